@@ -1,0 +1,45 @@
+"""Errors that say what was given, what was wanted, and what usually fixes it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MollifierError(ValueError):
+    """Base of every error this package raises on purpose."""
+
+
+class GridError(MollifierError):
+    """An axis, a grid or a derivative order that the grid cannot carry."""
+
+
+class EquationError(MollifierError):
+    """An equation that cannot be read, or that names what does not exist."""
+
+
+class DataError(MollifierError):
+    """A file or an array that cannot serve as observations."""
+
+
+class ConfigurationError(MollifierError):
+    """A problem file or an option with a wrong key or value."""
+
+
+class CheckpointError(MollifierError):
+    """A saved run that cannot be read back."""
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """A closing hint that names the nearest candidate, or lists them when none is near.
+
+    >>> did_you_mean("conductivty", ["conductivity", "source"])
+    " Did you mean 'conductivity'?"
+    >>> did_you_mean("q", ["k", "s"])
+    ' Known names: k, s.'
+    """
+    known = sorted(set(candidates))
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f" Did you mean '{close[0]}'?"
+    return f" Known names: {', '.join(known)}." if known else ""

@@ -1,0 +1,245 @@
+"""Axes and grids: where a field is known, or asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mollifier.errors import GridError, did_you_mean
+
+# Coordinates read from files carry rounding of the last printed digit.
+_UNIFORM_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One coordinate: a name and its nodes, in physical units.
+
+    Parameters
+    ----------
+    name
+        Coordinate name, as it stands in the equation.
+    lower, upper
+        First and last node. On a periodic axis ``upper`` is ``lower`` one period on, and is not itself a node.
+    size
+        Number of nodes, at least 1.
+    periodic
+        Whether the axis wraps.
+    unit
+        Physical unit, for labels.
+    nodes
+        The nodes themselves where they are not evenly spaced; see `Axis.from_points`.
+
+    Raises
+    ------
+    GridError
+        If the size is below 1, the bounds are not finite or not increasing.
+
+    Examples
+    --------
+    >>> Axis("x", 0.0, 1.0, 5).points
+    array([0.  , 0.25, 0.5 , 0.75, 1.  ])
+    >>> Axis("y", 0.0, 1.0, 4, periodic=True).points
+    array([0.  , 0.25, 0.5 , 0.75])
+    """
+
+    name: str
+    lower: float
+    upper: float
+    size: int
+    periodic: bool = False
+    unit: str = ""
+    nodes: tuple[float, ...] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise GridError(f"Axis '{self.name}' was given {self.size} nodes; it needs at least 1.")
+        if not (np.isfinite(self.lower) and np.isfinite(self.upper)):
+            raise GridError(f"Axis '{self.name}' has bounds ({self.lower}, {self.upper}); both must be finite.")
+        if self.upper < self.lower or (self.upper == self.lower and (self.size > 1 or self.periodic)):
+            raise GridError(
+                f"Axis '{self.name}' runs from {self.lower} to {self.upper}; the upper bound must lie above the lower."
+            )
+
+    @classmethod
+    def from_points(
+        cls, name: str, points: ArrayLike, *, periodic: bool | float = False, unit: str = ""
+    ) -> Axis:
+        """An axis through the given nodes, of shape (n,), strictly increasing, evenly spaced or not.
+
+        ``periodic`` is a period, or True for evenly spaced nodes whose period is one spacing past the last.
+
+        Raises
+        ------
+        GridError
+            If the points are not finite, not one-dimensional, repeated, not increasing, or periodic and uneven
+            without a period.
+
+        Examples
+        --------
+        >>> Axis.from_points("t", [0.0, 1.0, 4.0]).uniform
+        False
+        """
+        x = np.asarray(points, dtype=float)
+        if x.ndim != 1 or x.size == 0:
+            raise GridError(f"Axis '{name}' was given points of shape {x.shape}; a non-empty (n,) array was wanted.")
+        if not np.isfinite(x).all():
+            raise GridError(f"Axis '{name}' has {np.sum(~np.isfinite(x))} points that are not finite numbers.")
+        step = np.diff(x)
+        if (step <= 0).any():
+            i = int(np.argmax(step <= 0))
+            what = "repeats" if step[i] == 0 else "decreases"
+            raise GridError(
+                f"Axis '{name}' {what} at index {i + 1} ({x[i]:g} then {x[i + 1]:g}); "
+                "points must strictly increase: sort them and average or drop repeats."
+            )
+        even = x.size < 3 or bool(np.ptp(step) <= _UNIFORM_TOLERANCE * (x[-1] - x[0]))
+        if periodic is True and (not even or x.size < 2):
+            raise GridError(f"Periodic axis '{name}' is uneven: give its period, as periodic=2.0.")
+        upper = x[-1]
+        if periodic is True:
+            upper = x[-1] + (x[-1] - x[0]) / (x.size - 1)
+        elif periodic:
+            upper = x[0] + float(periodic)
+            if upper <= x[-1]:
+                raise GridError(f"Axis '{name}' has period {periodic:g}, shorter than its extent {x[-1] - x[0]:g}.")
+            even = even and bool(abs(upper - x[-1] - step.mean()) <= _UNIFORM_TOLERANCE * (upper - x[0]))
+        nodes = None if even else tuple(x.tolist())
+        return cls(name, float(x[0]), float(upper), x.size, bool(periodic), unit, nodes)
+
+    @cached_property
+    def points(self) -> NDArray[np.float64]:
+        """Nodes, shape (size,), increasing."""
+        if self.nodes is not None:
+            return np.array(self.nodes)
+        return np.linspace(self.lower, self.upper, self.size, endpoint=not self.periodic)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether the nodes are evenly spaced."""
+        return self.nodes is None
+
+    @property
+    def length(self) -> float:
+        """Extent; on a periodic axis the period."""
+        return self.upper - self.lower
+
+    @property
+    def spacing(self) -> float:
+        """Distance between neighbouring nodes; on an uneven axis the largest one."""
+        if self.size == 1:
+            return self.length
+        if self.uniform:
+            return self.length / (self.size if self.periodic else self.size - 1)
+        gaps = np.diff(self.points)
+        return float(max(gaps.max(), self.upper - self.points[-1] if self.periodic else 0.0))
+
+    def extend(self, radius: float) -> Axis:
+        """The axis with a halo: nodes added on both sides until they reach ``radius`` past the ends.
+
+        The halo keeps the spacing of the end it continues; a periodic axis needs none and is returned as it is.
+        """
+        if self.periodic or self.size < 2:
+            return self
+        x = self.points
+        before, after = x[1] - x[0], x[-1] - x[-2]
+        n_before, n_after = (int(np.ceil(radius / h * (1 - 1e-12))) for h in (before, after))
+        if self.uniform:
+            h = self.spacing
+            return Axis(
+                self.name,
+                self.lower - n_before * h,
+                self.upper + n_after * h,
+                self.size + n_before + n_after,
+                unit=self.unit,
+            )
+        nodes = np.concatenate(
+            [x[0] - before * np.arange(n_before, 0, -1), x, x[-1] + after * np.arange(1, n_after + 1)]
+        )
+        return Axis(self.name, nodes[0], nodes[-1], nodes.size, unit=self.unit, nodes=tuple(nodes.tolist()))
+
+
+@dataclass(frozen=True, init=False)
+class Grid:
+    """The tensor product of axes, in the order given.
+
+    Examples
+    --------
+    >>> grid = Grid(Axis("x", 0.0, 1.0, 3), Axis("t", 0.0, 2.0, 2))
+    >>> grid.shape, grid.names
+    ((3, 2), ('x', 't'))
+    >>> grid.coords().shape
+    (6, 2)
+    """
+
+    axes: tuple[Axis, ...]
+
+    def __init__(self, *axes: Axis) -> None:
+        names = [a.name for a in axes]
+        if not axes or len(set(names)) != len(names):
+            raise GridError(f"A grid needs one or more axes with different names; given: {names}.")
+        object.__setattr__(self, "axes", tuple(axes))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Coordinate names, in the order of the array's dimensions."""
+        return tuple(a.name for a in self.axes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Nodes along each axis."""
+        return tuple(a.size for a in self.axes)
+
+    @property
+    def size(self) -> int:
+        """Number of nodes in all."""
+        return int(np.prod(self.shape))
+
+    def __iter__(self) -> Iterator[Axis]:
+        return iter(self.axes)
+
+    def __getitem__(self, name: str) -> Axis:
+        for a in self.axes:
+            if a.name == name:
+                return a
+        raise GridError(f"The grid has no axis '{name}'.{did_you_mean(name, self.names)}")
+
+    def index(self, name: str) -> int:
+        """Array dimension of a coordinate."""
+        return self.axes.index(self[name])
+
+    def subgrid(self, names: Iterable[str]) -> Grid:
+        """The grid over some of the coordinates, in this grid's order."""
+        wanted = {self[n].name for n in names}
+        return Grid(*(a for a in self.axes if a.name in wanted))
+
+    def coords(self) -> NDArray[np.float64]:
+        """Coordinates of every node, shape (size, d), last axis fastest."""
+        mesh = np.meshgrid(*(a.points for a in self.axes), indexing="ij")
+        return np.stack([m.ravel() for m in mesh], axis=-1)
+
+    def radii(self, radius: float | Mapping[str, float]) -> dict[str, float]:
+        """One radius for each axis, from a number or a mapping that names every axis.
+
+        Raises
+        ------
+        GridError
+            If an axis is missing or unknown, or a radius is not a positive finite number.
+        """
+        if isinstance(radius, Mapping):
+            for name in radius:
+                self[name]
+            missing = [n for n in self.names if n not in radius]
+            if missing:
+                raise GridError(f"No radius was given for {missing}; the mapping needs every axis of {self.names}.")
+            result = {n: float(radius[n]) for n in self.names}
+        else:
+            result = {n: float(radius) for n in self.names}
+        for name, r in result.items():
+            if not (np.isfinite(r) and r > 0):
+                raise GridError(f"Radius along '{name}' is {r}; a positive length in the axis's units was wanted.")
+        return result
