@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mollifier.data import Observations
-    from mollifier.differentiate import differentiate
+    from mollifier.measured import differentiate
     from mollifier.engines import solve
     from mollifier.errors import MollifierError
     from mollifier.grid import Axis, Grid
@@ -38,7 +38,7 @@ _HOME = {
     "Polynomial": "kernels",
     "ScalarUnknown": "unknowns",
     "Solution": "solution",
-    "differentiate": "differentiate",
+    "differentiate": "measured",
     "load_solution": "solution",
     "solve": "engines",
 }
