@@ -1,0 +1,233 @@
+"""Files of unlabelled arrays (npz, MATLAB, plain HDF5): dimensions found by matching lengths with
+coordinates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from mollifier.errors import DataError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Named arrays of a file, with the dimensions and units that it states, and why others were left out."""
+
+    values: dict[str, NDArray[Any]]
+    dims: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def read_npz(path: Path) -> Arrays:
+    """Arrays of a NumPy archive; pickled objects are never loaded."""
+    values: dict[str, NDArray[Any]] = {}
+    refused: dict[str, str] = {}
+    with np.load(path, allow_pickle=False) as file:
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise DataError(
+                f"'{path}' holds one bare array; an archive of named arrays (numpy.savez) was wanted."
+            )
+        for name in file.files:
+            try:
+                values[name] = file[name]
+            except ValueError as error:
+                if "pickle" not in str(error):
+                    raise
+                refused[name] = "it holds pickled objects, which are never loaded: save it as numbers"
+    return Arrays(values, refused=refused)
+
+
+def read_mat(path: Path) -> Arrays:
+    """Arrays of a MATLAB file: version 5 by SciPy, version 7.3 as HDF5 with the axes put back in MATLAB's
+    order.
+    """
+    from scipy.io import loadmat
+    from scipy.io.matlab import matfile_version
+
+    if matfile_version(str(path))[0] == 2:
+        found = read_hdf5(path)
+        return _vectors(Arrays({n: np.asarray(a).T for n, a in found.values.items()}, refused=found.refused))
+    content = {n: a for n, a in loadmat(str(path)).items() if not n.startswith("__")}
+    plain = {n: a for n, a in content.items() if isinstance(a, np.ndarray) and a.dtype.kind in "fiubcU"}
+    refused = {n: "it is a cell, struct or object" for n in content if n not in plain}
+    return _vectors(Arrays(plain, refused=refused))
+
+
+def _vectors(arrays: Arrays) -> Arrays:
+    """MATLAB's (n, 1) and (1, n) as (n,)."""
+    return Arrays({n: a.ravel() if a.ndim == 2 and 1 in a.shape else a for n, a in arrays.values.items()},
+                  refused=arrays.refused)  # fmt: skip
+
+
+def hdf5(path: Path) -> Any:
+    """An open HDF5 file; a clear error where h5py is missing or the file is not HDF5."""
+    if find_spec("h5py") is None:
+        raise DataError(f"'{path}' is an HDF5 file and needs the package h5py: pip install h5py.")
+    return import_module("h5py").File(path, "r")
+
+
+def read_hdf5(path: Path) -> Arrays:
+    """Datasets of an HDF5 file, by their last name where that is unique; dimension scales are followed."""
+    with hdf5(path) as file:
+        found: dict[str, Any] = {}
+        file.visititems(lambda name, item: found.update({name: item}) if hasattr(item, "dtype") else None)
+        found = {n: d for n, d in found.items() if not n.startswith("#")}
+        last = [n.rsplit("/", 1)[-1] for n in found]
+        short = {n: s if last.count(s) == 1 else n for n, s in zip(found, last, strict=True)}
+        values: dict[str, NDArray[Any]] = {}
+        dims: dict[str, tuple[str, ...]] = {}
+        units: dict[str, str] = {}
+        refused: dict[str, str] = {}
+        for path_in_file, data in found.items():
+            name = short[path_in_file]
+            if data.dtype.kind not in "fiubc":
+                refused[name] = f"it holds {data.dtype}, not numbers"
+                continue
+            values[name] = np.asarray(data[()])
+            unit = data.attrs.get("units", "")
+            if text := unit.decode() if isinstance(unit, bytes) else str(unit):
+                units[name] = text
+            scales = [str(d[0].name).lstrip("/") if len(d) else "" for d in data.dims]
+            if scales and all(s in short for s in scales):
+                dims[name] = tuple(short[s] for s in scales)
+    return Arrays(values, dims, units, refused)
+
+
+def rename(arrays: Arrays, names: Mapping[str, str]) -> Arrays:
+    """With other names."""
+    known = [*arrays.values, *arrays.refused]
+    for old in names:
+        if old not in known:
+            raise DataError(f"There is no array '{old}' to rename.{did_you_mean(old, known)}")
+    new = {n: names.get(n, n) for n in known}
+    return Arrays(
+        {new[n]: a for n, a in arrays.values.items()},
+        {new[n]: tuple(new.get(d, d) for d in ds) for n, ds in arrays.dims.items()},
+        {new[n]: u for n, u in arrays.units.items()},
+        {new[n]: why for n, why in arrays.refused.items()},
+    )
+
+
+def refuse_objects(arrays: Arrays, variables: Sequence[str] | None) -> None:
+    """Raise where a file holds pickles, or only text and cells, and no names say what to read."""
+    pickled = [n for n, why in arrays.refused.items() if "pickle" in why]
+    if variables is None and (pickled or (arrays.refused and not arrays.values)):
+        name = (pickled or list(arrays.refused))[0]
+        raise DataError(
+            f"'{name}' cannot be read: {arrays.refused[name]}. Name the arrays to read, as variables=['u']."
+        )
+
+
+def columns(arrays: Arrays, coordinates: Sequence[str] | None) -> dict[str, NDArray[Any]] | None:
+    """All arrays as columns of one table where they are 1-D of one length; None otherwise."""
+    vectors = {n: a for n, a in arrays.values.items() if a.ndim > 0 and a.size > 1}
+    lengths = {a.shape for a in vectors.values()}
+    if len(lengths) != 1 or len(next(iter(lengths))) != 1 or any(c not in vectors for c in coordinates or ()):
+        return None
+    return vectors
+
+
+def assemble(
+    arrays: Arrays,
+    *,
+    variables: Sequence[str] | None,
+    coordinates: Sequence[str] | None,
+    replicates: Sequence[str],
+    errors: Sequence[str] = (),
+    dims: Mapping[str, Sequence[str]] | None = None,
+) -> xr.Dataset:
+    """Label the arrays. Dimensions come from ``dims``, then the file, then the lengths of the 1-D arrays.
+
+    Raises
+    ------
+    DataError
+        If a name is unknown or not numbers, or a shape fits no coordinates, or more than one way.
+    """
+    wanted = (*(variables or ()), *(coordinates or ()), *errors, *(dims or ()))
+    for name in wanted:
+        if name in arrays.refused:
+            raise DataError(f"'{name}' cannot be read: {arrays.refused[name]}.")
+        if name not in arrays.values:
+            raise DataError(f"The file has no array '{name}'.{did_you_mean(name, arrays.values)}")
+    named = {d for ds in (*(dims or {}).values(), *arrays.dims.values()) for d in ds}
+    axes = list(
+        coordinates or (n for n, a in arrays.values.items() if a.ndim == 1 and n not in (variables or ()))
+    )
+    if coordinates is None and named:
+        axes = [n for n in axes if n in named] or axes
+    chosen = list(variables or (n for n, a in arrays.values.items() if a.ndim > 0 and n not in axes))
+    if not chosen:
+        shapes = {n: a.shape for n, a in arrays.values.items()}
+        raise DataError(
+            f"No array is left as a variable beside the coordinates {axes}; the file holds {shapes}."
+        )
+    lengths = {c: arrays.values[c].size for c in axes}
+    data: dict[str, Any] = {}
+    for name in dict.fromkeys((*chosen, *errors)):
+        values = arrays.values[name]
+        given = tuple((dims or {}).get(name, ())) or arrays.dims.get(name, ())
+        own = given or _match(name, values.shape, lengths, coordinates is not None, replicates)
+        _check_dims(name, values.shape, own, lengths)
+        data[name] = (own, values, {"units": arrays.units[name]} if name in arrays.units else {})
+    used = {d for own, _, _ in data.values() for d in own}
+    coords = {
+        c: (c, arrays.values[c].ravel(), {"units": arrays.units[c]} if c in arrays.units else {})
+        for c in axes
+        if c in used
+    }
+    return xr.Dataset(data, coords)
+
+
+def _check_dims(name: str, shape: tuple[int, ...], own: Sequence[str], lengths: Mapping[str, int]) -> None:
+    fits = len(own) == len(shape) and all(lengths.get(d, n) == n for d, n in zip(own, shape, strict=True))
+    if not fits:
+        there = {d: lengths[d] for d in own if d in lengths}
+        raise DataError(f"'{name}' has shape {shape} but the dimensions {tuple(own)} of lengths {there}.")
+
+
+def _match(
+    name: str, shape: tuple[int, ...], lengths: Mapping[str, int], ordered: bool, replicates: Sequence[str]
+) -> tuple[str, ...]:
+    """Names for the dimensions of an array: the order given where it fits, otherwise the only one that
+    does.
+    """
+    pool = {**lengths, **{r: 0 for r in replicates if r not in lengths}}
+    if ordered and tuple(lengths.values()) == shape:
+        return tuple(lengths)
+    if len(shape) > 6 or len(pool) > 12:
+        ways: list[tuple[str, ...]] = []
+    else:
+        ways = [
+            way
+            for way in permutations(pool, len(shape))
+            if all(pool[d] in (0, n) for d, n in zip(way, shape, strict=True))
+        ]
+    exact = [w for w in ways if not any(pool[d] == 0 for d in w)] or ways
+    if ordered and len(exact) > 1:
+        order = list(lengths)
+        exact = [w for w in exact if [d for d in order if d in w] == [d for d in w if d in order]] or exact
+    example = f"dims={{'{name}': ({', '.join(repr(c) for c in list(lengths)[: len(shape)])})}}"
+    if len(exact) > 1:
+        raise DataError(
+            f"'{name}' of shape {shape} fits {len(exact)} orders of the coordinates {dict(lengths)}, such "
+            f"as {exact[0]} "
+            f"and {exact[1]}; give the order, as {example}."
+        )
+    if not exact:
+        raise DataError(
+            f"'{name}' of shape {shape} does not fit the coordinates {dict(lengths)}; name 1-D arrays that "
+            "match its "
+            f"lengths in coordinates, or its dimensions, as {example}."
+        )
+    return exact[0]

@@ -1,0 +1,318 @@
+"""Any xarray dataset to the one form the program works on: checked, float64, read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from mollifier.errors import DataError, GridError, did_you_mean
+from mollifier.grid import Axis
+
+POINT = "point"
+TIME_NAMES = ("t", "time")
+COORDINATE_NAMES = ("x", "y", "z", "lon", "lat", "longitude", "latitude", *TIME_NAMES)
+REPLICATE = "replicate"
+# Names that label rows rather than measure anything, as pandas and CF files write them.
+_ROW_NAMES = (POINT, "points", "obs", "observation", "index", "row", "sample", "node")
+_KEPT = ("units", "long_name", "standard_error", "origin")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the dimensions of a dataset mean."""
+
+    variables: tuple[str, ...]
+    coordinates: tuple[str, ...]
+    replicates: tuple[str, ...]
+    point: str | None
+    labels: tuple[str, ...] = ()
+
+
+def time_last(names: Iterable[str]) -> tuple[str, ...]:
+    """The names in their order, with time at the end.
+
+    >>> time_last(["t", "x", "y"])
+    ('x', 'y', 't')
+    """
+    return tuple(sorted(names, key=lambda n: n.lower() in TIME_NAMES))
+
+
+def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """A float64 copy; masked entries become NaN.
+
+    Raises
+    ------
+    DataError
+        For complex numbers, text, dates and objects.
+    """
+    masked = np.ma.isMaskedArray(values)
+    raw = np.ma.getdata(values) if masked else np.asarray(values)
+    if raw.dtype.kind == "c":
+        raise DataError(
+            f"'{name}' holds complex numbers; real values were wanted. Give real and imaginary parts as two "
+            "variables."
+        )
+    if raw.dtype.kind not in "fiub":
+        kind = {"U": "text", "S": "text", "T": "text", "M": "dates", "m": "time spans"}.get(
+            raw.dtype.kind, "objects"
+        )
+        raise DataError(f"'{name}' holds {kind} (dtype {raw.dtype}); real numbers were wanted.")
+    result = np.array(raw, dtype=np.float64)
+    if masked:
+        result[np.ma.getmaskarray(values)] = np.nan
+    return result
+
+
+def _measured(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Values of a variable: real, nowhere infinite, somewhere finite."""
+    result = real_array(name, values)
+    infinite = int(np.isinf(result).sum())
+    if infinite:
+        raise DataError(f"'{name}' has {infinite} infinite values; mark what is missing as NaN.")
+    if result.size == 0:
+        raise DataError(f"'{name}' is empty (shape {result.shape}); at least one value was wanted.")
+    if np.isnan(result).all():
+        raise DataError(
+            f"All {result.size} values of '{name}' are missing (NaN); check the selection, the fill value "
+            "and the mask."
+        )
+    return result
+
+
+def _coordinate(name: str, array: xr.DataArray) -> tuple[NDArray[np.float64], dict[str, Any]]:
+    """Values and attributes of a coordinate; dates become seconds since the first."""
+    attrs = {k: v for k, v in array.attrs.items() if k in _KEPT}
+    raw = np.asarray(array.values)
+    if raw.dtype.kind in "Mm":
+        if np.isnat(raw).any():
+            raise DataError(f"Coordinate '{name}' has {np.isnat(raw).sum()} missing dates; drop those rows.")
+        if raw.dtype.kind == "M":
+            attrs["origin"] = str(raw.min())
+            raw = raw - raw.min()
+        attrs["units"] = "s"
+        return raw / np.timedelta64(1, "s"), attrs
+    result = real_array(name, raw)
+    bad = int((~np.isfinite(result)).sum())
+    if bad:
+        raise DataError(f"Coordinate '{name}' has {bad} points that are not finite numbers; drop those rows.")
+    return result, attrs
+
+
+def _period(value: Any) -> bool | float:
+    """A period from an attribute or an option; a NetCDF boolean is a one-byte integer."""
+    if isinstance(value, str):
+        flags = {"true": True, "yes": True, "false": False, "no": False, "": False}
+        if value.strip().lower() in flags:
+            return flags[value.strip().lower()]
+    elif value is None or np.asarray(value).dtype in (np.bool_, np.int8, np.uint8):
+        return bool(value)
+    try:
+        period = float(value)
+    except (TypeError, ValueError):
+        period = np.nan
+    if not (np.isfinite(period) and period >= 0):
+        raise DataError(f"periodic was given {value!r}; True, False or a positive period was wanted.")
+    return period
+
+
+def scattered_dataset(
+    values: Mapping[str, ArrayLike], points: Mapping[str, ArrayLike], columns: Mapping[str, ArrayLike]
+) -> xr.Dataset:
+    """Arrays of shape (n,) as one dataset along ``point``."""
+    if not values or not points:
+        raise DataError("Observations need at least one variable in values and one coordinate in points.")
+    names = [*values, *points, *columns]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise DataError(
+            f"{twice} stand in more than one of values, points and columns; each name has one role."
+        )
+    arrays = {
+        n: a if np.ma.isMaskedArray(a) else np.asarray(a) for n, a in {**values, **points, **columns}.items()
+    }
+    shapes = {n: np.shape(a) for n, a in arrays.items()}
+    if any(len(s) != 1 for s in shapes.values()) or len(set(shapes.values())) != 1:
+        listed = ", ".join(f"{n} {s}" for n, s in shapes.items())
+        raise DataError(
+            f"Scattered values and points need one shape (n,); given: {listed}. For arrays on a grid use "
+            "Observations.from_dataset(xarray.Dataset({'u': (('x', 't'), u)}, coords={'x': x, 't': t}))."
+        )
+    data = {n: real_array(n, arrays[n]) for n in values}
+    return xr.Dataset(
+        {n: (POINT, a) for n, a in data.items()},
+        coords={n: (POINT, arrays[n]) for n in points}
+        | {n: (POINT, arrays[n], {"role": "label"}) for n in columns},
+    )
+
+
+def _known(what: str, names: Iterable[str], raw: xr.Dataset) -> None:
+    for n in names:
+        if n not in raw.variables and n not in raw.dims:
+            known = [str(v) for v in [*raw.variables, *raw.dims]]
+            raise DataError(f"{what} '{n}' is not in the data.{did_you_mean(n, known)}")
+
+
+def _along_rows(raw: xr.Dataset, name: str) -> bool:
+    """Whether a data variable lies on a bare row count, and so may be a coordinate of scattered points."""
+    dims = raw[name].dims
+    return len(dims) == 1 and dims[0] != name and (dims[0] not in raw.coords or dims[0] in _ROW_NAMES)
+
+
+def layout(
+    raw: xr.Dataset,
+    variables: Iterable[str] | None,
+    coordinates: Iterable[str] | None,
+    replicates: Iterable[str] | None,
+    errors: Iterable[str],
+) -> tuple[xr.Dataset, Layout]:
+    """Decide which names are variables, coordinates, replicates and labels, and whether the data are
+    scattered.
+    """
+    given = None if coordinates is None else tuple(coordinates)
+    _known("Coordinate", given or (), raw)
+    _known("Variable", variables or (), raw)
+    if replicates is None:
+        listed = str(raw.attrs.get("replicates", "")).split(",")
+        replicates = [d for d in {REPLICATE: 0, **dict.fromkeys(listed)} if d in raw.dims]
+    else:
+        _known("Replicate dimension", replicates := tuple(replicates), raw)
+        replicates = [d for d in replicates if d in raw.dims]
+    promoted = given or [n for n in COORDINATE_NAMES if n in raw.data_vars and variables is None]
+    raw = raw.set_coords([n for n in promoted if n in raw.data_vars and _along_rows(raw, n)])
+    names = [str(n) for n in (variables if variables is not None else raw.data_vars) if n not in set(errors)]
+    if not names:
+        raise DataError(f"The data hold no variable besides {sorted(map(str, raw.variables))}.")
+    for n in names:
+        if raw[n].ndim == 0 or set(raw[n].dims) <= set(replicates):
+            raise DataError(
+                f"Variable '{n}' has no coordinate (dims {raw[n].dims}); leave it out with variables=[...]."
+            )
+    by_size = sorted(names, key=lambda n: -raw[n].ndim)
+    dims = [str(d) for d in dict.fromkeys(d for n in by_size for d in raw[n].dims)]
+    axes = [d for d in dims if d not in replicates]
+    if len(dims) == 1:
+        p = dims[0]
+        along = [str(c) for c in raw.coords if c != p and raw[c].dims == (p,)]
+        if (p not in given) if given else (bool(along) and (p not in raw.coords or p in _ROW_NAMES)):
+            labels = [c for c in along if raw[c].attrs.get("role") == "label" or (given and c not in given)]
+            found = given or [c for c in along if c not in labels]
+            off = [c for c in found if raw[c].dims != (p,)]
+            if off:
+                raise DataError(
+                    f"Coordinate '{off[0]}' has dims {raw[off[0]].dims}; scattered data need ('{p}',)."
+                )
+            return raw, Layout(tuple(names), time_last(found), (), p, tuple(labels))
+    bare = [d for d in axes if d not in raw.coords]
+    if bare:
+        raise DataError(
+            f"Dimension '{bare[0]}' of {tuple(names)} has no coordinate values. Assign them "
+            "(dataset.assign_coords), "
+            f"list it in replicates=('{bare[0]}',) if it counts repeats of one field, or give scattered "
+            "points."
+        )
+    if given is not None and set(given) != set(axes):
+        extra, lacking = sorted(set(given) - set(axes)), sorted(set(axes) - set(given))
+        raise DataError(
+            f"The variables lie on {tuple(axes)} but coordinates={given} was given"
+            + (f"; {extra} are not dimensions" if extra else "")
+            + (
+                f"; select one value of {lacking}, or list them in coordinates or replicates"
+                if lacking
+                else ""
+            )
+            + "."
+        )
+    return raw, Layout(tuple(names), given or tuple(axes), tuple(d for d in dims if d in replicates), None)
+
+
+def build(
+    raw: xr.Dataset,
+    lay: Layout,
+    errors: Mapping[str, str],
+    periodic: Mapping[str, Any],
+    units: Mapping[str, str],
+) -> xr.Dataset:
+    """The checked dataset: variables transposed to the order of the coordinates, replicates last."""
+    for what, mapping in (("periodic", periodic), ("units", units)):
+        for n in mapping:
+            if n not in (*lay.coordinates, *(lay.variables if what == "units" else ())):
+                raise DataError(f"{what} names '{n}'.{did_you_mean(n, (*lay.coordinates, *lay.variables))}")
+    dims = (POINT,) if lay.point else (*lay.coordinates, *lay.replicates)
+    if lay.point:
+        raw = raw.drop_vars(lay.point, errors="ignore").rename(
+            {lay.point: POINT} if lay.point != POINT else {}
+        )
+    coords: dict[str, Any] = {}
+    for name in lay.coordinates:
+        x, attrs = _coordinate(name, raw[name])
+        period = _check_axis(
+            name, x, _period(periodic.get(name, raw[name].attrs.get("periodic"))), bool(lay.point)
+        )
+        attrs |= {"units": units[name]} if name in units else {}
+        coords[name] = (
+            (POINT,) if lay.point else (name,),
+            x,
+            attrs | ({"periodic": period} if period else {}),
+        )
+    for name in (*lay.labels, *(r for r in lay.replicates if r in raw.coords)):
+        label = np.array(raw[name].values)
+        label = label.astype(str) if label.dtype.kind in "OT" else label
+        coords[name] = (raw[name].dims, label, {"role": "label"})
+    data: dict[str, Any] = {}
+    for name in (*lay.variables, *dict.fromkeys(errors.values())):
+        own = tuple(d for d in dims if d in raw[name].dims)
+        stray = set(raw[name].dims) - set(own)
+        if stray:
+            raise DataError(
+                f"'{name}' has dimensions {sorted(map(str, stray))} that the variables do not have."
+            )
+        array = raw[name].transpose(*own)
+        values = np.ma.asarray(array.data) if np.ma.isMaskedArray(array.data) else array.values
+        attrs = {k: v for k, v in array.attrs.items() if k in _KEPT}
+        attrs |= {"units": units[name]} if name in units else {}
+        data[name] = (
+            own,
+            _measured(name, values) if name in lay.variables else real_array(name, values),
+            attrs,
+        )
+    for _, array, _ in [*data.values(), *coords.values()]:
+        array.setflags(write=False)
+    kept = {k: v for k, v in raw.attrs.items() if isinstance(v, str | int | float) and k != "replicates"}
+    return xr.Dataset(
+        data, coords, kept | ({"replicates": ",".join(lay.replicates)} if lay.replicates else {})
+    )
+
+
+def _check_axis(name: str, x: NDArray[np.float64], period: bool | float, scattered: bool) -> float:
+    """The period of a coordinate, or 0; raises where the coordinate cannot serve."""
+    if x.size == 0:
+        raise DataError(f"Coordinate '{name}' has no points; the data are empty.")
+    if np.ptp(x) == 0:
+        how = (
+            "leave it out of the coordinates" if scattered else f"select it away with select({name}={x[0]:g})"
+        )
+        raise DataError(
+            f"Coordinate '{name}' has one point only ({x[0]:g}); at least two were wanted: {how}."
+        )
+    if scattered:
+        if period is True:
+            raise DataError(
+                f"Scattered coordinate '{name}' needs its period as a number, as periodic={{'{name}': 2.0}}."
+            )
+        if period and np.ptp(x) > period * (1 + 1e-9):
+            raise DataError(f"Coordinate '{name}' spans {np.ptp(x):g}, more than its period {period:g}.")
+        return float(period)
+    try:
+        axis = Axis.from_points(name, x, periodic=period)
+    except GridError as error:
+        ordered = bool((np.diff(x) > 0).all())
+        raise DataError(
+            f"{error}"
+            + ("" if ordered else f" With xarray: dataset.sortby('{name}').drop_duplicates('{name}').")
+        ) from error
+    return axis.length if axis.periodic else 0.0

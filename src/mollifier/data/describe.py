@@ -1,0 +1,65 @@
+"""Observations in a few lines for a person, and as a digest for provenance."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from mollifier.data.building import POINT
+from mollifier.errors import DataError
+
+if TYPE_CHECKING:
+    from mollifier.data.observations import Observations
+
+
+def summary(obs: Observations) -> str:
+    """Variables, counts, missing values, ranges, units and noise, a line each."""
+    sizes = {str(d): n for d, n in obs.dataset.sizes.items()}
+    if obs.gridded:
+        shape = " x ".join(str(sizes[c]) for c in obs.coordinates)
+        place = f"on a grid of {shape} ({', '.join(obs.coordinates)})"
+        place += "".join(f", {sizes[r]} repeats ({r})" for r in obs.replicates)
+    else:
+        place = f"at {sizes[POINT]:,} scattered points ({', '.join(obs.coordinates)})"
+    lines = [f"Observations of {', '.join(obs.variables)} {place}"]
+    bounds, units, periodic = obs.bounds, obs.units, obs.periodic
+    wide = max(len(n) for n in bounds)
+    for name, (lo, hi) in bounds.items():
+        line = f"  {name:<{wide}}  {lo:.4g} to {hi:.4g} {units.get(name, '')}".rstrip()
+        if name in periodic:
+            line += f", period {periodic[name]:.4g}"
+        if name in obs.variables:
+            array = obs.dataset[name]
+            missing = int(array.isnull().sum())
+            line += f"; {array.size - missing:,} values" + (f", {missing:,} missing" if missing else "")
+            line += f"; {_noise(obs, name)}"
+        lines.append(line)
+    if "selected" in obs.dataset.attrs:
+        lines.append(f"  selected: {obs.dataset.attrs['selected']}")
+    return "\n".join(lines)
+
+
+def _noise(obs: Observations, variable: str) -> str:
+    try:
+        fraction = obs.noise_sd(variable) / (obs.rms(variable) or 1.0)
+    except DataError:
+        return "noise not given, too few values to estimate it"
+    return f"noise {100 * fraction:.2g} % of rms ({obs.noise_source(variable)})"
+
+
+def digest(dataset: xr.Dataset) -> str:
+    """SHA-256 over names in alphabetical order, dimensions, and values as little-endian float64."""
+    h = hashlib.sha256()
+    for name in sorted(map(str, dataset.variables)):
+        array = dataset.variables[name]
+        h.update(f"{name}|{array.dims}|{array.shape}|".encode())
+        values = array.values
+        if values.dtype.kind in "fiub":
+            values = np.asarray(values, dtype="<f8") + 0.0
+            h.update(np.where(np.isnan(values), np.nan, values).tobytes())
+        else:
+            h.update("\0".join(map(str, values.ravel())).encode())
+    return h.hexdigest()

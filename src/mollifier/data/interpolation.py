@@ -1,0 +1,93 @@
+"""A known variable at other points."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import (
+    LinearNDInterpolator,
+    NdBSpline,
+    NearestNDInterpolator,
+    RegularGridInterpolator,
+    make_interp_spline,
+)
+from scipy.spatial import QhullError
+
+from mollifier.errors import DataError
+from mollifier.grid import Grid
+
+Array = NDArray[np.float64]
+
+
+def on_grid(name: str, values: Array, grid: Grid, at: Array, method: str) -> Array:
+    """Interpolate ``values`` (shape ``grid.shape``) at ``at`` (n, d); constant beyond the ends, wrapped if
+    periodic.
+
+    Raises
+    ------
+    DataError
+        If a point lies beside a missing value.
+    """
+    nodes, at = [], at.copy()
+    for i, axis in enumerate(grid):
+        x = axis.points
+        if axis.periodic:
+            pad = min(4, x.size)
+            values = np.concatenate(
+                [values.take(range(-pad, 0), axis=i), values, values.take(range(pad), axis=i)], axis=i
+            )
+            x = np.concatenate([x[-pad:] - axis.length, x, x[:pad] + axis.length])
+            at[:, i] = axis.lower + np.mod(at[:, i] - axis.lower, axis.length)
+        at[:, i] = np.clip(at[:, i], x[0], x[-1])
+        nodes.append(x)
+    holes = np.isnan(values)
+    if method == "cubic" and min(values.shape) >= 4 and not holes.any():
+        return _cubic(values, nodes, at)
+    result = np.asarray(RegularGridInterpolator(tuple(nodes), values)(at))
+    lost = np.isnan(result)
+    if lost.any():
+        # A finite node beside a missing one still knows its own value.
+        index = [
+            np.abs(x[None, :] - a[:, None]).argmin(axis=1) for x, a in zip(nodes, at[lost].T, strict=True)
+        ]
+        close = [
+            np.abs(x[j] - a) <= 1e-9 * np.ptp(x) for x, j, a in zip(nodes, index, at[lost].T, strict=True)
+        ]
+        result[lost] = np.where(np.all(close, axis=0), values[tuple(index)], np.nan)
+        bad = int(np.isnan(result).sum())
+        if bad:
+            raise DataError(
+                f"'{name}' is wanted at {bad} of {len(at)} points beside its missing values (NaN); "
+                "fill it (dataset.interpolate_na) or leave those points out."
+            )
+    return result
+
+
+def _cubic(values: Array, nodes: list[Array], at: Array) -> Array:
+    """Tensor-product not-a-knot cubic spline, axis by axis and exact; SciPy's grid interpolator solves
+    iteratively.
+    """
+    knots = []
+    for i, x in enumerate(nodes):
+        spline = make_interp_spline(x, values, k=3, axis=i)
+        # SciPy keeps the interpolated axis of the coefficients first.
+        values = np.moveaxis(np.asarray(spline.c), 0, i)
+        knots.append(np.asarray(spline.t))
+    return np.asarray(NdBSpline(tuple(knots), values, k=3)(at))
+
+
+def at_scattered(values: Array, points: Array, at: Array) -> Array:
+    """Linear interpolation of ``values`` (n,) at ``points`` (n, d); the nearest value outside their hull."""
+    places, where = np.unique(points, axis=0, return_inverse=True)
+    where = where.ravel()
+    mean = np.bincount(where, weights=values) / np.bincount(where)
+    if places.shape[1] == 1:
+        return np.interp(at[:, 0], places[:, 0], mean)
+    scale = np.ptp(places, axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    nearest = NearestNDInterpolator(places / scale, mean)(at / scale)
+    try:
+        linear = LinearNDInterpolator(places / scale, mean)(at / scale)
+    except QhullError:
+        return np.asarray(nearest)
+    return np.where(np.isnan(linear), nearest, linear)

@@ -1,0 +1,227 @@
+"""The standard deviation of measurement noise, from the data alone.
+
+On a grid the estimate is that of WENDy (Bortz, Messenger and Dukic, Bull. Math. Biol. 85:110, 2023): a
+high-order
+finite difference of unit l2 norm removes a smooth field and leaves white noise with its variance unchanged.
+Every
+difference can only add what it fails to remove of the field, so the smallest estimate among several orders
+and axes
+is kept. At scattered points the residual variance of local polynomial fits, corrected for degrees of
+freedom, does
+the same (Hall, Kay and Titterington, Biometrika 77:521, 1990; Cleveland, JASA 74:829, 1979). Repeats at one
+place
+measure the noise directly (pure error).
+"""
+
+from __future__ import annotations
+
+from itertools import combinations_with_replacement
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import KDTree
+from scipy.stats import chi2
+
+from mollifier.errors import DataError
+
+Array = NDArray[np.float64]
+
+_ORDERS = range(2, 9)
+_MIXED_ORDERS = range(1, 5)
+_LARGEST = 300_000
+_FEWEST_WINDOWS = 12
+_FEWEST_REPEATS = 30
+_CENTRES = 2_000
+_CLIP = 3.0
+# Variance of a normal variable cut at three standard deviations.
+_CLIPPED_VARIANCE = 0.973336
+
+
+def estimate_noise(
+    values: ArrayLike,
+    points: ArrayLike | None = None,
+    *,
+    nodes: tuple[Array, ...] | None = None,
+    repeats: tuple[int, ...] = (),
+) -> float:
+    """Standard deviation of white noise on a smooth field, in the units of the values.
+
+    Parameters
+    ----------
+    values
+        A field on a grid, any shape, NaN = missing; or samples of shape (n,) where ``points`` is given.
+    points
+        Coordinates of scattered samples, shape (n, d).
+    nodes
+        Nodes of each axis of a gridded field, one (n_i,) array for each axis that is not a repeat; evenly
+        spaced
+        where absent.
+    repeats
+        Axes of a gridded field along which the same field is measured again.
+
+    Raises
+    ------
+    DataError
+        If there are too few values to tell noise from field.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> u = np.sin(np.linspace(0, 6, 400)) + 0.05 * rng.standard_normal(400)
+    >>> round(estimate_noise(u), 2)
+    0.05
+    """
+    u = np.asarray(values, dtype=float)
+    if points is not None:
+        x = np.asarray(points, dtype=float).reshape(u.size, -1)
+        finite = np.isfinite(u)
+        return _scattered(u[finite], x[finite])
+    if u.ndim == 0:
+        raise DataError("The noise cannot be estimated from one value; give it.")
+    repeats = tuple(r % u.ndim for r in repeats)
+    u = np.moveaxis(u, repeats, range(len(repeats)))
+    u = u.reshape(-1, *u.shape[len(repeats) :])
+    pure, dof = _pure_error(u)
+    if dof >= _FEWEST_REPEATS:
+        return pure
+    nodes = nodes or tuple(np.arange(float(n)) for n in u.shape[1:])
+    found = _gridded(u, nodes)
+    if found is not None:
+        return found
+    index = np.nonzero(np.isfinite(u))
+    return _scattered(u[index], np.stack([x[i] for x, i in zip(nodes, index[1:], strict=True)], axis=-1))
+
+
+def _pure_error(u: Array) -> tuple[float, int]:
+    """Pooled standard deviation over the first axis, and its degrees of freedom."""
+    count = np.isfinite(u).sum(axis=0)
+    dof = int(np.maximum(count - 1, 0).sum())
+    if dof == 0:
+        return 0.0, 0
+    mean = np.nansum(u, axis=0) / np.maximum(count, 1)
+    return float(np.sqrt(np.nansum((u - mean) ** 2) / dof)), dof
+
+
+def _weights(x: Array, order: int) -> Array:
+    """Divided-difference weights of unit norm for each window of ``order + 1`` nodes, shape (windows, order
+    + 1).
+    """
+    w = np.lib.stride_tricks.sliding_window_view(x, order + 1)
+    gaps = w[:, :, None] - w[:, None, :]
+    gaps /= (w[:, -1] - w[:, 0])[:, None, None]
+    weights = 1.0 / np.prod(gaps + np.eye(order + 1), axis=-1)
+    return weights / np.linalg.norm(weights, axis=1, keepdims=True)
+
+
+def _difference(u: Array, x: Array, order: int) -> Array:
+    """Unit-norm difference along the last axis; windows that touch a NaN are NaN."""
+    weights = _weights(x, order)
+    windows = len(weights)
+    result = np.zeros((*u.shape[:-1], windows))
+    for j in range(order + 1):
+        result += u[..., j : j + windows] * weights[:, j]
+    return result
+
+
+def _spread(values: Array) -> float:
+    """Root mean square with what lies beyond three standard deviations set aside (shocks, outliers)."""
+    size = np.abs(values)
+    s = float(np.median(size)) / 0.6745
+    whole = float(np.sqrt(np.mean(size**2)))
+    for _ in range(8):
+        kept = size[size <= _CLIP * s]
+        if s == 0.0 or kept.size < 0.6 * size.size:
+            return whole
+        s = float(np.sqrt(np.mean(kept**2) / _CLIPPED_VARIANCE))
+    return min(s, whole)
+
+
+def _central(u: Array) -> tuple[slice, ...]:
+    """A central block of at most about `_LARGEST` values."""
+    shrink = min(1.0, (_LARGEST / u.size) ** (1 / u.ndim))
+    sizes = [max(min(n, 8), round(n * shrink)) for n in u.shape]
+    return tuple(slice((n - m) // 2, (n - m) // 2 + m) for n, m in zip(u.shape, sizes, strict=True))
+
+
+def _gridded(u: Array, nodes: tuple[Array, ...]) -> float | None:
+    """The smallest estimate over axes and orders of difference; None where no order has enough whole windows.
+
+    ``u`` has shape (repeats, *grid).
+    """
+    candidates: list[tuple[float, float]] = []
+
+    def consider(filtered: Array, overlap: int) -> None:
+        f = filtered[np.isfinite(filtered)]
+        if f.size >= _FEWEST_WINDOWS:
+            s = _spread(f)
+            # Among many estimates the least reliable one would win by chance: charge each its own
+            # uncertainty.
+            candidates.append((s * (1 + 2 * np.sqrt(overlap / f.size)), s))
+
+    for axis, x in enumerate(nodes, start=1):
+        lines = np.moveaxis(u, axis, -1).reshape(-1, x.size)
+        lines = lines[:: 1 + lines.size // _LARGEST]
+        for order in _ORDERS:
+            if x.size > order:
+                consider(_difference(lines, x, order), order)
+    if len(nodes) > 1:
+        cut = _central(u[0])
+        block = u[(slice(None), *cut)]
+        kept = [x[c] for x, c in zip(nodes, cut, strict=True)]
+        for order in _MIXED_ORDERS:
+            if min(x.size for x in kept) > order:
+                f = block
+                for axis, part in enumerate(kept, start=1):
+                    f = np.moveaxis(_difference(np.moveaxis(f, axis, -1), part, order), -1, axis)
+                consider(f, order ** len(kept))
+    return min(candidates)[1] if candidates else None
+
+
+def _scattered(u: Array, x: Array) -> float:
+    """Pure error where points repeat often enough, otherwise local polynomial residuals."""
+    places, where = np.unique(x, axis=0, return_inverse=True)
+    where = where.ravel()
+    count = np.bincount(where)
+    dof = u.size - len(places)
+    if dof >= _FEWEST_REPEATS:
+        mean = np.bincount(where, weights=u) / count
+        return float(np.sqrt(np.sum((u - mean[where]) ** 2) / dof))
+    extent = np.ptp(x, axis=0)
+    x = (x - x.min(axis=0)) / np.where(extent > 0, extent, 1.0)
+    tree = KDTree(x)
+    centres = (
+        np.arange(u.size) if u.size <= _CENTRES else np.random.default_rng(0).permutation(u.size)[:_CENTRES]
+    )
+    found = [_local_fits(u, x, tree, centres, degree) for degree in (1, 2, 3, 4)]
+    usable = [pair for pair in found if pair is not None]
+    if not usable:
+        raise DataError(
+            f"The noise cannot be estimated from {u.size} values; give it, as noise={{'u': 0.02}} (a "
+            "fraction of rms)."
+        )
+    return min(usable)[1]
+
+
+def _local_fits(
+    u: Array, x: Array, tree: KDTree, centres: NDArray[np.intp], degree: int
+) -> tuple[float, float] | None:
+    """(charged, plain) noise from polynomial fits of one degree to the nearest neighbours of each centre."""
+    d = x.shape[1]
+    powers = [c for n in range(1, degree + 1) for c in combinations_with_replacement(range(d), n)]
+    k = len(powers) + 1 + max(4, (len(powers) + 1) // 2)
+    if u.size < k:
+        return None
+    _, near = tree.query(x[centres], k=k)
+    local = x[near] - x[centres][:, None, :]
+    local /= np.maximum(np.abs(local).max(axis=1, keepdims=True), np.finfo(float).tiny)
+    columns = [np.ones(near.shape)] + [np.prod(local[..., list(p)], axis=-1) for p in powers]
+    left, s, _ = np.linalg.svd(np.stack(columns, axis=-1), full_matrices=False)
+    used = s > 1e-10 * s[:, :1]
+    y = u[near] - u[near].mean(axis=1, keepdims=True)
+    fitted = np.einsum("nkp,np->nk", left, np.einsum("nkp,nk->np", left, y) * used)
+    dof = k - used.sum(axis=1)
+    variance = np.sum((y - fitted) ** 2, axis=1) / dof
+    # The median over places sets shocks aside; dividing by the median of chi-square over its mean makes it
+    # unbiased.
+    sd = float(np.sqrt(np.median(variance / (chi2.ppf(0.5, dof) / dof))))
+    return sd * (1 + np.sqrt(k / (u.size * np.median(dof)))), sd

@@ -1,0 +1,319 @@
+"""Files to `Observations`: NetCDF, HDF5, Zarr, tables, NumPy and MATLAB."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from mollifier.data import arrays as unlabelled
+from mollifier.data import selection, tables
+from mollifier.data.errorbars import Noise
+from mollifier.data.observations import Observations
+from mollifier.errors import DataError, did_you_mean
+
+_NETCDF = (".nc", ".nc4", ".cdf", ".netcdf")
+_HDF5 = (".h5", ".hdf5", ".hdf")
+_TABLES = (".csv", ".tsv", ".txt")
+_KNOWN = (*_NETCDF, *_HDF5, ".zarr", *_TABLES, ".npz", ".mat")
+_ALIASES = {"netcdf": ".nc", "hdf5": ".h5", "table": ".csv", "matlab": ".mat", "numpy": ".npz"}
+_PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
+
+
+def read(
+    path: str | Path,
+    variables: str | Sequence[str] | Mapping[str, str] | None = None,
+    *,
+    values: str | Sequence[str] | None = None,
+    coordinates: str | Sequence[str] | None = None,
+    noise: Noise | str = None,
+    select: Mapping[str, Any] | None = None,
+    replicates: str | Sequence[str] | None = None,
+    units: Mapping[str, str] | None = None,
+    periodic: Mapping[str, Any] | None = None,
+    rename: Mapping[str, str] | None = None,
+    dims: Mapping[str, Sequence[str]] | None = None,
+    mask: str | None = None,
+    window: Mapping[str, tuple[float | None, float | None]] | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    gridded: bool | None = None,
+    format: str | None = None,
+) -> Observations:
+    """Read a file. Names in every option are those after renaming.
+
+    Parameters
+    ----------
+    path
+        ``.nc`` ``.h5`` ``.hdf5`` ``.zarr`` ``.csv`` ``.tsv`` ``.txt`` ``.npz`` ``.mat``. Pickles are never
+        loaded.
+    variables, values
+        Variables to keep (``values`` is the same for tables); a mapping ``{"u": "usol"}`` also renames
+        ``usol``.
+    coordinates
+        Names, where they are not clear from the file; their order decides between dimensions of equal length.
+    noise, units, periodic
+        As for `Observations`; noise may name a variable or column of standard errors.
+    select
+        Dimension, coordinate or column -> value, or list of values, to keep.
+    replicates
+        Dimensions or columns that count repeats of the same field; ``replicate`` by default.
+    rename
+        Name in the file -> name wanted.
+    dims
+        Array -> names of its dimensions, for files of unlabelled arrays.
+    mask
+        A variable that is zero (or false, or missing) where values are to be left out.
+    window
+        Coordinate -> (lower, upper).
+    sample, seed
+        Keep this many random points, as scattered observations.
+    gridded
+        Overrules the choice between a grid and scattered points for a table.
+    format
+        A suffix to read the file by, where its own misleads.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, unreadable, of unknown kind, or holds nothing that can serve.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "rod.csv"
+    >>> rows = [f"{x},{t},{x * t}" for x in range(5) for t in range(4)]
+    >>> _ = path.write_text("x [m],t [s],T [K]" + chr(10) + chr(10).join(rows))
+    >>> obs = read(path, rename={"T": "u"}, noise=0.01)
+    >>> obs.grid().shape, obs.units
+    ((5, 4), {'u': 'K', 'x': 'm', 't': 's'})
+    """
+    file = Path(path)
+    suffix = _suffix(file, format)
+    names: dict[Any, str] = dict(rename or {})
+    if isinstance(variables, Mapping):
+        names.update({old: str(new) for new, old in variables.items() if old != new})
+    wanted = _listed(tuple(variables) if isinstance(variables, Mapping) else variables)
+    also = _listed(values)
+    if wanted is not None and also is not None and set(wanted) != set(also):
+        raise DataError(
+            f"variables={wanted} and values={also} mean the same thing and differ; give one of them."
+        )
+    wanted = wanted if wanted is not None else also
+    axes, repeats = _listed(coordinates), _listed(replicates)
+    errors = _error_names(noise, wanted)
+    extra = [*errors, *([mask] if mask else [])]
+    with _guard(file):
+        content = _load(file, suffix)
+    content, found = _named(content, names, wanted, axes, repeats, extra, dims)
+    content, axes, repeats = _chosen(content, wanted, axes, repeats, extra, select or {}, gridded)
+    if mask is not None and mask not in content.variables:
+        raise DataError(f"Mask '{mask}' is not in the data.{did_you_mean(mask, map(str, content.variables))}")
+    keep = None if mask is None else content[mask].fillna(0) != 0
+    content = content if mask is None else content.drop_vars(mask)
+    content = _with_units(content, found)
+    obs = Observations.from_dataset(
+        content,
+        _as_mapping(noise, content, wanted),
+        variables=wanted,
+        coordinates=axes,
+        replicates=repeats,
+        units=units,
+        periodic=periodic,
+    )
+    if keep is not None:
+        rows = not obs.gridded and keep.ndim == 1
+        obs = obs.mask(keep.values if rows else keep)
+    obs = obs.window(**window) if window else obs
+    return obs if sample is None else obs.thin(sample, seed)
+
+
+def _named(
+    content: Any,
+    names: dict[Any, str],
+    wanted: list[str] | None,
+    axes: list[str] | None,
+    repeats: list[str] | None,
+    extra: list[str],
+    dims: Mapping[str, Sequence[str]] | None,
+) -> tuple[Any, dict[str, str]]:
+    """What was loaded, renamed: a table, or a dataset with named dimensions; and the units of a table."""
+    found: dict[str, str] = {}
+    if isinstance(content, unlabelled.Arrays):
+        content = unlabelled.rename(content, names)
+        unlabelled.refuse_objects(content, wanted)
+        table = None if dims or content.dims else unlabelled.columns(content, axes)
+        if table is not None:
+            _refuse_complex(table)
+            found, content = content.units, pd.DataFrame(table)
+        else:
+            content = unlabelled.assemble(
+                content, variables=wanted, coordinates=axes, replicates=repeats or (), errors=extra, dims=dims
+            )
+    elif isinstance(content, tuple):
+        content, found = content[0], {str(names.get(n, n)): u for n, u in content[1].items()}
+        content = content.rename(columns=_checked(names, map(str, content.columns)))
+    else:
+        content = selection.rename(content, _checked(names, map(str, content.variables)))
+    return content, found
+
+
+def _chosen(
+    content: Any,
+    wanted: list[str] | None,
+    axes: list[str] | None,
+    repeats: list[str] | None,
+    extra: list[str],
+    select: Mapping[str, Any],
+    gridded: bool | None,
+) -> tuple[xr.Dataset, list[str] | None, list[str] | None]:
+    """The selected rows or slices as a dataset; its coordinates and replicates where settled."""
+    if isinstance(content, pd.DataFrame):
+        content = tables.select_rows(content, select)
+        axes = None if axes is None else [c for c in axes if c in content or c not in select]
+        content, settled, repeated = tables.tabulate(
+            content, coordinates=axes, variables=wanted, replicates=repeats, errors=extra, gridded=gridded
+        )
+        note = "; ".join(f"{k} = {v}" for k, v in select.items())
+        content = content.assign_attrs(selected=note) if note else content
+        return content, list(settled), list(repeated)
+    else:
+        for name, value in select.items():
+            content = selection.pick(content, (), name in content.dims, name, value)
+            axes = [c for c in axes if c != name or c in content.coords] if axes is not None else None
+            repeats = [r for r in repeats if r in content.dims] if repeats is not None else None
+    return content, axes, repeats
+
+
+def _listed(names: str | Sequence[str] | None) -> list[str] | None:
+    return None if names is None else [names] if isinstance(names, str) else list(names)
+
+
+def _checked(names: dict[str, str], known: Iterable[str]) -> dict[str, str]:
+    there = list(known)
+    for old in names:
+        if old not in there:
+            raise DataError(f"There is no '{old}' to rename.{did_you_mean(old, there)}")
+    return names
+
+
+def _error_names(noise: Any, wanted: list[str] | None) -> list[str]:
+    """Names of variables that hold standard errors."""
+    if isinstance(noise, str):
+        if wanted is None or len(wanted) != 1:
+            raise DataError(
+                f"noise='{noise}' names one variable; say whose error it is, as noise={{'u': '{noise}'}}."
+            )
+        return [noise]
+    return [v for v in noise.values() if isinstance(v, str)] if isinstance(noise, Mapping) else []
+
+
+def _as_mapping(noise: Any, content: xr.Dataset, wanted: list[str] | None) -> Noise:
+    if isinstance(noise, str):
+        return {(wanted or [str(v) for v in content.data_vars if v != noise])[0]: noise}
+    return noise
+
+
+def _with_units(content: xr.Dataset, units: Mapping[str, str]) -> xr.Dataset:
+    content = content.copy()
+    for name, unit in units.items():
+        if name in content.variables:
+            content[name].attrs.setdefault("units", unit)
+    return content
+
+
+def _refuse_complex(table: Mapping[str, Any]) -> None:
+    for name, column in table.items():
+        if np.asarray(column).dtype.kind == "c":
+            raise DataError(
+                f"'{name}' holds complex numbers; real values were wanted. Give real and imaginary parts as "
+                "two "
+                "variables."
+            )
+
+
+def _suffix(file: Path, format: str | None) -> str:
+    """The kind of the file, checked before it is opened."""
+    if format is not None:
+        suffix = _ALIASES.get(format.lower(), f".{format.lower().lstrip('.')}")
+        if suffix not in _KNOWN:
+            raise DataError(f"Format '{format}' is not known.{did_you_mean(suffix, _KNOWN)}")
+    else:
+        suffix = file.suffix.lower()
+    if not file.exists():
+        there = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
+        hint = did_you_mean(file.name, there) if there and len(there) < 200 else ""
+        where = "" if file.parent.is_dir() else f" Nor is there a folder '{file.parent}'."
+        raise DataError(f"There is no file '{file}'.{hint}{where}")
+    if file.is_dir() and suffix != ".zarr":
+        raise DataError(f"'{file}' is a folder; one file was wanted (only a .zarr store is a folder).")
+    if suffix in _PICKLES:
+        raise DataError(
+            f"'{file}' is a pickle, which can run code when loaded and is never read; save arrays with "
+            "numpy.savez or "
+            "xarray.Dataset.to_netcdf."
+        )
+    if suffix not in _KNOWN:
+        raise DataError(
+            f"'{file}' has the suffix '{suffix}'; one of {', '.join(_KNOWN)} was wanted. Give format='csv' "
+            "(or another) "
+            "where the name misleads."
+        )
+    return suffix
+
+
+@contextmanager
+def _guard(file: Path) -> Iterator[None]:
+    """Whatever a library raises on a bad file, as one error that says which file."""
+    try:
+        yield
+    except DataError:
+        raise
+    except pd.errors.EmptyDataError as error:
+        raise DataError(f"'{file}' is empty; a header and one row a sample were wanted.") from error
+    except PermissionError as error:
+        raise DataError(f"'{file}' may not be read: {error.strerror}.") from error
+    except Exception as error:
+        # The readers of five libraries fail in as many ways on a truncated or mislabelled file.
+        text = str(error).strip().splitlines()
+        why = text[0] if text else type(error).__name__
+        raise DataError(
+            f"'{file}' cannot be read as {file.suffix or 'a data file'} ({type(error).__name__}: {why}). It "
+            "may be "
+            "damaged, cut short or of another kind; format='...' reads it as another kind."
+        ) from error
+
+
+def _load(file: Path, suffix: str) -> Any:
+    """A dataset, a table with its units, or unlabelled arrays."""
+    if suffix in _TABLES:
+        return tables.read_table(file, suffix)
+    if suffix == ".npz":
+        return unlabelled.read_npz(file)
+    if suffix == ".mat":
+        return unlabelled.read_mat(file)
+    if suffix == ".zarr":
+        if find_spec("zarr") is None:
+            raise DataError(f"'{file}' needs the package zarr: pip install 'mollifier[zarr]'.")
+        return _open(file, engine="zarr", consolidated=False)
+    with file.open("rb") as stream:
+        hdf5 = stream.read(8) == b"\x89HDF\r\n\x1a\n"
+    if suffix in _NETCDF or not hdf5:
+        return _open(file, engine="h5netcdf" if hdf5 else "scipy")
+    with unlabelled.hdf5(file) as opened:
+        netcdf = "_NCProperties" in opened.attrs
+    return _open(file, engine="h5netcdf") if netcdf else unlabelled.read_hdf5(file)
+
+
+def _open(file: Path, **options: Any) -> xr.Dataset:
+    """A labelled file, loaded and closed; a unit of time such as ``h`` stays a unit."""
+    if options.get("engine") == "h5netcdf":
+        unlabelled.hdf5(file).close()
+    with xr.open_dataset(file, decode_timedelta=False, **options) as dataset:
+        return dataset.load()

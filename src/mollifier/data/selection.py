@@ -1,0 +1,204 @@
+"""Parts of a dataset: values along a dimension, windows, masks, random splits, scattered rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from mollifier.data.building import POINT, time_last
+from mollifier.errors import DataError, did_you_mean
+
+
+def equals(name: str, labels: NDArray[Any], value: Any) -> NDArray[np.bool_]:
+    """Where labels equal the value, numbers to rounding; shape of the labels.
+
+    Raises
+    ------
+    DataError
+        If none does; the message lists what is there.
+    """
+    if labels.dtype.kind in "fiu":
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = np.nan
+        hit = np.isclose(labels, number, rtol=1e-9, atol=1e-9 * float(np.nanmax(np.abs(labels), initial=0.0)))
+    elif labels.dtype.kind == "M":
+        hit = labels == np.datetime64(value)
+    else:
+        hit = labels.astype(str) == str(value)
+    if hit.any():
+        return hit
+    there = np.unique(labels[labels == labels])
+    shown = [str(v) for v in there]
+    if len(shown) > 12:
+        middle = int(np.searchsorted(there, value)) if labels.dtype.kind in "fiu" and np.isreal(value) else 0
+        start = min(max(middle - 6, 0), len(shown) - 12)
+        shown = [*shown[start : start + 12], f"... ({len(there)} in all)"]
+    close = did_you_mean(str(value), map(str, there)) if labels.dtype.kind not in "fiuM" else ""
+    raise DataError(f"'{name}' is nowhere {value!r}. There are: {', '.join(shown)}.{close}")
+
+
+def pick(dataset: xr.Dataset, coordinates: Sequence[str], gridded: bool, name: str, value: Any) -> xr.Dataset:
+    """Keep where ``name`` equals a value, or one of several; a single value takes the name away."""
+    single = isinstance(value, str) or not isinstance(value, Iterable)
+    values = [value] if single else list(value)
+    known = [str(n) for n in (dataset.dims if gridded else dataset.variables)]
+    if name not in known:
+        raise DataError(f"Nothing to select by '{name}'.{did_you_mean(name, known)}")
+    labels = dataset[name].values if name in dataset.variables else np.arange(dataset.sizes[name])
+    hit = np.any([equals(name, labels, v) for v in values], axis=0)
+    note = "; ".join(filter(None, [dataset.attrs.get("selected"), f"{name} = {value}"]))
+    dataset = dataset.isel(
+        {dataset[name].dims[0] if name in dataset.variables else name: np.flatnonzero(hit)}
+    )
+    dataset = dataset.assign_attrs(selected=note)
+    if not single:
+        return _unwrap(dataset, [name]) if not hit.all() else dataset
+    if name in coordinates and len(coordinates) == 1:
+        raise DataError(
+            f"'{name}' is the only coordinate; keep a range of it with window({name}=(lower, upper))."
+        )
+    if not gridded:
+        return dataset.drop_vars(name) if len(dataset.data_vars) > 1 or name in dataset.coords else dataset
+    dataset = dataset.squeeze(name, drop=True)
+    return dataset.drop_vars([v for v in dataset.data_vars if not dataset[v].dims])
+
+
+def _unwrap(dataset: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
+    """Without the period of coordinates that were cut."""
+    dataset = dataset.copy()
+    for n in names:
+        if n in dataset.coords:
+            dataset[n].attrs.pop("periodic", None)
+    return dataset
+
+
+def window(dataset: xr.Dataset, coordinates: Sequence[str], ranges: Mapping[str, Any]) -> xr.Dataset:
+    """Keep coordinates within closed ranges; None leaves an end open."""
+    for name, limits in ranges.items():
+        if name not in coordinates:
+            raise DataError(f"There is no coordinate '{name}' to cut.{did_you_mean(name, coordinates)}")
+        try:
+            lower, upper = limits
+        except (TypeError, ValueError):
+            raise DataError(
+                f"window({name}=...) was given {limits!r}; a pair (lower, upper) was wanted."
+            ) from None
+        x = dataset[name].values
+        keep = (x >= (-np.inf if lower is None else lower)) & (x <= (np.inf if upper is None else upper))
+        if not keep.any():
+            raise DataError(
+                f"No data lie in {name} = {lower} to {upper}; they run from {x.min():g} to {x.max():g}."
+            )
+        if not keep.all():
+            dataset = _unwrap(dataset.isel({dataset[name].dims[0]: np.flatnonzero(keep)}), [name])
+    return dataset
+
+
+def mask(dataset: xr.Dataset, variables: Sequence[str], keep: ArrayLike | xr.DataArray) -> xr.Dataset:
+    """Values become NaN where ``keep`` is false; variables of other dimensions stay."""
+    if isinstance(keep, xr.DataArray):
+        label = keep.astype(bool)
+        hit = [v for v in variables if set(label.dims) <= set(dataset[v].dims)]
+    else:
+        array = np.asarray(keep).astype(bool)
+        hit = [v for v in variables if dataset[v].shape == array.shape]
+        label = xr.DataArray(array, dims=dataset[hit[0]].dims) if hit else xr.DataArray(array)
+    if not hit:
+        shapes = {v: dict(dataset[v].sizes) for v in variables}
+        raise DataError(f"The mask has sizes {dict(label.sizes)}, which fit no variable; there are {shapes}.")
+    try:
+        return dataset.assign({v: dataset[v].where(label).transpose(*dataset[v].dims) for v in hit})
+    except ValueError as error:
+        raise DataError(f"The mask does not fit the data: {error}") from error
+
+
+def scatter(
+    dataset: xr.Dataset, coordinates: Sequence[str], replicates: Sequence[str], variables: Sequence[str]
+) -> xr.Dataset:
+    """A gridded dataset as rows: one for each place and replicate where a variable on most coordinates is
+    finite.
+    """
+    dims = [*coordinates, *replicates]
+    template = xr.DataArray(np.empty([dataset.sizes[d] for d in dims], dtype=bool), dims=dims)
+    flat = {
+        v: a.broadcast_like(template).transpose(*dims).values.ravel() for v, a in dataset.data_vars.items()
+    }
+    main = most_coordinates(dataset, coordinates, variables)
+    keep = np.any([np.isfinite(flat[v]) for v in main], axis=0)
+    index = np.unravel_index(np.flatnonzero(keep), template.shape)
+    coords: dict[str, Any] = {}
+    for d, i in zip(dims, index, strict=True):
+        if d in dataset.coords or d in replicates:
+            labels = dataset[d].values if d in dataset.coords else np.arange(dataset.sizes[d])
+            attrs = dataset[d].attrs if d in coordinates else {"role": "label"}
+            coords[d] = (POINT, labels[i], attrs)
+    coords = {c: coords[c] for c in (*time_last(coordinates), *replicates)}
+    data = {v: (POINT, flat[v][keep], dataset[v].attrs) for v in dataset.data_vars}
+    attrs = {k: a for k, a in dataset.attrs.items() if k != "replicates"}
+    return xr.Dataset(data, coords, attrs)
+
+
+def most_coordinates(dataset: xr.Dataset, coordinates: Sequence[str], variables: Sequence[str]) -> list[str]:
+    """The variables that depend on the most coordinates: what is measured, beside what is merely known."""
+    count = {v: len(set(dataset[v].dims) & set(coordinates)) for v in variables}
+    return [v for v in variables if count[v] == max(count.values())]
+
+
+def split(
+    dataset: xr.Dataset,
+    coordinates: Sequence[str],
+    variables: Sequence[str],
+    fraction: float,
+    seed: int,
+    rows: bool,
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """Two datasets that share the samples of the variables at random; a part of ``fraction`` is the second.
+
+    ``rows`` splits scattered rows whole, rather than marking values as missing.
+    """
+    if not 0 < fraction < 1:
+        raise DataError(f"hold_out was given the fraction {fraction}; a number between 0 and 1 was wanted.")
+    rng = np.random.default_rng(seed)
+    first, second = dataset, dataset
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for v in most_coordinates(dataset, coordinates, variables):
+        groups.setdefault(dataset[v].dims, []).append(v)
+    for dims, names in groups.items():
+        finite = np.any([np.isfinite(dataset[v].values) for v in names], axis=0)
+        places = np.flatnonzero(finite)
+        n = round(fraction * places.size)
+        if not 1 <= n < places.size:
+            raise DataError(
+                f"hold_out({fraction}) of {places.size} samples of {names} leaves one part empty."
+            )
+        chosen = np.zeros(finite.size, dtype=bool)
+        chosen[rng.permutation(places)[:n]] = True
+        chosen = chosen.reshape(finite.shape)
+        if rows:
+            return dataset.isel({POINT: np.flatnonzero(~chosen)}), dataset.isel(
+                {POINT: np.flatnonzero(chosen)}
+            )
+        test = xr.DataArray(chosen, dims=dims)
+        first = first.assign({v: first[v].where(~test) for v in names})
+        second = second.assign({v: second[v].where(test) for v in names})
+    return first, second
+
+
+def rename(dataset: xr.Dataset, names: Mapping[str, str]) -> xr.Dataset:
+    """Other names for variables, coordinates and dimensions; links to standard errors follow."""
+    final = [names.get(str(n), str(n)) for n in dataset.variables]
+    twice = sorted({n for n in final if final.count(n) > 1})
+    if twice:
+        raise DataError(f"Renaming {dict(names)} gives two things the name {twice}.")
+    dataset = dataset.rename(dict(names))
+    for v in dataset.data_vars:
+        error = dataset[v].attrs.get("standard_error")
+        if isinstance(error, str) and error in names:
+            dataset[v].attrs["standard_error"] = names[error]
+    return dataset

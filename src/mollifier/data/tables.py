@@ -1,0 +1,206 @@
+"""Tables with one row a sample: to a grid where the rows fill one, to scattered points otherwise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from mollifier.data import selection
+from mollifier.data.building import COORDINATE_NAMES, POINT, REPLICATE, time_last
+from mollifier.errors import DataError, did_you_mean
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": r"\s+"}
+# Rows that fill at least this part of the product of their coordinates are a grid with gaps.
+_FULL = 0.5
+# One coordinate alone always fills its own product; gaps this uneven are scattered samples.
+_UNEVEN = 20.0
+# Positions closer than this part of the extent are one node, printed twice with different rounding.
+_SAME = 1e-9
+
+
+def read_table(path: Path, suffix: str) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The table and the units in its headers: ``x [nm]`` is column ``x`` in ``nm``."""
+    separator = _SEPARATORS[suffix]
+    if suffix == ".txt":
+        with path.open(encoding="utf-8-sig") as file:
+            head = file.readline()
+        separator = next((s for s in ("\t", ",", ";") if s in head), separator)
+    table = pd.read_csv(path, sep=separator, skipinitialspace=True, encoding="utf-8-sig")
+    if table.empty:
+        raise DataError(f"'{path}' has a header but no rows; one row a sample was wanted.")
+    names = [str(c).strip() for c in table.columns]
+    if all(_is_number(n) for n in names):
+        raise DataError(
+            f"'{path}' begins with numbers {names[:4]}; a first line with the column names was wanted."
+        )
+    found = [re.fullmatch(r"(.*?)\s*\[([^\]]*)\]|(.*?)\s+\(([^)]*)\)", n) for n in names]
+    plain = [(m.group(1) or m.group(3) or n) if m else n for m, n in zip(found, names, strict=True)]
+    if len(set(plain)) < len(plain):
+        return table.set_axis(names, axis=1), {}
+    units = {p: (m.group(2) or m.group(4) or "").strip() for p, m in zip(plain, found, strict=True) if m}
+    return table.set_axis(plain, axis=1), {n: u for n, u in units.items() if u}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def select_rows(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
+    """Rows in which every named column equals its value, or one of several; a single value takes the column
+    away.
+    """
+    for name, value in where.items():
+        if name not in table:
+            raise DataError(
+                f"There is no column '{name}' to select by.{did_you_mean(name, map(str, table.columns))}"
+            )
+        single = isinstance(value, str) or not isinstance(value, Iterable)
+        labels = _labels(table[name])
+        hit = np.any([selection.equals(name, labels, v) for v in ([value] if single else value)], axis=0)
+        table = pd.DataFrame(table.loc[hit])
+        if single:
+            table = table.drop(columns=name)
+    return table
+
+
+def _labels(column: Any) -> NDArray[Any]:
+    values = column.to_numpy()
+    return values if values.dtype.kind in "fiubM" else column.astype(str).to_numpy().astype(str)
+
+
+def _numbers(table: pd.DataFrame, name: str, dates: bool = False) -> NDArray[Any]:
+    """A column as float64, or dates where they are allowed; text is refused with the row it stands in."""
+    column: Any = table[name]
+    if column.dtype.kind in "fiu":
+        return column.to_numpy(dtype=float)
+    if column.dtype.kind == "c":
+        raise DataError(f"Column '{name}' holds complex numbers; real values were wanted.")
+    if dates:
+        parsed: Any = pd.to_datetime(column.astype(str), format="ISO8601", errors="coerce", utc=True)
+        if parsed.notna().all():
+            return parsed.dt.tz_localize(None).to_numpy().astype("datetime64[ns]")
+    numbers: Any = pd.to_numeric(column, errors="coerce")
+    text = numbers.isna() & column.notna()
+    if text.any():
+        row = int(np.argmax(text.to_numpy()))
+        raise DataError(
+            f"Column '{name}' holds text, first in row {row + 1}: {str(column.iloc[row])!r}; numbers were "
+            "wanted. "
+            "Leave the cell empty where a value is missing, and write decimals with a point."
+        )
+    return numbers.to_numpy(dtype=float)
+
+
+def tabulate(
+    table: pd.DataFrame,
+    *,
+    coordinates: Sequence[str] | None,
+    variables: Sequence[str] | None,
+    replicates: Sequence[str] | None,
+    errors: Sequence[str] = (),
+    gridded: bool | None = None,
+) -> tuple[xr.Dataset, tuple[str, ...], tuple[str, ...]]:
+    """The rows as a dataset, its coordinates and its replicate dimensions.
+
+    Columns named x, y, z, lon, lat, t or time are the coordinates and the other columns of numbers the
+    variables,
+    unless they are named. ``gridded`` overrules the choice between a grid and scattered points.
+    """
+    columns = [str(c) for c in table.columns]
+    for name in (*(coordinates or ()), *(variables or ()), *(replicates or ()), *errors):
+        if name not in columns:
+            raise DataError(
+                f"The table has no column '{name}'.{did_you_mean(name, columns)} Columns: {columns}."
+            )
+    taken = {*(variables or ()), *(replicates or ()), *errors}
+    axes = tuple(
+        coordinates or time_last(c for c in columns if c.lower() in COORDINATE_NAMES and c not in taken)
+    )
+    if not axes:
+        raise DataError(
+            f"No column of {columns} is named like a coordinate; name them, as coordinates=['{columns[0]}']."
+        )
+    repeats = tuple(replicates) if replicates is not None else tuple(c for c in columns if c == REPLICATE)
+    repeats = tuple(r for r in repeats if r not in (*axes, *(variables or ())))
+    other = [c for c in columns if c not in (*axes, *repeats, *errors)]
+    chosen = tuple(variables or (c for c in other if table[c].dtype.kind in "fiu"))
+    if not chosen:
+        raise DataError(
+            f"The columns {columns} leave no variable beside the coordinates {axes}; name both, as "
+            "coordinates=['t'], variables=['x']."
+        )
+    position = {c: _numbers(table, c, dates=True) for c in axes}
+    data = {c: _numbers(table, c) for c in dict.fromkeys((*chosen, *errors))}
+    labels = {c: _labels(table[c]) for c in (*repeats, *(c for c in other if c not in chosen))}
+    plan = (
+        None if gridded is False else _grid_plan(position, {r: labels[r] for r in repeats}, gridded is True)
+    )
+    if plan is None:
+        coords = {c: (POINT, x) for c, x in position.items()} | {
+            c: (POINT, x, {"role": "label"}) for c, x in labels.items()
+        }
+        return xr.Dataset({v: (POINT, x) for v, x in data.items()}, coords), axes, ()
+    nodes, index = plan
+    shape = tuple(n.size for n in nodes.values())
+    filled: dict[str, Any] = {}
+    for v, x in data.items():
+        whole = np.full(shape, np.nan)
+        whole[tuple(index)] = x
+        filled[v] = (tuple(nodes), whole)
+    return xr.Dataset(filled, coords=dict(nodes)), axes, repeats
+
+
+def _grid_plan(
+    position: Mapping[str, NDArray[Any]], repeats: Mapping[str, NDArray[Any]], forced: bool
+) -> tuple[dict[str, NDArray[Any]], list[NDArray[np.intp]]] | None:
+    """Nodes of each axis and the index of each row along it; None where the rows are scattered."""
+    nodes: dict[str, NDArray[Any]] = {}
+    index: list[NDArray[np.intp]] = []
+    for name, x in {**position, **repeats}.items():
+        values, where = np.unique(x, return_inverse=True)
+        if name in position and values.dtype.kind == "f":
+            if not np.isfinite(values).all():
+                if forced:
+                    raise DataError(
+                        f"Coordinate '{name}' has points that are not finite numbers; drop those rows."
+                    )
+                return None
+            first = np.concatenate([[True], np.diff(values) > _SAME * np.ptp(values)])
+            values, where = values[first], (np.cumsum(first) - 1)[where.ravel()]
+        nodes[name] = values
+        index.append(where.ravel())
+    size = float(np.prod([float(n.size) for n in nodes.values()]))
+    rows = len(index[0])
+    if rows >= _FULL * size or (forced and size < 1e9):
+        flat = np.ravel_multi_index(index, tuple(n.size for n in nodes.values()))
+        repeated = rows - np.unique(flat).size
+        even = len(position) > 1 or forced or _evenness(next(iter(nodes.values()))) <= _UNEVEN
+        if not repeated and even:
+            return nodes, index
+        if forced and repeated:
+            raise DataError(
+                f"{repeated} rows repeat the coordinates {tuple(position)} of another; on a grid name the "
+                "column that "
+                "tells them apart in replicates or select, or read them as scattered points (gridded=False)."
+            )
+    if forced:
+        raise DataError(
+            f"{rows} rows fill too little of a grid of {size:.3g} nodes; read them as scattered points."
+        )
+    return None
+
+
+def _evenness(nodes: NDArray[Any]) -> float:
+    steps = np.diff(nodes).astype(float)
+    return float(steps.max() / steps.min()) if steps.size else 1.0

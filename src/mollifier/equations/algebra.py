@@ -1,0 +1,307 @@
+"""The algebra of residuals: SymPy expressions in plain symbols whose names are derivatives, ``u_xx``.
+
+Differentiation is ours in two places. The total derivative along a coordinate knows that ``u_x`` is the
+derivative of ``u``; and absolute values, signs and steps are differentiated as on the real line, almost
+everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import sympy
+
+from mollifier.equations.names import MAX_ORDER, Names, not_differentiated
+from mollifier.errors import EquationError
+from mollifier.orders import Derivative
+
+MAX_POWER = 10  # powers of sums above this are not multiplied out
+MAX_TERMS = 2_000
+MAX_SIZE = 5_000
+MAX_WORK = 60_000
+_BAD = (sympy.I, sympy.zoo, sympy.nan, sympy.oo, sympy.S.NegativeInfinity)
+
+
+class _Sign(sympy.Function):
+    """Stand-in for sign; its derivative is zero almost everywhere."""
+
+    def fdiff(self, argindex: int = 1) -> sympy.Expr:
+        return sympy.S.Zero
+
+
+class _Step(_Sign):
+    """Stand-in for Heaviside's step."""
+
+
+class _Magnitude(sympy.Function):
+    """Stand-in for the absolute value of a real number."""
+
+    def fdiff(self, argindex: int = 1) -> sympy.Expr:
+        return cast(sympy.Expr, _Sign(self.args[0]))
+
+
+def differentiate(expr: sympy.Expr, symbol: sympy.Symbol) -> sympy.Expr:
+    """Partial derivative by one symbol, all others held; jumps count as zero almost everywhere.
+
+    >>> u, v = sympy.symbols("u v")
+    >>> differentiate(sympy.Abs(u) * v, u)
+    v*sign(u)
+    """
+    if not expr.has(sympy.Abs, sympy.sign, sympy.Heaviside, sympy.Max, sympy.Min):
+        return expr.diff(symbol)
+    safe: Any = expr.replace(sympy.Abs, _Magnitude).replace(sympy.sign, _Sign)
+    safe = safe.replace(sympy.Heaviside, lambda x, *_: _Step(x))
+    result = safe.diff(symbol).replace(sympy.Heaviside, lambda x, *_: _Step(x))
+    result = result.replace(_Magnitude, sympy.Abs).replace(_Step, sympy.Heaviside)
+    return result.replace(_Sign, sympy.sign)
+
+
+def number(value: float) -> sympy.Expr:
+    """A finite number; whole ones are exact.
+
+    Raises
+    ------
+    EquationError
+        If it is not finite.
+    """
+    if not math.isfinite(value):
+        raise EquationError("This number is too large, or not a number.")
+    if value == int(value) and abs(value) < 1e15:
+        return sympy.Integer(int(value))
+    return sympy.Float(value)
+
+
+def check_finite(expr: sympy.Expr) -> sympy.Expr:
+    """The expression itself, if every number in it is real and finite.
+
+    Raises
+    ------
+    EquationError
+        If one is not.
+    """
+    if expr.has(*_BAD):
+        raise EquationError(
+            "This is not a finite real number (a division by zero, or a root of a negative number)."
+        )
+    for n in expr.atoms(sympy.Number):
+        try:
+            finite = math.isfinite(float(n))
+        except OverflowError:
+            finite = False
+        if not finite:
+            raise EquationError("A number here is too large.")
+    return expr
+
+
+def power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
+    """``base`` to the ``exponent``; numbers are folded as floats so that no power can grow without bound.
+
+    Raises
+    ------
+    EquationError
+        If the exponent is above 100 in size, or the result is not real and finite.
+    """
+    if exponent.is_number:
+        size = float(exponent)
+        if abs(size) > 100:
+            raise EquationError(f"The exponent {size:g} is too large; at most 100 in size is supported.")
+        exponent = _exact(size)
+    if base.is_number:
+        low = float(base)
+        if not exponent.is_number:
+            if low <= 0:
+                raise EquationError(f"The base of a variable power must be positive; it is {low:g}.")
+        elif not (
+            isinstance(base, sympy.Rational) and isinstance(exponent, sympy.Integer) and abs(low) < 1e6
+        ):
+            return number(_fold(lambda: low ** float(exponent)))
+    return sympy.Pow(base, exponent)
+
+
+def _exact(value: float) -> sympy.Expr:
+    """Exponents that are simple fractions become exact."""
+    n, d = value.as_integer_ratio()
+    return sympy.Rational(n, d) if d <= 64 else sympy.Float(value)
+
+
+def _fold(compute: Any) -> float:
+    """A number computed in floats."""
+    try:
+        result = compute()
+    except (ArithmeticError, ValueError):
+        result = math.nan
+    if isinstance(result, complex) or not math.isfinite(result):
+        raise EquationError(
+            "This is not a finite real number (a division by zero, or outside a function's domain)."
+        )
+    return float(result)
+
+
+# name -> (SymPy's function, the same on floats, number of arguments or None for two and more)
+FUNCTIONS: dict[str, tuple[Any, Any, int | None]] = {
+    "exp": (sympy.exp, math.exp, 1),
+    "log": (sympy.log, math.log, 1),
+    "sqrt": (sympy.sqrt, math.sqrt, 1),
+    "sin": (sympy.sin, math.sin, 1),
+    "cos": (sympy.cos, math.cos, 1),
+    "tan": (sympy.tan, math.tan, 1),
+    "asin": (sympy.asin, math.asin, 1),
+    "acos": (sympy.acos, math.acos, 1),
+    "atan": (sympy.atan, math.atan, 1),
+    "sinh": (sympy.sinh, math.sinh, 1),
+    "cosh": (sympy.cosh, math.cosh, 1),
+    "tanh": (sympy.tanh, math.tanh, 1),
+    "abs": (sympy.Abs, abs, 1),
+    "sign": (sympy.sign, lambda x: float((x > 0) - (x < 0)), 1),
+    "heaviside": (sympy.Heaviside, lambda x: 0.5 * (1 + (x > 0) - (x < 0)), 1),
+    "erf": (sympy.erf, math.erf, 1),
+    "min": (sympy.Min, min, None),
+    "max": (sympy.Max, max, None),
+}
+
+
+def apply(name: str, args: tuple[sympy.Expr, ...]) -> sympy.Expr:
+    """A function of `FUNCTIONS`; numbers are folded at once."""
+    symbolic, numeric, _ = FUNCTIONS[name]
+    if all(a.is_number for a in args):
+        values = [float(a) for a in args]
+        return number(_fold(lambda: numeric(*values)))
+    try:
+        return symbolic(*args)
+    except (TypeError, ValueError, ArithmeticError) as e:
+        raise EquationError(f"SymPy cannot form {name} of this: {e}.") from e
+
+
+def count_terms(expr: sympy.Expr) -> int:
+    """How many additive terms multiplying out would give, before like terms meet."""
+    if expr.is_Add:
+        return sum(map(count_terms, expr.args))  # type: ignore[arg-type]
+    if expr.is_Mul:
+        return math.prod(map(count_terms, expr.args))  # type: ignore[arg-type]
+    if (n := _whole_power(expr)) is not None:
+        m = count_terms(expr.args[0])  # type: ignore[arg-type]
+        return math.comb(n + m - 1, n)
+    return 1
+
+
+def _whole_power(expr: sympy.Basic) -> int | None:
+    """n where the expression is a sum to the power 2 <= n <= `MAX_POWER`."""
+    if expr.is_Pow and expr.args[0].is_Add and expr.args[1].is_Integer:
+        n = int(expr.args[1])  # type: ignore[call-overload]
+        return n if 2 <= n <= MAX_POWER else None
+    return None
+
+
+def expand(expr: sympy.Expr) -> sympy.Expr:
+    """Multiply out products and small powers of sums, at the top level only and within `MAX_TERMS`.
+
+    >>> u, v = sympy.symbols("u v")
+    >>> expand(u * (u + v) + sympy.sin(u * (u + v)))
+    u**2 + u*v + sin(u*(u + v))
+    """
+    return sympy.Add(*_additive(expr))
+
+
+def _additive(expr: Any) -> list[sympy.Expr]:
+    if expr.is_Add:
+        return [t for a in expr.args for t in _additive(a)]
+    if not (expr.is_Mul or _whole_power(expr)) or count_terms(expr) > MAX_TERMS:
+        return [expr]
+    n = _whole_power(expr)
+    factors = [expr.args[0]] * n if n else expr.args
+    result: list[Any] = [sympy.S.One]
+    for f in factors:
+        parts = _additive(f)
+        result = [sympy.Mul(a, b) for a in result for b in parts]
+        if len(parts) > 1:
+            result = list(sympy.Add.make_args(sympy.Add(*result)))
+    return result
+
+
+class Algebra:
+    """Symbols and total derivatives for the names of one problem, with a bound on the work."""
+
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self.work = 0
+
+    def value(self, name: str) -> sympy.Expr:
+        """What a name of the equation becomes: its canonical symbol, or the number of a constant."""
+        reference = self.names.resolve(name)
+        if reference.kind == "constant":
+            return number(float(self.names.constants[name]))
+        return self.symbol(reference.derivative)
+
+    def symbol(self, derivative: Derivative) -> sympy.Symbol:
+        """The symbol of a derivative."""
+        if derivative.total > MAX_ORDER:
+            raise EquationError(
+                f"A derivative of '{derivative.field}' of order {derivative.total} arises; "
+                f"at most {MAX_ORDER} is supported."
+            )
+        if derivative.total:
+            self.names.resolve(derivative.name)  # raises where the name is also something else
+        return sympy.Symbol(derivative.name)
+
+    def total(self, expr: sympy.Expr, coordinate: str) -> sympy.Expr:
+        """Total derivative along a coordinate, by chain and product rule, multiplied out.
+
+        >>> algebra = Algebra(Names(("x",), fields={"u": ("x",)}))
+        >>> algebra.total(sympy.Symbol("u") ** 2 * sympy.Symbol("x"), "x")
+        u**2 + 2*u*u_x*x
+
+        Raises
+        ------
+        EquationError
+            If it meets known data, a jump, an order above `MAX_ORDER` or an expression too large.
+        """
+        self._spend(expr)
+        for jump in expr.atoms(sympy.sign, sympy.Heaviside):
+            if any(self._along(s.name, coordinate) != 0 for s in jump.free_symbols):  # type: ignore[attr-defined]
+                raise EquationError(f"The derivative of a jump, {jump}, is not a function.")
+        parts = []
+        for symbol in sorted(expr.free_symbols, key=str):
+            inner = self._along(symbol.name, coordinate)  # type: ignore[attr-defined]
+            if inner != 0:
+                parts.append(differentiate(expr, symbol) * inner)  # type: ignore[arg-type]
+        result = expand(sympy.Add(*parts))
+        self._spend(result)
+        return result
+
+    def totals(self, expr: sympy.Expr, orders: Mapping[str, int] | Iterable[tuple[str, int]]) -> sympy.Expr:
+        """Repeated total derivatives by a multi-index."""
+        for coordinate, n in dict(orders).items():
+            for _ in range(n):
+                expr = self.total(expr, coordinate)
+        return expr
+
+    def _along(self, name: str, coordinate: str) -> sympy.Expr:
+        """Total derivative of one symbol."""
+        kind, derivative = self.names.resolve(name)
+        if kind == "coordinate":
+            return sympy.S.One if name == coordinate else sympy.S.Zero
+        over = self.names.over(derivative.field)
+        if kind == "known" and coordinate in over:
+            raise EquationError(not_differentiated(derivative.field))
+        parts = []
+        for c in over:
+            if c == coordinate:
+                parts.append(self.symbol(derivative.differentiate(c)))
+            elif self.names.kind(c) == "field" and coordinate in self.names.over(c):
+                inner = self.symbol(Derivative.of(c, {coordinate: 1}))
+                parts.append(self.symbol(derivative.differentiate(c)) * inner)
+        return sympy.Add(*parts)
+
+    def _spend(self, expr: sympy.Expr) -> None:
+        size = 0
+        for _ in sympy.preorder_traversal(expr):
+            size += 1
+            if size > MAX_SIZE:
+                break
+        self.work += size
+        if size > MAX_SIZE or self.work > MAX_WORK:
+            raise EquationError(
+                "The derivatives of this expression have too many terms; write it in simpler parts."
+            )

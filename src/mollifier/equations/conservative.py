@@ -1,0 +1,143 @@
+"""Residuals as sums of ``coefficient * D^a flux``, whose derivatives can then move onto a kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+
+from mollifier.equations.algebra import Algebra, expand
+from mollifier.equations.names import Names
+from mollifier.errors import EquationError
+from mollifier.orders import Derivative
+
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class ConservativeTerm:
+    """``coefficient * D^derivative (flux)``.
+
+    Attributes
+    ----------
+    derivative
+        Coordinate -> order; empty where nothing could be, or had to be, pulled out.
+    flux
+        An expression in state variables; without derivatives unless ``derivative`` is empty.
+    coefficient
+        Numbers, unknowns and their derivatives, known data and coordinates.
+    """
+
+    derivative: dict[str, int]
+    flux: sympy.Expr
+    coefficient: sympy.Expr
+
+
+def conservative(residual: sympy.Expr, names: Names) -> list[ConservativeTerm]:
+    """Bring an expanded residual to conservative form as far as single fluxes go.
+
+    The highest derivatives go first: for a term ``c * g * w_a`` the flux is the integral of ``g`` over ``w``,
+    and it is taken if every term of ``c * D^a flux`` is there to be replaced.
+
+    >>> names = Names(("x", "t"), fields={"u": ("x", "t")}, unknowns={"k": ("x",)})
+    >>> u, u_x, u_xx, k = sympy.symbols("u u_x u_xx k")
+    >>> for term in conservative(k * u_xx + u * u_x, names):
+    ...     print(term.coefficient, term.derivative, term.flux)
+    k {'x': 2} u
+    1 {'x': 1} u**2/2
+    """
+    rest = _by_monomial(residual)
+    algebra = Algebra(names)
+    found: list[ConservativeTerm] = []
+    for monomial in sorted(rest, key=lambda m: (-_order(m, names), str(m))):
+        if monomial not in rest:
+            continue
+        term = _pull_out(rest[monomial] * monomial, rest, algebra)
+        if term is not None:
+            found.append(term)
+    for monomial, c in rest.items():
+        outside, inside = _split(c * monomial, names)
+        found.append(ConservativeTerm({}, inside, outside))
+    return found
+
+
+def _by_monomial(expr: sympy.Expr) -> dict[sympy.Expr, sympy.Expr]:
+    return {m: c for c, m in (t.as_coeff_Mul() for t in sympy.Add.make_args(expr)) if c != 0}
+
+
+def _state(expr: sympy.Basic, names: Names) -> list[Derivative]:
+    """Derivatives of state variables in an expression."""
+    references = (names.resolve(s.name) for s in sorted(expr.free_symbols, key=str))  # type: ignore[attr-defined]
+    return [r.derivative for r in references if r.kind == "field"]
+
+
+def _order(expr: sympy.Basic, names: Names) -> int:
+    return max((d.total for d in _state(expr, names)), default=0)
+
+
+def _split(term: sympy.Expr, names: Names) -> tuple[sympy.Expr, sympy.Expr]:
+    """Coefficient and state part of a product."""
+    outside, inside = [], []
+    for f in sympy.Mul.make_args(term):
+        (inside if _state(f, names) else outside).append(f)
+    return sympy.Mul(*outside), sympy.Mul(*inside)
+
+
+def _pull_out(
+    term: sympy.Expr, rest: dict[sympy.Expr, sympy.Expr], algebra: Algebra
+) -> ConservativeTerm | None:
+    """The conservative term that replaces ``term`` and what belongs to it; these then leave ``rest``."""
+    names = algebra.names
+    outside, inside = _split(term, names)
+    jets = sorted((d for d in _state(inside, names) if d.total), key=lambda d: -d.total)
+    if not jets or (len(jets) > 1 and jets[1].total == jets[0].total):
+        return None
+    top = jets[0]
+    g = inside / sympy.Symbol(top.name)
+    if any(d.total for d in _state(g, names)):
+        return None
+    flux = _integral(g, sympy.Symbol(top.field))
+    if flux is None:
+        return None
+    try:
+        parts = _by_monomial(expand(outside * algebra.totals(flux, top.orders)))
+    except EquationError:
+        return None  # too large to be worth it
+    left: dict[sympy.Expr, sympy.Expr] = {}
+    for monomial, c in parts.items():
+        had = rest.get(monomial)
+        if had is None or not (c / had).is_number or not 0 < float(c / had) < 2:
+            return None
+        left[monomial] = had - c if abs(float(c / had) - 1) > _ROUNDING else sympy.S.Zero
+    for monomial, c in left.items():
+        rest.pop(monomial)
+        if c != 0:
+            rest[monomial] = c
+    return ConservativeTerm(dict(top.orders), flux, outside)
+
+
+def _integral(g: sympy.Expr, w: sympy.Symbol) -> sympy.Expr | None:
+    """Integral over ``w`` of a product in which ``w`` stands in one power, exp, sin, cos, sinh or cosh."""
+    outer, inner = g.as_independent(w, as_Add=False)
+    if inner == 1:
+        return outer * w
+    base, exponent = (inner.base, inner.exp) if isinstance(inner, sympy.Pow) else (inner, sympy.S.One)
+    known = {
+        sympy.exp: sympy.exp,
+        sympy.sin: lambda a: -sympy.cos(a),
+        sympy.cos: sympy.sin,
+        sympy.sinh: sympy.cosh,
+        sympy.cosh: sympy.sinh,
+    }
+    argument: Any = inner.args[0] if inner.func in known else base
+    slope = argument.diff(w)
+    if slope == 0 or slope.has(w) or exponent.has(w):
+        return None
+    if inner.func in known:
+        return outer * known[inner.func](argument) / slope
+    if not exponent.is_number:
+        return None
+    if exponent == -1:
+        return outer * sympy.log(base) / slope
+    return outer * base ** (exponent + 1) / ((exponent + 1) * slope)

@@ -1,0 +1,201 @@
+"""What the names of an equation may mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from mollifier.errors import EquationError, did_you_mean
+from mollifier.orders import Derivative
+
+MAX_ORDER = 12
+_TIME = ("t", "time")
+
+
+class Reference(NamedTuple):
+    """What one name stands for: ``kind`` is coordinate, field, unknown, known or constant."""
+
+    kind: str
+    derivative: Derivative
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the names of an equation may mean.
+
+    Parameters
+    ----------
+    coordinates
+        Names of the coordinates.
+    fields
+        State variable -> the coordinates it depends on (usually all).
+    unknowns
+        Unknown -> the coordinates it varies over, ``()`` for a scalar. Unknown fields may be differentiated.
+        A field in place of a coordinate makes it a law of the state, ``{"D": ("u",)}``, with the chain rule.
+    known
+        Known data -> its coordinates, ``()`` for a constant. Known fields are not differentiated.
+    constants
+        Numbers, put in place of their names.
+    time
+        The time coordinate; by default ``t`` or ``time`` where that is a coordinate. ``""`` for none.
+        The other coordinates are spatial: ``lap``, ``grad`` and ``div`` act over them.
+
+    Raises
+    ------
+    EquationError
+        If a name is declared twice, a constant is not finite, or something varies over no coordinate.
+
+    Examples
+    --------
+    >>> names = Names(("x", "t"), fields={"u": ("x", "t")}, unknowns={"k": ("x",)})
+    >>> names.time, names.spatial
+    ('t', ('x',))
+    >>> names.resolve("u_tx").derivative.name
+    'u_tx'
+    """
+
+    coordinates: tuple[str, ...]
+    fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unknowns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    constants: Mapping[str, float] = field(default_factory=dict)
+    time: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "coordinates", tuple(self.coordinates))
+        if len(set(self.coordinates)) < len(self.coordinates):
+            raise EquationError(f"The coordinates {self.coordinates} repeat a name.")
+        kinds: dict[str, str] = {}
+        for kind in ("coordinate", "field", "unknown", "known", "constant"):
+            for name in self._of(kind):
+                if name in kinds:
+                    raise EquationError(
+                        f"'{name}' is declared twice: as {kinds[name]} and as {kind}. Rename one."
+                    )
+                kinds[name] = kind
+        for kind in ("field", "unknown", "known"):
+            allowed = set(self.coordinates) | (set(self.fields) if kind == "unknown" else set())
+            for name, over in self._of(kind).items():
+                for c in over:
+                    if c not in allowed:
+                        hint = did_you_mean(c, allowed)
+                        raise EquationError(f"The {kind} '{name}' varies over '{c}', not a coordinate.{hint}")
+        for name, value in self.constants.items():
+            if not math.isfinite(value):
+                raise EquationError(f"The constant '{name}' is {value}; a finite number was wanted.")
+        if self.time is None:
+            object.__setattr__(self, "time", next((c for c in _TIME if c in self.coordinates), ""))
+        elif self.time and self.time not in self.coordinates:
+            hint = did_you_mean(self.time, self.coordinates)
+            raise EquationError(f"The time coordinate '{self.time}' is not among the coordinates.{hint}")
+        object.__setattr__(self, "_kinds", kinds)
+        object.__setattr__(self, "_resolved", {})
+
+    def _of(self, kind: str) -> Mapping[str, tuple[str, ...]]:
+        return {
+            "coordinate": dict.fromkeys(self.coordinates, ()),
+            "field": self.fields,
+            "unknown": self.unknowns,
+            "known": self.known,
+            "constant": dict.fromkeys(self.constants, ()),
+        }[kind]
+
+    @property
+    def spatial(self) -> tuple[str, ...]:
+        """All coordinates but time."""
+        return tuple(c for c in self.coordinates if c != self.time)
+
+    @property
+    def declared(self) -> tuple[str, ...]:
+        """Every declared name."""
+        return tuple(self._kinds)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def kind(self, name: str) -> str:
+        """coordinate, field, unknown, known or constant; ``""`` for a name that is not declared."""
+        return self._kinds.get(name, "")  # pyright: ignore[reportAttributeAccessIssue]
+
+    def over(self, name: str) -> tuple[str, ...]:
+        """What a declared variable varies over."""
+        for group in (self.fields, self.unknowns, self.known):
+            if name in group:
+                return tuple(group[name])
+        return ()
+
+    def resolve(self, name: str) -> Reference:
+        """The meaning of a name as it stands in an equation.
+
+        Raises
+        ------
+        EquationError
+            If it is not declared, or is a derivative that does not exist.
+        """
+        cache: dict[str, Reference] = self._resolved  # pyright: ignore[reportAttributeAccessIssue]
+        if name not in cache:
+            cache[name] = self._resolve(name)
+        return cache[name]
+
+    def _resolve(self, name: str) -> Reference:
+        readings = [d for d in self._readings(name) if self.kind(d.field) in ("field", "unknown")]
+        if self.kind(name):
+            if readings:
+                raise EquationError(
+                    f"'{name}' is declared as {self.kind(name)}, and is also a derivative of "
+                    f"'{readings[0].field}'. Rename one of the two."
+                )
+            return Reference(self.kind(name), Derivative(name))
+        if readings:
+            if readings[0].total > MAX_ORDER:
+                raise EquationError(
+                    f"'{name}' is of order {readings[0].total}; at most {MAX_ORDER} is supported."
+                )
+            return Reference(self.kind(readings[0].field), readings[0])
+        raise EquationError(self._explain(name))
+
+    def _readings(self, name: str) -> list[Derivative]:
+        """Ways to read a name as a derivative of something declared, longest base first."""
+        found = []
+        for cut in range(len(name) - 1, 0, -1):
+            base, suffix = name[:cut], name[cut + 1 :]
+            if name[cut] != "_" or not self.kind(base):
+                continue
+            over = self.over(base)
+            longest = max(map(len, over), default=0)
+            if not over or len(suffix) > (MAX_ORDER + 4) * longest:
+                continue
+            d = Derivative.parse(name, over)
+            if d.total and d.field == base:
+                found.append(d)
+        return found
+
+    def _explain(self, name: str) -> str:
+        """Why a name means nothing here."""
+        known = [d for d in self._readings(name) if self.kind(d.field) == "known"]
+        if known:
+            return not_differentiated(known[0].field)
+        base, _, suffix = name.rpartition("_")
+        if base and self.kind(base) in ("field", "unknown", "known"):
+            over = self.over(base)
+            if not over:
+                return f"'{name}': '{base}' is one number and has no derivatives."
+            if len(suffix) > MAX_ORDER * max(map(len, over)):
+                return f"'{name[:20]}...' is of too high an order; at most {MAX_ORDER} is supported."
+            if Derivative.parse(f"{base}_{suffix}", self.coordinates).total:
+                return f"'{name}': '{base}' varies over {', '.join(over)} only."
+            return f"'{name}': '{suffix}' is not a run of the coordinates {', '.join(over)} of '{base}'."
+        candidates = list(self.declared)
+        if base and suffix:
+            candidates += [f"{n}_{suffix}" for n in (*self.fields, *self.unknowns) if self._reads(n, suffix)]
+        return f"'{name}' is not a name of this problem.{did_you_mean(name, candidates)}"
+
+    def _reads(self, base: str, suffix: str) -> bool:
+        return any(d.field == base for d in self._readings(f"{base}_{suffix}"))
+
+
+def not_differentiated(name: str) -> str:
+    """The text of the error for a derivative of known data."""
+    return (
+        f"'{name}' is known data, and known fields are not differentiated; make '{name}' a field "
+        "of the problem (a state variable)."
+    )

@@ -1,0 +1,117 @@
+"""Which variables an equation differentiates, before anything is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sympy
+from sympy.core.function import AppliedUndef
+
+from mollifier.equations.build import operator_coordinates, trace
+from mollifier.equations.syntax import Node, read
+from mollifier.errors import EquationError
+from mollifier.orders import Derivative
+
+
+def fields_in(
+    equations: Any,
+    candidates: Mapping[str, Sequence[str]] | Iterable[str],
+    coordinates: Sequence[str],
+    time: str | None = None,
+) -> tuple[str, ...]:
+    """Candidates that the equations differentiate, and which must therefore be fields, in the order given.
+
+    Parameters
+    ----------
+    equations
+        As in `parse`.
+    candidates
+        Names of data variables; a mapping to their coordinates excludes those that a derivative cannot touch,
+        such as constants inside ``div``.
+    coordinates
+        Names of the coordinates.
+    time
+        The time coordinate, as in `Names`.
+
+    Raises
+    ------
+    EquationError
+        If a text does not parse or a callable cannot be traced.
+
+    Examples
+    --------
+    >>> fields_in("0 = div(k*grad(u)) + s", ("u", "s"), ("x", "y"))
+    ('u',)
+    >>> fields_in("u_t = c*w*lap(u)", {"u": ("x", "t"), "w": ("x",), "c": ()}, ("x", "t"))
+    ('u',)
+    """
+    over = {
+        n: tuple(candidates[n]) if isinstance(candidates, Mapping) else tuple(coordinates) for n in candidates
+    }
+    scan = _Scan(over, tuple(coordinates), time)
+    several = isinstance(equations, Sequence) and not isinstance(equations, str)
+    for item in equations if several else [equations]:
+        if isinstance(item, str):
+            for statement in read(item):
+                scan.tree(statement.left, ())
+                if statement.right is not None:
+                    scan.tree(statement.right, ())
+        elif isinstance(item, sympy.Basic):
+            scan.expression(item, ())
+        elif callable(item):
+            scan.expression(trace(item, sympy.Symbol, tuple(over)), ())
+        else:
+            raise EquationError(
+                f"An equation is a text, a SymPy expression or a callable; given: {item!r:.80}."
+            )
+    return tuple(n for n in over if n in scan.found)
+
+
+class _Scan:
+    """Walks trees with the coordinates along which the place is differentiated."""
+
+    def __init__(
+        self, over: dict[str, tuple[str, ...]], coordinates: tuple[str, ...], time: str | None
+    ) -> None:
+        if time is None:
+            time = next((c for c in ("t", "time") if c in coordinates), "")
+        self.over = over
+        self.coordinates = coordinates
+        self.spatial = tuple(c for c in coordinates if c != time)
+        self.found: set[str] = set()
+
+    def name(self, name: str, along: tuple[str, ...]) -> None:
+        if name in self.over:
+            if set(along) & set(self.over[name]):
+                self.found.add(name)
+        elif len(name) <= 64:
+            self.found |= {base for base in self.over if self.is_derivative(name, base)}
+
+    def is_derivative(self, name: str, base: str) -> bool:
+        if not name.startswith(f"{base}_"):
+            return False
+        return Derivative.parse(f"u_{name[len(base) + 1 :]}", self.coordinates).total > 0
+
+    def tree(self, node: Node, along: tuple[str, ...]) -> None:
+        if node.kind == "name":
+            self.name(node.value, along)
+        elif node.kind == "call":
+            if node.value in ("lap", "bilap", "grad", "div"):
+                along += self.spatial
+            elif d := operator_coordinates(node.value, self.coordinates):
+                along += tuple(c for c, _ in d.orders)
+        for child in node.children:
+            self.tree(child, along)
+
+    def expression(self, expr: sympy.Basic, along: tuple[str, ...]) -> None:
+        if isinstance(expr, sympy.Symbol):
+            self.name(expr.name, along)
+        elif isinstance(expr, AppliedUndef):
+            self.name(type(expr).__name__, along)
+        elif isinstance(expr, sympy.Derivative):
+            variables: Any = expr.variable_count
+            self.expression(expr.expr, along + tuple(str(v) for v, _ in variables))
+        else:
+            for a in expr.args:
+                self.expression(a, along)
