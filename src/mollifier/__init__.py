@@ -12,12 +12,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mollifier.data import Observations
-    from mollifier.measured import differentiate
     from mollifier.engines import solve
     from mollifier.errors import MollifierError
     from mollifier.grid import Axis, Grid
+    from mollifier.jet import Jet
     from mollifier.kernels import BSpline, Bump, Kernel, Polynomial
-    from mollifier.layer import Jet, MollifierLayer
+    from mollifier.layer import MollifierLayer
+    from mollifier.measured import differentiate
     from mollifier.problem import InverseProblem
     from mollifier.solution import Estimate, Solution, load_solution
     from mollifier.unknowns import FieldUnknown, ScalarUnknown
@@ -30,7 +31,7 @@ _HOME = {
     "FieldUnknown": "unknowns",
     "Grid": "grid",
     "InverseProblem": "problem",
-    "Jet": "layer",
+    "Jet": "jet",
     "Kernel": "kernels",
     "MollifierError": "errors",
     "MollifierLayer": "layer",

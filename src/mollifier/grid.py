@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +25,7 @@ class Axis:
     name
         Coordinate name, as it stands in the equation.
     lower, upper
-        First and last node. On a periodic axis ``upper`` is ``lower`` one period on, and is not itself a node.
+        First and last node. On a periodic axis ``upper`` is ``lower`` one period on, and is not a node.
     size
         Number of nodes, at least 1.
     periodic
@@ -59,10 +60,17 @@ class Axis:
         if self.size < 1:
             raise GridError(f"Axis '{self.name}' was given {self.size} nodes; it needs at least 1.")
         if not (np.isfinite(self.lower) and np.isfinite(self.upper)):
-            raise GridError(f"Axis '{self.name}' has bounds ({self.lower}, {self.upper}); both must be finite.")
+            raise GridError(
+                f"Axis '{self.name}' has bounds ({self.lower}, {self.upper}); both must be finite."
+            )
         if self.upper < self.lower or (self.upper == self.lower and (self.size > 1 or self.periodic)):
             raise GridError(
-                f"Axis '{self.name}' runs from {self.lower} to {self.upper}; the upper bound must lie above the lower."
+                f"Axis '{self.name}' runs from {self.lower} to {self.upper}; the upper bound must lie above "
+                "the lower."
+            )
+        if self.nodes is not None and len(self.nodes) != self.size:
+            raise GridError(
+                f"Axis '{self.name}' has size {self.size} but {len(self.nodes)} nodes; use Axis.from_points."
             )
 
     @classmethod
@@ -76,19 +84,28 @@ class Axis:
         Raises
         ------
         GridError
-            If the points are not finite, not one-dimensional, repeated, not increasing, or periodic and uneven
-            without a period.
+            If the points are not finite numbers, not one-dimensional, repeated, not increasing, or periodic
+            and uneven without a period.
 
         Examples
         --------
         >>> Axis.from_points("t", [0.0, 1.0, 4.0]).uniform
         False
         """
-        x = np.asarray(points, dtype=float)
+        x = np.asarray(points)
+        if x.dtype.kind not in "iufb":
+            raise GridError(
+                f"Axis '{name}' was given points of type {x.dtype}; real numbers were wanted. Turn dates "
+                "into numbers first, as in (t - t[0]) / np.timedelta64(1, 's')."
+            )
+        x = x.astype(float)
         if x.ndim != 1 or x.size == 0:
-            raise GridError(f"Axis '{name}' was given points of shape {x.shape}; a non-empty (n,) array was wanted.")
+            raise GridError(
+                f"Axis '{name}' was given points of shape {x.shape}; a non-empty (n,) array was wanted."
+            )
         if not np.isfinite(x).all():
-            raise GridError(f"Axis '{name}' has {np.sum(~np.isfinite(x))} points that are not finite numbers.")
+            bad = int(np.sum(~np.isfinite(x)))
+            raise GridError(f"Axis '{name}' has {bad} points that are not finite numbers; drop them.")
         step = np.diff(x)
         if (step <= 0).any():
             i = int(np.argmax(step <= 0))
@@ -97,17 +114,23 @@ class Axis:
                 f"Axis '{name}' {what} at index {i + 1} ({x[i]:g} then {x[i + 1]:g}); "
                 "points must strictly increase: sort them and average or drop repeats."
             )
-        even = x.size < 3 or bool(np.ptp(step) <= _UNIFORM_TOLERANCE * (x[-1] - x[0]))
-        if periodic is True and (not even or x.size < 2):
+        wraps = isinstance(periodic, bool | np.bool_) and bool(periodic)
+        # Each node is compared with its even place: small steps that drift would otherwise pass.
+        tolerance = _UNIFORM_TOLERANCE * (x[-1] - x[0])
+        even = bool(np.abs(x - np.linspace(x[0], x[-1], x.size)).max() <= tolerance)
+        if wraps and (not even or x.size < 2):
             raise GridError(f"Periodic axis '{name}' is uneven: give its period, as periodic=2.0.")
         upper = x[-1]
-        if periodic is True:
+        if wraps:
             upper = x[-1] + (x[-1] - x[0]) / (x.size - 1)
         elif periodic:
             upper = x[0] + float(periodic)
             if upper <= x[-1]:
-                raise GridError(f"Axis '{name}' has period {periodic:g}, shorter than its extent {x[-1] - x[0]:g}.")
-            even = even and bool(abs(upper - x[-1] - step.mean()) <= _UNIFORM_TOLERANCE * (upper - x[0]))
+                raise GridError(
+                    f"Axis '{name}' has period {periodic:g}, but its points already span {x[-1] - x[0]:g}; "
+                    "the period must be longer (the first point is not repeated at the end)."
+                )
+            even = even and (x.size < 2 or bool(abs(upper - x[-1] - step.mean()) <= tolerance))
         nodes = None if even else tuple(x.tolist())
         return cls(name, float(x[0]), float(upper), x.size, bool(periodic), unit, nodes)
 
@@ -141,7 +164,7 @@ class Axis:
     def extend(self, radius: float) -> Axis:
         """The axis with a halo: nodes added on both sides until they reach ``radius`` past the ends.
 
-        The halo keeps the spacing of the end it continues; a periodic axis needs none and is returned as it is.
+        The halo keeps the spacing of the end it continues; a periodic axis needs none and is returned as is.
         """
         if self.periodic or self.size < 2:
             return self
@@ -197,7 +220,7 @@ class Grid:
     @property
     def size(self) -> int:
         """Number of nodes in all."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     def __iter__(self) -> Iterator[Axis]:
         return iter(self.axes)
@@ -235,11 +258,15 @@ class Grid:
                 self[name]
             missing = [n for n in self.names if n not in radius]
             if missing:
-                raise GridError(f"No radius was given for {missing}; the mapping needs every axis of {self.names}.")
+                raise GridError(
+                    f"No radius was given for {missing}; the mapping needs every axis of {self.names}."
+                )
             result = {n: float(radius[n]) for n in self.names}
         else:
             result = {n: float(radius) for n in self.names}
         for name, r in result.items():
             if not (np.isfinite(r) and r > 0):
-                raise GridError(f"Radius along '{name}' is {r}; a positive length in the axis's units was wanted.")
+                raise GridError(
+                    f"Radius along '{name}' is {r}; a positive length in the axis's units was wanted."
+                )
         return result

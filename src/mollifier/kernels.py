@@ -1,23 +1,22 @@
 """Compact kernels on [-1, 1] and their derivatives of any order.
 
-A kernel is a formula: ``kernel(s, order)`` gives the derivative of that order of the profile eta(s), which is even,
-non-negative, zero outside (-1, 1) and integrates to one. At radius r the kernel is ``eta(x/r)/r``, its k-th derivative
-``eta^(k)(x/r)/r^(k+1)``.
+A kernel is a formula: ``kernel(s, order)`` gives the derivative of that order of the profile eta(s), which is
+even, non-negative, zero outside (-1, 1) and integrates to one. At radius r the kernel is ``eta(x/r)/r``,
+and its k-th derivative ``eta^(k)(x/r)/r^(k+1)``.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import wraps
+from math import comb, factorial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.polynomial import Polynomial as Poly
 from scipy.integrate import quad
-from scipy.interpolate import BSpline as _ScipyBSpline
-from scipy.interpolate import PPoly
-from scipy.special import gammaln
 
 from mollifier.errors import GridError
 
@@ -41,6 +40,19 @@ def namespace(array: Any) -> Any:
     return torch if torch is not None and isinstance(array, torch.Tensor) else np
 
 
+def memo(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Remember results by argument; unlike lru_cache it lets torch.compile take what is already known."""
+    table: dict[Any, Any] = {}
+
+    @wraps(function)
+    def remembered(*key: Any) -> Any:
+        if key not in table:
+            table[key] = function(*key)
+        return table[key]
+
+    return remembered
+
+
 def check_order(kernel: Kernel, order: int) -> None:
     """Refuse an order that the kernel is not smooth enough for.
 
@@ -49,10 +61,12 @@ def check_order(kernel: Kernel, order: int) -> None:
     GridError
         If the order is negative or above the kernel's smoothness.
     """
-    if order < 0 or order > kernel.smoothness:
+    if order < 0:
+        raise GridError(f"A derivative of order {order} was asked for; orders are counted 0, 1, 2, ...")
+    if order > kernel.smoothness:
         raise GridError(
-            f"{kernel} has bounded derivatives of order 0 to {kernel.smoothness:g}; order {order} was asked for. "
-            f"Take a higher degree, as in {type(kernel).__name__}({order + 4})."
+            f"{kernel} has bounded derivatives of order 0 to {kernel.smoothness:g}; order {order} was asked "
+            f"for; take a higher degree, as in {type(kernel).__name__}({order + 4})."
         )
 
 
@@ -66,7 +80,7 @@ def _horner(coefficients: Any, s: Any) -> Any:
 
 @dataclass(frozen=True)
 class Polynomial:
-    """The kernel c_p (1 - s^2)^p, with c_p = Gamma(p + 3/2) / (sqrt(pi) Gamma(p + 1)).
+    """The kernel c_p (1 - s^2)^p, with c_p = (2p + 1)! / (2^(2p + 1) p!^2).
 
     Its k-th derivative is (1 - s^2)^(p-k) Q_k(s) with Q_(k+1) = (1 - s^2) Q_k' - 2 (p - k) s Q_k, for k <= p.
 
@@ -91,15 +105,16 @@ class Polynomial:
     def __call__(self, s: Any, order: int = 0) -> Any:
         """Derivative of that order at ``s``, same shape as ``s``."""
         check_order(self, order)
-        scale = np.exp(gammaln(self.degree + 1.5) - gammaln(self.degree + 1)) / np.sqrt(np.pi)
+        p = self.degree
+        scale = factorial(2 * p + 1) / (2 ** (2 * p + 1) * factorial(p) ** 2)
         w = 1 - s * s
         inside = w > 0
         w = namespace(s).where(inside, w, w * 0)
-        value = scale * w ** (self.degree - order) * _horner(_polynomial_factor(self.degree, order), s)
-        return namespace(s).where(inside, value, value * 0)
+        value = scale * w ** (p - order) * _horner(_polynomial_factor(p, order), s)
+        return namespace(s).where(inside, value, 0.0)
 
 
-@lru_cache(maxsize=256)
+@memo
 def _polynomial_factor(degree: int, order: int) -> tuple[float, ...]:
     q, w, s = Poly([1.0]), Poly([1.0, 0.0, -1.0]), Poly([0.0, 1.0])
     for k in range(order):
@@ -109,10 +124,10 @@ def _polynomial_factor(degree: int, order: int) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Bump:
-    """The C-infinity bump c exp(-sharpness / (1 - s^2)).
+    """The C-infinity bump c exp(-sharpness / (1 - s^2)) = c exp(phi(s)).
 
-    Its k-th derivative is the bump times Q_k(s) / (1 - s^2)^(2k), with
-    Q_(k+1) = (1 - s^2)^2 Q_k' + (4 k s (1 - s^2) - 2 sharpness s) Q_k.
+    Its k-th derivative is the bump times Q_k, with Q_(n+1) = sum_j C(n, j) Q_j phi^(n+1-j) by Leibniz's
+    rule, and phi^(m) = -(sharpness/2) m! (1/(1 - s)^(m+1) + (-1)^m / (1 + s)^(m+1)).
 
     Examples
     --------
@@ -139,30 +154,30 @@ class Bump:
         w = 1 - s * s
         # exp(-1/w) underflows long before w does: below this the value is zero to the last bit.
         inside = w > self.sharpness / 700.0
-        w = xp.where(inside, w, w * 0 + 1)
-        decay = xp.exp(-self.sharpness / w - 2 * order * xp.log(w))
-        value = _bump_mass(self.sharpness) * decay * _horner(_bump_factor(self.sharpness, order), s)
-        return xp.where(inside, value, value * 0)
+        x = xp.where(inside, s, 0.0)
+        right, left = 1 / (1 - x), 1 / (1 + x)
+        phi = [
+            -self.sharpness / 2 * factorial(m) * (right ** (m + 1) + (-1) ** m * left ** (m + 1))
+            for m in range(order + 1)
+        ]
+        factor = [x * 0.0 + 1.0]
+        for n in range(order):
+            factor.append(sum(comb(n, j) * factor[j] * phi[n + 1 - j] for j in range(n + 1)))
+        return xp.where(inside, _bump_mass(self.sharpness) * xp.exp(phi[0]) * factor[order], 0.0)
 
 
-@lru_cache(maxsize=64)
+@memo
 def _bump_mass(sharpness: float) -> float:
     return 1 / quad(lambda s: np.exp(-sharpness / (1 - s * s)), -1, 1, epsabs=0, epsrel=1e-13)[0]
-
-
-@lru_cache(maxsize=256)
-def _bump_factor(sharpness: float, order: int) -> tuple[float, ...]:
-    q, w, s = Poly([1.0]), Poly([1.0, 0.0, -1.0]), Poly([0.0, 1.0])
-    for k in range(order):
-        q = w**2 * q.deriv() + (4 * k * s * w - 2 * sharpness * s) * q
-    return tuple(q.coef)
 
 
 @dataclass(frozen=True)
 class BSpline:
     """The centred cardinal B-spline of a degree, its p + 1 knot intervals spread over [-1, 1].
 
-    When the radius is (p + 1)/2 cells its integer translates reproduce polynomials by themselves (Strang-Fix).
+    With c = (p + 1)/2 it is c/p! sum_i (-1)^i C(p + 1, i) max(c - i - c|s|, 0)^p: truncated powers taken from
+    the outside in, which keep their relative precision up to the edge. At a radius of (p + 1)/2 cells its
+    integer translates reproduce polynomials by themselves (Strang-Fix).
 
     Examples
     --------
@@ -182,21 +197,17 @@ class BSpline:
         """Order p is piecewise constant, and bounded."""
         return self.degree
 
-    @cached_property
-    def _pieces(self) -> PPoly:
-        knots = np.linspace(-1.0, 1.0, self.degree + 2)
-        return PPoly.from_spline(_ScipyBSpline.basis_element(knots, extrapolate=False))
-
     def __call__(self, s: Any, order: int = 0) -> Any:
         """Derivative of that order at ``s``, same shape as ``s``."""
         check_order(self, order)
         xp = namespace(s)
-        pieces = self._pieces.derivative(order) if order else self._pieces
-        scale = (self.degree + 1) / 2
+        centre, power = (self.degree + 1) / 2, self.degree - order
         result = s * 0.0
-        for left, right, c in zip(pieces.x[:-1], pieces.x[1:], pieces.c.T, strict=True):
-            # basis_element adds knots outside the support: only the p + 1 real intervals count.
-            if right > left and abs(left + right) < 2:
-                inside = (s >= left) & (s < right)
-                result = xp.where(inside, scale * _horner(tuple(c[::-1]), s - left), result)
-        return result
+        for i in range(self.degree // 2 + 1):
+            left = centre - i - centre * xp.abs(s)
+            inside = left > 0
+            term = xp.where(inside, left, left * 0) ** power
+            term = xp.where(inside, term, term * 0)
+            result = result + (-1) ** (i + order) * comb(self.degree + 1, i) * term
+        result = result * (centre ** (order + 1) / factorial(power))
+        return result * xp.sign(s) if order % 2 else result

@@ -1,14 +1,13 @@
 """The mollifier layer: a field and its derivatives, of any order, from values on a grid.
 
-A model emits values ``g_j`` at the nodes; the layer is the field ``u(x) = sum_j g_j w_0(x; x_j)`` and its derivatives
-``D^a u(x) = sum_j g_j w_a(x; x_j)``, with moment-exact kernel weights (`mollifier.stencils`). No derivative is taken
-through the model. The method is that of arXiv:2505.11682.
+A model emits values ``g_j`` at the nodes; the layer is the field ``u(x) = sum_j g_j w_0(x; x_j)`` and its
+derivatives ``D^a u(x) = sum_j g_j w_a(x; x_j)``, with moment-exact kernel weights (`mollifier.stencils`). No
+derivative is taken through the model. The method is that of arXiv:2505.11682.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,80 +15,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from mollifier.errors import GridError, did_you_mean
+from mollifier.errors import GridError
 from mollifier.grid import Grid
+from mollifier.jet import Jet, Order, parse_orders
 from mollifier.kernels import Kernel, Polynomial
 from mollifier.operators import Boundary, Method, TensorOperator
 from mollifier.orders import Derivative
-from mollifier.stencils import degree_for, row_weights, rows
+from mollifier.precision import Weights, exact_backward, exact_float32, for_accumulation
+from mollifier.stencils import degree_for, least_radius, row_weights, rows
 
-Order = str | Mapping[str, int]
-
-
-class Jet(Mapping[str, Any]):
-    """A field and its derivatives by name: ``jet["u_xx"]``; ``u_xy`` and ``u_yx`` are one.
-
-    Examples
-    --------
-    >>> jet = Jet({Derivative.parse("u_xy", "xy"): 1.0}, ("x", "y"))
-    >>> jet["u_yx"], list(jet)
-    (1.0, ['u_xy'])
-    """
-
-    def __init__(self, values: Mapping[Derivative, Any], coordinates: Sequence[str]) -> None:
-        self._values = dict(values)
-        self._coordinates = tuple(coordinates)
-
-    def __getitem__(self, name: str) -> Any:
-        key = Derivative.parse(name, self._coordinates)
-        if key not in self._values:
-            raise KeyError(f"This jet does not hold '{name}'.{did_you_mean(name, list(self))}")
-        return self._values[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return (d.name for d in self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        shapes = ", ".join(f"{d.name}: {tuple(getattr(v, 'shape', ()))}" for d, v in self._values.items())
-        return f"Jet({shapes})"
-
+__all__ = ["Jet", "MollifierLayer", "Order", "Resampler", "Sampler", "Weights", "parse_orders"]
 
 pytree.register_pytree_node(
     Jet,
-    lambda jet: (list(jet._values.values()), (tuple(jet._values), jet._coordinates)),
+    lambda jet: (list(jet.values()), (jet.derivatives, jet.coordinates)),
     lambda values, spec: Jet(dict(zip(spec[0], values, strict=True)), spec[1]),
 )
-
-
-def parse_orders(orders: Order | Sequence[Order], coordinates: Sequence[str]) -> tuple[Derivative, ...]:
-    """Derivatives from names (``"u_xxyy"``) or multi-indices (``{"x": 2, "y": 2}``, of a field called u).
-
-    Raises
-    ------
-    GridError
-        If a multi-index names a coordinate that is not there, an order is negative, or nothing is asked for.
-    """
-    if isinstance(orders, str | Mapping):
-        orders = [orders]
-    parsed = []
-    for order in orders:
-        if isinstance(order, str):
-            parsed.append(Derivative.parse(order, coordinates))
-            continue
-        for name, count in order.items():
-            if name not in coordinates:
-                raise GridError(
-                    f"Order {dict(order)} names '{name}', not a coordinate.{did_you_mean(name, coordinates)}"
-                )
-            if count < 0 or int(count) != count:
-                raise GridError(f"Order {dict(order)} holds {count}; derivatives are counted 0, 1, 2, ...")
-        parsed.append(Derivative.of("u", order))
-    if not parsed:
-        raise GridError("No derivative orders were given; name at least one, as in orders=['u', 'u_xx'].")
-    return tuple(dict.fromkeys(parsed))
 
 
 class MollifierLayer(nn.Module):
@@ -106,22 +47,22 @@ class MollifierLayer(nn.Module):
     radius
         Half-width of the kernel in the units of each axis: a number, or a mapping by axis name.
     boundary
-        "halo": the module is evaluated one radius past the domain (periodic axes wrap), so that every point has a
-        whole stencil. "one-sided": moment-exact rows that stay inside, for modules that emit a field on the grid
-        itself. "trim": only the points whose stencil is whole.
+        "halo": the module is evaluated one radius past the domain (periodic axes wrap), so that every point
+        has a whole stencil. "one-sided": moment-exact rows that stay inside, for modules that emit a field on
+        the grid itself. "trim": only the points whose stencil is whole.
     accuracy
-        Order of accuracy of the weights: polynomials to degree ``order + accuracy - 1`` are exact. None samples the
-        analytic kernel without correction, for study.
+        Order of accuracy of the weights: polynomials to degree ``order + accuracy - 1`` are exact. None
+        samples the analytic kernel without correction, for study.
     learnable_radius
-        Make the radius of each axis a trainable parameter between the least that the orders allow and twice the
-        given one (which sets the halo). Even axes with "halo" or "trim" only.
+        Make the radius of each axis a trainable parameter between the least that the orders allow and
+        twice the given one (which sets the halo). Even axes with "halo" or "trim" only.
     methods
         "gemm", "direct" or "fft" by axis name; the fastest where not given.
 
     Notes
     -----
-    The mean is removed first, weights stay in float64 whatever the module is cast to, and sums run in float64 on a
-    CPU and at least in float32 without TF32 on a GPU. Backward is the exact transpose.
+    The mean is removed first, weights stay in float64 whatever the module is cast to, and sums run in
+    float64 on a CPU and at least in float32 without TF32 on a GPU. Backward is the exact transpose.
 
     Raises
     ------
@@ -160,19 +101,32 @@ class MollifierLayer(nn.Module):
         self.accuracy = accuracy
         self.orders = parse_orders(orders, grid.names)
         self.initial_radius = grid.radii(radius)
-        self._widest = {n: r * (2 if learnable_radius else 1) for n, r in self.initial_radius.items()}
+        self._widest = self.initial_radius
         if learnable_radius:
-            self._check_learnable()
+            self._widest = {
+                n: min(2 * r, grid[n].length / 2) if grid[n].periodic else 2 * r
+                for n, r in self.initial_radius.items()
+            }
             methods = dict.fromkeys(grid.names, "direct")
         self.operator = self._operator(methods=methods)
         self.nodes = self.operator.nodes
         self.result = self.operator.result
         self.raw_radius = nn.Parameter(torch.zeros(len(grid.axes))) if learnable_radius else None
-        if self.raw_radius is not None:
+        if learnable_radius:
+            self._check_learnable()
+            self._bounds = Weights(self._radius_bounds())
             self._set_radius(self.initial_radius)
-        self.register_buffer("_coords", torch.as_tensor(self.nodes.coords()), persistent=False)
-        self._coords = self._coords.to(torch.get_default_dtype())
+        coords = torch.as_tensor(self.nodes.coords(), dtype=torch.get_default_dtype())
+        self.register_buffer("_coords", coords, persistent=False)
         self.weights = Weights(self.operator.constants)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> MollifierLayer:
+        dtype = self._coords.dtype
+        super()._apply(fn, recurse)
+        if self._coords.dtype != dtype:
+            # From the nodes again: a cast of a cast would keep the coarser rounding.
+            self._coords = torch.as_tensor(self.nodes.coords()).to(self._coords)
+        return self
 
     def _operator(self, **options: Any) -> TensorOperator:
         return TensorOperator(
@@ -186,7 +140,7 @@ class MollifierLayer(nn.Module):
         )
 
     def coords(self) -> Tensor:
-        """Coordinates of the nodes, halo included, shape (n_points, d), in the module's dtype and on its device."""
+        """Coordinates of the nodes, halo included, shape (n_points, d), in the module's dtype."""
         return self._coords
 
     @property
@@ -219,7 +173,7 @@ class MollifierLayer(nn.Module):
         return self._jet(self.operator, self.orders, self._on_nodes(g), constants)
 
     def at(self, points: Any, g: Tensor, orders: Order | Sequence[Order] | None = None) -> Jet:
-        """The same field and derivatives at scattered points, shape (n, d) or a mapping of (n,) by coordinate.
+        """The same field and derivatives at scattered points: (n, d), or a mapping of (n,) by coordinate.
 
         Results have shape (..., n). For points that stay the same over many calls, keep a `sampler`.
         """
@@ -251,8 +205,9 @@ class MollifierLayer(nn.Module):
             g = g[..., 0] if g.shape[-1] == 1 else g.movedim(-1, 0)
             return g.reshape(*g.shape[:-1], *shape)
         raise GridError(
-            f"Values of shape {tuple(g.shape)} were given; the layer takes (..., {', '.join(map(str, shape))}), "
-            f"(..., {count}) or ({count}, channels): evaluate the module on layer.coords()."
+            f"Values of shape {tuple(g.shape)} were given; the layer takes "
+            f"(..., {', '.join(map(str, shape))}), (..., {count}) or ({count}, channels): evaluate the "
+            "module on layer.coords()."
         )
 
     def _jet(
@@ -263,7 +218,9 @@ class MollifierLayer(nn.Module):
         constants: Mapping[str, Tensor],
     ) -> Jet:
         with exact_float32(g):
-            results = operator(g, _for_accumulation(constants, g))
+            results = operator(g, for_accumulation(constants, g))
+        if g.is_cuda and not torch.compiler.is_compiling():
+            exact_backward(results, g)
         return Jet(dict(zip(orders, results, strict=True)), self.grid.names)
 
     def _check_learnable(self) -> None:
@@ -273,77 +230,71 @@ class MollifierLayer(nn.Module):
                 "A learnable radius needs even axes, boundary='halo' or 'trim' and an accuracy; here "
                 f"uneven axes: {uneven}, boundary={self.boundary!r}, accuracy={self.accuracy}."
             )
+        for axis in self.operator.axes:
+            if axis.nodes.size > 1 and axis.results < 2:
+                raise GridError(
+                    f"A learnable radius needs two points or more along '{axis.nodes.name}' after trimming "
+                    f"at twice the radius; {axis.results} is left. Take a smaller radius or boundary='halo'."
+                )
 
-    def _radius_bounds(self) -> tuple[Tensor, Tensor]:
-        most = max(d.along(n) for d in self.orders for n in self.grid.names)
-        needed = degree_for(most, self.accuracy or 1) + 2
-        low = torch.tensor([a.spacing * needed / 2 for a in self.grid], dtype=torch.float64)
-        return low, torch.tensor([self._widest[n] for n in self.grid.names], dtype=torch.float64)
+    def _radius_bounds(self) -> dict[str, Any]:
+        """The least radius that each axis's orders allow, and the widest that its nodes were made for."""
+        low = []
+        for axis in self.grid:
+            degree = degree_for(max(d.along(axis.name) for d in self.orders), self.accuracy or 1)
+            low.append(least_radius(self.kernel, axis.spacing, degree) if axis.size > 1 else 0.0)
+        return {"low": np.array(low), "high": np.array([self._widest[n] for n in self.grid.names])}
 
     def _radius(self) -> Tensor:
+        """The current radii, shape (d,), in float64."""
         assert self.raw_radius is not None
-        low, high = (b.to(self.raw_radius.device) for b in self._radius_bounds())
-        return low + (high - low) * torch.sigmoid(self.raw_radius.double())
+        bounds = self._bounds.tensors()
+        return bounds["low"] + (bounds["high"] - bounds["low"]) * torch.sigmoid(self.raw_radius.double())
 
     def _set_radius(self, radius: Mapping[str, float]) -> None:
         assert self.raw_radius is not None
-        low, high = self._radius_bounds()
+        low, high = self._bounds.tensors().values()
         wanted = torch.tensor([radius[n] for n in self.grid.names], dtype=torch.float64)
-        if (wanted <= low).any():
-            raise GridError(f"Radius {radius} is too small to learn from; more than {low.tolist()} was wanted.")
+        if (wanted <= low).any() or (wanted >= high).any():
+            raise GridError(
+                f"Radius {radius} cannot be learned: it must lie between {low.tolist()}, the least that the "
+                f"orders allow, and {high.tolist()}, the widest (twice the radius, at most half a period)."
+            )
         with torch.no_grad():
             self.raw_radius.copy_(torch.logit((wanted - low) / (high - low)))
 
     def _learned_constants(self) -> dict[str, Tensor]:
         """The shared stencils at the current radius, differentiable with respect to it."""
-        constants = self.weights.tensors()
-        result = dict(constants)
+        constants = dict(self.weights.tensors())
         for d, (axis, radius) in enumerate(zip(self.nodes, self._radius(), strict=True)):
+            if axis.size == 1:
+                continue
             for _, orders in self.operator.steps[d]:
                 name = self.operator.key(d, orders, "stencils")
                 reach = (constants[name].shape[-1] - 1) // 2
-                offsets = axis.spacing * torch.arange(-reach, reach + 1, dtype=torch.float64, device=radius.device)
-                result[name] = torch.cat(
-                    [self._learned_rows(offsets[None], axis.spacing, radius, k) for k in orders]
+                steps = torch.arange(-reach, reach + 1, dtype=torch.float64, device=radius.device)
+                offsets = axis.spacing * steps[None]
+                constants[name] = torch.cat(
+                    [self._learned_rows(offsets, axis.spacing, radius, k) for k in orders]
                 )
-        return result
+        return constants
 
     def _learned_rows(self, offsets: Tensor, cell: float, radius: Tensor, order: int) -> Tensor:
         """Weights (m, taps) of whole rows at the current radius."""
-        full = torch.ones(len(offsets), 1, dtype=torch.bool, device=offsets.device)
+        whole = torch.ones(len(offsets), 1, dtype=torch.bool, device=offsets.device)
         degree = degree_for(order, self.accuracy or 1)
-        return row_weights(self.kernel, offsets, offsets * 0 + cell, radius, radius, full, order, degree)
-
-
-class Weights(nn.Module):
-    """Constant arrays as buffers that move between devices and stay float64 whatever the model is cast to."""
-
-    def __init__(self, arrays: Mapping[str, Any]) -> None:
-        super().__init__()
-        for name, array in arrays.items():
-            self.register_buffer(name, torch.as_tensor(np.ascontiguousarray(array)), persistent=False)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The buffers by name."""
-        return {name: b for name, b in self._buffers.items() if b is not None}
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Weights:
-        kept = self.tensors()
-        super()._apply(fn, recurse)
-        for name, before in kept.items():
-            after = self.tensors()[name]
-            if after.dtype != before.dtype:
-                self._buffers[name] = before.to(after.device)
-        return self
+        return row_weights(self.kernel, offsets, offsets * 0 + cell, radius, radius, whole, order, degree)
 
 
 class Resampler(nn.Module):
-    """Values at a layer's nodes -> jet on the product of other coordinates; made by `MollifierLayer.resampler`."""
+    """Values at a layer's nodes -> jet on a product of coordinates; see `MollifierLayer.resampler`."""
 
     def __init__(self, layer: MollifierLayer, axes: Mapping[str, Any], orders: Sequence[Derivative]) -> None:
         super().__init__()
         if layer.raw_radius is not None:
-            raise GridError("A layer with a learnable radius has no resampler; use layer.at or layer.sampler.")
+            raise GridError(
+                "A layer with a learnable radius has no resampler; use layer.at or layer.sampler."
+            )
         self._layer = [layer]  # in a list: the layer is not a part of this module
         self.orders = tuple(orders)
         names = layer.grid.names
@@ -367,20 +318,22 @@ class Sampler(nn.Module):
         self._layer = [layer]
         self.orders = tuple(orders)
         names = layer.grid.names
-        if isinstance(points, Mapping):
-            points = np.stack([np.asarray(points[n], dtype=float) for n in names], axis=-1)
-        points = np.asarray(points.detach().cpu() if isinstance(points, Tensor) else points, dtype=float)
-        if points.ndim != 2 or points.shape[1] != len(names):
-            raise GridError(f"Points of shape {points.shape} were given; (n, {len(names)}) along {names} was wanted.")
+        points = _points(points, names)
         arrays: dict[str, Any] = {}
         flat = np.zeros((len(points), 1), dtype=np.intp)
         for d, axis in enumerate(layer.nodes):
-            for k in sorted({o.along(axis.name) for o in self.orders}):
-                r = rows(axis, points[:, d], layer.kernel, layer._widest[axis.name], k, layer.accuracy)
-                arrays[f"axis{d}_order{k}"] = r.weights
-                if f"axis{d}_offsets" not in arrays:
-                    arrays[f"axis{d}_offsets"] = r.offsets
-                    flat = (flat[:, :, None] * axis.size + r.index[:, None, :]).reshape(len(points), -1)
+            radius = layer._widest[axis.name]
+            counts = sorted({o.along(axis.name) for o in self.orders})
+            found = [rows(axis, points[:, d], layer.kernel, radius, k, layer.accuracy) for k in counts]
+            if layer.raw_radius is not None and not found[0].whole.all():
+                raise GridError(
+                    f"{int(np.sum(~found[0].whole))} points lie so near an end of '{axis.name}' that a "
+                    "learnable radius has no rows there; drop them, or use boundary='halo'."
+                )
+            arrays |= {f"axis{d}_order{k}": r.weights for k, r in zip(counts, found, strict=True)}
+            arrays[f"axis{d}_offsets"] = found[0].offsets
+            index = flat[:, :, None] * axis.size + found[0].index[:, None, :]
+            flat = index.reshape(len(points), index.shape[1] * index.shape[2])
         self.taps = tuple(arrays[f"axis{d}_offsets"].shape[1] for d in range(len(names)))
         self.weights = Weights({**arrays, "index": flat})
 
@@ -389,18 +342,18 @@ class Sampler(nn.Module):
         layer = self._layer[0]
         g = layer._on_nodes(g)
         d = len(self.taps)
-        w = _for_accumulation(self._current_weights(layer), g)
-        mean = g.mean(tuple(range(-d, 0)), keepdim=True)
-        values = (g - mean).flatten(-d)[..., w["index"]].to(w["axis0_offsets"].dtype)
-        values = values.unflatten(-1, self.taps)
+        w = for_accumulation(self._current_weights(layer), g)
+        work = g.to(w["axis0_offsets"].dtype).flatten(-d)
+        # The uncorrected kernel does not reproduce constants: there the mean stays.
+        mean = work.mean(-1, keepdim=True) if layer.accuracy is not None else torch.zeros_like(work[..., :1])
+        values = (work - mean)[..., w["index"]].unflatten(-1, self.taps)
         results = {}
         for order in self.orders:
             y = values
             for i in reversed(range(d)):
                 k = order.along(layer.grid.names[i])
                 y = (y * w[f"axis{i}_order{k}"].unflatten(0, (-1, *(1,) * i))).sum(-1)
-            y = y.to(g.dtype)
-            results[order] = y if order.total else y + mean.flatten(-d)
+            results[order] = (y if order.total else y + mean).to(g.dtype)
         return Jet(results, layer.grid.names)
 
     def _current_weights(self, layer: MollifierLayer) -> dict[str, Tensor]:
@@ -408,27 +361,29 @@ class Sampler(nn.Module):
         if layer.raw_radius is None:
             return w
         for i, (axis, radius) in enumerate(zip(layer.nodes, layer._radius(), strict=True)):
+            if axis.size == 1:
+                continue
             for name in [n for n in w if n.startswith(f"axis{i}_order")]:
-                w[name] = layer._learned_rows(w[f"axis{i}_offsets"], axis.spacing, radius, int(name.split("order")[1]))
+                w[name] = layer._learned_rows(
+                    w[f"axis{i}_offsets"], axis.spacing, radius, int(name.split("order")[1])
+                )
         return w
 
 
-def _for_accumulation(constants: Mapping[str, Tensor], g: Tensor) -> Mapping[str, Tensor]:
-    """Weights in the dtype that sums run in: float64, or float32 for float32 values on an accelerator."""
-    if g.dtype == torch.float64 or g.device.type == "cpu":
-        return constants
-    return {k: v.float() if v.is_floating_point() else v for k, v in constants.items()}
+def _points(points: Any, names: Sequence[str]) -> Any:
+    """Points as an array (n, d), from such an array or a mapping of (n,) by coordinate."""
+    if isinstance(points, Mapping):
+        missing = [n for n in names if n not in points]
+        if missing:
+            raise GridError(f"Points were given along {list(points)}; coordinates {missing} are missing.")
+        points = np.stack([_float64(points[n]) for n in names], axis=-1)
+    points = _float64(points)
+    if points.ndim != 2 or points.shape[1] != len(names):
+        raise GridError(
+            f"Points of shape {points.shape} were given; (n, {len(names)}) along {names} was wanted."
+        )
+    return points
 
 
-@contextmanager
-def exact_float32(g: Tensor) -> Iterator[None]:
-    """No TF32 while the weights are applied; the setting found is put back."""
-    if not g.is_cuda or torch.compiler.is_compiling():
-        yield
-        return
-    matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution
+def _float64(x: Any) -> Any:
+    return np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, dtype=float)

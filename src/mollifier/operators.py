@@ -1,35 +1,41 @@
-"""Mixed derivatives of gridded values: per-axis operators and their tensor product, for NumPy and torch alike.
+"""Mixed derivatives of gridded values: per-axis operators and their tensor product, for NumPy and torch.
 
-Derivatives that share a prefix (the order along the first axis, then the second, ...) share that intermediate, and all
-the orders along one axis are taken in one pass. Each axis is applied by whichever is fastest at its size: one stacked
-matrix product (GEMM), a direct convolution, or an FFT shared by all orders.
+Derivatives that share a prefix (the order along the first axis, then the second, ...) share that
+intermediate, and all the orders along one axis are taken in one pass. Each axis is applied by whichever
+is fastest at its size: one stacked matrix product (GEMM), a direct convolution, or an FFT shared by all
+orders.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-import scipy.fft
-import scipy.ndimage
-import scipy.sparse
 from numpy.typing import NDArray
 
-from mollifier.errors import GridError
+from mollifier.convolve import direct_convolve, fft_convolve, gather, gemm, joined, padded, wrapped
+from mollifier.errors import GridError, did_you_mean
 from mollifier.grid import Axis, Grid
 from mollifier.kernels import Kernel, namespace
-from mollifier.stencils import Rows, rows
+from mollifier.stencils import Rows, fits, rows
 
 Boundary = Literal["halo", "one-sided", "trim"]
 Method = Literal["gemm", "direct", "fft"]
 BOUNDARIES: tuple[Boundary, ...] = ("halo", "one-sided", "trim")
+METHODS: tuple[Method, ...] = ("gemm", "direct", "fft")
+# What an axis may multiply with, by method.
+_ARRAYS = ("matrix", "index", "weights", "stencils", "head", "tail")
 
-# Seconds per unit of work relative to one multiply-add of a GEMM, fitted to timings on axes of 64 to 8,192 nodes.
+# Seconds per unit of work relative to one multiply-add of a GEMM, fitted to timings on axes of 64 to
+# 8,192 nodes.
 _DIRECT_COST = 30.0
 _FFT_COST = 36.0
 _GATHER_PENALTY = 8.0
+# Nodes along an axis from which a dense matrix (128 MiB for each order) is not formed unless asked for.
+_LARGEST_MATRIX = 4096
 
 
 def node_axis(axis: Axis, radius: float, boundary: Boundary) -> Axis:
@@ -38,7 +44,7 @@ def node_axis(axis: Axis, radius: float, boundary: Boundary) -> Axis:
 
 
 def result_axis(axis: Axis, radius: float, boundary: Boundary) -> Axis:
-    """The axis on which results come: the axis itself, or what is left when windows that leave it are trimmed.
+    """The axis on which results come: the axis itself, or what is left of it after trimming.
 
     Raises
     ------
@@ -47,13 +53,11 @@ def result_axis(axis: Axis, radius: float, boundary: Boundary) -> Axis:
     """
     if boundary != "trim" or axis.periodic or axis.size == 1:
         return axis
-    x = axis.points
-    slack = 1e-9 * axis.spacing
-    inside = x[(x - radius >= x[0] - (x[1] - x[0]) - slack) & (x + radius <= x[-1] + (x[-1] - x[-2]) + slack)]
+    inside = axis.points[fits(axis, axis.points, radius)]
     if inside.size == 0:
         raise GridError(
-            f"Trimming one radius ({radius:g}) off both ends of '{axis.name}' (length {axis.length:g}) leaves no "
-            "points; take a smaller radius or boundary='one-sided'."
+            f"Trimming one radius ({radius:g}) off both ends of '{axis.name}' (length {axis.length:g}) "
+            "leaves no points; take a smaller radius or boundary='one-sided'."
         )
     return Axis.from_points(axis.name, inside, unit=axis.unit)
 
@@ -65,6 +69,8 @@ def fastest_method(nodes: int, taps: int, invariant: bool) -> Method:
         cost["fft"] = _FFT_COST * float(np.log2(max(nodes, 2)))
     else:
         cost["direct"] *= _GATHER_PENALTY
+    if nodes > _LARGEST_MATRIX:
+        del cost["gemm"]
     return min(cost, key=lambda method: cost[method])
 
 
@@ -97,16 +103,16 @@ class AxisOperator:
     ) -> None:
         self.nodes = nodes
         self.results = len(centres)
-        if nodes.size == 1:
-            self.rows = {k: _single_node(nodes, centres, k) for k in orders}
-        else:
-            self.rows = {k: rows(nodes, centres, kernel, radius, k, accuracy) for k in orders}
+        self.rows = {k: rows(nodes, centres, kernel, radius, k, accuracy) for k in orders}
         some = next(iter(self.rows.values()))
         self.invariant = some.invariant
         shared = self.invariant.stop - self.invariant.start
         self.method = method or fastest_method(nodes.size, some.weights.shape[1], shared > self.results / 2)
+        self._first, self._reach = self._shared_place() if shared else (0, 0)
         if self.method == "fft" and not shared:
-            raise GridError(f"Axis '{nodes.name}' has no shift-invariant rows, which method='fft' needs; use 'gemm'.")
+            raise GridError(
+                f"Axis '{nodes.name}' has no shift-invariant rows, which 'fft' needs; use 'gemm'."
+            )
 
     def constants(self, orders: Sequence[int]) -> dict[str, NDArray[Any]]:
         """What `apply` multiplies with, in float64: depends on the method."""
@@ -120,7 +126,7 @@ class AxisOperator:
             }
         first, last = self.invariant.start, self.invariant.stop
         head, tail = (
-            np.concatenate([r.dense()[part] for r in chosen])
+            np.concatenate([r.dense(part) for r in chosen])
             for part in (slice(0, first), slice(last, self.results))
         )
         head_width = np.flatnonzero(np.abs(head).sum(0)).max(initial=-1) + 1
@@ -131,14 +137,13 @@ class AxisOperator:
             "tail": np.ascontiguousarray(tail[:, tail_start:]),
         }
 
-    @cached_property
-    def _reach(self) -> int:
-        """Half-width in nodes of the shared stencil."""
-        i = self.invariant.start
-        return max(
-            round(float(np.abs(r.offsets[i][r.weights[i] != 0]).max(initial=0.0)) / self.nodes.spacing)
-            for r in self.rows.values()
-        )
+    def _shared_place(self) -> tuple[int, int]:
+        """Node at which the first shared row is centred, and half the width of their stencil in nodes."""
+        i, h = self.invariant.start, self.nodes.spacing
+        chosen = self.rows.values()
+        reach = max(float(np.abs(r.offsets[i][r.weights[i] != 0]).max(initial=0.0)) / h for r in chosen)
+        centre = next(iter(chosen)).centres[i]
+        return round((float(centre) - self.nodes.lower) / h), round(reach)
 
     def _stencil(self, r: Rows) -> NDArray[np.float64]:
         """The shared stencil on the offsets -reach..reach."""
@@ -150,103 +155,23 @@ class AxisOperator:
         return stencil
 
     def apply(self, x: Any, count: int, constants: Mapping[str, Any]) -> list[Any]:
-        """The ``count`` orders whose `constants` are given: arrays (batch, m, rest) from x (batch, n, rest)."""
+        """The ``count`` orders whose `constants` are given: (batch, m, rest), from x (batch, n, rest)."""
         if self.method == "gemm":
-            return _gemm(x, constants["matrix"], count)
+            return gemm(x, constants["matrix"], count)
         if "index" in constants:
-            return [_gather(x, constants["index"][i], constants["weights"][i]) for i in range(count)]
+            return [gather(x, constants["index"][i], constants["weights"][i]) for i in range(count)]
         first, last = self.invariant.start, self.invariant.stop
-        centre = next(iter(self.rows.values())).centres[first]
-        low = round((centre - self.nodes.lower) / self.nodes.spacing) - self._reach
+        low = self._first - self._reach
         high = low + (last - first) + 2 * self._reach
-        if self.nodes.periodic:
-            block = x[..., np.arange(low, high) % self.nodes.size, :]
-        else:
-            block = _padded(x, low, high)
-        convolve = _fft_convolve if self.method == "fft" else _direct_convolve
+        block = wrapped(x, low, high) if self.nodes.periodic else padded(x, low, high)
+        convolve = fft_convolve if self.method == "fft" else direct_convolve
         middle = convolve(block, constants["stencils"], last - first)
         if last - first == self.results:
             return middle
         n = self.nodes.size
-        head = _gemm(x[..., : constants["head"].shape[-1], :], constants["head"], count)
-        tail = _gemm(x[..., n - constants["tail"].shape[-1] :, :], constants["tail"], count)
-        join = np.concatenate if namespace(x) is np else namespace(x).cat
-        return [join([h, m, t], -2) for h, m, t in zip(head, middle, tail, strict=True)]
-
-
-def _single_node(axis: Axis, centres: NDArray[np.float64], order: int) -> Rows:
-    """The identity, all that one node can carry."""
-    if order:
-        raise GridError(
-            f"Axis '{axis.name}' has one point: no derivative along it can be formed; "
-            "give at least two, or drop the coordinate from the equation."
-        )
-    m = len(centres)
-    return Rows(0, 0, centres, np.zeros((m, 1)), np.zeros((m, 1), dtype=np.intp), np.ones((m, 1)), 1, slice(0, 0))
-
-
-def _gemm(x: Any, matrix: Any, count: int) -> list[Any]:
-    """(count m, n) matrix on (batch, n, rest) -> ``count`` arrays (batch, m, rest)."""
-    m = matrix.shape[0] // count
-    y = (x[..., 0] @ matrix.T)[..., None] if x.shape[-1] == 1 else matrix @ x
-    return [y[..., i * m : (i + 1) * m, :] for i in range(count)]
-
-
-def _gather(x: Any, index: Any, weights: Any) -> Any:
-    """Rows of different weights, for long uneven axes: a sparse product."""
-    if namespace(x) is not np:
-        return (x[..., index, :] * weights[..., None]).sum(-2)
-    m, taps = weights.shape
-    matrix = scipy.sparse.csr_array(
-        (weights.ravel(), index.ravel(), np.arange(0, m * taps + 1, taps)), shape=(m, x.shape[-2])
-    )
-    lines = np.moveaxis(x, -2, 0)
-    return np.moveaxis((matrix @ lines.reshape(len(lines), -1)).reshape(m, *lines.shape[1:]), 0, -2)
-
-
-def _padded(x: Any, low: int, high: int) -> Any:
-    """Rows low..high of dimension -2, zeros where they lie past the ends."""
-    n = x.shape[-2]
-    block = x[..., max(low, 0) : min(high, n), :]
-    before, after = max(-low, 0), max(high - n, 0)
-    if not before and not after:
-        return block
-    xp = namespace(x)
-    if xp is np:
-        return np.pad(block, [(0, 0)] * (x.ndim - 2) + [(before, after), (0, 0)])
-    return xp.nn.functional.pad(block, (0, 0, before, after))
-
-
-def _direct_convolve(block: Any, stencils: Any, count: int) -> list[Any]:
-    """Correlate dimension -2 with each stencil, keeping the ``count`` whole windows."""
-    xp = namespace(block)
-    if xp is np:
-        reach = (stencils.shape[1] - 1) // 2
-        keep = slice(reach, reach + count)
-        return [
-            scipy.ndimage.correlate1d(block, w, axis=-2, mode="constant")[..., keep, :] for w in stencils
-        ]
-    lines = block.movedim(-2, -1)
-    y = xp.nn.functional.conv1d(lines.reshape(-1, 1, lines.shape[-1]), stencils[:, None, :])
-    y = y.reshape(*lines.shape[:-1], len(stencils), count)
-    return [y[..., i, :].movedim(-1, -2) for i in range(len(stencils))]
-
-
-def _fft_convolve(block: Any, stencils: Any, count: int) -> list[Any]:
-    """As `_direct_convolve`, by one forward transform shared by all stencils."""
-    xp = namespace(block)
-    n = block.shape[-2]
-    if xp is np:
-        size = scipy.fft.next_fast_len(n, real=True)
-        spectrum = scipy.fft.rfft(block, size, axis=-2, workers=-1)
-        transfer = np.conj(scipy.fft.rfft(stencils, size, axis=-1))
-        return [
-            scipy.fft.irfft(spectrum * h[:, None], size, axis=-2, workers=-1)[..., :count, :] for h in transfer
-        ]
-    size = int(scipy.fft.next_fast_len(n, real=True))
-    spectrum = xp.fft.rfft(block, size, dim=-2)
-    transfer = xp.fft.rfft(stencils, size, dim=-1).conj()
-    return [xp.fft.irfft(spectrum * h[:, None], size, dim=-2)[..., :count, :] for h in transfer]
+        head = gemm(x[..., : constants["head"].shape[-1], :], constants["head"], count)
+        tail = gemm(x[..., n - constants["tail"].shape[-1] :, :], constants["tail"], count)
+        return [joined([h, m, t]) for h, m, t in zip(head, middle, tail, strict=True)]
 
 
 class TensorOperator:
@@ -261,8 +186,9 @@ class TensorOperator:
     kernel, radius, accuracy
         As in `mollifier.stencils.rows`; the radius is a number or a mapping by axis.
     boundary
-        What happens at the ends of axes that are not periodic: "halo" takes values on a grid that reaches one radius
-        further; "one-sided" rows stay within the grid; "trim" returns only where the whole radius fits.
+        What happens at the ends of axes that are not periodic: "halo" takes values on a grid that reaches
+        one radius further; "one-sided" rows stay within the grid; "trim" returns only where the whole
+        radius fits.
     onto
         Other axes to evaluate on, by name, instead of the grid's own: arrays of coordinates.
     methods
@@ -295,10 +221,11 @@ class TensorOperator:
         onto: Mapping[str, NDArray[np.float64]] | None = None,
         methods: Mapping[str, Method] | None = None,
     ) -> None:
-        if boundary not in BOUNDARIES:
-            raise GridError(f"boundary={boundary!r} is not one of {BOUNDARIES}; periodic axes wrap whatever it is.")
         radii = grid.radii(radius)
         self.orders = tuple(tuple(o) for o in orders)
+        _check_options(grid, self.orders, boundary, onto or {}, methods or {})
+        # The uncorrected kernel does not reproduce constants: without its mean it would be another kernel.
+        self.centred = accuracy is not None
         self.nodes = Grid(*(node_axis(a, radii[a.name], boundary) for a in grid))
         if onto is None:
             self.result: Grid | None = Grid(*(result_axis(a, radii[a.name], boundary) for a in grid))
@@ -332,7 +259,7 @@ class TensorOperator:
     @property
     def noise_gain(self) -> list[float]:
         """Largest standard deviation of each derivative per unit of white noise in the values."""
-        gain = [{k: float(r.noise_gain.max()) for k, r in a.rows.items()} for a in self.axes]
+        gain = [{k: float(r.noise_gain.max(initial=0.0)) for k, r in a.rows.items()} for a in self.axes]
         return [float(np.prod([g[k] for g, k in zip(gain, o, strict=True)])) for o in self.orders]
 
     @staticmethod
@@ -346,15 +273,16 @@ class TensorOperator:
         return {
             self.key(d, orders, name): array
             for d, steps in enumerate(self.steps)
-            for orders in {orders for _, orders in steps}
+            for orders in dict.fromkeys(orders for _, orders in steps)
             for name, array in self.axes[d].constants(orders).items()
         }
 
     def __call__(self, values: Any, constants: Mapping[str, Any] | None = None) -> list[Any]:
-        """Derivatives, one array (..., *shape) per multi-index, of values (..., *nodes.shape), NumPy or torch.
+        """Derivatives, one array (..., *shape) per multi-index, of values (..., *nodes.shape).
 
-        Work is done in the dtype of the weights, float64 unless ``constants`` holds others (the tensors that a
-        `mollifier.layer.MollifierLayer` carries as buffers), and returned in the dtype of ``values``.
+        Work is done in the dtype of the weights, float64 unless ``constants`` holds others (the tensors that
+        a `mollifier.layer.MollifierLayer` carries as buffers), and returned in the dtype of ``values``
+        (whole numbers come back as float64).
 
         Raises
         ------
@@ -368,24 +296,34 @@ class TensorOperator:
                 f"{self.nodes.shape}, the nodes along {self.nodes.names}."
             )
         constants = constants if constants is not None else self._constants_like(values)
-        lead, dtype = tuple(values.shape[:-d]), values.dtype
-        # The mean is taken off first: it carries no derivative, and its round-off would be amplified by radius^-k.
-        mean = values.mean(tuple(range(-d, 0)))[(..., *(None,) * d)]
-        work = _as_dtype_of(values - mean, next(v for k, v in constants.items() if not k.endswith("index")))
+        inner = next(v.dtype for k, v in constants.items() if not k.endswith("index"))
+        outer = values.dtype if _is_floating(values) else inner
+        work = _as_dtype(values, inner)
+        # The mean carries no derivative, and its round-off would be amplified by radius^-k.
+        mean = work.mean(tuple(range(-d, 0)))[(..., *(None,) * d)] if self.centred else 0.0
+        formed = self._along_axes(work - mean, constants)
+        shape = (*values.shape[:-d], *self.shape)
+        results = [formed[o].reshape(shape) for o in self.orders]
+        return [
+            _as_dtype(r if any(o) else r + mean, outer) for r, o in zip(results, self.orders, strict=True)
+        ]
+
+    def _along_axes(self, work: Any, constants: Mapping[str, Any]) -> dict[tuple[int, ...], Any]:
+        """Every multi-index, axis by axis, from values without their mean."""
         formed: dict[tuple[int, ...], Any] = {(): work}
+        sizes = self.nodes.shape
+        batch = math.prod(work.shape[: -len(sizes)])
         for i, (axis, steps) in enumerate(zip(self.axes, self.steps, strict=True)):
             following: dict[tuple[int, ...], Any] = {}
-            rest = int(np.prod(self.nodes.shape[i + 1 :], dtype=int))
+            rest = math.prod(sizes[i + 1 :])
             for prefix, orders in steps:
-                x = formed[prefix].reshape(-1, self.nodes.shape[i], rest)
-                names = ("matrix", "index", "weights", "stencils", "head", "tail")
-                held = {n: constants[self.key(i, orders, n)] for n in names if self.key(i, orders, n) in constants}
+                x = formed[prefix].reshape(batch, sizes[i], rest)
+                keys = {name: self.key(i, orders, name) for name in _ARRAYS}
+                held = {name: constants[key] for name, key in keys.items() if key in constants}
                 for k, y in zip(orders, axis.apply(x, len(orders), held), strict=True):
                     following[(*prefix, k)] = y
-            formed = following
-        shape = (*lead, *self.shape)
-        results = [_as_dtype(formed[o], dtype).reshape(shape) for o in self.orders]
-        return [r if any(o) else r + mean for r, o in zip(results, self.orders, strict=True)]
+            formed, batch = following, batch * self.shape[i]
+        return formed
 
     def _constants_like(self, values: Any) -> Mapping[str, Any]:
         """The weights as arrays of the same kind and place as ``values``."""
@@ -394,13 +332,37 @@ class TensorOperator:
         place = str(values.device)
         if place not in self._cast:
             torch = namespace(values)
-            self._cast[place] = {k: torch.as_tensor(v, device=values.device) for k, v in self.constants.items()}
+            self._cast[place] = {
+                k: torch.as_tensor(v, device=values.device) for k, v in self.constants.items()
+            }
         return self._cast[place]
+
+
+def _check_options(
+    grid: Grid,
+    orders: Sequence[tuple[int, ...]],
+    boundary: str,
+    onto: Mapping[str, Any],
+    methods: Mapping[str, str],
+) -> None:
+    """Refuse what does not name an axis, an order or a choice."""
+    if boundary not in BOUNDARIES:
+        raise GridError(f"boundary={boundary!r} is none of {BOUNDARIES}; periodic axes wrap whatever it is.")
+    for o in orders:
+        if len(o) != len(grid.axes) or min(o) < 0:
+            raise GridError(
+                f"Multi-index {o} was given; one order, 0 or more, for each of {grid.names} is wanted."
+            )
+    for name in (*onto, *methods):
+        grid[name]
+    for method in methods.values():
+        if method not in METHODS:
+            raise GridError(f"Method {method!r} is none of {METHODS}.{did_you_mean(method, METHODS)}")
+
+
+def _is_floating(x: Any) -> bool:
+    return x.dtype.kind == "f" if namespace(x) is np else x.is_floating_point()
 
 
 def _as_dtype(x: Any, dtype: Any) -> Any:
     return x.astype(dtype, copy=False) if namespace(x) is np else x.to(dtype)
-
-
-def _as_dtype_of(x: Any, other: Any) -> Any:
-    return _as_dtype(x, other.dtype)

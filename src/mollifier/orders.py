@@ -13,7 +13,7 @@ from mollifier.errors import EquationError
 class Derivative:
     """A field and a multi-index; order zero is the field itself.
 
-    ``orders`` holds ``(coordinate, count)`` pairs sorted by coordinate, so that ``u_xy`` and ``u_yx`` are one.
+    ``orders`` holds ``(coordinate, count)`` pairs sorted by coordinate: ``u_xy`` and ``u_yx`` are one.
 
     >>> d = Derivative.parse("phi_d_xxy", ["x", "y", "t"])
     >>> d.field, dict(d.orders), d.total, d.name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -142,10 +142,10 @@ def _completed(
         )
     result: dict[str, Unknown] = {}
     for name, unknown in unknowns.items():
-        taken = [w for w, held in (("coordinate", data.coordinates), ("variable of the data", data.variables),
-                                   ("constant", constants)) if name in held]  # fmt: skip
-        if taken:
-            raise ConfigurationError(f"The unknown '{name}' is also a {taken[0]}; rename one of them.")
+        taken = {"coordinate": data.coordinates, "variable of the data": data.variables, "constant": constants}
+        for what, held in taken.items():
+            if name in held:
+                raise ConfigurationError(f"The unknown '{name}' is also a {what}; rename one of them.")
         if not isinstance(unknown, FieldUnknown):
             result[name] = unknown
             continue
@@ -159,6 +159,5 @@ def _completed(
                 hint = did_you_mean(c, data.coordinates)
                 raise ConfigurationError(f"The unknown '{name}' varies over '{c}', not a coordinate.{hint}")
         over = tuple(c for c in data.coordinates if unknown.over is None or c in unknown.over)
-        result[name] = FieldUnknown(over, unknown.lower, unknown.upper, unknown.initial, unknown.unit,
-                                    unknown.smoothness)  # fmt: skip
+        result[name] = replace(unknown, over=over)
     return result

@@ -1,0 +1,1 @@
+"""Problems that carry their truth, and runners that print tables."""

@@ -1,0 +1,216 @@
+"""The command line: parse, call, print.
+
+Exit codes: 0 an answer; 1 none (the loss became non-finite, or the data cannot answer); 2 bad input, usage or
+output; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mollifier.console import NO_ANSWER, Terminal, reported
+from mollifier.errors import ConfigurationError, did_you_mean
+
+_COLOURS = {"info": "", "warning": "yellow", "error": "red"}
+_EPILOG = "Exit codes: 0 an answer, 1 no answer, 2 bad input or output, 130 interrupted."
+
+app = typer.Typer(
+    name="mollifier",
+    help="Find the unknowns of a partial differential equation from a measured field.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+bench = typer.Typer(help="Measure speed and accuracy, and print the table.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+File = Annotated[Path, typer.Argument(metavar="PROBLEM.yaml", help="The problem file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Overrule a key: training.steps=2000. Repeatable."),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results go.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the run.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON to the standard output, and nothing else there.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only (and JSON where asked for).")]
+NoColour = Annotated[
+    bool, typer.Option("--no-colour", "--no-color", help="No colours; NO_COLOR=1 does the same.")
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error; MOLLIFIER_DEBUG=1 does too.")
+]
+NoFigures = Annotated[bool, typer.Option("--no-figures", help="Write numbers only.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from mollifier import __version__
+
+        print(f"mollifier {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog=f"Example: mollifier solve examples/burgers.yaml --out out/burgers. {_EPILOG}")
+def solve(
+    problem: File,
+    engine: Annotated[str | None, typer.Option("--engine", "-e", help="Overrules the file's engine.")] = None,
+    overrides: Overrides = None,
+    out: Out = Path("out"),
+    seed: Seed = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")
+    ] = False,
+    each: Annotated[
+        str | None,
+        typer.Option(
+            "--each", metavar="NAME", help="Solve once for every value of this column or dimension."
+        ),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    no_colour: NoColour = False,
+    no_figures: NoFigures = False,
+    debug: Debug = False,
+) -> None:
+    """Solve the problem in a file: estimates, fields, figures.
+
+    Ctrl-C stops after the current step and keeps what was found; --resume goes on from there.
+    """
+    terminal = Terminal.of(as_json, quiet, no_colour)
+    with reported(terminal, debug):
+        from mollifier.config import load
+        from mollifier.files import ensure_folder
+
+        changes = [*(overrides or []), *([f"engine={engine}"] if engine else [])]
+        file = load(problem, [*changes, *([] if seed is None else [f"seed={seed}"])])
+        folder = ensure_folder(out)
+        from mollifier.runs import deliver, exit_code, run, sweep
+
+        if each is not None:
+            raise typer.Exit(sweep(terminal, file, each, folder, resume, not no_figures))
+        solution = run(terminal, file, folder, resume)
+        deliver(terminal, solution, folder, not no_figures)
+        raise typer.Exit(exit_code(solution))
+
+
+@app.command(epilog=f"Example: mollifier check examples/burgers.yaml. {_EPILOG}")
+def check(
+    problem: File,
+    overrides: Overrides = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    no_colour: NoColour = False,
+    debug: Debug = False,
+) -> None:
+    """Say, in seconds, whether the data can answer: noise, resolution, scales, identifiability."""
+    terminal = Terminal.of(as_json, quiet, no_colour)
+    with reported(terminal, debug):
+        from mollifier.config import load
+
+        file = load(problem, overrides or [])
+        found = file.problem().check(file.settings)
+        for finding in found.findings:
+            terminal.say(str(finding), _COLOURS[finding.level])
+        terminal.say("")
+        terminal.say(found.verdict, "bold" if found.ok else "bold red")
+        terminal.give(found.to_dict())
+        raise typer.Exit(0 if found.ok else NO_ANSWER)
+
+
+@app.command(epilog=f"Example: mollifier demo heat --out out/heat. {_EPILOG}")
+def demo(
+    name: Annotated[str | None, typer.Argument(help="Which; all are listed without it.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="out/NAME by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the run.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="A smaller problem.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    no_colour: NoColour = False,
+    no_figures: NoFigures = False,
+    debug: Debug = False,
+) -> None:
+    """Make a problem whose answer is known, solve it, and compare."""
+    terminal = Terminal.of(as_json, quiet, no_colour)
+    with reported(terminal, debug):
+        from mollifier.bench.demos import DEMOS
+        from mollifier.files import ensure_folder
+        from mollifier.progress import Follower
+        from mollifier.runs import deliver, exit_code
+
+        if name is None:
+            _list(terminal, DEMOS)
+            return
+        if name not in DEMOS:
+            raise ConfigurationError(f"There is no demo '{name}'.{did_you_mean(name, DEMOS)}")
+        folder = ensure_folder(out or Path("out") / name)
+        with Follower(terminal.err, terminal.silent) as follow:
+            solution, truth, errors = DEMOS[name](folder=folder, seed=seed, progress=follow, quick=quick)
+        deliver(terminal, solution, folder, not no_figures, truth, errors)
+        raise typer.Exit(exit_code(solution))
+
+
+def _list(terminal: Terminal, demos: Mapping[str, Callable[..., Any]]) -> None:
+    about = {n: (f.__doc__ or "").strip().split("\n")[0] for n, f in demos.items()}
+    for n, text in about.items():
+        terminal.say(f"{n:<16}{text}".rstrip())
+    terminal.give(about)
+
+
+@bench.command(epilog=f"Example: mollifier bench derivatives --quick. {_EPILOG}")
+def derivatives(
+    quick: Annotated[bool, typer.Option("--quick", help="Orders 2 and 4 on one grid.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Keep the table here too.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    no_colour: NoColour = False,
+    debug: Debug = False,
+) -> None:
+    """Seconds and memory of a training step: mollifier, nested and Taylor-mode autodiff, a data fit."""
+    terminal = Terminal.of(as_json, quiet, no_colour)
+    with reported(terminal, debug):
+        from mollifier.files import ensure_folder, write_json, write_text
+
+        folder = None if out is None else ensure_folder(out)
+        from mollifier.bench import derivatives as measure
+
+        def follow(line: str) -> None:
+            if not terminal.silent:
+                terminal.err.print(line, style="dim", soft_wrap=True)
+
+        table = measure.run(quick=quick, progress=follow)
+        terminal.say(measure.to_markdown(table))
+        terminal.give(table.to_dict())
+        if folder is not None:
+            write_text(folder / "derivatives.md", measure.to_markdown(table) + "\n")
+            write_json(folder / "derivatives.json", table.to_dict())
+
+
+def main() -> None:
+    """Entry of the command ``mollifier``."""
+    app(prog_name="mollifier")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,398 @@
+"""Problem files: YAML to a checked problem, engine and settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
+
+from mollifier.data import Observations, read
+from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.problem import InverseProblem
+from mollifier.settings import Settings, validated
+from mollifier.unknowns import FieldUnknown, ScalarUnknown, Unknown
+
+_LARGEST = 1_000_000
+_DEEPEST = 20
+_ALL = "all"
+
+
+class DataEntry(BaseModel):
+    """The arguments of `mollifier.data.read`; the file is relative to the problem file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    variables: str | list[str] | dict[str, str] | None = None
+    values: str | list[str] | None = None
+    coordinates: str | list[str] | None = None
+    noise: float | str | dict[str, float | str] | None = None
+    select: dict[str, Any] = Field(default_factory=dict)
+    replicates: str | list[str] | None = None
+    units: dict[str, str] | None = None
+    periodic: dict[str, bool | float] | None = None
+    rename: dict[str, str] | None = None
+    dims: dict[str, list[str]] | None = None
+    mask: str | None = None
+    window: dict[str, tuple[float | None, float | None]] | None = None
+    sample: int | None = Field(None, ge=2)
+    seed: int = Field(0, ge=0)
+    gridded: bool | None = None
+    format: str | None = None
+
+
+class UnknownEntry(BaseModel):
+    """A scalar; a field when ``over`` or ``smoothness`` is given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    over: str | list[str] | None = None
+    lower: float | None = None
+    upper: float | None = None
+    initial: float | None = None
+    unit: str = ""
+    smoothness: float | None = None
+
+    def unknown(self) -> Unknown:
+        """As the problem takes it."""
+        common: dict[str, Any] = dict(
+            lower=self.lower, upper=self.upper, initial=self.initial, unit=self.unit
+        )
+        if self.over is None and self.smoothness is None:
+            return ScalarUnknown(**common)
+        if self.smoothness is not None:
+            common["smoothness"] = self.smoothness
+        over = (self.over,) if isinstance(self.over, str) else self.over
+        return FieldUnknown(None if over is None or over == (_ALL,) else tuple(over), **common)
+
+
+class Entries(Settings):
+    """All keys of a problem file."""
+
+    equation: str | list[str]
+    data: DataEntry
+    unknowns: dict[str, Any]
+    constants: dict[str, float] = Field(default_factory=dict)
+    fields: list[str] | None = None  # pyright: ignore[reportIncompatibleMethodOverride]
+    engine: str = "auto"
+    seed: int = Field(0, ge=0)
+
+
+@dataclass(frozen=True)
+class ProblemFile:
+    """A problem file that was read and checked; the data are not read until asked for.
+
+    Attributes
+    ----------
+    path
+        Where it was read.
+    entries
+        What it says, overrides included.
+    """
+
+    path: Path
+    entries: Entries
+    unknowns: Mapping[str, Unknown]
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine, or "auto"."""
+        return self.entries.engine
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run; `data.seed` chooses the random sample."""
+        return self.entries.seed
+
+    @property
+    def settings(self) -> Settings:
+        """Choices of the run."""
+        given = {
+            n: getattr(self.entries, n) for n in self.entries.model_fields_set if n in Settings.model_fields
+        }
+        return Settings(**given)
+
+    @property
+    def data_file(self) -> Path:
+        """The data, relative to the problem file."""
+        return self.path.parent / Path(self.entries.data.file).expanduser()
+
+    def observations(self) -> Observations:
+        """Read the data.
+
+        Raises
+        ------
+        DataError
+            As `mollifier.data.read`.
+        """
+        options = {n: getattr(self.entries.data, n) for n in self.entries.data.model_fields_set - {"file"}}
+        return read(self.data_file, **options)
+
+    def problem(self) -> InverseProblem:
+        """Read the data and state the problem.
+
+        Raises
+        ------
+        DataError, EquationError, ConfigurationError
+            As `mollifier.data.read` and `mollifier.InverseProblem`.
+        """
+        e = self.entries
+        return InverseProblem(e.equation, self.observations(), self.unknowns, e.constants, e.fields)
+
+    def selecting(self, name: str, value: Any) -> ProblemFile:
+        """The same problem for one value of a column or dimension of the data."""
+        data = self.entries.data
+        chosen = data.model_copy(update={"select": {**data.select, name: value}})
+        return replace(self, entries=self.entries.model_copy(update={"data": chosen}))
+
+    def values_of(self, name: str) -> list[Any]:
+        """The values that a column or dimension of the data takes, sorted; those listed in ``select`` if any.
+
+        Raises
+        ------
+        DataError
+            If the data cannot be read.
+        ConfigurationError
+            If there is no such column or dimension.
+        """
+        data = self.entries.data
+        listed = data.select.get(name)
+        if isinstance(listed, list | tuple):
+            return list(listed)
+        select = {k: v for k, v in data.select.items() if k != name}
+        changed: dict[str, Any] = {"select": select, "sample": None}
+        whole = replace(
+            self, entries=self.entries.model_copy(update={"data": data.model_copy(update=changed)})
+        )
+        dataset = whole.observations().dataset
+        if name not in dataset.coords:
+            known = [str(c) for c in dataset.coords]
+            raise ConfigurationError(
+                f"'{name}' is neither a column nor a dimension that {self.data_file.name} can be selected by."
+                f"{did_you_mean(name, known)}"
+            )
+        return sorted(set(dataset[name].dropna(dataset[name].dims[0]).values.tolist()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was given, in JSON's types."""
+        return self.entries.model_dump(mode="json", exclude_unset=True)
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> ProblemFile:
+    """Read a problem file.
+
+    Parameters
+    ----------
+    path
+        A YAML file; see ``docs/problem-files.md``.
+    overrides
+        ``"training.steps=2000"``: dotted key and YAML value, put in place of what the file says.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is missing, no YAML, or holds an unknown key or a wrong value; with the place.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "rod.yaml"
+    >>> _ = path.write_text("equation: u_t = D*u_xx\\ndata: {file: rod.csv}\\nunknowns: {D: {lower: 0}}\\n")
+    >>> file = load(path, ["training.steps=50", "seed=3"])
+    >>> file.settings.training.steps, file.seed, file.unknowns["D"].lower
+    (50, 3, 0.0)
+    """
+    path = Path(path)
+    try:
+        content = _read(path)
+        for override in overrides:
+            _override(content, override)
+        _complete(content)
+        entries = validated(Entries, content)
+        unknowns = {name: _unknown(name, entry) for name, entry in entries.unknowns.items()}
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+    return ProblemFile(path, entries, unknowns)
+
+
+def _complete(content: Mapping[str, Any]) -> None:
+    """Unknown and absent keys first, so that a misspelt one is named and not merely missed."""
+    wanted: list[tuple[str, Any, type[BaseModel]]] = [("", content, Entries)]
+    if isinstance(content.get("data"), Mapping):
+        wanted.append(("data.", content["data"], DataEntry))
+    for where, given, model in wanted:
+        for key in given:
+            if key not in model.model_fields:
+                raise ConfigurationError(
+                    f"Unknown key '{where}{key}'.{did_you_mean(key, model.model_fields)}"
+                )
+        lacking = [n for n, f in model.model_fields.items() if f.is_required() and given.get(n) is None]
+        if lacking:
+            raise ConfigurationError(f"The key '{where}{lacking[0]}' is wanted and was not given.")
+    if not isinstance(content["data"], Mapping):
+        raise ConfigurationError(
+            f"'data' was given as {content['data']!r}; a mapping was wanted, as data: {{file: u.csv}}."
+        )
+
+
+def _unknown(name: str, entry: Any) -> Unknown:
+    if entry is None or entry == "scalar":
+        entry = {}
+    elif entry == "field":
+        entry = {"over": _ALL}
+    elif isinstance(entry, str):
+        raise ConfigurationError(
+            f"'unknowns.{name}' was given as '{entry}'; scalar, field or a mapping was wanted."
+            f"{did_you_mean(entry, ('scalar', 'field'))}"
+        )
+    if not isinstance(entry, Mapping):
+        raise ConfigurationError(
+            f"'unknowns.{name}' was given as {entry!r}; scalar, field or a mapping was wanted. A number "
+            "that is known "
+            "belongs under constants, a starting value under initial."
+        )
+    try:
+        return validated(UnknownEntry, entry, f"unknowns.{name}").unknown()
+    except ConfigurationError as error:
+        text = str(error)
+        raise ConfigurationError(
+            text if f"unknowns.{name}" in text else f"'unknowns.{name}': {text}"
+        ) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file as plain values."""
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "missing"
+        there = (
+            [p.name for p in path.parent.iterdir() if p.suffix in (".yaml", ".yml")]
+            if path.parent.is_dir()
+            else []
+        )
+        raise ConfigurationError(
+            f"the problem file is {what}.{did_you_mean(path.name, there) if len(there) < 200 else ''}"
+        )
+    try:
+        size = path.stat().st_size
+        if size > _LARGEST:
+            raise ConfigurationError(
+                f"the problem file has {size:,} bytes; {_LARGEST:,} at most are read. Is it data?"
+            )
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigurationError("the problem file is not UTF-8 text. Is it data?") from None
+    except OSError as error:
+        raise ConfigurationError(f"the problem file cannot be read: {error.strerror}.") from None
+    content = parse_yaml(text)
+    if not isinstance(content, dict):
+        raise ConfigurationError(
+            "a mapping with equation, data and unknowns was wanted; see docs/problem-files.md."
+        )
+    return content
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    """Put one ``a.b=value`` in place."""
+    key, equals, value = override.partition("=")
+    parts = [p.strip() for p in key.split(".")]
+    if not equals or not all(parts):
+        raise ConfigurationError(
+            f"--set was given '{override}'; key=value was wanted, as in training.steps=2000."
+        )
+    place = content
+    for i, part in enumerate(parts[:-1]):
+        inner = place.get(part)
+        if inner is None:
+            inner = place[part] = {}
+        if not isinstance(inner, dict):
+            where = ".".join(parts[: i + 1])
+            raise ConfigurationError(
+                f"--set {override}: '{where}' is {inner!r}, which holds no '{parts[i + 1]}'."
+            )
+        place = inner
+    try:
+        place[parts[-1]] = parse_yaml(value)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--set {override}: {error}") from None
+
+
+def parse_yaml(text: str) -> Any:
+    """YAML as plain values: no aliases, no repeated keys, 20 levels; only true and false are booleans.
+
+    >>> parse_yaml("{K: 1e-3, on: [x, y], steps: 20}")
+    {'K': 0.001, 'on': ['x', 'y'], 'steps': 20}
+
+    Raises
+    ------
+    ConfigurationError
+        With line and column.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ConfigurationError(f"{where}{error.problem or error.context}.") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        first = str(error).strip().splitlines() or ["unreadable"]
+        raise ConfigurationError(f"this is no YAML that can be read ({first[0]}).") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only."""
+
+    _depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise ComposerError(
+                None, None, "aliases (*name) are not read; write the value out", event.start_mark
+            )
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            event = self.peek_event()
+            raise ComposerError(None, None, f"more than {_DEEPEST} levels of nesting", event.start_mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
+                what = getattr(key, "value", None)
+                shown = f"'{what}'" if isinstance(what, str) else "a list or mapping"
+                raise ConstructorError(
+                    None, None, f"the key {shown} is no name; quote it if it is one", key.start_mark
+                )
+            if key.value in seen:
+                raise ConstructorError(None, None, f"the key '{key.value}' is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_TAG = "tag:yaml.org,2002:"
+_DROPPED = {f"{_TAG}bool", f"{_TAG}float", f"{_TAG}int", f"{_TAG}merge", f"{_TAG}timestamp", f"{_TAG}value"}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag not in _DROPPED]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    f"{_TAG}bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(f"{_TAG}int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    f"{_TAG}float",
+    re.compile(
+        r"^(?:[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+0123456789."),
+)

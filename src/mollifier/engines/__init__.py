@@ -1,0 +1,6 @@
+"""Engines: ways from an inverse problem to a solution. Today: networks with a mollifier layer."""
+
+from mollifier.engines.base import ENGINES, solve
+from mollifier.engines.runner import Progress
+
+__all__ = ["ENGINES", "Progress", "solve"]

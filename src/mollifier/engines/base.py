@@ -1,0 +1,80 @@
+"""One verb: solve."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mollifier.engines.network import solve_network
+from mollifier.engines.runner import Progress
+from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.files import ensure_folder
+from mollifier.problem import InverseProblem
+from mollifier.settings import Settings, validated
+from mollifier.solution import Solution
+
+ENGINES = ("network",)
+
+
+def solve(
+    problem: InverseProblem,
+    engine: str = "auto",
+    *,
+    seed: int = 0,
+    settings: Settings | Mapping[str, Any] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    folder: Path | str | None = None,
+    resume: bool = False,
+    network: nn.Module | None = None,
+) -> Solution:
+    """Find the unknowns of a problem.
+
+    Parameters
+    ----------
+    problem
+        The question.
+    engine
+        "network", or "auto", which takes the best there is for the data: today the network engine.
+    seed
+        The same seed, data and settings give the same numbers on the same machine.
+    settings
+        `mollifier.settings.Settings`, or a mapping such as ``{"training": {"steps": 100}}``.
+    progress
+        Called with a `Progress` after every step.
+    folder
+        Keep a checkpoint there while running.
+    resume
+        Take up the checkpoint in the folder.
+    network
+        Any module (n, d) -> (n, number of fields), on coordinates scaled to [-1, 1] and fields scaled to a standard
+        deviation of one, in place of the multilayer perceptron.
+
+    Raises
+    ------
+    ConfigurationError
+        If the engine or a setting is not known.
+    CheckpointError
+        If a run to resume cannot be.
+    OutputError
+        If the folder cannot be written to.
+
+    Examples
+    --------
+    >>> import numpy as np, mollifier as mf
+    >>> x, t = np.random.default_rng(0).random((2, 300))
+    >>> obs = mf.Observations(values={"u": np.exp(-0.5 * t) * np.sin(3 * x)}, points={"x": x, "t": t}, noise={"u": 0.01})
+    >>> problem = mf.InverseProblem("u_t = D*u_xx", data=obs, unknowns={"D": mf.ScalarUnknown(lower=0.0)})
+    >>> solution = mf.solve(problem, settings={"network": {"width": 8, "depth": 2}, "training": {"steps": 20}})
+    >>> abs(solution.estimates["D"].value - 0.5 / 9) < 0.005
+    True
+    """
+    if engine not in ("auto", *ENGINES):
+        raise ConfigurationError(f"There is no engine '{engine}'.{did_you_mean(engine, ['auto', *ENGINES])}")
+    chosen = settings if isinstance(settings, Settings) else validated(Settings, settings or {})
+    if resume and folder is None:
+        raise ConfigurationError("resume=True was given without a folder; give the folder of the interrupted run.")
+    place = None if folder is None else ensure_folder(Path(folder))
+    return solve_network(problem, chosen, seed, progress, place, resume, network)

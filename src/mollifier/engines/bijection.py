@@ -1,0 +1,82 @@
+"""Bounds by bijection: from a raw value around zero to a value within bounds, starting at a level."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mollifier.networks import Affine
+from mollifier.unknowns import Unknown
+
+_SOFTPLUS_UNIT = math.log(math.e - 1)  # softplus of this is 1
+
+
+class Bijection(nn.Sequential):
+    """raw -> value: zero maps to the level, a unit step moves the value by about the scale.
+
+    No bounds: ``level + scale*raw``; one bound: a softplus; two: a logistic between them.
+
+    Examples
+    --------
+    >>> from mollifier.unknowns import ScalarUnknown
+    >>> positive = Bijection(ScalarUnknown(lower=0.0))
+    >>> positive.start_from(level=3.0, scale=1.0)
+    >>> round(float(positive(torch.zeros(1))), 6)
+    3.0
+    """
+
+    def __init__(self, unknown: Unknown) -> None:
+        self.lower, self.upper = unknown.lower, unknown.upper
+        parts: list[nn.Module] = [Affine([1.0], [0.0])]
+        if self.lower is not None and self.upper is not None:
+            parts += [nn.Sigmoid(), Affine([self.upper - self.lower], [self.lower])]
+        elif self.lower is not None or self.upper is not None:
+            parts += [nn.Softplus(), Affine([1.0], [0.0])]
+        super().__init__(*parts)
+
+    def start_from(self, level: float, scale: float) -> None:
+        """Map zero to ``level``, which must lie strictly within the bounds; ``scale`` sets the step."""
+        first, last = self[0], self[-1]
+        assert isinstance(first, Affine) and isinstance(last, Affine)
+        if len(self) == 1:
+            _set(first, scale, level)
+        elif self.lower is not None and self.upper is not None:
+            share = (level - self.lower) / (self.upper - self.lower)
+            _set(first, 1.0, math.log(share / (1 - share)))
+        else:
+            _set(first, 1.0, _SOFTPLUS_UNIT)
+            if self.lower is not None:
+                _set(last, level - self.lower, self.lower)
+            elif self.upper is not None:
+                _set(last, level - self.upper, self.upper)
+
+
+def _set(affine: Affine, scale: float, shift: float) -> None:
+    affine.scale.fill_(scale)
+    affine.shift.fill_(shift)
+
+
+class Scalar(nn.Module):
+    """One unknown number: a raw parameter and its bijection; its value is 0-d, float64.
+
+    Parameters
+    ----------
+    unknown
+        Bounds.
+    """
+
+    def __init__(self, unknown: Unknown) -> None:
+        super().__init__()
+        self.raw = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+        self.bijection = Bijection(unknown).double()
+
+    def forward(self) -> Tensor:
+        """The value, shape ()."""
+        return self.bijection(self.raw)[0]
+
+    def slope(self) -> float:
+        """Derivative of the value with respect to the raw parameter."""
+        raw = self.raw.detach().clone().requires_grad_()
+        return float(torch.autograd.grad(self.bijection(raw)[0], raw)[0])

@@ -1,0 +1,185 @@
+"""Running stages to their end: history, progress, time limit, interruption, checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mollifier.engines.checkpoint import load_checkpoint, save_checkpoint
+from mollifier.engines.objective import Objective
+from mollifier.engines.stages import NonFiniteLossError, Stage
+from mollifier.solution import Status
+
+
+# Steps between copies of the last good values.
+_KEEP_EVERY = 25
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, as given to a progress callback.
+
+    Attributes
+    ----------
+    engine, stage
+        Names.
+    step, steps
+        Steps taken and planned in this stage.
+    seconds, left
+        Elapsed, and expected until the end of the stage at the pace so far.
+    losses
+        "loss" and its parts "data", "residual", "prior".
+    estimates
+        Current values of the scalar unknowns.
+    """
+
+    engine: str
+    stage: str
+    step: int
+    steps: int
+    seconds: float
+    left: float | None
+    losses: Mapping[str, float]
+    estimates: Mapping[str, float]
+
+
+@dataclass
+class Run:
+    """Stages run one after another on an objective.
+
+    Attributes
+    ----------
+    history
+        Columns: stage, seconds, loss, data, residual, prior, and each scalar unknown.
+    """
+
+    objective: Objective
+    stages: Sequence[Stage]
+    time_limit: float | None = None
+    progress: Callable[[Progress], None] | None = None
+    folder: Path | None = None
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint_every: float = 30.0
+    history: dict[str, list[Any]] = field(default_factory=dict)
+    stage: int = 0
+    step: int = 0
+    seconds: float = 0.0
+
+    def resume(self) -> None:
+        """Take up the checkpoint in the folder."""
+        assert self.folder is not None
+        state = load_checkpoint(self.folder, dict(self.fingerprint))
+        self.objective.load_state_dict(state["objective"])
+        for name, scale in state["field_scales"].items():
+            self.objective.set_field_scale(name, scale)
+        self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
+        if self.stage < len(self.stages):
+            self.stages[self.stage].load_state_dict(state["optimiser"])
+        self.history = state["history"]
+        torch.set_rng_state(state["random"])
+
+    def run(self) -> Status:
+        """Run to the end, the time limit, an interruption or a loss that is not finite."""
+        begun = time.monotonic() - self.seconds
+        with _stop_requested() as stop:
+            while self.stage < len(self.stages):
+                ended = self._run_stage(self.stages[self.stage], begun, stop)
+                if ended is not None:
+                    return ended
+                self.stages[self.stage].close()
+                self.stage, self.step = self.stage + 1, 0
+                self._save()
+        reason = self.stages[-1].finished
+        if reason:
+            return Status("converged", reason)
+        return Status("step limit", "all steps were taken while the loss still fell; raise training.steps for more")
+
+    def _run_stage(self, stage: Stage, begun: float, stop: Callable[[], bool]) -> Status | None:
+        """Steps of one stage; a status where the run ends within it."""
+        entered, first, saved = time.monotonic(), self.step, time.monotonic()
+        good = copy.deepcopy(self.objective.state_dict())
+        while self.step < stage.steps and not stage.finished:
+            try:
+                losses = stage.step()
+            except NonFiniteLossError as error:
+                self.objective.load_state_dict(good)
+                return Status(
+                    "non-finite loss",
+                    f"at step {self.step} of {stage.name}, {error} is not a finite number; the last good values are "
+                    "kept. A lower training.learning_rate or bounds on the unknowns usually help.",
+                )
+            self.step += 1
+            self.seconds = time.monotonic() - begun
+            self._record(stage, losses, (time.monotonic() - entered) / (self.step - first))
+            if self.step % _KEEP_EVERY == 0:
+                good = copy.deepcopy(self.objective.state_dict())
+            if stop():
+                self._save()
+                return Status("interrupted", f"stopped by a signal at step {self.step} of {stage.name}")
+            if self.time_limit is not None and self.seconds > self.time_limit:
+                self._save()
+                return Status("time limit", f"{self.time_limit:g} s had passed at step {self.step} of {stage.name}")
+            if time.monotonic() - saved > self.checkpoint_every:
+                self._save()
+                saved = time.monotonic()
+        return None
+
+    def _record(self, stage: Stage, losses: Mapping[str, float], pace: float) -> None:
+        values = self.objective.model.values()
+        row = {"stage": stage.name, "seconds": self.seconds, **losses, **values}
+        for name, value in row.items():
+            self.history.setdefault(name, []).append(value)
+        if self.progress is not None:
+            left = pace * (stage.steps - self.step)
+            self.progress(
+                Progress("network", stage.name, self.step, stage.steps, self.seconds, left, losses, values)
+            )
+
+    def _save(self) -> None:
+        if self.folder is None:
+            return
+        going = self.stage < len(self.stages)
+        save_checkpoint(
+            self.folder,
+            {
+                "fingerprint": dict(self.fingerprint),
+                "objective": self.objective.state_dict(),
+                "field_scales": {n: self.objective.field_scale(n) for n in self.objective.smoothness},
+                "stage": self.stage,
+                "step": self.step,
+                "seconds": self.seconds,
+                "optimiser": self.stages[self.stage].state_dict() if going else {},
+                "history": self.history,
+                "random": torch.get_rng_state(),
+            },
+        )
+
+
+@contextmanager
+def _stop_requested() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM has come since; a second Ctrl-C stops at once. Handlers are put back after."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)

@@ -1,0 +1,291 @@
+"""Files written whole or not at all, and refused early with a reason."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager, suppress
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from mollifier.errors import MollifierError
+
+_JSON = "json:"  # marks an attribute that netCDF cannot carry as it is
+_FULL = "Free some space, or write to another disk."
+_DENIED = "Choose a folder you may write to, or change its permissions."
+_REMEDIES = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: "The file is larger than this disk or account allows; write to another disk.",
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EROFS: _DENIED,
+    errno.ENOTDIR: "A part of the path is a file; name a folder instead.",
+    errno.EEXIST: "A file of that name is in the way; name a folder instead.",
+    errno.EISDIR: "A folder of that name is in the way; name a file instead.",
+    errno.ENAMETOOLONG: "Use a shorter name.",
+}
+
+
+class OutputError(MollifierError):
+    """A file or folder that cannot be written; ``path`` says which.
+
+    Parameters
+    ----------
+    message
+        What went wrong and what fixes it.
+    path
+        The file or folder wanted.
+    """
+
+    def __init__(self, message: str, path: str | os.PathLike[str] | None = None) -> None:
+        super().__init__(message)
+        self.path = None if path is None else Path(path)
+
+
+@contextmanager
+def _reported(path: Path):
+    """Turn the operating system's refusals into an `OutputError` that names the path."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        remedy = _REMEDIES.get(error.errno or 0, "Check that its folder exists and can be written to.")
+        raise OutputError(f"Cannot write '{path}': {reason}. {remedy}", path) from error
+
+
+def ensure_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder, made if need be, and proved writable by writing and removing a small file.
+
+    Call it before a run, so that a refusal costs nothing.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be made or written to.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     folder = ensure_folder(Path(parent) / "out" / "run")
+    ...     folder.is_dir(), list(folder.iterdir())
+    (True, [])
+    """
+    folder = Path(path)
+    probe = folder / f".{uuid.uuid4().hex}.tmp"
+    with _reported(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            probe.write_bytes(b"mollifier")
+        finally:
+            with suppress(OSError):
+                probe.unlink(missing_ok=True)
+    return folder
+
+
+def write_atomically(path: str | os.PathLike[str], writer: Callable[[Path], object]) -> Path:
+    """Write a file so that readers see the old one or the whole new one, never a part.
+
+    The folder is made if need be. Nothing is left behind on failure, an interrupt included.
+
+    Parameters
+    ----------
+    path
+        The file to write or replace.
+    writer
+        Called with a temporary path, of the same suffix in the same folder, where it writes the content.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full, or the path cannot be written to.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write_atomically(Path(folder) / "a.txt", lambda p: p.write_text("whole"))
+    ...     path.read_text(), len(list(path.parent.iterdir()))
+    ('whole', 1)
+    """
+    target = Path(path)
+    temporary = target.parent / f".{uuid.uuid4().hex}.tmp{target.suffix}"
+    with _reported(target):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            writer(temporary)
+            _flush(temporary)
+            os.replace(temporary, target)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+    return target
+
+
+def _flush(path: Path) -> None:
+    """Have the content on the disk before the name points to it."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write text as UTF-8 with plain line ends, atomically.
+
+    Raises
+    ------
+    OutputError
+        As `write_atomically`.
+    """
+    return write_atomically(path, lambda p: p.write_bytes(text.encode("utf-8")))
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> Path:
+    """Write strict JSON, atomically: keys sorted, NaN and infinities as null.
+
+    Raises
+    ------
+    OutputError
+        As `write_atomically`.
+    """
+    text = json.dumps(jsonable(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return write_text(path, text + "\n")
+
+
+def jsonable(value: Any) -> Any:
+    """The value in JSON's own types: a result is never lost because its provenance holds an odd object.
+
+    NaN and infinities become None; arrays, tuples and sets become lists; dates become ISO text; anything else
+    becomes its ``str``.
+
+    Examples
+    --------
+    >>> jsonable({"n": np.int64(3), "loss": float("nan"), "shape": (2, 3), "file": Path("u.nc")})
+    {'n': 3, 'loss': None, 'shape': [2, 3], 'file': 'u.nc'}
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted((jsonable(v) for v in value), key=str)
+    if isinstance(value, list | tuple):
+        return [jsonable(v) for v in value]
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def write_groups(path: Path, attrs: Mapping[str, Any], groups: Mapping[str, xr.Dataset]) -> Path:
+    """Write datasets as groups of one netCDF-4 file, atomically, with its SHA-256 in ``.sha256`` beside it.
+
+    Parameters
+    ----------
+    path
+        The file to write or replace.
+    attrs
+        Attributes of the file.
+    groups
+        Group name -> dataset.
+
+    Raises
+    ------
+    OutputError
+        As `write_atomically`.
+    """
+    # In memory first: HDF5 on a full disk fails with errors that cannot be told apart, or not at all.
+    buffer = io.BytesIO()
+    xr.Dataset(attrs={k: _pack(v) for k, v in attrs.items()}).to_netcdf(buffer, engine="h5netcdf", mode="w")
+    for group, dataset in groups.items():
+        plain = _map_attrs(dataset.drop_encoding(), _pack)
+        encoding = {
+            name: {"zlib": True, "complevel": 4, "shuffle": True}
+            for name, v in plain.variables.items()
+            if v.dtype.kind in "biuf" and v.ndim and v.size
+        }
+        plain.to_netcdf(buffer, engine="h5netcdf", mode="a", group=group, encoding=encoding)
+    content = buffer.getvalue()
+    checksum = path.with_suffix(".sha256")
+    with _reported(path):
+        checksum.unlink(missing_ok=True)  # so that an interrupt leaves no checksum rather than a wrong one
+    write_atomically(path, lambda p: p.write_bytes(content))
+    write_text(checksum, f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
+    return path
+
+
+def verify_checksum(path: Path) -> None:
+    """Compare a file with the ``.sha256`` beside it, where there is one.
+
+    A damaged HDF5 file can do worse than fail: reading it may never end.
+
+    Raises
+    ------
+    OSError
+        If they differ.
+    """
+    checksum = path.with_suffix(".sha256")
+    if not checksum.is_file():
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found not in checksum.read_text(encoding="utf-8", errors="replace").split():
+        raise OSError(
+            f"its content differs from the checksum in '{checksum.name}', which you may delete if the change "
+            "was meant"
+        )
+
+
+def read_group(path: Path, group: str | None = None) -> xr.Dataset:
+    """Read back one group of what `write_groups` wrote; without a name, the attributes of the file.
+
+    Raises
+    ------
+    OSError
+        If the file is damaged (h5py and xarray also raise other errors then).
+    """
+    # Units such as "hours" stay numbers with a unit.
+    options: dict[str, Any] = {"decode_times": False, "decode_timedelta": False}
+    with xr.open_dataset(path, engine="h5netcdf", group=group, **options) as dataset:
+        loaded = dataset.load()
+    return _map_attrs(loaded.drop_encoding(), _unpack)
+
+
+def _pack(value: Any) -> Any:
+    """An attribute as netCDF can carry it; what it cannot becomes JSON text."""
+    if isinstance(value, str) and value and not value.startswith(_JSON):
+        return value
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        return value
+    return _JSON + json.dumps(jsonable(value), ensure_ascii=False)
+
+
+def _unpack(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(_JSON):
+        return json.loads(value[len(_JSON) :])
+    return value
+
+
+def _map_attrs(dataset: xr.Dataset, function: Callable[[Any], Any]) -> xr.Dataset:
+    """A shallow copy with every attribute put through a function."""
+    result = dataset.copy()
+    result.attrs = {k: function(v) for k, v in dataset.attrs.items()}
+    for v in result.variables.values():
+        v.attrs = {k: function(w) for k, w in v.attrs.items()}
+    return result

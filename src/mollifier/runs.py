@@ -1,0 +1,214 @@
+"""Runs of problem files, one or one for every value of a column of the data: what they print and save."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from mollifier.console import BAD_INPUT, INTERRUPTED, NO_ANSWER, Terminal, complain, message
+from mollifier.errors import ConfigurationError, MollifierError
+from mollifier.files import ensure_folder, write_json, write_text
+from mollifier.progress import Follower
+
+if TYPE_CHECKING:
+    from mollifier.config import ProblemFile
+    from mollifier.solution import Solution
+
+_MOST_VALUES = 1000
+
+
+def run(
+    terminal: Terminal, file: ProblemFile, folder: Path, resume: bool = False, label: str = ""
+) -> Solution:
+    """Solve the problem of a file, with progress; the folder keeps a checkpoint and what the file said."""
+    problem = file.problem()
+    from mollifier.engines import solve as solve_problem
+
+    write_json(folder / "problem.json", file.to_dict())
+    with Follower(terminal.err, terminal.silent, label) as follow:
+        return solve_problem(
+            problem,
+            file.engine,
+            seed=file.seed,
+            settings=file.settings,
+            progress=follow,
+            folder=folder,
+            resume=resume,
+        )
+
+
+def deliver(
+    terminal: Terminal,
+    solution: Solution,
+    folder: Path,
+    figures: bool,
+    truth: Any = None,
+    errors: Mapping[str, float] | None = None,
+) -> None:
+    """Print the result, then save it: a full disk loses the files, not the numbers."""
+    terminal.say(estimates_table(solution, errors))
+    terminal.say(solution.summary())
+    if not solution.status.ok:
+        terminal.say(
+            f"Not converged ({solution.status}): see history.csv before you trust the numbers.", "yellow"
+        )
+    files: list[Path] = []
+    try:
+        solution.save(folder)
+        if figures:
+            from mollifier.report.figures import save_figures
+
+            files = list(save_figures(solution, folder, truth=truth))
+    finally:
+        terminal.give({**as_dict(solution), "folder": folder, "figures": files, "errors": errors})
+    terminal.say(f"Files     {folder}{os.sep}" + (f" ({len(files)} figures)" if files else ""))
+
+
+def as_dict(solution: Solution) -> dict[str, Any]:
+    """A solution's numbers."""
+    estimates = {
+        n: {
+            "value": e.value,
+            "sd": e.sd,
+            "interval_95": None if e.sd is None else e.interval(0.95),
+            "unit": e.unit,
+        }
+        for n, e in solution.estimates.items()
+    }
+    status = {"name": solution.status.name, "message": solution.status.message}
+    return {
+        "status": status,
+        "estimates": estimates,
+        "misfit": solution.misfit,
+        "provenance": solution.provenance,
+    }
+
+
+def exit_code(solution: Solution) -> int:
+    """0 for an answer, converged or not; 1 for a non-finite loss; 130 for an interrupted run."""
+    return {"non-finite loss": NO_ANSWER, "interrupted": INTERRUPTED}.get(solution.status.name, 0)
+
+
+def estimates_table(solution: Solution, errors: Mapping[str, float] | None = None) -> Table | str:
+    """The scalars with their 95 % intervals, and their errors where the truth is known."""
+    table = Table(title=Text(str(solution.status)), title_justify="left")
+    errors = errors or {}
+    for name in ("unknown", "estimate", "95 % interval", *(["relative error"] if errors else [])):
+        table.add_column(name)
+    for name, e in solution.estimates.items():
+        interval = "" if e.sd is None else "{:.4g} to {:.4g}".format(*e.interval(0.95))
+        value = str(e).removeprefix(f"{name} = ")
+        table.add_row(name, value, interval, *([_percent(errors.get(name))] if errors else []))
+    for name in (n for n in errors if n not in solution.estimates):
+        table.add_row(name, "field", "", _percent(errors[name]))
+    return table if table.row_count else str(solution.status)
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.2g} %"
+
+
+def label(value: Any) -> str:
+    """A value as a part of a file name.
+
+    >>> label(12000.0), label(0.5), label("PC-3 / a")
+    ('12000', '0.5', 'PC-3___a')
+    """
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)
+    return re.sub(r"[^\w.+-]", "_", str(value))
+
+
+def sweep(terminal: Terminal, file: ProblemFile, name: str, folder: Path, resume: bool, figures: bool) -> int:
+    """Solve for each value, print and save ``estimates.csv``; a value that fails is noted and passed over.
+
+    Returns
+    -------
+    int
+        The exit code: 0 where all have an answer, 1 where some have none, 2 where none could be run, 130 when
+        interrupted.
+    """
+    values = file.values_of(name)
+    if not 0 < len(values) <= _MOST_VALUES:
+        raise ConfigurationError(
+            f"'{name}' takes {len(values):,} values; 1 to {_MOST_VALUES:,} were wanted. List some of them "
+            "under "
+            "data.select."
+        )
+    rows: list[dict[str, Any]] = []
+    codes: list[int] = []
+    for value in values:
+        place = folder / f"{name}={label(value)}"
+        row: dict[str, Any] = {name: value, "status": "failed", "message": ""}
+        go_on = resume and (place / "checkpoint.pt").exists()
+        try:
+            solution = run(
+                terminal, file.selecting(name, value), ensure_folder(place), go_on, f"{name}={value}"
+            )
+            row |= _row(solution)
+            codes.append(exit_code(solution))
+            solution.save(place)
+            if figures:
+                from mollifier.report.figures import save_figures
+
+                save_figures(solution, place)
+        except (MollifierError, OSError) as error:
+            row["message"] = message(error)
+            codes.append(BAD_INPUT)
+            complain(terminal, f"{name}={value}: {row['message']}")
+        rows.append(row)
+        if codes[-1] == INTERRUPTED:
+            break
+    _deliver_all(terminal, rows, name, folder)
+    if codes[-1] == INTERRUPTED:
+        return INTERRUPTED
+    return 0 if not any(codes) else BAD_INPUT if set(codes) == {BAD_INPUT} else NO_ANSWER
+
+
+def _row(solution: Solution) -> dict[str, Any]:
+    row: dict[str, Any] = {"status": solution.status.name, "message": solution.status.message}
+    for n, e in solution.estimates.items():
+        row |= {n: e.value, f"{n}_sd": e.sd, f"{n}_unit": e.unit}
+    for v, misfit in solution.misfit.items():
+        row |= {f"misfit_{v}": misfit["fitted"], f"misfit_{v}_held_out": misfit["held_out"]}
+    return row
+
+
+def _deliver_all(terminal: Terminal, rows: list[dict[str, Any]], name: str, folder: Path) -> None:
+    """Print first, then save."""
+    columns = list(dict.fromkeys(k for row in rows for k in row))
+    names = [c for c in columns if f"{c}_sd" in columns]
+    table = Table()
+    for column in (name, *names, "status"):
+        table.add_column(column)
+    for row in rows:
+        cells = [_cell(row, n) for n in names]
+        table.add_row(str(row[name]), *cells, row["status"])
+    terminal.say(table)
+    terminal.give({"each": name, "rows": rows, "folder": folder})
+    columns = [name, *(c for c in columns if c not in (name, "status", "message")), "status", "message"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    path = write_text(folder / "estimates.csv", text.getvalue())
+    terminal.say(f"Files     {path}, and one folder for each value")
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    if name not in row:
+        return ""
+    sd = row.get(f"{name}_sd")
+    return (
+        f"{row[name]:.4g}"
+        + ("" if sd is None else f" ± {sd:.2g}")
+        + f" {row.get(f'{name}_unit', '')}".rstrip()
+    )
