@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -41,7 +42,10 @@ class Finding:
     text: str
 
     def __str__(self) -> str:
-        return f"{_MARKS[self.level]} {self.topic:<15}{self.text}"
+        return f"{_MARKS[self.level]} {self.topic:<17}{self.text}"
+
+
+_info, _warn, _error = partial(Finding, "info"), partial(Finding, "warning"), partial(Finding, "error")
 
 
 @dataclass(frozen=True)
@@ -121,10 +125,6 @@ def check(problem: InverseProblem, settings: Settings | Mapping[str, Any] | None
     settings
         As for `mollifier.solve`; those of the collocation matter.
 
-    Returns
-    -------
-    Check
-
     Raises
     ------
     ConfigurationError
@@ -159,18 +159,18 @@ def check(problem: InverseProblem, settings: Settings | Mapping[str, Any] | None
 def _data(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Finding]:
     """Counts, ranges and noise of every variable that the equation uses."""
     obs = problem.data
-    yield Finding("info", "data", obs.summary().splitlines()[0] + ".")
+    yield _info("data", obs.summary().splitlines()[0] + ".")
     bounds, units, numbers["data"] = obs.bounds, obs.units, {}
     for c in problem.coordinates:
         low, high = bounds[c]
-        yield Finding("info", "data", f"{c}: {low:.4g} to {high:.4g} {units.get(c, '')}".rstrip() + ".")
+        yield _info("data", f"{c}: {low:.4g} to {high:.4g} {units.get(c, '')}".rstrip() + ".")
     for v in (*problem.fields, *problem.known):
         array = obs.dataset[v]
         missing = int(array.isnull().sum())
-        part = f", {missing:,} missing ({missing / array.size:.0%})" if missing else ""
+        part = f", {missing:,} missing ({100 * missing / array.size:.0f} %)" if missing else ""
         low, high = bounds[v]
         text = f"{v}: {array.size - missing:,} values{part}, {low:.4g} to {high:.4g} {units.get(v, '')}"
-        yield Finding("info", "data", text.rstrip() + ".")
+        yield _info("data", text.rstrip() + ".")
         numbers["data"][v] = {"values": array.size - missing, "missing": missing, "range": [low, high]}
         try:
             fraction = obs.noise_sd(v) / (obs.rms(v) or 1.0)
@@ -183,10 +183,17 @@ def _data(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Finding]
         advice = "; expect wide intervals, or smooth fields only" if loud else ""
         text = f"{v}: {100 * fraction:.2g} % of rms, {source}{advice}."
         yield Finding("warning" if loud else "info", "noise", text)
+    for name, labels in obs.dataset.coords.items():
+        count = np.unique(labels.values).size if labels.attrs.get("role") == "label" else 1
+        if count > 1 and name != "replicate":
+            yield _warn(
+                "data",
+                f"The samples mix {count} values of '{name}' and are taken for one field. If they are "
+                "different experiments, choose one (data.select) or solve each (--each).",
+            )
     if not any(f in numbers["data"] and "noise" not in numbers["data"][f] for f in problem.fields):
         for f in ident.constant_fields(problem):
-            yield Finding(
-                "error",
+            yield _error(
                 "data",
                 f"{f} does not vary beyond its noise: a constant field holds nothing of "
                 "the unknowns. Check the column, the mask and the noise given.",
@@ -210,10 +217,9 @@ def _unknowns(problem: InverseProblem) -> Iterator[Finding]:
                 "linear" if name in system.linear_in else "not linear: needs a start, by initial or by bounds"
             )
             terms = ", ".join(map(str, held[:4])) + (", ..." if len(held) > 4 else "")
-            yield Finding("info", "unknowns", f"{head}{name}{over} enters in {terms} ({how}).")
+            yield _info("unknowns", f"{head}{name}{over} enters in {terms} ({how}).")
     if ident.has_trivial_answer(problem):
-        yield Finding(
-            "error",
+        yield _error(
             "identifiability",
             f"Every term of every equation holds {' or '.join(problem.unknowns)}"
             ", so zero solves it and any multiple of an answer is one too. Give one of them as a constant, "
@@ -229,8 +235,7 @@ def _too_few(problem: InverseProblem) -> Iterator[Finding]:
         )
         places = np.unique(problem.data.dataset[c].values).size
         if order and places < order + 1:
-            yield Finding(
-                "error",
+            yield _error(
                 "resolution",
                 f"A derivative of higher order than the grid can carry: order "
                 f"{order} along {c} needs data at {order + 1} values of {c} at least, and there are "
@@ -250,35 +255,31 @@ def _resolution(problem: InverseProblem, place: Collocation, numbers: dict[str, 
     }
     shape = " x ".join(f"{a.name}: {a.size}" for a in place.grid)
     size = int(np.prod(place.grid.shape))
-    yield Finding("info", "resolution", f"collocation grid {shape} ({size:,} nodes), kernel {place.kernel}.")
+    yield _info("resolution", f"collocation grid {shape} ({size:,} nodes), kernel {place.kernel}.")
     for axis in place.grid:
         c, unit = axis.name, f" {axis.unit}" if axis.unit else ""
         feature = place.features[c]
         seen = f"shortest feature seen {feature:.3g}{unit}" if np.isfinite(feature) else "no feature seen"
-        yield Finding(
-            "info",
+        yield _info(
             "resolution",
             f"{c}: spacing {axis.spacing:.3g}{unit}, radius {place.radius[c]:.3g}{unit}"
             f" ({place.cells[c]:.2g} cells), {seen}.",
         )
         order = problem.system.order_along(c)
         if order and not np.isfinite(feature):
-            yield Finding(
-                "warning",
+            yield _warn(
                 "resolution",
                 f"No change of the field along {c} beyond the noise is seen between "
                 f"neighbouring samples; derivatives along {c} rest on slow changes only.",
             )
         if axis.size < place.wanted[c]:
-            yield Finding(
-                "warning",
+            yield _warn(
                 "resolution",
                 f"{c}: {place.wanted[c]} nodes were wanted and {axis.size} are left "
                 f"by collocation.max_nodes; raise it, or set collocation.nodes.{c}.",
             )
         elif np.isfinite(feature) and axis.spacing > feature / 2:
-            yield Finding(
-                "warning",
+            yield _warn(
                 "resolution",
                 f"{c}: the spacing leaves fewer than 2 nodes to the shortest "
                 f"feature; about {_power(_NODES_PER_FEATURE * axis.length / feature)} along "
@@ -295,7 +296,7 @@ def _carried(axis: Axis, place: Collocation, order: int) -> Iterator[Finding]:
     try:
         rows(some, np.zeros(1), place.kernel, reach, order, place.accuracy)
     except GridError as error:
-        yield Finding("error", "resolution", f"{axis.name}: {error}")
+        yield _error("resolution", f"{axis.name}: {error}")
 
 
 def _power(nodes: float) -> int:
@@ -322,19 +323,19 @@ def _fronts(
             nodes = _power(_NARROWER * _NODES_PER_FEATURE * axis.length / width)
             numbers["fronts"][c] = {"places": count, "width": width, "nodes": nodes}
             text = (
-                f"{f} changes by more than {_JUMP:.0%} of its range between neighbouring samples along {c} "
+                f"{f} changes by more than {100 * _JUMP:.0f} % of its range between neighbouring samples "
+                f"along {c} "
                 "at "
                 f"{count} places: a front there is narrower than the data spacing (at most {width:.2g} wide)"
             )
             if axis.size > 0.75 * nodes:
-                yield Finding("info", "resolution", f"{text}; {axis.size} nodes along {c} should carry it.")
+                yield _info("resolution", f"{text}; {axis.size} nodes along {c} should carry it.")
                 continue
             suggested[f"collocation.nodes.{c}"] = max(nodes, suggested.get(f"collocation.nodes.{c}", 0))
             rest = [a.size for a in place.grid if a.name != c]
             size = nodes * int(np.prod(rest, dtype=int))
             over = f" ({size:,} nodes in all)" if size > settings.collocation.max_nodes else ""
-            yield Finding(
-                "warning",
+            yield _warn(
                 "resolution",
                 f"{text}, and {axis.size} nodes may smear it. Set collocation.nodes.{c}: {nodes}{over}.",
             )
@@ -345,18 +346,17 @@ def _terms(problem: InverseProblem, place: Collocation, numbers: dict[str, Any])
     try:
         terms = ident.terms_at_samples(problem, place.features)
     except MollifierError as error:
-        yield Finding("info", "scales", f"The terms could not be looked at: {error}")
+        yield _info("scales", f"The terms could not be looked at: {error}")
         return
     numbers["terms"] = {}
     for equation, found in ident.sizes(terms):
         text = ", ".join(f"{name}: {size:.2g}" for name, size in found)
         numbers["terms"][equation.text] = {str(name): size for name, size in found}
-        yield Finding("info", "scales", f"typical sizes, with unknowns at their start or 1: {text}.")
+        yield _info("scales", f"typical sizes, with unknowns at their start or 1: {text}.")
         known = {s for t, s in found if not {str(x) for x in t.free_symbols} & set(problem.unknowns)}
         seen = [s for s in known if np.isfinite(s) and s > 0]
         if seen and max(seen) > _DYNAMIC_RANGE * min(seen):
-            yield Finding(
-                "warning",
+            yield _warn(
                 "scales",
                 f"Terms without unknowns differ by {max(seen) / min(seen):.0e} in size: "
                 "the smaller is lost. Look at the units of data and constants.",
@@ -366,10 +366,9 @@ def _terms(problem: InverseProblem, place: Collocation, numbers: dict[str, Any])
     for name, ratio in lost.items():
         top = problem.system.names.resolve(name).derivative.total == highest
         tail = " It is the highest derivative." if top and highest else ""
-        yield Finding(
-            "warning",
+        yield _warn(
             "noise",
-            f"At single places noise drowns {name} ({ratio:.0%} of it, even averaged over "
+            f"At single places noise drowns {name} ({100 * ratio:.0f} % of it, even averaged over "
             f"the shortest feature): the answer rests on all samples together.{tail}",
         )
     yield from _identifiable(ident.factors(terms), lost)
@@ -378,30 +377,24 @@ def _terms(problem: InverseProblem, place: Collocation, numbers: dict[str, Any])
 def _identifiable(found: Mapping[str, ident.Factor], drowned: Mapping[str, float]) -> Iterator[Finding]:
     for name, factor in found.items():
         if factor.zero:
-            yield Finding(
-                "error",
+            yield _error(
                 "identifiability",
                 f"What multiplies {name} is zero at all samples: these data "
                 f"hold nothing of it. Give {name} as a constant, or data where it acts.",
             )
         elif factor.lost and not drowned:
-            yield Finding(
-                "warning",
-                "identifiability",
-                f"What multiplies {name} is lost in noise at single places; expect a wide interval.",
-            )
+            text = f"What multiplies {name} is lost in noise at single places; expect a wide interval."
+            yield _warn("identifiability", text)
     for a, b, cosine, wholly in ident.alike(found):
         if wholly:
-            yield Finding(
-                "error",
+            yield _error(
                 "identifiability",
                 f"The terms of {a} and {b} are proportional over these data "
                 f"(cosine {cosine:.4f}): only a combination of the two can be found. Fix one as a constant, "
                 "or add data of another kind.",
             )
         else:
-            yield Finding(
-                "warning",
+            yield _warn(
                 "identifiability",
                 f"The terms of {a} and {b} are nearly proportional (cosine "
                 f"{cosine:.3f}): their errors will be large and opposed.",

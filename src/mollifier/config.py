@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 from yaml.composer import ComposerError
@@ -172,13 +173,14 @@ class ProblemFile:
             self, entries=self.entries.model_copy(update={"data": data.model_copy(update=changed)})
         )
         dataset = whole.observations().dataset
-        if name not in dataset.coords:
-            known = [str(c) for c in dataset.coords]
+        if name not in dataset.variables:
+            known = [*map(str, dataset.variables), *data.select]
             raise ConfigurationError(
                 f"'{name}' is neither a column nor a dimension that {self.data_file.name} can be selected by."
                 f"{did_you_mean(name, known)}"
             )
-        return sorted(set(dataset[name].dropna(dataset[name].dims[0]).values.tolist()))
+        found = np.unique(dataset[name].values).tolist()
+        return [v for v in found if v == v]  # NaN is not itself
 
     def to_dict(self) -> dict[str, Any]:
         """What was given, in JSON's types."""

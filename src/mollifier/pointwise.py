@@ -132,7 +132,7 @@ def jumps(samples: Samples, features: Array, least: float) -> Iterator[tuple[int
 
     Returns
     -------
-    for each coordinate how many samples differ so from the next one, and the width of the steepest front seen.
+    for each coordinate how many samples differ so from the next one, and the steepest front's width.
 
     Examples
     --------

@@ -7,6 +7,7 @@ import io
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,15 +52,21 @@ def deliver(
     folder: Path,
     figures: bool,
     truth: Any = None,
-    errors: Mapping[str, float] | None = None,
+    scores: Mapping[str, Any] | None = None,
 ) -> None:
-    """Print the result, then save it: a full disk loses the files, not the numbers."""
-    terminal.say(estimates_table(solution, errors))
-    terminal.say(solution.summary())
+    """Print the result, then save it: a full disk loses the files, not the numbers.
+
+    ``scores`` holds, by name, what is printed beside a truth: a relative error, or a record of several.
+    """
+    if solution.estimates:
+        terminal.say(estimates_table(solution))
+    lines = [n for n in solution.summary().splitlines() if not n.startswith("Estimate ")]
+    for name, score in (scores or {}).items():
+        shown = f"relative error {100 * score:.2g} %" if isinstance(score, float) else str(score)
+        lines.append(f"Truth     {name}: {shown}")
+    terminal.say("\n".join(lines))
     if not solution.status.ok:
-        terminal.say(
-            f"Not converged ({solution.status}): see history.csv before you trust the numbers.", "yellow"
-        )
+        terminal.say(f"Not converged ({solution.status.name}): see history.csv before trusting it.", "yellow")
     files: list[Path] = []
     try:
         solution.save(folder)
@@ -68,7 +75,12 @@ def deliver(
 
             files = list(save_figures(solution, folder, truth=truth))
     finally:
-        terminal.give({**as_dict(solution), "folder": folder, "figures": files, "errors": errors})
+        plain = {
+            n: asdict(s) if is_dataclass(s) and not isinstance(s, type) else s
+            for n, s in (scores or {}).items()
+        }
+        known = {"scores": plain} if plain else {}
+        terminal.give({**as_dict(solution), **known, "folder": folder, "figures": files})
     terminal.say(f"Files     {folder}{os.sep}" + (f" ({len(files)} figures)" if files else ""))
 
 
@@ -97,23 +109,15 @@ def exit_code(solution: Solution) -> int:
     return {"non-finite loss": NO_ANSWER, "interrupted": INTERRUPTED}.get(solution.status.name, 0)
 
 
-def estimates_table(solution: Solution, errors: Mapping[str, float] | None = None) -> Table | str:
-    """The scalars with their 95 % intervals, and their errors where the truth is known."""
-    table = Table(title=Text(str(solution.status)), title_justify="left")
-    errors = errors or {}
-    for name in ("unknown", "estimate", "95 % interval", *(["relative error"] if errors else [])):
+def estimates_table(solution: Solution) -> Table:
+    """The scalars with their 95 % intervals."""
+    table = Table()
+    for name in ("unknown", "estimate", "95 % interval"):
         table.add_column(name)
     for name, e in solution.estimates.items():
         interval = "" if e.sd is None else "{:.4g} to {:.4g}".format(*e.interval(0.95))
-        value = str(e).removeprefix(f"{name} = ")
-        table.add_row(name, value, interval, *([_percent(errors.get(name))] if errors else []))
-    for name in (n for n in errors if n not in solution.estimates):
-        table.add_row(name, "field", "", _percent(errors[name]))
-    return table if table.row_count else str(solution.status)
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.2g} %"
+        table.add_row(Text(name), Text(str(e).removeprefix(f"{name} = ")), interval)
+    return table
 
 
 def label(value: Any) -> str:
@@ -204,11 +208,9 @@ def _deliver_all(terminal: Terminal, rows: list[dict[str, Any]], name: str, fold
 
 
 def _cell(row: dict[str, Any], name: str) -> str:
+    from mollifier.solution import Estimate
+
     if name not in row:
         return ""
-    sd = row.get(f"{name}_sd")
-    return (
-        f"{row[name]:.4g}"
-        + ("" if sd is None else f" ± {sd:.2g}")
-        + f" {row.get(f'{name}_unit', '')}".rstrip()
-    )
+    estimate = Estimate(name, row[name], row[f"{name}_sd"], row[f"{name}_unit"])
+    return str(estimate).removeprefix(f"{name} = ")

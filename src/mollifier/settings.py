@@ -32,7 +32,7 @@ class Collocation(_Strict):
 class Network(_Strict):
     """The multilayer perceptron that stands for each field."""
 
-    width: int = Field(20, ge=1)
+    width: int = Field(16, ge=1)
     depth: int = Field(4, ge=1)
     activation: str = "tanh"
     fourier: int = Field(0, ge=0, description="Random Fourier features; 0 for none.")
@@ -53,7 +53,7 @@ class Training(_Strict):
     steps: int | None = Field(None, ge=0, description="150 Gauss-Newton or 2,000 L-BFGS steps if absent.")
     equation_weight: float = Field(1.0, gt=0)
     noise_floor: float = Field(1e-3, gt=0, description="Smallest relative noise that the fit is weighted with.")
-    tolerance: float = Field(1e-4, gt=0, description="Relative decrease of the loss per step below which it stops.")
+    tolerance: float = Field(1e-3, gt=0, description="Relative decrease of the loss per step below which it stops.")
     time_limit: float | None = Field(None, gt=0, description="Seconds.")
     precision: Literal["float32", "float64"] | None = Field(None, description="float64 for Gauss-Newton if absent.")
     device: str = "cpu"

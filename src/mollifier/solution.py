@@ -281,7 +281,8 @@ class Solution:
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``solution.nc``, which is all of it, and ``estimates.json`` and ``history.csv`` for people.
 
-        A checksum, ``solution.sha256``, goes beside. Each file is written whole or not at all, and replaces one of an earlier save.
+        A checksum, ``solution.sha256``, goes beside. Each file is written whole or not at all,
+        and replaces one of an earlier save.
 
         Raises
         ------

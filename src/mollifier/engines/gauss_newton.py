@@ -73,7 +73,8 @@ class GaussNewton:
         diagonal = hessian.diagonal()
         floor = 1e-3 * diagonal.mean()
         for _ in range(12):
-            damped = hessian + torch.diag(self.damping * (diagonal + floor))
+            damped = hessian.clone()
+            damped.diagonal().add_(self.damping * (diagonal + floor))
             move = _solve(damped, -gradient)
             self._set_parameters(start + move)
             after = self._losses(self._node_values())
@@ -102,19 +103,24 @@ class GaussNewton:
         """J'J (p, p) and J'r (p,) over all parameters: each network's weights, then the scalars."""
         nodes = nodes if nodes is not None else self._node_values()
         jacobians = [network_jacobian(b) for b in self.model.blocks]
-        widths = [j.shape[-1] for j in jacobians]
-        scalars = list(self.model.scalars)
-        total = sum(widths) + len(scalars)
-        offsets = np.concatenate([[0], np.cumsum(widths)]).astype(int)
+        edges = np.concatenate([[0], np.cumsum([j.shape[-1] for j in jacobians])]).astype(int)
+        place = {b: slice(int(edges[b]), int(edges[b + 1])) for b in range(len(jacobians))}
+        place |= {n: slice(int(edges[-1]) + i, int(edges[-1]) + i + 1) for i, n in enumerate(self.model.scalars)}
+        total = int(edges[-1]) + len(self.model.scalars)
         hessian, gradient = torch.zeros(total, total).double(), torch.zeros(total).double()
         slopes = {n: s.slope() for n, s in self.model.scalars.items()}  # type: ignore[operator]
         for part in self.linearisation.residuals(nodes, self.weight, slopes=True):
             for low in range(0, len(part.values), _CHUNK):
                 rows = slice(low, low + _CHUNK)
-                dense, columns = _dense_rows(part, rows, jacobians, offsets, scalars, slopes)
-                hessian[columns[:, None], columns[None, :]] += dense.T @ dense
-                gradient[columns] += dense.T @ torch.from_numpy(np.ascontiguousarray(part.values[rows]))
-        return hessian, gradient
+                dense = _dense_rows(part, rows, jacobians, slopes)
+                values = torch.from_numpy(np.ascontiguousarray(part.values[rows]))
+                for a, left in dense.items():
+                    gradient[place[a]] += left.T @ values
+                    for b, right in dense.items():
+                        if place[a].start <= place[b].start:
+                            hessian[place[a], place[b]].addmm_(left.T, right)
+        upper = hessian.triu(1)
+        return hessian.triu_().add_(upper.T), gradient
 
     def _losses(self, nodes: list[Array]) -> dict[str, float]:
         parts = {"data": 0.0, "residual": 0.0, "prior": 0.0}
@@ -202,26 +208,16 @@ def _count(network: nn.Module) -> int:
 
 
 def _dense_rows(
-    part: Residuals,
-    rows: slice,
-    jacobians: list[Tensor],
-    offsets: NDArray[np.int_],
-    scalars: list[str],
-    slopes: dict[str, float],
-) -> tuple[Tensor, Tensor]:
-    """Rows of the Jacobian with respect to the parameters that they depend on, and those parameters' indices."""
-    blocks: dict[int, Tensor] = {}
+    part: Residuals, rows: slice, jacobians: list[Tensor], slopes: dict[str, float]
+) -> dict[int | str, Tensor]:
+    """Rows of the Jacobian by what they depend on: networks' weights by block, and raw scalars by name."""
+    dense: dict[int | str, Tensor] = {}
     for (b, channel), matrix in part.fields.items():
         piece = _sparse(matrix[rows]) @ jacobians[b][channel]
-        blocks[b] = blocks[b] + piece if b in blocks else piece
-    columns = [torch.arange(int(offsets[b]), int(offsets[b + 1])) for b in sorted(blocks)]
-    dense = [blocks[b] for b in sorted(blocks)]
-    for i, name in enumerate(scalars):
-        if name in part.scalars:
-            columns.append(torch.tensor([int(offsets[-1]) + i]))
-            slope = np.ascontiguousarray(part.scalars[name][rows]) * slopes[name]
-            dense.append(torch.from_numpy(slope)[:, None])
-    return torch.cat(dense, dim=1), torch.cat(columns)
+        dense[b] = dense[b].add_(piece) if b in dense else piece
+    for name, column in part.scalars.items():
+        dense[name] = torch.from_numpy(np.ascontiguousarray(column[rows]) * slopes[name])[:, None]
+    return dense
 
 
 def _sparse(matrix: Any) -> Tensor:

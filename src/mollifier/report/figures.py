@@ -86,8 +86,8 @@ def true_field(truth: xr.DataArray, estimate: xr.DataArray) -> xr.DataArray:
     extra = [str(d) for d in truth.dims if d not in estimate.dims]
     if extra:
         raise MollifierError(
-            f"The true '{truth.name}' varies along {extra}, but its estimate only over {list(estimate.dims)}; "
-            "select one position first, as in truth.isel(t=0)."
+            f"The true '{truth.name}' varies along {extra}, but its estimate only over "
+            f"{list(estimate.dims)}; select one position first, as in truth.isel(t=0)."
         )
     for d in truth.dims:
         if d not in truth.coords and truth.sizes[d] != estimate.sizes[d]:
@@ -113,9 +113,10 @@ def unknown_figure(solution: Solution, name: str, truth: xr.DataArray | None = N
     columns.append((f"{shown}, estimated", estimate, bounds, style.SEQUENTIAL))
     if truth is not None:
         error = estimate - truth
+        agreement = _agreement(estimate, truth).replace(", ", "\n")
         span = style.limits(error.values, symmetric=True, spare=0.002)
         columns.append((f"{shown}, true", truth, bounds, style.SEQUENTIAL))
-        columns.append((f"estimated - true\n{_agreement(estimate, truth)}", error, span, style.DIVERGING))
+        columns.append((f"estimated - true\n{agreement}", error, span, style.DIVERGING))
     if ratio is not None:
         columns.append(
             (f"{shown}, ratio read-out\n(a picture, no estimate)", ratio, bounds, style.SEQUENTIAL)
@@ -197,7 +198,7 @@ def _agreement(estimate: xr.DataArray, truth: xr.DataArray) -> str:
 
 def residual_figure(solution: Solution) -> Figure:
     """What is left of each equation, relative to the rms of its terms, on a scale centred on zero."""
-    fields = {n: solution.dataset[n] for n in solution.residuals}
+    fields = {n: solution.dataset[n].assign_attrs(units="") for n in solution.residuals}
     pictures = {n: style.cuts(f) for n, f in fields.items()}
     widest = max(len(p) for p in pictures.values())
     figure = style.new_figure(max(3.6 * widest, 5.2), 3.3 * len(fields))
@@ -284,5 +285,5 @@ def _mark_stages(axes: np.ndarray, history: xr.Dataset, x: np.ndarray) -> None:
         if len(starts) <= _MOST_STAGES and stages[i]:
             place = {"xy": (x[i], 1.0), "xycoords": axes[0].get_xaxis_transform()}
             axes[0].annotate(
-                style.text(stages[i]), **place, xytext=(2, 2), textcoords="offset points", fontsize=7.5
+                style.text(str(stages[i])), **place, xytext=(2, 2), textcoords="offset points", fontsize=7.5
             )

@@ -55,10 +55,10 @@ def _draw_field(axes: Any, solution: Solution, name: str, pictures: list[style.C
             continue
         style.draw_map(ax, part, name, bounds)
         shown = rows[style.some(rows.size, _MOST_ON_MAP)]
+        held_out = solution.fit[f"{name}_held_out"].values.astype(bool)[shown]
         h, v = (solution.fit[d].values[shown] if d in solution.fit else None for d in style.map_dims(part))
         if h is not None and v is not None:
-            held = solution.fit[f"{name}_held_out"].values.astype(bool)[shown]
-            for chosen, edge in ((~held, "white"), (held, style.RED)):
+            for chosen, edge in ((~held_out, "white"), (held_out, style.RED)):
                 ax.scatter(
                     h[chosen],
                     v[chosen],
@@ -71,6 +71,7 @@ def _draw_field(axes: Any, solution: Solution, name: str, pictures: list[style.C
                     cmap=style.SEQUENTIAL,
                 )
         count = f"{shown.size} of {rows.size} points" if shown.size < rows.size else f"{rows.size} points"
+        count += ", held out: red rings" if held_out.any() else ""
         ax.set_title(
             where if len(pictures) > 1 else f"{style.text(name)}: fitted map, measured dots\n({count})"
         )
@@ -145,7 +146,7 @@ def _draw_pairs(ax: Axes, solution: Solution, name: str) -> None:
 def _draw_errors(ax: Axes, solution: Solution, name: str) -> None:
     z = solution.scaled_errors(name)
     held = solution.fit[f"{name}_held_out"].values.astype(bool)
-    edges = np.linspace(-_HISTOGRAM, _HISTOGRAM, 41)
+    edges = np.linspace(-_HISTOGRAM, _HISTOGRAM, 26).tolist()
     parts = (("fitted", ~held, style.BLUE, "fitted to"), ("held_out", held, style.RED, "held out"))
     misfit = solution.misfit[name]
     for part, chosen, colour, who in parts:
@@ -167,5 +168,6 @@ def _draw_errors(ax: Axes, solution: Solution, name: str) -> None:
     ax.plot(x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color="black", linewidth=0.8, label="normal, rms 1")
     ax.set_xlabel("(fitted - measured) / sd")
     ax.set_ylabel("density")
+    ax.set_ylim(0.0, 1.35 * ax.get_ylim()[1])  # room for the legend
     ax.set_title(f"{style.text(name)}: errors in units of sd")
     ax.legend()

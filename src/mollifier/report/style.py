@@ -25,7 +25,7 @@ TIME_NAMES = ("t", "time")
 
 _MISSING = "0.88"
 _MOST_NODES = 600  # along one side of a map: more than its pixels
-_RC = {
+_RC: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 9.5,
     "axes.labelsize": 9.0,
@@ -95,9 +95,9 @@ def field_label(field: xr.DataArray, name: str | None = None) -> str:
 def cuts(field: xr.DataArray, most: int = 4) -> list[Cut]:
     """The pictures, of one or two dimensions each, that show a field.
 
-    Up to two dimensions: one, of the whole. With time: up to ``most`` times, evenly spaced, the last included.
-    Three coordinates without time: the three planes through the middle. Whatever is left is held at its
-    middle.
+    Up to two dimensions: one, of the whole. With time: up to ``most`` times, evenly spaced, the last
+    included. Three coordinates without time: the three planes through the middle. Whatever is left is held
+    at its middle.
 
     >>> field = xr.DataArray(np.zeros((4, 5, 9)), dims=("x", "y", "t"))
     >>> [cut.held for cut in cuts(field)]
@@ -120,7 +120,7 @@ def cuts(field: xr.DataArray, most: int = 4) -> list[Cut]:
 
 
 def limits(*arrays: Any, symmetric: bool = False, spare: float = 0.0) -> tuple[float, float]:
-    """Common colour limits of the finite values, or (-m, m) about zero; ``spare`` cuts that share of the tails.
+    """Limits of the finite values, or (-m, m) about zero; ``spare`` cuts that share of the tails.
 
     >>> limits(np.array([0.0, np.nan, 2.0])), limits(np.array([-3.0, 1.0]), symmetric=True)
     ((0.0, 2.0), (-3.0, 3.0))
@@ -140,7 +140,7 @@ def limits(*arrays: Any, symmetric: bool = False, spare: float = 0.0) -> tuple[f
 
 
 def map_dims(field: xr.DataArray) -> tuple[str, str]:
-    """Horizontal and vertical coordinate of a two-dimensional field: time is horizontal, else the first is."""
+    """Horizontal and vertical coordinate of a two-dimensional field: time, or else the first, lies flat."""
     first, second = map(str, field.dims)
     return (second, first) if second in TIME_NAMES else (first, second)
 

@@ -1,0 +1,210 @@
+"""Figures are made for every number of dimensions, and say what they show."""
+
+import math
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import xarray as xr
+
+from mollifier.errors import MollifierError
+from mollifier.files import OutputError
+from mollifier.report import save_figures
+from mollifier.report.figures import true_field, unknown_figure
+from mollifier.report.style import cuts, limits, look
+from mollifier.solution import Estimate, Solution, Status
+
+
+def make_solution(dims, over, n=500, steps=60):
+    """A made-up solution with a state u and an unknown field k, and its truth on another grid."""
+    rng = np.random.default_rng(2)
+    units = {"x": "µm", "y": "µm", "z": "µm", "t": "h"}
+    size = 21 if len(dims) > 2 else 61
+
+    def grid(names, size):
+        return {d: (d, np.linspace(0, 2.0 if d == "t" else 1.0, size), {"units": units[d]}) for d in names}
+
+    def state(p):
+        return np.exp(-p.get("t", 0.5)) * math.prod([np.sin(2 * np.pi * p[d]) + 1.2 for d in p if d != "t"])
+
+    def unknown(p):
+        return 1 + 0.5 * math.prod([np.cos(2 * np.pi * p[d] + 1) for d in p])
+
+    empty = xr.Dataset(coords=grid(dims, size))
+    nodes = {d: empty[d] for d in dims}
+    u = xr.broadcast(*nodes.values())[0] * 0 + state({d: a for d, a in nodes.items()})
+    k = unknown({d: nodes[d] for d in over})
+    noisy = k + 0.03 * rng.standard_normal(k.shape)
+    dataset = empty.assign(
+        u=u.transpose(*dims).assign_attrs(units="mol/L"),
+        k=noisy.transpose(*over).assign_attrs(units="µm²/h"),
+        k_sd=xr.full_like(k, 0.03),
+        k_ratio=(k + 0.3 * rng.standard_normal(k.shape)).where(np.abs(k - 1) > 0.1),
+        residual=u.transpose(*dims) * 0 + 0.02 * rng.standard_normal(u.shape),
+    )
+    points = {d: rng.random(n) * (2.0 if d == "t" else 1.0) for d in dims}
+    fitted = state(points)
+    fit = xr.Dataset(
+        {
+            "u": ("observation", fitted + 0.05 * rng.standard_normal(n), {"units": "mol/L"}),
+            "u_sd": ("observation", np.full(n, 0.05)),
+            "u_fitted": ("observation", fitted),
+            "u_held_out": ("observation", np.arange(n) % 10 == 0),
+        },
+        {d: ("observation", p) for d, p in points.items()},
+    )
+    fit["u"][::50] = np.nan
+    s = np.arange(steps)
+    history = xr.Dataset(
+        {
+            "seconds": ("step", 0.1 * s),
+            "loss": ("step", np.exp(-s / 10) + 1e-3),
+            "data": ("step", 0.6 * np.exp(-s / 9) + 5e-4),
+            "residual": ("step", 0.4 * np.exp(-s / 12) + 4e-4),
+            "prior": ("step", np.zeros(steps)),
+            "r": ("step", 0.05 * (1 - np.exp(-s / 15))),
+            "stage": ("step", np.where(s < 40, "adam", "lbfgs")),
+        }
+    )
+    truth = xr.Dataset(coords=grid(over, 101))
+    truth = truth.assign(k=unknown({d: truth[d] for d in over}), r=0.0495)
+    estimates = {"r": Estimate("r", 0.0491, 0.0004, "1/h")}
+    provenance = {"unknowns": ["k", "r"], "seconds": 6.0, "engine": "network"}
+    solution = Solution(Status("converged"), estimates, dataset, fit, history, provenance)
+    return solution, truth
+
+
+CASES = {
+    "curve": (("x",), ("x",)),
+    "space-time": (("x", "t"), ("x",)),
+    "map": (("x", "y"), ("x", "y")),
+    "film": (("x", "y", "t"), ("x", "y")),
+    "law in time": (("x", "y", "t"), ("t",)),
+    "volume": (("x", "y", "z"), ("x", "y", "z")),
+    "volume in time": (("t", "x", "y", "z"), ("x", "y", "z")),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("with_truth", [True, False])
+def test_every_figure_is_written(tmp_path, case, with_truth):
+    solution, truth = make_solution(*CASES[case])
+    paths = save_figures(solution, tmp_path, truth if with_truth else None)
+    assert [p.name for p in paths] == ["fit.png", "unknown_k.png", "residual.png", "history.png"]
+    for path in paths:
+        content = path.read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert len(content) > 10_000
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+
+
+def test_figures_touch_no_global_state(tmp_path):
+    before = dict(mpl.rcParams)
+    loaded = "matplotlib.pyplot" in sys.modules
+    save_figures(make_solution(("x",), ("x",))[0], tmp_path)
+    assert dict(mpl.rcParams) == before
+    assert ("matplotlib.pyplot" in sys.modules) == loaded
+
+
+def _bare(**changes):
+    empty = {
+        "status": Status("interrupted"),
+        "estimates": {},
+        "dataset": xr.Dataset(),
+        "fit": xr.Dataset(coords={"observation": np.arange(0)}),
+        "history": xr.Dataset(coords={"step": np.arange(0)}),
+        "provenance": {},
+    }
+    return Solution(**{**empty, **changes})
+
+
+def test_a_solution_that_holds_nothing_gives_no_figure(tmp_path):
+    assert save_figures(_bare(), tmp_path / "out") == []
+
+
+def test_values_that_are_all_missing_infinite_or_constant_are_drawn(tmp_path):
+    solution, _ = make_solution(("x", "y"), ("x", "y"), steps=1)
+    bad = solution.dataset.assign(
+        u=solution.dataset["u"] * np.nan,
+        k=xr.full_like(solution.dataset["k"], 1.0),
+        k_ratio=xr.full_like(solution.dataset["k"], np.inf),
+        k_sd=xr.full_like(solution.dataset["k"], 0.0),
+        residual=xr.zeros_like(solution.dataset["u"]),
+    )
+    fit = solution.fit.assign(u_fitted=solution.fit["u_fitted"] * np.nan)
+    broken = Solution(
+        Status("non-finite loss"),
+        {},
+        bad,
+        fit,
+        solution.history.assign(loss=solution.history["loss"] * np.nan, r=solution.history["r"] * np.nan),
+        {"unknowns": ["k"]},
+    )
+    truth = xr.Dataset({"k": ((), 1.0)})
+    assert len(save_figures(broken, tmp_path, truth)) == 4
+
+
+def test_names_and_units_may_hold_a_dollar_sign(tmp_path):
+    solution, _ = make_solution(("x",), ("x",))
+    solution.dataset["k"].attrs["units"] = "$ per $ x_"
+    assert len(save_figures(solution, tmp_path)) == 4
+
+
+def test_several_variables_one_of_them_not_on_the_grid(tmp_path):
+    solution, _ = make_solution(("x", "t"), ("x",))
+    extra = {f"w{s}": solution.fit[f"u{s}"] for s in ("", "_sd", "_fitted", "_held_out")}
+    both = Solution(
+        solution.status,
+        {},
+        solution.dataset,
+        solution.fit.assign(extra),
+        solution.history,
+        {"unknowns": ["k"]},
+    )
+    assert both.observed == ("u", "w")
+    assert len(save_figures(both, tmp_path)) == 4
+
+
+def test_truth_on_a_finer_grid_is_compared_on_the_estimate_nodes():
+    solution, truth = make_solution(("x", "y"), ("x", "y"))
+    clean = true_field(truth["k"], solution.dataset["k"])
+    assert clean.dims == ("x", "y")
+    same = Solution(
+        solution.status,
+        {},
+        solution.dataset.assign(k=clean),
+        solution.fit,
+        solution.history,
+        {"unknowns": ["k"]},
+    )
+    with look():
+        figure = unknown_figure(same, "k", clean)
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert any("relative L2 0\ncorrelation 1" in t for t in titles)
+    assert any("ratio read-out" in t for t in titles)
+
+
+def test_truth_that_cannot_be_compared_says_why():
+    estimate = xr.DataArray(np.zeros(3), {"x": [0.0, 0.5, 1.0]}, name="k")
+    with pytest.raises(MollifierError, match=r"varies along \['t'\]"):
+        true_field(xr.DataArray(np.zeros((3, 2)), dims=("x", "t"), name="k"), estimate)
+    with pytest.raises(MollifierError, match="5 nodes along 'x' without positions"):
+        true_field(xr.DataArray(np.zeros(5), dims=("x",), name="k"), estimate)
+    assert true_field(xr.DataArray(2.0, name="k"), estimate).values.tolist() == [2.0] * 3
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        save_figures(make_solution(("x",), ("x",))[0], tmp_path / "file" / "out")
+
+
+def test_cuts_and_limits():
+    volume = xr.DataArray(np.zeros((5, 7, 9)), dims=("x", "y", "z"))
+    assert [c.held for c in cuts(volume)] == [{"z": 4}, {"y": 3}, {"x": 2}]
+    thin = xr.DataArray(np.zeros((5, 1, 9)), dims=("x", "y", "t"))
+    assert [c.held for c in cuts(thin)] == [{"y": 0}]
+    assert [c.held["t"] for c in cuts(xr.DataArray(np.zeros((5, 4, 2)), dims=("x", "y", "t")))] == [0, 1]
+    assert limits(np.full(3, 2.0)) == pytest.approx((1.9, 2.1))
+    assert limits() == (0.0, 1.0)
