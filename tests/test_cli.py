@@ -143,9 +143,6 @@ def test_exit_codes_of_a_run(solver: Solver, status: str, code: int):
     assert result.exit_code == code
     assert Path("out/solution.nc").exists()
     assert ("Not converged" in result.stdout) == (status != "converged")
-
-
-def test_ctrl_c_before_the_run(solver: Solver):
     solver.results = [KeyboardInterrupt()]
     assert "Interrupted" in refused("solve", "p.yaml", "-q", code=130)
 
@@ -293,11 +290,7 @@ def test_unsorted_and_repeated_coordinates_of_a_grid(here: Path, nodes: list[int
     np.savez("u.npz", x=np.array(nodes, float), t=np.arange(6.0), u=u)
     Path("p.yaml").write_text(HEAD.replace("u.csv", "u.npz"))
     assert message in refused("solve", "p.yaml", "-q")
-
-
-def test_complex_data_in_a_file_of_arrays(here: Path):
-    np.savez("u.npz", x=np.arange(5.0), t=np.arange(6.0), u=np.ones((5, 6)) * 1j)
-    Path("p.yaml").write_text(HEAD.replace("u.csv", "u.npz"))
+    np.savez("u.npz", x=np.arange(4.0), t=np.arange(6.0), u=u * 1j)
     assert "complex" in refused("check", "p.yaml")
 
 

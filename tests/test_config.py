@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mollifier.config import load, parse_yaml
+from mollifier.config import DataEntry, Entries, UnknownEntry, load, parse_yaml
 from mollifier.errors import ConfigurationError
+from mollifier.settings import Settings, validated
 from mollifier.unknowns import FieldUnknown, ScalarUnknown
 
 WHOLE = """\
@@ -203,3 +204,18 @@ def test_values_of_a_column(file: Path):
 def test_the_examples_are_problem_files(name: str):
     path = Path(__file__).parent.parent / "examples" / f"{name}.yaml"
     assert load(path).unknowns
+
+
+def test_the_page_lists_every_setting_with_its_default():
+    page = (Path(__file__).parent.parent / "docs" / "problem-files.md").read_text(encoding="utf-8")
+    for group in ("collocation", "network", "training"):
+        for name, field in type(getattr(validated(Settings, {}), group)).model_fields.items():
+            rows = [r for r in page.splitlines() if r.startswith("|") and f"`{group}.{name}`" in r]
+            listed = rows or [
+                r for r in page.splitlines() if r.startswith(f"| `{group}.") and f"`{name}`" in r
+            ]
+            assert len(listed) == 1, f"{group}.{name}"
+            if rows and isinstance(field.default, float | int) and "," not in listed[0].split("|")[2]:
+                assert float(listed[0].split("|")[2]) == field.default, f"{group}.{name}"
+    for name in (*Entries.model_fields, *DataEntry.model_fields, *UnknownEntry.model_fields):
+        assert f"`{name}`" in page, name

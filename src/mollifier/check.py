@@ -324,9 +324,8 @@ def _fronts(
             numbers["fronts"][c] = {"places": count, "width": width, "nodes": nodes}
             text = (
                 f"{f} changes by more than {100 * _JUMP:.0f} % of its range between neighbouring samples "
-                f"along {c} "
-                "at "
-                f"{count} places: a front there is narrower than the data spacing (at most {width:.2g} wide)"
+                f"along {c} at {count} places: a front there is narrower than the data spacing (at most "
+                f"{width:.2g} wide)"
             )
             if axis.size > 0.75 * nodes:
                 yield _info("resolution", f"{text}; {axis.size} nodes along {c} should carry it.")
@@ -379,12 +378,13 @@ def _identifiable(found: Mapping[str, ident.Factor], drowned: Mapping[str, float
         if factor.zero:
             yield _error(
                 "identifiability",
-                f"What multiplies {name} is zero at all samples: these data "
-                f"hold nothing of it. Give {name} as a constant, or data where it acts.",
+                f"What multiplies {name} is zero at all samples: these data hold nothing of it. "
+                f"Give {name} as a constant, or data where it acts.",
             )
         elif factor.lost and not drowned:
-            text = f"What multiplies {name} is lost in noise at single places; expect a wide interval."
-            yield _warn("identifiability", text)
+            yield _warn(
+                "identifiability", f"What multiplies {name} is lost in noise: expect a wide interval."
+            )
     for a, b, cosine, wholly in ident.alike(found):
         if wholly:
             yield _error(
@@ -396,6 +396,6 @@ def _identifiable(found: Mapping[str, ident.Factor], drowned: Mapping[str, float
         else:
             yield _warn(
                 "identifiability",
-                f"The terms of {a} and {b} are nearly proportional (cosine "
-                f"{cosine:.3f}): their errors will be large and opposed.",
+                f"The terms of {a} and {b} are nearly proportional (cosine {cosine:.3f}): "
+                "their errors will be large and opposed.",
             )

@@ -335,7 +335,17 @@ class Sampler(nn.Module):
             index = flat[:, :, None] * axis.size + found[0].index[:, None, :]
             flat = index.reshape(len(points), index.shape[1] * index.shape[2])
         self.taps = tuple(arrays[f"axis{d}_offsets"].shape[1] for d in range(len(names)))
+        self.nodes = layer.nodes.size
         self.weights = Weights({**arrays, "index": flat})
+
+    def entries(self, order: Derivative) -> tuple[Any, Any]:
+        """Initial weights, and the flat node of each: arrays of shape (n, taps)."""
+        w = {name: t.cpu().numpy() for name, t in self.weights.tensors().items()}
+        product = np.ones((len(w["index"]), 1))
+        for i, name in enumerate(self._layer[0].grid.names):
+            along = w[f"axis{i}_order{order.along(name)}"]
+            product = (product[:, :, None] * along[:, None, :]).reshape(len(product), -1)
+        return product, w["index"]
 
     def forward(self, g: Tensor) -> Jet:
         """Jet of shape (..., n)."""

@@ -115,7 +115,7 @@ def estimates_table(solution: Solution) -> Table:
     for name in ("unknown", "estimate", "95 % interval"):
         table.add_column(name)
     for name, e in solution.estimates.items():
-        interval = "" if e.sd is None else "{:.4g} to {:.4g}".format(*e.interval(0.95))
+        interval = "" if e.sd is None else "{:.5g} to {:.5g}".format(*e.interval(0.95))
         table.add_row(Text(name), Text(str(e).removeprefix(f"{name} = ")), interval)
     return table
 
@@ -143,9 +143,8 @@ def sweep(terminal: Terminal, file: ProblemFile, name: str, folder: Path, resume
     values = file.values_of(name)
     if not 0 < len(values) <= _MOST_VALUES:
         raise ConfigurationError(
-            f"'{name}' takes {len(values):,} values; 1 to {_MOST_VALUES:,} were wanted. List some of them "
-            "under "
-            "data.select."
+            f"'{name}' takes {len(values):,} values; 1 to {_MOST_VALUES:,} were wanted. "
+            "List some of them under data.select."
         )
     rows: list[dict[str, Any]] = []
     codes: list[int] = []

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 from mollifier.errors import ConfigurationError, did_you_mean
 
@@ -19,45 +19,55 @@ class _Strict(BaseModel):
 class Collocation(_Strict):
     """Where the equation is imposed, and the kernel."""
 
-    nodes: dict[str, int] | None = Field(None, description="Nodes along some or all axes; from the data if absent.")
-    radius: Literal["auto"] | float | dict[str, float] = Field(
-        "auto", description="Half-width of the kernel in the units of each axis."
+    nodes: dict[str, Annotated[int, Field(ge=4)]] | None = Field(
+        default=None, description="Nodes along some or all axes; from the data if absent."
+    )
+    radius: Literal["auto"] | PositiveFloat | dict[str, PositiveFloat] = Field(
+        default="auto", description="Half-width of the kernel in the units of each axis."
     )
     kernel: Literal["auto", "bspline", "polynomial", "bump"] = "auto"
-    degree: int | None = Field(None, ge=1, description="Degree of the B-spline or polynomial kernel.")
-    accuracy: int = Field(2, ge=1)
-    max_nodes: int = Field(40_000, ge=16, description="Most nodes that are chosen by themselves.")
+    degree: int | None = Field(default=None, ge=1, description="Degree of the B-spline or polynomial kernel.")
+    accuracy: int = Field(default=2, ge=1)
+    max_nodes: int = Field(default=40_000, ge=16, description="Most nodes that are chosen by themselves.")
 
 
 class Network(_Strict):
     """The multilayer perceptron that stands for each field."""
 
-    width: int = Field(16, ge=1)
-    depth: int = Field(4, ge=1)
+    width: int = Field(default=16, ge=1)
+    depth: int = Field(default=4, ge=1)
     activation: str = "tanh"
-    fourier: int = Field(0, ge=0, description="Random Fourier features; 0 for none.")
-    fourier_scale: float = Field(1.0, gt=0)
+    fourier: int = Field(default=0, ge=0, description="Random Fourier features; 0 for none.")
+    fourier_scale: float = Field(default=1.0, gt=0)
 
 
 class Training(_Strict):
     """Optimisers and when to stop.
 
-    ``steps`` counts Gauss-Newton or L-BFGS steps after the Adam warm-up on the data alone. ``equation_weight`` is the
-    weight of the equation's relative residual when it is measured in units of the relative noise.
+    ``steps`` counts Gauss-Newton or L-BFGS steps after the Adam warm-up on the data alone. ``equation_weight``
+    is the weight of the equation's relative residual when it is measured in units of the relative noise.
     """
 
     optimiser: Literal["auto", "gauss-newton", "lbfgs"] = "auto"
-    warmup_steps: int = Field(1000, ge=0)
-    adam_steps: int = Field(1000, ge=0, description="Adam steps on the whole loss before L-BFGS.")
-    learning_rate: float = Field(5e-3, gt=0)
-    steps: int | None = Field(None, ge=0, description="150 Gauss-Newton or 2,000 L-BFGS steps if absent.")
-    equation_weight: float = Field(1.0, gt=0)
-    noise_floor: float = Field(1e-3, gt=0, description="Smallest relative noise that the fit is weighted with.")
-    tolerance: float = Field(1e-3, gt=0, description="Relative decrease of the loss per step below which it stops.")
-    time_limit: float | None = Field(None, gt=0, description="Seconds.")
-    precision: Literal["float32", "float64"] | None = Field(None, description="float64 for Gauss-Newton if absent.")
-    device: str = "cpu"
-    checkpoint_every: float = Field(30.0, gt=0, description="Seconds between checkpoints.")
+    warmup_steps: int = Field(default=1000, ge=0)
+    adam_steps: int = Field(default=1000, ge=0, description="Adam steps on the whole loss before L-BFGS.")
+    learning_rate: float = Field(default=5e-3, gt=0)
+    steps: int | None = Field(
+        default=None, ge=0, description="150 Gauss-Newton or 2,000 L-BFGS steps if absent."
+    )
+    equation_weight: float = Field(default=1.0, gt=0)
+    noise_floor: float = Field(
+        default=1e-3, gt=0, description="Smallest relative noise that the fit is weighted with."
+    )
+    tolerance: float = Field(
+        default=1e-3, gt=0, description="Relative decrease of the loss per step below which it stops."
+    )
+    time_limit: float | None = Field(default=None, gt=0, description="Seconds.")
+    precision: Literal["float32", "float64"] | None = Field(
+        default=None, description="Of the networks; float64 if absent. Kernel sums run in float64 anyway."
+    )
+    device: str = Field(default="cpu", description="'cpu' or 'cuda'.")
+    checkpoint_every: float = Field(default=30.0, gt=0, description="Seconds between checkpoints.")
 
 
 class Settings(_Strict):
@@ -67,7 +77,9 @@ class Settings(_Strict):
     collocation: Collocation = Collocation()
     network: Network = Network()
     training: Training = Training()
-    held_out: float = Field(0.1, ge=0, lt=1, description="Fraction of the observations kept out of the fit.")
+    held_out: float = Field(
+        default=0.1, ge=0, lt=1, description="Fraction of the observations kept out of the fit."
+    )
 
 
 def validated(model: type[Model], values: Mapping[str, Any], where: str = "") -> Model:
@@ -91,11 +103,37 @@ def validated(model: type[Model], values: Mapping[str, Any], where: str = "") ->
     except ValidationError as error:
         first = error.errors()[0]
         path = [str(p) for p in first["loc"]]
-        place = ".".join([where, *path] if where else path)
         if first["type"] == "extra_forbidden":
+            place = ".".join([where, *path] if where else path)
             hint = did_you_mean(path[-1], _keys_at(model, path[:-1]))
             raise ConfigurationError(f"Unknown key '{place}'.{hint}") from None
-        raise ConfigurationError(f"'{place}' was given as {first['input']!r}: {first['msg'].lower()}.") from None
+        raise ConfigurationError(_wrong_value(error.errors(), where)) from None
+
+
+def _wrong_value(errors: Sequence[Any], where: str) -> str:
+    """The first wrong value, as deep as a union's branches reach, and all that would have been right there.
+
+    >>> validated(Settings, {"collocation": {"radius": -1}})
+    Traceback (most recent call last):
+    mollifier.errors.ConfigurationError: 'collocation.radius' was given as -1: input should be 'auto', or input
+    should be greater than 0, or input should be a valid dictionary.
+    """
+    first = _plain(errors[0]["loc"])
+    place = max((p for e in errors if (p := _plain(e["loc"]))[: len(first)] == first), key=len)
+    same = [e for e in errors if _plain(e["loc"]) == place]
+    wanted = dict.fromkeys(e["msg"][:1].lower() + e["msg"][1:] for e in same)
+    name = ".".join([where, *place] if where else place)
+    return f"'{name}' was given as {same[0]['input']!r}: {', or '.join(wanted)}."
+
+
+def _plain(loc: Sequence[Any]) -> list[str]:
+    """Without the names of a union's branches, which pydantic puts between the keys.
+
+    >>> _plain(("collocation", "radius", "literal['auto']")), _plain(("radius", "dict[str,float]", "x"))
+    (['collocation', 'radius'], ['radius', 'x'])
+    """
+    plain, generic = {"float", "int", "str", "bool"}, ("constrained-", "literal[", "dict[", "list[", "tuple[")
+    return [str(p) for p in loc if not (p in plain or str(p).startswith(generic))]
 
 
 def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import scipy.sparse as sp
 from torch import Tensor, nn
 
 from mollifier.derivatives.base import Derivatives, Observed, by_channel
+from mollifier.derivatives.matrices import observation_matrix, product_matrix
 from mollifier.errors import GridError
 from mollifier.grid import Grid
 from mollifier.kernels import Kernel
-from mollifier.layer import Jet, MollifierLayer
+from mollifier.layer import Jet, MollifierLayer, Resampler, Sampler
 from mollifier.operators import Boundary
 from mollifier.orders import Derivative
 
@@ -67,7 +69,7 @@ class Mollified(Derivatives):
             grid, [d.name for d in self.orders], kernel, radius, boundary=boundary, accuracy=accuracy
         )
         self._hold("nodes", self.layer.nodes.coords())
-        self.observer: nn.Module | None = None
+        self.observer: Resampler | Sampler | None = None
         if isinstance(self.observed, Mapping):
             self.observer = self.layer.resampler(self.observed, ["u"])
         elif self.observed is not None:
@@ -76,6 +78,27 @@ class Mollified(Derivatives):
     def nodes(self, network: nn.Module) -> Tensor:
         """Where the network is evaluated, (n, d), in its dtype and on its device."""
         return self._at("nodes", network)
+
+    def matrix(self, order: Derivative) -> sp.csr_array:
+        """A derivative on the grid from values at the nodes, shape (grid.size, nodes), both flat.
+
+        ``order`` is one of ``orders``.
+        """
+        return product_matrix(
+            [op.rows[order.along(a.name)] for op, a in zip(self.layer.operator.axes, self.grid, strict=True)]
+        )
+
+    def observation_matrix(self) -> sp.csr_array:
+        """The observed values from values at the nodes, shape (places, nodes).
+
+        Raises
+        ------
+        GridError
+            If nothing is observed.
+        """
+        if self.observer is None:
+            raise GridError("This backend was made without observed places, so it has no such matrix.")
+        return observation_matrix(self.observer)
 
     def forward(self, network: nn.Module) -> tuple[Jet, Tensor | None]:
         """Jet (channels, *grid.shape) and observed values, see `Derivatives.forward`."""
