@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mollifier.config import DataEntry, Entries, UnknownEntry, load, parse_yaml
-from mollifier.errors import ConfigurationError
+from mollifier.errors import ConfigurationError, DataError
 from mollifier.settings import Settings, validated
 from mollifier.unknowns import FieldUnknown, ScalarUnknown
 
@@ -219,3 +219,12 @@ def test_the_page_lists_every_setting_with_its_default():
                 assert float(listed[0].split("|")[2]) == field.default, f"{group}.{name}"
     for name in (*Entries.model_fields, *DataEntry.model_fields, *UnknownEntry.model_fields):
         assert f"`{name}`" in page, name
+
+
+def test_trusted_data(file: Path):
+    obs = load(file, ["data.trusted={t: 0, x: [0, 1]}"]).observations()
+    assert np.sum(obs.samples("u").sd < 0.5 * obs.noise_sd("u")) == 2
+    with pytest.raises(DataError, match=r"no coordinate 'tt' to trust\. Did you mean 't'"):
+        load(file, ["data.trusted={tt: 0}"]).observations()
+    with pytest.raises(ConfigurationError, match=r"data\.trusted"):
+        load(file, ["data.trusted={t: start}"])

@@ -290,3 +290,17 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr("mollifier.data.arrays.find_spec", lambda name: None)
     with pytest.raises(DataError, match="pip install h5py"):
         read(write(tmp_path / "a.h5", b"\x89HDF\r\n\x1a\n"))
+
+
+def test_trusted_profile_of_a_file(tmp_path):
+    path = tmp_path / "a.nc"
+    labelled().to_netcdf(path, engine="scipy")
+    obs = read(path, noise=0.01, trusted={"t": 0})
+    np.testing.assert_allclose(np.sum(obs.samples("u").sd < 0.5 * obs.noise_sd("u")), X.size)
+    few = read(path, rename={"t": "s"}, trusted={"s": 0, "x": [0, 1]}, sample=100)
+    assert few.noise_source("u") == "estimated"
+    assert few.noise_sd("u") == pytest.approx(read(path).noise_sd("u"))
+    with pytest.raises(DataError, match=r"no coordinate 'tt' to trust\. Did you mean 't'"):
+        read(path, trusted={"tt": 0})
+    with pytest.raises(DataError, match="'t' is nowhere 0"):
+        read(path, trusted={"t": 0}, window={"t": (1, None)})

@@ -14,12 +14,14 @@ from mollifier.kernels import Bump, Kernel, Polynomial
 from mollifier.problem import InverseProblem
 from mollifier.width import feature_lengths, spline_kernel
 
-# Nodes per shortest feature (the range of the field over its steepest slope), measured to keep the error of the
-# diffusivity of a Burgers shock below 1 %.
+# Nodes per shortest feature (the range of the field over its steepest slope), measured to keep the error of
+# the diffusivity of a Burgers shock below 1 %.
 _NODES_PER_FEATURE = 4.0
 # Radius in cells of kernels that are not splines: what their discrete moments need at order 2.
 _CELLS = 4.5
 _LEAST_NODES = {1: 129, 2: 33}
+# Beyond this nothing is tried: a radius given in the wrong unit asks for more.
+_MOST_NODES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -66,28 +68,29 @@ class Collocation:
 def _scaled(axis: Axis) -> Axis:
     half, middle = (axis.length or 1.0) / 2, (axis.lower + axis.upper) / 2
     nodes = None if axis.nodes is None else tuple(((axis.points - middle) / half).tolist())
-    return Axis(axis.name, (axis.lower - middle) / half, (axis.upper - middle) / half, axis.size, axis.periodic,
-                axis.unit, nodes)  # fmt: skip
+    low, high = (axis.lower - middle) / half, (axis.upper - middle) / half
+    return Axis(axis.name, low, high, axis.size, axis.periodic, axis.unit, nodes)
 
 
 def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None) -> Collocation:
     """Grid, kernel and radius for a problem.
 
-    Nodes and radius that are given are kept. Otherwise the spacing resolves the shortest feature of the data, within
-    ``max_nodes``, and the radius is what the kernel and the order of the equation need in cells.
+    Nodes and radius that are given are kept. Otherwise the spacing resolves the shortest feature of the
+    data, within ``max_nodes``, and the radius is what the kernel and the order of the equation need in
+    cells.
 
     Raises
     ------
     ConfigurationError
-        If a node count or radius names no coordinate, or a coordinate holds a single point.
+        If a node count or radius names no coordinate, a coordinate holds a single point, or what is given
+        asks for more nodes than can be held.
     """
     chosen = chosen or choices.Collocation()
     for given in (chosen.nodes or {}, chosen.radius if isinstance(chosen.radius, Mapping) else {}):
         for name in given:
             if name not in problem.coordinates:
-                raise ConfigurationError(
-                    f"The collocation names '{name}', not a coordinate.{did_you_mean(name, problem.coordinates)}"
-                )
+                hint = did_you_mean(name, problem.coordinates)
+                raise ConfigurationError(f"The collocation names '{name}', not a coordinate.{hint}")
     kernel, cells = _kernel(chosen, problem.system.order)
     bounds, periods = problem.data.bounds, problem.data.periodic
     features = _features(problem)
@@ -106,11 +109,17 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
             fixed[c] = int(np.ceil(length * cells / given)) + 1
         wanted[c] = fixed.get(c) or max(least, int(np.ceil(_NODES_PER_FEATURE * length / features[c])) + 1)
     nodes = _within(wanted, set(fixed), chosen.max_nodes, least)
+    total = float(np.prod([float(n) for n in nodes.values()]))
+    if total > _MOST_NODES:
+        raise ConfigurationError(
+            f"The collocation asks for {total:.2g} nodes ({nodes}), more than can be held; "
+            "give fewer nodes or a larger radius."
+        )
     axes, radius = [], {}
     for c in problem.coordinates:
         low, high = bounds[c]
-        axis = Axis(c, low, low + periods[c] if c in periods else high, nodes[c], c in periods,
-                    problem.data.units.get(c, ""))  # fmt: skip
+        upper = low + periods[c] if c in periods else high
+        axis = Axis(c, low, upper, nodes[c], c in periods, problem.data.units.get(c, ""))
         axes.append(axis)
         radius[c] = _given_radius(chosen, c) or cells * axis.spacing
     return Collocation(Grid(*axes), radius, kernel, chosen.accuracy, features, wanted)
@@ -140,7 +149,7 @@ def _given_radius(chosen: choices.Collocation, coordinate: str) -> float | None:
 
 
 def _within(wanted: dict[str, int], fixed: set[str], most: int, least: int) -> dict[str, int]:
-    """Fewer nodes along the axes that were not fixed, the longest first, until their product is within the limit."""
+    """Fewer nodes along the axes that were not fixed, the longest first, until they fit the limit."""
     nodes = dict(wanted)
     free = [c for c in nodes if c not in fixed]
     while free and np.prod([float(n) for n in nodes.values()]) > most:
@@ -149,5 +158,3 @@ def _within(wanted: dict[str, int], fixed: set[str], most: int, least: int) -> d
             break
         nodes[longest] = int(nodes[longest] * 0.95)
     return nodes
-
-

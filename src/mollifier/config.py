@@ -43,6 +43,7 @@ class DataEntry(BaseModel):
     dims: dict[str, list[str]] | None = None
     mask: str | None = None
     window: dict[str, tuple[float | None, float | None]] | None = None
+    trusted: dict[str, float | list[float]] | None = None
     sample: int | None = Field(None, ge=2)
     seed: int = Field(0, ge=0)
     gridded: bool | None = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
 from mollifier.data import Observations
@@ -26,8 +27,8 @@ class InverseProblem:
     equation
         Text (``"u_t = div(k*grad(u)) + r*u"``), a SymPy expression, a callable on a jet, or several of these.
     data
-        Observations, or an `xarray.Dataset` whose dimensions are the coordinates. Observed variables that the equation
-        differentiates are the fields; others that it names are known coefficients.
+        Observations, or an `xarray.Dataset` whose dimensions are the coordinates. Observed variables that
+        the equation differentiates are the fields; others that it names are known coefficients.
     unknowns
         Name -> `ScalarUnknown` or `FieldUnknown`.
     constants
@@ -45,13 +46,15 @@ class InverseProblem:
     EquationError
         If the equation cannot be read or names what does not exist.
     ConfigurationError
-        If an unknown is not in the equation, clashes with the data, or varies over what is not a coordinate.
+        If an unknown is not in the equation, clashes with the data, or varies over what is not a coordinate;
+        if there is no field, or one that is in no equation.
 
     Examples
     --------
     >>> import numpy as np
     >>> x, t = np.random.default_rng(0).random((2, 50))
-    >>> obs = Observations(values={"u": np.exp(-t) * np.sin(3 * x)}, points={"x": x, "t": t}, noise={"u": 0.01})
+    >>> u = np.exp(-t) * np.sin(3 * x)
+    >>> obs = Observations(values={"u": u}, points={"x": x, "t": t}, noise={"u": 0.01})
     >>> problem = InverseProblem("u_t = D*u_xx", data=obs, unknowns={"D": ScalarUnknown(lower=0.0)})
     >>> problem.fields, problem.system.order
     (('u',), 2)
@@ -84,13 +87,19 @@ class InverseProblem:
             constants=constants,
         )
         system = parse(equation, names)
+        _check_fields(system, chosen, observations)
         if system.unused:
             raise ConfigurationError(
                 f"The unknowns {list(system.unused)} stand in no equation."
                 f"{did_you_mean(system.unused[0], system.symbols)} Remove them or mend the name."
             )
         for name, value in dict(
-            equation=equation, data=observations, unknowns=completed, constants=constants, fields=chosen, system=system
+            equation=equation,
+            data=observations,
+            unknowns=completed,
+            constants=constants,
+            fields=chosen,
+            system=system,
         ).items():
             object.__setattr__(self, name, value)
 
@@ -115,7 +124,7 @@ class InverseProblem:
         return tuple(v for v in self.data.variables if v not in self.fields and v in self.system.symbols)
 
     def check(self, settings: Any = None) -> Check:
-        """What can be said before anything is spent: data, noise, resolution, scales, which unknowns enter where."""
+        """What can be said before anything is spent: data, noise, scales, which unknowns enter where."""
         from mollifier.check import check
 
         return check(self, settings)
@@ -132,6 +141,23 @@ def _fields(equation: Any, data: Observations, fields: Sequence[str] | None) -> 
     return tuple(found) or (tuple(data.variables) if len(data.variables) == 1 else ())
 
 
+def _check_fields(system: EquationSystem, chosen: Sequence[str], data: Observations) -> None:
+    """At least one field, each of them in an equation and measured somewhere."""
+    if not chosen:
+        raise ConfigurationError(
+            f"No field was found: the equation differentiates none of the observed variables "
+            f"{', '.join(data.variables)}. Name what is to be fitted, as in fields=['{data.variables[0]}']."
+        )
+    for f in chosen:
+        if f not in system.derivatives:
+            raise ConfigurationError(
+                f"The field '{f}' stands in no equation.{did_you_mean(f, system.symbols)} Leave it out "
+                "of fields, or mend the equation."
+            )
+        if not np.isfinite(data.dataset[f].values).any():
+            raise ConfigurationError(f"The field '{f}' holds no finite value; there is nothing to fit.")
+
+
 def _completed(
     unknowns: Mapping[str, Unknown], data: Observations, constants: Mapping[str, float]
 ) -> dict[str, Unknown]:
@@ -142,7 +168,11 @@ def _completed(
         )
     result: dict[str, Unknown] = {}
     for name, unknown in unknowns.items():
-        taken = {"coordinate": data.coordinates, "variable of the data": data.variables, "constant": constants}
+        taken = {
+            "coordinate": data.coordinates,
+            "variable of the data": data.variables,
+            "constant": constants,
+        }
         for what, held in taken.items():
             if name in held:
                 raise ConfigurationError(f"The unknown '{name}' is also a {what}; rename one of them.")
@@ -152,8 +182,8 @@ def _completed(
         for c in unknown.over or ():
             if c in data.variables:
                 raise ConfigurationError(
-                    f"The unknown '{name}' varies over the field '{c}': unknown laws such as D(u) are not solved for "
-                    "yet; name coordinates."
+                    f"The unknown '{name}' varies over the field '{c}': unknown laws such as D(u) are not "
+                    "solved for yet; name coordinates."
                 )
             if c not in data.coordinates:
                 hint = did_you_mean(c, data.coordinates)

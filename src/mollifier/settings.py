@@ -44,8 +44,9 @@ class Network(_Strict):
 class Training(_Strict):
     """Optimisers and when to stop.
 
-    ``steps`` counts Gauss-Newton or L-BFGS steps after the Adam warm-up on the data alone. ``equation_weight``
-    is the weight of the equation's relative residual when it is measured in units of the relative noise.
+    ``steps`` counts Gauss-Newton or L-BFGS steps after the Adam warm-up on the data alone.
+    ``equation_weight`` is the weight of the equation's relative residual when it is measured in units of
+    the relative noise.
     """
 
     optimiser: Literal["auto", "gauss-newton", "lbfgs"] = "auto"
@@ -114,12 +115,12 @@ def _wrong_value(errors: Sequence[Any], where: str) -> str:
     """The first wrong value, as deep as a union's branches reach, and all that would have been right there.
 
     >>> validated(Settings, {"collocation": {"radius": -1}})
-    Traceback (most recent call last):
-    mollifier.errors.ConfigurationError: 'collocation.radius' was given as -1: input should be 'auto', or input
-    should be greater than 0, or input should be a valid dictionary.
+    Traceback (most recent call last): mollifier.errors.ConfigurationError: 'collocation.radius' was given
+    as -1: input should be 'auto', or input should be greater than 0, or input should be a valid dictionary.
     """
     first = _plain(errors[0]["loc"])
-    place = max((p for e in errors if (p := _plain(e["loc"]))[: len(first)] == first), key=len)
+    places: list[list[str]] = [_plain(e["loc"]) for e in errors]
+    place = max((p for p in places if p[: len(first)] == first), key=lambda p: len(p))
     same = [e for e in errors if _plain(e["loc"]) == place]
     wanted = dict.fromkeys(e["msg"][:1].lower() + e["msg"][1:] for e in same)
     name = ".".join([where, *place] if where else place)

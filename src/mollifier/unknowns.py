@@ -66,8 +66,8 @@ class FieldUnknown:
     unit
         Physical unit, for labels.
     smoothness
-        Weight of the mean squared curvature, in units of the field's level over the half-length of the domain. It
-        settles what the data leave open; 0 leaves it out.
+        Weight of the mean squared curvature, in units of the field's level over the half-length of the
+        domain. It settles what the data leave open; 0 leaves it out.
 
     Raises
     ------
@@ -95,7 +95,9 @@ class FieldUnknown:
             if not names:
                 raise ConfigurationError("FieldUnknown(over=()) varies over nothing; use ScalarUnknown.")
         if not (math.isfinite(self.smoothness) and self.smoothness >= 0):
-            raise ConfigurationError(f"smoothness={self.smoothness} was given; a number of 0 or more was wanted.")
+            raise ConfigurationError(
+                f"smoothness={self.smoothness} was given; a number of 0 or more was wanted."
+            )
 
     def admits(self, value: float) -> bool:
         """Whether a value lies strictly within the bounds."""
@@ -118,14 +120,17 @@ def _check_bounds(unknown: Unknown) -> None:
             raise ConfigurationError(f"{name}={value} was given for an unknown; a finite number was wanted.")
     if unknown.lower is not None and unknown.upper is not None and not unknown.lower < unknown.upper:
         raise ConfigurationError(
-            f"Bounds {unknown.lower} and {unknown.upper} were given for an unknown; lower must be below upper."
+            f"Bounds {unknown.lower} and {unknown.upper} were given for an unknown; lower must be below "
+            "upper."
         )
     if unknown.initial is not None and not _admits(unknown, unknown.initial):
         raise ConfigurationError(
-            f"initial={unknown.initial} was given for an unknown with bounds ({unknown.lower}, {unknown.upper}); "
-            "it must lie strictly between them."
+            f"initial={unknown.initial} was given for an unknown with bounds ({unknown.lower}, "
+            f"{unknown.upper}); it must lie strictly between them."
         )
 
 
 def _admits(unknown: Unknown, value: float) -> bool:
-    return (unknown.lower is None or value > unknown.lower) and (unknown.upper is None or value < unknown.upper)
+    return (unknown.lower is None or value > unknown.lower) and (
+        unknown.upper is None or value < unknown.upper
+    )

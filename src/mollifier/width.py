@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from mollifier.kernels import BSpline, Kernel
 
 Array = NDArray[np.float64]
 
-# Pairs of points looked at: neighbours of each point, at several distances, so that noise can be averaged past.
+# Pairs of points looked at: neighbours of each point, at several distances, so that noise can be averaged
+# past.
 _NEIGHBOURS = 24
 _MOST_POINTS = 20_000
 # A slope counts when it is seen in about ten pairs: outliers are rarer, real fronts are not.
@@ -22,9 +23,9 @@ _SIGNIFICANT = 3.0
 def feature_lengths(points: Array, values: Array, sd: Array, seed: int = 0) -> Array:
     """Shortest length along each coordinate over which the field changes by its whole range.
 
-    The range of the values over the steepest slope seen between neighbouring samples, noise allowed for. Neighbours
-    are found in the metric of the lengths themselves (three rounds), so that a front that is sharp along one
-    coordinate does not pass for one along another.
+    The range of the values over the steepest slope seen between neighbouring samples, noise allowed for.
+    Neighbours are found in the metric of the lengths themselves (three rounds), so that a front that is
+    sharp along one coordinate does not pass for one along another.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ def feature_lengths(points: Array, values: Array, sd: Array, seed: int = 0) -> A
     metric = extent.copy()
     for _ in range(3):
         count = min(_NEIGHBOURS, len(points) - 1)
-        neighbours = cKDTree(points / metric).query(points / metric, count + 1)[1][:, 1:]
+        neighbours = np.asarray(KDTree(points / metric).query(points / metric, count + 1)[1])[:, 1:]
         first = np.repeat(np.arange(len(points)), count)
         second = neighbours.ravel()
         step = np.abs(points[first] - points[second]) / metric
@@ -77,9 +78,9 @@ def feature_lengths(points: Array, values: Array, sd: Array, seed: int = 0) -> A
 def spline_kernel(order: int, degree: int | None = None) -> tuple[Kernel, float]:
     """The kernel that resolves most per node for a given order, and its radius in cells.
 
-    An odd-degree B-spline whose radius is (degree + 1)/2 cells: its integer translates satisfy the moment conditions
-    by themselves, and its width (standard deviation sqrt((degree + 1)/12) cells) is about half that of a polynomial
-    kernel with as many nodes as it needs.
+    An odd-degree B-spline whose radius is (degree + 1)/2 cells: its integer translates satisfy the moment
+    conditions by themselves, and its width (standard deviation sqrt((degree + 1)/12) cells) is about half
+    that of a polynomial kernel with as many nodes as it needs.
 
     Examples
     --------

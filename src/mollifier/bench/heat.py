@@ -1,8 +1,8 @@
 """Steady heat flow with an unknown conductivity: 0 = div(k grad u) + s, readings scattered and noisy.
 
-Temperatures come from a finite-volume scheme on 256 x 256 cells with harmonic means of k at the faces and u = 0 on the
-boundary, interpolated to random points; the inversion uses none of these. It fails where grad u vanishes: there k does
-not enter the equation, and only its smoothness speaks.
+Temperatures come from a finite-volume scheme on 256 x 256 cells with harmonic means of k at the faces and
+u = 0 on the boundary, interpolated to random points; the inversion uses none of these. It fails where grad u
+vanishes: there k does not enter the equation, and only its smoothness speaks.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ def source(x: Array, y: Array) -> Array:
 def finite_volumes(cells: int = 256) -> tuple[Array, Array]:
     """Cell centres (cells,) along each side and temperatures (cells, cells) by finite volumes."""
     h = 1.0 / cells
-    x = (np.arange(cells) + 0.5) * h
-    k = conductivity(*np.meshgrid(x, x, indexing="ij"))
+    x = np.linspace(h / 2, 1 - h / 2, cells)
+    mesh = np.meshgrid(x, x, indexing="ij")
+    k = conductivity(*mesh)
     number = np.arange(cells * cells).reshape(cells, cells)
     diagonal = np.zeros((cells, cells))
     rows, columns, values = [], [], []
@@ -67,8 +68,8 @@ def finite_volumes(cells: int = 256) -> tuple[Array, Array]:
     values.append(diagonal.ravel())
     entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
     matrix = sp.csc_array(entries, shape=(cells * cells,) * 2)
-    right = source(*np.meshgrid(x, x, indexing="ij")).ravel() * h * h
-    return x, spsolve(matrix, right).reshape(cells, cells)
+    right = source(*mesh).ravel() * h * h
+    return x, np.asarray(spsolve(matrix, right)).reshape(cells, cells)
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,9 @@ def readings(points: int = 2000, noise: float = 0.02, seed: int = 0, cells: int 
     padded = np.concatenate([[0.0], centres, [1.0]])
     spline = RectBivariateSpline(padded, padded, np.pad(temperature, 1))
     x, y = np.random.default_rng(seed).random((2, points))
-    u = Observations(
-        values={"u": spline.ev(x, y)}, points={"x": x, "y": y}, noise={"u": 0.0}
-    ).add_noise(noise, seed)
+    u = Observations(values={"u": spline.ev(x, y)}, points={"x": x, "y": y}, noise={"u": 0.0}).add_noise(
+        noise, seed
+    )
     observations = Observations(
         values={"u": u.samples("u").values, "s": source(x, y)},
         points={"x": x, "y": y},
@@ -115,7 +116,8 @@ def readings(points: int = 2000, noise: float = 0.02, seed: int = 0, cells: int 
     axis = np.linspace(0.0, 1.0, 65)
     mesh = np.meshgrid(axis, axis, indexing="ij")
     truth = xr.Dataset(
-        {"k": (("x", "y"), conductivity(*mesh)), "u": (("x", "y"), spline(axis, axis))}, {"x": axis, "y": axis}
+        {"k": (("x", "y"), conductivity(*mesh)), "u": (("x", "y"), spline(axis, axis))},
+        {"x": axis, "y": axis},
     )
     return Heat(observations, truth)
 

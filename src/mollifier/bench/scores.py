@@ -33,8 +33,8 @@ class Score:
 
     def __str__(self) -> str:
         return (
-            f"relative L2 {self.relative_l2:.4f} (interior {self.interior:.4f}), largest error {self.largest:.3g}, "
-            f"correlation {self.correlation:.4f}"
+            f"relative L2 {self.relative_l2:.4f} (interior {self.interior:.4f}), "
+            f"largest error {self.largest:.3g}, correlation {self.correlation:.4f}"
         )
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from mollifier.errors import DataError, GridError, did_you_mean
-from mollifier.grid import Axis
+from mollifier.grid import Axis, Grid
 
 POINT = "point"
 TIME_NAMES = ("t", "time")
@@ -19,7 +19,7 @@ COORDINATE_NAMES = ("x", "y", "z", "lon", "lat", "longitude", "latitude", *TIME_
 REPLICATE = "replicate"
 # Names that label rows rather than measure anything, as pandas and CF files write them.
 _ROW_NAMES = (POINT, "points", "obs", "observation", "index", "row", "sample", "node")
-_KEPT = ("units", "long_name", "standard_error", "origin")
+_KEPT = ("units", "long_name", "standard_error", "trusted", "noise_source", "origin")
 
 
 @dataclass(frozen=True)
@@ -168,52 +168,71 @@ def layout(
     variables: Iterable[str] | None,
     coordinates: Iterable[str] | None,
     replicates: Iterable[str] | None,
-    errors: Iterable[str],
+    linked: Iterable[str],
 ) -> tuple[xr.Dataset, Layout]:
     """Decide which names are variables, coordinates, replicates and labels, and whether the data are
-    scattered.
+    scattered. ``linked`` arrays stand beside variables and are none themselves.
     """
     given = None if coordinates is None else tuple(coordinates)
     _known("Coordinate", given or (), raw)
     _known("Variable", variables or (), raw)
-    if replicates is None:
-        listed = str(raw.attrs.get("replicates", "")).split(",")
-        replicates = [d for d in {REPLICATE: 0, **dict.fromkeys(listed)} if d in raw.dims]
-    else:
-        _known("Replicate dimension", replicates := tuple(replicates), raw)
-        replicates = [d for d in replicates if d in raw.dims]
+    repeats = _repeats(raw, replicates)
     promoted = given or [n for n in COORDINATE_NAMES if n in raw.data_vars and variables is None]
     raw = raw.set_coords([n for n in promoted if n in raw.data_vars and _along_rows(raw, n)])
-    names = [str(n) for n in (variables if variables is not None else raw.data_vars) if n not in set(errors)]
+    beside = set(linked)
+    names = tuple(str(n) for n in (variables if variables is not None else raw.data_vars) if n not in beside)
     if not names:
         raise DataError(f"The data hold no variable besides {sorted(map(str, raw.variables))}.")
     for n in names:
-        if raw[n].ndim == 0 or set(raw[n].dims) <= set(replicates):
+        if raw[n].ndim == 0 or set(raw[n].dims) <= set(repeats):
             raise DataError(
                 f"Variable '{n}' has no coordinate (dims {raw[n].dims}); leave it out with variables=[...]."
             )
     by_size = sorted(names, key=lambda n: -raw[n].ndim)
     dims = [str(d) for d in dict.fromkeys(d for n in by_size for d in raw[n].dims)]
-    axes = [d for d in dims if d not in replicates]
-    if len(dims) == 1:
-        p = dims[0]
-        along = [str(c) for c in raw.coords if c != p and raw[c].dims == (p,)]
-        if (p not in given) if given else (bool(along) and (p not in raw.coords or p in _ROW_NAMES)):
-            labels = [c for c in along if raw[c].attrs.get("role") == "label" or (given and c not in given)]
-            found = given or [c for c in along if c not in labels]
-            off = [c for c in found if raw[c].dims != (p,)]
-            if off:
-                raise DataError(
-                    f"Coordinate '{off[0]}' has dims {raw[off[0]].dims}; scattered data need ('{p}',)."
-                )
-            return raw, Layout(tuple(names), time_last(found), (), p, tuple(labels))
+    scattered = _scattered(raw, names, dims[0], given) if len(dims) == 1 else None
+    return raw, scattered or _gridded(raw, names, dims, given, repeats)
+
+
+def _repeats(raw: xr.Dataset, replicates: Iterable[str] | None) -> list[str]:
+    """The replicate dimensions: those named, or those the file lists."""
+    if replicates is None:
+        listed = str(raw.attrs.get("replicates", "")).split(",")
+        return [d for d in {REPLICATE: 0, **dict.fromkeys(listed)} if d in raw.dims]
+    _known("Replicate dimension", replicates := tuple(replicates), raw)
+    return [d for d in replicates if d in raw.dims]
+
+
+def _scattered(
+    raw: xr.Dataset, names: tuple[str, ...], p: str, given: tuple[str, ...] | None
+) -> Layout | None:
+    """The layout of scattered points along the only dimension; None where that is an axis of a grid."""
+    along = [str(c) for c in raw.coords if c != p and raw[c].dims == (p,)]
+    if not ((p not in given) if given else (bool(along) and (p not in raw.coords or p in _ROW_NAMES))):
+        return None
+    labels = [c for c in along if raw[c].attrs.get("role") == "label" or (given and c not in given)]
+    found = given or [c for c in along if c not in labels]
+    off = [c for c in found if raw[c].dims != (p,)]
+    if off:
+        raise DataError(f"Coordinate '{off[0]}' has dims {raw[off[0]].dims}; scattered data need ('{p}',).")
+    return Layout(names, time_last(found), (), p, tuple(labels))
+
+
+def _gridded(
+    raw: xr.Dataset,
+    names: tuple[str, ...],
+    dims: list[str],
+    given: tuple[str, ...] | None,
+    repeats: list[str],
+) -> Layout:
+    """The layout of a grid: every dimension is a coordinate or counts repeats."""
+    axes = [d for d in dims if d not in repeats]
     bare = [d for d in axes if d not in raw.coords]
     if bare:
         raise DataError(
-            f"Dimension '{bare[0]}' of {tuple(names)} has no coordinate values. Assign them "
-            "(dataset.assign_coords), "
-            f"list it in replicates=('{bare[0]}',) if it counts repeats of one field, or give scattered "
-            "points."
+            f"Dimension '{bare[0]}' of {names} has no coordinate values. Assign them "
+            f"(dataset.assign_coords), list it in replicates=('{bare[0]}',) if it counts repeats of one "
+            "field, or give scattered points."
         )
     if given is not None and set(given) != set(axes):
         extra, lacking = sorted(set(given) - set(axes)), sorted(set(axes) - set(given))
@@ -227,17 +246,19 @@ def layout(
             )
             + "."
         )
-    return raw, Layout(tuple(names), given or tuple(axes), tuple(d for d in dims if d in replicates), None)
+    return Layout(names, given or tuple(axes), tuple(d for d in dims if d in repeats), None)
 
 
 def build(
     raw: xr.Dataset,
     lay: Layout,
-    errors: Mapping[str, str],
+    linked: Iterable[str],
     periodic: Mapping[str, Any],
     units: Mapping[str, str],
 ) -> xr.Dataset:
-    """The checked dataset: variables transposed to the order of the coordinates, replicates last."""
+    """The checked dataset: variables and what is linked to them, in the order of the coordinates, replicates
+    last.
+    """
     for what, mapping in (("periodic", periodic), ("units", units)):
         for n in mapping:
             if n not in (*lay.coordinates, *(lay.variables if what == "units" else ())):
@@ -264,7 +285,7 @@ def build(
         label = label.astype(str) if label.dtype.kind in "OT" else label
         coords[name] = (raw[name].dims, label, {"role": "label"})
     data: dict[str, Any] = {}
-    for name in (*lay.variables, *dict.fromkeys(errors.values())):
+    for name in dict.fromkeys((*lay.variables, *linked)):
         own = tuple(d for d in dims if d in raw[name].dims)
         stray = set(raw[name].dims) - set(own)
         if stray:
@@ -286,6 +307,16 @@ def build(
     return xr.Dataset(
         data, coords, kept | ({"replicates": ",".join(lay.replicates)} if lay.replicates else {})
     )
+
+
+def grid(dataset: xr.Dataset, coordinates: Iterable[str]) -> Grid:
+    """The grid of a built dataset."""
+    axes = []
+    for c in coordinates:
+        attrs = dataset[c].attrs
+        period = float(attrs["periodic"]) if "periodic" in attrs else False
+        axes.append(Axis.from_points(c, dataset[c].values, periodic=period, unit=str(attrs.get("units", ""))))
+    return Grid(*axes)
 
 
 def _check_axis(name: str, x: NDArray[np.float64], period: bool | float, scattered: bool) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from mollifier.data.building import POINT
+from mollifier.data.errorbars import trusted
 from mollifier.errors import DataError
 
 if TYPE_CHECKING:
@@ -47,7 +48,28 @@ def _noise(obs: Observations, variable: str) -> str:
         fraction = obs.noise_sd(variable) / (obs.rms(variable) or 1.0)
     except DataError:
         return "noise not given, too few values to estimate it"
-    return f"noise {100 * fraction:.2g} % of rms ({obs.noise_source(variable)})"
+    text = f"noise {100 * fraction:.2g} % of rms ({obs.noise_source(variable)})"
+    sure = int((trusted(obs.dataset, variable) & obs.dataset[variable].notnull().values).sum())
+    return text + (f", {sure:,} values trusted" if sure else "")
+
+
+def bounds(obs: Observations) -> dict[str, tuple[float, float]]:
+    """Coordinate or variable -> least and greatest value over the finite data; coordinates first."""
+    result: dict[str, tuple[float, float]] = {}
+    for c in obs.coordinates:
+        seen = np.zeros(obs.dataset[c].size, dtype=bool)
+        for v in obs.variables:
+            array = obs.dataset[v]
+            if obs.dataset[c].dims[0] in array.dims:
+                other = [d for d in array.dims if d != obs.dataset[c].dims[0]]
+                seen |= array.notnull().any(other).values
+        x = obs.dataset[c].values[seen]
+        result[c] = (float(x.min()), float(x.max()))
+    for v in obs.variables:
+        values = obs.dataset[v].values
+        finite = values[np.isfinite(values)]
+        result[v] = (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
+    return result
 
 
 def digest(dataset: xr.Dataset) -> str:

@@ -1,18 +1,132 @@
-"""What a user says about noise, to standard errors kept beside the values."""
+"""What a user says about noise, to standard errors kept beside the values.
+
+Attributes of a variable say it: ``standard_error`` is a number in its units or the name of an array of them,
+``trusted`` names an array that is 1 where the samples are to be taken as they were measured, and
+``noise_source`` is "estimated" where the array of standard errors came of an estimate.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from mollifier.data.building import real_array
+from mollifier.data import building
+from mollifier.data.building import POINT, real_array
+from mollifier.data.noise import estimate_noise
 from mollifier.errors import DataError, did_you_mean
 
 Noise: TypeAlias = "float | Mapping[str, float | str | ArrayLike | xr.DataArray] | None"
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """What is known of the noise before the arrays are checked, each by variable.
+
+    Attributes
+    ----------
+    fractions
+        Of rms(u).
+    errors, marks
+        Names of the arrays of standard errors, and of those that mark trusted samples.
+    """
+
+    fractions: dict[str, float]
+    errors: dict[str, str]
+    marks: dict[str, str]
+
+    def linked(self, variables: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Names of the arrays that belong to the variables, or to any."""
+        pairs = [*self.errors.items(), *self.marks.items()]
+        return tuple(dict.fromkeys(n for v, n in pairs if variables is None or v in variables))
+
+
+def linked(dataset: xr.Dataset) -> set[str]:
+    """Names of the arrays that stand beside variables: standard errors, and marks of trusted samples."""
+    names = {a.attrs.get(k) for a in dataset.data_vars.values() for k in ("standard_error", "trusted")}
+    return {n for n in names if isinstance(n, str)}
+
+
+def _beside(dataset: xr.Dataset, variable: str, name: str) -> Array:
+    """The values of a linked array in the shape of its variable."""
+    array = dataset[variable]
+    return dataset[name].broadcast_like(array).transpose(*array.dims).values
+
+
+def trusted(dataset: xr.Dataset, variable: str) -> NDArray[np.bool_]:
+    """Where the samples of a variable are trusted, in its shape."""
+    name = dataset[variable].attrs.get("trusted")
+    if name is None:
+        return np.zeros(dataset[variable].shape, dtype=bool)
+    return _beside(dataset, variable, name) > 0
+
+
+def known(dataset: xr.Dataset, variable: str) -> Array | None:
+    """The standard error of each value, in the shape of the variable; None where it is to be estimated."""
+    error = dataset[variable].attrs.get("standard_error")
+    if isinstance(error, str):
+        return _beside(dataset, variable, error)
+    return None if error is None else np.full(dataset[variable].shape, float(error))
+
+
+def typical(dataset: xr.Dataset, variable: str) -> float | None:
+    """The median standard error of the finite values that are not trusted (of all, where all are)."""
+    sd = known(dataset, variable)
+    if sd is None:
+        return None
+    error = dataset[variable].attrs["standard_error"]
+    if not isinstance(error, str):
+        return float(error)
+    finite = np.isfinite(dataset[variable].values)
+    plain = finite & ~trusted(dataset, variable)
+    used = sd[plain if plain.any() else finite]
+    return float(np.median(used)) if used.size else np.nan
+
+
+def estimate(
+    dataset: xr.Dataset, variable: str, coordinates: Sequence[str], replicates: Sequence[str]
+) -> float:
+    """The standard deviation of the noise of a variable, from its values."""
+    array = dataset[variable]
+    nodes = [dataset[c].values for c in coordinates]
+    try:
+        if POINT in dataset.dims:
+            return estimate_noise(array.values, np.stack(nodes, axis=-1))
+        repeats = tuple(i for i, d in enumerate(array.dims) if d in replicates)
+        return estimate_noise(array.values, nodes=tuple(nodes), repeats=repeats)
+    except DataError as error:
+        raise DataError(str(error).replace("'u'", f"'{variable}'")) from error
+
+
+def prepare(
+    raw: xr.Dataset | xr.DataArray,
+    noise: Noise,
+    *,
+    variables: Iterable[str] | None = None,
+    coordinates: Iterable[str] | None = None,
+    replicates: Iterable[str] | None = None,
+    units: Mapping[str, str] | None = None,
+    periodic: Mapping[str, Any] | None = None,
+) -> tuple[xr.Dataset, tuple[str, ...], tuple[str, ...]]:
+    """The checked dataset with its standard errors, its coordinates and its replicate dimensions."""
+    if isinstance(raw, xr.DataArray):
+        raw = raw.to_dataset(name=raw.name or "u")
+    if not isinstance(raw, xr.Dataset):
+        raise DataError(
+            f"from_dataset was given a {type(raw).__name__}; an xarray.Dataset was wanted. For arrays use "
+            "Observations(values=..., points=...)."
+        )
+    wanted = None if variables is None else [variables] if isinstance(variables, str) else list(variables)
+    raw, bars = attach(raw, noise, wanted)
+    raw, lay = building.layout(raw, wanted, coordinates, replicates, bars.linked())
+    dataset = building.build(raw, lay, bars.linked(lay.variables), periodic or {}, units or {})
+    return settle(dataset, lay.variables, bars), lay.coordinates, lay.replicates
 
 
 def _number(value: Any) -> bool:
@@ -39,20 +153,23 @@ def _per_variable(raw: xr.Dataset, noise: Noise, variables: list[str] | None) ->
     )
 
 
-def attach(
-    raw: xr.Dataset, noise: Noise, variables: list[str] | None
-) -> tuple[xr.Dataset, dict[str, float], dict[str, str]]:
-    """The dataset with arrays of standard errors added, fractions of rms by variable, names of errors by
-    variable.
+def attach(raw: xr.Dataset, noise: Noise, variables: list[str] | None) -> tuple[xr.Dataset, Bars]:
+    """The dataset with arrays of standard errors added, and what is known of them.
+
+    Noise given here takes the place of what stood there, trust included.
     """
     fractions: dict[str, float] = {}
     named: dict[str, str] = {}
+    marks: dict[str, str] = {}
     for v, array in raw.data_vars.items():
-        error = array.attrs.get("standard_error")
+        error, mark = array.attrs.get("standard_error"), array.attrs.get("trusted")
         if isinstance(error, str):
             named[str(v)] = error
+            if isinstance(mark, str) and mark in raw.variables:
+                marks[str(v)] = mark
+    replaced: set[str] = set()
     for v, given in _per_variable(raw, noise, variables).items():
-        named.pop(v, None)
+        replaced |= {d.pop(v) for d in (named, marks) if v in d}
         if isinstance(given, str):
             named[v] = given
         elif _number(given):
@@ -80,31 +197,29 @@ def attach(
         if name not in raw.variables:
             hint = did_you_mean(name, map(str, raw.data_vars))
             raise DataError(f"Standard error '{name}' of '{v}' is not in the data.{hint}")
-    return raw, fractions, named
+    bars = Bars(fractions, named, marks)
+    left = {*bars.linked(), *(variables or ())}
+    return raw.drop_vars([n for n in replaced if n in raw.variables and n not in left]), bars
 
 
-def settle(
-    dataset: xr.Dataset, variables: tuple[str, ...], fractions: Mapping[str, float], named: Mapping[str, str]
-) -> xr.Dataset:
+def settle(dataset: xr.Dataset, variables: tuple[str, ...], bars: Bars) -> xr.Dataset:
     """Write the ``standard_error`` attribute of each variable: a number in its units, or a name; checked."""
+    named = bars.errors
     for v in variables:
         array = dataset[v]
-        if v in fractions:
-            array.attrs["standard_error"] = fractions[v] * float(np.sqrt(np.nanmean(array.values**2)))
+        if v not in bars.marks:
+            array.attrs.pop("trusted", None)
+            array.attrs.pop("noise_source", None)
+        if v in bars.fractions:
+            array.attrs["standard_error"] = bars.fractions[v] * float(np.sqrt(np.nanmean(array.values**2)))
         elif v in named:
             array.attrs["standard_error"] = named[v]
-            sd = (
-                dataset[named[v]]
-                .broadcast_like(array)
-                .transpose(*array.dims)
-                .values[np.isfinite(array.values)]
-            )
+            sd = _beside(dataset, v, named[v])[np.isfinite(array.values)]
             bad = int((~np.isfinite(sd)).sum()), int((sd < 0).sum())
             if any(bad):
                 raise DataError(
-                    f"Standard error '{named[v]}' has {bad[0]} values that are not finite and {bad[1]} "
-                    "below zero "
-                    f"where '{v}' is known; mask '{v}' there (NaN) or give the errors."
+                    f"Standard error '{named[v]}' has {bad[0]} values that are not finite and {bad[1]} below "
+                    f"zero where '{v}' is known; mask '{v}' there (NaN) or give the errors."
                 )
         elif "standard_error" in array.attrs:
             given = array.attrs["standard_error"]
@@ -116,19 +231,18 @@ def settle(
     return dataset
 
 
-def with_noise(dataset: xr.Dataset, amounts: Mapping[str, tuple[float, float]], seed: int) -> xr.Dataset:
-    """Gaussian noise added to variables, each with its (fraction, rms); standard errors grow in
-    quadrature.
-    """
+def with_noise(dataset: xr.Dataset, fractions: Mapping[str, float], seed: int) -> xr.Dataset:
+    """Gaussian noise of fractions of rms added to variables; standard errors grow in quadrature."""
     rng = np.random.default_rng(seed)
     dataset = dataset.copy()
-    for v, (fraction, rms) in amounts.items():
+    for v, fraction in fractions.items():
         if not (np.isfinite(fraction) and fraction >= 0):
             raise DataError(
                 f"add_noise was given {fraction} for '{v}'; a fraction of rms of 0 or more was wanted."
             )
-        sigma = float(fraction) * rms
         old = dataset[v]
+        finite = old.values[np.isfinite(old.values)]
+        sigma = float(fraction) * float(np.sqrt(np.mean(finite**2)))
         dataset[v] = old + sigma * rng.standard_normal(old.shape)
         dataset[v].attrs.update(old.attrs)
         error = old.attrs.get("standard_error")
@@ -137,3 +251,43 @@ def with_noise(dataset: xr.Dataset, amounts: Mapping[str, tuple[float, float]], 
         elif error is not None:
             dataset[v].attrs["standard_error"] = float(np.hypot(error, sigma))
     return dataset
+
+
+def trust(
+    dataset: xr.Dataset, marks: Mapping[str, xr.Variable], factor: float, sd: Callable[[str], float]
+) -> xr.Dataset:
+    """Standard errors multiplied by a factor where a mark of the variable is true, and the marks kept.
+
+    ``sd`` estimates that of all values of a variable where none was given; a variable with too few values to
+    estimate it stays as it is, unless it is the only one.
+    """
+    if not 0 < factor <= 1:
+        raise DataError(f"trust was given the factor {factor}; a number above 0, at most 1, was wanted.")
+    dataset = dataset.copy()
+    for v, where in marks.items():
+        attrs = dataset[v].attrs
+        error, mark = attrs.get("standard_error"), attrs.get("trusted")
+        try:
+            base = dataset[error].variable if isinstance(error, str) else sd(v)
+        except DataError:
+            if len(marks) == 1:
+                raise
+            continue
+        before = False if mark is None else dataset[mark].variable > 0
+        attrs |= {"standard_error": None, "trusted": None}
+        attrs |= {"noise_source": "estimated"} if error is None else {}
+        # What is linked no longer would count as a variable.
+        dataset = dataset.drop_vars({n for n in (error, mark) if isinstance(n, str)} - linked(dataset))
+        steps = xr.Variable(where.dims, np.where(where.values, factor, 1.0))
+        _link(dataset, v, "standard_error", steps * base)
+        _link(dataset, v, "trusted", (where | before).astype(float))
+    return dataset
+
+
+def _link(dataset: xr.Dataset, variable: str, what: str, array: xr.Variable) -> None:
+    """Put an array beside a variable under a name that nothing else has."""
+    name = f"{variable}_{what}"
+    while name in dataset.variables:
+        name += "_"
+    dataset[name] = array
+    dataset[variable].attrs[what] = name

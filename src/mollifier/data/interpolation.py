@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
-from numpy.typing import NDArray
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import (
     LinearNDInterpolator,
     NdBSpline,
@@ -13,10 +16,52 @@ from scipy.interpolate import (
 )
 from scipy.spatial import QhullError
 
-from mollifier.errors import DataError
+from mollifier.errors import DataError, did_you_mean
 from mollifier.grid import Grid
 
 Array = NDArray[np.float64]
+
+
+def at(
+    dataset: xr.Dataset,
+    variable: str,
+    names: Sequence[str],
+    points: Mapping[str, ArrayLike],
+    grid: Grid | None,
+    method: str,
+) -> Array:
+    """A variable at points along its coordinates ``names``; ``grid`` is None where the data are scattered."""
+    if method not in ("linear", "cubic"):
+        raise DataError(f"Interpolation '{method}' is not known.{did_you_mean(method, ('linear', 'cubic'))}")
+    flat, shape = _positions(variable, names, points)
+    array = dataset[variable]
+    if grid is not None:
+        repeats = [d for d in array.dims if d not in names]
+        array = array.mean(repeats) if repeats else array
+        return on_grid(variable, array.values, grid, flat, method).reshape(shape)
+    keep = np.isfinite(array.values)
+    places = np.stack([dataset[c].values[keep] for c in names], axis=-1)
+    return at_scattered(array.values[keep], places, flat).reshape(shape)
+
+
+def _positions(
+    variable: str, names: Sequence[str], points: Mapping[str, ArrayLike]
+) -> tuple[Array, tuple[int, ...]]:
+    """Points as rows (n, d) in the order of the variable's coordinates, and their broadcast shape.
+
+    Raises
+    ------
+    DataError
+        If a coordinate is lacking, or a position is not finite.
+    """
+    lacking = [c for c in names if c not in points]
+    if lacking:
+        raise DataError(f"'{variable}' depends on {names}; no points were given along {lacking}.")
+    at = np.broadcast_arrays(*(np.asarray(points[c], dtype=float) for c in names))
+    flat = np.stack([a.ravel() for a in at], axis=-1)
+    if not np.isfinite(flat).all():
+        raise DataError(f"'{variable}' is wanted at points that are not finite numbers.")
+    return flat, at[0].shape
 
 
 def on_grid(name: str, values: Array, grid: Grid, at: Array, method: str) -> Array:

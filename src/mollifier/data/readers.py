@@ -41,6 +41,7 @@ def read(
     dims: Mapping[str, Sequence[str]] | None = None,
     mask: str | None = None,
     window: Mapping[str, tuple[float | None, float | None]] | None = None,
+    trusted: Mapping[str, Any] | None = None,
     sample: int | None = None,
     seed: int = 0,
     gridded: bool | None = None,
@@ -72,6 +73,9 @@ def read(
         A variable that is zero (or false, or missing) where values are to be left out.
     window
         Coordinate -> (lower, upper).
+    trusted
+        Coordinate -> value where the samples are to be taken as they were measured: `Observations.trust`,
+        before the random sample.
     sample, seed
         Keep this many random points, as scattered observations.
     gridded
@@ -131,6 +135,7 @@ def read(
         rows = not obs.gridded and keep.ndim == 1
         obs = obs.mask(keep.values if rows else keep)
     obs = obs.window(**window) if window else obs
+    obs = obs.trust(**trusted) if trusted else obs
     return obs if sample is None else obs.thin(sample, seed)
 
 

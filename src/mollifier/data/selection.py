@@ -3,14 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from mollifier.data import errorbars
 from mollifier.data.building import POINT, time_last
 from mollifier.errors import DataError, did_you_mean
+
+Array = NDArray[np.float64]
+
+# Standard errors never fall below this fraction of rms(u), so that weights stay finite on exact data.
+_FLOOR = 1e-8
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The finite values of one variable, one row a sample.
+
+    Attributes
+    ----------
+    coordinates
+        Names of the d coordinates the variable depends on.
+    points
+        Shape (n, d), in the order of ``coordinates``.
+    values
+        Shape (n,).
+    sd
+        Absolute standard errors, shape (n,), in the units of the values; given or estimated, always positive.
+    """
+
+    coordinates: tuple[str, ...]
+    points: Array
+    values: Array
+    sd: Array
+
+
+def samples(dataset: xr.Dataset, variable: str, coordinates: tuple[str, ...], sd: Array | float) -> Samples:
+    """The finite values of a variable, with standard errors ``sd`` in its shape, or one for all."""
+    array = dataset[variable]
+    keep = np.isfinite(array.values)
+    if POINT in dataset.dims:
+        columns = [dataset[c].values[keep] for c in coordinates]
+    else:
+        index = np.nonzero(keep)
+        columns = [dataset[c].values[index[array.dims.index(c)]] for c in coordinates]
+    values = array.values[keep]
+    floor = _FLOOR * (float(np.sqrt(np.mean(values**2))) or 1.0) if values.size else 0.0
+    errors = np.maximum(np.broadcast_to(sd, array.shape)[keep], floor)
+    return Samples(coordinates, np.stack(columns, axis=-1), values, errors)
 
 
 def equals(name: str, labels: NDArray[Any], value: Any) -> NDArray[np.bool_]:
@@ -66,7 +110,8 @@ def pick(dataset: xr.Dataset, coordinates: Sequence[str], gridded: bool, name: s
     if not gridded:
         return dataset.drop_vars(name) if len(dataset.data_vars) > 1 or name in dataset.coords else dataset
     dataset = dataset.squeeze(name, drop=True)
-    return dataset.drop_vars([v for v in dataset.data_vars if not dataset[v].dims])
+    bare = {str(v) for v in dataset.data_vars if not dataset[v].dims}
+    return dataset.drop_vars(bare - errorbars.linked(dataset.drop_vars(bare)))
 
 
 def _unwrap(dataset: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
@@ -118,6 +163,49 @@ def mask(dataset: xr.Dataset, variables: Sequence[str], keep: ArrayLike | xr.Dat
         raise DataError(f"The mask does not fit the data: {error}") from error
 
 
+def _nearest(labels: Array, value: Any) -> Any:
+    """The label nearest to a number where they differ by single-precision rounding only; else the value."""
+    try:
+        near = float(labels[np.argmin(np.abs(labels - float(value)))])
+        return near if abs(near - float(value)) <= 2e-7 * float(np.abs(labels).max()) else value
+    except (TypeError, ValueError):
+        return value
+
+
+def where_trusted(
+    dataset: xr.Dataset, variables: Sequence[str], coordinates: Sequence[str], where: Mapping[str, Any]
+) -> dict[str, xr.Variable]:
+    """Variable -> where all the coordinates equal their value, or one of several.
+
+    Only variables that depend on those coordinates and have finite values there.
+    """
+    if not where:
+        raise DataError(f"Nothing to trust was named; give a coordinate's value, as {coordinates[-1]}=0.")
+    mark = xr.Variable((), np.array(True))
+    for name, value in where.items():
+        if name not in coordinates:
+            raise DataError(f"There is no coordinate '{name}' to trust.{did_you_mean(name, coordinates)}")
+        values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+        labels = dataset[name].values
+        hit = np.zeros(labels.shape, dtype=bool)
+        for v in values:
+            hit |= equals(name, labels, _nearest(labels, v))
+        mark = mark & xr.Variable(dataset[name].dims, hit)
+    found = [v for v in variables if set(mark.dims) <= set(dataset[v].dims)]
+    found = [v for v in found if (dataset[v].variable.notnull() & mark).any()]
+    if not found:
+        raise DataError(f"No variable has values where {', '.join(f'{n} = {v}' for n, v in where.items())}.")
+    return dict.fromkeys(found, mark)
+
+
+def thin(dataset: xr.Dataset, n: int, seed: int) -> xr.Dataset:
+    """``n`` random rows of a scattered dataset, in their order."""
+    size = dataset.sizes[POINT]
+    if not 2 <= n <= size:
+        raise DataError(f"A sample of {n} points was asked of {size}; a number from 2 to {size} was wanted.")
+    return dataset.isel({POINT: np.sort(np.random.default_rng(seed).permutation(size)[:n])})
+
+
 def scatter(
     dataset: xr.Dataset, coordinates: Sequence[str], replicates: Sequence[str], variables: Sequence[str]
 ) -> xr.Dataset:
@@ -160,7 +248,8 @@ def split(
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """Two datasets that share the samples of the variables at random; a part of ``fraction`` is the second.
 
-    ``rows`` splits scattered rows whole, rather than marking values as missing.
+    Trusted samples stay in the first, and the fraction is of the others. ``rows`` splits scattered rows
+    whole, rather than marking values as missing.
     """
     if not 0 < fraction < 1:
         raise DataError(f"hold_out was given the fraction {fraction}; a number between 0 and 1 was wanted.")
@@ -171,11 +260,13 @@ def split(
         groups.setdefault(dataset[v].dims, []).append(v)
     for dims, names in groups.items():
         finite = np.any([np.isfinite(dataset[v].values) for v in names], axis=0)
-        places = np.flatnonzero(finite)
+        kept = np.any([errorbars.trusted(dataset, v) for v in names], axis=0)
+        places = np.flatnonzero(finite & ~kept)
         n = round(fraction * places.size)
         if not 1 <= n < places.size:
             raise DataError(
                 f"hold_out({fraction}) of {places.size} samples of {names} leaves one part empty."
+                + (" Trusted samples are never held out." if kept.any() else "")
             )
         chosen = np.zeros(finite.size, dtype=bool)
         chosen[rng.permutation(places)[:n]] = True
@@ -192,13 +283,17 @@ def split(
 
 def rename(dataset: xr.Dataset, names: Mapping[str, str]) -> xr.Dataset:
     """Other names for variables, coordinates and dimensions; links to standard errors follow."""
+    for old in names:
+        if old not in dataset.variables:
+            raise DataError(f"There is no '{old}' to rename.{did_you_mean(old, map(str, dataset.variables))}")
     final = [names.get(str(n), str(n)) for n in dataset.variables]
     twice = sorted({n for n in final if final.count(n) > 1})
     if twice:
         raise DataError(f"Renaming {dict(names)} gives two things the name {twice}.")
     dataset = dataset.rename(dict(names))
     for v in dataset.data_vars:
-        error = dataset[v].attrs.get("standard_error")
-        if isinstance(error, str) and error in names:
-            dataset[v].attrs["standard_error"] = names[error]
+        for what in ("standard_error", "trusted"):
+            link = dataset[v].attrs.get(what)
+            if isinstance(link, str) and link in names:
+                dataset[v].attrs[what] = names[link]
     return dataset

@@ -49,8 +49,9 @@ def solve(
     resume
         Take up the checkpoint in the folder.
     network
-        Any module (n, d) -> (n, number of fields), on coordinates scaled to [-1, 1] and fields scaled to a standard
-        deviation of one, in place of the multilayer perceptron.
+        Any module (n, d) -> (n, number of fields), on coordinates scaled to [-1, 1] and fields scaled to a
+        standard deviation of one, in place of the multilayer perceptron. A copy is trained, from the weights
+        it has; the seed does not draw them anew.
 
     Raises
     ------
@@ -65,9 +66,11 @@ def solve(
     --------
     >>> import numpy as np, mollifier as mf
     >>> x, t = np.random.default_rng(0).random((2, 300))
-    >>> obs = mf.Observations(values={"u": np.exp(-0.5 * t) * np.sin(3 * x)}, points={"x": x, "t": t}, noise={"u": 0.01})
+    >>> u = np.exp(-0.5 * t) * np.sin(3 * x)
+    >>> obs = mf.Observations(values={"u": u}, points={"x": x, "t": t}, noise={"u": 0.01})
     >>> problem = mf.InverseProblem("u_t = D*u_xx", data=obs, unknowns={"D": mf.ScalarUnknown(lower=0.0)})
-    >>> solution = mf.solve(problem, settings={"network": {"width": 8, "depth": 2}, "training": {"steps": 20}})
+    >>> small = {"network": {"width": 8, "depth": 2}, "training": {"steps": 20}}
+    >>> solution = mf.solve(problem, settings=small)
     >>> abs(solution.estimates["D"].value - 0.5 / 9) < 0.005
     True
     """
@@ -75,6 +78,10 @@ def solve(
         raise ConfigurationError(f"There is no engine '{engine}'.{did_you_mean(engine, ['auto', *ENGINES])}")
     chosen = settings if isinstance(settings, Settings) else validated(Settings, settings or {})
     if resume and folder is None:
-        raise ConfigurationError("resume=True was given without a folder; give the folder of the interrupted run.")
+        raise ConfigurationError(
+            "resume=True was given without a folder; give the folder of the interrupted run."
+        )
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ConfigurationError(f"seed={seed!r} was given; a whole number of 0 or more was wanted.")
     place = None if folder is None else ensure_folder(Path(folder))
     return solve_network(problem, chosen, seed, progress, place, resume, network)

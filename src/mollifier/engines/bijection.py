@@ -11,12 +11,15 @@ from mollifier.networks import Affine
 from mollifier.unknowns import Unknown
 
 _SOFTPLUS_UNIT = math.log(math.e - 1)  # softplus of this is 1
+# Nearest to the upper bound, as a share of the range, that a value may start: nearer, rounding puts it there.
+_EDGE = 1e-12
 
 
 class Bijection(nn.Sequential):
     """raw -> value: zero maps to the level, a unit step moves the value by about the scale.
 
-    No bounds: ``level + scale*raw``; one bound: a softplus; two: a logistic between them.
+    No bounds: ``level + scale*raw``; one bound: a softplus; two: a logistic between them. With bounds the
+    step is set by the distance from the level to them.
 
     Examples
     --------
@@ -29,22 +32,26 @@ class Bijection(nn.Sequential):
 
     def __init__(self, unknown: Unknown) -> None:
         self.lower, self.upper = unknown.lower, unknown.upper
-        parts: list[nn.Module] = [Affine([1.0], [0.0])]
+        first = last = Affine([1.0], [0.0])
+        parts: list[nn.Module] = [first]
         if self.lower is not None and self.upper is not None:
-            parts += [nn.Sigmoid(), Affine([self.upper - self.lower], [self.lower])]
+            last = Affine([self.upper - self.lower], [self.lower])
+            parts += [nn.Sigmoid(), last]
         elif self.lower is not None or self.upper is not None:
-            parts += [nn.Softplus(), Affine([1.0], [0.0])]
+            last = Affine([1.0], [0.0])
+            parts += [nn.Softplus(), last]
         super().__init__(*parts)
+        self._ends = (first, last)
 
     def start_from(self, level: float, scale: float) -> None:
         """Map zero to ``level``, which must lie strictly within the bounds; ``scale`` sets the step."""
-        first, last = self[0], self[-1]
-        assert isinstance(first, Affine) and isinstance(last, Affine)
+        first, last = self._ends
         if len(self) == 1:
             _set(first, scale, level)
         elif self.lower is not None and self.upper is not None:
             share = (level - self.lower) / (self.upper - self.lower)
-            _set(first, 1.0, math.log(share / (1 - share)))
+            _set(first, 1.0, math.log(share / max(1 - share, _EDGE)))
+            _set(last, self.upper - self.lower, self.lower)
         else:
             _set(first, 1.0, _SOFTPLUS_UNIT)
             if self.lower is not None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from mollifier.engines.bijection import Bijection, Scalar
 from mollifier.engines.objective import Objective
 from mollifier.errors import EquationError
 from mollifier.unknowns import Unknown
+
+Array = NDArray[np.float64]
+
+# Least distance of a first guess from a bound, in the size at which the unknown's term balances the others.
+_LEAST_GAP = 0.03
 
 
 def calibrate(objective: Objective) -> dict[str, float]:
     """Set levels and scales of the unknowns, then the equations' sizes; returns the levels.
 
-    Unknown fields are taken as constant. Those unknowns in which the equations are linear are found together by least
-    squares on the fitted field's derivatives, each equation divided by the size of its known terms; the others start
-    from their ``initial`` or from the middle of their bounds, or from one.
+    Unknown fields are taken as constant. Those unknowns in which the equations are linear are found together
+    by least squares on the fitted field's derivatives, each equation divided by the size of its known terms;
+    the others start from their ``initial`` or from the middle of their bounds, or from one.
     """
     model = objective.model
     unknowns = model.problem.unknowns
@@ -24,11 +29,11 @@ def calibrate(objective: Objective) -> dict[str, float]:
     free = [n for n in model.problem.system.linear_in if unknowns[n].initial is None]
     found, sizes = _least_squares(objective, levels, free)
     for name, value in found.items():
-        unknown = unknowns[name]
+        unknown, size = unknowns[name], sizes[name] if np.isfinite(sizes[name]) else 0.0
         if np.isfinite(value) and unknown.admits(value):
-            levels[name] = value
-        elif np.isfinite(sizes[name]) and sizes[name] > 0:
-            levels[name] = _within(unknown, sizes[name])
+            levels[name] = _clear_of_bounds(unknown, value, size)
+        elif size:
+            levels[name] = _within(unknown, size)
     for name, level in levels.items():
         scale = max(abs(level), sizes.get(name, 0.0)) or 1.0
         _start(objective, name, level, scale)
@@ -39,12 +44,10 @@ def calibrate(objective: Objective) -> dict[str, float]:
 def _start(objective: Objective, name: str, level: float, scale: float) -> None:
     model = objective.model
     if name in model.scalars:
-        scalar = model.scalars[name]
-        assert isinstance(scalar, Scalar)
-        scalar.bijection.start_from(level, scale)
+        model.scalars[name].bijection.start_from(level, scale)
         return
-    bijection = model.unknown_blocks[name].network[-1]  # type: ignore[index]
-    assert isinstance(bijection, Bijection)
+    bijection = model.unknown_blocks[name].bijection
+    assert bijection is not None
     bijection.start_from(level, scale)
     objective.set_field_scale(name, scale)
 
@@ -58,6 +61,20 @@ def _default(unknown: Unknown) -> float:
     if high is not None:
         return high - max(1.0, abs(high))
     return 1.0
+
+
+def _clear_of_bounds(unknown: Unknown, level: float, size: float) -> float:
+    """A level not so near a bound, for its size, that it would hardly move from there.
+
+    >>> from mollifier.unknowns import ScalarUnknown
+    >>> [_clear_of_bounds(u, 1e-30, 10.0) for u in (ScalarUnknown(lower=0.0), ScalarUnknown())]
+    [0.3, 1e-30]
+    """
+    gap = _LEAST_GAP * size
+    for bound, away in ((unknown.lower, 1), (unknown.upper, -1)):
+        if bound is not None and abs(level - bound) < gap and unknown.admits(bound + away * gap):
+            return bound + away * gap
+    return level
 
 
 def _within(unknown: Unknown, size: float) -> float:
@@ -74,15 +91,9 @@ def _least_squares(
     """Least-squares values of the free unknowns, and the size each would need to balance the other terms."""
     if not free:
         return {}, {}
-    with torch.no_grad():
-        env, _, _ = objective.model()
-    constants = {n: torch.tensor(v, dtype=torch.float64) for n, v in levels.items()}
-    for name, needed in objective.model.problem.system.derivatives.items():
-        if name in levels:
-            env |= {d.name: constants[name] if not d.total else constants[name] * 0 for d in needed}
-    env |= {n: v for n, v in constants.items() if n in objective.model.scalars}
-    columns: dict[str, list[np.ndarray]] = {n: [] for n in free}
-    right, sizes = [], {n: 0.0 for n in free}
+    env = _environment(objective, levels)
+    columns: dict[str, list[Array]] = {n: [] for n in free}
+    right, sizes = [], dict.fromkeys(free, 0.0)
     shape = objective.model.collocation.grid.shape
     for e in objective.equations:
         present = [n for n in free if n in e.symbols]
@@ -92,13 +103,15 @@ def _least_squares(
             continue
         rest = _on_grid(remainder(env), shape)
         parts = {n: _on_grid(factors[n](env), shape) for n in present}
+        whole = np.all([np.isfinite(v) for v in (rest, *parts.values())], axis=0)
+        rest, parts = rest[whole], {n: v[whole] for n, v in parts.items()}
         size = _rms(rest) or sum(_rms(p) for p in parts.values()) or 1.0
         for n in free:
             columns[n].append(parts.get(n, np.zeros_like(rest)) / size)
             if n in parts and _rms(parts[n]) > 0:
                 sizes[n] = max(sizes[n], _rms(rest) / _rms(parts[n]))
         right.append(-rest / size)
-    if not right:
+    if not right or not sum(len(r) for r in right):
         return {}, {}
     matrix = np.stack([np.concatenate(columns[n]) for n in free], axis=1)
     norms = np.linalg.norm(matrix, axis=0)
@@ -107,9 +120,23 @@ def _least_squares(
     return dict(zip(free, solution.tolist(), strict=True)), sizes
 
 
-def _on_grid(value: torch.Tensor, shape: tuple[int, ...]) -> np.ndarray:
+def _environment(objective: Objective, levels: dict[str, float]) -> dict[str, torch.Tensor]:
+    """The model's environment with every unknown at its level and every unknown field constant."""
+    model = objective.model
+    with torch.no_grad():
+        env, _, _ = model()
+    held = {n: objective.sizes.new_tensor(v) for n, v in levels.items()}
+    for name, needed in model.problem.system.derivatives.items():
+        if name in held:
+            env |= {d.name: held[name] if not d.total else held[name] * 0 for d in needed}
+    return env
+
+
+def _on_grid(value: torch.Tensor, shape: tuple[int, ...]) -> Array:
     return np.broadcast_to(value.detach().cpu().numpy(), shape).ravel()
 
 
-def _rms(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
+def _rms(values: Array) -> float:
+    """Without overflow: values of 1e200 are squared only relative to the largest."""
+    largest = float(np.abs(values).max(initial=0.0))
+    return largest * float(np.sqrt(np.mean(np.square(values / largest)))) if largest else 0.0

@@ -1,9 +1,11 @@
-"""A run on disk between two steps: networks, unknowns, scaling, optimiser, random state, configuration, history."""
+"""A run on disk between two steps: weights, unknowns, scaling, optimiser, random state, settings, history."""
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,32 @@ from mollifier.files import write_atomically
 
 FILE = "checkpoint.pt"
 _FORMAT = 1
+_DAMAGE = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Write the state atomically: a crash leaves the old file or the new one."""
-    write_atomically(folder / FILE, lambda path: torch.save({"format": _FORMAT, **state}, path))
+    """Write the state atomically: a crash or a full disk leaves the old file or the new one.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or the folder cannot be written to.
+    """
+    # In memory first: torch reports a full disk as an error of its own that cannot be told apart.
+    buffer = io.BytesIO()
+    torch.save({"format": _FORMAT, **state}, buffer)
+    write_atomically(folder / FILE, lambda path: path.write_bytes(buffer.getbuffer()))
 
 
 def load_checkpoint(folder: Path, fingerprint: dict[str, Any]) -> dict[str, Any]:
@@ -39,21 +62,38 @@ def load_checkpoint(folder: Path, fingerprint: dict[str, Any]) -> dict[str, Any]
     path = Path(folder) / FILE
     if not path.exists():
         raise CheckpointError(
-            f"There is no checkpoint at {path}; resume takes the folder of an interrupted run. Run without resume first."
+            f"There is no checkpoint at {path}; resume takes the folder of an interrupted run. "
+            "Run without resume first."
         )
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise CheckpointError(
-            f"The checkpoint {path} cannot be read ({type(error).__name__}): it is damaged or not a checkpoint. "
-            "Delete it and run again without resume."
+            f"The checkpoint {path} cannot be read ({type(error).__name__}): it is damaged or not a "
+            "checkpoint. Delete it and run again without resume."
         ) from None
-    if not isinstance(state, dict) or state.get("format") != _FORMAT:
-        raise CheckpointError(f"The checkpoint {path} is of another version of this program; run without resume.")
+    if not isinstance(state, dict) or state.get("format") != _FORMAT or "fingerprint" not in state:
+        raise CheckpointError(
+            f"The checkpoint {path} is of another version of this program or not one at all; "
+            "run without resume."
+        )
+    kept = state["fingerprint"]
     for name, value in fingerprint.items():
-        if state["fingerprint"].get(name) != value:
+        if kept.get(name) != value:
             raise CheckpointError(
-                f"The checkpoint {path} belongs to another run: its {name} differs "
-                f"({state['fingerprint'].get(name)!r} there, {value!r} here). Resume with the same problem and settings."
+                f"The checkpoint {path} belongs to another run: {_difference(name, kept.get(name), value)}. "
+                "Resume with the same problem, settings and seed, or run without resume."
             )
     return state
+
+
+def _difference(name: str, there: Any, here: Any) -> str:
+    """What differs, as deep as both are mappings.
+
+    >>> _difference("settings", {"training": {"steps": 1}}, {"training": {"steps": 2}})
+    'its settings.training.steps is 1, here it is 2'
+    """
+    while isinstance(there, Mapping) and isinstance(here, Mapping):
+        inner = next(n for n in {**there, **here} if there.get(n) != here.get(n))
+        name, there, here = f"{name}.{inner}", there.get(inner), here.get(inner)
+    return f"its {name} is {there!r:.200}, here it is {here!r:.200}"

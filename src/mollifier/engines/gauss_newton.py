@@ -1,8 +1,9 @@
 """Gauss-Newton with Levenberg-Marquardt damping over the networks' weights and the unknowns.
 
-The loss is a sum of squares, and every derivative in it is linear in the values g that the networks emit. One first
-Jacobian dg/dtheta of each network therefore serves an equation of any order (`mollifier.engines.linearise`). The
-equation's weight is raised in steps (continuation), so that the fit settles on the data first.
+The loss is a sum of squares, and every derivative in it is linear in the values g that the networks emit.
+One first Jacobian dg/dtheta of each network therefore serves an equation of any order
+(`mollifier.engines.linearise`). The equation's weight is raised in steps (continuation), so that the fit
+settles on the data first.
 """
 
 from __future__ import annotations
@@ -13,45 +14,70 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
+from torch import Tensor
 
 from mollifier.derivatives.mollifier import Mollified
-from mollifier.engines.linearise import Linearisation, Residuals, value_matrix
-from mollifier.engines.model import Block, Model
+from mollifier.engines.jacobian import count, network_jacobian, trained
+from mollifier.engines.linearise import Linearisation, Residuals
+from mollifier.engines.model import Model
 from mollifier.engines.objective import Objective
 from mollifier.engines.stages import NonFiniteLossError
+from mollifier.solution import StatusName
 
 Array = NDArray[np.float64]
 
-# Rows of the dense Jacobian formed at a time, and points whose network Jacobian is formed at a time.
+# Rows of the dense Jacobian formed at a time.
 _CHUNK = 8192
 # Continuation: first weight, factor, and the relative decrease per step below which the weight is raised.
 _FIRST_WEIGHT, _RAISE, _SLOW = 1e-2, 3.0, 0.05
-# Most network Jacobian and sparse weights held, in numbers.
+# Damping: at first, its least, and most tries a step; beyond the most it is of no use.
+_DAMPING, _LEAST_DAMPING, _MOST_DAMPING, _TRIES = 1e-3, 1e-12, 1e8, 12
+# Most weights, network Jacobian and sparse weights held, in numbers.
+MOST_PARAMETERS = 6000
 MOST_JACOBIAN = 250_000_000
 MOST_WEIGHTS = 40_000_000
 
 
-def fits(model: Model) -> bool:
-    """Whether the problem is small enough for Gauss-Newton, and its derivatives are mollified."""
+def suits(model: Model) -> bool:
+    """Whether derivatives are mollified, the problem is small enough, and networks can be differentiated."""
     if not all(isinstance(b.backend, Mollified) for b in model.blocks):
         return False
-    jacobian = sum(_nodes(b).shape[0] * len(b.names) * _count(b.network) for b in model.blocks)
-    return jacobian <= MOST_JACOBIAN and Linearisation.size(model) <= MOST_WEIGHTS
+    sizes = [count(b.network) for b in model.blocks]
+    if sum(sizes) > MOST_PARAMETERS or Linearisation.size(model) > MOST_WEIGHTS:
+        return False
+    if (
+        sum(len(b.nodes()) * len(b.names) * n for b, n in zip(model.blocks, sizes, strict=True))
+        > MOST_JACOBIAN
+    ):
+        return False
+    try:
+        for b in model.blocks:
+            network_jacobian(b.network, b.nodes()[:2])
+    except RuntimeError:  # a module that torch.func cannot batch
+        return False
+    return True
 
 
 class GaussNewton:
-    """Levenberg-Marquardt steps on the objective."""
+    """Levenberg-Marquardt steps on the objective.
+
+    Raises
+    ------
+    ConfigurationError
+        If derivatives are not mollified.
+    """
 
     name = "gauss-newton"
 
     def __init__(self, objective: Objective, steps: int, tolerance: float) -> None:
         self.objective, self.steps, self.tolerance = objective, steps, tolerance
         self.model = objective.model
-        self.damping = 1e-3
+        for block in self.model.blocks:
+            _ = block.mollified
+        self.damping = _DAMPING
         self.weight = _FIRST_WEIGHT
         self.finished = ""
+        self.outcome: StatusName = "converged"
         self._still = 0
         self._linearisation: Linearisation | None = None
 
@@ -68,24 +94,27 @@ class GaussNewton:
         before = self._losses(nodes)
         if not np.isfinite(before["loss"]):
             raise NonFiniteLossError(self.objective.culprit())
-        hessian, gradient = self.normal_equations(nodes)
+        hessian, gradient = self.normal_equations(nodes, self.weight)
+        if not (torch.isfinite(hessian).all() and torch.isfinite(gradient).all()):
+            raise NonFiniteLossError("the gradient")
         start = self._parameters()
         diagonal = hessian.diagonal()
         floor = 1e-3 * diagonal.mean()
-        for _ in range(12):
+        promised = 0.0
+        for _ in range(_TRIES):
             damped = hessian.clone()
             damped.diagonal().add_(self.damping * (diagonal + floor))
             move = _solve(damped, -gradient)
+            promised = max(promised, -float(gradient @ move))
             self._set_parameters(start + move)
             after = self._losses(self._node_values())
             if np.isfinite(after["loss"]) and after["loss"] < before["loss"]:
-                self.damping = max(self.damping / 3, 1e-12)
+                self.damping = max(self.damping / 3, _LEAST_DAMPING)
                 self._judge(before["loss"], after["loss"])
                 return after
             self.damping *= 4
         self._set_parameters(start)
-        self.damping = 1e-3
-        self._judge(before["loss"], before["loss"])
+        self._judge_failure(before["loss"], promised)
         return before
 
     def _judge(self, before: float, after: float) -> None:
@@ -93,23 +122,49 @@ class GaussNewton:
         gain = (before - after) / before if before else 0.0
         if self.weight < 1.0:
             if gain < _SLOW:
-                self.weight = min(self.weight * _RAISE, 1.0)
+                self._raise_weight()
             return
         self._still = self._still + 1 if gain < self.tolerance else 0
         if self._still >= 3:
             self.finished = f"the loss fell by less than {self.tolerance:g} of itself per step"
 
-    def normal_equations(self, nodes: list[Array] | None = None) -> tuple[Tensor, Tensor]:
-        """J'J (p, p) and J'r (p,) over all parameters: each network's weights, then the scalars."""
+    def _judge_failure(self, loss: float, promised: float) -> None:
+        """No damping tried lowered the loss: that is the minimum, or there is no way on."""
+        if self.weight < 1.0:
+            self._raise_weight()
+            self.damping = _DAMPING
+        elif promised <= self.tolerance * loss:
+            self.finished = f"no step lowers the loss, and none promised more than {self.tolerance:g} of it"
+        elif self.damping > _MOST_DAMPING:
+            self.outcome = "stalled"
+            self.finished = (
+                f"no step lowers the loss, though {promised / loss:.1g} of it was promised; the equation may "
+                "not be smooth in the unknowns. Bounds or initial values for them, or another seed, usually "
+                "help"
+            )
+        else:
+            self.damping = max(self.damping, _DAMPING)
+
+    def _raise_weight(self) -> None:
+        self.weight = min(self.weight * _RAISE, 1.0)
+
+    def normal_equations(
+        self, nodes: list[Array] | None = None, weight: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """J'J (p, p) and J'r (p,) over all parameters: each network's weights, then the scalars.
+
+        ``nodes`` are values (channels, nodes) of every block, those of the networks by default; ``weight``
+        multiplies the equation's.
+        """
         nodes = nodes if nodes is not None else self._node_values()
-        jacobians = [network_jacobian(b) for b in self.model.blocks]
-        edges = np.concatenate([[0], np.cumsum([j.shape[-1] for j in jacobians])]).astype(int)
-        place = {b: slice(int(edges[b]), int(edges[b + 1])) for b in range(len(jacobians))}
-        place |= {n: slice(int(edges[-1]) + i, int(edges[-1]) + i + 1) for i, n in enumerate(self.model.scalars)}
-        total = int(edges[-1]) + len(self.model.scalars)
-        hessian, gradient = torch.zeros(total, total).double(), torch.zeros(total).double()
-        slopes = {n: s.slope() for n, s in self.model.scalars.items()}  # type: ignore[operator]
-        for part in self.linearisation.residuals(nodes, self.weight, slopes=True):
+        jacobians = [network_jacobian(b.network, b.nodes()) for b in self.model.blocks]
+        edges = np.cumsum([0, *(j.shape[-1] for j in jacobians), *(1 for _ in self.model.scalars)]).tolist()
+        keys: list[int | str] = [*range(len(jacobians)), *self.model.scalars]
+        place = {k: slice(low, high) for k, low, high in zip(keys, edges[:-1], edges[1:], strict=True)}
+        hessian = torch.zeros(edges[-1], edges[-1], dtype=torch.float64)
+        gradient = torch.zeros(edges[-1], dtype=torch.float64)
+        slopes = {n: s.slope() for n, s in self.model.scalars.items()}
+        for part in self.linearisation.residuals(nodes, weight, slopes=True):
             for low in range(0, len(part.values), _CHUNK):
                 rows = slice(low, low + _CHUNK)
                 dense = _dense_rows(part, rows, jacobians, slopes)
@@ -124,55 +179,33 @@ class GaussNewton:
 
     def _losses(self, nodes: list[Array]) -> dict[str, float]:
         parts = {"data": 0.0, "residual": 0.0, "prior": 0.0}
-        count = len(self.objective.equations)
-        data = count + len(self.objective.targets)
+        equations = len(self.objective.equations)
+        data = equations + len(self.objective.targets)
         with np.errstate(all="ignore"):
             for i, part in enumerate(self.linearisation.residuals(nodes, self.weight, slopes=False)):
-                name = "residual" if i < count else "data" if i < data else "prior"
+                name = "residual" if i < equations else "data" if i < data else "prior"
                 parts[name] += float(part.values @ part.values)
         return parts | {"loss": sum(parts.values())}
 
     def _node_values(self) -> list[Array]:
         with torch.no_grad():
-            return [b.network(_nodes(b)).double().T.cpu().numpy() for b in self.model.blocks]
+            return [b.network(b.nodes()).double().T.cpu().numpy() for b in self.model.blocks]
 
     def _tensors(self) -> list[Tensor]:
-        networks = [p for b in self.model.blocks for p in b.network.parameters()]
-        return networks + [s.raw for s in self.model.scalars.values()]  # type: ignore[misc]
+        networks = [p for b in self.model.blocks for p in trained(b.network)]
+        return networks + [s.raw for s in self.model.scalars.values()]
 
     def _parameters(self) -> Tensor:
         return torch.cat([p.detach().double().reshape(-1).cpu() for p in self._tensors()])
 
     def _set_parameters(self, flat: Tensor) -> None:
+        tensors = self._tensors()
         with torch.no_grad():
-            for p, values in zip(self._tensors(), flat.split([p.numel() for p in self._tensors()]), strict=True):
+            for p, values in zip(tensors, flat.split([p.numel() for p in tensors]), strict=True):
                 p.copy_(values.view_as(p))
 
     def close(self) -> None:
         """Nothing follows."""
-
-    def covariance(self) -> Tensor:
-        """Laplace covariance of all parameters, (p, p): the inverse of n J'J, n the number of samples.
-
-        Directions that neither data, equation nor prior determine are held at a spread of one raw unit.
-        """
-        hessian, _ = self.normal_equations()
-        precision = hessian * self.objective.count + torch.eye(len(hessian)).double()
-        return torch.cholesky_inverse(torch.linalg.cholesky(precision))
-
-    def field_sd(self) -> dict[str, Array]:
-        """Laplace standard errors of the unknown fields on their grids."""
-        covariance = self.covariance()
-        result: dict[str, Array] = {}
-        low = 0
-        for block in self.model.blocks:
-            high = low + _count(block.network)
-            if block.names[0] in self.model.unknown_blocks:
-                jacobian = _sparse(value_matrix(block)) @ network_jacobian(block)[0]
-                spread = (jacobian @ covariance[low:high, low:high]).mul_(jacobian).sum(-1).clamp_min(0).sqrt()
-                result[block.names[0]] = spread.numpy().reshape(block.grid.shape)
-            low = high
-        return result
 
     def state_dict(self) -> dict[str, Any]:
         """Damping, weight and what convergence is judged by."""
@@ -183,44 +216,21 @@ class GaussNewton:
         self.damping, self.weight, self._still = state["damping"], state["weight"], state["still"]
 
 
-def network_jacobian(block: Block, points: Tensor | None = None) -> Tensor:
-    """dg/dtheta of a block's network at its nodes (or other scaled points), shape (channels, points, weights)."""
-    parameters = {n: p.detach() for n, p in block.network.named_parameters()}
-    buffers = dict(block.network.named_buffers())
-
-    def values(weights: dict[str, Tensor], x: Tensor) -> Tensor:
-        return functional_call(block.network, {**weights, **buffers}, (x[None],))[0]
-
-    x = _nodes(block) if points is None else points
-    slopes = vmap(jacrev(values), (None, 0), chunk_size=_CHUNK)(parameters, x)
-    flat = [slopes[n].flatten(2) for n in parameters]
-    return torch.cat(flat, dim=-1).double().movedim(1, 0).contiguous().cpu()
-
-
-def _nodes(block: Block) -> Tensor:
-    backend = block.backend
-    assert isinstance(backend, Mollified)
-    return backend.nodes(block.network)
-
-
-def _count(network: nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters())
-
-
 def _dense_rows(
     part: Residuals, rows: slice, jacobians: list[Tensor], slopes: dict[str, float]
 ) -> dict[int | str, Tensor]:
     """Rows of the Jacobian by what they depend on: networks' weights by block, and raw scalars by name."""
     dense: dict[int | str, Tensor] = {}
     for (b, channel), matrix in part.fields.items():
-        piece = _sparse(matrix[rows]) @ jacobians[b][channel]
+        piece = sparse_tensor(matrix[rows]) @ jacobians[b][channel]
         dense[b] = dense[b].add_(piece) if b in dense else piece
     for name, column in part.scalars.items():
         dense[name] = torch.from_numpy(np.ascontiguousarray(column[rows]) * slopes[name])[:, None]
     return dense
 
 
-def _sparse(matrix: Any) -> Tensor:
+def sparse_tensor(matrix: Any) -> Tensor:
+    """A SciPy CSR matrix as a torch one."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(

@@ -1,9 +1,9 @@
-"""Networks as fields of the problem: jets on the collocation grid and values where the data are, in physical units."""
+"""Networks as fields of the problem: jets on the collocation grid, values at the data, in physical units."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,11 @@ from torch import Tensor, nn
 
 from mollifier import derivatives
 from mollifier.collocation import Collocation
-from mollifier.data import Observations
+from mollifier.derivatives.mollifier import Mollified
 from mollifier.engines.bijection import Bijection, Scalar
+from mollifier.engines.jacobian import trained
+from mollifier.engines.places import Places
+from mollifier.errors import ConfigurationError
 from mollifier.grid import Grid
 from mollifier.networks import MLP
 from mollifier.networks.periodic import PeriodicInputs
@@ -23,38 +26,6 @@ from mollifier.problem import InverseProblem
 from mollifier.settings import Settings
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where the fields are observed: a tensor product of coordinates, or scattered points without repeats."""
-
-    coordinates: tuple[str, ...]
-    axes: tuple[Array, ...] | None
-    points: Array | None
-
-    @classmethod
-    def of(cls, data: Observations, variables: Sequence[str]) -> Places:
-        """The places of all samples of some variables, which share their coordinates."""
-        coordinates = data.coordinates_of(variables[0])
-        if data.gridded:
-            return cls(coordinates, tuple(a.points for a in data.grid(coordinates)), None)
-        points = np.concatenate([data.samples(v).points for v in variables])
-        return cls(coordinates, None, np.unique(points, axis=0))
-
-    @property
-    def size(self) -> int:
-        """Number of places."""
-        return len(self.points) if self.points is not None else int(np.prod([len(x) for x in self.axes or ()]))
-
-    def index(self, points: Array) -> NDArray[np.intp]:
-        """Flat index of points (n, d) that are among the places."""
-        if self.axes is not None:
-            found = [np.searchsorted(x, points[:, i]) for i, x in enumerate(self.axes)]
-            return np.ravel_multi_index(found, [len(x) for x in self.axes]).astype(np.intp)
-        assert self.points is not None
-        order = np.unique(np.concatenate([self.points, points]), axis=0, return_inverse=True)[1].reshape(-1)
-        return order[len(self.points) :].astype(np.intp)
 
 
 class Block(nn.Module):
@@ -66,8 +37,16 @@ class Block(nn.Module):
         Fields, one a channel.
     needed
         Derivatives of each field that the equations name.
+    network
+        Scaled coordinates (n, d) -> values (n, channels) in units of the scale.
     backend
         How derivatives are taken, on the scaled grid.
+    bijection
+        What keeps an unknown field within its bounds: the last part of its network. None for a state.
+    curvatures
+        Second derivatives that the smoothness prior takes: none for a state.
+    level, scale
+        Buffers of shape (channels,): a state is ``level + scale * network``.
     """
 
     def __init__(
@@ -78,27 +57,63 @@ class Block(nn.Module):
         network: nn.Module,
         backend: derivatives.Derivatives,
         whole: Grid,
+        bijection: Bijection | None = None,
     ) -> None:
         super().__init__()
         self.names = tuple(names)
         self.grid = grid
         self.needed = {n: tuple(needed[n]) for n in names}
-        self.network = network
+        self.network = network if bijection is None else nn.Sequential(network, bijection)
+        self.bijection = bijection
         self.backend = backend
+        self.curvatures = () if bijection is None else curvature_orders(grid)
         self.broadcast = tuple(a.size if a.name in grid.names else 1 for a in whole)
-        self.half = {a.name: (a.length or 1.0) / 2 for a in grid}
+        self._half_lengths = {a.name: (a.length or 1.0) / 2 for a in grid}
         self.level: Tensor
         self.scale: Tensor
         self.register_buffer("level", torch.zeros(len(self.names), dtype=torch.float64))
         self.register_buffer("scale", torch.ones(len(self.names), dtype=torch.float64))
 
+    @property
+    def mollified(self) -> Mollified:
+        """The backend, where it is the mollifier.
+
+        Raises
+        ------
+        ConfigurationError
+            If it is another.
+        """
+        if not isinstance(self.backend, Mollified):
+            raise ConfigurationError(
+                "Gauss-Newton takes derivatives by the mollifier layer; with derivatives 'nested' or "
+                "'taylor' set training.optimiser to 'lbfgs' or leave it 'auto'."
+            )
+        return self.backend
+
+    def nodes(self) -> Tensor:
+        """Where the network is evaluated for the mollifier, scaled, (n, d)."""
+        return self.mollified.nodes(self.network)
+
     def factor(self, derivative: Derivative) -> float:
         """What turns a derivative along scaled coordinates into one along physical ones."""
-        return float(np.prod([self.half[c] ** -n for c, n in derivative.orders]))
+        return float(np.prod([self._half_lengths[c] ** -n for c, n in derivative.orders]))
+
+    def physical(self, values: Tensor) -> Tensor:
+        """Values (channels, ...) in units of the scale as physical ones, (channels, n)."""
+        return values.flatten(1) * self.scale[:, None] + self.level[:, None]
 
     def forward(self) -> tuple[dict[str, Tensor], Tensor | None, list[Tensor]]:
-        """Physical derivatives by name, each of the whole grid's shape or broadcastable to it; observed values
-        (channels, places) if any; and curvatures along scaled coordinates, in units of the scale."""
+        """The block's part of the environment, what is observed of it, and its curvatures.
+
+        Returns
+        -------
+        environment
+            Physical derivatives by name, each of the whole grid's shape or broadcastable to it.
+        observed
+            Physical values (channels, places), or None where nothing is observed.
+        curvatures
+            Along scaled coordinates, in units of the scale.
+        """
         jet, observed = self.backend(self.network)
         env: dict[str, Tensor] = {}
         for channel, name in enumerate(self.names):
@@ -108,17 +123,8 @@ class Block(nn.Module):
                     value = value + self.level[channel]
                 env[d.name] = value.reshape(self.broadcast)
         if observed is not None:
-            observed = observed.flatten(1) * self.scale[:, None] + self.level[:, None]
+            observed = self.physical(observed)
         return env, observed, [jet[d.name] for d in self.curvatures]
-
-    @property
-    def curvatures(self) -> tuple[Derivative, ...]:
-        """Second derivatives that the smoothness prior takes: none for a field that is observed."""
-        return getattr(self, "_curvatures", ())
-
-    def penalise(self) -> None:
-        """Have curvatures returned."""
-        self._curvatures = curvature_orders(self.grid)
 
 
 def curvature_orders(grid: Grid) -> tuple[Derivative, ...]:
@@ -131,8 +137,19 @@ def curvature_orders(grid: Grid) -> tuple[Derivative, ...]:
 class Model(nn.Module):
     """Every field and number of the problem.
 
-    Calling it gives the environment that the equations are evaluated in: names -> tensors broadcastable to the
-    collocation grid, in physical units and float64; and the observed fields at their places.
+    Calling it gives the environment that the equations are evaluated in: names -> tensors broadcastable to
+    the collocation grid, in physical units and float64; and the observed fields at their places.
+
+    Attributes
+    ----------
+    places
+        Where each state block is observed.
+    state_blocks
+        Networks of the observed fields, by the coordinates they depend on.
+    unknown_blocks
+        Unknown field -> its network.
+    scalars
+        Unknown number -> its parameter.
     """
 
     def __init__(
@@ -145,35 +162,42 @@ class Model(nn.Module):
         super().__init__()
         self.problem = problem
         self.collocation = collocation
-        needed = problem.system.derivatives
-        self.state_blocks = nn.ModuleList()
-        self.places: list[Places] = []
-        for over, names in _groups(problem).items():
-            places = Places.of(problem.data, names)
-            block = _block(names, over, needed, collocation, settings, places, network, None)
-            self.state_blocks.append(block)
-            self.places.append(places)
-        self.unknown_blocks = nn.ModuleDict(
-            {
-                name: _block([name], u.over or (), needed, collocation, settings, None, None, Bijection(u))
-                for name, u in problem.unknown_fields.items()
-            }
-        )
-        self.scalars = nn.ModuleDict({name: Scalar(u) for name, u in problem.scalars.items()})
+        groups = _groups(problem)
+        if network is not None and len(groups) > 1:
+            raise ConfigurationError(
+                f"One network was given, but the fields depend on different coordinates, {list(groups)}: "
+                "leave network out, or solve for fields over the same coordinates."
+            )
+        self.places = [Places.of(problem.data, names) for names in groups.values()]
+        states = [
+            _state_block(self, names, over, places, settings, network)
+            for (over, names), places in zip(groups.items(), self.places, strict=True)
+        ]
+        self.state_blocks = states
+        self.unknown_blocks = {n: _unknown_block(self, n, settings) for n in problem.unknown_fields}
+        self.scalars = {n: Scalar(u) for n, u in problem.scalars.items()}
+        # Lists, not dictionaries: an unknown may bear the name of one of a module's methods.
+        self._states = nn.ModuleList(states)
+        self._fields = nn.ModuleList(self.unknown_blocks.values())
+        self._numbers = nn.ModuleList(self.scalars.values())
         known = _known(problem, collocation.grid)
-        self.known_names = tuple(known)
+        self._known_names = tuple(known)
         for name, value in known.items():
             self.register_buffer(f"known_{name}", torch.as_tensor(value), persistent=False)
 
     @property
     def blocks(self) -> list[Block]:
         """State blocks, then unknown fields."""
-        return [b for b in (*self.state_blocks, *self.unknown_blocks.values()) if isinstance(b, Block)]
+        return [*self.state_blocks, *self.unknown_blocks.values()]
+
+    @property
+    def known(self) -> dict[str, Tensor]:
+        """Coordinates and known coefficients that the equations name, broadcastable to the grid."""
+        return {n: self.get_buffer(f"known_{n}") for n in self._known_names}
 
     def forward(self) -> tuple[dict[str, Tensor], list[Tensor], dict[str, list[Tensor]]]:
-        """Environment, observed values (channels, places) per state block, and curvatures by unknown field."""
-        env: dict[str, Tensor] = {n: getattr(self, f"known_{n}") for n in self.known_names}
-        env |= {n: s() for n, s in self.scalars.items()}
+        """Environment, observed values (channels, places) by state block, curvatures by unknown field."""
+        env: dict[str, Tensor] = self.known | {n: s() for n, s in self.scalars.items()}
         observed, curvatures = [], {}
         for block in self.blocks:
             values, seen, bends = block()
@@ -197,43 +221,59 @@ def _groups(problem: InverseProblem) -> dict[tuple[str, ...], list[str]]:
     return groups
 
 
-def _block(
+def _state_block(
+    model: Model,
     names: Sequence[str],
     over: Sequence[str],
-    needed: Mapping[str, Sequence[Derivative]],
-    collocation: Collocation,
+    places: Places,
     settings: Settings,
-    places: Places | None,
     network: nn.Module | None,
-    bijection: Bijection | None,
 ) -> Block:
+    collocation, needed = model.collocation, model.problem.system.derivatives
     grid = collocation.grid.subgrid(over)
-    scaled = collocation.scaled_grid.subgrid(over)
+    if network is None:
+        module = _perceptron(settings, [a.periodic for a in grid], len(names))
+    else:
+        module = _fitting(copy.deepcopy(network), len(over), len(names))
     orders = {Derivative("u", d.orders) for n in names for d in needed[n]} | {Derivative("u")}
-    if bijection is not None:
-        orders |= set(curvature_orders(grid))
+    backend = _backend(collocation, settings, over, orders, places.scaled(grid))
+    return Block(names, grid, needed, module.to(_dtype(settings)), backend, collocation.grid)
+
+
+def _unknown_block(model: Model, name: str, settings: Settings) -> Block:
+    collocation, needed = model.collocation, model.problem.system.derivatives
+    unknown = model.problem.unknown_fields[name]
+    over = unknown.over or ()
+    grid = collocation.grid.subgrid(over)
+    module = _perceptron(settings, [a.periodic for a in grid], 1)
+    _shrink(module)
+    orders = {Derivative("u", d.orders) for d in needed[name]} | {Derivative("u"), *curvature_orders(grid)}
+    backend = _backend(collocation, settings, over, orders, None)
+    dtype = _dtype(settings)
+    return Block(
+        [name], grid, needed, module.to(dtype), backend, collocation.grid, Bijection(unknown).to(dtype)
+    )
+
+
+def _dtype(settings: Settings) -> torch.dtype:
+    return torch.float32 if settings.training.precision == "float32" else torch.float64
+
+
+def _backend(
+    collocation: Collocation, settings: Settings, over: Sequence[str], orders: set[Derivative], observed: Any
+) -> derivatives.Derivatives:
     options: dict[str, Any] = {}
     if settings.derivatives == "mollifier":
         options = {
             "kernel": collocation.kernel,
-            "radius": {n: collocation.scaled_radius[n] for n in scaled.names},
+            "radius": {c: collocation.scaled_radius[c] for c in over},
             "accuracy": collocation.accuracy,
         }
-    backend = derivatives.make(
-        settings.derivatives, scaled, sorted(orders), _scaled_places(places, grid), **options
-    )
-    dtype = torch.float32 if settings.training.precision == "float32" else torch.float64
-    module = nn.Sequential(network or _network(settings, [a.periodic for a in grid], len(names)))
-    if bijection is not None:
-        _shrink(module)
-        module.append(bijection)
-    block = Block(names, grid, needed, module.to(dtype), backend, collocation.grid)
-    if bijection is not None:
-        block.penalise()
-    return block
+    grid = collocation.scaled_grid.subgrid(over)
+    return derivatives.make(settings.derivatives, grid, sorted(orders), observed, **options)
 
 
-def _network(settings: Settings, periodic: Sequence[bool], outputs: int) -> nn.Module:
+def _perceptron(settings: Settings, periodic: Sequence[bool], outputs: int) -> nn.Module:
     n = settings.network
     inputs = PeriodicInputs(periodic)
     mlp = MLP(
@@ -248,6 +288,21 @@ def _network(settings: Settings, periodic: Sequence[bool], outputs: int) -> nn.M
     return nn.Sequential(inputs, mlp) if any(periodic) else mlp
 
 
+def _fitting(network: nn.Module, inputs: int, outputs: int) -> nn.Module:
+    """A module given by the user, if it takes and gives what is wanted."""
+    if not trained(network):
+        raise ConfigurationError("The network given has no weights to train; give one with parameters.")
+    like = trained(network)[0]
+    with torch.no_grad():
+        shape = tuple(network(torch.zeros(2, inputs).to(like)).shape)
+    if shape != (2, outputs):
+        raise ConfigurationError(
+            f"The network given turns points of shape (2, {inputs}) into values of shape {shape}; "
+            f"(2, {outputs}) was wanted: one column for each of the fields."
+        )
+    return network
+
+
 def _shrink(network: nn.Module) -> None:
     """Start an unknown field near its level: the last linear layer is made small."""
     last = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
@@ -256,25 +311,10 @@ def _shrink(network: nn.Module) -> None:
         last.bias.zero_()
 
 
-def _scaled_places(places: Places | None, grid: Grid) -> Any:
-    if places is None:
-        return None
-    middle = np.array([(a.lower + a.upper) / 2 for a in grid])
-    half = np.array([(a.length or 1.0) / 2 for a in grid])
-    columns = [places.coordinates.index(a.name) for a in grid]
-    if places.axes is not None:
-        return {
-            a.name: (places.axes[c] - m) / h for a, c, m, h in zip(grid, columns, middle, half, strict=True)
-        }
-    assert places.points is not None
-    return (places.points[:, columns] - middle) / half
-
-
 def _known(problem: InverseProblem, grid: Grid) -> dict[str, Array]:
     """Coordinates and known coefficients that the equations name, shaped to broadcast on the grid."""
     arrays: dict[str, Array] = {}
-    used = problem.system.symbols
-    for name in used:
+    for name in problem.system.symbols:
         if name in problem.coordinates:
             axis = grid[name]
             arrays[name] = axis.points.reshape([axis.size if a.name == name else 1 for a in grid])
@@ -282,6 +322,6 @@ def _known(problem: InverseProblem, grid: Grid) -> dict[str, Array]:
             over = problem.data.coordinates_of(name)
             sub = grid.subgrid(over) if over else None
             points = dict(zip(sub.names, sub.coords().T, strict=True)) if sub else {}
-            values = problem.data.interpolate(name, points)
+            values = problem.data.interpolate(name, points, method="cubic")
             arrays[name] = np.asarray(values).reshape([a.size if a.name in over else 1 for a in grid])
     return arrays

@@ -1,32 +1,36 @@
-"""The network engine: fields and unknowns as networks, derivatives by the layer (or by autodiff, to compare)."""
+"""The network engine: fields and unknowns as networks, derivatives by the layer (or autodiff, to compare)."""
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
+from numpy.typing import NDArray
 from torch import nn
 
 import mollifier
 from mollifier.collocation import collocate
 from mollifier.data import Observations
-from mollifier.engines import gauss_newton
-from mollifier.engines.gauss_newton import GaussNewton
-from mollifier.engines.model import Block, Model
+from mollifier.engines.gauss_newton import GaussNewton, suits
+from mollifier.engines.laplace import Laplace
+from mollifier.engines.model import Model
 from mollifier.engines.objective import Objective
-from mollifier.engines.ratio import ratio_read_out
+from mollifier.engines.reading import read_fields, read_fit, read_history
 from mollifier.engines.runner import Progress, Run
 from mollifier.engines.stages import Adam, Lbfgs, Stage
+from mollifier.errors import ConfigurationError, DataError
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings
-from mollifier.solution import Estimate, Solution
+from mollifier.solution import Estimate, Solution, Status
+
+Array = NDArray[np.float64]
 
 _GAUSS_NEWTON_STEPS, _LBFGS_STEPS = 150, 2000
 
@@ -47,7 +51,7 @@ def solve_network(
     problem, settings
         The question, and the choices of the run.
     seed
-        Fixes the networks' starting weights and the held-out samples; the caller's random state is left alone.
+        Fixes the networks' starting weights and the held-out samples; the caller's random state stays.
     progress
         Called after every step.
     folder
@@ -55,39 +59,67 @@ def solve_network(
     resume
         Take up the checkpoint in the folder.
     network
-        A module (n, d) -> (n, fields) on coordinates scaled to [-1, 1], in place of the multilayer perceptron.
+        A module (n, d) -> (n, fields) on coordinates scaled to [-1, 1], in place of the multilayer
+        perceptron. It is copied, weights included.
     """
     begun = time.monotonic()
+    device = _device(settings.training.device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        objective, held = _prepare(problem, settings, seed, network)
+        objective, held = prepare(problem, settings, seed, network)
+        objective.to(device)
+        fingerprint = _fingerprint(problem, settings, seed)
         run = Run(
             objective,
             _stages(objective, settings),
             settings.training.time_limit,
             progress,
             folder,
-            _fingerprint(problem, settings, seed),
+            fingerprint | {"network": None if network is None else repr(network)},
             settings.training.checkpoint_every,
         )
         if resume:
             run.resume()
         status = run.run()
-        datasets = _Reader(run, held).datasets()
-        estimates = _estimates(run)
+        solution = _solution(run, status, held)
     provenance = _provenance(problem, settings, seed, objective) | {"seconds": time.monotonic() - begun}
-    return Solution(status, estimates, *datasets, provenance)
+    return replace(solution, provenance=provenance)
 
 
-def _prepare(
+def prepare(
     problem: InverseProblem, settings: Settings, seed: int, network: nn.Module | None
 ) -> tuple[Objective, Observations | None]:
     """Model and objective on the fitted part of the data, and the held-out part."""
     fitted, held = problem.data, None
     if settings.held_out:
-        fitted, held = problem.data.hold_out(settings.held_out, seed, variables=list(problem.fields))
+        try:
+            fitted, held = problem.data.hold_out(settings.held_out, seed, variables=list(problem.fields))
+        except DataError:  # too few samples to hold one out: all are fitted
+            held = None
     model = Model(problem, collocate(problem, settings.collocation), settings, network)
-    return Objective(model, fitted, settings).to(settings.training.device), held
+    return Objective(model, fitted, settings), held
+
+
+def _device(name: str) -> torch.device:
+    """The device by its name.
+
+    >>> _device("gpu")
+    Traceback (most recent call last):
+    mollifier.errors.ConfigurationError: training.device was given as 'gpu'; 'cpu', 'cuda' or 'cuda:0' was
+    wanted.
+    """
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise ConfigurationError(
+            f"training.device was given as '{name}'; 'cpu', 'cuda' or 'cuda:0' was wanted."
+        )
+    there = torch.cuda.device_count() if kind == "cuda" and torch.cuda.is_available() else 0
+    if kind == "cuda" and int(number or 0) >= there:
+        raise ConfigurationError(
+            f"training.device was given as '{name}', but torch sees {there} CUDA devices here; set it to "
+            "'cpu', or install a build of torch for the GPU."
+        )
+    return torch.device(name)
 
 
 def _stages(objective: Objective, settings: Settings) -> list[Stage]:
@@ -96,7 +128,7 @@ def _stages(objective: Objective, settings: Settings) -> list[Stage]:
     stages: list[Stage] = [Adam(objective, t.warmup_steps, t.learning_rate, warmup=True)]
     optimiser = t.optimiser
     if optimiser == "auto":
-        optimiser = "gauss-newton" if gauss_newton.fits(objective.model) else "lbfgs"
+        optimiser = "gauss-newton" if suits(objective.model) else "lbfgs"
     if optimiser == "gauss-newton":
         steps = _GAUSS_NEWTON_STEPS if t.steps is None else t.steps
         return [*stages, GaussNewton(objective, steps, t.tolerance)]
@@ -112,12 +144,17 @@ def _fingerprint(problem: InverseProblem, settings: Settings, seed: int) -> dict
         "data": problem.data.digest(),
         "unknowns": {n: repr(u) for n, u in problem.unknowns.items()},
         "constants": dict(problem.constants),
-        "settings": settings.model_dump_json(exclude={"training": {"time_limit", "checkpoint_every", "steps"}}),
+        "fields": list(problem.fields),
+        "settings": settings.model_dump(
+            mode="json", exclude={"training": {"time_limit", "checkpoint_every", "steps"}}
+        ),
         "seed": seed,
     }
 
 
-def _provenance(problem: InverseProblem, settings: Settings, seed: int, objective: Objective) -> dict[str, Any]:
+def _provenance(
+    problem: InverseProblem, settings: Settings, seed: int, objective: Objective
+) -> dict[str, Any]:
     c = objective.model.collocation
     return _fingerprint(problem, settings, seed) | {
         "engine": "network",
@@ -137,100 +174,17 @@ def _provenance(problem: InverseProblem, settings: Settings, seed: int, objectiv
     }
 
 
-def _estimates(run: Run) -> dict[str, Estimate]:
-    """Scalar unknowns, with Laplace standard errors where Gauss-Newton has run."""
-    model = run.objective.model
+def _solution(run: Run, status: Status, held: Observations | None) -> Solution:
+    """What the run found, with Laplace standard errors where Gauss-Newton has run."""
+    objective, model = run.objective, run.objective.model
     values = model.values()
     sd: dict[str, float | None] = dict.fromkeys(values)
+    spreads: dict[str, Array] = {}
     last = run.stages[-1]
-    if isinstance(last, GaussNewton) and run.stage >= len(run.stages) - 1 and values:
-        spread = last.covariance().diagonal()[-len(values) :].sqrt().tolist()
-        slopes = [s.slope() for s in model.scalars.values()]  # type: ignore[operator]
-        sd = {n: abs(k) * s for n, k, s in zip(values, slopes, spread, strict=True)}
+    if isinstance(last, GaussNewton) and run.stage >= len(run.stages) - 1:
+        laplace = Laplace(last)
+        sd, spreads = laplace.scalars(), laplace.fields()
     units = {n: u.unit for n, u in model.problem.scalars.items()}
-    return {n: Estimate(n, v, sd[n], units[n]) for n, v in values.items()}
-
-
-class _Reader:
-    """The datasets of a solution, read off a finished run."""
-
-    def __init__(self, run: Run, held: Observations | None) -> None:
-        self.run, self.held = run, held
-        self.model = run.objective.model
-        self.problem = self.model.problem
-        with torch.no_grad():
-            self.env, self.observed, _ = self.model()
-            self.residuals = [r.cpu().numpy() for r in run.objective.residuals(self.env)]
-
-    def datasets(self) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
-        """Fields on the collocation grid, fit at the samples, history."""
-        return self._fields(), self._fit(), self._history()
-
-    def _fields(self) -> xr.Dataset:
-        grid = self.model.collocation.grid
-        units = self.problem.data.units
-        coords = {a.name: (a.name, a.points, _attrs(a.unit)) for a in grid}
-        variables: dict[str, Any] = {}
-        for block in self.model.blocks:
-            for name in block.names:
-                unit = units.get(name, "") or getattr(self.problem.unknowns.get(name), "unit", "")
-                value = self.env[name].detach().cpu().numpy().reshape(block.grid.shape)
-                variables[name] = (block.grid.names, value, _attrs(unit))
-        for i, r in enumerate(self.residuals):
-            label = "residual" if len(self.residuals) == 1 else f"residual_{i}"
-            note = {"long_name": "residual relative to the rms of the equation's terms"}
-            variables[label] = (grid.names, r, note)
-        for name, value in ratio_read_out(self.problem, self.env, grid.shape).items():
-            over = self.problem.unknown_fields[name].over
-            if over == grid.names:
-                note = {"long_name": f"{name} read out as a ratio, masked where its factor is small"}
-                variables[f"{name}_ratio"] = (grid.names, value, note)
-        for name, sd in self._field_sd().items():
-            block = self.model.unknown_blocks[name]
-            assert isinstance(block, Block)
-            variables[f"{name}_sd"] = (block.grid.names, sd, {"long_name": f"standard error of {name} (Laplace)"})
-        return xr.Dataset(variables, coords)
-
-    def _field_sd(self) -> dict[str, np.ndarray]:
-        last = self.run.stages[-1]
-        if not isinstance(last, GaussNewton) or self.run.stage < len(self.run.stages) - 1:
-            return {}
-        return last.field_sd()
-
-    def _fit(self) -> xr.Dataset:
-        """One row per sample, fitted or held out; all fields' rows one after another."""
-        parts = [(self.run.objective.fitted, False)] + ([(self.held, True)] if self.held is not None else [])
-        rows = [
-            (b, channel, name, data.samples(name), held)
-            for b, block in enumerate(self.model.state_blocks)
-            for channel, name in enumerate(block.names)  # type: ignore[arg-type]
-            for data, held in parts
-        ]
-        total = sum(len(s.values) for *_, s, _ in rows)
-        out: dict[str, np.ndarray] = {c: np.full(total, np.nan) for c in self.problem.coordinates}
-        for f in self.problem.fields:
-            out |= {f: np.full(total, np.nan), f"{f}_sd": np.full(total, np.nan), f"{f}_fitted": np.full(total, np.nan)}
-            out[f"{f}_held_out"] = np.zeros(total, dtype=bool)
-        low = 0
-        for b, channel, name, s, held in rows:
-            here = slice(low, low + len(s.values))
-            low += len(s.values)
-            index = self.model.places[b].index(s.points)
-            for c, x in zip(s.coordinates, s.points.T, strict=True):
-                out[c][here] = x
-            out[name][here] = s.values
-            out[f"{name}_sd"][here] = s.sd
-            out[f"{name}_fitted"][here] = self.observed[b][channel].cpu().numpy()[index]
-            out[f"{name}_held_out"][here] = held
-        names = [n for n in out if n not in self.problem.coordinates]
-        return xr.Dataset(
-            {n: ("observation", out[n]) for n in names},
-            {c: ("observation", out[c]) for c in self.problem.coordinates},
-        )
-
-    def _history(self) -> xr.Dataset:
-        return xr.Dataset({n: ("step", np.asarray(v)) for n, v in self.run.history.items()})
-
-
-def _attrs(unit: str) -> Mapping[str, str]:
-    return {"units": unit} if unit else {}
+    estimates = {n: Estimate(n, v, sd[n], units[n]) for n, v in values.items()}
+    datasets = read_fields(objective, spreads), read_fit(objective, held), read_history(run.history)
+    return Solution(status, estimates, *datasets, {})

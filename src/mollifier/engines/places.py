@@ -61,15 +61,14 @@ class Places:
         columns = [self.coordinates.index(a.name) for a in grid]
         if self.axes is not None:
             return {
-                a.name: (self.axes[c] - m) / h
-                for a, c, m, h in zip(grid, columns, middle, half, strict=True)
+                a.name: (self.axes[c] - m) / h for a, c, m, h in zip(grid, columns, middle, half, strict=True)
             }
         assert self.points is not None
         return (self.points[:, columns] - np.array(middle)) / np.array(half)
 
 
 def _nearest(nodes: Array, x: Array) -> NDArray[np.intp]:
-    """Index of the node nearest to each x: an even axis rounds its nodes anew, so they may differ in a digit."""
+    """Index of the node nearest to each x: an even axis rounds its nodes anew, in the last digit."""
     if len(nodes) == 1:
         return np.zeros(len(x), dtype=np.intp)
     after = np.clip(np.searchsorted(nodes, x), 1, len(nodes) - 1)

@@ -1,4 +1,4 @@
-"""The ratio read-out of arXiv:2505.11682: an unknown field solved for point by point. A picture, not an estimator."""
+"""The ratio read-out of arXiv:2505.11682: an unknown field solved for point by point, as a picture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SMALL = 0.1
 def ratio_read_out(
     problem: InverseProblem, env: Mapping[str, Tensor], shape: tuple[int, ...]
 ) -> dict[str, NDArray[np.float64]]:
-    """Unknown fields that enter an equation linearly and undifferentiated, as minus the rest over their factor.
+    """Unknown fields that enter an equation linearly and undifferentiated: minus the rest over their factor.
 
     NaN where the factor is small: there the ratio is off by orders of magnitude whatever the fit.
     """

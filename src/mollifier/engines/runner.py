@@ -17,10 +17,10 @@ import torch
 from mollifier.engines.checkpoint import load_checkpoint, save_checkpoint
 from mollifier.engines.objective import Objective
 from mollifier.engines.stages import NonFiniteLossError, Stage
+from mollifier.errors import CheckpointError
 from mollifier.solution import Status
 
-
-# Steps between copies of the last good values.
+# Steps between copies of the last good values, in case the loss ceases to be finite.
 _KEEP_EVERY = 25
 
 
@@ -75,17 +75,29 @@ class Run:
     seconds: float = 0.0
 
     def resume(self) -> None:
-        """Take up the checkpoint in the folder."""
+        """Take up the checkpoint in the folder.
+
+        Raises
+        ------
+        CheckpointError
+            If there is none, it cannot be read, or it does not fit this run.
+        """
         assert self.folder is not None
         state = load_checkpoint(self.folder, dict(self.fingerprint))
-        self.objective.load_state_dict(state["objective"])
-        for name, scale in state["field_scales"].items():
-            self.objective.set_field_scale(name, scale)
-        self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
-        if self.stage < len(self.stages):
-            self.stages[self.stage].load_state_dict(state["optimiser"])
-        self.history = state["history"]
-        torch.set_rng_state(state["random"])
+        try:
+            self.objective.load_state_dict(state["objective"])
+            self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
+            for stage, (reason, outcome) in zip(self.stages, state["finished"], strict=True):
+                stage.finished, stage.outcome = reason, outcome
+            if self.stage < len(self.stages):
+                self.stages[self.stage].load_state_dict(state["optimiser"])
+            self.history = state["history"]
+            torch.set_rng_state(state["random"])
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+            raise CheckpointError(
+                f"The checkpoint in {self.folder} does not fit this run ({type(error).__name__}): its "
+                "content is damaged or of another version. Delete it and run again without resume."
+            ) from error
 
     def run(self) -> Status:
         """Run to the end, the time limit, an interruption or a loss that is not finite."""
@@ -98,10 +110,12 @@ class Run:
                 self.stages[self.stage].close()
                 self.stage, self.step = self.stage + 1, 0
                 self._save()
-        reason = self.stages[-1].finished
-        if reason:
-            return Status("converged", reason)
-        return Status("step limit", "all steps were taken while the loss still fell; raise training.steps for more")
+        last = self.stages[-1]
+        if last.finished:
+            return Status(last.outcome, last.finished)
+        return Status(
+            "step limit", "all steps were taken while the loss still fell; raise training.steps for more"
+        )
 
     def _run_stage(self, stage: Stage, begun: float, stop: Callable[[], bool]) -> Status | None:
         """Steps of one stage; a status where the run ends within it."""
@@ -112,22 +126,19 @@ class Run:
                 losses = stage.step()
             except NonFiniteLossError as error:
                 self.objective.load_state_dict(good)
-                return Status(
-                    "non-finite loss",
-                    f"at step {self.step} of {stage.name}, {error} is not a finite number; the last good values are "
-                    "kept. A lower training.learning_rate or bounds on the unknowns usually help.",
-                )
+                return Status("non-finite loss", _not_finite(self.step + 1, stage.name, error))
             self.step += 1
             self.seconds = time.monotonic() - begun
             self._record(stage, losses, (time.monotonic() - entered) / (self.step - first))
             if self.step % _KEEP_EVERY == 0:
                 good = copy.deepcopy(self.objective.state_dict())
+            where = f"at step {self.step} of {stage.name}"
             if stop():
                 self._save()
-                return Status("interrupted", f"stopped by a signal at step {self.step} of {stage.name}")
+                return Status("interrupted", f"stopped by a signal {where}; resume takes it up from there")
             if self.time_limit is not None and self.seconds > self.time_limit:
                 self._save()
-                return Status("time limit", f"{self.time_limit:g} s had passed at step {self.step} of {stage.name}")
+                return Status("time limit", f"{self.time_limit:g} s had passed {where}")
             if time.monotonic() - saved > self.checkpoint_every:
                 self._save()
                 saved = time.monotonic()
@@ -153,10 +164,10 @@ class Run:
             {
                 "fingerprint": dict(self.fingerprint),
                 "objective": self.objective.state_dict(),
-                "field_scales": {n: self.objective.field_scale(n) for n in self.objective.smoothness},
                 "stage": self.stage,
                 "step": self.step,
                 "seconds": self.seconds,
+                "finished": [(s.finished, s.outcome) for s in self.stages],
                 "optimiser": self.stages[self.stage].state_dict() if going else {},
                 "history": self.history,
                 "random": torch.get_rng_state(),
@@ -164,9 +175,16 @@ class Run:
         )
 
 
+def _not_finite(step: int, stage: str, error: NonFiniteLossError) -> str:
+    return (
+        f"at step {step} of {stage}, {error} is not a finite number; the last good values are kept. Bounds "
+        "or initial values for the unknowns, or a lower training.learning_rate, usually help"
+    )
+
+
 @contextmanager
 def _stop_requested() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM has come since; a second Ctrl-C stops at once. Handlers are put back after."""
+    """Whether Ctrl-C or SIGTERM has come since; a second one stops at once. Handlers are put back after."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
@@ -182,4 +200,5 @@ def _stop_requested() -> Iterator[Callable[[], bool]]:
         yield asked.is_set
     finally:
         for s, handler in before.items():
-            signal.signal(s, handler)
+            # None: a handler that was not set from Python, which cannot be put back.
+            signal.signal(s, signal.SIG_DFL if handler is None else handler)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from mollifier.engines.calibrate import calibrate
+from mollifier.engines.jacobian import trained
 from mollifier.engines.objective import Objective
+from mollifier.solution import StatusName
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -21,14 +23,13 @@ class Stage(Protocol):
 
     name: str
     steps: int
+    finished: str
+    """Why the stage is over before its steps are, or nothing."""
+    outcome: StatusName
+    """What having finished means."""
 
     def step(self) -> dict[str, float]:
         """Take one step; the losses before it."""
-        ...
-
-    @property
-    def finished(self) -> str:
-        """Why the stage is over before its steps are, or nothing."""
         ...
 
     def close(self) -> None:
@@ -47,19 +48,22 @@ class Stage(Protocol):
 class Adam:
     """Adam with a cosine schedule, on the data alone (``warmup``) or on the whole loss.
 
-    The warm-up evaluates the networks where the data are, without the kernel, and ends with a first guess of the
-    unknowns (`calibrate`).
+    The warm-up evaluates the networks where the data are, without the kernel, and ends with a first guess of
+    the unknowns (`calibrate`).
     """
 
     def __init__(self, objective: Objective, steps: int, rate: float, warmup: bool) -> None:
         self.name = "warm-up" if warmup else "adam"
         self.objective, self.steps, self.rate, self.warmup = objective, steps, rate, warmup
-        parameters = (objective.model.state_blocks if warmup else objective.model).parameters()
-        self.optimiser = torch.optim.Adam(list(parameters), lr=rate)
+        model = objective.model
+        parts = [b.network for b in model.state_blocks] if warmup else [model]
+        self.parameters = [p for part in parts for p in trained(part)]
+        self.optimiser = torch.optim.Adam(self.parameters, lr=rate)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             self.optimiser, max(steps, 1), eta_min=rate / 50
         )
         self.finished = ""
+        self.outcome: StatusName = "converged"
 
     def step(self) -> dict[str, float]:
         """One Adam step."""
@@ -75,6 +79,7 @@ class Adam:
         if not torch.isfinite(total):
             raise NonFiniteLossError(self.objective.culprit())
         total.backward()
+        _check_gradient(self.objective, self.parameters)
         self.optimiser.step()
         self.schedule.step()
         return losses
@@ -82,9 +87,10 @@ class Adam:
     def _data_loss(self) -> Tensor:
         observed = []
         for block in self.objective.model.state_blocks:
-            values = block.backend.evaluate(block.network).flatten(1)  # type: ignore[operator,union-attr]
-            observed.append(values * block.scale[:, None] + block.level[:, None])  # type: ignore[index]
-        return self.objective.misfits(observed).square().sum() / max(self.objective.count, 1)
+            values = block.backend.evaluate(block.network)
+            assert values is not None
+            observed.append(block.physical(values))
+        return self.objective.misfits(observed).square().sum() / self.objective.count
 
     def close(self) -> None:
         """After the warm-up, the first guess of the unknowns."""
@@ -110,8 +116,9 @@ class Lbfgs:
     def __init__(self, objective: Objective, steps: int, tolerance: float) -> None:
         self.objective, self.tolerance = objective, tolerance
         self.steps = max(steps // self._ITERATIONS, 1) if steps else 0
+        self.parameters = trained(objective.model)
         self.optimiser = torch.optim.LBFGS(
-            list(objective.model.parameters()),
+            self.parameters,
             max_iter=self._ITERATIONS,
             max_eval=2 * self._ITERATIONS,
             history_size=50,
@@ -120,23 +127,25 @@ class Lbfgs:
             line_search_fn="strong_wolfe",
         )
         self.finished = ""
+        self.outcome: StatusName = "converged"
         self._before = float("inf")
         self._still = 0
 
     def step(self) -> dict[str, float]:
-        """Ten iterations; finished when three steps in a row gain less than the tolerance for each iteration."""
+        """Ten iterations; finished when three steps in a row gain less than the tolerance an iteration."""
         seen: list[dict[str, float]] = []
 
-        def closure() -> Tensor:
+        def closure() -> float:
             self.optimiser.zero_grad()
             parts = self.objective()
             if not torch.isfinite(parts.total):
                 raise NonFiniteLossError(self.objective.culprit())
             parts.total.backward()
+            _check_gradient(self.objective, self.parameters)
             seen.append(parts.numbers())
-            return parts.total
+            return seen[-1]["loss"]
 
-        self.optimiser.step(closure)  # type: ignore[arg-type]
+        self.optimiser.step(closure)
         losses = seen[-1]
         gained = self._before - losses["loss"]
         self._still = self._still + 1 if gained < self._ITERATIONS * self.tolerance * losses["loss"] else 0
@@ -155,7 +164,14 @@ class Lbfgs:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a saved state."""
         self.optimiser.load_state_dict(state["optimiser"])
+        # Torch casts to the type of the first parameter; networks in float32 stand beside numbers in float64.
+        kept = self.optimiser.state[self.parameters[0]]
+        kept.update(state["optimiser"]["state"].get(0, {}))
         self._before, self._still = state["before"], state["still"]
 
 
-Progressed = Callable[[Stage, int, dict[str, float]], None]
+def _check_gradient(objective: Objective, parameters: Sequence[Tensor]) -> None:
+    """Refuse to take a step along what is not finite."""
+    norms = [p.grad.abs().max() for p in parameters if p.grad is not None and p.numel()]
+    if not bool(torch.isfinite(torch.stack([n.double() for n in norms])).all()):
+        raise NonFiniteLossError(objective.culprit())

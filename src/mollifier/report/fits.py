@@ -25,17 +25,20 @@ def fit_figure(solution: Solution) -> Figure:
     """
     names = solution.observed
     pictures = {n: style.cuts(solution.dataset[n]) if n in solution.dataset else [] for n in names}
-    widest = max([2, *(len(p) for p in pictures.values())])
-    heights = [6.2 if pictures[n] else 3.1 for n in names]
-    figure = style.new_figure(min(3.6 * widest + 0.8, 14.0), sum(heights))
+    widest = max(len(p) for p in pictures.values()) if pictures else 0
+    heights = [6.2 if len(pictures[n]) > 1 else 3.4 for n in names]
+    figure = style.new_figure(min(3.6 * max(widest, 3) + 0.8, 14.0), sum(heights))
     bands = figure.subfigures(len(names), 1, squeeze=False, height_ratios=heights)[:, 0]
     for name, band in zip(names, bands, strict=True):
-        parts = [band]
-        if pictures[name]:
-            parts = list(band.subfigures(2, 1, height_ratios=[1.1, 1.0]))
-            axes = parts[0].subplots(1, len(pictures[name]), squeeze=False)[0]
-            _draw_field(axes, solution, name, pictures[name])
-        left, right = parts[-1].subplots(1, 2)
+        count = len(pictures[name])
+        if count > 1:
+            above, below = band.subfigures(2, 1, height_ratios=[1.1, 1.0])
+            maps = above.subplots(1, count, squeeze=False)[0]
+            left, right = below.subplots(1, 2)
+        else:
+            *maps, left, right = band.subplots(1, count + 2)
+        if count:
+            _draw_field(maps, solution, name, pictures[name])
         _draw_pairs(left, solution, name)
         _draw_errors(right, solution, name)
     return figure

@@ -70,7 +70,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write the figure as PNG, whole or not at all."""
-    return write_atomically(path, lambda p: figure.savefig(p, format="png", facecolor="white"))
+    return write_atomically(path, lambda p: figure.savefig(p, format="png", facecolor="white", bbox_inches="tight"))
 
 
 def text(raw: str) -> str:
