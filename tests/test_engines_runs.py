@@ -121,6 +121,14 @@ def test_a_finished_run_can_be_resumed_and_stays_what_it_was(tmp_path):
     assert_same(solve(heat(100), settings=settings, folder=tmp_path, resume=True), first)
 
 
+def test_steps_without_gain_are_counted_across_a_break(tmp_path):
+    settings = small(training={"warmup_steps": 100, "steps": 60, "tolerance": 0.2})
+    whole = solve(heat(100), settings=settings)
+    steps = int((whole.history["stage"] == "gauss-newton").sum())
+    solve(heat(100), settings=settings, folder=tmp_path, progress=stop_at("gauss-newton", steps - 1))
+    assert_same(solve(heat(100), settings=settings, folder=tmp_path, resume=True), whole)
+
+
 def test_sigterm_stops_too_and_any_thread_may_solve(tmp_path):
     broken = solve(problem(), settings=NEWTON, progress=stop_at("warm-up", 3, signal.SIGTERM))
     assert broken.status.name == "interrupted"
@@ -378,7 +386,26 @@ def test_a_run_that_diverges_halfway_goes_back():
     }
     solution = solve(found, settings=small(training=training))
     assert solution.status.name == "non-finite loss"
-    assert all(np.isfinite(e.value) for e in solution.estimates.values())
+    assert np.isfinite(solution.dataset["u"].values).all()
+    # The stage's first step was taken and recorded, and is gone: the last good values are from before it.
+    path = solution.history["a"].values
+    assert 61 <= len(path) < 61 + 25
+    assert np.isnan(path[:60]).all()
+    assert solution.estimates["a"].value == 1.0
+    assert abs(path[60]) > 100
+
+
+@pytest.mark.parametrize("optimiser", ["gauss-newton", "lbfgs"])
+def test_a_gradient_that_is_not_finite_is_not_followed(optimiser):
+    """The square root has a value at zero, and no slope."""
+    unknowns = {"D": ScalarUnknown(initial=0.0)}
+    found = InverseProblem("u_t = sqrt(D)*u_xx", gridded(heat_values, nx=12, nt=12), unknowns)
+    training = {"warmup_steps": 30, "adam_steps": 10, "steps": 20, "optimiser": optimiser}
+    solution = solve(found, settings=small(training=training))
+    assert solution.status.name == "non-finite loss"
+    assert "the gradient is not a finite number" in solution.status.message
+    assert solution.history.sizes["step"] == 30
+    assert solution.estimates["D"].value == 0.0
     assert np.isfinite(solution.dataset["u"].values).all()
 
 

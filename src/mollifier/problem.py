@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import xarray as xr
 
 from mollifier.data import Observations
@@ -142,7 +141,7 @@ def _fields(equation: Any, data: Observations, fields: Sequence[str] | None) -> 
 
 
 def _check_fields(system: EquationSystem, chosen: Sequence[str], data: Observations) -> None:
-    """At least one field, each of them in an equation and measured somewhere."""
+    """At least one field, and each of them in an equation."""
     if not chosen:
         raise ConfigurationError(
             f"No field was found: the equation differentiates none of the observed variables "
@@ -154,8 +153,6 @@ def _check_fields(system: EquationSystem, chosen: Sequence[str], data: Observati
                 f"The field '{f}' stands in no equation.{did_you_mean(f, system.symbols)} Leave it out "
                 "of fields, or mend the equation."
             )
-        if not np.isfinite(data.dataset[f].values).any():
-            raise ConfigurationError(f"The field '{f}' holds no finite value; there is nothing to fit.")
 
 
 def _completed(

@@ -147,10 +147,17 @@ def demo(
     table = heat.observations.dataset[["u", "s"]].to_dataframe()[["x", "y", "u", "s"]]
     write_text(folder / "readings.csv", table.to_csv(index=False))
     write_text(folder / "problem.yaml", PROBLEM_FILE)
-    settings = {"training": {"warmup_steps": 300, "steps": 15}} if quick else {}
+    settings = QUICK if quick else {}
     solution = solve(problem(heat), seed=seed, settings=settings, progress=progress, folder=folder)
     return solution, heat.truth, score(solution, heat.truth)
 
+
+# A rough answer within seconds.
+QUICK = {
+    "network": {"width": 10, "depth": 3},
+    "collocation": {"nodes": {"x": 23, "y": 23}},
+    "training": {"warmup_steps": 300, "steps": 25},
+}
 
 PROBLEM_FILE = f"""\
 # Conductivity of a plate from scattered thermometers: the file behind `mollifier demo heat`.

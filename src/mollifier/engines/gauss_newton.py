@@ -68,6 +68,7 @@ class GaussNewton:
     """
 
     name = "gauss-newton"
+    estimates = True
 
     def __init__(self, objective: Objective, steps: int, tolerance: float) -> None:
         self.objective, self.steps, self.tolerance = objective, steps, tolerance
@@ -164,16 +165,17 @@ class GaussNewton:
         hessian = torch.zeros(edges[-1], edges[-1], dtype=torch.float64)
         gradient = torch.zeros(edges[-1], dtype=torch.float64)
         slopes = {n: s.slope() for n, s in self.model.scalars.items()}
-        for part in self.linearisation.residuals(nodes, weight, slopes=True):
-            for low in range(0, len(part.values), _CHUNK):
-                rows = slice(low, low + _CHUNK)
-                dense = _dense_rows(part, rows, jacobians, slopes)
-                values = torch.from_numpy(np.ascontiguousarray(part.values[rows]))
-                for a, left in dense.items():
-                    gradient[place[a]] += left.T @ values
-                    for b, right in dense.items():
-                        if place[a].start <= place[b].start:
-                            hessian[place[a], place[b]].addmm_(left.T, right)
+        with np.errstate(all="ignore"):  # what is not finite is looked for afterwards
+            for part in self.linearisation.residuals(nodes, weight, slopes=True):
+                for low in range(0, len(part.values), _CHUNK):
+                    rows = slice(low, low + _CHUNK)
+                    dense = _dense_rows(part, rows, jacobians, slopes)
+                    values = torch.from_numpy(np.ascontiguousarray(part.values[rows]))
+                    for a, left in dense.items():
+                        gradient[place[a]] += left.T @ values
+                        for b, right in dense.items():
+                            if place[a].start <= place[b].start:
+                                hessian[place[a], place[b]].addmm_(left.T, right)
         upper = hessian.triu(1)
         return hessian.triu_().add_(upper.T), gradient
 

@@ -28,8 +28,7 @@ class Laplace:
 
     def __init__(self, stage: GaussNewton) -> None:
         self.model = stage.model
-        with np.errstate(all="ignore"):
-            hessian, _ = stage.normal_equations()
+        hessian, _ = stage.normal_equations()
         self._factor = _inverse_factor(hessian * stage.objective.count)
 
     def scalars(self) -> dict[str, float | None]:

@@ -15,12 +15,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.data import Observations, Samples
 from mollifier.engines.model import Model
 from mollifier.errors import ConfigurationError
 from mollifier.settings import Settings
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Objective(nn.Module):
     targets
         What is fitted, field by field.
     count
-        Number of samples fitted.
+        Number of values fitted: repeats at one place count once, as their weighted mean.
     tau
         Noise of the data over their standard deviation.
     sizes
@@ -86,6 +89,7 @@ class Objective(nn.Module):
         floor = settings.training.noise_floor
         self.targets: list[Target] = []
         relative = []
+        self.count = 0
         for b, block in enumerate(model.state_blocks):
             for channel, name in enumerate(block.names):
                 samples = fitted.samples(name)
@@ -97,12 +101,12 @@ class Objective(nn.Module):
                 # The floor is a share of how much the field varies: an offset says nothing about precision.
                 sd = np.maximum(samples.sd, floor * spread)
                 samples = Samples(samples.coordinates, samples.points, samples.values, sd)
-                index = torch.as_tensor(model.places[b].index(samples.points))
-                for kind, values in (("index", index), ("value", samples.values), ("sd", sd)):
+                pooled = _pooled(model.places[b].index(samples.points), samples.values, sd)
+                for kind, values in zip(("index", "value", "sd"), pooled, strict=True):
                     self.register_buffer(f"{kind}_{name}", torch.as_tensor(values), persistent=False)
+                self.count += len(pooled[0])
                 self.targets.append(Target(b, channel, name, samples))
                 block.level[channel], block.scale[channel] = level, spread
-        self.count = sum(len(t.samples.values) for t in self.targets)
         self.tau = float(np.sqrt(np.mean(np.square(relative))))
         self.sizes: Tensor
         self.register_buffer("sizes", torch.ones(len(self.equations), dtype=torch.float64))
@@ -115,7 +119,7 @@ class Objective(nn.Module):
         return index, value, sd
 
     def misfits(self, observed: list[Tensor]) -> Tensor:
-        """(fitted - measured)/sd of every sample, shape (count,), fields in the problem's order of blocks."""
+        """(fitted - measured)/sd of every value fitted, shape (count,), field after field."""
         parts = []
         for target in self.targets:
             index, value, sd = self.target_tensors(target)
@@ -177,3 +181,15 @@ class Objective(nn.Module):
             if not torch.isfinite(self().total):
                 return "the sum of squares"
         return "the gradient"
+
+
+def _pooled(index: NDArray[np.intp], values: Array, sd: Array) -> tuple[NDArray[np.intp], Array, Array]:
+    """Repeats at one place as one value: their weighted mean and its standard error.
+
+    What they differ by among themselves is noise that no fit can take up: left in, it would hide the loss's
+    decrease.
+    """
+    places, which = np.unique(index, return_inverse=True)
+    weight = np.bincount(which, sd**-2)
+    mean = np.bincount(which, values / sd**2) / weight
+    return places, mean, np.asarray(1 / np.sqrt(weight), dtype=np.float64)

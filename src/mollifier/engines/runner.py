@@ -39,7 +39,7 @@ class Progress:
     losses
         "loss" and its parts "data", "residual", "prior".
     estimates
-        Current values of the scalar unknowns.
+        Current values of the scalar unknowns; empty in the warm-up, which does without them.
     """
 
     engine: str
@@ -59,7 +59,8 @@ class Run:
     Attributes
     ----------
     history
-        Columns: stage, seconds, loss, data, residual, prior, and each scalar unknown.
+        Columns: stage, seconds, loss, data, residual, prior, and each scalar unknown; NaN where the warm-up
+        does without.
     """
 
     objective: Objective
@@ -146,13 +147,16 @@ class Run:
 
     def _record(self, stage: Stage, losses: Mapping[str, float], pace: float) -> None:
         values = self.objective.model.values()
+        if not stage.estimates:
+            values = dict.fromkeys(values, float("nan"))
         row = {"stage": stage.name, "seconds": self.seconds, **losses, **values}
         for name, value in row.items():
             self.history.setdefault(name, []).append(value)
         if self.progress is not None:
             left = pace * (stage.steps - self.step)
+            shown = values if stage.estimates else {}
             self.progress(
-                Progress("network", stage.name, self.step, stage.steps, self.seconds, left, losses, values)
+                Progress("network", stage.name, self.step, stage.steps, self.seconds, left, losses, shown)
             )
 
     def _save(self) -> None:

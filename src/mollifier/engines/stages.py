@@ -27,6 +27,8 @@ class Stage(Protocol):
     """Why the stage is over before its steps are, or nothing."""
     outcome: StatusName
     """What having finished means."""
+    estimates: bool
+    """Whether the unknowns have values yet."""
 
     def step(self) -> dict[str, float]:
         """Take one step; the losses before it."""
@@ -55,6 +57,7 @@ class Adam:
     def __init__(self, objective: Objective, steps: int, rate: float, warmup: bool) -> None:
         self.name = "warm-up" if warmup else "adam"
         self.objective, self.steps, self.rate, self.warmup = objective, steps, rate, warmup
+        self.estimates = not warmup
         model = objective.model
         parts = [b.network for b in model.state_blocks] if warmup else [model]
         self.parameters = [p for part in parts for p in trained(part)]
@@ -111,6 +114,7 @@ class Lbfgs:
     """L-BFGS with a strong Wolfe line search, ten iterations a step."""
 
     name = "lbfgs"
+    estimates = True
     _ITERATIONS = 10
 
     def __init__(self, objective: Objective, steps: int, tolerance: float) -> None:
