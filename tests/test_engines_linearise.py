@@ -18,7 +18,9 @@ from mollifier.engines.network import prepare
 from mollifier.engines.places import Places
 from mollifier.networks import MLP
 from mollifier.networks.periodic import PeriodicInputs
+from mollifier.problem import InverseProblem
 from mollifier.settings import Settings, validated
+from mollifier.unknowns import ScalarUnknown
 
 PROBLEMS = agreement_problems()
 NAMES = list(PROBLEMS)
@@ -176,3 +178,17 @@ def test_scattered_places_hold_each_point_once():
     places = Places.of(data, ["u"])
     assert places.size == 3
     assert places.index(data.samples("u").points).tolist() == [1, 0, 1, 2]
+
+
+def test_repeats_at_one_place_count_once_as_their_weighted_mean():
+    values, sd = np.array([1.0, 4.0, 2.0, 0.0, 3.0]), np.array([0.1, 0.2, 0.3, 0.1, 0.1])
+    points = {"x": np.array([0.0, 0.5, 0.0, 1.0, 0.2])}
+    data = Observations(values={"u": values}, points=points, noise={"u": sd})
+    problem = InverseProblem("u_x = a", data, {"a": ScalarUnknown()})
+    objective, _ = prepare(problem, validated(Settings, {"held_out": 0.0}), 0, None)
+    index, mean, error = (v.numpy() for v in objective.target_tensors(objective.targets[0]))
+    assert objective.count == 4
+    assert index.tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(mean, [(100 * 1 + 2 / 0.09) / (100 + 1 / 0.09), 3.0, 4.0, 0.0])
+    np.testing.assert_allclose(error, [(100 + 1 / 0.09) ** -0.5, 0.1, 0.2, 0.1])
+    assert objective.tau == pytest.approx(np.sqrt(np.mean(error**2)) / values.std())

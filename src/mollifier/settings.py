@@ -115,8 +115,9 @@ def _wrong_value(errors: Sequence[Any], where: str) -> str:
     """The first wrong value, as deep as a union's branches reach, and all that would have been right there.
 
     >>> validated(Settings, {"collocation": {"radius": -1}})
-    Traceback (most recent call last): mollifier.errors.ConfigurationError: 'collocation.radius' was given
-    as -1: input should be 'auto', or input should be greater than 0, or input should be a valid dictionary.
+    Traceback (most recent call last):
+    mollifier.errors.ConfigurationError: 'collocation.radius' was given as -1: input should be 'auto', or
+    input should be greater than 0, or input should be a valid dictionary.
     """
     first = _plain(errors[0]["loc"])
     places: list[list[str]] = [_plain(e["loc"]) for e in errors]

@@ -75,7 +75,7 @@ class Objective(nn.Module):
     count
         Number of values fitted: repeats at one place count once, as their weighted mean.
     tau
-        Noise of the data over their standard deviation.
+        Noise of the values fitted over their standard deviation.
     sizes
         Rms size of each equation's terms; set by `measure`.
     """
@@ -97,7 +97,6 @@ class Objective(nn.Module):
                     raise ConfigurationError(f"The field '{name}' has no finite sample to fit.")
                 level, spread = float(samples.values.mean()), float(samples.values.std())
                 spread = spread if spread > 1e-12 * abs(level) else abs(level) or 1.0
-                relative.append(max(fitted.noise_sd(name) / spread, floor))
                 # The floor is a share of how much the field varies: an offset says nothing about precision.
                 sd = np.maximum(samples.sd, floor * spread)
                 samples = Samples(samples.coordinates, samples.points, samples.values, sd)
@@ -105,6 +104,7 @@ class Objective(nn.Module):
                 for kind, values in zip(("index", "value", "sd"), pooled, strict=True):
                     self.register_buffer(f"{kind}_{name}", torch.as_tensor(values), persistent=False)
                 self.count += len(pooled[0])
+                relative.append(float(np.sqrt(np.mean(pooled[2] ** 2))) / spread)
                 self.targets.append(Target(b, channel, name, samples))
                 block.level[channel], block.scale[channel] = level, spread
         self.tau = float(np.sqrt(np.mean(np.square(relative))))

@@ -70,7 +70,8 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write the figure as PNG, whole or not at all."""
-    return write_atomically(path, lambda p: figure.savefig(p, format="png", facecolor="white", bbox_inches="tight"))
+    options: dict[str, Any] = {"format": "png", "facecolor": "white", "bbox_inches": "tight"}
+    return write_atomically(path, lambda p: figure.savefig(p, **options))
 
 
 def text(raw: str) -> str:
