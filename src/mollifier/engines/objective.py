@@ -11,7 +11,7 @@ w^(-1/2) times what the data are worth relative to theirs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -56,13 +56,16 @@ class Target:
     name
         The field.
     samples
-        Its samples; ``sd`` not below the noise floor.
+        Its samples, with standard errors not below the floor.
+    floor
+        Least standard error that a sample is weighed by.
     """
 
     block: int
     channel: int
     name: str
     samples: Samples
+    floor: float
 
 
 class Objective(nn.Module):
@@ -98,14 +101,13 @@ class Objective(nn.Module):
                 level, spread = float(samples.values.mean()), float(samples.values.std())
                 spread = spread if spread > 1e-12 * abs(level) else abs(level) or 1.0
                 # The floor is a share of how much the field varies: an offset says nothing about precision.
-                sd = np.maximum(samples.sd, floor * spread)
-                samples = Samples(samples.coordinates, samples.points, samples.values, sd)
-                pooled = _pooled(model.places[b].index(samples.points), samples.values, sd)
+                samples = floored(samples, floor * spread)
+                pooled = _pooled(model.places[b].index(samples.points), samples.values, samples.sd)
                 for kind, values in zip(("index", "value", "sd"), pooled, strict=True):
                     self.register_buffer(f"{kind}_{name}", torch.as_tensor(values), persistent=False)
                 self.count += len(pooled[0])
                 relative.append(float(np.sqrt(np.mean(pooled[2] ** 2))) / spread)
-                self.targets.append(Target(b, channel, name, samples))
+                self.targets.append(Target(b, channel, name, samples, floor * spread))
                 block.level[channel], block.scale[channel] = level, spread
         self.tau = float(np.sqrt(np.mean(np.square(relative))))
         self.sizes: Tensor
@@ -181,6 +183,11 @@ class Objective(nn.Module):
             if not torch.isfinite(self().total):
                 return "the sum of squares"
         return "the gradient"
+
+
+def floored(samples: Samples, floor: float) -> Samples:
+    """Samples with standard errors of at least ``floor``."""
+    return replace(samples, sd=np.maximum(samples.sd, floor))
 
 
 def _pooled(index: NDArray[np.intp], values: Array, sd: Array) -> tuple[NDArray[np.intp], Array, Array]:

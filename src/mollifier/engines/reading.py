@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from mollifier.data import Observations
-from mollifier.engines.objective import Objective
+from mollifier.engines.objective import Objective, floored
 from mollifier.engines.ratio import ratio_read_out
 
 Array = NDArray[np.float64]
@@ -61,7 +61,7 @@ def read_fit(objective: Objective, held: Observations | None) -> xr.Dataset:
         _, observed, _ = model()
     parts = [(t, t.samples, False) for t in objective.targets]
     if held is not None:
-        parts += [(t, held.samples(t.name), True) for t in objective.targets]
+        parts += [(t, floored(held.samples(t.name), t.floor), True) for t in objective.targets]
     parts.sort(key=lambda part: problem.fields.index(part[0].name))
     total = sum(len(s.values) for _, s, _ in parts)
     out: dict[str, NDArray[Any]] = {c: np.full(total, np.nan) for c in problem.coordinates}
