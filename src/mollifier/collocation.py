@@ -14,8 +14,7 @@ from mollifier.kernels import Bump, Kernel, Polynomial
 from mollifier.problem import InverseProblem
 from mollifier.width import feature_lengths, spline_kernel
 
-# Nodes per shortest feature (the range of the field over its steepest slope), measured to keep the error of
-# the diffusivity of a Burgers shock below 1 %.
+# Nodes per shortest feature (the range of the field over its steepest slope): about a spline's width.
 _NODES_PER_FEATURE = 4.0
 # Radius in cells of kernels that are not splines: what their discrete moments need at order 2.
 _CELLS = 4.5
