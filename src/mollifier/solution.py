@@ -25,7 +25,16 @@ from mollifier.files import (
     write_json,
 )
 
-StatusName = Literal["converged", "step limit", "time limit", "stalled", "interrupted", "non-finite loss"]
+StatusName = Literal[
+    "converged",
+    "undetermined",
+    "misfit",
+    "step limit",
+    "time limit",
+    "stalled",
+    "interrupted",
+    "non-finite loss",
+]
 
 # Columns of the history that are not paths of scalar unknowns.
 HISTORY = ("seconds", "loss", "data", "residual", "prior", "stage")

@@ -67,7 +67,8 @@ class FieldUnknown:
         Physical unit, for labels.
     smoothness
         Weight of the mean squared curvature, in units of the field's level over the half-length of the
-        domain. It settles what the data leave open; 0 leaves it out.
+        domain. It settles what the data leave open; 0 leaves it out. When not given, the joint engine takes
+        it from the data (the strength of greatest marginal likelihood), the network engine takes 1e-3.
 
     Raises
     ------
@@ -85,7 +86,7 @@ class FieldUnknown:
     upper: float | None = None
     initial: float | None = None
     unit: str = ""
-    smoothness: float = 1e-3
+    smoothness: float | None = None
 
     def __post_init__(self) -> None:
         _check_bounds(self)
@@ -94,7 +95,7 @@ class FieldUnknown:
             object.__setattr__(self, "over", names)
             if not names:
                 raise ConfigurationError("FieldUnknown(over=()) varies over nothing; use ScalarUnknown.")
-        if not (math.isfinite(self.smoothness) and self.smoothness >= 0):
+        if self.smoothness is not None and not (math.isfinite(self.smoothness) and self.smoothness >= 0):
             raise ConfigurationError(
                 f"smoothness={self.smoothness} was given; a number of 0 or more was wanted."
             )

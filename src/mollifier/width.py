@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from mollifier.grid import Axis
 from mollifier.kernels import BSpline, Kernel
 
 Array = NDArray[np.float64]
@@ -18,6 +19,8 @@ _MOST_POINTS = 20_000
 _PAIRS = 10
 # Differences below this many standard errors (of a difference) are noise.
 _SIGNIFICANT = 3.0
+# Spectra: lines averaged, level above the noise, and the share of the power that may lie beyond the corner.
+_LINES, _CORNER, _LEFT = 500, 2.0, 1e-4
 
 
 def feature_lengths(points: Array, values: Array, sd: Array, seed: int = 0) -> Array:
@@ -93,3 +96,45 @@ def spline_kernel(order: int, degree: int | None = None) -> tuple[Kernel, float]
         degree = max(5, order + 3)
         degree += 1 - degree % 2
     return BSpline(degree), (degree + 1) / 2
+
+
+def spectral_corner(values: Array, dimension: int, axis: Axis, variance: float) -> float:
+    """Wavenumber along one axis, in radians per unit, up to which the data rise above their noise.
+
+    The power spectrum along the axis is averaged over the others, after the straight line through the ends is
+    taken away (which leaves nothing of the jump from end to start). The corner is the last of the wavenumbers
+    at which it exceeds twice the noise's own level, or holds all but 1e-4 of the power left.
+
+    Parameters
+    ----------
+    values
+        A field on a grid, no value missing.
+    dimension
+        Of the array, to which the axis belongs.
+    axis
+        Its nodes; uneven ones are taken in their order.
+    variance
+        Of the noise.
+
+    Examples
+    --------
+    >>> axis = Axis("x", 0.0, 2 * np.pi, 200, periodic=True)
+    >>> noise = 0.01 * np.random.default_rng(0).standard_normal((200, 50))
+    >>> round(spectral_corner(np.sin(5 * axis.points)[:, None] + noise, 0, axis, 1e-4))
+    5
+    """
+    lines = np.moveaxis(values, dimension, -1).reshape(-1, axis.size)
+    if len(lines) > _LINES:
+        lines = lines[:: len(lines) // _LINES]
+    if not axis.periodic:
+        s = np.linspace(0.0, 1.0, axis.size)
+        lines = lines - lines[:, :1] * (1 - s) - lines[:, -1:] * s
+        lines = np.concatenate([lines, -lines[:, -2:0:-1]], axis=1)  # odd about its ends: no jump
+    power = np.mean(np.abs(np.fft.rfft(lines - lines.mean(1, keepdims=True))) ** 2, axis=0) / lines.shape[1]
+    signal = np.maximum(power - _CORNER * variance, 0.0)
+    signal[0] = 0.0
+    total = np.cumsum(signal)
+    period = axis.length if axis.periodic else 2 * axis.length
+    if not total[-1] > 0:
+        return 2 * np.pi / period
+    return 2 * np.pi / period * max(int(np.searchsorted(total, (1 - _LEFT) * total[-1])), 1)

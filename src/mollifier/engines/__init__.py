@@ -1,4 +1,4 @@
-"""Engines: ways from an inverse problem to a solution. Today: networks with a mollifier layer."""
+"""Engines: ways from an inverse problem to a solution."""
 
 from mollifier.engines.base import ENGINES, solve
 from mollifier.engines.runner import Progress

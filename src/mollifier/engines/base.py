@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from mollifier.engines.choose import choose
+from mollifier.engines.joint import solve_joint
 from mollifier.engines.network import solve_network
 from mollifier.engines.runner import Progress
+from mollifier.engines.weak import solve_weak
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.files import ensure_folder
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings, validated
 from mollifier.solution import Solution
 
-ENGINES = ("network",)
+ENGINES = ("weak", "joint", "network")
 
 
 def solve(
@@ -37,7 +41,8 @@ def solve(
     problem
         The question.
     engine
-        "network", or "auto", which takes the best there is for the data: today the network engine.
+        "weak" (dense data on a grid), "joint" (states and unknowns together, any data), "network", or "auto",
+        which takes the one that suits the data and says why in the provenance.
     seed
         The same seed, data and settings give the same numbers on the same machine.
     settings
@@ -45,7 +50,7 @@ def solve(
     progress
         Called with a `Progress` after every step.
     folder
-        Keep a checkpoint there while running.
+        Keep a checkpoint there while running; the weak engine, done in seconds, keeps none.
     resume
         Take up the checkpoint in the folder.
     network
@@ -84,4 +89,19 @@ def solve(
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise ConfigurationError(f"seed={seed!r} was given; a whole number of 0 or more was wanted.")
     place = None if folder is None else ensure_folder(Path(folder))
-    return solve_network(problem, chosen, seed, progress, place, resume, network)
+    reason = ""
+    if engine == "auto":
+        engine, reason = ("network", "a network was given") if network is not None else choose(problem)
+    if network is not None and engine != "network":
+        raise ConfigurationError(f"A network was given to engine '{engine}', which has no use for one.")
+    if engine == "weak":
+        solution = solve_weak(problem, chosen, seed)
+    elif engine == "joint":
+        solution = solve_joint(problem, chosen, seed, progress, place, resume)
+    else:
+        solution = solve_network(problem, chosen, seed, progress, place, resume, network)
+    return (
+        replace(solution, provenance={**solution.provenance, "chosen_because": reason})
+        if reason
+        else solution
+    )

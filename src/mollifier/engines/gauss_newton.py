@@ -9,9 +9,11 @@ settles on the data first.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, Protocol
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,7 +21,7 @@ from torch import Tensor
 from mollifier.derivatives.mollifier import Mollified
 from mollifier.engines.jacobian import count, network_jacobian, trained
 from mollifier.engines.linearise import Linearisation, Residuals
-from mollifier.engines.model import Model
+from mollifier.engines.model import Block, Model
 from mollifier.engines.objective import Objective
 from mollifier.engines.stages import NonFiniteLossError
 from mollifier.solution import StatusName
@@ -58,8 +60,24 @@ def suits(model: Model) -> bool:
     return True
 
 
-class GaussNewton:
-    """Levenberg-Marquardt steps on the objective.
+class System(Protocol):
+    """The normal equations of one step."""
+
+    gradient: Tensor
+    """Half the slope of the loss, shape (parameters,)."""
+
+    @property
+    def finite(self) -> bool:
+        """Whether every number in them is."""
+        ...
+
+    def solve(self, damping: float) -> Tensor:
+        """The step, shape (parameters,)."""
+        ...
+
+
+class LevenbergMarquardt(ABC):
+    """Levenberg-Marquardt steps on the objective, with continuation in the equation's weight.
 
     Raises
     ------
@@ -92,33 +110,44 @@ class GaussNewton:
     def step(self) -> dict[str, float]:
         """One damped step: the system is formed once and solved with more damping until the loss falls."""
         nodes = self._node_values()
-        before = self._losses(nodes)
-        if not np.isfinite(before["loss"]):
+        if not np.isfinite(self._losses(nodes)["loss"]):
             raise NonFiniteLossError(self.objective.culprit())
-        hessian, gradient = self.normal_equations(nodes, self.weight)
-        if not (torch.isfinite(hessian).all() and torch.isfinite(gradient).all()):
+        system = self._system(nodes)
+        if not system.finite:
             raise NonFiniteLossError("the gradient")
+        before = self._losses(nodes)
         start = self._parameters()
-        diagonal = hessian.diagonal()
-        floor = 1e-3 * diagonal.mean()
         promised = 0.0
         for _ in range(_TRIES):
-            damped = hessian.clone()
-            damped.diagonal().add_(self.damping * (diagonal + floor))
-            move = _solve(damped, -gradient)
-            promised = max(promised, -float(gradient @ move))
+            move = system.solve(self.damping)
+            promised = max(promised, -float(system.gradient @ move))
             self._set_parameters(start + move)
             after = self._losses(self._node_values())
             if np.isfinite(after["loss"]) and after["loss"] < before["loss"]:
                 self.damping = max(self.damping / 3, _LEAST_DAMPING)
-                self._judge(before["loss"], after["loss"])
+                self._judge(before["loss"], after["loss"], promised)
                 return after
             self.damping *= 4
         self._set_parameters(start)
         self._judge_failure(before["loss"], promised)
         return before
 
-    def _judge(self, before: float, after: float) -> None:
+    @abstractmethod
+    def _system(self, nodes: list[Array]) -> System:
+        """The normal equations at values (channels, nodes) of every block."""
+
+    @abstractmethod
+    def marginal(self) -> tuple[Tensor, dict[str, slice]]:
+        """Half the curvature of the loss (p, p) along parameters among which are all of the unknowns'.
+
+        What is left out has been minimised over. Also where each unknown's parameters are.
+        """
+
+    @abstractmethod
+    def jacobian(self, block: Block) -> Array | sp.csr_array:
+        """Slopes of a field's values at its nodes, shape (nodes, parameters)."""
+
+    def _judge(self, before: float, after: float, promised: float) -> None:
         """Raise the equation's weight when the loss settles; finish when it settles at the full weight."""
         gain = (before - after) / before if before else 0.0
         if self.weight < 1.0:
@@ -148,36 +177,6 @@ class GaussNewton:
 
     def _raise_weight(self) -> None:
         self.weight = min(self.weight * _RAISE, 1.0)
-
-    def normal_equations(
-        self, nodes: list[Array] | None = None, weight: float = 1.0
-    ) -> tuple[Tensor, Tensor]:
-        """J'J (p, p) and J'r (p,) over all parameters: each network's weights, then the scalars.
-
-        ``nodes`` are values (channels, nodes) of every block, those of the networks by default; ``weight``
-        multiplies the equation's.
-        """
-        nodes = nodes if nodes is not None else self._node_values()
-        jacobians = [network_jacobian(b.network, b.nodes()) for b in self.model.blocks]
-        edges = np.cumsum([0, *(j.shape[-1] for j in jacobians), *(1 for _ in self.model.scalars)]).tolist()
-        keys: list[int | str] = [*range(len(jacobians)), *self.model.scalars]
-        place = {k: slice(low, high) for k, low, high in zip(keys, edges[:-1], edges[1:], strict=True)}
-        hessian = torch.zeros(edges[-1], edges[-1], dtype=torch.float64)
-        gradient = torch.zeros(edges[-1], dtype=torch.float64)
-        slopes = {n: s.slope() for n, s in self.model.scalars.items()}
-        with np.errstate(all="ignore"):  # what is not finite is looked for afterwards
-            for part in self.linearisation.residuals(nodes, weight, slopes=True):
-                for low in range(0, len(part.values), _CHUNK):
-                    rows = slice(low, low + _CHUNK)
-                    dense = _dense_rows(part, rows, jacobians, slopes)
-                    values = torch.from_numpy(np.ascontiguousarray(part.values[rows]))
-                    for a, left in dense.items():
-                        gradient[place[a]] += left.T @ values
-                        for b, right in dense.items():
-                            if place[a].start <= place[b].start:
-                                hessian[place[a], place[b]].addmm_(left.T, right)
-        upper = hessian.triu(1)
-        return hessian.triu_().add_(upper.T), gradient
 
     def _losses(self, nodes: list[Array]) -> dict[str, float]:
         parts = {"data": 0.0, "residual": 0.0, "prior": 0.0}
@@ -216,6 +215,80 @@ class GaussNewton:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a saved state."""
         self.damping, self.weight, self._still = state["damping"], state["weight"], state["still"]
+
+
+class GaussNewton(LevenbergMarquardt):
+    """Levenberg-Marquardt steps over the weights of networks: dense normal equations.
+
+    Raises
+    ------
+    ConfigurationError
+        If derivatives are not mollified.
+    """
+
+    def _system(self, nodes: list[Array]) -> System:
+        return _Dense(*self.normal_equations(nodes, self.weight))
+
+    def marginal(self) -> tuple[Tensor, dict[str, slice]]:
+        """Half the curvature of the loss over all parameters, and where each unknown's are."""
+        hessian, _ = self.normal_equations()
+        sizes = [count(b.network) for b in self.model.blocks] + [1] * len(self.model.scalars)
+        edges = np.cumsum([0, *sizes]).tolist()
+        names = [*self.model.unknown_blocks, *self.model.scalars]
+        first = len(self.model.state_blocks)
+        return hessian, {n: slice(*edges[first + i : first + i + 2]) for i, n in enumerate(names)}
+
+    def jacobian(self, block: Block) -> Array:
+        """Slopes of a field's values at its nodes, shape (nodes, weights)."""
+        return network_jacobian(block.network, block.nodes())[0].numpy()
+
+    def normal_equations(
+        self, nodes: list[Array] | None = None, weight: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """J'J (p, p) and J'r (p,) over all parameters: each network's weights, then the scalars.
+
+        ``nodes`` are values (channels, nodes) of every block, those of the networks by default; ``weight``
+        multiplies the equation's.
+        """
+        nodes = nodes if nodes is not None else self._node_values()
+        jacobians = [network_jacobian(b.network, b.nodes()) for b in self.model.blocks]
+        edges = np.cumsum([0, *(j.shape[-1] for j in jacobians), *(1 for _ in self.model.scalars)]).tolist()
+        keys: list[int | str] = [*range(len(jacobians)), *self.model.scalars]
+        place = {k: slice(low, high) for k, low, high in zip(keys, edges[:-1], edges[1:], strict=True)}
+        hessian = torch.zeros(edges[-1], edges[-1], dtype=torch.float64)
+        gradient = torch.zeros(edges[-1], dtype=torch.float64)
+        slopes = {n: s.slope() for n, s in self.model.scalars.items()}
+        with np.errstate(all="ignore"):  # what is not finite is looked for afterwards
+            for part in self.linearisation.residuals(nodes, weight, slopes=True):
+                for low in range(0, len(part.values), _CHUNK):
+                    rows = slice(low, low + _CHUNK)
+                    dense = _dense_rows(part, rows, jacobians, slopes)
+                    values = torch.from_numpy(np.ascontiguousarray(part.values[rows]))
+                    for a, left in dense.items():
+                        gradient[place[a]] += left.T @ values
+                        for b, right in dense.items():
+                            if place[a].start <= place[b].start:
+                                hessian[place[a], place[b]].addmm_(left.T, right)
+        upper = hessian.triu(1)
+        return hessian.triu_().add_(upper.T), gradient
+
+
+class _Dense:
+    """Normal equations (p, p) and (p,) whose diagonal is raised."""
+
+    def __init__(self, hessian: Tensor, gradient: Tensor) -> None:
+        self.hessian, self.gradient = hessian, gradient
+        self.diagonal = hessian.diagonal()
+        self.floor = 1e-3 * self.diagonal.mean()
+
+    @property
+    def finite(self) -> bool:
+        return bool(torch.isfinite(self.hessian).all() and torch.isfinite(self.gradient).all())
+
+    def solve(self, damping: float) -> Tensor:
+        damped = self.hessian.clone()
+        damped.diagonal().add_(damping * (self.diagonal + self.floor))
+        return _solve(damped, -self.gradient)
 
 
 def _dense_rows(

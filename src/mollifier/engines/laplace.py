@@ -7,8 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mollifier.engines.gauss_newton import GaussNewton, sparse_tensor
-from mollifier.engines.jacobian import count, network_jacobian
+from mollifier.engines.gauss_newton import LevenbergMarquardt
 from mollifier.orders import Derivative
 
 Array = NDArray[np.float64]
@@ -17,7 +16,7 @@ Array = NDArray[np.float64]
 class Laplace:
     """Standard errors of the unknowns, with the equation at its full weight.
 
-    The covariance of all parameters is the inverse of n J'J, n the number of samples. Directions that neither
+    The covariance of the parameters is the inverse of n J'J, n the number of samples. Directions that neither
     data, equation nor prior determine are held at a spread of one raw unit.
 
     Parameters
@@ -26,17 +25,18 @@ class Laplace:
         Whose objective and linearisation are taken, as the model stands.
     """
 
-    def __init__(self, stage: GaussNewton) -> None:
-        self.model = stage.model
-        hessian, _ = stage.normal_equations()
-        self._factor = _inverse_factor(hessian * stage.objective.count)
+    def __init__(self, stage: LevenbergMarquardt) -> None:
+        self.model, self.stage = stage.model, stage
+        precision, self._places = stage.marginal()
+        self._factor = _inverse_factor(precision * stage.objective.count)
 
     def scalars(self) -> dict[str, float | None]:
         """Scalar unknown -> standard error; None where the curvature is not finite."""
         names = list(self.model.scalars)
         if self._factor is None or not names:
             return dict.fromkeys(names)
-        spread = self._factor[:, -len(names) :].square().sum(0).sqrt().tolist()
+        columns = [self._factor[:, self._places[n]] for n in names]
+        spread = torch.cat(columns, dim=1).square().sum(0).sqrt().tolist()
         slopes = [s.slope() for s in self.model.scalars.values()]
         sd = [abs(k) * s for k, s in zip(slopes, spread, strict=True)]
         return {n: s if np.isfinite(s) else None for n, s in zip(names, sd, strict=True)}
@@ -46,14 +46,10 @@ class Laplace:
         result: dict[str, Array] = {}
         if self._factor is None:
             return result
-        low = sum(count(b.network) for b in self.model.state_blocks)
         for name, block in self.model.unknown_blocks.items():
-            high = low + count(block.network)
-            values = sparse_tensor(block.mollified.matrix(Derivative("u")))
-            jacobian = values @ network_jacobian(block.network, block.nodes())[0]
-            spread = (jacobian @ self._factor[:, low:high].T).square().sum(-1).sqrt()
-            result[name] = spread.numpy().reshape(block.grid.shape)
-            low = high
+            jacobian = block.mollified.matrix(Derivative("u")) @ self.stage.jacobian(block)
+            spread = jacobian @ self._factor[:, self._places[name]].T.numpy()
+            result[name] = np.sqrt(np.square(spread).sum(-1)).reshape(block.grid.shape)
         return result
 
 

@@ -24,6 +24,9 @@ from mollifier.orders import Derivative
 
 Array = NDArray[np.float64]
 
+# Order of the differences that the prior on a state's values at the nodes takes.
+DIFFERENCE = 3
+
 
 @dataclass
 class Residuals:
@@ -44,6 +47,11 @@ class Residuals:
     fields: dict[tuple[int, int], sp.csr_array] = field(default_factory=dict)
     scalars: dict[str, Array] = field(default_factory=dict)
 
+    def scaled(self, factor: float) -> Residuals:
+        """The same rows, each times a number."""
+        fields = {k: sp.csr_array(m * factor) for k, m in self.fields.items()}
+        return Residuals(self.values * factor, fields, {n: s * factor for n, s in self.scalars.items()})
+
 
 class Linearisation:
     """Sparse matrices of a model whose derivatives are mollified, and the residuals they give.
@@ -52,6 +60,12 @@ class Linearisation:
     ----------
     objective
         The loss; its value is the sum of squares of all the residuals.
+
+    Attributes
+    ----------
+    shifts
+        What is added to each equation's residual, relative to its terms, shape (grid.size,): the multipliers
+        of an augmented Lagrangian. None for nothing.
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -69,6 +83,8 @@ class Linearisation:
         }
         self.parts = [_Partials(e, model.blocks, tuple(model.scalars)) for e in objective.equations]
         self.data = [_DataRows(objective, t, self.observe[t.block]) for t in objective.targets]
+        self.shifts: list[Array] | None = None
+        self._differences: dict[int, sp.csr_array] = {}
 
     @staticmethod
     def size(model: Model) -> int:
@@ -94,23 +110,28 @@ class Linearisation:
                     env[d.name] = value if d.total else value + mean * scale + float(block.level[channel])
         return env | self.known | {n: np.asarray(v) for n, v in model.values().items()}
 
-    def residuals(self, nodes: list[Array], weight: float, slopes: bool) -> Iterator[Residuals]:
+    def residuals(
+        self, nodes: list[Array], weight: float, slopes: bool, curvatures: bool = True
+    ) -> Iterator[Residuals]:
         """All residuals at values (channels, nodes) of every block, with derivatives if ``slopes``.
 
-        ``weight`` multiplies the equations' weight, as in `Objective.forward`.
+        ``weight`` multiplies the equations' weight, as in `Objective.forward`; without ``curvatures`` the
+        smoothness prior of the unknown fields is left out.
         """
         yield from self._equations(nodes, weight, slopes)
         yield from self._data(nodes, slopes)
-        yield from self._prior(nodes, slopes)
+        yield from self._prior(nodes, slopes, curvatures)
 
     def _equations(self, nodes: list[Array], weight: float, slopes: bool) -> Iterator[Residuals]:
         objective = self.objective
         env = self.environment(nodes)
         count = objective.model.collocation.grid.size
         sizes = objective.sizes.tolist()
-        for e, size, partials in zip(objective.equations, sizes, self.parts, strict=True):
+        for i, (e, size, partials) in enumerate(zip(objective.equations, sizes, self.parts, strict=True)):
             share = np.sqrt(weight * objective.weight / count) / (objective.tau * size)
             result = Residuals(np.broadcast_to(e.evaluate(env), count) * share)
+            if self.shifts is not None:
+                result.values = result.values + self.shifts[i] * (share * size)
             if slopes:
                 for (b, channel), present in partials.fields.items():
                     factor = share * float(objective.model.blocks[b].scale[channel])
@@ -135,18 +156,40 @@ class Linearisation:
                 result.fields[target.block, channel] = data.matrix
             yield result
 
-    def _prior(self, nodes: list[Array], slopes: bool) -> Iterator[Residuals]:
+    def _prior(self, nodes: list[Array], slopes: bool, curvatures: bool) -> Iterator[Residuals]:
         objective = self.objective
-        for b, block in enumerate(objective.model.blocks):
-            strength = objective.smoothness.get(block.names[0], 0.0)
-            if not self.bends[b] or not strength:
-                continue
-            for matrix in self.bends[b]:
-                share = np.sqrt(strength / block.grid.size) / objective.field_scale(block.names[0])
-                result = Residuals(share * (matrix @ (nodes[b][0] - nodes[b][0].mean())))
-                if slopes:
-                    result.fields[b, 0] = sp.csr_array(matrix * share)
-                yield result
+        for name in objective.model.unknown_blocks if curvatures else ():
+            strength = objective.strength(name)
+            if strength:
+                for part in self.curvature(name, nodes, slopes):
+                    yield part.scaled(np.sqrt(strength))
+        for target, strength in zip(objective.targets, objective.roughness.tolist(), strict=True):
+            if strength:
+                yield self.rough(target, nodes, slopes).scaled(np.sqrt(strength))
+
+    def curvature(self, name: str, nodes: list[Array], slopes: bool) -> Iterator[Residuals]:
+        """Rows of an unknown field's smoothness prior, at a strength of one."""
+        objective, model = self.objective, self.objective.model
+        block = model.unknown_blocks[name]
+        b = len(model.state_blocks) + list(model.unknown_blocks).index(name)
+        share = 1 / (np.sqrt(block.grid.size) * objective.field_scale(name))
+        for matrix in self.bends[b]:
+            result = Residuals(share * (matrix @ (nodes[b][0] - nodes[b][0].mean())))
+            if slopes:
+                result.fields[b, 0] = sp.csr_array(matrix * share)
+            yield result
+
+    def rough(self, target: Target, nodes: list[Array], slopes: bool) -> Residuals:
+        """Rows of the prior on neighbouring values of a state, at a strength of one."""
+        if target.block not in self._differences:
+            self._differences[target.block] = _differences(
+                self.objective.model.blocks[target.block].mollified.layer.nodes
+            )
+        matrix = self._differences[target.block]
+        result = Residuals(matrix @ nodes[target.block][target.channel])
+        if slopes:
+            result.fields[target.block, target.channel] = matrix
+        return result
 
 
 class _DataRows:
@@ -188,6 +231,23 @@ class _Partials:
                 if found:
                     self.fields[b, channel] = found
         self.scalars = {n: equation.partial(n) for n in scalars if n in present}
+
+
+def _differences(nodes: Grid) -> sp.csr_array:
+    """Third differences of neighbouring values along each axis, stacked, shape (rows, nodes)."""
+    stacked = []
+    for axis in nodes:
+        n, order = axis.size, min(DIFFERENCE, axis.size - 1)
+        if order < 1:
+            continue
+        taps = np.diff(np.eye(order + 1), order, axis=0)[0]
+        rows = n if axis.periodic else n - order
+        index = (np.arange(rows)[:, None] + np.arange(order + 1)) % n
+        place = (np.repeat(np.arange(rows), order + 1), index.ravel())
+        along = sp.csr_array((np.tile(taps, rows), place), shape=(rows, n))
+        parts = [along if a.name == axis.name else sp.eye_array(a.size) for a in nodes]
+        stacked.append(reduce(lambda a, b: sp.kron(a, b, format="csr"), parts))
+    return sp.csr_array(sp.vstack(stacked, format="csr"))
 
 
 def _operator(block: Block, derivative: Derivative, whole: Grid) -> sp.csr_array:

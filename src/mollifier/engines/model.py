@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,9 @@ from mollifier.problem import InverseProblem
 from mollifier.settings import Settings
 
 Array = NDArray[np.float64]
+
+Maker = Callable[[derivatives.Derivatives, int, bool], nn.Module]
+"""Backend, channels, whether it stands for an unknown -> module (n, d) -> (n, channels), float64."""
 
 
 class Block(nn.Module):
@@ -150,6 +153,15 @@ class Model(nn.Module):
         Unknown field -> its network.
     scalars
         Unknown number -> its parameter.
+
+    Parameters
+    ----------
+    problem, collocation, settings
+        The question, where the equation is imposed, the choices of the run.
+    network
+        A module that stands for the states, copied; perceptrons where it is not given.
+    maker
+        What makes the modules that stand for states and unknown fields; networks where it is not given.
     """
 
     def __init__(
@@ -158,6 +170,7 @@ class Model(nn.Module):
         collocation: Collocation,
         settings: Settings,
         network: nn.Module | None = None,
+        maker: Maker | None = None,
     ) -> None:
         super().__init__()
         self.problem = problem
@@ -170,11 +183,11 @@ class Model(nn.Module):
             )
         self.places = [Places.of(problem.data, names) for names in groups.values()]
         states = [
-            _state_block(self, names, over, places, settings, network)
+            _state_block(self, names, over, places, settings, network, maker)
             for (over, names), places in zip(groups.items(), self.places, strict=True)
         ]
         self.state_blocks = states
-        self.unknown_blocks = {n: _unknown_block(self, n, settings) for n in problem.unknown_fields}
+        self.unknown_blocks = {n: _unknown_block(self, n, settings, maker) for n in problem.unknown_fields}
         self.scalars = {n: Scalar(u) for n, u in problem.scalars.items()}
         # Lists, not dictionaries: an unknown may bear the name of one of a module's methods.
         self._states = nn.ModuleList(states)
@@ -228,31 +241,35 @@ def _state_block(
     places: Places,
     settings: Settings,
     network: nn.Module | None,
+    maker: Maker | None,
 ) -> Block:
     collocation, needed = model.collocation, model.problem.system.derivatives
     grid = collocation.grid.subgrid(over)
+    orders = {Derivative("u", d.orders) for n in names for d in needed[n]} | {Derivative("u")}
+    backend = _backend(collocation, settings, over, orders, places.scaled(grid))
+    if maker is not None:
+        return Block(names, grid, needed, maker(backend, len(names), False), backend, collocation.grid)
     if network is None:
         module = _perceptron(settings, [a.periodic for a in grid], len(names))
     else:
         module = _fitting(copy.deepcopy(network), len(over), len(names))
-    orders = {Derivative("u", d.orders) for n in names for d in needed[n]} | {Derivative("u")}
-    backend = _backend(collocation, settings, over, orders, places.scaled(grid))
     return Block(names, grid, needed, module.to(_dtype(settings)), backend, collocation.grid)
 
 
-def _unknown_block(model: Model, name: str, settings: Settings) -> Block:
+def _unknown_block(model: Model, name: str, settings: Settings, maker: Maker | None) -> Block:
     collocation, needed = model.collocation, model.problem.system.derivatives
     unknown = model.problem.unknown_fields[name]
     over = unknown.over or ()
     grid = collocation.grid.subgrid(over)
-    module = _perceptron(settings, [a.periodic for a in grid], 1)
-    _shrink(module)
     orders = {Derivative("u", d.orders) for d in needed[name]} | {Derivative("u"), *curvature_orders(grid)}
     backend = _backend(collocation, settings, over, orders, None)
-    dtype = _dtype(settings)
-    return Block(
-        [name], grid, needed, module.to(dtype), backend, collocation.grid, Bijection(unknown).to(dtype)
-    )
+    if maker is not None:
+        module, dtype = maker(backend, 1, True), torch.float64
+    else:
+        module, dtype = _perceptron(settings, [a.periodic for a in grid], 1), _dtype(settings)
+        _shrink(module)
+    bounds = Bijection(unknown).to(dtype)
+    return Block([name], grid, needed, module.to(dtype), backend, collocation.grid, bounds)
 
 
 def _dtype(settings: Settings) -> torch.dtype:

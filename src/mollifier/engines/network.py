@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +18,9 @@ from torch import nn
 import mollifier
 from mollifier.collocation import collocate
 from mollifier.data import Observations
-from mollifier.engines.gauss_newton import GaussNewton, suits
+from mollifier.engines.gauss_newton import GaussNewton, LevenbergMarquardt, suits
 from mollifier.engines.laplace import Laplace
-from mollifier.engines.model import Model
+from mollifier.engines.model import Maker, Model
 from mollifier.engines.objective import Objective
 from mollifier.engines.reading import read_fields, read_fit, read_history
 from mollifier.engines.runner import Progress, Run
@@ -62,32 +62,70 @@ def solve_network(
         A module (n, d) -> (n, fields) on coordinates scaled to [-1, 1], in place of the multilayer
         perceptron. It is copied, weights included.
     """
-    begun = time.monotonic()
     device = _device(settings.training.device)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+
+    def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
         objective, held = prepare(problem, settings, seed, network)
         objective.to(device)
-        fingerprint = _fingerprint(problem, settings, seed)
+        return objective, _stages(objective, settings), held
+
+    marks = {"network": None if network is None else repr(network)}
+    return run_stages("network", start, problem, settings, seed, progress, folder, resume, marks)
+
+
+def run_stages(
+    engine: str,
+    start: Callable[[], tuple[Objective, Sequence[Stage], Observations | None]],
+    problem: InverseProblem,
+    settings: Settings,
+    seed: int,
+    progress: Callable[[Progress], None] | None,
+    folder: Path | None,
+    resume: bool,
+    marks: Mapping[str, Any],
+) -> Solution:
+    """Run an engine's stages and read the solution off.
+
+    Parameters
+    ----------
+    engine
+        Its name.
+    start
+        Makes the objective, the stages and the held-out part of the data; called with the seed set.
+    problem, settings, seed, progress, folder, resume
+        As in `solve_network`.
+    marks
+        What a run that is taken up must have in common with this one, beside problem, settings and seed.
+    """
+    begun = time.monotonic()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        objective, stages, held = start()
         run = Run(
             objective,
-            _stages(objective, settings),
+            stages,
             settings.training.time_limit,
             progress,
             folder,
-            fingerprint | {"network": None if network is None else repr(network)},
+            _fingerprint(problem, settings, seed) | marks,
             settings.training.checkpoint_every,
+            engine=engine,
         )
         if resume:
             run.resume()
         status = run.run()
         solution = _solution(run, status, held)
-    provenance = _provenance(problem, settings, seed, objective) | {"seconds": time.monotonic() - begun}
+    provenance = _provenance(problem, settings, seed, objective)
+    provenance |= {"engine": engine, "seconds": time.monotonic() - begun}
     return replace(solution, provenance=provenance)
 
 
 def prepare(
-    problem: InverseProblem, settings: Settings, seed: int, network: nn.Module | None
+    problem: InverseProblem,
+    settings: Settings,
+    seed: int,
+    network: nn.Module | None,
+    maker: Maker | None = None,
 ) -> tuple[Objective, Observations | None]:
     """Model and objective on the fitted part of the data, and the held-out part."""
     fitted, held = problem.data, None
@@ -96,7 +134,7 @@ def prepare(
             fitted, held = problem.data.hold_out(settings.held_out, seed, variables=list(problem.fields))
         except DataError:  # too few samples to hold one out: all are fitted
             held = None
-    model = Model(problem, collocate(problem, settings.collocation), settings, network)
+    model = Model(problem, collocate(problem, settings.collocation), settings, network, maker)
     return Objective(model, fitted, settings), held
 
 
@@ -157,7 +195,6 @@ def _provenance(
 ) -> dict[str, Any]:
     c = objective.model.collocation
     return _fingerprint(problem, settings, seed) | {
-        "engine": "network",
         "settings": settings.model_dump(mode="json"),
         "versions": {"mollifier": mollifier.__version__, "torch": torch.__version__, "numpy": np.__version__},
         "python": platform.python_version(),
@@ -181,7 +218,7 @@ def _solution(run: Run, status: Status, held: Observations | None) -> Solution:
     sd: dict[str, float | None] = dict.fromkeys(values)
     spreads: dict[str, Array] = {}
     last = run.stages[-1]
-    if isinstance(last, GaussNewton) and run.stage >= len(run.stages) - 1:
+    if isinstance(last, LevenbergMarquardt) and run.stage >= len(run.stages) - 1:
         laplace = Laplace(last)
         sd, spreads = laplace.scalars(), laplace.fields()
     units = {n: u.unit for n, u in model.problem.scalars.items()}

@@ -25,6 +25,9 @@ from mollifier.settings import Settings
 
 Array = NDArray[np.float64]
 
+# Weight of an unknown field's curvature until the data or the user say otherwise.
+_SMOOTHNESS = 1e-3
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -81,6 +84,12 @@ class Objective(nn.Module):
         Noise of the values fitted over their standard deviation.
     sizes
         Rms size of each equation's terms; set by `measure`.
+    strengths, roughness
+        Weights of the smoothness priors: of the curvature of each unknown field, shape (unknown fields,), and
+        of the differences between neighbouring values at the nodes of each target, shape (targets,), which is
+        zero for networks.
+    attainable
+        Mean squared misfit of the data that a fit without the equation leaves; one where there was none.
     """
 
     def __init__(self, model: Model, fitted: Observations, settings: Settings) -> None:
@@ -88,7 +97,9 @@ class Objective(nn.Module):
         self.model = model
         self.weight = settings.training.equation_weight
         self.equations = model.problem.system.equations
-        self.smoothness = {n: u.smoothness for n, u in model.problem.unknown_fields.items()}
+        fields = model.problem.unknown_fields
+        given = [_SMOOTHNESS if u.smoothness is None else u.smoothness for u in fields.values()]
+        self._unknown_fields = tuple(fields)
         floor = settings.training.noise_floor
         self.targets: list[Target] = []
         relative = []
@@ -113,7 +124,13 @@ class Objective(nn.Module):
         self.sizes: Tensor
         self.register_buffer("sizes", torch.ones(len(self.equations), dtype=torch.float64))
         self.field_scales: Tensor
-        self.register_buffer("field_scales", torch.ones(len(self.smoothness), dtype=torch.float64))
+        self.register_buffer("field_scales", torch.ones(len(fields), dtype=torch.float64))
+        self.strengths: Tensor
+        self.register_buffer("strengths", torch.tensor(given, dtype=torch.float64))
+        self.roughness: Tensor
+        self.register_buffer("roughness", torch.zeros(len(self.targets), dtype=torch.float64))
+        self.attainable: Tensor
+        self.register_buffer("attainable", torch.ones((), dtype=torch.float64))
 
     def target_tensors(self, target: Target) -> tuple[Tensor, Tensor, Tensor]:
         """Place, value and standard error of every sample of a target, each of shape (n,)."""
@@ -137,18 +154,26 @@ class Objective(nn.Module):
         """Weighted mean squared curvature of every unknown field."""
         total = self.sizes.new_zeros(())
         for name, bends in curvatures.items():
-            if self.smoothness[name]:
+            if self.strength(name):
                 squares = torch.stack([b.square().mean() for b in bends]).sum()
-                total = total + self.smoothness[name] * squares / self.field_scale(name) ** 2
+                total = total + self.strength(name) * squares / self.field_scale(name) ** 2
         return total
+
+    def strength(self, name: str) -> float:
+        """Weight of the mean squared curvature of an unknown field."""
+        return float(self.strengths[self._unknown_fields.index(name)])
+
+    def set_strength(self, name: str, strength: float) -> None:
+        """Set the weight of the mean squared curvature of an unknown field."""
+        self.strengths[self._unknown_fields.index(name)] = strength
 
     def field_scale(self, name: str) -> float:
         """Size of an unknown field that its curvature is measured in; set when the field's level is."""
-        return float(self.field_scales[list(self.smoothness).index(name)])
+        return float(self.field_scales[self._unknown_fields.index(name)])
 
     def set_field_scale(self, name: str, scale: float) -> None:
         """Set the size that an unknown field's curvature is measured in."""
-        self.field_scales[list(self.smoothness).index(name)] = scale
+        self.field_scales[self._unknown_fields.index(name)] = scale
 
     def measure(self) -> None:
         """Take the equations' sizes from the model as it stands."""

@@ -74,6 +74,7 @@ class Run:
     stage: int = 0
     step: int = 0
     seconds: float = 0.0
+    engine: str = "network"
 
     def resume(self) -> None:
         """Take up the checkpoint in the folder.
@@ -156,7 +157,7 @@ class Run:
             left = pace * (stage.steps - self.step)
             shown = values if stage.estimates else {}
             self.progress(
-                Progress("network", stage.name, self.step, stage.steps, self.seconds, left, losses, shown)
+                Progress(self.engine, stage.name, self.step, stage.steps, self.seconds, left, losses, shown)
             )
 
     def _save(self) -> None:

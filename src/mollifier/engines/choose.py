@@ -1,0 +1,61 @@
+"""Which engine suits a problem, and why."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mollifier.engines.weak.form import is_weak
+from mollifier.problem import InverseProblem
+
+# Nodes from which a grid is dense: below, a fit that solves the equation exactly uses the data better.
+_DENSE = 2000
+# Share of a gridded field that may be missing, and coordinates that nodes can fill.
+_MOST_MISSING, _MOST_COORDINATES = 0.2, 3
+
+
+def choose(problem: InverseProblem) -> tuple[str, str]:
+    """The engine that suits a problem, and the reason in one line.
+
+    Dense data on a grid go to the weak engine where the equation has a weak form; other data to the joint
+    engine while nodes can fill the domain; the rest to the network.
+
+    Examples
+    --------
+    >>> from mollifier import Observations, ScalarUnknown
+    >>> x, t = np.random.default_rng(0).random((2, 300))
+    >>> obs = Observations({"u": np.exp(-t) * np.sin(3 * x)}, {"x": x, "t": t}, noise=0.01)
+    >>> choose(InverseProblem("u_t = D*u_xx", obs, {"D": ScalarUnknown()}))
+    ('joint', 'the data are scattered over x, t')
+    """
+    against = _against_weak(problem)
+    if not against:
+        size = problem.data.grid(problem.coordinates).size
+        return (
+            "weak",
+            f"the data fill a grid of {size:,} nodes and every derivative moves onto a test function",
+        )
+    if len(problem.coordinates) <= _MOST_COORDINATES:
+        return "joint", against
+    return "network", f"{against}, and nodes cannot fill {len(problem.coordinates)} coordinates"
+
+
+def _against_weak(problem: InverseProblem) -> str:
+    """Why the weak engine will not do; nothing where it will."""
+    data = problem.data
+    if not data.gridded:
+        return f"the data are scattered over {', '.join(problem.coordinates)}"
+    partial = [f for f in problem.fields if set(data.coordinates_of(f)) != set(problem.coordinates)]
+    if partial:
+        return f"'{partial[0]}' is measured over {', '.join(data.coordinates_of(partial[0]))} only"
+    if not is_weak(problem.system):
+        return "the equation holds products of derivatives, which have no weak form"
+    grid = data.grid(problem.coordinates)
+    if grid.size < _DENSE:
+        return f"the grid has {grid.size:,} nodes only"
+    short = [a.name for a in grid if a.size < 2 * problem.system.order_along(a.name) + 1]
+    if short:
+        return f"there are too few nodes along {', '.join(short)} for the orders of the equation"
+    missing = max(float(np.mean(~np.isfinite(data.dataset[f].values))) for f in problem.fields)
+    if missing > _MOST_MISSING:
+        return f"{100 * missing:.0f} % of the grid are missing"
+    return ""

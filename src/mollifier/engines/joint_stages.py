@@ -1,0 +1,235 @@
+"""The stages of the joint engine: a fit of the data alone, then data and equation until the equation holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mollifier.engines.calibrate import calibrate
+from mollifier.engines.gauss_newton import LevenbergMarquardt, System
+from mollifier.engines.joint_banded import BandedCholesky, NotPositiveError, banded_order, factored
+from mollifier.engines.joint_evidence import best_strengths, minimise
+from mollifier.engines.joint_spline import slopes_of
+from mollifier.engines.joint_system import Bordered, Layout
+from mollifier.engines.linearise import DIFFERENCE, Linearisation
+from mollifier.engines.model import Block
+from mollifier.engines.objective import Objective, Target
+from mollifier.engines.stages import NonFiniteLossError
+from mollifier.solution import StatusName
+
+Array = NDArray[np.float64]
+
+# Strengths of the smoothing spline looked at, natural logarithm, and how many at first.
+_ROUGHNESS, _LOOKS = (np.log(1e-9), np.log(1e3)), 7
+# What is left of that prior beside the equation: it holds what neither equation nor data determine, such as
+# modes that the equation does not see at its nodes, and pulls on nothing else.
+_TRACE = 1e-4
+# Continuation: first and full weight, factor between.
+_FIRST_WEIGHT, _FULL_WEIGHT, _RAISE = 0.1, 100.0, 10.0
+_DAMPING = 1e-6
+# A step is small when it gains less than this in minus twice the log-likelihood, which is what moving all
+# unknowns by a tenth of a standard error in all costs; and strengths are steady within this, in logarithm.
+_SMALL, _STEADY = 1e-2, 0.1
+# Standard deviations of chi-square that a fit may lie above what the data alone allow.
+_EXCESS = 4.0
+
+
+class Smoothing:
+    """Each state as the smoothing spline of its data, of the strength of greatest marginal likelihood.
+
+    Ends with a first guess of the unknowns (`calibrate`).
+    """
+
+    name = "fit"
+    estimates = False
+    steps = 1
+
+    def __init__(self, objective: Objective, linearisation: Linearisation) -> None:
+        self.objective, self.linearisation = objective, linearisation
+        self.finished = ""
+        self.outcome: StatusName = "converged"
+
+    def step(self) -> dict[str, float]:
+        """Fit every target."""
+        misfit = 0.0
+        for i, target in enumerate(self.objective.targets):
+            strength, values, part = _smooth(self.linearisation, target, i)
+            coefficients = next(self.objective.model.blocks[target.block].network.parameters())
+            with torch.no_grad():
+                coefficients[:, target.channel] = torch.from_numpy(values)
+            self.objective.roughness[i] = strength
+            misfit += part
+        self.objective.attainable.fill_(misfit)
+        return {"data": misfit, "residual": float("nan"), "prior": 0.0, "loss": misfit}
+
+    def close(self) -> None:
+        """The first guess of the unknowns; the prior of the states is left in traces."""
+        calibrate(self.objective)
+        self.objective.roughness *= _TRACE
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: it is one step."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to take up."""
+
+
+def _smooth(linearisation: Linearisation, target: Target, i: int) -> tuple[float, Array, float]:
+    """Strength, values at the nodes and mean squared misfit of the smoothing spline of one target."""
+    objective, data = linearisation.objective, linearisation.data[i]
+    block = objective.model.blocks[target.block]
+    nodes = block.mollified.layer.nodes
+    order = banded_order(nodes.shape)
+    back = np.argsort(order)
+    zero = [np.zeros((len(b.names), b.mollified.layer.nodes.size)) for b in objective.model.blocks]
+    rough = linearisation.rough(target, zero, True).fields[target.block, target.channel][:, back]
+    rows = data.matrix[:, back]
+    right = (data.values - float(block.level[target.channel])) * data.share
+    square = sp.csr_array(rows.T @ rows) * objective.count
+    penalty = sp.csr_array(rough.T @ rough) * objective.count
+    slope = rows.T @ right * objective.count
+    free = np.prod([1 if a.periodic else min(DIFFERENCE, a.size) for a in nodes])
+    rank = nodes.size - float(free)
+
+    def solved(log: float) -> tuple[BandedCholesky, Array]:
+        factor = factored(sp.csr_array(square + np.exp(log) * penalty))
+        return factor, factor.solve(slope)
+
+    def along(log: float) -> float:
+        factor, x = solved(log)
+        return -float(slope @ x) + factor.log_determinant - rank * log
+
+    # Half a logarithmic unit is a quarter of one in the width of what is averaged over.
+    best = minimise(along, *_ROUGHNESS, looks=_LOOKS, tolerance=0.5)
+    x = solved(best)[1]
+    return float(np.exp(best)), x[order], float(np.square(rows @ x - right).sum())
+
+
+class Joint(LevenbergMarquardt):
+    """Levenberg-Marquardt steps over states and unknowns together, until the equation holds exactly.
+
+    The equation's weight is raised as the fit settles. At the full weight, what is left of the equation's
+    residual is asked for again and again (augmented Lagrangian), so that the limit of an exact equation is
+    reached without the ill-conditioning of an infinite weight. Between steps, the strengths of the priors on
+    unknown fields that were not given are set to those of greatest marginal likelihood. Where the data's
+    misfit at some weight is more than noise explains, the weight stays there.
+
+    Parameters
+    ----------
+    objective, steps, tolerance
+        As in `LevenbergMarquardt`; the tolerance is not used: convergence is judged by standard errors.
+    linearisation
+        Of the objective.
+    """
+
+    name = "joint"
+
+    def __init__(
+        self, objective: Objective, steps: int, tolerance: float, linearisation: Linearisation
+    ) -> None:
+        super().__init__(objective, steps, tolerance)
+        self._linearisation = linearisation
+        self.layout = Layout(objective.model)
+        self.damping, self.weight = _DAMPING, _FIRST_WEIGHT
+        self.free = [n for n, u in self.model.problem.unknown_fields.items() if u.smoothness is None]
+        self.allowed = True
+        self._changed = 0.0
+
+    @property
+    def exact(self) -> bool:
+        """Whether the equation is made to hold exactly."""
+        return self.weight >= _FULL_WEIGHT
+
+    def _system(self, nodes: list[Array]) -> System:
+        try:
+            system = Bordered(self.linearisation, self.layout, nodes, self.weight)
+        except NotPositiveError as error:
+            raise NonFiniteLossError("a factor of the normal equations") from error
+        self._changed = 0.0
+        if self.free and self.weight >= 1.0 and system.finite:
+            found = best_strengths(system, self.free, self.objective.count)
+            self._changed = max(abs(float(np.log(found[n] / system.strengths[n]))) for n in self.free)
+            system.strengths = found
+            for n in self.free:
+                self.objective.set_strength(n, found[n])
+        return system
+
+    def _judge(self, before: float, after: float, promised: float) -> None:
+        gain = promised * self.objective.count
+        steady = self._changed < _STEADY
+        if not self.exact and self.allowed:
+            if gain < _STEADY * self.layout.border_size + 1 or before - after < 0.05 * before:
+                self._raise_weight()
+            return
+        if gain < _SMALL and steady:
+            self.finished = (
+                "a step moves the unknowns by less than a tenth of their standard errors"
+                if self.allowed
+                else "the fit settled, but the equation cannot hold exactly: its weight stays at "
+                f"{self.weight:g}, where the data's misfit is more than the noise level explains. See whether "
+                "the noise level, the form of the equation and the number of nodes are right"
+            )
+        elif self.exact:
+            self._ask_again()
+
+    def _judge_failure(self, loss: float, promised: float) -> None:
+        self.damping = _DAMPING
+        if not self.exact and self.allowed:
+            self._raise_weight()
+        elif promised <= max(self.tolerance * loss, _SMALL / self.objective.count):
+            self.finished = "no step lowers the loss"
+        else:
+            self.outcome = "stalled"
+            self.finished = (
+                f"no step lowers the loss, though {promised / loss:.1g} of it was promised; the equation may "
+                "not be smooth in the unknowns. Bounds or initial values for them usually help"
+            )
+
+    def _raise_weight(self) -> None:
+        """Raise it, unless the data already fit worse than noise explains."""
+        count = self.objective.count
+        most = max(1.0, float(self.objective.attainable)) * (1 + _EXCESS * np.sqrt(2 / count))
+        if self._losses(self._node_values())["data"] > most:
+            self.allowed = False
+        else:
+            self.weight *= _RAISE
+
+    def _ask_again(self) -> None:
+        """Add what is left of the equation to its multipliers."""
+        lin, objective = self.linearisation, self.objective
+        count = self.model.collocation.grid.size
+        env = lin.environment(self._node_values())
+        with np.errstate(all="ignore"):
+            left = [
+                np.broadcast_to(e.evaluate(env), count) / s
+                for e, s in zip(objective.equations, objective.sizes.tolist(), strict=True)
+            ]
+        lin.shifts = [a + b for a, b in zip(lin.shifts or [0.0] * len(left), left, strict=True)]
+
+    def marginal(self) -> tuple[Tensor, dict[str, slice]]:
+        """Half the curvature of the loss along the unknowns when the states follow them."""
+        system = Bordered(self.linearisation, self.layout, self._node_values(), self.weight)
+        return torch.from_numpy(system.with_priors()[0]), self.layout.unknowns
+
+    def jacobian(self, block: Block) -> sp.csr_array:
+        """Slopes of a field's values at its nodes, shape (nodes, coefficients)."""
+        return slopes_of(block)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Damping, weight, multipliers of the equations."""
+        shifts = self.linearisation.shifts
+        kept = None if shifts is None else [torch.from_numpy(np.ascontiguousarray(s)) for s in shifts]
+        return super().state_dict() | {"allowed": self.allowed, "shifts": kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a saved state."""
+        super().load_state_dict(state)
+        self.allowed = state["allowed"]
+        shifts = state["shifts"]
+        self.linearisation.shifts = None if shifts is None else [s.numpy() for s in shifts]

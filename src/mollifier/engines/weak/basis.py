@@ -1,0 +1,138 @@
+"""Unknowns as sums of basis functions: tensor-product splines for fields, the constant for numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from itertools import combinations_with_replacement
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import BSpline as Spline
+
+from mollifier.engines.weak.testspace import contract
+from mollifier.grid import Axis, Grid
+from mollifier.orders import Derivative
+
+Array = NDArray[np.float64]
+
+_GAUSS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class AxisSplines:
+    """B-splines with evenly spaced knots over one axis, wrapped where it is periodic.
+
+    Attributes
+    ----------
+    axis
+        The data's nodes.
+    size
+        Number of splines.
+    degree
+        Of the polynomials between knots.
+    """
+
+    axis: Axis
+    size: int
+    degree: int
+
+    @cached_property
+    def _spline(self) -> Spline:
+        low, high, k = self.axis.lower, self.axis.upper, self.degree
+        cells = self.size if self.axis.periodic else self.size - k
+        step = (high - low) / cells
+        knots = low + step * np.arange(-k, cells + k + 1)
+        return Spline(knots, np.eye(cells + k), k)
+
+    def matrix(self, order: int, points: Array | None = None) -> Array:
+        """Derivatives of the splines at the axis's nodes, or at other points within it, shape (n, size)."""
+        x = self.axis.points if points is None else points
+        spline = self._spline.derivative(order) if order else self._spline
+        values = np.asarray(spline(np.clip(x, self.axis.lower, self.axis.upper)))
+        if self.axis.periodic:
+            wrapped = values[:, : self.size].copy()
+            wrapped[:, : values.shape[1] - self.size] += values[:, self.size :]
+            return wrapped
+        return values
+
+    def gram(self, order: int) -> Array:
+        """Mean over the axis of products of derivatives; these are per half-length of the axis."""
+        cells = self.size if self.axis.periodic else self.size - self.degree
+        edges = np.linspace(self.axis.lower, self.axis.upper, cells + 1)
+        s, w = np.polynomial.legendre.leggauss(_GAUSS)
+        half = np.diff(edges)[:, None] / 2
+        points, weights = (edges[:-1, None] + half * (1 + s)).ravel(), (half * w).ravel() / self.axis.length
+        b = self.matrix(order, points)
+        return (self.axis.length / 2) ** (2 * order) * (b.T @ (b * weights[:, None]))
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """The functions that stand for one unknown on a grid; a number has one, the constant.
+
+    Attributes
+    ----------
+    name
+        The unknown.
+    splines
+        By axis of those it varies over.
+    grid
+        The data's grid.
+    """
+
+    name: str
+    splines: Mapping[str, AxisSplines]
+    grid: Grid
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Functions along each axis of the grid, 1 along those that the unknown does not vary over."""
+        return tuple(self.splines[n].size if n in self.splines else 1 for n in self.grid.names)
+
+    @property
+    def size(self) -> int:
+        """Number of coefficients."""
+        return int(np.prod(self.shape))
+
+    def matrices(self, derivative: Derivative, slab: slice = slice(None)) -> list[Array]:
+        """Along each axis of the grid the functions' derivatives at the nodes, shape (nodes, functions)."""
+        result = []
+        for i, axis in enumerate(self.grid):
+            here = slab if i == 0 else slice(None)
+            if axis.name in self.splines:
+                result.append(self.splines[axis.name].matrix(derivative.along(axis.name))[here])
+            else:
+                result.append(np.ones((len(axis.points[here]), 1)))
+        return result
+
+    def evaluate(self, coefficients: Array, derivative: Derivative, slab: slice = slice(None)) -> Array:
+        """A derivative of the unknown at the nodes; length 1 along axes it does not vary over."""
+        matrices = [
+            m if a.name in self.splines else None
+            for a, m in zip(self.grid, self.matrices(derivative, slab), strict=True)
+        ]
+        return contract(coefficients.reshape(self.shape), matrices)
+
+    def at(self, grid: Grid) -> Array:
+        """Every function at the nodes of a grid over the unknown's coordinates, shape (nodes, size)."""
+        parts = [self.splines[a.name].matrix(0, a.points) for a in grid]
+        return np.asarray(reduce(np.kron, parts, np.ones((1, 1))), dtype=float)
+
+    def penalty(self, order: int) -> Array:
+        """Quadratic form of the mean squared derivatives of an order, shape (size, size).
+
+        Derivatives are per half-length of the domain, as for `mollifier.FieldUnknown`.
+        """
+        names = list(self.splines)
+        total = np.zeros((self.size, self.size))
+        for chosen in combinations_with_replacement(names, order):
+            counts = {n: chosen.count(n) for n in names}
+            times = np.prod(np.arange(1, order + 1)) / np.prod(
+                [np.prod(np.arange(1, c + 1)) for c in counts.values()]
+            )
+            total += times * reduce(
+                np.kron, [self.splines[n].gram(c) for n, c in counts.items()], np.ones((1, 1))
+            )
+        return total

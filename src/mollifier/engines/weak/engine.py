@@ -1,0 +1,165 @@
+"""The weak engine: from a problem to a solution."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mollifier.engines.weak.basis import AxisSplines, Basis
+from mollifier.engines.weak.estimate import FULL, Estimator, Fit
+from mollifier.engines.weak.form import WeakForm, weak_form
+from mollifier.engines.weak.prepare import measured
+from mollifier.engines.weak.prior import ORDERS, Prior
+from mollifier.engines.weak.reading import read
+from mollifier.engines.weak.sums import Integrands, Sums
+from mollifier.engines.weak.widths import DENSITY, Widths, first_radii, score, search
+from mollifier.grid import Grid
+from mollifier.problem import InverseProblem
+from mollifier.settings import Settings
+from mollifier.solution import Solution
+
+Array = NDArray[np.float64]
+
+# Splines within one radius of the first test functions, and the most along an axis and in all.
+_SPLINES, _MOST_ALONG, _MOST = 2.0, 60, 900
+# Centres within a radius where the whole covariance is inverted: as many as can be.
+_DENSITIES = (DENSITY, 2.5, 2.0)
+
+
+def solve_weak(
+    problem: InverseProblem,
+    settings: Settings,
+    seed: int = 0,
+    progress: Callable[[Any], None] | None = None,
+) -> Solution:
+    """Solve by the weak form.
+
+    Parameters
+    ----------
+    problem
+        Its data lie on a grid.
+    settings
+        ``collocation.radius`` fixes the test functions' radius.
+    seed
+        Recorded; nothing is drawn.
+    progress
+        Not called: there are no steps to follow.
+
+    Raises
+    ------
+    EquationError
+        If a term of the equation is no derivative of anything simpler.
+    DataError
+        If the data are scattered or a field is measured on a part of the axes only.
+    ConfigurationError
+        If the grid is too small for the unknowns.
+    """
+    begun = time.monotonic()
+    form = weak_form(problem.system)
+    data = measured(problem, form)
+    orders = {c: max(ch.orders[i] for ch in form.channels) for i, c in enumerate(data.grid.names)}
+    fields = {f: data.values[f] for f in form.fields}
+    first = _given(settings, data.grid, orders) or first_radii(data.grid, fields, data.variances, orders)
+    bases = [
+        _basis(problem, n, data.grid, dict(zip(data.grid.names, first, strict=True)), form)
+        for n in problem.unknowns
+    ]
+    sums = Sums(Integrands(form), data, bases)
+    priors = [Prior(b.name, b) for b in bases if b.splines]
+    estimator = Estimator(sums, priors, _bounds(problem, bases), full=0)
+    widths = Widths(orders, data.grid, estimator)
+    start = _start(problem, bases)
+    if _given(settings, data.grid, orders):
+        chosen, fit = first, widths.attempt(first, start, 3)
+        assert fit is not None
+    else:
+        chosen, fit = search(widths, first, start)
+    final = _final(widths, chosen, fit)
+    return read(problem, settings, seed, widths, final, time.monotonic() - begun)
+
+
+def _final(widths: Widths, chosen: tuple[float, ...], fit: Fit) -> Fit:
+    """The estimate at the chosen radii, by the whole covariance where that can be done and tells more."""
+    few = widths.estimator
+    tests = widths.space(chosen)
+    best = few.fit(tests, fit.coefficients)
+    if best.loose or not best.variances.max() > 0:
+        return best
+    if widths.fields:
+        return best
+    equations = few.sums.equations
+    density = next((d for d in _DENSITIES if widths.space(chosen, d).size * equations <= FULL), None)
+    if density is None:
+        return best
+    whole = Estimator(few.sums, few.priors, few.bounds, full=FULL)
+    whole.hyper = dict(few.hyper)
+    try:
+        found = whole.fit(widths.space(chosen, density), best.coefficients, rounds=2)
+    except np.linalg.LinAlgError:
+        return best
+    return found if not found.loose and score(found, whole) < score(best, few) else best
+
+
+def _given(settings: Settings, grid: Grid, orders: dict[str, int]) -> tuple[float, ...] | None:
+    """Radii that the user gave, where one is given for every axis."""
+    radius = settings.collocation.radius
+    if radius == "auto":
+        return None
+    given = grid.radii(radius if not isinstance(radius, str) else 1.0)
+    return tuple(given[c] if orders[c] else 0.0 for c in grid.names)
+
+
+def _basis(problem: InverseProblem, name: str, grid: Grid, radius: dict[str, float], form: WeakForm) -> Basis:
+    """The constant for a number; splines for a field, about as fine as the test functions can tell."""
+    over = problem.unknowns[name].over or ()
+    if not over:
+        return Basis(name, {}, grid)
+    degree = max(max(ORDERS) + 1, 1 + max((d.total for d in form.unknowns if d.field == name), default=0))
+    sizes = {}
+    for c in over:
+        axis = grid[c]
+        cells = np.ceil(_SPLINES * axis.length / radius[c]) if radius[c] else axis.size
+        cells = int(np.clip(cells, 4, min(_MOST_ALONG, max(axis.size - degree, 1))))
+        sizes[c] = cells
+    while np.prod([n + degree for n in sizes.values()]) > _MOST:
+        longest = max(sizes, key=lambda c: sizes[c])
+        sizes[longest] -= 1
+    splines = {
+        c: AxisSplines(grid[c], n if grid[c].periodic else n + degree, degree) for c, n in sizes.items()
+    }
+    return Basis(name, splines, grid)
+
+
+def _bounds(problem: InverseProblem, bases: list[Basis]) -> Array:
+    low, high = [], []
+    for b in bases:
+        unknown = problem.unknowns[b.name]
+        low.append(np.full(b.size, -np.inf if unknown.lower is None else unknown.lower))
+        high.append(np.full(b.size, np.inf if unknown.upper is None else unknown.upper))
+    return np.stack([np.concatenate(low), np.concatenate(high)])
+
+
+def _start(problem: InverseProblem, bases: list[Basis]) -> Array:
+    """Initial values where given; else zero where the equations are linear, or the middle of bounds."""
+    linear = problem.system.linear_in
+    parts = []
+    for b in bases:
+        unknown = problem.unknowns[b.name]
+        level = 0.0
+        if unknown.initial is not None:
+            level = unknown.initial
+        elif b.name not in linear:
+            low, high = unknown.lower, unknown.upper
+            level = (
+                (low + high) / 2
+                if low is not None and high is not None
+                else 1.0
+                if low is None
+                else low + 1.0
+            )
+        parts.append(np.full(b.size, level))
+    return np.concatenate(parts)

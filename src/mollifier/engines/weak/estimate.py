@@ -1,0 +1,288 @@
+"""Estimating equations: least squares without the bias that noise adds, and what it leaves uncertain.
+
+With rows r of covariance C, slopes G and weights W the score is ``g = G' W r - n`` and its slope ``A = G' W
+G - N``, where n and N are what noise adds to the products on average. Without a prior the estimate solves g
+= 0 and its covariance is the sandwich ``A^-1 B A^-1``, ``B = G' W C W G``. With one, the score is taken as
+what was measured: it is normal with covariance B, so that the information is ``A B^-1 A``, the prior's
+precision is added to it, and the prior's strength maximises the marginal likelihood. The two agree where the
+prior is weak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.linalg as sl
+from numpy.typing import NDArray
+from scipy.optimize import lsq_linear
+
+from mollifier.engines.weak.prior import Hyper, Prior, maximise
+from mollifier.engines.weak.sums import Rows, Sums
+from mollifier.engines.weak.testspace import TestSpace
+
+Array = NDArray[np.float64]
+
+# Rows whose covariance is inverted as a whole, and columns whose spread is summed over the data.
+FULL, _FEW = 2500, 8
+_JITTER = 1e-10
+_ROUNDS, _STEPS = 3, 30
+# An eigenvalue of the information this small beside its own error is none; so is one of this relative size.
+_SIGNIFICANT, _SINGULAR = 5.0, 1e-11
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """An estimate with its covariance.
+
+    Attributes
+    ----------
+    coefficients
+        Of all unknowns, shape (m,).
+    covariance
+        Shape (m, m); infinite on the diagonal where nothing is determined.
+    misfit
+        Rms of the residuals in units of their standard errors: 1 where the equation holds to the noise.
+    whiteness
+        Rms of the whitened residuals where the covariance was inverted whole, else `misfit`.
+    priors
+        What was learnt of each unknown field's prior.
+    loose
+        Combinations of unknown numbers that the data do not determine: each maps names to shares.
+    residuals, variances
+        Shape (rows,).
+    """
+
+    space: TestSpace
+    coefficients: Array
+    covariance: Array
+    misfit: float
+    whiteness: float
+    priors: dict[str, Hyper] = field(default_factory=dict)
+    loose: Sequence[dict[str, float]] = ()
+    residuals: Array = field(default_factory=lambda: np.zeros(0))
+    variances: Array = field(default_factory=lambda: np.zeros(0))
+    log_evidence: float = 0.0
+
+    @property
+    def sd(self) -> Array:
+        """Standard errors of the coefficients, wider where the residuals exceed the noise."""
+        return np.sqrt(np.diag(self.covariance)) * max(1.0, self.misfit)
+
+
+@dataclass(frozen=True, eq=False)
+class Normal:
+    """The estimating equations at one place: score, its slope, and its covariance."""
+
+    rows: Rows
+    weights: Array
+    score: Array
+    slope: Array
+    noise: Array
+    meat: Array
+
+
+class Estimator:
+    """Solves the estimating equations of a problem.
+
+    Parameters
+    ----------
+    sums
+        Of the problem.
+    priors
+        Of unknown fields.
+    bounds
+        Least and greatest value of every coefficient, shape (2, m).
+    full
+        Rows up to which their whole covariance is inverted; 0 weighs each by its own variance.
+    """
+
+    def __init__(self, sums: Sums, priors: Sequence[Prior], bounds: Array, full: int = FULL) -> None:
+        self.sums, self.priors, self.bounds, self.full = sums, tuple(priors), bounds, full
+        self.hyper: dict[str, Hyper] = {}
+        self.learn = True
+
+    @property
+    def degrees(self) -> int:
+        """Coefficients that only the data can determine."""
+        smooth = {p.name for p in self.priors}
+        return max(sum(b.size for b in self.sums.bases if b.name not in smooth), 1)
+
+    def normal(self, space: TestSpace, coefficients: Array) -> Normal:
+        """Score, slope and covariance at given coefficients."""
+        sums = self.sums
+        rows = sums.rows(space, coefficients)
+        g = rows.slopes
+        few = sums.size <= _FEW
+        weights = _reciprocal(rows.variances)
+        covariance = None
+        if len(rows.residuals) <= self.full or not few:
+            covariance = sums.covariance(space, coefficients)
+            if len(rows.residuals) <= self.full and rows.variances.max() > 0:
+                weights = _inverse(covariance)
+        weighted = weights @ g.toarray() if weights.ndim == 2 else g.multiply(weights[:, None]).toarray()
+        vector, matrix = sums.bias(space, coefficients, weights)
+        score = weighted.T @ rows.residuals - vector
+        product = np.asarray(g.T @ weighted)
+        if covariance is not None:
+            meat = weighted.T @ (covariance @ weighted)
+        else:
+            meat = sums.spread(space, coefficients, weighted)
+        if not rows.variances.max() > 0:  # without noise, what is left over speaks for itself
+            part = weighted * rows.residuals[:, None]
+            meat = part.T @ part
+        return Normal(rows, weights, np.asarray(score), product - matrix, matrix, meat)
+
+    def fit(self, space: TestSpace, start: Array, rounds: int = _ROUNDS) -> Fit:
+        """Iterate weights and coefficients from a start."""
+        coefficients = start
+        result = None
+        for _ in range(rounds):
+            normal = self.normal(space, coefficients)
+            result = self._solve(space, normal, coefficients)
+            moved = result.coefficients - coefficients
+            coefficients = result.coefficients
+            with np.errstate(all="ignore"):
+                still = np.abs(moved) <= 1e-3 * np.sqrt(np.diag(result.covariance))
+            if still.all():
+                break
+        assert result is not None
+        return result
+
+    def _solve(self, space: TestSpace, normal: Normal, at: Array) -> Fit:
+        """One step from the estimating equations."""
+        scale = np.sqrt(np.maximum(np.diag(normal.slope + normal.noise), 1e-300))
+        slope = normal.slope / np.outer(scale, scale)
+        meat = normal.meat / np.outer(scale, scale)
+        target = slope @ (at * scale) - normal.score / scale
+        loose = self._loose(space, normal, slope, scale)
+        evidence = 0.0
+        if self.priors:
+            theta, covariance, evidence = self._with_prior(slope, meat, target, scale)
+        else:
+            inverse = np.linalg.pinv(slope, rcond=_SINGULAR, hermitian=True)
+            theta, covariance = inverse @ target, inverse @ meat @ inverse
+        theta, covariance = theta / scale, covariance / np.outer(scale, scale)
+        theta = self._bounded(theta, covariance)
+        residuals = normal.rows.residuals + normal.rows.slopes @ (theta - at)
+        for combination in loose:
+            for name in combination:
+                here = self.sums.place[name].start
+                covariance[here, here] = np.inf
+        v = normal.rows.variances
+        misfit = float(np.sqrt(np.mean(residuals**2 / v))) if (v > 0).all() else 1.0
+        white = (
+            float(np.sqrt(residuals @ normal.weights @ residuals / len(v)))
+            if normal.weights.ndim == 2
+            else misfit
+        )
+        return Fit(space, theta, covariance, misfit, white, dict(self.hyper), loose, residuals, v, evidence)
+
+    def _with_prior(
+        self, slope: Array, meat: Array, target: Array, scale: Array
+    ) -> tuple[Array, Array, float]:
+        """Posterior mean and covariance (scaled), with strengths that maximise the marginal likelihood."""
+        size = len(target)
+        root = _root(meat, _JITTER)
+        design = sl.solve_triangular(root, slope, lower=True)
+        measured = sl.solve_triangular(root, target, lower=True)
+        information, right = design.T @ design, design.T @ measured
+        ridge = _JITTER * np.trace(information) / size * np.eye(size)
+        places = [self.sums.place[p.name] for p in self.priors]
+        units = [
+            np.trace(information[w, w]) / np.trace(p.precision(0, 0.0) / np.outer(scale[w], scale[w]))
+            for p, w in zip(self.priors, places, strict=True)
+        ]
+
+        def posterior(hypers: list[Hyper]) -> tuple[Array, Array, float]:
+            precision, evidence = information + ridge, 0.0
+            for h, p, w, unit in zip(hypers, self.priors, places, units, strict=True):
+                prior = (
+                    10.0**h.strength * unit * p.precision(h.order, h.length) / np.outer(scale[w], scale[w])
+                )
+                evidence += np.log(np.diag(_root(prior))).sum()
+                precision[w, w] += prior
+            factor = _root(precision)
+            half = sl.solve_triangular(factor, right, lower=True)
+            return factor, half, float(evidence + half @ half / 2 - np.log(np.diag(factor)).sum())
+
+        hypers = [self.hyper[p.name] for p in self.priors] if self.hyper else None
+        if self.learn or hypers is None:
+            hypers, _ = maximise(lambda h: posterior(h)[2], list(self.priors), hypers)
+            self.hyper = {p.name: h for p, h in zip(self.priors, hypers, strict=True)}
+        factor, half, evidence = posterior(hypers)
+        theta = sl.solve_triangular(factor.T, half)
+        inverse = sl.solve_triangular(factor, np.eye(size), lower=True)
+        return theta, inverse.T @ inverse, evidence
+
+    def _bounded(self, theta: Array, covariance: Array) -> Array:
+        """The nearest point within the bounds, in the metric of the precision."""
+        low, high = self.bounds
+        if ((theta >= low) & (theta <= high)).all():
+            return theta
+        scale = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
+        correlation = covariance / np.outer(scale, scale)
+        root = sl.cholesky(correlation + 1e-9 * np.eye(len(theta)), lower=True)
+        whiten = sl.solve_triangular(root, np.eye(len(theta)), lower=True)
+        found = lsq_linear(whiten, whiten @ (theta / scale), (low / scale, high / scale), tol=1e-8)
+        return np.clip(found.x * scale, low, high)
+
+    def _loose(self, space: TestSpace, normal: Normal, slope: Array, scale: Array) -> list[dict[str, float]]:
+        """Combinations of numbers along which the information is no more than its own error."""
+        numbers = [b.name for b in self.sums.bases if b.size == 1 and not b.splines]
+        if not numbers:
+            return []
+        here = [self.sums.place[n].start for n in numbers]
+        noise = (normal.noise / np.outer(scale, scale))[np.ix_(here, here)]
+        values, vectors = np.linalg.eigh(slope[np.ix_(here, here)])
+        error = np.sqrt(2.0 / effective_rows(space, normal.weights.ndim == 2))
+        found = []
+        for value, vector in zip(values, vectors.T, strict=True):
+            limit = max(_SINGULAR, _SIGNIFICANT * error * float(vector @ noise @ vector))
+            if value <= limit:
+                shares = {n: float(v) for n, v in zip(numbers, vector, strict=True)}
+                found.append({n: v for n, v in shares.items() if abs(v) > 0.05})
+        return found
+
+
+def effective_rows(space: TestSpace, white: bool) -> float:
+    """Number of independent residuals among the overlapping ones.
+
+    The square of the trace over the trace of the square of their covariance, axis by axis.
+    """
+    if white:
+        return float(space.size)
+    total = 1.0
+    for axis in space.axes:
+        w = axis.weights[0] / np.linalg.norm(axis.weights[0], axis=1, keepdims=True)
+        total *= axis.count**2 / float(np.sum((w @ w.T) ** 2))
+    return total
+
+
+def _inverse(covariance: Array) -> Array:
+    n = len(covariance)
+    lifted = covariance + np.diag(_JITTER * np.diag(covariance) + _JITTER * np.trace(covariance) / n)
+    root = np.linalg.cholesky(lifted)
+    (invert,) = sl.get_lapack_funcs(("potri",), (root,))
+    inverse, _ = invert(root, lower=1)
+    return np.tril(inverse) + np.tril(inverse, -1).T
+
+
+def _reciprocal(variances: Array) -> Array:
+    """Weights; those of rows that vary least are held down, for they may be in error."""
+    largest = variances.max()
+    if not largest > 0:
+        return np.ones_like(variances)
+    return 1 / np.maximum(variances, 1e-3 * np.median(variances))
+
+
+def _root(matrix: Array, jitter: float = 1e-14) -> Array:
+    """Lower Cholesky factor; what rounding may have made negative is lifted first."""
+    lift = jitter * np.trace(matrix) / len(matrix)
+    for _ in range(4):
+        try:
+            return np.linalg.cholesky(matrix + lift * np.eye(len(matrix)))
+        except np.linalg.LinAlgError:
+            lift *= 100
+    return np.linalg.cholesky(matrix + lift * np.eye(len(matrix)))

@@ -1,0 +1,288 @@
+"""A weak estimate as a solution: fields on the data's grid, the fit, the sensitivity to the radii."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.interpolate import RegularGridInterpolator
+
+import mollifier
+from mollifier.engines.weak.basis import Basis
+from mollifier.engines.weak.estimate import Fit
+from mollifier.engines.weak.prepare import smoothed
+from mollifier.engines.weak.sums import Measured, Sums
+from mollifier.engines.weak.widths import Widths
+from mollifier.problem import InverseProblem
+from mollifier.settings import Settings
+from mollifier.solution import Estimate, Solution, Status
+
+Array = NDArray[np.float64]
+
+# Nodes of the fields in a solution, and samples in its fit; larger data are thinned.
+_MOST_NODES, _MOST_SAMPLES = 600_000, 200_000
+# Residuals above the noise by this, and in share of the equation's terms, are a misfit; estimates that move
+# with the radius by so many standard errors are unsteady.
+_MISFIT, _SHARE, _UNSTEADY = 2.0, 0.05, 4.0
+
+
+def read(
+    problem: InverseProblem, settings: Settings, seed: int, widths: Widths, fit: Fit, seconds: float
+) -> Solution:
+    """The solution that a fit stands for."""
+    sums = widths.estimator.sums
+    data = sums.measured
+    estimates = {}
+    for b in sums.bases:
+        if not b.splines:
+            here = sums.place[b.name].start
+            unit = problem.unknowns[b.name].unit
+            estimates[b.name] = Estimate(b.name, float(fit.coefficients[here]), float(fit.sd[here]), unit)
+    states = {f: smoothed(data.values[f], data.grid, data.variances[f]) for f in problem.fields}
+    dataset = _dataset(problem, sums, fit, states)
+    return Solution(
+        _status(sums, fit, widths),
+        estimates,
+        dataset,
+        _fit(problem, data, states, seed),
+        _sensitivity(widths, fit, sums),
+        _provenance(problem, settings, seed, widths, fit) | {"seconds": seconds},
+    )
+
+
+def _status(sums: Sums, fit: Fit, widths: Widths) -> Status:
+    if fit.loose:
+        parts = []
+        for combination in fit.loose:
+            names = list(combination)
+            parts.append(
+                f"'{names[0]}' is not determined: its term is lost in the noise, or zero"
+                if len(names) == 1
+                else f"{_listed(names)} cannot be told apart: changing them together, in the proportion "
+                + " : ".join(f"{v:.2g}" for v in combination.values())
+                + " of what each weighs in the equation, changes nothing that was measured"
+            )
+        return Status("undetermined", "; ".join(parts))
+    for b in sums.bases:
+        here = sums.place[b.name]
+        if b.splines and not np.sqrt(np.mean(fit.sd[here] ** 2)) < np.sqrt(
+            np.mean(fit.coefficients[here] ** 2)
+        ):
+            return Status(
+                "undetermined", f"the standard error of '{b.name}' exceeds its size over most of the domain"
+            )
+    share = _unexplained(sums, fit)
+    if fit.misfit > _MISFIT and share > _SHARE:
+        return Status(
+            "misfit",
+            f"the residuals are {fit.misfit:.2g} times what the noise explains, {100 * share:.0f} % of "
+            f"the equation's "
+            "terms: the equation, the unknowns' form or the data's resolution is at fault. Standard "
+            "errors were widened "
+            "by that factor",
+        )
+    moving = _unsteady(sums, fit, widths)
+    if moving:
+        return Status(
+            "converged", f"{_listed(moving)} move with the radius by more than their standard errors"
+        )
+    return Status("converged", "")
+
+
+def _listed(names: list[str]) -> str:
+    quoted = [f"'{n}'" for n in names]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
+
+
+def _unexplained(sums: Sums, fit: Fit) -> float:
+    """Rms of the residuals beyond the noise, as a share of the rms of the equation's largest part."""
+    rows = sums.rows(fit.space, fit.coefficients)
+    parts = rows.slopes.multiply(fit.coefficients[None, :])
+    largest = float(np.sqrt(abs(parts).power(2).sum() / len(fit.residuals)))
+    excess = float(np.sqrt(np.mean(np.maximum(fit.residuals**2 - fit.variances, 0.0))))
+    return excess / largest if largest else np.inf
+
+
+def _unsteady(sums: Sums, fit: Fit, widths: Widths) -> list[str]:
+    """Numbers whose estimates at neighbouring radii differ by more than their errors allow."""
+    found = []
+    here = np.array(list(fit.space.radius.values()))
+    for b in sums.bases:
+        if b.splines:
+            continue
+        i = sums.place[b.name].start
+        for key, other in widths.tried.items():
+            near = (
+                np.abs(np.log(np.where(here > 0, np.array(key) / np.where(here > 0, here, 1), 1))).max() < 0.5
+            )
+            if not near or other.loose:
+                continue
+            spread = np.sqrt(max(other.sd[i] ** 2, fit.sd[i] ** 2))
+            if abs(other.coefficients[i] - fit.coefficients[i]) > _UNSTEADY * spread:
+                found.append(b.name)
+                break
+    return found
+
+
+def _dataset(problem: InverseProblem, sums: Sums, fit: Fit, states: Mapping[str, Array]) -> xr.Dataset:
+    grid = sums.measured.grid
+    step = max(int(np.ceil((grid.size / _MOST_NODES) ** (1 / len(grid.shape)))), 1)
+    thin = tuple(slice(None, None, step) for _ in grid.shape)
+    coarse = {a.name: a.points[::step] for a in grid}
+    variables: dict[str, Any] = {}
+    units = problem.data.units
+    for name, values in states.items():
+        variables[name] = (grid.names, values[thin], _attrs(units.get(name, "")))
+    for b in sums.bases:
+        if b.splines:
+            variables |= _field(problem, sums, fit, b, coarse)
+    residuals = fit.residuals.reshape(-1, *fit.space.shape)
+    for e, values in enumerate(residuals):
+        label = "residual" if len(residuals) == 1 else f"residual_{e}"
+        scale = _term_sizes(sums, fit, e)
+        note = {"long_name": "weak residual relative to the rms of the equation's terms"}
+        variables[label] = (grid.names, _spread(values / scale, fit, coarse), note)
+    return xr.Dataset(variables, {a.name: (a.name, coarse[a.name], _attrs(a.unit)) for a in grid})
+
+
+def _term_sizes(sums: Sums, fit: Fit, equation: int) -> float:
+    rows = sums.rows(fit.space, fit.coefficients)
+    n = fit.space.size
+    part = slice(equation * n, (equation + 1) * n)
+    parts = np.asarray(rows.slopes[part].multiply(fit.coefficients[None, :]).power(2).sum(0)) / n
+    return float(np.sqrt(parts.sum())) or 1.0
+
+
+def _field(
+    problem: InverseProblem, sums: Sums, fit: Fit, basis: Basis, coarse: Mapping[str, Array]
+) -> dict[str, Any]:
+    over = tuple(basis.splines)
+    shape = tuple(len(coarse[c]) for c in over)
+    here = sums.place[basis.name]
+    parts = [basis.splines[c].matrix(0, coarse[c]) for c in over]
+    values, covariance = fit.coefficients[here], fit.covariance[here, here]
+    field, variance = values.reshape(basis.shape), covariance
+    for c, m in zip(over, parts, strict=True):
+        axis = list(basis.grid.names).index(c)
+        field = np.moveaxis(np.tensordot(m, field, (1, axis)), 0, axis)
+    variance = _pointwise(parts, covariance)
+    unit = problem.unknowns[basis.name].unit
+    sd = np.sqrt(np.maximum(variance, 0.0)).reshape(shape) * max(1.0, fit.misfit)
+    return {
+        basis.name: (over, field.reshape(shape), _attrs(unit)),
+        f"{basis.name}_sd": (over, sd, {"long_name": f"standard error of {basis.name}"}),
+    }
+
+
+def _pointwise(parts: list[Array], covariance: Array) -> Array:
+    """Diagonal of ``P C P'`` for P the Kronecker product of the parts, through C's leading eigenvectors."""
+    values, vectors = np.linalg.eigh(covariance)
+    keep = values > 1e-12 * values[-1]
+    total = np.zeros(int(np.prod([len(p) for p in parts])))
+    sizes = [p.shape[1] for p in parts]
+    for value, vector in zip(values[keep], vectors.T[keep], strict=True):
+        mode = vector.reshape(sizes)
+        for i, p in enumerate(parts):
+            mode = np.moveaxis(np.tensordot(p, mode, (1, i)), 0, i)
+        total += value * mode.ravel() ** 2
+    return total
+
+
+def _spread(values: Array, fit: Fit, coarse: Mapping[str, Array]) -> Array:
+    """Residuals at the test functions' centres, interpolated to the nodes; NaN outside."""
+    centres = [a.centres for a in fit.space.axes]
+    if any(len(c) < 2 for c in centres):
+        return np.full([len(x) for x in coarse.values()], np.nan)
+    found = RegularGridInterpolator(centres, values, bounds_error=False, fill_value=np.nan)
+    mesh = np.meshgrid(*coarse.values(), indexing="ij")
+    return found(np.stack([m.ravel() for m in mesh], -1)).reshape(mesh[0].shape)
+
+
+def _fit(problem: InverseProblem, data: Measured, states: Mapping[str, Array], seed: int) -> xr.Dataset:
+    rows: dict[str, list[Array]] = {}
+    index = {a.name: a.points for a in data.grid}
+    for f in problem.fields:
+        s = problem.data.samples(f)
+        keep = slice(None)
+        if len(s.values) > _MOST_SAMPLES:
+            keep = np.sort(np.random.default_rng(seed).choice(len(s.values), _MOST_SAMPLES, replace=False))
+        points = s.points[keep]
+        place = tuple(
+            np.clip(np.searchsorted(index[c], points[:, i] - 1e-9 * np.ptp(index[c])), 0, len(index[c]) - 1)
+            for i, c in enumerate(s.coordinates)
+        )
+        order = [s.coordinates.index(c) for c in data.grid.names]
+        found = {c: points[:, i] for i, c in enumerate(s.coordinates)}
+        found |= {
+            f: s.values[keep],
+            f"{f}_sd": s.sd[keep],
+            f"{f}_fitted": states[f][tuple(place[o] for o in order)],
+        }
+        found[f"{f}_held_out"] = np.zeros(len(points), dtype=bool)
+        for n, v in found.items():
+            rows.setdefault(n, []).append(v)
+    return _stacked(rows, problem)
+
+
+def _stacked(rows: Mapping[str, list[Array]], problem: InverseProblem) -> xr.Dataset:
+    """Rows of all fields one after another; NaN where a row is of another field."""
+    counts = [len(v) for v in rows[problem.coordinates[0]]]
+    variables: dict[str, Any] = {c: ("observation", np.concatenate(rows[c])) for c in problem.coordinates}
+    for i, f in enumerate(problem.fields):
+        for n in (f, f"{f}_sd", f"{f}_fitted", f"{f}_held_out"):
+            value = rows[n][0]
+            blank = np.zeros if value.dtype == bool else lambda k: np.full(k, np.nan)
+            parts = [value if j == i else blank(k) for j, k in enumerate(counts)]
+            variables[n] = ("observation", np.concatenate(parts).astype(value.dtype))
+    return xr.Dataset(variables).set_coords(list(problem.coordinates))
+
+
+def _sensitivity(widths: Widths, fit: Fit, sums: Sums) -> xr.Dataset:
+    """One row a radius that was tried, the chosen one last: estimates, standard errors, misfit."""
+    rows = [*widths.tried.values(), fit]
+    columns: dict[str, Any] = {"stage": ["radius"] * (len(rows) - 1) + ["chosen"]}
+    for c in widths.grid.names:
+        columns[f"radius_{c}"] = [r.space.radius[c] for r in rows]
+    columns["misfit"] = [r.misfit for r in rows]
+    columns["tests"] = [r.space.size for r in rows]
+    for b in sums.bases:
+        here = sums.place[b.name]
+        columns[b.name] = [float(np.mean(r.coefficients[here])) for r in rows]
+        columns[f"{b.name}_sd"] = [float(np.sqrt(np.mean(r.sd[here] ** 2))) for r in rows]
+    return xr.Dataset({n: ("step", np.asarray(v)) for n, v in columns.items()})
+
+
+def _provenance(
+    problem: InverseProblem, settings: Settings, seed: int, widths: Widths, fit: Fit
+) -> dict[str, Any]:
+    return {
+        "engine": "weak",
+        "equation": [e.text for e in problem.system.equations],
+        "data": problem.data.digest(),
+        "unknowns": {n: repr(u) for n, u in problem.unknowns.items()},
+        "constants": dict(problem.constants),
+        "fields": list(problem.fields),
+        "settings": settings.model_dump(mode="json"),
+        "seed": seed,
+        "versions": {"mollifier": mollifier.__version__, "numpy": np.__version__},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "device": "cpu",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "noise": {f: problem.data.noise_sd(f) for f in problem.fields},
+        "radius": fit.space.radius,
+        "tests": dict(zip(widths.grid.names, fit.space.shape, strict=True)),
+        "priors": {n: asdict(h) for n, h in fit.priors.items()},
+        "misfit": fit.misfit,
+        "whiteness": fit.whiteness,
+    }
+
+
+def _attrs(unit: str) -> Mapping[str, str]:
+    return {"units": unit} if unit else {}

@@ -1,0 +1,353 @@
+"""Sums over the data: rows, columns, and what noise adds to their products and does to their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement, pairwise
+
+import numpy as np
+import scipy.sparse as sp
+import sympy
+from numpy.typing import NDArray
+
+from mollifier.engines.weak.basis import Basis
+from mollifier.engines.weak.form import VARIANCE, Channel, WeakForm
+from mollifier.engines.weak.testspace import TestSpace, contract, index_pairs
+from mollifier.equations.lower import lower
+from mollifier.grid import Grid
+from mollifier.orders import Derivative
+
+Array = NDArray[np.float64]
+Env = Mapping[str, Array]
+
+# Values of one integrand that are held at a time.
+_SLAB = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What is measured, on a grid.
+
+    Attributes
+    ----------
+    grid
+        The data's.
+    values
+        Fields, known data and derivatives of known data, by name; each broadcasts to the grid.
+    variances
+        Variance of the noise of each field; broadcasts to the grid.
+    """
+
+    grid: Grid
+    values: Env
+    variances: Env
+
+    def slabs(self) -> list[slice]:
+        """Slices of the first axis that hold few enough values."""
+        first, rest = self.grid.shape[0], max(self.grid.size // self.grid.shape[0], 1)
+        count = max(min(first, int(np.ceil(first * rest / _SLAB))), 1)
+        edges = np.linspace(0, first, count + 1).astype(int)
+        return [slice(a, b) for a, b in pairwise(edges)]
+
+    def env(self, slab: slice) -> dict[str, Array]:
+        """Names to arrays on a slab: values, variances, coordinates."""
+        env = {n: _cut(v, slab) for n, v in self.values.items()}
+        env |= {VARIANCE.format(n): _cut(v, slab) for n, v in self.variances.items()}
+        for i, axis in enumerate(self.grid):
+            points = axis.points[slab] if i == 0 else axis.points
+            env[axis.name] = points.reshape([-1 if j == i else 1 for j in range(len(self.grid.shape))])
+        return env
+
+    def shape(self, slab: slice) -> tuple[int, ...]:
+        """Of a slab."""
+        return (len(range(*slab.indices(self.grid.shape[0]))), *self.grid.shape[1:])
+
+
+def _cut(values: Array, slab: slice) -> Array:
+    return values[slab] if values.ndim and values.shape[0] > 1 else values
+
+
+class Integrands:
+    """Every expression of a weak form that is summed, compiled together.
+
+    Attributes
+    ----------
+    slopes
+        (channel, derivative of an unknown) pairs with a slope that is not zero.
+    """
+
+    def __init__(self, form: WeakForm) -> None:
+        self.form = form
+        numbers = range(len(form.channels))
+        self._index: dict[tuple[object, ...], int] = {}
+        self._found: list[sympy.Expr] = []
+        parts = {(c, u): form.slope(form.channels[c], u) for c in numbers for u in form.unknowns}
+        self.slopes = {key: e for key, e in parts.items() if e != 0}
+        for c in numbers:
+            self._add(("row", c), form.expectation(form.channels[c].integrand))
+        for key, e in self.slopes.items():
+            self._add(("slope", *key), form.expectation(e))
+        for c, d in combinations_with_replacement(numbers, 2):
+            self._add(
+                ("noise", c, d), form.covariance(form.channels[c].integrand, form.channels[d].integrand)
+            )
+        for key, e in self.slopes.items():
+            for d in numbers:
+                self._add(("bias", *key, d), form.covariance(e, form.channels[d].integrand))
+        for (one, e), (two, f) in combinations_with_replacement(self.slopes.items(), 2):
+            self._add(("product", *one, *two), form.covariance(e, f))
+        self._program = lower(self._found)
+
+    def _add(self, key: tuple[object, ...], expr: sympy.Expr) -> None:
+        if expr != 0:
+            self._index[key] = len(self._found)
+            self._found.append(expr)
+
+    def keys(self, kind: str) -> list[tuple]:
+        """Keys of a kind: what follows the kind in each."""
+        return [k[1:] for k in self._index if k[0] == kind]
+
+    def evaluate(self, env: Env, shape: tuple[int, ...]) -> Evaluated:
+        """All of them on arrays."""
+        return Evaluated(self._index, self._program.run(env), shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """Values of `Integrands` on a slab."""
+
+    index: Mapping[tuple[object, ...], int]
+    values: Sequence[Array | float]
+    shape: tuple[int, ...]
+
+    def __call__(self, *key: object) -> Array:
+        return np.broadcast_to(np.asarray(self.values[self.index[key]], dtype=float), self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The weak residuals and their slopes.
+
+    Attributes
+    ----------
+    residuals
+        Shape (equations * test functions,).
+    slopes
+        By the coefficients of all unknowns, shape (rows, coefficients); sparse.
+    variances
+        Of each residual, shape (rows,).
+    """
+
+    residuals: Array
+    slopes: sp.csr_array
+    variances: Array
+
+
+class Sums:
+    """Sums of a problem's integrands over its data, at given coefficients of the unknowns.
+
+    Parameters
+    ----------
+    integrands
+        Of the weak form.
+    measured
+        The data.
+    bases
+        One for each unknown, in order; their coefficients are laid out one after another.
+    """
+
+    def __init__(self, integrands: Integrands, measured: Measured, bases: Sequence[Basis]) -> None:
+        self.integrands, self.measured, self.bases = integrands, measured, tuple(bases)
+        self.form = integrands.form
+        self.equations = 1 + max(c.equation for c in self.form.channels)
+        edges = np.cumsum([0, *(b.size for b in bases)]).tolist()
+        self.place = {b.name: slice(*e) for b, e in zip(bases, pairwise(edges), strict=True)}
+        self.size: int = edges[-1]
+        self._of = {b.name: b for b in bases}
+        self._kept: tuple[Array, Evaluated] | None = None
+
+    def _evaluated(self, coefficients: Array) -> Iterator[tuple[slice, Evaluated]]:
+        """Values slab by slab; those of a single slab are kept for the next call at the same coefficients."""
+        slabs = self.measured.slabs()
+        if len(slabs) == 1 and self._kept is not None and np.array_equal(self._kept[0], coefficients):
+            yield slabs[0], self._kept[1]
+            return
+        for slab in slabs:
+            env = self.measured.env(slab)
+            for u in self.form.unknowns:
+                env[u.name] = self._of[u.field].evaluate(coefficients[self.place[u.field]], u, slab)
+            found = self.integrands.evaluate(env, self.measured.shape(slab))
+            if len(slabs) == 1:
+                self._kept = (coefficients.copy(), found)
+            yield slab, found
+
+    def _part(self, equation: int, space: TestSpace) -> slice:
+        return slice(equation * space.size, (equation + 1) * space.size)
+
+    def rows(self, space: TestSpace, coefficients: Array) -> Rows:
+        """Residuals, slopes and variances of the residuals."""
+        channels = self.form.channels
+        count = self.equations * space.size
+        residuals, variances = np.zeros(count), np.zeros(count)
+        patterns = {n: _pattern(space, b) for n, b in self._of.items()}
+        entries = {(e, n): np.zeros(len(patterns[n][0])) for e in range(self.equations) for n in self._of}
+        for slab, values in self._evaluated(coefficients):
+            for (c,) in self.integrands.keys("row"):
+                here = self._part(channels[c].equation, space)
+                residuals[here] += space.project(values("row", c), channels[c].orders, slab)
+            for c, u in self.integrands.keys("slope"):
+                matrices = _crossed(space, channels[c], self._of[u.field], u, slab)
+                entries[channels[c].equation, u.field] += contract(values("slope", c, u), matrices).ravel()
+            for c, d in self.integrands.keys("noise"):
+                one, two = channels[c], channels[d]
+                if one.equation == two.equation:
+                    times = 1.0 if c == d else 2.0
+                    here = self._part(one.equation, space)
+                    variances[here] += times * space.squared(
+                        values("noise", c, d), one.orders, two.orders, slab
+                    )
+        blocks = [
+            [
+                sp.coo_array((entries[e, n], patterns[n]), shape=(space.size, b.size))
+                for n, b in self._of.items()
+            ]
+            for e in range(self.equations)
+        ]
+        return Rows(residuals, sp.csr_array(sp.block_array(blocks, format="csr")), variances)
+
+    def covariance(self, space: TestSpace, coefficients: Array) -> Array:
+        """Covariance of the residuals, shape (rows, rows)."""
+        channels = self.form.channels
+        found: dict[tuple[int, int], Array] = {}
+        for slab, values in self._evaluated(coefficients):
+            for c, d in self.integrands.keys("noise"):
+                one, two = channels[c], channels[d]
+                part = space.products(values("noise", c, d), one.orders, two.orders, slab)
+                # A pair of unlike channels stands for both ways round: half of it and its transpose.
+                part = part / 2 if c == d else part
+                key = one.equation, two.equation
+                found[key] = found[key] + part if key in found else part
+        n = space.size
+        total = np.zeros((self.equations * n, self.equations * n))
+        for (e, f), values in found.items():
+            total[e * n : (e + 1) * n, f * n : (f + 1) * n][space.pairs] = values
+        return total + total.T
+
+    def bias(self, space: TestSpace, coefficients: Array, weights: Array) -> tuple[Array, Array]:
+        """What noise adds to ``G' W r``, shape (m,), and to ``G' W G``, shape (m, m), on average.
+
+        ``weights`` is W: its diagonal (rows,), or all of it (rows, rows).
+        """
+        vector, matrix = np.zeros(self.size), np.zeros((self.size, self.size))
+        channels = self.form.channels
+        for slab, values in self._evaluated(coefficients):
+            kernel = _Between(space, channels, weights, slab)
+            for c, u, d in self.integrands.keys("bias"):
+                between = kernel(c, d)
+                if between is not None:
+                    matrices = [m.T for m in self._of[u.field].matrices(u, slab)]
+                    vector[self.place[u.field]] += contract(
+                        between * values("bias", c, u, d), matrices
+                    ).ravel()
+            for c, u, d, v in self.integrands.keys("product"):
+                between = kernel(c, d)
+                if between is not None:
+                    self._add_product(matrix, between * values("product", c, u, d, v), (c, u), (d, v), slab)
+        return vector, matrix
+
+    def _add_product(
+        self,
+        matrix: Array,
+        values: Array,
+        one: tuple[int, Derivative],
+        two: tuple[int, Derivative],
+        slab: slice,
+    ) -> None:
+        """Add sums of an array times two basis functions, both ways round."""
+        u, v = one[1], two[1]
+        a, b = self._of[u.field], self._of[v.field]
+        found, products = [], []
+        for left, right in zip(a.matrices(u, slab), b.matrices(v, slab), strict=True):
+            i, j = _meeting(left.T, right.T)
+            found.append((i, j))
+            products.append((left[:, i] * right[:, j]).T)
+        i, j = index_pairs(found, a.shape, b.shape)
+        block = sp.coo_array((contract(values, products).ravel(), (i, j)), shape=(a.size, b.size)).toarray()
+        matrix[self.place[u.field], self.place[v.field]] += block
+        if one != two:
+            matrix[self.place[v.field], self.place[u.field]] += block.T
+
+    def spread(self, space: TestSpace, coefficients: Array, weighted: Array) -> Array:
+        """Covariance of ``weighted' r``, for columns (rows, m), by sums over the data: for few columns."""
+        channels = self.form.channels
+        m = weighted.shape[1]
+        result = np.zeros((m, m))
+        for slab, values in self._evaluated(coefficients):
+            spread = [
+                np.stack(
+                    [
+                        space.adjoint(weighted[self._part(c.equation, space), p], c.orders, slab).ravel()
+                        for p in range(m)
+                    ]
+                )
+                for c in channels
+            ]
+            for c, d in self.integrands.keys("noise"):
+                part = (spread[c] * values("noise", c, d).ravel()) @ spread[d].T
+                result += part if c == d else part + part.T
+        return result
+
+
+class _Between:
+    """``sum_rc W_rc D^b phi_r(x) D^b' phi_c(x)`` for two channels, at every place of a slab."""
+
+    def __init__(self, space: TestSpace, channels: Sequence[Channel], weights: Array, slab: slice) -> None:
+        self.space, self.channels, self.weights, self.slab = space, channels, weights, slab
+        self._found: dict[tuple[int, int], Array | None] = {}
+
+    def __call__(self, c: int, d: int) -> Array | None:
+        if (c, d) not in self._found:
+            self._found[c, d] = self._sum(self.channels[c], self.channels[d])
+        return self._found[c, d]
+
+    def _sum(self, one: Channel, two: Channel) -> Array | None:
+        n = self.space.size
+        first, second = (slice(k * n, (k + 1) * n) for k in (one.equation, two.equation))
+        if self.weights.ndim == 1:
+            if one.equation != two.equation:
+                return None
+            return self.space.squared_adjoint(self.weights[first], one.orders, two.orders, self.slab)
+        block = self.weights[first, second]
+        return self.space.products_adjoint(block[self.space.pairs], one.orders, two.orders, self.slab)
+
+
+def _meeting(a: Array, b: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Pairs of rows that are not zero at the same place, or next to it."""
+    i, j = np.nonzero(np.abs(a) @ np.abs(b).T)
+    return i, j
+
+
+def _pattern(space: TestSpace, basis: Basis) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return index_pairs([p for p, _ in _axis_pairs(space, basis)], space.shape, basis.shape)
+
+
+def _axis_pairs(
+    space: TestSpace, basis: Basis
+) -> Iterator[tuple[tuple[NDArray[np.intp], NDArray[np.intp]], object]]:
+    """Along each axis the pairs of a test function and a basis function that meet."""
+    for tests, functions in zip(space.axes, basis.matrices(Derivative(basis.name)), strict=True):
+        yield _meeting(tests.weights[0], functions.T), tests
+
+
+def _crossed(space: TestSpace, channel: Channel, basis: Basis, u: Derivative, slab: slice) -> list[Array]:
+    """Along each axis the products of test and basis functions of every pair, shape (pairs, nodes)."""
+    result = []
+    orders = iter(channel.orders)
+    for i, (tests, functions, (pairs, _)) in enumerate(
+        zip(space.axes, basis.matrices(u), _axis_pairs(space, basis), strict=True)
+    ):
+        here = slab if i == 0 else slice(None)
+        weights = tests.weights[next(orders)]
+        result.append(weights[pairs[0]][:, here] * functions.T[pairs[1]][:, here])
+    return result

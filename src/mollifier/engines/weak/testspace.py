@@ -1,0 +1,278 @@
+"""Test functions: translates of a compact kernel on each axis, and sums over the data against their products.
+
+A test function is a product over the axes, so every sum over the grid is a chain of small matrix products,
+one for each axis: a projection of an array, the matrix of products of two test functions with an array
+between them, or of a test function with a basis function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import make_interp_spline
+
+from mollifier.engines.weak.form import Orders
+from mollifier.grid import Axis, Grid
+from mollifier.kernels import BSpline, Kernel, Polynomial
+
+Array = NDArray[np.float64]
+
+# The trapezoidal rule is exact to rounding for a kernel of this many cells or more on an even axis; below,
+# and on uneven axes, the data's interpolating spline is integrated.
+_CELLS = 8.0
+_SPLINE = 5
+_GAUSS = 8
+# Degree of B-splines above the order of the derivative taken of them.
+_SMOOTHER = 3
+
+
+@dataclass(frozen=True, eq=False)
+class AxisTests:
+    """Test functions along one axis: ``phi((x - c)/r)`` at evenly spaced centres c, each within the axis.
+
+    Attributes
+    ----------
+    axis
+        The data's nodes.
+    radius
+        r, in the axis's units; 0 on an axis along which nothing is differentiated: there each node stands
+        for itself.
+    centres
+        Shape (m,).
+    weights
+        Order -> weights of the sum that integrates a function given at the nodes against that derivative of
+        each test function, shape (m, nodes).
+    """
+
+    axis: Axis
+    radius: float
+    centres: Array
+    weights: dict[int, Array]
+
+    @property
+    def count(self) -> int:
+        """Number of test functions."""
+        return len(self.centres)
+
+    @cached_property
+    def neighbours(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Pairs of test functions whose supports meet, each pair both ways round."""
+        return overlaps(self.weights[0], self.weights[0])
+
+
+def overlaps(a: Array, b: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Pairs of rows of (m, n) and (k, n) that are not zero at the same place."""
+    i, j = np.nonzero((a != 0).astype(float) @ (b != 0).astype(float).T)
+    return i, j
+
+
+@lru_cache(maxsize=256)
+def axis_tests(axis: Axis, radius: float, order: int, density: float = 0.0) -> AxisTests:
+    """Test functions on an axis, with derivatives to ``order``, so many centres to a radius.
+
+    With a density the kernel is ``(1 - s^2)^p``. Where the radius holds many cells p is high, which makes the
+    trapezoidal rule exact and the kernel narrow in the spectrum; where it holds few, p is low, which spends
+    no data.
+
+    Without one they are the B-splines of degree ``order + 3`` and their sums are smooth: a combination that
+    varies slowly has small derivatives, and so little noise.
+    """
+    if not radius:
+        return AxisTests(axis, 0.0, axis.points, {0: np.eye(axis.size)})
+    kernel: Kernel = Polynomial(test_degree(radius / axis.spacing, order))
+    if not density:
+        kernel = BSpline(order + _SMOOTHER)
+        density = (kernel.degree + 1) / 2
+        radius = _on_knots(axis, radius, density)
+    centres = _centres(axis, radius, density)
+    if axis.uniform and radius >= _CELLS * axis.spacing:
+        x, quadrature, interpolate = axis.points, np.full(axis.size, axis.spacing), None
+    else:
+        x, quadrature, interpolate = _gauss(axis)
+    distance = x - centres[:, None]
+    if axis.periodic:
+        distance = (distance + axis.length / 2) % axis.length - axis.length / 2
+    weights = {}
+    for k in range(order + 1):
+        w = kernel(distance / radius, k) * quadrature / radius ** (k + 1)
+        weights[k] = w if interpolate is None else w @ interpolate
+    return AxisTests(axis, radius, centres, weights)
+
+
+def test_degree(cells: float, order: int) -> int:
+    """Degree p of the kernel ``(1 - s^2)^p`` for a radius of so many cells.
+
+    >>> test_degree(2, 1), test_degree(10, 1), test_degree(40, 4)
+    (2, 5, 11)
+    """
+    return int(np.clip(round(cells / 2), order + 1, order + 7))
+
+
+def _centres(axis: Axis, radius: float, density: float) -> Array:
+    if axis.periodic:
+        count = min(max(int(np.ceil(axis.length * density / radius - 1e-6)), 1), axis.size)
+        return axis.lower + axis.length * np.arange(count) / count
+    room = max(axis.length - 2 * radius, 0.0)
+    count = min(int(np.ceil(room * density / radius - 1e-6)) + 1, axis.size)
+    if count == 1:
+        return np.array([(axis.lower + axis.upper) / 2])
+    return np.linspace(axis.lower + radius, axis.upper - radius, count)
+
+
+def _on_knots(axis: Axis, radius: float, density: float) -> float:
+    """The nearest radius at which centres that fill the axis are one knot apart."""
+    if axis.periodic:
+        return axis.length * density / max(round(axis.length * density / radius), 1)
+    knots = max(round((axis.length - 2 * radius) * density / radius), 0)
+    return axis.length / (2 + knots / density)
+
+
+@lru_cache(maxsize=16)
+def _gauss(axis: Axis) -> tuple[Array, Array, Array]:
+    """Gauss-Legendre nodes and weights in every cell, and the matrix of the data's spline there."""
+    x = axis.points
+    edges = np.append(x, axis.upper) if axis.periodic else x
+    s, w = np.polynomial.legendre.leggauss(_GAUSS)
+    half = np.diff(edges)[:, None] / 2
+    nodes = (edges[:-1, None] + half * (1 + s)).ravel()
+    weights = (half * w).ravel()
+    if axis.periodic:
+        wrapped = np.vstack([np.eye(axis.size), np.eye(axis.size)[:1]])
+        degree = min(_SPLINE, axis.size - 1)
+        spline = make_interp_spline(edges, wrapped, k=degree - 1 + degree % 2, bc_type="periodic")
+        return nodes, weights, spline(nodes)
+    spline = make_interp_spline(x, np.eye(axis.size), k=min(_SPLINE, axis.size - 1))
+    return nodes, weights, spline(nodes)
+
+
+def contract(values: Array, matrices: Sequence[Array | None]) -> Array:
+    """Apply a matrix (m, n) along each axis of an array; None leaves an axis.
+
+    >>> contract(np.ones((3, 4)), [np.ones((2, 3)), None]).shape
+    (2, 4)
+    """
+    present = [(a, m) for a, m in enumerate(matrices) if m is not None]
+    # Along an axis where an array repeats itself, the matrix adds up.
+    flat = {a: m.sum(1) for a, m in present if values.strides[a] == 0 and values.shape[a] > 1}
+    for a in flat:
+        values = values[(slice(None),) * a + (slice(0, 1),)]
+    for a, m in sorted(present, key=lambda p: p[1].shape[0] / p[1].shape[1]):
+        if a not in flat:
+            values = np.moveaxis(np.tensordot(m, values, (1, a)), 0, a)
+    for a, total in flat.items():
+        values = values * total.reshape([-1 if i == a else 1 for i in range(values.ndim)])
+    return values
+
+
+@dataclass(frozen=True, eq=False)
+class TestSpace:
+    """Products of test functions over the axes of a grid.
+
+    The arrays that its methods take and give have the grid's shape, or for ``slab``, a slice of the first
+    axis, that of the slab; sums over slabs add up to the sum over the grid.
+    """
+
+    __test__ = False  # a name that pytest would collect
+
+    axes: tuple[AxisTests, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Test functions along each axis."""
+        return tuple(a.count for a in self.axes)
+
+    @property
+    def size(self) -> int:
+        """Number of test functions."""
+        return int(np.prod(self.shape))
+
+    @property
+    def radius(self) -> dict[str, float]:
+        """Radius by axis."""
+        return {a.axis.name: a.radius for a in self.axes}
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The centres."""
+        return Grid(
+            *(
+                Axis.from_points(a.axis.name, a.centres, unit=a.axis.unit)
+                if len(a.centres) > 1
+                else Axis(a.axis.name, a.centres[0], a.centres[0], 1, unit=a.axis.unit)
+                for a in self.axes
+            )
+        )
+
+    def _weights(self, orders: Orders, slab: slice) -> list[Array]:
+        return [
+            a.weights[k][:, slab] if i == 0 else a.weights[k]
+            for i, (a, k) in enumerate(zip(self.axes, orders, strict=True))
+        ]
+
+    def project(self, values: Array, orders: Orders, slab: slice = slice(None)) -> Array:
+        """Integrals of an array against a derivative of every test function, shape (size,)."""
+        return contract(values, self._weights(orders, slab)).ravel()
+
+    def adjoint(self, rows: Array, orders: Orders, slab: slice = slice(None)) -> Array:
+        """The transpose of `project`: rows (size,) to an array on the grid."""
+        return contract(rows.reshape(self.shape), [w.T for w in self._weights(orders, slab)])
+
+    def squared(self, values: Array, first: Orders, second: Orders, slab: slice = slice(None)) -> Array:
+        """Sums of an array times the weights of two derivatives of the same test function, shape (size,)."""
+        pairs = zip(self._weights(first, slab), self._weights(second, slab), strict=True)
+        return contract(values, [a * b for a, b in pairs]).ravel()
+
+    def squared_adjoint(self, rows: Array, first: Orders, second: Orders, slab: slice = slice(None)) -> Array:
+        """The transpose of `squared`."""
+        pairs = zip(self._weights(first, slab), self._weights(second, slab), strict=True)
+        return contract(rows.reshape(self.shape), [(a * b).T for a, b in pairs])
+
+    @cached_property
+    def pairs(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Pairs of test functions whose supports meet, as row numbers, in the order of `products`."""
+        found = [a.neighbours for a in self.axes]
+        return index_pairs(found, self.shape, self.shape)
+
+    def _products(self, first: Orders, second: Orders, slab: slice) -> list[Array]:
+        """Along each axis the products of the weights of every pair, shape (pairs, nodes)."""
+        result = []
+        for a, v, w in zip(self.axes, self._weights(first, slab), self._weights(second, slab), strict=True):
+            i, j = a.neighbours
+            result.append(v[i] * w[j])
+        return result
+
+    def products(self, values: Array, first: Orders, second: Orders, slab: slice = slice(None)) -> Array:
+        """Sums of an array times the weights of two test functions, for every pair in `pairs`."""
+        return contract(values, self._products(first, second, slab)).ravel()
+
+    def products_adjoint(
+        self, on_pairs: Array, first: Orders, second: Orders, slab: slice = slice(None)
+    ) -> Array:
+        """The transpose of `products`."""
+        shape = [len(a.neighbours[0]) for a in self.axes]
+        return contract(on_pairs.reshape(shape), [m.T for m in self._products(first, second, slab)])
+
+
+def index_pairs(
+    found: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]], left: Sequence[int], right: Sequence[int]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Flat numbers of the pairs that are pairs along every axis, the last axis fastest.
+
+    >>> two = np.array([0, 1])
+    >>> index_pairs([(two, 0 * two), (two, two)], (2, 2), (1, 2))
+    (array([0, 1, 2, 3]), array([0, 1, 0, 1]))
+    """
+    rows, columns = np.zeros(1, dtype=np.intp), np.zeros(1, dtype=np.intp)
+    for (i, j), m, n in zip(found, left, right, strict=True):
+        rows = (rows[:, None] * m + i).ravel()
+        columns = (columns[:, None] * n + j).ravel()
+    return rows, columns
+
+
+def space(grid: Grid, radius: dict[str, float], orders: dict[str, int], density: float) -> TestSpace:
+    """Test functions on a grid; an axis whose radius is 0 keeps its nodes."""
+    return TestSpace(tuple(axis_tests(a, radius[a.name], orders[a.name], density) for a in grid))

@@ -1,0 +1,181 @@
+"""The radii of the test functions, from the data: where the predicted standard errors are smallest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mollifier.engines.weak.estimate import Estimator, Fit
+from mollifier.engines.weak.testspace import TestSpace, space
+from mollifier.errors import ConfigurationError
+from mollifier.grid import Axis, Grid
+from mollifier.width import spectral_corner
+
+Array = NDArray[np.float64]
+
+# Centres of test functions within one radius.
+DENSITY = 3.0
+# Kernel and data: the kernel's spectrum has fallen by exp(-2) at the data's corner.
+_DEVIATIONS = 2.0
+_ISOTROPIC = (0.35, 0.5, 0.71, 1.41, 2.0, 2.83)
+_FACTORS = (1.41, 0.71)
+_MOST_TRIED = 24
+# For fields each try costs a covariance of all residuals: fewer are made.
+_ISOTROPIC_FIELDS = (0.71, 1.41, 2.0)
+_MOST_TRIED_FIELDS = 10
+# A radius is taken only if it lowers the predicted error by more than this: wide kernels smooth, and cost
+# rows.
+_GAIN = 0.02
+_LEAST_CELLS = 1.0
+# Rows of which the whole covariance is held.
+_MOST_ROWS = 6000
+
+
+@dataclass
+class Widths:
+    """Radii that were tried, and what came of them.
+
+    Attributes
+    ----------
+    tried
+        Radii by axis -> the fit.
+    """
+
+    orders: Mapping[str, int]
+    grid: Grid
+    estimator: Estimator
+    tried: dict[tuple[float, ...], Fit] = field(default_factory=dict)
+
+    def radius(self, key: tuple[float, ...]) -> dict[str, float]:
+        """Radii by axis."""
+        return dict(zip(self.grid.names, key, strict=True))
+
+    def limits(self, axis: Axis) -> tuple[float, float]:
+        """Least and greatest radius along an axis."""
+        least = (self.orders[axis.name] + _LEAST_CELLS) * axis.spacing
+        most = axis.length / 2
+        return min(least, most), most
+
+    def clipped(self, key: tuple[float, ...]) -> tuple[float, ...]:
+        """Radii within the limits; 0 where the axis needs no test functions."""
+        found = []
+        for axis, r in zip(self.grid, key, strict=True):
+            low, high = self.limits(axis)
+            found.append(float(f"{np.clip(r, low, high):.4g}") if r else 0.0)
+        return tuple(found)
+
+    @property
+    def fields(self) -> bool:
+        """Whether a field is among the unknowns: test functions are then splines."""
+        return bool(self.estimator.priors)
+
+    def space(self, key: tuple[float, ...], density: float = DENSITY) -> TestSpace:
+        """Test functions of some radii."""
+        return space(self.grid, self.radius(key), dict(self.orders), 0.0 if self.fields else density)
+
+    def attempt(self, key: tuple[float, ...], start: Array, rounds: int = 1) -> Fit | None:
+        """The fit at some radii; None where it cannot be."""
+        key = self.clipped(key)
+        if key not in self.tried:
+            try:
+                tests = self.space(key)
+                if self.fields and tests.size * self.estimator.sums.equations > _MOST_ROWS:
+                    return None
+                if tests.size * self.estimator.sums.equations < 2 * self.estimator.degrees:
+                    return None
+                self.tried[key] = self.estimator.fit(tests, start, rounds)
+            except np.linalg.LinAlgError:
+                return None
+        return self.tried[key]
+
+
+def score(fit: Fit, estimator: Estimator) -> float:
+    """Mean log standard error of the unknowns, wider where the equation does not hold to the noise."""
+    total = []
+    for b in estimator.sums.bases:
+        here = estimator.sums.place[b.name]
+        total.append(np.log(np.sqrt(np.mean(fit.sd[here] ** 2)) + 1e-300))
+    return float(np.mean(total))
+
+
+def first_radii(
+    grid: Grid, values: Mapping[str, Array], variances: Mapping[str, Array], orders: Mapping[str, int]
+) -> tuple[float, ...]:
+    """Radii at which the kernel's spectrum ends where the data's does; 0 along axes without derivatives."""
+    found = []
+    for i, axis in enumerate(grid):
+        if not orders[axis.name]:
+            found.append(0.0)
+            continue
+        corners = [
+            spectral_corner(np.broadcast_to(v, grid.shape), i, axis, float(np.mean(variances[n])))
+            for n, v in values.items()
+        ]
+        corner = max(corners)
+        # (1 - s^2)^p has the standard deviation r/sqrt(2p + 3); p = 8 stands for all.
+        found.append(_DEVIATIONS * np.sqrt(19.0) / corner)
+    return tuple(found)
+
+
+def search(widths: Widths, first: tuple[float, ...], start: Array) -> tuple[tuple[float, ...], Fit]:
+    """Radii with the smallest predicted error: all axes together first, then each by itself.
+
+    Raises
+    ------
+    ConfigurationError
+        If no radius leaves enough test functions.
+    """
+    best: tuple[float, tuple[float, ...], Fit] | None = None
+    coefficients = start
+
+    def look(key: tuple[float, ...], rounds: int = 1) -> bool:
+        nonlocal best, coefficients
+        fit = widths.attempt(key, coefficients, rounds)
+        if fit is None:
+            return False
+        value = score(fit, widths.estimator)
+        if best is not None and not value < best[0] - _GAIN:
+            return False
+        best = value, widths.clipped(key), fit
+        if not fit.loose:
+            coefficients = fit.coefficients
+        return True
+
+    first = coarse_enough(widths, first)
+    look(first, rounds=2 if widths.fields else 3)
+    # What is learnt of the priors at first holds for all radii: their errors can then be compared.
+    widths.estimator.learn = False
+    for factor in _ISOTROPIC_FIELDS if widths.fields else _ISOTROPIC:
+        look(tuple(r * factor for r in first))
+    if best is None:
+        raise ConfigurationError(
+            "No radius leaves enough test functions for this many unknowns: the grid "
+            f"{widths.grid.shape} is too small. Give more data, fewer unknowns, or use engine 'joint'."
+        )
+    moved = True
+    most = _MOST_TRIED_FIELDS if widths.fields else _MOST_TRIED
+    while moved and len(widths.tried) < most:
+        moved = False
+        for a in range(len(first)):
+            for factor in _FACTORS:
+                key = list(best[1])
+                key[a] *= factor
+                if key[a] and look(tuple(key)):
+                    moved = True
+                    break
+    widths.estimator.learn = True
+    return best[1], best[2]
+
+
+def coarse_enough(widths: Widths, radii: tuple[float, ...]) -> tuple[float, ...]:
+    """Radii enlarged until the covariance of all residuals can be held, where fields are unknown."""
+    while widths.fields:
+        tests = widths.space(widths.clipped(radii))
+        larger = widths.clipped(tuple(r * 1.2 for r in radii))
+        if tests.size * widths.estimator.sums.equations <= _MOST_ROWS / 2 or larger == widths.clipped(radii):
+            break
+        radii = larger
+    return radii
