@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ import torch
 import xarray as xr
 
 from engine_problems import gridded, heat, heat_values, small
+from mollifier import engines
 from mollifier.data import Observations
-from mollifier.engines import solve
 from mollifier.engines.checkpoint import FILE
 from mollifier.engines.gauss_newton import GaussNewton
 from mollifier.engines.network import prepare
@@ -29,6 +30,8 @@ from mollifier.networks import MLP
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings, validated
 from mollifier.unknowns import FieldUnknown, ScalarUnknown
+
+solve = partial(engines.solve, engine="network")
 
 NEWTON = small(training={"warmup_steps": 30, "steps": 12}, collocation={"max_nodes": 100})
 LBFGS = small(

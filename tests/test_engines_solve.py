@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -18,12 +20,14 @@ from engine_problems import (
     small,
     two_fields,
 )
+from mollifier import engines
 from mollifier.data import Observations
-from mollifier.engines import solve
 from mollifier.errors import ConfigurationError
 from mollifier.networks import MLP
 from mollifier.problem import InverseProblem
 from mollifier.unknowns import FieldUnknown, ScalarUnknown
+
+solve = partial(engines.solve, engine="network")
 
 LONG = small(training={"steps": 100})
 

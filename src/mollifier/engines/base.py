@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from mollifier.engines.choose import choose
-from mollifier.engines.joint import solve_joint
-from mollifier.engines.network import solve_network
-from mollifier.engines.runner import Progress
 from mollifier.engines.weak import solve_weak
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.files import ensure_folder
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings, validated
 from mollifier.solution import Solution
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mollifier.engines.runner import Progress
 
 ENGINES = ("weak", "joint", "network")
 
@@ -94,14 +94,17 @@ def solve(
         engine, reason = ("network", "a network was given") if network is not None else choose(problem)
     if network is not None and engine != "network":
         raise ConfigurationError(f"A network was given to engine '{engine}', which has no use for one.")
+    # torch is loaded for those engines only that compute with it.
     if engine == "weak":
         solution = solve_weak(problem, chosen, seed)
     elif engine == "joint":
+        from mollifier.engines.joint import solve_joint
+
         solution = solve_joint(problem, chosen, seed, progress, place, resume)
     else:
+        from mollifier.engines.network import solve_network
+
         solution = solve_network(problem, chosen, seed, progress, place, resume, network)
-    return (
-        replace(solution, provenance={**solution.provenance, "chosen_because": reason})
-        if reason
-        else solution
-    )
+    if not reason:
+        return solution
+    return replace(solution, provenance={**solution.provenance, "chosen_because": reason})

@@ -63,8 +63,10 @@ def suits(model: Model) -> bool:
 class System(Protocol):
     """The normal equations of one step."""
 
-    gradient: Tensor
-    """Half the slope of the loss, shape (parameters,)."""
+    @property
+    def gradient(self) -> Tensor:
+        """Half the slope of the loss, shape (parameters,)."""
+        ...
 
     @property
     def finite(self) -> bool:
@@ -205,7 +207,7 @@ class LevenbergMarquardt(ABC):
             for p, values in zip(tensors, flat.split([p.numel() for p in tensors]), strict=True):
                 p.copy_(values.view_as(p))
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - a stage has one, and nothing need follow
         """Nothing follows."""
 
     def state_dict(self) -> dict[str, Any]:

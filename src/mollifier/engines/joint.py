@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from mollifier.data import Observations
 from mollifier.engines.joint_spline import values_maker
 from mollifier.engines.joint_stages import Joint, Smoothing
+from mollifier.engines.joint_system import Layout
 from mollifier.engines.linearise import Linearisation
+from mollifier.engines.model import Model
 from mollifier.engines.network import prepare, run_stages
 from mollifier.engines.objective import Objective
 from mollifier.engines.runner import Progress
 from mollifier.engines.stages import Stage
+from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings
 from mollifier.solution import Solution
+
+_STEPS = 100
+# Most nodes that are chosen by themselves with three coordinates or more: factors grow with their power 7/3.
+_NODES_IN_SPACE = 2_500
+# Most numbers in the banded factor, and between states and unknowns.
+MOST_NUMBERS = 80_000_000
 
 
 def solve_joint(
@@ -26,15 +37,110 @@ def solve_joint(
     folder: Path | None = None,
     resume: bool = False,
 ) -> Solution:
-    """Solve for states and unknowns together."""
+    """Solve for states and unknowns together, until the equation holds exactly to discretisation.
+
+    A smoothing spline of the data starts it; then Levenberg-Marquardt steps over the values at the kernel's
+    nodes, unknown fields as splines of ``settings.joint.cells`` cells, with the strengths of their smoothness
+    priors from the data unless given.
+
+    Parameters
+    ----------
+    problem, settings
+        The question, and the choices of the run; of ``training``, ``steps``, ``time_limit``, ``noise_floor``
+        and ``checkpoint_every`` count.
+    seed
+        Fixes the held-out samples.
+    progress
+        Called after every step.
+    folder
+        Where a checkpoint is kept; none by default.
+    resume
+        Take up the checkpoint in the folder.
+
+    Raises
+    ------
+    ConfigurationError
+        If derivatives are not mollified, a setting names no coordinate, or the problem is too large.
+
+    Examples
+    --------
+    >>> import mollifier as mf
+    >>> x, t = np.random.default_rng(0).random((2, 300))
+    >>> u = np.exp(-0.5 * t) * np.sin(3 * x)
+    >>> obs = mf.Observations(values={"u": u}, points={"x": x, "t": t}, noise={"u": 0.01})
+    >>> problem = mf.InverseProblem("u_t = D*u_xx", data=obs, unknowns={"D": mf.ScalarUnknown(lower=0.0)})
+    >>> solution = solve_joint(problem, Settings())
+    >>> solution.status.name, abs(solution.estimates["D"].value - 0.5 / 9) < 1e-4
+    ('converged', True)
+    """
+    cells = _checked(problem, settings)
+    limited = _limited(problem, settings)
 
     def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
-        objective, held = prepare(problem, settings, seed, None, values_maker(None))
+        objective, held = prepare(problem, limited, seed, None, values_maker(cells))
+        check_size(objective.model)
         linearisation = Linearisation(objective)
-        stages: list[Stage] = [
-            Smoothing(objective, linearisation),
-            Joint(objective, settings.training.steps or 100, settings.training.tolerance, linearisation),
-        ]
-        return objective, stages, held
+        steps = _STEPS if settings.training.steps is None else settings.training.steps
+        joint = Joint(objective, steps, settings.training.tolerance, linearisation)
+        return objective, [Smoothing(objective, linearisation), joint], held
 
-    return run_stages("joint", start, problem, settings, seed, progress, folder, resume, {})
+    return run_stages("joint", start, problem, settings, seed, progress, folder, resume, {"engine": "joint"})
+
+
+def _checked(problem: InverseProblem, settings: Settings) -> dict[str, int]:
+    """Cells of the unknown fields' splines by coordinate, as far as given."""
+    if settings.derivatives != "mollifier":
+        raise ConfigurationError(
+            f"derivatives was given as '{settings.derivatives}'; the joint engine takes 'mollifier': it has "
+            "no network to differentiate."
+        )
+    given = settings.joint.cells
+    if given is None:
+        return {}
+    if isinstance(given, int):
+        return dict.fromkeys(problem.coordinates, given)
+    for name in given:
+        if name not in problem.coordinates:
+            hint = did_you_mean(name, problem.coordinates)
+            raise ConfigurationError(f"joint.cells names '{name}', not a coordinate.{hint}")
+    return given
+
+
+def _limited(problem: InverseProblem, settings: Settings) -> Settings:
+    """Fewer nodes by default with three coordinates or more."""
+    if len(problem.coordinates) < 3 or "max_nodes" in settings.collocation.model_fields_set:
+        return settings
+    most = min(settings.collocation.max_nodes, _NODES_IN_SPACE)
+    collocation = settings.collocation.model_copy(update={"max_nodes": most})
+    return settings.model_copy(update={"collocation": collocation})
+
+
+def check_size(model: Model) -> None:
+    """Refuse what cannot be held, before it is formed.
+
+    Raises
+    ------
+    ConfigurationError
+        With node counts, or cells of the unknown fields, that can.
+    """
+    layout = Layout(model)
+    block = model.blocks[layout.core]
+    shape = block.mollified.layer.nodes.shape
+    reach = int(np.ceil(2 * max(model.collocation.cells.values())))
+    width = reach * layout.core_size / max(shape)
+    held, between = layout.core_size * min(width, layout.core_size), layout.core_size * layout.border_size
+    if held > MOST_NUMBERS:
+        grid = model.collocation.grid
+        nodes = dict(zip(grid.names, grid.shape, strict=True))
+        share = (MOST_NUMBERS / held) ** (1 / (2 * len(shape) - 1))
+        fewer = {n: max(4, int(size * share * 0.95)) for n, size in nodes.items()}
+        raise ConfigurationError(
+            f"The joint engine would hold {held:.2g} numbers for the nodes {nodes}, more than "
+            f"{MOST_NUMBERS:.2g}. Give fewer, as in collocation.nodes={fewer}, or take the network engine."
+        )
+    if between > MOST_NUMBERS:
+        raise ConfigurationError(
+            f"The joint engine would hold {between:.2g} numbers between {layout.core_size} values of the "
+            f"states and {layout.border_size} of the unknowns, more than {MOST_NUMBERS:.2g}. Give fewer "
+            "joint.cells or collocation.nodes, or let the unknown fields vary over fewer coordinates."
+        )

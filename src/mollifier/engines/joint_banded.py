@@ -20,7 +20,7 @@ class NotPositiveError(ArithmeticError):
 
 
 def banded_order(shape: Sequence[int]) -> NDArray[np.intp]:
-    """Where each node of a grid, flat in C order, goes so that neighbours stay close: the longest axis slowest.
+    """Where each node of a grid, flat in C order, goes so that neighbours stay close: longest axis slowest.
 
     Examples
     --------
@@ -51,8 +51,10 @@ class BandedCholesky:
     --------
     >>> a = sp.csr_array(np.array([[4.0, 1.0, 0.0], [1.0, 3.0, 1.0], [0.0, 1.0, 2.0]]))
     >>> factor = BandedCholesky(a)
-    >>> np.round(a @ factor.solve(np.array([1.0, 2.0, 3.0])), 12).tolist(), round(np.exp(factor.log_determinant))
-    ([1.0, 2.0, 3.0], 18)
+    >>> np.round(a @ factor.solve(np.array([1.0, 2.0, 3.0])), 12).tolist()
+    [1.0, 2.0, 3.0]
+    >>> round(np.exp(factor.log_determinant))
+    18
     """
 
     def __init__(self, matrix: sp.csr_array) -> None:
@@ -61,7 +63,7 @@ class BandedCholesky:
         row, column = coo.coords
         low = row >= column
         away = (row - column)[low]
-        self.size, self.width = matrix.shape[0], int(away.max(initial=0))
+        self.size, self.width = matrix.diagonal().size, int(away.max(initial=0))
         # In Fortran's order, so that LAPACK works in place.
         band = np.zeros((self.width + 1, self.size), order="F")
         band[away, column[low]] = coo.data[low]
@@ -102,7 +104,7 @@ class BandedCholesky:
             if after.stop > after.start:
                 x[here] -= self._block(after, here).T @ x[after]
             square = self._block(here, here)
-            x[here] = solve_triangular(square, x[here], lower=True, trans="T", check_finite=False)
+            x[here] = solve_triangular(square, x[here], lower=True, trans=1, check_finite=False)
         return x.reshape(np.shape(right))
 
 

@@ -1,4 +1,4 @@
-"""Strengths of the smoothness priors by marginal likelihood (Laplace's evidence) of the linearised problem."""
+"""Strengths of the smoothness priors by the marginal likelihood of the linearised problem (evidence)."""
 
 from __future__ import annotations
 

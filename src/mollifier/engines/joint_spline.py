@@ -24,7 +24,7 @@ _CUBIC = BSpline(3)
 
 
 class Values(nn.Module):
-    """Nodes (n, d) -> values (n, channels), linear in the parameters; it knows no other points than its nodes.
+    """Nodes (n, d) -> values (n, channels), linear in the parameters; it knows no points but its nodes.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Values(nn.Module):
     def __init__(self, nodes: int, channels: int, spread: sp.csr_array | None = None) -> None:
         super().__init__()
         self.spread = spread
-        count = nodes if spread is None else spread.shape[1]
+        count = nodes if spread is None else sp.csc_array(spread).indptr.size - 1
         self.coefficients = nn.Parameter(torch.zeros(count, channels, dtype=torch.float64))
         self._spread = None if spread is None else _torch(spread)
 

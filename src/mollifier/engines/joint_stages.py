@@ -1,4 +1,4 @@
-"""The stages of the joint engine: a fit of the data alone, then data and equation until the equation holds."""
+"""The stages of the joint engine: the data alone, then data and equation until the equation holds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ROUGHNESS, _LOOKS = (np.log(1e-9), np.log(1e3)), 7
 # What is left of that prior beside the equation: it holds what neither equation nor data determine, such as
 # modes that the equation does not see at its nodes, and pulls on nothing else.
 _TRACE = 1e-4
-# Continuation: first and full weight, factor between.
+# Continuation: most that the first weight may be, full weight, factor between.
 _FIRST_WEIGHT, _FULL_WEIGHT, _RAISE = 0.1, 100.0, 10.0
 _DAMPING = 1e-6
 # A step is small when it gains less than this in minus twice the log-likelihood, which is what moving all
@@ -37,6 +37,14 @@ _DAMPING = 1e-6
 _SMALL, _STEADY = 1e-2, 0.1
 # Standard deviations of chi-square that a fit may lie above what the data alone allow.
 _EXCESS = 4.0
+# Relative decrease of the loss per step below which the weight is raised.
+_SLOW = 0.05
+_SETTLED = "a step moves the unknowns by less than a tenth of their standard errors"
+_CONTRADICTED = (
+    "the fit settled at {:g} of the equation's weight, but the data's misfit is more than the noise level "
+    "explains: the equation cannot hold exactly. See whether the noise level, the form of the equation and the "
+    "number of nodes are right"
+)
 
 
 class Smoothing:
@@ -129,6 +137,7 @@ class Joint(LevenbergMarquardt):
     """
 
     name = "joint"
+    outcome: StatusName
 
     def __init__(
         self, objective: Objective, steps: int, tolerance: float, linearisation: Linearisation
@@ -136,7 +145,9 @@ class Joint(LevenbergMarquardt):
         super().__init__(objective, steps, tolerance)
         self._linearisation = linearisation
         self.layout = Layout(objective.model)
-        self.damping, self.weight = _DAMPING, _FIRST_WEIGHT
+        # At first the equation may be off by as much as its terms: the data hold the states, whatever the
+        # first guess of the unknowns.
+        self.damping, self.weight = _DAMPING, min(_FIRST_WEIGHT, objective.tau**2 / objective.weight)
         self.free = [n for n, u in self.model.problem.unknown_fields.items() if u.smoothness is None]
         self.allowed = True
         self._changed = 0.0
@@ -162,28 +173,25 @@ class Joint(LevenbergMarquardt):
 
     def _judge(self, before: float, after: float, promised: float) -> None:
         gain = promised * self.objective.count
-        steady = self._changed < _STEADY
         if not self.exact and self.allowed:
-            if gain < _STEADY * self.layout.border_size + 1 or before - after < 0.05 * before:
+            if not self._fits():
+                # The weight is not raised over what may be on its way down still.
+                self.allowed = gain > _SMALL
+            elif gain < _STEADY * self.layout.border_size + 1 or before - after < _SLOW * before:
                 self._raise_weight()
-            return
-        if gain < _SMALL and steady:
-            self.finished = (
-                "a step moves the unknowns by less than a tenth of their standard errors"
-                if self.allowed
-                else "the fit settled, but the equation cannot hold exactly: its weight stays at "
-                f"{self.weight:g}, where the data's misfit is more than the noise level explains. See whether "
-                "the noise level, the form of the equation and the number of nodes are right"
-            )
+        elif gain < _SMALL and self._changed < _STEADY:
+            self.finished = _SETTLED if self._fits() else _CONTRADICTED.format(self.weight)
         elif self.exact:
             self._ask_again()
 
     def _judge_failure(self, loss: float, promised: float) -> None:
         self.damping = _DAMPING
         if not self.exact and self.allowed:
-            self._raise_weight()
+            self.allowed = self._fits()
+            if self.allowed:
+                self._raise_weight()
         elif promised <= max(self.tolerance * loss, _SMALL / self.objective.count):
-            self.finished = "no step lowers the loss"
+            self.finished = _SETTLED if self._fits() else _CONTRADICTED.format(self.weight)
         else:
             self.outcome = "stalled"
             self.finished = (
@@ -192,13 +200,12 @@ class Joint(LevenbergMarquardt):
             )
 
     def _raise_weight(self) -> None:
-        """Raise it, unless the data already fit worse than noise explains."""
-        count = self.objective.count
-        most = max(1.0, float(self.objective.attainable)) * (1 + _EXCESS * np.sqrt(2 / count))
-        if self._losses(self._node_values())["data"] > most:
-            self.allowed = False
-        else:
-            self.weight *= _RAISE
+        self.weight = min(self.weight * _RAISE, _FULL_WEIGHT)
+
+    def _fits(self) -> bool:
+        """Whether noise explains the data's misfit, or a fit without the equation left as much."""
+        most = max(1.0, float(self.objective.attainable)) * (1 + _EXCESS * np.sqrt(2 / self.objective.count))
+        return self._losses(self._node_values())["data"] <= most
 
     def _ask_again(self) -> None:
         """Add what is left of the equation to its multipliers."""

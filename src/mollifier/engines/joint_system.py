@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
 from mollifier.engines.joint_banded import BandedCholesky, banded_order, factored
@@ -76,13 +77,13 @@ class Layout:
             if b != self.core:
                 continue
             column = (self.order * self.channels + channel)[matrix.indices]
-            shape = (matrix.shape[0], self.core_size)
+            shape = (len(part.values), self.core_size)
             moved = sp.csr_array((matrix.data, column, matrix.indptr), shape=shape)
             total = moved if total is None else sp.csr_array(total + moved)
         return total
 
     def border_rows(self, part: Residuals, slopes: Slopes) -> sp.csr_array | None:
-        """Slopes of some rows with respect to the border, shape (m, border_size); None where there are none."""
+        """Slopes of some rows with respect to the border, shape (m, border_size), or None."""
         m, n = len(part.values), self.border_size
         pieces: list[sp.csr_array] = []
         for (b, channel), matrix in part.fields.items():
@@ -131,7 +132,7 @@ class Normal:
         kept: dict[int, sp.csr_array] | None = None,
         key: int = 0,
     ) -> None:
-        """Add the squares of some rows; those of the core are taken from ``kept``, where given, or put there."""
+        """Add the squares of some rows; the core's are read from ``kept``, where given, or put there."""
         u, v = layout.core_rows(part), layout.border_rows(part, slopes)
         if u is not None:
             square = None if kept is None else kept.get(key)
@@ -161,7 +162,7 @@ class Prior:
 
     def __post_init__(self) -> None:
         self.held = 1 / len(self.square)
-        self._spectrum = np.clip(np.linalg.eigvalsh(self.square), 0.0, None)
+        self._spectrum = np.maximum(np.linalg.eigvalsh(self.square), 0.0).astype(np.float64)
 
     def log_determinant(self, strength: float) -> float:
         """Of the prior's precision; what curvature leaves free is held to a raw unit in the mean square."""
@@ -245,7 +246,7 @@ class Bordered:
         n = self.normal
         if damping > _LIGHT:
             scale = damping * self.unit
-            factor = factored(sp.csr_array(n.core + scale * sp.eye_array(n.core.shape[0])))
+            factor = factored(sp.csr_array(n.core + scale * sp.eye_array(self.layout.core_size)))
             followed, free = factor.solve(n.between), factor.solve(n.core_gradient)
             change = n.between.T @ (self._followed - followed), n.between.T @ (self._free - free)
         else:
@@ -274,8 +275,8 @@ def _prior(
 
 
 def _solved(matrix: Array, right: Array) -> Array:
+    """Of a matrix that is positive definite but for rounding."""
     try:
-        factor = np.linalg.cholesky(matrix)
-        return np.linalg.solve(factor.T, np.linalg.solve(factor, right))
+        return np.asarray(cho_solve(cho_factor(matrix), right), dtype=np.float64)
     except np.linalg.LinAlgError:
-        return np.linalg.lstsq(matrix, right, rcond=1e-14)[0]
+        return np.asarray(np.linalg.lstsq(matrix, right, rcond=1e-14)[0], dtype=np.float64)

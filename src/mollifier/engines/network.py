@@ -107,7 +107,7 @@ def run_stages(
             settings.training.time_limit,
             progress,
             folder,
-            _fingerprint(problem, settings, seed) | marks,
+            {**_fingerprint(problem, settings, seed), **marks},
             settings.training.checkpoint_every,
             engine=engine,
         )

@@ -102,7 +102,8 @@ class Basis:
         for i, axis in enumerate(self.grid):
             here = slab if i == 0 else slice(None)
             if axis.name in self.splines:
-                result.append(self.splines[axis.name].matrix(derivative.along(axis.name))[here])
+                spline = self.splines[axis.name]
+                result.append(spline.matrix(derivative.along(axis.name), axis.points[here]))
             else:
                 result.append(np.ones((len(axis.points[here]), 1)))
         return result

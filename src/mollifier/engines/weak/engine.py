@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from mollifier.engines.weak.form import WeakForm, weak_form
 from mollifier.engines.weak.prepare import measured
 from mollifier.engines.weak.prior import ORDERS, Prior
 from mollifier.engines.weak.reading import read
-from mollifier.engines.weak.sums import Integrands, Sums
-from mollifier.engines.weak.widths import DENSITY, Widths, first_radii, score, search
+from mollifier.engines.weak.sums import Integrands, Measured, Sums
+from mollifier.engines.weak.widths import DENSITY, Widths, first_radii, score, search, too_small
 from mollifier.grid import Grid
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings
@@ -28,6 +29,11 @@ Array = NDArray[np.float64]
 _SPLINES, _MOST_ALONG, _MOST = 2.0, 60, 900
 # Centres within a radius where the whole covariance is inverted: as many as can be.
 _DENSITIES = (DENSITY, 2.5, 2.0)
+# Radii are looked for on so many nodes, if as many are left within one of them.
+_ENOUGH, _FINE = 150_000, 12.0
+# Nodes of an axis from which every other one is left out to see what it changes; changes by more are not
+# noise.
+_HALVED, _EXPLAINED = 32, 3.0
 
 
 def solve_weak(
@@ -63,23 +69,63 @@ def solve_weak(
     data = measured(problem, form)
     orders = {c: max(ch.orders[i] for ch in form.channels) for i, c in enumerate(data.grid.names)}
     fields = {f: data.values[f] for f in form.fields}
-    first = _given(settings, data.grid, orders) or first_radii(data.grid, fields, data.variances, orders)
-    bases = [
-        _basis(problem, n, data.grid, dict(zip(data.grid.names, first, strict=True)), form)
-        for n in problem.unknowns
-    ]
-    sums = Sums(Integrands(form), data, bases)
-    priors = [Prior(b.name, b) for b in bases if b.splines]
-    estimator = Estimator(sums, priors, _bounds(problem, bases), full=0)
-    widths = Widths(orders, data.grid, estimator)
-    start = _start(problem, bases)
-    if _given(settings, data.grid, orders):
-        chosen, fit = first, widths.attempt(first, start, 3)
-        assert fit is not None
+    given = _given(settings, data.grid, orders)
+    first = given or first_radii(data.grid, fields, data.variances, orders)
+    integrands = Integrands(form)
+    bases = [_basis(problem, n, data.grid, first, form) for n in problem.unknowns]
+    bounds = _bounds(problem, bases)
+
+    def on(part: Measured) -> Widths:
+        these = [replace(b, grid=part.grid) for b in bases]
+        priors = [Prior(b.name, b) for b in these if b.splines]
+        return Widths(orders, part.grid, Estimator(Sums(integrands, part, these), priors, bounds, full=0))
+
+    widths = on(data)
+    if given:
+        chosen, fit = widths.clipped(given), widths.attempt(given, _start(problem, bases), 3)
     else:
-        chosen, fit = search(widths, first, start)
+        searched = on(data.thinned(_steps(data.grid, first)))
+        chosen, fit = search(searched, first, _start(problem, bases))
+        widths.tried = searched.tried
+        widths.estimator.hyper = searched.estimator.hyper
+    if fit is None:
+        raise too_small(data.grid)
     final = _final(widths, chosen, fit)
+    final = replace(final, resolution=_resolution(on, data, final, chosen))
     return read(problem, settings, seed, widths, final, time.monotonic() - begun)
+
+
+def _steps(grid: Grid, radii: tuple[float, ...]) -> list[int]:
+    """Steps that leave enough nodes to judge radii by, where the grid is large and a radius holds many."""
+    steps = [1] * len(radii)
+    while grid.size / np.prod(steps) > _ENOUGH:
+        cells = [r / (a.spacing * k) for r, a, k in zip(radii, grid, steps, strict=True)]
+        widest = int(np.argmax(cells))
+        if cells[widest] < 2 * _FINE:
+            break
+        steps[widest] *= 2
+    return steps
+
+
+def _resolution(
+    on: Callable[[Measured], Widths], data: Measured, fit: Fit, chosen: tuple[float, ...]
+) -> Array:
+    """What the grid's coarseness may add to the errors of the numbers, shape (m,).
+
+    A third of the change when every other node is left out, as for an error of second order, where the
+    change is more than noise explains.
+    """
+    none = np.zeros(len(fit.coefficients))
+    steps = [2 if a.size >= _HALVED and r else 1 for a, r in zip(data.grid, chosen, strict=True)]
+    if max(steps) == 1 or fit.loose or on(data).fields:
+        return none
+    half = on(data.thinned(steps))
+    other = half.attempt(chosen, fit.coefficients, 2)
+    if other is None or other.loose:
+        return none
+    change = np.abs(other.coefficients - fit.coefficients)
+    explained = np.sqrt(np.diag(other.covariance) + np.diag(fit.covariance))
+    return np.where(change > _EXPLAINED * explained, change / 3, 0.0)
 
 
 def _final(widths: Widths, chosen: tuple[float, ...], fit: Fit) -> Fit:
@@ -113,11 +159,12 @@ def _given(settings: Settings, grid: Grid, orders: dict[str, int]) -> tuple[floa
     return tuple(given[c] if orders[c] else 0.0 for c in grid.names)
 
 
-def _basis(problem: InverseProblem, name: str, grid: Grid, radius: dict[str, float], form: WeakForm) -> Basis:
+def _basis(problem: InverseProblem, name: str, grid: Grid, radii: tuple[float, ...], form: WeakForm) -> Basis:
     """The constant for a number; splines for a field, about as fine as the test functions can tell."""
     over = problem.unknowns[name].over or ()
     if not over:
         return Basis(name, {}, grid)
+    radius = dict(zip(grid.names, radii, strict=True))
     degree = max(max(ORDERS) + 1, 1 + max((d.total for d in form.unknowns if d.field == name), default=0))
     sizes = {}
     for c in over:

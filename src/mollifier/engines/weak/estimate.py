@@ -52,6 +52,8 @@ class Fit:
         Combinations of unknown numbers that the data do not determine: each maps names to shares.
     residuals, variances
         Shape (rows,).
+    resolution
+        What the coarseness of the grid may add to the standard errors, shape (m,).
     """
 
     space: TestSpace
@@ -64,11 +66,13 @@ class Fit:
     residuals: Array = field(default_factory=lambda: np.zeros(0))
     variances: Array = field(default_factory=lambda: np.zeros(0))
     log_evidence: float = 0.0
+    resolution: Array = field(default_factory=lambda: np.zeros(0))
 
     @property
     def sd(self) -> Array:
         """Standard errors of the coefficients, wider where the residuals exceed the noise."""
-        return np.sqrt(np.diag(self.covariance)) * max(1.0, self.misfit)
+        sd = np.sqrt(np.diag(self.covariance)) * max(1.0, self.misfit)
+        return np.hypot(sd, self.resolution) if len(self.resolution) else sd
 
 
 @dataclass(frozen=True, eq=False)

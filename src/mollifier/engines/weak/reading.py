@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 _MOST_NODES, _MOST_SAMPLES = 600_000, 200_000
 # Residuals above the noise by this, and in share of the equation's terms, are a misfit; estimates that move
 # with the radius by so many standard errors are unsteady.
-_MISFIT, _SHARE, _UNSTEADY = 2.0, 0.05, 4.0
+_MISFIT, _SHARE, _UNSTEADY, _TRIFLE = 2.0, 0.05, 4.0, 1e-3
 
 
 def read(
@@ -87,12 +87,25 @@ def _status(sums: Sums, fit: Fit, widths: Widths) -> Status:
             "errors were widened "
             "by that factor",
         )
+    coarse = [b.name for b in sums.bases if not b.splines and _coarse(fit, sums.place[b.name].start)]
+    if coarse:
+        return Status(
+            "converged",
+            f"{_listed(coarse)} change when every other node is left out: the grid hardly resolves the field, and "
+            "standard errors were widened by a third of the change",
+        )
     moving = _unsteady(sums, fit, widths)
     if moving:
         return Status(
             "converged", f"{_listed(moving)} move with the radius by more than their standard errors"
         )
     return Status("converged", "")
+
+
+def _coarse(fit: Fit, i: int) -> bool:
+    """Whether the grid's coarseness is worth a word: it dominates the error, and the error is no trifle."""
+    widened = fit.resolution[i] if len(fit.resolution) else 0.0
+    return bool(widened > fit.sd[i] / 2 and widened > _TRIFLE * abs(fit.coefficients[i]))
 
 
 def _listed(names: list[str]) -> str:

@@ -15,14 +15,14 @@ from mollifier.engines.weak.basis import Basis
 from mollifier.engines.weak.form import VARIANCE, Channel, WeakForm
 from mollifier.engines.weak.testspace import TestSpace, contract, index_pairs
 from mollifier.equations.lower import lower
-from mollifier.grid import Grid
+from mollifier.grid import Axis, Grid
 from mollifier.orders import Derivative
 
 Array = NDArray[np.float64]
 Env = Mapping[str, Array]
 
 # Values of one integrand that are held at a time.
-_SLAB = 2_000_000
+_SLAB = 400_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,30 @@ class Measured:
         count = max(min(first, int(np.ceil(first * rest / _SLAB))), 1)
         edges = np.linspace(0, first, count + 1).astype(int)
         return [slice(a, b) for a, b in pairwise(edges)]
+
+    def thinned(self, steps: Sequence[int]) -> Measured:
+        """Every so many nodes along each axis, from the first on."""
+        axes = []
+        for axis, step in zip(self.grid, steps, strict=True):
+            points = axis.points[::step]
+            if step == 1:
+                axes.append(axis)
+            elif axis.periodic:
+                axes.append(Axis.from_points(axis.name, points, periodic=axis.length, unit=axis.unit))
+            else:
+                axes.append(Axis.from_points(axis.name, points, unit=axis.unit))
+
+        def thin(values: Array) -> Array:
+            if not values.ndim:
+                return values
+            cuts = [slice(None, None, k if n > 1 else 1) for n, k in zip(values.shape, steps, strict=True)]
+            return values[tuple(cuts)]
+
+        return Measured(
+            Grid(*axes),
+            {n: thin(v) for n, v in self.values.items()},
+            {n: thin(v) for n, v in self.variances.items()},
+        )
 
     def env(self, slab: slice) -> dict[str, Array]:
         """Names to arrays on a slab: values, variances, coordinates."""

@@ -7,12 +7,14 @@ between them, or of a test function with a basis function.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.interpolate import BSpline as Spline
 from scipy.interpolate import make_interp_spline
 
 from mollifier.engines.weak.form import Orders
@@ -21,11 +23,13 @@ from mollifier.kernels import BSpline, Kernel, Polynomial
 
 Array = NDArray[np.float64]
 
-# The trapezoidal rule is exact to rounding for a kernel of this many cells or more on an even axis; below,
-# and on uneven axes, the data's interpolating spline is integrated.
-_CELLS = 8.0
+# The trapezoidal rule is exact to some 1e-8 for a kernel (1 - s^2)^p of this many cells or more on an even
+# axis; below, for B-splines and on uneven axes, the data's interpolating spline is integrated piece by piece.
+_CELLS = 20.0
 _SPLINE = 5
 _GAUSS = 8
+# Weights this small beside the largest are none: those of a spline never end.
+_NEGLIGIBLE = 1e-11
 # Degree of B-splines above the order of the derivative taken of them.
 _SMOOTHER = 3
 
@@ -89,17 +93,18 @@ def axis_tests(axis: Axis, radius: float, order: int, density: float = 0.0) -> A
         density = (kernel.degree + 1) / 2
         radius = _on_knots(axis, radius, density)
     centres = _centres(axis, radius, density)
-    if axis.uniform and radius >= _CELLS * axis.spacing:
+    if axis.uniform and radius >= _CELLS * axis.spacing and isinstance(kernel, Polynomial):
         x, quadrature, interpolate = axis.points, np.full(axis.size, axis.spacing), None
     else:
-        x, quadrature, interpolate = _gauss(axis)
+        pieces = kernel.degree + 1 if isinstance(kernel, BSpline) else 1
+        x, quadrature, interpolate = _gauss(axis, centres[:, None] + radius * np.linspace(-1, 1, pieces + 1))
     distance = x - centres[:, None]
     if axis.periodic:
         distance = (distance + axis.length / 2) % axis.length - axis.length / 2
     weights = {}
     for k in range(order + 1):
         w = kernel(distance / radius, k) * quadrature / radius ** (k + 1)
-        weights[k] = w if interpolate is None else w @ interpolate
+        weights[k] = w if interpolate is None else _negligible(interpolate(w))
     return AxisTests(axis, radius, centres, weights)
 
 
@@ -131,22 +136,36 @@ def _on_knots(axis: Axis, radius: float, density: float) -> float:
     return axis.length / (2 + knots / density)
 
 
-@lru_cache(maxsize=16)
-def _gauss(axis: Axis) -> tuple[Array, Array, Array]:
-    """Gauss-Legendre nodes and weights in every cell, and the matrix of the data's spline there."""
-    x = axis.points
-    edges = np.append(x, axis.upper) if axis.periodic else x
+def _gauss(axis: Axis, breaks: Array) -> tuple[Array, Array, Callable[[Array], Array]]:
+    """Gauss-Legendre nodes and weights between all nodes and breaks, and what takes sums there to the data.
+
+    Between them the spline and the kernels are polynomials.
+    """
+    spline = _spline(axis)
+    edges = np.append(axis.points, axis.upper) if axis.periodic else axis.points
+    if axis.periodic:
+        breaks = axis.lower + (breaks - axis.lower) % axis.length
+    edges = np.unique(np.concatenate([edges, breaks[(breaks > axis.lower) & (breaks < axis.upper)]]))
     s, w = np.polynomial.legendre.leggauss(_GAUSS)
     half = np.diff(edges)[:, None] / 2
     nodes = (edges[:-1, None] + half * (1 + s)).ravel()
-    weights = (half * w).ravel()
+    functions = Spline.design_matrix(nodes, spline.t, spline.k)
+    return nodes, (half * w).ravel(), lambda sums: np.asarray((sp.csr_array(sums) @ functions) @ spline.c)
+
+
+@lru_cache(maxsize=16)
+def _spline(axis: Axis) -> Spline:
+    """The interpolating spline of every unit vector at the nodes."""
+    unit = np.eye(axis.size)
+    degree = min(_SPLINE, axis.size - 1)
     if axis.periodic:
-        wrapped = np.vstack([np.eye(axis.size), np.eye(axis.size)[:1]])
-        degree = min(_SPLINE, axis.size - 1)
-        spline = make_interp_spline(edges, wrapped, k=degree - 1 + degree % 2, bc_type="periodic")
-        return nodes, weights, spline(nodes)
-    spline = make_interp_spline(x, np.eye(axis.size), k=min(_SPLINE, axis.size - 1))
-    return nodes, weights, spline(nodes)
+        edges, degree = np.append(axis.points, axis.upper), degree - 1 + degree % 2
+        return make_interp_spline(edges, np.vstack([unit, unit[:1]]), k=degree, bc_type="periodic")
+    return make_interp_spline(axis.points, unit, k=degree)
+
+
+def _negligible(weights: Array) -> Array:
+    return np.where(np.abs(weights) > _NEGLIGIBLE * np.abs(weights).max(), weights, 0.0)
 
 
 def contract(values: Array, matrices: Sequence[Array | None]) -> Array:

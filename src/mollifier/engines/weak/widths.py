@@ -151,10 +151,7 @@ def search(widths: Widths, first: tuple[float, ...], start: Array) -> tuple[tupl
     for factor in _ISOTROPIC_FIELDS if widths.fields else _ISOTROPIC:
         look(tuple(r * factor for r in first))
     if best is None:
-        raise ConfigurationError(
-            "No radius leaves enough test functions for this many unknowns: the grid "
-            f"{widths.grid.shape} is too small. Give more data, fewer unknowns, or use engine 'joint'."
-        )
+        raise too_small(widths.grid)
     moved = True
     most = _MOST_TRIED_FIELDS if widths.fields else _MOST_TRIED
     while moved and len(widths.tried) < most:
@@ -179,3 +176,11 @@ def coarse_enough(widths: Widths, radii: tuple[float, ...]) -> tuple[float, ...]
             break
         radii = larger
     return radii
+
+
+def too_small(grid: Grid) -> ConfigurationError:
+    """The error where no test functions are left."""
+    return ConfigurationError(
+        f"No radius leaves enough test functions for this many unknowns: the grid {grid.shape} is too small. "
+        "Give more data, fewer unknowns, or use engine 'joint'."
+    )
