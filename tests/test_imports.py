@@ -36,6 +36,7 @@ FLOORS = [
     ["solution"],
     ["uncertainty"],
     ["engines"],
+    ["compare"],
     ["bench"],
     ["apps"],
     ["report"],

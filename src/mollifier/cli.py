@@ -1,7 +1,8 @@
 """The command line: parse, call, print.
 
-Exit codes: 0 an answer; 1 none (the loss became non-finite, or the data cannot answer); 2 bad input, usage or
-output; 130 interrupted.
+Exit codes: 0 an answer; 1 none (the data cannot answer, the unknowns are undetermined, the loss became
+non-finite; of a comparison: no engine converged, or two disagree); 2 bad input, usage or output;
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -133,6 +134,47 @@ def check(
         terminal.say(found.verdict, "bold" if found.ok else "bold red")
         terminal.give(found.to_dict())
         raise typer.Exit(0 if found.ok else NO_ANSWER)
+
+
+@app.command(
+    epilog="Example: mollifier compare examples/conductivity.yaml --engines joint,network --out out/compare. "
+    "Exit codes: 0 an engine converged and no two disagree, 1 none converged or two disagree, "
+    "2 bad input or output, 130 interrupted."
+)
+def compare(
+    problem: File,
+    engines: Annotated[
+        str, typer.Option("--engines", "-e", metavar="NAMES", help="Which, parted by commas.")
+    ] = "weak,joint,network,nested,taylor",
+    overrides: Overrides = None,
+    out: Out = Path("out"),
+    seed: Seed = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    no_colour: NoColour = False,
+    no_figures: NoFigures = False,
+    debug: Debug = False,
+) -> None:
+    """Put one problem to several engines: estimates, misfit on held-out data, time, memory, agreement.
+
+    "nested" and "taylor" are the network engine with its derivatives by autodiff. Every engine is given the
+    same part of the data (the key held_out says how much is kept from them) and runs in a process of its own.
+    An engine that cannot serve the problem says why and stops no other. Two engines disagree where a number
+    differs by more than 3 combined standard errors, or a field by more than 2 in the mean square.
+
+    Ctrl-C ends the engine that runs and keeps what was finished.
+    """
+    terminal = Terminal.of(as_json, quiet, no_colour)
+    with reported(terminal, debug):
+        from mollifier.config import load
+        from mollifier.files import ensure_folder
+
+        file = load(problem, [*(overrides or []), *([] if seed is None else [f"seed={seed}"])])
+        folder = ensure_folder(out)
+        from mollifier.runs import compare_engines
+
+        names = [n.strip() for n in engines.split(",") if n.strip()]
+        raise typer.Exit(compare_engines(terminal, file, names, folder, not no_figures))
 
 
 @app.command(epilog=f"Example: mollifier demo heat --out out/heat. {_EPILOG}")

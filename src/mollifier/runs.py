@@ -20,10 +20,12 @@ from mollifier.files import ensure_folder, write_json, write_text
 from mollifier.progress import Follower
 
 if TYPE_CHECKING:
+    from mollifier.compare import Comparison
     from mollifier.config import ProblemFile
-    from mollifier.solution import Solution
+    from mollifier.solution import Solution, Status
 
 _MOST_VALUES = 1000
+_EXPLAINED = {"undetermined": ("No answer", "bold red"), "misfit": ("Take care", "yellow")}
 
 
 def run(
@@ -61,12 +63,15 @@ def deliver(
     if solution.estimates:
         terminal.say(estimates_table(solution))
     lines = [n for n in solution.summary().splitlines() if not n.startswith("Estimate ")]
+    if solution.status.name in _EXPLAINED:
+        lines[0] = f"Status    {solution.status.name}"  # the warning below says the rest
+    lines += [chosen_line(solution)] if "chosen_because" in solution.provenance else []
     for name, score in (scores or {}).items():
         shown = f"relative error {100 * score:.2g} %" if isinstance(score, float) else str(score)
         lines.append(f"Truth     {name}: {shown}")
     terminal.say("\n".join(lines))
     if not solution.status.ok:
-        terminal.say(f"Not converged ({solution.status.name}): see history.csv before trusting it.", "yellow")
+        terminal.say(*warning(solution.status))
     files: list[Path] = []
     try:
         solution.save(folder)
@@ -82,6 +87,25 @@ def deliver(
         known = {"scores": plain} if plain else {}
         terminal.give({**as_dict(solution), **known, "folder": folder, "figures": files})
     terminal.say(f"Files     {folder}{os.sep}" + (f" ({len(files)} figures)" if files else ""))
+
+
+def chosen_line(solution: Solution) -> str:
+    """Which engine "auto" took, and why."""
+    p = solution.provenance
+    return f"Engine    {p.get('engine', '?')}, chosen by 'auto': {p['chosen_because']}"
+
+
+def warning(status: Status) -> tuple[str, str]:
+    """What to make of a run that did not converge, and the colour to say it in.
+
+    >>> from mollifier.solution import Status
+    >>> warning(Status("undetermined", "'D' is not determined: its term is lost in the noise"))
+    ("No answer: undetermined: 'D' is not determined: its term is lost in the noise", 'bold red')
+    """
+    if status.name in _EXPLAINED:
+        head, colour = _EXPLAINED[status.name]
+        return f"{head}: {status}", colour
+    return f"Not converged ({status.name}): see history.csv before trusting it.", "yellow"
 
 
 def as_dict(solution: Solution) -> dict[str, Any]:
@@ -105,8 +129,9 @@ def as_dict(solution: Solution) -> dict[str, Any]:
 
 
 def exit_code(solution: Solution) -> int:
-    """0 for an answer, converged or not; 1 for a non-finite loss; 130 for an interrupted run."""
-    return {"non-finite loss": NO_ANSWER, "interrupted": INTERRUPTED}.get(solution.status.name, 0)
+    """0 for an answer, converged or not; 1 for none (undetermined, non-finite loss); 130 if interrupted."""
+    codes = {"undetermined": NO_ANSWER, "non-finite loss": NO_ANSWER, "interrupted": INTERRUPTED}
+    return codes.get(solution.status.name, 0)
 
 
 def estimates_table(solution: Solution) -> Table:
@@ -157,6 +182,8 @@ def sweep(terminal: Terminal, file: ProblemFile, name: str, folder: Path, resume
                 terminal, file.selecting(name, value), ensure_folder(place), go_on, f"{name}={value}"
             )
             row |= _row(solution)
+            if "chosen_because" in solution.provenance:
+                terminal.say(f"{name}={value}: {chosen_line(solution).removeprefix('Engine    ')}")
             codes.append(exit_code(solution))
             solution.save(place)
             if figures:
@@ -174,6 +201,82 @@ def sweep(terminal: Terminal, file: ProblemFile, name: str, folder: Path, resume
     if codes[-1] == INTERRUPTED:
         return INTERRUPTED
     return 0 if not any(codes) else BAD_INPUT if set(codes) == {BAD_INPUT} else NO_ANSWER
+
+
+def compare_engines(
+    terminal: Terminal, file: ProblemFile, engines: list[str], folder: Path, figures: bool
+) -> int:
+    """Put the problem of a file to several engines, print the table and the verdict, then save all.
+
+    Returns
+    -------
+    int
+        The exit code: 0 where an engine converged and no two disagree; 1 where none converged or two
+        disagree; 130 when interrupted.
+    """
+    problem = file.problem()
+    from mollifier.compare import compare
+
+    write_json(folder / "problem.json", file.to_dict())
+    settings = file.settings
+    with Follower(terminal.err, terminal.silent) as follow:
+        found = compare(
+            problem,
+            engines,
+            seed=file.seed,
+            settings=settings,
+            hold_out=settings.held_out,
+            progress=None if terminal.silent else follow,
+        )
+    _say_comparison(terminal, found)
+    files: list[Path] = []
+    try:
+        for name, solution in found.solutions.items():
+            solution.save(folder / name)
+        rows = [r.flat() for r in found.rows]
+        columns = [c for c in dict.fromkeys(k for row in rows for k in row) if c != "message"]
+        _write_rows(folder / "compare.csv", rows, [*columns, "message"])
+        write_json(folder / "compare.json", found.to_dict())
+        write_text(folder / "compare.md", found.to_markdown())
+        if figures:
+            from mollifier.report.comparison import save_comparison
+
+            files = save_comparison(found, folder)
+    finally:
+        terminal.give({**found.to_dict(), "folder": folder, "figures": files})
+    terminal.say(f"Files     {folder}{os.sep}compare.*, and one folder for each engine with a solution")
+    if any(r.status == "interrupted" for r in found.rows):
+        return INTERRUPTED
+    converged = any(s.status.ok for s in found.solutions.values())
+    return 0 if converged and found.agree is not False else NO_ANSWER
+
+
+def _say_comparison(terminal: Terminal, found: Comparison) -> None:
+    """Table, reasons, verdict."""
+    heads, cells = found.columns()
+    table = Table()
+    for head in heads:
+        table.add_column(head)
+    for line in cells:
+        table.add_row(*map(Text, line))
+    terminal.say(table)
+    for row in found.rows:
+        if row.message:
+            terminal.say(f"{row.engine}, {row.status}: {row.message}", "" if row.estimates else "yellow")
+    terminal.say("")
+    first, *others = found.verdict.splitlines()
+    terminal.say(first, {True: "bold green", False: "bold red", None: "bold yellow"}[found.agree])
+    if others:
+        terminal.say("\n".join(others))
+
+
+def _write_rows(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> Path:
+    """Rows as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_text(path, text.getvalue())
 
 
 def _row(solution: Solution) -> dict[str, Any]:
@@ -198,11 +301,7 @@ def _deliver_all(terminal: Terminal, rows: list[dict[str, Any]], name: str, fold
     terminal.say(table)
     terminal.give({"each": name, "rows": rows, "folder": folder})
     columns = [name, *(c for c in columns if c not in (name, "status", "message")), "status", "message"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    path = write_text(folder / "estimates.csv", text.getvalue())
+    path = _write_rows(folder / "estimates.csv", rows, columns)
     terminal.say(f"Files     {path}, and one folder for each value")
 
 

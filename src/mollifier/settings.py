@@ -71,13 +71,24 @@ class Training(_Strict):
     checkpoint_every: float = Field(default=30.0, gt=0, description="Seconds between checkpoints.")
 
 
+class Joint(_Strict):
+    """The joint engine, which takes ``collocation`` and parts of ``training`` beside."""
+
+    cells: Annotated[int, Field(ge=2)] | dict[str, Annotated[int, Field(ge=2)]] | None = Field(
+        default=None,
+        description="Cells of the spline that stands for an unknown field, along all or some coordinates; "
+        "64, 16 or 8 for fields over one, two or three if absent.",
+    )
+
+
 class Settings(_Strict):
-    """All choices of a run of the network engine."""
+    """All choices of a run of the network and joint engines."""
 
     derivatives: Literal["mollifier", "nested", "taylor"] = "mollifier"
     collocation: Collocation = Collocation()
     network: Network = Network()
     training: Training = Training()
+    joint: Joint = Joint()
     held_out: float = Field(
         default=0.1, ge=0, lt=1, description="Fraction of the observations kept out of the fit."
     )

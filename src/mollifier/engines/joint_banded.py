@@ -34,6 +34,30 @@ def banded_order(shape: Sequence[int]) -> NDArray[np.intp]:
     return new.astype(np.intp)
 
 
+def order_within(used: NDArray[np.bool_], shape: Sequence[int]) -> NDArray[np.intp]:
+    """`banded_order` of the nodes of a box, -1 for those outside of it.
+
+    Parameters
+    ----------
+    used
+        Whether each node, flat in C order, is in the box.
+    shape
+        Of all nodes.
+
+    Examples
+    --------
+    >>> order_within(np.array([False, True, True, False]), (4,)).tolist()
+    [-1, 0, 1, -1]
+    """
+    box = used.reshape(tuple(shape))
+    sizes = [
+        int(box.any(axis=tuple(i for i in range(box.ndim) if i != axis)).sum()) for axis in range(box.ndim)
+    ]
+    order = np.full(used.size, -1, dtype=np.intp)
+    order[used] = banded_order(sizes)
+    return order
+
+
 class BandedCholesky:
     """The factor of a symmetric positive definite matrix whose entries lie near the diagonal.
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mollifier.engines.calibrate import calibrate
 from mollifier.engines.gauss_newton import LevenbergMarquardt, System
-from mollifier.engines.joint_banded import BandedCholesky, NotPositiveError, banded_order, factored
+from mollifier.engines.joint_banded import BandedCholesky, NotPositiveError, factored, order_within
 from mollifier.engines.joint_evidence import best_strengths, minimise
 from mollifier.engines.joint_spline import slopes_of
 from mollifier.engines.joint_system import Bordered, Layout
@@ -37,13 +37,15 @@ _DAMPING = 1e-6
 _SMALL, _STEADY = 1e-2, 0.1
 # Standard deviations of chi-square that a fit may lie above what the data alone allow.
 _EXCESS = 4.0
+# Most change of the strength of a prior on states from step to step.
+_STRIDE = 10.0
 # Relative decrease of the loss per step below which the weight is raised.
 _SLOW = 0.05
 _SETTLED = "a step moves the unknowns by less than a tenth of their standard errors"
 _CONTRADICTED = (
     "the fit settled at {:g} of the equation's weight, but the data's misfit is more than the noise level "
-    "explains: the equation cannot hold exactly. See whether the noise level, the form of the equation and the "
-    "number of nodes are right"
+    "explains: the equation cannot hold exactly. See whether the noise level, the form of the equation and "
+    "the number of nodes are right, or give initial values or bounds for the unknowns"
 )
 
 
@@ -93,8 +95,9 @@ def _smooth(linearisation: Linearisation, target: Target, i: int) -> tuple[float
     objective, data = linearisation.objective, linearisation.data[i]
     block = objective.model.blocks[target.block]
     nodes = block.mollified.layer.nodes
-    order = banded_order(nodes.shape)
-    back = np.argsort(order)
+    used = linearisation.used(target.block)
+    order = order_within(used, nodes.shape)
+    back = np.argsort(order)[np.count_nonzero(~used) :]
     zero = [np.zeros((len(b.names), b.mollified.layer.nodes.size)) for b in objective.model.blocks]
     rough = linearisation.rough(target, zero, True).fields[target.block, target.channel][:, back]
     rows = data.matrix[:, back]
@@ -103,7 +106,7 @@ def _smooth(linearisation: Linearisation, target: Target, i: int) -> tuple[float
     penalty = sp.csr_array(rough.T @ rough) * objective.count
     slope = rows.T @ right * objective.count
     free = np.prod([1 if a.periodic else min(DIFFERENCE, a.size) for a in nodes])
-    rank = nodes.size - float(free)
+    rank = len(back) - float(free)
 
     def solved(log: float) -> tuple[BandedCholesky, Array]:
         factor = factored(sp.csr_array(square + np.exp(log) * penalty))
@@ -116,7 +119,7 @@ def _smooth(linearisation: Linearisation, target: Target, i: int) -> tuple[float
     # Half a logarithmic unit is a quarter of one in the width of what is averaged over.
     best = minimise(along, *_ROUGHNESS, looks=_LOOKS, tolerance=0.5)
     x = solved(best)[1]
-    return float(np.exp(best)), x[order], float(np.square(rows @ x - right).sum())
+    return float(np.exp(best)), np.where(used, x[order], 0.0), float(np.square(rows @ x - right).sum())
 
 
 class Joint(LevenbergMarquardt):
@@ -144,32 +147,19 @@ class Joint(LevenbergMarquardt):
     ) -> None:
         super().__init__(objective, steps, tolerance)
         self._linearisation = linearisation
-        self.layout = Layout(objective.model)
+        self.layout = Layout(objective.model, linearisation)
         # At first the equation may be off by as much as its terms: the data hold the states, whatever the
         # first guess of the unknowns.
         self.damping, self.weight = _DAMPING, min(_FIRST_WEIGHT, objective.tau**2 / objective.weight)
         self.free = [n for n, u in self.model.problem.unknown_fields.items() if u.smoothness is None]
         self.allowed = True
         self._changed = 0.0
+        self._wanted: dict[int, float] = {}
 
     @property
     def exact(self) -> bool:
         """Whether the equation is made to hold exactly."""
         return self.weight >= _FULL_WEIGHT
-
-    def _system(self, nodes: list[Array]) -> System:
-        try:
-            system = Bordered(self.linearisation, self.layout, nodes, self.weight)
-        except NotPositiveError as error:
-            raise NonFiniteLossError("a factor of the normal equations") from error
-        self._changed = 0.0
-        if self.free and self.weight >= 1.0 and system.finite:
-            found = best_strengths(system, self.free, self.objective.count)
-            self._changed = max(abs(float(np.log(found[n] / system.strengths[n]))) for n in self.free)
-            system.strengths = found
-            for n in self.free:
-                self.objective.set_strength(n, found[n])
-        return system
 
     def _judge(self, before: float, after: float, promised: float) -> None:
         gain = promised * self.objective.count
@@ -219,6 +209,34 @@ class Joint(LevenbergMarquardt):
             ]
         lin.shifts = [a + b for a, b in zip(lin.shifts or [0.0] * len(left), left, strict=True)]
 
+    def _system(self, nodes: list[Array]) -> System:
+        self._changed = 0.0
+        self._take_up()
+        try:
+            system = Bordered(self.linearisation, self.layout, nodes, self.weight)
+        except NotPositiveError as error:
+            raise NonFiniteLossError("a factor of the normal equations") from error
+        if self.free and self.weight >= 1.0 and system.finite:
+            found = best_strengths(system, self.free, self.objective.count)
+            changes = [abs(float(np.log(found[n] / system.strengths[n]))) for n in self.free]
+            self._changed = max(self._changed, *changes)
+            system.strengths = found
+            for n in self.free:
+                self.objective.set_strength(n, found[n])
+        if self.weight >= 1.0 and system.finite:
+            # Taken up before the next system is formed: this one has the present strengths in it.
+            self._wanted = system.roughness(self.linearisation, nodes)
+        return system
+
+    def _take_up(self) -> None:
+        """Strengths of the priors on states nearer to those wanted."""
+        for i, strength in self._wanted.items():
+            before = float(self.objective.roughness[i])
+            ratio = float(np.clip(strength / before, 1 / _STRIDE, _STRIDE)) if before > 0 else 1.0
+            self.objective.roughness[i] = before * ratio
+            self._changed = max(self._changed, abs(float(np.log(ratio))))
+        self._wanted = {}
+
     def marginal(self) -> tuple[Tensor, dict[str, slice]]:
         """Half the curvature of the loss along the unknowns when the states follow them."""
         system = Bordered(self.linearisation, self.layout, self._node_values(), self.weight)
@@ -232,11 +250,11 @@ class Joint(LevenbergMarquardt):
         """Damping, weight, multipliers of the equations."""
         shifts = self.linearisation.shifts
         kept = None if shifts is None else [torch.from_numpy(np.ascontiguousarray(s)) for s in shifts]
-        return super().state_dict() | {"allowed": self.allowed, "shifts": kept}
+        return super().state_dict() | {"allowed": self.allowed, "shifts": kept, "wanted": self._wanted}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a saved state."""
         super().load_state_dict(state)
-        self.allowed = state["allowed"]
+        self.allowed, self._wanted = state["allowed"], dict(state["wanted"])
         shifts = state["shifts"]
         self.linearisation.shifts = None if shifts is None else [s.numpy() for s in shifts]

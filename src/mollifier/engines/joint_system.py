@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
-from mollifier.engines.joint_banded import BandedCholesky, banded_order, factored
+from mollifier.engines.joint_banded import BandedCholesky, factored, order_within
 from mollifier.engines.joint_spline import slopes_of
-from mollifier.engines.linearise import Linearisation, Residuals
+from mollifier.engines.linearise import DIFFERENCE, Linearisation, Residuals
 from mollifier.engines.model import Model
 
 Array = NDArray[np.float64]
 
 # Damping below which the states are not damped, so that one factor serves all tries.
 _LIGHT = 1e-5
+# Random probes of a trace.
+_PROBES = 16
 
 
 class Layout:
@@ -33,16 +35,24 @@ class Layout:
         (block, or name of a scalar) -> its columns of the border.
     core_size, border_size
         How many of each.
+    order
+        Node of the core -> its place there; -1 where nothing sees it.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, linearisation: Linearisation | None = None) -> None:
         self.model = model
         sizes = [sum(p.numel() for p in b.network.parameters()) for b in model.blocks]
         self.core = int(np.argmax(sizes[: len(model.state_blocks)]))
         block = model.blocks[self.core]
         self.channels = len(block.names)
-        self.core_size = sizes[self.core]
-        self.order = banded_order([a.size for a in block.mollified.layer.nodes])
+        shape = block.mollified.layer.nodes.shape
+        used = (
+            np.ones(int(np.prod(shape)), dtype=bool)
+            if linearisation is None
+            else linearisation.used(self.core)
+        )
+        self.order = order_within(used, shape)
+        self.core_size = int(used.sum()) * self.channels
         self.places: dict[int | str, slice] = {}
         low = 0
         for key, size in [*enumerate(sizes), *((n, 1) for n in model.scalars)]:
@@ -64,7 +74,8 @@ class Layout:
         parts: list[Array] = []
         for b in range(len(self.model.blocks)):
             if b == self.core:
-                parts.append(core.reshape(-1, self.channels)[self.order].ravel())
+                values = core.reshape(-1, self.channels)[self.order]
+                parts.append(np.where(self.order[:, None] < 0, 0.0, values).ravel())
             else:
                 parts.append(border[self.places[b]])
         parts += [border[self.places[n]] for n in self.model.scalars]
@@ -179,10 +190,19 @@ class Bordered:
         the priors of unknown fields.
     priors
         By unknown field; ``strengths`` says how much of each is taken.
+
+    Parameters
+    ----------
+    linearisation, layout, nodes, weight
+        Of what, where it goes, at which values (channels, nodes) by block, with which weight of the equation.
     """
 
     def __init__(
-        self, linearisation: Linearisation, layout: Layout, nodes: list[Array], weight: float
+        self,
+        linearisation: Linearisation,
+        layout: Layout,
+        nodes: list[Array],
+        weight: float,
     ) -> None:
         self.layout = layout
         objective = linearisation.objective
@@ -224,6 +244,39 @@ class Bordered:
         """Of the core."""
         assert self._factor is not None
         return self._factor.log_determinant
+
+    def roughness(self, linearisation: Linearisation, nodes: list[Array]) -> dict[int, float]:
+        """Strengths of the priors on the states of the core that make the evidence stationary, by target.
+
+        MacKay's step (Neural Comput. 4:415, 1992): of the rows of a prior, the number that the data determine
+        over the sum of their squares; the number by random probes, the same every time.
+        """
+        assert self._factor is not None
+        count = linearisation.objective.count
+        schur = self.with_priors()[0]
+        schur[np.diag_indices_from(schur)] += 1e-9 * np.diag(schur).mean()
+        random = np.random.default_rng(0)
+        found: dict[int, float] = {}
+        for i, target in enumerate(linearisation.objective.targets):
+            if target.block != self.layout.core:
+                continue
+            part = linearisation.rough(target, nodes, slopes=True)
+            rows = self.layout.core_rows(part)
+            assert rows is not None
+            signs = random.choice([-1.0, 1.0], (len(part.values), _PROBES))
+            probes = np.asarray(rows.T @ signs)
+            inner = self._followed.T @ probes
+            strength = float(linearisation.objective.roughness[i])
+            spread = np.sum(probes * self._factor.solve(probes)) + np.sum(inner * _solved(schur, inner))
+            taken = strength * float(spread) / _PROBES
+            rank = self.layout.core_size / self.layout.channels - float(np.prod([min(DIFFERENCE, n) for n in self._shape(linearisation)]))
+            squares = count * float(part.values @ part.values)
+            found[i] = max(rank - taken, 1.0) / max(squares, 1e-300)
+        return found
+
+    def _shape(self, linearisation: Linearisation) -> tuple[int, ...]:
+        nodes = linearisation.objective.model.blocks[self.layout.core].mollified.layer.nodes
+        return tuple(1 if a.periodic else a.size for a in nodes)
 
     def with_priors(self) -> tuple[Array, Array]:
         """Schur complement (p, p) and reduced slope (p,) with the priors at their strengths."""

@@ -179,12 +179,25 @@ class Linearisation:
                 result.fields[b, 0] = sp.csr_array(matrix * share)
             yield result
 
+    def used(self, block: int) -> NDArray[np.bool_]:
+        """Which of a state block's nodes the equations or the data see, shape (nodes,): a box of them."""
+        shape = self.objective.model.blocks[block].mollified.layer.nodes.shape
+        seen = np.zeros(int(np.prod(shape)), dtype=bool)
+        for matrix in (*self.rows[block].values(), self.observe[block]):
+            seen[matrix.indices] = True
+        box = np.ones(shape, dtype=bool)
+        for axis in range(len(shape)):
+            others = tuple(i for i in range(len(shape)) if i != axis)
+            along = seen.reshape(shape).any(axis=others)
+            box &= along.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+        return box.ravel()
+
     def rough(self, target: Target, nodes: list[Array], slopes: bool) -> Residuals:
         """Rows of the prior on neighbouring values of a state, at a strength of one."""
         if target.block not in self._differences:
-            self._differences[target.block] = _differences(
-                self.objective.model.blocks[target.block].mollified.layer.nodes
-            )
+            matrix = _differences(self.objective.model.blocks[target.block].mollified.layer.nodes)
+            touched = (abs(matrix) @ (~self.used(target.block)).astype(np.float64)) > 0
+            self._differences[target.block] = sp.csr_array(matrix[np.flatnonzero(~touched)])
         matrix = self._differences[target.block]
         result = Residuals(matrix @ nodes[target.block][target.channel])
         if slopes:

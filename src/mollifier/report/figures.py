@@ -14,6 +14,7 @@ from mollifier.errors import MollifierError
 from mollifier.files import ensure_folder
 from mollifier.report import style
 from mollifier.report.fits import fit_figure
+from mollifier.report.sensitivity import has_radii, sensitivity_figure
 from mollifier.solution import HISTORY, Solution
 
 _LOSSES = {"loss": style.BLUE, "data": style.ORANGE, "residual": style.GREEN, "prior": style.RED}
@@ -26,6 +27,7 @@ def save_figures(
 ) -> list[Path]:
     """Write the figures of a solution: ``fit``, ``unknown_<name>``, ``residual`` and ``history``, as PNG.
 
+    The weak engine takes no steps: ``sensitivity``, its estimates by radius, stands in place of ``history``.
     What the solution does not hold gives no figure.
 
     Parameters
@@ -63,7 +65,9 @@ def save_figures(
             paths.append(style.save(unknown_figure(solution, name, true), target / f"unknown_{name}.png"))
         if solution.residuals:
             paths.append(style.save(residual_figure(solution), target / "residual.png"))
-        if solution.history.sizes["step"] and solution.history.data_vars:
+        if has_radii(solution.history):
+            paths.append(style.save(sensitivity_figure(solution), target / "sensitivity.png"))
+        elif solution.history.sizes["step"] and solution.history.data_vars:
             paths.append(style.save(history_figure(solution, truth), target / "history.png"))
     return paths
 
@@ -198,7 +202,7 @@ def _agreement(estimate: xr.DataArray, truth: xr.DataArray) -> str:
 
 def residual_figure(solution: Solution) -> Figure:
     """What is left of each equation, relative to the rms of its terms, on a scale centred on zero."""
-    fields = {n: solution.dataset[n].assign_attrs(units="") for n in solution.residuals}
+    fields = {n: _where_known(solution.dataset[n].assign_attrs(units="")) for n in solution.residuals}
     pictures = {n: style.cuts(f) for n, f in fields.items()}
     widest = max(len(p) for p in pictures.values())
     figure = style.new_figure(max(3.6 * widest, 5.2), 3.3 * len(fields))
@@ -222,6 +226,14 @@ def residual_figure(solution: Solution) -> Figure:
                 style.draw_map(ax, part, "relative residual", bounds, cmap=style.DIVERGING)
             ax.set_title("\n".join(t for t in (head if column == 0 else "", cut.title(field)) if t))
     return figure
+
+
+def _where_known(field: xr.DataArray) -> xr.DataArray:
+    """A field that is shown by cuts, without the margins that would be cuts of nothing."""
+    if len(style.cuts(field)) > 1 and np.isfinite(field.values).any():
+        for d in field.dims:
+            field = field.dropna(d, how="all")
+    return field
 
 
 def history_figure(solution: Solution, truth: xr.Dataset | None = None) -> Figure:

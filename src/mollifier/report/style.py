@@ -14,12 +14,14 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from mollifier.files import write_atomically
 
 # Okabe and Ito's palette, told apart under every common colour blindness.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+PURPLE = "#CC79A7"
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 TIME_NAMES = ("t", "time")
 
@@ -36,6 +38,7 @@ _RC: dict[Any, Any] = {
     "legend.fontsize": 8.0,
     "figure.constrained_layout.use": True,
     "savefig.dpi": 150,
+    "svg.hashsalt": "mollifier",
 }
 
 
@@ -69,8 +72,11 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write the figure as PNG, whole or not at all."""
-    options: dict[str, Any] = {"format": "png", "facecolor": "white", "bbox_inches": "tight"}
+    """Write the figure as PNG or SVG, by the suffix; whole or not at all, and the same every time."""
+    kind = path.suffix.removeprefix(".")
+    options: dict[str, Any] = {"format": kind, "facecolor": "white", "bbox_inches": "tight"}
+    if kind == "svg":
+        options["metadata"] = {"Date": None}
     return write_atomically(path, lambda p: figure.savefig(p, **options))
 
 
@@ -197,6 +203,15 @@ def draw_curve(ax: Axes, field: xr.DataArray, name: str, **options: Any) -> None
         ax.plot(coordinate.values, field.values, **options)
         ax.set_xlabel(field_label(coordinate))
     ax.set_ylabel(field_label(field, name))
+
+
+def log_axis(ax: Axes, which: str) -> None:
+    """A log scale along "x" or "y", with plain numbers at 1, 2 and 5."""
+    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def some(n: int, most: int) -> NDArray[np.intp]:

@@ -121,6 +121,18 @@ class Basis:
         parts = [self.splines[a.name].matrix(0, a.points) for a in grid]
         return np.asarray(reduce(np.kron, parts, np.ones((1, 1))), dtype=float)
 
+    @cached_property
+    def mass(self) -> Array:
+        """Quadratic form of the mean square; for a number, 1."""
+        return self.penalty(0)
+
+    def mean_variance(self, covariance: Array) -> float:
+        """Mean over the domain of the variance, from the covariance of the coefficients.
+
+        Splines that barely reach into the domain may vary much and matter little.
+        """
+        return float(np.sum(self.mass * covariance))
+
     def penalty(self, order: int) -> Array:
         """Quadratic form of the mean squared derivatives of an order, shape (size, size).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from mollifier.engines.weak.form import WeakForm, weak_form
 from mollifier.engines.weak.prepare import measured
 from mollifier.engines.weak.prior import ORDERS, Prior
 from mollifier.engines.weak.reading import read
+from mollifier.engines.weak.start import MOST, begin, levels
 from mollifier.engines.weak.sums import Integrands, Measured, Sums
 from mollifier.engines.weak.widths import DENSITY, Widths, first_radii, score, search, too_small
 from mollifier.grid import Grid
@@ -70,7 +71,8 @@ def solve_weak(
     orders = {c: max(ch.orders[i] for ch in form.channels) for i, c in enumerate(data.grid.names)}
     fields = {f: data.values[f] for f in form.fields}
     given = _given(settings, data.grid, orders)
-    first = given or first_radii(data.grid, fields, data.variances, orders)
+    over = {c for u in problem.unknown_fields.values() for c in u.over or ()}
+    first = given or first_radii(data.grid, fields, data.variances, orders, over)
     integrands = Integrands(form)
     bases = [_basis(problem, n, data.grid, first, form) for n in problem.unknowns]
     bounds = _bounds(problem, bases)
@@ -82,10 +84,10 @@ def solve_weak(
 
     widths = on(data)
     if given:
-        chosen, fit = widths.clipped(given), widths.attempt(given, _start(problem, bases), 3)
+        chosen, fit = widths.clipped(given), widths.attempt(given, _begun(problem, widths, given), 3)
     else:
         searched = on(data.thinned(_steps(data.grid, first)))
-        chosen, fit = search(searched, first, _start(problem, bases))
+        chosen, fit = search(searched, first, _begun(problem, searched, first))
         widths.tried = searched.tried
         widths.estimator.hyper = searched.estimator.hyper
     if fit is None:
@@ -132,7 +134,7 @@ def _final(widths: Widths, chosen: tuple[float, ...], fit: Fit) -> Fit:
     """The estimate at the chosen radii, by the whole covariance where that can be done and tells more."""
     few = widths.estimator
     tests = widths.space(chosen)
-    best = few.fit(tests, fit.coefficients)
+    best = few.fit(tests, fit.coefficients, rounds=2 if widths.fields else 3)
     if best.loose or not best.variances.max() > 0:
         return best
     if widths.fields:
@@ -190,7 +192,23 @@ def _bounds(problem: InverseProblem, bases: list[Basis]) -> Array:
     return np.stack([np.concatenate(low), np.concatenate(high)])
 
 
-def _start(problem: InverseProblem, bases: list[Basis]) -> Array:
+def _begun(problem: InverseProblem, widths: Widths, radii: tuple[float, ...]) -> Array:
+    """Where to start; numbers that the equations are not linear in are looked for where none is given."""
+    sums, bounds = widths.estimator.sums, widths.estimator.bounds
+    start = _start(problem, sums.bases)
+    held = [b.name for b in sums.bases if b.name not in problem.system.linear_in]
+    if not held or sums.size > MOST:
+        return start
+    values = {}
+    for n in held:
+        here = sums.place[n]
+        if not problem.unknowns[n].over:
+            given = problem.unknowns[n].initial is not None
+            values[n] = start[here] if given else levels(*bounds[:, here.start])
+    return begin(sums, widths.space(widths.clipped(radii)), start, held, values, bounds)
+
+
+def _start(problem: InverseProblem, bases: Sequence[Basis]) -> Array:
     """Initial values where given; else zero where the equations are linear, or the middle of bounds."""
     linear = problem.system.linear_in
     parts = []

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import scipy.linalg as sl
@@ -27,7 +28,7 @@ Array = NDArray[np.float64]
 # Rows whose covariance is inverted as a whole, and columns whose spread is summed over the data.
 FULL, _FEW = 2500, 8
 _JITTER = 1e-10
-_ROUNDS, _STEPS = 3, 30
+_ROUNDS, _STEPS, _SETTLED = 3, 30, 1e-10
 # An eigenvalue of the information this small beside its own error is none; so is one of this relative size.
 _SIGNIFICANT, _SINGULAR = 5.0, 1e-11
 
@@ -113,6 +114,12 @@ class Estimator:
         smooth = {p.name for p in self.priors}
         return max(sum(b.size for b in self.sums.bases if b.name not in smooth), 1)
 
+    @cached_property
+    def curved(self) -> bool:
+        """Whether a slope depends on the unknowns."""
+        names = [d.name for d in self.sums.form.unknowns]
+        return any(str(s) in names for e in self.sums.integrands.slopes.values() for s in e.free_symbols)
+
     def normal(self, space: TestSpace, coefficients: Array) -> Normal:
         """Score, slope and covariance at given coefficients."""
         sums = self.sums
@@ -133,22 +140,26 @@ class Estimator:
             meat = weighted.T @ (covariance @ weighted)
         else:
             meat = sums.spread(space, coefficients, weighted)
+        slope = product - matrix
         if not rows.variances.max() > 0:  # without noise, what is left over speaks for itself
             part = weighted * rows.residuals[:, None]
             meat = part.T @ part
-        return Normal(rows, weights, np.asarray(score), product - matrix, matrix, meat)
+            matrix = sums.rounded().bias(space, coefficients, weights)[1]
+        return Normal(rows, weights, np.asarray(score), slope, matrix, meat)
 
     def fit(self, space: TestSpace, start: Array, rounds: int = _ROUNDS) -> Fit:
-        """Iterate weights and coefficients from a start."""
+        """Iterate weights and coefficients from a start; to the end where the equations are not linear."""
         coefficients = start
         result = None
-        for _ in range(rounds):
+        for _ in range(_STEPS if self.curved else rounds):
             normal = self.normal(space, coefficients)
             result = self._solve(space, normal, coefficients)
             moved = result.coefficients - coefficients
             coefficients = result.coefficients
             with np.errstate(all="ignore"):
-                still = np.abs(moved) <= 1e-3 * np.sqrt(np.diag(result.covariance))
+                still = np.abs(moved) <= 1e-3 * np.sqrt(np.diag(result.covariance)) + _SETTLED * np.abs(
+                    coefficients
+                )
             if still.all():
                 break
         assert result is not None
@@ -160,13 +171,20 @@ class Estimator:
         slope = normal.slope / np.outer(scale, scale)
         meat = normal.meat / np.outer(scale, scale)
         target = slope @ (at * scale) - normal.score / scale
-        loose = self._loose(space, normal, slope, scale)
+        noise = normal.noise / np.outer(scale, scale)
+        error = _SIGNIFICANT * np.sqrt(
+            2.0 / (effective_rows(space, normal.weights.ndim == 2) * self.sums.equations)
+        )
+        loose = self._loose(slope, noise, error)
         evidence = 0.0
         if self.priors:
+            slope, target = _significant(slope, noise, error, target)
             theta, covariance, evidence = self._with_prior(slope, meat, target, scale)
         else:
+            # What the data do not move stays where it is: there are equations that zero would divide by.
             inverse = np.linalg.pinv(slope, rcond=_SINGULAR, hermitian=True)
-            theta, covariance = inverse @ target, inverse @ meat @ inverse
+            theta = at * scale - inverse @ (normal.score / scale)
+            covariance = inverse @ meat @ inverse
         theta, covariance = theta / scale, covariance / np.outer(scale, scale)
         theta = self._bounded(theta, covariance)
         residuals = normal.rows.residuals + normal.rows.slopes @ (theta - at)
@@ -232,22 +250,30 @@ class Estimator:
         found = lsq_linear(whiten, whiten @ (theta / scale), (low / scale, high / scale), tol=1e-8)
         return np.clip(found.x * scale, low, high)
 
-    def _loose(self, space: TestSpace, normal: Normal, slope: Array, scale: Array) -> list[dict[str, float]]:
+    def _loose(self, slope: Array, noise: Array, error: float) -> list[dict[str, float]]:
         """Combinations of numbers along which the information is no more than its own error."""
-        numbers = [b.name for b in self.sums.bases if b.size == 1 and not b.splines]
+        numbers = [b.name for b in self.sums.bases if not b.splines]
         if not numbers:
             return []
-        here = [self.sums.place[n].start for n in numbers]
-        noise = (normal.noise / np.outer(scale, scale))[np.ix_(here, here)]
-        values, vectors = np.linalg.eigh(slope[np.ix_(here, here)])
-        error = np.sqrt(2.0 / effective_rows(space, normal.weights.ndim == 2))
+        here = np.ix_(*[[self.sums.place[n].start for n in numbers]] * 2)
+        values, vectors = np.linalg.eigh(slope[here])
         found = []
         for value, vector in zip(values, vectors.T, strict=True):
-            limit = max(_SINGULAR, _SIGNIFICANT * error * float(vector @ noise @ vector))
-            if value <= limit:
+            if value <= max(_SINGULAR, error * float(vector @ noise[here] @ vector)):
                 shares = {n: float(v) for n, v in zip(numbers, vector, strict=True)}
                 found.append({n: v for n, v in shares.items() if abs(v) > 0.05})
         return found
+
+
+def _significant(slope: Array, noise: Array, error: float, target: Array) -> tuple[Array, Array]:
+    """The equations along those directions only in which the information exceeds its own error.
+
+    Elsewhere what is left after the noise's share is taken away may be negative, and says nothing.
+    """
+    values, vectors = np.linalg.eigh(slope)
+    share = np.einsum("ik,ij,jk->k", vectors, noise, vectors, optimize=True)
+    kept = vectors[:, values > np.maximum(_SINGULAR, error * share)]
+    return kept @ (kept.T @ slope @ kept) @ kept.T, kept @ (kept.T @ target)
 
 
 def effective_rows(space: TestSpace, white: bool) -> float:

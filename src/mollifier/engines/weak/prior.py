@@ -24,7 +24,7 @@ from mollifier.engines.weak.basis import Basis
 
 Array = NDArray[np.float64]
 
-ORDERS = (1, 2, 4)
+ORDERS = (1, 2, 4, 8)
 # Precision of the constant beside that of the variation about it.
 _FREE = 1e-8
 # Where the search starts: decades of tau about the data's information, and decades of the length in
@@ -32,6 +32,8 @@ _FREE = 1e-8
 _STRENGTHS, _LENGTHS = (-8.0, -6.0, -4.0, -2.0, 0.0, 2.0), (-1.0, -0.3)
 _SHORTEST, _LONGEST = -2.0, 0.7
 _PRECISE = 0.1
+# Orders, of those tried, for which the search goes on.
+_CLIMBED = 2
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,14 @@ def maximise(
     """
     if start is not None:
         return _climb(evidence, start)
-    found = []
+    looks = {}
     for order in sorted(set.intersection(*(set(p.orders) for p in priors))):
-        looks = [[Hyper(order, s, ell)] * len(priors) for s in _STRENGTHS for ell in _LENGTHS]
-        best = max(looks, key=evidence)
-        found.append(_climb(evidence, best))
-    return max(found, key=lambda pair: pair[1])
+        tried = [[Hyper(order, s, ell)] * len(priors) for s in _STRENGTHS for ell in _LENGTHS]
+        found = [(evidence(h), i) for i, h in enumerate(tried)]
+        value, best = max(found)
+        looks[value] = tried[best]
+    climbed = [_climb(evidence, looks[v]) for v in sorted(looks)[-_CLIMBED:]]
+    return max(climbed, key=lambda pair: pair[1])
 
 
 def _climb(evidence: Callable[[list[Hyper]], float], start: list[Hyper]) -> tuple[list[Hyper], float]:

@@ -47,7 +47,7 @@ def read(
     states = {f: smoothed(data.values[f], data.grid, data.variances[f]) for f in problem.fields}
     dataset = _dataset(problem, sums, fit, states)
     return Solution(
-        _status(sums, fit, widths),
+        _status(sums, fit, widths, dataset),
         estimates,
         dataset,
         _fit(problem, data, states, seed),
@@ -56,7 +56,7 @@ def read(
     )
 
 
-def _status(sums: Sums, fit: Fit, widths: Widths) -> Status:
+def _status(sums: Sums, fit: Fit, widths: Widths, dataset: xr.Dataset) -> Status:
     if fit.loose:
         parts = []
         for combination in fit.loose:
@@ -70,13 +70,14 @@ def _status(sums: Sums, fit: Fit, widths: Widths) -> Status:
             )
         return Status("undetermined", "; ".join(parts))
     for b in sums.bases:
-        here = sums.place[b.name]
-        if b.splines and not np.sqrt(np.mean(fit.sd[here] ** 2)) < np.sqrt(
-            np.mean(fit.coefficients[here] ** 2)
-        ):
-            return Status(
-                "undetermined", f"the standard error of '{b.name}' exceeds its size over most of the domain"
-            )
+        if b.splines:
+            values, sd = dataset[b.name].values, dataset[f"{b.name}_sd"].values
+            lost = float(np.mean(~(sd < np.sqrt(np.median(values**2)))))
+            if lost > 0.5:
+                return Status(
+                    "undetermined",
+                    f"the standard error of '{b.name}' exceeds its size over {100 * lost:.0f} % of places",
+                )
     share = _unexplained(sums, fit)
     if fit.misfit > _MISFIT and share > _SHARE:
         return Status(
@@ -91,8 +92,9 @@ def _status(sums: Sums, fit: Fit, widths: Widths) -> Status:
     if coarse:
         return Status(
             "converged",
-            f"{_listed(coarse)} change when every other node is left out: the grid hardly resolves the field, and "
-            "standard errors were widened by a third of the change",
+            f"{_listed(coarse)} change when every other node is left out: the grid hardly resolves the "
+            f"field, "
+            "and standard errors were widened by a third of the change",
         )
     moving = _unsteady(sums, fit, widths)
     if moving:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement, pairwise
 
 import numpy as np
@@ -15,6 +15,7 @@ from mollifier.engines.weak.basis import Basis
 from mollifier.engines.weak.form import VARIANCE, Channel, WeakForm
 from mollifier.engines.weak.testspace import TestSpace, contract, index_pairs
 from mollifier.equations.lower import lower
+from mollifier.errors import DataError
 from mollifier.grid import Axis, Grid
 from mollifier.orders import Derivative
 
@@ -23,6 +24,8 @@ Env = Mapping[str, Array]
 
 # Values of one integrand that are held at a time.
 _SLAB = 400_000
+# Of values that are said to be free of noise.
+_ROUNDING = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +136,23 @@ class Integrands:
         return [k[1:] for k in self._index if k[0] == kind]
 
     def evaluate(self, env: Env, shape: tuple[int, ...]) -> Evaluated:
-        """All of them on arrays."""
-        return Evaluated(self._index, self._program.run(env), shape)
+        """All of them on arrays.
+
+        Raises
+        ------
+        DataError
+            If a value is not finite.
+        """
+        with np.errstate(all="ignore"):
+            values = self._program.run(env)
+        if not all(np.isfinite(v).all() for v in values):
+            named = ", ".join(f"'{f}'" for f in self.form.fields)
+            raise DataError(
+                f"A term of the equation is not a finite number at some measured values of {named}: noise "
+                "takes them to where it is not defined, or an unknown's value does. Bound the unknowns, give "
+                "initial values, or use engine 'joint' or 'network'."
+            )
+        return Evaluated(self._index, values, shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +223,12 @@ class Sums:
             if len(slabs) == 1:
                 self._kept = (coefficients.copy(), found)
             yield slab, found
+
+    def rounded(self) -> Sums:
+        """The sums with no noise but that of rounding, which nothing is free of."""
+        m = self.measured
+        found = {n: np.asarray((_ROUNDING * np.sqrt(np.mean(m.values[n] ** 2))) ** 2) for n in m.variances}
+        return Sums(self.integrands, replace(m, variances=found), self.bases)
 
     def _part(self, equation: int, space: TestSpace) -> slice:
         return slice(equation * space.size, (equation + 1) * space.size)

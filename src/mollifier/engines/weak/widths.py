@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,14 +24,16 @@ _ISOTROPIC = (0.35, 0.5, 0.71, 1.41, 2.0, 2.83)
 _FACTORS = (1.41, 0.71)
 _MOST_TRIED = 24
 # For fields each try costs a covariance of all residuals: fewer are made.
-_ISOTROPIC_FIELDS = (0.71, 1.41, 2.0)
-_MOST_TRIED_FIELDS = 10
+_ISOTROPIC_FIELDS = (0.5, 0.71, 1.41, 2.0)
+_MOST_TRIED_FIELDS = 12
+# First radii in shares of an axis, where a field is unknown: along those it varies over, and the others.
+_OVER, _ACROSS = 6.0, 4.0
 # A radius is taken only if it lowers the predicted error by more than this: wide kernels smooth, and cost
 # rows.
 _GAIN = 0.02
 _LEAST_CELLS = 1.0
 # Rows of which the whole covariance is held.
-_MOST_ROWS = 6000
+_MOST_ROWS = 1800
 
 
 @dataclass
@@ -97,14 +99,22 @@ def score(fit: Fit, estimator: Estimator) -> float:
     total = []
     for b in estimator.sums.bases:
         here = estimator.sums.place[b.name]
-        total.append(np.log(np.sqrt(np.mean(fit.sd[here] ** 2)) + 1e-300))
+        variance = max(b.mean_variance(fit.covariance[here, here]), 0.0)
+        total.append(np.log(np.sqrt(variance) * max(1.0, fit.misfit) + 1e-300))
     return float(np.mean(total))
 
 
 def first_radii(
-    grid: Grid, values: Mapping[str, Array], variances: Mapping[str, Array], orders: Mapping[str, int]
+    grid: Grid,
+    values: Mapping[str, Array],
+    variances: Mapping[str, Array],
+    orders: Mapping[str, int],
+    over: Collection[str] = (),
 ) -> tuple[float, ...]:
-    """Radii at which the kernel's spectrum ends where the data's does; 0 along axes without derivatives."""
+    """Radii at which the kernel's spectrum ends where the data's does; 0 along axes without derivatives.
+
+    Where a field is unknown they leave room for a dozen test functions along the axes it varies over.
+    """
     found = []
     for i, axis in enumerate(grid):
         if not orders[axis.name]:
@@ -116,7 +126,9 @@ def first_radii(
         ]
         corner = max(corners)
         # (1 - s^2)^p has the standard deviation r/sqrt(2p + 3); p = 8 stands for all.
-        found.append(_DEVIATIONS * np.sqrt(19.0) / corner)
+        radius = _DEVIATIONS * np.sqrt(19.0) / corner
+        share = 1 / 2 if not over else 1 / _OVER if axis.name in over else 1 / _ACROSS
+        found.append(min(radius, share * axis.length))
     return tuple(found)
 
 
