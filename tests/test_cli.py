@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -145,6 +146,31 @@ def test_exit_codes_of_a_run(solver: Solver, status: str, code: int):
     assert ("Not converged" in result.stdout) == (status != "converged")
     solver.results = [KeyboardInterrupt()]
     assert "Interrupted" in refused("solve", "p.yaml", "-q", code=130)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "head"), [("undetermined", 1, "No answer"), ("misfit", 0, "Take care")]
+)
+def test_what_the_data_do_not_settle_is_said_once(solver: Solver, status: Any, code: int, head: str):
+    solver.results = [replace(made(), status=Status(status, "the message"))]
+    result = call("solve", "p.yaml")
+    assert result.exit_code == code
+    assert f"{head}: {status}: the message" in result.stdout
+    assert result.stdout.count("the message") == 1
+    assert Path("out/solution.nc").exists()
+
+
+def test_the_engine_that_auto_took_is_named(solver: Solver):
+    assert "chosen by 'auto'" not in call("solve", "p.yaml").stdout
+    reason = {"engine": "weak", "chosen_because": "the data fill a grid"}
+    solver.results = [replace(made(), provenance=reason)]
+    result = call("solve", "p.yaml")
+    assert "Engine    weak, chosen by 'auto': the data fill a grid\n" in result.stdout
+    assert json.loads(call("solve", "p.yaml", "--json").stdout)["provenance"]["engine"] == "weak"
+    write_table(runs=2)
+    Path("p.yaml").write_text(HEAD.replace("file: u.csv", "file: u.csv, values: u"))
+    each = call("solve", "p.yaml", "--each", "dose").stdout
+    assert "dose=2: weak, chosen by 'auto': the data fill a grid\n" in each
 
 
 def test_debug_shows_the_traceback(solver: Solver, monkeypatch: pytest.MonkeyPatch):
@@ -383,7 +409,7 @@ def test_help_has_examples_and_imports_no_torch(here: Path):
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert found.returncode == 0, found.stderr
     assert "mollifier solve examples/burgers.yaml" in found.stdout
-    for words in (["check"], ["demo"], ["bench", "derivatives"]):
+    for words in (["check"], ["compare"], ["demo"], ["bench", "derivatives"]):
         assert "Example: mollifier" in call(*words, "--help").stdout
     assert call("--version").stdout.startswith("mollifier ")
 

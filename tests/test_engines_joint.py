@@ -15,10 +15,10 @@ from scipy.optimize import least_squares
 from engine_problems import agreement_problems, conductivity_of_x, gridded, heat, noisy, three_coordinates
 from mollifier import engines
 from mollifier.data import Observations
-from mollifier.engines.joint_banded import BandedCholesky, NotPositiveError, banded_order
-from mollifier.engines.joint_spline import values_maker
-from mollifier.engines.joint_stages import Joint, Smoothing
-from mollifier.engines.joint_system import Bordered
+from mollifier.engines.joint.banded import BandedCholesky, NotPositiveError, banded_order
+from mollifier.engines.joint.spline import values_maker
+from mollifier.engines.joint.stages import Joint, Smoothing
+from mollifier.engines.joint.system import Bordered
 from mollifier.engines.linearise import Linearisation
 from mollifier.engines.network import prepare
 from mollifier.errors import ConfigurationError

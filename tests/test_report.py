@@ -2,16 +2,20 @@
 
 import math
 import sys
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
 
+from mollifier.compare import Comparison, Row
 from mollifier.errors import MollifierError
 from mollifier.files import OutputError
-from mollifier.report import save_figures
+from mollifier.report import save_comparison, save_figures
+from mollifier.report.comparison import comparison_figure
 from mollifier.report.figures import true_field, unknown_figure
+from mollifier.report.sensitivity import sensitivity_figure
 from mollifier.report.style import cuts, limits, look
 from mollifier.solution import Estimate, Solution, Status
 
@@ -97,6 +101,111 @@ def test_every_figure_is_written(tmp_path, case, with_truth):
         assert content.startswith(b"\x89PNG")
         assert len(content) > 10_000
     assert sorted(tmp_path.iterdir()) == sorted(paths)
+
+
+def make_weak(dims, over, scalars=True, spread=0.001):
+    """As `make_solution`, but told as the weak engine does: a history of radii, a residual with margins."""
+    solution, _ = make_solution(dims, over) if over else make_solution(dims, dims[:1])
+    tried = np.geomspace(0.4, 0.05, 7)
+    names = ["r"] * scalars + ["k"] * bool(over)
+    columns = {"stage": ["radius"] * 7 + ["chosen"], "misfit": [*np.geomspace(8, 1, 7), 1.1]}
+    columns |= {f"radius_{d}": [*(tried if d != dims[-1] else [0.2] * 7), 0.1] for d in dims}
+    columns["tests"] = np.arange(8)
+    for n in names:
+        columns |= {n: 0.05 + 0.001 * np.arange(8), f"{n}_sd": [spread] * 8}
+    inside = np.all([(solution.dataset[d] > 0.3) & (solution.dataset[d] < 0.8) for d in dims[:1]], axis=0)
+    residual = solution.dataset["residual"].where(xr.DataArray(inside, dims=dims[:1]))
+    gone = [] if over else ["k", "k_sd", "k_ratio"]
+    dataset = solution.dataset.assign(residual=residual.transpose(*dims)).drop_vars(
+        [*gone, "k_ratio"], errors="ignore"
+    )
+    history = xr.Dataset({n: ("step", np.asarray(v)) for n, v in columns.items()})
+    estimates = {"r": Estimate("r", 0.057, spread, "1/h")} if scalars else {}
+    return Solution(solution.status, estimates, dataset, solution.fit, history, {"unknowns": ["k", "r"]})
+
+
+@pytest.mark.parametrize(
+    ("dims", "over", "scalars"),
+    [
+        (("x",), ("x",), False),
+        (("x", "t"), (), True),
+        (("x", "y", "t"), ("x",), True),
+    ],
+)
+def test_figures_of_the_weak_engine(tmp_path, dims, over, scalars):
+    solution = make_weak(dims, over, scalars)
+    names = [p.name for p in save_figures(solution, tmp_path)]
+    assert names == ["fit.png", *(["unknown_k.png"] if over else []), "residual.png", "sensitivity.png"]
+    with look():
+        figure = sensitivity_figure(solution)
+    rows = scalars + bool(over) + 1
+    assert len(figure.axes) == rows * len(dims)
+    labels = [ax.get_ylabel() for ax in figure.axes[:: len(dims)]]
+    assert labels == [*["r (1/h)"] * scalars, *["mean of k"] * bool(over), "residual / noise"]
+    assert figure.axes[-1].get_xlabel().startswith(f"radius along {dims[-1]} (")
+
+
+def test_radii_that_tell_nothing(tmp_path):
+    solution = make_weak(("x", "t"), (), spread=np.nan)
+    history = solution.history
+    bad = history.assign(r=history["r"] * np.nan, misfit=history["misfit"] * np.nan)
+    zero = bad.assign(radius_x=0 * history["radius_x"])
+    alone = history.isel(step=[7])
+    with look():
+        for told in (bad, zero, alone):
+            sensitivity_figure(replace(solution, history=told)).savefig(tmp_path / "a.png")
+
+
+def make_comparison(dims, over, scalars=True):
+    one, _ = make_solution(dims, over) if over else make_solution(dims, dims[:1])
+    if not over:
+        one = replace(one, dataset=one.dataset.drop_vars(["k", "k_sd", "k_ratio"]))
+    if not scalars:
+        one = replace(one, estimates={})
+    far = {n: replace(e, value=5.0, sd=None) for n, e in one.estimates.items()}
+    coarse = one.dataset.isel({d: slice(None, None, 2) for d in dims})
+    solutions = {
+        "weak": one,
+        "joint": replace(one, dataset=coarse.drop_vars("k_sd", errors="ignore"), status=Status("step limit")),
+        "nested": replace(one, estimates=far),
+        "network": replace(one, status=Status("undetermined")),
+    }
+    rows = [
+        Row(n, s.status.name, "", s.estimates, seconds=0.1 * 10**i, memory=None if i else 30.0)
+        for i, (n, s) in enumerate(solutions.items())
+    ]
+    return Comparison(solutions, (*rows, Row("taylor", "refused", "it cannot")))
+
+
+@pytest.mark.parametrize(
+    ("over", "scalars"), [((), True), (("x",), False), (("x", "y"), True), (("x", "y", "t"), False)]
+)
+def test_the_figure_of_a_comparison(tmp_path, over, scalars):
+    comparison = make_comparison(("x", "y", "t"), over, scalars)
+    paths = save_comparison(comparison, tmp_path)
+    assert [p.name for p in paths] == ["compare.png", "compare.svg"]
+    assert b"<svg" in paths[1].read_bytes()[:1000]
+    with look():
+        figure = comparison_figure(comparison)
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert "Time to solve, and peak memory" in titles
+    assert any(t.startswith("r, 95 % intervals (hollow") for t in titles) == scalars
+    notes = [t.get_text() for ax in figure.axes for t in ax.texts]
+    assert ("> 5, beyond the picture" in notes) == scalars
+    assert "refused" in notes
+    maps = [t for t in titles if t.startswith("k, weak")]
+    assert len(maps) == {0: 0, 1: 0, 2: 1, 3: 3}[len(over)]
+    if maps:
+        meshes = [c for ax in figure.axes for c in ax.collections if hasattr(c, "get_clim")]
+        assert (
+            len({m.get_clim() for m in meshes if m.get_array() is not None and m.get_array().ndim == 2}) == 1
+        )
+
+
+def test_a_comparison_in_which_no_engine_answered(tmp_path):
+    refused = Comparison({}, (Row("weak", "refused", "it cannot"), Row("joint", "failed", "broke")))
+    assert len(save_comparison(refused, tmp_path)) == 2
+    assert save_comparison(Comparison({}, ()), tmp_path) == []
 
 
 def test_figures_touch_no_global_state(tmp_path):

@@ -156,9 +156,9 @@ class Solution:
         Scalar unknown -> `Estimate`.
     dataset
         On the collocation grid, dimensions = coordinates in physical units: each state field, each unknown
-        field ``k`` over its own dimensions with ``k_sd`` where known, ``residual`` (or ``residual_0``,
-        ``residual_1``, ...) relative to the rms of the equation's terms, and ``k_ratio``, the ratio read-out,
-        NaN where masked. Attribute ``units``.
+        field ``k`` over its own dimensions with ``k_sd`` and ``k_prior_sd`` where known, ``residual`` (or
+        ``residual_0``, ``residual_1``, ...) relative to the rms of the equation's terms, and ``k_ratio``,
+        the ratio read-out, NaN where masked. Attribute ``units``.
     fit
         One row an ``observation``; for each observed variable ``v``: ``v``, ``v_sd``, ``v_fitted`` and
         ``v_held_out`` (bool), NaN where it is not observed; coordinates are the points.
@@ -219,7 +219,7 @@ class Solution:
         names = [str(n) for n in self.dataset.data_vars]
 
         def belongs(n: str) -> bool:
-            return any(n == f"{m}{s}" for m in names for s in ("_sd", "_ratio"))
+            return any(n == f"{m}{s}" for m in names for s in ("_sd", "_prior_sd", "_ratio"))
 
         return tuple(n for n in names if n not in self.residuals and not belongs(n))
 

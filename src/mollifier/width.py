@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
+from scipy.stats import chi2
 
 from mollifier.grid import Axis
 from mollifier.kernels import BSpline, Kernel
@@ -19,8 +20,8 @@ _MOST_POINTS = 20_000
 _PAIRS = 10
 # Differences below this many standard errors (of a difference) are noise.
 _SIGNIFICANT = 3.0
-# Spectra: lines averaged, level above the noise, and the share of the power that may lie beyond the corner.
-_LINES, _CORNER, _LEFT = 500, 2.0, 1e-4
+# Spectra: lines averaged, the share of the power that may lie beyond the corner, and rounding in it.
+_LINES, _LEFT, _ROUNDING = 500, 1e-4, 1e-14
 
 
 def feature_lengths(points: Array, values: Array, sd: Array, seed: int = 0) -> Array:
@@ -102,8 +103,8 @@ def spectral_corner(values: Array, dimension: int, axis: Axis, variance: float) 
     """Wavenumber along one axis, in radians per unit, up to which the data rise above their noise.
 
     The power spectrum along the axis is averaged over the others, after the straight line through the ends is
-    taken away (which leaves nothing of the jump from end to start). The corner is the last of the wavenumbers
-    at which it exceeds twice the noise's own level, or holds all but 1e-4 of the power left.
+    taken away (which leaves nothing of the jump from end to start). What does not stand out of the noise is
+    left out; the corner is the wavenumber below which all but 1e-4 of the remaining power lies.
 
     Parameters
     ----------
@@ -131,7 +132,11 @@ def spectral_corner(values: Array, dimension: int, axis: Axis, variance: float) 
         lines = lines - lines[:, :1] * (1 - s) - lines[:, -1:] * s
         lines = np.concatenate([lines, -lines[:, -2:0:-1]], axis=1)  # odd about its ends: no jump
     power = np.mean(np.abs(np.fft.rfft(lines - lines.mean(1, keepdims=True))) ** 2, axis=0) / lines.shape[1]
-    signal = np.maximum(power - _CORNER * variance, 0.0)
+    rounding = (_ROUNDING * np.abs(values).max()) ** 2
+    # The largest power that noise alone would show, but for one in a hundred fields.
+    level = max(variance, rounding)
+    ceiling = level * chi2.isf(0.01 / len(power), len(lines)) / len(lines)
+    signal = np.where(power > ceiling, power - level, 0.0)
     signal[0] = 0.0
     total = np.cumsum(signal)
     period = axis.length if axis.periodic else 2 * axis.length

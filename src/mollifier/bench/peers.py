@@ -206,10 +206,10 @@ def odil_grid(case: Case, observations: Observations) -> Row:
 
     Residual and data are weighed by the noise that the observations estimate. Fields: Gauss-Newton with a
     direct solver, squared second differences as a prior; its weight is the largest that leaves the data
-    misfit at the noise (Morozov). Numbers: L-BFGS-B as in its own example of inferred constants (the columns of
-    a coefficient are dense in Gauss-Newton, and its direct solver fills up), from smoothed data and
-    matched coefficients in three scalings, of which the smallest loss is taken; central differences of fourth
-    order in space, the midpoint rule in time.
+    misfit at the noise (Morozov). Numbers: L-BFGS-B as in its own example of inferred constants, for the
+    column of a coefficient is dense and would fill its direct solver; from smoothed data and coefficients
+    matched to them, in three scalings, of which the one with the smallest loss is taken. Central differences
+    of fourth order in space, the midpoint rule in time.
     """
     os.environ.update(ODIL_BACKEND="tf", ODIL_DTYPE="float64")
     import odil

@@ -46,7 +46,7 @@ class Row:
         Unknown field -> its least and greatest value and the rms of its standard error ("low", "high", "sd").
     misfit
         Field -> rms of (predicted - measured)/sd over the held-out samples; about 1 is what noise leaves.
-        None where none was held out or there is no standard error.
+        None where none was held out or the data have no noise.
     seconds
         Wall clock of the solve alone.
     memory
@@ -258,13 +258,11 @@ def _split(problem: InverseProblem, fraction: float, seed: int) -> tuple[Inverse
 
 
 def _about(problem: InverseProblem, held: Observations | None, seed: int, apart: bool) -> dict[str, Any]:
-    def count(data: Observations | None) -> int:
-        return 0 if data is None else sum(len(data.samples(f).values) for f in problem.fields)
-
+    fields = [] if held is None else [f for f in problem.fields if _was_split(problem, held, f)]
     return {
         "equation": [e.text for e in problem.system.equations],
-        "fitted": count(problem.data),
-        "held_out": count(held),
+        "fitted": sum(len(problem.data.samples(f).values) for f in problem.fields),
+        "held_out": 0 if held is None else sum(len(held.samples(f).values) for f in fields),
         "seed": seed,
         "threads": torch.get_num_threads(),
         "own_process": apart,
@@ -318,7 +316,7 @@ def _extent(solution: Solution, name: str) -> dict[str, float | None]:
 
 def _misfit(solution: Solution, problem: InverseProblem, held: Observations, name: str) -> float | None:
     """Rms of (predicted - measured)/sd over the held-out samples that lie within the solution's grid."""
-    if not np.isfinite(held.dataset[name].values).any():
+    if not _was_split(problem, held, name):
         return None
     samples = held.samples(name)
     found = predicted(solution, problem, name, samples.points)
@@ -326,6 +324,12 @@ def _misfit(solution: Solution, problem: InverseProblem, held: Observations, nam
         z = (found - samples.values) / samples.sd
     z = z[np.isfinite(z)]
     return float(np.sqrt(np.mean(z**2))) if z.size else None
+
+
+def _was_split(problem: InverseProblem, held: Observations, name: str) -> bool:
+    """Whether samples of a field were held out; one on fewer coordinates than the rest is whole in both."""
+    given, kept = problem.data.dataset[name].values, held.dataset[name].values
+    return bool(np.isfinite(kept).any()) and not np.array_equal(given, kept, equal_nan=True)
 
 
 def predicted(solution: Solution, problem: InverseProblem, name: str, points: Array) -> Array:

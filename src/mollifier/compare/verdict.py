@@ -142,13 +142,15 @@ def _fields(first: str, second: str, name: str, a: xr.Dataset, b: xr.Dataset) ->
     ratio = None
     if not lacking:
         sd = np.hypot(a[f"{name}_sd"].transpose(*one.dims).values, _on_nodes(b[f"{name}_sd"], one))[both]
-        ratio = _ratio(difference, _rms(sd[np.isfinite(sd)]))
+        known = np.isfinite(sd)
+        ratio = _ratio(_rms((u - v)[known]), _rms(sd[known])) if known.any() else None
+        lacking = () if known.any() else (first, second)
     return Pair(name, first, second, True, difference / size if size else 0.0, ratio, lacking)
 
 
 def _on_nodes(field: xr.DataArray, nodes: xr.DataArray) -> np.ndarray:
-    """A field at another's nodes, linearly; NaN beyond its own ends."""
-    found = field.astype(float).interp({d: nodes[d] for d in nodes.dims})
+    """A field at another's nodes, linearly; NaN beyond its own ends and beside what is not finite."""
+    found = field.astype(float).where(np.isfinite(field)).interp({d: nodes[d] for d in nodes.dims})
     return found.transpose(*nodes.dims).values
 
 

@@ -24,7 +24,7 @@ from mollifier.orders import Derivative
 
 Array = NDArray[np.float64]
 
-# Order of the differences that the prior on a state's values at the nodes takes.
+# Order of the derivatives that the smoothness prior of a state takes.
 DIFFERENCE = 3
 
 
@@ -84,7 +84,7 @@ class Linearisation:
         self.parts = [_Partials(e, model.blocks, tuple(model.scalars)) for e in objective.equations]
         self.data = [_DataRows(objective, t, self.observe[t.block]) for t in objective.targets]
         self.shifts: list[Array] | None = None
-        self._differences: dict[int, sp.csr_array] = {}
+        self._third: dict[int, dict[int, sp.csr_array]] = {}
 
     @staticmethod
     def size(model: Model) -> int:
@@ -163,9 +163,11 @@ class Linearisation:
             if strength:
                 for part in self.curvature(name, nodes, slopes):
                     yield part.scaled(np.sqrt(strength))
-        for target, strength in zip(objective.targets, objective.roughness.tolist(), strict=True):
-            if strength:
-                yield self.rough(target, nodes, slopes).scaled(np.sqrt(strength))
+        for i, target in enumerate(objective.targets):
+            for axis, part in self.rough(target, nodes, slopes).items():
+                strength = float(objective.roughness[i, axis])
+                if strength:
+                    yield part.scaled(np.sqrt(strength))
 
     def curvature(self, name: str, nodes: list[Array], slopes: bool) -> Iterator[Residuals]:
         """Rows of an unknown field's smoothness prior, at a strength of one."""
@@ -192,17 +194,28 @@ class Linearisation:
             box &= along.reshape([-1 if i == axis else 1 for i in range(len(shape))])
         return box.ravel()
 
-    def rough(self, target: Target, nodes: list[Array], slopes: bool) -> Residuals:
-        """Rows of the prior on neighbouring values of a state, at a strength of one."""
-        if target.block not in self._differences:
-            matrix = _differences(self.objective.model.blocks[target.block].mollified.layer.nodes)
-            touched = (abs(matrix) @ (~self.used(target.block)).astype(np.float64)) > 0
-            self._differences[target.block] = sp.csr_array(matrix[np.flatnonzero(~touched)])
-        matrix = self._differences[target.block]
-        result = Residuals(matrix @ nodes[target.block][target.channel])
-        if slopes:
-            result.fields[target.block, target.channel] = matrix
-        return result
+    def rough(self, target: Target, nodes: list[Array], slopes: bool) -> dict[int, Residuals]:
+        """Coordinate -> rows of the prior on a state's third derivative along it, at a strength of one."""
+        if target.block not in self._third:
+            self._third[target.block] = self._third_derivatives(target.block)
+        found: dict[int, Residuals] = {}
+        for axis, matrix in self._third[target.block].items():
+            found[axis] = Residuals(matrix @ nodes[target.block][target.channel])
+            if slopes:
+                found[axis].fields[target.block, target.channel] = matrix
+        return found
+
+    def _third_derivatives(self, block: int) -> dict[int, sp.csr_array]:
+        """Coordinate -> third derivative along it, of what is seen, over the root of the number of rows."""
+        model = self.objective.model
+        names = model.problem.coordinates
+        unseen = (~self.used(block)).astype(np.float64)
+        found: dict[int, sp.csr_array] = {}
+        for name, matrix in _differences(model.blocks[block].mollified.layer.nodes).items():
+            rows = np.flatnonzero((abs(matrix) @ unseen) == 0)
+            if len(rows):
+                found[names.index(name)] = sp.csr_array(matrix[rows] / np.sqrt(len(rows)))
+        return found
 
 
 class _DataRows:
@@ -246,21 +259,21 @@ class _Partials:
         self.scalars = {n: equation.partial(n) for n in scalars if n in present}
 
 
-def _differences(nodes: Grid) -> sp.csr_array:
-    """Third differences of neighbouring values along each axis, stacked, shape (rows, nodes)."""
-    stacked = []
+def _differences(nodes: Grid) -> dict[str, sp.csr_array]:
+    """Coordinate -> third differences along it over the cube of the cell, shape (rows, nodes)."""
+    found: dict[str, sp.csr_array] = {}
     for axis in nodes:
         n, order = axis.size, min(DIFFERENCE, axis.size - 1)
         if order < 1:
             continue
-        taps = np.diff(np.eye(order + 1), order, axis=0)[0]
+        taps = np.diff(np.eye(order + 1), order, axis=0)[0] / axis.spacing**order
         rows = n if axis.periodic else n - order
         index = (np.arange(rows)[:, None] + np.arange(order + 1)) % n
         place = (np.repeat(np.arange(rows), order + 1), index.ravel())
         along = sp.csr_array((np.tile(taps, rows), place), shape=(rows, n))
         parts = [along if a.name == axis.name else sp.eye_array(a.size) for a in nodes]
-        stacked.append(reduce(lambda a, b: sp.kron(a, b, format="csr"), parts))
-    return sp.csr_array(sp.vstack(stacked, format="csr"))
+        found[axis.name] = sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), parts))
+    return found
 
 
 def _operator(block: Block, derivative: Derivative, whole: Grid) -> sp.csr_array:

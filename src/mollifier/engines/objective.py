@@ -86,7 +86,7 @@ class Objective(nn.Module):
         Rms size of each equation's terms; set by `measure`.
     strengths, roughness
         Weights of the smoothness priors: of the curvature of each unknown field, shape (unknown fields,), and
-        of the differences between neighbouring values at the nodes of each target, shape (targets,), which is
+        of the third derivatives of each target along each coordinate, shape (targets, coordinates), which are
         zero for networks.
     attainable
         Mean squared misfit of the data that a fit without the equation leaves; one where there was none.
@@ -128,7 +128,8 @@ class Objective(nn.Module):
         self.strengths: Tensor
         self.register_buffer("strengths", torch.tensor(given, dtype=torch.float64))
         self.roughness: Tensor
-        self.register_buffer("roughness", torch.zeros(len(self.targets), dtype=torch.float64))
+        dimensions = len(model.problem.coordinates)
+        self.register_buffer("roughness", torch.zeros(len(self.targets), dimensions, dtype=torch.float64))
         self.attainable: Tensor
         self.register_buffer("attainable", torch.ones((), dtype=torch.float64))
 

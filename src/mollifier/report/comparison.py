@@ -183,6 +183,7 @@ def _draw_curves(band: Any, comparison: Comparison, name: str, engines: list[str
         shown.append(line.values)
         if f"{name}_sd" in dataset and line.ndim:
             half = 1.96 * cut.of(dataset[f"{name}_sd"]).values
+            half = np.where(np.isfinite(half), half, np.nan)
             x = line[line.dims[0]].values
             ax.fill_between(x, line.values - half, line.values + half, color=colour, alpha=0.18, linewidth=0)
         style.draw_curve(ax, line, name, color=colour, linewidth=1.6, label=engine)

@@ -156,6 +156,7 @@ def _unknown_curve(
     curves = [line.values]
     if sd is not None and line.ndim:
         half = 1.96 * cut.of(sd).values
+        half = np.where(np.isfinite(half), half, np.nan)
         x = line[line.dims[0]].values
         ax.fill_between(x, line.values - half, line.values + half, color=style.BLUE, alpha=0.2, linewidth=0)
         ax.plot([], [], color=style.BLUE, alpha=0.2, linewidth=6, label="95 % interval")

@@ -63,11 +63,7 @@ def sensitivity_figure(solution: Solution) -> Figure:
                 _draw_misfit(ax, x, history[name].values.astype(float), _kinds(history, radii, along))
             else:
                 _draw_estimates(ax, solution, name, x, _kinds(history, radii, along))
-            # Over less than a decade the nodes of a log axis would crowd.
-            if np.nanmax(x) > 4 * np.nanmin(np.where(x > 0, x, np.nan)):
-                style.log_axis(ax, "x")
-            else:
-                ax.locator_params(axis="x", nbins=5)
+            _scale(ax, x[x > 0])
             if row == len(rows) - 1:
                 ax.set_xlabel(_radius_label(solution, along))
             if column:
@@ -81,6 +77,17 @@ def _radii(history: xr.Dataset) -> list[str]:
     """Coordinates along which a radius was tried; 0 stands for none."""
     named = [str(n).removeprefix("radius_") for n in history.data_vars if str(n).startswith("radius_")]
     return [c for c in named if (history[f"radius_{c}"].values > 0).any()]
+
+
+def _scale(ax: Axes, radii: np.ndarray) -> None:
+    """Limits about the radii; a log axis where its numbers would not crowd."""
+    low, high = float(radii.min()), float(radii.max())
+    margin = max(high / low, 1.2) ** 0.06
+    ax.set_xlim(low / margin, high * margin)
+    if high > 4 * low:
+        style.log_axis(ax, "x")
+    else:
+        ax.locator_params(axis="x", nbins=5)
 
 
 def _radius_label(solution: Solution, along: str) -> str:

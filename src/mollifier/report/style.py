@@ -167,8 +167,10 @@ def draw_map(
     values = thin.transpose(v, h).values.astype(float)
     masked = np.ma.masked_invalid(values)
     ax.set_facecolor(_MISSING)
+    place = thin[h].values, thin[v].values
+    # As pixels in a vector format too, which would hold a path for every node.
     mesh = ax.pcolormesh(
-        thin[h].values, thin[v].values, masked, shading="nearest", cmap=cmap, vmin=bounds[0], vmax=bounds[1]
+        *place, masked, shading="nearest", cmap=cmap, vmin=bounds[0], vmax=bounds[1], rasterized=True
     )
     ax.set_xlabel(field_label(thin[h]))
     ax.set_ylabel(field_label(thin[v]))

@@ -34,7 +34,7 @@ _DENSITIES = (DENSITY, 2.5, 2.0)
 _ENOUGH, _FINE = 150_000, 12.0
 # Nodes of an axis from which every other one is left out to see what it changes; changes by more are not
 # noise.
-_HALVED, _EXPLAINED = 32, 3.0
+_HALVED, _EXPLAINED, _UNRESOLVED = 32, 3.0, 0.05
 
 
 def solve_weak(
@@ -114,8 +114,8 @@ def _resolution(
 ) -> Array:
     """What the grid's coarseness may add to the errors of the numbers, shape (m,).
 
-    A third of the change when every other node is left out, as for an error of second order, where the
-    change is more than noise explains.
+    Where leaving out every other node changes more than noise explains: a third of the change, as for an
+    error of second order, or all of it if it is no small one.
     """
     none = np.zeros(len(fit.coefficients))
     steps = [2 if a.size >= _HALVED and r else 1 for a, r in zip(data.grid, chosen, strict=True)]
@@ -127,7 +127,8 @@ def _resolution(
         return none
     change = np.abs(other.coefficients - fit.coefficients)
     explained = np.sqrt(np.diag(other.covariance) + np.diag(fit.covariance))
-    return np.where(change > _EXPLAINED * explained, change / 3, 0.0)
+    error = np.where(change > _UNRESOLVED * np.abs(fit.coefficients), change, change / 3)
+    return np.where(change > _EXPLAINED * explained, error, 0.0)
 
 
 def _final(widths: Widths, chosen: tuple[float, ...], fit: Fit) -> Fit:
@@ -137,7 +138,7 @@ def _final(widths: Widths, chosen: tuple[float, ...], fit: Fit) -> Fit:
     best = few.fit(tests, fit.coefficients, rounds=2 if widths.fields else 3)
     if best.loose or not best.variances.max() > 0:
         return best
-    if widths.fields:
+    if widths.fields or few.sums.integrands.uneven:
         return best
     equations = few.sums.equations
     density = next((d for d in _DENSITIES if widths.space(chosen, d).size * equations <= FULL), None)

@@ -55,6 +55,8 @@ class Fit:
         Shape (rows,).
     resolution
         What the coarseness of the grid may add to the standard errors, shape (m,).
+    precisions
+        Of the priors of unknown fields about a level of zero.
     """
 
     space: TestSpace
@@ -68,6 +70,7 @@ class Fit:
     variances: Array = field(default_factory=lambda: np.zeros(0))
     log_evidence: float = 0.0
     resolution: Array = field(default_factory=lambda: np.zeros(0))
+    precisions: dict[str, Array] = field(default_factory=dict)
 
     @property
     def sd(self) -> Array:
@@ -106,6 +109,7 @@ class Estimator:
     def __init__(self, sums: Sums, priors: Sequence[Prior], bounds: Array, full: int = FULL) -> None:
         self.sums, self.priors, self.bounds, self.full = sums, tuple(priors), bounds, full
         self.hyper: dict[str, Hyper] = {}
+        self.precisions: dict[str, Array] = {}
         self.learn = True
 
     @property
@@ -120,6 +124,10 @@ class Estimator:
         names = [d.name for d in self.sums.form.unknowns]
         return any(str(s) in names for e in self.sums.integrands.slopes.values() for s in e.free_symbols)
 
+    @property
+    def _noisy(self) -> bool:
+        return any(float(np.max(v)) > 0 for v in self.sums.measured.variances.values())
+
     def normal(self, space: TestSpace, coefficients: Array) -> Normal:
         """Score, slope and covariance at given coefficients."""
         sums = self.sums
@@ -127,10 +135,15 @@ class Estimator:
         g = rows.slopes
         few = sums.size <= _FEW
         weights = _reciprocal(rows.variances)
+        if sums.integrands.uneven:
+            # Weights that depend on the values measured would follow their noise, and bias the estimate.
+            each = rows.variances.reshape(sums.equations, -1).mean(1)
+            weights = np.repeat(_reciprocal(np.maximum(each, 0.0)), space.size)
         covariance = None
-        if len(rows.residuals) <= self.full or not few:
+        whole = len(rows.residuals) <= self.full and not sums.integrands.uneven
+        if whole or not few:
             covariance = sums.covariance(space, coefficients)
-            if len(rows.residuals) <= self.full and rows.variances.max() > 0:
+            if whole and rows.variances.max() > 0:
                 weights = _inverse(covariance)
         weighted = weights @ g.toarray() if weights.ndim == 2 else g.multiply(weights[:, None]).toarray()
         vector, matrix = sums.bias(space, coefficients, weights)
@@ -167,7 +180,7 @@ class Estimator:
 
     def _solve(self, space: TestSpace, normal: Normal, at: Array) -> Fit:
         """One step from the estimating equations."""
-        scale = np.sqrt(np.maximum(np.diag(normal.slope + normal.noise), 1e-300))
+        scale = self._scale(np.diag(normal.slope + normal.noise))
         slope = normal.slope / np.outer(scale, scale)
         meat = normal.meat / np.outer(scale, scale)
         target = slope @ (at * scale) - normal.score / scale
@@ -178,8 +191,10 @@ class Estimator:
         loose = self._loose(slope, noise, error)
         evidence = 0.0
         if self.priors:
-            slope, target = _significant(slope, noise, error, target)
-            theta, covariance, evidence = self._with_prior(slope, meat, target, scale)
+            kept = _significant(slope, noise, error)
+            theta, covariance, evidence = self._with_prior(
+                kept.T @ slope, kept.T @ meat @ kept, kept.T @ target, scale
+            )
         else:
             # What the data do not move stays where it is: there are equations that zero would divide by.
             inverse = np.linalg.pinv(slope, rcond=_SINGULAR, hermitian=True)
@@ -199,13 +214,44 @@ class Estimator:
             if normal.weights.ndim == 2
             else misfit
         )
-        return Fit(space, theta, covariance, misfit, white, dict(self.hyper), loose, residuals, v, evidence)
+        return Fit(
+            space,
+            theta,
+            covariance,
+            misfit,
+            white,
+            dict(self.hyper),
+            loose,
+            residuals,
+            v,
+            evidence,
+            precisions=dict(self.precisions),
+        )
+
+    def _scale(self, weights: Array) -> Array:
+        """Sizes of the coefficients' columns; those of one unknown lie within six decades of another."""
+        scale = np.ones(len(weights))
+        for place in self.sums.place.values():
+            largest = float(np.max(weights[place]))
+            if largest > 0:
+                scale[place] = np.sqrt(np.maximum(weights[place], 1e-12 * largest))
+        return scale
 
     def _with_prior(
         self, slope: Array, meat: Array, target: Array, scale: Array
     ) -> tuple[Array, Array, float]:
-        """Posterior mean and covariance (scaled), with strengths that maximise the marginal likelihood."""
-        size = len(target)
+        """Posterior mean and covariance (scaled), with strengths that maximise the marginal likelihood.
+
+        Parameters
+        ----------
+        slope, meat, target
+            Of the equations that tell something, shapes (k, m), (k, k), (k,).
+        scale
+            Of the coefficients, shape (m,).
+        """
+        size = len(scale)
+        if not len(target):
+            return np.zeros(size), np.diag(np.full(size, np.inf)), -np.inf
         root = _root(meat, _JITTER)
         design = sl.solve_triangular(root, slope, lower=True)
         measured = sl.solve_triangular(root, target, lower=True)
@@ -213,18 +259,20 @@ class Estimator:
         ridge = _JITTER * np.trace(information) / size * np.eye(size)
         places = [self.sums.place[p.name] for p in self.priors]
         units = [
-            np.trace(information[w, w]) / np.trace(p.precision(0, 0.0) / np.outer(scale[w], scale[w]))
+            max(np.trace(information[w, w]), _JITTER * np.trace(information))
+            / np.trace(p.precision(0, 0.0) / np.outer(scale[w], scale[w]))
             for p, w in zip(self.priors, places, strict=True)
         ]
 
+        def prior(h: Hyper, i: int) -> Array:
+            return 10.0**h.strength * units[i] * self.priors[i].precision(h.order, h.length)
+
         def posterior(hypers: list[Hyper]) -> tuple[Array, Array, float]:
             precision, evidence = information + ridge, 0.0
-            for h, p, w, unit in zip(hypers, self.priors, places, units, strict=True):
-                prior = (
-                    10.0**h.strength * unit * p.precision(h.order, h.length) / np.outer(scale[w], scale[w])
-                )
-                evidence += np.log(np.diag(_root(prior))).sum()
-                precision[w, w] += prior
+            for i, (h, w) in enumerate(zip(hypers, places, strict=True)):
+                scaled = prior(h, i) / np.outer(scale[w], scale[w])
+                evidence += np.log(np.diag(_root(scaled))).sum()
+                precision[w, w] += scaled
             factor = _root(precision)
             half = sl.solve_triangular(factor, right, lower=True)
             return factor, half, float(evidence + half @ half / 2 - np.log(np.diag(factor)).sum())
@@ -233,6 +281,9 @@ class Estimator:
         if self.learn or hypers is None:
             hypers, _ = maximise(lambda h: posterior(h)[2], list(self.priors), hypers)
             self.hyper = {p.name: h for p, h in zip(self.priors, hypers, strict=True)}
+        self.precisions = {
+            p.name: prior(h, i) for i, (p, h) in enumerate(zip(self.priors, hypers, strict=True))
+        }
         factor, half, evidence = posterior(hypers)
         theta = sl.solve_triangular(factor.T, half)
         inverse = sl.solve_triangular(factor, np.eye(size), lower=True)
@@ -241,6 +292,8 @@ class Estimator:
     def _bounded(self, theta: Array, covariance: Array) -> Array:
         """The nearest point within the bounds, in the metric of the precision."""
         low, high = self.bounds
+        if not np.isfinite(covariance).all():
+            return np.clip(theta, low, high)
         if ((theta >= low) & (theta <= high)).all():
             return theta
         scale = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
@@ -265,15 +318,14 @@ class Estimator:
         return found
 
 
-def _significant(slope: Array, noise: Array, error: float, target: Array) -> tuple[Array, Array]:
-    """The equations along those directions only in which the information exceeds its own error.
+def _significant(slope: Array, noise: Array, error: float) -> Array:
+    """Directions in which the information exceeds its own error, shape (m, k).
 
     Elsewhere what is left after the noise's share is taken away may be negative, and says nothing.
     """
     values, vectors = np.linalg.eigh(slope)
     share = np.einsum("ik,ij,jk->k", vectors, noise, vectors, optimize=True)
-    kept = vectors[:, values > np.maximum(_SINGULAR, error * share)]
-    return kept @ (kept.T @ slope @ kept) @ kept.T, kept @ (kept.T @ target)
+    return vectors[:, values > np.maximum(_SINGULAR, error * share)]
 
 
 def effective_rows(space: TestSpace, white: bool) -> float:
@@ -308,11 +360,11 @@ def _reciprocal(variances: Array) -> Array:
 
 
 def _root(matrix: Array, jitter: float = 1e-14) -> Array:
-    """Lower Cholesky factor; what rounding may have made negative is lifted first."""
-    lift = jitter * np.trace(matrix) / len(matrix)
-    for _ in range(4):
-        try:
-            return np.linalg.cholesky(matrix + lift * np.eye(len(matrix)))
-        except np.linalg.LinAlgError:
-            lift *= 100
-    return np.linalg.cholesky(matrix + lift * np.eye(len(matrix)))
+    """Lower Cholesky factor; eigenvalues that an estimate or rounding has made negative are lifted."""
+    lift = jitter * np.trace(matrix) / len(matrix) * np.eye(len(matrix))
+    try:
+        return np.linalg.cholesky(matrix + lift)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(matrix)
+        raised = np.maximum(values, max(jitter, 1e-10) * np.abs(values).max())
+        return np.linalg.cholesky((vectors * raised) @ vectors.T)

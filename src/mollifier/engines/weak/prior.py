@@ -31,6 +31,7 @@ _FREE = 1e-8
 # half-lengths.
 _STRENGTHS, _LENGTHS = (-8.0, -6.0, -4.0, -2.0, 0.0, 2.0), (-1.0, -0.3)
 _SHORTEST, _LONGEST = -2.0, 0.7
+_WEAKEST, _STRONGEST = -14.0, 8.0
 _PRECISE = 0.1
 # Orders, of those tried, for which the search goes on.
 _CLIMBED = 2
@@ -73,9 +74,9 @@ class Prior:
             self.basis.penalty(k) for k in range(1, max(self.orders) + 1)
         ]
 
-    def precision(self, order: int, length: float) -> Array:
-        """The precision for tau = 1, shape (size, size)."""
-        forms = self._seminorms
+    def precision(self, order: int, length: float, free: bool = True) -> Array:
+        """The precision for tau = 1, shape (size, size); the constant is held too if it is not free."""
+        forms = self._seminorms if free else [self.basis.penalty(0), *self._seminorms[1:]]
         return np.sum(
             [comb(order, k) * 10.0 ** (2 * k * length) * forms[k] for k in range(order + 1)], axis=0
         )
@@ -104,11 +105,8 @@ def _climb(evidence: Callable[[list[Hyper]], float], start: list[Hyper]) -> tupl
     orders = [h.order for h in start]
 
     def at(x: Array) -> list[Hyper]:
-        pairs = x.reshape(-1, 2)
-        return [
-            Hyper(o, float(s), float(np.clip(ell, _SHORTEST, _LONGEST)))
-            for o, (s, ell) in zip(orders, pairs, strict=True)
-        ]
+        pairs = np.clip(x.reshape(-1, 2), [_WEAKEST, _SHORTEST], [_STRONGEST, _LONGEST])
+        return [Hyper(o, float(s), float(ell)) for o, (s, ell) in zip(orders, pairs, strict=True)]
 
     centre = np.array([[h.strength, h.length] for h in start]).ravel()
     simplex = np.vstack([centre, centre + np.diag(np.tile([0.7, 0.3], len(start)))])

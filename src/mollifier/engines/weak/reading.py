@@ -19,9 +19,10 @@ from mollifier.engines.weak.estimate import Fit
 from mollifier.engines.weak.prepare import smoothed
 from mollifier.engines.weak.sums import Measured, Sums
 from mollifier.engines.weak.widths import Widths
+from mollifier.identifiability import has_trivial_answer
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings
-from mollifier.solution import Estimate, Solution, Status
+from mollifier.solution import Estimate, Solution, Status, StatusName
 
 Array = NDArray[np.float64]
 
@@ -29,7 +30,12 @@ Array = NDArray[np.float64]
 _MOST_NODES, _MOST_SAMPLES = 600_000, 200_000
 # Residuals above the noise by this, and in share of the equation's terms, are a misfit; estimates that move
 # with the radius by so many standard errors are unsteady.
-_MISFIT, _SHARE, _UNSTEADY, _TRIFLE = 2.0, 0.05, 4.0, 1e-3
+_MISFIT, _SHARE, _UNSTEADY = 2.0, 0.05, 4.0
+# Shares of a number's size by which a coarse grid may change it: worth a word, and too much.
+_TRIFLE, _UNRESOLVED = 1e-3, 0.03
+# The data tell something of a field where its standard error falls below this share of its prior's; shares of
+# the domain without it that make a field undetermined, and that are worth a word.
+_TOLD, _MOSTLY, _PARTLY = 0.9, 0.5, 0.1
 
 
 def read(
@@ -47,7 +53,7 @@ def read(
     states = {f: smoothed(data.values[f], data.grid, data.variances[f]) for f in problem.fields}
     dataset = _dataset(problem, sums, fit, states)
     return Solution(
-        _status(sums, fit, widths, dataset),
+        _status(problem, fit, widths, dataset),
         estimates,
         dataset,
         _fit(problem, data, states, seed),
@@ -56,7 +62,13 @@ def read(
     )
 
 
-def _status(sums: Sums, fit: Fit, widths: Widths, dataset: xr.Dataset) -> Status:
+def _status(problem: InverseProblem, fit: Fit, widths: Widths, dataset: xr.Dataset) -> Status:
+    sums = widths.estimator.sums
+    if has_trivial_answer(problem):
+        return Status(
+            "undetermined",
+            "zero satisfies the equation, and so does any multiple of an answer: give a term a known size",
+        )
     if fit.loose:
         parts = []
         for combination in fit.loose:
@@ -69,45 +81,52 @@ def _status(sums: Sums, fit: Fit, widths: Widths, dataset: xr.Dataset) -> Status
                 + " of what each weighs in the equation, changes nothing that was measured"
             )
         return Status("undetermined", "; ".join(parts))
-    for b in sums.bases:
-        if b.splines:
-            values, sd = dataset[b.name].values, dataset[f"{b.name}_sd"].values
-            lost = float(np.mean(~(sd < np.sqrt(np.median(values**2)))))
-            if lost > 0.5:
-                return Status(
-                    "undetermined",
-                    f"the standard error of '{b.name}' exceeds its size over {100 * lost:.0f} % of places",
-                )
+    lost = {b.name: _lost(dataset, b.name) for b in sums.bases if b.splines}
+    for name, part in lost.items():
+        if part > _MOSTLY:
+            return Status(
+                "undetermined",
+                f"over {100 * part:.0f} % of the domain the standard error of '{name}' exceeds its size, or "
+                "the data say nothing about it beyond its smoothness",
+            )
     share = _unexplained(sums, fit)
     if fit.misfit > _MISFIT and share > _SHARE:
         return Status(
             "misfit",
             f"the residuals are {fit.misfit:.2g} times what the noise explains, {100 * share:.0f} % of "
-            f"the equation's "
-            "terms: the equation, the unknowns' form or the data's resolution is at fault. Standard "
-            "errors were widened "
-            "by that factor",
+            "the equation's terms: the equation, the unknowns' form or the data's resolution is at fault. "
+            "Standard errors were widened by that factor",
         )
-    coarse = [b.name for b in sums.bases if not b.splines and _coarse(fit, sums.place[b.name].start)]
-    if coarse:
-        return Status(
-            "converged",
-            f"{_listed(coarse)} change when every other node is left out: the grid hardly resolves the "
-            f"field, "
-            "and standard errors were widened by a third of the change",
-        )
+    levels: tuple[tuple[float, StatusName], ...] = ((_UNRESOLVED, "misfit"), (_TRIFLE, "converged"))
+    for level, name in levels:
+        coarse = [b.name for b in sums.bases if _coarse(fit, sums.place[b.name], level)]
+        if coarse:
+            return Status(
+                name,
+                f"{_listed(coarse)} change when every other node is left out: the grid hardly resolves the "
+                "field; standard errors were widened for it",
+            )
     moving = _unsteady(sums, fit, widths)
     if moving:
         return Status(
             "converged", f"{_listed(moving)} move with the radius by more than their standard errors"
         )
+    silent = [f"'{n}' over {100 * part:.0f} %" for n, part in lost.items() if part > _PARTLY]
+    if silent:
+        return Status("converged", f"the data say little about {', '.join(silent)} of the domain")
     return Status("converged", "")
 
 
-def _coarse(fit: Fit, i: int) -> bool:
-    """Whether the grid's coarseness is worth a word: it dominates the error, and the error is no trifle."""
-    widened = fit.resolution[i] if len(fit.resolution) else 0.0
-    return bool(widened > fit.sd[i] / 2 and widened > _TRIFLE * abs(fit.coefficients[i]))
+def _coarse(fit: Fit, place: slice, level: float) -> bool:
+    """Whether the grid's coarseness dominates a number's error, and exceeds a share of the number."""
+    widened, value = (float(np.abs(v[place]).max(initial=0.0)) for v in (fit.resolution, fit.coefficients))
+    return widened > fit.sd[place].max() / 2 and widened > level * value
+
+
+def _lost(dataset: xr.Dataset, name: str) -> float:
+    """Share of the domain where a field's standard error exceeds its size, or hardly its prior's."""
+    values, sd, prior = (dataset[f"{name}{s}"].values for s in ("", "_sd", "_prior_sd"))
+    return float(np.mean(~((sd < np.sqrt(np.median(values**2))) & (sd < _TOLD * prior))))
 
 
 def _listed(names: list[str]) -> str:
@@ -182,21 +201,31 @@ def _field(
     here = sums.place[basis.name]
     parts = [basis.splines[c].matrix(0, coarse[c]) for c in over]
     values, covariance = fit.coefficients[here], fit.covariance[here, here]
-    field, variance = values.reshape(basis.shape), covariance
+    field = values.reshape(basis.shape)
     for c, m in zip(over, parts, strict=True):
         axis = list(basis.grid.names).index(c)
         field = np.moveaxis(np.tensordot(m, field, (1, axis)), 0, axis)
-    variance = _pointwise(parts, covariance)
     unit = problem.unknowns[basis.name].unit
-    sd = np.sqrt(np.maximum(variance, 0.0)).reshape(shape) * max(1.0, fit.misfit)
+    prior = np.full(covariance.shape, np.inf)
+    if basis.name in fit.precisions:
+        precision = fit.precisions[basis.name]
+        prior = np.asarray(np.linalg.pinv(precision, rcond=1e-13, hermitian=True), dtype=np.float64)
+    sd, before = (np.sqrt(np.maximum(_pointwise(parts, c), 0.0)).reshape(shape) for c in (covariance, prior))
     return {
         basis.name: (over, field.reshape(shape), _attrs(unit)),
-        f"{basis.name}_sd": (over, sd, {"long_name": f"standard error of {basis.name}"}),
+        f"{basis.name}_sd": (
+            over,
+            sd * max(1.0, fit.misfit),
+            {"long_name": f"standard error of {basis.name}"},
+        ),
+        f"{basis.name}_prior_sd": (over, before, {"long_name": f"{basis.name} without data"}),
     }
 
 
 def _pointwise(parts: list[Array], covariance: Array) -> Array:
     """Diagonal of ``P C P'`` for P the Kronecker product of the parts, through C's leading eigenvectors."""
+    if not np.isfinite(covariance).all():
+        return np.full(int(np.prod([len(p) for p in parts])), np.inf)
     values, vectors = np.linalg.eigh(covariance)
     keep = values > 1e-12 * values[-1]
     total = np.zeros(int(np.prod([len(p) for p in parts])))

@@ -24,8 +24,8 @@ _BETWEEN = 9
 _SWEEPS, _MOST_STEPS = 3, 20
 # Coefficients solved for at each value, and the size of an eigenvalue that is none.
 MOST, _SINGULAR = 60, 1e-8
-# Values that leave so many times the least squares are out: where an expansion in the noise does not converge,
-# near a pole, its variance means nothing.
+# Values that leave so many times the least squares are out: near a pole, where an expansion in the noise does
+# not converge, the variance means nothing.
 _WORSE = 4.0
 
 
@@ -36,7 +36,7 @@ def levels(lower: float, upper: float) -> Array:
     (np.float64(1e-15), [2.1, 2.2, 2.3, 2.4, 2.5, 2.6, 2.7, 2.8, 2.9])
     """
     if np.isfinite(lower) and np.isfinite(upper):
-        return np.linspace(lower, upper, _BETWEEN + 2)[1:-1]
+        return np.asarray(np.linspace(lower, upper, _BETWEEN + 2)[1:-1], dtype=np.float64)
     sizes = 10.0**_DECADES
     both = np.concatenate([sizes, -sizes])
     if np.isfinite(lower):
@@ -102,7 +102,7 @@ def begin(
 
 
 def _solved(sums: Sums, space: TestSpace, trial: Array, linear: NDArray[np.intp]) -> Found:
-    """The residuals' squares, what they exceed their noise by, and coefficients, the linear ones solved for."""
+    """Squares of the residuals, what they exceed the noise by, and coefficients, the linear ones found."""
     try:
         rows = sums.rows(space, trial)
         solved = trial.copy()

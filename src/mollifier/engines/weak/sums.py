@@ -102,6 +102,8 @@ class Integrands:
     ----------
     slopes
         (channel, derivative of an unknown) pairs with a slope that is not zero.
+    uneven
+        Whether the covariance of the residuals depends on the fields, and so on what was measured.
     """
 
     def __init__(self, form: WeakForm) -> None:
@@ -125,6 +127,8 @@ class Integrands:
         for (one, e), (two, f) in combinations_with_replacement(self.slopes.items(), 2):
             self._add(("product", *one, *two), form.covariance(e, f))
         self._program = lower(self._found)
+        fields = [sympy.Symbol(f) for f in form.fields]
+        self.uneven = any(self._found[i].has(*fields) for k, i in self._index.items() if k[0] == "noise")
 
     def _add(self, key: tuple[object, ...], expr: sympy.Expr) -> None:
         if expr != 0:

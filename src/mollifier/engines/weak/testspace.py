@@ -164,12 +164,13 @@ def _spline(axis: Axis) -> Spline:
     if axis.periodic:
         unit, edges, ends = np.vstack([unit, unit[:1]]), np.append(edges, axis.upper), "periodic"
     between = (edges[:-1, None] + np.diff(edges)[:, None] * _BETWEEN).ravel()
-    for degree in _SPLINES:
+
+    def through(degree: int) -> Spline:
         k = min(degree, axis.size - 1)
-        spline = make_interp_spline(edges, unit, k=k - 1 + k % 2 if axis.periodic else k, bc_type=ends)
-        if np.abs(spline(between)).sum(1).max() < _STEADY:
-            break
-    return spline
+        return make_interp_spline(edges, unit, k=k - 1 + k % 2 if axis.periodic else k, bc_type=ends)
+
+    *wanted, last = (through(d) for d in _SPLINES)
+    return next((s for s in wanted if np.abs(s(between)).sum(1).max() < _STEADY), last)
 
 
 def _negligible(weights: Array) -> Array:

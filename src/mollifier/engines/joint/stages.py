@@ -12,10 +12,11 @@ from torch import Tensor
 
 from mollifier.engines.calibrate import calibrate
 from mollifier.engines.gauss_newton import LevenbergMarquardt, System
-from mollifier.engines.joint_banded import BandedCholesky, NotPositiveError, factored, order_within
-from mollifier.engines.joint_evidence import best_strengths, minimise
-from mollifier.engines.joint_spline import slopes_of
-from mollifier.engines.joint_system import Bordered, Layout
+from mollifier.engines.joint.banded import BandedCholesky, NotPositiveError, factored, order_within
+from mollifier.engines.joint.evidence import best_roughness, best_strengths, minimise
+from mollifier.engines.joint.layout import Layout
+from mollifier.engines.joint.spline import slopes_of
+from mollifier.engines.joint.system import Bordered
 from mollifier.engines.linearise import DIFFERENCE, Linearisation
 from mollifier.engines.model import Block
 from mollifier.engines.objective import Objective, Target
@@ -26,9 +27,6 @@ Array = NDArray[np.float64]
 
 # Strengths of the smoothing spline looked at, natural logarithm, and how many at first.
 _ROUGHNESS, _LOOKS = (np.log(1e-9), np.log(1e3)), 7
-# What is left of that prior beside the equation: it holds what neither equation nor data determine, such as
-# modes that the equation does not see at its nodes, and pulls on nothing else.
-_TRACE = 1e-4
 # Continuation: most that the first weight may be, full weight, factor between.
 _FIRST_WEIGHT, _FULL_WEIGHT, _RAISE = 0.1, 100.0, 10.0
 _DAMPING = 1e-6
@@ -37,8 +35,6 @@ _DAMPING = 1e-6
 _SMALL, _STEADY = 1e-2, 0.1
 # Standard deviations of chi-square that a fit may lie above what the data alone allow.
 _EXCESS = 4.0
-# Most change of the strength of a prior on states from step to step.
-_STRIDE = 10.0
 # Relative decrease of the loss per step below which the weight is raised.
 _SLOW = 0.05
 _SETTLED = "a step moves the unknowns by less than a tenth of their standard errors"
@@ -72,15 +68,21 @@ class Smoothing:
             coefficients = next(self.objective.model.blocks[target.block].network.parameters())
             with torch.no_grad():
                 coefficients[:, target.channel] = torch.from_numpy(values)
-            self.objective.roughness[i] = strength
+            self.objective.roughness[i] = self._along(i, strength)
             misfit += part
         self.objective.attainable.fill_(misfit)
         return {"data": misfit, "residual": float("nan"), "prior": 0.0, "loss": misfit}
 
     def close(self) -> None:
-        """The first guess of the unknowns; the prior of the states is left in traces."""
+        """The first guess of the unknowns."""
         calibrate(self.objective)
-        self.objective.roughness *= _TRACE
+
+    def _along(self, i: int, strength: float) -> Tensor:
+        """A target's strength along every coordinate that it has."""
+        target = self.objective.targets[i]
+        grid = self.objective.model.blocks[target.block].grid
+        names = self.objective.model.problem.coordinates
+        return torch.tensor([strength if n in grid.names else 0.0 for n in names], dtype=torch.float64)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: it is one step."""
@@ -99,7 +101,9 @@ def _smooth(linearisation: Linearisation, target: Target, i: int) -> tuple[float
     order = order_within(used, nodes.shape)
     back = np.argsort(order)[np.count_nonzero(~used) :]
     zero = [np.zeros((len(b.names), b.mollified.layer.nodes.size)) for b in objective.model.blocks]
-    rough = linearisation.rough(target, zero, True).fields[target.block, target.channel][:, back]
+    parts = linearisation.rough(target, zero, True).values()
+    stacked = sp.vstack([p.fields[target.block, target.channel] for p in parts], format="csr")
+    rough = sp.csr_array(stacked)[:, back]
     rows = data.matrix[:, back]
     right = (data.values - float(block.level[target.channel])) * data.share
     square = sp.csr_array(rows.T @ rows) * objective.count
@@ -154,7 +158,7 @@ class Joint(LevenbergMarquardt):
         self.free = [n for n, u in self.model.problem.unknown_fields.items() if u.smoothness is None]
         self.allowed = True
         self._changed = 0.0
-        self._wanted: dict[int, float] = {}
+        self._wanted: dict[tuple[int, int], tuple[float, float]] = {}
 
     @property
     def exact(self) -> bool:
@@ -210,12 +214,14 @@ class Joint(LevenbergMarquardt):
         lin.shifts = [a + b for a, b in zip(lin.shifts or [0.0] * len(left), left, strict=True)]
 
     def _system(self, nodes: list[Array]) -> System:
-        self._changed = 0.0
-        self._take_up()
+        self._changed = self._take_up()
         try:
             system = Bordered(self.linearisation, self.layout, nodes, self.weight)
         except NotPositiveError as error:
             raise NonFiniteLossError("a factor of the normal equations") from error
+        if self.weight >= 1.0 and system.finite:
+            # Taken up before the next system is formed: this one has the present strengths in it.
+            self._wanted = best_roughness(system)
         if self.free and self.weight >= 1.0 and system.finite:
             found = best_strengths(system, self.free, self.objective.count)
             changes = [abs(float(np.log(found[n] / system.strengths[n]))) for n in self.free]
@@ -223,19 +229,17 @@ class Joint(LevenbergMarquardt):
             system.strengths = found
             for n in self.free:
                 self.objective.set_strength(n, found[n])
-        if self.weight >= 1.0 and system.finite:
-            # Taken up before the next system is formed: this one has the present strengths in it.
-            self._wanted = system.roughness(self.linearisation, nodes)
         return system
 
-    def _take_up(self) -> None:
-        """Strengths of the priors on states nearer to those wanted."""
-        for i, strength in self._wanted.items():
-            before = float(self.objective.roughness[i])
-            ratio = float(np.clip(strength / before, 1 / _STRIDE, _STRIDE)) if before > 0 else 1.0
-            self.objective.roughness[i] = before * ratio
-            self._changed = max(self._changed, abs(float(np.log(ratio))))
+    def _take_up(self) -> float:
+        """Set the strengths of the states' priors; most change of one, in standard errors of its log."""
+        most = 0.0
+        for place, (strength, modes) in self._wanted.items():
+            change = np.log(strength / float(self.objective.roughness[place]))
+            most = max(most, abs(float(change)) * min(np.sqrt(modes / 2), 1.0))
+            self.objective.roughness[place] = strength
         self._wanted = {}
+        return most
 
     def marginal(self) -> tuple[Tensor, dict[str, slice]]:
         """Half the curvature of the loss along the unknowns when the states follow them."""

@@ -115,7 +115,7 @@ class BandedCholesky:
 
     def solve(self, right: Array) -> Array:
         """The solution for right-hand sides (n,) or (n, k)."""
-        x = np.array(right, dtype=np.float64).reshape(self.size, -1)
+        x = np.array(right, dtype=np.float64).reshape(self.size, -1 if np.size(right) else 0)
         starts = range(0, self.size, _ROWS)
         for low in starts:
             here, before = slice(low, min(low + _ROWS, self.size)), slice(max(low - self.width, 0), low)
@@ -132,10 +132,10 @@ class BandedCholesky:
         return x.reshape(np.shape(right))
 
 
-def factored(matrix: sp.csr_array) -> BandedCholesky:
-    """The factor; what nothing determines, to rounding, is held where it is."""
+def factored(matrix: sp.csr_array, size: float | None = None) -> BandedCholesky:
+    """The factor; what nothing determines, to rounding of ``size``, is held where it is."""
     diagonal = matrix.diagonal()
-    size = float(diagonal.max())
+    size = float(diagonal.max()) if size is None else size
     for ridge in (1e-15, 1e-12, 1e-9, 1e-6):
         try:
             return BandedCholesky(sp.csr_array(matrix + ridge * size * sp.eye_array(len(diagonal))))

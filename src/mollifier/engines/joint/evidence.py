@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from mollifier.engines.joint_system import Bordered
+from mollifier.engines.joint.system import Bordered, Rough
 
 Array = NDArray[np.float64]
 
@@ -16,6 +16,59 @@ Array = NDArray[np.float64]
 _RANGE = (np.log(1e-12), np.log(1e6))
 _CHANGE = np.log(1e3)
 _ROUNDS = 3
+# Random probes of a trace, and rows up to which it is taken exactly instead.
+_PROBES, _EXACT = 24, 150
+# Most change of a state's strength in a single update, and least number of its modes taken as determined.
+_FACTOR, _LEAST = 1e2, 1e-2
+# A state that the equation leaves fewer modes than these needs no prior: it would only bias the unknowns.
+_FEW = 3.0
+
+
+def best_roughness(system: Bordered) -> dict[tuple[int, int], tuple[float, float]]:
+    """Strengths of the states' smoothness priors nearer to those of greatest evidence.
+
+    The prior of the states is conditional on the equation, with curvature A = K + w R'R of smoothness K and
+    equation slopes R; with the data and the unknowns free it is H. The evidence is stationary where, for each
+    part K_j, the squares ``u' K_j u`` are ``tr(A^-1 K_j) - tr(H^-1 K_j)``: modes that the equation fixes
+    count in neither. The update sets the strength by that ratio (Wood and Fasiolo, Biometrics 73:1071, 2017).
+    Traces are by random probes, the same every time and for both.
+
+    Returns
+    -------
+    strengths
+        (target, axis) -> new strength, and the number of modes that the data determine.
+    """
+    schur = system.with_priors()[0]
+    schur[np.diag_indices_from(schur)] += 1e-12 * np.diag(schur).mean() if len(schur) else 0.0
+    found = {}
+    for rough in system.rough:
+        core, border = _probes(rough, system)
+        free = system.before_data.energies(core, border[system.layout.states])
+        taken = system.eliminated.energies(core, border, schur)
+        if rough.strength * float(np.sum(free)) < _FEW:
+            found[rough.target, rough.axis] = rough.strength / _FACTOR, 0.0
+            continue
+        modes = max(rough.strength * float(np.sum(free - taken)), _LEAST)
+        ratio = modes / max(rough.strength * system.objective.count * rough.squares, 1e-300)
+        strength = rough.strength * float(np.clip(ratio, 1 / _FACTOR, _FACTOR))
+        found[rough.target, rough.axis] = strength, modes
+    return found
+
+
+def _probes(rough: Rough, system: Bordered) -> tuple[Array, Array]:
+    """Vectors v, parts (n, k) and (p, k), with the mean of vv' over probes the prior's square."""
+    layout = system.layout
+    rows = rough.core if rough.core is not None else rough.border
+    assert rows is not None
+    m = rows.shape[0]
+    if m <= _EXACT:
+        signs = np.eye(m)
+    else:
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], (m, _PROBES)) / np.sqrt(_PROBES)
+    return (
+        np.zeros((layout.core_size, signs.shape[1])) if rough.core is None else rough.core.T @ signs,
+        np.zeros((layout.border_size, signs.shape[1])) if rough.border is None else rough.border.T @ signs,
+    )
 
 
 def deviance(system: Bordered, strengths: Mapping[str, float], count: int) -> float:

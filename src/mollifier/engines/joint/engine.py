@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from mollifier.data import Observations
-from mollifier.engines.joint_spline import values_maker
-from mollifier.engines.joint_stages import Joint, Smoothing
-from mollifier.engines.joint_system import Layout
+from mollifier.engines.joint.layout import Layout
+from mollifier.engines.joint.spline import values_maker
+from mollifier.engines.joint.stages import Joint, Smoothing
 from mollifier.engines.linearise import Linearisation
 from mollifier.engines.model import Model
 from mollifier.engines.network import prepare, run_stages

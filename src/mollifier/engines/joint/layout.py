@@ -1,0 +1,190 @@
+"""What the joint engine solves for, and its normal equations in parts: banded core, border, between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mollifier.engines.joint.banded import order_within
+from mollifier.engines.joint.spline import slopes_of
+from mollifier.engines.linearise import Linearisation, Residuals
+from mollifier.engines.model import Model
+
+Array = NDArray[np.float64]
+
+
+class Layout:
+    """Where the parameters are: the core, nodes in banded order with channels fastest; then the border.
+
+    Attributes
+    ----------
+    core
+        The state block with the most values.
+    places
+        (block, or name of a scalar) -> its columns of the border.
+    core_size, border_size
+        How many of each.
+    order
+        Node of the core -> its place there; -1 where nothing sees it.
+    """
+
+    def __init__(self, model: Model, linearisation: Linearisation | None = None) -> None:
+        self.model = model
+        sizes = [sum(p.numel() for p in b.network.parameters()) for b in model.blocks]
+        self.core = int(np.argmax(sizes[: len(model.state_blocks)]))
+        block = model.blocks[self.core]
+        self.channels = len(block.names)
+        shape = block.mollified.layer.nodes.shape
+        used = (
+            np.ones(int(np.prod(shape)), dtype=bool)
+            if linearisation is None
+            else linearisation.used(self.core)
+        )
+        self.order = order_within(used, shape)
+        self.core_size = int(used.sum()) * self.channels
+        self.places: dict[int | str, slice] = {}
+        low = 0
+        for key, size in [*enumerate(sizes), *((n, 1) for n in model.scalars)]:
+            if key != self.core:
+                self.places[key] = slice(low, low + size)
+                low += size
+        self.border_size = low
+        self.constant: dict[int, sp.csr_array] = {}
+
+    @property
+    def unknowns(self) -> dict[str, slice]:
+        """Unknown -> its columns of the border."""
+        first = len(self.model.state_blocks)
+        fields = {n: self.places[first + i] for i, n in enumerate(self.model.unknown_blocks)}
+        return fields | {n: self.places[n] for n in self.model.scalars}
+
+    @property
+    def states(self) -> NDArray[np.intp]:
+        """Columns of the border that are of states."""
+        kept = [self.places[b] for b in range(len(self.model.state_blocks)) if b != self.core]
+        return np.concatenate([np.arange(p.start, p.stop) for p in kept] or [np.arange(0)])
+
+    def flat(self, core: Array, border: Array) -> Tensor:
+        """Core and border as one vector in the order of the model's blocks and scalars."""
+        parts: list[Array] = []
+        for b in range(len(self.model.blocks)):
+            if b == self.core:
+                values = core.reshape(-1, self.channels)[self.order]
+                parts.append(np.where(self.order[:, None] < 0, 0.0, values).ravel())
+            else:
+                parts.append(border[self.places[b]])
+        parts += [border[self.places[n]] for n in self.model.scalars]
+        return torch.from_numpy(np.concatenate(parts))
+
+    def core_rows(self, part: Residuals) -> sp.csr_array | None:
+        """Slopes of some rows with respect to the core, shape (m, core_size); None where there are none."""
+        total: sp.csr_array | None = None
+        for (b, channel), matrix in part.fields.items():
+            if b != self.core:
+                continue
+            column = (self.order * self.channels + channel)[matrix.indices]
+            shape = (len(part.values), self.core_size)
+            moved = sp.csr_array((matrix.data, column, matrix.indptr), shape=shape)
+            total = moved if total is None else sp.csr_array(total + moved)
+        return total
+
+    def border_rows(self, part: Residuals, slopes: Slopes) -> sp.csr_array | None:
+        """Slopes of some rows with respect to the border, shape (m, border_size), or None."""
+        m, n = len(part.values), self.border_size
+        pieces: list[sp.csr_array] = []
+        for (b, channel), matrix in part.fields.items():
+            if b == self.core:
+                continue
+            place, count = self.places[b], len(self.model.blocks[b].names)
+            moved = sp.csr_array(matrix @ slopes.fields[b])
+            column = place.start + moved.indices * count + channel
+            pieces.append(sp.csr_array((moved.data, column, moved.indptr), shape=(m, n)))
+        for name, slope in part.scalars.items():
+            column = np.full(m, self.places[name].start)
+            data = np.ascontiguousarray(slope) * slopes.scalars[name]
+            pieces.append(sp.csr_array((data, column, np.arange(m + 1)), shape=(m, n)))
+        return sp.csr_array(sum(pieces[1:], pieces[0])) if pieces else None
+
+
+class Slopes:
+    """Slopes of values at nodes with respect to the coefficients, by block, and of scalars."""
+
+    def __init__(self, model: Model) -> None:
+        self.fields = [slopes_of(b) for b in model.blocks]
+        self.scalars = {n: s.slope() for n, s in model.scalars.items()}
+
+
+@dataclass
+class Normal:
+    """J'J and J'r in parts: of the core, between it and the border, of the border."""
+
+    core: sp.csr_array
+    between: Array
+    border: Array
+    core_gradient: Array
+    border_gradient: Array
+
+    @classmethod
+    def zero(cls, layout: Layout) -> Normal:
+        """Nothing yet."""
+        n, p = layout.core_size, layout.border_size
+        return cls(sp.csr_array((n, n)), np.zeros((n, p)), np.zeros((p, p)), np.zeros(n), np.zeros(p))
+
+    def plus(self, other: Normal) -> Normal:
+        """The sum of both."""
+        return Normal(
+            sp.csr_array(self.core + other.core),
+            self.between + other.between,
+            self.border + other.border,
+            self.core_gradient + other.core_gradient,
+            self.border_gradient + other.border_gradient,
+        )
+
+    def add(
+        self,
+        part: Residuals,
+        layout: Layout,
+        slopes: Slopes,
+        kept: dict[int, sp.csr_array] | None = None,
+        key: int = 0,
+    ) -> None:
+        """Add the squares of some rows; the core's are read from ``kept``, where given, or put there."""
+        u, v = layout.core_rows(part), layout.border_rows(part, slopes)
+        if u is not None:
+            square = None if kept is None else kept.get(key)
+            if square is None:
+                square = sp.csr_array(u.T @ u)
+                if kept is not None:
+                    kept[key] = square
+            self.core = sp.csr_array(self.core + square)
+            self.core_gradient += u.T @ part.values
+        if v is not None:
+            self.border += (v.T @ v).toarray()
+            self.border_gradient += v.T @ part.values
+        if u is not None and v is not None:
+            self.between += (u.T @ v).toarray()
+
+
+@dataclass
+class Prior:
+    """Squares of the rows of an unknown field's smoothness prior at a strength of one."""
+
+    columns: slice
+    square: Array
+    gradient: Array
+    value: float
+    held: float = field(init=False)
+    _spectrum: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.held = 1 / len(self.square)
+        self._spectrum = np.maximum(np.linalg.eigvalsh(self.square), 0.0).astype(np.float64)
+
+    def log_determinant(self, strength: float) -> float:
+        """Of the prior's precision; what curvature leaves free is held to a raw unit in the mean square."""
+        return float(np.log(strength * self._spectrum + self.held).sum())

@@ -1,0 +1,219 @@
+"""Normal equations over values at nodes: a banded core of the states, bordered by the unknowns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from torch import Tensor
+
+from mollifier.engines.joint.banded import factored
+from mollifier.engines.joint.layout import Layout, Normal, Prior, Slopes
+from mollifier.engines.linearise import Linearisation
+
+Array = NDArray[np.float64]
+
+# Damping below which the states are not damped, so that one factor serves all tries.
+_LIGHT = 1e-5
+
+
+class Eliminated:
+    """A bordered matrix with its core eliminated.
+
+    Attributes
+    ----------
+    followed
+        The core's solution for the columns between it and the border, shape (n, p).
+    schur
+        What is left of the border, shape (p, p).
+
+    Parameters
+    ----------
+    core, between, border
+        Parts of the matrix, of shapes (n, n), (n, p), (p, p).
+    size
+        What rounding is relative to: the largest entry of the core by default.
+    """
+
+    def __init__(self, core: sp.csr_array, between: Array, border: Array, size: float | None = None) -> None:
+        self.factor = factored(core, size)
+        self.between = between
+        self.followed = self.factor.solve(between)
+        schur = border - between.T @ self.followed
+        self.schur = (schur + schur.T) / 2
+
+    def energies(self, core: Array, border: Array, schur: Array | None = None) -> Array:
+        """``v' M^-1 v`` of vectors in parts (n, k) and (p, k), shape (k,); ``schur`` replaces its own."""
+        total = np.sum(core * self.factor.solve(core), axis=0)
+        if self.between.shape[1]:
+            inner = border - self.followed.T @ core
+            total = total + np.sum(inner * solved(self.schur if schur is None else schur, inner), axis=0)
+        return np.asarray(total, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Rough:
+    """Rows of the smoothness prior of one state along one coordinate, at a strength of one.
+
+    Attributes
+    ----------
+    target, axis
+        Its place in `Objective.roughness`.
+    strength
+        How much of it is in the normal equations.
+    core, border
+        Slopes, shapes (m, n) and (m, p); None where there are none.
+    squares
+        Sum of squares of the rows' values.
+    """
+
+    target: int
+    axis: int
+    strength: float
+    core: sp.csr_array | None
+    border: sp.csr_array | None
+    squares: float
+
+
+class Bordered:
+    """The normal equations of one step, the states eliminated.
+
+    Attributes
+    ----------
+    schur, reduced
+        Curvature (p, p) and slope (p,) of half the loss along the border when the core follows it, without
+        the priors of unknown fields.
+    priors
+        By unknown field; ``strengths`` says how much of each is taken.
+    rough
+        The priors of the states.
+
+    Parameters
+    ----------
+    linearisation, layout, nodes, weight
+        Of what, where it goes, at which values (channels, nodes) by block, with which weight of the equation.
+    """
+
+    def __init__(
+        self,
+        linearisation: Linearisation,
+        layout: Layout,
+        nodes: list[Array],
+        weight: float,
+    ) -> None:
+        self.layout, self.objective = layout, linearisation.objective
+        model = self.objective.model
+        slopes = Slopes(model)
+        self.conditioned, data = Normal.zero(layout), Normal.zero(layout)
+        first = len(self.objective.equations)
+        known = range(first, first + len(self.objective.targets))
+        with np.errstate(all="ignore"):
+            for i, part in enumerate(linearisation.residuals(nodes, weight, slopes=True, curvatures=False)):
+                # The data are linear in the values at the nodes: the core's squares are formed once.
+                if i in known:
+                    data.add(part, layout, slopes, layout.constant, i)
+                elif i < first:
+                    self.conditioned.add(part, layout, slopes)
+            self.rough = _rough(linearisation, layout, slopes, nodes, self.conditioned)
+        self.normal = self.conditioned.plus(data)
+        self.priors = {n: _prior(linearisation, layout, slopes, nodes, n) for n in model.unknown_blocks}
+        self.strengths = {n: self.objective.strength(n) for n in self.priors}
+        # What the data say of a value at a node, on average: damping is relative to it.
+        self.unit = sum(float(np.square(d.matrix.data).sum()) for d in linearisation.data) / layout.core_size
+        if self.finite:
+            n = self.normal
+            self.eliminated = Eliminated(n.core, n.between, n.border)
+            self._free = self.eliminated.factor.solve(n.core_gradient)
+            self.schur = self.eliminated.schur
+            self.reduced = n.border_gradient - n.between.T @ self._free
+
+    @property
+    def finite(self) -> bool:
+        """Whether every number is."""
+        n = self.normal
+        parts = (n.core.data, n.between, n.border, n.core_gradient, n.border_gradient)
+        return all(bool(np.isfinite(p).all()) for p in parts)
+
+    @cached_property
+    def before_data(self) -> Eliminated:
+        """Curvature of the states by equation and smoothness alone, for given unknowns."""
+        n, kept = self.conditioned, self.layout.states
+        size = float(self.normal.core.diagonal().max())
+        return Eliminated(n.core, n.between[:, kept], n.border[np.ix_(kept, kept)], size)
+
+    def with_priors(self) -> tuple[Array, Array]:
+        """Schur complement (p, p) and reduced slope (p,) with the priors at their strengths."""
+        schur, reduced = self.schur.copy(), self.reduced.copy()
+        for name, prior in self.priors.items():
+            schur[prior.columns, prior.columns] += self.strengths[name] * prior.square
+            reduced[prior.columns] += self.strengths[name] * prior.gradient
+        return schur, reduced
+
+    @property
+    def gradient(self) -> Tensor:
+        """Half the slope of the loss, shape (parameters,)."""
+        border = self.normal.border_gradient.copy()
+        for name, prior in self.priors.items():
+            border[prior.columns] += self.strengths[name] * prior.gradient
+        return self.layout.flat(self.normal.core_gradient, border)
+
+    def solve(self, damping: float) -> Tensor:
+        """The step, shape (parameters,); light damping is of the unknowns only."""
+        n = self.normal
+        if damping > _LIGHT:
+            scale = damping * self.unit
+            factor = factored(sp.csr_array(n.core + scale * sp.eye_array(self.layout.core_size)))
+            followed, free = factor.solve(n.between), factor.solve(n.core_gradient)
+            mine = self.eliminated.followed
+            change = n.between.T @ (mine - followed), n.between.T @ (self._free - free)
+        else:
+            followed, free, change = self.eliminated.followed, self._free, (0.0, 0.0)
+        schur, reduced = self.with_priors()
+        diagonal = np.diag(schur)
+        schur = schur + change[0] + np.diag(damping * (diagonal + 1e-3 * diagonal.mean()))
+        border = -solved(schur, reduced + change[1])
+        return self.layout.flat(-free - followed @ border, border)
+
+
+def _rough(
+    linearisation: Linearisation, layout: Layout, slopes: Slopes, nodes: list[Array], total: Normal
+) -> list[Rough]:
+    """The priors of the states, added to the normal equations on the way."""
+    objective = linearisation.objective
+    found = []
+    for i, target in enumerate(objective.targets):
+        for axis, part in linearisation.rough(target, nodes, slopes=True).items():
+            strength = float(objective.roughness[i, axis])
+            if strength:
+                rows = layout.core_rows(part), layout.border_rows(part, slopes)
+                found.append(Rough(i, axis, strength, *rows, float(part.values @ part.values)))
+                total.add(part.scaled(np.sqrt(strength)), layout, slopes)
+    return found
+
+
+def _prior(
+    linearisation: Linearisation, layout: Layout, slopes: Slopes, nodes: list[Array], name: str
+) -> Prior:
+    columns = layout.unknowns[name]
+    square, gradient, value = 0.0, 0.0, 0.0
+    for part in linearisation.curvature(name, nodes, slopes=True):
+        rows = layout.border_rows(part, slopes)
+        assert rows is not None
+        rows = rows[:, columns]
+        square = square + (rows.T @ rows).toarray()
+        gradient = gradient + rows.T @ part.values
+        value += float(part.values @ part.values)
+    size = columns.stop - columns.start
+    return Prior(columns, np.zeros((size, size)) + square, np.zeros(size) + gradient, value)
+
+
+def solved(matrix: Array, right: Array) -> Array:
+    """Of a matrix that is positive definite but for rounding."""
+    try:
+        return np.asarray(cho_solve(cho_factor(matrix), right), dtype=np.float64)
+    except np.linalg.LinAlgError:
+        return np.asarray(np.linalg.lstsq(matrix, right, rcond=1e-14)[0], dtype=np.float64)
