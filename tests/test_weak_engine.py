@@ -11,7 +11,7 @@ from scipy.integrate import solve_ivp
 from mollifier.data import Observations
 from mollifier.engines import solve
 from mollifier.engines.weak.basis import AxisSplines, Basis
-from mollifier.engines.weak.estimate import FULL, Estimator
+from mollifier.engines.weak.estimate import Estimator
 from mollifier.engines.weak.form import weak_form
 from mollifier.engines.weak.prepare import fill_gaps, measured, smoothed
 from mollifier.engines.weak.prior import Hyper, Prior
@@ -105,8 +105,11 @@ def many(request):
     for _ in range(200):
         values = {"u": u + sd * rng.standard_normal(u.shape)}
         bases = [Basis(n, {}, grid) for n in true]
-        sums = Sums(integrands, Measured(grid, values, {"u": np.array(sd**2)}), bases)
-        fit = Estimator(sums, [], free, full=FULL).fit(tests, truth)
+        variances = {"u": np.array(sd**2)}
+        sums = Sums(integrands, Measured(grid, values, variances), bases)
+        known = {"u": smoothed(values["u"], grid, variances["u"])}
+        smooth = Sums(integrands, Measured(grid, known, variances), bases)
+        fit = Estimator(sums, [], free, smooth, whole=True).fit(tests, truth)
         rows = sums.rows(tests, truth)
         g = rows.slopes.toarray()
         plain = np.linalg.lstsq(g, -rows.residuals, rcond=None)[0]
@@ -146,7 +149,7 @@ def field_problem(noise, seed=0):
     form = weak_form(parse("u_t = k*u", names))
     sums = Sums(Integrands(form), Measured(grid, values, {"u": np.array(noise**2)}), [basis])
     prior = Prior("k", basis, orders=(1, 2))
-    estimator = Estimator(sums, [prior], np.array([[-np.inf] * 12, [np.inf] * 12]), full=0)
+    estimator = Estimator(sums, [prior], np.array([[-np.inf] * 12, [np.inf] * 12]), sums)
     return estimator, prior, space(grid, {"x": 0.0, "t": 0.3}, {"x": 0, "t": 1}, 0.0)
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mollifier.engines.weak.basis import AxisSplines, Basis
-from mollifier.engines.weak.estimate import FULL, Estimator, Fit
+from mollifier.engines.weak.estimate import Estimator, Fit
 from mollifier.engines.weak.form import WeakForm, weak_form
-from mollifier.engines.weak.prepare import measured
+from mollifier.engines.weak.prepare import measured, smoothed
 from mollifier.engines.weak.prior import ORDERS, Prior
 from mollifier.engines.weak.reading import read
 from mollifier.engines.weak.start import MOST, begin, levels
@@ -28,8 +28,8 @@ Array = NDArray[np.float64]
 
 # Splines within one radius of the first test functions, and the most along an axis and in all.
 _SPLINES, _MOST_ALONG, _MOST = 2.0, 60, 900
-# Centres within a radius where the whole covariance is inverted: as many as can be.
-_DENSITIES = (DENSITY, 2.5, 2.0)
+# Rows up to which their whole covariance is inverted, and centres within a radius then: as many as can be.
+_ROWS, _DENSITIES = 2500, (DENSITY, 2.5, 2.0)
 # Radii are looked for on so many nodes, if as many are left within one of them.
 _ENOUGH, _FINE = 150_000, 12.0
 # Nodes of an axis from which every other one is left out to see what it changes; changes by more are not
@@ -77,23 +77,28 @@ def solve_weak(
     bases = [_basis(problem, n, data.grid, first, form) for n in problem.unknowns]
     bounds = _bounds(problem, bases)
 
-    def on(part: Measured) -> Widths:
+    smooth = _smooth(data, form) if integrands.uneven else data
+
+    def on(steps: Sequence[int]) -> Widths:
+        part = data.thinned(steps)
         these = [replace(b, grid=part.grid) for b in bases]
         priors = [Prior(b.name, b) for b in these if b.splines]
-        return Widths(orders, part.grid, Estimator(Sums(integrands, part, these), priors, bounds, full=0))
+        sums = Sums(integrands, part, these)
+        known = sums if smooth is data else Sums(integrands, smooth.thinned(steps), these)
+        return Widths(orders, part.grid, Estimator(sums, priors, bounds, known))
 
-    widths = on(data)
+    widths = on([1] * len(first))
     if given:
         chosen, fit = widths.clipped(given), widths.attempt(given, _begun(problem, widths, given), 3)
     else:
-        searched = on(data.thinned(_steps(data.grid, first)))
+        searched = on(_steps(data.grid, first))
         chosen, fit = search(searched, first, _begun(problem, searched, first))
         widths.tried = searched.tried
         widths.estimator.hyper = searched.estimator.hyper
     if fit is None:
         raise too_small(data.grid)
     final = _final(widths, chosen, fit)
-    final = replace(final, resolution=_resolution(on, data, final, chosen))
+    final = replace(final, resolution=_resolution(on, data.grid, final, chosen))
     return read(problem, settings, seed, widths, final, time.monotonic() - begun)
 
 
@@ -110,7 +115,7 @@ def _steps(grid: Grid, radii: tuple[float, ...]) -> list[int]:
 
 
 def _resolution(
-    on: Callable[[Measured], Widths], data: Measured, fit: Fit, chosen: tuple[float, ...]
+    on: Callable[[Sequence[int]], Widths], grid: Grid, fit: Fit, chosen: tuple[float, ...]
 ) -> Array:
     """What the grid's coarseness may add to the errors of the numbers, shape (m,).
 
@@ -118,10 +123,10 @@ def _resolution(
     error of second order, or all of it if it is no small one.
     """
     none = np.zeros(len(fit.coefficients))
-    steps = [2 if a.size >= _HALVED and r else 1 for a, r in zip(data.grid, chosen, strict=True)]
-    if max(steps) == 1 or fit.loose or on(data).fields:
+    steps = [2 if a.size >= _HALVED and r else 1 for a, r in zip(grid, chosen, strict=True)]
+    if max(steps) == 1 or fit.loose or on(steps).fields:
         return none
-    half = on(data.thinned(steps))
+    half = on(steps)
     other = half.attempt(chosen, fit.coefficients, 2)
     if other is None or other.loose:
         return none
@@ -138,19 +143,24 @@ def _final(widths: Widths, chosen: tuple[float, ...], fit: Fit) -> Fit:
     best = few.fit(tests, fit.coefficients, rounds=2 if widths.fields else 3)
     if best.loose or not best.variances.max() > 0:
         return best
-    if widths.fields or few.sums.integrands.uneven:
+    if widths.fields:
         return best
     equations = few.sums.equations
-    density = next((d for d in _DENSITIES if widths.space(chosen, d).size * equations <= FULL), None)
+    density = next((d for d in _DENSITIES if widths.space(chosen, d).size * equations <= _ROWS), None)
     if density is None:
         return best
-    whole = Estimator(few.sums, few.priors, few.bounds, full=FULL)
+    whole = Estimator(few.sums, few.priors, few.bounds, few.smooth, whole=True)
     whole.hyper = dict(few.hyper)
     try:
-        found = whole.fit(widths.space(chosen, density), best.coefficients, rounds=2)
+        found = whole.fit(widths.space(chosen, density), best.coefficients, rounds=1)
     except np.linalg.LinAlgError:
         return best
     return found if not found.loose and score(found, whole) < score(best, few) else best
+
+
+def _smooth(data: Measured, form: WeakForm) -> Measured:
+    fields = {f: smoothed(data.values[f], data.grid, data.variances[f]) for f in form.fields}
+    return replace(data, values={**data.values, **fields})
 
 
 def _given(settings: Settings, grid: Grid, orders: dict[str, int]) -> tuple[float, ...] | None:

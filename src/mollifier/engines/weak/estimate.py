@@ -25,8 +25,8 @@ from mollifier.engines.weak.testspace import TestSpace
 
 Array = NDArray[np.float64]
 
-# Rows whose covariance is inverted as a whole, and columns whose spread is summed over the data.
-FULL, _FEW = 2500, 8
+# Columns whose spread is summed over the data.
+_FEW = 8
 _JITTER = 1e-10
 _ROUNDS, _STEPS, _SETTLED = 3, 30, 1e-10
 # An eigenvalue of the information this small beside its own error is none; so is one of this relative size.
@@ -102,12 +102,18 @@ class Estimator:
         Of unknown fields.
     bounds
         Least and greatest value of every coefficient, shape (2, m).
-    full
-        Rows up to which their whole covariance is inverted; 0 weighs each by its own variance.
+    smooth
+        The sums over smoothed fields, for the weights: those of noisy fields would follow the noise, and bias
+        the estimate.
+    whole
+        Invert the whole covariance of the rows for weights; else each is weighed by its own variance.
     """
 
-    def __init__(self, sums: Sums, priors: Sequence[Prior], bounds: Array, full: int = FULL) -> None:
-        self.sums, self.priors, self.bounds, self.full = sums, tuple(priors), bounds, full
+    def __init__(
+        self, sums: Sums, priors: Sequence[Prior], bounds: Array, smooth: Sums, whole: bool = False
+    ) -> None:
+        self.sums, self.priors, self.bounds = sums, tuple(priors), bounds
+        self.smooth, self.whole = smooth, whole
         self.hyper: dict[str, Hyper] = {}
         self.precisions: dict[str, Array] = {}
         self.learn = True
@@ -133,18 +139,12 @@ class Estimator:
         sums = self.sums
         rows = sums.rows(space, coefficients)
         g = rows.slopes
-        few = sums.size <= _FEW
-        weights = _reciprocal(rows.variances)
-        if sums.integrands.uneven:
-            # Weights that depend on the values measured would follow their noise, and bias the estimate.
-            each = rows.variances.reshape(sums.equations, -1).mean(1)
-            weights = np.repeat(_reciprocal(np.maximum(each, 0.0)), space.size)
-        covariance = None
-        whole = len(rows.residuals) <= self.full and not sums.integrands.uneven
-        if whole or not few:
-            covariance = sums.covariance(space, coefficients)
-            if whole and rows.variances.max() > 0:
-                weights = _inverse(covariance)
+        if self.whole:
+            weights = _inverse(self.smooth.covariance(space, coefficients, known=True))
+        else:
+            own = rows.variances if self.smooth is sums else self.smooth.variances(space, coefficients)
+            weights = _reciprocal(own)
+        covariance = None if sums.size <= _FEW else sums.covariance(space, coefficients)
         weighted = weights @ g.toarray() if weights.ndim == 2 else g.multiply(weights[:, None]).toarray()
         vector, matrix = sums.bias(space, coefficients, weights)
         score = weighted.T @ rows.residuals - vector
@@ -343,12 +343,15 @@ def effective_rows(space: TestSpace, white: bool) -> float:
 
 
 def _inverse(covariance: Array) -> Array:
-    n = len(covariance)
-    lifted = covariance + np.diag(_JITTER * np.diag(covariance) + _JITTER * np.trace(covariance) / n)
+    diagonal = np.diag_indices_from(covariance)
+    lifted = covariance.copy()
+    lifted[diagonal] += _JITTER * (lifted[diagonal] + lifted[diagonal].mean())
     root = np.linalg.cholesky(lifted)
     (invert,) = sl.get_lapack_funcs(("potri",), (root,))
-    inverse, _ = invert(root, lower=1)
-    return np.tril(inverse) + np.tril(inverse, -1).T
+    inverse, _ = invert(root.T, lower=0, overwrite_c=1)
+    inverse = inverse + inverse.T  # one triangle is zero
+    inverse[diagonal] /= 2
+    return inverse
 
 
 def _reciprocal(variances: Array) -> Array:

@@ -101,12 +101,29 @@ class WeakForm:
         >>> form.expectation(sympy.Symbol("u") ** 3)
         u**3 - 3*u*variance of u
         """
+        return self._series(f, -1)
+
+    def mean(self, f: sympy.Expr) -> sympy.Expr:
+        """``T^-1 f``: an expression in true values that is the mean of ``f`` of noisy ones.
+
+        >>> from mollifier.equations import Names, parse
+        >>> form = weak_form(parse("u_t = r*u^3", Names(("t",), {"u": ("t",)}, {"r": ()})))
+        >>> form.mean(sympy.Symbol("u") ** 3)
+        u**3 + 3*u*variance of u
+        """
+        return self._series(f, 1)
+
+    def _series(self, f: sympy.Expr, sign: int) -> sympy.Expr:
+        """``exp(sign * s/2 d^2/du^2) f``, as far as it is kept."""
         fields = [sympy.Symbol(n) for n in self.fields]
         kept = _POLYNOMIAL if f.is_polynomial(*fields) else _KEPT
         term, result = f, f
         for n in range(1, kept + 1):
             parts = [
-                -sympy.Symbol(VARIANCE.format(u.name)) / (2 * n) * differentiate(differentiate(term, u), u)
+                sign
+                * sympy.Symbol(VARIANCE.format(u.name))
+                / (2 * n)
+                * differentiate(differentiate(term, u), u)
                 for u in fields
             ]
             term = expand(sympy.Add(*parts))

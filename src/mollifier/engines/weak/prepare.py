@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 _CELLS, _LONG, _ROUNDS, _SETTLED = 4.0, 9, 60, 1e-6
 _MOST_STEPS = 1000
 # Radii that smooth the fields shown, in cells.
-_RADII = (2.5, 4.0, 6.0, 10.0, 16.0)
+_RADII = (2.5, 4.0, 6.0, 10.0, 16.0, 25.0, 40.0)
 # More missing than this is no gap.
 _MOST_MISSING = 0.5
 
@@ -210,7 +210,7 @@ def smoothed(values: Array, grid: Grid, variance: Array) -> Array:
     """The field mollified, with the radius that has the least risk by Stein's unbiased estimate.
 
     The risk of ``S u`` is ``mean (u - S u)^2 + 2 s trace(S)/n`` less the noise's variance s (Stein, Ann.
-    Stat. 9:1135, 1981); radii from 2 to 16 cells are looked at, and none at all.
+    Stat. 9:1135, 1981); radii from 2 to 40 cells are looked at, and none at all.
     """
     noise = float(np.mean(variance))
     full = np.broadcast_to(values, grid.shape)

@@ -126,9 +126,12 @@ class Integrands:
                 self._add(("bias", *key, d), form.covariance(e, form.channels[d].integrand))
         for (one, e), (two, f) in combinations_with_replacement(self.slopes.items(), 2):
             self._add(("product", *one, *two), form.covariance(e, f))
-        self._program = lower(self._found)
         fields = [sympy.Symbol(f) for f in form.fields]
-        self.uneven = any(self._found[i].has(*fields) for k, i in self._index.items() if k[0] == "noise")
+        noise = {k: self._found[i] for k, i in self._index.items() if k[0] == "noise"}
+        self.uneven = any(e.has(*fields) for e in noise.values())
+        for (_, c, d), e in noise.items():
+            self._add(("known noise", c, d), form.mean(e) if self.uneven else e)
+        self._program = lower(self._found)
 
     def _add(self, key: tuple[object, ...], expr: sympy.Expr) -> None:
         if expr != 0:
@@ -251,14 +254,7 @@ class Sums:
             for c, u in self.integrands.keys("slope"):
                 matrices = _crossed(space, channels[c], self._of[u.field], u, slab)
                 entries[channels[c].equation, u.field] += contract(values("slope", c, u), matrices).ravel()
-            for c, d in self.integrands.keys("noise"):
-                one, two = channels[c], channels[d]
-                if one.equation == two.equation:
-                    times = 1.0 if c == d else 2.0
-                    here = self._part(one.equation, space)
-                    variances[here] += times * space.squared(
-                        values("noise", c, d), one.orders, two.orders, slab
-                    )
+            self._add_variances(variances, values, space, slab, "noise")
         blocks = [
             [
                 sp.coo_array((entries[e, n], patterns[n]), shape=(space.size, b.size))
@@ -268,14 +264,31 @@ class Sums:
         ]
         return Rows(residuals, sp.csr_array(sp.block_array(blocks, format="csr")), variances)
 
-    def covariance(self, space: TestSpace, coefficients: Array) -> Array:
-        """Covariance of the residuals, shape (rows, rows)."""
-        channels = self.form.channels
+    def variances(self, space: TestSpace, coefficients: Array) -> Array:
+        """Variances of the residuals where the fields are known, shape (rows,)."""
+        variances = np.zeros(self.equations * space.size)
+        for slab, values in self._evaluated(coefficients):
+            self._add_variances(variances, values, space, slab, "known noise")
+        return variances
+
+    def _add_variances(
+        self, variances: Array, values: Evaluated, space: TestSpace, slab: slice, kind: str
+    ) -> None:
+        for c, d in self.integrands.keys(kind):
+            one, two = self.form.channels[c], self.form.channels[d]
+            if one.equation == two.equation:
+                times = 1.0 if c == d else 2.0
+                here = self._part(one.equation, space)
+                variances[here] += times * space.squared(values(kind, c, d), one.orders, two.orders, slab)
+
+    def covariance(self, space: TestSpace, coefficients: Array, known: bool = False) -> Array:
+        """Covariance of the residuals, shape (rows, rows), from noisy fields or from ``known`` ones."""
+        channels, kind = self.form.channels, "known noise" if known else "noise"
         found: dict[tuple[int, int], Array] = {}
         for slab, values in self._evaluated(coefficients):
-            for c, d in self.integrands.keys("noise"):
+            for c, d in self.integrands.keys(kind):
                 one, two = channels[c], channels[d]
-                part = space.products(values("noise", c, d), one.orders, two.orders, slab)
+                part = space.products(values(kind, c, d), one.orders, two.orders, slab)
                 # A pair of unlike channels stands for both ways round: half of it and its transpose.
                 part = part / 2 if c == d else part
                 key = one.equation, two.equation
