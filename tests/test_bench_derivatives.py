@@ -11,11 +11,18 @@ from mollifier.errors import ConfigurationError
 
 
 def test_runner_measures_every_backend_and_prints():
-    lines = []
+    steps = []
     table = bench.run(
-        (2,), (16,), compiled=False, repeats=2, width=8, depth=1, device="cpu", progress=lines.append
+        (2,),
+        (16,),
+        compiled=False,
+        repeats=2,
+        width=8,
+        depth=1,
+        device="cpu",
+        progress=lambda *step: steps.append(step),
     )
-    assert lines == ["order 2, 16 x 16, eager"]
+    assert steps == [(0, 1, "order 2, 16 x 16, eager")]
     assert [r.arm for r in table.rows] == ["data fit", bench.FIT_HALO, *bench.ARMS[1:]]
     for row in table.rows:
         assert row.step_s > 0
@@ -23,10 +30,26 @@ def test_runner_measures_every_backend_and_prints():
         assert 1 <= row.repeats <= 2
         assert row.peak_bytes >= 4 * 8 * row.points
     assert {r.arm: r.points for r in table.rows}["mollifier"] == 32**2
-    text = bench.to_markdown(table)
-    assert text.count("\n") == 3 + len(table.rows)
+    text = table.to_markdown()
+    assert text.count("\n") == 5 + len(table.rows)
     assert "| 2 | 16^2 | nested | eager |" in text
     json.dumps(table.to_dict())
+
+
+def test_ctrl_c_keeps_what_was_measured(monkeypatch):
+    real, calls = bench._rows, []
+
+    def rows(order, *rest, **options):
+        calls.append(order)
+        if order == 2:
+            raise KeyboardInterrupt
+        return real(order, *rest, **options)
+
+    monkeypatch.setattr(bench, "_rows", rows)
+    table = bench.run((1, 2, 3), (8,), compiled=False, repeats=1, width=4, depth=1, device="cpu")
+    assert calls == [1, 2]
+    assert table.interrupted
+    assert {r.order for r in table.rows} == {0, 1}
 
 
 def test_data_fit_is_compared_with_itself():
@@ -46,7 +69,7 @@ def test_steps_too_large_are_not_tried(monkeypatch):
     nested = table.rows[-1]
     assert nested.step_s is None
     assert nested.note.startswith("not tried: about 0 GiB")
-    assert "not tried" in bench.to_markdown(table)
+    assert "not tried" in table.to_markdown()
 
 
 def test_compiled_rows_say_why_they_are_missing(monkeypatch):

@@ -19,9 +19,10 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import mollifier.bench.demos
-import mollifier.bench.derivatives
 import mollifier.engines
 import mollifier.report.figures
+from mollifier.bench import accuracy, derivatives, scale, versus
+from mollifier.bench.table import Table
 from mollifier.cli import app
 from mollifier.errors import MollifierError
 from mollifier.solution import Estimate, Solution, Status, load_solution
@@ -244,17 +245,108 @@ def test_demos(solver: Solver, monkeypatch: pytest.MonkeyPatch):
     assert "Did you mean 'heat'?" in refused("demo", "heta")
 
 
-def test_bench(here: Path, monkeypatch: pytest.MonkeyPatch):
-    table = mollifier.bench.derivatives.Table((), {"device": "CPU"})
-    monkeypatch.setattr(
-        mollifier.bench.derivatives, "run", lambda quick, progress: progress("order 2") or table
-    )
-    result = call("bench", "derivatives", "--quick", "--out", "out")
+def one_row(name: str, row: Any, columns: Any, **options: Any) -> Any:
+    """Stands for a benchmark: tells its progress and gives a table of one row."""
+
+    def run(*_: Any, progress: Any, **__: Any) -> Table:
+        progress(0, 4, "the first of them")
+        return Table(name, (row,), columns, "How it was measured.", {"device": "CPU"}, **options)
+
+    return run
+
+
+ACCURATE = accuracy.Row(
+    "kdv", "weak", 0.1, 4, {"a": 0.02}, 0.02, (0.01, 0.04), 0.05, {"a": {50: 0.5, 95: 1.0}}, 1.5,
+    {"converged": 4},
+)  # fmt: skip
+SIZED = [scale.Row(n, n * n, n * n / 2**17, 1, n / 100, n / 10, 1.0, 0.01) for n in (64, 128)]
+BENCHES = {
+    "engines": (accuracy, "accuracy", ACCURATE),
+    "peers": (versus, "peers", versus.Row("kdv", 0.1, "odil", "weak", 4, 0.2, 0.1, 2.0, 9.0, 3.0, 3.0, 0.1)),
+    "scale": (scale, "scale", SIZED[0]),
+    "derivatives": (derivatives, "derivatives", derivatives.Row("nested", "eager", 2, 64, 4096, 0.001)),
+}
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_benchmark_prints_and_saves(here: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    module, stem, row = BENCHES[name]
+    monkeypatch.setattr(module, "run", one_row(stem, row, module.COLUMNS))
+    result = call("bench", name, "--out", "kept")
+    assert result.exit_code == 0, result.output
+    assert "1/4: the first of them" in result.stderr
+    assert "How it was measured." in result.stdout
+    for head in module.COLUMNS:
+        assert head in result.stdout
+    figures = {f"{stem}.png", f"{stem}.svg"} if name in ("engines", "scale") else set()
+    assert {p.name for p in Path("kept").iterdir()} == {
+        f"{stem}.{k}" for k in ("csv", "json", "md")
+    } | figures
+    assert len(list(csv.DictReader(Path(f"kept/{stem}.csv").read_text().splitlines()))) == 1
+    answer = json.loads(call("bench", name, "--json").stdout)
+    assert answer["rows"] == json.loads(Path(f"out/bench/{stem}.json").read_text())["rows"]
+    monkeypatch.setattr(module, "run", one_row(stem, row, module.COLUMNS, interrupted=True))
+    result = call("bench", name, "--out", "part")
+    assert result.exit_code == 130
+    assert "Interrupted" in result.stdout
+    assert "Interrupted" in Path(f"part/{stem}.md").read_text()
+
+
+def test_benchmarks_without_an_answer(here: Path, monkeypatch: pytest.MonkeyPatch):
+    silent = replace(ACCURATE, errors={}, worst=np.inf, quartiles=(np.inf, np.inf), message="why not")
+    table = Table("accuracy", (silent,), accuracy.COLUMNS, note=lambda row: row.message)
+    monkeypatch.setattr(accuracy, "run", lambda *_, **__: table)
+    result = call("bench", "engines", "--no-figures")
+    assert result.exit_code == 1
+    assert "why not" in result.stdout
+    assert not Path("out/bench/accuracy.png").exists()
+
+
+def test_what_the_options_of_a_benchmark_become(here: Path, monkeypatch: pytest.MonkeyPatch):
+    calls = []
+
+    def run(*given: Any, progress: Any) -> Table:
+        calls.append(given)
+        return Table("accuracy", (), accuracy.COLUMNS)
+
+    monkeypatch.setattr(accuracy, "run", run)
+    call("bench", "engines", "kdv", "heat", "--noise", "0.01, 0.1", "--engines", "weak,joint", "--seeds", "3")
+    call("bench", "engines")
+    assert calls[0] == (["kdv", "heat"], [0.01, 0.1], ["weak", "joint"], range(3))
+    assert calls[1] == ([], [], [], range(20))
+
+
+def test_the_cases_are_listed(here: Path):
+    result = call("bench", "engines", "langevin", "reaction_rate", "--list")
     assert result.exit_code == 0
-    assert "order 2" in result.stderr
-    assert "| order |" in result.stdout
-    assert Path("out/derivatives.md").exists()
-    assert "rows" in json.loads(call("bench", "derivatives", "--json").stdout)
+    assert "u_t = s*u + lam" in result.stdout
+    assert "lam(t)" in result.stdout
+    assert not Path("out").exists()
+    listed = json.loads(call("bench", "engines", "langevin", "--list", "--json").stdout)
+    assert listed["rows"][0]["size"] == "501"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["engines", "burger"],
+            "There is no case 'burger'. Did you mean 'burgers'? Known: advection_diffusion,",
+        ),
+        (["engines", "burger", "--list"], "Did you mean 'burgers'? Known: advection_diffusion,"),
+        (["engines", "kdv", "--engines", "weka"], "There is no engine 'weka'. Did you mean 'weak'?"),
+        (["engines", "kdv", "--noise", "1 %"], "--noise '1 %' was given; numbers parted by commas"),
+        (["engines", "kdv", "--noise", "0.1,-1"], "noise -1 was given; a number of 0 or more was wanted"),
+        (["peers", "burger"], "Did you mean 'burgers'?"),
+        (["peers", "--engine", "pysindy"], "There is no engine 'pysindy'."),
+        (["peers", "--noise", "nan"], "noise nan was given"),
+        (["scale", "--sizes", "8,64"], "size 8 was given; at least 16 nodes"),
+        (["scale", "--sizes", "64.5"], "--sizes holds 64.5; whole numbers"),
+        (["scale", "--sizes", ","], "--sizes ',' was given"),
+    ],
+)
+def test_bad_input_of_a_benchmark(here: Path, words: list[str], message: str):
+    assert message in refused("bench", *words, "-q")
 
 
 # Bad input: each case by what it changes, and a part of the message.
@@ -348,7 +440,8 @@ def test_a_folder_that_cannot_be_written(solver: Solver):
     Path("file").write_text("in the way")
     assert "Cannot write 'file/out'" in refused("solve", "p.yaml", "--out", "file/out")
     assert "Cannot write 'file'" in refused("demo", "heat", "--out", "file")
-    assert "Cannot write 'file'" in refused("bench", "derivatives", "--out", "file")
+    for name in BENCHES:
+        assert "Cannot write 'file'" in refused("bench", name, "--out", "file")
     assert not solver.calls
 
 
@@ -409,7 +502,8 @@ def test_help_has_examples_and_imports_no_torch(here: Path):
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert found.returncode == 0, found.stderr
     assert "mollifier solve examples/burgers.yaml" in found.stdout
-    for words in (["check"], ["compare"], ["demo"], ["bench", "derivatives"]):
+    benches = [["bench", name] for name in BENCHES]
+    for words in (["check"], ["compare"], ["demo"], *benches):
         assert "Example: mollifier" in call(*words, "--help").stdout
     assert call("--version").stdout.startswith("mollifier ")
 

@@ -14,8 +14,10 @@ from scipy.optimize import least_squares
 
 from engine_problems import agreement_problems, conductivity_of_x, gridded, heat, noisy, three_coordinates
 from mollifier import engines
+from mollifier.bench.cases.ill_posed import questions
 from mollifier.data import Observations
 from mollifier.engines.joint.banded import BandedCholesky, NotPositiveError, banded_order
+from mollifier.engines.joint.engine import _finer
 from mollifier.engines.joint.spline import values_maker
 from mollifier.engines.joint.stages import Joint, Smoothing
 from mollifier.engines.joint.system import Bordered
@@ -290,3 +292,40 @@ def test_banded_factor():
 
 def test_banded_order_is_a_permutation():
     assert sorted(banded_order((3, 7, 5)).tolist()) == list(range(105))
+
+
+def test_intervals_of_a_field_cover():
+    """Pointwise, at a noise where strengths are uncertain and the rate comes near its bound at both ends."""
+    inside = []
+    for seed in range(12):
+        found = solve(reaction(0.1, n=100, seed=seed, lower=0.0)).dataset
+        inside.append(np.abs(found["k"] - rate(found["x"])) <= 1.96 * found["k_sd"])
+    assert 0.85 < np.mean(inside) <= 1.0
+
+
+def test_a_number_at_its_bound_keeps_its_standard_error():
+    """Pushed to a bound, the raw parameter says nothing of the number's uncertainty."""
+    free, held = (
+        solve(heat(200, 0.01, **bounds), settings=FEW).estimates["D"] for bounds in ({}, {"lower": 0.11})
+    )
+    assert 0.5 * free.sd < held.sd < 2 * free.sd
+
+
+@pytest.mark.parametrize("name", ["proportional", "same_term", "single_wave", "pure_noise", "no_scale"])
+def test_questions_without_an_answer_are_told_from_their_twins(name):
+    bad, good = next(pair for pair in questions() if pair[0].case.name == name)
+    assert solve(bad.case.problem(seed=0)).status.name == "undetermined"
+    assert solve(good.case.problem(seed=0)).status.name == "converged"
+
+
+def test_nodes_are_added_where_the_state_is_steeper_than_the_data_show():
+    x, t = np.random.default_rng(0).uniform([[-1], [0]], [[1], [1]], (2, 150))
+    u = 0.5 - 0.5 * np.tanh((x + 0.4 - 0.5 * t) / 0.025)
+    data = Observations(values={"u": noisy(u, 0.01)}, points={"x": x, "t": t}, noise=0.01)
+    problem = InverseProblem("u_t + u*u_x = nu*u_xx", data, {"nu": ScalarUnknown(lower=0.0)})
+    few = validated(Settings, {"collocation": {"nodes": {"x": 33, "t": 17}}})
+    found = solve(problem, settings=few)
+    finer = _finer(problem, Settings(), found)
+    assert finer is not None
+    assert finer.collocation.nodes["x"] > 1.25 * 33
+    assert _finer(problem, few, found) is None

@@ -194,6 +194,7 @@ def test_what_a_checkpoint_holds(kept, tmp_path):
         "finished",
         "optimiser",
         "history",
+        "notes",
         "random",
     }
     names = set(state["objective"])

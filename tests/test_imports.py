@@ -40,8 +40,9 @@ FLOORS = [
     ["bench"],
     ["apps"],
     ["report"],
-    ["config", "console", "progress"],
+    ["config", "console", "options", "progress"],
     ["runs"],
+    ["bench_cli"],
     ["cli"],
 ]
 # The public contract gives a noun a few verbs of rooms above it: imported when called, inside a function.

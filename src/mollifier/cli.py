@@ -14,22 +14,22 @@ from typing import Annotated, Any
 
 import typer
 
+from mollifier.bench_cli import bench
 from mollifier.console import NO_ANSWER, Terminal, reported
 from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.options import EPILOG, Debug, Json, NoColour, NoFigures, Out, Quiet
 
 _COLOURS = {"info": "", "warning": "yellow", "error": "red"}
-_EPILOG = "Exit codes: 0 an answer, 1 no answer, 2 bad input or output, 130 interrupted."
 
 app = typer.Typer(
     name="mollifier",
     help="Find the unknowns of a partial differential equation from a measured field.",
-    epilog=_EPILOG,
+    epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-bench = typer.Typer(help="Measure speed and accuracy, and print the table.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 
 File = Annotated[Path, typer.Argument(metavar="PROBLEM.yaml", help="The problem file.")]
@@ -37,19 +37,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Overrule a key: training.steps=2000. Repeatable."),
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results go.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the run.")]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print JSON to the standard output, and nothing else there.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only (and JSON where asked for).")]
-NoColour = Annotated[
-    bool, typer.Option("--no-colour", "--no-color", help="No colours; NO_COLOR=1 does the same.")
-]
-Debug = Annotated[
-    bool, typer.Option("--debug", help="Show the traceback of an error; MOLLIFIER_DEBUG=1 does too.")
-]
-NoFigures = Annotated[bool, typer.Option("--no-figures", help="Write numbers only.")]
 
 
 def _version(wanted: bool) -> None:
@@ -69,7 +57,7 @@ def _root(
     pass
 
 
-@app.command(epilog=f"Example: mollifier solve examples/burgers.yaml --out out/burgers. {_EPILOG}")
+@app.command(epilog=f"Example: mollifier solve examples/burgers.yaml --out out/burgers. {EPILOG}")
 def solve(
     problem: File,
     engine: Annotated[str | None, typer.Option("--engine", "-e", help="Overrules the file's engine.")] = None,
@@ -112,7 +100,7 @@ def solve(
         raise typer.Exit(exit_code(solution))
 
 
-@app.command(epilog=f"Example: mollifier check examples/burgers.yaml. {_EPILOG}")
+@app.command(epilog=f"Example: mollifier check examples/burgers.yaml. {EPILOG}")
 def check(
     problem: File,
     overrides: Overrides = None,
@@ -177,7 +165,7 @@ def compare(
         raise typer.Exit(compare_engines(terminal, file, names, folder, not no_figures))
 
 
-@app.command(epilog=f"Example: mollifier demo heat --out out/heat. {_EPILOG}")
+@app.command(epilog=f"Example: mollifier demo heat --out out/heat. {EPILOG}")
 def demo(
     name: Annotated[str | None, typer.Argument(help="Which; all are listed without it.")] = None,
     out: Annotated[
@@ -216,37 +204,6 @@ def _list(terminal: Terminal, demos: Mapping[str, Callable[..., Any]]) -> None:
     for n, text in about.items():
         terminal.say(f"{n:<16}{text}".rstrip())
     terminal.give(about)
-
-
-@bench.command(epilog=f"Example: mollifier bench derivatives --quick. {_EPILOG}")
-def derivatives(
-    quick: Annotated[bool, typer.Option("--quick", help="Orders 2 and 4 on one grid.")] = False,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="Keep the table here too.")
-    ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_colour: NoColour = False,
-    debug: Debug = False,
-) -> None:
-    """Seconds and memory of a training step: mollifier, nested and Taylor-mode autodiff, a data fit."""
-    terminal = Terminal.of(as_json, quiet, no_colour)
-    with reported(terminal, debug):
-        from mollifier.files import ensure_folder, write_json, write_text
-
-        folder = None if out is None else ensure_folder(out)
-        from mollifier.bench import derivatives as measure
-
-        def follow(line: str) -> None:
-            if not terminal.silent:
-                terminal.err.print(line, style="dim", soft_wrap=True)
-
-        table = measure.run(quick=quick, progress=follow)
-        terminal.say(measure.to_markdown(table))
-        terminal.give(table.to_dict())
-        if folder is not None:
-            write_text(folder / "derivatives.md", measure.to_markdown(table) + "\n")
-            write_json(folder / "derivatives.json", table.to_dict())
 
 
 def main() -> None:

@@ -84,6 +84,7 @@ class Entries(Settings):
     constants: dict[str, float] = Field(default_factory=dict)
     fields: list[str] | None = None  # pyright: ignore[reportIncompatibleMethodOverride]
     engine: str = "auto"
+    start: str | None = None
     seed: int = Field(0, ge=0)
 
 
@@ -107,6 +108,11 @@ class ProblemFile:
     def engine(self) -> str:
         """Name of the engine, or "auto"."""
         return self.entries.engine
+
+    @property
+    def start(self) -> str | None:
+        """Name of the engine whose answer the run starts from, or "auto"; None for no start."""
+        return self.entries.start
 
     @property
     def seed(self) -> int:

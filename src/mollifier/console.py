@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from mollifier.errors import MollifierError
 
 NO_ANSWER, BAD_INPUT, INTERRUPTED = 1, 2, 130
+_UNBOUNDED = 10_000
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Terminal:
         """From the options of a command."""
         colour: dict[str, Any] = {"no_color": True} if no_colour else {}
         out, err = (Console(stderr=s, highlight=False, markup=False, **colour) for s in (False, True))
+        if not out.is_terminal:
+            out.width = _UNBOUNDED  # a table in a file is as wide as it needs to be
         return cls(out, err, quiet, json)
 
     @property
@@ -46,6 +51,15 @@ class Terminal:
             self.out.print(
                 Text(what, style) if isinstance(what, str) else what, soft_wrap=isinstance(what, str)
             )
+
+    def table(self, heads: Iterable[str], lines: Iterable[Iterable[str]]) -> None:
+        """A table for a person."""
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for head in heads:
+            table.add_column(head, overflow="fold")
+        for line in lines:
+            table.add_row(*map(Text, line))
+        self.say(table)
 
     def give(self, value: Any) -> None:
         """A result for a program."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -19,7 +19,35 @@ if TYPE_CHECKING:
 _EVERY = 5.0
 
 
-class Follower:
+class _Display:
+    """A live display on a terminal, otherwise a line every few seconds; a context manager."""
+
+    def __init__(self, console: Console, quiet: bool) -> None:
+        self._console, self._quiet = console, quiet
+        live = console.is_terminal and not quiet
+        self._live = Live(console=console, transient=True, refresh_per_second=4) if live else None
+        self._last = -_EVERY
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def _show(self, panel: Callable[[], Table], line: Callable[[], str]) -> None:
+        if self._live is not None:
+            self._live.update(panel())
+        elif not self._quiet and time.monotonic() - self._last >= _EVERY:
+            self._last = time.monotonic()
+            self._console.print(line(), soft_wrap=True, markup=False, highlight=False)
+
+
+class Follower(_Display):
     """Shows each `mollifier.engines.Progress` it is called with; a context manager.
 
     Parameters
@@ -43,33 +71,12 @@ class Follower:
     """
 
     def __init__(self, console: Console, quiet: bool = False, label: str = "") -> None:
-        self._console, self._label = console, label
-        self._live = (
-            Live(console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
-        )
-        self._quiet = quiet
-        self._last = -_EVERY
-
-    def __enter__(self) -> Follower:
-        if self._live is not None and not self._quiet:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None and not self._quiet:
-            self._live.stop()
+        super().__init__(console, quiet)
+        self._label = label
 
     def __call__(self, event: Progress) -> None:
         """Show one event."""
-        if self._quiet:
-            return
-        if self._live is not None:
-            self._live.update(self._panel(event))
-        elif time.monotonic() - self._last >= _EVERY:
-            self._last = time.monotonic()
-            self._console.print(self._line(event), soft_wrap=True, markup=False, highlight=False)
+        self._show(lambda: self._panel(event), lambda: self._line(event))
 
     def _head(self, event: Progress) -> str:
         return f"{self._label + ': ' if self._label else ''}{event.engine}, {event.stage}"
@@ -79,12 +86,48 @@ class Follower:
         return "; ".join(p for p in (*parts, _numbers(event.losses), _numbers(event.estimates, " = ")) if p)
 
     def _panel(self, event: Progress) -> Table:
-        table = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=max(event.steps, 1), completed=event.step, width=30)
-        table.add_row(Text(self._head(event), "bold"), bar, Text(f"{event.step}/{event.steps}{_left(event)}"))
+        table = _bar(self._head(event), event.step, event.steps, f"{event.step}/{event.steps}{_left(event)}")
         table.add_row(Text("losses", "dim"), Text(_numbers(event.losses)))
         table.add_row(Text("estimates", "dim"), Text(_numbers(event.estimates, " = ")))
         return table
+
+
+class Steps(_Display):
+    """Shows how far a run of known length has come, with the time left; a context manager.
+
+    Parameters
+    ----------
+    console
+        Where to; a bar on a terminal, otherwise a line every few seconds.
+    quiet
+        Show nothing.
+
+    Examples
+    --------
+    >>> from rich.console import Console
+    >>> with Steps(Console(force_terminal=False, width=100)) as follow:
+    ...     follow(0, 12, "burgers, weak, seed 0")
+    1/12: burgers, weak, seed 0
+    """
+
+    def __init__(self, console: Console, quiet: bool = False) -> None:
+        super().__init__(console, quiet)
+        self._begun = time.monotonic()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """Show that ``done`` of ``total`` are behind, and what is next."""
+        now = time.monotonic()
+        if done == 0:
+            self._begun = now
+        left = f", {duration((now - self._begun) / done * (total - done))} left" if done else ""
+        count = f"{done + 1}/{total}{left}"
+        self._show(lambda: _bar(what, done, total, count), lambda: f"{count}: {what}")
+
+
+def _bar(head: str, done: int, total: int, count: str) -> Table:
+    table = Table.grid(padding=(0, 1))
+    table.add_row(Text(head, "bold"), ProgressBar(total=max(total, 1), completed=done, width=30), Text(count))
+    return table
 
 
 def _left(event: Progress) -> str:

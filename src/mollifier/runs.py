@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 from collections.abc import Mapping
@@ -16,7 +14,7 @@ from rich.text import Text
 
 from mollifier.console import BAD_INPUT, INTERRUPTED, NO_ANSWER, Terminal, complain, message
 from mollifier.errors import ConfigurationError, MollifierError
-from mollifier.files import ensure_folder, write_json, write_text
+from mollifier.files import ensure_folder, write_json, write_rows, write_text
 from mollifier.progress import Follower
 
 if TYPE_CHECKING:
@@ -45,6 +43,7 @@ def run(
             progress=follow,
             folder=folder,
             resume=resume,
+            start=file.start,
         )
 
 
@@ -235,7 +234,7 @@ def compare_engines(
             solution.save(folder / name)
         rows = [r.flat() for r in found.rows]
         columns = [c for c in dict.fromkeys(k for row in rows for k in row) if c != "message"]
-        _write_rows(folder / "compare.csv", rows, [*columns, "message"])
+        write_rows(folder / "compare.csv", rows, [*columns, "message"])
         write_json(folder / "compare.json", found.to_dict())
         write_text(folder / "compare.md", found.to_markdown())
         if figures:
@@ -253,13 +252,7 @@ def compare_engines(
 
 def _say_comparison(terminal: Terminal, found: Comparison) -> None:
     """Table, reasons, verdict."""
-    heads, cells = found.columns()
-    table = Table()
-    for head in heads:
-        table.add_column(head)
-    for line in cells:
-        table.add_row(*map(Text, line))
-    terminal.say(table)
+    terminal.table(*found.columns())
     for row in found.rows:
         if row.message:
             terminal.say(f"{row.engine}, {row.status}: {row.message}", "" if row.estimates else "yellow")
@@ -268,15 +261,6 @@ def _say_comparison(terminal: Terminal, found: Comparison) -> None:
     terminal.say(first, {True: "bold green", False: "bold red", None: "bold yellow"}[found.agree])
     if others:
         terminal.say("\n".join(others))
-
-
-def _write_rows(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> Path:
-    """Rows as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return write_text(path, text.getvalue())
 
 
 def _row(solution: Solution) -> dict[str, Any]:
@@ -292,16 +276,11 @@ def _deliver_all(terminal: Terminal, rows: list[dict[str, Any]], name: str, fold
     """Print first, then save."""
     columns = list(dict.fromkeys(k for row in rows for k in row))
     names = [c for c in columns if f"{c}_sd" in columns]
-    table = Table()
-    for column in (name, *names, "status"):
-        table.add_column(column)
-    for row in rows:
-        cells = [_cell(row, n) for n in names]
-        table.add_row(str(row[name]), *cells, row["status"])
-    terminal.say(table)
+    lines = [[str(row[name]), *(_cell(row, n) for n in names), row["status"]] for row in rows]
+    terminal.table((name, *names, "status"), lines)
     terminal.give({"each": name, "rows": rows, "folder": folder})
     columns = [name, *(c for c in columns if c not in (name, "status", "message")), "status", "message"]
-    path = _write_rows(folder / "estimates.csv", rows, columns)
+    path = write_rows(folder / "estimates.csv", rows, columns)
     terminal.say(f"Files     {path}, and one folder for each value")
 
 

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import median
 from typing import Any
@@ -31,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from mollifier.bench.table import Follow, Table, environment, number
 from mollifier.derivatives import Derivatives, Mollified, Nested, Taylor, TaylorOperator
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.grid import Axis, Grid
@@ -43,6 +43,10 @@ FIT, MOLLIFIER, TAYLOR, COLLAPSED, NESTED = "data fit", "mollifier", "taylor", "
 ARMS = (FIT, MOLLIFIER, TAYLOR, COLLAPSED, NESTED)
 _PROBE = 32
 _RADIUS_CELLS = 8
+_CAPTION = (
+    "A step is forward and backward of the mean square of one differential operator. Medians of steps timed "
+    f"in turn; ratios are formed within a round. The mollifier's radius is {_RADIUS_CELLS} cells."
+)
 FIT_HALO = "data fit, halo included"
 
 
@@ -80,16 +84,18 @@ class Row:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Table:
-    """All rows, and what they were measured on."""
-
-    rows: tuple[Row, ...]
-    environment: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything in types that JSON knows."""
-        return asdict(self)
+# Head of a column of the table -> its cell.
+COLUMNS: dict[str, Callable[[Row], str]] = {
+    "order": lambda r: str(r.order or "-"),
+    "grid": lambda r: f"{r.size}^2",
+    "backend": lambda r: r.arm,
+    "mode": lambda r: r.mode,
+    "step, ms": lambda r: number(r.step_s and 1e3 * r.step_s),
+    "x data fit": lambda r: number(r.times_fit, ".2f"),
+    "x mollifier": lambda r: number(r.times_mollifier),
+    "peak, MiB": lambda r: number(r.peak_bytes and r.peak_bytes / 2**20, ".0f"),
+    "note": lambda r: r.note,
+}
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ def run(
     width: int = 64,
     depth: int = 4,
     device: str | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Follow | None = None,
 ) -> Table:
     """Measure every backend at every order and grid size.
 
@@ -144,11 +150,7 @@ def run(
     device
         "cuda" or "cpu"; the accelerator where there is one.
     progress
-        Called with a line before each case.
-
-    Returns
-    -------
-    Table
+        Called before each case, with how many are done, how many there are, and what is next.
     """
     if quick:
         orders, sizes = (2, 4), (128,)
@@ -158,14 +160,23 @@ def run(
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     setting = _Setting(place, width, depth, repeats, time_limit, step_limit, 0.6 * _memory(place))
     compiled_sizes = tuple(sizes) if compiled is True else tuple(compiled or ())
+    plan = [
+        (size, order, mode)
+        for size in sizes
+        for order in orders
+        for mode in (("eager", "compiled") if size in compiled_sizes else ("eager",))
+    ]
     rows: list[Row] = []
-    for size in sizes:
-        for order in orders:
-            for mode in ("eager", "compiled") if size in compiled_sizes else ("eager",):
-                if progress is not None:
-                    progress(f"order {order}, {size} x {size}, {mode}")
-                rows += _rows(order, size, mode, arms, setting, with_fit=order == orders[0])
-    return Table(tuple(rows), _environment(place))
+    stopped = False
+    for done, (size, order, mode) in enumerate(plan):
+        if progress is not None:
+            progress(done, len(plan), f"order {order}, {size} x {size}, {mode}")
+        try:
+            rows += _rows(order, size, mode, arms, setting, with_fit=order == orders[0])
+        except KeyboardInterrupt:
+            stopped = True
+            break
+    return Table("derivatives", tuple(rows), COLUMNS, _CAPTION, _environment(place), interrupted=stopped)
 
 
 def operator_terms(order: int, names: Sequence[str] = ("x", "y")) -> dict[str, float]:
@@ -181,32 +192,6 @@ def operator_terms(order: int, names: Sequence[str] = ("x", "y")) -> dict[str, f
         return {f"u_{x * order}": 1.0, f"u_{y * order}": 1.0}
     half = order // 2
     return {f"u_{x * 2 * i}{y * 2 * (half - i)}": float(math.comb(half, i)) for i in range(half + 1)}
-
-
-def to_markdown(table: Table) -> str:
-    """The table for reading: milliseconds, MiB, and ratios to the data fit and to the mollifier."""
-    e = table.environment
-    lines = [
-        f"{e.get('device', '')}, {e.get('threads', '')} threads, torch {e.get('torch', '')}, "
-        f"load {e.get('load', '')}",
-        "",
-        "| order | grid | backend | mode | step, ms | x data fit | x mollifier | peak, MiB | note |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for r in table.rows:
-        cells = [
-            str(r.order or "-"),
-            f"{r.size}^2",
-            r.arm,
-            r.mode,
-            "-" if r.step_s is None else f"{1e3 * r.step_s:.3g}",
-            "-" if r.times_fit is None else f"{r.times_fit:.2f}",
-            "-" if r.times_mollifier is None else f"{r.times_mollifier:.3g}",
-            "-" if r.peak_bytes is None else f"{r.peak_bytes / 2**20:.0f}",
-            r.note,
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -398,11 +383,7 @@ def _memory(device: torch.device) -> float:
 
 
 def _environment(device: torch.device) -> dict[str, Any]:
-    on_cuda = device.type == "cuda"
-    return {
-        "device": torch.cuda.get_device_name(device) if on_cuda else f"CPU ({platform.machine()})",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
-        "radius_cells": _RADIUS_CELLS,
-    }
+    known = {"threads": torch.get_num_threads(), "torch": torch.__version__}
+    if device.type == "cuda":
+        known["device"] = torch.cuda.get_device_name(device)
+    return environment(**known)

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from mollifier.engines.objective import Objective
+from mollifier.engines.start import Origin
 from mollifier.errors import EquationError
 from mollifier.unknowns import Unknown
 
@@ -16,8 +17,11 @@ Array = NDArray[np.float64]
 _LEAST_GAP = 0.03
 
 
-def calibrate(objective: Objective) -> dict[str, float]:
+def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
     """Set levels and scales of the unknowns, then the equations' sizes; returns the levels.
+
+    Unknowns whose values were ``adopted`` keep them; the sizes that their curvature is measured in are found
+    all the same, so that the loss is the one of a run that starts from the data.
 
     Unknown fields are taken as constant. Those unknowns in which the equations are linear are found together
     by least squares on the fitted field's derivatives, each equation divided by the size of its known terms;
@@ -36,9 +40,29 @@ def calibrate(objective: Objective) -> dict[str, float]:
             levels[name] = _within(unknown, size)
     for name, level in levels.items():
         scale = max(abs(level), sizes.get(name, 0.0)) or 1.0
-        _start(objective, name, level, scale)
+        if not adopted:
+            _start(objective, name, level, scale)
+        if name in model.unknown_blocks:
+            objective.set_field_scale(name, scale)
     objective.measure()
     return levels
+
+
+def adopt(objective: Objective, origin: Origin) -> None:
+    """Set the unknowns to the values of an answer; an unknown field to its level, which its network lacks.
+
+    A number within a standard error of a bound, or beyond it, starts a standard error away from it.
+    """
+    unknowns = objective.model.problem.unknowns
+    for name, estimate in origin.estimates.items():
+        sd = estimate.sd if estimate.sd is not None and np.isfinite(estimate.sd) else 0.0
+        level = _clear_of_bounds(unknowns[name], estimate.value, sd / _LEAST_GAP)
+        level = level if unknowns[name].admits(level) else _default(unknowns[name])
+        _start(objective, name, level, max(abs(level), sd) or 1.0)
+    for name, field in origin.fields.items():
+        level = float(np.mean(field.values))
+        level = level if unknowns[name].admits(level) else _default(unknowns[name])
+        _start(objective, name, level, _rms(np.asarray(field.values, dtype=np.float64)) or 1.0)
 
 
 def _start(objective: Objective, name: str, level: float, scale: float) -> None:
@@ -49,7 +73,6 @@ def _start(objective: Objective, name: str, level: float, scale: float) -> None:
     bijection = model.unknown_blocks[name].bijection
     assert bijection is not None
     bijection.start_from(level, scale)
-    objective.set_field_scale(name, scale)
 
 
 def _default(unknown: Unknown) -> float:
@@ -72,7 +95,7 @@ def _clear_of_bounds(unknown: Unknown, level: float, size: float) -> float:
     """
     gap = _LEAST_GAP * size
     for bound, away in ((unknown.lower, 1), (unknown.upper, -1)):
-        if bound is not None and abs(level - bound) < gap and unknown.admits(bound + away * gap):
+        if bound is not None and away * (level - bound) < gap and unknown.admits(bound + away * gap):
             return bound + away * gap
     return level
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from mollifier.derivatives.mollifier import Mollified
 from mollifier.engines.jacobian import count, network_jacobian, trained
@@ -76,6 +77,25 @@ class System(Protocol):
     def solve(self, damping: float) -> Tensor:
         """The step, shape (parameters,)."""
         ...
+
+
+@dataclass(frozen=True)
+class Component:
+    """One normal distribution of a mixture.
+
+    Attributes
+    ----------
+    precision
+        Shape (p, p).
+    shift
+        Of its mean from where the parameters are, shape (p,).
+    share
+        Of the mixture.
+    """
+
+    precision: Tensor
+    shift: Array
+    share: float = 1.0
 
 
 class LevenbergMarquardt(ABC):
@@ -139,15 +159,15 @@ class LevenbergMarquardt(ABC):
         """The normal equations at values (channels, nodes) of every block."""
 
     @abstractmethod
-    def marginal(self) -> tuple[Tensor, dict[str, slice]]:
-        """Half the curvature of the loss (p, p) along parameters among which are all of the unknowns'.
+    def marginal(self) -> tuple[list[Component], dict[str, slice]]:
+        """How parameters are distributed among which are all of the unknowns', and where each unknown's are.
 
-        What is left out has been minimised over. Also where each unknown's parameters are.
+        Directions of fields that nothing determines are held; numbers are not.
         """
 
     @abstractmethod
-    def jacobian(self, block: Block) -> Array | sp.csr_array:
-        """Slopes of a field's values at its nodes, shape (nodes, parameters)."""
+    def raw(self, block: Block) -> tuple[Array, Array | sp.csr_array]:
+        """An unknown field before its bijection at its nodes, (nodes,), and slopes, (nodes, parameters)."""
 
     def _judge(self, before: float, after: float, promised: float) -> None:
         """Raise the equation's weight when the loss settles; finish when it settles at the full weight."""
@@ -231,18 +251,25 @@ class GaussNewton(LevenbergMarquardt):
     def _system(self, nodes: list[Array]) -> System:
         return _Dense(*self.normal_equations(nodes, self.weight))
 
-    def marginal(self) -> tuple[Tensor, dict[str, slice]]:
-        """Half the curvature of the loss over all parameters, and where each unknown's are."""
+    def marginal(self) -> tuple[list[Component], dict[str, slice]]:
+        """One component over all parameters; weights of networks are held to a spread of one."""
         hessian, _ = self.normal_equations()
         sizes = [count(b.network) for b in self.model.blocks] + [1] * len(self.model.scalars)
         edges = np.cumsum([0, *sizes]).tolist()
         names = [*self.model.unknown_blocks, *self.model.scalars]
         first = len(self.model.state_blocks)
-        return hessian, {n: slice(*edges[first + i : first + i + 2]) for i, n in enumerate(names)}
+        held = torch.zeros(edges[-1], dtype=torch.float64)
+        held[: edges[len(self.model.blocks)]] = 1.0
+        places = {n: slice(*edges[first + i : first + i + 2]) for i, n in enumerate(names)}
+        return [Component(hessian * self.objective.count + held.diag(), np.zeros(edges[-1]))], places
 
-    def jacobian(self, block: Block) -> Array:
-        """Slopes of a field's values at its nodes, shape (nodes, weights)."""
-        return network_jacobian(block.network, block.nodes())[0].numpy()
+    def raw(self, block: Block) -> tuple[Array, Array]:
+        """An unknown field before its bijection at its nodes, (nodes,), and slopes, (nodes, weights)."""
+        network, nodes = block.network[0], block.nodes()  # pyright: ignore[reportIndexIssue]
+        assert isinstance(network, nn.Module)
+        with torch.no_grad():
+            values = network(nodes).double().cpu().numpy()[:, 0]
+        return values, network_jacobian(network, nodes)[0].numpy()
 
     def normal_equations(
         self, nodes: list[Array] | None = None, weight: float = 1.0

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mollifier.engines.gauss_newton import LevenbergMarquardt
+from mollifier.engines.bijection import Bijection, Scalar
+from mollifier.engines.gauss_newton import Component, LevenbergMarquardt
 from mollifier.orders import Derivative
 
 Array = NDArray[np.float64]
+
+# Points at which a bijection is averaged over the spread of what it is applied to (Gauss-Hermite).
+_POINTS = 11
+# Of a number at its bound: columns of the curvature scale with it, so that any size but zero serves.
+_LEAST_SLOPE = 1e-30
 
 
 class Laplace:
     """Standard errors of the unknowns, with the equation at its full weight.
 
-    The covariance of the parameters is the inverse of n J'J, n the number of samples. Directions that neither
-    data, equation nor prior determine are held at a spread of one raw unit.
+    The parameters are taken as a mixture of normal distributions, each with the inverse of n J'J as its
+    covariance, n the number of samples. A number that neither data, equation nor prior determine is held at a
+    spread of one unit of its bijection. The bounds of numbers are left out of account: one that is pushed to
+    a bound has the standard error that it would have without. Fields are spread by their bijection, whose
+    tangent says too little near a bound.
 
     Parameters
     ----------
@@ -27,19 +38,27 @@ class Laplace:
 
     def __init__(self, stage: LevenbergMarquardt) -> None:
         self.model, self.stage = stage.model, stage
-        precision, self._places = stage.marginal()
-        self._factor = _inverse_factor(precision * stage.objective.count)
+        components, self._places = stage.marginal()
+        units = np.ones(len(components[0].shift))
+        held = np.zeros(len(units))
+        for name, scalar in self.model.scalars.items():
+            here = self._places[name].start
+            units[here], held[here] = unit_of(scalar.bijection) / slope_of(scalar), 1.0
+        self._factor = _spread_factor(components, units, held)
 
     def scalars(self) -> dict[str, float | None]:
         """Scalar unknown -> standard error; None where the curvature is not finite."""
-        names = list(self.model.scalars)
-        if self._factor is None or not names:
-            return dict.fromkeys(names)
-        columns = [self._factor[:, self._places[n]] for n in names]
-        spread = torch.cat(columns, dim=1).square().sum(0).sqrt().tolist()
-        slopes = [s.slope() for s in self.model.scalars.values()]
-        sd = [abs(k) * s for k, s in zip(slopes, spread, strict=True)]
-        return {n: s if np.isfinite(s) else None for n, s in zip(names, sd, strict=True)}
+        if self._factor is None:
+            return dict.fromkeys(self.model.scalars)
+        spread = {n: float(self._factor[:, self._places[n]].norm()) for n in self.model.scalars}
+        sd = {n: s * abs(unit_of(self.model.scalars[n].bijection)) for n, s in spread.items()}
+        return {n: s if np.isfinite(s) else None for n, s in sd.items()}
+
+    def loose(self) -> dict[str, float]:
+        """Scalar unknown -> its spread over the one that it would have if nothing determined it."""
+        if self._factor is None:
+            return {}
+        return {n: float(self._factor[:, self._places[n]].norm()) for n in self.model.scalars}
 
     def fields(self) -> dict[str, Array]:
         """Unknown field -> standard errors on its own grid; none where the curvature is not finite."""
@@ -47,20 +66,59 @@ class Laplace:
         if self._factor is None:
             return result
         for name, block in self.model.unknown_blocks.items():
-            jacobian = block.mollified.matrix(Derivative("u")) @ self.stage.jacobian(block)
+            assert block.bijection is not None
+            raw, jacobian = self.stage.raw(block)
             spread = jacobian @ self._factor[:, self._places[name]].T.numpy()
+            slope = _slopes(block.bijection, raw, np.sqrt(np.square(spread).sum(-1)))
+            spread = block.mollified.matrix(Derivative("u")) @ (slope[:, None] * spread)
             result[name] = np.sqrt(np.square(spread).sum(-1)).reshape(block.grid.shape)
         return result
 
 
-def _inverse_factor(precision: Tensor) -> Tensor | None:
-    """F with F'F the inverse of the precision plus one on its diagonal; None if it is not finite."""
-    if not torch.isfinite(precision).all():
-        return None
-    eye = torch.eye(len(precision), dtype=precision.dtype)
-    factor, info = torch.linalg.cholesky_ex(precision + eye)
+def unit_of(bijection: Bijection) -> float:
+    """How much a value at the level moves as its raw value does by one."""
+    with torch.enable_grad():
+        raw = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+        return float(torch.autograd.grad(bijection(raw)[0], raw)[0])
+
+
+def slope_of(scalar: Scalar) -> float:
+    """Derivative of a number by its raw parameter, kept away from zero, where rounding puts it."""
+    slope = scalar.slope()
+    return float(np.copysign(max(abs(slope), _LEAST_SLOPE), slope))
+
+
+def _slopes(bijection: Bijection, raw: Array, sd: Array) -> Array:
+    """Rms change of values over that of the raw ones, which are spread normally by ``sd``; shape (n,)."""
+    points, weights = np.polynomial.hermite_e.hermegauss(_POINTS)
+    sd = np.maximum(sd, 1e-6)
+    with torch.no_grad():
+        middle = bijection(torch.from_numpy(raw))
+        moved = bijection(torch.from_numpy(raw[:, None] + sd[:, None] * points))
+    squares = np.square((moved - middle[:, None]).numpy()) @ (weights / weights.sum())
+    return np.asarray(np.sqrt(squares) / sd, dtype=np.float64)
+
+
+def _spread_factor(components: Sequence[Component], units: Array, held: Array) -> Tensor | None:
+    """F with F'F the covariance of the mixture, in ``units``; None if a precision is not finite."""
+    rows: list[Tensor] = []
+    scale = torch.from_numpy(units)
+    for c in components:
+        if not torch.isfinite(c.precision).all():
+            return None
+        precision = c.precision * scale[:, None] * scale + torch.diag(torch.from_numpy(held))
+        shift = torch.from_numpy(c.shift) / scale
+        rows += [_inverse_factor(precision) * c.share**0.5, shift[None] * c.share**0.5]
+    return torch.cat(rows)
+
+
+def _inverse_factor(precision: Tensor) -> Tensor:
+    """F with F'F the inverse."""
+    factor, info = torch.linalg.cholesky_ex(precision)
     if int(info) == 0:
+        eye = torch.eye(len(precision), dtype=precision.dtype)
         return torch.linalg.solve_triangular(factor, eye, upper=False)
-    # Rounding has made it indefinite: what is left of the spectrum is at least the one that was added.
+    # Rounding has made it indefinite: what is left of the spectrum is no more than rounding.
     values, vectors = torch.linalg.eigh(precision)
-    return (vectors / (values.clamp_min(0) + 1).sqrt()).T
+    least = max(float(values[-1]), 1.0) * 1e-15
+    return (vectors / values.clamp_min(least).sqrt()).T

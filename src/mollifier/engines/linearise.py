@@ -41,16 +41,20 @@ class Residuals:
         shape (m, nodes).
     scalars
         Scalar unknown -> derivative, shape (m,).
+    raw
+        Whether ``fields`` are with respect to values before the bijection that keeps the bounds.
     """
 
     values: Array
     fields: dict[tuple[int, int], sp.csr_array] = field(default_factory=dict)
     scalars: dict[str, Array] = field(default_factory=dict)
+    raw: bool = False
 
     def scaled(self, factor: float) -> Residuals:
         """The same rows, each times a number."""
         fields = {k: sp.csr_array(m * factor) for k, m in self.fields.items()}
-        return Residuals(self.values * factor, fields, {n: s * factor for n, s in self.scalars.items()})
+        scalars = {n: s * factor for n, s in self.scalars.items()}
+        return Residuals(self.values * factor, fields, scalars, self.raw)
 
 
 class Linearisation:

@@ -24,7 +24,8 @@ from mollifier.engines.model import Maker, Model
 from mollifier.engines.objective import Objective
 from mollifier.engines.reading import read_fields, read_fit, read_history
 from mollifier.engines.runner import Progress, Run
-from mollifier.engines.stages import Adam, Lbfgs, Stage
+from mollifier.engines.stages import Adam, Lbfgs, Stage, WarmUp
+from mollifier.engines.start import Origin
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings
@@ -43,6 +44,7 @@ def solve_network(
     folder: Path | None = None,
     resume: bool = False,
     network: nn.Module | None = None,
+    origin: Origin | None = None,
 ) -> Solution:
     """Solve with networks.
 
@@ -61,16 +63,22 @@ def solve_network(
     network
         A module (n, d) -> (n, fields) on coordinates scaled to [-1, 1], in place of the multilayer
         perceptron. It is copied, weights included.
+    origin
+        What the run starts from in place of a first guess; where it resumes, of that the mark only counts.
     """
     device = _device(settings.training.device)
 
     def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
         objective, held = prepare(problem, settings, seed, network)
         objective.to(device)
-        return objective, _stages(objective, settings), held
+        return objective, _stages(objective, settings, None if resume else origin), held
 
-    marks = {"network": None if network is None else repr(network)}
-    return run_stages("network", start, problem, settings, seed, progress, folder, resume, marks)
+    marks = {
+        "network": None if network is None else repr(network),
+        "start": None if origin is None else origin.mark,
+    }
+    notes = {} if origin is None else {"started_from": dict(origin.note)}
+    return run_stages("network", start, problem, settings, seed, progress, folder, resume, marks, notes)
 
 
 def run_stages(
@@ -83,6 +91,7 @@ def run_stages(
     folder: Path | None,
     resume: bool,
     marks: Mapping[str, Any],
+    notes: Mapping[str, Any] | None = None,
 ) -> Solution:
     """Run an engine's stages and read the solution off.
 
@@ -96,6 +105,8 @@ def run_stages(
         As in `solve_network`.
     marks
         What a run that is taken up must have in common with this one, beside problem, settings and seed.
+    notes
+        For the provenance; a run that is taken up keeps its own.
     """
     begun = time.monotonic()
     with torch.random.fork_rng(devices=[]):
@@ -110,13 +121,14 @@ def run_stages(
             {**_fingerprint(problem, settings, seed), **marks},
             settings.training.checkpoint_every,
             engine=engine,
+            notes=dict(notes or {}),
         )
         if resume:
             run.resume()
         status = run.run()
         solution = _solution(run, status, held)
     provenance = _provenance(problem, settings, seed, objective)
-    provenance |= {"engine": engine, "seconds": time.monotonic() - begun}
+    provenance |= {"engine": engine, "seconds": time.monotonic() - begun, **run.notes}
     return replace(solution, provenance=provenance)
 
 
@@ -160,10 +172,10 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _stages(objective: Objective, settings: Settings) -> list[Stage]:
-    """Adam on the data, then Gauss-Newton where the problem is small enough, else Adam and L-BFGS."""
+def _stages(objective: Objective, settings: Settings, origin: Origin | None) -> list[Stage]:
+    """Adam on the data or an answer, then Gauss-Newton where it is small enough, else Adam and L-BFGS."""
     t = settings.training
-    stages: list[Stage] = [Adam(objective, t.warmup_steps, t.learning_rate, warmup=True)]
+    stages: list[Stage] = [WarmUp(objective, t.warmup_steps, t.learning_rate, origin)]
     optimiser = t.optimiser
     if optimiser == "auto":
         optimiser = "gauss-newton" if suits(objective.model) else "lbfgs"
@@ -171,7 +183,7 @@ def _stages(objective: Objective, settings: Settings) -> list[Stage]:
         steps = _GAUSS_NEWTON_STEPS if t.steps is None else t.steps
         return [*stages, GaussNewton(objective, steps, t.tolerance)]
     steps = _LBFGS_STEPS if t.steps is None else t.steps
-    stages.append(Adam(objective, t.adam_steps, t.learning_rate / 5, warmup=False))
+    stages.append(Adam(objective, t.adam_steps, t.learning_rate / 5))
     return [*stages, Lbfgs(objective, steps, t.tolerance)]
 
 

@@ -58,6 +58,8 @@ class Run:
 
     Attributes
     ----------
+    notes
+        What a resumed run takes over for its provenance.
     history
         Columns: stage, seconds, loss, data, residual, prior, and each scalar unknown; NaN where the warm-up
         does without.
@@ -75,6 +77,7 @@ class Run:
     step: int = 0
     seconds: float = 0.0
     engine: str = "network"
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def resume(self) -> None:
         """Take up the checkpoint in the folder.
@@ -93,7 +96,7 @@ class Run:
                 stage.finished, stage.outcome = reason, outcome
             if self.stage < len(self.stages):
                 self.stages[self.stage].load_state_dict(state["optimiser"])
-            self.history = state["history"]
+            self.history, self.notes = state["history"], state["notes"]
             torch.set_rng_state(state["random"])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
             raise CheckpointError(
@@ -175,6 +178,7 @@ class Run:
                 "finished": [(s.finished, s.outcome) for s in self.stages],
                 "optimiser": self.stages[self.stage].state_dict() if going else {},
                 "history": self.history,
+                "notes": self.notes,
                 "random": torch.get_rng_state(),
             },
         )

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
-from mollifier.engines.calibrate import calibrate
+from mollifier.engines.calibrate import adopt, calibrate
 from mollifier.engines.jacobian import trained
+from mollifier.engines.model import Block
 from mollifier.engines.objective import Objective
+from mollifier.engines.start import Origin, sampled
 from mollifier.solution import StatusName
+
+# Nodes of an answer's field that a network is fitted to; of larger grids, so many at random.
+_MOST_TARGETS = 5000
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -48,19 +55,14 @@ class Stage(Protocol):
 
 
 class Adam:
-    """Adam with a cosine schedule, on the data alone (``warmup``) or on the whole loss.
+    """Adam with a cosine schedule on the whole loss."""
 
-    The warm-up evaluates the networks where the data are, without the kernel, and ends with a first guess of
-    the unknowns (`calibrate`).
-    """
+    name = "adam"
+    estimates = True
 
-    def __init__(self, objective: Objective, steps: int, rate: float, warmup: bool) -> None:
-        self.name = "warm-up" if warmup else "adam"
-        self.objective, self.steps, self.rate, self.warmup = objective, steps, rate, warmup
-        self.estimates = not warmup
-        model = objective.model
-        parts = [b.network for b in model.state_blocks] if warmup else [model]
-        self.parameters = [p for part in parts for p in trained(part)]
+    def __init__(self, objective: Objective, steps: int, rate: float) -> None:
+        self.objective, self.steps = objective, steps
+        self.parameters = trained(objective.model)
         self.optimiser = torch.optim.Adam(self.parameters, lr=rate)
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             self.optimiser, max(steps, 1), eta_min=rate / 50
@@ -71,14 +73,7 @@ class Adam:
     def step(self) -> dict[str, float]:
         """One Adam step."""
         self.optimiser.zero_grad()
-        if self.warmup:
-            data = self._data_loss()
-            losses = {"data": float(data.detach()), "residual": float("nan"), "prior": 0.0}
-            losses["loss"] = losses["data"]
-            total = data
-        else:
-            parts = self.objective()
-            losses, total = parts.numbers(), parts.total
+        total, losses = self._loss()
         if not torch.isfinite(total):
             raise NonFiniteLossError(self.objective.culprit())
         total.backward()
@@ -87,18 +82,13 @@ class Adam:
         self.schedule.step()
         return losses
 
-    def _data_loss(self) -> Tensor:
-        observed = []
-        for block in self.objective.model.state_blocks:
-            values = block.backend.evaluate(block.network)
-            assert values is not None
-            observed.append(block.physical(values))
-        return self.objective.misfits(observed).square().sum() / self.objective.count
+    def _loss(self) -> tuple[Tensor, dict[str, float]]:
+        """What is minimised, and the losses to be told."""
+        parts = self.objective()
+        return parts.total, parts.numbers()
 
     def close(self) -> None:
-        """After the warm-up, the first guess of the unknowns."""
-        if self.warmup:
-            calibrate(self.objective)
+        """Nothing follows."""
 
     def state_dict(self) -> dict[str, Any]:
         """Moments and schedule."""
@@ -108,6 +98,93 @@ class Adam:
         """Take up a saved state."""
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
+
+
+class WarmUp(Adam):
+    """Adam on the data alone, which ends with a first guess of the unknowns (`calibrate`).
+
+    The networks are evaluated without the kernel. From an answer, the unknowns have its values from the
+    beginning, and the networks are fitted to its fields: unknown fields, and states where it has them.
+
+    Parameters
+    ----------
+    objective, steps, rate
+        As in `Adam`.
+    origin
+        The answer to start from; none by default.
+    """
+
+    name = "warm-up"
+    estimates = False
+
+    def __init__(self, objective: Objective, steps: int, rate: float, origin: Origin | None = None) -> None:
+        super().__init__(objective, steps, rate)
+        self.adopted = bool(origin)
+        self.targets: dict[int, tuple[Tensor, Tensor]] = {}
+        if origin:
+            adopt(objective, origin)
+            for b, block in enumerate(objective.model.blocks):
+                held = origin.states if block.bijection is None else origin.fields
+                if all(n in held for n in block.names):
+                    self.targets[b] = _targets(objective, block, held)
+
+    def _loss(self) -> tuple[Tensor, dict[str, float]]:
+        model = self.objective.model
+        total = self.objective.sizes.new_zeros(())
+        if not any(b in self.targets for b in range(len(model.state_blocks))):
+            total = self._data_loss()
+        for b, (points, values) in self.targets.items():
+            total = total + self._distance(model.blocks[b], points, values)
+        data = float(total.detach())
+        return total, {"data": data, "residual": float("nan"), "prior": 0.0, "loss": data}
+
+    def _data_loss(self) -> Tensor:
+        observed = []
+        for block in self.objective.model.state_blocks:
+            values = block.backend.evaluate(block.network)
+            assert values is not None
+            observed.append(block.physical(values))
+        return self.objective.misfits(observed).square().sum() / self.objective.count
+
+    def _distance(self, block: Block, points: Tensor, values: Tensor) -> Tensor:
+        """Mean squared distance of a block's fields from an answer's, in units of the relative noise."""
+        like = trained(block.network)[0]
+        found = block.physical(block.network(points.to(like)).to(values).T)
+        scale = block.scale if block.bijection is None else values.square().mean(1).sqrt()
+        return ((found - values) / (scale[:, None] * self.objective.tau)).square().mean()
+
+    def close(self) -> None:
+        """The first guess of the unknowns, unless an answer gave it, and the sizes of the terms."""
+        calibrate(self.objective, self.adopted)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Moments and schedule, and what is fitted in place of the data."""
+        return super().state_dict() | {"adopted": self.adopted, "targets": dict(self.targets)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a saved state."""
+        super().load_state_dict(state)
+        self.adopted = state["adopted"]
+        where = self.objective.sizes.device
+        self.targets = {b: (x.to(where), v.to(where)) for b, (x, v) in state["targets"].items()}
+
+
+def _targets(objective: Objective, block: Block, held: Mapping[str, xr.DataArray]) -> tuple[Tensor, Tensor]:
+    """Scaled points (n, d) of a block's grid, and an answer's values (channels, n) there."""
+    problem, names = objective.model.problem, block.grid.names
+    scaled = objective.model.collocation.scaled_grid.subgrid(names).coords()
+    physical = block.grid.coords()
+    if len(physical) > _MOST_TARGETS:
+        chosen = torch.randperm(len(physical))[:_MOST_TARGETS].numpy()
+        scaled, physical = scaled[chosen], physical[chosen]
+    points = dict(zip(names, physical.T, strict=True))
+    values = np.stack([sampled(held[n], points, problem.data.periodic) for n in block.names])
+    for i, n in enumerate(block.names):
+        unknown = problem.unknowns.get(n)
+        if unknown is not None:
+            values[i] = np.clip(values[i], unknown.lower, unknown.upper)
+    where = objective.sizes.device
+    return torch.from_numpy(np.ascontiguousarray(scaled)).to(where), torch.from_numpy(values).to(where)
 
 
 class Lbfgs:

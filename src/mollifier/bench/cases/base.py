@@ -48,6 +48,13 @@ class Case:
     sd
         Variable -> standard noise in its own units, where the source defines it so; takes the place of
         ``noise`` for that variable.
+    levels
+        Noise levels, sigma / rms(u), that a benchmark of the case should go through; its standard noise where
+        none are given.
+    engines
+        Engines that suit it; the one that "auto" takes where none are given.
+    targets
+        Noise level -> the largest relative error of an unknown that is aimed at.
 
     Examples
     --------
@@ -75,6 +82,9 @@ class Case:
     noisy: tuple[str, ...] = ()
     noise: float = 0.01
     sd: Mapping[str, float] = field(default_factory=dict)
+    levels: tuple[float, ...] = ()
+    engines: tuple[str, ...] = ()
+    targets: Mapping[float, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.noisy:

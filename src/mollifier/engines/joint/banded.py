@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from scipy.linalg import cholesky_banded, solve_triangular
 
@@ -95,6 +96,8 @@ class BandedCholesky:
             self.band = cholesky_banded(band, overwrite_ab=True, lower=True, check_finite=False)
         except np.linalg.LinAlgError as error:
             raise NotPositiveError(str(error)) from None
+        self._flat = self.band.ravel(order="F")
+        self._inside: dict[tuple[int, int, int], NDArray[np.bool_]] = {}
 
     @property
     def log_determinant(self) -> float:
@@ -102,27 +105,28 @@ class BandedCholesky:
         return 2 * float(np.log(self.band[0]).sum())
 
     def _block(self, rows: slice, columns: slice) -> Array:
-        """Entries of the factor, dense; a view of the band, what lies outside of it set to zero."""
+        """Entries of the factor, dense, what lies outside of the band set to zero."""
         first = rows.start - columns.start
-        r, c = rows.stop - rows.start, columns.stop - columns.start
-        distance = first + np.arange(r)[:, None] - np.arange(c)
-        inside = (distance >= 0) & (distance <= self.width)
-        flat = (
-            np.clip(distance, 0, self.width),
-            np.broadcast_to(np.arange(columns.start, columns.stop), (r, c)),
-        )
-        return np.where(inside, self.band[flat], 0.0)
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        key = first, *shape
+        if key not in self._inside:
+            distance = first + np.arange(shape[0])[:, None] - np.arange(shape[1])
+            self._inside[key] = (distance >= 0) & (distance <= self.width)
+        # In Fortran's order entry (i, j) of the factor, band[i - j, j], lies at i + j*width.
+        start = rows.start + columns.start * self.width
+        step = self._flat.itemsize
+        view = as_strided(self._flat[start:], shape, (step, self.width * step), writeable=False)
+        return np.where(self._inside[key], view, 0.0)
 
     def solve(self, right: Array) -> Array:
         """The solution for right-hand sides (n,) or (n, k)."""
         x = np.array(right, dtype=np.float64).reshape(self.size, -1 if np.size(right) else 0)
-        starts = range(0, self.size, _ROWS)
-        for low in starts:
+        for low in range(0, self.size, _ROWS):
             here, before = slice(low, min(low + _ROWS, self.size)), slice(max(low - self.width, 0), low)
             if before.stop > before.start:
                 x[here] -= self._block(here, before) @ x[before]
             x[here] = solve_triangular(self._block(here, here), x[here], lower=True, check_finite=False)
-        for low in reversed(starts):
+        for low in reversed(range(0, self.size, _ROWS)):
             here = slice(low, min(low + _ROWS, self.size))
             after = slice(here.stop, min(here.stop + self.width, self.size))
             if after.stop > after.start:

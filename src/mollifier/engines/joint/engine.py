@@ -9,9 +9,8 @@ import numpy as np
 
 from mollifier.data import Observations
 from mollifier.engines.joint.layout import Layout
-from mollifier.engines.joint.spline import values_maker
+from mollifier.engines.joint.spline import RawCurvature, values_maker
 from mollifier.engines.joint.stages import Joint, Smoothing
-from mollifier.engines.linearise import Linearisation
 from mollifier.engines.model import Model
 from mollifier.engines.network import prepare, run_stages
 from mollifier.engines.objective import Objective
@@ -25,6 +24,9 @@ from mollifier.solution import Solution
 _STEPS = 100
 # Most nodes that are chosen by themselves with three coordinates or more: factors grow with their power 7/3.
 _NODES_IN_SPACE = 2_500
+# Nodes over the length in which a state at its steepest crosses its range; fewer by this factor are too few.
+_NODES_PER_STEP, _COARSE = 3.0, 1.25
+_ANSWERED = ("converged", "misfit", "step limit")
 # Most numbers in the banded factor, and between states and unknowns.
 MOST_NUMBERS = 80_000_000
 
@@ -40,8 +42,9 @@ def solve_joint(
     """Solve for states and unknowns together, until the equation holds exactly to discretisation.
 
     A smoothing spline of the data starts it; then Levenberg-Marquardt steps over the values at the kernel's
-    nodes, unknown fields as splines of ``settings.joint.cells`` cells, with the strengths of their smoothness
-    priors from the data unless given.
+    nodes, unknown fields as splines of ``settings.joint.cells`` cells, with the strengths of the smoothness
+    priors of states and fields from the data unless given. Where the states come out steeper than the data
+    let see, and nodes were left open, all is done again with more of them.
 
     Parameters
     ----------
@@ -74,17 +77,52 @@ def solve_joint(
     ('converged', True)
     """
     cells = _checked(problem, settings)
+    steps = _STEPS if settings.training.steps is None else settings.training.steps
+
+    def run(chosen: Settings, folder: Path | None, resume: bool) -> Solution:
+        def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
+            objective, held = prepare(problem, chosen, seed, None, values_maker(cells))
+            check_size(objective.model)
+            linearisation = RawCurvature(objective)
+            joint = Joint(objective, steps, chosen.training.tolerance, linearisation)
+            return objective, [Smoothing(objective, linearisation), joint], held
+
+        marks = {"engine": "joint"}
+        return run_stages("joint", start, problem, chosen, seed, progress, folder, resume, marks)
+
     limited = _limited(problem, settings)
+    found = run(limited, folder, resume)
+    finer = _finer(problem, limited, found)
+    if finer is None:
+        return found
+    again = None if folder is None else folder / "finer"
+    try:
+        return run(finer, again, resume and again is not None and again.exists())
+    except ConfigurationError:  # so many nodes are too many
+        return found
 
-    def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
-        objective, held = prepare(problem, limited, seed, None, values_maker(cells))
-        check_size(objective.model)
-        linearisation = Linearisation(objective)
-        steps = _STEPS if settings.training.steps is None else settings.training.steps
-        joint = Joint(objective, steps, settings.training.tolerance, linearisation)
-        return objective, [Smoothing(objective, linearisation), joint], held
 
-    return run_stages("joint", start, problem, settings, seed, progress, folder, resume, {"engine": "joint"})
+def _finer(problem: InverseProblem, settings: Settings, found: Solution) -> Settings | None:
+    """More nodes where the states found are steeper than the data let see before; None if there are enough.
+
+    With three coordinates or more there is no room for them.
+    """
+    chosen = settings.collocation
+    if len(problem.coordinates) > 2 or found.status.name not in _ANSWERED or chosen.radius != "auto":
+        return None
+    nodes = {c: found.dataset.sizes[c] for c in problem.coordinates}
+    wanted = dict(nodes)
+    for f in problem.fields:
+        state = found.dataset[f]
+        for c in map(str, state.dims):
+            # Between neighbours: a derivative would see less of a step of a cell or two.
+            most, extent = float(np.abs(state.diff(c)).max()), float(np.ptp(state.values))
+            steps = nodes[c] * most / max(extent, 1e-300)
+            if c not in (chosen.nodes or {}) and _NODES_PER_STEP * steps > _COARSE * nodes[c]:
+                wanted[c] = max(wanted[c], int(np.ceil(_NODES_PER_STEP * steps)) + 1)
+    if wanted == nodes or np.prod([float(n) for n in wanted.values()]) > chosen.max_nodes:
+        return None
+    return settings.model_copy(update={"collocation": chosen.model_copy(update={"nodes": wanted})})
 
 
 def _checked(problem: InverseProblem, settings: Settings) -> dict[str, int]:

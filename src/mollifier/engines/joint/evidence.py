@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from mollifier.engines.joint.system import Bordered, Rough
+from mollifier.engines.gauss_newton import Component
+from mollifier.engines.joint.system import Bordered, Rough, solved
 
 Array = NDArray[np.float64]
 
@@ -16,51 +18,64 @@ Array = NDArray[np.float64]
 _RANGE = (np.log(1e-12), np.log(1e6))
 _CHANGE = np.log(1e3)
 _ROUNDS = 3
+# Strengths over which the unknowns are averaged, about the best, and the share of one that is left out.
+_OFFSETS, _NEGLIGIBLE = np.array([-6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), 1e-4
 # Random probes of a trace, and rows up to which it is taken exactly instead.
 _PROBES, _EXACT = 24, 150
 # Most change of a state's strength in a single update, and least number of its modes taken as determined.
 _FACTOR, _LEAST = 1e2, 1e-2
-# A state that the equation leaves fewer modes than these needs no prior: it would only bias the unknowns.
-_FEW = 3.0
+# A prior that holds fewer modes than these has no use, and would only bias the unknowns: it is divided by so
+# much once its strength is within a factor of the best.
+_HELD, _FADED, _NEAR = 0.5, 1e4, 3.0
 
 
-def best_roughness(system: Bordered) -> dict[tuple[int, int], tuple[float, float]]:
+def best_roughness(
+    system: Bordered, faded: Collection[tuple[int, int]] = ()
+) -> dict[tuple[int, int], tuple[float, float]]:
     """Strengths of the states' smoothness priors nearer to those of greatest evidence.
 
     The prior of the states is conditional on the equation, with curvature A = K + w R'R of smoothness K and
     equation slopes R; with the data and the unknowns free it is H. The evidence is stationary where, for each
     part K_j, the squares ``u' K_j u`` are ``tr(A^-1 K_j) - tr(H^-1 K_j)``: modes that the equation fixes
     count in neither. The update sets the strength by that ratio (Wood and Fasiolo, Biometrics 73:1071, 2017).
-    Traces are by random probes, the same every time and for both.
+    Traces are by random probes, the same every time and for both. A prior that holds hardly anything at its
+    best strength fades out, for good.
+
+    Parameters
+    ----------
+    system
+        The normal equations.
+    faded
+        (target, axis) of the priors that have faded out.
 
     Returns
     -------
     strengths
-        (target, axis) -> new strength, and the number of modes that the data determine.
+        (target, axis) -> new strength, and the number of modes that the data determine; none where it fades.
     """
     schur = system.with_priors()[0]
     schur[np.diag_indices_from(schur)] += 1e-12 * np.diag(schur).mean() if len(schur) else 0.0
     found = {}
     for rough in system.rough:
+        place = rough.target, rough.axis
+        if place in faded:
+            continue
         core, border = _probes(rough, system)
         free = system.before_data.energies(core, border[system.layout.states])
         taken = system.eliminated.energies(core, border, schur)
-        if rough.strength * float(np.sum(free)) < _FEW:
-            found[rough.target, rough.axis] = rough.strength / _FACTOR, 0.0
-            continue
         modes = max(rough.strength * float(np.sum(free - taken)), _LEAST)
         ratio = modes / max(rough.strength * system.objective.count * rough.squares, 1e-300)
-        strength = rough.strength * float(np.clip(ratio, 1 / _FACTOR, _FACTOR))
-        found[rough.target, rough.axis] = strength, modes
+        if ratio < _NEAR and rough.strength * float(np.sum(taken)) < _HELD:
+            found[place] = rough.strength / _FADED, 0.0
+            continue
+        found[place] = rough.strength * float(np.clip(ratio, 1 / _FACTOR, _FACTOR)), modes
     return found
 
 
 def _probes(rough: Rough, system: Bordered) -> tuple[Array, Array]:
     """Vectors v, parts (n, k) and (p, k), with the mean of vv' over probes the prior's square."""
     layout = system.layout
-    rows = rough.core if rough.core is not None else rough.border
-    assert rows is not None
-    m = rows.shape[0]
+    m = rough.rows
     if m <= _EXACT:
         signs = np.eye(m)
     else:
@@ -107,6 +122,37 @@ def best_strengths(system: Bordered, free: list[str], count: int) -> dict[str, f
             low, high = max(start - _CHANGE, _RANGE[0]), min(start + _CHANGE, _RANGE[1])
             strengths[name] = float(np.exp(minimise(along, low, high)))
     return strengths
+
+
+def mixture(system: Bordered, free: list[str], count: int) -> list[Component]:
+    """The unknowns' distribution, averaged over the strengths of the priors that were not given.
+
+    Strengths are looked at along the logarithm of each, the others as they are, with a flat prior on it.
+    """
+    sets = [dict(system.strengths)]
+    for name in free:
+        start = np.log(max(system.strengths[name], 1e-12))
+        offsets = np.clip(start + _OFFSETS, *_RANGE)
+        sets += [{**system.strengths, name: float(np.exp(x))} for x in offsets]
+    twice = np.array([deviance(system, s, count) for s in sets])
+    if not np.isfinite(twice[0]):
+        sets, twice = sets[:1], np.zeros(1)
+    shares = np.exp(-(twice - twice.min()) / 2)
+    shares = shares / shares.sum()
+    strengths = dict(system.strengths)
+    found = []
+    for chosen, share in zip(sets, shares.tolist(), strict=True):
+        if share < _NEGLIGIBLE:
+            continue
+        system.strengths = chosen
+        schur, reduced = system.with_priors()
+        precision = schur * count
+        for prior in system.priors.values():
+            precision[prior.columns, prior.columns] += prior.held * np.eye(len(prior.square))
+        shift = -solved(precision, reduced * count) if free else np.zeros(len(reduced))
+        found.append(Component(torch.from_numpy(precision), shift, share))
+    system.strengths = strengths
+    return found
 
 
 def minimise(

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.joint.banded import order_within
-from mollifier.engines.joint.spline import slopes_of
+from mollifier.engines.joint.spline import slopes_of, spread_of
+from mollifier.engines.laplace import slope_of
 from mollifier.engines.linearise import Linearisation, Residuals
 from mollifier.engines.model import Model
 
@@ -101,7 +102,7 @@ class Layout:
             if b == self.core:
                 continue
             place, count = self.places[b], len(self.model.blocks[b].names)
-            moved = sp.csr_array(matrix @ slopes.fields[b])
+            moved = sp.csr_array(matrix @ (slopes.raw if part.raw else slopes.fields)[b])
             column = place.start + moved.indices * count + channel
             pieces.append(sp.csr_array((moved.data, column, moved.indptr), shape=(m, n)))
         for name, slope in part.scalars.items():
@@ -112,11 +113,20 @@ class Layout:
 
 
 class Slopes:
-    """Slopes of values at nodes with respect to the coefficients, by block, and of scalars."""
+    """Slopes of values at nodes with respect to the coefficients, by block, and of scalars.
+
+    Attributes
+    ----------
+    fields, raw
+        Of the values, and of what they are before the bijection.
+    scalars
+        With respect to the raw parameters.
+    """
 
     def __init__(self, model: Model) -> None:
         self.fields = [slopes_of(b) for b in model.blocks]
-        self.scalars = {n: s.slope() for n, s in model.scalars.items()}
+        self.raw = [spread_of(b) for b in model.blocks]
+        self.scalars = {n: slope_of(s) for n, s in model.scalars.items()}
 
 
 @dataclass

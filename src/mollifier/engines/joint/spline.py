@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import reduce
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from mollifier.derivatives.base import Derivatives
 from mollifier.derivatives.mollifier import Mollified
+from mollifier.engines.laplace import unit_of
+from mollifier.engines.linearise import Linearisation, Residuals
 from mollifier.engines.model import Block, Maker
 from mollifier.grid import Axis
 from mollifier.kernels import BSpline
@@ -76,21 +79,31 @@ def values_maker(cells: dict[str, int] | None) -> Maker:
 def slopes_of(block: Block) -> sp.csr_array:
     """Slopes of a block's values at its nodes with respect to the coefficients, shape (nodes, p)."""
     if block.bijection is None:
-        module = block.network
-        assert isinstance(module, Values)
-        return _identity(module)
-    module = block.network[0]  # pyright: ignore[reportIndexIssue]
-    assert isinstance(module, Values)
+        return spread_of(block)
     with torch.enable_grad():
-        raw = module(block.nodes()).detach().requires_grad_()
+        raw = raw_values(block).requires_grad_()
         slope = torch.autograd.grad(block.bijection(raw).sum(), raw)[0][:, 0].numpy()
-    return sp.csr_array(_identity(module).multiply(slope[:, None]))
+    return sp.csr_array(spread_of(block).multiply(slope[:, None]))
 
 
-def _identity(module: Values) -> sp.csr_array:
+def spread_of(block: Block) -> sp.csr_array:
+    """Slopes of the values before the bijection, shape (nodes, p)."""
+    module = _values(block)
     if module.spread is not None:
         return module.spread
     return sp.csr_array(sp.eye_array(len(module.coefficients), format="csr"))
+
+
+def raw_values(block: Block) -> Tensor:
+    """Values at a block's nodes before the bijection, shape (nodes, channels)."""
+    with torch.no_grad():
+        return _values(block)(block.nodes()).detach()
+
+
+def _values(block: Block) -> Values:
+    module = block.network if block.bijection is None else block.network[0]  # pyright: ignore[reportIndexIssue]
+    assert isinstance(module, Values)
+    return module
 
 
 def _cubic(nodes: Axis, domain: Axis, cells: int) -> sp.csr_array:
@@ -109,6 +122,27 @@ def _cubic(nodes: Axis, domain: Axis, cells: int) -> sp.csr_array:
         count = int(index.max()) + 1
     rows = np.repeat(np.arange(nodes.size), 4)
     return sp.csr_array((weights.ravel(), (rows, index.ravel())), shape=(nodes.size, count))
+
+
+class RawCurvature(Linearisation):
+    """A linearisation whose prior of the unknown fields is on the curvature before the bijection.
+
+    On the values themselves it would lose its hold where they come near a bound: their slope vanishes there.
+    """
+
+    def curvature(self, name: str, nodes: list[Array], slopes: bool) -> Iterator[Residuals]:
+        """Rows of an unknown field's smoothness prior, at a strength of one; ``nodes`` are not read."""
+        model = self.objective.model
+        block = model.unknown_blocks[name]
+        b = len(model.state_blocks) + list(model.unknown_blocks).index(name)
+        raw = raw_values(block)[:, 0].numpy()
+        assert block.bijection is not None
+        share = unit_of(block.bijection) / (np.sqrt(block.grid.size) * self.objective.field_scale(name))
+        for matrix in self.bends[b]:
+            part = Residuals(share * (matrix @ (raw - raw.mean())), raw=True)
+            if slopes:
+                part.fields[b, 0] = sp.csr_array(matrix * share)
+            yield part
 
 
 def _torch(matrix: sp.csr_array) -> Tensor:

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.calibrate import calibrate
-from mollifier.engines.gauss_newton import LevenbergMarquardt, System
+from mollifier.engines.gauss_newton import Component, LevenbergMarquardt, System
 from mollifier.engines.joint.banded import BandedCholesky, NotPositiveError, factored, order_within
-from mollifier.engines.joint.evidence import best_roughness, best_strengths, minimise
+from mollifier.engines.joint.evidence import best_roughness, best_strengths, minimise, mixture
 from mollifier.engines.joint.layout import Layout
-from mollifier.engines.joint.spline import slopes_of
+from mollifier.engines.joint.spline import raw_values, spread_of
 from mollifier.engines.joint.system import Bordered
+from mollifier.engines.joint.verdict import undetermined
+from mollifier.engines.laplace import Laplace
 from mollifier.engines.linearise import DIFFERENCE, Linearisation
 from mollifier.engines.model import Block
 from mollifier.engines.objective import Objective, Target
@@ -30,6 +32,15 @@ _ROUGHNESS, _LOOKS = (np.log(1e-9), np.log(1e3)), 7
 # Continuation: most that the first weight may be, full weight, factor between.
 _FIRST_WEIGHT, _FULL_WEIGHT, _RAISE = 0.1, 100.0, 10.0
 _DAMPING = 1e-6
+# What is left of the smoothing splines' strengths before those with the equation are known.
+_TRACE = 1e-3
+# Strength beyond which a state is a quadratic to all purposes, as that of the smoothing splines.
+_STIFFEST = float(np.exp(_ROUGHNESS[1]))
+# Updates of strengths that keep their direction: growth over the last, and most over what was asked for.
+# After so many updates they stay as they are.
+_GROWTH, _LONGER, _UPDATES = 1.5, 6.0, 40
+# Steps in which the rest follows a number that is held, and halvings until its raw value is found.
+_FOLLOWING, _HALVINGS = 2, 100
 # A step is small when it gains less than this in minus twice the log-likelihood, which is what moving all
 # unknowns by a tenth of a standard error in all costs; and strengths are steady within this, in logarithm.
 _SMALL, _STEADY = 1e-2, 0.1
@@ -74,8 +85,9 @@ class Smoothing:
         return {"data": misfit, "residual": float("nan"), "prior": 0.0, "loss": misfit}
 
     def close(self) -> None:
-        """The first guess of the unknowns."""
+        """The first guess of the unknowns; what the equation is to hold is left to it."""
         calibrate(self.objective)
+        self.objective.roughness *= _TRACE
 
     def _along(self, i: int, strength: float) -> Tensor:
         """A target's strength along every coordinate that it has."""
@@ -159,6 +171,10 @@ class Joint(LevenbergMarquardt):
         self.allowed = True
         self._changed = 0.0
         self._wanted: dict[tuple[int, int], tuple[float, float]] = {}
+        self._updates = 0
+        self._faded: set[tuple[int, int]] = set()
+        self._reach: dict[tuple[int, int], tuple[float, float]] = {}
+        self._last: list[Component] | None = None
 
     @property
     def exact(self) -> bool:
@@ -174,7 +190,7 @@ class Joint(LevenbergMarquardt):
             elif gain < _STEADY * self.layout.border_size + 1 or before - after < _SLOW * before:
                 self._raise_weight()
         elif gain < _SMALL and self._changed < _STEADY:
-            self.finished = _SETTLED if self._fits() else _CONTRADICTED.format(self.weight)
+            self._settle()
         elif self.exact:
             self._ask_again()
 
@@ -185,13 +201,18 @@ class Joint(LevenbergMarquardt):
             if self.allowed:
                 self._raise_weight()
         elif promised <= max(self.tolerance * loss, _SMALL / self.objective.count):
-            self.finished = _SETTLED if self._fits() else _CONTRADICTED.format(self.weight)
+            self._settle()
         else:
             self.outcome = "stalled"
             self.finished = (
                 f"no step lowers the loss, though {promised / loss:.1g} of it was promised; the equation may "
                 "not be smooth in the unknowns. Bounds or initial values for them usually help"
             )
+
+    def _settle(self) -> None:
+        fits = self._fits()
+        self.outcome = "converged" if fits else "misfit"
+        self.finished = _SETTLED if fits else _CONTRADICTED.format(self.weight)
 
     def _raise_weight(self) -> None:
         self.weight = min(self.weight * _RAISE, _FULL_WEIGHT)
@@ -219,9 +240,10 @@ class Joint(LevenbergMarquardt):
             system = Bordered(self.linearisation, self.layout, nodes, self.weight)
         except NotPositiveError as error:
             raise NonFiniteLossError("a factor of the normal equations") from error
-        if self.weight >= 1.0 and system.finite:
+        if self.weight >= 1.0 and system.finite and self._updates < _UPDATES:
+            self._updates += 1
             # Taken up before the next system is formed: this one has the present strengths in it.
-            self._wanted = best_roughness(system)
+            self._wanted = best_roughness(system, self._faded)
         if self.free and self.weight >= 1.0 and system.finite:
             found = best_strengths(system, self.free, self.objective.count)
             changes = [abs(float(np.log(found[n] / system.strengths[n]))) for n in self.free]
@@ -235,30 +257,91 @@ class Joint(LevenbergMarquardt):
         """Set the strengths of the states' priors; most change of one, in standard errors of its log."""
         most = 0.0
         for place, (strength, modes) in self._wanted.items():
-            change = np.log(strength / float(self.objective.roughness[place]))
-            most = max(most, abs(float(change)) * min(np.sqrt(modes / 2), 1.0))
-            self.objective.roughness[place] = strength
+            before = float(self.objective.roughness[place])
+            change = float(np.log(min(strength, _STIFFEST) / before))
+            if modes:
+                last, reach = self._reach.get(place, (0.0, np.inf))
+                if change * last < 0:  # the last one has gone too far
+                    reach = min(reach, abs(last)) / 2
+                elif last:  # updates creep towards their end: longer ones while they keep their direction
+                    reach *= _GROWTH
+                    change *= min(max(_GROWTH * abs(last / (change or last)), 1.0), _LONGER)
+                change = float(min(np.clip(change, -reach, reach), np.log(_STIFFEST / before)))
+                self._reach[place] = change, reach
+                most = max(most, abs(change) * min(np.sqrt(modes / 2), 1.0))
+            else:
+                self._faded.add(place)
+            self.objective.roughness[place] = before * np.exp(change)
         self._wanted = {}
         return most
 
-    def marginal(self) -> tuple[Tensor, dict[str, slice]]:
-        """Half the curvature of the loss along the unknowns when the states follow them."""
-        system = Bordered(self.linearisation, self.layout, self._node_values(), self.weight)
-        return torch.from_numpy(system.with_priors()[0]), self.layout.unknowns
+    def close(self) -> None:
+        """Say where the data do not determine the answer."""
+        self._last = self.marginal()[0]
+        why = undetermined(Laplace(self), self._rival)
+        if why:
+            self.outcome, self.finished = "undetermined", why
 
-    def jacobian(self, block: Block) -> sp.csr_array:
-        """Slopes of a field's values at its nodes, shape (nodes, coefficients)."""
-        return slopes_of(block)
+    def _set_number(self, name: str, value: float) -> None:
+        """Set a number to a value within its bounds."""
+        scalar = self.model.scalars[name]
+
+        def at(raw: float) -> float:
+            with torch.no_grad():
+                return float(scalar.bijection(torch.tensor([raw], dtype=torch.float64))[0])
+
+        high = next(r for r in 10.0 ** np.arange(1, 300) if min(at(-r), at(r)) <= value <= max(at(-r), at(r)))
+        low = -high
+        rising = at(high) > at(low)
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if (at(middle) < value) == rising else (low, middle)
+        with torch.no_grad():
+            scalar.raw.fill_((low + high) / 2)
+
+    def _rival(self, name: str, value: float) -> float:
+        """What minus twice the log-likelihood is worse by with another value, when the rest follows."""
+        shifts, start = self.linearisation.shifts, self._parameters()
+        self.linearisation.shifts = None
+        best = self._losses(self._node_values())["loss"]
+        least = np.inf
+        try:
+            self._set_number(name, value)
+            for _ in range(_FOLLOWING):
+                system = Bordered(self.linearisation, self.layout, self._node_values(), self.weight)
+                if not system.finite:
+                    break
+                self._set_parameters(self._parameters() + system.holding(name))
+                least = min(least, self._losses(self._node_values())["loss"])
+        finally:
+            self._set_parameters(start)
+            self.linearisation.shifts = shifts
+        return (least - best) * self.objective.count
+
+    def marginal(self) -> tuple[list[Component], dict[str, slice]]:
+        """The unknowns when the states follow them, over the strengths that the data admit."""
+        if self._last is None:
+            system = Bordered(self.linearisation, self.layout, self._node_values(), self.weight)
+            return mixture(system, self.free, self.objective.count), self.layout.unknowns
+        return self._last, self.layout.unknowns
+
+    def raw(self, block: Block) -> tuple[Array, sp.csr_array]:
+        """An unknown field before its bijection at its nodes, (nodes,), and slopes, (nodes, coefficients)."""
+        return raw_values(block)[:, 0].numpy(), spread_of(block)
 
     def state_dict(self) -> dict[str, Any]:
         """Damping, weight, multipliers of the equations."""
         shifts = self.linearisation.shifts
         kept = None if shifts is None else [torch.from_numpy(np.ascontiguousarray(s)) for s in shifts]
-        return super().state_dict() | {"allowed": self.allowed, "shifts": kept, "wanted": self._wanted}
+        strengths: dict[str, Any] = {"wanted": self._wanted, "faded": self._faded}
+        strengths |= {"reach": self._reach, "updates": self._updates}
+        return super().state_dict() | {"allowed": self.allowed, "shifts": kept} | strengths
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a saved state."""
         super().load_state_dict(state)
         self.allowed, self._wanted = state["allowed"], dict(state["wanted"])
+        self._faded, self._reach = set(state["faded"]), dict(state["reach"])
+        self._updates = state["updates"]
         shifts = state["shifts"]
         self.linearisation.shifts = None if shifts is None else [s.numpy() for s in shifts]

@@ -67,8 +67,8 @@ class Rough:
         How much of it is in the normal equations.
     core, border
         Slopes, shapes (m, n) and (m, p); None where there are none.
-    squares
-        Sum of squares of the rows' values.
+    squares, rows
+        Sum of squares of the rows' values, and how many there are.
     """
 
     target: int
@@ -77,6 +77,7 @@ class Rough:
     core: sp.csr_array | None
     border: sp.csr_array | None
     squares: float
+    rows: int
 
 
 class Bordered:
@@ -161,6 +162,15 @@ class Bordered:
             border[prior.columns] += self.strengths[name] * prior.gradient
         return self.layout.flat(self.normal.core_gradient, border)
 
+    def holding(self, name: str) -> Tensor:
+        """The step, shape (parameters,), that leaves one unknown where it is."""
+        held = np.arange(self.layout.border_size)
+        held = np.setdiff1d(held, held[self.layout.unknowns[name]])
+        schur, reduced = self.with_priors()
+        border = np.zeros(len(reduced))
+        border[held] = -solved(schur[np.ix_(held, held)], reduced[held]) if len(held) else 0.0
+        return self.layout.flat(-self._free - self.eliminated.followed @ border, border)
+
     def solve(self, damping: float) -> Tensor:
         """The step, shape (parameters,); light damping is of the unknowns only."""
         n = self.normal
@@ -190,7 +200,8 @@ def _rough(
             strength = float(objective.roughness[i, axis])
             if strength:
                 rows = layout.core_rows(part), layout.border_rows(part, slopes)
-                found.append(Rough(i, axis, strength, *rows, float(part.values @ part.values)))
+                squares = float(part.values @ part.values)
+                found.append(Rough(i, axis, strength, *rows, squares, len(part.values)))
                 total.add(part.scaled(np.sqrt(strength)), layout, slopes)
     return found
 

@@ -1,21 +1,15 @@
-"""Other programs on the benchmark cases: PySINDy's weak form and ODIL, each used as well as we know how.
-
-They are optional (``pip install 'mollifier[peers]'``). They get the observations that our engines get, with
-the noise they estimate, and nothing of the truth; what a choice made with the truth in sight would have given
-stands apart, in `Row.oracle`.
-"""
+"""ODIL on equations in x and t with unknown numbers, and on steady ones with an unknown field."""
 
 from __future__ import annotations
 
-import itertools
+import logging
 import math
 import os
 import time
-import warnings
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,171 +19,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from mollifier.bench.cases import Case
+from mollifier.bench.peers.base import TERMS, Row, scalar_errors
 from mollifier.bench.scores import compare
 from mollifier.data import Observations
-from mollifier.errors import ConfigurationError, did_you_mean
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Row:
-    """What a peer found.
-
-    Attributes
-    ----------
-    peer, case
-        Names.
-    errors
-        Unknown -> relative error of a number, relative L2 of a field; empty where there is no result.
-    seconds
-        Wall-clock, the search for settings included, imports not.
-    setting
-        What was chosen, and how.
-    oracle
-        The errors of the best setting tried, chosen by the truth.
-    note
-        Why there is no result.
-    """
-
-    peer: str
-    case: str
-    errors: dict[str, float] = field(default_factory=dict)
-    seconds: float = math.nan
-    setting: str = ""
-    oracle: dict[str, float] = field(default_factory=dict)
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class _Term:
-    """``unknown * factor * d^order(u^power)/dx^order`` on the right of u_t."""
-
-    power: int
-    order: int
-    factor: float
-
-
-# Every quadratic term as a derivative of u^2, so that both peers can use the conservative form.
-_TERMS = {
-    "burgers": {"a": _Term(2, 1, -0.5), "nu": _Term(1, 2, 1.0)},
-    "kdv": {"a": _Term(2, 1, -0.5), "b": _Term(1, 3, -1.0)},
-    "kuramoto_sivashinsky": {"a": _Term(2, 1, -0.5), "b": _Term(1, 2, -1.0), "c": _Term(1, 4, -1.0)},
-}
-
-
-def run(peer: str, case: Case, observations: Observations) -> Row:
-    """One peer on one case; a row with a note where it cannot be used.
-
-    Parameters
-    ----------
-    peer
-        One of `PEERS`.
-    case
-        The case, for its form and its truth.
-    observations
-        On a grid.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is no such peer.
-    """
-    if peer not in PEERS:
-        raise ConfigurationError(f"There is no peer '{peer}'.{did_you_mean(peer, PEERS)}")
-    function, cases = PEERS[peer]
-    if case.name not in cases:
-        return Row(peer, case.name, note=f"is run on {', '.join(cases)} only")
-    if not observations.gridded:
-        return Row(peer, case.name, note="needs data on a grid")
-    try:
-        with _contained():
-            return function(case, observations)
-    # ODIL ends the interpreter where it finds no backend.
-    except (ImportError, SystemExit) as error:
-        return Row(peer, case.name, note=f"cannot be imported: {error or 'no backend (TensorFlow)'}")
-
-
-@contextmanager
-def _contained() -> Iterator[None]:
-    """Keep what the peers do to the environment, the warnings and the random state from the rest."""
-    environment, state = dict(os.environ), np.random.get_state()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        os.environ.clear()
-        os.environ.update(environment)
-        np.random.set_state(state)
-
-
-def _scalar_errors(case: Case, values: dict[str, float]) -> dict[str, float]:
-    return {n: abs(v - case.scalars[n]) / abs(case.scalars[n]) for n, v in values.items()}
-
-
-# PySINDy
-
-_CENTRES = 500
-_HALF_WIDTHS = (1 / 20, 1 / 10, 1 / 5)
-_POWERS = (4, 8, 12)
-
-
-def pysindy_weak(case: Case, observations: Observations, seed: int = 0) -> Row:
-    """PySINDy's `WeakPDELibrary` with the true terms, and least squares (STLSQ with threshold 0).
-
-    Test functions ``(1 - s^2)^p`` on 500 random boxes. Quadratic terms enter through a second variable, u^2,
-    so that all derivatives move onto the test functions: better than its own mixed terms, which keep half of
-    them on the data. The size of the boxes along each axis and p are searched; the setting with the smallest
-    relative standard errors of ordinary least squares is taken.
-    """
-    import pysindy
-    from pysindy.utils import AxesArray, comprehend_axes
-
-    start = time.perf_counter()
-    terms = _TERMS[case.name]
-    u = observations.dataset["u"].transpose("x", "t").values
-    nodes = [observations.dataset[c].values for c in ("x", "t")]
-    stacked = np.stack([u, u**2], axis=-1)
-    data = AxesArray(stacked, comprehend_axes(stacked))
-    mesh = np.stack(np.meshgrid(*nodes, indexing="ij"), axis=-1)
-    extent = np.array([n[-1] - n[0] for n in nodes])
-    found: list[tuple[float, dict[str, float], str]] = []
-    for wide, long, power in itertools.product(_HALF_WIDTHS, _HALF_WIDTHS, _POWERS):
-        np.random.seed(seed)
-        library = pysindy.WeakPDELibrary(
-            function_library=pysindy.CustomLibrary([lambda v: v], [lambda v: v]),
-            derivative_order=max(t.order for t in terms.values()),
-            spatiotemporal_grid=mesh,
-            include_interaction=False,
-            K=_CENTRES,
-            H_xt=extent * np.array([wide, long]),
-            p=power,
-        )
-        library.fit([data])
-        features = np.asarray(library.transform([data])[0])
-        names = library.get_feature_names(["u", "w"])
-        wanted = [f"{'uw'[t.power - 1]}_{'1' * t.order}" for t in terms.values()]
-        matrix = features[:, [names.index(w) for w in wanted]] * [t.factor for t in terms.values()]
-        values, spread = _least_squares(matrix, np.asarray(library.convert_u_dot_integral(data))[:, 0])
-        setting = f"H = ({wide:.2f}, {long:.2f}) of (x, t), p = {power}, K = {_CENTRES}"
-        found.append((spread, _scalar_errors(case, dict(zip(terms, values, strict=True))), setting))
-    best = min(found, key=lambda f: f[0])
-    oracle = min(found, key=lambda f: sum(f[1].values()))
-    seconds = time.perf_counter() - start
-    return Row("pysindy", case.name, best[1], seconds, best[2], oracle[1])
-
-
-def _least_squares(matrix: Array, right: Array) -> tuple[list[float], float]:
-    """Coefficients, and the root of the sum of their squared relative standard errors."""
-    values = np.linalg.lstsq(matrix, right)[0]
-    freedom = len(right) - len(values)
-    variance = float(((matrix @ values - right) ** 2).sum()) / freedom
-    errors = np.sqrt(variance * np.diag(np.linalg.inv(matrix.T @ matrix)))
-    return [float(v) for v in values], float(np.linalg.norm(errors / values))
-
-
-# ODIL
 
 _NEWTON_STEPS = 10
 _PRIORS = 10.0 ** np.arange(2.0, -4.1, -0.5)
@@ -209,12 +43,14 @@ def odil_grid(case: Case, observations: Observations) -> Row:
     misfit at the noise (Morozov). Numbers: L-BFGS-B as in its own example of inferred constants, for the
     column of a coefficient is dense and would fill its direct solver; from smoothed data and coefficients
     matched to them, in three scalings, of which the one with the smallest loss is taken. Central differences
-    of fourth order in space, the midpoint rule in time.
+    of fourth order in space, the midpoint rule in time. A descent ends after 2,000 steps or 60 s. All weights
+    and scalings tried count in its seconds.
     """
     os.environ.update(ODIL_BACKEND="tf", ODIL_DTYPE="float64")
     import odil
     import odil.runtime
 
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it remarks on every new problem
     odil.set_log_file(open(os.devnull, "w"))  # noqa: SIM115
     start = time.perf_counter()
     row = (_odil_fields if case.name in _STEADY else _odil_numbers)(odil, case, observations)
@@ -224,7 +60,7 @@ def odil_grid(case: Case, observations: Observations) -> Row:
 def _odil_numbers(odil: Any, case: Case, observations: Observations) -> Row:
     """Coefficients of an evolution equation in x and t: the scaling with the smallest loss."""
     fits = [_evolution_fit(odil, case, observations, scaling) for scaling in _SCALINGS]
-    errors = [_scalar_errors(case, values) for _, values, _ in fits]
+    errors = [scalar_errors(case, values) for _, values, _ in fits]
     best = min(range(len(fits)), key=lambda i: fits[i][0])
     setting = f"L-BFGS-B, {fits[best][2]} steps, scaling {_SCALINGS[best]:g}"
     return Row(
@@ -236,7 +72,7 @@ def _evolution_fit(
     odil: Any, case: Case, observations: Observations, scaling: float
 ) -> tuple[float, dict[str, float], int]:
     """Loss, coefficients and number of steps of one descent."""
-    terms = _TERMS[case.name]
+    terms = TERMS[case.name]
     u = observations.dataset["u"].transpose("x", "t").values
     x, t = (observations.dataset[c].values for c in ("x", "t"))
     dx, dt = float(x[1] - x[0]), float(t[1] - t[0])
@@ -374,9 +210,3 @@ def _field_error(case: Case, unknown: str, found: Array, x: list[Array]) -> floa
     nodes = dict(zip(exact.dims, x, strict=True))
     array = xr.DataArray(found, nodes, exact.dims)
     return compare(array.interp({c: exact[c] for c in exact.dims}, method="cubic"), exact).relative_l2
-
-
-PEERS: dict[str, tuple[Callable[[Case, Observations], Row], tuple[str, ...]]] = {
-    "pysindy": (pysindy_weak, tuple(_TERMS)),
-    "odil": (odil_grid, ("reaction_rate", "inverse_poisson", "burgers", "kdv")),
-}

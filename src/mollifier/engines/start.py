@@ -1,0 +1,199 @@
+"""Where a run starts: the unknowns, and the states, of an answer found before."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.interpolate import RegularGridInterpolator
+
+from mollifier.errors import ConfigurationError
+from mollifier.problem import InverseProblem
+from mollifier.solution import Estimate, Solution
+
+Array = NDArray[np.float64]
+
+# The weak engine's state is the smoothed data, not a solution of the equation.
+_WITH_STATES = ("joint", "network")
+_NO_ANSWER = ("undetermined", "non-finite loss")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What an answer gives a run to start from.
+
+    Attributes
+    ----------
+    mark
+        What a run that is resumed must have in common with the one interrupted: the name of the engine, or
+        a digest of the answer.
+    estimates
+        Unknown number -> its estimate.
+    fields, states
+        Unknown field, or state -> its values over labelled coordinates. States are all there, or none is.
+    note
+        For the provenance: engine, status and seconds of the answer, the numbers, the names of fields and
+        states.
+    """
+
+    mark: str
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    fields: Mapping[str, xr.DataArray] = field(default_factory=dict)
+    states: Mapping[str, xr.DataArray] = field(default_factory=dict)
+    note: Mapping[str, Any] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to start from."""
+        return bool(self.estimates or self.fields)
+
+
+def origin(problem: InverseProblem, solution: Solution, mark: str) -> Origin:
+    """What a solution of a problem gives another run of it to start from; nothing where it is no answer.
+
+    Parameters
+    ----------
+    problem
+        The question of the run that is to start.
+    solution
+        The answer to start from.
+    mark
+        As in `Origin`.
+
+    Raises
+    ------
+    ConfigurationError
+        If unknowns or coordinates of the answer are not the problem's.
+
+    Warns
+    -----
+    UserWarning
+        If the answer's status is "undetermined" or "non-finite loss", or a value is not finite: it starts
+        nothing.
+    """
+    _check_unknowns(problem, solution)
+    _check_coordinates(problem, solution)
+    note: dict[str, Any] = {
+        "engine": str(solution.provenance.get("engine", "unknown")),
+        "status": solution.status.name,
+        "seconds": solution.provenance.get("seconds"),
+    }
+    if "chosen_because" in solution.provenance:
+        note["chosen_because"] = solution.provenance["chosen_because"]
+    estimates = {n: solution.estimates[n] for n in problem.scalars}
+    fields = {n: solution.dataset[n] for n in problem.unknown_fields}
+    values = [*(e.value for e in estimates.values()), *(f.values for f in fields.values())]
+    if solution.status.name in _NO_ANSWER or not all(np.isfinite(v).all() for v in values):
+        warnings.warn(
+            f"The answer given to start from is none ({solution.status}), so it starts nothing: the run "
+            "starts from the data.",
+            stacklevel=4,
+        )
+        return Origin(mark, note=note | {"numbers": {}, "fields": [], "states": []})
+    has = note["engine"] in _WITH_STATES and all(f in solution.dataset for f in problem.fields)
+    states = {f: solution.dataset[f] for f in problem.fields} if has else {}
+    numbers = {n: float(e.value) for n, e in estimates.items()}
+    note |= {"numbers": numbers, "fields": list(fields), "states": list(states)}
+    return Origin(mark, estimates, fields, states, note)
+
+
+def digest(solution: Solution) -> str:
+    """A fingerprint of the numbers and fields of a solution.
+
+    Examples
+    --------
+    >>> from mollifier.solution import Status
+    >>> rows = xr.Dataset({"loss": ("step", [])}), xr.Dataset({"u": ("observation", [])})
+    >>> found = Solution(Status("converged"), {}, xr.Dataset(), rows[1], rows[0], {})
+    >>> digest(found)[:8] == digest(found)[:8], len(digest(found))
+    (True, 64)
+    """
+    found = hashlib.sha256()
+    for name, estimate in sorted(solution.estimates.items()):
+        found.update(f"{name}={estimate.value!r};".encode())
+    for name in sorted(map(str, solution.dataset.variables)):
+        found.update(name.encode())
+        found.update(np.ascontiguousarray(solution.dataset[name].values).tobytes())
+    return found.hexdigest()
+
+
+def sampled(values: xr.DataArray, points: Mapping[str, Array], periodic: Mapping[str, float]) -> Array:
+    """A field at points, linear between its nodes; held constant beyond them, wrapped where periodic.
+
+    Parameters
+    ----------
+    values
+        Over labelled coordinates.
+    points
+        Coordinate -> places, all of shape (n,).
+    periodic
+        Coordinate -> period.
+
+    Examples
+    --------
+    >>> phase = xr.DataArray([0.0, 1.0, 2.0], {"x": [0.0, 1.0, 2.0]}, ("x",))
+    >>> sampled(phase, {"x": np.array([0.5, 2.5, 3.0])}, {})
+    array([0.5, 2. , 2. ])
+    >>> sampled(phase, {"x": np.array([0.5, 2.5, 3.0])}, {"x": 3.0})
+    array([0.5, 1. , 0. ])
+    """
+    names = [str(d) for d in values.dims]
+    axes, array, places = [], np.asarray(values.values, dtype=np.float64), []
+    for i, name in enumerate(names):
+        nodes, place = np.asarray(values[name].values, dtype=np.float64), points[name]
+        if name in periodic:
+            place = nodes[0] + np.mod(place - nodes[0], periodic[name])
+            if nodes[-1] < nodes[0] + periodic[name] * (1 - 1e-9):
+                nodes = np.append(nodes, nodes[0] + periodic[name])
+                array = np.concatenate([array, np.take(array, [0], axis=i)], axis=i)
+        axes.append(nodes)
+        places.append(np.clip(place, nodes[0], nodes[-1]))
+    return np.asarray(RegularGridInterpolator(axes, array)(np.stack(places, -1)), dtype=np.float64)
+
+
+def _check_unknowns(problem: InverseProblem, solution: Solution) -> None:
+    """The same numbers, and the same fields over the same coordinates."""
+    fields = {n: tuple(map(str, solution.dataset[n].dims)) for n in solution.unknown_fields}
+    given = {**dict.fromkeys(solution.estimates, ()), **fields}
+    wanted = {n: u.over or () for n, u in problem.unknowns.items()}
+    if {n: {*o} for n, o in given.items()} != {n: {*o} for n, o in wanted.items()}:
+        raise ConfigurationError(
+            f"The answer given to start from has the unknowns {_listed(given)}; the problem's, "
+            f"{_listed(wanted)}, were wanted. Start from an answer of the same problem."
+        )
+
+
+def _listed(unknowns: Mapping[str, tuple[str, ...]]) -> str:
+    """Names, fields with their coordinates.
+
+    >>> _listed({"D": (), "k": ("x", "t")})
+    'D, k(x, t)'
+    """
+    return ", ".join(f"{n}({', '.join(o)})" if o else n for n, o in unknowns.items()) or "(none)"
+
+
+def _check_coordinates(problem: InverseProblem, solution: Solution) -> None:
+    """The same coordinates, over the same ranges but for a cell of the answer's grid."""
+    given = {str(d): solution.dataset[d].values for d in solution.dataset.dims if d in solution.dataset}
+    if set(given) != set(problem.coordinates):
+        raise ConfigurationError(
+            f"The answer given to start from has the coordinates {', '.join(given) or '(none)'}; the "
+            f"problem's, {', '.join(problem.coordinates)}, were wanted. Start from an answer of the same "
+            "problem."
+        )
+    for name, nodes in given.items():
+        low, high = problem.data.bounds[name]
+        cell = float(np.abs(np.diff(nodes)).max(initial=0.0)) + 1e-9 * (high - low)
+        ends = float(nodes.min()), float(nodes.max())
+        inside = ends[0] - cell <= low and high <= ends[1] + cell
+        if not inside or max(low - ends[0], ends[1] - high) > high - low:
+            raise ConfigurationError(
+                f"The answer given to start from reaches from {ends[0]:.6g} to {ends[1]:.6g} along '{name}'; "
+                f"the problem's range, {low:.6g} to {high:.6g}, was wanted. Start from an answer of the same "
+                "problem, in the same units."
+            )
