@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 
 # Splines within one radius of the first test functions, and the most along an axis and in all.
 _SPLINES, _MOST_ALONG, _MOST = 2.0, 60, 900
+# Share of them that the data must tell something of, and how few along an axis there may be.
+_TOLD, _FEWEST = 0.8, 10
 # Rows up to which their whole covariance is inverted, and centres within a radius then: as many as can be.
 _ROWS, _DENSITIES = 2500, (DENSITY, 2.5, 2.0)
 # Radii are looked for on so many nodes, if as many are left within one of them.
@@ -66,40 +68,87 @@ def solve_weak(
         If the grid is too small for the unknowns.
     """
     begun = time.monotonic()
-    form = weak_form(problem.system)
-    data = measured(problem, form)
-    orders = {c: max(ch.orders[i] for ch in form.channels) for i, c in enumerate(data.grid.names)}
-    fields = {f: data.values[f] for f in form.fields}
-    given = _given(settings, data.grid, orders)
-    over = {c for u in problem.unknown_fields.values() for c in u.over or ()}
-    first = given or first_radii(data.grid, fields, data.variances, orders, over)
-    integrands = Integrands(form)
-    bases = [_basis(problem, n, data.grid, first, form) for n in problem.unknowns]
-    bounds = _bounds(problem, bases)
+    asked = _Asked(problem, settings)
+    most = dict.fromkeys(problem.unknown_fields, _MOST)
+    while True:
+        bases = [
+            _basis(problem, n, asked.grid, asked.first, asked.form, most.get(n, 1)) for n in problem.unknowns
+        ]
+        widths, fit = asked.solved(bases)
+        sizes = {b.name: b.size for b in bases if b.splines}
+        share = fit.told / max(sum(sizes.values()), 1)
+        fewer = {
+            n: max(int(size * share), _FEWEST ** len(problem.unknowns[n].over or ()))
+            for n, size in sizes.items()
+        }
+        if share > _TOLD or all(fewer[n] >= sizes[n] for n in sizes):
+            break
+        # Splines that the data tell nothing of let noise in, through the others' share in them.
+        most = fewer
+    return read(problem, settings, seed, widths, fit, time.monotonic() - begun)
 
-    smooth = _smooth(data, form) if integrands.uneven else data
 
-    def on(steps: Sequence[int]) -> Widths:
-        part = data.thinned(steps)
+class _Asked:
+    """What is asked, before the bases of the unknown fields are chosen."""
+
+    def __init__(self, problem: InverseProblem, settings: Settings) -> None:
+        self.problem, self.form = problem, weak_form(problem.system)
+        self.data = measured(problem, self.form)
+        self.grid = self.data.grid
+        channels = self.form.channels
+        self.orders = {c: max(ch.orders[i] for ch in channels) for i, c in enumerate(self.grid.names)}
+        fields = {f: self.data.values[f] for f in self.form.fields}
+        self.given = _given(settings, self.grid, self.orders)
+        over = {c for u in problem.unknown_fields.values() for c in u.over or ()}
+        self.first = self.given or first_radii(self.grid, fields, self.data.variances, self.orders, over)
+        self.integrands = Integrands(self.form)
+        self.smooth = _smooth(self.data, self.form) if self.integrands.uneven else self.data
+
+    def widths(self, bases: Sequence[Basis], steps: Sequence[int]) -> Widths:
+        """The estimator on every so many nodes, with no radius tried."""
+        part = self.data.thinned(steps)
         these = [replace(b, grid=part.grid) for b in bases]
         priors = [Prior(b.name, b) for b in these if b.splines]
-        sums = Sums(integrands, part, these)
-        known = sums if smooth is data else Sums(integrands, smooth.thinned(steps), these)
-        return Widths(orders, part.grid, Estimator(sums, priors, bounds, known))
+        sums = Sums(self.integrands, part, these)
+        alike = self.smooth is self.data
+        known = sums if alike else Sums(self.integrands, self.smooth.thinned(steps), these)
+        estimator = Estimator(sums, priors, _bounds(self.problem, these), known)
+        return Widths(self.orders, part.grid, estimator)
 
-    widths = on([1] * len(first))
-    if given:
-        chosen, fit = widths.clipped(given), widths.attempt(given, _begun(problem, widths, given), 3)
-    else:
-        searched = on(_steps(data.grid, first))
-        chosen, fit = search(searched, first, _begun(problem, searched, first))
-        widths.tried = searched.tried
-        widths.estimator.hyper = searched.estimator.hyper
-    if fit is None:
-        raise too_small(data.grid)
-    final = _final(widths, chosen, fit)
-    final = replace(final, resolution=_resolution(on, data.grid, final, chosen))
-    return read(problem, settings, seed, widths, final, time.monotonic() - begun)
+    def solved(self, bases: Sequence[Basis]) -> tuple[Widths, Fit]:
+        """All radii tried, and the fit at those chosen."""
+        widths = self.widths(bases, [1] * len(self.first))
+        if self.given:
+            chosen = widths.clipped(self.given)
+            fit = widths.attempt(self.given, _begun(self.problem, widths, self.given), 3)
+        else:
+            searched = self.widths(bases, _steps(self.grid, self.first))
+            chosen, fit = search(searched, self.first, _begun(self.problem, searched, self.first))
+            widths.tried = searched.tried
+            widths.estimator.hyper = searched.estimator.hyper
+        if fit is None:
+            raise too_small(self.grid)
+        final = _final(widths, chosen, fit)
+        return widths, replace(final, resolution=self._resolution(bases, final, chosen))
+
+    def _resolution(self, bases: Sequence[Basis], fit: Fit, chosen: tuple[float, ...]) -> Array:
+        """What the grid's coarseness may add to the errors of the numbers, shape (m,).
+
+        Where leaving out every other node changes more than noise explains: a third of the change, as for an
+        error of second order, or all of it if it is no small one.
+        """
+        none = np.zeros(len(fit.coefficients))
+        steps = [2 if a.size >= _HALVED and r else 1 for a, r in zip(self.grid, chosen, strict=True)]
+        if max(steps) == 1 or fit.loose or self.problem.unknown_fields:
+            return none
+        half = self.widths(bases, steps)
+        other = half.attempt(chosen, fit.coefficients, 2)
+        if other is None or other.loose:
+            return none
+        change = np.abs(other.coefficients - fit.coefficients)
+        explained = np.sqrt(np.diag(other.covariance) + np.diag(fit.covariance))
+        error = np.where(change > _UNRESOLVED * np.abs(fit.coefficients), change, change / 3)
+        return np.where(change > _EXPLAINED * explained, error, 0.0)
 
 
 def _steps(grid: Grid, radii: tuple[float, ...]) -> list[int]:
@@ -112,28 +161,6 @@ def _steps(grid: Grid, radii: tuple[float, ...]) -> list[int]:
             break
         steps[widest] *= 2
     return steps
-
-
-def _resolution(
-    on: Callable[[Sequence[int]], Widths], grid: Grid, fit: Fit, chosen: tuple[float, ...]
-) -> Array:
-    """What the grid's coarseness may add to the errors of the numbers, shape (m,).
-
-    Where leaving out every other node changes more than noise explains: a third of the change, as for an
-    error of second order, or all of it if it is no small one.
-    """
-    none = np.zeros(len(fit.coefficients))
-    steps = [2 if a.size >= _HALVED and r else 1 for a, r in zip(grid, chosen, strict=True)]
-    if max(steps) == 1 or fit.loose or on(steps).fields:
-        return none
-    half = on(steps)
-    other = half.attempt(chosen, fit.coefficients, 2)
-    if other is None or other.loose:
-        return none
-    change = np.abs(other.coefficients - fit.coefficients)
-    explained = np.sqrt(np.diag(other.covariance) + np.diag(fit.covariance))
-    error = np.where(change > _UNRESOLVED * np.abs(fit.coefficients), change, change / 3)
-    return np.where(change > _EXPLAINED * explained, error, 0.0)
 
 
 def _final(widths: Widths, chosen: tuple[float, ...], fit: Fit) -> Fit:
@@ -172,7 +199,9 @@ def _given(settings: Settings, grid: Grid, orders: dict[str, int]) -> tuple[floa
     return tuple(given[c] if orders[c] else 0.0 for c in grid.names)
 
 
-def _basis(problem: InverseProblem, name: str, grid: Grid, radii: tuple[float, ...], form: WeakForm) -> Basis:
+def _basis(
+    problem: InverseProblem, name: str, grid: Grid, radii: tuple[float, ...], form: WeakForm, most: int
+) -> Basis:
     """The constant for a number; splines for a field, about as fine as the test functions can tell."""
     over = problem.unknowns[name].over or ()
     if not over:
@@ -185,7 +214,7 @@ def _basis(problem: InverseProblem, name: str, grid: Grid, radii: tuple[float, .
         cells = np.ceil(_SPLINES * axis.length / radius[c]) if radius[c] else axis.size
         cells = int(np.clip(cells, 4, min(_MOST_ALONG, max(axis.size - degree, 1))))
         sizes[c] = cells
-    while np.prod([n + degree for n in sizes.values()]) > _MOST:
+    while np.prod([n + degree for n in sizes.values()]) > most and max(sizes.values()) > 1:
         longest = max(sizes, key=lambda c: sizes[c])
         sizes[longest] -= 1
     splines = {

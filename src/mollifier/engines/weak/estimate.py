@@ -57,6 +57,8 @@ class Fit:
         What the coarseness of the grid may add to the standard errors, shape (m,).
     precisions
         Of the priors of unknown fields about a level of zero.
+    told
+        Combinations of coefficients that the data tell something of.
     """
 
     space: TestSpace
@@ -71,6 +73,7 @@ class Fit:
     log_evidence: float = 0.0
     resolution: Array = field(default_factory=lambda: np.zeros(0))
     precisions: dict[str, Array] = field(default_factory=dict)
+    told: int = 0
 
     @property
     def sd(self) -> Array:
@@ -185,13 +188,16 @@ class Estimator:
         meat = normal.meat / np.outer(scale, scale)
         target = slope @ (at * scale) - normal.score / scale
         noise = normal.noise / np.outer(scale, scale)
-        error = _SIGNIFICANT * np.sqrt(
-            2.0 / (effective_rows(space, normal.weights.ndim == 2) * self.sums.equations)
-        )
+        independent = effective_rows(space, normal.weights.ndim == 2) * self.sums.equations
+        error = _SIGNIFICANT * np.sqrt(2.0 / independent)
         loose = self._loose(slope, noise, error)
-        evidence = 0.0
+        evidence, told = 0.0, len(slope)
         if self.priors:
-            kept = _significant(slope, noise, error)
+            # The noise's share of many directions spreads as eigenvalues of a random matrix do: up to
+            # (1 + sqrt(m/n))^2 (Marchenko and Pastur 1967).
+            crowd = self.sums.size / independent
+            kept = _significant(slope, noise, max(error, 2 * np.sqrt(crowd) + crowd))
+            told = kept.shape[1]
             theta, covariance, evidence = self._with_prior(
                 kept.T @ slope, kept.T @ meat @ kept, kept.T @ target, scale
             )
@@ -226,6 +232,7 @@ class Estimator:
             v,
             evidence,
             precisions=dict(self.precisions),
+            told=told,
         )
 
     def _scale(self, weights: Array) -> Array:

@@ -82,6 +82,15 @@ def _status(problem: InverseProblem, fit: Fit, widths: Widths, dataset: xr.Datas
             )
         return Status("undetermined", "; ".join(parts))
     lost = {b.name: _lost(dataset, b.name) for b in sums.bases if b.splines}
+    splines = sum(b.size for b in sums.bases if b.splines)
+    noisy = fit.variances.max(initial=0.0) > 0
+    if splines and noisy and fit.told < _MOSTLY * fit.coefficients.size:
+        return Status(
+            "undetermined",
+            f"the data tell something of {fit.told} of the {splines} coefficients of unknown fields, once "
+            "the noise's share is taken away: prior smoothness decides the rest. Give more data, less "
+            "noise, fewer coordinates to vary over, or engine 'joint'",
+        )
     for name, part in lost.items():
         if part > _MOSTLY:
             return Status(
@@ -223,11 +232,16 @@ def _field(
 
 
 def _pointwise(parts: list[Array], covariance: Array) -> Array:
-    """Diagonal of ``P C P'`` for P the Kronecker product of the parts, through C's leading eigenvectors."""
+    """Diagonal of ``P C P'`` for P the Kronecker product of the parts, through C's eigenvectors.
+
+    Splines that barely reach into the domain vary by orders of magnitude more than others: each coefficient
+    is taken in units of its own standard error.
+    """
     if not np.isfinite(covariance).all():
         return np.full(int(np.prod([len(p) for p in parts])), np.inf)
-    values, vectors = np.linalg.eigh(covariance)
-    keep = values > 1e-12 * values[-1]
+    scale = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
+    values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
+    keep, vectors = values > 1e-14 * values[-1], vectors * scale[:, None]
     total = np.zeros(int(np.prod([len(p) for p in parts])))
     sizes = [p.shape[1] for p in parts]
     for value, vector in zip(values[keep], vectors.T[keep], strict=True):

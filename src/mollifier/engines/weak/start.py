@@ -36,14 +36,15 @@ def levels(lower: float, upper: float) -> Array:
     (np.float64(1e-15), [2.1, 2.2, 2.3, 2.4, 2.5, 2.6, 2.7, 2.8, 2.9])
     """
     if np.isfinite(lower) and np.isfinite(upper):
-        return np.asarray(np.linspace(lower, upper, _BETWEEN + 2)[1:-1], dtype=np.float64)
+        between = np.arange(1, _BETWEEN + 1) / (_BETWEEN + 1)
+        return lower + (upper - lower) * between
     sizes = 10.0**_DECADES
     both = np.concatenate([sizes, -sizes])
     if np.isfinite(lower):
         both = np.concatenate([both, lower + sizes])
     if np.isfinite(upper):
         both = np.concatenate([both, upper - sizes])
-    return np.unique(both[(both > lower) & (both < upper)])
+    return np.asarray(np.unique(both[(both > lower) & (both < upper)]), dtype=np.float64)
 
 
 def begin(
