@@ -44,6 +44,7 @@ FLOORS = [
     ["runs"],
     ["bench_cli"],
     ["cli"],
+    ["__main__"],
 ]
 # The public contract gives a noun a few verbs of rooms above it: imported when called, inside a function.
 VERBS = {("problem", "check"), ("solution", "engines"), ("solution", "report"), ("solution", "uncertainty")}

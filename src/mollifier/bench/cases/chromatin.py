@@ -114,6 +114,8 @@ def build(frames: int = FRAMES, nodes: int = 128, modes: int = 256, steps: int =
     lam = xr.DataArray(rate(x.values[:, None], y.values, seed), {"x": x, "y": y}, ("x", "y"), "lam")
     return Case(
         name="chromatin",
+        levels=(0.05, 0.2),
+        targets={0.05: 0.005, 0.2: 0.02},
         title=f"Chromatin, methylation rate as a map, {frames} frames",
         equation="phi_t = lap(phi^3 - phi) - kappa*bilap(phi) + lam*(1 - n - phi) - (1 - n + phi)",
         unknowns={"lam": FieldUnknown(over=("x", "y"), lower=0.0)},

@@ -51,6 +51,8 @@ def build(nodes: int = 512, frames: int = 201, modes: int = 1024, steps: int = 1
     clean = simulated("kdv", simulate, _VERSION, nodes=nodes, frames=frames, modes=modes, steps=steps)
     return Case(
         name="kdv",
+        levels=(0.01, 0.1, 0.5),
+        targets={0.01: 5e-4, 0.1: 2e-3, 0.5: 1e-2},
         title="Korteweg-de Vries, two coefficients",
         equation="u_t + a*u*u_x + b*u_xxx = 0",
         unknowns={"a": ScalarUnknown(), "b": ScalarUnknown()},

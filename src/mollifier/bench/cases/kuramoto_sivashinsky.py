@@ -71,6 +71,8 @@ def build(
     )
     return Case(
         name="kuramoto_sivashinsky",
+        levels=(0.01, 0.1, 0.5),
+        targets={0.01: 1.5e-4, 0.1: 2e-3, 0.5: 1e-2},
         title="Kuramoto-Sivashinsky, three coefficients",
         equation="u_t + a*u*u_x + b*u_xx + c*u_xxxx = 0",
         unknowns={"a": ScalarUnknown(), "b": ScalarUnknown(), "c": ScalarUnknown()},

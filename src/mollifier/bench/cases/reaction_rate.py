@@ -48,6 +48,8 @@ def build(nodes: int = 100) -> Case:
     x = np.linspace(0, 1, 501)
     return Case(
         name="reaction_rate",
+        levels=(0.01, 0.05, 0.1),
+        targets={0.01: 0.065, 0.05: 0.15, 0.1: 0.3},
         title="Reaction rate k(x) of a diffusion-reaction system",
         equation="lam*u_xx - k*u = sin(2*pi*x)",
         unknowns={"k": FieldUnknown(over=("x",), lower=0.0)},
