@@ -193,9 +193,9 @@ def silent_half() -> tuple[Question, Question]:
 
 
 def no_scale() -> tuple[Question, Question]:
-    """Steady conduction without a source; twin: with one."""
+    """Steady conduction without a source; twin: with one, and a place without flux, which fixes all others."""
     data, truth = _conduction(flux=lambda x: 1 + 0 * x)
-    heated, _ = _conduction(flux=lambda x: 1.5 - x)
+    heated, _ = _conduction(flux=lambda x: 0.5 - x)
     why = "Every multiple of k serves as well."
     return (
         _bad("no_scale", "0 = dx(k*u_x)", {"k": _X}, data, {"k": truth}, why),
