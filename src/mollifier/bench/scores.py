@@ -23,7 +23,7 @@ class Score:
     largest
         Largest absolute error.
     correlation
-        Pearson's; blind to scale, so never quoted alone.
+        Pearson's; blind to scale, so never quoted alone. NaN where one of the two does not vary.
     """
 
     relative_l2: float
@@ -70,9 +70,10 @@ def compare(found: xr.DataArray, exact: xr.DataArray) -> Score:
         margin = 0.1 * (x[-1] - x[0])
         keep = (x >= x[0] + margin) & (x <= x[-1] - margin)
         inside &= keep.reshape([-1 if i == d else 1 for i in range(b.ndim)])
+    varied = float(a.min()) < float(a.max()) and float(b.min()) < float(b.max())
     return Score(
         relative_l2=float(np.linalg.norm(a - b) / np.linalg.norm(b)),
         interior=float(np.linalg.norm((a - b)[inside]) / np.linalg.norm(b[inside])),
         largest=float(np.abs(a - b).max()),
-        correlation=float(np.corrcoef(a.ravel(), b.ravel())[0, 1]),
+        correlation=float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) if varied else float("nan"),
     )
