@@ -56,6 +56,14 @@ def test_a_grid_below_2000_nodes_goes_to_the_joint_engine():
     assert choose(gridded({"x": 2000}, "D*u_xx + u = 0")) == ("weak", FULL.format("2,000"))
 
 
+@pytest.mark.parametrize(
+    ("prior", "engine"), [("auto", "joint"), ("h2", "joint"), ("h1", "weak"), ("tv", "weak")]
+)
+def test_a_prior_that_only_the_weak_engine_has(prior, engine):
+    unknowns = {"k": FieldUnknown(over=("x",), prior=prior)}
+    assert choose(gridded({"x": 40, "t": 30}, "u_t = k*u", unknowns=unknowns))[0] == engine
+
+
 @pytest.mark.parametrize(("share", "engine"), [(0.0, "weak"), (0.19, "weak"), (0.2, "weak"), (0.21, "joint")])
 def test_gaps(share, engine):
     found, reason = choose(gridded(DENSE, missing=round(3000 * share)))

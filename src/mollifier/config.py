@@ -51,7 +51,7 @@ class DataEntry(BaseModel):
 
 
 class UnknownEntry(BaseModel):
-    """A scalar; a field when ``over`` or ``smoothness`` is given."""
+    """A scalar; a field when ``over``, ``smoothness`` or ``prior`` is given."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,16 +61,17 @@ class UnknownEntry(BaseModel):
     initial: float | None = None
     unit: str = ""
     smoothness: float | None = None
+    prior: str | None = None
 
     def unknown(self) -> Unknown:
         """As the problem takes it."""
         common: dict[str, Any] = dict(
             lower=self.lower, upper=self.upper, initial=self.initial, unit=self.unit
         )
-        if self.over is None and self.smoothness is None:
+        own = {"smoothness": self.smoothness, "prior": self.prior}
+        common |= (given := {name: value for name, value in own.items() if value is not None})
+        if self.over is None and not given:
             return ScalarUnknown(**common)
-        if self.smoothness is not None:
-            common["smoothness"] = self.smoothness
         over = (self.over,) if isinstance(self.over, str) else self.over
         return FieldUnknown(None if over is None or over == (_ALL,) else tuple(over), **common)
 

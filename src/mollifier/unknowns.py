@@ -6,7 +6,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mollifier.errors import ConfigurationError
+from mollifier.errors import ConfigurationError, did_you_mean
+
+PRIORS = ("auto", "h1", "h2", "tv")
+"""What may be held of an unknown field before there are data."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,20 @@ class FieldUnknown:
         Weight of the mean squared curvature, in units of the field's level over the half-length of the
         domain. It settles what the data leave open; 0 leaves it out. When not given, the joint engine takes
         it from the data (the strength of greatest marginal likelihood), the network engine takes 1e-3.
+    prior
+        What settles what the data leave open; its strength is always that of greatest marginal likelihood in
+        the weak engine. "auto": there a Matern field, order and length from the data too; in the other
+        engines the curvature. "h1": the mean squared gradient. "h2": the mean squared curvature. "tv": the
+        total variation (Rudin, Osher and Fatemi, Physica D 60:259, 1992) by lagged diffusivity (Vogel and
+        Oman, SIAM J. Sci. Comput. 17:227, 1996), for a field of levels with edges between them. Standard
+        errors under "tv", in the field's unit, are those of the last Gaussian approximation, which takes the
+        places of the edges as known: beside an edge they may be too small. "h1" and "tv" want the weak
+        engine.
 
     Raises
     ------
     ConfigurationError
-        If bounds, initial value or smoothness are out of range.
+        If bounds, initial value or smoothness are out of range, or the prior is none of these.
 
     Examples
     --------
@@ -87,6 +99,7 @@ class FieldUnknown:
     initial: float | None = None
     unit: str = ""
     smoothness: float | None = None
+    prior: str = "auto"
 
     def __post_init__(self) -> None:
         _check_bounds(self)
@@ -98,6 +111,11 @@ class FieldUnknown:
         if self.smoothness is not None and not (math.isfinite(self.smoothness) and self.smoothness >= 0):
             raise ConfigurationError(
                 f"smoothness={self.smoothness} was given; a number of 0 or more was wanted."
+            )
+        if self.prior not in PRIORS:
+            raise ConfigurationError(
+                f"prior={self.prior!r} was given; one of {', '.join(PRIORS)} was wanted."
+                f"{did_you_mean(str(self.prior), PRIORS)}"
             )
 
     def admits(self, value: float) -> bool:

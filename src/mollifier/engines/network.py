@@ -34,6 +34,8 @@ from mollifier.solution import Estimate, Solution, Status
 Array = NDArray[np.float64]
 
 _GAUSS_NEWTON_STEPS, _LBFGS_STEPS = 150, 2000
+# Priors of unknown fields that are those of the curvature.
+_PRIORS = ("auto", "h2")
 
 
 def solve_network(
@@ -66,6 +68,7 @@ def solve_network(
     origin
         What the run starts from in place of a first guess; where it resumes, of that the mark only counts.
     """
+    check_priors(problem, "network")
     device = _device(settings.training.device)
 
     def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
@@ -79,6 +82,23 @@ def solve_network(
     }
     notes = {} if origin is None else {"started_from": dict(origin.note)}
     return run_stages("network", start, problem, settings, seed, progress, folder, resume, marks, notes)
+
+
+def check_priors(problem: InverseProblem, engine: str) -> None:
+    """Refuse priors of unknown fields other than that of the curvature.
+
+    Raises
+    ------
+    ConfigurationError
+        If one is "h1" or "tv".
+    """
+    for name, unknown in problem.unknown_fields.items():
+        if unknown.prior not in _PRIORS:
+            raise ConfigurationError(
+                f"prior='{unknown.prior}' was given for the unknown '{name}'; the {engine} engine takes "
+                f"{' or '.join(_PRIORS)}, the curvature. Choose one of these, or engine 'weak', which wants "
+                "data on a grid."
+            )
 
 
 def run_stages(

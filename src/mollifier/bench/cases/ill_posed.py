@@ -193,7 +193,7 @@ def silent_half() -> tuple[Question, Question]:
 
 
 def no_scale() -> tuple[Question, Question]:
-    """Steady conduction without a source; twin: with one, and a place without flux, which fixes all others."""
+    """Steady conduction without a source; twin: with one, and a place without flux, which fixes all."""
     data, truth = _conduction(flux=lambda x: 1 + 0 * x)
     heated, _ = _conduction(flux=lambda x: 0.5 - x)
     why = "Every multiple of k serves as well."

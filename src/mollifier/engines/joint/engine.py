@@ -12,7 +12,7 @@ from mollifier.engines.joint.layout import Layout
 from mollifier.engines.joint.spline import RawCurvature, values_maker
 from mollifier.engines.joint.stages import Joint, Smoothing
 from mollifier.engines.model import Model
-from mollifier.engines.network import prepare, run_stages
+from mollifier.engines.network import check_priors, prepare, run_stages
 from mollifier.engines.objective import Objective
 from mollifier.engines.runner import Progress
 from mollifier.engines.stages import Stage
@@ -63,7 +63,8 @@ def solve_joint(
     Raises
     ------
     ConfigurationError
-        If derivatives are not mollified, a setting names no coordinate, or the problem is too large.
+        If derivatives are not mollified, a setting names no coordinate, a prior is not that of the curvature,
+        or the problem is too large.
 
     Examples
     --------
@@ -132,6 +133,7 @@ def _checked(problem: InverseProblem, settings: Settings) -> dict[str, int]:
             f"derivatives was given as '{settings.derivatives}'; the joint engine takes 'mollifier': it has "
             "no network to differentiate."
         )
+    check_priors(problem, "joint")
     given = settings.joint.cells
     if given is None:
         return {}

@@ -14,7 +14,8 @@ from mollifier.engines.weak.basis import AxisSplines, Basis
 from mollifier.engines.weak.estimate import Estimator, Fit
 from mollifier.engines.weak.form import WeakForm, weak_form
 from mollifier.engines.weak.prepare import measured, smoothed
-from mollifier.engines.weak.prior import ORDERS, Prior
+from mollifier.engines.weak.prior import degree as wanted_degree
+from mollifier.engines.weak.prior import prior
 from mollifier.engines.weak.reading import read
 from mollifier.engines.weak.start import MOST, begin, levels
 from mollifier.engines.weak.sums import Integrands, Measured, Sums
@@ -23,6 +24,7 @@ from mollifier.grid import Grid
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings
 from mollifier.solution import Solution
+from mollifier.unknowns import FieldUnknown
 
 Array = NDArray[np.float64]
 
@@ -108,7 +110,8 @@ class _Asked:
         """The estimator on every so many nodes, with no radius tried."""
         part = self.data.thinned(steps)
         these = [replace(b, grid=part.grid) for b in bases]
-        priors = [Prior(b.name, b) for b in these if b.splines]
+        kinds = {n: u.prior for n, u in self.problem.unknown_fields.items()}
+        priors = [prior(b.name, b, kinds[b.name]) for b in these if b.splines]
         sums = Sums(self.integrands, part, these)
         alike = self.smooth is self.data
         known = sums if alike else Sums(self.integrands, self.smooth.thinned(steps), these)
@@ -203,11 +206,13 @@ def _basis(
     problem: InverseProblem, name: str, grid: Grid, radii: tuple[float, ...], form: WeakForm, most: int
 ) -> Basis:
     """The constant for a number; splines for a field, about as fine as the test functions can tell."""
-    over = problem.unknowns[name].over or ()
-    if not over:
+    unknown = problem.unknowns[name]
+    over = unknown.over or ()
+    if not isinstance(unknown, FieldUnknown) or not over:
         return Basis(name, {}, grid)
     radius = dict(zip(grid.names, radii, strict=True))
-    degree = max(max(ORDERS) + 1, 1 + max((d.total for d in form.unknowns if d.field == name), default=0))
+    least = 1 + max((d.total for d in form.unknowns if d.field == name), default=0)
+    degree = max(wanted_degree(unknown.prior), least)
     sizes = {}
     for c in over:
         axis = grid[c]

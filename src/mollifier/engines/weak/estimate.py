@@ -29,6 +29,8 @@ Array = NDArray[np.float64]
 _FEW = 8
 _JITTER = 1e-10
 _ROUNDS, _STEPS, _SETTLED = 3, 30, 1e-10
+# Most linearisations of priors that are not quadratic, and a change in standard errors that ends them.
+_LAGS, _STILL = 10, 0.02
 # An eigenvalue of the information this small beside its own error is none; so is one of this relative size.
 _SIGNIFICANT, _SINGULAR = 5.0, 1e-11
 
@@ -198,7 +200,7 @@ class Estimator:
             crowd = self.sums.size / independent
             kept = _significant(slope, noise, max(error, 2 * np.sqrt(crowd) + crowd))
             told = kept.shape[1]
-            theta, covariance, evidence = self._with_prior(
+            theta, covariance, evidence = self._settled(
                 kept.T @ slope, kept.T @ meat @ kept, kept.T @ target, scale
             )
         else:
@@ -243,6 +245,23 @@ class Estimator:
             if largest > 0:
                 scale[place] = np.sqrt(np.maximum(weights[place], 1e-12 * largest))
         return scale
+
+    def _settled(self, slope: Array, meat: Array, target: Array, scale: Array) -> tuple[Array, Array, float]:
+        """As `_with_prior`, with priors that are not quadratic linearised about its result until it is still.
+
+        While nothing is learnt they stay as they are, so that errors can be compared.
+        """
+        found = self._with_prior(slope, meat, target, scale)
+        for _ in range(_LAGS if self.learn and len(target) else 0):
+            before, field = found[0], found[0] / scale
+            priors = tuple(p.about(field[self.sums.place[p.name]]) for p in self.priors)
+            if all(new is old for new, old in zip(priors, self.priors, strict=True)):
+                break
+            self.priors = priors
+            found = self._with_prior(slope, meat, target, scale)
+            if np.max(np.abs(found[0] - before) / np.sqrt(np.diag(found[1]))) < _STILL:
+                break
+        return found
 
     def _with_prior(
         self, slope: Array, meat: Array, target: Array, scale: Array

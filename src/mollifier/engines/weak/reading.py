@@ -218,7 +218,9 @@ def _field(
     prior = np.full(covariance.shape, np.inf)
     if basis.name in fit.precisions:
         precision = fit.precisions[basis.name]
-        prior = np.asarray(np.linalg.pinv(precision, rcond=1e-13, hermitian=True), dtype=np.float64)
+        strengths, modes = np.linalg.eigh(precision)
+        # What the prior leaves free, the constant, has a very wide one, not none.
+        prior = (modes / np.maximum(strengths, 1e-13 * strengths[-1])) @ modes.T
     sd, before = (np.sqrt(np.maximum(_pointwise(parts, c), 0.0)).reshape(shape) for c in (covariance, prior))
     return {
         basis.name: (over, field.reshape(shape), _attrs(unit)),
