@@ -129,7 +129,14 @@ def test_a_known_coefficient_may_be_over_part_of_them():
     assert choose(gridded(DENSE, "u_t = D*s*u_xx", s=("x",)))[0] == "weak"
 
 
-def test_an_unknown_field_does_not_decide():
+def test_a_field_over_all_coordinates_is_left_to_the_joint_engine():
+    unknown = {"k": FieldUnknown(over=("x", "t"))}
+    engine, reason = choose(gridded(DENSE, "u_t = dx(k*u_x)", unknowns=unknown))
+    assert engine == "joint"
+    assert reason == "'k' varies over all coordinates, so that no sum over the grid takes its noise away"
+
+
+def test_a_field_over_a_part_does_not_decide():
     unknown = {"k": FieldUnknown(over=("x",))}
     assert choose(gridded(DENSE, "u_t = dx(k*u_x)", unknowns=unknown)) == ("weak", FULL.format("3,000"))
 

@@ -53,6 +53,9 @@ def _against_weak(problem: InverseProblem) -> str:
     weak_only = any(u.prior in ("h1", "tv") for u in problem.unknown_fields.values())
     if grid.size < _DENSE and not weak_only:
         return f"the grid has {grid.size:,} nodes only"
+    alone = [n for n, u in problem.unknown_fields.items() if set(u.over or ()) == set(grid.names)]
+    if alone and not weak_only and len(grid.names) <= 2:
+        return f"'{alone[0]}' varies over all coordinates, so that no sum over the grid takes its noise away"
     short = [a.name for a in grid if a.size < 2 * problem.system.order_along(a.name) + 1]
     if short:
         return f"there are too few nodes along {', '.join(short)} for the orders of the equation"
