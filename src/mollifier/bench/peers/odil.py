@@ -1,5 +1,7 @@
 """ODIL on equations in x and t with unknown numbers, and on steady ones with an unknown field."""
 
+# An extra, not installed for development.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import logging
