@@ -248,5 +248,5 @@ def test_errors_say_what_was_wanted():
         make("nested", grid, ["u"], {"z": [0.1]})
     with pytest.raises(GridError, match=r"\(points, channels\) was wanted"):
         make("nested", grid, ["u"])(nn.Flatten(0))
-    with pytest.raises(ConfigurationError, match="no rule for the module LayerNorm"):
-        make("taylor", grid, ["u_x"])(nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3)))
+    with pytest.raises(ConfigurationError, match="no rule for the module Bilinear"):
+        make("taylor", grid, ["u_x"])(nn.Sequential(nn.Linear(2, 3), nn.Bilinear(3, 3, 1)))

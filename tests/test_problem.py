@@ -153,4 +153,4 @@ def test_settings_from_plain_values_have_defaults():
     settings = validated(Settings, {"training": {"steps": 3}, "collocation": {"radius": {"x": 0.1}}})
     assert settings.training.steps == 3
     assert settings.collocation.radius == {"x": 0.1}
-    assert settings.network.width == 16
+    assert settings.network.kind == "mlp"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationErro
 from mollifier.errors import ConfigurationError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
+_QUOTED = re.compile(r"'([^']*)'")
 
 
 class _Strict(BaseModel):
@@ -32,13 +34,23 @@ class Collocation(_Strict):
 
 
 class Network(_Strict):
-    """The multilayer perceptron that stands for each field."""
+    """The network that stands for each field; what is absent has the kind's own default."""
 
-    width: int = Field(default=16, ge=1)
-    depth: int = Field(default=4, ge=1)
-    activation: str = "tanh"
-    fourier: int = Field(default=0, ge=0, description="Random Fourier features; 0 for none.")
-    fourier_scale: float = Field(default=1.0, gt=0)
+    kind: Literal["mlp", "fourier", "modified-mlp", "piratenet", "pinnsformer", "siren", "separable"] = "mlp"
+    width: int | None = Field(default=None, ge=1)
+    depth: int | None = Field(default=None, ge=1)
+    activation: str | None = Field(default=None)
+    factorised: bool | None = Field(default=None, description="Random weight factorisation.")
+    fourier: int | None = Field(default=None, ge=0, description="Random Fourier features; 0 for none.")
+    fourier_scale: float | None = Field(default=None, gt=0)
+    frequency: float | None = Field(default=None, gt=0, description="Of the sines of a siren.")
+    rank: int | None = Field(default=None, ge=1, description="Products in the sum of a separable network.")
+    hidden: int | None = Field(default=None, ge=1, description="Units in a pinnsformer's perceptrons.")
+    heads: int | None = Field(default=None, ge=1, description="Of a pinnsformer's attention.")
+    length: int | None = Field(default=None, ge=1, description="Times in a pinnsformer's sequence.")
+    step: float | None = Field(
+        default=None, gt=0, description="Between these times, in half-lengths of the domain."
+    )
 
 
 class Training(_Strict):
@@ -69,6 +81,9 @@ class Training(_Strict):
     )
     device: str = Field(default="cpu", description="'cpu' or 'cuda'.")
     checkpoint_every: float = Field(default=30.0, gt=0, description="Seconds between checkpoints.")
+    checkpoint_steps: int | None = Field(
+        default=None, ge=1, description="Steps between checkpoints, beside the seconds; none if absent."
+    )
 
 
 class Joint(_Strict):
@@ -125,6 +140,10 @@ def validated(model: type[Model], values: Mapping[str, Any], where: str = "") ->
 def _wrong_value(errors: Sequence[Any], where: str) -> str:
     """The first wrong value, as deep as a union's branches reach, and all that would have been right there.
 
+    >>> validated(Settings, {"network": {"kind": "piratnet"}})
+    Traceback (most recent call last):
+    mollifier.errors.ConfigurationError: 'network.kind' was given as 'piratnet': input should be 'mlp',
+    'fourier', 'modified-mlp', 'piratenet', 'pinnsformer', 'siren' or 'separable'. Did you mean 'piratenet'?
     >>> validated(Settings, {"collocation": {"radius": -1}})
     Traceback (most recent call last):
     mollifier.errors.ConfigurationError: 'collocation.radius' was given as -1: input should be 'auto', or
@@ -136,7 +155,11 @@ def _wrong_value(errors: Sequence[Any], where: str) -> str:
     same = [e for e in errors if _plain(e["loc"]) == place]
     wanted = dict.fromkeys(e["msg"][:1].lower() + e["msg"][1:] for e in same)
     name = ".".join([where, *place] if where else place)
-    return f"'{name}' was given as {same[0]['input']!r}: {', or '.join(wanted)}."
+    given = same[0]["input"]
+    known = [k for e in same if e["type"] == "literal_error" for k in _QUOTED.findall(e["ctx"]["expected"])]
+    near = did_you_mean(given, known) if isinstance(given, str) else ""
+    hint = near if near.startswith(" Did") else ""
+    return f"'{name}' was given as {given!r}: {', or '.join(wanted)}.{hint}"
 
 
 def _plain(loc: Sequence[Any]) -> list[str]:

@@ -13,6 +13,7 @@ from mollifier.errors import GridError
 from mollifier.grid import Grid
 from mollifier.kernels import Kernel
 from mollifier.layer import Jet, MollifierLayer, Resampler, Sampler
+from mollifier.networks import Separable
 from mollifier.operators import Boundary
 from mollifier.orders import Derivative
 
@@ -102,5 +103,14 @@ class Mollified(Derivatives):
 
     def forward(self, network: nn.Module) -> tuple[Jet, Tensor | None]:
         """Jet (channels, *grid.shape) and observed values, see `Derivatives.forward`."""
-        g = by_channel(network(self.nodes(network)), self.layer.nodes.shape)
+        g = self._emitted(network)
         return self.layer(g), None if self.observer is None else self.observer(g)["u"]
+
+    def _emitted(self, network: nn.Module) -> Tensor:
+        """The network at the nodes, (channels, *nodes.shape), float64: axis by axis where it can do that."""
+        nodes, shape = self.nodes(network), self.layer.nodes.shape
+        if not isinstance(network, Separable):
+            return by_channel(network(nodes), shape)
+        lattice = nodes.reshape(*shape, len(shape))
+        axes = [lattice.movedim(i, 0).flatten(1, -2)[:, 0, i] for i in range(len(shape))]
+        return network.on_grid(axes).double()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mollifier.derivatives.base import Derivatives, Observed, by_channel, multi_index
 from mollifier.derivatives.directions import Index, Plan, plan
+from mollifier.derivatives.rules import through
 from mollifier.derivatives.series import Carrier
 from mollifier.grid import Grid
 from mollifier.layer import Jet, Weights
@@ -25,8 +26,9 @@ from mollifier.orders import Derivative
 class Taylor(Derivatives):
     """Exact derivatives of the network by Taylor series carried through its layers.
 
-    Networks are built of `MLP`, `FourierFeatures`, `PeriodicInputs`, `Affine`, `Sine` and torch's Linear,
-    Sequential, Identity, Tanh, Sigmoid, SiLU, GELU and Softplus; the error for any other module names it.
+    Networks are those of `mollifier.networks` and their parts, and what is built of these and torch's Linear,
+    Sequential, Identity, LayerNorm, Tanh, Sigmoid, SiLU, GELU and Softplus; the error for any other module
+    names it.
 
     Examples
     --------
@@ -142,9 +144,9 @@ class _Sums(nn.Module):
         w = self._weights.tensors()
         top = len(self.plan.counts) - 1
         carrier = Carrier(self.plan.counts, w[f"order{top}"] if self.collapsed else None)
-        series = carrier.through(network, carrier.start(points, w["directions"].to(points)))
-        value = series[0]
-        assert value is not None
+        series = through(carrier, network, carrier.start(points, w["directions"].to(points)))
+        assert series[0] is not None
+        value = series[0][0]
         results = [[value] * self.wanted]
         for k in range(1, top + 1):
             coefficient, weights = series[k], w[f"order{k}"]

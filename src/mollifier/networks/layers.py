@@ -1,0 +1,209 @@
+"""The small modules that networks are built from, and how their weights begin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mollifier.errors import ConfigurationError, did_you_mean
+
+# Mean and spread of the logarithms of the scales of `FactorisedLinear`.
+_SCALE_MEAN, _SCALE_SPREAD = 1.0, 0.1
+
+
+class Sine(nn.Module):
+    """The sine of ``frequency * x``, as a module."""
+
+    def __init__(self, frequency: float = 1.0) -> None:
+        super().__init__()
+        self.frequency = frequency
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Sine of each entry; any shape."""
+        return torch.sin(x if self.frequency == 1 else self.frequency * x)
+
+    def extra_repr(self) -> str:
+        """The frequency."""
+        return f"{self.frequency:g}"
+
+
+class Wavelet(nn.Module):
+    """``w1 sin x + w2 cos x`` with w1 and w2 trained, one at first (arXiv:2307.11833, section 3.3).
+
+    Examples
+    --------
+    >>> Wavelet()(torch.tensor([0.0, math.pi / 2])).detach()
+    tensor([1.0000, 1.0000])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sine = nn.Parameter(torch.ones(()))
+        self.cosine = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each entry on its own; any shape."""
+        return self.sine * torch.sin(x) + self.cosine * torch.cos(x)
+
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "tanh": nn.Tanh,
+    "sin": Sine,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "wavelet": Wavelet,
+}
+
+
+class Affine(nn.Module):
+    """A fixed map ``scale * x + shift`` of each column, for scaling a network's inputs and outputs.
+
+    Parameters
+    ----------
+    scale, shift
+        One number for each column.
+
+    Examples
+    --------
+    >>> unit = Affine.from_box([0.0, -5.0], [2.0, 5.0])      # the box to [-1, 1] in each coordinate
+    >>> unit(torch.tensor([[0.0, 5.0], [1.0, 0.0]]))
+    tensor([[-1.,  1.],
+            [ 0.,  0.]])
+    """
+
+    def __init__(self, scale: Sequence[float], shift: Sequence[float]) -> None:
+        super().__init__()
+        if len(scale) != len(shift):
+            raise ConfigurationError(
+                f"{len(scale)} scales and {len(shift)} shifts were given; one of each for every column "
+                "was wanted."
+            )
+        self.scale: Tensor
+        self.shift: Tensor
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.get_default_dtype()))
+        self.register_buffer("shift", torch.tensor(shift, dtype=torch.get_default_dtype()))
+
+    @classmethod
+    def from_box(cls, lower: Sequence[float], upper: Sequence[float]) -> Affine:
+        """The map of a box to [-1, 1] in each coordinate.
+
+        Raises
+        ------
+        ConfigurationError
+            If an upper bound does not lie above its lower bound, or their counts differ.
+        """
+        if len(lower) != len(upper) or any(not a < b for a, b in zip(lower, upper, strict=False)):
+            raise ConfigurationError(
+                f"A box from {list(lower)} to {list(upper)} was given; "
+                "each upper bound must lie above its lower."
+            )
+        pairs = list(zip(lower, upper, strict=True))
+        return cls([2 / (b - a) for a, b in pairs], [-(a + b) / (b - a) for a, b in pairs])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, columns) -> (n, columns)."""
+        return x * self.scale + self.shift
+
+
+class FourierFeatures(nn.Module):
+    """Random Fourier features ``[sin(pi B x), cos(pi B x)]`` with B normal and fixed (arXiv:2006.10739).
+
+    The inner product of the features of two points is ``sum_j cos(pi b_j . (x - y))``: what a network on top
+    of them learns first depends on distances only, and its reach is 1/scale.
+
+    Parameters
+    ----------
+    inputs
+        Number of coordinates, each expected within about [-1, 1].
+    features
+        Number of frequencies; twice as many columns come out.
+    scale
+        Standard deviation of the entries of B: about the highest number of periods wanted across the domain.
+    """
+
+    def __init__(self, inputs: int, features: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.frequencies: Tensor
+        self.register_buffer("frequencies", math.pi * scale * torch.randn(features, inputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs) -> (n, 2 features)."""
+        phase = x @ self.frequencies.T
+        return torch.cat([torch.sin(phase), torch.cos(phase)], -1)
+
+
+class FactorisedLinear(nn.Linear):
+    """A linear layer whose weights are ``diag(exp(s)) V``: random weight factorisation (arXiv:2210.01274).
+
+    ``s`` is drawn from a normal distribution of mean 1 and spread 0.1, and V is what makes the product the
+    weights of the ordinary layer given. Every neuron so gets a step size of its own.
+
+    Parameters
+    ----------
+    layer
+        The ordinary layer, whose weights are those of the product at first.
+
+    Examples
+    --------
+    >>> plain = nn.Linear(2, 3)
+    >>> torch.allclose(FactorisedLinear(plain)(torch.ones(1, 2)), plain(torch.ones(1, 2)))
+    True
+    """
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__(layer.in_features, layer.out_features)
+        self.log_scale = nn.Parameter(_SCALE_MEAN + _SCALE_SPREAD * torch.randn(layer.out_features))
+        with torch.no_grad():
+            self.weight.copy_(layer.weight / self.log_scale.exp()[:, None])
+            self.bias.copy_(layer.bias)
+
+    @property
+    def product(self) -> Tensor:
+        """diag(exp(s)) V, shape (outputs, inputs)."""
+        return self.log_scale.exp()[:, None] * self.weight
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(n, inputs) -> (n, outputs)."""
+        return functional.linear(input, self.product, self.bias)
+
+
+def glorot(inputs: int, outputs: int, factorised: bool = False) -> nn.Linear:
+    """A linear layer with Glorot's normal weights and no bias at first."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.xavier_normal_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return FactorisedLinear(layer) if factorised else layer
+
+
+def activation_named(name: str) -> nn.Module:
+    """A new activation.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none of this name; the nearest is named.
+    """
+    if name not in ACTIVATIONS:
+        raise ConfigurationError(
+            f"There is no activation '{name}'.{did_you_mean(name, ACTIVATIONS)} "
+            f"Known: {', '.join(ACTIVATIONS)}."
+        )
+    return ACTIVATIONS[name]()
+
+
+def check_sizes(network: str, **sizes: int) -> None:
+    """Refuse sizes below 1.
+
+    Examples
+    --------
+    >>> check_sizes("A SIREN", width=0)
+    Traceback (most recent call last):
+    mollifier.errors.ConfigurationError: A SIREN was given width=0; 1 or more was wanted.
+    """
+    for name, size in sizes.items():
+        if size < 1:
+            raise ConfigurationError(f"{network} was given {name}={size}; 1 or more was wanted.")
