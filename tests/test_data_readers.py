@@ -227,7 +227,6 @@ def write(path: Path, content: str | bytes) -> Path:
         ("a.csv", "x,u\n1,\n2,\n", {}, "are missing"),
         ("a.csv", "x,u\n1,2\n,3\n2,5\n", {}, "not finite"),
         ("a.csv", "x,u\n1,inf\n2,3\n", {}, "infinite"),
-        ("a.csv", "x,u\n1,2\n1,3\n", {}, "one point only"),
         ("a.csv", b"\xff\xfe\x00\x81garbage", {}, "cannot be read as .csv"),
         ("a.csv", "x,u\n1,2\n2,3\n", {"rename": {"v": "u"}}, "no 'v' to rename"),
         ("a.csv", "x,u\n1,2\n2,3\n", {"variables": "u", "values": "x"}, "mean the same thing"),

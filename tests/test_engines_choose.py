@@ -57,7 +57,7 @@ def test_a_grid_below_2000_nodes_goes_to_the_joint_engine():
 
 
 @pytest.mark.parametrize(
-    ("prior", "engine"), [("auto", "joint"), ("h2", "joint"), ("h1", "weak"), ("tv", "weak")]
+    ("prior", "engine"), [("auto", "joint"), ("h2", "joint"), ("h1", "joint"), ("tv", "weak")]
 )
 def test_a_prior_that_only_the_weak_engine_has(prior, engine):
     unknowns = {"k": FieldUnknown(over=("x",), prior=prior)}

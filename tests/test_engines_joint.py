@@ -18,10 +18,9 @@ from mollifier.bench.cases.ill_posed import questions
 from mollifier.data import Observations
 from mollifier.engines.joint.banded import BandedCholesky, NotPositiveError, banded_order
 from mollifier.engines.joint.engine import _finer
-from mollifier.engines.joint.spline import values_maker
+from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint, Smoothing
 from mollifier.engines.joint.system import Bordered
-from mollifier.engines.linearise import Linearisation
 from mollifier.engines.network import prepare
 from mollifier.errors import ConfigurationError
 from mollifier.problem import InverseProblem
@@ -165,7 +164,7 @@ def _stage(problem, settings):
     """A joint stage after the fit of the data."""
     chosen = validated(Settings, settings)
     objective, _ = prepare(problem, chosen, 0, None, values_maker(problem_cells(problem, chosen)))
-    linearisation = Linearisation(objective)
+    linearisation = FieldPriors(objective)
     fit = Smoothing(objective, linearisation)
     fit.step()
     fit.close()

@@ -177,10 +177,12 @@ def test_a_seminorm_leaves_its_null_space():
 # -- who takes them
 
 
-@pytest.mark.parametrize("engine", ["joint", "network"])
-@pytest.mark.parametrize("kind", ["h1", "tv"])
-def test_engines_that_know_the_curvature_only(engine, kind):
-    message = rf"prior='{kind}' was given for the unknown 'k'; the {engine} engine takes auto or h2.*'weak'"
+@pytest.mark.parametrize(
+    ("engine", "kind", "taken"),
+    [("joint", "tv", "auto, h1 or h2"), ("network", "tv", "auto or h2"), ("network", "h1", "auto or h2")],
+)
+def test_engines_that_do_not_know_a_prior(engine, kind, taken):
+    message = rf"prior='{kind}' was given for the unknown 'k'; the {engine} engine takes {taken}.*'weak'"
     with pytest.raises(ConfigurationError, match=message):
         rate(smooth, kind, engine=engine)
 

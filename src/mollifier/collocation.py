@@ -91,7 +91,7 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
                 hint = did_you_mean(name, problem.coordinates)
                 raise ConfigurationError(f"The collocation names '{name}', not a coordinate.{hint}")
     kernel, cells = _kernel(chosen, problem.system.order)
-    bounds, periods = problem.data.bounds, problem.data.periodic
+    bounds, periods = problem.bounds, problem.data.periodic
     features = _features(problem)
     wanted, fixed = {}, dict(chosen.nodes or {})
     least = _LEAST_NODES.get(len(problem.coordinates), 21)

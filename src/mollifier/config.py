@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
-from yaml.composer import ComposerError
-from yaml.constructor import ConstructorError
 
 from mollifier.data import Observations, read
 from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.plain_yaml import parse_yaml
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings, validated
 from mollifier.unknowns import FieldUnknown, ScalarUnknown, Unknown
 
 _LARGEST = 1_000_000
-_DEEPEST = 20
 _ALL = "all"
 
 
@@ -51,7 +47,7 @@ class DataEntry(BaseModel):
 
 
 class UnknownEntry(BaseModel):
-    """A scalar; a field when ``over``, ``smoothness`` or ``prior`` is given."""
+    """A scalar; a field when ``over``, ``smoothness``, ``prior`` or ``readings`` is given."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -62,15 +58,16 @@ class UnknownEntry(BaseModel):
     unit: str = ""
     smoothness: float | None = None
     prior: str | None = None
+    readings: DataEntry | None = None
 
     def unknown(self) -> Unknown:
-        """As the problem takes it."""
+        """As the problem takes it, but for the readings, which are not read."""
         common: dict[str, Any] = dict(
             lower=self.lower, upper=self.upper, initial=self.initial, unit=self.unit
         )
         own = {"smoothness": self.smoothness, "prior": self.prior}
         common |= (given := {name: value for name, value in own.items() if value is not None})
-        if self.over is None and not given:
+        if self.over is None and self.readings is None and not given:
             return ScalarUnknown(**common)
         over = (self.over,) if isinstance(self.over, str) else self.over
         return FieldUnknown(None if over is None or over == (_ALL,) else tuple(over), **common)
@@ -99,11 +96,16 @@ class ProblemFile:
         Where it was read.
     entries
         What it says, overrides included.
+    unknowns
+        By name, without readings.
+    readings
+        Unknown field -> where its readings are, of those that have some.
     """
 
     path: Path
     entries: Entries
     unknowns: Mapping[str, Unknown]
+    readings: Mapping[str, DataEntry]
 
     @property
     def engine(self) -> str:
@@ -131,7 +133,19 @@ class ProblemFile:
     @property
     def data_file(self) -> Path:
         """The data, relative to the problem file."""
-        return self.path.parent / Path(self.entries.data.file).expanduser()
+        return self._file(self.entries.data)
+
+    def _file(self, entry: DataEntry) -> Path:
+        try:
+            return self.path.parent / Path(entry.file).expanduser()
+        except RuntimeError:
+            raise ConfigurationError(
+                f"'data.file' was given as '{entry.file}': there is no such user."
+            ) from None
+
+    def _read(self, entry: DataEntry) -> Observations:
+        options = {n: getattr(entry, n) for n in entry.model_fields_set - {"file"}}
+        return read(self._file(entry), **options)
 
     def observations(self) -> Observations:
         """Read the data.
@@ -141,8 +155,7 @@ class ProblemFile:
         DataError
             As `mollifier.data.read`.
         """
-        options = {n: getattr(self.entries.data, n) for n in self.entries.data.model_fields_set - {"file"}}
-        return read(self.data_file, **options)
+        return self._read(self.entries.data)
 
     def problem(self) -> InverseProblem:
         """Read the data and state the problem.
@@ -152,8 +165,10 @@ class ProblemFile:
         DataError, EquationError, ConfigurationError
             As `mollifier.data.read` and `mollifier.InverseProblem`.
         """
-        e = self.entries
-        return InverseProblem(e.equation, self.observations(), self.unknowns, e.constants, e.fields)
+        e, unknowns = self.entries, dict(self.unknowns)
+        for name, entry in self.readings.items():
+            unknowns[name] = replace(unknowns[name], readings=self._read(entry))
+        return InverseProblem(e.equation, self.observations(), unknowns, e.constants, e.fields)
 
     def selecting(self, name: str, value: Any) -> ProblemFile:
         """The same problem for one value of a column or dimension of the data."""
@@ -226,10 +241,11 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> ProblemFile:
             _override(content, override)
         _complete(content)
         entries = validated(Entries, content)
-        unknowns = {name: _unknown(name, entry) for name, entry in entries.unknowns.items()}
+        given = {name: _unknown(name, entry) for name, entry in entries.unknowns.items()}
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from None
-    return ProblemFile(path, entries, unknowns)
+    readings = {n: e.readings for n, e in given.items() if e.readings is not None}
+    return ProblemFile(path, entries, {n: e.unknown() for n, e in given.items()}, readings)
 
 
 def _complete(content: Mapping[str, Any]) -> None:
@@ -252,7 +268,7 @@ def _complete(content: Mapping[str, Any]) -> None:
         )
 
 
-def _unknown(name: str, entry: Any) -> Unknown:
+def _unknown(name: str, entry: Any) -> UnknownEntry:
     if entry is None or entry == "scalar":
         entry = {}
     elif entry == "field":
@@ -269,7 +285,9 @@ def _unknown(name: str, entry: Any) -> Unknown:
             "belongs under constants, a starting value under initial."
         )
     try:
-        return validated(UnknownEntry, entry, f"unknowns.{name}").unknown()
+        found = validated(UnknownEntry, entry, f"unknowns.{name}")
+        found.unknown()
+        return found
     except ConfigurationError as error:
         text = str(error)
         raise ConfigurationError(
@@ -331,78 +349,3 @@ def _override(content: dict[str, Any], override: str) -> None:
         place[parts[-1]] = parse_yaml(value)
     except ConfigurationError as error:
         raise ConfigurationError(f"--set {override}: {error}") from None
-
-
-def parse_yaml(text: str) -> Any:
-    """YAML as plain values: no aliases, no repeated keys, 20 levels; only true and false are booleans.
-
-    >>> parse_yaml("{K: 1e-3, on: [x, y], steps: 20}")
-    {'K': 0.001, 'on': ['x', 'y'], 'steps': 20}
-
-    Raises
-    ------
-    ConfigurationError
-        With line and column.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigurationError(f"{where}{error.problem or error.context}.") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        first = str(error).strip().splitlines() or ["unreadable"]
-        raise ConfigurationError(f"this is no YAML that can be read ({first[0]}).") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain values only."""
-
-    _depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise ComposerError(
-                None, None, "aliases (*name) are not read; write the value out", event.start_mark
-            )
-        self._depth += 1
-        if self._depth > _DEEPEST:
-            event = self.peek_event()
-            raise ComposerError(None, None, f"more than {_DEEPEST} levels of nesting", event.start_mark)
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-                what = getattr(key, "value", None)
-                shown = f"'{what}'" if isinstance(what, str) else "a list or mapping"
-                raise ConstructorError(
-                    None, None, f"the key {shown} is no name; quote it if it is one", key.start_mark
-                )
-            if key.value in seen:
-                raise ConstructorError(None, None, f"the key '{key.value}' is given twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_TAG = "tag:yaml.org,2002:"
-_DROPPED = {f"{_TAG}bool", f"{_TAG}float", f"{_TAG}int", f"{_TAG}merge", f"{_TAG}timestamp", f"{_TAG}value"}
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag not in _DROPPED]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    f"{_TAG}bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver(f"{_TAG}int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    f"{_TAG}float",
-    re.compile(
-        r"^(?:[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-    ),
-    list("-+0123456789."),
-)

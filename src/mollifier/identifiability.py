@@ -22,6 +22,7 @@ _CENTRES = 300
 _ZERO = 1e-6
 _PROPORTIONAL = 0.999
 _NEARLY = 0.98
+_SURE = 4.0  # standard errors from zero of a reading that is not zero
 _LOST = 1.5  # a factor's rms in units of its own standard error
 
 
@@ -81,6 +82,8 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float], see
     for name, unknown in problem.unknowns.items():
         for d in problem.system.derivatives.get(name, ()):
             level = 1.0 if unknown.initial is None else unknown.initial
+            if name in problem.readings:
+                level = float(np.mean(problem.readings[name].values))
             env[d.name] = np.full(len(chosen), level if d.total == 0 else 0.0)
     for v in problem.known:
         over = problem.data.coordinates_of(v)
@@ -108,6 +111,8 @@ def _rms(values: Array) -> float:
 def has_trivial_answer(problem: InverseProblem) -> bool:
     """Whether zero unknowns satisfy every equation, so that any multiple of an answer is one too.
 
+    Readings of an unknown field that are not zero set the scale.
+
     Examples
     --------
     >>> from mollifier import FieldUnknown, Observations
@@ -118,6 +123,8 @@ def has_trivial_answer(problem: InverseProblem) -> bool:
     """
     system = problem.system
     if set(system.linear_in) != set(problem.unknowns):
+        return False
+    if any((np.abs(s.values) > _SURE * s.sd).any() for s in problem.readings.values()):
         return False
     symbols = {
         sympy.Symbol(d.name): sympy.S.Zero for n in problem.unknowns for d in system.derivatives.get(n, ())

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
-from mollifier.data import Observations
+from mollifier.data import Observations, Samples
 from mollifier.equations import EquationSystem, Names, fields_in, parse
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, DataError, did_you_mean
+from mollifier.readings import readings_of
 from mollifier.unknowns import FieldUnknown, ScalarUnknown, Unknown
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class InverseProblem:
     ----------
     system
         The checked equations (`mollifier.equations.EquationSystem`).
+    readings
+        Unknown field -> its readings, of those that have some.
 
     Raises
     ------
@@ -46,7 +50,10 @@ class InverseProblem:
         If the equation cannot be read or names what does not exist.
     ConfigurationError
         If an unknown is not in the equation, clashes with the data, or varies over what is not a coordinate;
-        if there is no field, or one that is in no equation.
+        if there is no field, or one that is in no equation; if readings of an unknown field lie outside of
+        the domain or of its bounds, or are of something else.
+    DataError
+        If the data are at one place along a coordinate, or readings at none, or of unknown noise.
 
     Examples
     --------
@@ -65,6 +72,7 @@ class InverseProblem:
     constants: Mapping[str, float] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
     system: EquationSystem = field(init=False, repr=False)
+    readings: Mapping[str, Samples] = field(init=False, repr=False)
 
     def __init__(
         self,
@@ -75,6 +83,7 @@ class InverseProblem:
         fields: Sequence[str] | None = None,
     ) -> None:
         observations = data if isinstance(data, Observations) else Observations.from_dataset(data)
+        _check_places(observations)
         constants = dict(constants or {})
         chosen = _fields(equation, observations, fields)
         completed = _completed(unknowns, observations, constants)
@@ -99,6 +108,11 @@ class InverseProblem:
             constants=constants,
             fields=chosen,
             system=system,
+            readings={
+                n: readings_of(n, u, observations)
+                for n, u in completed.items()
+                if isinstance(u, FieldUnknown) and u.readings is not None
+            },
         ).items():
             object.__setattr__(self, name, value)
 
@@ -106,6 +120,17 @@ class InverseProblem:
     def coordinates(self) -> tuple[str, ...]:
         """Coordinates of the fields, in the order of the data."""
         return self.data.coordinates
+
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """Coordinate -> ends of the domain: of the data, and of readings a little beyond them."""
+        given = self.data.bounds
+        found = {c: given[c] for c in self.coordinates}
+        for samples in self.readings.values():
+            for c, x in zip(samples.coordinates, samples.points.T, strict=True):
+                if c not in self.data.periodic:
+                    found[c] = min(found[c][0], float(x.min())), max(found[c][1], float(x.max()))
+        return found
 
     @property
     def scalars(self) -> dict[str, ScalarUnknown]:
@@ -118,6 +143,15 @@ class InverseProblem:
         return {n: u for n, u in self.unknowns.items() if isinstance(u, FieldUnknown)}
 
     @property
+    def described(self) -> dict[str, str]:
+        """The unknowns as text, with a digest of their readings, for provenance."""
+        found = {n: repr(u) for n, u in self.unknowns.items()}
+        for n, u in self.unknown_fields.items():
+            if isinstance(u.readings, Observations):
+                found[n] += f" {u.readings.digest()}"
+        return found
+
+    @property
     def known(self) -> tuple[str, ...]:
         """Observed variables that enter as known coefficients."""
         return tuple(v for v in self.data.variables if v not in self.fields and v in self.system.symbols)
@@ -127,6 +161,17 @@ class InverseProblem:
         from mollifier.check import check
 
         return check(self, settings)
+
+
+def _check_places(data: Observations) -> None:
+    """Refuse data at one place along a coordinate: nothing can be said of how they vary along it."""
+    for c in data.coordinates:
+        x = np.asarray(data.dataset[c].values)
+        if not np.ptp(x) > 0:
+            raise DataError(
+                f"Coordinate '{c}' has one point only ({x[0]:g}); at least two were wanted: leave it out of "
+                "the coordinates."
+            )
 
 
 def _fields(equation: Any, data: Observations, fields: Sequence[str] | None) -> tuple[str, ...]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+import xarray as xr
+
+from mollifier.data import Observations
 from mollifier.errors import ConfigurationError, did_you_mean
 
 PRIORS = ("auto", "h1", "h2", "tv")
@@ -69,28 +73,40 @@ class FieldUnknown:
     unit
         Physical unit, for labels.
     smoothness
-        Weight of the mean squared curvature, in units of the field's level over the half-length of the
-        domain. It settles what the data leave open; 0 leaves it out. When not given, the joint engine takes
+        Weight of the mean squared curvature (gradient, under "h1"), in units of the field's level over the
+        half-length of the domain. It settles what the data leave open; 0 leaves it out. When not given, the joint engine takes
         it from the data (the strength of greatest marginal likelihood), the network engine takes 1e-3.
     prior
-        What settles what the data leave open; its strength is always that of greatest marginal likelihood in
-        the weak engine. "auto": there a Matern field, order and length from the data too; in the other
-        engines the curvature. "h1": the mean squared gradient. "h2": the mean squared curvature. "tv": the
+        What settles what the data leave open; its strength is that of greatest marginal likelihood in the
+        weak engine and, unless ``smoothness`` is given, in the joint engine. "auto": there a Matern field,
+        order and length from the data too, and the curvature where ``smoothness`` is given; in the network
+        engine the curvature. "h1": the mean squared gradient. "h2": the mean squared curvature. "tv": the
         total variation (Rudin, Osher and Fatemi, Physica D 60:259, 1992) by lagged diffusivity (Vogel and
         Oman, SIAM J. Sci. Comput. 17:227, 1996), for a field of levels with edges between them. Standard
         errors under "tv", in the field's unit, are those of the last Gaussian approximation, which takes the
-        places of the edges as known: beside an edge they may be too small. "h1" and "tv" want the weak
-        engine.
+        places of the edges as known: beside an edge they may be too small. The network engine takes
+        no "h1", and only the weak engine takes "tv".
+    readings
+        Where the field itself was measured, or is known: `Observations` (or an `xarray.Dataset` that makes
+        them) of one variable, or of one that bears the unknown's name, over the field's coordinates. They
+        are data like those of the states, on points and with noise of their own; a noise of 0 makes them
+        exact, which is to a thousandth of their rms.
 
     Raises
     ------
     ConfigurationError
-        If bounds, initial value or smoothness are out of range, or the prior is none of these.
+        If bounds, initial value or smoothness are out of range, the prior is none of these, or the readings
+        are no observations.
+    DataError
+        If a dataset of readings makes no observations.
 
     Examples
     --------
     >>> FieldUnknown(over=("x", "y"), lower=0.0).over
     ('x', 'y')
+    >>> end = Observations(values={"k": [0.8]}, points={"x": [0.0]}, noise=0.0)
+    >>> FieldUnknown(over="x", lower=0.0, readings=end).readings
+    <Observations k (point: 1)>
     """
 
     over: tuple[str, ...] | None = None
@@ -100,9 +116,11 @@ class FieldUnknown:
     unit: str = ""
     smoothness: float | None = None
     prior: str = "auto"
+    readings: Observations | xr.Dataset | xr.DataArray | None = None
 
     def __post_init__(self) -> None:
         _check_bounds(self)
+        object.__setattr__(self, "readings", _observed(self.readings))
         if self.over is not None:
             names = (self.over,) if isinstance(self.over, str) else tuple(self.over)
             object.__setattr__(self, "over", names)
@@ -147,6 +165,18 @@ def _check_bounds(unknown: Unknown) -> None:
             f"initial={unknown.initial} was given for an unknown with bounds ({unknown.lower}, "
             f"{unknown.upper}); it must lie strictly between them."
         )
+
+
+def _observed(readings: Any) -> Observations | None:
+    """Readings as observations."""
+    if readings is None or isinstance(readings, Observations):
+        return readings
+    if isinstance(readings, xr.Dataset | xr.DataArray):
+        return Observations.from_dataset(readings)
+    raise ConfigurationError(
+        f"readings={type(readings).__name__} was given for an unknown field; Observations of it were wanted, "
+        "as in Observations(values={'k': values}, points={'x': x}, noise=0.01)."
+    )
 
 
 def _admits(unknown: Unknown, value: float) -> bool:

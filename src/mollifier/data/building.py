@@ -323,12 +323,10 @@ def _check_axis(name: str, x: NDArray[np.float64], period: bool | float, scatter
     """The period of a coordinate, or 0; raises where the coordinate cannot serve."""
     if x.size == 0:
         raise DataError(f"Coordinate '{name}' has no points; the data are empty.")
-    if np.ptp(x) == 0:
-        how = (
-            "leave it out of the coordinates" if scattered else f"select it away with select({name}={x[0]:g})"
-        )
+    if np.ptp(x) == 0 and not scattered:
         raise DataError(
-            f"Coordinate '{name}' has one point only ({x[0]:g}); at least two were wanted: {how}."
+            f"Coordinate '{name}' has one point only ({x[0]:g}); at least two were wanted: select it away "
+            f"with select({name}={x[0]:g})."
         )
     if scattered:
         if period is True:

@@ -211,7 +211,10 @@ def settle(dataset: xr.Dataset, variables: tuple[str, ...], bars: Bars) -> xr.Da
             array.attrs.pop("trusted", None)
             array.attrs.pop("noise_source", None)
         if v in bars.fractions:
-            array.attrs["standard_error"] = bars.fractions[v] * float(np.sqrt(np.nanmean(array.values**2)))
+            most = float(np.nanmax(np.abs(array.values), initial=0.0))
+            scale = most if most > 1e150 else 1.0  # its square would overflow
+            rms = scale * float(np.sqrt(np.nanmean((array.values / scale) ** 2)))
+            array.attrs["standard_error"] = bars.fractions[v] * rms
         elif v in named:
             array.attrs["standard_error"] = named[v]
             sd = _beside(dataset, v, named[v])[np.isfinite(array.values)]

@@ -57,7 +57,7 @@ class Observations:
     Raises
     ------
     DataError
-        If the arrays cannot serve: shapes that differ, text, complex or infinite values, one place only.
+        If the arrays cannot serve: shapes that differ, text, complex or infinite values, no place at all.
 
     Examples
     --------

@@ -202,7 +202,7 @@ def thin(dataset: xr.Dataset, n: int, seed: int) -> xr.Dataset:
     """``n`` random rows of a scattered dataset, in their order."""
     size = dataset.sizes[POINT]
     if not 2 <= n <= size:
-        raise DataError(f"A sample of {n} points was asked of {size}; a number from 2 to {size} was wanted.")
+        raise DataError(f"sample={n} points were asked of {size}; a number from 2 to {size} was wanted.")
     return dataset.isel({POINT: np.sort(np.random.default_rng(seed).permutation(size)[:n])})
 
 

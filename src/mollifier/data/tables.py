@@ -140,6 +140,9 @@ def tabulate(
             f"The columns {columns} leave no variable beside the coordinates {axes}; name both, as "
             "coordinates=['t'], variables=['x']."
         )
+    both = [c for c in axes if c in (*chosen, *errors)]
+    if both:
+        raise DataError(f"'{both[0]}' was named both a coordinate and a variable; it can be one of them.")
     position = {c: _numbers(table, c, dates=True) for c in axes}
     data = {c: _numbers(table, c) for c in dict.fromkeys((*chosen, *errors))}
     labels = {c: _labels(table[c]) for c in (*repeats, *(c for c in other if c not in chosen))}

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mollifier.engines.choose import choose
+from mollifier.engines.complete import complete
 from mollifier.engines.start import Origin, digest, origin
 from mollifier.engines.weak import solve_weak
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.files import ensure_folder
+from mollifier.lock import locked
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings, validated
 from mollifier.solution import Solution
@@ -60,8 +62,8 @@ def solve(
         Take up the checkpoint in the folder.
     network
         Any module (n, d) -> (n, number of fields), on coordinates scaled to [-1, 1] and fields scaled to a
-        standard deviation of one, in place of the multilayer perceptron. A copy is trained, from the weights
-        it has; the seed does not draw them anew.
+        standard deviation of one, in place of one of the kind in the settings. A copy is trained, from the
+        weights it has; the seed does not draw them anew.
     start
         What the network engine starts from in place of a first guess: a solution of the same problem by any
         engine, or "weak" or "joint", which is run first, or "auto", which runs the one that suits the data.
@@ -77,7 +79,7 @@ def solve(
     CheckpointError
         If a run to resume cannot be.
     OutputError
-        If the folder cannot be written to.
+        If the folder cannot be written to, or another run is going on in it.
 
     Examples
     --------
@@ -96,7 +98,24 @@ def solve(
     """
     _check(engine, start, seed, resume, folder)
     chosen = settings if isinstance(settings, Settings) else validated(Settings, settings or {})
-    place = None if folder is None else ensure_folder(Path(folder))
+    if folder is not None:
+        with locked(ensure_folder(folder)) as place:
+            return _solve(problem, engine, seed, chosen, progress, place, resume, network, start)
+    return _solve(problem, engine, seed, chosen, progress, None, resume, network, start)
+
+
+def _solve(
+    problem: InverseProblem,
+    engine: str,
+    seed: int,
+    chosen: Settings,
+    progress: Callable[[Progress], None] | None,
+    place: Path | None,
+    resume: bool,
+    network: nn.Module | None,
+    start: Solution | str | None,
+) -> Solution:
+    """As `solve`, with settings that were checked and a folder that no other run uses."""
     engine, reason = _engine(problem, engine, network, start)
     # torch is loaded for those engines only that compute with it.
     if engine == "weak":
@@ -115,6 +134,7 @@ def solve(
                 return first
         begin = None if start is None else _origin(problem, start, first, resume)
         solution = solve_network(problem, chosen, seed, progress, place, resume, network, begin)
+    solution = complete(problem, solution)
     if not reason:
         return solution
     return replace(solution, provenance={**solution.provenance, "chosen_because": reason})

@@ -25,12 +25,19 @@ def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
 
     Unknown fields are taken as constant. Those unknowns in which the equations are linear are found together
     by least squares on the fitted field's derivatives, each equation divided by the size of its known terms;
-    the others start from their ``initial`` or from the middle of their bounds, or from one.
+    the others start from their ``initial`` or from the middle of their bounds, or from one. A field that was
+    read starts from the mean of its readings.
     """
     model = objective.model
     unknowns = model.problem.unknowns
     levels = {n: float(u.initial) if u.initial is not None else _default(u) for n, u in unknowns.items()}
-    free = [n for n in model.problem.system.linear_in if unknowns[n].initial is None]
+    read = {
+        n: level
+        for n, s in model.problem.readings.items()
+        if unknowns[n].initial is None and unknowns[n].admits(level := float(s.values.mean()))
+    }
+    levels |= read
+    free = [n for n in model.problem.system.linear_in if unknowns[n].initial is None and n not in read]
     found, sizes = _least_squares(objective, levels, free)
     for name, value in found.items():
         unknown, size = unknowns[name], sizes[name] if np.isfinite(sizes[name]) else 0.0

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mollifier.errors import CheckpointError
@@ -40,8 +41,30 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """
     # In memory first: torch reports a full disk as an error of its own that cannot be told apart.
     buffer = io.BytesIO()
-    torch.save({"format": _FORMAT, **state}, buffer)
+    torch.save(plain({"format": _FORMAT, **state}), buffer)
     write_atomically(folder / FILE, lambda path: path.write_bytes(buffer.getbuffer()))
+
+
+def plain(value: Any) -> Any:
+    """The value with NumPy's numbers and arrays as Python's and torch's, which alone are read back.
+
+    >>> plain({"allowed": np.bool_(True), "pairs": [(0, np.float64(0.5))], "shifts": np.zeros(2)})
+    {'allowed': True, 'pairs': [(0, 0.5)], 'shifts': tensor([0., 0.], dtype=torch.float64)}
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, dict):
+        return type(value)((plain(k), plain(v)) for k, v in value.items())
+    if type(value) in (list, tuple, set):
+        return type(value)(map(plain, value))
+    return value
+
+
+def kept(folder: Path) -> bool:
+    """Whether a folder holds a checkpoint, readable or not."""
+    return (folder / FILE).is_file()
 
 
 def load_checkpoint(folder: Path, fingerprint: dict[str, Any]) -> dict[str, Any]:

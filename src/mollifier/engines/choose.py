@@ -50,7 +50,7 @@ def _against_weak(problem: InverseProblem) -> str:
     if not is_weak(problem.system):
         return "the equation holds products of derivatives, which have no weak form"
     grid = data.grid(problem.coordinates)
-    weak_only = any(u.prior in ("h1", "tv") for u in problem.unknown_fields.values())
+    weak_only = any(u.prior == "tv" for u in problem.unknown_fields.values())
     if grid.size < _DENSE and not weak_only:
         return f"the grid has {grid.size:,} nodes only"
     alone = [n for n, u in problem.unknown_fields.items() if set(u.over or ()) == set(grid.names)]

@@ -203,7 +203,7 @@ class LevenbergMarquardt(ABC):
     def _losses(self, nodes: list[Array]) -> dict[str, float]:
         parts = {"data": 0.0, "residual": 0.0, "prior": 0.0}
         equations = len(self.objective.equations)
-        data = equations + len(self.objective.targets)
+        data = equations + len(self.objective.fitted)
         with np.errstate(all="ignore"):
             for i, part in enumerate(self.linearisation.residuals(nodes, self.weight, slopes=False)):
                 name = "residual" if i < equations else "data" if i < data else "prior"

@@ -39,5 +39,5 @@ def network_jacobian(network: nn.Module, points: Tensor) -> Tensor:
         return functional_call(network, {**fixed, **chosen}, (x[None],))[0]
 
     slopes = vmap(jacrev(values), (None, 0), chunk_size=_CHUNK)(weights, points)
-    flat = torch.cat([slopes[n].flatten(2) for n in weights], dim=-1)
+    flat = torch.cat([slopes[n].reshape(*slopes[n].shape[:2], -1) for n in weights], dim=-1)
     return flat.double().movedim(1, 0).contiguous().cpu()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mollifier.engines.model import Block, Model
 from mollifier.engines.objective import Objective, Target
 from mollifier.equations import ArrayFunction, Equation
-from mollifier.grid import Grid
+from mollifier.grid import Axis, Grid
 from mollifier.orders import Derivative
 
 Array = NDArray[np.float64]
@@ -41,20 +41,17 @@ class Residuals:
         shape (m, nodes).
     scalars
         Scalar unknown -> derivative, shape (m,).
-    raw
-        Whether ``fields`` are with respect to values before the bijection that keeps the bounds.
     """
 
     values: Array
     fields: dict[tuple[int, int], sp.csr_array] = field(default_factory=dict)
     scalars: dict[str, Array] = field(default_factory=dict)
-    raw: bool = False
 
     def scaled(self, factor: float) -> Residuals:
         """The same rows, each times a number."""
         fields = {k: sp.csr_array(m * factor) for k, m in self.fields.items()}
         scalars = {n: s * factor for n, s in self.scalars.items()}
-        return Residuals(self.values * factor, fields, scalars, self.raw)
+        return Residuals(self.values * factor, fields, scalars)
 
 
 class Linearisation:
@@ -80,15 +77,23 @@ class Linearisation:
             {d: _operator(block, d, whole) for n in block.names for d in block.needed[n]}
             for block in model.blocks
         ]
-        self.bends = [[block.mollified.matrix(d) for d in block.curvatures] for block in model.blocks]
         self.observe = [block.mollified.observation_matrix() for block in model.state_blocks]
         self.known = {
             n: np.broadcast_to(v.cpu().numpy(), whole.shape).ravel() for n, v in model.known.items()
         }
         self.parts = [_Partials(e, model.blocks, tuple(model.scalars)) for e in objective.equations]
         self.data = [_DataRows(objective, t, self.observe[t.block]) for t in objective.targets]
+        self.readings = [
+            _DataRows(objective, t, model.blocks[t.block].mollified.observation_matrix())
+            for t in objective.readings
+        ]
         self.shifts: list[Array] | None = None
         self._third: dict[int, dict[int, sp.csr_array]] = {}
+
+    @cached_property
+    def bends(self) -> list[list[sp.csr_array]]:
+        """Second derivatives, along scaled coordinates, by block."""
+        return [[b.mollified.matrix(d) for d in b.curvatures] for b in self.objective.model.blocks]
 
     @staticmethod
     def size(model: Model) -> int:
@@ -150,7 +155,7 @@ class Linearisation:
 
     def _data(self, nodes: list[Array], slopes: bool) -> Iterator[Residuals]:
         objective = self.objective
-        for target, data in zip(objective.targets, self.data, strict=True):
+        for target, data in zip(objective.fitted, [*self.data, *self.readings], strict=True):
             block, channel = objective.model.blocks[target.block], target.channel
             g = nodes[target.block][channel]
             mean = g.mean()
@@ -267,17 +272,29 @@ def _differences(nodes: Grid) -> dict[str, sp.csr_array]:
     """Coordinate -> third differences along it over the cube of the cell, shape (rows, nodes)."""
     found: dict[str, sp.csr_array] = {}
     for axis in nodes:
-        n, order = axis.size, min(DIFFERENCE, axis.size - 1)
+        order = min(DIFFERENCE, axis.size - 1)
         if order < 1:
             continue
-        taps = np.diff(np.eye(order + 1), order, axis=0)[0] / axis.spacing**order
-        rows = n if axis.periodic else n - order
-        index = (np.arange(rows)[:, None] + np.arange(order + 1)) % n
-        place = (np.repeat(np.arange(rows), order + 1), index.ravel())
-        along = sp.csr_array((np.tile(taps, rows), place), shape=(rows, n))
+        along = differences(axis, order)
         parts = [along if a.name == axis.name else sp.eye_array(a.size) for a in nodes]
         found[axis.name] = sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), parts))
     return found
+
+
+def differences(axis: Axis, order: int) -> sp.csr_array:
+    """Differences of an order between even nodes, over that power of their spacing, shape (rows, nodes).
+
+    Examples
+    --------
+    >>> differences(Axis("x", 0.0, 1.0, 3), 1).toarray().tolist()
+    [[-2.0, 2.0, 0.0], [0.0, -2.0, 2.0]]
+    """
+    n = axis.size
+    taps = np.diff(np.eye(order + 1), order, axis=0)[0] / axis.spacing**order
+    rows = n if axis.periodic else n - order
+    index = (np.arange(rows)[:, None] + np.arange(order + 1)) % n
+    place = (np.repeat(np.arange(rows), order + 1), index.ravel())
+    return sp.csr_array((np.tile(taps, rows), place), shape=(rows, n))
 
 
 def _operator(block: Block, derivative: Derivative, whole: Grid) -> sp.csr_array:

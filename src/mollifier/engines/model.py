@@ -19,13 +19,15 @@ from mollifier.engines.jacobian import trained
 from mollifier.engines.places import Places
 from mollifier.errors import ConfigurationError
 from mollifier.grid import Grid
-from mollifier.networks import MLP
-from mollifier.networks.periodic import PeriodicInputs
+from mollifier.networks import make
 from mollifier.orders import Derivative
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings
 
 Array = NDArray[np.float64]
+
+# The coordinate that networks take as the time, if there is one.
+_TIME = "t"
 
 Maker = Callable[[derivatives.Derivatives, int, bool], nn.Module]
 """Backend, channels, whether it stands for an unknown -> module (n, d) -> (n, channels), float64."""
@@ -146,7 +148,8 @@ class Model(nn.Module):
     Attributes
     ----------
     places
-        Where each state block is observed.
+        Where each block is observed, by its number among the blocks: states by the data, unknown fields by
+        their readings.
     state_blocks
         Networks of the observed fields, by the coordinates they depend on.
     unknown_blocks
@@ -159,7 +162,7 @@ class Model(nn.Module):
     problem, collocation, settings
         The question, where the equation is imposed, the choices of the run.
     network
-        A module that stands for the states, copied; perceptrons where it is not given.
+        A module that stands for the states, copied; one of the kind in the settings where it is not given.
     maker
         What makes the modules that stand for states and unknown fields; networks where it is not given.
     """
@@ -181,10 +184,13 @@ class Model(nn.Module):
                 f"One network was given, but the fields depend on different coordinates, {list(groups)}: "
                 "leave network out, or solve for fields over the same coordinates."
             )
-        self.places = [Places.of(problem.data, names) for names in groups.values()]
+        self.places = {b: Places.of(problem.data, names) for b, names in enumerate(groups.values())}
+        for i, name in enumerate(problem.unknown_fields):
+            if name in problem.readings:
+                self.places[len(groups) + i] = Places.at(problem.readings[name])
         states = [
-            _state_block(self, names, over, places, settings, network, maker)
-            for (over, names), places in zip(groups.items(), self.places, strict=True)
+            _state_block(self, names, over, self.places[b], settings, network, maker)
+            for b, (over, names) in enumerate(groups.items())
         ]
         self.state_blocks = states
         self.unknown_blocks = {n: _unknown_block(self, n, settings, maker) for n in problem.unknown_fields}
@@ -208,15 +214,16 @@ class Model(nn.Module):
         """Coordinates and known coefficients that the equations name, broadcastable to the grid."""
         return {n: self.get_buffer(f"known_{n}") for n in self._known_names}
 
-    def forward(self) -> tuple[dict[str, Tensor], list[Tensor], dict[str, list[Tensor]]]:
-        """Environment, observed values (channels, places) by state block, curvatures by unknown field."""
+    def forward(self) -> tuple[dict[str, Tensor], dict[int, Tensor], dict[str, list[Tensor]]]:
+        """Environment, observed values (channels, places) by block, curvatures by unknown field."""
         env: dict[str, Tensor] = self.known | {n: s() for n, s in self.scalars.items()}
-        observed, curvatures = [], {}
-        for block in self.blocks:
+        observed: dict[int, Tensor] = {}
+        curvatures = {}
+        for b, block in enumerate(self.blocks):
             values, seen, bends = block()
             env |= values
             if seen is not None:
-                observed.append(seen)
+                observed[b] = seen
             if bends:
                 curvatures[block.names[0]] = bends
         return env, observed, curvatures
@@ -250,7 +257,7 @@ def _state_block(
     if maker is not None:
         return Block(names, grid, needed, maker(backend, len(names), False), backend, collocation.grid)
     if network is None:
-        module = _perceptron(settings, [a.periodic for a in grid], len(names))
+        module = _network(settings, grid, len(names))
     else:
         module = _fitting(copy.deepcopy(network), len(over), len(names))
     return Block(names, grid, needed, module.to(_dtype(settings)), backend, collocation.grid)
@@ -262,11 +269,12 @@ def _unknown_block(model: Model, name: str, settings: Settings, maker: Maker | N
     over = unknown.over or ()
     grid = collocation.grid.subgrid(over)
     orders = {Derivative("u", d.orders) for d in needed[name]} | {Derivative("u"), *curvature_orders(grid)}
-    backend = _backend(collocation, settings, over, orders, None)
+    places = model.places.get(len(model.state_blocks) + list(model.problem.unknown_fields).index(name))
+    backend = _backend(collocation, settings, over, orders, None if places is None else places.scaled(grid))
     if maker is not None:
         module, dtype = maker(backend, 1, True), torch.float64
     else:
-        module, dtype = _perceptron(settings, [a.periodic for a in grid], 1), _dtype(settings)
+        module, dtype = _network(settings, grid, 1), _dtype(settings)
         _shrink(module)
     bounds = Bijection(unknown).to(dtype)
     return Block([name], grid, needed, module.to(dtype), backend, collocation.grid, bounds)
@@ -290,19 +298,16 @@ def _backend(
     return derivatives.make(settings.derivatives, grid, sorted(orders), observed, **options)
 
 
-def _perceptron(settings: Settings, periodic: Sequence[bool], outputs: int) -> nn.Module:
-    n = settings.network
-    inputs = PeriodicInputs(periodic)
-    mlp = MLP(
-        inputs.outputs,
-        outputs,
-        width=n.width,
-        depth=n.depth,
-        activation=n.activation,
-        fourier=n.fourier or None,
-        fourier_scale=n.fourier_scale,
+def _network(settings: Settings, grid: Grid, outputs: int) -> nn.Module:
+    """A new network of the kind asked for, on the scaled coordinates of a grid."""
+    along = grid.names.index(_TIME) if _TIME in grid.names else -1
+    return make(
+        inputs=len(grid.names),
+        outputs=outputs,
+        periodic=[a.periodic for a in grid],
+        along=along,
+        **settings.network.model_dump(),
     )
-    return nn.Sequential(inputs, mlp) if any(periodic) else mlp
 
 
 def _fitting(network: nn.Module, inputs: int, outputs: int) -> nn.Module:

@@ -63,8 +63,8 @@ def solve_network(
     resume
         Take up the checkpoint in the folder.
     network
-        A module (n, d) -> (n, fields) on coordinates scaled to [-1, 1], in place of the multilayer
-        perceptron. It is copied, weights included.
+        A module (n, d) -> (n, fields) on coordinates scaled to [-1, 1], in place of one of the kind in the
+        settings. It is copied, weights included.
     origin
         What the run starts from in place of a first guess; where it resumes, of that the mark only counts.
     """
@@ -84,19 +84,19 @@ def solve_network(
     return run_stages("network", start, problem, settings, seed, progress, folder, resume, marks, notes)
 
 
-def check_priors(problem: InverseProblem, engine: str) -> None:
-    """Refuse priors of unknown fields other than that of the curvature.
+def check_priors(problem: InverseProblem, engine: str, taken: Sequence[str] = _PRIORS) -> None:
+    """Refuse priors of unknown fields other than those taken.
 
     Raises
     ------
     ConfigurationError
-        If one is "h1" or "tv".
+        If one is another.
     """
     for name, unknown in problem.unknown_fields.items():
-        if unknown.prior not in _PRIORS:
+        if unknown.prior not in taken:
             raise ConfigurationError(
                 f"prior='{unknown.prior}' was given for the unknown '{name}'; the {engine} engine takes "
-                f"{' or '.join(_PRIORS)}, the curvature. Choose one of these, or engine 'weak', which wants "
+                f"{', '.join(taken[:-1])} or {taken[-1]}. Choose one of these, or engine 'weak', which wants "
                 "data on a grid."
             )
 
@@ -138,8 +138,9 @@ def run_stages(
             settings.training.time_limit,
             progress,
             folder,
-            {**_fingerprint(problem, settings, seed), **marks},
+            {**fingerprint(problem, settings, seed), **marks},
             settings.training.checkpoint_every,
+            settings.training.checkpoint_steps,
             engine=engine,
             notes=dict(notes or {}),
         )
@@ -207,16 +208,16 @@ def _stages(objective: Objective, settings: Settings, origin: Origin | None) -> 
     return [*stages, Lbfgs(objective, steps, t.tolerance)]
 
 
-def _fingerprint(problem: InverseProblem, settings: Settings, seed: int) -> dict[str, Any]:
+def fingerprint(problem: InverseProblem, settings: Settings, seed: int) -> dict[str, Any]:
     """What a resumed run must have in common with the one that was interrupted."""
     return {
         "equation": [e.text for e in problem.system.equations],
         "data": problem.data.digest(),
-        "unknowns": {n: repr(u) for n, u in problem.unknowns.items()},
+        "unknowns": problem.described,
         "constants": dict(problem.constants),
         "fields": list(problem.fields),
         "settings": settings.model_dump(
-            mode="json", exclude={"training": {"time_limit", "checkpoint_every", "steps"}}
+            mode="json", exclude={"training": {"time_limit", "checkpoint_every", "checkpoint_steps", "steps"}}
         ),
         "seed": seed,
     }
@@ -226,7 +227,7 @@ def _provenance(
     problem: InverseProblem, settings: Settings, seed: int, objective: Objective
 ) -> dict[str, Any]:
     c = objective.model.collocation
-    return _fingerprint(problem, settings, seed) | {
+    return fingerprint(problem, settings, seed) | {
         "settings": settings.model_dump(mode="json"),
         "versions": {"mollifier": mollifier.__version__, "torch": torch.__version__, "numpy": np.__version__},
         "python": platform.python_version(),

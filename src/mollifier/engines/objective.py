@@ -11,6 +11,7 @@ w^(-1/2) times what the data are worth relative to theirs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,9 +56,9 @@ class Target:
     Attributes
     ----------
     block, channel
-        Which state block's which channel.
+        Which block's which channel.
     name
-        The field.
+        The field, or the unknown field.
     samples
         Its samples, with standard errors not below the floor.
     floor
@@ -76,12 +77,12 @@ class Objective(nn.Module):
 
     Attributes
     ----------
-    targets
-        What is fitted, field by field.
+    targets, readings
+        What is fitted, field by field, and readings of unknown fields.
     count
         Number of values fitted: repeats at one place count once, as their weighted mean.
     tau
-        Noise of the values fitted over their standard deviation.
+        Noise of the values fitted over their standard deviation, of the states.
     sizes
         Rms size of each equation's terms; set by `measure`.
     strengths, roughness
@@ -113,13 +114,16 @@ class Objective(nn.Module):
                 spread = spread if spread > 1e-12 * abs(level) else abs(level) or 1.0
                 # The floor is a share of how much the field varies: an offset says nothing about precision.
                 samples = floored(samples, floor * spread)
-                pooled = _pooled(model.places[b].index(samples.points), samples.values, samples.sd)
-                for kind, values in zip(("index", "value", "sd"), pooled, strict=True):
-                    self.register_buffer(f"{kind}_{name}", torch.as_tensor(values), persistent=False)
-                self.count += len(pooled[0])
-                relative.append(float(np.sqrt(np.mean(pooled[2] ** 2))) / spread)
+                sd = self._hold(b, name, samples)
+                relative.append(float(np.sqrt(np.mean(sd**2))) / spread)
                 self.targets.append(Target(b, channel, name, samples, floor * spread))
                 block.level[channel], block.scale[channel] = level, spread
+        self.readings: list[Target] = []
+        for i, name in enumerate(fields):
+            if name in model.problem.readings:
+                samples, b = model.problem.readings[name], len(model.state_blocks) + i
+                self._hold(b, name, samples)
+                self.readings.append(Target(b, 0, name, samples, 0.0))
         self.tau = float(np.sqrt(np.mean(np.square(relative))))
         self.sizes: Tensor
         self.register_buffer("sizes", torch.ones(len(self.equations), dtype=torch.float64))
@@ -133,15 +137,28 @@ class Objective(nn.Module):
         self.attainable: Tensor
         self.register_buffer("attainable", torch.ones((), dtype=torch.float64))
 
+    def _hold(self, block: int, name: str, samples: Samples) -> Array:
+        """Keep what is fitted, repeats pooled; standard errors."""
+        pooled = _pooled(self.model.places[block].index(samples.points), samples.values, samples.sd)
+        for kind, values in zip(("index", "value", "sd"), pooled, strict=True):
+            self.register_buffer(f"{kind}_{name}", torch.as_tensor(values), persistent=False)
+        self.count += len(pooled[0])
+        return pooled[2]
+
+    @property
+    def fitted(self) -> list[Target]:
+        """Targets and readings."""
+        return [*self.targets, *self.readings]
+
     def target_tensors(self, target: Target) -> tuple[Tensor, Tensor, Tensor]:
         """Place, value and standard error of every sample of a target, each of shape (n,)."""
         index, value, sd = (self.get_buffer(f"{kind}_{target.name}") for kind in ("index", "value", "sd"))
         return index, value, sd
 
-    def misfits(self, observed: list[Tensor]) -> Tensor:
-        """(fitted - measured)/sd of every value fitted, shape (count,), field after field."""
+    def misfits(self, observed: Mapping[int, Tensor]) -> Tensor:
+        """(fitted - measured)/sd of every value fitted of the blocks observed, field after field, (n,)."""
         parts = []
-        for target in self.targets:
+        for target in (t for t in self.fitted if t.block in observed):
             index, value, sd = self.target_tensors(target)
             parts.append((observed[target.block][target.channel, index] - value) / sd)
         return torch.cat(parts)
@@ -199,7 +216,7 @@ class Objective(nn.Module):
         """The first term of the loss that is not finite, named for a person."""
         with torch.no_grad():
             env, observed, _ = self.model()
-            for t in self.targets:
+            for t in self.fitted:
                 if not torch.isfinite(observed[t.block][t.channel]).all():
                     return f"the fitted field '{t.name}'"
             for e in self.equations:

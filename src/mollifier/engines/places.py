@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.data import Observations
+from mollifier.data import Observations, Samples
 from mollifier.grid import Grid
 
 Array = NDArray[np.float64]
@@ -37,6 +37,11 @@ class Places:
             return cls(coordinates, tuple(a.points for a in data.grid(coordinates)), None)
         points = np.concatenate([data.samples(v).points for v in variables])
         return cls(coordinates, None, np.unique(points, axis=0))
+
+    @classmethod
+    def at(cls, samples: Samples) -> Places:
+        """The places of some samples."""
+        return cls(samples.coordinates, None, np.unique(samples.points, axis=0))
 
     @property
     def size(self) -> int:

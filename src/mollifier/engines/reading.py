@@ -18,7 +18,9 @@ Array = NDArray[np.float64]
 
 
 def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Dataset:
-    """States, unknown fields with their standard errors, residuals and ratios on the collocation grid.
+    """States and unknown fields with their derivatives, standard errors, residuals and ratios.
+
+    Derivatives are those that the equations name. All stand on the collocation grid.
 
     Parameters
     ----------
@@ -39,6 +41,9 @@ def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Datase
             unit = units.get(name, "") or getattr(problem.unknowns.get(name), "unit", "")
             value = env[name].detach().cpu().numpy().reshape(block.grid.shape)
             variables[name] = (block.grid.names, value, _attrs(unit))
+            for d in block.needed[name]:
+                value = env[d.name].detach().cpu().numpy().reshape(block.grid.shape)
+                variables.setdefault(d.name, (block.grid.names, value, {"role": "derivative"}))
     for i, r in enumerate(residuals):
         label = "residual" if len(residuals) == 1 else f"residual_{i}"
         note = {"long_name": "residual relative to the rms of the equation's terms"}
@@ -51,6 +56,17 @@ def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Datase
         over = model.unknown_blocks[name].grid.names
         variables[f"{name}_sd"] = (over, sd, {"long_name": f"standard error of {name} (Laplace)"})
     return xr.Dataset(variables, {a.name: (a.name, a.points, _attrs(a.unit)) for a in grid})
+
+
+def read_unknown_fields(objective: Objective) -> xr.Dataset:
+    """The unknown fields as they stand, each on its own grid."""
+    fields = {}
+    for name, block in objective.model.unknown_blocks.items():
+        with torch.no_grad():
+            env, _, _ = block()
+        values = env[name].cpu().numpy().reshape(block.grid.shape)
+        fields[name] = xr.DataArray(values, {a.name: a.points for a in block.grid}, block.grid.names)
+    return xr.Dataset(fields)
 
 
 def read_fit(objective: Objective, held: Observations | None) -> xr.Dataset:

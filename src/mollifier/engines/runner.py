@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import xarray as xr
 
 from mollifier.engines.checkpoint import load_checkpoint, save_checkpoint
 from mollifier.engines.objective import Objective
+from mollifier.engines.reading import read_unknown_fields
 from mollifier.engines.stages import NonFiniteLossError, Stage
 from mollifier.errors import CheckpointError
 from mollifier.solution import Status
@@ -40,6 +43,8 @@ class Progress:
         "loss" and its parts "data", "residual", "prior".
     estimates
         Current values of the scalar unknowns; empty in the warm-up, which does without them.
+    fields
+        Gives the unknown fields as they stand, on their own grids, when called within the callback.
     """
 
     engine: str
@@ -50,6 +55,7 @@ class Progress:
     left: float | None
     losses: Mapping[str, float]
     estimates: Mapping[str, float]
+    fields: Callable[[], xr.Dataset]
 
 
 @dataclass
@@ -58,6 +64,8 @@ class Run:
 
     Attributes
     ----------
+    checkpoint_every, checkpoint_steps
+        Seconds, and steps of a stage, after which the run is kept.
     notes
         What a resumed run takes over for its provenance.
     history
@@ -72,6 +80,7 @@ class Run:
     folder: Path | None = None
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     checkpoint_every: float = 30.0
+    checkpoint_steps: int | None = None
     history: dict[str, list[Any]] = field(default_factory=dict)
     stage: int = 0
     step: int = 0
@@ -94,8 +103,7 @@ class Run:
             self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
             for stage, (reason, outcome) in zip(self.stages, state["finished"], strict=True):
                 stage.finished, stage.outcome = reason, outcome
-            if self.stage < len(self.stages):
-                self.stages[self.stage].load_state_dict(state["optimiser"])
+            self._present.load_state_dict(state["optimiser"])
             self.history, self.notes = state["history"], state["notes"]
             torch.set_rng_state(state["random"])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
@@ -144,7 +152,8 @@ class Run:
             if self.time_limit is not None and self.seconds > self.time_limit:
                 self._save()
                 return Status("time limit", f"{self.time_limit:g} s had passed {where}")
-            if time.monotonic() - saved > self.checkpoint_every:
+            counted = self.checkpoint_steps is not None and self.step % self.checkpoint_steps == 0
+            if counted or time.monotonic() - saved > self.checkpoint_every:
                 self._save()
                 saved = time.monotonic()
         return None
@@ -159,14 +168,18 @@ class Run:
         if self.progress is not None:
             left = pace * (stage.steps - self.step)
             shown = values if stage.estimates else {}
-            self.progress(
-                Progress(self.engine, stage.name, self.step, stage.steps, self.seconds, left, losses, shown)
-            )
+            fields = partial(read_unknown_fields, self.objective)
+            told = (self.engine, stage.name, self.step, stage.steps, self.seconds, left, losses, shown)
+            self.progress(Progress(*told, fields))
+
+    @property
+    def _present(self) -> Stage:
+        """The stage that runs; the last one when all have run, which the standard errors are read off."""
+        return self.stages[min(self.stage, len(self.stages) - 1)]
 
     def _save(self) -> None:
         if self.folder is None:
             return
-        going = self.stage < len(self.stages)
         save_checkpoint(
             self.folder,
             {
@@ -176,7 +189,7 @@ class Run:
                 "step": self.step,
                 "seconds": self.seconds,
                 "finished": [(s.finished, s.outcome) for s in self.stages],
-                "optimiser": self.stages[self.stage].state_dict() if going else {},
+                "optimiser": self._present.state_dict(),
                 "history": self.history,
                 "notes": self.notes,
                 "random": torch.get_rng_state(),

@@ -139,11 +139,11 @@ class WarmUp(Adam):
         return total, {"data": data, "residual": float("nan"), "prior": 0.0, "loss": data}
 
     def _data_loss(self) -> Tensor:
-        observed = []
-        for block in self.objective.model.state_blocks:
+        observed: dict[int, Tensor] = {}
+        for b, block in enumerate(self.objective.model.state_blocks):
             values = block.backend.evaluate(block.network)
             assert values is not None
-            observed.append(block.physical(values))
+            observed[b] = block.physical(values)
         return self.objective.misfits(observed).square().sum() / self.objective.count
 
     def _distance(self, block: Block, points: Tensor, values: Tensor) -> Tensor:

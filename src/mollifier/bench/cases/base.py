@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from mollifier.bench.scores import score
 from mollifier.data import Observations
 from mollifier.problem import InverseProblem
 from mollifier.solution import Solution
 from mollifier.unknowns import Unknown
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,3 +168,14 @@ class Case:
             if name in solution.estimates:
                 result[name] = abs(solution.estimates[name].value - exact) / (abs(exact) or 1.0)
         return result | {n: s.relative_l2 for n, s in score(solution, self.true_fields).items()}
+
+
+def on_boundary(name: str, field: Callable[[Array, Array], Array], along: Array) -> Observations:
+    """Exact readings of a field over x and y on the boundary of a square, at places along each of its sides.
+
+    >>> on_boundary("a", lambda x, y: 1 + x * y, np.linspace(0, 1, 5)).dataset.sizes["point"]
+    16
+    """
+    places = np.stack([m.ravel() for m in np.meshgrid(along, along, indexing="ij")])
+    x, y = places[:, np.isin(places, (along[0], along[-1])).any(axis=0)]
+    return Observations({name: field(x, y)}, {"x": x, "y": y}, noise=0.0)

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.bench.cases.base import Case
+from mollifier.bench.cases.base import Case, on_boundary
 from mollifier.unknowns import FieldUnknown
 
 Array = NDArray[np.float64]
@@ -28,7 +28,7 @@ def conductivity(x: Array, y: Array) -> Array:
     return 2 + np.sin(np.pi * x) * np.sin(np.pi * y)
 
 
-def build(points: int = 2500, seed: int = 0) -> Case:
+def build(points: int = 2500, seed: int = 0, boundary: bool = True) -> Case:
     """The case.
 
     Parameters
@@ -37,22 +37,25 @@ def build(points: int = 2500, seed: int = 0) -> Case:
         Readings of an exact solution at random places of [-1, 1]^2 and times of [0, 1].
     seed
         Of the places.
+    boundary
+        Whether a is known on the boundary, exactly, as in the source.
     """
     rng = np.random.default_rng(seed)
     x, y = rng.uniform(-1, 1, (2, points))
     t = rng.uniform(0, 1, points)
     places = {c: ("point", v) for c, v in (("x", x), ("y", y), ("t", t))}
-    fine = np.linspace(-1, 1, 101)
+    fine, side = np.linspace(-1, 1, 101), np.linspace(-1, 1, 51)
     a = xr.DataArray(conductivity(fine[:, None], fine), {"x": fine, "y": fine}, ("x", "y"), "a")
+    known = on_boundary("a", conductivity, side) if boundary else None
     return Case(
         name="inverse_heat",
         title="Conductivity from noisy temperatures at scattered places and times",
         equation=EQUATION,
-        unknowns={"a": FieldUnknown(over=("x", "y"), lower=0.0)},
+        unknowns={"a": FieldUnknown(over=("x", "y"), lower=0.0, readings=known)},
         clean=xr.Dataset({"u": ("point", temperature(x, y, t))}, places),
         truth={"a": a},
-        source="HInv of PINNacle, Hao et al., arXiv:2306.08827, with places drawn anew. There a is given on "
-        "the boundary, here it is not.",
+        source="HInv of PINNacle, Hao et al., arXiv:2306.08827, with places drawn anew. a is known on the "
+        "boundary, exactly, as there: at 51 places a side.",
         fails="The noise is a third of rms(u). grad u vanishes in the middle of the four quarters and where "
         "they meet.",
         fields=("u",),

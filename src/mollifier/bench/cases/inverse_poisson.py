@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.bench.cases.base import Case
+from mollifier.bench.cases.base import Case, on_boundary
 from mollifier.unknowns import FieldUnknown
 
 Array = NDArray[np.float64]
@@ -30,21 +30,30 @@ def conductivity(x: Array, y: Array) -> Array:
     return 1 / (1 + x**2 + y**2 + (x - 1) ** 2 + (y - 1) ** 2)
 
 
-def build(nodes: int = 50) -> Case:
-    """The case; ``nodes`` squared readings of an exact solution, the boundary included."""
+def build(nodes: int = 50, boundary: bool = True) -> Case:
+    """The case: ``nodes`` squared noisy readings of an exact solution; those on the boundary have a too.
+
+    Parameters
+    ----------
+    nodes
+        Along each side.
+    boundary
+        Whether a is known on the boundary, exactly, as in the source.
+    """
     x, fine = np.linspace(0, 1, nodes), np.linspace(0, 1, 101)
     u = potential(x[:, None], x)
     a = xr.DataArray(conductivity(fine[:, None], fine), {"x": fine, "y": fine}, ("x", "y"), "a")
+    known = on_boundary("a", conductivity, x) if boundary else None
     return Case(
         name="inverse_poisson",
         title="Conductivity from a noisy potential",
         equation=EQUATION,
-        unknowns={"a": FieldUnknown(over=("x", "y"), lower=0.0)},
+        unknowns={"a": FieldUnknown(over=("x", "y"), lower=0.0, readings=known)},
         clean=xr.Dataset({"u": (("x", "y"), u)}, {"x": x, "y": x}),
         truth={"a": a},
         source="PInv of PINNacle, Hao et al., arXiv:2306.08827. The source in its first code had 2x + 1 and "
-        "2y + 1 where its own conductivity asks for 2x - 1 and 2y - 1; here both agree. There a is given on "
-        "the boundary, here it is not.",
+        "2y + 1 where its own conductivity asks for 2x - 1 and 2y - 1; here both agree. a is known on the "
+        "boundary, exactly, as there: at the nodes of the readings of u.",
         fails="The noise is a fifth of rms(u). grad u vanishes in the middle and at the corners.",
         fields=("u",),
         sd={"u": SD},

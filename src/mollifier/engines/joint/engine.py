@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from mollifier.data import Observations
+from mollifier.engines.checkpoint import kept
 from mollifier.engines.joint.layout import Layout
-from mollifier.engines.joint.spline import RawCurvature, values_maker
+from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint, Smoothing
 from mollifier.engines.model import Model
 from mollifier.engines.network import check_priors, prepare, run_stages
 from mollifier.engines.objective import Objective
 from mollifier.engines.runner import Progress
 from mollifier.engines.stages import Stage
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import CheckpointError, ConfigurationError, did_you_mean
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings
 from mollifier.solution import Solution
 
 _STEPS = 100
+# Priors of unknown fields that are quadratic.
+_PRIORS = ("auto", "h1", "h2")
 # Most nodes that are chosen by themselves with three coordinates or more: factors grow with their power 7/3.
 _NODES_IN_SPACE = 2_500
 # Nodes over the length in which a state at its steepest crosses its range; fewer by this factor are too few.
@@ -63,8 +67,8 @@ def solve_joint(
     Raises
     ------
     ConfigurationError
-        If derivatives are not mollified, a setting names no coordinate, a prior is not that of the curvature,
-        or the problem is too large.
+        If derivatives are not mollified, a setting names no coordinate, a prior is that of the total
+        variation, or the problem is too large.
 
     Examples
     --------
@@ -84,7 +88,7 @@ def solve_joint(
         def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
             objective, held = prepare(problem, chosen, seed, None, values_maker(cells))
             check_size(objective.model)
-            linearisation = RawCurvature(objective)
+            linearisation = FieldPriors(objective)
             joint = Joint(objective, steps, chosen.training.tolerance, linearisation)
             return objective, [Smoothing(objective, linearisation), joint], held
 
@@ -98,7 +102,11 @@ def solve_joint(
         return found
     again = None if folder is None else folder / "finer"
     try:
-        return run(finer, again, resume and again is not None and again.exists())
+        if resume and again is not None and kept(again):
+            # What an earlier run of the folder left there is not this run's.
+            with suppress(CheckpointError):
+                return run(finer, again, True)
+        return run(finer, again, False)
     except ConfigurationError:  # so many nodes are too many
         return found
 
@@ -133,7 +141,7 @@ def _checked(problem: InverseProblem, settings: Settings) -> dict[str, int]:
             f"derivatives was given as '{settings.derivatives}'; the joint engine takes 'mollifier': it has "
             "no network to differentiate."
         )
-    check_priors(problem, "joint")
+    check_priors(problem, "joint", _PRIORS)
     given = settings.joint.cells
     if given is None:
         return {}

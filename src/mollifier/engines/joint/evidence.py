@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import get_lapack_funcs
 from scipy.optimize import minimize_scalar
 
 from mollifier.engines.gauss_newton import Component
-from mollifier.engines.joint.system import Bordered, Rough, solved
+from mollifier.engines.joint.prior import Shape
+from mollifier.engines.joint.system import Bordered, Choice, Rough, solved
 
 Array = NDArray[np.float64]
 
-# Strengths looked at, natural logarithm; most change of one in a single update.
+_potrf, _trtrs = get_lapack_funcs(("potrf", "trtrs"), dtype=np.float64)
+
+# Least and greatest strength, natural logarithm; most change of one in a single update.
 _RANGE = (np.log(1e-12), np.log(1e6))
 _CHANGE = np.log(1e3)
 _ROUNDS = 3
-# Strengths over which the unknowns are averaged, about the best, and the share of one that is left out.
-_OFFSETS, _NEGLIGIBLE = np.array([-6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), 1e-4
+# Strengths looked at about one, how near the best is to be found, in logarithm, of a shape that is kept and
+# of one that is tried, and the deviance that this must gain.
+_LOOKS, _PRECISE, _ROUGHLY, _BETTER = 5, 0.05, 0.5, 0.1
+# The lattice of priors over which the unknowns are averaged: steps of the logarithm of the strength, how many
+# at most, the deviance above the best at which it ends, and the share of all that is kept.
+_STEP, _FARTHEST, _DEEPEST, _MOST = 1.0, 20, 12.0, 0.995
 # Random probes of a trace, and rows up to which it is taken exactly instead.
 _PROBES, _EXACT = 24, 150
 # Most change of a state's strength in a single update, and least number of its modes taken as determined.
@@ -86,73 +94,166 @@ def _probes(rough: Rough, system: Bordered) -> tuple[Array, Array]:
     )
 
 
-def deviance(system: Bordered, strengths: Mapping[str, float], count: int) -> float:
-    """Minus twice the logarithm of the marginal likelihood of the strengths, up to a constant.
+class Search:
+    """The priors of unknown fields that were not given, by the marginal likelihood.
 
-    The problem is taken as linear about where the system was formed, and the loss, times ``count``, as minus
-    twice a log-likelihood: least value + log det(curvature) - rank * log(strength).
+    Parameters
+    ----------
+    system
+        The normal equations.
+    free
+        Fields whose priors are sought, the others as they are.
+    shapes
+        Whether shapes are sought too, not strengths only.
     """
-    schur, reduced = system.schur * count, system.reduced * count
-    value, priors = 0.0, 0.0
-    for name, prior in system.priors.items():
-        a = strengths[name] * count
-        schur[prior.columns, prior.columns] += a * prior.square
-        reduced[prior.columns] += a * prior.gradient
-        value += a * prior.value
-        priors += prior.log_determinant(a)
-        schur[prior.columns, prior.columns] += prior.held * np.eye(len(prior.square))
-    try:
-        factor = np.linalg.cholesky(schur)
-    except np.linalg.LinAlgError:
-        return np.inf
-    descent = np.linalg.solve(factor, reduced)
-    return value - float(descent @ descent) + 2 * float(np.log(np.diag(factor)).sum()) - priors
+
+    def __init__(self, system: Bordered, free: Sequence[str], shapes: bool = True) -> None:
+        self.system, self.free, self.shapes = system, free, shapes
+        self.count = system.objective.count
+
+    def best(self) -> dict[str, Choice]:
+        """Priors nearer to those of greatest marginal likelihood, field by field."""
+        choices = dict(self.system.choices)
+        for _ in range(_ROUNDS if len(self.free) > 1 else 1):
+            for name in self.free:
+                choices[name] = self._climbed(name, choices)
+        return choices
+
+    def _climbed(self, name: str, choices: Mapping[str, Choice]) -> Choice:
+        """From a field's choice uphill, shape by shape."""
+        prior = self.system.priors[name].prior
+        best, value = Along(self.system, name, choices).strongest(choices[name], _PRECISE)
+        tried = {best.shape}
+        while self.shapes:
+            others = [s for s in prior.neighbours(best.shape) if s not in tried]
+            tried |= set(others)
+            looks = [self._moved(name, choices, best, s) for s in others]
+            found = min(looks, key=lambda pair: pair[1], default=(best, np.inf))
+            if not found[1] < value - _BETTER:
+                break
+            best, value = found
+        return best
+
+    def _moved(
+        self, name: str, choices: Mapping[str, Choice], start: Choice, shape: Shape
+    ) -> tuple[Choice, float]:
+        """The best of another shape, and its deviance."""
+        moved = Choice(shape, start.strength)
+        return Along(self.system, name, {**choices, name: moved}).strongest(moved, _ROUGHLY)
+
+    def mixture(self) -> list[Component]:
+        """The unknowns' distribution, averaged over the priors that were not given.
+
+        Orders, and the logarithms of lengths, are all as likely beforehand. Of one field at a time, the
+        others as they are.
+        """
+        kept = self.system.choices
+        sets, twice = [kept], [0.0]
+        for name in self.free:
+            for choice, value in self._about(name):
+                sets.append({**kept, name: choice})
+                twice.append(value)
+        shares = np.exp(-(np.array(twice) - min(twice)) / 2)
+        order = np.argsort(-shares)
+        enough = int(np.searchsorted(np.cumsum(shares[order]), _MOST * shares.sum())) + 1
+        total = float(shares[order[:enough]].sum())
+        return [self._component(sets[i], float(shares[i]) / total) for i in order[:enough]]
+
+    def _about(self, name: str) -> Iterator[tuple[Choice, float]]:
+        """Choices of one field on a lattice about the present one, as far as they count; that one left out.
+
+        And their deviances over that of the present one.
+        """
+        kept = self.system.choices
+        start, prior = kept[name], self.system.priors[name].prior
+        least = Along(self.system, name, kept)(np.log(start.strength))
+        queue, tried = [start] if np.isfinite(least) else [], {start.shape}
+        while queue:
+            at = queue.pop()
+            along = Along(self.system, name, {**kept, name: at})
+            centre = np.log((at if at is start else along.strongest(at, _ROUGHLY)[0]).strength)
+            # One lattice for all, or the sums over shapes would not compare.
+            middle = np.log(start.strength)
+            middle += _STEP * round((centre - middle) / _STEP)
+            found = along(middle) - least
+            if at is not start:
+                yield Choice(at.shape, float(np.exp(middle))), found
+            if not found < _DEEPEST:
+                continue
+            for step in (-_STEP, _STEP):
+                for i in range(1, _FARTHEST):
+                    value = along(middle + i * step) - least
+                    if not value < _DEEPEST:
+                        break
+                    yield Choice(at.shape, float(np.exp(middle + i * step))), value
+            others = [s for s in prior.neighbours(at.shape) if s not in tried]
+            tried |= set(others)
+            queue += [Choice(s, float(np.exp(centre))) for s in others]
+
+    def _component(self, choices: Mapping[str, Choice], share: float) -> Component:
+        schur, reduced = self.system.with_priors(choices)
+        precision = schur * self.count
+        for prior in self.system.priors.values():
+            precision[prior.columns, prior.columns] += prior.held * np.eye(len(prior.x))
+        shift = -solved(precision, reduced * self.count) if self.free else np.zeros(len(reduced))
+        return Component(torch.from_numpy(precision), shift, share)
 
 
-def best_strengths(system: Bordered, free: list[str], count: int) -> dict[str, float]:
-    """Strengths of greatest marginal likelihood of the fields named, the others as they are."""
-    strengths = dict(system.strengths)
-    for _ in range(_ROUNDS if len(free) > 1 else 1):
-        for name in free:
-            start = np.log(max(strengths[name], 1e-12))
+class Along:
+    """Minus twice the log of the marginal likelihood of one field's prior, of a shape, along its strength.
 
-            def along(x: float, name: str = name) -> float:
-                return deviance(system, {**strengths, name: float(np.exp(x))}, count)
+    The problem is taken as linear about where the system was formed, and the loss, times the number of
+    samples, as minus twice a log-likelihood: least value + log det(curvature) - log det(precision of the
+    prior), and what the strength had beforehand; up to a constant, which is the same for all shapes.
 
-            low, high = max(start - _CHANGE, _RANGE[0]), min(start + _CHANGE, _RANGE[1])
-            strengths[name] = float(np.exp(minimise(along, low, high)))
-    return strengths
-
-
-def mixture(system: Bordered, free: list[str], count: int) -> list[Component]:
-    """The unknowns' distribution, averaged over the strengths of the priors that were not given.
-
-    Strengths are looked at along the logarithm of each, the others as they are, with a flat prior on it.
+    Parameters
+    ----------
+    system
+        The normal equations.
+    name
+        The field.
+    choices
+        The priors of all.
     """
-    sets = [dict(system.strengths)]
-    for name in free:
-        start = np.log(max(system.strengths[name], 1e-12))
-        offsets = np.clip(start + _OFFSETS, *_RANGE)
-        sets += [{**system.strengths, name: float(np.exp(x))} for x in offsets]
-    twice = np.array([deviance(system, s, count) for s in sets])
-    if not np.isfinite(twice[0]):
-        sets, twice = sets[:1], np.zeros(1)
-    shares = np.exp(-(twice - twice.min()) / 2)
-    shares = shares / shares.sum()
-    strengths = dict(system.strengths)
-    found = []
-    for chosen, share in zip(sets, shares.tolist(), strict=True):
-        if share < _NEGLIGIBLE:
-            continue
-        system.strengths = chosen
-        schur, reduced = system.with_priors()
-        precision = schur * count
+
+    def __init__(self, system: Bordered, name: str, choices: Mapping[str, Choice]) -> None:
+        self.count = system.objective.count
+        self.shape, self.prior = choices[name].shape, system.priors[name]
+        self._schur, self._reduced = (a * self.count for a in system.with_priors(choices, without=name))
         for prior in system.priors.values():
-            precision[prior.columns, prior.columns] += prior.held * np.eye(len(prior.square))
-        shift = -solved(precision, reduced * count) if free else np.zeros(len(reduced))
-        found.append(Component(torch.from_numpy(precision), shift, share))
-    system.strengths = strengths
-    return found
+            self._schur[prior.columns, prior.columns] += prior.held * np.eye(len(prior.x))
+        self._square, self._slope = self.prior.square(self.shape), self.prior.gradient(self.shape)
+        self._value = self.prior.value(self.shape)
+        self._conditions = system.conditions.get(name)
+
+    def __call__(self, log: float) -> float:
+        """At the logarithm of a strength."""
+        a = float(np.exp(log)) * self.count
+        schur, reduced, here = self._schur.copy(), self._reduced.copy(), self.prior.columns
+        schur[here, here] += a * self._square
+        reduced[here] += a * self._slope
+        factor, wrong = _potrf(schur, lower=1, overwrite_a=1)
+        if wrong:
+            return np.inf
+        descent = _trtrs(factor, reduced, lower=1)[0]
+        determinants = 2 * float(np.log(np.diag(factor)).sum()) - self.prior.log_determinant(self.shape, a)
+        whole = a * self._value - float(descent @ descent) + determinants + self.prior.surprise(self.shape, a)
+        if self._conditions is None:
+            return whole
+        return whole - self._conditions.deviance(self.prior, self.shape, a, self.count)
+
+    def strongest(self, start: Choice, tolerance: float) -> tuple[Choice, float]:
+        """The best strength near that of a choice, and the deviance there."""
+        at = np.log(max(start.strength, 1e-12))
+        seen: dict[float, float] = {}
+
+        def along(x: float) -> float:
+            seen[x] = self(x)
+            return seen[x]
+
+        low, high = max(at - _CHANGE, _RANGE[0]), min(at + _CHANGE, _RANGE[1])
+        best = minimise(along, low, high, _LOOKS, tolerance)
+        return Choice(self.shape, float(np.exp(best))), seen[best]
 
 
 def minimise(

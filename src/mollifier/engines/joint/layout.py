@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.joint.banded import order_within
-from mollifier.engines.joint.spline import slopes_of, spread_of
+from mollifier.engines.joint.spline import slopes_of
 from mollifier.engines.laplace import slope_of
 from mollifier.engines.linearise import Linearisation, Residuals
 from mollifier.engines.model import Model
@@ -102,7 +102,7 @@ class Layout:
             if b == self.core:
                 continue
             place, count = self.places[b], len(self.model.blocks[b].names)
-            moved = sp.csr_array(matrix @ (slopes.raw if part.raw else slopes.fields)[b])
+            moved = sp.csr_array(matrix @ slopes.fields[b])
             column = place.start + moved.indices * count + channel
             pieces.append(sp.csr_array((moved.data, column, moved.indptr), shape=(m, n)))
         for name, slope in part.scalars.items():
@@ -117,15 +117,14 @@ class Slopes:
 
     Attributes
     ----------
-    fields, raw
-        Of the values, and of what they are before the bijection.
+    fields
+        Of the values.
     scalars
         With respect to the raw parameters.
     """
 
     def __init__(self, model: Model) -> None:
         self.fields = [slopes_of(b) for b in model.blocks]
-        self.raw = [spread_of(b) for b in model.blocks]
         self.scalars = {n: slope_of(s) for n, s in model.scalars.items()}
 
 
@@ -178,23 +177,3 @@ class Normal:
             self.border_gradient += v.T @ part.values
         if u is not None and v is not None:
             self.between += (u.T @ v).toarray()
-
-
-@dataclass
-class Prior:
-    """Squares of the rows of an unknown field's smoothness prior at a strength of one."""
-
-    columns: slice
-    square: Array
-    gradient: Array
-    value: float
-    held: float = field(init=False)
-    _spectrum: Array = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.held = 1 / len(self.square)
-        self._spectrum = np.maximum(np.linalg.eigvalsh(self.square), 0.0).astype(np.float64)
-
-    def log_determinant(self, strength: float) -> float:
-        """Of the prior's precision; what curvature leaves free is held to a raw unit in the mean square."""
-        return float(np.log(strength * self._spectrum + self.held).sum())

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from mollifier.derivatives.base import Derivatives
 from mollifier.derivatives.mollifier import Mollified
+from mollifier.engines.joint.prior import FieldPrior, Placed
 from mollifier.engines.laplace import unit_of
 from mollifier.engines.linearise import Linearisation, Residuals
 from mollifier.engines.model import Block, Maker
-from mollifier.grid import Axis
+from mollifier.engines.objective import Objective
+from mollifier.grid import Axis, Grid
 from mollifier.kernels import BSpline
 
 Array = NDArray[np.float64]
@@ -33,15 +35,16 @@ class Values(nn.Module):
     ----------
     coefficients
         Shape (p, channels), zero at first.
+    lattice
+        Where the coefficients are, p in all, along scaled coordinates.
     spread
         Values at the nodes from coefficients, shape (n, p); None where they are the same.
     """
 
-    def __init__(self, nodes: int, channels: int, spread: sp.csr_array | None = None) -> None:
+    def __init__(self, lattice: Grid, channels: int, spread: sp.csr_array | None = None) -> None:
         super().__init__()
-        self.spread = spread
-        count = nodes if spread is None else sp.csc_array(spread).indptr.size - 1
-        self.coefficients = nn.Parameter(torch.zeros(count, channels, dtype=torch.float64))
+        self.lattice, self.spread = lattice, spread
+        self.coefficients = nn.Parameter(torch.zeros(lattice.size, channels, dtype=torch.float64))
         self._spread = None if spread is None else _torch(spread)
 
     def forward(self, points: Tensor) -> Tensor:
@@ -63,15 +66,14 @@ def values_maker(cells: dict[str, int] | None) -> Maker:
         assert isinstance(backend, Mollified)
         nodes = backend.layer.nodes
         if not unknown:
-            return Values(nodes.size, channels)
+            return Values(nodes, channels)
         count = {a.name: (cells or {}).get(a.name, _CELLS.get(len(nodes.axes), 5)) for a in nodes}
         along = [
             _cubic(axis, domain, count[axis.name])
             for axis, domain in zip(nodes, backend.layer.grid, strict=True)
         ]
-        return Values(
-            nodes.size, channels, sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), along))
-        )
+        spread = reduce(lambda a, b: sp.kron(a, b, format="csr"), [m for _, m in along])
+        return Values(Grid(*(a for a, _ in along)), channels, sp.csr_array(spread))
 
     return make
 
@@ -106,43 +108,70 @@ def _values(block: Block) -> Values:
     return module
 
 
-def _cubic(nodes: Axis, domain: Axis, cells: int) -> sp.csr_array:
-    """A cubic spline of so many cells over the domain at nodes that reach past it, shape (nodes, p)."""
+def _cubic(nodes: Axis, domain: Axis, cells: int) -> tuple[Axis, sp.csr_array]:
+    """A cubic spline of so many cells over the domain: where its p coefficients are, as far as nodes see it.
+
+    And its values at the nodes, which reach past the domain, shape (nodes, p).
+    """
     own = domain.size if domain.periodic else domain.size - 1
     if cells >= own:
-        return sp.csr_array(sp.eye_array(nodes.size, format="csr"))
+        return nodes, sp.csr_array(sp.eye_array(nodes.size, format="csr"))
     cell = domain.length / cells
     place = (nodes.points - domain.lower) / cell
     index = np.floor(place).astype(np.intp)[:, None] + np.arange(-1, 3)
     weights = _CUBIC((place[:, None] - index) / 2) / 2
     if domain.periodic:
-        index, count = index % cells, cells
+        index = index % cells
+        lattice = Axis(nodes.name, domain.lower, domain.upper, cells, periodic=True)
     else:
-        index = index - index.min()
-        count = int(index.max()) + 1
+        first, last = int(index.min()), int(index.max())
+        index = index - first
+        ends = domain.lower + first * cell, domain.lower + last * cell
+        lattice = Axis(nodes.name, *ends, last - first + 1)
     rows = np.repeat(np.arange(nodes.size), 4)
-    return sp.csr_array((weights.ravel(), (rows, index.ravel())), shape=(nodes.size, count))
+    return lattice, sp.csr_array((weights.ravel(), (rows, index.ravel())), shape=(nodes.size, lattice.size))
 
 
-class RawCurvature(Linearisation):
-    """A linearisation whose prior of the unknown fields is on the curvature before the bijection.
+class FieldPriors(Linearisation):
+    """A linearisation whose priors of the unknown fields are on the coefficients before the bijection.
 
-    On the values themselves it would lose its hold where they come near a bound: their slope vanishes there.
+    On the values themselves they would lose their hold where these come near a bound: their slope vanishes
+    there.
+
+    Attributes
+    ----------
+    priors
+        By unknown field.
     """
 
+    def __init__(self, objective: Objective) -> None:
+        super().__init__(objective)
+        unknowns = objective.model.problem.unknown_fields
+        self.priors = {
+            n: FieldPrior(_values(b).lattice, unknowns[n].prior, unknowns[n].smoothness is not None)
+            for n, b in objective.model.unknown_blocks.items()
+        }
+
+    def placed(self, name: str, columns: slice) -> Placed:
+        """The prior of a field where its coefficients are now."""
+        x, unit = self._coefficients(name)
+        return Placed(columns, self.priors[name], x, unit)
+
     def curvature(self, name: str, nodes: list[Array], slopes: bool) -> Iterator[Residuals]:
-        """Rows of an unknown field's smoothness prior, at a strength of one; ``nodes`` are not read."""
-        model = self.objective.model
-        block = model.unknown_blocks[name]
-        b = len(model.state_blocks) + list(model.unknown_blocks).index(name)
-        raw = raw_values(block)[:, 0].numpy()
+        """Rows of an unknown field's prior, at a strength of one; ``nodes`` are not read.
+
+        They have no slopes with respect to values at nodes: those by coefficients are in `placed`.
+        """
+        assert not slopes
+        prior = self.priors[name]
+        yield Residuals(prior.form(prior.shape).rows(self._coefficients(name)[0]))
+
+    def _coefficients(self, name: str) -> tuple[Array, float]:
+        """Coefficients before the bijection in units of the field's size, and that unit."""
+        block = self.objective.model.unknown_blocks[name]
         assert block.bijection is not None
-        share = unit_of(block.bijection) / (np.sqrt(block.grid.size) * self.objective.field_scale(name))
-        for matrix in self.bends[b]:
-            part = Residuals(share * (matrix @ (raw - raw.mean())), raw=True)
-            if slopes:
-                part.fields[b, 0] = sp.csr_array(matrix * share)
-            yield part
+        unit = unit_of(block.bijection) / self.objective.field_scale(name)
+        return unit * _values(block).coefficients.detach().numpy()[:, 0], unit
 
 
 def _torch(matrix: sp.csr_array) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from torch import Tensor
 from mollifier.engines.calibrate import calibrate
 from mollifier.engines.gauss_newton import Component, LevenbergMarquardt, System
 from mollifier.engines.joint.banded import BandedCholesky, NotPositiveError, factored, order_within
-from mollifier.engines.joint.evidence import best_roughness, best_strengths, minimise, mixture
+from mollifier.engines.joint.evidence import Search, best_roughness, minimise
 from mollifier.engines.joint.layout import Layout
-from mollifier.engines.joint.spline import raw_values, spread_of
+from mollifier.engines.joint.prior import Shape
+from mollifier.engines.joint.spline import FieldPriors, raw_values, spread_of
 from mollifier.engines.joint.system import Bordered
 from mollifier.engines.joint.verdict import undetermined
 from mollifier.engines.laplace import Laplace
@@ -31,7 +33,8 @@ Array = NDArray[np.float64]
 _ROUGHNESS, _LOOKS = (np.log(1e-9), np.log(1e3)), 7
 # Continuation: most that the first weight may be, full weight, factor between.
 _FIRST_WEIGHT, _FULL_WEIGHT, _RAISE = 0.1, 100.0, 10.0
-_DAMPING = 1e-6
+# Damping at first and most; a step that gains this share of what it promised needs no more than at first.
+_DAMPING, _MOST_DAMPING, _KEPT = 1e-6, 1e8, 0.5
 # What is left of the smoothing splines' strengths before those with the equation are known.
 _TRACE = 1e-3
 # Strength beyond which a state is a quadratic to all purposes, as that of the smoothing splines.
@@ -81,6 +84,9 @@ class Smoothing:
                 coefficients[:, target.channel] = torch.from_numpy(values)
             self.objective.roughness[i] = self._along(i, strength)
             misfit += part
+        # Readings of unknown fields can be met by any of them; they leave what noise they have.
+        values = sum(len(self.objective.target_tensors(t)[1]) for t in self.objective.readings)
+        misfit += values / self.objective.count
         self.objective.attainable.fill_(misfit)
         return {"data": misfit, "residual": float("nan"), "prior": 0.0, "loss": misfit}
 
@@ -159,7 +165,7 @@ class Joint(LevenbergMarquardt):
     outcome: StatusName
 
     def __init__(
-        self, objective: Objective, steps: int, tolerance: float, linearisation: Linearisation
+        self, objective: Objective, steps: int, tolerance: float, linearisation: FieldPriors
     ) -> None:
         super().__init__(objective, steps, tolerance)
         self._linearisation = linearisation
@@ -169,7 +175,9 @@ class Joint(LevenbergMarquardt):
         self.damping, self.weight = _DAMPING, min(_FIRST_WEIGHT, objective.tau**2 / objective.weight)
         self.free = [n for n, u in self.model.problem.unknown_fields.items() if u.smoothness is None]
         self.allowed = True
-        self._changed = 0.0
+        self._changed, self._whole = 0.0, np.inf
+        # Shapes of priors are sought once strengths keep still: before, the answer may be far away yet.
+        self._steady = False
         self._wanted: dict[tuple[int, int], tuple[float, float]] = {}
         self._updates = 0
         self._faded: set[tuple[int, int]] = set()
@@ -177,12 +185,20 @@ class Joint(LevenbergMarquardt):
         self._last: list[Component] | None = None
 
     @property
+    def linearisation(self) -> FieldPriors:
+        """The sparse matrices, and the priors of unknown fields."""
+        assert isinstance(self._linearisation, FieldPriors)
+        return self._linearisation
+
+    @property
     def exact(self) -> bool:
         """Whether the equation is made to hold exactly."""
         return self.weight >= _FULL_WEIGHT
 
     def _judge(self, before: float, after: float, promised: float) -> None:
-        gain = promised * self.objective.count
+        gain = self._whole * self.objective.count
+        if before - after > _KEPT * promised:
+            self.damping = min(self.damping, _DAMPING)
         if not self.exact and self.allowed:
             if not self._fits():
                 # The weight is not raised over what may be on its way down still.
@@ -195,18 +211,20 @@ class Joint(LevenbergMarquardt):
             self._ask_again()
 
     def _judge_failure(self, loss: float, promised: float) -> None:
-        self.damping = _DAMPING
         if not self.exact and self.allowed:
+            self.damping = _DAMPING
             self.allowed = self._fits()
             if self.allowed:
                 self._raise_weight()
-        elif promised <= max(self.tolerance * loss, _SMALL / self.objective.count):
+        elif self._whole <= max(self.tolerance * loss, _SMALL / self.objective.count):
             self._settle()
+        elif self.damping < _MOST_DAMPING:
+            self.damping = max(self.damping, _DAMPING)
         else:
             self.outcome = "stalled"
             self.finished = (
-                f"no step lowers the loss, though {promised / loss:.1g} of it was promised; the equation may "
-                "not be smooth in the unknowns. Bounds or initial values for them usually help"
+                f"no step lowers the loss, though {self._whole / loss:.1g} of it was promised; the equation "
+                "may not be smooth in the unknowns. Bounds or initial values for them usually help"
             )
 
     def _settle(self) -> None:
@@ -245,12 +263,15 @@ class Joint(LevenbergMarquardt):
             # Taken up before the next system is formed: this one has the present strengths in it.
             self._wanted = best_roughness(system, self._faded)
         if self.free and self.weight >= 1.0 and system.finite:
-            found = best_strengths(system, self.free, self.objective.count)
-            changes = [abs(float(np.log(found[n] / system.strengths[n]))) for n in self.free]
-            self._changed = max(self._changed, *changes)
-            system.strengths = found
+            found = Search(system, self.free, self._steady).best()
+            change = max(system.choices[n].distance(found[n]) for n in self.free)
+            self._changed, self._steady = max(self._changed, change), change < 1.0
+            system.choices = found
             for n in self.free:
-                self.objective.set_strength(n, found[n])
+                self.linearisation.priors[n].shape = found[n].shape
+                self.objective.set_strength(n, found[n].strength)
+        # What a step without damping promises: a short one always promises little.
+        self._whole = -float(system.gradient @ system.solve(0.0)) if system.finite else np.inf
         return system
 
     def _take_up(self) -> float:
@@ -322,7 +343,7 @@ class Joint(LevenbergMarquardt):
         """The unknowns when the states follow them, over the strengths that the data admit."""
         if self._last is None:
             system = Bordered(self.linearisation, self.layout, self._node_values(), self.weight)
-            return mixture(system, self.free, self.objective.count), self.layout.unknowns
+            return Search(system, self.free).mixture(), self.layout.unknowns
         return self._last, self.layout.unknowns
 
     def raw(self, block: Block) -> tuple[Array, sp.csr_array]:
@@ -335,6 +356,8 @@ class Joint(LevenbergMarquardt):
         kept = None if shifts is None else [torch.from_numpy(np.ascontiguousarray(s)) for s in shifts]
         strengths: dict[str, Any] = {"wanted": self._wanted, "faded": self._faded}
         strengths |= {"reach": self._reach, "updates": self._updates}
+        strengths |= {"steady": self._steady}
+        strengths["shapes"] = {n: astuple(p.shape) for n, p in self.linearisation.priors.items()}
         return super().state_dict() | {"allowed": self.allowed, "shifts": kept} | strengths
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -342,6 +365,8 @@ class Joint(LevenbergMarquardt):
         super().load_state_dict(state)
         self.allowed, self._wanted = state["allowed"], dict(state["wanted"])
         self._faded, self._reach = set(state["faded"]), dict(state["reach"])
-        self._updates = state["updates"]
+        self._updates, self._steady = state["updates"], state["steady"]
+        for name, shape in state["shapes"].items():
+            self.linearisation.priors[name].shape = Shape(*shape)
         shifts = state["shifts"]
         self.linearisation.shifts = None if shifts is None else [s.numpy() for s in shifts]

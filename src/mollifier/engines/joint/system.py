@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,8 +13,13 @@ from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
 from mollifier.engines.joint.banded import factored
-from mollifier.engines.joint.layout import Layout, Normal, Prior, Slopes
-from mollifier.engines.linearise import Linearisation
+from mollifier.engines.joint.known import Conditions
+from mollifier.engines.joint.layout import Layout, Normal, Slopes
+from mollifier.engines.joint.prior import Shape
+from mollifier.engines.joint.spline import FieldPriors
+from mollifier.engines.linearise import Linearisation, Residuals
+from mollifier.engines.objective import Target
+from mollifier.readings import least_error
 
 Array = NDArray[np.float64]
 
@@ -80,6 +86,18 @@ class Rough:
     rows: int
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Shape and strength of the prior of an unknown field."""
+
+    shape: Shape
+    strength: float
+
+    def distance(self, other: Choice) -> float:
+        """Of strengths, in logarithm; infinite between shapes."""
+        return abs(float(np.log(self.strength / other.strength))) if self.shape == other.shape else np.inf
+
+
 class Bordered:
     """The normal equations of one step, the states eliminated.
 
@@ -89,9 +107,11 @@ class Bordered:
         Curvature (p, p) and slope (p,) of half the loss along the border when the core follows it, without
         the priors of unknown fields.
     priors
-        By unknown field; ``strengths`` says how much of each is taken.
+        By unknown field; ``choices`` says what is taken of each.
     rough
         The priors of the states.
+    conditions
+        Exact readings by unknown field, of those that have some.
 
     Parameters
     ----------
@@ -101,7 +121,7 @@ class Bordered:
 
     def __init__(
         self,
-        linearisation: Linearisation,
+        linearisation: FieldPriors,
         layout: Layout,
         nodes: list[Array],
         weight: float,
@@ -110,19 +130,23 @@ class Bordered:
         model = self.objective.model
         slopes = Slopes(model)
         self.conditioned, data = Normal.zero(layout), Normal.zero(layout)
+        self.conditions: dict[str, Conditions] = {}
         first = len(self.objective.equations)
-        known = range(first, first + len(self.objective.targets))
+        readings = dict(enumerate(self.objective.readings, first + len(self.objective.targets)))
+        known = range(first, first + len(self.objective.fitted))
         with np.errstate(all="ignore"):
             for i, part in enumerate(linearisation.residuals(nodes, weight, slopes=True, curvatures=False)):
                 # The data are linear in the values at the nodes: the core's squares are formed once.
                 if i in known:
                     data.add(part, layout, slopes, layout.constant, i)
+                    if i in readings:
+                        self._condition(part, slopes, readings[i])
                 elif i < first:
                     self.conditioned.add(part, layout, slopes)
             self.rough = _rough(linearisation, layout, slopes, nodes, self.conditioned)
         self.normal = self.conditioned.plus(data)
-        self.priors = {n: _prior(linearisation, layout, slopes, nodes, n) for n in model.unknown_blocks}
-        self.strengths = {n: self.objective.strength(n) for n in self.priors}
+        self.priors = {n: linearisation.placed(n, layout.unknowns[n]) for n in model.unknown_blocks}
+        self.choices = {n: Choice(p.prior.shape, self.objective.strength(n)) for n, p in self.priors.items()}
         # What the data say of a value at a node, on average: damping is relative to it.
         self.unit = sum(float(np.square(d.matrix.data).sum()) for d in linearisation.data) / layout.core_size
         if self.finite:
@@ -131,6 +155,15 @@ class Bordered:
             self._free = self.eliminated.factor.solve(n.core_gradient)
             self.schur = self.eliminated.schur
             self.reduced = n.border_gradient - n.between.T @ self._free
+
+    def _condition(self, part: Residuals, slopes: Slopes, target: Target) -> None:
+        """Keep the exact ones among the readings of a field."""
+        sd = self.objective.target_tensors(target)[2].cpu().numpy()
+        sure = sd <= least_error(target.samples.values) * (1 + 1e-9)
+        rows = self.layout.border_rows(part, slopes)
+        if sure.any() and rows is not None:
+            rows = rows[:, self.layout.unknowns[target.name]]
+            self.conditions[target.name] = Conditions(sp.csr_array(rows[sure]), part.values[sure])
 
     @property
     def finite(self) -> bool:
@@ -146,12 +179,16 @@ class Bordered:
         size = float(self.normal.core.diagonal().max())
         return Eliminated(n.core, n.between[:, kept], n.border[np.ix_(kept, kept)], size)
 
-    def with_priors(self) -> tuple[Array, Array]:
-        """Schur complement (p, p) and reduced slope (p,) with the priors at their strengths."""
+    def with_priors(
+        self, choices: Mapping[str, Choice] | None = None, without: str = ""
+    ) -> tuple[Array, Array]:
+        """Schur complement (p, p) and reduced slope (p,) with the priors as they are, or as given."""
         schur, reduced = self.schur.copy(), self.reduced.copy()
         for name, prior in self.priors.items():
-            schur[prior.columns, prior.columns] += self.strengths[name] * prior.square
-            reduced[prior.columns] += self.strengths[name] * prior.gradient
+            if name != without:
+                chosen = (choices or self.choices)[name]
+                schur[prior.columns, prior.columns] += chosen.strength * prior.square(chosen.shape)
+                reduced[prior.columns] += chosen.strength * prior.gradient(chosen.shape)
         return schur, reduced
 
     @property
@@ -159,7 +196,8 @@ class Bordered:
         """Half the slope of the loss, shape (parameters,)."""
         border = self.normal.border_gradient.copy()
         for name, prior in self.priors.items():
-            border[prior.columns] += self.strengths[name] * prior.gradient
+            chosen = self.choices[name]
+            border[prior.columns] += chosen.strength * prior.gradient(chosen.shape)
         return self.layout.flat(self.normal.core_gradient, border)
 
     def holding(self, name: str) -> Tensor:
@@ -204,22 +242,6 @@ def _rough(
                 found.append(Rough(i, axis, strength, *rows, squares, len(part.values)))
                 total.add(part.scaled(np.sqrt(strength)), layout, slopes)
     return found
-
-
-def _prior(
-    linearisation: Linearisation, layout: Layout, slopes: Slopes, nodes: list[Array], name: str
-) -> Prior:
-    columns = layout.unknowns[name]
-    square, gradient, value = 0.0, 0.0, 0.0
-    for part in linearisation.curvature(name, nodes, slopes=True):
-        rows = layout.border_rows(part, slopes)
-        assert rows is not None
-        rows = rows[:, columns]
-        square = square + (rows.T @ rows).toarray()
-        gradient = gradient + rows.T @ part.values
-        value += float(part.values @ part.values)
-    size = columns.stop - columns.start
-    return Prior(columns, np.zeros((size, size)) + square, np.zeros(size) + gradient, value)
 
 
 def solved(matrix: Array, right: Array) -> Array:

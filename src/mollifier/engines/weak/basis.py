@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline as Spline
 
+from mollifier.engines.matern import mixed
 from mollifier.engines.weak.testspace import contract
 from mollifier.grid import Axis, Grid
 from mollifier.orders import Derivative
@@ -46,11 +46,14 @@ class AxisSplines:
         knots = low + step * np.arange(-k, cells + k + 1)
         return Spline(knots, np.eye(cells + k), k)
 
-    def matrix(self, order: int, points: Array | None = None) -> Array:
-        """Derivatives of the splines at the axis's nodes, or at other points within it, shape (n, size)."""
+    def matrix(self, order: int, points: Array | None = None, beyond: bool = False) -> Array:
+        """Derivatives of the splines at the axis's nodes, or at other points within it, shape (n, size).
+
+        ``beyond`` its ends they go on as polynomials, for points a little outside.
+        """
         x = self.axis.points if points is None else points
         spline = self._spline.derivative(order) if order else self._spline
-        values = np.asarray(spline(np.clip(x, self.axis.lower, self.axis.upper)))
+        values = np.asarray(spline(x if beyond else np.clip(x, self.axis.lower, self.axis.upper)))
         if self.axis.periodic:
             wrapped = values[:, : self.size].copy()
             wrapped[:, : values.shape[1] - self.size] += values[:, self.size :]
@@ -121,6 +124,11 @@ class Basis:
         parts = [self.splines[a.name].matrix(0, a.points) for a in grid]
         return np.asarray(reduce(np.kron, parts, np.ones((1, 1))), dtype=float)
 
+    def rows(self, points: Mapping[str, Array]) -> Array:
+        """Every function at points (n,) along each coordinate, within the axes or a little beyond."""
+        parts = [splines.matrix(0, points[c], beyond=True) for c, splines in self.splines.items()]
+        return reduce(lambda a, b: (a[:, :, None] * b[:, None, :]).reshape(len(a), -1), parts)
+
     @cached_property
     def mass(self) -> Array:
         """Quadratic form of the mean square; for a number, 1."""
@@ -140,11 +148,7 @@ class Basis:
         """
         names = list(self.splines)
         total = np.zeros((self.size, self.size))
-        for chosen in combinations_with_replacement(names, order):
-            counts = {n: chosen.count(n) for n in names}
-            times = np.prod(np.arange(1, order + 1)) / np.prod(
-                [np.prod(np.arange(1, c + 1)) for c in counts.values()]
-            )
+        for counts, times in mixed(names, order):
             total += times * reduce(
                 np.kron, [self.splines[n].gram(c) for n, c in counts.items()], np.ones((1, 1))
             )

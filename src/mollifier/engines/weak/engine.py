@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mollifier.engines.weak.basis import AxisSplines, Basis
 from mollifier.engines.weak.estimate import Estimator, Fit
 from mollifier.engines.weak.form import WeakForm, weak_form
+from mollifier.engines.weak.known import Known
 from mollifier.engines.weak.prepare import measured, smoothed
 from mollifier.engines.weak.prior import degree as wanted_degree
 from mollifier.engines.weak.prior import prior
@@ -114,8 +115,10 @@ class _Asked:
         priors = [prior(b.name, b, kinds[b.name]) for b in these if b.splines]
         sums = Sums(self.integrands, part, these)
         alike = self.smooth is self.data
-        known = sums if alike else Sums(self.integrands, self.smooth.thinned(steps), these)
-        estimator = Estimator(sums, priors, _bounds(self.problem, these), known)
+        smooth = sums if alike else Sums(self.integrands, self.smooth.thinned(steps), these)
+        given = self.problem.readings
+        known = [Known.of(b, given[b.name]) for b in these if b.name in given]
+        estimator = Estimator(sums, priors, _bounds(self.problem, these), smooth, known=known)
         return Widths(self.orders, part.grid, estimator)
 
     def solved(self, bases: Sequence[Basis]) -> tuple[Widths, Fit]:
@@ -254,7 +257,7 @@ def _begun(problem: InverseProblem, widths: Widths, radii: tuple[float, ...]) ->
 
 
 def _start(problem: InverseProblem, bases: Sequence[Basis]) -> Array:
-    """Initial values where given; else zero where the equations are linear, or the middle of bounds."""
+    """Initial values, or the mean of readings; else zero where linear, or the middle of bounds."""
     linear = problem.system.linear_in
     parts = []
     for b in bases:
@@ -262,6 +265,8 @@ def _start(problem: InverseProblem, bases: Sequence[Basis]) -> Array:
         level = 0.0
         if unknown.initial is not None:
             level = unknown.initial
+        elif b.name in problem.readings:
+            level = float(np.mean(problem.readings[b.name].values))
         elif b.name not in linear:
             low, high = unknown.lower, unknown.upper
             level = (

@@ -17,8 +17,10 @@ from functools import cached_property
 import numpy as np
 import scipy.linalg as sl
 from numpy.typing import NDArray
-from scipy.optimize import lsq_linear
 
+from mollifier.engines.weak.known import Known
+from mollifier.engines.weak.limits import Limits
+from mollifier.engines.weak.linear import JITTER, SINGULAR, factored, inverted, reciprocal, significant, told
 from mollifier.engines.weak.prior import Hyper, Prior, maximise
 from mollifier.engines.weak.sums import Rows, Sums
 from mollifier.engines.weak.testspace import TestSpace
@@ -27,12 +29,11 @@ Array = NDArray[np.float64]
 
 # Columns whose spread is summed over the data.
 _FEW = 8
-_JITTER = 1e-10
 _ROUNDS, _STEPS, _SETTLED = 3, 30, 1e-10
 # Most linearisations of priors that are not quadratic, and a change in standard errors that ends them.
 _LAGS, _STILL = 10, 0.02
-# An eigenvalue of the information this small beside its own error is none; so is one of this relative size.
-_SIGNIFICANT, _SINGULAR = 5.0, 1e-11
+# An eigenvalue of the information this small beside its own error is none.
+_SIGNIFICANT = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,13 +113,21 @@ class Estimator:
         the estimate.
     whole
         Invert the whole covariance of the rows for weights; else each is weighed by its own variance.
+    known
+        Readings of unknown fields.
     """
 
     def __init__(
-        self, sums: Sums, priors: Sequence[Prior], bounds: Array, smooth: Sums, whole: bool = False
+        self,
+        sums: Sums,
+        priors: Sequence[Prior],
+        bounds: Array,
+        smooth: Sums,
+        whole: bool = False,
+        known: Sequence[Known] = (),
     ) -> None:
         self.sums, self.priors, self.bounds = sums, tuple(priors), bounds
-        self.smooth, self.whole = smooth, whole
+        self.smooth, self.whole, self.known = smooth, whole, tuple(known)
         self.hyper: dict[str, Hyper] = {}
         self.precisions: dict[str, Array] = {}
         self.learn = True
@@ -135,6 +144,10 @@ class Estimator:
         names = [d.name for d in self.sums.form.unknowns]
         return any(str(s) in names for e in self.sums.integrands.slopes.values() for s in e.free_symbols)
 
+    @cached_property
+    def _limits(self) -> Limits:
+        return Limits.of(self.sums.bases, self.sums.place, self.bounds)
+
     @property
     def _noisy(self) -> bool:
         return any(float(np.max(v)) > 0 for v in self.sums.measured.variances.values())
@@ -145,10 +158,10 @@ class Estimator:
         rows = sums.rows(space, coefficients)
         g = rows.slopes
         if self.whole:
-            weights = _inverse(self.smooth.covariance(space, coefficients, known=True))
+            weights = inverted(self.smooth.covariance(space, coefficients, known=True))
         else:
             own = rows.variances if self.smooth is sums else self.smooth.variances(space, coefficients)
-            weights = _reciprocal(own)
+            weights = reciprocal(own)
         covariance = None if sums.size <= _FEW else sums.covariance(space, coefficients)
         weighted = weights @ g.toarray() if weights.ndim == 2 else g.multiply(weights[:, None]).toarray()
         vector, matrix = sums.bias(space, coefficients, weights)
@@ -193,19 +206,19 @@ class Estimator:
         independent = effective_rows(space, normal.weights.ndim == 2) * self.sums.equations
         error = _SIGNIFICANT * np.sqrt(2.0 / independent)
         loose = self._loose(slope, noise, error)
-        evidence, told = 0.0, len(slope)
+        evidence, directions = 0.0, len(slope)
         if self.priors:
             # The noise's share of many directions spreads as eigenvalues of a random matrix do: up to
             # (1 + sqrt(m/n))^2 (Marchenko and Pastur 1967).
             crowd = self.sums.size / independent
-            kept = _significant(slope, noise, max(error, 2 * np.sqrt(crowd) + crowd))
-            told = kept.shape[1]
+            kept = significant(slope, noise, max(error, 2 * np.sqrt(crowd) + crowd))
             theta, covariance, evidence = self._settled(
                 kept.T @ slope, kept.T @ meat @ kept, kept.T @ target, scale
             )
+            directions = self._told(kept, scale)
         else:
             # What the data do not move stays where it is: there are equations that zero would divide by.
-            inverse = np.linalg.pinv(slope, rcond=_SINGULAR, hermitian=True)
+            inverse = np.linalg.pinv(slope, rcond=SINGULAR, hermitian=True)
             theta = at * scale - inverse @ (normal.score / scale)
             covariance = inverse @ meat @ inverse
         theta, covariance = theta / scale, covariance / np.outer(scale, scale)
@@ -234,7 +247,7 @@ class Estimator:
             v,
             evidence,
             precisions=dict(self.precisions),
-            told=told,
+            told=directions,
         )
 
     def _scale(self, weights: Array) -> Array:
@@ -276,16 +289,22 @@ class Estimator:
             Of the coefficients, shape (m,).
         """
         size = len(scale)
-        if not len(target):
+        if not len(target) and not self.known:
             return np.zeros(size), np.diag(np.full(size, np.inf)), -np.inf
-        root = _root(meat, _JITTER)
-        design = sl.solve_triangular(root, slope, lower=True)
-        measured = sl.solve_triangular(root, target, lower=True)
-        information, right = design.T @ design, design.T @ measured
-        ridge = _JITTER * np.trace(information) / size * np.eye(size)
+        read, right = self._readings(scale, self.known)
+        conditions = [c for k in self.known if (c := k.conditions) is not None] if len(target) else []
+        information = np.zeros((size, size))
+        if len(target):
+            root = factored(meat, JITTER)
+            design = sl.solve_triangular(root, slope, lower=True)
+            information = design.T @ design
+            right = right + design.T @ sl.solve_triangular(root, target, lower=True)
+        else:
+            information, read = read, information
+        ridge = JITTER * np.trace(information) / size * np.eye(size)
         places = [self.sums.place[p.name] for p in self.priors]
         units = [
-            max(np.trace(information[w, w]), _JITTER * np.trace(information))
+            max(np.trace(information[w, w]), JITTER * np.trace(information))
             / np.trace(p.precision(0, 0.0) / np.outer(scale[w], scale[w]))
             for p, w in zip(self.priors, places, strict=True)
         ]
@@ -293,41 +312,57 @@ class Estimator:
         def prior(h: Hyper, i: int) -> Array:
             return 10.0**h.strength * units[i] * self.priors[i].precision(h.order, h.length)
 
-        def posterior(hypers: list[Hyper]) -> tuple[Array, Array, float]:
-            precision, evidence = information + ridge, 0.0
+        def posterior(hypers: list[Hyper], precision: Array, right: Array) -> tuple[Array, Array, float]:
+            precision, evidence = precision + ridge, 0.0
             for i, (h, w) in enumerate(zip(hypers, places, strict=True)):
                 scaled = prior(h, i) / np.outer(scale[w], scale[w])
-                evidence += np.log(np.diag(_root(scaled))).sum()
+                evidence += np.log(np.diag(factored(scaled))).sum()
                 precision[w, w] += scaled
-            factor = _root(precision)
+            factor = factored(precision)
             half = sl.solve_triangular(factor, right, lower=True)
             return factor, half, float(evidence + half @ half / 2 - np.log(np.diag(factor)).sum())
 
+        def worth(hypers: list[Hyper]) -> float:
+            # Exact readings are conditions: see `mollifier.engines.joint.known`.
+            own = posterior(hypers, *self._readings(scale, conditions))[2] if conditions else 0.0
+            return posterior(hypers, information + read, right)[2] - own
+
         hypers = [self.hyper[p.name] for p in self.priors] if self.hyper else None
         if self.learn or hypers is None:
-            hypers, _ = maximise(lambda h: posterior(h)[2], list(self.priors), hypers)
+            hypers, _ = maximise(worth, list(self.priors), hypers)
             self.hyper = {p.name: h for p, h in zip(self.priors, hypers, strict=True)}
         self.precisions = {
             p.name: prior(h, i) for i, (p, h) in enumerate(zip(self.priors, hypers, strict=True))
         }
-        factor, half, evidence = posterior(hypers)
+        factor, half, _ = posterior(hypers, information + read, right)
         theta = sl.solve_triangular(factor.T, half)
         inverse = sl.solve_triangular(factor, np.eye(size), lower=True)
-        return theta, inverse.T @ inverse, evidence
+        return theta, inverse.T @ inverse, worth(hypers)
+
+    def _readings(self, scale: Array, known: Sequence[Known]) -> tuple[Array, Array]:
+        """What readings tell of the scaled coefficients: precision (m, m), and it times these, (m,)."""
+        information, right = np.zeros((len(scale), len(scale))), np.zeros(len(scale))
+        for k in known:
+            here = self.sums.place[k.name]
+            information[here, here] += k.information / np.outer(scale[here], scale[here])
+            right[here] += k.right / scale[here]
+        return information, right
+
+    def _told(self, kept: Array, scale: Array) -> int:
+        """Combinations of coefficients that the equations kept or the readings tell something of."""
+        if not self.known:
+            return kept.shape[1]
+        prior = np.eye(len(scale))
+        for name, precision in self.precisions.items():
+            here = self.sums.place[name]
+            prior[here, here] = precision / np.outer(scale[here], scale[here])
+        return told(kept, self._readings(scale, self.known)[0], prior)
 
     def _bounded(self, theta: Array, covariance: Array) -> Array:
         """The nearest point within the bounds, in the metric of the precision."""
-        low, high = self.bounds
         if not np.isfinite(covariance).all():
-            return np.clip(theta, low, high)
-        if ((theta >= low) & (theta <= high)).all():
-            return theta
-        scale = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
-        correlation = covariance / np.outer(scale, scale)
-        root = sl.cholesky(correlation + 1e-9 * np.eye(len(theta)), lower=True)
-        whiten = sl.solve_triangular(root, np.eye(len(theta)), lower=True)
-        found = lsq_linear(whiten, whiten @ (theta / scale), (low / scale, high / scale), tol=1e-8)
-        return np.clip(found.x * scale, low, high)
+            return np.clip(theta, *self.bounds)
+        return self._limits.nearest(theta, covariance)
 
     def _loose(self, slope: Array, noise: Array, error: float) -> list[dict[str, float]]:
         """Combinations of numbers along which the information is no more than its own error."""
@@ -338,20 +373,10 @@ class Estimator:
         values, vectors = np.linalg.eigh(slope[here])
         found = []
         for value, vector in zip(values, vectors.T, strict=True):
-            if value <= max(_SINGULAR, error * float(vector @ noise[here] @ vector)):
+            if value <= max(SINGULAR, error * float(vector @ noise[here] @ vector)):
                 shares = {n: float(v) for n, v in zip(numbers, vector, strict=True)}
                 found.append({n: v for n, v in shares.items() if abs(v) > 0.05})
         return found
-
-
-def _significant(slope: Array, noise: Array, error: float) -> Array:
-    """Directions in which the information exceeds its own error, shape (m, k).
-
-    Elsewhere what is left after the noise's share is taken away may be negative, and says nothing.
-    """
-    values, vectors = np.linalg.eigh(slope)
-    share = np.einsum("ik,ij,jk->k", vectors, noise, vectors, optimize=True)
-    return vectors[:, values > np.maximum(_SINGULAR, error * share)]
 
 
 def effective_rows(space: TestSpace, white: bool) -> float:
@@ -366,34 +391,3 @@ def effective_rows(space: TestSpace, white: bool) -> float:
         w = axis.weights[0] / np.linalg.norm(axis.weights[0], axis=1, keepdims=True)
         total *= axis.count**2 / float(np.sum((w @ w.T) ** 2))
     return total
-
-
-def _inverse(covariance: Array) -> Array:
-    diagonal = np.diag_indices_from(covariance)
-    lifted = covariance.copy()
-    lifted[diagonal] += _JITTER * (lifted[diagonal] + lifted[diagonal].mean())
-    root = np.linalg.cholesky(lifted)
-    (invert,) = sl.get_lapack_funcs(("potri",), (root,))
-    inverse, _ = invert(root.T, lower=0, overwrite_c=1)
-    inverse = inverse + inverse.T  # one triangle is zero
-    inverse[diagonal] /= 2
-    return inverse
-
-
-def _reciprocal(variances: Array) -> Array:
-    """Weights; those of rows that vary least are held down, for they may be in error."""
-    largest = variances.max()
-    if not largest > 0:
-        return np.ones_like(variances)
-    return 1 / np.maximum(variances, 1e-3 * np.median(variances))
-
-
-def _root(matrix: Array, jitter: float = 1e-14) -> Array:
-    """Lower Cholesky factor; eigenvalues that an estimate or rounding has made negative are lifted."""
-    lift = jitter * np.trace(matrix) / len(matrix) * np.eye(len(matrix))
-    try:
-        return np.linalg.cholesky(matrix + lift)
-    except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(matrix)
-        raised = np.maximum(values, max(jitter, 1e-10) * np.abs(values).max())
-        return np.linalg.cholesky((vectors * raised) @ vectors.T)

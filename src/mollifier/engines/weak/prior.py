@@ -1,13 +1,7 @@
 """Priors of unknown fields: how much they vary, and over which lengths, learnt from the data.
 
-A field on a domain of half-lengths L has the precision
-
-    tau * sum_k binom(s, k) l^(2k) |D^k f|^2,   k = 0..s,
-
-with derivatives per L, which is that of a Matern field of smoothness s - d/2 (Whittle 1954; Lindgren, Rue and
-Lindstrom, J. R. Stat. Soc. B 73:423, 2011). s = 1 and s = 2 are the H1 and H2 penalties, l large. The
-constant is free. `Seminorm` has one term alone, `tau |D^s f|^2`; `TotalVariation` weighs that of s = 1 with
-the inverse of the last iterate's gradient.
+They are those of `mollifier.engines.matern`; the constant is free. `Seminorm` has one term alone, `tau |D^s
+f|^2`; `TotalVariation` weighs that of s = 1 with the inverse of the last iterate's gradient.
 """
 
 from __future__ import annotations
@@ -15,19 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
-from math import comb
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from mollifier.engines.matern import SEMINORMS, shares
 from mollifier.engines.weak.basis import AxisSplines, Basis
 
 Array = NDArray[np.float64]
 
 ORDERS = (1, 2, 4, 8)
-_SEMINORMS = {"h1": 1, "h2": 2}
 # Precision of the constant beside that of the variation about it.
 _FREE = 1e-8
 # Where the search starts: decades of tau about the data's information, and decades of the length in
@@ -106,9 +99,9 @@ class Prior:
     def precision(self, order: int, length: float, free: bool = True) -> Array:
         """The precision for tau = 1, shape (size, size); the constant is held too if it is not free."""
         forms = self._seminorms if free else [self.basis.penalty(0), *self._seminorms[1:]]
-        return np.sum(
-            [comb(order, k) * 10.0 ** (2 * k * length) * forms[k] for k in range(order + 1)], axis=0
-        )
+        factors = 10.0 ** (2 * order * length) * shares(order, 10.0**length)
+        parts = zip(factors.tolist(), forms[: order + 1], strict=True)
+        return np.sum([share * form for share, form in parts], axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,14 +199,14 @@ def prior(name: str, basis: Basis, kind: str = "auto") -> Prior:
         return Prior(name, basis)
     if kind == "tv":
         return TotalVariation(name, basis, (1,))
-    return Seminorm(name, basis, (_SEMINORMS[kind],))
+    return Seminorm(name, basis, (SEMINORMS[kind],))
 
 
 def degree(kind: str) -> int:
     """Degree of the splines that a kind of prior asks for: low where an edge is to be kept."""
     if kind == "auto":
         return max(ORDERS) + 1
-    return 1 if kind == "tv" else _SEMINORMS[kind] + 1
+    return 1 if kind == "tv" else SEMINORMS[kind] + 1
 
 
 def maximise(

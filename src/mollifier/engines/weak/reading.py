@@ -98,6 +98,15 @@ def _status(problem: InverseProblem, fit: Fit, widths: Widths, dataset: xr.Datas
                 f"over {100 * part:.0f} % of the domain the standard error of '{name}' exceeds its size, or "
                 "the data say nothing about it beyond its smoothness",
             )
+    for known in widths.estimator.known:
+        missed = known.misfit(fit.coefficients[sums.place[known.name]])
+        if missed > _MISFIT:
+            return Status(
+                "misfit",
+                f"the field found misses the readings of '{known.name}' by {missed:.2g} of their standard "
+                "errors: readings and equation contradict each other, or the readings vary faster than the "
+                "field's splines",
+            )
     share = _unexplained(sums, fit)
     if fit.misfit > _MISFIT and share > _SHARE:
         return Status(
@@ -215,6 +224,8 @@ def _field(
         axis = list(basis.grid.names).index(c)
         field = np.moveaxis(np.tensordot(m, field, (1, axis)), 0, axis)
     unit = problem.unknowns[basis.name].unit
+    # Between the places where they were held, bounds may be missed by a trifle.
+    field = np.clip(field, problem.unknowns[basis.name].lower, problem.unknowns[basis.name].upper)
     prior = np.full(covariance.shape, np.inf)
     if basis.name in fit.precisions:
         precision = fit.precisions[basis.name]
@@ -325,7 +336,7 @@ def _provenance(
         "engine": "weak",
         "equation": [e.text for e in problem.system.equations],
         "data": problem.data.digest(),
-        "unknowns": {n: repr(u) for n, u in problem.unknowns.items()},
+        "unknowns": problem.described,
         "constants": dict(problem.constants),
         "fields": list(problem.fields),
         "settings": settings.model_dump(mode="json"),

@@ -1,0 +1,31 @@
+"""What a solution needs beside what was found, so that its equation can be read and solved again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mollifier.errors import DataError
+from mollifier.problem import InverseProblem
+from mollifier.solution import Solution
+
+
+def complete(problem: InverseProblem, solution: Solution) -> Solution:
+    """The solution with the equation's known coefficients on its grid, and the periods of its coordinates."""
+    dataset, data = solution.dataset.copy(), problem.data
+    for name, period in data.periodic.items():
+        if name in dataset.coords:
+            dataset[name].attrs["periodic"] = period
+    for name in problem.known:
+        over = tuple(str(c) for c in dataset.dims if c in data.coordinates_of(name))
+        mesh = np.meshgrid(*(dataset[c].values for c in over), indexing="ij")
+        try:
+            values = data.interpolate(name, dict(zip(over, mesh, strict=True)), method="cubic")
+        except DataError:  # beside gaps: whoever needs it there says that it is missing
+            continue
+        unit = data.units.get(name, "")
+        attrs: dict[str, Any] = {"role": "known"} | ({"units": unit} if unit else {})
+        dataset[name] = (over, np.asarray(values), attrs)
+    return replace(solution, dataset=dataset)
