@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +12,7 @@ import typer
 
 from mollifier.console import INTERRUPTED, NO_ANSWER, Terminal, reported
 from mollifier.errors import ConfigurationError
-from mollifier.options import EPILOG, Debug, Json, NoColour, NoFigures, Quiet
+from mollifier.options import EPILOG, Debug, Json, NoColour, NoFigures, Quiet, Resume
 from mollifier.progress import Steps
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ def engines(
         bool, typer.Option("--list", help="List the cases: equation, unknowns, size, noise.")
     ] = False,
     out: Folder = _FOLDER,
+    resume: Resume = False,
     as_json: Json = False,
     quiet: Quiet = False,
     no_colour: NoColour = False,
@@ -62,7 +65,8 @@ def engines(
 ) -> None:
     """Errors, coverage of the intervals and seconds of the engines on problems whose answer is known.
 
-    Writes accuracy.csv, .json, .md and a figure. Ctrl-C ends the run and keeps the seeds that are done.
+    Writes accuracy.csv, .json, .md and a figure, and every solve, as it is done, to accuracy.trials.jsonl,
+    which --resume goes on from. Ctrl-C ends the run and keeps the seeds that are done.
     """
     terminal = Terminal.of(as_json, quiet, no_colour)
     with reported(terminal, debug):
@@ -70,13 +74,17 @@ def engines(
             _list(terminal, cases or [])
             return
         levels = _numbers("noise", noise)
-        folder = _ensured(out)
-        from mollifier.bench import accuracy
+        with _own(out, "accuracy") as folder:
+            from mollifier.bench import accuracy
+            from mollifier.bench.journal import Journal
 
-        with Steps(terminal.err, terminal.silent) as follow:
-            table = accuracy.run(cases or [], levels, _words(names), range(seeds), progress=follow)
-        answered = any(r.errors for r in table.rows)
-        raise typer.Exit(_deliver(terminal, table, folder, answered, not no_figures))
+            journal = Journal(folder / "accuracy.trials.jsonl", resume)
+            with Steps(terminal.err, terminal.silent) as follow:
+                table = accuracy.run(
+                    cases or [], levels, _words(names), range(seeds), progress=follow, journal=journal
+                )
+            answered = any(r.errors for r in table.rows)
+            raise typer.Exit(_deliver(terminal, table, folder, answered, not no_figures))
 
 
 @bench.command(epilog=f"Example: mollifier bench peers burgers kdv --noise 0.01 --seeds 3. {EPILOG}")
@@ -88,6 +96,7 @@ def peers(
     ] = "auto",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of the noise.")] = 5,
     out: Folder = _FOLDER,
+    resume: Resume = False,
     as_json: Json = False,
     quiet: Quiet = False,
     no_colour: NoColour = False,
@@ -96,19 +105,87 @@ def peers(
     """Ours beside PySINDy's weak form and ODIL, on the same data in the same run: error and seconds.
 
     They come with: pip install "mollifier[peers]". One that is not there is named, and the others run.
-    Without a CASE, those on which one of the two is run. Writes peers.csv, .json and .md. Ctrl-C ends the run
-    and keeps the seeds that are done.
+    Without a CASE, those on which one of the two is run. Writes peers.csv, .json and .md, and every answer,
+    as it comes, to peers.trials.jsonl, which --resume goes on from. Ctrl-C ends the run and keeps the seeds
+    that are done.
     """
     terminal = Terminal.of(as_json, quiet, no_colour)
     with reported(terminal, debug):
         levels = _numbers("noise", noise)
-        folder = _ensured(out)
-        from mollifier.bench import versus
+        with _own(out, "peers") as folder:
+            from mollifier.bench import versus
+            from mollifier.bench.journal import Journal
 
-        with Steps(terminal.err, terminal.silent) as follow:
-            table = versus.run(cases or [], levels, engine, range(seeds), progress=follow)
-        answered = any(r.own_error < float("inf") for r in table.rows)
-        raise typer.Exit(_deliver(terminal, table, folder, answered))
+            journal = Journal(folder / "peers.trials.jsonl", resume)
+            with Steps(terminal.err, terminal.silent) as follow:
+                table = versus.run(
+                    cases or [], levels, engine, range(seeds), progress=follow, journal=journal
+                )
+            answered = any(r.own_error < float("inf") for r in table.rows)
+            raise typer.Exit(_deliver(terminal, table, folder, answered))
+
+
+@bench.command(epilog=f"Example: mollifier bench paper --quick. {EPILOG}")
+def paper(
+    problems: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PROBLEM]...", help="Of the paper: langevin, heat, heat-20, chromatin, ..."),
+    ] = None,
+    networks: Annotated[
+        str | None, typer.Option("--networks", metavar="KINDS", help="As network.kind in a problem file.")
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            "--methods",
+            metavar="NAMES",
+            help="Of mollifier, nested, taylor (each with every network), weak, joint, deepxde, pina.",
+        ),
+    ] = None,
+    noise: Noise = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Of noise and weights; 5.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=1, help="The most that an answer may take; 300.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Three problems, 5 % noise, one seed, 15 s: under ten minutes.")
+    ] = False,
+    out: Folder = _FOLDER,
+    resume: Resume = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    no_colour: NoColour = False,
+    no_figures: NoFigures = False,
+    debug: Debug = False,
+) -> None:
+    """The paper's three problems: networks with the layer, autodiff, engines without networks.
+
+    Writes paper.csv, paper-derivatives.csv, the same as .json and .md, a figure, and every answer, as it
+    comes, to paper.trials.jsonl, which --resume goes on from.
+    """
+    terminal = Terminal.of(as_json, quiet, no_colour)
+    with reported(terminal, debug):
+        levels = _numbers("noise", noise)
+        with _own(out, "paper") as folder:
+            from mollifier.bench import paper as measure
+            from mollifier.bench.journal import Journal
+
+            given = {
+                "problems": problems,
+                "networks": _words(networks),
+                "methods": _words(methods),
+                "noises": levels,
+                "seeds": range(seeds or 0),
+                "seconds": seconds,
+            }
+            chosen = (measure.QUICK if quick else {}) | {n: v for n, v in given.items() if v}
+            plans = measure.planned(**chosen)
+            journal = Journal(folder / "paper.trials.jsonl", resume)
+            with Steps(terminal.err, terminal.silent) as follow:
+                unknowns, derivatives = measure.run(plans, journal, follow)
+            _deliver(terminal, derivatives, folder, True)
+            answered = any(r.relative_l2 < float("inf") for r in unknowns.rows)
+            raise typer.Exit(_deliver(terminal, unknowns, folder, answered, not no_figures))
 
 
 @bench.command(epilog=f"Example: mollifier bench scale --sizes 128,256,512. {EPILOG}")
@@ -132,13 +209,13 @@ def scale(
     terminal = Terminal.of(as_json, quiet, no_colour)
     with reported(terminal, debug):
         nodes = [_whole(n) for n in _numbers("sizes", sizes)]
-        folder = _ensured(out)
-        from mollifier.bench import scale as measure
+        with _own(out, "scale") as folder:
+            from mollifier.bench import scale as measure
 
-        with Steps(terminal.err, terminal.silent) as follow:
-            table = measure.run(nodes, repeats, progress=follow)
-        answered = any(r.repeats for r in table.rows)
-        raise typer.Exit(_deliver(terminal, table, folder, answered, not no_figures))
+            with Steps(terminal.err, terminal.silent) as follow:
+                table = measure.run(nodes, repeats, progress=follow)
+            answered = any(r.repeats for r in table.rows)
+            raise typer.Exit(_deliver(terminal, table, folder, answered, not no_figures))
 
 
 @bench.command(epilog=f"Example: mollifier bench derivatives --quick. {EPILOG}")
@@ -155,13 +232,72 @@ def derivatives(
     Writes derivatives.csv, .json and .md.
     """
     terminal = Terminal.of(as_json, quiet, no_colour)
-    with reported(terminal, debug):
-        folder = _ensured(out)
+    with reported(terminal, debug), _own(out, "derivatives") as folder:
         from mollifier.bench import derivatives as measure
 
         with Steps(terminal.err, terminal.silent) as follow:
             table = measure.run(quick=quick, progress=follow)
         raise typer.Exit(_deliver(terminal, table, folder, bool(table.rows)))
+
+
+@bench.command(epilog=f"Example: mollifier bench fuzz --count 100000. {EPILOG}")
+def fuzz(
+    kinds: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KIND]...", help="equation, 'problem file' or table; all by default."),
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Inputs in all.")] = 10_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the inputs.")] = 0,
+    out: Folder = _FOLDER,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    no_colour: NoColour = False,
+    debug: Debug = False,
+) -> None:
+    """Random and mutated equations, problem files and tables: crashes, hangs, memory, placeless refusals.
+
+    Writes fuzz.csv, .json and .md. Exit code 1 where an input did what none may. Ctrl-C keeps the counts.
+    """
+    terminal = Terminal.of(as_json, quiet, no_colour)
+    with reported(terminal, debug), _own(out, "fuzz") as folder:
+        from mollifier.bench import fuzz as inputs
+        from mollifier.config import load
+
+        inputs.supported()
+        with Steps(terminal.err, terminal.silent) as follow:
+            table = inputs.run(
+                count, kinds or [], load=lambda path: load(path).problem(), seed=seed, progress=follow
+            )
+        raise typer.Exit(_deliver(terminal, table, folder, not any(r.faults for r in table.rows)))
+
+
+@bench.command(epilog=f"Example: mollifier bench kill joint compare --runs 20. {EPILOG}")
+def kill(
+    kinds: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KIND]...", help="network, lbfgs, joint, finer, each, compare, bench; all by default."
+        ),
+    ] = None,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Processes to kill in all.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the moments.")] = 0,
+    out: Folder = _FOLDER,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    no_colour: NoColour = False,
+    debug: Debug = False,
+) -> None:
+    """Runs killed at random moments and taken up: the numbers of the unbroken run, and every file readable?
+
+    Writes kill.csv, .json and .md. Exit code 1 where a number differs or a file cannot be read.
+    """
+    terminal = Terminal.of(as_json, quiet, no_colour)
+    with reported(terminal, debug), _own(out, "kill") as folder:
+        from mollifier.bench import kill as killing
+
+        with Steps(terminal.err, terminal.silent) as follow:
+            table = killing.run(kinds or [], runs, seed=seed, progress=follow)
+        raise typer.Exit(_deliver(terminal, table, folder, killing.check(table)))
 
 
 def _deliver(terminal: Terminal, table: Table, folder: Path, answered: bool, figures: bool = False) -> int:
@@ -200,10 +336,14 @@ def _list(terminal: Terminal, cases: list[str]) -> None:
     terminal.give(table.to_dict())
 
 
-def _ensured(folder: Path) -> Path:
+@contextmanager
+def _own(folder: Path, name: str) -> Iterator[Path]:
+    """The folder, made if need be, with no other run of this benchmark in it."""
     from mollifier.files import ensure_folder
+    from mollifier.lock import locked
 
-    return ensure_folder(folder)
+    with locked(ensure_folder(folder), name):
+        yield folder
 
 
 def _words(text: str | None) -> list[str]:

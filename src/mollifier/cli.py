@@ -14,10 +14,11 @@ from typing import Annotated, Any
 
 import typer
 
+from mollifier import answer_cli
 from mollifier.bench_cli import bench
 from mollifier.console import NO_ANSWER, Terminal, reported
 from mollifier.errors import ConfigurationError, did_you_mean
-from mollifier.options import EPILOG, Debug, Json, NoColour, NoFigures, Out, Quiet
+from mollifier.options import EPILOG, Debug, Json, NoColour, NoFigures, Out, Quiet, Resume
 
 _COLOURS = {"info": "", "warning": "yellow", "error": "red"}
 
@@ -31,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(bench, name="bench")
+answer_cli.add_to(app)
 
 File = Annotated[Path, typer.Argument(metavar="PROBLEM.yaml", help="The problem file.")]
 Overrides = Annotated[
@@ -64,9 +66,7 @@ def solve(
     overrides: Overrides = None,
     out: Out = Path("out"),
     seed: Seed = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")
-    ] = False,
+    resume: Resume = False,
     each: Annotated[
         str | None,
         typer.Option(
@@ -87,16 +87,18 @@ def solve(
     with reported(terminal, debug):
         from mollifier.config import load
         from mollifier.files import ensure_folder
+        from mollifier.lock import locked
 
         changes = [*(overrides or []), *([f"engine={engine}"] if engine else [])]
         file = load(problem, [*changes, *([] if seed is None else [f"seed={seed}"])])
         folder = ensure_folder(out)
         from mollifier.runs import deliver, exit_code, run, sweep
 
-        if each is not None:
-            raise typer.Exit(sweep(terminal, file, each, folder, resume, not no_figures))
-        solution = run(terminal, file, folder, resume)
-        deliver(terminal, solution, folder, not no_figures)
+        with locked(folder):
+            if each is not None:
+                raise typer.Exit(sweep(terminal, file, each, folder, resume, not no_figures))
+            solution = run(terminal, file, folder, resume)
+            deliver(terminal, solution, folder, not no_figures)
         raise typer.Exit(exit_code(solution))
 
 
@@ -137,6 +139,7 @@ def compare(
     overrides: Overrides = None,
     out: Out = Path("out"),
     seed: Seed = None,
+    resume: Resume = False,
     as_json: Json = False,
     quiet: Quiet = False,
     no_colour: NoColour = False,
@@ -150,19 +153,21 @@ def compare(
     An engine that cannot serve the problem says why and stops no other. Two engines disagree where a number
     differs by more than 3 combined standard errors, or a field by more than 2 in the mean square.
 
-    Ctrl-C ends the engine that runs and keeps what was finished.
+    Ctrl-C ends the engine that runs and keeps what was finished; --resume goes on from there.
     """
     terminal = Terminal.of(as_json, quiet, no_colour)
     with reported(terminal, debug):
         from mollifier.config import load
         from mollifier.files import ensure_folder
+        from mollifier.lock import locked
 
         file = load(problem, [*(overrides or []), *([] if seed is None else [f"seed={seed}"])])
         folder = ensure_folder(out)
         from mollifier.runs import compare_engines
 
         names = [n.strip() for n in engines.split(",") if n.strip()]
-        raise typer.Exit(compare_engines(terminal, file, names, folder, not no_figures))
+        with locked(folder):
+            raise typer.Exit(compare_engines(terminal, file, names, folder, not no_figures, resume))
 
 
 @app.command(epilog=f"Example: mollifier demo heat --out out/heat. {EPILOG}")
@@ -184,6 +189,7 @@ def demo(
     with reported(terminal, debug):
         from mollifier.bench.demos import DEMOS
         from mollifier.files import ensure_folder
+        from mollifier.lock import locked
         from mollifier.progress import Follower
         from mollifier.runs import deliver, exit_code
 
@@ -193,9 +199,10 @@ def demo(
         if name not in DEMOS:
             raise ConfigurationError(f"There is no demo '{name}'.{did_you_mean(name, DEMOS)}")
         folder = ensure_folder(out or Path("out") / name)
-        with Follower(terminal.err, terminal.silent) as follow:
-            solution, truth, errors = DEMOS[name](folder=folder, seed=seed, progress=follow, quick=quick)
-        deliver(terminal, solution, folder, not no_figures, truth, errors)
+        with locked(folder):
+            with Follower(terminal.err, terminal.silent) as follow:
+                solution, truth, errors = DEMOS[name](folder=folder, seed=seed, progress=follow, quick=quick)
+            deliver(terminal, solution, folder, not no_figures, truth, errors)
         raise typer.Exit(exit_code(solution))
 
 

@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +21,9 @@ import numpy as np
 import xarray as xr
 
 from mollifier.errors import MollifierError
+
+# Names of files that are being written.
+TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp(\.\w+)?")
 
 _JSON = "json:"  # marks an attribute that netCDF cannot carry as it is
 _FULL = "Free some space, or write to another disk."
@@ -55,7 +59,7 @@ class OutputError(MollifierError):
 
 
 @contextmanager
-def _reported(path: Path):
+def reported(path: Path):
     """Turn the operating system's refusals into an `OutputError` that names the path."""
     try:
         yield
@@ -85,7 +89,7 @@ def ensure_folder(path: str | os.PathLike[str]) -> Path:
     """
     folder = Path(path)
     probe = folder / f".{uuid.uuid4().hex}.tmp"
-    with _reported(folder):
+    with reported(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             probe.write_bytes(b"mollifier")
@@ -122,12 +126,13 @@ def write_atomically(path: str | os.PathLike[str], writer: Callable[[Path], obje
     """
     target = Path(path)
     temporary = target.parent / f".{uuid.uuid4().hex}.tmp{target.suffix}"
-    with _reported(target):
+    with reported(target):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             writer(temporary)
             _flush(temporary)
             os.replace(temporary, target)
+            _flush_names(target.parent)
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -141,6 +146,19 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _flush_names(folder: Path) -> None:
+    """Have a folder's names on the disk, so that a power cut brings back no older file.
+
+    Where a folder cannot be opened or flushed (Windows, some network disks) the system decides when.
+    """
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
@@ -241,8 +259,9 @@ def write_groups(path: Path, attrs: Mapping[str, Any], groups: Mapping[str, xr.D
         plain.to_netcdf(buffer, engine="h5netcdf", mode="a", group=group, encoding=encoding)
     content = buffer.getvalue()
     checksum = path.with_suffix(".sha256")
-    with _reported(path):
+    with reported(path):
         checksum.unlink(missing_ok=True)  # so that an interrupt leaves no checksum rather than a wrong one
+        _flush_names(path.parent)
     write_atomically(path, lambda p: p.write_bytes(content))
     write_text(checksum, f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
     return path

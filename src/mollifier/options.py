@@ -10,6 +10,9 @@ import typer
 EPILOG = "Exit codes: 0 an answer, 1 no answer, 2 bad input or output, 130 interrupted."
 
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results go.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from what the output folder holds of this run.")
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON to the standard output, and nothing else there.")
 ]

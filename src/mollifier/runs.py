@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mollifier.solution import Solution, Status
 
 _MOST_VALUES = 1000
+_GIVEN, _CHECKPOINT = "problem.json", "checkpoint.pt"
 _EXPLAINED = {"undetermined": ("No answer", "bold red"), "misfit": ("Take care", "yellow")}
 
 
@@ -33,7 +34,8 @@ def run(
     problem = file.problem()
     from mollifier.engines import solve as solve_problem
 
-    write_json(folder / "problem.json", file.to_dict())
+    resume = resume and not _to_begin(terminal, folder)
+    write_json(folder / _GIVEN, file.to_dict())
     with Follower(terminal.err, terminal.silent, label) as follow:
         return solve_problem(
             problem,
@@ -45,6 +47,14 @@ def run(
             resume=resume,
             start=file.start,
         )
+
+
+def _to_begin(terminal: Terminal, folder: Path) -> bool:
+    """Whether a run to go on with was ended before anything of it was kept, so that it begins again."""
+    begin = (folder / _GIVEN).is_file() and not (folder / _CHECKPOINT).exists()
+    if begin:
+        terminal.say(f"Nothing of the run in {folder} was kept yet: it begins again.", "yellow")
+    return begin
 
 
 def deliver(
@@ -175,7 +185,7 @@ def sweep(terminal: Terminal, file: ProblemFile, name: str, folder: Path, resume
     for value in values:
         place = folder / f"{name}={label(value)}"
         row: dict[str, Any] = {name: value, "status": "failed", "message": ""}
-        go_on = resume and (place / "checkpoint.pt").exists()
+        go_on = resume and (place / _CHECKPOINT).exists()
         try:
             solution = run(
                 terminal, file.selecting(name, value), ensure_folder(place), go_on, f"{name}={value}"
@@ -203,7 +213,12 @@ def sweep(terminal: Terminal, file: ProblemFile, name: str, folder: Path, resume
 
 
 def compare_engines(
-    terminal: Terminal, file: ProblemFile, engines: list[str], folder: Path, figures: bool
+    terminal: Terminal,
+    file: ProblemFile,
+    engines: list[str],
+    folder: Path,
+    figures: bool,
+    resume: bool = False,
 ) -> int:
     """Put the problem of a file to several engines, print the table and the verdict, then save all.
 
@@ -216,7 +231,7 @@ def compare_engines(
     problem = file.problem()
     from mollifier.compare import compare
 
-    write_json(folder / "problem.json", file.to_dict())
+    write_json(folder / _GIVEN, file.to_dict())
     settings = file.settings
     with Follower(terminal.err, terminal.silent) as follow:
         found = compare(
@@ -226,6 +241,8 @@ def compare_engines(
             settings=settings,
             hold_out=settings.held_out,
             progress=None if terminal.silent else follow,
+            folder=folder,
+            resume=resume,
         )
     _say_comparison(terminal, found)
     files: list[Path] = []

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
@@ -24,6 +24,10 @@ from mollifier.files import (
     write_groups,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from mollifier.problem import InverseProblem
+    from mollifier.validation import Validation
 
 StatusName = Literal[
     "converged",
@@ -158,7 +162,9 @@ class Solution:
         On the collocation grid, dimensions = coordinates in physical units: each state field, each unknown
         field ``k`` over its own dimensions with ``k_sd`` and ``k_prior_sd`` where known, ``residual`` (or
         ``residual_0``, ``residual_1``, ...) relative to the rms of the equation's terms, and ``k_ratio``,
-        the ratio read-out, NaN where masked. Attribute ``units``.
+        the ratio read-out, NaN where masked. Attribute ``units``. Derivatives that the equations name, such as
+        ``u_xx``, come from the network and joint engines, with attribute ``role`` "derivative"; known
+        coefficients of the equation have "known". A coordinate that wraps has its period as attribute ``periodic``.
     fit
         One row an ``observation``; for each observed variable ``v``: ``v``, ``v_sd``, ``v_fitted`` and
         ``v_held_out`` (bool), NaN where it is not observed; coordinates are the points.
@@ -221,7 +227,16 @@ class Solution:
         def belongs(n: str) -> bool:
             return any(n == f"{m}{s}" for m in names for s in ("_sd", "_prior_sd", "_ratio"))
 
-        return tuple(n for n in names if n not in self.residuals and not belongs(n))
+        apart = (*self.residuals, *self.known, *self._of_role("derivative"))
+        return tuple(n for n in names if n not in apart and not belongs(n))
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Names of the equation's known coefficients."""
+        return self._of_role("known")
+
+    def _of_role(self, role: str) -> tuple[str, ...]:
+        return tuple(str(n) for n, v in self.dataset.data_vars.items() if v.attrs.get("role") == role)
 
     @property
     def residuals(self) -> tuple[str, ...]:
@@ -316,6 +331,24 @@ class Solution:
         table = self.history.to_dataframe()
         write_atomically(target / "history.csv", lambda p: table.to_csv(p, lineterminator="\n"))
         return target
+
+    def validate(self, problem: InverseProblem | None = None, **options: Any) -> Validation:
+        """Whether what was found stands up; see `mollifier.validation.validate`."""
+        from mollifier.validation import validate
+
+        return validate(self, problem, **options)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        problem: InverseProblem | None = None,
+        validation: Validation | None = None,
+        **options: Any,
+    ) -> Path:
+        """Write one self-contained HTML page, validation included; see `mollifier.report.page.save_page`."""
+        from mollifier.report.page import save_page
+
+        return save_page(self, path, validation or self.validate(problem), **options)
 
     def summary(self) -> str:
         """A few lines for a person: status, estimates, ranges of the fields, misfit, time."""

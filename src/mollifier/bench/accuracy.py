@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mollifier.bench.cases import CASES, Case, case
+from mollifier.bench.journal import Journal
 from mollifier.bench.table import Follow, Table, checked, environment, number, percent
 from mollifier.engines import ENGINES, solve
 from mollifier.engines.choose import choose
 from mollifier.errors import ConfigurationError, MollifierError
+from mollifier.settings import Settings, validated
 from mollifier.solution import Solution
 
 Array = NDArray[np.float64]
@@ -110,6 +112,7 @@ def run(
     *,
     settings: Any = None,
     progress: Follow | None = None,
+    journal: Journal | None = None,
 ) -> Table:
     """Every engine on every case at every noise; Ctrl-C ends the run and keeps the seeds that are done.
 
@@ -127,6 +130,8 @@ def run(
         As for `mollifier.solve`.
     progress
         Called before every solve.
+    journal
+        Where each trial is kept as it is done, and looked up before it is run.
 
     Raises
     ------
@@ -144,6 +149,7 @@ def run(
     check_levels(noises, seeds)
     plan = _plan(names, noises, wanted, progress)
     total, done = len(plan) * len(seeds), 0
+    journal = Journal() if journal is None else journal
     rows, stopped = [], False
     for made, noise, engine in plan:
         told = f"{made.name}, {engine}, noise {percent(noise_of(made, noise))}"
@@ -152,7 +158,7 @@ def run(
             for seed in seeds:
                 if progress is not None:
                     progress(done, total, f"{told}, seed {seed}")
-                trials.append(trial(made, noise, engine, seed, settings))
+                trials.append(kept_trial(journal, made, noise, engine, seed, settings))
                 done += 1
         except KeyboardInterrupt:
             stopped = True
@@ -220,6 +226,24 @@ def trial(
         raise KeyboardInterrupt
     message = "" if status.ok else status.message
     return Trial(status.name, message, case.errors(solution), covered(case, solution), seconds)
+
+
+def kept_trial(
+    journal: Journal, case: Case, noise: float | None, engine: str, seed: int, settings: Any
+) -> Trial:
+    """A trial from the journal, or run and put there; one that broke down is run again."""
+    return journal.once(
+        {**described_by(case, noise, seed, settings), "engine": engine},
+        Trial,
+        lambda: trial(case, noise, engine, seed, settings),
+        lambda found: found.status != "failed",
+    )
+
+
+def described_by(case: Case, noise: float | None, seed: int, settings: Any) -> dict[str, Any]:
+    """What a trial is known by in a journal, beside who is tried."""
+    chosen = settings if isinstance(settings, Settings) else validated(Settings, settings or {})
+    return {"case": case.name, "noise": noise, "seed": seed, "settings": chosen.model_dump(mode="json")}
 
 
 def covered(case: Case, solution: Solution) -> dict[str, Array]:

@@ -18,8 +18,8 @@ class Score:
     ----------
     relative_l2
         ``|estimate - truth| / |truth|`` in the 2-norm.
-    interior
-        The same over points at least a tenth of the domain away from its edges.
+    interior, boundary
+        The same over points at least a tenth of the domain away from its edges, and over the others.
     largest
         Largest absolute error.
     correlation
@@ -28,6 +28,7 @@ class Score:
 
     relative_l2: float
     interior: float
+    boundary: float
     largest: float
     correlation: float
 
@@ -40,12 +41,17 @@ class Score:
 
 def score(solution: Solution, truth: xr.Dataset) -> dict[str, Score]:
     """Scores of every field that the truth holds, interpolated to the truth's grid."""
+    return score_fields(solution.dataset, truth)
+
+
+def score_fields(fields: xr.Dataset, truth: xr.Dataset) -> dict[str, Score]:
+    """As `score`, of fields on any grid."""
     result = {}
     for name in truth.data_vars:
-        if name not in solution.dataset:
+        if name not in fields:
             continue
         exact = truth[name]
-        field = solution.dataset[name]
+        field = fields[name]
         # The data's own extent may end a hair inside the truth's: the field is held constant over that hair.
         places = {c: exact[c].clip(field[c].min(), field[c].max()) for c in exact.dims}
         found = field.interp(places, method="cubic").assign_coords({c: exact[c] for c in exact.dims})
@@ -70,10 +76,15 @@ def compare(found: xr.DataArray, exact: xr.DataArray) -> Score:
         margin = 0.1 * (x[-1] - x[0])
         keep = (x >= x[0] + margin) & (x <= x[-1] - margin)
         inside &= keep.reshape([-1 if i == d else 1 for i in range(b.ndim)])
+
+    def relative(here: np.ndarray) -> float:
+        return float(np.linalg.norm((a - b)[here]) / np.linalg.norm(b[here])) if here.any() else float("nan")
+
     varied = float(a.min()) < float(a.max()) and float(b.min()) < float(b.max())
     return Score(
-        relative_l2=float(np.linalg.norm(a - b) / np.linalg.norm(b)),
-        interior=float(np.linalg.norm((a - b)[inside]) / np.linalg.norm(b[inside])),
+        relative_l2=relative(np.ones_like(inside)),
+        interior=relative(inside),
+        boundary=relative(~inside),
         largest=float(np.abs(a - b).max()),
         correlation=float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) if varied else float("nan"),
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from mollifier.bench import accuracy
 from mollifier.bench.accuracy import Trial, check_levels, largest, levels_of, median, noise_of
 from mollifier.bench.cases import CASES, Case, case
+from mollifier.bench.journal import Journal
 from mollifier.bench.peers import PEERS, refusal
 from mollifier.bench.peers import Row as Found
 from mollifier.bench.peers import run as run_peer
@@ -81,6 +83,7 @@ def run(
     *,
     settings: Any = None,
     progress: Follow | None = None,
+    journal: Journal | None = None,
 ) -> Table:
     """Ours beside every peer; Ctrl-C ends the run and keeps the seeds that are done.
 
@@ -99,6 +102,8 @@ def run(
         Of our engine.
     progress
         Called before every answer.
+    journal
+        Where each answer is kept as it comes, and looked up before it is asked for.
 
     Raises
     ------
@@ -118,6 +123,7 @@ def run(
     made = [case(n) for n in names]
     plan = [(c, noise) for c in made for noise in levels_of(c, noises)]
     total = len(plan) * len(seeds)
+    journal = Journal() if journal is None else journal
     rows, stopped = [], False
     for place, (one, noise) in enumerate(plan):
         ours = choose(one.problem(noise))[0] if engine == "auto" else engine
@@ -125,7 +131,7 @@ def run(
         follow = _follower(progress, place * len(seeds), total, f"{one.name}, noise {_level(one, noise)}")
         try:
             for i, seed in enumerate(seeds):
-                _seed(done, one, noise, ours, seed, settings, lambda who, i=i, f=follow: f(i, who))
+                _seed(done, journal, one, noise, ours, seed, settings, lambda who, i=i, f=follow: f(i, who))
         except KeyboardInterrupt:
             stopped = True
         rows += [_summed(one, noise, ours, done, peer) for peer in _shown(one, bool(cases), done)]
@@ -148,6 +154,7 @@ def _follower(progress: Follow | None, before: int, total: int, what: str) -> Ca
 
 def _seed(
     done: _Round,
+    journal: Journal,
     one: Case,
     noise: float | None,
     engine: str,
@@ -157,13 +164,19 @@ def _seed(
 ) -> None:
     """One seed: ours, then every peer that can be run; entries are made as answers come."""
     follow(engine)
-    done.ours.append(accuracy.trial(one, noise, engine, seed, settings))
+    done.ours.append(accuracy.kept_trial(journal, one, noise, engine, seed, settings))
     for peer in PEERS:
         # Anew for each: what was estimated for one, such as the noise, must not save the next one time.
         data = one.observations(noise, seed)
-        if not refusal(peer, one, data):
+        if refusal(peer, one, data):
+            found = run_peer(peer, one, data)
+        else:
             follow(peer)
-        done.theirs.setdefault(peer, []).append(run_peer(peer, one, data))
+            known_by = {**accuracy.described_by(one, noise, seed, None), "peer": peer}
+            found = journal.once(
+                known_by, Found, partial(run_peer, peer, one, data), lambda row: bool(row.errors)
+            )
+        done.theirs.setdefault(peer, []).append(found)
 
 
 def _shown(one: Case, named: bool, done: _Round) -> list[str]:

@@ -13,17 +13,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+import xarray as xr
 
 from mollifier.engines import Progress, solve
-from mollifier.errors import ConfigurationError, DataError, EquationError, GridError
+from mollifier.engines.checkpoint import kept
+from mollifier.errors import CheckpointError, ConfigurationError, DataError, EquationError, GridError
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings
 from mollifier.solution import Solution
 
 Follow = Callable[[Progress], None]
+Result = TypeVar("Result")
 
 # Name -> engine of `solve`, and the setting that tells it from the others of that engine.
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -42,13 +45,18 @@ _READY = "ready"
 
 @dataclass(frozen=True)
 class Task:
-    """What a process is told beside the problem."""
+    """What a process is told beside the problem.
+
+    ``folder`` keeps the engine's checkpoints; ``resume`` takes up one of this very run.
+    """
 
     engine: str
     seed: int
     settings: Settings
     threads: int
     follow: bool = False
+    folder: Path | None = None
+    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class Outcome:
     seconds
         Wall clock of `mollifier.engines.solve` alone; imports and the start of the process are left out.
     memory
-        MiB, see `measured`. Neither is given for a refusal.
+        MiB, see `with_peak`. Neither is given for a refusal.
     """
 
     solution: Solution | None
@@ -97,13 +105,35 @@ def run_here(problem: InverseProblem, task: Task, progress: Follow | None = None
     settings = task.settings.model_copy(update=changes)
     begun = time.perf_counter()
     try:
-        solution = solve(problem, engine, seed=task.seed, settings=settings, progress=progress)
+        solution = _solved(problem, engine, task, settings, progress)
     except _REFUSALS as error:
         return Outcome(None, REFUSED, str(error))
     # Whatever goes wrong inside one engine must not take the others' answers along.
     except Exception as error:
         return Outcome(None, FAILED, f"{type(error).__name__}: {error}", time.perf_counter() - begun)
     return Outcome(solution, seconds=time.perf_counter() - begun)
+
+
+def _solved(
+    problem: InverseProblem, engine: str, task: Task, settings: Settings, progress: Follow | None
+) -> Solution:
+    """The answer, taken up from a checkpoint of this very run where that is wanted and there is one."""
+
+    def run(resume: bool) -> Solution:
+        return solve(
+            problem,
+            engine,
+            seed=task.seed,
+            settings=settings,
+            progress=progress,
+            folder=task.folder,
+            resume=resume,
+        )
+
+    if task.resume and task.folder is not None and kept(task.folder):
+        with suppress(CheckpointError):
+            return run(True)
+    return run(False)
 
 
 def run_apart(payload: bytes, task: Task, progress: Follow | None = None) -> Outcome:
@@ -229,13 +259,20 @@ def _reporter(pipe: Any) -> Follow:
         nonlocal last
         if time.monotonic() - last >= _EVERY:
             last = time.monotonic()
-            pipe.send(replace(event, losses=dict(event.losses), estimates=dict(event.estimates)))
+            told = {"losses": dict(event.losses), "estimates": dict(event.estimates)}
+            pipe.send(replace(event, fields=xr.Dataset, **told))
 
     return report
 
 
 def measured(function: Callable[[], Outcome]) -> Outcome:
-    """An outcome with the memory it took: the highest resident memory during the call, less that before it.
+    """An outcome with the memory it took, see `with_peak`; none for a refusal."""
+    outcome, memory = with_peak(function)
+    return outcome if outcome.status == REFUSED else replace(outcome, memory=memory)
+
+
+def with_peak(function: Callable[[], Result]) -> tuple[Result, float | None]:
+    """What a call returns, and the highest resident memory during it less that before it, MiB.
 
     Resident memory of the whole process is what a user's machine must hold: arrays, the workspace of the
     mathematics library, and what the allocator keeps. On Linux the kernel's high-water mark (VmHWM) is set
@@ -245,11 +282,9 @@ def measured(function: Callable[[], Outcome]) -> Outcome:
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     before = _high_water()
-    outcome = function()
+    result = function()
     after = _high_water()
-    if before is None or after is None or outcome.status == REFUSED:
-        return outcome
-    return replace(outcome, memory=max(after - before, 0.0))
+    return result, None if before is None or after is None else max(after - before, 0.0)
 
 
 def _high_water() -> float | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mollifier.compare import children, verdict
+from mollifier.compare import children, keeping, verdict
 from mollifier.compare.children import ARMS, INTERRUPTED, Outcome, Task
 from mollifier.compare.verdict import Pair
 from mollifier.data import Observations
@@ -160,6 +161,8 @@ def compare(
     settings: Settings | Mapping[str, Any] | None = None,
     hold_out: float = 0.1,
     progress: Callable[[Progress], None] | None = None,
+    folder: Path | str | None = None,
+    resume: bool = False,
 ) -> Comparison:
     """Put one problem to several engines, one after another, each in a freshly spawned process.
 
@@ -184,6 +187,10 @@ def compare(
         Share of the samples kept from the engines; 0 keeps none. On a grid they become missing values.
     progress
         Called with each `mollifier.engines.Progress`, at most ten times a second.
+    folder
+        Where each engine, in a folder of its name, keeps checkpoints and, once it is done, its solution.
+    resume
+        Take up what is kept in the folder of this very comparison: what is done is not run again.
 
     Returns
     -------
@@ -223,12 +230,11 @@ def compare(
     for name in names:
         outcome = Outcome(None, INTERRUPTED, "stopped before its turn")
         if not stopped:
-            task = Task(name, seed, chosen, torch.get_num_threads())
+            place = None if folder is None else Path(folder) / name
+            threads = torch.get_num_threads()
+            task = Task(name, seed, chosen, threads, folder=place, resume=resume)
             try:
-                if payload is None:
-                    outcome = children.run_here(given, task, progress)
-                else:
-                    outcome = children.run_apart(payload, task, progress)
+                outcome = keeping.outcome_of(given, payload, task, progress)
             except KeyboardInterrupt:
                 stopped, outcome = True, Outcome(None, INTERRUPTED, "stopped before it had an answer")
         if outcome.solution is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from mollifier.files import ensure_folder
@@ -32,7 +33,7 @@ def save_benchmark(table: Table, folder: str | os.PathLike[str]) -> list[Path]:
     Parameters
     ----------
     table
-        Of `mollifier bench engines` or `mollifier bench scale`; others, and one without rows, have no figure.
+        Of `mollifier bench engines`, `scale` or `paper`; others, and one without rows, have no figure.
     folder
         Where; made if need be.
 
@@ -191,4 +192,40 @@ def _draw_power(ax: Axes, points: np.ndarray, values: np.ndarray) -> None:
         ax.legend()
 
 
-_FIGURES: dict[str, Callable[[Table], Figure]] = {"accuracy": accuracy_figure, "scale": scale_figure}
+def paper_figure(table: Table) -> Figure:
+    """A panel for each problem and noise: error of the unknown against seconds, a dot for each answer."""
+    places = list(dict.fromkeys((r.problem, r.noise) for r in table.rows))
+    methods = list(dict.fromkeys(r.method for r in table.rows))
+    networks = list(dict.fromkeys(r.network for r in table.rows))
+    wide = min(len(places), 3)
+    tall = math.ceil(len(places) / wide)
+    figure = style.new_figure(2.6 * wide + 1.6, 2.5 * tall + 0.4)
+    axes = figure.subplots(tall, wide, squeeze=False).ravel()
+    for ax, place in zip(axes, places, strict=False):
+        for r in (r for r in table.rows if (r.problem, r.noise) == place and math.isfinite(r.relative_l2)):
+            colour = _METHOD_COLOURS[methods.index(r.method) % len(_METHOD_COLOURS)]
+            shape = _MARKERS[networks.index(r.network) % len(_MARKERS)]
+            ax.plot(r.seconds, r.relative_l2, shape, color=colour, markersize=5)
+        ax.set(xscale="log", yscale="log", xlabel="seconds", ylabel="relative L2")
+        ax.set_title(style.text(f"{place[0]}, {100 * place[1]:.3g} %"))
+    for ax in axes[len(places) :]:
+        ax.set_axis_off()
+    shown = [
+        Line2D([], [], marker="o", ls="", color=_METHOD_COLOURS[i % len(_METHOD_COLOURS)], label=m)
+        for i, m in enumerate(methods)
+    ]
+    shown += [
+        Line2D([], [], marker=_MARKERS[i % len(_MARKERS)], ls="", color=style.GREY, label=n or "no network")
+        for i, n in enumerate(networks)
+    ]
+    figure.legend(handles=shown, loc="outside lower center", ncols=5)
+    return figure
+
+
+_METHOD_COLOURS = (*COLOURS, style.GREY)
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_FIGURES: dict[str, Callable[[Table], Figure]] = {
+    "accuracy": accuracy_figure,
+    "scale": scale_figure,
+    "paper": paper_figure,
+}

@@ -184,10 +184,14 @@ def _steady_fits(odil: Any, case: Case, observations: Observations) -> dict[floa
     within = [(c > dx / 2) & (c < 1 - dx / 2) & np.ones(u.shape, dtype=bool) for c in x]
     inside = np.logical_and.reduce(within)
 
+    known, seen, own = _readings(case, unknown, x, u.shape)
+
     def operator(ctx: Any, prior: float) -> list[Any]:
         choose, zero = ctx.mod.where, ctx.cast(0)
         residual = choose(inside, equation(ctx, x, dx), zero) * (_rms(u) / (size * sd))
         rows = [("equation", residual), ("data", (ctx.field("u") - u) / sd)]
+        if seen.any():
+            rows.append(("readings", choose(seen, (ctx.field(unknown) - known) / own, zero)))
         for i, shift in enumerate(np.eye(dims, dtype=int).tolist()):
             back = [-s for s in shift]
             bend = ctx.field(unknown, *shift) - 2 * ctx.field(unknown) + ctx.field(unknown, *back)
@@ -205,6 +209,17 @@ def _steady_fits(odil: Any, case: Case, observations: Observations) -> dict[floa
         odil.util.optimize_newton(options, odil.Problem(partial(operator, prior=prior), domain), state)
         result[prior] = tuple(np.array(domain.field(state, f)) for f in ("u", unknown))
     return result
+
+
+def _readings(case: Case, unknown: str, x: list[Array], shape: tuple[int, ...]) -> tuple[Array, Any, Array]:
+    """Readings of the unknown at the grid's nodes, which nodes have one, and standard errors."""
+    known, own, seen = np.zeros(shape), np.ones(shape), np.zeros(shape, dtype=bool)
+    samples = case.problem().readings.get(unknown)
+    if samples is not None:
+        nodes = [np.abs(a.ravel() - p[:, None]).argmin(1) for a, p in zip(x, samples.points.T, strict=True)]
+        at = tuple(nodes)
+        known[at], own[at], seen[at] = samples.values, samples.sd, True
+    return known, seen, own
 
 
 def _field_error(case: Case, unknown: str, found: Array, x: list[Array]) -> float:

@@ -1,0 +1,140 @@
+"""Commands on a finished run: does it stand up, and one page that tells of it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mollifier.console import NO_ANSWER, Terminal, reported
+from mollifier.options import EPILOG, Debug, Json, NoColour, Quiet
+
+if TYPE_CHECKING:
+    from mollifier.config import ProblemFile
+    from mollifier.problem import InverseProblem
+    from mollifier.validation import Validation
+
+_COLOURS = {"holds": "bold green", "doubtful": "bold yellow", "refuted": "bold red"}
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that solve wrote.")]
+Problem = Annotated[
+    Path | None,
+    typer.Option("--problem", metavar="PROBLEM.yaml", help="The problem file; the folder's own if any."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command(
+        epilog="Example: mollifier validate out/burgers. Exit codes: 0 the answer holds, 1 it is doubtful or "
+        "refuted, 2 bad input."
+    )(validate)
+    app.command(epilog=f"Example: mollifier report out/burgers --out burgers.html. {EPILOG}")(report)
+
+
+def validate(
+    run: Run,
+    problem: Problem = None,
+    widths: Annotated[
+        bool, typer.Option("--widths", help="Solve again with a wider and a narrower kernel.")
+    ] = False,
+    engines: Annotated[
+        str, typer.Option("--engines", "-e", metavar="NAMES", help="Compare with these, parted by commas.")
+    ] = "",
+    as_json: Json = False,
+    quiet: Quiet = False,
+    no_colour: NoColour = False,
+    debug: Debug = False,
+) -> None:
+    """Solve the equation forward with what was found and hold it against the data: does the answer stand up?
+
+    Starts and ends are those of the estimated states. --widths and --engines solve again.
+    """
+    terminal = Terminal.of(as_json, quiet, no_colour)
+    with reported(terminal, debug):
+        from mollifier.files import write_json
+        from mollifier.solution import load_solution
+
+        solution, file = load_solution(run), _problem_file(run, problem)
+        names = [n.strip() for n in engines.split(",") if n.strip()]
+        asked = _stated(file) if names or widths else None
+        found = solution.validate(asked, engines=names, widths=widths)
+        _say(terminal, found)
+        terminal.give({**found.to_dict(), "run": run})
+        if run.is_dir():
+            write_json(run / "validation.json", found.to_dict())
+        raise typer.Exit(0 if found.ok else NO_ANSWER)
+
+
+def report(
+    run: Run,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="PAGE.html", help="RUN/report.html by default.")
+    ] = None,
+    problem: Problem = None,
+    no_validation: Annotated[
+        bool, typer.Option("--no-validation", help="Leave out the forward solution and the tests.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    no_colour: NoColour = False,
+    debug: Debug = False,
+) -> None:
+    """Write one HTML page of a run: question, answer, maps, fit, sensitivity, validation, how to repeat it.
+
+    The page needs no other file and no network.
+    """
+    terminal = Terminal.of(as_json, quiet, no_colour)
+    with reported(terminal, debug):
+        from mollifier.report.page import save_page
+        from mollifier.solution import load_solution
+
+        solution = load_solution(run)
+        file = problem or _beside(run)
+        text = "" if file is None else _text(file)
+        found = None if no_validation else solution.validate()
+        page = out or (run if run.is_dir() else run.parent) / "report.html"
+        folder = str(run if run.is_dir() else run.parent)
+        name = "problem.yaml" if file is None or file.suffix == ".json" else str(file)
+        command = f"mollifier solve {shlex.quote(name)} --out {shlex.quote(folder)}" if text else ""
+        written = save_page(solution, page, found, text, command)
+        terminal.say(f"Page      {written} ({written.stat().st_size / 1e6:.1f} MB)")
+        terminal.give({"page": written, "validation": None if found is None else found.to_dict()})
+
+
+def _beside(run: Path) -> Path | None:
+    """What the run's folder says of its problem."""
+    folder = run if run.is_dir() else run.parent
+    return next((p for p in (folder / "problem.yaml", folder / "problem.json") if p.is_file()), None)
+
+
+def _text(file: Path) -> str:
+    """A problem file's text; what a run kept of one, as YAML."""
+    raw = file.read_text(encoding="utf-8")
+    if file.suffix != ".json":
+        return raw
+    import yaml
+
+    return yaml.safe_dump(json.loads(raw), sort_keys=False, allow_unicode=True)
+
+
+def _problem_file(run: Path, given: Path | None) -> ProblemFile | None:
+    from mollifier.config import load
+
+    found = given or _beside(run)
+    return None if found is None or found.suffix == ".json" else load(found)
+
+
+def _stated(file: ProblemFile | None) -> InverseProblem | None:
+    return None if file is None else file.problem()
+
+
+def _say(terminal: Terminal, found: Validation) -> None:
+    terminal.table(*found.columns())
+    for line in (*found.reasons, *found.notes):
+        terminal.say(f"- {line}", "yellow" if line in found.reasons else "")
+    terminal.say("")
+    terminal.say(f"Verdict: {found.status}", _COLOURS[found.status])

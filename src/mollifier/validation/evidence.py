@@ -1,0 +1,97 @@
+"""What misfits say: chi-square with an interval, and whether neighbours err together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+from scipy.stats import chi2, norm
+
+Array = NDArray[np.float64]
+
+_NEIGHBOURS, _MOST, _LEAST = 8, 20_000, 20
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Errors of a prediction, in units of the noise.
+
+    Attributes
+    ----------
+    count
+        Measurements.
+    ratio, low, high
+        Mean square error over the noise's variance, 1 for a perfect prediction, and its 95 % interval.
+    p
+        Chance of so large a ratio from noise alone.
+    coherent
+        Rms of the part of the errors that neighbours share, in units of the noise's standard deviation.
+    p_white
+        Chance of so much alike neighbours from errors without order; None where there are too few.
+    """
+
+    count: int
+    ratio: float
+    low: float
+    high: float
+    p: float
+    coherent: float
+    p_white: float | None
+
+
+def misfit(errors: Array, points: Array) -> Misfit | None:
+    """What errors in units of the noise say, shape (n,), at points (n, d); None where there are none.
+
+    Examples
+    --------
+    >>> x = np.linspace(0, 1, 400)[:, None]
+    >>> noise = np.random.default_rng(0).standard_normal(400)
+    >>> white, wavy = misfit(noise, x), misfit(noise + np.sin(20 * x[:, 0]), x)
+    >>> white.low < 1 < white.high, white.p_white > 0.01, wavy.p_white < 1e-6, round(wavy.coherent, 1)
+    (True, True, True, 0.7)
+    """
+    n = errors.size
+    if not n:
+        return None
+    total = float(np.sum(errors**2))
+    low, high = total / chi2.ppf(0.975, n), total / chi2.ppf(0.025, n)
+    coherent, p = alike(errors, points)
+    return Misfit(n, total / n, float(low), float(high), float(chi2.sf(total, n)), coherent, p)
+
+
+def alike(errors: Array, points: Array, seed: int = 0) -> tuple[float, float | None]:
+    """Whether neighbours err together: Moran's I over the eight nearest neighbours of each point.
+
+    ``I * mean square`` (Moran, Biometrika 37:17, 1950, about zero) estimates the variance of what neighbours
+    share. The chance is that of a normal distribution with the moments that I has when the errors' order and
+    signs are random; one-sided, for a fit takes up noise and leaves neighbours unlike.
+
+    Returns
+    -------
+    coherent, p
+        The square root of that variance, 0 where it is negative, and the chance.
+    """
+    if errors.size > _MOST:
+        keep = np.random.default_rng(seed).choice(errors.size, _MOST, replace=False)
+        errors, points = errors[keep], points[keep]
+    n = errors.size
+    if n < _LEAST or not np.ptp(errors):
+        return 0.0, None
+    extent = np.ptp(points, axis=0)
+    scaled = points[:, extent > 0] / extent[extent > 0]
+    if not scaled.shape[1]:
+        return 0.0, None
+    count = min(_NEIGHBOURS, n - 1)
+    nearest = np.asarray(KDTree(scaled).query(scaled, count + 1)[1])
+    own = nearest == np.arange(n)[:, None]
+    own[:, -1] |= ~own.any(axis=1)  # of many points in one place a point may not be its own nearest
+    first, second = np.repeat(np.arange(n), count), nearest[~own]
+    z = errors  # about zero, not about the mean: a shift of all is shared by all
+    square = float(np.mean(z**2))
+    moran = float(np.mean(z[first] * z[second])) / square
+    # Moments about zero under random order and random sign.
+    pairs = np.unique(np.sort(np.stack([first, second], 1), axis=1), axis=0, return_counts=True)[1]
+    variance = float(np.sum(pairs.astype(float) ** 2)) / len(first) ** 2
+    return float(np.sqrt(max(moran, 0.0) * square)), float(norm.sf(moran / np.sqrt(variance)))
