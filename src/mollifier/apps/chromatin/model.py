@@ -1,0 +1,219 @@
+"""Chromatin as a mixture of three phases whose marks are written and erased: free energy and equation.
+
+Volume fractions of nucleoplasm, euchromatin and heterochromatin add up to one, ``phi_n + phi_e + phi_h = 1``;
+with ``phi_d = phi_h - phi_e`` and Gamma_ac, Gamma_me the rates of acetylation and methylation,
+
+    phi_d_t = D lap(mu_d) + 2 Gamma_ac (lam phi_e - phi_h),   lam = Gamma_me / Gamma_ac,
+    phi_e = (1 - phi_n - phi_d)/2,   phi_h = (1 - phi_n + phi_d)/2,
+
+as Kant et al. (Nat Commun 15:4338, 2024) pose it. The chemical potential is the derivative by phi_d, at fixed
+phi_n, of the free energy of `FreeEnergy`. Its strengths are assumptions: no picture shows them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from mollifier.errors import ConfigurationError
+
+RATE = "lam"
+"""The unknown's name in the equation's text: methylation over acetylation."""
+
+
+@dataclass(frozen=True)
+class FreeEnergy:
+    """Energy of the mixture, in units of the scale that D is measured with:
+
+        F = integral  well phi_h^2 (packed - phi_h)^2 + mixing phi_e^2
+                      + interface^2/2 |grad phi_d|^2 - adhesion phi_h exp(-d/reach)
+
+    with d the distance from the nuclear edge.
+
+    Parameters
+    ----------
+    well
+        Depth of the double well of heterochromatin between 0 and ``packed``.
+    mixing
+        What dilution in euchromatin costs.
+    packed
+        Volume fraction of heterochromatin where it is packed most.
+    interface
+        Length that the gradient energy adds, about that of an interface; nm in physical units.
+    adhesion
+        Attraction of heterochromatin by the lamina; 0 for none.
+    reach
+        Length over which the lamina is felt; nm in physical units.
+
+    Raises
+    ------
+    ConfigurationError
+        If a strength is negative or not finite, or a length or ``packed`` is not positive.
+    """
+
+    well: float = 6.0
+    mixing: float = 1.0
+    packed: float = 1.0
+    interface: float = 45.0
+    adhesion: float = 0.0
+    reach: float = 50.0
+
+    def __post_init__(self) -> None:
+        for part in fields(self):
+            positive = part.name in ("packed", "interface", "reach")
+            _check(part.name, getattr(self, part.name), positive)
+
+
+@dataclass(frozen=True)
+class ChromatinModel:
+    """The equation with its parameters, in any units of length and time: nm and s unless it was `scaled`.
+
+    Parameters
+    ----------
+    energy
+        The free energy.
+    diffusion
+        D, nm^2/s.
+    acetylation
+        Gamma_ac, 1/s.
+
+    Raises
+    ------
+    ConfigurationError
+        If a parameter is not a positive number.
+
+    Examples
+    --------
+    >>> model = ChromatinModel(diffusion=80.0, acetylation=2e-3)
+    >>> model.length, model.time
+    (200.0, 500.0)
+    >>> scaled = model.scaled()
+    >>> scaled.diffusion, scaled.acetylation, scaled.energy.interface
+    (1.0, 1.0, 0.225)
+    >>> print(scaled.equation(nucleoplasm=0.1))
+    2*phi_h_t = lap(12.0*phi_h^3 - 18.0*phi_h^2 + 7.0*phi_h) - 0.10125*bilap(phi_h) + 2.0*(lam*(0.9 -
+    phi_h) - phi_h)
+    """
+
+    energy: FreeEnergy = field(default_factory=FreeEnergy)
+    diffusion: float = 80.0
+    acetylation: float = 2e-3
+
+    def __post_init__(self) -> None:
+        _check("diffusion", self.diffusion, True)
+        _check("acetylation", self.acetylation, True)
+
+    @property
+    def length(self) -> float:
+        """How far marks diffuse before they are erased, ``sqrt(D/Gamma_ac)``: the unit of scaled lengths."""
+        return math.sqrt(self.diffusion / self.acetylation)
+
+    @property
+    def time(self) -> float:
+        """``1/Gamma_ac``, the unit of scaled times."""
+        return 1 / self.acetylation
+
+    def rescaled(self, length: float, time: float) -> ChromatinModel:
+        """The same model in other units, each so many of the present ones.
+
+        >>> model = ChromatinModel()
+        >>> micrometres = model.rescaled(1000.0, 60.0)
+        >>> round(micrometres.diffusion, 6), round(micrometres.length, 6)
+        (0.0048, 0.2)
+        """
+        energy = replace(
+            self.energy, interface=self.energy.interface / length, reach=self.energy.reach / length
+        )
+        return ChromatinModel(energy, self.diffusion * time / length**2, self.acetylation * time)
+
+    def scaled(self) -> ChromatinModel:
+        """In units of `length` and `time`: D and Gamma_ac are 1. Back: ``rescaled(1/length, 1/time)``."""
+        scaled = self.rescaled(self.length, self.time)
+        return replace(scaled, diffusion=1.0, acetylation=1.0)
+
+    def bulk_potential(self, phi_h: Any, phi_e: Any) -> Any:
+        """Derivative of the bulk's energy by phi_d: ``(f_h - f_e)/2``; arrays that broadcast."""
+        e = self.energy
+        return e.well * phi_h * (e.packed - phi_h) * (e.packed - 2 * phi_h) - e.mixing * phi_e
+
+    def equation(self, nucleoplasm: float | None = None, still: bool = False, sources: bool = False) -> str:
+        """The equation's text, written for phi_h: phi_d is ``2 phi_h - (1 - phi_n)``.
+
+        All that a known phi_n(x, y, t) and the lamina add without phi_h is one known ``source``,
+
+            D lap(interface^2 lap(q) - mixing q - adhesion/2 exp(-d/reach)) + q_t,   q = 1 - phi_n,
+
+        so that one field is measured and its noise enters one polynomial.
+
+        Parameters
+        ----------
+        nucleoplasm
+            phi_n where it is one number; otherwise the data hold ``chromatin``, which is 1 - phi_n.
+        still
+            Leave out the time derivative: a steady state.
+        sources
+            Whether the data hold ``source``; without a lamina and with one phi_n there is none.
+
+        Raises
+        ------
+        ConfigurationError
+            If phi_n is not between 0 and 1, or there is a lamina or a varying phi_n without ``sources``.
+        """
+        e, D = self.energy, self.diffusion
+        if nucleoplasm is not None and not 0 <= nucleoplasm < 1:
+            raise ConfigurationError(f"phi_n = {nucleoplasm} was given; a number from 0 to 1 was wanted.")
+        if not sources and (nucleoplasm is None or e.adhesion):
+            raise ConfigurationError(
+                "A lamina or a nucleoplasm that varies adds a known source; give sources=True and data with "
+                "'source'."
+            )
+        q = "chromatin" if nucleoplasm is None else f"{1 - nucleoplasm:.12g}"
+        cubic, square, linear = (
+            2 * D * e.well,
+            3 * D * e.well * e.packed,
+            D * (e.well * e.packed**2 + e.mixing),
+        )
+        terms = [
+            f"lap({cubic!r}*phi_h^3 - {square!r}*phi_h^2 + {linear!r}*phi_h)",
+            f"- {2 * D * e.interface**2:.12g}*bilap(phi_h)",
+            f"+ {2 * self.acetylation!r}*({RATE}*({q} - phi_h) - phi_h)",
+        ]
+        if sources:
+            terms.append("+ source")
+        return f"{'0' if still else '2*phi_h_t'} = {' '.join(terms)}"
+
+
+def geometric_rate(radius: float, spacing: float) -> float:
+    """lam from the radius of domains and the spacing of their centres, ``1/((d/R)^2 - 1)``.
+
+    The balance of a round domain that gains by diffusion what acetylation takes within it (after Kant et al.,
+    2024): an estimate to hold beside a map, with no error of its own.
+
+    Parameters
+    ----------
+    radius, spacing
+        In one unit.
+
+    Raises
+    ------
+    ConfigurationError
+        If the domains would overlap or a length is not positive.
+
+    Examples
+    --------
+    >>> round(geometric_rate(100.0, 300.0), 3)
+    0.125
+    """
+    _check("radius", radius, True)
+    if not (math.isfinite(spacing) and spacing > radius):
+        raise ConfigurationError(
+            f"A spacing of {spacing} was given for domains of radius {radius}; a larger one was wanted."
+        )
+    return 1 / ((spacing / radius) ** 2 - 1)
+
+
+def _check(name: str, value: float, positive: bool) -> None:
+    if not math.isfinite(value) or value < 0 or (positive and value == 0):
+        wanted = "a positive number" if positive else "a number of 0 or more"
+        raise ConfigurationError(f"{name}={value} was given; {wanted} was wanted.")
