@@ -305,7 +305,7 @@ def test_benchmarks_without_an_answer(here: Path, monkeypatch: pytest.MonkeyPatc
 def test_what_the_options_of_a_benchmark_become(here: Path, monkeypatch: pytest.MonkeyPatch):
     calls = []
 
-    def run(*given: Any, progress: Any) -> Table:
+    def run(*given: Any, progress: Any, journal: Any) -> Table:
         calls.append(given)
         return Table("accuracy", (), accuracy.COLUMNS)
 

@@ -144,7 +144,7 @@ def test_a_misspelt_key_is_named_before_the_one_that_lacks(file: Path):
         ("? [a]\n: 1", "a list or mapping is no name"),
         ("1: 2", "the key '1' is no name"),
         ("a: " + "9" * 10_000, "no YAML"),
-        ("a: \x00", "no YAML"),
+        ("a: \x00", "line 1, column 4: the character U+0000"),
         ("a: 1\n--- \nb: 2", "line 2"),
     ],
 )

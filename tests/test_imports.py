@@ -15,8 +15,8 @@ PACKAGE = Path(mollifier.__file__).parent
 # From the ground up. A room imports from rooms below it, not from its neighbours on the same line.
 FLOORS = [
     ["errors"],
-    ["orders", "files", "settings"],
-    ["grid"],
+    ["orders", "files", "plain_yaml", "settings"],
+    ["grid", "lock"],
     ["kernels"],
     ["stencils", "convolve"],
     ["operators"],
@@ -29,6 +29,7 @@ FLOORS = [
     ["data"],
     ["equations", "pointwise"],
     ["unknowns"],
+    ["readings"],
     ["scaling"],
     ["problem"],
     ["identifiability", "collocation"],
@@ -37,17 +38,24 @@ FLOORS = [
     ["uncertainty"],
     ["engines"],
     ["compare"],
+    ["validation"],
     ["bench"],
     ["apps"],
     ["report"],
     ["config", "console", "options", "progress"],
     ["runs"],
-    ["bench_cli"],
+    ["answer_cli", "bench_cli"],
     ["cli"],
     ["__main__"],
 ]
 # The public contract gives a noun a few verbs of rooms above it: imported when called, inside a function.
-VERBS = {("problem", "check"), ("solution", "engines"), ("solution", "report"), ("solution", "uncertainty")}
+VERBS = {
+    ("problem", "check"),
+    ("solution", "validation"),
+    ("solution", "engines"),
+    ("solution", "report"),
+    ("solution", "uncertainty"),
+}
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 
 

@@ -1,8 +1,8 @@
-"""A field's derivatives at some of its samples, by local polynomial fits: for looking, not for estimating.
+"""A field's derivatives at some places, by local polynomial fits: for looking, not for estimating.
 
 The fit at a centre weighs its neighbours by the tricube of their distance (Cleveland, JASA 74:829, 1979). Its
-window is half the shortest feature wide on each side, so its standard errors say what the data can show of a
-derivative at a single place.
+window is the widest over which the polynomial still fits the data as well as over half of the shortest feature;
+dense data are averaged over small parts of it first. Errors at one centre have their full covariance.
 """
 
 from __future__ import annotations
@@ -21,27 +21,41 @@ from mollifier.data import Samples
 Array = NDArray[np.float64]
 Orders = tuple[int, ...]
 
-_MOST_NEIGHBOURS = 200
+_MOST_NEIGHBOURS = 400
 _AROUND = 24
 # Singular values below this part of the largest belong to directions that the points do not span.
 _RANK = 1e-8
+# Wider windows tried, and how much the misfit may grow beyond that of the narrowest.
+_WIDER, _WORSE = (1.0, 1.5, 2.2, 3.3, 5.0), 1.1
+_TRIED = 60
+# Parts of half a window that are averaged over, by the number of coordinates.
+_PARTS = {1: 10.0, 2: 6.0, 3: 3.5}
+# Parts beside samples from which an average would not shorten the work.
+_SPARSE = 0.4
 
 
 @dataclass(frozen=True)
 class LocalFit:
-    """Values and standard errors at n centres, by multi-index.
+    """Values and their errors at m centres, by multi-index.
 
     Attributes
     ----------
     values, sd
-        Multi-index -> shape (n,).
+        Multi-index -> shape (m,).
+    covariance
+        Of the errors at one centre, shape (m, q, q), multi-indices in the order that they were asked for in.
     lengths
         Half-width of the window along each coordinate, shape (d,).
+    independent
+        About how many fits to all samples would be independent of one another: the equivalent degrees of
+        freedom tr(H H') of the smoother H (Hastie and Tibshirani, Generalized Additive Models, 1990).
     """
 
     values: Mapping[Orders, Array]
     sd: Mapping[Orders, Array]
+    covariance: Array
     lengths: Array
+    independent: float
 
 
 def local_fits(samples: Samples, centres: Array, orders: Sequence[Orders], features: Array) -> LocalFit:
@@ -65,32 +79,97 @@ def local_fits(samples: Samples, centres: Array, orders: Sequence[Orders], featu
     >>> fit = local_fits(samples, x[20:22], [(0,), (2,)], np.array([0.5]))
     >>> fit.values[(2,)].round(6)
     array([2., 2.])
+    >>> fit.covariance.shape, bool(3 < fit.independent < 12)
+    ((2, 2, 2), True)
     """
     points = samples.points
     highest = np.max(np.array([*orders, (0,) * points.shape[1]]), axis=0)
-    half = _windows(points, highest, features)
     exponents = _exponents(highest, max(sum(o) for o in orders) + 1, points)
-    tree = KDTree(points / half)
-    near, distance = _neighbours(tree, centres / half, 2 * len(exponents), len(points))
-    local = (points[near] - centres[:, None, :]) / half
+    half = _widest(samples, centres, exponents, _windows(points, highest, features))
+    rows, seen, near = _solved(_averaged(samples, half), centres, exponents, half)
+    scale = {o: np.prod([factorial(k) / h**k for k, h in zip(o, half, strict=True)]) for o in orders}
+    nothing = np.full((len(centres), rows.shape[2]), np.nan)
+    chosen = np.stack(
+        [rows[:, exponents.index(o)] * scale[o] if o in exponents else nothing for o in orders], axis=1
+    )
+    values = np.einsum("mqk,mk->mq", chosen, seen.values[near])
+    covariance = np.einsum("mqk,mpk,mk->mqp", chosen, chosen, seen.sd[near] ** 2)
+    level = np.einsum("mk,mk->m", rows[:, 0] ** 2, seen.sd[near] ** 2)
+    independent = len(points) * float(np.mean(level) / np.mean(samples.sd**2))
+    sd = np.sqrt(np.einsum("mqq->mq", covariance))
+    return LocalFit(
+        {o: values[:, i] for i, o in enumerate(orders)},
+        {o: sd[:, i] for i, o in enumerate(orders)},
+        covariance,
+        half,
+        float(np.clip(independent, 1.0, len(points))),
+    )
+
+
+def _widest(samples: Samples, centres: Array, exponents: Sequence[Orders], half: Array) -> Array:
+    """The widest window over which the polynomial fits about as well as over the given one."""
+    extent = np.ptp(samples.points, axis=0)
+    few = centres[:: max(len(centres) // _TRIED, 1)]
+    best, limit = half, np.inf
+    for wider in _WIDER:
+        tried = np.minimum(half * wider, np.where(extent > 0, extent, 1.0))
+        rows, seen, near = _solved(_averaged(samples, tried), few, exponents, tried)
+        misfit = _misfit(rows, seen, near, few, exponents, tried)
+        if misfit > limit:
+            break
+        best, limit = tried, min(limit, _WORSE * max(misfit, 1.0))
+    return best
+
+
+def _misfit(
+    rows: Array, seen: Samples, near: NDArray[np.intp], centres: Array, exponents: Sequence[Orders], half: Array
+) -> float:
+    """Mean square of the residuals in their standard errors, per degree of freedom, over all centres."""
+    local = (seen.points[near] - centres[:, None, :]) / half
+    inside = np.linalg.norm(local, axis=2) < 1.0
+    design = np.stack([np.prod(local ** np.array(e), axis=-1) for e in exponents], axis=-1)
+    fitted = np.einsum("mkq,mq->mk", design, np.einsum("mqk,mk->mq", rows, seen.values[near]))
+    square = ((seen.values[near] - fitted) / seen.sd[near]) ** 2
+    free = np.maximum(inside.sum(axis=1) - len(exponents), 0)
+    if not free.sum():
+        return 0.0
+    return float(np.median((square * inside).sum(axis=1)[free > 0] / free[free > 0]))
+
+
+def _solved(
+    seen: Samples, centres: Array, exponents: Sequence[Orders], half: Array
+) -> tuple[Array, Samples, NDArray[np.intp]]:
+    """What each centre's coefficients take of its neighbours, shape (m, q, k), and which those are, (m, k)."""
+    tree = KDTree(seen.points / half)
+    near, distance = _neighbours(tree, centres / half, 2 * len(exponents), len(seen.points))
+    local = (seen.points[near] - centres[:, None, :]) / half
     reach = np.maximum(distance[:, -1:], 1e-12) * 1.001
-    weight = np.sqrt(np.clip(1 - (distance / reach) ** 3, 0.0, 1.0) ** 3)
+    tricube = np.clip(1 - (distance / reach) ** 3, 0.0, 1.0) ** 3
+    weight = np.sqrt(tricube) * np.median(seen.sd) / seen.sd[near]
     design = np.stack([np.prod(local ** np.array(e), axis=-1) for e in exponents], axis=-1)
     left, s, right = np.linalg.svd(design * weight[..., None], full_matrices=False)
     inverse = np.where(s > _RANK * s[:, :1], 1 / np.where(s > 0, s, 1.0), 0.0)
-    solve = np.einsum("mrq,mr,mkr->mqk", right, inverse, left) * weight[:, None, :]
-    values, sd = {}, {}
-    for o in orders:
-        if o not in exponents:
-            values[o] = np.full(len(centres), np.nan)
-            sd[o] = np.full(len(centres), np.nan)
-            continue
-        row = solve[:, exponents.index(o), :] * np.prod(
-            [factorial(k) / h**k for k, h in zip(o, half, strict=True)]
-        )
-        values[o] = np.einsum("mk,mk->m", row, samples.values[near])
-        sd[o] = np.sqrt(np.einsum("mk,mk->m", row**2, samples.sd[near] ** 2))
-    return LocalFit(values, sd, half)
+    rows = np.matmul(np.swapaxes(right, 1, 2) * inverse[:, None, :], np.swapaxes(left, 1, 2))
+    return rows * weight[:, None, :], seen, near
+
+
+def _averaged(samples: Samples, half: Array) -> Samples:
+    """Means of values and places over small parts of a window, their standard errors accordingly."""
+    d = samples.points.shape[1]
+    side = half / _PARTS.get(d, 2.5)
+    cell = np.floor((samples.points - samples.points.min(axis=0)) / side * (1 + 1e-9)).astype(np.int64)
+    _, which = np.unique(cell, axis=0, return_inverse=True)
+    which = which.reshape(-1)
+    if which.max() + 1 > _SPARSE * len(which):
+        return samples
+    weight = samples.sd**-2.0
+    total = np.bincount(which, weight)
+
+    def mean(of: Array) -> Array:
+        return np.bincount(which, weight * of) / total
+
+    points = np.stack([mean(x) for x in samples.points.T], axis=1)
+    return Samples(samples.coordinates, points, mean(samples.values), total**-0.5)
 
 
 def _windows(points: Array, highest: NDArray[np.intp], features: Array) -> Array:

@@ -20,7 +20,8 @@ from mollifier.orders import Derivative
 MAX_POWER = 10  # powers of sums above this are not multiplied out
 MAX_TERMS = 2_000
 MAX_SIZE = 5_000
-MAX_WORK = 60_000
+MAX_WORK = 15_000  # operations gone through by product and chain rule: under a second
+_EACH_TERM = 10  # operations that multiplying out one term is worth
 _BAD = (sympy.I, sympy.zoo, sympy.nan, sympy.oo, sympy.S.NegativeInfinity)
 
 
@@ -223,9 +224,9 @@ def _additive(expr: Any) -> list[sympy.Expr]:
 class Algebra:
     """Symbols and total derivatives for the names of one problem, with a bound on the work."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Names, most: int = MAX_WORK) -> None:
         self.names = names
-        self.work = 0
+        self.work, self.most = 0, most
 
     def value(self, name: str) -> sympy.Expr:
         """What a name of the equation becomes: its canonical symbol, or the number of a constant."""
@@ -257,7 +258,7 @@ class Algebra:
         EquationError
             If it meets known data, a jump, an order above `MAX_ORDER` or an expression too large.
         """
-        self._spend(expr)
+        self._spend(expr, len(expr.free_symbols))
         for jump in expr.atoms(sympy.sign, sympy.Heaviside):
             if any(self._along(s.name, coordinate) != 0 for s in jump.free_symbols):  # type: ignore[attr-defined]
                 raise EquationError(f"The derivative of a jump, {jump}, is not a function.")
@@ -266,7 +267,9 @@ class Algebra:
             inner = self._along(symbol.name, coordinate)  # type: ignore[attr-defined]
             if inner != 0:
                 parts.append(differentiate(expr, symbol) * inner)  # type: ignore[arg-type]
-        result = expand(sympy.Add(*parts))
+        whole = sympy.Add(*parts)
+        self._spend(whole, 1, sum(min(count_terms(a), MAX_TERMS) for a in sympy.Add.make_args(whole)))
+        result = expand(whole)
         self._spend(result)
         return result
 
@@ -294,14 +297,15 @@ class Algebra:
                 parts.append(self.symbol(derivative.differentiate(c)) * inner)
         return sympy.Add(*parts)
 
-    def _spend(self, expr: sympy.Expr) -> None:
+    def _spend(self, expr: sympy.Expr, times: int = 1, terms: int = 0) -> None:
+        """Count an expression gone through so many times, and terms to be multiplied out."""
         size = 0
         for _ in sympy.preorder_traversal(expr):
             size += 1
             if size > MAX_SIZE:
                 break
-        self.work += size
-        if size > MAX_SIZE or self.work > MAX_WORK:
+        self.work += size * times + _EACH_TERM * terms
+        if size > MAX_SIZE or self.work > self.most:
             raise EquationError(
                 "The derivatives of this expression have too many terms; write it in simpler parts."
             )

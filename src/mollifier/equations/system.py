@@ -21,6 +21,8 @@ from mollifier.orders import Derivative
 
 EquationLike: TypeAlias = str | sympy.Expr | sympy.Equality | Callable[..., Any]
 
+# Operations times names of a residual: what its partial derivatives take, under a second.
+_LARGEST = 10_000
 _EXHAUSTIVE = 12  # up to this many unknowns the largest linear set is searched for exactly
 
 
@@ -329,6 +331,14 @@ def _parse_one(item: Any, names: Names) -> list[Equation]:
 
 
 def _check_content(equation: Equation) -> None:
+    if equation.residual.free_symbols:
+        size = sum(1 for _ in sympy.preorder_traversal(equation.residual))
+        if size * len(equation.residual.free_symbols) > _LARGEST:
+            raise EquationError(
+                f"With its derivatives carried out the equation has {size:,} operations on "
+                f"{len(equation.residual.free_symbols)} names, which is too long; write it in simpler parts, "
+                f"or with fewer products under high derivatives:\n  {equation.text:.300}"
+            )
     if equation.residual == 0:
         raise EquationError(f"Both sides are the same, so the equation says 0 = 0:\n  {equation.text}")
     kinds = {equation.names.resolve(s).kind for s in equation.symbols}
