@@ -250,3 +250,20 @@ def test_errors_say_what_was_wanted():
         make("nested", grid, ["u"])(nn.Flatten(0))
     with pytest.raises(ConfigurationError, match="no rule for the module Bilinear"):
         make("taylor", grid, ["u_x"])(nn.Sequential(nn.Linear(2, 3), nn.Bilinear(3, 3, 1)))
+
+
+def test_taylor_goes_through_what_inherits_a_known_forward():
+    class Named(nn.Sequential):
+        pass
+
+    class Other(nn.Sequential):
+        def forward(self, input):
+            return 2 * super().forward(input)
+
+    grid = Grid(Axis("x", 0.0, 1.0, 5))
+    net = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    plain, _ = make("taylor", grid, ["u_xx"])(net)
+    named, _ = make("taylor", grid, ["u_xx"])(Named(*net))
+    torch.testing.assert_close(named["u_xx"], plain["u_xx"])
+    with pytest.raises(ConfigurationError, match="no rule for the module Other"):
+        make("taylor", grid, ["u_xx"])(Other(*net))

@@ -148,7 +148,7 @@ def paper(
         float | None, typer.Option("--seconds", min=1, help="The most that an answer may take; 300.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Three problems, 5 % noise, one seed, 15 s: under ten minutes.")
+        bool, typer.Option("--quick", help="Three problems, mlp, 5 % noise, one seed, 40 s: under ten minutes.")
     ] = False,
     out: Folder = _FOLDER,
     resume: Resume = False,

@@ -31,15 +31,23 @@ def through(carrier: Carrier, module: nn.Module, x: Series) -> Series:
     ConfigurationError
         If there is no rule for the module.
     """
-    if type(module) in _FUNCTIONS:
-        return carrier.apply(_FUNCTIONS[type(module)], x)
-    if type(module) not in _RULES:
+    kind = _known_kind(module)
+    if kind in _FUNCTIONS:
+        return carrier.apply(_FUNCTIONS[kind], x)
+    if kind not in _RULES:
         known = sorted(t.__name__ for t in (*_RULES, *_FUNCTIONS))
         raise ConfigurationError(
             f"Taylor mode has no rule for the module {type(module).__name__}; it knows "
             f"{', '.join(known)}. Take derivatives='nested' or 'mollifier', which work with any module."
         )
-    return _RULES[type(module)](carrier, module, x)
+    return _RULES[kind](carrier, module, x)
+
+
+def _known_kind(module: nn.Module) -> type[nn.Module]:
+    """The class whose rule holds: the module's own, or one whose ``forward`` it inherits."""
+    own = type(module)
+    kinds = (k for k in own.__mro__ if k in _RULES or k in _FUNCTIONS)
+    return next((k for k in kinds if own.forward is k.forward), own)
 
 
 def _linear(carrier: Carrier, module: nn.Linear, x: Series) -> Series:

@@ -40,9 +40,10 @@ NOISES = (0.0, 0.01, 0.05, 0.1)
 # The quick run.
 QUICK: dict[str, Any] = {
     "problems": ("langevin", "heat", "chromatin-pair"),
+    "networks": ("mlp",),
     "noises": (0.05,),
     "seeds": range(1),
-    "seconds": 15.0,
+    "seconds": 40.0,
 }
 # A process may take so many times the seconds it is given before it is ended: a step is not broken off.
 _PATIENCE, _START = 3.0, 120.0

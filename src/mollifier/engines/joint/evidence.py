@@ -30,6 +30,8 @@ _LOOKS, _PRECISE, _ROUGHLY, _BETTER = 5, 0.05, 0.5, 0.1
 _STEP, _FARTHEST, _DEEPEST, _MOST = 1.0, 20, 12.0, 0.995
 # Random probes of a trace, and rows up to which it is taken exactly instead.
 _PROBES, _EXACT = 24, 150
+# What stands for a marginal likelihood of zero.
+_WORST = 1e30
 # Most change of a state's strength in a single update, and least number of its modes taken as determined.
 _FACTOR, _LEAST = 1e2, 1e-2
 # A prior that holds fewer modes than these has no use, and would only bias the unknowns: it is divided by so
@@ -266,9 +268,14 @@ def minimise(
     >>> round(minimise(lambda x: (x - 0.3) ** 2, -5.0, 5.0), 1)
     0.3
     """
+
+    def bounded(x: float) -> float:
+        # Brent's method takes differences, which infinity has none of.
+        return min(function(x), _WORST)
+
     grid = np.linspace(low, high, looks)
-    values = [function(float(x)) for x in grid]
+    values = [bounded(float(x)) for x in grid]
     best = int(np.argmin(values))
     bracket = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, looks - 1)])
-    found = minimize_scalar(function, bounds=bracket, method="bounded", options={"xatol": tolerance})
+    found = minimize_scalar(bounded, bounds=bracket, method="bounded", options={"xatol": tolerance})
     return float(found.x) if found.fun <= values[best] else float(grid[best])
