@@ -18,6 +18,8 @@ from mollifier.width import feature_lengths, spline_kernel
 _NODES_PER_FEATURE = 4.0
 # Radius in cells of kernels that are not splines: what their discrete moments need at order 2.
 _CELLS = 4.5
+# Cells between two frames of gridded data, beyond which only the shortest feature asks for more.
+_CELLS_BETWEEN = 4
 _LEAST_NODES = {1: 129, 2: 33}
 # Beyond this nothing is tried: a radius given in the wrong unit asks for more.
 _MOST_NODES = 10_000_000
@@ -106,7 +108,8 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
         given = _given_radius(chosen, c)
         if given is not None and c not in fixed:
             fixed[c] = int(np.ceil(length * cells / given)) + 1
-        wanted[c] = fixed.get(c) or max(least, int(np.ceil(_NODES_PER_FEATURE * length / features[c])) + 1)
+        resolved = int(np.ceil(_NODES_PER_FEATURE * length / features[c])) + 1
+        wanted[c] = fixed.get(c) or max(min(least, _most_seen(problem, c)), resolved)
     nodes = _within(wanted, set(fixed), chosen.max_nodes, least)
     total = float(np.prod([float(n) for n in nodes.values()]))
     if total > _MOST_NODES:
@@ -122,6 +125,13 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
         axes.append(axis)
         radius[c] = _given_radius(chosen, c) or cells * axis.spacing
     return Collocation(Grid(*axes), radius, kernel, chosen.accuracy, features, wanted)
+
+
+def _most_seen(problem: InverseProblem, coordinate: str) -> int:
+    """Nodes that leave `_CELLS_BETWEEN` cells between two places where data on a grid were read."""
+    if not problem.data.gridded:
+        return _MOST_NODES
+    return _CELLS_BETWEEN * (problem.data.dataset.sizes[coordinate] - 1) + 1
 
 
 def _features(problem: InverseProblem) -> dict[str, float]:

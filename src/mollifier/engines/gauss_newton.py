@@ -38,7 +38,7 @@ _DAMPING, _LEAST_DAMPING, _MOST_DAMPING, _TRIES = 1e-3, 1e-12, 1e8, 12
 # Most weights, network Jacobian and sparse weights held, in numbers.
 MOST_PARAMETERS = 6000
 MOST_JACOBIAN = 250_000_000
-MOST_WEIGHTS = 40_000_000
+MOST_WEIGHTS = 100_000_000
 
 
 def suits(model: Model) -> bool:
