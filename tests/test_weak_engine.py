@@ -13,7 +13,8 @@ from mollifier.engines import solve
 from mollifier.engines.weak.basis import AxisSplines, Basis
 from mollifier.engines.weak.estimate import Estimator
 from mollifier.engines.weak.form import weak_form
-from mollifier.engines.weak.prepare import fill_gaps, measured, smoothed
+from mollifier.engines.weak.gaps import fill_gaps
+from mollifier.engines.weak.prepare import measured, smoothed
 from mollifier.engines.weak.prior import Hyper, Prior
 from mollifier.engines.weak.start import levels
 from mollifier.engines.weak.sums import Integrands, Measured, Sums
@@ -490,8 +491,8 @@ def test_a_field_over_a_plane():
             "u_t = D*u_xx",
             observed({"u": heat}, {"x": X, "t": T}, holes=0.6),
             D,
-            DataError,
-            "are missing",
+            ConfigurationError,
+            "wide gaps",
         ),
         (
             "u_t = -a*sqrt(u)",

@@ -38,10 +38,14 @@ class AxisSplines:
     size: int
     degree: int
 
+    @property
+    def cells(self) -> int:
+        """Number of intervals between knots."""
+        return self.size if self.axis.periodic else self.size - self.degree
+
     @cached_property
     def _spline(self) -> Spline:
-        low, high, k = self.axis.lower, self.axis.upper, self.degree
-        cells = self.size if self.axis.periodic else self.size - k
+        low, high, k, cells = self.axis.lower, self.axis.upper, self.degree, self.cells
         step = (high - low) / cells
         knots = low + step * np.arange(-k, cells + k + 1)
         return Spline(knots, np.eye(cells + k), k)
@@ -62,8 +66,7 @@ class AxisSplines:
 
     def gram(self, order: int) -> Array:
         """Mean over the axis of products of derivatives; these are per half-length of the axis."""
-        cells = self.size if self.axis.periodic else self.size - self.degree
-        edges = np.linspace(self.axis.lower, self.axis.upper, cells + 1)
+        edges = np.linspace(self.axis.lower, self.axis.upper, self.cells + 1)
         s, w = np.polynomial.legendre.leggauss(_GAUSS)
         half = np.diff(edges)[:, None] / 2
         points, weights = (edges[:-1, None] + half * (1 + s)).ravel(), (half * w).ravel() / self.axis.length
@@ -128,6 +131,17 @@ class Basis:
         """Every function at points (n,) along each coordinate, within the axes or a little beyond."""
         parts = [splines.matrix(0, points[c], beyond=True) for c, splines in self.splines.items()]
         return reduce(lambda a, b: (a[:, :, None] * b[:, None, :]).reshape(len(a), -1), parts)
+
+    def within(self, gaps: NDArray[np.bool_] | None) -> int:
+        """Number of functions that reach nodes where something was measured."""
+        if not self.splines:
+            return 1
+        over = [i for i, a in enumerate(self.grid) if a.name in self.splines]
+        there = np.ones([self.grid.axes[i].size for i in over], dtype=bool)
+        if gaps is not None:
+            there = (~gaps).any(tuple(i for i in range(gaps.ndim) if i not in over))
+        found = contract(there.astype(float), [s.matrix(0).T for s in self.splines.values()])
+        return int(np.sum(found > 0))
 
     @cached_property
     def mass(self) -> Array:

@@ -20,7 +20,7 @@ from mollifier.engines.weak.prior import prior
 from mollifier.engines.weak.reading import read
 from mollifier.engines.weak.start import MOST, begin, levels
 from mollifier.engines.weak.sums import Integrands, Measured, Sums
-from mollifier.engines.weak.widths import DENSITY, Widths, first_radii, score, search, too_small
+from mollifier.engines.weak.widths import DENSITY, Widths, first_radii, score, search, suited
 from mollifier.grid import Grid
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings
@@ -31,8 +31,8 @@ Array = NDArray[np.float64]
 
 # Splines within one radius of the first test functions, and the most along an axis and in all.
 _SPLINES, _MOST_ALONG, _MOST = 2.0, 60, 900
-# Share of them that the data must tell something of, and how few along an axis there may be.
-_TOLD, _FEWEST = 0.8, 10
+# Share of them that the data must tell something of, and how few along an axis there may be, and cells.
+_TOLD, _FEWEST, _FEWEST_CELLS = 0.8, 10, 4
 # Rows up to which their whole covariance is inverted, and centres within a radius then: as many as can be.
 _ROWS, _DENSITIES = 2500, (DENSITY, 2.5, 2.0)
 # Radii are looked for on so many nodes, if as many are left within one of them.
@@ -74,19 +74,14 @@ def solve_weak(
     asked = _Asked(problem, settings)
     most = dict.fromkeys(problem.unknown_fields, _MOST)
     while True:
-        bases = [
-            _basis(problem, n, asked.grid, asked.first, asked.form, most.get(n, 1)) for n in problem.unknowns
-        ]
+        bases = [asked.basis(n, most.get(n, 1)) for n in problem.unknowns]
         widths, fit = asked.solved(bases)
-        sizes = {b.name: b.size for b in bases if b.splines}
-        share = fit.told / max(sum(sizes.values()), 1)
-        fewer = {
-            n: max(int(size * share), _FEWEST ** len(problem.unknowns[n].over or ()))
-            for n, size in sizes.items()
-        }
-        if share > _TOLD or all(fewer[n] >= sizes[n] for n in sizes):
-            break
+        fields = [b for b in bases if b.splines]
+        share = fit.told / max(sum(b.within(asked.data.gaps) for b in fields), 1)
         # Splines that the data tell nothing of let noise in, through the others' share in them.
+        fewer = {b.name: int(b.size * share) for b in fields}
+        if share > _TOLD or all(asked.basis(b.name, fewer[b.name]).size == b.size for b in fields):
+            break
         most = fewer
     return read(problem, settings, seed, widths, fit, time.monotonic() - begun)
 
@@ -103,9 +98,15 @@ class _Asked:
         fields = {f: self.data.values[f] for f in self.form.fields}
         self.given = _given(settings, self.grid, self.orders)
         over = {c for u in problem.unknown_fields.values() for c in u.over or ()}
-        self.first = self.given or first_radii(self.grid, fields, self.data.variances, self.orders, over)
+        self.first = self.given or first_radii(
+            self.grid, fields, self.data.variances, self.orders, over, self.data.gaps
+        )
         self.integrands = Integrands(self.form)
         self.smooth = _smooth(self.data, self.form) if self.integrands.uneven else self.data
+
+    def basis(self, name: str, most: int) -> Basis:
+        """The functions that stand for an unknown; about so many splines at most."""
+        return _basis(self.problem, name, self.grid, self.first, self.form, most)
 
     def widths(self, bases: Sequence[Basis], steps: Sequence[int]) -> Widths:
         """The estimator on every so many nodes, with no radius tried."""
@@ -126,14 +127,13 @@ class _Asked:
         widths = self.widths(bases, [1] * len(self.first))
         if self.given:
             chosen = widths.clipped(self.given)
-            fit = widths.attempt(self.given, _begun(self.problem, widths, self.given), 3)
+            fit = widths.given(self.given, _begun(self.problem, widths, self.given))
         else:
             searched = self.widths(bases, _steps(self.grid, self.first))
-            chosen, fit = search(searched, self.first, _begun(self.problem, searched, self.first))
+            first = suited(searched, self.first)
+            chosen, fit = search(searched, first, _begun(self.problem, searched, first))
             widths.tried = searched.tried
             widths.estimator.hyper = searched.estimator.hyper
-        if fit is None:
-            raise too_small(self.grid)
         final = _final(widths, chosen, fit)
         return widths, replace(final, resolution=self._resolution(bases, final, chosen))
 
@@ -178,8 +178,7 @@ def _final(widths: Widths, chosen: tuple[float, ...], fit: Fit) -> Fit:
         return best
     if widths.fields:
         return best
-    equations = few.sums.equations
-    density = next((d for d in _DENSITIES if widths.space(chosen, d).size * equations <= _ROWS), None)
+    density = next((d for d in _DENSITIES if widths.held(widths.space(chosen, d)) <= _ROWS), None)
     if density is None:
         return best
     whole = Estimator(few.sums, few.priors, few.bounds, few.smooth, whole=True)
@@ -192,7 +191,7 @@ def _final(widths: Widths, chosen: tuple[float, ...], fit: Fit) -> Fit:
 
 
 def _smooth(data: Measured, form: WeakForm) -> Measured:
-    fields = {f: smoothed(data.values[f], data.grid, data.variances[f]) for f in form.fields}
+    fields = {f: smoothed(data.values[f], data.grid, data.variances[f], data.gaps) for f in form.fields}
     return replace(data, values={**data.values, **fields})
 
 
@@ -222,9 +221,13 @@ def _basis(
         cells = np.ceil(_SPLINES * axis.length / radius[c]) if radius[c] else axis.size
         cells = int(np.clip(cells, 4, min(_MOST_ALONG, max(axis.size - degree, 1))))
         sizes[c] = cells
-    while np.prod([n + degree for n in sizes.values()]) > most and max(sizes.values()) > 1:
-        longest = max(sizes, key=lambda c: sizes[c])
-        sizes[longest] -= 1
+    # On an axis with ends most splines of high degree are at these: cells are what must not run out.
+    fewest = {c: _FEWEST if grid[c].periodic else max(_FEWEST - degree, _FEWEST_CELLS) for c in sizes}
+    while np.prod([n + degree for n in sizes.values()]) > most:
+        spare = [c for c in sizes if sizes[c] > fewest[c]]
+        if not spare:
+            break
+        sizes[max(spare, key=lambda c: sizes[c])] -= 1
     splines = {
         c: AxisSplines(grid[c], n if grid[c].periodic else n + degree, degree) for c, n in sizes.items()
     }

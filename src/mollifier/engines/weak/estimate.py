@@ -23,7 +23,7 @@ from mollifier.engines.weak.limits import Limits
 from mollifier.engines.weak.linear import JITTER, SINGULAR, factored, inverted, reciprocal, significant, told
 from mollifier.engines.weak.prior import Hyper, Prior, maximise
 from mollifier.engines.weak.sums import Rows, Sums
-from mollifier.engines.weak.testspace import TestSpace
+from mollifier.engines.weak.testspace import TestSpace, contract
 
 Array = NDArray[np.float64]
 
@@ -32,6 +32,8 @@ _FEW = 8
 _ROUNDS, _STEPS, _SETTLED = 3, 30, 1e-10
 # Most linearisations of priors that are not quadratic, and a change in standard errors that ends them.
 _LAGS, _STILL = 10, 0.02
+# Variance of a row, beside the largest, that is none.
+_NOTHING = 1e-12
 # An eigenvalue of the information this small beside its own error is none.
 _SIGNIFICANT = 5.0
 
@@ -203,7 +205,12 @@ class Estimator:
         meat = normal.meat / np.outer(scale, scale)
         target = slope @ (at * scale) - normal.score / scale
         noise = normal.noise / np.outer(scale, scale)
-        independent = effective_rows(space, normal.weights.ndim == 2) * self.sums.equations
+        v = normal.rows.variances
+        # Rows without noise among others with it hold no data: those outside of a window.
+        counted = v > _NOTHING * v.max(initial=0.0)
+        white = normal.weights.ndim == 2
+        parts = np.split(counted if counted.any() else ~counted, self.sums.equations)
+        independent = sum(effective_rows(space, part, white) for part in parts)
         error = _SIGNIFICANT * np.sqrt(2.0 / independent)
         loose = self._loose(slope, noise, error)
         evidence, directions = 0.0, len(slope)
@@ -228,11 +235,10 @@ class Estimator:
             for name in combination:
                 here = self.sums.place[name].start
                 covariance[here, here] = np.inf
-        v = normal.rows.variances
-        misfit = float(np.sqrt(np.mean(residuals**2 / v))) if (v > 0).all() else 1.0
-        white = (
-            float(np.sqrt(residuals @ normal.weights @ residuals / len(v)))
-            if normal.weights.ndim == 2
+        misfit = float(np.sqrt(np.mean(residuals[counted] ** 2 / v[counted]))) if counted.any() else 1.0
+        whiteness = (
+            float(np.sqrt(residuals @ normal.weights @ residuals / max(counted.sum(), 1)))
+            if white
             else misfit
         )
         return Fit(
@@ -240,7 +246,7 @@ class Estimator:
             theta,
             covariance,
             misfit,
-            white,
+            whiteness,
             dict(self.hyper),
             loose,
             residuals,
@@ -379,15 +385,16 @@ class Estimator:
         return found
 
 
-def effective_rows(space: TestSpace, white: bool) -> float:
-    """Number of independent residuals among the overlapping ones.
+def effective_rows(space: TestSpace, counted: NDArray[np.bool_], white: bool) -> float:
+    """Number of independent residuals among the overlapping ones of those that count, shape (tests,).
 
-    The square of the trace over the trace of the square of their covariance, axis by axis.
+    The square of the trace over the trace of the square of their covariance.
     """
     if white:
-        return float(space.size)
-    total = 1.0
+        return float(counted.sum())
+    squares = []
     for axis in space.axes:
         w = axis.weights[0] / np.linalg.norm(axis.weights[0], axis=1, keepdims=True)
-        total *= axis.count**2 / float(np.sum((w @ w.T) ** 2))
-    return total
+        squares.append((w @ w.T) ** 2)
+    here = space.lattice(counted.astype(float))
+    return float(here.sum() ** 2 / max(np.sum(here * contract(here, squares)), 1e-300))

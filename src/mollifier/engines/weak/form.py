@@ -18,6 +18,7 @@ g)(v)`` one of the covariance of ``T f(v)`` with ``T g(v)``: the corrected score
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 from math import comb, prod
 
@@ -101,7 +102,7 @@ class WeakForm:
         >>> form.expectation(sympy.Symbol("u") ** 3)
         u**3 - 3*u*variance of u
         """
-        return self._series(f, -1)
+        return _averaged(f, self.fields, -1)
 
     def mean(self, f: sympy.Expr) -> sympy.Expr:
         """``T^-1 f``: an expression in true values that is the mean of ``f`` of noisy ones.
@@ -111,33 +112,64 @@ class WeakForm:
         >>> form.mean(sympy.Symbol("u") ** 3)
         u**3 + 3*u*variance of u
         """
-        return self._series(f, 1)
+        return _averaged(f, self.fields, 1)
 
-    def _series(self, f: sympy.Expr, sign: int) -> sympy.Expr:
-        """``exp(sign * s/2 d^2/du^2) f``, as far as it is kept."""
-        fields = [sympy.Symbol(n) for n in self.fields]
-        kept = _POLYNOMIAL if f.is_polynomial(*fields) else _KEPT
-        term, result = f, f
-        for n in range(1, kept + 1):
-            parts = [
-                sign
-                * sympy.Symbol(VARIANCE.format(u.name))
-                / (2 * n)
-                * differentiate(differentiate(term, u), u)
-                for u in fields
-            ]
-            term = expand(sympy.Add(*parts))
-            if term == 0:
-                break
-            result = result + term
-        return result
+    def covariance(self, f: sympy.Expr, g: sympy.Expr, known: bool = False) -> sympy.Expr:
+        """An expression in noisy values whose mean is the covariance of ``T f`` and ``T g`` at one place.
 
-    def covariance(self, f: sympy.Expr, g: sympy.Expr) -> sympy.Expr:
-        """An expression in noisy values whose mean is the covariance of ``T f`` and ``T g`` at one place."""
-        fields = [sympy.Symbol(n) for n in self.fields]
-        if not (f.has(*fields) and g.has(*fields)):
-            return sympy.S.Zero
-        return expand(expand(self.expectation(f) * self.expectation(g)) - self.expectation(expand(f * g)))
+        Parameters
+        ----------
+        f, g
+            Expressions.
+        known
+            In true values instead: the covariance itself.
+        """
+        pairs = product(_terms(f, self.fields), _terms(g, self.fields))
+        return sympy.Add(*(a * b * _covariance(m, n, self.fields, known) for (a, m), (b, n) in pairs))
+
+
+def _terms(f: sympy.Expr, fields: tuple[str, ...]) -> list[tuple[sympy.Expr, sympy.Expr]]:
+    """A sum as products of what does not depend on fields and of what does, the latter all different.
+
+    Known and unknown coefficients, of which there may be many, are thus kept out of all expansions.
+    """
+    symbols = [sympy.Symbol(n) for n in fields]
+    found: dict[sympy.Expr, sympy.Expr] = {}
+    for term in sympy.Add.make_args(expand(f)):
+        without, within = term.as_independent(*symbols, as_Add=False)
+        found[within] = found.get(within, sympy.S.Zero) + without
+    return [(without, within) for within, without in found.items()]
+
+
+def _averaged(f: sympy.Expr, fields: tuple[str, ...], sign: int) -> sympy.Expr:
+    """``exp(sign * s/2 d^2/du^2) f``, as far as it is kept."""
+    return sympy.Add(*(a * _series(m, fields, sign) for a, m in _terms(f, fields)))
+
+
+@lru_cache(maxsize=4096)
+def _series(f: sympy.Expr, names: tuple[str, ...], sign: int) -> sympy.Expr:
+    fields = [sympy.Symbol(n) for n in names]
+    kept = _POLYNOMIAL if f.is_polynomial(*fields) else _KEPT
+    term, result = f, f
+    for n in range(1, kept + 1):
+        parts = [
+            sign * sympy.Symbol(VARIANCE.format(u.name)) / (2 * n) * differentiate(differentiate(term, u), u)
+            for u in fields
+        ]
+        term = expand(sympy.Add(*parts))
+        if term == 0:
+            break
+        result = result + term
+    return result
+
+
+@lru_cache(maxsize=4096)
+def _covariance(f: sympy.Expr, g: sympy.Expr, names: tuple[str, ...], known: bool) -> sympy.Expr:
+    fields = [sympy.Symbol(n) for n in names]
+    if not (f.has(*fields) and g.has(*fields)):
+        return sympy.S.Zero
+    found = expand(_series(f, names, -1) * _series(g, names, -1)) - _averaged(f * g, names, -1)
+    return expand(_averaged(found, names, 1) if known else found)
 
 
 def weak_form(system: EquationSystem) -> WeakForm:

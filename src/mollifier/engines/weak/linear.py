@@ -36,7 +36,7 @@ def reciprocal(variances: Array) -> Array:
     largest = variances.max()
     if not largest > 0:
         return np.ones_like(variances)
-    return 1 / np.maximum(variances, 1e-3 * np.median(variances))
+    return 1 / np.maximum(variances, 1e-3 * np.median(variances[variances > 0]))
 
 
 def factored(matrix: Array, jitter: float = 1e-14) -> Array:

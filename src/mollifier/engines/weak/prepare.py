@@ -1,17 +1,16 @@
-"""Observations as arrays on their grid: repeats averaged, gaps filled, known data differentiated."""
+"""Observations as arrays on their grid: repeats averaged, gaps filled or marked, known data derived."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.sparse.linalg import lsmr
 
 from mollifier.data import Observations
 from mollifier.data.errorbars import known as error_bars
 from mollifier.engines.weak.form import WeakForm
+from mollifier.engines.weak.gaps import CELLS, LONG, fill_gaps, wide
 from mollifier.engines.weak.sums import Measured
 from mollifier.errors import DataError
 from mollifier.grid import Grid
@@ -20,13 +19,8 @@ from mollifier.problem import InverseProblem
 
 Array = NDArray[np.float64]
 
-# Gaps are filled with the field smoothed over so many cells, as often as it takes.
-_CELLS, _LONG, _ROUNDS, _SETTLED = 4.0, 9, 60, 1e-6
-_MOST_STEPS = 1000
 # Radii that smooth the fields shown, in cells.
 _RADII = (2.5, 4.0, 6.0, 10.0, 16.0, 25.0, 40.0)
-# More missing than this is no gap.
-_MOST_MISSING = 0.5
 
 
 def measured(problem: InverseProblem, form: WeakForm) -> Measured:
@@ -35,8 +29,8 @@ def measured(problem: InverseProblem, form: WeakForm) -> Measured:
     Raises
     ------
     DataError
-        If the data are scattered, a field does not depend on every coordinate, more than half of its values
-        are missing, or known data have gaps.
+        If the data are scattered, a field does not depend on every coordinate, or known data have gaps where
+        the fields have none.
     """
     data = problem.data
     if not data.gridded:
@@ -49,20 +43,26 @@ def measured(problem: InverseProblem, form: WeakForm) -> Measured:
     values: dict[str, Array] = {}
     variances: dict[str, Array] = {}
     for f in problem.fields:
-        missing = [c for c in grid.names if c not in data.coordinates_of(f)]
-        if missing:
+        without = [c for c in grid.names if c not in data.coordinates_of(f)]
+        if without:
             raise DataError(
-                f"The field '{f}' does not depend on {', '.join(missing)}; the weak engine wants all "
+                f"The field '{f}' does not depend on {', '.join(without)}; the weak engine wants all "
                 f"fields on one grid. "
                 "Use engine 'joint' or 'network'."
             )
         values[f], variances[f] = _field(data, f, grid)
+    missing = np.any([~np.isfinite(values[f]) for f in problem.fields], axis=0)
+    gaps = None
+    if missing.any():
+        gaps = np.any([wide(~np.isfinite(values[f]), grid) for f in problem.fields], axis=0)
+        for f in problem.fields:
+            values[f] = fill_gaps(values[f], grid, ~np.isfinite(values[f]) & gaps)
     for v in problem.known:
-        values[v] = _known(data, v, grid)
+        values[v] = _known(data, v, grid, gaps)
     for d in form.known:
         if d.total:
             values[d.name] = _differentiated(values[d.field], grid, {c: d.along(c) for c in grid.names})
-    return Measured(grid, values, variances)
+    return Measured(grid, values, variances, gaps)
 
 
 def _arranged(data: Observations, name: str, values: Array, grid: Grid, repeats: Sequence[str]) -> Array:
@@ -76,7 +76,7 @@ def _arranged(data: Observations, name: str, values: Array, grid: Grid, repeats:
 
 
 def _field(data: Observations, name: str, grid: Grid) -> tuple[Array, Array]:
-    """Values and variances of their noise on the grid; repeats are averaged by their weights."""
+    """Values, NaN in gaps, and variances of their noise on the grid; repeats averaged by their weights."""
     raw = data.dataset[name]
     repeats = [r for r in data.replicates if r in raw.dims]
     values = _arranged(data, name, raw.values, grid, repeats)
@@ -100,26 +100,22 @@ def _field(data: Observations, name: str, grid: Grid) -> tuple[Array, Array]:
         variances = np.where(finite, variance, np.nanmedian(variance))
     else:
         variances = np.where(finite, sd, np.nanmedian(sd)) ** 2 if np.ndim(sd) else np.asarray(sd**2)
-    if not finite.all():
-        missing = 1 - float(finite.mean())
-        if missing > _MOST_MISSING:
-            raise DataError(
-                f"{100 * missing:.0f} % of '{name}' are missing; the weak engine fills gaps, not fields. "
-                f"Use engine "
-                "'joint' or 'network'."
-            )
-        values = fill_gaps(values, grid)
     return values, variances
 
 
-def _known(data: Observations, name: str, grid: Grid) -> Array:
+def _known(data: Observations, name: str, grid: Grid, gaps: NDArray[np.bool_] | None) -> Array:
+    """Values on the grid; those in wide gaps of the fields, which nobody will ask for, are made up."""
     raw = data.dataset[name]
     repeats = [r for r in data.replicates if r in raw.dims]
     values = _arranged(data, name, raw.values, grid, repeats)
     values = values.mean(tuple(range(len(repeats)))) if repeats else values
-    if not np.isfinite(values).all():
+    missing = ~np.isfinite(values)
+    asked = missing if gaps is None else missing & ~gaps
+    if missing.any() and not asked.any() and not missing.all():
+        return fill_gaps(values, grid, missing)
+    if asked.any() or missing.all():
         raise DataError(
-            f"The known data '{name}' have {int((~np.isfinite(values)).sum())} missing values; the weak "
+            f"The known data '{name}' have {int(missing.sum())} missing values; the weak "
             f"engine wants "
             "them everywhere. Fill them, or use engine 'joint' or 'network'."
         )
@@ -130,101 +126,33 @@ def _differentiated(values: Array, grid: Grid, orders: dict[str, int]) -> Array:
     """A derivative of known data over the axes it varies over."""
     present = [i for i, n in enumerate(values.shape) if n > 1]
     sub = Grid(*(grid.axes[i] for i in present))
-    radius = {a.name: min(_CELLS * a.spacing, a.length / 2) for a in sub}
+    radius = {a.name: min(CELLS * a.spacing, a.length / 2) for a in sub}
     chosen = {a.name: orders[a.name] for a in sub if orders[a.name]}
     inner = differentiate(values.squeeze(), sub, chosen, radius=radius)
     return np.asarray(inner).reshape(values.shape)
 
 
-def fill_gaps(values: Array, grid: Grid) -> Array:
-    """Missing values bridged smoothly, then replaced by the mollified field until they settle.
-
-    Examples
-    --------
-    >>> from mollifier.grid import Axis
-    >>> grid = Grid(Axis("x", 0.0, 1.0, 60), Axis("t", 0.0, 1.0, 40))
-    >>> u = np.sin(3 * grid["x"].points)[:, None] * np.cos(2 * grid["t"].points)
-    >>> holes = np.where(np.random.default_rng(0).random(u.shape) < 0.1, np.nan, u)
-    >>> bool(np.abs(fill_gaps(holes, grid) - u).max() < 2e-4)
-    True
-    """
-    gaps = ~np.isfinite(values)
-    mean = float(values[~gaps].mean())
-    centred = np.where(gaps, 0.0, values - mean)
-    share = np.clip(_smooth((~gaps).astype(float), grid), 0.05, None)
-    filled = np.where(gaps, _smooth(centred, grid) / share, centred)
-    filled = _bridged(filled, gaps, grid)
-    spread = float(np.std(centred[~gaps])) or 1.0
-    for _ in range(_ROUNDS):
-        smooth = _smooth(filled, grid)
-        change = float(np.sqrt(np.mean((smooth - filled)[gaps] ** 2)))
-        filled = np.where(gaps, smooth, filled)
-        if change < _SETTLED * spread:
-            break
-    return filled + mean
-
-
-def _bridged(values: Array, gaps: NDArray[np.bool_], grid: Grid) -> Array:
-    """Values in gaps that make the squared second differences least, along each axis in units of its own rms.
-
-    What the mollifier carries into a gap ends with its radius: this reaches through wide ones.
-    """
-    unknown, parts, right = gaps.ravel(), [], []
-    for i, axis in enumerate(grid):
-        if axis.size < 3:
-            continue
-        before, after = np.diff(axis.points)[:-1], np.diff(axis.points)[1:]
-        rows = np.stack([1 / before, -1 / before - 1 / after, 1 / after]) * 2 / (before + after)
-        place = np.arange(axis.size - 2) + np.arange(3)[:, None]
-        one = sp.csr_array((rows.ravel(), (np.tile(place[0], 3), place.ravel())), (axis.size - 2, axis.size))
-        left, beyond = (sp.eye_array(int(np.prod(s))) for s in (grid.shape[:i], grid.shape[i + 1 :]))
-        whole = sp.csr_array(sp.kron(sp.kron(left, one), beyond))
-        touched = abs(whole[:, unknown]).sum(1) > 0
-        known = whole[~touched] @ values.ravel()
-        scale = float(np.sqrt(np.mean(known**2))) if len(known) else 0.0
-        if not scale > 0:
-            scale = float(np.abs(rows).max())
-        parts.append(whole[touched][:, unknown] / scale)
-        right.append(-(whole[touched][:, ~unknown] @ values.ravel()[~unknown]) / scale)
-    matrix, target = sp.vstack(parts, format="csr"), np.concatenate(right)
-    start = values.ravel()[unknown]
-    found = lsmr(matrix, target - matrix @ start, atol=1e-8, btol=1e-8, maxiter=_MOST_STEPS)[0] + start
-    filled = values.copy()
-    filled[gaps] = found
-    return filled
-
-
-def _smooth(values: Array, grid: Grid) -> Array:
-    """Smoothed along the axes that are long enough."""
-    long = [i for i, a in enumerate(grid) if a.size >= _LONG]
-    if not long:
-        raise DataError(f"No axis has {_LONG} nodes or more, too few to fill gaps; give data without gaps.")
-    last = list(range(-len(long), 0))
-    sub = Grid(*(grid.axes[i] for i in long))
-    radius = {a.name: _CELLS * a.spacing for a in sub}
-    smooth = differentiate(np.moveaxis(values, long, last), sub, "u", radius=radius, accuracy=3)
-    return np.moveaxis(np.asarray(smooth), last, long)
-
-
-def smoothed(values: Array, grid: Grid, variance: Array) -> Array:
+def smoothed(values: Array, grid: Grid, variance: Array, gaps: NDArray[np.bool_] | None = None) -> Array:
     """The field mollified, with the radius that has the least risk by Stein's unbiased estimate.
 
     The risk of ``S u`` is ``mean (u - S u)^2 + 2 s trace(S)/n`` less the noise's variance s (Stein, Ann.
-    Stat. 9:1135, 1981); radii from 2 to 40 cells are looked at, and none at all.
+    Stat. 9:1135, 1981); radii from 2 to 40 cells are looked at, and none at all. What lies in gaps has no
+    risk.
     """
     noise = float(np.mean(variance))
     full = np.broadcast_to(values, grid.shape)
-    long = [i for i, a in enumerate(grid) if a.size >= _LONG]
+    long = [i for i, a in enumerate(grid) if a.size >= LONG]
     if not noise or not long:
         return np.array(full)
     sub, last = Grid(*(grid.axes[i] for i in long)), list(range(-len(long), 0))
     moved = np.moveaxis(full, long, last)
+    there = ... if gaps is None else ~np.moveaxis(gaps, long, last)
     best, least = np.array(full), noise  # S = 1 has the risk 2 s - s
     for cells in _RADII:
         radius = {a.name: min(cells * a.spacing, a.length / 2) for a in sub}
         smooth = np.asarray(differentiate(moved, sub, "u", radius=radius, accuracy=3))
         trace = _own_weight(sub, radius)
-        risk = float(np.mean((moved - smooth) ** 2)) + 2 * noise * trace - noise
+        risk = float(np.mean((moved - smooth)[there] ** 2)) + 2 * noise * trace - noise
         if risk < least:
             best, least = np.moveaxis(smooth, last, long), risk
     return np.asarray(best)

@@ -181,8 +181,7 @@ class TotalVariation(Seminorm):
 
 def _rule(splines: AxisSplines) -> tuple[Array, Array]:
     """Points and weights of Gauss's rule on the cells of an axis; exact for products of the splines."""
-    cells = splines.size if splines.axis.periodic else splines.size - splines.degree
-    edges = np.linspace(splines.axis.lower, splines.axis.upper, cells + 1)
+    edges = np.linspace(splines.axis.lower, splines.axis.upper, splines.cells + 1)
     s, w = np.polynomial.legendre.leggauss(splines.degree + 1)
     half = np.diff(edges)[:, None] / 2
     return (edges[:-1, None] + half * (1 + s)).ravel(), (half * w).ravel() / splines.axis.length

@@ -50,7 +50,10 @@ def read(
             here = sums.place[b.name].start
             unit = problem.unknowns[b.name].unit
             estimates[b.name] = Estimate(b.name, float(fit.coefficients[here]), float(fit.sd[here]), unit)
-    states = {f: smoothed(data.values[f], data.grid, data.variances[f]) for f in problem.fields}
+    states = {}
+    for f in problem.fields:
+        smooth = smoothed(data.values[f], data.grid, data.variances[f], data.gaps)
+        states[f] = smooth if data.gaps is None else np.where(data.gaps, np.nan, smooth)
     dataset = _dataset(problem, sums, fit, states)
     return Solution(
         _status(problem, fit, widths, dataset),
@@ -81,10 +84,12 @@ def _status(problem: InverseProblem, fit: Fit, widths: Widths, dataset: xr.Datas
                 + " of what each weighs in the equation, changes nothing that was measured"
             )
         return Status("undetermined", "; ".join(parts))
-    lost = {b.name: _lost(dataset, b.name) for b in sums.bases if b.splines}
-    splines = sum(b.size for b in sums.bases if b.splines)
+    gaps = sums.measured.gaps
+    there = dataset[problem.fields[0]].notnull()
+    lost = {b.name: _lost(dataset, b.name, there) for b in sums.bases if b.splines}
+    splines = sum(b.within(gaps) for b in sums.bases if b.splines)
     noisy = fit.variances.max(initial=0.0) > 0
-    if splines and noisy and fit.told < _MOSTLY * fit.coefficients.size:
+    if splines and noisy and fit.told < _MOSTLY * sum(b.within(gaps) for b in sums.bases):
         return Status(
             "undetermined",
             f"the data tell something of {fit.told} of the {splines} coefficients of unknown fields, once "
@@ -141,9 +146,10 @@ def _coarse(fit: Fit, place: slice, level: float) -> bool:
     return widened > fit.sd[place].max() / 2 and widened > level * value
 
 
-def _lost(dataset: xr.Dataset, name: str) -> float:
-    """Share of the domain where a field's standard error exceeds its size, or hardly its prior's."""
-    values, sd, prior = (dataset[f"{name}{s}"].values for s in ("", "_sd", "_prior_sd"))
+def _lost(dataset: xr.Dataset, name: str, there: xr.DataArray) -> float:
+    """Share of where data are that a field's standard error exceeds its size, or hardly its prior's."""
+    here = there.any([d for d in there.dims if d not in dataset[name].dims]).values
+    values, sd, prior = (dataset[f"{name}{s}"].values[here] for s in ("", "_sd", "_prior_sd"))
     return float(np.mean(~((sd < np.sqrt(np.median(values**2))) & (sd < _TOLD * prior))))
 
 
@@ -194,9 +200,12 @@ def _dataset(problem: InverseProblem, sums: Sums, fit: Fit, states: Mapping[str,
     for b in sums.bases:
         if b.splines:
             variables |= _field(problem, sums, fit, b, coarse)
-    residuals = fit.residuals.reshape(-1, *fit.space.shape)
-    for e, values in enumerate(residuals):
-        label = "residual" if len(residuals) == 1 else f"residual_{e}"
+    residuals = np.split(fit.residuals, sums.equations)
+    for e, rows in enumerate(residuals):
+        label, values = (
+            "residual" if len(residuals) == 1 else f"residual_{e}",
+            fit.space.lattice(rows, np.nan),
+        )
         scale = _term_sizes(sums, fit, e)
         note = {"long_name": "weak residual relative to the rms of the equation's terms"}
         variables[label] = (grid.names, _spread(values / scale, fit, coarse), note)

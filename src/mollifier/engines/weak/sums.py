@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement, pairwise
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -40,11 +41,14 @@ class Measured:
         Fields, known data and derivatives of known data, by name; each broadcasts to the grid.
     variances
         Variance of the noise of each field; broadcasts to the grid.
+    gaps
+        Nodes where nothing was measured, which no sum may touch; None if there are none.
     """
 
     grid: Grid
     values: Env
     variances: Env
+    gaps: NDArray[np.bool_] | None = None
 
     def slabs(self) -> list[slice]:
         """Slices of the first axis that hold few enough values."""
@@ -65,8 +69,8 @@ class Measured:
             else:
                 axes.append(Axis.from_points(axis.name, points, unit=axis.unit))
 
-        def thin(values: Array) -> Array:
-            if not values.ndim:
+        def thin(values: Any) -> Any:
+            if values is None or not values.ndim:
                 return values
             cuts = [slice(None, None, k if n > 1 else 1) for n, k in zip(values.shape, steps, strict=True)]
             return values[tuple(cuts)]
@@ -75,6 +79,7 @@ class Measured:
             Grid(*axes),
             {n: thin(v) for n, v in self.values.items()},
             {n: thin(v) for n, v in self.variances.items()},
+            thin(self.gaps),
         )
 
     def env(self, slab: slice) -> dict[str, Array]:
@@ -127,10 +132,11 @@ class Integrands:
         for (one, e), (two, f) in combinations_with_replacement(self.slopes.items(), 2):
             self._add(("product", *one, *two), form.covariance(e, f))
         fields = [sympy.Symbol(f) for f in form.fields]
-        noise = {k: self._found[i] for k, i in self._index.items() if k[0] == "noise"}
-        self.uneven = any(e.has(*fields) for e in noise.values())
-        for (_, c, d), e in noise.items():
-            self._add(("known noise", c, d), form.mean(e) if self.uneven else e)
+        noise = self.keys("noise")
+        self.uneven = any(self._found[self._index["noise", *k]].has(*fields) for k in noise)
+        for c, d in noise:
+            one, two = (form.channels[i].integrand for i in (c, d))
+            self._add(("known noise", c, d), form.covariance(one, two, known=True))
         self._program = lower(self._found)
 
     def _add(self, key: tuple[object, ...], expr: sympy.Expr) -> None:
@@ -245,19 +251,20 @@ class Sums:
         channels = self.form.channels
         count = self.equations * space.size
         residuals, variances = np.zeros(count), np.zeros(count)
-        patterns = {n: _pattern(space, b) for n, b in self._of.items()}
-        entries = {(e, n): np.zeros(len(patterns[n][0])) for e in range(self.equations) for n in self._of}
+        met = {n: space.rows_of(*_pattern(space, b)) for n, b in self._of.items()}
+        entries = {(e, n): np.zeros(len(i)) for e in range(self.equations) for n, (_, i, _) in met.items()}
         for slab, values in self._evaluated(coefficients):
             for (c,) in self.integrands.keys("row"):
                 here = self._part(channels[c].equation, space)
                 residuals[here] += space.project(values("row", c), channels[c].orders, slab)
             for c, u in self.integrands.keys("slope"):
                 matrices = _crossed(space, channels[c], self._of[u.field], u, slab)
-                entries[channels[c].equation, u.field] += contract(values("slope", c, u), matrices).ravel()
+                found = contract(values("slope", c, u), matrices).ravel()
+                entries[channels[c].equation, u.field] += found[met[u.field][0]]
             self._add_variances(variances, values, space, slab, "noise")
         blocks = [
             [
-                sp.coo_array((entries[e, n], patterns[n]), shape=(space.size, b.size))
+                sp.coo_array((entries[e, n], met[n][1:]), shape=(space.size, b.size))
                 for n, b in self._of.items()
             ]
             for e in range(self.equations)

@@ -31,6 +31,8 @@ _SPLINES, _STEADY, _BETWEEN = (5, 3, 1), 10.0, np.array([0.2, 0.5, 0.8])
 _GAUSS = 8
 # Weights this small beside the largest are none: those of a spline never end.
 _NEGLIGIBLE = 1e-11
+# Share of a test function's weights that may lie in gaps.
+_REACH = 1e-4
 # Degree of B-splines above the order of the derivative taken of them.
 _SMOOTHER = 3
 
@@ -202,21 +204,61 @@ class TestSpace:
 
     The arrays that its methods take and give have the grid's shape, or for ``slab``, a slice of the first
     axis, that of the slab; sums over slabs add up to the sum over the grid.
+
+    Attributes
+    ----------
+    axes
+        The factors.
+    gaps
+        Nodes of the grid, shape of the grid, that no test function may reach: products that do are left out,
+        and the others numbered in order. None if there are none.
     """
 
     __test__ = False  # a name that pytest would collect
 
     axes: tuple[AxisTests, ...]
+    gaps: NDArray[np.bool_] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Test functions along each axis."""
         return tuple(a.count for a in self.axes)
 
-    @property
+    @cached_property
+    def kept(self) -> NDArray[np.bool_] | None:
+        """Which of the products are test functions, of shape ``shape``; None for all of them."""
+        if self.gaps is None or not self.gaps.any():
+            return None
+        reach = [
+            np.max([np.abs(w) / np.abs(w).sum(1)[:, None] for w in a.weights.values()], 0) for a in self.axes
+        ]
+        return contract(self.gaps.astype(float), reach) < _REACH
+
+    @cached_property
     def size(self) -> int:
         """Number of test functions."""
-        return int(np.prod(self.shape))
+        return int(np.prod(self.shape) if self.kept is None else self.kept.sum())
+
+    def lattice(self, rows: Array, blank: float = 0.0) -> Array:
+        """Values of the test functions (size,) on the lattice of all products, shape ``shape``."""
+        if self.kept is None:
+            return rows.reshape(self.shape)
+        found = np.full(self.shape, blank)
+        found[self.kept] = rows
+        return found
+
+    def rows(self, lattice: Array) -> Array:
+        """The inverse of `lattice`."""
+        return lattice.ravel() if self.kept is None else lattice[self.kept]
+
+    def rows_of(
+        self, products: NDArray[np.intp], others: NDArray[np.intp]
+    ) -> tuple[NDArray[np.bool_] | slice, NDArray[np.intp], NDArray[np.intp]]:
+        """Of pairs of a product and something else those with a test function: which, its row, the other."""
+        if self.kept is None:
+            return slice(None), products, others
+        here = self.kept.ravel()[products]
+        return here, (np.cumsum(self.kept) - 1)[products[here]], others[here]
 
     @property
     def radius(self) -> dict[str, float]:
@@ -243,27 +285,35 @@ class TestSpace:
 
     def project(self, values: Array, orders: Orders, slab: slice = slice(None)) -> Array:
         """Integrals of an array against a derivative of every test function, shape (size,)."""
-        return contract(values, self._weights(orders, slab)).ravel()
+        return self.rows(contract(values, self._weights(orders, slab)))
 
     def adjoint(self, rows: Array, orders: Orders, slab: slice = slice(None)) -> Array:
         """The transpose of `project`: rows (size,) to an array on the grid."""
-        return contract(rows.reshape(self.shape), [w.T for w in self._weights(orders, slab)])
+        return contract(self.lattice(rows), [w.T for w in self._weights(orders, slab)])
 
     def squared(self, values: Array, first: Orders, second: Orders, slab: slice = slice(None)) -> Array:
         """Sums of an array times the weights of two derivatives of the same test function, shape (size,)."""
         pairs = zip(self._weights(first, slab), self._weights(second, slab), strict=True)
-        return contract(values, [a * b for a, b in pairs]).ravel()
+        return self.rows(contract(values, [a * b for a, b in pairs]))
 
     def squared_adjoint(self, rows: Array, first: Orders, second: Orders, slab: slice = slice(None)) -> Array:
         """The transpose of `squared`."""
         pairs = zip(self._weights(first, slab), self._weights(second, slab), strict=True)
-        return contract(rows.reshape(self.shape), [(a * b).T for a, b in pairs])
+        return contract(self.lattice(rows), [(a * b).T for a, b in pairs])
 
     @cached_property
+    def _met(self) -> tuple[NDArray[np.bool_] | slice, NDArray[np.intp], NDArray[np.intp]]:
+        i, j = index_pairs([a.neighbours for a in self.axes], self.shape, self.shape)
+        if self.kept is None:
+            return slice(None), i, j
+        both = self.kept.ravel()[i] & self.kept.ravel()[j]
+        number = np.cumsum(self.kept) - 1
+        return both, number[i[both]], number[j[both]]
+
+    @property
     def pairs(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Pairs of test functions whose supports meet, as row numbers, in the order of `products`."""
-        found = [a.neighbours for a in self.axes]
-        return index_pairs(found, self.shape, self.shape)
+        return self._met[1:]
 
     def _products(self, first: Orders, second: Orders, slab: slice) -> list[Array]:
         """Along each axis the products of the weights of every pair, shape (pairs, nodes)."""
@@ -275,14 +325,15 @@ class TestSpace:
 
     def products(self, values: Array, first: Orders, second: Orders, slab: slice = slice(None)) -> Array:
         """Sums of an array times the weights of two test functions, for every pair in `pairs`."""
-        return contract(values, self._products(first, second, slab)).ravel()
+        return contract(values, self._products(first, second, slab)).ravel()[self._met[0]]
 
     def products_adjoint(
         self, on_pairs: Array, first: Orders, second: Orders, slab: slice = slice(None)
     ) -> Array:
         """The transpose of `products`."""
-        shape = [len(a.neighbours[0]) for a in self.axes]
-        return contract(on_pairs.reshape(shape), [m.T for m in self._products(first, second, slab)])
+        whole = np.zeros([len(a.neighbours[0]) for a in self.axes])
+        whole.ravel()[self._met[0]] = on_pairs
+        return contract(whole, [m.T for m in self._products(first, second, slab)])
 
 
 def index_pairs(
@@ -301,6 +352,12 @@ def index_pairs(
     return rows, columns
 
 
-def space(grid: Grid, radius: dict[str, float], orders: dict[str, int], density: float) -> TestSpace:
-    """Test functions on a grid; an axis whose radius is 0 keeps its nodes."""
-    return TestSpace(tuple(axis_tests(a, radius[a.name], orders[a.name], density) for a in grid))
+def space(
+    grid: Grid,
+    radius: dict[str, float],
+    orders: dict[str, int],
+    density: float,
+    gaps: NDArray[np.bool_] | None = None,
+) -> TestSpace:
+    """Test functions on a grid, but for its gaps; an axis whose radius is 0 keeps its nodes."""
+    return TestSpace(tuple(axis_tests(a, radius[a.name], orders[a.name], density) for a in grid), gaps)

@@ -32,8 +32,12 @@ _OVER, _ACROSS = 6.0, 4.0
 # rows.
 _GAIN = 0.02
 _LEAST_CELLS = 1.0
-# Rows of which the whole covariance is held.
-_MOST_ROWS = 1800
+# Rows of which the whole covariance is held, for every radius that is tried, and for one that is given.
+_MOST_ROWS, _MOST_GIVEN = 1800, 6000
+# What a pair of products costs that gaps cut out, beside one that is held, is one in so many squared.
+_CUT = 2
+# Steps by which first radii are changed until the rows suit.
+_WIDER, _NARROWER = 1.2, 0.8
 
 
 @dataclass
@@ -76,22 +80,53 @@ class Widths:
 
     def space(self, key: tuple[float, ...], density: float = DENSITY) -> TestSpace:
         """Test functions of some radii."""
-        return space(self.grid, self.radius(key), dict(self.orders), 0.0 if self.fields else density)
+        density, gaps = 0.0 if self.fields else density, self.estimator.sums.measured.gaps
+        return space(self.grid, self.radius(key), dict(self.orders), density, gaps)
 
-    def attempt(self, key: tuple[float, ...], start: Array, rounds: int = 1) -> Fit | None:
-        """The fit at some radii; None where it cannot be."""
+    def rows(self, key: tuple[float, ...]) -> int:
+        """Number of residuals at some radii."""
+        return self.space(self.clipped(key)).size * self.estimator.sums.equations
+
+    def held(self, tests: TestSpace) -> int:
+        """Rows whose whole covariance takes as much as theirs, which is summed before gaps are cut out."""
+        lattice = int(np.prod(tests.shape)) // _CUT
+        return max(tests.size, lattice) * self.estimator.sums.equations
+
+    def attempt(
+        self, key: tuple[float, ...], start: Array, rounds: int = 1, most: int = _MOST_ROWS
+    ) -> Fit | None:
+        """The fit at some radii; None where it cannot be, or a field's would have too many rows."""
         key = self.clipped(key)
         if key not in self.tried:
+            tests = self.space(key)
+            few = tests.size * self.estimator.sums.equations < 2 * self.estimator.degrees
+            if few or (self.fields and self.held(tests) > most):
+                return None
             try:
-                tests = self.space(key)
-                if self.fields and tests.size * self.estimator.sums.equations > _MOST_ROWS:
-                    return None
-                if tests.size * self.estimator.sums.equations < 2 * self.estimator.degrees:
-                    return None
                 self.tried[key] = self.estimator.fit(tests, start, rounds)
             except np.linalg.LinAlgError:
                 return None
         return self.tried[key]
+
+    def given(self, key: tuple[float, ...], start: Array) -> Fit:
+        """The fit at radii that the user gave.
+
+        Raises
+        ------
+        ConfigurationError
+            If they leave too few test functions, or too many for a field.
+        """
+        rows = self.held(self.space(self.clipped(key)))
+        if self.fields and rows > _MOST_GIVEN:
+            radii = ", ".join(f"{n}={r:.4g}" for n, r in self.radius(self.clipped(key)).items() if r)
+            raise ConfigurationError(
+                f"The radius given ({radii}) makes {rows:,} test functions; for an unknown field "
+                f"{_MOST_GIVEN:,} can be held. Give a larger radius, or leave it to the data: radius 'auto'."
+            )
+        fit = self.attempt(key, start, 3, _MOST_GIVEN)
+        if fit is None:
+            raise too_small(self.grid, self.estimator.sums.measured.gaps)
+        return fit
 
 
 def score(fit: Fit, estimator: Estimator) -> float:
@@ -110,12 +145,15 @@ def first_radii(
     variances: Mapping[str, Array],
     orders: Mapping[str, int],
     over: Collection[str] = (),
+    gaps: NDArray[np.bool_] | None = None,
 ) -> tuple[float, ...]:
     """Radii at which the kernel's spectrum ends where the data's does; 0 along axes without derivatives.
 
-    Where a field is unknown they leave room for a dozen test functions along the axes it varies over.
+    Where a field is unknown they leave room for a dozen test functions along the axes it varies over. Lengths
+    are those that the data have between gaps.
     """
     found = []
+    there = np.ones(grid.shape, dtype=bool) if gaps is None else ~gaps
     for i, axis in enumerate(grid):
         if not orders[axis.name]:
             found.append(0.0)
@@ -128,7 +166,8 @@ def first_radii(
         # (1 - s^2)^p has the standard deviation r/sqrt(2p + 3); p = 8 stands for all.
         radius = _DEVIATIONS * np.sqrt(19.0) / corner
         share = 1 / 2 if not over else 1 / _OVER if axis.name in over else 1 / _ACROSS
-        found.append(min(radius, share * axis.length))
+        lines = there.mean(i)
+        found.append(min(radius, share * axis.length * float(lines[lines > 0].mean())))
     return tuple(found)
 
 
@@ -156,14 +195,13 @@ def search(widths: Widths, first: tuple[float, ...], start: Array) -> tuple[tupl
             coefficients = fit.coefficients
         return True
 
-    first = coarse_enough(widths, first)
     look(first, rounds=2 if widths.fields else 3)
     # What is learnt of the priors at first holds for all radii: their errors can then be compared.
     widths.estimator.learn = False
     for factor in _ISOTROPIC_FIELDS if widths.fields else _ISOTROPIC:
         look(tuple(r * factor for r in first))
     if best is None:
-        raise too_small(widths.grid)
+        raise too_small(widths.grid, widths.estimator.sums.measured.gaps)
     moved = True
     most = _MOST_TRIED_FIELDS if widths.fields else _MOST_TRIED
     while moved and len(widths.tried) < most:
@@ -179,20 +217,30 @@ def search(widths: Widths, first: tuple[float, ...], start: Array) -> tuple[tupl
     return best[1], best[2]
 
 
-def coarse_enough(widths: Widths, radii: tuple[float, ...]) -> tuple[float, ...]:
-    """Radii enlarged until the covariance of all residuals can be held, where fields are unknown."""
-    while widths.fields:
-        tests = widths.space(widths.clipped(radii))
-        larger = widths.clipped(tuple(r * 1.2 for r in radii))
-        if tests.size * widths.estimator.sums.equations <= _MOST_ROWS / 2 or larger == widths.clipped(radii):
+def suited(widths: Widths, radii: tuple[float, ...]) -> tuple[float, ...]:
+    """First radii narrowed until test functions fit between gaps, or, where fields are unknown, widened.
+
+    The covariance of all residuals must be held there.
+    """
+    least = 2 * widths.estimator.degrees
+    gaps = widths.estimator.sums.measured.gaps
+    while gaps is not None and widths.rows(radii) < least:
+        narrower = tuple(r * _NARROWER for r in radii)
+        if widths.clipped(narrower) == widths.clipped(radii):
             break
-        radii = larger
+        radii = narrower
+    while widths.fields and widths.held(widths.space(widths.clipped(radii))) > _MOST_ROWS / 2:
+        wider = widths.clipped(tuple(r * _WIDER for r in radii))
+        if wider == widths.clipped(radii):
+            break
+        radii = wider
     return radii
 
 
-def too_small(grid: Grid) -> ConfigurationError:
+def too_small(grid: Grid, gaps: NDArray[np.bool_] | None = None) -> ConfigurationError:
     """The error where no test functions are left."""
+    lost = "" if gaps is None else f", and {100 * gaps.mean():.0f} % of its nodes lie in wide gaps"
     return ConfigurationError(
-        f"No radius leaves enough test functions for this many unknowns: the grid {grid.shape} is too small. "
-        "Give more data, fewer unknowns, or use engine 'joint'."
+        f"No radius leaves enough test functions for this many unknowns: the grid {grid.shape} is too small"
+        f"{lost}. Give more data, fewer unknowns, or use engine 'joint'."
     )
