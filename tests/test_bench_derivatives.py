@@ -100,3 +100,10 @@ def test_unknown_backend_is_refused():
 
 def test_memory_is_known():
     assert 0 < bench._memory(torch.device("cpu")) <= math.inf
+
+
+def test_any_network_is_measured():
+    table = bench.run((2,), (8,), network="piratenet", compiled=False, repeats=1, width=4, device="cpu")
+    assert {r.arm for r in table.rows if r.step_s is not None} == set(bench.ARMS) | {bench.FIT_HALO}
+    with pytest.raises(ConfigurationError, match="Did you mean 'piratenet'"):
+        bench.run((2,), (8,), network="piratnet", device="cpu")

@@ -148,7 +148,7 @@ def paper(
         float | None, typer.Option("--seconds", min=1, help="The most that an answer may take; 300.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Three problems, mlp, 5 % noise, one seed, 40 s: under ten minutes.")
+        bool, typer.Option("--quick", help="Three problems, an mlp, one noise and seed, 40 s each.")
     ] = False,
     out: Folder = _FOLDER,
     resume: Resume = False,
@@ -221,6 +221,9 @@ def scale(
 @bench.command(epilog=f"Example: mollifier bench derivatives --quick. {EPILOG}")
 def derivatives(
     quick: Annotated[bool, typer.Option("--quick", help="Orders 2 and 4 on one grid.")] = False,
+    network: Annotated[
+        str, typer.Option("--network", metavar="KIND", help="As network.kind in a problem file.")
+    ] = "mlp",
     out: Folder = _FOLDER,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -236,7 +239,7 @@ def derivatives(
         from mollifier.bench import derivatives as measure
 
         with Steps(terminal.err, terminal.silent) as follow:
-            table = measure.run(quick=quick, progress=follow)
+            table = measure.run(quick=quick, network=network, progress=follow)
         raise typer.Exit(_deliver(terminal, table, folder, bool(table.rows)))
 
 

@@ -34,7 +34,7 @@ from mollifier.bench.table import Follow, Table, environment, number
 from mollifier.derivatives import Derivatives, Mollified, Nested, Taylor, TaylorOperator
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.grid import Axis, Grid
-from mollifier.networks import MLP
+from mollifier.networks import make
 
 Loss = Callable[[], Tensor]
 ORDERS = (1, 2, 3, 4, 6)
@@ -103,8 +103,9 @@ class _Setting:
     """What all cases have in common; `run` describes the limits."""
 
     device: torch.device
-    width: int
-    depth: int
+    network: str
+    width: int | None
+    depth: int | None
     repeats: int
     time_limit: float
     step_limit: float
@@ -121,8 +122,9 @@ def run(
     repeats: int = 11,
     time_limit: float = 10.0,
     step_limit: float = 45.0,
-    width: int = 64,
-    depth: int = 4,
+    network: str = "mlp",
+    width: int | None = None,
+    depth: int | None = None,
     device: str | None = None,
     progress: Follow | None = None,
 ) -> Table:
@@ -145,8 +147,10 @@ def run(
     step_limit
         A step that should take more seconds, or more than 60 % of the free memory, judged from a grid of 32
         by 32, is not tried.
+    network
+        Its kind, of `mollifier.networks.KINDS`; in float32.
     width, depth
-        Hidden layers of the tanh network, in float32.
+        Of the network, where its kind has them: 64 and 4 for an MLP, else the kind's own.
     device
         "cuda" or "cpu"; the accelerator where there is one.
     progress
@@ -158,7 +162,7 @@ def run(
         if arm not in ARMS:
             raise ConfigurationError(f"There is no backend '{arm}' to measure.{did_you_mean(arm, ARMS)}")
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    setting = _Setting(place, width, depth, repeats, time_limit, step_limit, 0.6 * _memory(place))
+    setting = _Setting(place, network, width, depth, repeats, time_limit, step_limit, 0.6 * _memory(place))
     compiled_sizes = tuple(sizes) if compiled is True else tuple(compiled or ())
     plan = [
         (size, order, mode)
@@ -242,7 +246,10 @@ def _ratio(times: dict[str, list[float]], arm: str, other: str) -> float | None:
 def _case(order: int, size: int, setting: _Setting) -> _Case:
     torch.manual_seed(0)
     place = setting.device
-    net = MLP(2, 1, width=setting.width, depth=setting.depth).to(place, torch.float32)
+    width, depth = setting.width, setting.depth
+    if setting.network == "mlp":
+        width, depth = width or 64, depth or 4
+    net = make(setting.network, 2, 1, width=width, depth=depth).to(place, torch.float32)
     grid = Grid(Axis("x", -1.0, 1.0, size), Axis("y", -1.0, 1.0, size))
     terms = operator_terms(order)
     mollified = Mollified(grid, list(terms), radius=_RADIUS_CELLS * grid.axes[0].spacing).to(place)
