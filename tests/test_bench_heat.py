@@ -8,8 +8,8 @@ import xarray as xr
 from scipy.interpolate import RectBivariateSpline
 
 from mollifier.bench import heat, scores
-from mollifier.bench.demos import DEMOS
 from mollifier.config import load
+from mollifier.demos import DEMOS
 from mollifier.solution import Solution, Status
 
 

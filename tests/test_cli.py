@@ -18,7 +18,7 @@ import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
-import mollifier.bench.demos
+import mollifier.demos
 import mollifier.engines
 import mollifier.report.figures
 from mollifier.bench import accuracy, derivatives, scale, versus
@@ -235,7 +235,7 @@ def test_demos(solver: Solver, monkeypatch: pytest.MonkeyPatch):
         """Conductivity of a plate."""
         return made(), None, {"D": 0.0125}
 
-    monkeypatch.setattr(mollifier.bench.demos, "DEMOS", {"heat": heat})
+    monkeypatch.setattr(mollifier.demos, "DEMOS", {"heat": heat})
     assert "Conductivity of a plate." in call("demo").stdout
     result = call("demo", "heat", "--quick")
     assert result.exit_code == 0

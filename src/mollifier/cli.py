@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mollifier import answer_cli
+from mollifier import answer_cli, chromatin_cli
 from mollifier.bench_cli import bench
 from mollifier.console import NO_ANSWER, Terminal, reported
 from mollifier.errors import ConfigurationError, did_you_mean
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 answer_cli.add_to(app)
+chromatin_cli.add_to(app)
 
 File = Annotated[Path, typer.Argument(metavar="PROBLEM.yaml", help="The problem file.")]
 Overrides = Annotated[
@@ -106,12 +107,21 @@ def solve(
 def check(
     problem: File,
     overrides: Overrides = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            "--save", metavar="FOLDER", help="Write check.json, and maps of what is told as figures."
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
     no_colour: NoColour = False,
     debug: Debug = False,
 ) -> None:
-    """Say, in seconds, whether the data can answer: noise, resolution, scales, identifiability."""
+    """Say, in seconds, whether the data can answer: noise, resolution, scales, identifiability, cost.
+
+    The verdict is "good", "doubtful" or "cannot be answered", with what to change.
+    """
     terminal = Terminal.of(as_json, quiet, no_colour)
     with reported(terminal, debug):
         from mollifier.config import load
@@ -121,7 +131,12 @@ def check(
         for finding in found.findings:
             terminal.say(str(finding), _COLOURS[finding.level])
         terminal.say("")
-        terminal.say(found.verdict, "bold" if found.ok else "bold red")
+        terminal.say(f"Verdict: {found.verdict}. {found.summary}", "bold" if found.ok else "bold red")
+        if save is not None:
+            from mollifier.report.told import save_check
+
+            for path in save_check(found, save):
+                terminal.say(f"wrote {path}")
         terminal.give(found.to_dict())
         raise typer.Exit(0 if found.ok else NO_ANSWER)
 
@@ -187,7 +202,7 @@ def demo(
     """Make a problem whose answer is known, solve it, and compare."""
     terminal = Terminal.of(as_json, quiet, no_colour)
     with reported(terminal, debug):
-        from mollifier.bench.demos import DEMOS
+        from mollifier.demos import DEMOS
         from mollifier.files import ensure_folder
         from mollifier.lock import locked
         from mollifier.progress import Follower

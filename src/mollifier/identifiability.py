@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -17,44 +16,52 @@ from mollifier.problem import InverseProblem
 
 Array = NDArray[np.float64]
 
-_CENTRES = 300
-# A factor this small beside what its derivatives could be is round-off.
+_CENTRES = 400
+# A derivative this small beside what it could be is round-off.
 _ZERO = 1e-6
-_PROPORTIONAL = 0.999
-_NEARLY = 0.98
 _SURE = 4.0  # standard errors from zero of a reading that is not zero
-_LOST = 1.5  # a factor's rms in units of its own standard error
 
 
 @dataclass(frozen=True)
 class Terms:
-    """The fields and their derivatives at some of the samples, and what the equation makes of them.
+    """The fields and their derivatives at some of the samples, and how well they are known.
 
     Attributes
     ----------
+    places
+        Coordinate -> values, shape (n,).
     env, sd, natural
         Symbol -> values and standard errors, shape (n,), and the size the symbol would have if the field
         varied over its window as much as it does at all.
+    symbols, covariance
+        Symbols that carry noise, and the covariance of their errors at one sample, shape (n, q, q).
+    independent
+        About how many of these values all samples would give that are independent of one another.
     """
 
     problem: InverseProblem
+    places: Mapping[str, Array]
     env: Mapping[str, Any]
     sd: Mapping[str, Array]
     natural: Mapping[str, float]
+    symbols: tuple[str, ...]
+    covariance: Array
+    independent: float
 
-    def factor(self, function: Any) -> tuple[Array, Array, float]:
-        """A function's values and their standard errors, shape (n,), and its natural size."""
-        shape = np.shape(next(iter(self.env.values())))
-        value = np.broadcast_to(np.asarray(function(self.env), float), shape)
-        square = np.zeros(shape)
-        for name in set(function.symbols) & self.sd.keys():
-            square = square + (function({**self.env, name: self.env[name] + self.sd[name]}) - value) ** 2
-        natural = np.abs(np.asarray(function({**self.env, **self.natural}), float)).max()
-        return value, np.sqrt(square), float(natural)
+    @property
+    def count(self) -> int:
+        """How many samples were taken."""
+        return len(next(iter(self.places.values())))
+
+    def values(self, function: Any, env: Mapping[str, Any] | None = None) -> Array:
+        """A function's values at the samples, shape (n,)."""
+        with np.errstate(all="ignore"):
+            value = np.asarray(function(self.env if env is None else env), float)
+        return np.array(np.broadcast_to(value, (self.count,)))
 
 
 def terms_at_samples(problem: InverseProblem, features: Mapping[str, float], seed: int = 0) -> Terms:
-    """Evaluate all that the equations need at up to 300 samples, with unknowns at their start or at 1.
+    """Evaluate all that the equations need at up to 400 samples, with unknowns at their start or at 1.
 
     Raises
     ------
@@ -68,6 +75,8 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float], see
     env: dict[str, Any] = dict(places)
     sd: dict[str, Array] = {}
     natural: dict[str, float] = {}
+    blocks: list[Array] = []
+    independent = [float(len(samples.points))]
     for f in problem.fields:
         s = problem.data.samples(f)
         needed = problem.system.derivatives.get(f, ())
@@ -79,6 +88,8 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float], see
         for d, o in zip(needed, orders, strict=True):
             env[d.name], sd[d.name] = fit.values[o], fit.sd[o]
             natural[d.name] = _natural(fit, o, s.values)
+        blocks.append(fit.covariance)
+        independent.append(fit.independent)
     for name, unknown in problem.unknowns.items():
         for d in problem.system.derivatives.get(name, ()):
             level = 1.0 if unknown.initial is None else unknown.initial
@@ -88,7 +99,18 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float], see
     for v in problem.known:
         over = problem.data.coordinates_of(v)
         env[v] = problem.data.interpolate(v, {c: places[c] for c in over})
-    return Terms(problem, env, sd, natural)
+    return Terms(problem, places, env, sd, natural, tuple(sd), _diagonal(blocks), min(independent))
+
+
+def _diagonal(blocks: list[Array]) -> Array:
+    """Covariances of independent groups as one: blocks (n, q_i, q_i) to (n, q, q)."""
+    size = sum(b.shape[1] for b in blocks)
+    whole = np.zeros((len(blocks[0]), size, size))
+    at = 0
+    for b in blocks:
+        whole[:, at : at + b.shape[1], at : at + b.shape[1]] = b
+        at += b.shape[1]
+    return whole
 
 
 def _natural(fit: LocalFit, order: tuple[int, ...], values: Array) -> float:
@@ -99,13 +121,19 @@ def _natural(fit: LocalFit, order: tuple[int, ...], values: Array) -> float:
 def sizes(terms: Terms) -> Iterator[tuple[Equation, list[tuple[sympy.Expr, float]]]]:
     """For each equation its terms and their root mean squares over the samples."""
     for equation in terms.problem.system.equations:
-        values = equation.evaluate_terms(terms.env)
-        yield equation, [(t, _rms(np.atleast_1d(v))) for t, v in zip(equation.terms, values, strict=True)]
+        with np.errstate(all="ignore"):
+            values = equation.evaluate_terms(terms.env)
+        yield equation, [(t, rms(np.atleast_1d(v))) for t, v in zip(equation.terms, values, strict=True)]
 
 
-def _rms(values: Array) -> float:
+def rms(values: Array) -> float:
+    return float(np.sqrt(finite_mean(values**2)))
+
+
+def finite_mean(values: Array) -> float:
+    """Mean of the finite values; NaN where there is none."""
     finite = values[np.isfinite(values)]
-    return float(np.sqrt(np.mean(finite**2))) if finite.size else float("nan")
+    return float(np.mean(finite)) if finite.size else float("nan")
 
 
 def has_trivial_answer(problem: InverseProblem) -> bool:
@@ -132,6 +160,63 @@ def has_trivial_answer(problem: InverseProblem) -> bool:
     return all(sympy.expand(e.residual).xreplace(symbols) == 0 for e in system.equations)
 
 
+def scalings(problem: InverseProblem) -> list[dict[str, int]]:
+    """Groups of unknowns whose sizes the equations fix only together, whatever the data.
+
+    Each is a mapping unknown -> exponent: multiply every unknown by a factor to the power of its exponent
+    and all equations hold as before. ``{"k": 1, "s": -1}``: only k*s is fixed; ``{"a": 1, "b": 1}``: only
+    b/a; ``{"k": 1}``: k has no scale. Readings of a field that are not zero fix its size.
+
+    Examples
+    --------
+    >>> from mollifier import Observations, ScalarUnknown
+    >>> x, t = np.random.default_rng(0).random((2, 50))
+    >>> obs = Observations({"u": x * t}, {"x": x, "t": t}, noise=0.01)
+    >>> both = {"k": ScalarUnknown(), "s": ScalarUnknown()}
+    >>> scalings(InverseProblem("u_t = k*s*u_xx", obs, both))
+    [{'k': 1, 's': -1}]
+    >>> scalings(InverseProblem("k*u_t = s*u_xx", obs, both))
+    [{'k': 1, 's': 1}]
+    >>> scalings(InverseProblem("u_t = k*u_xx + s", obs, both))
+    []
+    """
+    names = list(problem.unknowns)
+    owner = {
+        sympy.Symbol(d.name): n for n in names for d in problem.system.derivatives.get(n, ())
+    }  # a field's derivatives scale as it does
+    rows: list[list[int]] = []
+    for equation in problem.system.equations:
+        powers = [_powers(term, owner, names) for term in equation.terms]
+        for p, fixed in powers:
+            rows += [[p_ - q_ for p_, q_ in zip(p, powers[0][0], strict=True)]]
+            rows += [[int(n == f) for n in names] for f in fixed]
+    for name, s in problem.readings.items():
+        if (np.abs(s.values) > _SURE * s.sd).any():
+            rows.append([int(n == name) for n in names])
+    found = []
+    for vector in sympy.Matrix(rows).nullspace():
+        vector = vector * sympy.ilcm(1, *(v.q for v in vector))
+        whole = [int(v) for v in vector / (sympy.igcd(0, *vector) or 1)]
+        if next(w for w in whole if w) < 0:
+            whole = [-w for w in whole]
+        found.append({n: w for n, w in zip(names, whole, strict=True) if w})
+    return found
+
+
+def _powers(
+    term: sympy.Expr, owner: Mapping[sympy.Symbol, str], names: list[str]
+) -> tuple[list[int], set[str]]:
+    """The whole powers in which unknowns multiply a term, and unknowns that stand in it otherwise."""
+    power, fixed = dict.fromkeys(names, 0), set()
+    for base, exponent in term.as_powers_dict().items():
+        held = {owner[s] for s in base.free_symbols | sympy.sympify(exponent).free_symbols if s in owner}
+        if base in owner and sympy.sympify(exponent).is_Integer:
+            power[owner[base]] += int(exponent)
+        else:
+            fixed |= held
+    return list(power.values()), fixed
+
+
 def constant_fields(problem: InverseProblem) -> dict[str, float]:
     """Fields that vary no more than their noise, with the ratio of the two."""
     found = {}
@@ -143,63 +228,10 @@ def constant_fields(problem: InverseProblem) -> dict[str, float]:
     return found
 
 
-@dataclass(frozen=True)
-class Factor:
-    """What multiplies an unknown, over all equations, each in units of its largest term.
-
-    Attributes
-    ----------
-    values
-        Shape (n_equations * n,).
-    zero, lost
-        Whether it is zero up to round-off, and whether single values drown in noise.
-    """
-
-    values: Array
-    zero: bool
-    lost: bool
-
-
-def factors(terms: Terms) -> dict[str, Factor]:
-    """The factor of each scalar in which the equations are linear."""
-    problem = terms.problem
-    names = [n for n in problem.system.linear_in if n in problem.scalars]
-    columns: dict[str, list[Array]] = {n: [] for n in names}
-    errors: dict[str, list[Array]] = {n: [] for n in names}
-    zero = dict.fromkeys(names, True)
-    for equation, found in sizes(terms):
-        scale = max((s for _, s in found if np.isfinite(s)), default=1.0) or 1.0
-        held = [n for n in names if n in equation.symbols]
-        for name, function in equation.collect(held)[1].items():
-            value, sd, natural = terms.factor(function)
-            zero[name] &= bool(_rms(value) <= _ZERO * natural)
-            columns[name].append(np.nan_to_num(value) / scale)
-            errors[name].append(np.nan_to_num(sd) / scale)
-        for name in set(names) - set(held):
-            columns[name].append(np.zeros(len(next(iter(terms.env.values())))))
-            errors[name].append(np.zeros(1))
-    return {
-        n: Factor(
-            v := np.concatenate(columns[n]), zero[n], _rms(v) <= _LOST * _rms(np.concatenate(errors[n]))
-        )
-        for n in names
-    }
-
-
-def alike(found: Mapping[str, Factor]) -> Iterator[tuple[str, str, float, bool]]:
-    """Pairs of scalars whose factors are (nearly) proportional: names, cosine, and whether wholly so."""
-    for a, b in combinations(found, 2):
-        u, v = found[a].values, found[b].values
-        size = float(np.linalg.norm(u) * np.linalg.norm(v))
-        cosine = abs(float(u @ v)) / size if size > 0 else 0.0
-        if cosine > _NEARLY and not (found[a].zero or found[b].zero):
-            yield a, b, cosine, cosine > _PROPORTIONAL
-
-
 def drowned(terms: Terms) -> Iterator[tuple[str, float]]:
     """Derivatives of fields that noise exceeds at single places, with the ratio of noise to the whole."""
     for name, error in terms.sd.items():
-        value = _rms(terms.env[name])
-        signal = np.sqrt(max(value**2 - _rms(error) ** 2, 0.0))
-        if _rms(error) > signal and value > _ZERO * terms.natural[name]:
-            yield name, _rms(error) / value
+        value = rms(terms.env[name])
+        signal = np.sqrt(max(value**2 - rms(error) ** 2, 0.0))
+        if rms(error) > signal and value > _ZERO * terms.natural[name]:
+            yield name, rms(error) / value

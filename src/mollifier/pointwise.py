@@ -1,8 +1,8 @@
 """A field's derivatives at some places, by local polynomial fits: for looking, not for estimating.
 
 The fit at a centre weighs its neighbours by the tricube of their distance (Cleveland, JASA 74:829, 1979). Its
-window is the widest over which the polynomial still fits the data as well as over half of the shortest feature;
-dense data are averaged over small parts of it first. Errors at one centre have their full covariance.
+window is the widest over which the polynomial still fits as well as over half of the shortest feature; dense
+data are averaged over small parts of it first. Errors at one centre have their full covariance.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ Orders = tuple[int, ...]
 
 _MOST_NEIGHBOURS = 400
 _AROUND = 24
+_MOST_CENTRES = 20_000
 # Singular values below this part of the largest belong to directions that the points do not span.
 _RANK = 1e-8
 # Wider windows tried, and how much the misfit may grow beyond that of the narrowest.
@@ -30,6 +31,8 @@ _WIDER, _WORSE = (1.0, 1.5, 2.2, 3.3, 5.0), 1.1
 _TRIED = 60
 # Parts of half a window that are averaged over, by the number of coordinates.
 _PARTS = {1: 10.0, 2: 6.0, 3: 3.5}
+# Parts along one coordinate at most.
+_MOST_PARTS = 100_000
 # Parts beside samples from which an average would not shorten the work.
 _SPARSE = 0.4
 
@@ -122,7 +125,12 @@ def _widest(samples: Samples, centres: Array, exponents: Sequence[Orders], half:
 
 
 def _misfit(
-    rows: Array, seen: Samples, near: NDArray[np.intp], centres: Array, exponents: Sequence[Orders], half: Array
+    rows: Array,
+    seen: Samples,
+    near: NDArray[np.intp],
+    centres: Array,
+    exponents: Sequence[Orders],
+    half: Array,
 ) -> float:
     """Mean square of the residuals in their standard errors, per degree of freedom, over all centres."""
     local = (seen.points[near] - centres[:, None, :]) / half
@@ -139,7 +147,7 @@ def _misfit(
 def _solved(
     seen: Samples, centres: Array, exponents: Sequence[Orders], half: Array
 ) -> tuple[Array, Samples, NDArray[np.intp]]:
-    """What each centre's coefficients take of its neighbours, shape (m, q, k), and which those are, (m, k)."""
+    """What each centre's coefficients take of its neighbours, shape (m, q, k), and which these are."""
     tree = KDTree(seen.points / half)
     near, distance = _neighbours(tree, centres / half, 2 * len(exponents), len(seen.points))
     local = (seen.points[near] - centres[:, None, :]) / half
@@ -158,8 +166,10 @@ def _averaged(samples: Samples, half: Array) -> Samples:
     d = samples.points.shape[1]
     side = half / _PARTS.get(d, 2.5)
     cell = np.floor((samples.points - samples.points.min(axis=0)) / side * (1 + 1e-9)).astype(np.int64)
-    _, which = np.unique(cell, axis=0, return_inverse=True)
-    which = which.reshape(-1)
+    cell = np.minimum(cell, _MOST_PARTS)
+    _, which = np.unique(
+        np.ravel_multi_index(tuple(cell.T), tuple(cell.max(axis=0) + 1)), return_inverse=True
+    )
     if which.max() + 1 > _SPARSE * len(which):
         return samples
     weight = samples.sd**-2.0
@@ -169,7 +179,7 @@ def _averaged(samples: Samples, half: Array) -> Samples:
         return np.bincount(which, weight * of) / total
 
     points = np.stack([mean(x) for x in samples.points.T], axis=1)
-    return Samples(samples.coordinates, points, mean(samples.values), total**-0.5)
+    return Samples(samples.coordinates, points, mean(samples.values), np.asarray(total**-0.5, float))
 
 
 def _windows(points: Array, highest: NDArray[np.intp], features: Array) -> Array:
@@ -225,16 +235,18 @@ def jumps(samples: Samples, features: Array, least: float) -> Iterator[tuple[int
     metric = np.minimum(features, extent)
     spread = float(np.subtract(*np.percentile(values, [99.5, 0.5])))
     count = min(_AROUND, len(points) - 1)
-    near = np.asarray(KDTree(points / metric).query(points / metric, count + 1)[1])[:, 1:]
-    step = np.abs(points[near] - points[:, None, :]) / metric
-    noise = 3.0 * np.hypot(samples.sd[near], samples.sd[:, None])
-    change = np.maximum(np.abs(values[near] - values[:, None]) - noise, 0.0) / (spread or 1.0)
+    some = np.random.default_rng(0).permutation(len(points))[:_MOST_CENTRES]
+    share = len(points) / len(some)
+    near = np.asarray(KDTree(points / metric).query(points[some] / metric, count + 1)[1])[:, 1:]
+    step = np.abs(points[near] - points[some, None, :]) / metric
+    noise = 3.0 * np.hypot(samples.sd[near], samples.sd[some, None])
+    change = np.maximum(np.abs(values[near] - values[some, None]) - noise, 0.0) / (spread or 1.0)
     for a in range(points.shape[1]):
         along = (step[..., a] > 2 * np.delete(step, a, axis=-1).max(axis=-1, initial=0.0)) & (
             step[..., a] > 0
         )
         first = np.argmin(np.where(along, step[..., a], np.inf), axis=1)
-        index = np.arange(len(points)), first
+        index = np.arange(len(some)), first
         jump = along[index] & (change[index] > least)
         width = np.sort(step[..., a][index][jump] * metric[a] / change[index][jump])
-        yield int(jump.sum()), float(width[min(2, len(width)) - 1]) if len(width) else np.inf
+        yield round(int(jump.sum()) * share), float(width[min(2, len(width)) - 1]) if len(width) else np.inf

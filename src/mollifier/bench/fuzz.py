@@ -38,7 +38,9 @@ CAPTION = (
 )
 SECONDS, MEBIBYTES = 1.0, 500
 _KEPT = 20  # offending inputs that are shown
-_PLACE = re.compile(r"\^|'[^']+'|line \d+|row \d+|\w+ ?=|\w\[|equation text|problem file|with equation|\n  \S")
+_PLACE = re.compile(
+    r"\^|'[^']+'|line \d+|row \d+|\w+ ?=|\w\[|equation text|problem file|with equation|\n  \S"
+)
 _EXECUTES = (
     "exec", "os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen",
     "socket.connect", "pickle.find_class"

@@ -172,8 +172,9 @@ def checked(paths: Sequence[Path], settings: StudySettings) -> None:
     if settings.time_lapse and (len(paths) < 2 or settings.frame_interval is None):
         raise ConfigurationError(
             f"A time-lapse from {len(paths)} file(s) with frame interval {settings.frame_interval} was asked "
-            "for; two or more files and the time between them were wanted, as --frame-interval 60. Time stamps "
-            "are missing otherwise. A file that holds several frames is a time-lapse without --time-lapse."
+            "for; two or more files and the time between them were wanted, as --frame-interval 60. Time "
+            "stamps are missing otherwise. A file that holds several frames is a time-lapse without "
+            "--time-lapse."
         )
     fields = 1 if settings.time_lapse else len(paths)
     if settings.labels and len(settings.labels) not in (1, fields):
@@ -246,8 +247,8 @@ def _image(paths: Sequence[Path], s: StudySettings) -> xr.DataArray:
     shapes = {(f.dims, f.shape) for f in frames}
     if len(shapes) > 1 or "t" in frames[0].dims:
         raise DataError(
-            f"The files of the time-lapse hold images over {sorted(map(str, shapes))}; one frame each, all of "
-            "one shape, was wanted."
+            f"The files of the time-lapse hold images over {sorted(map(str, shapes))}; one frame each, all "
+            "of one shape, was wanted."
         )
     times = xr.Variable("t", (s.frame_interval or 0.0) * np.arange(len(frames)), {"units": "s"})
     return xr.concat(frames, times, join="override", combine_attrs="override")

@@ -81,8 +81,10 @@ def constant() -> tuple[Question, Question]:
     unknowns = {"D": ScalarUnknown()}
     why = "u is constant: D multiplies zero, and zero is what it has to equal."
     return (
-        _bad("constant", "u_t = D*u_xx", unknowns, _grid(x=x, t=t, u=np.full_like(u, 3.0)), {"D": 0.1}, why),
-        _good("constant", "u_t = D*u_xx", unknowns, _grid(x=x, t=t, u=u), {"D": 0.1}),
+        unanswerable(
+            "constant", "u_t = D*u_xx", unknowns, _grid(x=x, t=t, u=np.full_like(u, 3.0)), {"D": 0.1}, why
+        ),
+        answerable("constant", "u_t = D*u_xx", unknowns, _grid(x=x, t=t, u=u), {"D": 0.1}),
     )
 
 
@@ -93,8 +95,8 @@ def proportional() -> tuple[Question, Question]:
     both = {"a": ScalarUnknown(), "b": ScalarUnknown()}
     why = "Only b/a enters; a = b = 0 is a solution too."
     return (
-        _bad("proportional", "a*u_t = b*u_xx", both, data, {"a": 1.0, "b": 0.1}, why, ("a", "b")),
-        _good("proportional", "u_t = b*u_xx", {"b": ScalarUnknown()}, data, {"b": 0.1}),
+        unanswerable("proportional", "a*u_t = b*u_xx", both, data, {"a": 1.0, "b": 0.1}, why, ("a", "b")),
+        answerable("proportional", "u_t = b*u_xx", {"b": ScalarUnknown()}, data, {"b": 0.1}),
     )
 
 
@@ -109,8 +111,8 @@ def same_term() -> tuple[Question, Question]:
     one = _grid(x=x, t=t, u=start * growth)
     two = _grid(x=x, t=t, u=logistic)
     return (
-        _bad("same_term", "u_t = r*u + s*u", unknowns, one, {"r": 0.5, "s": 0.2}, why, ("r", "s")),
-        _good("same_term", "u_t = r*u + s*u^2", unknowns, two, {"r": 0.7, "s": -0.4}),
+        unanswerable("same_term", "u_t = r*u + s*u", unknowns, one, {"r": 0.5, "s": 0.2}, why, ("r", "s")),
+        answerable("same_term", "u_t = r*u + s*u^2", unknowns, two, {"r": 0.7, "s": -0.4}),
     )
 
 
@@ -127,8 +129,10 @@ def absent_gradient() -> tuple[Question, Question]:
     truth = {"a": 0.8, "c": -0.5}
     equation = "u_t + a*u_x + c*u_y = 0"
     return (
-        _bad("absent_gradient", equation, unknowns, wave, truth, "u_y = 0: c multiplies zero.", ("c",)),
-        _good("absent_gradient", equation, unknowns, both, truth),
+        unanswerable(
+            "absent_gradient", equation, unknowns, wave, truth, "u_y = 0: c multiplies zero.", ("c",)
+        ),
+        answerable("absent_gradient", equation, unknowns, both, truth),
     )
 
 
@@ -141,8 +145,8 @@ def aliased() -> tuple[Question, Question]:
     unknowns = {"a": ScalarUnknown()}
     why = "27 and 42 waves on 32 nodes look like 5 and 10 waves, which would travel at different speeds."
     return (
-        _bad("aliased", "u_t + a*u_x = 0", unknowns, _ring(x, t, short), {"a": 0.6}, why),
-        _good("aliased", "u_t + a*u_x = 0", unknowns, _ring(x, t, long), {"a": 0.6}),
+        unanswerable("aliased", "u_t + a*u_x = 0", unknowns, _ring(x, t, short), {"a": 0.6}, why),
+        answerable("aliased", "u_t + a*u_x = 0", unknowns, _ring(x, t, long), {"a": 0.6}),
     )
 
 
@@ -157,8 +161,8 @@ def single_wave() -> tuple[Question, Question]:
     equation, truth = "u_t = D*u_xx + r*u", {"D": 0.1, "r": 0.3}
     why = "u_xx = -4 u: only r - 4 D enters."
     return (
-        _bad("single_wave", equation, unknowns, _ring(x, t, mode(2)), truth, why, ("D", "r")),
-        _good("single_wave", equation, unknowns, _ring(x, t, mode(1) + mode(3)), truth),
+        unanswerable("single_wave", equation, unknowns, _ring(x, t, mode(2)), truth, why, ("D", "r")),
+        answerable("single_wave", equation, unknowns, _ring(x, t, mode(1) + mode(3)), truth),
     )
 
 
@@ -167,8 +171,10 @@ def pure_noise() -> tuple[Question, Question]:
     x, t, u = _decay()
     unknowns = {"D": ScalarUnknown()}
     why = "u is zero and what is measured is noise."
-    silent = _bad("pure_noise", "u_t = D*u_xx", unknowns, _grid(x=x, t=t, u=0 * u), {"D": 0.1}, why, sd=0.1)
-    heard = _good("pure_noise", "u_t = D*u_xx", unknowns, _grid(x=x, t=t, u=u), {"D": 0.1}, noise=0.1)
+    silent = unanswerable(
+        "pure_noise", "u_t = D*u_xx", unknowns, _grid(x=x, t=t, u=0 * u), {"D": 0.1}, why, sd=0.1
+    )
+    heard = answerable("pure_noise", "u_t = D*u_xx", unknowns, _grid(x=x, t=t, u=u), {"D": 0.1}, noise=0.1)
     return silent, heard
 
 
@@ -185,8 +191,10 @@ def silent_half() -> tuple[Question, Question]:
     growth = np.exp(rate(x)[:, None] * t)
     why = "u = 0 for x > 1/2: k does not enter there."
     return (
-        _bad("silent_half", "u_t = k*u", {"k": _X}, _grid(x=x, t=t, u=seed[:, None] * growth), truth, why),
-        _good(
+        unanswerable(
+            "silent_half", "u_t = k*u", {"k": _X}, _grid(x=x, t=t, u=seed[:, None] * growth), truth, why
+        ),
+        answerable(
             "silent_half", "u_t = k*u", {"k": _X}, _grid(x=x, t=t, u=(0.2 + seed)[:, None] * growth), truth
         ),
     )
@@ -198,8 +206,8 @@ def no_scale() -> tuple[Question, Question]:
     heated, _ = _conduction(flux=lambda x: 0.5 - x)
     why = "Every multiple of k serves as well."
     return (
-        _bad("no_scale", "0 = dx(k*u_x)", {"k": _X}, data, {"k": truth}, why),
-        _good("no_scale", "0 = dx(k*u_x) + 1", {"k": _X}, heated, {"k": truth}),
+        unanswerable("no_scale", "0 = dx(k*u_x)", {"k": _X}, data, {"k": truth}, why),
+        answerable("no_scale", "0 = dx(k*u_x) + 1", {"k": _X}, heated, {"k": truth}),
     )
 
 
@@ -209,13 +217,17 @@ def two_fields() -> tuple[Question, Question]:
     fine = k["x"].values
     q = xr.DataArray(np.ones(fine.size), {"x": fine}, ("x",), "q")
     known = data.assign(kx=("x", _slope(data["x"].values)), k=("x", _conductivity(data["x"].values)))
-    twin = _good("two_fields", "0 = k*u_xx + kx*u_x + q", {"q": FieldUnknown(over=("x",))}, known, {"q": q})
+    twin = answerable(
+        "two_fields", "0 = k*u_xx + kx*u_x + q", {"q": FieldUnknown(over=("x",))}, known, {"q": q}
+    )
     both: dict[str, Unknown] = {"k": _X, "q": FieldUnknown(over=("x",))}
     why = "For every k there is a q that makes the equation hold."
-    return _bad("two_fields", "0 = dx(k*u_x) + q", both, data, {"k": k, "q": q}, why, ("k", "q")), twin
+    return unanswerable(
+        "two_fields", "0 = dx(k*u_x) + q", both, data, {"k": k, "q": q}, why, ("k", "q")
+    ), twin
 
 
-def _bad(
+def unanswerable(
     name: str,
     equation: str,
     unknowns: Mapping[str, Unknown],
@@ -243,7 +255,7 @@ def _bad(
     )
 
 
-def _good(
+def answerable(
     name: str,
     equation: str,
     unknowns: Mapping[str, Unknown],

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
-import mollifier
 from mollifier.files import jsonable, write_text
-from mollifier.report import style
 from mollifier.report.figures import history_figure
 from mollifier.report.fits import fit_figure
 from mollifier.report.mathml import mathml
+from mollifier.report.page.parts import asset, badge, document, drawing, table
 from mollifier.report.panels import colours, described, panels
 from mollifier.report.sensitivity import has_radii, sensitivity_figure
 from mollifier.solution import Solution
 from mollifier.validation import Validation
 
-# Ink in drawings, which the page's own takes the place of.
-_INK = "#010203"
 _KEYS = {
     "value": ("var(--first)", "found"),
     "sd": ("var(--first)", "95 % interval"),
@@ -79,56 +70,13 @@ def save_page(
         ("validation", "Validation", _validation(validation)),
         ("repeat", "How to repeat it", _repeat(solution, problem_file, command)),
     ]
-    shown = [(i, head, body) for i, head, body in parts if body]
-    text = _TEMPLATE.format(
-        title=escape(_plain_title(solution)),
-        css=_asset("page.css"),
-        head=_head(solution, validation),
-        links="".join(f'<a href="#{i}">{head}</a>' for i, head, _ in shown),
-        sections="\n".join(
-            f'<section id="{i}" aria-labelledby="{i}-h"><h2 id="{i}-h">{head}</h2>\n{body}\n</section>'
-            for i, head, body in shown
-        ),
-        # "</" would end the script within a text.
-        content=json.dumps(jsonable(content), ensure_ascii=False).replace("</", "<\\/"),
-        script=_asset("page.js"),
-        version=mollifier.__version__,
+    # "</" would end the script within a text.
+    content = json.dumps(jsonable(content), ensure_ascii=False).replace("</", "<\\/")
+    script = (
+        f'<script type="application/json" id="content">{content}</script>\n'
+        f"<script>\n{asset('page.js')}\n</script>\n"
     )
-    return write_text(path, text)
-
-
-_TEMPLATE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
-<link rel="icon" href="data:,">
-<title>{title}</title>
-<style>
-{css}
-</style>
-</head>
-<body>
-<header>
-{head}
-<nav aria-label="Sections">{links}</nav>
-</header>
-<main>
-{sections}
-</main>
-<footer class="soft"><p>Written by mollifier {version}.</p></footer>
-<script type="application/json" id="content">{content}</script>
-<script>
-{script}
-</script>
-</body>
-</html>
-"""  # noqa: E501
-
-
-def _asset(name: str) -> str:
-    return files("mollifier.report.page").joinpath(name).read_text(encoding="utf-8").strip()
+    return write_text(path, document(_plain_title(solution), _head(solution, validation), parts, script))
 
 
 def _equations(solution: Solution) -> list[str]:
@@ -140,32 +88,16 @@ def _plain_title(solution: Solution) -> str:
     return "; ".join(_equations(solution)) or "An inverse problem"
 
 
-def _badge(text: str, tone: str) -> str:
-    return f'<span class="badge {tone}">{escape(text)}</span>'
-
-
 def _head(solution: Solution, validation: Validation | None) -> str:
     names = [*solution.estimates, *solution.unknown_fields]
     wanted = ", ".join(f"<em>{escape(n)}</em>" for n in names)
     status = solution.status
-    badges = [f"Engine {_badge(status.name, 'good' if status.ok else 'care')}"]
+    badges = [f"Engine {badge(status.name, 'good' if status.ok else 'care')}"]
     if validation is not None:
-        badges.append(f"Validation {_badge(validation.status, _TONES[validation.status])}")
+        badges.append(f"Validation {badge(validation.status, _TONES[validation.status])}")
     lines = [f"<h1>{wanted} from measurements of {escape(', '.join(solution.observed))}</h1>"]
     lines.append(f"<p>{' · '.join(badges)}</p>")
     return "\n".join(lines)
-
-
-def _table(caption: str, heads: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    top = "".join(f'<th scope="col">{escape(h)}</th>' for h in heads)
-    body = ""
-    for row in rows:
-        first, *others = (escape(str(c)) for c in row)
-        body += f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{c}</td>" for c in others) + "</tr>\n"
-    return (
-        f'<div class="wide" tabindex="0"><table><caption>{escape(caption)}</caption>'
-        f"<thead><tr>{top}</tr></thead><tbody>\n{body}</tbody></table></div>"
-    )
 
 
 def _question(solution: Solution) -> str:
@@ -177,7 +109,7 @@ def _question(solution: Solution) -> str:
             (n, str(u).partition("(")[0].removesuffix("Unknown").lower(), _bounds(str(u)))
             for n, u in unknowns.items()
         ]
-        listed = _table("Unknown", ("name", "kind", "given of it"), rows)
+        listed = table("Unknown", ("name", "kind", "given of it"), rows)
     constants = solution.provenance.get("constants") or {}
     known = [f"{n} = {v:g}" for n, v in constants.items()] + [
         f"{n}: measured or given" for n in solution.known
@@ -196,14 +128,14 @@ def _question(solution: Solution) -> str:
                 f"{float(np.nanmedian(solution.fit[f'{name}_sd'].values)):.3g} {unit}".strip(),
             )
         )
-    data = _table("Measured", ("variable", "values", "held out", "range", "standard error"), rows)
+    data = table("Measured", ("variable", "values", "held out", "range", "standard error"), rows)
     places = []
     for c in map(str, solution.dataset.dims):
         a = solution.dataset[c]
         unit = a.attrs.get("units", "")
         wraps = "wraps" if a.attrs.get("periodic") else ""
         places.append((c, f"{float(a[0]):.4g} to {float(a[-1]):.4g} {unit}".strip(), a.size, wraps))
-    grid = _table("Coordinates", ("name", "range", "nodes of the answer", ""), places)
+    grid = table("Coordinates", ("name", "range", "nodes of the answer", ""), places)
     given = f"<p>Known: {escape('; '.join(known))}.</p>" if known else ""
     return "\n".join([equations, listed, given, data, grid])
 
@@ -229,7 +161,7 @@ def _answer(solution: Solution) -> str:
         interval = "not given" if e.sd is None else "{:.5g} to {:.5g}".format(*e.interval(0.95))
         rows.append((name, value, interval))
     if rows:
-        parts.append(_table("Numbers", ("unknown", "estimate ± standard error", "95 % interval"), rows))
+        parts.append(table("Numbers", ("unknown", "estimate ± standard error", "95 % interval"), rows))
     rows = []
     for name in solution.unknown_fields:
         a, sd = solution.dataset[name], solution.dataset.get(f"{name}_sd")
@@ -241,7 +173,7 @@ def _answer(solution: Solution) -> str:
         span = f"{finite.min():.4g} to {finite.max():.4g} {unit}".strip()
         rows.append((name, ", ".join(map(str, a.dims)), span, spread))
     if rows:
-        parts.append(_table("Fields", ("unknown", "over", "range", "median standard error"), rows))
+        parts.append(table("Fields", ("unknown", "over", "range", "median standard error"), rows))
     return "\n".join(parts)
 
 
@@ -279,42 +211,6 @@ def _key(kind: str) -> str:
     return f'<li><span class="key" style="background:{colour};opacity:{opacity}"></span>{text}</li>'
 
 
-@contextmanager
-def _without_font_messages() -> Iterator[None]:
-    """Text stays text, in the reader's own fonts: those that matplotlib misses are of no matter."""
-    logger = logging.getLogger("matplotlib.font_manager")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-def _drawing(make: Callable[[], Figure], label: str) -> str:
-    """A figure as SVG in the page, in the page's own ink."""
-    ink = dict.fromkeys(
-        ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"),
-        _INK,
-    )
-    with style.look(), mpl.rc_context({**ink, "axes.facecolor": "none", "svg.fonttype": "none"}):
-        buffer = io.StringIO()
-        figure = make()
-        with _without_font_messages():
-            figure.savefig(
-                buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
-            )
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor").replace("#000000", "currentColor")
-    # Ids are of one drawing alone; a page has several.
-    own = re.sub(r"\W+", "-", label)[:20]
-    svg = re.sub(r'\bid="', f'id="{own}-', svg)
-    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{own}-", svg)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
-    return f'<figure class="drawn">{svg}<figcaption>{escape(label)}</figcaption></figure>'
-
-
 def _fit(solution: Solution) -> str:
     rows = []
     for name, m in solution.misfit.items():
@@ -323,11 +219,11 @@ def _fit(solution: Solution) -> str:
     if not rows:
         return ""
     heads = ("variable", "over points fitted", "over points held out")
-    table = _table("Rms of (fitted - measured) / standard error; about 1 is what noise leaves", heads, rows)
+    shown = table("Rms of (fitted - measured) / standard error; about 1 is what noise leaves", heads, rows)
     label = (
         "Fitted fields with measurements, measured against fitted values, and errors in units of the noise"
     )
-    return table + _drawing(lambda: fit_figure(solution), label)
+    return shown + drawing(lambda: fit_figure(solution), label)
 
 
 def _run(solution: Solution) -> str:
@@ -335,10 +231,10 @@ def _run(solution: Solution) -> str:
         label = (
             "Estimates with 95 % intervals against the radius of the test functions; the chosen one in red"
         )
-        return _drawing(lambda: sensitivity_figure(solution), label)
+        return drawing(lambda: sensitivity_figure(solution), label)
     if not solution.history.sizes["step"] or not solution.history.data_vars:
         return ""
-    return _drawing(lambda: history_figure(solution), "Loss and estimates against time, stage by stage")
+    return drawing(lambda: history_figure(solution), "Loss and estimates against time, stage by stage")
 
 
 def _validation(found: Validation | None) -> str:
@@ -349,12 +245,12 @@ def _validation(found: Validation | None) -> str:
         "doubtful": "Take the answer with doubt.",
         "refuted": "The equation with what was found does not explain the data.",
     }
-    parts = [f"<p>{_badge(found.status, _TONES[found.status])} {said[found.status]}</p>"]
+    parts = [f"<p>{badge(found.status, _TONES[found.status])} {said[found.status]}</p>"]
     items = [*found.reasons, *found.notes]
     if items:
         parts.append("<ul>" + "".join(f"<li>{escape(i)}</li>" for i in items) + "</ul>")
     parts.append(
-        _table(
+        table(
             "Tests: mean square error over the noise's variance, and what neighbours share", *found.columns()
         )
     )
@@ -369,7 +265,7 @@ def _repeat(solution: Solution, problem_file: str, command: str) -> str:
             value = f"{p[name]:.3g}" if isinstance(p[name], float) else p[name]
             rows.append(({"data": "SHA-256 of the data"}.get(name, name), value))
     rows += [(f"{n} version", v) for n, v in (p.get("versions") or {}).items()]
-    parts = [_table("The run", ("", ""), rows)]
+    parts = [table("The run", ("", ""), rows)]
     if command:
         parts.append(f"<h3>Command</h3><pre>{escape(command)}</pre>")
     if problem_file:

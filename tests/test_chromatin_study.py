@@ -1,0 +1,431 @@
+"""Domains, the comparison of groups, one nucleus and many: tables, files, resuming, and what fails."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from mollifier.apps.chromatin import study as studies
+from mollifier.apps.chromatin.cells import analyse_nucleus, rate_profile
+from mollifier.apps.chromatin.domains import (
+    DomainRule,
+    domains_from_fractions,
+    domains_from_labels,
+    domains_from_localizations,
+    typical,
+)
+from mollifier.apps.chromatin.groups import (
+    compare_cells,
+    compare_groups,
+    control_of,
+    group_table,
+    read_groups,
+)
+from mollifier.apps.chromatin.localizations import Localizations
+from mollifier.apps.chromatin.mask import Finding
+from mollifier.apps.chromatin.page import nucleus_page, study_page
+from mollifier.apps.chromatin.result import NucleusResult
+from mollifier.apps.chromatin.samples import Sample, StudySettings, Unread, field_name, samples
+from mollifier.apps.chromatin.signals import relative_levels, signal
+from mollifier.apps.chromatin.simulate import nucleus
+from mollifier.errors import ConfigurationError, DataError
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+SMALL = Finding(pixel=50, smoothing=50, threshold=3.0, closing=100, min_area=1e5)
+
+
+def discs(centres: np.ndarray, radius: float, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    r = radius * np.sqrt(rng.random((len(centres), count)))
+    angle = 2 * np.pi * rng.random((len(centres), count))
+    return (centres[:, :1] + r * np.cos(angle)).ravel(), (centres[:, 1:] + r * np.sin(angle)).ravel()
+
+
+def cell(seed: int = 0, count: int = 60_000, radius: float = 900.0) -> Localizations:
+    """A round nucleus with a ring of dense domains."""
+    rng = np.random.default_rng(seed)
+    angle = np.linspace(0, 2 * np.pi, 5, endpoint=False)
+    centres = 0.5 * radius * np.stack([np.cos(angle), np.sin(angle)], 1)
+    x, y = discs(centres, 150.0, count // 10, seed)
+    a, b = discs(np.zeros((1, 2)), radius, count // 2, seed + 1)
+    place = np.stack([np.append(x, a), np.append(y, b)])
+    order = rng.permutation(place.shape[1])
+    x, y = place[:, order] + 5 * rng.standard_normal(place.shape)
+    return Localizations(x, y, precision=np.full(x.size, 5.0))
+
+
+def round_mask(radius: float = 950.0, pixel: float = 20.0) -> xr.DataArray:
+    place = pixel * (np.arange(-55, 55) + 0.5)
+    return xr.DataArray(
+        np.hypot(place[:, None], place) < radius, {"x": place, "y": place}, ("x", "y"), "inside"
+    )
+
+
+QUICK = StudySettings(finding=SMALL, quick=True, width=45.0, domains="map")
+# No engine of this name: all but the rates, which take seconds each.
+FAST = dataclasses.replace(QUICK, engine="absent")
+
+
+# ---- domains
+
+
+@pytest.mark.parametrize("count", [400, 100_000])
+def test_clusters_have_the_size_and_spacing_they_were_given(count):
+    """Also where so many pairs are near that positions are counted on a raster."""
+    pytest.importorskip("sklearn", reason="clusters need scikit-learn")
+    centres = np.array([[-300.0, 0.0], [300.0, 0.0], [0.0, 400.0]])
+    x, y = discs(centres, 100.0, count)
+    found = domains_from_localizations(Localizations(x, y), nucleus(1800.0, 120, uneven=0.0))
+    assert len(found) == 3
+    np.testing.assert_allclose(found["radius"], 100.0, rtol=0.06)
+    np.testing.assert_allclose(sorted(found["spacing"]), [500.0, 500.0, 500.0], rtol=0.03)
+    np.testing.assert_allclose(found["rate"], 1 / ((found["spacing"] / found["radius"]) ** 2 - 1))
+
+
+def test_few_points_are_no_domain():
+    pytest.importorskip("sklearn", reason="clusters need scikit-learn")
+    x, y = discs(np.array([[0.0, 0.0], [400.0, 0.0]]), 40.0, 35)
+    many = Localizations(x, y)
+    mask = nucleus(1800.0, 120)
+    assert len(domains_from_localizations(many, mask)) == 2
+    assert len(domains_from_localizations(many.select(np.arange(69)), mask)) == 1
+    assert len(domains_from_localizations(many, mask, rule=DomainRule(least=36))) == 0
+
+
+def test_a_dense_nucleus_is_not_one_domain():
+    pytest.importorskip("sklearn", reason="clusters need scikit-learn")
+    locs, mask = cell(), round_mask()
+    place = mask["x"].values
+    angle = np.linspace(0, 2 * np.pi, 5, endpoint=False)
+    near = [np.hypot(place[:, None] - 450 * np.cos(a), place - 450 * np.sin(a)) < 150 for a in angle]
+    phi_h = mask.copy(data=np.any(near, axis=0).astype(float))
+    assert len(domains_from_localizations(locs, mask)) == 1
+    found = domains_from_localizations(locs, mask, phi_h)
+    assert len(found) == 5
+    np.testing.assert_allclose(found["radius"], 150.0, rtol=0.08)
+
+
+def test_places_at_the_edge_are_told_from_those_within():
+    mask = nucleus(2000.0, 200, uneven=0.0)
+    near = (np.hypot(mask["x"] - 880, mask["y"]) < 100) & mask
+    within = np.hypot(mask["x"] + 100, mask["y"]) < 120
+    labels = (near * 1 + within * 2).transpose("x", "y")
+    found = domains_from_labels(labels, mask, DomainRule(lamina=60.0))
+    assert found["place"].tolist() == ["interior", "lamina"]
+    assert found["radius"].tolist() == pytest.approx([120.0, 100.0], rel=0.03)
+    assert found["spacing"].tolist() == pytest.approx([980.0, 980.0], rel=0.01)
+    assert found["edge_distance"].iloc[0] == pytest.approx(780.0, rel=0.03)
+    assert typical(found)["lamina"] == 0.5
+
+
+def test_nothing_thick_is_an_empty_table():
+    mask = nucleus(1000.0, 60)
+    found = domains_from_fractions(mask * 0.0, mask)
+    assert len(found) == 0
+    numbers = typical(found)
+    assert numbers["domains"] == 0
+    assert all(math.isnan(v) for k, v in numbers.items() if k != "domains")
+    with pytest.raises(ConfigurationError, match="threshold"):
+        DomainRule(threshold=0.0)
+
+
+# ---- groups
+
+
+def test_intervals_of_cell_means_hold_the_truth_as_often_as_they_say():
+    """30 % more in 6 against 5 cells that differ by 15 and 10 %: 2,000 studies."""
+    rng = np.random.default_rng(1)
+    studies_ = 2000
+    held = {"difference": 0, "ratio": 0}
+    signs = 0
+    for _ in range(studies_):
+        treated, control = rng.normal(1.3, 0.195, 6), rng.normal(1.0, 0.1, 5)
+        found = compare_cells(treated, control)
+        held["difference"] += found["difference_low"] <= 0.3 <= found["difference_high"]
+        held["ratio"] += found["ratio_low"] <= 1.3 <= found["ratio_high"]
+        signs += found["difference"] > 0
+    margin = 4 * math.sqrt(0.95 * 0.05 / studies_)
+    assert abs(held["difference"] / studies_ - 0.95) < margin
+    assert abs(held["ratio"] / studies_ - 0.95) < margin + 0.01
+    assert signs / studies_ > 0.98
+
+
+def test_no_difference_is_found_one_time_in_twenty():
+    rng = np.random.default_rng(2)
+    p = np.array([compare_cells(rng.normal(1, 0.2, 6), rng.normal(1, 0.1, 5))["p"] for _ in range(2000)])
+    assert 0.03 < np.mean(p < 0.05) < 0.07
+
+
+def test_hedges_g_is_not_biased_by_small_groups():
+    rng = np.random.default_rng(3)
+    found = [compare_cells(rng.normal(10.8, 1, 5), rng.normal(10.0, 1, 6)) for _ in range(2000)]
+    assert np.mean([f["g"] for f in found]) == pytest.approx(0.8, abs=0.06)
+    assert 0.92 < np.mean([f["g_low"] <= 0.8 <= f["g_high"] for f in found]) < 0.99
+
+
+def test_cells_are_the_unit_and_groups_are_held_against_the_control():
+    cells = pd.DataFrame(
+        {
+            "group": ["TSA"] * 3 + ["control"] * 3 + ["GSK"] * 1,
+            "rate": [0.8, 0.9, 1.0, 0.5, 0.6, 0.4, 0.3],
+            "identified": 1.0,
+        }
+    )
+    found = compare_groups(cells).set_index("group")
+    assert found.loc["TSA", "difference"] == pytest.approx(0.4)
+    assert found.loc["TSA", "ratio"] == pytest.approx(1.8)
+    assert found.loc["TSA", "cells_control"] == 3
+    assert math.isnan(found.loc["GSK", "difference_low"])
+    assert compare_groups(cells, "TSA")["control"].unique().tolist() == ["TSA"]
+    assert group_table(cells)["cells"].tolist() == [3, 3, 1]
+    with pytest.raises(ConfigurationError, match="Did you mean 'TSA'"):
+        control_of(["TSA", "b"], "TSB")
+
+
+def test_a_table_of_groups_is_checked(tmp_path):
+    file = tmp_path / "groups.csv"
+    file.write_text("File; Group\na/cell_1.csv; control\ncell_2.csv; TSA\n")
+    assert read_groups(file) == {"cell_1.csv": "control", "cell_2.csv": "TSA"}
+    for text, said in (
+        ("name,group\na,b\n", "'file' and 'group' were wanted"),
+        ("file,group\na,b\na,c\n", "names 'a' twice"),
+        ("file,group\na,\n", "without a file or a group"),
+    ):
+        file.write_text(text)
+        with pytest.raises(DataError, match=said):
+            read_groups(file)
+    with pytest.raises(DataError, match=r"Did you mean 'groups\.csv'"):
+        read_groups(tmp_path / "group.csv")
+
+
+# ---- one nucleus
+
+
+@pytest.fixture(scope="module")
+def result() -> NucleusResult:
+    return analyse_nucleus(Sample("cell", "1", "", round_mask(), (0.0,), (cell(),)), QUICK)
+
+
+def test_a_nucleus_has_fields_rate_domains_and_numbers(result):
+    assert not result.error
+    n = result.numbers
+    assert n["area"] == pytest.approx(math.pi * 0.95**2, rel=0.05)
+    assert n["domains"] == 5
+    assert n["radius"] == pytest.approx(150.0, rel=0.15)
+    assert n["resolution"] >= 2 * n["pixel"]
+    assert 0 <= n["identified"] <= 1
+    assert n["rate_balance"] == pytest.approx(
+        float(result.fields["phi_h"].sum() / result.fields["phi_e"].sum())
+    )
+    assert any("still image" in note for note in result.notes)
+    sums = result.fields[["phi_n", "phi_e", "phi_h"]].to_array().sum("variable", skipna=False)
+    np.testing.assert_allclose(sums.values[np.isfinite(sums.values)], 1.0)
+    assert result.profile["pixels"].sum() == int(result.rate["mask"].sum())
+
+
+def test_noise_of_pixels_is_independent_and_as_large_as_said():
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(-1000, 1000, (2, 80_000))
+    sample = Sample("even", "1", "", round_mask(), (0.0,), (Localizations(x, y),))
+    for method in ("kernel", "voronoi"):
+        found = signal(sample, dataclasses.replace(QUICK, method=method, width=None))
+        value = found["density"].values
+        z = ((value - 0.02) / found["density_sd"].values)[4:-4, 4:-4]
+        inner = np.isfinite(z)
+        assert np.std(z[inner]) == pytest.approx(1.0, abs=0.15), method
+        both = inner[1:] & inner[:-1]
+        assert abs(np.corrcoef(z[1:][both], z[:-1][both])[0, 1]) < 0.25, method
+
+
+def test_rings_of_the_profile_are_those_of_the_edge():
+    mask = nucleus(1000.0, 100, uneven=0.0)
+    depth = 500 - np.hypot(mask["x"], mask["y"])
+    lam = (1 + depth / 500).where(mask)
+    rate = xr.Dataset({"lam": lam, "lam_sd": 0 * lam, "identifiability": 0 * lam, "mask": mask})
+    table = rate_profile(rate, rings=5)
+    np.testing.assert_allclose(table["rate"], 1 + table["distance"] / 500, atol=0.03)
+    unknown = rate_profile(rate.assign(identifiability=0 * lam + 1), rings=5)
+    assert unknown["rate"].isna().all()
+
+
+def test_levels_do_not_depend_on_how_many_labels_there_are():
+    few, many = (
+        relative_levels(Sample("c", "1", "", round_mask(), (0.0,), (cell(count=n),)), QUICK)
+        for n in (40_000, 120_000)
+    )
+    np.testing.assert_allclose(few, many, rtol=0.08)
+    one = analyse_nucleus(Sample("c", "1", "", round_mask(), (0.0,), (cell(),)), FAST, many)
+    assert one.fields is not None
+    mean = float(one.fields["signal"].mean())
+    assert one.fields.attrs["threshold_heterochromatin"] == pytest.approx(many[1] * mean, rel=0.03)
+
+
+def test_what_is_written_is_read_back(result, tmp_path):
+    result.save(tmp_path, "stamp")
+    again, stamp = NucleusResult.load(tmp_path)
+    assert stamp == "stamp"
+    assert again.row == result.row
+    assert again.notes == result.notes
+    for part in ("fields", "rate"):
+        a, b = getattr(again, part), getattr(result, part)
+        assert set(a) == set(b)
+        for name in b:
+            np.testing.assert_array_equal(a[name].values, b[name].values)
+    pd.testing.assert_frame_equal(again.domains, result.domains, check_dtype=False)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "profile.csv"), result.profile, check_dtype=False)
+
+
+def test_a_page_says_what_is_known_and_what_is_not(result, tmp_path):
+    text = nucleus_page(result, tmp_path / "nucleus.html").read_text()
+    for said in (
+        "not identified",
+        "still image",
+        "Integral balance",
+        "Domains",
+        "Assumed",
+        "heterochromatin",
+    ):
+        assert said in text, said
+    assert "http-equiv" in text
+    assert "<script src" not in text
+    assert text.count("<svg") >= 4
+    empty = NucleusResult("a<b", "1", error="Nothing & no one.")
+    other = nucleus_page(empty, tmp_path / "empty.html").read_text()
+    assert "a&lt;b" in other
+    assert "Nothing &amp; no one." in other
+
+
+# ---- many
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("cells")
+    paths = []
+    for k in range(2):
+        paths.append(cell(seed=k, count=30_000).save(folder / f"cell_{k}.csv"))
+    bad = folder / "bad.csv"
+    bad.write_text("x [nm],y [nm]\n1,2\n3,oops\n")
+    return [paths[0], bad, paths[1]]
+
+
+def test_one_bad_file_stops_no_other_and_what_is_finished_is_kept(files, tmp_path, monkeypatch):
+    settings = dataclasses.replace(FAST, groups={f.name: g for f, g in zip(files, "aab", strict=True)})
+    told = []
+    study = studies.analyse(
+        files,
+        settings,
+        out=tmp_path,
+        workers=1,
+        progress=lambda done, total, what: told.append((done, total)),
+    )
+    cells = study.cells
+    assert cells["field"].tolist() == ["cell_0", "bad", "cell_1"]
+    assert "oops" in cells["error"][1]
+    assert cells["error"][[0, 2]].str.startswith("No map of rates: There is no engine").all()
+    assert told[-1] == (3, 3)
+    kept = pd.read_csv(tmp_path / "cells.csv")
+    assert kept["rate_balance"].tolist()[0] == pytest.approx(cells["rate_balance"][0])
+    page = study_page(study, tmp_path / "study.html", {("cell_0", "1"): "cell_0/1/nucleus.html"}).read_text()
+    assert 'href="cell_0/1/nucleus.html"' in page
+    assert "oops" in page
+
+    computed = []
+    monkeypatch.setattr(
+        studies, "analyse_nucleus", lambda s, *rest: computed.append(s.field) or analyse_nucleus(s, *rest)
+    )
+    studies.analyse(files, settings, out=tmp_path, workers=1, resume=True)
+    assert computed == []
+    (tmp_path / "cell_1" / "1" / "result.nc").write_bytes(b"cut short")
+    studies.analyse(files, settings, out=tmp_path, workers=1, resume=True)
+    assert computed == ["cell_1"]
+    other = dataclasses.replace(settings, width=36.0)
+    studies.analyse(files[:1], other, out=tmp_path, workers=1, resume=True)
+    assert computed == ["cell_1", "cell_0"]
+
+
+def test_a_nucleus_that_fails_keeps_its_row(files, monkeypatch):
+    def broken(sample, settings, levels):
+        if sample.field == "cell_0":
+            raise ZeroDivisionError("in the middle")
+        return signal(sample, settings)
+
+    monkeypatch.setattr("mollifier.apps.chromatin.cells.signal", lambda s, _: broken(s, FAST, None))
+    study = studies.analyse([files[0], files[2]], FAST, workers=1)
+    assert study.cells["error"][0] == "ZeroDivisionError: in the middle"
+    assert math.isnan(study.cells["domains"][0])
+    assert study.cells["domains"][1] == 5
+
+
+def test_processes_give_what_one_process_gives(files):
+    side_by_side = studies.analyse([files[0], files[2]], FAST, workers=2)
+    alone = studies.analyse([files[0]], FAST, workers=1)
+    assert [r.field for r in side_by_side.results] == ["cell_0", "cell_1"]
+    a, b = side_by_side.results[0].numbers, alone.results[0].numbers
+    assert {k: v for k, v in a.items() if k != "seconds"} == pytest.approx(
+        {k: v for k, v in b.items() if k != "seconds"}, rel=1e-6, nan_ok=True
+    )
+
+
+def test_frames_of_a_time_lapse_are_one_field(files):
+    settings = dataclasses.replace(QUICK, time_lapse=True, frame_interval=30.0)
+    (found,) = list(samples([files[0], files[2]], settings))
+    assert isinstance(found, Sample)
+    assert found.times == (0.0, 30.0)
+    assert dict(signal(found, settings).sizes)["t"] == 2
+    with pytest.raises(ConfigurationError, match="Time stamps are missing"):
+        list(samples(files, dataclasses.replace(QUICK, time_lapse=True)))
+
+
+def test_settings_that_contradict_one_another_are_refused(files):
+    with pytest.raises(ConfigurationError, match="label images"):
+        list(samples(files, dataclasses.replace(QUICK, labels=("a", "b"))))
+    with pytest.raises(ConfigurationError, match="one of --labels and --mask"):
+        list(samples(files, dataclasses.replace(QUICK, labels=("a",), polygon="b")))
+    with pytest.raises(ConfigurationError, match=r"lacks bad\.csv"):
+        list(samples(files, dataclasses.replace(QUICK, groups={"cell_0.csv": "a", "cell_1.csv": "a"})))
+    with pytest.raises(ConfigurationError, match="more than one file"):
+        list(samples([files[0], files[0]], QUICK))
+    with pytest.raises(DataError, match="oops"):
+        studies.analyse([files[1]], QUICK, workers=1)
+    assert field_name(Path("a.b.tif")) == "a.b"
+
+
+# ---- measured data
+
+
+def test_the_measured_nuclei_are_found_in_their_best_planes():
+    pytest.importorskip("tifffile", reason="images need tifffile")
+    if not (SHARED / "nuclei.tif").is_file():
+        pytest.skip("../shared/data/nuclei.tif is not there")
+    s = StudySettings(
+        pixel_size=260, z_step=290, axes="zyx", labels=(str(SHARED / "nuclei_label.tif"),), engine="absent"
+    )
+    found = [n for n in samples([SHARED / "nuclei.tif"], s) if isinstance(n, Sample)]
+    assert len(found) == 11
+    result = analyse_nucleus(next(n for n in found if n.name == "11"), s)
+    assert result.numbers["area"] == pytest.approx(123.0, rel=0.01)
+    assert result.numbers["resolution"] == 520.0
+    assert any("Domains of 100 nm are below this image's resolution" in t for t in result.notes)
+    assert any("steady state" in t for t in result.notes)
+    small = analyse_nucleus(next(n for n in found if n.name == "4"), s)
+    assert small.rate is None
+    assert "pixels wide" in small.error
+    assert small.numbers["domains"] > 0
+
+
+def test_measured_localisations_run():
+    pytest.importorskip("sklearn", reason="clusters need scikit-learn")
+    file = SHARED / "clathrin_localizations.csv"
+    if not file.is_file():
+        pytest.skip("../shared/data/clathrin_localizations.csv is not there")
+    found = list(samples([file], StudySettings()))
+    assert not [f for f in found if isinstance(f, Unread)]
+    result = analyse_nucleus(found[0], StudySettings(engine="absent"))
+    assert result.numbers["molecules"] == 23_482
+    assert result.numbers["area"] == pytest.approx(9.2, rel=0.01)
+    assert result.numbers["domains"] > 0
