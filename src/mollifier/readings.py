@@ -110,7 +110,7 @@ def _variable(name: str, readings: Observations) -> str:
             f"The readings of '{name}' hold {', '.join(readings.variables)}; one variable, or one of the "
             f"field's name, was wanted.{did_you_mean(name, readings.variables)}"
         )
-    return readings.variables[0]
+    return next(iter(readings.variables))
 
 
 def _check_bounds(name: str, unknown: FieldUnknown, samples: Samples) -> None:

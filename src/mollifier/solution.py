@@ -162,9 +162,10 @@ class Solution:
         On the collocation grid, dimensions = coordinates in physical units: each state field, each unknown
         field ``k`` over its own dimensions with ``k_sd`` and ``k_prior_sd`` where known, ``residual`` (or
         ``residual_0``, ``residual_1``, ...) relative to the rms of the equation's terms, and ``k_ratio``,
-        the ratio read-out, NaN where masked. Attribute ``units``. Derivatives that the equations name, such as
+        the ratio read-out, NaN where masked. Attribute ``units``. Derivatives that the equations name, as
         ``u_xx``, come from the network and joint engines, with attribute ``role`` "derivative"; known
-        coefficients of the equation have "known". A coordinate that wraps has its period as attribute ``periodic``.
+        coefficients of the equation have "known". A coordinate that wraps has its period as attribute
+        ``periodic``.
     fit
         One row an ``observation``; for each observed variable ``v``: ``v``, ``v_sd``, ``v_fitted`` and
         ``v_held_out`` (bool), NaN where it is not observed; coordinates are the points.

@@ -74,8 +74,9 @@ class FieldUnknown:
         Physical unit, for labels.
     smoothness
         Weight of the mean squared curvature (gradient, under "h1"), in units of the field's level over the
-        half-length of the domain. It settles what the data leave open; 0 leaves it out. When not given, the joint engine takes
-        it from the data (the strength of greatest marginal likelihood), the network engine takes 1e-3.
+        half-length of the domain. It settles what the data leave open; 0 leaves it out. When not given, the
+        joint engine takes it from the data (the strength of greatest marginal likelihood), the network
+        engine takes 1e-3.
     prior
         What settles what the data leave open; its strength is that of greatest marginal likelihood in the
         weak engine and, unless ``smoothness`` is given, in the joint engine. "auto": there a Matern field,
