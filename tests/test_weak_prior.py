@@ -11,6 +11,7 @@ import xarray as xr
 from mollifier.config import load
 from mollifier.data import Observations
 from mollifier.engines import solve
+from mollifier.engines.weak import limits
 from mollifier.engines.weak.basis import AxisSplines, Basis
 from mollifier.engines.weak.prior import Seminorm, maximise, prior
 from mollifier.errors import ConfigurationError
@@ -211,3 +212,18 @@ def test_problem_files_name_the_prior(tmp_path):
         load(path, ["unknowns.k.prior=atuo"])
     with pytest.raises(ConfigurationError, match=r"unknowns.k.prio'.*Did you mean 'prior'"):
         load(path, ["unknowns.k.prio=tv"])
+
+
+def test_bounds_hold_where_the_active_set_cycles(monkeypatch):
+    rng = np.random.default_rng(0)
+    root = rng.standard_normal((6, 6))
+    metric, theta = root @ root.T, rng.standard_normal(6)
+    bounds = limits.Limits(np.eye(6), np.zeros(6), np.full(6, np.inf))
+    plain = bounds.nearest(theta, metric)
+
+    def cycles(*given):
+        raise RuntimeError("Maximum number of iterations reached.")
+
+    monkeypatch.setattr(limits, "nnls", cycles)
+    np.testing.assert_allclose(bounds.nearest(theta, metric), plain, atol=1e-4 * np.abs(theta).max())
+    assert plain.min() > -1e-2

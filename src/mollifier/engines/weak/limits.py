@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg as sl
 from numpy.typing import NDArray
-from scipy.optimize import nnls
+from scipy.optimize import lsq_linear, nnls
 
 from mollifier.engines.weak.basis import Basis
 from mollifier.engines.weak.linear import JITTER
@@ -23,6 +23,18 @@ Array = NDArray[np.float64]
 _PLACES, _AT_ONCE, _ROUNDS = 2, 100, 30
 # Of a value's standard error, by which a bound may be missed.
 _MISSED = 1e-3
+
+
+def _non_negative(matrix: Array, right: Array) -> Array:
+    """Least squares with no negative numbers: by an active set, or where that cycles by reflections.
+
+    >>> _non_negative(np.eye(2), np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
+    try:
+        return nnls(matrix, right)[0]
+    except RuntimeError:
+        return np.asarray(lsq_linear(matrix, right, (0.0, np.inf)).x)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +97,6 @@ class Limits:
             dual = active @ gain
             dual[np.diag_indices_from(dual)] += JITTER
             lower = np.linalg.cholesky(dual)
-            multipliers = nnls(lower.T, sl.solve_triangular(lower, ends - active @ theta, lower=True))[0]
-            found = theta + gain @ multipliers
+            right = sl.solve_triangular(lower, ends - active @ theta, lower=True)
+            found = theta + gain @ _non_negative(lower.T, right)
         return found
