@@ -17,7 +17,7 @@ demo: setup
 	$(BIN)/mollifier demo heat --out out/heat
 
 test: setup lint types
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 lint: setup
 	$(BIN)/ruff check .

@@ -131,10 +131,10 @@ def test_an_engine_that_cannot_serve_says_why_and_stops_no_other(here):
     weak, taylor, joint = comparison.rows
     assert (weak.status, weak.seconds, weak.memory) == ("refused", None, None)
     assert "scattered" in weak.message
-    assert taylor.status == "refused"
+    assert taylor.status in ("converged", "step limit")
     assert joint.status in ("converged", "step limit")
     assert set(joint.fields["k"]) == {"low", "high", "sd"}
-    assert comparison.verdict.startswith("Only joint gave an answer")
+    assert not comparison.verdict.startswith("Only")
     assert "weak, refused" in comparison.to_markdown()
 
 

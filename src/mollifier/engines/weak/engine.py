@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 # Splines within one radius of the first test functions, and the most along an axis and in all.
 _SPLINES, _MOST_ALONG, _MOST = 2.0, 60, 900
 # Share of them that the data must tell something of, and how few along an axis there may be, and cells.
-_TOLD, _FEWEST, _FEWEST_CELLS = 0.8, 10, 4
+_TOLD, _FEWEST, _FEWEST_CELLS = 0.8, 10, 2
 # Rows up to which their whole covariance is inverted, and centres within a radius then: as many as can be.
 _ROWS, _DENSITIES = 2500, (DENSITY, 2.5, 2.0)
 # Radii are looked for on so many nodes, if as many are left within one of them.
