@@ -96,7 +96,7 @@ class Limits:
             gain = covariance @ active.T
             dual = active @ gain
             dual[np.diag_indices_from(dual)] += JITTER
-            lower = np.linalg.cholesky(dual)
+            lower = np.asarray(np.linalg.cholesky(dual), dtype=np.float64)
             right = sl.solve_triangular(lower, ends - active @ theta, lower=True)
             found = theta + gain @ _non_negative(lower.T, right)
         return found
