@@ -151,3 +151,10 @@ def test_a_process_that_ends_without_an_answer_is_told():
     trial = paper._apart(Plan("heat", 0.0, 0, METHODS[0], "mlp", 1.0), broken)
     assert trial.status == "failed"
     assert "exit code 3" in trial.message
+
+
+def test_the_weak_engine_has_no_steps():
+    trial = paper.answer(Plan("langevin", 0.05, 0, "weak"))
+    assert trial.relative_l2 < 0.2
+    assert math.isnan(trial.step_s)
+    assert trial.curve[-1][1] == pytest.approx(trial.relative_l2)

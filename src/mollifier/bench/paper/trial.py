@@ -227,7 +227,7 @@ def _derivatives(fields: xr.Dataset, plan: Plan, made: Case) -> dict[str, dict[s
 def _pace(solution: Solution) -> tuple[float, str]:
     """Median seconds of a step of the last stage, and its name; NaN for engines that keep no history."""
     history = solution.history
-    if "stage" not in history or not history.sizes.get("step"):
+    if not {"stage", "seconds"} <= set(history) or not history.sizes.get("step"):
         return math.nan, ""
     stage = str(history["stage"].values[-1])
     seconds = history["seconds"].values[history["stage"].values == stage]
