@@ -259,6 +259,7 @@ def _reporter(pipe: Any) -> Follow:
         nonlocal last
         if time.monotonic() - last >= _EVERY:
             last = time.monotonic()
+            # Fields cannot be asked for from another process: there they are empty.
             told = {"losses": dict(event.losses), "estimates": dict(event.estimates)}
             pipe.send(replace(event, fields=xr.Dataset, **told))
 

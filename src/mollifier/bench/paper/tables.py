@@ -24,7 +24,8 @@ CAPTION = (
     "interior and boundary (the outer tenth) apart; seconds in all, of a step of the last optimiser (ten "
     "iterations of L-BFGS make a step), and until the error stays below a mark, first guess and compilation "
     "included; highest resident memory above that at the start. 'x nested': seconds that nested autodiff "
-    "took for its final error over those that this method took to that error, same network."
+    "took for its final error over those that this method took to that error, same network; 0 where it never "
+    "came there."
 )
 DERIVATIVES = (
     "Correlation, and relative L2 error, of derivatives of the state against the truth, medians over the "
