@@ -145,15 +145,15 @@ def test_normal_equations_are_those_of_the_dense_slopes(name):
     few = dict.fromkeys(problem.coordinates, 5 if len(problem.coordinates) == 3 else 7)
     stage = _stage(problem, {"collocation": {"nodes": few}, "joint": {"cells": 3}})
     stage.weight = 1.0
-    start = stage._parameters()
-    stage._set_parameters(start + 0.1 * torch.randn(start.shape, generator=torch.manual_seed(0)))
-    start, nodes = stage._parameters(), stage._node_values()
+    start = stage.parameters()
+    stage.set_parameters(start + 0.1 * torch.randn(start.shape, generator=torch.manual_seed(0)))
+    start, nodes = stage.parameters(), stage.node_values()
     system = Bordered(stage.linearisation, stage.layout, nodes, 1.0)
     direction = torch.randn(start.shape, dtype=torch.float64, generator=torch.manual_seed(1))
     loss = []
     for sign in (-1, 1):
-        stage._set_parameters(start + sign * 1e-5 * direction)
-        loss.append(stage._losses(stage._node_values())["loss"])
+        stage.set_parameters(start + sign * 1e-5 * direction)
+        loss.append(stage._losses(stage.node_values())["loss"])
     slope = (loss[1] - loss[0]) / 2e-5
     assert 2 * float(system.gradient @ direction) == pytest.approx(slope, rel=1e-4, abs=1e-6 * abs(loss[0]))
     move = system.solve(0.0)

@@ -36,7 +36,9 @@ class Collocation(_Strict):
 class Network(_Strict):
     """The network that stands for each field; what is absent has the kind's own default."""
 
-    kind: Literal["mlp", "fourier", "modified-mlp", "piratenet", "pinnsformer", "siren", "separable"] = "mlp"
+    kind: Literal[
+        "mlp", "fourier", "modified-mlp", "piratenet", "pinnsformer", "siren", "separable", "random-features"
+    ] = "mlp"
     width: int | None = Field(default=None, ge=1)
     depth: int | None = Field(default=None, ge=1)
     activation: str | None = Field(default=None)
@@ -143,7 +145,8 @@ def _wrong_value(errors: Sequence[Any], where: str) -> str:
     >>> validated(Settings, {"network": {"kind": "piratnet"}})
     Traceback (most recent call last):
     mollifier.errors.ConfigurationError: 'network.kind' was given as 'piratnet': input should be 'mlp',
-    'fourier', 'modified-mlp', 'piratenet', 'pinnsformer', 'siren' or 'separable'. Did you mean 'piratenet'?
+    'fourier', 'modified-mlp', 'piratenet', 'pinnsformer', 'siren', 'separable' or 'random-features'.
+    Did you mean 'piratenet'?
     >>> validated(Settings, {"collocation": {"radius": -1}})
     Traceback (most recent call last):
     mollifier.errors.ConfigurationError: 'collocation.radius' was given as -1: input should be 'auto', or

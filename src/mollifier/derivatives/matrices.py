@@ -16,8 +16,13 @@ from mollifier.stencils import Rows
 
 def product_matrix(rows: Sequence[Rows]) -> sp.csr_array:
     """The tensor product of rows along each axis, shape (results, nodes), both flat in C order."""
-    parts = [_csr(r.weights, r.index, r.nodes) for r in rows]
+    parts = [rows_matrix(r) for r in rows]
     return sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), parts))
+
+
+def rows_matrix(rows: Rows) -> sp.csr_array:
+    """The rows along one axis, shape (results, nodes)."""
+    return _csr(rows.weights, rows.index, rows.nodes)
 
 
 def observation_matrix(module: Resampler | Sampler) -> sp.csr_array:

@@ -80,6 +80,12 @@ class Mollified(Derivatives):
         """Where the network is evaluated, (n, d), in its dtype and on its device."""
         return self._at("nodes", network)
 
+    def axes(self, network: nn.Module) -> list[Tensor]:
+        """Nodes along each coordinate, each of shape (n_i,), as `nodes` has them."""
+        shape = self.layer.nodes.shape
+        lattice = self.nodes(network).reshape(*shape, len(shape))
+        return [lattice.movedim(i, 0).reshape(n, -1, len(shape))[:, 0, i] for i, n in enumerate(shape)]
+
     def matrix(self, order: Derivative) -> sp.csr_array:
         """A derivative on the grid from values at the nodes, shape (grid.size, nodes), both flat.
 
@@ -108,9 +114,6 @@ class Mollified(Derivatives):
 
     def _emitted(self, network: nn.Module) -> Tensor:
         """The network at the nodes, (channels, *nodes.shape), float64: axis by axis where it can do that."""
-        nodes, shape = self.nodes(network), self.layer.nodes.shape
         if not isinstance(network, Separable):
-            return by_channel(network(nodes), shape)
-        lattice = nodes.reshape(*shape, len(shape))
-        axes = [lattice.movedim(i, 0).flatten(1, -2)[:, 0, i] for i in range(len(shape))]
-        return network.on_grid(axes).double()
+            return by_channel(network(self.nodes(network)), self.layer.nodes.shape)
+        return network.on_grid(self.axes(network)).double()

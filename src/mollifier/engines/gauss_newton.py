@@ -1,44 +1,45 @@
-"""Gauss-Newton with Levenberg-Marquardt damping over the networks' weights and the unknowns.
+"""Gauss-Newton over the networks' weights and the unknowns, by dense normal equations.
 
-The loss is a sum of squares, and every derivative in it is linear in the values g that the networks emit.
-One first Jacobian dg/dtheta of each network therefore serves an equation of any order
-(`mollifier.engines.linearise`). The equation's weight is raised in steps (continuation), so that the fit
-settles on the data first.
+One first Jacobian dg/dtheta of each network serves an equation of any order (`mollifier.engines.linearise`).
 """
 
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mollifier.data import Observations
 from mollifier.derivatives.mollifier import Mollified
-from mollifier.engines.jacobian import count, network_jacobian, trained
+from mollifier.engines.features import Combination, factored
+from mollifier.engines.held_out import Held
+from mollifier.engines.jacobian import count, network_jacobian
+from mollifier.engines.levenberg_marquardt import Component, LevenbergMarquardt, System
 from mollifier.engines.linearise import Linearisation, Residuals
 from mollifier.engines.model import Block, Model
 from mollifier.engines.objective import Objective
-from mollifier.engines.stages import NonFiniteLossError
-from mollifier.solution import StatusName
+from mollifier.engines.strengths import likeliest
 
 Array = NDArray[np.float64]
+Key = int | str | tuple[int, int]
+"""What rows depend on: a block's weights, a raw scalar by its name, the weights of one channel."""
 
 # Rows of the dense Jacobian formed at a time.
 _CHUNK = 8192
-# Continuation: first weight, factor, and the relative decrease per step below which the weight is raised.
-_FIRST_WEIGHT, _RAISE, _SLOW = 1e-2, 3.0, 0.05
-# Damping: at first, its least, and most tries a step; beyond the most it is of no use.
-_DAMPING, _LEAST_DAMPING, _MOST_DAMPING, _TRIES = 1e-3, 1e-12, 1e8, 12
+# Times that the smoothness of unknown fields is found anew.
+_UPDATES = 4
+# Standard errors by which held-out data must be fitted worse for a weight to be too high.
+_SURE = 2.0
 # Most weights, network Jacobian and sparse weights held, in numbers.
 MOST_PARAMETERS = 6000
 MOST_JACOBIAN = 250_000_000
 MOST_WEIGHTS = 100_000_000
+_DEARER = "a higher weight of the equation makes the fit of held-out data worse"
 
 
 def suits(model: Model) -> bool:
@@ -48,195 +49,23 @@ def suits(model: Model) -> bool:
     sizes = [count(b.network) for b in model.blocks]
     if sum(sizes) > MOST_PARAMETERS or Linearisation.size(model) > MOST_WEIGHTS:
         return False
-    if (
-        sum(len(b.nodes()) * len(b.names) * n for b, n in zip(model.blocks, sizes, strict=True))
-        > MOST_JACOBIAN
-    ):
+    held = sum(_held(b) * n for b, n in zip(model.blocks, sizes, strict=True))
+    if held > MOST_JACOBIAN:
         return False
     try:
         for b in model.blocks:
-            network_jacobian(b.network, b.nodes()[:2])
+            if not factored(b):
+                network_jacobian(b.network, b.nodes()[:2])
     except RuntimeError:  # a module that torch.func cannot batch
         return False
     return True
 
 
-class System(Protocol):
-    """The normal equations of one step."""
-
-    @property
-    def gradient(self) -> Tensor:
-        """Half the slope of the loss, shape (parameters,)."""
-        ...
-
-    @property
-    def finite(self) -> bool:
-        """Whether every number in them is."""
-        ...
-
-    def solve(self, damping: float) -> Tensor:
-        """The step, shape (parameters,)."""
-        ...
-
-
-@dataclass(frozen=True)
-class Component:
-    """One normal distribution of a mixture.
-
-    Attributes
-    ----------
-    precision
-        Shape (p, p).
-    shift
-        Of its mean from where the parameters are, shape (p,).
-    share
-        Of the mixture.
-    """
-
-    precision: Tensor
-    shift: Array
-    share: float = 1.0
-
-
-class LevenbergMarquardt(ABC):
-    """Levenberg-Marquardt steps on the objective, with continuation in the equation's weight.
-
-    Raises
-    ------
-    ConfigurationError
-        If derivatives are not mollified.
-    """
-
-    name = "gauss-newton"
-    estimates = True
-
-    def __init__(self, objective: Objective, steps: int, tolerance: float) -> None:
-        self.objective, self.steps, self.tolerance = objective, steps, tolerance
-        self.model = objective.model
-        for block in self.model.blocks:
-            _ = block.mollified
-        self.damping = _DAMPING
-        self.weight = _FIRST_WEIGHT
-        self.finished = ""
-        self.outcome: StatusName = "converged"
-        self._still = 0
-        self._linearisation: Linearisation | None = None
-
-    @property
-    def linearisation(self) -> Linearisation:
-        """The sparse matrices, formed on first use."""
-        if self._linearisation is None:
-            self._linearisation = Linearisation(self.objective)
-        return self._linearisation
-
-    def step(self) -> dict[str, float]:
-        """One damped step: the system is formed once and solved with more damping until the loss falls."""
-        nodes = self._node_values()
-        if not np.isfinite(self._losses(nodes)["loss"]):
-            raise NonFiniteLossError(self.objective.culprit())
-        system = self._system(nodes)
-        if not system.finite:
-            raise NonFiniteLossError("the gradient")
-        before = self._losses(nodes)
-        start = self._parameters()
-        promised = 0.0
-        for _ in range(_TRIES):
-            move = system.solve(self.damping)
-            promised = max(promised, -float(system.gradient @ move))
-            self._set_parameters(start + move)
-            after = self._losses(self._node_values())
-            if np.isfinite(after["loss"]) and after["loss"] < before["loss"]:
-                self.damping = max(self.damping / 3, _LEAST_DAMPING)
-                self._judge(before["loss"], after["loss"], promised)
-                return after
-            self.damping *= 4
-        self._set_parameters(start)
-        self._judge_failure(before["loss"], promised)
-        return before
-
-    @abstractmethod
-    def _system(self, nodes: list[Array]) -> System:
-        """The normal equations at values (channels, nodes) of every block."""
-
-    @abstractmethod
-    def marginal(self) -> tuple[list[Component], dict[str, slice]]:
-        """How parameters are distributed among which are all of the unknowns', and where each unknown's are.
-
-        Directions of fields that nothing determines are held; numbers are not.
-        """
-
-    @abstractmethod
-    def raw(self, block: Block) -> tuple[Array, Array | sp.csr_array]:
-        """An unknown field before its bijection at its nodes, (nodes,), and slopes, (nodes, parameters)."""
-
-    def _judge(self, before: float, after: float, promised: float) -> None:
-        """Raise the equation's weight when the loss settles; finish when it settles at the full weight."""
-        gain = (before - after) / before if before else 0.0
-        if self.weight < 1.0:
-            if gain < _SLOW:
-                self._raise_weight()
-            return
-        self._still = self._still + 1 if gain < self.tolerance else 0
-        if self._still >= 3:
-            self.finished = f"the loss fell by less than {self.tolerance:g} of itself per step"
-
-    def _judge_failure(self, loss: float, promised: float) -> None:
-        """No damping tried lowered the loss: that is the minimum, or there is no way on."""
-        if self.weight < 1.0:
-            self._raise_weight()
-            self.damping = _DAMPING
-        elif promised <= self.tolerance * loss:
-            self.finished = f"no step lowers the loss, and none promised more than {self.tolerance:g} of it"
-        elif self.damping > _MOST_DAMPING:
-            self.outcome = "stalled"
-            self.finished = (
-                f"no step lowers the loss, though {promised / loss:.1g} of it was promised; the equation may "
-                "not be smooth in the unknowns. Bounds or initial values for them, or another seed, usually "
-                "help"
-            )
-        else:
-            self.damping = max(self.damping, _DAMPING)
-
-    def _raise_weight(self) -> None:
-        self.weight = min(self.weight * _RAISE, 1.0)
-
-    def _losses(self, nodes: list[Array]) -> dict[str, float]:
-        parts = {"data": 0.0, "residual": 0.0, "prior": 0.0}
-        equations = len(self.objective.equations)
-        data = equations + len(self.objective.fitted)
-        with np.errstate(all="ignore"):
-            for i, part in enumerate(self.linearisation.residuals(nodes, self.weight, slopes=False)):
-                name = "residual" if i < equations else "data" if i < data else "prior"
-                parts[name] += float(part.values @ part.values)
-        return parts | {"loss": sum(parts.values())}
-
-    def _node_values(self) -> list[Array]:
-        with torch.no_grad():
-            return [b.network(b.nodes()).double().T.cpu().numpy() for b in self.model.blocks]
-
-    def _tensors(self) -> list[Tensor]:
-        networks = [p for b in self.model.blocks for p in trained(b.network)]
-        return networks + [s.raw for s in self.model.scalars.values()]
-
-    def _parameters(self) -> Tensor:
-        return torch.cat([p.detach().double().reshape(-1).cpu() for p in self._tensors()])
-
-    def _set_parameters(self, flat: Tensor) -> None:
-        tensors = self._tensors()
-        with torch.no_grad():
-            for p, values in zip(tensors, flat.split([p.numel() for p in tensors]), strict=True):
-                p.copy_(values.view_as(p))
-
-    def close(self) -> None:  # noqa: B027 - a stage has one, and nothing need follow
-        """Nothing follows."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Damping, weight and what convergence is judged by."""
-        return {"damping": self.damping, "weight": self.weight, "still": self._still}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a saved state."""
-        self.damping, self.weight, self._still = state["damping"], state["weight"], state["still"]
+def _held(block: Block) -> int:
+    """Rows of a block's Jacobian that are held at a time."""
+    if not factored(block):
+        return len(block.nodes()) * len(block.names)
+    return int(np.prod(block.mollified.observed_shape)) * len(block.names)
 
 
 class GaussNewton(LevenbergMarquardt):
@@ -248,20 +77,86 @@ class GaussNewton(LevenbergMarquardt):
         If derivatives are not mollified.
     """
 
+    def __init__(
+        self, objective: Objective, steps: int, tolerance: float, held: Observations | None = None
+    ) -> None:
+        super().__init__(objective, steps, tolerance)
+        # Other networks are still far from their best at a weight when it is raised.
+        self.held = Held.of(objective, held) if self.linear else None
+        self._updates = 0
+        self._settled: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
+        self._best: tuple[float, Tensor, Array] | None = None
+
+    def _judge(self, before: float, after: float, promised: float) -> None:
+        super()._judge(before, after, promised)
+        self._smooth_anew()
+
+    def _judge_failure(self, loss: float, promised: float) -> None:
+        super()._judge_failure(loss, promised)
+        self._smooth_anew()
+
+    def _smooth_anew(self) -> None:
+        """Where it settles, give unknown fields the smoothness of the greatest evidence; go on if it changes.
+
+        Evidence takes the equation's weight for an inverse variance, which it is at the full weight only.
+        """
+        if not self.finished or self.outcome != "converged" or self.most < 1.0 or self._updates >= _UPDATES:
+            return
+        self._updates += 1
+        factor, names = likeliest(self)
+        for name in names:
+            self.objective.set_strength(name, self.objective.strength(name) * factor)
+        if factor != 1.0:
+            self.finished, self._still = "", 0
+
+    def _raise_weight(self) -> None:
+        """Up to where held-out data are fitted worse for it, as networks cannot obey the equation so closely.
+
+        Then what was found with the weight before is taken.
+        """
+        if self.held is not None:
+            squares = self.held.misfits(self.linearisation, self.node_values())
+            if self._best is not None:
+                change = squares - self._best[2]
+                if change.mean() > _SURE * change.std() / np.sqrt(len(change)):
+                    self.weight = self.most = self._best[0]
+                    self.set_parameters(self._best[1])
+                    self.finished = _DEARER
+                    return
+            self._best = self.weight, self.parameters(), squares
+        super()._raise_weight()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What held-out data were fitted best with, too."""
+        return super().state_dict() | {"best": self._best, "updates": self._updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a saved state."""
+        super().load_state_dict(state)
+        self._best, self._updates = state["best"], state["updates"]
+
     def _system(self, nodes: list[Array]) -> System:
         return _Dense(*self.normal_equations(nodes, self.weight))
 
     def marginal(self) -> tuple[list[Component], dict[str, slice]]:
-        """One component over all parameters; weights of networks are held to a spread of one."""
-        hessian, _ = self.normal_equations()
+        """One component over all parameters; weights that the loss does not hold have a spread of one."""
+        hessian, _ = self.settled()
         sizes = [count(b.network) for b in self.model.blocks] + [1] * len(self.model.scalars)
         edges = np.cumsum([0, *sizes]).tolist()
         names = [*self.model.unknown_blocks, *self.model.scalars]
         first = len(self.model.state_blocks)
         held = torch.zeros(edges[-1], dtype=torch.float64)
-        held[: edges[len(self.model.blocks)]] = 1.0
+        for b, low, high in zip(self.model.blocks, edges, edges[1:], strict=False):
+            held[low:high] = 0.0 if factored(b) else 1.0
         places = {n: slice(*edges[first + i : first + i + 2]) for i, n in enumerate(names)}
         return [Component(hessian * self.objective.count + held.diag(), np.zeros(edges[-1]))], places
+
+    def settled(self) -> tuple[Tensor, Tensor]:
+        """`normal_equations` where the model stands, formed once."""
+        here = torch.cat([self.parameters(), self.objective.strengths])
+        if self._settled is None or not torch.equal(here, self._settled[0]):
+            self._settled = here, self.normal_equations()
+        return self._settled[1]
 
     def raw(self, block: Block) -> tuple[Array, Array]:
         """An unknown field before its bijection at its nodes, (nodes,), and slopes, (nodes, weights)."""
@@ -272,34 +167,67 @@ class GaussNewton(LevenbergMarquardt):
         return values, network_jacobian(network, nodes)[0].numpy()
 
     def normal_equations(
-        self, nodes: list[Array] | None = None, weight: float = 1.0
+        self,
+        nodes: list[Array] | None = None,
+        weight: float | None = None,
+        rows: Iterable[Residuals] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """J'J (p, p) and J'r (p,) over all parameters: each network's weights, then the scalars.
 
         ``nodes`` are values (channels, nodes) of every block, those of the networks by default; ``weight``
-        multiplies the equation's.
+        multiplies the equation's, by default as much as it is to be in the end. ``rows`` are those of the
+        whole loss by default.
         """
-        nodes = nodes if nodes is not None else self._node_values()
-        jacobians = [network_jacobian(b.network, b.nodes()) for b in self.model.blocks]
-        edges = np.cumsum([0, *(j.shape[-1] for j in jacobians), *(1 for _ in self.model.scalars)]).tolist()
-        keys: list[int | str] = [*range(len(jacobians)), *self.model.scalars]
-        place = {k: slice(low, high) for k, low, high in zip(keys, edges[:-1], edges[1:], strict=True)}
+        nodes = nodes if nodes is not None else self.node_values()
+        weight = self.most if weight is None else weight
+        jacobians: dict[int, Tensor] = {}
+        sizes: dict[Key, int] = {}
+        for i, b in enumerate(self.model.blocks):
+            if factored(b):
+                sizes |= {(i, channel): nodes[i].shape[1] for channel in range(len(b.names))}
+            else:
+                jacobians[i] = network_jacobian(b.network, b.nodes())
+                sizes[i] = jacobians[i].shape[-1]
+        sizes |= dict.fromkeys(self.model.scalars, 1)
+        edges = np.cumsum([0, *sizes.values()]).tolist()
+        place = {k: slice(low, high) for k, low, high in zip(sizes, edges[:-1], edges[1:], strict=True)}
         hessian = torch.zeros(edges[-1], edges[-1], dtype=torch.float64)
         gradient = torch.zeros(edges[-1], dtype=torch.float64)
         slopes = {n: s.slope() for n, s in self.model.scalars.items()}
         with np.errstate(all="ignore"):  # what is not finite is looked for afterwards
-            for part in self.linearisation.residuals(nodes, weight, slopes=True):
-                for low in range(0, len(part.values), _CHUNK):
-                    rows = slice(low, low + _CHUNK)
-                    dense = _dense_rows(part, rows, jacobians, slopes)
-                    values = torch.from_numpy(np.ascontiguousarray(part.values[rows]))
+            for part in self.linearisation.residuals(nodes, weight, slopes=True) if rows is None else rows:
+                if self._constant(part, place, hessian, gradient):
+                    continue
+                chunk = max(_CHUNK // part.step, 1) * part.step
+                for low in range(0, len(part.values), chunk):
+                    some = slice(low, low + chunk)
+                    dense = _dense_rows(part, some, jacobians, slopes)
+                    values = torch.from_numpy(np.ascontiguousarray(part.values[some]))
                     for a, left in dense.items():
                         gradient[place[a]] += left.T @ values
                         for b, right in dense.items():
-                            if place[a].start <= place[b].start:
+                            if a == b:
+                                hessian[place[a], place[a]] += _gram(left)
+                            elif place[a].start < place[b].start:
                                 hessian[place[a], place[b]].addmm_(left.T, right)
         upper = hessian.triu(1)
         return hessian.triu_().add_(upper.T), gradient
+
+    def _constant(
+        self, part: Residuals, place: Mapping[Key, slice], hessian: Tensor, gradient: Tensor
+    ) -> bool:
+        """Add rows whose dense matrix is the same in every step, its Gram matrix formed once."""
+        if len(part.fields) != 1 or part.scalars:
+            return False
+        ((key, matrix),) = part.fields.items()
+        if not isinstance(matrix, Tensor):
+            return False
+        if id(matrix) not in self._grams:
+            # The matrix is held, so that no other can have its identity.
+            self._grams[id(matrix)] = matrix, _gram(matrix)
+        hessian[place[key], place[key]] += self._grams[id(matrix)][1]
+        gradient[place[key]] += matrix.T @ torch.from_numpy(np.ascontiguousarray(part.values))
+        return True
 
 
 class _Dense:
@@ -317,15 +245,24 @@ class _Dense:
     def solve(self, damping: float) -> Tensor:
         damped = self.hessian.clone()
         damped.diagonal().add_(damping * (self.diagonal + self.floor))
-        return _solve(damped, -self.gradient)
+        return solved(damped, -self.gradient)
+
+
+def _gram(matrix: Tensor) -> Tensor:
+    """``M'M``; NumPy forms half of it."""
+    rows = matrix.numpy()
+    return torch.from_numpy(rows.T @ rows)
 
 
 def _dense_rows(
-    part: Residuals, rows: slice, jacobians: list[Tensor], slopes: dict[str, float]
-) -> dict[int | str, Tensor]:
-    """Rows of the Jacobian by what they depend on: networks' weights by block, and raw scalars by name."""
-    dense: dict[int | str, Tensor] = {}
+    part: Residuals, rows: slice, jacobians: Mapping[int, Tensor], slopes: dict[str, float]
+) -> dict[Key, Tensor]:
+    """Rows of the Jacobian by what they depend on."""
+    dense: dict[Key, Tensor] = {}
     for (b, channel), matrix in part.fields.items():
+        if isinstance(matrix, Combination):
+            dense[b, channel] = matrix[rows]
+            continue
         piece = sparse_tensor(matrix[rows]) @ jacobians[b][channel]
         dense[b] = dense[b].add_(piece) if b in dense else piece
     for name, column in part.scalars.items():
@@ -346,7 +283,7 @@ def sparse_tensor(matrix: Any) -> Tensor:
         )
 
 
-def _solve(matrix: Tensor, right: Tensor) -> Tensor:
+def solved(matrix: Tensor, right: Tensor) -> Tensor:
     factor, info = torch.linalg.cholesky_ex(matrix)
     if int(info) == 0:
         return torch.cholesky_solve(right[:, None], factor)[:, 0]

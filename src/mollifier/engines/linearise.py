@@ -3,7 +3,8 @@
 Derivatives are linear in the values g that a network emits, so one sparse matrix per derivative, formed
 once, serves every step: the residual of an equation changes by ``sum_a (dr/d u_a) W_a dg`` with the partial
 derivatives dr/d u_a that the equation gives. A network adds one dense factor, its Jacobian dg/dtheta,
-whatever the order of the equation.
+whatever the order of the equation. A random-feature network is linear in its weights: they stand in the
+place of values at nodes, and its matrices are factored by coordinate (`mollifier.engines.features`).
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from mollifier.engines.features import Combination, Product, factored, observed, products
 from mollifier.engines.model import Block, Model
 from mollifier.engines.objective import Objective, Target
 from mollifier.equations import ArrayFunction, Equation
@@ -37,15 +42,20 @@ class Residuals:
     values
         Shape (m,).
     fields
-        (block, channel) -> sparse derivative with respect to that channel's values at the block's nodes,
-        shape (m, nodes).
+        (block, channel) -> derivative with respect to that channel's values at the block's nodes, sparse, or
+        with respect to its weights where it is linear in them; shape (m, nodes) or (m, weights).
     scalars
         Scalar unknown -> derivative, shape (m,).
     """
 
     values: Array
-    fields: dict[tuple[int, int], sp.csr_array] = field(default_factory=dict)
+    fields: dict[tuple[int, int], Any] = field(default_factory=dict)
     scalars: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        """Rows of the fields' derivatives are taken by multiples of so many."""
+        return max((m.step for m in self.fields.values() if isinstance(m, Combination)), default=1)
 
     def scaled(self, factor: float) -> Residuals:
         """The same rows, each times a number."""
@@ -67,17 +77,26 @@ class Linearisation:
     shifts
         What is added to each equation's residual, relative to its terms, shape (grid.size,): the multipliers
         of an augmented Lagrangian. None for nothing.
+    tied
+        Whether the smoothness of unknown fields weighs less where the equation, which tells of them, does.
     """
+
+    tied = True
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
         model = objective.model
         whole = model.collocation.grid
         self.rows = [
-            {d: _operator(block, d, whole) for n in block.names for d in block.needed[n]}
+            products(block, whole)
+            if factored(block)
+            else {d: _operator(block, d, whole) for n in block.names for d in block.needed[n]}
             for block in model.blocks
         ]
-        self.observe = [block.mollified.observation_matrix() for block in model.state_blocks]
+        self.observe = [
+            observed(block) if factored(block) else block.mollified.observation_matrix()
+            for block in model.state_blocks
+        ]
         self.known = {
             n: np.broadcast_to(v.cpu().numpy(), whole.shape).ravel() for n, v in model.known.items()
         }
@@ -88,6 +107,7 @@ class Linearisation:
             for t in objective.readings
         ]
         self.shifts: list[Array] | None = None
+        self._identities: dict[int, Tensor] = {}
         self._third: dict[int, dict[int, sp.csr_array]] = {}
 
     @cached_property
@@ -100,6 +120,8 @@ class Linearisation:
         """Non-zero weights that the matrices would hold, before any is formed."""
         total = 0
         for block in model.blocks:
+            if factored(block):
+                continue
             taps = 1.0
             for a in block.grid:
                 taps *= 2 * model.collocation.cells[a.name]
@@ -112,7 +134,7 @@ class Linearisation:
         env: dict[str, Array] = {}
         for block, rows, g in zip(model.blocks, self.rows, nodes, strict=True):
             for channel, name in enumerate(block.names):
-                mean = g[channel].mean()
+                mean = _middle(block, g[channel])
                 for d in block.needed[name]:
                     scale = float(block.scale[channel])
                     value = (rows[d] @ (g[channel] - mean)) * scale
@@ -129,7 +151,19 @@ class Linearisation:
         """
         yield from self._equations(nodes, weight, slopes)
         yield from self._data(nodes, slopes)
-        yield from self._prior(nodes, slopes, curvatures)
+        yield from self._prior(nodes, slopes, curvatures, weight if self.tied else 1.0)
+
+    def observed(self, b: int, channel: int, nodes: list[Array]) -> Array:
+        """A state at all places where its block is observed, physical, shape (places,)."""
+        block, matrix, g = self.objective.model.blocks[b], self.observe[b], nodes[b][channel]
+        middle = _middle(block, g)
+        values = (matrix.numpy() if isinstance(matrix, Tensor) else matrix) @ (g - middle)
+        return (values + middle) * float(block.scale[channel]) + float(block.level[channel])
+
+    def fit(self, nodes: list[Array]) -> Iterator[Residuals]:
+        """What a fit of the states to the data alone makes small, with derivatives."""
+        yield from self._data(nodes, slopes=True)
+        yield from self._shrinkages(nodes, slopes=True)
 
     def _equations(self, nodes: list[Array], weight: float, slopes: bool) -> Iterator[Residuals]:
         objective = self.objective
@@ -144,11 +178,8 @@ class Linearisation:
             if slopes:
                 for (b, channel), present in partials.fields.items():
                     factor = share * float(objective.model.blocks[b].scale[channel])
-                    pieces = [
-                        self.rows[b][d].multiply((np.broadcast_to(f(env), count) * factor)[:, None])
-                        for d, f in present.items()
-                    ]
-                    result.fields[b, channel] = sp.csr_array(reduce(lambda a, b: a + b, pieces))
+                    parts = [(np.broadcast_to(f(env), count) * factor, d) for d, f in present.items()]
+                    result.fields[b, channel] = _summed([(c, self.rows[b][d]) for c, d in parts])
                 for name, f in partials.scalars.items():
                     result.scalars[name] = np.broadcast_to(f(env), count) * share
             yield result
@@ -158,21 +189,25 @@ class Linearisation:
         for target, data in zip(objective.fitted, [*self.data, *self.readings], strict=True):
             block, channel = objective.model.blocks[target.block], target.channel
             g = nodes[target.block][channel]
-            mean = g.mean()
+            mean = _middle(block, g)
             offset = mean * float(block.scale[channel]) + float(block.level[channel])
-            result = Residuals(data.matrix @ (g - mean) + (offset - data.values) * data.share)
+            matrix = data.matrix.numpy() if isinstance(data.matrix, Tensor) else data.matrix
+            result = Residuals(matrix @ (g - mean) + (offset - data.values) * data.share)
             if slopes:
                 result.fields[target.block, channel] = data.matrix
             yield result
 
-    def _prior(self, nodes: list[Array], slopes: bool, curvatures: bool) -> Iterator[Residuals]:
+    def _prior(self, nodes: list[Array], slopes: bool, curvatures: bool, share: float) -> Iterator[Residuals]:
         objective = self.objective
         for name in objective.model.unknown_blocks if curvatures else ():
             strength = objective.strength(name)
             if strength:
                 for part in self.curvature(name, nodes, slopes):
-                    yield part.scaled(np.sqrt(strength))
+                    yield part.scaled(np.sqrt(share * strength))
+        yield from self._shrinkages(nodes, slopes)
         for i, target in enumerate(objective.targets):
+            if not objective.roughness[i].any():
+                continue
             for axis, part in self.rough(target, nodes, slopes).items():
                 strength = float(objective.roughness[i, axis])
                 if strength:
@@ -190,11 +225,24 @@ class Linearisation:
                 result.fields[b, 0] = sp.csr_array(matrix * share)
             yield result
 
+    def _shrinkages(self, nodes: list[Array], slopes: bool) -> Iterator[Residuals]:
+        """Random features' weights are normal beforehand, with the field's own standard deviation."""
+        share = 1 / np.sqrt(self.objective.count)
+        for b, block in enumerate(self.objective.model.state_blocks):
+            for channel, weights in enumerate(nodes[b] if factored(block) else ()):
+                result = Residuals(weights * share)
+                if slopes:
+                    if len(weights) not in self._identities:
+                        self._identities[len(weights)] = torch.eye(len(weights), dtype=torch.float64) * share
+                    result.fields[b, channel] = self._identities[len(weights)]
+                yield result
+
     def used(self, block: int) -> NDArray[np.bool_]:
         """Which of a state block's nodes the equations or the data see, shape (nodes,): a box of them."""
         shape = self.objective.model.blocks[block].mollified.layer.nodes.shape
         seen = np.zeros(int(np.prod(shape)), dtype=bool)
         for matrix in (*self.rows[block].values(), self.observe[block]):
+            assert isinstance(matrix, sp.csr_array)
             seen[matrix.indices] = True
         box = np.ones(shape, dtype=bool)
         for axis in range(len(shape)):
@@ -233,17 +281,22 @@ class _DataRows:
     Attributes
     ----------
     matrix
-        Shape (samples, nodes).
+        Shape (samples, nodes), or (samples, weights) and dense.
     values, share
         Shape (samples,): what was measured, and the weight of each.
     """
 
-    def __init__(self, objective: Objective, target: Target, observe: sp.csr_array) -> None:
+    def __init__(self, objective: Objective, target: Target, observe: sp.csr_array | Tensor) -> None:
         index, values, sd = (v.cpu().numpy() for v in objective.target_tensors(target))
         self.values = values
         self.share = 1 / (sd * np.sqrt(objective.count))
         scale = float(objective.model.blocks[target.block].scale[target.channel])
-        self.matrix = sp.csr_array(sp.csr_array(observe[index]).multiply((self.share * scale)[:, None]))
+        factor = (self.share * scale)[:, None]
+        self.matrix = (
+            observe[torch.from_numpy(index)].mul_(torch.from_numpy(factor))
+            if isinstance(observe, Tensor)
+            else sp.csr_array(sp.csr_array(observe[index]).multiply(factor))
+        )
 
 
 class _Partials:
@@ -266,6 +319,18 @@ class _Partials:
                 if found:
                     self.fields[b, channel] = found
         self.scalars = {n: equation.partial(n) for n in scalars if n in present}
+
+
+def _middle(block: Block, values: Array) -> float:
+    """What is taken off a channel's values at nodes before kernel sums, against rounding."""
+    return 0.0 if factored(block) else float(values.mean())
+
+
+def _summed(terms: Sequence[tuple[Array, Any]]) -> sp.csr_array | Combination:
+    """``sum_k diag(c_k) M_k``."""
+    if isinstance(terms[0][1], Product):
+        return Combination(terms)
+    return sp.csr_array(reduce(lambda a, b: a + b, (m.multiply(c[:, None]) for c, m in terms)))
 
 
 def _differences(nodes: Grid) -> dict[str, sp.csr_array]:

@@ -20,6 +20,7 @@ from mollifier.engines.places import Places
 from mollifier.errors import ConfigurationError
 from mollifier.grid import Grid
 from mollifier.networks import make
+from mollifier.networks.random_features import affordable
 from mollifier.orders import Derivative
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings
@@ -28,6 +29,10 @@ Array = NDArray[np.float64]
 
 # The coordinate that networks take as the time, if there is one.
 _TIME = "t"
+# Standard deviation of the number of waves that a field has along an axis, for each of its shortest features
+# (the range over the steepest slope) that fit in, and the least; most random features of states and unknowns.
+_WAVES, _LEAST_WAVES = 0.6, 0.2
+_MOST, _MOST_UNKNOWN = 2500, 300
 
 Maker = Callable[[derivatives.Derivatives, int, bool], nn.Module]
 """Backend, channels, whether it stands for an unknown -> module (n, d) -> (n, channels), float64."""
@@ -257,7 +262,7 @@ def _state_block(
     if maker is not None:
         return Block(names, grid, needed, maker(backend, len(names), False), backend, collocation.grid)
     if network is None:
-        module = _network(settings, grid, len(names))
+        module = _network(settings, grid, len(names), _waves(collocation, grid, _MOST))
     else:
         module = _fitting(copy.deepcopy(network), len(over), len(names))
     return Block(names, grid, needed, module.to(_dtype(settings)), backend, collocation.grid)
@@ -274,7 +279,8 @@ def _unknown_block(model: Model, name: str, settings: Settings, maker: Maker | N
     if maker is not None:
         module, dtype = maker(backend, 1, True), torch.float64
     else:
-        module, dtype = _network(settings, grid, 1), _dtype(settings)
+        module = _network(settings, grid, 1, _waves(collocation, grid, _MOST_UNKNOWN))
+        dtype = _dtype(settings)
         _shrink(module)
     bounds = Bijection(unknown).to(dtype)
     return Block([name], grid, needed, module.to(dtype), backend, collocation.grid, bounds)
@@ -298,7 +304,14 @@ def _backend(
     return derivatives.make(settings.derivatives, grid, sorted(orders), observed, **options)
 
 
-def _network(settings: Settings, grid: Grid, outputs: int) -> nn.Module:
+def _waves(collocation: Collocation, grid: Grid, most: int) -> list[float]:
+    """Waves along each axis, by the states' shortest features, that so many random features can fill."""
+    lengths = {a.name: a.length or 1.0 for a in grid}
+    waves = [max(_WAVES * lengths[c] / collocation.features[c], _LEAST_WAVES) for c in grid.names]
+    return affordable(waves, most)
+
+
+def _network(settings: Settings, grid: Grid, outputs: int, waves: Sequence[float]) -> nn.Module:
     """A new network of the kind asked for, on the scaled coordinates of a grid."""
     along = grid.names.index(_TIME) if _TIME in grid.names else -1
     return make(
@@ -306,6 +319,7 @@ def _network(settings: Settings, grid: Grid, outputs: int) -> nn.Module:
         outputs=outputs,
         periodic=[a.periodic for a in grid],
         along=along,
+        waves=waves,
         **settings.network.model_dump(),
     )
 
@@ -330,7 +344,8 @@ def _shrink(network: nn.Module) -> None:
     last = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
     with torch.no_grad():
         last.weight.mul_(0.1)
-        last.bias.zero_()
+        if last.bias is not None:
+            last.bias.zero_()
 
 
 def _known(problem: InverseProblem, grid: Grid) -> dict[str, Array]:

@@ -18,8 +18,11 @@ from torch import nn
 import mollifier
 from mollifier.collocation import collocate
 from mollifier.data import Observations
-from mollifier.engines.gauss_newton import GaussNewton, LevenbergMarquardt, suits
+from mollifier.engines.features import factored
+from mollifier.engines.gauss_newton import GaussNewton, suits
 from mollifier.engines.laplace import Laplace
+from mollifier.engines.least_squares import LeastSquares
+from mollifier.engines.levenberg_marquardt import LevenbergMarquardt
 from mollifier.engines.model import Maker, Model
 from mollifier.engines.objective import Objective
 from mollifier.engines.reading import read_fields, read_fit, read_history
@@ -74,7 +77,7 @@ def solve_network(
     def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
         objective, held = prepare(problem, settings, seed, network)
         objective.to(device)
-        return objective, _stages(objective, settings, None if resume else origin), held
+        return objective, _stages(objective, settings, held, None if resume else origin), held
 
     marks = {
         "network": None if network is None else repr(network),
@@ -193,19 +196,23 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _stages(objective: Objective, settings: Settings, origin: Origin | None) -> list[Stage]:
-    """Adam on the data or an answer, then Gauss-Newton where it is small enough, else Adam and L-BFGS."""
+def _stages(
+    objective: Objective, settings: Settings, held: Observations | None, origin: Origin | None
+) -> list[Stage]:
+    """A fit to the data or an answer, then Gauss-Newton where it is small enough, else Adam and L-BFGS."""
     t = settings.training
-    stages: list[Stage] = [WarmUp(objective, t.warmup_steps, t.learning_rate, origin)]
     optimiser = t.optimiser
     if optimiser == "auto":
         optimiser = "gauss-newton" if suits(objective.model) else "lbfgs"
+    warm = WarmUp(objective, t.warmup_steps, t.learning_rate, origin)
     if optimiser == "gauss-newton":
         steps = _GAUSS_NEWTON_STEPS if t.steps is None else t.steps
-        return [*stages, GaussNewton(objective, steps, t.tolerance)]
+        newton = GaussNewton(objective, steps, t.tolerance, held)
+        linear = all(factored(b) for b in objective.model.state_blocks)
+        return [LeastSquares(newton) if linear and origin is None else warm, newton]
     steps = _LBFGS_STEPS if t.steps is None else t.steps
-    stages.append(Adam(objective, t.adam_steps, t.learning_rate / 5))
-    return [*stages, Lbfgs(objective, steps, t.tolerance)]
+    adam = Adam(objective, t.adam_steps, t.learning_rate / 5)
+    return [warm, adam, Lbfgs(objective, steps, t.tolerance)]
 
 
 def fingerprint(problem: InverseProblem, settings: Settings, seed: int) -> dict[str, Any]:

@@ -205,12 +205,12 @@ class Objective(nn.Module):
                     self.sizes[i] = size
 
     def forward(self, weight: float = 1.0) -> Losses:
-        """The loss, with the equation's weight multiplied by ``weight``."""
+        """The loss, with the weights of the equation and of unknown fields' smoothness times ``weight``."""
         env, observed, curvatures = self.model()
         squares = [r.square().mean() for r in self.residuals(env)]
         share = self.weight * weight / self.tau**2
         data = self.misfits(observed).square().sum() / self.count
-        return Losses(data, share * torch.stack(squares).sum(), self.prior(curvatures))
+        return Losses(data, share * torch.stack(squares).sum(), weight * self.prior(curvatures))
 
     def culprit(self) -> str:
         """The first term of the loss that is not finite, named for a person."""

@@ -6,6 +6,7 @@ from mollifier.networks.layers import ACTIVATIONS, Affine, FactorisedLinear, Fou
 from mollifier.networks.mlp import MLP, FourierMLP
 from mollifier.networks.periodic import PeriodicInputs
 from mollifier.networks.pinnsformer import PINNsFormer
+from mollifier.networks.random_features import RandomFeatures
 from mollifier.networks.separable import Separable
 from mollifier.networks.siren import SIREN
 
@@ -22,6 +23,7 @@ __all__ = [
     "PINNsFormer",
     "PeriodicInputs",
     "PirateNet",
+    "RandomFeatures",
     "Separable",
     "Sine",
     "Wavelet",

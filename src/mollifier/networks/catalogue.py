@@ -13,6 +13,7 @@ from mollifier.networks.gated import ModifiedMLP, PirateNet
 from mollifier.networks.mlp import MLP, FourierMLP
 from mollifier.networks.periodic import PeriodicInputs
 from mollifier.networks.pinnsformer import PINNsFormer
+from mollifier.networks.random_features import RandomFeatures
 from mollifier.networks.separable import Separable
 from mollifier.networks.siren import SIREN
 
@@ -24,9 +25,10 @@ KINDS: dict[str, type[nn.Module]] = {
     "pinnsformer": PINNsFormer,
     "siren": SIREN,
     "separable": Separable,
+    "random-features": RandomFeatures,
 }
 # Not a user's choice: they follow from the problem.
-_GIVEN = ("inputs", "outputs", "along", "periodic")
+_GIVEN = ("inputs", "outputs", "along", "periodic", "waves")
 
 
 def options(kind: str) -> tuple[str, ...]:
@@ -53,6 +55,7 @@ def make(
     outputs: int,
     periodic: Sequence[bool] | None = None,
     along: int = -1,
+    waves: Sequence[float] | None = None,
     **chosen: Any,
 ) -> nn.Module:
     """A network by name.
@@ -68,6 +71,8 @@ def make(
     along
         The coordinate that is the time, for networks to which it is more than one among others; the last by
         default.
+    waves
+        Numbers of waves that the field has along each coordinate, for networks that are made for them.
     **chosen
         Options of the kind; those that are None keep their defaults.
 
@@ -97,6 +102,8 @@ def make(
     periodic = (False,) * inputs if periodic is None else tuple(periodic)
     if "along" in own:
         given["along"] = along
+    if "waves" in own:
+        given["waves"] = waves
     if "periodic" in own:
         return KINDS[kind](inputs, outputs, periodic=periodic, **given)
     before = PeriodicInputs(periodic)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.linalg import get_lapack_funcs
 from scipy.optimize import minimize_scalar
 
-from mollifier.engines.gauss_newton import Component
 from mollifier.engines.joint.prior import Shape
 from mollifier.engines.joint.system import Bordered, Choice, Rough, solved
+from mollifier.engines.levenberg_marquardt import Component
 
 Array = NDArray[np.float64]
 

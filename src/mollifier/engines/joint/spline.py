@@ -144,6 +144,9 @@ class FieldPriors(Linearisation):
         By unknown field.
     """
 
+    # Their strength is found for the equation's full weight.
+    tied = False
+
     def __init__(self, objective: Objective) -> None:
         super().__init__(objective)
         unknowns = objective.model.problem.unknown_fields

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.calibrate import calibrate
-from mollifier.engines.gauss_newton import Component, LevenbergMarquardt, System
 from mollifier.engines.joint.banded import BandedCholesky, NotPositiveError, factored, order_within
 from mollifier.engines.joint.evidence import Search, best_roughness, minimise
 from mollifier.engines.joint.layout import Layout
@@ -21,6 +20,7 @@ from mollifier.engines.joint.spline import FieldPriors, raw_values, spread_of
 from mollifier.engines.joint.system import Bordered
 from mollifier.engines.joint.verdict import undetermined
 from mollifier.engines.laplace import Laplace
+from mollifier.engines.levenberg_marquardt import Component, LevenbergMarquardt, System
 from mollifier.engines.linearise import DIFFERENCE, Linearisation
 from mollifier.engines.model import Block
 from mollifier.engines.objective import Objective, Target
@@ -238,13 +238,13 @@ class Joint(LevenbergMarquardt):
     def _fits(self) -> bool:
         """Whether noise explains the data's misfit, or a fit without the equation left as much."""
         most = max(1.0, float(self.objective.attainable)) * (1 + _EXCESS * np.sqrt(2 / self.objective.count))
-        return self._losses(self._node_values())["data"] <= most
+        return self._losses(self.node_values())["data"] <= most
 
     def _ask_again(self) -> None:
         """Add what is left of the equation to its multipliers."""
         lin, objective = self.linearisation, self.objective
         count = self.model.collocation.grid.size
-        env = lin.environment(self._node_values())
+        env = lin.environment(self.node_values())
         with np.errstate(all="ignore"):
             left = [
                 np.broadcast_to(e.evaluate(env), count) / s
@@ -322,27 +322,27 @@ class Joint(LevenbergMarquardt):
 
     def _rival(self, name: str, value: float) -> float:
         """What minus twice the log-likelihood is worse by with another value, when the rest follows."""
-        shifts, start = self.linearisation.shifts, self._parameters()
+        shifts, start = self.linearisation.shifts, self.parameters()
         self.linearisation.shifts = None
-        best = self._losses(self._node_values())["loss"]
+        best = self._losses(self.node_values())["loss"]
         least = np.inf
         try:
             self._set_number(name, value)
             for _ in range(_FOLLOWING):
-                system = Bordered(self.linearisation, self.layout, self._node_values(), self.weight)
+                system = Bordered(self.linearisation, self.layout, self.node_values(), self.weight)
                 if not system.finite:
                     break
-                self._set_parameters(self._parameters() + system.holding(name))
-                least = min(least, self._losses(self._node_values())["loss"])
+                self.set_parameters(self.parameters() + system.holding(name))
+                least = min(least, self._losses(self.node_values())["loss"])
         finally:
-            self._set_parameters(start)
+            self.set_parameters(start)
             self.linearisation.shifts = shifts
         return (least - best) * self.objective.count
 
     def marginal(self) -> tuple[list[Component], dict[str, slice]]:
         """The unknowns when the states follow them, over the strengths that the data admit."""
         if self._last is None:
-            system = Bordered(self.linearisation, self.layout, self._node_values(), self.weight)
+            system = Bordered(self.linearisation, self.layout, self.node_values(), self.weight)
             return Search(system, self.free).mixture(), self.layout.unknowns
         return self._last, self.layout.unknowns
 
