@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ from typer.testing import CliRunner
 from mollifier.bench.cases.ill_posed import questions
 from mollifier.bench.cases.ill_posed_lab import lab_questions
 from mollifier.check import check
-from mollifier.check.answer import combination
+from mollifier.check.answer import _apart, combination
 from mollifier.cli import app
-from mollifier.data import Observations
+from mollifier.data import Observations, Samples
 from mollifier.identifiability import scalings, terms_at_samples
-from mollifier.information import information
+from mollifier.information import Direction, information
+from mollifier.pointwise import local_fits
 from mollifier.problem import InverseProblem
 from mollifier.report.told import save_check
 from mollifier.unknowns import FieldUnknown, ScalarUnknown
@@ -92,9 +94,9 @@ def wave():
     return np.sin(2 * X)[:, None] * np.cos(4 * T) + 0.6 * np.cos(3 * X)[:, None] * np.sin(6 * T + 1)
 
 
-def soliton():
-    x, t = np.linspace(-6, 10, 161), np.linspace(0, 4, 81)
-    return measured(3 / np.cosh(0.5 * (x[:, None] - t)) ** 2, 0.005, x=x, t=t)
+def soliton(noise=0.005, finer=1):
+    x, t = np.linspace(-6, 10, 160 * finer + 1), np.linspace(0, 4, 80 * finer + 1)
+    return measured(3 / np.cosh(0.5 * (x[:, None] - t)) ** 2, noise, x=x, t=t)
 
 
 def epidemic():
@@ -122,6 +124,7 @@ FINE = {
     "loud": ("u_t = D*u_xx", lambda: measured(MIXED, 0.2), "D"),
     "waves": ("u_tt = c*u_xx + b*u", lambda: measured(wave()), "c b"),
     "soliton": ("u_t + a*u*u_x + b*u_xxx = 0", soliton, "a b"),
+    "soliton, loud": ("u_t + a*u*u_x + b*u_xxx = 0", lambda: soliton(0.5, 2), "a b"),
     "epidemic": ("s_t = -b*s*i; i_t = b*s*i - c*i", epidemic, "b c"),
     "pendulum": ("u_tt = -w*sin(u) - c*u_t", pendulum, "w c"),
     "logistic": ("u_t = r*u*(1 - u/K)", logistic, "r K"),
@@ -154,6 +157,29 @@ def test_problems_that_are_in_vain(name):
     found = check(InverseProblem(equation, data(), numbers(unknowns)))
     assert found.verdict == "cannot be answered"
     assert words in errors(found)
+
+
+def test_what_noise_hides_is_doubtful_and_not_in_vain():
+    """Readings enough, so that all of them together tell what no single place does."""
+    found = check(InverseProblem("u_t + a*u*u_x + b*u_xxx = 0", soliton(0.5), numbers("a b")))
+    assert found.verdict == "doubtful"
+    hidden = Direction({"a": 1.0, "b": 2.0}, 0.0, hidden=True)
+    assert _apart(hidden, ("a", "b")).level == "warning"
+    assert _apart(replace(hidden, hidden=False), ("a", "b")).level == "error"
+
+
+def test_windows_are_wider_where_noise_drowns_a_derivative():
+    x = np.linspace(0, 1, 2000)[:, None]
+    lengths, shares = [], []
+    for sd in (1e-3, 0.5):
+        u = np.sin(2 * np.pi * x[:, 0]) + sd * np.random.default_rng(0).standard_normal(2000)
+        fit = local_fits(
+            Samples(("x",), x, u, np.full(2000, sd)), x[300:1700:10], [(0,), (3,)], np.full(1, 0.12)
+        )
+        lengths.append(fit.lengths[0])
+        shares.append(np.sqrt(np.mean(fit.sd[3,] ** 2) / np.mean(fit.values[3,] ** 2)))
+    assert lengths[1] > 2 * lengths[0]
+    assert shares[1] < 0.5
 
 
 def test_rough_values_and_errors_are_of_the_right_size():

@@ -161,6 +161,7 @@ def test_the_weight_stops_where_held_out_data_are_fitted_worse(monkeypatch):
     assert stage.most == stage.weight == pytest.approx(3 * first)
     assert torch.equal(stage.parameters(), before)
     assert "held-out" in stage.finished
+    assert stage.outcome == "misfit"
 
 
 def test_smoothness_is_found_where_it_was_wrong():

@@ -40,6 +40,7 @@ FLOORS = [
     ["uncertainty"],
     ["engines"],
     ["compare"],
+    ["intervals"],
     ["validation"],
     ["bench"],
     ["report"],

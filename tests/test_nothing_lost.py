@@ -12,15 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from engine_problems import heat, small
+from mollifier.apps.chromatin import study as studies
 from mollifier.bench import accuracy, kill
 from mollifier.bench.journal import Journal
 from mollifier.bench.traces import numbers, unreadable
+from mollifier.cli import app
 from mollifier.compare import compare
+from mollifier.config import load
 from mollifier.engines import solve
 from mollifier.engines.checkpoint import load_checkpoint, save_checkpoint
 from mollifier.engines.joint import engine as joint
+from mollifier.errors import DataError
 from mollifier.files import OutputError, write_text
 from mollifier.lock import BusyError, locked
 from mollifier.solution import load_solution
@@ -66,8 +71,6 @@ def test_a_finished_run_that_is_resumed_gives_the_same_standard_errors(tmp_path,
 def finer_run(tmp_path):
     """A front steeper than the readings show: the joint engine's second pass."""
     kill.make_files(tmp_path)
-    from mollifier.config import load
-
     file = load(tmp_path / "finer.yaml", ["training.steps=4"])
     return {"problem": file.problem(), "engine": "joint", "settings": file.settings}
 
@@ -203,5 +206,86 @@ def test_killed_at_random_moments(kind):
 def test_the_words_of_a_killed_run():
     for kind in kill.KINDS:
         words = kill.command(kind, Path("p"), Path("o"), True, False)
-        assert words[0] in ("solve", "compare", "bench")
+        assert words[0] in ("solve", "compare", "bench", "chromatin")
         assert words[-1] == "--resume"
+
+
+def test_the_files_of_killed_runs_can_be_read(tmp_path):
+    kill.make_files(tmp_path)
+    problems = {path.stem: load(path).problem() for path in tmp_path.glob("*.yaml")}
+    assert {*problems, "bench", "chromatin", "pool"} == set(kill.KINDS)
+
+
+def test_a_study_that_breaks_off_is_taken_up_to_the_bit(tmp_path, monkeypatch):
+    """Rates and pictures take seconds each and are left out; `bench kill` has them."""
+    kill.make_files(tmp_path)
+
+    def page(result, path, *_):
+        return write_text(path, f"<html>{result.name}</html>")
+
+    def none(*_, **__):
+        raise DataError("none in this test")
+
+    monkeypatch.setattr("mollifier.apps.chromatin.cells.infer_rate", none)
+    monkeypatch.setattr("mollifier.apps.chromatin.page.nucleus_page", page)
+    known, seen = studies.analyse_nucleus, []
+
+    def broken_at_the_second(sample, *rest):
+        seen.append(sample.field)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return known(sample, *rest)
+
+    def run(out, resume):
+        return CliRunner().invoke(app, kill.command("chromatin", tmp_path, tmp_path / out, resume, False))
+
+    assert run("whole", False).exit_code == 1  # no rates
+    monkeypatch.setattr(studies, "analyse_nucleus", broken_at_the_second)
+    assert run("broken", False).exit_code == 130
+    left = numbers(tmp_path / "broken")
+    assert left.keys() >= {"cell_0/1/attributes", "cell_0/1/nucleus.html"}
+    assert not any(name.startswith(("cell_1", "cells.csv")) for name in left)
+    assert not list(unreadable(tmp_path / "broken"))
+    assert run("broken", True).exit_code == 1
+    assert seen == ["cell_0", "cell_1", "cell_1", "cell_2"]
+    assert numbers(tmp_path / "broken") == numbers(tmp_path / "whole")
+    assert len([n for n, v in numbers(tmp_path / "whole").items() if v == "page"]) == 4
+
+
+def test_processes_of_a_study_end_with_it(tmp_path):
+    """A study that is killed can end none of them itself."""
+    code = (
+        "import os, time\nfrom mollifier.apps.chromatin.study import _pool\n"
+        "if __name__ == '__main__':\n"
+        "    with _pool(1) as pool:\n"
+        "        print(pool.submit(os.getpid).result(), flush=True)\n"
+        "        pool.submit(time.sleep, 600).result()\n"
+    )
+    script = tmp_path / "study.py"
+    script.write_text(code)
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 60
+    while alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(child)
+
+
+def alive(process):
+    """Whether it runs; one that has ended and that nobody has asked after does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_files_that_a_kill_could_spoil_are_looked_into(tmp_path):
+    (tmp_path / "page.html").write_text("<html><body>")
+    (tmp_path / "table.csv").write_text("a,b\n1\n")
+    (tmp_path / "result.nc").write_bytes(b"\x89HDF")
+    (tmp_path / "whole.html").write_text("<html></html>\n")
+    assert [u.split(":")[0] for u in unreadable(tmp_path)] == ["page.html", "result.nc", "table.csv"]

@@ -14,10 +14,11 @@ from mollifier.engines.weak.basis import AxisSplines, Basis
 from mollifier.engines.weak.estimate import Estimator
 from mollifier.engines.weak.form import weak_form
 from mollifier.engines.weak.gaps import fill_gaps
+from mollifier.engines.weak.integrands import Integrands
 from mollifier.engines.weak.prepare import measured, smoothed
 from mollifier.engines.weak.prior import Hyper, Prior
 from mollifier.engines.weak.start import levels
-from mollifier.engines.weak.sums import Integrands, Measured, Sums
+from mollifier.engines.weak.sums import Measured, Sums
 from mollifier.engines.weak.testspace import space
 from mollifier.equations import Names, parse
 from mollifier.errors import ConfigurationError, DataError, EquationError
@@ -157,7 +158,8 @@ def field_problem(noise, seed=0):
 def test_a_field_is_the_posterior_mean_of_its_estimating_equations():
     """The score is normal about ``A (k - k0)`` with covariance B: the same by dense matrices."""
     estimator, prior, tests = field_problem(0.02)
-    estimator.hyper, estimator.learn = {"k": Hyper(2, -3.0, -0.3)}, False
+    posterior = estimator.posterior
+    posterior.hyper, posterior.learn = {"k": Hyper(2, -3.0, -0.3)}, False
     start = np.full(12, 0.1)
     normal = estimator.normal(tests, start)
     information = normal.slope @ np.linalg.solve(normal.meat, normal.slope)
@@ -175,7 +177,8 @@ def test_a_field_is_the_posterior_mean_of_its_estimating_equations():
 
 def test_a_weak_prior_leaves_the_estimating_equations():
     estimator, _, tests = field_problem(0.02)
-    estimator.hyper, estimator.learn = {"k": Hyper(2, -12.0, -0.3)}, False
+    posterior = estimator.posterior
+    posterior.hyper, posterior.learn = {"k": Hyper(2, -12.0, -0.3)}, False
     fit = estimator.fit(tests, np.zeros(12), rounds=6)
     normal = estimator.normal(tests, fit.coefficients)
     step = np.linalg.solve(normal.slope, normal.score)

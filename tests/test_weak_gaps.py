@@ -13,8 +13,9 @@ from mollifier.engines.weak.basis import AxisSplines, Basis
 from mollifier.engines.weak.estimate import effective_rows
 from mollifier.engines.weak.form import VARIANCE, weak_form
 from mollifier.engines.weak.gaps import wide
+from mollifier.engines.weak.integrands import Integrands
 from mollifier.engines.weak.prepare import measured
-from mollifier.engines.weak.sums import Integrands, Measured
+from mollifier.engines.weak.sums import Measured
 from mollifier.engines.weak.testspace import space
 from mollifier.equations import Names, parse
 from mollifier.errors import ConfigurationError, DataError

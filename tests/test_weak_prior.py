@@ -155,12 +155,12 @@ def test_unlike_priors_together():
         tried.append(hypers)
         return -sum((h.strength + 2.2) ** 2 + (h.length + 0.5) ** 2 + (h.order - 4) ** 2 for h in hypers)
 
-    found, _ = maximise(evidence, both, None)
+    found, _ = maximise(evidence, both)
     assert [h.order for h in found] == [4, 2, 1]
     assert [h.length for h in found[1:]] == [0.7, 0.7]
     assert {h[0].order for h in tried} == {1, 2, 4, 8}
     assert found[0].length == pytest.approx(-0.5, abs=0.3)
-    alone, _ = maximise(lambda h: -((h[0].strength + 2.2) ** 2), [both[1]], None)
+    alone, _ = maximise(lambda h: -((h[0].strength + 2.2) ** 2), [both[1]])
     assert (alone[0].order, alone[0].length) == (2, 0.7)
     assert alone[0].strength == pytest.approx(-2.2, abs=0.3)
 

@@ -15,7 +15,8 @@ from mollifier.engines.weak import sums as sums_module
 from mollifier.engines.weak import testspace
 from mollifier.engines.weak.basis import AxisSplines, Basis
 from mollifier.engines.weak.form import weak_form
-from mollifier.engines.weak.sums import Integrands, Measured, Sums
+from mollifier.engines.weak.integrands import Integrands
+from mollifier.engines.weak.sums import Measured, Sums
 from mollifier.engines.weak.testspace import axis_tests, space
 from mollifier.equations import Names, parse
 from mollifier.equations.lower import ArrayFunction

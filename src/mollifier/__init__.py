@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mollifier.engines import solve
     from mollifier.errors import MollifierError
     from mollifier.grid import Axis, Grid
+    from mollifier.intervals import bootstrap, ensemble
     from mollifier.jet import Jet
     from mollifier.kernels import BSpline, Bump, Kernel, Polynomial
     from mollifier.layer import MollifierLayer
@@ -39,7 +40,9 @@ _HOME = {
     "Polynomial": "kernels",
     "ScalarUnknown": "unknowns",
     "Solution": "solution",
+    "bootstrap": "intervals",
     "differentiate": "measured",
+    "ensemble": "intervals",
     "load_solution": "solution",
     "solve": "engines",
 }
@@ -61,7 +64,9 @@ __all__ = [
     "ScalarUnknown",
     "Solution",
     "__version__",
+    "bootstrap",
     "differentiate",
+    "ensemble",
     "load_solution",
     "solve",
 ]

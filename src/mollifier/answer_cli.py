@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mollifier.console import NO_ANSWER, Terminal, reported
+from mollifier.errors import ConfigurationError
 from mollifier.options import EPILOG, Debug, Json, NoColour, Quiet
 
 if TYPE_CHECKING:
     from mollifier.config import ProblemFile
     from mollifier.problem import InverseProblem
+    from mollifier.solution import Solution
     from mollifier.validation import Validation
 
 _COLOURS = {"holds": "bold green", "doubtful": "bold yellow", "refuted": "bold red"}
@@ -59,8 +61,12 @@ def validate(
         from mollifier.solution import load_solution
 
         solution, file = load_solution(run), _problem_file(run, problem)
+        if problem is not None:
+            _same_unknowns(problem, solution)
         names = [n.strip() for n in engines.split(",") if n.strip()]
-        asked = _stated(file) if names or widths else None
+        if engines and not names:
+            raise ConfigurationError(f"--engines {engines} was given; names parted by commas were wanted.")
+        asked = _stated(file) if names or widths or problem else None
         found = solution.validate(asked, engines=names, widths=widths)
         _say(terminal, found)
         terminal.give({**found.to_dict(), "run": run})
@@ -94,6 +100,8 @@ def report(
 
         solution = load_solution(run)
         file = problem or _beside(run)
+        if problem is not None:
+            _same_unknowns(problem, solution)
         text = "" if file is None else _text(file)
         found = None if no_validation else solution.validate()
         page = out or (run if run.is_dir() else run.parent) / "report.html"
@@ -111,14 +119,39 @@ def _beside(run: Path) -> Path | None:
     return next((p for p in (folder / "problem.yaml", folder / "problem.json") if p.is_file()), None)
 
 
+def _same_unknowns(problem: Path, solution: Solution) -> None:
+    """Refuse a problem file that asks for other unknowns than were found."""
+    from mollifier.config import load
+
+    asked, found = list(load(problem).unknowns), list(solution.provenance.get("unknowns") or [])
+    if found and sorted(asked) != sorted(found):
+        raise ConfigurationError(
+            f"{problem} asks for {', '.join(asked)}, and the run found {', '.join(found)}: it is another "
+            "one. Give the problem file of this run."
+        )
+
+
 def _text(file: Path) -> str:
-    """A problem file's text; what a run kept of one, as YAML."""
-    raw = file.read_text(encoding="utf-8")
+    """A problem file's text; what a run kept of one, as YAML.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is no problem file.
+    """
     if file.suffix != ".json":
-        return raw
+        from mollifier.config import load
+
+        return load(file).path.read_text(encoding="utf-8-sig")
     import yaml
 
-    return yaml.safe_dump(json.loads(raw), sort_keys=False, allow_unicode=True)
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(
+            f"{file}: what the run kept of its problem is no JSON ({error}). Delete it, or give --problem."
+        ) from None
+    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
 
 
 def _problem_file(run: Path, given: Path | None) -> ProblemFile | None:

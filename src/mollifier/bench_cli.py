@@ -87,6 +87,60 @@ def engines(
             raise typer.Exit(_deliver(terminal, table, folder, answered, not no_figures))
 
 
+@bench.command(
+    epilog=f"Example: mollifier bench coverage langevin kdv-small --engines network --noise 0.05. {EPILOG}"
+)
+def coverage(
+    cases: Cases = None,
+    noise: Noise = None,
+    names: Annotated[
+        str | None,
+        typer.Option("--engines", "-e", metavar="NAMES", help="As in 'bench engines'."),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of the noise.")] = 50,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the engines: network.width=16."),
+    ] = None,
+    out: Folder = _FOLDER,
+    resume: Resume = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    no_colour: NoColour = False,
+    no_figures: NoFigures = False,
+    debug: Debug = False,
+) -> None:
+    """Shares of truths inside the 50, 80 and 95 % intervals, of numbers and fields, and where they fall.
+
+    CASE is one of 'bench engines', a problem of 'bench paper', burgers-small or kdv-small. Writes
+    coverage.csv, .json, .md and a figure, and every solve, as it is done, to coverage.trials.jsonl, which
+    --resume goes on from. Ctrl-C ends the run and keeps the seeds that are done.
+    """
+    terminal = Terminal.of(as_json, quiet, no_colour)
+    with reported(terminal, debug):
+        levels = _numbers("noise", noise)
+        with _own(out, "coverage") as folder:
+            from mollifier.bench import coverage as measure
+            from mollifier.bench.journal import Journal
+            from mollifier.config import overridden
+            from mollifier.settings import Settings, validated
+
+            settings = validated(Settings, overridden(overrides or []))
+            journal = Journal(folder / "coverage.trials.jsonl", resume)
+            with Steps(terminal.err, terminal.silent) as follow:
+                table = measure.run(
+                    cases or [],
+                    levels,
+                    _words(names),
+                    range(seeds),
+                    settings=settings,
+                    progress=follow,
+                    journal=journal,
+                )
+            answered = any(r.answers for r in table.rows)
+            raise typer.Exit(_deliver(terminal, table, folder, answered, not no_figures))
+
+
 @bench.command(epilog=f"Example: mollifier bench peers burgers kdv --noise 0.01 --seeds 3. {EPILOG}")
 def peers(
     cases: Cases = None,
@@ -148,7 +202,7 @@ def paper(
         float | None, typer.Option("--seconds", min=1, help="The most that an answer may take; 300.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Three problems, an mlp, one noise and seed, 40 s each.")
+        bool, typer.Option("--quick", help="Three problems, two networks, one noise and seed, 30 s each.")
     ] = False,
     out: Folder = _FOLDER,
     resume: Resume = False,
@@ -279,7 +333,8 @@ def kill(
     kinds: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KIND]...", help="network, lbfgs, joint, finer, each, compare, bench; all by default."
+            metavar="[KIND]...",
+            help="network, lbfgs, joint, finer, each, compare, bench, chromatin, pool; all by default.",
         ),
     ] = None,
     runs: Annotated[int, typer.Option("--runs", min=1, help="Processes to kill in all.")] = 200,
@@ -301,6 +356,50 @@ def kill(
         with Steps(terminal.err, terminal.silent) as follow:
             table = killing.run(kinds or [], runs, seed=seed, progress=follow)
         raise typer.Exit(_deliver(terminal, table, folder, killing.check(table)))
+
+
+@bench.command(epilog=f"Example: mollifier bench chromatin --nuclei 3 --methods waves,layer. {EPILOG}")
+def chromatin(
+    nuclei: Annotated[int, typer.Option("--nuclei", min=0, help="Simulated nuclei.")] = 20,
+    methods: Annotated[
+        str,
+        typer.Option("--methods", metavar="NAMES", help="waves, layer, nested (networks), parted by commas."),
+    ] = "waves",
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="That a network may take.")] = 60.0,
+    studies: Annotated[int, typer.Option("--studies", min=0, help="Of treated and control cells.")] = 0,
+    out: Folder = _FOLDER,
+    resume: Resume = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    no_colour: NoColour = False,
+    debug: Debug = False,
+) -> None:
+    """Rates of simulated nuclei from localisations, and simulated studies of treated and control cells.
+
+    A nucleus takes about half a minute, a study of eleven cells as long. Writes nuclei.csv and cohorts.csv,
+    the same as .json and .md, and every answer, as it comes, to a journal, which --resume goes on from.
+    """
+    terminal = Terminal.of(as_json, quiet, no_colour)
+    with reported(terminal, debug), _own(out, "chromatin") as folder:
+        from mollifier.apps.chromatin import cohorts
+        from mollifier.apps.chromatin import nuclei as simulated
+        from mollifier.bench.journal import Journal
+
+        if not nuclei + studies:
+            raise ConfigurationError("--nuclei 0 and no --studies were given; one of the two was wanted.")
+        code = 0
+        with Steps(terminal.err, terminal.silent) as follow:
+            tables = []
+            if nuclei:
+                journal = Journal(folder / "nuclei.trials.jsonl", resume)
+                named = _words(methods)
+                tables.append(simulated.run(nuclei, named, seconds, progress=follow, journal=journal))
+            if studies and not any(t.interrupted for t in tables):
+                journal = Journal(folder / "cohorts.trials.jsonl", resume)
+                tables.append(cohorts.run(studies, progress=follow, journal=journal))
+        for table in tables:
+            code = max(code, _deliver(terminal, table, folder, bool(table.rows)))
+        raise typer.Exit(code)
 
 
 def _deliver(terminal: Terminal, table: Table, folder: Path, answered: bool, figures: bool = False) -> int:

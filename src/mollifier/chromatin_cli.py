@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,73 @@ Files = Annotated[
     list[Path],
     typer.Argument(metavar="FILE...", help="Localisation tables or TIFF images; each a field of view."),
 ]
+_Labels = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--labels", metavar="LABELS.tif", help="Nuclei as labels; one for each file, or one for all."
+    ),
+]
+_Mask = Annotated[
+    Path | None,
+    typer.Option("--mask", metavar="POLYGON", help="The nucleus as GeoJSON or a table of vertices."),
+]
+_Groups = Annotated[
+    Path | None,
+    typer.Option("--groups", metavar="GROUPS.csv", help="A table with columns file and group."),
+]
+_Control = Annotated[
+    str | None, typer.Option("--control", metavar="GROUP", help="What others are held against.")
+]
+_Unit = Annotated[str | None, typer.Option("--unit", help="Of positions: nm, um or px.")]
+_PixelSize = Annotated[float | None, typer.Option("--pixel-size", metavar="NM", help="Of the camera.")]
+_ZStep = Annotated[float | None, typer.Option("--z-step", metavar="NM", help="Between planes.")]
+_Axes = Annotated[str | None, typer.Option("--axes", help="Of an image, as zyx, tyx or tcyx.")]
+_Channel = Annotated[int | None, typer.Option("--channel", min=0, help="Of an image, from 0.")]
+_Saturated = Annotated[
+    float | None,
+    typer.Option("--saturated", help="Part of the pixels that may stand at the highest value."),
+]
+_Columns = Annotated[
+    str | None,
+    typer.Option("--columns", help="x=NAME,y=NAME of a table, or frame,x,y where it has no header."),
+]
+_Interval = Annotated[
+    float | None, typer.Option("--frame-interval", metavar="S", help="Seconds from frame to frame.")
+]
+_TimeLapse = Annotated[
+    bool, typer.Option("--time-lapse", help="The files are frames of one field of view, in this order.")
+]
+_Windows = Annotated[
+    int, typer.Option("--windows", min=1, help="Stretches of frames of one table to show apart in time.")
+]
+_InTime = Annotated[bool, typer.Option("--in-time", help="A rate that changes in time too.")]
+_Method = Annotated[str, typer.Option("--method", help="Of the density: kernel or voronoi.")]
+_Pixel = Annotated[float | None, typer.Option("--pixel", metavar="NM", help="Of the density's map.")]
+_Width = Annotated[float | None, typer.Option("--width", metavar="NM", help="Of the density's kernel.")]
+_Blur = Annotated[float | None, typer.Option("--psf-sd", metavar="NM", help="Blur of the microscope.")]
+_Margin = Annotated[
+    float | None,
+    typer.Option(
+        "--margin", metavar="NM", help="How far within its outline a nucleus is read; one resolution."
+    ),
+]
+_Levels = Annotated[
+    str | None, typer.Option("--levels", help="own or control: whose quantiles a signal is read by.")
+]
+_Domains = Annotated[str, typer.Option("--domains", help="auto, clusters or map: what domains are.")]
+_Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A choice: energy.well=6, levels.euchromatin_quantile=0.4."
+    ),
+]
+_Sensitivity = Annotated[
+    bool, typer.Option("--sensitivity", help="Find the rate again with each parameter moved.")
+]
+_Quick = Annotated[
+    bool, typer.Option("--quick", help="Test by fewer and longer waves: a coarser map, sooner.")
+]
+_Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; all cores.")]
 _PAGE, _STUDY = "nucleus.html", "study.html"
 
 
@@ -34,78 +102,32 @@ def add_to(app: typer.Typer) -> None:
 
 def chromatin(
     files: Files,
-    labels: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--labels", metavar="LABELS.tif", help="Nuclei as labels; one for each file, or one for all."
-        ),
-    ] = None,
-    mask: Annotated[
-        Path | None,
-        typer.Option("--mask", metavar="POLYGON", help="The nucleus as GeoJSON or a table of vertices."),
-    ] = None,
-    groups: Annotated[
-        Path | None,
-        typer.Option("--groups", metavar="GROUPS.csv", help="A table with columns file and group."),
-    ] = None,
-    control: Annotated[
-        str | None, typer.Option("--control", metavar="GROUP", help="What others are held against.")
-    ] = None,
-    unit: Annotated[str | None, typer.Option("--unit", help="Of positions: nm, um or px.")] = None,
-    pixel_size: Annotated[
-        float | None, typer.Option("--pixel-size", metavar="NM", help="Of the camera.")
-    ] = None,
-    z_step: Annotated[float | None, typer.Option("--z-step", metavar="NM", help="Between planes.")] = None,
-    axes: Annotated[str | None, typer.Option("--axes", help="Of an image, as zyx, tyx or tcyx.")] = None,
-    channel: Annotated[int | None, typer.Option("--channel", min=0, help="Of an image, from 0.")] = None,
-    saturated: Annotated[
-        float | None,
-        typer.Option("--saturated", help="Part of the pixels that may stand at the highest value."),
-    ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option("--columns", help="x=NAME,y=NAME of a table, or frame,x,y where it has no header."),
-    ] = None,
-    frame_interval: Annotated[
-        float | None, typer.Option("--frame-interval", metavar="S", help="Seconds from frame to frame.")
-    ] = None,
-    time_lapse: Annotated[
-        bool, typer.Option("--time-lapse", help="The files are frames of one field of view, in this order.")
-    ] = False,
-    windows: Annotated[
-        int, typer.Option("--windows", min=1, help="Stretches of frames of one table to show apart in time.")
-    ] = 1,
-    in_time: Annotated[bool, typer.Option("--in-time", help="A rate that changes in time too.")] = False,
-    method: Annotated[str, typer.Option("--method", help="Of the density: kernel or voronoi.")] = "kernel",
-    pixel: Annotated[
-        float | None, typer.Option("--pixel", metavar="NM", help="Of the density's map.")
-    ] = None,
-    width: Annotated[
-        float | None, typer.Option("--width", metavar="NM", help="Of the density's kernel.")
-    ] = None,
-    psf_sd: Annotated[
-        float | None, typer.Option("--psf-sd", metavar="NM", help="Blur of the microscope.")
-    ] = None,
-    levels: Annotated[
-        str | None, typer.Option("--levels", help="own or control: whose quantiles a signal is read by.")
-    ] = None,
-    domains: Annotated[
-        str, typer.Option("--domains", help="auto, clusters or map: what domains are.")
-    ] = "auto",
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="A choice: energy.well=6, levels.euchromatin_quantile=0.4."
-        ),
-    ] = None,
-    sensitivity: Annotated[
-        bool, typer.Option("--sensitivity", help="Find the rate again with each parameter moved.")
-    ] = False,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Do not search for the test functions' width.")
-    ] = False,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; all cores.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the run.")] = 0,
+    labels: _Labels = None,
+    mask: _Mask = None,
+    groups: _Groups = None,
+    control: _Control = None,
+    unit: _Unit = None,
+    pixel_size: _PixelSize = None,
+    z_step: _ZStep = None,
+    axes: _Axes = None,
+    channel: _Channel = None,
+    saturated: _Saturated = None,
+    columns: _Columns = None,
+    frame_interval: _Interval = None,
+    time_lapse: _TimeLapse = False,
+    windows: _Windows = 1,
+    in_time: _InTime = False,
+    method: _Method = "kernel",
+    pixel: _Pixel = None,
+    width: _Width = None,
+    psf_sd: _Blur = None,
+    margin: _Margin = None,
+    levels: _Levels = None,
+    domains: _Domains = "auto",
+    overrides: _Overrides = None,
+    sensitivity: _Sensitivity = False,
+    quick: _Quick = False,
+    workers: _Workers = None,
     out: Out = Path("out/chromatin"),
     resume: Resume = False,
     as_json: Json = False,
@@ -119,25 +141,33 @@ def chromatin(
     --groups, the comparison with the control. A nucleus that fails is told of and stops no other. --resume
     takes what is finished.
     """
+    given = dict(locals())
     terminal = Terminal.of(as_json, quiet, no_colour)
     with reported(terminal, debug):
-        from mollifier.apps.chromatin.groups import read_groups
+        settings = _settings(_chosen(given), overrides or [])
+        raise typer.Exit(_study(terminal, files, settings, out, resume, workers))
 
-        given: dict[str, Any] = {
-            "unit": unit, "pixel_size": pixel_size, "z_step": z_step, "axes": axes, "channel": channel,
-            "columns": _columns(columns), "frame_interval": frame_interval, "time_lapse": time_lapse,
-            "windows": windows, "pixel": pixel, "width": width, "psf_sd": psf_sd, "quick": quick, "seed":
-            seed, "sensitivity": sensitivity, "control": control, "over": ("x", "y", "t") if in_time else
-            ("x", "y"), "method": _one_of("--method", method, ("kernel", "voronoi")),
-            "domains": _one_of("--domains", domains, ("auto", "clusters", "map")),
-            "labels": tuple(str(p) for p in labels or []), "polygon": None if mask is None else str(mask),
-            "groups": None if groups is None else read_groups(groups),
-        }  # fmt: skip
-        if saturated is not None:
-            given["saturated"] = saturated
-        whose = levels or ("own" if groups is None else "control")
-        given["levels"] = _one_of("--levels", whose, ("own", "control"))
-        raise typer.Exit(_study(terminal, files, _settings(given, overrides or []), out, resume, workers))
+
+def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the settings from the options."""
+    from mollifier.apps.chromatin.groups import read_groups
+
+    alike = ("unit", "pixel_size", "z_step", "axes", "channel", "frame_interval", "time_lapse", "windows")
+    alike += ("pixel", "width", "psf_sd", "margin", "quick", "sensitivity", "control")
+    mask, groups, whose = given["mask"], given["groups"], given["levels"]
+    chosen = {name: given[name] for name in alike} | {
+        "columns": _columns(given["columns"]),
+        "over": ("x", "y", "t") if given["in_time"] else ("x", "y"),
+        "method": _one_of("--method", given["method"], ("kernel", "voronoi")),
+        "domains": _one_of("--domains", given["domains"], ("auto", "clusters", "map")),
+        "labels": tuple(str(p) for p in given["labels"] or []),
+        "polygon": None if mask is None else str(mask),
+        "groups": None if groups is None else read_groups(groups),
+    }
+    if given["saturated"] is not None:
+        chosen["saturated"] = given["saturated"]
+    whose = whose or ("own" if groups is None else "control")
+    return chosen | {"levels": _one_of("--levels", whose, ("own", "control"))}
 
 
 def _study(
@@ -186,7 +216,9 @@ def _study(
             "pages": [folder / p for p in pages.values()],
         }
     )
-    return 0 if any(r.rate is not None for r in study.results) else NO_ANSWER
+    # A map that says nothing anywhere has no mean.
+    found = (r.numbers.get("rate", math.nan) for r in study.results)
+    return 0 if any(map(math.isfinite, found)) else NO_ANSWER
 
 
 def _say(terminal: Terminal, study: Study) -> None:

@@ -68,6 +68,14 @@ def solve(
     out: Out = Path("out"),
     seed: Seed = None,
     resume: Resume = False,
+    intervals: Annotated[
+        str | None,
+        typer.Option(
+            "--intervals",
+            metavar="KIND",
+            help="Standard errors: own (the engine's), bootstrap or ensemble; overrules the file's.",
+        ),
+    ] = None,
     each: Annotated[
         str | None,
         typer.Option(
@@ -91,6 +99,7 @@ def solve(
         from mollifier.lock import locked
 
         changes = [*(overrides or []), *([f"engine={engine}"] if engine else [])]
+        changes += [f"intervals.kind={intervals}"] if intervals else []
         file = load(problem, [*changes, *([] if seed is None else [f"seed={seed}"])])
         folder = ensure_folder(out)
         from mollifier.runs import deliver, exit_code, run, sweep

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -73,6 +73,16 @@ class UnknownEntry(BaseModel):
         return FieldUnknown(None if over is None or over == (_ALL,) else tuple(over), **common)
 
 
+class IntervalsEntry(BaseModel):
+    """Where standard errors come from: the engine's own, or repeats of the solve."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["own", "bootstrap", "ensemble"] = "own"
+    repeats: int | None = Field(default=None, ge=3)
+    processes: int = Field(default=1, ge=1)
+
+
 class Entries(Settings):
     """All keys of a problem file."""
 
@@ -84,6 +94,7 @@ class Entries(Settings):
     engine: str = "auto"
     start: str | None = None
     seed: int = Field(0, ge=0)
+    intervals: IntervalsEntry = IntervalsEntry()
 
 
 @dataclass(frozen=True)
@@ -121,6 +132,11 @@ class ProblemFile:
     def seed(self) -> int:
         """Seed of the run; `data.seed` chooses the random sample."""
         return self.entries.seed
+
+    @property
+    def intervals(self) -> IntervalsEntry:
+        """Where standard errors come from."""
+        return self.entries.intervals
 
     @property
     def settings(self) -> Settings:
@@ -236,9 +252,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> ProblemFile:
     """
     path = Path(path)
     try:
-        content = _read(path)
-        for override in overrides:
-            _override(content, override)
+        content = overridden(overrides, _read(path))
         _complete(content)
         entries = validated(Entries, content)
         given = {name: _unknown(name, entry) for name, entry in entries.unknowns.items()}
@@ -246,6 +260,18 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> ProblemFile:
         raise ConfigurationError(f"{path}: {error}") from None
     readings = {n: e.readings for n, e in given.items() if e.readings is not None}
     return ProblemFile(path, entries, {n: e.unknown() for n, e in given.items()}, readings)
+
+
+def overridden(overrides: Sequence[str], content: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Plain values with overrides put in place.
+
+    >>> overridden(["training.steps=50", "network.width=8"])
+    {'training': {'steps': 50}, 'network': {'width': 8}}
+    """
+    found = dict(content or {})
+    for override in overrides:
+        _override(found, override)
+    return found
 
 
 def _complete(content: Mapping[str, Any]) -> None:

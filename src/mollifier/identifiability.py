@@ -37,6 +37,8 @@ class Terms:
         Symbols that carry noise, and the covariance of their errors at one sample, shape (n, q, q).
     independent
         About how many of these values all samples would give that are independent of one another.
+    noise
+        Field -> standard error of its value at a sample, averaged over a window, over the field's rms.
     """
 
     problem: InverseProblem
@@ -47,6 +49,7 @@ class Terms:
     symbols: tuple[str, ...]
     covariance: Array
     independent: float
+    noise: Mapping[str, float]
 
     @property
     def count(self) -> int:
@@ -76,7 +79,7 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float], see
     sd: dict[str, Array] = {}
     natural: dict[str, float] = {}
     blocks: list[Array] = []
-    independent = [float(len(samples.points))]
+    independent, noise = [float(len(samples.points))], {}
     for f in problem.fields:
         s = problem.data.samples(f)
         needed = problem.system.derivatives.get(f, ())
@@ -90,6 +93,7 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float], see
             natural[d.name] = _natural(fit, o, s.values)
         blocks.append(fit.covariance)
         independent.append(fit.independent)
+        noise[f] = rms(s.sd) / (rms(s.values) or 1.0) * np.sqrt(fit.independent / len(s.points))
     for name, unknown in problem.unknowns.items():
         for d in problem.system.derivatives.get(name, ()):
             level = 1.0 if unknown.initial is None else unknown.initial
@@ -99,7 +103,7 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float], see
     for v in problem.known:
         over = problem.data.coordinates_of(v)
         env[v] = problem.data.interpolate(v, {c: places[c] for c in over})
-    return Terms(problem, places, env, sd, natural, tuple(sd), _diagonal(blocks), min(independent))
+    return Terms(problem, places, env, sd, natural, tuple(sd), _diagonal(blocks), min(independent), noise)
 
 
 def _diagonal(blocks: list[Array]) -> Array:

@@ -34,6 +34,8 @@ _SMALL = 0.1
 _NOTHING = 2e-3
 # Sine of the angle below which the terms of unknowns count as proportional.
 _SINE = 0.03
+# Sine of an angle that noise may hide and terms still count as proportional.
+_HIDDEN = 0.1
 # Prior standard deviations of numbers, in units of the size at which their term alone balances the others.
 _WIDE = 30.0
 # Sizes beyond these are rounding.
@@ -54,10 +56,13 @@ class Direction:
         Number -> its part in the change, in its own unit, of those that take part.
     sine
         What is left of the terms' change, beside what it would be without cancelling.
+    hidden
+        Whether noise is what hides it: there may be more of it than is seen.
     """
 
     change: Mapping[str, float]
     sine: float
+    hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -345,7 +350,8 @@ def _directions(
     raw, noise = raw * balance[:, None] * balance, noise * balance[:, None] * balance
     values, vectors = np.linalg.eigh(raw - noise)
     for value, vector in zip(values, vectors.T, strict=True):
-        doubt = max(chance * float(vector @ noise @ vector), _SINE**2)
+        veil = chance * float(vector @ noise @ vector)
+        doubt = max(veil, _SINE**2)
         part = np.abs(vector)
         taking = part > 0.1 * part.max()
         if value > doubt or taking.sum() < 2:
@@ -355,6 +361,7 @@ def _directions(
         yield Direction(
             {n: float(c / first) for n, c, t in zip(names, change, taking, strict=True) if t},
             float(np.sqrt(max(value, 0.0))),
+            veil > _HIDDEN**2,
         )
 
 

@@ -1,13 +1,15 @@
 """A field's derivatives at some places, by local polynomial fits: for looking, not for estimating.
 
 The fit at a centre weighs its neighbours by the tricube of their distance (Cleveland, JASA 74:829, 1979). Its
-window is the widest over which the polynomial still fits as well as over half of the shortest feature; dense
-data are averaged over small parts of it first. Errors at one centre have their full covariance.
+window is the widest over which the polynomial still fits as well as over half of the shortest feature. Where
+noise drowns derivatives there, it is the narrowest wider one that brings the most of them out of the noise:
+they are then those of a smoother field. Dense data are averaged over small parts of the window first. Errors
+at one centre have their full covariance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import factorial
@@ -28,7 +30,12 @@ _MOST_CENTRES = 20_000
 _RANK = 1e-8
 # Wider windows tried, and how much the misfit may grow beyond that of the narrowest.
 _WIDER, _WORSE = (1.0, 1.5, 2.2, 3.3, 5.0), 1.1
+_WIDEST = 16.0
 _TRIED = 60
+# Mean square of a derivative, in its noise's, at which it stands out of it; noise alone has 1.
+_CLEAR = 9.0
+# Mean square of residuals, in the noise's, up to which a window may be widened for that.
+_BIASED = 4.0
 # Parts of half a window that are averaged over, by the number of coordinates.
 _PARTS = {1: 10.0, 2: 6.0, 3: 3.5}
 # Parts along one coordinate at most.
@@ -88,13 +95,11 @@ def local_fits(samples: Samples, centres: Array, orders: Sequence[Orders], featu
     points = samples.points
     highest = np.max(np.array([*orders, (0,) * points.shape[1]]), axis=0)
     exponents = _exponents(highest, max(sum(o) for o in orders) + 1, points)
-    half = _widest(samples, centres, exponents, _windows(points, highest, features))
+    few = centres[:: max(len(centres) // _TRIED, 1)]
+    half = _widest(samples, few, exponents, _windows(points, highest, features))
+    half = _clearest(samples, few, exponents, orders, half)
     rows, seen, near = _solved(_averaged(samples, half), centres, exponents, half)
-    scale = {o: np.prod([factorial(k) / h**k for k, h in zip(o, half, strict=True)]) for o in orders}
-    nothing = np.full((len(centres), rows.shape[2]), np.nan)
-    chosen = np.stack(
-        [rows[:, exponents.index(o)] * scale[o] if o in exponents else nothing for o in orders], axis=1
-    )
+    chosen = _chosen(rows, exponents, orders, half)
     values = np.einsum("mqk,mk->mq", chosen, seen.values[near])
     covariance = np.einsum("mqk,mpk,mk->mqp", chosen, chosen, seen.sd[near] ** 2)
     level = np.einsum("mk,mk->m", rows[:, 0] ** 2, seen.sd[near] ** 2)
@@ -111,17 +116,55 @@ def local_fits(samples: Samples, centres: Array, orders: Sequence[Orders], featu
 
 def _widest(samples: Samples, centres: Array, exponents: Sequence[Orders], half: Array) -> Array:
     """The widest window over which the polynomial fits about as well as over the given one."""
-    extent = np.ptp(samples.points, axis=0)
-    few = centres[:: max(len(centres) // _TRIED, 1)]
     best, limit = half, np.inf
-    for wider in _WIDER:
-        tried = np.minimum(half * wider, np.where(extent > 0, extent, 1.0))
-        rows, seen, near = _solved(_averaged(samples, tried), few, exponents, tried)
-        misfit = _misfit(rows, seen, near, few, exponents, tried)
+    for tried in _wider(samples, half, _WIDER):
+        rows, seen, near = _solved(_averaged(samples, tried), centres, exponents, tried)
+        misfit = _misfit(rows, seen, near, centres, exponents, tried)
         if misfit > limit:
             break
         best, limit = tried, min(limit, _WORSE * max(misfit, 1.0))
     return best
+
+
+def _clearest(
+    samples: Samples, centres: Array, exponents: Sequence[Orders], orders: Sequence[Orders], half: Array
+) -> Array:
+    """The narrowest window, no narrower than the given one, in which the most derivatives stand out of noise.
+
+    An equation holds for smoothed fields too, as far as it is linear, so that a window which leaves a part of
+    a derivative above the noise tells more of what multiplies it than one which leaves all of it below.
+    """
+    best, most = half, -1
+    for tried in _wider(samples, half, np.geomspace(1.0, _WIDEST, 13)):
+        rows, seen, near = _solved(_averaged(samples, tried), centres, exponents, tried)
+        if _misfit(rows, seen, near, centres, exponents, tried) > _BIASED:
+            break
+        chosen = _chosen(rows, exponents, orders, tried)
+        values = np.einsum("mqk,mk->mq", chosen, seen.values[near])
+        noise = np.einsum("mqk,mk->mq", chosen**2, seen.sd[near] ** 2)
+        clear = int(np.sum(np.mean(values**2 / noise, axis=0) >= _CLEAR))
+        if clear > most:
+            best, most = tried, clear
+        if most == len(orders):
+            break
+    return best
+
+
+def _wider(samples: Samples, half: Array, factors: Iterable[float]) -> Iterator[Array]:
+    """Windows by so many times wider, none wider than the data."""
+    extent = np.ptp(samples.points, axis=0)
+    for wider in factors:
+        yield np.minimum(half * wider, np.where(extent > 0, extent, 1.0))
+
+
+def _chosen(rows: Array, exponents: Sequence[Orders], orders: Sequence[Orders], half: Array) -> Array:
+    """What each centre's derivatives take of its neighbours, shape (m, q, k); NaN where a fit lacks one."""
+    found = np.full((len(rows), len(orders), rows.shape[2]), np.nan)
+    for i, o in enumerate(orders):
+        if o in exponents:
+            scale = np.prod([factorial(k) / h**k for k, h in zip(o, half, strict=True)])
+            found[:, i] = rows[:, exponents.index(o)] * scale
+    return found
 
 
 def _misfit(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +15,18 @@ from rich.text import Text
 from mollifier.console import BAD_INPUT, INTERRUPTED, NO_ANSWER, Terminal, complain, message
 from mollifier.errors import ConfigurationError, MollifierError
 from mollifier.files import ensure_folder, write_json, write_rows, write_text
-from mollifier.progress import Follower
+from mollifier.progress import Follower, Steps
 
 if TYPE_CHECKING:
     from mollifier.compare import Comparison
     from mollifier.config import ProblemFile
+    from mollifier.problem import InverseProblem
     from mollifier.solution import Solution, Status
 
 _MOST_VALUES = 1000
 _GIVEN, _CHECKPOINT = "problem.json", "checkpoint.pt"
+# How many where the file does not say.
+_REPEATS = {"bootstrap": 50, "ensemble": 8}
 _EXPLAINED = {"undetermined": ("No answer", "bold red"), "misfit": ("Take care", "yellow")}
 
 
@@ -32,12 +35,15 @@ def run(
 ) -> Solution:
     """Solve the problem of a file, with progress; the folder keeps a checkpoint and what the file said."""
     problem = file.problem()
+    if file.intervals.kind == "ensemble":
+        return _ensemble(terminal, file, problem, folder, resume)
     from mollifier.engines import solve as solve_problem
 
+    again = resume
     resume = resume and not _to_begin(terminal, folder)
     write_json(folder / _GIVEN, file.to_dict())
     with Follower(terminal.err, terminal.silent, label) as follow:
-        return solve_problem(
+        solution = solve_problem(
             problem,
             file.engine,
             seed=file.seed,
@@ -46,6 +52,65 @@ def run(
             folder=folder,
             resume=resume,
             start=file.start,
+        )
+    if file.intervals.kind == "own" or exit_code(solution):
+        return solution
+    return _bootstrap(terminal, file, problem, solution, folder, again)
+
+
+def _bootstrap(
+    terminal: Terminal,
+    file: ProblemFile,
+    problem: InverseProblem,
+    solution: Solution,
+    folder: Path,
+    resume: bool,
+) -> Solution:
+    """Standard errors from repeats, kept in a folder of their own; the engine's where that is interrupted."""
+    from mollifier.intervals import bootstrap
+    from mollifier.solution import Status
+
+    given = file.intervals
+    with Steps(terminal.err, terminal.silent) as follow:
+        try:
+            return bootstrap(
+                problem,
+                solution,
+                given.repeats or _REPEATS["bootstrap"],
+                seed=file.seed,
+                folder=folder / "bootstrap",
+                resume=resume,
+                processes=given.processes,
+                progress=follow,
+            )
+        except KeyboardInterrupt:
+            told = "stopped within the bootstrap: standard errors are the engine's own; resume takes it up"
+            return replace(solution, status=Status("interrupted", told))
+
+
+def _ensemble(
+    terminal: Terminal, file: ProblemFile, problem: InverseProblem, folder: Path, resume: bool
+) -> Solution:
+    """Members, each kept in a folder of its own."""
+    from mollifier.intervals import ensemble
+
+    if file.engine not in ("auto", "network") or file.start is not None:
+        given = f"start '{file.start}'" if file.start is not None else f"engine '{file.engine}'"
+        raise ConfigurationError(
+            f"An ensemble was asked for with {given}; it is of networks that start from random weights. "
+            "Leave that out, or take --intervals bootstrap, which serves every engine."
+        )
+    write_json(folder / _GIVEN, file.to_dict())
+    with Steps(terminal.err, terminal.silent) as follow:
+        return ensemble(
+            problem,
+            file.intervals.repeats or _REPEATS["ensemble"],
+            seed=file.seed,
+            settings=file.settings,
+            folder=folder / "ensemble",
+            resume=resume,
+            processes=file.intervals.processes,
+            progress=follow,
         )
 
 

@@ -80,7 +80,7 @@ class Estimate:
         if self.sd is None:
             raise MollifierError(
                 f"'{self.name}' has no standard error: this engine gave none. Use the weak or joint engine, "
-                "or an ensemble, to get intervals."
+                "or mollifier.bootstrap, to get intervals."
             )
         half = NormalDist().inv_cdf(0.5 + level / 2) * self.sd
         return self.value - half, self.value + half
@@ -366,6 +366,8 @@ class Solution:
         seconds, engine = self.provenance.get("seconds"), self.provenance.get("engine")
         if seconds is not None:
             lines.append(f"Time      {float(seconds):.3g} s" + (f", engine '{engine}'" if engine else ""))
+        if "intervals" in self.provenance:
+            lines.append(f"Intervals {self.provenance['intervals']['told']}")
         return "\n".join(lines)
 
     def __str__(self) -> str:
@@ -405,8 +407,10 @@ def load_solution(folder: str | os.PathLike[str]) -> Solution:
     path = Path(folder)
     path = path if path.suffix == ".nc" else path / _FILE
     if not path.is_file():
+        there = Path(folder).is_file()
+        what = f"'{folder}' is a file, no solution" if there else f"There is no saved solution at '{path}'"
         raise CheckpointError(
-            f"There is no saved solution at '{path}'. Give the folder that solution.save(folder) wrote."
+            f"{what}. Give the folder that solution.save(folder) wrote, or the solution.nc in it."
         )
     try:
         verify_checksum(path)

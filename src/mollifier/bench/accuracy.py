@@ -19,13 +19,12 @@ from mollifier.bench.table import Follow, Table, checked, environment, number, p
 from mollifier.engines import ENGINES, solve
 from mollifier.engines.choose import choose
 from mollifier.errors import ConfigurationError, MollifierError
+from mollifier.intervals import LEVELS, standardised
 from mollifier.settings import Settings, validated
 from mollifier.solution import Solution
 
 Array = NDArray[np.float64]
 
-# Per cent of the intervals whose coverage is counted.
-LEVELS = (50, 80, 95)
 CAPTION = (
     "Noise is sigma / rms(u) and is not told to the engine. Errors are medians over the noise seeds of the "
     "relative error of a number and of the relative L2 error of a field; 'worst' is the median (and the "
@@ -33,8 +32,6 @@ CAPTION = (
     "the share of the 50, 80 and 95 % intervals that hold the truth: over the seeds with an answer, and for "
     "a field over its points too. Seconds are the median of a solve, imports left out."
 )
-# Points of a field at which intervals are looked at.
-_POINTS = 4096
 
 
 @dataclass(frozen=True)
@@ -147,7 +144,7 @@ def run(
     names = checked("case", cases, CASES)
     wanted = checked("engine", engines, ("auto", *ENGINES)) if engines else ()
     check_levels(noises, seeds)
-    plan = _plan(names, noises, wanted, progress)
+    plan = planned(names, noises, wanted, progress)
     total, done = len(plan) * len(seeds), 0
     journal = Journal() if journal is None else journal
     rows, stopped = [], False
@@ -204,7 +201,22 @@ def trial(
     settings: Any = None,
     points: int | None = None,
 ) -> Trial:
-    """Solve a case once; whatever goes wrong in an engine is a status, so that other seeds can go on.
+    """Solve a case once; whatever goes wrong in an engine is a status, so that other seeds can go on."""
+    solution, status, message, seconds = attempt(case, noise, engine, seed, settings, points)
+    if solution is None:
+        return Trial(status, message)
+    return Trial(status, message, case.errors(solution), covered(case, solution), seconds)
+
+
+def attempt(
+    case: Case,
+    noise: float | None,
+    engine: str,
+    seed: int,
+    settings: Any = None,
+    points: int | None = None,
+) -> tuple[Solution | None, str, str, float]:
+    """Solve a case once: solution, status, message and seconds; "refused" or "failed" where there is none.
 
     Raises
     ------
@@ -217,15 +229,14 @@ def trial(
     try:
         solution = solve(problem, engine, seed=seed, settings=settings)
     except MollifierError as error:
-        return Trial("refused", str(error))
+        return None, "refused", str(error), math.nan
     except Exception as error:
-        return Trial("failed", f"{type(error).__name__}: {error}")
+        return None, "failed", f"{type(error).__name__}: {error}", math.nan
     seconds = time.perf_counter() - begun
     status = solution.status
     if status.name == "interrupted":
         raise KeyboardInterrupt
-    message = "" if status.ok else status.message
-    return Trial(status.name, message, case.errors(solution), covered(case, solution), seconds)
+    return solution, status.name, "" if status.ok else status.message, seconds
 
 
 def kept_trial(
@@ -251,23 +262,9 @@ def covered(case: Case, solution: Solution) -> dict[str, Array]:
 
     Unknowns without a standard error are left out.
     """
-    half = np.array([NormalDist().inv_cdf(0.5 + level / 200) for level in LEVELS])
-    found: dict[str, Array] = {}
-    for n, exact in case.scalars.items():
-        estimate = solution.estimates.get(n)
-        if estimate is not None and estimate.sd is not None:
-            found[n] = (abs(estimate.value - exact) <= half * estimate.sd).astype(float)
-    for name, exact in case.true_fields.items():
-        n = str(name)
-        if f"{n}_sd" not in solution.dataset:
-            continue
-        step = max(int((exact.size / _POINTS) ** (1 / max(exact.ndim, 1))), 1)
-        exact = exact[{d: slice(None, None, step) for d in exact.dims}]
-        places = {d: exact[d].clip(solution.dataset[d].min(), solution.dataset[d].max()) for d in exact.dims}
-        value, sd = (solution.dataset[v].interp(places).transpose(*exact.dims).values for v in (n, f"{n}_sd"))
-        error = np.abs(value - exact.values)
-        found[n] = np.array([float(np.mean(error <= h * sd)) for h in half])
-    return found
+    half = [NormalDist().inv_cdf(0.5 + level / 200) for level in LEVELS]
+    scores = standardised(solution, case.truth)
+    return {n: np.array([float(np.mean(np.abs(z) <= h)) for h in half]) for n, z in scores.items()}
 
 
 def noise_of(case: Case, noise: float | None) -> float:
@@ -327,15 +324,19 @@ def median(values: Iterable[float]) -> float:
     return float(np.median(known)) if known else math.nan
 
 
-def _plan(
-    names: Sequence[str], noises: Sequence[float], engines: Sequence[str], progress: Follow | None
+def planned(
+    names: Sequence[str],
+    noises: Sequence[float],
+    engines: Sequence[str],
+    progress: Follow | None = None,
+    build: Callable[[str], Case] = case,
 ) -> list[tuple[Case, float | None, str]]:
-    """Case, noise and engine, "auto" replaced by the engine it takes."""
+    """Case, noise and engine, "auto" replaced by the engine it takes; ``build`` makes a case of its name."""
     plan = []
     for done, name in enumerate(names):
         if progress is not None:
             progress(done, len(names), f"making {name}")
-        made = case(name)
+        made = build(name)
         wanted = engines or made.engines or ("auto",)
         chosen = [choose(made.problem())[0] if e == "auto" else e for e in wanted]
         plan += [(made, noise, e) for noise in levels_of(made, noises) for e in dict.fromkeys(chosen)]

@@ -178,17 +178,14 @@ def run(
             rows.append(trial.row())
             if stopped:
                 break
-    faults = sum(r.faults for r in rows)
-    summary = f"{sum(r.inputs for r in rows):,} inputs, {faults:,} that did what none may."
+    return _table(rows, stopped)
+
+
+def _table(rows: Sequence[Row], stopped: bool) -> Table:
+    inputs, faults = (sum(getattr(r, n) for r in rows) for n in ("inputs", "faults"))
+    summary, about = f"{inputs:,} inputs, {faults:,} that did what none may.", environment()
     return Table(
-        "fuzz",
-        tuple(rows),
-        COLUMNS,
-        CAPTION,
-        environment(),
-        summary,
-        stopped,
-        lambda r: "\n".join(r.examples),
+        "fuzz", tuple(rows), COLUMNS, CAPTION, about, summary, stopped, lambda r: "\n".join(r.examples)
     )
 
 

@@ -26,14 +26,20 @@ from mollifier.bench.traces import numbers, unreadable
 from mollifier.files import write_text
 
 CAPTION = (
-    "Each process is killed (SIGKILL) at a moment drawn evenly over the length of the unbroken run, "
-    "and taken "
-    "up with --resume, up to five times before it is let end. Same: runs that ended in the numbers "
-    "of the "
-    "unbroken one, bit for bit. Unreadable: files that could not be read after a kill."
+    "Each process is killed (SIGKILL) at a moment drawn evenly over the length of the unbroken run, and "
+    "taken up with --resume, up to five times before it is let end. Same: runs that ended in the numbers "
+    "of the unbroken one, bit for bit. Unreadable: files that could not be read after a kill."
 )
 MOST_KILLS = 5  # of one run
-_PRELOADED = ["mollifier.bench.kill", "mollifier.engines.network", "mollifier.engines.joint"]
+_PRELOADED = [
+    f"mollifier.{name}" for name in ("bench.kill", "engines.network", "engines.joint", "apps.chromatin.study")
+]
+# Nuclei of the chromatin runs, localisations in each, their radius in nm, and settings for so small ones.
+_NUCLEI, _MOLECULES, _RADIUS = 3, 12_000, 600.0
+_SMALL = [
+    f"nucleus.{choice}"
+    for choice in ("pixel=50", "smoothing=50", "threshold=3", "closing=100", "min_area=1e5")
+]
 
 _OFTEN = "checkpoint_steps: 1"
 _HEAT = 'equation: "u_t = D*u_xx"\nunknowns: {D: {lower: 0}}\n'
@@ -53,8 +59,11 @@ _FILES = {
     f"training: {{warmup_steps: 100, steps: 8, {_OFTEN}}}\n"
     "network: {width: 6, depth: 2}\ncollocation: {max_nodes: 150}\n",
     "bench": "",
+    "chromatin": "",
+    "pool": "",
 }
 KINDS = tuple(_FILES)
+_STUDIES = ("chromatin", "pool")
 
 
 @dataclass(frozen=True)
@@ -109,9 +118,9 @@ def run(
     Parameters
     ----------
     kinds
-        Of `KINDS`: "network" and "lbfgs" (the network engine), "joint",
-        "finer" (the joint engine's second
-        pass), "each" (one run for every value of a column), "compare", "bench"; all by default.
+        Of `KINDS`: "network" and "lbfgs" (the network engine), "joint", "finer" (the joint engine's second
+        pass), "each" (one run for every value of a column), "compare", "bench", "chromatin" (one nucleus
+        after the other), "pool" (nuclei side by side); all by default.
     kills
         In all.
     seed
@@ -127,9 +136,8 @@ def run(
         If a kind is not known.
     """
     names = checked("kind", kinds, KINDS)
-    context = multiprocessing.get_context(
-        "forkserver"
-    )  # no start of the interpreter and no import to wait for
+    # No start of the interpreter and no import to wait for.
+    context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     draw = random.Random(seed)
     rows, stopped = [], False
@@ -147,19 +155,16 @@ def run(
             rows.append(trial.row())
             if stopped:
                 break
-    summary = (
-        f"{sum(r.kills for r in rows)} kills, {sum(r.same for r in rows)} of {sum(r.runs for r in rows)} "
-    )
-    summary += f"runs the same bit for bit, {sum(r.unreadable for r in rows)} files unreadable."
+    return _table(rows, stopped)
+
+
+def _table(rows: Sequence[Row], stopped: bool) -> Table:
+    kills, same, runs = (sum(getattr(r, n) for r in rows) for n in ("kills", "same", "runs"))
+    unreadable = sum(r.unreadable for r in rows)
+    summary = f"{kills} kills, {same} of {runs} runs the same bit for bit, {unreadable} files unreadable."
+    about = environment()
     return Table(
-        "kill",
-        tuple(rows),
-        COLUMNS,
-        CAPTION,
-        environment(),
-        summary,
-        stopped,
-        lambda r: "\n".join(r.messages),
+        "kill", tuple(rows), COLUMNS, CAPTION, about, summary, stopped, lambda r: "\n".join(r.messages)
     )
 
 
@@ -179,9 +184,25 @@ def make_files(folder: Path) -> None:
     group = np.repeat([1.0, 2.0, 3.0], 80)
     decay = np.exp(-0.9 * group * t) * np.sin(3 * x)
     _write(folder / "groups.csv", x=x, t=t, u=decay + 0.01 * rng.standard_normal(240), group=group)
+    groups = ["file,group"]
+    for i in range(_NUCLEI):
+        x, y = _nucleus(rng, domains=4 + i)
+        _write(folder / f"cell_{i}.csv", x=x, y=y)
+        groups.append(f"cell_{i}.csv,{'treated' if i else 'control'}")
+    write_text(folder / "conditions.csv", "\n".join(groups) + "\n")
     for kind, text in _FILES.items():
         if text:
             write_text(folder / f"{kind}.yaml", text)
+
+
+def _nucleus(rng: np.random.Generator, domains: int) -> np.ndarray:
+    """Localisations of a round nucleus, half of them in a ring of dense domains, shape (2, n)."""
+    angle, part = 2 * np.pi * rng.random(_MOLECULES), np.sqrt(rng.random(_MOLECULES))
+    place = _RADIUS * part * np.stack([np.cos(angle), np.sin(angle)])
+    dense = rng.random(_MOLECULES) < 0.4
+    turn = 2 * np.pi * rng.integers(domains, size=_MOLECULES) / domains
+    centre = 0.55 * _RADIUS * np.stack([np.cos(turn), np.sin(turn)])
+    return np.where(dense, centre + 0.22 * place, place)
 
 
 def _write(path: Path, **columns: np.ndarray) -> None:
@@ -199,14 +220,20 @@ def command(kind: str, place: Path, out: Path, resume: bool, figures: bool) -> l
         "compare": ["compare", str(place / "compare.yaml"), "--engines", "weak,joint,network"],
         "bench": ["bench", "engines", "reaction_rate", "--engines", "joint", "--seeds", "4"],
         "each": ["solve", str(place / "each.yaml"), "--each", "group"],
+        "chromatin": _chromatin(place, 1),
+        "pool": _chromatin(place, 2),
     }.get(kind, ["solve", str(place / f"{kind}.yaml")])
-    return [
-        *words,
-        "--out",
-        str(out),
-        *([] if figures else ["--no-figures"]),
-        *(["--resume"] if resume else []),
-    ]
+    drawn = figures or kind in _STUDIES  # their pages are always drawn
+    return [*words, "--out", str(out), *([] if drawn else ["--no-figures"]), *(["--resume"] * resume)]
+
+
+def _chromatin(place: Path, workers: int) -> list[str]:
+    """A study of small nuclei, with pages, groups and their comparison."""
+    files = [str(place / f"cell_{i}.csv") for i in range(_NUCLEI)]
+    chosen = [word for choice in _SMALL for word in ("--set", choice)]
+    groups = ["--groups", str(place / "conditions.csv"), "--levels", "own"]
+    options = ["--unit", "nm", "--width", "30", "--quick", "--workers", str(workers)]
+    return ["chromatin", *files, *groups, *options, *chosen]
 
 
 class _Trial:
@@ -226,7 +253,8 @@ class _Trial:
         self.kind, self.place, self.context, self.draw = kind, place, context, draw
         self.figures, self.progress, self.before, self.total = figures, progress, before, total
         self.kills = self.runs = self.same = self.unreadable = 0
-        self.seconds = float("nan")
+        # Of the unbroken run, and of the quickest from start to end: other work slows some down.
+        self.seconds = self.span = float("nan")
         self.messages: list[str] = []
 
     def row(self) -> Row:
@@ -239,7 +267,7 @@ class _Trial:
         out = self.place / self.kind / "unbroken"
         begun = time.perf_counter()
         code = self._process(out, False, None)
-        self.seconds = time.perf_counter() - begun
+        self.seconds = self.span = time.perf_counter() - begun
         if code not in (0, 1):  # 1: no answer, or engines that disagree, which is an end too
             self.messages.append(
                 f"{self.kind}: the unbroken run ended with exit code {code}: {self._said(out)}"
@@ -251,9 +279,11 @@ class _Trial:
 
     def _broken(self, out: Path, wanted: Mapping[str, Any], end: int, kills: int) -> None:
         """One run, killed once to `MOST_KILLS` times, then let end."""
-        for _ in range(min(self.draw.randint(1, MOST_KILLS), kills - self.kills)):
-            code = self._process(out, self._begun(out), self.draw.uniform(0.0, self.seconds))
+        for i in range(min(self.draw.randint(1, MOST_KILLS), kills - self.kills)):
+            begun = time.perf_counter()
+            code = self._process(out, self._begun(out), self.draw.uniform(0.0, self.span))
             if code is not None:  # it had ended before
+                self.span = self.span if i else min(self.span, time.perf_counter() - begun)
                 break
             self.kills += 1
             for what in unreadable(out):
@@ -276,7 +306,7 @@ class _Trial:
 
     def _begun(self, out: Path) -> bool:
         """Whether there is a run to take up."""
-        return self.kind in ("compare", "bench") or any(out.rglob("problem.json"))
+        return self.kind in ("compare", "bench", *_STUDIES) or any(out.rglob("problem.json"))
 
     def _process(self, out: Path, resume: bool, seconds: float | None) -> int | None:
         """The exit code of a process; None where it was killed after so many seconds."""

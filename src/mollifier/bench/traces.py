@@ -5,42 +5,75 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import h5py
 import numpy as np
 import torch
 
-from mollifier.files import TEMPORARY, verify_checksum
-from mollifier.solution import load_solution
+from mollifier.files import TEMPORARY, read_group, verify_checksum
+from mollifier.solution import Solution, load_solution
 
-_TABLES = ("compare.csv", "accuracy.csv", "estimates.csv")
+_TABLES = (
+    *("compare.csv", "accuracy.csv", "estimates.csv"),
+    *("cells.csv", "groups.csv", "comparison.csv", "domains.csv", "profile.csv"),
+)
+_NUCLEUS = "result.nc"
 _MEASURED = ("seconds", "memory_mib")  # differ from run to run
 
 
 def numbers(folder: Path) -> dict[str, str]:
     """Place -> the number, text or digest found there: all that a repeated run must give again, to the bit.
 
-    Solutions (estimates, status, fields, fit, history) and tables of results; times and memory are left out.
+    Solutions (estimates, status, fields, fit, history), nuclei, tables of results, and which pages there are;
+    times and memory are left out.
     """
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("solution.nc")):
-        solution, place = load_solution(path), path.parent.relative_to(folder)
-        found[f"{place}/status"] = str(solution.status)
-        for name, e in solution.estimates.items():
-            found[f"{place}/{name}"] = f"{float(e.value).hex()} {None if e.sd is None else float(e.sd).hex()}"
-        for part in ("dataset", "fit", "history"):
-            for name, variable in getattr(solution, part).variables.items():
-                if name not in _MEASURED:
-                    found[f"{place}/{part}/{name}"] = _digest(variable.values)
+        found |= _prefixed(path.parent.relative_to(folder), _solution(load_solution(path)))
+    for path in sorted(folder.rglob(_NUCLEUS)):
+        found |= _prefixed(path.parent.relative_to(folder), _nucleus(path))
     for path in sorted(p for p in folder.rglob("*.csv") if p.name in _TABLES):
-        with path.open(encoding="utf-8", newline="") as file:
-            for i, row in enumerate(csv.DictReader(file)):
-                kept = {n: v for n, v in row.items() if n not in _MEASURED}
-                found[f"{path.relative_to(folder)}/{i}"] = json.dumps(kept)
-    return found
+        found |= _prefixed(path.relative_to(folder), _rows(path))
+    return found | {str(path.relative_to(folder)): "page" for path in folder.rglob("*.html")}
+
+
+def _prefixed(place: Path, found: Iterable[tuple[str, str]]) -> dict[str, str]:
+    return {f"{place}/{name}": value for name, value in found}
+
+
+def _solution(solution: Solution) -> Iterator[tuple[str, str]]:
+    yield "status", str(solution.status)
+    for name, e in solution.estimates.items():
+        yield name, f"{float(e.value).hex()} {None if e.sd is None else float(e.sd).hex()}"
+    for part in ("dataset", "fit", "history"):
+        for name, variable in getattr(solution, part).variables.items():
+            if name not in _MEASURED:
+                yield f"{part}/{name}", _digest(variable.values)
+
+
+def _nucleus(path: Path) -> Iterator[tuple[str, str]]:
+    """All groups of a nucleus's file, and its attributes."""
+    attrs = read_group(path).attrs
+    kept = {n: v for n, v in attrs.pop("numbers").items() if n not in _MEASURED}
+    yield "attributes", json.dumps([attrs, kept], sort_keys=True, default=str)
+    with h5py.File(path) as file:
+        groups = sorted(file)
+    for group in groups:
+        part = read_group(path, group)
+        yield f"{group}/attributes", json.dumps(part.attrs, sort_keys=True, default=str)
+        for name, variable in part.variables.items():
+            yield f"{group}/{name}", _digest(variable.values)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        for i, row in enumerate(csv.DictReader(file)):
+            if row.get("quantity") not in _MEASURED:
+                yield str(i), json.dumps({n: v for n, v in row.items() if n not in _MEASURED})
 
 
 def _digest(values: Any) -> str:
@@ -64,7 +97,10 @@ def unreadable(folder: Path) -> Iterator[str]:
 
 def _netcdf(path: Path) -> None:
     verify_checksum(path)
-    load_solution(path)
+    if path.name == _NUCLEUS:
+        list(_nucleus(path))
+    else:
+        load_solution(path)
 
 
 def _csv(path: Path) -> None:
@@ -86,6 +122,11 @@ def _png(path: Path) -> None:
         raise ValueError("no whole picture")
 
 
+def _page(path: Path) -> None:
+    if not path.read_text(encoding="utf-8").rstrip().endswith("</html>"):
+        raise ValueError("no whole page")
+
+
 _READERS: dict[str, Callable[[Path], object]] = {
     ".nc": _netcdf,
     ".pt": lambda path: torch.load(path, weights_only=True),
@@ -95,5 +136,5 @@ _READERS: dict[str, Callable[[Path], object]] = {
     ".png": _png,
     ".svg": ElementTree.parse,
     ".md": lambda path: path.read_text(encoding="utf-8"),
-    ".html": lambda path: path.read_text(encoding="utf-8"),
+    ".html": _page,
 }

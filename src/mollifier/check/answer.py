@@ -20,6 +20,8 @@ from mollifier.information import Direction, Information, information
 from mollifier.problem import InverseProblem
 
 _DYNAMIC_RANGE = 1e8
+# Noise over rms of a field averaged over its features, above which only its smoothest parts are seen.
+_NOISY = 0.3
 # Standard errors that leave a number unknown or vague, in units of the size at which its term alone balances
 # all others.
 _UNKNOWN, _VAGUE = 10.0, 0.3
@@ -187,6 +189,12 @@ def _noise(terms: ident.Terms, numbers: dict[str, Any]) -> Iterator[Finding]:
         if shown:
             text = ", ".join(f"{t}: {100 * g:.2g} %" for t, g in shown.items())
             yield info("noise", f"noise of the terms at single places, averaged over their window: {text}.")
+    for f, share in terms.noise.items():
+        text = (
+            f"averaged over a window as wide as its features allow, {f} keeps {100 * share:.2g} % of noise."
+        )
+        advice = "Expect wide intervals, and smooth fields only; average repeats, or trust known values."
+        yield warn("noise", text, advice) if share > _NOISY else info("noise", text)
     lost = {n: r for n, r in ident.drowned(terms) if r > 0}
     for name, ratio in lost.items():
         yield info(
@@ -207,7 +215,7 @@ def _gain(terms: ident.Terms, term: sympy.Expr, size: float) -> float | None:
 
 def _numbers(problem: InverseProblem, told: Information) -> Iterator[Finding]:
     """What is told of each number, and of fields that multiply nothing."""
-    together = {n for d in told.directions for n in d.change}
+    together = {n for d in told.directions for n in d.change if not d.hidden}
     for name in told.zero:
         yield error(
             "identifiability",
@@ -236,8 +244,15 @@ def _numbers(problem: InverseProblem, told: Information) -> Iterator[Finding]:
 
 
 def _apart(direction: Direction, linear: tuple[str, ...]) -> Finding:
-    """Numbers that cannot be told apart."""
+    """Numbers that cannot be told apart, or that noise hides the difference of."""
     names = list(direction.change)
+    if direction.hidden:
+        return warn(
+            "identifiability",
+            f"Noise hides at single places whether {_listed(names)} can be told apart: all samples together "
+            "may tell them, or not.",
+            "Ask a coarser question (fewer unknowns), or give more or less noisy data.",
+        )
     if len(names) == 2 and set(names) <= set(linear):
         what = f"only {combination(direction.change)}"
     else:

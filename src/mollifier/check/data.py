@@ -15,7 +15,6 @@ from mollifier.identifiability import constant_fields
 from mollifier.problem import InverseProblem
 from mollifier.readings import summary
 
-_NOISY = 0.3
 # Places of the domain that are looked at for holes, and the share of them that may lie in some.
 _PLACES, _HOLES = 4000, 0.1
 # A hole is a place farther from every sample than a feature, or than so many typical distances of samples.
@@ -45,10 +44,7 @@ def of_data(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Findin
             continue
         source = obs.noise_source(v)
         numbers["data"][v] |= {"noise": fraction, "noise_source": source}
-        loud = fraction > _NOISY
-        text = f"{v}: {100 * fraction:.2g} % of rms, {source}."
-        advice = "Expect wide intervals, and smooth fields only; average repeats, or trust known values."
-        yield warn("noise", text, advice) if loud else info("noise", text)
+        yield info("noise", f"{v}: {100 * fraction:.2g} % of rms, {source}.")
     for name, labels in obs.dataset.coords.items():
         count = np.unique(labels.values).size if labels.attrs.get("role") == "label" else 1
         if count > 1 and name != "replicate":

@@ -232,7 +232,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 def _serve(pipe: Any, payload: bytes, task: Task) -> None:
     """Entry of the process: solve, measure, answer."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(task.threads)
     with suppress(BrokenPipeError):
         pipe.send(_READY)
@@ -245,7 +245,8 @@ def _serve(pipe: Any, payload: bytes, task: Task) -> None:
         pipe.send(measured(lambda: run_here(problem, task, _reporter(pipe) if task.follow else None)))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Wait for the process that started this one, and end with it: for a thread of its own."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -9,7 +9,10 @@ from mollifier.problem import InverseProblem
 
 # Nodes from which a grid is dense: below, a fit that solves the equation exactly uses the data better.
 _DENSE = 2000
-# Share of a gridded field that may be missing, and coordinates that nodes can fill.
+# Share of a gridded field that may be missing, and coordinates that nodes can fill. Measured on 60 x 50 nodes
+# with 5 % noise, a number and a field k(x): with 30 % missing here and there the weak engine's errors are 1.6
+# to 11 times the joint engine's, with 50 % no test function is left; without a block of 36 % the number is as
+# good, k(x) 1.6 to 3.3 times as far off. Where all lies around an object, as a nucleus, weak may be named.
 _MOST_MISSING, _MOST_COORDINATES = 0.2, 3
 
 

@@ -118,8 +118,9 @@ def _factors(
 def _curvature(stage: GaussNewton, names: Sequence[str], own: Tensor) -> _Curvature:
     """The priors of fields, over the part of the parameters that is theirs."""
     nodes = stage.node_values()
+    share = stage.objective.count * min(stage.most, 1.0)
     rows = [
-        part.scaled(float(np.sqrt(stage.objective.count * stage.most * stage.objective.strength(name))))
+        part.scaled(float(np.sqrt(share * stage.objective.strength(name))))
         for name in names
         for part in stage.linearisation.curvature(name, nodes, slopes=True)
     ]

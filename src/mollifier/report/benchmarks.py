@@ -1,4 +1,4 @@
-"""Figures of the benchmarks: accuracy against noise, and cost against size."""
+"""Figures of the benchmarks: accuracy against noise, calibration, and cost against size."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from mollifier.report.comparison import COLOURS
 
 if TYPE_CHECKING:
     from mollifier.bench.accuracy import Row
+    from mollifier.bench.coverage import Row as Covered
     from mollifier.bench.scale import Row as Size
     from mollifier.bench.table import Table
 
@@ -33,7 +34,8 @@ def save_benchmark(table: Table, folder: str | os.PathLike[str]) -> list[Path]:
     Parameters
     ----------
     table
-        Of `mollifier bench engines`, `scale` or `paper`; others, and one without rows, have no figure.
+        Of `mollifier bench engines`, `coverage`, `scale` or `paper`; others, and one without rows, have
+        none.
     folder
         Where; made if need be.
 
@@ -222,10 +224,36 @@ def paper_figure(table: Table) -> Figure:
     return figure
 
 
+def coverage_figure(table: Table) -> Figure:
+    """A row for each unknown: histogram of the PITs, their distribution less an even one, with its band."""
+    rows: list[Covered] = [r for r in table.rows if r.answers]
+    figure = style.new_figure(7.2, 2.2 * max(len(rows), 1))
+    axes = figure.subplots(max(len(rows), 1), 2, squeeze=False)
+    for (left, right), row in zip(axes, rows, strict=False):
+        bins = len(row.histogram)
+        # Of a field's places only the runs are independent, so that the range of a number's is the wider.
+        half = 1.96 * math.sqrt((1 - 1 / bins) / bins / row.answers)
+        left.axhspan(max(1 / bins - half, 0.0), 1 / bins + half, color="0.92", linewidth=0)
+        left.axhline(1 / bins, color="0.5", linewidth=0.8)
+        left.bar((np.arange(bins) + 0.5) / bins, row.histogram, 0.9 / bins, color=style.BLUE)
+        left.set(xlim=(0, 1), ylabel="share", xlabel="PIT of the truth")
+        left.set_title(style.text(f"{row.case}, {row.engine}, {100 * row.noise:.3g} %: {row.unknown}"))
+        right.axhspan(-row.band, row.band, color="0.92", linewidth=0)
+        right.axhline(0.0, color="0.5", linewidth=0.8)
+        right.plot(np.linspace(0, 1, len(row.difference)), row.difference, color=style.ORANGE, linewidth=1.2)
+        right.set(xlim=(0, 1), ylabel="ECDF less even", xlabel="PIT of the truth")
+        right.set_title(f"95 % intervals hold {row.coverage[95]}, {row.answers} seeds")
+    if not rows:
+        for ax in axes.ravel():
+            ax.text(0.5, 0.5, "no answer", transform=ax.transAxes, ha="center", color=style.GREY)
+    return figure
+
+
 _METHOD_COLOURS = (*COLOURS, style.GREY)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _FIGURES: dict[str, Callable[[Table], Figure]] = {
     "accuracy": accuracy_figure,
+    "coverage": coverage_figure,
     "scale": scale_figure,
     "paper": paper_figure,
 }

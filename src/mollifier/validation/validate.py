@@ -117,32 +117,28 @@ def validate(
 ) -> Validation:
     """Solve the equation forward with what was found, hold it against the data, and say what to think of it.
 
-    The forward solution takes its start and its ends from the estimated states, its derivatives from central
-    differences of fourth order, and is refined until it changes by less than a tenth of the noise. It is
-    compared with every measurement that does not lie on such a start or end; so is the engine's own fit, over
-    the points it was fitted to and over those held out. What counts is what errors have in excess of the
-    noise and what neighbouring errors share, where chance does not explain it: beyond 0.4 of the noise's
-    standard deviation an answer is doubtful, beyond all of it refuted. It is doubtful too where the engine
-    says that there is no answer or no fit, and where the equation cannot be solved forward.
+    The forward solution (`mollifier.validation.forward`) is refined until it changes by less than a tenth of
+    the noise, and compared with every measurement that does not lie on its start or ends; so is the engine's
+    own fit, where it was fitted and where not. What counts is what errors have in excess of the noise and
+    what neighbouring errors share, where chance does not explain it: beyond 0.4 of the noise's standard
+    deviation an answer is doubtful, beyond all of it refuted; doubtful too where the engine itself says that
+    there is no answer or no fit, and where the equation cannot be solved forward.
 
     Parameters
     ----------
     solution
         What was found.
     problem
-        The question; wanted where the solution does not hold what the equation needs, and for ``engines`` and
-        ``widths``, which solve again.
+        The question; wanted where the solution lacks what the equation needs, and to solve again.
     held_out
         Further measurements, which no engine has seen.
-    engines
-        Names of engines to hold the answer against, as `mollifier.compare` does.
-    widths
-        Whether to solve again with a wider and a narrower kernel.
+    engines, widths
+        Engines to hold the answer against, as `mollifier.compare` does; whether to take other kernel widths.
 
     Raises
     ------
     ConfigurationError
-        If the problem is wanted and was not given.
+        If the problem is wanted and was not given, or is another one.
     DataError
         If the further measurements lack a coordinate, or hold none of the fields.
 
@@ -157,26 +153,52 @@ def validate(
     >>> found.status, found.reasons
     ('holds', ())
     """
-    if problem is None and (engines or widths):
-        raise ConfigurationError("To solve again, validate needs the problem: give validate(problem=...).")
-    findings, notes, resolved = _status(solution), _unfinished(solution), xr.Dataset()
-    findings += _fit_findings(solution)
-    try:
-        system = system_of(solution, problem)
-        resolved, tests, told = _forward(solution, system)
-        findings += tests
-        notes += told
-    except InexpressibleError as reason:
-        findings.append(Finding("forward solution", "", None, "doubtful", f"not solved forward: {reason}"))
+    _same_question(solution, problem, bool(engines or widths))
+    findings, notes = [*_status(solution), *_fit_findings(solution)], _unfinished(solution)
+    resolved, tests, told = _forward_or_why(solution, problem)
+    findings += tests
+    notes += told
     if held_out is not None:
         findings += _extra(solution, resolved, held_out)
-    if problem is not None and widths:
-        findings += again.by_width(solution, problem)
-    if problem is not None and engines:
-        findings += again.by_engine(solution, problem, engines)
-    table = tuple(f.row() for f in findings)
+    if problem is not None:
+        findings += again.by_width(solution, problem) if widths else []
+        findings += again.by_engine(solution, problem, engines) if engines else []
     reasons = tuple(f.reason for f in findings if f.reason)
-    return Validation(worst(f.verdict for f in findings), reasons, tuple(notes), table, resolved)
+    status, table = worst(f.verdict for f in findings), tuple(f.row() for f in findings)
+    return Validation(status, reasons, tuple(notes), table, resolved)
+
+
+def _same_question(solution: Solution, problem: InverseProblem | None, wanted: bool) -> None:
+    """Refuse a problem that the solution does not answer, or none where one is wanted."""
+    if problem is None:
+        if wanted:
+            raise ConfigurationError(
+                "To solve again, validate needs the problem: give --problem PROBLEM.yaml "
+                "(validate(problem=...))."
+            )
+        return
+    asked = {
+        "equation": [e.text for e in problem.system.equations],
+        "unknowns": list(problem.unknowns),
+    }
+    for what, names in asked.items():
+        found = list(solution.provenance.get(what) or names)
+        if sorted(found) != sorted(names):
+            raise ConfigurationError(
+                f"The problem has the {what} {', '.join(names)}, and the run has {', '.join(found)}: it is "
+                "another one. Give the problem that this run answers."
+            )
+
+
+def _forward_or_why(
+    solution: Solution, problem: InverseProblem | None
+) -> tuple[xr.Dataset, list[Finding], list[str]]:
+    """The forward solution, its tests and notes; where there is none, a finding that says why."""
+    try:
+        return _forward(solution, system_of(solution, problem))
+    except InexpressibleError as reason:
+        said = f"not solved forward: {reason}"
+        return xr.Dataset(), [Finding("forward solution", "", None, "doubtful", said)], []
 
 
 def _status(solution: Solution) -> list[Finding]:

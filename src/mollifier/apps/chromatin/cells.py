@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,11 +18,9 @@ from mollifier.apps.chromatin.samples import Sample, StudySettings
 from mollifier.apps.chromatin.signals import ground_and_mean, signal
 from mollifier.apps.chromatin.simulate import edge_distance
 from mollifier.errors import MollifierError
-from mollifier.solution import Solution
 
-# Below this the data decide more than the prior does; pixels to a radius where none is searched for, and
-# rings of the profile from the edge.
-KNOWN, _WIDE, _RINGS = 0.5, 8.0, 8
+# Below this the data decide more than the prior does; rings of the profile from the edge.
+KNOWN, _RINGS = 0.5, 8
 # A radius of domains that is often asked for, in nm, and how far a balance may be from closing.
 _SMALL_DOMAIN = 100.0
 _CLOSED = 0.05
@@ -49,7 +46,7 @@ def analyse_nucleus(
     NucleusResult
         Its numbers are ``area`` (um^2), ``resolution`` (nm), ``frames``, ``molecules`` (of localisations),
         ``phi_h`` (mean), those of `typical` domains, ``rate`` (mean of lam, weighed by phi_e, over the pixels
-        that are identified), ``rate_sd`` (its standard error if errors are alike all over a test function),
+        that are identified), ``rate_sd`` (its standard error, with all covariances),
         ``identified`` (their share), ``rate_balance`` (integral of phi_h over that of phi_e: lam if it were
         even), ``gain``, ``change`` and ``defect`` of the integral balance, and ``seconds``.
     """
@@ -58,17 +55,17 @@ def analyse_nucleus(
 
 def analyse_fields(
     sample: Sample, settings: StudySettings, levels: tuple[float, float] | None = None
-) -> tuple[NucleusResult, Solution | None]:
-    """As `analyse_nucleus`, with the engine's own solution; None where there is none."""
+) -> tuple[NucleusResult, RateMap | None]:
+    """As `analyse_nucleus`, with the map that its numbers are of; None where there is none."""
     begun = time.perf_counter()
-    known, solution = NucleusResult(sample.field, sample.name, sample.group), None
+    known, found = NucleusResult(sample.field, sample.name, sample.group), None
     try:
         known = _with_fields(known, sample, settings, levels)
-        known, solution = _with_rate(known, settings)
+        known, found = _with_rate(known, settings)
     except Exception as error:
         # Whatever goes wrong in one nucleus is told in its row and stops no other.
         known = replace(known, error=_said(error))
-    return replace(known, numbers={**known.numbers, "seconds": time.perf_counter() - begun}), solution
+    return replace(known, numbers={**known.numbers, "seconds": time.perf_counter() - begun}), found
 
 
 def _with_fields(
@@ -133,7 +130,7 @@ def _resolved(phi: xr.Dataset, s: StudySettings, last: xr.DataArray) -> tuple[st
     return tuple(notes)
 
 
-def _with_rate(known: NucleusResult, s: StudySettings) -> tuple[NucleusResult, Solution | None]:
+def _with_rate(known: NucleusResult, s: StudySettings) -> tuple[NucleusResult, RateMap | None]:
     """The map of rates, its numbers, and what is to be said of them."""
     phi = known.fields
     assert phi is not None
@@ -149,23 +146,28 @@ def _with_rate(known: NucleusResult, s: StudySettings) -> tuple[NucleusResult, S
             "tell."
         )
     given = phi[["phi_d", "phi_d_sd", "phi_n"]].drop_attrs(deep=False)
+    margin = s.margin if s.margin is not None else float(phi.attrs["resolution"])
+    inside = given["phi_d"].notnull().all([d for d in given["phi_d"].dims if d == "t"])
+    given = given.assign(mask=edge_distance(inside) > margin if margin else inside)
+    given.attrs = {n: phi.attrs[n] for n in ("noise_area",) if n in phi.attrs}
+    geometry = known.numbers.get("rate_geometric", math.nan)
     try:
-        found, how = _inferred(given, known, s)
+        found = infer_rate(
+            given, s.model, s.over, s.prior, None if math.isnan(geometry) else geometry, s.quick
+        )
     except Exception as error:
         # Fields and domains stand without a map of rates.
         return replace(known, notes=tuple(notes), error=f"No map of rates: {_said(error)}"), None
-    notes += how
     d = found.dataset
     sure = d["identifiability"] < KNOWN
     weight = d["phi_e"].where(sure).fillna(0.0)
     inside = d["mask"].astype(bool)
     share = float(sure.where(inside).mean())
-    total = float(weight.sum())
-    identified = float((weight * d["lam"].fillna(0.0)).sum()) / total if total > 0 else math.nan
+    mean, error = found.mean(weight) if float(weight.sum()) > 0 else (math.nan, math.nan)
     numbers = {
         **known.numbers,
-        "rate": identified,
-        "rate_sd": _mean_error(d, weight, found, s),
+        "rate": mean,
+        "rate_sd": error,
         "identified": share,
         **{n: found.balance[n] for n in ("gain", "change", "defect")},
     }
@@ -180,49 +182,13 @@ def _with_rate(known: NucleusResult, s: StudySettings) -> tuple[NucleusResult, S
             f"The integral balance does not close: {found.balance['defect']:+.1%} of what is erased. Without "
             "flux through the edge it would; the smoothing of the map, its prior and its bounds leave that."
         )
-    status = found.solution.status
+    status = found.status
     if status.name != "converged":
-        notes.append(f"The engine says of its answer: {status}.")
+        notes.append(f"The map is {status}." if status.name == "undetermined" else f"There is a {status}.")
     moved = sensitivity(given, s.model, found) if s.sensitivity else None
-    keep = d.assign_attrs({"balance": found.balance, "engine": s.engine, "status": str(status)})
+    keep = d.assign_attrs({"balance": found.balance, "status": str(status)})
     parts = {"rate": keep, "profile": rate_profile(d), "sensitivity": moved}
-    return replace(known, numbers=numbers, notes=tuple(notes), **parts), found.solution
-
-
-def _inferred(phi: xr.Dataset, known: NucleusResult, s: StudySettings) -> tuple[RateMap, list[str]]:
-    """The map; where the search for test functions ends without any, with ones of a fixed width."""
-    geometry = known.numbers.get("rate_geometric", math.nan)
-    options: dict[str, Any] = {
-        "over": s.over, "engine": s.engine, "prior": s.prior, "seed": s.seed,
-        "geometry": None if math.isnan(geometry) else geometry,
-    }  # fmt: skip
-    fixed = {c: _WIDE * known.numbers["pixel"] for c in ("x", "y")}
-    if "t" in phi["phi_d"].dims:
-        t = phi["t"].values
-        fixed["t"] = max(float(t[-1] - t[0]) / 2, 2 * float(t[1] - t[0]))
-    if s.radius is not None or s.quick:
-        return infer_rate(phi, s.model, radius=s.radius or fixed, **options), []
-    try:
-        return infer_rate(phi, s.model, **options), []
-    except (MollifierError, RuntimeError) as error:
-        if "pixels wide" in str(error) or s.engine != "weak":
-            raise
-        why = _said(error).removesuffix(".")
-        said = f"Test functions {_WIDE:.0f} pixels wide were set, as none were found by themselves ({why})."
-        return infer_rate(phi, s.model, radius=fixed, **options), [said]
-
-
-def _mean_error(d: xr.Dataset, weight: xr.DataArray, found: RateMap, s: StudySettings) -> float:
-    """Standard error of the mean, errors being alike over the area of a test function."""
-    total = float(weight.sum())
-    if total <= 0:
-        return math.nan
-    radius = found.solution.provenance.get("radius") or {}
-    pixel = float(d["x"][1] - d["x"][0]) / s.model.length
-    alike = max(math.pi * float(radius.get("x", pixel)) * float(radius.get("y", pixel)) / pixel**2, 1.0)
-    variance = float((weight**2 * d["lam_sd"].fillna(0.0) ** 2).sum()) / total**2
-    count = float((weight > 0).sum())
-    return math.sqrt(variance * min(alike, count))
+    return replace(known, numbers=numbers, notes=tuple(notes), **parts), found
 
 
 def rate_profile(rate: xr.Dataset, rings: int = _RINGS) -> pd.DataFrame:

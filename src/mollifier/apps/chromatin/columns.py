@@ -89,9 +89,7 @@ def read_columns(file: Path, wanted: Mapping[str, str] | Sequence[str] | None) -
     DataError
         If the file is missing, empty or no table, lacks x or y, or holds text where numbers were wanted.
     """
-    if not file.is_file():
-        there = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
-        raise DataError(f"There is no file '{file}'.{did_you_mean(file.name, there) if there else ''}")
+    require_file(file)
     with file.open("rb") as stream:
         magic = stream.read(8)
     if not magic:
@@ -117,6 +115,21 @@ def split_unit(name: str) -> tuple[str, str | None]:
         if base in known:
             return base, known_unit(spelled)
     return plain, unit
+
+
+def require_file(file: Path) -> None:
+    """Refuse a path that is no file.
+
+    Raises
+    ------
+    DataError
+        If it is missing or a folder; with the nearest name there is.
+    """
+    if file.is_dir():
+        raise DataError(f"'{file}' is a folder; a file was wanted. Name the files in it, as '{file}'/*.csv.")
+    if not file.is_file():
+        there = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
+        raise DataError(f"There is no file '{file}'.{did_you_mean(file.name, there) if there else ''}")
 
 
 def identify(

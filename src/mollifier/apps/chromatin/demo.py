@@ -18,10 +18,11 @@ from mollifier.apps.chromatin.page import nucleus_page
 from mollifier.apps.chromatin.samples import Sample, StudySettings
 from mollifier.apps.chromatin.simulate import nucleus, rate_pattern, simulate
 from mollifier.bench.scores import Score
+from mollifier.errors import DataError
 
-# nm, pixels of the simulation, frames, s between them, and labels in each.
-_DIAMETER, _PIXELS, _FRAMES, _INTERVAL, _LABELS = 1400.0, 112, 4, 40.0, 1e6
-_QUICK = {"frames": 3, "labels": 5e5}
+# nm, pixels of the simulation, frames, s between them, and labels in each; frames and labels of a quick one.
+_DIAMETER, _PIXELS, _FRAMES, _INTERVAL, _LABELS = 1400.0, 112, 4, 80.0, 1e6
+_QUICK = 2, 5e5
 # How many times denser DNA lies in heterochromatin, and the error of a localisation in nm.
 _COMPACTION, _PRECISION = 5.0, 8.0
 
@@ -51,39 +52,31 @@ def demo(
     Returns
     -------
     solution, truth, scores
-        Over pixels that the map itself calls identified, and over all of the nucleus; the truth in the scaled
-        lengths of the solution.
+        Over pixels that the map itself calls identified, and over all of the nucleus.
     """
     model, frames, labels = ChromatinModel(), _FRAMES, _LABELS
     if quick:
-        frames, labels = int(_QUICK["frames"]), _QUICK["labels"]
+        frames, labels = _QUICK
     mask = nucleus(_DIAMETER, _PIXELS, seed=seed)
     rate = rate_pattern(mask, "patches", level=0.6, contrast=0.3, seed=seed)
     times = [_INTERVAL * k for k in range(frames)]
     movie = simulate(model, mask, rate, times, before=900.0, seed=seed)
     sample, levels = imaged(movie, labels, seed, folder)
     settings = StudySettings(
-        method="kernel",
-        width=3 * _PRECISION,
-        thresholds=levels,
-        model=model,
-        merge=False,
-        quick=quick,
-        seed=seed,
+        width=3 * _PRECISION, thresholds=levels, model=model, merge=False, quick=quick, margin=0.0
     )
-    result, solution = analyse_fields(sample, settings)
-    if solution is None or result.rate is None:
-        raise RuntimeError(result.error)
+    result, found = analyse_fields(sample, settings)
+    if found is None or result.rate is None:
+        raise DataError(result.error)
     result.save(folder / "nucleus")
-    exact = rate.interp(x=result.rate["x"], y=result.rate["y"])
+    exact = rate.interp(x=result.rate["x"], y=result.rate["y"], kwargs={"fill_value": None})
     nucleus_page(result, folder / "nucleus.html", model, exact)
-    scaled = rate.drop_attrs().assign_coords({c: rate[c].values / model.length for c in ("x", "y")})
     inside = result.rate["mask"].values.astype(bool)
     sure = inside & (result.rate["identifiability"].transpose("x", "y").values < KNOWN)
-    found = result.rate["lam"].transpose("x", "y").values
-    scores = {"lam, where identified": compared(found, exact.values, sure)}
-    scores["lam, everywhere"] = compared(found, exact.values, inside)
-    return solution, xr.Dataset({"lam": scaled}), scores
+    lam = result.rate["lam"].transpose("x", "y").values
+    scores = {"lam, where identified": compared(lam, exact.values, sure)}
+    scores["lam, everywhere"] = compared(lam, exact.values, inside)
+    return found.solution, xr.Dataset({"lam": rate}), scores
 
 
 def imaged(
@@ -105,11 +98,11 @@ def imaged(
     detection = 0.7
     table = localizations(movie, labels, _COMPACTION, detection, _PRECISION, seed=seed)
     seen = []
-    for number, part in table.groupby("frame"):
+    for _, part in table.groupby("frame"):
         x, y, error = (part[c].to_numpy(dtype=float) for c in ("x", "y", "uncertainty"))
         seen.append(Localizations(x, y, precision=error))
         if folder is not None:
-            seen[-1].save(folder / f"frame_{int(number) + 1}.csv")  # type: ignore[arg-type]
+            seen[-1].save(folder / f"frame_{len(seen)}.csv")
     chromatin = 1 - movie["phi_n"]
     phi_h, phi_e = (chromatin + movie["phi_d"]) / 2, (chromatin - movie["phi_d"]) / 2
     pixel = float(movie["x"][1] - movie["x"][0])
@@ -124,6 +117,7 @@ def imaged(
         heterochromatin=(1 - water) * _COMPACTION * pure,
         euchromatin_water=water,
         heterochromatin_water=water,
+        two_phases=True,
     )
     times = tuple(movie["t"].values.tolist())
     mask = movie["mask"].astype(bool)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.ndimage import convolve1d
+from scipy.ndimage import convolve1d, gaussian_filter
 from scipy.spatial import KDTree
 
 from mollifier.apps.chromatin.localizations import Localizations
@@ -29,6 +29,7 @@ _KERNEL = BSpline(3)
 _PIXELS_PER_WIDTH = 4.0
 _MOST_PIXELS = 4_000_000
 _SAMPLED = 100_000
+_PARTS = 4  # of a pixel's side, by which its share inside the mask is found
 # Added to the count behind each value before its standard error is taken: the posterior of a Poisson mean
 # under a flat prior has variance n + 1, so that a value from no molecule at all is not a certain one.
 _UNSEEN = 1.0
@@ -130,8 +131,7 @@ def density(
 
     Examples
     --------
-    >>> rng = np.random.default_rng(0)
-    >>> locs = Localizations(*rng.uniform(0, 4000, (2, 20_000)))
+    >>> locs = Localizations(*np.random.default_rng(0).uniform(0, 4000, (2, 20_000)))
     >>> field = density(locs, width=200)
     >>> round(float(field.density.mean()) * 4000**2 / 20_000, 2), field.sizes["x"]
     (1.0, 80)
@@ -144,7 +144,7 @@ def density(
     locs = locs if mask is None else _inside(locs, mask)
     parts = _windows(locs, windows, frame_interval)
     limit = Resolution(_typical_precision(locs, precision), mean_neighbour_distance(locs), 0.0)
-    # Each window has its share of the molecules: distances grow with its square root.
+    # Distances grow with the square root of a window's share of the molecules.
     limit = Resolution(limit.precision, limit.neighbour * math.sqrt(windows), 0.0)
     pixel, width = _sizes(locs, limit, pixel, width, method)
     limit = Resolution(limit.precision, limit.neighbour, width if method == "kernel" else 0.0)
@@ -152,8 +152,12 @@ def density(
     inside = np.ones((x.size, y.size), dtype=bool) if mask is None else on_grid(mask, x, y)
     if not inside.any():
         raise DataError("The mask is empty on the map's pixels; take a smaller pixel (--pixel).")
-    render = _kernel if method == "kernel" else _voronoi
-    fields = [render(part, inside, (float(x[0]), float(y[0])), pixel, width) for _, part in parts]
+    first = (float(x[0]), float(y[0]))
+    if method == "kernel":
+        seen = inside.astype(float) if mask is None else _seen(mask, x, y, limit.blur / FWHM)
+        fields = [_kernel(part, inside, seen, first, pixel, width) for _, part in parts]
+    else:
+        fields = [_voronoi(part, inside, first, pixel) for _, part in parts]
     attrs = _attrs(locs, limit, pixel, width, method, inside) | {"repeats": repeats}
     return _dataset(fields, x, y, [t for t, _ in parts] if windows > 1 else None, attrs)
 
@@ -299,21 +303,34 @@ def stencil(width: float, pixel: float) -> Array:
     return rows(axis, np.zeros(1), _KERNEL, radius, 0, 2).dense()[0]
 
 
+def _seen(mask: xr.DataArray, x: Array, y: Array, precision: float) -> Array:
+    """Share of the molecules of an even density that are found in each pixel and inside the mask.
+
+    Pixels at the edge lie partly outside, and errors of localisation take molecules out of the mask.
+    """
+    pixel = float(x[1] - x[0])
+    part = pixel * ((np.arange(_PARTS) + 0.5) / _PARTS - 0.5)
+    fine = on_grid(mask, *((c[:, None] + part).ravel() for c in (x, y))).astype(float)
+    blurred = gaussian_filter(fine, precision * _PARTS / pixel, mode="constant")
+    return (fine * blurred).reshape(x.size, _PARTS, y.size, _PARTS).mean((1, 3))
+
+
 def _kernel(
     part: Localizations | None,
     inside: NDArray[np.bool_],
+    seen: Array,
     first: tuple[float, float],
     pixel: float,
     width: float,
 ) -> tuple[Array, Array]:
     w = stencil(width, pixel)
     counts = np.zeros(inside.shape) if part is None else _counted(part, inside, first, pixel)
-    part_inside = _smoothed(inside.astype(float), w)
-    covered = np.where(inside, part_inside, 1.0) * pixel**2
+    seen = np.where(inside, seen, 0.0)
+    covered = np.where(inside, _smoothed(seen, w), 1.0) * pixel**2
     value = _smoothed(counts, w) / covered
     squares = _smoothed(counts, w**2) / covered**2
     # The variance that one molecule per area of the kernel would have.
-    single = _smoothed(inside.astype(float), w**2) / covered**2 * pixel**2
+    single = _smoothed(seen, w**2) / covered**2 * pixel**2
     sd = np.sqrt(np.maximum(squares, 0.0) + _UNSEEN * single**2)
     return np.where(inside, value, np.nan), np.where(inside, sd, np.nan)
 
@@ -339,7 +356,6 @@ def _voronoi(
     inside: NDArray[np.bool_],
     first: tuple[float, float],
     pixel: float,
-    width: float,
 ) -> tuple[Array, Array]:
     if part is None:
         raise DataError("A window in time holds no molecule, and so no Voronoi cell; take fewer windows.")
@@ -353,8 +369,7 @@ def _voronoi(
 def _attrs(
     locs: Localizations, limit: Resolution, pixel: float, width: float, method: str, inside: NDArray[np.bool_]
 ) -> dict[str, str | float | int]:
-    w = stencil(width, pixel)
-    own = pixel**2 / float(np.sum(w**2)) ** 2
+    own = pixel**2 / float(np.sum(stencil(width, pixel) ** 2)) ** 2
     found: dict[str, str | float | int] = {
         "method": method, "molecules": len(locs), "pixel": pixel, "area": float(inside.sum()) * pixel**2,
         "resolution": limit.total, "resolution_nyquist": limit.nyquist,

@@ -46,6 +46,9 @@ class Thresholds:
         its own packing.
     floor
         Least standard error of a fraction, for what the levels themselves leave open.
+    two_phases
+        Take the signal for a mixture of euchromatin and heterochromatin alone, each with its own water. The
+        line between their levels goes on beyond them, so that noise is not cut off and leaves no bias.
 
     Raises
     ------
@@ -67,6 +70,7 @@ class Thresholds:
     euchromatin_water: float = 0.0
     heterochromatin_water: float = 0.0
     floor: float = 0.01
+    two_phases: bool = False
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -210,7 +214,9 @@ def fractions(
         value, sd = (a.where(inside).isel(box) for a in (value, sd))
     chosen = _levels(chosen, value.values, whole, isinstance(signal, xr.Dataset))
     columns = [f"threshold_{n}" for n in asdict(chosen)]
-    attrs |= dict(zip(columns, asdict(chosen).values(), strict=True))
+    # Files know no truth values.
+    shown = [int(v) if isinstance(v, bool) else v for v in asdict(chosen).values()]
+    attrs |= dict(zip(columns, shown, strict=True))
     data = {}
     for name, (mean, error) in _mixture(value.values, sd.values, chosen).items():
         data[name] = (value.dims, mean, {"units": "1", "standard_error": f"{name}_sd"})
@@ -296,6 +302,12 @@ def _mixture(value: Array, sd: Array, levels: Thresholds) -> dict[str, tuple[Arr
     knots = np.array([levels.background, levels.euchromatin, levels.heterochromatin], dtype=np.float64)
     e, h = 1 - levels.euchromatin_water, 1 - levels.heterochromatin_water
     rule = {"phi_n": [1, 1 - e, 1 - h], "phi_e": [0, e, 0], "phi_h": [0, 0, h], "phi_d": [0, -e, h]}
+    if levels.two_phases:
+        share, error = (value - knots[1]) / (knots[2] - knots[1]), sd / (knots[2] - knots[1])
+        ends = {n: rule[n][1:] for n in FRACTIONS}
+        return {
+            n: (a + (b - a) * share, np.hypot((b - a) * error, levels.floor)) for n, (a, b) in ends.items()
+        }
     moments = _moments(value, np.maximum(sd, np.finfo(float).tiny), knots)
     result = {}
     for name in FRACTIONS:

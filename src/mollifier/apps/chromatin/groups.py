@@ -7,6 +7,7 @@ variances as unequal.
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from mollifier.apps.chromatin.columns import require_file
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 
 Array = NDArray[np.float64]
@@ -45,13 +47,14 @@ def read_groups(path: str | Path) -> dict[str, str]:
         If the table cannot be read, lacks a column or a value, or names a file twice.
     """
     file = Path(path)
-    if not file.is_file():
-        there = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
-        raise DataError(f"There is no file '{file}'.{did_you_mean(file.name, there) if there else ''}")
+    require_file(file)
     try:
         table = pd.read_csv(file, sep=None, engine="python", dtype=str, skipinitialspace=True)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"'{file}' cannot be read as a table ({error}).") from error
+    except (ValueError, csv.Error) as error:
+        raise DataError(
+            f"'{file}' cannot be read as a table ({error}); the columns file and group were wanted, one row "
+            "a file, as cell_1.csv,control."
+        ) from error
     table.columns = [str(c).strip().lower() for c in table.columns]
     if not {"file", "group"} <= set(table.columns):
         raise DataError(

@@ -14,8 +14,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from mollifier.apps.chromatin.columns import require_file
 from mollifier.apps.chromatin.lengths import NANOMETRES, known_unit, plausible_pixel
-from mollifier.errors import DataError, did_you_mean
+from mollifier.errors import DataError
 
 # Part of the pixels that may stand at the greatest value before the image counts as saturated.
 SATURATED = 1e-3
@@ -139,9 +140,7 @@ def read_labels(
 def _opened(file: Path) -> Any:
     if find_spec("tifffile") is None:
         raise DataError(f"'{file}' needs the package tifffile: pip install 'mollifier[chromatin]'.")
-    if not file.is_file():
-        there = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
-        raise DataError(f"There is no file '{file}'.{did_you_mean(file.name, there) if there else ''}")
+    require_file(file)
     import tifffile
 
     try:

@@ -1,45 +1,48 @@
-"""From volume fractions in a nucleus to its map of rates, by the general engines.
+"""From volume fractions in a nucleus to its map of rates.
 
-No flux crosses the edge of a nucleus, so that fields end there with even symmetry: a few pixels outside are
-filled with the mirror images of those inside. The equation is multiplied by a smooth window that falls off
-over them, so that test functions on a nucleus of any shape vanish at its end, and with them all derivatives
-that are moved onto them. Pixels further out have no say. On a curved edge the mirror errs by the width of the
-window over the radius of curvature, and its pixels repeat the noise of those inside: what this does to the
-errors is measured, not corrected.
+No flux crosses the edge of a nucleus, of any shape: the equation is projected on waves that obey this
+(`mollifier.apps.chromatin.modes`), and the rate found from the projections (`...galerkin`).
+`posed` gives the same data and equation to the engines.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt
 
+import mollifier
+from mollifier.apps.chromatin.galerkin import Film, Found, estimate, smoothed
 from mollifier.apps.chromatin.model import RATE, ChromatinModel
+from mollifier.apps.chromatin.modes import modes
 from mollifier.apps.chromatin.simulate import edge_distance
 from mollifier.data import Observations
-from mollifier.engines import solve
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
-from mollifier.grid import Axis, Grid
-from mollifier.measured import differentiate
+from mollifier.grid import Axis
 from mollifier.problem import InverseProblem
-from mollifier.solution import Solution
+from mollifier.solution import Solution, Status
 from mollifier.unknowns import FieldUnknown
 
 Array = NDArray[np.float64]
 
-# Pixels over which the window falls off, how many of these lie outside the edge, and its own smoothing: over
-# narrower ones its fourth derivatives drown the data (tried: 3 to 7, on one nucleus).
-_RISE, _BAND, _SOFT = 5.0, 5.0, 1.0
-# Pixels to a radius with which known sources are differentiated, and the level of the intervals.
-_RADIUS, _LEVEL = 4.0, 0.95
-_CHANGE = 0.2
+# Pixels that a nucleus must be wide, and the shortest wave that is tested, in the length over which marks
+# diffuse before they are erased: shorter ones see the domains themselves, and all that blurs them.
+_LEAST, _WAVE, _FEW = 16.0, 1.5, 40
+# Level of the intervals, change of a parameter, and the residuals beside the noise that are a misfit.
+_LEVEL, _CHANGE, _MISFIT = 0.95, 0.2, 2.0
+# A balance that is further from closing is no answer to trust.
+_OPEN = 0.2
+# Shares of the nucleus without an answer that make a map undetermined, and that are worth a word.
+_MOSTLY, _PARTLY = 0.5, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,78 +54,113 @@ class RateMap:
     dataset
         Over the pixels of the nucleus, NaN elsewhere: ``lam``, ``lam_sd``, ``lam_low`` and ``lam_high``
         (95 %), ``phi_e``, and ``identifiability``: posterior over prior standard error for a prior as wide as
-        lam's own level (that of the engine, ``lam_prior_sd``, is nearly flat). Near 0 the data decide; near
-        1, as where phi_e vanishes, they say nothing.
-    solution
-        Of the engine, in scaled units.
+        lam's own level. Near 0 the data decide; near 1, as where phi_e vanishes, they say nothing.
+    status
+        What that means for the reader, judged over the nucleus.
     balance
         ``gain`` = integral of lam phi_e, ``loss`` = integral of phi_h, ``change`` = half the growth of the
         integral of phi_d, each over area and time and in units of ``loss``, and ``defect``, ``gain - loss -
         change``: zero where no flux crosses the edge.
+    found
+        The rate's coefficients and their covariance.
+    provenance
+        Model, waves, prior, seconds.
+    prior
+        Of the rate.
     geometric
         lam from the size and spacing of domains, where these were given.
     """
 
     dataset: xr.Dataset
-    solution: Solution
+    status: Status
     balance: dict[str, float]
+    found: Found
+    provenance: dict[str, Any]
+    prior: str
     geometric: float | None = None
+
+    def mean(self, weight: xr.DataArray) -> tuple[float, float]:
+        """Mean of lam by a weight over the dataset's dims, and its standard error, with all covariances."""
+        inside = self.dataset["mask"].values.astype(bool)
+        values = weight.transpose("x", "y", ...).values[inside].reshape(int(inside.sum()), -1)
+        frames = len(self.found.functions[1])
+        values = values if values.shape[1] == frames else np.repeat(values / frames, frames, axis=1)
+        return self.found.mean(values / values.sum())
+
+    @cached_property
+    def solution(self) -> Solution:
+        """The map as the engines give theirs, in nm and s."""
+        kept = self.dataset[[RATE, f"{RATE}_sd"]]
+        none = xr.Dataset(coords={"observation": np.arange(0)})
+        return Solution(
+            self.status, {}, kept, none, xr.Dataset(coords={"step": np.arange(0)}), self.provenance
+        )
 
 
 def infer_rate(
     fields: xr.Dataset,
     model: ChromatinModel,
     over: Sequence[str] = ("x", "y"),
-    engine: str = "weak",
     prior: str = "h2",
-    radius: Mapping[str, float] | None = None,
     geometry: float | None = None,
-    seed: int = 0,
+    quick: bool = False,
 ) -> RateMap:
     """lam over a nucleus, from one image, a pair of frames, or a time-lapse.
 
     Parameters
     ----------
     fields
-        ``phi_d`` over x, y (nm) and, unless the image is a still one, t (s); ``phi_n`` over some of these;
-        ``phi_d_sd``, the standard error of each value, estimated from the differences of neighbours where it
-        is missing; ``mask`` (x, y), by default the pixels where phi_d is finite. Pixels that are NaN in any
-        frame are left out.
+        ``phi_d`` over x, y (nm, square pixels) and, unless the image is a still one, t (s); ``phi_n`` over
+        some of these; ``phi_d_sd``, the standard error of each value, estimated from the differences of
+        neighbours where it is missing; ``mask`` (x, y), by default the pixels where phi_d is finite. Pixels
+        that are NaN in any frame are left out. The attribute ``noise_area`` (nm^2), where there is one, is
+        that of `mollifier.apps.chromatin.density`: by default errors of pixels are independent.
     model
         In nm and s. Its parameters are assumed, and lam depends on them: see `sensitivity`.
     over
         ("x", "y"), or ("x", "y", "t") for a rate that changes in time.
-    engine
-        Of `mollifier.solve`. The weak engine needs no state at the edge.
     prior
         Of the rate, as in `mollifier.FieldUnknown`.
-    radius
-        Of the test functions along x, y (nm) and t (s); chosen from the data if not given.
     geometry
         lam by `mollifier.apps.chromatin.model.geometric_rate`, to be kept beside the map.
-    seed
-        Of the engine.
+    quick
+        Fewer and longer waves.
 
     Raises
     ------
     DataError
-        If a variable or coordinate is missing, or the nucleus is too narrow for the window.
+        If a variable or coordinate is missing, pixels are not square, or the nucleus is too narrow.
     ConfigurationError
         If the rate is to vary over t and there is one image only.
+
+    Examples
+    --------
+    >>> from mollifier.apps.chromatin.microscope import with_noise
+    >>> from mollifier.apps.chromatin.simulate import nucleus, simulate
+    >>> movie = simulate(ChromatinModel(), nucleus(1000.0, 50), 0.6, [0.0, 100.0], before=300.0)
+    >>> found = infer_rate(with_noise(movie, 0.02), ChromatinModel())
+    >>> found.status.name, bool(abs(found.dataset["lam"].mean() - 0.6) < 0.05)
+    ('converged', True)
     """
+    begun = time.perf_counter()
     data = _checked(fields)
-    still = "t" not in data["phi_d"].dims
-    if still and "t" in over:
+    if "t" in over and "t" not in data["phi_d"].dims:
         raise ConfigurationError("A rate that varies over t was asked for; there is one image only.")
-    scaled = model.scaled()
-    observed, text = _posed(data, model, scaled, still)
-    problem = InverseProblem(
-        text, observed, {RATE: FieldUnknown(over=tuple(over), lower=0.0, prior=prior)}, fields=["phi_h"]
-    )
-    settings = None if radius is None else {"collocation": {"radius": _scaled_radius(radius, model)}}
-    solution = solve(problem, engine, seed=seed, settings=settings)
-    found = _map(solution, data, model)
-    return RateMap(found, solution, _balance(found, data, model), geometry)
+    film, axes = _film(data, model, fields.attrs.get("noise_area"))
+    inside = data["mask"].values
+    waves = modes(inside, axes[0].spacing, _WAVE * model.length, **({"most": _FEW} if quick else {}))
+    found = estimate(film, waves, axes if "t" in over else axes[:2], model, prior)
+    kept = _map(found, film, data, "t" in over)
+    balance = _balance(kept, data, model)
+    provenance = {
+        "engine": "galerkin", "equation": [model.scaled().equation(still="t" not in data["phi_d"].dims,
+        sources=True)], "unknowns": [RATE], "fields": ["phi_d"], "modes": len(waves.values),
+        "shortest": waves.shortest, "frames": len(film.times), "prior": dataclasses.asdict(found.hyper),
+        "misfit": found.misfit, "told": found.told, "model": dataclasses.asdict(model),
+        "versions": {"mollifier": mollifier.__version__, "numpy": np.__version__},
+        "seconds": time.perf_counter() - begun,
+    }  # fmt: skip
+    return RateMap(kept, _status(found, kept, balance["defect"]), balance, found, provenance, prior, geometry)
 
 
 def sensitivity(
@@ -139,7 +177,7 @@ def sensitivity(
     fields, model
         As given to `infer_rate`.
     found
-        Its answer; the test functions stay those it chose.
+        Its answer.
     change
         Share by which parameters are moved.
     parameters
@@ -160,7 +198,6 @@ def sensitivity(
         raise ConfigurationError(f"change={change} was given; a share between 0 and 1 was wanted.")
     base = found.dataset["lam"]
     over = tuple(str(d) for d in base.dims)
-    radius = {c: r * _unit(c, model) for c, r in found.solution.provenance["radius"].items() if r}
     middle = float(base.median())
     known = _parameters(model)
     names = list(known) if parameters is None else list(parameters)
@@ -173,7 +210,7 @@ def sensitivity(
     for i, name in enumerate(names):
         for k, sign in enumerate((-1, 1)):
             other = _with(model, name, known[name] * (1 + sign * change))
-            lam = infer_rate(fields, other, over, radius=radius).dataset["lam"]
+            lam = infer_rate(fields, other, over, found.prior).dataset["lam"]
             table[0, i, k] = (float(lam.median()) - middle) / middle
             table[1, i, k] = float(np.sqrt(((lam - base) ** 2).mean())) / middle
     coords = {"parameter": names, "sign": [-1, 1]}
@@ -182,27 +219,31 @@ def sensitivity(
     return xr.Dataset({"level": (dims, table[0]), "pattern": (dims, table[1])}, coords, attrs)
 
 
-def _parameters(model: ChromatinModel) -> dict[str, float]:
-    """Those that are not zero, nor without effect because another one is."""
-    energy = {f.name: float(getattr(model.energy, f.name)) for f in dataclasses.fields(model.energy)}
-    if not energy["adhesion"]:
-        del energy["reach"]
-    both = {**energy, "diffusion": model.diffusion, "acetylation": model.acetylation}
-    return {name: value for name, value in both.items() if value}
+def posed(fields: xr.Dataset, model: ChromatinModel) -> InverseProblem:
+    """The same data and equation for `mollifier.solve`, in scaled units; phi_n the same everywhere.
 
+    Engines know of no edge without flux: pixels outside of the nucleus are missing data to them.
 
-def _with(model: ChromatinModel, name: str, value: float) -> ChromatinModel:
-    if hasattr(model.energy, name):
-        return replace(model, energy=replace(model.energy, **{name: value}))
-    return replace(model, **{name: value})
-
-
-def _unit(coordinate: str, model: ChromatinModel) -> float:
-    return model.time if coordinate == "t" else model.length
-
-
-def _scaled_radius(radius: Mapping[str, float], model: ChromatinModel) -> dict[str, float]:
-    return {c: r / _unit(c, model) for c, r in radius.items()}
+    Raises
+    ------
+    DataError
+        If a variable is missing, or phi_n varies.
+    """
+    data, scaled = _checked(fields), model.scaled()
+    inside = data["mask"]
+    phi_n = data["phi_n"].where(inside)
+    level = float(phi_n.mean())
+    if float(phi_n.max() - phi_n.min()) > 1e-6:
+        raise DataError("phi_n varies; one that is the same everywhere was wanted.")
+    unit = {"x": model.length, "y": model.length, "t": model.time}
+    place = {str(c): data[c].values / unit[str(c)] for c in data["phi_d"].dims}
+    phi_h = ((data["phi_d"] + 1 - level) / 2).where(inside)
+    content = xr.Dataset({"phi_h": phi_h, "sd": (data["phi_d_sd"] / 2).where(inside)}).assign_coords(place)
+    observed = Observations.from_dataset(content.drop_attrs(), noise={"phi_h": "sd"})
+    text = scaled.equation(level, still="t" not in phi_h.dims)
+    left, right = text.split(" = ")
+    unknown = FieldUnknown(over=("x", "y"), lower=0.0, prior="h2")
+    return InverseProblem(f"{left} - ({right}) = 0", observed, {RATE: unknown}, fields=["phi_h"])
 
 
 def _checked(given: xr.Dataset) -> xr.Dataset:
@@ -222,135 +263,109 @@ def _checked(given: xr.Dataset) -> xr.Dataset:
     if "mask" in data:
         known = known & (data["mask"] > 0)
     data = data.assign(mask=known)
-    depth = float(_depth(np.pad(known.values, 1)).max())
-    if depth < 2 * _RISE:
+    wide = 2 * float(np.asarray(distance_transform_edt(np.pad(known.values, 1))).max())
+    if wide < _LEAST:
         raise DataError(
-            f"The nucleus is {2 * depth:.0f} pixels wide where it is widest; more than "
-            f"{4 * _RISE:.0f} were wanted. Give an image with smaller pixels, or another mask."
+            f"The nucleus is {wide:.0f} pixels wide where it is widest; {_LEAST:.0f} or more were wanted. "
+            "Give an image with smaller pixels, or another mask."
         )
     rows, columns = (np.flatnonzero(known.values.any(axis)) for axis in (1, 0))
-    return _framed(data.isel(x=slice(rows[0], rows[-1] + 1), y=slice(columns[0], columns[-1] + 1)))
+    data = data.isel(x=slice(rows[0], rows[-1] + 1), y=slice(columns[0], columns[-1] + 1))
+    if "phi_d_sd" not in data:
+        seen = data["phi_d"].where(data["mask"])
+        sd = Observations.from_dataset(seen.rename("phi_d").to_dataset().drop_attrs()).noise_sd("phi_d")
+        data = data.assign(phi_d_sd=xr.full_like(data["phi_d"], sd))
+    return data
 
 
-def _framed(data: xr.Dataset) -> xr.Dataset:
-    """With free pixels around, for the window to fall off over."""
-    room = int(np.ceil(_BAND + 4 * _SOFT)) + 1
-    wide = data.pad({"x": room, "y": room}, constant_values={"mask": False}, keep_attrs=True)
-    for c in ("x", "y"):
-        step = float(data[c][1] - data[c][0])
-        wide[c] = (c, float(data[c][0]) + step * (np.arange(wide.sizes[c]) - room), data[c].attrs)
-    return wide.assign(mask=wide["mask"].fillna(0).astype(bool))
+def _film(data: xr.Dataset, model: ChromatinModel, noise_area: float | None) -> tuple[Film, list[Axis]]:
+    """The fields on the pixels of the nucleus, and the axes of its box."""
+    inside, dims = data["mask"].values, [str(d) for d in data["phi_d"].dims]
+    axes = [Axis.from_points(c, data[c].values) for c in dims]
+    pixel = axes[0].spacing
+    if abs(axes[1].spacing - pixel) > 1e-6 * pixel:
+        raise DataError(f"Pixels are {pixel:.4g} by {axes[1].spacing:.4g} nm large; square ones were wanted.")
 
+    def there(name: str) -> Array:
+        values = data[name].broadcast_like(data["phi_d"]).transpose(*dims).values[inside]
+        return values.reshape(len(values), -1)
 
-def _depth(mask: NDArray[np.bool_]) -> Array:
-    """Distance from the edge of the mask in pixels, negative outside."""
-    within, beyond = (np.asarray(distance_transform_edt(m)) for m in (mask, ~mask))
-    return np.where(mask, within - 0.5, 0.5 - beyond)
-
-
-def window(mask: NDArray[np.bool_]) -> Array:
-    """One within the nucleus, falling off smoothly to zero over the pixels outside, (x, y)."""
-    s = np.clip((_depth(mask) + _BAND) / _RISE, 0.0, 1.0)
-    rise = s**4 * (35 - 84 * s + 70 * s**2 - 20 * s**3)
-    return np.asarray(gaussian_filter(rise, _SOFT))
-
-
-def mirrored(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """For every pixel the row and column of itself, or of its mirror image in the edge if it lies outside."""
-    depth, place = _depth(mask), np.indices(mask.shape)
-    slope = np.array(np.gradient(np.asarray(gaussian_filter(depth, 1.0))))
-    slope /= np.maximum(np.sqrt((slope**2).sum(0)), 1e-9)
-    across = np.rint(place - 2 * np.minimum(depth, 0.0) * slope).astype(np.intp)
-    across = np.stack([np.clip(a, 0, n - 1) for a, n in zip(across, mask.shape, strict=True)])
-    nearest: Any = distance_transform_edt(~mask, return_distances=False, return_indices=True)
-    across = np.where(mask[tuple(across)], across, nearest)
-    found = np.where(mask, place, across)
-    return found[0], found[1]
-
-
-def _posed(
-    data: xr.Dataset, model: ChromatinModel, scaled: ChromatinModel, still: bool
-) -> tuple[Observations, str]:
-    """Observations in scaled units, whole on their box, and the windowed equation."""
-    inside = data["mask"].values
-    nearest = mirrored(inside)
-    place = {str(c): data[c].values / _unit(str(c), model) for c in data["phi_d"].dims}
-
-    def filled(values: xr.DataArray) -> xr.DataArray:
-        whole = values if {"x", "y"} <= set(values.dims) else values.broadcast_like(data["mask"])
-        whole = whole.transpose("x", "y", ...)
-        return whole.copy(data=whole.values[nearest]).assign_coords({c: place[str(c)] for c in whole.dims})
-
-    q = 1 - filled(data["phi_n"])
-    phi_h = (filled(data["phi_d"]) + q).transpose("x", "y", ...) / 2
-    content: dict[str, Any] = {"phi_h": phi_h.drop_attrs(), "window": (("x", "y"), window(inside))}
-    if "phi_d_sd" in data:
-        content["sd"] = filled(data["phi_d_sd"]).broadcast_like(phi_h).transpose(*phi_h.dims) / 2
-    else:
-        measured = phi_h.where(xr.DataArray(inside, dims=("x", "y")))
-        sd = Observations.from_dataset(measured.rename("phi_h")).noise_sd("phi_h")
-        content["sd"] = xr.full_like(phi_h, sd)
-    uniform = float(np.ptp(q.values)) <= 1e-9
-    sources = not uniform or bool(scaled.energy.adhesion)
-    if not uniform:
-        content["chromatin"] = q.drop_attrs()
-    if sources:
-        content["source"] = _source(q, scaled, inside)
-    number = 1 - float(q.values.flat[0]) if uniform else None
-    left, right = scaled.equation(number, still, sources).split(" = ")
-    observed = Observations.from_dataset(xr.Dataset(content), noise={"phi_h": "sd"})
-    return observed, f"window*({left} - ({right})) = 0"
-
-
-def _source(q: xr.DataArray, scaled: ChromatinModel, inside: NDArray[np.bool_]) -> xr.DataArray:
-    """What a varying nucleoplasm and the lamina add, in scaled units, on the pixels of the box."""
-    e = scaled.energy
-    names = [str(d) for d in q.dims if q.sizes[d] > 1]
-    axes = {c: Axis.from_points(c, q[c].values) for c in names}
-    grid = Grid(axes["x"], axes["y"])
-    spacing = axes["x"].spacing
-    mask = xr.DataArray(inside, {"x": q["x"], "y": q["y"]}, ("x", "y"))
-    distance = edge_distance(mask).values
-    lamina = e.adhesion / 2 * np.exp(-np.maximum(distance, -2 * e.reach) / e.reach)
-
-    def lap(values: Array) -> Array:
-        both = (differentiate(values, grid, o, radius=_RADIUS * spacing) for o in ("u_xx", "u_yy"))
-        return np.sum([np.asarray(b) for b in both], axis=0)
-
-    def one(values: Array) -> Array:
-        return lap(e.interface**2 * lap(values) - e.mixing * values - lamina)
-
-    if "t" not in q.dims:
-        return xr.DataArray(one(q.values), {"x": q["x"], "y": q["y"]}, ("x", "y"))
-    frames = np.stack([one(q.isel(t=k).values) for k in range(q.sizes["t"])], -1)
-    return q.copy(data=frames + np.gradient(q.values, q["t"].values, axis=-1))
-
-
-def _map(solution: Solution, data: xr.Dataset, model: ChromatinModel) -> xr.Dataset:
-    """The engine's fields on the pixels of the nucleus, in the data's units."""
-    inside = data["mask"]
-    z = NormalDist().inv_cdf(0.5 + _LEVEL / 2)
-    coords = [c for c in ("x", "y", "t") if c in solution.dataset[RATE].dims]
-    at = {c: data[c].values / _unit(c, model) for c in coords}
-    parts = {}
-    for name in (RATE, f"{RATE}_sd", f"{RATE}_prior_sd"):
-        if name in solution.dataset:
-            found = solution.dataset[name]
-            same = all(found.sizes[c] == len(at[c]) for c in coords)
-            parts[name] = (found if same else found.interp(at)).assign_coords({c: data[c] for c in coords})
-    lam, sd = parts[RATE], parts[f"{RATE}_sd"]
-    phi_e = ((1 - data["phi_n"] - data["phi_d"]) / 2).rename("phi_e")
-    level = float(lam.where(inside).median())
-    found = xr.Dataset(
-        {
-            **parts,
-            "lam_low": np.maximum(lam - z * sd, 0.0),
-            "lam_high": np.maximum(lam + z * sd, 0.0),
-            "phi_e": phi_e,
-            "identifiability": sd / np.hypot(sd, level),
-        }
+    e = model.energy
+    depth = np.maximum(edge_distance(data["mask"]).values[inside], 0.0)
+    # What multiplies the noise must not follow it.
+    variance = np.stack([smoothed(v, inside) for v in there("phi_d_sd").T ** 2], -1)
+    film = Film(
+        there("phi_d"),
+        variance,
+        1 - there("phi_n"),
+        axes[2].points if len(axes) > 2 else np.zeros(1),
+        e.adhesion / 2 * np.exp(-depth / e.reach),
+        max(1.0, (noise_area or 0.0) / pixel**2),
     )
-    return found.where(inside).assign(mask=inside)
+    return film, axes
+
+
+def _map(found: Found, film: Film, data: xr.Dataset, timed: bool) -> xr.Dataset:
+    """The rate on the pixels of the nucleus."""
+    inside = data["mask"]
+    dims = ("x", "y", "t") if timed else ("x", "y")
+    coords = {c: data[c] for c in dims}
+
+    def full(values: Array) -> xr.DataArray:
+        whole = np.full([*inside.shape, len(film.times) if timed else 1], np.nan)
+        whole[inside.values] = values if timed else values[:, :1]
+        return xr.DataArray(whole if timed else whole[..., 0], coords, dims)
+
+    lam, sd = full(np.maximum(found.rate, 0.0)), full(found.sd)
+    z = NormalDist().inv_cdf(0.5 + _LEVEL / 2)
+    phi_e = ((1 - data["phi_n"] - data["phi_d"]) / 2).where(inside)
+    parts = {
+        RATE: lam,
+        f"{RATE}_sd": sd,
+        "lam_low": np.maximum(full(found.rate) - z * sd, 0.0),
+        "lam_high": np.maximum(full(found.rate) + z * sd, 0.0),
+        "phi_e": phi_e,
+        "identifiability": sd / np.hypot(sd, float(lam.median())),
+    }
+    return xr.Dataset(parts).assign(mask=inside)
+
+
+def _status(found: Found, kept: xr.Dataset, defect: float) -> Status:
+    """Judged over the nucleus, and by the balance, which a mask that is too large breaks."""
+    sd, inside = kept[f"{RATE}_sd"], kept["mask"]
+    lost = float((sd > float(kept[RATE].median())).where(inside).mean())
+    if lost > _MOSTLY:
+        said = f"over {lost:.0%} of the nucleus the standard error of lam exceeds its size"
+        return Status("undetermined", said)
+    if not abs(defect) < _OPEN:
+        return Status(
+            "misfit",
+            f"the integral balance is off by {defect:+.0%}: the mask reaches beyond the nucleus, or the "
+            "levels are wrong",
+        )
+    if found.misfit > _MISFIT:
+        return Status(
+            "misfit",
+            f"the residuals are {found.misfit:.2g} times what the noise explains: the model, the levels or a "
+            "steady state are at fault. Standard errors were widened by that factor",
+        )
+    said = f"the data say little about lam over {lost:.0%} of the nucleus" if lost > _PARTLY else ""
+    return Status("converged", said)
+
+
+def _parameters(model: ChromatinModel) -> dict[str, float]:
+    """Those that are not zero, nor without effect because another one is."""
+    energy = {f.name: float(getattr(model.energy, f.name)) for f in dataclasses.fields(model.energy)}
+    if not energy["adhesion"]:
+        del energy["reach"]
+    both = {**energy, "diffusion": model.diffusion, "acetylation": model.acetylation}
+    return {name: value for name, value in both.items() if value}
+
+
+def _with(model: ChromatinModel, name: str, value: float) -> ChromatinModel:
+    if hasattr(model.energy, name):
+        return replace(model, energy=replace(model.energy, **{name: value}))
+    return replace(model, **{name: value})
 
 
 def _balance(found: xr.Dataset, data: xr.Dataset, model: ChromatinModel) -> dict[str, float]:

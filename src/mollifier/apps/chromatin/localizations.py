@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -193,7 +193,9 @@ def read_localizations(
     file = Path(path)
     found = read_columns(file, columns)
     scale, units = _scales(file, found, unit, pixel_size)
-    values = {role: a * scale[role] if role in scale else a for role, a in found.values.items()}
+    values: dict[str, Any] = {
+        role: a * scale[role] if role in scale else a for role, a in found.values.items()
+    }
     sides = [values.pop(r) for r in ("precision_x", "precision_y") if r in values]
     precision = values.get("precision")
     if precision is None and sides:
@@ -209,7 +211,7 @@ def read_localizations(
     provenance = {"source": file.name, "format": found.kind, "unit": units, "columns": used}
     try:
         locs = Localizations(
-            values["x"], values["y"], values.get("frame"), precision, values.get("photons"), camera,  # type: ignore[arg-type]
+            values["x"], values["y"], values.get("frame"), precision, values.get("photons"), camera,
             provenance,
         )  # fmt: skip
         _plausible(locs, units, span)

@@ -171,8 +171,10 @@ def read_polygon(path: str | Path, *, unit: str = "nm", pixel_size: float | None
     if file.suffix.lower() in (".json", ".geojson") and file.is_file():
         try:
             rings = list(_rings(json.loads(file.read_text(encoding="utf-8"))))
-        except (ValueError, TypeError, KeyError) as error:
-            raise DataError(f"'{file}' is no GeoJSON ({error}).") from error
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise DataError(
+                f"'{file}' is no GeoJSON ({error}); a Polygon, a Feature or a FeatureCollection was wanted."
+            ) from error
     else:
         table = read_columns(file, None)
         rings = [np.stack([table.values["x"], table.values["y"]], axis=1)]
@@ -226,8 +228,9 @@ def nucleus_from_polygon(
     """
     from matplotlib.path import Path as Outline
 
-    parts = [rings] if np.ndim(rings[0]) == 1 else rings  # type: ignore[index, arg-type]
-    loops = [np.asarray(r, dtype=np.float64) for r in parts]  # type: ignore[union-attr]
+    given: Any = rings
+    parts = [given] if np.ndim(given[0]) == 1 else given
+    loops = [np.asarray(r, dtype=np.float64) for r in parts]
     corners = np.concatenate(loops)
     low, high = corners.min(axis=0), corners.max(axis=0)
     side = float((high - low).max()) / _POLYGON_PIXELS if pixel is None else pixel
@@ -323,7 +326,8 @@ def _binned(locs: Localizations, how: Finding) -> xr.DataArray:
     room = 0.0 if locs.field is not None else 2 * (how.closing + how.smoothing)
     x0, x1, y0, y1 = locs.bounds
     edges = [np.arange(a - room, b + room + how.pixel, how.pixel) for a, b in ((x0, x1), (y0, y1))]
-    counts, _, _ = np.histogram2d(locs.x, locs.y, bins=edges)  # type: ignore[arg-type]
+    bins: Any = edges
+    counts, _, _ = np.histogram2d(locs.x, locs.y, bins=bins)
     x, y = (e[:-1] + how.pixel / 2 for e in edges)
     coords = {"x": ("x", x, {"units": "nm"}), "y": ("y", y, {"units": "nm"})}
     return xr.DataArray(counts, coords, ("x", "y"))

@@ -137,6 +137,18 @@ class ChromatinModel:
         e = self.energy
         return e.well * phi_h * (e.packed - phi_h) * (e.packed - 2 * phi_h) - e.mixing * phi_e
 
+    def bulk_slopes(self, phi_h: Any) -> tuple[Any, Any, float]:
+        """First to third derivative of `bulk_potential` by phi_d at fixed phi_n; the third is a number.
+
+        >>> model, step = ChromatinModel(), 1e-4
+        >>> low, high = (model.bulk_potential(0.3 + d / 2, 0.6 - d / 2) for d in (-step, step))
+        >>> bool(abs((high - low) / (2 * step) - model.bulk_slopes(0.3)[0]) < 1e-6)
+        True
+        """
+        e = self.energy
+        first = e.well / 2 * (e.packed**2 - 6 * e.packed * phi_h + 6 * phi_h**2) + e.mixing / 2
+        return first, e.well * (3 * phi_h - 1.5 * e.packed), 1.5 * e.well
+
     def equation(self, nucleoplasm: float | None = None, still: bool = False, sources: bool = False) -> str:
         """The equation's text, written for phi_h: phi_d is ``2 phi_h - (1 - phi_n)``.
 

@@ -80,8 +80,8 @@ class NucleusResult:
         tables = {"domains": self.domains, "profile": self.profile}
         for name, table in tables.items():
             write_text(folder / f"{name}.csv", table.to_csv(index=False))
-        kept = {name: part.drop_attrs(deep=False) for name, part in groups.items() if part is not None}
-        kept = {n: d.assign_attrs(groups[n].attrs) for n, d in kept.items()}  # type: ignore[union-attr]
+        present = {name: part for name, part in groups.items() if part is not None}
+        kept = {n: part.drop_attrs(deep=False).assign_attrs(part.attrs) for n, part in present.items()}
         for name, table in tables.items():
             kept[name] = xr.Dataset({c: ("row", _plain(table[c])) for c in table})
         attrs = {

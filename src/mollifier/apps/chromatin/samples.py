@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,14 +59,15 @@ class StudySettings:
         localisations of one time).
     model
         Of the free energy and rates: assumed.
-    over, engine, prior, radius
-        As for `infer_rate`; ``quick`` takes test functions eight pixels wide instead of searching.
+    over, prior, quick
+        As for `infer_rate`.
+    margin
+        How far within the mask the map of rates begins; one resolution where absent. A mask that reaches
+        beyond the nucleus spoils the map, one that is a little too small does not.
     sensitivity
         Whether the rate is found again with every parameter of the model moved by a fifth.
     groups, control
         File name -> group, and which group the others are compared with.
-    seed
-        Of the engine.
     """
 
     unit: str | None = None
@@ -93,14 +95,31 @@ class StudySettings:
     domains: Literal["auto", "clusters", "map"] = "auto"
     model: ChromatinModel = field(default_factory=ChromatinModel)
     over: tuple[str, ...] = ("x", "y")
-    engine: str = "weak"
     prior: str = "h2"
-    radius: Mapping[str, float] | None = None
     quick: bool = False
+    margin: float | None = None
     sensitivity: bool = False
     groups: Mapping[str, str] | None = None
     control: str | None = None
-    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("z_step", "frame_interval", "pixel", "width"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ConfigurationError(f"{name}={value} was given; a positive number was wanted.")
+        if self.psf_sd is not None and not (math.isfinite(self.psf_sd) and self.psf_sd >= 0):
+            raise ConfigurationError(
+                f"psf_sd={self.psf_sd} was given; a number of nm, 0 or more, was wanted."
+            )
+        if not 0 < self.saturated <= 1:
+            raise ConfigurationError(
+                f"saturated={self.saturated} was given; a share of the pixels above 0, up to 1, was wanted."
+            )
+        if self.control is not None and self.groups is None:
+            raise ConfigurationError(
+                f"The control group '{self.control}' was given without groups; a table was wanted, as "
+                "--groups groups.csv."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,9 +224,10 @@ def field_name(path: Path) -> str:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is a TIFF, by its first bytes; where there is none, by its suffix."""
-    if not path.is_file():
-        return path.suffix.lower() in (".tif", ".tiff")
+    """Whether a file is a TIFF, by its suffix or its first bytes."""
+    named = path.suffix.lower() in (".tif", ".tiff")
+    if named or not path.is_file():
+        return named
     with path.open("rb") as stream:
         return stream.read(4) in _TIFF
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,9 @@ from mollifier.apps.chromatin.fractions import Thresholds, fractions
 from mollifier.apps.chromatin.samples import Sample, StudySettings
 from mollifier.apps.chromatin.voronoi import SPREAD
 
-# Pixels to the side of a block of a map of Voronoi cells.
-_VORONOI = 6
+# Pixels to the side of a block of a map of Voronoi cells, whose errors are then independent, and blocks to
+# the width of a kernel, whose errors are not.
+_VORONOI, _BLOCKS = 6, 2.0
 
 
 def relative_levels(sample: Sample, settings: StudySettings) -> tuple[float, float]:
@@ -31,7 +31,7 @@ def relative_levels(sample: Sample, settings: StudySettings) -> tuple[float, flo
 
 
 def signal(sample: Sample, settings: StudySettings) -> xr.Dataset | xr.DataArray:
-    """What fractions are read off: the image, or the density on pixels whose noise is independent."""
+    """What fractions are read off: the image, or the density on pixels of about half the kernel's width."""
     if sample.image is not None:
         return sample.image
     s, mask = settings, sample.mask
@@ -43,19 +43,22 @@ def signal(sample: Sample, settings: StudySettings) -> xr.Dataset | xr.DataArray
         frame_interval=s.frame_interval if s.windows > 1 else None,
     )  # fmt: skip
     if len(sample.frames) == 1:
-        return _independent(first)
+        return _blocked(first)
     options |= {"pixel": first.attrs["pixel"], "width": first.attrs.get("kernel_width", s.width)}
     fields = [first, *(density(f, **options) for f in sample.frames[1:])]
     times = xr.Variable("t", np.array(sample.times), {"units": "s"})
     lapse = xr.concat(fields, times, join="override", combine_attrs="override").transpose("x", "y", "t")
-    return _independent(lapse)
+    return _blocked(lapse)
 
 
-def _independent(found: xr.Dataset) -> xr.Dataset:
-    """Means over blocks as large as the noise is correlated, so that pixels have errors of their own."""
+def _blocked(found: xr.Dataset) -> xr.Dataset:
+    """Means over blocks: with few pixels to a kernel's width, and of Voronoi cells with errors of their own.
+
+    The ``noise_area`` stays what it is named for: that over which errors are shared.
+    """
     attrs, pixel = dict(found.attrs), float(found.attrs["pixel"])
     kernel = attrs["method"] == "kernel"
-    k = round(math.sqrt(attrs["noise_area"]) / pixel) if kernel else _VORONOI
+    k = round(attrs["kernel_width"] / _BLOCKS / pixel) if kernel else _VORONOI
     if k < 2:
         return found
     blocks = found.coarsen(x=k, y=k, boundary="pad")
@@ -63,7 +66,9 @@ def _independent(found: xr.Dataset) -> xr.Dataset:
     if kernel:
         w = stencil(attrs["kernel_width"], pixel)
         both = np.convolve(w, np.full(k, 1 / k))
-        sd = sd * float(np.sum(both**2) / np.sum(w**2))
+        smaller = float(np.sum(both**2) / np.sum(w**2))
+        sd = sd * smaller
+        attrs["noise_area"] = attrs["noise_area"] / smaller**2
     else:
         sd = value / np.sqrt(SPREAD + value * (k * pixel) ** 2)
     value.attrs, sd.attrs = found["density"].attrs, found["density_sd"].attrs

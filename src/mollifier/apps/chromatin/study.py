@@ -277,11 +277,18 @@ def _levels(paths: Sequence[Path], settings: StudySettings, workers: int) -> tup
 
 
 def _begin() -> None:
-    """In a new process: one thread, as there is one process to each processor; Ctrl-C is for the parent."""
+    """In a new process: one thread, as there is one process to each processor; Ctrl-C is for the parent.
+
+    A parent that was killed cannot end it, so it watches for that itself.
+    """
     import signal
+    import threading
 
     import torch
 
+    from mollifier.compare.children import end_with_parent
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

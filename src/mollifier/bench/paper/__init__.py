@@ -34,16 +34,16 @@ __all__ = [
     "run",
 ]
 
-# The architectures of the paper.
-NETWORKS = ("mlp", "piratenet", "pinnsformer")
+# The architectures of the paper, and the one that is linear in its weights.
+NETWORKS = ("mlp", "piratenet", "pinnsformer", "random-features")
 NOISES = (0.0, 0.01, 0.05, 0.1)
 # The quick run.
 QUICK: dict[str, Any] = {
     "problems": ("langevin", "heat", "chromatin-pair"),
-    "networks": ("mlp",),
+    "networks": ("mlp", "random-features"),
     "noises": (0.05,),
     "seeds": range(1),
-    "seconds": 40.0,
+    "seconds": 30.0,
 }
 # A process may take so many times the seconds it is given before it is ended: a step is not broken off.
 _PATIENCE, _START = 3.0, 120.0

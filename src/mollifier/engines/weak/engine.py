@@ -14,7 +14,7 @@ from mollifier.engines.weak.basis import AxisSplines, Basis
 from mollifier.engines.weak.estimate import Estimator, Fit
 from mollifier.engines.weak.form import WeakForm, weak_form
 from mollifier.engines.weak.known import Known
-from mollifier.engines.weak.prepare import measured, smoothed
+from mollifier.engines.weak.prepare import coarseness, measured, smoothed
 from mollifier.engines.weak.prior import degree as wanted_degree
 from mollifier.engines.weak.prior import prior
 from mollifier.engines.weak.reading import read
@@ -31,8 +31,6 @@ Array = NDArray[np.float64]
 
 # Splines within one radius of the first test functions, and the most along an axis and in all.
 _SPLINES, _MOST_ALONG, _MOST = 2.0, 60, 900
-# Share of them that the data must tell something of, and how few along an axis there may be, and cells.
-_TOLD, _FEWEST, _FEWEST_CELLS = 0.8, 10, 2
 # Rows up to which their whole covariance is inverted, and centres within a radius then: as many as can be.
 _ROWS, _DENSITIES = 2500, (DENSITY, 2.5, 2.0)
 # Radii are looked for on so many nodes, if as many are left within one of them.
@@ -72,17 +70,7 @@ def solve_weak(
     """
     begun = time.monotonic()
     asked = _Asked(problem, settings)
-    most = dict.fromkeys(problem.unknown_fields, _MOST)
-    while True:
-        bases = [asked.basis(n, most.get(n, 1)) for n in problem.unknowns]
-        widths, fit = asked.solved(bases)
-        fields = [b for b in bases if b.splines]
-        share = fit.told / max(sum(b.within(asked.data.gaps) for b in fields), 1)
-        # Splines that the data tell nothing of let noise in, through the others' share in them.
-        fewer = {b.name: int(b.size * share) for b in fields}
-        if share > _TOLD or all(asked.basis(b.name, fewer[b.name]).size == b.size for b in fields):
-            break
-        most = fewer
+    widths, fit = asked.solved([asked.basis(n) for n in problem.unknowns])
     return read(problem, settings, seed, widths, fit, time.monotonic() - begun)
 
 
@@ -96,6 +84,8 @@ class _Asked:
         channels = self.form.channels
         self.orders = {c: max(ch.orders[i] for ch in channels) for i, c in enumerate(self.grid.names)}
         fields = {f: self.data.values[f] for f in self.form.fields}
+        if problem.unknown_fields:
+            self.data = _resolved(self.data, [c for c, order in self.orders.items() if order])
         self.given = _given(settings, self.grid, self.orders)
         over = {c for u in problem.unknown_fields.values() for c in u.over or ()}
         self.first = self.given or first_radii(
@@ -104,9 +94,9 @@ class _Asked:
         self.integrands = Integrands(self.form)
         self.smooth = _smooth(self.data, self.form) if self.integrands.uneven else self.data
 
-    def basis(self, name: str, most: int) -> Basis:
-        """The functions that stand for an unknown; about so many splines at most."""
-        return _basis(self.problem, name, self.grid, self.first, self.form, most)
+    def basis(self, name: str) -> Basis:
+        """The functions that stand for an unknown."""
+        return _basis(self.problem, name, self.grid, self.first, self.form)
 
     def widths(self, bases: Sequence[Basis], steps: Sequence[int]) -> Widths:
         """The estimator on every so many nodes, with no radius tried."""
@@ -133,7 +123,6 @@ class _Asked:
             first = suited(searched, self.first)
             chosen, fit = search(searched, first, _begun(self.problem, searched, first))
             widths.tried = searched.tried
-            widths.estimator.hyper = searched.estimator.hyper
         final = _final(widths, chosen, fit)
         return widths, replace(final, resolution=self._resolution(bases, final, chosen))
 
@@ -173,6 +162,7 @@ def _final(widths: Widths, chosen: tuple[float, ...], fit: Fit) -> Fit:
     """The estimate at the chosen radii, by the whole covariance where that can be done and tells more."""
     few = widths.estimator
     tests = widths.space(chosen)
+    few.posterior.averaged = True
     best = few.fit(tests, fit.coefficients, rounds=2 if widths.fields else 3)
     if best.loose or not best.variances.max() > 0:
         return best
@@ -182,12 +172,19 @@ def _final(widths: Widths, chosen: tuple[float, ...], fit: Fit) -> Fit:
     if density is None:
         return best
     whole = Estimator(few.sums, few.priors, few.bounds, few.smooth, whole=True)
-    whole.hyper = dict(few.hyper)
     try:
         found = whole.fit(widths.space(chosen, density), best.coefficients, rounds=1)
     except np.linalg.LinAlgError:
         return best
     return found if not found.loose and score(found, whole) < score(best, few) else best
+
+
+def _resolved(data: Measured, along: Sequence[str]) -> Measured:
+    """The data as no more precise than the grid resolves them."""
+    values, variances = data.values, data.variances
+    return replace(
+        data, variances={f: v + coarseness(values[f], data.grid, along) for f, v in variances.items()}
+    )
 
 
 def _smooth(data: Measured, form: WeakForm) -> Measured:
@@ -204,30 +201,24 @@ def _given(settings: Settings, grid: Grid, orders: dict[str, int]) -> tuple[floa
     return tuple(given[c] if orders[c] else 0.0 for c in grid.names)
 
 
-def _basis(
-    problem: InverseProblem, name: str, grid: Grid, radii: tuple[float, ...], form: WeakForm, most: int
-) -> Basis:
+def _basis(problem: InverseProblem, name: str, grid: Grid, radii: tuple[float, ...], form: WeakForm) -> Basis:
     """The constant for a number; splines for a field, about as fine as the test functions can tell."""
     unknown = problem.unknowns[name]
     over = unknown.over or ()
     if not isinstance(unknown, FieldUnknown) or not over:
         return Basis(name, {}, grid)
     radius = dict(zip(grid.names, radii, strict=True))
-    least = 1 + max((d.total for d in form.unknowns if d.field == name), default=0)
-    degree = max(wanted_degree(unknown.prior), least)
+    rough = 1 + max((d.total for d in form.unknowns if d.field == name), default=0)
+    degree = max(wanted_degree(unknown.prior), rough)
     sizes = {}
     for c in over:
         axis = grid[c]
         cells = np.ceil(_SPLINES * axis.length / radius[c]) if radius[c] else axis.size
         cells = int(np.clip(cells, 4, min(_MOST_ALONG, max(axis.size - degree, 1))))
         sizes[c] = cells
-    # On an axis with ends most splines of high degree are at these: cells are what must not run out.
-    fewest = {c: _FEWEST if grid[c].periodic else max(_FEWEST - degree, _FEWEST_CELLS) for c in sizes}
-    while np.prod([n + degree for n in sizes.values()]) > most:
-        spare = [c for c in sizes if sizes[c] > fewest[c]]
-        if not spare:
-            break
-        sizes[max(spare, key=lambda c: sizes[c])] -= 1
+    least = {c: degree + 1 if grid[c].periodic else 1 for c in sizes}
+    while np.prod([n + degree for n in sizes.values()]) > _MOST and any(sizes[c] > least[c] for c in sizes):
+        sizes[max(sizes, key=lambda c: sizes[c] - least[c])] -= 1
     splines = {
         c: AxisSplines(grid[c], n if grid[c].periodic else n + degree, degree) for c, n in sizes.items()
     }

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-import scipy.linalg as sl
 from numpy.typing import NDArray
 
+from mollifier.engines.weak.instruments import Instruments
 from mollifier.engines.weak.known import Known
 from mollifier.engines.weak.limits import Limits
-from mollifier.engines.weak.linear import JITTER, SINGULAR, factored, inverted, reciprocal, significant, told
-from mollifier.engines.weak.prior import Hyper, Prior, maximise
+from mollifier.engines.weak.linear import SINGULAR, inverted, reciprocal
+from mollifier.engines.weak.posterior import Posterior
+from mollifier.engines.weak.prior import Hyper, Prior
 from mollifier.engines.weak.sums import Rows, Sums
 from mollifier.engines.weak.testspace import TestSpace, contract
 
@@ -30,12 +31,12 @@ Array = NDArray[np.float64]
 # Columns whose spread is summed over the data.
 _FEW = 8
 _ROUNDS, _STEPS, _SETTLED = 3, 30, 1e-10
-# Most linearisations of priors that are not quadratic, and a change in standard errors that ends them.
-_LAGS, _STILL = 10, 0.02
 # Variance of a row, beside the largest, that is none.
 _NOTHING = 1e-12
 # An eigenvalue of the information this small beside its own error is none.
 _SIGNIFICANT = 5.0
+# Mean square of residuals that divides.
+_TINY = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +63,6 @@ class Fit:
         What the coarseness of the grid may add to the standard errors, shape (m,).
     precisions
         Of the priors of unknown fields about a level of zero.
-    told
-        Combinations of coefficients that the data tell something of.
     """
 
     space: TestSpace
@@ -78,7 +77,6 @@ class Fit:
     log_evidence: float = 0.0
     resolution: Array = field(default_factory=lambda: np.zeros(0))
     precisions: dict[str, Array] = field(default_factory=dict)
-    told: int = 0
 
     @property
     def sd(self) -> Array:
@@ -130,9 +128,7 @@ class Estimator:
     ) -> None:
         self.sums, self.priors, self.bounds = sums, tuple(priors), bounds
         self.smooth, self.whole, self.known = smooth, whole, tuple(known)
-        self.hyper: dict[str, Hyper] = {}
-        self.precisions: dict[str, Array] = {}
-        self.learn = True
+        self.posterior = Posterior(self.priors, self.known, sums.place)
 
     @property
     def degrees(self) -> int:
@@ -150,12 +146,18 @@ class Estimator:
     def _limits(self) -> Limits:
         return Limits.of(self.sums.bases, self.sums.place, self.bounds)
 
+    @cached_property
+    def _instruments(self) -> Instruments:
+        return Instruments.of(self.sums, self.smooth)
+
     @property
     def _noisy(self) -> bool:
         return any(float(np.max(v)) > 0 for v in self.sums.measured.variances.values())
 
     def normal(self, space: TestSpace, coefficients: Array) -> Normal:
         """Score, slope and covariance at given coefficients."""
+        if self.priors:
+            return self._independent(space, coefficients)
         sums = self.sums
         rows = sums.rows(space, coefficients)
         g = rows.slopes
@@ -179,6 +181,18 @@ class Estimator:
             meat = part.T @ part
             matrix = sums.rounded().bias(space, coefficients, weights)[1]
         return Normal(rows, weights, np.asarray(score), slope, matrix, meat)
+
+    def _independent(self, space: TestSpace, coefficients: Array) -> Normal:
+        """The same for unknown fields: slopes from fields that are independent of the residuals."""
+        rows = self.sums.rows(space, coefficients)
+        if rows.variances.max() > 0:
+            weights = inverted(self.smooth.covariance(space, coefficients, known=True))
+        else:  # without noise, what is left over speaks for itself
+            weights = np.eye(len(rows.residuals)) / max(float(np.mean(rows.residuals**2)), _TINY)
+        weighed = weights @ rows.residuals
+        g = self._instruments.slopes(space, coefficients, rows.residuals, weighed)
+        slope = np.asarray(g.T @ (weights @ g.toarray()))
+        return Normal(rows, weights, np.asarray(g.T @ weighed), slope, np.zeros_like(slope), slope)
 
     def fit(self, space: TestSpace, start: Array, rounds: int = _ROUNDS) -> Fit:
         """Iterate weights and coefficients from a start; to the end where the equations are not linear."""
@@ -213,16 +227,9 @@ class Estimator:
         independent = sum(effective_rows(space, part, white) for part in parts)
         error = _SIGNIFICANT * np.sqrt(2.0 / independent)
         loose = self._loose(slope, noise, error)
-        evidence, directions = 0.0, len(slope)
+        evidence = 0.0
         if self.priors:
-            # The noise's share of many directions spreads as eigenvalues of a random matrix do: up to
-            # (1 + sqrt(m/n))^2 (Marchenko and Pastur 1967).
-            crowd = self.sums.size / independent
-            kept = significant(slope, noise, max(error, 2 * np.sqrt(crowd) + crowd))
-            theta, covariance, evidence = self._settled(
-                kept.T @ slope, kept.T @ meat @ kept, kept.T @ target, scale
-            )
-            directions = self._told(kept, scale)
+            theta, covariance, evidence = self.posterior.settled(slope, target, scale)
         else:
             # What the data do not move stays where it is: there are equations that zero would divide by.
             inverse = np.linalg.pinv(slope, rcond=SINGULAR, hermitian=True)
@@ -247,13 +254,12 @@ class Estimator:
             covariance,
             misfit,
             whiteness,
-            dict(self.hyper),
+            dict(self.posterior.hyper),
             loose,
             residuals,
             v,
             evidence,
-            precisions=dict(self.precisions),
-            told=directions,
+            precisions=dict(self.posterior.precisions),
         )
 
     def _scale(self, weights: Array) -> Array:
@@ -264,105 +270,6 @@ class Estimator:
             if largest > 0:
                 scale[place] = np.sqrt(np.maximum(weights[place], 1e-12 * largest))
         return scale
-
-    def _settled(self, slope: Array, meat: Array, target: Array, scale: Array) -> tuple[Array, Array, float]:
-        """As `_with_prior`, with priors that are not quadratic linearised about its result until it is still.
-
-        While nothing is learnt they stay as they are, so that errors can be compared.
-        """
-        found = self._with_prior(slope, meat, target, scale)
-        for _ in range(_LAGS if self.learn and len(target) else 0):
-            before, field = found[0], found[0] / scale
-            priors = tuple(p.about(field[self.sums.place[p.name]]) for p in self.priors)
-            if all(new is old for new, old in zip(priors, self.priors, strict=True)):
-                break
-            self.priors = priors
-            found = self._with_prior(slope, meat, target, scale)
-            if np.max(np.abs(found[0] - before) / np.sqrt(np.diag(found[1]))) < _STILL:
-                break
-        return found
-
-    def _with_prior(
-        self, slope: Array, meat: Array, target: Array, scale: Array
-    ) -> tuple[Array, Array, float]:
-        """Posterior mean and covariance (scaled), with strengths that maximise the marginal likelihood.
-
-        Parameters
-        ----------
-        slope, meat, target
-            Of the equations that tell something, shapes (k, m), (k, k), (k,).
-        scale
-            Of the coefficients, shape (m,).
-        """
-        size = len(scale)
-        if not len(target) and not self.known:
-            return np.zeros(size), np.diag(np.full(size, np.inf)), -np.inf
-        read, right = self._readings(scale, self.known)
-        conditions = [c for k in self.known if (c := k.conditions) is not None] if len(target) else []
-        information = np.zeros((size, size))
-        if len(target):
-            root = factored(meat, JITTER)
-            design = sl.solve_triangular(root, slope, lower=True)
-            information = design.T @ design
-            right = right + design.T @ sl.solve_triangular(root, target, lower=True)
-        else:
-            information, read = read, information
-        ridge = JITTER * np.trace(information) / size * np.eye(size)
-        places = [self.sums.place[p.name] for p in self.priors]
-        units = [
-            max(np.trace(information[w, w]), JITTER * np.trace(information))
-            / np.trace(p.precision(0, 0.0) / np.outer(scale[w], scale[w]))
-            for p, w in zip(self.priors, places, strict=True)
-        ]
-
-        def prior(h: Hyper, i: int) -> Array:
-            return 10.0**h.strength * units[i] * self.priors[i].precision(h.order, h.length)
-
-        def posterior(hypers: list[Hyper], precision: Array, right: Array) -> tuple[Array, Array, float]:
-            precision, evidence = precision + ridge, 0.0
-            for i, (h, w) in enumerate(zip(hypers, places, strict=True)):
-                scaled = prior(h, i) / np.outer(scale[w], scale[w])
-                evidence += np.log(np.diag(factored(scaled))).sum()
-                precision[w, w] += scaled
-            factor = factored(precision)
-            half = sl.solve_triangular(factor, right, lower=True)
-            return factor, half, float(evidence + half @ half / 2 - np.log(np.diag(factor)).sum())
-
-        def worth(hypers: list[Hyper]) -> float:
-            # Exact readings are conditions: see `mollifier.engines.joint.known`.
-            own = posterior(hypers, *self._readings(scale, conditions))[2] if conditions else 0.0
-            return posterior(hypers, information + read, right)[2] - own
-
-        hypers = [self.hyper[p.name] for p in self.priors] if self.hyper else None
-        if self.learn or hypers is None:
-            hypers, _ = maximise(worth, list(self.priors), hypers)
-            self.hyper = {p.name: h for p, h in zip(self.priors, hypers, strict=True)}
-        self.precisions = {
-            p.name: prior(h, i) for i, (p, h) in enumerate(zip(self.priors, hypers, strict=True))
-        }
-        factor, half, _ = posterior(hypers, information + read, right)
-        theta = sl.solve_triangular(factor.T, half)
-        inverse = sl.solve_triangular(factor, np.eye(size), lower=True)
-        return theta, inverse.T @ inverse, worth(hypers)
-
-    def _readings(self, scale: Array, known: Sequence[Known]) -> tuple[Array, Array]:
-        """What readings tell of the scaled coefficients: precision (m, m), and it times these, (m,)."""
-        information, right = np.zeros((len(scale), len(scale))), np.zeros(len(scale))
-        for k in known:
-            here = self.sums.place[k.name]
-            information[here, here] += k.information / np.outer(scale[here], scale[here])
-            right[here] += k.right / scale[here]
-        return information, right
-
-    def _told(self, kept: Array, scale: Array) -> int:
-        """Combinations of coefficients that the equations kept or the readings tell something of."""
-        if not self.known:
-            return kept.shape[1]
-        prior = np.eye(len(scale))
-        for name, precision in self.precisions.items():
-            here = self.sums.place[name]
-            prior[here, here] = precision / np.outer(scale[here], scale[here])
-        return told(kept, self._readings(scale, self.known)[0], prior)
 
     def _bounded(self, theta: Array, covariance: Array) -> Array:
         """The nearest point within the bounds, in the metric of the precision."""

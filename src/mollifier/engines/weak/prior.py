@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 
 import numpy as np
+import scipy.linalg as sl
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from mollifier.engines.matern import SEMINORMS, shares
 from mollifier.engines.weak.basis import AxisSplines, Basis
+from mollifier.engines.weak.linear import factored
 
 Array = NDArray[np.float64]
 
@@ -34,6 +36,9 @@ _PRECISE = 0.1
 _FREE_SEMINORM, _STIFFEST, _STRONGEST_SEMINORM = 1e-6, 1e-12, 2.0
 # Orders, of those tried, for which the search goes on.
 _CLIMBED = 2
+# Steps of the lattice over which fields are averaged, in decades of strength and length, and the logarithm of
+# the evidence by which its ends are behind the best: 2 % of it.
+_STEPS, _DEEPEST = (0.5, 0.15), 4.0
 # Gradients below this share of their rms count as flat, in the total variation.
 _FLAT = 0.1
 # Mean squared gradient, beside the square of the field's size, that is rounding.
@@ -95,6 +100,20 @@ class Prior:
         return [mass - (1 - _FREE) * np.outer(mean, mean) / (ones @ mean)] + [
             self.basis.penalty(k) for k in range(1, max(self.orders) + 1)
         ]
+
+    @cached_property
+    def _spreads(self) -> dict[tuple[int, float], float]:
+        return {}
+
+    def spread(self, order: int, length: float) -> float:
+        """Mean variance of the field for tau = 1, its constant held; of the nearest tenth of a length."""
+        key = order, round(length, 1)
+        if key not in self._spreads:
+            held = factored(self.precision(*key, free=False))
+            self._spreads[key] = float(
+                np.sum(sl.solve_triangular(held, factored(self.basis.mass), lower=True) ** 2)
+            )
+        return self._spreads[key]
 
     def precision(self, order: int, length: float, free: bool = True) -> Array:
         """The precision for tau = 1, shape (size, size); the constant is held too if it is not free."""
@@ -208,15 +227,11 @@ def degree(kind: str) -> int:
     return 1 if kind == "tv" else SEMINORMS[kind] + 1
 
 
-def maximise(
-    evidence: Callable[[list[Hyper]], float], priors: list[Prior], start: list[Hyper] | None
-) -> tuple[list[Hyper], float]:
-    """Strengths, lengths and orders of the greatest evidence; from a start only the first two are moved.
+def maximise(evidence: Callable[[list[Hyper]], float], priors: list[Prior]) -> tuple[list[Hyper], float]:
+    """Strengths, lengths and orders of the greatest evidence, which may have several maxima.
 
     All priors that leave a choice of order share it while it is looked for.
     """
-    if start is not None:
-        return _climb(evidence, start, priors)
     looks = {}
     choices = [set(p.orders) for p in priors if len(p.orders) > 1] or [set(priors[0].orders)]
     lengths = _LENGTHS if any(p.stretches for p in priors) else _LENGTHS[:1]
@@ -249,3 +264,30 @@ def _climb(
     options = {"xatol": _PRECISE, "fatol": _PRECISE, "initial_simplex": simplex}
     best = minimize(lambda x: -evidence(at(x)), first, method="Nelder-Mead", options=options)
     return at(best.x), -float(best.fun)
+
+
+def mixture(
+    evidence: Callable[[list[Hyper]], float], priors: list[Prior], best: list[Hyper]
+) -> list[tuple[float, list[Hyper]]]:
+    """Strengths and lengths about the best, of one prior at a time, as far as they count; their shares.
+
+    A lattice, filled from the best on, of decades that are all as likely beforehand.
+    """
+    found = [(evidence(best), best)]
+    for i, (p, h) in enumerate(zip(priors, best, strict=True)):
+        queue, seen = [(0, 0)], {(0, 0)}
+        while queue:
+            a, b = queue.pop()
+            for one in ((a - 1, b), (a + 1, b), (a, b - 1), (a, b + 1)):
+                strength, length = h.strength + one[0] * _STEPS[0], h.length + one[1] * _STEPS[1]
+                within = _WEAKEST <= strength <= p.strongest and _SHORTEST <= length <= _LONGEST
+                if one in seen or not within or (one[1] and not p.stretches):
+                    continue
+                seen.add(one)
+                hypers = [*best[:i], Hyper(h.order, strength, length), *best[i + 1 :]]
+                value = evidence(hypers)
+                if value > found[0][0] - _DEEPEST:
+                    found.append((value, hypers))
+                    queue.append(one)
+    shares = np.exp([v - max(w for w, _ in found) for v, _ in found])
+    return [(float(s), h) for s, (_, h) in zip(shares / shares.sum(), found, strict=True)]

@@ -33,9 +33,12 @@ _MOST_NODES, _MOST_SAMPLES = 600_000, 200_000
 _MISFIT, _SHARE, _UNSTEADY = 2.0, 0.05, 4.0
 # Shares of a number's size by which a coarse grid may change it: worth a word, and too much.
 _TRIFLE, _UNRESOLVED = 1e-3, 0.03
-# The data tell something of a field where its standard error falls below this share of its prior's; shares of
-# the domain without it that make a field undetermined, and that are worth a word.
-_TOLD, _MOSTLY, _PARTLY = 0.9, 0.5, 0.1
+# The data tell of a field where they halve, at the least, what is not known of it beforehand; shares of the
+# domain without that which leave a field undetermined, and that are worth a word. `mollifier.check` asks the
+# same before anything is solved, with the same numbers.
+_HALF, _MOSTLY, _PARTLY = 0.5, 0.25, 0.1
+# An error of less than this share of a field's size is small, however little it is known to vary.
+_FLAT = 0.1
 
 
 def read(
@@ -84,25 +87,8 @@ def _status(problem: InverseProblem, fit: Fit, widths: Widths, dataset: xr.Datas
                 + " of what each weighs in the equation, changes nothing that was measured"
             )
         return Status("undetermined", "; ".join(parts))
-    gaps = sums.measured.gaps
     there = dataset[problem.fields[0]].notnull()
-    lost = {b.name: _lost(dataset, b.name, there) for b in sums.bases if b.splines}
-    splines = sum(b.within(gaps) for b in sums.bases if b.splines)
-    noisy = fit.variances.max(initial=0.0) > 0
-    if splines and noisy and fit.told < _MOSTLY * sum(b.within(gaps) for b in sums.bases):
-        return Status(
-            "undetermined",
-            f"the data tell something of {fit.told} of the {splines} coefficients of unknown fields, once "
-            "the noise's share is taken away: prior smoothness decides the rest. Give more data, less "
-            "noise, fewer coordinates to vary over, or engine 'joint'",
-        )
-    for name, part in lost.items():
-        if part > _MOSTLY:
-            return Status(
-                "undetermined",
-                f"over {100 * part:.0f} % of the domain the standard error of '{name}' exceeds its size, or "
-                "the data say nothing about it beyond its smoothness",
-            )
+    lost = {b.name: _lost(dataset, fit, sums, b, there) for b in sums.bases if b.splines}
     for known in widths.estimator.known:
         missed = known.misfit(fit.coefficients[sums.place[known.name]])
         if missed > _MISFIT:
@@ -111,6 +97,14 @@ def _status(problem: InverseProblem, fit: Fit, widths: Widths, dataset: xr.Datas
                 f"the field found misses the readings of '{known.name}' by {missed:.2g} of their standard "
                 "errors: readings and equation contradict each other, or the readings vary faster than the "
                 "field's splines",
+            )
+    for name, part in lost.items():
+        if part > _MOSTLY:
+            return Status(
+                "undetermined",
+                f"over {100 * part:.0f} % of the domain the data leave '{name}' to its prior: its standard "
+                "error is more than half of its size, or of how much it varies without data. Give more "
+                "data, less noise, readings of it, or fewer coordinates to vary over",
             )
     share = _unexplained(sums, fit)
     if fit.misfit > _MISFIT and share > _SHARE:
@@ -146,11 +140,31 @@ def _coarse(fit: Fit, place: slice, level: float) -> bool:
     return widened > fit.sd[place].max() / 2 and widened > level * value
 
 
-def _lost(dataset: xr.Dataset, name: str, there: xr.DataArray) -> float:
-    """Share of where data are that a field's standard error exceeds its size, or hardly its prior's."""
-    here = there.any([d for d in there.dims if d not in dataset[name].dims]).values
-    values, sd, prior = (dataset[f"{name}{s}"].values[here] for s in ("", "_sd", "_prior_sd"))
-    return float(np.mean(~((sd < np.sqrt(np.median(values**2))) & (sd < _TOLD * prior))))
+def _lost(dataset: xr.Dataset, fit: Fit, sums: Sums, basis: Basis, there: xr.DataArray) -> float:
+    """Share of where data are that leave a field's value, or its distance from its mean, to its prior."""
+    name, here = basis.name, sums.place[basis.name]
+    values, sd = dataset[name].values, dataset[f"{name}_sd"].values
+    if not np.isfinite(fit.covariance[here, here]).all():
+        return 1.0
+    one = np.ones(basis.size)  # the splines add up to one
+    centred = np.eye(basis.size) - np.outer(one, basis.mass @ one) / (one @ basis.mass @ one)
+    parts = [basis.splines[c].matrix(0, dataset[c].values) for c in basis.splines]
+    after, before = (
+        _pointwise(parts, centred @ c @ centred.T).reshape(values.shape)
+        for c in (fit.covariance[here, here], _beforehand(fit, basis))
+    )
+    size = np.sqrt(np.median(values**2))
+    told = (sd < _HALF * size) & (after < np.maximum(_HALF**2 * before, (_FLAT * size) ** 2))
+    measured = there.any([d for d in there.dims if d not in dataset[name].dims])
+    return float(np.mean(~told[measured.transpose(*dataset[name].dims).values]))
+
+
+def _beforehand(fit: Fit, basis: Basis) -> Array:
+    """Covariance of a field's coefficients without data; what the prior leaves free has a wide one."""
+    if basis.name not in fit.precisions:
+        return np.full((basis.size, basis.size), np.inf)
+    strengths, modes = np.linalg.eigh(fit.precisions[basis.name])
+    return (modes / np.maximum(strengths, 1e-13 * strengths[-1])) @ modes.T
 
 
 def _listed(names: list[str]) -> str:
@@ -235,13 +249,10 @@ def _field(
     unit = problem.unknowns[basis.name].unit
     # Between the places where they were held, bounds may be missed by a trifle.
     field = np.clip(field, problem.unknowns[basis.name].lower, problem.unknowns[basis.name].upper)
-    prior = np.full(covariance.shape, np.inf)
-    if basis.name in fit.precisions:
-        precision = fit.precisions[basis.name]
-        strengths, modes = np.linalg.eigh(precision)
-        # What the prior leaves free, the constant, has a very wide one, not none.
-        prior = (modes / np.maximum(strengths, 1e-13 * strengths[-1])) @ modes.T
-    sd, before = (np.sqrt(np.maximum(_pointwise(parts, c), 0.0)).reshape(shape) for c in (covariance, prior))
+    sd, before = (
+        np.sqrt(np.maximum(_pointwise(parts, c), 0.0)).reshape(shape)
+        for c in (covariance, _beforehand(fit, basis))
+    )
     return {
         basis.name: (over, field.reshape(shape), _attrs(unit)),
         f"{basis.name}_sd": (

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations_with_replacement, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import sympy
 from numpy.typing import NDArray
 
 from mollifier.engines.weak.basis import Basis
-from mollifier.engines.weak.form import VARIANCE, Channel, WeakForm
+from mollifier.engines.weak.form import VARIANCE, Channel
+from mollifier.engines.weak.integrands import Env, Evaluated, Integrands
 from mollifier.engines.weak.testspace import TestSpace, contract, index_pairs
-from mollifier.equations.lower import lower
-from mollifier.errors import DataError
 from mollifier.grid import Axis, Grid
 from mollifier.orders import Derivative
 
 Array = NDArray[np.float64]
-Env = Mapping[str, Array]
 
 # Values of one integrand that are held at a time.
 _SLAB = 400_000
@@ -98,86 +95,6 @@ class Measured:
 
 def _cut(values: Array, slab: slice) -> Array:
     return values[slab] if values.ndim and values.shape[0] > 1 else values
-
-
-class Integrands:
-    """Every expression of a weak form that is summed, compiled together.
-
-    Attributes
-    ----------
-    slopes
-        (channel, derivative of an unknown) pairs with a slope that is not zero.
-    uneven
-        Whether the covariance of the residuals depends on the fields, and so on what was measured.
-    """
-
-    def __init__(self, form: WeakForm) -> None:
-        self.form = form
-        numbers = range(len(form.channels))
-        self._index: dict[tuple[object, ...], int] = {}
-        self._found: list[sympy.Expr] = []
-        parts = {(c, u): form.slope(form.channels[c], u) for c in numbers for u in form.unknowns}
-        self.slopes = {key: e for key, e in parts.items() if e != 0}
-        for c in numbers:
-            self._add(("row", c), form.expectation(form.channels[c].integrand))
-        for key, e in self.slopes.items():
-            self._add(("slope", *key), form.expectation(e))
-        for c, d in combinations_with_replacement(numbers, 2):
-            self._add(
-                ("noise", c, d), form.covariance(form.channels[c].integrand, form.channels[d].integrand)
-            )
-        for key, e in self.slopes.items():
-            for d in numbers:
-                self._add(("bias", *key, d), form.covariance(e, form.channels[d].integrand))
-        for (one, e), (two, f) in combinations_with_replacement(self.slopes.items(), 2):
-            self._add(("product", *one, *two), form.covariance(e, f))
-        fields = [sympy.Symbol(f) for f in form.fields]
-        noise = self.keys("noise")
-        self.uneven = any(self._found[self._index["noise", *k]].has(*fields) for k in noise)
-        for c, d in noise:
-            one, two = (form.channels[i].integrand for i in (c, d))
-            self._add(("known noise", c, d), form.covariance(one, two, known=True))
-        self._program = lower(self._found)
-
-    def _add(self, key: tuple[object, ...], expr: sympy.Expr) -> None:
-        if expr != 0:
-            self._index[key] = len(self._found)
-            self._found.append(expr)
-
-    def keys(self, kind: str) -> list[tuple]:
-        """Keys of a kind: what follows the kind in each."""
-        return [k[1:] for k in self._index if k[0] == kind]
-
-    def evaluate(self, env: Env, shape: tuple[int, ...]) -> Evaluated:
-        """All of them on arrays.
-
-        Raises
-        ------
-        DataError
-            If a value is not finite.
-        """
-        with np.errstate(all="ignore"):
-            values = self._program.run(env)
-        if not all(np.isfinite(v).all() for v in values):
-            named = ", ".join(f"'{f}'" for f in self.form.fields)
-            raise DataError(
-                f"A term of the equation is not a finite number at some measured values of {named}: noise "
-                "takes them to where it is not defined, or an unknown's value does. Bound the unknowns, give "
-                "initial values, or use engine 'joint' or 'network'."
-            )
-        return Evaluated(self._index, values, shape)
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluated:
-    """Values of `Integrands` on a slab."""
-
-    index: Mapping[tuple[object, ...], int]
-    values: Sequence[Array | float]
-    shape: tuple[int, ...]
-
-    def __call__(self, *key: object) -> Array:
-        return np.broadcast_to(np.asarray(self.values[self.index[key]], dtype=float), self.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,6 +222,16 @@ class Sums:
         for (e, f), values in found.items():
             total[e * n : (e + 1) * n, f * n : (f + 1) * n][space.pairs] = values
         return total + total.T
+
+    def pulled(self, space: TestSpace, coefficients: Array, rows: Array) -> dict[str, Array]:
+        """Transpose of the residuals' derivatives by the fields, times rows: arrays on the grid, by field."""
+        channels = self.form.channels
+        total = {f: np.zeros(self.measured.grid.shape) for f in self.form.fields}
+        for slab, values in self._evaluated(coefficients):
+            for c, f in self.integrands.keys("gain"):
+                part = rows[self._part(channels[c].equation, space)]
+                total[f][slab] += space.adjoint(part, channels[c].orders, slab) * values("gain", c, f)
+        return total
 
     def bias(self, space: TestSpace, coefficients: Array, weights: Array) -> tuple[Array, Array]:
         """What noise adds to ``G' W r``, shape (m,), and to ``G' W G``, shape (m, m), on average.

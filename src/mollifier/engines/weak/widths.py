@@ -197,7 +197,7 @@ def search(widths: Widths, first: tuple[float, ...], start: Array) -> tuple[tupl
 
     look(first, rounds=2 if widths.fields else 3)
     # What is learnt of the priors at first holds for all radii: their errors can then be compared.
-    widths.estimator.learn = False
+    widths.estimator.posterior.learn = False
     for factor in _ISOTROPIC_FIELDS if widths.fields else _ISOTROPIC:
         look(tuple(r * factor for r in first))
     if best is None:
@@ -213,7 +213,7 @@ def search(widths: Widths, first: tuple[float, ...], start: Array) -> tuple[tupl
                 if key[a] and look(tuple(key)):
                     moved = True
                     break
-    widths.estimator.learn = True
+    widths.estimator.posterior.learn = True
     return best[1], best[2]
 
 
