@@ -40,8 +40,8 @@ MOST_PARAMETERS = 6000
 MOST_JACOBIAN = 250_000_000
 MOST_WEIGHTS = 100_000_000
 _DEARER = (
-    "with more than {:.2g} of the equation's weight held-out data are fitted worse: the network cannot obey the "
-    "equation as closely as the data ask, or the equation is wrong. Unknowns may be off by more than their "
+    "with more than {:.2g} of the equation's weight held-out data are fitted worse: the network cannot obey "
+    "the equation as closely as the data ask, or the equation is wrong. Unknowns may be off by more than their "
     "standard errors: numbers are drawn towards zero. A larger network.width, or engine 'weak', usually helps"
 )
 
@@ -125,7 +125,8 @@ class GaussNewton(LevenbergMarquardt):
                 if change.mean() > _SURE * change.std() / np.sqrt(len(change)):
                     self.weight = self.most = self._best[0]
                     self.set_parameters(self._best[1])
-                    self.finished, self.outcome = _DEARER.format(self.weight), "misfit"
+                    self.finished = _DEARER.format(self.weight)
+                    self.outcome = "misfit"
                     return
             self._best = self.weight, self.parameters(), squares
         super()._raise_weight()
