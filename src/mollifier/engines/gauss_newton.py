@@ -24,6 +24,7 @@ from mollifier.engines.linearise import Linearisation, Residuals
 from mollifier.engines.model import Block, Model
 from mollifier.engines.objective import Objective
 from mollifier.engines.strengths import likeliest
+from mollifier.solution import StatusName
 
 Array = NDArray[np.float64]
 Key = int | str | tuple[int, int]
@@ -40,9 +41,9 @@ MOST_PARAMETERS = 6000
 MOST_JACOBIAN = 250_000_000
 MOST_WEIGHTS = 100_000_000
 _DEARER = (
-    "with more than {:.2g} of the equation's weight held-out data are fitted worse: the network cannot obey "
-    "the equation as closely as the data ask, or the equation is wrong. Unknowns may be off by more than their "
-    "standard errors: numbers are drawn towards zero. A larger network.width, or engine 'weak', usually helps"
+    "with more than {:.2g} of the equation's weight held-out data are told worse: the network cannot obey "
+    "the equation as closely as the data ask, or the equation is wrong. Unknowns may be off by more than "
+    "their errors tell: numbers are drawn towards zero. A larger network.width, or engine 'weak', may help"
 )
 
 
@@ -126,7 +127,7 @@ class GaussNewton(LevenbergMarquardt):
                     self.weight = self.most = self._best[0]
                     self.set_parameters(self._best[1])
                     self.finished = _DEARER.format(self.weight)
-                    self.outcome = "misfit"
+                    self.outcome: StatusName = "misfit"
                     return
             self._best = self.weight, self.parameters(), squares
         super()._raise_weight()

@@ -84,6 +84,7 @@ class LevenbergMarquardt(ABC):
 
     name = "gauss-newton"
     estimates = True
+    outcome: StatusName
 
     def __init__(self, objective: Objective, steps: int, tolerance: float) -> None:
         self.objective, self.steps, self.tolerance = objective, steps, tolerance
@@ -94,7 +95,7 @@ class LevenbergMarquardt(ABC):
         self.damping = _LINEAR_DAMPING if self.linear else _DAMPING
         self.weight, self.most = _FIRST_WEIGHT, 1.0
         self.finished = ""
-        self.outcome: StatusName = "converged"
+        self.outcome = "converged"
         self._still = 0
         self._linearisation: Linearisation | None = None
         self._grams: dict[int, tuple[Tensor, Tensor]] = {}
