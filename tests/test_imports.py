@@ -47,6 +47,8 @@ FLOORS = [
     ["apps"],
     ["config", "console", "demos", "options", "progress"],
     ["runs"],
+    ["bench_tables"],
+    ["bench_trials_cli"],
     ["answer_cli", "bench_cli", "chromatin_cli"],
     ["cli"],
     ["__main__"],
