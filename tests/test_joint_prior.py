@@ -168,7 +168,7 @@ def test_failed_steps_are_damped_further_before_a_run_ends_stalled():
         return found | {"loss": found["loss"] + 1e6 * max(moved - 1e-3, 0.0)}
 
     for _ in range(3):
-        kept = stage._node_values()
+        kept = stage.node_values()
         stage._losses = losses
         stage.step()
     assert max(tried) > 1e-3
