@@ -205,8 +205,8 @@ def fingerprint(
 ) -> dict[str, str]:
     """Of every field of view, what a result depends on: the bytes of its files and the settings."""
     plain = dataclasses.asdict(settings) | {"groups": None, "control": None, "levels_found": levels}
-    helpers = [Path(p) for p in (*settings.labels, settings.polygon or "") if p]
-    shared = json.dumps(jsonable(plain), sort_keys=True) + "".join(_digest(p) for p in helpers)
+    beside = [Path(p) for p in (*settings.labels, settings.polygon or "") if p]
+    shared = json.dumps(jsonable(plain), sort_keys=True) + "".join(_digest(p) for p in beside)
     if settings.time_lapse:
         return {field_name(paths[0]): _hash(shared + "".join(map(_digest, paths)))}
     return {field_name(p): _hash(shared + _digest(p)) for p in paths}
