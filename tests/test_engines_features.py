@@ -50,7 +50,7 @@ def movie(noise=0.02, scattered=False):
             .isel(p=np.random.default_rng(1).permutation(432)[:90])
         )
         data = mf.Observations.from_dataset(flat, periodic={"y": 2 * np.pi}, coordinates=["x", "y", "t"])
-    return mf.InverseProblem("u_t = a*u_yy + b*u_xxy + 0*u_x - k*u", data, unknowns())
+    return mf.InverseProblem("u_t = a*u_yy + b*u_xxy - k*u", data, unknowns())
 
 
 def unknowns():
@@ -128,9 +128,10 @@ def test_least_squares_leaves_no_slope_in_the_states():
     assert float(gradient.abs().max()) < 1e-8 * losses[0] / objective.tau
 
 
-def test_it_counts_as_small_where_taps_would_not():
-    objective, _ = started(movie())
-    assert suits(objective.model)
+def test_it_counts_as_small_where_taps_would_not(monkeypatch):
+    monkeypatch.setattr("mollifier.engines.gauss_newton.MOST_WEIGHTS", 50_000)
+    assert suits(started(movie())[0].model)
+    assert not suits(started(movie(), opaque=True)[0].model)
 
 
 def test_a_movie_is_solved():
@@ -138,7 +139,7 @@ def test_a_movie_is_solved():
     solution = mf.solve(problem, "network", settings={"network": {"kind": "random-features", "width": 200}})
     assert solution.status.ok
     truth = xr.DataArray(1 + solution.dataset["x"].values, {"x": solution.dataset["x"]})
-    # On u = cos(y) exp(-(1 + x) t) the decay is (1 + x) = a + k - ... : only a + k is determined.
+    # u_yy is -u here, so that of a and k only the sum is determined, which is 1 + x.
     found = solution.dataset["k"] + solution.estimates["a"].value
     assert float(np.abs(found - truth).mean()) < 0.1
 

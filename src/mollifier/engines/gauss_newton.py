@@ -43,7 +43,7 @@ MOST_WEIGHTS = 100_000_000
 _DEARER = (
     "with more than {:.2g} of the equation's weight held-out data are told worse: the network cannot obey "
     "the equation as closely as the data ask, or the equation is wrong. Unknowns may be off by more than "
-    "their errors tell: numbers are drawn towards zero. A larger network.width, or engine 'weak', may help"
+    "their standard errors. A larger network.width, or engine 'weak', may help"
 )
 
 
@@ -54,7 +54,7 @@ def suits(model: Model) -> bool:
     sizes = [count(b.network) for b in model.blocks]
     if sum(sizes) > MOST_PARAMETERS or Linearisation.size(model) > MOST_WEIGHTS:
         return False
-    held = sum(_held(b) * n for b, n in zip(model.blocks, sizes, strict=True))
+    held = sum(_rows_held(b) * n for b, n in zip(model.blocks, sizes, strict=True))
     if held > MOST_JACOBIAN:
         return False
     try:
@@ -66,7 +66,7 @@ def suits(model: Model) -> bool:
     return True
 
 
-def _held(block: Block) -> int:
+def _rows_held(block: Block) -> int:
     """Rows of a block's Jacobian that are held at a time."""
     if not factored(block):
         return len(block.nodes()) * len(block.names)
@@ -89,6 +89,7 @@ class GaussNewton(LevenbergMarquardt):
         # Other networks are still far from their best at a weight when it is raised.
         self.held = Held.of(objective, held) if self.linear else None
         self._updates = 0
+        self._grams: dict[int, tuple[Tensor, Tensor]] = {}
         self._settled: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
         self._best: tuple[float, Tensor, Array] | None = None
 
@@ -159,7 +160,7 @@ class GaussNewton(LevenbergMarquardt):
 
     def settled(self) -> tuple[Tensor, Tensor]:
         """`normal_equations` where the model stands, formed once."""
-        here = torch.cat([self.parameters(), self.objective.strengths])
+        here = torch.cat([self.parameters(), self.objective.strengths, torch.tensor([self.most]).double()])
         if self._settled is None or not torch.equal(here, self._settled[0]):
             self._settled = here, self.normal_equations()
         return self._settled[1]
@@ -290,6 +291,7 @@ def sparse_tensor(matrix: Any) -> Tensor:
 
 
 def solved(matrix: Tensor, right: Tensor) -> Tensor:
+    """The solution (p,) of a system (p, p); by least squares where rounding has made it indefinite."""
     factor, info = torch.linalg.cholesky_ex(matrix)
     if int(info) == 0:
         return torch.cholesky_solve(right[:, None], factor)[:, 0]

@@ -84,7 +84,6 @@ class LevenbergMarquardt(ABC):
 
     name = "gauss-newton"
     estimates = True
-    outcome: StatusName
 
     def __init__(self, objective: Objective, steps: int, tolerance: float) -> None:
         self.objective, self.steps, self.tolerance = objective, steps, tolerance
@@ -95,10 +94,9 @@ class LevenbergMarquardt(ABC):
         self.damping = _LINEAR_DAMPING if self.linear else _DAMPING
         self.weight, self.most = _FIRST_WEIGHT, 1.0
         self.finished = ""
-        self.outcome = "converged"
+        self.outcome: StatusName = "converged"
         self._still = 0
         self._linearisation: Linearisation | None = None
-        self._grams: dict[int, tuple[Tensor, Tensor]] = {}
 
     @property
     def linearisation(self) -> Linearisation:

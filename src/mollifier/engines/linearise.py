@@ -151,7 +151,7 @@ class Linearisation:
         """
         yield from self._equations(nodes, weight, slopes)
         yield from self._data(nodes, slopes)
-        yield from self._prior(nodes, slopes, curvatures, min(weight, 1.0) if self.tied else 1.0)
+        yield from self._prior(nodes, slopes, curvatures, weight if self.tied else 1.0)
 
     def observed(self, b: int, channel: int, nodes: list[Array]) -> Array:
         """A state at all places where its block is observed, physical, shape (places,)."""

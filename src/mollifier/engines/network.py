@@ -18,7 +18,6 @@ from torch import nn
 import mollifier
 from mollifier.collocation import collocate
 from mollifier.data import Observations
-from mollifier.engines.features import factored
 from mollifier.engines.gauss_newton import GaussNewton, suits
 from mollifier.engines.laplace import Laplace
 from mollifier.engines.least_squares import LeastSquares
@@ -208,8 +207,7 @@ def _stages(
     if optimiser == "gauss-newton":
         steps = _GAUSS_NEWTON_STEPS if t.steps is None else t.steps
         newton = GaussNewton(objective, steps, t.tolerance, held)
-        linear = all(factored(b) for b in objective.model.state_blocks)
-        return [LeastSquares(newton) if linear and origin is None else warm, newton]
+        return [LeastSquares(newton) if newton.linear and origin is None else warm, newton]
     steps = _LBFGS_STEPS if t.steps is None else t.steps
     adam = Adam(objective, t.adam_steps, t.learning_rate / 5)
     return [warm, adam, Lbfgs(objective, steps, t.tolerance)]

@@ -210,7 +210,7 @@ class Objective(nn.Module):
         squares = [r.square().mean() for r in self.residuals(env)]
         share = self.weight * weight / self.tau**2
         data = self.misfits(observed).square().sum() / self.count
-        return Losses(data, share * torch.stack(squares).sum(), min(weight, 1.0) * self.prior(curvatures))
+        return Losses(data, share * torch.stack(squares).sum(), weight * self.prior(curvatures))
 
     def culprit(self) -> str:
         """The first term of the loss that is not finite, named for a person."""

@@ -1,4 +1,4 @@
-"""How far the smoothness of unknown fields is the data's: the strength of its prior, averaged over.
+"""How far the smoothness of unknown fields is the data's: the strength of its prior, found or averaged over.
 
 The network engine weighs the curvature of an unknown field by a number that was not chosen for this problem.
 What its fields are drawn towards by that, the curvature of the loss does not tell. For the linearised problem
@@ -118,7 +118,7 @@ def _factors(
 def _curvature(stage: GaussNewton, names: Sequence[str], own: Tensor) -> _Curvature:
     """The priors of fields, over the part of the parameters that is theirs."""
     nodes = stage.node_values()
-    share = stage.objective.count * min(stage.most, 1.0)
+    share = stage.objective.count * stage.most
     rows = [
         part.scaled(float(np.sqrt(share * stage.objective.strength(name))))
         for name in names
