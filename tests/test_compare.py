@@ -21,7 +21,7 @@ import mollifier.compare
 from engine_problems import conductivity_of_x, gridded, heat, heat_values, small, waves
 from mollifier.cli import app
 from mollifier.compare import Comparison, Row, children, compare, verdict
-from mollifier.compare.comparison import predicted
+from mollifier.compare.rows import predicted
 from mollifier.data import Observations
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.files import OutputError

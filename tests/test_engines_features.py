@@ -1,7 +1,5 @@
 """Random-feature networks in the network engine: factored matrices, least squares, the equation's weight."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -10,13 +8,11 @@ from torch import nn
 
 import mollifier as mf
 from mollifier.bench.cases import case
-from mollifier.bench.scores import score_fields
 from mollifier.engines.calibrate import calibrate
 from mollifier.engines.features import Combination, Product, factored, observed, products
 from mollifier.engines.gauss_newton import GaussNewton, suits
 from mollifier.engines.least_squares import LeastSquares
 from mollifier.engines.network import prepare
-from mollifier.engines.strengths import likeliest
 from mollifier.orders import Derivative
 from mollifier.settings import Settings, validated
 
@@ -163,27 +159,3 @@ def test_the_weight_stops_where_held_out_data_are_fitted_worse(monkeypatch):
     assert torch.equal(stage.parameters(), before)
     assert "held-out" in stage.finished
     assert stage.outcome == "misfit"
-
-
-def test_smoothness_is_found_where_it_was_wrong():
-    """A forcing of many waves, which the smoothness that a run starts with does not admit."""
-    made = case("langevin", forcing="fast")
-    solution = mf.solve(made.problem(0.05, 0), "network", settings={"network": {"kind": "random-features"}})
-    assert score_fields(solution.dataset, made.true_fields)["lam"].correlation > 0.98
-    given = dataclasses.replace(
-        made, unknowns={n: dataclasses.replace(u, smoothness=1e-3) for n, u in made.unknowns.items()}
-    )
-    held = mf.solve(given.problem(0.05, 0), "network", settings={"network": {"kind": "random-features"}})
-    assert score_fields(held.dataset, made.true_fields)["lam"].correlation < 0.8
-
-
-def test_evidence_has_nothing_to_say_of_given_smoothness():
-    objective, _ = started(movie())
-    stage = GaussNewton(objective, 1, 1e-3)
-    factor, names = likeliest(stage)
-    assert names == ["k"]
-    assert factor > 0
-    problem = movie()
-    fixed = {**unknowns(), "k": mf.FieldUnknown(over=("x",), smoothness=1e-2)}
-    objective, _ = started(mf.InverseProblem("u_t = a*u_yy + b*u_xxy - k*u", problem.data, fixed))
-    assert likeliest(GaussNewton(objective, 1, 1e-3)) == (1.0, [])

@@ -6,21 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 from scipy.stats import binomtest
 
 import mollifier as mf
 from engine_problems import gridded, noisy, small
 from mollifier.compare import keeping
-from mollifier.engines import network as engine
-from mollifier.engines import strengths
-from mollifier.engines.laplace import Laplace
 from mollifier.errors import ConfigurationError, MollifierError
 from mollifier.intervals import Calibration, calibrate, pit, rank, standardised, wilson
 from mollifier.intervals.bootstrap import simulated
 from mollifier.intervals.ensemble import spread
-from mollifier.settings import Settings, validated
 from mollifier.solution import Estimate, Solution, Status
 
 SETTINGS = small(
@@ -296,66 +291,3 @@ def test_an_ensemble_is_the_mean_of_its_members(tmp_path):
     assert found.misfit["u"]["fitted"] == pytest.approx(1.0, abs=0.35)
     again = mf.ensemble(problem, 3, seed=4, settings=SETTINGS, folder=tmp_path, resume=True)
     xr.testing.assert_identical(again.dataset, found.dataset)
-
-
-# What smoothness leaves open
-
-
-def test_the_evidence_is_that_of_all_parameters():
-    """Integrated over the other parameters first or last, the evidence is the same."""
-    rng = np.random.default_rng(2)
-    rows, bends = rng.normal(size=(12, 7)), rng.normal(size=(3, 4))
-    precision = torch.from_numpy(rows.T @ rows + np.eye(7))
-    slope, at = torch.from_numpy(rng.normal(size=7)), rng.normal(size=3)
-    own = torch.tensor([1, 2, 5, 6])
-    prior = strengths._Curvature(
-        torch.from_numpy(bends.T @ bends), torch.from_numpy(bends.T @ at), float(at @ at)
-    )
-    precision[own[:, None], own] += prior.hessian
-    factors = np.array([0.1, 1.0, 10.0])
-    found = strengths._evidence(precision, slope, own, prior, factors)
-    expected = []
-    for c in factors:
-        whole, pull = precision.numpy().copy(), slope.numpy().copy()
-        whole[np.ix_(own, own)] += (c - 1) * prior.hessian.numpy()
-        pull[own] += (c - 1) * prior.gradient.numpy()
-        volume = np.linalg.slogdet(np.eye(4) + c * prior.hessian.numpy())[1] - np.linalg.slogdet(whole)[1]
-        expected.append(0.5 * (volume + pull @ np.linalg.solve(whole, pull) - c * prior.value))
-    assert found - found[0] == pytest.approx(np.array(expected) - expected[0])
-
-
-def test_a_prior_that_nobody_chose_is_a_part_of_the_error(monkeypatch):
-    """A field that its prior flattens is wrong by more than the curvature of the loss tells."""
-    stages = []
-
-    class Kept(Laplace):
-        def __init__(self, stage):
-            stages.append(stage)
-            super().__init__(stage)
-
-    monkeypatch.setattr(engine, "Laplace", Kept)
-    monkeypatch.setattr("mollifier.engines.gauss_newton.likeliest", lambda stage: (1.0, []))
-    problem, lam = forced(n=200, wave=6)
-    settings = small(network={"width": 16}, training={"steps": 60}, collocation={"nodes": {"t": 97}})
-    solution = mf.solve(problem, "network", settings=settings)
-    (stage,) = stages
-    (component,), places = stage.marginal()
-    mixed = strengths.averaged(stage, component, places)
-    assert len(mixed) > 1
-    assert sum(m.share for m in mixed) == pytest.approx(1.0)
-    monkeypatch.setattr("mollifier.engines.laplace.averaged", lambda stage, component, places: [component])
-    narrow = solution.dataset.assign(lam_sd=("t", Laplace(stage).fields()["lam"]))
-    held = [
-        np.mean(np.abs(standardised(s, {"lam": lam})["lam"]) < 1.96)
-        for s in (solution, replace(solution, dataset=narrow))
-    ]
-    assert held[0] > 0.9
-    assert held[1] < 0.5
-
-
-def test_a_smoothness_that_was_given_is_kept():
-    problem, _ = forced(smoothness=1e-3)
-    objective, _ = engine.prepare(problem, validated(Settings, SETTINGS), 0, None)
-    stage = engine.GaussNewton(objective, 1, 1e-3)
-    (component,), places = stage.marginal()
-    assert strengths.averaged(stage, component, places) == [component]

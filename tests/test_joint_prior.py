@@ -10,8 +10,8 @@ from scipy.interpolate import BSpline
 
 from mollifier import engines
 from mollifier.data import Observations
+from mollifier.engines.fieldprior import LENGTHS, ORDERS, FieldPrior, Form, Shape
 from mollifier.engines.joint.engine import solve_joint
-from mollifier.engines.joint.prior import LENGTHS, ORDERS, FieldPrior, Form, Shape
 from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import _MOST_DAMPING, Joint, Smoothing
 from mollifier.engines.network import prepare

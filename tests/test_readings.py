@@ -14,14 +14,13 @@ from mollifier import load_solution, solve
 from mollifier.check import check
 from mollifier.config import load
 from mollifier.data import Observations
-from mollifier.engines.weak.basis import AxisSplines, Basis
 from mollifier.engines.weak.known import Known
-from mollifier.engines.weak.limits import Limits
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.grid import Axis, Grid
 from mollifier.identifiability import has_trivial_answer
 from mollifier.problem import InverseProblem
 from mollifier.readings import EXACT
+from mollifier.splines import AxisSplines, Basis, Limits
 from mollifier.unknowns import FieldUnknown
 
 X, T = np.linspace(0, 1, 41), np.linspace(0, 1, 31)

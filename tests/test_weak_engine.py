@@ -10,13 +10,11 @@ from scipy.integrate import solve_ivp
 
 from mollifier.data import Observations
 from mollifier.engines import solve
-from mollifier.engines.weak.basis import AxisSplines, Basis
 from mollifier.engines.weak.estimate import Estimator
 from mollifier.engines.weak.form import weak_form
 from mollifier.engines.weak.gaps import fill_gaps
 from mollifier.engines.weak.integrands import Integrands
 from mollifier.engines.weak.prepare import measured, smoothed
-from mollifier.engines.weak.prior import Hyper, Prior
 from mollifier.engines.weak.start import levels
 from mollifier.engines.weak.sums import Measured, Sums
 from mollifier.engines.weak.testspace import space
@@ -25,6 +23,7 @@ from mollifier.errors import ConfigurationError, DataError, EquationError
 from mollifier.grid import Axis, Grid
 from mollifier.problem import InverseProblem
 from mollifier.solution import load_solution
+from mollifier.splines import AxisSplines, Basis, Hyper, Prior
 from mollifier.unknowns import FieldUnknown, ScalarUnknown
 from mollifier.width import spectral_corner
 

@@ -9,19 +9,18 @@ import xarray as xr
 
 from mollifier.data import Observations
 from mollifier.engines import solve
-from mollifier.engines.weak.basis import AxisSplines, Basis
 from mollifier.engines.weak.form import weak_form
 from mollifier.engines.weak.instruments import Instruments
 from mollifier.engines.weak.integrands import Integrands
-from mollifier.engines.weak.linear import inverted
 from mollifier.engines.weak.posterior import Posterior
 from mollifier.engines.weak.prepare import coarseness
-from mollifier.engines.weak.prior import Hyper, Prior, maximise, mixture
 from mollifier.engines.weak.sums import Measured, Sums
 from mollifier.engines.weak.testspace import space
 from mollifier.equations import Names, parse
 from mollifier.grid import Axis, Grid
+from mollifier.linear import inverted
 from mollifier.problem import InverseProblem
+from mollifier.splines import AxisSplines, Basis, Hyper, Prior, maximise, mixture
 from mollifier.unknowns import FieldUnknown
 
 

@@ -9,7 +9,6 @@ import xarray as xr
 
 from mollifier.data import Observations
 from mollifier.engines import solve
-from mollifier.engines.weak.basis import AxisSplines, Basis
 from mollifier.engines.weak.estimate import effective_rows
 from mollifier.engines.weak.form import VARIANCE, weak_form
 from mollifier.engines.weak.gaps import wide
@@ -21,6 +20,7 @@ from mollifier.equations import Names, parse
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.grid import Axis, Grid
 from mollifier.problem import InverseProblem
+from mollifier.splines import AxisSplines, Basis
 from mollifier.unknowns import FieldUnknown, ScalarUnknown
 
 N, NOISE = 30, 0.02

@@ -11,12 +11,10 @@ import xarray as xr
 from mollifier.config import load
 from mollifier.data import Observations
 from mollifier.engines import solve
-from mollifier.engines.weak import limits
-from mollifier.engines.weak.basis import AxisSplines, Basis
-from mollifier.engines.weak.prior import Seminorm, maximise, prior
 from mollifier.errors import ConfigurationError
 from mollifier.grid import Axis, Grid
 from mollifier.problem import InverseProblem
+from mollifier.splines import AxisSplines, Basis, Seminorm, limits, maximise, prior
 from mollifier.unknowns import FieldUnknown
 
 X, T = np.linspace(0, 2, 60), np.linspace(0, 1, 50)

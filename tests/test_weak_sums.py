@@ -13,7 +13,6 @@ from scipy.integrate import fixed_quad
 
 from mollifier.engines.weak import sums as sums_module
 from mollifier.engines.weak import testspace
-from mollifier.engines.weak.basis import AxisSplines, Basis
 from mollifier.engines.weak.form import weak_form
 from mollifier.engines.weak.integrands import Integrands
 from mollifier.engines.weak.sums import Measured, Sums
@@ -23,6 +22,7 @@ from mollifier.equations.lower import ArrayFunction
 from mollifier.grid import Axis, Grid
 from mollifier.kernels import BSpline, Polynomial
 from mollifier.orders import Derivative
+from mollifier.splines import AxisSplines, Basis
 
 SPLINES = 0.0  # the density that asks for spline test functions
 GAPS = np.random.default_rng(0).uniform(0.5, 1.5, 40)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mollifier.console import NO_ANSWER, Terminal, reported
+from mollifier.console import NO_ANSWER, Terminal
 from mollifier.errors import ConfigurationError
-from mollifier.options import EPILOG, Debug, Json, NoColour, Quiet
+from mollifier.options import EPILOG, with_terminal
 
 if TYPE_CHECKING:
     from mollifier.config import ProblemFile
@@ -37,7 +37,9 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog=f"Example: mollifier report out/burgers --out burgers.html. {EPILOG}")(report)
 
 
+@with_terminal
 def validate(
+    terminal: Terminal,
     run: Run,
     problem: Problem = None,
     widths: Annotated[
@@ -46,36 +48,32 @@ def validate(
     engines: Annotated[
         str, typer.Option("--engines", "-e", metavar="NAMES", help="Compare with these, parted by commas.")
     ] = "",
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_colour: NoColour = False,
-    debug: Debug = False,
-) -> None:
+) -> int:
     """Solve the equation forward with what was found and hold it against the data: does the answer stand up?
 
     Starts and ends are those of the estimated states. --widths and --engines solve again.
     """
-    terminal = Terminal.of(as_json, quiet, no_colour)
-    with reported(terminal, debug):
-        from mollifier.files import write_json
-        from mollifier.solution import load_solution
+    from mollifier.files import write_json
+    from mollifier.solution import load_solution
 
-        solution, file = load_solution(run), _problem_file(run, problem)
-        if problem is not None:
-            _same_unknowns(problem, solution)
-        names = [n.strip() for n in engines.split(",") if n.strip()]
-        if engines and not names:
-            raise ConfigurationError(f"--engines {engines} was given; names parted by commas were wanted.")
-        asked = _stated(file) if names or widths or problem else None
-        found = solution.validate(asked, engines=names, widths=widths)
-        _say(terminal, found)
-        terminal.give({**found.to_dict(), "run": run})
-        if run.is_dir():
-            write_json(run / "validation.json", found.to_dict())
-        raise typer.Exit(0 if found.ok else NO_ANSWER)
+    solution, file = load_solution(run), _problem_file(run, problem)
+    if problem is not None:
+        _same_unknowns(problem, solution)
+    names = [n.strip() for n in engines.split(",") if n.strip()]
+    if engines and not names:
+        raise ConfigurationError(f"--engines {engines} was given; names parted by commas were wanted.")
+    asked = _stated(file) if names or widths or problem else None
+    found = solution.validate(asked, engines=names, widths=widths)
+    _say(terminal, found)
+    terminal.give({**found.to_dict(), "run": run})
+    if run.is_dir():
+        write_json(run / "validation.json", found.to_dict())
+    return 0 if found.ok else NO_ANSWER
 
 
+@with_terminal
 def report(
+    terminal: Terminal,
     run: Run,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="PAGE.html", help="RUN/report.html by default.")
@@ -84,33 +82,28 @@ def report(
     no_validation: Annotated[
         bool, typer.Option("--no-validation", help="Leave out the forward solution and the tests.")
     ] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_colour: NoColour = False,
-    debug: Debug = False,
-) -> None:
+) -> int:
     """Write one HTML page of a run: question, answer, maps, fit, sensitivity, validation, how to repeat it.
 
     The page needs no other file and no network.
     """
-    terminal = Terminal.of(as_json, quiet, no_colour)
-    with reported(terminal, debug):
-        from mollifier.report.page import save_page
-        from mollifier.solution import load_solution
+    from mollifier.report.page import save_page
+    from mollifier.solution import load_solution
 
-        solution = load_solution(run)
-        file = problem or _beside(run)
-        if problem is not None:
-            _same_unknowns(problem, solution)
-        text = "" if file is None else _text(file)
-        found = None if no_validation else solution.validate()
-        page = out or (run if run.is_dir() else run.parent) / "report.html"
-        folder = str(run if run.is_dir() else run.parent)
-        name = "problem.yaml" if file is None or file.suffix == ".json" else str(file)
-        command = f"mollifier solve {shlex.quote(name)} --out {shlex.quote(folder)}" if text else ""
-        written = save_page(solution, page, found, text, command)
-        terminal.say(f"Page      {written} ({written.stat().st_size / 1e6:.1f} MB)")
-        terminal.give({"page": written, "validation": None if found is None else found.to_dict()})
+    solution = load_solution(run)
+    file = problem or _beside(run)
+    if problem is not None:
+        _same_unknowns(problem, solution)
+    text = "" if file is None else _text(file)
+    found = None if no_validation else solution.validate()
+    page = out or (run if run.is_dir() else run.parent) / "report.html"
+    folder = str(run if run.is_dir() else run.parent)
+    name = "problem.yaml" if file is None or file.suffix == ".json" else str(file)
+    command = f"mollifier solve {shlex.quote(name)} --out {shlex.quote(folder)}" if text else ""
+    written = save_page(solution, page, found, text, command)
+    terminal.say(f"Page      {written} ({written.stat().st_size / 1e6:.1f} MB)")
+    terminal.give({"page": written, "validation": None if found is None else found.to_dict()})
+    return 0
 
 
 def _beside(run: Path) -> Path | None:

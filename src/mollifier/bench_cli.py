@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
 
-from mollifier.bench_tables import FOLDER, Cases, Folder, Noise, delivered, numbers, own, words
-from mollifier.bench_trials_cli import TRIALS
-from mollifier.console import Terminal, reported
+from mollifier.bench_tables import FOLDER, Cases, Engines, Folder, Noise, Seeds, numbers, running, words
+from mollifier.console import Terminal
 from mollifier.errors import ConfigurationError
-from mollifier.options import EPILOG, Debug, Json, NoColour, NoFigures, Quiet, Resume
+from mollifier.options import EPILOG, NoFigures, Resume, with_terminal
 from mollifier.progress import Steps
 
 bench = typer.Typer(
@@ -22,123 +22,84 @@ bench = typer.Typer(
 @bench.command(
     epilog=f"Example: mollifier bench engines burgers kdv --noise 0.01,0.1 --engines weak,joint. {EPILOG}"
 )
+@with_terminal
 def engines(
+    terminal: Terminal,
     cases: Cases = None,
     noise: Noise = None,
-    names: Annotated[
-        str | None,
-        typer.Option(
-            "--engines",
-            "-e",
-            metavar="NAMES",
-            help="weak, joint, network or auto, parted by commas; by default those that suit each case.",
-        ),
-    ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of the noise.")] = 20,
+    names: Engines = None,
+    seeds: Seeds = 20,
     listed: Annotated[
         bool, typer.Option("--list", help="List the cases: equation, unknowns, size, noise.")
     ] = False,
     out: Folder = FOLDER,
     resume: Resume = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_colour: NoColour = False,
     no_figures: NoFigures = False,
-    debug: Debug = False,
-) -> None:
+) -> int:
     """Errors, coverage of the intervals and seconds of the engines on problems whose answer is known.
 
     Writes accuracy.csv, .json, .md and a figure, and every solve, as it is done, to accuracy.trials.jsonl,
     which --resume goes on from. Ctrl-C ends the run and keeps the seeds that are done.
     """
-    terminal = Terminal.of(as_json, quiet, no_colour)
-    with reported(terminal, debug):
-        if listed:
-            _list(terminal, cases or [])
-            return
-        levels = numbers("noise", noise)
-        with own(out, "accuracy") as folder:
-            from mollifier.bench import accuracy
-            from mollifier.bench.journal import Journal
+    if listed:
+        return _list(terminal, cases or [])
+    asked = cases or [], numbers("noise", noise), words(names), range(seeds)
+    with running(terminal, "accuracy", out, resume) as run:
+        from mollifier.bench import accuracy
 
-            journal = Journal(folder / "accuracy.trials.jsonl", resume)
-            with Steps(terminal.err, terminal.silent) as follow:
-                table = accuracy.run(
-                    cases or [], levels, words(names), range(seeds), progress=follow, journal=journal
-                )
-            answered = any(r.errors for r in table.rows)
-            raise typer.Exit(delivered(terminal, table, folder, answered, not no_figures))
+        table = accuracy.run(*asked, progress=run.progress, journal=run.journal("accuracy"))
+        return run.deliver(table, any(r.errors for r in table.rows), not no_figures)
 
 
 @bench.command(
     epilog=f"Example: mollifier bench coverage langevin kdv-small --engines network --noise 0.05. {EPILOG}"
 )
+@with_terminal
 def coverage(
+    terminal: Terminal,
     cases: Cases = None,
     noise: Noise = None,
-    names: Annotated[
-        str | None,
-        typer.Option("--engines", "-e", metavar="NAMES", help="As in 'bench engines'."),
-    ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of the noise.")] = 50,
+    names: Engines = None,
+    seeds: Seeds = 50,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the engines: network.width=16."),
     ] = None,
     out: Folder = FOLDER,
     resume: Resume = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_colour: NoColour = False,
     no_figures: NoFigures = False,
-    debug: Debug = False,
-) -> None:
+) -> int:
     """Shares of truths inside the 50, 80 and 95 % intervals, of numbers and fields, and where they fall.
 
     CASE is one of 'bench engines', a problem of 'bench paper', burgers-small or kdv-small. Writes
     coverage.csv, .json, .md and a figure, and every solve, as it is done, to coverage.trials.jsonl, which
     --resume goes on from. Ctrl-C ends the run and keeps the seeds that are done.
     """
-    terminal = Terminal.of(as_json, quiet, no_colour)
-    with reported(terminal, debug):
-        levels = numbers("noise", noise)
-        with own(out, "coverage") as folder:
-            from mollifier.bench import coverage as measure
-            from mollifier.bench.journal import Journal
-            from mollifier.config import overridden
-            from mollifier.settings import Settings, validated
+    asked = cases or [], numbers("noise", noise), words(names), range(seeds)
+    with running(terminal, "coverage", out, resume) as run:
+        from mollifier.bench import coverage as measure
+        from mollifier.config import overridden
+        from mollifier.settings import Settings, validated
 
-            settings = validated(Settings, overridden(overrides or []))
-            journal = Journal(folder / "coverage.trials.jsonl", resume)
-            with Steps(terminal.err, terminal.silent) as follow:
-                table = measure.run(
-                    cases or [],
-                    levels,
-                    words(names),
-                    range(seeds),
-                    settings=settings,
-                    progress=follow,
-                    journal=journal,
-                )
-            answered = any(r.answers for r in table.rows)
-            raise typer.Exit(delivered(terminal, table, folder, answered, not no_figures))
+        settings = validated(Settings, overridden(overrides or []))
+        journal = run.journal("coverage")
+        table = measure.run(*asked, settings=settings, progress=run.progress, journal=journal)
+        return run.deliver(table, any(r.answers for r in table.rows), not no_figures)
 
 
 @bench.command(epilog=f"Example: mollifier bench peers burgers kdv --noise 0.01 --seeds 3. {EPILOG}")
+@with_terminal
 def peers(
+    terminal: Terminal,
     cases: Cases = None,
     noise: Noise = None,
     engine: Annotated[
         str, typer.Option("--engine", "-e", help="Ours: auto, weak, joint or network.")
     ] = "auto",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Draws of the noise.")] = 5,
+    seeds: Seeds = 5,
     out: Folder = FOLDER,
     resume: Resume = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_colour: NoColour = False,
-    debug: Debug = False,
-) -> None:
+) -> int:
     """Ours beside PySINDy's weak form and ODIL, on the same data in the same run: error and seconds.
 
     They come with: pip install "mollifier[peers]". One that is not there is named, and the others run.
@@ -146,24 +107,18 @@ def peers(
     as it comes, to peers.trials.jsonl, which --resume goes on from. Ctrl-C ends the run and keeps the seeds
     that are done.
     """
-    terminal = Terminal.of(as_json, quiet, no_colour)
-    with reported(terminal, debug):
-        levels = numbers("noise", noise)
-        with own(out, "peers") as folder:
-            from mollifier.bench import versus
-            from mollifier.bench.journal import Journal
+    asked = cases or [], numbers("noise", noise), engine, range(seeds)
+    with running(terminal, "peers", out, resume) as run:
+        from mollifier.bench import versus
 
-            journal = Journal(folder / "peers.trials.jsonl", resume)
-            with Steps(terminal.err, terminal.silent) as follow:
-                table = versus.run(
-                    cases or [], levels, engine, range(seeds), progress=follow, journal=journal
-                )
-            answered = any(r.own_error < float("inf") for r in table.rows)
-            raise typer.Exit(delivered(terminal, table, folder, answered))
+        table = versus.run(*asked, progress=run.progress, journal=run.journal("peers"))
+        return run.deliver(table, any(r.own_error < math.inf for r in table.rows))
 
 
 @bench.command(epilog=f"Example: mollifier bench paper --quick. {EPILOG}")
+@with_terminal
 def paper(
+    terminal: Terminal,
     problems: Annotated[
         list[str] | None,
         typer.Argument(metavar="[PROBLEM]...", help="Of the paper: langevin, heat, heat-20, chromatin, ..."),
@@ -189,108 +144,170 @@ def paper(
     ] = False,
     out: Folder = FOLDER,
     resume: Resume = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_colour: NoColour = False,
     no_figures: NoFigures = False,
-    debug: Debug = False,
-) -> None:
+) -> int:
     """The paper's three problems: networks with the layer, autodiff, engines without networks.
 
     Writes paper.csv, paper-derivatives.csv, the same as .json and .md, a figure, and every answer, as it
     comes, to paper.trials.jsonl, which --resume goes on from.
     """
-    terminal = Terminal.of(as_json, quiet, no_colour)
-    with reported(terminal, debug):
-        levels = numbers("noise", noise)
-        with own(out, "paper") as folder:
-            from mollifier.bench import paper as measure
-            from mollifier.bench.journal import Journal
+    given = {
+        "problems": problems,
+        "networks": words(networks),
+        "methods": words(methods),
+        "noises": numbers("noise", noise),
+        "seeds": range(seeds or 0),
+        "seconds": seconds,
+    }
+    with running(terminal, "paper", out, resume) as run:
+        from mollifier.bench import paper as measure
 
-            given = {
-                "problems": problems,
-                "networks": words(networks),
-                "methods": words(methods),
-                "noises": levels,
-                "seeds": range(seeds or 0),
-                "seconds": seconds,
-            }
-            chosen = (measure.QUICK if quick else {}) | {n: v for n, v in given.items() if v}
-            plans = measure.planned(**chosen)
-            journal = Journal(folder / "paper.trials.jsonl", resume)
-            with Steps(terminal.err, terminal.silent) as follow:
-                unknowns, derivatives = measure.run(plans, journal, follow)
-            delivered(terminal, derivatives, folder, True)
-            answered = any(r.relative_l2 < float("inf") for r in unknowns.rows)
-            raise typer.Exit(delivered(terminal, unknowns, folder, answered, not no_figures))
+        plans = measure.planned(**(measure.QUICK if quick else {}) | {n: v for n, v in given.items() if v})
+        unknowns, derivatives = measure.run(plans, run.journal("paper"), run.progress)
+        run.deliver(derivatives, True)
+        return run.deliver(unknowns, any(r.relative_l2 < math.inf for r in unknowns.rows), not no_figures)
 
 
 @bench.command(epilog=f"Example: mollifier bench scale --sizes 128,256,512. {EPILOG}")
+@with_terminal
 def scale(
+    terminal: Terminal,
     sizes: Annotated[
         str, typer.Option("--sizes", metavar="NODES", help="Nodes along each of two axes, parted by commas.")
     ] = "128,256,512,1024,2048",
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Solves of each size.")] = 3,
     out: Folder = FOLDER,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_colour: NoColour = False,
     no_figures: NoFigures = False,
-    debug: Debug = False,
-) -> None:
+) -> int:
     """Seconds and memory of the weak engine against the size of the data.
 
     Three numbers of an advection-diffusion-reaction equation, each solve in a process of its own. Writes
     scale.csv, .json, .md and a figure. Ctrl-C ends the run and keeps what is done.
     """
-    terminal = Terminal.of(as_json, quiet, no_colour)
-    with reported(terminal, debug):
-        nodes = [_whole(n) for n in numbers("sizes", sizes)]
-        with own(out, "scale") as folder:
-            from mollifier.bench import scale as measure
+    nodes = [_whole(n) for n in numbers("sizes", sizes)]
+    with running(terminal, "scale", out) as run:
+        from mollifier.bench import scale as measure
 
-            with Steps(terminal.err, terminal.silent) as follow:
-                table = measure.run(nodes, repeats, progress=follow)
-            answered = any(r.repeats for r in table.rows)
-            raise typer.Exit(delivered(terminal, table, folder, answered, not no_figures))
+        table = measure.run(nodes, repeats, progress=run.progress)
+        return run.deliver(table, any(r.repeats for r in table.rows), not no_figures)
 
 
 @bench.command(epilog=f"Example: mollifier bench derivatives --quick. {EPILOG}")
+@with_terminal
 def derivatives(
+    terminal: Terminal,
     quick: Annotated[bool, typer.Option("--quick", help="Orders 2 and 4 on one grid.")] = False,
     network: Annotated[
         str, typer.Option("--network", metavar="KIND", help="As network.kind in a problem file.")
     ] = "mlp",
     out: Folder = FOLDER,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_colour: NoColour = False,
-    debug: Debug = False,
-) -> None:
+) -> int:
     """Seconds and memory of a training step: mollifier, nested and Taylor-mode autodiff, a data fit.
 
     Writes derivatives.csv, .json and .md.
     """
-    terminal = Terminal.of(as_json, quiet, no_colour)
-    with reported(terminal, debug), own(out, "derivatives") as folder:
+    with running(terminal, "derivatives", out) as run:
         from mollifier.bench import derivatives as measure
 
-        with Steps(terminal.err, terminal.silent) as follow:
-            table = measure.run(quick=quick, network=network, progress=follow)
-        raise typer.Exit(delivered(terminal, table, folder, bool(table.rows)))
+        table = measure.run(quick=quick, network=network, progress=run.progress)
+        return run.deliver(table, bool(table.rows))
 
 
-for command, example in TRIALS:
-    bench.command(epilog=f"Example: {example}. {EPILOG}")(command)
+@bench.command(epilog=f"Example: mollifier bench fuzz --count 100000. {EPILOG}")
+@with_terminal
+def fuzz(
+    terminal: Terminal,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KIND]...", help="equation, 'problem file' or table; all by default."),
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Inputs in all.")] = 10_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the inputs.")] = 0,
+    out: Folder = FOLDER,
+) -> int:
+    """Random and mutated equations, problem files and tables: crashes, hangs, memory, placeless refusals.
+
+    Writes fuzz.csv, .json and .md. Exit code 1 where an input did what none may. Ctrl-C keeps the counts.
+    """
+    with running(terminal, "fuzz", out) as run:
+        from mollifier.bench import fuzz as inputs
+        from mollifier.config import load
+
+        inputs.supported()
+        table = inputs.run(
+            count, kinds or [], load=lambda path: load(path).problem(), seed=seed, progress=run.progress
+        )
+        return run.deliver(table, not any(r.faults for r in table.rows))
 
 
-def _list(terminal: Terminal, cases: list[str]) -> None:
+@bench.command(epilog=f"Example: mollifier bench kill joint compare --runs 20. {EPILOG}")
+@with_terminal
+def kill(
+    terminal: Terminal,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KIND]...",
+            help="network, lbfgs, joint, finer, each, compare, bench, chromatin, pool; all by default.",
+        ),
+    ] = None,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Processes to kill in all.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the moments.")] = 0,
+    out: Folder = FOLDER,
+) -> int:
+    """Runs killed at random moments and taken up: the numbers of the unbroken run, and every file readable?
+
+    Writes kill.csv, .json and .md. Exit code 1 where a number differs or a file cannot be read.
+    """
+    with running(terminal, "kill", out) as run:
+        from mollifier.bench import kill as killing
+
+        table = killing.run(kinds or [], runs, seed=seed, progress=run.progress)
+        return run.deliver(table, killing.check(table))
+
+
+@bench.command(epilog=f"Example: mollifier bench chromatin --nuclei 3 --methods waves,layer. {EPILOG}")
+@with_terminal
+def chromatin(
+    terminal: Terminal,
+    nuclei: Annotated[int, typer.Option("--nuclei", min=0, help="Simulated nuclei.")] = 20,
+    methods: Annotated[
+        str,
+        typer.Option("--methods", metavar="NAMES", help="waves, layer, nested (networks), parted by commas."),
+    ] = "waves",
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="That a network may take.")] = 60.0,
+    studies: Annotated[int, typer.Option("--studies", min=0, help="Of treated and control cells.")] = 0,
+    out: Folder = FOLDER,
+    resume: Resume = False,
+) -> int:
+    """Rates of simulated nuclei from localisations, and simulated studies of treated and control cells.
+
+    A nucleus takes about half a minute, a study of eleven cells as long. Writes nuclei.csv and cohorts.csv,
+    the same as .json and .md, and every answer, as it comes, to a journal, which --resume goes on from.
+    """
+    if not nuclei + studies:
+        raise ConfigurationError("--nuclei 0 and no --studies were given; one of the two was wanted.")
+    with running(terminal, "chromatin", out, resume) as run:
+        from mollifier.apps.chromatin import cohorts
+        from mollifier.apps.chromatin import nuclei as simulated
+
+        tables = []
+        if nuclei:
+            given = nuclei, words(methods), seconds
+            tables.append(simulated.run(*given, progress=run.progress, journal=run.journal("nuclei")))
+        if studies and not any(t.interrupted for t in tables):
+            tables.append(cohorts.run(studies, progress=run.progress, journal=run.journal("cohorts")))
+        return max(run.deliver(table, bool(table.rows)) for table in tables)
+
+
+def _list(terminal: Terminal, cases: list[str]) -> int:
     from mollifier.bench.catalogue import catalogue
 
     with Steps(terminal.err, terminal.silent) as follow:
         table = catalogue(cases, follow)
     terminal.table(table.columns, table.cells())
     terminal.give(table.to_dict())
+    return 0
 
 
 def _whole(number: float) -> int:

@@ -1,10 +1,11 @@
-"""What the benchmark commands share: their options, their folder, and how a table is printed and kept."""
+"""What the benchmark commands share: options, how one is run, and how its tables are printed and kept."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +13,10 @@ import typer
 
 from mollifier.console import INTERRUPTED, NO_ANSWER, Terminal
 from mollifier.errors import ConfigurationError
+from mollifier.progress import Steps
 
 if TYPE_CHECKING:
+    from mollifier.bench.journal import Journal
     from mollifier.bench.table import Table
 
 Cases = Annotated[
@@ -25,12 +28,78 @@ Noise = Annotated[
         "--noise", metavar="LEVELS", help="sigma / rms(u), parted by commas; each case's own by default."
     ),
 ]
+Engines = Annotated[
+    str | None,
+    typer.Option(
+        "--engines",
+        "-e",
+        metavar="NAMES",
+        help="weak, joint, network or auto, parted by commas; by default those that suit each case.",
+    ),
+]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Draws of the noise.")]
 Folder = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the tables go.")]
 FOLDER = Path("out") / "bench"
 
 
-def delivered(terminal: Terminal, table: Table, folder: Path, answered: bool, figures: bool = False) -> int:
-    """Print, then save: a full disk loses the files, not the numbers. Returns the exit code."""
+@dataclass(frozen=True)
+class Run:
+    """A benchmark as it runs, alone of its name in its folder.
+
+    Attributes
+    ----------
+    terminal
+        Where its tables are printed.
+    folder
+        Where they are kept.
+    resume
+        Whether it goes on from the journals that are there.
+    progress
+        What it calls before every trial.
+    """
+
+    terminal: Terminal
+    folder: Path
+    resume: bool
+    progress: Steps
+
+    def journal(self, name: str) -> Journal:
+        """Where every trial is kept as it is done: NAME.trials.jsonl, of the table of that name."""
+        from mollifier.bench.journal import Journal
+
+        return Journal(self.folder / f"{name}.trials.jsonl", self.resume)
+
+    def deliver(self, table: Table, answered: bool, figures: bool = False) -> int:
+        """Print, then save: a full disk loses the files, not the numbers. Returns the exit code."""
+        self.progress.stop()
+        _print(self.terminal, table)
+        drawn: list[Path] = []
+        try:
+            table.save(self.folder)
+            if figures:
+                from mollifier.report import save_benchmark
+
+                drawn = save_benchmark(table, self.folder)
+        finally:
+            self.terminal.give({**table.to_dict(), "folder": self.folder, "figures": drawn})
+        self.terminal.say(f"Files     {self.folder}{os.sep}{table.name}.*")
+        if table.interrupted:
+            self.terminal.say("Interrupted: what was measured until then is kept.", "yellow")
+            return INTERRUPTED
+        return 0 if answered else NO_ANSWER
+
+
+@contextmanager
+def running(terminal: Terminal, name: str, folder: Path, resume: bool = False) -> Iterator[Run]:
+    """A run of the benchmark of that name in a folder, which is made if need be."""
+    from mollifier.files import ensure_folder
+    from mollifier.lock import locked
+
+    with locked(ensure_folder(folder), name), Steps(terminal.err, terminal.silent) as progress:
+        yield Run(terminal, folder, resume, progress)
+
+
+def _print(terminal: Terminal, table: Table) -> None:
     from mollifier.bench.table import described
 
     for line in filter(None, [described(table.about), table.caption]):
@@ -40,30 +109,6 @@ def delivered(terminal: Terminal, table: Table, folder: Path, answered: bool, fi
         terminal.say(note, "yellow")
     if table.summary:
         terminal.say(table.summary, "bold")
-    drawn: list[Path] = []
-    try:
-        table.save(folder)
-        if figures:
-            from mollifier.report import save_benchmark
-
-            drawn = save_benchmark(table, folder)
-    finally:
-        terminal.give({**table.to_dict(), "folder": folder, "figures": drawn})
-    terminal.say(f"Files     {folder}{os.sep}{table.name}.*")
-    if table.interrupted:
-        terminal.say("Interrupted: what was measured until then is kept.", "yellow")
-        return INTERRUPTED
-    return 0 if answered else NO_ANSWER
-
-
-@contextmanager
-def own(folder: Path, name: str) -> Iterator[Path]:
-    """The folder, made if need be, with no other run of this benchmark in it."""
-    from mollifier.files import ensure_folder
-    from mollifier.lock import locked
-
-    with locked(ensure_folder(folder), name):
-        yield folder
 
 
 def words(text: str | None) -> list[str]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mollifier.console import NO_ANSWER, Terminal, reported
+from mollifier.console import NO_ANSWER, Terminal
 from mollifier.errors import ConfigurationError, did_you_mean
-from mollifier.options import Debug, Json, NoColour, Out, Quiet, Resume
+from mollifier.options import Out, Resume, with_terminal
 
 if TYPE_CHECKING:
     from mollifier.apps.chromatin.result import NucleusResult
@@ -100,7 +100,9 @@ def add_to(app: typer.Typer) -> None:
     )(chromatin)
 
 
+@with_terminal
 def chromatin(
+    terminal: Terminal,
     files: Files,
     labels: _Labels = None,
     mask: _Mask = None,
@@ -130,11 +132,7 @@ def chromatin(
     workers: _Workers = None,
     out: Out = Path("out/chromatin"),
     resume: Resume = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_colour: NoColour = False,
-    debug: Debug = False,
-) -> None:
+) -> int:
     """Maps of the rates at which chromatin marks are written and erased, from microscope files.
 
     Every nucleus gets a page, a NetCDF file and tables; the study a page, a table of cells and, with
@@ -142,10 +140,8 @@ def chromatin(
     takes what is finished.
     """
     given = dict(locals())
-    terminal = Terminal.of(as_json, quiet, no_colour)
-    with reported(terminal, debug):
-        settings = _settings(_chosen(given), overrides or [])
-        raise typer.Exit(_study(terminal, files, settings, out, resume, workers))
+    settings = _settings(_chosen(given), overrides or [])
+    return _study(terminal, files, settings, out, resume, workers)
 
 
 def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,8 +175,9 @@ def _study(
     workers: int | None,
 ) -> int:
     """Run, print and write; the exit code."""
+    from mollifier.apps.chromatin.keeping import nucleus_folder
     from mollifier.apps.chromatin.page import nucleus_page, study_page
-    from mollifier.apps.chromatin.study import analyse, nucleus_folder
+    from mollifier.apps.chromatin.study import analyse
     from mollifier.files import ensure_folder
     from mollifier.lock import locked
     from mollifier.progress import Steps

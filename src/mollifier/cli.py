@@ -16,9 +16,9 @@ import typer
 
 from mollifier import answer_cli, chromatin_cli
 from mollifier.bench_cli import bench
-from mollifier.console import NO_ANSWER, Terminal, reported
+from mollifier.console import NO_ANSWER, Terminal
 from mollifier.errors import ConfigurationError, did_you_mean
-from mollifier.options import EPILOG, Debug, Json, NoColour, NoFigures, Out, Quiet, Resume
+from mollifier.options import EPILOG, NoFigures, Out, Resume, with_terminal
 
 _COLOURS = {"info": "", "warning": "yellow", "error": "red"}
 
@@ -61,7 +61,9 @@ def _root(
 
 
 @app.command(epilog=f"Example: mollifier solve examples/burgers.yaml --out out/burgers. {EPILOG}")
+@with_terminal
 def solve(
+    terminal: Terminal,
     problem: File,
     engine: Annotated[str | None, typer.Option("--engine", "-e", help="Overrules the file's engine.")] = None,
     overrides: Overrides = None,
@@ -82,38 +84,34 @@ def solve(
             "--each", metavar="NAME", help="Solve once for every value of this column or dimension."
         ),
     ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_colour: NoColour = False,
     no_figures: NoFigures = False,
-    debug: Debug = False,
-) -> None:
+) -> int:
     """Solve the problem in a file: estimates, fields, figures.
 
     Ctrl-C stops after the current step and keeps what was found; --resume goes on from there.
     """
-    terminal = Terminal.of(as_json, quiet, no_colour)
-    with reported(terminal, debug):
-        from mollifier.config import load
-        from mollifier.files import ensure_folder
-        from mollifier.lock import locked
+    from mollifier.config import load
+    from mollifier.files import ensure_folder
+    from mollifier.lock import locked
 
-        changes = [*(overrides or []), *([f"engine={engine}"] if engine else [])]
-        changes += [f"intervals.kind={intervals}"] if intervals else []
-        file = load(problem, [*changes, *([] if seed is None else [f"seed={seed}"])])
-        folder = ensure_folder(out)
-        from mollifier.runs import deliver, exit_code, run, sweep
+    changes = [*(overrides or []), *([f"engine={engine}"] if engine else [])]
+    changes += [f"intervals.kind={intervals}"] if intervals else []
+    file = load(problem, [*changes, *([] if seed is None else [f"seed={seed}"])])
+    folder = ensure_folder(out)
+    from mollifier.runs import deliver, exit_code, run, sweep
 
-        with locked(folder):
-            if each is not None:
-                raise typer.Exit(sweep(terminal, file, each, folder, resume, not no_figures))
-            solution = run(terminal, file, folder, resume)
-            deliver(terminal, solution, folder, not no_figures)
-        raise typer.Exit(exit_code(solution))
+    with locked(folder):
+        if each is not None:
+            return sweep(terminal, file, each, folder, resume, not no_figures)
+        solution = run(terminal, file, folder, resume)
+        deliver(terminal, solution, folder, not no_figures)
+    return exit_code(solution)
 
 
 @app.command(epilog=f"Example: mollifier check examples/burgers.yaml. {EPILOG}")
+@with_terminal
 def check(
+    terminal: Terminal,
     problem: File,
     overrides: Overrides = None,
     save: Annotated[
@@ -122,32 +120,26 @@ def check(
             "--save", metavar="FOLDER", help="Write check.json, and maps of what is told as figures."
         ),
     ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_colour: NoColour = False,
-    debug: Debug = False,
-) -> None:
+) -> int:
     """Say, in seconds, whether the data can answer: noise, resolution, scales, identifiability, cost.
 
     The verdict is "good", "doubtful" or "cannot be answered", with what to change.
     """
-    terminal = Terminal.of(as_json, quiet, no_colour)
-    with reported(terminal, debug):
-        from mollifier.config import load
+    from mollifier.config import load
 
-        file = load(problem, overrides or [])
-        found = file.problem().check(file.settings)
-        for finding in found.findings:
-            terminal.say(str(finding), _COLOURS[finding.level])
-        terminal.say("")
-        terminal.say(f"Verdict: {found.verdict}. {found.summary}", "bold" if found.ok else "bold red")
-        if save is not None:
-            from mollifier.report.told import save_check
+    file = load(problem, overrides or [])
+    found = file.problem().check(file.settings)
+    for finding in found.findings:
+        terminal.say(str(finding), _COLOURS[finding.level])
+    terminal.say("")
+    terminal.say(f"Verdict: {found.verdict}. {found.summary}", "bold" if found.ok else "bold red")
+    if save is not None:
+        from mollifier.report.told import save_check
 
-            for path in save_check(found, save):
-                terminal.say(f"wrote {path}")
-        terminal.give(found.to_dict())
-        raise typer.Exit(0 if found.ok else NO_ANSWER)
+        for path in save_check(found, save):
+            terminal.say(f"wrote {path}")
+    terminal.give(found.to_dict())
+    return 0 if found.ok else NO_ANSWER
 
 
 @app.command(
@@ -155,7 +147,9 @@ def check(
     "Exit codes: 0 an engine converged and no two disagree, 1 none converged or two disagree, "
     "2 bad input or output, 130 interrupted."
 )
+@with_terminal
 def compare(
+    terminal: Terminal,
     problem: File,
     engines: Annotated[
         str, typer.Option("--engines", "-e", metavar="NAMES", help="Which, parted by commas.")
@@ -164,12 +158,8 @@ def compare(
     out: Out = Path("out"),
     seed: Seed = None,
     resume: Resume = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_colour: NoColour = False,
     no_figures: NoFigures = False,
-    debug: Debug = False,
-) -> None:
+) -> int:
     """Put one problem to several engines: estimates, misfit on held-out data, time, memory, agreement.
 
     "nested" and "taylor" are the network engine with its derivatives by autodiff. Every engine is given the
@@ -179,62 +169,56 @@ def compare(
 
     Ctrl-C ends the engine that runs and keeps what was finished; --resume goes on from there.
     """
-    terminal = Terminal.of(as_json, quiet, no_colour)
-    with reported(terminal, debug):
-        from mollifier.config import load
-        from mollifier.files import ensure_folder
-        from mollifier.lock import locked
+    from mollifier.config import load
+    from mollifier.files import ensure_folder
+    from mollifier.lock import locked
 
-        file = load(problem, [*(overrides or []), *([] if seed is None else [f"seed={seed}"])])
-        folder = ensure_folder(out)
-        from mollifier.runs import compare_engines
+    file = load(problem, [*(overrides or []), *([] if seed is None else [f"seed={seed}"])])
+    folder = ensure_folder(out)
+    from mollifier.runs import compare_engines
 
-        names = [n.strip() for n in engines.split(",") if n.strip()]
-        with locked(folder):
-            raise typer.Exit(compare_engines(terminal, file, names, folder, not no_figures, resume))
+    names = [n.strip() for n in engines.split(",") if n.strip()]
+    with locked(folder):
+        return compare_engines(terminal, file, names, folder, not no_figures, resume)
 
 
 @app.command(epilog=f"Example: mollifier demo heat --out out/heat. {EPILOG}")
+@with_terminal
 def demo(
+    terminal: Terminal,
     name: Annotated[str | None, typer.Argument(help="Which; all are listed without it.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="out/NAME by default.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the run.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="A smaller problem.")] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_colour: NoColour = False,
     no_figures: NoFigures = False,
-    debug: Debug = False,
-) -> None:
+) -> int:
     """Make a problem whose answer is known, solve it, and compare."""
-    terminal = Terminal.of(as_json, quiet, no_colour)
-    with reported(terminal, debug):
-        from mollifier.demos import DEMOS
-        from mollifier.files import ensure_folder
-        from mollifier.lock import locked
-        from mollifier.progress import Follower
-        from mollifier.runs import deliver, exit_code
+    from mollifier.demos import DEMOS
+    from mollifier.files import ensure_folder
+    from mollifier.lock import locked
+    from mollifier.progress import Follower
+    from mollifier.runs import deliver, exit_code
 
-        if name is None:
-            _list(terminal, DEMOS)
-            return
-        if name not in DEMOS:
-            raise ConfigurationError(f"There is no demo '{name}'.{did_you_mean(name, DEMOS)}")
-        folder = ensure_folder(out or Path("out") / name)
-        with locked(folder):
-            with Follower(terminal.err, terminal.silent) as follow:
-                solution, truth, errors = DEMOS[name](folder=folder, seed=seed, progress=follow, quick=quick)
-            deliver(terminal, solution, folder, not no_figures, truth, errors)
-        raise typer.Exit(exit_code(solution))
+    if name is None:
+        return _list(terminal, DEMOS)
+    if name not in DEMOS:
+        raise ConfigurationError(f"There is no demo '{name}'.{did_you_mean(name, DEMOS)}")
+    folder = ensure_folder(out or Path("out") / name)
+    with locked(folder):
+        with Follower(terminal.err, terminal.silent) as follow:
+            solution, truth, errors = DEMOS[name](folder=folder, seed=seed, progress=follow, quick=quick)
+        deliver(terminal, solution, folder, not no_figures, truth, errors)
+    return exit_code(solution)
 
 
-def _list(terminal: Terminal, demos: Mapping[str, Callable[..., Any]]) -> None:
+def _list(terminal: Terminal, demos: Mapping[str, Callable[..., Any]]) -> int:
     about = {n: (f.__doc__ or "").strip().split("\n")[0] for n, f in demos.items()}
     for n, text in about.items():
         terminal.say(f"{n:<16}{text}".rstrip())
     terminal.give(about)
+    return 0
 
 
 def main() -> None:

@@ -36,6 +36,10 @@ class _Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave the terminal to others."""
         if self._live is not None:
             self._live.stop()
 

@@ -111,8 +111,8 @@ class Settings(_Strict):
     )
 
 
-def validated(model: type[Model], values: Mapping[str, Any], where: str = "") -> Model:
-    """A model from plain values.
+def validated(model: type[Model], values: Model | Mapping[str, Any] | None, where: str = "") -> Model:
+    """A model from plain values, the default one from None; one that is a model already stays.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def validated(model: type[Model], values: Mapping[str, Any], where: str = "") ->
     mollifier.errors.ConfigurationError: Unknown key 'trainin'. Did you mean 'training'?
     """
     try:
-        return model.model_validate(values)
+        return model.model_validate({} if values is None else values)
     except ValidationError as error:
         first = error.errors()[0]
         path = [str(p) for p in first["loc"]]

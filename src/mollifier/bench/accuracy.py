@@ -253,7 +253,7 @@ def kept_trial(
 
 def described_by(case: Case, noise: float | None, seed: int, settings: Any) -> dict[str, Any]:
     """What a trial is known by in a journal, beside who is tried."""
-    chosen = settings if isinstance(settings, Settings) else validated(Settings, settings or {})
+    chosen = validated(Settings, settings)
     return {"case": case.name, "noise": noise, "seed": seed, "settings": chosen.model_dump(mode="json")}
 
 

@@ -135,7 +135,7 @@ def run(
     """
     children.check_start()
     _check(sizes, repeats)
-    chosen = settings if isinstance(settings, Settings) else validated(Settings, settings or {})
+    chosen = validated(Settings, settings)
     sizes = sorted(set(sizes))
     rows, stopped = [], False
     for place, size in enumerate(sizes):

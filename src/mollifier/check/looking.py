@@ -42,7 +42,7 @@ def check(problem: InverseProblem, settings: Settings | Mapping[str, Any] | None
     >>> found.verdict, found.numbers["order"]
     ('good', 2)
     """
-    settings = settings if isinstance(settings, Settings) else validated(Settings, settings or {})
+    settings = validated(Settings, settings)
     numbers: dict[str, Any] = {"order": problem.system.order, "linear_in": list(problem.system.linear_in)}
     suggested: dict[str, Any] = {}
     maps: dict[str, xr.DataArray] = {}

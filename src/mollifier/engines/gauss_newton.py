@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,14 @@ from torch import Tensor, nn
 from mollifier.data import Observations
 from mollifier.derivatives.mollifier import Mollified
 from mollifier.engines.features import Combination, factored
+from mollifier.engines.fieldprior import Choice, Shape
 from mollifier.engines.held_out import Held
 from mollifier.engines.jacobian import count, network_jacobian
 from mollifier.engines.levenberg_marquardt import Component, LevenbergMarquardt, System
 from mollifier.engines.linearise import Linearisation, Residuals
 from mollifier.engines.model import Block, Model
 from mollifier.engines.objective import Objective
-from mollifier.engines.strengths import likeliest
+from mollifier.engines.smoothness import Unknowns, averaged, likeliest
 from mollifier.solution import StatusName
 
 Array = NDArray[np.float64]
@@ -32,8 +34,12 @@ Key = int | str | tuple[int, int]
 
 # Rows of the dense Jacobian formed at a time.
 _CHUNK = 8192
-# Times that the smoothness of unknown fields is found anew.
-_UPDATES = 4
+# Times that the smoothness of unknown fields is found anew, and how near a strength is to the best, in
+# logarithm.
+_UPDATES, _NEAR = 4, 0.7
+# Weights of an unknown field that are not reduced to those that matter, and the share of the largest
+# eigenvalue of its slopes below which there is none.
+_FEW, _ROUNDING = 400, 1e-12
 # Standard errors by which held-out data must be fitted worse for a weight to be too high.
 _SURE = 2.0
 # Most weights, network Jacobian and sparse weights held, in numbers.
@@ -109,10 +115,14 @@ class GaussNewton(LevenbergMarquardt):
         if not self.finished or self.outcome != "converged" or self.most < 1.0 or self._updates >= _UPDATES:
             return
         self._updates += 1
-        factor, names = likeliest(self)
-        for name in names:
-            self.objective.set_strength(name, self.objective.strength(name) * factor)
-        if factor != 1.0:
+        changed = False
+        for name, best in likeliest(self).items():
+            prior = self.linearisation.priors[name]
+            present = Choice(prior.shape, self.objective.strength(name))
+            changed |= best.distance(present) > _NEAR
+            prior.shape = best.shape
+            self.objective.set_strength(name, best.strength)
+        if changed:
             self.finished, self._still = "", 0
 
     def _raise_weight(self) -> None:
@@ -135,43 +145,71 @@ class GaussNewton(LevenbergMarquardt):
 
     def state_dict(self) -> dict[str, Any]:
         """What held-out data were fitted best with, too."""
-        return super().state_dict() | {"best": self._best, "updates": self._updates}
+        shapes = {n: astuple(p.shape) for n, p in self.linearisation.priors.items()}
+        return super().state_dict() | {"best": self._best, "updates": self._updates, "shapes": shapes}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up a saved state."""
         super().load_state_dict(state)
         self._best, self._updates = state["best"], state["updates"]
+        for name, shape in state["shapes"].items():
+            self.linearisation.priors[name].shape = Shape(*shape)
 
     def _system(self, nodes: list[Array]) -> System:
         return _Dense(*self.normal_equations(nodes, self.weight))
 
     def marginal(self) -> tuple[list[Component], dict[str, slice]]:
-        """One component over all parameters; weights that the loss does not hold have a spread of one."""
-        hessian, _ = self.settled()
+        """The unknowns when the states follow them, over the priors of fields that the data admit.
+
+        Weights that the loss does not hold have a spread of one.
+        """
+        return averaged(self), dict(self.unknowns().places)
+
+    def unknowns(self) -> Unknowns:
+        """Normal equations of the unknowns where the model stands, the states eliminated."""
+        hessian, gradient = (self.objective.count * part for part in self.settled())
         sizes = [count(b.network) for b in self.model.blocks] + [1] * len(self.model.scalars)
         edges = np.cumsum([0, *sizes]).tolist()
-        names = [*self.model.unknown_blocks, *self.model.scalars]
-        first = len(self.model.state_blocks)
-        held = torch.zeros(edges[-1], dtype=torch.float64)
         for b, low, high in zip(self.model.blocks, edges, edges[1:], strict=False):
-            held[low:high] = 0.0 if factored(b) else 1.0
-        places = {n: slice(*edges[first + i : first + i + 2]) for i, n in enumerate(names)}
-        return [Component(hessian * self.objective.count + held.diag(), np.zeros(edges[-1]))], places
+            hessian.diagonal()[low:high] += 0.0 if factored(b) else 1.0
+        first = edges[len(self.model.state_blocks)]
+        hessian, gradient = _eliminated(hessian, gradient, first)
+        bases = {n: _moving(self.raw_slopes(b)) for n, b in self.model.unknown_blocks.items()}
+        parts = [*bases.values(), *(torch.ones(1, 1).double() for _ in self.model.scalars)]
+        basis = torch.block_diag(*parts)
+        edges = np.cumsum([0, *(p.shape[1] for p in parts)]).tolist()
+        names = [*self.model.unknown_blocks, *self.model.scalars]
+        places = {n: slice(low, high) for n, low, high in zip(names, edges, edges[1:], strict=False)}
+        return Unknowns(basis.T @ hessian @ basis, basis.T @ gradient, places, bases)
 
     def settled(self) -> tuple[Tensor, Tensor]:
         """`normal_equations` where the model stands, formed once."""
-        here = torch.cat([self.parameters(), self.objective.strengths, torch.tensor([self.most]).double()])
+        shapes = [v for p in self.linearisation.priors.values() for v in (p.shape.order, p.shape.length)]
+        here = torch.tensor([self.most, *shapes]).double()
+        here = torch.cat([self.parameters(), self.objective.strengths, here])
         if self._settled is None or not torch.equal(here, self._settled[0]):
             self._settled = here, self.normal_equations()
         return self._settled[1]
 
     def raw(self, block: Block) -> tuple[Array, Array]:
-        """An unknown field before its bijection at its nodes, (nodes,), and slopes, (nodes, weights)."""
-        network, nodes = block.network[0], block.nodes()  # pyright: ignore[reportIndexIssue]
-        assert isinstance(network, nn.Module)
+        """An unknown field before its bijection at its nodes, (nodes,), and slopes, (nodes, coordinates)."""
+        network, slopes = _inner(block), self.raw_slopes(block)
         with torch.no_grad():
-            values = network(nodes).double().cpu().numpy()[:, 0]
-        return values, network_jacobian(network, nodes)[0].numpy()
+            values = network(block.nodes()).double().cpu().numpy()[:, 0]
+        return values, (slopes @ _moving(slopes)).numpy()
+
+    def raw_slopes(self, block: Block) -> Tensor:
+        """Slopes of an unknown field before its bijection at its nodes, (nodes, weights)."""
+        return network_jacobian(_inner(block), block.nodes())[0]
+
+    def slopes(self, block: Block) -> Tensor:
+        """Slopes of an unknown field at its nodes, (nodes, weights)."""
+        return network_jacobian(block.network, block.nodes())[0]
+
+    def values(self, block: Block) -> Array:
+        """An unknown field at its nodes, (nodes,)."""
+        with torch.no_grad():
+            return block.network(block.nodes()).double().cpu().numpy()[:, 0]
 
     def normal_equations(
         self,
@@ -255,6 +293,35 @@ class _Dense:
         return solved(damped, -self.gradient)
 
 
+def _inner(block: Block) -> nn.Module:
+    """The network of an unknown field, without what keeps it within its bounds."""
+    network = block.network[0]  # pyright: ignore[reportIndexIssue]
+    assert isinstance(network, nn.Module)
+    return network
+
+
+def _moving(slopes: Tensor) -> Tensor:
+    """Directions (weights, r) that change values whose slopes are (nodes, weights), orthonormal.
+
+    Few weights are left as they are: rotated, the small entries of their precision would drown in the
+    rounding of the large ones.
+    """
+    if slopes.shape[1] <= _FEW:
+        return torch.eye(slopes.shape[1], dtype=torch.float64)
+    sizes, vectors = torch.linalg.eigh(torch.nan_to_num(_gram(slopes)))
+    return vectors[:, sizes > _ROUNDING * sizes[-1].clamp_min(_ROUNDING)]
+
+
+def _eliminated(hessian: Tensor, gradient: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    """What is left of normal equations when the parameters before ``first`` follow the others."""
+    if not torch.isfinite(hessian).all():
+        return torch.full_like(hessian[first:, first:], torch.nan), gradient[first:]
+    across, right = hessian[:first, first:], gradient[:first]
+    followed = solved(hessian[:first, :first], torch.cat([across, right[:, None]], dim=1))
+    schur = hessian[first:, first:] - across.T @ followed[:, :-1]
+    return (schur + schur.T) / 2, gradient[first:] - across.T @ followed[:, -1]
+
+
 def _gram(matrix: Tensor) -> Tensor:
     """``M'M``; NumPy forms half of it."""
     rows = matrix.numpy()
@@ -291,8 +358,9 @@ def sparse_tensor(matrix: Any) -> Tensor:
 
 
 def solved(matrix: Tensor, right: Tensor) -> Tensor:
-    """The solution (p,) of a system (p, p); by least squares where rounding has made it indefinite."""
+    """The solution of a system (p, p), shape (p,) or (p, k); by least squares where rounding made it
+    indefinite."""
+    columns = right if right.ndim > 1 else right[:, None]
     factor, info = torch.linalg.cholesky_ex(matrix)
-    if int(info) == 0:
-        return torch.cholesky_solve(right[:, None], factor)[:, 0]
-    return torch.linalg.lstsq(matrix, right[:, None]).solution[:, 0]
+    found = torch.cholesky_solve(columns, factor) if not int(info) else torch.linalg.lstsq(matrix, columns)[0]
+    return found if right.ndim > 1 else found[:, 0]

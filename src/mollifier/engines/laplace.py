@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.bijection import Bijection, Scalar
-from mollifier.engines.gauss_newton import GaussNewton
 from mollifier.engines.levenberg_marquardt import Component, LevenbergMarquardt
-from mollifier.engines.strengths import averaged
 from mollifier.orders import Derivative
 
 Array = NDArray[np.float64]
@@ -30,9 +28,8 @@ class Laplace:
     covariance, n the number of samples. A number that neither data, equation nor prior determine is held at a
     spread of one unit of its bijection. The bounds of numbers are left out of account: one that is pushed to
     a bound has the standard error that it would have without. Fields are spread by their bijection, whose
-    tangent says too little near a bound. The smoothness of fields that networks stand for is averaged over
-    where it was not given (`mollifier.engines.strengths.averaged`): what it draws them aside by is a part of
-    the standard error.
+    tangent says too little near a bound. The smoothness of fields is averaged over where it was not given:
+    what it draws them aside by is a part of the standard error.
 
     Parameters
     ----------
@@ -43,8 +40,6 @@ class Laplace:
     def __init__(self, stage: LevenbergMarquardt) -> None:
         self.model, self.stage = stage.model, stage
         components, self._places = stage.marginal()
-        if isinstance(stage, GaussNewton):
-            components = averaged(stage, components[0], self._places)
         units = np.ones(len(components[0].shift))
         held = np.zeros(len(units))
         for name, scalar in self.model.scalars.items():

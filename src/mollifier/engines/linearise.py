@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, reduce
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -20,15 +20,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mollifier.engines.differences import differences
 from mollifier.engines.features import Combination, Product, factored, observed, products
+from mollifier.engines.fieldprior import FieldPrior, Shape, derivative_rows
 from mollifier.engines.model import Block, Model
 from mollifier.engines.objective import Objective, Target
 from mollifier.equations import ArrayFunction, Equation
 from mollifier.grid import Axis, Grid
+from mollifier.matern import SEMINORMS, shares
 from mollifier.orders import Derivative
 
 Array = NDArray[np.float64]
 
+# The prior that networks start with.
+_CURVATURE = Shape(SEMINORMS["h2"])
+# Cells of the lattice of a field's prior over the domain, along each axis, by the number of axes: at least.
+_CELLS, _FEWEST_CELLS = {1: 128, 2: 32, 3: 12}, 6
 # Order of the derivatives that the smoothness prior of a state takes.
 DIFFERENCE = 3
 
@@ -77,6 +84,8 @@ class Linearisation:
     shifts
         What is added to each equation's residual, relative to its terms, shape (grid.size,): the multipliers
         of an augmented Lagrangian. None for nothing.
+    priors
+        Of unknown fields, on the lattice of some of the kernel's nodes.
     tied
         Whether the smoothness of unknown fields weighs less where the equation, which tells of them, does.
     """
@@ -108,12 +117,41 @@ class Linearisation:
         ]
         self.shifts: list[Array] | None = None
         self._identities: dict[int, Tensor] = {}
+        unknowns = model.problem.unknown_fields
+        self.priors = {
+            n: FieldPrior(_lattice(b)[0], unknowns[n].prior, unknowns[n].smoothness is not None)
+            for n, b in model.unknown_blocks.items()
+        }
+        for prior in self.priors.values():  # until the data have their say
+            prior.shape = _CURVATURE
+        self._derivative_rows: dict[tuple[str, int | None], sp.csr_array] = {}
         self._third: dict[int, dict[int, sp.csr_array]] = {}
 
-    @cached_property
-    def bends(self) -> list[list[sp.csr_array]]:
-        """Second derivatives, along scaled coordinates, by block."""
-        return [[b.mollified.matrix(d) for d in b.curvatures] for b in self.objective.model.blocks]
+    def prior_rows(self, name: str, shape: Shape) -> sp.csr_array:
+        """What turns an unknown field's values at its nodes into the rows of a prior, shape (m, nodes).
+
+        At a strength of one, and without the field's size.
+        """
+        if shape == _CURVATURE:
+            return self.derivative_rows(name, None)
+        factors = enumerate(shares(shape.order, shape.length).tolist())
+        return sp.csr_array(sp.vstack([self.derivative_rows(name, k) * np.sqrt(f) for k, f in factors if f]))
+
+    def derivative_rows(self, name: str, order: int | None) -> sp.csr_array:
+        """Rows whose squares add up to an unknown field's mean squared derivatives of an order, (m, nodes).
+
+        On the lattice of its prior; the curvature that the mollifier tells where the order is None.
+        """
+        if (name, order) not in self._derivative_rows:
+            block = self.objective.model.unknown_blocks[name]
+            if order is None:
+                rows = sp.vstack([block.mollified.matrix(d) for d in block.curvatures]) / block.grid.size**0.5
+            else:
+                lattice, index = _lattice(block)
+                chosen = sp.csr_array(sp.eye_array(block.mollified.layer.nodes.size))[index]
+                rows = derivative_rows(lattice, order) @ chosen
+            self._derivative_rows[name, order] = sp.csr_array(rows)
+        return self._derivative_rows[name, order]
 
     @staticmethod
     def size(model: Model) -> int:
@@ -202,8 +240,7 @@ class Linearisation:
         for name in objective.model.unknown_blocks if curvatures else ():
             strength = objective.strength(name)
             if strength:
-                for part in self.curvature(name, nodes, slopes):
-                    yield part.scaled(np.sqrt(share * strength))
+                yield self.curvature(name, nodes, slopes).scaled(np.sqrt(share * strength))
         yield from self._shrinkages(nodes, slopes)
         for i, target in enumerate(objective.targets):
             if not objective.roughness[i].any():
@@ -213,17 +250,15 @@ class Linearisation:
                 if strength:
                     yield part.scaled(np.sqrt(strength))
 
-    def curvature(self, name: str, nodes: list[Array], slopes: bool) -> Iterator[Residuals]:
+    def curvature(self, name: str, nodes: list[Array], slopes: bool) -> Residuals:
         """Rows of an unknown field's smoothness prior, at a strength of one."""
-        objective, model = self.objective, self.objective.model
-        block = model.unknown_blocks[name]
+        model = self.objective.model
         b = len(model.state_blocks) + list(model.unknown_blocks).index(name)
-        share = 1 / (np.sqrt(block.grid.size) * objective.field_scale(name))
-        for matrix in self.bends[b]:
-            result = Residuals(share * (matrix @ (nodes[b][0] - nodes[b][0].mean())))
-            if slopes:
-                result.fields[b, 0] = sp.csr_array(matrix * share)
-            yield result
+        rows = self.prior_rows(name, self.priors[name].shape) / self.objective.field_scale(name)
+        result = Residuals(rows @ (nodes[b][0] - nodes[b][0].mean()))
+        if slopes:
+            result.fields[b, 0] = sp.csr_array(rows)
+        return result
 
     def _shrinkages(self, nodes: list[Array], slopes: bool) -> Iterator[Residuals]:
         """Random features' weights are normal beforehand, with the field's own standard deviation."""
@@ -333,6 +368,25 @@ def _summed(terms: Sequence[tuple[Array, Any]]) -> sp.csr_array | Combination:
     return sp.csr_array(reduce(lambda a, b: a + b, (m.multiply(c[:, None]) for c, m in terms)))
 
 
+def _lattice(block: Block) -> tuple[Grid, NDArray[np.intp]]:
+    """Some of a block's nodes, on which the priors of an unknown field are, and their places among all."""
+    layer = block.mollified.layer
+    cells = _CELLS.get(len(layer.nodes.axes), _FEWEST_CELLS)
+    axes, places = [], []
+    for nodes, domain in zip(layer.nodes, layer.grid, strict=True):
+        own = domain.size if domain.periodic else domain.size - 1
+        step = max(own // cells, 1)
+        while nodes.periodic and nodes.size % step:
+            step -= 1
+        place = np.arange(0, nodes.size, step)
+        x = nodes.points[place]
+        upper = nodes.upper if nodes.periodic else float(x[-1])
+        axes.append(Axis(nodes.name, nodes.lower, upper, len(place), periodic=nodes.periodic))
+        places.append(place)
+    index = np.ravel_multi_index(np.ix_(*places), layer.nodes.shape)
+    return Grid(*axes), index.ravel()
+
+
 def _differences(nodes: Grid) -> dict[str, sp.csr_array]:
     """Coordinate -> third differences along it over the cube of the cell, shape (rows, nodes)."""
     found: dict[str, sp.csr_array] = {}
@@ -344,22 +398,6 @@ def _differences(nodes: Grid) -> dict[str, sp.csr_array]:
         parts = [along if a.name == axis.name else sp.eye_array(a.size) for a in nodes]
         found[axis.name] = sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), parts))
     return found
-
-
-def differences(axis: Axis, order: int) -> sp.csr_array:
-    """Differences of an order between even nodes, over that power of their spacing, shape (rows, nodes).
-
-    Examples
-    --------
-    >>> differences(Axis("x", 0.0, 1.0, 3), 1).toarray().tolist()
-    [[-2.0, 2.0, 0.0], [0.0, -2.0, 2.0]]
-    """
-    n = axis.size
-    taps = np.diff(np.eye(order + 1), order, axis=0)[0] / axis.spacing**order
-    rows = n if axis.periodic else n - order
-    index = (np.arange(rows)[:, None] + np.arange(order + 1)) % n
-    place = (np.repeat(np.arange(rows), order + 1), index.ravel())
-    return sp.csr_array((np.tile(taps, rows), place), shape=(rows, n))
 
 
 def _operator(block: Block, derivative: Derivative, whole: Grid) -> sp.csr_array:

@@ -5,7 +5,7 @@ B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap, Chapman and Hal
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from mollifier.data import Observations, Samples
 from mollifier.engines.start import sampled
 from mollifier.errors import ConfigurationError
-from mollifier.files import ensure_folder
-from mollifier.intervals.repeats import Follow, Repeats, said
+from mollifier.intervals.repeats import Follow, Repeats
 from mollifier.intervals.spread import at_places, gathered, with_spread
-from mollifier.lock import locked
 from mollifier.problem import InverseProblem
 from mollifier.readings import exact
 from mollifier.settings import Settings, validated
@@ -62,12 +60,8 @@ def bootstrap(
         How many. The standard error is known to about 1/sqrt(2 repeats) of itself.
     seed
         Of the simulated noise.
-    folder
-        Where each repeat is kept as it is done; nowhere by default.
-    resume
-        Take up what the folder holds of this very bootstrap: the numbers are those of an unbroken one.
-    processes
-        That solve at the same time.
+    folder, resume, processes
+        As for `mollifier.intervals.repeats.Repeats`.
     progress
         Called before every repeat.
 
@@ -99,34 +93,24 @@ def bootstrap(
     True
     """
     engine, settings = _asked(problem, solution)
-    place = None if folder is None else ensure_folder(folder)
-    plan = Repeats(
-        "bootstrap",
-        partial(simulated, problem, solution, seed),
-        repeats,
-        engine,
-        settings,
-        int(solution.provenance.get("seed", 0)) + 1,
-        place,
-        resume,
-        processes,
-    )
-    if place is None:
-        answers = plan.run(progress)
-    else:
-        with locked(place):
-            answers = plan.run(progress)
-    values = gathered(solution, answers)
+    again, first = partial(simulated, problem, solution, seed), int(solution.provenance.get("seed", 0)) + 1
+    plan = Repeats("bootstrap", again, repeats, engine, settings, first, folder, resume, processes)
+    answers = plan.run(progress)
+    spread, shift = _spread(solution, answers)
+    notes = {"by": plan.what, "repeats": repeats, "answers": len(answers), "seed": seed, "shift": shift}
+    return with_spread(solution, spread, plan.label(answers), notes)
+
+
+def _spread(solution: Solution, answers: Sequence[Solution]) -> tuple[dict[str, Array], dict[str, float]]:
+    """Unknown -> its standard error, and number -> how far the mean of the answers lies from it."""
     spread, shift = {}, {}
-    for name, found in values.items():
+    for name, found in gathered(solution, answers).items():
         own = solution.estimates[name].value if name in solution.estimates else solution.dataset[name].values
         variance, moved = found.var(axis=0, ddof=1), found.mean(axis=0) - own
         spread[name] = np.sqrt(variance + np.maximum(moved**2 - variance / len(found), 0.0))
         if name in solution.estimates:
             shift[name] = float(moved)
-    label = said(answers, repeats, "bootstrap")
-    notes = {"by": "bootstrap", "repeats": repeats, "answers": len(answers), "seed": seed, "shift": shift}
-    return with_spread(solution, spread, label, notes)
+    return spread, shift
 
 
 def simulated(problem: InverseProblem, solution: Solution, seed: int, number: int) -> InverseProblem:

@@ -14,10 +14,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.files import ensure_folder
-from mollifier.intervals.repeats import Follow, Repeats, said
+from mollifier.intervals.repeats import Follow, Repeats
 from mollifier.intervals.spread import at_places, gathered, on_grid_of, with_spread
-from mollifier.lock import locked
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings, validated
 from mollifier.solution import Solution
@@ -58,12 +56,8 @@ def ensemble(
         Of the first; each has the next.
     settings
         As for `mollifier.solve`.
-    folder
-        Where each member is kept as it is done, and its checkpoint before; nowhere by default.
-    resume
-        Take up what the folder holds of this very ensemble: the numbers are those of an unbroken one.
-    processes
-        That solve at the same time.
+    folder, resume, processes
+        As for `mollifier.intervals.repeats.Repeats`.
     progress
         Called before every member.
 
@@ -93,27 +87,15 @@ def ensemble(
     >>> abs(found.estimates["D"].value - 0.5 / 9) < 4 * found.estimates["D"].sd
     True
     """
-    chosen = settings if isinstance(settings, Settings) else validated(Settings, settings or {})
-    place = None if folder is None else ensure_folder(folder)
-    plan = Repeats(
-        "ensemble", lambda number: problem, members, "network", chosen, seed, place, resume, processes
-    )
-    if place is None:
-        answers = plan.run(progress)
-    else:
-        with locked(place):
-            answers = plan.run(progress)
+    chosen = validated(Settings, settings)
+    plan = Repeats("ensemble", lambda _: problem, members, "network", chosen, seed, folder, resume, processes)
+    answers = plan.run(progress)
     losses = np.array([_loss(a) for a in answers])
     kept = [a for a, loss in zip(answers, losses, strict=True) if loss <= _STUCK * losses.min()]
     best = answers[int(np.argmin(losses))]
-    notes = {
-        "by": "ensemble",
-        "members": members,
-        "answers": len(answers),
-        "averaged": len(kept),
-        "seed": seed,
-    }
-    return with_spread(_mean(best, kept), spread(best, kept), said(kept, members, "ensemble"), notes)
+    counts = {"members": members, "answers": len(answers), "averaged": len(kept)}
+    notes = {"by": plan.what, **counts, "seed": seed}
+    return with_spread(_mean(best, kept), spread(best, kept), plan.label(kept), notes)
 
 
 def spread(best: Solution, members: Sequence[Solution]) -> dict[str, Array]:

@@ -6,6 +6,7 @@ import multiprocessing
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import torch
 from mollifier.compare.children import INTERRUPTED, Outcome, Task, end_with_parent, portable
 from mollifier.compare.keeping import outcome_of
 from mollifier.errors import ConfigurationError, MollifierError
+from mollifier.files import ensure_folder
+from mollifier.lock import locked
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings
 from mollifier.solution import Solution
@@ -44,9 +47,9 @@ class Repeats:
     seed
         Of the first repeat's solve; each has the next.
     folder
-        Where each answer is kept, in a folder of its own; nowhere by default.
+        Where each answer is kept, in a folder of its own, and its checkpoint before; nowhere by default.
     resume
-        Take up what the folder holds of these very repeats.
+        Take up what the folder holds of these very repeats: the numbers are those of unbroken ones.
     processes
         That solve at the same time; one is this one.
     """
@@ -57,7 +60,7 @@ class Repeats:
     engine: str
     settings: Settings
     seed: int
-    folder: Path | None = None
+    folder: Path | str | None = None
     resume: bool = False
     processes: int = 1
 
@@ -85,10 +88,11 @@ class Repeats:
             If too few are answers.
         """
         found: list[Outcome] = []
-        for outcome in self._outcomes(progress):
-            if outcome.solution is not None and outcome.solution.status.name == INTERRUPTED:
-                raise KeyboardInterrupt
-            found.append(outcome)
+        with nullcontext() if self.folder is None else locked(ensure_folder(self.folder)):
+            for outcome in self._outcomes(progress):
+                if outcome.solution is not None and outcome.solution.status.name == INTERRUPTED:
+                    raise KeyboardInterrupt
+                found.append(outcome)
         answers = [o.solution for o in found if o.solution and o.solution.status.name not in _WITHOUT]
         if len(answers) < FEWEST:
             statuses = [o.message or str(o.solution.status if o.solution else o.status) for o in found]
@@ -97,6 +101,11 @@ class Repeats:
                 f"least were wanted. The first said: {statuses[0]}"
             )
         return answers
+
+    def label(self, answers: Sequence[Solution]) -> str:
+        """What they are and how many of them count, for people."""
+        some = f"{len(answers)} of " if len(answers) < self.count else ""
+        return f"{self.what}, {some}{self.count} repeats"
 
     def _outcomes(self, progress: Follow | None) -> Iterator[Outcome]:
         numbers = range(self.count)
@@ -120,7 +129,7 @@ class Repeats:
     def _task(self, number: int, threads: int) -> Task:
         engine = self.settings.derivatives if self.engine == "network" else self.engine
         name = "network" if engine == "mollifier" else engine
-        place = None if self.folder is None else self.folder / f"{number:03d}"
+        place = None if self.folder is None else Path(self.folder) / f"{number:03d}"
         return Task(name, self.seed + number, self.settings, threads, False, place, self.resume)
 
     def _tell(self, progress: Follow | None, number: int) -> None:
@@ -136,14 +145,3 @@ def _begin(threads: int) -> None:
 
 def _solve(problem: InverseProblem, task: Task) -> Outcome:
     return outcome_of(problem, None, task, None)
-
-
-def said(answers: Sequence[Solution], count: int, what: str) -> str:
-    """How many repeats there were, for labels.
-
-    >>> said([], 50, "bootstrap")
-    'bootstrap, 0 of 50 repeats'
-    """
-    return (
-        f"{what}, {len(answers)} of {count} repeats" if len(answers) < count else f"{what}, {count} repeats"
-    )

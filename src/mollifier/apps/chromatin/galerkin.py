@@ -27,11 +27,9 @@ from scipy.ndimage import gaussian_filter
 
 from mollifier.apps.chromatin.model import ChromatinModel
 from mollifier.apps.chromatin.modes import Modes
-from mollifier.engines.weak.basis import AxisSplines, Basis
-from mollifier.engines.weak.limits import Limits
-from mollifier.engines.weak.linear import JITTER, factored
-from mollifier.engines.weak.prior import Hyper, Prior, degree, maximise, prior
 from mollifier.grid import Axis, Grid
+from mollifier.linear import JITTER, factored
+from mollifier.splines import AxisSplines, Basis, Hyper, Limits, Prior, degree, maximise, prior
 
 Array = NDArray[np.float64]
 

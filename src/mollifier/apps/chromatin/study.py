@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import multiprocessing
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +14,15 @@ import pandas as pd
 
 from mollifier.apps.chromatin.cells import analyse_nucleus
 from mollifier.apps.chromatin.groups import compare_groups, control_of, group_table
+from mollifier.apps.chromatin.keeping import fingerprint, kept_result, nucleus_folder
 from mollifier.apps.chromatin.result import NucleusResult
 from mollifier.apps.chromatin.samples import Sample, StudySettings, Unread, field_name, samples
 from mollifier.apps.chromatin.signals import relative_levels
+from mollifier.apps.chromatin.workers import processors, side_by_side
 from mollifier.errors import DataError
-from mollifier.files import ensure_folder, jsonable, write_json, write_text
+from mollifier.files import ensure_folder, write_json, write_text
 
 CELLS, GROUPS, COMPARISON, SETTINGS = "cells.csv", "groups.csv", "comparison.csv", "settings.json"
-# Nuclei in memory to each process.
-_AHEAD = 2
 
 Progress = Callable[[int, int, str], None]
 
@@ -151,105 +144,94 @@ def analyse(
     """
     chosen = settings or StudySettings()
     folder = None if out is None else ensure_folder(out)
-    count = max(workers or _processors(), 1)
     paths = [Path(f) for f in files]
-    levels = _levels(paths, chosen, count) if chosen.levels == "control" else None
-    stamp = fingerprint(paths, chosen, levels) if folder is not None else {}
-
-    results: list[NucleusResult] = []
-    total = 0
-
-    def finished(result: NucleusResult, kept: bool = False) -> None:
-        results.append(result)
-        if folder is not None and not kept and result.name:
-            result.save(nucleus_folder(folder, result), stamp.get(result.field, ""))
-        if on_result is not None:
-            on_result(result, kept)
-        if progress is not None:
-            progress(len(results), max(total, len(results)), f"{result.field} {result.name}".strip())
-
-    def pending() -> Iterator[Sample]:
-        nonlocal total
-        for found in samples(paths, chosen):
-            total += 1
-            if isinstance(found, Unread):
-                finished(NucleusResult(found.field, "", found.group, error=found.error))
-                continue
-            kept = None
-            if folder is not None and resume:
-                kept = _kept(nucleus_folder(folder, found), stamp[found.field])
-            if kept is None:
-                yield found
-            else:
-                finished(kept, kept=True)
-
-    for result in _side_by_side(pending(), chosen, levels, count):
-        finished(result)
-    if results and not any(r.name for r in results):
-        raise DataError(results[0].error)
-    order = {f: k for k, f in enumerate(dict.fromkeys(_fields(paths, chosen)))}
-    results.sort(key=lambda r: (order.get(r.field, 0), _natural(r.name)))
-    study = Study(results, chosen, levels, folder)
+    levels = _levels(paths, chosen) if chosen.levels == "control" else None
+    stamps = fingerprint(paths, chosen, levels) if folder is not None else {}
+    found = _Results(folder, stamps, progress, on_result)
+    missing = found.missing(samples(paths, chosen), resume)
+    count = max(workers or processors(), 1)
+    for result in side_by_side(missing, analyse_nucleus, chosen, levels, workers=count):
+        found.take(result)
+    study = Study(found.ordered(_fields(paths, chosen)), chosen, levels, folder)
     if folder is not None:
         study.save(folder)
     return study
 
 
-def nucleus_folder(folder: Path, item: Sample | NucleusResult) -> Path:
-    """Where the files of one nucleus go."""
-    return folder / _safe(item.field) / _safe(item.name)
+class _Results:
+    """Results of a study as they come: kept in the folder, told of, and put in order.
 
+    Parameters
+    ----------
+    folder
+        Where; None for nowhere.
+    stamps
+        Field of view -> what its results depend on, as `fingerprint`.
+    progress, on_result
+        As of `analyse`.
+    """
 
-def fingerprint(
-    paths: Sequence[Path], settings: StudySettings, levels: tuple[float, float] | None = None
-) -> dict[str, str]:
-    """Of every field of view, what a result depends on: the bytes of its files and the settings."""
-    plain = dataclasses.asdict(settings) | {"groups": None, "control": None, "levels_found": levels}
-    beside = [Path(p) for p in (*settings.labels, settings.polygon or "") if p]
-    shared = json.dumps(jsonable(plain), sort_keys=True) + "".join(_digest(p) for p in beside)
-    if settings.time_lapse:
-        return {field_name(paths[0]): _hash(shared + "".join(map(_digest, paths)))}
-    return {field_name(p): _hash(shared + _digest(p)) for p in paths}
+    def __init__(
+        self,
+        folder: Path | None,
+        stamps: Mapping[str, str],
+        progress: Progress | None,
+        on_result: Callable[[NucleusResult, bool], None] | None,
+    ) -> None:
+        self._folder, self._stamps = folder, stamps
+        self._progress, self._on_result = progress, on_result
+        self._known = 0
+        self._found: list[NucleusResult] = []
+
+    def missing(self, every: Iterable[Sample | Unread], resume: bool) -> Iterator[Sample]:
+        """The nuclei that are still to be analysed; of the others the result is taken."""
+        for one in every:
+            self._known += 1
+            if isinstance(one, Unread):
+                self.take(NucleusResult(one.field, "", one.group, error=one.error))
+                continue
+            kept = None
+            if self._folder is not None and resume:
+                kept = kept_result(nucleus_folder(self._folder, one), self._stamps[one.field])
+            if kept is None:
+                yield one
+            else:
+                self.take(kept, kept=True)
+
+    def take(self, result: NucleusResult, kept: bool = False) -> None:
+        """A result, and whether it was kept from a run before."""
+        self._found.append(result)
+        if self._folder is not None and not kept and result.name:
+            result.save(nucleus_folder(self._folder, result), self._stamps.get(result.field, ""))
+        if self._on_result is not None:
+            self._on_result(result, kept)
+        if self._progress is not None:
+            done = len(self._found)
+            self._progress(done, max(self._known, done), f"{result.field} {result.name}".strip())
+
+    def ordered(self, fields: Sequence[str]) -> list[NucleusResult]:
+        """By field of view, in the order of the files, and nucleus.
+
+        Raises
+        ------
+        DataError
+            If no file could be read.
+        """
+        if self._found and not any(r.name for r in self._found):
+            raise DataError(self._found[0].error)
+        order = {f: k for k, f in enumerate(dict.fromkeys(fields))}
+        return sorted(self._found, key=lambda r: (order.get(r.field, 0), _natural(r.name)))
 
 
 def _fields(paths: Sequence[Path], settings: StudySettings) -> list[str]:
     return [field_name(p) for p in (paths[:1] if settings.time_lapse else paths)]
 
 
-def _digest(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _kept(folder: Path, stamp: str) -> NucleusResult | None:
-    """A finished result of the same data and settings; None where there is none, or it is damaged."""
-    try:
-        result, own = NucleusResult.load(folder)
-    except Exception:
-        # HDF5 fails in many ways on a damaged file; it is computed again.
-        return None
-    return result if own == stamp else None
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^\w.\-]+", "_", name) or "_"
-
-
 def _natural(name: str) -> tuple[int, str]:
     return (int(name), "") if name.isdigit() else (0, name)
 
 
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _levels(paths: Sequence[Path], settings: StudySettings, workers: int) -> tuple[float, float] | None:
+def _levels(paths: Sequence[Path], settings: StudySettings) -> tuple[float, float] | None:
     """Medians of the control nuclei's own levels."""
     control = control_of(list((settings.groups or {}).values()), settings.control)
     held = {n for n, g in (settings.groups or {}).items() if g == control}
@@ -274,70 +256,3 @@ def _levels(paths: Sequence[Path], settings: StudySettings, workers: int) -> tup
         raise DataError(f"No nucleus of the group '{control}' gives levels: {first}")
     e, h = np.median(np.array(found), axis=0).tolist()
     return e, h
-
-
-def _begin() -> None:
-    """In a new process: one thread, as there is one process to each processor; Ctrl-C is for the parent.
-
-    A parent that was killed cannot end it, so it watches for that itself.
-    """
-    import signal
-    import threading
-
-    import torch
-
-    from mollifier.compare.children import end_with_parent
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin)
-
-
-def _side_by_side(
-    work: Iterable[Sample], settings: StudySettings, levels: Any, workers: int
-) -> Iterator[NucleusResult]:
-    """Results as they come, with no more samples read ahead than processes can take."""
-    if workers == 1:
-        for sample in work:
-            yield analyse_nucleus(sample, settings, levels)
-        return
-    source = iter(work)
-    pool = _pool(workers)
-    running: dict[Future[NucleusResult], Sample] = {}
-    try:
-        while True:
-            for sample in islice(source, _AHEAD * workers - len(running)):
-                running[pool.submit(analyse_nucleus, sample, settings, levels)] = sample
-            if not running:
-                return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            broken = []
-            for future in done:
-                sample = running.pop(future)
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    broken.append(sample)
-            if broken:
-                # One process died (of memory, say) and took the pool along: who it was shows one by one.
-                broken += running.values()
-                running.clear()
-                pool.shutdown(wait=False, cancel_futures=True)
-                pool = _pool(workers)
-                yield from (_alone(sample, settings, levels) for sample in broken)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _alone(sample: Sample, settings: StudySettings, levels: Any) -> NucleusResult:
-    """One nucleus in a process of its own, whose death is its own."""
-    with _pool(1) as pool:
-        try:
-            return pool.submit(analyse_nucleus, sample, settings, levels).result()
-        except BrokenProcessPool:
-            said = "Its process was ended by the system; there may be too little memory. Take fewer workers."
-            return NucleusResult(sample.field, sample.name, sample.group, error=said)

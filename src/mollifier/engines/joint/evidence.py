@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.linalg import get_lapack_funcs
 from scipy.optimize import minimize_scalar
 
-from mollifier.engines.joint.prior import Shape
-from mollifier.engines.joint.system import Bordered, Choice, Rough, solved
+from mollifier.engines.fieldprior import Choice, Shape
+from mollifier.engines.joint.system import Bordered, Rough, solved
 from mollifier.engines.levenberg_marquardt import Component
 
 Array = NDArray[np.float64]

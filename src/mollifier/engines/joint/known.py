@@ -12,7 +12,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from mollifier.engines.joint.prior import Placed, Shape
+from mollifier.engines.fieldprior import Shape
+from mollifier.engines.joint.prior import Placed
 
 Array = NDArray[np.float64]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import reduce
 
 import numpy as np
@@ -13,7 +12,8 @@ from torch import Tensor, nn
 
 from mollifier.derivatives.base import Derivatives
 from mollifier.derivatives.mollifier import Mollified
-from mollifier.engines.joint.prior import FieldPrior, Placed
+from mollifier.engines.fieldprior import FieldPrior
+from mollifier.engines.joint.prior import Placed
 from mollifier.engines.laplace import unit_of
 from mollifier.engines.linearise import Linearisation, Residuals
 from mollifier.engines.model import Block, Maker
@@ -160,14 +160,14 @@ class FieldPriors(Linearisation):
         x, unit = self._coefficients(name)
         return Placed(columns, self.priors[name], x, unit)
 
-    def curvature(self, name: str, nodes: list[Array], slopes: bool) -> Iterator[Residuals]:
+    def curvature(self, name: str, nodes: list[Array], slopes: bool) -> Residuals:
         """Rows of an unknown field's prior, at a strength of one; ``nodes`` are not read.
 
         They have no slopes with respect to values at nodes: those by coefficients are in `placed`.
         """
         assert not slopes
         prior = self.priors[name]
-        yield Residuals(prior.form(prior.shape).rows(self._coefficients(name)[0]))
+        return Residuals(prior.form(prior.shape).rows(self._coefficients(name)[0]))
 
     def _coefficients(self, name: str) -> tuple[Array, float]:
         """Coefficients before the bijection in units of the field's size, and that unit."""

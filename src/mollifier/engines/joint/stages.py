@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.calibrate import calibrate
+from mollifier.engines.fieldprior import Shape
 from mollifier.engines.joint.banded import BandedCholesky, NotPositiveError, factored, order_within
 from mollifier.engines.joint.evidence import Search, best_roughness, minimise
 from mollifier.engines.joint.layout import Layout
-from mollifier.engines.joint.prior import Shape
 from mollifier.engines.joint.spline import FieldPriors, raw_values, spread_of
 from mollifier.engines.joint.system import Bordered
 from mollifier.engines.joint.verdict import undetermined

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
+from mollifier.engines.fieldprior import Choice
 from mollifier.engines.joint.banded import factored
 from mollifier.engines.joint.known import Conditions
 from mollifier.engines.joint.layout import Layout, Normal, Slopes
-from mollifier.engines.joint.prior import Shape
 from mollifier.engines.joint.spline import FieldPriors
 from mollifier.engines.linearise import Linearisation, Residuals
 from mollifier.engines.objective import Target
@@ -84,18 +84,6 @@ class Rough:
     border: sp.csr_array | None
     squares: float
     rows: int
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Shape and strength of the prior of an unknown field."""
-
-    shape: Shape
-    strength: float
-
-    def distance(self, other: Choice) -> float:
-        """Of strengths, in logarithm; infinite between shapes."""
-        return abs(float(np.log(self.strength / other.strength))) if self.shape == other.shape else np.inf
 
 
 class Bordered:

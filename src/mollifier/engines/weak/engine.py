@@ -10,13 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.engines.weak.basis import AxisSplines, Basis
 from mollifier.engines.weak.estimate import Estimator, Fit
 from mollifier.engines.weak.form import WeakForm, weak_form
 from mollifier.engines.weak.known import Known
 from mollifier.engines.weak.prepare import coarseness, measured, smoothed
-from mollifier.engines.weak.prior import degree as wanted_degree
-from mollifier.engines.weak.prior import prior
 from mollifier.engines.weak.reading import read
 from mollifier.engines.weak.start import MOST, begin, levels
 from mollifier.engines.weak.sums import Integrands, Measured, Sums
@@ -25,6 +22,8 @@ from mollifier.grid import Grid
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings
 from mollifier.solution import Solution
+from mollifier.splines import AxisSplines, Basis, prior
+from mollifier.splines import degree as wanted_degree
 from mollifier.unknowns import FieldUnknown
 
 Array = NDArray[np.float64]

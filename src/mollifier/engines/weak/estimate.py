@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 
 from mollifier.engines.weak.instruments import Instruments
 from mollifier.engines.weak.known import Known
-from mollifier.engines.weak.limits import Limits
-from mollifier.engines.weak.linear import SINGULAR, inverted, reciprocal
 from mollifier.engines.weak.posterior import Posterior
-from mollifier.engines.weak.prior import Hyper, Prior
 from mollifier.engines.weak.sums import Rows, Sums
-from mollifier.engines.weak.testspace import TestSpace, contract
+from mollifier.engines.weak.testspace import TestSpace
+from mollifier.linear import SINGULAR, contract, inverted, reciprocal
+from mollifier.splines import Hyper, Limits, Prior
 
 Array = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mollifier.data import Samples
-from mollifier.engines.weak.basis import Basis
 from mollifier.readings import exact
+from mollifier.splines import Basis
 
 Array = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ import scipy.linalg as sl
 from numpy.typing import NDArray
 
 from mollifier.engines.weak.known import Known
-from mollifier.engines.weak.linear import JITTER, factored
-from mollifier.engines.weak.prior import Hyper, Prior, maximise, mixture
+from mollifier.linear import JITTER, factored
+from mollifier.splines import Hyper, Prior, maximise, mixture
 
 Array = NDArray[np.float64]
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
 import mollifier
-from mollifier.engines.weak.basis import Basis
 from mollifier.engines.weak.estimate import Fit
 from mollifier.engines.weak.prepare import smoothed
 from mollifier.engines.weak.sums import Measured, Sums
@@ -23,6 +22,7 @@ from mollifier.identifiability import has_trivial_answer
 from mollifier.problem import InverseProblem
 from mollifier.settings import Settings
 from mollifier.solution import Estimate, Solution, Status, StatusName
+from mollifier.splines import Basis
 
 Array = NDArray[np.float64]
 

@@ -20,6 +20,7 @@ from scipy.interpolate import make_interp_spline
 from mollifier.engines.weak.form import Orders
 from mollifier.grid import Axis, Grid
 from mollifier.kernels import BSpline, Kernel, Polynomial
+from mollifier.linear import contract
 
 Array = NDArray[np.float64]
 
@@ -177,25 +178,6 @@ def _spline(axis: Axis) -> Spline:
 
 def _negligible(weights: Array) -> Array:
     return np.where(np.abs(weights) > _NEGLIGIBLE * np.abs(weights).max(), weights, 0.0)
-
-
-def contract(values: Array, matrices: Sequence[Array | None]) -> Array:
-    """Apply a matrix (m, n) along each axis of an array; None leaves an axis.
-
-    >>> contract(np.ones((3, 4)), [np.ones((2, 3)), None]).shape
-    (2, 4)
-    """
-    present = [(a, m) for a, m in enumerate(matrices) if m is not None]
-    # Along an axis where an array repeats itself, the matrix adds up.
-    flat = {a: m.sum(1) for a, m in present if values.strides[a] == 0 and values.shape[a] > 1}
-    for a in flat:
-        values = values[(slice(None),) * a + (slice(0, 1),)]
-    for a, m in sorted(present, key=lambda p: p[1].shape[0] / p[1].shape[1]):
-        if a not in flat:
-            values = np.moveaxis(np.tensordot(m, values, (1, a)), 0, a)
-    for a, total in flat.items():
-        values = values * total.reshape([-1 if i == a else 1 for i in range(values.ndim)])
-    return values
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """Priors of unknown fields: how much they vary, and over which lengths, learnt from the data.
 
-They are those of `mollifier.engines.matern`; the constant is free. `Seminorm` has one term alone, `tau |D^s
+They are those of `mollifier.matern`; the constant is free. `Seminorm` has one term alone, `tau |D^s
 f|^2`; `TotalVariation` weighs that of s = 1 with the inverse of the last iterate's gradient.
 """
 
@@ -16,9 +16,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from mollifier.engines.matern import SEMINORMS, shares
-from mollifier.engines.weak.basis import AxisSplines, Basis
-from mollifier.engines.weak.linear import factored
+from mollifier.linear import factored
+from mollifier.matern import SEMINORMS, shares
+from mollifier.splines.basis import AxisSplines, Basis
 
 Array = NDArray[np.float64]
 

@@ -14,8 +14,8 @@ import scipy.linalg as sl
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear, nnls
 
-from mollifier.engines.weak.basis import Basis
-from mollifier.engines.weak.linear import JITTER
+from mollifier.linear import JITTER
+from mollifier.splines.basis import Basis
 
 Array = NDArray[np.float64]
 

@@ -1,6 +1,8 @@
-"""Factors, inverses and ranks of matrices that noise or rounding has touched."""
+"""Factors and inverses of matrices that noise or rounding has touched; matrices along the axes of arrays."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.linalg as sl
@@ -45,3 +47,22 @@ def factored(matrix: Array, jitter: float = 1e-14) -> Array:
         values, vectors = np.linalg.eigh(matrix)
         raised = np.maximum(values, max(jitter, 1e-10) * np.abs(values).max())
         return np.linalg.cholesky((vectors * raised) @ vectors.T)
+
+
+def contract(values: Array, matrices: Sequence[Array | None]) -> Array:
+    """Apply a matrix (m, n) along each axis of an array; None leaves an axis.
+
+    >>> contract(np.ones((3, 4)), [np.ones((2, 3)), None]).shape
+    (2, 4)
+    """
+    present = [(a, m) for a, m in enumerate(matrices) if m is not None]
+    # Along an axis where an array repeats itself, the matrix adds up.
+    flat = {a: m.sum(1) for a, m in present if values.strides[a] == 0 and values.shape[a] > 1}
+    for a in flat:
+        values = values[(slice(None),) * a + (slice(0, 1),)]
+    for a, m in sorted(present, key=lambda p: p[1].shape[0] / p[1].shape[1]):
+        if a not in flat:
+            values = np.moveaxis(np.tensordot(m, values, (1, a)), 0, a)
+    for a, total in flat.items():
+        values = values * total.reshape([-1 if i == a else 1 for i in range(values.ndim)])
+    return values

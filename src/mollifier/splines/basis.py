@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline as Spline
 
-from mollifier.engines.matern import mixed
-from mollifier.engines.weak.testspace import contract
 from mollifier.grid import Axis, Grid
+from mollifier.linear import contract
+from mollifier.matern import mixed
 from mollifier.orders import Derivative
 
 Array = NDArray[np.float64]
