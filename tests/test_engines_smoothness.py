@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 import mollifier as mf
-from engine_problems import noisy, small
+from engine_problems import heat, noisy, small
 from mollifier.bench.cases import case
 from mollifier.bench.scores import score_fields
 from mollifier.engines import network as engine
@@ -19,7 +19,9 @@ from mollifier.engines.calibrate import calibrate
 from mollifier.engines.fieldprior import ORDERS, Form, Shape, derivative_rows
 from mollifier.engines.gauss_newton import GaussNewton
 from mollifier.engines.jacobian import count
-from mollifier.engines.laplace import Laplace
+from mollifier.engines.laplace import Laplace, _spread_factor
+from mollifier.engines.levenberg_marquardt import Component
+from mollifier.engines.normal import Following
 from mollifier.grid import Axis, Grid
 from mollifier.intervals import standardised
 from mollifier.settings import Settings, validated
@@ -93,7 +95,7 @@ def test_the_best_prior_is_found_from_anywhere():
 
 def test_shares_of_a_mixture_add_up():
     stage = started(forced()[0])
-    mixed = smoothness.averaged(stage)
+    mixed = stage.marginal()[0]
     assert 1 < len(mixed) <= smoothness._MOST
     assert sum(m.share for m in mixed) == pytest.approx(1.0)
 
@@ -126,7 +128,7 @@ def test_a_prior_that_nobody_chose_is_a_part_of_the_error(monkeypatch):
 def test_a_smoothness_that_was_given_is_kept():
     stage = started(forced(smoothness=1e-3)[0])
     assert smoothness.likeliest(stage) == {}
-    (component,) = smoothness.averaged(stage)
+    ((component,), _) = stage.marginal()
     assert component.share == 1.0
 
 
@@ -162,3 +164,40 @@ def test_rows_tell_mean_squared_derivatives(periodic):
     wanted = (16 * np.var(wave) + 8 * (2 * np.pi) ** 2 / 2 + (2 * np.pi) ** 4 / 2) if periodic else None
     if wanted is not None:
         assert np.sum(form.rows(wave) ** 2) == pytest.approx(wanted, rel=0.01)
+
+
+# What the equation brings in
+
+
+def test_what_is_assumed_brings_no_error_of_its_own_in():
+    """Estimates A y of normal y are spread by what y is, whatever A was made with."""
+    rng = np.random.default_rng(3)
+    rows, given = torch.from_numpy(rng.normal(size=(9, 4))), torch.from_numpy(rng.normal(size=(5, 4)))
+    precision, assumed = rows.T @ rows + given.T @ given, given.T @ given
+    factor = _spread_factor([Component(precision, np.zeros(4), 1.0, assumed)], np.ones(4), np.zeros(4))
+    estimator = torch.linalg.solve(precision, rows.T)
+    assert torch.allclose(factor.T @ factor, estimator @ estimator.T)
+
+
+def test_a_part_of_normal_equations_is_left_when_others_follow():
+    """Of the inverse: H^-1 P H^-1 over the unknowns, and the trace of P H^-1."""
+    rng = np.random.default_rng(4)
+    whole, some = (torch.from_numpy(rng.normal(size=(9, 6))) for _ in range(2))
+    hessian, part = whole.T @ whole + some.T @ some, some.T @ some
+    following = Following(hessian, torch.zeros(6).double(), 4)
+    left, determined = following.part(part)
+    inverse = torch.linalg.inv(hessian)
+    assert torch.allclose(torch.linalg.inv(following.precision), inverse[4:, 4:])
+    schur = torch.linalg.inv(following.precision)
+    assert torch.allclose(schur @ left @ schur, (inverse @ part @ inverse)[4:, 4:])
+    assert determined == pytest.approx(float((inverse @ part).trace()))
+
+
+def test_an_equation_that_holds_exactly_adds_little_to_the_errors_of_numbers():
+    """Of the diffusivity, over noise: the standard error told is that of the estimates."""
+    found = []
+    for seed in range(12):
+        solution = mf.solve(heat(seed=seed, noise=0.05), "network", settings=RANDOM_FEATURES)
+        found.append(solution.estimates["D"])
+    spread = np.sqrt(np.mean([(e.value - 0.1) ** 2 for e in found]))
+    assert np.mean([e.sd for e in found]) == pytest.approx(spread, rel=0.6)

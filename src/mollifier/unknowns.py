@@ -74,14 +74,14 @@ class FieldUnknown:
         Physical unit, for labels.
     smoothness
         Weight of the mean squared curvature (gradient, under "h1"), in units of the field's level over the
-        half-length of the domain. It settles what the data leave open; 0 leaves it out. When not given, the
-        joint engine takes it from the data (the strength of greatest marginal likelihood), the network
-        engine takes 1e-3.
+        half-length of the domain. It settles what the data leave open; 0 leaves it out. When not given, it is
+        taken from the data (the strength of greatest marginal likelihood); the network engine starts from
+        1e-3, and stays there under L-BFGS and where the equation does not come to its full weight.
     prior
         What settles what the data leave open; its strength is that of greatest marginal likelihood in the
-        weak engine and, unless ``smoothness`` is given, in the joint engine. "auto": there a Matern field,
-        order and length from the data too, and the curvature where ``smoothness`` is given; in the network
-        engine the curvature. "h1": the mean squared gradient. "h2": the mean squared curvature. "tv": the
+        weak engine and, unless ``smoothness`` is given, in the others. "auto": a Matern field, order and
+        length from the data too, and the curvature where ``smoothness`` is given; the network engine starts
+        from the curvature. "h1": the mean squared gradient. "h2": the mean squared curvature. "tv": the
         total variation (Rudin, Osher and Fatemi, Physica D 60:259, 1992) by lagged diffusivity (Vogel and
         Oman, SIAM J. Sci. Comput. 17:227, 1996), for a field of levels with edges between them. Standard
         errors under "tv", in the field's unit, are those of the last Gaussian approximation, which takes the

@@ -13,6 +13,7 @@ from mollifier.data.errorbars import trusted
 from mollifier.errors import DataError
 
 if TYPE_CHECKING:
+    from mollifier.data.labelled import Labelled
     from mollifier.data.observations import Observations
 
 
@@ -53,7 +54,7 @@ def _noise(obs: Observations, variable: str) -> str:
     return text + (f", {sure:,} values trusted" if sure else "")
 
 
-def bounds(obs: Observations) -> dict[str, tuple[float, float]]:
+def bounds(obs: Labelled) -> dict[str, tuple[float, float]]:
     """Coordinate or variable -> least and greatest value over the finite data; coordinates first."""
     result: dict[str, tuple[float, float]] = {}
     for c in obs.coordinates:

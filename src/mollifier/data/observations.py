@@ -8,20 +8,16 @@ from typing import Any, Self
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from mollifier.data import building, describe, errorbars, interpolation, selection
-from mollifier.data.building import POINT
+from mollifier.data import building, describe, errorbars, selection
 from mollifier.data.errorbars import Noise
+from mollifier.data.labelled import Labelled
 from mollifier.data.selection import Samples
-from mollifier.errors import DataError, did_you_mean
-from mollifier.grid import Grid
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class Observations:
+class Observations(Labelled):
     """A measured field: values at points, missing values, units, periods and noise.
 
     The constructor takes scattered samples; `from_dataset` takes labelled data, gridded or scattered; `read`
@@ -70,9 +66,6 @@ class Observations:
     (0.02, 'given')
     """
 
-    dataset: xr.Dataset
-    coordinates: tuple[str, ...]
-    replicates: tuple[str, ...]
     _estimates: dict[str, float] = field(repr=False)
 
     def __init__(
@@ -167,68 +160,6 @@ class Observations:
             dataset, coordinates=left, replicates=[r for r in repeats if r in dataset.dims]
         )
 
-    # What is here
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """Names of the measured variables."""
-        beside = errorbars.linked(self.dataset)
-        return tuple(str(v) for v in self.dataset.data_vars if v not in beside)
-
-    @property
-    def gridded(self) -> bool:
-        """Whether the values lie on a grid, rather than at scattered points."""
-        return POINT not in self.dataset.dims
-
-    @property
-    def units(self) -> dict[str, str]:
-        """Variable or coordinate -> unit, where one is known."""
-        named = {n: str(self.dataset[n].attrs.get("units", "")) for n in (*self.variables, *self.coordinates)}
-        return {n: u for n, u in named.items() if u}
-
-    @property
-    def periodic(self) -> dict[str, float]:
-        """Coordinate -> period, of those that wrap."""
-        attrs = {c: self.dataset[c].attrs for c in self.coordinates}
-        return {c: float(a["periodic"]) for c, a in attrs.items() if "periodic" in a}
-
-    @property
-    def bounds(self) -> dict[str, tuple[float, float]]:
-        """Coordinate or variable -> least and greatest value over the finite data; coordinates first."""
-        return describe.bounds(self)
-
-    def coordinates_of(self, variable: str) -> tuple[str, ...]:
-        """The coordinates a variable depends on, in the order of `coordinates`."""
-        dims = self.dataset[self._variable(variable)].dims
-        return tuple(c for c in self.coordinates if not self.gridded or c in dims)
-
-    def grid(self, names: Iterable[str] | None = None) -> Grid:
-        """The grid of the data, or of some of its coordinates, in the order of the data.
-
-        Raises
-        ------
-        DataError
-            If the data are scattered.
-        GridError
-            If a name is not a coordinate.
-        """
-        if not self.gridded:
-            where = f"scattered over {self.coordinates}"
-            raise DataError(f"The observations are {where} and have no grid; make one over their bounds.")
-        whole = building.grid(self.dataset, self.coordinates)
-        return whole if names is None else whole.subgrid([names] if isinstance(names, str) else names)
-
-    def _variable(self, name: str) -> str:
-        if name not in self.variables:
-            raise DataError(
-                f"The observations have no variable '{name}'.{did_you_mean(name, self.variables)}"
-            )
-        return name
-
-    def _finite(self, variable: str) -> Array:
-        values = self.dataset[self._variable(variable)].values
-        return values[np.isfinite(values)]
-
     # Samples and noise
 
     def samples(self, variable: str) -> Samples:
@@ -237,11 +168,6 @@ class Observations:
         if sd is None:
             sd = self.noise_sd(variable) if self._finite(variable).size else np.nan
         return selection.samples(self.dataset, variable, self.coordinates_of(variable), sd)
-
-    def rms(self, variable: str) -> float:
-        """Root mean square of the finite values, in the units of the variable."""
-        finite = self._finite(variable)
-        return float(np.sqrt(np.mean(finite**2))) if finite.size else np.nan
 
     def noise_sd(self, variable: str) -> float:
         """Typical standard error, in the units of the variable; estimated where none was given.
@@ -377,47 +303,9 @@ class Observations:
         """With other names for variables and coordinates, as ``rename({"temperature": "u"})``."""
         return self._with(selection.rename(self.dataset, names), names)
 
-    def interpolate(self, variable: str, points: Mapping[str, ArrayLike], method: str = "linear") -> Array:
-        """A variable at other points, constant beyond the range, replicates averaged.
-
-        Parameters
-        ----------
-        variable
-            Its name.
-        points
-            Position along each of the variable's own coordinates; arrays that broadcast. Further names are
-            ignored.
-        method
-            ``"linear"`` or ``"cubic"``; cubic falls back to linear on scattered data, beside gaps and on
-            axes of fewer than 4 nodes.
-
-        Returns
-        -------
-        Array
-            In the broadcast shape of the points.
-
-        Raises
-        ------
-        DataError
-            If a coordinate is not given, or a point of a grid lies beside a missing value.
-        """
-        names = self.coordinates_of(variable)
-        grid = self.grid(names) if self.gridded else None
-        return interpolation.at(self.dataset, variable, names, points, grid, method)
-
-    # For people and for provenance
-
     def summary(self) -> str:
         """A few lines: variables, counts, missing values, ranges, units and noise."""
         return describe.summary(self)
 
     def __str__(self) -> str:
         return self.summary()
-
-    def __repr__(self) -> str:
-        sizes = ", ".join(f"{d}: {n}" for d, n in self.dataset.sizes.items())
-        return f"<Observations {', '.join(self.variables)} ({sizes})>"
-
-    def digest(self) -> str:
-        """SHA-256 of names, dimensions and values, the same on every machine and in any order of names."""
-        return describe.digest(self.dataset)

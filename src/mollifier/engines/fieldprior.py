@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from mollifier.engines.differences import contrasts, differences
-from mollifier.grid import Grid
+from mollifier.grid import Axis, Grid
 from mollifier.matern import SEMINORMS, mixed, shares
 
 Array = NDArray[np.float64]
@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 # Orders and lengths, in half-lengths of the domain, of the Matern fields looked at.
 ORDERS = (1, 2, 3, 4)
 LENGTHS = tuple(10.0 ** (i / 4) for i in range(-6, 3))
+# Cells over the domain of a lattice made of nodes, along each axis, by the number of axes: at least.
+_CELLS, _FEWEST_CELLS = {1: 128, 2: 32, 3: 12}, 6
 # Eigenvalues below this share of the largest are none.
 _ROUNDING = 1e-24
 
@@ -175,3 +177,26 @@ def derivative_rows(lattice: Grid, order: int) -> sp.csr_array:
             matrix = sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), along))
             parts.append(sp.csr_array(matrix * np.sqrt(times / matrix.indptr[1:].size)))
     return sp.csr_array(sp.vstack(parts))
+
+
+def thinned(nodes: Grid, domain: Grid) -> tuple[Grid, NDArray[np.intp]]:
+    """A lattice of some of the nodes about a domain, and their places among all.
+
+    Examples
+    --------
+    >>> domain, nodes = Grid(Axis("t", 0.0, 1.0, 513)), Grid(Axis("t", -0.125, 1.125, 641))
+    >>> lattice, places = thinned(nodes, domain)
+    >>> lattice.shape, places[:3].tolist()
+    ((161,), [0, 4, 8])
+    """
+    cells = _CELLS.get(len(nodes.axes), _FEWEST_CELLS)
+    axes, places = [], []
+    for axis, own in zip(nodes, domain, strict=True):
+        step = max((own.size if own.periodic else own.size - 1) // cells, 1)
+        while axis.periodic and axis.size % step:
+            step -= 1
+        place = np.arange(0, axis.size, step)
+        upper = axis.upper if axis.periodic else float(axis.points[place[-1]])
+        axes.append(Axis(axis.name, axis.lower, upper, len(place), periodic=axis.periodic))
+        places.append(place)
+    return Grid(*axes), np.ravel_multi_index(np.ix_(*places), nodes.shape).ravel()

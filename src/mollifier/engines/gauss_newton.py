@@ -24,8 +24,10 @@ from mollifier.engines.jacobian import count, network_jacobian
 from mollifier.engines.levenberg_marquardt import Component, LevenbergMarquardt, System
 from mollifier.engines.linearise import Linearisation, Residuals
 from mollifier.engines.model import Block, Model
+from mollifier.engines.normal import Damped, Following
 from mollifier.engines.objective import Objective
 from mollifier.engines.smoothness import Unknowns, averaged, likeliest
+from mollifier.networks import RandomFeatures
 from mollifier.solution import StatusName
 
 Array = NDArray[np.float64]
@@ -34,12 +36,16 @@ Key = int | str | tuple[int, int]
 
 # Rows of the dense Jacobian formed at a time.
 _CHUNK = 8192
+# Damping at first where states are linear in their weights: only what the equation makes of them is not.
+_LINEAR_DAMPING = 1e-6
 # Times that the smoothness of unknown fields is found anew, and how near a strength is to the best, in
 # logarithm.
 _UPDATES, _NEAR = 4, 0.7
 # Weights of an unknown field that are not reduced to those that matter, and the share of the largest
 # eigenvalue of its slopes below which there is none.
 _FEW, _ROUNDING = 400, 1e-12
+# Least share of the samples that is left over for the equation's residuals.
+_LEAST_FREEDOM = 1e-3
 # Standard errors by which held-out data must be fitted worse for a weight to be too high.
 _SURE = 2.0
 # Most weights, network Jacobian and sparse weights held, in numbers.
@@ -82,6 +88,14 @@ def _rows_held(block: Block) -> int:
 class GaussNewton(LevenbergMarquardt):
     """Levenberg-Marquardt steps over the weights of networks: dense normal equations.
 
+    Attributes
+    ----------
+    linear
+        Whether all states are linear in their weights.
+    held
+        What tells when the equation's weight is too high. Only where they are: other networks are still far
+        from their best at a weight when it is raised.
+
     Raises
     ------
     ConfigurationError
@@ -92,7 +106,8 @@ class GaussNewton(LevenbergMarquardt):
         self, objective: Objective, steps: int, tolerance: float, held: Observations | None = None
     ) -> None:
         super().__init__(objective, steps, tolerance)
-        # Other networks are still far from their best at a weight when it is raised.
+        self.linear = all(factored(b) for b in self.model.state_blocks)
+        self.damping = _LINEAR_DAMPING if self.linear else self.damping
         self.held = Held.of(objective, held) if self.linear else None
         self._updates = 0
         self._grams: dict[int, tuple[Tensor, Tensor]] = {}
@@ -155,32 +170,60 @@ class GaussNewton(LevenbergMarquardt):
         for name, shape in state["shapes"].items():
             self.linearisation.priors[name].shape = Shape(*shape)
 
+    def node_values(self) -> list[Array]:
+        """Values (channels, nodes) of every block; weights (channels, weights) of one linear in them."""
+        with torch.no_grad():
+            parts = [
+                b.network.last.weight if isinstance(b.network, RandomFeatures) else b.network(b.nodes()).T
+                for b in self.model.blocks
+            ]
+        return [part.detach().double().cpu().numpy() for part in parts]
+
     def _system(self, nodes: list[Array]) -> System:
-        return _Dense(*self.normal_equations(nodes, self.weight))
+        return Damped(*self.normal_equations(nodes, self.weight))
 
     def marginal(self) -> tuple[list[Component], dict[str, slice]]:
         """The unknowns when the states follow them, over the priors of fields that the data admit.
 
-        Weights that the loss does not hold have a spread of one.
+        Weights that the loss does not hold have a spread of one. The equation draws the unknowns, but brings
+        in no more error than it leaves: of its variance, as its weight has it, the share that its residuals
+        have.
         """
-        return averaged(self), dict(self.unknowns().places)
+        following = self._following()
+        unknowns = self._in_coordinates(following)
+        nodes = self.node_values()
+        rows = list(self.linearisation.equations(nodes, self.most, slopes=True))
+        left = sum(float(r.values @ r.values) for r in rows)
+        equation = self.objective.count * self.normal_equations(nodes, rows=rows)[0]
+        part, determined = following.part(equation)
+        share = left / max(1 - determined / self.objective.count, _LEAST_FREEDOM)
+        basis = unknowns.basis
+        return averaged(self, unknowns, max(1 - share, 0.0) * basis.T @ part @ basis), dict(unknowns.places)
 
     def unknowns(self) -> Unknowns:
         """Normal equations of the unknowns where the model stands, the states eliminated."""
+        return self._in_coordinates(self._following())
+
+    def _following(self) -> Following:
+        """The normal equations where the model stands; the states' weights follow the others."""
         hessian, gradient = (self.objective.count * part for part in self.settled())
-        sizes = [count(b.network) for b in self.model.blocks] + [1] * len(self.model.scalars)
-        edges = np.cumsum([0, *sizes]).tolist()
+        edges = np.cumsum([0, *(count(b.network) for b in self.model.blocks)]).tolist()
         for b, low, high in zip(self.model.blocks, edges, edges[1:], strict=False):
             hessian.diagonal()[low:high] += 0.0 if factored(b) else 1.0
-        first = edges[len(self.model.state_blocks)]
-        hessian, gradient = _eliminated(hessian, gradient, first)
-        bases = {n: _moving(self.raw_slopes(b)) for n, b in self.model.unknown_blocks.items()}
-        parts = [*bases.values(), *(torch.ones(1, 1).double() for _ in self.model.scalars)]
+        return Following(hessian, gradient, edges[len(self.model.state_blocks)])
+
+    def _in_coordinates(self, following: Following) -> Unknowns:
+        """Fields along the directions of their weights that move them."""
+        blocks, scalars = self.model.unknown_blocks, self.model.scalars
+        parts = [_moving(self.raw_slopes(b)) for b in blocks.values()]
+        parts += [torch.ones(1, 1, dtype=torch.float64) for _ in scalars]
         basis = torch.block_diag(*parts)
         edges = np.cumsum([0, *(p.shape[1] for p in parts)]).tolist()
-        names = [*self.model.unknown_blocks, *self.model.scalars]
-        places = {n: slice(low, high) for n, low, high in zip(names, edges, edges[1:], strict=False)}
-        return Unknowns(basis.T @ hessian @ basis, basis.T @ gradient, places, bases)
+        places = {n: slice(*ends) for n, *ends in zip([*blocks, *scalars], edges, edges[1:], strict=False)}
+        bases = dict(zip(blocks, parts, strict=False))
+        return Unknowns(
+            basis.T @ following.precision @ basis, basis.T @ following.slope, places, bases, basis
+        )
 
     def settled(self) -> tuple[Tensor, Tensor]:
         """`normal_equations` where the model stands, formed once."""
@@ -275,24 +318,6 @@ class GaussNewton(LevenbergMarquardt):
         return True
 
 
-class _Dense:
-    """Normal equations (p, p) and (p,) whose diagonal is raised."""
-
-    def __init__(self, hessian: Tensor, gradient: Tensor) -> None:
-        self.hessian, self.gradient = hessian, gradient
-        self.diagonal = hessian.diagonal()
-        self.floor = 1e-3 * self.diagonal.mean()
-
-    @property
-    def finite(self) -> bool:
-        return bool(torch.isfinite(self.hessian).all() and torch.isfinite(self.gradient).all())
-
-    def solve(self, damping: float) -> Tensor:
-        damped = self.hessian.clone()
-        damped.diagonal().add_(damping * (self.diagonal + self.floor))
-        return solved(damped, -self.gradient)
-
-
 def _inner(block: Block) -> nn.Module:
     """The network of an unknown field, without what keeps it within its bounds."""
     network = block.network[0]  # pyright: ignore[reportIndexIssue]
@@ -310,16 +335,6 @@ def _moving(slopes: Tensor) -> Tensor:
         return torch.eye(slopes.shape[1], dtype=torch.float64)
     sizes, vectors = torch.linalg.eigh(torch.nan_to_num(_gram(slopes)))
     return vectors[:, sizes > _ROUNDING * sizes[-1].clamp_min(_ROUNDING)]
-
-
-def _eliminated(hessian: Tensor, gradient: Tensor, first: int) -> tuple[Tensor, Tensor]:
-    """What is left of normal equations when the parameters before ``first`` follow the others."""
-    if not torch.isfinite(hessian).all():
-        return torch.full_like(hessian[first:, first:], torch.nan), gradient[first:]
-    across, right = hessian[:first, first:], gradient[:first]
-    followed = solved(hessian[:first, :first], torch.cat([across, right[:, None]], dim=1))
-    schur = hessian[first:, first:] - across.T @ followed[:, :-1]
-    return (schur + schur.T) / 2, gradient[first:] - across.T @ followed[:, -1]
 
 
 def _gram(matrix: Tensor) -> Tensor:
@@ -355,12 +370,3 @@ def sparse_tensor(matrix: Any) -> Tensor:
             size=matrix.shape,
             check_invariants=False,
         )
-
-
-def solved(matrix: Tensor, right: Tensor) -> Tensor:
-    """The solution of a system (p, p), shape (p,) or (p, k); by least squares where rounding made it
-    indefinite."""
-    columns = right if right.ndim > 1 else right[:, None]
-    factor, info = torch.linalg.cholesky_ex(matrix)
-    found = torch.cholesky_solve(columns, factor) if not int(info) else torch.linalg.lstsq(matrix, columns)[0]
-    return found if right.ndim > 1 else found[:, 0]

@@ -109,7 +109,13 @@ def _spread_factor(components: Sequence[Component], units: Array, held: Array) -
             return None
         precision = c.precision * scale[:, None] * scale + torch.diag(torch.from_numpy(held))
         shift = torch.from_numpy(c.shift) / scale
-        rows += [_inverse_factor(precision) * c.share**0.5, shift[None] * c.share**0.5]
+        factor = _inverse_factor(precision)
+        if c.assumed is not None:
+            # S^-1 (S - A) S^-1 = F'(1 - F A F')F with F'F = S^-1.
+            left = torch.eye(len(factor)).double() - factor @ (c.assumed * scale[:, None] * scale) @ factor.T
+            values, vectors = torch.linalg.eigh(left)
+            factor = (vectors * values.clamp_min(0.0).sqrt()).T @ factor
+        rows += [factor * c.share**0.5, shift[None] * c.share**0.5]
     return torch.cat(rows)
 
 

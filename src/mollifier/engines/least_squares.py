@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from mollifier.engines.calibrate import calibrate
-from mollifier.engines.gauss_newton import GaussNewton, solved
+from mollifier.engines.gauss_newton import GaussNewton
 from mollifier.engines.jacobian import count
+from mollifier.engines.normal import solved
 from mollifier.solution import StatusName
 
 
@@ -42,8 +45,16 @@ class LeastSquares:
         return {"data": data, "residual": float("nan"), "prior": 0.0, "loss": data}
 
     def close(self) -> None:
-        """The first guess of the unknowns, and the sizes of the terms."""
-        calibrate(self.stage.objective)
+        """The first guess of the unknowns, the sizes of the terms, and the equation's first weight.
+
+        The equation's part of the loss begins no larger than the data's, or one, which is that of noise: what
+        the states cannot obey would else drag them off the data before samples held out of the fit can tell.
+        """
+        stage = self.stage
+        calibrate(stage.objective)
+        with torch.no_grad():
+            parts = stage.objective(stage.weight).numbers()
+        stage.weight *= min(1.0, max(parts["data"], 1.0) / max(parts["residual"], 1.0))
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing is kept between steps."""

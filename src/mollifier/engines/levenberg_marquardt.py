@@ -17,13 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mollifier.engines.features import factored
 from mollifier.engines.jacobian import trained
 from mollifier.engines.linearise import Linearisation
 from mollifier.engines.model import Block
 from mollifier.engines.objective import Objective
 from mollifier.engines.stages import NonFiniteLossError
-from mollifier.networks import RandomFeatures
 from mollifier.solution import StatusName
 
 Array = NDArray[np.float64]
@@ -32,8 +30,6 @@ Array = NDArray[np.float64]
 _FIRST_WEIGHT, _RAISE, _SLOW = 1e-2, 3.0, 0.05
 # Damping: at first, its least, and most tries a step; beyond the most it is of no use.
 _DAMPING, _LEAST_DAMPING, _MOST_DAMPING, _TRIES = 1e-3, 1e-12, 1e8, 12
-# At first where states are linear in their weights: only what the equation makes of them is not.
-_LINEAR_DAMPING = 1e-6
 
 
 class System(Protocol):
@@ -66,11 +62,15 @@ class Component:
         Of its mean from where the parameters are, shape (p,).
     share
         Of the mixture.
+    assumed
+        What of the precision is no reading, shape (p, p): it draws the parameters, but brings no error of its
+        own in. None where all of it is.
     """
 
     precision: Tensor
     shift: Array
     share: float = 1.0
+    assumed: Tensor | None = None
 
 
 class LevenbergMarquardt(ABC):
@@ -90,9 +90,7 @@ class LevenbergMarquardt(ABC):
         self.model = objective.model
         for block in self.model.blocks:
             _ = block.mollified
-        self.linear = all(factored(b) for b in self.model.state_blocks)
-        self.damping = _LINEAR_DAMPING if self.linear else _DAMPING
-        self.weight, self.most = _FIRST_WEIGHT, 1.0
+        self.damping, self.weight, self.most = _DAMPING, _FIRST_WEIGHT, 1.0
         self.finished = ""
         self.outcome: StatusName = "converged"
         self._still = 0
@@ -187,13 +185,9 @@ class LevenbergMarquardt(ABC):
         return parts | {"loss": sum(parts.values())}
 
     def node_values(self) -> list[Array]:
+        """Values (channels, nodes) of every block."""
         with torch.no_grad():
-            return [
-                b.network.last.weight.double().cpu().numpy()
-                if isinstance(b.network, RandomFeatures)
-                else b.network(b.nodes()).double().T.cpu().numpy()
-                for b in self.model.blocks
-            ]
+            return [b.network(b.nodes()).double().T.cpu().numpy() for b in self.model.blocks]
 
     def _tensors(self) -> list[Tensor]:
         networks = [p for b in self.model.blocks for p in trained(b.network)]

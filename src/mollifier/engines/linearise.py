@@ -22,11 +22,11 @@ from torch import Tensor
 
 from mollifier.engines.differences import differences
 from mollifier.engines.features import Combination, Product, factored, observed, products
-from mollifier.engines.fieldprior import FieldPrior, Shape, derivative_rows
+from mollifier.engines.fieldprior import FieldPrior, Shape, derivative_rows, thinned
 from mollifier.engines.model import Block, Model
 from mollifier.engines.objective import Objective, Target
 from mollifier.equations import ArrayFunction, Equation
-from mollifier.grid import Axis, Grid
+from mollifier.grid import Grid
 from mollifier.matern import SEMINORMS, shares
 from mollifier.orders import Derivative
 
@@ -34,8 +34,6 @@ Array = NDArray[np.float64]
 
 # The prior that networks start with.
 _CURVATURE = Shape(SEMINORMS["h2"])
-# Cells of the lattice of a field's prior over the domain, along each axis, by the number of axes: at least.
-_CELLS, _FEWEST_CELLS = {1: 128, 2: 32, 3: 12}, 6
 # Order of the derivatives that the smoothness prior of a state takes.
 DIFFERENCE = 3
 
@@ -119,7 +117,11 @@ class Linearisation:
         self._identities: dict[int, Tensor] = {}
         unknowns = model.problem.unknown_fields
         self.priors = {
-            n: FieldPrior(_lattice(b)[0], unknowns[n].prior, unknowns[n].smoothness is not None)
+            n: FieldPrior(
+                thinned(b.mollified.layer.nodes, b.grid)[0],
+                unknowns[n].prior,
+                unknowns[n].smoothness is not None,
+            )
             for n, b in model.unknown_blocks.items()
         }
         for prior in self.priors.values():  # until the data have their say
@@ -147,7 +149,7 @@ class Linearisation:
             if order is None:
                 rows = sp.vstack([block.mollified.matrix(d) for d in block.curvatures]) / block.grid.size**0.5
             else:
-                lattice, index = _lattice(block)
+                lattice, index = thinned(block.mollified.layer.nodes, block.grid)
                 chosen = sp.csr_array(sp.eye_array(block.mollified.layer.nodes.size))[index]
                 rows = derivative_rows(lattice, order) @ chosen
             self._derivative_rows[name, order] = sp.csr_array(rows)
@@ -187,7 +189,7 @@ class Linearisation:
         ``weight`` multiplies the equations' weight, as in `Objective.forward`; without ``curvatures`` the
         smoothness prior of the unknown fields is left out.
         """
-        yield from self._equations(nodes, weight, slopes)
+        yield from self.equations(nodes, weight, slopes)
         yield from self._data(nodes, slopes)
         yield from self._prior(nodes, slopes, curvatures, weight if self.tied else 1.0)
 
@@ -203,7 +205,8 @@ class Linearisation:
         yield from self._data(nodes, slopes=True)
         yield from self._shrinkages(nodes, slopes=True)
 
-    def _equations(self, nodes: list[Array], weight: float, slopes: bool) -> Iterator[Residuals]:
+    def equations(self, nodes: list[Array], weight: float, slopes: bool) -> Iterator[Residuals]:
+        """What the equations leave, one after another."""
         objective = self.objective
         env = self.environment(nodes)
         count = objective.model.collocation.grid.size
@@ -366,25 +369,6 @@ def _summed(terms: Sequence[tuple[Array, Any]]) -> sp.csr_array | Combination:
     if isinstance(terms[0][1], Product):
         return Combination(terms)
     return sp.csr_array(reduce(lambda a, b: a + b, (m.multiply(c[:, None]) for c, m in terms)))
-
-
-def _lattice(block: Block) -> tuple[Grid, NDArray[np.intp]]:
-    """Some of a block's nodes, on which the priors of an unknown field are, and their places among all."""
-    layer = block.mollified.layer
-    cells = _CELLS.get(len(layer.nodes.axes), _FEWEST_CELLS)
-    axes, places = [], []
-    for nodes, domain in zip(layer.nodes, layer.grid, strict=True):
-        own = domain.size if domain.periodic else domain.size - 1
-        step = max(own // cells, 1)
-        while nodes.periodic and nodes.size % step:
-            step -= 1
-        place = np.arange(0, nodes.size, step)
-        x = nodes.points[place]
-        upper = nodes.upper if nodes.periodic else float(x[-1])
-        axes.append(Axis(nodes.name, nodes.lower, upper, len(place), periodic=nodes.periodic))
-        places.append(place)
-    index = np.ravel_multi_index(np.ix_(*places), layer.nodes.shape)
-    return Grid(*axes), index.ravel()
 
 
 def _differences(nodes: Grid) -> dict[str, sp.csr_array]:

@@ -36,7 +36,7 @@ from mollifier.solution import Estimate, Solution, Status
 Array = NDArray[np.float64]
 
 _GAUSS_NEWTON_STEPS, _LBFGS_STEPS = 150, 2000
-# Priors of unknown fields that are those of the curvature.
+# Priors of unknown fields that start from the curvature.
 _PRIORS = ("auto", "h2")
 
 

@@ -48,12 +48,15 @@ class Unknowns:
         Unknown -> its parameters: of a field, the coordinates in ``bases``.
     bases
         Unknown field -> directions of its network's weights that move it, orthonormal, (weights, r).
+    basis
+        All of them, and the numbers, as one matrix (parameters of unknowns, u).
     """
 
     precision: Tensor
     slope: Tensor
     places: Mapping[str, slice]
     bases: Mapping[str, Tensor]
+    basis: Tensor
 
 
 def likeliest(stage: GaussNewton) -> dict[str, Choice]:
@@ -67,7 +70,7 @@ def likeliest(stage: GaussNewton) -> dict[str, Choice]:
     return found
 
 
-def averaged(stage: GaussNewton) -> list[Component]:
+def averaged(stage: GaussNewton, unknowns: Unknowns, assumed: Tensor) -> list[Component]:
     """The distribution of the unknowns, averaged over the priors of fields that were not given.
 
     Orders, and the logarithms of lengths, are all as likely beforehand, the field's standard deviation has a
@@ -76,11 +79,12 @@ def averaged(stage: GaussNewton) -> list[Component]:
 
     Parameters
     ----------
-    stage
+    stage, unknowns
         At the end of its run.
+    assumed
+        What of the unknowns' precision is no reading, (u, u), as in `Component`.
     """
-    unknowns = stage.unknowns()
-    present = Component(unknowns.precision, np.zeros(len(unknowns.slope)))
+    present = Component(unknowns.precision, np.zeros(len(unknowns.slope)), assumed=assumed)
     parts: list[tuple[float, Component]] = []
     for name in free_fields(stage):
         parts += _Evidence(stage, unknowns, name).about()
@@ -90,7 +94,7 @@ def averaged(stage: GaussNewton) -> list[Component]:
     shares = np.exp(logs - logs.max())
     kept = np.argsort(-shares)[:_MOST]
     total = float(shares[kept].sum())
-    return [replace(parts[i][1], share=float(shares[i]) / total) for i in kept]
+    return [replace(parts[i][1], share=float(shares[i]) / total, assumed=assumed) for i in kept]
 
 
 def free_fields(stage: GaussNewton) -> list[str]:
@@ -223,7 +227,8 @@ class _Evidence:
         precision, pull = self._with(form, strength)
         triangle, info = torch.linalg.cholesky_ex(precision)
         assert not int(info)
-        return Component(precision, -torch.cholesky_solve(pull[:, None], triangle)[:, 0].numpy())
+        shift = -torch.cholesky_solve(pull[:, None], triangle)[:, 0].numpy()
+        return Component(precision, shift)
 
     def _with(self, form: _Form, strength: float) -> tuple[Tensor, Tensor]:
         """Curvature and slope with a prior."""

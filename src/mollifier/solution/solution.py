@@ -3,149 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from mollifier.errors import CheckpointError, MollifierError, did_you_mean
-from mollifier.files import (
-    ensure_folder,
-    jsonable,
-    read_group,
-    verify_checksum,
-    write_atomically,
-    write_groups,
-    write_json,
-)
+from mollifier.errors import MollifierError, did_you_mean
+from mollifier.files import jsonable
+from mollifier.solution import keeping
+from mollifier.solution.estimate import Estimate
+from mollifier.solution.status import Status
 
 if TYPE_CHECKING:
     from mollifier.problem import InverseProblem
     from mollifier.validation import Validation
 
-StatusName = Literal[
-    "converged",
-    "undetermined",
-    "misfit",
-    "step limit",
-    "time limit",
-    "stalled",
-    "interrupted",
-    "non-finite loss",
-]
-
 # Columns of the history that are not paths of scalar unknowns.
 HISTORY = ("seconds", "loss", "data", "residual", "prior", "stage")
-
-_FILE = "solution.nc"
-_FORMAT = 1
-_GROUPS = {"dataset": "fields", "fit": "fit", "history": "history"}
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number that was unknown, with its standard error where the engine gives one.
-
-    Examples
-    --------
-    >>> r = Estimate("r", 0.04812, 0.00123, "1/h")
-    >>> print(r)
-    r = 0.0481 ± 0.0012 1/h
-    >>> low, high = r.interval(0.95)
-    >>> round(low, 4), round(high, 4)
-    (0.0457, 0.0505)
-    """
-
-    name: str
-    value: float
-    sd: float | None = None
-    unit: str = ""
-
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """The symmetric interval of a normal distribution with this value and standard error.
-
-        Raises
-        ------
-        MollifierError
-            If the engine gave no standard error, or the level does not lie between 0 and 1.
-        """
-        if not 0.0 < level < 1.0:
-            raise MollifierError(f"An interval was asked at level {level}; it lies between 0 and 1, as 0.95.")
-        if self.sd is None:
-            raise MollifierError(
-                f"'{self.name}' has no standard error: this engine gave none. Use the weak or joint engine, "
-                "or mollifier.bootstrap, to get intervals."
-            )
-        half = NormalDist().inv_cdf(0.5 + level / 2) * self.sd
-        return self.value - half, self.value + half
-
-    def __str__(self) -> str:
-        number = _rounded(self.value, self.sd)
-        return f"{self.name} = {number} {self.unit}".rstrip()
-
-
-def _rounded(value: float, sd: float | None) -> str:
-    """Two digits of the standard error, and the value to the same place.
-
-    >>> _rounded(1234567.0, 12345.0), _rounded(4.8123e-9, 1.2e-10), _rounded(3.14159, None)
-    ('1235000 ± 12000', '(4.81 ± 0.12)e-09', '3.1416')
-    """
-    if sd is None:
-        return f"{value:.5g}"
-    if not (math.isfinite(value) and math.isfinite(sd) and sd > 0):
-        return f"{value:.5g} ± {sd:.2g}"
-    size = max(abs(value), sd)
-    exponent = math.floor(math.log10(size))
-    if -4 <= exponent < 7:
-        exponent = 0
-    scale = 10.0**exponent
-    v, s = value / scale, sd / scale
-    places = 1 - math.floor(math.log10(s))
-    if places > 12:
-        return f"{value:.10g} ± {sd:.2g}"
-    text = f"{round(v, places):.{max(places, 0)}f} ± {round(s, places):.{max(places, 0)}f}"
-    return f"({text})e{exponent:+03d}" if exponent else text
-
-
-@dataclass(frozen=True)
-class Status:
-    """Why the engine stopped, and what that means for the reader.
-
-    Raises
-    ------
-    MollifierError
-        If the name is none of the known ones.
-
-    Examples
-    --------
-    >>> Status("converged").ok, str(Status("step limit", "loss still falling by 3 % a step"))
-    (True, 'step limit: loss still falling by 3 % a step')
-    """
-
-    name: StatusName
-    message: str = ""
-
-    def __post_init__(self) -> None:
-        names = get_args(StatusName)
-        if self.name not in names:
-            raise MollifierError(
-                f"There is no status '{self.name}'.{did_you_mean(str(self.name), names)} "
-                f"Known: {', '.join(names)}."
-            )
-
-    @property
-    def ok(self) -> bool:
-        """Whether the engine reached its own tolerance; any other status asks for a look at the history."""
-        return self.name == "converged"
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.message}" if self.message else self.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,24 +192,7 @@ class Solution:
         OutputError
             If the folder cannot be made or written to, or the disk is full.
         """
-        target = ensure_folder(folder)
-        root = {
-            "format": _FORMAT,
-            "status": json.dumps(asdict(self.status), ensure_ascii=False),
-            "estimates": json.dumps([asdict(e) for e in self.estimates.values()], ensure_ascii=False),
-            "provenance": json.dumps(self.provenance, ensure_ascii=False),
-        }
-        groups = {group: getattr(self, attribute) for attribute, group in _GROUPS.items()}
-        write_groups(target / _FILE, root, groups)
-        estimates = {}
-        for name, e in self.estimates.items():
-            interval = None if e.sd is None else e.interval(0.95)
-            estimates[name] = {"value": e.value, "sd": e.sd, "interval_95": interval, "unit": e.unit}
-        content = {"status": asdict(self.status), "estimates": estimates, "misfit": self.misfit}
-        write_json(target / "estimates.json", content)
-        table = self.history.to_dataframe()
-        write_atomically(target / "history.csv", lambda p: table.to_csv(p, lineterminator="\n"))
-        return target
+        return keeping.write(self, folder)
 
     def validate(self, problem: InverseProblem | None = None, **options: Any) -> Validation:
         """Whether what was found stands up; see `mollifier.validation.validate`."""
@@ -404,31 +265,4 @@ def load_solution(folder: str | os.PathLike[str]) -> Solution:
     CheckpointError
         If the file is missing, truncated, corrupt, or no solution.
     """
-    path = Path(folder)
-    path = path if path.suffix == ".nc" else path / _FILE
-    if not path.is_file():
-        there = Path(folder).is_file()
-        what = f"'{folder}' is a file, no solution" if there else f"There is no saved solution at '{path}'"
-        raise CheckpointError(
-            f"{what}. Give the folder that solution.save(folder) wrote, or the solution.nc in it."
-        )
-    try:
-        verify_checksum(path)
-        root = read_group(path).attrs
-        if root.get("format") != _FORMAT:
-            raise CheckpointError(
-                f"'{path}' is no solution this version reads: its format is {root.get('format')}, {_FORMAT} "
-                "was wanted. Read it with the version that wrote it, or run it again."
-            )
-        status = Status(**json.loads(root["status"]))
-        estimates = [Estimate(**e) for e in json.loads(root["estimates"])]
-        parts = {attribute: read_group(path, group) for attribute, group in _GROUPS.items()}
-        provenance = json.loads(root["provenance"])
-    except CheckpointError:
-        raise
-    except Exception as error:  # the readers below raise OSError, RuntimeError, KeyError, ... on damage
-        raise CheckpointError(
-            f"The saved solution '{path}' cannot be read: {error}. If it is truncated or corrupt, restore "
-            "it from a copy or run it again."
-        ) from error
-    return Solution(status, {e.name: e for e in estimates}, **parts, provenance=provenance)
+    return Solution(**keeping.read(folder))

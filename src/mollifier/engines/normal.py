@@ -1,0 +1,90 @@
+"""Dense normal equations: damped steps, and what is left when some parameters follow the others."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Damped:
+    """Normal equations (p, p) and (p,) whose diagonal is raised.
+
+    Attributes
+    ----------
+    gradient
+        Half the slope of the loss.
+    """
+
+    def __init__(self, hessian: Tensor, gradient: Tensor) -> None:
+        self.hessian, self.gradient = hessian, gradient
+        self.diagonal = hessian.diagonal()
+        self.floor = 1e-3 * self.diagonal.mean()
+
+    @property
+    def finite(self) -> bool:
+        return bool(torch.isfinite(self.hessian).all() and torch.isfinite(self.gradient).all())
+
+    def solve(self, damping: float) -> Tensor:
+        damped = self.hessian.clone()
+        damped.diagonal().add_(damping * (self.diagonal + self.floor))
+        return solved(damped, -self.gradient)
+
+
+class Following:
+    """Normal equations whose first parameters follow the others.
+
+    Attributes
+    ----------
+    precision, slope
+        Of the others, (u, u) and (u,).
+
+    Parameters
+    ----------
+    hessian, gradient
+        Of all, (p, p) and (p,).
+    first
+        How many follow.
+
+    Examples
+    --------
+    >>> rows = torch.tensor([[1.0, 2.0], [0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
+    >>> whole = Following(rows.T @ rows, rows.T @ torch.ones(3).double(), 1)
+    >>> bool(torch.isclose(1 / whole.precision, torch.linalg.inv(rows.T @ rows)[1, 1]))
+    True
+    """
+
+    def __init__(self, hessian: Tensor, gradient: Tensor, first: int) -> None:
+        across = hessian[:first, first:]
+        self._core, self._followed = hessian[:first, :first], torch.zeros_like(across)
+        self.precision, self.slope = hessian[first:, first:], gradient[first:]
+        if not torch.isfinite(hessian).all():
+            self.precision = torch.full_like(self.precision, torch.nan)
+        elif first:
+            followed = solved(self._core, torch.cat([across, gradient[:first, None]], dim=1))
+            self._followed = followed[:, :-1]
+            schur = self.precision - across.T @ self._followed
+            self.precision, self.slope = (schur + schur.T) / 2, self.slope - across.T @ followed[:, -1]
+
+    def part(self, matrix: Tensor) -> tuple[Tensor, float]:
+        """What is left of a part (p, p) of the normal equations, (u, u); how many parameters it determines.
+
+        The latter is the trace of the part over the whole.
+        """
+        first = len(self._core)
+        if not torch.isfinite(self.precision).all():
+            return torch.full_like(self.precision, torch.nan), 0.0
+        moves = torch.cat([-self._followed, torch.eye(len(self.precision), dtype=matrix.dtype)])
+        left = moves.T @ matrix @ moves
+        determined = float(solved(self.precision, left).trace())
+        if first:
+            determined += float(solved(self._core, matrix[:first, :first]).trace())
+        return (left + left.T) / 2, determined
+
+
+def solved(matrix: Tensor, right: Tensor) -> Tensor:
+    """The solution of a system (p, p), shape (p,) or (p, k); by least squares where rounding made it
+    indefinite."""
+    columns = right if right.ndim > 1 else right[:, None]
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    found = torch.cholesky_solve(columns, factor) if not int(info) else torch.linalg.lstsq(matrix, columns)[0]
+    return found if right.ndim > 1 else found[:, 0]

@@ -1,0 +1,74 @@
+"""A number that was unknown."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from mollifier.errors import MollifierError
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number that was unknown, with its standard error where the engine gives one.
+
+    Examples
+    --------
+    >>> r = Estimate("r", 0.04812, 0.00123, "1/h")
+    >>> print(r)
+    r = 0.0481 ± 0.0012 1/h
+    >>> low, high = r.interval(0.95)
+    >>> round(low, 4), round(high, 4)
+    (0.0457, 0.0505)
+    """
+
+    name: str
+    value: float
+    sd: float | None = None
+    unit: str = ""
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The symmetric interval of a normal distribution with this value and standard error.
+
+        Raises
+        ------
+        MollifierError
+            If the engine gave no standard error, or the level does not lie between 0 and 1.
+        """
+        if not 0.0 < level < 1.0:
+            raise MollifierError(f"An interval was asked at level {level}; it lies between 0 and 1, as 0.95.")
+        if self.sd is None:
+            raise MollifierError(
+                f"'{self.name}' has no standard error: this engine gave none. Use the weak or joint engine, "
+                "or mollifier.bootstrap, to get intervals."
+            )
+        half = NormalDist().inv_cdf(0.5 + level / 2) * self.sd
+        return self.value - half, self.value + half
+
+    def __str__(self) -> str:
+        number = _rounded(self.value, self.sd)
+        return f"{self.name} = {number} {self.unit}".rstrip()
+
+
+def _rounded(value: float, sd: float | None) -> str:
+    """Two digits of the standard error, and the value to the same place.
+
+    >>> _rounded(1234567.0, 12345.0), _rounded(4.8123e-9, 1.2e-10), _rounded(3.14159, None)
+    ('1235000 ± 12000', '(4.81 ± 0.12)e-09', '3.1416')
+    """
+    if sd is None:
+        return f"{value:.5g}"
+    if not (math.isfinite(value) and math.isfinite(sd) and sd > 0):
+        return f"{value:.5g} ± {sd:.2g}"
+    size = max(abs(value), sd)
+    exponent = math.floor(math.log10(size))
+    if -4 <= exponent < 7:
+        exponent = 0
+    scale = 10.0**exponent
+    v, s = value / scale, sd / scale
+    places = 1 - math.floor(math.log10(s))
+    if places > 12:
+        return f"{value:.10g} ± {sd:.2g}"
+    text = f"{round(v, places):.{max(places, 0)}f} ± {round(s, places):.{max(places, 0)}f}"
+    return f"({text})e{exponent:+03d}" if exponent else text
