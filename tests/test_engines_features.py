@@ -1,5 +1,8 @@
 """Random-feature networks in the network engine: factored matrices, least squares, the equation's weight."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -65,9 +68,10 @@ def started(problem, opaque=False, **chosen):
     return objective, held
 
 
+@pytest.mark.parametrize("chosen", [FEATURES, {**FEATURES, "fourier_scale": 0.5}], ids=["laid out", "drawn"])
 @pytest.mark.parametrize("scattered", [False, True])
-def test_factored_matrices_are_those_of_the_kernel(scattered):
-    objective, _ = started(movie(scattered=scattered))
+def test_factored_matrices_are_those_of_the_kernel(scattered, chosen):
+    objective, _ = started(movie(scattered=scattered), network=chosen)
     block = objective.model.state_blocks[0]
     assert factored(block)
     weights = block.network.last.weight.detach().numpy()[0]
@@ -122,6 +126,46 @@ def test_least_squares_leaves_no_slope_in_the_states():
     nodes = stage.node_values()
     _, gradient = stage.normal_equations(nodes, rows=stage.linearisation.fit(nodes))
     assert float(gradient.abs().max()) < 1e-8 * losses[0] / objective.tau
+
+
+@pytest.mark.parametrize("noise", [1e-4, 0.3])
+def test_the_equation_begins_with_no_more_to_say_than_the_data(noise):
+    objective, _ = started(movie(noise=noise))
+    stage = GaussNewton(objective, 1, 1e-3)
+    usual = stage.weight
+    first = LeastSquares(stage)
+    first.step()
+    first.close()
+    data, equation = (objective(stage.weight).numbers()[n] for n in ("data", "residual"))
+    assert equation <= max(data, 1.0) * (1 + 1e-9)
+    assert (stage.weight < usual) == (noise < 0.01)
+    assert stage.weight == usual or equation == pytest.approx(max(data, 1.0))
+
+
+def test_a_laid_out_run_is_taken_up_to_the_bit(tmp_path):
+    problem, chosen = movie(), {"training": {"steps": 4}, "network": FEATURES}
+
+    def stop(event):
+        if event.stage == "gauss-newton" and event.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    whole = mf.solve(problem, "network", settings=chosen)
+    broken = mf.solve(problem, "network", settings=chosen, folder=tmp_path, progress=stop)
+    assert broken.status.name == "interrupted"
+    resumed = mf.solve(problem, "network", settings=chosen, folder=tmp_path, resume=True)
+    assert resumed.estimates == whole.estimates
+    assert np.array_equal(resumed.dataset["u"], whole.dataset["u"])
+
+
+def test_where_the_band_is_wide_states_are_laid_out_and_unknowns_drawn():
+    objective, _ = started(movie())
+    state = objective.model.state_blocks[0].network
+    unknown = objective.model.unknown_blocks["k"].network[0]
+    assert [state.rank, unknown.rank] == [30, 30]
+    places = torch.cat([torch.stack([p[0].scale, p[0].shift]) for p in state.parts])
+    assert places.unique(dim=1).shape == places.shape
+    assert set(places[1::2].flatten().tolist()) == {0.0, 0.5}
+    assert not set(unknown.parts[0][0].shift.tolist()) <= {0.0, 0.5}
 
 
 def test_it_counts_as_small_where_taps_would_not(monkeypatch):

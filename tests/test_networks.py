@@ -1,10 +1,13 @@
 """Networks: shapes, seeds, scaling of inputs, and errors that name the nearest."""
 
+import math
+
 import pytest
 import torch
 
 from mollifier.errors import ConfigurationError
-from mollifier.networks import ACTIVATIONS, MLP, Affine, FourierFeatures
+from mollifier.networks import ACTIVATIONS, MLP, Affine, FourierFeatures, RandomFeatures
+from mollifier.networks.random_features import affordable
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -60,3 +63,34 @@ def test_errors_say_what_was_wanted():
         Affine.from_box([0.0], [0.0])
     with pytest.raises(ConfigurationError, match="2 scales and 1 shifts"):
         Affine([1.0, 2.0], [0.0])
+
+
+def test_features_on_a_lattice_have_the_covariance_that_draws_have():
+    waves = [4.0, 2.0]
+    net = RandomFeatures(2, 1, width=320, waves=waves, periodic=[True, False]).double()
+    torch.manual_seed(0)
+    x = 2 * torch.rand(40, 2, dtype=torch.float64) - 1
+    first, second = net.features([x[:, 0], x[:, 1]])
+    features = first * second
+    apart = (x[:, None] - x).abs()
+    apart[..., 0] = torch.minimum(apart[..., 0], 2 - apart[..., 0])
+    turns = math.pi * apart * torch.tensor(affordable(waves, 320))
+    wanted = torch.exp(-0.5 * turns.square().sum(-1))
+    assert float((features @ features.T - wanted).abs().max()) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("chosen", "exact"), [({"waves": [6.0, 6.0]}, True), ({"fourier_scale": 3.2}, False)]
+)
+def test_the_lattice_holds_every_wave_of_its_band(chosen, exact):
+    torch.manual_seed(0)
+    net = RandomFeatures(2, 1, width=400, periodic=[True, True], **chosen).double()
+    x = torch.linspace(-1, 1, 25, dtype=torch.float64)[:-1]
+    first, second = net.features([x, x])
+    matrix = (first[:, None] * second).flatten(0, 1)
+    field = (
+        torch.cos(9 * math.pi * x)[:, None] * torch.sin(4 * math.pi * x) + torch.cos(7 * math.pi * x)[:, None]
+    )
+    weights = torch.linalg.lstsq(matrix, field.flatten()[:, None], driver="gelsd").solution
+    missed = float((matrix @ weights - field.flatten()[:, None]).norm() / field.norm())
+    assert (missed < 1e-6) == exact

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,9 +31,10 @@ Array = NDArray[np.float64]
 # The coordinate that networks take as the time, if there is one.
 _TIME = "t"
 # Standard deviation of the number of waves that a field has along an axis, for each of its shortest features
-# (the range over the steepest slope) that fit in, and the least; most random features of states and unknowns.
+# (the range over the steepest slope) that fit in, and the least; fewest random features of states, and fewest
+# and most of unknowns. With 150 the state of a plate does not obey its equation as closely as the data ask.
 _WAVES, _LEAST_WAVES = 0.6, 0.2
-_MOST, _MOST_UNKNOWN = 2500, 300
+_FEWEST, _FEWEST_UNKNOWN, _MOST_UNKNOWN = 400, 150, 300
 
 Maker = Callable[[derivatives.Derivatives, int, bool], nn.Module]
 """Backend, channels, whether it stands for an unknown -> module (n, d) -> (n, channels), float64."""
@@ -262,7 +264,9 @@ def _state_block(
     if maker is not None:
         return Block(names, grid, needed, maker(backend, len(names), False), backend, collocation.grid)
     if network is None:
-        module = _network(settings, grid, len(names), _waves(collocation, grid, _MOST))
+        module = _network(
+            settings, grid, len(names), _waves(collocation, grid, settings.network.width or _FEWEST)
+        )
     else:
         module = _fitting(copy.deepcopy(network), len(over), len(names))
     return Block(names, grid, needed, module.to(_dtype(settings)), backend, collocation.grid)
@@ -279,7 +283,8 @@ def _unknown_block(model: Model, name: str, settings: Settings, maker: Maker | N
     if maker is not None:
         module, dtype = maker(backend, 1, True), torch.float64
     else:
-        module = _network(settings, grid, 1, _waves(collocation, grid, _MOST_UNKNOWN))
+        most = settings.network.width or _MOST_UNKNOWN
+        module = _network(settings, grid, 1, _waves(collocation, grid, _FEWEST_UNKNOWN, most))
         dtype = _dtype(settings)
         _shrink(module)
     bounds = Bijection(unknown).to(dtype)
@@ -304,11 +309,11 @@ def _backend(
     return derivatives.make(settings.derivatives, grid, sorted(orders), observed, **options)
 
 
-def _waves(collocation: Collocation, grid: Grid, most: int) -> list[float]:
+def _waves(collocation: Collocation, grid: Grid, fewest: float, most: float = math.inf) -> list[float]:
     """Waves along each axis, by the states' shortest features, that so many random features can fill."""
     lengths = {a.name: a.length or 1.0 for a in grid}
     waves = [max(_WAVES * lengths[c] / collocation.features[c], _LEAST_WAVES) for c in grid.names]
-    return affordable(waves, most)
+    return affordable(waves, most, min(fewest, most))
 
 
 def _network(settings: Settings, grid: Grid, outputs: int, waves: Sequence[float]) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The random-feature network: a hidden layer that is drawn and kept, and a last one that is trained."""
+"""The random-feature network: a hidden layer that is drawn or laid out and kept, and a last one, trained."""
 
 from __future__ import annotations
 
@@ -18,15 +18,24 @@ from mollifier.networks.separable import Separable
 # are to be filled with features, and the fewest and most features of a network whose width is left open.
 _WAVES, _REACH = 1.2, 3.0
 _FEWEST, _MOST = 150, 2500
+# Correlation lengths between a coordinate's one end and the next copy of its other.
+_APART = 3.0
 
 
 class RandomFeatures(Separable):
-    """``u(x) = sum_j w_j prod_i sin(k_ij x_i + b_ij)`` with k and b drawn once and only w trained.
+    """``u(x) = sum_j w_j s_j prod_i sin(k_ij x_i + b_ij)`` where only w is trained.
 
     Random features (Rahimi and Recht, NeurIPS 2007) as networks for differential equations (Chen, Chi, E and
     Yang, arXiv:2207.13380); products of sines in place of sines of sums, so that a tensor grid costs one
     evaluation of each coordinate. The network is linear in what is trained: a fit to data is least squares,
     and Gauss-Newton has the same Jacobian in every step.
+
+    Numbers of waves k are normal and phases b uniform, drawn once, and sizes s one, where features fill the
+    band. Where the waves ask for more features than there are, draws would meet some pairs of waves many
+    times and others never: then sines and cosines stand on a lattice of waves, those of the greatest density
+    first, and s is the root of that density, so that the field has the covariance that draws aim at (Fourier
+    features at regular places: Hensman, Durrande and Solin, JMLR 18:151, 2018). The waves are narrowed by a
+    common factor until the features fill them.
 
     Parameters
     ----------
@@ -35,7 +44,7 @@ class RandomFeatures(Separable):
     width
         Number of features; by default what the waves ask for, from 150 to 2,500.
     fourier_scale
-        Standard deviation of the number of waves across the domain, along every coordinate.
+        Standard deviation of the number of waves across the domain, along every coordinate, which are drawn.
     periodic
         Which coordinates repeat after 2, from -1 to 1; none by default. They get whole numbers of waves.
     waves
@@ -72,6 +81,7 @@ class RandomFeatures(Separable):
     ) -> None:
         nn.Module.__init__(self)
         check_sizes("A random-feature network", inputs=inputs, outputs=outputs, width=width or 1)
+        drawn = fourier_scale is not None
         periodic = (False,) * inputs if periodic is None else tuple(periodic)
         if fourier_scale is not None or waves is None:
             waves = [_WAVES if fourier_scale is None else fourier_scale] * inputs
@@ -83,9 +93,14 @@ class RandomFeatures(Separable):
         if width is None:
             width = round(min(max(_wanted(waves), _FEWEST), _MOST))
         self.rank, self.outputs = width, outputs
-        self.parts = nn.ModuleList(_drawn(width, w, wraps) for w, wraps in zip(waves, periodic, strict=True))
+        if drawn or round(_wanted(waves)) <= width:
+            parts = [_drawn(width, w, wraps) for w, wraps in zip(waves, periodic, strict=True)]
+            spread = math.sqrt(2**inputs / width)
+        else:
+            parts, spread = _laid_out(width, affordable(waves, width), periodic), 1.0
+        self.parts = nn.ModuleList(parts)
         self.last = nn.Linear(width, outputs, bias=False)
-        nn.init.normal_(self.last.weight, 0.0, math.sqrt(2**inputs / width))
+        nn.init.normal_(self.last.weight, 0.0, spread)
 
     def summed(self, products: Tensor) -> Tensor:
         """Sums (..., outputs) of features (..., width)."""
@@ -103,8 +118,8 @@ class RandomFeatures(Separable):
         return (leading @ along.T).reshape(shape)
 
 
-def affordable(waves: Sequence[float], most: int) -> list[float]:
-    """Numbers of waves times a common factor, so that they ask for at most so many features, and 150 or more.
+def affordable(waves: Sequence[float], most: float, fewest: float = _FEWEST) -> list[float]:
+    """Numbers of waves times a common factor, so that they ask for so many features at most and at least.
 
     More waves than are needed cost nothing where features are few.
 
@@ -113,7 +128,7 @@ def affordable(waves: Sequence[float], most: int) -> list[float]:
     >>> affordable([2.0, 2.0], 2500), [round(w, 1) for w in affordable([6.0, 6.0], 300)]
     ([2.0, 2.0], [2.7, 2.7])
     """
-    target = min(max(_wanted(waves), _FEWEST), most)
+    target = min(max(_wanted(waves), fewest), most)
     if target == _wanted(waves):
         return list(waves)
     found = root_scalar(
@@ -135,3 +150,37 @@ def _drawn(width: int, waves: float, wraps: bool) -> nn.Sequential:
     # A part that does not vary is one.
     phase = torch.where(k == 0, 0.5, 2 * torch.rand(width))
     return nn.Sequential(Affine(k.tolist(), phase.tolist()), Sine(math.pi))
+
+
+def _laid_out(width: int, waves: Sequence[float], periodic: Sequence[bool]) -> list[nn.Sequential]:
+    """Parts of every feature, the likeliest waves of a lattice; the sizes stand in those of the first."""
+    steps = [1.0 if wraps else _step(w) for w, wraps in zip(waves, periodic, strict=True)]
+    reach = 1.0
+    while True:
+        # Numbers of waves below zero stand for sines, the others for cosines.
+        axes = [
+            torch.arange(-math.floor(reach * w / d), math.floor(reach * w / d) + 1) * d
+            for w, d in zip(waves, steps, strict=True)
+        ]
+        k = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1).double()
+        squares = (k / torch.tensor(waves)[:, None]).square().sum(0)
+        if int((squares <= reach**2).sum()) >= width:
+            break
+        reach *= 1.1
+    order = torch.sort(squares, stable=True).indices[:width]
+    phases = torch.where(k[:, order] < 0, 0.0, 0.5)
+    sizes = torch.exp(-squares[order] / 4)
+    # A sine and a cosine of any number of waves but zero stand for the density of both signs.
+    sizes *= 2 ** (0.5 * (k[:, order] != 0).sum(0)) / sizes.norm()
+    parts = [
+        nn.Sequential(Affine(along.tolist(), phase.tolist()), Sine(math.pi))
+        for along, phase in zip(k[:, order].abs(), phases, strict=True)
+    ]
+    parts[0].append(Affine(sizes.tolist(), [0.0] * width))
+    return parts
+
+
+def _step(waves: float) -> float:
+    """Between waves along a coordinate that does not repeat, so that copies of it lie far enough apart."""
+    length = 1 / (math.pi * waves)
+    return 2 / (2 + _APART * length)
