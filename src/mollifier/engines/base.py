@@ -97,7 +97,7 @@ def solve(
     True
     """
     _check(engine, start, seed, resume, folder)
-    chosen = settings if isinstance(settings, Settings) else validated(Settings, settings or {})
+    chosen = validated(Settings, settings)
     if folder is not None:
         with locked(ensure_folder(folder)) as place:
             return _solve(problem, engine, seed, chosen, progress, place, resume, network, start)
