@@ -192,7 +192,8 @@ class GaussNewton(LevenbergMarquardt):
         following = self._following()
         unknowns = self._in_coordinates(following)
         nodes = self.node_values()
-        rows = list(self.linearisation.equations(nodes, self.most, slopes=True))
+        with np.errstate(all="ignore"):  # what is not finite makes the precision so
+            rows = list(self.linearisation.equations(nodes, self.most, slopes=True))
         left = sum(float(r.values @ r.values) for r in rows)
         equation = self.objective.count * self.normal_equations(nodes, rows=rows)[0]
         part, determined = following.part(equation)
