@@ -52,6 +52,13 @@ _SURE = 2.0
 MOST_PARAMETERS = 6000
 MOST_JACOBIAN = 250_000_000
 MOST_WEIGHTS = 100_000_000
+# Most of the equation's part of the loss that the noise of the data excuses.
+_MOST_LEFT = 1.0
+_MISSED = (
+    "the equation is missed by {:.2g} times the data's relative noise: it is wrong, or the run ended far "
+    "from the answer. Another seed, or a start from the answer of 'weak' or 'joint', may help; "
+    "'mollifier validate' tells more"
+)
 _DEARER = (
     "with more than {:.2g} of the equation's weight held-out data are told worse: the network cannot obey "
     "the equation as closely as the data ask, or the equation is wrong. Unknowns may be off by more than "
@@ -127,18 +134,23 @@ class GaussNewton(LevenbergMarquardt):
 
         Evidence takes the equation's weight for an inverse variance, which it is at the full weight only.
         """
-        if not self.finished or self.outcome != "converged" or self.most < 1.0 or self._updates >= _UPDATES:
+        if not self.finished or self.outcome != "converged" or self.most < 1.0:
             return
-        self._updates += 1
-        changed = False
-        for name, best in likeliest(self).items():
-            prior = self.linearisation.priors[name]
-            present = Choice(prior.shape, self.objective.strength(name))
-            changed |= best.distance(present) > _NEAR
-            prior.shape = best.shape
-            self.objective.set_strength(name, best.strength)
-        if changed:
-            self.finished, self._still = "", 0
+        if self._updates < _UPDATES:
+            self._updates += 1
+            changed = False
+            for name, best in likeliest(self).items():
+                prior = self.linearisation.priors[name]
+                present = Choice(prior.shape, self.objective.strength(name))
+                changed |= best.distance(present) > _NEAR
+                prior.shape = best.shape
+                self.objective.set_strength(name, best.strength)
+            if changed:
+                self.finished, self._still = "", 0
+                return
+        left = self._losses(self.node_values())["residual"]
+        if left > _MOST_LEFT:
+            self.finished, self.outcome = _MISSED.format(left**0.5), "misfit"
 
     def _raise_weight(self) -> None:
         """Up to where held-out data are fitted worse for it, as networks cannot obey the equation so closely.

@@ -31,10 +31,12 @@ Array = NDArray[np.float64]
 # The coordinate that networks take as the time, if there is one.
 _TIME = "t"
 # Standard deviation of the number of waves that a field has along an axis, for each of its shortest features
-# (the range over the steepest slope) that fit in, and the least; fewest random features of states, and fewest
-# and most of unknowns. With 150 the state of a plate does not obey its equation as closely as the data ask.
+# (the range over the steepest slope) that fit in, and the least; fewest and most random features of
+# unknowns. States have as many as the former, and up to more than the latter where there are data for them:
+# with 150 that of a plate does not obey its equation as closely as 4,000 readings ask.
 _WAVES, _LEAST_WAVES = 0.6, 0.2
-_FEWEST, _FEWEST_UNKNOWN, _MOST_UNKNOWN = 400, 150, 300
+_FEWEST, _MOST_UNKNOWN = 150, 300
+_PER_FEATURE, _ENOUGH = 4, 400
 
 Maker = Callable[[derivatives.Derivatives, int, bool], nn.Module]
 """Backend, channels, whether it stands for an unknown -> module (n, d) -> (n, channels), float64."""
@@ -264,9 +266,8 @@ def _state_block(
     if maker is not None:
         return Block(names, grid, needed, maker(backend, len(names), False), backend, collocation.grid)
     if network is None:
-        module = _network(
-            settings, grid, len(names), _waves(collocation, grid, settings.network.width or _FEWEST)
-        )
+        fewest = settings.network.width or _fewest(model.problem, names)
+        module = _network(settings, grid, len(names), _waves(collocation, grid, fewest))
     else:
         module = _fitting(copy.deepcopy(network), len(over), len(names))
     return Block(names, grid, needed, module.to(_dtype(settings)), backend, collocation.grid)
@@ -284,7 +285,7 @@ def _unknown_block(model: Model, name: str, settings: Settings, maker: Maker | N
         module, dtype = maker(backend, 1, True), torch.float64
     else:
         most = settings.network.width or _MOST_UNKNOWN
-        module = _network(settings, grid, 1, _waves(collocation, grid, _FEWEST_UNKNOWN, most))
+        module = _network(settings, grid, 1, _waves(collocation, grid, _FEWEST, most))
         dtype = _dtype(settings)
         _shrink(module)
     bounds = Bijection(unknown).to(dtype)
@@ -314,6 +315,12 @@ def _waves(collocation: Collocation, grid: Grid, fewest: float, most: float = ma
     lengths = {a.name: a.length or 1.0 for a in grid}
     waves = [max(_WAVES * lengths[c] / collocation.features[c], _LEAST_WAVES) for c in grid.names]
     return affordable(waves, most, min(fewest, most))
+
+
+def _fewest(problem: InverseProblem, names: Sequence[str]) -> int:
+    """Random features that states have at least."""
+    samples = min(len(problem.data.samples(n).values) for n in names)
+    return min(max(samples // _PER_FEATURE, _FEWEST), _ENOUGH)
 
 
 def _network(settings: Settings, grid: Grid, outputs: int, waves: Sequence[float]) -> nn.Module:
