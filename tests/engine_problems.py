@@ -129,3 +129,13 @@ def agreement_problems():
         ),
         "three coordinates": three_coordinates(60),
     }
+
+
+def forced(n=120, noise=0.02, seed=0, wave=2, **unknown):
+    """u_t = lam(t) - u, and its truth."""
+    t = np.linspace(0, 3, n)
+    lam = 1 + np.cos(wave * t)
+    u = 1 + (np.cos(wave * t) + wave * np.sin(wave * t)) / (1 + wave**2)
+    data = xr.DataArray(noisy(u, noise, seed), {"t": t}, ("t",), "u")
+    problem = InverseProblem("u_t = lam - u", data, {"lam": FieldUnknown(over="t", **unknown)})
+    return problem, xr.DataArray(lam, {"t": t}, ("t",), "lam")

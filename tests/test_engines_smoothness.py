@@ -7,10 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-import xarray as xr
 
 import mollifier as mf
-from engine_problems import heat, noisy, small
+from engine_problems import forced, heat, small
 from mollifier.bench.cases import case
 from mollifier.bench.scores import score_fields
 from mollifier.engines import network as engine
@@ -27,16 +26,6 @@ from mollifier.intervals import standardised
 from mollifier.settings import Settings, validated
 
 RANDOM_FEATURES = {"network": {"kind": "random-features"}}
-
-
-def forced(n=120, noise=0.02, seed=0, wave=2, **unknown):
-    """u_t = lam(t) - u, and its truth."""
-    t = np.linspace(0, 3, n)
-    lam = 1 + np.cos(wave * t)
-    u = 1 + (np.cos(wave * t) + wave * np.sin(wave * t)) / (1 + wave**2)
-    data = xr.DataArray(noisy(u, noise, seed), {"t": t}, ("t",), "u")
-    problem = mf.InverseProblem("u_t = lam - u", data, {"lam": mf.FieldUnknown(over="t", **unknown)})
-    return problem, xr.DataArray(lam, {"t": t}, ("t",), "lam")
 
 
 def started(problem, **changes):

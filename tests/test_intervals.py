@@ -10,7 +10,7 @@ import xarray as xr
 from scipy.stats import binomtest
 
 import mollifier as mf
-from engine_problems import gridded, noisy, small
+from engine_problems import forced, gridded, small
 from mollifier.compare import keeping
 from mollifier.errors import ConfigurationError, MollifierError
 from mollifier.intervals import Calibration, calibrate, pit, rank, standardised, wilson
@@ -34,16 +34,6 @@ def tracer(noise=0.02, seed=0, nx=48, nt=32):
         {"u": (("x", "t"), u, {"standard_error": sd})}, {"x": ("x", x, {"periodic": 2 * np.pi}), "t": t}
     )
     return mf.InverseProblem("u_t + c*u_x = D*u_xx", data, {"c": mf.ScalarUnknown(), "D": mf.ScalarUnknown()})
-
-
-def forced(n=120, noise=0.02, seed=0, wave=2, **unknown):
-    """u_t = lam(t) - u, and its truth."""
-    t = np.linspace(0, 3, n)
-    lam = 1 + np.cos(wave * t)
-    u = 1 + (np.cos(wave * t) + wave * np.sin(wave * t)) / (1 + wave**2)
-    data = xr.DataArray(noisy(u, noise, seed), {"t": t}, ("t",), "u")
-    problem = mf.InverseProblem("u_t = lam - u", data, {"lam": mf.FieldUnknown(over="t", **unknown)})
-    return problem, xr.DataArray(lam, {"t": t}, ("t",), "lam")
 
 
 def made(value, sd, field, field_sd, loss=1.0):

@@ -210,8 +210,8 @@ class GaussNewton(LevenbergMarquardt):
         equation = self.objective.count * self.normal_equations(nodes, rows=rows)[0]
         part, determined = following.part(equation)
         share = left / max(1 - determined / self.objective.count, _LEAST_FREEDOM)
-        basis = unknowns.basis
-        return averaged(self, unknowns, max(1 - share, 0.0) * basis.T @ part @ basis), dict(unknowns.places)
+        basis = torch.block_diag(*unknowns.bases.values())
+        return averaged(self, unknowns, max(1 - share, 0.0) * basis.T @ part @ basis), unknowns.places
 
     def unknowns(self) -> Unknowns:
         """Normal equations of the unknowns where the model stands, the states eliminated."""
@@ -227,16 +227,10 @@ class GaussNewton(LevenbergMarquardt):
 
     def _in_coordinates(self, following: Following) -> Unknowns:
         """Fields along the directions of their weights that move them."""
-        blocks, scalars = self.model.unknown_blocks, self.model.scalars
-        parts = [_moving(self.raw_slopes(b)) for b in blocks.values()]
-        parts += [torch.ones(1, 1, dtype=torch.float64) for _ in scalars]
-        basis = torch.block_diag(*parts)
-        edges = np.cumsum([0, *(p.shape[1] for p in parts)]).tolist()
-        places = {n: slice(*ends) for n, *ends in zip([*blocks, *scalars], edges, edges[1:], strict=False)}
-        bases = dict(zip(blocks, parts, strict=False))
-        return Unknowns(
-            basis.T @ following.precision @ basis, basis.T @ following.slope, places, bases, basis
-        )
+        bases = {n: _moving(self.raw_slopes(b)) for n, b in self.model.unknown_blocks.items()}
+        bases |= {n: torch.ones(1, 1, dtype=torch.float64) for n in self.model.scalars}
+        basis = torch.block_diag(*bases.values())
+        return Unknowns(basis.T @ following.precision @ basis, basis.T @ following.slope, bases)
 
     def settled(self) -> tuple[Tensor, Tensor]:
         """`normal_equations` where the model stands, formed once."""

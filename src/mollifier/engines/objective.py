@@ -6,7 +6,8 @@ noise of the data over their standard deviation,
     loss = 1/n sum_i ((u_i - d_i)/sd_i)^2 + w 1/N sum_j (r_j/(s tau))^2 + sum_k a_k mean |curvature of k|^2,
 
 so that n/2 times the loss is a negative log-likelihood in which the equation holds, relative to its terms, to
-w^(-1/2) times what the data are worth relative to theirs.
+w^(-1/2) times what the data are worth relative to theirs. Gauss-Newton takes Matern priors in place of the
+curvature where evidence has found them (`mollifier.engines.smoothness`).
 """
 
 from __future__ import annotations

@@ -44,19 +44,19 @@ class Unknowns:
     ----------
     precision, slope
         Shapes (u, u) and (u,): of half of minus twice the log-likelihood, priors included.
-    places
-        Unknown -> its parameters: of a field, the coordinates in ``bases``.
     bases
-        Unknown field -> directions of its network's weights that move it, orthonormal, (weights, r).
-    basis
-        All of them, and the numbers, as one matrix (parameters of unknowns, u).
+        Unknown -> directions of its parameters that move it, orthonormal, (parameters, r).
     """
 
     precision: Tensor
     slope: Tensor
-    places: Mapping[str, slice]
     bases: Mapping[str, Tensor]
-    basis: Tensor
+
+    @property
+    def places(self) -> dict[str, slice]:
+        """Unknown -> where its coordinates along its directions are."""
+        edges = np.cumsum([0, *(b.shape[1] for b in self.bases.values())]).tolist()
+        return {n: slice(*ends) for n, *ends in zip(self.bases, edges, edges[1:], strict=False)}
 
 
 def likeliest(stage: GaussNewton) -> dict[str, Choice]:
