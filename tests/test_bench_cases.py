@@ -48,8 +48,10 @@ SMALL = {
     "allen_cahn": ({"frames": 201, "modes": 1024, "steps": 5}, 1e-6),
     "burgers": ({"nodes": 33, "frames": 9}, None),
     "chromatin": ({"nodes": 96, "modes": 192, "steps": 4}, 3e-3),
+    "chromatin_line": ({"nodes": 96, "modes": 192, "steps": 8}, 3e-3),
     "fisher_kpp": ({"modes": 512, "steps": 10}, 1e-5),
     "heat": ({"nodes": 33, "cells": 96}, 1e-3),
+    "heat_laplacian": ({"nodes": 33, "cells": 96}, 1e-3),
     "inverse_heat": ({}, 1e-5),
     "inverse_poisson": ({}, 1e-5),
     "kdv": ({"nodes": 256, "frames": 401, "modes": 256, "steps": 20}, 1e-7),
@@ -241,6 +243,8 @@ def test_variants():
     assert case("chromatin", frames=2, **SMALL["chromatin"][0]).clean.sizes["t"] == 2
     with pytest.raises(ConfigurationError, match="from 2 to 31"):
         case("chromatin", frames=40)
+    with pytest.raises(ConfigurationError, match="dimensions=3"):
+        case("chromatin", dimensions=3)
     assert case("heat", kept=0.2, **SMALL["heat"][0]).clean.sizes["point"] == round(0.2 * 33**2)
     with pytest.raises(ConfigurationError, match="kept=0"):
         case("heat", kept=0)

@@ -27,9 +27,10 @@ def small(name: str) -> Case:
     """A case that takes no time to make."""
     if name == "langevin":
         return langevin.build(nodes=101)
-    if name == "heat":
-        return plate.build(kept=0.5, nodes=21, cells=48)
-    return chromatin.build(frames=3, nodes=16, modes=32, steps=4)
+    if name.startswith("heat"):
+        return plate.build(kept=0.5, nodes=21, cells=48, laplacian=name == "heat_laplacian")
+    dimensions = 1 if name == "chromatin_line" else 2
+    return chromatin.build(frames=3, nodes=16, modes=32, steps=4, dimensions=dimensions)
 
 
 def posed(name: str, noise: float = 0.05) -> pinn.Posed:
@@ -58,6 +59,23 @@ def test_the_residual_of_langevin():
 def test_the_residual_of_the_plate():
     (found,), x = residuals(posed("heat"), lambda x: {"u": x["x"] ** 2 * x["y"], "k": 1 + x["x"]})
     assert np.allclose(found, 2 * x["y"] * (1 + 2 * x["x"]) + heat.source(x["x"], x["y"]))
+
+
+def test_the_residual_of_the_papers_plate():
+    fields = residuals(posed("heat_laplacian"), lambda x: {"u": x["x"] ** 2 * x["y"], "k": 1 + x["x"]})
+    (found,), x = fields
+    assert np.allclose(found, (1 + x["x"]) * 2 * x["y"] + heat.source(x["x"], x["y"]))
+
+
+def test_the_residuals_on_a_line():
+    def fields(x):
+        return {"phi": 0.1 * x["t"] + 0.2 * torch.sin(x["x"]), "w": torch.cos(x["x"]), "lam": 1 + x["x"]}
+
+    (evolution, definition), x = residuals(posed("chromatin_line"), fields)
+    phi, rest = 0.1 * x["t"] + 0.2 * np.sin(x["x"]), 1 - chromatin.NUCLEOPLASM
+    exchange = -(1 + x["x"]) * (rest - phi) + (rest + phi)
+    assert np.allclose(evolution, 0.1 + np.cos(x["x"]) + exchange)
+    assert np.allclose(definition, np.cos(x["x"]) - (phi**3 - phi + chromatin.KAPPA * 0.2 * np.sin(x["x"])))
 
 
 def test_the_residuals_of_chromatin():
@@ -118,7 +136,7 @@ def test_unknowns_start_at_the_size_that_balances_the_equation():
 
 def test_other_cases_are_refused_by_name():
     made = case("reaction_rate")
-    with pytest.raises(ConfigurationError, match="langevin, heat, chromatin"):
+    with pytest.raises(ConfigurationError, match="langevin, heat, heat_laplacian, chromatin"):
         pinn.pose(made, made.observations(0.01), seed=0)
 
 

@@ -76,7 +76,8 @@ class FieldUnknown:
         Weight of the mean squared curvature (gradient, under "h1"), in units of the field's level over the
         half-length of the domain. It settles what the data leave open; 0 leaves it out. When not given, it is
         taken from the data (the strength of greatest marginal likelihood); the network engine starts from
-        1e-3, and stays there under L-BFGS and where the equation does not come to its full weight.
+        1e-3, or as many times less as there are more than 1,000 readings, and stays there under L-BFGS and
+        where the equation does not come to its full weight.
     prior
         What settles what the data leave open; its strength is that of greatest marginal likelihood in the
         weak engine and, unless ``smoothness`` is given, in the others. "auto": a Matern field, order and

@@ -42,12 +42,17 @@ def source(x: Array, y: Array) -> Array:
     return 20.0 * (1.0 + 0.5 * np.sin(np.pi * x) * np.cos(np.pi * y))
 
 
-def finite_volumes(cells: int = 256) -> tuple[Array, Array]:
-    """Cell centres (cells,) along each side and temperatures (cells, cells) by finite volumes."""
+def finite_volumes(cells: int = 256, laplacian: bool = False) -> tuple[Array, Array]:
+    """Cell centres (cells,) along each side and temperatures (cells, cells) by finite volumes.
+
+    Of ``0 = div(k grad u) + s``, or of ``0 = k lap(u) + s``, which is the former with k = 1 under s/k.
+    """
     h = 1.0 / cells
     x = np.linspace(h / 2, 1 - h / 2, cells)
     mesh = np.meshgrid(x, x, indexing="ij")
-    k = conductivity(*mesh)
+    k, heating = conductivity(*mesh), source(*mesh)
+    if laplacian:
+        k, heating = np.ones_like(k), heating / k
     number = np.arange(cells * cells).reshape(cells, cells)
     diagonal = np.zeros((cells, cells))
     rows, columns, values = [], [], []
@@ -68,7 +73,7 @@ def finite_volumes(cells: int = 256) -> tuple[Array, Array]:
     values.append(diagonal.ravel())
     entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
     matrix = sp.csc_array(entries, shape=(cells * cells,) * 2)
-    right = source(*mesh).ravel() * h * h
+    right = heating.ravel() * h * h
     return x, np.asarray(spsolve(matrix, right)).reshape(cells, cells)
 
 

@@ -24,9 +24,9 @@ def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
     all the same, so that the loss is the one of a run that starts from the data.
 
     Unknown fields are taken as constant. Those unknowns in which the equations are linear are found together
-    by least squares on the fitted field's derivatives, each equation divided by the size of its known terms;
-    the others start from their ``initial`` or from the middle of their bounds, or from one. A field that was
-    read starts from the mean of its readings.
+    by least squares on the fitted field's derivatives, each equation divided by the size of its known terms,
+    and moved to within their bounds; the others start from their ``initial`` or from the middle of their
+    bounds, or from one. A field that was read starts from the mean of its readings.
     """
     model = objective.model
     unknowns = model.problem.unknowns
@@ -41,10 +41,9 @@ def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
     found, sizes = _least_squares(objective, levels, free)
     for name, value in found.items():
         unknown, size = unknowns[name], sizes[name] if np.isfinite(sizes[name]) else 0.0
-        if np.isfinite(value) and unknown.admits(value):
-            levels[name] = _clear_of_bounds(unknown, value, size)
-        elif size:
-            levels[name] = _within(unknown, size)
+        if np.isfinite(value):
+            level = _clear_of_bounds(unknown, float(np.clip(value, unknown.lower, unknown.upper)), size)
+            levels[name] = level if unknown.admits(level) else levels[name]
     for name, level in levels.items():
         scale = max(abs(level), sizes.get(name, 0.0)) or 1.0
         if not adopted:
@@ -105,14 +104,6 @@ def _clear_of_bounds(unknown: Unknown, level: float, size: float) -> float:
         if bound is not None and away * (level - bound) < gap and unknown.admits(bound + away * gap):
             return bound + away * gap
     return level
-
-
-def _within(unknown: Unknown, size: float) -> float:
-    """A level of about a size that the bounds admit."""
-    for value in (size, -size):
-        if unknown.admits(value):
-            return value
-    return _default(unknown)
 
 
 def _least_squares(

@@ -27,8 +27,9 @@ from mollifier.settings import Settings
 
 Array = NDArray[np.float64]
 
-# Weight of an unknown field's curvature until the data or the user say otherwise.
-_SMOOTHNESS = 1e-3
+# Weight of an unknown field's curvature until the data or the user say otherwise, and the most values fitted
+# that it is meant for. With more it falls: what is expected of a field is no surer for more readings.
+_SMOOTHNESS, _VALUES = 1e-3, 1000
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,6 @@ class Objective(nn.Module):
         self.weight = settings.training.equation_weight
         self.equations = model.problem.system.equations
         fields = model.problem.unknown_fields
-        given = [_SMOOTHNESS if u.smoothness is None else u.smoothness for u in fields.values()]
         self._unknown_fields = tuple(fields)
         floor = settings.training.noise_floor
         self.targets: list[Target] = []
@@ -130,6 +130,8 @@ class Objective(nn.Module):
         self.register_buffer("sizes", torch.ones(len(self.equations), dtype=torch.float64))
         self.field_scales: Tensor
         self.register_buffer("field_scales", torch.ones(len(fields), dtype=torch.float64))
+        expected = _SMOOTHNESS * min(1.0, _VALUES / self.count)
+        given = [expected if u.smoothness is None else u.smoothness for u in fields.values()]
         self.strengths: Tensor
         self.register_buffer("strengths", torch.tensor(given, dtype=torch.float64))
         self.roughness: Tensor

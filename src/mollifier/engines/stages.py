@@ -19,6 +19,9 @@ from mollifier.solution import StatusName
 
 # Nodes of an answer's field that a network is fitted to; of larger grids, so many at random.
 _MOST_TARGETS = 5000
+# Mean squared misfit, in standard errors, at which the data are fitted: what is left is their noise (the
+# discrepancy principle), and a closer fit would have to be undone when the equation comes in.
+_FITTED = 1.25
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -103,7 +106,8 @@ class Adam:
 class WarmUp(Adam):
     """Adam on the data alone, which ends with a first guess of the unknowns (`calibrate`).
 
-    The networks are evaluated without the kernel. From an answer, the unknowns have its values from the
+    It ends before its steps do where the data are fitted to within little more than their noise. The
+    networks are evaluated without the kernel. From an answer, the unknowns have its values from the
     beginning, and the networks are fitted to its fields: unknown fields, and states where it has them.
 
     Parameters
@@ -127,6 +131,13 @@ class WarmUp(Adam):
                 held = origin.states if block.bijection is None else origin.fields
                 if all(n in held for n in block.names):
                     self.targets[b] = _targets(objective, block, held)
+
+    def step(self) -> dict[str, float]:
+        """One Adam step; finished where it began with the data fitted."""
+        losses = super().step()
+        if not self.targets and losses["data"] <= _FITTED:
+            self.finished = "the data are fitted to within their noise"
+        return losses
 
     def _loss(self) -> tuple[Tensor, dict[str, float]]:
         model = self.objective.model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from mollifier.bench.cases import (
@@ -29,6 +30,7 @@ CASES: dict[str, Callable[..., Case]] = {
     "allen_cahn": allen_cahn.build,
     "burgers": burgers.build,
     "chromatin": chromatin.build,
+    "chromatin_line": partial(chromatin.build, dimensions=1),
     "fisher_kpp": fisher_kpp.build,
     "inverse_heat": inverse_heat.build,
     "inverse_poisson": inverse_poisson.build,
@@ -36,6 +38,7 @@ CASES: dict[str, Callable[..., Case]] = {
     "kuramoto_sivashinsky": kuramoto_sivashinsky.build,
     "langevin": langevin.build,
     "heat": plate.build,
+    "heat_laplacian": partial(plate.build, laplacian=True),
     "reaction_rate": reaction_rate.build,
     "vorticity": vorticity.build,
 }

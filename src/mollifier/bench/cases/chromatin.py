@@ -6,9 +6,13 @@ in phi: ``phi_e = (1 - n - phi)/2`` and ``phi_h = (1 - n + phi)/2``. Time is in 
 acetylation; the unknown lam(x, y) is methylation over acetylation:
 
     phi_t = lap(phi^3 - phi - kappa*lap(phi)) + 2*(lam*phi_e - phi_h)
+
+On a line, where nothing varies along y, the same equation is one that networks of any kind can be trained on.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -57,8 +61,10 @@ def rate(x: Array, y: Array, seed: int = 7, waves: int = 2, spread: float = 0.3)
     return np.exp(spread * log / np.sqrt(len(pairs)))
 
 
-def simulate(nodes: int = 128, modes: int = 256, steps: int = 20, seed: int = 7) -> xr.Dataset:
-    """phi(x, y, t), shape (nodes, nodes, 31), periodic, from weak smooth noise one time unit earlier.
+def simulate(
+    nodes: int = 128, modes: int = 256, steps: int = 20, seed: int = 7, dimensions: int = 2
+) -> xr.Dataset:
+    """phi(x, y, t) or phi(x, t), periodic, 31 frames, from weak smooth noise one time unit earlier.
 
     Parameters
     ----------
@@ -70,12 +76,12 @@ def simulate(nodes: int = 128, modes: int = 256, steps: int = 20, seed: int = 7)
         Time steps between frames.
     seed
         Of the start and of lam.
+    dimensions
+        2, or 1 for a line.
     """
-    box = Box((LENGTH, LENGTH), (modes, modes))
-    x, y = np.meshgrid(*box.nodes(), indexing="ij")
-    lam = rate(x, y, seed)
-    kx, ky = box.wavenumbers()
-    k2 = kx**2 + ky**2
+    box = Box((LENGTH,) * dimensions, (modes,) * dimensions)
+    lam = _map(box.nodes(), seed)
+    k2 = np.asarray(sum(k**2 for k in box.wavenumbers()))
     keep = box.retained(0.5)
     constant = (1 - NUCLEOPLASM) * keep * box.spectrum(lam - 1)
 
@@ -83,45 +89,70 @@ def simulate(nodes: int = 128, modes: int = 256, steps: int = 20, seed: int = 7)
         phi = box.values(v)
         return keep * (-k2 * box.spectrum(phi**3) - box.spectrum(lam * phi)) + constant
 
-    start = keep * box.spectrum(0.3 * np.log(rate(x, y, seed + 1, waves=6)))
+    start = keep * box.spectrum(0.3 * np.log(_map(box.nodes(), seed + 1, waves=6)))
     total = _BEFORE + FRAMES
     spectra = etdrk4((k2 - KAPPA * k2**2 - 1) * keep, nonlinear, start, total, INTERVAL, steps)[_BEFORE:]
-    phi = np.moveaxis(box.resampled(spectra, (nodes, nodes)), 0, -1)
+    phi = np.moveaxis(box.resampled(spectra, (nodes,) * dimensions), 0, -1)
     place = LENGTH * np.arange(nodes) / nodes
-    coords = {c: xr.Variable(c, place, {"periodic": LENGTH}) for c in ("x", "y")}
-    return xr.Dataset({"phi": (("x", "y", "t"), phi)}, {**coords, "t": INTERVAL * np.arange(FRAMES)})
+    sides = ("x", "y")[:dimensions]
+    coords = {c: xr.Variable(c, place, {"periodic": LENGTH}) for c in sides}
+    return xr.Dataset({"phi": ((*sides, "t"), phi)}, {**coords, "t": INTERVAL * np.arange(FRAMES)})
 
 
-def build(frames: int = FRAMES, nodes: int = 128, modes: int = 256, steps: int = 20, seed: int = 7) -> Case:
+def _map(places: Sequence[Array], seed: int, waves: int = 2) -> Array:
+    """`rate` on the grid of places along x and y, or along x where y is 0."""
+    x, y = np.meshgrid(*places, indexing="ij") if len(places) > 1 else (places[0], np.zeros(1))
+    return rate(x, y, seed, waves)
+
+
+def build(
+    frames: int = FRAMES,
+    nodes: int = 128,
+    modes: int = 256,
+    steps: int = 20,
+    seed: int = 7,
+    dimensions: int = 2,
+) -> Case:
     """The case.
 
     Parameters
     ----------
     frames
         The first so many of 31 frames, a twentieth of a time unit apart; at least 2.
-    nodes, modes, steps, seed
+    nodes, modes, steps, seed, dimensions
         As those of `simulate`.
 
     Raises
     ------
     ConfigurationError
-        If there are not so many frames.
+        If there are not so many frames or dimensions.
     """
     if not 2 <= frames <= FRAMES:
         raise ConfigurationError(f"frames={frames} was given; the movie has from 2 to {FRAMES}.")
-    movie = simulated("chromatin", simulate, _VERSION, nodes=nodes, modes=modes, steps=steps, seed=seed)
-    x, y = movie["x"], movie["y"]
-    lam = xr.DataArray(rate(x.values[:, None], y.values, seed), {"x": x, "y": y}, ("x", "y"), "lam")
+    if dimensions not in (1, 2):
+        raise ConfigurationError(f"dimensions={dimensions} was given; 1 (a line) or 2 (a movie) was wanted.")
+    movie = simulated(
+        "chromatin",
+        simulate,
+        _VERSION,
+        nodes=nodes,
+        modes=modes,
+        steps=steps,
+        seed=seed,
+        dimensions=dimensions,
+    )
+    sides = ("x", "y")[:dimensions]
+    lam = _map([movie[c].values for c in sides], seed)
     return Case(
-        name="chromatin",
+        name="chromatin" if dimensions == 2 else "chromatin_line",
         levels=(0.05, 0.2),
-        targets={0.05: 0.005, 0.2: 0.02},
-        title=f"Chromatin, methylation rate as a map, {frames} frames",
+        targets={0.05: 0.005, 0.2: 0.02} if dimensions == 2 else {},
+        title=f"Chromatin, methylation rate {('along a line', 'as a map')[dimensions - 1]}, {frames} frames",
         equation="phi_t = lap(phi^3 - phi) - kappa*bilap(phi) + lam*(1 - n - phi) - (1 - n + phi)",
-        unknowns={"lam": FieldUnknown(over=("x", "y"), lower=0.0)},
+        unknowns={"lam": FieldUnknown(over=sides, lower=0.0)},
         constants={"kappa": KAPPA, "n": NUCLEOPLASM},
         clean=movie.isel(t=slice(0, frames)),
-        truth={"lam": lam},
+        truth={"lam": xr.DataArray(lam, {c: movie[c] for c in sides}, sides, "lam")},
         source="Model of Kant et al., Nat Commun 15:4338 (2024), as posed by Bhartari, Vinayak and Shenoy, "
         "arXiv:2505.11682; the field lam, the start and the box are ours.",
         fails="Derivatives of fourth order on noise; with 2 frames the time derivative is a difference. "

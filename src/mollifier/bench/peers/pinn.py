@@ -37,7 +37,13 @@ ADAM = 0.2
 MANY, BATCH = 4000, 500
 # Waves of a periodic coordinate that the networks are given.
 HARMONICS = 3
-COLLOCATION = {"langevin": 500, "heat": 1500, "chromatin": 5000}
+COLLOCATION = {
+    "langevin": 500,
+    "heat": 1500,
+    "heat_laplacian": 1500,
+    "chromatin": 5000,
+    "chromatin_line": 2000,
+}
 # Residual, in units of the terms that balance, that weighs as much as a misfit of one standard error.
 _TOLERANCE = 0.1
 # Of the noise over the spread: on better data the residuals would weigh too little to be trained.
@@ -237,12 +243,15 @@ def _langevin(case: Case, u: Array, extent: Array) -> Balance:
 
 
 def _plate(case: Case, u: Array, extent: Array) -> Balance:
-    """``0 = div(k grad u) + 20 (1 + sin(pi x) cos(pi y)/2)``."""
+    """``0 = div(k grad u) + s`` or ``0 = k lap(u) + s`` with ``s = 20 (1 + sin(pi x) cos(pi y)/2)``."""
+    laplacian = case.name == "heat_laplacian"
 
     def residuals(f: Mapping[str, Tensor], d: Gradient) -> list[Tensor]:
-        u_x, u_y = d(f["u"], ("x", "y"))
+        k, slopes = f["k"], zip("xy", d(f["u"], ("x", "y")), strict=True)
         source = 20 * (1 + 0.5 * torch.sin(math.pi * f["x"]) * torch.cos(math.pi * f["y"]))
-        return [d(f["k"] * u_x, ("x",))[0] + d(f["k"] * u_y, ("y",))[0] + source]
+        if laplacian:
+            return [k * sum(d(slope, (c,))[0] for c, slope in slopes) + source]
+        return [sum(d(k * slope, (c,))[0] for c, slope in slopes) + source]
 
     # A uniform k under the mean source: u is largest where its lowest mode is.
     size = 20.0 / (np.ptp(u) * (np.pi**2 / extent**2).sum())
@@ -252,10 +261,10 @@ def _plate(case: Case, u: Array, extent: Array) -> Balance:
 def _chromatin(case: Case, phi: Array, extent: Array) -> Balance:
     """``w = phi^3 - phi - kappa lap(phi)`` and ``phi_t = lap(w) + lam (1 - n - phi) - (1 - n + phi)``."""
     kappa, rest = case.constants["kappa"], 1 - case.constants["n"]
+    sides = [str(c) for c in case.clean["phi"].dims if c != "t"]
 
     def laplacian(v: Tensor, d: Gradient) -> Tensor:
-        v_x, v_y = d(v, ("x", "y"))
-        return d(v_x, ("x",))[0] + d(v_y, ("y",))[0]
+        return torch.stack([d(slope, (c,))[0] for c, slope in zip(sides, d(v, sides), strict=True)]).sum(0)
 
     def residuals(f: Mapping[str, Tensor], d: Gradient) -> list[Tensor]:
         u, w = f["phi"], f["w"]
@@ -269,7 +278,13 @@ def _chromatin(case: Case, phi: Array, extent: Array) -> Balance:
     return Balance(residuals, (scale, float(phi.std())), scale / _rms(rest - phi), ("w",))
 
 
-_BALANCES = {"langevin": _langevin, "heat": _plate, "chromatin": _chromatin}
+_BALANCES = {
+    "langevin": _langevin,
+    "heat": _plate,
+    "heat_laplacian": _plate,
+    "chromatin": _chromatin,
+    "chromatin_line": _chromatin,
+}
 
 
 def _rms(values: Array) -> float:
