@@ -82,7 +82,9 @@ def test_factored_matrices_are_those_of_the_kernel(scattered, chosen):
         np.testing.assert_allclose(product @ weights, wanted, rtol=1e-9, atol=1e-9 * np.abs(wanted).max())
         np.testing.assert_allclose(product.dense().numpy() @ weights, wanted, rtol=1e-9, atol=1e-8)
     wanted = block.mollified.observation_matrix() @ nodes
-    np.testing.assert_allclose(observed(block).numpy() @ weights, wanted, rtol=1e-9, atol=1e-9)
+    rows = observed(block)
+    rows = rows.numpy() if isinstance(rows, torch.Tensor) else rows
+    np.testing.assert_allclose(rows @ weights, wanted, rtol=1e-9, atol=1e-9)
 
 
 def test_rows_of_a_combination_are_those_of_the_sum():
@@ -97,6 +99,8 @@ def test_rows_of_a_combination_are_those_of_the_sum():
         wanted = sum(c[:, None] * p.dense().numpy() for c, p in terms)
         step = combination.step
         assert step == sizes[-1]
+        weights = rng.standard_normal(5)
+        np.testing.assert_allclose(combination @ weights, wanted @ weights, rtol=1e-12, atol=1e-12)
         found = [combination[slice(i, i + 2 * step)] for i in range(0, len(wanted), 2 * step)]
         np.testing.assert_allclose(torch.cat(found).numpy(), wanted, rtol=1e-12, atol=1e-12)
 

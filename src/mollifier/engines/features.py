@@ -50,6 +50,9 @@ class Product:
 
     factors: tuple[Tensor, ...]
 
+    def __len__(self) -> int:
+        return int(np.prod([len(f) for f in self.factors]))
+
     def __matmul__(self, weights: Array) -> Array:
         *leading, last = self.factors
         start = torch.from_numpy(np.ascontiguousarray(weights))[None]
@@ -76,6 +79,9 @@ class Combination:
     def step(self) -> int:
         """Rows are asked for by multiples of so many: nodes along the last axis."""
         return len(self.terms[0][1].factors[-1])
+
+    def __matmul__(self, weights: Array) -> Array:
+        return np.sum([c * (product @ weights) for c, product in self.terms], axis=0)
 
     def __getitem__(self, rows: slice) -> Tensor:
         """Rows of a slice between multiples of ``step``, shape (rows, features)."""
@@ -136,12 +142,20 @@ def products(block: Block, whole: Grid) -> dict[Derivative, Product]:
     return found
 
 
-def observed(block: Block) -> Tensor:
-    """The field at the places where it is observed, weight by weight, shape (places, features)."""
+def on_grid(block: Block) -> bool:
+    """Whether the places where a block is observed are a grid, so that their rows need not be held."""
+    return isinstance(block.mollified.observer, Resampler)
+
+
+def observed(block: Block) -> Product | Tensor:
+    """The field at the places where it is observed, weight by weight: (places, features).
+
+    A product where they are a grid.
+    """
     values, observer = _at_nodes(block), block.mollified.observer
     if isinstance(observer, Resampler):
         factors = zip(observer.operator.axes, values.values(), strict=True)
-        return Product(tuple(torch.from_numpy(rows_matrix(op.rows[0]) @ v) for op, v in factors)).dense()
+        return Product(tuple(torch.from_numpy(rows_matrix(op.rows[0]) @ v) for op, v in factors))
     matrix = block.mollified.observation_matrix()
     width = next(iter(values.values())).shape[1]
     parts = []

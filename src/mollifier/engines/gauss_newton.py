@@ -6,7 +6,7 @@ One first Jacobian dg/dtheta of each network serves an equation of any order (`m
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mollifier.data import Observations
 from mollifier.derivatives.mollifier import Mollified
-from mollifier.engines.features import Combination, factored
+from mollifier.engines.features import Combination, factored, on_grid
 from mollifier.engines.fieldprior import Choice, Shape
 from mollifier.engines.held_out import Held
 from mollifier.engines.jacobian import count, network_jacobian
@@ -89,6 +89,8 @@ def _rows_held(block: Block) -> int:
     """Rows of a block's Jacobian that are held at a time."""
     if not factored(block):
         return len(block.nodes()) * len(block.names)
+    if on_grid(block):
+        return 0
     return int(np.prod(block.mollified.observed_shape)) * len(block.names)
 
 
@@ -293,9 +295,7 @@ class GaussNewton(LevenbergMarquardt):
             for part in self.linearisation.residuals(nodes, weight, slopes=True) if rows is None else rows:
                 if self._constant(part, place, hessian, gradient):
                     continue
-                chunk = max(_CHUNK // part.step, 1) * part.step
-                for low in range(0, len(part.values), chunk):
-                    some = slice(low, low + chunk)
+                for some in _slices(part):
                     dense = _dense_rows(part, some, jacobians, slopes)
                     values = torch.from_numpy(np.ascontiguousarray(part.values[some]))
                     for a, left in dense.items():
@@ -311,18 +311,26 @@ class GaussNewton(LevenbergMarquardt):
     def _constant(
         self, part: Residuals, place: Mapping[Key, slice], hessian: Tensor, gradient: Tensor
     ) -> bool:
-        """Add rows whose dense matrix is the same in every step, its Gram matrix formed once."""
-        if len(part.fields) != 1 or part.scalars:
+        """Add rows whose matrix is the same in every step, its Gram matrix formed once."""
+        if not part.constant:
             return False
         ((key, matrix),) = part.fields.items()
-        if not isinstance(matrix, Tensor):
-            return False
         if id(matrix) not in self._grams:
             # The matrix is held, so that no other can have its identity.
-            self._grams[id(matrix)] = matrix, _gram(matrix)
+            gram = torch.zeros_like(hessian[place[key], place[key]])
+            for some in _slices(part):
+                gram += _gram(matrix[some])
+            self._grams[id(matrix)] = matrix, gram
         hessian[place[key], place[key]] += self._grams[id(matrix)][1]
-        gradient[place[key]] += matrix.T @ torch.from_numpy(np.ascontiguousarray(part.values))
+        for some in _slices(part):
+            gradient[place[key]] += matrix[some].T @ torch.from_numpy(np.ascontiguousarray(part.values[some]))
         return True
+
+
+def _slices(part: Residuals) -> Iterator[slice]:
+    """Rows that are formed at a time."""
+    chunk = max(_CHUNK // part.step, 1) * part.step
+    return (slice(low, low + chunk) for low in range(0, len(part.values), chunk))
 
 
 def _inner(block: Block) -> nn.Module:

@@ -51,11 +51,14 @@ class Residuals:
         with respect to its weights where it is linear in them; shape (m, nodes) or (m, weights).
     scalars
         Scalar unknown -> derivative, shape (m,).
+    constant
+        Whether they depend on one channel alone, by the same matrix in every step.
     """
 
     values: Array
     fields: dict[tuple[int, int], Any] = field(default_factory=dict)
     scalars: dict[str, Array] = field(default_factory=dict)
+    constant: bool = False
 
     @property
     def step(self) -> int:
@@ -233,7 +236,8 @@ class Linearisation:
             mean = _middle(block, g)
             offset = mean * float(block.scale[channel]) + float(block.level[channel])
             matrix = data.matrix.numpy() if isinstance(data.matrix, Tensor) else data.matrix
-            result = Residuals(matrix @ (g - mean) + (offset - data.values) * data.share)
+            values = matrix @ (g - mean) + (offset - data.values) * data.share
+            result = Residuals(values, constant=factored(block))
             if slopes:
                 result.fields[target.block, channel] = data.matrix
             yield result
@@ -268,7 +272,7 @@ class Linearisation:
         share = 1 / np.sqrt(self.objective.count)
         for b, block in enumerate(self.objective.model.state_blocks):
             for channel, weights in enumerate(nodes[b] if factored(block) else ()):
-                result = Residuals(weights * share)
+                result = Residuals(weights * share, constant=True)
                 if slopes:
                     if len(weights) not in self._identities:
                         self._identities[len(weights)] = torch.eye(len(weights), dtype=torch.float64) * share
@@ -319,22 +323,35 @@ class _DataRows:
     Attributes
     ----------
     matrix
-        Shape (samples, nodes), or (samples, weights) and dense.
+        Shape (samples, nodes), or (samples, weights): dense, or, where samples are on a grid, a combination
+        with a row for each of its nodes, of zeros where there is no sample.
     values, share
-        Shape (samples,): what was measured, and the weight of each.
+        Shape (samples,) or (nodes of the grid,): what was measured, and the weight of each.
     """
 
-    def __init__(self, objective: Objective, target: Target, observe: sp.csr_array | Tensor) -> None:
+    def __init__(self, objective: Objective, target: Target, observe: Any) -> None:
         index, values, sd = (v.cpu().numpy() for v in objective.target_tensors(target))
         self.values = values
         self.share = 1 / (sd * np.sqrt(objective.count))
+        self.matrix: Any
         scale = float(objective.model.blocks[target.block].scale[target.channel])
+        if isinstance(observe, Product):
+            self.values, self.share = (_placed(v, index, len(observe)) for v in (self.values, self.share))
+            self.matrix = Combination([(self.share * scale, observe)])
+            return
         factor = (self.share * scale)[:, None]
         self.matrix = (
             observe[torch.from_numpy(index)].mul_(torch.from_numpy(factor))
             if isinstance(observe, Tensor)
             else sp.csr_array(sp.csr_array(observe[index]).multiply(factor))
         )
+
+
+def _placed(values: Array, index: NDArray[np.intp], length: int) -> Array:
+    """Values at their places in an array that is zero elsewhere."""
+    whole = np.zeros(length)
+    whole[index] = values
+    return whole
 
 
 class _Partials:
