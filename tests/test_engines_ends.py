@@ -46,6 +46,16 @@ def test_the_step_limit_and_runs_without_a_step():
             assert solution.history.sizes["step"] == 0
 
 
+def test_a_warm_up_ends_where_the_data_are_fitted_to_within_their_noise():
+    settings = small(training={"warmup_steps": 3000, "steps": 0}, collocation={"nodes": {"x": 9, "t": 9}})
+    loud, quiet = (
+        solve(heat(noise=noise), settings=settings).history["data"].values for noise in (0.3, 1e-3)
+    )
+    assert len(loud) < len(quiet) == 3000
+    assert loud[-1] <= 1.25 < loud[:-1].min()
+    assert quiet.min() > 1.25
+
+
 def test_progress_says_where_a_run_stands():
     events = []
     solve(problem(), settings=NEWTON, progress=events.append)

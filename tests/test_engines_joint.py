@@ -14,6 +14,7 @@ from scipy.optimize import least_squares
 
 from engine_problems import agreement_problems, conductivity_of_x, gridded, heat, noisy, three_coordinates
 from mollifier import engines
+from mollifier.bench.cases import case
 from mollifier.bench.cases.ill_posed import questions
 from mollifier.data import Observations
 from mollifier.engines.joint.banded import BandedCholesky, NotPositiveError, banded_order
@@ -223,6 +224,14 @@ def test_the_equation_is_not_forced_on_data_that_contradict_it():
     solution = solve(InverseProblem("u_t = D*u_xx", data, {"D": ScalarUnknown()}))
     assert "cannot hold" in solution.status.message
     assert solution.misfit["u"]["fitted"] < 10
+
+
+def test_a_prior_too_stiff_for_the_answer_does_not_keep_the_equation_out():
+    """Fifteen waves, which the prior at the beginning does not let through."""
+    made = case("langevin", forcing="fast")
+    solution = solve(made.problem(0.05))
+    assert solution.status.ok
+    assert made.errors(solution)["lam"] < 0.15
 
 
 def test_smoothness_that_is_given_is_kept():

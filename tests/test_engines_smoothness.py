@@ -35,6 +35,15 @@ def started(problem, **changes):
     return GaussNewton(objective, 1, 1e-3)
 
 
+def test_a_prior_is_no_stronger_for_more_readings():
+    few, some, many = (started(forced(n=n)[0]).objective for n in (300, 2000, 8000))
+    weights = [o.strength("lam") * o.count for o in (few, some, many)]
+    assert weights[0] < weights[1] == pytest.approx(weights[2])
+    assert few.strength("lam") == 1e-3
+    given = started(forced(n=2000, smoothness=0.5)[0]).objective
+    assert given.strength("lam") == 0.5
+
+
 def of_all_parameters(stage, found, shape, strength):
     """Evidence of a prior by determinants over all parameters, states included, but for a constant."""
     prior, objective = found.prior, stage.objective

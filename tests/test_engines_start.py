@@ -177,6 +177,18 @@ def test_a_number_starts_within_its_bounds(bounds, value, sd, expected):
     assert found == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("bounds", "low", "high"), [({"lower": 0.0}, 0.0, 0.5), ({"upper": -1.0}, -2.0, -1.0), ({}, -1.2, -0.8)]
+)
+def test_a_first_guess_beyond_a_bound_starts_beside_it(bounds, low, high):
+    """u_t = -1 by the data."""
+    data = gridded(lambda x, t: 2 - t + 0 * x, noise=0.01)
+    problem = InverseProblem("u_t = a", data, {"a": ScalarUnknown(**bounds)})
+    steps = {"warmup_steps": 300, "steps": 0}
+    solution = solve(problem, settings=small(training=steps, collocation={"nodes": {"x": 15, "t": 13}}))
+    assert low < solution.estimates["a"].value < high
+
+
 def test_a_field_beyond_its_bounds_starts_within_them():
     data = gridded(heat_values)
     unknown = FieldUnknown(over=("x",), lower=0.0, upper=0.3)

@@ -151,7 +151,7 @@ class Joint(LevenbergMarquardt):
     residual is asked for again and again (augmented Lagrangian), so that the limit of an exact equation is
     reached without the ill-conditioning of an infinite weight. Between steps, the strengths of the priors on
     unknown fields that were not given are set to those of greatest marginal likelihood. Where the data's
-    misfit at some weight is more than noise explains, the weight stays there.
+    misfit at some weight is more than noise explains, and by other priors too, the weight stays there.
 
     Parameters
     ----------
@@ -199,6 +199,8 @@ class Joint(LevenbergMarquardt):
         gain = self._whole * self.objective.count
         if before - after > _KEPT * promised:
             self.damping = min(self.damping, _DAMPING)
+        if not self.exact and not self.allowed and self.free:
+            self.allowed = self._fits()  # by the priors of now
         if not self.exact and self.allowed:
             if not self._fits():
                 # The weight is not raised over what may be on its way down still.
@@ -262,7 +264,8 @@ class Joint(LevenbergMarquardt):
             self._updates += 1
             # Taken up before the next system is formed: this one has the present strengths in it.
             self._wanted = best_roughness(system, self._faded)
-        if self.free and self.weight >= 1.0 and system.finite:
+        # Below the equation's own weight priors are left alone, unless it is they that keep it there.
+        if self.free and (self.weight >= 1.0 or not self.allowed) and system.finite:
             found = Search(system, self.free, self._steady).best()
             change = max(system.choices[n].distance(found[n]) for n in self.free)
             self._changed, self._steady = max(self._changed, change), change < 1.0
