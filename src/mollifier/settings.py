@@ -94,7 +94,7 @@ class Joint(_Strict):
     cells: Annotated[int, Field(ge=2)] | dict[str, Annotated[int, Field(ge=2)]] | None = Field(
         default=None,
         description="Cells of the spline that stands for an unknown field, along all or some coordinates; "
-        "64, 16 or 8 for fields over one, two or three if absent.",
+        "128, 16 or 8 for fields over one, two or three if absent.",
     )
 
 

@@ -24,7 +24,7 @@ from mollifier.kernels import BSpline
 Array = NDArray[np.float64]
 
 # Cells of the spline that stands for an unknown field, along each axis, by the number of axes.
-_CELLS = {1: 64, 2: 16, 3: 8}
+_CELLS = {1: 128, 2: 16, 3: 8}
 _CUBIC = BSpline(3)
 
 
@@ -58,7 +58,7 @@ def values_maker(cells: dict[str, int] | None) -> Maker:
     Parameters
     ----------
     cells
-        By coordinate; 64, 16 or 8 for fields over one, two or three where not given. As many as the
+        By coordinate; 128, 16 or 8 for fields over one, two or three where not given. As many as the
         collocation grid has, or more, are the values at the kernel's nodes.
     """
 
