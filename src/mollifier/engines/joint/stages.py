@@ -55,8 +55,8 @@ _SETTLED = "a step moves the unknowns by less than a tenth of their standard err
 _CONTRADICTED = (
     "the fit settled at {:g} of the equation's weight, but the data's misfit is more than the noise level "
     "explains: the equation cannot hold exactly. See whether the noise level, the form of the equation, the "
-    "number of nodes and of cells of unknown fields (joint.cells) are right, or give initial values or bounds "
-    "for the unknowns"
+    "number of nodes and of an unknown field's cells (joint.cells) are right, or give initial values or "
+    "bounds for the unknowns"
 )
 
 
