@@ -30,6 +30,9 @@ Array = NDArray[np.float64]
 
 # Splines within one radius of the first test functions, and the most along an axis and in all.
 _SPLINES, _MOST_ALONG, _MOST = 2.0, 60, 900
+# Cells of a field over one coordinate, where they cost little, and the nodes that each has at least: a field
+# may vary faster than the state does whose derivative it is.
+_ALONE, _NODES = 128, 2
 # Rows up to which their whole covariance is inverted, and centres within a radius then: as many as can be.
 _ROWS, _DENSITIES = 2500, (DENSITY, 2.5, 2.0)
 # Radii are looked for on so many nodes, if as many are left within one of them.
@@ -84,7 +87,8 @@ class _Asked:
         self.orders = {c: max(ch.orders[i] for ch in channels) for i, c in enumerate(self.grid.names)}
         fields = {f: self.data.values[f] for f in self.form.fields}
         if problem.unknown_fields:
-            self.data = _resolved(self.data, [c for c, order in self.orders.items() if order])
+            along = [c for c, order in self.orders.items() if order]
+            self.data = _resolved(self.data, along, settings.training.noise_floor)
         self.given = _given(settings, self.grid, self.orders)
         over = {c for u in problem.unknown_fields.values() for c in u.over or ()}
         self.first = self.given or first_radii(
@@ -178,11 +182,18 @@ def _final(widths: Widths, chosen: tuple[float, ...], fit: Fit) -> Fit:
     return found if not found.loose and score(found, whole) < score(best, few) else best
 
 
-def _resolved(data: Measured, along: Sequence[str]) -> Measured:
-    """The data as no more precise than the grid resolves them."""
+def _resolved(data: Measured, along: Sequence[str], floor: float) -> Measured:
+    """Data whose noise is no less than what their grid leaves open, or than a share of how they vary.
+
+    On data that are more exact than splines can be, errors and radii would be judged by nothing but rounding.
+    """
     values, variances = data.values, data.variances
     return replace(
-        data, variances={f: v + coarseness(values[f], data.grid, along) for f, v in variances.items()}
+        data,
+        variances={
+            f: np.maximum(v + coarseness(values[f], data.grid, along), (floor * np.nanstd(values[f])) ** 2)
+            for f, v in variances.items()
+        },
     )
 
 
@@ -214,6 +225,8 @@ def _basis(problem: InverseProblem, name: str, grid: Grid, radii: tuple[float, .
         axis = grid[c]
         cells = np.ceil(_SPLINES * axis.length / radius[c]) if radius[c] else axis.size
         cells = int(np.clip(cells, 4, min(_MOST_ALONG, max(axis.size - degree, 1))))
+        if len(over) == 1:
+            cells = max(cells, min(_ALONE, axis.size // _NODES))
         sizes[c] = cells
     least = {c: degree + 1 if grid[c].periodic else 1 for c in sizes}
     while np.prod([n + degree for n in sizes.values()]) > _MOST and any(sizes[c] > least[c] for c in sizes):
