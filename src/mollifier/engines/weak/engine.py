@@ -30,9 +30,9 @@ Array = NDArray[np.float64]
 
 # Splines within one radius of the first test functions, and the most along an axis and in all.
 _SPLINES, _MOST_ALONG, _MOST = 2.0, 60, 900
-# Cells of a field over one coordinate, where they cost little, and the nodes that each has at least: a field
-# may vary faster than the state does whose derivative it is.
-_ALONE, _NODES = 128, 2
+# Fewest cells along an axis, by the number of coordinates of a field, and the nodes that each has at least: a
+# field may vary faster than the state does whose derivative it is.
+_FEWEST, _NODES = {1: 128, 2: 20}, 2
 # Rows up to which their whole covariance is inverted, and centres within a radius then: as many as can be.
 _ROWS, _DENSITIES = 2500, (DENSITY, 2.5, 2.0)
 # Radii are looked for on so many nodes, if as many are left within one of them.
@@ -225,8 +225,7 @@ def _basis(problem: InverseProblem, name: str, grid: Grid, radii: tuple[float, .
         axis = grid[c]
         cells = np.ceil(_SPLINES * axis.length / radius[c]) if radius[c] else axis.size
         cells = int(np.clip(cells, 4, min(_MOST_ALONG, max(axis.size - degree, 1))))
-        if len(over) == 1:
-            cells = max(cells, min(_ALONE, axis.size // _NODES))
+        cells = max(cells, min(_FEWEST.get(len(over), 0), axis.size // _NODES))
         sizes[c] = cells
     least = {c: degree + 1 if grid[c].periodic else 1 for c in sizes}
     while np.prod([n + degree for n in sizes.values()]) > _MOST and any(sizes[c] > least[c] for c in sizes):
