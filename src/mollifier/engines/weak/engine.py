@@ -31,7 +31,8 @@ Array = NDArray[np.float64]
 # Splines within one radius of the first test functions, and the most along an axis and in all.
 _SPLINES, _MOST_ALONG, _MOST = 2.0, 60, 900
 # Fewest cells along an axis, by the number of coordinates of a field, and the nodes that each has at least: a
-# field may vary faster than the state does whose derivative it is.
+# field may vary faster than the state does whose derivative it is. Not where it was read: splines finer than
+# what test functions tell would meet a reading by a bump of its own.
 _FEWEST, _NODES = {1: 128, 2: 20}, 2
 # Rows up to which their whole covariance is inverted, and centres within a radius then: as many as can be.
 _ROWS, _DENSITIES = 2500, (DENSITY, 2.5, 2.0)
@@ -225,7 +226,8 @@ def _basis(problem: InverseProblem, name: str, grid: Grid, radii: tuple[float, .
         axis = grid[c]
         cells = np.ceil(_SPLINES * axis.length / radius[c]) if radius[c] else axis.size
         cells = int(np.clip(cells, 4, min(_MOST_ALONG, max(axis.size - degree, 1))))
-        cells = max(cells, min(_FEWEST.get(len(over), 0), axis.size // _NODES))
+        if name not in problem.readings:
+            cells = max(cells, min(_FEWEST.get(len(over), 0), axis.size // _NODES))
         sizes[c] = cells
     least = {c: degree + 1 if grid[c].periodic else 1 for c in sizes}
     while np.prod([n + degree for n in sizes.values()]) > _MOST and any(sizes[c] > least[c] for c in sizes):
