@@ -7,6 +7,7 @@ import pytest
 import sympy
 import xarray as xr
 
+from mollifier.bench.cases import case
 from mollifier.data import Observations
 from mollifier.engines import solve
 from mollifier.engines.weak.form import weak_form
@@ -154,3 +155,15 @@ def test_coarseness_is_of_the_sixth_order_and_leaves_noise_out():
     assert 2**5 < of(81) / of(161) < 2**8  # at the ends it falls faster
     assert of(81, noise=0.1) < 0.005
     assert of(9) == 0.0
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_a_field_that_varies_faster_than_its_state(noise):
+    """Fifteen waves of a force, of which integration leaves little in the state."""
+    made = case("langevin", forcing="fast")
+    solution = solve(made.problem(noise), "weak")
+    truth = made.truth["lam"]
+    found, sd = (solution.dataset[n].interp(t=truth["t"]) for n in ("lam", "lam_sd"))
+    assert solution.status.ok
+    assert made.errors(solution)["lam"] < 0.1
+    assert float((((found - truth) / sd) ** 2).mean()) < 1.5**2
