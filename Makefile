@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test lint types format clean
+.PHONY: setup demo test lint types imports format clean
 
 setup: $(VENV)/.installed
 
@@ -16,12 +16,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/mollifier demo heat --out out/heat
 
-test: setup lint types
+test: setup lint types imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+imports: setup
+	$(BIN)/lint-imports
 
 types: setup
 	$(BIN)/basedpyright

@@ -8,43 +8,57 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from mollifier._version import __version__
 
 if TYPE_CHECKING:
-    from mollifier.data import Observations
-    from mollifier.engines import solve
+    from mollifier.data.observations import Observations
+    from mollifier.data.readers import read
+    from mollifier.diagnostics.check.check import check
+    from mollifier.diagnostics.compare.comparison import compare
+    from mollifier.diagnostics.intervals.bootstrap import bootstrap
+    from mollifier.diagnostics.intervals.ensemble import ensemble
+    from mollifier.diagnostics.validation.validate import validate
+    from mollifier.engines.solve import solve
     from mollifier.errors import MollifierError
-    from mollifier.grid import Axis, Grid
-    from mollifier.intervals import bootstrap, ensemble
-    from mollifier.jet import Jet
-    from mollifier.kernels import BSpline, Bump, Kernel, Polynomial
-    from mollifier.layer import MollifierLayer
-    from mollifier.measured import differentiate
-    from mollifier.problem import InverseProblem
-    from mollifier.solution import Estimate, Solution, load_solution
-    from mollifier.unknowns import FieldUnknown, ScalarUnknown
+    from mollifier.mollify.differentiate import differentiate
+    from mollifier.mollify.grid import Axis, Grid
+    from mollifier.mollify.jet import Jet
+    from mollifier.mollify.kernels import BSpline, Bump, Kernel, Polynomial
+    from mollifier.mollify.layer import MollifierLayer
+    from mollifier.problem.estimate import Estimate
+    from mollifier.problem.inverse_problem import InverseProblem
+    from mollifier.problem.solution import Solution, load_solution
+    from mollifier.problem.status import Status
+    from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
+    from mollifier.reporting.page.build import report
 
 _HOME = {
-    "Axis": "grid",
-    "BSpline": "kernels",
-    "Bump": "kernels",
-    "Estimate": "solution",
-    "FieldUnknown": "unknowns",
-    "Grid": "grid",
-    "InverseProblem": "problem",
-    "Jet": "jet",
-    "Kernel": "kernels",
+    "Axis": "mollify.grid",
+    "BSpline": "mollify.kernels",
+    "Bump": "mollify.kernels",
+    "Estimate": "problem.estimate",
+    "FieldUnknown": "problem.unknowns",
+    "Grid": "mollify.grid",
+    "InverseProblem": "problem.inverse_problem",
+    "Jet": "mollify.jet",
+    "Kernel": "mollify.kernels",
     "MollifierError": "errors",
-    "MollifierLayer": "layer",
-    "Observations": "data",
-    "Polynomial": "kernels",
-    "ScalarUnknown": "unknowns",
-    "Solution": "solution",
-    "bootstrap": "intervals",
-    "differentiate": "measured",
-    "ensemble": "intervals",
-    "load_solution": "solution",
-    "solve": "engines",
+    "MollifierLayer": "mollify.layer",
+    "Observations": "data.observations",
+    "Polynomial": "mollify.kernels",
+    "ScalarUnknown": "problem.unknowns",
+    "Solution": "problem.solution",
+    "Status": "problem.status",
+    "bootstrap": "diagnostics.intervals.bootstrap",
+    "check": "diagnostics.check.check",
+    "compare": "diagnostics.compare.comparison",
+    "differentiate": "mollify.differentiate",
+    "ensemble": "diagnostics.intervals.ensemble",
+    "load_solution": "problem.solution",
+    "read": "data.readers",
+    "report": "reporting.page.build",
+    "solve": "engines.solve",
+    "validate": "diagnostics.validation.validate",
 }
 
 __all__ = [
@@ -63,12 +77,18 @@ __all__ = [
     "Polynomial",
     "ScalarUnknown",
     "Solution",
+    "Status",
     "__version__",
     "bootstrap",
+    "check",
+    "compare",
     "differentiate",
     "ensemble",
     "load_solution",
+    "read",
+    "report",
     "solve",
+    "validate",
 ]
 
 

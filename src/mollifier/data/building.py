@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from mollifier.errors import DataError, GridError, did_you_mean
-from mollifier.grid import Axis, Grid
+from mollifier.mollify.grid import Axis, Grid
 
 POINT = "point"
 TIME_NAMES = ("t", "time")

@@ -17,7 +17,7 @@ from scipy.interpolate import (
 from scipy.spatial import QhullError
 
 from mollifier.errors import DataError, did_you_mean
-from mollifier.grid import Grid
+from mollifier.mollify.grid import Grid
 
 Array = NDArray[np.float64]
 

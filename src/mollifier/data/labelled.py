@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mollifier.data import building, describe, errorbars, interpolation
 from mollifier.data.building import POINT
 from mollifier.errors import DataError, did_you_mean
-from mollifier.grid import Grid
+from mollifier.mollify.grid import Grid
 
 Array = NDArray[np.float64]
 
@@ -62,7 +62,7 @@ class Labelled:
     @property
     def bounds(self) -> dict[str, tuple[float, float]]:
         """Coordinate or variable -> least and greatest value over the finite data; coordinates first."""
-        return describe.bounds(self)
+        return describe.bounds(self.dataset, self.coordinates, self.variables)
 
     def coordinates_of(self, variable: str) -> tuple[str, ...]:
         """The coordinates a variable depends on, in the order of `coordinates`."""

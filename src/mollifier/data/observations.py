@@ -10,10 +10,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from mollifier.data import building, describe, errorbars, selection
-from mollifier.data.errorbars import Noise
+from mollifier.data import building, errorbars, selection
+from mollifier.data.building import POINT
+from mollifier.data.errorbars import Noise, trusted
 from mollifier.data.labelled import Labelled
 from mollifier.data.selection import Samples
+from mollifier.errors import DataError
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -305,7 +307,44 @@ class Observations(Labelled):
 
     def summary(self) -> str:
         """A few lines: variables, counts, missing values, ranges, units and noise."""
-        return describe.summary(self)
+        return _summary(self)
 
     def __str__(self) -> str:
         return self.summary()
+
+
+def _summary(obs: Observations) -> str:
+    """Variables, counts, missing values, ranges, units and noise, a line each."""
+    sizes = {str(d): n for d, n in obs.dataset.sizes.items()}
+    if obs.gridded:
+        shape = " x ".join(str(sizes[c]) for c in obs.coordinates)
+        place = f"on a grid of {shape} ({', '.join(obs.coordinates)})"
+        place += "".join(f", {sizes[r]} repeats ({r})" for r in obs.replicates)
+    else:
+        place = f"at {sizes[POINT]:,} scattered points ({', '.join(obs.coordinates)})"
+    lines = [f"Observations of {', '.join(obs.variables)} {place}"]
+    bounds, units, periodic = obs.bounds, obs.units, obs.periodic
+    wide = max(len(n) for n in bounds)
+    for name, (lo, hi) in bounds.items():
+        line = f"  {name:<{wide}}  {lo:.4g} to {hi:.4g} {units.get(name, '')}".rstrip()
+        if name in periodic:
+            line += f", period {periodic[name]:.4g}"
+        if name in obs.variables:
+            array = obs.dataset[name]
+            missing = int(array.isnull().sum())
+            line += f"; {array.size - missing:,} values" + (f", {missing:,} missing" if missing else "")
+            line += f"; {_noise(obs, name)}"
+        lines.append(line)
+    if "selected" in obs.dataset.attrs:
+        lines.append(f"  selected: {obs.dataset.attrs['selected']}")
+    return "\n".join(lines)
+
+
+def _noise(obs: Observations, variable: str) -> str:
+    try:
+        fraction = obs.noise_sd(variable) / (obs.rms(variable) or 1.0)
+    except DataError:
+        return "noise not given, too few values to estimate it"
+    text = f"noise {100 * fraction:.2g} % of rms ({obs.noise_source(variable)})"
+    sure = int((trusted(obs.dataset, variable) & obs.dataset[variable].notnull().values).sum())
+    return text + (f", {sure:,} values trusted" if sure else "")

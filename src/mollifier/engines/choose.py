@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mollifier.engines.weak.form import is_weak
-from mollifier.problem import InverseProblem
+from mollifier.problem.inverse_problem import InverseProblem
 
 # Nodes from which a grid is dense: below, a fit that solves the equation exactly uses the data better.
 _DENSE = 2000

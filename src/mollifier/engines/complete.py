@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mollifier.errors import DataError
-from mollifier.problem import InverseProblem
-from mollifier.solution import Solution
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.solution import Solution
 
 
 def complete(problem: InverseProblem, solution: Solution) -> Solution:

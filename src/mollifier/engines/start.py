@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
 from mollifier.errors import ConfigurationError
-from mollifier.problem import InverseProblem
-from mollifier.solution import Estimate, Solution
+from mollifier.problem.estimate import Estimate
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.solution import Solution
 
 Array = NDArray[np.float64]
 
@@ -107,7 +108,7 @@ def digest(solution: Solution) -> str:
 
     Examples
     --------
-    >>> from mollifier.solution import Status
+    >>> from mollifier.problem.status import Status
     >>> rows = xr.Dataset({"loss": ("step", [])}), xr.Dataset({"u": ("observation", [])})
     >>> found = Solution(Status("converged"), {}, xr.Dataset(), rows[1], rows[0], {})
     >>> digest(found)[:8] == digest(found)[:8], len(digest(found))

@@ -15,7 +15,7 @@ import sympy
 
 from mollifier.equations.names import MAX_ORDER, Names, not_differentiated
 from mollifier.errors import EquationError
-from mollifier.orders import Derivative
+from mollifier.mollify.orders import Derivative
 
 MAX_POWER = 10  # powers of sums above this are not multiplied out
 MAX_TERMS = 2_000

@@ -11,7 +11,7 @@ from sympy.core.function import AppliedUndef
 from mollifier.equations.algebra import FUNCTIONS, Algebra, apply, check_finite, expand, number, power
 from mollifier.equations.syntax import Node, Statement, error_at
 from mollifier.errors import EquationError, did_you_mean
-from mollifier.orders import Derivative
+from mollifier.mollify.orders import Derivative
 
 Vector = tuple[sympy.Expr, ...]
 OPERATORS = {"lap": 1, "bilap": 1, "grad": 1, "div": 1, "dot": 2}

@@ -10,7 +10,7 @@ import sympy
 from mollifier.equations.algebra import Algebra, expand
 from mollifier.equations.names import Names
 from mollifier.errors import EquationError
-from mollifier.orders import Derivative
+from mollifier.mollify.orders import Derivative
 
 # Operations spent on derivatives of fluxes; the terms left then stay as they are.
 _MOST_WORK = 2_000

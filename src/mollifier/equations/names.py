@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mollifier.errors import EquationError, did_you_mean
-from mollifier.orders import Derivative
+from mollifier.mollify.orders import Derivative
 
 MAX_ORDER = 12
 _TIME = ("t", "time")

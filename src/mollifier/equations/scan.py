@@ -11,7 +11,7 @@ from sympy.core.function import AppliedUndef
 from mollifier.equations.build import operator_coordinates, trace
 from mollifier.equations.syntax import Node, read
 from mollifier.errors import EquationError
-from mollifier.orders import Derivative
+from mollifier.mollify.orders import Derivative
 
 
 def fields_in(

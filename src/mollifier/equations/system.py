@@ -17,7 +17,7 @@ from mollifier.equations.lower import ArrayFunction, Program, lower
 from mollifier.equations.names import Names
 from mollifier.equations.syntax import read
 from mollifier.errors import EquationError, did_you_mean
-from mollifier.orders import Derivative
+from mollifier.mollify.orders import Derivative
 
 EquationLike: TypeAlias = str | sympy.Expr | sympy.Equality | Callable[..., Any]
 

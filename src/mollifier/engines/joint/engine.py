@@ -8,20 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from mollifier.data import Observations
-from mollifier.engines.checkpoint import kept
+from mollifier.data.observations import Observations
+from mollifier.engines.collocated.checkpoint import kept
+from mollifier.engines.collocated.model import Model
+from mollifier.engines.collocated.objective import Objective
+from mollifier.engines.collocated.runner import Progress
+from mollifier.engines.collocated.stages import Stage
 from mollifier.engines.joint.layout import Layout
 from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint, Smoothing
-from mollifier.engines.model import Model
-from mollifier.engines.network import check_priors, prepare, run_stages
-from mollifier.engines.objective import Objective
-from mollifier.engines.runner import Progress
-from mollifier.engines.stages import Stage
+from mollifier.engines.network.engine import check_priors, prepare, run_stages
 from mollifier.errors import CheckpointError, ConfigurationError, did_you_mean
-from mollifier.problem import InverseProblem
-from mollifier.settings import Settings
-from mollifier.solution import Solution
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.settings import Settings
+from mollifier.problem.solution import Solution
 
 _STEPS = 100
 # Priors of unknown fields that are quadratic.

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.linalg import get_lapack_funcs
 from scipy.optimize import minimize_scalar
 
-from mollifier.engines.fieldprior import Choice, Shape
+from mollifier.engines.collocated.levenberg_marquardt import Component
 from mollifier.engines.joint.system import Bordered, Rough, solved
-from mollifier.engines.levenberg_marquardt import Component
+from mollifier.engines.priors.field_prior import Choice, Shape
 
 Array = NDArray[np.float64]
 

@@ -12,8 +12,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from mollifier.engines.fieldprior import Shape
 from mollifier.engines.joint.prior import Placed
+from mollifier.engines.priors.field_prior import Shape
 
 Array = NDArray[np.float64]
 

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mollifier.engines.joint.banded import order_within
+from mollifier.engines.collocated.laplace import slope_of
+from mollifier.engines.collocated.linearise import Linearisation, Residuals
+from mollifier.engines.collocated.model import Model
 from mollifier.engines.joint.spline import slopes_of
-from mollifier.engines.laplace import slope_of
-from mollifier.engines.linearise import Linearisation, Residuals
-from mollifier.engines.model import Model
+from mollifier.engines.linalg.banded import order_within
 
 Array = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.engines.fieldprior import FieldPrior, Shape
+from mollifier.engines.priors.field_prior import FieldPrior, Shape
 
 Array = NDArray[np.float64]
 

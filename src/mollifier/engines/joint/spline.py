@@ -10,16 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mollifier.derivatives.base import Derivatives
-from mollifier.derivatives.mollifier import Mollified
-from mollifier.engines.fieldprior import FieldPrior
+from mollifier.engines.collocated.laplace import unit_of
+from mollifier.engines.collocated.linearise import Linearisation, Residuals
+from mollifier.engines.collocated.model import Block, Maker
+from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.joint.prior import Placed
-from mollifier.engines.laplace import unit_of
-from mollifier.engines.linearise import Linearisation, Residuals
-from mollifier.engines.model import Block, Maker
-from mollifier.engines.objective import Objective
-from mollifier.grid import Axis, Grid
-from mollifier.kernels import BSpline
+from mollifier.engines.priors.field_prior import FieldPrior
+from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.kernels import BSpline
+from mollifier.nn.differentiation.base import Derivatives
+from mollifier.nn.differentiation.mollifier import Mollified
 
 Array = NDArray[np.float64]
 

@@ -11,21 +11,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mollifier.engines.calibrate import calibrate
-from mollifier.engines.fieldprior import Shape
-from mollifier.engines.joint.banded import BandedCholesky, NotPositiveError, factored, order_within
+from mollifier.engines.collocated.calibrate import calibrate
+from mollifier.engines.collocated.laplace import Laplace
+from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt, System
+from mollifier.engines.collocated.linearise import DIFFERENCE, Linearisation
+from mollifier.engines.collocated.model import Block
+from mollifier.engines.collocated.objective import Objective, Target
+from mollifier.engines.collocated.stages import NonFiniteLossError
 from mollifier.engines.joint.evidence import Search, best_roughness, minimise
 from mollifier.engines.joint.layout import Layout
 from mollifier.engines.joint.spline import FieldPriors, raw_values, spread_of
 from mollifier.engines.joint.system import Bordered
 from mollifier.engines.joint.verdict import undetermined
-from mollifier.engines.laplace import Laplace
-from mollifier.engines.levenberg_marquardt import Component, LevenbergMarquardt, System
-from mollifier.engines.linearise import DIFFERENCE, Linearisation
-from mollifier.engines.model import Block
-from mollifier.engines.objective import Objective, Target
-from mollifier.engines.stages import NonFiniteLossError
-from mollifier.solution import StatusName
+from mollifier.engines.linalg.banded import BandedCholesky, NotPositiveError, factored, order_within
+from mollifier.engines.priors.field_prior import Shape
+from mollifier.problem.status import StatusName
 
 Array = NDArray[np.float64]
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
-from mollifier.engines.fieldprior import Choice
-from mollifier.engines.joint.banded import factored
+from mollifier.engines.collocated.linearise import Linearisation, Residuals
+from mollifier.engines.collocated.objective import Target
 from mollifier.engines.joint.known import Conditions
 from mollifier.engines.joint.layout import Layout, Normal, Slopes
 from mollifier.engines.joint.spline import FieldPriors
-from mollifier.engines.linearise import Linearisation, Residuals
-from mollifier.engines.objective import Target
-from mollifier.readings import least_error
+from mollifier.engines.linalg.banded import factored
+from mollifier.engines.priors.field_prior import Choice
+from mollifier.problem.measurements import least_error
 
 Array = NDArray[np.float64]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mollifier.engines.laplace import Laplace
-from mollifier.identifiability import has_trivial_answer
+from mollifier.engines.collocated.laplace import Laplace
+from mollifier.engines.identifiability.structure import has_trivial_answer
 
 # Share of its free spread from which a number is not determined, and of the domain for a field.
 _LOOSE, _MOSTLY = 0.3, 0.5

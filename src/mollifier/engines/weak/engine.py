@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mollifier.engines.priors.spline_prior import degree as wanted_degree
+from mollifier.engines.priors.spline_prior import prior
+from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.engines.weak.estimate import Estimator, Fit
 from mollifier.engines.weak.form import WeakForm, weak_form
 from mollifier.engines.weak.known import Known
@@ -18,13 +21,11 @@ from mollifier.engines.weak.reading import read
 from mollifier.engines.weak.start import MOST, begin, levels
 from mollifier.engines.weak.sums import Integrands, Measured, Sums
 from mollifier.engines.weak.widths import DENSITY, Widths, first_radii, score, search, suited
-from mollifier.grid import Grid
-from mollifier.problem import InverseProblem
-from mollifier.settings import Settings
-from mollifier.solution import Solution
-from mollifier.splines import AxisSplines, Basis, prior
-from mollifier.splines import degree as wanted_degree
-from mollifier.unknowns import FieldUnknown
+from mollifier.mollify.grid import Grid
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.settings import Settings
+from mollifier.problem.solution import Solution
+from mollifier.problem.unknowns import FieldUnknown
 
 Array = NDArray[np.float64]
 

@@ -17,13 +17,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from mollifier.engines.linalg.dense import SINGULAR, contract, inverted, reciprocal
+from mollifier.engines.priors.spline_prior import Hyper, Prior
+from mollifier.engines.splines.limits import Limits
 from mollifier.engines.weak.instruments import Instruments
 from mollifier.engines.weak.known import Known
 from mollifier.engines.weak.posterior import Posterior
 from mollifier.engines.weak.sums import Rows, Sums
 from mollifier.engines.weak.testspace import TestSpace
-from mollifier.linear import SINGULAR, contract, inverted, reciprocal
-from mollifier.splines import Hyper, Limits, Prior
 
 Array = NDArray[np.float64]
 

@@ -24,10 +24,10 @@ from math import comb, prod
 
 import sympy
 
-from mollifier.equations import Equation, EquationSystem
 from mollifier.equations.algebra import Algebra, differentiate, expand
+from mollifier.equations.system import Equation, EquationSystem
 from mollifier.errors import EquationError
-from mollifier.orders import Derivative
+from mollifier.mollify.orders import Derivative
 
 Orders = tuple[int, ...]
 
@@ -72,7 +72,8 @@ class WeakForm:
 
     Examples
     --------
-    >>> from mollifier.equations import Names, parse
+    >>> from mollifier.equations.names import Names
+    >>> from mollifier.equations.system import parse
     >>> names = Names(("x", "t"), {"u": ("x", "t")}, {"a": (), "k": ("x",)})
     >>> form = weak_form(parse("u_t + a*u*u_x = div(k*grad(u))", names))
     >>> for c in form.channels:
@@ -97,7 +98,8 @@ class WeakForm:
     def expectation(self, f: sympy.Expr) -> sympy.Expr:
         """``T f``: an expression in noisy values whose mean is ``f`` of the true ones.
 
-        >>> from mollifier.equations import Names, parse
+        >>> from mollifier.equations.names import Names
+        >>> from mollifier.equations.system import parse
         >>> form = weak_form(parse("u_t = r*u^3", Names(("t",), {"u": ("t",)}, {"r": ()})))
         >>> form.expectation(sympy.Symbol("u") ** 3)
         u**3 - 3*u*variance of u
@@ -107,7 +109,8 @@ class WeakForm:
     def mean(self, f: sympy.Expr) -> sympy.Expr:
         """``T^-1 f``: an expression in true values that is the mean of ``f`` of noisy ones.
 
-        >>> from mollifier.equations import Names, parse
+        >>> from mollifier.equations.names import Names
+        >>> from mollifier.equations.system import parse
         >>> form = weak_form(parse("u_t = r*u^3", Names(("t",), {"u": ("t",)}, {"r": ()})))
         >>> form.mean(sympy.Symbol("u") ** 3)
         u**3 + 3*u*variance of u
@@ -199,7 +202,8 @@ def weak_form(system: EquationSystem) -> WeakForm:
 def is_weak(system: EquationSystem) -> bool:
     """Whether every derivative of a state variable can be moved onto a test function.
 
-    >>> from mollifier.equations import Names, parse
+    >>> from mollifier.equations.names import Names
+    >>> from mollifier.equations.system import parse
     >>> names = Names(("x", "t"), {"u": ("x", "t")}, {"a": ()})
     >>> is_weak(parse("u_t = a*u*u_xx + a*u_x^2", names)), is_weak(parse("u_t = a*u_x^2", names))
     (True, False)

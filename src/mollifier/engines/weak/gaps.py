@@ -17,8 +17,8 @@ from scipy.ndimage import distance_transform_edt, uniform_filter
 from scipy.sparse.linalg import lsmr
 
 from mollifier.errors import DataError
-from mollifier.grid import Grid
-from mollifier.measured import differentiate
+from mollifier.mollify.differentiate import differentiate
+from mollifier.mollify.grid import Grid
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -36,7 +36,7 @@ def wide(missing: Mask, grid: Grid) -> Mask:
 
     Examples
     --------
-    >>> from mollifier.grid import Axis
+    >>> from mollifier.mollify.grid import Axis
     >>> grid = Grid(Axis("x", 0.0, 1.0, 40))
     >>> missing = np.zeros(40, dtype=bool)
     >>> missing[[7, 20]] = missing[30:] = True
@@ -65,7 +65,7 @@ def fill_gaps(values: Array, grid: Grid, beyond: Mask | None = None) -> Array:
 
     Examples
     --------
-    >>> from mollifier.grid import Axis
+    >>> from mollifier.mollify.grid import Axis
     >>> grid = Grid(Axis("x", 0.0, 1.0, 60), Axis("t", 0.0, 1.0, 40))
     >>> u = np.sin(3 * grid["x"].points)[:, None] * np.cos(2 * grid["t"].points)
     >>> holes = np.where(np.random.default_rng(0).random(u.shape) < 0.1, np.nan, u)

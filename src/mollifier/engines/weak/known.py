@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.data import Samples
-from mollifier.readings import exact
-from mollifier.splines import Basis
+from mollifier.data.observations import Samples
+from mollifier.engines.splines.basis import Basis
+from mollifier.problem.measurements import exact
 
 Array = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ import numpy as np
 import scipy.linalg as sl
 from numpy.typing import NDArray
 
+from mollifier.engines.linalg.dense import JITTER, factored
+from mollifier.engines.priors.spline_prior import Hyper, Prior, maximise, mixture
 from mollifier.engines.weak.known import Known
-from mollifier.linear import JITTER, factored
-from mollifier.splines import Hyper, Prior, maximise, mixture
 
 Array = NDArray[np.float64]
 

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import make_interp_spline
 
-from mollifier.data import Observations
 from mollifier.data.errorbars import known as error_bars
+from mollifier.data.observations import Observations
 from mollifier.engines.weak.form import WeakForm
 from mollifier.engines.weak.gaps import CELLS, LONG, fill_gaps, wide
 from mollifier.engines.weak.sums import Measured
 from mollifier.errors import DataError
-from mollifier.grid import Grid
-from mollifier.measured import differentiate
-from mollifier.problem import InverseProblem
+from mollifier.mollify.differentiate import differentiate
+from mollifier.mollify.grid import Grid
+from mollifier.problem.inverse_problem import InverseProblem
 
 Array = NDArray[np.float64]
 

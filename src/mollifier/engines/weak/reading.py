@@ -13,16 +13,18 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
-import mollifier
+from mollifier._version import __version__
+from mollifier.engines.identifiability.structure import has_trivial_answer
+from mollifier.engines.splines.basis import Basis
 from mollifier.engines.weak.estimate import Fit
 from mollifier.engines.weak.prepare import smoothed
 from mollifier.engines.weak.sums import Measured, Sums
 from mollifier.engines.weak.widths import Widths
-from mollifier.identifiability import has_trivial_answer
-from mollifier.problem import InverseProblem
-from mollifier.settings import Settings
-from mollifier.solution import Estimate, Solution, Status, StatusName
-from mollifier.splines import Basis
+from mollifier.problem.estimate import Estimate
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.settings import Settings
+from mollifier.problem.solution import Solution
+from mollifier.problem.status import Status, StatusName
 
 Array = NDArray[np.float64]
 
@@ -361,7 +363,7 @@ def _provenance(
         "fields": list(problem.fields),
         "settings": settings.model_dump(mode="json"),
         "seed": seed,
-        "versions": {"mollifier": mollifier.__version__, "numpy": np.__version__},
+        "versions": {"mollifier": __version__, "numpy": np.__version__},
         "python": platform.python_version(),
         "machine": platform.machine(),
         "device": "cpu",

@@ -11,13 +11,13 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from mollifier.engines.linalg.dense import contract
+from mollifier.engines.splines.basis import Basis
 from mollifier.engines.weak.form import VARIANCE, Channel
 from mollifier.engines.weak.integrands import Env, Evaluated, Integrands
 from mollifier.engines.weak.testspace import TestSpace, index_pairs
-from mollifier.grid import Axis, Grid
-from mollifier.linear import contract
-from mollifier.orders import Derivative
-from mollifier.splines import Basis
+from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.orders import Derivative
 
 Array = NDArray[np.float64]
 

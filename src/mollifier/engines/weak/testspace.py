@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from scipy.interpolate import BSpline as Spline
 from scipy.interpolate import make_interp_spline
 
+from mollifier.engines.linalg.dense import contract
 from mollifier.engines.weak.form import Orders
-from mollifier.grid import Axis, Grid
-from mollifier.kernels import BSpline, Kernel, Polynomial
-from mollifier.linear import contract
+from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.kernels import BSpline, Kernel, Polynomial
 
 Array = NDArray[np.float64]
 

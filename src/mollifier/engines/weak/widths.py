@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from mollifier.engines.weak.estimate import Estimator, Fit
 from mollifier.engines.weak.testspace import TestSpace, space
 from mollifier.errors import ConfigurationError
-from mollifier.grid import Axis, Grid
-from mollifier.width import spectral_corner
+from mollifier.mollify.bandwidth import spectral_corner
+from mollifier.mollify.grid import Axis, Grid
 
 Array = NDArray[np.float64]
 

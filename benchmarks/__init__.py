@@ -1,0 +1,1 @@
+"""Benchmarks of mollifier: run by ``python -m benchmarks``."""

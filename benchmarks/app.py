@@ -1,0 +1,318 @@
+"""The benchmark commands: parse, call, print, save."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import typer
+
+from benchmarks.running import FOLDER, Cases, Engines, Folder, Noise, Seeds, numbers, running, words
+from mollifier.cli.options import EPILOG, NoFigures, Resume, with_terminal
+from mollifier.cli.progress import Steps
+from mollifier.cli.terminal import Terminal
+from mollifier.errors import ConfigurationError
+
+bench = typer.Typer(
+    help="Measure speed and accuracy: print the table, and keep it as CSV, JSON and Markdown.",
+    no_args_is_help=True,
+)
+
+
+@bench.command(
+    epilog="Example: python -m benchmarks engines burgers kdv --noise 0.01,0.1 --engines weak,joint. "
+    + EPILOG
+)
+@with_terminal
+def engines(
+    terminal: Terminal,
+    cases: Cases = None,
+    noise: Noise = None,
+    names: Engines = None,
+    seeds: Seeds = 20,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List the cases: equation, unknowns, size, noise.")
+    ] = False,
+    out: Folder = FOLDER,
+    resume: Resume = False,
+    no_figures: NoFigures = False,
+) -> int:
+    """Errors, coverage of the intervals and seconds of the engines on problems whose answer is known.
+
+    Writes accuracy.csv, .json, .md and a figure, and every solve, as it is done, to accuracy.trials.jsonl,
+    which --resume goes on from. Ctrl-C ends the run and keeps the seeds that are done.
+    """
+    if listed:
+        return _list(terminal, cases or [])
+    asked = cases or [], numbers("noise", noise), words(names), range(seeds)
+    with running(terminal, "accuracy", out, resume) as run:
+        from benchmarks import accuracy
+
+        table = accuracy.run(*asked, progress=run.progress, journal=run.journal("accuracy"))
+        return run.deliver(table, any(r.errors for r in table.rows), not no_figures)
+
+
+@bench.command(
+    epilog="Example: python -m benchmarks coverage langevin kdv-small --engines network --noise 0.05. "
+    + EPILOG
+)
+@with_terminal
+def coverage(
+    terminal: Terminal,
+    cases: Cases = None,
+    noise: Noise = None,
+    names: Engines = None,
+    seeds: Seeds = 50,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the engines: network.width=16."),
+    ] = None,
+    out: Folder = FOLDER,
+    resume: Resume = False,
+    no_figures: NoFigures = False,
+) -> int:
+    """Shares of truths inside the 50, 80 and 95 % intervals, of numbers and fields, and where they fall.
+
+    CASE is one of 'bench engines', a problem of 'bench paper', burgers-small or kdv-small. Writes
+    coverage.csv, .json, .md and a figure, and every solve, as it is done, to coverage.trials.jsonl, which
+    --resume goes on from. Ctrl-C ends the run and keeps the seeds that are done.
+    """
+    asked = cases or [], numbers("noise", noise), words(names), range(seeds)
+    with running(terminal, "coverage", out, resume) as run:
+        from benchmarks import coverage as measure
+        from mollifier.problem.problem_file import overridden
+        from mollifier.problem.settings import Settings, validated
+
+        settings = validated(Settings, overridden(overrides or []))
+        journal = run.journal("coverage")
+        table = measure.run(*asked, settings=settings, progress=run.progress, journal=journal)
+        return run.deliver(table, any(r.answers for r in table.rows), not no_figures)
+
+
+@bench.command(epilog=f"Example: python -m benchmarks peers burgers kdv --noise 0.01 --seeds 3. {EPILOG}")
+@with_terminal
+def peers(
+    terminal: Terminal,
+    cases: Cases = None,
+    noise: Noise = None,
+    engine: Annotated[
+        str, typer.Option("--engine", "-e", help="Ours: auto, weak, joint or network.")
+    ] = "auto",
+    seeds: Seeds = 5,
+    out: Folder = FOLDER,
+    resume: Resume = False,
+) -> int:
+    """Ours beside PySINDy's weak form and ODIL, on the same data in the same run: error and seconds.
+
+    They come with: pip install "mollifier[peers]". One that is not there is named, and the others run.
+    Without a CASE, those on which one of the two is run. Writes peers.csv, .json and .md, and every answer,
+    as it comes, to peers.trials.jsonl, which --resume goes on from. Ctrl-C ends the run and keeps the seeds
+    that are done.
+    """
+    asked = cases or [], numbers("noise", noise), engine, range(seeds)
+    with running(terminal, "peers", out, resume) as run:
+        from benchmarks import versus
+
+        table = versus.run(*asked, progress=run.progress, journal=run.journal("peers"))
+        return run.deliver(table, any(r.own_error < math.inf for r in table.rows))
+
+
+@bench.command(epilog=f"Example: python -m benchmarks paper --quick. {EPILOG}")
+@with_terminal
+def paper(
+    terminal: Terminal,
+    problems: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PROBLEM]...", help="Of the paper: langevin, heat, heat-20, chromatin, ..."),
+    ] = None,
+    networks: Annotated[
+        str | None, typer.Option("--networks", metavar="KINDS", help="As network.kind in a problem file.")
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            "--methods",
+            metavar="NAMES",
+            help="Of mollifier, nested, taylor (each with every network), weak, joint, deepxde, pina.",
+        ),
+    ] = None,
+    noise: Noise = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Of noise and weights; 5.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=1, help="The most that an answer may take; 300.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Three problems, two networks, one noise and seed, 30 s each.")
+    ] = False,
+    out: Folder = FOLDER,
+    resume: Resume = False,
+    no_figures: NoFigures = False,
+) -> int:
+    """The paper's three problems: networks with the layer, autodiff, engines without networks.
+
+    Writes paper.csv, paper-derivatives.csv, the same as .json and .md, a figure, and every answer, as it
+    comes, to paper.trials.jsonl, which --resume goes on from.
+    """
+    given = {
+        "problems": problems,
+        "networks": words(networks),
+        "methods": words(methods),
+        "noises": numbers("noise", noise),
+        "seeds": range(seeds or 0),
+        "seconds": seconds,
+    }
+    with running(terminal, "paper", out, resume) as run:
+        from benchmarks.paper import runs as measure
+
+        plans = measure.planned(**(measure.QUICK if quick else {}) | {n: v for n, v in given.items() if v})
+        unknowns, derivatives = measure.run(plans, run.journal("paper"), run.progress)
+        run.deliver(derivatives, True)
+        return run.deliver(unknowns, any(r.relative_l2 < math.inf for r in unknowns.rows), not no_figures)
+
+
+@bench.command(epilog=f"Example: python -m benchmarks scale --sizes 128,256,512. {EPILOG}")
+@with_terminal
+def scale(
+    terminal: Terminal,
+    sizes: Annotated[
+        str, typer.Option("--sizes", metavar="NODES", help="Nodes along each of two axes, parted by commas.")
+    ] = "128,256,512,1024,2048",
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Solves of each size.")] = 3,
+    out: Folder = FOLDER,
+    no_figures: NoFigures = False,
+) -> int:
+    """Seconds and memory of the weak engine against the size of the data.
+
+    Three numbers of an advection-diffusion-reaction equation, each solve in a process of its own. Writes
+    scale.csv, .json, .md and a figure. Ctrl-C ends the run and keeps what is done.
+    """
+    nodes = [_whole(n) for n in numbers("sizes", sizes)]
+    with running(terminal, "scale", out) as run:
+        from benchmarks import scale as measure
+
+        table = measure.run(nodes, repeats, progress=run.progress)
+        return run.deliver(table, any(r.repeats for r in table.rows), not no_figures)
+
+
+@bench.command(epilog=f"Example: python -m benchmarks derivatives --quick. {EPILOG}")
+@with_terminal
+def derivatives(
+    terminal: Terminal,
+    quick: Annotated[bool, typer.Option("--quick", help="Orders 2 and 4 on one grid.")] = False,
+    network: Annotated[
+        str, typer.Option("--network", metavar="KIND", help="As network.kind in a problem file.")
+    ] = "mlp",
+    out: Folder = FOLDER,
+) -> int:
+    """Seconds and memory of a training step: mollifier, nested and Taylor-mode autodiff, a data fit.
+
+    Writes derivatives.csv, .json and .md.
+    """
+    with running(terminal, "derivatives", out) as run:
+        from benchmarks import derivatives as measure
+
+        table = measure.run(quick=quick, network=network, progress=run.progress)
+        return run.deliver(table, bool(table.rows))
+
+
+@bench.command(epilog=f"Example: python -m benchmarks fuzz --count 100000. {EPILOG}")
+@with_terminal
+def fuzz(
+    terminal: Terminal,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KIND]...", help="equation, 'problem file' or table; all by default."),
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Inputs in all.")] = 10_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the inputs.")] = 0,
+    out: Folder = FOLDER,
+) -> int:
+    """Random and mutated equations, problem files and tables: crashes, hangs, memory, placeless refusals.
+
+    Writes fuzz.csv, .json and .md. Exit code 1 where an input did what none may. Ctrl-C keeps the counts.
+    """
+    with running(terminal, "fuzz", out) as run:
+        from benchmarks import fuzz as inputs
+        from mollifier.problem.problem_file import load
+
+        inputs.supported()
+        table = inputs.run(
+            count, kinds or [], load=lambda path: load(path).problem(), seed=seed, progress=run.progress
+        )
+        return run.deliver(table, not any(r.faults for r in table.rows))
+
+
+@bench.command(epilog=f"Example: python -m benchmarks kill joint compare --runs 20. {EPILOG}")
+@with_terminal
+def kill(
+    terminal: Terminal,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KIND]...",
+            help="network, lbfgs, joint, finer, each, compare, bench, chromatin, pool; all by default.",
+        ),
+    ] = None,
+    runs: Annotated[int, typer.Option("--runs", min=1, help="Processes to kill in all.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the moments.")] = 0,
+    out: Folder = FOLDER,
+) -> int:
+    """Runs killed at random moments and taken up: the numbers of the unbroken run, and every file readable?
+
+    Writes kill.csv, .json and .md. Exit code 1 where a number differs or a file cannot be read.
+    """
+    with running(terminal, "kill", out) as run:
+        from benchmarks import kill as killing
+
+        table = killing.run(kinds or [], runs, seed=seed, progress=run.progress)
+        return run.deliver(table, killing.check(table))
+
+
+@bench.command(epilog=f"Example: python -m benchmarks chromatin --nuclei 3 --methods waves,layer. {EPILOG}")
+@with_terminal
+def chromatin(
+    terminal: Terminal,
+    nuclei: Annotated[int, typer.Option("--nuclei", min=0, help="Simulated nuclei.")] = 20,
+    methods: Annotated[
+        str,
+        typer.Option("--methods", metavar="NAMES", help="waves, layer, nested (networks), parted by commas."),
+    ] = "waves",
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="That a network may take.")] = 60.0,
+    studies: Annotated[int, typer.Option("--studies", min=0, help="Of treated and control cells.")] = 0,
+    out: Folder = FOLDER,
+    resume: Resume = False,
+) -> int:
+    """Rates of simulated nuclei from localisations, and simulated studies of treated and control cells.
+
+    A nucleus takes about half a minute, a study of eleven cells as long. Writes nuclei.csv and cohorts.csv,
+    the same as .json and .md, and every answer, as it comes, to a journal, which --resume goes on from.
+    """
+    if not nuclei + studies:
+        raise ConfigurationError("--nuclei 0 and no --studies were given; one of the two was wanted.")
+    with running(terminal, "chromatin", out, resume) as run:
+        from benchmarks.chromatin import cohorts
+        from benchmarks.chromatin import nuclei as simulated
+
+        tables = []
+        if nuclei:
+            given = nuclei, words(methods), seconds
+            tables.append(simulated.run(*given, progress=run.progress, journal=run.journal("nuclei")))
+        if studies and not any(t.interrupted for t in tables):
+            tables.append(cohorts.run(studies, progress=run.progress, journal=run.journal("cohorts")))
+        return max(run.deliver(table, bool(table.rows)) for table in tables)
+
+
+def _list(terminal: Terminal, cases: list[str]) -> int:
+    from benchmarks.catalogue import catalogue
+
+    with Steps(terminal.err, terminal.silent) as follow:
+        table = catalogue(cases, follow)
+    terminal.table(table.columns, table.cells())
+    terminal.give(table.to_dict())
+    return 0
+
+
+def _whole(number: float) -> int:
+    if not number.is_integer():
+        raise ConfigurationError(f"--sizes holds {number:g}; whole numbers of nodes were wanted.")
+    return int(number)

@@ -1,0 +1,1 @@
+"""Simulated nuclei and studies."""

@@ -1,0 +1,136 @@
+"""Studies of treated and control cells whose effect is known, simulated from chromatin to localisations.
+
+Every cell differs from the others of its group, as cells do. What a study finds is held beside the effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.journal import Journal
+from benchmarks.table import Follow, Table, environment, number
+from mollifier.chromatin.cells import analyse_nucleus
+from mollifier.chromatin.demo import imaged
+from mollifier.chromatin.groups import compare_groups
+from mollifier.chromatin.model import ChromatinModel
+from mollifier.chromatin.samples import StudySettings
+from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate
+
+# Cells of a study, how much more the treated ones methylate, and the standard deviation of log(lam) between
+# cells.
+TREATED, CONTROL, EFFECT, SPREAD = 6, 5, 1.3, 0.1
+# nm, pixels of the simulation, labels in a frame, s between the two frames, nm of the kernel.
+_DIAMETER, _PIXELS, _LABELS, _INTERVAL, _WIDTH = 1000.0, 80, 4e5, 200.0, 24.0
+_LEVEL, _CONTRAST = 0.5, 0.3
+CAPTION = (
+    f"Each study: {TREATED} treated and {CONTROL} control cells, every one with an edge, a pattern and a "
+    f"level of its own (standard deviation {100 * SPREAD:.0f} % between cells), simulated, imaged as some "
+    "280,000 localisations in each of two frames, and analysed like measured ones. Ratio of group means and "
+    f"its 95 % interval; {EFFECT} is the truth. 'Cells' is the rms error of a cell's mean rate."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One study.
+
+    Attributes
+    ----------
+    study
+        Its number.
+    ratio, low, high
+        Treated over control.
+    sign, covers
+        Whether the ratio lies above one, and the interval holds the truth.
+    cells
+        Relative rms error of the cells' mean rates.
+    failed
+        Cells without a rate.
+    """
+
+    study: int
+    ratio: float
+    low: float
+    high: float
+    sign: bool
+    covers: bool
+    cells: float
+    failed: int
+
+
+def run(studies: int = 20, *, progress: Follow | None = None, journal: Journal | None = None) -> Table:
+    """The table; Ctrl-C ends the run and keeps the studies that are done.
+
+    Parameters
+    ----------
+    studies
+        How many.
+    progress
+        Called before every cell.
+    journal
+        Where each study is kept as it is done, and looked up before it is run.
+    """
+    journal = Journal() if journal is None else journal
+    each, rows, stopped = TREATED + CONTROL, [], False
+    try:
+        for k in range(studies):
+
+            def told(cell: int, k: int = k) -> None:
+                if progress is not None:
+                    progress(k * each + cell, studies * each, f"study {k + 1}, cell {cell + 1}")
+
+            rows.append(journal.once({"study": k, "effect": EFFECT}, Row, partial(study, k, told)))
+    except KeyboardInterrupt:
+        stopped = True
+    right, held = sum(r.sign for r in rows), sum(r.covers for r in rows)
+    said = f"Sign right in {right} of {len(rows)} studies, truth within the interval in {held}."
+    return Table("cohorts", tuple(rows), COLUMNS, CAPTION, environment(), said, stopped)
+
+
+def study(number: int, told: Callable[[int], None] = lambda cell: None) -> Row:
+    """One study, by its number."""
+    rng = np.random.default_rng(1000 + number)
+    groups = ["treated"] * TREATED + ["control"] * CONTROL
+    cells, errors = [], []
+    for k, group in enumerate(groups):
+        told(k)
+        level = _LEVEL * (EFFECT if group == "treated" else 1.0) * float(np.exp(SPREAD * rng.normal()))
+        found, exact = _cell(level, seed=100 * number + k)
+        cells.append({"group": group, "rate": found})
+        errors.append(found / exact - 1)
+    table = compare_groups(pd.DataFrame(cells), "control").set_index("quantity").loc["rate"]
+    ratio, low, high = (float(table[n]) for n in ("ratio", "ratio_low", "ratio_high"))
+    known = np.array(errors)[np.isfinite(errors)]
+    rms = float(np.sqrt(np.mean(known**2)))
+    return Row(number, ratio, low, high, ratio > 1, low <= EFFECT <= high, rms, len(errors) - len(known))
+
+
+def _cell(level: float, seed: int) -> tuple[float, float]:
+    """Mean rate found in one cell, and the true one with the weights of euchromatin."""
+    mask = nucleus(_DIAMETER, _PIXELS, seed=seed)
+    rate = rate_pattern(mask, "patches", level, _CONTRAST, seed)
+    movie = simulate(ChromatinModel(), mask, rate, [0.0, _INTERVAL], before=600.0, seed=seed)
+    sample, levels = imaged(movie, _LABELS, seed)
+    settings = StudySettings(
+        width=_WIDTH, merge=False, thresholds=levels, domains="map", quick=True, margin=0.0
+    )
+    result = analyse_nucleus(sample, settings)
+    phi_e = (1 - movie["phi_n"] - movie["phi_d"]).mean("t")
+    exact = float((rate * phi_e).sum() / phi_e.where(mask).sum())
+    return result.numbers.get("rate", np.nan), exact
+
+
+# Head of a column of the table -> its cell.
+COLUMNS: dict[str, Callable[[Row], str]] = {
+    "study": lambda r: str(r.study + 1),
+    "ratio": lambda r: f"{r.ratio:.3f}",
+    "95 % interval": lambda r: f"{r.low:.3f} to {r.high:.3f}",
+    "sign": lambda r: "right" if r.sign else "wrong",
+    "covers": lambda r: "yes" if r.covers else "no",
+    "cells": lambda r: number(r.cells, ".2g"),
+}

@@ -1,0 +1,292 @@
+"""Simulated nuclei whose rates are known, imaged as localisations, read in several ways: how near they come.
+
+Every nucleus has an edge, a pattern of rates and a number of localisations of its own, drawn by its number.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, get_args
+
+import numpy as np
+import xarray as xr
+
+from benchmarks.accuracy import median
+from benchmarks.journal import Journal
+from benchmarks.table import Follow, Table, checked, environment, number, percent
+from mollifier.chromatin.demo import imaged
+from mollifier.chromatin.fractions import Thresholds, fractions
+from mollifier.chromatin.infer import infer_rate, posed
+from mollifier.chromatin.model import RATE, ChromatinModel
+from mollifier.chromatin.samples import Sample, StudySettings
+from mollifier.chromatin.signals import signal
+from mollifier.chromatin.simulate import Pattern, nucleus, rate_pattern, simulate
+from mollifier.engines.solve import solve
+from mollifier.problem.inverse_problem import InverseProblem
+
+# Patterns with a correlation to speak of; diameters (nm) and localisations in a frame between which each
+# nucleus's own is drawn; pixels of the simulation (nm), frames and s between them.
+PATTERNS: tuple[Pattern, ...] = tuple(p for p in get_args(Pattern) if p != "uniform")
+_DIAMETERS, _SEEN, _PIXEL, _FRAMES, _INTERVAL = (1300.0, 1800.0), (1e6, 3e6), 14.0, 10, 40.0
+_LEVEL, _CONTRAST, _WIDTH, _DETECTION = 0.6, 0.4, 24.0, 0.7
+# What is read: which of the frames.
+DATA = {"ten frames": tuple(range(_FRAMES)), "one pair": (0, _FRAMES - 1), "still": (0,)}
+# How: by waves of the nucleus, or by a network whose derivatives are taken by the layer or by autodiff.
+METHODS = {"waves": "", "layer": "mollifier", "nested": "nested"}
+CAPTION = (
+    "Simulated nuclei, 1 to 3 million localisations in each of ten frames 40 s apart (marks are erased "
+    "within 500 s), labels and levels as from a calibration; the pair is the first and the last frame. "
+    "Correlation, relative L2 error and coverage of the 95 % intervals over all pixels of a nucleus: median "
+    "and worst. Seconds of inference, the density apart. Networks are given the fields that 'waves' is given "
+    "and are stopped after the same time each; 'ratio' is their read-out point by point."
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One answer to one nucleus.
+
+    Attributes
+    ----------
+    correlation, relative_l2
+        Of lam over the nucleus.
+    coverage
+        Share of its pixels whose 95 % interval holds the truth; NaN without intervals.
+    seconds
+        Of the inference.
+    status
+        Of the answer.
+    localizations
+        In all frames read.
+    """
+
+    correlation: float
+    relative_l2: float
+    coverage: float
+    seconds: float
+    status: str
+    localizations: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to read one kind of data, over nuclei.
+
+    Attributes
+    ----------
+    data, method, nuclei
+        What was run.
+    correlation, least
+        Median and smallest.
+    relative_l2, worst
+        Median and largest.
+    coverage, seconds
+        Medians.
+    converged
+        How many were.
+    """
+
+    data: str
+    method: str
+    nuclei: int
+    correlation: float
+    least: float
+    relative_l2: float
+    worst: float
+    coverage: float
+    seconds: float
+    converged: int
+
+
+def run(
+    nuclei: int = 20,
+    methods: Sequence[str] = ("waves",),
+    seconds: float = 60.0,
+    first: int = 0,
+    *,
+    progress: Follow | None = None,
+    journal: Journal | None = None,
+) -> Table:
+    """The table; Ctrl-C ends the run and keeps the nuclei that are done.
+
+    Parameters
+    ----------
+    nuclei
+        How many.
+    methods
+        Of `METHODS`; networks are asked about ten frames alone.
+    seconds
+        That a network may take.
+    first
+        Number of the first nucleus.
+    progress
+        Called before every answer.
+    journal
+        Where each answer is kept as it comes, and looked up before it is asked for.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such method.
+    """
+    checked("method", methods, METHODS)
+    journal = Journal() if journal is None else journal
+    found: dict[tuple[str, str], list[Trial]] = {}
+    plan = [(d, m) for m in methods for d in (DATA if m == "waves" else ("ten frames",))]
+    stopped = False
+    try:
+        for k in range(nuclei):
+            made = _Made(first + k)
+            for i, (data, method) in enumerate(plan):
+                if progress is not None:
+                    progress(k * len(plan) + i, nuclei * len(plan), f"nucleus {k + 1}, {data}, {method}")
+                _answered(found, journal, made, data, method, seconds)
+    except KeyboardInterrupt:
+        stopped = True
+    rows = tuple(_row(data, method, trials) for (data, method), trials in found.items())
+    return Table("nuclei", rows, COLUMNS, CAPTION, environment(), interrupted=stopped)
+
+
+def _answered(
+    found: dict[tuple[str, str], list[Trial]],
+    journal: Journal,
+    made: _Made,
+    data: str,
+    method: str,
+    seconds: float,
+) -> None:
+    """One answer, and with a network's the read-out that comes with it."""
+    ways = (method,) if method == "waves" else (method, f"{method}, ratio")
+    kept: list[Trial] = []
+
+    def measured(way: int) -> Trial:
+        if not kept:
+            kept.extend(made.read(data) if method == "waves" else made.network(data, method, seconds))
+        return kept[way]
+
+    for i, way in enumerate(ways):
+        known_by = {"nucleus": made.seed, "data": data, "method": way}
+        known_by |= {} if method == "waves" else {"seconds": seconds}
+        trial = journal.once(known_by, Trial, partial(measured, i))
+        found.setdefault((data, way), []).append(trial)
+
+
+class _Made:
+    """A nucleus by number: simulated and imaged when it is first asked for."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.model = seed, ChromatinModel()
+        self._seen: tuple[Sample, Thresholds, xr.DataArray] | None = None
+        self._fields: dict[str, xr.Dataset] = {}
+
+    def _imaged(self) -> tuple[Sample, Thresholds, xr.DataArray]:
+        if self._seen is None:
+            rng = np.random.default_rng(self.seed)
+            diameter, seen = rng.uniform(*_DIAMETERS), rng.uniform(*_SEEN)
+            mask = nucleus(diameter, round(1.15 * diameter / _PIXEL), seed=self.seed)
+            kind = PATTERNS[self.seed % len(PATTERNS)]
+            rate = rate_pattern(mask, kind, _LEVEL, _CONTRAST, self.seed)
+            times = [_INTERVAL * k for k in range(_FRAMES)]
+            movie = simulate(self.model, mask, rate, times, before=1000.0, seed=self.seed)
+            self._seen = (*imaged(movie, seen / _DETECTION, self.seed), rate)
+        return self._seen
+
+    def _given(self, data: str) -> xr.Dataset:
+        if data not in self._fields:
+            sample, levels, _ = self._imaged()
+            part = DATA[data]
+            sample = replace(
+                sample,
+                frames=tuple(sample.frames[k] for k in part),
+                times=tuple(sample.times[k] for k in part),
+            )
+            value = signal(sample, StudySettings(width=_WIDTH, merge=False))
+            self._fields[data] = fractions(value, sample.mask, thresholds=levels)
+        return self._fields[data]
+
+    def _trial(self, data: str, found: xr.Dataset, name: str, seconds: float, status: str) -> Trial:
+        sample, _, rate = self._imaged()
+        exact = (
+            rate.interp(x=found["x"], y=found["y"], kwargs={"fill_value": None}).transpose("x", "y").values
+        )
+        lam = found[name].transpose("x", "y").values
+        here = np.isfinite(lam) & np.isfinite(exact)
+        a, b = lam[here], exact[here]
+        coverage = math.nan
+        if f"{name}_sd" in found:
+            sd = found[f"{name}_sd"].transpose("x", "y").values[here]
+            coverage = float(np.mean(np.abs(a - b) < 1.96 * sd))
+        error = float(np.linalg.norm(a - b) / np.linalg.norm(b)) if here.any() else math.inf
+        varies = here.any() and float(np.std(a)) > 0
+        correlation = float(np.corrcoef(a, b)[0, 1]) if varies else 0.0
+        count = sum(len(sample.frames[k]) for k in DATA[data])
+        return Trial(correlation, error, coverage, seconds, status, count)
+
+    def read(self, data: str) -> list[Trial]:
+        """By the waves of the nucleus."""
+        given = self._given(data)
+        begun = time.perf_counter()
+        found = infer_rate(given, self.model)
+        spent = time.perf_counter() - begun
+        return [self._trial(data, found.dataset, RATE, spent, found.status.name)]
+
+    def network(self, data: str, method: str, seconds: float) -> list[Trial]:
+        """By a network, and its read-out point by point."""
+        problem = posed(self._given(data), self.model)
+        settings: dict[str, Any] = {"training": {"time_limit": seconds}, "derivatives": METHODS[method]}
+        begun = time.perf_counter()
+        solution = solve(problem, "network", seed=self.seed, settings=settings)
+        spent = time.perf_counter() - begun
+        fields = solution.dataset.assign(ratio=_ratio(problem, solution.dataset))
+        fields = fields.assign_coords({c: fields[c].values * self.model.length for c in ("x", "y")})
+        inside = self._given(data)["phi_d"].notnull().all("t").astype(float)
+        inside = inside.interp(x=fields["x"], y=fields["y"], method="nearest") > 0
+        both = fields[[RATE, "ratio"]].where(inside)
+        return [self._trial(data, both, n, spent, solution.status.name) for n in (RATE, "ratio")]
+
+
+def _ratio(problem: InverseProblem, fields: xr.Dataset) -> xr.DataArray:
+    """lam point by point: minus the rest of the equation over its factor, over the frames."""
+    equation = problem.system.equations[0]
+    rest, factors = equation.collect([RATE])
+    dims = ("x", "y", "t")
+    env = {n: fields[n].transpose(*dims).values for n in equation.symbols if n != RATE}
+    shape = env["phi_h"].shape
+    top, bottom = (np.broadcast_to(np.asarray(f(env)), shape) for f in (rest, factors[RATE]))
+    found = -np.sum(top * bottom, -1) / np.sum(bottom**2, -1)
+    return xr.DataArray(found, {c: fields[c] for c in dims[:2]}, dims[:2])
+
+
+def _row(data: str, method: str, trials: Sequence[Trial]) -> Row:
+    errors, near = [t.relative_l2 for t in trials], [t.correlation for t in trials]
+    return Row(
+        data,
+        method,
+        len(trials),
+        median(near),
+        min(near),
+        median(errors),
+        max(errors),
+        median(t.coverage for t in trials),
+        median(t.seconds for t in trials),
+        sum(t.status == "converged" for t in trials),
+    )
+
+
+# Head of a column of the table -> its cell.
+COLUMNS: dict[str, Callable[[Row], str]] = {
+    "data": lambda r: r.data,
+    "method": lambda r: r.method,
+    "nuclei": lambda r: str(r.nuclei),
+    "correlation": lambda r: f"{r.correlation:.3f}",
+    "least": lambda r: f"{r.least:.3f}",
+    "relative L2": lambda r: number(r.relative_l2),
+    "worst": lambda r: number(r.worst),
+    "coverage": lambda r: percent(r.coverage) if math.isfinite(r.coverage) else "-",
+    "seconds": lambda r: number(r.seconds),
+    "converged": lambda r: str(r.converged),
+}

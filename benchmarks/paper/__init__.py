@@ -1,0 +1,1 @@
+"""The problems of arXiv 2505.11682."""

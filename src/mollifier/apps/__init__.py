@@ -1,1 +1,0 @@
-"""Applications: from the files of one field of science to its answers, on top of the general engines."""

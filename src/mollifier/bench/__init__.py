@@ -1,1 +1,0 @@
-"""Problems that carry their truth, and runners that print tables."""

@@ -1,0 +1,240 @@
+"""One nucleus from what was recorded of it to its fields, its map of rates, its domains and its numbers."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from mollifier.chromatin.domains import domains_from_fractions, domains_from_localizations, typical
+from mollifier.chromatin.fractions import fractions
+from mollifier.chromatin.infer import RateMap, infer_rate, sensitivity
+from mollifier.chromatin.result import NucleusResult
+from mollifier.chromatin.samples import Sample, StudySettings
+from mollifier.chromatin.signals import ground_and_mean, signal
+from mollifier.chromatin.simulate import edge_distance
+from mollifier.errors import MollifierError
+
+# Below this the data decide more than the prior does; rings of the profile from the edge.
+KNOWN, _RINGS = 0.5, 8
+# A radius of domains that is often asked for, in nm, and how far a balance may be from closing.
+_SMALL_DOMAIN = 100.0
+_CLOSED = 0.05
+
+
+def analyse_nucleus(
+    sample: Sample, settings: StudySettings, levels: tuple[float, float] | None = None
+) -> NucleusResult:
+    """Fields, rate, domains and numbers of one nucleus; what fails is said in the result, not raised.
+
+    Parameters
+    ----------
+    sample
+        The nucleus.
+    settings
+        All choices.
+    levels
+        Of euchromatin and heterochromatin beside the nucleus's own mean, where all cells are read by one
+        rule.
+
+    Returns
+    -------
+    NucleusResult
+        Its numbers are ``area`` (um^2), ``resolution`` (nm), ``frames``, ``molecules`` (of localisations),
+        ``phi_h`` (mean), those of `typical` domains, ``rate`` (mean of lam, weighed by phi_e, over the pixels
+        that are identified), ``rate_sd`` (its standard error, with all covariances),
+        ``identified`` (their share), ``rate_balance`` (integral of phi_h over that of phi_e: lam if it were
+        even), ``gain``, ``change`` and ``defect`` of the integral balance, and ``seconds``.
+    """
+    return analyse_fields(sample, settings, levels)[0]
+
+
+def analyse_fields(
+    sample: Sample, settings: StudySettings, levels: tuple[float, float] | None = None
+) -> tuple[NucleusResult, RateMap | None]:
+    """As `analyse_nucleus`, with the map that its numbers are of; None where there is none."""
+    begun = time.perf_counter()
+    known, found = NucleusResult(sample.field, sample.name, sample.group), None
+    try:
+        known = _with_fields(known, sample, settings, levels)
+        known, found = _with_rate(known, settings)
+    except Exception as error:
+        # Whatever goes wrong in one nucleus is told in its row and stops no other.
+        known = replace(known, error=_said(error))
+    return replace(known, numbers={**known.numbers, "seconds": time.perf_counter() - begun}), found
+
+
+def _with_fields(
+    known: NucleusResult, sample: Sample, s: StudySettings, levels: tuple[float, float] | None
+) -> NucleusResult:
+    """Volume fractions and domains."""
+    value = signal(sample, s)
+    chosen = s.thresholds
+    if levels is not None:
+        ground, mean = ground_and_mean(value, sample.mask, chosen)
+        e, h = (ground + mean * r for r in levels)
+        chosen = replace(chosen, background=ground, euchromatin=e, heterochromatin=h)
+    phi = fractions(value, sample.mask, thresholds=chosen, psf_sd=s.psf_sd)
+    image = value["density"] if isinstance(value, xr.Dataset) else value
+    shown = image.reindex_like(phi, method="nearest", tolerance=1.0).where(phi["phi_h"].notnull())
+    phi = phi.assign(signal=shown.assign_attrs(image.attrs).drop_vars("z", errors="ignore"))
+    last = phi["phi_h"].isel(t=-1, drop=True) if "t" in phi["phi_h"].dims else phi["phi_h"]
+    inside = last.notnull()
+    resolution = float(phi.attrs["resolution"])
+    rule = replace(s.rule, lamina=max(s.rule.lamina, resolution))
+    clusters = s.domains == "clusters" or (s.domains == "auto" and len(sample.frames) == 1 and s.windows == 1)
+    if clusters and sample.frames:
+        merged = sample.frames[-1]
+        domains = domains_from_localizations(merged, inside, last, rule)
+    else:
+        domains = domains_from_fractions(last.fillna(0.0), inside, rule)
+    pixel = float(last["x"][1] - last["x"][0])
+    numbers: dict[str, float] = {
+        "area": float(inside.sum()) * pixel**2 / 1e6,
+        "pixel": pixel,
+        "resolution": resolution,
+        "frames": phi.sizes.get("t", 1),
+        "phi_h": float(phi["phi_h"].mean()),
+        **({"molecules": float(sum(map(len, sample.frames)))} if sample.frames else {}),
+        **typical(domains),
+    }
+    phi.attrs["lamina"] = rule.lamina
+    return replace(known, fields=phi, domains=domains, numbers=numbers, notes=_resolved(phi, s, last))
+
+
+def _resolved(phi: xr.Dataset, s: StudySettings, last: xr.DataArray) -> tuple[str, ...]:
+    """What cannot be seen, and what the levels make of the signal."""
+    resolution = float(phi.attrs["resolution"])
+    notes = [str(phi.attrs["note"])]
+    if resolution > _SMALL_DOMAIN:
+        notes.append(
+            f"Domains of {_SMALL_DOMAIN:.0f} nm are below this image's resolution ({resolution:.0f} nm): "
+            "what is called a domain here is a place where many of them lie close."
+        )
+    if s.model.length < resolution:
+        notes.append(
+            f"In the model marks diffuse {s.model.length:.0f} nm before they are erased, less than the "
+            f"{resolution:.0f} nm that are resolved: transport between places closer than that is not seen, "
+            "and the rate is one averaged over the blur."
+        )
+    full = float((last >= 1 - 1e-9).where(last.notnull()).mean())
+    if full > 0.01:
+        notes.append(
+            f"{full:.0%} of the nucleus stands at or above the level of heterochromatin, where no "
+            "euchromatin is left: there lam has nothing to act on."
+        )
+    return tuple(notes)
+
+
+def _with_rate(known: NucleusResult, s: StudySettings) -> tuple[NucleusResult, RateMap | None]:
+    """The map of rates, its numbers, and what is to be said of them."""
+    phi = known.fields
+    assert phi is not None
+    gone = phi["phi_e"].sum().item()
+    balance_rate = float(phi["phi_h"].sum()) / gone if gone > 0 else math.nan
+    known = replace(known, numbers={**known.numbers, "rate_balance": balance_rate})
+    still = "t" not in phi["phi_d"].dims
+    notes = list(known.notes)
+    if still:
+        notes.append(
+            "One still image: the map takes a steady state for granted, and lam is a ratio of two rates. How "
+            "fast marks are written and erased, and whether anything changes in time, a still image cannot "
+            "tell."
+        )
+    given = phi[["phi_d", "phi_d_sd", "phi_n"]].drop_attrs(deep=False)
+    margin = s.margin if s.margin is not None else float(phi.attrs["resolution"])
+    inside = given["phi_d"].notnull().all([d for d in given["phi_d"].dims if d == "t"])
+    given = given.assign(mask=edge_distance(inside) > margin if margin else inside)
+    given.attrs = {n: phi.attrs[n] for n in ("noise_area",) if n in phi.attrs}
+    geometry = known.numbers.get("rate_geometric", math.nan)
+    try:
+        found = infer_rate(
+            given, s.model, s.over, s.prior, None if math.isnan(geometry) else geometry, s.quick
+        )
+    except Exception as error:
+        # Fields and domains stand without a map of rates.
+        return replace(known, notes=tuple(notes), error=f"No map of rates: {_said(error)}"), None
+    d = found.dataset
+    sure = d["identifiability"] < KNOWN
+    weight = d["phi_e"].where(sure).fillna(0.0)
+    inside = d["mask"].astype(bool)
+    share = float(sure.where(inside).mean())
+    mean, error = found.mean(weight) if float(weight.sum()) > 0 else (math.nan, math.nan)
+    numbers = {
+        **known.numbers,
+        "rate": mean,
+        "rate_sd": error,
+        "identified": share,
+        **{n: found.balance[n] for n in ("gain", "change", "defect")},
+    }
+    if share < 1:
+        notes.append(
+            f"lam is not identified in {1 - share:.0%} of the nucleus: its standard error there is as large "
+            "as a prior of lam's own level would leave, as where phi_e vanishes. Those pixels are hatched, "
+            "and left out of means."
+        )
+    if abs(found.balance["defect"]) > _CLOSED:
+        notes.append(
+            f"The integral balance does not close: {found.balance['defect']:+.1%} of what is erased. Without "
+            "flux through the edge it would; the smoothing of the map, its prior and its bounds leave that."
+        )
+    status = found.status
+    if status.name != "converged":
+        notes.append(f"The map is {status}." if status.name == "undetermined" else f"There is a {status}.")
+    moved = sensitivity(given, s.model, found) if s.sensitivity else None
+    keep = d.assign_attrs({"balance": found.balance, "status": str(status)})
+    parts = {"rate": keep, "profile": rate_profile(d), "sensitivity": moved}
+    return replace(known, numbers=numbers, notes=tuple(notes), **parts), found
+
+
+def rate_profile(rate: xr.Dataset, rings: int = _RINGS) -> pd.DataFrame:
+    """Rate against distance from the nuclear edge: mean, spread and identified share of rings of even width.
+
+    Parameters
+    ----------
+    rate
+        As `RateMap.dataset`.
+    rings
+        How many.
+
+    Returns
+    -------
+    DataFrame
+        ``distance`` (middle of the ring, nm), ``rate`` (mean over identified pixels), ``spread`` (standard
+        deviation over them), ``rate_sd`` (median standard error), ``identified`` (share), ``pixels``; and
+        ``t`` for a rate that varies in time.
+    """
+    distance = edge_distance(rate["mask"].astype(bool))
+    edges = np.linspace(0.0, float(distance.max()), rings + 1)
+    ring = np.clip(np.searchsorted(edges, distance.values) - 1, 0, rings - 1)
+    inside = rate["mask"].values.astype(bool)
+    times = rate["t"].values.tolist() if "t" in rate["lam"].dims else [None]
+    rows = []
+    for k, t in enumerate(times):
+        lam, sd, ident = (
+            (rate[n] if t is None else rate[n].isel(t=k)).transpose("x", "y").values
+            for n in ("lam", "lam_sd", "identifiability")
+        )
+        for r in range(rings):
+            here = inside & (ring == r)
+            sure = here & (ident < KNOWN)
+            rows.append(
+                {
+                    **({} if t is None else {"t": t}),
+                    "distance": (edges[r] + edges[r + 1]) / 2,
+                    "rate": float(lam[sure].mean()) if sure.any() else math.nan,
+                    "spread": float(lam[sure].std()) if sure.any() else math.nan,
+                    "rate_sd": float(np.median(sd[sure])) if sure.any() else math.nan,
+                    "identified": sure.sum() / max(here.sum(), 1),
+                    "pixels": int(here.sum()),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _said(error: BaseException) -> str:
+    return str(error) if isinstance(error, MollifierError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,137 @@
+"""A nucleus whose rates are known: simulated, imaged as localisations, inferred, held beside the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from mollifier.chromatin.cells import KNOWN, analyse_fields
+from mollifier.chromatin.fractions import Thresholds
+from mollifier.chromatin.localizations import Localizations
+from mollifier.chromatin.microscope import localizations
+from mollifier.chromatin.model import ChromatinModel
+from mollifier.chromatin.page import nucleus_page
+from mollifier.chromatin.samples import Sample, StudySettings
+from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate
+from mollifier.diagnostics.scores import Score
+from mollifier.errors import DataError
+
+# nm, pixels of the simulation, frames, s between them, and labels in each; frames and labels of a quick one.
+_DIAMETER, _PIXELS, _FRAMES, _INTERVAL, _LABELS = 1400.0, 112, 4, 80.0, 1e6
+_QUICK = 2, 5e5
+# How many times denser DNA lies in heterochromatin, and the error of a localisation in nm.
+_COMPACTION, _PRECISION = 5.0, 8.0
+
+
+def demo(
+    folder: Path,
+    seed: int = 0,
+    progress: Callable[[Any], None] | None = None,
+    quick: bool = False,
+) -> tuple[Any, xr.Dataset, dict[str, Any]]:
+    """Rates of chromatin marks from a simulated time-lapse of localisations.
+
+    The localisations of each frame are written as ``frame_1.csv`` and so on, and ``nucleus.html`` shows the
+    truth beside the estimate. The levels of the two phases are known here, as from a calibration.
+
+    Parameters
+    ----------
+    folder
+        Where files go.
+    seed
+        Of the nucleus, its rate and what is seen of it.
+    progress
+        Not called: there are no steps to tell of.
+    quick
+        Fewer frames and labels.
+
+    Returns
+    -------
+    solution, truth, scores
+        Over pixels that the map itself calls identified, and over all of the nucleus.
+    """
+    model, frames, labels = ChromatinModel(), _FRAMES, _LABELS
+    if quick:
+        frames, labels = _QUICK
+    mask = nucleus(_DIAMETER, _PIXELS, seed=seed)
+    rate = rate_pattern(mask, "patches", level=0.6, contrast=0.3, seed=seed)
+    times = [_INTERVAL * k for k in range(frames)]
+    movie = simulate(model, mask, rate, times, before=900.0, seed=seed)
+    sample, levels = imaged(movie, labels, seed, folder)
+    settings = StudySettings(
+        width=3 * _PRECISION, thresholds=levels, model=model, merge=False, quick=quick, margin=0.0
+    )
+    result, found = analyse_fields(sample, settings)
+    if found is None or result.rate is None:
+        raise DataError(result.error)
+    result.save(folder / "nucleus")
+    exact = rate.interp(x=result.rate["x"], y=result.rate["y"], kwargs={"fill_value": None})
+    nucleus_page(result, folder / "nucleus.html", model, exact)
+    inside = result.rate["mask"].values.astype(bool)
+    sure = inside & (result.rate["identifiability"].transpose("x", "y").values < KNOWN)
+    lam = result.rate["lam"].transpose("x", "y").values
+    scores = {"lam, where identified": compared(lam, exact.values, sure)}
+    scores["lam, everywhere"] = compared(lam, exact.values, inside)
+    return found.solution, xr.Dataset({"lam": rate}), scores
+
+
+def imaged(
+    movie: xr.Dataset, labels: float, seed: int, folder: Path | None = None
+) -> tuple[Sample, Thresholds]:
+    """Localisations of every frame of a movie, and the levels of its phases, as from a calibration.
+
+    Parameters
+    ----------
+    movie
+        Of `simulate`.
+    labels
+        In a frame.
+    seed
+        Of what is seen.
+    folder
+        Where ``frame_1.csv`` and so on are written, if at all.
+    """
+    detection = 0.7
+    table = localizations(movie, labels, _COMPACTION, detection, _PRECISION, seed=seed)
+    seen = []
+    for _, part in table.groupby("frame"):
+        x, y, error = (part[c].to_numpy(dtype=float) for c in ("x", "y", "uncertainty"))
+        seen.append(Localizations(x, y, precision=error))
+        if folder is not None:
+            seen[-1].save(folder / f"frame_{len(seen)}.csv")
+    chromatin = 1 - movie["phi_n"]
+    phi_h, phi_e = (chromatin + movie["phi_d"]) / 2, (chromatin - movie["phi_d"]) / 2
+    pixel = float(movie["x"][1] - movie["x"][0])
+    # Labels lie in proportion to phi_e + compaction phi_h, so many in a frame.
+    amount = float((phi_e + _COMPACTION * phi_h).isel(t=0).sum()) * pixel**2
+    pure = labels * detection / amount
+    # Each phase holds the nucleoplasm that was simulated, the same everywhere.
+    water = float(movie["phi_n"].mean())
+    levels = Thresholds(
+        background=0.0,
+        euchromatin=(1 - water) * pure,
+        heterochromatin=(1 - water) * _COMPACTION * pure,
+        euchromatin_water=water,
+        heterochromatin_water=water,
+        two_phases=True,
+    )
+    times = tuple(movie["t"].values.tolist())
+    mask = movie["mask"].astype(bool)
+    return Sample("demo", "1", "", mask, times, tuple(seen)), levels
+
+
+def compared(found: Any, exact: Any, here: Any) -> Score:
+    """Errors over the pixels where a mask holds; what stands apart as interior is all of them here."""
+    keep = here & np.isfinite(exact) & np.isfinite(found)
+    a, b = found[keep], exact[keep]
+    if not keep.any():
+        return Score(*[float("nan")] * 5)
+    error = float(np.linalg.norm(a - b) / np.linalg.norm(b))
+    return Score(error, error, float("nan"), float(np.abs(a - b).max()), float(np.corrcoef(a, b)[0, 1]))
+
+
+__all__ = ["compared", "demo", "imaged"]

@@ -1,0 +1,364 @@
+"""TIFF and OME-TIFF stacks, time-lapses and label images, with their pixel size and time stamps."""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from mollifier.chromatin.columns import require_file
+from mollifier.chromatin.lengths import NANOMETRES, known_unit, plausible_pixel
+from mollifier.errors import DataError
+
+# Part of the pixels that may stand at the greatest value before the image counts as saturated.
+SATURATED = 1e-3
+_AXES = {"T": "t", "Z": "z", "C": "c", "Y": "y", "X": "x"}
+_SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "ms": 1e-3, "msec": 1e-3, "min": 60.0, "h": 3600.0}
+_RESOLUTION_UNITS = {2: "inch", 3: "cm"}
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a file says of itself: lengths in nm, times in s; None where it does not."""
+
+    pixel: tuple[float, float] | None = None
+    source: str = ""
+    z_step: float | None = None
+    interval: float | None = None
+    times: NDArray[np.float64] | None = None
+
+
+def read_image(
+    path: str | Path,
+    *,
+    pixel_size: float | None = None,
+    z_step: float | None = None,
+    frame_interval: float | None = None,
+    axes: str | None = None,
+    channel: int | None = None,
+    saturated: float = SATURATED,
+) -> xr.DataArray:
+    """Read a TIFF or OME-TIFF image, stack or time-lapse of counts.
+
+    Parameters
+    ----------
+    pixel_size, z_step
+        In nm; from the metadata (OME, ImageJ, resolution tags) where absent.
+    frame_interval
+        Seconds from frame to frame; from the metadata where absent.
+    axes
+        Letters of t, z, c, y, x in the order of the file's dimensions, as "zyx", where the file does not
+        say.
+    channel
+        Which channel, from 0, where there are several.
+    saturated
+        Greatest part of the pixels that may stand at the highest value.
+
+    Returns
+    -------
+    xarray.DataArray
+        Counts over (t, z, y, x), of which only y and x are always there; positions of pixel centres in nm,
+        times in s.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, a pixel size or time stamps are missing or not plausible, an axis is
+        unknown, the image is saturated, empty or holds negative counts, or a time-lapse has one frame.
+
+    Examples
+    --------
+    >>> import tempfile, tifffile
+    >>> path = Path(tempfile.mkdtemp()) / "cell.tif"
+    >>> counts = np.random.default_rng(0).poisson(50, (5, 32, 32)).astype(np.uint16)
+    >>> meta = {"axes": "TYX", "unit": "um", "finterval": 2.0}
+    >>> tifffile.imwrite(path, counts, imagej=True, resolution=(10, 10), metadata=meta)
+    >>> image = read_image(path)
+    >>> image.dims, float(image.x[1] - image.x[0]), image.t.values.tolist()
+    (('t', 'y', 'x'), 100.0, [0.0, 2.0, 4.0, 6.0, 8.0])
+    """
+    file = Path(path)
+    array, dims, found = _load(file, axes, z_step, frame_interval)
+    array, dims = _one_channel(file, array, dims, channel)
+    _refuse_counts(file, array, saturated)
+    coords = _coordinates(file, array.shape, dims, found, pixel_size, z_step, frame_interval)
+    source = "--pixel-size" if pixel_size is not None else found.source
+    attrs = {"units": "counts", "source": file.name, "pixel_size_from": source}
+    return xr.DataArray(array.astype(np.float64), coords, dims, "counts", attrs)
+
+
+def read_labels(
+    path: str | Path, *, like: xr.DataArray | None = None, pixel_size: float | None = None, **options: Any
+) -> xr.DataArray:
+    """Read a label image: 0 outside, one whole number for each object.
+
+    Parameters
+    ----------
+    like
+        The image that was labelled: gives the axes and the size of the pixels, and must have the shape.
+    pixel_size, options
+        As for `read_image`, where there is none.
+
+    Raises
+    ------
+    DataError
+        If labels are no whole numbers, nothing is labelled, or the shape is not that of ``like``.
+    """
+    file = Path(path)
+    if like is not None and _dimensions(file) == like.ndim:
+        options = {**options, "axes": "".join(str(d) for d in like.dims)}
+    array, dims, found = _load(
+        file, options.get("axes"), options.get("z_step"), options.get("frame_interval")
+    )
+    if array.dtype.kind == "f" and np.array_equal(array, np.floor(array)):
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iub" or array.min() < 0:
+        raise DataError(
+            f"'{file}' holds {array.dtype} from {array.min()} to {array.max()}; labels are whole numbers "
+            "from 0 on. Is it the image instead?"
+        )
+    if not array.any():
+        raise DataError(f"Nothing is labelled in '{file}': the mask is empty.")
+    if like is not None:
+        if array.shape != like.shape:
+            raise DataError(f"Labels of shape {array.shape} were given for an image of shape {like.shape}.")
+        return xr.DataArray(array.astype(np.int64), like.coords, like.dims, "label", {"source": file.name})
+    coords = _coordinates(
+        file, array.shape, dims, found, pixel_size, options.get("z_step"), options.get("frame_interval")
+    )
+    return xr.DataArray(array.astype(np.int64), coords, dims, "label", {"source": file.name})
+
+
+def _opened(file: Path) -> Any:
+    if find_spec("tifffile") is None:
+        raise DataError(f"'{file}' needs the package tifffile: pip install 'mollifier[chromatin]'.")
+    require_file(file)
+    import tifffile
+
+    try:
+        return tifffile.TiffFile(file)
+    except (tifffile.TiffFileError, OSError, ValueError) as error:
+        raise DataError(f"'{file}' is no TIFF, or damaged ({error}).") from error
+
+
+def _dimensions(file: Path) -> int:
+    with _opened(file) as tiff:
+        return len(_first(file, tiff).shape)
+
+
+def _first(file: Path, tiff: Any) -> Any:
+    if not len(tiff.pages) or not tiff.series:
+        raise DataError(f"'{file}' holds no image; it may be cut short.")
+    return tiff.series[0]
+
+
+def _load(
+    file: Path, axes: str | None, z_step: float | None, interval: float | None
+) -> tuple[NDArray[Any], tuple[str, ...], _Found]:
+    """The first series, the names of its dimensions, and what the metadata say."""
+    with _opened(file) as tiff:
+        series = _first(file, tiff)
+        try:
+            array = np.asarray(series.asarray())
+        except Exception as error:
+            # Decoders of many compressions fail in as many ways on a file that is cut short.
+            raise DataError(f"'{file}' cannot be decoded ({error}); it may be cut short.") from error
+        found = _metadata(tiff)
+        letters = str(series.axes)
+    if array.dtype.kind not in "iufb":
+        raise DataError(f"'{file}' holds {array.dtype}; real numbers were wanted.")
+    return array, _named(file, array.shape, letters, axes, z_step, interval), found
+
+
+def _named(
+    file: Path, shape: tuple[int, ...], letters: str, axes: str | None, z_step: Any, interval: Any
+) -> tuple[str, ...]:
+    if axes is not None:
+        dims = tuple(axes.lower())
+        if len(dims) != len(shape) or set(dims) - set(_AXES.values()) or not {"x", "y"} <= set(dims):
+            raise DataError(
+                f"--axes {axes} was given for '{file}' of shape {shape}; {len(shape)} letters of t, z, c, y "
+                "and x, with y and x among them, were wanted."
+            )
+        return dims
+    if "S" in letters:
+        raise DataError(
+            f"'{file}' is a colour picture (shape {shape}); counts of one channel were wanted. Export the "
+            "channel itself, not a rendering of it."
+        )
+    dims = tuple(_AXES.get(letter, "") for letter in letters)
+    if dims.count("") == 1 and (z_step is None) != (interval is None):
+        dims = tuple(d or ("z" if interval is None else "t") for d in dims)
+    if "" in dims or not {"x", "y"} <= set(dims):
+        raise DataError(
+            f"'{file}' of shape {shape} does not say what its dimensions are; name them in order, as --axes "
+            "zyx for planes, tyx for frames, tcyx for frames with channels."
+        )
+    return dims
+
+
+def _metadata(tiff: Any) -> _Found:
+    """OME before ImageJ before plain resolution tags."""
+    if tiff.is_ome and tiff.ome_metadata:
+        return _ome(tiff.ome_metadata)
+    page = tiff.pages[0]
+    info: Mapping[str, Any] = (tiff.imagej_metadata or {}) if tiff.is_imagej else {}
+    per_unit = []
+    for name in ("XResolution", "YResolution"):
+        tag = page.tags.get(name)
+        value = None if tag is None else tag.value
+        per_unit.append(value[0] / value[1] if isinstance(value, tuple) and value[0] and value[1] else None)
+    unit_tag = page.tags.get("ResolutionUnit")
+    unit = known_unit(str(info.get("unit", ""))) if info else None
+    if not info and unit_tag is not None:
+        unit = _RESOLUTION_UNITS.get(int(unit_tag.value))
+    pixel = None
+    if unit in NANOMETRES and per_unit[0] and per_unit[1]:
+        pixel = NANOMETRES[unit] / per_unit[0], NANOMETRES[unit] / per_unit[1]
+    spacing, interval = info.get("spacing"), info.get("finterval")
+    return _Found(
+        pixel,
+        "ImageJ metadata" if info else "resolution tags",
+        float(spacing) * NANOMETRES[unit] if spacing and unit in NANOMETRES else None,
+        float(interval) if interval else None,
+    )
+
+
+def _ome(text: str) -> _Found:
+    """Physical sizes and times of the first image of an OME-XML description."""
+    try:
+        root = ET.fromstring(text)
+    except ET.ParseError:
+        return _Found(source="OME metadata")
+    pixels = next((e for e in root.iter() if e.tag.rpartition("}")[2] == "Pixels"), None)
+    if pixels is None:
+        return _Found(source="OME metadata")
+
+    def length(axis: str) -> float | None:
+        size = pixels.get(f"PhysicalSize{axis}")
+        unit = known_unit(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        return float(size) * NANOMETRES[unit] if size and unit in NANOMETRES else None
+
+    scale = _SECONDS.get(pixels.get("TimeIncrementUnit", "s"), math.nan)
+    step = pixels.get("TimeIncrement")
+    planes = [e.attrib for e in pixels if e.tag.rpartition("}")[2] == "Plane" and e.get("DeltaT")]
+    first: dict[int, float] = {}
+    for plane in planes:
+        seconds = float(plane["DeltaT"]) * _SECONDS.get(plane.get("DeltaTUnit", "s"), math.nan)
+        first.setdefault(int(plane.get("TheT", 0)), seconds)
+    times = np.array([first[t] for t in sorted(first)]) if len(first) > 1 else None
+    x, y = length("X"), length("Y")
+    return _Found(
+        None if x is None or y is None else (x, y),
+        "OME metadata",
+        length("Z"),
+        float(step) * scale if step else None,
+        times,
+    )
+
+
+def _one_channel(
+    file: Path, array: NDArray[Any], dims: tuple[str, ...], channel: int | None
+) -> tuple[NDArray[Any], tuple[str, ...]]:
+    if "c" in dims:
+        at, count = dims.index("c"), array.shape[dims.index("c")]
+        if channel is None and count > 1:
+            raise DataError(f"'{file}' has {count} channels; say which, from 0, as --channel 0.")
+        if not 0 <= (channel or 0) < count:
+            raise DataError(f"--channel {channel} was given; '{file}' has {count}, counted from 0.")
+        array, dims = np.take(array, channel or 0, axis=at), tuple(d for d in dims if d != "c")
+    order = [d for d in ("t", "z", "y", "x") if d in dims]
+    array = np.transpose(array, [dims.index(d) for d in order])
+    # A single plane is a flat image; a single frame is kept, to be refused where time was asked for.
+    if "z" in order and array.shape[order.index("z")] == 1:
+        array, order = np.take(array, 0, axis=order.index("z")), [d for d in order if d != "z"]
+    return array, tuple(order)
+
+
+def _refuse_counts(file: Path, array: NDArray[Any], saturated: float) -> None:
+    """Refuse what cannot be counts of light."""
+    finite = np.isfinite(array) if array.dtype.kind == "f" else None
+    if finite is not None and not finite.all():
+        raise DataError(
+            f"{int((~finite).sum()):,} pixels of '{file}' are no finite numbers; fill or crop them."
+        )
+    low, high = array.min(), array.max()
+    if low < 0:
+        raise DataError(
+            f"{int((array < 0).sum()):,} pixels of '{file}' hold negative counts (to {low:g}); counts from 0 "
+            "on were wanted. Use the image as it was taken: the background is subtracted later."
+        )
+    if low == high:
+        raise DataError(f"All pixels of '{file}' hold {low:g}: the image is empty.")
+    part = float(np.mean(array == high))
+    if part > saturated and array.size * part > 1:
+        raise DataError(
+            f"The image '{file}' is saturated: {part:.2%} of its pixels stand at the highest value, "
+            f"{high:g}. Expose for less, or crop what is too bright; if that value is no ceiling, raise "
+            f"--saturated above {part:.2g}."
+        )
+
+
+def _coordinates(
+    file: Path,
+    shape: tuple[int, ...],
+    dims: tuple[str, ...],
+    found: _Found,
+    pixel_size: float | None,
+    z_step: float | None,
+    interval: float | None,
+) -> dict[str, Any]:
+    """Centres of the pixels in nm and times in s."""
+    if pixel_size is not None:
+        pixel = (plausible_pixel(pixel_size, "--pixel-size"),) * 2
+    elif found.pixel is not None:
+        pixel = tuple(plausible_pixel(p, f"{found.source} of '{file}'") for p in found.pixel)
+    else:
+        raise DataError(
+            f"'{file}' does not say how large its pixels are ({found.source or 'no metadata'}); set it in "
+            "nm, as --pixel-size 100 (pixel_size=100)."
+        )
+    sizes = dict(zip(dims, shape, strict=True))
+    coords: dict[str, Any] = {
+        n: (n, p * (np.arange(sizes[n]) + 0.5), {"units": "nm"}) for n, p in zip("xy", pixel, strict=True)
+    }
+    if "z" in sizes:
+        # Planes may be known by number only: nothing here is computed along z.
+        step = z_step if z_step is not None else found.z_step
+        planes = np.arange(sizes["z"]) * (1.0 if step is None else step)
+        coords["z"] = ("z", planes, {"units": "plane" if step is None else "nm"})
+    if interval is not None and sizes.get("t", 1) < 2:
+        raise DataError(
+            f"'{file}' has one frame, and a frame interval was given; a time-lapse needs at least two. If "
+            "its frames lie along another dimension, name it, as --axes tyx."
+        )
+    if "t" in sizes:
+        coords["t"] = ("t", _times(file, sizes["t"], found, interval), {"units": "s"})
+    return coords
+
+
+def _times(file: Path, frames: int, found: _Found, interval: float | None) -> NDArray[np.float64]:
+    step = interval if interval is not None else found.interval
+    if interval is None and found.times is not None and found.times.size == frames:
+        times = np.asarray(found.times - found.times[0], dtype=np.float64)
+        if not (np.diff(times) > 0).all():
+            raise DataError(
+                f"The time stamps of '{file}' do not increase; set --frame-interval SECONDS instead."
+            )
+        return times
+    if step is None and frames > 1:
+        raise DataError(
+            f"Time stamps are missing: '{file}' has {frames} frames and does not say how far apart. Set "
+            "--frame-interval SECONDS (frame_interval=...), or --axes zyx if they are planes."
+        )
+    if step is not None and not (math.isfinite(step) and step > 0):
+        raise DataError(f"A frame interval of {step:g} s was given; a positive number was wanted.")
+    return np.arange(frames, dtype=np.float64) * (step or 0.0)

@@ -1,0 +1,388 @@
+"""From volume fractions in a nucleus to its map of rates.
+
+No flux crosses the edge of a nucleus, of any shape: the equation is projected on waves that obey this
+(`mollifier.chromatin.modes`), and the rate found from the projections (`...galerkin`).
+`posed` gives the same data and equation to the engines.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from mollifier._version import __version__
+from mollifier.chromatin.galerkin import Film, Found, estimate, smoothed
+from mollifier.chromatin.model import RATE, ChromatinModel
+from mollifier.chromatin.modes import modes
+from mollifier.chromatin.simulate import edge_distance
+from mollifier.data.observations import Observations
+from mollifier.errors import ConfigurationError, DataError, did_you_mean
+from mollifier.mollify.grid import Axis
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.solution import Solution
+from mollifier.problem.status import Status
+from mollifier.problem.unknowns import FieldUnknown
+
+Array = NDArray[np.float64]
+
+# Pixels that a nucleus must be wide, and the shortest wave that is tested, in the length over which marks
+# diffuse before they are erased: shorter ones see the domains themselves, and all that blurs them.
+_LEAST, _WAVE, _FEW = 16.0, 1.5, 40
+# Level of the intervals, change of a parameter, and the residuals beside the noise that are a misfit.
+_LEVEL, _CHANGE, _MISFIT = 0.95, 0.2, 2.0
+# A balance that is further from closing is no answer to trust.
+_OPEN = 0.2
+# Shares of the nucleus without an answer that make a map undetermined, and that are worth a word.
+_MOSTLY, _PARTLY = 0.5, 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class RateMap:
+    """A map of lam = Gamma_me/Gamma_ac with what is known of its error.
+
+    Attributes
+    ----------
+    dataset
+        Over the pixels of the nucleus, NaN elsewhere: ``lam``, ``lam_sd``, ``lam_low`` and ``lam_high``
+        (95 %), ``phi_e``, and ``identifiability``: posterior over prior standard error for a prior as wide as
+        lam's own level. Near 0 the data decide; near 1, as where phi_e vanishes, they say nothing.
+    status
+        What that means for the reader, judged over the nucleus.
+    balance
+        ``gain`` = integral of lam phi_e, ``loss`` = integral of phi_h, ``change`` = half the growth of the
+        integral of phi_d, each over area and time and in units of ``loss``, and ``defect``, ``gain - loss -
+        change``: zero where no flux crosses the edge.
+    found
+        The rate's coefficients and their covariance.
+    provenance
+        Model, waves, prior, seconds.
+    prior
+        Of the rate.
+    geometric
+        lam from the size and spacing of domains, where these were given.
+    """
+
+    dataset: xr.Dataset
+    status: Status
+    balance: dict[str, float]
+    found: Found
+    provenance: dict[str, Any]
+    prior: str
+    geometric: float | None = None
+
+    def mean(self, weight: xr.DataArray) -> tuple[float, float]:
+        """Mean of lam by a weight over the dataset's dims, and its standard error, with all covariances."""
+        inside = self.dataset["mask"].values.astype(bool)
+        values = weight.transpose("x", "y", ...).values[inside].reshape(int(inside.sum()), -1)
+        frames = len(self.found.functions[1])
+        values = values if values.shape[1] == frames else np.repeat(values / frames, frames, axis=1)
+        return self.found.mean(values / values.sum())
+
+    @cached_property
+    def solution(self) -> Solution:
+        """The map as the engines give theirs, in nm and s."""
+        kept = self.dataset[[RATE, f"{RATE}_sd"]]
+        none = xr.Dataset(coords={"observation": np.arange(0)})
+        return Solution(
+            self.status, {}, kept, none, xr.Dataset(coords={"step": np.arange(0)}), self.provenance
+        )
+
+
+def infer_rate(
+    fields: xr.Dataset,
+    model: ChromatinModel,
+    over: Sequence[str] = ("x", "y"),
+    prior: str = "h2",
+    geometry: float | None = None,
+    quick: bool = False,
+) -> RateMap:
+    """lam over a nucleus, from one image, a pair of frames, or a time-lapse.
+
+    Parameters
+    ----------
+    fields
+        ``phi_d`` over x, y (nm, square pixels) and, unless the image is a still one, t (s); ``phi_n`` over
+        some of these; ``phi_d_sd``, the standard error of each value, estimated from the differences of
+        neighbours where it is missing; ``mask`` (x, y), by default the pixels where phi_d is finite. Pixels
+        that are NaN in any frame are left out. The attribute ``noise_area`` (nm^2), where there is one, is
+        that of `mollifier.chromatin.density`: by default errors of pixels are independent.
+    model
+        In nm and s. Its parameters are assumed, and lam depends on them: see `sensitivity`.
+    over
+        ("x", "y"), or ("x", "y", "t") for a rate that changes in time.
+    prior
+        Of the rate, as in `mollifier.FieldUnknown`.
+    geometry
+        lam by `mollifier.chromatin.model.geometric_rate`, to be kept beside the map.
+    quick
+        Fewer and longer waves.
+
+    Raises
+    ------
+    DataError
+        If a variable or coordinate is missing, pixels are not square, or the nucleus is too narrow.
+    ConfigurationError
+        If the rate is to vary over t and there is one image only.
+
+    Examples
+    --------
+    >>> from mollifier.chromatin.microscope import with_noise
+    >>> from mollifier.chromatin.simulate import nucleus, simulate
+    >>> movie = simulate(ChromatinModel(), nucleus(1000.0, 50), 0.6, [0.0, 100.0], before=300.0)
+    >>> found = infer_rate(with_noise(movie, 0.02), ChromatinModel())
+    >>> found.status.name, bool(abs(found.dataset["lam"].mean() - 0.6) < 0.05)
+    ('converged', True)
+    """
+    begun = time.perf_counter()
+    data = _checked(fields)
+    if "t" in over and "t" not in data["phi_d"].dims:
+        raise ConfigurationError("A rate that varies over t was asked for; there is one image only.")
+    film, axes = _film(data, model, fields.attrs.get("noise_area"))
+    inside = data["mask"].values
+    waves = modes(inside, axes[0].spacing, _WAVE * model.length, **({"most": _FEW} if quick else {}))
+    found = estimate(film, waves, axes if "t" in over else axes[:2], model, prior)
+    kept = _map(found, film, data, "t" in over)
+    balance = _balance(kept, data, model)
+    provenance = {
+        "engine": "galerkin", "equation": [model.scaled().equation(still="t" not in data["phi_d"].dims,
+        sources=True)], "unknowns": [RATE], "fields": ["phi_d"], "modes": len(waves.values),
+        "shortest": waves.shortest, "frames": len(film.times), "prior": dataclasses.asdict(found.hyper),
+        "misfit": found.misfit, "told": found.told, "model": dataclasses.asdict(model),
+        "versions": {"mollifier": __version__, "numpy": np.__version__},
+        "seconds": time.perf_counter() - begun,
+    }  # fmt: skip
+    return RateMap(kept, _status(found, kept, balance["defect"]), balance, found, provenance, prior, geometry)
+
+
+def sensitivity(
+    fields: xr.Dataset,
+    model: ChromatinModel,
+    found: RateMap,
+    change: float = _CHANGE,
+    parameters: Sequence[str] | None = None,
+) -> xr.Dataset:
+    """How the map answers to the model's parameters: solved again with each of them a share lower and higher.
+
+    Parameters
+    ----------
+    fields, model
+        As given to `infer_rate`.
+    found
+        Its answer.
+    change
+        Share by which parameters are moved.
+    parameters
+        Names of those to move; all that are not zero by default.
+
+    Returns
+    -------
+    Dataset
+        Over ``parameter`` and ``sign`` (-1, 1): ``level``, the change of the median of lam; ``pattern``, the
+        rms of the change of lam; both relative to the median of lam.
+
+    Raises
+    ------
+    ConfigurationError
+        If the change is not between 0 and 1, or there is no such parameter.
+    """
+    if not 0 < change < 1:
+        raise ConfigurationError(f"change={change} was given; a share between 0 and 1 was wanted.")
+    base = found.dataset["lam"]
+    over = tuple(str(d) for d in base.dims)
+    middle = float(base.median())
+    known = _parameters(model)
+    names = list(known) if parameters is None else list(parameters)
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(
+                f"The model has no parameter '{name}' to move.{did_you_mean(name, known)}"
+            )
+    table = np.zeros((2, len(names), 2))
+    for i, name in enumerate(names):
+        for k, sign in enumerate((-1, 1)):
+            other = _with(model, name, known[name] * (1 + sign * change))
+            lam = infer_rate(fields, other, over, found.prior).dataset["lam"]
+            table[0, i, k] = (float(lam.median()) - middle) / middle
+            table[1, i, k] = float(np.sqrt(((lam - base) ** 2).mean())) / middle
+    coords = {"parameter": names, "sign": [-1, 1]}
+    dims = ("parameter", "sign")
+    attrs = {"change": change}
+    return xr.Dataset({"level": (dims, table[0]), "pattern": (dims, table[1])}, coords, attrs)
+
+
+def posed(fields: xr.Dataset, model: ChromatinModel) -> InverseProblem:
+    """The same data and equation for `mollifier.solve`, in scaled units; phi_n the same everywhere.
+
+    Engines know of no edge without flux: pixels outside of the nucleus are missing data to them.
+
+    Raises
+    ------
+    DataError
+        If a variable is missing, or phi_n varies.
+    """
+    data, scaled = _checked(fields), model.scaled()
+    inside = data["mask"]
+    phi_n = data["phi_n"].where(inside)
+    level = float(phi_n.mean())
+    if float(phi_n.max() - phi_n.min()) > 1e-6:
+        raise DataError("phi_n varies; one that is the same everywhere was wanted.")
+    unit = {"x": model.length, "y": model.length, "t": model.time}
+    place = {str(c): data[c].values / unit[str(c)] for c in data["phi_d"].dims}
+    phi_h = ((data["phi_d"] + 1 - level) / 2).where(inside)
+    content = xr.Dataset({"phi_h": phi_h, "sd": (data["phi_d_sd"] / 2).where(inside)}).assign_coords(place)
+    observed = Observations.from_dataset(content.drop_attrs(), noise={"phi_h": "sd"})
+    text = scaled.equation(level, still="t" not in phi_h.dims)
+    left, right = text.split(" = ")
+    unknown = FieldUnknown(over=("x", "y"), lower=0.0, prior="h2")
+    return InverseProblem(f"{left} - ({right}) = 0", observed, {RATE: unknown}, fields=["phi_h"])
+
+
+def _checked(given: xr.Dataset) -> xr.Dataset:
+    """The fields on the smallest box around the nucleus; ``mask`` is true where all is known."""
+    missing = [v for v in ("phi_d", "phi_n") if v not in given]
+    if missing or not {"x", "y"} <= set(given["phi_d"].dims):
+        raise DataError(
+            f"The fields hold {', '.join(map(str, given.data_vars))}; phi_d and phi_n over x, y and, for a "
+            "film, t were wanted."
+        )
+    data = given.transpose("x", "y", "t", missing_dims="ignore")
+    known: xr.DataArray = data["phi_d"].notnull() & data["phi_n"].notnull()
+    if "phi_d_sd" in data:
+        known = known & (data["phi_d_sd"] > 0)
+    if "t" in known.dims:
+        known = known.all("t")
+    if "mask" in data:
+        known = known & (data["mask"] > 0)
+    data = data.assign(mask=known)
+    wide = 2 * float(np.asarray(distance_transform_edt(np.pad(known.values, 1))).max())
+    if wide < _LEAST:
+        raise DataError(
+            f"The nucleus is {wide:.0f} pixels wide where it is widest; {_LEAST:.0f} or more were wanted. "
+            "Give an image with smaller pixels, or another mask."
+        )
+    rows, columns = (np.flatnonzero(known.values.any(axis)) for axis in (1, 0))
+    data = data.isel(x=slice(rows[0], rows[-1] + 1), y=slice(columns[0], columns[-1] + 1))
+    if "phi_d_sd" not in data:
+        seen = data["phi_d"].where(data["mask"])
+        sd = Observations.from_dataset(seen.rename("phi_d").to_dataset().drop_attrs()).noise_sd("phi_d")
+        data = data.assign(phi_d_sd=xr.full_like(data["phi_d"], sd))
+    return data
+
+
+def _film(data: xr.Dataset, model: ChromatinModel, noise_area: float | None) -> tuple[Film, list[Axis]]:
+    """The fields on the pixels of the nucleus, and the axes of its box."""
+    inside, dims = data["mask"].values, [str(d) for d in data["phi_d"].dims]
+    axes = [Axis.from_points(c, data[c].values) for c in dims]
+    pixel = axes[0].spacing
+    if abs(axes[1].spacing - pixel) > 1e-6 * pixel:
+        raise DataError(f"Pixels are {pixel:.4g} by {axes[1].spacing:.4g} nm large; square ones were wanted.")
+
+    def there(name: str) -> Array:
+        values = data[name].broadcast_like(data["phi_d"]).transpose(*dims).values[inside]
+        return values.reshape(len(values), -1)
+
+    e = model.energy
+    depth = np.maximum(edge_distance(data["mask"]).values[inside], 0.0)
+    # What multiplies the noise must not follow it.
+    variance = np.stack([smoothed(v, inside) for v in there("phi_d_sd").T ** 2], -1)
+    film = Film(
+        there("phi_d"),
+        variance,
+        1 - there("phi_n"),
+        axes[2].points if len(axes) > 2 else np.zeros(1),
+        e.adhesion / 2 * np.exp(-depth / e.reach),
+        max(1.0, (noise_area or 0.0) / pixel**2),
+    )
+    return film, axes
+
+
+def _map(found: Found, film: Film, data: xr.Dataset, timed: bool) -> xr.Dataset:
+    """The rate on the pixels of the nucleus."""
+    inside = data["mask"]
+    dims = ("x", "y", "t") if timed else ("x", "y")
+    coords = {c: data[c] for c in dims}
+
+    def full(values: Array) -> xr.DataArray:
+        whole = np.full([*inside.shape, len(film.times) if timed else 1], np.nan)
+        whole[inside.values] = values if timed else values[:, :1]
+        return xr.DataArray(whole if timed else whole[..., 0], coords, dims)
+
+    lam, sd = full(np.maximum(found.rate, 0.0)), full(found.sd)
+    z = NormalDist().inv_cdf(0.5 + _LEVEL / 2)
+    phi_e = ((1 - data["phi_n"] - data["phi_d"]) / 2).where(inside)
+    parts = {
+        RATE: lam,
+        f"{RATE}_sd": sd,
+        "lam_low": np.maximum(full(found.rate) - z * sd, 0.0),
+        "lam_high": np.maximum(full(found.rate) + z * sd, 0.0),
+        "phi_e": phi_e,
+        "identifiability": sd / np.hypot(sd, float(lam.median())),
+    }
+    return xr.Dataset(parts).assign(mask=inside)
+
+
+def _status(found: Found, kept: xr.Dataset, defect: float) -> Status:
+    """Judged over the nucleus, and by the balance, which a mask that is too large breaks."""
+    sd, inside = kept[f"{RATE}_sd"], kept["mask"]
+    lost = float((sd > float(kept[RATE].median())).where(inside).mean())
+    if lost > _MOSTLY:
+        said = f"over {lost:.0%} of the nucleus the standard error of lam exceeds its size"
+        return Status("undetermined", said)
+    if not abs(defect) < _OPEN:
+        return Status(
+            "misfit",
+            f"the integral balance is off by {defect:+.0%}: the mask reaches beyond the nucleus, or the "
+            "levels are wrong",
+        )
+    if found.misfit > _MISFIT:
+        return Status(
+            "misfit",
+            f"the residuals are {found.misfit:.2g} times what the noise explains: the model, the levels or a "
+            "steady state are at fault. Standard errors were widened by that factor",
+        )
+    said = f"the data say little about lam over {lost:.0%} of the nucleus" if lost > _PARTLY else ""
+    return Status("converged", said)
+
+
+def _parameters(model: ChromatinModel) -> dict[str, float]:
+    """Those that are not zero, nor without effect because another one is."""
+    energy = {f.name: float(getattr(model.energy, f.name)) for f in dataclasses.fields(model.energy)}
+    if not energy["adhesion"]:
+        del energy["reach"]
+    both = {**energy, "diffusion": model.diffusion, "acetylation": model.acetylation}
+    return {name: value for name, value in both.items() if value}
+
+
+def _with(model: ChromatinModel, name: str, value: float) -> ChromatinModel:
+    if hasattr(model.energy, name):
+        return replace(model, energy=replace(model.energy, **{name: value}))
+    return replace(model, **{name: value})
+
+
+def _balance(found: xr.Dataset, data: xr.Dataset, model: ChromatinModel) -> dict[str, float]:
+    """Integrals over the nucleus and the time of the data, relative to that of phi_h."""
+    phi_h = ((1 - data["phi_n"] + data["phi_d"]) / 2).where(data["mask"])
+    gain, loss = ((v.mean(("x", "y"))) for v in (found["lam"] * found["phi_e"], phi_h))
+    change = 0.0
+    if "t" in data["phi_d"].dims:
+        total = data["phi_d"].where(data["mask"]).mean(("x", "y"))
+        seconds = float(total["t"][-1] - total["t"][0])
+        change = float(total[-1] - total[0]) / 2 / seconds / model.acetylation
+        gain, loss = (v.integrate("t") / seconds for v in (gain, loss))
+    gain, loss = float(gain), float(loss)
+    return {
+        "gain": gain / loss,
+        "loss": 1.0,
+        "change": change / loss,
+        "defect": (gain - loss - change) / loss,
+    }

@@ -1,0 +1,285 @@
+"""Localisations of single molecules: positions in nm, and readers of the files that hold them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from mollifier.chromatin import lengths
+from mollifier.chromatin.columns import LENGTHS, Columns, read_columns
+from mollifier.errors import DataError
+
+Array = NDArray[np.float64]
+
+# Fields of view from a cropped domain to a whole slide, in nm.
+SPAN = (1_000.0, 1_000_000.0)
+# More molecules to the square nanometre, on average over the field, than any label can have.
+_CROWDED = 0.1
+# Sides of a field differ by less than this; a precision is below what diffraction blurs, in nm.
+_ASPECT, _PRECISION = 100.0, 500.0
+_ENOUGH = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Localizations:
+    """Single-molecule localisations, checked.
+
+    Parameters
+    ----------
+    x, y
+        Positions in nm, shape (n,).
+    frame
+        Camera frame of each, whole numbers, shape (n,); None where unknown.
+    precision
+        Standard error of x and of y in nm, shape (n,); NaN where unknown.
+    photons
+        Detected photons, shape (n,), none negative.
+    field
+        (x0, x1, y0, y1) of the field of view in nm; the smallest rectangle of the positions where absent.
+    provenance
+        What is known of the source, for the record.
+
+    Raises
+    ------
+    DataError
+        If shapes differ, there are no localisations, positions are not finite, or counts are negative.
+
+    Examples
+    --------
+    >>> locs = Localizations([0.0, 500.0, 1500.0], [0.0, 250.0, 900.0])
+    >>> len(locs), locs.bounds, len(locs.window(x=(0, 600)))
+    (3, (0.0, 1500.0, 0.0, 900.0), 2)
+    """
+
+    x: Array
+    y: Array
+    frame: NDArray[np.int64] | None = None
+    precision: Array | None = None
+    photons: Array | None = None
+    field: tuple[float, float, float, float] | None = None
+    provenance: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("x", "y", "precision", "photons"):
+            if (given := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _column(name, given, len(np.atleast_1d(self.x))))
+        if self.x.size == 0:
+            raise DataError("There are no localisations (0 rows); at least one was wanted.")
+        for name in ("x", "y"):
+            _refuse(~np.isfinite(getattr(self, name)), f"{name} is no finite number", "drop those rows")
+        if self.photons is not None:
+            _refuse(self.photons < 0, "the photon count is negative", "filter those rows out")
+        if self.precision is not None:
+            _refuse(self.precision < 0, "the precision is negative", "filter those rows out")
+        if self.frame is not None:
+            frame = _column("frame", self.frame, self.x.size)
+            _refuse(
+                ~np.isfinite(frame) | (frame != np.floor(frame)) | (frame < 0),
+                "the frame is no whole number from 0 on",
+                "columns may be swapped: say which is which, as columns={'frame': 'NAME'}",
+            )
+            object.__setattr__(self, "frame", frame.astype(np.int64))
+
+    def __len__(self) -> int:
+        return self.x.size
+
+    def __repr__(self) -> str:
+        x0, x1, y0, y1 = self.bounds
+        frames = "" if self.frame is None else f", {np.unique(self.frame).size:,} frames"
+        return f"Localizations({len(self):,} over {(x1 - x0) / 1e3:.4g} x {(y1 - y0) / 1e3:.4g} um{frames})"
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(x0, x1, y0, y1) of the field of view, in nm."""
+        if self.field is not None:
+            return self.field
+        return float(self.x.min()), float(self.x.max()), float(self.y.min()), float(self.y.max())
+
+    def select(self, rows: ArrayLike) -> Self:
+        """Those rows (a mask or indices); the field of view stays.
+
+        Raises
+        ------
+        DataError
+            If none is left.
+        """
+        parts = {n: a[rows] for n in _COLUMNS if (a := getattr(self, n)) is not None}
+        return replace(self, field=self.bounds, **parts)
+
+    def window(
+        self, x: tuple[float, float] | None = None, y: tuple[float, float] | None = None
+    ) -> Localizations:
+        """What lies in a rectangle, in nm, which becomes the field of view."""
+        x0, x1, y0, y1 = self.bounds
+        (x0, x1), (y0, y1) = x or (x0, x1), y or (y0, y1)
+        inside = (self.x >= x0) & (self.x <= x1) & (self.y >= y0) & (self.y <= y1)
+        return replace(self.select(inside), field=(x0, x1, y0, y1))
+
+    def save(self, path: str | Path) -> Path:
+        """Write them as ThunderSTORM's CSV does, in nm; ``.gz`` at the end of the name packs it."""
+        names = {"frame": "frame", "x": "x [nm]", "y": "y [nm]"}
+        names |= {"photons": "intensity [photon]", "precision": "uncertainty_xy [nm]"}
+        table = pd.DataFrame({h: a for n, h in names.items() if (a := getattr(self, n)) is not None})
+        table.to_csv(path, index=False)
+        return Path(path)
+
+
+_COLUMNS = ("x", "y", "frame", "precision", "photons")
+
+
+def _column(name: str, given: ArrayLike, size: int) -> Array:
+    array = np.asarray(given)
+    if array.dtype.kind not in "fiu" or array.shape != (size,):
+        raise DataError(
+            f"{name} has shape {array.shape} and dtype {array.dtype}; numbers of shape ({size},) were wanted."
+        )
+    return array.astype(np.float64, copy=False)
+
+
+def _refuse(bad: NDArray[np.bool_], what: str, fix: str) -> None:
+    if bad.any():
+        first = int(np.argmax(bad)) + 1
+        raise DataError(f"In {int(bad.sum()):,} of {bad.size:,} rows {what}, first in row {first}; {fix}.")
+
+
+def read_localizations(
+    path: str | Path,
+    *,
+    unit: str | None = None,
+    pixel_size: float | None = None,
+    columns: Mapping[str, str] | Sequence[str] | None = None,
+    span: tuple[float, float] = SPAN,
+) -> Localizations:
+    """Read a table of localisations: text (also gzipped) or Picasso HDF5.
+
+    Parameters
+    ----------
+    path
+        ThunderSTORM or Picasso CSV, any CSV or text with named columns, two bare columns x and y, Picasso
+        HDF5 (whose YAML file, or embedded metadata, gives the pixel size). Known by content, not by suffix.
+    unit
+        "nm", "um" or "px" of x, y and the precision. From the header where it says so; px for Picasso;
+        nm otherwise.
+    pixel_size
+        Size of a camera pixel in nm, where positions are in pixels.
+    columns
+        Role (x, y, frame, precision, precision_x, precision_y, photons) -> name of the column; or the roles
+        in order for a file without a header.
+    span
+        Least and greatest plausible side of the field of view, in nm.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, a unit or column is missing, or what was read is not plausible: wrong
+        units, swapped columns, negative counts, one frame, no rows. The message says what fixes it.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "cell.csv"
+    >>> rows = ["frame,x [um],y [um]", "1,0.5,1.0", "2,3.5,2.0", "2,2.5,4.0"]
+    >>> _ = path.write_text(chr(10).join(rows))
+    >>> read_localizations(path)
+    Localizations(3 over 3 x 3 um, 2 frames)
+    """
+    file = Path(path)
+    found = read_columns(file, columns)
+    scale, units = _scales(file, found, unit, pixel_size)
+    values: dict[str, Any] = {
+        role: a * scale[role] if role in scale else a for role, a in found.values.items()
+    }
+    sides = [values.pop(r) for r in ("precision_x", "precision_y") if r in values]
+    precision = values.get("precision")
+    if precision is None and sides:
+        precision = np.sqrt(np.mean(np.square(sides), axis=0))
+    if precision is not None:
+        # Fits that failed report infinite or no precision; the position may still be good.
+        known = np.isfinite(precision) & (precision != 0)
+        precision = np.where(known, precision, np.nan) if known.any() else None
+    camera = None
+    if found.field_px is not None and units == "px":
+        camera = (0.0, found.field_px[0] * scale["x"], 0.0, found.field_px[1] * scale["y"])
+    used = ", ".join(f"{r}={n!r}" for r, n in found.names.items())
+    provenance = {"source": file.name, "format": found.kind, "unit": units, "columns": used}
+    try:
+        locs = Localizations(
+            values["x"], values["y"], values.get("frame"), precision, values.get("photons"), camera,
+            provenance,
+        )  # fmt: skip
+        _plausible(locs, units, span)
+    except DataError as error:
+        raise DataError(f"'{file}': {error}") from error
+    return locs
+
+
+def _scales(
+    file: Path, found: Columns, unit: str | None, pixel_size: float | None
+) -> tuple[dict[str, float], str]:
+    """Nanometres in a unit of each column of lengths, and the unit of x."""
+    stated = found.units.get("x")
+    if found.units.get("y", stated) != stated:
+        raise DataError(f"'{file}' has x in {stated} and y in {found.units.get('y')}; one unit was wanted.")
+    given = None if unit is None else lengths.known_unit(unit) or unit
+    if stated and given and stated != given:
+        raise DataError(
+            f"'{file}' says {stated} in its header and --unit {unit} was given; leave out --unit, or correct "
+            "the header if that is wrong."
+        )
+    units = given or stated or ("px" if found.kind.startswith("Picasso") else "nm")
+    size = pixel_size if pixel_size is not None else found.pixel_size
+    return {
+        role: lengths.factor(found.units.get(role, units), size, f"The positions in '{file}'")
+        for role in LENGTHS
+        if role in found.values
+    }, units
+
+
+def _plausible(locs: Localizations, unit: str, span: tuple[float, float]) -> None:
+    """Refuse what no microscope makes: wrong units, swapped columns, one frame."""
+    if locs.frame is not None and len(locs) > 1 and np.ptp(locs.frame) == 0:
+        raise DataError(
+            f"All {len(locs):,} localisations are in one frame ({locs.frame[0]}); molecules that blink over "
+            "many frames were wanted. Is this one image's table, or another column than the frame?"
+        )
+    if len(locs) < _ENOUGH:
+        return
+    for name in ("x", "y"):
+        values = getattr(locs, name)
+        if _counts(values) and not (locs.frame is not None and _counts(locs.frame)):
+            raise DataError(
+                f"Column {name} counts up in whole numbers as a frame or row number does; columns may be "
+                "swapped. Say which is which, as --columns x=NAME,y=NAME."
+            )
+    sides = np.array([np.ptp(locs.x), np.ptp(locs.y)])
+    if sides.max() > _ASPECT * sides.min():
+        raise DataError(
+            f"The positions span {sides[0]:,.6g} x {sides[1]:,.6g} nm: one of the columns is no position. "
+            "Say which is which, as --columns x=NAME,y=NAME."
+        )
+    crowded = len(locs) / float(np.prod(sides)) > _CROWDED
+    if not span[0] <= sides.max() <= span[1] or crowded:
+        why = f", {len(locs) / float(np.prod(sides)):.3g} to the nm^2" if crowded else ""
+        raise DataError(
+            f"The positions, read in {unit}, span {sides[0]:,.6g} x {sides[1]:,.6g} nm{why}; a field of "
+            f"{span[0] / 1e3:g} to {span[1] / 1e3:g} um was wanted. Give the unit (--unit nm, um or px, with "
+            "--pixel-size for px), or the plausible span if the field is right."
+        )
+    blur = 0.0 if locs.precision is None else float(np.nanmedian(locs.precision))
+    if blur > _PRECISION:
+        raise DataError(
+            f"The median precision is {blur:,.4g} nm, more than diffraction blurs; the column may hold "
+            "photons, or be in another unit. Name the right one, as --columns precision=NAME."
+        )
+
+
+def _counts(values: NDArray[np.float64] | NDArray[np.int64]) -> bool:
+    """Whether values are whole and never fall, as frame and row numbers."""
+    return bool((np.diff(values) >= 0).all() and (values == np.floor(values)).all())

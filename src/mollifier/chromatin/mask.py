@@ -1,0 +1,355 @@
+"""Nuclei: where they are, from labels, from a polygon or from the data."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from mollifier.chromatin.columns import read_columns
+from mollifier.chromatin.lengths import factor
+from mollifier.chromatin.localizations import Localizations
+from mollifier.errors import DataError
+
+Array = NDArray[np.float64]
+
+# In nm^2: what is smaller than 5 um^2 is no nucleus.
+MIN_AREA = 5e6
+_POLYGON_PIXELS = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Nucleus:
+    """One nucleus.
+
+    Attributes
+    ----------
+    name
+        Its label.
+    mask
+        Where it is, over (x, y) in nm, and t where it moves; its bounding box and a pixel around it.
+    plane
+        Of a stack, the index of the plane in which it is largest, to which the mask belongs.
+    """
+
+    name: str
+    mask: xr.DataArray
+    plane: int | None = None
+
+    @property
+    def area(self) -> float:
+        """In nm^2, on average over time."""
+        steps = [float(self.mask[n][1] - self.mask[n][0]) for n in ("x", "y")]
+        frames = self.mask.sizes.get("t", 1)
+        return float(self.mask.sum()) * steps[0] * steps[1] / frames
+
+    def of(self, image: xr.DataArray) -> xr.DataArray:
+        """The part of the image it was labelled in, over (x, y) or (x, y, t), in its plane."""
+        part = image if self.plane is None else image.isel(z=self.plane)
+        dims = [d for d in ("x", "y", "t") if d in part.dims]
+        return part.sel(x=self.mask.x, y=self.mask.y, method="nearest").transpose(*dims)
+
+
+@dataclass(frozen=True)
+class Nuclei:
+    """The whole nuclei, and why others were left out.
+
+    Attributes
+    ----------
+    whole
+        Those to work with.
+    left_out
+        Name -> reason.
+    """
+
+    whole: tuple[Nucleus, ...]
+    left_out: Mapping[str, str]
+
+    def __iter__(self) -> Iterator[Nucleus]:
+        return iter(self.whole)
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __getitem__(self, name: str | int) -> Nucleus:
+        """The nucleus of this label."""
+        return next(n for n in self.whole if n.name == str(name))
+
+    def __str__(self) -> str:
+        out = "; ".join(f"{name} {reason}" for name, reason in self.left_out.items())
+        return f"{len(self.whole)} whole nuclei" + (f"; left out: {out}" if out else "")
+
+
+def nuclei_from_labels(labels: xr.DataArray, *, min_area: float = MIN_AREA) -> Nuclei:
+    """Every whole nucleus of a label image; those that touch the edge of the field are named and left out.
+
+    Parameters
+    ----------
+    labels
+        Whole numbers over y and x, and z or t where there are any; 0 is outside.
+    min_area
+        In nm^2; what is smaller in its best plane is left out.
+
+    Raises
+    ------
+    DataError
+        If nothing is labelled, or no nucleus is whole.
+
+    Examples
+    --------
+    >>> grid = {"y": 200.0 * np.arange(40), "x": 200.0 * np.arange(40)}
+    >>> labels = xr.DataArray(np.zeros((40, 40), int), grid, ("y", "x"))
+    >>> labels[10:30, 12:30], labels[:8, 20:] = 1, 2
+    >>> nuclei = nuclei_from_labels(labels)
+    >>> str(nuclei), nuclei[1].area / 1e6
+    ('1 whole nuclei; left out: 2 touches the edge', 14.4)
+    """
+    dims = [d for d in ("x", "y", "t", "z") if d in labels.dims]
+    picked = labels.transpose(*dims)
+    array = picked.values.astype(np.int64)
+    if not array.any():
+        raise DataError("The mask is empty: nothing is labelled.")
+    whole, left_out = [], {}
+    for number, box in enumerate(ndimage.find_objects(array), start=1):
+        if box is None:
+            continue
+        name = str(number)
+        found = _nucleus(name, picked, box, array[box] == number)
+        if any(s.start == 0 or s.stop == n for s, n in zip(box[:2], array.shape[:2], strict=True)):
+            left_out[name] = "touches the edge"
+        elif found.area < min_area:
+            left_out[name] = f"is small ({found.area / 1e6:.2g} um^2)"
+        elif "t" in found.mask.dims and not found.mask.any(("x", "y")).all():
+            seen = int(found.mask.any(("x", "y")).sum())
+            left_out[name] = f"is there in {seen} of {found.mask.sizes['t']} frames"
+        else:
+            whole.append(found)
+    nuclei = Nuclei(tuple(whole), left_out)
+    if not whole:
+        raise DataError(f"No nucleus is whole in this field ({nuclei}); take a larger field or min_area.")
+    return nuclei
+
+
+def _nucleus(name: str, labels: xr.DataArray, box: tuple[slice, ...], inside: NDArray[np.bool_]) -> Nucleus:
+    """Its mask in the plane where it is largest, with a pixel around it where the field goes on."""
+    grown = [slice(max(s.start - 1, 0), s.stop + 1) for s in box[:2]]
+    plane = None
+    if "z" in labels.dims:
+        # z is the last dimension.
+        plane = box[-1].start + int(np.argmax(inside.sum(axis=tuple(range(inside.ndim - 1)))))
+        labels = labels.isel(z=plane)
+    mask = labels.isel(x=grown[0], y=grown[1]) == int(name)
+    return Nucleus(name, mask.drop_vars("z", errors="ignore").rename("inside"), plane)
+
+
+def read_polygon(path: str | Path, *, unit: str = "nm", pixel_size: float | None = None) -> list[Array]:
+    """Rings of a polygon in nm, each (n, 2), from GeoJSON or from a table with columns x and y.
+
+    Parameters
+    ----------
+    path
+        GeoJSON (a Polygon or MultiPolygon, bare or in a Feature or FeatureCollection), or text or CSV with
+        one vertex a row.
+    unit, pixel_size
+        Of the positions: "nm", "um", or "px" with the size of a pixel in nm.
+
+    Raises
+    ------
+    DataError
+        If there is no polygon in the file, or a ring has fewer than three vertices.
+    """
+    file = Path(path)
+    scale = factor(unit, pixel_size, f"The vertices in '{file}'")
+    if file.suffix.lower() in (".json", ".geojson") and file.is_file():
+        try:
+            rings = list(_rings(json.loads(file.read_text(encoding="utf-8"))))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise DataError(
+                f"'{file}' is no GeoJSON ({error}); a Polygon, a Feature or a FeatureCollection was wanted."
+            ) from error
+    else:
+        table = read_columns(file, None)
+        rings = [np.stack([table.values["x"], table.values["y"]], axis=1)]
+        scale = factor(table.units.get("x", unit), pixel_size, f"The vertices in '{file}'")
+    short = [len(r) for r in rings if len(r) < 3 or not np.isfinite(r).all()]
+    if not rings or short:
+        raise DataError(
+            f"'{file}' holds {len(rings)} rings of a polygon, {len(short)} of them with fewer than three "
+            "finite vertices; a closed outline was wanted."
+        )
+    return [scale * r for r in rings]
+
+
+def _rings(node: Any) -> Iterator[Array]:
+    """All rings of all polygons below a GeoJSON node."""
+    kind = node.get("type")
+    if kind == "FeatureCollection":
+        for feature in node["features"]:
+            yield from _rings(feature)
+    elif kind == "Feature":
+        yield from _rings(node["geometry"])
+    elif kind in ("Polygon", "MultiPolygon"):
+        polygons = [node["coordinates"]] if kind == "Polygon" else node["coordinates"]
+        for polygon in polygons:
+            for ring in polygon:
+                yield np.asarray(ring, dtype=np.float64)[:, :2]
+
+
+def nucleus_from_polygon(
+    rings: ArrayLike | Sequence[Array], *, pixel: float | None = None, name: str = "1"
+) -> Nucleus:
+    """The inside of a polygon; a ring inside another is a hole (the even-odd rule).
+
+    Parameters
+    ----------
+    rings
+        Vertices in nm, shape (n, 2), or a list of rings as `read_polygon` gives them.
+    pixel
+        Side of the mask's pixels in nm; a 512th of the outline where absent.
+
+    Raises
+    ------
+    DataError
+        If the polygon has no inside on these pixels.
+
+    Examples
+    --------
+    >>> square = [[0.0, 0.0], [8000.0, 0.0], [8000.0, 8000.0], [0.0, 8000.0]]
+    >>> nucleus_from_polygon(square, pixel=100).area / 1e6
+    64.0
+    """
+    from matplotlib.path import Path as Outline
+
+    given: Any = rings
+    parts = [given] if np.ndim(given[0]) == 1 else given
+    loops = [np.asarray(r, dtype=np.float64) for r in parts]
+    corners = np.concatenate(loops)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    side = float((high - low).max()) / _POLYGON_PIXELS if pixel is None else pixel
+    if not side > 0:
+        raise DataError("The polygon has no inside: all its vertices are one.")
+    x, y = (
+        a - side / 2 + side * np.arange(math.ceil((b - a) / side - 1e-9) + 2)
+        for a, b in zip(low, high, strict=True)
+    )
+    places = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
+    inside = np.zeros(len(places), dtype=bool)
+    for loop in loops:
+        inside ^= Outline(loop).contains_points(places)
+    if not inside.any():
+        raise DataError("The mask is empty: the polygon holds no pixel. Are its vertices in the right unit?")
+    mask = inside.reshape(x.size, y.size)
+    coords = {"x": ("x", x, {"units": "nm"}), "y": ("y", y, {"units": "nm"})}
+    return Nucleus(name, xr.DataArray(mask, coords, ("x", "y"), "inside"))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How nuclei are found in the data.
+
+    Attributes
+    ----------
+    pixel
+        In nm, of the map of localisations.
+    smoothing
+        Standard deviation in nm of the Gaussian before the threshold.
+    threshold
+        Smoothed counts to the pixel (of an image: counts) above which a nucleus is; Otsu's where absent.
+    closing
+        Gaps up to this wide, in nm, are closed, and threads up to this wide cut.
+    min_area
+        In nm^2.
+    """
+
+    pixel: float = 100.0
+    smoothing: float = 300.0
+    threshold: float | None = None
+    closing: float = 600.0
+    min_area: float = MIN_AREA
+
+
+def nuclei_from_data(data: Localizations | xr.DataArray, how: Finding | None = None) -> Nuclei:
+    """Nuclei where localisations are dense or an image is bright: smoothed, thresholded, closed, filled.
+
+    Parameters
+    ----------
+    data
+        Localisations, or an image over x and y.
+    how
+        The choices; their defaults suit nuclei of several um.
+
+    Raises
+    ------
+    DataError
+        If nothing, or nothing whole, is above the threshold.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x, y = rng.uniform(-9e3, 9e3, (2, 40_000))
+    >>> dense = (np.hypot(x, y) < 4e3) | (rng.random(x.size) < 0.05)
+    >>> nuclei = nuclei_from_data(Localizations(x[dense], y[dense]))
+    >>> len(nuclei), abs(nuclei["1"].area / (np.pi * 4e3**2) - 1) < 0.05
+    (1, True)
+    """
+    how = how or Finding()
+    values = _binned(data, how) if isinstance(data, Localizations) else data.transpose("x", "y")
+    step = float(values.x[1] - values.x[0])
+    smooth = ndimage.gaussian_filter(values.values.astype(np.float64), how.smoothing / step)
+    level = otsu(smooth) if how.threshold is None else how.threshold
+    above = smooth > level
+    reach = max(round(how.closing / 2 / step), 1)
+    disc = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1]) <= reach
+    wide = np.pad(above, reach)
+    wide = ndimage.binary_fill_holes(ndimage.binary_closing(wide, disc))
+    kept = ndimage.binary_opening(wide, disc)[reach:-reach, reach:-reach]
+    found: Any = ndimage.label(kept)
+    if not found[1]:
+        raise DataError(
+            f"The mask is empty: nothing {how.closing:g} nm wide is above the threshold {level:.4g} (the "
+            f"smoothed data reach {smooth.max():.4g}); lower it, or give labels or a polygon."
+        )
+    labels = xr.DataArray(found[0], values.coords, values.dims)
+    return nuclei_from_labels(labels, min_area=how.min_area)
+
+
+def _binned(locs: Localizations, how: Finding) -> xr.DataArray:
+    """Counts on coarse pixels; with room around them where the field of view is not known."""
+    room = 0.0 if locs.field is not None else 2 * (how.closing + how.smoothing)
+    x0, x1, y0, y1 = locs.bounds
+    edges = [np.arange(a - room, b + room + how.pixel, how.pixel) for a, b in ((x0, x1), (y0, y1))]
+    bins: Any = edges
+    counts, _, _ = np.histogram2d(locs.x, locs.y, bins=bins)
+    x, y = (e[:-1] + how.pixel / 2 for e in edges)
+    coords = {"x": ("x", x, {"units": "nm"}), "y": ("y", y, {"units": "nm"})}
+    return xr.DataArray(counts, coords, ("x", "y"))
+
+
+def otsu(values: ArrayLike, bins: int = 256) -> float:
+    """The threshold that leaves the greatest variance between the two classes (Otsu, 1979).
+
+    N. Otsu, IEEE Trans. Syst. Man Cybern. 9:62 (1979).
+
+    Examples
+    --------
+    >>> 1 < otsu([0.0, 0.1, 0.2, 5.0, 5.1, 5.2]) < 5
+    True
+    """
+    counts, edges = np.histogram(np.asarray(values), bins)
+    middle = (edges[1:] + edges[:-1]) / 2
+    below = np.cumsum(counts)[:-1]
+    above = counts.sum() - below
+    sums = np.cumsum(counts * middle)
+    gap = sums[:-1] / np.maximum(below, 1) - (sums[-1] - sums[:-1]) / np.maximum(above, 1)
+    between = below * above * gap**2
+    # Empty bins between the classes are equally good: their middle.
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-12))
+    return float(edges[1:-1][best].mean())

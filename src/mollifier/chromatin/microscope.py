@@ -1,0 +1,182 @@
+"""What a microscope makes of a simulated nucleus: localisations or camera frames, drawn by seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from mollifier.errors import ConfigurationError
+
+Array = NDArray[np.float64]
+
+# Standard deviation of the localisation error about its mean, as a share of it.
+_SPREAD = 0.3
+
+
+def with_noise(movie: xr.Dataset, sd: float, seed: int = 0) -> xr.Dataset:
+    """The movie with independent normal errors on phi_d, and ``phi_d_sd`` that says so.
+
+    Raises
+    ------
+    ConfigurationError
+        If the standard deviation is not positive.
+    """
+    if not sd > 0:
+        raise ConfigurationError(f"sd={sd} was given; a positive standard deviation was wanted.")
+    rng = np.random.default_rng(seed)
+    noisy = movie["phi_d"] + sd * rng.standard_normal(movie["phi_d"].shape)
+    return movie.assign(phi_d=noisy, phi_d_sd=xr.full_like(movie["phi_d"], sd))
+
+
+def chromatin_density(movie: xr.Dataset, compaction: float = 5.0) -> xr.DataArray:
+    """DNA in a cell beside that of a cell full of euchromatin, ``phi_e + compaction phi_h``; 0 outside.
+
+    Parameters
+    ----------
+    compaction
+        How many times denser DNA lies in heterochromatin.
+
+    Raises
+    ------
+    ConfigurationError
+        If heterochromatin is not denser.
+    """
+    if not compaction > 1:
+        raise ConfigurationError(f"compaction={compaction} was given; more than 1 was wanted.")
+    chromatin = 1 - movie["phi_n"]
+    phi_h, phi_e = (chromatin + movie["phi_d"]) / 2, (chromatin - movie["phi_d"]) / 2
+    return (phi_e + compaction * phi_h).fillna(0.0).clip(min=0.0)
+
+
+def localizations(
+    movie: xr.Dataset,
+    count: float = 3e6,
+    compaction: float = 5.0,
+    detection: float = 0.7,
+    precision: float = 15.0,
+    repeats: float = 0.0,
+    background: float = 0.0,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Localisations of the molecules in every frame of a movie.
+
+    Labels lie at random with the density of `chromatin_density`, anew in every frame. Each is seen with the
+    probability ``detection``, and if so once and a Poisson number of times more; each sight errs by itself.
+
+    Parameters
+    ----------
+    count
+        Mean number of labels in a frame.
+    compaction
+        As for `chromatin_density`.
+    detection
+        Probability that a label is seen.
+    precision
+        Mean standard error of a position along x and y, nm. That of each molecule is drawn about it.
+    repeats
+        Mean number of further sights of one molecule.
+    background
+        Localisations that are no molecule, as a share of the others, all over the field of view.
+    seed
+        Of everything drawn.
+
+    Returns
+    -------
+    DataFrame
+        ``x``, ``y`` and ``uncertainty`` (nm), ``frame`` (from 0), shuffled within a frame.
+
+    Raises
+    ------
+    ConfigurationError
+        If a number is out of range.
+
+    Examples
+    --------
+    >>> from mollifier.chromatin.model import ChromatinModel
+    >>> from mollifier.chromatin.simulate import nucleus, simulate
+    >>> movie = simulate(ChromatinModel(), nucleus(1000.0, 32), 0.6, [0.0, 50.0], before=100.0)
+    >>> table = localizations(movie, count=5000, detection=0.8)
+    >>> list(table), bool(abs(len(table) - 8000) < 400)
+    (['x', 'y', 'frame', 'uncertainty'], True)
+    """
+    if not (count > 0 and 0 < detection <= 1 and precision >= 0 and repeats >= 0 and background >= 0):
+        raise ConfigurationError(
+            f"count={count}, detection={detection}, precision={precision}, repeats={repeats}, "
+            f"background={background} were given; positive ones, and a probability, were wanted."
+        )
+    rng = np.random.default_rng(seed)
+    density = chromatin_density(movie, compaction)
+    frames = density.transpose(..., "x", "y").values.reshape(-1, density.sizes["x"], density.sizes["y"])
+    x, y = movie["x"].values, movie["y"].values
+    sides = (x[1] - x[0], y[1] - y[0])
+    parts = []
+    for number, share in enumerate(frames):
+        seen = rng.binomial(rng.poisson(count * share / share.sum()), detection)
+        i, j = np.nonzero(seen)
+        times = seen[i, j]
+        place = np.stack([np.repeat(x[i], times), np.repeat(y[j], times)], 1)
+        place += rng.uniform(-0.5, 0.5, place.shape) * sides
+        place = np.repeat(place, 1 + rng.poisson(repeats, len(place)), axis=0)
+        error = precision * np.exp(_SPREAD * rng.standard_normal(len(place)) - _SPREAD**2 / 2)
+        place += error[:, None] * rng.standard_normal(place.shape)
+        false = rng.poisson(background * len(place))
+        low, high = (np.array([f(x), f(y)]) for f in (np.min, np.max))
+        place = np.vstack([place, rng.uniform(low, high, (false, 2))])
+        error = np.append(error, np.full(false, precision))
+        order = rng.permutation(len(place))
+        columns = {"x": place[order, 0], "y": place[order, 1], "frame": number, "uncertainty": error[order]}
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def camera(
+    movie: xr.Dataset,
+    photons: float = 500.0,
+    compaction: float = 5.0,
+    blur: float = 0.0,
+    background: float = 20.0,
+    read_noise: float = 2.0,
+    gain: float = 1.0,
+    seed: int = 0,
+) -> xr.DataArray:
+    """Camera frames of a movie on its own pixels: blur, shot noise, read noise.
+
+    Parameters
+    ----------
+    photons
+        Mean number from a pixel of the nucleus in a frame.
+    blur
+        Standard deviation of the point-spread function, nm.
+    background
+        Photons in every pixel.
+    read_noise
+        Standard deviation, in electrons.
+    gain
+        Counts for an electron.
+
+    Returns
+    -------
+    DataArray
+        Counts with the movie's dims, x and y first.
+
+    Raises
+    ------
+    ConfigurationError
+        If a number is out of range.
+    """
+    if not (photons > 0 and gain > 0 and min(blur, background, read_noise) >= 0):
+        raise ConfigurationError(
+            f"photons={photons}, blur={blur}, background={background}, read_noise={read_noise}, gain={gain} "
+            "were given; positive ones were wanted."
+        )
+    rng = np.random.default_rng(seed)
+    density = chromatin_density(movie, compaction).transpose("x", "y", ...)
+    inside = density.values > 0
+    mean = density.values * photons / density.values[inside].mean()
+    width = [blur / float(movie[c][1] - movie[c][0]) if c in ("x", "y") else 0.0 for c in density.dims]
+    seen = gaussian_filter(mean, width, mode="constant") if blur else mean
+    electrons = rng.poisson(seen + background) + read_noise * rng.standard_normal(seen.shape)
+    return density.copy(data=gain * electrons).rename("counts")

@@ -1,0 +1,204 @@
+"""Pictures of a nucleus and of a study."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mollifier.chromatin.cells import KNOWN
+from mollifier.chromatin.result import NucleusResult
+from mollifier.reporting import style
+
+_SIDE = 3.1
+_PHASES = {"phi_n": "nucleoplasm", "phi_e": "euchromatin", "phi_h": "heterochromatin"}
+_MOST_TIMES = 3
+
+
+def in_micrometres(field: xr.DataArray) -> xr.DataArray:
+    """The field with x and y in um."""
+    place = {c: (c, field[c].values / 1e3, {"units": "um"}) for c in ("x", "y")}
+    return field.assign_coords(place)
+
+
+def last_of(field: xr.DataArray) -> xr.DataArray:
+    """The last frame."""
+    return field.isel(t=-1, drop=True) if "t" in field.dims else field
+
+
+def fields_figure(result: NucleusResult) -> Figure:
+    """The signal with outlines of domains, and the three volume fractions; the last frame of a time-lapse."""
+    fields = result.fields
+    assert fields is not None
+    figure = style.new_figure(2 * _SIDE + 0.6, 2 * _SIDE - 0.6)
+    axes = figure.subplots(2, 2)
+    signal = in_micrometres(last_of(fields["signal"]))
+    style.draw_map(axes[0, 0], signal, _signal_name(fields), style.limits(signal, spare=0.005), cmap="magma")
+    _draw_domains(axes[0, 0], result)
+    axes[0, 0].set_title("Signal, and domains")
+    for ax, (name, phase) in zip(axes.flat[1:], _PHASES.items(), strict=True):
+        style.draw_map(ax, in_micrometres(last_of(fields[name])), name, (0.0, 1.0))
+        ax.set_title(f"Volume fraction of {phase}")
+    return figure
+
+
+def rate_figure(result: NucleusResult) -> Figure:
+    """lam, its standard error and its identifiability; hatched where it is not identified."""
+    assert result.rate is not None
+    inside = result.rate["mask"].astype(bool)
+    rate = result.rate.where(inside, drop=True)
+    lam = rate["lam"].transpose("x", "y", ...)
+    cuts = style.cuts(lam, _MOST_TIMES)[:_MOST_TIMES] if "t" in lam.dims else [style.Cut({})]
+    figure = style.new_figure(3 * _SIDE, (_SIDE - 0.5) * len(cuts))
+    axes = figure.subplots(len(cuts), 3, squeeze=False)
+    sure = rate["identifiability"] < KNOWN
+    bounds = {
+        "lam": style.limits(rate["lam"].where(sure) if bool(sure.any()) else rate["lam"], spare=0.01),
+        "lam_sd": (0.0, style.limits(rate["lam_sd"], spare=0.05)[1]),
+        "identifiability": (0.0, 1.0),
+    }
+    heads = {"lam": "Rate", "lam_sd": "Its standard error", "identifiability": "Identifiability"}
+    for row, cut in zip(axes, cuts, strict=True):
+        for ax, (name, head) in zip(row, heads.items(), strict=True):
+            field = in_micrometres(cut.of(rate[name].transpose("x", "y", ...)))
+            style.draw_map(
+                ax, field, name, bounds[name], cmap="cividis" if name != "lam" else style.SEQUENTIAL
+            )
+            _hatch(ax, in_micrometres(cut.of(rate["identifiability"].transpose("x", "y", ...))))
+            ax.set_title(", ".join(t for t in (head, cut.title(lam)) if t))
+    return figure
+
+
+def profile_figure(result: NucleusResult) -> Figure:
+    """Rate against distance from the nuclear edge, and against time where it varies."""
+    table = result.profile
+    times = list(table["t"].unique()) if "t" in table else [None]
+    figure = style.new_figure(_SIDE * (3 if len(times) > 1 else 2), 2.6)
+    axes = figure.subplots(1, 2 if len(times) > 1 else 1, squeeze=False)[0]
+    shown = times if len(times) <= _MOST_TIMES else [times[0], times[len(times) // 2], times[-1]]
+    for t, colour in zip(shown, (style.BLUE, style.ORANGE, style.GREEN), strict=False):
+        part = table if t is None else table[table["t"] == t]
+        label = "mean and spread of the map" if t is None else f"t = {t:.4g} s"
+        place = part["distance"] / 1e3
+        axes[0].errorbar(
+            place, part["rate"], part["spread"], fmt="o-", ms=4, capsize=2, color=colour, label=label
+        )
+        if t is None:
+            half = 1.96 * part["rate_sd"]
+            axes[0].fill_between(
+                place, np.maximum(part["rate"] - half, 0), part["rate"] + half, color=colour, alpha=0.15,
+                label="95 % of one pixel", linewidth=0,
+            )  # fmt: skip
+    axes[0].set_xlabel("distance from the nuclear edge (um)")
+    axes[0].set_ylabel("lam")
+    axes[0].legend()
+    if len(times) > 1:
+        known: Any = table[table["identified"] > 0]
+        mean = [_mean(known, float(t)) for t in times if t is not None]
+        axes[1].plot(np.array(times, dtype=float), mean, "o-", ms=4, color=style.BLUE)
+        axes[1].set_xlabel("t (s)")
+        axes[1].set_ylabel("mean lam")
+    return figure
+
+
+def _mean(table: pd.DataFrame, t: float) -> float:
+    """Of the rings at one time, weighed by their identified pixels."""
+    when, rate, pixels, share = (
+        table[c].to_numpy(dtype=float) for c in ("t", "rate", "pixels", "identified")
+    )
+    here = when == t
+    return float(np.average(rate[here], weights=(pixels * share)[here])) if here.any() else float("nan")
+
+
+def levels_figure(result: NucleusResult) -> Figure:
+    """How often each signal occurs in the nucleus, and the levels it is read by."""
+    fields = result.fields
+    assert fields is not None
+    values = fields["signal"].values
+    values = values[np.isfinite(values)]
+    figure = style.new_figure(2 * _SIDE, 2.3)
+    ax = figure.subplots()
+    levels = {n: fields.attrs[f"threshold_{n}"] for n in ("background", "euchromatin", "heterochromatin")}
+    top = max(float(np.quantile(values, 0.999)), levels["heterochromatin"] * 1.05)
+    ax.hist(values, bins=80, range=(min(float(values.min()), levels["background"]), top), color="0.75")
+    for (name, level), colour in zip(levels.items(), (style.GREY, style.GREEN, style.RED), strict=True):
+        ax.axvline(level, color=colour, label=f"{name} {level:.3g}")
+    ax.set_xlabel(style.label(_signal_name(fields), fields["signal"].attrs.get("units", "")))
+    ax.set_ylabel("pixels")
+    ax.legend()
+    return figure
+
+
+def truth_figure(rate: xr.Dataset, truth: xr.DataArray) -> Figure:
+    """A map of rates beside the true one, and both pixel by pixel."""
+    figure = style.new_figure(3 * _SIDE, _SIDE - 0.3)
+    axes = figure.subplots(1, 3)
+    found, exact = (last_of(f).transpose("x", "y") for f in (rate["lam"], truth))
+    sure = (last_of(rate["identifiability"]) < KNOWN).transpose("x", "y")
+    bounds = style.limits(exact.where(found.notnull()))
+    for ax, field, head in ((axes[0], exact.where(found.notnull()), "Truth"), (axes[1], found, "Found")):
+        style.draw_map(ax, in_micrometres(field), "lam", bounds)
+        ax.set_title(head)
+    _hatch(axes[1], in_micrometres(last_of(rate["identifiability"]).transpose("x", "y")))
+    for here, colour, label in ((sure, style.BLUE, "identified"), (~sure, style.GREY, "not identified")):
+        a, b = (f.where(here).values.ravel() for f in (exact.where(found.notnull()), found))
+        keep = np.isfinite(a) & np.isfinite(b)
+        axes[2].plot(a[keep], b[keep], ".", ms=2, color=colour, label=label, rasterized=True)
+    axes[2].plot(bounds, bounds, color="0.4", linewidth=0.8)
+    axes[2].set_xlabel("true lam")
+    axes[2].set_ylabel("lam found")
+    axes[2].set_ylim(0, 2 * bounds[1])
+    axes[2].legend()
+    return figure
+
+
+def groups_figure(cells: pd.DataFrame, quantities: dict[str, str]) -> Figure:
+    """Every cell a dot, with the mean of its group and its standard error."""
+    names = [q for q in quantities if q in cells and bool(np.isfinite(cells[q].to_numpy(dtype=float)).any())]
+    groups = list(dict.fromkeys(cells["group"]))
+    rows = -(-len(names) // 3)
+    figure = style.new_figure(3 * _SIDE, 2.3 * rows)
+    axes = np.ravel(figure.subplots(rows, 3, squeeze=False))
+    for ax, name in zip(axes, names, strict=False):
+        for k, group in enumerate(groups):
+            values = cells[name].to_numpy(dtype=float)[(cells["group"] == group).to_numpy()]
+            values = values[np.isfinite(values)]
+            if not values.size:
+                continue
+            # Spread along x so that dots do not hide one another.
+            beside = np.linspace(-0.15, 0.15, values.size) if values.size > 1 else np.zeros(1)
+            ax.plot(k + beside, values, "o", ms=4, color=style.BLUE, alpha=0.7)
+            sem = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else 0.0
+            ax.errorbar([k + 0.3], [values.mean()], [sem], fmt="_", color=style.RED, capsize=3)
+        ax.set_xticks(range(len(groups)), [style.text(g) for g in groups])
+        ax.set_xlim(-0.6, len(groups) - 0.4)
+        ax.set_title(style.text(name))
+    for ax in axes[len(names) :]:
+        ax.set_visible(False)
+    return figure
+
+
+def _signal_name(fields: xr.Dataset) -> str:
+    return "density" if "method" in fields.attrs else "counts"
+
+
+def _draw_domains(ax: Axes, result: NucleusResult) -> None:
+    """Outlines of where heterochromatin is thick, and circles of each domain's area."""
+    angle = np.linspace(0, 2 * np.pi, 60)
+    for kind, colour in (("lamina", style.ORANGE), ("interior", "white")):
+        here = (result.domains["place"] == kind).to_numpy()
+        for x, y, r in result.domains[["x", "y", "radius"]].to_numpy(dtype=float)[here] / 1e3:
+            ax.plot(x + r * np.cos(angle), y + r * np.sin(angle), color=colour, linewidth=0.7)
+
+
+def _hatch(ax: Axes, identifiability: xr.DataArray) -> None:
+    """Strokes over what the data do not tell."""
+    values = identifiability.values.T
+    doubt: Any = np.where(np.isfinite(values), values, 0.0)
+    if (doubt >= KNOWN).any():
+        place = identifiability["x"].values, identifiability["y"].values
+        ax.contourf(*place, doubt, levels=[KNOWN, 1.01], colors="none", hatches=["////"])

@@ -1,0 +1,132 @@
+"""What was found in one nucleus, and its files."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from mollifier.chromatin.domains import COLUMNS
+from mollifier.io.files import read_group, verify_checksum, write_groups, write_text
+
+Array = NDArray[np.float64]
+
+RESULT = "result.nc"
+
+
+@dataclass(frozen=True, eq=False)
+class NucleusResult:
+    """What was found in one nucleus.
+
+    Attributes
+    ----------
+    field, name, group
+        As of its `Sample`.
+    numbers
+        The row of the table of cells: see `mollifier.chromatin.cells.analyse_nucleus`.
+    fields
+        Signal and volume fractions with standard errors and domain numbers, over x and y (and t); what was
+        chosen stands in the attributes.
+    rate
+        As `RateMap.dataset`; None where none was found.
+    domains
+        One row a domain; see `mollifier.chromatin.domains.COLUMNS`.
+    profile
+        Rate against distance from the nuclear edge (and time).
+    sensitivity
+        As `mollifier.chromatin.infer.sensitivity`; None where it was not asked for.
+    notes
+        What a reader must know.
+    error
+        Why there is no map of rates, or nothing at all; empty where all went well.
+    """
+
+    field: str
+    name: str
+    group: str = ""
+    numbers: dict[str, float] = dataclasses.field(default_factory=dict)
+    fields: xr.Dataset | None = None
+    rate: xr.Dataset | None = None
+    domains: pd.DataFrame = dataclasses.field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
+    profile: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    sensitivity: xr.Dataset | None = None
+    notes: tuple[str, ...] = ()
+    error: str = ""
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Its row in the table of cells."""
+        return {
+            "field": self.field, "nucleus": self.name, "group": self.group, **self.numbers, "error":
+            self.error
+        }  # fmt: skip
+
+    def save(self, folder: Path, fingerprint: str = "") -> None:
+        """Write ``result.nc``, ``domains.csv`` and ``profile.csv``; each whole or not at all, the first last.
+
+        Raises
+        ------
+        OutputError
+            If the folder cannot be written to.
+        """
+        groups = {"fields": self.fields, "rate": self.rate, "sensitivity": self.sensitivity}
+        tables = {"domains": self.domains, "profile": self.profile}
+        for name, table in tables.items():
+            write_text(folder / f"{name}.csv", table.to_csv(index=False))
+        present = {name: part for name, part in groups.items() if part is not None}
+        kept = {n: part.drop_attrs(deep=False).assign_attrs(part.attrs) for n, part in present.items()}
+        for name, table in tables.items():
+            kept[name] = xr.Dataset({c: ("row", _plain(table[c])) for c in table})
+        attrs = {
+            "field": self.field, "name": self.name, "group": self.group, "numbers": self.numbers,
+            "notes": list(self.notes), "error": self.error, "fingerprint": fingerprint,
+        }  # fmt: skip
+        write_groups(folder / RESULT, attrs, kept)
+
+    @classmethod
+    def load(cls, folder: Path) -> tuple[NucleusResult, str]:
+        """What `save` wrote, and its fingerprint.
+
+        Raises
+        ------
+        OSError
+            If there is none, or it is damaged.
+        """
+        file = folder / RESULT
+        verify_checksum(file)
+        attrs = read_group(file).attrs
+        parts: dict[str, xr.Dataset | None] = {}
+        for name in ("fields", "rate", "sensitivity", "domains", "profile"):
+            try:
+                parts[name] = read_group(file, name)
+            except (OSError, KeyError):
+                parts[name] = None
+        frames = {n: _frame(parts[n]) for n in ("domains", "profile")}
+        numbers = {k: math.nan if v is None else v for k, v in attrs["numbers"].items()}
+        result = cls(
+            attrs["field"], attrs["name"], _text(attrs["group"]), numbers, parts["fields"], parts["rate"],
+            frames["domains"], frames["profile"], parts["sensitivity"], tuple(attrs["notes"]),
+            _text(attrs["error"]),
+        )  # fmt: skip
+        return result, _text(attrs["fingerprint"])
+
+
+def _plain(column: Any) -> Array:
+    return column.to_numpy(dtype=float if column.dtype.kind in "biuf" else str)
+
+
+def _frame(part: xr.Dataset | None) -> pd.DataFrame:
+    if part is None or not part.data_vars:
+        return pd.DataFrame()
+    return pd.DataFrame({str(c): part[c].values for c in part.data_vars})
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,258 @@
+"""Many nuclei side by side: every one for itself, then the tables of cells, groups and their comparison."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mollifier.chromatin.cells import analyse_nucleus
+from mollifier.chromatin.groups import compare_groups, control_of, group_table
+from mollifier.chromatin.result import NucleusResult
+from mollifier.chromatin.samples import Sample, StudySettings, Unread, field_name, samples
+from mollifier.chromatin.serialization import fingerprint, kept_result, nucleus_folder
+from mollifier.chromatin.signals import relative_levels
+from mollifier.chromatin.workers import processors, side_by_side
+from mollifier.errors import DataError
+from mollifier.io.files import ensure_folder, write_json, write_text
+
+CELLS, GROUPS, COMPARISON, SETTINGS = "cells.csv", "groups.csv", "comparison.csv", "settings.json"
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """All nuclei of a study.
+
+    Attributes
+    ----------
+    results
+        One a nucleus, and one with an error for every file that could not be read.
+    settings
+        All choices.
+    levels
+        Of euchromatin and heterochromatin beside a nucleus's own mean, where controls set them for all.
+    folder
+        Where results were written; None where they were not.
+    """
+
+    results: list[NucleusResult]
+    settings: StudySettings
+    levels: tuple[float, float] | None = None
+    folder: Path | None = None
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """One row a nucleus."""
+        return pd.DataFrame([r.row for r in self.results])
+
+    @property
+    def groups(self) -> pd.DataFrame:
+        """One row a group and quantity; empty without groups."""
+        cells = self.cells
+        named: Any = cells[cells["group"] != ""] if len(cells) else cells
+        return group_table(named) if len(named) else pd.DataFrame()
+
+    @property
+    def comparison(self) -> pd.DataFrame:
+        """Every group against the control; empty where there is one group or none."""
+        cells = self.cells
+        named: Any = cells[cells["group"] != ""] if len(cells) else cells
+        if not len(named) or named["group"].nunique() < 2:
+            return pd.DataFrame()
+        return compare_groups(named, self.settings.control)
+
+    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write the tables as CSV, and the settings.
+
+        Raises
+        ------
+        OutputError
+            If the folder cannot be written to.
+        """
+        target = ensure_folder(folder)
+        tables = {CELLS: self.cells, GROUPS: self.groups, COMPARISON: self.comparison}
+        files = [write_text(target / n, t.to_csv(index=False)) for n, t in tables.items() if len(t)]
+        return [*files, write_json(target / SETTINGS, dataclasses.asdict(self.settings))]
+
+
+def analyse(
+    files: Sequence[str | os.PathLike[str]],
+    settings: StudySettings | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    on_result: Callable[[NucleusResult, bool], None] | None = None,
+) -> Study:
+    """Every nucleus of every file, side by side in processes of their own.
+
+    A nucleus or a file that fails keeps its row, with the error, and stops no other.
+
+    Parameters
+    ----------
+    files
+        Localisation tables or images, each a field of view (or, with ``time_lapse``, a frame of one).
+    settings
+        `StudySettings` by default.
+    out
+        Folder for ``FIELD/NUCLEUS/result.nc`` and its tables, written as each nucleus is finished.
+    resume
+        Take what ``out`` holds of the same data with the same settings instead of computing it again.
+    workers
+        Processes; as many as there are processors by default, and 1 for none but this one.
+    progress
+        Called with how many are done, how many are known so far, and what was finished.
+    on_result
+        Called with each result as it comes, and whether it was kept from a run before.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    ConfigurationError
+        If the settings contradict one another or the files.
+    DataError
+        If no file could be read; the message is that of the first.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from mollifier.chromatin.microscope import localizations
+    >>> from mollifier.chromatin.model import ChromatinModel
+    >>> from mollifier.chromatin.simulate import nucleus, simulate
+    >>> movie = simulate(ChromatinModel(), nucleus(1500.0, 48), 0.6, [0.0], before=300.0)
+    >>> folder = tempfile.mkdtemp()
+    >>> file = Path(folder) / "cell.csv"
+    >>> table = localizations(movie, count=40_000, precision=10.0).drop(columns="frame")
+    >>> table.to_csv(file, index=False)
+    >>> from mollifier.chromatin.mask import Finding
+    >>> small = Finding(pixel=50, smoothing=50, closing=100, min_area=1e5)
+    >>> study = analyse([file], StudySettings(finding=small, quick=True), workers=1)
+    >>> study.cells[["field", "nucleus"]].values.tolist()
+    [['cell', '1']]
+    """
+    chosen = settings or StudySettings()
+    folder = None if out is None else ensure_folder(out)
+    paths = [Path(f) for f in files]
+    levels = _levels(paths, chosen) if chosen.levels == "control" else None
+    stamps = fingerprint(paths, chosen, levels) if folder is not None else {}
+    found = _Results(folder, stamps, progress, on_result)
+    missing = found.missing(samples(paths, chosen), resume)
+    count = max(workers or processors(), 1)
+    for result in side_by_side(missing, analyse_nucleus, chosen, levels, workers=count):
+        found.take(result)
+    study = Study(found.ordered(_fields(paths, chosen)), chosen, levels, folder)
+    if folder is not None:
+        study.save(folder)
+    return study
+
+
+class _Results:
+    """Results of a study as they come: kept in the folder, told of, and put in order.
+
+    Parameters
+    ----------
+    folder
+        Where; None for nowhere.
+    stamps
+        Field of view -> what its results depend on, as `fingerprint`.
+    progress, on_result
+        As of `analyse`.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        stamps: Mapping[str, str],
+        progress: Progress | None,
+        on_result: Callable[[NucleusResult, bool], None] | None,
+    ) -> None:
+        self._folder, self._stamps = folder, stamps
+        self._progress, self._on_result = progress, on_result
+        self._known = 0
+        self._found: list[NucleusResult] = []
+
+    def missing(self, every: Iterable[Sample | Unread], resume: bool) -> Iterator[Sample]:
+        """The nuclei that are still to be analysed; of the others the result is taken."""
+        for one in every:
+            self._known += 1
+            if isinstance(one, Unread):
+                self.take(NucleusResult(one.field, "", one.group, error=one.error))
+                continue
+            kept = None
+            if self._folder is not None and resume:
+                kept = kept_result(nucleus_folder(self._folder, one), self._stamps[one.field])
+            if kept is None:
+                yield one
+            else:
+                self.take(kept, kept=True)
+
+    def take(self, result: NucleusResult, kept: bool = False) -> None:
+        """A result, and whether it was kept from a run before."""
+        self._found.append(result)
+        if self._folder is not None and not kept and result.name:
+            result.save(nucleus_folder(self._folder, result), self._stamps.get(result.field, ""))
+        if self._on_result is not None:
+            self._on_result(result, kept)
+        if self._progress is not None:
+            done = len(self._found)
+            self._progress(done, max(self._known, done), f"{result.field} {result.name}".strip())
+
+    def ordered(self, fields: Sequence[str]) -> list[NucleusResult]:
+        """By field of view, in the order of the files, and nucleus.
+
+        Raises
+        ------
+        DataError
+            If no file could be read.
+        """
+        if self._found and not any(r.name for r in self._found):
+            raise DataError(self._found[0].error)
+        order = {f: k for k, f in enumerate(dict.fromkeys(fields))}
+        return sorted(self._found, key=lambda r: (order.get(r.field, 0), _natural(r.name)))
+
+
+def _fields(paths: Sequence[Path], settings: StudySettings) -> list[str]:
+    return [field_name(p) for p in (paths[:1] if settings.time_lapse else paths)]
+
+
+def _natural(name: str) -> tuple[int, str]:
+    return (int(name), "") if name.isdigit() else (0, name)
+
+
+def _levels(paths: Sequence[Path], settings: StudySettings) -> tuple[float, float] | None:
+    """Medians of the control nuclei's own levels."""
+    control = control_of(list((settings.groups or {}).values()), settings.control)
+    held = {n for n, g in (settings.groups or {}).items() if g == control}
+    chosen = [p for p in paths if p.name in held]
+    labels = settings.labels
+    if len(labels) > 1:
+        labels = tuple(label for label, p in zip(labels, paths, strict=True) if p in chosen)
+    if not chosen:
+        raise DataError(f"None of the files is in the group '{control}', whose levels all are read by.")
+    alone = dataclasses.replace(settings, labels=labels)
+    found, first = [], ""
+    for sample in samples(chosen, alone):
+        if isinstance(sample, Unread):
+            first = first or sample.error
+            continue
+        try:
+            found.append(relative_levels(sample, settings))
+        except Exception as error:
+            # A control that fails here fails in its own row too.
+            first = first or str(error)
+    if not found:
+        raise DataError(f"No nucleus of the group '{control}' gives levels: {first}")
+    e, h = np.median(np.array(found), axis=0).tolist()
+    return e, h

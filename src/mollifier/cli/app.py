@@ -1,0 +1,230 @@
+"""The command line: parse, call, print.
+
+Exit codes: 0 an answer; 1 none (the data cannot answer, the unknowns are undetermined, the loss became
+non-finite; of a comparison: no engine converged, or two disagree); 2 bad input, usage or output;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mollifier.cli import chromatin as chromatin_cli
+from mollifier.cli import results as answer_cli
+from mollifier.cli.options import EPILOG, NoFigures, Out, Resume, with_terminal
+from mollifier.cli.terminal import NO_ANSWER, Terminal
+from mollifier.errors import ConfigurationError, did_you_mean
+
+_COLOURS = {"info": "", "warning": "yellow", "error": "red"}
+
+app = typer.Typer(
+    name="mollifier",
+    help="Find the unknowns of a partial differential equation from a measured field.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+answer_cli.add_to(app)
+chromatin_cli.add_to(app)
+
+File = Annotated[Path, typer.Argument(metavar="PROBLEM.yaml", help="The problem file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Overrule a key: training.steps=2000. Repeatable."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the run.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from mollifier._version import __version__
+
+        print(f"mollifier {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog=f"Example: mollifier solve examples/burgers.yaml --out out/burgers. {EPILOG}")
+@with_terminal
+def solve(
+    terminal: Terminal,
+    problem: File,
+    engine: Annotated[str | None, typer.Option("--engine", "-e", help="Overrules the file's engine.")] = None,
+    overrides: Overrides = None,
+    out: Out = Path("out"),
+    seed: Seed = None,
+    resume: Resume = False,
+    intervals: Annotated[
+        str | None,
+        typer.Option(
+            "--intervals",
+            metavar="KIND",
+            help="Standard errors: own (the engine's), bootstrap or ensemble; overrules the file's.",
+        ),
+    ] = None,
+    each: Annotated[
+        str | None,
+        typer.Option(
+            "--each", metavar="NAME", help="Solve once for every value of this column or dimension."
+        ),
+    ] = None,
+    no_figures: NoFigures = False,
+) -> int:
+    """Solve the problem in a file: estimates, fields, figures.
+
+    Ctrl-C stops after the current step and keeps what was found; --resume goes on from there.
+    """
+    from mollifier.io.files import ensure_folder
+    from mollifier.io.lock import locked
+    from mollifier.problem.problem_file import load
+
+    changes = [*(overrides or []), *([f"engine={engine}"] if engine else [])]
+    changes += [f"intervals.kind={intervals}"] if intervals else []
+    file = load(problem, [*changes, *([] if seed is None else [f"seed={seed}"])])
+    folder = ensure_folder(out)
+    from mollifier.cli.solve import deliver, exit_code, run, sweep
+
+    with locked(folder):
+        if each is not None:
+            return sweep(terminal, file, each, folder, resume, not no_figures)
+        solution = run(terminal, file, folder, resume)
+        deliver(terminal, solution, folder, not no_figures)
+    return exit_code(solution)
+
+
+@app.command(epilog=f"Example: mollifier check examples/burgers.yaml. {EPILOG}")
+@with_terminal
+def check(
+    terminal: Terminal,
+    problem: File,
+    overrides: Overrides = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            "--save", metavar="FOLDER", help="Write check.json, and maps of what is told as figures."
+        ),
+    ] = None,
+) -> int:
+    """Say, in seconds, whether the data can answer: noise, resolution, scales, identifiability, cost.
+
+    The verdict is "good", "doubtful" or "cannot be answered", with what to change.
+    """
+    from mollifier.diagnostics.check.check import check as find
+    from mollifier.problem.problem_file import load
+
+    file = load(problem, overrides or [])
+    found = find(file.problem(), file.settings)
+    for finding in found.findings:
+        terminal.say(str(finding), _COLOURS[finding.level])
+    terminal.say("")
+    terminal.say(f"Verdict: {found.verdict}. {found.summary}", "bold" if found.ok else "bold red")
+    if save is not None:
+        from mollifier.reporting.check_maps import save_check
+
+        for path in save_check(found, save):
+            terminal.say(f"wrote {path}")
+    terminal.give(found.to_dict())
+    return 0 if found.ok else NO_ANSWER
+
+
+@app.command(
+    epilog="Example: mollifier compare examples/conductivity.yaml --engines joint,network --out out/compare. "
+    "Exit codes: 0 an engine converged and no two disagree, 1 none converged or two disagree, "
+    "2 bad input or output, 130 interrupted."
+)
+@with_terminal
+def compare(
+    terminal: Terminal,
+    problem: File,
+    engines: Annotated[
+        str, typer.Option("--engines", "-e", metavar="NAMES", help="Which, parted by commas.")
+    ] = "weak,joint,network,nested,taylor",
+    overrides: Overrides = None,
+    out: Out = Path("out"),
+    seed: Seed = None,
+    resume: Resume = False,
+    no_figures: NoFigures = False,
+) -> int:
+    """Put one problem to several engines: estimates, misfit on held-out data, time, memory, agreement.
+
+    "nested" and "taylor" are the network engine with its derivatives by autodiff. Every engine is given the
+    same part of the data (the key held_out says how much is kept from them) and runs in a process of its own.
+    An engine that cannot serve the problem says why and stops no other. Two engines disagree where a number
+    differs by more than 3 combined standard errors, or a field by more than 2 in the mean square.
+
+    Ctrl-C ends the engine that runs and keeps what was finished; --resume goes on from there.
+    """
+    from mollifier.io.files import ensure_folder
+    from mollifier.io.lock import locked
+    from mollifier.problem.problem_file import load
+
+    file = load(problem, [*(overrides or []), *([] if seed is None else [f"seed={seed}"])])
+    folder = ensure_folder(out)
+    from mollifier.cli.solve import compare_engines
+
+    names = [n.strip() for n in engines.split(",") if n.strip()]
+    with locked(folder):
+        return compare_engines(terminal, file, names, folder, not no_figures, resume)
+
+
+@app.command(epilog=f"Example: mollifier demo heat --out out/heat. {EPILOG}")
+@with_terminal
+def demo(
+    terminal: Terminal,
+    name: Annotated[str | None, typer.Argument(help="Which; all are listed without it.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="out/NAME by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the run.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="A smaller problem.")] = False,
+    no_figures: NoFigures = False,
+) -> int:
+    """Make a problem whose answer is known, solve it, and compare."""
+    from mollifier.cli.demos.registry import DEMOS
+    from mollifier.cli.progress import Follower
+    from mollifier.cli.solve import deliver, exit_code
+    from mollifier.io.files import ensure_folder
+    from mollifier.io.lock import locked
+
+    if name is None:
+        return _list(terminal, DEMOS)
+    if name not in DEMOS:
+        raise ConfigurationError(f"There is no demo '{name}'.{did_you_mean(name, DEMOS)}")
+    folder = ensure_folder(out or Path("out") / name)
+    with locked(folder):
+        with Follower(terminal.err, terminal.silent) as follow:
+            solution, truth, errors = DEMOS[name](folder=folder, seed=seed, progress=follow, quick=quick)
+        deliver(terminal, solution, folder, not no_figures, truth, errors)
+    return exit_code(solution)
+
+
+def _list(terminal: Terminal, demos: Mapping[str, Callable[..., Any]]) -> int:
+    about = {n: (f.__doc__ or "").strip().split("\n")[0] for n, f in demos.items()}
+    for n, text in about.items():
+        terminal.say(f"{n:<16}{text}".rstrip())
+    terminal.give(about)
+    return 0
+
+
+def main() -> None:
+    """Entry of the command ``mollifier``."""
+    app(prog_name="mollifier")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,301 @@
+"""The command for chromatin: microscope files in, maps of rates, tables and pages out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mollifier.cli.options import Out, Resume, with_terminal
+from mollifier.cli.terminal import NO_ANSWER, Terminal
+from mollifier.errors import ConfigurationError, did_you_mean
+
+if TYPE_CHECKING:
+    from mollifier.chromatin.result import NucleusResult
+    from mollifier.chromatin.samples import StudySettings
+    from mollifier.chromatin.study import Study
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE...", help="Localisation tables or TIFF images; each a field of view."),
+]
+_Labels = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--labels", metavar="LABELS.tif", help="Nuclei as labels; one for each file, or one for all."
+    ),
+]
+_Mask = Annotated[
+    Path | None,
+    typer.Option("--mask", metavar="POLYGON", help="The nucleus as GeoJSON or a table of vertices."),
+]
+_Groups = Annotated[
+    Path | None,
+    typer.Option("--groups", metavar="GROUPS.csv", help="A table with columns file and group."),
+]
+_Control = Annotated[
+    str | None, typer.Option("--control", metavar="GROUP", help="What others are held against.")
+]
+_Unit = Annotated[str | None, typer.Option("--unit", help="Of positions: nm, um or px.")]
+_PixelSize = Annotated[float | None, typer.Option("--pixel-size", metavar="NM", help="Of the camera.")]
+_ZStep = Annotated[float | None, typer.Option("--z-step", metavar="NM", help="Between planes.")]
+_Axes = Annotated[str | None, typer.Option("--axes", help="Of an image, as zyx, tyx or tcyx.")]
+_Channel = Annotated[int | None, typer.Option("--channel", min=0, help="Of an image, from 0.")]
+_Saturated = Annotated[
+    float | None,
+    typer.Option("--saturated", help="Part of the pixels that may stand at the highest value."),
+]
+_Columns = Annotated[
+    str | None,
+    typer.Option("--columns", help="x=NAME,y=NAME of a table, or frame,x,y where it has no header."),
+]
+_Interval = Annotated[
+    float | None, typer.Option("--frame-interval", metavar="S", help="Seconds from frame to frame.")
+]
+_TimeLapse = Annotated[
+    bool, typer.Option("--time-lapse", help="The files are frames of one field of view, in this order.")
+]
+_Windows = Annotated[
+    int, typer.Option("--windows", min=1, help="Stretches of frames of one table to show apart in time.")
+]
+_InTime = Annotated[bool, typer.Option("--in-time", help="A rate that changes in time too.")]
+_Method = Annotated[str, typer.Option("--method", help="Of the density: kernel or voronoi.")]
+_Pixel = Annotated[float | None, typer.Option("--pixel", metavar="NM", help="Of the density's map.")]
+_Width = Annotated[float | None, typer.Option("--width", metavar="NM", help="Of the density's kernel.")]
+_Blur = Annotated[float | None, typer.Option("--psf-sd", metavar="NM", help="Blur of the microscope.")]
+_Margin = Annotated[
+    float | None,
+    typer.Option(
+        "--margin", metavar="NM", help="How far within its outline a nucleus is read; one resolution."
+    ),
+]
+_Levels = Annotated[
+    str | None, typer.Option("--levels", help="own or control: whose quantiles a signal is read by.")
+]
+_Domains = Annotated[str, typer.Option("--domains", help="auto, clusters or map: what domains are.")]
+_Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A choice: energy.well=6, levels.euchromatin_quantile=0.4."
+    ),
+]
+_Sensitivity = Annotated[
+    bool, typer.Option("--sensitivity", help="Find the rate again with each parameter moved.")
+]
+_Quick = Annotated[
+    bool, typer.Option("--quick", help="Test by fewer and longer waves: a coarser map, sooner.")
+]
+_Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; all cores.")]
+_PAGE, _STUDY = "nucleus.html", "study.html"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command(
+        epilog="Example: mollifier chromatin cells/*.csv --groups groups.csv --out out/study. Exit codes: 0 "
+        "a map of rates, 1 none in any nucleus, 2 bad input or output, 130 interrupted."
+    )(chromatin)
+
+
+@with_terminal
+def chromatin(
+    terminal: Terminal,
+    files: Files,
+    labels: _Labels = None,
+    mask: _Mask = None,
+    groups: _Groups = None,
+    control: _Control = None,
+    unit: _Unit = None,
+    pixel_size: _PixelSize = None,
+    z_step: _ZStep = None,
+    axes: _Axes = None,
+    channel: _Channel = None,
+    saturated: _Saturated = None,
+    columns: _Columns = None,
+    frame_interval: _Interval = None,
+    time_lapse: _TimeLapse = False,
+    windows: _Windows = 1,
+    in_time: _InTime = False,
+    method: _Method = "kernel",
+    pixel: _Pixel = None,
+    width: _Width = None,
+    psf_sd: _Blur = None,
+    margin: _Margin = None,
+    levels: _Levels = None,
+    domains: _Domains = "auto",
+    overrides: _Overrides = None,
+    sensitivity: _Sensitivity = False,
+    quick: _Quick = False,
+    workers: _Workers = None,
+    out: Out = Path("out/chromatin"),
+    resume: Resume = False,
+) -> int:
+    """Maps of the rates at which chromatin marks are written and erased, from microscope files.
+
+    Every nucleus gets a page, a NetCDF file and tables; the study a page, a table of cells and, with
+    --groups, the comparison with the control. A nucleus that fails is told of and stops no other. --resume
+    takes what is finished.
+    """
+    given = dict(locals())
+    settings = _settings(_chosen(given), overrides or [])
+    return _study(terminal, files, settings, out, resume, workers)
+
+
+def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the settings from the options."""
+    from mollifier.chromatin.groups import read_groups
+
+    alike = ("unit", "pixel_size", "z_step", "axes", "channel", "frame_interval", "time_lapse", "windows")
+    alike += ("pixel", "width", "psf_sd", "margin", "quick", "sensitivity", "control")
+    mask, groups, whose = given["mask"], given["groups"], given["levels"]
+    chosen = {name: given[name] for name in alike} | {
+        "columns": _columns(given["columns"]),
+        "over": ("x", "y", "t") if given["in_time"] else ("x", "y"),
+        "method": _one_of("--method", given["method"], ("kernel", "voronoi")),
+        "domains": _one_of("--domains", given["domains"], ("auto", "clusters", "map")),
+        "labels": tuple(str(p) for p in given["labels"] or []),
+        "polygon": None if mask is None else str(mask),
+        "groups": None if groups is None else read_groups(groups),
+    }
+    if given["saturated"] is not None:
+        chosen["saturated"] = given["saturated"]
+    whose = whose or ("own" if groups is None else "control")
+    return chosen | {"levels": _one_of("--levels", whose, ("own", "control"))}
+
+
+def _study(
+    terminal: Terminal,
+    files: Sequence[Path],
+    settings: StudySettings,
+    out: Path,
+    resume: bool,
+    workers: int | None,
+) -> int:
+    """Run, print and write; the exit code."""
+    from mollifier.chromatin.page import nucleus_page, study_page
+    from mollifier.chromatin.serialization import nucleus_folder
+    from mollifier.chromatin.study import analyse
+    from mollifier.cli.progress import Steps
+    from mollifier.io.files import ensure_folder
+    from mollifier.io.lock import locked
+
+    folder = ensure_folder(out)
+    pages: dict[tuple[str, str], str] = {}
+
+    def written(result: NucleusResult, kept: bool) -> None:
+        if result.name:
+            place = nucleus_folder(Path(), result) / _PAGE
+            if not (kept and (folder / place).is_file()):
+                nucleus_page(result, folder / place, settings.model)
+            pages[result.field, result.name] = place.as_posix()
+
+    with locked(folder):
+        with Steps(terminal.err, terminal.silent) as follow:
+
+            def told(done: int, total: int, what: str) -> None:
+                follow(min(done, total - 1), total, what)
+
+            study = analyse(
+                files, settings, out=folder, resume=resume, workers=workers, progress=told, on_result=written
+            )
+        page = study_page(study, folder / _STUDY, pages)
+    _say(terminal, study)
+    terminal.say(f"Pages     {page} and {len(pages)} of nuclei")
+    terminal.give(
+        {
+            "cells": study.cells.to_dict("records"),
+            "comparison": study.comparison.to_dict("records"),
+            "folder": folder,
+            "page": page,
+            "pages": [folder / p for p in pages.values()],
+        }
+    )
+    # A map that says nothing anywhere has no mean.
+    found = (r.numbers.get("rate", math.nan) for r in study.results)
+    return 0 if any(map(math.isfinite, found)) else NO_ANSWER
+
+
+def _say(terminal: Terminal, study: Study) -> None:
+    from mollifier.chromatin.page import number
+
+    heads = ("nucleus", "group", "um^2", "resolution nm", "domains", "lam", "±", "identified", "balance")
+    keys = ("area", "resolution", "domains", "rate", "rate_sd", "identified", "defect")
+    rows = [
+        (
+            f"{r.field} {r.name}".strip(),
+            r.group,
+            *(number(r.numbers[k]) if k in r.numbers else "" for k in keys),
+        )
+        for r in study.results
+    ]
+    terminal.table(heads, rows)
+    for r in study.results:
+        if r.error:
+            terminal.say(f"{r.field} {r.name}".strip() + f": {r.error}", "yellow")
+    found = study.comparison
+    if len(found):
+        shown = ("mean", "mean_control", "difference", "difference_low", "difference_high", "ratio", "g")
+        lines = [
+            (f"{r['quantity']}, {r['group']}", *(number(r[k]) for k in shown))
+            for r in found.to_dict("records")
+        ]
+        terminal.table(("against the control", *(s.replace("_", " ") for s in shown)), lines)
+
+
+def _one_of(option: str, value: str, known: Sequence[str]) -> str:
+    if value not in known:
+        raise ConfigurationError(f"{option} {value} was given.{did_you_mean(value, known)}")
+    return value
+
+
+def _columns(text: str | None) -> Mapping[str, str] | tuple[str, ...] | None:
+    """Role -> name, or the roles in order.
+
+    >>> _columns("x=Pos X,y=Pos Y"), _columns("frame,x,,y")
+    ({'x': 'Pos X', 'y': 'Pos Y'}, ('frame', 'x', '', 'y'))
+    """
+    if text is None:
+        return None
+    parts = [p.strip() for p in text.split(",")]
+    named = [p.partition("=") for p in parts]
+    if all(middle for _, middle, _ in named):
+        return {role.strip(): name.strip() for role, _, name in named}
+    if any(middle for _, middle, _ in named):
+        raise ConfigurationError(f"--columns {text} was given; x=NAME,y=NAME or frame,x,y was wanted.")
+    return tuple(parts)
+
+
+def _settings(given: Mapping[str, Any], overrides: Sequence[str]) -> StudySettings:
+    """The settings with single choices overruled, as ``levels.euchromatin_quantile=0.4``."""
+    import dataclasses
+
+    from mollifier.chromatin.samples import StudySettings
+
+    base = StudySettings(**given)
+    parts: dict[str, Any] = {
+        "levels": base.thresholds, "domain": base.rule, "nucleus": base.finding,
+        "model": base.model, "energy": base.model.energy,
+    }  # fmt: skip
+    known = {f"{p}.{f.name}" for p, part in parts.items() for f in dataclasses.fields(part)} - {
+        "model.energy"
+    }
+    for text in overrides:
+        key, middle, value = (t.strip() for t in text.partition("="))
+        if not middle or key not in known:
+            raise ConfigurationError(
+                f"--set {text} was given; KEY=VALUE was wanted.{did_you_mean(key, known)}"
+            )
+        part, _, name = key.partition(".")
+        try:
+            as_number = float(value)
+        except ValueError:
+            raise ConfigurationError(f"--set {text} was given; a number was wanted.") from None
+        whole = isinstance(getattr(parts[part], name), int)
+        parts[part] = dataclasses.replace(parts[part], **{name: int(as_number) if whole else as_number})
+    model = dataclasses.replace(parts["model"], energy=parts["energy"])
+    return dataclasses.replace(
+        base, thresholds=parts["levels"], rule=parts["domain"], finding=parts["nucleus"], model=model
+    )

@@ -1,0 +1,1 @@
+"""Demonstrations: each makes data whose truth is known, solves, and scores itself."""

@@ -1,0 +1,66 @@
+"""Options that commands share, what they make of them, and what they say at the end of their help."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mollifier.cli.terminal import Terminal, reported
+
+EPILOG = "Exit codes: 0 an answer, 1 no answer, 2 bad input or output, 130 interrupted."
+
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results go.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from what the output folder holds of this run.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON to the standard output, and nothing else there.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only (and JSON where asked for).")]
+NoColour = Annotated[
+    bool, typer.Option("--no-colour", "--no-color", help="No colours; NO_COLOR=1 does the same.")
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error; MOLLIFIER_DEBUG=1 does too.")
+]
+NoFigures = Annotated[bool, typer.Option("--no-figures", help="Write numbers only.")]
+
+
+def with_terminal(command: Callable[..., int]) -> Callable[..., None]:
+    """A command of the command line from a function of a terminal and of options that gives an exit code.
+
+    After the function's own options stand those that make the terminal, ``--json``, ``--quiet`` and
+    ``--no-colour``, and ``--debug``. What goes wrong is told as by `mollifier.cli.terminal.reported`.
+
+    Examples
+    --------
+    >>> @with_terminal
+    ... def check(terminal: Terminal, file: str = "problem.yaml") -> int:
+    ...     return 0
+    >>> list(inspect.signature(check).parameters)
+    ['file', 'as_json', 'quiet', 'no_colour', 'debug']
+    """
+
+    def run(
+        *,
+        as_json: Json = False,
+        quiet: Quiet = False,
+        no_colour: NoColour = False,
+        debug: Debug = False,
+        **own: Any,
+    ) -> None:
+        terminal = Terminal.of(as_json, quiet, no_colour)
+        with reported(terminal, debug):
+            raise typer.Exit(command(terminal, **own))
+
+    (_, *first), (*last, _) = (
+        inspect.signature(f, eval_str=True).parameters.values() for f in (command, run)
+    )
+    told: Any = wraps(command)(run)
+    told.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in (*first, *last)])
+    return told

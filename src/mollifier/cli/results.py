@@ -1,0 +1,168 @@
+"""Commands on a finished run: does it stand up, and one page that tells of it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mollifier.cli.options import EPILOG, with_terminal
+from mollifier.cli.terminal import NO_ANSWER, Terminal
+from mollifier.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from mollifier.diagnostics.validation.validate import Validation
+    from mollifier.problem.inverse_problem import InverseProblem
+    from mollifier.problem.problem_file import ProblemFile
+    from mollifier.problem.solution import Solution
+
+_COLOURS = {"holds": "bold green", "doubtful": "bold yellow", "refuted": "bold red"}
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that solve wrote.")]
+Problem = Annotated[
+    Path | None,
+    typer.Option("--problem", metavar="PROBLEM.yaml", help="The problem file; the folder's own if any."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command(
+        epilog="Example: mollifier validate out/burgers. Exit codes: 0 the answer holds, 1 it is doubtful or "
+        "refuted, 2 bad input."
+    )(validate)
+    app.command(epilog=f"Example: mollifier report out/burgers --out burgers.html. {EPILOG}")(report)
+
+
+@with_terminal
+def validate(
+    terminal: Terminal,
+    run: Run,
+    problem: Problem = None,
+    widths: Annotated[
+        bool, typer.Option("--widths", help="Solve again with a wider and a narrower kernel.")
+    ] = False,
+    engines: Annotated[
+        str, typer.Option("--engines", "-e", metavar="NAMES", help="Compare with these, parted by commas.")
+    ] = "",
+) -> int:
+    """Solve the equation forward with what was found and hold it against the data: does the answer stand up?
+
+    Starts and ends are those of the estimated states. --widths and --engines solve again.
+    """
+    from mollifier.diagnostics.validation.validate import validate as stand_up
+    from mollifier.io.files import write_json
+    from mollifier.problem.solution import load_solution
+
+    solution, file = load_solution(run), _problem_file(run, problem)
+    if problem is not None:
+        _same_unknowns(problem, solution)
+    names = [n.strip() for n in engines.split(",") if n.strip()]
+    if engines and not names:
+        raise ConfigurationError(f"--engines {engines} was given; names parted by commas were wanted.")
+    asked = _stated(file) if names or widths or problem else None
+    found = stand_up(solution, asked, engines=names, widths=widths)
+    _say(terminal, found)
+    terminal.give({**found.to_dict(), "run": run})
+    if run.is_dir():
+        write_json(run / "validation.json", found.to_dict())
+    return 0 if found.ok else NO_ANSWER
+
+
+@with_terminal
+def report(
+    terminal: Terminal,
+    run: Run,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="PAGE.html", help="RUN/report.html by default.")
+    ] = None,
+    problem: Problem = None,
+    no_validation: Annotated[
+        bool, typer.Option("--no-validation", help="Leave out the forward solution and the tests.")
+    ] = False,
+) -> int:
+    """Write one HTML page of a run: question, answer, maps, fit, sensitivity, validation, how to repeat it.
+
+    The page needs no other file and no network.
+    """
+    from mollifier.diagnostics.validation.validate import validate
+    from mollifier.problem.solution import load_solution
+    from mollifier.reporting.page.build import report as save_page
+
+    solution = load_solution(run)
+    file = problem or _beside(run)
+    if problem is not None:
+        _same_unknowns(problem, solution)
+    text = "" if file is None else _text(file)
+    found = None if no_validation else validate(solution)
+    page = out or (run if run.is_dir() else run.parent) / "report.html"
+    folder = str(run if run.is_dir() else run.parent)
+    name = "problem.yaml" if file is None or file.suffix == ".json" else str(file)
+    command = f"mollifier solve {shlex.quote(name)} --out {shlex.quote(folder)}" if text else ""
+    written = save_page(solution, page, found or False, text, command)
+    terminal.say(f"Page      {written} ({written.stat().st_size / 1e6:.1f} MB)")
+    terminal.give({"page": written, "validation": None if found is None else found.to_dict()})
+    return 0
+
+
+def _beside(run: Path) -> Path | None:
+    """What the run's folder says of its problem."""
+    folder = run if run.is_dir() else run.parent
+    return next((p for p in (folder / "problem.yaml", folder / "problem.json") if p.is_file()), None)
+
+
+def _same_unknowns(problem: Path, solution: Solution) -> None:
+    """Refuse a problem file that asks for other unknowns than were found."""
+    from mollifier.problem.problem_file import load
+
+    asked, found = list(load(problem).unknowns), list(solution.provenance.get("unknowns") or [])
+    if found and sorted(asked) != sorted(found):
+        raise ConfigurationError(
+            f"{problem} asks for {', '.join(asked)}, and the run found {', '.join(found)}: it is another "
+            "one. Give the problem file of this run."
+        )
+
+
+def _text(file: Path) -> str:
+    """A problem file's text; what a run kept of one, as YAML.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is no problem file.
+    """
+    if file.suffix != ".json":
+        from mollifier.problem.problem_file import load
+
+        return load(file).path.read_text(encoding="utf-8-sig")
+    import yaml
+
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(
+            f"{file}: what the run kept of its problem is no JSON ({error}). Delete it, or give --problem."
+        ) from None
+    return yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)
+
+
+def _problem_file(run: Path, given: Path | None) -> ProblemFile | None:
+    from mollifier.problem.problem_file import load
+
+    found = given or _beside(run)
+    return None if found is None or found.suffix == ".json" else load(found)
+
+
+def _stated(file: ProblemFile | None) -> InverseProblem | None:
+    return None if file is None else file.problem()
+
+
+def _say(terminal: Terminal, found: Validation) -> None:
+    terminal.table(*found.columns())
+    for line in (*found.reasons, *found.notes):
+        terminal.say(f"- {line}", "yellow" if line in found.reasons else "")
+    terminal.say("")
+    terminal.say(f"Verdict: {found.status}", _COLOURS[found.status])

@@ -1,0 +1,1 @@
+"""What the data determine, whether an answer holds, and how engines compare."""

@@ -1,0 +1,133 @@
+"""What `check` says: findings, and the verdict that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import xarray as xr
+
+from mollifier.io.files import jsonable
+
+Level = Literal["info", "warning", "error"]
+Verdict = Literal["good", "doubtful", "cannot be answered"]
+
+_MARKS = {"info": " ", "warning": "!", "error": "x"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing seen: a level, a topic, a sentence, and what to change, where something is to be changed."""
+
+    level: Level
+    topic: str
+    text: str
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return f"{_MARKS[self.level]} {self.topic:<17}{self.text}" + (
+            f" {self.advice}" if self.advice else ""
+        )
+
+
+info, warn, error = partial(Finding, "info"), partial(Finding, "warning"), partial(Finding, "error")
+
+
+@dataclass(frozen=True)
+class Check:
+    """What `check` saw.
+
+    Attributes
+    ----------
+    findings
+        In the order of reading: data, noise, unknowns, resolution, scales, identifiability, cost.
+    numbers
+        The figures behind them, by name, for programs.
+    suggested
+        Settings that would help, as dotted keys: ``{"collocation.nodes.x": 513}``.
+    maps
+        Unknown field -> posterior over prior standard deviation, over its coordinates: near 0 the data tell
+        of it, near 1 they do not.
+    """
+
+    findings: tuple[Finding, ...]
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    suggested: Mapping[str, Any] = field(default_factory=dict)
+    maps: Mapping[str, xr.DataArray] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found that forbids an answer."""
+        return not self.errors
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """What forbids an answer."""
+        return tuple(f for f in self.findings if f.level == "error")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What may spoil an answer."""
+        return tuple(f for f in self.findings if f.level == "warning")
+
+    @property
+    def verdict(self) -> Verdict:
+        """``"good"``, ``"doubtful"`` (there are warnings) or ``"cannot be answered"`` (there are errors).
+
+        >>> Check((Finding("error", "data", "The field is constant."),)).verdict
+        'cannot be answered'
+        """
+        if self.errors:
+            return "cannot be answered"
+        return "doubtful" if self.warnings else "good"
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What to change, the gravest first; nothing twice."""
+        said = [f.advice for f in (*self.errors, *self.warnings) if f.advice]
+        settings = " ".join(f"--set {k}={v}" for k, v in self.suggested.items())
+        return tuple(dict.fromkeys([*said, *([f"Try {settings}."] if settings else [])]))
+
+    @property
+    def summary(self) -> str:
+        """The whole in a sentence or two.
+
+        >>> Check((Finding("error", "data", "The field is constant."),)).summary
+        'These data cannot answer: 1 error.'
+        """
+        after = (
+            f" Try {' '.join(f'--set {k}={v}' for k, v in self.suggested.items())}." if self.suggested else ""
+        )
+        if self.errors:
+            return f"These data cannot answer: {_count(len(self.errors), 'error')}."
+        if self.warnings:
+            return f"Ready, but doubtful: {_count(len(self.warnings), 'warning')} to look at.{after}"
+        return "Ready: nothing stands in the way."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in JSON's types, maps as values by coordinate."""
+        whole = {
+            "ok": self.ok,
+            "verdict": self.verdict,
+            "summary": self.summary,
+            "advice": self.advice,
+            "findings": [asdict(f) for f in self.findings],
+            "numbers": self.numbers,
+            "suggested": self.suggested,
+            "maps": {n: _listed(m) for n, m in self.maps.items()},
+        }
+        return jsonable(whole)
+
+    def __str__(self) -> str:
+        return "\n".join([*map(str, self.findings), "", f"{self.verdict}. {self.summary}"])
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
+def _listed(field_map: xr.DataArray) -> dict[str, Any]:
+    where = {str(c): field_map[c].values for c in field_map.dims}
+    return {"coordinates": where, "ratio": field_map.values.round(4)}

@@ -1,0 +1,239 @@
+"""Whether grid, kernel and data are fine enough for the order and for what changes fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mollifier.diagnostics.check.cost import by_weak
+from mollifier.diagnostics.check.findings import Finding, error, info, warn
+from mollifier.engines.identifiability.pointwise import jumps
+from mollifier.errors import GridError
+from mollifier.mollify.grid import Axis
+from mollifier.mollify.kernels import Kernel
+from mollifier.mollify.stencils import rows
+from mollifier.problem.collocation import Collocation
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.settings import Settings
+
+Array = NDArray[np.float64]
+
+# Neighbours that differ by more than this part of the range: the front is narrower than their distance.
+_JUMP = 0.25
+_FEWEST_JUMPS = 5
+# Waves over a radius up to which a kernel's spectrum is looked at, in radians.
+_HIGHEST = 200.0
+_NODES_PER_FEATURE = 4.0
+# What samples show of a front is an upper bound of its width; so much narrower it is taken to be.
+_NARROWER = 1.3
+# Nodes per wave below which waves may be aliases, the share of the variance that forbids an answer, the least
+# nodes that show it, and lines looked at.
+_PER_WAVE, _ALIASED, _LEAST, _LINES = 4, 0.1, 8, 2000
+
+
+def too_few(problem: InverseProblem) -> Iterator[Finding]:
+    """Axes with fewer distinct positions than the order along them can be taken from."""
+    for c in problem.coordinates:
+        order = max(
+            (d.along(c) for f in problem.fields for d in problem.system.derivatives.get(f, ())), default=0
+        )
+        places = np.unique(problem.data.dataset[c].values).size
+        if order and places < order + 1:
+            yield error(
+                "resolution",
+                f"A derivative of higher order than the grid can carry: order "
+                f"{order} along {c} needs data at {order + 1} values of {c} at least, and there are "
+                f"{places}.",
+                f"Measure at more values of {c}, or ask with an equation of lower order.",
+            )
+
+
+def of_grid(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]) -> Iterator[Finding]:
+    """Grid, kernel and radius against the features and the order."""
+    numbers["collocation"] = {
+        "nodes": {a.name: a.size for a in place.grid},
+        "wanted": place.wanted,
+        "radius": place.radius,
+        "cells": place.cells,
+        "kernel": repr(place.kernel),
+        "features": place.features,
+        "shortest_wave": {},
+    }
+    shape = " x ".join(f"{a.name}: {a.size}" for a in place.grid)
+    size = int(np.prod(place.grid.shape))
+    yield info("resolution", f"collocation grid {shape} ({size:,} nodes), kernel {place.kernel}.")
+    for axis in place.grid:
+        c, unit = axis.name, f" {axis.unit}" if axis.unit else ""
+        feature = place.features[c]
+        seen = f"shortest feature seen {feature:.3g}{unit}" if np.isfinite(feature) else "no feature seen"
+        wave = shortest_wave(place.kernel, place.radius[c])
+        numbers["collocation"]["shortest_wave"][c] = wave
+        yield info(
+            "resolution",
+            f"{c}: spacing {axis.spacing:.3g}{unit}, radius {place.radius[c]:.3g}{unit}"
+            f" ({place.cells[c]:.2g} cells), follows waves down to {wave:.3g}{unit}, {seen}.",
+        )
+        order = problem.system.order_along(c)
+        if order and not np.isfinite(feature):
+            yield warn(
+                "resolution",
+                f"No change of the field along {c} beyond the noise is seen between "
+                f"neighbouring samples; derivatives along {c} rest on slow changes only.",
+            )
+        if axis.size < place.wanted[c]:
+            text = (
+                f"{c}: {place.wanted[c]} nodes were wanted and {axis.size} are left by collocation.max_nodes"
+            )
+            if by_weak(problem):
+                yield info("resolution", f"{text}; the weak engine uses those of the data.")
+            else:
+                yield warn("resolution", f"{text}.", f"Raise it, or set collocation.nodes.{c}.")
+        elif np.isfinite(feature) and axis.spacing > feature / 2:
+            yield warn(
+                "resolution",
+                f"{c}: the spacing leaves fewer than 2 nodes to the shortest "
+                f"feature; about {_nodes(_NODES_PER_FEATURE * axis.length / feature)} along "
+                f"collocation.nodes.{c} would resolve it.",
+            )
+        yield from _carried(axis, place, order)
+
+
+def _carried(axis: Axis, place: Collocation, order: int) -> Iterator[Finding]:
+    """Whether a whole kernel holds the nodes that the order needs."""
+    reach = place.radius[axis.name]
+    n = 2 * int(np.ceil(reach / axis.spacing)) + 1
+    some = Axis(axis.name, -(n - 1) / 2 * axis.spacing, (n - 1) / 2 * axis.spacing, n)
+    try:
+        rows(some, np.zeros(1), place.kernel, reach, order, place.accuracy)
+    except GridError as why:
+        yield error("resolution", f"{axis.name}: {why}", "Widen collocation.radius, or leave it to the data.")
+
+
+def _nodes(nodes: float) -> int:
+    """The nearest 2^k + 1."""
+    return 2 ** max(4, round(float(np.log2(nodes)))) + 1
+
+
+def of_fronts(
+    problem: InverseProblem,
+    place: Collocation,
+    settings: Settings,
+    numbers: dict[str, Any],
+    suggested: dict[str, Any],
+) -> Iterator[Finding]:
+    """Fronts narrower than the distance of the samples, and the nodes that would carry them."""
+    numbers["fronts"] = {}
+    for f in problem.fields:
+        samples = problem.data.samples(f)
+        lengths = np.array([place.features[c] for c in samples.coordinates])
+        for c, (count, width) in zip(samples.coordinates, jumps(samples, lengths, _JUMP), strict=True):
+            if count < _FEWEST_JUMPS or not problem.system.order_along(c):
+                continue
+            axis = place.grid[c]
+            nodes = _nodes(_NARROWER * _NODES_PER_FEATURE * axis.length / width)
+            numbers["fronts"][c] = {"places": count, "width": width, "nodes": nodes}
+            text = (
+                f"{f} changes by more than {100 * _JUMP:.0f} % of its range between neighbouring samples "
+                f"along {c} at {count} places: a front there is narrower than the data spacing (at most "
+                f"{width:.2g} wide)"
+            )
+            if axis.size > 0.75 * nodes:
+                yield info("resolution", f"{text}; {axis.size} nodes along {c} should carry it.")
+                continue
+            suggested[f"collocation.nodes.{c}"] = max(nodes, suggested.get(f"collocation.nodes.{c}", 0))
+            rest = [a.size for a in place.grid if a.name != c]
+            size = nodes * int(np.prod(rest, dtype=int))
+            over = f" ({size:,} nodes in all)" if size > settings.collocation.max_nodes else ""
+            yield warn(
+                "resolution",
+                f"{text}, and {axis.size} nodes may smear it.",
+                f"Set collocation.nodes.{c}: {nodes}{over}.",
+            )
+
+
+def of_waves(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Finding]:
+    """Waves of so few nodes that they may be aliases of shorter ones."""
+    numbers["short_waves"] = {}
+    if not problem.data.gridded:
+        return
+    for f in problem.fields:
+        array = problem.data.dataset[f]
+        variance = problem.data.noise_sd(f) ** 2
+        for c in problem.data.coordinates_of(f):
+            axis = problem.data.grid([c])[c]
+            if axis.size < _LEAST or not problem.system.order_along(c):
+                continue
+            lines = np.moveaxis(array.values, array.dims.index(c), -1).reshape(-1, axis.size)
+            share = short_waves(lines, axis.periodic, variance)
+            numbers["short_waves"].setdefault(f, {})[c] = share
+            if share > _ALIASED:
+                yield error(
+                    "resolution",
+                    f"{100 * share:.0f} % of the variance of {f} along {c} are in waves of fewer than "
+                    f"{_PER_WAVE} nodes: they cannot be told from aliases of shorter and faster ones.",
+                    f"Measure at closer values of {c}, or smooth {f} along it before it is sampled.",
+                )
+
+
+def short_waves(lines: Array, periodic: bool, variance: float) -> float:
+    """Share of the variance along an axis, noise taken away, in waves of fewer than 4 nodes.
+
+    Parameters
+    ----------
+    lines
+        Values along the axis, shape (m, n); lines with gaps are left out.
+    periodic
+        Whether the axis wraps.
+    variance
+        Of the noise.
+
+    Examples
+    --------
+    >>> x = 2 * np.pi * np.arange(32) / 32
+    >>> [round(short_waves(np.sin(k * x)[None], True, 0.0), 2) for k in (3, 11, 27)]
+    [0.0, 1.0, 0.0]
+    """
+    lines = lines[np.isfinite(lines).all(axis=1)]
+    lines = lines[:: max(len(lines) // _LINES, 1)]
+    if not len(lines):
+        return 0.0
+    n = lines.shape[1]
+    if not periodic:
+        s = np.linspace(0.0, 1.0, n)
+        lines = lines - lines[:, :1] * (1 - s) - lines[:, -1:] * s
+        lines = np.concatenate([lines, -lines[:, -2:0:-1]], axis=1)
+    power = np.mean(np.abs(np.fft.rfft(lines - lines.mean(axis=1, keepdims=True))) ** 2, axis=0)
+    signal = np.maximum(power[1:] / lines.shape[1] - variance, 0.0)
+    wave = lines.shape[1] / np.arange(1, len(power))
+    # What stands out of the noise by chance is no wave.
+    signal = np.where(signal > variance * np.sqrt(8.0 / len(lines)), signal, 0.0)
+    total = float(signal.sum())
+    return float(signal[wave < _PER_WAVE].sum()) / total if total > 0 else 0.0
+
+
+def shortest_wave(kernel: Kernel, radius: float) -> float:
+    """The wavelength that a kernel halves, in the unit of the radius.
+
+    Examples
+    --------
+    >>> from mollifier.mollify.kernels import BSpline
+    >>> round(shortest_wave(BSpline(5), 3.0), 2)  # in cells
+    3.82
+    """
+    s = np.linspace(-1.0, 1.0, 2001)
+    weight = np.asarray(kernel(s), float)
+    weight = weight / weight.sum()
+
+    def above(k: float) -> float:
+        return float(weight @ np.cos(k * s)) - 0.5
+
+    steps = np.linspace(0.0, _HIGHEST, 4001)
+    halved = np.array([above(k) for k in steps]) < 0
+    if not halved.any():
+        return 0.0
+    at = int(np.argmax(halved))
+    low, high = above(steps[at - 1]), above(steps[at])
+    return 2 * np.pi * radius / float(steps[at - 1] + (steps[at] - steps[at - 1]) * low / (low - high))

@@ -1,0 +1,304 @@
+"""One engine in a process of its own: its answer, its seconds and its memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import xarray as xr
+
+from mollifier.engines.collocated.checkpoint import kept
+from mollifier.engines.collocated.runner import Progress
+from mollifier.engines.solve import solve
+from mollifier.errors import CheckpointError, ConfigurationError, DataError, EquationError, GridError
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.settings import Settings
+from mollifier.problem.solution import Solution
+
+Follow = Callable[[Progress], None]
+Result = TypeVar("Result")
+
+# Name -> engine of `solve`, and the setting that tells it from the others of that engine.
+ARMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "weak": ("weak", {}),
+    "joint": ("joint", {}),
+    "network": ("network", {"derivatives": "mollifier"}),
+    "nested": ("network", {"derivatives": "nested"}),
+    "taylor": ("network", {"derivatives": "taylor"}),
+}
+REFUSED, FAILED, INTERRUPTED = "refused", "failed", "interrupted"
+
+_REFUSALS = (EquationError, DataError, ConfigurationError, GridError)
+_EVERY = 0.1  # seconds between reports, so that reporting takes no time worth measuring
+_READY = "ready"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a process is told beside the problem.
+
+    ``folder`` keeps the engine's checkpoints; ``resume`` takes up one of this very run.
+    """
+
+    engine: str
+    seed: int
+    settings: Settings
+    threads: int
+    follow: bool = False
+    folder: Path | None = None
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it.
+
+    Attributes
+    ----------
+    solution
+        None where there is none.
+    status, message
+        Why there is none: "refused" (the engine cannot serve the problem), "failed" or "interrupted".
+    seconds
+        Wall clock of `mollifier.solve` alone; imports and the start of the process are left out.
+    memory
+        MiB, see `with_peak`. Neither is given for a refusal.
+    """
+
+    solution: Solution | None
+    status: str = ""
+    message: str = ""
+    seconds: float | None = None
+    memory: float | None = None
+
+
+def portable(problem: InverseProblem) -> bytes | None:
+    """The problem for another process; None where it cannot be sent there.
+
+    An equation given as a callable cannot: what it stands for may not exist in another process. Nor can any
+    problem from within a daemonic process, which may start none.
+    """
+    given = problem.equation if isinstance(problem.equation, list | tuple) else [problem.equation]
+    if any(callable(e) and not hasattr(e, "free_symbols") for e in given):
+        return None
+    if multiprocessing.current_process().daemon:
+        return None
+    try:
+        return pickle.dumps(problem)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return None
+
+
+def run_here(problem: InverseProblem, task: Task, progress: Follow | None = None) -> Outcome:
+    """Solve in this process; memory, which the process shares with all else, is not known."""
+    engine, changes = ARMS[task.engine]
+    settings = task.settings.model_copy(update=changes)
+    begun = time.perf_counter()
+    try:
+        solution = _solved(problem, engine, task, settings, progress)
+    except _REFUSALS as error:
+        return Outcome(None, REFUSED, str(error))
+    # Whatever goes wrong inside one engine must not take the others' answers along.
+    except Exception as error:
+        return Outcome(None, FAILED, f"{type(error).__name__}: {error}", time.perf_counter() - begun)
+    return Outcome(solution, seconds=time.perf_counter() - begun)
+
+
+def _solved(
+    problem: InverseProblem, engine: str, task: Task, settings: Settings, progress: Follow | None
+) -> Solution:
+    """The answer, taken up from a checkpoint of this very run where that is wanted and there is one."""
+
+    def run(resume: bool) -> Solution:
+        return solve(
+            problem,
+            engine,
+            seed=task.seed,
+            settings=settings,
+            progress=progress,
+            folder=task.folder,
+            resume=resume,
+        )
+
+    if task.resume and task.folder is not None and kept(task.folder):
+        with suppress(CheckpointError):
+            return run(True)
+    return run(False)
+
+
+def run_apart(payload: bytes, task: Task, progress: Follow | None = None) -> Outcome:
+    """Solve in a freshly spawned process, which ends with this call whatever happens.
+
+    Raises
+    ------
+    ConfigurationError
+        If the process cannot start, as from a script without ``if __name__ == "__main__":``.
+    KeyboardInterrupt
+        On Ctrl-C, after the process was ended.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    task = replace(task, follow=progress is not None)
+    process = context.Process(target=_serve, args=(theirs, payload, task), daemon=True)
+    try:
+        with _deaf_to_interrupts():
+            process.start()
+        theirs.close()
+        return _listen(ours, process, task.engine, progress)
+    finally:
+        if process.pid is not None:
+            process.kill()
+            process.join()
+            process.close()
+        ours.close()
+
+
+def check_start() -> None:
+    """Refuse to compare while this very process is being started.
+
+    Raises
+    ------
+    ConfigurationError
+        In a child that imports an unguarded script anew.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise ConfigurationError(_UNGUARDED)
+
+
+_UNGUARDED = (
+    "compare starts new processes, and each of them imports the calling script. Put the call under "
+    "if __name__ == '__main__': in a script file, or use a notebook, an interactive session or the command "
+    "'mollifier compare'."
+)
+
+
+def _listen(ours: Any, process: Any, engine: str, progress: Follow | None) -> Outcome:
+    """Pass on what the process reports, until its answer or its end."""
+    ready = False
+    while True:
+        try:
+            item = ours.recv()
+        except (EOFError, ConnectionResetError):
+            process.join()
+            if not ready:
+                raise ConfigurationError(
+                    f"A process for engine '{engine}' ended with exit code {process.exitcode} before it was "
+                    f"ready. {_UNGUARDED}"
+                ) from None
+            return Outcome(None, FAILED, _ended(process.exitcode))
+        if isinstance(item, Outcome):
+            return item
+        ready = True
+        if isinstance(item, Progress) and progress is not None:
+            progress(replace(item, engine=engine))
+
+
+def _ended(code: int) -> str:
+    """Why a process may have ended without a word.
+
+    >>> _ended(-9)
+    'its process was killed (signal 9): most often there was not enough memory'
+    """
+    if code == -9:
+        return "its process was killed (signal 9): most often there was not enough memory"
+    return f"its process ended with exit code {code} before it had an answer"
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """A process started within ignores Ctrl-C, which a terminal sends to all: the parent alone ends it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+
+
+# In the child
+
+
+def _serve(pipe: Any, payload: bytes, task: Task) -> None:
+    """Entry of the process: solve, measure, answer."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    torch.set_num_threads(task.threads)
+    with suppress(BrokenPipeError):
+        pipe.send(_READY)
+        try:
+            problem = pickle.loads(payload)
+        except Exception as error:  # whatever unpickling may raise
+            reason = f"the problem cannot be read in another process: {type(error).__name__}: {error}"
+            pipe.send(Outcome(None, FAILED, reason))
+            return
+        pipe.send(measured(lambda: run_here(problem, task, _reporter(pipe) if task.follow else None)))
+
+
+def end_with_parent() -> None:
+    """Wait for the process that started this one, and end with it: for a thread of its own."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _reporter(pipe: Any) -> Follow:
+    last = -_EVERY
+
+    def report(event: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _EVERY:
+            last = time.monotonic()
+            # Fields cannot be asked for from another process: there they are empty.
+            told = {"losses": dict(event.losses), "estimates": dict(event.estimates)}
+            pipe.send(replace(event, fields=xr.Dataset, **told))
+
+    return report
+
+
+def measured(function: Callable[[], Outcome]) -> Outcome:
+    """An outcome with the memory it took, see `with_peak`; none for a refusal."""
+    outcome, memory = with_peak(function)
+    return outcome if outcome.status == REFUSED else replace(outcome, memory=memory)
+
+
+def with_peak(function: Callable[[], Result]) -> tuple[Result, float | None]:
+    """What a call returns, and the highest resident memory during it less that before it, MiB.
+
+    Resident memory of the whole process is what a user's machine must hold: arrays, the workspace of the
+    mathematics library, and what the allocator keeps. On Linux the kernel's high-water mark (VmHWM) is set
+    back to the present before the call; ``ru_maxrss`` would not do there, since a spawned process inherits
+    its parent's. Elsewhere it is ``ru_maxrss`` less its value after all imports; None where there is neither.
+    """
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    before = _high_water()
+    result = function()
+    after = _high_water()
+    return result, None if before is None or after is None else max(after - before, 0.0)
+
+
+def _high_water() -> float | None:
+    """The highest resident memory of this process so far, MiB."""
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size / 2**20 if sys.platform == "darwin" else size / 1024

@@ -1,0 +1,165 @@
+"""What one engine made of a problem: its numbers and fields, and its misfit on data kept from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mollifier.data.interpolation import on_grid
+from mollifier.data.observations import Observations
+from mollifier.diagnostics.compare.children import Outcome
+from mollifier.errors import DataError, GridError
+from mollifier.mollify.grid import Axis, Grid
+from mollifier.problem.estimate import Estimate
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.solution import Solution
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one engine made of the problem.
+
+    Attributes
+    ----------
+    engine
+        Its name.
+    status
+        As in `Status`; "refused" where the engine cannot serve the problem, "failed" where
+        it broke down, "interrupted" where it was not let finish.
+    message
+        What the status means, or the reason.
+    estimates
+        Scalar unknown -> `Estimate`.
+    fields
+        Unknown field -> its least and greatest value and the rms of its standard error ("low", "high", "sd").
+    misfit
+        Field -> rms of (predicted - measured)/sd over the held-out samples; about 1 is what noise leaves.
+        None where none was held out or the data have no noise.
+    seconds
+        Wall clock of the solve alone.
+    memory
+        MiB that the solve took at most; None where it ran in the calling process. See
+        `mollifier.diagnostics.compare.children.measured`.
+    """
+
+    engine: str
+    status: str
+    message: str = ""
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    fields: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    misfit: Mapping[str, float | None] = field(default_factory=dict)
+    seconds: float | None = None
+    memory: float | None = None
+
+    def flat(self) -> dict[str, Any]:
+        """One level of columns, for a table."""
+        row: dict[str, Any] = {"engine": self.engine, "status": self.status}
+        for n, e in self.estimates.items():
+            row |= {n: e.value, f"{n}_sd": e.sd, f"{n}_unit": e.unit}
+        for n, f in self.fields.items():
+            row |= {f"{n}_low": f["low"], f"{n}_high": f["high"], f"{n}_rms_sd": f["sd"]}
+        row |= {f"misfit_{n}_held_out": m for n, m in self.misfit.items()}
+        return row | {"seconds": self.seconds, "memory_mib": self.memory, "message": self.message}
+
+
+def row_of(name: str, outcome: Outcome, problem: InverseProblem, held: Observations | None) -> Row:
+    """What came of an engine, its prediction judged on the part of the data kept from it.
+
+    Parameters
+    ----------
+    name
+        Of the engine.
+    outcome
+        What came of it.
+    problem
+        As the engine was given it.
+    held
+        The rest of the data; None where nothing was kept.
+    """
+    solution = outcome.solution
+    if solution is None:
+        return Row(name, outcome.status, outcome.message, seconds=outcome.seconds, memory=outcome.memory)
+    misfit = {f: None if held is None else _misfit(solution, problem, held, f) for f in problem.fields}
+    return Row(
+        name,
+        solution.status.name,
+        solution.status.message,
+        dict(solution.estimates),
+        {n: _extent(solution, n) for n in problem.unknown_fields if n in solution.dataset},
+        misfit,
+        outcome.seconds,
+        outcome.memory,
+    )
+
+
+def _extent(solution: Solution, name: str) -> dict[str, float | None]:
+    values = solution.dataset[name].values
+    values = values[np.isfinite(values)]
+    sd = solution.dataset[f"{name}_sd"].values if f"{name}_sd" in solution.dataset else np.empty(0)
+    sd = sd[np.isfinite(sd)]
+    return {
+        "low": float(values.min()) if values.size else None,
+        "high": float(values.max()) if values.size else None,
+        "sd": float(np.sqrt(np.mean(sd**2))) if sd.size else None,
+    }
+
+
+def _misfit(solution: Solution, problem: InverseProblem, held: Observations, name: str) -> float | None:
+    """Rms of (predicted - measured)/sd over the held-out samples that lie within the solution's grid."""
+    if not was_split(problem, held, name):
+        return None
+    samples = held.samples(name)
+    found = predicted(solution, problem, name, samples.points)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = (found - samples.values) / samples.sd
+    z = z[np.isfinite(z)]
+    return float(np.sqrt(np.mean(z**2))) if z.size else None
+
+
+def was_split(problem: InverseProblem, held: Observations, name: str) -> bool:
+    """Whether samples of a field were held out; one on fewer coordinates than the rest is whole in both."""
+    given, kept = problem.data.dataset[name].values, held.dataset[name].values
+    return bool(np.isfinite(kept).any()) and not np.array_equal(given, kept, equal_nan=True)
+
+
+def predicted(solution: Solution, problem: InverseProblem, name: str, points: Array) -> Array:
+    """A solution's state field at points of shape (n, d), by cubic interpolation of its nodes.
+
+    The columns of ``points`` are the field's coordinates in the order of the data. NaN, shape (n,), beyond
+    the ends of the grid (axes that wrap have none), and everywhere if the field is missing or not finite.
+    """
+    unknown = np.full(len(points), np.nan)
+    if name not in solution.dataset:
+        return unknown
+    names = problem.data.coordinates_of(name)
+    values = solution.dataset[name].transpose(*names)
+    inside = np.ones(len(points), dtype=bool)
+    axes = []
+    for i, c in enumerate(names):
+        nodes = values[c].values
+        period = problem.data.periodic.get(c, False)
+        axes.append(_axis(c, nodes, period))
+        if not axes[-1].periodic:
+            spare = 1e-6 * np.ptp(nodes)
+            inside &= (points[:, i] >= nodes[0] - spare) & (points[:, i] <= nodes[-1] + spare)
+    if not np.isfinite(values.values).all() or not inside.any():
+        return unknown
+    try:
+        unknown[inside] = on_grid(name, values.values, Grid(*axes), points[inside], "cubic")
+    except DataError:
+        return unknown
+    return unknown
+
+
+def _axis(name: str, nodes: Array, period: float | bool) -> Axis:
+    """The axis through a solution's nodes, wrapped where they fill a period."""
+    try:
+        return Axis.from_points(name, nodes, periodic=period)
+    except GridError:  # thinned nodes may not
+        return Axis.from_points(name, nodes)

@@ -1,0 +1,1 @@
+"""Intervals from repeats, and their calibration."""

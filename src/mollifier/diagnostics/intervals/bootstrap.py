@@ -1,0 +1,185 @@
+"""Parametric bootstrap: data simulated from what was found, solved again and again.
+
+B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap, Chapman and Hall, 1993, section 6.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mollifier.data.observations import Observations, Samples
+from mollifier.diagnostics.intervals.repeats import Follow, Repeats
+from mollifier.diagnostics.intervals.spread import at_places, gathered, with_spread
+from mollifier.engines.start import sampled
+from mollifier.errors import ConfigurationError
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.measurements import exact
+from mollifier.problem.settings import Settings, validated
+from mollifier.problem.solution import Solution
+from mollifier.problem.unknowns import FieldUnknown
+
+Array = NDArray[np.float64]
+
+
+def bootstrap(
+    problem: InverseProblem,
+    solution: Solution,
+    repeats: int = 50,
+    *,
+    seed: int = 0,
+    folder: Path | str | None = None,
+    resume: bool = False,
+    processes: int = 1,
+    progress: Follow | None = None,
+) -> Solution:
+    """Standard errors of a solution from repeats of the whole solve, by whichever engine found it.
+
+    Every repeat has data simulated from the fitted states with the noise's standard errors, at the places of
+    the data; readings of unknown fields likewise. The engine, its settings and the noise model are those of
+    the solution; the seed of the solve differs too, so that what networks owe to their starting weights
+    counts.
+
+    The standard error is the root mean square distance of the repeats from the solution, as far as it is no
+    accident of their number: their standard deviation, and the shift of their mean where the engine does not
+    give back what the data were simulated from.
+
+    Parameters
+    ----------
+    problem
+        The question that was solved.
+    solution
+        Its answer by `mollifier.solve`; its values stay.
+    repeats
+        How many. The standard error is known to about 1/sqrt(2 repeats) of itself.
+    seed
+        Of the simulated noise.
+    folder, resume, processes
+        As for `mollifier.diagnostics.intervals.repeats.Repeats`.
+    progress
+        Called before every repeat.
+
+    Returns
+    -------
+    Solution
+        As the one given, with other standard errors. ``provenance["intervals"]`` says how many repeats gave
+        an answer, and the shift of each number.
+
+    Raises
+    ------
+    ConfigurationError
+        If the solution is of another problem, or a count makes no sense.
+    MollifierError
+        If fewer than three repeats give an answer.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr, mollifier as mf
+    >>> x, t = np.linspace(0, 3, 40), np.linspace(0, 1, 40)
+    >>> u = np.exp(-0.1 * t) * np.sin(x[:, None]) + 0.01 * np.random.default_rng(0).standard_normal((40, 40))
+    >>> data = mf.Observations.from_dataset(xr.DataArray(u, {"x": x, "t": t}, ("x", "t"), "u"))
+    >>> problem = mf.InverseProblem("u_t = D*u_xx", data, {"D": mf.ScalarUnknown()})
+    >>> solution = mf.solve(problem, "weak")
+    >>> again = bootstrap(problem, solution, 20)
+    >>> again.estimates["D"].value == solution.estimates["D"].value
+    True
+    >>> 0.5 < again.estimates["D"].sd / solution.estimates["D"].sd < 2
+    True
+    """
+    engine, settings = _asked(problem, solution)
+    again, first = partial(simulated, problem, solution, seed), int(solution.provenance.get("seed", 0)) + 1
+    plan = Repeats("bootstrap", again, repeats, engine, settings, first, folder, resume, processes)
+    answers = plan.run(progress)
+    spread, shift = _spread(solution, answers)
+    notes = {"by": plan.what, "repeats": repeats, "answers": len(answers), "seed": seed, "shift": shift}
+    return with_spread(solution, spread, plan.label(answers), notes)
+
+
+def _spread(solution: Solution, answers: Sequence[Solution]) -> tuple[dict[str, Array], dict[str, float]]:
+    """Unknown -> its standard error, and number -> how far the mean of the answers lies from it."""
+    spread, shift = {}, {}
+    for name, found in gathered(solution, answers).items():
+        own = solution.estimates[name].value if name in solution.estimates else solution.dataset[name].values
+        variance, moved = found.var(axis=0, ddof=1), found.mean(axis=0) - own
+        spread[name] = np.sqrt(variance + np.maximum(moved**2 - variance / len(found), 0.0))
+        if name in solution.estimates:
+            shift[name] = float(moved)
+    return spread, shift
+
+
+def simulated(problem: InverseProblem, solution: Solution, seed: int, number: int) -> InverseProblem:
+    """The problem with data simulated from a solution of it: the same places, new noise.
+
+    Parameters
+    ----------
+    problem, solution
+        The question and its answer.
+    seed, number
+        Of the bootstrap, and of the repeat: together they fix the noise.
+    """
+    rng = np.random.default_rng([seed, number])
+    values = {}
+    for name in problem.fields:
+        samples = problem.data.samples(name)
+        fitted = _fitted(problem, solution, name, samples)
+        values[name] = fitted + samples.sd * rng.standard_normal(len(fitted))
+    unknowns: dict[str, Any] = dict(problem.unknowns)
+    for name, samples in problem.readings.items():
+        unknown = problem.unknown_fields[name]
+        assert isinstance(unknown, FieldUnknown)
+        assert isinstance(unknown.readings, Observations)
+        points = dict(zip(samples.coordinates, samples.points.T, strict=True))
+        found = sampled(solution.dataset[name], points, problem.data.periodic)
+        found = found + samples.sd * rng.standard_normal(len(found))
+        # What was given as exact is known of the field, whatever the data.
+        found = np.where(exact(samples), samples.values, np.clip(found, unknown.lower, unknown.upper))
+        variable = name if name in unknown.readings.variables else unknown.readings.variables[0]
+        unknowns[name] = replace(unknown, readings=_replaced(unknown.readings, {variable: found}))
+    data = _replaced(problem.data, values)
+    return InverseProblem(problem.equation, data, unknowns, dict(problem.constants), list(problem.fields))
+
+
+def _asked(problem: InverseProblem, solution: Solution) -> tuple[str, Settings]:
+    """Engine and settings of a solution, once it is one of the problem."""
+    told = solution.provenance
+    wanted, found = {*problem.unknowns}, {*solution.estimates, *solution.unknown_fields}
+    if wanted != found or not {*problem.fields} <= {*solution.observed}:
+        raise ConfigurationError(
+            f"The solution is of the unknowns {', '.join(sorted(found)) or '(none)'}; the problem's, "
+            f"{', '.join(sorted(wanted))}, were wanted. Give the solution of this very problem."
+        )
+    if "engine" not in told or "settings" not in told:
+        raise ConfigurationError(
+            "The solution does not say which engine found it, and by which settings; one that "
+            "mollifier.solve or load_solution gave was wanted."
+        )
+    return str(told["engine"]), validated(Settings, told["settings"])
+
+
+def _fitted(problem: InverseProblem, solution: Solution, name: str, samples: Samples) -> Array:
+    """The fitted state at the places of its samples, shape (n,): of the fit, and of the field beside it."""
+    fit, coordinates = solution.fit, list(samples.coordinates)
+    told = np.stack([fit[c].values for c in coordinates], -1)
+    there = np.isfinite(fit[f"{name}_fitted"].values)
+    found = at_places(samples.points, told[there], fit[f"{name}_fitted"].values[there])
+    missing = np.isnan(found)
+    if missing.any():
+        points = dict(zip(coordinates, samples.points[missing].T, strict=True))
+        found[missing] = sampled(solution.dataset[name], points, problem.data.periodic)
+    return found
+
+
+def _replaced(data: Observations, values: Mapping[str, Array]) -> Observations:
+    """Observations with other values, in the order of their samples; all else stays."""
+    dataset = data.dataset.copy()
+    for name, found in values.items():
+        array = dataset[name].values.copy()
+        array[np.isfinite(array)] = found
+        dataset[name] = dataset[name].copy(data=array)
+    return Observations.from_dataset(dataset, coordinates=data.coordinates, replicates=data.replicates)

@@ -1,0 +1,139 @@
+"""Ensembles: networks started from several seeds, whose answers are averaged and whose disagreement counts.
+
+B. Lakshminarayanan, A. Pritzel and C. Blundell, Advances in Neural Information Processing Systems 30, 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from mollifier.diagnostics.intervals.repeats import Follow, Repeats
+from mollifier.diagnostics.intervals.spread import at_places, gathered, on_grid_of, with_spread
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.settings import Settings, validated
+from mollifier.problem.solution import Solution
+
+Array = NDArray[np.float64]
+
+# A member whose loss ended at so many times the least has not found the minimum that the others have.
+_STUCK = 2.0
+
+
+def ensemble(
+    problem: InverseProblem,
+    members: int = 8,
+    *,
+    seed: int = 0,
+    settings: Settings | Mapping[str, Any] | None = None,
+    folder: Path | str | None = None,
+    resume: bool = False,
+    processes: int = 1,
+    progress: Follow | None = None,
+) -> Solution:
+    """Solve by the network engine from several seeds, and average.
+
+    Members differ in the networks' starting weights and in the part of the data that is held out. A standard
+    error is the root of the variance between the members plus the mean of their own: what the optimiser
+    leaves open, and what the data do. Where members have none of their own (L-BFGS, autodiff), the first is
+    all there is, and says nothing about the noise; `bootstrap` does.
+
+    The other engines draw nothing, so that all their members would be the same.
+
+    Parameters
+    ----------
+    problem
+        The question.
+    members
+        How many.
+    seed
+        Of the first; each has the next.
+    settings
+        As for `mollifier.solve`.
+    folder, resume, processes
+        As for `mollifier.diagnostics.intervals.repeats.Repeats`.
+    progress
+        Called before every member.
+
+    Returns
+    -------
+    Solution
+        Numbers, fields, derivatives, residuals and fitted values are the members' means; status and history
+        are those of the member whose loss is least. Members whose loss is over twice that are left out;
+        ``provenance["intervals"]`` says how many.
+
+    Raises
+    ------
+    ConfigurationError
+        If a count makes no sense, or as `mollifier.solve`.
+    MollifierError
+        If fewer than three members give an answer.
+
+    Examples
+    --------
+    >>> import mollifier as mf
+    >>> x, t = np.random.default_rng(0).random((2, 300))
+    >>> u = np.exp(-0.5 * t) * np.sin(3 * x)
+    >>> obs = mf.Observations(values={"u": u}, points={"x": x, "t": t}, noise={"u": 0.01})
+    >>> problem = mf.InverseProblem("u_t = D*u_xx", data=obs, unknowns={"D": mf.ScalarUnknown(lower=0.0)})
+    >>> small = {"network": {"width": 6, "depth": 2}, "training": {"steps": 15, "warmup_steps": 200}}
+    >>> found = ensemble(problem, 3, settings={**small, "collocation": {"max_nodes": 200}})
+    >>> abs(found.estimates["D"].value - 0.5 / 9) < 4 * found.estimates["D"].sd
+    True
+    """
+    chosen = validated(Settings, settings)
+    plan = Repeats("ensemble", lambda _: problem, members, "network", chosen, seed, folder, resume, processes)
+    answers = plan.run(progress)
+    losses = np.array([_loss(a) for a in answers])
+    kept = [a for a, loss in zip(answers, losses, strict=True) if loss <= _STUCK * losses.min()]
+    best = answers[int(np.argmin(losses))]
+    counts = {"members": members, "answers": len(answers), "averaged": len(kept)}
+    notes = {"by": plan.what, **counts, "seed": seed}
+    return with_spread(_mean(best, kept), spread(best, kept), plan.label(kept), notes)
+
+
+def spread(best: Solution, members: Sequence[Solution]) -> dict[str, Array]:
+    """Unknown -> standard error of a mixture of the members: their own variances, and that between them."""
+    own, values = gathered(best, members, "_sd"), gathered(best, members)
+    between = {n: v.var(axis=0, ddof=1) if len(v) > 1 else np.zeros(v.shape[1:]) for n, v in values.items()}
+    return {n: np.sqrt(v + np.nan_to_num(np.mean(own[n] ** 2, axis=0))) for n, v in between.items()}
+
+
+def _loss(solution: Solution) -> float:
+    return float(solution.history["loss"].values[-1])
+
+
+def _mean(best: Solution, members: Sequence[Solution]) -> Solution:
+    """The best member, with every number, field and fitted value the mean of the members'."""
+    numbers = {n: np.mean([m.estimates[n].value for m in members]) for n in best.estimates}
+    estimates = {n: replace(e, value=float(numbers[n])) for n, e in best.estimates.items()}
+
+    def averaged(name: str, field: xr.DataArray) -> xr.DataArray:
+        return field.copy(data=np.mean([on_grid_of(field, m.dataset, name) for m in members], axis=0))
+
+    dataset = best.dataset.assign({str(n): averaged(str(n), v) for n, v in best.dataset.data_vars.items()})
+    return replace(
+        best, estimates=estimates, dataset=dataset, fit=_mean_fit(best.fit, [m.fit for m in members])
+    )
+
+
+def _mean_fit(fit: xr.Dataset, fits: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Fitted values averaged place by place: members hold out different samples, in different rows."""
+
+    def places(f: xr.Dataset) -> Array:
+        return np.stack([f[c].values for c in fit.coords], -1)
+
+    told = np.concatenate([places(f) for f in fits])
+    for name in (str(n) for n in fit.data_vars if str(n).endswith("_fitted")):
+        values = np.concatenate([f[name].values for f in fits])
+        known, own = np.isfinite(values), np.isfinite(fit[name].values)
+        mean = fit[name].values.copy()
+        mean[own] = at_places(places(fit)[own], told[known], values[known])
+        fit = fit.assign({name: fit[name].copy(data=mean)})
+    return fit

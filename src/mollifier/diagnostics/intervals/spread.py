@@ -1,0 +1,115 @@
+"""Repeated answers gathered: values of numbers and fields on one grid, and a solution with their spread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from mollifier.engines.start import sampled
+from mollifier.problem.solution import Solution
+
+Array = NDArray[np.float64]
+
+
+def gathered(solution: Solution, answers: Sequence[Solution], suffix: str = "") -> dict[str, Array]:
+    """Unknown -> its value in every answer, shape (answers, ...): fields on the solution's own grid.
+
+    Parameters
+    ----------
+    solution
+        Whose unknowns are looked for.
+    answers
+        To problems of the same unknowns over the same domain; each may have a grid of its own.
+    suffix
+        "_sd" for the standard errors in place of the values, NaN where there are none.
+    """
+    numbers = {n: np.array([_number(a, n, suffix) for a in answers], dtype=float) for n in solution.estimates}
+    return numbers | {
+        n: np.stack([on_grid_of(solution.dataset[n], a.dataset, f"{n}{suffix}") for a in answers])
+        for n in solution.unknown_fields
+    }
+
+
+def _number(answer: Solution, name: str, suffix: str) -> float:
+    estimate = answer.estimates[name]
+    sd = np.nan if estimate.sd is None else estimate.sd
+    return sd if suffix else estimate.value
+
+
+def on_grid_of(field: xr.DataArray, dataset: xr.Dataset, name: str) -> Array:
+    """A field of another dataset at the nodes of a field, in its shape; NaN where there is none.
+
+    Examples
+    --------
+    >>> field = xr.DataArray([0.0, 0.0, 0.0], {"x": [0.0, 0.5, 1.0]}, ("x",))
+    >>> on_grid_of(field, xr.Dataset({"k": ("x", [1.0, 3.0])}, {"x": [0.0, 1.0]}), "k").tolist()
+    [1.0, 2.0, 3.0]
+    """
+    if name not in dataset:
+        return np.full(field.shape, np.nan)
+    other = dataset[name].transpose(*field.dims)
+    if all(np.array_equal(field[d].values, other[d].values) for d in field.dims):
+        return np.asarray(other.values, dtype=float)
+    mesh = np.meshgrid(*(field[d].values for d in field.dims), indexing="ij")
+    points = {str(d): m.ravel() for d, m in zip(field.dims, mesh, strict=True)}
+    periods = {str(d): float(field[d].attrs["periodic"]) for d in field.dims if "periodic" in field[d].attrs}
+    return sampled(other, points, periods).reshape(field.shape)
+
+
+def at_places(points: Array, told: Array, values: Array) -> Array:
+    """The mean of what is told at the very places of points, shape (n,); NaN where nothing is.
+
+    Parameters
+    ----------
+    points
+        Shape (n, d).
+    told, values
+        Places, shape (m, d), and what is told there, shape (m,).
+
+    Examples
+    --------
+    >>> told = np.array([[2.0], [1.0], [2.0]])
+    >>> at_places(np.array([[0.5], [2.0]]), told, np.array([3.0, 5.0, 4.0])).tolist()
+    [nan, 3.5]
+    """
+    # A coordinate that a variable does not depend on is NaN, which would equal nothing.
+    every = np.nan_to_num(np.concatenate([told, points]), nan=np.inf)
+    _, which = np.unique(every, axis=0, return_inverse=True)
+    which = which.ravel()
+    sums, counts = (np.bincount(which[: len(told)], w, len(which)) for w in (values, None))
+    with np.errstate(invalid="ignore"):
+        return (sums / counts)[which[len(told) :]]
+
+
+def with_spread(
+    solution: Solution, spread: Mapping[str, Array], label: str, notes: Mapping[str, Any]
+) -> Solution:
+    """A solution with other standard errors.
+
+    Parameters
+    ----------
+    solution
+        Whose values stay.
+    spread
+        Unknown -> standard errors, shape () or that of the field.
+    label
+        Where they come from, for the fields' names.
+    notes
+        The same for the provenance, under "intervals".
+    """
+    estimates = {
+        n: replace(e, sd=float(spread[n]) if n in spread else e.sd) for n, e in solution.estimates.items()
+    }
+    dataset = solution.dataset
+    for name in solution.unknown_fields:
+        field = dataset[name]
+        attrs = {k: v for k, v in field.attrs.items() if k == "units"}
+        attrs["long_name"] = f"standard error of {name} ({label})"
+        dataset = dataset.assign({f"{name}_sd": (field.dims, spread[name], attrs)})
+    provenance = {**solution.provenance, "intervals": {"told": label, **notes}}
+    return replace(solution, estimates=estimates, dataset=dataset, provenance=provenance)

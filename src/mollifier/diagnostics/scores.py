@@ -1,0 +1,90 @@
+"""How near a recovered field is to a truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from mollifier.problem.solution import Solution
+
+
+@dataclass(frozen=True)
+class Score:
+    """Errors of a field against the truth on the truth's own grid.
+
+    Attributes
+    ----------
+    relative_l2
+        ``|estimate - truth| / |truth|`` in the 2-norm.
+    interior, boundary
+        The same over points at least a tenth of the domain away from its edges, and over the others.
+    largest
+        Largest absolute error.
+    correlation
+        Pearson's; blind to scale, so never quoted alone. NaN where one of the two does not vary.
+    """
+
+    relative_l2: float
+    interior: float
+    boundary: float
+    largest: float
+    correlation: float
+
+    def __str__(self) -> str:
+        return (
+            f"relative L2 {self.relative_l2:.4f} (interior {self.interior:.4f}), "
+            f"largest error {self.largest:.3g}, correlation {self.correlation:.4f}"
+        )
+
+
+def score(solution: Solution, truth: xr.Dataset) -> dict[str, Score]:
+    """Scores of every field that the truth holds, interpolated to the truth's grid."""
+    return score_fields(solution.dataset, truth)
+
+
+def score_fields(fields: xr.Dataset, truth: xr.Dataset) -> dict[str, Score]:
+    """As `score`, of fields on any grid."""
+    result = {}
+    for name in truth.data_vars:
+        if name not in fields:
+            continue
+        exact = truth[name]
+        field = fields[name]
+        # The data's own extent may end a hair inside the truth's: the field is held constant over that hair.
+        places = {c: exact[c].clip(field[c].min(), field[c].max()) for c in exact.dims}
+        found = field.interp(places, method="cubic").assign_coords({c: exact[c] for c in exact.dims})
+        result[str(name)] = compare(found.transpose(*exact.dims), exact)
+    return result
+
+
+def compare(found: xr.DataArray, exact: xr.DataArray) -> Score:
+    """Score of one field on the grid of the truth; both of the same shape.
+
+    Examples
+    --------
+    >>> x = np.linspace(0, 1, 11)
+    >>> exact = xr.DataArray(1 + x, {"x": x})
+    >>> compare(1.1 * exact, exact).relative_l2
+    0.1...
+    """
+    a, b = found.values, exact.values
+    inside = np.ones(b.shape, dtype=bool)
+    for d, c in enumerate(exact.dims):
+        x = exact[c].values
+        margin = 0.1 * (x[-1] - x[0])
+        keep = (x >= x[0] + margin) & (x <= x[-1] - margin)
+        inside &= keep.reshape([-1 if i == d else 1 for i in range(b.ndim)])
+
+    def relative(here: np.ndarray) -> float:
+        return float(np.linalg.norm((a - b)[here]) / np.linalg.norm(b[here])) if here.any() else float("nan")
+
+    varied = float(a.min()) < float(a.max()) and float(b.min()) < float(b.max())
+    return Score(
+        relative_l2=relative(np.ones_like(inside)),
+        interior=relative(inside),
+        boundary=relative(~inside),
+        largest=float(np.abs(a - b).max()),
+        correlation=float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) if varied else float("nan"),
+    )

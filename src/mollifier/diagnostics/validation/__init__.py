@@ -1,0 +1,1 @@
+"""Whether an answer holds: the equation solved forward and held against the data."""

@@ -1,0 +1,79 @@
+"""The same problem solved again: with another width, or by another engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mollifier.diagnostics.compare.comparison import compare
+from mollifier.diagnostics.compare.verdict import Pair, pairs
+from mollifier.diagnostics.validation.verdict import Finding
+from mollifier.engines.solve import solve
+from mollifier.errors import MollifierError
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.settings import Settings, validated
+from mollifier.problem.solution import Solution
+
+# The kernel's radius again, as a share of the one that was taken.
+_SHARES = (0.7, 1.4)
+
+
+def by_engine(solution: Solution, problem: InverseProblem, engines: Sequence[str]) -> list[Finding]:
+    """Whether other engines find the same, within the limits of `mollifier.diagnostics.compare`."""
+    seed = int(solution.provenance.get("seed") or 0)
+    found = compare(problem, engines, seed=seed, settings=_settings(solution))
+    own = str(solution.provenance.get("engine", "this"))
+    others = {n: s for n, s in found.solutions.items() if n != own}
+    return [_agreement(f"engine '{n}'", solution, s) for n, s in others.items()] + [
+        Finding(f"engine '{r.engine}'", "", None, "holds")
+        for r in found.rows
+        if r.engine not in found.solutions
+    ]
+
+
+def by_width(solution: Solution, problem: InverseProblem) -> list[Finding]:
+    """Whether a wider and a narrower kernel find the same."""
+    radii = _radii(solution)
+    seed, findings = int(solution.provenance.get("seed") or 0), []
+    for share in _SHARES:
+        settings = _settings(solution)
+        radius = {c: r * share for c, r in radii.items() if r > 0}
+        collocation = settings.collocation.model_copy(update={"radius": radius, "nodes": None})
+        label = f"width times {share:g}"
+        try:
+            other = solve(
+                problem,
+                str(solution.provenance["engine"]),
+                seed=seed,
+                settings=settings.model_copy(update={"collocation": collocation}),
+            )
+        except MollifierError as error:
+            first = str(error).splitlines()[0]
+            findings.append(Finding(label, "", None, "holds", f"{label}: not solved again ({first})"))
+            continue
+        findings.append(_agreement(label, solution, other))
+    return findings
+
+
+def _radii(solution: Solution) -> Mapping[str, float]:
+    """Radius by coordinate that the solution was found with."""
+    history = solution.history
+    found = {str(n).removeprefix("radius_"): n for n in history.data_vars if str(n).startswith("radius_")}
+    if found:
+        return {c: float(history[n].values[-1]) for c, n in found.items()}
+    return dict((solution.provenance.get("collocation") or {}).get("radius") or {})
+
+
+def _settings(solution: Solution) -> Settings:
+    given: Mapping[str, Any] = solution.provenance.get("settings") or {}
+    return validated(Settings, given)
+
+
+def _agreement(label: str, solution: Solution, other: Solution) -> Finding:
+    """Two answers, by the rules of `mollifier.diagnostics.compare.verdict`."""
+    judged: Sequence[Pair] = pairs({"this": solution, label: other})
+    apart = [p for p in judged if p.agrees is False]
+    if not apart:
+        return Finding(label, "", None, "holds")
+    names = ", ".join(f"'{n}'" for n in dict.fromkeys(p.unknown for p in apart))
+    return Finding(label, "", None, "doubtful", f"{label} finds another value of {names}")

@@ -1,0 +1,192 @@
+"""The forward question that a solution answers: its equations, what is known in them, what is solved for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sympy
+import xarray as xr
+from numpy.typing import NDArray
+
+from mollifier.equations.lower import ArrayFunction
+from mollifier.equations.names import Names
+from mollifier.equations.system import EquationSystem, parse
+from mollifier.errors import EquationError, MollifierError
+from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.orders import Derivative
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.solution import Solution
+
+Array = NDArray[np.float64]
+
+
+class InexpressibleError(MollifierError):
+    """A forward problem that this room cannot solve; the message says why."""
+
+
+@dataclass(frozen=True)
+class March:
+    """Equations that are marched along one coordinate.
+
+    Attributes
+    ----------
+    coordinate
+        Time, or whichever coordinate the fields have one derivative along.
+    fields
+        What is solved for; the highest derivative of each along the coordinate is given by ``rates``.
+    orders
+        That derivative's order, 1 or 2.
+    rates
+        One expression for each field.
+    """
+
+    coordinate: str
+    fields: tuple[str, ...]
+    orders: tuple[int, ...]
+    rates: tuple[sympy.Expr, ...]
+
+
+def system_of(solution: Solution, problem: InverseProblem | None) -> EquationSystem:
+    """The equations, from the problem where it is given, else from what the solution says of itself.
+
+    Raises
+    ------
+    InexpressibleError
+        If the solution does not say enough.
+    """
+    if problem is not None:
+        return problem.system
+    p, data = solution.provenance, solution.dataset
+    if not p.get("equation"):
+        raise InexpressibleError("the solution does not say its equation: give the problem")
+    fields, known = tuple(p.get("fields") or solution.states), solution.known
+
+    def over(name: str) -> tuple[str, ...]:
+        return tuple(map(str, data[name].dims)) if name in data else ()
+
+    names = Names(
+        coordinates=tuple(map(str, data.dims)),
+        fields={f: over(f) for f in fields},
+        unknowns={n: over(n) for n in (*solution.estimates, *solution.unknown_fields)},
+        known={n: over(n) for n in known},
+        constants=p.get("constants") or {},
+    )
+    try:
+        return parse([e.replace("**", "^") for e in p["equation"]], names)
+    except EquationError as error:
+        first = str(error).splitlines()[0]
+        raise InexpressibleError(f"the equation cannot be read back ({first}): give the problem") from None
+
+
+def coefficients(solution: Solution, system: EquationSystem) -> dict[str, xr.DataArray]:
+    """Unknowns as found, and what is known, by name; numbers without dimensions.
+
+    Raises
+    ------
+    InexpressibleError
+        If one that the equations name is not in the solution.
+    """
+    found: dict[str, xr.DataArray] = {}
+    names = {system.names.resolve(s).derivative.field: system.names.resolve(s).kind for s in system.symbols}
+    for name, kind in names.items():
+        if kind in ("coordinate", "field"):
+            continue
+        if name in solution.estimates:
+            found[name] = xr.DataArray(solution.estimates[name].value)
+        elif name in solution.dataset:
+            found[name] = solution.dataset[name]
+        else:
+            raise InexpressibleError(f"the solution does not hold '{name}', which its equation names")
+        if not np.isfinite(found[name].values).all():
+            raise InexpressibleError(f"'{name}' is not finite everywhere")
+    return found
+
+
+def marched(system: EquationSystem) -> March | None:
+    """Along which coordinate, and how fast; None where the equations are solved everywhere at once.
+
+    Raises
+    ------
+    InexpressibleError
+        If there is such a coordinate but the equations are not solved for its derivatives.
+    """
+    names = system.names
+    time = names.time if names.time and _orders(system, names.time) else ""
+    first = [c for c in names.spatial if set(_orders(system, c).values()) == {1}]
+    coordinate = time or (first[0] if first else "")
+    if not coordinate:
+        return None
+    orders = _orders(system, coordinate)
+    if len(orders) != len(system.equations):
+        raise InexpressibleError(
+            f"{len(system.equations)} equations were given for {len(orders)} fields that change along "
+            f"{coordinate}"
+        )
+    for ds in system.derivatives.values():
+        for d in ds:
+            if d.field in orders and 0 < d.along(coordinate) < d.total:
+                raise InexpressibleError(f"{d.name} mixes {coordinate} with another coordinate")
+    if max(orders.values()) > 2:
+        raise InexpressibleError(f"the order along {coordinate} is above two")
+    highest = [sympy.Symbol(Derivative.of(f, {coordinate: n}).name) for f, n in orders.items()]
+    residuals = sympy.Matrix([e.residual for e in system.equations])
+    slopes = residuals.jacobian(highest)
+    if slopes.free_symbols & set(highest) or slopes.det() == 0:
+        raise InexpressibleError(f"the equations cannot be solved for {', '.join(map(str, highest))}")
+    rest = residuals.subs(dict.fromkeys(highest, 0))
+    rates = -slopes.LUsolve(rest)
+    return March(coordinate, tuple(orders), tuple(orders.values()), tuple(rates))
+
+
+def _orders(system: EquationSystem, coordinate: str) -> dict[str, int]:
+    """Field -> its highest order along a coordinate, of those that are differentiated along it."""
+    found = {
+        f: max((d.along(coordinate) for d in system.derivatives.get(f, ())), default=0)
+        for f in system.names.fields
+    }
+    return {f: n for f, n in found.items() if n}
+
+
+def solved_fields(system: EquationSystem) -> tuple[str, ...]:
+    """What equations without a coordinate to march along are solved for.
+
+    Raises
+    ------
+    InexpressibleError
+        If fields and equations differ in number.
+    """
+    fields = tuple(f for f in system.names.fields if any(d.total for d in system.derivatives.get(f, ())))
+    if len(fields) != len(system.equations):
+        raise InexpressibleError(
+            f"{len(system.equations)} equations were given for the {len(fields)} fields they differentiate"
+        )
+    return fields
+
+
+def axis_of(coordinate: xr.DataArray, size: int | None = None) -> Axis:
+    """An even axis over a coordinate's nodes, periodic where its attribute says so."""
+    x = coordinate.values.astype(float)
+    period = coordinate.attrs.get("periodic")
+    if period:
+        return Axis(str(coordinate.name), x[0], x[0] + float(period), size or x.size, periodic=True)
+    return Axis(str(coordinate.name), x[0], x[-1], size or x.size)
+
+
+def grid_of(dataset: xr.Dataset, names: tuple[str, ...], sizes: Mapping[str, int] | None = None) -> Grid:
+    """The even grid over some coordinates of a dataset."""
+    return Grid(*(axis_of(dataset[c], (sizes or {}).get(c)) for c in names))
+
+
+def function(expression: sympy.Expr) -> ArrayFunction:
+    """An expression, to be called on arrays."""
+    return ArrayFunction(expression)
+
+
+def derivatives_of(expressions: Any, system: EquationSystem) -> dict[str, Derivative]:
+    """Symbols of fields and unknowns in some expressions, and what they stand for."""
+    symbols = {s.name for e in expressions for s in e.free_symbols}
+    found = {s: system.names.resolve(s) for s in symbols}
+    return {s: r.derivative for s, r in found.items() if r.kind in ("field", "unknown", "known")}

@@ -1,0 +1,67 @@
+"""From evidence to a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from mollifier.diagnostics.validation.evidence import Misfit
+
+Verdict = Literal["holds", "doubtful", "refuted"]
+_ORDER: tuple[Verdict, ...] = ("holds", "doubtful", "refuted")
+
+# What noise alone shows once in so many tests is no evidence.
+_CHANCE = 1e-4
+# Errors beyond the noise, as a share of its standard deviation, that make doubt and that refute. Estimated
+# starts and ends carry noise of their own into a forward solution, up to 0.3 of it where nothing is wrong.
+_DOUBT, _REFUTE = 0.4, 1.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one test says; ``reason`` is empty where it says nothing against the answer."""
+
+    test: str
+    field: str
+    misfit: Misfit | None
+    verdict: Verdict
+    reason: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """As a row of the table."""
+        names = ("count", "ratio", "low", "high", "coherent", "p", "p_white")
+        numbers = {n: None if self.misfit is None else getattr(self.misfit, n) for n in names}
+        return {"test": self.test, "field": self.field, **numbers, "verdict": self.verdict}
+
+
+def judged(test: str, name: str, found: Misfit) -> Finding:
+    """A misfit as a finding.
+
+    Two sizes are looked at, both in units of the noise: what the mean square has in excess of the noise, at
+    the lower end of its interval, and what neighbouring errors share. Either counts where chance is no
+    explanation.
+    """
+    beyond = float(np.sqrt(max(found.low - 1.0, 0.0))) if found.p < _CHANCE else 0.0
+    white = found.p_white is None or found.p_white > _CHANCE
+    shared = 0.0 if white else found.coherent
+    size = max(beyond, shared)
+    verdict: Verdict = "refuted" if size > _REFUTE else "doubtful" if size > _DOUBT else "holds"
+    if verdict == "holds":
+        return Finding(test, name, found, verdict)
+    if shared >= beyond:
+        text = f"neighbouring errors of '{name}' are alike: they share {shared:.2g} times the noise"
+    else:
+        text = f"the errors of '{name}' are {np.sqrt(found.ratio):.3g} times what the noise explains"
+    return Finding(test, name, found, verdict, f"{test}: {text}")
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst of some verdicts.
+
+    >>> worst(["holds", "doubtful"]), worst([])
+    ('doubtful', 'holds')
+    """
+    return _ORDER[max((_ORDER.index(v) for v in verdicts), default=0)]

@@ -1,0 +1,1 @@
+"""What the joint and the network engine share: the equation at collocation nodes."""

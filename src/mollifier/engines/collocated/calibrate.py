@@ -1,0 +1,163 @@
+"""A first guess of the unknowns and of the equations' sizes, from a model that already fits the data."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mollifier.engines.collocated.objective import Objective
+from mollifier.engines.start import Origin
+from mollifier.errors import EquationError
+from mollifier.problem.unknowns import Unknown
+
+Array = NDArray[np.float64]
+
+# Least distance of a first guess from a bound, in the size at which the unknown's term balances the others.
+_LEAST_GAP = 0.03
+
+
+def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
+    """Set levels and scales of the unknowns, then the equations' sizes; returns the levels.
+
+    Unknowns whose values were ``adopted`` keep them; the sizes that their curvature is measured in are found
+    all the same, so that the loss is the one of a run that starts from the data.
+
+    Unknown fields are taken as constant. Those unknowns in which the equations are linear are found together
+    by least squares on the fitted field's derivatives, each equation divided by the size of its known terms,
+    and moved to within their bounds; the others start from their ``initial`` or from the middle of their
+    bounds, or from one. A field that was read starts from the mean of its readings.
+    """
+    model = objective.model
+    unknowns = model.problem.unknowns
+    levels = {n: float(u.initial) if u.initial is not None else _default(u) for n, u in unknowns.items()}
+    read = {
+        n: level
+        for n, s in model.problem.readings.items()
+        if unknowns[n].initial is None and unknowns[n].admits(level := float(s.values.mean()))
+    }
+    levels |= read
+    free = [n for n in model.problem.system.linear_in if unknowns[n].initial is None and n not in read]
+    found, sizes = _least_squares(objective, levels, free)
+    for name, value in found.items():
+        unknown, size = unknowns[name], sizes[name] if np.isfinite(sizes[name]) else 0.0
+        if np.isfinite(value):
+            level = _clear_of_bounds(unknown, float(np.clip(value, unknown.lower, unknown.upper)), size)
+            levels[name] = level if unknown.admits(level) else levels[name]
+    for name, level in levels.items():
+        scale = max(abs(level), sizes.get(name, 0.0)) or 1.0
+        if not adopted:
+            _start(objective, name, level, scale)
+        if name in model.unknown_blocks:
+            objective.set_field_scale(name, scale)
+    objective.measure()
+    return levels
+
+
+def adopt(objective: Objective, origin: Origin) -> None:
+    """Set the unknowns to the values of an answer; an unknown field to its level, which its network lacks.
+
+    A number within a standard error of a bound, or beyond it, starts a standard error away from it.
+    """
+    unknowns = objective.model.problem.unknowns
+    for name, estimate in origin.estimates.items():
+        sd = estimate.sd if estimate.sd is not None and np.isfinite(estimate.sd) else 0.0
+        level = _clear_of_bounds(unknowns[name], estimate.value, sd / _LEAST_GAP)
+        level = level if unknowns[name].admits(level) else _default(unknowns[name])
+        _start(objective, name, level, max(abs(level), sd) or 1.0)
+    for name, field in origin.fields.items():
+        level = float(np.mean(field.values))
+        level = level if unknowns[name].admits(level) else _default(unknowns[name])
+        _start(objective, name, level, _rms(np.asarray(field.values, dtype=np.float64)) or 1.0)
+
+
+def _start(objective: Objective, name: str, level: float, scale: float) -> None:
+    model = objective.model
+    if name in model.scalars:
+        model.scalars[name].bijection.start_from(level, scale)
+        return
+    bijection = model.unknown_blocks[name].bijection
+    assert bijection is not None
+    bijection.start_from(level, scale)
+
+
+def _default(unknown: Unknown) -> float:
+    low, high = unknown.lower, unknown.upper
+    if low is not None and high is not None:
+        return (low + high) / 2
+    if low is not None:
+        return low + max(1.0, abs(low))
+    if high is not None:
+        return high - max(1.0, abs(high))
+    return 1.0
+
+
+def _clear_of_bounds(unknown: Unknown, level: float, size: float) -> float:
+    """A level not so near a bound, for its size, that it would hardly move from there.
+
+    >>> from mollifier.problem.unknowns import ScalarUnknown
+    >>> [_clear_of_bounds(u, 1e-30, 10.0) for u in (ScalarUnknown(lower=0.0), ScalarUnknown())]
+    [0.3, 1e-30]
+    """
+    gap = _LEAST_GAP * size
+    for bound, away in ((unknown.lower, 1), (unknown.upper, -1)):
+        if bound is not None and away * (level - bound) < gap and unknown.admits(bound + away * gap):
+            return bound + away * gap
+    return level
+
+
+def _least_squares(
+    objective: Objective, levels: dict[str, float], free: list[str]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Least-squares values of the free unknowns, and the size each would need to balance the other terms."""
+    if not free:
+        return {}, {}
+    env = _environment(objective, levels)
+    columns: dict[str, list[Array]] = {n: [] for n in free}
+    right, sizes = [], dict.fromkeys(free, 0.0)
+    shape = objective.model.collocation.grid.shape
+    for e in objective.equations:
+        present = [n for n in free if n in e.symbols]
+        try:
+            remainder, factors = e.collect(present)
+        except EquationError:
+            continue
+        rest = _on_grid(remainder(env), shape)
+        parts = {n: _on_grid(factors[n](env), shape) for n in present}
+        whole = np.all([np.isfinite(v) for v in (rest, *parts.values())], axis=0)
+        rest, parts = rest[whole], {n: v[whole] for n, v in parts.items()}
+        size = _rms(rest) or sum(_rms(p) for p in parts.values()) or 1.0
+        for n in free:
+            columns[n].append(parts.get(n, np.zeros_like(rest)) / size)
+            if n in parts and _rms(parts[n]) > 0:
+                sizes[n] = max(sizes[n], _rms(rest) / _rms(parts[n]))
+        right.append(-rest / size)
+    if not right or not sum(len(r) for r in right):
+        return {}, {}
+    matrix = np.stack([np.concatenate(columns[n]) for n in free], axis=1)
+    norms = np.linalg.norm(matrix, axis=0)
+    norms = np.where(norms > 0, norms, 1.0)
+    solution = np.linalg.lstsq(matrix / norms, np.concatenate(right), rcond=1e-10)[0] / norms
+    return dict(zip(free, solution.tolist(), strict=True)), sizes
+
+
+def _environment(objective: Objective, levels: dict[str, float]) -> dict[str, torch.Tensor]:
+    """The model's environment with every unknown at its level and every unknown field constant."""
+    model = objective.model
+    with torch.no_grad():
+        env, _, _ = model()
+    held = {n: objective.sizes.new_tensor(v) for n, v in levels.items()}
+    for name, needed in model.problem.system.derivatives.items():
+        if name in held:
+            env |= {d.name: held[name] if not d.total else held[name] * 0 for d in needed}
+    return env
+
+
+def _on_grid(value: torch.Tensor, shape: tuple[int, ...]) -> Array:
+    return np.broadcast_to(value.detach().cpu().numpy(), shape).ravel()
+
+
+def _rms(values: Array) -> float:
+    """Without overflow: values of 1e200 are squared only relative to the largest."""
+    largest = float(np.abs(values).max(initial=0.0))
+    return largest * float(np.sqrt(np.mean(np.square(values / largest)))) if largest else 0.0

@@ -1,0 +1,131 @@
+"""Standard errors from the curvature of the loss where it ended (Laplace's approximation)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mollifier.engines.collocated.bijection import Bijection, Scalar
+from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt
+from mollifier.mollify.orders import Derivative
+
+Array = NDArray[np.float64]
+
+# Points at which a bijection is averaged over the spread of what it is applied to (Gauss-Hermite).
+_POINTS = 11
+# Of a number at its bound: columns of the curvature scale with it, so that any size but zero serves.
+_LEAST_SLOPE = 1e-30
+
+
+class Laplace:
+    """Standard errors of the unknowns, with the equation at its full weight.
+
+    The parameters are taken as a mixture of normal distributions, each with the inverse of n J'J as its
+    covariance, n the number of samples. A number that neither data, equation nor prior determine is held at a
+    spread of one unit of its bijection. The bounds of numbers are left out of account: one that is pushed to
+    a bound has the standard error that it would have without. Fields are spread by their bijection, whose
+    tangent says too little near a bound. The smoothness of fields is averaged over where it was not given:
+    what it draws them aside by is a part of the standard error.
+
+    Parameters
+    ----------
+    stage
+        Whose objective and linearisation are taken, as the model stands.
+    """
+
+    def __init__(self, stage: LevenbergMarquardt) -> None:
+        self.model, self.stage = stage.model, stage
+        components, self._places = stage.marginal()
+        units = np.ones(len(components[0].shift))
+        held = np.zeros(len(units))
+        for name, scalar in self.model.scalars.items():
+            here = self._places[name].start
+            units[here], held[here] = unit_of(scalar.bijection) / slope_of(scalar), 1.0
+        self._factor = _spread_factor(components, units, held)
+
+    def scalars(self) -> dict[str, float | None]:
+        """Scalar unknown -> standard error; None where the curvature is not finite."""
+        if self._factor is None:
+            return dict.fromkeys(self.model.scalars)
+        spread = {n: float(self._factor[:, self._places[n]].norm()) for n in self.model.scalars}
+        sd = {n: s * abs(unit_of(self.model.scalars[n].bijection)) for n, s in spread.items()}
+        return {n: s if np.isfinite(s) else None for n, s in sd.items()}
+
+    def loose(self) -> dict[str, float]:
+        """Scalar unknown -> its spread over the one that it would have if nothing determined it."""
+        if self._factor is None:
+            return {}
+        return {n: float(self._factor[:, self._places[n]].norm()) for n in self.model.scalars}
+
+    def fields(self) -> dict[str, Array]:
+        """Unknown field -> standard errors on its own grid; none where the curvature is not finite."""
+        result: dict[str, Array] = {}
+        if self._factor is None:
+            return result
+        for name, block in self.model.unknown_blocks.items():
+            assert block.bijection is not None
+            raw, jacobian = self.stage.raw(block)
+            spread = jacobian @ self._factor[:, self._places[name]].T.numpy()
+            slope = _slopes(block.bijection, raw, np.sqrt(np.square(spread).sum(-1)))
+            spread = block.mollified.matrix(Derivative("u")) @ (slope[:, None] * spread)
+            result[name] = np.sqrt(np.square(spread).sum(-1)).reshape(block.grid.shape)
+        return result
+
+
+def unit_of(bijection: Bijection) -> float:
+    """How much a value at the level moves as its raw value does by one."""
+    with torch.enable_grad():
+        raw = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+        return float(torch.autograd.grad(bijection(raw)[0], raw)[0])
+
+
+def slope_of(scalar: Scalar) -> float:
+    """Derivative of a number by its raw parameter, kept away from zero, where rounding puts it."""
+    slope = scalar.slope()
+    return float(np.copysign(max(abs(slope), _LEAST_SLOPE), slope))
+
+
+def _slopes(bijection: Bijection, raw: Array, sd: Array) -> Array:
+    """Rms change of values over that of the raw ones, which are spread normally by ``sd``; shape (n,)."""
+    points, weights = np.polynomial.hermite_e.hermegauss(_POINTS)
+    sd = np.maximum(sd, 1e-6)
+    with torch.no_grad():
+        middle = bijection(torch.from_numpy(raw))
+        moved = bijection(torch.from_numpy(raw[:, None] + sd[:, None] * points))
+    squares = np.square((moved - middle[:, None]).numpy()) @ (weights / weights.sum())
+    return np.asarray(np.sqrt(squares) / sd, dtype=np.float64)
+
+
+def _spread_factor(components: Sequence[Component], units: Array, held: Array) -> Tensor | None:
+    """F with F'F the covariance of the mixture, in ``units``; None if a precision is not finite."""
+    rows: list[Tensor] = []
+    scale = torch.from_numpy(units)
+    for c in components:
+        if not torch.isfinite(c.precision).all():
+            return None
+        precision = c.precision * scale[:, None] * scale + torch.diag(torch.from_numpy(held))
+        shift = torch.from_numpy(c.shift) / scale
+        factor = _inverse_factor(precision)
+        if c.assumed is not None:
+            # S^-1 (S - A) S^-1 = F'(1 - F A F')F with F'F = S^-1.
+            left = torch.eye(len(factor)).double() - factor @ (c.assumed * scale[:, None] * scale) @ factor.T
+            values, vectors = torch.linalg.eigh(left)
+            factor = (vectors * values.clamp_min(0.0).sqrt()).T @ factor
+        rows += [factor * c.share**0.5, shift[None] * c.share**0.5]
+    return torch.cat(rows)
+
+
+def _inverse_factor(precision: Tensor) -> Tensor:
+    """F with F'F the inverse."""
+    factor, info = torch.linalg.cholesky_ex(precision)
+    if int(info) == 0:
+        eye = torch.eye(len(precision), dtype=precision.dtype)
+        return torch.linalg.solve_triangular(factor, eye, upper=False)
+    # Rounding has made it indefinite: what is left of the spectrum is no more than rounding.
+    values, vectors = torch.linalg.eigh(precision)
+    least = max(float(values[-1]), 1.0) * 1e-15
+    return (vectors / values.clamp_min(least).sqrt()).T

@@ -1,0 +1,220 @@
+"""Levenberg-Marquardt steps on the loss, whatever the parameters, and how the equation comes in.
+
+The loss is a sum of squares, and every derivative in it is linear in the values g at the nodes
+(see `linearise`). The equation's weight is raised in steps (continuation), so that the fit
+settles on the data first.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mollifier.engines.collocated.jacobian import trained
+from mollifier.engines.collocated.linearise import Linearisation
+from mollifier.engines.collocated.model import Block
+from mollifier.engines.collocated.objective import Objective
+from mollifier.engines.collocated.stages import NonFiniteLossError
+from mollifier.problem.status import StatusName
+
+Array = NDArray[np.float64]
+
+# Continuation: first weight, factor, and the relative decrease per step below which the weight is raised.
+_FIRST_WEIGHT, _RAISE, _SLOW = 1e-2, 3.0, 0.05
+# Damping: at first, its least, and most tries a step; beyond the most it is of no use.
+_DAMPING, _LEAST_DAMPING, _MOST_DAMPING, _TRIES = 1e-3, 1e-12, 1e8, 12
+
+
+class System(Protocol):
+    """The normal equations of one step."""
+
+    @property
+    def gradient(self) -> Tensor:
+        """Half the slope of the loss, shape (parameters,)."""
+        ...
+
+    @property
+    def finite(self) -> bool:
+        """Whether every number in them is."""
+        ...
+
+    def solve(self, damping: float) -> Tensor:
+        """The step, shape (parameters,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Component:
+    """One normal distribution of a mixture.
+
+    Attributes
+    ----------
+    precision
+        Shape (p, p).
+    shift
+        Of its mean from where the parameters are, shape (p,).
+    share
+        Of the mixture.
+    assumed
+        What of the precision is no reading, shape (p, p): it draws the parameters, but brings no error of its
+        own in. None where all of it is.
+    """
+
+    precision: Tensor
+    shift: Array
+    share: float = 1.0
+    assumed: Tensor | None = None
+
+
+class LevenbergMarquardt(ABC):
+    """Levenberg-Marquardt steps on the objective, with continuation in the equation's weight.
+
+    Raises
+    ------
+    ConfigurationError
+        If derivatives are not mollified.
+    """
+
+    name = "gauss-newton"
+    estimates = True
+
+    def __init__(self, objective: Objective, steps: int, tolerance: float) -> None:
+        self.objective, self.steps, self.tolerance = objective, steps, tolerance
+        self.model = objective.model
+        for block in self.model.blocks:
+            _ = block.mollified
+        self.damping, self.weight, self.most = _DAMPING, _FIRST_WEIGHT, 1.0
+        self.finished = ""
+        self.outcome: StatusName = "converged"
+        self._still = 0
+        self._linearisation: Linearisation | None = None
+
+    @property
+    def linearisation(self) -> Linearisation:
+        """The sparse matrices, formed on first use."""
+        if self._linearisation is None:
+            self._linearisation = Linearisation(self.objective)
+        return self._linearisation
+
+    def step(self) -> dict[str, float]:
+        """One damped step: the system is formed once and solved with more damping until the loss falls."""
+        nodes = self.node_values()
+        if not np.isfinite(self._losses(nodes)["loss"]):
+            raise NonFiniteLossError(self.objective.culprit())
+        system = self._system(nodes)
+        if not system.finite:
+            raise NonFiniteLossError("the gradient")
+        before = self._losses(nodes)
+        start = self.parameters()
+        promised = 0.0
+        for _ in range(_TRIES):
+            move = system.solve(self.damping)
+            promised = max(promised, -float(system.gradient @ move))
+            self.set_parameters(start + move)
+            after = self._losses(self.node_values())
+            if np.isfinite(after["loss"]) and after["loss"] < before["loss"]:
+                self.damping = max(self.damping / 3, _LEAST_DAMPING)
+                self._judge(before["loss"], after["loss"], promised)
+                return after
+            self.damping *= 4
+        self.set_parameters(start)
+        self._judge_failure(before["loss"], promised)
+        return before
+
+    @abstractmethod
+    def _system(self, nodes: list[Array]) -> System:
+        """The normal equations at values (channels, nodes) of every block."""
+
+    @abstractmethod
+    def marginal(self) -> tuple[list[Component], dict[str, slice]]:
+        """How parameters are distributed among which are all of the unknowns', and where each unknown's are.
+
+        Directions of fields that nothing determines are held; numbers are not.
+        """
+
+    @abstractmethod
+    def raw(self, block: Block) -> tuple[Array, Array | sp.csr_array]:
+        """An unknown field before its bijection at its nodes, (nodes,), and slopes, (nodes, parameters)."""
+
+    def _judge(self, before: float, after: float, promised: float) -> None:
+        """Raise the equation's weight when the loss settles; finish when it settles at the most."""
+        gain = (before - after) / before if before else 0.0
+        if self.weight < self.most:
+            if gain < _SLOW:
+                self._raise_weight()
+            return
+        self._still = self._still + 1 if gain < self.tolerance else 0
+        if self._still >= 3:
+            self.finished = f"the loss fell by less than {self.tolerance:g} of itself per step"
+
+    def _judge_failure(self, loss: float, promised: float) -> None:
+        """No damping tried lowered the loss: that is the minimum, or there is no way on."""
+        if self.weight < self.most:
+            self._raise_weight()
+            self.damping = _DAMPING
+        elif promised <= self.tolerance * loss:
+            self.finished = f"no step lowers the loss, and none promised more than {self.tolerance:g} of it"
+        elif self.damping > _MOST_DAMPING:
+            self.outcome = "stalled"
+            self.finished = (
+                f"no step lowers the loss, though {promised / loss:.1g} of it was promised; the equation may "
+                "not be smooth in the unknowns. Bounds or initial values for them, or another seed, usually "
+                "help"
+            )
+        else:
+            self.damping = max(self.damping, _DAMPING)
+
+    def _raise_weight(self) -> None:
+        self.weight = min(self.weight * _RAISE, self.most)
+
+    def _losses(self, nodes: list[Array]) -> dict[str, float]:
+        parts = {"data": 0.0, "residual": 0.0, "prior": 0.0}
+        equations = len(self.objective.equations)
+        data = equations + len(self.objective.fitted)
+        with np.errstate(all="ignore"):
+            for i, part in enumerate(self.linearisation.residuals(nodes, self.weight, slopes=False)):
+                name = "residual" if i < equations else "data" if i < data else "prior"
+                parts[name] += float(part.values @ part.values)
+        return parts | {"loss": sum(parts.values())}
+
+    def node_values(self) -> list[Array]:
+        """Values (channels, nodes) of every block."""
+        with torch.no_grad():
+            return [b.network(b.nodes()).double().T.cpu().numpy() for b in self.model.blocks]
+
+    def _tensors(self) -> list[Tensor]:
+        networks = [p for b in self.model.blocks for p in trained(b.network)]
+        return networks + [s.raw for s in self.model.scalars.values()]
+
+    def parameters(self) -> Tensor:
+        return torch.cat([p.detach().double().reshape(-1).cpu() for p in self._tensors()])
+
+    def set_parameters(self, flat: Tensor) -> None:
+        tensors = self._tensors()
+        with torch.no_grad():
+            for p, values in zip(tensors, flat.split([p.numel() for p in tensors]), strict=True):
+                p.copy_(values.view_as(p))
+
+    def close(self) -> None:  # noqa: B027 - a stage has one, and nothing need follow
+        """Nothing follows."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Damping, weights and what convergence is judged by."""
+        return {
+            "damping": self.damping,
+            "weight": self.weight,
+            "most": self.most,
+            "still": self._still,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a saved state."""
+        self.damping, self.weight, self.most = state["damping"], state["weight"], state["most"]
+        self._still = state["still"]

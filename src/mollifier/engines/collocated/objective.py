@@ -1,0 +1,248 @@
+"""The loss: data and equation weighed by the noise level, and a weak smoothness prior on unknown fields.
+
+With standard errors sd_i, n samples, N collocation points, s the rms size of the equation's terms and tau the
+noise of the data over their standard deviation,
+
+    loss = 1/n sum_i ((u_i - d_i)/sd_i)^2 + w 1/N sum_j (r_j/(s tau))^2 + sum_k a_k mean |curvature of k|^2,
+
+so that n/2 times the loss is a negative log-likelihood in which the equation holds, relative to its terms, to
+w^(-1/2) times what the data are worth relative to theirs. Gauss-Newton takes Matern priors in place of the
+curvature where evidence has found them (`mollifier.engines.network.smoothness`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mollifier.data.observations import Observations, Samples
+from mollifier.engines.collocated.model import Model
+from mollifier.errors import ConfigurationError
+from mollifier.problem.settings import Settings
+
+Array = NDArray[np.float64]
+
+# Weight of an unknown field's curvature until the data or the user say otherwise, and the most values fitted
+# that it is meant for. With more it falls: what is expected of a field is no surer for more readings.
+_SMOOTHNESS, _VALUES = 1e-3, 1000
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The parts of the loss; `total` is what is minimised."""
+
+    data: Tensor
+    equation: Tensor
+    prior: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """Sum of the parts."""
+        return self.data + self.equation + self.prior
+
+    def numbers(self) -> dict[str, float]:
+        """Plain numbers by name."""
+        parts = {"data": self.data, "residual": self.equation, "prior": self.prior, "loss": self.total}
+        return {n: float(v.detach()) for n, v in parts.items()}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Samples of one field that are fitted.
+
+    Attributes
+    ----------
+    block, channel
+        Which block's which channel.
+    name
+        The field, or the unknown field.
+    samples
+        Its samples, with standard errors not below the floor.
+    floor
+        Least standard error that a sample is weighed by.
+    """
+
+    block: int
+    channel: int
+    name: str
+    samples: Samples
+    floor: float
+
+
+class Objective(nn.Module):
+    """The loss of a model against the observations that are fitted.
+
+    Attributes
+    ----------
+    targets, readings
+        What is fitted, field by field, and readings of unknown fields.
+    count
+        Number of values fitted: repeats at one place count once, as their weighted mean.
+    tau
+        Noise of the values fitted over their standard deviation, of the states.
+    sizes
+        Rms size of each equation's terms; set by `measure`.
+    strengths, roughness
+        Weights of the smoothness priors: of the curvature of each unknown field, shape (unknown fields,), and
+        of the third derivatives of each target along each coordinate, shape (targets, coordinates), which are
+        zero for networks.
+    attainable
+        Mean squared misfit of the data that a fit without the equation leaves; one where there was none.
+    """
+
+    def __init__(self, model: Model, fitted: Observations, settings: Settings) -> None:
+        super().__init__()
+        self.model = model
+        self.weight = settings.training.equation_weight
+        self.equations = model.problem.system.equations
+        fields = model.problem.unknown_fields
+        self._unknown_fields = tuple(fields)
+        floor = settings.training.noise_floor
+        self.targets: list[Target] = []
+        relative = []
+        self.count = 0
+        for b, block in enumerate(model.state_blocks):
+            for channel, name in enumerate(block.names):
+                samples = fitted.samples(name)
+                if not len(samples.values):
+                    raise ConfigurationError(f"The field '{name}' has no finite sample to fit.")
+                level, spread = float(samples.values.mean()), float(samples.values.std())
+                spread = spread if spread > 1e-12 * abs(level) else abs(level) or 1.0
+                # The floor is a share of how much the field varies: an offset says nothing about precision.
+                samples = floored(samples, floor * spread)
+                sd = self._hold(b, name, samples)
+                relative.append(float(np.sqrt(np.mean(sd**2))) / spread)
+                self.targets.append(Target(b, channel, name, samples, floor * spread))
+                block.level[channel], block.scale[channel] = level, spread
+        self.readings: list[Target] = []
+        for i, name in enumerate(fields):
+            if name in model.problem.readings:
+                samples, b = model.problem.readings[name], len(model.state_blocks) + i
+                self._hold(b, name, samples)
+                self.readings.append(Target(b, 0, name, samples, 0.0))
+        self.tau = float(np.sqrt(np.mean(np.square(relative))))
+        self.sizes: Tensor
+        self.register_buffer("sizes", torch.ones(len(self.equations), dtype=torch.float64))
+        self.field_scales: Tensor
+        self.register_buffer("field_scales", torch.ones(len(fields), dtype=torch.float64))
+        expected = _SMOOTHNESS * min(1.0, _VALUES / self.count)
+        given = [expected if u.smoothness is None else u.smoothness for u in fields.values()]
+        self.strengths: Tensor
+        self.register_buffer("strengths", torch.tensor(given, dtype=torch.float64))
+        self.roughness: Tensor
+        dimensions = len(model.problem.coordinates)
+        self.register_buffer("roughness", torch.zeros(len(self.targets), dimensions, dtype=torch.float64))
+        self.attainable: Tensor
+        self.register_buffer("attainable", torch.ones((), dtype=torch.float64))
+
+    def _hold(self, block: int, name: str, samples: Samples) -> Array:
+        """Keep what is fitted, repeats pooled; standard errors."""
+        pooled = _pooled(self.model.places[block].index(samples.points), samples.values, samples.sd)
+        for kind, values in zip(("index", "value", "sd"), pooled, strict=True):
+            self.register_buffer(f"{kind}_{name}", torch.as_tensor(values), persistent=False)
+        self.count += len(pooled[0])
+        return pooled[2]
+
+    @property
+    def fitted(self) -> list[Target]:
+        """Targets and readings."""
+        return [*self.targets, *self.readings]
+
+    def target_tensors(self, target: Target) -> tuple[Tensor, Tensor, Tensor]:
+        """Place, value and standard error of every sample of a target, each of shape (n,)."""
+        index, value, sd = (self.get_buffer(f"{kind}_{target.name}") for kind in ("index", "value", "sd"))
+        return index, value, sd
+
+    def misfits(self, observed: Mapping[int, Tensor]) -> Tensor:
+        """(fitted - measured)/sd of every value fitted of the blocks observed, field after field, (n,)."""
+        parts = []
+        for target in (t for t in self.fitted if t.block in observed):
+            index, value, sd = self.target_tensors(target)
+            parts.append((observed[target.block][target.channel, index] - value) / sd)
+        return torch.cat(parts)
+
+    def residuals(self, env: dict[str, Tensor]) -> list[Tensor]:
+        """Each equation's residual on the grid, relative to its terms."""
+        shape = self.model.collocation.grid.shape
+        return [(e.evaluate(env) / s).expand(shape) for e, s in zip(self.equations, self.sizes, strict=True)]
+
+    def prior(self, curvatures: dict[str, list[Tensor]]) -> Tensor:
+        """Weighted mean squared curvature of every unknown field."""
+        total = self.sizes.new_zeros(())
+        for name, bends in curvatures.items():
+            if self.strength(name):
+                squares = torch.stack([b.square().mean() for b in bends]).sum()
+                total = total + self.strength(name) * squares / self.field_scale(name) ** 2
+        return total
+
+    def strength(self, name: str) -> float:
+        """Weight of the mean squared curvature of an unknown field."""
+        return float(self.strengths[self._unknown_fields.index(name)])
+
+    def set_strength(self, name: str, strength: float) -> None:
+        """Set the weight of the mean squared curvature of an unknown field."""
+        self.strengths[self._unknown_fields.index(name)] = strength
+
+    def field_scale(self, name: str) -> float:
+        """Size of an unknown field that its curvature is measured in; set when the field's level is."""
+        return float(self.field_scales[self._unknown_fields.index(name)])
+
+    def set_field_scale(self, name: str, scale: float) -> None:
+        """Set the size that an unknown field's curvature is measured in."""
+        self.field_scales[self._unknown_fields.index(name)] = scale
+
+    def measure(self) -> None:
+        """Take the equations' sizes from the model as it stands."""
+        with torch.no_grad():
+            env, _, _ = self.model()
+            for i, e in enumerate(self.equations):
+                terms = e.evaluate_terms(env)
+                squares = [t[torch.isfinite(t)].square().mean() for t in terms if torch.isfinite(t).any()]
+                size = float(torch.stack(squares).sum().sqrt()) if squares else 0.0
+                if np.isfinite(size) and size > 0:
+                    self.sizes[i] = size
+
+    def forward(self, weight: float = 1.0) -> Losses:
+        """The loss, with the weights of the equation and of unknown fields' smoothness times ``weight``."""
+        env, observed, curvatures = self.model()
+        squares = [r.square().mean() for r in self.residuals(env)]
+        share = self.weight * weight / self.tau**2
+        data = self.misfits(observed).square().sum() / self.count
+        return Losses(data, share * torch.stack(squares).sum(), weight * self.prior(curvatures))
+
+    def culprit(self) -> str:
+        """The first term of the loss that is not finite, named for a person."""
+        with torch.no_grad():
+            env, observed, _ = self.model()
+            for t in self.fitted:
+                if not torch.isfinite(observed[t.block][t.channel]).all():
+                    return f"the fitted field '{t.name}'"
+            for e in self.equations:
+                for term, value in zip(e.terms, e.evaluate_terms(env), strict=True):
+                    if not torch.isfinite(value).all():
+                        return f"the term '{term}' of '{e.text}'"
+            if not torch.isfinite(self().total):
+                return "the sum of squares"
+        return "the gradient"
+
+
+def floored(samples: Samples, floor: float) -> Samples:
+    """Samples with standard errors of at least ``floor``."""
+    return replace(samples, sd=np.maximum(samples.sd, floor))
+
+
+def _pooled(index: NDArray[np.intp], values: Array, sd: Array) -> tuple[NDArray[np.intp], Array, Array]:
+    """Repeats at one place as one value: their weighted mean and its standard error.
+
+    What they differ by among themselves is noise that no fit can take up: left in, it would hide the loss's
+    decrease.
+    """
+    places, which = np.unique(index, return_inverse=True)
+    weight = np.bincount(which, sd**-2)
+    mean = np.bincount(which, values / sd**2) / weight
+    return places, mean, np.asarray(1 / np.sqrt(weight), dtype=np.float64)

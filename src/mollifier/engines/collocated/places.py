@@ -1,0 +1,80 @@
+"""Where fields are observed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mollifier.data.observations import Observations, Samples
+from mollifier.mollify.grid import Grid
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the fields are observed: a tensor product of coordinates, or scattered points without repeats.
+
+    Examples
+    --------
+    >>> Places(("x",), (np.array([0.0, 0.1, 0.2]),), None).index(np.array([[0.2], [0.1]]))
+    array([2, 1])
+    """
+
+    coordinates: tuple[str, ...]
+    axes: tuple[Array, ...] | None
+    points: Array | None
+
+    @classmethod
+    def of(cls, data: Observations, variables: Sequence[str]) -> Places:
+        """The places of all samples of some variables, which share their coordinates."""
+        coordinates = data.coordinates_of(variables[0])
+        if data.gridded:
+            return cls(coordinates, tuple(a.points for a in data.grid(coordinates)), None)
+        points = np.concatenate([data.samples(v).points for v in variables])
+        return cls(coordinates, None, np.unique(points, axis=0))
+
+    @classmethod
+    def at(cls, samples: Samples) -> Places:
+        """The places of some samples."""
+        return cls(samples.coordinates, None, np.unique(samples.points, axis=0))
+
+    @property
+    def size(self) -> int:
+        """Number of places."""
+        if self.points is not None:
+            return len(self.points)
+        return int(np.prod([len(x) for x in self.axes or ()]))
+
+    def index(self, points: Array) -> NDArray[np.intp]:
+        """Flat index of points (n, d) that are among the places."""
+        if self.axes is not None:
+            found = [_nearest(x, points[:, i]) for i, x in enumerate(self.axes)]
+            return np.asarray(np.ravel_multi_index(found, [len(x) for x in self.axes]), dtype=np.intp)
+        assert self.points is not None
+        order = np.unique(np.concatenate([self.points, points]), axis=0, return_inverse=True)[1].reshape(-1)
+        return np.asarray(order[len(self.points) :], dtype=np.intp)
+
+    def scaled(self, grid: Grid) -> Any:
+        """The places on [-1, 1] along each axis of a grid, as a derivative backend takes them."""
+        middle = [(a.lower + a.upper) / 2 for a in grid]
+        half = [(a.length or 1.0) / 2 for a in grid]
+        columns = [self.coordinates.index(a.name) for a in grid]
+        if self.axes is not None:
+            return {
+                a.name: (self.axes[c] - m) / h for a, c, m, h in zip(grid, columns, middle, half, strict=True)
+            }
+        assert self.points is not None
+        return (self.points[:, columns] - np.array(middle)) / np.array(half)
+
+
+def _nearest(nodes: Array, x: Array) -> NDArray[np.intp]:
+    """Index of the node nearest to each x: an even axis rounds its nodes anew, in the last digit."""
+    if len(nodes) == 1:
+        return np.zeros(len(x), dtype=np.intp)
+    after = np.clip(np.searchsorted(nodes, x), 1, len(nodes) - 1)
+    return np.asarray(after - (x - nodes[after - 1] <= nodes[after] - x), dtype=np.intp)

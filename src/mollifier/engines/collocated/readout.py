@@ -1,0 +1,111 @@
+"""The datasets of a solution, read off a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from mollifier.data.observations import Observations
+from mollifier.engines.collocated.objective import Objective, floored
+from mollifier.engines.collocated.ratio import ratio_read_out
+
+Array = NDArray[np.float64]
+
+
+def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Dataset:
+    """States and unknown fields with their derivatives, standard errors, residuals and ratios.
+
+    Derivatives are those that the equations name. All stand on the collocation grid.
+
+    Parameters
+    ----------
+    objective
+        As it stands after the run.
+    spreads
+        Unknown field -> standard errors on its own grid, where known.
+    """
+    model, problem = objective.model, objective.model.problem
+    with torch.no_grad(), np.errstate(all="ignore"):
+        env, _, _ = model()
+        residuals = [r.cpu().numpy() for r in objective.residuals(env)]
+        ratios = ratio_read_out(problem, env, model.collocation.grid.shape)
+    grid, units = model.collocation.grid, problem.data.units
+    variables: dict[str, Any] = {}
+    for block in model.blocks:
+        for name in block.names:
+            unit = units.get(name, "") or getattr(problem.unknowns.get(name), "unit", "")
+            value = env[name].detach().cpu().numpy().reshape(block.grid.shape)
+            variables[name] = (block.grid.names, value, _attrs(unit))
+            for d in block.needed[name]:
+                value = env[d.name].detach().cpu().numpy().reshape(block.grid.shape)
+                variables.setdefault(d.name, (block.grid.names, value, {"role": "derivative"}))
+    for i, r in enumerate(residuals):
+        label = "residual" if len(residuals) == 1 else f"residual_{i}"
+        note = {"long_name": "residual relative to the rms of the equation's terms"}
+        variables[label] = (grid.names, np.array(r), note)
+    for name, value in ratios.items():
+        if problem.unknown_fields[name].over == grid.names:
+            note = {"long_name": f"{name} read out as a ratio, masked where its factor is small"}
+            variables[f"{name}_ratio"] = (grid.names, value, note)
+    for name, sd in spreads.items():
+        over = model.unknown_blocks[name].grid.names
+        variables[f"{name}_sd"] = (over, sd, {"long_name": f"standard error of {name} (Laplace)"})
+    return xr.Dataset(variables, {a.name: (a.name, a.points, _attrs(a.unit)) for a in grid})
+
+
+def read_unknown_fields(objective: Objective) -> xr.Dataset:
+    """The unknown fields as they stand, each on its own grid."""
+    fields = {}
+    for name, block in objective.model.unknown_blocks.items():
+        with torch.no_grad():
+            env, _, _ = block()
+        values = env[name].cpu().numpy().reshape(block.grid.shape)
+        fields[name] = xr.DataArray(values, {a.name: a.points for a in block.grid}, block.grid.names)
+    return xr.Dataset(fields)
+
+
+def read_fit(objective: Objective, held: Observations | None) -> xr.Dataset:
+    """One row per sample, fitted or held out; all fields' rows one after another."""
+    model = objective.model
+    problem = model.problem
+    with torch.no_grad():
+        _, observed, _ = model()
+    parts = [(t, t.samples, False) for t in objective.targets]
+    if held is not None:
+        parts += [(t, floored(held.samples(t.name), t.floor), True) for t in objective.targets]
+    parts.sort(key=lambda part: problem.fields.index(part[0].name))
+    total = sum(len(s.values) for _, s, _ in parts)
+    out: dict[str, NDArray[Any]] = {c: np.full(total, np.nan) for c in problem.coordinates}
+    for f in problem.fields:
+        out |= {n: np.full(total, np.nan) for n in (f, f"{f}_sd", f"{f}_fitted")}
+        out[f"{f}_held_out"] = np.zeros(total, dtype=bool)
+    low = 0
+    for target, s, is_held in parts:
+        here = slice(low, low + len(s.values))
+        low += len(s.values)
+        index = model.places[target.block].index(s.points)
+        for c, x in zip(s.coordinates, s.points.T, strict=True):
+            out[c][here] = x
+        out[target.name][here] = s.values
+        out[f"{target.name}_sd"][here] = s.sd
+        out[f"{target.name}_fitted"][here] = observed[target.block][target.channel].cpu().numpy()[index]
+        out[f"{target.name}_held_out"][here] = is_held
+    names = [n for n in out if n not in problem.coordinates]
+    return xr.Dataset(
+        {n: ("observation", out[n]) for n in names},
+        {c: ("observation", out[c]) for c in problem.coordinates},
+    )
+
+
+def read_history(history: Mapping[str, list[Any]]) -> xr.Dataset:
+    """One row per step; empty where none was taken."""
+    return xr.Dataset({n: ("step", np.asarray(v)) for n, v in (history or {"loss": []}).items()})
+
+
+def _attrs(unit: str) -> Mapping[str, str]:
+    return {"units": unit} if unit else {}

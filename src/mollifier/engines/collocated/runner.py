@@ -1,0 +1,226 @@
+"""Running stages to their end: history, progress, time limit, interruption, checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import xarray as xr
+
+from mollifier.engines.collocated.checkpoint import load_checkpoint, save_checkpoint
+from mollifier.engines.collocated.objective import Objective
+from mollifier.engines.collocated.readout import read_unknown_fields
+from mollifier.engines.collocated.stages import NonFiniteLossError, Stage
+from mollifier.errors import CheckpointError
+from mollifier.problem.status import Status
+
+# Steps between copies of the last good values, in case the loss ceases to be finite.
+_KEEP_EVERY = 25
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, as given to a progress callback.
+
+    Attributes
+    ----------
+    engine, stage
+        Names.
+    step, steps
+        Steps taken and planned in this stage.
+    seconds, left
+        Elapsed, and expected until the end of the stage at the pace so far.
+    losses
+        "loss" and its parts "data", "residual", "prior".
+    estimates
+        Current values of the scalar unknowns; empty in the warm-up, which does without them.
+    fields
+        Gives the unknown fields as they stand, on their own grids, when called within the callback.
+    """
+
+    engine: str
+    stage: str
+    step: int
+    steps: int
+    seconds: float
+    left: float | None
+    losses: Mapping[str, float]
+    estimates: Mapping[str, float]
+    fields: Callable[[], xr.Dataset]
+
+
+@dataclass
+class Run:
+    """Stages run one after another on an objective.
+
+    Attributes
+    ----------
+    checkpoint_every, checkpoint_steps
+        Seconds, and steps of a stage, after which the run is kept.
+    notes
+        What a resumed run takes over for its provenance.
+    history
+        Columns: stage, seconds, loss, data, residual, prior, and each scalar unknown; NaN where the warm-up
+        does without.
+    """
+
+    objective: Objective
+    stages: Sequence[Stage]
+    time_limit: float | None = None
+    progress: Callable[[Progress], None] | None = None
+    folder: Path | None = None
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint_every: float = 30.0
+    checkpoint_steps: int | None = None
+    history: dict[str, list[Any]] = field(default_factory=dict)
+    stage: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    engine: str = "network"
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def resume(self) -> None:
+        """Take up the checkpoint in the folder.
+
+        Raises
+        ------
+        CheckpointError
+            If there is none, it cannot be read, or it does not fit this run.
+        """
+        assert self.folder is not None
+        state = load_checkpoint(self.folder, dict(self.fingerprint))
+        try:
+            self.objective.load_state_dict(state["objective"])
+            self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
+            for stage, (reason, outcome) in zip(self.stages, state["finished"], strict=True):
+                stage.finished, stage.outcome = reason, outcome
+            self._present.load_state_dict(state["optimiser"])
+            self.history, self.notes = state["history"], state["notes"]
+            torch.set_rng_state(state["random"])
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+            raise CheckpointError(
+                f"The checkpoint in {self.folder} does not fit this run ({type(error).__name__}): its "
+                "content is damaged or of another version. Delete it and run again without resume."
+            ) from error
+
+    def run(self) -> Status:
+        """Run to the end, the time limit, an interruption or a loss that is not finite."""
+        begun = time.monotonic() - self.seconds
+        with _stop_requested() as stop:
+            while self.stage < len(self.stages):
+                ended = self._run_stage(self.stages[self.stage], begun, stop)
+                if ended is not None:
+                    return ended
+                self.stages[self.stage].close()
+                self.stage, self.step = self.stage + 1, 0
+                self._save()
+        last = self.stages[-1]
+        if last.finished:
+            return Status(last.outcome, last.finished)
+        return Status(
+            "step limit", "all steps were taken while the loss still fell; raise training.steps for more"
+        )
+
+    def _run_stage(self, stage: Stage, begun: float, stop: Callable[[], bool]) -> Status | None:
+        """Steps of one stage; a status where the run ends within it."""
+        entered, first, saved = time.monotonic(), self.step, time.monotonic()
+        good = copy.deepcopy(self.objective.state_dict())
+        while self.step < stage.steps and not stage.finished:
+            try:
+                losses = stage.step()
+            except NonFiniteLossError as error:
+                self.objective.load_state_dict(good)
+                return Status("non-finite loss", _not_finite(self.step + 1, stage.name, error))
+            self.step += 1
+            self.seconds = time.monotonic() - begun
+            self._record(stage, losses, (time.monotonic() - entered) / (self.step - first))
+            if self.step % _KEEP_EVERY == 0:
+                good = copy.deepcopy(self.objective.state_dict())
+            where = f"at step {self.step} of {stage.name}"
+            if stop():
+                self._save()
+                return Status("interrupted", f"stopped by a signal {where}; resume takes it up from there")
+            if self.time_limit is not None and self.seconds > self.time_limit:
+                self._save()
+                return Status("time limit", f"{self.time_limit:g} s had passed {where}")
+            counted = self.checkpoint_steps is not None and self.step % self.checkpoint_steps == 0
+            if counted or time.monotonic() - saved > self.checkpoint_every:
+                self._save()
+                saved = time.monotonic()
+        return None
+
+    def _record(self, stage: Stage, losses: Mapping[str, float], pace: float) -> None:
+        values = self.objective.model.values()
+        if not stage.estimates:
+            values = dict.fromkeys(values, float("nan"))
+        row = {"stage": stage.name, "seconds": self.seconds, **losses, **values}
+        for name, value in row.items():
+            self.history.setdefault(name, []).append(value)
+        if self.progress is not None:
+            left = pace * (stage.steps - self.step)
+            shown = values if stage.estimates else {}
+            fields = partial(read_unknown_fields, self.objective)
+            told = (self.engine, stage.name, self.step, stage.steps, self.seconds, left, losses, shown)
+            self.progress(Progress(*told, fields))
+
+    @property
+    def _present(self) -> Stage:
+        """The stage that runs; the last one when all have run, which the standard errors are read off."""
+        return self.stages[min(self.stage, len(self.stages) - 1)]
+
+    def _save(self) -> None:
+        if self.folder is None:
+            return
+        save_checkpoint(
+            self.folder,
+            {
+                "fingerprint": dict(self.fingerprint),
+                "objective": self.objective.state_dict(),
+                "stage": self.stage,
+                "step": self.step,
+                "seconds": self.seconds,
+                "finished": [(s.finished, s.outcome) for s in self.stages],
+                "optimiser": self._present.state_dict(),
+                "history": self.history,
+                "notes": self.notes,
+                "random": torch.get_rng_state(),
+            },
+        )
+
+
+def _not_finite(step: int, stage: str, error: NonFiniteLossError) -> str:
+    return (
+        f"at step {step} of {stage}, {error} is not a finite number; the last good values are kept. Bounds "
+        "or initial values for the unknowns, or a lower training.learning_rate, usually help"
+    )
+
+
+@contextmanager
+def _stop_requested() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM has come since; a second one stops at once. Handlers are put back after."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for s, handler in before.items():
+            # None: a handler that was not set from Python, which cannot be put back.
+            signal.signal(s, signal.SIG_DFL if handler is None else handler)

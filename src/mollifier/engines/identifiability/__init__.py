@@ -1,0 +1,1 @@
+"""What the data determine: structure, slopes and Fisher information."""

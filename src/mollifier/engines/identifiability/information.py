@@ -1,0 +1,396 @@
+"""The Fisher information of the unknowns in the data: what is told of them, and which cannot be told apart.
+
+The information is that of `slopes`: of the equation's residuals at some of the samples, noise in the
+regressors taken away. The prior standard deviation of an unknown is the size at which its term alone would
+balance all that holds no unknown, so that posterior over prior is a number without a unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import sympy
+import xarray as xr
+from numpy.typing import NDArray
+
+from mollifier.engines.identifiability.slopes import Basis, Linearised, Sums, correlation, splines
+from mollifier.engines.identifiability.structure import Terms, finite_mean, rms
+from mollifier.equations.algebra import differentiate
+from mollifier.equations.lower import ArrayFunction
+from mollifier.mollify.orders import Derivative
+
+Array = NDArray[np.float64]
+
+_SHOWN = {1: 101, 2: 41, 3: 15}
+_ROUNDS = 3
+# Standard deviations by which something has to stand out of the noise.
+_SURE = 3.0
+# A factor this small beside what it could be counts as zero, if it does not stand out of the noise either.
+_SMALL = 0.1
+# A factor this small beside what it could be is what smoothing leaves of zero.
+_NOTHING = 2e-3
+# Sine of the angle below which the terms of unknowns count as proportional.
+_SINE = 0.03
+# Sine of an angle that noise may hide and terms still count as proportional.
+_HIDDEN = 0.1
+# Prior standard deviations of numbers, in units of the size at which their term alone balances the others.
+_WIDE = 30.0
+# Sizes beyond these are rounding.
+_SIZE = 1e-100, 1e100
+# A number that multiplies zero is held at zero, so that it spoils no other.
+_HELD = 1e-9
+# Numbers in which the equations are not linear whose sizes are searched through, and how many sizes each has.
+_MOST_BENT, _SIZES = 2, {1: 193, 2: 49}
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A change of several numbers that the data cannot see.
+
+    Attributes
+    ----------
+    change
+        Number -> its part in the change, in its own unit, of those that take part.
+    sine
+        What is left of the terms' change, beside what it would be without cancelling.
+    hidden
+        Whether noise is what hides it: there may be more of it than is seen.
+    """
+
+    change: Mapping[str, float]
+    sine: float
+    hidden: bool = False
+
+
+@dataclass(frozen=True)
+class Information:
+    """What the data tell of the unknowns.
+
+    Attributes
+    ----------
+    values, sd
+        Number -> rough value, and standard error.
+    scale
+        Unknown -> the size at which its term alone balances the others: its prior standard deviation.
+    zero, drowned
+        Numbers that multiply zero, and those whose factor does not stand out of the noise.
+    directions
+        Changes of numbers that cannot be seen.
+    maps
+        Unknown field -> posterior over prior standard deviation, over its coordinates: 0 known, 1 unknown.
+    untold
+        Unknown field -> share of the samples at which that ratio is more than a half.
+    alone
+        The same, were all other unknowns known.
+    misfit
+        Equation -> what is left of it, noise taken away, as a share of its largest term.
+    independent
+        About how many independent values all samples give.
+    """
+
+    values: Mapping[str, float]
+    sd: Mapping[str, float]
+    scale: Mapping[str, float]
+    zero: tuple[str, ...]
+    drowned: tuple[str, ...]
+    directions: tuple[Direction, ...]
+    maps: Mapping[str, xr.DataArray]
+    untold: Mapping[str, float]
+    alone: Mapping[str, float]
+    misfit: Mapping[str, float]
+    independent: float
+
+
+def information(terms: Terms) -> Information:
+    """Look at what the data tell of the unknowns.
+
+    Examples
+    --------
+    >>> from mollifier import InverseProblem, Observations, ScalarUnknown
+    >>> from mollifier.engines.identifiability.structure import terms_at_samples
+    >>> x, t = np.random.default_rng(0).random((2, 2000))
+    >>> u = np.exp(-2 * t) * np.sin(2 * x) + np.exp(-4.5 * t) * np.cos(3 * x)
+    >>> obs = Observations({"u": u}, {"x": x, "t": t}, noise=1e-3)
+    >>> problem = InverseProblem("u_t = D*u_xx", obs, {"D": ScalarUnknown()})
+    >>> told = information(terms_at_samples(problem, {"x": 0.5, "t": 0.5}))
+    >>> round(told.values["D"], 1), bool(told.sd["D"] < 0.1), told.zero
+    (0.5, True, ())
+    """
+    equations = [Linearised(e, terms) for e in terms.problem.system.equations]
+    flat = Basis(terms, constant=True)
+    start = _start(terms, flat)
+    terms = replace(terms, env={**terms.env, **flat.env(start)})
+    scale = {n: _scale(terms, equations, n) for n in terms.problem.unknowns}
+    zero, drowned = _empty(terms)
+    free = {n: s * (_HELD if n in zero else 1.0) for n, s in scale.items()}
+    start = np.where([n in zero for n in flat.parts], 0.0, start)
+    level, sums = _solve(terms, equations, flat, start, free)
+    basis = flat
+    theta = level
+    if terms.problem.unknown_fields:
+        basis = Basis(terms, constant=False)
+        start = np.concatenate(
+            [np.full(p.stop - p.start, level[flat.parts[n]]) for n, p in basis.parts.items()]
+        )
+        theta, sums = _solve(terms, equations, basis, start, free)
+    whole = _whole(terms, basis, sums, free)
+    covariance = _inverse(whole)
+    names = [n for n in terms.problem.scalars if n not in zero]
+    places = {n: basis.parts[n].start for n in terms.problem.scalars}
+    env = {**terms.env, **basis.env(theta)}
+    shares = {n: _untold(terms, basis, n, covariance, whole, scale[n]) for n in terms.problem.unknown_fields}
+    return Information(
+        values={n: float(theta[i]) for n, i in places.items()},
+        sd={n: float(np.sqrt(covariance[i, i])) for n, i in places.items()},
+        scale=scale,
+        zero=tuple(zero),
+        drowned=tuple(drowned),
+        directions=tuple(_directions(terms, basis, sums, names, scale)),
+        maps={n: _map(terms, basis, n, covariance, scale[n]) for n in terms.problem.unknown_fields},
+        untold={n: s[0] for n, s in shares.items()},
+        alone={n: s[1] for n, s in shares.items()},
+        misfit={e.equation.text: e.misfit(env) for e in equations},
+        independent=terms.independent,
+    )
+
+
+def _scale(terms: Terms, equations: list[Linearised], name: str) -> float:
+    """The size at which an unknown's term alone balances what holds no unknown; of readings, their rms."""
+    if name in terms.problem.readings:
+        return rms(terms.problem.readings[name].values) or 1.0
+    found = []
+    resolve, linear = terms.problem.system.names.resolve, terms.problem.system.linear_in
+    if name not in linear:
+        return float(np.clip(abs(float(np.ravel(terms.env[name])[0])), *_SIZE))
+    for e in equations:
+        silent = {s: np.zeros(terms.count) for s in e.symbols if resolve(s).derivative.field in linear}
+        rest = rms(terms.values(e.residual, {**terms.env, **silent}))
+        for s, slope in zip(e.symbols, e.slopes, strict=True):
+            size = rms(terms.values(slope))
+            if resolve(s).derivative == Derivative(name) and rest > 0 and size > 0:
+                found.append(rest / size)
+    initial = terms.problem.unknowns[name].initial
+    return float(np.clip(max(found, default=abs(initial or 1.0)), *_SIZE))
+
+
+def _start(terms: Terms, flat: Basis) -> Array:
+    """Where to linearise: what was given, or 1; unknowns that are not linear by search over their sizes."""
+    problem = terms.problem
+    start = np.array([float(np.ravel(terms.env.get(n, 1.0))[0]) for n in flat.parts])
+    linear = problem.system.linear_in
+    bent = [n for n in flat.parts if n not in linear and problem.unknowns[n].initial is None]
+    if not bent or len(bent) > _MOST_BENT:
+        return start
+    sizes = 10.0 ** np.linspace(-12, 12, _SIZES[len(bent)])
+    least, best = np.inf, start
+    with np.errstate(all="ignore"):
+        for tried in product(
+            *([v for v in (*sizes, *-sizes) if problem.unknowns[n].admits(v)] for n in bent)
+        ):
+            theta = start.copy()
+            theta[[list(flat.parts).index(n) for n in bent]] = tried
+            left, theta = _projected(terms, flat, theta, linear)
+            if left < least:
+                least, best = left, theta
+    return best
+
+
+def _projected(terms: Terms, flat: Basis, theta: Array, linear: tuple[str, ...]) -> tuple[float, Array]:
+    """What is left of the equations with the linear unknowns at their best, and those (least squares)."""
+    columns = [i for i, n in enumerate(flat.parts) if n in linear]
+    theta = theta.copy()
+    theta[columns] = 0.0
+    env = {**terms.env, **flat.env(theta)}
+    rest, slopes = [], []
+    for equation in terms.problem.system.equations:
+        rest.append(terms.values(equation.evaluate, env))
+        slopes.append(np.stack([terms.values(equation.partial(n), env) for n in list(flat.parts)], axis=1))
+    y, f = np.concatenate(rest), np.concatenate(slopes)[:, columns]
+    good = np.isfinite(y) & np.isfinite(f).all(axis=1)
+    size = np.sqrt(np.sum(f[good] ** 2, axis=0))
+    if not good.any() or not np.isfinite(size).all():
+        return np.inf, theta
+    size = np.where(size > 0, size, 1.0)
+    found = np.linalg.lstsq(f[good] / size, -y[good], rcond=1e-10)[0]
+    left = float(np.sum((y[good] + (f[good] / size) @ found) ** 2))
+    theta[columns] = found / size
+    return left / max(int(good.sum()), 1), theta
+
+
+def _solve(
+    terms: Terms, equations: list[Linearised], basis: Basis, theta: Array, scale: Mapping[str, float]
+) -> tuple[Array, Sums]:
+    """Rough values of the unknowns by a few Gauss-Newton steps with corrected scores."""
+    weight = terms.independent / terms.count
+    linear = set(terms.problem.system.linear_in) == set(terms.problem.unknowns)
+    known = [not linear or n in terms.problem.readings for n in basis.parts for _ in _indices(basis, n)]
+    centre = _prior(basis, terms, scale) @ np.where(known, theta, 0.0)
+    sums = _total(equations, basis, theta, weight)
+    for _ in range(_ROUNDS):
+        extra = _read(terms, basis)
+        after = _inverse(_whole(terms, basis, sums, scale)) @ (sums.score + centre + extra[1])
+        if not np.isfinite(after).all() or (
+            not linear and np.abs(after - theta).max() > 10 * np.abs(theta).max()
+        ):
+            break
+        theta = after
+        sums = _total(equations, basis, theta, weight)
+    return theta, sums
+
+
+def _total(equations: list[Linearised], basis: Basis, theta: Array, weight: float) -> Sums:
+    parts = [e.sums(basis, theta, weight) for e in equations if e.symbols]
+    return Sums(
+        np.sum([p.information for p in parts], axis=0),
+        np.sum([p.noise for p in parts], axis=0),
+        np.sum([p.score for p in parts], axis=0),
+    )
+
+
+def _deviations(basis: Basis, terms: Terms, scale: Mapping[str, float]) -> Array:
+    """Prior standard deviation of every parameter."""
+    wide = {n: _WIDE if n in terms.problem.scalars else 1.0 for n in basis.parts}
+    return np.concatenate([np.full(p.stop - p.start, scale[n] * wide[n]) for n, p in basis.parts.items()])
+
+
+def _shrunk(basis: Basis, sums: Sums, terms: Terms, scale: Mapping[str, float]) -> Array:
+    """The information without what chance may have left of the noise's, never less than none."""
+    sd = _deviations(basis, terms, scale)
+    chance = min(_SURE * np.sqrt(2 / max(terms.independent, 1.0)), 1.0)
+    scaled = (sums.information - chance * sums.noise) * sd[:, None] * sd
+    values, vectors = np.linalg.eigh((scaled + scaled.T) / 2)
+    return (vectors * np.maximum(values, 0.0)) @ vectors.T / (sd[:, None] * sd)
+
+
+def _whole(terms: Terms, basis: Basis, sums: Sums, scale: Mapping[str, float]) -> Array:
+    """The information with that of the prior and of readings."""
+    return _shrunk(basis, sums, terms, scale) + _prior(basis, terms, scale) + _read(terms, basis)[0]
+
+
+def _prior(basis: Basis, terms: Terms, scale: Mapping[str, float]) -> Array:
+    """The prior's information: wide for numbers, of smooth fields for the others."""
+    whole = np.diag(_deviations(basis, terms, scale) ** -2.0)
+    for name, part in basis.parts.items():
+        if len(_indices(basis, name)) > 1:
+            whole[part, part] = np.linalg.inv(correlation(terms.problem, name)) / scale[name] ** 2
+    return whole
+
+
+def _read(terms: Terms, basis: Basis) -> tuple[Array, Array]:
+    """What readings of unknown fields add to the information, (p, p), and to the score, (p,)."""
+    whole, score = np.zeros((basis.size, basis.size)), np.zeros(basis.size)
+    for name, samples in terms.problem.readings.items():
+        part = basis.parts[name]
+        places = dict(zip(samples.coordinates, samples.points.T, strict=True))
+        if len(_indices(basis, name)) > 1:
+            b = splines(terms.problem, name, places, Derivative(name))
+            whole[part, part] += (b.T * samples.sd**-2.0) @ b
+            score[part] += b.T @ (samples.values * samples.sd**-2.0)
+    return whole, score
+
+
+def _indices(basis: Basis, name: str) -> range:
+    return range(basis.parts[name].start, basis.parts[name].stop)
+
+
+def _inverse(matrix: Array) -> Array:
+    """Of a positive definite matrix whose rows may be of very different units."""
+    size = 1 / np.sqrt(np.diag(matrix))
+    return np.linalg.inv(matrix * size[:, None] * size) * size[:, None] * size
+
+
+def _empty(terms: Terms) -> tuple[list[str], list[str]]:
+    """Unknowns whose factor is zero, and those whose factor does not stand out of the noise."""
+    zero, drowned = [], []
+    chance = 2 * _SURE * np.sqrt(2 / min(max(terms.independent, 1.0), terms.count))
+    for name in terms.problem.unknowns:
+        signal, noise, natural = _power(terms, name)
+        most = np.sqrt(max(signal, 0.0) + chance * noise)
+        if signal > chance * noise and most > _NOTHING * natural:
+            continue
+        (zero if most <= _SMALL * natural else drowned).append(name)
+    return zero, drowned
+
+
+def _power(terms: Terms, name: str) -> tuple[float, float, float]:
+    """Mean square of what multiplies an unknown, without its noise; that noise; and its natural size."""
+    powers = []
+    for equation in terms.problem.system.equations:
+        for d in terms.problem.system.derivatives[name]:
+            slope = equation.partial(d.name)
+            value = terms.values(slope)
+            g = np.stack(
+                [
+                    terms.values(ArrayFunction(differentiate(slope.expression, sympy.Symbol(s))))
+                    for s in terms.symbols
+                ],
+                axis=1,
+            )
+            noise = finite_mean(np.einsum("nq,nqp,np->n", g, terms.covariance, g))
+            natural = float(np.nan_to_num(np.abs(terms.values(slope, {**terms.env, **terms.natural}))).max())
+            powers.append((rms(value) ** 2 - noise, noise, natural))
+    return max(powers, key=lambda p: p[0] / (p[2] or 1.0) ** 2)
+
+
+def _directions(
+    terms: Terms, basis: Basis, sums: Sums, names: list[str], scale: Mapping[str, float]
+) -> Iterator[Direction]:
+    """Changes of several numbers that leave all equations as they are, as far as the noise lets see."""
+    if len(names) < 2:
+        return
+    at = [basis.parts[n].start for n in names]
+    units = np.array([scale[n] for n in names])
+    chance = _SURE * np.sqrt(2 / max(terms.independent, 1.0))
+    raw = (sums.information + sums.noise)[np.ix_(at, at)] * units[:, None] * units
+    noise = sums.noise[np.ix_(at, at)] * units[:, None] * units
+    balance = 1 / np.sqrt(np.maximum(np.diag(raw), 1e-300))
+    raw, noise = raw * balance[:, None] * balance, noise * balance[:, None] * balance
+    values, vectors = np.linalg.eigh(raw - noise)
+    for value, vector in zip(values, vectors.T, strict=True):
+        veil = chance * float(vector @ noise @ vector)
+        doubt = max(veil, _SINE**2)
+        part = np.abs(vector)
+        taking = part > 0.1 * part.max()
+        if value > doubt or taking.sum() < 2:
+            continue
+        change = vector * balance * units
+        first = change[np.argmax(taking)]
+        yield Direction(
+            {n: float(c / first) for n, c, t in zip(names, change, taking, strict=True) if t},
+            float(np.sqrt(max(value, 0.0))),
+            veil > _HIDDEN**2,
+        )
+
+
+def _untold(
+    terms: Terms, basis: Basis, name: str, covariance: Array, whole: Array, scale: float
+) -> tuple[float, float]:
+    """Share of the samples at which a field is not told: with all unknowns free, and with it alone."""
+    part = basis.parts[name]
+    b = basis.matrices[name][1]
+    alone = _inverse(whole[part, part])
+    shares = []
+    for c in (covariance[part, part], alone):
+        shares.append(float(np.mean(_ratio(b, c, correlation(terms.problem, name) * scale**2) > 0.5)))
+    return shares[0], shares[1]
+
+
+def _ratio(b: Array, covariance: Array, before: Array) -> Array:
+    after, before = (np.einsum("np,pq,nq->n", b, c, b) for c in (covariance, before))
+    return np.sqrt(np.clip(after / before, 0.0, 1.0))
+
+
+def _map(terms: Terms, basis: Basis, name: str, covariance: Array, scale: float) -> xr.DataArray:
+    """Posterior over prior standard deviation on a grid over the field's coordinates."""
+    problem, over = terms.problem, terms.problem.unknowns[name].over or ()
+    axes = {c: np.linspace(*problem.bounds[c], _SHOWN.get(len(over), 9)) for c in over}
+    mesh = np.meshgrid(*axes.values(), indexing="ij")
+    places = {c: m.ravel() for c, m in zip(axes, mesh, strict=True)}
+    b = splines(problem, name, places, Derivative(name))
+    part = basis.parts[name]
+    values = _ratio(b, covariance[part, part], correlation(problem, name) * scale**2).reshape(mesh[0].shape)
+    attrs = {"long_name": f"posterior over prior standard deviation of {name}"}
+    return xr.DataArray(values, axes, tuple(over), name, attrs)

@@ -1,0 +1,295 @@
+"""A field's derivatives at some places, by local polynomial fits: for looking, not for estimating.
+
+The fit at a centre weighs its neighbours by the tricube of their distance (Cleveland, JASA 74:829, 1979). Its
+window is the widest over which the polynomial still fits as well as over half of the shortest feature. Where
+noise drowns derivatives there, it is the narrowest wider one that brings the most of them out of the noise:
+they are then those of a smoother field. Dense data are averaged over small parts of the window first. Errors
+at one centre have their full covariance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import factorial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from mollifier.data.observations import Samples
+
+Array = NDArray[np.float64]
+Orders = tuple[int, ...]
+
+_MOST_NEIGHBOURS = 400
+_AROUND = 24
+_MOST_CENTRES = 20_000
+# Singular values below this part of the largest belong to directions that the points do not span.
+_RANK = 1e-8
+# Wider windows tried, and how much the misfit may grow beyond that of the narrowest.
+_WIDER, _WORSE = (1.0, 1.5, 2.2, 3.3, 5.0), 1.1
+_WIDEST = 16.0
+_TRIED = 60
+# Mean square of a derivative, in its noise's, at which it stands out of it; noise alone has 1.
+_CLEAR = 9.0
+# Mean square of residuals, in the noise's, up to which a window may be widened for that.
+_BIASED = 4.0
+# Parts of half a window that are averaged over, by the number of coordinates.
+_PARTS = {1: 10.0, 2: 6.0, 3: 3.5}
+# Parts along one coordinate at most.
+_MOST_PARTS = 100_000
+# Parts beside samples from which an average would not shorten the work.
+_SPARSE = 0.4
+
+
+@dataclass(frozen=True)
+class LocalFit:
+    """Values and their errors at m centres, by multi-index.
+
+    Attributes
+    ----------
+    values, sd
+        Multi-index -> shape (m,).
+    covariance
+        Of the errors at one centre, shape (m, q, q), multi-indices in the order that they were asked for in.
+    lengths
+        Half-width of the window along each coordinate, shape (d,).
+    independent
+        About how many fits to all samples would be independent of one another: the equivalent degrees of
+        freedom tr(H H') of the smoother H (Hastie and Tibshirani, Generalized Additive Models, 1990).
+    """
+
+    values: Mapping[Orders, Array]
+    sd: Mapping[Orders, Array]
+    covariance: Array
+    lengths: Array
+    independent: float
+
+
+def local_fits(samples: Samples, centres: Array, orders: Sequence[Orders], features: Array) -> LocalFit:
+    """Derivatives of one variable at given centres.
+
+    Parameters
+    ----------
+    samples
+        The variable's samples, n of them over d coordinates.
+    centres
+        Shape (m, d).
+    orders
+        Multi-indices of length d.
+    features
+        Shortest feature along each coordinate, shape (d,); infinite where none was seen.
+
+    Examples
+    --------
+    >>> x = np.linspace(0, 1, 60)[:, None]
+    >>> samples = Samples(("x",), x, x[:, 0] ** 2, np.full(60, 1e-4))
+    >>> fit = local_fits(samples, x[20:22], [(0,), (2,)], np.array([0.5]))
+    >>> fit.values[(2,)].round(6)
+    array([2., 2.])
+    >>> fit.covariance.shape, bool(3 < fit.independent < 12)
+    ((2, 2, 2), True)
+    """
+    points = samples.points
+    highest = np.max(np.array([*orders, (0,) * points.shape[1]]), axis=0)
+    exponents = _exponents(highest, max(sum(o) for o in orders) + 1, points)
+    few = centres[:: max(len(centres) // _TRIED, 1)]
+    half = _widest(samples, few, exponents, _windows(points, highest, features))
+    half = _clearest(samples, few, exponents, orders, half)
+    rows, seen, near = _solved(_averaged(samples, half), centres, exponents, half)
+    chosen = _chosen(rows, exponents, orders, half)
+    values = np.einsum("mqk,mk->mq", chosen, seen.values[near])
+    covariance = np.einsum("mqk,mpk,mk->mqp", chosen, chosen, seen.sd[near] ** 2)
+    level = np.einsum("mk,mk->m", rows[:, 0] ** 2, seen.sd[near] ** 2)
+    independent = len(points) * float(np.mean(level) / np.mean(samples.sd**2))
+    sd = np.sqrt(np.einsum("mqq->mq", covariance))
+    return LocalFit(
+        {o: values[:, i] for i, o in enumerate(orders)},
+        {o: sd[:, i] for i, o in enumerate(orders)},
+        covariance,
+        half,
+        float(np.clip(independent, 1.0, len(points))),
+    )
+
+
+def _widest(samples: Samples, centres: Array, exponents: Sequence[Orders], half: Array) -> Array:
+    """The widest window over which the polynomial fits about as well as over the given one."""
+    best, limit = half, np.inf
+    for tried in _wider(samples, half, _WIDER):
+        rows, seen, near = _solved(_averaged(samples, tried), centres, exponents, tried)
+        misfit = _misfit(rows, seen, near, centres, exponents, tried)
+        if misfit > limit:
+            break
+        best, limit = tried, min(limit, _WORSE * max(misfit, 1.0))
+    return best
+
+
+def _clearest(
+    samples: Samples, centres: Array, exponents: Sequence[Orders], orders: Sequence[Orders], half: Array
+) -> Array:
+    """The narrowest window, no narrower than the given one, in which the most derivatives stand out of noise.
+
+    An equation holds for smoothed fields too, as far as it is linear, so that a window which leaves a part of
+    a derivative above the noise tells more of what multiplies it than one which leaves all of it below.
+    """
+    best, most = half, -1
+    for tried in _wider(samples, half, np.geomspace(1.0, _WIDEST, 13)):
+        rows, seen, near = _solved(_averaged(samples, tried), centres, exponents, tried)
+        if _misfit(rows, seen, near, centres, exponents, tried) > _BIASED:
+            break
+        chosen = _chosen(rows, exponents, orders, tried)
+        values = np.einsum("mqk,mk->mq", chosen, seen.values[near])
+        noise = np.einsum("mqk,mk->mq", chosen**2, seen.sd[near] ** 2)
+        clear = int(np.sum(np.mean(values**2 / noise, axis=0) >= _CLEAR))
+        if clear > most:
+            best, most = tried, clear
+        if most == len(orders):
+            break
+    return best
+
+
+def _wider(samples: Samples, half: Array, factors: Iterable[float]) -> Iterator[Array]:
+    """Windows by so many times wider, none wider than the data."""
+    extent = np.ptp(samples.points, axis=0)
+    for wider in factors:
+        yield np.minimum(half * wider, np.where(extent > 0, extent, 1.0))
+
+
+def _chosen(rows: Array, exponents: Sequence[Orders], orders: Sequence[Orders], half: Array) -> Array:
+    """What each centre's derivatives take of its neighbours, shape (m, q, k); NaN where a fit lacks one."""
+    found = np.full((len(rows), len(orders), rows.shape[2]), np.nan)
+    for i, o in enumerate(orders):
+        if o in exponents:
+            scale = np.prod([factorial(k) / h**k for k, h in zip(o, half, strict=True)])
+            found[:, i] = rows[:, exponents.index(o)] * scale
+    return found
+
+
+def _misfit(
+    rows: Array,
+    seen: Samples,
+    near: NDArray[np.intp],
+    centres: Array,
+    exponents: Sequence[Orders],
+    half: Array,
+) -> float:
+    """Mean square of the residuals in their standard errors, per degree of freedom, over all centres."""
+    local = (seen.points[near] - centres[:, None, :]) / half
+    inside = np.linalg.norm(local, axis=2) < 1.0
+    design = np.stack([np.prod(local ** np.array(e), axis=-1) for e in exponents], axis=-1)
+    fitted = np.einsum("mkq,mq->mk", design, np.einsum("mqk,mk->mq", rows, seen.values[near]))
+    square = ((seen.values[near] - fitted) / seen.sd[near]) ** 2
+    free = np.maximum(inside.sum(axis=1) - len(exponents), 0)
+    if not free.sum():
+        return 0.0
+    return float(np.median((square * inside).sum(axis=1)[free > 0] / free[free > 0]))
+
+
+def _solved(
+    seen: Samples, centres: Array, exponents: Sequence[Orders], half: Array
+) -> tuple[Array, Samples, NDArray[np.intp]]:
+    """What each centre's coefficients take of its neighbours, shape (m, q, k), and which these are."""
+    tree = KDTree(seen.points / half)
+    near, distance = _neighbours(tree, centres / half, 2 * len(exponents), len(seen.points))
+    local = (seen.points[near] - centres[:, None, :]) / half
+    reach = np.maximum(distance[:, -1:], 1e-12) * 1.001
+    tricube = np.clip(1 - (distance / reach) ** 3, 0.0, 1.0) ** 3
+    weight = np.sqrt(tricube) * np.median(seen.sd) / seen.sd[near]
+    design = np.stack([np.prod(local ** np.array(e), axis=-1) for e in exponents], axis=-1)
+    left, s, right = np.linalg.svd(design * weight[..., None], full_matrices=False)
+    inverse = np.where(s > _RANK * s[:, :1], 1 / np.where(s > 0, s, 1.0), 0.0)
+    rows = np.matmul(np.swapaxes(right, 1, 2) * inverse[:, None, :], np.swapaxes(left, 1, 2))
+    return rows * weight[:, None, :], seen, near
+
+
+def _averaged(samples: Samples, half: Array) -> Samples:
+    """Means of values and places over small parts of a window, their standard errors accordingly."""
+    d = samples.points.shape[1]
+    side = half / _PARTS.get(d, 2.5)
+    cell = np.floor((samples.points - samples.points.min(axis=0)) / side * (1 + 1e-9)).astype(np.int64)
+    cell = np.minimum(cell, _MOST_PARTS)
+    _, which = np.unique(
+        np.ravel_multi_index(tuple(cell.T), tuple(cell.max(axis=0) + 1)), return_inverse=True
+    )
+    if which.max() + 1 > _SPARSE * len(which):
+        return samples
+    weight = samples.sd**-2.0
+    total = np.bincount(which, weight)
+
+    def mean(of: Array) -> Array:
+        return np.bincount(which, weight * of) / total
+
+    points = np.stack([mean(x) for x in samples.points.T], axis=1)
+    return Samples(samples.coordinates, points, mean(samples.values), np.asarray(total**-0.5, float))
+
+
+def _windows(points: Array, highest: NDArray[np.intp], features: Array) -> Array:
+    """Half a feature, and as many distinct positions as the order along each coordinate asks for."""
+    half = np.empty(points.shape[1])
+    for a in range(points.shape[1]):
+        places = np.unique(points[:, a])
+        extent = float(np.ptp(places)) or 1.0
+        gap = float(np.max(np.diff(places), initial=0.0)) if places.size > 1 else extent
+        half[a] = min(max(0.5 * min(features[a], extent), 1.05 * (int(highest[a]) + 1) * gap), extent)
+    return half
+
+
+def _exponents(highest: NDArray[np.intp], degree: int, points: Array) -> list[Orders]:
+    """Monomials of the fit: one order more than is asked for, where the positions can tell them apart."""
+    most = [min(int(k) + 1, np.unique(points[:, a]).size - 1) for a, k in enumerate(highest)]
+    return [e for e in product(*(range(m + 1) for m in most)) if sum(e) <= degree]
+
+
+def _neighbours(tree: KDTree, centres: Array, least: int, size: int) -> tuple[NDArray[np.intp], Array]:
+    """The same number of nearest samples for each centre: those within the window of a typical one."""
+    inside = tree.query_ball_point(centres, 1.0, return_length=True)
+    count = min(max(int(np.median(inside)), least, 2), max(_MOST_NEIGHBOURS, least), size)
+    distance, near = tree.query(centres, count)
+    return near.reshape(len(centres), -1), distance.reshape(len(centres), -1)
+
+
+def jumps(samples: Samples, features: Array, least: float) -> Iterator[tuple[int, float]]:
+    """Fronts that neighbouring samples straddle.
+
+    Parameters
+    ----------
+    samples
+        One variable, over d coordinates.
+    features
+        Shortest feature along each coordinate, shape (d,).
+    least
+        Change between neighbours, noise allowed for, that counts: a part of the field's range.
+
+    Returns
+    -------
+    for each coordinate how many samples differ so from the next one, and the steepest front's width.
+
+    Examples
+    --------
+    >>> x = np.linspace(0, 1, 40)[:, None]
+    >>> samples = Samples(("x",), x, np.sign(x[:, 0] - 0.51), np.full(40, 1e-3))
+    >>> [(count, round(width, 3)) for count, width in jumps(samples, np.array([0.1]), 0.25)]
+    [(2, 0.026)]
+    """
+    points, values = samples.points, samples.values
+    extent = np.where(np.ptp(points, axis=0) > 0, np.ptp(points, axis=0), 1.0)
+    metric = np.minimum(features, extent)
+    spread = float(np.subtract(*np.percentile(values, [99.5, 0.5])))
+    count = min(_AROUND, len(points) - 1)
+    some = np.random.default_rng(0).permutation(len(points))[:_MOST_CENTRES]
+    share = len(points) / len(some)
+    near = np.asarray(KDTree(points / metric).query(points[some] / metric, count + 1)[1])[:, 1:]
+    step = np.abs(points[near] - points[some, None, :]) / metric
+    noise = 3.0 * np.hypot(samples.sd[near], samples.sd[some, None])
+    change = np.maximum(np.abs(values[near] - values[some, None]) - noise, 0.0) / (spread or 1.0)
+    for a in range(points.shape[1]):
+        along = (step[..., a] > 2 * np.delete(step, a, axis=-1).max(axis=-1, initial=0.0)) & (
+            step[..., a] > 0
+        )
+        first = np.argmin(np.where(along, step[..., a], np.inf), axis=1)
+        index = np.arange(len(some)), first
+        jump = along[index] & (change[index] > least)
+        width = np.sort(step[..., a][index][jump] * metric[a] / change[index][jump])
+        yield round(int(jump.sum()) * share), float(width[min(2, len(width)) - 1]) if len(width) else np.inf

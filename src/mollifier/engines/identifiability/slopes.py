@@ -1,0 +1,169 @@
+"""Slopes of the equations by their unknowns at some of the samples, summed to information and score.
+
+At a sample the equation reads ``r(d, theta) = 0`` with the fields' derivatives d known up to errors of
+covariance C, so that its residual has the variance ``s^2 = g'C g`` with ``g = dr/dd``. To first order, then,
+the information is the sum of ``F F'/s^2`` with ``F = dr/dtheta``. Noise is in F too and would pass for
+information: its part, ``cov(F, F)/s^2``, is subtracted, as corrected scores do (Nakamura, Biometrika 77:127,
+1990). An unknown field is a tensor product of B-splines on few cells: what the data tell of it at that
+fineness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import sympy
+from numpy.typing import NDArray
+from scipy.interpolate import BSpline
+
+from mollifier.engines.identifiability.structure import Terms, finite_mean, rms
+from mollifier.equations.algebra import differentiate
+from mollifier.equations.lower import ArrayFunction
+from mollifier.equations.system import Equation
+from mollifier.mollify.orders import Derivative
+from mollifier.problem.inverse_problem import InverseProblem
+
+Array = NDArray[np.float64]
+
+# Cells along each coordinate of the spline that stands for an unknown field, by the number of coordinates.
+_CELLS = {1: 9, 2: 5, 3: 3}
+# Correlation length of an unknown field around its readings, in lengths of the domain.
+_LENGTH = 0.3
+# What smoothing leaves of an equation that holds, beside its largest term.
+_FLOOR = 0.01
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Information and score, summed over samples and equations; ``noise`` is what was taken away of it."""
+
+    information: Array
+    noise: Array
+    score: Array
+
+
+class Basis:
+    """Splines of the unknowns at the samples: symbol -> matrix (n, parameters of its unknown)."""
+
+    def __init__(self, terms: Terms, constant: bool) -> None:
+        problem = terms.problem
+        self.parts: dict[str, slice] = {}
+        self.matrices: dict[str, tuple[str, Array]] = {}
+        at = 0
+        for name in problem.unknowns:
+            derivatives = problem.system.derivatives[name]
+            for d in derivatives:
+                matrix = (
+                    np.full((terms.count, 1), float(d.total == 0))
+                    if constant or name in problem.scalars
+                    else splines(problem, name, terms.places, d)
+                )
+                self.matrices[d.name] = name, matrix
+            size = self.matrices[derivatives[0].name][1].shape[1]
+            self.parts[name] = slice(at, at + size)
+            at += size
+        self.size = at
+
+    def wide(self, symbol: str) -> Array:
+        """A symbol's matrix over all parameters, shape (n, p)."""
+        name, matrix = self.matrices[symbol]
+        whole = np.zeros((len(matrix), self.size))
+        whole[:, self.parts[name]] = matrix
+        return whole
+
+    def env(self, theta: Array) -> dict[str, Array]:
+        """Symbol -> values at the samples."""
+        return {s: m @ theta[self.parts[n]] for s, (n, m) in self.matrices.items()}
+
+
+def splines(problem: InverseProblem, name: str, places: Mapping[str, Array], d: Derivative) -> Array:
+    """A derivative of an unknown field's splines at places, shape (n, number of splines)."""
+    over = problem.unknowns[name].over or ()
+    highest = max(e.total for e in problem.system.derivatives[name])
+    result = np.ones((len(next(iter(places.values()))), 1))
+    for c in over:
+        low, high = problem.bounds[c]
+        degree, cells = max(3, highest + 1), _CELLS.get(len(over), 2)
+        h = (high - low) / cells
+        knots = low + h * np.arange(-degree, cells + degree + 1)
+        spline = BSpline(knots, np.eye(cells + degree), degree)
+        inside = np.clip(places[c], low, high - 1e-9 * h)
+        along = spline(inside, nu=d.along(c))
+        result = (result[:, :, None] * along[:, None, :]).reshape(len(result), -1)
+    return result
+
+
+def correlation(problem: InverseProblem, name: str) -> Array:
+    """Prior correlation of an unknown field's coefficients.
+
+    None: what counts is what the data tell of each part by themselves. With readings Matern of order 3/2
+    along each coordinate, its length a part of the domain's, so that a reading tells of its surroundings.
+    """
+    over = problem.unknowns[name].over or ()
+    highest = max(d.total for d in problem.system.derivatives[name])
+    cells = _CELLS.get(len(over), 2)
+    place = np.arange(cells + max(3, highest + 1)) / cells
+    distance = np.sqrt(3) * np.abs(place[:, None] - place) / _LENGTH
+    along = (1 + distance) * np.exp(-distance) if name in problem.readings else np.eye(len(place))
+    result = np.ones((1, 1))
+    for _ in over:
+        result = np.kron(result, along)
+    return np.asarray(result, float)
+
+
+class Linearised:
+    """One equation's residual and its slopes, by unknowns and by what carries noise."""
+
+    def __init__(self, equation: Equation, terms: Terms) -> None:
+        self.terms = terms
+        self.equation = equation
+        owned = {d.name for n in terms.problem.unknowns for d in terms.problem.system.derivatives[n]}
+        self.symbols = [s for s in equation.symbols if s in owned]
+        noisy = [sympy.Symbol(s) for s in terms.symbols]
+        expression = equation.residual
+        self.slopes = [equation.partial(s) for s in self.symbols]
+        self.by_noise = [ArrayFunction(differentiate(expression, s)) for s in noisy]
+        self.mixed = [[ArrayFunction(differentiate(f.expression, s)) for s in noisy] for f in self.slopes]
+        self.residual = ArrayFunction(expression)
+
+    def sums(self, basis: Basis, theta: Array, weight: float) -> Sums:
+        """What this equation adds, linearised at a value of the unknowns."""
+        terms, c = self.terms, self.terms.covariance
+        values = basis.env(theta)
+        env = {**terms.env, **values}
+        f = np.stack([terms.values(s, env) for s in self.slopes], axis=1)
+        f_noise = np.stack(
+            [np.stack([terms.values(g, env) for g in row], axis=1) for row in self.mixed], axis=1
+        )
+        g = np.stack([terms.values(s, env) for s in self.by_noise], axis=1)
+        r = terms.values(self.residual, env)
+        at = np.stack([values[s] for s in self.symbols], axis=1)
+        y = np.einsum("na,na->n", f, at) - r
+        y_noise = np.einsum("naq,na->nq", f_noise, at) - g
+        s2 = np.einsum("nq,nqp,np->n", g, c, g) + (_FLOOR * self.largest(env)) ** 2
+        good = np.isfinite(s2) & np.isfinite(y) & np.isfinite(f).all(axis=1) & (s2 > 0)
+        w = np.where(good, weight / np.where(good, s2, 1.0), 0.0)
+        f, y, f_noise, y_noise = (np.nan_to_num(v) for v in (f, y, f_noise, y_noise))
+        wide = np.stack([basis.wide(s) for s in self.symbols], axis=1)
+        z = np.einsum("na,nap->np", f, wide)
+        shared = np.einsum("naq,nqr->nar", f_noise, np.nan_to_num(c))
+        noise = np.einsum(
+            "nap,nab,nbs->ps", wide, np.einsum("nar,nbr,n->nab", shared, f_noise, w), wide, optimize=True
+        )
+        score = z.T @ (w * y) - np.einsum("nap,nar,nr,n->p", wide, shared, y_noise, w, optimize=True)
+        return Sums((z.T * w) @ z - noise, noise, score)
+
+    def largest(self, env: Mapping[str, Array]) -> float:
+        """Root mean square of the largest term."""
+        with np.errstate(all="ignore"):
+            sizes = [rms(np.atleast_1d(v)) for v in self.equation.evaluate_terms(env)]
+        return max((s for s in sizes if np.isfinite(s)), default=0.0)
+
+    def misfit(self, env: Mapping[str, Array]) -> float:
+        """What is left of the residual, noise taken away, as a share of the largest term."""
+        g = np.stack([self.terms.values(s, env) for s in self.by_noise], axis=1)
+        noise = finite_mean(np.einsum("nq,nqp,np->n", g, self.terms.covariance, g))
+        left = rms(self.terms.values(self.residual, env)) ** 2 - noise
+        return float(np.sqrt(max(left, 0.0))) / (self.largest(env) or 1.0)

@@ -1,0 +1,241 @@
+"""Whether the data can tell the unknowns at all, seen from the equation's terms at some of the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sympy
+from numpy.typing import NDArray
+
+from mollifier.engines.identifiability.pointwise import LocalFit, local_fits
+from mollifier.equations.system import Equation
+from mollifier.problem.inverse_problem import InverseProblem
+
+Array = NDArray[np.float64]
+
+_CENTRES = 400
+# A derivative this small beside what it could be is round-off.
+_ZERO = 1e-6
+_SURE = 4.0  # standard errors from zero of a reading that is not zero
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The fields and their derivatives at some of the samples, and how well they are known.
+
+    Attributes
+    ----------
+    places
+        Coordinate -> values, shape (n,).
+    env, sd, natural
+        Symbol -> values and standard errors, shape (n,), and the size the symbol would have if the field
+        varied over its window as much as it does at all.
+    symbols, covariance
+        Symbols that carry noise, and the covariance of their errors at one sample, shape (n, q, q).
+    independent
+        About how many of these values all samples would give that are independent of one another.
+    noise
+        Field -> standard error of its value at a sample, averaged over a window, over the field's rms.
+    """
+
+    problem: InverseProblem
+    places: Mapping[str, Array]
+    env: Mapping[str, Any]
+    sd: Mapping[str, Array]
+    natural: Mapping[str, float]
+    symbols: tuple[str, ...]
+    covariance: Array
+    independent: float
+    noise: Mapping[str, float]
+
+    @property
+    def count(self) -> int:
+        """How many samples were taken."""
+        return len(next(iter(self.places.values())))
+
+    def values(self, function: Any, env: Mapping[str, Any] | None = None) -> Array:
+        """A function's values at the samples, shape (n,)."""
+        with np.errstate(all="ignore"):
+            value = np.asarray(function(self.env if env is None else env), float)
+        return np.array(np.broadcast_to(value, (self.count,)))
+
+
+def terms_at_samples(problem: InverseProblem, features: Mapping[str, float], seed: int = 0) -> Terms:
+    """Evaluate all that the equations need at up to 400 samples, with unknowns at their start or at 1.
+
+    Raises
+    ------
+    DataError
+        If known data cannot be evaluated there.
+    """
+    main = max(problem.fields, key=lambda f: len(problem.data.coordinates_of(f)))
+    samples = problem.data.samples(main)
+    chosen = np.random.default_rng(seed).permutation(len(samples.points))[:_CENTRES]
+    places = dict(zip(samples.coordinates, samples.points[np.sort(chosen)].T, strict=True))
+    env: dict[str, Any] = dict(places)
+    sd: dict[str, Array] = {}
+    natural: dict[str, float] = {}
+    blocks: list[Array] = []
+    independent, noise = [float(len(samples.points))], {}
+    for f in problem.fields:
+        s = problem.data.samples(f)
+        needed = problem.system.derivatives.get(f, ())
+        orders = [tuple(d.along(c) for c in s.coordinates) for d in needed]
+        if not orders:
+            continue
+        at = np.stack([places[c] for c in s.coordinates], axis=-1)
+        fit = local_fits(s, at, orders, np.array([features[c] for c in s.coordinates]))
+        for d, o in zip(needed, orders, strict=True):
+            env[d.name], sd[d.name] = fit.values[o], fit.sd[o]
+            natural[d.name] = _natural(fit, o, s.values)
+        blocks.append(fit.covariance)
+        independent.append(fit.independent)
+        noise[f] = rms(s.sd) / (rms(s.values) or 1.0) * np.sqrt(fit.independent / len(s.points))
+    for name, unknown in problem.unknowns.items():
+        for d in problem.system.derivatives.get(name, ()):
+            level = 1.0 if unknown.initial is None else unknown.initial
+            if name in problem.readings:
+                level = float(np.mean(problem.readings[name].values))
+            env[d.name] = np.full(len(chosen), level if d.total == 0 else 0.0)
+    for v in problem.known:
+        over = problem.data.coordinates_of(v)
+        env[v] = problem.data.interpolate(v, {c: places[c] for c in over})
+    return Terms(problem, places, env, sd, natural, tuple(sd), _diagonal(blocks), min(independent), noise)
+
+
+def _diagonal(blocks: list[Array]) -> Array:
+    """Covariances of independent groups as one: blocks (n, q_i, q_i) to (n, q, q)."""
+    size = sum(b.shape[1] for b in blocks)
+    whole = np.zeros((len(blocks[0]), size, size))
+    at = 0
+    for b in blocks:
+        whole[:, at : at + b.shape[1], at : at + b.shape[1]] = b
+        at += b.shape[1]
+    return whole
+
+
+def _natural(fit: LocalFit, order: tuple[int, ...], values: Array) -> float:
+    size = float(np.ptp(values)) if sum(order) else float(np.abs(values).max())
+    return size / float(np.prod([h**k for k, h in zip(order, fit.lengths, strict=True)]))
+
+
+def sizes(terms: Terms) -> Iterator[tuple[Equation, list[tuple[sympy.Expr, float]]]]:
+    """For each equation its terms and their root mean squares over the samples."""
+    for equation in terms.problem.system.equations:
+        with np.errstate(all="ignore"):
+            values = equation.evaluate_terms(terms.env)
+        yield equation, [(t, rms(np.atleast_1d(v))) for t, v in zip(equation.terms, values, strict=True)]
+
+
+def rms(values: Array) -> float:
+    return float(np.sqrt(finite_mean(values**2)))
+
+
+def finite_mean(values: Array) -> float:
+    """Mean of the finite values; NaN where there is none."""
+    finite = values[np.isfinite(values)]
+    return float(np.mean(finite)) if finite.size else float("nan")
+
+
+def has_trivial_answer(problem: InverseProblem) -> bool:
+    """Whether zero unknowns satisfy every equation, so that any multiple of an answer is one too.
+
+    Readings of an unknown field that are not zero set the scale.
+
+    Examples
+    --------
+    >>> from mollifier import FieldUnknown, Observations
+    >>> x = np.linspace(0, 1, 20)
+    >>> obs = Observations(values={"u": x**2}, points={"x": x}, noise=0.01)
+    >>> has_trivial_answer(InverseProblem("0 = div(k*grad(u))", obs, {"k": FieldUnknown()}))
+    True
+    """
+    system = problem.system
+    if set(system.linear_in) != set(problem.unknowns):
+        return False
+    if any((np.abs(s.values) > _SURE * s.sd).any() for s in problem.readings.values()):
+        return False
+    symbols = {
+        sympy.Symbol(d.name): sympy.S.Zero for n in problem.unknowns for d in system.derivatives.get(n, ())
+    }
+    return all(sympy.expand(e.residual).xreplace(symbols) == 0 for e in system.equations)
+
+
+def scalings(problem: InverseProblem) -> list[dict[str, int]]:
+    """Groups of unknowns whose sizes the equations fix only together, whatever the data.
+
+    Each is a mapping unknown -> exponent: multiply every unknown by a factor to the power of its exponent
+    and all equations hold as before. ``{"k": 1, "s": -1}``: only k*s is fixed; ``{"a": 1, "b": 1}``: only
+    b/a; ``{"k": 1}``: k has no scale. Readings of a field that are not zero fix its size.
+
+    Examples
+    --------
+    >>> from mollifier import Observations, ScalarUnknown
+    >>> x, t = np.random.default_rng(0).random((2, 50))
+    >>> obs = Observations({"u": x * t}, {"x": x, "t": t}, noise=0.01)
+    >>> both = {"k": ScalarUnknown(), "s": ScalarUnknown()}
+    >>> scalings(InverseProblem("u_t = k*s*u_xx", obs, both))
+    [{'k': 1, 's': -1}]
+    >>> scalings(InverseProblem("k*u_t = s*u_xx", obs, both))
+    [{'k': 1, 's': 1}]
+    >>> scalings(InverseProblem("u_t = k*u_xx + s", obs, both))
+    []
+    """
+    names = list(problem.unknowns)
+    owner = {
+        sympy.Symbol(d.name): n for n in names for d in problem.system.derivatives.get(n, ())
+    }  # a field's derivatives scale as it does
+    rows: list[list[int]] = []
+    for equation in problem.system.equations:
+        powers = [_powers(term, owner, names) for term in equation.terms]
+        for p, fixed in powers:
+            rows += [[p_ - q_ for p_, q_ in zip(p, powers[0][0], strict=True)]]
+            rows += [[int(n == f) for n in names] for f in fixed]
+    for name, s in problem.readings.items():
+        if (np.abs(s.values) > _SURE * s.sd).any():
+            rows.append([int(n == name) for n in names])
+    found = []
+    for vector in sympy.Matrix(rows).nullspace():
+        vector = vector * sympy.ilcm(1, *(v.q for v in vector))
+        whole = [int(v) for v in vector / (sympy.igcd(0, *vector) or 1)]
+        if next(w for w in whole if w) < 0:
+            whole = [-w for w in whole]
+        found.append({n: w for n, w in zip(names, whole, strict=True) if w})
+    return found
+
+
+def _powers(
+    term: sympy.Expr, owner: Mapping[sympy.Symbol, str], names: list[str]
+) -> tuple[list[int], set[str]]:
+    """The whole powers in which unknowns multiply a term, and unknowns that stand in it otherwise."""
+    power, fixed = dict.fromkeys(names, 0), set()
+    for base, exponent in term.as_powers_dict().items():
+        held = {owner[s] for s in base.free_symbols | sympy.sympify(exponent).free_symbols if s in owner}
+        if base in owner and sympy.sympify(exponent).is_Integer:
+            power[owner[base]] += int(exponent)
+        else:
+            fixed |= held
+    return list(power.values()), fixed
+
+
+def constant_fields(problem: InverseProblem) -> dict[str, float]:
+    """Fields that vary no more than their noise, with the ratio of the two."""
+    found = {}
+    for f in problem.fields:
+        s = problem.data.samples(f)
+        spread, noise = float(np.std(s.values)), float(np.sqrt(np.mean(s.sd**2)))
+        if spread <= 1.05 * noise or spread <= 1e-12 * float(np.abs(s.values).max()):
+            found[f] = spread / noise
+    return found
+
+
+def drowned(terms: Terms) -> Iterator[tuple[str, float]]:
+    """Derivatives of fields that noise exceeds at single places, with the ratio of noise to the whole."""
+    for name, error in terms.sd.items():
+        value = rms(terms.env[name])
+        signal = np.sqrt(max(value**2 - rms(error) ** 2, 0.0))
+        if rms(error) > signal and value > _ZERO * terms.natural[name]:
+            yield name, rms(error) / value

@@ -1,0 +1,1 @@
+"""Factorisations that engines share."""

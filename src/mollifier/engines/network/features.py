@@ -1,0 +1,179 @@
+"""Derivatives of random-feature networks on the collocation grid, factored by coordinate.
+
+A feature is a product of functions of one coordinate each, and so is what the mollifier makes of it: the rows
+of any derivative, weight by weight, are the column-wise Khatri-Rao product of small matrices ``W_a F_a``, one
+for each coordinate, with the kernel's rows ``W_a`` and the features ``F_a`` at the nodes. Nothing of the size
+of nodes times taps is formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mollifier.engines.collocated.model import Block
+from mollifier.mollify.grid import Grid
+from mollifier.mollify.layer import Resampler
+from mollifier.mollify.orders import Derivative
+from mollifier.nn.differentiation.matrices import rows_matrix
+from mollifier.nn.differentiation.mollifier import Mollified
+from mollifier.nn.random_features import RandomFeatures
+
+Array = NDArray[np.float64]
+
+# Columns of the matrix of scattered observations formed at a time.
+_COLUMNS = 64
+
+
+@dataclass(frozen=True)
+class Product:
+    """The matrix whose row (i, j, ...) is the entrywise product of rows i, j, ... of the factors.
+
+    Attributes
+    ----------
+    factors
+        One for each axis of the whole grid, each of shape (nodes along it, features).
+
+    Examples
+    --------
+    >>> one, other = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 10.0]])
+    >>> product = Product((one.double(), other.double()))
+    >>> (product @ np.ones(2)).tolist(), product.dense().tolist()
+    ([21.0, 43.0], [[1.0, 20.0], [3.0, 40.0]])
+    """
+
+    factors: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return int(np.prod([len(f) for f in self.factors]))
+
+    def __matmul__(self, weights: Array) -> Array:
+        *leading, last = self.factors
+        start = torch.from_numpy(np.ascontiguousarray(weights))[None]
+        return (reduce(_khatri_rao, leading, start) @ last.T).flatten().numpy()
+
+    def dense(self) -> Tensor:
+        """All rows, shape (rows, features)."""
+        return reduce(_khatri_rao, self.factors)
+
+
+@dataclass(frozen=True)
+class Combination:
+    """``sum_k diag(c_k) P_k``, whose rows are formed when they are asked for.
+
+    Attributes
+    ----------
+    terms
+        Coefficients c_k of shape (rows,), and products over the same grid.
+    """
+
+    terms: Sequence[tuple[Array, Product]]
+
+    @property
+    def step(self) -> int:
+        """Rows are asked for by multiples of so many: nodes along the last axis."""
+        return len(self.terms[0][1].factors[-1])
+
+    def __matmul__(self, weights: Array) -> Array:
+        return np.sum([c * (product @ weights) for c, product in self.terms], axis=0)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        """Rows of a slice between multiples of ``step``, shape (rows, features)."""
+        along = self.step
+        *shape, _ = (len(f) for f in self.terms[0][1].factors)
+        low, high = rows.start // along, -(-min(rows.stop, len(self.terms[0][0])) // along)
+        place = np.unravel_index(np.arange(low, high), shape) if shape else ()
+        # Terms that share the last factor are summed before it is multiplied, by a small matrix product.
+        groups: dict[int, list[tuple[Array, Product]]] = {}
+        for coefficients, product in self.terms:
+            groups.setdefault(id(product.factors[-1]), []).append((coefficients, product))
+        total: Tensor | None = None
+        for terms in groups.values():
+            last = terms[0][1].factors[-1]
+            leading = torch.stack(
+                [
+                    reduce(
+                        torch.mul,
+                        (f[i] for f, i in zip(p.factors[:-1], place, strict=True)),
+                        last[:1] * 0 + 1,
+                    )
+                    for _, p in terms
+                ],
+                dim=1,
+            )
+            share = torch.from_numpy(np.stack([c.reshape(-1, along)[low:high] for c, _ in terms], axis=-1))
+            part = (share @ leading.expand(len(share), -1, -1)) * last
+            total = part if total is None else total.add_(part)
+        assert total is not None
+        return total.flatten(0, 1)
+
+
+def factored(block: Block) -> bool:
+    """Whether a block is a random-feature network under the mollifier, linear in its weights."""
+    return isinstance(block.network, RandomFeatures) and isinstance(block.backend, Mollified)
+
+
+def products(block: Block, whole: Grid) -> dict[Derivative, Product]:
+    """Each derivative that the equations name, in units of the block's scale, on the whole grid."""
+    values = _at_nodes(block)
+    operators = {a.name: op for a, op in zip(block.grid, block.mollified.layer.operator.axes, strict=True)}
+    known: dict[tuple[str, int], Tensor] = {}
+
+    def along(name: str, order: int) -> Tensor:
+        if (name, order) not in known:
+            known[name, order] = torch.from_numpy(rows_matrix(operators[name].rows[order]) @ values[name])
+        return known[name, order]
+
+    width = next(iter(values.values())).shape[1]
+    found: dict[Derivative, Product] = {}
+    for d in dict.fromkeys(d for n in block.names for d in block.needed[n]):
+        factors = [
+            along(a.name, d.along(a.name)) if a.name in values else torch.ones(a.size, width).double()
+            for a in whole
+        ]
+        factors[0] = factors[0] * block.factor(d)
+        found[d] = Product(tuple(factors))
+    return found
+
+
+def on_grid(block: Block) -> bool:
+    """Whether the places where a block is observed are a grid, so that their rows need not be held."""
+    return isinstance(block.mollified.observer, Resampler)
+
+
+def observed(block: Block) -> Product | Tensor:
+    """The field at the places where it is observed, weight by weight: (places, features).
+
+    A product where they are a grid.
+    """
+    values, observer = _at_nodes(block), block.mollified.observer
+    if isinstance(observer, Resampler):
+        factors = zip(observer.operator.axes, values.values(), strict=True)
+        return Product(tuple(torch.from_numpy(rows_matrix(op.rows[0]) @ v) for op, v in factors))
+    matrix = block.mollified.observation_matrix()
+    width = next(iter(values.values())).shape[1]
+    parts = []
+    for low in range(0, width, _COLUMNS):
+        factors = (torch.from_numpy(v[:, low : low + _COLUMNS]) for v in values.values())
+        parts.append(torch.from_numpy(matrix @ Product(tuple(factors)).dense().numpy()))
+    return torch.cat(parts, dim=1)
+
+
+def _at_nodes(block: Block) -> Mapping[str, Array]:
+    """Factors of the features at the layer's nodes along each coordinate, (nodes, features)."""
+    network = block.network
+    assert isinstance(network, RandomFeatures)
+    axes = block.mollified.axes(network)
+    with torch.no_grad():
+        factors = network.features(axes)
+    return {a.name: f.double().cpu().numpy() for a, f in zip(block.grid, factors, strict=True)}
+
+
+def _khatri_rao(left: Tensor, right: Tensor) -> Tensor:
+    return (left[:, None] * right).flatten(0, 1)

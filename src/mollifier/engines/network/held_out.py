@@ -1,0 +1,52 @@
+"""Samples that are not fitted, and how well a model tells them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mollifier.data.observations import Observations
+from mollifier.engines.collocated.linearise import Linearisation
+from mollifier.engines.collocated.objective import Objective, floored
+
+Array = NDArray[np.float64]
+
+# Samples that can tell a better weight from a worse one.
+_ENOUGH = 100
+
+
+@dataclass(frozen=True)
+class Held:
+    """Samples that are not fitted.
+
+    Attributes
+    ----------
+    targets
+        Block and channel of a field, places of its samples among the block's, values, standard errors.
+    """
+
+    targets: Sequence[tuple[int, int, NDArray[np.intp], Array, Array]]
+
+    @classmethod
+    def of(cls, objective: Objective, held: Observations | None) -> Held | None:
+        """Those of all fields that are fitted; None where there are too few to judge by."""
+        if held is None:
+            return None
+        targets = []
+        for t in objective.targets:
+            s = floored(held.samples(t.name), t.floor)
+            place = objective.model.places[t.block].index(s.points)
+            targets.append((t.block, t.channel, place, s.values, s.sd))
+        return cls(targets) if sum(len(t[3]) for t in targets) >= _ENOUGH else None
+
+    def misfits(self, linearisation: Linearisation, nodes: list[Array]) -> Array:
+        """Squares of what is missed, in standard errors, shape (samples,)."""
+        return np.concatenate(
+            [
+                np.square((linearisation.observed(b, channel, nodes)[place] - values) / sd)
+                for b, channel, place, values, sd in self.targets
+            ]
+        )

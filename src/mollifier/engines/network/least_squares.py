@@ -1,0 +1,64 @@
+"""The fit of states to the data alone, where they are linear in their weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from mollifier.engines.collocated.calibrate import calibrate
+from mollifier.engines.collocated.jacobian import count
+from mollifier.engines.linalg.normal import solved
+from mollifier.engines.network.gauss_newton import GaussNewton
+from mollifier.problem.status import StatusName
+
+
+class LeastSquares:
+    """States that are linear in their weights fitted to the data alone; then a first guess of the unknowns.
+
+    Parameters
+    ----------
+    stage
+        The stage that follows, whose normal equations are taken.
+    """
+
+    name = "least squares"
+    steps = 1
+    estimates = False
+
+    def __init__(self, stage: GaussNewton) -> None:
+        self.stage = stage
+        self.finished = ""
+        self.outcome: StatusName = "converged"
+
+    def step(self) -> dict[str, float]:
+        """Solve for the weights of all states."""
+        stage = self.stage
+        nodes = stage.node_values()
+        hessian, gradient = stage.normal_equations(nodes, rows=stage.linearisation.fit(nodes))
+        states = slice(0, sum(count(b.network) for b in stage.model.state_blocks))
+        weights = stage.parameters()
+        weights[states] += solved(hessian[states, states], -gradient[states])
+        stage.set_parameters(weights)
+        values = [r.values for r in stage.linearisation.fit(stage.node_values())]
+        data = float(sum(v @ v for v in values))
+        return {"data": data, "residual": float("nan"), "prior": 0.0, "loss": data}
+
+    def close(self) -> None:
+        """The first guess of the unknowns, the sizes of the terms, and the equation's first weight.
+
+        The equation's part of the loss begins no larger than the data's, or one, which is that of noise: what
+        the states cannot obey would else drag them off the data before samples held out of the fit can tell.
+        """
+        stage = self.stage
+        calibrate(stage.objective)
+        with torch.no_grad():
+            parts = stage.objective(stage.weight).numbers()
+        stage.weight *= min(1.0, max(parts["data"], 1.0) / max(parts["residual"], 1.0))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing is kept between steps."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing was kept."""

@@ -1,0 +1,1 @@
+"""B-splines: their basis, and bounds of their values."""

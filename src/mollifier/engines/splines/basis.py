@@ -1,0 +1,169 @@
+"""Unknowns as sums of basis functions: tensor-product splines for fields, the constant for numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, reduce
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import BSpline as Spline
+
+from mollifier.engines.linalg.dense import contract
+from mollifier.engines.priors.matern import mixed
+from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.orders import Derivative
+
+Array = NDArray[np.float64]
+
+_GAUSS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class AxisSplines:
+    """B-splines with evenly spaced knots over one axis, wrapped where it is periodic.
+
+    Attributes
+    ----------
+    axis
+        The data's nodes.
+    size
+        Number of splines.
+    degree
+        Of the polynomials between knots.
+    """
+
+    axis: Axis
+    size: int
+    degree: int
+
+    @property
+    def cells(self) -> int:
+        """Number of intervals between knots."""
+        return self.size if self.axis.periodic else self.size - self.degree
+
+    @cached_property
+    def _spline(self) -> Spline:
+        low, high, k, cells = self.axis.lower, self.axis.upper, self.degree, self.cells
+        step = (high - low) / cells
+        knots = low + step * np.arange(-k, cells + k + 1)
+        return Spline(knots, np.eye(cells + k), k)
+
+    def matrix(self, order: int, points: Array | None = None, beyond: bool = False) -> Array:
+        """Derivatives of the splines at the axis's nodes, or at other points within it, shape (n, size).
+
+        ``beyond`` its ends they go on as polynomials, for points a little outside.
+        """
+        x = self.axis.points if points is None else points
+        spline = self._spline.derivative(order) if order else self._spline
+        values = np.asarray(spline(x if beyond else np.clip(x, self.axis.lower, self.axis.upper)))
+        if self.axis.periodic:
+            wrapped = values[:, : self.size].copy()
+            wrapped[:, : values.shape[1] - self.size] += values[:, self.size :]
+            return wrapped
+        return values
+
+    def gram(self, order: int) -> Array:
+        """Mean over the axis of products of derivatives; these are per half-length of the axis."""
+        edges = np.linspace(self.axis.lower, self.axis.upper, self.cells + 1)
+        s, w = np.polynomial.legendre.leggauss(_GAUSS)
+        half = np.diff(edges)[:, None] / 2
+        points, weights = (edges[:-1, None] + half * (1 + s)).ravel(), (half * w).ravel() / self.axis.length
+        b = self.matrix(order, points)
+        return (self.axis.length / 2) ** (2 * order) * (b.T @ (b * weights[:, None]))
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """The functions that stand for one unknown on a grid; a number has one, the constant.
+
+    Attributes
+    ----------
+    name
+        The unknown.
+    splines
+        By axis of those it varies over.
+    grid
+        The data's grid.
+    """
+
+    name: str
+    splines: Mapping[str, AxisSplines]
+    grid: Grid
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Functions along each axis of the grid, 1 along those that the unknown does not vary over."""
+        return tuple(self.splines[n].size if n in self.splines else 1 for n in self.grid.names)
+
+    @property
+    def size(self) -> int:
+        """Number of coefficients."""
+        return int(np.prod(self.shape))
+
+    def matrices(self, derivative: Derivative, slab: slice = slice(None)) -> list[Array]:
+        """Along each axis of the grid the functions' derivatives at the nodes, shape (nodes, functions)."""
+        result = []
+        for i, axis in enumerate(self.grid):
+            here = slab if i == 0 else slice(None)
+            if axis.name in self.splines:
+                spline = self.splines[axis.name]
+                result.append(spline.matrix(derivative.along(axis.name), axis.points[here]))
+            else:
+                result.append(np.ones((len(axis.points[here]), 1)))
+        return result
+
+    def evaluate(self, coefficients: Array, derivative: Derivative, slab: slice = slice(None)) -> Array:
+        """A derivative of the unknown at the nodes; length 1 along axes it does not vary over."""
+        matrices = [
+            m if a.name in self.splines else None
+            for a, m in zip(self.grid, self.matrices(derivative, slab), strict=True)
+        ]
+        return contract(coefficients.reshape(self.shape), matrices)
+
+    def at(self, grid: Grid) -> Array:
+        """Every function at the nodes of a grid over the unknown's coordinates, shape (nodes, size)."""
+        parts = [self.splines[a.name].matrix(0, a.points) for a in grid]
+        return np.asarray(reduce(np.kron, parts, np.ones((1, 1))), dtype=float)
+
+    def rows(self, points: Mapping[str, Array]) -> Array:
+        """Every function at points (n,) along each coordinate, within the axes or a little beyond."""
+        parts = [splines.matrix(0, points[c], beyond=True) for c, splines in self.splines.items()]
+        return reduce(lambda a, b: (a[:, :, None] * b[:, None, :]).reshape(len(a), -1), parts)
+
+    def within(self, gaps: NDArray[np.bool_] | None) -> int:
+        """Number of functions that reach nodes where something was measured."""
+        if not self.splines:
+            return 1
+        over = [i for i, a in enumerate(self.grid) if a.name in self.splines]
+        there = np.ones([self.grid.axes[i].size for i in over], dtype=bool)
+        if gaps is not None:
+            there = (~gaps).any(tuple(i for i in range(gaps.ndim) if i not in over))
+        found = contract(there.astype(float), [s.matrix(0).T for s in self.splines.values()])
+        return int(np.sum(found > 0))
+
+    @cached_property
+    def mass(self) -> Array:
+        """Quadratic form of the mean square; for a number, 1."""
+        return self.penalty(0)
+
+    def mean_variance(self, covariance: Array) -> float:
+        """Mean over the domain of the variance, from the covariance of the coefficients.
+
+        Splines that barely reach into the domain may vary much and matter little.
+        """
+        return float(np.sum(self.mass * covariance))
+
+    def penalty(self, order: int) -> Array:
+        """Quadratic form of the mean squared derivatives of an order, shape (size, size).
+
+        Derivatives are per half-length of the domain, as for `mollifier.FieldUnknown`.
+        """
+        names = list(self.splines)
+        total = np.zeros((self.size, self.size))
+        for counts, times in mixed(names, order):
+            total += times * reduce(
+                np.kron, [self.splines[n].gram(c) for n, c in counts.items()], np.ones((1, 1))
+            )
+        return total

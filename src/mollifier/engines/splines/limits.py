@@ -1,0 +1,102 @@
+"""Bounds of unknowns: the nearest estimate whose values, not coefficients, lie within them.
+
+Splines of high degree have coefficients far outside of a field's values, so that bounds on these would bend
+fields that are well within.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg as sl
+from numpy.typing import NDArray
+from scipy.optimize import lsq_linear, nnls
+
+from mollifier.engines.linalg.dense import JITTER
+from mollifier.engines.splines.basis import Basis
+
+Array = NDArray[np.float64]
+
+# Places of a field where its bounds are held, to a spline along each axis; how many are taken up at once.
+_PLACES, _AT_ONCE, _ROUNDS = 2, 100, 30
+# Of a value's standard error, by which a bound may be missed.
+_MISSED = 1e-3
+
+
+def _non_negative(matrix: Array, right: Array) -> Array:
+    """Least squares with no negative numbers: by an active set, or where that cycles by reflections.
+
+    >>> _non_negative(np.eye(2), np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
+    try:
+        return nnls(matrix, right)[0]
+    except RuntimeError:
+        return np.asarray(lsq_linear(matrix, right, (0.0, np.inf)).x)
+
+
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """Inequalities ``low <= rows @ coefficients <= high``, of shapes (n,) and (n, m)."""
+
+    rows: Array
+    low: Array
+    high: Array
+
+    @classmethod
+    def of(cls, bases: Sequence[Basis], places: dict[str, slice], bounds: Array) -> Limits:
+        """Numbers, and fields at places close to one another; ``bounds`` has shape (2, m)."""
+        size = bounds.shape[1]
+        rows, low, high = [np.zeros((0, size))], [np.zeros(0)], [np.zeros(0)]
+        for basis in bases:
+            here = places[basis.name]
+            ends = bounds[:, here.start]
+            if np.isinf(ends).all():
+                continue
+            axes = [
+                np.linspace(s.axis.lower, s.axis.upper, _PLACES * s.size + 1) for s in basis.splines.values()
+            ]
+            mesh = [m.ravel() for m in np.meshgrid(*axes, indexing="ij")]
+            values = basis.rows(dict(zip(basis.splines, mesh, strict=True))) if mesh else np.ones((1, 1))
+            whole = np.zeros((len(values), size))
+            whole[:, here] = values
+            rows.append(whole)
+            low.append(np.full(len(values), ends[0]))
+            high.append(np.full(len(values), ends[1]))
+        return cls(np.concatenate(rows), np.concatenate(low), np.concatenate(high))
+
+    def nearest(self, theta: Array, covariance: Array) -> Array:
+        """The point within that is nearest in the metric of the precision.
+
+        The dual has one multiplier of a sign for each bound; those missed are taken up until none is.
+
+        Examples
+        --------
+        >>> positive = Limits(np.eye(2), np.zeros(2), np.full(2, np.inf))
+        >>> positive.nearest(np.array([-1.0, 2.0]), np.array([[1.0, 0.5], [0.5, 1.0]])).round(6)
+        array([-0. ,  2.5])
+        """
+        found, active = theta, np.zeros((0, len(theta)))
+        ends = np.zeros(0)
+        spread = np.einsum("ij,ij->i", self.rows @ covariance, self.rows)
+        error = np.sqrt(np.maximum(spread, np.finfo(float).tiny))
+        for _ in range(_ROUNDS):
+            values = self.rows @ found
+            below, above = (self.low - values) / error, (values - self.high) / error
+            missed = np.maximum(below, above)
+            worst = np.argsort(-missed)[:_AT_ONCE]
+            worst = worst[missed[worst] > _MISSED]
+            if not len(worst):
+                break
+            sign = np.where(below[worst] > above[worst], 1.0, -1.0)
+            ends = np.append(ends, np.where(sign > 0, self.low[worst], -self.high[worst]) / error[worst])
+            active = np.concatenate([active, self.rows[worst] * (sign / error[worst])[:, None]])
+            gain = covariance @ active.T
+            dual = active @ gain
+            dual[np.diag_indices_from(dual)] += JITTER
+            lower = np.asarray(np.linalg.cholesky(dual), dtype=np.float64)
+            right = sl.solve_triangular(lower, ends - active @ theta, lower=True)
+            found = theta + gain @ _non_negative(lower.T, right)
+        return found

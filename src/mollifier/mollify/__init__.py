@@ -1,0 +1,1 @@
+"""Kernels, grids, stencils and the mollifier layer."""

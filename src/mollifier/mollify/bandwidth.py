@@ -1,0 +1,145 @@
+"""Kernel width from the data: the shortest length over which the field changes, and what resolves it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+from scipy.stats import chi2
+
+from mollifier.mollify.grid import Axis
+from mollifier.mollify.kernels import BSpline, Kernel
+
+Array = NDArray[np.float64]
+
+# Pairs of points looked at: neighbours of each point, at several distances, so that noise can be averaged
+# past.
+_NEIGHBOURS = 24
+_MOST_POINTS = 20_000
+# A slope counts when it is seen in about ten pairs: outliers are rarer, real fronts are not.
+_PAIRS = 10
+# Differences below this many standard errors (of a difference) are noise.
+_SIGNIFICANT = 3.0
+# Spectra: lines averaged, the share of the power that may lie beyond the corner, and rounding in it.
+_LINES, _LEFT, _ROUNDING = 500, 1e-4, 1e-14
+
+
+def feature_lengths(points: Array, values: Array, sd: Array, seed: int = 0) -> Array:
+    """Shortest length along each coordinate over which the field changes by its whole range.
+
+    The range of the values over the steepest slope seen between neighbouring samples, noise allowed for.
+    Neighbours are found in the metric of the lengths themselves (three rounds), so that a front that is
+    sharp along one coordinate does not pass for one along another.
+
+    Parameters
+    ----------
+    points
+        Shape (n, d).
+    values, sd
+        Shape (n,): measured values and standard errors.
+
+    Returns
+    -------
+    array of shape (d,), infinite along a coordinate where nothing changes beyond the noise.
+
+    Examples
+    --------
+    >>> x = np.linspace(0, 1, 400)[:, None]
+    >>> front = np.tanh((x[:, 0] - 0.5) / 0.05)
+    >>> bool(0.08 < feature_lengths(x, front, np.full(400, 1e-3))[0] < 0.12)
+    True
+    """
+    if len(points) > _MOST_POINTS:
+        keep = np.random.default_rng(seed).choice(len(points), _MOST_POINTS, replace=False)
+        points, values, sd = points[keep], values[keep], sd[keep]
+    extent = np.ptp(points, axis=0)
+    extent = np.where(extent > 0, extent, 1.0)
+    spread = float(np.subtract(*np.percentile(values, [99.5, 0.5])))
+    lengths = np.full(points.shape[1], np.inf)
+    if len(points) < 3 or spread <= _SIGNIFICANT * float(np.median(sd)):
+        return lengths
+    metric = extent.copy()
+    for _ in range(3):
+        count = min(_NEIGHBOURS, len(points) - 1)
+        neighbours = np.asarray(KDTree(points / metric).query(points / metric, count + 1)[1])[:, 1:]
+        first = np.repeat(np.arange(len(points)), count)
+        second = neighbours.ravel()
+        step = np.abs(points[first] - points[second]) / metric
+        change = np.abs(values[first] - values[second])
+        change = np.maximum(change - _SIGNIFICANT * np.hypot(sd[first], sd[second]), 0.0)
+        for a in range(points.shape[1]):
+            others = np.delete(step, a, axis=1).max(axis=1, initial=0.0)
+            along = (step[:, a] > 2 * others) & (step[:, a] > 0)
+            if not along.any():
+                continue
+            slopes = np.sort(change[along] / (step[along, a] * metric[a]))[::-1]
+            slope = slopes[min(_PAIRS, len(slopes)) - 1]
+            lengths[a] = spread / slope if slope > 0 else np.inf
+        metric = np.minimum(np.where(np.isfinite(lengths), lengths, extent), extent)
+    return lengths
+
+
+def spline_kernel(order: int, degree: int | None = None) -> tuple[Kernel, float]:
+    """The kernel that resolves most per node for a given order, and its radius in cells.
+
+    An odd-degree B-spline whose radius is (degree + 1)/2 cells: its integer translates satisfy the moment
+    conditions by themselves, and its width (standard deviation sqrt((degree + 1)/12) cells) is about half
+    that of a polynomial kernel with as many nodes as it needs.
+
+    Examples
+    --------
+    >>> spline_kernel(2)
+    (BSpline(degree=5), 3.0)
+    >>> spline_kernel(4)
+    (BSpline(degree=7), 4.0)
+    """
+    if degree is None:
+        degree = max(5, order + 3)
+        degree += 1 - degree % 2
+    return BSpline(degree), (degree + 1) / 2
+
+
+def spectral_corner(values: Array, dimension: int, axis: Axis, variance: float) -> float:
+    """Wavenumber along one axis, in radians per unit, up to which the data rise above their noise.
+
+    The power spectrum along the axis is averaged over the others, after the straight line through the ends is
+    taken away (which leaves nothing of the jump from end to start). What does not stand out of the noise is
+    left out; the corner is the wavenumber below which all but 1e-4 of the remaining power lies.
+
+    Parameters
+    ----------
+    values
+        A field on a grid, no value missing.
+    dimension
+        Of the array, to which the axis belongs.
+    axis
+        Its nodes; uneven ones are taken in their order.
+    variance
+        Of the noise.
+
+    Examples
+    --------
+    >>> axis = Axis("x", 0.0, 2 * np.pi, 200, periodic=True)
+    >>> noise = 0.01 * np.random.default_rng(0).standard_normal((200, 50))
+    >>> round(spectral_corner(np.sin(5 * axis.points)[:, None] + noise, 0, axis, 1e-4))
+    5
+    """
+    lines = np.moveaxis(values, dimension, -1).reshape(-1, axis.size)
+    if len(lines) > _LINES:
+        lines = lines[:: len(lines) // _LINES]
+    if not axis.periodic:
+        s = np.linspace(0.0, 1.0, axis.size)
+        lines = lines - lines[:, :1] * (1 - s) - lines[:, -1:] * s
+        lines = np.concatenate([lines, -lines[:, -2:0:-1]], axis=1)  # odd about its ends: no jump
+    power = np.mean(np.abs(np.fft.rfft(lines - lines.mean(1, keepdims=True))) ** 2, axis=0) / lines.shape[1]
+    rounding = (_ROUNDING * np.abs(values).max()) ** 2
+    # The largest power that noise alone would show, but for one in a hundred fields.
+    level = max(variance, rounding)
+    ceiling = level * chi2.isf(0.01 / len(power), len(lines)) / len(lines)
+    signal = np.where(power > ceiling, power - level, 0.0)
+    signal[0] = 0.0
+    total = np.cumsum(signal)
+    period = axis.length if axis.periodic else 2 * axis.length
+    if not total[-1] > 0:
+        return 2 * np.pi / period
+    return 2 * np.pi / period * max(int(np.searchsorted(total, (1 - _LEFT) * total[-1])), 1)

@@ -1,0 +1,275 @@
+"""Derivatives of measured values on a grid: NumPy arrays, torch tensors and xarray.DataArray."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mollifier.errors import DataError, GridError, did_you_mean
+from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.jet import Jet, Order, parse_orders
+from mollifier.mollify.kernels import BSpline, Kernel, namespace
+from mollifier.mollify.operators import Boundary, TensorOperator
+from mollifier.mollify.orders import Derivative
+
+
+def differentiate(
+    values: Any,
+    grid: Grid | None = None,
+    order: Order | Sequence[Order] = "u",
+    *,
+    radius: float | Mapping[str, float],
+    kernel: Kernel | None = None,
+    boundary: Boundary = "one-sided",
+    accuracy: int = 3,
+) -> Any:
+    """Derivatives of measured values, smoothed over the kernel's radius along every axis of the grid.
+
+    Parameters
+    ----------
+    values
+        NumPy array or torch tensor of shape (..., *grid.shape), or xarray.DataArray. No values may be
+        missing.
+    grid
+        The nodes. A DataArray needs none: its dimensions with a coordinate are the axes (only those that
+        ``radius`` names, if it is a mapping), a coordinate's attribute ``periodic`` holds its period, and
+        the other dimensions are kept as they are.
+    order
+        A name (``"u_xx"``) or multi-index (``{"x": 2}``) for one array; several of them for a jet.
+        ``"u"`` is the smoothed field.
+    radius
+        Half-width of the kernel in the units of each axis: a number, or a mapping by axis name. Larger is
+        smoother: noise falls as radius^-(k + 1/2), the smoothing error grows as radius^(accuracy + 1)
+        away from the ends.
+    kernel
+        `BSpline(7)` by default.
+    boundary
+        "one-sided": moment-exact rows up to the ends, several times noisier there. "trim": only the
+        points whose whole kernel lies on the grid. Periodic axes wrap.
+    accuracy
+        Polynomials to degree ``order + accuracy - 1`` are exact. At whole kernels symmetry makes odd
+        accuracies one better, so 3 is as exact as 4 there, and quieter at the ends.
+
+    Returns
+    -------
+    array, tensor or DataArray of the same shape (shorter if trimmed), or a `Jet` of them
+        A DataArray keeps its coordinates, and its units where those of values and coordinates are plain.
+
+    Raises
+    ------
+    DataError
+        If values are missing or not real numbers, or their shape is not the grid's.
+    GridError
+        If coordinates do not increase, or the grid cannot carry the order at this radius.
+
+    Examples
+    --------
+    >>> grid = Grid(Axis("x", 0.0, 1.0, 101))
+    >>> u = grid["x"].points ** 3
+    >>> bool(np.allclose(differentiate(u, grid, "u_xx", radius=0.1), 6 * grid["x"].points))
+    True
+    """
+    if boundary == "halo":
+        raise GridError(
+            "Measured values end where they end, so boundary='halo' has nothing to stand on; use "
+            "'one-sided' or 'trim'."
+        )
+    if _is_labelled(values):
+        return _labelled(values, grid, order, radius, kernel, boundary, accuracy)
+    if grid is None:
+        raise GridError(
+            f"Values of type {type(values).__name__} carry no coordinates: give the grid, as in "
+            "differentiate(values, mf.Grid(mf.Axis('x', 0.0, 1.0, 128)), 'u_xx', radius=0.08)."
+        )
+    values = _checked(values)
+    if tuple(values.shape[max(values.ndim - len(grid.axes), 0) :]) != grid.shape:
+        raise DataError(
+            f"Values of shape {tuple(values.shape)} were given; the last {len(grid.axes)} dimensions "
+            "should be "
+            f"{grid.shape}, the nodes along {grid.names}. Transpose the values or reorder the axes."
+        )
+    derivatives = _derivatives(order, grid, None)
+    operator = _operator(grid, derivatives, radius, kernel, boundary, accuracy)
+    return _as_asked(order, derivatives, operator(values), grid.names)
+
+
+def _operator(
+    grid: Grid,
+    derivatives: Sequence[Derivative],
+    radius: float | Mapping[str, float],
+    kernel: Kernel | None,
+    boundary: Boundary,
+    accuracy: int,
+) -> TensorOperator:
+    orders = [tuple(d.along(n) for n in grid.names) for d in derivatives]
+    kernel = BSpline(7) if kernel is None else kernel
+    return TensorOperator(grid, orders, kernel, radius, boundary=boundary, accuracy=accuracy)
+
+
+def _derivatives(order: Order | Sequence[Order], grid: Grid, field: str | None) -> tuple[Derivative, ...]:
+    """What is asked for; a name that only looks like a derivative is refused, not taken for a field."""
+    derivatives = parse_orders(order, grid.names)
+    for d in derivatives:
+        name, _, suffix = d.field.rpartition("_")
+        if name and not d.total and d.field != field:
+            raise GridError(
+                f"'{d.field}' is no derivative along "
+                f"{', '.join(grid.names)}.{did_you_mean(suffix, grid.names)} "
+                f"Write u_{grid.names[0]}, or a multi-index, as in {{'{grid.names[0]}': 1}}."
+            )
+    return derivatives
+
+
+def _as_asked(
+    order: Any, derivatives: Sequence[Derivative], results: Sequence[Any], names: Sequence[str]
+) -> Any:
+    if isinstance(order, str | Mapping | Derivative):
+        return results[0]
+    return Jet(dict(zip(derivatives, results, strict=True)), names)
+
+
+def _checked(values: Any) -> Any:
+    """Values as an array or tensor of finite real numbers."""
+    if namespace(values) is np:
+        missing = np.ma.count_masked(values) if isinstance(values, np.ma.MaskedArray) else 0
+        values = np.asarray(values)
+        real, finite = values.dtype.kind in "iuf", np.isfinite
+    else:
+        torch = namespace(values)
+        missing, finite = 0, torch.isfinite
+        real = not (values.is_complex() or values.dtype == torch.bool)
+    if not real:
+        raise DataError(
+            f"Values of type {values.dtype} were given; real numbers were wanted. Differentiate the real and "
+            "imaginary parts of complex values one by one, and turn text into numbers first."
+        )
+    missing = int(missing) + int((~finite(values)).sum())
+    if missing:
+        raise DataError(
+            f"{missing} of {int(np.prod(values.shape, dtype=int))} values are missing (NaN, infinite or "
+            "masked), and "
+            "a stencil cannot step over them. Crop or interpolate them, or give the data to an "
+            "InverseProblem, "
+            "which takes missing values as they are."
+        )
+    return values
+
+
+def _is_labelled(values: Any) -> bool:
+    xarray = sys.modules.get("xarray")
+    if xarray is not None and isinstance(values, xarray.Dataset):
+        raise DataError(
+            f"A Dataset with variables {[str(v) for v in values.data_vars]} was given; name one, as in "
+            "dataset['u']."
+        )
+    return xarray is not None and isinstance(values, xarray.DataArray)
+
+
+def _labelled(
+    array: Any,
+    grid: Grid | None,
+    order: Order | Sequence[Order],
+    radius: float | Mapping[str, float],
+    kernel: Kernel | None,
+    boundary: Boundary,
+    accuracy: int,
+) -> Any:
+    """As `differentiate`, for a DataArray: the axes go last, and back to their places."""
+    grid = _grid_of(array, radius) if grid is None else _matched(array, grid)
+    field = None if array.name is None else str(array.name)
+    derivatives = _derivatives(order, grid, field)
+    operator = _operator(grid, derivatives, radius, kernel, boundary, accuracy)
+    lead = [d for d in array.dims if d not in grid.names]
+    ordered = array.transpose(*lead, *grid.names)
+    if operator.result is not None and boundary == "trim":
+        kept = {a.name: _between(grid[a.name].points, a.points[0], a.points[-1]) for a in operator.result}
+        ordered, whole = ordered.isel({n: np.flatnonzero(k) for n, k in kept.items()}), ordered
+    else:
+        whole = ordered
+    results = []
+    for derivative, result in zip(derivatives, operator(_checked(whole.values)), strict=True):
+        out = ordered.copy(data=result).transpose(*array.dims)
+        out.attrs = _units(array, derivative)
+        out.name = Derivative(field or derivative.field, derivative.orders).name
+        results.append(out)
+    return _as_asked(order, derivatives, results, grid.names)
+
+
+def _between(points: Any, first: float, last: float) -> Any:
+    """Which points lie from first to last, up to rounding."""
+    slack = 1e-6 * (points[-1] - points[0])
+    return (points >= first - slack) & (points <= last + slack)
+
+
+def _grid_of(array: Any, radius: float | Mapping[str, float]) -> Grid:
+    """The axes of a DataArray: its dimensions with a coordinate, or those that the radius names."""
+    names = [str(d) for d in array.dims if d in array.coords]
+    if isinstance(radius, Mapping):
+        for name in radius:
+            if name not in names:
+                raise GridError(
+                    f"The radius names '{name}', which is no dimension with a "
+                    f"coordinate.{did_you_mean(name, names)}"
+                )
+        names = [n for n in names if n in radius]
+    if not names:
+        raise GridError(
+            f"The array's dimensions {list(map(str, array.dims))} have no coordinates; assign them, as in "
+            "array.assign_coords(x=...), or give the grid."
+        )
+    return Grid(*(_axis_of(array.coords[n]) for n in names))
+
+
+def _axis_of(coordinate: Any) -> Axis:
+    name, periodic = str(coordinate.name), coordinate.attrs.get("periodic", False)
+    if not isinstance(periodic, bool | np.bool_ | int | float | np.number):
+        raise GridError(
+            f"Coordinate '{name}' has the attribute periodic={periodic!r}; True, False or a period was "
+            "wanted."
+        )
+    periodic = bool(periodic) if isinstance(periodic, bool | np.bool_) else float(periodic)
+    unit = str(coordinate.attrs.get("units", ""))
+    try:
+        return Axis.from_points(name, coordinate.values, periodic=periodic, unit=unit)
+    except GridError as error:
+        x = np.asarray(coordinate.values)
+        if x.dtype.kind not in "iuf" or bool((np.diff(x) > 0).all()) or not np.isfinite(x).all():
+            raise
+        raise GridError(f"{error} With xarray: array.sortby('{name}').drop_duplicates('{name}').") from error
+
+
+def _matched(array: Any, grid: Grid) -> Grid:
+    """The grid given, if the DataArray has its dimensions, sizes and coordinates."""
+    dims = [str(d) for d in array.dims]
+    for axis in grid:
+        if axis.name not in dims:
+            raise GridError(f"The array has no dimension '{axis.name}'.{did_you_mean(axis.name, dims)}")
+        if array.sizes[axis.name] != axis.size:
+            raise DataError(
+                f"Dimension '{axis.name}' has {array.sizes[axis.name]} values; the grid has {axis.size} "
+                "nodes."
+            )
+        if axis.name in array.coords:
+            x = np.asarray(array.coords[axis.name].values)
+            if x.dtype.kind not in "iuf" or not np.allclose(x, axis.points, rtol=0, atol=1e-3 * axis.spacing):
+                raise DataError(
+                    f"The array's coordinate '{axis.name}' is not the grid's; leave the grid out to take "
+                    "the array's."
+                )
+    return grid
+
+
+def _units(array: Any, derivative: Derivative) -> dict[str, str]:
+    """Units of the derivative, as in K/m^2; nothing where one is missing or composed."""
+    unit = array.attrs.get("units")
+    if not isinstance(unit, str) or not unit:
+        return {}
+    for name, count in derivative.orders:
+        below = array.coords[name].attrs.get("units") if name in array.coords else None
+        if not isinstance(below, str) or not below or any(c in below for c in " */^.-0123456789"):
+            return {}
+        unit += f"/{below}" + (f"^{count}" if count > 1 else "")
+    return {"units": unit}

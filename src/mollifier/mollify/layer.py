@@ -1,0 +1,399 @@
+"""The mollifier layer: a field and its derivatives, of any order, from values on a grid.
+
+A model emits values ``g_j`` at the nodes; the layer is the field ``u(x) = sum_j g_j w_0(x; x_j)`` and its
+derivatives ``D^a u(x) = sum_j g_j w_a(x; x_j)``, with moment-exact kernel weights (see `stencils`). No
+derivative is taken through the model. The method is that of arXiv:2505.11682.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from mollifier.errors import GridError
+from mollifier.mollify.grid import Grid
+from mollifier.mollify.jet import Jet, Order, parse_orders
+from mollifier.mollify.kernels import Kernel, Polynomial
+from mollifier.mollify.operators import Boundary, Method, TensorOperator
+from mollifier.mollify.orders import Derivative
+from mollifier.mollify.precision import Weights, exact_backward, exact_float32, for_accumulation
+from mollifier.mollify.stencils import degree_for, least_radius, row_weights, rows
+
+__all__ = ["Jet", "MollifierLayer", "Order", "Resampler", "Sampler", "Weights", "parse_orders"]
+
+pytree.register_pytree_node(
+    Jet,
+    lambda jet: (list(jet.values()), (jet.derivatives, jet.coordinates)),
+    lambda values, spec: Jet(dict(zip(spec[0], values, strict=True)), spec[1]),
+)
+
+
+class MollifierLayer(nn.Module):
+    """Attach to any module: values at the nodes in, a jet on the grid out.
+
+    Parameters
+    ----------
+    grid
+        Where the field and its derivatives are wanted (the collocation grid).
+    orders
+        Names (``["u", "u_xx", "u_xxyy"]``) or multi-indices (``{"x": 2, "y": 2}``).
+    kernel
+        Profile; `Polynomial(8)` by default.
+    radius
+        Half-width of the kernel in the units of each axis: a number, or a mapping by axis name.
+    boundary
+        "halo": the module is evaluated one radius past the domain (periodic axes wrap), so that every point
+        has a whole stencil. "one-sided": moment-exact rows that stay inside, for modules that emit a field on
+        the grid itself. "trim": only the points whose stencil is whole.
+    accuracy
+        Order of accuracy of the weights: polynomials to degree ``order + accuracy - 1`` are exact. None
+        samples the analytic kernel without correction, for study.
+    learnable_radius
+        Make the radius of each axis a trainable parameter between the least that the orders allow and
+        twice the given one (which sets the halo). Even axes with "halo" or "trim" only.
+    methods
+        "gemm", "direct" or "fft" by axis name; the fastest where not given.
+
+    Notes
+    -----
+    The mean is removed first, weights stay in float64 whatever the module is cast to, and sums run in
+    float64 on a CPU and at least in float32 without TF32 on a GPU. Backward is the exact transpose.
+
+    Raises
+    ------
+    GridError
+        If the grid cannot carry an order at this radius, or an option does not fit.
+
+    Examples
+    --------
+    >>> from mollifier.mollify.grid import Axis
+    >>> grid = Grid(Axis("x", 0.0, 1.0, 65))
+    >>> layer = MollifierLayer(grid, orders=["u", "u_xx"], radius=0.1)
+    >>> g = layer.coords()[:, 0] ** 2          # any module of the coordinates
+    >>> jet = layer(g)
+    >>> bool(torch.allclose(jet["u_xx"], torch.full((65,), 2.0), atol=1e-3))
+    True
+    >>> layer.at(torch.tensor([[0.5]]), g)["u_xx"].shape
+    torch.Size([1])
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        orders: Order | Sequence[Order],
+        kernel: Kernel | None = None,
+        radius: float | Mapping[str, float] = 0.1,
+        boundary: Boundary = "halo",
+        accuracy: int | None = 2,
+        *,
+        learnable_radius: bool = False,
+        methods: Mapping[str, Method] | None = None,
+    ) -> None:
+        super().__init__()
+        self.grid = grid
+        self.kernel = kernel if kernel is not None else Polynomial(8)
+        self.boundary: Boundary = boundary
+        self.accuracy = accuracy
+        self.orders = parse_orders(orders, grid.names)
+        self.initial_radius = grid.radii(radius)
+        self._widest = self.initial_radius
+        if learnable_radius:
+            self._widest = {
+                n: min(2 * r, grid[n].length / 2) if grid[n].periodic else 2 * r
+                for n, r in self.initial_radius.items()
+            }
+            methods = dict.fromkeys(grid.names, "direct")
+        self.operator = self._operator(methods=methods)
+        self.nodes = self.operator.nodes
+        self.result = self.operator.result
+        self.raw_radius = nn.Parameter(torch.zeros(len(grid.axes))) if learnable_radius else None
+        if learnable_radius:
+            self._check_learnable()
+            self._bounds = Weights(self._radius_bounds())
+            self._set_radius(self.initial_radius)
+        coords = torch.as_tensor(self.nodes.coords(), dtype=torch.get_default_dtype())
+        self.register_buffer("_coords", coords, persistent=False)
+        self.weights = Weights(self.operator.constants)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> MollifierLayer:
+        dtype = self._coords.dtype
+        super()._apply(fn, recurse)
+        if self._coords.dtype != dtype:
+            # From the nodes again: a cast of a cast would keep the coarser rounding.
+            self._coords = torch.as_tensor(self.nodes.coords()).to(self._coords)
+        return self
+
+    def _operator(self, **options: Any) -> TensorOperator:
+        return TensorOperator(
+            self.grid,
+            options.pop("orders", [tuple(d.along(n) for n in self.grid.names) for d in self.orders]),
+            self.kernel,
+            self._widest,
+            boundary=self.boundary,
+            accuracy=self.accuracy,
+            **options,
+        )
+
+    def coords(self) -> Tensor:
+        """Coordinates of the nodes, halo included, shape (n_points, d), in the module's dtype."""
+        return self._coords
+
+    @property
+    def noise_gain(self) -> dict[str, float]:
+        """Largest standard deviation of each derivative per unit of white noise in g."""
+        return dict(zip((d.name for d in self.orders), self.operator.noise_gain, strict=True))
+
+    @property
+    def radius(self) -> dict[str, float]:
+        """Current half-width along each axis, in the axis's units."""
+        if self.raw_radius is None:
+            return dict(self.initial_radius)
+        return dict(zip(self.grid.names, self._radius().tolist(), strict=True))
+
+    def forward(self, g: Tensor) -> Jet:
+        """Derivatives on the grid.
+
+        Parameters
+        ----------
+        g
+            Values at the nodes: (..., *nodes.shape), (..., n_points), or (n_points, channels) as coordinate
+            networks emit them; channels become leading, and a single one is dropped.
+
+        Returns
+        -------
+        Jet
+            Each derivative of shape (..., *result.shape); the result is the grid itself unless trimmed.
+        """
+        constants = self.weights.tensors() if self.raw_radius is None else self._learned_constants()
+        return self._jet(self.operator, self.orders, self._on_nodes(g), constants)
+
+    def at(self, points: Any, g: Tensor, orders: Order | Sequence[Order] | None = None) -> Jet:
+        """The same field and derivatives at scattered points: (n, d), or a mapping of (n,) by coordinate.
+
+        Results have shape (..., n). For points that stay the same over many calls, keep a `sampler`.
+        """
+        return self.sampler(points, orders)(g)
+
+    def sampler(self, points: Any, orders: Order | Sequence[Order] | None = None) -> Sampler:
+        """A module g -> Jet at fixed scattered points, with its weights formed once."""
+        return Sampler(self, points, self.orders if orders is None else parse_orders(orders, self.grid.names))
+
+    def resampler(self, axes: Mapping[str, Any], orders: Order | Sequence[Order] | None = None) -> Resampler:
+        """A module g -> Jet on the tensor product of other coordinates, given by axis name."""
+        return Resampler(self, axes, self.orders if orders is None else parse_orders(orders, self.grid.names))
+
+    def extra_repr(self) -> str:
+        """What printing the module shows."""
+        return (
+            f"orders={[d.name for d in self.orders]}, kernel={self.kernel}, radius={self.radius}, "
+            f"boundary={self.boundary!r}, grid={dict(zip(self.grid.names, self.grid.shape, strict=True))}"
+        )
+
+    def _on_nodes(self, g: Tensor) -> Tensor:
+        """g as (..., *nodes.shape)."""
+        shape, count = self.nodes.shape, self.nodes.size
+        if g.ndim >= len(shape) and tuple(g.shape[-len(shape) :]) == shape:
+            return g
+        if g.ndim and g.shape[-1] == count:
+            return g.reshape(*g.shape[:-1], *shape)
+        if g.ndim >= 2 and g.shape[-2] == count:
+            g = g[..., 0] if g.shape[-1] == 1 else g.movedim(-1, 0)
+            return g.reshape(*g.shape[:-1], *shape)
+        raise GridError(
+            f"Values of shape {tuple(g.shape)} were given; the layer takes "
+            f"(..., {', '.join(map(str, shape))}), (..., {count}) or ({count}, channels): evaluate the "
+            "module on layer.coords()."
+        )
+
+    def _jet(
+        self,
+        operator: TensorOperator,
+        orders: Sequence[Derivative],
+        g: Tensor,
+        constants: Mapping[str, Tensor],
+    ) -> Jet:
+        with exact_float32(g):
+            results = operator(g, for_accumulation(constants, g))
+        if g.is_cuda and not torch.compiler.is_compiling():
+            exact_backward(results, g)
+        return Jet(dict(zip(orders, results, strict=True)), self.grid.names)
+
+    def _check_learnable(self) -> None:
+        uneven = [a.name for a in self.grid if not a.uniform]
+        if uneven or self.boundary == "one-sided" or self.accuracy is None:
+            raise GridError(
+                "A learnable radius needs even axes, boundary='halo' or 'trim' and an accuracy; here "
+                f"uneven axes: {uneven}, boundary={self.boundary!r}, accuracy={self.accuracy}."
+            )
+        for axis in self.operator.axes:
+            if axis.nodes.size > 1 and axis.results < 2:
+                raise GridError(
+                    f"A learnable radius needs two points or more along '{axis.nodes.name}' after trimming "
+                    f"at twice the radius; {axis.results} is left. Take a smaller radius or boundary='halo'."
+                )
+
+    def _radius_bounds(self) -> dict[str, Any]:
+        """The least radius that each axis's orders allow, and the widest that its nodes were made for."""
+        low = []
+        for axis in self.grid:
+            degree = degree_for(max(d.along(axis.name) for d in self.orders), self.accuracy or 1)
+            low.append(least_radius(self.kernel, axis.spacing, degree) if axis.size > 1 else 0.0)
+        return {"low": np.array(low), "high": np.array([self._widest[n] for n in self.grid.names])}
+
+    def _radius(self) -> Tensor:
+        """The current radii, shape (d,), in float64."""
+        assert self.raw_radius is not None
+        bounds = self._bounds.tensors()
+        return bounds["low"] + (bounds["high"] - bounds["low"]) * torch.sigmoid(self.raw_radius.double())
+
+    def _set_radius(self, radius: Mapping[str, float]) -> None:
+        assert self.raw_radius is not None
+        low, high = self._bounds.tensors().values()
+        wanted = torch.tensor([radius[n] for n in self.grid.names], dtype=torch.float64)
+        if (wanted <= low).any() or (wanted >= high).any():
+            raise GridError(
+                f"Radius {radius} cannot be learned: it must lie between {low.tolist()}, the least that the "
+                f"orders allow, and {high.tolist()}, the widest (twice the radius, at most half a period)."
+            )
+        with torch.no_grad():
+            self.raw_radius.copy_(torch.logit((wanted - low) / (high - low)))
+
+    def _learned_constants(self) -> dict[str, Tensor]:
+        """The shared stencils at the current radius, differentiable with respect to it."""
+        constants = dict(self.weights.tensors())
+        for d, (axis, radius) in enumerate(zip(self.nodes, self._radius(), strict=True)):
+            if axis.size == 1:
+                continue
+            for _, orders in self.operator.steps[d]:
+                name = self.operator.key(d, orders, "stencils")
+                reach = (constants[name].shape[-1] - 1) // 2
+                steps = torch.arange(-reach, reach + 1, dtype=torch.float64, device=radius.device)
+                offsets = axis.spacing * steps[None]
+                constants[name] = torch.cat(
+                    [self._learned_rows(offsets, axis.spacing, radius, k) for k in orders]
+                )
+        return constants
+
+    def _learned_rows(self, offsets: Tensor, cell: float, radius: Tensor, order: int) -> Tensor:
+        """Weights (m, taps) of whole rows at the current radius."""
+        whole = torch.ones(len(offsets), 1, dtype=torch.bool, device=offsets.device)
+        degree = degree_for(order, self.accuracy or 1)
+        return row_weights(self.kernel, offsets, offsets * 0 + cell, radius, radius, whole, order, degree)
+
+
+class Resampler(nn.Module):
+    """Values at a layer's nodes -> jet on a product of coordinates; see `MollifierLayer.resampler`."""
+
+    def __init__(self, layer: MollifierLayer, axes: Mapping[str, Any], orders: Sequence[Derivative]) -> None:
+        super().__init__()
+        if layer.raw_radius is not None:
+            raise GridError(
+                "A layer with a learnable radius has no resampler; use layer.at or layer.sampler."
+            )
+        self._layer = [layer]  # in a list: the layer is not a part of this module
+        self.orders = tuple(orders)
+        names = layer.grid.names
+        self.operator = layer._operator(
+            orders=[tuple(d.along(n) for n in names) for d in self.orders],
+            onto={n: np.asarray(v, dtype=float) for n, v in axes.items()},
+        )
+        self.weights = Weights(self.operator.constants)
+
+    def forward(self, g: Tensor) -> Jet:
+        """Jet of shape (..., *len of each axis)."""
+        layer = self._layer[0]
+        return layer._jet(self.operator, self.orders, layer._on_nodes(g), self.weights.tensors())
+
+
+class Sampler(nn.Module):
+    """Values at a layer's nodes -> jet at scattered points; made by `MollifierLayer.sampler`."""
+
+    def __init__(self, layer: MollifierLayer, points: Any, orders: Sequence[Derivative]) -> None:
+        super().__init__()
+        self._layer = [layer]
+        self.orders = tuple(orders)
+        names = layer.grid.names
+        points = _points(points, names)
+        arrays: dict[str, Any] = {}
+        flat = np.zeros((len(points), 1), dtype=np.intp)
+        for d, axis in enumerate(layer.nodes):
+            radius = layer._widest[axis.name]
+            counts = sorted({o.along(axis.name) for o in self.orders})
+            found = [rows(axis, points[:, d], layer.kernel, radius, k, layer.accuracy) for k in counts]
+            if layer.raw_radius is not None and not found[0].whole.all():
+                raise GridError(
+                    f"{int(np.sum(~found[0].whole))} points lie so near an end of '{axis.name}' that a "
+                    "learnable radius has no rows there; drop them, or use boundary='halo'."
+                )
+            arrays |= {f"axis{d}_order{k}": r.weights for k, r in zip(counts, found, strict=True)}
+            arrays[f"axis{d}_offsets"] = found[0].offsets
+            index = flat[:, :, None] * axis.size + found[0].index[:, None, :]
+            flat = index.reshape(len(points), index.shape[1] * index.shape[2])
+        self.taps = tuple(arrays[f"axis{d}_offsets"].shape[1] for d in range(len(names)))
+        self.nodes = layer.nodes.size
+        self.weights = Weights({**arrays, "index": flat})
+
+    def entries(self, order: Derivative) -> tuple[Any, Any]:
+        """Initial weights, and the flat node of each: arrays of shape (n, taps)."""
+        w = {name: t.cpu().numpy() for name, t in self.weights.tensors().items()}
+        product = np.ones((len(w["index"]), 1))
+        for i, name in enumerate(self._layer[0].grid.names):
+            along = w[f"axis{i}_order{order.along(name)}"]
+            product = (product[:, :, None] * along[:, None, :]).reshape(len(product), -1)
+        return product, w["index"]
+
+    def forward(self, g: Tensor) -> Jet:
+        """Jet of shape (..., n)."""
+        layer = self._layer[0]
+        g = layer._on_nodes(g)
+        d = len(self.taps)
+        w = for_accumulation(self._current_weights(layer), g)
+        work = g.to(w["axis0_offsets"].dtype).flatten(-d)
+        # The uncorrected kernel does not reproduce constants: there the mean stays.
+        mean = work.mean(-1, keepdim=True) if layer.accuracy is not None else torch.zeros_like(work[..., :1])
+        values = (work - mean)[..., w["index"]].unflatten(-1, self.taps)
+        results = {}
+        for order in self.orders:
+            y = values
+            for i in reversed(range(d)):
+                k = order.along(layer.grid.names[i])
+                y = (y * w[f"axis{i}_order{k}"].unflatten(0, (-1, *(1,) * i))).sum(-1)
+            results[order] = (y if order.total else y + mean).to(g.dtype)
+        return Jet(results, layer.grid.names)
+
+    def _current_weights(self, layer: MollifierLayer) -> dict[str, Tensor]:
+        w = self.weights.tensors()
+        if layer.raw_radius is None:
+            return w
+        for i, (axis, radius) in enumerate(zip(layer.nodes, layer._radius(), strict=True)):
+            if axis.size == 1:
+                continue
+            for name in [n for n in w if n.startswith(f"axis{i}_order")]:
+                w[name] = layer._learned_rows(
+                    w[f"axis{i}_offsets"], axis.spacing, radius, int(name.split("order")[1])
+                )
+        return w
+
+
+def _points(points: Any, names: Sequence[str]) -> Any:
+    """Points as an array (n, d), from such an array or a mapping of (n,) by coordinate."""
+    if isinstance(points, Mapping):
+        missing = [n for n in names if n not in points]
+        if missing:
+            raise GridError(f"Points were given along {list(points)}; coordinates {missing} are missing.")
+        points = np.stack([_float64(points[n]) for n in names], axis=-1)
+    points = _float64(points)
+    if points.ndim != 2 or points.shape[1] != len(names):
+        raise GridError(
+            f"Points of shape {points.shape} were given; (n, {len(names)}) along {names} was wanted."
+        )
+    return points
+
+
+def _float64(x: Any) -> Any:
+    return np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, dtype=float)

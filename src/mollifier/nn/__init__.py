@@ -1,0 +1,1 @@
+"""Networks, from coordinates to values, and their derivatives."""

@@ -1,0 +1,148 @@
+"""The protocol of every way to differentiate a network on a grid."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mollifier.errors import GridError
+from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.layer import Jet, Weights, parse_orders
+from mollifier.mollify.orders import Derivative
+
+Observed = NDArray[np.float64] | Mapping[str, NDArray[np.float64]]
+
+
+class Derivatives(nn.Module, ABC):
+    """How a network becomes a field with derivatives: on a collocation grid, and its values where data are.
+
+    Parameters
+    ----------
+    grid
+        The collocation grid.
+    orders
+        Derivatives of a field called u, for every channel alike: `Derivative`, names or multi-indices.
+    observed
+        Where values are wanted beside the grid: scattered points of shape (n, d) along the grid's axes in
+        order, or a tensor product of coordinates by axis name (an axis left out keeps the grid's nodes). None
+        for nowhere.
+
+    Raises
+    ------
+    GridError
+        If an order is not one of the field u along the grid's axes, or the points do not fit the grid.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        orders: Sequence[Derivative | str | Mapping[str, int]],
+        observed: Observed | None = None,
+    ) -> None:
+        super().__init__()
+        self.grid = grid
+        self.orders = _checked(orders, grid)
+        self.observed, self.observed_shape = _places(observed, grid)
+        self._held = Weights({} if self.observed is None else {"observed": _coords(self.observed, grid)})
+
+    @abstractmethod
+    def forward(self, network: nn.Module) -> tuple[Jet, Tensor | None]:
+        """The field of a network (n, d) -> (n, channels).
+
+        Returns
+        -------
+        jet
+            Each derivative of shape (channels, *grid.shape), float64.
+        values
+            The field where ``observed`` asked for it, float64: (channels, n), or (channels, *len of each
+            axis); None where nothing was asked.
+        """
+
+    def _hold(self, name: str, points: NDArray[np.float64]) -> None:
+        """Keep coordinates (n, d) that follow the module to its device and stay float64."""
+        self._held.register_buffer(name, torch.as_tensor(np.ascontiguousarray(points)), persistent=False)
+
+    def _at(self, name: str, network: nn.Module) -> Tensor:
+        """Kept coordinates in the network's dtype and on its device, shape (n, d)."""
+        points = self._held.tensors()[name]
+        like = next((p for p in _tensors(network) if p.is_floating_point()), None)
+        return points if like is None else points.to(like)
+
+    def evaluate(self, network: nn.Module) -> Tensor | None:
+        """The network itself where values are wanted: what every backend but the mollifier returns."""
+        if self.observed is None:
+            return None
+        return by_channel(network(self._at("observed", network)), self.observed_shape)
+
+
+def by_channel(values: Tensor, shape: Sequence[int]) -> Tensor:
+    """A network's (n, channels) as float64 (channels, *shape)."""
+    if values.ndim != 2 or values.shape[0] != int(np.prod(shape)):
+        raise GridError(
+            f"The network gave values of shape {tuple(values.shape)} at {int(np.prod(shape))} points; "
+            "(points, channels) was wanted."
+        )
+    return values.double().T.reshape(-1, *shape)
+
+
+def _tensors(network: nn.Module) -> Iterable[Tensor]:
+    yield from network.parameters()
+    yield from network.buffers()
+
+
+def _checked(orders: Sequence[Derivative | str | Mapping[str, int]], grid: Grid) -> tuple[Derivative, ...]:
+    """The orders as derivatives of u along the grid's axes."""
+    if isinstance(orders, str | Mapping | Derivative):
+        orders = [orders]
+    parsed = parse_orders([o.name if isinstance(o, Derivative) else o for o in orders], grid.names)
+    for d in parsed:
+        if d.field != "u":
+            raise GridError(
+                f"'{d.name}' is not a derivative of 'u' along {grid.names}: a backend differentiates every "
+                "channel of a network alike, under the name u, as in orders=['u', 'u_xx']."
+            )
+    return parsed
+
+
+def _places(observed: Any, grid: Grid) -> tuple[Any, tuple[int, ...]]:
+    """The places asked for, as float64 points (n, d) or axes by name in the grid's order; and their shape."""
+    if observed is None:
+        return None, ()
+    if isinstance(observed, Mapping):
+        for name in observed:
+            grid[name]
+        axes = {a.name: np.asarray(observed.get(a.name, a.points), dtype=float) for a in grid}
+        for name, x in axes.items():
+            if x.ndim != 1:
+                raise GridError(f"Observed coordinates along '{name}' have shape {x.shape}; (n,) was wanted.")
+        return axes, tuple(len(x) for x in axes.values())
+    points = np.asarray(observed, dtype=float)
+    if points.ndim != 2 or points.shape[1] != len(grid.axes):
+        raise GridError(
+            f"Observed points of shape {points.shape} were given; (n, {len(grid.axes)}) along {grid.names} "
+            "was wanted."
+        )
+    return points, (len(points),)
+
+
+def _coords(observed: Any, grid: Grid) -> NDArray[np.float64]:
+    """Every observed place as a point, shape (n, d)."""
+    if not isinstance(observed, Mapping):
+        return observed
+    mesh = np.meshgrid(*(observed[n] for n in grid.names), indexing="ij")
+    return np.stack([m.ravel() for m in mesh], axis=-1)
+
+
+def multi_index(order: Derivative, axes: Iterable[Axis]) -> tuple[int, ...]:
+    """The order along each axis, in the order of the axes.
+
+    >>> multi_index(Derivative.parse("u_xxy", "xy"), Grid(Axis("y", 0, 1, 2), Axis("x", 0, 1, 2)))
+    (1, 2)
+    """
+    return tuple(order.along(a.name) for a in axes)

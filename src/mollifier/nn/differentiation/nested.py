@@ -1,0 +1,92 @@
+"""Nested reverse-mode autodiff: derivatives of the network itself, one backward pass inside another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mollifier.mollify.grid import Grid
+from mollifier.mollify.layer import Jet
+from mollifier.mollify.orders import Derivative
+from mollifier.nn.differentiation.base import Derivatives, Observed, by_channel, multi_index
+
+Index = tuple[int, ...]
+
+
+class Nested(Derivatives):
+    """Exact derivatives of the network by ``torch.autograd.grad``, applied once for each order.
+
+    A mixed derivative is reached through its prefixes, coordinate by coordinate in the grid's order;
+    derivatives that share a prefix share it, and one backward pass gives every next derivative of a prefix.
+    Time and memory grow exponentially with the order.
+
+    Examples
+    --------
+    >>> from mollifier.mollify.grid import Axis
+    >>> from mollifier.nn.mlp import MLP
+    >>> field = Nested(Grid(Axis("x", -1.0, 1.0, 9), Axis("y", -1.0, 1.0, 7)), ["u", "u_xxy"])
+    >>> jet, values = field(MLP(2, 3, width=8, depth=2))
+    >>> jet["u_xxy"].shape, values is None
+    (torch.Size([3, 9, 7]), True)
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        orders: Sequence[Derivative | str | Mapping[str, int]],
+        observed: Observed | None = None,
+    ) -> None:
+        super().__init__(grid, orders, observed)
+        self._indices = {d: multi_index(d, grid) for d in self.orders}
+        self._passes = backward_passes(self._indices.values())
+        self._hold("nodes", grid.coords())
+
+    def forward(self, network: nn.Module) -> tuple[Jet, Tensor | None]:
+        """Jet (channels, *grid.shape) and observed values, see `Derivatives.forward`."""
+        with torch.enable_grad():
+            x = self._at("nodes", network).detach().clone().requires_grad_(True)
+            output = network(x)
+            by_channel(output, self.grid.shape)  # refuses a wrong shape
+            fields = [self._channel(u, x) for u in output.unbind(-1)]
+            jet = {
+                order: by_channel(torch.stack([f[index] for f in fields], -1), self.grid.shape)
+                for order, index in self._indices.items()
+            }
+        if not torch.is_grad_enabled():
+            jet = {order: u.detach() for order, u in jet.items()}
+        return Jet(jet, self.grid.names), self.evaluate(network)
+
+    def _channel(self, u: Tensor, x: Tensor) -> dict[Index, Tensor]:
+        """Every derivative of one channel (n,), by multi-index."""
+        formed: dict[Index, Tensor] = {(0,) * x.shape[1]: u}
+        for index, following in self._passes:
+            gradient = _gradient(formed[index], x)
+            formed.update({n: gradient[:, axis] for axis, n in following.items()})
+        return formed
+
+
+def backward_passes(wanted: Iterable[Index]) -> list[tuple[Index, dict[int, Index]]]:
+    """What to differentiate, in order, and the multi-indices that each gradient gives, by axis.
+
+    >>> backward_passes([(2, 0), (1, 1)])
+    [((0, 0), {0: (1, 0)}), ((1, 0), {0: (2, 0), 1: (1, 1)})]
+    """
+    steps: dict[Index, dict[int, Index]] = {}
+    for index in wanted:
+        at = (0,) * len(index)
+        for axis, count in enumerate(index):
+            for _ in range(count):
+                onward = (*at[:axis], at[axis] + 1, *at[axis + 1 :])
+                steps.setdefault(at, {})[axis] = onward
+                at = onward
+    return sorted(steps.items(), key=lambda step: sum(step[0]))
+
+
+def _gradient(u: Tensor, x: Tensor) -> Tensor:
+    """Gradient (n, d) of a field (n,) whose entries depend on their own points only; zero if constant."""
+    if not u.requires_grad:
+        return torch.zeros_like(x)
+    (gradient,) = torch.autograd.grad(u.sum(), x, create_graph=True, allow_unused=True)
+    return torch.zeros_like(x) if gradient is None else gradient

@@ -1,0 +1,160 @@
+"""Taylor-mode autodiff: all derivatives of a network in one forward pass of truncated series.
+
+The strongest form known to us of exact derivatives through a network: univariate series along a few
+directions, the value shared by all of them, mixed derivatives by polarisation, and the highest order
+collapsed where fewer combinations than directions are wanted (arXiv:2505.13644).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mollifier.mollify.grid import Grid
+from mollifier.mollify.layer import Jet, Weights
+from mollifier.mollify.orders import Derivative
+from mollifier.nn.differentiation.base import Derivatives, Observed, by_channel, multi_index
+from mollifier.nn.differentiation.directions import Index, Plan, plan
+from mollifier.nn.differentiation.rules import through
+from mollifier.nn.differentiation.series import Carrier
+
+
+class Taylor(Derivatives):
+    """Exact derivatives of the network by Taylor series carried through its layers.
+
+    Networks are those of `mollifier.nn` and their parts, and what is built of these and torch's Linear,
+    Sequential, Identity, LayerNorm, Tanh, Sigmoid, SiLU, GELU and Softplus; the error for any other module
+    names it.
+
+    Examples
+    --------
+    >>> from mollifier.mollify.grid import Axis
+    >>> from mollifier.nn.mlp import MLP
+    >>> field = Taylor(Grid(Axis("x", -1.0, 1.0, 9), Axis("y", -1.0, 1.0, 7)), ["u", "u_xxyy"])
+    >>> jet, values = field(MLP(2, 3, width=8, depth=2))
+    >>> jet["u_xxyy"].shape, values is None
+    (torch.Size([3, 9, 7]), True)
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        orders: Sequence[Derivative | str | Mapping[str, int]],
+        observed: Observed | None = None,
+    ) -> None:
+        super().__init__(grid, orders, observed)
+        indices = {d: multi_index(d, grid) for d in self.orders}
+        self._by_order = [
+            [d for d in self.orders if d.total == k] for k in range(max(d.total for d in self.orders) + 1)
+        ]
+        self._sums = _Sums(grid, [[{indices[d]: 1.0} for d in same] for same in self._by_order])
+        self._hold("nodes", grid.coords())
+
+    @property
+    def directions(self) -> NDArray[np.float64]:
+        """Directions along which series are carried, shape (D, d), in units of the axes' lengths."""
+        plan = self._sums.plan
+        return np.zeros((0, len(self.grid.axes))) if plan is None else plan.directions
+
+    def forward(self, network: nn.Module) -> tuple[Jet, Tensor | None]:
+        """Jet (channels, *grid.shape) and observed values, see `Derivatives.forward`."""
+        results = self._sums(network, self._at("nodes", network))
+        found = {
+            order: by_channel(result, self.grid.shape)
+            for same, group in zip(self._by_order, results, strict=True)
+            for order, result in zip(same, group, strict=True)
+        }
+        return Jet({d: found[d] for d in self.orders}, self.grid.names), self.evaluate(network)
+
+
+class TaylorOperator(nn.Module):
+    """A linear differential operator of one order, fully collapsed: cheaper than its derivatives one by one.
+
+    Parameters
+    ----------
+    grid
+        The collocation grid.
+    terms
+        Factor of each derivative, all of one order, as in ``{"u_xx": 1.0, "u_yy": 1.0}``.
+    directions
+        Directions to choose from, shape (m, d), in the units of the coordinates; integer ones where not
+        given.
+
+    Examples
+    --------
+    >>> from mollifier.mollify.grid import Axis
+    >>> from mollifier.nn.mlp import MLP
+    >>> grid = Grid(Axis("x", -1.0, 1.0, 9), Axis("y", -1.0, 1.0, 7))
+    >>> laplacian = TaylorOperator(grid, {"u_xx": 1.0, "u_yy": 1.0})
+    >>> laplacian(MLP(2, 1, width=8, depth=2)).shape
+    torch.Size([1, 9, 7])
+    """
+
+    def __init__(
+        self, grid: Grid, terms: Mapping[str, float], directions: NDArray[np.float64] | None = None
+    ) -> None:
+        super().__init__()
+        self._points = Taylor(grid, list(terms))
+        orders = [Derivative.parse(name, grid.names) for name in terms]
+        total = max(d.total for d in orders)
+        factors = {multi_index(d, grid): f for d, f in zip(orders, terms.values(), strict=True)}
+        sums: list[list[dict[Index, float]]] = [[] for _ in range(total)]
+        self._sums = _Sums(grid, [*sums, [factors]], directions)
+
+    def forward(self, network: nn.Module) -> Tensor:
+        """The operator on a network's field: (channels, *grid.shape), float64."""
+        points = self._points
+        return by_channel(self._sums(network, points._at("nodes", network))[-1][0], points.grid.shape)
+
+
+class _Sums(nn.Module):
+    """Sums of derivatives of a network at points, by order: the plan carried out."""
+
+    def __init__(
+        self,
+        grid: Grid,
+        sums: Sequence[Sequence[Mapping[Index, float]]],
+        candidates: NDArray[np.float64] | None = None,
+    ) -> None:
+        super().__init__()
+        # Series run in units of the axes' lengths, so that mixed directions are well scaled.
+        lengths = np.array([a.length or 1.0 for a in grid])
+        scaled = [
+            [{i: f / float(np.prod(lengths ** np.array(i))) for i, f in terms.items()} for terms in same]
+            for same in sums
+        ]
+        self.wanted = len(sums[0])
+        self.plan: Plan | None = None
+        arrays = {}
+        if len(sums) > 1:
+            self.plan = plan(scaled, None if candidates is None else candidates / lengths)
+            arrays = {f"order{k}": w for k, w in enumerate(self.plan.weights)}
+            arrays["directions"] = self.plan.directions * lengths
+            self.collapsed = self.plan.weights[-1].shape[0] < self.plan.counts[-1]
+        self._weights = Weights(arrays)
+
+    def forward(self, network: nn.Module, points: Tensor) -> list[list[Tensor]]:
+        """By order, each sum as (n, channels) in float64."""
+        if self.plan is None:
+            return [[network(points)] * self.wanted]
+        w = self._weights.tensors()
+        top = len(self.plan.counts) - 1
+        carrier = Carrier(self.plan.counts, w[f"order{top}"] if self.collapsed else None)
+        series = through(carrier, network, carrier.start(points, w["directions"].to(points)))
+        assert series[0] is not None
+        value = series[0][0]
+        results = [[value] * self.wanted]
+        for k in range(1, top + 1):
+            coefficient, weights = series[k], w[f"order{k}"]
+            if coefficient is None or not len(weights):
+                results.append([value.new_zeros(value.shape)] * len(weights))
+                continue
+            coefficient = coefficient.double()
+            if not (k == top and self.collapsed):
+                coefficient = torch.tensordot(weights, coefficient, 1)
+            results.append(list(coefficient.expand(-1, *value.shape)))
+        return results

@@ -1,0 +1,175 @@
+"""Networks whose layers choose, unit by unit, between two embeddings of the inputs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mollifier.errors import ConfigurationError
+from mollifier.nn.layers import FourierFeatures, activation_named, check_sizes, glorot
+
+
+class Gates(nn.Module):
+    """Two embeddings ``U = a(W1 x + b1)`` and ``V = a(W2 x + b2)`` of the inputs, each (n, width)."""
+
+    def __init__(self, inputs: int, width: int, activation: str, factorised: bool) -> None:
+        super().__init__()
+        self.first = nn.Sequential(glorot(inputs, width, factorised), activation_named(activation))
+        self.second = nn.Sequential(glorot(inputs, width, factorised), activation_named(activation))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """U and V."""
+        return self.first(x), self.second(x)
+
+
+class ModifiedMLP(nn.Module):
+    """The modified multilayer perceptron (Wang, Teng and Perdikaris, arXiv:2001.04536, section 2.6).
+
+    With ``U = a(W1 x + b1)`` and ``V = a(W2 x + b2)``, the first hidden layer is ``H = a(W x + b)`` and each
+    one after it ``H <- (1 - Z) U + Z V`` with ``Z = a(W H + b)``; the output is linear in H. The inputs reach
+    every layer, and products of them are within reach of one: steep fields train better than in an `MLP`.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Coordinates in, scaled to about [-1, 1], and channels out.
+    width, depth
+        Units in each hidden layer, and the number of hidden layers: the first, then ``depth - 1`` gated ones.
+    activation
+        As in `MLP`.
+    factorised
+        Whether all layers but the last are `FactorisedLinear`.
+
+    Raises
+    ------
+    ConfigurationError
+        If a size is below 1 or the activation is not known.
+
+    Notes
+    -----
+    Glorot's normal weights and no bias at first, as in the paper.
+
+    Examples
+    --------
+    >>> ModifiedMLP(2, 3, width=8)(torch.zeros(5, 2)).shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        width: int = 16,
+        depth: int = 4,
+        activation: str = "tanh",
+        factorised: bool = False,
+    ) -> None:
+        super().__init__()
+        check_sizes("A modified MLP", inputs=inputs, outputs=outputs, width=width, depth=depth)
+        self.gates = Gates(inputs, width, activation, factorised)
+        self.first = nn.Sequential(glorot(inputs, width, factorised), activation_named(activation))
+        self.hidden = nn.ModuleList(
+            nn.Sequential(glorot(width, width, factorised), activation_named(activation))
+            for _ in range(depth - 1)
+        )
+        self.head = glorot(width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs) -> (n, outputs)."""
+        u, v = self.gates(x)
+        h = self.first(x)
+        for layer in self.hidden:
+            h = torch.lerp(u, v, layer(h))
+        return self.head(h)
+
+
+class PirateBlock(nn.Module):
+    """One adaptive residual block of `PirateNet`, (n, width) -> (n, width); the identity at first."""
+
+    def __init__(self, width: int, activation: str, factorised: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Sequential(glorot(width, width, factorised), activation_named(activation)) for _ in range(3)
+        )
+        self.alpha = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """``alpha h + (1 - alpha) x`` with h the block's three layers, gated by u and v after two of them."""
+        h = torch.lerp(v, u, self.layers[0](x))
+        h = torch.lerp(v, u, self.layers[1](h))
+        return torch.lerp(x, self.layers[2](h), self.alpha)
+
+
+class PirateNet(nn.Module):
+    """The physics-informed residual adaptive network (Wang, Li, Chen and Perdikaris, arXiv:2402.00326).
+
+    On random Fourier features Phi of the inputs and gates ``U = a(W1 Phi + b1)``, ``V = a(W2 Phi + b2)``,
+    each block takes x to ``alpha h + (1 - alpha) x`` where ::
+
+        z1 = f U + (1 - f) V,  f = a(W x + b)
+        z2 = g U + (1 - g) V,  g = a(W z1 + b)
+        h = a(W z2 + b)
+
+    and the output is linear in what the last block gives. Every alpha is trained and zero at first: the
+    network begins as a linear combination of the features, and becomes deep as far as the data ask for it.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Coordinates in, scaled to about [-1, 1], and channels out.
+    width
+        Units in each layer, even: the features are half as many frequencies.
+    depth
+        Number of blocks, of three layers each. The paper takes 3 to 9, of 256 units: beyond Gauss-Newton.
+    activation
+        As in `MLP`.
+    fourier_scale
+        Standard deviation of the frequencies, in periods across the domain; see `FourierFeatures`.
+    factorised
+        Whether all layers but the last are `FactorisedLinear`, as in the paper.
+
+    Raises
+    ------
+    ConfigurationError
+        If a size is below 1, the width is odd, or the activation is not known.
+
+    Notes
+    -----
+    Glorot's normal weights and no bias at first. The paper sets the last layer by least squares to data; here
+    the warm-up on the data does that.
+
+    Examples
+    --------
+    >>> PirateNet(2, 3, width=8)(torch.zeros(5, 2)).shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        width: int = 16,
+        depth: int = 1,
+        activation: str = "tanh",
+        fourier_scale: float = 1.0,
+        factorised: bool = False,
+    ) -> None:
+        super().__init__()
+        check_sizes("A PirateNet", inputs=inputs, outputs=outputs, width=width, depth=depth)
+        if width % 2:
+            raise ConfigurationError(
+                f"A PirateNet was given width={width}; an even number was wanted: a sine and a cosine "
+                "for each frequency."
+            )
+        self.embedding = FourierFeatures(inputs, width // 2, fourier_scale)
+        self.gates = Gates(width, width, activation, factorised)
+        self.blocks = nn.ModuleList(PirateBlock(width, activation, factorised) for _ in range(depth))
+        self.head = glorot(width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs) -> (n, outputs)."""
+        h = self.embedding(x)
+        u, v = self.gates(h)
+        for block in self.blocks:
+            h = block(h, u, v)
+        return self.head(h)

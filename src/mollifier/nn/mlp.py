@@ -1,0 +1,116 @@
+"""The multilayer perceptron, with and without random Fourier features."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mollifier.nn.layers import FourierFeatures, activation_named, check_sizes, glorot
+
+
+class MLP(nn.Module):
+    """A multilayer perceptron, Glorot-initialised: what fits most fields.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Coordinates in and channels out. Inputs should be scaled to about [-1, 1]; see `Affine.from_box`.
+    width, depth
+        Units in each hidden layer, and the number of hidden layers. The defaults of this and of every other
+        network are small: Gauss-Newton, which takes up to 6,000 weights in all, makes the most of few.
+    activation
+        "tanh", "sin", "gelu", "silu" or "wavelet".
+    fourier
+        Number of random Fourier features put before the first layer; none by default.
+    fourier_scale
+        Their standard deviation, see `FourierFeatures`.
+    factorised
+        Whether hidden layers are `FactorisedLinear`.
+
+    Raises
+    ------
+    ConfigurationError
+        If a size is below 1 or the activation is not known.
+
+    Notes
+    -----
+    Call ``torch.manual_seed`` first for the same weights every time.
+
+    Examples
+    --------
+    >>> import torch
+    >>> net = MLP(2, 3, width=16, depth=2, activation="sin", fourier=8)
+    >>> net(torch.zeros(5, 2)).shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        width: int = 16,
+        depth: int = 4,
+        activation: str = "tanh",
+        fourier: int | None = None,
+        fourier_scale: float = 1.0,
+        factorised: bool = False,
+    ) -> None:
+        super().__init__()
+        sizes = {"inputs": inputs, "outputs": outputs, "width": width, "depth": depth}
+        check_sizes("An MLP", **sizes, fourier=fourier or 1)
+        self.inputs, self.outputs, self.activation = inputs, outputs, activation
+        layers: list[nn.Module] = []
+        last = inputs
+        if fourier:
+            layers.append(FourierFeatures(inputs, fourier, fourier_scale))
+            last = 2 * fourier
+        for _ in range(depth):
+            layers += [glorot(last, width, factorised), activation_named(activation)]
+            last = width
+        self.layers = nn.Sequential(*layers, glorot(last, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs) -> (n, outputs)."""
+        return self.layers(x)
+
+
+class FourierMLP(MLP):
+    """A multilayer perceptron on random Fourier features (Tancik et al., arXiv:2006.10739).
+
+    A plain perceptron learns slow waves long before fast ones; on features ``sin(pi B x)``, ``cos(pi B x)``
+    it learns all waves up to about ``fourier_scale`` periods across the domain alike. Too large a scale fits
+    the noise between the data.
+
+    Parameters
+    ----------
+    inputs, outputs, width, depth, activation, factorised
+        As in `MLP`.
+    fourier, fourier_scale
+        Number of frequencies, and their standard deviation in periods across the domain.
+
+    Raises
+    ------
+    ConfigurationError
+        As `MLP`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> FourierMLP(2, 1)(torch.zeros(5, 2)).shape
+    torch.Size([5, 1])
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        width: int = 16,
+        depth: int = 3,
+        activation: str = "tanh",
+        fourier: int = 8,
+        fourier_scale: float = 1.0,
+        factorised: bool = False,
+    ) -> None:
+        check_sizes("A Fourier MLP", fourier=fourier)
+        super().__init__(
+            inputs, outputs, width, depth, activation, fourier, fourier_scale, factorised=factorised
+        )

@@ -1,0 +1,72 @@
+"""The sinusoidal representation network."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from mollifier.nn.layers import Sine, check_sizes
+
+
+class SIREN(nn.Module):
+    """The sinusoidal representation network (Sitzmann et al., arXiv:2006.09661).
+
+    Each hidden layer is ``sin(frequency * (W x + b))``. Weights are uniform within ``1/inputs`` in the first
+    layer and within ``sqrt(6/width) / frequency`` in the other hidden ones, so that from the second layer on
+    the values before the sine are about standard normal and after it have about the arcsine distribution: a
+    variance v becomes ``1 - exp(-2 v)``, which tends to 0.80 whatever the depth. In the last, linear, layer
+    weights are uniform within ``sqrt(6/width)``: the output has unit size.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Coordinates in, scaled to about [-1, 1], and channels out.
+    width, depth
+        Units in each hidden layer, and the number of hidden layers.
+    frequency
+        The paper takes 30, for pictures; a smooth field from noisy readings wants much less, or the waves
+        fit the noise between them.
+
+    Raises
+    ------
+    ConfigurationError
+        If a size is below 1.
+
+    Notes
+    -----
+    The paper leaves the biases open: those of the first layer make every phase of its waves alike likely, and
+    the others are zero, so that they add nothing to the spread above.
+
+    Examples
+    --------
+    >>> import torch
+    >>> SIREN(2, 3, width=8)(torch.zeros(5, 2)).shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, width: int = 16, depth: int = 4, frequency: float = 3.0
+    ) -> None:
+        super().__init__()
+        check_sizes("A SIREN", inputs=inputs, outputs=outputs, width=width, depth=depth)
+        layers: list[nn.Module] = []
+        last = inputs
+        for i in range(depth):
+            bound = math.sqrt(6 / last) / frequency if i else 1 / inputs
+            phase = 0.0 if i else math.pi / frequency
+            layers += [_uniform(last, width, bound, phase), Sine(frequency)]
+            last = width
+        self.layers = nn.Sequential(*layers, _uniform(last, outputs, math.sqrt(6 / last)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs) -> (n, outputs)."""
+        return self.layers(x)
+
+
+def _uniform(inputs: int, outputs: int, weight: float, bias: float = 0.0) -> nn.Linear:
+    """A linear layer with weights and biases uniform within bounds."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.uniform_(layer.weight, -weight, weight)
+    nn.init.uniform_(layer.bias, -bias, bias)
+    return layer

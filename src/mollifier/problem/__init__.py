@@ -1,0 +1,1 @@
+"""The question and its answer: unknowns, settings, problem files, collocation, solution."""

@@ -1,0 +1,169 @@
+"""Where the equation is imposed: grid, kernel and radius, chosen from the data unless given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.mollify.bandwidth import feature_lengths, spline_kernel
+from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.kernels import Bump, Kernel, Polynomial
+from mollifier.problem import settings as choices
+from mollifier.problem.inverse_problem import InverseProblem
+
+# Nodes per shortest feature (the range of the field over its steepest slope): about a spline's width.
+_NODES_PER_FEATURE = 4.0
+# Radius in cells of kernels that are not splines: what their discrete moments need at order 2.
+_CELLS = 4.5
+# Cells between two frames of gridded data, beyond which only the shortest feature asks for more.
+_CELLS_BETWEEN = 4
+_LEAST_NODES = {1: 129, 2: 33}
+# Beyond this nothing is tried: a radius given in the wrong unit asks for more.
+_MOST_NODES = 10_000_000
+
+
+@dataclass(frozen=True)
+class Collocation:
+    """The collocation grid and the kernel on it.
+
+    Attributes
+    ----------
+    grid
+        Physical coordinates.
+    radius
+        Half-width by axis, in the axis's units.
+    kernel, accuracy
+        As in `mollifier.mollify.layer.MollifierLayer`.
+    features
+        Shortest feature seen along each axis; infinite where none.
+    wanted
+        Nodes that the features ask for, before any limit.
+    """
+
+    grid: Grid
+    radius: dict[str, float]
+    kernel: Kernel
+    accuracy: int
+    features: dict[str, float]
+    wanted: dict[str, int]
+
+    @property
+    def scaled_grid(self) -> Grid:
+        """The same nodes on [-1, 1] along each axis."""
+        return Grid(*(_scaled(a) for a in self.grid))
+
+    @property
+    def scaled_radius(self) -> dict[str, float]:
+        """The radius in units of half the axis's length."""
+        return {a.name: 2 * self.radius[a.name] / (a.length or 1.0) for a in self.grid}
+
+    @property
+    def cells(self) -> dict[str, float]:
+        """The radius in cells."""
+        return {a.name: self.radius[a.name] / a.spacing for a in self.grid}
+
+
+def _scaled(axis: Axis) -> Axis:
+    half, middle = (axis.length or 1.0) / 2, (axis.lower + axis.upper) / 2
+    nodes = None if axis.nodes is None else tuple(((axis.points - middle) / half).tolist())
+    low, high = (axis.lower - middle) / half, (axis.upper - middle) / half
+    return Axis(axis.name, low, high, axis.size, axis.periodic, axis.unit, nodes)
+
+
+def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None) -> Collocation:
+    """Grid, kernel and radius for a problem.
+
+    Nodes and radius that are given are kept. Otherwise the spacing resolves the shortest feature of the
+    data, within ``max_nodes``, and the radius is what the kernel and the order of the equation need in
+    cells.
+
+    Raises
+    ------
+    ConfigurationError
+        If a node count or radius names no coordinate, a coordinate holds a single point, or what is given
+        asks for more nodes than can be held.
+    """
+    chosen = chosen or choices.Collocation()
+    for given in (chosen.nodes or {}, chosen.radius if isinstance(chosen.radius, Mapping) else {}):
+        for name in given:
+            if name not in problem.coordinates:
+                hint = did_you_mean(name, problem.coordinates)
+                raise ConfigurationError(f"The collocation names '{name}', not a coordinate.{hint}")
+    kernel, cells = _kernel(chosen, problem.system.order)
+    bounds, periods = problem.bounds, problem.data.periodic
+    features = _features(problem)
+    wanted, fixed = {}, dict(chosen.nodes or {})
+    least = _LEAST_NODES.get(len(problem.coordinates), 21)
+    for c in problem.coordinates:
+        low, high = bounds[c]
+        length = periods.get(c, high - low)
+        if not length > 0:
+            raise ConfigurationError(
+                f"The data hold one point along '{c}' ({low:g}): the equation cannot be imposed over it. "
+                f"Give data at several values of '{c}', or write the equation without it."
+            )
+        given = _given_radius(chosen, c)
+        if given is not None and c not in fixed:
+            fixed[c] = int(np.ceil(length * cells / given)) + 1
+        resolved = int(np.ceil(_NODES_PER_FEATURE * length / features[c])) + 1
+        wanted[c] = fixed.get(c) or max(min(least, _most_seen(problem, c)), resolved)
+    nodes = _within(wanted, set(fixed), chosen.max_nodes, least)
+    total = float(np.prod([float(n) for n in nodes.values()]))
+    if total > _MOST_NODES:
+        raise ConfigurationError(
+            f"The collocation asks for {total:.2g} nodes ({nodes}), more than can be held; "
+            "give fewer nodes or a larger radius."
+        )
+    axes, radius = [], {}
+    for c in problem.coordinates:
+        low, high = bounds[c]
+        upper = low + periods[c] if c in periods else high
+        axis = Axis(c, low, upper, nodes[c], c in periods, problem.data.units.get(c, ""))
+        axes.append(axis)
+        radius[c] = _given_radius(chosen, c) or cells * axis.spacing
+    return Collocation(Grid(*axes), radius, kernel, chosen.accuracy, features, wanted)
+
+
+def _most_seen(problem: InverseProblem, coordinate: str) -> int:
+    """Nodes that leave `_CELLS_BETWEEN` cells between two places where data on a grid were read."""
+    if not problem.data.gridded:
+        return _MOST_NODES
+    return _CELLS_BETWEEN * (problem.data.dataset.sizes[coordinate] - 1) + 1
+
+
+def _features(problem: InverseProblem) -> dict[str, float]:
+    """Shortest feature of any field along each coordinate."""
+    features = dict.fromkeys(problem.coordinates, np.inf)
+    for f in problem.fields:
+        s = problem.data.samples(f)
+        for c, length in zip(s.coordinates, feature_lengths(s.points, s.values, s.sd), strict=True):
+            features[c] = min(features[c], float(length))
+    return features
+
+
+def _kernel(chosen: choices.Collocation, order: int) -> tuple[Kernel, float]:
+    if chosen.kernel in ("auto", "bspline"):
+        return spline_kernel(order, chosen.degree)
+    kernel = Bump() if chosen.kernel == "bump" else Polynomial(chosen.degree or order + 4)
+    return kernel, _CELLS + max(0, order - 2) * 0.75
+
+
+def _given_radius(chosen: choices.Collocation, coordinate: str) -> float | None:
+    if isinstance(chosen.radius, Mapping):
+        return chosen.radius.get(coordinate)
+    return None if chosen.radius == "auto" else float(chosen.radius)
+
+
+def _within(wanted: dict[str, int], fixed: set[str], most: int, least: int) -> dict[str, int]:
+    """Fewer nodes along the axes that were not fixed, the longest first, until they fit the limit."""
+    nodes = dict(wanted)
+    free = [c for c in nodes if c not in fixed]
+    while free and np.prod([float(n) for n in nodes.values()]) > most:
+        longest = max(free, key=lambda c: nodes[c])
+        if nodes[longest] <= min(least, 9):
+            break
+        nodes[longest] = int(nodes[longest] * 0.95)
+    return nodes

@@ -1,0 +1,228 @@
+"""An inverse problem: an equation, observations, and what is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from mollifier.data.observations import Observations, Samples
+from mollifier.equations.names import Names
+from mollifier.equations.scan import fields_in
+from mollifier.equations.system import EquationSystem, parse
+from mollifier.errors import ConfigurationError, DataError, did_you_mean
+from mollifier.problem.measurements import readings_of
+from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, Unknown
+
+
+@dataclass(frozen=True)
+class InverseProblem:
+    """The question: which unknowns make the equation agree with the observations.
+
+    Parameters
+    ----------
+    equation
+        Text (``"u_t = div(k*grad(u)) + r*u"``), a SymPy expression, a callable on a jet, or several of these.
+    data
+        Observations, or an `xarray.Dataset` whose dimensions are the coordinates. Observed variables that
+        the equation differentiates are the fields; others that it names are known coefficients.
+    unknowns
+        Name -> `ScalarUnknown` or `FieldUnknown`.
+    constants
+        Name -> number, for known constants in the equation.
+    fields
+        Observed variables to treat as fields; those that the equation differentiates by default.
+
+    Attributes
+    ----------
+    system
+        The checked equations (`mollifier.equations.system.EquationSystem`).
+    readings
+        Unknown field -> its readings, of those that have some.
+
+    Raises
+    ------
+    EquationError
+        If the equation cannot be read or names what does not exist.
+    ConfigurationError
+        If an unknown is not in the equation, clashes with the data, or varies over what is not a coordinate;
+        if there is no field, or one that is in no equation; if readings of an unknown field lie outside of
+        the domain or of its bounds, or are of something else.
+    DataError
+        If the data are at one place along a coordinate, or readings at none, or of unknown noise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, t = np.random.default_rng(0).random((2, 50))
+    >>> u = np.exp(-t) * np.sin(3 * x)
+    >>> obs = Observations(values={"u": u}, points={"x": x, "t": t}, noise={"u": 0.01})
+    >>> problem = InverseProblem("u_t = D*u_xx", data=obs, unknowns={"D": ScalarUnknown(lower=0.0)})
+    >>> problem.fields, problem.system.order
+    (('u',), 2)
+    """
+
+    equation: Any
+    data: Observations
+    unknowns: Mapping[str, Unknown]
+    constants: Mapping[str, float] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
+    system: EquationSystem = field(init=False, repr=False)
+    readings: Mapping[str, Samples] = field(init=False, repr=False)
+
+    def __init__(
+        self,
+        equation: Any,
+        data: Observations | xr.Dataset | xr.DataArray,
+        unknowns: Mapping[str, Unknown],
+        constants: Mapping[str, float] | None = None,
+        fields: Sequence[str] | None = None,
+    ) -> None:
+        observations = data if isinstance(data, Observations) else Observations.from_dataset(data)
+        _check_places(observations)
+        constants = dict(constants or {})
+        chosen = _fields(equation, observations, fields)
+        completed = _completed(unknowns, observations, constants)
+        names = Names(
+            coordinates=observations.coordinates,
+            fields={f: observations.coordinates_of(f) for f in chosen},
+            unknowns={n: u.over or () for n, u in completed.items()},
+            known={v: observations.coordinates_of(v) for v in observations.variables if v not in chosen},
+            constants=constants,
+        )
+        system = parse(equation, names)
+        _check_fields(system, chosen, observations)
+        if system.unused:
+            raise ConfigurationError(
+                f"The unknowns {list(system.unused)} stand in no equation."
+                f"{did_you_mean(system.unused[0], system.symbols)} Remove them or mend the name."
+            )
+        for name, value in dict(
+            equation=equation,
+            data=observations,
+            unknowns=completed,
+            constants=constants,
+            fields=chosen,
+            system=system,
+            readings={
+                n: readings_of(n, u, observations)
+                for n, u in completed.items()
+                if isinstance(u, FieldUnknown) and u.readings is not None
+            },
+        ).items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        """Coordinates of the fields, in the order of the data."""
+        return self.data.coordinates
+
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """Coordinate -> ends of the domain: of the data, and of readings a little beyond them."""
+        given = self.data.bounds
+        found = {c: given[c] for c in self.coordinates}
+        for samples in self.readings.values():
+            for c, x in zip(samples.coordinates, samples.points.T, strict=True):
+                if c not in self.data.periodic:
+                    found[c] = min(found[c][0], float(x.min())), max(found[c][1], float(x.max()))
+        return found
+
+    @property
+    def scalars(self) -> dict[str, ScalarUnknown]:
+        """The unknown numbers."""
+        return {n: u for n, u in self.unknowns.items() if isinstance(u, ScalarUnknown)}
+
+    @property
+    def unknown_fields(self) -> dict[str, FieldUnknown]:
+        """The unknown fields."""
+        return {n: u for n, u in self.unknowns.items() if isinstance(u, FieldUnknown)}
+
+    @property
+    def described(self) -> dict[str, str]:
+        """The unknowns as text, with a digest of their readings, for provenance."""
+        found = {n: repr(u) for n, u in self.unknowns.items()}
+        for n, u in self.unknown_fields.items():
+            if isinstance(u.readings, Observations):
+                found[n] += f" {u.readings.digest()}"
+        return found
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Observed variables that enter as known coefficients."""
+        return tuple(v for v in self.data.variables if v not in self.fields and v in self.system.symbols)
+
+
+def _check_places(data: Observations) -> None:
+    """Refuse data at one place along a coordinate: nothing can be said of how they vary along it."""
+    for c in data.coordinates:
+        x = np.asarray(data.dataset[c].values)
+        if not np.ptp(x) > 0:
+            raise DataError(
+                f"Coordinate '{c}' has one point only ({x[0]:g}); at least two were wanted: leave it out of "
+                "the coordinates."
+            )
+
+
+def _fields(equation: Any, data: Observations, fields: Sequence[str] | None) -> tuple[str, ...]:
+    """The state fields: as given, or what the equation differentiates, or the only variable there is."""
+    if fields is not None:
+        for f in fields:
+            if f not in data.variables:
+                raise ConfigurationError(f"Field '{f}' is not in the data.{did_you_mean(f, data.variables)}")
+        return tuple(fields)
+    found = fields_in(equation, {v: data.coordinates_of(v) for v in data.variables}, data.coordinates)
+    return tuple(found) or (tuple(data.variables) if len(data.variables) == 1 else ())
+
+
+def _check_fields(system: EquationSystem, chosen: Sequence[str], data: Observations) -> None:
+    """At least one field, and each of them in an equation."""
+    if not chosen:
+        raise ConfigurationError(
+            f"No field was found: the equation differentiates none of the observed variables "
+            f"{', '.join(data.variables)}. Name what is to be fitted, as in fields=['{data.variables[0]}']."
+        )
+    for f in chosen:
+        if f not in system.derivatives:
+            raise ConfigurationError(
+                f"The field '{f}' stands in no equation.{did_you_mean(f, system.symbols)} Leave it out "
+                "of fields, or mend the equation."
+            )
+
+
+def _completed(
+    unknowns: Mapping[str, Unknown], data: Observations, constants: Mapping[str, float]
+) -> dict[str, Unknown]:
+    """Unknowns with their coordinates filled in and checked."""
+    if not unknowns:
+        raise ConfigurationError(
+            "No unknowns were given; name at least one, as in unknowns={'k': FieldUnknown(over=('x', 'y'))}."
+        )
+    result: dict[str, Unknown] = {}
+    for name, unknown in unknowns.items():
+        taken = {
+            "coordinate": data.coordinates,
+            "variable of the data": data.variables,
+            "constant": constants,
+        }
+        for what, held in taken.items():
+            if name in held:
+                raise ConfigurationError(f"The unknown '{name}' is also a {what}; rename one of them.")
+        if not isinstance(unknown, FieldUnknown):
+            result[name] = unknown
+            continue
+        for c in unknown.over or ():
+            if c in data.variables:
+                raise ConfigurationError(
+                    f"The unknown '{name}' varies over the field '{c}': unknown laws such as D(u) are not "
+                    "solved for yet; name coordinates."
+                )
+            if c not in data.coordinates:
+                hint = did_you_mean(c, data.coordinates)
+                raise ConfigurationError(f"The unknown '{name}' varies over '{c}', not a coordinate.{hint}")
+        over = tuple(c for c in data.coordinates if unknown.over is None or c in unknown.over)
+        result[name] = replace(unknown, over=over)
+    return result

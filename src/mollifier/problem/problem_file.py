@@ -1,0 +1,378 @@
+"""Problem files: YAML to a checked problem, engine and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from mollifier.data.observations import Observations
+from mollifier.data.readers import read
+from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.io.plain_yaml import parse_yaml
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.settings import Settings, validated
+from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, Unknown
+
+_LARGEST = 1_000_000
+_ALL = "all"
+
+
+class DataEntry(BaseModel):
+    """The arguments of `mollifier.data.readers.read`; the file is relative to the problem file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    variables: str | list[str] | dict[str, str] | None = None
+    values: str | list[str] | None = None
+    coordinates: str | list[str] | None = None
+    noise: float | str | dict[str, float | str] | None = None
+    select: dict[str, Any] = Field(default_factory=dict)
+    replicates: str | list[str] | None = None
+    units: dict[str, str] | None = None
+    periodic: dict[str, bool | float] | None = None
+    rename: dict[str, str] | None = None
+    dims: dict[str, list[str]] | None = None
+    mask: str | None = None
+    window: dict[str, tuple[float | None, float | None]] | None = None
+    trusted: dict[str, float | list[float]] | None = None
+    sample: int | None = Field(None, ge=2)
+    seed: int = Field(0, ge=0)
+    gridded: bool | None = None
+    format: str | None = None
+
+
+class UnknownEntry(BaseModel):
+    """A scalar; a field when ``over``, ``smoothness``, ``prior`` or ``readings`` is given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    over: str | list[str] | None = None
+    lower: float | None = None
+    upper: float | None = None
+    initial: float | None = None
+    unit: str = ""
+    smoothness: float | None = None
+    prior: str | None = None
+    readings: DataEntry | None = None
+
+    def unknown(self) -> Unknown:
+        """As the problem takes it, but for the readings, which are not read."""
+        common: dict[str, Any] = dict(
+            lower=self.lower, upper=self.upper, initial=self.initial, unit=self.unit
+        )
+        own = {"smoothness": self.smoothness, "prior": self.prior}
+        common |= (given := {name: value for name, value in own.items() if value is not None})
+        if self.over is None and self.readings is None and not given:
+            return ScalarUnknown(**common)
+        over = (self.over,) if isinstance(self.over, str) else self.over
+        return FieldUnknown(None if over is None or over == (_ALL,) else tuple(over), **common)
+
+
+class IntervalsEntry(BaseModel):
+    """Where standard errors come from: the engine's own, or repeats of the solve."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["own", "bootstrap", "ensemble"] = "own"
+    repeats: int | None = Field(default=None, ge=3)
+    processes: int = Field(default=1, ge=1)
+
+
+class Entries(Settings):
+    """All keys of a problem file."""
+
+    equation: str | list[str]
+    data: DataEntry
+    unknowns: dict[str, Any]
+    constants: dict[str, float] = Field(default_factory=dict)
+    fields: list[str] | None = None  # pyright: ignore[reportIncompatibleMethodOverride]
+    engine: str = "auto"
+    start: str | None = None
+    seed: int = Field(0, ge=0)
+    intervals: IntervalsEntry = IntervalsEntry()
+
+
+@dataclass(frozen=True)
+class ProblemFile:
+    """A problem file that was read and checked; the data are not read until asked for.
+
+    Attributes
+    ----------
+    path
+        Where it was read.
+    entries
+        What it says, overrides included.
+    unknowns
+        By name, without readings.
+    readings
+        Unknown field -> where its readings are, of those that have some.
+    """
+
+    path: Path
+    entries: Entries
+    unknowns: Mapping[str, Unknown]
+    readings: Mapping[str, DataEntry]
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine, or "auto"."""
+        return self.entries.engine
+
+    @property
+    def start(self) -> str | None:
+        """Name of the engine whose answer the run starts from, or "auto"; None for no start."""
+        return self.entries.start
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run; `data.seed` chooses the random sample."""
+        return self.entries.seed
+
+    @property
+    def intervals(self) -> IntervalsEntry:
+        """Where standard errors come from."""
+        return self.entries.intervals
+
+    @property
+    def settings(self) -> Settings:
+        """Choices of the run."""
+        given = {
+            n: getattr(self.entries, n) for n in self.entries.model_fields_set if n in Settings.model_fields
+        }
+        return Settings(**given)
+
+    @property
+    def data_file(self) -> Path:
+        """The data, relative to the problem file."""
+        return self._file(self.entries.data)
+
+    def _file(self, entry: DataEntry) -> Path:
+        try:
+            return self.path.parent / Path(entry.file).expanduser()
+        except RuntimeError:
+            raise ConfigurationError(
+                f"'data.file' was given as '{entry.file}': there is no such user."
+            ) from None
+
+    def _read(self, entry: DataEntry) -> Observations:
+        options = {n: getattr(entry, n) for n in entry.model_fields_set - {"file"}}
+        return read(self._file(entry), **options)
+
+    def observations(self) -> Observations:
+        """Read the data.
+
+        Raises
+        ------
+        DataError
+            As `mollifier.data.readers.read`.
+        """
+        return self._read(self.entries.data)
+
+    def problem(self) -> InverseProblem:
+        """Read the data and state the problem.
+
+        Raises
+        ------
+        DataError, EquationError, ConfigurationError
+            As `mollifier.data.readers.read` and `mollifier.InverseProblem`.
+        """
+        e, unknowns = self.entries, dict(self.unknowns)
+        for name, entry in self.readings.items():
+            unknowns[name] = replace(unknowns[name], readings=self._read(entry))
+        return InverseProblem(e.equation, self.observations(), unknowns, e.constants, e.fields)
+
+    def selecting(self, name: str, value: Any) -> ProblemFile:
+        """The same problem for one value of a column or dimension of the data."""
+        data = self.entries.data
+        chosen = data.model_copy(update={"select": {**data.select, name: value}})
+        return replace(self, entries=self.entries.model_copy(update={"data": chosen}))
+
+    def values_of(self, name: str) -> list[Any]:
+        """The values that a column or dimension of the data takes, sorted; those listed in ``select`` if any.
+
+        Raises
+        ------
+        DataError
+            If the data cannot be read.
+        ConfigurationError
+            If there is no such column or dimension.
+        """
+        data = self.entries.data
+        listed = data.select.get(name)
+        if isinstance(listed, list | tuple):
+            return list(listed)
+        select = {k: v for k, v in data.select.items() if k != name}
+        changed: dict[str, Any] = {"select": select, "sample": None}
+        whole = replace(
+            self, entries=self.entries.model_copy(update={"data": data.model_copy(update=changed)})
+        )
+        dataset = whole.observations().dataset
+        if name not in dataset.variables:
+            known = [*map(str, dataset.variables), *data.select]
+            raise ConfigurationError(
+                f"'{name}' is neither a column nor a dimension that {self.data_file.name} can be selected by."
+                f"{did_you_mean(name, known)}"
+            )
+        found = np.unique(dataset[name].values).tolist()
+        return [v for v in found if v == v]  # NaN is not itself
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was given, in JSON's types."""
+        return self.entries.model_dump(mode="json", exclude_unset=True)
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> ProblemFile:
+    """Read a problem file.
+
+    Parameters
+    ----------
+    path
+        A YAML file; see ``docs/problem-files.md``.
+    overrides
+        ``"training.steps=2000"``: dotted key and YAML value, put in place of what the file says.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is missing, no YAML, or holds an unknown key or a wrong value; with the place.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "rod.yaml"
+    >>> _ = path.write_text("equation: u_t = D*u_xx\\ndata: {file: rod.csv}\\nunknowns: {D: {lower: 0}}\\n")
+    >>> file = load(path, ["training.steps=50", "seed=3"])
+    >>> file.settings.training.steps, file.seed, file.unknowns["D"].lower
+    (50, 3, 0.0)
+    """
+    path = Path(path)
+    try:
+        content = overridden(overrides, _read(path))
+        _complete(content)
+        entries = validated(Entries, content)
+        given = {name: _unknown(name, entry) for name, entry in entries.unknowns.items()}
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+    readings = {n: e.readings for n, e in given.items() if e.readings is not None}
+    return ProblemFile(path, entries, {n: e.unknown() for n, e in given.items()}, readings)
+
+
+def overridden(overrides: Sequence[str], content: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Plain values with overrides put in place.
+
+    >>> overridden(["training.steps=50", "network.width=8"])
+    {'training': {'steps': 50}, 'network': {'width': 8}}
+    """
+    found = dict(content or {})
+    for override in overrides:
+        _override(found, override)
+    return found
+
+
+def _complete(content: Mapping[str, Any]) -> None:
+    """Unknown and absent keys first, so that a misspelt one is named and not merely missed."""
+    wanted: list[tuple[str, Any, type[BaseModel]]] = [("", content, Entries)]
+    if isinstance(content.get("data"), Mapping):
+        wanted.append(("data.", content["data"], DataEntry))
+    for where, given, model in wanted:
+        for key in given:
+            if key not in model.model_fields:
+                raise ConfigurationError(
+                    f"Unknown key '{where}{key}'.{did_you_mean(key, model.model_fields)}"
+                )
+        lacking = [n for n, f in model.model_fields.items() if f.is_required() and given.get(n) is None]
+        if lacking:
+            raise ConfigurationError(f"The key '{where}{lacking[0]}' is wanted and was not given.")
+    if not isinstance(content["data"], Mapping):
+        raise ConfigurationError(
+            f"'data' was given as {content['data']!r}; a mapping was wanted, as data: {{file: u.csv}}."
+        )
+
+
+def _unknown(name: str, entry: Any) -> UnknownEntry:
+    if entry is None or entry == "scalar":
+        entry = {}
+    elif entry == "field":
+        entry = {"over": _ALL}
+    elif isinstance(entry, str):
+        raise ConfigurationError(
+            f"'unknowns.{name}' was given as '{entry}'; scalar, field or a mapping was wanted."
+            f"{did_you_mean(entry, ('scalar', 'field'))}"
+        )
+    if not isinstance(entry, Mapping):
+        raise ConfigurationError(
+            f"'unknowns.{name}' was given as {entry!r}; scalar, field or a mapping was wanted. A number "
+            "that is known "
+            "belongs under constants, a starting value under initial."
+        )
+    try:
+        found = validated(UnknownEntry, entry, f"unknowns.{name}")
+        found.unknown()
+        return found
+    except ConfigurationError as error:
+        text = str(error)
+        raise ConfigurationError(
+            text if f"unknowns.{name}" in text else f"'unknowns.{name}': {text}"
+        ) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The file as plain values."""
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "missing"
+        there = (
+            [p.name for p in path.parent.iterdir() if p.suffix in (".yaml", ".yml")]
+            if path.parent.is_dir()
+            else []
+        )
+        raise ConfigurationError(
+            f"the problem file is {what}.{did_you_mean(path.name, there) if len(there) < 200 else ''}"
+        )
+    try:
+        size = path.stat().st_size
+        if size > _LARGEST:
+            raise ConfigurationError(
+                f"the problem file has {size:,} bytes; {_LARGEST:,} at most are read. Is it data?"
+            )
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigurationError("the problem file is not UTF-8 text. Is it data?") from None
+    except OSError as error:
+        raise ConfigurationError(f"the problem file cannot be read: {error.strerror}.") from None
+    content = parse_yaml(text)
+    if not isinstance(content, dict):
+        raise ConfigurationError(
+            "a mapping with equation, data and unknowns was wanted; see docs/problem-files.md."
+        )
+    return content
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    """Put one ``a.b=value`` in place."""
+    key, equals, value = override.partition("=")
+    parts = [p.strip() for p in key.split(".")]
+    if not equals or not all(parts):
+        raise ConfigurationError(
+            f"--set was given '{override}'; key=value was wanted, as in training.steps=2000."
+        )
+    place = content
+    for i, part in enumerate(parts[:-1]):
+        inner = place.get(part)
+        if inner is None:
+            inner = place[part] = {}
+        if not isinstance(inner, dict):
+            where = ".".join(parts[: i + 1])
+            raise ConfigurationError(
+                f"--set {override}: '{where}' is {inner!r}, which holds no '{parts[i + 1]}'."
+            )
+        place = inner
+    try:
+        place[parts[-1]] = parse_yaml(value)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--set {override}: {error}") from None

@@ -1,0 +1,79 @@
+"""The files of a solution: written whole or not at all, and read back bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mollifier.errors import CheckpointError
+from mollifier.io.files import (
+    ensure_folder,
+    read_group,
+    verify_checksum,
+    write_atomically,
+    write_groups,
+    write_json,
+)
+from mollifier.problem.estimate import Estimate
+from mollifier.problem.status import Status
+
+_FILE = "solution.nc"
+_FORMAT = 1
+_GROUPS = {"dataset": "fields", "fit": "fit", "history": "history"}
+
+
+def write(solution: Any, folder: str | os.PathLike[str]) -> Path:
+    """All of a `mollifier.Solution`, and what people read of it; see its method `save`."""
+    target = ensure_folder(folder)
+    root = {
+        "format": _FORMAT,
+        "status": json.dumps(asdict(solution.status), ensure_ascii=False),
+        "estimates": json.dumps([asdict(e) for e in solution.estimates.values()], ensure_ascii=False),
+        "provenance": json.dumps(solution.provenance, ensure_ascii=False),
+    }
+    groups = {group: getattr(solution, attribute) for attribute, group in _GROUPS.items()}
+    write_groups(target / _FILE, root, groups)
+    estimates = {}
+    for name, e in solution.estimates.items():
+        interval = None if e.sd is None else e.interval(0.95)
+        estimates[name] = {"value": e.value, "sd": e.sd, "interval_95": interval, "unit": e.unit}
+    content = {"status": asdict(solution.status), "estimates": estimates, "misfit": solution.misfit}
+    write_json(target / "estimates.json", content)
+    table = solution.history.to_dataframe()
+    write_atomically(target / "history.csv", lambda p: table.to_csv(p, lineterminator="\n"))
+    return target
+
+
+def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """The attributes of a solution by name; see `mollifier.load_solution`."""
+    path = Path(folder)
+    path = path if path.suffix == ".nc" else path / _FILE
+    if not path.is_file():
+        there = Path(folder).is_file()
+        what = f"'{folder}' is a file, no solution" if there else f"There is no saved solution at '{path}'"
+        raise CheckpointError(
+            f"{what}. Give the folder that solution.save(folder) wrote, or the solution.nc in it."
+        )
+    try:
+        verify_checksum(path)
+        root = read_group(path).attrs
+        if root.get("format") != _FORMAT:
+            raise CheckpointError(
+                f"'{path}' is no solution this version reads: its format is {root.get('format')}, {_FORMAT} "
+                "was wanted. Read it with the version that wrote it, or run it again."
+            )
+        status = Status(**json.loads(root["status"]))
+        estimates = [Estimate(**e) for e in json.loads(root["estimates"])]
+        parts = {attribute: read_group(path, group) for attribute, group in _GROUPS.items()}
+        provenance = json.loads(root["provenance"])
+    except CheckpointError:
+        raise
+    except Exception as error:  # the readers below raise OSError, RuntimeError, KeyError, ... on damage
+        raise CheckpointError(
+            f"The saved solution '{path}' cannot be read: {error}. If it is truncated or corrupt, restore "
+            "it from a copy or run it again."
+        ) from error
+    return {"status": status, "estimates": {e.name: e for e in estimates}, "provenance": provenance, **parts}

@@ -1,0 +1,246 @@
+"""Solution: what an engine found, how well it fits, and where it came from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from mollifier.errors import MollifierError, did_you_mean
+from mollifier.io.files import jsonable
+from mollifier.problem import serialization as keeping
+from mollifier.problem.estimate import Estimate
+from mollifier.problem.status import Status
+
+# Columns of the history that are not paths of scalar unknowns.
+HISTORY = ("seconds", "loss", "data", "residual", "prior", "stage")
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What an engine found.
+
+    Attributes
+    ----------
+    status
+        Why the engine stopped.
+    estimates
+        Scalar unknown -> `Estimate`.
+    dataset
+        On the collocation grid, dimensions = coordinates in physical units: each state field, each unknown
+        field ``k`` over its own dimensions with ``k_sd`` and ``k_prior_sd`` where known, ``residual`` (or
+        ``residual_0``, ``residual_1``, ...) relative to the rms of the equation's terms, and ``k_ratio``,
+        the ratio read-out, NaN where masked. Attribute ``units``. Derivatives that the equations name, as
+        ``u_xx``, come from the network and joint engines, with attribute ``role`` "derivative"; known
+        coefficients of the equation have "known". A coordinate that wraps has its period as attribute
+        ``periodic``.
+    fit
+        One row an ``observation``; for each observed variable ``v``: ``v``, ``v_sd``, ``v_fitted`` and
+        ``v_held_out`` (bool), NaN where it is not observed; coordinates are the points.
+    history
+        One row a ``step``: ``seconds``, ``loss``, ``data``, ``residual``, ``prior``, ``stage`` (text) and a
+        column for each scalar unknown.
+    provenance
+        What is needed to repeat it, in JSON's types: versions, seed, configuration, hash of the data, engine,
+        device, date, seconds, equation, unknowns (a mapping by name, or a list of names).
+
+    Raises
+    ------
+    MollifierError
+        If ``fit`` or ``history`` lacks its dimension, or an estimate bears a field's name.
+    """
+
+    status: Status
+    estimates: Mapping[str, Estimate]
+    dataset: xr.Dataset
+    fit: xr.Dataset
+    history: xr.Dataset
+    provenance: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        for name, dataset, dim in (("fit", self.fit, "observation"), ("history", self.history, "step")):
+            if dim not in dataset.dims:
+                raise MollifierError(
+                    f"The solution's {name} has dimensions {tuple(dataset.dims)}; '{dim}' was wanted."
+                )
+        both = sorted(set(self.estimates) & set(map(str, self.dataset.variables)))
+        if both:
+            raise MollifierError(
+                f"{both} stand both for scalar estimates and for fields; an unknown is one or the other."
+            )
+        object.__setattr__(self, "estimates", dict(self.estimates))
+        object.__setattr__(self, "provenance", jsonable(self.provenance))
+
+    @property
+    def observed(self) -> tuple[str, ...]:
+        """Names of the observed variables."""
+        names = map(str, self.fit.data_vars)
+        return tuple(n for n in names if f"{n}_fitted" in self.fit)
+
+    @property
+    def unknown_fields(self) -> tuple[str, ...]:
+        """Names of the unknown fields: what ``dataset`` holds beside states, read-outs and residuals."""
+        return tuple(n for n in self._fields() if n not in self.states)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Names of the state fields: observed, or not named in provenance's ``unknowns``."""
+        listed = self.provenance.get("unknowns")
+        unknowns = set(map(str, listed)) if isinstance(listed, Mapping | list) else set(self._fields())
+        return tuple(n for n in self._fields() if n in self.observed or n not in unknowns)
+
+    def _fields(self) -> tuple[str, ...]:
+        """Names in ``dataset`` that are neither residuals nor belong to another name."""
+        names = [str(n) for n in self.dataset.data_vars]
+
+        def belongs(n: str) -> bool:
+            return any(n == f"{m}{s}" for m in names for s in ("_sd", "_prior_sd", "_ratio"))
+
+        apart = (*self.residuals, *self.known, *self._of_role("derivative"))
+        return tuple(n for n in names if n not in apart and not belongs(n))
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Names of the equation's known coefficients."""
+        return self._of_role("known")
+
+    def _of_role(self, role: str) -> tuple[str, ...]:
+        return tuple(str(n) for n, v in self.dataset.data_vars.items() if v.attrs.get("role") == role)
+
+    @property
+    def residuals(self) -> tuple[str, ...]:
+        """Names of the residual fields, one for each equation."""
+        names = map(str, self.dataset.data_vars)
+        return tuple(n for n in names if n == "residual" or _is_numbered_residual(n))
+
+    @property
+    def misfit(self) -> dict[str, dict[str, float | None]]:
+        """Observed variable -> rms of (fitted - measured)/sd over the points fitted, and over those held out.
+
+        About 1 when the fit leaves what the noise explains. None where there is no such point.
+
+        Examples
+        --------
+        >>> rows = lambda *v: ("observation", list(v))
+        >>> fit = xr.Dataset({"u": rows(1.0, 2.0, 3.0), "u_sd": rows(0.1, 0.1, 0.1),
+        ...     "u_fitted": rows(1.1, 1.9, 3.2), "u_held_out": rows(False, False, True)})
+        >>> empty = xr.Dataset({"loss": ("step", [])})
+        >>> misfit = Solution(Status("converged"), {}, xr.Dataset(), fit, empty, {}).misfit["u"]
+        >>> round(misfit["fitted"], 3), round(misfit["held_out"], 3)
+        (1.0, 2.0)
+        """
+        result: dict[str, dict[str, float | None]] = {}
+        for name in self.observed:
+            z = self.scaled_errors(name)
+            held = self.fit[f"{name}_held_out"].values.astype(bool)
+            parts = {"fitted": z[~held], "held_out": z[held]}
+            result[name] = {part: _rms(v[~np.isnan(v)]) for part, v in parts.items()}
+        return result
+
+    def scaled_errors(self, variable: str) -> np.ndarray:
+        """(fitted - measured)/sd of an observed variable, shape (n_observations,); NaN where not observed.
+
+        Raises
+        ------
+        MollifierError
+            If the variable is not observed.
+        """
+        if variable not in self.observed:
+            raise MollifierError(f"'{variable}' is not observed.{did_you_mean(variable, self.observed)}")
+        fitted, measured, sd = (self.fit[f"{variable}{s}"].values for s in ("_fitted", "", "_sd"))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray((fitted - measured) / sd, dtype=float)
+
+    def to_dataset(self) -> xr.Dataset:
+        """Fields and estimates in one dataset, with status and provenance (JSON text) in its attributes.
+
+        Each scalar unknown ``r`` becomes a variable without dimensions, and ``r_sd`` beside it where known.
+        """
+        scalars: dict[str, xr.DataArray] = {}
+        for name, e in self.estimates.items():
+            attrs: dict[str, Any] = {"units": e.unit} if e.unit else {}
+            if e.sd is not None:
+                scalars[f"{name}_sd"] = xr.DataArray(e.sd, attrs=dict(attrs))
+                attrs["standard_error"] = f"{name}_sd"
+            scalars[name] = xr.DataArray(e.value, attrs=attrs)
+        attrs = {
+            **self.dataset.attrs,
+            "status": self.status.name,
+            "status_message": self.status.message,
+            "provenance": json.dumps(self.provenance, sort_keys=True, ensure_ascii=False),
+        }
+        return self.dataset.assign(scalars).assign_attrs(attrs)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write ``solution.nc``, which is all of it, and ``estimates.json`` and ``history.csv`` for people.
+
+        A checksum, ``solution.sha256``, goes beside. Each file is written whole or not at all,
+        and replaces one of an earlier save.
+
+        Raises
+        ------
+        OutputError
+            If the folder cannot be made or written to, or the disk is full.
+        """
+        return keeping.write(self, folder)
+
+    def summary(self) -> str:
+        """A few lines for a person: status, estimates, ranges of the fields, misfit, time."""
+        lines = [f"Status    {self.status}"]
+        lines += [f"Estimate  {e}" for e in self.estimates.values()]
+        for name in self._fields():
+            lines.append(f"Field     {_range(self.dataset[name])}")
+        for name in self.residuals:
+            rms = _rms(self.dataset[name].values[np.isfinite(self.dataset[name].values)])
+            lines.append(f"Residual  {name}: rms {_number(rms)} of the equation's terms")
+        for name, m in self.misfit.items():
+            held = "" if m["held_out"] is None else f", {_number(m['held_out'])} held out"
+            lines.append(f"Misfit    {name}: {_number(m['fitted'])} sd{held} (about 1 is what noise leaves)")
+        seconds, engine = self.provenance.get("seconds"), self.provenance.get("engine")
+        if seconds is not None:
+            lines.append(f"Time      {float(seconds):.3g} s" + (f", engine '{engine}'" if engine else ""))
+        if "intervals" in self.provenance:
+            lines.append(f"Intervals {self.provenance['intervals']['told']}")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.summary()
+
+
+def _is_numbered_residual(name: str) -> bool:
+    head, _, tail = name.rpartition("_")
+    return head == "residual" and tail.isdecimal()
+
+
+def _rms(values: np.ndarray) -> float | None:
+    return float(np.sqrt(np.mean(np.square(values)))) if values.size else None
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3g}"
+
+
+def _range(a: xr.DataArray) -> str:
+    over = f"({', '.join(map(str, a.dims))})" if a.dims else ""
+    finite = a.values[np.isfinite(a.values)]
+    if not finite.size:
+        return f"{a.name}{over}: no finite value"
+    unit = a.attrs.get("units", "")
+    return f"{a.name}{over}: {finite.min():.4g} to {finite.max():.4g} {unit}".rstrip()
+
+
+def load_solution(folder: str | os.PathLike[str]) -> Solution:
+    """Read back what `Solution.save` wrote, bit for bit; ``folder`` may also name the netCDF file itself.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, truncated, corrupt, or no solution.
+    """
+    return Solution(**keeping.read(folder))

@@ -1,0 +1,187 @@
+"""What is unknown: numbers, and fields that vary over some of the coordinates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import xarray as xr
+
+from mollifier.data.observations import Observations
+from mollifier.errors import ConfigurationError, did_you_mean
+
+PRIORS = ("auto", "h1", "h2", "tv")
+"""What may be held of an unknown field before there are data."""
+
+
+@dataclass(frozen=True)
+class ScalarUnknown:
+    """An unknown number.
+
+    Parameters
+    ----------
+    lower, upper
+        Bounds, kept by a bijection; none by default.
+    initial
+        Starting value; found from the data where the equation is linear in the unknown.
+    unit
+        Physical unit, for labels.
+
+    Raises
+    ------
+    ConfigurationError
+        If the bounds are not in order, or the initial value does not lie strictly between them.
+
+    Examples
+    --------
+    >>> ScalarUnknown(lower=0.0).admits(-1.0)
+    False
+    """
+
+    lower: float | None = None
+    upper: float | None = None
+    initial: float | None = None
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        _check_bounds(self)
+
+    @property
+    def over(self) -> tuple[str, ...]:
+        """A number varies over nothing."""
+        return ()
+
+    def admits(self, value: float) -> bool:
+        """Whether a value lies strictly within the bounds."""
+        return _admits(self, value)
+
+
+@dataclass(frozen=True)
+class FieldUnknown:
+    """An unknown field.
+
+    Parameters
+    ----------
+    over
+        Coordinates it varies over; all of the equation's when not given.
+    lower, upper
+        Bounds, kept by a bijection; none by default.
+    initial
+        Level to start from; found from the data where the equation is linear in the unknown.
+    unit
+        Physical unit, for labels.
+    smoothness
+        Weight of the mean squared curvature (gradient, under "h1"), in units of the field's level over the
+        half-length of the domain. It settles what the data leave open; 0 leaves it out. When not given, it is
+        taken from the data (the strength of greatest marginal likelihood); the network engine starts from
+        1e-3, or as many times less as there are more than 1,000 readings, and stays there under L-BFGS and
+        where the equation does not come to its full weight.
+    prior
+        What settles what the data leave open; its strength is that of greatest marginal likelihood in the
+        weak engine and, unless ``smoothness`` is given, in the others. "auto": a Matern field, order and
+        length from the data too, and the curvature where ``smoothness`` is given; the network engine starts
+        from the curvature. "h1": the mean squared gradient. "h2": the mean squared curvature. "tv": the
+        total variation (Rudin, Osher and Fatemi, Physica D 60:259, 1992) by lagged diffusivity (Vogel and
+        Oman, SIAM J. Sci. Comput. 17:227, 1996), for a field of levels with edges between them. Standard
+        errors under "tv", in the field's unit, are those of the last Gaussian approximation, which takes the
+        places of the edges as known: beside an edge they may be too small. The network engine takes
+        no "h1", and only the weak engine takes "tv".
+    readings
+        Where the field itself was measured, or is known: `Observations` (or an `xarray.Dataset` that makes
+        them) of one variable, or of one that bears the unknown's name, over the field's coordinates. They
+        are data like those of the states, on points and with noise of their own; a noise of 0 makes them
+        exact, which is to a thousandth of their rms.
+
+    Raises
+    ------
+    ConfigurationError
+        If bounds, initial value or smoothness are out of range, the prior is none of these, or the readings
+        are no observations.
+    DataError
+        If a dataset of readings makes no observations.
+
+    Examples
+    --------
+    >>> FieldUnknown(over=("x", "y"), lower=0.0).over
+    ('x', 'y')
+    >>> end = Observations(values={"k": [0.8]}, points={"x": [0.0]}, noise=0.0)
+    >>> FieldUnknown(over="x", lower=0.0, readings=end).readings
+    <Observations k (point: 1)>
+    """
+
+    over: tuple[str, ...] | None = None
+    lower: float | None = None
+    upper: float | None = None
+    initial: float | None = None
+    unit: str = ""
+    smoothness: float | None = None
+    prior: str = "auto"
+    readings: Observations | xr.Dataset | xr.DataArray | None = None
+
+    def __post_init__(self) -> None:
+        _check_bounds(self)
+        object.__setattr__(self, "readings", _observed(self.readings))
+        if self.over is not None:
+            names = (self.over,) if isinstance(self.over, str) else tuple(self.over)
+            object.__setattr__(self, "over", names)
+            if not names:
+                raise ConfigurationError("FieldUnknown(over=()) varies over nothing; use ScalarUnknown.")
+        if self.smoothness is not None and not (math.isfinite(self.smoothness) and self.smoothness >= 0):
+            raise ConfigurationError(
+                f"smoothness={self.smoothness} was given; a number of 0 or more was wanted."
+            )
+        if self.prior not in PRIORS:
+            raise ConfigurationError(
+                f"prior={self.prior!r} was given; one of {', '.join(PRIORS)} was wanted."
+                f"{did_you_mean(str(self.prior), PRIORS)}"
+            )
+
+    def admits(self, value: float) -> bool:
+        """Whether a value lies strictly within the bounds."""
+        return _admits(self, value)
+
+
+Unknown = ScalarUnknown | FieldUnknown
+
+
+def _bounds(unknown: Unknown) -> Iterable[tuple[str, float]]:
+    for name in ("lower", "upper", "initial"):
+        value = getattr(unknown, name)
+        if value is not None:
+            yield name, value
+
+
+def _check_bounds(unknown: Unknown) -> None:
+    for name, value in _bounds(unknown):
+        if not math.isfinite(value):
+            raise ConfigurationError(f"{name}={value} was given for an unknown; a finite number was wanted.")
+    if unknown.lower is not None and unknown.upper is not None and not unknown.lower < unknown.upper:
+        raise ConfigurationError(
+            f"Bounds {unknown.lower} and {unknown.upper} were given for an unknown; lower must be below "
+            "upper."
+        )
+    if unknown.initial is not None and not _admits(unknown, unknown.initial):
+        raise ConfigurationError(
+            f"initial={unknown.initial} was given for an unknown with bounds ({unknown.lower}, "
+            f"{unknown.upper}); it must lie strictly between them."
+        )
+
+
+def _observed(readings: Any) -> Observations | None:
+    """Readings as observations."""
+    if readings is None or isinstance(readings, Observations):
+        return readings
+    if isinstance(readings, xr.Dataset | xr.DataArray):
+        return Observations.from_dataset(readings)
+    raise ConfigurationError(
+        f"readings={type(readings).__name__} was given for an unknown field; Observations of it were wanted, "
+        "as in Observations(values={'k': values}, points={'x': x}, noise=0.01)."
+    )
+
+
+def _admits(unknown: Unknown, value: float) -> bool:
+    return (unknown.lower is None or value > unknown.lower) and (
+        unknown.upper is None or value < unknown.upper
+    )

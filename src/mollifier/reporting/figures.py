@@ -1,0 +1,302 @@
+"""Figures of a solution, written as PNG files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mollifier.errors import MollifierError
+from mollifier.io.files import ensure_folder
+from mollifier.problem.solution import HISTORY, Solution
+from mollifier.reporting import style
+from mollifier.reporting.fits import fit_figure
+from mollifier.reporting.sensitivity import has_radii, sensitivity_figure
+
+_LOSSES = {"loss": style.BLUE, "data": style.ORANGE, "residual": style.GREEN, "prior": style.RED}
+_MOST_PATHS = 6
+_MOST_STAGES = 8
+
+
+def save_figures(
+    solution: Solution, folder: str | os.PathLike[str], truth: xr.Dataset | None = None
+) -> list[Path]:
+    """Write the figures of a solution: ``fit``, ``unknown_<name>``, ``residual`` and ``history``, as PNG.
+
+    The weak engine takes no steps: ``sensitivity``, its estimates by radius, stands in place of ``history``.
+    What the solution does not hold gives no figure.
+
+    Parameters
+    ----------
+    solution
+        What to show.
+    folder
+        Where; made if need be.
+    truth
+        Unknown fields (and scalars) as they truly are, on any grid; interpolated to the solution's.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written to.
+    MollifierError
+        If a true field has coordinates that the estimate has not.
+    """
+    target = ensure_folder(folder)
+    paths = []
+    with style.look():
+        if solution.observed:
+            paths.append(style.save(fit_figure(solution), target / "fit.png"))
+        for name in solution.unknown_fields:
+            true = (
+                None
+                if truth is None or name not in truth
+                else true_field(truth[name], solution.dataset[name])
+            )
+            paths.append(style.save(unknown_figure(solution, name, true), target / f"unknown_{name}.png"))
+        if solution.residuals:
+            paths.append(style.save(residual_figure(solution), target / "residual.png"))
+        if has_radii(solution.history):
+            paths.append(style.save(sensitivity_figure(solution), target / "sensitivity.png"))
+        elif solution.history.sizes["step"] and solution.history.data_vars:
+            paths.append(style.save(history_figure(solution, truth), target / "history.png"))
+    return paths
+
+
+def true_field(truth: xr.DataArray, estimate: xr.DataArray) -> xr.DataArray:
+    """The truth on the estimate's nodes, by linear interpolation; NaN outside where it is known.
+
+    Raises
+    ------
+    MollifierError
+        If it has a coordinate that the estimate has not, or no positions along one and another number of
+        nodes.
+
+    Examples
+    --------
+    >>> truth = xr.DataArray([0.0, 1.0], {"x": [0.0, 2.0]}, name="k")
+    >>> true_field(truth, xr.DataArray(np.zeros(3), {"x": [0.0, 0.5, 1.0]})).values
+    array([0.  , 0.25, 0.5 ])
+    """
+    extra = [str(d) for d in truth.dims if d not in estimate.dims]
+    if extra:
+        raise MollifierError(
+            f"The true '{truth.name}' varies along {extra}, but its estimate only over "
+            f"{list(estimate.dims)}; select one position first, as in truth.isel(t=0)."
+        )
+    for d in truth.dims:
+        if d not in truth.coords and truth.sizes[d] != estimate.sizes[d]:
+            raise MollifierError(
+                f"The true '{truth.name}' has {truth.sizes[d]} nodes along '{d}' without positions, and its "
+                f"estimate {estimate.sizes[d]}; give the truth a coordinate '{d}'."
+            )
+    along = {d: estimate[d] for d in truth.dims if d in truth.coords and truth.sizes[d] > 1}
+    on_nodes = truth.astype(float).interp(along) if along else truth.astype(float)
+    return on_nodes.broadcast_like(estimate).transpose(*estimate.dims)
+
+
+def unknown_figure(solution: Solution, name: str, truth: xr.DataArray | None = None) -> Figure:
+    """An unknown field: estimate, standard error, truth and difference, ratio read-out, as far as known."""
+    estimate = solution.dataset[name]
+    sd, ratio = solution.dataset.get(f"{name}_sd"), solution.dataset.get(f"{name}_ratio")
+    pictures = style.cuts(estimate)
+    if pictures[0].of(estimate).ndim < 2:
+        return _unknown_curve(name, pictures[0], estimate, sd, ratio, truth)
+    bounds = style.limits(estimate.values, *([] if truth is None else [truth.values]), spare=0.002)
+    columns: list[tuple[str, xr.DataArray, tuple[float, float], str]] = []
+    shown = style.text(name)
+    columns.append((f"{shown}, estimated", estimate, bounds, style.SEQUENTIAL))
+    if truth is not None:
+        error = estimate - truth
+        agreement = _agreement(estimate, truth).replace(", ", "\n")
+        span = style.limits(error.values, symmetric=True, spare=0.002)
+        columns.append((f"{shown}, true", truth, bounds, style.SEQUENTIAL))
+        columns.append((f"estimated - true\n{agreement}", error, span, style.DIVERGING))
+    if ratio is not None:
+        columns.append(
+            (f"{shown}, ratio read-out\n(a picture, no estimate)", ratio, bounds, style.SEQUENTIAL)
+        )
+    if sd is not None:
+        columns.append(
+            (f"{shown}, standard error", sd, style.limits(sd.values, spare=0.002), style.SEQUENTIAL)
+        )
+    figure = style.new_figure(3.7 * len(columns), 3.2 * len(pictures))
+    axes = figure.subplots(len(pictures), len(columns), squeeze=False)
+    for row, cut in enumerate(pictures):
+        for column, (title, field, span, cmap) in enumerate(columns):
+            whole = field.assign_attrs(estimate.attrs)
+            style.draw_map(axes[row, column], cut.of(whole), name, span, cmap=cmap)
+            where = cut.title(estimate)
+            axes[row, column].set_title("\n".join(t for t in (title if not row else "", where) if t))
+    return figure
+
+
+def _unknown_curve(
+    name: str,
+    cut: style.Cut,
+    estimate: xr.DataArray,
+    sd: xr.DataArray | None,
+    ratio: xr.DataArray | None,
+    truth: xr.DataArray | None,
+) -> Figure:
+    figure = style.new_figure(6.0, 3.4 if truth is None else 5.2)
+    rows = 1 if truth is None else 2
+    axes = figure.subplots(rows, 1, sharex=True, squeeze=False, height_ratios=[2, 1][:rows])[:, 0]
+    ax = axes[0]
+    line = cut.of(estimate)
+    curves = [line.values]
+    if sd is not None and line.ndim:
+        half = 1.96 * cut.of(sd).values
+        half = np.where(np.isfinite(half), half, np.nan)
+        x = line[line.dims[0]].values
+        ax.fill_between(x, line.values - half, line.values + half, color=style.BLUE, alpha=0.2, linewidth=0)
+        ax.plot([], [], color=style.BLUE, alpha=0.2, linewidth=6, label="95 % interval")
+        curves += [line.values - half, line.values + half]
+    if truth is not None:
+        true = cut.of(truth)
+        curves.append(true.values)
+        style.draw_curve(ax, true, name, color="black", linewidth=1.2, linestyle="--", label="true")
+        error = (line - true).assign_attrs(estimate.attrs)
+        style.draw_curve(axes[1], error, "estimated - true", color=style.RED, linewidth=1.2)
+        axes[1].axhline(0.0, color="black", linewidth=0.6)
+    low, high = style.limits(*curves)
+    if ratio is not None:
+        points = cut.of(ratio).assign_attrs(estimate.attrs)
+        options = {"linestyle": "none", "marker": ".", "markersize": 3.0}
+        style.draw_curve(ax, points, name, color=style.GREY, label="ratio read-out", **options)
+    style.draw_curve(ax, line, name, color=style.BLUE, linewidth=1.8, label="estimated")
+    ax.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
+    ax.set_title(
+        f"{style.text(name)}, estimated" + ("" if truth is None else f" ({_agreement(estimate, truth)})")
+    )
+    ax.legend()
+    if truth is not None:
+        ax.set_xlabel("")
+    return figure
+
+
+def _agreement(estimate: xr.DataArray, truth: xr.DataArray) -> str:
+    """Relative L2 error and correlation over the nodes where both are known.
+
+    >>> field = xr.DataArray([1.0, 2.0, np.nan])
+    >>> _agreement(field, field)
+    'relative L2 0, correlation 1'
+    """
+    a, b = estimate.values.astype(float).ravel(), truth.values.astype(float).ravel()
+    both = np.isfinite(a) & np.isfinite(b)
+    a, b = a[both], b[both]
+    norm = float(np.linalg.norm(b))
+    parts = [f"relative L2 {np.linalg.norm(a - b) / norm:.3g}" if norm else "relative L2 undefined"]
+    if a.size > 1 and np.ptp(a) > 0 and np.ptp(b) > 0:
+        parts.append(f"correlation {np.corrcoef(a, b)[0, 1]:.3g}")
+    return ", ".join(parts)
+
+
+def residual_figure(solution: Solution) -> Figure:
+    """What is left of each equation, relative to the rms of its terms, on a scale centred on zero."""
+    fields = {n: _where_known(solution.dataset[n].assign_attrs(units="")) for n in solution.residuals}
+    pictures = {n: style.cuts(f) for n, f in fields.items()}
+    widest = max(len(p) for p in pictures.values())
+    figure = style.new_figure(max(3.6 * widest, 5.2), 3.3 * len(fields))
+    axes = figure.subplots(len(fields), widest, squeeze=False)
+    for row, (name, field) in enumerate(fields.items()):
+        finite = field.values[np.isfinite(field.values)]
+        rms = f"{np.sqrt(np.mean(finite**2)):.3g}" if finite.size else "unknown"
+        head = f"{name.replace('_', ' ')} of the equation, rms {rms}\n(relative to the rms of its terms)"
+        bounds = style.limits(field.values, symmetric=True, spare=0.005)
+        for column in range(widest):
+            ax = axes[row, column]
+            if column >= len(pictures[name]):
+                ax.set_axis_off()
+                continue
+            cut = pictures[name][column]
+            part = cut.of(field)
+            if part.ndim < 2:
+                style.draw_curve(ax, part, "relative residual", color=style.BLUE, linewidth=1.0)
+                ax.axhline(0.0, color="black", linewidth=0.6)
+            else:
+                style.draw_map(ax, part, "relative residual", bounds, cmap=style.DIVERGING)
+            ax.set_title("\n".join(t for t in (head if column == 0 else "", cut.title(field)) if t))
+    return figure
+
+
+def _where_known(field: xr.DataArray) -> xr.DataArray:
+    """A field that is shown by cuts, without the margins that would be cuts of nothing."""
+    if len(style.cuts(field)) > 1 and np.isfinite(field.values).any():
+        for d in field.dims:
+            field = field.dropna(d, how="all")
+    return field
+
+
+def history_figure(solution: Solution, truth: xr.Dataset | None = None) -> Figure:
+    """Losses over time on a log axis, and the path of each scalar unknown to its estimate."""
+    history = solution.history
+    paths = [str(n) for n in history.data_vars if n not in HISTORY and history[n].dtype.kind in "fiu"]
+    paths = paths[:_MOST_PATHS]
+    figure = style.new_figure(6.4, 3.2 + 1.7 * len(paths))
+    axes = figure.subplots(
+        1 + len(paths), 1, sharex=True, squeeze=False, height_ratios=[3.0] + [1.7] * len(paths)
+    )[:, 0]
+    x = np.arange(history.sizes["step"], dtype=float)
+    timed = "seconds" in history and np.isfinite(history["seconds"].values).all()
+    x = history["seconds"].values.astype(float) if timed else x
+    marker = "." if x.size < 30 else ""
+    for name, colour in _LOSSES.items():
+        values = history[name].values.astype(float) if name in history else np.zeros(1)
+        positive = np.where(np.isfinite(values) & (values > 0), values, np.nan)
+        if np.isfinite(positive).any():
+            width = 1.8 if name == "loss" else 1.1
+            axes[0].plot(x, positive, color=colour, linewidth=width, marker=marker, label=name)
+            axes[0].set_yscale("log")
+    axes[0].set_ylabel("loss")
+    axes[0].set_title(f"Loss: {style.text(solution.status.name)}", pad=14)
+    if axes[0].lines:
+        axes[0].legend()
+    for ax, name in zip(axes[1:], paths, strict=True):
+        _draw_path(ax, solution, name, x, truth)
+    _mark_stages(axes, history, x)
+    axes[-1].set_xlabel("seconds" if timed else "step")
+    return figure
+
+
+def _draw_path(ax: Axes, solution: Solution, name: str, x: np.ndarray, truth: xr.Dataset | None) -> None:
+    """One scalar unknown on its way, its estimate with the 95 % interval, and the truth where known."""
+    marker = "." if x.size < 30 else ""
+    ax.plot(x, solution.history[name].values, color=style.BLUE, linewidth=1.4, marker=marker, label="path")
+    estimate = solution.estimates.get(name)
+    if estimate is not None and np.isfinite(estimate.value):
+        if estimate.sd is not None and np.isfinite(estimate.sd):
+            ax.axhspan(
+                *estimate.interval(0.95), color=style.BLUE, alpha=0.15, linewidth=0, label="95 % interval"
+            )
+        ax.set_title(style.text(str(estimate)))
+    if truth is not None and name in truth and truth[name].size == 1:
+        value = float(truth[name].values.item())
+        ax.axhline(value, color="black", linewidth=1.0, linestyle="--", label="true")
+    ax.set_ylabel(style.label(name, estimate.unit if estimate else ""))
+    ax.legend(ncols=3)
+
+
+def _mark_stages(axes: np.ndarray, history: xr.Dataset, x: np.ndarray) -> None:
+    """A dotted line where the method changes, with the name of each stage above the first panel."""
+    if "stage" not in history:
+        return
+    stages = history["stage"].values.astype(str)
+    starts = [0, *(np.flatnonzero(stages[1:] != stages[:-1]) + 1)]
+    for i in starts:
+        for ax in axes[: None if i else 0]:
+            ax.axvline(x[i], color=style.GREY, linewidth=0.8, linestyle=":")
+        if len(starts) <= _MOST_STAGES and stages[i]:
+            place = {"xy": (x[i], 1.0), "xycoords": axes[0].get_xaxis_transform()}
+            axes[0].annotate(
+                style.text(str(stages[i])), **place, xytext=(2, 2), textcoords="offset points", fontsize=7.5
+            )

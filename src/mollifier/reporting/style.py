@@ -1,0 +1,223 @@
+"""One look for every figure: colours, labels, curves, maps, and the slices of what has more dimensions."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from mollifier.io.files import write_atomically
+
+# Okabe and Ito's palette, told apart under every common colour blindness.
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
+PURPLE = "#CC79A7"
+SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
+TIME_NAMES = ("t", "time")
+
+_MISSING = "0.88"
+_MOST_NODES = 600  # along one side of a map: more than its pixels
+_RC: dict[Any, Any] = {
+    "font.size": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.labelsize": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 150,
+    "svg.hashsalt": "mollifier",
+}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One picture of a field of any dimension: which coordinates are held at which node."""
+
+    held: dict[str, int]
+
+    def of(self, field: xr.DataArray) -> xr.DataArray:
+        """The field at the held nodes."""
+        return field.isel({d: i for d, i in self.held.items() if d in field.dims})
+
+    def title(self, field: xr.DataArray) -> str:
+        """Where it is cut, as in "t = 0.5 h"; empty when nothing is held."""
+        held = [(d, field[d].values[i]) for d, i in self.held.items() if d in field.dims]
+        units = {d: text(str(field[d].attrs.get("units", ""))) for d, _ in held}
+        return ", ".join(f"{text(d)} = {v:.4g} {units[d]}".rstrip() for d, v in held)
+
+
+def look() -> Any:
+    """A context in which figures are made and saved; matplotlib's settings are restored after it."""
+    return mpl.rc_context(_RC)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, that no global state knows of."""
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write the figure as PNG or SVG, by the suffix; whole or not at all, and the same every time."""
+    kind = path.suffix.removeprefix(".")
+    options: dict[str, Any] = {"format": kind, "facecolor": "white", "bbox_inches": "tight"}
+    if kind == "svg":
+        options["metadata"] = {"Date": None}
+    return write_atomically(path, lambda p: figure.savefig(p, **options))
+
+
+def text(raw: str) -> str:
+    """Text that matplotlib shows as it stands."""
+    return raw.replace("$", r"\$")
+
+
+def label(name: str, unit: str = "") -> str:
+    """An axis label with its unit.
+
+    >>> label("x", "µm"), label("k")
+    ('x (µm)', 'k')
+    """
+    return text(f"{name} ({unit})" if unit else name)
+
+
+def field_label(field: xr.DataArray, name: str | None = None) -> str:
+    """The label of a field or a coordinate, from its name and attribute ``units``."""
+    return label(str(field.name) if name is None else name, str(field.attrs.get("units", "")))
+
+
+def cuts(field: xr.DataArray, most: int = 4) -> list[Cut]:
+    """The pictures, of one or two dimensions each, that show a field.
+
+    Up to two dimensions: one, of the whole. With time: up to ``most`` times, evenly spaced, the last
+    included. Three coordinates without time: the three planes through the middle. Whatever is left is held
+    at its middle.
+
+    >>> field = xr.DataArray(np.zeros((4, 5, 9)), dims=("x", "y", "t"))
+    >>> [cut.held for cut in cuts(field)]
+    [{'t': 0}, {'t': 3}, {'t': 5}, {'t': 8}]
+    """
+    dims = [str(d) for d in field.dims if field.sizes[d] > 1]
+    single = {str(d): 0 for d in field.dims if field.sizes[d] <= 1}
+    if len(dims) <= 2:
+        return [Cut(single)]
+    middle = {d: field.sizes[d] // 2 for d in dims}
+    time = next((d for d in dims if d in TIME_NAMES), None)
+    if time is None:
+        pairs = list(itertools.combinations(dims[:3], 2))
+        return [Cut(single | {d: middle[d] for d in dims if d not in pair}) for pair in pairs]
+    space = [d for d in dims if d != time]
+    held = single | {d: middle[d] for d in space[2:]}
+    last = field.sizes[time] - 1
+    steps = sorted({math.floor(last * i / max(most - 1, 1) + 0.5) for i in range(most)})
+    return [Cut(held | {time: i}) for i in steps]
+
+
+def limits(*arrays: Any, symmetric: bool = False, spare: float = 0.0) -> tuple[float, float]:
+    """Limits of the finite values, or (-m, m) about zero; ``spare`` cuts that share of the tails.
+
+    >>> limits(np.array([0.0, np.nan, 2.0])), limits(np.array([-3.0, 1.0]), symmetric=True)
+    ((0.0, 2.0), (-3.0, 3.0))
+    """
+    values = np.concatenate([np.ravel(np.asarray(a, dtype=float)) for a in arrays] or [np.zeros(0)])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return (-1.0, 1.0) if symmetric else (0.0, 1.0)
+    if symmetric:
+        bound = float(np.quantile(np.abs(values), 1 - spare)) or float(np.abs(values).max()) or 1.0
+        return -bound, bound
+    low, high = (float(q) for q in np.quantile(values, [spare, 1 - spare]))
+    if high - low <= 1e-12 * max(abs(low), abs(high)):
+        margin = 0.05 * abs(low) or 0.5
+        return low - margin, high + margin
+    return low, high
+
+
+def map_dims(field: xr.DataArray) -> tuple[str, str]:
+    """Horizontal and vertical coordinate of a two-dimensional field: time, or else the first, lies flat."""
+    first, second = map(str, field.dims)
+    return (second, first) if second in TIME_NAMES else (first, second)
+
+
+def draw_map(
+    ax: Axes,
+    field: xr.DataArray,
+    name: str,
+    bounds: tuple[float, float],
+    *,
+    cmap: str = SEQUENTIAL,
+) -> None:
+    """A two-dimensional field as a coloured map with its colour bar; missing values are grey."""
+    steps = {d: slice(None, None, math.ceil(n / _MOST_NODES)) for d, n in field.sizes.items()}
+    thin = field.isel(steps)
+    h, v = map_dims(thin)
+    values = thin.transpose(v, h).values.astype(float)
+    masked = np.ma.masked_invalid(values)
+    ax.set_facecolor(_MISSING)
+    place = thin[h].values, thin[v].values
+    # As pixels in a vector format too, which would hold a path for every node.
+    mesh = ax.pcolormesh(
+        *place, masked, shading="nearest", cmap=cmap, vmin=bounds[0], vmax=bounds[1], rasterized=True
+    )
+    ax.set_xlabel(field_label(thin[h]))
+    ax.set_ylabel(field_label(thin[v]))
+    finite = values[np.isfinite(values)]
+    below = bool(finite.size and finite.min() < bounds[0])
+    above = bool(finite.size and finite.max() > bounds[1])
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    figure = ax.get_figure()
+    if figure is not None:
+        bar = figure.colorbar(mesh, ax=ax, extend=extend[below, above], shrink=0.9)
+        bar.set_label(field_label(field, name))
+        bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    if _same_scale(thin, h, v):
+        ax.set_aspect("equal")
+
+
+def _same_scale(field: xr.DataArray, h: str, v: str) -> bool:
+    """Whether both axes are lengths in one unit, of extents that a square picture can hold."""
+    if h in TIME_NAMES or v in TIME_NAMES or field[h].attrs.get("units") != field[v].attrs.get("units"):
+        return False
+    ratio = np.ptp(field[h].values) / np.ptp(field[v].values)
+    return bool(0.3 < ratio < 3.0)
+
+
+def draw_curve(ax: Axes, field: xr.DataArray, name: str, **options: Any) -> None:
+    """A field of one dimension as a curve, or a single number as a point."""
+    if field.ndim == 0:
+        ax.plot([0.0], [float(field)], "o", **options)
+        ax.set_xticks([])
+    else:
+        coordinate = field[field.dims[0]]
+        ax.plot(coordinate.values, field.values, **options)
+        ax.set_xlabel(field_label(coordinate))
+    ax.set_ylabel(field_label(field, name))
+
+
+def log_axis(ax: Axes, which: str) -> None:
+    """A log scale along "x" or "y", with plain numbers at 1, 2 and 5."""
+    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def some(n: int, most: int) -> NDArray[np.intp]:
+    """Row numbers of at most ``most`` of ``n`` points, drawn without order, always the same ones."""
+    if n <= most:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(0).choice(n, most, replace=False))

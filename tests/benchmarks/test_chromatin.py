@@ -1,0 +1,98 @@
+"""Trials with known rates: simulated nuclei, simulated studies, and the benchmark's command."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.app import bench
+from benchmarks.chromatin import cohorts, nuclei
+from benchmarks.journal import Journal
+from mollifier.chromatin.infer import posed
+from mollifier.chromatin.microscope import with_noise
+from mollifier.chromatin.model import ChromatinModel
+from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate
+from mollifier.errors import ConfigurationError
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Smaller nuclei, with as many localisations to the area."""
+    monkeypatch.setattr(nuclei, "_DIAMETERS", (800.0, 850.0))
+    monkeypatch.setattr(nuclei, "_SEEN", (3e5, 4e5))
+    monkeypatch.setattr(nuclei, "_FRAMES", 3)
+    monkeypatch.setattr(nuclei, "_INTERVAL", 100.0)
+    monkeypatch.setattr(nuclei, "DATA", {"ten frames": (0, 1, 2), "still": (0,)})
+    monkeypatch.setattr(cohorts, "_DIAMETER", 800.0)
+    monkeypatch.setattr(cohorts, "_PIXELS", 60)
+    monkeypatch.setattr(cohorts, "_LABELS", 2e5)
+    monkeypatch.setattr(cohorts, "TREATED", 2)
+    monkeypatch.setattr(cohorts, "CONTROL", 2)
+
+
+@pytest.mark.usefixtures("small")
+def test_films_and_stills_come_near_and_answers_are_kept(tmp_path: Path):
+    path = tmp_path / "trials.jsonl"
+    table = nuclei.run(2, journal=Journal(path))
+    rows = {r.data: r for r in table.rows}
+    assert rows["ten frames"].nuclei == 2
+    assert rows["ten frames"].correlation > 0.9
+    assert rows["ten frames"].relative_l2 < 0.15
+    assert 0.5 < rows["ten frames"].coverage <= 1
+    assert rows["still"].correlation > 0.8
+    kept = nuclei.run(2, journal=Journal(path, resume=True))
+    assert kept.rows == table.rows
+    assert "| one pair |" not in table.to_markdown()
+    with pytest.raises(ConfigurationError, match="Did you mean 'nested'"):
+        nuclei.run(1, ("nestd",))
+
+
+def test_the_read_out_is_the_ratio_of_the_terms():
+    """With the fields' exact derivatives lam comes out as it went in."""
+    model = ChromatinModel()
+    mask = nucleus(800.0, 50, seed=0)
+    lam = rate_pattern(mask, "gradient", 0.6, 0.3, 0)
+    movie = simulate(model, mask, lam, [0.0, 20.0], before=200.0, seed=0)
+    problem = posed(with_noise(movie, 0.01), model)
+    data = problem.data.dataset
+    phi = data["phi_h"].transpose("x", "y", "t")
+    env = {n: np.zeros(phi.shape) for n in problem.system.equations[0].symbols if n != "lam"}
+    env["phi_h"] = phi.values
+    wanted = np.broadcast_to(0.7 + 0.1 * np.sin(phi["x"].values)[:, None, None], phi.shape)
+    # Of the derivatives only that by t is not zero: 2 phi_h_t = 2 (lam phi_e - phi_h).
+    env["phi_h_t"] = wanted * (0.9 - phi.values) - phi.values
+    fields = phi.to_dataset(name="phi_h").assign({n: (phi.dims, v) for n, v in env.items()})
+    found = nuclei._ratio(problem, fields)
+    here = np.isfinite(found.values)
+    np.testing.assert_allclose(found.values[here], wanted[..., 0][here], rtol=1e-9)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_study_finds_its_effect():
+    row = cohorts.study(0)
+    assert row.sign == (row.ratio > 1)
+    assert row.low < row.ratio < row.high
+    assert row.covers == (row.low <= cohorts.EFFECT <= row.high)
+    assert row.failed == 0
+    assert row.cells < 0.1
+
+
+@pytest.mark.usefixtures("small")
+def test_the_command_writes_both_tables(tmp_path: Path):
+    words = ["chromatin", "--nuclei", "1", "--studies", "1", "--out", str(tmp_path), "--quiet"]
+    result = CliRunner().invoke(bench, words)
+    assert result.exit_code == 0, result.output
+    for name in ("nuclei", "cohorts"):
+        found = json.loads((tmp_path / f"{name}.json").read_text())
+        assert len(found["rows"]) >= 1
+        assert (tmp_path / f"{name}.trials.jsonl").is_file()
+    assert all(
+        math.isfinite(r["relative_l2"]) for r in json.loads((tmp_path / "nuclei.json").read_text())["rows"]
+    )
+    refused = CliRunner().invoke(bench, ["chromatin", "--nuclei", "0", "--out", str(tmp_path)])
+    assert refused.exit_code == 2

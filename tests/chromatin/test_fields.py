@@ -1,0 +1,299 @@
+"""Chromatin densities: repeats of a molecule, densities that count right, error bars that cover."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.spatial import KDTree
+
+import mollifier as mf
+from chromatin_plane import DISC, FIELD, SIDE
+from mollifier.chromatin.density import FWHM, Resolution, density, on_grid, stencil
+from mollifier.chromatin.localizations import Localizations, read_localizations
+from mollifier.chromatin.mask import nucleus_from_polygon
+from mollifier.chromatin.repeats import estimate_precision, merge_repeats, neighbours
+from mollifier.chromatin.voronoi import cell_areas
+from mollifier.errors import DataError
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def uniform(n: int, seed: int = 0) -> Localizations:
+    return Localizations(*np.random.default_rng(seed).uniform(0, SIDE, (2, n)), field=FIELD)
+
+
+def total(field: xr.Dataset) -> float:
+    return float(field.density.sum()) * float(field.attrs["pixel"]) ** 2
+
+
+def blinking(
+    molecules: int, repeats: int, precision: float, seed: int = 0
+) -> tuple[Localizations, np.ndarray]:
+    """Molecules that show in so many frames in a row, far from others in time; and where they are."""
+    rng = np.random.default_rng(seed)
+    place = rng.uniform(0, SIDE, (2, molecules))
+    frame = np.repeat(rng.permutation(molecules) * 2 * repeats, repeats) + np.tile(
+        np.arange(repeats), molecules
+    )
+    x, y = np.repeat(place, repeats, axis=1) + precision * rng.standard_normal((2, frame.size))
+    return Localizations(x, y, frame, field=FIELD), place
+
+
+# Repeats
+
+
+def test_neighbours_are_all_pairs_within_reach():
+    rng = np.random.default_rng(3)
+    locs = Localizations(*rng.uniform(0, 300, (2, 400)), rng.integers(0, 9, 400))
+    assert locs.frame is not None
+    apart = np.hypot(locs.x[:, None] - locs.x, locs.y[:, None] - locs.y)
+    for lag in (1, 3):
+        i, j = np.nonzero((apart <= 40) & (locs.frame[None, :] - locs.frame[:, None] == lag))
+        earlier, later, distance = neighbours(locs, 40.0, lag)
+        assert set(zip(i.tolist(), j.tolist(), strict=True)) == set(
+            zip(earlier.tolist(), later.tolist(), strict=True)
+        )
+        np.testing.assert_allclose(distance, apart[earlier, later])
+
+
+@pytest.mark.parametrize("precision", [6.0, 14.0, 25.0])
+def test_precision_shows_in_repeats(precision):
+    locs, _ = blinking(3_000, 2, precision)
+    found = estimate_precision(locs)
+    assert found is not None
+    assert found == pytest.approx(precision, rel=0.05)
+
+
+def test_no_precision_without_repeats():
+    rng = np.random.default_rng(4)
+    locs = Localizations(*rng.uniform(0, SIDE, (2, 20_000)), rng.integers(0, 400, 20_000))
+    assert estimate_precision(locs) is None
+    merged = merge_repeats(locs, precision=10.0)
+    assert len(merged) == len(locs)
+    assert merged.provenance["repeats"].startswith("none merged")
+
+
+def test_merged_repeats_are_the_molecules():
+    locs, place = blinking(2_000, 4, 8.0)
+    merged = merge_repeats(locs, precision=8.0)
+    # A link in 90 is missed at three standard errors, of which there are three to a molecule.
+    assert len(merged) == pytest.approx(2_000 * (1 + 3 * math.exp(-4.5)), rel=0.02)
+    assert merged.precision is not None
+    assert np.median(merged.precision) == pytest.approx(4.0)
+    near = KDTree(place.T).query(np.stack([merged.x, merged.y], axis=1))[0]
+    # The median of a Rayleigh distribution; few molecules are in parts, which are farther off.
+    assert np.median(near) == pytest.approx(4.0 * math.sqrt(2 * math.log(2)), rel=0.05)
+
+
+def test_a_gap_is_bridged_where_it_is_allowed():
+    locs, _ = blinking(1_000, 2, 5.0)
+    assert locs.frame is not None
+    late = Localizations(locs.x, locs.y, locs.frame + np.tile([0, 1], 1_000))
+    assert len(merge_repeats(late, precision=5.0)) == 2_000
+    assert len(merge_repeats(late, precision=5.0, gap=2)) == pytest.approx(1_000, rel=0.03)
+
+
+# Density
+
+
+def test_the_stencil_has_the_width_it_says():
+    w = stencil(300.0, 20.0)
+    place = 20.0 * (np.arange(w.size) - w.size // 2)
+    assert w.sum() == pytest.approx(1)
+    assert (w >= 0).all()
+    assert math.sqrt(float(np.sum(w * place**2))) * FWHM == pytest.approx(300, rel=0.01)
+
+
+@pytest.mark.parametrize("method", ["kernel", "voronoi"])
+def test_density_integrates_to_the_count(method):
+    locs = uniform(20_000)
+    assert total(density(locs, method=method, width=150)) == pytest.approx(20_000, rel=0.005)
+    inner = locs.select((np.abs(locs.x - 3e3) < 2e3) & (np.abs(locs.y - 3e3) < 2e3))
+    tolerance = 1e-9 if method == "kernel" else 0.05
+    # The kernel keeps the count to rounding where it does not reach the edge.
+    assert total(density(inner, method=method, width=150)) == pytest.approx(len(inner), rel=tolerance)
+
+
+def test_density_inside_a_mask():
+    locs = uniform(40_000)
+    mask = nucleus_from_polygon(DISC, pixel=40).mask
+    field = density(locs, mask=mask, width=200)
+    inside = int((np.hypot(locs.x - 3_000, locs.y - 3_000) < 2_500).sum())
+    assert field.attrs["molecules"] == pytest.approx(inside, rel=0.005)
+    assert total(field) == pytest.approx(inside, rel=0.01)
+    assert field.attrs["area"] == pytest.approx(np.pi * 2_500**2, rel=0.01)
+    # An even density stays even at the edge: no darker than inside beyond the noise of so many pixels.
+    rho = 40_000 / SIDE**2
+    away = np.hypot(field.x - 3_000, field.y - 3_000)
+    rim = field.density.where(away > 2_350)
+    assert float(rim.mean()) == pytest.approx(rho, rel=0.03)
+    assert bool(np.isnan(field.density.where(away > 2_600)).all())
+
+
+def test_an_even_field_is_even():
+    nodes = 10.0 * np.arange(300) + 5
+    x, y = (a.ravel() for a in np.meshgrid(nodes, nodes))
+    field = density(Localizations(x, y, field=(0, 3_000, 0, 3_000)), pixel=30, width=120)
+    np.testing.assert_allclose(field.density, 0.01, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("method", "behind"), [("kernel", 4), ("kernel", 15), ("voronoi", 3), ("voronoi", 15)]
+)
+def test_error_bars_cover(method, behind):
+    """95 % intervals hold the true density in 90 to 98 % of the pixels, whatever counts lie behind them."""
+    width = 300.0
+    area = float(density(uniform(100), width=width).attrs["noise_area"]) if method == "kernel" else width**2
+    rho = behind / area
+    options = {"width": width} if method == "kernel" else {"pixel": width}
+    covered, ratio = [], []
+    for seed in range(12):
+        n = np.random.default_rng(seed).poisson(rho * SIDE**2)
+        field = density(uniform(n, seed + 100), method=method, **options)
+        covered.append(float((abs(field.density - rho) < 1.96 * field.density_sd).mean()))
+        ratio.append(float(field.density.std() / field.density_sd.mean()))
+    assert 0.90 < np.mean(covered) < 0.98
+    assert np.mean(ratio) == pytest.approx(1, abs=0.12)
+
+
+def test_nothing_seen_is_not_certain():
+    locs = Localizations([100.0, 5_900.0], [100.0, 5_900.0], field=FIELD)
+    field = density(locs, width=300)
+    middle = field.sel(x=3_000, y=3_000, method="nearest")
+    assert float(middle.density) == 0
+    assert float(middle.density_sd) == pytest.approx(1 / field.attrs["noise_area"], rel=1e-6)
+
+
+def test_kernel_errors_average_out_over_the_noise_area():
+    n, width = 30_000, 200.0
+    rho = n / SIDE**2
+    means, area = [], 0.0
+    for seed in range(40):
+        field = density(uniform(n, seed), width=width)
+        centre = field.density.sel(x=slice(1_000, 5_000), y=slice(1_000, 5_000))
+        means.append(float(centre.mean()))
+        area = float(field.attrs["noise_area"])
+    single = math.sqrt(rho / area)
+    # 16 um^2 hold that many independent values; n is fixed, which takes the field's share of the variance.
+    expected = single / math.sqrt(4_000**2 / area) * math.sqrt(1 - (4_000 / SIDE) ** 2)
+    assert np.std(means) == pytest.approx(expected, rel=0.35)
+
+
+def test_kernel_and_voronoi_agree_on_even_data():
+    locs = uniform(60_000)
+    kernel = density(locs, pixel=100, width=500)
+    voronoi = density(locs, method="voronoi", pixel=100)
+    blocks = [f.density.coarsen(x=10, y=10).mean() for f in (kernel, voronoi)]
+    difference = (blocks[0] - blocks[1]).values[1:-1, 1:-1]
+    rho = 60_000 / SIDE**2
+    # Blocks of 1 um^2 hold 1,667 molecules; both see the same ones and differ at the blocks' edges only.
+    assert np.abs(difference).max() < 0.06 * rho
+    assert abs(difference.mean()) < 0.005 * rho
+
+
+def test_voronoi_cells_fill_the_rectangle():
+    rng = np.random.default_rng(5)
+    points = np.concatenate([rng.normal(300, 15, (2, 500)), rng.uniform(0, 1_000, (2, 40))], axis=1)
+    points = points[:, (points > 0).all(axis=0) & (points < 1_000).all(axis=0)]
+    area = cell_areas(*points, (0, 1_000, 0, 1_000))
+    assert area.sum() == pytest.approx(1e6, rel=1e-9)
+    assert area.min() > 0
+    fine = np.stack(np.meshgrid(*[np.arange(0.5, 1_000, 1.0)] * 2, indexing="ij"), -1).reshape(-1, 2)
+    counted = np.bincount(KDTree(points.T).query(fine)[1], minlength=area.size)
+    large = area > 2_000
+    assert large.sum() > 20
+    np.testing.assert_allclose(counted[large], area[large], rtol=0.02)
+
+
+def test_coincident_points_count_each():
+    locs = uniform(2_000)
+    twice = Localizations(np.tile(locs.x, 2), np.tile(locs.y, 2), field=FIELD)
+    one, two = (density(a, method="voronoi", pixel=200) for a in (locs, twice))
+    np.testing.assert_allclose(two.density, 2 * one.density)
+
+
+def test_cells_need_places():
+    with pytest.raises(DataError, match="at least three"):
+        cell_areas(np.array([1.0, 2.0]), np.array([1.0, 2.0]), (0, 4, 0, 4))
+
+
+def test_resolution_of_known_data():
+    locs, _ = blinking(20_000, 2, 10.0)
+    field = density(locs, precision=10.0)
+    merged = FWHM * 10.0
+    nyquist = 2 / math.sqrt(20_000 / SIDE**2)
+    assert field.attrs["resolution_nyquist"] == pytest.approx(nyquist, rel=0.03)
+    assert field.attrs["resolution"] == pytest.approx(math.hypot(merged, nyquist), rel=0.03)
+    assert Resolution(math.nan, 5.0, 80.0).total == 80.0
+    assert field.attrs["repeats"].startswith("40,000 rows")
+
+
+def test_windows_in_time():
+    rng = np.random.default_rng(6)
+    x, y = rng.uniform(0, SIDE, (2, 30_000))
+    frame = np.where(
+        rng.random(30_000) < x / SIDE, rng.integers(500, 1_000, 30_000), rng.integers(0, 500, 30_000)
+    )
+    locs = Localizations(x, y, frame, field=FIELD)
+    field = density(locs, windows=2, frame_interval=0.02, width=400, merge=False)
+    np.testing.assert_allclose(field.t, [5.0, 15.0])
+    assert total(field) == pytest.approx(30_000, rel=0.01)
+    share = field.density.mean("y").isel(t=1) / field.density.mean("y").sum("t")
+    np.testing.assert_allclose(share, field.x / SIDE, atol=0.06)
+    assert mf.Observations.from_dataset(field).coordinates == ("x", "y", "t")
+
+
+BAD = {
+    "no time stamps": ({"windows": 3}, "time stamps are missing: the time between frames"),
+    "a method that is none": ({"method": "histogram"}, "'kernel' or 'voronoi'"),
+    "pixels too coarse": ({"pixel": 300, "width": 200}, "cannot stand on pixels"),
+    "pixels too fine": ({"pixel": 0.1}, "at most"),
+    "no width": ({"width": 0}, "width=0"),
+    "too many windows": ({"windows": 9_999, "frame_interval": 1.0}, "of 8 frames"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_choices_of_density(case):
+    options, message = BAD[case]
+    rng = np.random.default_rng(7)
+    locs = Localizations(*rng.uniform(0, SIDE, (2, 200)), np.arange(200) % 8, field=FIELD)
+    with pytest.raises(DataError, match=message):
+        density(locs, **options)
+
+
+def test_masks_without_molecules():
+    mask = nucleus_from_polygon(DISC + 50_000, pixel=100).mask
+    with pytest.raises(DataError, match=r"lies inside the mask.*one unit"):
+        density(uniform(100), mask=mask)
+    with pytest.raises(DataError, match="mask is empty"):
+        density(uniform(100), mask=mask & False)
+    with pytest.raises(DataError, match="frame column"):
+        merge_repeats(uniform(100), precision=5.0)
+
+
+def test_masks_on_other_grids():
+    mask = nucleus_from_polygon(DISC, pixel=50).mask
+    x = np.arange(-500, 6_500, 70.0)
+    found = on_grid(mask, x, x)
+    exact = np.hypot(x[:, None] - 3_000, x[None, :] - 3_000)
+    assert found[exact < 2_400].all()
+    assert not found[exact > 2_600].any()
+
+
+def test_density_of_real_localisations():
+    path = SHARED / "clathrin_localizations.csv"
+    if not path.exists():
+        pytest.skip("the reference file clathrin_localizations.csv is not beside the repository")
+    field = density(read_localizations(path))
+    assert field.attrs["repeats"].startswith("23,517 rows")
+    assert total(field) == pytest.approx(field.attrs["molecules"], rel=1e-3)
+    ends = [float(field[n][k]) for n in ("x", "y") for k in (0, -1)]
+    np.testing.assert_allclose(ends, (15_034.5, 19_017.3, 13_180.4, 17_377.5), atol=field.attrs["pixel"])
+    assert 10 < field.attrs["precision"] < 30
+    assert bool((field.density_sd > 0).all())
+    assert "density" in mf.Observations.from_dataset(field).variables

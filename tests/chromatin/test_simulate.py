@@ -1,0 +1,175 @@
+"""The simulator of nuclei: orders of convergence, conservation, shapes, patterns, and its microscope."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from mollifier.chromatin.microscope import camera, chromatin_density, localizations, with_noise
+from mollifier.chromatin.model import ChromatinModel, FreeEnergy
+from mollifier.chromatin.simulate import (
+    coarsened,
+    edge_distance,
+    laplacian,
+    nucleus,
+    rate_pattern,
+    simulate,
+)
+from mollifier.errors import ConfigurationError, DataError
+
+MODEL = ChromatinModel()
+SIDE = 600.0
+
+
+def corner(pixels: int) -> xr.DataArray:
+    """An L of three quarters of a square, the same shape on every grid."""
+    place = SIDE * (np.arange(pixels) + 0.5) / pixels - SIDE / 2
+    inside = ~((place[:, None] > 0) & (place > 0))
+    return xr.DataArray(inside, {"x": place, "y": place}, ("x", "y"), "mask")
+
+
+def bump(mask: xr.DataArray) -> xr.DataArray:
+    x, y = mask["x"] / SIDE * 2 * np.pi, mask["y"] / SIDE * 2 * np.pi
+    return (0.3 * np.cos(x) * np.cos(y) - 0.2).rename("start")
+
+
+def run(pixels: int, step: float, rate: xr.DataArray | float = 0.6) -> xr.Dataset:
+    mask = corner(pixels)
+    return simulate(MODEL, mask, rate, [0.0, 40.0], before=0.0, step=step, start=bump(mask))
+
+
+def rms(a: xr.DataArray) -> float:
+    return float(np.sqrt((a**2).mean()))
+
+
+def test_second_order_in_the_spacing():
+    coarse, middle, fine = (run(n, 2.0)["phi_d"].isel(t=1) for n in (24, 48, 96))
+
+    def blocks(a: xr.DataArray, k: int) -> xr.DataArray:
+        return a.coarsen(x=k, y=k).reduce(np.mean)
+
+    first, second = rms(coarse - blocks(middle, 2).values), rms(middle - blocks(fine, 2).values)
+    assert 1.5 < np.log2(first / second) < 2.6
+
+
+def test_second_order_in_the_step():
+    a, b, c = (run(32, h)["phi_d"].isel(t=1) for h in (4.0, 2.0, 1.0))
+    assert 1.6 < np.log2(rms(a - b) / rms(b - c)) < 2.6
+
+
+def test_the_integral_moves_by_reactions_alone():
+    """d/dt integral phi_d = 2 Gamma integral (lam phi_e - phi_h), over one small step."""
+    mask = nucleus(800.0, 48, seed=1)
+    lam = rate_pattern(mask, "gradient", seed=1)
+    start = simulate(MODEL, mask, lam, [0.0], before=200.0, seed=1)["phi_d"].isel(t=0, drop=True)
+    movie = simulate(MODEL, mask, lam, [0.0, 0.02], before=0.0, start=start)
+    phi_d, q = movie["phi_d"].isel(t=0), 1 - movie["phi_n"]
+    grown = float((movie["phi_d"].isel(t=1) - phi_d).sum()) / 0.02
+    wanted = 2 * MODEL.acetylation * float((lam * (q - phi_d) / 2 - (q + phi_d) / 2).sum())
+    assert grown == pytest.approx(wanted, rel=1e-3)
+
+
+def test_no_flux_leaves():
+    matrix = laplacian(nucleus(500.0, 30).values, 3.0)
+    assert abs(matrix.sum(0)).max() < 1e-12
+    assert abs(matrix - matrix.T).max() == 0
+
+
+def test_a_rate_in_time_takes_over():
+    mask = corner(24)
+    rate = xr.concat([mask * 0 + 0.3, mask * 0 + 1.2], xr.DataArray([0.0, 40.0], dims="t", name="t"))
+    moving = run(24, 2.0, rate)["phi_d"].isel(t=1).mean()
+    low, high = (run(24, 2.0, v)["phi_d"].isel(t=1).mean() for v in (0.3, 1.2))
+    assert float(low) < float(moving) < float(high)
+
+
+def test_the_lamina_draws_heterochromatin_to_the_edge():
+    mask = nucleus(800.0, 48)
+    model = ChromatinModel(FreeEnergy(adhesion=1.0))
+    edge = edge_distance(mask) < 60.0
+    found = [
+        simulate(m, mask, 0.6, [0.0], before=300.0)["phi_d"].isel(t=0).where(edge & mask).mean()
+        for m in (MODEL, model)
+    ]
+    assert float(found[1]) > float(found[0]) + 0.05
+
+
+@pytest.mark.parametrize("kind", ["uniform", "gradient", "patches", "peripheral"])
+def test_patterns(kind):
+    mask = nucleus(1000.0, 48, seed=2)
+    lam = rate_pattern(mask, kind, level=0.5, contrast=0.3, seed=2)
+    inside = np.log(lam.values[mask.values])
+    assert np.exp(np.median(inside)) == pytest.approx(0.5)
+    assert inside.std() == pytest.approx(0.0 if kind == "uniform" else 0.3, abs=1e-9)
+    if kind == "peripheral":
+        depth = edge_distance(mask).values[mask.values]
+        assert np.corrcoef(depth, inside)[0, 1] < -0.8
+
+
+def test_shapes_and_units_that_do_not_fit_are_refused():
+    mask = nucleus(800.0, 32)
+    with pytest.raises(DataError, match="empty"):
+        simulate(MODEL, mask & False, 0.6, [0.0])
+    with pytest.raises(ConfigurationError, match="increase"):
+        simulate(MODEL, mask, 0.6, [1.0, 0.0])
+    with pytest.raises(DataError, match="square"):
+        simulate(MODEL, mask.assign_coords(x=2 * mask["x"]), 0.6, [0.0])
+    with pytest.raises(DataError, match="pixels"):
+        simulate(MODEL, mask, nucleus(800.0, 30) * 1.0, [0.0])
+    with pytest.raises(ConfigurationError, match="Did you mean 'patches'"):
+        rate_pattern(mask, "patchs")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigurationError, match="divisor"):
+        coarsened(simulate(MODEL, mask, 0.6, [0.0], before=0.0), 5)
+
+
+@pytest.fixture(scope="module")
+def movie():
+    mask = nucleus(1000.0, 48, seed=3)
+    return simulate(MODEL, mask, 0.6, [0.0, 50.0], before=400.0, seed=3)
+
+
+def test_blocks_lie_wholly_within(movie):
+    small = coarsened(movie, 4)
+    assert small.sizes["x"] == 12
+    assert bool(small["phi_d"].where(small["mask"]).notnull().any("t").equals(small["mask"]))
+    block = movie["phi_d"].isel(x=slice(24, 28), y=slice(24, 28), t=0).mean()
+    assert float(small["phi_d"].isel(x=6, y=6, t=0)) == pytest.approx(float(block))
+
+
+def test_localisations_follow_the_density(movie):
+    """Counts in pixels less the mean expected are Poisson: their variance is their mean."""
+    table = localizations(movie, count=4e5, detection=0.5, precision=0.0, seed=1)
+    density = chromatin_density(movie).isel(t=0)
+    mean = (density / density.sum() * 2e5).transpose("x", "y").values
+    x = movie["x"].values
+    edges = np.append(x, 2 * x[-1] - x[-2]) - (x[1] - x[0]) / 2
+    first = table[table["frame"] == 0]
+    counts = np.histogram2d(first["x"], first["y"], bins=(edges, edges))[0]
+    inside = mean > 0
+    chi = float(np.mean((counts - mean)[inside] ** 2 / mean[inside]))
+    assert counts[~inside].sum() == 0
+    assert chi == pytest.approx(1.0, abs=5 * np.sqrt(2 / inside.sum()))
+
+
+def test_repeats_blur_and_background_are_what_they_say(movie):
+    plain = localizations(movie, count=2e4, detection=1.0, seed=2)
+    more = localizations(movie, count=2e4, detection=1.0, repeats=0.5, background=0.2, seed=2)
+    assert len(more) / len(plain) == pytest.approx(1.8, rel=0.03)
+    again = localizations(movie, count=2e4, detection=1.0, seed=2)
+    assert plain.equals(again)
+    assert plain["uncertainty"].mean() == pytest.approx(15.0, rel=0.02)
+
+
+def test_the_camera_counts_photons(movie):
+    seen = camera(movie, photons=400.0, background=10.0, read_noise=0.0, gain=2.0, seed=4)
+    inside = movie["mask"].values
+    assert seen.isel(t=0).values[inside].mean() == pytest.approx(2 * 410.0, rel=0.02)
+    assert seen.isel(t=0).values[~inside].mean() == pytest.approx(20.0, rel=0.05)
+    with pytest.raises(ConfigurationError, match="photons"):
+        camera(movie, photons=0.0)
+
+
+def test_noise_says_its_size(movie):
+    noisy = with_noise(movie, 0.05, seed=1)
+    error = (noisy["phi_d"] - movie["phi_d"]).values[movie["mask"].values]
+    assert error.std() == pytest.approx(0.05, rel=0.05)
+    assert float(noisy["phi_d_sd"].max()) == 0.05

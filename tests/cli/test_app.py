@@ -1,0 +1,404 @@
+"""The command line: what it prints and writes, its exit codes, and what it says of bad input."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import mollifier.cli.demos.registry
+import mollifier.engines.solve
+import mollifier.reporting.figures
+from benchmarks.app import bench
+from command_line import HEAD, call, refused, write_table
+from mollifier.errors import MollifierError
+from mollifier.problem.estimate import Estimate
+from mollifier.problem.solution import Solution, load_solution
+from mollifier.problem.status import Status
+
+BENCHES = [c.name or c.callback.__name__ for c in bench.registered_commands if c.callback]
+
+
+def made(status: str = "converged", value: float = 0.25, name: str = "D") -> Solution:
+    row = ("observation", [1.0, 2.0])
+    fit = xr.Dataset({"u": row, "u_sd": row, "u_fitted": row, "u_held_out": ("observation", [False, True])})
+    x = np.linspace(0, 1, 5)
+    fields = xr.Dataset(
+        {"u": (("x", "t"), np.ones((5, 5))), "residual": (("x", "t"), np.zeros((5, 5)))}, {"x": x, "t": x}
+    )
+    history = xr.Dataset({"loss": ("step", [2.0, 1.0])})
+    estimates = {name: Estimate(name, value, 0.01, "m^2/s")}
+    return Solution(Status(status), estimates, fields, fit, history, {"seconds": 1.5, "engine": "network"})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("MOLLIFIER_DEBUG", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    write_table()
+    Path("p.yaml").write_text(HEAD)
+    return tmp_path
+
+
+def one_figure(solution: Solution, folder: Path, truth: Any = None) -> list[Path]:
+    return [folder / "fit.png"]
+
+
+class Solver:
+    """Stands for the engine: tells its progress, remembers how it was called, gives what it was told to."""
+
+    def __init__(self, *results: Any) -> None:
+        self.results, self.calls = list(results), []
+
+    def __call__(self, problem: Any, engine: str = "auto", **options: Any) -> Solution:
+        self.calls.append({"problem": problem, "engine": engine, **options})
+        for step in (1, 2):
+            event = SimpleNamespace(engine="network", stage="fit", step=step, steps=2, seconds=1.0, left=3.0)
+            event.losses, event.estimates = {"data": 1.5}, {"D": 0.2}
+            options["progress"](event)
+        result = self.results.pop(0) if len(self.results) > 1 else self.results[0]
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+
+@pytest.fixture
+def solver(here: Path, monkeypatch: pytest.MonkeyPatch) -> Solver:
+    fake = Solver(made())
+    monkeypatch.setattr(mollifier.engines.solve, "solve", fake)
+    monkeypatch.setattr(mollifier.reporting.figures, "save_figures", one_figure)
+    return fake
+
+
+def test_solve_prints_and_saves(solver: Solver):
+    result = call(
+        "solve", "p.yaml", "--out", "out/a", "--seed", "7", "--engine", "network", "--set", "training.steps=3"
+    )
+    assert result.exit_code == 0, result.output
+    assert "0.250 ± 0.010 m^2/s" in result.stdout
+    assert "network, fit: 1/2, 3 s left; data 1.5; D = 0.2" in result.stderr
+    assert load_solution("out/a").estimates["D"].value == 0.25
+    given = solver.calls[0]
+    assert (given["seed"], given["engine"], given["settings"].training.steps) == (7, "network", 3)
+    assert (given["folder"], given["resume"]) == (Path("out/a"), False)
+    assert json.loads(Path("out/a/problem.json").read_text())["seed"] == 7
+
+
+def test_json_alone_on_the_standard_output(solver: Solver):
+    result = call("solve", "p.yaml", "--json")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    answer = json.loads(result.stdout)
+    assert answer["estimates"]["D"]["interval_95"] == pytest.approx([0.2304, 0.2696], abs=1e-4)
+    assert answer["figures"] == ["out/fit.png"]
+    assert answer["status"]["name"] == "converged"
+
+
+def test_quiet_and_without_figures(solver: Solver):
+    result = call("solve", "p.yaml", "--quiet", "--no-figures")
+    assert (result.exit_code, result.output) == (0, "")
+    assert Path("out/solution.nc").exists()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [("converged", 0), ("step limit", 0), ("stalled", 0), ("non-finite loss", 1), ("interrupted", 130)],
+)
+def test_exit_codes_of_a_run(solver: Solver, status: str, code: int):
+    solver.results = [made(status)]
+    result = call("solve", "p.yaml")
+    assert result.exit_code == code
+    assert Path("out/solution.nc").exists()
+    assert ("Not converged" in result.stdout) == (status != "converged")
+    solver.results = [KeyboardInterrupt()]
+    assert "Interrupted" in refused("solve", "p.yaml", "-q", code=130)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "head"), [("undetermined", 1, "No answer"), ("misfit", 0, "Take care")]
+)
+def test_what_the_data_do_not_settle_is_said_once(solver: Solver, status: Any, code: int, head: str):
+    solver.results = [replace(made(), status=Status(status, "the message"))]
+    result = call("solve", "p.yaml")
+    assert result.exit_code == code
+    assert f"{head}: {status}: the message" in result.stdout
+    assert result.stdout.count("the message") == 1
+    assert Path("out/solution.nc").exists()
+
+
+def test_the_engine_that_auto_took_is_named(solver: Solver):
+    assert "chosen by 'auto'" not in call("solve", "p.yaml").stdout
+    reason = {"engine": "weak", "chosen_because": "the data fill a grid"}
+    solver.results = [replace(made(), provenance=reason)]
+    result = call("solve", "p.yaml")
+    assert "Engine    weak, chosen by 'auto': the data fill a grid\n" in result.stdout
+    assert json.loads(call("solve", "p.yaml", "--json").stdout)["provenance"]["engine"] == "weak"
+    write_table(runs=2)
+    Path("p.yaml").write_text(HEAD.replace("file: u.csv", "file: u.csv, values: u"))
+    each = call("solve", "p.yaml", "--each", "dose").stdout
+    assert "dose=2: weak, chosen by 'auto': the data fill a grid\n" in each
+
+
+def test_debug_shows_the_traceback(solver: Solver, monkeypatch: pytest.MonkeyPatch):
+    assert "Traceback" in call("solve", "none.yaml", "--debug").stderr
+    monkeypatch.setenv("MOLLIFIER_DEBUG", "1")
+    assert "Traceback" in call("check", "none.yaml").stderr
+
+
+def test_each_value_of_a_column(solver: Solver):
+    write_table(runs=3)
+    Path("p.yaml").write_text(HEAD.replace("file: u.csv", "file: u.csv, values: u, coordinates: [x, t]"))
+    solver.results = [made(value=0.1), MollifierError("no luck"), made(value=0.3)]
+    result = call("solve", "p.yaml", "--each", "dose")
+    assert result.exit_code == 1
+    assert "dose=2: no luck" in result.stderr
+    assert "dose=1: network, fit" in result.stderr
+    rows = list(csv.DictReader(Path("out/estimates.csv").read_text().splitlines()))
+    assert [" ".join((r["dose"], r["D"], r["status"], r["message"])).strip() for r in rows] == [
+        "1 0.1 converged",
+        "2  failed no luck",
+        "3 0.3 converged",
+    ]
+    assert load_solution("out/dose=3").estimates["D"].value == 0.3
+    assert solver.calls[1]["problem"].data.dataset.attrs["selected"] == "dose = 2"
+    assert "0.300 ± 0.010 m^2/s" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("results", "code", "rows"),
+    [
+        ([made()], 0, 3),
+        ([MollifierError("no")], 2, 3),
+        ([made("interrupted")], 130, 1),
+        ([OSError(28, "full")], 2, 3),
+    ],
+)
+def test_exit_codes_of_each(solver: Solver, results: list[Any], code: int, rows: int):
+    write_table(runs=3)
+    Path("p.yaml").write_text(HEAD.replace("file: u.csv", "file: u.csv, values: u"))
+    solver.results = results
+    result = call("solve", "p.yaml", "--each", "dose", "--json")
+    assert result.exit_code == code
+    assert len(json.loads(result.stdout)["rows"]) == rows
+    assert "neither a column nor a dimension" in refused("solve", "p.yaml", "--each", "doses")
+
+
+def test_check_says_whether_the_data_can_answer(here: Path):
+    result = call("check", "p.yaml")
+    assert result.exit_code == 0
+    assert "Ready" in result.stdout
+    answer = json.loads(call("check", "p.yaml", "--json", "--set", "collocation.nodes.x=41").stdout)
+    assert answer["numbers"]["collocation"]["nodes"]["x"] == 41
+    write_table(lambda x, t, u: (x, t, 0 * u + 1))
+    result = call("check", "p.yaml")
+    assert result.exit_code == 1
+    assert "These data cannot answer" in result.stdout
+
+
+def test_demos(solver: Solver, monkeypatch: pytest.MonkeyPatch):
+    def heat(folder: Path, seed: int, progress: Any, quick: bool) -> Any:
+        """Conductivity of a plate."""
+        return made(), None, {"D": 0.0125}
+
+    monkeypatch.setattr(mollifier.cli.demos.registry, "DEMOS", {"heat": heat})
+    assert "Conductivity of a plate." in call("demo").stdout
+    result = call("demo", "heat", "--quick")
+    assert result.exit_code == 0
+    assert "Truth     D: relative error 1.2 %" in result.stdout
+    assert Path("out/heat/solution.nc").exists()
+    assert json.loads(call("demo", "heat", "--json").stdout)["scores"] == {"D": 0.0125}
+    assert "Did you mean 'heat'?" in refused("demo", "heta")
+
+
+# Bad input: each case by what it changes, and a part of the message.
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (("file: u.csv", "file: v.csv"), "There is no file"),
+        (("file: u.csv", "file: u.csv, values: w"), "no column 'w'"),
+        (("u_xx", "w_xx"), "'w_xx'"),
+        (("{D:", "{DD:"), "'D' is not a name of this problem. Did you mean 'DD'?"),
+        (("u_xx", "u_yy"), "u_yy"),
+        (("{lower: 0,", "{over: y, lower: 0,"), "varies over 'y', not a coordinate"),
+        (("unknowns", "unknown"), "Unknown key 'unknown'. Did you mean 'unknowns'?"),
+        (("{lower: 0,", "{lower: 0, upper: -1,"), "lower must be below upper"),
+        (("u_t =", "u_t = ("), "u_t = ("),
+        (("data:", "data: ["), "line 3, column 1"),
+    ],
+)
+@pytest.mark.parametrize("command", ["solve", "check"])
+def test_wrong_problem_files(solver: Solver, changed: tuple[str, str], message: str, command: str):
+    Path("p.yaml").write_text(HEAD.replace(*changed, 1))
+    assert message in refused(command, "p.yaml")
+    assert not solver.calls
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, t, u: (x, t, u * np.nan), "'u'"),
+        (lambda x, t, u: (0 * x, t, u), "x"),
+        (lambda x, t, u: (x, 0 * t, u), "t"),
+        (lambda x, t, u: (x, t, ["text"] * len(u)), "holds text, first in row 1: 'text'"),
+        (lambda x, t, u: (x, t, u + 1j), "'u'"),
+        (lambda x, t, u: (x, ["noon"] * len(t), u), "'t'"),
+        (lambda x, t, u: (x[:0], t[:0], u[:0]), "no rows"),
+        (lambda x, t, u: (x[:1], t[:1], u[:1]), "one"),
+    ],
+)
+def test_data_that_cannot_serve(here: Path, change: Any, message: str):
+    write_table(change)
+    Path("p.yaml").write_text(HEAD.replace("u.csv", "u.csv, values: u"))
+    assert message in refused("solve", "p.yaml", "-q")
+
+
+def test_repeated_and_unsorted_rows_of_a_table_serve(solver: Solver):
+    order = np.random.default_rng(0).permutation(180)
+    write_table(lambda x, t, u: (x[order], t[order], u[order]))
+    assert call("solve", "p.yaml", "-q").exit_code == 0
+    assert solver.calls[-1]["problem"].data.gridded
+    write_table(lambda x, t, u: (np.tile(x, 2), np.tile(t, 2), np.tile(u, 2)))
+    assert call("solve", "p.yaml", "-q").exit_code == 0
+
+
+@pytest.mark.parametrize(("nodes", "message"), [([0, 2, 1, 3], "decrease"), ([0, 1, 1, 2], "repeat")])
+def test_unsorted_and_repeated_coordinates_of_a_grid(here: Path, nodes: list[int], message: str):
+    u = np.random.default_rng(0).random((4, 6))
+    np.savez("u.npz", x=np.array(nodes, float), t=np.arange(6.0), u=u)
+    Path("p.yaml").write_text(HEAD.replace("u.csv", "u.npz"))
+    assert message in refused("solve", "p.yaml", "-q")
+    np.savez("u.npz", x=np.arange(4.0), t=np.arange(6.0), u=u * 1j)
+    assert "complex" in refused("check", "p.yaml")
+
+
+def test_an_order_higher_than_the_grid_can_carry(here: Path):
+    write_table(lambda x, t, u: tuple(np.asarray(a)[np.isin(x, np.unique(x)[:3])] for a in (x, t, u)))
+    Path("p.yaml").write_text(HEAD.replace("u_xx", "u_xxxx"))
+    result = call("check", "p.yaml")
+    assert result.exit_code == 1
+    assert "A derivative of higher order than the grid can carry: order 4 along x" in result.stdout
+
+
+def test_wrong_usage(here: Path):
+    for words in (
+        ["solve"],
+        ["solve", "p.yaml", "--seed", "x"],
+        ["solve", "p.yaml", "--bogus"],
+        ["sovle", "p.yaml"],
+    ):
+        result = call(*words)
+        assert result.exit_code == 2
+        assert "Traceback" not in result.stderr
+    assert "There is no engine 'netwrk'. Did you mean 'network'?" in refused(
+        "solve", "p.yaml", "-q", "-e", "netwrk"
+    )
+    assert "Did you mean 'steps'?" in refused("solve", "p.yaml", "--set", "training.stepps=3")
+
+
+def test_a_folder_that_cannot_be_written(solver: Solver):
+    Path("file").write_text("in the way")
+    assert "Cannot write 'file/out'" in refused("solve", "p.yaml", "--out", "file/out")
+    assert "Cannot write 'file'" in refused("demo", "heat", "--out", "file")
+    for name in BENCHES:
+        assert "Cannot write 'file'" in refused("bench", name, "--out", "file")
+    assert not solver.calls
+
+
+@pytest.mark.skipif(
+    os.name == "nt" or (hasattr(os, "geteuid") and os.geteuid() == 0), reason="root may write anywhere"
+)
+def test_a_folder_without_permission(solver: Solver):
+    Path("shut").mkdir(mode=0o500)
+    assert "Permission denied" in refused("solve", "p.yaml", "--out", "shut/out")
+
+
+def test_a_full_disk_loses_the_files_not_the_numbers(solver: Solver, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def save(self: Solution, folder: Any) -> Path:
+        from mollifier.io.files import write_atomically
+
+        return write_atomically(Path(folder) / "solution.nc", full)
+
+    monkeypatch.setattr(Solution, "save", save)
+    result = call("solve", "p.yaml")
+    assert result.exit_code == 2
+    assert "0.250 ± 0.010" in result.stdout
+    assert "No space left on device" in result.stderr
+    assert "Free some space" in result.stderr
+    assert json.loads(call("solve", "p.yaml", "--json").stdout)["estimates"]["D"]["value"] == 0.25
+    monkeypatch.setattr(Solution, "save", full)
+    assert "No space left on device" in call("solve", "p.yaml").stderr
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a checkpoint", b"PK\x03\x04" + bytes(100)])
+def test_a_checkpoint_that_is_absent_or_corrupt(here: Path, content: bytes | None):
+    Path("out").mkdir()
+    if content is not None:
+        Path("out/checkpoint.pt").write_bytes(content)
+    message = refused("solve", "p.yaml", "--resume", "-q")
+    assert "checkpoint" in message
+
+
+# As a command of its own.
+
+
+def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    start = [sys.executable, "-c", "from mollifier.cli.app import main; main()", *words]
+    return subprocess.run(
+        start, capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
+    )
+
+
+def test_help_has_examples_and_imports_no_torch(here: Path):
+    code = (
+        "import sys; from mollifier.cli.app import app; "
+        "app(['--help'], standalone_mode=False); app(['solve', '--help'], standalone_mode=False); "
+        "heavy = {'torch', 'sympy', 'pandas', 'xarray', 'matplotlib'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert found.returncode == 0, found.stderr
+    assert "mollifier solve examples/burgers.yaml" in found.stdout
+    for word in ("check", "compare", "demo"):
+        assert "Example: mollifier" in call(word, "--help").stdout
+    for name in BENCHES:
+        assert "Example: python -m benchmarks" in call("bench", name, "--help").stdout
+    assert call("--version").stdout.startswith("mollifier ")
+
+
+def test_colours_only_where_they_are_wanted(here: Path):
+    forced = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
+    assert "\x1b[" in command("check", "none.yaml", **forced).stderr
+    assert "\x1b[31m" not in command("check", "none.yaml", NO_COLOR="1", **forced).stderr
+    for flag in ("--no-colour", "--no-color"):
+        assert "\x1b[31m" not in command("check", "none.yaml", flag, **forced).stderr
+
+
+def test_the_whole_way(here: Path):
+    small = [
+        "training.warmup_steps=5",
+        "training.steps=2",
+        "network.width=4",
+        "collocation.nodes={x: 17, t: 17}",
+    ]
+    found = command("solve", "p.yaml", "--json", *[w for s in small for w in ("--set", s)])
+    assert found.returncode == 0, found.stderr
+    assert "D" in json.loads(found.stdout)["estimates"]
+    assert "D" in load_solution("out").estimates
+    assert list(Path("out").glob("**/*.png"))

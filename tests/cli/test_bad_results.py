@@ -1,0 +1,139 @@
+"""Results that are damaged, foreign or of another problem: validate and report say what is wrong."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+from engine_problems import heat
+from mollifier.cli.app import app
+from mollifier.engines.solve import solve
+
+PROBLEM = "equation: {}\ndata: {{file: u.csv}}\nunknowns: {{{}: scalar}}\n"
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 255
+    file.write_bytes(bytes(content))
+
+
+def foreign(file: Path) -> None:
+    file.unlink()
+    xr.Dataset({"u": ("x", [1.0, 2.0])}).to_netcdf(file, engine="h5netcdf")
+
+
+def unchecked(change: Callable[[Path], object]) -> Callable[[Path], object]:
+    """A change after which no checksum says that there was one."""
+
+    def changed(file: Path) -> None:
+        file.with_suffix(".sha256").unlink()
+        change(file)
+
+    return changed
+
+
+# What becomes of solution.nc, and what both commands say of it.
+DAMAGE = {
+    "cut": (cut, "solution.nc' cannot be read: its content differs from the checksum in 'solution.sha256'"),
+    "a bit flipped": (flip, "its content differs from the checksum"),
+    "a wrong checksum": (lambda f: f.with_suffix(".sha256").write_text("none"), "you may delete"),
+    "cut, no checksum": (unchecked(cut), "solution.nc' cannot be read: Unable to"),
+    "empty": (unchecked(lambda f: f.write_bytes(b"")), "restore it from a copy or run it again"),
+    "text": (unchecked(lambda f: f.write_text("u")), "solution.nc' cannot be read: Unable to"),
+    "of another program": (unchecked(foreign), "is no solution this version reads: its format is None"),
+    "gone": (lambda f: f.unlink(), "There is no saved solution at"),
+}
+# Words after the command, and what both say.
+WORDS = [
+    ("nowhere", "There is no saved solution at 'nowhere/solution.nc'. Give the folder that"),
+    ("blank", "There is no saved solution at 'blank/solution.nc'."),
+    ("u.csv", "'u.csv' is a file, no solution. Give the folder that solution.save(folder) wrote"),
+    ("picture.png", "'picture.png' is a file, no solution."),
+    ("run --problem no.yaml", "no.yaml: the problem file is missing."),
+    ("run --problem u.csv", "u.csv: a mapping with equation, data and unknowns was wanted"),
+    ("run --problem picture.png", "picture.png: the problem file is not UTF-8 text. Is it data?"),
+    ("run --problem blank", "blank: the problem file is a folder."),
+    ("run --problem broken.yaml", "broken.yaml: line 1, column 12: expected the node content"),
+    ("run --problem key.yaml", "key.yaml: Unknown key 'unknown'. Did you mean 'unknowns'?"),
+    ("run --problem other.yaml", "other.yaml asks for k, and the run found D: it is another one."),
+    ("spoilt", "spoilt/problem.yaml: line 1, column 12: expected the node content"),
+    ("", "Missing argument"),
+    ("run run", "unexpected extra argument"),
+    ("run --nonsense", "--nonsense"),
+]
+OWN = [
+    ("validate run --widths", "validate needs the problem: give --problem PROBLEM.yaml"),
+    ("validate run --engines weak", "validate needs the problem: give --problem PROBLEM.yaml"),
+    ("validate run --engines ,", "--engines , was given; names parted by commas were wanted."),
+    ("validate run --problem same.yaml --engines weka", "There is no engine 'weka' to compare. Did you mean"),
+    ("validate run --problem wave.yaml", "The problem has the equation"),
+    ("validate run --problem lost.yaml --widths", "There is no file 'w.csv'."),
+    ("report run --out blank", "Cannot write 'blank': Is a directory."),
+    ("report run --out u.csv/page.html", "Cannot write 'u.csv/page.html': "),
+    ("report kept", "kept/problem.json: what the run kept of its problem is no JSON"),
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A solved problem, and what may be mistaken for one."""
+    folder = tmp_path_factory.mktemp("results")
+    problem = heat(60)
+    solve(problem, "joint").save(folder / "run")
+    problem.data.dataset[["u"]].to_dataframe()[["x", "t", "u"]].to_csv(folder / "u.csv", index=False)
+    (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (folder / "blank").mkdir()
+    for name, text in {
+        "broken": "equation: [",
+        "key": "unknown: 3\n" + PROBLEM.format("u_t = D*u_xx", "D"),
+        "same": PROBLEM.format("u_t = D*u_xx", "D"),
+        "wave": PROBLEM.format("u_tt = D*u_xx", "D"),
+        "other": PROBLEM.format("u_t = k*u_xx", "k"),
+        "lost": PROBLEM.format("u_t = D*u_xx", "D").replace("u.csv", "w.csv"),
+    }.items():
+        (folder / f"{name}.yaml").write_text(text)
+    for name, file, text in (("spoilt", "problem.yaml", "equation: ["), ("kept", "problem.json", "{")):
+        shutil.copytree(folder / "run", folder / name)
+        (folder / name / file).write_text(text)
+    return folder
+
+
+def refused(words: list[str]) -> str:
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2, result.output
+    told = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", result.stderr).split())
+    assert "Traceback" not in told
+    return told
+
+
+@pytest.mark.parametrize("command", ["validate", "report"])
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_solutions_are_refused(place: Path, tmp_path: Path, command: str, name: str):
+    change, said = DAMAGE[name]
+    shutil.copytree(place / "run", tmp_path / "run")
+    change(tmp_path / "run" / "solution.nc")
+    assert said in refused([command, str(tmp_path / "run")])
+    assert not list(tmp_path.rglob("*.html"))
+    assert not list(tmp_path.rglob("validation.json"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [*((f"{c} {w}", s) for w, s in WORDS for c in ("validate", "report")), *OWN]
+)
+def test_wrong_folders_files_and_words_are_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch, words: str, said: str
+):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert said in refused(words.split())

@@ -1,0 +1,412 @@
+"""Several engines on one problem: the same data, honest costs, and agreement or disagreement stated."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from typer.testing import CliRunner
+
+import mollifier.diagnostics.compare.comparison
+from engine_problems import conductivity_of_x, gridded, heat, heat_values, small, waves
+from mollifier.cli.app import app
+from mollifier.data.observations import Observations
+from mollifier.diagnostics.compare import children, verdict
+from mollifier.diagnostics.compare.comparison import Comparison, compare
+from mollifier.diagnostics.compare.rows import Row, predicted
+from mollifier.errors import ConfigurationError, DataError
+from mollifier.io.files import OutputError
+from mollifier.problem.estimate import Estimate
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.settings import Settings
+from mollifier.problem.solution import Solution, load_solution
+from mollifier.problem.status import Status
+from mollifier.problem.unknowns import ScalarUnknown
+
+TINY = small(training={"warmup_steps": 300, "steps": 25}, held_out=0.3)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Small arrays gain nothing from more threads; the processes started take the number over."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines run in this process, without the seconds that a new one takes to start."""
+    monkeypatch.setattr(children, "portable", lambda problem: None)
+
+
+def dense(equation: Any = "u_t = D*u_xx") -> InverseProblem:
+    return InverseProblem(equation, gridded(heat_values, 50, 45), {"D": ScalarUnknown()})
+
+
+def made(status: str = "converged", scalars=None, fields=None, message: str = "") -> Solution:
+    """A solution with these scalars, name -> (value, sd), and fields of x, name -> (values, sd or None)."""
+    estimates = {n: Estimate(n, v, sd, "m") for n, (v, sd) in (scalars or {}).items()}
+    variables = {}
+    for n, (values, sd) in (fields or {}).items():
+        variables[n] = ("x", np.asarray(values, float))
+        if sd is not None:
+            variables[f"{n}_sd"] = ("x", np.full(len(values), sd))
+    size = len(next(iter(variables.values()))[1]) if variables else 5
+    blank = xr.Dataset(coords={"observation": []}), xr.Dataset(coords={"step": []})
+    dataset = xr.Dataset(variables, {"x": np.linspace(0, 1, size)})
+    return Solution(Status(status, message), estimates, dataset, *blank, {"unknowns": [*(fields or {})]})  # type: ignore[arg-type]
+
+
+def doctored(**solutions: Solution | None) -> Comparison:
+    """A comparison of made-up solutions; None stands for an engine that refused."""
+    rows = []
+    for name, s in solutions.items():
+        if s is None:
+            rows.append(Row(name, "refused", "it cannot"))
+        else:
+            rows.append(Row(name, s.status.name, s.status.message, s.estimates, {}, {"u": 1.0}, 1.5, 20.0))
+    return Comparison({n: s for n, s in solutions.items() if s is not None}, tuple(rows))
+
+
+# Whole comparisons
+
+
+@pytest.fixture(scope="module")
+def found():
+    events: list[Any] = []
+    comparison = compare(dense(), ("weak", "network"), settings=TINY, progress=events.append)
+    return comparison, events
+
+
+def test_engines_in_processes_of_their_own(found):
+    comparison, events = found
+    assert [r.engine for r in comparison.rows] == ["weak", "network"]
+    for row in comparison.rows:
+        assert row.estimates["D"].value == pytest.approx(0.1, rel=0.02)
+        assert 0.8 < row.misfit["u"] < 1.3
+        assert row.seconds > 0
+    if sys.platform != "win32":
+        assert all(0 < r.memory < 2000 for r in comparison.rows)
+    assert comparison.about["own_process"]
+    assert comparison.agree
+    assert comparison.verdict.startswith("Agreement of weak and network on D, within 3 combined")
+    assert "network" in {e.engine for e in events}
+    assert not multiprocessing.active_children()
+
+
+def test_every_engine_is_given_the_same_part(found):
+    comparison, _ = found
+    assert (comparison.about["fitted"], comparison.about["held_out"]) == (2025, 225)
+    for solution in comparison.solutions.values():
+        assert not solution.fit["u_held_out"].values.any()
+        assert np.isfinite(solution.fit["u"].values).sum() == 2025
+        assert solution.provenance["settings"]["held_out"] == 0
+    assert len({s.provenance["data"] for s in comparison.solutions.values()}) == 1
+
+
+def test_a_comparison_for_reading_and_for_programs(found):
+    comparison, _ = found
+    text = comparison.to_markdown()
+    assert text.startswith(
+        "u_t = D*u_xx: 2,025 samples fitted, 225 held out, seed 0, 1 thread\n\n| engine | D |"
+    )
+    assert text.count("\n| ") == 5 - 1
+    content = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
+    assert [r["engine"] for r in content["rows"]] == ["weak", "network"]
+    assert content["agree"] is True
+    assert content["pairs"][0]["engines"] == ["weak", "network"]
+
+
+def test_an_engine_that_cannot_serve_says_why_and_stops_no_other(here):
+    comparison = compare(conductivity_of_x(200), ["weak", "taylor", "joint"], settings=TINY)
+    weak, taylor, joint = comparison.rows
+    assert (weak.status, weak.seconds, weak.memory) == ("refused", None, None)
+    assert "scattered" in weak.message
+    assert taylor.status in ("converged", "step limit")
+    assert joint.status in ("converged", "step limit")
+    assert set(joint.fields["k"]) == {"low", "high", "sd"}
+    assert not comparison.verdict.startswith("Only")
+    assert "weak, refused" in comparison.to_markdown()
+
+
+def test_a_callable_equation_is_solved_in_this_process():
+    comparison = compare(dense(lambda j: j["u_t"] - j["D"] * j["u_xx"]), ["weak"], hold_out=0)
+    (row,) = comparison.rows
+    assert row.estimates["D"].value == pytest.approx(0.1, rel=0.02)
+    assert (row.memory, row.misfit["u"], comparison.about["own_process"]) == (None, None, False)
+
+
+def test_a_fault_in_one_engine_and_ctrl_c(here, monkeypatch: pytest.MonkeyPatch):
+    def broken(problem: Any, engine: str, **options: Any) -> Solution:
+        if engine == "joint":
+            raise ZeroDivisionError("by zero")
+        if engine == "network":
+            raise KeyboardInterrupt
+        return made(scalars={"D": (1.0, 0.1)})
+
+    monkeypatch.setattr(children, "solve", broken)
+    comparison = compare(heat(100), ["joint", "weak", "network", "nested"])
+    assert [r.status for r in comparison.rows] == ["failed", "converged", "interrupted", "interrupted"]
+    assert comparison.rows[0].message == "ZeroDivisionError: by zero"
+    assert comparison.rows[3].message == "stopped before its turn"
+    assert list(comparison.solutions) == ["weak"]
+
+
+def test_an_engine_that_stops_on_ctrl_c_keeps_what_it_has(here, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(children, "solve", lambda *_, **__: made("interrupted", {"D": (1.0, 0.1)}))
+    comparison = compare(heat(100), ["network", "joint"])
+    assert [r.status for r in comparison.rows] == ["interrupted", "interrupted"]
+    assert list(comparison.solutions) == ["network"]
+    assert comparison.verdict == "No engine gave an answer."
+
+
+def test_ctrl_c_ends_the_process():
+    def stop(event: Any) -> None:
+        raise KeyboardInterrupt
+
+    endless = small(training={"warmup_steps": 10**7})
+    comparison = compare(heat(100), ["network"], settings=endless, progress=stop)
+    assert comparison.rows[0].status == "interrupted"
+    assert not multiprocessing.active_children()
+
+
+class Fatal:
+    """Ends the process that reads it."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+def test_a_process_that_dies_says_so():
+    task = children.Task("weak", 0, Settings(), 1)
+    outcome = children.run_apart(pickle.dumps(Fatal()), task)
+    assert (outcome.status, outcome.solution) == ("failed", None)
+    assert "exit code 3" in outcome.message
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the high-water mark is Linux's")
+def test_memory_is_what_the_call_adds():
+    np.ones(2**25)  # 256 MiB that are gone again
+    outcome = children.measured(lambda: children.Outcome(made(), message=str(np.ones(2**23).sum())))
+    assert 55 < outcome.memory < 100
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (
+            {"engines": ["weak", "jiont"]},
+            ConfigurationError,
+            "no engine 'jiont' to compare. Did you mean 'joint'",
+        ),
+        ({"engines": []}, ConfigurationError, "No engines"),
+        ({"settings": {"trainin": {}}}, ConfigurationError, "trainin"),
+        ({"hold_out": 1.5}, DataError, "between 0 and 1"),
+    ],
+)
+def test_what_is_refused_at_once(changes, error, message):
+    with pytest.raises(error, match=message):
+        compare(heat(50), **changes)
+
+
+# Predictions
+
+
+def test_a_field_that_is_whole_in_both_parts_is_not_judged(here):
+    rates = gridded(waves, gaps=0.0).dataset.assign(w=("t", np.sin(np.linspace(0, 1, 19))))
+    data = Observations.from_dataset(rates, noise=0.01)
+    problem = InverseProblem("u_t = D*u_xx + w_t", data, {"D": ScalarUnknown()}, fields=["u", "w"])
+    comparison = compare(problem, ["network"], settings=small(training={"warmup_steps": 20, "steps": 1}))
+    (row,) = comparison.rows
+    assert row.misfit["w"] is None
+    assert row.misfit["u"] > 0
+    assert comparison.about["held_out"] == round(0.1 * 25 * 19)
+
+
+def test_predictions_are_those_of_the_field():
+    x, t = np.linspace(0, 1, 30, endpoint=False), np.linspace(0, 1, 20)
+    data = gridded(lambda x, t: np.sin(2 * np.pi * (x - t)), 30, 20, periodic=True)
+    problem = InverseProblem("u_t = -c*u_x", data, {"c": ScalarUnknown()})
+    field = xr.DataArray(np.sin(2 * np.pi * (x[:, None] - t)), {"x": x, "t": t})
+    solution = made().__class__(
+        Status("converged"), {}, xr.Dataset({"u": field.T}), made().fit, made().history, {}
+    )
+    points = np.array([[0.123, 0.456], [0.99, 0.5], [0.5, 1.2]])
+    values = predicted(solution, problem, "u", points)
+    assert values[:2] == pytest.approx(np.sin(2 * np.pi * (points[:2, 0] - points[:2, 1])), abs=1e-3)
+    assert np.isnan(values[2])
+    assert np.isnan(predicted(made(), problem, "u", points)).all()
+
+
+# Verdicts
+
+
+def test_disagreement_is_stated():
+    comparison = doctored(
+        weak=made(scalars={"D": (1.0, 0.03)}),
+        joint=made(scalars={"D": (1.3, 0.04)}),
+        network=made(scalars={"D": (1.05, 0.04)}),
+        taylor=None,
+    )
+    assert comparison.agree is False
+    assert comparison.verdict.splitlines() == [
+        "Disagreement on D.",
+        "D: weak and joint differ by 6 combined standard errors (23 %); 3 are allowed.",
+        "D: joint and network differ by 4.4 combined standard errors (19 %); 3 are allowed.",
+        "Of those that agree, D: weak and network differ by 1 combined standard errors (4.8 %), the most.",
+    ]
+
+
+def test_engines_without_standard_errors_and_without_answers():
+    comparison = doctored(
+        weak=made("undetermined", {"D": (9.0, 0.01)}),
+        nested=made("step limit", {"D": (1.0, None)}),
+        taylor=made(scalars={"D": (1.1, None)}),
+    )
+    assert comparison.answers == ("nested", "taylor")
+    assert comparison.agree is None
+    assert comparison.verdict.splitlines() == [
+        "Undecided: too few engines give standard errors.",
+        "Not judged: D: nested and taylor differ by 9.1 %; nested and taylor give no standard error.",
+        "To be taken with care, since not converged: nested (step limit).",
+    ]
+    assert doctored(weak=None).verdict == "No engine gave an answer."
+    alone = doctored(weak=made(scalars={"D": (1.0, 0.1)}), joint=made(scalars={"E": (1.0, 0.1)}))
+    assert "share no unknown" in alone.verdict
+
+
+@pytest.mark.parametrize(("shift", "agrees"), [(0.05, True), (0.4, False)])
+def test_fields_on_unlike_grids(shift: float, agrees: bool):
+    comparison = doctored(
+        joint=made(fields={"k": (np.linspace(1, 2, 9), 0.1)}),
+        network=made(fields={"k": (np.linspace(1, 2, 33) + shift, 0.1)}),
+    )
+    (pair,) = comparison.pairs
+    assert pair.agrees is agrees
+    assert pair.ratio == pytest.approx(shift / np.hypot(0.1, 0.1))
+    assert pair.relative == pytest.approx(shift / 1.5, rel=0.15)
+    assert comparison.verdict.startswith("Agreement" if agrees else "Disagreement")
+    assert "in the 2-norm" in comparison.verdict
+
+
+def test_places_without_a_finite_standard_error_are_left_out():
+    one, other = (made(fields={"k": (np.ones(n), 0.1)}) for n in (9, 33))
+    one.dataset["k_sd"].values[:5] = np.inf
+    other.dataset["k"].values[:15] = 9.0
+    (pair,) = doctored(joint=one, network=other).pairs
+    assert (pair.ratio, pair.agrees) == (0.0, True)
+    one.dataset["k_sd"].values[:] = np.inf
+    (pair,) = doctored(joint=one, network=other).pairs
+    assert (pair.ratio, pair.lacking) == (None, ("network", "joint"))
+
+
+def test_a_worse_prediction_is_named():
+    comparison = doctored(weak=made(scalars={"D": (1.0, 0.1)}), joint=made(scalars={"D": (1.0, None)}))
+    rows = (comparison.rows[0], Row("joint", "converged", misfit={"u": 4.0}))
+    changed = Comparison(comparison.solutions, rows)
+    assert "joint predicts the held-out u worse than weak (misfit 4 against 1)." in changed.verdict
+    assert verdict.worse({"weak": {"u": None}}) == []
+
+
+# The command
+
+
+@pytest.fixture
+def faked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A problem file, and compare in place of which what is put into the list is given."""
+    monkeypatch.chdir(tmp_path)
+    gridded(heat_values, 12, 12).dataset.to_netcdf("u.nc", engine="h5netcdf")
+    Path("p.yaml").write_text(
+        'equation: "u_t = D*u_xx"\ndata: {file: u.nc}\nunknowns: {D: {}}\nheld_out: 0.2\n'
+    )
+    given: list[Any] = []
+    calls: list[Any] = []
+
+    def fake(problem: Any, engines: Any, **options: Any) -> Comparison:
+        calls.append((engines, options))
+        return given[0]
+
+    monkeypatch.setattr(mollifier.diagnostics.compare.comparison, "compare", fake)
+    return given, calls
+
+
+GOOD, FAR = made(scalars={"D": (1.0, 0.03)}), made(scalars={"D": (1.3, 0.04)})
+
+
+def run(*words: str) -> Any:
+    return CliRunner().invoke(app, ["compare", "p.yaml", *words])
+
+
+def test_the_command_prints_and_saves(faked):
+    given, calls = faked
+    given.append(doctored(weak=GOOD, joint=made(scalars={"D": (1.02, 0.04)}), nested=None))
+    result = run("--engines", "weak, joint,nested", "--seed", "3", "--out", "out")
+    assert result.exit_code == 0, result.output
+    assert "Agreement of weak and joint on D" in result.stdout
+    assert "nested, refused: it cannot" in result.stdout
+    engines, options = calls[0]
+    assert engines == ["weak", "joint", "nested"]
+    assert (options["seed"], options["hold_out"]) == (3, 0.2)
+    assert load_solution("out/weak").estimates["D"].value == 1.0
+    rows = list(csv.DictReader(Path("out/compare.csv").read_text().splitlines()))
+    assert [(r["engine"], r["status"], r["D"]) for r in rows] == [
+        ("weak", "converged", "1.0"),
+        ("joint", "converged", "1.02"),
+        ("nested", "refused", ""),
+    ]
+    assert json.loads(Path("out/compare.json").read_text())["agree"] is True
+    assert Path("out/compare.md").read_text().startswith("| engine | D |")
+    assert Path("out/compare.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in Path("out/compare.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("solutions", "code"),
+    [
+        ({"weak": GOOD, "joint": None}, 0),
+        ({"weak": GOOD, "joint": FAR}, 1),
+        ({"weak": made("undetermined"), "joint": made("step limit")}, 1),
+        ({"weak": None}, 1),
+        ({"weak": GOOD, "network": made("interrupted")}, 130),
+    ],
+)
+def test_exit_codes_of_a_comparison(faked, solutions, code: int):
+    faked[0].append(doctored(**solutions))
+    result = run("--json", "--no-figures")
+    assert (result.exit_code, result.stderr) == (code, "")
+    content = json.loads(result.stdout)
+    assert [r["engine"] for r in content["rows"]] == list(solutions)
+    assert content["figures"] == []
+    assert not Path("out/compare.png").exists()
+    assert run("--quiet", "--no-figures").output == ""
+
+
+def test_bad_input_of_the_command(faked, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(mollifier.diagnostics.compare.comparison, "compare", compare)
+    result = run("--engines", "weak,networc")
+    assert result.exit_code == 2
+    assert "Did you mean 'network'?" in result.stderr
+    assert run("--set", "trainin.steps=3").exit_code == 2
+
+
+def test_a_full_disk_loses_the_files_not_the_verdict(faked, monkeypatch: pytest.MonkeyPatch):
+    def full(self: Solution, folder: Any) -> Path:
+        raise OutputError("Cannot write: no space left.")
+
+    monkeypatch.setattr(Solution, "save", full)
+    faked[0].append(doctored(weak=GOOD))
+    result = run("--json")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["rows"][0]["engine"] == "weak"

@@ -1,0 +1,292 @@
+"""Bootstrap, ensembles, calibration: intervals from repeats, and whether intervals hold what they promise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.stats import binomtest
+
+import mollifier as mf
+from engine_problems import forced, gridded, small
+from mollifier.diagnostics.compare import serialization as keeping
+from mollifier.diagnostics.intervals.bootstrap import simulated
+from mollifier.diagnostics.intervals.calibration import (
+    Calibration,
+    calibrate,
+    pit,
+    rank,
+    standardised,
+    wilson,
+)
+from mollifier.diagnostics.intervals.ensemble import spread
+from mollifier.errors import ConfigurationError, MollifierError
+from mollifier.problem.estimate import Estimate
+from mollifier.problem.solution import Solution
+from mollifier.problem.status import Status
+
+SETTINGS = small(
+    network={"width": 6}, training={"steps": 15, "warmup_steps": 200}, collocation={"max_nodes": 200}
+)
+
+
+def tracer(noise=0.02, seed=0, nx=48, nt=32):
+    """u_t + c*u_x = D*u_xx with three waves, the noise known: c = 0.7, D = 0.05."""
+    x, t = 2 * np.pi * np.arange(nx) / nx, np.linspace(0, 1, nt)
+    waves = ((1, 1.0), (2, 0.7), (3, 0.5))
+    u = sum(a * np.exp(-0.05 * k * k * t) * np.sin(k * (x[:, None] - 0.7 * t) + k) for k, a in waves)
+    sd = noise * np.sqrt(np.mean(u**2))
+    u = u + sd * np.random.default_rng(seed).standard_normal(u.shape)
+    data = xr.Dataset(
+        {"u": (("x", "t"), u, {"standard_error": sd})}, {"x": ("x", x, {"periodic": 2 * np.pi}), "t": t}
+    )
+    return mf.InverseProblem("u_t + c*u_x = D*u_xx", data, {"c": mf.ScalarUnknown(), "D": mf.ScalarUnknown()})
+
+
+def made(value, sd, field, field_sd, loss=1.0):
+    """A solution of one number r and one field k(x)."""
+    fields = {"k": ("x", np.asarray(field, float)), "u": ("x", np.zeros(len(field)))}
+    if field_sd is not None:
+        fields["k_sd"] = ("x", np.asarray(field_sd, float))
+    nothing = ("observation", np.zeros(2))
+    fit = xr.Dataset(
+        {n: nothing for n in ("u", "u_sd", "u_fitted")} | {"u_held_out": ("observation", [False] * 2)}
+    )
+    return Solution(
+        Status("converged"),
+        {"r": Estimate("r", value, sd)},
+        xr.Dataset(fields, {"x": np.linspace(0, 1, len(field))}),
+        fit,
+        xr.Dataset({"loss": ("step", [9.0, loss])}),
+        {"unknowns": ["r", "k"]},
+    )
+
+
+# Calibration
+
+
+@pytest.mark.parametrize(("hits", "trials"), [(0, 10), (47, 50), (50, 50), (1, 3)])
+def test_wilson_is_the_score_interval(hits, trials):
+    found, expected = wilson(hits, trials), binomtest(hits, trials).proportion_ci(method="wilson")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@pytest.mark.parametrize(("hits", "trials"), [(3, 2), (0, 0), (-1, 5)])
+def test_wilson_refuses_what_is_no_share(hits, trials):
+    with pytest.raises(ConfigurationError, match="hits in"):
+        wilson(hits, trials)
+
+
+def conjugate(factor=1.0, draws=0):
+    """A normal mean, its prior and five readings; its posterior with an sd that is off by a factor."""
+
+    def draw(rng):
+        truth = rng.normal(1.0, 2.0)
+        return {"r": truth}, (truth + rng.normal(0, 1.5, 5), rng)
+
+    def infer(data):
+        readings, rng = data
+        precision = 1 / 2.0**2 + len(readings) / 1.5**2
+        mean, sd = (1.0 / 2.0**2 + readings.sum() / 1.5**2) / precision, factor * precision**-0.5
+        return {"r": rng.normal(mean, sd, draws) if draws else Estimate("r", mean, sd)}
+
+    return calibrate(draw, infer, runs=400)["r"]
+
+
+@pytest.mark.parametrize("draws", [0, 60])
+def test_the_right_posterior_is_calibrated(draws):
+    found = conjugate(draws=draws)
+    assert found.uniform
+    for level in (50, 80, 95):
+        assert found.coverage(level).low <= level / 100 <= found.coverage(level).high
+    assert found.histogram(5) == pytest.approx(0.2, abs=0.07)
+
+
+def test_half_the_standard_error_is_found_out():
+    found = conjugate(0.5)
+    assert not found.uniform
+    assert found.coverage(95).high < 0.8
+    assert found.difference(0.05) > found.band()
+    assert found.difference(0.95) < -found.band()
+
+
+def test_twice_the_standard_error_is_found_out():
+    found = conjugate(2.0)
+    assert not found.uniform
+    assert found.coverage(50).low > 0.7
+    assert found.difference(0.15) < 0 < found.difference(0.85)
+
+
+def test_ranks_of_ties_are_by_lot():
+    rng = np.random.default_rng(0)
+    found = [rank(1.0, [0.0, 1.0, 1.0, 2.0], rng) for _ in range(500)]
+    assert 0.2 <= min(found) < 0.25
+    assert 0.75 < max(found) <= 0.8
+
+
+def test_places_of_a_field_are_no_trials_of_their_own():
+    """All places of a run share one error: the share's interval is that of the runs."""
+    rng = np.random.default_rng(1)
+    scores = np.repeat(rng.standard_normal((40, 1)), 500, axis=1)
+    found, number = Calibration.of(scores).coverage(80), Calibration.of(scores[:, 0]).coverage(80)
+    assert found.value == number.value
+    assert found.high - found.low == pytest.approx(number.high - number.low, rel=0.15)
+    assert Calibration.of(scores).uniform
+
+
+def test_calibration_refuses_what_is_no_pit():
+    for wrong in (np.zeros(3), np.full((2, 1), 1.5), np.full((2, 1), np.nan), np.zeros((0, 1))):
+        with pytest.raises(ConfigurationError, match="PITs"):
+            Calibration(wrong)
+
+
+def test_scores_are_taken_on_the_truths_nodes():
+    found = made(2.0, 0.5, [1.0, 2.0, 3.0], [0.1, 0.2, 0.3])
+    exact = xr.DataArray([1.0, 1.7, 3.3], {"x": [-0.01, 0.25, 1.0]}, ("x",))
+    z = standardised(found, {"r": 1.0, "k": exact, "absent": 3.0})
+    assert list(z) == ["r", "k"]
+    assert z["r"].tolist() == [-2.0]
+    assert z["k"] == pytest.approx([0.0, 0.2 / 0.15, 1.0])
+    assert standardised(made(2.0, None, [1.0, 2.0], None), {"r": 1.0, "k": exact}) == {}
+    assert pit(0.0) == 0.5
+
+
+# Bootstrap
+
+
+def test_bootstrap_agrees_with_the_sandwich():
+    """The weak engine's covariance is exact for a linear equation and known noise."""
+    problem = tracer(nx=32, nt=24)
+    solution = mf.solve(problem, "weak")
+    found = mf.bootstrap(problem, solution, 20, seed=3)
+    told = found.provenance["intervals"]
+    assert (told["answers"], told["by"]) == (20, "bootstrap")
+    for name, own in solution.estimates.items():
+        assert found.estimates[name].value == own.value
+        # 20 repeats know a standard error to 16 %.
+        assert 0.6 < found.estimates[name].sd / own.sd < 1.6
+    assert "bootstrap, 20 repeats" in found.summary()
+
+
+def test_bootstrap_of_a_field_by_the_joint_engine(tmp_path):
+    problem, lam = forced()
+    solution = mf.solve(problem, "joint")
+    found = mf.bootstrap(problem, solution, 4)
+    sd = found.dataset["lam_sd"]
+    assert sd.dims == ("t",)
+    assert bool((sd > 0).all())
+    assert "bootstrap" in sd.attrs["long_name"]
+    assert 0.3 < float(sd.mean() / solution.dataset["lam_sd"].mean()) < 2
+    assert xr.testing.assert_identical(found.dataset["lam"], solution.dataset["lam"]) is None
+    assert float(np.mean(np.abs(standardised(found, {"lam": lam})["lam"]) < 3)) > 0.8
+    found.save(tmp_path)
+    xr.testing.assert_identical(mf.load_solution(tmp_path).dataset, found.dataset)
+
+
+def test_simulated_data_keep_gaps_replicates_and_the_noise_model():
+    data = gridded(lambda x, t: np.sin(3 * x) * np.exp(-t), gaps=0.2, replicates=3, s=lambda x, t: 1 + 0 * x)
+    problem = mf.InverseProblem("u_t = D*s*u_xx", data, {"D": mf.ScalarUnknown()})
+    solution = mf.solve(problem, "joint", settings={"held_out": 0.0})
+    first, again, other = (simulated(problem, solution, 5, i).data for i in (0, 0, 1))
+    assert first.digest() == again.digest() != other.digest()
+    assert first.replicates == data.replicates
+    assert first.noise_source("u") == "given"
+    assert np.array_equal(np.isnan(first.dataset["u"]), np.isnan(data.dataset["u"]))
+    assert np.array_equal(first.dataset["s"], data.dataset["s"])
+    clean = np.sin(3 * data.samples("u").points[:, 0]) * np.exp(-data.samples("u").points[:, 1])
+    z = (first.samples("u").values - clean) / data.samples("u").sd
+    assert 0.9 < np.sqrt(np.mean(z**2)) < 1.2
+
+
+def test_simulated_readings_keep_what_is_exact():
+    places = {"t": [0.0, 1.5, 3.0]}
+    for noise, moved in ((0.0, 0), (0.05, 3)):
+        readings = mf.Observations({"lam": 1 + np.cos(2 * np.array(places["t"]))}, places, noise=noise)
+        problem, _ = forced(readings=readings)
+        solution = mf.solve(problem, "joint")
+        found = simulated(problem, solution, 0, 0).readings["lam"].values
+        assert int(np.sum(found != problem.readings["lam"].values)) == moved
+
+
+def test_an_interrupted_bootstrap_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    problem = tracer(nx=24, nt=16)
+    solution = mf.solve(problem, "weak")
+    whole = mf.bootstrap(problem, solution, 6)
+
+    def stop(done, total, what):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        mf.bootstrap(problem, solution, 6, folder=tmp_path, progress=stop)
+    (tmp_path / "001" / "solution.nc").write_bytes(b"what a kill left")
+    ran = []
+    real = keeping.run_here
+    monkeypatch.setattr(
+        keeping, "run_here", lambda p, task, f: ran.append(task.folder.name) or real(p, task, f)
+    )
+    found = mf.bootstrap(problem, solution, 6, folder=tmp_path, resume=True)
+    assert ran == ["001", "004", "005"]
+    assert found.estimates == whole.estimates
+    assert found.provenance["intervals"] == whole.provenance["intervals"]
+
+
+def test_processes_change_nothing():
+    problem = tracer(nx=24, nt=16)
+    solution = mf.solve(problem, "weak")
+    one, two = (mf.bootstrap(problem, solution, 3, processes=n) for n in (1, 2))
+    assert one.estimates == two.estimates
+
+
+def test_bootstrap_refuses():
+    problem = tracer(nx=24, nt=16)
+    solution = mf.solve(problem, "weak")
+    with pytest.raises(ConfigurationError, match="2 repeats were given; a whole number of 3"):
+        mf.bootstrap(problem, solution, 2)
+    with pytest.raises(ConfigurationError, match="without a folder"):
+        mf.bootstrap(problem, solution, 3, resume=True)
+    with pytest.raises(ConfigurationError, match="of the unknowns c; the problem's, D, c"):
+        mf.bootstrap(problem, replace(solution, estimates={"c": solution.estimates["c"]}), 3)
+    with pytest.raises(ConfigurationError, match="which engine found it"):
+        mf.bootstrap(problem, replace(solution, provenance={}), 3)
+
+
+def test_too_few_answers_are_no_spread():
+    problem = tracer(nx=24, nt=16)
+    solution = mf.solve(problem, "weak")
+    wrong = replace(
+        solution, provenance={**solution.provenance, "settings": {"collocation": {"nodes": {"y": 9}}}}
+    )
+    wrong = replace(wrong, provenance={**wrong.provenance, "engine": "joint"})
+    with pytest.raises(MollifierError, match=r"0 of 4 repeats .* names 'y'"):
+        mf.bootstrap(problem, wrong, 4)
+
+
+# Ensembles
+
+
+def test_an_ensemble_adds_what_members_differ_by():
+    members = [made(v, 0.3, [v, 2 * v], [0.3, 0.4]) for v in (1.0, 2.0, 3.0)]
+    found = spread(members[0], members)
+    assert found["r"] == pytest.approx(np.sqrt(1.0 + 0.09))
+    assert found["k"] == pytest.approx(np.sqrt([1.09, 4.16]))
+    bare = [made(v, None, [v, v], None) for v in (1.0, 2.0, 3.0)]
+    assert spread(bare[0], bare)["r"] == pytest.approx(1.0)
+
+
+def test_an_ensemble_is_the_mean_of_its_members(tmp_path):
+    problem, _lam = forced()
+    found = mf.ensemble(problem, 3, seed=4, settings=SETTINGS, folder=tmp_path)
+    members = [mf.load_solution(tmp_path / f"{i:03d}") for i in range(3)]
+    assert [m.provenance["seed"] for m in members] == [4, 5, 6]
+    kept = [m for m in members if m.history["loss"][-1] <= 2 * min(n.history["loss"][-1] for n in members)]
+    assert found.provenance["intervals"]["averaged"] == len(kept)
+    mean = np.mean([m.dataset["lam"].values for m in kept], axis=0)
+    assert found.dataset["lam"].values == pytest.approx(mean)
+    own = np.mean([m.dataset["lam_sd"].values ** 2 for m in kept], axis=0)
+    assert (found.dataset["lam_sd"].values ** 2 >= own * (1 - 1e-12)).all()
+    assert found.misfit["u"]["fitted"] == pytest.approx(1.0, abs=0.35)
+    again = mf.ensemble(problem, 3, seed=4, settings=SETTINGS, folder=tmp_path, resume=True)
+    xr.testing.assert_identical(again.dataset, found.dataset)

@@ -1,0 +1,393 @@
+"""Right answers hold; wrong equations, boundaries, widths and unfinished networks are caught."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+import mollifier as mf
+from engine_problems import heat, heat_values, noisy
+from mollifier.cli.app import app
+from mollifier.data.observations import Observations
+from mollifier.diagnostics.validation import finite
+from mollifier.diagnostics.validation.evidence import alike, misfit
+from mollifier.diagnostics.validation.statement import InexpressibleError, marched, system_of
+from mollifier.diagnostics.validation.validate import validate
+from mollifier.errors import ConfigurationError, DataError
+from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.orders import Derivative
+from mollifier.problem.estimate import Estimate
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.solution import Solution
+from mollifier.problem.status import Status
+from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
+
+
+def gridded(function, noise, seed, nx=50, nt=40, periodic=False):
+    x, t = np.linspace(0, 1, nx, endpoint=not periodic), np.linspace(0, 1, nt)
+    u = noisy(function(*np.meshgrid(x, t, indexing="ij")), noise, seed)
+    wraps = {"periodic": 1.0} if periodic else {}
+    dataset = xr.Dataset({"u": (("x", "t"), u)}, {"x": ("x", x, wraps), "t": t})
+    return Observations.from_dataset(dataset, noise={"u": noise})
+
+
+def decaying(x, t):
+    return heat_values(x, t) * np.exp(-t)
+
+
+def growing(x, t):
+    return heat_values(x, t) * np.exp(2 * t)
+
+
+def drifting(x, t):
+    """u_t = -0.5 u_x + 0.01 u_xx, periodic."""
+    s, d = 2 * np.pi * (x - 0.5 * t), 4 * np.pi**2 * 0.01 * t
+    return np.exp(-d) * np.sin(s) + 0.5 * np.exp(-4 * d) * np.cos(2 * s)
+
+
+def numbers(*names):
+    return {n: ScalarUnknown() for n in names}
+
+
+def exact_solution(
+    state, estimates, equation, dims=("x", "t"), known=None, fields=(), noise=0.01, n=400, **axes
+):
+    """A solution that holds the truth on a grid, and measurements of it at random points."""
+    coords = {d: axes.get(d, np.linspace(0, 1, 33)) for d in dims}
+    mesh = np.meshgrid(*coords.values(), indexing="ij")
+    variables = {f: (dims, s(*mesh)) for f, s in state.items()}
+    variables |= {f: (dims, np.broadcast_to(k(*mesh), mesh[0].shape)) for f, k in dict(fields).items()}
+    variables |= {f: (dims, k(*mesh), {"role": "known"}) for f, k in (known or {}).items()}
+    rng = np.random.default_rng(0)
+    points = {d: x[0] + (x[-1] - x[0]) * rng.random(n) for d, x in coords.items()}
+    fit = xr.Dataset()
+    for f, s in state.items():
+        exact = s(*points.values())
+        fit[f] = ("observation", exact + noise * rng.standard_normal(n))
+        fit[f"{f}_sd"], fit[f"{f}_fitted"] = ("observation", np.full(n, noise)), ("observation", exact)
+        fit[f"{f}_held_out"] = ("observation", np.arange(n) % 10 == 0)
+    unknowns = [*estimates, *dict(fields)]
+    return Solution(
+        Status("converged"),
+        {n: Estimate(n, v) for n, v in estimates.items()},
+        xr.Dataset(variables, coords),
+        fit.assign_coords({d: ("observation", p) for d, p in points.items()}),
+        xr.Dataset({"loss": ("step", [])}),
+        {"equation": [equation], "fields": list(state), "unknowns": unknowns, "constants": {}},
+    )
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_differences_are_of_fourth_order(order):
+    errors = []
+    for n in (40, 80):
+        x = Axis("x", 0.0, 2 * np.pi, n, periodic=True)
+        exact = np.sin(x.points + order * np.pi / 2)
+        errors.append(np.abs(finite.matrix(Grid(x), {"x": order}) @ np.sin(x.points) - exact).max())
+    assert 13 < errors[0] / errors[1] < 19
+
+
+def test_differences_leave_out_what_they_cannot_reach():
+    grid = Grid(Axis("x", 0, 1, 11), Axis("y", 0, 1, 9))
+    d = finite.matrix(grid, {"x": 1, "y": 2})
+    x, y = np.meshgrid(*(a.points for a in grid), indexing="ij")
+    inner = finite.inner(grid, {"x": 1, "y": 2})
+    assert inner.sum() == 7 * 5
+    np.testing.assert_allclose((d @ (x**3 * y**4).ravel()).reshape(11, 9)[inner], (36 * x**2 * y**2)[inner])
+
+
+def test_white_errors_are_white_and_others_are_not():
+    """The chance is uniform under noise, of any distribution and over any points; what is shared is found."""
+    chances = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        points = rng.random((150, 2)) ** 2
+        chances.append(alike(rng.standard_t(5, 150), points)[1])
+    assert 0.02 <= np.mean(np.array(chances) < 0.05) <= 0.09
+    assert 0.4 < np.mean(chances) < 0.6
+    rng = np.random.default_rng(0)
+    points = rng.random((1000, 2))
+    shared, chance = alike(rng.standard_normal(1000) + 0.5 * np.sin(9 * points[:, 0]), points)
+    assert chance < 1e-6
+    assert shared == pytest.approx(0.5 / np.sqrt(2), rel=0.25)
+
+
+def test_the_interval_of_the_misfit_covers():
+    inside = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        found = misfit(1.5 * rng.standard_normal(40), rng.random((40, 1)))
+        inside += found.low < 1.5**2 < found.high
+    assert 180 <= inside <= 198
+    assert misfit(np.zeros(0), np.zeros((0, 1))) is None
+    assert misfit(np.ones(3), np.zeros((3, 1))).p_white is None
+
+
+PAIRS = {
+    "diffusion": ("u_t = D*u_xx", {"u": heat_values}, {"D": 0.1}, {}),
+    "a wave": (
+        "u_tt = c*u_xx",
+        {"u": lambda x, t: np.sin(3 * x) * np.cos(6 * t) + np.cos(2 * x - 4 * t)},
+        {"c": 4.0},
+        {"x": np.linspace(0, 1, 65), "t": np.linspace(0, 1, 65)},
+    ),
+    "a soliton": (
+        "u_t = -a*u*u_x - b*u_xxx",
+        {"u": lambda x, t: 3 * 4 / np.cosh(x - 4 * t - 3) ** 2},
+        {"a": 1.0, "b": 1.0},
+        {"x": np.linspace(0, 10, 101)},
+    ),
+    "a rotation": (
+        "u_t = a*v; v_t = -b*u",
+        {
+            "u": lambda x, t: np.sqrt(2) * np.sin(np.sqrt(2) * t + x),
+            "v": lambda x, t: np.cos(np.sqrt(2) * t + x),
+        },
+        {"a": 2.0, "b": 1.0},
+        {},
+    ),
+    "growth": ("u_t = D*u_xx + r*u", {"u": growing}, {"D": 0.1, "r": 2.0}, {}),
+    "no time": (
+        "0 = D*u_xx + D*u_yy + u^2 - s",
+        {"u": lambda x, y: np.sin(2 * x) * np.exp(y)},
+        {"D": 0.5},
+        {
+            "dims": ("x", "y"),
+            "known": {
+                "s": lambda x, y: -1.5 * np.sin(2 * x) * np.exp(y) + np.sin(2 * x) ** 2 * np.exp(2 * y)
+            },
+        },
+    ),
+    "marched along x": ("u_x = -c*u", {"u": lambda x: np.exp(-2 * x)}, {"c": 2.0}, {"dims": ("x",)}),
+    "an unknown field": (
+        "u_t = dx(k*u_x) + s",
+        {"u": lambda x, t: np.exp(-t) * np.sin(3 * x)},
+        {},
+        {
+            "fields": {"k": lambda x, t: 0.2 + 0.1 * x},
+            "known": {
+                "s": lambda x, t: (
+                    np.exp(-t)
+                    * (-np.sin(3 * x) - (0.3 * np.cos(3 * x) - 9 * (0.2 + 0.1 * x) * np.sin(3 * x)))
+                )
+            },
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_forward_solution_is_the_exact_one(name):
+    """And with one number or field off by a tenth, it is not."""
+    equation, state, estimates, rest = PAIRS[name]
+    right = exact_solution(state, estimates, equation, noise=1e-3, **rest)
+    found = validate(right)
+    assert found.status == "holds", found
+    first = next(iter(state))
+    exact = state[first](*np.meshgrid(*(found.forward[d] for d in right.dataset.dims), indexing="ij"))
+    gap = found.forward[first].transpose(*right.dataset.dims).values - exact
+    assert np.abs(gap).max() < 2e-3 * np.abs(exact).max()
+    if estimates:
+        worse = {n: Estimate(n, e.value * 1.1) for n, e in right.estimates.items()}
+        wrong = replace(right, estimates=worse)
+    else:
+        wrong = replace(right, dataset=right.dataset.assign(k=right.dataset["k"] * 1.1))
+    assert validate(wrong).status != "holds"
+
+
+def test_an_equation_that_lets_errors_grow_is_started_anew():
+    state = {"u": lambda x, t: heat_values(x, t) * np.exp(6 * t)}
+    found = validate(exact_solution(state, {"D": 0.1, "r": 6.0}, "u_t = D*u_xx + r*u"))
+    assert any("started anew" in n for n in found.notes), found
+    quiet = validate(exact_solution({"u": heat_values}, {"D": 0.1}, "u_t = D*u_xx"))
+    assert not any("started anew" in n for n in quiet.notes)
+
+
+RIGHT = {
+    "weak": ("u_t = D*u_xx - r*u", lambda s: gridded(decaying, 0.05, s), ("D", "r"), "weak", {}),
+    "weak, periodic": ("u_t = -c*u_x + D*u_xx", lambda s: gridded(drifting, 0.05, s, periodic=True),
+                       ("c", "D"), "weak", {}),
+    "joint": ("u_t = D*u_xx", lambda s: heat(300, 0.02, s).data, ("D",), "joint", {}),
+}  # fmt: skip
+COARSE = {"collocation": {"radius": {"x": 1.0, "t": 0.3}}}
+EARLY = {
+    "network": {"width": 8, "depth": 2},
+    "training": {"warmup_steps": 100, "steps": 3},
+    "collocation": {"max_nodes": 400},
+}
+
+
+def narrow(x, t):
+    """u_t = 0.01 u_xx, with a short wave."""
+    return np.exp(-0.01 * (6 * np.pi) ** 2 * t) * np.sin(6 * np.pi * x) + np.exp(-0.04 * t) * np.cos(2 * x)
+
+
+WRONG = {
+    "a missing term": ("u_t = D*u_xx", lambda s: gridded(decaying, 0.05, s), ("D",), "weak", {}),
+    "a boundary that does not wrap": (
+        "u_t = D*u_xx",
+        lambda s: gridded(heat_values, 0.02, s, periodic=True),
+        ("D",),
+        "weak",
+        {},
+    ),
+    "a width far too large": (
+        "u_t = D*u_xx",
+        lambda s: gridded(narrow, 0.02, s, 25, 20),
+        ("D",),
+        "joint",
+        COARSE,
+    ),
+    "a network stopped too early": (
+        "u_t = D*u_xx",
+        lambda s: heat(300, 0.02, s).data,
+        ("D",),
+        "network",
+        EARLY,
+    ),
+}
+
+
+def solved(case, seed):
+    equation, data, names, engine, settings = case
+    return mf.solve(
+        InverseProblem(equation, data(seed), numbers(*names)), engine, seed=seed, settings=settings
+    )
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_answers_hold(name):
+    found = mf.validate(solved(RIGHT[name], 7))
+    assert found.status == "holds", found
+    assert found.ok
+    assert not found.reasons
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_ones_are_caught(name):
+    found = mf.validate(solved(WRONG[name], 7))
+    assert found.status != "holds", found
+    assert found.reasons
+    # Not by the engine's own word alone.
+    assert any(r["verdict"] != "holds" for r in found.table if r["test"] != "engine's status"), found
+
+
+@pytest.fixture(scope="module")
+def answer():
+    return solved(RIGHT["weak"], 3)
+
+
+def test_it_says_so_where_the_engine_found_no_answer(answer):
+    found = mf.validate(replace(answer, status=Status("undetermined", "too little")))
+    assert found.status == "doubtful"
+    assert "undetermined" in found.reasons[0]
+    stopped = mf.validate(replace(answer, status=Status("step limit")))
+    assert stopped.ok
+    assert "step limit" in stopped.notes[0]
+
+
+def test_what_cannot_be_solved_forward_is_doubtful(answer):
+    said = {**answer.provenance, "equation": ["u_tx = D*u_xx - r*u"]}
+    found = mf.validate(replace(answer, provenance=said))
+    assert found.status == "doubtful"
+    assert "not solved forward: u_tx mixes t with another coordinate" in " ".join(found.reasons)
+    assert not found.forward.data_vars
+    backwards = mf.validate(replace(answer, estimates={**answer.estimates, "D": Estimate("D", -0.1)}))
+    assert backwards.status != "holds"
+    unread = mf.validate(replace(answer, provenance={}))
+    assert "give the problem" in " ".join(unread.reasons)
+
+
+def test_equations_that_do_not_fit_are_named():
+    one = exact_solution({"u": heat_values}, {"D": 0.1}, "u_t = D*u_xx; u_tt = u_xx")
+    with pytest.raises(InexpressibleError, match="2 equations were given for 1 fields"):
+        marched(system_of(one, None))
+
+
+def test_further_measurements_are_used(answer):
+    fresh = gridded(decaying, 0.05, 99, 31, 23)
+    found = mf.validate(answer, held_out=fresh)
+    rows = [r for r in found.table if r["test"] == "further data"]
+    assert [r["verdict"] for r in rows] == ["holds"]
+    shifted = Observations.from_dataset(fresh.dataset + 0.2, noise={"u": 0.05})
+    assert mf.validate(answer, held_out=shifted).status == "refuted"
+    with pytest.raises(DataError, match="none of the fields"):
+        mf.validate(answer, held_out=Observations.from_dataset(fresh.dataset.rename(u="w")))
+
+
+def test_other_widths_and_engines_are_asked_only_where_wanted(answer):
+    problem = InverseProblem("u_t = D*u_xx - r*u", gridded(decaying, 0.05, 3), numbers("D", "r"))
+    found = mf.validate(answer, problem, widths=True)
+    assert [r["test"] for r in found.table][-2:] == ["width times 0.7", "width times 1.4"]
+    assert found.ok, found
+    moved = replace(answer, estimates={n: replace(e, value=2 * e.value) for n, e in answer.estimates.items()})
+    judged = validate(moved, problem, widths=True)
+    assert "width times 1.4 finds another value of 'D', 'r'" in judged.reasons
+    with pytest.raises(ConfigurationError, match="needs the problem"):
+        mf.validate(answer, widths=True)
+
+
+def test_known_coefficients_and_periods_are_kept():
+    x, t = np.random.default_rng(0).random((2, 200))
+    data = Observations(
+        values={"u": np.exp(-t) * np.sin(x), "s": x * t},
+        points={"x": x, "t": t},
+        noise={"u": 0.01, "s": 0.0},
+        units={"s": "K/s"},
+        periodic={"x": 1.0},
+    )
+    from mollifier.engines.complete import complete
+
+    problem = InverseProblem("u_t = D*u_xx + s", data, numbers("D"))
+    blank = exact_solution({"u": heat_values}, {"D": 0.1}, "u_t = D*u_xx + s")
+    full = complete(problem, blank)
+    assert full.known == ("s",)
+    assert full.states == ("u",)
+    assert full.dataset["s"].attrs == {"role": "known", "units": "K/s"}
+    assert full.dataset["x"].attrs["periodic"] == 1.0
+
+
+def test_it_prints(answer):
+    text = str(mf.validate(answer))
+    assert text.startswith("Verdict   holds")
+    assert "forward solution  u" in text
+    assert Derivative("u").name == "u"
+
+
+def test_the_command(answer, tmp_path):
+    answer.save(tmp_path)
+    ran = CliRunner().invoke(app, ["validate", str(tmp_path), "--json"])
+    assert ran.exit_code == 0, ran.output
+    said = json.loads(ran.stdout)
+    assert said["status"] == "holds"
+    assert json.loads((tmp_path / "validation.json").read_text())["table"] == said["table"]
+    wrong = {n: replace(e, value=3 * e.value) for n, e in answer.estimates.items()}
+    replace(answer, estimates=wrong).save(tmp_path)
+    ran = CliRunner().invoke(app, ["validate", str(tmp_path)])
+    assert ran.exit_code == 1
+    assert "Verdict: refuted" in ran.stdout
+    ran = CliRunner().invoke(app, ["validate", str(tmp_path), "--widths"])
+    assert ran.exit_code == 2
+    assert CliRunner().invoke(app, ["validate", str(tmp_path / "no")]).exit_code == 2
+
+
+def test_unknown_fields_hold_too():
+    problem = InverseProblem(
+        "u_t = dx(k*u_x) + s",
+        Observations.from_dataset(_conducting(), noise={"u": 0.01, "s": 0.0}),
+        {"k": FieldUnknown(over=("x",), lower=0.0)},
+    )
+    found = mf.validate(mf.solve(problem, "weak"))
+    assert found.ok, found
+
+
+def _conducting():
+    x, t = np.linspace(0, 1, 60), np.linspace(0, 1, 50)
+    gx, gt = np.meshgrid(x, t, indexing="ij")
+    ux, uxx = 3 * np.exp(-gt) * np.cos(3 * gx), -9 * np.exp(-gt) * np.sin(3 * gx)
+    source = -np.exp(-gt) * np.sin(3 * gx) - (0.1 * ux + (0.2 + 0.1 * gx) * uxx)
+    u = noisy(np.exp(-gt) * np.sin(3 * gx), 0.01)
+    return xr.Dataset({"u": (("x", "t"), u), "s": (("x", "t"), source)}, {"x": x, "t": t})

@@ -1,0 +1,178 @@
+"""Priors of unknown fields in the joint engine: forms, what the evidence picks, whether intervals cover."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from scipy.interpolate import BSpline
+
+import mollifier as mf
+from mollifier.data.observations import Observations
+from mollifier.engines.joint.engine import solve_joint
+from mollifier.engines.joint.spline import FieldPriors, values_maker
+from mollifier.engines.joint.stages import _MOST_DAMPING, Joint, Smoothing
+from mollifier.engines.network.engine import prepare
+from mollifier.engines.priors.field_prior import LENGTHS, ORDERS, FieldPrior, Form, Shape
+from mollifier.errors import ConfigurationError
+from mollifier.mollify.grid import Axis, Grid
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.settings import Settings, validated
+from mollifier.problem.unknowns import FieldUnknown
+
+LINE = Grid(Axis("x", -1.0, 1.0, 25))
+PLANE = Grid(Axis("x", -1.0, 1.0, 7), Axis("y", -1.0, 1.0, 6))
+SMALL = validated(Settings, {"collocation": {"nodes": {"x": 33}}, "joint": {"cells": 20}, "held_out": 0.0})
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("lattice", [LINE, PLANE])
+@pytest.mark.parametrize("shape", [Shape(1), Shape(2), Shape(3, 0.5), Shape(4, LENGTHS[-1])])
+def test_a_form_is_one_and_the_same_in_all_its_parts(lattice, shape):
+    form = Form(lattice, shape)
+    x = np.random.default_rng(0).standard_normal(lattice.size)
+    rows = form.rows(x)
+    assert rows @ rows == pytest.approx(x @ form.square @ x, rel=1e-9)
+    np.testing.assert_allclose(
+        form.gradient(x), form.square @ x, rtol=1e-7, atol=1e-7 * abs(form.square).max()
+    )
+    assert form.rows(np.ones(lattice.size)) == pytest.approx(0.0, abs=1e-6)
+    values = np.linalg.eigvalsh(form.square)
+    np.testing.assert_allclose(form.spectrum, values, atol=1e-10 * values[-1])
+
+
+def test_a_form_is_that_of_the_derivatives():
+    """Of a quadratic its second differences are its second derivative; of x*y the mixed one counts twice."""
+    x, y = PLANE.coords().T
+    assert np.sum(Form(PLANE, Shape(2)).rows(3 * x**2) ** 2) == pytest.approx(36.0)
+    assert np.sum(Form(PLANE, Shape(2)).rows(x * y) ** 2) == pytest.approx(2.0)
+    assert np.sum(Form(PLANE, Shape(1)).rows(2 * x - y) ** 2) == pytest.approx(5.0)
+
+
+def test_kinds_leave_a_choice_or_none():
+    assert FieldPrior(LINE, "h1").shapes == (Shape(1),)
+    assert FieldPrior(LINE, "auto", given=True).shapes == (Shape(2),)
+    free = FieldPrior(LINE, "auto")
+    assert len(free.shapes) == len(ORDERS) * len(LENGTHS)
+    assert set(free.neighbours(Shape(1, LENGTHS[0]))) == {Shape(1, LENGTHS[1]), Shape(2, LENGTHS[0])}
+
+
+def drawn(order, length, rng, cells):
+    """A field about 3, of unit variance, from a Matern prior: a cubic spline of so many cells over [0, 1]."""
+    form = Form(Grid(Axis("x", -1 - 2 / cells, 1 + 2 / cells, cells + 3)), Shape(order, length))
+    values, modes = np.linalg.eigh(form.square)
+    shares = rng.standard_normal(cells + 2) / np.sqrt(values[1:] * form.variance)
+    knots = np.arange(-3, cells + 4) / cells
+    return BSpline(knots, 3.0 + modes[:, 1:] @ shares, 3)
+
+
+def derivative(order, length, seed, noise=0.01, n=50, cells=20, **unknown):
+    """u_x = k with k drawn from a prior; the problem and the true k."""
+    rng = np.random.default_rng(seed)
+    k = drawn(order, length, rng, cells)
+    x = np.linspace(0, 1, n)
+    seen = k.antiderivative()(x)
+    sd = noise * seen.std()
+    data = xr.Dataset({"u": ("x", seen + sd * rng.standard_normal(n))}, {"x": x})
+    obs = Observations.from_dataset(data, noise={"u": float(sd)})
+    return InverseProblem("u_x = k", obs, {"k": FieldUnknown(**unknown)}), k
+
+
+def stage_of(problem, settings=SMALL):
+    """A joint stage after the fit of the data."""
+    cells = settings.joint.cells
+    assert isinstance(cells, int)
+    objective, _ = prepare(problem, settings, 0, None, values_maker({"x": cells}))
+    linearisation = FieldPriors(objective)
+    fit = Smoothing(objective, linearisation)
+    fit.step()
+    fit.close()
+    return Joint(objective, 60, 1e-3, linearisation)
+
+
+def ended(stage):
+    for _ in range(stage.steps):
+        stage.step()
+        if stage.finished:
+            break
+    return stage.linearisation.priors["k"].shape
+
+
+def test_the_evidence_tells_rough_fields_from_smooth_ones():
+    settings = validated(Settings, {"collocation": {"nodes": {"x": 97}}, "joint": {"cells": 64}})
+    rough, smooth = (
+        [
+            ended(stage_of(derivative(s, ell, i, noise=1e-3, n=100, cells=64)[0], settings)).order
+            for i in range(5)
+        ]
+        for s, ell in ((1, 1.0), (4, 0.18))
+    )
+    assert np.median(rough) == 1
+    assert np.median(smooth) >= 2
+
+
+def covered(order, length, seed):
+    """Shares of the points of one field drawn that lie within its 50, 80 and 95 % intervals."""
+    problem, truth = derivative(order, length, seed)
+    found = solve_joint(problem, SMALL).dataset
+    z = np.abs(found["k"] - truth(found["x"])) / found["k_sd"]
+    return [float(np.mean(z < q)) for q in (0.674, 1.282, 1.960)]
+
+
+def test_intervals_cover_fields_drawn_from_the_prior():
+    """Whose order and length are drawn, as the average over them supposes."""
+    rng = np.random.default_rng(0)
+    drawn_shapes = [(ORDERS[i % 4], float(rng.choice(LENGTHS[2:]))) for i in range(50)]
+    shares = np.mean([covered(s, ell, seed) for seed, (s, ell) in enumerate(drawn_shapes)], axis=0)
+    np.testing.assert_allclose(shares, [0.5, 0.8, 0.95], atol=0.1)
+
+
+def test_a_jump_is_better_under_the_gradient_than_under_the_curvature():
+    x = np.linspace(0, 1, 60)
+    u = np.where(x < 0.5, x, 0.5 + 3 * (x - 0.5)) + 0.002 * np.random.default_rng(0).standard_normal(60)
+    data = Observations.from_dataset(xr.Dataset({"u": ("x", u)}, {"x": x}), noise=0.002)
+    errors = {}
+    for prior in ("h1", "h2", "auto"):
+        problem = InverseProblem("u_x = k", data, {"k": FieldUnknown(prior=prior)})
+        k = solve_joint(problem, SMALL).dataset["k"]
+        errors[prior] = float(np.sqrt(np.mean((k - np.where(k["x"] < 0.5, 1.0, 3.0)) ** 2)))
+    assert errors["h1"] < errors["h2"]
+    assert errors["auto"] < 1.1 * errors["h1"]
+
+
+def test_the_total_variation_is_refused():
+    problem, _ = derivative(1, 1.0, 0, prior="tv")
+    with pytest.raises(ConfigurationError, match="takes auto, h1 or h2"):
+        mf.solve(problem, engine="joint")
+
+
+def test_failed_steps_are_damped_further_before_a_run_ends_stalled():
+    """Damping that has come down needs more than one step's tries to go up to where a step gains."""
+    stage = stage_of(derivative(2, 0.4, 0)[0])
+    stage.weight, stage.damping = 100.0, 1e-11
+    tried = []
+
+    def losses(nodes):
+        # As if nothing but a step hardly longer than none would lower the loss.
+        found = Joint._losses(stage, nodes)
+        moved = max(float(np.abs(a - b).max()) for a, b in zip(nodes, kept, strict=True))
+        tried.append(stage.damping)
+        return found | {"loss": found["loss"] + 1e6 * max(moved - 1e-3, 0.0)}
+
+    for _ in range(3):
+        kept = stage.node_values()
+        stage._losses = losses
+        stage.step()
+    assert max(tried) > 1e-3
+    assert stage.outcome != "stalled"
+    stage._whole, stage.damping = 1.0, _MOST_DAMPING
+    stage._judge_failure(1.0, 1.0)
+    assert stage.outcome == "stalled"

@@ -1,0 +1,171 @@
+"""Unknown fields behind derivatives of noisy data: instruments, priors, and what is said of the answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy
+import xarray as xr
+
+from benchmarks.cases.registry import case
+from mollifier.data.observations import Observations
+from mollifier.engines.linalg.dense import inverted
+from mollifier.engines.priors.spline_prior import Hyper, Prior, maximise, mixture
+from mollifier.engines.solve import solve
+from mollifier.engines.splines.basis import AxisSplines, Basis
+from mollifier.engines.weak.form import weak_form
+from mollifier.engines.weak.instruments import Instruments
+from mollifier.engines.weak.integrands import Integrands
+from mollifier.engines.weak.posterior import Posterior
+from mollifier.engines.weak.prepare import coarseness
+from mollifier.engines.weak.sums import Measured, Sums
+from mollifier.engines.weak.testspace import space
+from mollifier.equations.names import Names
+from mollifier.equations.system import parse
+from mollifier.mollify.grid import Axis, Grid
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.unknowns import FieldUnknown
+
+
+def plate(noise, seed=0, nodes=33):
+    """A conductivity k(x, y) behind second derivatives of one noisy picture, and its truth."""
+    x, y = sympy.symbols("x y")
+    k = 1 + sympy.exp(-((x - 0.35) ** 2 + (y - 0.6) ** 2) / 0.06) / 2
+    u = sympy.sin(sympy.pi * x) * sympy.sin(sympy.pi * y) + x * y / 3 + x / 2
+    s = -((k * u.diff(x)).diff(x) + (k * u.diff(y)).diff(y))
+    p = np.linspace(0, 1, nodes)
+    u, s, k = (sympy.lambdify((x, y), e)(p[:, None], p) for e in (u, s, k))
+    sd = noise * np.sqrt(np.mean(u**2))
+    u = u + sd * np.random.default_rng(seed).standard_normal(u.shape)
+    fields = xr.Dataset({"u": (("x", "y"), u), "s": (("x", "y"), s)}, {"x": p, "y": p})
+    data = Observations.from_dataset(fields, noise={"u": sd, "s": 0.0})
+    return InverseProblem("0 = div(k*grad(u)) + s", data, {"k": FieldUnknown(over=("x", "y"))}), k
+
+
+def errors(solution, k):
+    """Relative error, and the share of places whose 95 % intervals hold the truth."""
+    found, sd = (solution.dataset[n].transpose("x", "y").values for n in ("k", "k_sd"))
+    return np.linalg.norm(found - k) / np.linalg.norm(k), float(np.mean(np.abs(found - k) < 1.96 * sd))
+
+
+def test_without_noise_a_field_over_a_plane_is_found():
+    problem, k = plate(0.0)
+    solution = solve(problem, "weak")
+    assert solution.status.name == "converged", solution.status
+    assert errors(solution, k)[0] < 0.005
+
+
+def test_intervals_of_a_field_over_a_plane_hold_the_truth():
+    found = []
+    for seed in range(2):
+        problem, k = plate(0.02, seed)
+        solution = solve(problem, "weak")
+        assert solution.status.name == "converged", solution.status
+        found.append(errors(solution, k))
+    error, held = np.mean(found, axis=0)
+    assert error < 0.1
+    assert 0.85 <= held <= 0.995
+
+
+def test_a_field_that_the_noise_hides_is_undetermined():
+    problem, _ = plate(2.0)
+    status = solve(problem, "weak").status
+    assert status.name == "undetermined"
+    assert "to its prior" in status.message
+
+
+def test_moved_fields_meet_the_equation_and_stay_near_the_data():
+    names = Names(("x", "t"), {"u": ("x", "t")}, {"k": ("x",)})
+    x, t = Axis("x", 0.0, 2.0, 41), Axis("t", 0.0, 1.0, 10)
+    grid, sd = Grid(x, t), 0.2
+    basis = Basis("k", {"x": AxisSplines(x, 6, 3)}, grid)
+    integrands = Integrands(weak_form(parse("u_xx + k*u = 0", names)))
+    tests = space(grid, {"x": 0.5, "t": 0.0}, {"x": 2, "t": 0}, 0.0)
+    clean = np.sin(3 * x.points)[:, None] * (1 + t.points)
+    u = clean + sd * np.random.default_rng(0).standard_normal(clean.shape)
+    sums = Sums(integrands, Measured(grid, {"u": u}, {"u": np.array(sd**2)}), [basis])
+    instruments = Instruments.of(sums, sums)
+    for k, meets in ((9.0, True), (40.0, False)):
+        k = np.full(6, k)
+        rows = sums.rows(tests, k)
+        weighed = inverted(sums.covariance(tests, k)) @ rows.residuals
+        moved = instruments.moved(tests, k, rows.residuals, weighed)
+        left = Sums(integrands, Measured(grid, moved, sums.measured.variances), [basis]).rows(tests, k)
+        assert (np.abs(left.residuals).max() < 0.3 * np.abs(rows.residuals).max()) == meets
+        assert np.sqrt(np.mean((moved["u"] - u) ** 2)) < sd
+
+
+def line(size=12, degree=3):
+    axis = Axis("x", 0.0, 1.0, 40)
+    return Basis("k", {"x": AxisSplines(axis, size, degree)}, Grid(axis))
+
+
+def test_the_greater_of_two_maxima_is_found():
+    def evidence(hypers):
+        far, near = hypers[0].strength + 5.0, hypers[0].strength - 4.0
+        return float(np.logaddexp(50 - far**2, 20 - near**2))
+
+    (found,), value = maximise(evidence, [Prior("k", line(), orders=(2,))])
+    assert found.strength == pytest.approx(-5.0, abs=0.3)
+    assert value == pytest.approx(50.0, abs=0.3)
+
+
+def test_strengths_that_count_are_averaged_over():
+    """Of a normal evidence the lattice keeps mean and width, but for what lies behind its ends."""
+    best = [Hyper(2, -1.0, 0.0)]
+    shares = mixture(
+        lambda h: -((h[0].strength + 1) ** 2) / 2 - 50 * h[0].length ** 2, [Prior("k", line())], best
+    )
+    weights, strengths = np.array([(s, h[0].strength) for s, h in shares]).T
+    assert weights.sum() == pytest.approx(1.0)
+    assert weights @ strengths == pytest.approx(-1.0, abs=1e-9)
+    assert weights @ (strengths + 1) ** 2 == pytest.approx(1.0, rel=0.15)
+
+
+def test_averages_are_wider_than_the_likeliest_prior():
+    basis = line()
+    rows = basis.at(basis.grid)[::4]
+    values = np.sin(6 * basis.grid["x"].points[::4]) + 0.3 * np.random.default_rng(1).standard_normal(10)
+    information, right = rows.T @ rows / 0.3**2, rows.T @ values / 0.3**2
+    scale = np.ones(basis.size)
+    found = {}
+    for averaged in (False, True):
+        posterior = Posterior(
+            (Prior("k", basis, orders=(1, 2)),), (), {"k": slice(0, basis.size)}, averaged=averaged
+        )
+        found[averaged] = posterior.settled(information, right, scale)[1]
+    assert basis.mean_variance(found[True]) > basis.mean_variance(found[False])
+
+
+@pytest.mark.parametrize("length", [0.5, 1.0])
+def test_the_spread_of_a_prior_is_its_mean_variance(length):
+    basis = line()
+    one = Prior("k", basis, orders=(1, 2))
+    held = np.linalg.inv(one.precision(2, np.log10(length).round(1), free=False))
+    assert one.spread(2, np.log10(length)) == pytest.approx(
+        basis.mean_variance(np.asarray(held, dtype=np.float64)), rel=1e-6
+    )
+
+
+def test_coarseness_is_of_the_sixth_order_and_leaves_noise_out():
+    def of(count, noise=0.0):
+        grid = Grid(Axis("x", 0.0, 3.0, count), Axis("y", 0.0, 1.0, 4))
+        u = np.sin(4 * grid["x"].points)[:, None] * np.ones(4)
+        u = u + noise * np.random.default_rng(0).standard_normal(u.shape)
+        return np.sqrt(coarseness(u, grid, ["x", "y"]))
+
+    assert 2**5 < of(81) / of(161) < 2**8  # at the ends it falls faster
+    assert of(81, noise=0.1) < 0.005
+    assert of(9) == 0.0
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_a_field_that_varies_faster_than_its_state(noise):
+    """Fifteen waves of a force, of which integration leaves little in the state."""
+    made = case("langevin", forcing="fast")
+    solution = solve(made.problem(noise), "weak")
+    truth = made.truth["lam"]
+    found, sd = (solution.dataset[n].interp(t=truth["t"]) for n in ("lam", "lam_sd"))
+    assert solution.status.ok
+    assert made.errors(solution)["lam"] < 0.1
+    assert float((((found - truth) / sd) ** 2).mean()) < 1.5**2

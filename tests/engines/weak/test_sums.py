@@ -1,0 +1,208 @@
+"""Sums over the data: rows, slopes, and what noise does to products of sums."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+import pytest
+
+from mollifier.engines.splines.basis import AxisSplines, Basis
+from mollifier.engines.weak import sums as sums_module
+from mollifier.engines.weak.form import weak_form
+from mollifier.engines.weak.integrands import Integrands
+from mollifier.engines.weak.sums import Measured, Sums
+from mollifier.engines.weak.testspace import space
+from mollifier.equations.lower import ArrayFunction
+from mollifier.equations.names import Names
+from mollifier.equations.system import parse
+from mollifier.mollify.grid import Axis, Grid
+from weak_axes import SPLINES, dense
+
+NAMES = Names(
+    ("x", "t"),
+    {"u": ("x", "t"), "v": ("x", "t")},
+    {"a": (), "b": (), "k": ("x",)},
+    {"s": ("x", "t")},
+)
+SYSTEMS = {
+    "numbers": "u_t + a*u*u_x = b*u_xx",
+    "a field": "u_t = div(k*grad(u)) + a*s*u",
+    "two equations": "u_t = a*u_xx - u*v + s; v_t = b*v_xx + a*b*u^2",
+    "a product of a field and a number": "u_t = a*k*u + b*v_x; v_t = k*u^2",
+}
+
+
+def problem(name, noise=0.3, sizes=(9, 6), density=3.0):
+    """Sums over a small grid with uneven variances, coefficients, and the true fields."""
+    form = weak_form(parse(SYSTEMS[name], NAMES))
+    x, t = Axis("x", 0.0, 1.0, sizes[0]), Axis("t", 0.0, 1.0, sizes[1])
+    grid = Grid(x, t)
+    mesh = np.meshgrid(x.points, t.points, indexing="ij")
+    true = {"u": 1 + np.sin(2 * mesh[0] + mesh[1]), "v": np.cos(mesh[0] * mesh[1] + 1)}
+    known = {"s": 1 + mesh[0] ** 2 + mesh[1], "s_x": 2 * mesh[0]}
+    variances = {n: noise**2 * (1 + mesh[0] * mesh[1]) for n in form.fields}
+    measured = Measured(grid, {n: true[n] for n in form.fields} | known, variances)
+    unknown = [n for n in "abk" if any(d.field == n for d in form.unknowns)]
+    bases = [Basis(n, {"x": AxisSplines(x, 5, 3)} if n == "k" else {}, grid) for n in unknown]
+    sums = Sums(Integrands(form), measured, bases)
+    coefficients = 0.5 + np.random.default_rng(5).random(sums.size)
+    orders = {c: max(ch.orders[i] for ch in form.channels) for i, c in enumerate(grid.names)}
+    tests = space(grid, {"x": 0.4, "t": 0.5 if orders["t"] else 0.0}, orders, density)
+    return sums, tests, coefficients, true
+
+
+def with_values(sums, values):
+    m = sums.measured
+    return Sums(sums.integrands, Measured(m.grid, {**m.values, **values}, m.variances), sums.bases)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_rows_are_projections_of_the_integrands(name):
+    sums, tests, coefficients, _ = problem(name, noise=0.0)
+    rows = sums.rows(tests, coefficients)
+    env = sums.measured.env(slice(None))
+    for u in sums.form.unknowns:
+        basis = next(b for b in sums.bases if b.name == u.field)
+        env[u.name] = basis.evaluate(coefficients[sums.place[u.field]], u)
+    wanted = np.zeros((sums.equations, tests.size))
+    for c in sums.form.channels:
+        f = ArrayFunction(c.integrand)(env)
+        wanted[c.equation] += dense(tests, c.orders) @ np.broadcast_to(f, sums.measured.grid.shape).ravel()
+    np.testing.assert_allclose(rows.residuals, wanted.ravel(), atol=1e-11 * np.abs(wanted).max())
+    assert not rows.variances.any()
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("density", [3.0, SPLINES])
+def test_slopes_are_those_of_the_rows(name, density):
+    """Central differences; exact but for rounding, for residuals of second degree in the unknowns."""
+    sums, tests, coefficients, _ = problem(name, density=density)
+    slopes = sums.rows(tests, coefficients).slopes.toarray()
+    step = 1e-2
+    for i, e in enumerate(np.eye(sums.size)):
+        up, down = (sums.rows(tests, coefficients + d * step * e).residuals for d in (1, -1))
+        np.testing.assert_allclose(
+            slopes[:, i], (up - down) / (2 * step), atol=1e-10 * np.abs(slopes).max() + 1e-10
+        )
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_variances_spread_and_covariance_agree(name):
+    sums, tests, coefficients, _ = problem(name)
+    covariance = sums.covariance(tests, coefficients)
+    np.testing.assert_allclose(covariance, covariance.T)
+    size = 1e-11 * np.abs(covariance).max()
+    np.testing.assert_allclose(np.diag(covariance), sums.rows(tests, coefficients).variances, atol=size)
+    weighted = np.random.default_rng(6).standard_normal((len(covariance), 3))
+    wanted = weighted.T @ covariance @ weighted
+    np.testing.assert_allclose(
+        sums.spread(tests, coefficients, weighted), wanted, atol=1e-11 * np.abs(wanted).max()
+    )
+
+
+def hermite(sums):
+    """Points and weights of a mean over normal noise of every field; exact for polynomials of degree 11."""
+    z, w = np.polynomial.hermite_e.hermegauss(6)
+    fields = sums.form.fields
+    points = np.stack(np.meshgrid(*[z] * len(fields), indexing="ij"), -1).reshape(-1, len(fields))
+    weights = reduce(np.multiply.outer, [w / w.sum()] * len(fields)).ravel()
+    return [
+        (weight, dict(zip(fields, point, strict=True))) for weight, point in zip(weights, points, strict=True)
+    ]
+
+
+def moved(sums, true, z, node=slice(None)):
+    """The sums with values off by z standard errors, everywhere or at one node."""
+    values = {n: v.copy() for n, v in true.items() if n in sums.form.fields}
+    for n, v in values.items():
+        v.flat[node] += z[n] * np.sqrt(sums.measured.variances[n].flat[node])
+    return with_values(sums, values)
+
+
+def exact_covariances(sums, tests, coefficients, true, weights):
+    """Of the rows with each other, and what noise adds to G'Wr and G'WG.
+
+    Rows and slopes are sums over nodes, whose noise is independent: the covariances of one node's parts,
+    found with all others held, add up.
+    """
+    total = [0.0, 0.0, 0.0]
+    for node in range(sums.measured.grid.size):
+        means, products = [0.0, 0.0], [0.0, 0.0, 0.0]
+        for weight, z in hermite(sums):
+            rows = moved(sums, true, z, node).rows(tests, coefficients)
+            r, g = rows.residuals, rows.slopes.toarray()
+            for k, value in enumerate((r, g)):
+                means[k] = means[k] + weight * value
+            for k, value in enumerate((np.outer(r, r), g.T @ weights @ r, g.T @ weights @ g)):
+                products[k] = products[k] + weight * value
+        r, g = means
+        for k, value in enumerate((np.outer(r, r), g.T @ weights @ r, g.T @ weights @ g)):
+            total[k] = total[k] + products[k] - value
+    return total
+
+
+@pytest.mark.parametrize("density", [3.0, SPLINES])
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_noise_is_allowed_for_on_average_exactly(name, whole, density):
+    """Integrands are polynomials of the fields: Gauss-Hermite quadrature leaves rounding only."""
+    sums, tests, coefficients, true = problem(name, sizes=(6, 3), density=density)
+    rng, count = np.random.default_rng(8), sums.equations * tests.size
+    diagonal = rng.random(count)
+    weights = diagonal
+    if whole:
+        half = rng.standard_normal((count, count))
+        weights = half @ half.T
+    matrix = weights if whole else np.diag(diagonal)
+    wanted = exact_covariances(sums, tests, coefficients, true, matrix)
+    found = [0.0, 0.0, 0.0]
+    for weight, z in hermite(sums):
+        one = moved(sums, true, z)
+        parts = (one.covariance(tests, coefficients), *one.bias(tests, coefficients, weights))
+        found = [f + weight * p for f, p in zip(found, parts, strict=True)]
+    for f, w in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(f, w, atol=1e-9 * np.abs(w).max())
+    assert np.abs(wanted[1]).max() > 0
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_rows_and_slopes_are_unbiased(name):
+    sums, tests, coefficients, true = problem(name)
+    clean = with_values(sums, true)
+    clean = Sums(
+        clean.integrands,
+        Measured(clean.measured.grid, clean.measured.values, {n: np.zeros(()) for n in sums.form.fields}),
+        clean.bases,
+    ).rows(tests, coefficients)
+    means = [0.0, 0.0]
+    for weight, z in hermite(sums):
+        rows = moved(sums, true, z).rows(tests, coefficients)
+        means = [m + weight * p for m, p in zip(means, (rows.residuals, rows.slopes.toarray()), strict=True)]
+    for mean, wanted in zip(means, (clean.residuals, clean.slopes.toarray()), strict=True):
+        np.testing.assert_allclose(mean, wanted, atol=1e-11 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_slabs_add_up(name, monkeypatch):
+    def everything():
+        sums, tests, coefficients, _ = problem(name, density=SPLINES)
+        rows = sums.rows(tests, coefficients)
+        weights = np.linspace(1, 2, len(rows.residuals))
+        columns = np.outer(weights, [1.0, 0.5])
+        columns[::2, 1] = 0.0
+        return [
+            rows.residuals,
+            rows.slopes.toarray(),
+            rows.variances,
+            sums.covariance(tests, coefficients),
+            *sums.bias(tests, coefficients, weights),
+            *sums.bias(tests, coefficients, np.diag(weights)),
+            sums.spread(tests, coefficients, columns),
+        ]
+
+    whole = everything()
+    monkeypatch.setattr(sums_module, "_SLAB", 20)
+    assert len(problem(name)[0].measured.slabs()) > 2
+    for a, b in zip(everything(), whole, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12 * np.abs(b).max())

@@ -1,0 +1,92 @@
+"""Axes and grids: nodes, halos, and what they refuse."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mollifier.errors import GridError
+from mollifier.mollify.grid import Axis, Grid
+
+
+def test_points_include_both_ends_unless_periodic():
+    np.testing.assert_array_equal(Axis("x", 0.0, 1.0, 5).points, [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_array_equal(Axis("x", 0.0, 1.0, 4, periodic=True).points, [0, 0.25, 0.5, 0.75])
+    assert Axis("x", 0.0, 1.0, 4, periodic=True).spacing == 0.25
+    assert Axis("x", 2.0, 2.0, 1).points.tolist() == [2.0]
+
+
+def test_coords_run_through_the_last_axis_fastest():
+    coords = Grid(Axis("x", 0.0, 1.0, 2), Axis("t", 0.0, 2.0, 3)).coords()
+    assert coords.tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
+
+
+@given(st.integers(2, 60), st.floats(-1e3, 1e3), st.floats(1e-3, 1e3), st.booleans())
+def test_even_points_are_recognised_and_come_back(size, lower, length, periodic):
+    axis = Axis("x", lower, lower + length, size, periodic=periodic)
+    again = Axis.from_points("x", axis.points, periodic=length if periodic else False)
+    assert again.uniform
+    np.testing.assert_allclose(again.points, axis.points, rtol=1e-12, atol=1e-12 * length)
+
+
+def test_float32_coordinates_count_as_even():
+    assert Axis.from_points("x", np.linspace(0, 1, 1000, dtype=np.float32)).uniform
+
+
+def test_small_steps_that_drift_are_not_even():
+    # Each step differs from the next by 1e-8 of the extent, yet the middle node is 3 cells off its place.
+    x = np.linspace(0, 1, 20_001) + 1.5e-4 * np.sin(np.pi * np.linspace(0, 1, 20_001))
+    assert not Axis.from_points("x", x).uniform
+
+
+def test_true_of_numpy_is_not_a_period_of_one():
+    assert Axis.from_points("x", [0.0, 2.0, 4.0], periodic=np.True_).upper == 6.0
+
+
+@given(st.integers(2, 40), st.floats(0.01, 3.0), st.booleans())
+def test_halo_reaches_one_radius_and_keeps_the_nodes(size, radius, uneven):
+    x = np.linspace(0, 1, size)
+    axis = Axis.from_points("x", x**1.5 if uneven else x)
+    wide = axis.extend(radius)
+    assert wide.points[0] <= -radius * (1 - 1e-9)
+    assert wide.points[-1] >= 1 + radius * (1 - 1e-9)
+    before = int(np.sum(wide.points < -1e-12))
+    np.testing.assert_allclose(wide.points[before : before + size], axis.points, atol=1e-12 * (1 + radius))
+
+
+def test_periodic_axes_need_no_halo():
+    axis = Axis("x", 0.0, 1.0, 8, periodic=True)
+    assert axis.extend(0.3) is axis
+
+
+def test_spacing_of_an_uneven_axis_is_its_widest_gap():
+    assert Axis.from_points("x", [0.0, 1.0, 3.0]).spacing == 2.0
+    assert Axis.from_points("x", [0.0, 1.0, 3.0], periodic=8.0).spacing == 5.0
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Axis("x", 0.0, 1.0, 0), "at least 1"),
+        (lambda: Axis("x", 1.0, 0.0, 5), "above the lower"),
+        (lambda: Axis("x", 0.0, np.inf, 5), "finite"),
+        (lambda: Axis("x", 0.0, 1.0, 3, nodes=(0.0, 1.0)), "from_points"),
+        (lambda: Axis.from_points("x", [0.0, 0.0, 1.0]), "repeats at index 1"),
+        (lambda: Axis.from_points("x", [0.0, 2.0, 1.0]), "decreases at index 2"),
+        (lambda: Axis.from_points("x", [0.0, np.nan]), "1 points that are not finite"),
+        (lambda: Axis.from_points("x", [[0.0, 1.0]]), r"shape \(1, 2\)"),
+        (lambda: Axis.from_points("x", [0.0, 1.0, 3.0], periodic=True), "give its period"),
+        (lambda: Axis.from_points("x", [0.0, 1.0], periodic=0.5), "already span 1"),
+        (lambda: Axis.from_points("t", np.array(["2020-01-01", "2020-01-02"], dtype="M8[D]")), "timedelta64"),
+        (lambda: Grid(), "different names"),
+        (lambda: Grid(Axis("x", 0, 1, 2), Axis("x", 0, 1, 2)), "different names"),
+        (lambda: Grid(Axis("time", 0, 1, 2))["tiem"], "Did you mean 'time'"),
+        (lambda: Grid(Axis("x", 0, 1, 2)).radii(-1.0), "positive length"),
+        (lambda: Grid(Axis("x", 0, 1, 2)).radii(float("nan")), "positive length"),
+        (lambda: Grid(Axis("x", 0, 1, 2)).radii({}), r"No radius was given for \['x'\]"),
+        (lambda: Grid(Axis("x", 0, 1, 2)).radii({"x": 1.0, "y": 1.0}), "no axis 'y'"),
+    ],
+)
+def test_what_is_refused_says_why(make, says):
+    with pytest.raises(GridError, match=says):
+        make()
