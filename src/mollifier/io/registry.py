@@ -1,0 +1,77 @@
+"""Registries: what can be chosen by name, one line an entry, open to plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Generic, TypeVar, cast
+
+from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.io.plugins import load_plugins
+
+Entry = TypeVar("Entry")
+
+
+class Registry(Mapping[str, Entry], Generic[Entry]):
+    """Name -> entry, in the order of registration; a mapping whose lookups name the nearest entry.
+
+    Plugins (`mollifier.io.plugins`) are loaded before the first lookup, so that what they register is found.
+
+    Parameters
+    ----------
+    kind
+        What an entry is, for messages: "kernel".
+    entries
+        Name -> entry, or where it is, as "module:attribute", to be imported at the first lookup.
+
+    Raises
+    ------
+    ConfigurationError
+        From a lookup, if there is no entry of this name; from `register`, if the name is taken.
+
+    Examples
+    --------
+    >>> shapes = Registry("shape", {"square": lambda a: a * a, "root": "math:sqrt"})
+    >>> shapes.register("cube", lambda a: a**3)
+    >>> shapes.names(), shapes["root"](9.0), shapes["cube"](2)
+    (('square', 'root', 'cube'), 3.0, 8)
+    >>> shapes["cub"]
+    Traceback (most recent call last):
+    mollifier.errors.ConfigurationError: There is no shape 'cub'. Did you mean 'cube'?
+    """
+
+    def __init__(self, kind: str, entries: Mapping[str, Entry | str]) -> None:
+        self.kind = kind
+        self._entries: dict[str, Entry | str] = dict(entries)
+
+    def register(self, name: str, entry: Entry | str) -> None:
+        """Add an entry, or where it is, as "module:attribute"."""
+        if name in self._entries and self._entries[name] is not entry:
+            raise ConfigurationError(f"The {self.kind} '{name}' is already registered; choose another name.")
+        self._entries[name] = entry
+
+    def names(self) -> tuple[str, ...]:
+        """All names, in the order of registration; nothing is imported but plugins."""
+        return tuple(self)
+
+    def __getitem__(self, name: str) -> Entry:
+        load_plugins()
+        if name not in self._entries:
+            raise ConfigurationError(f"There is no {self.kind} '{name}'.{did_you_mean(name, self._entries)}")
+        entry = self._entries[name]
+        if isinstance(entry, str):
+            module, _, attribute = entry.partition(":")
+            entry = self._entries[name] = cast(Entry, getattr(import_module(module), attribute))
+        return entry
+
+    def __contains__(self, name: object) -> bool:
+        load_plugins()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        load_plugins()
+        return iter(tuple(self._entries))
+
+    def __len__(self) -> int:
+        load_plugins()
+        return len(self._entries)
