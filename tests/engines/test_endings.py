@@ -10,7 +10,7 @@ import torch
 
 from engine_problems import gridded, heat, heat_values, small
 from mollifier.data.observations import Observations
-from mollifier.engines.network.engine import prepare
+from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import Settings, validated

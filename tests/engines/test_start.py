@@ -140,8 +140,8 @@ def test_a_start_by_lbfgs():
 
 
 def test_the_size_that_curvature_is_measured_in_does_not_depend_on_the_start(conductivity):
+    from mollifier.engines.collocated.solve import prepare
     from mollifier.engines.collocated.stages import WarmUp
-    from mollifier.engines.network.engine import prepare
     from mollifier.problem.settings import Settings, validated
 
     problem, first = conductivity

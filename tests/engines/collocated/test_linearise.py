@@ -14,7 +14,7 @@ from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.jacobian import network_jacobian, trained
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.places import Places
-from mollifier.engines.network.engine import prepare
+from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.network.gauss_newton import GaussNewton, suits
 from mollifier.nn.mlp import MLP
 from mollifier.nn.periodic import PeriodicInputs

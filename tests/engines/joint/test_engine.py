@@ -17,12 +17,12 @@ from benchmarks.cases.ill_posed import questions
 from benchmarks.cases.registry import case
 from engine_problems import agreement_problems, conductivity_of_x, gridded, heat, noisy, three_coordinates
 from mollifier.data.observations import Observations
+from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.joint.engine import _finer
 from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint, Smoothing
 from mollifier.engines.joint.system import Bordered
 from mollifier.engines.linalg.banded import BandedCholesky, NotPositiveError, banded_order
-from mollifier.engines.network.engine import prepare
 from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import Settings, validated

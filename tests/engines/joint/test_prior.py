@@ -10,10 +10,10 @@ from scipy.interpolate import BSpline
 
 import mollifier as mf
 from mollifier.data.observations import Observations
+from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.joint.engine import solve_joint
 from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import _MOST_DAMPING, Joint, Smoothing
-from mollifier.engines.network.engine import prepare
 from mollifier.engines.priors.field_prior import LENGTHS, ORDERS, FieldPrior, Form, Shape
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.grid import Axis, Grid

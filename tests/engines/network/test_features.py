@@ -12,7 +12,7 @@ from torch import nn
 import mollifier as mf
 from benchmarks.cases.registry import case
 from mollifier.engines.collocated.calibrate import calibrate
-from mollifier.engines.network.engine import prepare
+from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.network.features import Combination, Product, factored, observed, products
 from mollifier.engines.network.gauss_newton import GaussNewton, suits
 from mollifier.engines.network.least_squares import LeastSquares

@@ -17,8 +17,9 @@ from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.jacobian import count
 from mollifier.engines.collocated.laplace import Laplace, _spread_factor
 from mollifier.engines.collocated.levenberg_marquardt import Component
+from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.linalg.normal import Following
-from mollifier.engines.network import engine, smoothness
+from mollifier.engines.network import smoothness
 from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.engines.priors.field_prior import ORDERS, Form, Shape, derivative_rows
 from mollifier.mollify.grid import Axis, Grid
@@ -29,7 +30,7 @@ RANDOM_FEATURES = {"network": {"kind": "random-features"}}
 
 def started(problem, **changes):
     torch.manual_seed(0)
-    objective, _ = engine.prepare(problem, validated(Settings, small(**changes)), 0, None)
+    objective, _ = prepare(problem, validated(Settings, small(**changes)), 0, None)
     calibrate(objective)
     return GaussNewton(objective, 1, 1e-3)
 

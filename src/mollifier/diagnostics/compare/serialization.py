@@ -17,7 +17,7 @@ from mollifier.diagnostics.compare.children import (
     run_apart,
     run_here,
 )
-from mollifier.engines.network.engine import fingerprint
+from mollifier.engines.collocated.provenance import fingerprint
 from mollifier.errors import MollifierError
 from mollifier.io.files import jsonable, write_json
 from mollifier.problem.inverse_problem import InverseProblem

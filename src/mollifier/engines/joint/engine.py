@@ -13,11 +13,11 @@ from mollifier.engines.collocated.checkpoint import kept
 from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.runner import Progress
+from mollifier.engines.collocated.solve import check_priors, prepare, run_stages
 from mollifier.engines.collocated.stages import Stage
 from mollifier.engines.joint.layout import Layout
 from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint, Smoothing
-from mollifier.engines.network.engine import check_priors, prepare, run_stages
 from mollifier.errors import CheckpointError, ConfigurationError, did_you_mean
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import Settings

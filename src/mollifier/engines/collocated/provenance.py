@@ -1,0 +1,51 @@
+"""What a run is identified by, and what its solution records of how it was made."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+
+from mollifier._version import __version__
+from mollifier.engines.collocated.objective import Objective
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.settings import Settings
+
+
+def fingerprint(problem: InverseProblem, settings: Settings, seed: int) -> dict[str, Any]:
+    """What a resumed run must have in common with the one that was interrupted."""
+    return {
+        "equation": [e.text for e in problem.system.equations],
+        "data": problem.data.digest(),
+        "unknowns": problem.described,
+        "constants": dict(problem.constants),
+        "fields": list(problem.fields),
+        "settings": settings.model_dump(
+            mode="json", exclude={"training": {"time_limit", "checkpoint_every", "checkpoint_steps", "steps"}}
+        ),
+        "seed": seed,
+    }
+
+
+def provenance(
+    problem: InverseProblem, settings: Settings, seed: int, objective: Objective
+) -> dict[str, Any]:
+    c = objective.model.collocation
+    return fingerprint(problem, settings, seed) | {
+        "settings": settings.model_dump(mode="json"),
+        "versions": {"mollifier": __version__, "torch": torch.__version__, "numpy": np.__version__},
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "device": settings.training.device,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "collocation": {
+            "nodes": dict(zip(c.grid.names, c.grid.shape, strict=True)),
+            "radius": c.radius,
+            "kernel": repr(c.kernel),
+        },
+        "parameters": sum(p.numel() for p in objective.model.parameters()),
+        "noise": {f: problem.data.noise_sd(f) for f in problem.fields},
+    }
