@@ -255,9 +255,9 @@ def test_a_study_that_breaks_off_is_taken_up_to_the_bit(tmp_path, monkeypatch):
 def test_processes_of_a_study_end_with_it(tmp_path):
     """A study that is killed can end none of them itself."""
     code = (
-        "import os, time\nfrom mollifier.chromatin.workers import pool\n"
+        "import os, time\nfrom mollifier.io.executors import process_pool\n"
         "if __name__ == '__main__':\n"
-        "    with pool(1) as own:\n"
+        "    with process_pool(1) as own:\n"
         "        print(own.submit(os.getpid).result(), flush=True)\n"
         "        own.submit(time.sleep, 600).result()\n"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from mollifier.diagnostics.intervals.calibration import (
 )
 from mollifier.diagnostics.intervals.ensemble import spread
 from mollifier.errors import ConfigurationError, MollifierError
+from mollifier.io.executors import process_pool
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
@@ -238,6 +240,32 @@ def test_processes_change_nothing():
     solution = mf.solve(problem, "weak")
     one, two = (mf.bootstrap(problem, solution, 3, processes=n) for n in (1, 2))
     assert one.estimates == two.estimates
+
+
+@pytest.mark.parametrize("pool", [ThreadPoolExecutor, process_pool])
+def test_a_given_executor_changes_nothing_and_stays_open(pool):
+    problem = tracer(nx=24, nt=16)
+    solution = mf.solve(problem, "weak")
+    with pool(2) as executor:
+        given = mf.bootstrap(problem, solution, 3, executor=executor)
+        assert executor.submit(abs, -1).result() == 1
+    assert given.estimates == mf.bootstrap(problem, solution, 3).estimates
+
+
+def test_threads_of_an_executor_share_no_random_numbers():
+    problem, _lam = forced()
+    with ThreadPoolExecutor(3) as executor:
+        given = mf.ensemble(problem, 3, settings=SETTINGS, executor=executor)
+    xr.testing.assert_identical(given.dataset, mf.ensemble(problem, 3, settings=SETTINGS).dataset)
+
+
+def test_executors_that_cannot_serve_are_refused():
+    problem = tracer(nx=24, nt=16)
+    solution = mf.solve(problem, "weak")
+    with pytest.raises(ConfigurationError, match=r"executor=2 was given; a concurrent\.futures\.Executor"):
+        mf.bootstrap(problem, solution, 3, executor=2)
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ConfigurationError, match="one of the two"):
+        mf.bootstrap(problem, solution, 3, executor=executor, processes=2)
 
 
 def test_bootstrap_refuses():

@@ -18,8 +18,9 @@ from mollifier.chromatin.result import NucleusResult
 from mollifier.chromatin.samples import Sample, StudySettings, Unread, field_name, samples
 from mollifier.chromatin.serialization import fingerprint, kept_result, nucleus_folder
 from mollifier.chromatin.signals import relative_levels
-from mollifier.chromatin.workers import processors, side_by_side
+from mollifier.chromatin.workers import side_by_side
 from mollifier.errors import DataError
+from mollifier.io.executors import processors
 from mollifier.io.files import ensure_folder, write_json, write_text
 
 CELLS, GROUPS, COMPARISON, SETTINGS = "cells.csv", "groups.csv", "comparison.csv", "settings.json"

@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any
 
 from mollifier.chromatin.result import NucleusResult
 from mollifier.chromatin.samples import Sample
+from mollifier.io.executors import process_pool
 
 # Nuclei in memory to each process.
 _AHEAD = 2
-
-
-def processors() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _begin() -> None:
-    """In a new process: one thread, as there is one process to each processor; Ctrl-C is for the parent.
-
-    A parent that was killed cannot end it, so it watches for that itself.
-    """
-    import signal
-    import threading
-
-    import torch
-
-    from mollifier.diagnostics.compare.children import end_with_parent
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def pool(workers: int) -> ProcessPoolExecutor:
-    """So many new processes, each of which ends with this one."""
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin)
 
 
 def side_by_side(
@@ -65,7 +37,7 @@ def side_by_side(
             yield analyse(sample, *given)
         return
     source = iter(work)
-    processes = pool(workers)
+    processes = process_pool(workers)
     running: dict[Future[NucleusResult], Sample] = {}
     try:
         while True:
@@ -86,7 +58,7 @@ def side_by_side(
                 broken += running.values()
                 running.clear()
                 processes.shutdown(wait=False, cancel_futures=True)
-                processes = pool(workers)
+                processes = process_pool(workers)
                 yield from (_alone(sample, analyse, *given) for sample in broken)
     finally:
         processes.shutdown(wait=False, cancel_futures=True)
@@ -94,7 +66,7 @@ def side_by_side(
 
 def _alone(sample: Sample, analyse: Callable[..., NucleusResult], *given: Any) -> NucleusResult:
     """One nucleus in a process of its own, whose death is its own."""
-    with pool(1) as own:
+    with process_pool(1) as own:
         try:
             return own.submit(analyse, sample, *given).result()
         except BrokenProcessPool:

@@ -206,7 +206,7 @@ class Solution:
         if seconds is not None:
             lines.append(f"Time      {float(seconds):.3g} s" + (f", engine '{engine}'" if engine else ""))
         if "intervals" in self.provenance:
-            lines.append(f"Intervals {self.provenance['intervals']['told']}")
+            lines.append(f"Intervals {self.provenance['intervals']['label']}")
         return "\n".join(lines)
 
     def __str__(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
 import signal
 import sys
@@ -22,6 +21,7 @@ from mollifier.engines.collocated.checkpoint import kept
 from mollifier.engines.collocated.runner import Progress
 from mollifier.engines.solve import solve
 from mollifier.errors import CheckpointError, ConfigurationError, DataError, EquationError, GridError
+from mollifier.io.executors import end_with_parent
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import Settings
 from mollifier.problem.solution import Solution
@@ -244,14 +244,6 @@ def _serve(pipe: Any, payload: bytes, task: Task) -> None:
             pipe.send(Outcome(None, FAILED, reason))
             return
         pipe.send(measured(lambda: run_here(problem, task, _reporter(pipe) if task.follow else None)))
-
-
-def end_with_parent() -> None:
-    """Wait for the process that started this one, and end with it: for a thread of its own."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _reporter(pipe: Any) -> Follow:

@@ -6,6 +6,7 @@ B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap, Chapman and Hal
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,7 @@ def bootstrap(
     folder: Path | str | None = None,
     resume: bool = False,
     processes: int = 1,
+    executor: Executor | None = None,
     progress: Follow | None = None,
 ) -> Solution:
     """Standard errors of a solution from repeats of the whole solve, by whichever engine found it.
@@ -60,7 +62,7 @@ def bootstrap(
         How many. The standard error is known to about 1/sqrt(2 repeats) of itself.
     seed
         Of the simulated noise.
-    folder, resume, processes
+    folder, resume, processes, executor
         As for `mollifier.diagnostics.intervals.repeats.Repeats`.
     progress
         Called before every repeat.
@@ -94,7 +96,8 @@ def bootstrap(
     """
     engine, settings = _asked(problem, solution)
     again, first = partial(simulated, problem, solution, seed), int(solution.provenance.get("seed", 0)) + 1
-    plan = Repeats("bootstrap", again, repeats, engine, settings, first, folder, resume, processes)
+    place = (folder, resume, processes, executor)
+    plan = Repeats("bootstrap", again, repeats, engine, settings, first, *place)
     answers = plan.run(progress)
     spread, shift = _spread(solution, answers)
     notes = {"by": plan.what, "repeats": repeats, "answers": len(answers), "seed": seed, "shift": shift}

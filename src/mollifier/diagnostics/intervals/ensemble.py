@@ -6,6 +6,7 @@ B. Lakshminarayanan, A. Pritzel and C. Blundell, Advances in Neural Information 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def ensemble(
     folder: Path | str | None = None,
     resume: bool = False,
     processes: int = 1,
+    executor: Executor | None = None,
     progress: Follow | None = None,
 ) -> Solution:
     """Solve by the network engine from several seeds, and average.
@@ -56,7 +58,7 @@ def ensemble(
         Of the first; each has the next.
     settings
         As for `mollifier.solve`.
-    folder, resume, processes
+    folder, resume, processes, executor
         As for `mollifier.diagnostics.intervals.repeats.Repeats`.
     progress
         Called before every member.
@@ -88,7 +90,8 @@ def ensemble(
     True
     """
     chosen = validated(Settings, settings)
-    plan = Repeats("ensemble", lambda _: problem, members, "network", chosen, seed, folder, resume, processes)
+    place = (folder, resume, processes, executor)
+    plan = Repeats("ensemble", lambda _: problem, members, "network", chosen, seed, *place)
     answers = plan.run(progress)
     losses = np.array([_loss(a) for a in answers])
     kept = [a for a, loss in zip(answers, losses, strict=True) if loss <= _STUCK * losses.min()]

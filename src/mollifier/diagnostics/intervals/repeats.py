@@ -1,20 +1,20 @@
-"""The same kind of problem solved many times: here or in several processes, each answer kept as it comes."""
+"""The same kind of problem solved many times: here, in several processes or on any executor."""
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from mollifier.diagnostics.compare.children import INTERRUPTED, Outcome, Task, end_with_parent, portable
+from mollifier.diagnostics.compare.children import FAILED, INTERRUPTED, Outcome, Task, portable
 from mollifier.diagnostics.compare.serialization import outcome_of
 from mollifier.errors import ConfigurationError, MollifierError
+from mollifier.io.executors import run_tasks
 from mollifier.io.files import ensure_folder
 from mollifier.io.lock import locked
 from mollifier.problem.inverse_problem import InverseProblem
@@ -22,11 +22,11 @@ from mollifier.problem.settings import Settings
 from mollifier.problem.solution import Solution
 
 Follow = Callable[[int, int, str], None]
-"""Called before every repeat with how many are done, how many there are, and what is next."""
+"""Called with how many repeats are done, how many there are, and what they are."""
 
 # Solutions that are no answer.
 _WITHOUT = ("undetermined", "non-finite loss", INTERRUPTED)
-# Fewest answers that a spread is told from.
+# Fewest answers that give a standard deviation.
 FEWEST = 3
 
 
@@ -47,11 +47,14 @@ class Repeats:
     seed
         Of the first repeat's solve; each has the next.
     folder
-        Where each answer is kept, in a folder of its own, and its checkpoint before; nowhere by default.
+        Where each repeat keeps its checkpoint and its answer, in a folder named by its number; nowhere by
+        default.
     resume
-        Take up what the folder holds of these very repeats: the numbers are those of unbroken ones.
+        Continue from what the folder holds of these very repeats: the numbers are those of an unbroken run.
     processes
-        That solve at the same time; one is this one.
+        New processes that solve at the same time; with 1, this process solves.
+    executor
+        A `concurrent.futures.Executor` that solves in their place. Threads take turns: give processes.
     """
 
     what: str
@@ -63,6 +66,7 @@ class Repeats:
     folder: Path | str | None = None
     resume: bool = False
     processes: int = 1
+    executor: Executor | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("count", FEWEST), ("processes", 1)):
@@ -70,8 +74,17 @@ class Repeats:
             if isinstance(given, bool) or not isinstance(given, int) or given < least:
                 raise ConfigurationError(
                     f"{given!r} {'repeats' if name == 'count' else name} were given; a whole number of "
-                    f"{least} or more was wanted."
+                    f"{least} or more was expected."
                 )
+        if self.executor is not None and not isinstance(self.executor, Executor):
+            raise ConfigurationError(
+                f"executor={self.executor!r} was given; a concurrent.futures.Executor was expected."
+            )
+        if self.executor is not None and self.processes > 1:
+            raise ConfigurationError(
+                f"processes={self.processes} was given with an executor, which has its own workers; give one "
+                "of the two."
+            )
         if self.resume and self.folder is None:
             raise ConfigurationError(
                 "resume=True was given without a folder; give the folder of the repeats."
@@ -87,18 +100,14 @@ class Repeats:
         MollifierError
             If too few are answers.
         """
-        found: list[Outcome] = []
         with nullcontext() if self.folder is None else locked(ensure_folder(self.folder)):
-            for outcome in self._outcomes(progress):
-                if outcome.solution is not None and outcome.solution.status.name == INTERRUPTED:
-                    raise KeyboardInterrupt
-                found.append(outcome)
+            found = self._outcomes(progress)
         answers = [o.solution for o in found if o.solution and o.solution.status.name not in _WITHOUT]
         if len(answers) < FEWEST:
             statuses = [o.message or str(o.solution.status if o.solution else o.status) for o in found]
             raise MollifierError(
                 f"{len(answers)} of {self.count} repeats of the {self.what} gave an answer; {FEWEST} at "
-                f"least were wanted. The first said: {statuses[0]}"
+                f"least were expected. The first: {statuses[0]}"
             )
         return answers
 
@@ -107,24 +116,23 @@ class Repeats:
         some = f"{len(answers)} of " if len(answers) < self.count else ""
         return f"{self.what}, {some}{self.count} repeats"
 
-    def _outcomes(self, progress: Follow | None) -> Iterator[Outcome]:
-        numbers = range(self.count)
-        parallel = self.processes > 1 and portable(self.problem(0)) is not None
-        if not parallel:
-            for i in numbers:
-                self._tell(progress, i)
-                yield outcome_of(self.problem(i), None, self._task(i, torch.get_num_threads()), None)
-            return
-        threads = max(torch.get_num_threads() // self.processes, 1)
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(self.processes, context, _begin, (threads,))
-        try:
-            waiting = [pool.submit(_solve, self.problem(i), self._task(i, threads)) for i in numbers]
-            for i, future in enumerate(waiting):
-                self._tell(progress, i)
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    def _outcomes(self, progress: Follow | None) -> list[Outcome]:
+        """What came of each repeat, in order."""
+        first = portable(self.problem(0)) is not None
+        workers = self.processes if first else 1
+        executor = None if isinstance(self.executor, ProcessPoolExecutor) and not first else self.executor
+        threads = torch.get_num_threads()
+        threads = max(threads // workers, 1) if executor is None else threads
+        tasks = ((self.problem(i), self._task(i, threads)) for i in range(self.count))
+        options = {"workers": workers, "threads": threads, "interruptible": True, "lost": _lost}
+        found: dict[int, Outcome] = {}
+        self._report(progress, 0)
+        for number, outcome in run_tasks(_solve, tasks, executor, **options):
+            if outcome.solution is not None and outcome.solution.status.name == INTERRUPTED:
+                raise KeyboardInterrupt
+            found[number] = outcome
+            self._report(progress, len(found))
+        return [found[i] for i in range(self.count)]
 
     def _task(self, number: int, threads: int) -> Task:
         engine = self.settings.derivatives if self.engine == "network" else self.engine
@@ -132,16 +140,20 @@ class Repeats:
         place = None if self.folder is None else Path(self.folder) / f"{number:03d}"
         return Task(name, self.seed + number, self.settings, threads, False, place, self.resume)
 
-    def _tell(self, progress: Follow | None, number: int) -> None:
-        if progress is not None:
-            progress(number, self.count, f"{self.what}, engine '{self.engine}'")
+    def _report(self, progress: Follow | None, done: int) -> None:
+        if progress is not None and done < self.count:
+            progress(done, self.count, f"{self.what}, engine '{self.engine}'")
 
 
-def _begin(threads: int) -> None:
-    """In a new process: end with the one that started it, and leave the others their share of the cores."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
+# Threads take turns: they share the random numbers that the engines are seeded by.
+_turn = threading.Lock()
 
 
-def _solve(problem: InverseProblem, task: Task) -> Outcome:
-    return outcome_of(problem, None, task, None)
+def _solve(given: tuple[InverseProblem, Task]) -> Outcome:
+    problem, task = given
+    with _turn:
+        return outcome_of(problem, None, task, None)
+
+
+def _lost(given: tuple[InverseProblem, Task]) -> Outcome:
+    return Outcome(None, FAILED, "its process was ended by the system; there may be too little memory")

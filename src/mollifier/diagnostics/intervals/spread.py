@@ -111,5 +111,5 @@ def with_spread(
         attrs = {k: v for k, v in field.attrs.items() if k == "units"}
         attrs["long_name"] = f"standard error of {name} ({label})"
         dataset = dataset.assign({f"{name}_sd": (field.dims, spread[name], attrs)})
-    provenance = {**solution.provenance, "intervals": {"told": label, **notes}}
+    provenance = {**solution.provenance, "intervals": {"label": label, **notes}}
     return replace(solution, estimates=estimates, dataset=dataset, provenance=provenance)

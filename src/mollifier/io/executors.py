@@ -1,0 +1,190 @@
+"""Tasks on any `concurrent.futures.Executor`; by default on processes that end with their parent."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from itertools import islice
+from typing import TypeVar
+
+from mollifier.errors import MollifierError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+# Tasks in memory to each process.
+_AHEAD = 2
+# Read by a numerical library as it is loaded.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_tasks(
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    executor: Executor | None = None,
+    *,
+    workers: int = 1,
+    threads: int = 1,
+    interruptible: bool = False,
+    lost: Callable[[Task], Result],
+) -> Iterator[tuple[int, Result]]:
+    """Call a function with every task; results as they are finished, each with the number of its task.
+
+    Closing the iterator, as an exception in the loop over it does, cancels the tasks that have not begun.
+
+    Parameters
+    ----------
+    function
+        Importable, and it and its tasks picklable, where they run in other processes.
+    tasks
+        Read no further ahead than the processes need; all at once for a given executor.
+    executor
+        Where they run; it stays open. By default in new processes.
+    workers
+        How many new processes; with 1 the tasks run in this process, in order.
+    threads, interruptible
+        As of `process_pool`.
+    lost
+        The result of a task whose new process died, for want of memory for example. The tasks that ran beside
+        it are run again one by one, so that only the one to blame is lost.
+
+    Raises
+    ------
+    MollifierError
+        If a given executor breaks.
+
+    Examples
+    --------
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with ThreadPoolExecutor(2) as threads:
+    ...     sorted(run_tasks(abs, [-3, 4, -5], threads, lost=abs))
+    [(0, 3), (1, 4), (2, 5)]
+    """
+    if executor is not None:
+        yield from _on_executor(function, tasks, executor)
+    elif workers == 1:
+        for number, task in enumerate(tasks):
+            yield number, function(task)
+    else:
+        yield from _on_processes(function, tasks, workers, threads, interruptible, lost)
+
+
+def _on_executor(
+    function: Callable[[Task], Result], tasks: Iterable[Task], executor: Executor
+) -> Iterator[tuple[int, Result]]:
+    running: dict[Future[Result], int] = {}
+    try:
+        for number, task in enumerate(tasks):
+            running[executor.submit(function, task)] = number
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                number = running.pop(future)
+                yield number, future.result()
+    except BrokenExecutor as error:
+        raise MollifierError(
+            f"The executor ended before its tasks did: {error} There may be too little memory; give an "
+            "executor with fewer workers."
+        ) from error
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _on_processes(
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    workers: int,
+    threads: int,
+    interruptible: bool,
+    lost: Callable[[Task], Result],
+) -> Iterator[tuple[int, Result]]:
+    source = enumerate(tasks)
+    pool = process_pool(workers, threads, interruptible)
+    running: dict[Future[Result], tuple[int, Task]] = {}
+    try:
+        while True:
+            for number, task in islice(source, _AHEAD * workers - len(running)):
+                running[pool.submit(function, task)] = (number, task)
+            if not running:
+                return
+            broken = []
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                number, task = running.pop(future)
+                try:
+                    yield number, future.result()
+                except BrokenExecutor:
+                    broken.append((number, task))
+            if broken:
+                # One process died and took the pool along: which task is to blame shows one by one.
+                broken += running.values()
+                running.clear()
+                pool.shutdown(wait=False, cancel_futures=True)
+                pool = process_pool(workers, threads, interruptible)
+                for number, task in broken:
+                    yield number, _alone(function, task, threads, interruptible, lost)
+    finally:
+        # Interrupted tasks end soon, and may write to their folder until then.
+        pool.shutdown(wait=interruptible, cancel_futures=True)
+
+
+def _alone(
+    function: Callable[[Task], Result],
+    task: Task,
+    threads: int,
+    interruptible: bool,
+    lost: Callable[[Task], Result],
+) -> Result:
+    with process_pool(1, threads, interruptible) as pool:
+        try:
+            return pool.submit(function, task).result()
+        except BrokenExecutor:
+            return lost(task)
+
+
+def process_pool(workers: int, threads: int = 1, interruptible: bool = False) -> ProcessPoolExecutor:
+    """New processes, freshly spawned, each of which ends with this one, however it ends.
+
+    Parameters
+    ----------
+    workers
+        How many.
+    threads
+        That the numerical libraries may use in each.
+    interruptible
+        Ctrl-C interrupts the tasks that run; by default these are left to end.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, spawn, _begin, (threads, interruptible))
+
+
+def _begin(threads: int, interruptible: bool) -> None:
+    """Set up a new process."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    if not interruptible:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(dict.fromkeys(_THREADS, str(threads)))
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+
+
+def end_with_parent() -> None:
+    """Wait for the process that started this one, and end with it: to run in a thread.
+
+    A parent that was killed can end nothing itself.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,78 @@
+"""Tasks on executors: order, lost processes, what is cancelled."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+
+import pytest
+
+from mollifier.errors import MollifierError
+from mollifier.io.executors import process_pool, run_tasks
+
+
+def square(value: int) -> int:
+    return value * value
+
+
+def square_or_die(value: int) -> int:
+    if value == 2:
+        os._exit(3)
+    return value * value
+
+
+def threads(_: int) -> tuple[int, str]:
+    import torch
+
+    return torch.get_num_threads(), os.environ["OPENBLAS_NUM_THREADS"]
+
+
+def lost(value: int) -> int:
+    return -value
+
+
+def test_tasks_in_this_process_run_in_order_and_only_as_read():
+    results = run_tasks(square, count(), lost=lost)
+    assert [next(results) for _ in range(3)] == [(0, 0), (1, 1), (2, 4)]
+
+
+def test_tasks_on_processes_give_the_same_results():
+    assert dict(run_tasks(square, range(6), workers=2, lost=lost)) == {n: n * n for n in range(6)}
+
+
+def test_processes_have_the_threads_given():
+    assert dict(run_tasks(threads, [0], workers=2, threads=3, lost=lambda _: (0, ""))) == {0: (3, "3")}
+
+
+def test_a_process_that_dies_loses_its_own_task_alone():
+    found = dict(run_tasks(square_or_die, range(5), workers=2, lost=lost))
+    assert found == {0: 0, 1: 1, 2: -2, 3: 9, 4: 16}
+
+
+def test_closing_cancels_tasks_that_have_not_begun():
+    started, go = [], threading.Event()
+
+    def task(number: int) -> int:
+        started.append(number)
+        if number:
+            go.wait(60)
+        return number
+
+    with ThreadPoolExecutor(1) as executor:
+        results = run_tasks(task, range(5), executor, lost=lost)
+        assert next(results) == (0, 0)
+        results.close()
+        go.set()
+    assert started in ([0], [0, 1])
+
+
+def test_an_exception_of_a_task_is_raised():
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ZeroDivisionError):
+        list(run_tasks(lambda n: 1 // n, [0], executor, lost=lost))
+
+
+def test_a_given_executor_that_breaks_is_reported():
+    with process_pool(1) as executor, pytest.raises(MollifierError, match="fewer workers"):
+        list(run_tasks(square_or_die, range(5), executor, lost=lost))
