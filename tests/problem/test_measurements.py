@@ -16,7 +16,7 @@ from mollifier.diagnostics.check.check import check
 from mollifier.engines.identifiability.structure import has_trivial_answer
 from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.engines.splines.limits import Limits
-from mollifier.engines.weak.known import Known
+from mollifier.engines.weak.conditioning import FieldMeasurements
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.problem.inverse_problem import InverseProblem
@@ -242,7 +242,7 @@ def test_rows_are_the_functions_at_points_and_go_on_beyond_the_ends():
 
 def test_what_readings_tell_of_coefficients():
     basis, x = splines(), np.linspace(0, 1, 30)
-    known = Known("k", basis.rows({"x": x}), x**2, np.full(30, 0.1), x > 0.5)
+    known = FieldMeasurements("k", basis.rows({"x": x}), x**2, np.full(30, 0.1), x > 0.5)
     square = np.asarray(np.linalg.solve(known.information, known.right), dtype=np.float64)
     assert basis.rows({"x": x}) @ square == pytest.approx(x**2, abs=1e-8)
     assert known.misfit(square) == pytest.approx(0.0, abs=1e-7)

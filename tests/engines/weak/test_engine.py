@@ -11,7 +11,7 @@ from scipy.integrate import solve_ivp
 from mollifier.data.observations import Observations
 from mollifier.engines.solve import solve
 from mollifier.engines.weak.form import weak_form
-from mollifier.engines.weak.prepare import measured
+from mollifier.engines.weak.prepare import grid_data
 from mollifier.engines.weak.start import levels
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
@@ -172,7 +172,7 @@ def replicated(sd, missing=0.0, count=4):
 def test_repeats_are_averaged_by_their_weights():
     sd = np.array([0.01, 0.02, 0.05, 0.1])
     problem = InverseProblem("u_t = D*u_xx", replicated(sd, 0.3), D)
-    data = measured(problem, weak_form(problem.system))
+    data = grid_data(problem, weak_form(problem.system))
     u = problem.data.dataset["u"].values
     weight = np.isfinite(u) / sd**2
     with np.errstate(invalid="ignore"):

@@ -11,7 +11,7 @@ from mollifier.engines.weak.estimate import Estimator
 from mollifier.engines.weak.form import weak_form
 from mollifier.engines.weak.integrands import Integrands
 from mollifier.engines.weak.prepare import smoothed
-from mollifier.engines.weak.sums import Measured, Sums
+from mollifier.engines.weak.sums import GridData, WeakSums
 from mollifier.engines.weak.testspace import space
 from mollifier.equations.names import Names
 from mollifier.equations.system import parse
@@ -46,9 +46,9 @@ def many(request):
         values = {"u": u + sd * rng.standard_normal(u.shape)}
         bases = [Basis(n, {}, grid) for n in true]
         variances = {"u": np.array(sd**2)}
-        sums = Sums(integrands, Measured(grid, values, variances), bases)
+        sums = WeakSums(integrands, GridData(grid, values, variances), bases)
         known = {"u": smoothed(values["u"], grid, variances["u"])}
-        smooth = Sums(integrands, Measured(grid, known, variances), bases)
+        smooth = WeakSums(integrands, GridData(grid, known, variances), bases)
         fit = Estimator(sums, [], free, smooth, whole=True).fit(tests, truth)
         rows = sums.rows(tests, truth)
         g = rows.slopes.toarray()
@@ -87,7 +87,7 @@ def field_problem(noise, seed=0):
     values = {"u": u + noise * np.random.default_rng(seed).standard_normal(u.shape)}
     basis = Basis("k", {"x": AxisSplines(x, 12, 5)}, grid)
     form = weak_form(parse("u_t = k*u", names))
-    sums = Sums(Integrands(form), Measured(grid, values, {"u": np.array(noise**2)}), [basis])
+    sums = WeakSums(Integrands(form), GridData(grid, values, {"u": np.array(noise**2)}), [basis])
     prior = Prior("k", basis, orders=(1, 2))
     estimator = Estimator(sums, [prior], np.array([[-np.inf] * 12, [np.inf] * 12]), sums)
     return estimator, prior, space(grid, {"x": 0.0, "t": 0.3}, {"x": 0, "t": 1}, 0.0)

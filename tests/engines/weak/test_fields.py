@@ -18,7 +18,7 @@ from mollifier.engines.weak.instruments import Instruments
 from mollifier.engines.weak.integrands import Integrands
 from mollifier.engines.weak.posterior import Posterior
 from mollifier.engines.weak.prepare import coarseness
-from mollifier.engines.weak.sums import Measured, Sums
+from mollifier.engines.weak.sums import GridData, WeakSums
 from mollifier.engines.weak.testspace import space
 from mollifier.equations.names import Names
 from mollifier.equations.system import parse
@@ -83,14 +83,14 @@ def test_moved_fields_meet_the_equation_and_stay_near_the_data():
     tests = space(grid, {"x": 0.5, "t": 0.0}, {"x": 2, "t": 0}, 0.0)
     clean = np.sin(3 * x.points)[:, None] * (1 + t.points)
     u = clean + sd * np.random.default_rng(0).standard_normal(clean.shape)
-    sums = Sums(integrands, Measured(grid, {"u": u}, {"u": np.array(sd**2)}), [basis])
+    sums = WeakSums(integrands, GridData(grid, {"u": u}, {"u": np.array(sd**2)}), [basis])
     instruments = Instruments.of(sums, sums)
     for k, meets in ((9.0, True), (40.0, False)):
         k = np.full(6, k)
         rows = sums.rows(tests, k)
         weighed = inverted(sums.covariance(tests, k)) @ rows.residuals
         moved = instruments.moved(tests, k, rows.residuals, weighed)
-        left = Sums(integrands, Measured(grid, moved, sums.measured.variances), [basis]).rows(tests, k)
+        left = WeakSums(integrands, GridData(grid, moved, sums.data.variances), [basis]).rows(tests, k)
         assert (np.abs(left.residuals).max() < 0.3 * np.abs(rows.residuals).max()) == meets
         assert np.sqrt(np.mean((moved["u"] - u) ** 2)) < sd
 

@@ -32,7 +32,7 @@ NAMES = Names(
     ALL, {"u": ALL, "v": ALL}, {"a": (), "b": (), "k": ("x", "y"), "r": ("t",)}, {"s": ALL, "w": ("t",)}
 )
 KNOWN["w"] = sympy.exp(-t)
-# Known data have no derivatives in an equation, but they have in its weak form.
+# FieldMeasurements data have no derivatives in an equation, but they have in its weak form.
 READABLE = Names(ALL, NAMES.fields, {**NAMES.unknowns, **NAMES.known})
 FUNCTIONS = {**FIELDS, **UNKNOWNS, **KNOWN}
 # Gauss-Legendre is exact to degree 47: for entire functions this smooth, and a polynomial test function of

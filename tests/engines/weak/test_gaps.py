@@ -14,8 +14,8 @@ from mollifier.engines.weak.estimate import effective_rows
 from mollifier.engines.weak.form import VARIANCE, weak_form
 from mollifier.engines.weak.gaps import wide
 from mollifier.engines.weak.integrands import Integrands
-from mollifier.engines.weak.prepare import measured
-from mollifier.engines.weak.sums import Measured
+from mollifier.engines.weak.prepare import grid_data
+from mollifier.engines.weak.sums import GridData
 from mollifier.engines.weak.testspace import space
 from mollifier.equations.names import Names
 from mollifier.equations.system import parse
@@ -72,7 +72,7 @@ def test_a_disc_with_45_percent_outside_tells_as_much_as_its_share_of_the_box():
 def test_what_lies_outside_is_not_looked_at():
     values, sd = noisy(heat())
     problem = posed(np.where(DISC, values, np.nan), sd)
-    data = measured(problem, weak_form(problem.system))
+    data = grid_data(problem, weak_form(problem.system))
     assert data.gaps is not None
     outside = ~DISC[..., 0]
     np.testing.assert_array_equal(data.gaps.all(2), outside)
@@ -215,6 +215,6 @@ def test_covariances_are_the_same_multiplied_out():
 def test_gaps_are_thinned_with_the_data():
     gaps = np.zeros(GRID.shape, dtype=bool)
     gaps[10] = True
-    data = Measured(GRID, {"u": heat()}, {"u": np.array(1.0)}, gaps).thinned([2, 1, 2])
+    data = GridData(GRID, {"u": heat()}, {"u": np.array(1.0)}, gaps).thinned([2, 1, 2])
     assert data.gaps is not None
     np.testing.assert_array_equal(data.gaps, gaps[::2, :, ::2])

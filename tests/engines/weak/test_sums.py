@@ -1,4 +1,4 @@
-"""Sums over the data: rows, slopes, and what noise does to products of sums."""
+"""WeakSums over the data: rows, slopes, and what noise does to products of sums."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.engines.weak import sums as sums_module
 from mollifier.engines.weak.form import weak_form
 from mollifier.engines.weak.integrands import Integrands
-from mollifier.engines.weak.sums import Measured, Sums
+from mollifier.engines.weak.sums import GridData, WeakSums
 from mollifier.engines.weak.testspace import space
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.names import Names
@@ -34,7 +34,7 @@ SYSTEMS = {
 
 
 def problem(name, noise=0.3, sizes=(9, 6), density=3.0):
-    """Sums over a small grid with uneven variances, coefficients, and the true fields."""
+    """WeakSums over a small grid with uneven variances, coefficients, and the true fields."""
     form = weak_form(parse(SYSTEMS[name], NAMES))
     x, t = Axis("x", 0.0, 1.0, sizes[0]), Axis("t", 0.0, 1.0, sizes[1])
     grid = Grid(x, t)
@@ -42,10 +42,10 @@ def problem(name, noise=0.3, sizes=(9, 6), density=3.0):
     true = {"u": 1 + np.sin(2 * mesh[0] + mesh[1]), "v": np.cos(mesh[0] * mesh[1] + 1)}
     known = {"s": 1 + mesh[0] ** 2 + mesh[1], "s_x": 2 * mesh[0]}
     variances = {n: noise**2 * (1 + mesh[0] * mesh[1]) for n in form.fields}
-    measured = Measured(grid, {n: true[n] for n in form.fields} | known, variances)
+    measured = GridData(grid, {n: true[n] for n in form.fields} | known, variances)
     unknown = [n for n in "abk" if any(d.field == n for d in form.unknowns)]
     bases = [Basis(n, {"x": AxisSplines(x, 5, 3)} if n == "k" else {}, grid) for n in unknown]
-    sums = Sums(Integrands(form), measured, bases)
+    sums = WeakSums(Integrands(form), measured, bases)
     coefficients = 0.5 + np.random.default_rng(5).random(sums.size)
     orders = {c: max(ch.orders[i] for ch in form.channels) for i, c in enumerate(grid.names)}
     tests = space(grid, {"x": 0.4, "t": 0.5 if orders["t"] else 0.0}, orders, density)
@@ -53,22 +53,22 @@ def problem(name, noise=0.3, sizes=(9, 6), density=3.0):
 
 
 def with_values(sums, values):
-    m = sums.measured
-    return Sums(sums.integrands, Measured(m.grid, {**m.values, **values}, m.variances), sums.bases)
+    m = sums.data
+    return WeakSums(sums.integrands, GridData(m.grid, {**m.values, **values}, m.variances), sums.bases)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_rows_are_projections_of_the_integrands(name):
     sums, tests, coefficients, _ = problem(name, noise=0.0)
     rows = sums.rows(tests, coefficients)
-    env = sums.measured.env(slice(None))
+    env = sums.data.env(slice(None))
     for u in sums.form.unknowns:
         basis = next(b for b in sums.bases if b.name == u.field)
         env[u.name] = basis.evaluate(coefficients[sums.place[u.field]], u)
     wanted = np.zeros((sums.equations, tests.size))
     for c in sums.form.channels:
         f = ArrayFunction(c.integrand)(env)
-        wanted[c.equation] += dense(tests, c.orders) @ np.broadcast_to(f, sums.measured.grid.shape).ravel()
+        wanted[c.equation] += dense(tests, c.orders) @ np.broadcast_to(f, sums.data.grid.shape).ravel()
     np.testing.assert_allclose(rows.residuals, wanted.ravel(), atol=1e-11 * np.abs(wanted).max())
     assert not rows.variances.any()
 
@@ -116,7 +116,7 @@ def moved(sums, true, z, node=slice(None)):
     """The sums with values off by z standard errors, everywhere or at one node."""
     values = {n: v.copy() for n, v in true.items() if n in sums.form.fields}
     for n, v in values.items():
-        v.flat[node] += z[n] * np.sqrt(sums.measured.variances[n].flat[node])
+        v.flat[node] += z[n] * np.sqrt(sums.data.variances[n].flat[node])
     return with_values(sums, values)
 
 
@@ -127,7 +127,7 @@ def exact_covariances(sums, tests, coefficients, true, weights):
     found with all others held, add up.
     """
     total = [0.0, 0.0, 0.0]
-    for node in range(sums.measured.grid.size):
+    for node in range(sums.data.grid.size):
         means, products = [0.0, 0.0], [0.0, 0.0, 0.0]
         for weight, z in hermite(sums):
             rows = moved(sums, true, z, node).rows(tests, coefficients)
@@ -170,9 +170,9 @@ def test_noise_is_allowed_for_on_average_exactly(name, whole, density):
 def test_rows_and_slopes_are_unbiased(name):
     sums, tests, coefficients, true = problem(name)
     clean = with_values(sums, true)
-    clean = Sums(
+    clean = WeakSums(
         clean.integrands,
-        Measured(clean.measured.grid, clean.measured.values, {n: np.zeros(()) for n in sums.form.fields}),
+        GridData(clean.data.grid, clean.data.values, {n: np.zeros(()) for n in sums.form.fields}),
         clean.bases,
     ).rows(tests, coefficients)
     means = [0.0, 0.0]
@@ -203,6 +203,6 @@ def test_slabs_add_up(name, monkeypatch):
 
     whole = everything()
     monkeypatch.setattr(sums_module, "_SLAB", 20)
-    assert len(problem(name)[0].measured.slabs()) > 2
+    assert len(problem(name)[0].data.slabs()) > 2
     for a, b in zip(everything(), whole, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12 * np.abs(b).max())

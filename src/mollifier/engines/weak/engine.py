@@ -13,14 +13,21 @@ from numpy.typing import NDArray
 from mollifier.engines.priors.spline_prior import degree as wanted_degree
 from mollifier.engines.priors.spline_prior import prior
 from mollifier.engines.splines.basis import AxisSplines, Basis
+from mollifier.engines.weak.conditioning import FieldMeasurements
 from mollifier.engines.weak.estimate import Estimator, Fit
 from mollifier.engines.weak.form import WeakForm, weak_form
-from mollifier.engines.weak.known import Known
-from mollifier.engines.weak.prepare import coarseness, measured, smoothed
-from mollifier.engines.weak.reading import read
+from mollifier.engines.weak.prepare import coarseness, grid_data, smoothed
+from mollifier.engines.weak.radius_selection import (
+    DENSITY,
+    RadiusSelection,
+    first_radii,
+    score,
+    search,
+    suited,
+)
+from mollifier.engines.weak.solution import weak_solution
 from mollifier.engines.weak.start import MOST, begin, levels
-from mollifier.engines.weak.sums import Integrands, Measured, Sums
-from mollifier.engines.weak.widths import DENSITY, Widths, first_radii, score, search, suited
+from mollifier.engines.weak.sums import GridData, Integrands, WeakSums
 from mollifier.mollify.grid import Grid
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import Settings
@@ -74,8 +81,8 @@ def solve_weak(
     """
     begun = time.monotonic()
     asked = _Asked(problem, settings)
-    widths, fit = asked.solved([asked.basis(n) for n in problem.unknowns])
-    return read(problem, settings, seed, widths, fit, time.monotonic() - begun)
+    selection, fit = asked.solved([asked.basis(n) for n in problem.unknowns])
+    return weak_solution(problem, settings, seed, selection, fit, time.monotonic() - begun)
 
 
 class _Asked:
@@ -83,7 +90,7 @@ class _Asked:
 
     def __init__(self, problem: InverseProblem, settings: Settings) -> None:
         self.problem, self.form = problem, weak_form(problem.system)
-        self.data = measured(problem, self.form)
+        self.data = grid_data(problem, self.form)
         self.grid = self.data.grid
         channels = self.form.channels
         self.orders = {c: max(ch.orders[i] for ch in channels) for i, c in enumerate(self.grid.names)}
@@ -103,33 +110,33 @@ class _Asked:
         """The functions that stand for an unknown."""
         return _basis(self.problem, name, self.grid, self.first, self.form)
 
-    def widths(self, bases: Sequence[Basis], steps: Sequence[int]) -> Widths:
+    def selection(self, bases: Sequence[Basis], steps: Sequence[int]) -> RadiusSelection:
         """The estimator on every so many nodes, with no radius tried."""
         part = self.data.thinned(steps)
         these = [replace(b, grid=part.grid) for b in bases]
         kinds = {n: u.prior for n, u in self.problem.unknown_fields.items()}
         priors = [prior(b.name, b, kinds[b.name]) for b in these if b.splines]
-        sums = Sums(self.integrands, part, these)
+        sums = WeakSums(self.integrands, part, these)
         alike = self.smooth is self.data
-        smooth = sums if alike else Sums(self.integrands, self.smooth.thinned(steps), these)
+        smooth = sums if alike else WeakSums(self.integrands, self.smooth.thinned(steps), these)
         given = self.problem.readings
-        known = [Known.of(b, given[b.name]) for b in these if b.name in given]
+        known = [FieldMeasurements.of(b, given[b.name]) for b in these if b.name in given]
         estimator = Estimator(sums, priors, _bounds(self.problem, these), smooth, known=known)
-        return Widths(self.orders, part.grid, estimator)
+        return RadiusSelection(self.orders, part.grid, estimator)
 
-    def solved(self, bases: Sequence[Basis]) -> tuple[Widths, Fit]:
+    def solved(self, bases: Sequence[Basis]) -> tuple[RadiusSelection, Fit]:
         """All radii tried, and the fit at those chosen."""
-        widths = self.widths(bases, [1] * len(self.first))
+        selection = self.selection(bases, [1] * len(self.first))
         if self.given:
-            chosen = widths.clipped(self.given)
-            fit = widths.given(self.given, _begun(self.problem, widths, self.given))
+            chosen = selection.clipped(self.given)
+            fit = selection.given(self.given, _begun(self.problem, selection, self.given))
         else:
-            searched = self.widths(bases, _steps(self.grid, self.first))
+            searched = self.selection(bases, _steps(self.grid, self.first))
             first = suited(searched, self.first)
             chosen, fit = search(searched, first, _begun(self.problem, searched, first))
-            widths.tried = searched.tried
-        final = _final(widths, chosen, fit)
-        return widths, replace(final, resolution=self._resolution(bases, final, chosen))
+            selection.tried = searched.tried
+        final = _final(selection, chosen, fit)
+        return selection, replace(final, resolution=self._resolution(bases, final, chosen))
 
     def _resolution(self, bases: Sequence[Basis], fit: Fit, chosen: tuple[float, ...]) -> Array:
         """What the grid's coarseness may add to the errors of the numbers, shape (m,).
@@ -141,7 +148,7 @@ class _Asked:
         steps = [2 if a.size >= _HALVED and r else 1 for a, r in zip(self.grid, chosen, strict=True)]
         if max(steps) == 1 or fit.loose or self.problem.unknown_fields:
             return none
-        half = self.widths(bases, steps)
+        half = self.selection(bases, steps)
         other = half.attempt(chosen, fit.coefficients, 2)
         if other is None or other.loose:
             return none
@@ -163,28 +170,28 @@ def _steps(grid: Grid, radii: tuple[float, ...]) -> list[int]:
     return steps
 
 
-def _final(widths: Widths, chosen: tuple[float, ...], fit: Fit) -> Fit:
+def _final(selection: RadiusSelection, chosen: tuple[float, ...], fit: Fit) -> Fit:
     """The estimate at the chosen radii, by the whole covariance where that can be done and tells more."""
-    few = widths.estimator
-    tests = widths.space(chosen)
+    few = selection.estimator
+    tests = selection.space(chosen)
     few.posterior.averaged = True
-    best = few.fit(tests, fit.coefficients, rounds=2 if widths.fields else 3)
+    best = few.fit(tests, fit.coefficients, rounds=2 if selection.fields else 3)
     if best.loose or not best.variances.max() > 0:
         return best
-    if widths.fields:
+    if selection.fields:
         return best
-    density = next((d for d in _DENSITIES if widths.held(widths.space(chosen, d)) <= _ROWS), None)
+    density = next((d for d in _DENSITIES if selection.held(selection.space(chosen, d)) <= _ROWS), None)
     if density is None:
         return best
     whole = Estimator(few.sums, few.priors, few.bounds, few.smooth, whole=True)
     try:
-        found = whole.fit(widths.space(chosen, density), best.coefficients, rounds=1)
+        found = whole.fit(selection.space(chosen, density), best.coefficients, rounds=1)
     except np.linalg.LinAlgError:
         return best
     return found if not found.loose and score(found, whole) < score(best, few) else best
 
 
-def _resolved(data: Measured, along: Sequence[str], floor: float) -> Measured:
+def _resolved(data: GridData, along: Sequence[str], floor: float) -> GridData:
     """Data whose noise is no less than what their grid leaves open, or than a share of how they vary.
 
     On data that are more exact than splines can be, errors and radii would be judged by nothing but rounding.
@@ -199,7 +206,7 @@ def _resolved(data: Measured, along: Sequence[str], floor: float) -> Measured:
     )
 
 
-def _smooth(data: Measured, form: WeakForm) -> Measured:
+def _smooth(data: GridData, form: WeakForm) -> GridData:
     fields = {f: smoothed(data.values[f], data.grid, data.variances[f], data.gaps) for f in form.fields}
     return replace(data, values={**data.values, **fields})
 
@@ -248,9 +255,9 @@ def _bounds(problem: InverseProblem, bases: list[Basis]) -> Array:
     return np.stack([np.concatenate(low), np.concatenate(high)])
 
 
-def _begun(problem: InverseProblem, widths: Widths, radii: tuple[float, ...]) -> Array:
+def _begun(problem: InverseProblem, selection: RadiusSelection, radii: tuple[float, ...]) -> Array:
     """Where to start; numbers that the equations are not linear in are looked for where none is given."""
-    sums, bounds = widths.estimator.sums, widths.estimator.bounds
+    sums, bounds = selection.estimator.sums, selection.estimator.bounds
     start = _start(problem, sums.bases)
     held = [b.name for b in sums.bases if b.name not in problem.system.linear_in]
     if not held or sums.size > MOST:
@@ -261,7 +268,7 @@ def _begun(problem: InverseProblem, widths: Widths, radii: tuple[float, ...]) ->
         if not problem.unknowns[n].over:
             given = problem.unknowns[n].initial is not None
             values[n] = start[here] if given else levels(*bounds[:, here.start])
-    return begin(sums, widths.space(widths.clipped(radii)), start, held, values, bounds)
+    return begin(sums, selection.space(selection.clipped(radii)), start, held, values, bounds)
 
 
 def _start(problem: InverseProblem, bases: Sequence[Basis]) -> Array:

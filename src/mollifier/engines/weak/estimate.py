@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from mollifier.engines.linalg.dense import SINGULAR, contract, inverted, reciprocal
 from mollifier.engines.priors.spline_prior import Hyper, Prior
 from mollifier.engines.splines.limits import Limits
+from mollifier.engines.weak.conditioning import FieldMeasurements
 from mollifier.engines.weak.instruments import Instruments
-from mollifier.engines.weak.known import Known
 from mollifier.engines.weak.posterior import Posterior
-from mollifier.engines.weak.sums import Rows, Sums
+from mollifier.engines.weak.sums import Rows, WeakSums
 from mollifier.engines.weak.testspace import TestSpace
 
 Array = NDArray[np.float64]
@@ -119,12 +119,12 @@ class Estimator:
 
     def __init__(
         self,
-        sums: Sums,
+        sums: WeakSums,
         priors: Sequence[Prior],
         bounds: Array,
-        smooth: Sums,
+        smooth: WeakSums,
         whole: bool = False,
-        known: Sequence[Known] = (),
+        known: Sequence[FieldMeasurements] = (),
     ) -> None:
         self.sums, self.priors, self.bounds = sums, tuple(priors), bounds
         self.smooth, self.whole, self.known = smooth, whole, tuple(known)
@@ -152,7 +152,7 @@ class Estimator:
 
     @property
     def _noisy(self) -> bool:
-        return any(float(np.max(v)) > 0 for v in self.sums.measured.variances.values())
+        return any(float(np.max(v)) > 0 for v in self.sums.data.variances.values())
 
     def normal(self, space: TestSpace, coefficients: Array) -> Normal:
         """Score, slope and covariance at given coefficients."""

@@ -6,7 +6,7 @@ until no derivative is left on the data:
     sum_b  integral  D^b phi(x) E_b(u(x), x) dx = 0,
     E_b = sum_i (-1)^|a_i| binom(a_i, b) D^(a_i - b) c_i F_i(u).
 
-Measured values carry noise, ``v = u + e`` with known variance s. For normal noise the operator
+GridData values carry noise, ``v = u + e`` with known variance s. For normal noise the operator
 
     T f = exp(-s/2 d^2/du^2) f
 
@@ -134,7 +134,7 @@ class WeakForm:
 def _terms(f: sympy.Expr, fields: tuple[str, ...]) -> list[tuple[sympy.Expr, sympy.Expr]]:
     """A sum as products of what does not depend on fields and of what does, the latter all different.
 
-    Known and unknown coefficients, of which there may be many, are thus kept out of all expansions.
+    FieldMeasurements and unknown coefficients, of which there may be many, are thus kept out of all expansions.
     """
     symbols = [sympy.Symbol(n) for n in fields]
     found: dict[sympy.Expr, sympy.Expr] = {}

@@ -22,7 +22,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from mollifier.engines.weak.prepare import smoother
-from mollifier.engines.weak.sums import Measured, Sums
+from mollifier.engines.weak.sums import GridData, WeakSums
 from mollifier.engines.weak.testspace import TestSpace
 
 Array = NDArray[np.float64]
@@ -44,14 +44,14 @@ class Instruments:
         What mollifies each field.
     """
 
-    sums: Sums
-    smooth: Sums
+    sums: WeakSums
+    smooth: WeakSums
     smoothers: Mapping[str, Callable[[Array], Array]]
 
     @classmethod
-    def of(cls, sums: Sums, smooth: Sums) -> Instruments:
+    def of(cls, sums: WeakSums, smooth: WeakSums) -> Instruments:
         """Mollifiers of the least risk for the fields as they are measured."""
-        m = sums.measured
+        m = sums.data
         found = {f: smoother(m.values[f], m.grid, m.variances[f], m.gaps) for f in sums.form.fields}
         return cls(sums, smooth, found)
 
@@ -61,7 +61,7 @@ class Instruments:
         """The fields moved onto the equation, no further than noise explains; parameters as of `slopes`."""
         # Residuals beyond the noise, as far from the answer, would move them by more.
         limit = min(1.0, len(residuals) / max(float(residuals @ weighed), _TINY))
-        m, pull = self.sums.measured, self.smooth.pulled(space, coefficients, limit * weighed)
+        m, pull = self.sums.data, self.smooth.pulled(space, coefficients, limit * weighed)
         return {f: m.values[f] - m.variances[f] * pull[f] for f in self.smoothers}
 
     def slopes(self, space: TestSpace, coefficients: Array, residuals: Array, weighed: Array) -> sp.csr_array:
@@ -76,6 +76,6 @@ class Instruments:
         """
         moved = self.moved(space, coefficients, residuals, weighed)
         fields = {f: mollify(moved[f]) for f, mollify in self.smoothers.items()}
-        m, exact = self.sums.measured, dict.fromkeys(fields, np.zeros(()))
-        clear = Measured(m.grid, {**m.values, **fields}, exact, m.gaps)
-        return Sums(self.sums.integrands, clear, self.sums.bases).rows(space, coefficients).slopes
+        m, exact = self.sums.data, dict.fromkeys(fields, np.zeros(()))
+        clear = GridData(m.grid, {**m.values, **fields}, exact, m.gaps)
+        return WeakSums(self.sums.integrands, clear, self.sums.bases).rows(space, coefficients).slopes

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mollifier.engines.linalg.dense import JITTER, factored
 from mollifier.engines.priors.spline_prior import Hyper, Prior, maximise, mixture
-from mollifier.engines.weak.known import Known
+from mollifier.engines.weak.conditioning import FieldMeasurements
 
 Array = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ class Posterior:
     """
 
     priors: tuple[Prior, ...]
-    known: tuple[Known, ...]
+    known: tuple[FieldMeasurements, ...]
     place: Mapping[str, slice]
     learn: bool = True
     averaged: bool = False
@@ -131,7 +131,7 @@ class Posterior:
             self.priors, places, self.units, sizes, scale, (whole + ridge, right), conditions, ridge
         )
 
-    def _read(self, scale: Array, known: Sequence[Known]) -> tuple[Array, Array]:
+    def _read(self, scale: Array, known: Sequence[FieldMeasurements]) -> tuple[Array, Array]:
         """What readings tell of the scaled coefficients: precision (m, m), and it times these, (m,)."""
         information, right = np.zeros((len(scale), len(scale))), np.zeros(len(scale))
         for k in known:

@@ -13,7 +13,7 @@ from mollifier.data.errorbars import known as error_bars
 from mollifier.data.observations import Observations
 from mollifier.engines.weak.form import WeakForm
 from mollifier.engines.weak.gaps import CELLS, LONG, fill_gaps, wide
-from mollifier.engines.weak.sums import Measured
+from mollifier.engines.weak.sums import GridData
 from mollifier.errors import DataError
 from mollifier.mollify.differentiate import differentiate
 from mollifier.mollify.grid import Grid
@@ -27,7 +27,7 @@ _QUINTIC, _HALVED = 5, 13
 _RADII = (2.5, 4.0, 6.0, 10.0, 16.0, 25.0, 40.0)
 
 
-def measured(problem: InverseProblem, form: WeakForm) -> Measured:
+def grid_data(problem: InverseProblem, form: WeakForm) -> GridData:
     """The arrays that the weak form is summed over.
 
     Raises
@@ -66,7 +66,7 @@ def measured(problem: InverseProblem, form: WeakForm) -> Measured:
     for d in form.known:
         if d.total:
             values[d.name] = _differentiated(values[d.field], grid, {c: d.along(c) for c in grid.names})
-    return Measured(grid, values, variances, gaps)
+    return GridData(grid, values, variances, gaps)
 
 
 def _arranged(data: Observations, name: str, values: Array, grid: Grid, repeats: Sequence[str]) -> Array:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.engines.weak.sums import Sums
+from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.testspace import TestSpace
 from mollifier.errors import DataError
 
@@ -48,7 +48,7 @@ def levels(lower: float, upper: float) -> Array:
 
 
 def begin(
-    sums: Sums,
+    sums: WeakSums,
     space: TestSpace,
     start: Array,
     held: Collection[str],
@@ -102,7 +102,7 @@ def begin(
     return np.clip(best[2], *bounds)
 
 
-def _solved(sums: Sums, space: TestSpace, trial: Array, linear: NDArray[np.intp]) -> Found:
+def _solved(sums: WeakSums, space: TestSpace, trial: Array, linear: NDArray[np.intp]) -> Found:
     """Squares of the residuals, what they exceed the noise by, and coefficients, the linear ones found."""
     try:
         rows = sums.rows(space, trial)

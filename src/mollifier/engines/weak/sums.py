@@ -1,4 +1,4 @@
-"""Sums over the data: rows, columns, and what noise adds to their products and does to their errors."""
+"""WeakSums over the data: rows, columns, and what noise adds to their products and does to their errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ROUNDING = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class GridData:
     """What is measured, on a grid.
 
     Attributes
@@ -55,7 +55,7 @@ class Measured:
         edges = np.linspace(0, first, count + 1).astype(int)
         return [slice(a, b) for a, b in pairwise(edges)]
 
-    def thinned(self, steps: Sequence[int]) -> Measured:
+    def thinned(self, steps: Sequence[int]) -> GridData:
         """Every so many nodes along each axis, from the first on."""
         axes = []
         for axis, step in zip(self.grid, steps, strict=True):
@@ -73,7 +73,7 @@ class Measured:
             cuts = [slice(None, None, k if n > 1 else 1) for n, k in zip(values.shape, steps, strict=True)]
             return values[tuple(cuts)]
 
-        return Measured(
+        return GridData(
             Grid(*axes),
             {n: thin(v) for n, v in self.values.items()},
             {n: thin(v) for n, v in self.variances.items()},
@@ -117,21 +117,21 @@ class Rows:
     variances: Array
 
 
-class Sums:
-    """Sums of a problem's integrands over its data, at given coefficients of the unknowns.
+class WeakSums:
+    """WeakSums of a problem's integrands over its data, at given coefficients of the unknowns.
 
     Parameters
     ----------
     integrands
         Of the weak form.
-    measured
+    data
         The data.
     bases
         One for each unknown, in order; their coefficients are laid out one after another.
     """
 
-    def __init__(self, integrands: Integrands, measured: Measured, bases: Sequence[Basis]) -> None:
-        self.integrands, self.measured, self.bases = integrands, measured, tuple(bases)
+    def __init__(self, integrands: Integrands, data: GridData, bases: Sequence[Basis]) -> None:
+        self.integrands, self.data, self.bases = integrands, data, tuple(bases)
         self.form = integrands.form
         self.equations = 1 + max(c.equation for c in self.form.channels)
         edges = np.cumsum([0, *(b.size for b in bases)]).tolist()
@@ -142,24 +142,24 @@ class Sums:
 
     def _evaluated(self, coefficients: Array) -> Iterator[tuple[slice, Evaluated]]:
         """Values slab by slab; those of a single slab are kept for the next call at the same coefficients."""
-        slabs = self.measured.slabs()
+        slabs = self.data.slabs()
         if len(slabs) == 1 and self._kept is not None and np.array_equal(self._kept[0], coefficients):
             yield slabs[0], self._kept[1]
             return
         for slab in slabs:
-            env = self.measured.env(slab)
+            env = self.data.env(slab)
             for u in self.form.unknowns:
                 env[u.name] = self._of[u.field].evaluate(coefficients[self.place[u.field]], u, slab)
-            found = self.integrands.evaluate(env, self.measured.shape(slab))
+            found = self.integrands.evaluate(env, self.data.shape(slab))
             if len(slabs) == 1:
                 self._kept = (coefficients.copy(), found)
             yield slab, found
 
-    def rounded(self) -> Sums:
+    def rounded(self) -> WeakSums:
         """The sums with no noise but that of rounding, which nothing is free of."""
-        m = self.measured
+        m = self.data
         found = {n: np.asarray((_ROUNDING * np.sqrt(np.mean(m.values[n] ** 2))) ** 2) for n in m.variances}
-        return Sums(self.integrands, replace(m, variances=found), self.bases)
+        return WeakSums(self.integrands, replace(m, variances=found), self.bases)
 
     def _part(self, equation: int, space: TestSpace) -> slice:
         return slice(equation * space.size, (equation + 1) * space.size)
@@ -227,7 +227,7 @@ class Sums:
     def pulled(self, space: TestSpace, coefficients: Array, rows: Array) -> dict[str, Array]:
         """Transpose of the residuals' derivatives by the fields, times rows: arrays on the grid, by field."""
         channels = self.form.channels
-        total = {f: np.zeros(self.measured.grid.shape) for f in self.form.fields}
+        total = {f: np.zeros(self.data.grid.shape) for f in self.form.fields}
         for slab, values in self._evaluated(coefficients):
             for c, f in self.integrands.keys("gain"):
                 part = rows[self._part(channels[c].equation, space)]

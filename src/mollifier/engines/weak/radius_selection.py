@@ -41,7 +41,7 @@ _WIDER, _NARROWER = 1.2, 0.8
 
 
 @dataclass
-class Widths:
+class RadiusSelection:
     """Radii that were tried, and what came of them.
 
     Attributes
@@ -80,7 +80,7 @@ class Widths:
 
     def space(self, key: tuple[float, ...], density: float = DENSITY) -> TestSpace:
         """Test functions of some radii."""
-        density, gaps = 0.0 if self.fields else density, self.estimator.sums.measured.gaps
+        density, gaps = 0.0 if self.fields else density, self.estimator.sums.data.gaps
         return space(self.grid, self.radius(key), dict(self.orders), density, gaps)
 
     def rows(self, key: tuple[float, ...]) -> int:
@@ -125,7 +125,7 @@ class Widths:
             )
         fit = self.attempt(key, start, 3, _MOST_GIVEN)
         if fit is None:
-            raise too_small(self.grid, self.estimator.sums.measured.gaps)
+            raise too_small(self.grid, self.estimator.sums.data.gaps)
         return fit
 
 
@@ -171,7 +171,9 @@ def first_radii(
     return tuple(found)
 
 
-def search(widths: Widths, first: tuple[float, ...], start: Array) -> tuple[tuple[float, ...], Fit]:
+def search(
+    selection: RadiusSelection, first: tuple[float, ...], start: Array
+) -> tuple[tuple[float, ...], Fit]:
     """Radii with the smallest predicted error: all axes together first, then each by itself.
 
     Raises
@@ -184,27 +186,27 @@ def search(widths: Widths, first: tuple[float, ...], start: Array) -> tuple[tupl
 
     def look(key: tuple[float, ...], rounds: int = 1) -> bool:
         nonlocal best, coefficients
-        fit = widths.attempt(key, coefficients, rounds)
+        fit = selection.attempt(key, coefficients, rounds)
         if fit is None:
             return False
-        value = score(fit, widths.estimator)
+        value = score(fit, selection.estimator)
         if best is not None and not value < best[0] - _GAIN:
             return False
-        best = value, widths.clipped(key), fit
+        best = value, selection.clipped(key), fit
         if not fit.loose:
             coefficients = fit.coefficients
         return True
 
-    look(first, rounds=2 if widths.fields else 3)
+    look(first, rounds=2 if selection.fields else 3)
     # What is learnt of the priors at first holds for all radii: their errors can then be compared.
-    widths.estimator.posterior.learn = False
-    for factor in _ISOTROPIC_FIELDS if widths.fields else _ISOTROPIC:
+    selection.estimator.posterior.learn = False
+    for factor in _ISOTROPIC_FIELDS if selection.fields else _ISOTROPIC:
         look(tuple(r * factor for r in first))
     if best is None:
-        raise too_small(widths.grid, widths.estimator.sums.measured.gaps)
+        raise too_small(selection.grid, selection.estimator.sums.data.gaps)
     moved = True
-    most = _MOST_TRIED_FIELDS if widths.fields else _MOST_TRIED
-    while moved and len(widths.tried) < most:
+    most = _MOST_TRIED_FIELDS if selection.fields else _MOST_TRIED
+    while moved and len(selection.tried) < most:
         moved = False
         for a in range(len(first)):
             for factor in _FACTORS:
@@ -213,25 +215,25 @@ def search(widths: Widths, first: tuple[float, ...], start: Array) -> tuple[tupl
                 if key[a] and look(tuple(key)):
                     moved = True
                     break
-    widths.estimator.posterior.learn = True
+    selection.estimator.posterior.learn = True
     return best[1], best[2]
 
 
-def suited(widths: Widths, radii: tuple[float, ...]) -> tuple[float, ...]:
+def suited(selection: RadiusSelection, radii: tuple[float, ...]) -> tuple[float, ...]:
     """First radii narrowed until test functions fit between gaps, or, where fields are unknown, widened.
 
     The covariance of all residuals must be held there.
     """
-    least = 2 * widths.estimator.degrees
-    gaps = widths.estimator.sums.measured.gaps
-    while gaps is not None and widths.rows(radii) < least:
+    least = 2 * selection.estimator.degrees
+    gaps = selection.estimator.sums.data.gaps
+    while gaps is not None and selection.rows(radii) < least:
         narrower = tuple(r * _NARROWER for r in radii)
-        if widths.clipped(narrower) == widths.clipped(radii):
+        if selection.clipped(narrower) == selection.clipped(radii):
             break
         radii = narrower
-    while widths.fields and widths.held(widths.space(widths.clipped(radii))) > _MOST_ROWS / 2:
-        wider = widths.clipped(tuple(r * _WIDER for r in radii))
-        if wider == widths.clipped(radii):
+    while selection.fields and selection.held(selection.space(selection.clipped(radii))) > _MOST_ROWS / 2:
+        wider = selection.clipped(tuple(r * _WIDER for r in radii))
+        if wider == selection.clipped(radii):
             break
         radii = wider
     return radii

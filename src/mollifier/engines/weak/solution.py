@@ -18,8 +18,8 @@ from mollifier.engines.identifiability.structure import has_trivial_answer
 from mollifier.engines.splines.basis import Basis
 from mollifier.engines.weak.estimate import Fit
 from mollifier.engines.weak.prepare import smoothed
-from mollifier.engines.weak.sums import Measured, Sums
-from mollifier.engines.weak.widths import Widths
+from mollifier.engines.weak.radius_selection import RadiusSelection
+from mollifier.engines.weak.sums import GridData, WeakSums
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import Settings
@@ -43,12 +43,17 @@ _HALF, _MOSTLY, _PARTLY = 0.5, 0.25, 0.1
 _FLAT = 0.1
 
 
-def read(
-    problem: InverseProblem, settings: Settings, seed: int, widths: Widths, fit: Fit, seconds: float
+def weak_solution(
+    problem: InverseProblem,
+    settings: Settings,
+    seed: int,
+    selection: RadiusSelection,
+    fit: Fit,
+    seconds: float,
 ) -> Solution:
     """The solution that a fit stands for."""
-    sums = widths.estimator.sums
-    data = sums.measured
+    sums = selection.estimator.sums
+    data = sums.data
     estimates = {}
     for b in sums.bases:
         if not b.splines:
@@ -61,17 +66,17 @@ def read(
         states[f] = smooth if data.gaps is None else np.where(data.gaps, np.nan, smooth)
     dataset = _dataset(problem, sums, fit, states)
     return Solution(
-        _status(problem, fit, widths, dataset),
+        _status(problem, fit, selection, dataset),
         estimates,
         dataset,
         _fit(problem, data, states, seed),
-        _sensitivity(widths, fit, sums),
-        _provenance(problem, settings, seed, widths, fit) | {"seconds": seconds},
+        _sensitivity(selection, fit, sums),
+        _provenance(problem, settings, seed, selection, fit) | {"seconds": seconds},
     )
 
 
-def _status(problem: InverseProblem, fit: Fit, widths: Widths, dataset: xr.Dataset) -> Status:
-    sums = widths.estimator.sums
+def _status(problem: InverseProblem, fit: Fit, selection: RadiusSelection, dataset: xr.Dataset) -> Status:
+    sums = selection.estimator.sums
     if has_trivial_answer(problem):
         return Status(
             "undetermined",
@@ -91,7 +96,7 @@ def _status(problem: InverseProblem, fit: Fit, widths: Widths, dataset: xr.Datas
         return Status("undetermined", "; ".join(parts))
     there = dataset[problem.fields[0]].notnull()
     lost = {b.name: _lost(dataset, fit, sums, b, there) for b in sums.bases if b.splines}
-    for known in widths.estimator.known:
+    for known in selection.estimator.known:
         missed = known.misfit(fit.coefficients[sums.place[known.name]])
         if missed > _MISFIT:
             return Status(
@@ -125,7 +130,7 @@ def _status(problem: InverseProblem, fit: Fit, widths: Widths, dataset: xr.Datas
                 f"{_listed(coarse)} change when every other node is left out: the grid hardly resolves the "
                 "field; standard errors were widened for it",
             )
-    moving = _unsteady(sums, fit, widths)
+    moving = _unsteady(sums, fit, selection)
     if moving:
         return Status(
             "converged", f"{_listed(moving)} move with the radius by more than their standard errors"
@@ -142,7 +147,7 @@ def _coarse(fit: Fit, place: slice, level: float) -> bool:
     return widened > fit.sd[place].max() / 2 and widened > level * value
 
 
-def _lost(dataset: xr.Dataset, fit: Fit, sums: Sums, basis: Basis, there: xr.DataArray) -> float:
+def _lost(dataset: xr.Dataset, fit: Fit, sums: WeakSums, basis: Basis, there: xr.DataArray) -> float:
     """Share of where data are that leave a field's value, or its distance from its mean, to its prior."""
     name, here = basis.name, sums.place[basis.name]
     values, sd = dataset[name].values, dataset[f"{name}_sd"].values
@@ -174,7 +179,7 @@ def _listed(names: list[str]) -> str:
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
 
 
-def _unexplained(sums: Sums, fit: Fit) -> float:
+def _unexplained(sums: WeakSums, fit: Fit) -> float:
     """Rms of the residuals beyond the noise, as a share of the rms of the equation's largest part."""
     rows = sums.rows(fit.space, fit.coefficients)
     parts = rows.slopes.multiply(fit.coefficients[None, :])
@@ -183,7 +188,7 @@ def _unexplained(sums: Sums, fit: Fit) -> float:
     return excess / largest if largest else np.inf
 
 
-def _unsteady(sums: Sums, fit: Fit, widths: Widths) -> list[str]:
+def _unsteady(sums: WeakSums, fit: Fit, selection: RadiusSelection) -> list[str]:
     """Numbers whose estimates at neighbouring radii differ by more than their errors allow."""
     found = []
     here = np.array(list(fit.space.radius.values()))
@@ -191,7 +196,7 @@ def _unsteady(sums: Sums, fit: Fit, widths: Widths) -> list[str]:
         if b.splines:
             continue
         i = sums.place[b.name].start
-        for key, other in widths.tried.items():
+        for key, other in selection.tried.items():
             near = (
                 np.abs(np.log(np.where(here > 0, np.array(key) / np.where(here > 0, here, 1), 1))).max() < 0.5
             )
@@ -204,8 +209,8 @@ def _unsteady(sums: Sums, fit: Fit, widths: Widths) -> list[str]:
     return found
 
 
-def _dataset(problem: InverseProblem, sums: Sums, fit: Fit, states: Mapping[str, Array]) -> xr.Dataset:
-    grid = sums.measured.grid
+def _dataset(problem: InverseProblem, sums: WeakSums, fit: Fit, states: Mapping[str, Array]) -> xr.Dataset:
+    grid = sums.data.grid
     step = max(int(np.ceil((grid.size / _MOST_NODES) ** (1 / len(grid.shape)))), 1)
     thin = tuple(slice(None, None, step) for _ in grid.shape)
     coarse = {a.name: a.points[::step] for a in grid}
@@ -228,7 +233,7 @@ def _dataset(problem: InverseProblem, sums: Sums, fit: Fit, states: Mapping[str,
     return xr.Dataset(variables, {a.name: (a.name, coarse[a.name], _attrs(a.unit)) for a in grid})
 
 
-def _term_sizes(sums: Sums, fit: Fit, equation: int) -> float:
+def _term_sizes(sums: WeakSums, fit: Fit, equation: int) -> float:
     rows = sums.rows(fit.space, fit.coefficients)
     n = fit.space.size
     part = slice(equation * n, (equation + 1) * n)
@@ -237,7 +242,7 @@ def _term_sizes(sums: Sums, fit: Fit, equation: int) -> float:
 
 
 def _field(
-    problem: InverseProblem, sums: Sums, fit: Fit, basis: Basis, coarse: Mapping[str, Array]
+    problem: InverseProblem, sums: WeakSums, fit: Fit, basis: Basis, coarse: Mapping[str, Array]
 ) -> dict[str, Any]:
     over = tuple(basis.splines)
     shape = tuple(len(coarse[c]) for c in over)
@@ -297,7 +302,7 @@ def _spread(values: Array, fit: Fit, coarse: Mapping[str, Array]) -> Array:
     return found(np.stack([m.ravel() for m in mesh], -1)).reshape(mesh[0].shape)
 
 
-def _fit(problem: InverseProblem, data: Measured, states: Mapping[str, Array], seed: int) -> xr.Dataset:
+def _fit(problem: InverseProblem, data: GridData, states: Mapping[str, Array], seed: int) -> xr.Dataset:
     rows: dict[str, list[Array]] = {}
     index = {a.name: a.points for a in data.grid}
     for f in problem.fields:
@@ -336,11 +341,11 @@ def _stacked(rows: Mapping[str, list[Array]], problem: InverseProblem) -> xr.Dat
     return xr.Dataset(variables).set_coords(list(problem.coordinates))
 
 
-def _sensitivity(widths: Widths, fit: Fit, sums: Sums) -> xr.Dataset:
+def _sensitivity(selection: RadiusSelection, fit: Fit, sums: WeakSums) -> xr.Dataset:
     """One row a radius that was tried, the chosen one last: estimates, standard errors, misfit."""
-    rows = [*widths.tried.values(), fit]
+    rows = [*selection.tried.values(), fit]
     columns: dict[str, Any] = {"stage": ["radius"] * (len(rows) - 1) + ["chosen"]}
-    for c in widths.grid.names:
+    for c in selection.grid.names:
         columns[f"radius_{c}"] = [r.space.radius[c] for r in rows]
     columns["misfit"] = [r.misfit for r in rows]
     columns["tests"] = [r.space.size for r in rows]
@@ -352,7 +357,7 @@ def _sensitivity(widths: Widths, fit: Fit, sums: Sums) -> xr.Dataset:
 
 
 def _provenance(
-    problem: InverseProblem, settings: Settings, seed: int, widths: Widths, fit: Fit
+    problem: InverseProblem, settings: Settings, seed: int, selection: RadiusSelection, fit: Fit
 ) -> dict[str, Any]:
     return {
         "engine": "weak",
@@ -370,7 +375,7 @@ def _provenance(
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "noise": {f: problem.data.noise_sd(f) for f in problem.fields},
         "radius": fit.space.radius,
-        "tests": dict(zip(widths.grid.names, fit.space.shape, strict=True)),
+        "tests": dict(zip(selection.grid.names, fit.space.shape, strict=True)),
         "priors": {n: asdict(h) for n, h in fit.priors.items()},
         "misfit": fit.misfit,
         "whiteness": fit.whiteness,

@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class FieldMeasurements:
     """Readings of one field: ``values = rows @ coefficients + sd * noise``.
 
     Attributes
@@ -38,18 +38,18 @@ class Known:
     sure: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, basis: Basis, samples: Samples) -> Known:
+    def of(cls, basis: Basis, samples: Samples) -> FieldMeasurements:
         """The readings of the unknown that a basis stands for."""
         points = dict(zip(samples.coordinates, samples.points.T, strict=True))
         return cls(basis.name, basis.rows(points), samples.values, samples.sd, exact(samples))
 
     @cached_property
-    def conditions(self) -> Known | None:
+    def conditions(self) -> FieldMeasurements | None:
         """The exact ones; None where there are none."""
         kept = self.sure
         if not kept.any():
             return None
-        return Known(self.name, self.rows[kept], self.values[kept], self.sd[kept], kept[kept])
+        return FieldMeasurements(self.name, self.rows[kept], self.values[kept], self.sd[kept], kept[kept])
 
     @cached_property
     def information(self) -> Array:
