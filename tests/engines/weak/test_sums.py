@@ -1,4 +1,4 @@
-"""WeakSums over the data: rows, slopes, and what noise does to products of sums."""
+"""Sums over the data: rows, slopes, and what noise does to products of sums."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SYSTEMS = {
 
 
 def problem(name, noise=0.3, sizes=(9, 6), density=3.0):
-    """WeakSums over a small grid with uneven variances, coefficients, and the true fields."""
+    """Sums over a small grid with uneven variances, coefficients, and the true fields."""
     form = weak_form(parse(SYSTEMS[name], NAMES))
     x, t = Axis("x", 0.0, 1.0, sizes[0]), Axis("t", 0.0, 1.0, sizes[1])
     grid = Grid(x, t)

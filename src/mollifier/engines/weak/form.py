@@ -134,7 +134,7 @@ class WeakForm:
 def _terms(f: sympy.Expr, fields: tuple[str, ...]) -> list[tuple[sympy.Expr, sympy.Expr]]:
     """A sum as products of what does not depend on fields and of what does, the latter all different.
 
-    FieldMeasurements and unknown coefficients, of which there may be many, are thus kept out of all expansions.
+    Known and unknown coefficients, of which there may be many, are thus kept out of all expansions.
     """
     symbols = [sympy.Symbol(n) for n in fields]
     found: dict[sympy.Expr, sympy.Expr] = {}

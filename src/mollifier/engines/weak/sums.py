@@ -1,4 +1,4 @@
-"""WeakSums over the data: rows, columns, and what noise adds to their products and does to their errors."""
+"""Sums over the data: rows, columns, and what noise adds to their products and does to their errors."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Rows:
 
 
 class WeakSums:
-    """WeakSums of a problem's integrands over its data, at given coefficients of the unknowns.
+    """Sums of a problem's integrands over its data, at given coefficients of the unknowns.
 
     Parameters
     ----------

@@ -274,7 +274,7 @@ class TestSpace:
         return contract(self.lattice(rows), [w.T for w in self._weights(orders, slab)])
 
     def squared(self, values: Array, first: Orders, second: Orders, slab: slice = slice(None)) -> Array:
-        """WeakSums of an array times the weights of two derivatives of the same test function, shape (size,)."""
+        """Sums of an array times the weights of two derivatives of the same test function, shape (size,)."""
         pairs = zip(self._weights(first, slab), self._weights(second, slab), strict=True)
         return self.rows(contract(values, [a * b for a, b in pairs]))
 
@@ -306,7 +306,7 @@ class TestSpace:
         return result
 
     def products(self, values: Array, first: Orders, second: Orders, slab: slice = slice(None)) -> Array:
-        """WeakSums of an array times the weights of two test functions, for every pair in `pairs`."""
+        """Sums of an array times the weights of two test functions, for every pair in `pairs`."""
         return contract(values, self._products(first, second, slab)).ravel()[self._met[0]]
 
     def products_adjoint(
