@@ -18,7 +18,7 @@ from mollifier.engines.collocated.jacobian import count
 from mollifier.engines.collocated.laplace import Laplace, _spread_factor
 from mollifier.engines.collocated.levenberg_marquardt import Component
 from mollifier.engines.collocated.solve import prepare
-from mollifier.engines.linalg.normal import Following
+from mollifier.engines.linalg.normal import SchurComplement
 from mollifier.engines.network import smoothness
 from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.engines.priors.field_prior import ORDERS, Form, Shape, derivative_rows
@@ -82,7 +82,7 @@ def test_the_best_prior_is_found_from_anywhere():
     stage = started(forced()[0])
     found = smoothness._Evidence(stage, stage.unknowns(), "lam")
     best, evidence = found.climbed()
-    again = smoothness.likeliest(stage)["lam"]
+    again = smoothness.maximum_evidence(stage)["lam"]
     assert again == best
     for shape in found.prior.neighbours(best.shape):
         assert found._strongest(shape)[1] <= evidence + 0.1
@@ -108,7 +108,7 @@ def test_a_prior_that_nobody_chose_is_a_part_of_the_error(monkeypatch):
             super().__init__(stage)
 
     monkeypatch.setattr(engine, "Laplace", Kept)
-    monkeypatch.setattr("mollifier.engines.network.gauss_newton.likeliest", lambda stage: {})
+    monkeypatch.setattr("mollifier.engines.network.gauss_newton.maximum_evidence", lambda stage: {})
     problem, lam = forced(n=200, wave=6)
     settings = small(network={"width": 16}, training={"steps": 60}, collocation={"nodes": {"t": 97}})
     solution = mf.solve(problem, "network", settings=settings)
@@ -125,14 +125,14 @@ def test_a_prior_that_nobody_chose_is_a_part_of_the_error(monkeypatch):
 
 def test_a_smoothness_that_was_given_is_kept():
     stage = started(forced(smoothness=1e-3)[0])
-    assert smoothness.likeliest(stage) == {}
+    assert smoothness.maximum_evidence(stage) == {}
     ((component,), _) = stage.marginal()
     assert component.share == 1.0
 
 
 def test_the_curvature_alone_where_it_was_asked_for():
     stage = started(forced(prior="h2")[0])
-    assert smoothness.likeliest(stage)["lam"].shape == Shape(2)
+    assert smoothness.maximum_evidence(stage)["lam"].shape == Shape(2)
     assert not np.isnan(Laplace(stage).fields()["lam"]).any()
 
 
@@ -182,7 +182,7 @@ def test_a_part_of_normal_equations_is_left_when_others_follow():
     rng = np.random.default_rng(4)
     whole, some = (torch.from_numpy(rng.normal(size=(9, 6))) for _ in range(2))
     hessian, part = whole.T @ whole + some.T @ some, some.T @ some
-    following = Following(hessian, torch.zeros(6).double(), 4)
+    following = SchurComplement(hessian, torch.zeros(6).double(), 4)
     left, determined = following.part(part)
     inverse = torch.linalg.inv(hessian)
     assert torch.allclose(torch.linalg.inv(following.precision), inverse[4:, 4:])

@@ -25,7 +25,7 @@ from mollifier.engines.collocated.objective import Objective, Target
 from mollifier.engines.network.features import Combination, Product, factored, observed, products
 from mollifier.engines.priors.differences import differences
 from mollifier.engines.priors.field_prior import FieldPrior, Shape, derivative_rows, thinned
-from mollifier.engines.priors.matern import SEMINORMS, shares
+from mollifier.engines.priors.matern import SEMINORMS, matern_weights
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
 from mollifier.mollify.grid import Grid
@@ -140,7 +140,7 @@ class Linearisation:
         """
         if shape == _CURVATURE:
             return self.derivative_rows(name, None)
-        factors = enumerate(shares(shape.order, shape.length).tolist())
+        factors = enumerate(matern_weights(shape.order, shape.length).tolist())
         return sp.csr_array(sp.vstack([self.derivative_rows(name, k) * np.sqrt(f) for k, f in factors if f]))
 
     def derivative_rows(self, name: str, order: int | None) -> sp.csr_array:

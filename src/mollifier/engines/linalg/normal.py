@@ -30,7 +30,7 @@ class Damped:
         return solved(damped, -self.gradient)
 
 
-class Following:
+class SchurComplement:
     """Normal equations whose first parameters follow the others.
 
     Attributes
@@ -48,7 +48,7 @@ class Following:
     Examples
     --------
     >>> rows = torch.tensor([[1.0, 2.0], [0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
-    >>> whole = Following(rows.T @ rows, rows.T @ torch.ones(3).double(), 1)
+    >>> whole = SchurComplement(rows.T @ rows, rows.T @ torch.ones(3).double(), 1)
     >>> bool(torch.isclose(1 / whole.precision, torch.linalg.inv(rows.T @ rows)[1, 1]))
     True
     """

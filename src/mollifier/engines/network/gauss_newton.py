@@ -21,10 +21,10 @@ from mollifier.engines.collocated.levenberg_marquardt import Component, Levenber
 from mollifier.engines.collocated.linearise import Linearisation, Residuals
 from mollifier.engines.collocated.model import Block, Model
 from mollifier.engines.collocated.objective import Objective
-from mollifier.engines.linalg.normal import Damped, Following
+from mollifier.engines.linalg.normal import Damped, SchurComplement
 from mollifier.engines.network.features import Combination, factored, on_grid
 from mollifier.engines.network.held_out import Held
-from mollifier.engines.network.smoothness import Unknowns, averaged, likeliest
+from mollifier.engines.network.smoothness import Unknowns, averaged, maximum_evidence
 from mollifier.engines.priors.field_prior import Choice, Shape
 from mollifier.nn.differentiation.mollifier import Mollified
 from mollifier.nn.random_features import RandomFeatures
@@ -141,7 +141,7 @@ class GaussNewton(LevenbergMarquardt):
         if self._updates < _UPDATES:
             self._updates += 1
             changed = False
-            for name, best in likeliest(self).items():
+            for name, best in maximum_evidence(self).items():
                 prior = self.linearisation.priors[name]
                 present = Choice(prior.shape, self.objective.strength(name))
                 changed |= best.distance(present) > _NEAR
@@ -219,15 +219,15 @@ class GaussNewton(LevenbergMarquardt):
         """Normal equations of the unknowns where the model stands, the states eliminated."""
         return self._in_coordinates(self._following())
 
-    def _following(self) -> Following:
+    def _following(self) -> SchurComplement:
         """The normal equations where the model stands; the states' weights follow the others."""
         hessian, gradient = (self.objective.count * part for part in self.settled())
         edges = np.cumsum([0, *(count(b.network) for b in self.model.blocks)]).tolist()
         for b, low, high in zip(self.model.blocks, edges, edges[1:], strict=False):
             hessian.diagonal()[low:high] += 0.0 if factored(b) else 1.0
-        return Following(hessian, gradient, edges[len(self.model.state_blocks)])
+        return SchurComplement(hessian, gradient, edges[len(self.model.state_blocks)])
 
-    def _in_coordinates(self, following: Following) -> Unknowns:
+    def _in_coordinates(self, following: SchurComplement) -> Unknowns:
         """Fields along the directions of their weights that move them."""
         bases = {n: _moving(self.raw_slopes(b)) for n, b in self.model.unknown_blocks.items()}
         bases |= {n: torch.ones(1, 1, dtype=torch.float64) for n in self.model.scalars}

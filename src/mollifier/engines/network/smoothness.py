@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mollifier.engines.collocated.levenberg_marquardt import Component
 from mollifier.engines.priors.field_prior import Choice, Shape
-from mollifier.engines.priors.matern import shares
+from mollifier.engines.priors.matern import matern_weights
 
 GaussNewton = Any
 
@@ -58,7 +58,7 @@ class Unknowns:
         return {n: slice(*ends) for n, *ends in zip(self.bases, edges, edges[1:], strict=False)}
 
 
-def likeliest(stage: GaussNewton) -> dict[str, Choice]:
+def maximum_evidence(stage: GaussNewton) -> dict[str, Choice]:
     """The priors of greatest evidence, of the fields whose strength was not given and that have one."""
     unknowns = stage.unknowns()
     found = {}
@@ -189,7 +189,9 @@ class _Evidence:
         """A prior at a strength of one."""
         if np.isinf(shape.length):
             return self._orders[None]
-        parts = [(f, self._orders[k]) for k, f in enumerate(shares(shape.order, shape.length).tolist())]
+        parts = [
+            (f, self._orders[k]) for k, f in enumerate(matern_weights(shape.order, shape.length).tolist())
+        ]
         square = torch.stack([f * p.square for f, p in parts]).sum(0)
         gradient = torch.stack([f * p.gradient for f, p in parts]).sum(0)
         return _Form(square, gradient, sum(f * p.value for f, p in parts))

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from mollifier.engines.priors.differences import contrasts, differences
-from mollifier.engines.priors.matern import SEMINORMS, mixed, shares
+from mollifier.engines.priors.matern import SEMINORMS, matern_weights, mixed
 from mollifier.mollify.grid import Axis, Grid
 
 Array = NDArray[np.float64]
@@ -76,7 +76,7 @@ class Form:
     """
 
     def __init__(self, lattice: Grid, shape: Shape) -> None:
-        factors = shares(shape.order, shape.length).tolist()
+        factors = matern_weights(shape.order, shape.length).tolist()
         self.matrix = sp.csr_array(
             sp.vstack([derivative_rows(lattice, k) * np.sqrt(f) for k, f in enumerate(factors) if f])
         )

@@ -22,7 +22,7 @@ SEMINORMS = {"h1": 1, "h2": 2}
 """Order of the derivatives in the priors that have one term alone."""
 
 
-def shares(order: int, length: float) -> NDArray[np.float64]:
+def matern_weights(order: int, length: float) -> NDArray[np.float64]:
     """Factors of the mean squared k-th derivatives, k = 0..order, over that of the last.
 
     Parameters
@@ -34,7 +34,7 @@ def shares(order: int, length: float) -> NDArray[np.float64]:
 
     Examples
     --------
-    >>> shares(2, 0.5).tolist()
+    >>> matern_weights(2, 0.5).tolist()
     [16.0, 8.0, 1.0]
     """
     return np.array([comb(order, k) * length ** (2.0 * (k - order)) for k in range(order + 1)])

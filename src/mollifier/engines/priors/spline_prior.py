@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from mollifier.engines.linalg.dense import factored
-from mollifier.engines.priors.matern import SEMINORMS, shares
+from mollifier.engines.priors.matern import SEMINORMS, matern_weights
 from mollifier.engines.splines.basis import AxisSplines, Basis
 
 Array = NDArray[np.float64]
@@ -118,7 +118,7 @@ class Prior:
     def precision(self, order: int, length: float, free: bool = True) -> Array:
         """The precision for tau = 1, shape (size, size); the constant is held too if it is not free."""
         forms = self._seminorms if free else [self.basis.penalty(0), *self._seminorms[1:]]
-        factors = 10.0 ** (2 * order * length) * shares(order, 10.0**length)
+        factors = 10.0 ** (2 * order * length) * matern_weights(order, 10.0**length)
         parts = zip(factors.tolist(), forms[: order + 1], strict=True)
         return np.sum([share * form for share, form in parts], axis=0)
 
