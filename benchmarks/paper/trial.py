@@ -156,7 +156,7 @@ def answer(plan: Plan) -> Trial:
     load("weak" if plan.method == "weak" else "network")
     if plan.method in PEERS:
         try:
-            recover: Recover = import_module(f"benchmarks.peers.registry.{plan.method}").recover
+            recover: Recover = import_module(f"benchmarks.peers.{plan.method}").recover
         except ImportError as error:
             return Trial("refused", f'{plan.method}: {error}; pip install "mollifier[peers]" brings it')
         trial, memory = with_peak(lambda: _by_peer(plan, made, recover))

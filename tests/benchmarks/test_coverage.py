@@ -106,7 +106,7 @@ def test_a_run_that_is_taken_up_gives_the_same_bits(tmp_path):
 def test_the_command(tmp_path):
     asked = ["coverage", "reaction_rate", "-e", "joint", "--noise", "0.05", "--seeds", "2", "--json"]
     result = CliRunner().invoke(
-        app, [*asked, "--no-figures", "--set", "held_out=0.0", "--out", str(tmp_path)]
+        bench, [*asked, "--no-figures", "--set", "held_out=0.0", "--out", str(tmp_path)]
     )
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)["rows"]

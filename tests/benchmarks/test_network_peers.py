@@ -166,13 +166,13 @@ def test_the_clock_keeps_the_field_with_the_least_misfit_and_stops_in_time(monke
 
 @pytest.mark.parametrize("peer", PEERS)
 def test_each_says_how_it_was_tuned(peer):
-    text = getdoc(importlib.import_module(f"benchmarks.peers.registry.{peer}").recover) or ""
+    text = getdoc(importlib.import_module(f"benchmarks.peers.{peer}").recover) or ""
     assert all(word in text for word in ("Adam", "L-BFGS", "one seed"))
 
 
 def trained(peer: str) -> dict[str, tuple[list[float], xr.Dataset, xr.Dataset]]:
     """Times, the last fields seen and the answer, of each problem; in a process of its own."""
-    recover = importlib.import_module(f"benchmarks.peers.registry.{peer}").recover
+    recover = importlib.import_module(f"benchmarks.peers.{peer}").recover
     result = {}
     for name in ("langevin", "heat", "chromatin"):
         made = small(name)

@@ -303,5 +303,7 @@ def test_the_command_says_the_verdict(tmp_path):
 
 
 def test_no_network_library_is_loaded():
-    code = "import sys, mollifier.check; assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    code = (
+        "import sys, mollifier.diagnostics.check.check; assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

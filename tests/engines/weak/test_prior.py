@@ -9,8 +9,7 @@ import pytest
 import xarray as xr
 
 from mollifier.data.observations import Observations
-from mollifier.engines.priors import spline_prior as prior
-from mollifier.engines.priors.spline_prior import Seminorm, maximise
+from mollifier.engines.priors.spline_prior import Seminorm, maximise, prior
 from mollifier.engines.solve import solve
 from mollifier.engines.splines import limits
 from mollifier.engines.splines.basis import AxisSplines, Basis
