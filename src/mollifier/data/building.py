@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from mollifier.equations.names import TIME_NAMES
 from mollifier.errors import DataError, GridError, did_you_mean
 from mollifier.mollify.grid import Axis, Grid
 
 POINT = "point"
-TIME_NAMES = ("t", "time")
 COORDINATE_NAMES = ("x", "y", "z", "lon", "lat", "longitude", "latitude", *TIME_NAMES)
 REPLICATE = "replicate"
 # Names that label rows rather than measure anything, as pandas and CF files write them.

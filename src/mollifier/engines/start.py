@@ -17,12 +17,12 @@ from mollifier.errors import ConfigurationError
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
+from mollifier.problem.status import NO_ANSWER
 
 Array = NDArray[np.float64]
 
 # The weak engine's state is the smoothed data, not a solution of the equation.
 _WITH_STATES = ("joint", "network")
-_NO_ANSWER = ("undetermined", "non-finite loss")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def origin(problem: InverseProblem, solution: Solution, mark: str) -> Origin:
     estimates = {n: solution.estimates[n] for n in problem.scalars}
     fields = {n: solution.dataset[n] for n in problem.unknown_fields}
     values = [*(e.value for e in estimates.values()), *(f.values for f in fields.values())]
-    if solution.status.name in _NO_ANSWER or not all(np.isfinite(v).all() for v in values):
+    if solution.status.name in NO_ANSWER or not all(np.isfinite(v).all() for v in values):
         warnings.warn(
             f"The answer given to start from is none ({solution.status}), so it starts nothing: the run "
             "starts from the data.",

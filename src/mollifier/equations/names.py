@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,7 +11,17 @@ from mollifier.errors import EquationError, did_you_mean
 from mollifier.mollify.orders import Derivative
 
 MAX_ORDER = 12
-_TIME = ("t", "time")
+TIME_NAMES = ("t", "time")
+
+
+def time_coordinate(names: Iterable[str]) -> str:
+    """The name among these that stands for time; empty where none does.
+
+    >>> time_coordinate(["x", "time"]), time_coordinate(["x", "y"])
+    ('time', '')
+    """
+    given = tuple(names)
+    return next((name for name in TIME_NAMES if name in given), "")
 
 
 class Reference(NamedTuple):
@@ -86,7 +96,7 @@ class Names:
             if not math.isfinite(value):
                 raise EquationError(f"The constant '{name}' is {value}; a finite number was wanted.")
         if self.time is None:
-            object.__setattr__(self, "time", next((c for c in _TIME if c in self.coordinates), ""))
+            object.__setattr__(self, "time", time_coordinate(self.coordinates))
         elif self.time and self.time not in self.coordinates:
             hint = did_you_mean(self.time, self.coordinates)
             raise EquationError(f"The time coordinate '{self.time}' is not among the coordinates.{hint}")

@@ -9,6 +9,7 @@ import sympy
 from sympy.core.function import AppliedUndef
 
 from mollifier.equations.build import operator_coordinates, trace
+from mollifier.equations.names import time_coordinate
 from mollifier.equations.syntax import Node, read
 from mollifier.errors import EquationError
 from mollifier.mollify.orders import Derivative
@@ -75,7 +76,7 @@ class _Scan:
         self, over: dict[str, tuple[str, ...]], coordinates: tuple[str, ...], time: str | None
     ) -> None:
         if time is None:
-            time = next((c for c in ("t", "time") if c in coordinates), "")
+            time = time_coordinate(coordinates)
         self.over = over
         self.coordinates = coordinates
         self.spatial = tuple(c for c in coordinates if c != time)

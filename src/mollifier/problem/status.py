@@ -18,6 +18,9 @@ StatusName = Literal[
     "non-finite loss",
 ]
 
+NO_ANSWER: tuple[StatusName, ...] = ("undetermined", "non-finite loss")
+"""Ends whose values answer nothing."""
+
 
 @dataclass(frozen=True)
 class Status:
@@ -49,6 +52,15 @@ class Status:
     def ok(self) -> bool:
         """Whether the engine reached its own tolerance; any other status asks for a look at the history."""
         return self.name == "converged"
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the values answer the question, well or badly: not where a signal ended the run early.
+
+        >>> Status("misfit").has_answer, Status("undetermined").has_answer
+        (True, False)
+        """
+        return self.name not in (*NO_ANSWER, "interrupted")
 
     def __str__(self) -> str:
         return f"{self.name}: {self.message}" if self.message else self.name

@@ -17,13 +17,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
+from mollifier.equations.names import TIME_NAMES
 from mollifier.io.files import write_atomically
 
 # Okabe and Ito's palette, told apart under every common colour blindness.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 PURPLE = "#CC79A7"
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
-TIME_NAMES = ("t", "time")
 
 _MISSING = "0.88"
 _MOST_NODES = 600  # along one side of a map: more than its pixels

@@ -65,7 +65,7 @@ class Comparison:
     @property
     def answers(self) -> tuple[str, ...]:
         """Engines whose solution is an answer: neither undetermined, nor not finite, nor interrupted."""
-        return tuple(n for n, s in self.solutions.items() if s.status.name not in verdict.WITHOUT_ANSWER)
+        return tuple(n for n, s in self.solutions.items() if s.status.has_answer)
 
     def columns(self) -> tuple[list[str], list[list[str]]]:
         """Heads and rows of cells of a table for reading."""

@@ -19,8 +19,6 @@ from mollifier.problem.solution import Solution
 SCALAR_LIMIT, FIELD_LIMIT = 3.0, 2.0
 # Held-out misfits so many times the least are worse by more than chance.
 WORSE = 1.5
-# A solution of such a status is no answer.
-WITHOUT_ANSWER = ("undetermined", "non-finite loss", "interrupted")
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def pairs(solutions: Mapping[str, Solution]) -> tuple[Pair, ...]:
     >>> round(pair.ratio, 3), pair.agrees
     (4.0, False)
     """
-    answers = {n: s for n, s in solutions.items() if s.status.name not in WITHOUT_ANSWER}
+    answers = {n: s for n, s in solutions.items() if s.status.has_answer}
     found: list[Pair] = []
     for (first, a), (second, b) in itertools.combinations(answers.items(), 2):
         for name in a.estimates:
@@ -184,7 +182,7 @@ def state(
     >>> print(state({}, ()))
     No engine gave an answer.
     """
-    answers = [n for n, s in solutions.items() if s.status.name not in WITHOUT_ANSWER]
+    answers = [n for n, s in solutions.items() if s.status.has_answer]
     if not answers:
         return "No engine gave an answer."
     if len(answers) == 1:

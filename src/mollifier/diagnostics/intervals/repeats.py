@@ -24,8 +24,6 @@ from mollifier.problem.solution import Solution
 Follow = Callable[[int, int, str], None]
 """Called with how many repeats are done, how many there are, and what they are."""
 
-# Solutions that are no answer.
-_WITHOUT = ("undetermined", "non-finite loss", INTERRUPTED)
 # Fewest answers that give a standard deviation.
 FEWEST = 3
 
@@ -102,7 +100,7 @@ class Repeats:
         """
         with nullcontext() if self.folder is None else locked(ensure_folder(self.folder)):
             found = self._outcomes(progress)
-        answers = [o.solution for o in found if o.solution and o.solution.status.name not in _WITHOUT]
+        answers = [o.solution for o in found if o.solution and o.solution.status.has_answer]
         if len(answers) < FEWEST:
             statuses = [o.message or str(o.solution.status if o.solution else o.status) for o in found]
             raise MollifierError(

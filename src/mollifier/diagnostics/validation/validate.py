@@ -29,6 +29,7 @@ from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.io.files import jsonable
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
+from mollifier.problem.status import NO_ANSWER
 
 Array = NDArray[np.float64]
 Verdict = Literal["holds", "doubtful", "refuted"]
@@ -41,7 +42,7 @@ _LEAST = 16  # nodes along each axis
 # The noise is taken to be no less than this share of a field's rms: no grid is exact.
 _FLOOR = 1e-3
 # Of an engine's own words these speak against its answer; others only say when it stopped.
-_AGAINST = ("undetermined", "misfit", "non-finite loss", "interrupted")
+_AGAINST = (*NO_ANSWER, "misfit", "interrupted")
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mollifier.engines.collocated.bijection import Bijection, Scalar
 from mollifier.engines.collocated.jacobian import trained
 from mollifier.engines.collocated.places import Places
+from mollifier.equations.names import time_coordinate
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
@@ -29,7 +30,6 @@ from mollifier.problem.settings import Settings
 Array = NDArray[np.float64]
 
 # The coordinate that networks take as the time, if there is one.
-_TIME = "t"
 # Standard deviation of the number of waves that a field has along an axis, for each of its shortest features
 # (the range over the steepest slope) that fit in, and the least; fewest and most random features of
 # unknowns. States have as many as the former, and up to more than the latter where there are data for them:
@@ -325,7 +325,8 @@ def _fewest(problem: InverseProblem, names: Sequence[str]) -> int:
 
 def _network(settings: Settings, grid: Grid, outputs: int, waves: Sequence[float]) -> nn.Module:
     """A new network of the kind asked for, on the scaled coordinates of a grid."""
-    along = grid.names.index(_TIME) if _TIME in grid.names else -1
+    time = time_coordinate(grid.names)
+    along = grid.names.index(time) if time else -1
     return make(
         inputs=len(grid.names),
         outputs=outputs,
