@@ -33,11 +33,11 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.table import Follow, Table, environment, number
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.mollify.grid import Axis, Grid
-from mollifier.nn.catalogue import make
 from mollifier.nn.differentiation.base import Derivatives
 from mollifier.nn.differentiation.mollifier import Mollified
 from mollifier.nn.differentiation.nested import Nested
 from mollifier.nn.differentiation.taylor import Taylor, TaylorOperator
+from mollifier.nn.registry import make
 
 Loss = Callable[[], Tensor]
 ORDERS = (1, 2, 3, 4, 6)
@@ -151,7 +151,7 @@ def run(
         A step that should take more seconds, or more than 60 % of the free memory, judged from a grid of 32
         by 32, is not tried.
     network
-        Its kind, of `mollifier.nn.catalogue.KINDS`; in float32.
+        Its kind, of `mollifier.nn.registry.NETWORKS`; in float32.
     width, depth
         Of the network, where its kind has them: 64 and 4 for an MLP, else the kind's own.
     device

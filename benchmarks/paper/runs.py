@@ -18,7 +18,7 @@ from benchmarks.paper.problems import PROBLEMS, STANDARD, Problem
 from benchmarks.paper.tables import DerivativeRow, Row, derivative_table, unknown_table
 from benchmarks.paper.trial import BY_NETWORK, ENGINES, METHODS, Plan, Trial, answer
 from benchmarks.table import Follow, Table, checked, environment, percent
-from mollifier.nn.catalogue import KINDS
+from mollifier.nn.registry import NETWORKS as KINDS
 
 __all__ = [
     "METHODS",

@@ -13,7 +13,7 @@ from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation.directions import plan
 from mollifier.nn.differentiation.nested import Nested
-from mollifier.nn.differentiation.registry import KINDS, make
+from mollifier.nn.differentiation.registry import BACKENDS, make
 from mollifier.nn.differentiation.taylor import Taylor, TaylorOperator
 from mollifier.nn.layers import Affine, Sine
 from mollifier.nn.mlp import MLP
@@ -66,7 +66,7 @@ def all_orders(dimension, highest):
     return {Derivative.of("u", dict(zip("xyt", i, strict=False))).name: i for i in indices}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BACKENDS)
 @pytest.mark.parametrize("dimension", [1, 2, 3])
 def test_every_backend_gives_every_derivative(kind, dimension):
     grid, orders = grid_of(dimension), all_orders(dimension, 4)
@@ -82,7 +82,7 @@ def test_every_backend_gives_every_derivative(kind, dimension):
         assert error < TOLERANCE[kind], (name, error)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BACKENDS)
 def test_observed_values_are_the_field_where_the_data_are(kind):
     grid = grid_of(2)
     points = np.random.default_rng(0).uniform([0, 0], [1, 2], (25, 2))
@@ -98,7 +98,7 @@ def test_observed_values_are_the_field_where_the_data_are(kind):
         assert largest(values - wanted) < (1e-5 if kind == "mollifier" else 1e-12)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BACKENDS)
 def test_backends_train_float32_networks_and_return_float64(kind):
     grid = grid_of(2)
     torch.manual_seed(0)
@@ -111,7 +111,7 @@ def test_backends_train_float32_networks_and_return_float64(kind):
         assert torch.isfinite(p.grad).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BACKENDS)
 def test_evaluation_without_gradients(kind):
     grid = grid_of(2)
     field, net = make(kind, grid, ["u_xx"], **options_of(kind, grid)), waves(2)
@@ -122,7 +122,7 @@ def test_evaluation_without_gradients(kind):
     assert torch.equal(got, wanted)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BACKENDS)
 def test_frozen_and_linear_networks(kind):
     grid = grid_of(2)
     linear = nn.Linear(2, 1).double().requires_grad_(False)
@@ -131,7 +131,7 @@ def test_frozen_and_linear_networks(kind):
     assert largest(jet["u_yy"]) < 1e-8
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BACKENDS)
 def test_periodic_and_uneven_axes(kind):
     uneven = Axis.from_points("y", np.linspace(0.0, 1.0, 24) + 0.01 * np.sin(np.arange(24.0)))
     grid = Grid(Axis("x", 0.0, 2 * math.pi, 24, periodic=True), uneven)

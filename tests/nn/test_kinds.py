@@ -16,8 +16,9 @@ from mollifier.engines.collocated.model import _shrink
 from mollifier.engines.solve import solve
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.grid import Axis, Grid
-from mollifier.nn.catalogue import KINDS, count, make, options
 from mollifier.nn.differentiation.registry import make as derivatives
+from mollifier.nn.layers import count
+from mollifier.nn.registry import NETWORKS, make, options
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.problem_file import load
 from mollifier.problem.settings import Network, Settings, validated
@@ -29,7 +30,7 @@ SMALLEST = {
     "separable": {"width": 5, "rank": 4},
     "random-features": {"width": 20},
 }
-FACTORISED = [k for k in KINDS if "factorised" in options(k)]
+FACTORISED = [k for k in NETWORKS if "factorised" in options(k)]
 
 
 @pytest.fixture(autouse=True)
@@ -47,10 +48,10 @@ def smallest(kind, outputs=2, periodic=None, **chosen):
     return net
 
 
-NETWORKS = [(k, {}) for k in KINDS] + [(k, {"factorised": True}) for k in FACTORISED]
+NETWORKS = [(k, {}) for k in NETWORKS] + [(k, {"factorised": True}) for k in FACTORISED]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize("inputs", [1, 2, 3])
 def test_points_in_values_out(kind, inputs):
     net = make(kind, inputs, 2)
@@ -63,14 +64,14 @@ def test_points_in_values_out(kind, inputs):
     assert net.double()(torch.rand(3, inputs, dtype=torch.float64)).dtype == torch.float64
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_defaults_are_small_enough_for_gauss_newton(kind):
     net = make(kind, 3, 1)
     assert 500 < count(net) < 3000
     assert count(net) == sum(p.numel() for p in net.parameters())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_the_same_seed_gives_the_same_network(kind):
     nets = []
     for _ in range(2):
@@ -80,7 +81,7 @@ def test_the_same_seed_gives_the_same_network(kind):
     assert torch.equal(nets[0](x), nets[1](x))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_periodic_axes_repeat_and_others_do_not(kind):
     net, x = smallest(kind, periodic=[True, False]), 2 * torch.rand(6, 2).double() - 1
     for axis, repeats in ((0, True), (1, False)):
@@ -186,8 +187,8 @@ def test_unknown_kinds_and_options_name_the_nearest(tmp_path):
 
 
 def test_settings_and_networks_name_the_same_kinds_and_options():
-    assert Network.model_fields["kind"].annotation.__args__ == tuple(KINDS)
-    named = {o for k in KINDS for o in options(k)}
+    assert Network.model_fields["kind"].annotation.__args__ == tuple(NETWORKS)
+    named = {o for k in NETWORKS for o in options(k)}
     assert named == set(Network.model_fields) - {"kind"}
 
 
@@ -207,7 +208,7 @@ def test_the_kind_in_a_problem_file(tmp_path):
 SETTINGS = {"training": {"warmup_steps": 150, "steps": 25}, "collocation": {"max_nodes": 120}}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_every_kind_finds_the_diffusivity(kind):
     solution = solve(heat(200), "network", settings={**SETTINGS, "network": {"kind": kind, **SIZES[kind]}})
     assert solution.history["stage"].values[-1] == "gauss-newton"

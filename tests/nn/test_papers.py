@@ -9,11 +9,11 @@ from torch import nn
 from torch.nn import functional
 
 from mollifier.errors import ConfigurationError
-from mollifier.nn.catalogue import make
 from mollifier.nn.gated import ModifiedMLP, PirateNet
 from mollifier.nn.layers import FactorisedLinear, FourierFeatures, Sine, Wavelet
 from mollifier.nn.mlp import FourierMLP
 from mollifier.nn.pinnsformer import Attention, PINNsFormer
+from mollifier.nn.registry import make
 from mollifier.nn.separable import Separable
 from mollifier.nn.siren import SIREN
 
@@ -111,7 +111,7 @@ def test_a_piratenet_is_its_equations():
 
 
 def test_a_piratenet_wants_an_even_width():
-    with pytest.raises(ConfigurationError, match="width=7; an even number"):
+    with pytest.raises(ConfigurationError, match="width=7 was given; an even number"):
         PirateNet(2, 1, width=7)
 
 

@@ -1,4 +1,4 @@
-"""Networks whose layers choose, unit by unit, between two embeddings of the inputs."""
+"""Networks whose layers interpolate, unit by unit, between two embeddings of the inputs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mollifier.errors import ConfigurationError
-from mollifier.nn.layers import FourierFeatures, activation_named, check_sizes, glorot
+from mollifier.nn.layers import FourierFeatures, Network, glorot, hidden_layer
 
 
 class Gates(nn.Module):
@@ -14,20 +14,20 @@ class Gates(nn.Module):
 
     def __init__(self, inputs: int, width: int, activation: str, factorised: bool) -> None:
         super().__init__()
-        self.first = nn.Sequential(glorot(inputs, width, factorised), activation_named(activation))
-        self.second = nn.Sequential(glorot(inputs, width, factorised), activation_named(activation))
+        self.first = hidden_layer(inputs, width, activation, factorised)
+        self.second = hidden_layer(inputs, width, activation, factorised)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """U and V."""
         return self.first(x), self.second(x)
 
 
-class ModifiedMLP(nn.Module):
+class ModifiedMLP(Network):
     """The modified multilayer perceptron (Wang, Teng and Perdikaris, arXiv:2001.04536, section 2.6).
 
     With ``U = a(W1 x + b1)`` and ``V = a(W2 x + b2)``, the first hidden layer is ``H = a(W x + b)`` and each
-    one after it ``H <- (1 - Z) U + Z V`` with ``Z = a(W H + b)``; the output is linear in H. The inputs reach
-    every layer, and products of them are within reach of one: steep fields train better than in an `MLP`.
+    one after it ``H <- (1 - Z) U + Z V`` with ``Z = a(W H + b)``; the output is linear in H. Every layer sees
+    the inputs and can multiply them: steep fields train better than in an `MLP`.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class ModifiedMLP(nn.Module):
 
     Notes
     -----
-    Glorot's normal weights and no bias at first, as in the paper.
+    Glorot's normal weights and zero bias at first, as in the paper.
 
     Examples
     --------
@@ -64,13 +64,11 @@ class ModifiedMLP(nn.Module):
         activation: str = "tanh",
         factorised: bool = False,
     ) -> None:
-        super().__init__()
-        check_sizes("A modified MLP", inputs=inputs, outputs=outputs, width=width, depth=depth)
+        super().__init__(inputs, outputs, width=width, depth=depth)
         self.gates = Gates(inputs, width, activation, factorised)
-        self.first = nn.Sequential(glorot(inputs, width, factorised), activation_named(activation))
+        self.first = hidden_layer(inputs, width, activation, factorised)
         self.hidden = nn.ModuleList(
-            nn.Sequential(glorot(width, width, factorised), activation_named(activation))
-            for _ in range(depth - 1)
+            hidden_layer(width, width, activation, factorised) for _ in range(depth - 1)
         )
         self.head = glorot(width, outputs)
 
@@ -88,9 +86,7 @@ class PirateBlock(nn.Module):
 
     def __init__(self, width: int, activation: str, factorised: bool) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Sequential(glorot(width, width, factorised), activation_named(activation)) for _ in range(3)
-        )
+        self.layers = nn.ModuleList(hidden_layer(width, width, activation, factorised) for _ in range(3))
         self.alpha = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor, u: Tensor, v: Tensor) -> Tensor:
@@ -100,7 +96,7 @@ class PirateBlock(nn.Module):
         return torch.lerp(x, self.layers[2](h), self.alpha)
 
 
-class PirateNet(nn.Module):
+class PirateNet(Network):
     """The physics-informed residual adaptive network (Wang, Li, Chen and Perdikaris, arXiv:2402.00326).
 
     On random Fourier features Phi of the inputs and gates ``U = a(W1 Phi + b1)``, ``V = a(W2 Phi + b2)``,
@@ -110,8 +106,8 @@ class PirateNet(nn.Module):
         z2 = g U + (1 - g) V,  g = a(W z1 + b)
         h = a(W z2 + b)
 
-    and the output is linear in what the last block gives. Every alpha is trained and zero at first: the
-    network begins as a linear combination of the features, and becomes deep as far as the data ask for it.
+    and the output is linear in the last block's. Every alpha is trained and zero at first: the network begins
+    as a linear combination of the features, and becomes nonlinear as training raises alpha.
 
     Parameters
     ----------
@@ -120,7 +116,7 @@ class PirateNet(nn.Module):
     width
         Units in each layer, even: the features are half as many frequencies.
     depth
-        Number of blocks, of three layers each. The paper takes 3 to 9, of 256 units: beyond Gauss-Newton.
+        Number of blocks of three layers. The paper takes 3 to 9 of 256 units, too many for Gauss-Newton.
     activation
         As in `MLP`.
     fourier_scale
@@ -135,8 +131,8 @@ class PirateNet(nn.Module):
 
     Notes
     -----
-    Glorot's normal weights and no bias at first. The paper sets the last layer by least squares to data; here
-    the warm-up on the data does that.
+    Glorot's normal weights and zero bias at first. The paper fits the last layer to data by least squares;
+    here the warm-up on the data does that.
 
     Examples
     --------
@@ -154,12 +150,11 @@ class PirateNet(nn.Module):
         fourier_scale: float = 1.0,
         factorised: bool = False,
     ) -> None:
-        super().__init__()
-        check_sizes("A PirateNet", inputs=inputs, outputs=outputs, width=width, depth=depth)
+        super().__init__(inputs, outputs, width=width, depth=depth)
         if width % 2:
             raise ConfigurationError(
-                f"A PirateNet was given width={width}; an even number was wanted: a sine and a cosine "
-                "for each frequency."
+                f"PirateNet: width={width} was given; an even number was expected: a sine and a cosine for "
+                "each frequency."
             )
         self.embedding = FourierFeatures(inputs, width // 2, fourier_scale)
         self.gates = Gates(width, width, activation, factorised)

@@ -1,4 +1,4 @@
-"""The small modules that networks are built from, and how their weights begin."""
+"""The modules that networks are built from, and their initial weights."""
 
 from __future__ import annotations
 
@@ -9,10 +9,43 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError
+from mollifier.io.registry import Registry
 
-# Mean and spread of the logarithms of the scales of `FactorisedLinear`.
-_SCALE_MEAN, _SCALE_SPREAD = 1.0, 0.1
+# Mean and standard deviation of the log-scales of `FactorisedLinear`, the paper's.
+_SCALE_MEAN, _SCALE_SD = 1.0, 0.1
+
+
+class Network(nn.Module):
+    """What the networks of this room share: points (n, inputs) -> values (n, outputs), sizes checked.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Number of coordinates, each scaled to about [-1, 1], and of channels.
+    **sizes
+        The other sizes of the network, by the names of their options.
+
+    Raises
+    ------
+    ConfigurationError
+        If a size is below 1.
+    """
+
+    def __init__(self, inputs: int, outputs: int, **sizes: int) -> None:
+        super().__init__()
+        check_sizes(type(self).__name__, inputs=inputs, outputs=outputs, **sizes)
+        self.inputs, self.outputs = inputs, outputs
+
+
+class Layered(Network):
+    """A network whose layers follow each other."""
+
+    layers: nn.Sequential
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs) -> (n, outputs)."""
+        return self.layers(x)
 
 
 class Sine(nn.Module):
@@ -46,21 +79,18 @@ class Wavelet(nn.Module):
         self.cosine = nn.Parameter(torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Each entry on its own; any shape."""
+        """Entry by entry; any shape."""
         return self.sine * torch.sin(x) + self.cosine * torch.cos(x)
 
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "tanh": nn.Tanh,
-    "sin": Sine,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "wavelet": Wavelet,
-}
+ACTIVATIONS: Registry[Callable[[], nn.Module]] = Registry(
+    "activation", {"tanh": nn.Tanh, "sin": Sine, "gelu": nn.GELU, "silu": nn.SiLU, "wavelet": Wavelet}
+)
+"""Name -> what makes a new activation, a module that acts entry by entry."""
 
 
 class Affine(nn.Module):
-    """A fixed map ``scale * x + shift`` of each column, for scaling a network's inputs and outputs.
+    """The fixed map ``scale * x + shift`` of each column, to scale a network's inputs or outputs.
 
     Parameters
     ----------
@@ -80,7 +110,7 @@ class Affine(nn.Module):
         if len(scale) != len(shift):
             raise ConfigurationError(
                 f"{len(scale)} scales and {len(shift)} shifts were given; one of each for every column "
-                "was wanted."
+                "was expected."
             )
         self.scale: Tensor
         self.shift: Tensor
@@ -112,8 +142,8 @@ class Affine(nn.Module):
 class FourierFeatures(nn.Module):
     """Random Fourier features ``[sin(pi B x), cos(pi B x)]`` with B normal and fixed (arXiv:2006.10739).
 
-    The inner product of the features of two points is ``sum_j cos(pi b_j . (x - y))``: what a network on top
-    of them learns first depends on distances only, and its reach is 1/scale.
+    The inner product of the features of two points is ``sum_j cos(pi b_j . (x - y))``: a stationary kernel of
+    length 1/scale for a network on top of them.
 
     Parameters
     ----------
@@ -122,7 +152,7 @@ class FourierFeatures(nn.Module):
     features
         Number of frequencies; twice as many columns come out.
     scale
-        Standard deviation of the entries of B: about the highest number of periods wanted across the domain.
+        Standard deviation of the entries of B: about the highest number of periods across the domain.
     """
 
     def __init__(self, inputs: int, features: int, scale: float = 1.0) -> None:
@@ -139,13 +169,13 @@ class FourierFeatures(nn.Module):
 class FactorisedLinear(nn.Linear):
     """A linear layer whose weights are ``diag(exp(s)) V``: random weight factorisation (arXiv:2210.01274).
 
-    ``s`` is drawn from a normal distribution of mean 1 and spread 0.1, and V is what makes the product the
-    weights of the ordinary layer given. Every neuron so gets a step size of its own.
+    ``s`` is normal with mean 1 and standard deviation 0.1. V makes the product equal to the weights of the
+    layer given. Adam's step size then differs from neuron to neuron.
 
     Parameters
     ----------
     layer
-        The ordinary layer, whose weights are those of the product at first.
+        The ordinary layer, which the new one equals at first.
 
     Examples
     --------
@@ -156,7 +186,7 @@ class FactorisedLinear(nn.Linear):
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__(layer.in_features, layer.out_features)
-        self.log_scale = nn.Parameter(_SCALE_MEAN + _SCALE_SPREAD * torch.randn(layer.out_features))
+        self.log_scale = nn.Parameter(_SCALE_MEAN + _SCALE_SD * torch.randn(layer.out_features))
         with torch.no_grad():
             self.weight.copy_(layer.weight / self.log_scale.exp()[:, None])
             self.bias.copy_(layer.bias)
@@ -172,27 +202,22 @@ class FactorisedLinear(nn.Linear):
 
 
 def glorot(inputs: int, outputs: int, factorised: bool = False) -> nn.Linear:
-    """A linear layer with Glorot's normal weights and no bias at first."""
+    """A linear layer with Glorot's normal weights and zero bias at first; `FactorisedLinear` if chosen."""
     layer = nn.Linear(inputs, outputs)
     nn.init.xavier_normal_(layer.weight)
     nn.init.zeros_(layer.bias)
     return FactorisedLinear(layer) if factorised else layer
 
 
-def activation_named(name: str) -> nn.Module:
-    """A new activation.
+def hidden_layer(inputs: int, outputs: int, activation: str, factorised: bool = False) -> nn.Sequential:
+    """A layer of `glorot` and an activation: (n, inputs) -> (n, outputs).
 
     Raises
     ------
     ConfigurationError
-        If there is none of this name; the nearest is named.
+        If the activation is not one of `ACTIVATIONS`.
     """
-    if name not in ACTIVATIONS:
-        raise ConfigurationError(
-            f"There is no activation '{name}'.{did_you_mean(name, ACTIVATIONS)} "
-            f"Known: {', '.join(ACTIVATIONS)}."
-        )
-    return ACTIVATIONS[name]()
+    return nn.Sequential(glorot(inputs, outputs, factorised), ACTIVATIONS[activation]())
 
 
 def check_sizes(network: str, **sizes: int) -> None:
@@ -200,10 +225,28 @@ def check_sizes(network: str, **sizes: int) -> None:
 
     Examples
     --------
-    >>> check_sizes("A SIREN", width=0)
+    >>> check_sizes("SIREN", width=0)
     Traceback (most recent call last):
-    mollifier.errors.ConfigurationError: A SIREN was given width=0; 1 or more was wanted.
+    mollifier.errors.ConfigurationError: SIREN: width=0 was given; an integer of 1 or more was expected.
     """
     for name, size in sizes.items():
         if size < 1:
-            raise ConfigurationError(f"{network} was given {name}={size}; 1 or more was wanted.")
+            raise ConfigurationError(
+                f"{network}: {name}={size} was given; an integer of 1 or more was expected."
+            )
+
+
+def trained(network: nn.Module) -> list[Tensor]:
+    """Weights that training may change, each once."""
+    return [p for p in network.parameters() if p.requires_grad]
+
+
+def count(network: nn.Module) -> int:
+    """Number of weights that training may change.
+
+    Examples
+    --------
+    >>> count(nn.Linear(2, 3))
+    9
+    """
+    return sum(p.numel() for p in trained(network))

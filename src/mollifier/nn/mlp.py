@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from mollifier.nn.layers import FourierFeatures, activation_named, check_sizes, glorot
+from mollifier.nn.layers import FourierFeatures, Layered, check_sizes, glorot, hidden_layer
 
 
-class MLP(nn.Module):
-    """A multilayer perceptron, Glorot-initialised: what fits most fields.
+class MLP(Layered):
+    """A multilayer perceptron with Glorot's normal initial weights: the default, which fits most fields.
 
     Parameters
     ----------
     inputs, outputs
-        Coordinates in and channels out. Inputs should be scaled to about [-1, 1]; see `Affine.from_box`.
+        Coordinates in, scaled to about [-1, 1] (see `Affine.from_box`), and channels out.
     width, depth
-        Units in each hidden layer, and the number of hidden layers. The defaults of this and of every other
-        network are small: Gauss-Newton, which takes up to 6,000 weights in all, makes the most of few.
+        Units in each hidden layer, and the number of hidden layers. The defaults of all networks are small:
+        Gauss-Newton handles up to 6,000 weights in all.
     activation
         "tanh", "sin", "gelu", "silu" or "wavelet".
     fourier
-        Number of random Fourier features put before the first layer; none by default.
+        Number of random Fourier features before the first layer; none by default.
     fourier_scale
         Their standard deviation, see `FourierFeatures`.
     factorised
@@ -33,7 +33,7 @@ class MLP(nn.Module):
 
     Notes
     -----
-    Call ``torch.manual_seed`` first for the same weights every time.
+    Call ``torch.manual_seed`` first for the same weights every time. Glorot and Bengio, AISTATS 2010.
 
     Examples
     --------
@@ -54,31 +54,24 @@ class MLP(nn.Module):
         fourier_scale: float = 1.0,
         factorised: bool = False,
     ) -> None:
-        super().__init__()
-        sizes = {"inputs": inputs, "outputs": outputs, "width": width, "depth": depth}
-        check_sizes("An MLP", **sizes, fourier=fourier or 1)
-        self.inputs, self.outputs, self.activation = inputs, outputs, activation
+        super().__init__(inputs, outputs, width=width, depth=depth, fourier=fourier or 1)
         layers: list[nn.Module] = []
         last = inputs
         if fourier:
             layers.append(FourierFeatures(inputs, fourier, fourier_scale))
             last = 2 * fourier
         for _ in range(depth):
-            layers += [glorot(last, width, factorised), activation_named(activation)]
+            layers += hidden_layer(last, width, activation, factorised)
             last = width
         self.layers = nn.Sequential(*layers, glorot(last, outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, inputs) -> (n, outputs)."""
-        return self.layers(x)
 
 
 class FourierMLP(MLP):
     """A multilayer perceptron on random Fourier features (Tancik et al., arXiv:2006.10739).
 
     A plain perceptron learns slow waves long before fast ones; on features ``sin(pi B x)``, ``cos(pi B x)``
-    it learns all waves up to about ``fourier_scale`` periods across the domain alike. Too large a scale fits
-    the noise between the data.
+    it learns all waves up to about ``fourier_scale`` periods across the domain at one rate. Too large a scale
+    fits the noise between the data.
 
     Parameters
     ----------
@@ -110,7 +103,5 @@ class FourierMLP(MLP):
         fourier_scale: float = 1.0,
         factorised: bool = False,
     ) -> None:
-        check_sizes("A Fourier MLP", fourier=fourier)
-        super().__init__(
-            inputs, outputs, width, depth, activation, fourier, fourier_scale, factorised=factorised
-        )
+        check_sizes("FourierMLP", fourier=fourier)
+        super().__init__(inputs, outputs, width, depth, activation, fourier, fourier_scale, factorised)

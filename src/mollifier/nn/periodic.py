@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from mollifier.errors import ConfigurationError
+
 
 class PeriodicInputs(nn.Module):
     """Replace each periodic coordinate xi in [-1, 1] by (sin pi xi, cos pi xi); the others pass.
+
+    Parameters
+    ----------
+    periodic
+        Whether each coordinate is periodic, with period 2.
 
     Examples
     --------
@@ -25,7 +32,7 @@ class PeriodicInputs(nn.Module):
 
     @property
     def outputs(self) -> int:
-        """Number of columns that come out."""
+        """Number of columns after the replacement."""
         return sum(2 if p else 1 for p in self.periodic)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -35,3 +42,37 @@ class PeriodicInputs(nn.Module):
             c = x[..., i]
             columns += [torch.sin(math.pi * c), torch.cos(math.pi * c)] if periodic else [c]
         return torch.stack(columns, dim=-1)
+
+
+def periodic_flags(inputs: int, periodic: Sequence[bool] | None) -> tuple[bool, ...]:
+    """Whether each of the coordinates is periodic; None for none of them.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is not one flag for each coordinate.
+    """
+    flags = (False,) * inputs if periodic is None else tuple(periodic)
+    if len(flags) != inputs:
+        raise ConfigurationError(
+            f"periodic={list(flags)} was given for a network of {inputs} coordinates; one True or False for "
+            "each was expected."
+        )
+    return flags
+
+
+def with_periodic_inputs(
+    inputs: int, periodic: Sequence[bool] | None, make: Callable[[int], nn.Module]
+) -> nn.Module:
+    """A network behind `PeriodicInputs`, which are left out where no coordinate is periodic.
+
+    Parameters
+    ----------
+    inputs, periodic
+        Number of coordinates, and whether each is periodic.
+    make
+        Makes the network from its number of input columns.
+    """
+    before = PeriodicInputs(periodic_flags(inputs, periodic))
+    network = make(before.outputs)
+    return nn.Sequential(before, network) if any(before.periodic) else network

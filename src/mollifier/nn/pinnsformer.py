@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from mollifier.errors import ConfigurationError
-from mollifier.nn.layers import Wavelet, check_sizes, glorot
-from mollifier.nn.periodic import PeriodicInputs
+from mollifier.nn.layers import Network, Wavelet, glorot
+from mollifier.nn.periodic import PeriodicInputs, periodic_flags
 
 
 class Attention(nn.Module):
     """Multi-head attention, ``softmax(Q K' / sqrt(width / heads)) V`` in each head (arXiv:1706.03762).
 
-    Written out, because it must be differentiated more than once and batched over weights.
+    Written out, since torch's cannot be differentiated twice and batched over weights.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -35,7 +35,7 @@ class Attention(nn.Module):
         return x.transpose(-3, -2).flatten(-2)
 
     def forward(self, x: Tensor, source: Tensor) -> Tensor:
-        """What each position of x (..., positions, width) finds in the source (..., length, width)."""
+        """Each position of x (..., positions, width) attends to the source (..., length, width)."""
         query, key, value = (
             self.split(part(s)) for part, s in ((self.query, x), (self.key, source), (self.value, source))
         )
@@ -44,7 +44,7 @@ class Attention(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Attention, then a perceptron, each after a `Wavelet` and added to what came in."""
+    """Attention, then a perceptron, each after a `Wavelet` and with a skip connection."""
 
     def __init__(self, width: int, hidden: int, heads: int) -> None:
         super().__init__()
@@ -53,20 +53,20 @@ class AttentionBlock(nn.Module):
         self.forth = _perceptron(width, hidden, width)
 
     def forward(self, x: Tensor, source: Tensor | None = None) -> Tensor:
-        """(..., positions, width) -> the same; looks at itself where no source is given."""
+        """(..., positions, width) -> the same; self-attention where no source is given."""
         y = self.before(x)
         x = x + self.attention(y, y if source is None else source)
         return x + self.forth(self.between(x))
 
 
-class PINNsFormer(nn.Module):
+class PINNsFormer(Network):
     """The transformer over pseudo-sequences (Zhao, Ding and Prakash, arXiv:2307.11833).
 
     A point [x, t] becomes the sequence [x, t], [x, t + dt], ..., [x, t + (length - 1) dt]; a linear layer
-    mixes the coordinates of each, an encoder looks at the sequence itself and a decoder at the encoder's
+    mixes the coordinates of each, an encoder attends to the sequence itself and a decoder to the encoder's
     output, and a perceptron turns each position into values. `Wavelet` is the only activation, and there is
-    no normalisation of layers. The value at the point is that at the sequence's first position, as in the
-    paper's tests; `sequence` gives all.
+    no layer normalisation. The value at the point is that at the sequence's first position, as in the paper's
+    tests; `sequence` gives all.
 
     Parameters
     ----------
@@ -74,29 +74,28 @@ class PINNsFormer(nn.Module):
         Coordinates in, scaled to about [-1, 1], and channels out.
     width, hidden
         Units at each position, and in the hidden layers of its perceptrons. The paper has 32 and 256 to 512,
-        half a million weights: beyond Gauss-Newton.
+        half a million weights, too many for Gauss-Newton.
     depth
         Blocks in the encoder, and in the decoder.
     heads
-        Of the attention; a divisor of the width.
+        Number of attention heads; a divisor of the width.
     length, step
-        Number of times in a sequence, and the distance dt between them along the last coordinate, or that
-        of ``along``. The paper has 5 and 1e-4 in units of t; here a step is measured in half-lengths of the
-        domain.
+        Number of times in a sequence, and the distance dt between them. The paper has 5 and 1e-4 in units of
+        t; here a step is in half-lengths of the domain.
     along
-        Which coordinate the sequence runs along; the last by default.
+        Index of the coordinate that is the time; the last by default.
     periodic
-        Which coordinates repeat after 2, from -1 to 1; none by default.
+        Which coordinates are periodic, with period 2; none by default.
 
     Raises
     ------
     ConfigurationError
-        If a size is below 1, the heads do not divide the width, or the other numbers make no sense.
+        If a size is below 1, the heads do not divide the width, or ``along`` or ``periodic`` do not fit.
 
     Notes
     -----
-    Glorot's normal weights, no bias, and Wavelets of ones at first. The paper's loss asks for the equation at
-    all positions of the sequence; here it is asked for at the collocation nodes.
+    Glorot's normal weights, zero bias, and Wavelets of ones at first. The paper imposes the equation at all
+    positions of the sequence; here it is imposed at the collocation nodes.
 
     Examples
     --------
@@ -119,18 +118,17 @@ class PINNsFormer(nn.Module):
         along: int = -1,
         periodic: Sequence[bool] | None = None,
     ) -> None:
-        super().__init__()
-        sizes = {"inputs": inputs, "outputs": outputs, "width": width, "depth": depth, "hidden": hidden}
-        check_sizes("A PINNsFormer", **sizes, heads=heads, length=length)
-        periodic = (False,) * inputs if periodic is None else tuple(periodic)
-        if len(periodic) != inputs or not -inputs <= along < inputs:
+        sizes = {"width": width, "depth": depth, "hidden": hidden, "heads": heads, "length": length}
+        super().__init__(inputs, outputs, **sizes)
+        periodic = periodic_flags(inputs, periodic)
+        if not -inputs <= along < inputs:
             raise ConfigurationError(
-                f"{inputs} coordinates, periodic={list(periodic)} and along={along} were given."
+                f"PINNsFormer: along={along} was given; an index of one of {inputs} coordinates was expected."
             )
         if width % heads:
             raise ConfigurationError(
-                f"A PINNsFormer was given width={width} and heads={heads}; a width that the "
-                "heads divide was wanted."
+                f"PINNsFormer: width={width} and heads={heads} were given; a width that is a multiple of "
+                "heads was expected."
             )
         self.embedding = PeriodicInputs(periodic) if any(periodic) else nn.Identity()
         self.shifts: Tensor
@@ -152,24 +150,24 @@ class PINNsFormer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs) -> (n, outputs)."""
         mixed = self._mixed(x)
-        # No position of the decoder looks at another of its own.
+        # Positions of the decoder do not see each other: the first alone is enough.
         return self.head(self._decoded(mixed, mixed[..., :1, :])[..., 0, :])
 
     def _mixed(self, x: Tensor) -> Tensor:
         """(n, inputs) -> (n, length, width)."""
         return self.mixer(self.embedding(x[..., None, :] + self.shifts))
 
-    def _decoded(self, source: Tensor, found: Tensor) -> Tensor:
-        """Encodes the source (n, length, width) and decodes what is found in it, (n, positions, width)."""
+    def _decoded(self, source: Tensor, query: Tensor) -> Tensor:
+        """Encode the source (n, length, width) and decode the queries (n, positions, width)."""
         for block in self.encoder:
             source = block(source)
         source = self.encoded(source)
         for block in self.decoder:
-            found = block(found, source)
-        return self.decoded(found)
+            query = block(query, source)
+        return self.decoded(query)
 
 
 def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Two hidden layers of Wavelets."""
+    """A perceptron with two hidden layers of Wavelets."""
     first, second = glorot(inputs, hidden), glorot(hidden, hidden)
     return nn.Sequential(first, Wavelet(), second, Wavelet(), glorot(hidden, outputs))

@@ -8,23 +8,22 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from mollifier.errors import ConfigurationError
-from mollifier.nn.layers import check_sizes
+from mollifier.nn.layers import Network
 from mollifier.nn.mlp import MLP
-from mollifier.nn.periodic import PeriodicInputs
+from mollifier.nn.periodic import periodic_flags, with_periodic_inputs
 
 
-class Separable(nn.Module):
+class Separable(Network):
     """``u(x) = sum_j prod_i f_ij(x_i)``: one perceptron for each coordinate (Cho et al., arXiv:2306.15969).
 
     On a tensor grid of n nodes along each of d coordinates the perceptrons are evaluated at n d points, not
-    n^d (`on_grid`). Fields that are no short sum of products, such as fronts aslant of the axes, want a high
-    rank.
+    n^d (`on_grid`). Fields that are not a short sum of products, such as fronts oblique to the axes, need a
+    high rank.
 
     Parameters
     ----------
     inputs, outputs
-        Coordinates in, scaled to about [-1, 1], and channels out; each channel has sums of its own.
+        Coordinates in, scaled to about [-1, 1], and channels out, each with separate sums.
     width, depth
         Units in each hidden layer of each perceptron, and the number of these layers.
     rank
@@ -32,16 +31,16 @@ class Separable(nn.Module):
     activation, factorised
         As in `MLP`.
     periodic
-        Which coordinates repeat after 2, from -1 to 1; none by default.
+        Which coordinates are periodic, with period 2; none by default.
 
     Raises
     ------
     ConfigurationError
-        If a size is below 1, the activation is not known, or ``periodic`` does not count the coordinates.
+        If a size is below 1, the activation is not known, or ``periodic`` has another length than ``inputs``.
 
     Notes
     -----
-    Perceptrons are initialised as `MLP` is. Products of their small values begin near zero.
+    Perceptrons are initialised as `MLP`. Products of their small values are near zero at first.
 
     Examples
     --------
@@ -62,18 +61,14 @@ class Separable(nn.Module):
         factorised: bool = False,
         periodic: Sequence[bool] | None = None,
     ) -> None:
-        super().__init__()
-        check_sizes("A separable network", inputs=inputs, outputs=outputs, rank=rank)
-        periodic = (False,) * inputs if periodic is None else tuple(periodic)
-        if len(periodic) != inputs:
-            raise ConfigurationError(f"{inputs} coordinates and periodic={list(periodic)} were given.")
-        self.rank, self.outputs = rank, outputs
-        parts = []
-        for wraps in periodic:
-            before = PeriodicInputs([wraps])
-            net = MLP(before.outputs, rank * outputs, width, depth, activation, factorised=factorised)
-            parts.append(nn.Sequential(before, net) if wraps else net)
-        self.parts = nn.ModuleList(parts)
+        super().__init__(inputs, outputs, rank=rank)
+        self.rank = rank
+
+        def part(columns: int) -> MLP:
+            return MLP(columns, rank * outputs, width, depth, activation, factorised=factorised)
+
+        flags = periodic_flags(inputs, periodic)
+        self.parts = nn.ModuleList(with_periodic_inputs(1, [wraps], part) for wraps in flags)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs) -> (n, outputs)."""
@@ -95,8 +90,8 @@ class Separable(nn.Module):
         Returns
         -------
         Tensor
-            Shape (outputs, n_1, ..., n_d): what ``forward`` gives at every node, at the price of
-            ``n_1 + ... + n_d`` evaluations.
+            Shape (outputs, n_1, ..., n_d), from ``n_1 + ... + n_d`` evaluations: the values of ``forward`` at
+            every node.
         """
         factors = [
             part(nodes[:, None]).unflatten(-1, (self.outputs, self.rank)).permute(1, 2, 0)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor, nn
+from torch import nn
 
-from mollifier.nn.layers import Sine, check_sizes
+from mollifier.nn.layers import Layered, Sine
 
 
-class SIREN(nn.Module):
+class SIREN(Layered):
     """The sinusoidal representation network (Sitzmann et al., arXiv:2006.09661).
 
     Each hidden layer is ``sin(frequency * (W x + b))``. Weights are uniform within ``1/inputs`` in the first
-    layer and within ``sqrt(6/width) / frequency`` in the other hidden ones, so that from the second layer on
-    the values before the sine are about standard normal and after it have about the arcsine distribution: a
-    variance v becomes ``1 - exp(-2 v)``, which tends to 0.80 whatever the depth. In the last, linear, layer
-    weights are uniform within ``sqrt(6/width)``: the output has unit size.
+    layer and within ``sqrt(6/width) / frequency`` in the other hidden ones. From the second layer on, values
+    before the sine are then about standard normal, and values after it have about the arcsine distribution: a
+    variance v becomes ``1 - exp(-2 v)``, which tends to 0.80 whatever the depth. Weights of the last, linear,
+    layer are uniform within ``sqrt(6/width)``: the output has unit size.
 
     Parameters
     ----------
@@ -25,8 +25,8 @@ class SIREN(nn.Module):
     width, depth
         Units in each hidden layer, and the number of hidden layers.
     frequency
-        The paper takes 30, for pictures; a smooth field from noisy readings wants much less, or the waves
-        fit the noise between them.
+        The paper takes 30, for pictures. A smooth field from noisy measurements needs much less: high
+        frequencies fit the noise between the measurements.
 
     Raises
     ------
@@ -35,8 +35,8 @@ class SIREN(nn.Module):
 
     Notes
     -----
-    The paper leaves the biases open: those of the first layer make every phase of its waves alike likely, and
-    the others are zero, so that they add nothing to the spread above.
+    The paper leaves the biases open. Those of the first layer give its waves uniform phases, the others are
+    zero, so that they do not add to the variance above.
 
     Examples
     --------
@@ -48,8 +48,7 @@ class SIREN(nn.Module):
     def __init__(
         self, inputs: int, outputs: int, width: int = 16, depth: int = 4, frequency: float = 3.0
     ) -> None:
-        super().__init__()
-        check_sizes("A SIREN", inputs=inputs, outputs=outputs, width=width, depth=depth)
+        super().__init__(inputs, outputs, width=width, depth=depth)
         layers: list[nn.Module] = []
         last = inputs
         for i in range(depth):
@@ -58,10 +57,6 @@ class SIREN(nn.Module):
             layers += [_uniform(last, width, bound, phase), Sine(frequency)]
             last = width
         self.layers = nn.Sequential(*layers, _uniform(last, outputs, math.sqrt(6 / last)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, inputs) -> (n, outputs)."""
-        return self.layers(x)
 
 
 def _uniform(inputs: int, outputs: int, weight: float, bias: float = 0.0) -> nn.Linear:

@@ -11,11 +11,12 @@ from torch import nn
 from engine_problems import agreement_problems, heat, small
 from mollifier.data.observations import Observations
 from mollifier.engines.collocated.calibrate import calibrate
-from mollifier.engines.collocated.jacobian import network_jacobian, trained
+from mollifier.engines.collocated.jacobian import network_jacobian
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.places import Places
 from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.network.gauss_newton import GaussNewton, suits
+from mollifier.nn.layers import trained
 from mollifier.nn.mlp import MLP
 from mollifier.nn.periodic import PeriodicInputs
 from mollifier.problem.inverse_problem import InverseProblem

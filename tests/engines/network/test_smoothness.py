@@ -14,7 +14,6 @@ from engine_problems import forced, heat, small
 from mollifier.diagnostics.intervals.calibration import standardised
 from mollifier.diagnostics.scores import score_fields
 from mollifier.engines.collocated.calibrate import calibrate
-from mollifier.engines.collocated.jacobian import count
 from mollifier.engines.collocated.laplace import Laplace, _spread_factor
 from mollifier.engines.collocated.levenberg_marquardt import Component
 from mollifier.engines.collocated.solve import prepare
@@ -23,6 +22,7 @@ from mollifier.engines.network import smoothness
 from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.engines.priors.field_prior import ORDERS, Form, Shape, derivative_rows
 from mollifier.mollify.grid import Axis, Grid
+from mollifier.nn.layers import count
 from mollifier.problem.settings import Settings, validated
 
 RANDOM_FEATURES = {"network": {"kind": "random-features"}}

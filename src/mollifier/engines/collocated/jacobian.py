@@ -10,16 +10,6 @@ from torch.func import functional_call, jacrev, vmap
 _CHUNK = 8192
 
 
-def trained(network: nn.Module) -> list[Tensor]:
-    """Weights that training may change, each once."""
-    return [p for p in network.parameters() if p.requires_grad]
-
-
-def count(network: nn.Module) -> int:
-    """How many numbers `trained` holds."""
-    return sum(p.numel() for p in trained(network))
-
-
 def network_jacobian(network: nn.Module, points: Tensor) -> Tensor:
     """dg/dtheta of a network (n, d) -> (n, channels), shape (channels, n, weights), float64 on the CPU.
 

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.engines.collocated.bijection import Bijection, Scalar
-from mollifier.engines.collocated.jacobian import trained
 from mollifier.engines.collocated.places import Places
 from mollifier.equations.names import time_coordinate
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
-from mollifier.nn.catalogue import make
 from mollifier.nn.differentiation import registry as derivatives
 from mollifier.nn.differentiation.mollifier import Mollified
+from mollifier.nn.layers import trained
 from mollifier.nn.random_features import affordable
+from mollifier.nn.registry import make
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import Settings

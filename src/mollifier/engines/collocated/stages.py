@@ -11,10 +11,10 @@ import xarray as xr
 from torch import Tensor
 
 from mollifier.engines.collocated.calibrate import adopt, calibrate
-from mollifier.engines.collocated.jacobian import trained
 from mollifier.engines.collocated.model import Block
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.start import Origin, sampled
+from mollifier.nn.layers import trained
 from mollifier.problem.status import StatusName
 
 # Nodes of an answer's field that a network is fitted to; of larger grids, so many at random.

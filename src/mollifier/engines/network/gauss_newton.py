@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.data.observations import Observations
-from mollifier.engines.collocated.jacobian import count, network_jacobian
+from mollifier.engines.collocated.jacobian import network_jacobian
 from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt, System
 from mollifier.engines.collocated.linearise import Linearisation, Residuals
 from mollifier.engines.collocated.model import Block, Model
@@ -27,6 +27,7 @@ from mollifier.engines.network.held_out import Held
 from mollifier.engines.network.smoothness import Unknowns, averaged, maximum_evidence
 from mollifier.engines.priors.field_prior import Choice, Shape
 from mollifier.nn.differentiation.mollifier import Mollified
+from mollifier.nn.layers import count
 from mollifier.nn.random_features import RandomFeatures
 from mollifier.problem.status import StatusName
 

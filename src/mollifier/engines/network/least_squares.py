@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from mollifier.engines.collocated.calibrate import calibrate
-from mollifier.engines.collocated.jacobian import count
 from mollifier.engines.linalg.normal import solved
 from mollifier.engines.network.gauss_newton import GaussNewton
+from mollifier.nn.layers import count
 from mollifier.problem.status import StatusName
 
 

@@ -1,4 +1,4 @@
-"""The protocol of every way to differentiate a network on a grid."""
+"""The base of every method to differentiate a network on a grid."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Derivatives(nn.Module, ABC):
     orders
         Derivatives of a field called u, for every channel alike: `Derivative`, names or multi-indices.
     observed
-        Where values are wanted beside the grid: scattered points of shape (n, d) along the grid's axes in
-        order, or a tensor product of coordinates by axis name (an axis left out keeps the grid's nodes). None
-        for nowhere.
+        Where values are evaluated in addition to the grid: scattered points of shape (n, d), columns in the
+        order of the grid's axes, or a tensor product of coordinates by axis name (an axis that is left out
+        keeps the grid's nodes). None for nowhere.
 
     Raises
     ------
@@ -50,6 +50,12 @@ class Derivatives(nn.Module, ABC):
         self.orders = _checked(orders, grid)
         self.observed, self.observed_shape = _places(observed, grid)
         self._held = Weights({} if self.observed is None else {"observed": _coords(self.observed, grid)})
+        self._indices = {d: multi_index(d, grid) for d in self.orders}
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What a subclass derives from grid and orders; by default, the points of the grid."""
+        self._hold("nodes", self.grid.coords())
 
     @abstractmethod
     def forward(self, network: nn.Module) -> tuple[Jet, Tensor | None]:
@@ -60,33 +66,39 @@ class Derivatives(nn.Module, ABC):
         jet
             Each derivative of shape (channels, *grid.shape), float64.
         values
-            The field where ``observed`` asked for it, float64: (channels, n), or (channels, *len of each
-            axis); None where nothing was asked.
+            The field at the ``observed`` places, float64: (channels, n), or (channels, *len of each axis); None
+            where there are none.
         """
 
     def _hold(self, name: str, points: NDArray[np.float64]) -> None:
-        """Keep coordinates (n, d) that follow the module to its device and stay float64."""
+        """Store coordinates (n, d), which move with the module to its device and stay float64."""
         self._held.register_buffer(name, torch.as_tensor(np.ascontiguousarray(points)), persistent=False)
 
     def _at(self, name: str, network: nn.Module) -> Tensor:
-        """Kept coordinates in the network's dtype and on its device, shape (n, d)."""
+        """Stored coordinates in the network's dtype and on its device, shape (n, d)."""
         points = self._held.tensors()[name]
         like = next((p for p in _tensors(network) if p.is_floating_point()), None)
         return points if like is None else points.to(like)
 
     def evaluate(self, network: nn.Module) -> Tensor | None:
-        """The network itself where values are wanted: what every backend but the mollifier returns."""
+        """The network's values at the ``observed`` places, without mollification."""
         if self.observed is None:
             return None
         return by_channel(network(self._at("observed", network)), self.observed_shape)
 
 
 def by_channel(values: Tensor, shape: Sequence[int]) -> Tensor:
-    """A network's (n, channels) as float64 (channels, *shape)."""
+    """A network's values (n, channels) as float64 of shape (channels, *shape).
+
+    Raises
+    ------
+    GridError
+        If the values have another shape.
+    """
     if values.ndim != 2 or values.shape[0] != int(np.prod(shape)):
         raise GridError(
             f"The network gave values of shape {tuple(values.shape)} at {int(np.prod(shape))} points; "
-            "(points, channels) was wanted."
+            "(points, channels) was expected."
         )
     return values.double().T.reshape(-1, *shape)
 
@@ -104,14 +116,14 @@ def _checked(orders: Sequence[Derivative | str | Mapping[str, int]], grid: Grid)
     for d in parsed:
         if d.field != "u":
             raise GridError(
-                f"'{d.name}' is not a derivative of 'u' along {grid.names}: a backend differentiates every "
-                "channel of a network alike, under the name u, as in orders=['u', 'u_xx']."
+                f"'{d.name}' is not a derivative of 'u' along {grid.names}: every channel of a network is "
+                "differentiated alike, under the name u, as in orders=['u', 'u_xx']."
             )
     return parsed
 
 
 def _places(observed: Any, grid: Grid) -> tuple[Any, tuple[int, ...]]:
-    """The places asked for, as float64 points (n, d) or axes by name in the grid's order; and their shape."""
+    """Observed places as float64 points (n, d) or axes by name in the grid's order; and their shape."""
     if observed is None:
         return None, ()
     if isinstance(observed, Mapping):
@@ -120,13 +132,15 @@ def _places(observed: Any, grid: Grid) -> tuple[Any, tuple[int, ...]]:
         axes = {a.name: np.asarray(observed.get(a.name, a.points), dtype=float) for a in grid}
         for name, x in axes.items():
             if x.ndim != 1:
-                raise GridError(f"Observed coordinates along '{name}' have shape {x.shape}; (n,) was wanted.")
+                raise GridError(
+                    f"Observed coordinates along '{name}' have shape {x.shape}; (n,) was expected."
+                )
         return axes, tuple(len(x) for x in axes.values())
     points = np.asarray(observed, dtype=float)
     if points.ndim != 2 or points.shape[1] != len(grid.axes):
         raise GridError(
             f"Observed points of shape {points.shape} were given; (n, {len(grid.axes)}) along {grid.names} "
-            "was wanted."
+            "was expected."
         )
     return points, (len(points),)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +11,20 @@ from torch import Tensor, nn
 from mollifier.errors import GridError
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.layer import Jet, Weights
-from mollifier.mollify.orders import Derivative
-from mollifier.nn.differentiation.base import Derivatives, Observed, by_channel, multi_index
+from mollifier.nn.differentiation.base import Derivatives, by_channel
 
 
 class FiniteDifference(Derivatives):
-    """Central differences with the fewest nodes, of second order on even axes.
+    """Central differences on the fewest nodes, of second order on even axes.
 
-    The network is evaluated once, on the grid and as many nodes past its ends as the widest difference needs
-    (an axis that is not periodic), in its own dtype; the differences are formed in float64. A network in
-    float32 loses about ``1e-7 / spacing**order``.
+    The network is evaluated once, in its dtype, on the grid and, along axes that are not periodic, at as many
+    nodes past its ends as the widest difference needs. Differences are formed in float64; rounding of a
+    float32 network adds an error of about ``1e-7 / spacing**order``.
 
     Raises
     ------
     GridError
-        If an axis has too few nodes to be continued, or a periodic one too few for the difference.
+        If an axis has a single node, or a periodic one has fewer than the difference needs.
 
     Examples
     --------
@@ -37,16 +35,9 @@ class FiniteDifference(Derivatives):
     torch.Size([1, 11])
     """
 
-    def __init__(
-        self,
-        grid: Grid,
-        orders: Sequence[Derivative | str | Mapping[str, int]],
-        observed: Observed | None = None,
-    ) -> None:
-        super().__init__(grid, orders, observed)
-        self._indices = {d: multi_index(d, grid) for d in self.orders}
+    def _prepare(self) -> None:
         nodes, matrices = [], {}
-        for d, axis in enumerate(grid):
+        for d, axis in enumerate(self.grid):
             needed = sorted({index[d] for index in self._indices.values()})
             halo = _continued(axis, (max(needed) + 1) // 2)
             nodes.append(halo)
@@ -72,7 +63,7 @@ def _continued(axis: Axis, count: int) -> Axis:
     """The axis with ``count`` more nodes on both sides; a periodic one as it is."""
     if axis.size == 1 and count:
         raise GridError(
-            f"Axis '{axis.name}' has one node: no derivative along it can be formed; give it at least two."
+            f"Axis '{axis.name}' has one node: no derivative along it can be formed. Give it at least two."
         )
     if axis.periodic:
         if axis.size < 2 * count + 1:

@@ -21,8 +21,8 @@ from mollifier.nn.separable import Separable
 class Mollified(Derivatives):
     """The field is the network's values mollified; no derivative is taken through the network.
 
-    The network is evaluated once, at the layer's nodes, in its own dtype; kernel sums and all that follows
-    run in float64. Observed values are those of the same mollified field.
+    The network is evaluated once, at the layer's nodes, in its dtype; kernel sums run in float64. Observed
+    values are those of the same mollified field.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Mollified(Derivatives):
     kernel, radius, accuracy
         As in `MollifierLayer`.
     boundary
-        "halo" evaluates the network one radius past the grid; "one-sided" keeps it within.
+        "halo" evaluates the network up to one radius past the grid, "one-sided" on the grid only.
 
     Attributes
     ----------
@@ -63,8 +63,8 @@ class Mollified(Derivatives):
         super().__init__(grid, orders, observed)
         if boundary == "trim":
             raise GridError(
-                "boundary='trim' returns less than the collocation grid; take 'halo', or 'one-sided' for a "
-                "network that may not be evaluated past the domain."
+                "boundary='trim' was given, which returns less than the collocation grid; 'halo' was expected, "
+                "or 'one-sided' for a network that must not be evaluated past the domain."
             )
         self.layer = MollifierLayer(
             grid, [d.name for d in self.orders], kernel, radius, boundary=boundary, accuracy=accuracy
@@ -104,7 +104,7 @@ class Mollified(Derivatives):
             If nothing is observed.
         """
         if self.observer is None:
-            raise GridError("This backend was made without observed places, so it has no such matrix.")
+            raise GridError("The backend has no observed places; give 'observed' for an observation matrix.")
         return observation_matrix(self.observer)
 
     def forward(self, network: nn.Module) -> tuple[Jet, Tensor | None]:
@@ -113,7 +113,7 @@ class Mollified(Derivatives):
         return self.layer(g), None if self.observer is None else self.observer(g)["u"]
 
     def _emitted(self, network: nn.Module) -> Tensor:
-        """The network at the nodes, (channels, *nodes.shape), float64: axis by axis where it can do that."""
+        """The network at the nodes, (channels, *nodes.shape), float64: axis by axis where it is separable."""
         if not isinstance(network, Separable):
             return by_channel(network(self.nodes(network)), self.layer.nodes.shape)
         return network.on_grid(self.axes(network)).double()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from mollifier.mollify.grid import Grid
 from mollifier.mollify.layer import Jet
-from mollifier.mollify.orders import Derivative
-from mollifier.nn.differentiation.base import Derivatives, Observed, by_channel, multi_index
+from mollifier.nn.differentiation.base import Derivatives, by_channel
 
 Index = tuple[int, ...]
 
@@ -18,9 +16,9 @@ Index = tuple[int, ...]
 class Nested(Derivatives):
     """Exact derivatives of the network by ``torch.autograd.grad``, applied once for each order.
 
-    A mixed derivative is reached through its prefixes, coordinate by coordinate in the grid's order;
-    derivatives that share a prefix share it, and one backward pass gives every next derivative of a prefix.
-    Time and memory grow exponentially with the order.
+    A mixed derivative is formed coordinate by coordinate in the grid's order. Derivatives with a common
+    prefix share it, and one backward pass gives all next derivatives of a prefix. Time and memory grow
+    exponentially with the order.
 
     Examples
     --------
@@ -32,23 +30,16 @@ class Nested(Derivatives):
     (torch.Size([3, 9, 7]), True)
     """
 
-    def __init__(
-        self,
-        grid: Grid,
-        orders: Sequence[Derivative | str | Mapping[str, int]],
-        observed: Observed | None = None,
-    ) -> None:
-        super().__init__(grid, orders, observed)
-        self._indices = {d: multi_index(d, grid) for d in self.orders}
+    def _prepare(self) -> None:
+        super()._prepare()
         self._passes = backward_passes(self._indices.values())
-        self._hold("nodes", grid.coords())
 
     def forward(self, network: nn.Module) -> tuple[Jet, Tensor | None]:
         """Jet (channels, *grid.shape) and observed values, see `Derivatives.forward`."""
         with torch.enable_grad():
             x = self._at("nodes", network).detach().clone().requires_grad_(True)
             output = network(x)
-            by_channel(output, self.grid.shape)  # refuses a wrong shape
+            by_channel(output, self.grid.shape)  # raises for a wrong shape
             fields = [self._channel(u, x) for u in output.unbind(-1)]
             jet = {
                 order: by_channel(torch.stack([f[index] for f in fields], -1), self.grid.shape)
@@ -67,14 +58,14 @@ class Nested(Derivatives):
         return formed
 
 
-def backward_passes(wanted: Iterable[Index]) -> list[tuple[Index, dict[int, Index]]]:
-    """What to differentiate, in order, and the multi-indices that each gradient gives, by axis.
+def backward_passes(indices: Iterable[Index]) -> list[tuple[Index, dict[int, Index]]]:
+    """What to differentiate, in order, and the multi-index that each axis of the gradient gives.
 
     >>> backward_passes([(2, 0), (1, 1)])
     [((0, 0), {0: (1, 0)}), ((1, 0), {0: (2, 0), 1: (1, 1)})]
     """
     steps: dict[Index, dict[int, Index]] = {}
-    for index in wanted:
+    for index in indices:
         at = (0,) * len(index)
         for axis, count in enumerate(index):
             for _ in range(count):
@@ -85,7 +76,7 @@ def backward_passes(wanted: Iterable[Index]) -> list[tuple[Index, dict[int, Inde
 
 
 def _gradient(u: Tensor, x: Tensor) -> Tensor:
-    """Gradient (n, d) of a field (n,) whose entries depend on their own points only; zero if constant."""
+    """Gradient (n, d) of a field (n,), each entry of which depends on one point; zero if constant."""
     if not u.requires_grad:
         return torch.zeros_like(x)
     (gradient,) = torch.autograd.grad(u.sum(), x, create_graph=True, allow_unused=True)

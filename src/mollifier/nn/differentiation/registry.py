@@ -1,36 +1,27 @@
-"""Ways to differentiate a network on a grid, behind one protocol."""
+"""Methods to differentiate a network on a grid, by name."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.io.registry import Registry
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation.base import Derivatives, Observed
-from mollifier.nn.differentiation.finite_difference import FiniteDifference
-from mollifier.nn.differentiation.mollifier import Mollified
-from mollifier.nn.differentiation.nested import Nested
-from mollifier.nn.differentiation.taylor import Taylor, TaylorOperator
 
-KINDS: dict[str, type[Derivatives]] = {
-    "mollifier": Mollified,
-    "nested": Nested,
-    "taylor": Taylor,
-    "finite-difference": FiniteDifference,
-}
-
-__all__ = [
-    "KINDS",
-    "Derivatives",
-    "FiniteDifference",
-    "Mollified",
-    "Nested",
-    "Taylor",
-    "TaylorOperator",
-    "make",
-]
+BACKENDS: Registry[type[Derivatives]] = Registry(
+    "derivative backend",
+    {
+        "mollifier": "mollifier.nn.differentiation.mollifier:Mollified",
+        "nested": "mollifier.nn.differentiation.nested:Nested",
+        "taylor": "mollifier.nn.differentiation.taylor:Taylor",
+        "finite-difference": "mollifier.nn.differentiation.finite_difference:FiniteDifference",
+    },
+)
+"""Name -> class, whose constructor takes grid, orders and observed as `Derivatives`, then its options."""
 
 
 def make(
@@ -45,16 +36,16 @@ def make(
     Parameters
     ----------
     kind
-        "mollifier", "nested", "taylor" or "finite-difference".
+        Of `BACKENDS`.
     grid, orders, observed
         As in `Derivatives`.
     **options
-        Of the backend: kernel, radius, boundary and accuracy of `Mollified`; the others take none.
+        Of the backend: kernel, radius, boundary and accuracy of `Mollified`; the others have none.
 
     Raises
     ------
     ConfigurationError
-        If the kind is not known, or has no such option.
+        If the kind is not registered, or has no such option.
 
     Examples
     --------
@@ -65,11 +56,10 @@ def make(
     Traceback (most recent call last):
     mollifier.errors.ConfigurationError: There is no derivative backend 'tailor'. Did you mean 'taylor'?
     """
-    if kind not in KINDS:
-        raise ConfigurationError(f"There is no derivative backend '{kind}'.{did_you_mean(kind, KINDS)}")
-    known = ("kernel", "radius", "boundary", "accuracy") if kind == "mollifier" else ()
+    backend = BACKENDS[kind]
+    known = [n for n in inspect.signature(backend).parameters if n not in ("grid", "orders", "observed")]
     for name in options:
         if name not in known:
-            takes = did_you_mean(name, known) or " It takes none."
-            raise ConfigurationError(f"The {kind} backend has no option '{name}'.{takes}")
-    return KINDS[kind](grid, orders, observed, **options)
+            hint = did_you_mean(name, known) or " It has none."
+            raise ConfigurationError(f"The {kind} backend has no option '{name}'.{hint}")
+    return backend(grid, orders, observed, **options)

@@ -1,8 +1,8 @@
 """Taylor-mode autodiff: all derivatives of a network in one forward pass of truncated series.
 
-The strongest form known to us of exact derivatives through a network: univariate series along a few
-directions, the value shared by all of them, mixed derivatives by polarisation, and the highest order
-collapsed where fewer combinations than directions are wanted (arXiv:2505.13644).
+Univariate series along a few directions with a shared value, mixed derivatives by polarisation, and the
+highest order collapsed where there are fewer combinations than directions (arXiv:2505.13644). PyTorch has no
+such mode: nested ``torch.func.jvp`` costs 2^order evaluations, and does not collapse.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.layer import Jet, Weights
 from mollifier.mollify.orders import Derivative
-from mollifier.nn.differentiation.base import Derivatives, Observed, by_channel, multi_index
+from mollifier.nn.differentiation.base import Derivatives, by_channel, multi_index
 from mollifier.nn.differentiation.directions import Index, Plan, plan
 from mollifier.nn.differentiation.rules import through
 from mollifier.nn.differentiation.series import Carrier
@@ -26,9 +26,8 @@ from mollifier.nn.differentiation.series import Carrier
 class Taylor(Derivatives):
     """Exact derivatives of the network by Taylor series carried through its layers.
 
-    Networks are those of `mollifier.nn` and their parts, and what is built of these and torch's Linear,
-    Sequential, Identity, LayerNorm, Tanh, Sigmoid, SiLU, GELU and Softplus; the error for any other module
-    names it.
+    There are rules for the networks of `mollifier.nn` and their parts, and for torch's Linear, Sequential,
+    Identity, LayerNorm, Tanh, Sigmoid, SiLU, GELU and Softplus; any other module is an error that names it.
 
     Examples
     --------
@@ -40,19 +39,12 @@ class Taylor(Derivatives):
     (torch.Size([3, 9, 7]), True)
     """
 
-    def __init__(
-        self,
-        grid: Grid,
-        orders: Sequence[Derivative | str | Mapping[str, int]],
-        observed: Observed | None = None,
-    ) -> None:
-        super().__init__(grid, orders, observed)
-        indices = {d: multi_index(d, grid) for d in self.orders}
+    def _prepare(self) -> None:
+        super()._prepare()
         self._by_order = [
             [d for d in self.orders if d.total == k] for k in range(max(d.total for d in self.orders) + 1)
         ]
-        self._sums = _Sums(grid, [[{indices[d]: 1.0} for d in same] for same in self._by_order])
-        self._hold("nodes", grid.coords())
+        self._sums = _Sums(self.grid, [[{self._indices[d]: 1.0} for d in same] for same in self._by_order])
 
     @property
     def directions(self) -> NDArray[np.float64]:
@@ -72,7 +64,7 @@ class Taylor(Derivatives):
 
 
 class TaylorOperator(nn.Module):
-    """A linear differential operator of one order, fully collapsed: cheaper than its derivatives one by one.
+    """A linear differential operator of one order, fully collapsed: cheaper than its single derivatives.
 
     Parameters
     ----------
@@ -112,7 +104,7 @@ class TaylorOperator(nn.Module):
 
 
 class _Sums(nn.Module):
-    """Sums of derivatives of a network at points, by order: the plan carried out."""
+    """Evaluates sums of derivatives of a network at points, by order, along the directions of a `Plan`."""
 
     def __init__(
         self,
@@ -127,7 +119,7 @@ class _Sums(nn.Module):
             [{i: f / float(np.prod(lengths ** np.array(i))) for i, f in terms.items()} for terms in same]
             for same in sums
         ]
-        self.wanted = len(sums[0])
+        self.values = len(sums[0])
         self.plan: Plan | None = None
         arrays = {}
         if len(sums) > 1:
@@ -140,14 +132,14 @@ class _Sums(nn.Module):
     def forward(self, network: nn.Module, points: Tensor) -> list[list[Tensor]]:
         """By order, each sum as (n, channels) in float64."""
         if self.plan is None:
-            return [[network(points)] * self.wanted]
+            return [[network(points)] * self.values]
         w = self._weights.tensors()
         top = len(self.plan.counts) - 1
         carrier = Carrier(self.plan.counts, w[f"order{top}"] if self.collapsed else None)
         series = through(carrier, network, carrier.start(points, w["directions"].to(points)))
         assert series[0] is not None
         value = series[0][0]
-        results = [[value] * self.wanted]
+        results = [[value] * self.values]
         for k in range(1, top + 1):
             coefficient, weights = series[k], w[f"order{k}"]
             if coefficient is None or not len(weights):

@@ -1,0 +1,121 @@
+"""Networks by name; listing the names does not load torch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.io.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NETWORKS: Registry[type[nn.Module]] = Registry(
+    "network",
+    {
+        "mlp": "mollifier.nn.mlp:MLP",
+        "fourier": "mollifier.nn.mlp:FourierMLP",
+        "modified-mlp": "mollifier.nn.gated:ModifiedMLP",
+        "piratenet": "mollifier.nn.gated:PirateNet",
+        "pinnsformer": "mollifier.nn.pinnsformer:PINNsFormer",
+        "siren": "mollifier.nn.siren:SIREN",
+        "separable": "mollifier.nn.separable:Separable",
+        "random-features": "mollifier.nn.random_features:RandomFeatures",
+    },
+)
+"""Kind -> class, whose constructor takes ``inputs`` and ``outputs``, then its options, all with defaults.
+
+An instance maps points (n, inputs), scaled to [-1, 1], to values (n, outputs).
+"""
+
+# Arguments of constructors that follow from the problem and are no options.
+_FROM_PROBLEM = ("inputs", "outputs", "along", "periodic", "waves")
+
+
+def options(kind: str) -> tuple[str, ...]:
+    """Names of the options of a kind of network, read from the signature of its class.
+
+    Raises
+    ------
+    ConfigurationError
+        If the kind is not registered.
+
+    Examples
+    --------
+    >>> options("siren")
+    ('width', 'depth', 'frequency')
+    """
+    return tuple(n for n in inspect.signature(NETWORKS[kind]).parameters if n not in _FROM_PROBLEM)
+
+
+def check_options(kind: str, names: Sequence[str]) -> None:
+    """Refuse options that a kind of network does not have.
+
+    Raises
+    ------
+    ConfigurationError
+        If the kind is not registered, or has no such option; the nearest is named.
+    """
+    known = options(kind)
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(
+                f"The network '{kind}' has no option '{name}'.{did_you_mean(name, known)}"
+            )
+
+
+def make(
+    kind: str,
+    inputs: int,
+    outputs: int,
+    periodic: Sequence[bool] | None = None,
+    along: int = -1,
+    waves: Sequence[float] | None = None,
+    **chosen: Any,
+) -> nn.Module:
+    """A network by name.
+
+    Parameters
+    ----------
+    kind
+        Of `NETWORKS`.
+    inputs, outputs
+        Number of coordinates, scaled to [-1, 1], and of channels.
+    periodic
+        Which coordinates are periodic, with period 2; none by default. A class without an argument of this
+        name gets their sine and cosine (`PeriodicInputs`).
+    along
+        The coordinate that is the time, for networks that treat it differently; the last by default.
+    waves
+        Standard deviation of the field's number of waves along each coordinate, for networks that use it.
+    **chosen
+        Options of the kind; those that are None keep their defaults.
+
+    Raises
+    ------
+    ConfigurationError
+        If the kind is not registered, has no such option, or a value is not valid.
+
+    Examples
+    --------
+    >>> import torch
+    >>> net = make("piratenet", 2, 1, periodic=[True, False], width=8)
+    >>> ends = net(torch.tensor([[-1.0, 0.2], [1.0, 0.2]]))
+    >>> torch.allclose(ends[0], ends[1], atol=1e-5)
+    True
+    >>> make("piratnet", 2, 1)
+    Traceback (most recent call last):
+    mollifier.errors.ConfigurationError: There is no network 'piratnet'. Did you mean 'piratenet'?
+    """
+    from mollifier.nn.periodic import with_periodic_inputs
+
+    given = {n: v for n, v in chosen.items() if v is not None}
+    check_options(kind, tuple(given))
+    network = NETWORKS[kind]
+    accepted = inspect.signature(network).parameters
+    given |= {n: v for n, v in {"along": along, "waves": waves}.items() if n in accepted}
+    if "periodic" in accepted:
+        return network(inputs, outputs, periodic=periodic, **given)
+    return with_periodic_inputs(inputs, periodic, lambda columns: network(columns, outputs, **given))
