@@ -55,7 +55,7 @@ def test_affine_takes_a_box_to_the_unit_box():
     assert unit(corners).tolist() == [[-1.0, -1.0], [1.0, 1.0], [0.0, 0.0]]
 
 
-def test_errors_say_what_was_wanted():
+def test_errors_name_what_was_expected():
     with pytest.raises(ConfigurationError, match="Did you mean 'tanh'"):
         MLP(1, 1, activation="tahn")
     with pytest.raises(ConfigurationError, match="width=0"):

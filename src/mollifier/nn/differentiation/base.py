@@ -66,8 +66,8 @@ class Derivatives(nn.Module, ABC):
         jet
             Each derivative of shape (channels, *grid.shape), float64.
         values
-            The field at the ``observed`` places, float64: (channels, n), or (channels, *len of each axis); None
-            where there are none.
+            The field at the ``observed`` places, float64: (channels, n), or (channels, *len of each axis);
+            None where there are none.
         """
 
     def _hold(self, name: str, points: NDArray[np.float64]) -> None:

@@ -63,8 +63,8 @@ class Mollified(Derivatives):
         super().__init__(grid, orders, observed)
         if boundary == "trim":
             raise GridError(
-                "boundary='trim' was given, which returns less than the collocation grid; 'halo' was expected, "
-                "or 'one-sided' for a network that must not be evaluated past the domain."
+                "boundary='trim' returns less than the collocation grid; take 'halo', or 'one-sided' for a "
+                "network that must not be evaluated past the domain."
             )
         self.layer = MollifierLayer(
             grid, [d.name for d in self.orders], kernel, radius, boundary=boundary, accuracy=accuracy

@@ -22,7 +22,7 @@ class Nested(Derivatives):
 
     Examples
     --------
-    >>> from mollifier.mollify.grid import Axis
+    >>> from mollifier.mollify.grid import Axis, Grid
     >>> from mollifier.nn.mlp import MLP
     >>> field = Nested(Grid(Axis("x", -1.0, 1.0, 9), Axis("y", -1.0, 1.0, 7)), ["u", "u_xxy"])
     >>> jet, values = field(MLP(2, 3, width=8, depth=2))

@@ -31,7 +31,7 @@ class Taylor(Derivatives):
 
     Examples
     --------
-    >>> from mollifier.mollify.grid import Axis
+    >>> from mollifier.mollify.grid import Axis, Grid
     >>> from mollifier.nn.mlp import MLP
     >>> field = Taylor(Grid(Axis("x", -1.0, 1.0, 9), Axis("y", -1.0, 1.0, 7)), ["u", "u_xxyy"])
     >>> jet, values = field(MLP(2, 3, width=8, depth=2))
@@ -78,7 +78,7 @@ class TaylorOperator(nn.Module):
 
     Examples
     --------
-    >>> from mollifier.mollify.grid import Axis
+    >>> from mollifier.mollify.grid import Axis, Grid
     >>> from mollifier.nn.mlp import MLP
     >>> grid = Grid(Axis("x", -1.0, 1.0, 9), Axis("y", -1.0, 1.0, 7))
     >>> laplacian = TaylorOperator(grid, {"u_xx": 1.0, "u_yy": 1.0})
