@@ -125,7 +125,7 @@ def test_one_run_in_a_folder_at_a_time(tmp_path):
         assert other.stdout is not None
         assert other.stdout.readline() == "in\n"
         with (
-            pytest.raises(BusyError, match=rf"Another run is going on in .*process {other.pid} on"),
+            pytest.raises(BusyError, match=rf"in use by another run \(process {other.pid} on"),
             locked(tmp_path, wait=0),
         ):
             pass

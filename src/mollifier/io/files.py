@@ -39,6 +39,7 @@ _REMEDIES = {
     errno.EEXIST: "A file of that name is in the way; name a folder instead.",
     errno.EISDIR: "A folder of that name is in the way; name a file instead.",
     errno.ENAMETOOLONG: "Use a shorter name.",
+    errno.ELOOP: "It is a symbolic link, which is not followed here; remove the link.",
 }
 
 
@@ -50,7 +51,7 @@ class OutputError(MollifierError):
     message
         What went wrong and what fixes it.
     path
-        The file or folder wanted.
+        The file or folder that was to be written.
     """
 
     def __init__(self, message: str, path: str | os.PathLike[str] | None = None) -> None:
@@ -246,7 +247,7 @@ def write_groups(path: Path, attrs: Mapping[str, Any], groups: Mapping[str, xr.D
     OutputError
         As `write_atomically`.
     """
-    # In memory first: HDF5 on a full disk fails with errors that cannot be told apart, or not at all.
+    # In memory first: HDF5 on a full disk fails with ambiguous errors, or not at all.
     buffer = io.BytesIO()
     xr.Dataset(attrs={k: _pack(v) for k, v in attrs.items()}).to_netcdf(buffer, engine="h5netcdf", mode="w")
     for group, dataset in groups.items():

@@ -1,4 +1,4 @@
-"""One run in a folder at a time: a lock that the system takes back when its process ends, however it ends."""
+"""One run in a folder at a time: a lock that the system releases when its process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -6,39 +6,31 @@ import errno
 import json
 import os
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from mollifier.io.files import TEMPORARY, OutputError, reported
 
-try:
-    import fcntl
-except ImportError:  # Windows: nothing is locked
-    fcntl = None
-
-_WAIT, _LOOK = 2.0, 0.05  # seconds: a process that was killed may take a moment to be gone
-_STALE = 60.0  # seconds after which a temporary file is nobody's
+_WAIT = 2.0  # seconds: a process that was killed may take a moment to be gone
+_STALE = 60.0  # seconds after which a temporary file belongs to no running process
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS}
-
-# What this process holds: path -> thread, and how often it was taken.
-_held: dict[str, tuple[int, int]] = {}
-_guard = threading.Lock()
 
 
 class BusyError(OutputError):
-    """A folder in which another run is going on."""
+    """A folder that another run is using."""
 
 
 @contextmanager
 def locked(folder: str | os.PathLike[str], name: str = "", wait: float = _WAIT) -> Iterator[Path]:
-    """Keep other runs out of a folder; the same thread may take it again.
+    """Keep other runs out of a folder; the same thread may lock it again.
 
-    The lock is the system's (``flock``) on the file ``.lock``: it ends with its process, a kill or a power
-    cut included, so that what is left of the file stops nobody. File systems that know no locks have none.
+    The lock is the operating system's, on the file ``.lock``: it ends with its process, a kill or a power cut
+    included, so a file that is left over blocks nobody. A file system without locks goes unprotected.
 
     Parameters
     ----------
@@ -47,12 +39,14 @@ def locked(folder: str | os.PathLike[str], name: str = "", wait: float = _WAIT) 
     name
         What is locked within the folder, where several kinds of run may share it: the file is ``.NAME.lock``.
     wait
-        Seconds that another run is waited for.
+        Seconds to wait for another run.
 
     Raises
     ------
     BusyError
-        If another run holds it, with its process, machine and start.
+        If another run holds the lock, with its process, machine and start.
+    OutputError
+        If the lock file cannot be written, or is a symbolic link.
 
     Examples
     --------
@@ -65,61 +59,38 @@ def locked(folder: str | os.PathLike[str], name: str = "", wait: float = _WAIT) 
     []
     """
     path = Path(folder) / (f".{name}.lock" if name else ".lock")
-    key, me, until = str(path.resolve()), threading.get_ident(), time.monotonic() + wait
-    handle = -1
-    while True:
-        with _guard:
-            owner, count = _held.get(key, (me, 0))
-            mine = owner == me
-            if mine and not count:
-                handle = _take(path)
-            if mine and (count or handle >= 0):
-                _held[key] = (me, count + 1)
-                break
-        if time.monotonic() >= until:
-            raise BusyError(_busy(path), path.parent)
-        time.sleep(_LOOK)
+    lock = FileLock(path, is_singleton=True, on_acquired=_sign)
+    with reported(path):
+        try:
+            lock.acquire(timeout=wait)
+        except Timeout:
+            raise BusyError(_busy(path), path.parent) from None
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
     try:
+        _remove_stale(path.parent)
         yield Path(folder)
     finally:
-        with _guard:
-            owner, count = _held.pop(key)
-            if count > 1:
-                _held[key] = (owner, count - 1)
-            else:
-                with suppress(OSError):
-                    path.unlink()
-                os.close(handle)
+        if lock.lock_counter == 1:  # while it is held: who waits for it then opens a new file
+            with suppress(OSError):
+                path.unlink()
+        lock.release()
 
 
-def _take(path: Path) -> int:
-    """A handle that holds the lock; -1 where another process does."""
-    with reported(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The one before takes its file away as it ends: what was locked may be no file here any more.
-        if not os.path.samestat(os.fstat(handle), os.stat(path)):
-            raise BlockingIOError
-    except (BlockingIOError, FileNotFoundError):
-        os.close(handle)
-        return -1
-    except OSError as error:
-        if error.errno not in _UNSUPPORTED:
-            os.close(handle)
-            raise
-    _clear(path.parent)
+def _sign(handle: int) -> None:
+    """Write who holds the lock into its file; on a full disk it holds without."""
     since = datetime.now().astimezone().isoformat(timespec="seconds")
-    with suppress(OSError):  # a full disk: the lock holds without a name on it
+    text = json.dumps({"process": os.getpid(), "machine": socket.gethostname(), "since": since})
+    with suppress(OSError):
+        if os.fstat(handle).st_nlink > 1:  # another file under this name too: its content is not ours
+            return
         os.ftruncate(handle, 0)
-        text = json.dumps({"process": os.getpid(), "machine": socket.gethostname(), "since": since})
         os.write(handle, text.encode())
-    return handle
 
 
-def _clear(folder: Path) -> None:
-    """Take away what killed runs left half-written; not what another program may be writing now."""
+def _remove_stale(folder: Path) -> None:
+    """Remove what killed runs left half-written; not what another program may be writing now."""
     with suppress(OSError):
         for path in folder.glob(".*.tmp*"):
             if TEMPORARY.fullmatch(path.name) and time.time() - path.stat().st_mtime > _STALE:
@@ -133,6 +104,6 @@ def _busy(path: Path) -> str:
         kept = json.loads(path.read_text(encoding="utf-8"))
         who = f"process {kept['process']} on {kept['machine']}, since {kept['since']}"
     return (
-        f"Another run is going on in '{path.parent}' ({who}). Wait for it or end it, or give another folder "
+        f"'{path.parent}' is in use by another run ({who}). Wait for it or end it, or give another folder "
         "for this one."
     )

@@ -1,4 +1,7 @@
-"""YAML from anywhere, as plain values: nothing that makes objects, refers to others or repeats a key."""
+"""YAML from anywhere, as plain values: nothing that makes objects, refers to others or repeats a key.
+
+By PyYAML: ruamel.yaml limits depth and repeated keys, but aliases, tags, dates and merges need the same class.
+"""
 
 from __future__ import annotations
 
