@@ -12,7 +12,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mollifier.equations.algebra import FUNCTIONS
+from mollifier.equations.functions import FUNCTIONS
 from mollifier.equations.lower import ArrayFunction, lower
 from mollifier.equations.names import Names
 from mollifier.equations.scan import fields_in
@@ -192,10 +192,10 @@ def test_operators_on_a_manufactured_field():
 
 def test_every_function_agrees_in_numpy_and_torch_with_its_derivative():
     env = {"u": np.linspace(0.1, 0.9, 7), "w": np.linspace(0.85, 0.15, 7), "u_t": np.zeros(7)}
-    for name, (_, numeric, arity) in FUNCTIONS.items():
-        equation = one(f"{name}(u)" if arity == 1 else f"{name}(u, w, 0.4)")
-        args = [env["u"]] if arity == 1 else [env["u"], env["w"], np.full(7, 0.4)]
-        expected = [numeric(*map(float, a)) for a in zip(*args, strict=True)]
+    for name, function in FUNCTIONS.items():
+        equation = one(f"{name}(u, w, 0.4)" if function.many else f"{name}(u)")
+        args = [env["u"], env["w"], np.full(7, 0.4)] if function.many else [env["u"]]
+        expected = [function.number(*map(float, a)) for a in zip(*args, strict=True)]
         np.testing.assert_allclose(equation.evaluate(env), expected, rtol=1e-12, err_msg=name)
         tensors = as_torch(env)
         tensors["u"].requires_grad_()

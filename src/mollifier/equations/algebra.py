@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import sympy
 
+from mollifier.equations.functions import FUNCTIONS
 from mollifier.equations.names import MAX_ORDER, Names, not_differentiated
 from mollifier.errors import EquationError
 from mollifier.mollify.orders import Derivative
@@ -127,50 +128,31 @@ def _exact(value: float) -> sympy.Expr:
     return sympy.Rational(n, d) if d <= 64 else sympy.Float(value)
 
 
-def _fold(compute: Any) -> float:
-    """A number computed in floats."""
+def _fold(compute: Any, why: str = "a division by zero, or a root of a negative number") -> float:
+    """A number computed in floats; where it is not finite, the message says why."""
     try:
         result = compute()
     except (ArithmeticError, ValueError):
         result = math.nan
     if isinstance(result, complex) or not math.isfinite(result):
-        raise EquationError(
-            "This is not a finite real number (a division by zero, or outside a function's domain)."
-        )
+        raise EquationError(f"This is not a finite real number ({why}).")
     return float(result)
 
 
-# name -> (SymPy's function, the same on floats, number of arguments or None for two and more)
-FUNCTIONS: dict[str, tuple[Any, Any, int | None]] = {
-    "exp": (sympy.exp, math.exp, 1),
-    "log": (sympy.log, math.log, 1),
-    "sqrt": (sympy.sqrt, math.sqrt, 1),
-    "sin": (sympy.sin, math.sin, 1),
-    "cos": (sympy.cos, math.cos, 1),
-    "tan": (sympy.tan, math.tan, 1),
-    "asin": (sympy.asin, math.asin, 1),
-    "acos": (sympy.acos, math.acos, 1),
-    "atan": (sympy.atan, math.atan, 1),
-    "sinh": (sympy.sinh, math.sinh, 1),
-    "cosh": (sympy.cosh, math.cosh, 1),
-    "tanh": (sympy.tanh, math.tanh, 1),
-    "abs": (sympy.Abs, abs, 1),
-    "sign": (sympy.sign, lambda x: float((x > 0) - (x < 0)), 1),
-    "heaviside": (sympy.Heaviside, lambda x: 0.5 * (1 + (x > 0) - (x < 0)), 1),
-    "erf": (sympy.erf, math.erf, 1),
-    "min": (sympy.Min, min, None),
-    "max": (sympy.Max, max, None),
-}
-
-
 def apply(name: str, args: tuple[sympy.Expr, ...]) -> sympy.Expr:
-    """A function of `FUNCTIONS`; numbers are folded at once."""
-    symbolic, numeric, _ = FUNCTIONS[name]
+    """A function of `FUNCTIONS`; numbers are evaluated at once.
+
+    Raises
+    ------
+    EquationError
+        If the arguments lie outside its domain, or SymPy cannot form it.
+    """
+    function = FUNCTIONS[name]
     if all(a.is_number for a in args):
         values = [float(a) for a in args]
-        return number(_fold(lambda: numeric(*values)))
+        return number(_fold(lambda: function.number(*values), f"{name} is defined for {function.domain}"))
     try:
-        return symbolic(*args)
+        return function.symbolic(*args)
     except (TypeError, ValueError, ArithmeticError) as e:
         raise EquationError(f"SymPy cannot form {name} of this: {e}.") from e
 

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 import sympy
 from sympy.core.function import AppliedUndef
 
-from mollifier.equations.algebra import FUNCTIONS, Algebra, apply, check_finite, expand, number, power
+from mollifier.equations.algebra import Algebra, apply, check_finite, expand, number, power
+from mollifier.equations.functions import FUNCTIONS, name_of
 from mollifier.equations.syntax import Node, Statement, error_at
 from mollifier.errors import EquationError, did_you_mean
 from mollifier.mollify.orders import Derivative
@@ -137,8 +138,7 @@ class TreeBuilder:
     def _call(self, node: Node) -> sympy.Expr | Vector:
         name = node.value
         if name in FUNCTIONS:
-            wanted = FUNCTIONS[name][2]
-            self._arity(node, wanted)
+            self._arity(node, None if FUNCTIONS[name].many else 1)
             args = tuple(self.scalar(c, f"{name} takes scalars.") for c in node.children)
             return self.guard(node.start, node.end, lambda: apply(name, args))
         orders = operator_coordinates(name, self.algebra.names.coordinates)
@@ -212,11 +212,6 @@ class TreeBuilder:
         raise error_at(self.source, node.start, end, message)
 
 
-_SYMPY_FUNCTIONS = {
-    **{symbolic: name for name, (symbolic, _, _) in FUNCTIONS.items() if isinstance(symbolic, type)},
-}
-
-
 def from_sympy(expr: Any, algebra: Algebra) -> sympy.Expr:
     """A residual from a SymPy expression or Eq, in functions of the coordinates or in plain symbols.
 
@@ -258,8 +253,8 @@ def _convert(e: Any, algebra: Algebra) -> sympy.Expr:
         return e.func(*args)
     if isinstance(e, sympy.Pow):
         return power(args[0], args[1])
-    if e.func in _SYMPY_FUNCTIONS:
-        return apply(_SYMPY_FUNCTIONS[e.func], tuple(args[:1] if e.func is sympy.Heaviside else args))
+    if name := name_of(e.func):
+        return apply(name, tuple(args if FUNCTIONS[name].many else args[:1]))
     raise EquationError(f"'{e.func.__name__}' is not a function of the equation language.")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import sympy
 
 from mollifier.equations.algebra import Algebra, expand
+from mollifier.equations.functions import FUNCTIONS, name_of
 from mollifier.equations.names import Names
 from mollifier.errors import EquationError
 from mollifier.mollify.orders import Derivative
@@ -120,24 +121,19 @@ def _pull_out(
 
 
 def _integral(g: sympy.Expr, w: sympy.Symbol) -> sympy.Expr | None:
-    """Integral over ``w`` of a product in which ``w`` stands in one power, exp, sin, cos, sinh or cosh."""
+    """Integral over ``w`` of a product with ``w`` in one power, or one function with an antiderivative."""
     outer, inner = g.as_independent(w, as_Add=False)
     if inner == 1:
         return outer * w
     base, exponent = (inner.base, inner.exp) if isinstance(inner, sympy.Pow) else (inner, sympy.S.One)
-    known = {
-        sympy.exp: sympy.exp,
-        sympy.sin: lambda a: -sympy.cos(a),
-        sympy.cos: sympy.sin,
-        sympy.sinh: sympy.cosh,
-        sympy.cosh: sympy.sinh,
-    }
-    argument: Any = inner.args[0] if inner.func in known else base
+    name = name_of(inner.func)
+    antiderivative = FUNCTIONS[name].antiderivative if name else None
+    argument: Any = inner.args[0] if antiderivative else base
     slope = argument.diff(w)
     if slope == 0 or slope.has(w) or exponent.has(w):
         return None
-    if inner.func in known:
-        return outer * known[inner.func](argument) / slope
+    if antiderivative:
+        return outer * antiderivative(argument) / slope
     if not exponent.is_number:
         return None
     if exponent == -1:

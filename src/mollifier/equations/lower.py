@@ -14,10 +14,11 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.special
 import sympy
 
+from mollifier.equations.functions import FUNCTIONS, Function, name_of
 from mollifier.errors import EquationError
+from mollifier.mollify.kernels import memo
 
 _LARGEST_PRODUCT = 64  # whole powers up to here are repeated multiplications
 
@@ -30,23 +31,10 @@ _ARITHMETIC = {
     "pow": operator.pow,
 }
 
-# SymPy's function -> the name shared by NumPy and torch
-_FUNCTIONS: dict[Any, str] = {
-    sympy.exp: "exp",
-    sympy.log: "log",
-    sympy.sin: "sin",
-    sympy.cos: "cos",
-    sympy.tan: "tan",
-    sympy.asin: "arcsin",
-    sympy.acos: "arccos",
-    sympy.atan: "arctan",
-    sympy.sinh: "sinh",
-    sympy.cosh: "cosh",
-    sympy.tanh: "tanh",
-    sympy.Abs: "abs",
-    sympy.sign: "sign",
-    sympy.erf: "erf",
-}
+
+@memo
+def _function(name: str) -> Function:
+    return FUNCTIONS[name]
 
 
 class Instruction(NamedTuple):
@@ -103,10 +91,8 @@ class Program:
                 result = value
             elif operation in _ARITHMETIC:
                 result = _ARITHMETIC[operation](*(results[i] for i in args))
-            elif operation == "erf" and module is np:
-                result = scipy.special.erf(results[args[0]])
             else:
-                result = getattr(module, operation)(*(constant(results[i]) for i in args))
+                result = _function(operation).on_arrays(module, *(constant(results[i]) for i in args))
             results.append(result)
         return [constant(results[i]) for i in self.outputs]
 
@@ -194,16 +180,12 @@ class _Emitter:
             return self._mul(expr)
         if expr.is_Pow:
             return self._pow(*expr.args)
-        if expr.func in _FUNCTIONS:
-            return self.append(_FUNCTIONS[expr.func], self.emit(expr.args[0]))
-        if expr.func is sympy.Heaviside:
-            half = self.append("number", value=0.5)
-            sign = self.append("sign", self.emit(expr.args[0]))
-            return self.append("add", half, self.append("mul", half, sign))
-        if expr.func in (sympy.Max, sympy.Min):
-            name = "maximum" if expr.func is sympy.Max else "minimum"
+        name = name_of(expr.func)
+        if name is None:
+            raise EquationError(f"'{expr.func.__name__}' cannot be computed on arrays.")
+        if _function(name).many:
             return self._fold(name, [self.emit(a) for a in expr.args])
-        raise EquationError(f"'{expr.func.__name__}' cannot be computed on arrays.")
+        return self.append(name, self.emit(expr.args[0]))
 
     def _fold(self, operation: str, places: list[int]) -> int:
         result = places[0]

@@ -1,6 +1,6 @@
 """YAML from anywhere, as plain values: nothing that makes objects, refers to others or repeats a key.
 
-By PyYAML: ruamel.yaml limits depth and repeated keys, but aliases, tags, dates and merges need this class too.
+By PyYAML: ruamel.yaml limits depth and repeated keys, but aliases, tags and dates need this class too.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from scipy.interpolate import CubicSpline
 
 from mollifier.diagnostics.validation.layout import Layout, given, lifted
 from mollifier.diagnostics.validation.statement import InexpressibleError, March, derivatives_of
+from mollifier.equations.algebra import differentiate
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import EquationSystem
 from mollifier.mollify.grid import Grid
@@ -59,8 +60,10 @@ class Marching:
             slices = [lifted(states[f].isel({march.coordinate: i}), grid).ravel() for i in range(nodes.size)]
             self.bounds[f] = CubicSpline(nodes, np.stack(slices))
         self.functions = [ArrayFunction(r) for r in march.rates]
+        symbols = {s: sympy.Symbol(s) for s in self.own}
         self.partials = [
-            {s: ArrayFunction(r.diff(s)) for s in self.own if r.has(sympy.Symbol(s))} for r in march.rates
+            {s: ArrayFunction(differentiate(r, v)) for s, v in symbols.items() if r.has(v)}
+            for r in march.rates
         ]
         self.blocks = [(f, k) for f, n in zip(march.fields, march.orders, strict=True) for k in range(n)]
         self.scale = {f: float(np.ptp(states[f].values)) or 1.0 for f in march.fields}
