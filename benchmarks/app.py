@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -213,6 +214,33 @@ def derivatives(
 
         table = measure.run(quick=quick, network=network, progress=run.progress)
         return run.deliver(table, bool(table.rows))
+
+
+@bench.command(epilog=f"Example: python -m benchmarks answers kdv --against before/answers.json. {EPILOG}")
+@with_terminal
+def answers(
+    terminal: Terminal,
+    cases: Cases = None,
+    arms: Annotated[
+        str | None,
+        typer.Option(
+            "--arms", metavar="NAMES", help="auto, weak, joint, network, random-features, comma-separated."
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", metavar="answers.json", help="Answers of another version.")
+    ] = None,
+    out: Folder = FOLDER,
+) -> int:
+    """One answer of each case by each engine, compared with saved answers of another version.
+
+    Writes answers.csv, .json and .md. Exit code 1 where an answer differs by more than rounding.
+    """
+    with running(terminal, "answers", out) as run:
+        from benchmarks import answers as measure
+
+        table = measure.run(cases or [], words(arms), against, run.progress)
+        return run.deliver(table, bool(table.rows) and not any(r.changed for r in table.rows))
 
 
 @bench.command(epilog=f"Example: python -m benchmarks fuzz --count 100000. {EPILOG}")
