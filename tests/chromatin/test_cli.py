@@ -171,12 +171,12 @@ BAD = [
     ("film.tif", "Time stamps are missing"),
     ("cell.tif --frame-interval 5", "has one frame"),
     ("cell.csv cell.tif --time-lapse", "Time stamps are missing"),
-    ("cell.csv cell.tif --time-lapse --frame-interval 5", "one kind was wanted"),
+    ("cell.csv cell.tif --time-lapse --frame-interval 5", "one kind was expected"),
     ("cel.csv", "Did you mean 'cell.csv'"),
-    ("cell.csv --groups cell.csv", "'file' and 'group' were wanted"),
+    ("cell.csv --groups cell.csv", "'file' and 'group' were expected"),
     ("cell.csv --method kernal", "Did you mean 'kernel'"),
     ("cell.csv --set energy.wel=3", "Did you mean 'energy.well'"),
-    ("cell.csv --set energy.well=deep", "a number was wanted"),
+    ("cell.csv --set energy.well=deep", "a number was expected"),
     ("cell.csv --set energy.well=-1", "well=-1.0 was given"),
     ("cell.csv cell.csv", "more than one file is called 'cell'"),
 ]
@@ -203,7 +203,7 @@ def test_columns_are_names_or_roles_in_order():
     assert _columns("x=Pos X, y=Pos Y") == {"x": "Pos X", "y": "Pos Y"}
     assert _columns("frame,x,,y") == ("frame", "x", "", "y")
     assert _columns(None) is None
-    with pytest.raises(ConfigurationError, match="frame,x,y was wanted"):
+    with pytest.raises(ConfigurationError, match="frame,x,y was expected"):
         _columns("x=Pos,y")
 
 
@@ -238,3 +238,18 @@ def test_ctrl_c_keeps_what_was_finished(here: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(studies, "analyse_nucleus", lambda s, *rest: seen.append(s.field) or known(s, *rest))
     assert call(*words, "--resume").exit_code in (0, 1)
     assert seen == ["b"]
+
+
+@pytest.mark.usefixtures("no_rates")
+def test_file_named_by_dots_stays_in_the_output_folder(here: Path):
+    write_cell("...csv")
+    result = call("...csv", *SMALL, "--width", "60", "--domains", "map", "--out", "out/study")
+    assert result.exit_code == 1, result.output
+    assert (here / "out/study/_/1/result.nc").is_file()
+    assert [p.name for p in (here / "out").iterdir()] == ["study"]
+
+
+def test_files_whose_folders_would_be_one_are_refused(here: Path):
+    write_cell("a b.csv")
+    write_cell("a_b.csv")
+    assert "more than one file is called 'a_b'" in refused("a b.csv", "a_b.csv", "--out", "out")

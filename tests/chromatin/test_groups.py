@@ -140,7 +140,7 @@ def test_a_table_of_groups_is_checked(tmp_path):
     file.write_text("File; Group\na/cell_1.csv; control\ncell_2.csv; TSA\n")
     assert read_groups(file) == {"cell_1.csv": "control", "cell_2.csv": "TSA"}
     for text, said in (
-        ("name,group\na,b\n", "'file' and 'group' were wanted"),
+        ("name,group\na,b\n", "'file' and 'group' were expected"),
         ("file,group\na,b\na,c\n", "names 'a' twice"),
         ("file,group\na,\n", "without a file or a group"),
     ):

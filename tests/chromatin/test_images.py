@@ -242,3 +242,30 @@ def test_nuclei_from_an_image_and_from_localisations():
 def test_otsu_between_two_classes():
     values = np.concatenate([RNG.normal(10, 1, 4000), RNG.normal(20, 1, 1000)])
     assert 13 < otsu(values) < 17
+
+
+def test_ome_set_without_one_of_its_files_is_refused(tmp_path):
+    """The TIFF library fills the planes of a missing file with zeros."""
+    import re
+
+    counts = np.random.default_rng(0).poisson(50, (2, 32, 32)).astype(np.uint16)
+    size = {f"PhysicalSize{c}": 0.1 for c in "XY"} | {f"PhysicalSize{c}Unit": "um" for c in "XY"}
+    whole = tmp_path / "whole.ome.tif"
+    tifffile.imwrite(whole, counts, metadata={"axes": "TYX", "TimeIncrement": 2.0, **size})
+    with tifffile.TiffFile(whole) as tiff:
+        described = str(tiff.ome_metadata)
+    names = {
+        f"{name}.ome.tif": f"urn:uuid:{8 * d}-1111-1111-1111-{12 * d}" for name, d in (("a", "1"), ("b", "2"))
+    }
+    parts = "".join(
+        f'<TiffData IFD="0" FirstT="{t}" PlaneCount="1"><UUID FileName="{name}">{uuid}</UUID></TiffData>'
+        for t, (name, uuid) in enumerate(names.items())
+    )
+    described = re.sub(r"<TiffData[^>]*/>", parts, described)
+    for k, (name, uuid) in enumerate(names.items()):
+        text = re.sub(r'UUID="[^"]*"', f'UUID="{uuid}"', described, count=1)
+        tifffile.imwrite(tmp_path / name, counts[k], description=text.encode(), metadata=None)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.ome.tif").values, counts)
+    (tmp_path / "b.ome.tif").unlink()
+    with pytest.raises(DataError, match=r"lacks 1 of its 2 planes.*all files of the set were expected"):
+        read_image(tmp_path / "a.ome.tif")

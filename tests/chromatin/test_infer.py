@@ -182,7 +182,7 @@ def test_input_that_cannot_serve_is_refused(given):
         infer_rate(given.isel(x=slice(20, 32)), MODEL)
     with pytest.raises(DataError, match="pixels wide"):
         infer_rate(given.assign(mask=given["mask"] & False), MODEL)
-    with pytest.raises(DataError, match="square ones were wanted"):
+    with pytest.raises(DataError, match="square ones were expected"):
         infer_rate(given.assign_coords(x=2 * given["x"]), MODEL)
     with pytest.raises(ConfigurationError, match="one image only"):
         infer_rate(given.isel(t=0, drop=True), MODEL, over=("x", "y", "t"))

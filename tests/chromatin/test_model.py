@@ -89,5 +89,5 @@ def test_the_estimate_from_domains():
     ],
 )
 def test_parameters_out_of_range_are_refused(make):
-    with pytest.raises(ConfigurationError, match="wanted"):
+    with pytest.raises(ConfigurationError, match="was expected"):
         make()

@@ -137,7 +137,7 @@ def density(
     (1.0, 80)
     """
     if method not in ("kernel", "voronoi"):
-        raise DataError(f"method='{method}' was given; 'kernel' or 'voronoi' was wanted.")
+        raise DataError(f"method='{method}' was given; 'kernel' or 'voronoi' was expected.")
     if merge and locs.frame is not None:
         locs = merge_repeats(locs, precision=precision)
     repeats = locs.provenance.get("repeats", "left in" if not merge else "not removed: frames are not known")
@@ -186,7 +186,7 @@ def on_grid(mask: xr.DataArray, x: Array, y: Array) -> NDArray[np.bool_]:
     for name, wanted in (("x", x), ("y", y)):
         nodes = picked[name].values
         if nodes.size < 2:
-            raise DataError(f"The mask has {nodes.size} pixel along {name}; at least two were wanted.")
+            raise DataError(f"The mask has {nodes.size} pixel along {name}; at least two were expected.")
         step = float(nodes[1] - nodes[0])
         place = np.rint((wanted - nodes[0]) / step).astype(np.int64)
         there.append((place >= 0) & (place < nodes.size))
@@ -237,7 +237,9 @@ def _windows(
         )
     first, last = int(locs.frame.min()), int(locs.frame.max()) + 1
     if not 1 < windows <= last - first:
-        raise DataError(f"{windows} windows were asked for of {last - first} frames; 1 to that were wanted.")
+        raise DataError(
+            f"{windows} windows were asked for of {last - first} frames; 1 to that were expected."
+        )
     edges = np.linspace(first, last, windows + 1)
     which = np.clip(np.searchsorted(edges, locs.frame, "right") - 1, 0, windows - 1)
     middle = interval * (edges[1:] + edges[:-1]) / 2
@@ -262,7 +264,7 @@ def _sizes(
     area = (x1 - x0) * (y1 - y0)
     for name, value in (("pixel", pixel), ("width", width)):
         if value is not None and not (math.isfinite(value) and value > 0):
-            raise DataError(f"{name}={value} was given; a positive number of nm was wanted.")
+            raise DataError(f"{name}={value} was given; a positive number of nm was expected.")
     if width is None:
         coarsest = _PIXELS_PER_WIDTH * (pixel or math.sqrt(area / _MOST_PIXELS))
         width = max(limit.nyquist, limit.blur, coarsest)
@@ -271,7 +273,7 @@ def _sizes(
     if area / pixel**2 > 4 * _MOST_PIXELS:
         raise DataError(
             f"Pixels of {pixel:.3g} nm would be {area / pixel**2:,.0f} over the field; at most "
-            f"{4 * _MOST_PIXELS:,} were wanted. Take a larger --pixel or --width, or a window of the field."
+            f"{4 * _MOST_PIXELS:,} were expected. Take a larger --pixel or --width, or a window of the field."
         )
     if method == "kernel" and width < 2 * pixel:
         raise DataError(

@@ -71,7 +71,8 @@ class DomainRule:
         good = 0 < self.threshold <= 1 and self.eps > 0 and min(self.min_points, self.least) >= 1
         if not (good and self.lamina >= 0):
             raise ConfigurationError(
-                f"{self} was given; a threshold from 0 to 1, eps above 0 and counts of 1 or more were wanted."
+                f"{self} was given; a threshold from 0 to 1, eps above 0 and counts of 1 or more were "
+                "expected."
             )
 
 

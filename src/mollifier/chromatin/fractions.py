@@ -76,7 +76,7 @@ class Thresholds:
         for name, value in asdict(self).items():
             bounded = name.endswith(("quantile", "water")) or name == "floor"
             if bounded and not 0 <= value <= 1:
-                raise ConfigurationError(f"{name} was given as {value}; a number from 0 to 1 was wanted.")
+                raise ConfigurationError(f"{name} was given as {value}; a number from 0 to 1 was expected.")
 
     @classmethod
     def of(cls, result: xr.Dataset) -> Self:
@@ -105,7 +105,7 @@ class Camera:
     def __post_init__(self) -> None:
         if not (self.gain > 0 and self.read_noise >= 0 and math.isfinite(self.offset)):
             raise ConfigurationError(
-                f"{self} was given; gain above 0 and read_noise of 0 or more were wanted."
+                f"{self} was given; gain above 0 and read_noise of 0 or more were expected."
             )
 
     def sd(self, counts: Array) -> Array:
@@ -232,7 +232,7 @@ def _signal(
     if isinstance(signal, xr.Dataset):
         if not {"density", "density_sd"} <= set(signal.data_vars):
             raise DataError(
-                f"A dataset with {sorted(map(str, signal))} was given; a result of density was wanted."
+                f"A dataset with {sorted(map(str, signal))} was given; a result of density was expected."
             )
         resolution = float(signal.attrs.get("resolution", math.nan))
         attrs = {k: v for k, v in signal.attrs.items() if k != "resolution"}

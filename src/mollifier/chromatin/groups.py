@@ -7,7 +7,6 @@ variances as unequal.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from mollifier.chromatin.columns import require_file
+from mollifier.data.text_tables import read_layout
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 
 Array = NDArray[np.float64]
@@ -48,26 +48,21 @@ def read_groups(path: str | Path) -> dict[str, str]:
     """
     file = Path(path)
     require_file(file)
-    try:
-        table = pd.read_csv(file, sep=None, engine="python", dtype=str, skipinitialspace=True)
-    except (ValueError, csv.Error) as error:
+    found = read_layout(file)
+    heads = [n.lower() for n in found.names or []]
+    if not {"file", "group"} <= set(heads):
         raise DataError(
-            f"'{file}' cannot be read as a table ({error}); the columns file and group were wanted, one row "
+            f"'{file}' has the columns {heads or 'of no header'}; 'file' and 'group' were expected, one row "
             "a file, as cell_1.csv,control."
-        ) from error
-    table.columns = [str(c).strip().lower() for c in table.columns]
-    if not {"file", "group"} <= set(table.columns):
-        raise DataError(
-            f"'{file}' has the columns {list(table.columns)}; 'file' and 'group' were wanted, one row a "
-            "file, as cell_1.csv,control."
         )
+    table = found.frame(dtype=str).set_axis(heads, axis=1)
     names = table["file"].str.strip().map(lambda n: Path(n).name if isinstance(n, str) else n)
     groups = table["group"].str.strip()
     if names.isna().any() or groups.isna().any() or not len(table):
-        raise DataError(f"'{file}' has rows without a file or a group; both were wanted in every row.")
+        raise DataError(f"'{file}' has rows without a file or a group; both were expected in every row.")
     twice = names[names.duplicated()]
     if len(twice):
-        raise DataError(f"'{file}' names '{twice.iloc[0]}' twice; one row a file was wanted.")
+        raise DataError(f"'{file}' names '{twice.iloc[0]}' twice; one row a file was expected.")
     return dict(zip(names, groups, strict=True))
 
 
@@ -83,7 +78,9 @@ def control_of(groups: Sequence[str], asked: str | None = None) -> str:
             raise ConfigurationError(f"There is no group '{asked}' (--control).{did_you_mean(asked, known)}")
         return asked
     if not known:
-        raise ConfigurationError("There are no groups to compare; a table was wanted (--groups groups.csv).")
+        raise ConfigurationError(
+            "There are no groups to compare; a table was expected (--groups groups.csv)."
+        )
     return next((g for g in known if g.lower() == _CONTROL), known[0])
 
 

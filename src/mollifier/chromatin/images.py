@@ -43,7 +43,7 @@ def read_image(
     z_step: float | None = None,
     frame_interval: float | None = None,
     axes: str | None = None,
-    channel: int | None = None,
+    channel: int | str | None = None,
     saturated: float = SATURATED,
 ) -> xr.DataArray:
     """Read a TIFF or OME-TIFF image, stack or time-lapse of counts.
@@ -166,6 +166,12 @@ def _load(
     """The first series, the names of its dimensions, and what the metadata say."""
     with _opened(file) as tiff:
         series = _first(file, tiff)
+        lost = sum(page is None for page in series.pages) if tiff.is_ome else 0
+        if lost:
+            raise DataError(
+                f"'{file}' lacks {lost} of its {len(series.pages)} planes, which other files of its OME set "
+                "hold; all files of the set were expected in one folder."
+            )
         try:
             array = np.asarray(series.asarray())
         except Exception as error:
@@ -174,7 +180,7 @@ def _load(
         found = _metadata(tiff)
         letters = str(series.axes)
     if array.dtype.kind not in "iufb":
-        raise DataError(f"'{file}' holds {array.dtype}; real numbers were wanted.")
+        raise DataError(f"'{file}' holds {array.dtype}; real numbers were expected.")
     return array, _named(file, array.shape, letters, axes, z_step, interval), found
 
 
@@ -186,12 +192,12 @@ def _named(
         if len(dims) != len(shape) or set(dims) - set(_AXES.values()) or not {"x", "y"} <= set(dims):
             raise DataError(
                 f"--axes {axes} was given for '{file}' of shape {shape}; {len(shape)} letters of t, z, c, y "
-                "and x, with y and x among them, were wanted."
+                "and x, with y and x among them, were expected."
             )
         return dims
     if "S" in letters:
         raise DataError(
-            f"'{file}' is a colour picture (shape {shape}); counts of one channel were wanted. Export the "
+            f"'{file}' is a colour picture (shape {shape}); counts of one channel were expected. Export the "
             "channel itself, not a rendering of it."
         )
     dims = tuple(_AXES.get(letter, "") for letter in letters)
@@ -266,15 +272,16 @@ def _ome(text: str) -> _Found:
 
 
 def _one_channel(
-    file: Path, array: NDArray[Any], dims: tuple[str, ...], channel: int | None
+    file: Path, array: NDArray[Any], dims: tuple[str, ...], channel: int | str | None
 ) -> tuple[NDArray[Any], tuple[str, ...]]:
     if "c" in dims:
         at, count = dims.index("c"), array.shape[dims.index("c")]
         if channel is None and count > 1:
             raise DataError(f"'{file}' has {count} channels; say which, from 0, as --channel 0.")
-        if not 0 <= (channel or 0) < count:
+        number = str(channel or 0)
+        if not (number.isdecimal() and int(number) < count):
             raise DataError(f"--channel {channel} was given; '{file}' has {count}, counted from 0.")
-        array, dims = np.take(array, channel or 0, axis=at), tuple(d for d in dims if d != "c")
+        array, dims = np.take(array, int(number), axis=at), tuple(d for d in dims if d != "c")
     order = [d for d in ("t", "z", "y", "x") if d in dims]
     array = np.transpose(array, [dims.index(d) for d in order])
     # A single plane is a flat image; a single frame is kept, to be refused where time was asked for.
@@ -294,7 +301,7 @@ def _refuse_counts(file: Path, array: NDArray[Any], saturated: float) -> None:
     if low < 0:
         raise DataError(
             f"{int((array < 0).sum()):,} pixels of '{file}' hold negative counts (to {low:g}); counts from 0 "
-            "on were wanted. Use the image as it was taken: the background is subtracted later."
+            "on were expected. Use the image as it was taken: the background is subtracted later."
         )
     if low == high:
         raise DataError(f"All pixels of '{file}' hold {low:g}: the image is empty.")
@@ -360,5 +367,5 @@ def _times(file: Path, frames: int, found: _Found, interval: float | None) -> ND
             "--frame-interval SECONDS (frame_interval=...), or --axes zyx if they are planes."
         )
     if step is not None and not (math.isfinite(step) and step > 0):
-        raise DataError(f"A frame interval of {step:g} s was given; a positive number was wanted.")
+        raise DataError(f"A frame interval of {step:g} s was given; a positive number was expected.")
     return np.arange(frames, dtype=np.float64) * (step or 0.0)

@@ -196,7 +196,7 @@ def sensitivity(
         If the change is not between 0 and 1, or there is no such parameter.
     """
     if not 0 < change < 1:
-        raise ConfigurationError(f"change={change} was given; a share between 0 and 1 was wanted.")
+        raise ConfigurationError(f"change={change} was given; a share between 0 and 1 was expected.")
     base = found.dataset["lam"]
     over = tuple(str(d) for d in base.dims)
     middle = float(base.median())
@@ -235,7 +235,7 @@ def posed(fields: xr.Dataset, model: ChromatinModel) -> InverseProblem:
     phi_n = data["phi_n"].where(inside)
     level = float(phi_n.mean())
     if float(phi_n.max() - phi_n.min()) > 1e-6:
-        raise DataError("phi_n varies; one that is the same everywhere was wanted.")
+        raise DataError("phi_n varies; one that is the same everywhere was expected.")
     unit = {"x": model.length, "y": model.length, "t": model.time}
     place = {str(c): data[c].values / unit[str(c)] for c in data["phi_d"].dims}
     phi_h = ((data["phi_d"] + 1 - level) / 2).where(inside)
@@ -253,7 +253,7 @@ def _checked(given: xr.Dataset) -> xr.Dataset:
     if missing or not {"x", "y"} <= set(given["phi_d"].dims):
         raise DataError(
             f"The fields hold {', '.join(map(str, given.data_vars))}; phi_d and phi_n over x, y and, for a "
-            "film, t were wanted."
+            "film, t were expected."
         )
     data = given.transpose("x", "y", "t", missing_dims="ignore")
     known: xr.DataArray = data["phi_d"].notnull() & data["phi_n"].notnull()
@@ -267,7 +267,7 @@ def _checked(given: xr.Dataset) -> xr.Dataset:
     wide = 2 * float(np.asarray(distance_transform_edt(np.pad(known.values, 1))).max())
     if wide < _LEAST:
         raise DataError(
-            f"The nucleus is {wide:.0f} pixels wide where it is widest; {_LEAST:.0f} or more were wanted. "
+            f"The nucleus is {wide:.0f} pixels wide where it is widest; {_LEAST:.0f} or more were expected. "
             "Give an image with smaller pixels, or another mask."
         )
     rows, columns = (np.flatnonzero(known.values.any(axis)) for axis in (1, 0))
@@ -285,7 +285,9 @@ def _film(data: xr.Dataset, model: ChromatinModel, noise_area: float | None) -> 
     axes = [Axis.from_points(c, data[c].values) for c in dims]
     pixel = axes[0].spacing
     if abs(axes[1].spacing - pixel) > 1e-6 * pixel:
-        raise DataError(f"Pixels are {pixel:.4g} by {axes[1].spacing:.4g} nm large; square ones were wanted.")
+        raise DataError(
+            f"Pixels are {pixel:.4g} by {axes[1].spacing:.4g} nm large; square ones were expected."
+        )
 
     def there(name: str) -> Array:
         values = data[name].broadcast_like(data["phi_d"]).transpose(*dims).values[inside]

@@ -47,7 +47,7 @@ def factor(unit: str, pixel_size: float | None = None, where: str = "The positio
     """
     name = known_unit(unit)
     if name is None:
-        raise DataError(f"Unit '{unit}' is not known; nm, um or px was wanted.{did_you_mean(unit, UNITS)}")
+        raise DataError(f"Unit '{unit}' is not known; nm, um or px was expected.{did_you_mean(unit, UNITS)}")
     if name != "px":
         return NANOMETRES[name]
     if pixel_size is None:
@@ -75,6 +75,6 @@ def plausible_pixel(size: float, source: str) -> float:
     if not (math.isfinite(size) and low <= size <= high):
         raise DataError(
             f"A pixel size of {size:g} nm was found ({source}); between {low:g} and {high:,.0f} nm was "
-            "wanted. Set it in nm, as --pixel-size 130 (pixel_size=130)."
+            "expected. Set it in nm, as --pixel-size 130 (pixel_size=130)."
         )
     return float(size)

@@ -71,7 +71,7 @@ class Localizations:
             if (given := getattr(self, name)) is not None:
                 object.__setattr__(self, name, _column(name, given, len(np.atleast_1d(self.x))))
         if self.x.size == 0:
-            raise DataError("There are no localisations (0 rows); at least one was wanted.")
+            raise DataError("There are no localisations (0 rows); at least one was expected.")
         for name in ("x", "y"):
             _refuse(~np.isfinite(getattr(self, name)), f"{name} is no finite number", "drop those rows")
         if self.photons is not None:
@@ -138,7 +138,8 @@ def _column(name: str, given: ArrayLike, size: int) -> Array:
     array = np.asarray(given)
     if array.dtype.kind not in "fiu" or array.shape != (size,):
         raise DataError(
-            f"{name} has shape {array.shape} and dtype {array.dtype}; numbers of shape ({size},) were wanted."
+            f"{name} has shape {array.shape} and dtype {array.dtype}; numbers of shape ({size},) were "
+            "expected."
         )
     return array.astype(np.float64, copy=False)
 
@@ -156,6 +157,7 @@ def read_localizations(
     pixel_size: float | None = None,
     columns: Mapping[str, str] | Sequence[str] | None = None,
     span: tuple[float, float] = SPAN,
+    channel: int | str | None = None,
 ) -> Localizations:
     """Read a table of localisations: text (also gzipped) or Picasso HDF5.
 
@@ -174,6 +176,8 @@ def read_localizations(
         in order for a file without a header.
     span
         Least and greatest plausible side of the field of view, in nm.
+    channel
+        Value in the column of channels whose rows are kept; needed where a table holds several.
 
     Raises
     ------
@@ -191,7 +195,7 @@ def read_localizations(
     Localizations(3 over 3 x 3 um, 2 frames)
     """
     file = Path(path)
-    found = read_columns(file, columns)
+    found = read_columns(file, columns, channel)
     scale, units = _scales(file, found, unit, pixel_size)
     values: dict[str, Any] = {
         role: a * scale[role] if role in scale else a for role, a in found.values.items()
@@ -226,7 +230,7 @@ def _scales(
     """Nanometres in a unit of each column of lengths, and the unit of x."""
     stated = found.units.get("x")
     if found.units.get("y", stated) != stated:
-        raise DataError(f"'{file}' has x in {stated} and y in {found.units.get('y')}; one unit was wanted.")
+        raise DataError(f"'{file}' has x in {stated} and y in {found.units.get('y')}; one unit was expected.")
     given = None if unit is None else lengths.known_unit(unit) or unit
     if stated and given and stated != given:
         raise DataError(
@@ -247,7 +251,7 @@ def _plausible(locs: Localizations, unit: str, span: tuple[float, float]) -> Non
     if locs.frame is not None and len(locs) > 1 and np.ptp(locs.frame) == 0:
         raise DataError(
             f"All {len(locs):,} localisations are in one frame ({locs.frame[0]}); molecules that blink over "
-            "many frames were wanted. Is this one image's table, or another column than the frame?"
+            "many frames were expected. Is this one image's table, or another column than the frame?"
         )
     if len(locs) < _ENOUGH:
         return
@@ -269,8 +273,8 @@ def _plausible(locs: Localizations, unit: str, span: tuple[float, float]) -> Non
         why = f", {len(locs) / float(np.prod(sides)):.3g} to the nm^2" if crowded else ""
         raise DataError(
             f"The positions, read in {unit}, span {sides[0]:,.6g} x {sides[1]:,.6g} nm{why}; a field of "
-            f"{span[0] / 1e3:g} to {span[1] / 1e3:g} um was wanted. Give the unit (--unit nm, um or px, with "
-            "--pixel-size for px), or the plausible span if the field is right."
+            f"{span[0] / 1e3:g} to {span[1] / 1e3:g} um was expected. Give the unit (--unit nm, um or px, "
+            "with --pixel-size for px), or the plausible span if the field is right."
         )
     blur = 0.0 if locs.precision is None else float(np.nanmedian(locs.precision))
     if blur > _PRECISION:

@@ -173,7 +173,7 @@ def read_polygon(path: str | Path, *, unit: str = "nm", pixel_size: float | None
             rings = list(_rings(json.loads(file.read_text(encoding="utf-8"))))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DataError(
-                f"'{file}' is no GeoJSON ({error}); a Polygon, a Feature or a FeatureCollection was wanted."
+                f"'{file}' is no GeoJSON ({error}); a Polygon, a Feature or a FeatureCollection was expected."
             ) from error
     else:
         table = read_columns(file, None)
@@ -183,7 +183,7 @@ def read_polygon(path: str | Path, *, unit: str = "nm", pixel_size: float | None
     if not rings or short:
         raise DataError(
             f"'{file}' holds {len(rings)} rings of a polygon, {len(short)} of them with fewer than three "
-            "finite vertices; a closed outline was wanted."
+            "finite vertices; a closed outline was expected."
         )
     return [scale * r for r in rings]
 

@@ -25,7 +25,7 @@ def with_noise(movie: xr.Dataset, sd: float, seed: int = 0) -> xr.Dataset:
         If the standard deviation is not positive.
     """
     if not sd > 0:
-        raise ConfigurationError(f"sd={sd} was given; a positive standard deviation was wanted.")
+        raise ConfigurationError(f"sd={sd} was given; a positive standard deviation was expected.")
     rng = np.random.default_rng(seed)
     noisy = movie["phi_d"] + sd * rng.standard_normal(movie["phi_d"].shape)
     return movie.assign(phi_d=noisy, phi_d_sd=xr.full_like(movie["phi_d"], sd))
@@ -45,7 +45,7 @@ def chromatin_density(movie: xr.Dataset, compaction: float = 5.0) -> xr.DataArra
         If heterochromatin is not denser.
     """
     if not compaction > 1:
-        raise ConfigurationError(f"compaction={compaction} was given; more than 1 was wanted.")
+        raise ConfigurationError(f"compaction={compaction} was given; more than 1 was expected.")
     chromatin = 1 - movie["phi_n"]
     phi_h, phi_e = (chromatin + movie["phi_d"]) / 2, (chromatin - movie["phi_d"]) / 2
     return (phi_e + compaction * phi_h).fillna(0.0).clip(min=0.0)
@@ -105,7 +105,7 @@ def localizations(
     if not (count > 0 and 0 < detection <= 1 and precision >= 0 and repeats >= 0 and background >= 0):
         raise ConfigurationError(
             f"count={count}, detection={detection}, precision={precision}, repeats={repeats}, "
-            f"background={background} were given; positive ones, and a probability, were wanted."
+            f"background={background} were given; positive ones, and a probability, were expected."
         )
     rng = np.random.default_rng(seed)
     density = chromatin_density(movie, compaction)
@@ -170,7 +170,7 @@ def camera(
     if not (photons > 0 and gain > 0 and min(blur, background, read_noise) >= 0):
         raise ConfigurationError(
             f"photons={photons}, blur={blur}, background={background}, read_noise={read_noise}, gain={gain} "
-            "were given; positive ones were wanted."
+            "were given; positive ones were expected."
         )
     rng = np.random.default_rng(seed)
     density = chromatin_density(movie, compaction).transpose("x", "y", ...)

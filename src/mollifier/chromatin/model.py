@@ -174,7 +174,7 @@ class ChromatinModel:
         """
         e, D = self.energy, self.diffusion
         if nucleoplasm is not None and not 0 <= nucleoplasm < 1:
-            raise ConfigurationError(f"phi_n = {nucleoplasm} was given; a number from 0 to 1 was wanted.")
+            raise ConfigurationError(f"phi_n = {nucleoplasm} was given; a number from 0 to 1 was expected.")
         if not sources and (nucleoplasm is None or e.adhesion):
             raise ConfigurationError(
                 "A lamina or a nucleoplasm that varies adds a known source; give sources=True and data with "
@@ -220,12 +220,12 @@ def geometric_rate(radius: float, spacing: float) -> float:
     _check("radius", radius, True)
     if not (math.isfinite(spacing) and spacing > radius):
         raise ConfigurationError(
-            f"A spacing of {spacing} was given for domains of radius {radius}; a larger one was wanted."
+            f"A spacing of {spacing} was given for domains of radius {radius}; a larger one was expected."
         )
     return 1 / ((spacing / radius) ** 2 - 1)
 
 
 def _check(name: str, value: float, positive: bool) -> None:
     if not math.isfinite(value) or value < 0 or (positive and value == 0):
-        wanted = "a positive number" if positive else "a number of 0 or more"
-        raise ConfigurationError(f"{name}={value} was given; {wanted} was wanted.")
+        size = "a positive number" if positive else "a number of 0 or more"
+        raise ConfigurationError(f"{name}={value} was given; {size} was expected.")

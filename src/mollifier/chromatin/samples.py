@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,9 @@ class StudySettings:
     ----------
     unit, pixel_size, columns, span
         Of localisation tables, as for `read_localizations`.
-    z_step, frame_interval, axes, channel, saturated
+    channel
+        Of an image, its number from 0; of a table, the value in its column of channels.
+    z_step, frame_interval, axes, saturated
         Of images, as for `read_image`. ``frame_interval`` is also the time from file to file of a time-lapse
         and from frame to frame of ``windows``.
     labels, polygon, finding
@@ -77,7 +80,7 @@ class StudySettings:
     z_step: float | None = None
     frame_interval: float | None = None
     axes: str | None = None
-    channel: int | None = None
+    channel: int | str | None = None
     saturated: float = SATURATED
     labels: tuple[str, ...] = ()
     polygon: str | None = None
@@ -106,18 +109,18 @@ class StudySettings:
         for name in ("z_step", "frame_interval", "pixel", "width"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise ConfigurationError(f"{name}={value} was given; a positive number was wanted.")
+                raise ConfigurationError(f"{name}={value} was given; a positive number was expected.")
         if self.psf_sd is not None and not (math.isfinite(self.psf_sd) and self.psf_sd >= 0):
             raise ConfigurationError(
-                f"psf_sd={self.psf_sd} was given; a number of nm, 0 or more, was wanted."
+                f"psf_sd={self.psf_sd} was given; a number of nm, 0 or more, was expected."
             )
         if not 0 < self.saturated <= 1:
             raise ConfigurationError(
-                f"saturated={self.saturated} was given; a share of the pixels above 0, up to 1, was wanted."
+                f"saturated={self.saturated} was given; a share of the pixels above 0, up to 1, was expected."
             )
         if self.control is not None and self.groups is None:
             raise ConfigurationError(
-                f"The control group '{self.control}' was given without groups; a table was wanted, as "
+                f"The control group '{self.control}' was given without groups; a table was expected, as "
                 "--groups groups.csv."
             )
 
@@ -183,15 +186,15 @@ def samples(files: Sequence[str | Path], settings: StudySettings) -> Iterator[Sa
 
 def checked(paths: Sequence[Path], settings: StudySettings) -> None:
     """Refuse what no file can mend."""
-    names = [field_name(p) for p in paths]
+    names = [folder_name(field_name(p)) for p in paths]
     twice = sorted({n for n in names if names.count(n) > 1})
     if not names or (twice and not settings.time_lapse):
         said = f"more than one file is called {twice[0]!r}" if twice else "no file was given"
-        raise ConfigurationError(f"One or more files of different names were wanted; {said}.")
+        raise ConfigurationError(f"One or more files of different names were expected; {said}.")
     if settings.time_lapse and (len(paths) < 2 or settings.frame_interval is None):
         raise ConfigurationError(
             f"A time-lapse from {len(paths)} file(s) with frame interval {settings.frame_interval} was asked "
-            "for; two or more files and the time between them were wanted, as --frame-interval 60. Time "
+            "for; two or more files and the time between them were expected, as --frame-interval 60. Time "
             "stamps are missing otherwise. A file that holds several frames is a time-lapse without "
             "--time-lapse."
         )
@@ -199,15 +202,15 @@ def checked(paths: Sequence[Path], settings: StudySettings) -> None:
     if settings.labels and len(settings.labels) not in (1, fields):
         raise ConfigurationError(
             f"{len(settings.labels)} label images were given for {fields} field(s) of view; one for all, or "
-            "one for each in the same order, were wanted."
+            "one for each in the same order, were expected."
         )
     if settings.labels and settings.polygon:
-        raise ConfigurationError("Labels and a polygon were given; one of --labels and --mask was wanted.")
+        raise ConfigurationError("Labels and a polygon were given; one of --labels and --mask was expected.")
     if settings.groups is not None:
         missing = [p.name for p in paths if p.name not in settings.groups]
         if missing and not settings.time_lapse:
             raise ConfigurationError(
-                f"The table of groups lacks {', '.join(missing[:5])}; one row for every file was wanted."
+                f"The table of groups lacks {', '.join(missing[:5])}; one row for every file was expected."
             )
 
 
@@ -221,6 +224,16 @@ def field_name(path: Path) -> str:
     for suffix in (".gz", ".tif", ".tiff", ".ome", ".csv", ".txt", ".tsv", ".hdf5", ".h5"):
         name = name[: -len(suffix)] if name.lower().endswith(suffix) and len(name) > len(suffix) else name
     return name
+
+
+def folder_name(name: str) -> str:
+    """The name of a folder for a field of view or nucleus: letters, digits, dots, dashes and underscores.
+
+    >>> folder_name("cell 1/a"), folder_name("..")
+    ('cell_1_a', '_')
+    """
+    safe = re.sub(r"[^\w.\-]+", "_", name)
+    return safe if safe.strip(".") else "_"
 
 
 def is_image(path: Path) -> bool:
@@ -237,7 +250,7 @@ def _field(
 ) -> Iterator[Sample]:
     kinds = {is_image(p) for p in paths}
     if len(kinds) > 1:
-        raise DataError("Images and tables were given as frames of one time-lapse; one kind was wanted.")
+        raise DataError("Images and tables were given as frames of one time-lapse; one kind was expected.")
     if kinds == {True}:
         image = _image(paths, s)
         for nucleus in _in_image(image, labels, s):
@@ -247,7 +260,13 @@ def _field(
             times = tuple(plane["t"].values.tolist()) if "t" in plane.dims else (0.0,)
             yield Sample(name, nucleus.name, group, nucleus.mask, times, (), plane)
         return
-    options = {"unit": s.unit, "pixel_size": s.pixel_size, "columns": s.columns, "span": s.span}
+    options = {
+        "unit": s.unit,
+        "pixel_size": s.pixel_size,
+        "columns": s.columns,
+        "span": s.span,
+        "channel": s.channel,
+    }
     tables = [read_localizations(p, **options) for p in paths]
     times = tuple(k * (s.frame_interval or 0.0) for k in range(len(tables)))
     for nucleus in _in_tables(tables, labels, s):
@@ -268,7 +287,7 @@ def _image(paths: Sequence[Path], s: StudySettings) -> xr.DataArray:
     if len(shapes) > 1 or "t" in frames[0].dims:
         raise DataError(
             f"The files of the time-lapse hold images over {sorted(map(str, shapes))}; one frame each, all "
-            "of one shape, was wanted."
+            "of one shape, was expected."
         )
     times = xr.Variable("t", (s.frame_interval or 0.0) * np.arange(len(frames)), {"units": "s"})
     return xr.concat(frames, times, join="override", combine_attrs="override")

@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from mollifier.chromatin.result import NucleusResult
-from mollifier.chromatin.samples import Sample, StudySettings, field_name
+from mollifier.chromatin.samples import Sample, StudySettings, field_name, folder_name
 from mollifier.io.files import jsonable
 
 
 def nucleus_folder(folder: Path, item: Sample | NucleusResult) -> Path:
     """Where the files of one nucleus go."""
-    return folder / _safe(item.field) / _safe(item.name)
+    return folder / folder_name(item.field) / folder_name(item.name)
 
 
 def fingerprint(
@@ -50,7 +49,3 @@ def kept_result(folder: Path, stamp: str) -> NucleusResult | None:
         # HDF5 fails in many ways on a damaged file; it is computed again.
         return None
     return result if own == stamp else None
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^\w.\-]+", "_", name) or "_"

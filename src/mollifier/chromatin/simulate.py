@@ -61,7 +61,7 @@ def nucleus(
     if diameter <= 0 or pixels < 4 or not 0 <= uneven < 0.3 or margin < 0:
         raise ConfigurationError(
             f"diameter={diameter}, pixels={pixels}, uneven={uneven}, margin={margin} were given; positive "
-            "sizes, 4 pixels or more and waves below 0.3 of the radius were wanted."
+            "sizes, 4 pixels or more and waves below 0.3 of the radius were expected."
         )
     rng = np.random.default_rng(seed)
     waves = [(k, *(uneven / k * rng.standard_normal(2)).tolist()) for k in _WAVES]
@@ -117,7 +117,9 @@ def rate_pattern(
     if kind not in get_args(Pattern):
         raise ConfigurationError(f"There is no pattern '{kind}'.{did_you_mean(kind, get_args(Pattern))}")
     if level <= 0 or contrast < 0:
-        raise ConfigurationError(f"level={level}, contrast={contrast} were given; positive ones were wanted.")
+        raise ConfigurationError(
+            f"level={level}, contrast={contrast} were given; positive ones were expected."
+        )
     rng = np.random.default_rng(seed)
     x, y = mask["x"].values[:, None], mask["y"].values
     size = float(np.sqrt(mask.values.sum()) * _spacing(mask))
@@ -192,7 +194,7 @@ def simulate(
     """
     times = np.asarray(times, dtype=float)
     if times.ndim != 1 or not len(times) or (np.diff(times) <= 0).any() or before < 0:
-        raise ConfigurationError("Times that increase, one or more, and before >= 0 were wanted.")
+        raise ConfigurationError("Times that increase, one or more, and before >= 0 were expected.")
     inside = mask.values.astype(bool)
     if not inside.any():
         raise DataError("The mask is empty: no pixel belongs to the nucleus.")
@@ -316,7 +318,7 @@ def coarsened(movie: xr.Dataset, factor: int) -> xr.Dataset:
     if factor < 1 or movie.sizes["x"] % factor or movie.sizes["y"] % factor:
         raise ConfigurationError(
             f"factor={factor} was given for {movie.sizes['x']} x {movie.sizes['y']} pixels; a "
-            "divisor of both was wanted."
+            "divisor of both was expected."
         )
     blocks = movie.drop_vars("mask").coarsen(x=factor, y=factor).reduce(np.mean)
     whole = movie["mask"].coarsen(x=factor, y=factor).reduce(np.all)
@@ -326,7 +328,7 @@ def coarsened(movie: xr.Dataset, factor: int) -> xr.Dataset:
 def _spacing(mask: xr.DataArray) -> float:
     steps = np.concatenate([np.diff(mask[c].values) for c in ("x", "y")])
     if mask.dims != ("x", "y") or not len(steps) or np.ptp(steps) > 1e-6 * abs(steps.mean()):
-        raise DataError("The mask's pixels are not square; dims (x, y) with one even spacing were wanted.")
+        raise DataError("The mask's pixels are not square; dims (x, y) with one even spacing were expected.")
     return float(steps.mean())
 
 
@@ -336,7 +338,7 @@ def _on(mask: xr.DataArray, values: xr.DataArray | float, name: str) -> xr.DataA
         return mask.copy(data=np.full(mask.shape, float(values)))
     if values.sizes.get("x") != mask.sizes["x"] or values.sizes.get("y") != mask.sizes["y"]:
         raise DataError(
-            f"'{name}' has shape {dict(values.sizes)}; the mask's pixels {mask.shape} were wanted."
+            f"'{name}' has shape {dict(values.sizes)}; the mask's pixels {mask.shape} were expected."
         )
     return values.transpose("x", "y", ...)
 

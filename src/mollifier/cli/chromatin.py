@@ -43,7 +43,10 @@ _Unit = Annotated[str | None, typer.Option("--unit", help="Of positions: nm, um 
 _PixelSize = Annotated[float | None, typer.Option("--pixel-size", metavar="NM", help="Of the camera.")]
 _ZStep = Annotated[float | None, typer.Option("--z-step", metavar="NM", help="Between planes.")]
 _Axes = Annotated[str | None, typer.Option("--axes", help="Of an image, as zyx, tyx or tcyx.")]
-_Channel = Annotated[int | None, typer.Option("--channel", min=0, help="Of an image, from 0.")]
+_Channel = Annotated[
+    str | None,
+    typer.Option("--channel", help="Of an image, from 0; of a table, the value in its column of channels."),
+]
 _Saturated = Annotated[
     float | None,
     typer.Option("--saturated", help="Part of the pixels that may stand at the highest value."),
@@ -264,7 +267,7 @@ def _columns(text: str | None) -> Mapping[str, str] | tuple[str, ...] | None:
     if all(middle for _, middle, _ in named):
         return {role.strip(): name.strip() for role, _, name in named}
     if any(middle for _, middle, _ in named):
-        raise ConfigurationError(f"--columns {text} was given; x=NAME,y=NAME or frame,x,y was wanted.")
+        raise ConfigurationError(f"--columns {text} was given; x=NAME,y=NAME or frame,x,y was expected.")
     return tuple(parts)
 
 
@@ -286,13 +289,13 @@ def _settings(given: Mapping[str, Any], overrides: Sequence[str]) -> StudySettin
         key, middle, value = (t.strip() for t in text.partition("="))
         if not middle or key not in known:
             raise ConfigurationError(
-                f"--set {text} was given; KEY=VALUE was wanted.{did_you_mean(key, known)}"
+                f"--set {text} was given; KEY=VALUE was expected.{did_you_mean(key, known)}"
             )
         part, _, name = key.partition(".")
         try:
             as_number = float(value)
         except ValueError:
-            raise ConfigurationError(f"--set {text} was given; a number was wanted.") from None
+            raise ConfigurationError(f"--set {text} was given; a number was expected.") from None
         whole = isinstance(getattr(parts[part], name), int)
         parts[part] = dataclasses.replace(parts[part], **{name: int(as_number) if whole else as_number})
     model = dataclasses.replace(parts["model"], energy=parts["energy"])

@@ -298,7 +298,7 @@ def _guard(file: Path) -> Iterator[None]:
 def _load(file: Path, suffix: str) -> Any:
     """A dataset, a table with its units, or unlabelled arrays."""
     if suffix in _TABLES:
-        return tables.read_table(file, suffix)
+        return tables.read_table(file)
     if suffix == ".npz":
         return unlabelled.read_npz(file)
     if suffix == ".mat":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,46 +13,46 @@ from numpy.typing import NDArray
 
 from mollifier.data import selection
 from mollifier.data.building import COORDINATE_NAMES, POINT, REPLICATE, time_last
+from mollifier.data.text_tables import first_text, read_layout, split_header
 from mollifier.errors import DataError, did_you_mean
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": r"\s+"}
 # Rows that fill at least this part of the product of their coordinates are a grid with gaps.
 _FULL = 0.5
+# A column of which more than this part is numbers is no label: other cells are damaged.
+_NUMBERS = 0.75
 # One coordinate alone always fills its own product; gaps this uneven are scattered samples.
 _UNEVEN = 20.0
 # Positions closer than this part of the extent are one node, printed twice with different rounding.
 _SAME = 1e-9
 
 
-def read_table(path: Path, suffix: str) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The table and the units in its headers: ``x [nm]`` is column ``x`` in ``nm``."""
-    separator = _SEPARATORS[suffix]
-    if suffix == ".txt":
-        with path.open(encoding="utf-8-sig") as file:
-            head = file.readline()
-        separator = next((s for s in ("\t", ",", ";") if s in head), separator)
-    table = pd.read_csv(path, sep=separator, skipinitialspace=True, encoding="utf-8-sig")
-    if table.empty:
-        raise DataError(f"'{path}' has a header but no rows; one row a sample was wanted.")
-    names = [str(c).strip() for c in table.columns]
-    if all(_is_number(n) for n in names):
+def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The table and the units of its columns: ``x [nm]`` is column ``x`` in ``nm``; the index is the line.
+
+    Raises
+    ------
+    DataError
+        As `mollifier.data.text_tables.read_layout`, or if there is no header.
+    """
+    found = read_layout(path)
+    if found.names is None:
+        first = found.frame().iloc[0].tolist()[:4]
         raise DataError(
-            f"'{path}' begins with numbers {names[:4]}; a first line with the column names was wanted."
+            f"'{path}' begins with numbers {first}; a first line with the column names was expected."
         )
-    found = [re.fullmatch(r"(.*?)\s*\[([^\]]*)\]|(.*?)\s+\(([^)]*)\)", n) for n in names]
-    plain = [(m.group(1) or m.group(3) or n) if m else n for m, n in zip(found, names, strict=True)]
-    if len(set(plain)) < len(plain):
-        return table.set_axis(names, axis=1), {}
-    units = {p: (m.group(2) or m.group(4) or "").strip() for p, m in zip(plain, found, strict=True) if m}
-    return table.set_axis(plain, axis=1), {n: u for n, u in units.items() if u}
+    table = found.frame()
+    split = [split_header(n) for n in found.names]
+    names = [n for n, _ in split]
+    if len(set(names)) < len(names):
+        split = [(n, "") for n in _distinct(found.names)]
+        names = [n for n, _ in split]
+    units = {n: u or below for (n, u), below in zip(split, found.units, strict=False) if u or below}
+    return table.set_axis(names, axis=1), units
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Repeated names with a number, as pandas gives them: u, u.1, u.2."""
+    return [n if (k := list(names[:i]).count(n)) == 0 else f"{n}.{k}" for i, n in enumerate(names)]
 
 
 def select_rows(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
@@ -85,21 +84,32 @@ def _numbers(table: pd.DataFrame, name: str, dates: bool = False) -> NDArray[Any
     if column.dtype.kind in "fiu":
         return column.to_numpy(dtype=float)
     if column.dtype.kind == "c":
-        raise DataError(f"Column '{name}' holds complex numbers; real values were wanted.")
+        raise DataError(f"Column '{name}' holds complex numbers; real values were expected.")
     if dates:
         parsed: Any = pd.to_datetime(column.astype(str), format="ISO8601", errors="coerce", utc=True)
         if parsed.notna().all():
             return parsed.dt.tz_localize(None).to_numpy().astype("datetime64[ns]")
-    numbers: Any = pd.to_numeric(column, errors="coerce")
-    text = numbers.isna() & column.notna()
-    if text.any():
-        row = int(np.argmax(text.to_numpy()))
-        raise DataError(
-            f"Column '{name}' holds text, first in row {row + 1}: {str(column.iloc[row])!r}; numbers were "
-            "wanted. "
-            "Leave the cell empty where a value is missing, and write decimals with a point."
-        )
+    _refuse_text(name, column)
+    numbers: Any = pd.to_numeric(column)
     return numbers.to_numpy(dtype=float)
+
+
+def _refuse_damaged(name: str, column: Any) -> None:
+    """Refuse a column that nobody named and that is numbers but for some cells: it is no label."""
+    numbers: Any = pd.to_numeric(column, errors="coerce")
+    if column.dtype.kind not in "fiubcM" and numbers.notna().mean() > _NUMBERS:
+        _refuse_text(name, column)
+
+
+def _refuse_text(name: str, column: Any) -> None:
+    at = first_text(column)
+    if at is not None:
+        place = f"line {at}" if column.index.name == "line" else f"row {column.index.get_loc(at) + 1}"
+        raise DataError(
+            f"Column '{name}' holds text, first in {place}: {str(column[at])!r}; numbers were expected. "
+            "Leave the cell empty where a value is missing or below detection, and write all decimals in one "
+            "way."
+        )
 
 
 def tabulate(
@@ -135,6 +145,9 @@ def tabulate(
     repeats = tuple(r for r in repeats if r not in (*axes, *(variables or ())))
     other = [c for c in columns if c not in (*axes, *repeats, *errors)]
     chosen = tuple(variables or (c for c in other if table[c].dtype.kind in "fiu"))
+    if not variables:
+        for name in other:
+            _refuse_damaged(name, table[name])
     if not chosen:
         raise DataError(
             f"The columns {columns} leave no variable beside the coordinates {axes}; name both, as "
