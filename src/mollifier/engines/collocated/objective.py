@@ -79,8 +79,8 @@ class Objective(nn.Module):
 
     Attributes
     ----------
-    targets, readings
-        What is fitted, field by field, and readings of unknown fields.
+    targets, measurements
+        Samples that are fitted, of states and of unknown fields.
     count
         Number of values fitted: repeats at one place count once, as their weighted mean.
     tau
@@ -119,12 +119,12 @@ class Objective(nn.Module):
                 relative.append(float(np.sqrt(np.mean(sd**2))) / spread)
                 self.targets.append(Target(b, channel, name, samples, floor * spread))
                 block.level[channel], block.scale[channel] = level, spread
-        self.readings: list[Target] = []
+        self.measurements: list[Target] = []
         for i, name in enumerate(fields):
             if name in model.problem.readings:
                 samples, b = model.problem.readings[name], len(model.state_blocks) + i
                 self._hold(b, name, samples)
-                self.readings.append(Target(b, 0, name, samples, 0.0))
+                self.measurements.append(Target(b, 0, name, samples, 0.0))
         self.tau = float(np.sqrt(np.mean(np.square(relative))))
         self.sizes: Tensor
         self.register_buffer("sizes", torch.ones(len(self.equations), dtype=torch.float64))
@@ -150,8 +150,8 @@ class Objective(nn.Module):
 
     @property
     def fitted(self) -> list[Target]:
-        """Targets and readings."""
-        return [*self.targets, *self.readings]
+        """Targets and measurements of unknown fields."""
+        return [*self.targets, *self.measurements]
 
     def target_tensors(self, target: Target) -> tuple[Tensor, Tensor, Tensor]:
         """Place, value and standard error of every sample of a target, each of shape (n,)."""

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.collocated.laplace import slope_of
-from mollifier.engines.collocated.linearise import Linearisation, Residuals
+from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.model import Model
+from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.joint.spline import slopes_of
 from mollifier.engines.linalg.banded import order_within
 
@@ -44,7 +45,7 @@ class Layout:
         used = (
             np.ones(int(np.prod(shape)), dtype=bool)
             if linearisation is None
-            else linearisation.used(self.core)
+            else linearisation.roughness.used(self.core)
         )
         self.order = order_within(used, shape)
         self.core_size = int(used.sum()) * self.channels

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.engines.collocated.laplace import unit_of
-from mollifier.engines.collocated.linearise import Linearisation, Residuals
+from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.model import Block, Maker
 from mollifier.engines.collocated.objective import Objective
+from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.joint.prior import Placed
 from mollifier.engines.priors.field_prior import FieldPrior
 from mollifier.mollify.grid import Axis, Grid

@@ -14,9 +14,10 @@ from torch import Tensor
 from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.laplace import Laplace
 from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt, System
-from mollifier.engines.collocated.linearise import DIFFERENCE, Linearisation
+from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.model import Block
 from mollifier.engines.collocated.objective import Objective, Target
+from mollifier.engines.collocated.roughness import DIFFERENCE
 from mollifier.engines.collocated.stages import NonFiniteLossError
 from mollifier.engines.joint.evidence import Search, best_roughness, minimise
 from mollifier.engines.joint.layout import Layout
@@ -86,7 +87,7 @@ class Smoothing:
             self.objective.roughness[i] = self._along(i, strength)
             misfit += part
         # Readings of unknown fields can be met by any of them; they leave what noise they have.
-        values = sum(len(self.objective.target_tensors(t)[1]) for t in self.objective.readings)
+        values = sum(len(self.objective.target_tensors(t)[1]) for t in self.objective.measurements)
         misfit += values / self.objective.count
         self.objective.attainable.fill_(misfit)
         return {"data": misfit, "residual": float("nan"), "prior": 0.0, "loss": misfit}
@@ -116,11 +117,11 @@ def _smooth(linearisation: Linearisation, target: Target, i: int) -> tuple[float
     objective, data = linearisation.objective, linearisation.data[i]
     block = objective.model.blocks[target.block]
     nodes = block.mollified.layer.nodes
-    used = linearisation.used(target.block)
+    used = linearisation.roughness.used(target.block)
     order = order_within(used, nodes.shape)
     back = np.argsort(order)[np.count_nonzero(~used) :]
     zero = [np.zeros((len(b.names), b.mollified.layer.nodes.size)) for b in objective.model.blocks]
-    parts = linearisation.rough(target, zero, True).values()
+    parts = linearisation.roughness.rows(target, zero, True).values()
     stacked = sp.vstack([p.fields[target.block, target.channel] for p in parts], format="csr")
     rough = sp.csr_array(stacked)[:, back]
     rows = data.matrix[:, back]

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
-from mollifier.engines.collocated.linearise import Linearisation, Residuals
+from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.objective import Target
+from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.joint.known import Conditions
 from mollifier.engines.joint.layout import Layout, Normal, Slopes
 from mollifier.engines.joint.spline import FieldPriors
@@ -120,7 +121,7 @@ class Bordered:
         self.conditioned, data = Normal.zero(layout), Normal.zero(layout)
         self.conditions: dict[str, Conditions] = {}
         first = len(self.objective.equations)
-        readings = dict(enumerate(self.objective.readings, first + len(self.objective.targets)))
+        readings = dict(enumerate(self.objective.measurements, first + len(self.objective.targets)))
         known = range(first, first + len(self.objective.fitted))
         with np.errstate(all="ignore"):
             for i, part in enumerate(linearisation.residuals(nodes, weight, slopes=True, curvatures=False)):
@@ -222,7 +223,7 @@ def _rough(
     objective = linearisation.objective
     found = []
     for i, target in enumerate(objective.targets):
-        for axis, part in linearisation.rough(target, nodes, slopes=True).items():
+        for axis, part in linearisation.roughness.rows(target, nodes, slopes=True).items():
             strength = float(objective.roughness[i, axis])
             if strength:
                 rows = layout.core_rows(part), layout.border_rows(part, slopes)

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.data.observations import Observations
+from mollifier.engines.collocated.factored import Combination, is_factored, on_grid
 from mollifier.engines.collocated.jacobian import network_jacobian
 from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt, System
-from mollifier.engines.collocated.linearise import Linearisation, Residuals
 from mollifier.engines.collocated.model import Block, Model
 from mollifier.engines.collocated.objective import Objective
+from mollifier.engines.collocated.operators import nonzeros
+from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.linalg.normal import Damped, SchurComplement
-from mollifier.engines.network.features import Combination, factored, on_grid
 from mollifier.engines.network.held_out import Held
 from mollifier.engines.network.smoothness import Unknowns, averaged, maximum_evidence
 from mollifier.engines.priors.field_prior import Choice, Shape
@@ -72,14 +73,14 @@ def suits(model: Model) -> bool:
     if not all(isinstance(b.backend, Mollified) for b in model.blocks):
         return False
     sizes = [count(b.network) for b in model.blocks]
-    if sum(sizes) > MOST_PARAMETERS or Linearisation.size(model) > MOST_WEIGHTS:
+    if sum(sizes) > MOST_PARAMETERS or nonzeros(model) > MOST_WEIGHTS:
         return False
     held = sum(_rows_held(b) * n for b, n in zip(model.blocks, sizes, strict=True))
     if held > MOST_JACOBIAN:
         return False
     try:
         for b in model.blocks:
-            if not factored(b):
+            if not is_factored(b):
                 network_jacobian(b.network, b.nodes()[:2])
     except RuntimeError:  # a module that torch.func cannot batch
         return False
@@ -88,7 +89,7 @@ def suits(model: Model) -> bool:
 
 def _rows_held(block: Block) -> int:
     """Rows of a block's Jacobian that are held at a time."""
-    if not factored(block):
+    if not is_factored(block):
         return len(block.nodes()) * len(block.names)
     if on_grid(block):
         return 0
@@ -116,7 +117,7 @@ class GaussNewton(LevenbergMarquardt):
         self, objective: Objective, steps: int, tolerance: float, held: Observations | None = None
     ) -> None:
         super().__init__(objective, steps, tolerance)
-        self.linear = all(factored(b) for b in self.model.state_blocks)
+        self.linear = all(is_factored(b) for b in self.model.state_blocks)
         self.damping = _LINEAR_DAMPING if self.linear else self.damping
         self.held = Held.of(objective, held) if self.linear else None
         self._updates = 0
@@ -225,7 +226,7 @@ class GaussNewton(LevenbergMarquardt):
         hessian, gradient = (self.objective.count * part for part in self.settled())
         edges = np.cumsum([0, *(count(b.network) for b in self.model.blocks)]).tolist()
         for b, low, high in zip(self.model.blocks, edges, edges[1:], strict=False):
-            hessian.diagonal()[low:high] += 0.0 if factored(b) else 1.0
+            hessian.diagonal()[low:high] += 0.0 if is_factored(b) else 1.0
         return SchurComplement(hessian, gradient, edges[len(self.model.state_blocks)])
 
     def _in_coordinates(self, following: SchurComplement) -> Unknowns:
@@ -281,7 +282,7 @@ class GaussNewton(LevenbergMarquardt):
         jacobians: dict[int, Tensor] = {}
         sizes: dict[Key, int] = {}
         for i, b in enumerate(self.model.blocks):
-            if factored(b):
+            if is_factored(b):
                 sizes |= {(i, channel): nodes[i].shape[1] for channel in range(len(b.names))}
             else:
                 jacobians[i] = network_jacobian(b.network, b.nodes())

@@ -12,8 +12,8 @@ from torch import nn
 import mollifier as mf
 from benchmarks.cases.registry import case
 from mollifier.engines.collocated.calibrate import calibrate
+from mollifier.engines.collocated.factored import Combination, Product, is_factored, observed, products
 from mollifier.engines.collocated.solve import prepare
-from mollifier.engines.network.features import Combination, Product, factored, observed, products
 from mollifier.engines.network.gauss_newton import GaussNewton, suits
 from mollifier.engines.network.least_squares import LeastSquares
 from mollifier.mollify.orders import Derivative
@@ -73,7 +73,7 @@ def started(problem, opaque=False, **chosen):
 def test_factored_matrices_are_those_of_the_kernel(scattered, chosen):
     objective, _ = started(movie(scattered=scattered), network=chosen)
     block = objective.model.state_blocks[0]
-    assert factored(block)
+    assert is_factored(block)
     weights = block.network.last.weight.detach().numpy()[0]
     with torch.no_grad():
         nodes = block.network(block.nodes()).double().numpy()[:, 0]

@@ -1,9 +1,9 @@
-"""Derivatives of random-feature networks on the collocation grid, factored by coordinate.
+"""Random-feature networks as matrices factored by coordinate.
 
-A feature is a product of functions of one coordinate each, and so is what the mollifier makes of it: the rows
-of any derivative, weight by weight, are the column-wise Khatri-Rao product of small matrices ``W_a F_a``, one
-for each coordinate, with the kernel's rows ``W_a`` and the features ``F_a`` at the nodes. Nothing of the size
-of nodes times taps is formed.
+A feature is a product of functions of one coordinate each, and so is its mollification: the rows of any
+derivative, weight by weight, are the column-wise Khatri-Rao product of small matrices ``W_a F_a``, one for
+each coordinate, of the kernel's rows ``W_a`` and the features ``F_a`` at the nodes. No matrix of the size of
+nodes times taps is formed.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Combination:
-    """``sum_k diag(c_k) P_k``, whose rows are formed when they are asked for.
+    """``sum_k diag(c_k) P_k``, whose rows are formed on demand.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Combination:
 
     @property
     def step(self) -> int:
-        """Rows are asked for by multiples of so many: nodes along the last axis."""
+        """Slices must start at multiples of this: the number of nodes along the last axis."""
         return len(self.terms[0][1].factors[-1])
 
     def __matmul__(self, weights: Array) -> Array:
@@ -89,7 +89,7 @@ class Combination:
         *shape, _ = (len(f) for f in self.terms[0][1].factors)
         low, high = rows.start // along, -(-min(rows.stop, len(self.terms[0][0])) // along)
         place = np.unravel_index(np.arange(low, high), shape) if shape else ()
-        # Terms that share the last factor are summed before it is multiplied, by a small matrix product.
+        # Terms that share the last factor are summed first, by a small matrix product.
         groups: dict[int, list[tuple[Array, Product]]] = {}
         for coefficients, product in self.terms:
             groups.setdefault(id(product.factors[-1]), []).append((coefficients, product))
@@ -114,7 +114,7 @@ class Combination:
         return total.flatten(0, 1)
 
 
-def factored(block: Block) -> bool:
+def is_factored(block: Block) -> bool:
     """Whether a block is a random-feature network under the mollifier, linear in its weights."""
     return isinstance(block.network, RandomFeatures) and isinstance(block.backend, Mollified)
 
@@ -143,15 +143,12 @@ def products(block: Block, whole: Grid) -> dict[Derivative, Product]:
 
 
 def on_grid(block: Block) -> bool:
-    """Whether the places where a block is observed are a grid, so that their rows need not be held."""
+    """Whether the observed places of a block are a grid, so that their rows are formed on demand."""
     return isinstance(block.mollified.observer, Resampler)
 
 
 def observed(block: Block) -> Product | Tensor:
-    """The field at the places where it is observed, weight by weight: (places, features).
-
-    A product where they are a grid.
-    """
+    """The matrix (places, features) of the field at its observed places; a product where they are a grid."""
     values, observer = _at_nodes(block), block.mollified.observer
     if isinstance(observer, Resampler):
         factors = zip(observer.operator.axes, values.values(), strict=True)

@@ -1,0 +1,77 @@
+"""Matrices of a block: derivatives on the collocation grid and values where it is observed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mollifier.engines.collocated.factored import Combination, Product, is_factored, observed, products
+from mollifier.engines.collocated.model import Block, Model
+from mollifier.mollify.grid import Grid
+from mollifier.mollify.orders import Derivative
+
+Array = NDArray[np.float64]
+
+
+def derivative_matrices(block: Block, whole: Grid) -> dict[Derivative, Any]:
+    """Each derivative that the equations name, in units of the block's scale, on the whole grid.
+
+    Returns
+    -------
+    dict
+        Matrices (whole.size, nodes), or, where the block is linear in its weights, `Product` of as many rows
+        and (features) columns.
+    """
+    if is_factored(block):
+        return dict(products(block, whole))
+    return {d: _operator(block, d, whole) for n in block.names for d in block.needed[n]}
+
+
+def observation_matrix(block: Block) -> Any:
+    """The block at its observed places: (places, nodes), or (places, features) of random features."""
+    return observed(block) if is_factored(block) else block.mollified.observation_matrix()
+
+
+def nonzeros(model: Model) -> int:
+    """Number of non-zero entries of all `derivative_matrices`, before any is formed."""
+    total = 0
+    for block in model.blocks:
+        if is_factored(block):
+            continue
+        taps = 1.0
+        for a in block.grid:
+            taps *= 2 * model.collocation.cells[a.name]
+        total += int(taps) * model.collocation.grid.size * sum(len(v) for v in block.needed.values())
+    return total
+
+
+def weighted_sum(terms: Sequence[tuple[Array, Any]]) -> sp.csr_array | Combination:
+    """``sum_k diag(c_k) M_k`` of coefficients (rows,) and matrices."""
+    if isinstance(terms[0][1], Product):
+        return Combination(terms)
+    return sp.csr_array(reduce(lambda a, b: a + b, (m.multiply(c[:, None]) for c, m in terms)))
+
+
+def middle(block: Block, values: Array) -> float:
+    """The mean of a channel's values at nodes, subtracted before kernel sums against rounding."""
+    return 0.0 if is_factored(block) else float(values.mean())
+
+
+def dense(matrix: Any) -> Any:
+    """A torch matrix as NumPy's; others as they are."""
+    return matrix.numpy() if isinstance(matrix, Tensor) else matrix
+
+
+def _operator(block: Block, derivative: Derivative, whole: Grid) -> sp.csr_array:
+    """Physical derivative, in units of the block's scale, on the whole grid from the block's nodes."""
+    matrix = block.mollified.matrix(Derivative("u", derivative.orders)) * block.factor(derivative)
+    if block.grid.names == whole.names:
+        return sp.csr_array(matrix)
+    inner = np.arange(block.grid.size).reshape(block.broadcast)
+    return sp.csr_array(sp.csr_array(matrix)[np.broadcast_to(inner, whole.shape).ravel()])

@@ -1,0 +1,48 @@
+"""Rows of the residual vector and their derivatives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from mollifier.engines.collocated.factored import Combination
+
+Array = NDArray[np.float64]
+
+
+@dataclass
+class Residuals:
+    """Some rows of the weighted residual vector and their derivatives.
+
+    Attributes
+    ----------
+    values
+        Shape (m,).
+    fields
+        (block, channel) -> derivative with respect to that channel's values at the block's nodes, sparse,
+        shape (m, nodes); or with respect to its weights where it is linear in them, shape (m, weights).
+    scalars
+        Scalar unknown -> derivative, shape (m,).
+    constant
+        Whether the rows depend on one channel alone, by the same matrix in every step.
+    """
+
+    values: Array
+    fields: dict[tuple[int, int], Any] = field(default_factory=dict)
+    scalars: dict[str, Array] = field(default_factory=dict)
+    constant: bool = False
+
+    @property
+    def step(self) -> int:
+        """Slices of the rows must start at multiples of this number."""
+        return max((m.step for m in self.fields.values() if isinstance(m, Combination)), default=1)
+
+    def scaled(self, factor: float) -> Residuals:
+        """The same rows, each times a number."""
+        fields = {k: sp.csr_array(m * factor) for k, m in self.fields.items()}
+        scalars = {n: s * factor for n, s in self.scalars.items()}
+        return Residuals(self.values * factor, fields, scalars)
