@@ -50,7 +50,7 @@ class StateRoughness:
         return box.ravel()
 
     def rows(self, target: Target, nodes: list[Array], slopes: bool) -> dict[int, Residuals]:
-        """Index of a coordinate -> rows of the prior on a state's third derivative along it, at unit strength."""
+        """Index of a coordinate -> rows on a state's third derivative along it, at unit strength."""
         if target.block not in self._third:
             self._third[target.block] = self._third_derivatives(target.block)
         found: dict[int, Residuals] = {}
