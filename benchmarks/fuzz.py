@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks import damage
 from benchmarks.table import Follow, Table, checked, environment, number
-from mollifier.data.readers import read
+from mollifier.data.read import read
 from mollifier.equations.names import Names
 from mollifier.equations.system import parse
 from mollifier.errors import ConfigurationError, MollifierError

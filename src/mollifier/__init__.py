@@ -12,7 +12,7 @@ from mollifier._version import __version__
 
 if TYPE_CHECKING:
     from mollifier.data.observations import Observations
-    from mollifier.data.readers import read
+    from mollifier.data.read import read
     from mollifier.diagnostics.check.check import check
     from mollifier.diagnostics.compare.comparison import compare
     from mollifier.diagnostics.intervals.bootstrap import bootstrap
@@ -55,7 +55,7 @@ _HOME = {
     "differentiate": "mollify.differentiate",
     "ensemble": "diagnostics.intervals.ensemble",
     "load_solution": "problem.solution",
-    "read": "data.readers",
+    "read": "data.read",
     "report": "reporting.page.build",
     "solve": "engines.solve",
     "validate": "diagnostics.validation.validate",

@@ -1,4 +1,4 @@
-"""Errors that say what was given, what was wanted, and what usually fixes it."""
+"""Errors that say what was given, what was expected, and what usually fixes it."""
 
 from __future__ import annotations
 

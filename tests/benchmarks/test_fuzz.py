@@ -10,7 +10,7 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from benchmarks import damage, fuzz
-from mollifier.data.readers import read
+from mollifier.data.read import read
 from mollifier.equations.names import Names
 from mollifier.equations.system import parse
 from mollifier.errors import ConfigurationError, DataError, EquationError, MollifierError

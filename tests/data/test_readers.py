@@ -1,4 +1,4 @@
-"""Readers: round trips through every format, real files, and what bad files are told."""
+"""Readers: round trips through every format, real files, and the messages for bad files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 import xarray as xr
 
 from mollifier.data.observations import Observations
-from mollifier.data.readers import read
+from mollifier.data.read import read
+from mollifier.data.readers.registry import READERS, Reader
 from mollifier.errors import DataError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -233,7 +234,7 @@ def write(path: Path, content: str | bytes) -> Path:
         ("a.csv", "x,u\n1,2\n2,3\n", {"variables": "u", "values": "x"}, "mean the same thing"),
         ("a.csv", "x,u\n1,2\n2,3\n", {"noise": "err"}, "say whose error"),
         ("a.csv", "x,u\n1,2\n2,3\n", {"mask": "m"}, "no column 'm'"),
-        ("a.csv", "x,u\n1,2\n2,3\n", {"format": "xlsx"}, "Format 'xlsx' is not known"),
+        ("a.csv", "x,u\n1,2\n2,3\n", {"format": "xlsx"}, "format='xlsx' is not known"),
         ("a.nc", "not a netcdf file", {}, "cannot be read as .nc"),
         ("a.npz", "not a zip", {}, "cannot be read as .npz"),
         ("a.mat", "not a mat" * 40, {}, "cannot be read as .mat"),
@@ -283,11 +284,11 @@ def test_a_truncated_file(tmp_path):
 
 
 def test_missing_packages_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("mollifier.data.readers.find_spec", lambda name: None)
+    monkeypatch.setattr("mollifier.data.readers.zarr.find_spec", lambda name: None)
     (tmp_path / "a.zarr").mkdir()
     with pytest.raises(DataError, match=r"pip install 'mollifier\[zarr\]'"):
         read(tmp_path / "a.zarr")
-    monkeypatch.setattr("mollifier.data.arrays.find_spec", lambda name: None)
+    monkeypatch.setattr("mollifier.data.readers.hdf5_file.find_spec", lambda name: None)
     with pytest.raises(DataError, match="pip install h5py"):
         read(write(tmp_path / "a.h5", b"\x89HDF\r\n\x1a\n"))
 
@@ -304,3 +305,79 @@ def test_trusted_profile_of_a_file(tmp_path):
         read(path, trusted={"tt": 0})
     with pytest.raises(DataError, match="'t' is nowhere 0"):
         read(path, trusted={"t": 0}, window={"t": (1, None)})
+
+
+def _hdf5(path, fill):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        file["x"], file["t"] = np.arange(20.0), np.arange(15.0)
+        fill(h5py, file)
+    return path
+
+
+def _external(h5py, file):
+    file.create_dataset("u", shape=(20, 15), dtype="u1", external=[("/etc/hostname", 0, 300)])
+
+
+def _virtual(h5py, file):
+    layout = h5py.VirtualLayout((20, 15), "f8")
+    layout[:] = h5py.VirtualSource("gone.h5", "s", (20, 15))
+    file.create_virtual_dataset("u", layout, fillvalue=-7)
+
+
+def _linked(h5py, file):
+    file["u"] = h5py.ExternalLink("other.h5", "/u")
+
+
+@pytest.mark.parametrize("fill", [_external, _virtual, _linked])
+@pytest.mark.parametrize("name", ["a.h5", "a.nc"])
+def test_hdf5_that_leads_out_of_its_file(tmp_path, fill, name):
+    """External storage, virtual datasets and links to other files are refused, as pickles are."""
+    path = _hdf5(tmp_path / name, fill)
+    with pytest.raises(DataError, match="nothing outside the file is opened"):
+        read(path)
+
+
+def test_hdf5_nested_too_deep(tmp_path):
+    def nest(_, file):
+        group = file
+        for _ in range(300):
+            group = group.create_group("g")
+
+    with pytest.raises(DataError, match="nested more than 50 deep"):
+        read(_hdf5(tmp_path / "a.h5", nest))
+
+
+def test_hdf5_names_of_one_array_are_read_once(tmp_path):
+    def fill(h5py, file):
+        file["u"] = np.ones((20, 15))
+        file["group/again"] = file["u"]
+        file["soft"] = h5py.SoftLink("/u")
+
+    assert read(_hdf5(tmp_path / "a.h5", fill)).variables == ("again",)
+
+
+@pytest.mark.parametrize("unit", ["m\0s", "\udcb0C"])
+def test_text_that_no_file_can_hold(unit):
+    """It is refused when the data are read, not when the finished run is saved."""
+    dataset = xr.Dataset({"u": ("x", np.arange(5.0), {"units": unit})}, {"x": np.arange(5.0)})
+    with pytest.raises(DataError, match=r"Attribute units of 'u' is .*; text without NUL"):
+        Observations.from_dataset(dataset)
+
+
+def test_reader_registered_by_a_plugin(tmp_path, monkeypatch):
+    """One entry gives the suffix, the format's name, and a place in messages."""
+    monkeypatch.setattr(READERS, "_entries", dict(READERS._entries))
+
+    def load(path):
+        values = np.array(path.read_text().split(), float)
+        return xr.Dataset({"u": ("x", values)}, {"x": np.arange(values.size)})
+
+    READERS.register("words", Reader((".words",), load))
+    path = tmp_path / "a.words"
+    path.write_text("1 2 4")
+    assert read(path).dataset["u"].values.tolist() == [1, 2, 4]
+    assert read(path, format="words").gridded
+    (tmp_path / "a.xyz").write_text("")
+    with pytest.raises(DataError, match=r"\.words was expected"):
+        read(tmp_path / "a.xyz")

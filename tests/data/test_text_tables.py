@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mollifier.data.readers import read
+from mollifier.data.read import read
 from mollifier.data.text_tables import read_layout
 from mollifier.errors import DataError
 

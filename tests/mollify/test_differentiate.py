@@ -186,7 +186,7 @@ BROKEN[3, 4], BROKEN[5, 6] = np.nan, np.inf
         (
             lambda: differentiate(U, GRID, "u_x", radius=0.3, boundary="halo"),
             GridError,
-            "nothing to stand on",
+            "have no halo outside their grid",
         ),
         (
             lambda: differentiate(

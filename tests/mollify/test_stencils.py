@@ -261,7 +261,7 @@ def test_the_least_radius_is_enough_anywhere(kernel, degree):
         ),
         (lambda a: rows(a, a.points, Polynomial(8), 5.0, 8, 6), "no radius on this axis would do"),
         (lambda a: rows(a, a.points, Polynomial(3), 5.0, 4), "take a higher degree"),
-        (lambda a: rows(a, a.points, Polynomial(8), 0.5, 1, 0), "Accuracy 0"),
+        (lambda a: rows(a, a.points, Polynomial(8), 0.5, 1, 0), "accuracy=0"),
         (lambda a: rows(a, a.points, Polynomial(8), 0.5, 1, None), "has no one-sided rows"),
         (
             lambda a: rows(a, np.array([0.5, 1.3]), Polynomial(8), 0.5, 1),

@@ -1,18 +1,12 @@
-"""Files of unlabelled arrays (npz, MATLAB, plain HDF5): dimensions found by matching lengths with
-coordinates.
-"""
+"""Unlabelled arrays of a file (npz, MATLAB, HDF5): dimensions found by matching lengths with coordinates."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.util import find_spec
 from itertools import permutations
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -27,81 +21,6 @@ class Arrays:
     dims: dict[str, tuple[str, ...]] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
-
-
-def read_npz(path: Path) -> Arrays:
-    """Arrays of a NumPy archive; pickled objects are never loaded."""
-    values: dict[str, NDArray[Any]] = {}
-    refused: dict[str, str] = {}
-    with np.load(path, allow_pickle=False) as file:
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise DataError(
-                f"'{path}' holds one bare array; an archive of named arrays (numpy.savez) was wanted."
-            )
-        for name in file.files:
-            try:
-                values[name] = file[name]
-            except ValueError as error:
-                if "pickle" not in str(error):
-                    raise
-                refused[name] = "it holds pickled objects, which are never loaded: save it as numbers"
-    return Arrays(values, refused=refused)
-
-
-def read_mat(path: Path) -> Arrays:
-    """Arrays of a MATLAB file: version 5 by SciPy, version 7.3 as HDF5 with the axes put back in MATLAB's
-    order.
-    """
-    from scipy.io import loadmat
-    from scipy.io.matlab import matfile_version
-
-    if matfile_version(str(path))[0] == 2:
-        found = read_hdf5(path)
-        return _vectors(Arrays({n: np.asarray(a).T for n, a in found.values.items()}, refused=found.refused))
-    content = {n: a for n, a in loadmat(str(path)).items() if not n.startswith("__")}
-    plain = {n: a for n, a in content.items() if isinstance(a, np.ndarray) and a.dtype.kind in "fiubcU"}
-    refused = {n: "it is a cell, struct or object" for n in content if n not in plain}
-    return _vectors(Arrays(plain, refused=refused))
-
-
-def _vectors(arrays: Arrays) -> Arrays:
-    """MATLAB's (n, 1) and (1, n) as (n,)."""
-    return Arrays({n: a.ravel() if a.ndim == 2 and 1 in a.shape else a for n, a in arrays.values.items()},
-                  refused=arrays.refused)  # fmt: skip
-
-
-def hdf5(path: Path) -> Any:
-    """An open HDF5 file; a clear error where h5py is missing or the file is not HDF5."""
-    if find_spec("h5py") is None:
-        raise DataError(f"'{path}' is an HDF5 file and needs the package h5py: pip install h5py.")
-    return import_module("h5py").File(path, "r")
-
-
-def read_hdf5(path: Path) -> Arrays:
-    """Datasets of an HDF5 file, by their last name where that is unique; dimension scales are followed."""
-    with hdf5(path) as file:
-        found: dict[str, Any] = {}
-        file.visititems(lambda name, item: found.update({name: item}) if hasattr(item, "dtype") else None)
-        found = {n: d for n, d in found.items() if not n.startswith("#")}
-        last = [n.rsplit("/", 1)[-1] for n in found]
-        short = {n: s if last.count(s) == 1 else n for n, s in zip(found, last, strict=True)}
-        values: dict[str, NDArray[Any]] = {}
-        dims: dict[str, tuple[str, ...]] = {}
-        units: dict[str, str] = {}
-        refused: dict[str, str] = {}
-        for path_in_file, data in found.items():
-            name = short[path_in_file]
-            if data.dtype.kind not in "fiubc":
-                refused[name] = f"it holds {data.dtype}, not numbers"
-                continue
-            values[name] = np.asarray(data[()])
-            unit = data.attrs.get("units", "")
-            if text := unit.decode() if isinstance(unit, bytes) else str(unit):
-                units[name] = text
-            scales = [str(d[0].name).lstrip("/") if len(d) else "" for d in data.dims]
-            if scales and all(s in short for s in scales):
-                dims[name] = tuple(short[s] for s in scales)
-    return Arrays(values, dims, units, refused)
 
 
 def rename(arrays: Arrays, names: Mapping[str, str]) -> Arrays:
@@ -154,8 +73,7 @@ def assemble(
     DataError
         If a name is unknown or not numbers, or a shape fits no coordinates, or more than one way.
     """
-    wanted = (*(variables or ()), *(coordinates or ()), *errors, *(dims or ()))
-    for name in wanted:
+    for name in (*(variables or ()), *(coordinates or ()), *errors, *(dims or ())):
         if name in arrays.refused:
             raise DataError(f"'{name}' cannot be read: {arrays.refused[name]}.")
         if name not in arrays.values:
@@ -220,14 +138,12 @@ def _match(
     example = f"dims={{'{name}': ({', '.join(repr(c) for c in list(lengths)[: len(shape)])})}}"
     if len(exact) > 1:
         raise DataError(
-            f"'{name}' of shape {shape} fits {len(exact)} orders of the coordinates {dict(lengths)}, such "
-            f"as {exact[0]} "
-            f"and {exact[1]}; give the order, as {example}."
+            f"'{name}' of shape {shape} fits {len(exact)} orders of the coordinates {dict(lengths)}, such as "
+            f"{exact[0]} and {exact[1]}; give the order, as {example}."
         )
     if not exact:
         raise DataError(
             f"'{name}' of shape {shape} does not fit the coordinates {dict(lengths)}; name 1-D arrays that "
-            "match its "
-            f"lengths in coordinates, or its dimensions, as {example}."
+            f"match its lengths in coordinates, or its dimensions, as {example}."
         )
     return exact[0]

@@ -54,14 +54,14 @@ def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
     raw = np.ma.getdata(values) if masked else np.asarray(values)
     if raw.dtype.kind == "c":
         raise DataError(
-            f"'{name}' holds complex numbers; real values were wanted. Give real and imaginary parts as two "
-            "variables."
+            f"'{name}' holds complex numbers; real values were expected. Give real and imaginary parts as "
+            "two variables."
         )
     if raw.dtype.kind not in "fiub":
         kind = {"U": "text", "S": "text", "T": "text", "M": "dates", "m": "time spans"}.get(
             raw.dtype.kind, "objects"
         )
-        raise DataError(f"'{name}' holds {kind} (dtype {raw.dtype}); real numbers were wanted.")
+        raise DataError(f"'{name}' holds {kind} (dtype {raw.dtype}); real numbers were expected.")
     result = np.array(raw, dtype=np.float64)
     if masked:
         result[np.ma.getmaskarray(values)] = np.nan
@@ -75,7 +75,7 @@ def _measured(name: str, values: ArrayLike) -> NDArray[np.float64]:
     if infinite:
         raise DataError(f"'{name}' has {infinite} infinite values; mark what is missing as NaN.")
     if result.size == 0:
-        raise DataError(f"'{name}' is empty (shape {result.shape}); at least one value was wanted.")
+        raise DataError(f"'{name}' is empty (shape {result.shape}); at least one value was expected.")
     if np.isnan(result).all():
         raise DataError(
             f"All {result.size} values of '{name}' are missing (NaN); check the selection, the fill value "
@@ -116,7 +116,7 @@ def _period(value: Any) -> bool | float:
     except (TypeError, ValueError):
         period = np.nan
     if not (np.isfinite(period) and period >= 0):
-        raise DataError(f"periodic was given {value!r}; True, False or a positive period was wanted.")
+        raise DataError(f"periodic was given {value!r}; True, False or a positive period was expected.")
     return period
 
 
@@ -130,7 +130,7 @@ def scattered_dataset(
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise DataError(
-            f"{twice} stand in more than one of values, points and columns; each name has one role."
+            f"{twice} are in more than one of values, points and columns; each name has one role."
         )
     arrays = {
         n: a if np.ma.isMaskedArray(a) else np.asarray(a) for n, a in {**values, **points, **columns}.items()
@@ -171,7 +171,7 @@ def layout(
     linked: Iterable[str],
 ) -> tuple[xr.Dataset, Layout]:
     """Decide which names are variables, coordinates, replicates and labels, and whether the data are
-    scattered. ``linked`` arrays stand beside variables and are none themselves.
+    scattered. ``linked`` arrays belong to variables and are none themselves.
     """
     given = None if coordinates is None else tuple(coordinates)
     _known("Coordinate", given or (), raw)
@@ -301,12 +301,24 @@ def build(
             _measured(name, values) if name in lay.variables else real_array(name, values),
             attrs,
         )
-    for _, array, _ in [*data.values(), *coords.values()]:
+    for name, (_, array, attrs) in {**data, **coords}.items():
         array.setflags(write=False)
+        _check_text(name, attrs)
     kept = {k: v for k, v in raw.attrs.items() if isinstance(v, str | int | float) and k != "replicates"}
+    _check_text("the dataset", kept)
     return xr.Dataset(
         data, coords, kept | ({"replicates": ",".join(lay.replicates)} if lay.replicates else {})
     )
+
+
+def _check_text(name: str, attrs: Mapping[str, Any]) -> None:
+    """Refuse names and attributes that no file can hold, while the answer is not yet computed."""
+    for what, text in (("The name", name), *((f"Attribute {k}", v) for k, v in attrs.items())):
+        if isinstance(text, str) and ("\0" in text or any("\ud800" <= c <= "\udfff" for c in text)):
+            raise DataError(
+                f"{what} of '{ascii(name)[1:-1]}' is {text!a}; text without NUL and without halves of "
+                "surrogate pairs was expected. Give it anew, as units={...}, or rename."
+            )
 
 
 def grid(dataset: xr.Dataset, coordinates: Iterable[str]) -> Grid:
@@ -325,7 +337,7 @@ def _check_axis(name: str, x: NDArray[np.float64], period: bool | float, scatter
         raise DataError(f"Coordinate '{name}' has no points; the data are empty.")
     if np.ptp(x) == 0 and not scattered:
         raise DataError(
-            f"Coordinate '{name}' has one point only ({x[0]:g}); at least two were wanted: select it away "
+            f"Coordinate '{name}' has one point only ({x[0]:g}); at least two were expected: select it away "
             f"with select({name}={x[0]:g})."
         )
     if scattered:

@@ -48,7 +48,7 @@ class Bars:
 
 
 def linked(dataset: xr.Dataset) -> set[str]:
-    """Names of the arrays that stand beside variables: standard errors, and marks of trusted samples."""
+    """Names of the arrays that belong to variables: standard errors, and marks of trusted samples."""
     names = {a.attrs.get(k) for a in dataset.data_vars.values() for k in ("standard_error", "trusted")}
     return {n for n in names if isinstance(n, str)}
 
@@ -119,12 +119,12 @@ def prepare(
         raw = raw.to_dataset(name=raw.name or "u")
     if not isinstance(raw, xr.Dataset):
         raise DataError(
-            f"from_dataset was given a {type(raw).__name__}; an xarray.Dataset was wanted. For arrays use "
+            f"from_dataset was given a {type(raw).__name__}; an xarray.Dataset was expected. For arrays use "
             "Observations(values=..., points=...)."
         )
-    wanted = None if variables is None else [variables] if isinstance(variables, str) else list(variables)
-    raw, bars = attach(raw, noise, wanted)
-    raw, lay = building.layout(raw, wanted, coordinates, replicates, bars.linked())
+    requested = None if variables is None else [variables] if isinstance(variables, str) else list(variables)
+    raw, bars = attach(raw, noise, requested)
+    raw, lay = building.layout(raw, requested, coordinates, replicates, bars.linked())
     dataset = building.build(raw, lay, bars.linked(lay.variables), periodic or {}, units or {})
     return settle(dataset, lay.variables, bars), lay.coordinates, lay.replicates
 
@@ -148,15 +148,14 @@ def _per_variable(raw: xr.Dataset, noise: Noise, variables: list[str] | None) ->
         return dict.fromkeys(known, noise)
     raise DataError(
         f"noise was given a {type(noise).__name__}; a fraction of rms such as 0.02, or a mapping from "
-        "variable to a "
-        "fraction, an array of standard errors or the name of a variable, was wanted."
+        "variable to a fraction, an array of standard errors or the name of a variable, was expected."
     )
 
 
 def attach(raw: xr.Dataset, noise: Noise, variables: list[str] | None) -> tuple[xr.Dataset, Bars]:
     """The dataset with arrays of standard errors added, and what is known of them.
 
-    Noise given here takes the place of what stood there, trust included.
+    Noise given here replaces what the dataset states, trust included.
     """
     fractions: dict[str, float] = {}
     named: dict[str, str] = {}
@@ -175,7 +174,7 @@ def attach(raw: xr.Dataset, noise: Noise, variables: list[str] | None) -> tuple[
         elif _number(given):
             if not (np.isfinite(given) and given >= 0):
                 raise DataError(
-                    f"Noise of '{v}' was given as {given}; a fraction of rms of 0 or more was wanted, such "
+                    f"Noise of '{v}' was given as {given}; a fraction of rms of 0 or more was expected, such "
                     "as 0.02."
                 )
             fractions[v] = float(given)
@@ -188,8 +187,7 @@ def attach(raw: xr.Dataset, noise: Noise, variables: list[str] | None) -> tuple[
             if not isinstance(array, xr.DataArray) and array.shape != raw[v].shape:
                 raise DataError(
                     f"Noise of '{v}' has shape {array.shape}; the shape of its values, {raw[v].shape}, was "
-                    "wanted "
-                    "(standard errors in the variable's units), or one number (a fraction of rms)."
+                    "expected (standard errors in the variable's units), or one number (a fraction of rms)."
                 )
             named[v] = f"{v}_standard_error"
             raw = raw.assign({named[v]: array if isinstance(array, xr.DataArray) else (raw[v].dims, array)})
@@ -228,7 +226,7 @@ def settle(dataset: xr.Dataset, variables: tuple[str, ...], bars: Bars) -> xr.Da
             given = array.attrs["standard_error"]
             if not (_number(given) and np.isfinite(given) and given >= 0):
                 raise DataError(
-                    f"Attribute standard_error of '{v}' is {given!r}; a number of 0 or more was wanted."
+                    f"Attribute standard_error of '{v}' is {given!r}; a number of 0 or more was expected."
                 )
             array.attrs["standard_error"] = float(given)
     return dataset
@@ -241,7 +239,7 @@ def with_noise(dataset: xr.Dataset, fractions: Mapping[str, float], seed: int) -
     for v, fraction in fractions.items():
         if not (np.isfinite(fraction) and fraction >= 0):
             raise DataError(
-                f"add_noise was given {fraction} for '{v}'; a fraction of rms of 0 or more was wanted."
+                f"add_noise was given {fraction} for '{v}'; a fraction of rms of 0 or more was expected."
             )
         old = dataset[v]
         finite = old.values[np.isfinite(old.values)]
@@ -265,7 +263,7 @@ def trust(
     estimate it stays as it is, unless it is the only one.
     """
     if not 0 < factor <= 1:
-        raise DataError(f"trust was given the factor {factor}; a number above 0, at most 1, was wanted.")
+        raise DataError(f"trust was given the factor {factor}; a number above 0, at most 1, was expected.")
     dataset = dataset.copy()
     for v, where in marks.items():
         attrs = dataset[v].attrs

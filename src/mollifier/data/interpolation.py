@@ -60,7 +60,7 @@ def _positions(
     at = np.broadcast_arrays(*(np.asarray(points[c], dtype=float) for c in names))
     flat = np.stack([a.ravel() for a in at], axis=-1)
     if not np.isfinite(flat).all():
-        raise DataError(f"'{variable}' is wanted at points that are not finite numbers.")
+        raise DataError(f"'{variable}' was requested at points that are not finite numbers; drop them.")
     return flat, at[0].shape
 
 
@@ -102,8 +102,8 @@ def on_grid(name: str, values: Array, grid: Grid, at: Array, method: str) -> Arr
         bad = int(np.isnan(result).sum())
         if bad:
             raise DataError(
-                f"'{name}' is wanted at {bad} of {len(at)} points beside its missing values (NaN); "
-                "fill it (dataset.interpolate_na) or leave those points out."
+                f"'{name}' was requested at {bad} of {len(at)} points beside its missing values (NaN); fill "
+                "it (dataset.interpolate_na) or leave those points out."
             )
     return result
 

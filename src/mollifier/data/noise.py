@@ -62,7 +62,7 @@ def estimate_noise(
     Raises
     ------
     DataError
-        If there are too few values to tell noise from field.
+        If there are too few values to separate noise from field.
 
     Examples
     --------

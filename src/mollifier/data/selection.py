@@ -132,7 +132,7 @@ def window(dataset: xr.Dataset, coordinates: Sequence[str], ranges: Mapping[str,
             lower, upper = limits
         except (TypeError, ValueError):
             raise DataError(
-                f"window({name}=...) was given {limits!r}; a pair (lower, upper) was wanted."
+                f"window({name}=...) was given {limits!r}; a pair (lower, upper) was expected."
             ) from None
         x = dataset[name].values
         keep = (x >= (-np.inf if lower is None else lower)) & (x <= (np.inf if upper is None else upper))
@@ -202,7 +202,9 @@ def thin(dataset: xr.Dataset, n: int, seed: int) -> xr.Dataset:
     """``n`` random rows of a scattered dataset, in their order."""
     size = dataset.sizes[POINT]
     if not 2 <= n <= size:
-        raise DataError(f"sample={n} points were asked of {size}; a number from 2 to {size} was wanted.")
+        raise DataError(
+            f"sample={n} was given; a number from 2 to {size}, the number of points, was expected."
+        )
     return dataset.isel({POINT: np.sort(np.random.default_rng(seed).permutation(size)[:n])})
 
 
@@ -252,7 +254,7 @@ def split(
     whole, rather than marking values as missing.
     """
     if not 0 < fraction < 1:
-        raise DataError(f"hold_out was given the fraction {fraction}; a number between 0 and 1 was wanted.")
+        raise DataError(f"hold_out was given the fraction {fraction}; a number between 0 and 1 was expected.")
     rng = np.random.default_rng(seed)
     first, second = dataset, dataset
     groups: dict[tuple[Any, ...], list[str]] = {}

@@ -27,18 +27,18 @@ _BAD = (sympy.I, sympy.zoo, sympy.nan, sympy.oo, sympy.S.NegativeInfinity)
 
 
 class _Sign(sympy.Function):
-    """Stand-in for sign; its derivative is zero almost everywhere."""
+    """Substitute for sign; its derivative is zero almost everywhere."""
 
     def fdiff(self, argindex: int = 1) -> sympy.Expr:
         return sympy.S.Zero
 
 
 class _Step(_Sign):
-    """Stand-in for Heaviside's step."""
+    """Substitute for Heaviside's step."""
 
 
 class _Magnitude(sympy.Function):
-    """Stand-in for the absolute value of a real number."""
+    """Substitute for the absolute value of a real number."""
 
     def fdiff(self, argindex: int = 1) -> sympy.Expr:
         return cast(sympy.Expr, _Sign(self.args[0]))
@@ -221,8 +221,8 @@ class Algebra:
         """The symbol of a derivative."""
         if derivative.total > MAX_ORDER:
             raise EquationError(
-                f"A derivative of '{derivative.field}' of order {derivative.total} arises; "
-                f"at most {MAX_ORDER} is supported."
+                f"A derivative of '{derivative.field}' of order {derivative.total} arises; at most "
+                f"{MAX_ORDER} is supported."
             )
         if derivative.total:
             self.names.resolve(derivative.name)  # raises where the name is also something else

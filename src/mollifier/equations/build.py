@@ -62,7 +62,7 @@ class TreeBuilder:
     def fail(self, node: Node, message: str) -> NoReturn:
         raise error_at(self.source, node.start, node.end, message)
 
-    def scalar(self, node: Node, message: str = "A scalar was wanted here, not a vector.") -> sympy.Expr:
+    def scalar(self, node: Node, message: str = "A scalar was expected here, not a vector.") -> sympy.Expr:
         value = self.value(node)
         if isinstance(value, tuple):
             self.fail(node, message)
@@ -187,23 +187,23 @@ class TreeBuilder:
                 "div takes a vector, from grad(...) or written [a, b]; for one axis use dx(...).",
             )
         if len(arg) != len(self.spatial):
-            wanted = f"{len(self.spatial)} components, along {', '.join(self.spatial)}"
-            self.fail(node.children[0], f"div takes a vector of {wanted}; this one has {len(arg)}.")
+            expected = f"{len(self.spatial)} components, along {', '.join(self.spatial)}"
+            self.fail(node.children[0], f"div takes a vector of {expected}; this one has {len(arg)}.")
         return sympy.Add(*(self._along(node, a, [(c, 1)]) for c, a in zip(self.spatial, arg, strict=True)))
 
-    def _arity(self, node: Node, wanted: int | None) -> None:
+    def _arity(self, node: Node, expected: int | None) -> None:
         given = len(node.children)
-        if given == wanted or (wanted is None and 2 <= given <= 8):
+        if given == expected or (expected is None and 2 <= given <= 8):
             return
-        many = "2 to 8 arguments" if wanted is None else f"{wanted} argument{'s' if wanted > 1 else ''}"
+        many = "2 to 8 arguments" if expected is None else f"{expected} argument{'s' if expected > 1 else ''}"
         self.fail(node, f"{node.value} takes {many}; {given} given.")
 
     def _unknown_call(self, node: Node) -> NoReturn:
         names, end = self.algebra.names, node.start + len(node.value)
         if names.kind(node.value):
             message = (
-                f"'{node.value}' is a name, not a function: write it without arguments, "
-                "or put * before the bracket."
+                f"'{node.value}' is a name, not a function: write it without arguments, or put * before the "
+                "bracket."
             )
         else:
             single = [f"d{c}" for c in names.coordinates]
@@ -225,7 +225,7 @@ def from_sympy(expr: Any, algebra: Algebra) -> sympy.Expr:
             left, right = (_convert(side, algebra) for side in expr.args)
             return check_finite(left - right)
         if not isinstance(expr, sympy.Expr):
-            raise EquationError(f"A SymPy expression or Eq was wanted, not {type(expr).__name__} ({expr}).")
+            raise EquationError(f"A SymPy expression or Eq was expected, not {type(expr).__name__} ({expr}).")
         return check_finite(_convert(expr, algebra))
     except EquationError as e:
         raise EquationError(f"{e}\n  {expr}") from None
@@ -303,12 +303,12 @@ def trace(function: Callable[[Any], Any], lookup: Callable[[str], Any], declared
         raise
     except Exception as e:
         raise EquationError(
-            f"The residual '{label}' could not be traced with SymPy symbols ({type(e).__name__}: {e}). "
-            "Use SymPy's functions (sympy.exp, not numpy.exp or torch.exp), or write the equation as text."
+            f"The residual '{label}' could not be traced with SymPy symbols ({type(e).__name__}: {e}). Use "
+            "SymPy's functions (sympy.exp, not numpy.exp or torch.exp), or write the equation as text."
         ) from e
     if not isinstance(result, (sympy.Expr, sympy.Equality)):
         raise EquationError(
-            f"The residual '{label}' returned {type(result).__name__}; "
-            "an expression in the entries of its jet was wanted."
+            f"The residual '{label}' returned {type(result).__name__}; an expression in the entries of its "
+            "jet was expected."
         )
     return result

@@ -79,8 +79,8 @@ class Program:
         missing = [name for name in inputs if name not in env]
         if missing:
             raise EquationError(
-                f"No values were given for {', '.join(missing)}; "
-                f"given: {', '.join(map(str, env)) or 'nothing'}."
+                f"No values were given for {', '.join(missing)}; given: "
+                f"{', '.join(map(str, env)) or 'nothing'}."
             )
         module, loaded, constant = _namespace({name: env[name] for name in inputs}, env)
         results: list[Any] = []

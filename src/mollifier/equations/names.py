@@ -15,7 +15,7 @@ TIME_NAMES = ("t", "time")
 
 
 def time_coordinate(names: Iterable[str]) -> str:
-    """The name among these that stands for time; empty where none does.
+    """The name among these of the time coordinate; empty where there is none.
 
     >>> time_coordinate(["x", "time"]), time_coordinate(["x", "y"])
     ('time', '')
@@ -25,7 +25,7 @@ def time_coordinate(names: Iterable[str]) -> str:
 
 
 class Reference(NamedTuple):
-    """What one name stands for: ``kind`` is coordinate, field, unknown, known or constant."""
+    """The meaning of one name: ``kind`` is coordinate, field, unknown, known or constant."""
 
     kind: str
     derivative: Derivative
@@ -94,7 +94,7 @@ class Names:
                         raise EquationError(f"The {kind} '{name}' varies over '{c}', not a coordinate.{hint}")
         for name, value in self.constants.items():
             if not math.isfinite(value):
-                raise EquationError(f"The constant '{name}' is {value}; a finite number was wanted.")
+                raise EquationError(f"The constant '{name}' is {value}; a finite number was expected.")
         if self.time is None:
             object.__setattr__(self, "time", time_coordinate(self.coordinates))
         elif self.time and self.time not in self.coordinates:
@@ -134,7 +134,7 @@ class Names:
         return ()
 
     def resolve(self, name: str) -> Reference:
-        """The meaning of a name as it stands in an equation.
+        """The meaning of a name in an equation.
 
         Raises
         ------
@@ -147,23 +147,23 @@ class Names:
         return cache[name]
 
     def _resolve(self, name: str) -> Reference:
-        readings = [d for d in self._readings(name) if self.kind(d.field) in ("field", "unknown")]
+        found = [d for d in self._derivatives_named(name) if self.kind(d.field) in ("field", "unknown")]
         if self.kind(name):
-            if readings:
+            if found:
                 raise EquationError(
                     f"'{name}' is declared as {self.kind(name)}, and is also a derivative of "
-                    f"'{readings[0].field}'. Rename one of the two."
+                    f"'{found[0].field}'. Rename one of the two."
                 )
             return Reference(self.kind(name), Derivative(name))
-        if readings:
-            if readings[0].total > MAX_ORDER:
+        if found:
+            if found[0].total > MAX_ORDER:
                 raise EquationError(
-                    f"'{name}' is of order {readings[0].total}; at most {MAX_ORDER} is supported."
+                    f"'{name}' is of order {found[0].total}; at most {MAX_ORDER} is supported."
                 )
-            return Reference(self.kind(readings[0].field), readings[0])
+            return Reference(self.kind(found[0].field), found[0])
         raise EquationError(self._explain(name))
 
-    def _readings(self, name: str) -> list[Derivative]:
+    def _derivatives_named(self, name: str) -> list[Derivative]:
         """Ways to read a name as a derivative of something declared, longest base first."""
         found = []
         for cut in range(len(name) - 1, 0, -1):
@@ -181,7 +181,7 @@ class Names:
 
     def _explain(self, name: str) -> str:
         """Why a name means nothing here."""
-        known = [d for d in self._readings(name) if self.kind(d.field) == "known"]
+        known = [d for d in self._derivatives_named(name) if self.kind(d.field) == "known"]
         if known:
             return not_differentiated(known[0].field)
         base, _, suffix = name.rpartition("_")
@@ -200,12 +200,12 @@ class Names:
         return f"'{name}' is not a name of this problem.{did_you_mean(name, candidates)}"
 
     def _reads(self, base: str, suffix: str) -> bool:
-        return any(d.field == base for d in self._readings(f"{base}_{suffix}"))
+        return any(d.field == base for d in self._derivatives_named(f"{base}_{suffix}"))
 
 
 def not_differentiated(name: str) -> str:
     """The text of the error for a derivative of known data."""
     return (
-        f"'{name}' is known data, and known fields are not differentiated; make '{name}' a field "
-        "of the problem (a state variable)."
+        f"'{name}' is known data, and known fields are not differentiated; make '{name}' a field of the "
+        "problem (a state variable)."
     )

@@ -89,8 +89,8 @@ def read(source: str) -> list[Statement]:
     """
     if len(source) > MAX_LENGTH:
         raise EquationError(
-            f"The equation text has {len(source)} characters; at most {MAX_LENGTH} are read. "
-            "Name long coefficients as known fields instead."
+            f"The equation text has {len(source)} characters; at most {MAX_LENGTH} are read. Name long "
+            "coefficients as known fields instead."
         )
     tokens = _tokenise(source)
     statements = [_Parser(source, group).statement() for group in _groups(tokens)]
@@ -220,12 +220,12 @@ class _Parser:
     def unexpected(self) -> str:
         token = self.peek
         if token.kind == "end":
-            return "The equation ends too early; a number, a name or a bracket was wanted here."
+            return "The equation ends too early; a number, a name or a bracket was expected here."
         if token.kind in ("name", "number") or token.text in ("(", "["):
             return f"An operator is missing before '{token.text}'; products are written with *."
         if token.text in (")", "]"):
             return f"This '{token.text}' closes a bracket that was not opened."
-        return f"'{token.text}' cannot stand here."
+        return f"'{token.text}' is not expected here."
 
     def sum(self) -> Node:
         return self.chain("sum", ("+", "-"), self.product)

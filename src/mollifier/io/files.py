@@ -271,7 +271,7 @@ def write_groups(path: Path, attrs: Mapping[str, Any], groups: Mapping[str, xr.D
 def verify_checksum(path: Path) -> None:
     """Compare a file with the ``.sha256`` beside it, where there is one.
 
-    A damaged HDF5 file can do worse than fail: reading it may never end.
+    A damaged HDF5 file can do worse than fail: an attempt to read it may never end.
 
     Raises
     ------
@@ -306,7 +306,7 @@ def read_group(path: Path, group: str | None = None) -> xr.Dataset:
 
 
 def _pack(value: Any) -> Any:
-    """An attribute as netCDF can carry it; what it cannot becomes JSON text."""
+    """An attribute as netCDF can hold it; anything else becomes JSON text."""
     if isinstance(value, str) and value and not value.startswith(_JSON):
         return value
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):

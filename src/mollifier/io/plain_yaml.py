@@ -38,8 +38,8 @@ def parse_yaml(text: str) -> Any:
     except yaml.reader.ReaderError as error:
         before, what = text[: int(error.position)].split("\n"), f"U+{int(error.character):04X}"
         raise ConfigurationError(
-            f"line {len(before)}, column {len(before[-1]) + 1}: the character {what} is not "
-            "allowed in YAML; is this a text file?"
+            f"line {len(before)}, column {len(before[-1]) + 1}: the character {what} is not allowed in YAML; "
+            "is this a text file?"
         ) from None
     # What a tag says a value is, and it is not: the constructors fail in as many ways.
     except (yaml.YAMLError, ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:

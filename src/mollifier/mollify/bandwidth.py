@@ -83,8 +83,8 @@ def spline_kernel(order: int, degree: int | None = None) -> tuple[Kernel, float]
     """The kernel that resolves most per node for a given order, and its radius in cells.
 
     An odd-degree B-spline whose radius is (degree + 1)/2 cells: its integer translates satisfy the moment
-    conditions by themselves, and its width (standard deviation sqrt((degree + 1)/12) cells) is about half
-    that of a polynomial kernel with as many nodes as it needs.
+    conditions without correction, and its width (standard deviation sqrt((degree + 1)/12) cells) is about
+    half that of a polynomial kernel with as many nodes as it needs.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def spectral_corner(values: Array, dimension: int, axis: Axis, variance: float) 
     """Wavenumber along one axis, in radians per unit, up to which the data rise above their noise.
 
     The power spectrum along the axis is averaged over the others, after the straight line through the ends is
-    taken away (which leaves nothing of the jump from end to start). What does not stand out of the noise is
+    taken away (which leaves nothing of the jump from end to start). What does not exceed the noise is
     left out; the corner is the wavenumber below which all but 1e-4 of the remaining power lies.
 
     Parameters

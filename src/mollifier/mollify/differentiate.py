@@ -74,8 +74,8 @@ def differentiate(
     """
     if boundary == "halo":
         raise GridError(
-            "Measured values end where they end, so boundary='halo' has nothing to stand on; use "
-            "'one-sided' or 'trim'."
+            "boundary='halo' was given; measured values have no halo outside their grid, so 'one-sided' or "
+            "'trim' was expected."
         )
     if _is_labelled(values):
         return _labelled(values, grid, order, radius, kernel, boundary, accuracy)
@@ -87,9 +87,8 @@ def differentiate(
     values = _checked(values)
     if tuple(values.shape[max(values.ndim - len(grid.axes), 0) :]) != grid.shape:
         raise DataError(
-            f"Values of shape {tuple(values.shape)} were given; the last {len(grid.axes)} dimensions "
-            "should be "
-            f"{grid.shape}, the nodes along {grid.names}. Transpose the values or reorder the axes."
+            f"Values of shape {tuple(values.shape)} were given; the last {len(grid.axes)} dimensions should "
+            f"be {grid.shape}, the nodes along {grid.names}. Transpose the values or reorder the axes."
         )
     derivatives = _derivatives(order, grid, None)
     operator = _operator(grid, derivatives, radius, kernel, boundary, accuracy)
@@ -110,15 +109,15 @@ def _operator(
 
 
 def _derivatives(order: Order | Sequence[Order], grid: Grid, field: str | None) -> tuple[Derivative, ...]:
-    """What is asked for; a name that only looks like a derivative is refused, not taken for a field."""
+    """The derivatives of an order; a name that only looks like one is refused, not taken for a field."""
     derivatives = parse_orders(order, grid.names)
     for d in derivatives:
         name, _, suffix = d.field.rpartition("_")
         if name and not d.total and d.field != field:
             raise GridError(
                 f"'{d.field}' is no derivative along "
-                f"{', '.join(grid.names)}.{did_you_mean(suffix, grid.names)} "
-                f"Write u_{grid.names[0]}, or a multi-index, as in {{'{grid.names[0]}': 1}}."
+                f"{', '.join(grid.names)}.{did_you_mean(suffix, grid.names)} Write u_{grid.names[0]}, or a "
+                f"multi-index, as in {{'{grid.names[0]}': 1}}."
             )
     return derivatives
 
@@ -143,17 +142,15 @@ def _checked(values: Any) -> Any:
         real = not (values.is_complex() or values.dtype == torch.bool)
     if not real:
         raise DataError(
-            f"Values of type {values.dtype} were given; real numbers were wanted. Differentiate the real and "
-            "imaginary parts of complex values one by one, and turn text into numbers first."
+            f"Values of type {values.dtype} were given; real numbers were expected. Differentiate the real "
+            "and imaginary parts of complex values one by one, and turn text into numbers first."
         )
     missing = int(missing) + int((~finite(values)).sum())
     if missing:
         raise DataError(
             f"{missing} of {int(np.prod(values.shape, dtype=int))} values are missing (NaN, infinite or "
-            "masked), and "
-            "a stencil cannot step over them. Crop or interpolate them, or give the data to an "
-            "InverseProblem, "
-            "which takes missing values as they are."
+            "masked), and a stencil cannot step over them. Crop or interpolate them, or give the data to an "
+            "InverseProblem, which takes missing values as they are."
         )
     return values
 
@@ -228,7 +225,7 @@ def _axis_of(coordinate: Any) -> Axis:
     if not isinstance(periodic, bool | np.bool_ | int | float | np.number):
         raise GridError(
             f"Coordinate '{name}' has the attribute periodic={periodic!r}; True, False or a period was "
-            "wanted."
+            "expected."
         )
     periodic = bool(periodic) if isinstance(periodic, bool | np.bool_) else float(periodic)
     unit = str(coordinate.attrs.get("units", ""))
@@ -256,8 +253,8 @@ def _matched(array: Any, grid: Grid) -> Grid:
             x = np.asarray(array.coords[axis.name].values)
             if x.dtype.kind not in "iuf" or not np.allclose(x, axis.points, rtol=0, atol=1e-3 * axis.spacing):
                 raise DataError(
-                    f"The array's coordinate '{axis.name}' is not the grid's; leave the grid out to take "
-                    "the array's."
+                    f"The array's coordinate '{axis.name}' is not the grid's; leave the grid out to take the "
+                    "array's."
                 )
     return grid
 

@@ -1,4 +1,4 @@
-"""Axes and grids: where a field is known, or asked for."""
+"""Axes and grids: the nodes on which a field is measured or evaluated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Axis:
     Parameters
     ----------
     name
-        Coordinate name, as it stands in the equation.
+        Coordinate name, as in the equation.
     lower, upper
         First and last node. On a periodic axis ``upper`` is ``lower`` one period on, and is not a node.
     size
@@ -95,13 +95,13 @@ class Axis:
         x = np.asarray(points)
         if x.dtype.kind not in "iufb":
             raise GridError(
-                f"Axis '{name}' was given points of type {x.dtype}; real numbers were wanted. Turn dates "
+                f"Axis '{name}' was given points of type {x.dtype}; real numbers were expected. Turn dates "
                 "into numbers first, as in (t - t[0]) / np.timedelta64(1, 's')."
             )
         x = x.astype(float)
         if x.ndim != 1 or x.size == 0:
             raise GridError(
-                f"Axis '{name}' was given points of shape {x.shape}; a non-empty (n,) array was wanted."
+                f"Axis '{name}' was given points of shape {x.shape}; a non-empty (n,) array was expected."
             )
         if not np.isfinite(x).all():
             bad = int(np.sum(~np.isfinite(x)))
@@ -111,8 +111,8 @@ class Axis:
             i = int(np.argmax(step <= 0))
             what = "repeats" if step[i] == 0 else "decreases"
             raise GridError(
-                f"Axis '{name}' {what} at index {i + 1} ({x[i]:g} then {x[i + 1]:g}); "
-                "points must strictly increase: sort them and average or drop repeats."
+                f"Axis '{name}' {what} at index {i + 1} ({x[i]:g} then {x[i + 1]:g}); points must strictly "
+                "increase: sort them and average or drop repeats."
             )
         wraps = isinstance(periodic, bool | np.bool_) and bool(periodic)
         # Each node is compared with its even place: small steps that drift would otherwise pass.
@@ -237,8 +237,8 @@ class Grid:
 
     def subgrid(self, names: Iterable[str]) -> Grid:
         """The grid over some of the coordinates, in this grid's order."""
-        wanted = {self[n].name for n in names}
-        return Grid(*(a for a in self.axes if a.name in wanted))
+        kept = {self[n].name for n in names}
+        return Grid(*(a for a in self.axes if a.name in kept))
 
     def coords(self) -> NDArray[np.float64]:
         """Coordinates of every node, shape (size, d), last axis fastest."""
@@ -267,6 +267,6 @@ class Grid:
         for name, r in result.items():
             if not (np.isfinite(r) and r > 0):
                 raise GridError(
-                    f"Radius along '{name}' is {r}; a positive length in the axis's units was wanted."
+                    f"Radius along '{name}' is {r}; a positive length in the axis's units was expected."
                 )
         return result

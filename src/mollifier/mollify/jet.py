@@ -30,7 +30,7 @@ class Jet(Mapping[str, Any]):
 
     @property
     def derivatives(self) -> tuple[Derivative, ...]:
-        """What the jet holds, in the order asked for."""
+        """What the jet holds, in the order given."""
         return tuple(self._values)
 
     @property
@@ -61,8 +61,8 @@ def parse_orders(orders: Order | Sequence[Order], coordinates: Sequence[str]) ->
     Raises
     ------
     GridError
-        If a name or multi-index holds a coordinate that is not there, an order is negative, or nothing is
-        asked for.
+        If a name or multi-index holds a coordinate that is not there, an order is negative, or there is
+        none.
 
     Examples
     --------

@@ -62,11 +62,11 @@ def check_order(kernel: Kernel, order: int) -> None:
         If the order is negative or above the kernel's smoothness.
     """
     if order < 0:
-        raise GridError(f"A derivative of order {order} was asked for; orders are counted 0, 1, 2, ...")
+        raise GridError(f"A derivative of order {order} was given; a whole number of 0 or more was expected.")
     if order > kernel.smoothness:
         raise GridError(
-            f"{kernel} has bounded derivatives of order 0 to {kernel.smoothness:g}; order {order} was asked "
-            f"for; take a higher degree, as in {type(kernel).__name__}({order + 4})."
+            f"{kernel} has bounded derivatives of order 0 to {kernel.smoothness:g}; order {order} was given; "
+            f"take a higher degree, as in {type(kernel).__name__}({order + 4})."
         )
 
 
@@ -95,7 +95,7 @@ class Polynomial:
 
     def __post_init__(self) -> None:
         if self.degree < 1:
-            raise GridError(f"Polynomial kernel of degree {self.degree}; 1 or more was wanted.")
+            raise GridError(f"Polynomial kernel of degree {self.degree}; 1 or more was expected.")
 
     @property
     def smoothness(self) -> float:
@@ -140,7 +140,7 @@ class Bump:
 
     def __post_init__(self) -> None:
         if not self.sharpness > 0:
-            raise GridError(f"Bump of sharpness {self.sharpness}; a positive number was wanted.")
+            raise GridError(f"Bump of sharpness {self.sharpness}; a positive number was expected.")
 
     @property
     def smoothness(self) -> float:
@@ -177,7 +177,7 @@ class BSpline:
 
     With c = (p + 1)/2 it is c/p! sum_i (-1)^i C(p + 1, i) max(c - i - c|s|, 0)^p: truncated powers taken from
     the outside in, which keep their relative precision up to the edge. At a radius of (p + 1)/2 cells its
-    integer translates reproduce polynomials by themselves (Strang-Fix).
+    integer translates reproduce polynomials without correction (Strang-Fix).
 
     Examples
     --------
@@ -190,7 +190,7 @@ class BSpline:
 
     def __post_init__(self) -> None:
         if self.degree < 1:
-            raise GridError(f"B-spline of degree {self.degree}; 1 or more was wanted.")
+            raise GridError(f"B-spline of degree {self.degree}; 1 or more was expected.")
 
     @property
     def smoothness(self) -> float:

@@ -39,7 +39,7 @@ class MollifierLayer(nn.Module):
     Parameters
     ----------
     grid
-        Where the field and its derivatives are wanted (the collocation grid).
+        Where the field and its derivatives are evaluated (the collocation grid).
     orders
         Names (``["u", "u_xx", "u_xxyy"]``) or multi-indices (``{"x": 2, "y": 2}``).
     kernel
@@ -205,9 +205,9 @@ class MollifierLayer(nn.Module):
             g = g[..., 0] if g.shape[-1] == 1 else g.movedim(-1, 0)
             return g.reshape(*g.shape[:-1], *shape)
         raise GridError(
-            f"Values of shape {tuple(g.shape)} were given; the layer takes "
-            f"(..., {', '.join(map(str, shape))}), (..., {count}) or ({count}, channels): evaluate the "
-            "module on layer.coords()."
+            f"Values of shape {tuple(g.shape)} were given; the layer takes (..., "
+            f"{', '.join(map(str, shape))}), (..., {count}) or ({count}, channels): evaluate the module on "
+            "layer.coords()."
         )
 
     def _jet(
@@ -227,8 +227,8 @@ class MollifierLayer(nn.Module):
         uneven = [a.name for a in self.grid if not a.uniform]
         if uneven or self.boundary == "one-sided" or self.accuracy is None:
             raise GridError(
-                "A learnable radius needs even axes, boundary='halo' or 'trim' and an accuracy; here "
-                f"uneven axes: {uneven}, boundary={self.boundary!r}, accuracy={self.accuracy}."
+                "A learnable radius needs even axes, boundary='halo' or 'trim' and an accuracy; here uneven "
+                f"axes: {uneven}, boundary={self.boundary!r}, accuracy={self.accuracy}."
             )
         for axis in self.operator.axes:
             if axis.nodes.size > 1 and axis.results < 2:
@@ -254,14 +254,14 @@ class MollifierLayer(nn.Module):
     def _set_radius(self, radius: Mapping[str, float]) -> None:
         assert self.raw_radius is not None
         low, high = self._bounds.tensors().values()
-        wanted = torch.tensor([radius[n] for n in self.grid.names], dtype=torch.float64)
-        if (wanted <= low).any() or (wanted >= high).any():
+        given = torch.tensor([radius[n] for n in self.grid.names], dtype=torch.float64)
+        if (given <= low).any() or (given >= high).any():
             raise GridError(
                 f"Radius {radius} cannot be learned: it must lie between {low.tolist()}, the least that the "
                 f"orders allow, and {high.tolist()}, the widest (twice the radius, at most half a period)."
             )
         with torch.no_grad():
-            self.raw_radius.copy_(torch.logit((wanted - low) / (high - low)))
+            self.raw_radius.copy_(torch.logit((given - low) / (high - low)))
 
     def _learned_constants(self) -> dict[str, Tensor]:
         """The shared stencils at the current radius, differentiable with respect to it."""
@@ -390,7 +390,7 @@ def _points(points: Any, names: Sequence[str]) -> Any:
     points = _float64(points)
     if points.ndim != 2 or points.shape[1] != len(names):
         raise GridError(
-            f"Points of shape {points.shape} were given; (n, {len(names)}) along {names} was wanted."
+            f"Points of shape {points.shape} were given; (n, {len(names)}) along {names} was expected."
         )
     return points
 

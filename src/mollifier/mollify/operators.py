@@ -34,7 +34,7 @@ _ARRAYS = ("matrix", "index", "weights", "stencils", "head", "tail")
 _DIRECT_COST = 30.0
 _FFT_COST = 36.0
 _GATHER_PENALTY = 8.0
-# Nodes along an axis from which a dense matrix (128 MiB for each order) is not formed unless asked for.
+# Nodes along an axis from which a dense matrix (128 MiB for each order) is formed only on request.
 _LARGEST_MATRIX = 4096
 
 
@@ -82,7 +82,7 @@ class AxisOperator:
     nodes
         The axis of the values.
     centres
-        Where results are wanted, shape (m,).
+        Where to evaluate, shape (m,).
     kernel, radius, accuracy
         As in `mollifier.mollify.stencils.rows`.
     orders
@@ -180,7 +180,7 @@ class TensorOperator:
     Parameters
     ----------
     grid
-        Where the field is wanted. Periodic axes always wrap.
+        Where to evaluate. Periodic axes always wrap.
     orders
         Multi-indices, one tuple of per-axis orders for each derivative.
     kernel, radius, accuracy
@@ -246,7 +246,7 @@ class TensorOperator:
             )
             for d, a in enumerate(self.nodes)
         ]
-        # Axis by axis: each prefix already formed, with the orders wanted next.
+        # Axis by axis: each prefix already formed, with the orders to form next.
         self.steps = [
             [
                 (prefix, tuple(sorted({o[d] for o in self.orders if o[:d] == prefix})))
@@ -351,7 +351,7 @@ def _check_options(
     for o in orders:
         if len(o) != len(grid.axes) or min(o) < 0:
             raise GridError(
-                f"Multi-index {o} was given; one order, 0 or more, for each of {grid.names} is wanted."
+                f"Multi-index {o} was given; one order, 0 or more, for each of {grid.names} was expected."
             )
     for name in (*onto, *methods):
         grid[name]

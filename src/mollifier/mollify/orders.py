@@ -51,8 +51,8 @@ class Derivative:
                 return cls.of(name[:cut], Counter(parts))
         if known is not None:
             raise EquationError(
-                f"'{name}' is not a derivative of {sorted(known)} along {sorted(coordinates)}; "
-                "write the field, an underscore and the coordinates, as in u_xxy."
+                f"'{name}' is not a derivative of {sorted(known)} along {sorted(coordinates)}; write the "
+                "field, an underscore and the coordinates, as in u_xxy."
             )
         return cls(name)
 

@@ -86,6 +86,6 @@ def _switches() -> list[tuple[Any, str, Any]]:
     """Where TF32 is set for matrix products and convolutions, and the value that forbids it."""
     matmul: Any = torch.backends.cuda.matmul
     cudnn: Any = torch.backends.cudnn
-    if hasattr(cudnn, "conv"):  # from torch 2.9; reading the older names then warns or fails
+    if hasattr(cudnn, "conv"):  # from torch 2.9; the older names then warn or fail
         return [(matmul, "fp32_precision", "ieee"), (cudnn.conv, "fp32_precision", "ieee")]
     return [(matmul, "allow_tf32", False), (cudnn, "allow_tf32", False)]

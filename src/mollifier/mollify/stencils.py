@@ -36,7 +36,7 @@ def degree_for(order: int, accuracy: int) -> int:
     """Polynomial degree that a row of this order and accuracy reproduces: ``order + accuracy - 1``."""
     if accuracy < 1 or int(accuracy) != accuracy:
         raise GridError(
-            f"Accuracy {accuracy} was asked for; a whole number from 1 was wanted (2 is the default)."
+            f"accuracy={accuracy} was given; a whole number of 1 or more was expected (2 is the default)."
         )
     return order + accuracy - 1
 
@@ -173,11 +173,11 @@ def row_weights(
         low, high = low.values, high.values
     middle, half = (low + high) / 2, xp.where(high > low, (high - low) / 2, high * 0 + 1)
     basis = _legendre_basis(xp.where(inside, (offsets - middle) / half, offsets * 0), degree)
-    wanted = _legendre_conditions(-middle / half, order, degree) * (radius / half) ** order
+    target = _legendre_conditions(-middle / half, order, degree) * (radius / half) ** order
     q, r = xp.linalg.qr(basis * root[..., None])
     weights = sampled
     for _ in range(_CORRECTIONS):
-        gap = wanted - (basis * weights[..., None]).sum(-2)
+        gap = target - (basis * weights[..., None]).sum(-2)
         z = xp.linalg.solve(r.swapaxes(-1, -2), gap[..., None])
         weights = weights + root * (q @ z)[..., 0]
     return weights / radius**order
@@ -265,7 +265,7 @@ def _checked_centres(axis: Axis, centres: Any) -> NDArray[np.float64]:
     """The centres as an array (m,), each finite and on the axis."""
     centres = np.asarray(centres, dtype=float)
     if centres.ndim != 1:
-        raise GridError(f"Points along '{axis.name}' have shape {centres.shape}; (m,) was wanted.")
+        raise GridError(f"Points along '{axis.name}' have shape {centres.shape}; (m,) was expected.")
     if not np.isfinite(centres).all():
         count = int(np.sum(~np.isfinite(centres)))
         raise GridError(
@@ -288,8 +288,8 @@ def _single_node(axis: Axis, centres: NDArray[np.float64], order: int) -> Rows:
     """The identity, all that one node can carry; also what no centres at all need."""
     if order and axis.size == 1:
         raise GridError(
-            f"Axis '{axis.name}' has one point: no derivative along it can be formed; "
-            "give at least two, or drop the coordinate from the equation."
+            f"Axis '{axis.name}' has one point: no derivative along it can be formed; give at least two, or "
+            "drop the coordinate from the equation."
         )
     shape = (len(centres), 1)
     zeros, index, whole = np.zeros(shape), np.zeros(shape, dtype=np.intp), np.ones(len(centres), dtype=bool)

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from mollifier.data.observations import Observations
-from mollifier.data.readers import read
+from mollifier.data.read import read
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.io.plain_yaml import parse_yaml
 from mollifier.problem.inverse_problem import InverseProblem
@@ -23,7 +23,7 @@ _ALL = "all"
 
 
 class DataEntry(BaseModel):
-    """The arguments of `mollifier.data.readers.read`; the file is relative to the problem file."""
+    """The arguments of `mollifier.data.read.read`; the file is relative to the problem file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -170,7 +170,7 @@ class ProblemFile:
         Raises
         ------
         DataError
-            As `mollifier.data.readers.read`.
+            As `mollifier.data.read.read`.
         """
         return self._read(self.entries.data)
 
@@ -180,7 +180,7 @@ class ProblemFile:
         Raises
         ------
         DataError, EquationError, ConfigurationError
-            As `mollifier.data.readers.read` and `mollifier.InverseProblem`.
+            As `mollifier.data.read.read` and `mollifier.InverseProblem`.
         """
         e, unknowns = self.entries, dict(self.unknowns)
         for name, entry in self.readings.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,9 @@ from mollifier.data import arrays as unlabelled
 from mollifier.data import selection, tables
 from mollifier.data.errorbars import Noise
 from mollifier.data.observations import Observations
+from mollifier.data.readers.registry import READERS, reader_of, suffix_of, suffixes
 from mollifier.errors import DataError, did_you_mean
 
-_NETCDF = (".nc", ".nc4", ".cdf", ".netcdf")
-_HDF5 = (".h5", ".hdf5", ".hdf")
-_TABLES = (".csv", ".tsv", ".txt")
-_KNOWN = (*_NETCDF, *_HDF5, ".zarr", *_TABLES, ".npz", ".mat")
-_ALIASES = {"netcdf": ".nc", "hdf5": ".h5", "table": ".csv", "matlab": ".mat", "numpy": ".npz"}
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
 
 
@@ -66,7 +61,7 @@ def read(
     replicates
         Dimensions or columns that count repeats of the same field; ``replicate`` by default.
     rename
-        Name in the file -> name wanted.
+        Name in the file -> name requested.
     dims
         Array -> names of its dimensions, for files of unlabelled arrays.
     mask
@@ -103,20 +98,22 @@ def read(
     names: dict[Any, str] = dict(rename or {})
     if isinstance(variables, Mapping):
         names.update({old: str(new) for new, old in variables.items() if old != new})
-    wanted = _listed(tuple(variables) if isinstance(variables, Mapping) else variables)
+    requested = _listed(tuple(variables) if isinstance(variables, Mapping) else variables)
     also = _listed(values)
-    if wanted is not None and also is not None and set(wanted) != set(also):
+    if requested is not None and also is not None and set(requested) != set(also):
         raise DataError(
-            f"variables={wanted} and values={also} mean the same thing and differ; give one of them."
+            f"variables={requested} and values={also} mean the same thing and differ; give one of them."
         )
-    wanted = wanted if wanted is not None else also
+    requested = requested if requested is not None else also
     axes, repeats = _listed(coordinates), _listed(replicates)
-    errors = _error_names(noise, wanted)
+    errors = _error_names(noise, requested)
     extra = [*errors, *([mask] if mask else [])]
     with _guard(file):
-        content = _load(file, suffix)
-    content, found = _named(content, names, wanted, axes, repeats, extra, dims)
-    content, axes, repeats = _chosen(content, wanted, axes, repeats, extra, select or {}, gridded)
+        reader = reader_of(suffix)
+        assert reader is not None  # checked by `_suffix`
+        content = reader.load(file)
+    content, found = _named(content, names, requested, axes, repeats, extra, dims)
+    content, axes, repeats = _chosen(content, requested, axes, repeats, extra, select or {}, gridded)
     if mask is not None and mask not in content.variables:
         raise DataError(f"Mask '{mask}' is not in the data.{did_you_mean(mask, map(str, content.variables))}")
     keep = None if mask is None else content[mask].fillna(0) != 0
@@ -124,8 +121,8 @@ def read(
     content = _with_units(content, found)
     obs = Observations.from_dataset(
         content,
-        _as_mapping(noise, content, wanted),
-        variables=wanted,
+        _as_mapping(noise, content, requested),
+        variables=requested,
         coordinates=axes,
         replicates=repeats,
         units=units,
@@ -142,7 +139,7 @@ def read(
 def _named(
     content: Any,
     names: dict[Any, str],
-    wanted: list[str] | None,
+    requested: list[str] | None,
     axes: list[str] | None,
     repeats: list[str] | None,
     extra: list[str],
@@ -152,14 +149,19 @@ def _named(
     found: dict[str, str] = {}
     if isinstance(content, unlabelled.Arrays):
         content = unlabelled.rename(content, names)
-        unlabelled.refuse_objects(content, wanted)
+        unlabelled.refuse_objects(content, requested)
         table = None if dims or content.dims else unlabelled.columns(content, axes)
         if table is not None:
             _refuse_complex(table)
             found, content = content.units, pd.DataFrame(table)
         else:
             content = unlabelled.assemble(
-                content, variables=wanted, coordinates=axes, replicates=repeats or (), errors=extra, dims=dims
+                content,
+                variables=requested,
+                coordinates=axes,
+                replicates=repeats or (),
+                errors=extra,
+                dims=dims,
             )
     elif isinstance(content, tuple):
         content, found = content[0], {str(names.get(n, n)): u for n, u in content[1].items()}
@@ -171,7 +173,7 @@ def _named(
 
 def _chosen(
     content: Any,
-    wanted: list[str] | None,
+    requested: list[str] | None,
     axes: list[str] | None,
     repeats: list[str] | None,
     extra: list[str],
@@ -183,7 +185,7 @@ def _chosen(
         content = tables.select_rows(content, select)
         axes = None if axes is None else [c for c in axes if c in content or c not in select]
         content, settled, repeated = tables.tabulate(
-            content, coordinates=axes, variables=wanted, replicates=repeats, errors=extra, gridded=gridded
+            content, coordinates=axes, variables=requested, replicates=repeats, errors=extra, gridded=gridded
         )
         note = "; ".join(f"{k} = {v}" for k, v in select.items())
         content = content.assign_attrs(selected=note) if note else content
@@ -208,10 +210,10 @@ def _checked(names: dict[str, str], known: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def _error_names(noise: Any, wanted: list[str] | None) -> list[str]:
+def _error_names(noise: Any, requested: list[str] | None) -> list[str]:
     """Names of variables that hold standard errors."""
     if isinstance(noise, str):
-        if wanted is None or len(wanted) != 1:
+        if requested is None or len(requested) != 1:
             raise DataError(
                 f"noise='{noise}' names one variable; say whose error it is, as noise={{'u': '{noise}'}}."
             )
@@ -219,9 +221,9 @@ def _error_names(noise: Any, wanted: list[str] | None) -> list[str]:
     return [v for v in noise.values() if isinstance(v, str)] if isinstance(noise, Mapping) else []
 
 
-def _as_mapping(noise: Any, content: xr.Dataset, wanted: list[str] | None) -> Noise:
+def _as_mapping(noise: Any, content: xr.Dataset, requested: list[str] | None) -> Noise:
     if isinstance(noise, str):
-        return {(wanted or [str(v) for v in content.data_vars if v != noise])[0]: noise}
+        return {(requested or [str(v) for v in content.data_vars if v != noise])[0]: noise}
     return noise
 
 
@@ -237,38 +239,34 @@ def _refuse_complex(table: Mapping[str, Any]) -> None:
     for name, column in table.items():
         if np.asarray(column).dtype.kind == "c":
             raise DataError(
-                f"'{name}' holds complex numbers; real values were wanted. Give real and imaginary parts as "
-                "two "
-                "variables."
+                f"'{name}' holds complex numbers; real values were expected. Give real and imaginary parts "
+                "as two variables."
             )
 
 
 def _suffix(file: Path, format: str | None) -> str:
-    """The kind of the file, checked before it is opened."""
-    if format is not None:
-        suffix = _ALIASES.get(format.lower(), f".{format.lower().lstrip('.')}")
-        if suffix not in _KNOWN:
-            raise DataError(f"Format '{format}' is not known.{did_you_mean(suffix, _KNOWN)}")
-    else:
-        suffix = file.suffix.lower()
+    """The suffix to read the file by, checked before it is opened."""
+    suffix = file.suffix.lower() if format is None else suffix_of(format)
     if not file.exists():
         there = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
         hint = did_you_mean(file.name, there) if there and len(there) < 200 else ""
         where = "" if file.parent.is_dir() else f" Nor is there a folder '{file.parent}'."
         raise DataError(f"There is no file '{file}'.{hint}{where}")
-    if file.is_dir() and suffix != ".zarr":
-        raise DataError(f"'{file}' is a folder; one file was wanted (only a .zarr store is a folder).")
     if suffix in _PICKLES:
         raise DataError(
             f"'{file}' is a pickle, which can run code when loaded and is never read; save arrays with "
-            "numpy.savez or "
-            "xarray.Dataset.to_netcdf."
+            "numpy.savez or xarray.Dataset.to_netcdf."
         )
-    if suffix not in _KNOWN:
+    reader = reader_of(suffix)
+    if file.is_dir() and not (reader and reader.folder):
+        stores = [s for r in READERS.values() if r.folder for s in r.suffixes]
         raise DataError(
-            f"'{file}' has the suffix '{suffix}'; one of {', '.join(_KNOWN)} was wanted. Give format='csv' "
-            "(or another) "
-            "where the name misleads."
+            f"'{file}' is a folder; one file was expected (only {', '.join(stores)} is a folder)."
+        )
+    if reader is None:
+        raise DataError(
+            f"'{file}' has the suffix '{suffix}'; one of {', '.join(suffixes())} was expected. Give "
+            "format='csv' (or another) where the name misleads."
         )
     return suffix
 
@@ -281,7 +279,7 @@ def _guard(file: Path) -> Iterator[None]:
     except DataError:
         raise
     except pd.errors.EmptyDataError as error:
-        raise DataError(f"'{file}' is empty; a header and one row a sample were wanted.") from error
+        raise DataError(f"'{file}' is empty; a header and one row a sample were expected.") from error
     except PermissionError as error:
         raise DataError(f"'{file}' may not be read: {error.strerror}.") from error
     except Exception as error:
@@ -290,35 +288,5 @@ def _guard(file: Path) -> Iterator[None]:
         why = text[0] if text else type(error).__name__
         raise DataError(
             f"'{file}' cannot be read as {file.suffix or 'a data file'} ({type(error).__name__}: {why}). It "
-            "may be "
-            "damaged, cut short or of another kind; format='...' reads it as another kind."
+            "may be damaged, cut short or of another kind; format='...' reads it as another kind."
         ) from error
-
-
-def _load(file: Path, suffix: str) -> Any:
-    """A dataset, a table with its units, or unlabelled arrays."""
-    if suffix in _TABLES:
-        return tables.read_table(file)
-    if suffix == ".npz":
-        return unlabelled.read_npz(file)
-    if suffix == ".mat":
-        return unlabelled.read_mat(file)
-    if suffix == ".zarr":
-        if find_spec("zarr") is None:
-            raise DataError(f"'{file}' needs the package zarr: pip install 'mollifier[zarr]'.")
-        return _open(file, engine="zarr", consolidated=False)
-    with file.open("rb") as stream:
-        hdf5 = stream.read(8) == b"\x89HDF\r\n\x1a\n"
-    if suffix in _NETCDF or not hdf5:
-        return _open(file, engine="h5netcdf" if hdf5 else "scipy")
-    with unlabelled.hdf5(file) as opened:
-        netcdf = "_NCProperties" in opened.attrs
-    return _open(file, engine="h5netcdf") if netcdf else unlabelled.read_hdf5(file)
-
-
-def _open(file: Path, **options: Any) -> xr.Dataset:
-    """A labelled file, loaded and closed; a unit of time such as ``h`` stays a unit."""
-    if options.get("engine") == "h5netcdf":
-        unlabelled.hdf5(file).close()
-    with xr.open_dataset(file, decode_timedelta=False, **options) as dataset:
-        return dataset.load()

@@ -1,0 +1,35 @@
+"""NumPy archives; pickled objects are never loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mollifier.data.arrays import Arrays
+from mollifier.data.readers.registry import Reader
+from mollifier.errors import DataError
+
+
+def load_npz(path: Path) -> Arrays:
+    """Arrays of an archive by name; those of objects are refused by name."""
+    values: dict[str, NDArray[Any]] = {}
+    refused: dict[str, str] = {}
+    with np.load(path, allow_pickle=False) as file:
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise DataError(
+                f"'{path}' holds one bare array; an archive of named arrays (numpy.savez) was expected."
+            )
+        for name in file.files:
+            try:
+                values[name] = file[name]
+            except ValueError as error:
+                if "pickle" not in str(error):
+                    raise
+                refused[name] = "it holds pickled objects, which are never loaded: save it as numbers"
+    return Arrays(values, refused=refused)
+
+
+READER = Reader((".npz",), load_npz)

@@ -1,0 +1,79 @@
+"""The formats that can be read, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mollifier.errors import DataError, did_you_mean
+from mollifier.io.registry import Registry
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How the files of one format are read.
+
+    Attributes
+    ----------
+    suffixes
+        Of file names, in lower case with their dot.
+    load
+        Path -> the content: an `xarray.Dataset` with labelled dimensions; a pair of a
+        `pandas.DataFrame` with one row a sample and the units of its columns; or
+        `mollifier.data.arrays.Arrays`. It may raise anything for a file that it cannot read.
+    folder
+        Whether a folder can be one.
+    """
+
+    suffixes: tuple[str, ...]
+    load: Callable[[Path], Any]
+    folder: bool = False
+
+
+READERS: Registry[Reader] = Registry(
+    "file format",
+    {
+        "netcdf": "mollifier.data.readers.netcdf:READER",
+        "hdf5": "mollifier.data.readers.hdf5:READER",
+        "zarr": "mollifier.data.readers.zarr:READER",
+        "table": "mollifier.data.readers.table:READER",
+        "numpy": "mollifier.data.readers.npz:READER",
+        "matlab": "mollifier.data.readers.mat:READER",
+    },
+)
+
+
+def suffixes() -> tuple[str, ...]:
+    """Every suffix that can be read.
+
+    >>> suffixes()[:3]
+    ('.nc', '.nc4', '.cdf')
+    """
+    return tuple(s for reader in READERS.values() for s in reader.suffixes)
+
+
+def reader_of(suffix: str) -> Reader | None:
+    """The reader of a suffix; None where there is none."""
+    return next((r for r in READERS.values() if suffix in r.suffixes), None)
+
+
+def suffix_of(format: str) -> str:
+    """The suffix of a format, given by its name or by a suffix with or without its dot.
+
+    >>> suffix_of("matlab"), suffix_of("csv")
+    ('.mat', '.csv')
+
+    Raises
+    ------
+    DataError
+        If the format is not known.
+    """
+    name = format.lower().lstrip(".")
+    if name in READERS:
+        return READERS[name].suffixes[0]
+    if f".{name}" not in suffixes():
+        hint = did_you_mean(f".{name}", (*suffixes(), *READERS))
+        raise DataError(f"format='{format}' is not known.{hint}")
+    return f".{name}"
