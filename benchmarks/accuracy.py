@@ -27,7 +27,7 @@ from mollifier.problem.solution import Solution
 Array = NDArray[np.float64]
 
 CAPTION = (
-    "Noise is sigma / rms(u) and is not told to the engine. Errors are medians over the noise seeds of the "
+    "Noise is sigma / rms(u) and is not given to the engine. Errors are medians over the noise seeds of the "
     "relative error of a number and of the relative L2 error of a field; 'worst' is the median (and the "
     "quartiles) of the largest of them, a seed without an answer counting as infinitely wrong. Coverage is "
     "the share of the 50, 80 and 95 % intervals that hold the truth: over the seeds with an answer, and for "
@@ -76,7 +76,7 @@ class Row:
     worst, quartiles
         Median and quartiles over the seeds of the largest of these errors; infinite where there is none.
     target
-        What the case aims at for ``worst``, if it says so.
+        What the case aims at for ``worst``, if it states one.
     coverage
         Unknown -> per cent of the interval, of `LEVELS` -> share that holds the truth: over seeds, and for a
         field over its points too.
@@ -143,19 +143,19 @@ def run(
     [('joint', 0.01, 2, True), ('joint', 0.05, 2, True)]
     """
     names = checked("case", cases, CASES)
-    wanted = checked("engine", engines, ("auto", *ENGINES)) if engines else ()
+    chosen = checked("engine", engines, ("auto", *ENGINES)) if engines else ()
     check_levels(noises, seeds)
-    plan = planned(names, noises, wanted, progress)
+    plan = planned(names, noises, chosen, progress)
     total, done = len(plan) * len(seeds), 0
     journal = Journal() if journal is None else journal
     rows, stopped = [], False
     for made, noise, engine in plan:
-        told = f"{made.name}, {engine}, noise {percent(noise_of(made, noise))}"
+        label = f"{made.name}, {engine}, noise {percent(noise_of(made, noise))}"
         trials = []
         try:
             for seed in seeds:
                 if progress is not None:
-                    progress(done, total, f"{told}, seed {seed}")
+                    progress(done, total, f"{label}, seed {seed}")
                 trials.append(kept_trial(journal, made, noise, engine, seed, settings))
                 done += 1
         except KeyboardInterrupt:
@@ -182,7 +182,7 @@ def measure(
     noise
         sigma / rms(u); the case's own where None.
     points
-        So many scattered readings; all the data by default.
+        So many scattered measurements; all the data by default.
 
     Examples
     --------
@@ -281,7 +281,7 @@ def noise_of(case: Case, noise: float | None) -> float:
 
 
 def levels_of(case: Case, noises: Sequence[float]) -> list[float | None]:
-    """The noise levels asked for, else those that the case names, else its standard noise, as None."""
+    """The given noise levels, else those that the case names, else its standard noise, as None."""
     return list(noises) or list(case.levels) or [None]
 
 
@@ -290,11 +290,11 @@ def check_levels(noises: Sequence[float], seeds: Sequence[int]) -> None:
 
     >>> check_levels([0.01, -0.1], range(3))
     Traceback (most recent call last):
-    mollifier.errors.ConfigurationError: noise -0.1 was given; a number of 0 or more was wanted.
+    mollifier.errors.ConfigurationError: noise -0.1 was given; a number of 0 or more was expected.
     """
     for noise in noises:
         if not (math.isfinite(noise) and noise >= 0):
-            raise ConfigurationError(f"noise {noise:g} was given; a number of 0 or more was wanted.")
+            raise ConfigurationError(f"noise {noise:g} was given; a number of 0 or more was expected.")
     if not len(seeds):
         raise ConfigurationError("No seeds were given; at least one is needed.")
 
@@ -338,8 +338,8 @@ def planned(
         if progress is not None:
             progress(done, len(names), f"making {name}")
         made = build(name)
-        wanted = engines or made.engines or ("auto",)
-        chosen = [choose(made.problem())[0] if e == "auto" else e for e in wanted]
+        named = engines or made.engines or ("auto",)
+        chosen = [choose(made.problem())[0] if e == "auto" else e for e in named]
         plan += [(made, noise, e) for noise in levels_of(made, noises) for e in dict.fromkeys(chosen)]
     return plan
 

@@ -41,7 +41,7 @@ def engines(
     """Errors, coverage of the intervals and seconds of the engines on problems whose answer is known.
 
     Writes accuracy.csv, .json, .md and a figure, and every solve, as it is done, to accuracy.trials.jsonl,
-    which --resume goes on from. Ctrl-C ends the run and keeps the seeds that are done.
+    from which --resume continues. Ctrl-C ends the run and keeps the seeds that are done.
     """
     if listed:
         return _list(terminal, cases or [])
@@ -76,7 +76,7 @@ def coverage(
 
     CASE is one of 'bench engines', a problem of 'bench paper', burgers-small or kdv-small. Writes
     coverage.csv, .json, .md and a figure, and every solve, as it is done, to coverage.trials.jsonl, which
-    --resume goes on from. Ctrl-C ends the run and keeps the seeds that are done.
+    from which --resume continues. Ctrl-C ends the run and keeps the seeds that are done.
     """
     asked = cases or [], numbers("noise", noise), words(names), range(seeds)
     with running(terminal, "coverage", out, resume) as run:
@@ -107,7 +107,7 @@ def peers(
 
     They come with: pip install "mollifier[peers]". One that is not there is named, and the others run.
     Without a CASE, those on which one of the two is run. Writes peers.csv, .json and .md, and every answer,
-    as it comes, to peers.trials.jsonl, which --resume goes on from. Ctrl-C ends the run and keeps the seeds
+    as it comes, to peers.trials.jsonl, from which --resume continues. Ctrl-C ends the run and keeps the seeds
     that are done.
     """
     asked = cases or [], numbers("noise", noise), engine, range(seeds)
@@ -152,7 +152,7 @@ def paper(
     """The paper's three problems: networks with the layer, autodiff, engines without networks.
 
     Writes paper.csv, paper-derivatives.csv, the same as .json and .md, a figure, and every answer, as it
-    comes, to paper.trials.jsonl, which --resume goes on from.
+    comes, to paper.trials.jsonl, from which --resume continues.
     """
     given = {
         "problems": problems,
@@ -176,7 +176,7 @@ def paper(
 def scale(
     terminal: Terminal,
     sizes: Annotated[
-        str, typer.Option("--sizes", metavar="NODES", help="Nodes along each of two axes, parted by commas.")
+        str, typer.Option("--sizes", metavar="NODES", help="Nodes along each of two axes, comma-separated.")
     ] = "128,256,512,1024,2048",
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Solves of each size.")] = 3,
     out: Folder = FOLDER,
@@ -184,7 +184,7 @@ def scale(
 ) -> int:
     """Seconds and memory of the weak engine against the size of the data.
 
-    Three numbers of an advection-diffusion-reaction equation, each solve in a process of its own. Writes
+    Three numbers of an advection-diffusion-reaction equation, each solve in its own process. Writes
     scale.csv, .json, .md and a figure. Ctrl-C ends the run and keeps what is done.
     """
     nodes = [_whole(n) for n in numbers("sizes", sizes)]
@@ -285,7 +285,7 @@ def kill(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the moments.")] = 0,
     out: Folder = FOLDER,
 ) -> int:
-    """Runs killed at random moments and taken up: the numbers of the unbroken run, and every file readable?
+    """Runs killed at random moments and resumed: the numbers of the unbroken run, and every file readable?
 
     Writes kill.csv, .json and .md. Exit code 1 where a number differs or a file cannot be read.
     """
@@ -303,7 +303,7 @@ def chromatin(
     nuclei: Annotated[int, typer.Option("--nuclei", min=0, help="Simulated nuclei.")] = 20,
     methods: Annotated[
         str,
-        typer.Option("--methods", metavar="NAMES", help="waves, layer, nested (networks), parted by commas."),
+        typer.Option("--methods", metavar="NAMES", help="waves, layer, nested (networks), comma-separated."),
     ] = "waves",
     seconds: Annotated[float, typer.Option("--seconds", min=1, help="That a network may take.")] = 60.0,
     studies: Annotated[int, typer.Option("--studies", min=0, help="Of treated and control cells.")] = 0,
@@ -313,10 +313,10 @@ def chromatin(
     """Rates of simulated nuclei from localisations, and simulated studies of treated and control cells.
 
     A nucleus takes about half a minute, a study of eleven cells as long. Writes nuclei.csv and cohorts.csv,
-    the same as .json and .md, and every answer, as it comes, to a journal, which --resume goes on from.
+    the same as .json and .md, and every answer, as it comes, to a journal, from which --resume continues.
     """
     if not nuclei + studies:
-        raise ConfigurationError("--nuclei 0 and no --studies were given; one of the two was wanted.")
+        raise ConfigurationError("--nuclei 0 and no --studies were given; one of the two was expected.")
     with running(terminal, "chromatin", out, resume) as run:
         from benchmarks.chromatin import cohorts
         from benchmarks.chromatin import nuclei as simulated
@@ -342,5 +342,5 @@ def _list(terminal: Terminal, cases: list[str]) -> int:
 
 def _whole(number: float) -> int:
     if not number.is_integer():
-        raise ConfigurationError(f"--sizes holds {number:g}; whole numbers of nodes were wanted.")
+        raise ConfigurationError(f"--sizes holds {number:g}; whole numbers of nodes were expected.")
     return int(number)

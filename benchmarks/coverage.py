@@ -21,11 +21,11 @@ from mollifier.diagnostics.intervals.calibration import LEVELS, Calibration, Sha
 from mollifier.engines.solve import ENGINES
 
 CAPTION = (
-    "New noise for every seed; its size, sigma / rms(u), is not told to the engine. Per cent of the 50, 80 "
+    "New noise for every seed; its size, sigma / rms(u), is not given to the engine. Per cent of the 50, 80 "
     "and 95 % intervals that hold the truth, over the seeds with an answer; of a number with Wilson's 95 % "
     "interval of the share, of a field the mean over seeds of the share of places, with Student's. 'Spread' "
     "is the standard deviation over seeds of the share of places at 95 %. 'PIT' is the largest distance of "
-    "the distribution of the truths' places in what was told of them from an even one, and the most that "
+    "the distribution of the truths' places in their posterior from an even one, and the most that "
     "would be by chance 19 times in 20."
 )
 
@@ -70,7 +70,7 @@ class Row:
     case, engine, noise, unknown
         What was found.
     seeds, answers
-        How many were run, and how many told a standard error.
+        How many were run, and how many gave a standard error.
     places
         At which a field was looked at; one for a number.
     coverage
@@ -155,9 +155,9 @@ def run(
     [('k', 3, 251)]
     """
     names = checked("case", cases, KNOWN) if cases else list(KNOWN)
-    wanted = checked("engine", engines, ("auto", *ENGINES)) if engines else ()
+    chosen = checked("engine", engines, ("auto", *ENGINES)) if engines else ()
     check_levels(noises, seeds)
-    plan = planned(names, noises, wanted, progress, build)
+    plan = planned(names, noises, chosen, progress, build)
     journal = Journal() if journal is None else journal
     trials: list[list[Trial]] = [[] for _ in plan]
     total, stopped = len(plan) * len(seeds), False
@@ -165,8 +165,8 @@ def run(
         for i, seed in enumerate(seeds):
             for j, (made, noise, engine) in enumerate(plan):
                 if progress is not None:
-                    told = f"{made.name}, {engine}, noise {percent(noise_of(made, noise))}, seed {seed}"
-                    progress(i * len(plan) + j, total, told)
+                    label = f"{made.name}, {engine}, noise {percent(noise_of(made, noise))}, seed {seed}"
+                    progress(i * len(plan) + j, total, label)
                 trials[j].append(kept_trial(journal, made, noise, engine, seed, settings))
     except KeyboardInterrupt:
         stopped = True
@@ -241,11 +241,11 @@ def rows_of(made: Case, noise: float | None, engine: str, trials: Sequence[Trial
 
 
 def _summary(rows: Sequence[Row]) -> str:
-    told = [r for r in rows if r.coverage]
-    if not told:
+    covered = [r for r in rows if r.coverage]
+    if not covered:
         return ""
-    held = sum(r.coverage[95].low <= 0.95 <= r.coverage[95].high for r in told)
-    return f"In {held} of {len(told)} rows 95 % lies within what so many seeds leave open of the share."
+    held = sum(r.coverage[95].low <= 0.95 <= r.coverage[95].high for r in covered)
+    return f"In {held} of {len(covered)} rows 95 % lies within the confidence interval of the share."
 
 
 def _note(row: Row) -> str:

@@ -26,7 +26,7 @@ PROBLEMS = (
 )
 TABLE = "x,t,u\n" + "".join(f"{i % 6 / 5},{i // 6 / 4},{(i * 37 % 100) / 50 - 1}\n" for i in range(30))
 
-# Words parted by blanks are easier to read than lists of them.
+# Words separated by blanks are easier to read than lists of them.
 # ruff: noqa: SIM905
 _NUMBERS = (
     "0 1 2 -1 0.5 1e-3 1e999 -1e999 1e308 1e-999 10^10^10 9^9^9^9 1e15 3.0000000000000001 00 1.e5 "

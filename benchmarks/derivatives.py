@@ -215,14 +215,14 @@ def _rows(
 ) -> Iterator[Row]:
     """All backends at one order, size and mode, timed in turn."""
     case = _case(order, size, setting)
-    wanted = [a for a in case.losses if a in arms or a in (FIT, FIT_HALO)]
-    notes = _left_out(wanted, order, size, mode, setting)
-    losses = {a: case.losses[a] for a in wanted if a not in notes}
+    chosen = [a for a in case.losses if a in arms or a in (FIT, FIT_HALO)]
+    notes = _left_out(chosen, order, size, mode, setting)
+    losses = {a: case.losses[a] for a in chosen if a not in notes}
     if mode == "compiled":
         torch.compiler.reset()
         losses = {a: torch.compile(loss, dynamic=False) for a, loss in losses.items()}
     times, peaks = _measure(case.net, losses, setting, mode == "compiled")
-    for arm in wanted:
+    for arm in chosen:
         is_fit = arm in (FIT, FIT_HALO)
         if is_fit and not with_fit:
             continue
@@ -289,14 +289,14 @@ def _physics(net: nn.Module, backend: Derivatives, terms: dict[str, float]) -> L
     return loss
 
 
-def _left_out(wanted: Sequence[str], order: int, size: int, mode: str, setting: _Setting) -> dict[str, str]:
+def _left_out(chosen: Sequence[str], order: int, size: int, mode: str, setting: _Setting) -> dict[str, str]:
     """Why a backend is not tried, by backend."""
     notes = {}
     if mode == "compiled":
         if setting.device.type == "cpu" and not has_compiler():
-            return dict.fromkeys(wanted, "not compiled: no C++ compiler found")
+            return dict.fromkeys(chosen, "not compiled: no C++ compiler found")
         notes[NESTED] = "torch.compile does not support double backward"
-    for arm in [a for a in wanted if a in (NESTED, TAYLOR, COLLAPSED) and a not in notes and size > _PROBE]:
+    for arm in [a for a in chosen if a in (NESTED, TAYLOR, COLLAPSED) and a not in notes and size > _PROBE]:
         seconds, held = ((size / _PROBE) ** 2 * n for n in _probe(arm, order, setting))
         # On a CPU malloc keeps freed pieces: nested autodiff was seen resident with four times what it holds.
         needed = held if setting.device.type == "cuda" else held * (4 if arm == NESTED else 2)

@@ -168,9 +168,9 @@ def run(
         for name in names:
             trial = _Trial(name, place, load)
             trial.warm()
-            wanted = round(count * _SHARES[name] / whole)
+            count_of_kind = round(count * _SHARES[name] / whole)
             try:
-                for i in range(wanted):
+                for i in range(count_of_kind):
                     if progress is not None and i % 100 == 0:
                         progress(sum(r.inputs for r in rows) + i, count, name)
                     trial.one(random.Random(f"{seed}/{name}/{i}"), f"{seed}/{name}/{i}")
@@ -270,8 +270,8 @@ class _Trial:
         self.seconds, self.slowest = self.seconds + seconds, max(self.slowest, seconds)
         if _watch.seen and became in ("accepted", "refused"):
             became, why = "executed", ", ".join(_watch.seen)
-        told = why.removeprefix(f"{self.place / 'problem.yaml'}: ")  # stands before whatever it is
-        placeless = became == "refused" and not names_a_place(told)
+        reason = why.removeprefix(f"{self.place / 'problem.yaml'}: ")  # precedes every message
+        placeless = became == "refused" and not names_a_place(reason)
         self.counts[became] += 1
         self.counts["placeless"] += placeless
         if (placeless or became not in ("accepted", "refused")) and len(self.examples) < _KEPT:

@@ -1,4 +1,4 @@
-"""Trials of a benchmark, each on the disk as it is done, so that an interrupted run goes on from there."""
+"""Trials of a benchmark, each on the disk as it is done, so that an interrupted run can continue."""
 
 from __future__ import annotations
 

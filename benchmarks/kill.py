@@ -27,7 +27,7 @@ from mollifier.io.files import write_text
 
 CAPTION = (
     "Each process is killed (SIGKILL) at a moment drawn evenly over the length of the unbroken run, and "
-    "taken up with --resume, up to five times before it is let end. Same: runs that ended in the numbers "
+    "resumed, up to five times before it may end. Same: runs that ended with the numbers "
     "of the unbroken one, bit for bit. Unreadable: files that could not be read after a kill."
 )
 MOST_KILLS = 5  # of one run
@@ -178,7 +178,7 @@ def make_files(folder: Path) -> None:
     heat = np.exp(-0.9 * t) * np.sin(3 * x) + 0.5 * np.exp(-2.5 * t) * np.cos(5 * x)
     _write(folder / "heat.csv", x=x, t=t, u=heat + 0.01 * rng.standard_normal(150))
     x, t = rng.uniform([[-1.0], [0.0]], [[1.0], [1.0]], (2, 100))
-    front = 0.5 - 0.5 * np.tanh((x + 0.4 - 0.5 * t) / 0.02)  # steeper than so few readings show
+    front = 0.5 - 0.5 * np.tanh((x + 0.4 - 0.5 * t) / 0.02)  # steeper than so few measurements show
     _write(folder / "front.csv", x=x, t=t, u=front + 0.005 * rng.standard_normal(100))
     x, t = (a.ravel() for a in np.meshgrid(np.linspace(0, 1, 25), np.linspace(0, 1, 21), indexing="ij"))
     grid = np.exp(-0.9 * t) * np.sin(3 * x)
@@ -233,10 +233,10 @@ def command(kind: str, place: Path, out: Path, resume: bool, figures: bool) -> l
 def _chromatin(place: Path, workers: int) -> list[str]:
     """A study of small nuclei, with pages, groups and their comparison."""
     files = [str(place / f"cell_{i}.csv") for i in range(_NUCLEI)]
-    chosen = [word for choice in _SMALL for word in ("--set", choice)]
+    unbroken = [word for choice in _SMALL for word in ("--set", choice)]
     groups = ["--groups", str(place / "conditions.csv"), "--levels", "own"]
     options = ["--unit", "nm", "--width", "30", "--quick", "--workers", str(workers)]
-    return ["chromatin", *files, *groups, *options, *chosen]
+    return ["chromatin", *files, *groups, *options, *unbroken]
 
 
 class _Trial:
@@ -276,11 +276,11 @@ class _Trial:
                 f"{self.kind}: the unbroken run ended with exit code {code}: {self._said(out)}"
             )
             return
-        wanted = numbers(out)
+        unbroken = numbers(out)
         while self.kills < kills:
-            self._broken(self.place / self.kind / f"run{self.runs}", wanted, code, kills)
+            self._broken(self.place / self.kind / f"run{self.runs}", unbroken, code, kills)
 
-    def _broken(self, out: Path, wanted: Mapping[str, Any], end: int, kills: int) -> None:
+    def _broken(self, out: Path, unbroken: Mapping[str, Any], end: int, kills: int) -> None:
         """One run, killed once to `MOST_KILLS` times, then let end."""
         for i in range(min(self.draw.randint(1, MOST_KILLS), kills - self.kills)):
             begun = time.perf_counter()
@@ -295,17 +295,17 @@ class _Trial:
         code = self._process(out, self._begun(out), None)
         self.runs += 1
         found = numbers(out)
-        differing = sorted(n for n in {**wanted, **found} if wanted.get(n) != found.get(n))
+        differing = sorted(n for n in {**unbroken, **found} if unbroken.get(n) != found.get(n))
         if code == end and not differing:
             self.same += 1
             shutil.rmtree(out)
         else:
-            told = (
+            reason = (
                 f"exit code {code}: {self._said(out)}"
                 if code != end
                 else f"differs in {', '.join(differing[:4])}"
             )
-            self.messages.append(f"{self.kind}: a run that was taken up ended with {told}")
+            self.messages.append(f"{self.kind}: a resumed run ended with {reason}")
 
     def _begun(self, out: Path) -> bool:
         """Whether there is a run to take up."""
@@ -334,7 +334,7 @@ class _Trial:
 
 
 def _enter(words: list[str], log: str) -> None:
-    """The command line in a process of its own, its output in a file."""
+    """The command line in its own process, its output in a file."""
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(handle, 1)
     os.dup2(handle, 2)

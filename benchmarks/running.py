@@ -25,7 +25,7 @@ Cases = Annotated[
 Noise = Annotated[
     str | None,
     typer.Option(
-        "--noise", metavar="LEVELS", help="sigma / rms(u), parted by commas; each case's own by default."
+        "--noise", metavar="LEVELS", help="sigma / rms(u), comma-separated; each case's own by default."
     ),
 ]
 Engines = Annotated[
@@ -34,7 +34,7 @@ Engines = Annotated[
         "--engines",
         "-e",
         metavar="NAMES",
-        help="weak, joint, network or auto, parted by commas; by default those that suit each case.",
+        help="weak, joint, network or auto, comma-separated; by default those that suit each case.",
     ),
 ]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Draws of the noise.")]
@@ -53,7 +53,7 @@ class Run:
     folder
         Where they are kept.
     resume
-        Whether it goes on from the journals that are there.
+        Whether it continues from the journals in the folder.
     progress
         What it calls before every trial.
     """
@@ -116,18 +116,18 @@ def words(text: str | None) -> list[str]:
 
 
 def numbers(option: str, text: str | None) -> list[float]:
-    """Numbers parted by commas; none where the option was not given.
+    """Comma-separated numbers; none where the option was not given.
 
     >>> numbers("noise", "0.01, 0.1")
     [0.01, 0.1]
     >>> numbers("noise", "1 %")
     Traceback (most recent call last):
-    mollifier.errors.ConfigurationError: --noise '1 %' was given; numbers parted by commas were wanted.
+    mollifier.errors.ConfigurationError: --noise '1 %' was given; comma-separated numbers were expected.
     """
     try:
         found = [float(w) for w in words(text)]
     except ValueError:
         found = []
     if text is not None and not found:
-        raise ConfigurationError(f"--{option} '{text}' was given; numbers parted by commas were wanted.")
+        raise ConfigurationError(f"--{option} '{text}' was given; comma-separated numbers were expected.")
     return found

@@ -104,7 +104,7 @@ def run(
     settings: Any = None,
     progress: Follow | None = None,
 ) -> Table:
-    """Measure the weak engine at every size, each solve in a process of its own.
+    """Measure the weak engine at every size, each solve in its own process.
 
     A script must put the call under ``if __name__ == "__main__":``. Ctrl-C ends the run and keeps what is
     done.
@@ -182,17 +182,17 @@ def summary(rows: Sequence[Row]) -> str:
     parts = [f"{n} as points^{s:.2f}" for n, s in found.items() if math.isfinite(s)]
     if not parts:
         return ""
-    told = " and ".join(parts)
-    return f"{told[0].upper()}{told[1:].replace(' as', ' grow as', 1)} (least squares on logarithms)."
+    text = " and ".join(parts)
+    return f"{text[0].upper()}{text[1:].replace(' as', ' grow as', 1)} (least squares on logarithms)."
 
 
 def _check(sizes: Sequence[int], repeats: int) -> None:
     small = [n for n in sizes if n < SMALLEST]
     if small or not len(sizes):
         given = f"size {small[0]} was" if small else "no sizes were"
-        raise ConfigurationError(f"{given} given; at least {SMALLEST} nodes along an axis were wanted.")
+        raise ConfigurationError(f"{given} given; at least {SMALLEST} nodes along an axis were expected.")
     if repeats < 1:
-        raise ConfigurationError(f"{repeats} repeats were given; at least one was wanted.")
+        raise ConfigurationError(f"{repeats} repeats were given; at least one was expected.")
 
 
 def _solve(made: Case, seed: int, settings: Settings) -> tuple[children.Outcome, float]:

@@ -104,7 +104,7 @@ class Table:
             If they cannot be written.
         """
         rows = self.records()
-        # What stems from one field of the rows stands together, whichever row has it first.
+        # What stems from one field of the rows is kept together, whichever row has it first.
         order = [f.name for row in self.rows[:1] for f in fields(row)]
         parts = [(n, k) for n in order for row in self.rows for k in flattened({n: asdict(row)[n]})]
         columns = list(dict.fromkeys(k for _, k in parts))

@@ -104,7 +104,7 @@ def run(
     progress
         Called before every answer.
     journal
-        Where each answer is kept as it comes, and looked up before it is asked for.
+        Where each answer is kept as it comes, and looked up before it is computed.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def _seed(
 
 
 def _shown(one: Case, named: bool, done: _Round) -> list[str]:
-    """Peers with a row: those run on the case, and all on a case that was asked for by name."""
+    """Peers with a row: those run on the case, and all on a case that was given by name."""
     return [p for p in PEERS if p in done.theirs and (named or one.name in PEERS[p].cases)]
 
 

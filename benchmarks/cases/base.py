@@ -67,8 +67,8 @@ class Case:
     ('lam*u_xx - k*u = sin(2*pi*x)', ['k'], 100)
     >>> reaction.observations(noise=0.02, seed=1).noise_source("u")
     'estimated'
-    >>> told = reaction.problem(noise=0.02, seed=1, known_noise=True)
-    >>> round(told.data.noise["u"], 3)
+    >>> known = reaction.problem(noise=0.02, seed=1, known_noise=True)
+    >>> round(known.data.noise["u"], 3)
     0.02
     """
 
@@ -135,14 +135,14 @@ class Case:
             So many places drawn at random, as scattered data; all by default.
         known_noise
             Whether the observations say how large the noise is. By default they do not, and have to estimate
-            it; what carries no noise always says so.
+            it; variables without noise have a declared noise of 0.
         """
         rng = np.random.default_rng(seed)
         noisy = self.clean.copy()
         for v, sd in self.sigma(noise).items():
             errors = sd * rng.standard_normal(noisy[v].shape)
-            told = {"standard_error": sd} if known_noise else {}
-            noisy[v] = (noisy[v] + errors).assign_attrs({**self.clean[v].attrs, **told})
+            attrs = {"standard_error": sd} if known_noise else {}
+            noisy[v] = (noisy[v] + errors).assign_attrs({**self.clean[v].attrs, **attrs})
         exact = {str(v): 0.0 for v in noisy.data_vars if v not in self.noisy}
         data = Observations.from_dataset(noisy, noise=exact)
         return data if points is None else data.thin(points, seed)
@@ -171,7 +171,7 @@ class Case:
 
 
 def on_boundary(name: str, field: Callable[[Array, Array], Array], along: Array) -> Observations:
-    """Exact readings of a field over x and y on the boundary of a square, at places along each of its sides.
+    """Exact measurements of a field over x and y on the boundary of a square, at places along its sides.
 
     >>> on_boundary("a", lambda x, y: 1 + x * y, np.linspace(0, 1, 5)).dataset.sizes["point"]
     16

@@ -81,7 +81,7 @@ def read_burgers(path: str | os.PathLike[str]) -> Case:
     content = loadmat(path)
     missing = [n for n in ("x", "t", "usol") if n not in content]
     if missing:
-        raise DataError(f"'{path}' holds no {', '.join(missing)}; burgers_shock.mat was wanted.")
+        raise DataError(f"'{path}' holds no {', '.join(missing)}; burgers_shock.mat was expected.")
     coords = {"x": content["x"].ravel().astype(float), "t": content["t"].ravel().astype(float)}
     return _case(xr.Dataset({"u": (("x", "t"), content["usol"].astype(float))}, coords))
 

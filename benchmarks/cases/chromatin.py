@@ -130,7 +130,9 @@ def build(
     if not 2 <= frames <= FRAMES:
         raise ConfigurationError(f"frames={frames} was given; the movie has from 2 to {FRAMES}.")
     if dimensions not in (1, 2):
-        raise ConfigurationError(f"dimensions={dimensions} was given; 1 (a line) or 2 (a movie) was wanted.")
+        raise ConfigurationError(
+            f"dimensions={dimensions} was given; 1 (a line) or 2 (a movie) was expected."
+        )
     movie = simulated(
         "chromatin",
         simulate,

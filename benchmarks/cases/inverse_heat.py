@@ -1,4 +1,4 @@
-"""Conductivity of a plate from noisy readings while it cools: u_t = div(a*grad(u)) + f."""
+"""Conductivity of a plate from noisy measurements while it cools: u_t = div(a*grad(u)) + f."""
 
 from __future__ import annotations
 

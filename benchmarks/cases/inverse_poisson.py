@@ -31,7 +31,7 @@ def conductivity(x: Array, y: Array) -> Array:
 
 
 def build(nodes: int = 50, boundary: bool = True) -> Case:
-    """The case: ``nodes`` squared noisy readings of an exact solution; those on the boundary have a too.
+    """The case: ``nodes`` squared noisy measurements of an exact solution; those on the boundary have a too.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def build(nodes: int = 50, boundary: bool = True) -> Case:
         truth={"a": a},
         source="PInv of PINNacle, Hao et al., arXiv:2306.08827. The source in its first code had 2x + 1 and "
         "2y + 1 where its own conductivity asks for 2x - 1 and 2y - 1; here both agree. a is known on the "
-        "boundary, exactly, as there: at the nodes of the readings of u.",
+        "boundary, exactly, as there: at the nodes of the measurements of u.",
         fails="The noise is a fifth of rms(u). grad u vanishes in the middle and at the corners.",
         fields=("u",),
         sd={"u": SD},

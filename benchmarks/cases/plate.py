@@ -47,8 +47,8 @@ def build(
     seed
         Of the nodes kept.
     laplacian
-        Whether the equation is ``0 = k*lap(u) + s``, as the paper writes it, in place of the balance of heat
-        ``0 = div(k*grad(u)) + s``. Then k is determined everywhere, but by second derivatives of readings.
+        Whether the equation is ``0 = k*lap(u) + s``, as in the paper, in place of the balance of heat
+        ``0 = div(k*grad(u)) + s``. k is determined everywhere, by second derivatives of u.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def build(
         If the fraction is not above 0 and at most 1.
     """
     if not 0 < kept <= 1:
-        raise ConfigurationError(f"kept={kept} was given; a fraction above 0, at most 1, was wanted.")
+        raise ConfigurationError(f"kept={kept} was given; a fraction above 0, at most 1, was expected.")
     clean = simulated("heat", simulate, _VERSION, nodes=nodes, cells=cells, laplacian=laplacian)
     x = np.linspace(0, 1, 101)
     k = heat.conductivity(x[:, None], x)
@@ -73,7 +73,7 @@ def build(
         clean=clean,
         truth={"k": xr.DataArray(k, {"x": x, "y": x}, ("x", "y"), "k")},
         source="Ours; after the second problem of Bhartari, Vinayak and Shenoy, arXiv:2505.11682.",
-        fails="k is the source over a second derivative of the readings, which noise hides."
+        fails="k is the source over a second derivative of the measurements, which noise hides."
         if laplacian
         else "Where grad u vanishes, near the middle, k does not enter the equation.",
         fields=("u",),

@@ -44,7 +44,7 @@ def simulate(nodes: int = 100, tolerance: float = 1e-11) -> xr.Dataset:
 
 
 def build(nodes: int = 100) -> Case:
-    """The case; ``nodes`` readings, both ends included."""
+    """The case; ``nodes`` measurements, both ends included."""
     x = np.linspace(0, 1, 501)
     return Case(
         name="reaction_rate",

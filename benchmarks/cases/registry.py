@@ -45,7 +45,7 @@ CASES: dict[str, Callable[..., Case]] = {
 
 
 def case(name: str, **sizes: Any) -> Case:
-    """A case by name; nothing is simulated before it is asked for, and then only once (see `store`).
+    """A case by name; a simulation runs at first use, and only once (see `store`).
 
     Parameters
     ----------

@@ -80,11 +80,11 @@ def run(studies: int = 20, *, progress: Follow | None = None, journal: Journal |
     try:
         for k in range(studies):
 
-            def told(cell: int, k: int = k) -> None:
+            def report(cell: int, k: int = k) -> None:
                 if progress is not None:
                     progress(k * each + cell, studies * each, f"study {k + 1}, cell {cell + 1}")
 
-            rows.append(journal.once({"study": k, "effect": EFFECT}, Row, partial(study, k, told)))
+            rows.append(journal.once({"study": k, "effect": EFFECT}, Row, partial(study, k, report)))
     except KeyboardInterrupt:
         stopped = True
     right, held = sum(r.sign for r in rows), sum(r.covers for r in rows)
@@ -92,13 +92,13 @@ def run(studies: int = 20, *, progress: Follow | None = None, journal: Journal |
     return Table("cohorts", tuple(rows), COLUMNS, CAPTION, environment(), said, stopped)
 
 
-def study(number: int, told: Callable[[int], None] = lambda cell: None) -> Row:
+def study(number: int, report: Callable[[int], None] = lambda cell: None) -> Row:
     """One study, by its number."""
     rng = np.random.default_rng(1000 + number)
     groups = ["treated"] * TREATED + ["control"] * CONTROL
     cells, errors = [], []
     for k, group in enumerate(groups):
-        told(k)
+        report(k)
         level = _LEVEL * (EFFECT if group == "treated" else 1.0) * float(np.exp(SPREAD * rng.normal()))
         found, exact = _cell(level, seed=100 * number + k)
         cells.append({"group": group, "rate": found})

@@ -126,7 +126,7 @@ def run(
     progress
         Called before every answer.
     journal
-        Where each answer is kept as it comes, and looked up before it is asked for.
+        Where each answer is kept as it comes, and looked up before it is computed.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def _answered(
 
 
 class _Made:
-    """A nucleus by number: simulated and imaged when it is first asked for."""
+    """A nucleus by number: simulated and imaged at first use."""
 
     def __init__(self, seed: int) -> None:
         self.seed, self.model = seed, ChromatinModel()

@@ -30,7 +30,7 @@ class Problem:
     build
         Makes it.
     whole
-        Makes the case whose exact data, all on a grid, tell the true derivatives.
+        Makes the case whose exact data, all on a grid, give the true derivatives.
     """
 
     build: Callable[[], Case]
@@ -58,7 +58,7 @@ PROBLEMS: dict[str, Problem] = {
     "chromatin-pair": _problem("chromatin", {"frames": 2, "nodes": 64}, {"nodes": 64}),
     "chromatin-line": _problem("chromatin_line", {}),
 }
-# What is run where nothing is asked for; "langevin-growing" has no answer, as its case says.
+# What is run by default; "langevin-growing" has no answer, as its case says.
 STANDARD = tuple(p for p in PROBLEMS if p not in ("langevin-rough", "langevin-growing"))
 
 

@@ -1,7 +1,7 @@
 """The paper's three problems: networks with the layer beside autodiff, and engines without networks.
 
 The problems are those of Bhartari, Vinayak and Shenoy, arXiv:2505.11682. Every answer is sought in a process
-of its own, networks for at most the same number of seconds.
+in its own process, networks for at most the same number of seconds.
 """
 
 from __future__ import annotations

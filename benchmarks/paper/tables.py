@@ -18,9 +18,10 @@ from benchmarks.table import Table, number, percent
 MARKS = (0.1, 0.05, 0.02)
 _SCORES = ("correlation", "relative_l2", "interior", "boundary")
 CAPTION = (
-    "Bhartari, Vinayak and Shenoy's three problems (arXiv:2505.11682). Each answer in a process of its own; "
-    "networks are stopped after the same number of seconds. Noise is sigma / rms(u), not told. Medians over "
-    "the seeds of noise and weights: correlation and relative L2 error of the unknown field; worst seed; "
+    "Bhartari, Vinayak and Shenoy's three problems (arXiv:2505.11682). Each answer in its own process; "
+    "networks are stopped after the same number of seconds. Noise is sigma / rms(u), not given "
+    "to the method. Medians over the seeds of noise and weights: correlation and relative L2 error of the "
+    "unknown field; worst seed; "
     "interior and boundary (the outer tenth) apart; seconds in all, of a step of the last optimiser (ten "
     "iterations of L-BFGS make a step), and until the error stays below a mark, first guess and compilation "
     "included; highest resident memory above that at the start. 'x nested': seconds that nested autodiff "

@@ -90,7 +90,7 @@ def _descend(deepxde: Any, posed: Posed, clock: Clock) -> xr.Dataset:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """It tells of its settings and how long each took."""
+    """It reports its settings and how long each took."""
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         yield
 

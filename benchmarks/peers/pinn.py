@@ -168,7 +168,7 @@ class Posed:
         return self.balance.size * raw
 
     def field(self, unknown: Network) -> xr.Dataset:
-        """The unknown as it stands, on a grid over the domain."""
+        """The unknown at this step, on a grid over the domain."""
         place = {c: i for i, c in enumerate(self.coordinates)}
         n = _NODES[len(self.over)]
         axes = {c: np.linspace(self.lower[place[c]], self.upper[place[c]], n) for c in self.over}
@@ -208,12 +208,12 @@ def pose(case: Case, data: Observations, seed: int) -> Posed:
     lower, upper = np.array([data.bounds[c] for c in coordinates]).T
     for c, period in data.periodic.items():
         upper[coordinates.index(c)] = lower[coordinates.index(c)] + period
-    wanted = case.unknowns[unknown]
+    sought = case.unknowns[unknown]
     return Posed(
         state=state,
         unknown=unknown,
         coordinates=coordinates,
-        over=tuple(getattr(wanted, "over", ())),
+        over=tuple(getattr(sought, "over", ())),
         periodic=frozenset(data.periodic),
         lower=lower,
         upper=upper,
@@ -224,7 +224,7 @@ def pose(case: Case, data: Observations, seed: int) -> Posed:
         centre=float(values.mean()),
         spread=spread,
         noise=max(data.noise_sd(state) / spread, _FLOOR),
-        positive=getattr(wanted, "lower", None) == 0.0,
+        positive=getattr(sought, "lower", None) == 0.0,
         collocation=COLLOCATION[case.name],
         balance=_BALANCES[case.name](case, values, upper - lower),
     )

@@ -2,7 +2,7 @@
 
 They are optional (``pip install "mollifier[peers]"``). They get the observations that our engines get, with
 the noise they estimate, and nothing of the truth; what a choice made with the truth in sight would have given
-stands apart, in `Row.oracle`.
+is separate, in `Row.oracle`.
 """
 
 from __future__ import annotations

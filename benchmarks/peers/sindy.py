@@ -57,8 +57,8 @@ def pysindy_weak(case: Case, observations: Observations, seed: int = 0) -> Row:
         library.fit([data])
         features = np.asarray(library.transform([data])[0])
         names = library.get_feature_names(["u", "w"])
-        wanted = [f"{'uw'[t.power - 1]}_{'1' * t.order}" for t in terms.values()]
-        matrix = features[:, [names.index(w) for w in wanted]] * [t.factor for t in terms.values()]
+        columns = [f"{'uw'[t.power - 1]}_{'1' * t.order}" for t in terms.values()]
+        matrix = features[:, [names.index(w) for w in columns]] * [t.factor for t in terms.values()]
         values, spread = _least_squares(matrix, np.asarray(library.convert_u_dot_integral(data))[:, 0])
         setting = f"H = ({wide:.2f}, {long:.2f}) of (x, t), p = {power}, K = {_CENTRES}"
         found.append((spread, scalar_errors(case, dict(zip(terms, values, strict=True))), setting))

@@ -199,7 +199,6 @@ TABLES = [
 WORDS = [
     ("compare p.yaml --engines weka", "There is no engine 'weka' to compare. Did you mean 'weak'?"),
     ("compare p.yaml --engines ,", "No engines were given; name some of weak, joint"),
-    ("bench scale --sizes 8,64", "size 8 was given; at least 16 nodes along an axis were wanted."),
     ("solve p.yaml --set start=magic", "start was given as 'magic'"),
     ("solve missing.yaml", "missing.yaml: the problem file is missing."),
     ("solve .", ".: the problem file is a folder."),
@@ -221,18 +220,6 @@ WORDS = [
     ("compare p.yaml --set held_out=2", "p.yaml: 'held_out' was given as 2"),
     ("demo haet", "There is no demo 'haet'. Did you mean 'heat'?"),
     ("demo heat --out p.yaml", "Cannot write 'p.yaml': File exists. A file of that name is in the way; name a folder ins"),
-    ("bench engines burger", "There is no case 'burger'. Did you mean 'burgers'?"),
-    ("bench engines kdv --engines weka", "There is no engine 'weka'. Did you mean 'weak'?"),
-    ("bench engines kdv --noise x", "--noise 'x' was given; numbers parted by commas were wanted."),
-    ("bench engines kdv --noise -1", "noise -1 was given; a number of 0 or more was wanted."),
-    ("bench engines kdv --noise nan", "noise nan was given; a number of 0 or more was wanted."),
-    ("bench engines kdv --out p.yaml", "Cannot write 'p.yaml': File exists. A file of that name is in the way; name a folder ins"),
-    ("bench peers burger", "There is no case 'burger'. Did you mean 'burgers'?"),
-    ("bench peers --engine pysindy", "There is no engine 'pysindy'."),
-    ("bench scale --sizes 64.5", "--sizes holds 64.5; whole numbers of nodes were wanted."),
-    ("bench scale --sizes ,", "--sizes ',' was given; numbers parted by commas were wanted."),
-    ("bench kill nothing", "There is no kind 'nothing'."),
-    ("bench fuzz nothing", "There is no kind 'nothing'."),
     ("solve", "Missing argument"),
     ("solve p.yaml --set", "requires an argument"),
     ("solve p.yaml --seed -1", "--seed"),
@@ -242,11 +229,6 @@ WORDS = [
     ("check p.yaml --out x", "--out"),
     ("compare p.yaml --seed x", "--seed"),
     ("demo heat --seed -1", "--seed"),
-    ("bench enginse", "enginse"),
-    ("bench engines kdv --seeds 0", "--seeds"),
-    ("bench scale --repeats 0", "--repeats"),
-    ("bench kill --runs 0", "--runs"),
-    ("bench fuzz --count 0", "--count"),
     ("sovle p.yaml", "sovle"),
     ("--nonsense", "--nonsense"),
 ]
@@ -271,7 +253,7 @@ def cases() -> list[Any]:
 
 def test_there_are_enough_of_them():
     assert len(cases()) >= 120
-    assert {p.values[2][0] for p in cases()} >= {"check", "solve", "compare", "demo", "bench"}
+    assert {p.values[2][0] for p in cases()} >= {"check", "solve", "compare", "demo"}
 
 
 @pytest.mark.parametrize(("problem", "table", "words", "said"), cases())
