@@ -100,13 +100,13 @@ def test_a_factor_that_is_zero():
 def test_terms_that_are_proportional():
     obs = gridded(lambda x, t: np.exp(-t) * np.sin(4 * x), 1e-4)
     found = check(InverseProblem("u_t = D*u_xx + r*u", obs, scalars("D", "r")))
-    assert "D and r cannot be told apart here: only r - 16*D" in texts(found, "error")
+    assert "D and r cannot be distinguished here: only the combination r - 16*D" in texts(found, "error")
 
 
 def test_an_equation_that_zero_solves():
     obs = gridded(wave)
     found = check(InverseProblem("0 = a*u_xx + b*u_t", obs, scalars("a", "b")))
-    assert "a and b cannot be told apart by this equation: only b/a" in texts(found, "error")
+    assert "a and b cannot be distinguished by this equation: only b/a" in texts(found, "error")
 
 
 def test_noise_that_drowns_the_highest_derivative():

@@ -17,11 +17,12 @@ from benchmarks.cases.ill_posed import questions
 from benchmarks.cases.ill_posed_lab import lab_questions
 from mollifier.cli.app import app
 from mollifier.data.observations import Observations, Samples
-from mollifier.diagnostics.check.answer import _apart, combination
+from mollifier.diagnostics.check.answer import _free
 from mollifier.diagnostics.check.check import check
-from mollifier.engines.identifiability.information import Direction, information
+from mollifier.engines.identifiability.information import information
 from mollifier.engines.identifiability.pointwise import local_fits
 from mollifier.engines.identifiability.structure import scalings, terms_at_samples
+from mollifier.engines.identifiability.undetermined import Direction, combination
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
 from mollifier.reporting.check_maps import save_check
@@ -74,15 +75,15 @@ def test_twenty_three_of_twenty_four_questions_are_judged_right():
     ("name", "words"),
     [
         ("proportional", "only b/a"),
-        ("same_term", "only r + s"),
-        ("single_wave", "only r - 4*D"),
-        ("creep", "only eta + 2*E"),
+        ("same_term", "combination r + s"),
+        ("single_wave", "combination r - 4*D"),
+        ("creep", "combination eta + 2*E"),
         ("absent_gradient", "What multiplies c is zero"),
         ("aliased", "along x are in waves of fewer than 4 nodes"),
         ("slow_camera", "along t are in waves of fewer than 4 nodes"),
         ("no_scale", "Nothing fixes the scale of k"),
         ("two_fields", "only q/k"),
-        ("silent_half", "the data tell little or nothing of k(x)"),
+        ("silent_half", "the data hold little or nothing of k(x)"),
     ],
 )
 def test_the_reason_is_named(name, words):
@@ -132,14 +133,14 @@ FINE = {
 VAIN = {
     "standing wave": (
         "u_tt = c*u_xx + b*u", lambda: measured(np.sin(2 * X)[:, None] * np.cos(6 * T)), "c b",
-        "apart here",
+        "distinguished here",
     ),
     "one soliton": ("u_t + a*u*u_x + b*u_xxx + c*u_x = 0", soliton, "a b c", "a, b and c cannot be"),
     "flat": ("u_t = D*u_xx + r*u", lambda: measured(np.exp(T)[None]), "D r", "What multiplies D is zero"),
     "product": ("u_t = k*s*u_xx", lambda: measured(MIXED), "k s", "only k*s"),
     "one mode": (
         "u_t = k*(u_xx + s*u)", lambda: measured(np.exp(0.1 * T) * np.sin(2 * X)[:, None]), "k s",
-        "apart here",
+        "distinguished here",
     ),
 }  # fmt: skip
 
@@ -164,8 +165,8 @@ def test_what_noise_hides_is_doubtful_and_not_in_vain():
     found = check(InverseProblem("u_t + a*u*u_x + b*u_xxx = 0", soliton(0.5), numbers("a b")))
     assert found.verdict == "doubtful"
     hidden = Direction({"a": 1.0, "b": 2.0}, 0.0, hidden=True)
-    assert _apart(hidden, ("a", "b")).level == "warning"
-    assert _apart(replace(hidden, hidden=False), ("a", "b")).level == "error"
+    assert _free(hidden, ("a", "b")).level == "warning"
+    assert _free(replace(hidden, hidden=False), ("a", "b")).level == "error"
 
 
 def test_windows_are_wider_where_noise_drowns_a_derivative():
@@ -184,18 +185,18 @@ def test_windows_are_wider_where_noise_drowns_a_derivative():
 
 def test_rough_values_and_errors_are_of_the_right_size():
     problem = InverseProblem("u_t = D*u_xx + r*u", measured(0.9 * MIXED * np.exp(0.3 * T)), numbers("D r"))
-    told = information(terms_at_samples(problem, {"x": 0.5, "t": 0.5}))
-    assert told.values["D"] == pytest.approx(0.1, rel=0.15)
-    assert told.values["r"] == pytest.approx(0.3, rel=0.15)
-    assert 0 < told.sd["D"] < 0.02
+    found = information(terms_at_samples(problem, {"x": 0.5, "t": 0.5}))
+    assert found.values["D"] == pytest.approx(0.1, rel=0.15)
+    assert found.values["r"] == pytest.approx(0.3, rel=0.15)
+    assert 0 < found.sd["D"] < 0.02
     loud = InverseProblem("u_t = D*u_xx + r*u", measured(MIXED, 0.1), numbers("D r"))
-    assert information(terms_at_samples(loud, {"x": 0.5, "t": 0.5})).sd["D"] > told.sd["D"]
+    assert information(terms_at_samples(loud, {"x": 0.5, "t": 0.5})).sd["D"] > found.sd["D"]
 
 
 def test_numbers_that_are_not_linear_are_searched_for():
     problem = InverseProblem("u_t = r*u*(1 - u/K)", logistic(), numbers("r K"))
-    told = information(terms_at_samples(problem, {"t": 1.0}))
-    assert told.values == pytest.approx({"r": 1.0, "K": 5.0}, rel=0.1)
+    found = information(terms_at_samples(problem, {"t": 1.0}))
+    assert found.values == pytest.approx({"r": 1.0, "K": 5.0}, rel=0.1)
 
 
 def test_the_map_shows_where_a_field_is_told():
@@ -226,7 +227,7 @@ def test_a_source_that_may_be_anything():
     assert any("hold for any D" in f.text for f in found.warnings)
 
 
-def test_fields_that_cannot_be_told_apart():
+def test_fields_that_cannot_be_distinguished():
     one = measured(np.exp(-T) * np.sin(2 * X + 0.3)[:, None])
     unknowns = {"k": FieldUnknown(over="x"), "q": FieldUnknown(over="x")}
     found = check(InverseProblem("u_t = dx(k*u_x) + q*u", one, unknowns))

@@ -1,13 +1,13 @@
-"""The Fisher information of the unknowns in the data: what is told of them, and which cannot be told apart.
+"""The Fisher information of the unknowns in the data, their posterior, and the directions that stay free.
 
 The information is that of `slopes`: of the equation's residuals at some of the samples, noise in the
-regressors taken away. The prior standard deviation of an unknown is the size at which its term alone would
-balance all that holds no unknown, so that posterior over prior is a number without a unit.
+regressors subtracted. The prior standard deviation of an unknown is the size at which its term alone would
+balance all terms without unknowns, so that posterior over prior is a number without a unit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mollifier.engines.identifiability.slopes import Basis, Linearised, Sums, correlation, splines
 from mollifier.engines.identifiability.structure import Terms, finite_mean, rms
+from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, free_directions
 from mollifier.equations.algebra import differentiate
 from mollifier.equations.lower import ArrayFunction
 from mollifier.mollify.orders import Derivative
@@ -26,67 +27,46 @@ Array = NDArray[np.float64]
 
 _SHOWN = {1: 101, 2: 41, 3: 15}
 _ROUNDS = 3
-# Standard deviations by which something has to stand out of the noise.
+# Standard deviations by which a signal has to exceed the noise.
 _SURE = 3.0
-# A factor this small beside what it could be counts as zero, if it does not stand out of the noise either.
+# A factor below this share of its natural size is zero if it does not exceed the noise either.
 _SMALL = 0.1
-# A factor this small beside what it could be is what smoothing leaves of zero.
+# A factor below this share of its natural size is what smoothing leaves of zero.
 _NOTHING = 2e-3
-# Sine of the angle below which the terms of unknowns count as proportional.
-_SINE = 0.03
-# Sine of an angle that noise may hide and terms still count as proportional.
-_HIDDEN = 0.1
+# Relative error that smoothing leaves in terms.
+_SMOOTHING = 0.03
 # Prior standard deviations of numbers, in units of the size at which their term alone balances the others.
-_WIDE = 30.0
-# Sizes beyond these are rounding.
+WIDE = 30.0
+# Sizes outside are rounding.
 _SIZE = 1e-100, 1e100
-# A number that multiplies zero is held at zero, so that it spoils no other.
+# A number that multiplies zero is held at zero by a prior narrower by this, so that it affects no other.
 _HELD = 1e-9
-# Numbers in which the equations are not linear whose sizes are searched through, and how many sizes each has.
-_MOST_BENT, _SIZES = 2, {1: 193, 2: 49}
-
-
-@dataclass(frozen=True)
-class Direction:
-    """A change of several numbers that the data cannot see.
-
-    Attributes
-    ----------
-    change
-        Number -> its part in the change, in its own unit, of those that take part.
-    sine
-        What is left of the terms' change, beside what it would be without cancelling.
-    hidden
-        Whether noise is what hides it: there may be more of it than is seen.
-    """
-
-    change: Mapping[str, float]
-    sine: float
-    hidden: bool = False
+# Most nonlinear numbers whose sizes are searched, and the number of sizes of each.
+_MOST_NONLINEAR, _SIZES = 2, {1: 193, 2: 49}
 
 
 @dataclass(frozen=True)
 class Information:
-    """What the data tell of the unknowns.
+    """Posterior of the unknowns, given the equation's terms at some of the samples.
 
     Attributes
     ----------
     values, sd
-        Number -> rough value, and standard error.
+        Number -> rough value, and standard error, in its unit.
     scale
         Unknown -> the size at which its term alone balances the others: its prior standard deviation.
     zero, drowned
-        Numbers that multiply zero, and those whose factor does not stand out of the noise.
+        Numbers whose factor is zero, and those whose factor does not exceed the noise.
     directions
-        Changes of numbers that cannot be seen.
+        Changes of numbers that the data do not show.
     maps
         Unknown field -> posterior over prior standard deviation, over its coordinates: 0 known, 1 unknown.
-    untold
+    undetermined
         Unknown field -> share of the samples at which that ratio is more than a half.
     alone
-        The same, were all other unknowns known.
+        The same if all other unknowns were known.
     misfit
-        Equation -> what is left of it, noise taken away, as a share of its largest term.
+        Equation -> its residual without the noise, as a share of its largest term.
     independent
         About how many independent values all samples give.
     """
@@ -98,14 +78,22 @@ class Information:
     drowned: tuple[str, ...]
     directions: tuple[Direction, ...]
     maps: Mapping[str, xr.DataArray]
-    untold: Mapping[str, float]
+    undetermined: Mapping[str, float]
     alone: Mapping[str, float]
     misfit: Mapping[str, float]
     independent: float
 
 
-def information(terms: Terms) -> Information:
-    """Look at what the data tell of the unknowns.
+def information(terms: Terms, at: Mapping[str, float] | None = None) -> Information:
+    """Linearise the equations in the unknowns and sum up what the samples say of them.
+
+    Parameters
+    ----------
+    terms
+        Of the equations, at some of the samples.
+    at
+        Unknown -> value, or level of a field, to linearise at. By default the given initial values; numbers
+        in which the equations are nonlinear are searched for.
 
     Examples
     --------
@@ -115,13 +103,13 @@ def information(terms: Terms) -> Information:
     >>> u = np.exp(-2 * t) * np.sin(2 * x) + np.exp(-4.5 * t) * np.cos(3 * x)
     >>> obs = Observations({"u": u}, {"x": x, "t": t}, noise=1e-3)
     >>> problem = InverseProblem("u_t = D*u_xx", obs, {"D": ScalarUnknown()})
-    >>> told = information(terms_at_samples(problem, {"x": 0.5, "t": 0.5}))
-    >>> round(told.values["D"], 1), bool(told.sd["D"] < 0.1), told.zero
+    >>> found = information(terms_at_samples(problem, {"x": 0.5, "t": 0.5}))
+    >>> round(found.values["D"], 1), bool(found.sd["D"] < 0.1), found.zero
     (0.5, True, ())
     """
     equations = [Linearised(e, terms) for e in terms.problem.system.equations]
     flat = Basis(terms, constant=True)
-    start = _start(terms, flat)
+    start = _start(terms, flat) if at is None else np.array([at[n] for n in flat.parts])
     terms = replace(terms, env={**terms.env, **flat.env(start)})
     scale = {n: _scale(terms, equations, n) for n in terms.problem.unknowns}
     zero, drowned = _empty(terms)
@@ -141,16 +129,17 @@ def information(terms: Terms) -> Information:
     names = [n for n in terms.problem.scalars if n not in zero]
     places = {n: basis.parts[n].start for n in terms.problem.scalars}
     env = {**terms.env, **basis.env(theta)}
-    shares = {n: _untold(terms, basis, n, covariance, whole, scale[n]) for n in terms.problem.unknown_fields}
+    fields = terms.problem.unknown_fields
+    shares = {n: _undetermined(terms, basis, n, covariance, whole, scale[n]) for n in fields}
     return Information(
         values={n: float(theta[i]) for n, i in places.items()},
         sd={n: float(np.sqrt(covariance[i, i])) for n, i in places.items()},
         scale=scale,
         zero=tuple(zero),
         drowned=tuple(drowned),
-        directions=tuple(_directions(terms, basis, sums, names, scale)),
-        maps={n: _map(terms, basis, n, covariance, scale[n]) for n in terms.problem.unknown_fields},
-        untold={n: s[0] for n, s in shares.items()},
+        directions=tuple(_directions(terms, basis, sums, names)),
+        maps={n: _map(terms, basis, n, covariance, scale[n]) for n in fields},
+        undetermined={n: s[0] for n, s in shares.items()},
         alone={n: s[1] for n, s in shares.items()},
         misfit={e.equation.text: e.misfit(env) for e in equations},
         independent=terms.independent,
@@ -158,7 +147,7 @@ def information(terms: Terms) -> Information:
 
 
 def _scale(terms: Terms, equations: list[Linearised], name: str) -> float:
-    """The size at which an unknown's term alone balances what holds no unknown; of readings, their rms."""
+    """The size at which an unknown's term balances the terms without unknowns; of measurements, their rms."""
     if name in terms.problem.readings:
         return rms(terms.problem.readings[name].values) or 1.0
     found = []
@@ -177,21 +166,21 @@ def _scale(terms: Terms, equations: list[Linearised], name: str) -> float:
 
 
 def _start(terms: Terms, flat: Basis) -> Array:
-    """Where to linearise: what was given, or 1; unknowns that are not linear by search over their sizes."""
+    """Where to linearise: initial values, or 1; nonlinear unknowns by search over their sizes."""
     problem = terms.problem
     start = np.array([float(np.ravel(terms.env.get(n, 1.0))[0]) for n in flat.parts])
     linear = problem.system.linear_in
-    bent = [n for n in flat.parts if n not in linear and problem.unknowns[n].initial is None]
-    if not bent or len(bent) > _MOST_BENT:
+    nonlinear = [n for n in flat.parts if n not in linear and problem.unknowns[n].initial is None]
+    if not nonlinear or len(nonlinear) > _MOST_NONLINEAR:
         return start
-    sizes = 10.0 ** np.linspace(-12, 12, _SIZES[len(bent)])
+    sizes = 10.0 ** np.linspace(-12, 12, _SIZES[len(nonlinear)])
     least, best = np.inf, start
     with np.errstate(all="ignore"):
         for tried in product(
-            *([v for v in (*sizes, *-sizes) if problem.unknowns[n].admits(v)] for n in bent)
+            *([v for v in (*sizes, *-sizes) if problem.unknowns[n].admits(v)] for n in nonlinear)
         ):
             theta = start.copy()
-            theta[[list(flat.parts).index(n) for n in bent]] = tried
+            theta[[list(flat.parts).index(n) for n in nonlinear]] = tried
             left, theta = _projected(terms, flat, theta, linear)
             if left < least:
                 least, best = left, theta
@@ -199,7 +188,7 @@ def _start(terms: Terms, flat: Basis) -> Array:
 
 
 def _projected(terms: Terms, flat: Basis, theta: Array, linear: tuple[str, ...]) -> tuple[float, Array]:
-    """What is left of the equations with the linear unknowns at their best, and those (least squares)."""
+    """Mean square of the residuals after least squares in the linear unknowns, and all unknowns."""
     columns = [i for i, n in enumerate(flat.parts) if n in linear]
     theta = theta.copy()
     theta[columns] = 0.0
@@ -230,7 +219,7 @@ def _solve(
     centre = _prior(basis, terms, scale) @ np.where(known, theta, 0.0)
     sums = _total(equations, basis, theta, weight)
     for _ in range(_ROUNDS):
-        extra = _read(terms, basis)
+        extra = _measurements(terms, basis)
         after = _inverse(_whole(terms, basis, sums, scale)) @ (sums.score + centre + extra[1])
         if not np.isfinite(after).all() or (
             not linear and np.abs(after - theta).max() > 10 * np.abs(theta).max()
@@ -247,17 +236,18 @@ def _total(equations: list[Linearised], basis: Basis, theta: Array, weight: floa
         np.sum([p.information for p in parts], axis=0),
         np.sum([p.noise for p in parts], axis=0),
         np.sum([p.score for p in parts], axis=0),
+        np.concatenate([p.noise_of_rows for p in parts]),
     )
 
 
 def _deviations(basis: Basis, terms: Terms, scale: Mapping[str, float]) -> Array:
     """Prior standard deviation of every parameter."""
-    wide = {n: _WIDE if n in terms.problem.scalars else 1.0 for n in basis.parts}
+    wide = {n: WIDE if n in terms.problem.scalars else 1.0 for n in basis.parts}
     return np.concatenate([np.full(p.stop - p.start, scale[n] * wide[n]) for n, p in basis.parts.items()])
 
 
 def _shrunk(basis: Basis, sums: Sums, terms: Terms, scale: Mapping[str, float]) -> Array:
-    """The information without what chance may have left of the noise's, never less than none."""
+    """The information without what chance may have left of the noise's, positive semidefinite."""
     sd = _deviations(basis, terms, scale)
     chance = min(_SURE * np.sqrt(2 / max(terms.independent, 1.0)), 1.0)
     scaled = (sums.information - chance * sums.noise) * sd[:, None] * sd
@@ -266,8 +256,8 @@ def _shrunk(basis: Basis, sums: Sums, terms: Terms, scale: Mapping[str, float]) 
 
 
 def _whole(terms: Terms, basis: Basis, sums: Sums, scale: Mapping[str, float]) -> Array:
-    """The information with that of the prior and of readings."""
-    return _shrunk(basis, sums, terms, scale) + _prior(basis, terms, scale) + _read(terms, basis)[0]
+    """The information with that of the prior and of measurements of fields."""
+    return _shrunk(basis, sums, terms, scale) + _prior(basis, terms, scale) + _measurements(terms, basis)[0]
 
 
 def _prior(basis: Basis, terms: Terms, scale: Mapping[str, float]) -> Array:
@@ -279,8 +269,8 @@ def _prior(basis: Basis, terms: Terms, scale: Mapping[str, float]) -> Array:
     return whole
 
 
-def _read(terms: Terms, basis: Basis) -> tuple[Array, Array]:
-    """What readings of unknown fields add to the information, (p, p), and to the score, (p,)."""
+def _measurements(terms: Terms, basis: Basis) -> tuple[Array, Array]:
+    """What measurements of unknown fields add to the information, (p, p), and to the score, (p,)."""
     whole, score = np.zeros((basis.size, basis.size)), np.zeros(basis.size)
     for name, samples in terms.problem.readings.items():
         part = basis.parts[name]
@@ -303,7 +293,7 @@ def _inverse(matrix: Array) -> Array:
 
 
 def _empty(terms: Terms) -> tuple[list[str], list[str]]:
-    """Unknowns whose factor is zero, and those whose factor does not stand out of the noise."""
+    """Unknowns whose factor is zero, and those whose factor does not exceed the noise."""
     zero, drowned = [], []
     chance = 2 * _SURE * np.sqrt(2 / min(max(terms.independent, 1.0), terms.count))
     for name in terms.problem.unknowns:
@@ -316,7 +306,7 @@ def _empty(terms: Terms) -> tuple[list[str], list[str]]:
 
 
 def _power(terms: Terms, name: str) -> tuple[float, float, float]:
-    """Mean square of what multiplies an unknown, without its noise; that noise; and its natural size."""
+    """Mean square of an unknown's factor without its noise; that noise; and the factor's natural size."""
     powers = []
     for equation in terms.problem.system.equations:
         for d in terms.problem.system.derivatives[name]:
@@ -335,46 +325,34 @@ def _power(terms: Terms, name: str) -> tuple[float, float, float]:
     return max(powers, key=lambda p: p[0] / (p[2] or 1.0) ** 2)
 
 
-def _directions(
-    terms: Terms, basis: Basis, sums: Sums, names: list[str], scale: Mapping[str, float]
-) -> Iterator[Direction]:
-    """Changes of several numbers that leave all equations as they are, as far as the noise lets see."""
-    if len(names) < 2:
-        return
-    at = [basis.parts[n].start for n in names]
-    units = np.array([scale[n] for n in names])
-    chance = _SURE * np.sqrt(2 / max(terms.independent, 1.0))
-    raw = (sums.information + sums.noise)[np.ix_(at, at)] * units[:, None] * units
-    noise = sums.noise[np.ix_(at, at)] * units[:, None] * units
-    balance = 1 / np.sqrt(np.maximum(np.diag(raw), 1e-300))
-    raw, noise = raw * balance[:, None] * balance, noise * balance[:, None] * balance
-    values, vectors = np.linalg.eigh(raw - noise)
-    for value, vector in zip(values, vectors.T, strict=True):
-        veil = chance * float(vector @ noise @ vector)
-        doubt = max(veil, _SINE**2)
-        part = np.abs(vector)
-        taking = part > 0.1 * part.max()
-        if value > doubt or taking.sum() < 2:
-            continue
-        change = vector * balance * units
-        first = change[np.argmax(taking)]
-        yield Direction(
-            {n: float(c / first) for n, c, t in zip(names, change, taking, strict=True) if t},
-            float(np.sqrt(max(value, 0.0))),
-            veil > _HIDDEN**2,
-        )
+def _directions(terms: Terms, basis: Basis, sums: Sums, names: list[str]) -> list[Direction]:
+    """Changes of several numbers that the data do not show; `_empty` judges single ones."""
+    rows = [list(terms.problem.scalars).index(n) for n in names]
+    of_rows = sums.noise_of_rows[:, rows][:, :, rows]
+
+    def independent(change: Array) -> float:
+        # Noise that few samples dominate is a mean of few squares (Kish, Survey Sampling, 1965).
+        squares = np.einsum("a,nab,b->n", change, of_rows, change)
+        effective = float(np.sum(squares) ** 2 / max(np.sum(squares**2), 1e-300))
+        return effective * terms.independent / terms.count
+
+    at = np.ix_(*[[basis.parts[n].start for n in names]] * 2) if names else np.ix_([], [])
+    found = free_directions(names, sums.information[at], sums.noise[at], independent, _SMOOTHING)
+    return [d for d in found if len(d.change) > 1]
 
 
-def _untold(
+def _undetermined(
     terms: Terms, basis: Basis, name: str, covariance: Array, whole: Array, scale: float
 ) -> tuple[float, float]:
-    """Share of the samples at which a field is not told: with all unknowns free, and with it alone."""
+    """Share of the samples at which a field is undetermined: with all unknowns free, and with it alone."""
     part = basis.parts[name]
     b = basis.matrices[name][1]
     alone = _inverse(whole[part, part])
     shares = []
     for c in (covariance[part, part], alone):
-        shares.append(float(np.mean(_ratio(b, c, correlation(terms.problem, name) * scale**2) > 0.5)))
+        shares.append(
+            float(np.mean(_ratio(b, c, correlation(terms.problem, name) * scale**2) > THRESHOLDS.halved))
+        )
     return shares[0], shares[1]
 
 

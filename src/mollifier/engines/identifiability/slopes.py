@@ -37,11 +37,22 @@ _FLOOR = 0.01
 
 @dataclass(frozen=True)
 class Sums:
-    """Information and score, summed over samples and equations; ``noise`` is what was taken away of it."""
+    """Information and score, summed over samples and equations.
+
+    Attributes
+    ----------
+    information, noise
+        Without the noise of the regressors, and that noise, shape (p, p).
+    score
+        Shape (p,).
+    noise_of_rows
+        The noise of each residual, for the unknown numbers alone, shape (residuals, k, k).
+    """
 
     information: Array
     noise: Array
     score: Array
+    noise_of_rows: Array
 
 
 class Basis:
@@ -149,11 +160,12 @@ class Linearised:
         wide = np.stack([basis.wide(s) for s in self.symbols], axis=1)
         z = np.einsum("na,nap->np", f, wide)
         shared = np.einsum("naq,nqr->nar", f_noise, np.nan_to_num(c))
-        noise = np.einsum(
-            "nap,nab,nbs->ps", wide, np.einsum("nar,nbr,n->nab", shared, f_noise, w), wide, optimize=True
-        )
+        spread = np.einsum("nar,nbr,n->nab", shared, f_noise, w)
+        noise = np.einsum("nap,nab,nbs->ps", wide, spread, wide, optimize=True)
+        numbers = wide[:, :, [basis.parts[n].start for n in terms.problem.scalars]]
+        of_rows = np.einsum("nap,nab,nbs->nps", numbers, spread, numbers, optimize=True)
         score = z.T @ (w * y) - np.einsum("nap,nar,nr,n->p", wide, shared, y_noise, w, optimize=True)
-        return Sums((z.T * w) @ z - noise, noise, score)
+        return Sums((z.T * w) @ z - noise, noise, score, of_rows)
 
     def largest(self, env: Mapping[str, Array]) -> float:
         """Root mean square of the largest term."""

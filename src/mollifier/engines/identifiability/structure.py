@@ -11,6 +11,7 @@ import sympy
 from numpy.typing import NDArray
 
 from mollifier.engines.identifiability.pointwise import LocalFit, local_fits
+from mollifier.engines.identifiability.undetermined import fixed_by_scaling, listed
 from mollifier.equations.system import Equation
 from mollifier.problem.inverse_problem import InverseProblem
 
@@ -162,6 +163,25 @@ def has_trivial_answer(problem: InverseProblem) -> bool:
         sympy.Symbol(d.name): sympy.S.Zero for n in problem.unknowns for d in system.derivatives.get(n, ())
     }
     return all(sympy.expand(e.residual).xreplace(symbols) == 0 for e in system.equations)
+
+
+def undetermined_by_structure(problem: InverseProblem) -> str:
+    """What the equations leave open whatever the data are; empty where nothing.
+
+    Examples
+    --------
+    >>> from mollifier import Observations, ScalarUnknown
+    >>> obs = Observations({"u": [1.0, 0.8, 0.7]}, {"t": [0.0, 0.1, 0.2]}, noise=0.01)
+    >>> undetermined_by_structure(InverseProblem("u_t = -a*b*u", obs, dict.fromkeys("ab", ScalarUnknown())))
+    'the equations fix a and b only together: only a*b is in the data'
+    """
+    for group in scalings(problem):
+        if len(group) > 1:
+            kept = fixed_by_scaling(group)
+            return f"the equations fix {listed(group)} only together: only {kept} is in the data"
+    if has_trivial_answer(problem):
+        return "zero satisfies the equation, and so does any multiple of an answer: give a term a known size"
+    return ""
 
 
 def scalings(problem: InverseProblem) -> list[dict[str, int]]:
