@@ -55,8 +55,8 @@ class Laplace:
         sd = {n: s * abs(unit_of(self.model.scalars[n].bijection)) for n, s in spread.items()}
         return {n: s if np.isfinite(s) else None for n, s in sd.items()}
 
-    def loose(self) -> dict[str, float]:
-        """Scalar unknown -> its spread over the one that it would have if nothing determined it."""
+    def posterior_ratio(self) -> dict[str, float]:
+        """Scalar unknown -> ratio of its posterior standard deviation to that of a wide prior."""
         if self._factor is None:
             return {}
         return {n: float(self._factor[:, self._places[n]].norm()) for n in self.model.scalars}

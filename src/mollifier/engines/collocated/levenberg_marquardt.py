@@ -205,6 +205,13 @@ class LevenbergMarquardt(ABC):
     def close(self) -> None:  # noqa: B027 - a stage has one, and nothing need follow
         """Nothing follows."""
 
+    def profile(self, name: str, value: float) -> float | None:
+        """How much minus twice the log-likelihood grows with another value of a number, the rest refitted.
+
+        None where the engine does not refit the rest.
+        """
+        return None
+
     def state_dict(self) -> dict[str, Any]:
         """Damping, weights and what convergence is judged by."""
         return {

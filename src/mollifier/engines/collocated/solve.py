@@ -22,6 +22,7 @@ from mollifier.engines.collocated.provenance import fingerprint, provenance
 from mollifier.engines.collocated.readout import read_fields, read_fit, read_history
 from mollifier.engines.collocated.runner import Progress, Run
 from mollifier.engines.collocated.stages import Stage
+from mollifier.engines.collocated.verdict import judged
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.problem.collocation import collocate
 from mollifier.problem.estimate import Estimate
@@ -127,9 +128,12 @@ def _solution(run: Run, status: Status, held: Observations | None) -> Solution:
     sd: dict[str, float | None] = dict.fromkeys(values)
     spreads: dict[str, Array] = {}
     last = run.stages[-1]
+    laplace = None
     if isinstance(last, LevenbergMarquardt) and run.stage >= len(run.stages) - 1:
         laplace = Laplace(last)
         sd, spreads = laplace.scalars(), laplace.fields()
+    status, free = judged(status, model, laplace)
+    sd |= dict.fromkeys(free, np.inf)
     units = {n: u.unit for n, u in model.problem.scalars.items()}
     estimates = {n: Estimate(n, v, sd[n], units[n]) for n, v in values.items()}
     datasets = read_fields(objective, spreads), read_fit(objective, held), read_history(run.history)

@@ -17,11 +17,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from mollifier.engines.identifiability.slopes import Basis, Linearised, Sums, correlation, splines
-from mollifier.engines.identifiability.structure import Terms, finite_mean, rms
+from mollifier.engines.identifiability.structure import Terms, finite_mean, rms, terms_at_samples
 from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, free_directions
 from mollifier.equations.algebra import differentiate
 from mollifier.equations.lower import ArrayFunction
+from mollifier.errors import MollifierError
 from mollifier.mollify.orders import Derivative
+from mollifier.problem.inverse_problem import InverseProblem
 
 Array = NDArray[np.float64]
 
@@ -144,6 +146,29 @@ def information(terms: Terms, at: Mapping[str, float] | None = None) -> Informat
         misfit={e.equation.text: e.misfit(env) for e in equations},
         independent=terms.independent,
     )
+
+
+def free_numbers(
+    problem: InverseProblem, features: Mapping[str, float], at: Mapping[str, float]
+) -> list[Direction]:
+    """Changes of several numbers that the data do not show, whatever the noise at single places may hide.
+
+    Parameters
+    ----------
+    problem
+        The problem.
+    features
+        Coordinate -> length of the shortest feature along it.
+    at
+        Unknown -> value, or level of a field, to linearise at.
+    """
+    if len(problem.scalars) < 2:
+        return []
+    try:
+        found = information(terms_at_samples(problem, features), at)
+    except MollifierError:  # terms that cannot be evaluated at the samples say nothing
+        return []
+    return [d for d in found.directions if not d.hidden]
 
 
 def _scale(terms: Terms, equations: list[Linearised], name: str) -> float:

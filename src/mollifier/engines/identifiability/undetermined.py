@@ -90,7 +90,7 @@ class Direction:
         ``linear`` are the numbers in which the equations are linear; of others, no combination is named.
         """
         if len(self.change) == 1:
-            return f"the term of {next(iter(self.change))} is lost in the noise, or zero"
+            return "its term is lost in the noise, or zero"
         if len(self.change) == 2 and set(self.change) <= set(linear):
             return f"only the combination {combination(self.change)} is in the data"
         parts = ", ".join(f"{n} by {c:.3g}" for n, c in self.change.items())
@@ -146,6 +146,30 @@ def free_directions(
             )
         )
     return found
+
+
+def because(directions: Iterable[Direction], linear: Collection[str]) -> str:
+    """Why numbers are undetermined: each direction in words. ``linear`` is as in `Direction.text`.
+
+    >>> because([Direction({"D": 1.0, "r": 4.0}, 0.0)], ["D", "r"])
+    'D and r cannot be distinguished: only the combination r - 4*D is in the data'
+    >>> because([Direction({"c": 1.0}, 0.0)], ["c"])
+    'c is not determined: its term is lost in the noise, or zero'
+    """
+    said = []
+    for d in directions:
+        what = "cannot be distinguished" if len(d.change) > 1 else "is not determined"
+        said.append(f"{listed(d.change)} {what}: {d.text(linear)}")
+    return "; ".join(said)
+
+
+def lost_field(name: str, share: float) -> str:
+    """Why a field is undetermined: the share of the places at which `undetermined_places` holds."""
+    return (
+        f"over {100 * share:.0f} % of the domain the data leave '{name}' to its prior: its standard error is "
+        "more than half of its size, or of how much it varies without data. Give more data, less noise, "
+        "measurements of it, or fewer coordinates to vary over"
+    )
 
 
 def noise_bound(mean_square: float, independent: float) -> float:

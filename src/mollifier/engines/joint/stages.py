@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.collocated.calibrate import calibrate
-from mollifier.engines.collocated.laplace import Laplace
 from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt, System
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.model import Block
@@ -23,7 +22,6 @@ from mollifier.engines.joint.evidence import Search, best_roughness, minimise
 from mollifier.engines.joint.layout import Layout
 from mollifier.engines.joint.spline import FieldPriors, raw_values, spread_of
 from mollifier.engines.joint.system import Bordered
-from mollifier.engines.joint.verdict import undetermined
 from mollifier.engines.linalg.banded import BandedCholesky, NotPositiveError, factored, order_within
 from mollifier.engines.priors.field_prior import Shape
 from mollifier.problem.status import StatusName
@@ -302,11 +300,8 @@ class Joint(LevenbergMarquardt):
         return most
 
     def close(self) -> None:
-        """Say where the data do not determine the answer."""
+        """Keep the posterior of the unknowns."""
         self._last = self.marginal()[0]
-        why = undetermined(Laplace(self), self._rival)
-        if why:
-            self.outcome, self.finished = "undetermined", why
 
     def _set_number(self, name: str, value: float) -> None:
         """Set a number to a value within its bounds."""
@@ -325,8 +320,8 @@ class Joint(LevenbergMarquardt):
         with torch.no_grad():
             scalar.raw.fill_((low + high) / 2)
 
-    def _rival(self, name: str, value: float) -> float:
-        """What minus twice the log-likelihood is worse by with another value, when the rest follows."""
+    def profile(self, name: str, value: float) -> float:
+        """Growth of minus twice the log-likelihood with another value of a number, the rest refitted."""
         shifts, start = self.linearisation.shifts, self.parameters()
         self.linearisation.shifts = None
         best = self._losses(self.node_values())["loss"]

@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from mollifier.engines.identifiability.undetermined import Direction, free_directions
 from mollifier.engines.linalg.dense import SINGULAR, contract, inverted, reciprocal
 from mollifier.engines.priors.spline_prior import Hyper, Prior
 from mollifier.engines.splines.limits import Limits
@@ -33,8 +34,6 @@ _FEW = 8
 _ROUNDS, _STEPS, _SETTLED = 3, 30, 1e-10
 # Variance of a row, beside the largest, that is none.
 _NOTHING = 1e-12
-# An eigenvalue of the information this small beside its own error is none.
-_SIGNIFICANT = 5.0
 # Mean square of residuals that divides.
 _TINY = 1e-300
 
@@ -56,7 +55,7 @@ class Fit:
     priors
         What was learnt of each unknown field's prior.
     loose
-        Combinations of unknown numbers that the data do not determine: each maps names to shares.
+        Changes of unknown numbers that the data do not show.
     residuals, variances
         Shape (rows,).
     resolution
@@ -71,7 +70,7 @@ class Fit:
     misfit: float
     whiteness: float
     priors: dict[str, Hyper] = field(default_factory=dict)
-    loose: Sequence[dict[str, float]] = ()
+    loose: Sequence[Direction] = ()
     residuals: Array = field(default_factory=lambda: np.zeros(0))
     variances: Array = field(default_factory=lambda: np.zeros(0))
     log_evidence: float = 0.0
@@ -218,15 +217,13 @@ class Estimator:
         slope = normal.slope / np.outer(scale, scale)
         meat = normal.meat / np.outer(scale, scale)
         target = slope @ (at * scale) - normal.score / scale
-        noise = normal.noise / np.outer(scale, scale)
         v = normal.rows.variances
         # Rows without noise among others with it hold no data: those outside of a window.
         counted = v > _NOTHING * v.max(initial=0.0)
         white = normal.weights.ndim == 2
         parts = np.split(counted if counted.any() else ~counted, self.sums.equations)
         independent = sum(effective_rows(space, part, white) for part in parts)
-        error = _SIGNIFICANT * np.sqrt(2.0 / independent)
-        loose = self._loose(slope, noise, error)
+        loose = self._free_directions(normal, independent)
         evidence = 0.0
         if self.priors:
             theta, covariance, evidence = self.posterior.settled(slope, target, scale)
@@ -238,8 +235,8 @@ class Estimator:
         theta, covariance = theta / scale, covariance / np.outer(scale, scale)
         theta = self._bounded(theta, covariance)
         residuals = normal.rows.residuals + normal.rows.slopes @ (theta - at)
-        for combination in loose:
-            for name in combination:
+        for direction in loose:
+            for name in direction.change:
                 here = self.sums.place[name].start
                 covariance[here, here] = np.inf
         misfit = float(np.sqrt(np.mean(residuals[counted] ** 2 / v[counted]))) if counted.any() else 1.0
@@ -277,19 +274,13 @@ class Estimator:
             return np.clip(theta, *self.bounds)
         return self._limits.nearest(theta, covariance)
 
-    def _loose(self, slope: Array, noise: Array, error: float) -> list[dict[str, float]]:
-        """Combinations of numbers along which the information is no more than its own error."""
+    def _free_directions(self, normal: Normal, independent: float) -> list[Direction]:
+        """Changes of numbers that the data do not show; ``independent`` residuals carry the noise."""
         numbers = [b.name for b in self.sums.bases if not b.splines]
-        if not numbers:
-            return []
         here = np.ix_(*[[self.sums.place[n].start for n in numbers]] * 2)
-        values, vectors = np.linalg.eigh(slope[here])
-        found = []
-        for value, vector in zip(values, vectors.T, strict=True):
-            if value <= max(SINGULAR, error * float(vector @ noise[here] @ vector)):
-                shares = {n: float(v) for n, v in zip(numbers, vector, strict=True)}
-                found.append({n: v for n, v in shares.items() if abs(v) > 0.05})
-        return found
+        return free_directions(
+            numbers, normal.slope[here], normal.noise[here], lambda _: independent, SINGULAR**0.5
+        )
 
 
 def effective_rows(space: TestSpace, counted: NDArray[np.bool_], white: bool) -> float:

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
 from mollifier._version import __version__
-from mollifier.engines.identifiability.structure import has_trivial_answer
+from mollifier.engines.identifiability.structure import undetermined_by_structure
+from mollifier.engines.identifiability.undetermined import (
+    THRESHOLDS,
+    because,
+    lost_field,
+    undetermined_places,
+)
 from mollifier.engines.splines.basis import Basis
 from mollifier.engines.weak.estimate import Fit
 from mollifier.engines.weak.prepare import smoothed
@@ -35,12 +41,6 @@ _MOST_NODES, _MOST_SAMPLES = 600_000, 200_000
 _MISFIT, _SHARE, _UNSTEADY = 2.0, 0.05, 4.0
 # Shares of a number's size by which a coarse grid may change it: worth a word, and too much.
 _TRIFLE, _UNRESOLVED = 1e-3, 0.03
-# The data tell of a field where they halve, at the least, what is not known of it beforehand; shares of the
-# domain without that which leave a field undetermined, and that are worth a word. `mollifier.check` asks the
-# same before anything is solved, with the same numbers.
-_HALF, _MOSTLY, _PARTLY = 0.5, 0.25, 0.1
-# An error of less than this share of a field's size is small, however little it is known to vary.
-_FLAT = 0.1
 
 
 def weak_solution(
@@ -77,23 +77,9 @@ def weak_solution(
 
 def _status(problem: InverseProblem, fit: Fit, selection: RadiusSelection, dataset: xr.Dataset) -> Status:
     sums = selection.estimator.sums
-    if has_trivial_answer(problem):
-        return Status(
-            "undetermined",
-            "zero satisfies the equation, and so does any multiple of an answer: give a term a known size",
-        )
-    if fit.loose:
-        parts = []
-        for combination in fit.loose:
-            names = list(combination)
-            parts.append(
-                f"'{names[0]}' is not determined: its term is lost in the noise, or zero"
-                if len(names) == 1
-                else f"{_listed(names)} cannot be told apart: changing them together, in the proportion "
-                + " : ".join(f"{v:.2g}" for v in combination.values())
-                + " of what each weighs in the equation, changes nothing that was measured"
-            )
-        return Status("undetermined", "; ".join(parts))
+    why = undetermined_by_structure(problem) or because(fit.loose, problem.system.linear_in)
+    if why:
+        return Status("undetermined", why)
     there = dataset[problem.fields[0]].notnull()
     lost = {b.name: _lost(dataset, fit, sums, b, there) for b in sums.bases if b.splines}
     for known in selection.estimator.known:
@@ -106,13 +92,8 @@ def _status(problem: InverseProblem, fit: Fit, selection: RadiusSelection, datas
                 "field's splines",
             )
     for name, part in lost.items():
-        if part > _MOSTLY:
-            return Status(
-                "undetermined",
-                f"over {100 * part:.0f} % of the domain the data leave '{name}' to its prior: its standard "
-                "error is more than half of its size, or of how much it varies without data. Give more "
-                "data, less noise, readings of it, or fewer coordinates to vary over",
-            )
+        if part > THRESHOLDS.mostly:
+            return Status("undetermined", lost_field(name, part))
     share = _unexplained(sums, fit)
     if fit.misfit > _MISFIT and share > _SHARE:
         return Status(
@@ -135,7 +116,7 @@ def _status(problem: InverseProblem, fit: Fit, selection: RadiusSelection, datas
         return Status(
             "converged", f"{_listed(moving)} move with the radius by more than their standard errors"
         )
-    silent = [f"'{n}' over {100 * part:.0f} %" for n, part in lost.items() if part > _PARTLY]
+    silent = [f"'{n}' over {100 * part:.0f} %" for n, part in lost.items() if part > THRESHOLDS.partly]
     if silent:
         return Status("converged", f"the data say little about {', '.join(silent)} of the domain")
     return Status("converged", "")
@@ -160,10 +141,9 @@ def _lost(dataset: xr.Dataset, fit: Fit, sums: WeakSums, basis: Basis, there: xr
         _pointwise(parts, centred @ c @ centred.T).reshape(values.shape)
         for c in (fit.covariance[here, here], _beforehand(fit, basis))
     )
-    size = np.sqrt(np.median(values**2))
-    told = (sd < _HALF * size) & (after < np.maximum(_HALF**2 * before, (_FLAT * size) ** 2))
+    lost = undetermined_places(values, sd, np.sqrt(np.maximum(after, 0.0)), np.sqrt(np.maximum(before, 0.0)))
     measured = there.any([d for d in there.dims if d not in dataset[name].dims])
-    return float(np.mean(~told[measured.transpose(*dataset[name].dims).values]))
+    return float(np.mean(lost[measured.transpose(*dataset[name].dims).values]))
 
 
 def _beforehand(fit: Fit, basis: Basis) -> Array:
