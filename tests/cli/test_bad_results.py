@@ -73,12 +73,12 @@ WORDS = [
     ("run --nonsense", "--nonsense"),
 ]
 OWN = [
-    ("validate run --widths", "validate needs the problem: give --problem PROBLEM.yaml"),
+    ("validate run --radii", "validate needs the problem: give --problem PROBLEM.yaml"),
     ("validate run --engines weak", "validate needs the problem: give --problem PROBLEM.yaml"),
     ("validate run --engines ,", "--engines , was given; names parted by commas were wanted."),
     ("validate run --problem same.yaml --engines weka", "There is no engine 'weka' to compare. Did you mean"),
     ("validate run --problem wave.yaml", "The problem has the equation"),
-    ("validate run --problem lost.yaml --widths", "There is no file 'w.csv'."),
+    ("validate run --problem lost.yaml --radii", "There is no file 'w.csv'."),
     ("report run --out blank", "Cannot write 'blank': Is a directory."),
     ("report run --out u.csv/page.html", "Cannot write 'u.csv/page.html': "),
     ("report kept", "kept/problem.json: what the run kept of its problem is no JSON"),

@@ -280,7 +280,7 @@ def test_combinations_are_written_plainly(change, text):
 def test_what_was_found_is_saved(tmp_path):
     (question,) = [q for q in QUESTIONS if q.case.name == "silent_half"]
     paths = save_check(check(question.case.problem()), tmp_path / "out")
-    assert [p.name for p in paths] == ["check.json", "told_k.png"]
+    assert [p.name for p in paths] == ["check.json", "posterior_ratio_k.png"]
     assert json.loads(paths[0].read_text())["verdict"] == "cannot be answered"
     assert paths[1].read_bytes().startswith(b"\x89PNG")
 

@@ -1,4 +1,4 @@
-"""Right answers hold; wrong equations, boundaries, widths and unfinished networks are caught."""
+"""Right answers hold; wrong equations, boundaries, radii and unfinished networks are caught."""
 
 import json
 from dataclasses import replace
@@ -318,16 +318,16 @@ def test_further_measurements_are_used(answer):
         mf.validate(answer, held_out=Observations.from_dataset(fresh.dataset.rename(u="w")))
 
 
-def test_other_widths_and_engines_are_asked_only_where_wanted(answer):
+def test_other_radii_and_engines_are_asked_only_where_wanted(answer):
     problem = InverseProblem("u_t = D*u_xx - r*u", gridded(decaying, 0.05, 3), numbers("D", "r"))
-    found = mf.validate(answer, problem, widths=True)
-    assert [r["test"] for r in found.table][-2:] == ["width times 0.7", "width times 1.4"]
+    found = mf.validate(answer, problem, radii=True)
+    assert [r["test"] for r in found.table][-2:] == ["radius times 0.7", "radius times 1.4"]
     assert found.ok, found
     moved = replace(answer, estimates={n: replace(e, value=2 * e.value) for n, e in answer.estimates.items()})
-    judged = validate(moved, problem, widths=True)
-    assert "width times 1.4 finds another value of 'D', 'r'" in judged.reasons
+    judged = validate(moved, problem, radii=True)
+    assert "radius times 1.4 finds another value of 'D', 'r'" in judged.reasons
     with pytest.raises(ConfigurationError, match="needs the problem"):
-        mf.validate(answer, widths=True)
+        mf.validate(answer, radii=True)
 
 
 def test_known_coefficients_and_periods_are_kept():
@@ -369,7 +369,7 @@ def test_the_command(answer, tmp_path):
     ran = CliRunner().invoke(app, ["validate", str(tmp_path)])
     assert ran.exit_code == 1
     assert "Verdict: refuted" in ran.stdout
-    ran = CliRunner().invoke(app, ["validate", str(tmp_path), "--widths"])
+    ran = CliRunner().invoke(app, ["validate", str(tmp_path), "--radii"])
     assert ran.exit_code == 2
     assert CliRunner().invoke(app, ["validate", str(tmp_path / "no")]).exit_code == 2
 

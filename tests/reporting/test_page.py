@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -62,12 +63,12 @@ def page(tmp_path, *args, **said):
 def test_the_page_says_all_and_needs_nothing(tmp_path):
     text = page(tmp_path).read_text(encoding="utf-8")
     assert len(text.encode()) < LARGEST
-    for wanted in (
+    for expected in (
         "<math", "∇", "0.0481 ± 0.0012 1/h", "0.045709 to 0.050531", "doubtful", "&lt;alike&gt;",
         "forward solution", "mollifier solve problem.yaml", "equation: u_t = 1 # &lt;/script&gt;", "0123abcd",
         "prefers-color-scheme: dark", "@media print",
     ):  # fmt: skip
-        assert wanted in text, wanted
+        assert expected in text, expected
     assert text.count("</script>") == 2
     outside = re.findall(r"""(?:src|href)=["'](?!#|data:)([^"']+)""", text)
     assert not outside, outside
@@ -88,6 +89,32 @@ def test_names_cannot_carry_markup(tmp_path):
     text = page(tmp_path, equation=["u_t = <img src=x onerror=alert(1)>"], engine="<b>x</b>").read_text()
     assert "<img" not in text
     assert "<b>x" not in text
+
+
+HOSTILE = "<!--<script>\x07\x00"
+
+
+def hostile_page(tmp_path):
+    solution, found = reported()
+    for array in (solution.dataset["u"], solution.dataset["k"], solution.dataset["x"], solution.fit["u"]):
+        array.attrs["units"] = HOSTILE
+    return report(solution, tmp_path / "report.html", found, HOSTILE, HOSTILE)
+
+
+def test_units_cannot_break_the_page(tmp_path):
+    """A comment that opens a script hides the end of the page's own; HTML holds no control characters."""
+    text = hostile_page(tmp_path).read_text(encoding="utf-8")
+    assert "<!--" not in text
+    assert not re.search("[\x00-\x08\x0b-\x1f]", text)
+    content = json.loads(re.search(r'id="content">(.*?)</script>', text, re.DOTALL)[1])
+    assert HOSTILE in {p["unit"] for p in content["panels"]}
+    assert "&lt;!--&lt;script&gt;\ufffd\ufffd" in text
+
+
+def test_templates_and_style_are_found_as_resources_of_the_package():
+    folder = resources.files("mollifier.reporting")
+    assert {p.name for p in (folder / "templates").iterdir()} >= {"page.html.j2", "page.css", "page.js"}
+    assert (folder / "mollifier.mplstyle").is_file()
 
 
 @pytest.mark.parametrize(
@@ -113,7 +140,7 @@ def test_large_fields_are_thinned(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("u_t = D*u_xx", "<msub><mi>u</mi><mi>xx</mi></msub>"),
         (
@@ -127,8 +154,8 @@ def test_large_fields_are_thinned(tmp_path):
         ("u_t = <script>", "<code>u_t = &lt;script&gt;</code>"),
     ],
 )
-def test_equations_are_typeset(text, wanted):
-    assert wanted in mathml(text)
+def test_equations_are_typeset(text, expected):
+    assert expected in mathml(text)
 
 
 def test_the_command_and_the_method(tmp_path):
@@ -175,6 +202,12 @@ def test_the_page_draws_and_its_sliders_move_it(browser, tmp_path):
     label = browser.run("return document.querySelector('#panel-0 svg.map').getAttribute('aria-label')")
     assert browser.run(text) in label
     assert browser.run("return document.querySelector('#panel-0 input').getAttribute('aria-valuetext')")
+    assert not browser.log()
+
+
+def test_a_page_with_hostile_units_draws(browser, tmp_path):
+    browser.open(hostile_page(tmp_path))
+    assert browser.run(CURVE)
     assert not browser.log()
 
 

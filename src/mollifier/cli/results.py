@@ -42,8 +42,8 @@ def validate(
     terminal: Terminal,
     run: Run,
     problem: Problem = None,
-    widths: Annotated[
-        bool, typer.Option("--widths", help="Solve again with a wider and a narrower kernel.")
+    radii: Annotated[
+        bool, typer.Option("--radii", help="Solve again with a larger and a smaller radius.")
     ] = False,
     engines: Annotated[
         str, typer.Option("--engines", "-e", metavar="NAMES", help="Compare with these, parted by commas.")
@@ -51,7 +51,7 @@ def validate(
 ) -> int:
     """Solve the equation forward with what was found and hold it against the data: does the answer stand up?
 
-    Starts and ends are those of the estimated states. --widths and --engines solve again.
+    Starts and ends are those of the estimated states. --radii and --engines solve again.
     """
     from mollifier.diagnostics.validation.validate import validate as stand_up
     from mollifier.io.files import write_json
@@ -63,8 +63,8 @@ def validate(
     names = [n.strip() for n in engines.split(",") if n.strip()]
     if engines and not names:
         raise ConfigurationError(f"--engines {engines} was given; names parted by commas were wanted.")
-    asked = _stated(file) if names or widths or problem else None
-    found = stand_up(solution, asked, engines=names, widths=widths)
+    asked = _stated(file) if names or radii or problem else None
+    found = stand_up(solution, asked, engines=names, radii=radii)
     _say(terminal, found)
     terminal.give({**found.to_dict(), "run": run})
     if run.is_dir():

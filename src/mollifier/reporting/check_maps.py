@@ -1,8 +1,9 @@
-"""What `check` found, written down: numbers as JSON, and maps of what the data tell of unknown fields."""
+"""What `check` found, as files: numbers as JSON, and a map of each unknown field's posterior ratio."""
 
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import xarray as xr
@@ -14,46 +15,23 @@ from mollifier.reporting import style
 
 
 def save_check(found: Check, folder: str | os.PathLike[str]) -> list[Path]:
-    """Write ``check.json`` and, for every unknown field, ``told_<name>.png``.
+    """Write ``check.json`` and, for every unknown field, ``posterior_ratio_<name>.png``.
 
-    Parameters
-    ----------
-    found
-        What to write.
-    folder
-        Where; made if need be.
-
-    Returns
-    -------
-    list of Path
-        The files written.
-
-    Raises
-    ------
-    OutputError
-        If the folder cannot be written to.
+    Parameters and errors as of `mollifier.reporting.style.save_all`.
     """
-    target = ensure_folder(folder)
-    paths = [write_json(target / "check.json", found.to_dict())]
-    with style.look():
-        for name, ratio in found.maps.items():
-            paths.append(style.save(told_figure(ratio), target / f"told_{name}.png"))
-    return paths
+    written = write_json(ensure_folder(folder) / "check.json", found.to_dict())
+    figures = {f"posterior_ratio_{n}.png": partial(ratio_figure, ratio) for n, ratio in found.maps.items()}
+    return [written, *style.save_all(figures, folder)]
 
 
-def told_figure(ratio: xr.DataArray) -> Figure:
-    """Posterior over prior standard deviation of an unknown field: 0 told by the data, 1 not told."""
-    pictures = style.cuts(ratio)
-    figure = style.new_figure(4.0 * len(pictures), 3.2)
-    axes = figure.subplots(1, len(pictures), squeeze=False)[0]
-    title = f"{style.text(str(ratio.name))}: posterior over prior"
-    for ax, cut in zip(axes, pictures, strict=True):
-        part = cut.of(ratio)
-        if part.ndim < 2:
-            style.draw_curve(ax, part, "posterior over prior")
-            ax.axhline(0.5, color="0.6", linewidth=0.8)
+def ratio_figure(ratio: xr.DataArray) -> Figure:
+    """Posterior over prior standard deviation of an unknown field: near 0 the data decide."""
+    cuts = style.cuts(ratio)
+    figure = style.new_figure(4.0 * len(cuts), 3.2)
+    axes = figure.subplots(1, len(cuts), squeeze=False)[0]
+    head = f"{style.text(str(ratio.name))}: posterior over prior"
+    for ax, cut in zip(axes, cuts, strict=True):
+        style.draw_cut(ax, ratio, cut, "posterior over prior", head, level=0.5)
+        if cut.of(ratio).ndim < 2:
             ax.set_ylim(0.0, 1.05)
-        else:
-            style.draw_map(ax, part, "posterior over prior", (0.0, 1.0))
-        ax.set_title("\n".join(t for t in (title, cut.title(ratio)) if t))
     return figure

@@ -13,7 +13,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mollifier.io.files import ensure_folder
 from mollifier.reporting import style
 
 if TYPE_CHECKING:
@@ -26,31 +25,12 @@ _MOST_MAPS = 3  # cuts of a field of three dimensions or more
 
 
 def save_comparison(comparison: Comparison, folder: str | os.PathLike[str]) -> list[Path]:
-    """Write the figure of a comparison as ``compare.png`` and ``compare.svg``.
+    """Write the figure of a comparison as ``compare.png`` and ``compare.svg``; with no row, nothing.
 
-    Parameters
-    ----------
-    comparison
-        What to show; with no row there is no figure.
-    folder
-        Where; made if need be.
-
-    Returns
-    -------
-    list of Path
-        The files written.
-
-    Raises
-    ------
-    OutputError
-        If the folder cannot be written to.
+    Parameters and errors as of `mollifier.reporting.style.save_all`.
     """
-    target = ensure_folder(folder)
-    if not comparison.rows:
-        return []
-    with style.look():
-        figure = comparison_figure(comparison)
-        return [style.save(figure, target / f"compare.{kind}") for kind in ("png", "svg")]
+    names = ("compare.png", "compare.svg") if comparison.rows else ()
+    return style.save_all(dict.fromkeys(names, partial(comparison_figure, comparison)), folder)
 
 
 def comparison_figure(comparison: Comparison) -> Figure:
@@ -200,9 +180,7 @@ def _draw_maps(band: Any, comparison: Comparison, name: str, engines: list[str],
     axes = band.subplots(rows, len(engines), squeeze=False)
     for column, (engine, field) in enumerate(fields.items()):
         for ax, cut in zip(axes[:, column], style.cuts(field, _MOST_MAPS), strict=False):
-            style.draw_map(ax, cut.of(field), name, bounds)
-            head = f"{style.text(name)}, {engine}"
-            ax.set_title(", ".join(t for t in (head, cut.title(field)) if t))
+            style.draw_cut(ax, field, cut, name, f"{style.text(name)}, {engine}", bounds)
 
 
 def _draw_costs(band: Any, comparison: Comparison) -> None:

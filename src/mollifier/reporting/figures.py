@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mollifier.errors import MollifierError
-from mollifier.io.files import ensure_folder
 from mollifier.problem.solution import HISTORY, Solution
 from mollifier.reporting import style
 from mollifier.reporting.fits import fit_figure
@@ -27,7 +28,7 @@ def save_figures(
 ) -> list[Path]:
     """Write the figures of a solution: ``fit``, ``unknown_<name>``, ``residual`` and ``history``, as PNG.
 
-    The weak engine takes no steps: ``sensitivity``, its estimates by radius, stands in place of ``history``.
+    The weak engine takes no steps: it has ``sensitivity``, its estimates by radius, in place of ``history``.
     What the solution does not hold gives no figure.
 
     Parameters
@@ -37,7 +38,7 @@ def save_figures(
     folder
         Where; made if need be.
     truth
-        Unknown fields (and scalars) as they truly are, on any grid; interpolated to the solution's.
+        True unknown fields and scalars, on any grid; interpolated to the solution's.
 
     Returns
     -------
@@ -51,25 +52,21 @@ def save_figures(
     MollifierError
         If a true field has coordinates that the estimate has not.
     """
-    target = ensure_folder(folder)
-    paths = []
-    with style.look():
-        if solution.observed:
-            paths.append(style.save(fit_figure(solution), target / "fit.png"))
-        for name in solution.unknown_fields:
-            true = (
-                None
-                if truth is None or name not in truth
-                else true_field(truth[name], solution.dataset[name])
-            )
-            paths.append(style.save(unknown_figure(solution, name, true), target / f"unknown_{name}.png"))
-        if solution.residuals:
-            paths.append(style.save(residual_figure(solution), target / "residual.png"))
-        if has_radii(solution.history):
-            paths.append(style.save(sensitivity_figure(solution), target / "sensitivity.png"))
-        elif solution.history.sizes["step"] and solution.history.data_vars:
-            paths.append(style.save(history_figure(solution, truth), target / "history.png"))
-    return paths
+    figures: dict[str, Callable[[], Figure]] = {}
+    if solution.observed:
+        figures["fit.png"] = partial(fit_figure, solution)
+    for name in solution.unknown_fields:
+        true = None
+        if truth is not None and name in truth:
+            true = true_field(truth[name], solution.dataset[name])
+        figures[f"unknown_{name}.png"] = partial(unknown_figure, solution, name, true)
+    if solution.residuals:
+        figures["residual.png"] = partial(residual_figure, solution)
+    if has_radii(solution.history):
+        figures["sensitivity.png"] = partial(sensitivity_figure, solution)
+    elif solution.history.sizes["step"] and solution.history.data_vars:
+        figures["history.png"] = partial(history_figure, solution, truth)
+    return style.save_all(figures, folder)
 
 
 def true_field(truth: xr.DataArray, estimate: xr.DataArray) -> xr.DataArray:
@@ -134,9 +131,7 @@ def unknown_figure(solution: Solution, name: str, truth: xr.DataArray | None = N
     for row, cut in enumerate(pictures):
         for column, (title, field, span, cmap) in enumerate(columns):
             whole = field.assign_attrs(estimate.attrs)
-            style.draw_map(axes[row, column], cut.of(whole), name, span, cmap=cmap)
-            where = cut.title(estimate)
-            axes[row, column].set_title("\n".join(t for t in (title if not row else "", where) if t))
+            style.draw_cut(axes[row, column], whole, cut, name, "" if row else title, span, cmap=cmap)
     return figure
 
 
@@ -213,19 +208,21 @@ def residual_figure(solution: Solution) -> Figure:
         rms = f"{np.sqrt(np.mean(finite**2)):.3g}" if finite.size else "unknown"
         head = f"{name.replace('_', ' ')} of the equation, rms {rms}\n(relative to the rms of its terms)"
         bounds = style.limits(field.values, symmetric=True, spare=0.005)
-        for column in range(widest):
-            ax = axes[row, column]
-            if column >= len(pictures[name]):
-                ax.set_axis_off()
-                continue
-            cut = pictures[name][column]
-            part = cut.of(field)
-            if part.ndim < 2:
-                style.draw_curve(ax, part, "relative residual", color=style.BLUE, linewidth=1.0)
-                ax.axhline(0.0, color="black", linewidth=0.6)
-            else:
-                style.draw_map(ax, part, "relative residual", bounds, cmap=style.DIVERGING)
-            ax.set_title("\n".join(t for t in (head if column == 0 else "", cut.title(field)) if t))
+        for ax in axes[row, len(pictures[name]) :]:
+            ax.set_axis_off()
+        for column, cut in enumerate(pictures[name]):
+            style.draw_cut(
+                axes[row, column],
+                field,
+                cut,
+                "relative residual",
+                "" if column else head,
+                bounds,
+                cmap=style.DIVERGING,
+                level=0.0,
+                color=style.BLUE,
+                linewidth=1.0,
+            )
     return figure
 
 

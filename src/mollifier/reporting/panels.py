@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import matplotlib as mpl
@@ -174,10 +173,3 @@ def _numbers(values: Array) -> dict[str, Any]:
     scaled = (np.where(finite, values, low) - low) / ((high - low) or 1.0) * (_MISSING - 1)
     coded = np.where(finite, scaled.round(), _MISSING).astype("<u2")
     return {"low": low, "high": high, "data": base64.b64encode(coded.tobytes()).decode()}
-
-
-def described(panel: dict[str, Any]) -> Iterator[str]:
-    """What a panel's curves stand for, for its legend."""
-    if len(panel["across"]) == 1:
-        yield "value"
-        yield from (n for n in ("sd", "forward", "points") if n in panel["layers"] or n in panel)

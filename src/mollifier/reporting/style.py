@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +23,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from mollifier.equations.names import TIME_NAMES
-from mollifier.io.files import write_atomically
+from mollifier.io.files import ensure_folder, write_atomically
 
-# Okabe and Ito's palette, told apart under every common colour blindness.
+# Okabe and Ito's palette, distinct under every common colour blindness.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 PURPLE = "#CC79A7"
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 
 _MISSING = "0.88"
 _MOST_NODES = 600  # along one side of a map: more than its pixels
-_RC: dict[Any, Any] = {
-    "font.size": 9.0,
-    "axes.titlesize": 9.5,
-    "axes.labelsize": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "legend.fontsize": 8.0,
-    "figure.constrained_layout.use": True,
-    "savefig.dpi": 150,
-    "svg.hashsalt": "mollifier",
-}
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -59,9 +52,11 @@ class Cut:
         return ", ".join(f"{text(d)} = {v:.4g} {units[d]}".rstrip() for d, v in held)
 
 
-def look() -> Any:
+@contextmanager
+def look() -> Iterator[None]:
     """A context in which figures are made and saved; matplotlib's settings are restored after it."""
-    return mpl.rc_context(_RC)
+    with as_file(files("mollifier.reporting") / "mollifier.mplstyle") as path, mpl.rc_context(fname=path):
+        yield
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -71,18 +66,45 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def save_all(figures: Mapping[str, Callable[[], Figure]], folder: str | os.PathLike[str]) -> list[Path]:
+    """Make figures in the common look and save each.
+
+    Parameters
+    ----------
+    figures
+        Name of the file, which ends in .png or .svg, -> function that makes its figure.
+    folder
+        Where; made if need be.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written to.
+    """
+    target = ensure_folder(folder)
+    with look():
+        return [save(make(), target / name) for name, make in figures.items()]
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write the figure as PNG or SVG, by the suffix; whole or not at all, and the same every time."""
     kind = path.suffix.removeprefix(".")
-    options: dict[str, Any] = {"format": kind, "facecolor": "white", "bbox_inches": "tight"}
-    if kind == "svg":
-        options["metadata"] = {"Date": None}
-    return write_atomically(path, lambda p: figure.savefig(p, **options))
+    metadata = {"Date": None} if kind == "svg" else None
+    return write_atomically(path, lambda p: figure.savefig(p, format=kind, metadata=metadata))
 
 
 def text(raw: str) -> str:
-    """Text that matplotlib shows as it stands."""
-    return raw.replace("$", r"\$")
+    """Text that matplotlib shows unchanged, but for control characters.
+
+    >>> text("5 $/m"), text("a\\x07")
+    ('5 \\\\$/m', 'a\ufffd')
+    """
+    return _CONTROL.sub("\ufffd", raw).replace("$", r"\$")
 
 
 def label(name: str, unit: str = "") -> str:
@@ -205,6 +227,41 @@ def draw_curve(ax: Axes, field: xr.DataArray, name: str, **options: Any) -> None
         ax.plot(coordinate.values, field.values, **options)
         ax.set_xlabel(field_label(coordinate))
     ax.set_ylabel(field_label(field, name))
+
+
+def draw_cut(
+    ax: Axes,
+    field: xr.DataArray,
+    cut: Cut,
+    name: str,
+    head: str = "",
+    bounds: tuple[float, float] = (0.0, 1.0),
+    *,
+    cmap: str = SEQUENTIAL,
+    level: float | None = None,
+    **options: Any,
+) -> None:
+    """One picture of a field, a map or a curve, with where it is cut in its title.
+
+    Parameters
+    ----------
+    name
+        For the axis or the colour bar.
+    head
+        First line of the title.
+    bounds, cmap
+        Of a map's colours.
+    level, options
+        Height of a thin line beside a curve, and how the curve is drawn.
+    """
+    part = cut.of(field)
+    if part.ndim < 2:
+        draw_curve(ax, part, name, **options)
+        if level is not None:
+            ax.axhline(level, color=GREY, linewidth=0.6)
+    else:
+        draw_map(ax, part, name, bounds, cmap=cmap)
+    ax.set_title("\n".join(t for t in (head, cut.title(field)) if t))
 
 
 def log_axis(ax: Axes, which: str) -> None:

@@ -1,4 +1,4 @@
-"""The same problem solved again: with another width, or by another engine."""
+"""The same problem solved again: with another radius, or by another engine."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def by_engine(solution: Solution, problem: InverseProblem, engines: Sequence[str
     ]
 
 
-def by_width(solution: Solution, problem: InverseProblem) -> list[Finding]:
-    """Whether a wider and a narrower kernel find the same."""
+def by_radius(solution: Solution, problem: InverseProblem) -> list[Finding]:
+    """Whether a smaller and a larger radius find the same."""
     radii = _radii(solution)
     seed, findings = int(solution.provenance.get("seed") or 0), []
     for share in _SHARES:
         settings = _settings(solution)
         radius = {c: r * share for c, r in radii.items() if r > 0}
         collocation = settings.collocation.model_copy(update={"radius": radius, "nodes": None})
-        label = f"width times {share:g}"
+        label = f"radius times {share:g}"
         try:
             other = solve(
                 problem,

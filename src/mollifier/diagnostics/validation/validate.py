@@ -114,7 +114,7 @@ def validate(
     *,
     held_out: Observations | None = None,
     engines: Sequence[str] = (),
-    widths: bool = False,
+    radii: bool = False,
 ) -> Validation:
     """Solve the equation forward with what was found, hold it against the data, and say what to think of it.
 
@@ -133,8 +133,9 @@ def validate(
         The question; wanted where the solution lacks what the equation needs, and to solve again.
     held_out
         Further measurements, which no engine has seen.
-    engines, widths
-        Engines to hold the answer against, as `mollifier.compare` does; whether to take other kernel widths.
+    engines, radii
+        Engines to compare the answer with, as `mollifier.compare` does; whether to solve again with radii of
+        0.7 and 1.4 times the kernel's.
 
     Raises
     ------
@@ -154,7 +155,7 @@ def validate(
     >>> found.status, found.reasons
     ('holds', ())
     """
-    _same_question(solution, problem, bool(engines or widths))
+    _same_question(solution, problem, bool(engines or radii))
     findings, notes = [*_status(solution), *_fit_findings(solution)], _unfinished(solution)
     resolved, tests, told = _forward_or_why(solution, problem)
     findings += tests
@@ -162,7 +163,7 @@ def validate(
     if held_out is not None:
         findings += _extra(solution, resolved, held_out)
     if problem is not None:
-        findings += again.by_width(solution, problem) if widths else []
+        findings += again.by_radius(solution, problem) if radii else []
         findings += again.by_engine(solution, problem, engines) if engines else []
     reasons = tuple(f.reason for f in findings if f.reason)
     status, table = worst(f.verdict for f in findings), tuple(f.row() for f in findings)

@@ -1,4 +1,4 @@
-"""Parts that pages are built of: style, tables, badges, drawings, sections."""
+"""Parts that pages are built of, from the templates beside: tables, badges, drawings, the page."""
 
 from __future__ import annotations
 
@@ -7,45 +7,61 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 import matplotlib as mpl
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from mollifier._version import __version__
 from mollifier.reporting import style
 
-# Ink in drawings, which the page's own takes the place of.
+# Colour of lines and text in drawings; the page replaces it by its text colour.
 _INK = "#010203"
+# Control characters and halves of surrogate pairs, which no page may hold.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def asset(name: str) -> str:
-    """A file beside this one, as text."""
-    return files("mollifier.reporting.page").joinpath(name).read_text(encoding="utf-8").strip()
+@lru_cache(maxsize=1)
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("mollifier.reporting"),
+        autoescape=True,
+        finalize=_printable,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+
+
+def _printable(value: Any) -> Any:
+    """What a template inserts, without characters that would break the page."""
+    if not isinstance(value, str):
+        return value
+    return type(value)(_UNPRINTABLE.sub("\ufffd", value))
+
+
+def rendered(template: str, macro: str, *args: Any, **options: Any) -> str:
+    """HTML of a macro in a file of the templates; values are escaped unless they are `Markup`."""
+    return str(getattr(_templates().get_template(template).module, macro)(*args, **options))
 
 
 def badge(text: str, tone: str) -> str:
     """A word in a frame, in the tone good, care or bad."""
-    return f'<span class="badge {tone}">{escape(text)}</span>'
+    return rendered("parts.html.j2", "badge", text, tone)
 
 
 def table(caption: str, heads: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     """A table; the first cell of a row is its head."""
-    top = "".join(f'<th scope="col">{escape(h)}</th>' for h in heads)
-    body = ""
-    for row in rows:
-        first, *others = (escape(str(c)) for c in row)
-        body += f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{c}</td>" for c in others) + "</tr>\n"
-    return (
-        f'<div class="wide" tabindex="0"><table><caption>{escape(caption)}</caption>'
-        f"<thead><tr>{top}</tr></thead><tbody>\n{body}</tbody></table></div>"
-    )
+    return rendered("parts.html.j2", "table", caption, heads, rows)
 
 
-def document(title: str, head: str, parts: Sequence[tuple[str, str, str]], script: str = "") -> str:
-    """A page that needs nothing beside itself.
+def document(title: str, head: str, parts: Sequence[tuple[str, str, str]], content: Any = None) -> str:
+    """A page that needs no other file and no network.
 
     Parameters
     ----------
@@ -55,53 +71,17 @@ def document(title: str, head: str, parts: Sequence[tuple[str, str, str]], scrip
         HTML on top.
     parts
         Id, heading and HTML of each section; those without HTML are left out.
-    script
-        HTML at the end.
+    content
+        What the page's script draws, in types that JSON knows; without it there is no script.
     """
-    shown = [(i, escape(name), body) for i, name, body in parts if body]
-    return _TEMPLATE.format(
-        title=escape(title),
-        css=asset("page.css"),
-        head=head,
-        links="".join(f'<a href="#{i}">{name}</a>' for i, name, _ in shown),
-        sections="\n".join(
-            f'<section id="{i}" aria-labelledby="{i}-h"><h2 id="{i}-h">{name}</h2>\n{body}\n</section>'
-            for i, name, body in shown
-        ),
-        script=script,
-        version=__version__,
-    )
-
-
-_TEMPLATE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
-<link rel="icon" href="data:,">
-<title>{title}</title>
-<style>
-{css}
-</style>
-</head>
-<body>
-<header>
-{head}
-<nav aria-label="Sections">{links}</nav>
-</header>
-<main>
-{sections}
-</main>
-<footer class="soft"><p>Written by mollifier {version}.</p></footer>
-{script}</body>
-</html>
-"""  # noqa: E501
+    shown = [(i, name, Markup(body)) for i, name, body in parts if body]
+    page = _templates().get_template("page.html.j2")
+    return page.render(title=title, head=Markup(head), parts=shown, content=content, version=__version__)
 
 
 @contextmanager
 def _without_font_messages() -> Iterator[None]:
-    """Text stays text, in the reader's own fonts: those that matplotlib misses are of no matter."""
+    """The reader's browser has its fonts: those that matplotlib misses do not matter."""
     logger = logging.getLogger("matplotlib.font_manager")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -112,7 +92,7 @@ def _without_font_messages() -> Iterator[None]:
 
 
 def drawing(make: Callable[[], Figure], label: str) -> str:
-    """A figure as SVG in the page, in the page's own ink."""
+    """A figure as SVG for a page, in the page's text colour."""
     ink = dict.fromkeys(
         ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"),
         _INK,
@@ -126,10 +106,10 @@ def drawing(make: Callable[[], Figure], label: str) -> str:
             )
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].replace(_INK, "currentColor").replace("#000000", "currentColor")
-    # Ids are of one drawing alone; a page has several.
+    # A page has several drawings, whose ids must differ.
     own = re.sub(r"\W+", "-", label)[:20]
     svg = re.sub(r'\bid="', f'id="{own}-', svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{own}-", svg)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
-    return f'<figure class="drawn">{svg}<figcaption>{escape(label)}</figcaption></figure>'
+    return rendered("parts.html.j2", "drawing", Markup(svg), label)
