@@ -1,5 +1,6 @@
 """Kernels against SymPy and quadrature."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -8,10 +9,13 @@ import sympy
 import torch
 from scipy.integrate import quad
 
-from mollifier.errors import GridError
-from mollifier.mollify.kernels import BSpline, Bump, Polynomial
+from mollifier.errors import ConfigurationError, GridError
+from mollifier.mollify.differentiate import differentiate
+from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.kernels import KERNELS, BSpline, Bump, Polynomial, kernel_for
+from mollifier.problem.settings import Collocation, validated
 
-KERNELS = [
+EXAMPLES = [
     Polynomial(1),
     Polynomial(8),
     Polynomial(12),
@@ -53,7 +57,7 @@ def truth(kernel, places, order):
     return result
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+@pytest.mark.parametrize("kernel", EXAMPLES, ids=str)
 def test_the_integral_is_one(kernel):
     knots = (
         np.linspace(-1, 1, kernel.degree + 2) if isinstance(kernel, BSpline) else np.array([-1.0, 0.0, 1.0])
@@ -63,7 +67,7 @@ def test_the_integral_is_one(kernel):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "order"), [(k, n) for k in KERNELS for n in range(7) if n <= k.smoothness]
+    ("kernel", "order"), [(k, n) for k in EXAMPLES for n in range(7) if n <= k.smoothness]
 )
 def test_derivatives_are_those_of_sympy(kernel, order):
     wanted = np.array(truth(kernel, PLACES, order))
@@ -73,7 +77,7 @@ def test_derivatives_are_those_of_sympy(kernel, order):
     np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-12 * scale)
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+@pytest.mark.parametrize("kernel", EXAMPLES, ids=str)
 def test_even_positive_and_compact(kernel):
     s = np.arange(-600, 601) / 400
     for order in range(min(6, int(min(kernel.smoothness, 6))) + 1):
@@ -96,7 +100,7 @@ def test_a_spline_keeps_its_digits_at_the_edge(kernel):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+@pytest.mark.parametrize("kernel", EXAMPLES, ids=str)
 def test_torch_equals_numpy_and_differentiates(kernel, dtype):
     s = np.linspace(-1.2, 1.2, 97)
     x = torch.tensor(s, dtype=dtype, requires_grad=True)
@@ -130,3 +134,44 @@ def test_torch_equals_numpy_and_differentiates(kernel, dtype):
 def test_what_is_refused_says_why(make, says):
     with pytest.raises(GridError, match=says):
         make()
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Half a period of a cosine squared: a kernel from outside the package."""
+
+    smoothness: float = 2
+
+    @classmethod
+    def for_order(cls, order, degree=None):
+        return cls(), 6.0
+
+    def __call__(self, s, order=0):
+        value = [
+            np.cos(np.pi * s / 2) ** 2,
+            -np.pi / 2 * np.sin(np.pi * s),
+            -(np.pi**2) / 2 * np.cos(np.pi * s),
+        ]
+        return np.where(np.abs(s) < 1, value[order], 0.0)
+
+
+@pytest.fixture
+def cosine(monkeypatch):
+    monkeypatch.setattr(KERNELS, "_entries", dict(KERNELS._entries))
+    KERNELS.register("cosine", Cosine)
+
+
+def test_kernel_registered_by_a_plugin(cosine):
+    """It is chosen by name in the settings, and differentiates exactly what its moments are exact for."""
+    assert validated(Collocation, {"kernel": "cosine"}).kernel == "cosine"
+    kernel, cells = kernel_for("cosine", 2)
+    axis = Axis("x", 0.0, 1.0, 41)
+    found = differentiate(axis.points**3, Grid(axis), "u_xx", radius=cells * axis.spacing, kernel=kernel)
+    np.testing.assert_allclose(found, 6 * axis.points, atol=1e-9)
+
+
+def test_kernel_unknown_names_the_registered_ones(cosine):
+    with pytest.raises(ConfigurationError, match=r"'bump' or 'cosine'\. Did you mean 'cosine'\?"):
+        validated(Collocation, {"kernel": "cosin"})
+    with pytest.raises(ConfigurationError, match=r"There is no kernel 'cosin'\. Did you mean 'cosine'"):
+        kernel_for("cosin", 2)

@@ -10,8 +10,8 @@ import xarray as xr
 
 from mollifier.data.observations import Observations
 from mollifier.errors import ConfigurationError
-from mollifier.mollify.bandwidth import feature_lengths, spline_kernel
-from mollifier.mollify.kernels import BSpline, Bump, Polynomial
+from mollifier.mollify.bandwidth import feature_lengths
+from mollifier.mollify.kernels import BSpline, Bump, Polynomial, kernel_for
 from mollifier.problem.collocation import collocate
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import Collocation
@@ -145,7 +145,7 @@ def test_what_is_wrong_is_said(given, message, problem):
 
 def test_spline_kernels_are_odd_and_smooth_enough():
     for order in range(7):
-        kernel, cells = spline_kernel(order)
+        kernel, cells = kernel_for("bspline", order)
         assert kernel.degree % 2 == 1
         assert kernel.degree >= order + 3
         assert cells == (kernel.degree + 1) / 2

@@ -261,7 +261,7 @@ def _suffix(file: Path, format: str | None) -> str:
     if file.is_dir() and not (reader and reader.folder):
         stores = [s for r in READERS.values() if r.folder for s in r.suffixes]
         raise DataError(
-            f"'{file}' is a folder; one file was expected (only {', '.join(stores)} is a folder)."
+            f"'{file}' is a folder; one file was expected (a folder can only be {', '.join(stores)})."
         )
     if reader is None:
         raise DataError(

@@ -8,7 +8,6 @@ from scipy.spatial import KDTree
 from scipy.stats import chi2
 
 from mollifier.mollify.grid import Axis
-from mollifier.mollify.kernels import BSpline, Kernel
 
 Array = NDArray[np.float64]
 
@@ -77,26 +76,6 @@ def feature_lengths(points: Array, values: Array, sd: Array, seed: int = 0) -> A
             lengths[a] = spread / slope if slope > 0 else np.inf
         metric = np.minimum(np.where(np.isfinite(lengths), lengths, extent), extent)
     return lengths
-
-
-def spline_kernel(order: int, degree: int | None = None) -> tuple[Kernel, float]:
-    """The kernel that resolves most per node for a given order, and its radius in cells.
-
-    An odd-degree B-spline whose radius is (degree + 1)/2 cells: its integer translates satisfy the moment
-    conditions without correction, and its width (standard deviation sqrt((degree + 1)/12) cells) is about
-    half that of a polynomial kernel with as many nodes as it needs.
-
-    Examples
-    --------
-    >>> spline_kernel(2)
-    (BSpline(degree=5), 3.0)
-    >>> spline_kernel(4)
-    (BSpline(degree=7), 4.0)
-    """
-    if degree is None:
-        degree = max(5, order + 3)
-        degree += 1 - degree % 2
-    return BSpline(degree), (degree + 1) / 2
 
 
 def spectral_corner(values: Array, dimension: int, axis: Axis, variance: float) -> float:

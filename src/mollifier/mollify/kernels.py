@@ -19,10 +19,11 @@ from numpy.polynomial import Polynomial as Poly
 from scipy.integrate import quad
 
 from mollifier.errors import GridError
+from mollifier.io.registry import Registry
 
 
 class Kernel(Protocol):
-    """What every kernel offers."""
+    """What every kernel offers; one that can be chosen by name (`KERNELS`) also offers ``for_order``."""
 
     @property
     def smoothness(self) -> float:
@@ -32,6 +33,54 @@ class Kernel(Protocol):
     def __call__(self, s: Any, order: int = 0) -> Any:
         """The derivative of that order at ``s``: an array (NumPy or torch) of the same shape."""
         ...
+
+
+class KernelKind(Protocol):
+    """What `KERNELS` holds: a class of kernels."""
+
+    def for_order(self, order: int, degree: int | None = None) -> tuple[Kernel, float]:
+        """The kernel for an equation of an order, and its radius in cells; ``degree`` where it is given."""
+        ...
+
+
+KERNELS: Registry[KernelKind] = Registry(
+    "kernel",
+    {
+        "bspline": "mollifier.mollify.kernels:BSpline",
+        "polynomial": "mollifier.mollify.kernels:Polynomial",
+        "bump": "mollifier.mollify.kernels:Bump",
+    },
+)
+
+
+def kernel_for(name: str, order: int, degree: int | None = None) -> tuple[Kernel, float]:
+    """A kernel by name for an equation of an order, and its radius in cells.
+
+    Parameters
+    ----------
+    name
+        One of `KERNELS`, or "auto" for the B-spline, which resolves most per node.
+    order
+        Highest order of a derivative.
+    degree
+        Of the B-spline or polynomial; by the order if None.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no kernel of this name.
+
+    Examples
+    --------
+    >>> kernel_for("auto", 2), kernel_for("auto", 4), kernel_for("polynomial", 4)
+    ((BSpline(degree=5), 3.0), (BSpline(degree=7), 4.0), (Polynomial(degree=8), 6.0))
+    """
+    return KERNELS["bspline" if name == "auto" else name].for_order(order, degree)
+
+
+def _cells(order: int) -> float:
+    """Radius in cells that the discrete moments need of kernels that are not splines."""
+    return 4.5 + 0.75 * max(0, order - 2)
 
 
 def namespace(array: Any) -> Any:
@@ -97,6 +146,11 @@ class Polynomial:
         if self.degree < 1:
             raise GridError(f"Polynomial kernel of degree {self.degree}; 1 or more was expected.")
 
+    @classmethod
+    def for_order(cls, order: int, degree: int | None = None) -> tuple[Kernel, float]:
+        """Of degree ``order + 4`` by default, and its radius in cells."""
+        return cls(degree or order + 4), _cells(order)
+
     @property
     def smoothness(self) -> float:
         """Order p is bounded, order p + 1 is not."""
@@ -141,6 +195,11 @@ class Bump:
     def __post_init__(self) -> None:
         if not self.sharpness > 0:
             raise GridError(f"Bump of sharpness {self.sharpness}; a positive number was expected.")
+
+    @classmethod
+    def for_order(cls, order: int, degree: int | None = None) -> tuple[Kernel, float]:
+        """The bump, which has no degree, and its radius in cells."""
+        return cls(), _cells(order)
 
     @property
     def smoothness(self) -> float:
@@ -191,6 +250,19 @@ class BSpline:
     def __post_init__(self) -> None:
         if self.degree < 1:
             raise GridError(f"B-spline of degree {self.degree}; 1 or more was expected.")
+
+    @classmethod
+    def for_order(cls, order: int, degree: int | None = None) -> tuple[Kernel, float]:
+        """An odd degree of ``order + 3`` or more, and the radius of (degree + 1)/2 cells.
+
+        Its integer translates then satisfy the moment conditions without correction, and its width (standard
+        deviation sqrt((degree + 1)/12) cells) is about half that of a polynomial kernel with as many nodes
+        as it needs.
+        """
+        if degree is None:
+            degree = max(5, order + 3)
+            degree += 1 - degree % 2
+        return cls(degree), (degree + 1) / 2
 
     @property
     def smoothness(self) -> float:

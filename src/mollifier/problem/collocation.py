@@ -8,16 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from mollifier.errors import ConfigurationError, did_you_mean
-from mollifier.mollify.bandwidth import feature_lengths, spline_kernel
+from mollifier.mollify.bandwidth import feature_lengths
 from mollifier.mollify.grid import Axis, Grid
-from mollifier.mollify.kernels import Bump, Kernel, Polynomial
+from mollifier.mollify.kernels import Kernel, kernel_for
 from mollifier.problem import settings as choices
 from mollifier.problem.inverse_problem import InverseProblem
 
 # Nodes per shortest feature (the range of the field over its steepest slope): about a spline's width.
 _NODES_PER_FEATURE = 4.0
-# Radius in cells of kernels that are not splines: what their discrete moments need at order 2.
-_CELLS = 4.5
 # Cells between two frames of gridded data, beyond which only the shortest feature asks for more.
 _CELLS_BETWEEN = 4
 _LEAST_NODES = {1: 129, 2: 33}
@@ -92,7 +90,7 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
             if name not in problem.coordinates:
                 hint = did_you_mean(name, problem.coordinates)
                 raise ConfigurationError(f"The collocation names '{name}', not a coordinate.{hint}")
-    kernel, cells = _kernel(chosen, problem.system.order)
+    kernel, cells = kernel_for(chosen.kernel, problem.system.order, chosen.degree)
     bounds, periods = problem.bounds, problem.data.periodic
     features = _features(problem)
     wanted, fixed = {}, dict(chosen.nodes or {})
@@ -142,13 +140,6 @@ def _features(problem: InverseProblem) -> dict[str, float]:
         for c, length in zip(s.coordinates, feature_lengths(s.points, s.values, s.sd), strict=True):
             features[c] = min(features[c], float(length))
     return features
-
-
-def _kernel(chosen: choices.Collocation, order: int) -> tuple[Kernel, float]:
-    if chosen.kernel in ("auto", "bspline"):
-        return spline_kernel(order, chosen.degree)
-    kernel = Bump() if chosen.kernel == "bump" else Polynomial(chosen.degree or order + 4)
-    return kernel, _CELLS + max(0, order - 2) * 0.75
 
 
 def _given_radius(chosen: choices.Collocation, coordinate: str) -> float | None:

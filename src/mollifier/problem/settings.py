@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+from pydantic_core import PydanticCustomError
 
 from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.mollify.kernels import KERNELS
 
 Model = TypeVar("Model", bound=BaseModel)
 _QUOTED = re.compile(r"'([^']*)'")
@@ -16,6 +18,20 @@ _QUOTED = re.compile(r"'([^']*)'")
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def registered(registry: Mapping[str, Any], *more: str) -> Callable[[str], str]:
+    """A validator of names: those of a registry when the value is checked, and some more."""
+
+    def check(name: str) -> str:
+        known = (*more, *registry)
+        if name not in known:
+            listed = ", ".join(f"'{k}'" for k in known[:-1])
+            expected = {"expected": f"{listed} or '{known[-1]}'" if listed else f"'{known[-1]}'"}
+            raise PydanticCustomError("literal_error", "Input should be {expected}", expected)
+        return name
+
+    return check
 
 
 class Collocation(_Strict):
@@ -27,7 +43,7 @@ class Collocation(_Strict):
     radius: Literal["auto"] | PositiveFloat | dict[str, PositiveFloat] = Field(
         default="auto", description="Half-width of the kernel in the units of each axis."
     )
-    kernel: Literal["auto", "bspline", "polynomial", "bump"] = "auto"
+    kernel: Annotated[str, AfterValidator(registered(KERNELS, "auto"))] = "auto"
     degree: int | None = Field(default=None, ge=1, description="Degree of the B-spline or polynomial kernel.")
     accuracy: int = Field(default=2, ge=1)
     max_nodes: int = Field(default=40_000, ge=16, description="Most nodes that are chosen by themselves.")
