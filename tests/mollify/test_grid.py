@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from mollifier.errors import GridError
 from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.radius import Radius
 
 
 def test_points_include_both_ends_unless_periodic():
@@ -81,10 +82,10 @@ def test_spacing_of_an_uneven_axis_is_its_widest_gap():
         (lambda: Grid(), "different names"),
         (lambda: Grid(Axis("x", 0, 1, 2), Axis("x", 0, 1, 2)), "different names"),
         (lambda: Grid(Axis("time", 0, 1, 2))["tiem"], "Did you mean 'time'"),
-        (lambda: Grid(Axis("x", 0, 1, 2)).radii(-1.0), "positive length"),
-        (lambda: Grid(Axis("x", 0, 1, 2)).radii(float("nan")), "positive length"),
-        (lambda: Grid(Axis("x", 0, 1, 2)).radii({}), r"No radius was given for \['x'\]"),
-        (lambda: Grid(Axis("x", 0, 1, 2)).radii({"x": 1.0, "y": 1.0}), "no axis 'y'"),
+        (lambda: Radius(Grid(Axis("x", 0, 1, 2)), -1.0), "positive length"),
+        (lambda: Radius(Grid(Axis("x", 0, 1, 2)), float("nan")), "positive length"),
+        (lambda: Radius(Grid(Axis("x", 0, 1, 2)), {}), r"No radius was given for \['x'\]"),
+        (lambda: Radius(Grid(Axis("x", 0, 1, 2)), {"x": 1.0, "y": 1.0}), "no axis 'y'"),
     ],
 )
 def test_what_is_refused_says_why(make, says):

@@ -44,14 +44,14 @@ def problem():
 def test_the_radius_is_what_the_kernel_needs_in_cells(equation, degree, cells):
     found = collocate(problem_of(front(n=300), equation))
     assert found.kernel == BSpline(degree)
-    assert found.cells == pytest.approx({"x": cells, "t": cells})
+    assert found.radius.cells == pytest.approx({"x": cells, "t": cells})
 
 
 @pytest.mark.parametrize(("name", "kind"), [("polynomial", Polynomial), ("bump", Bump)])
 def test_other_kernels_are_wider(name, kind, problem):
     found = collocate(problem, Collocation(kernel=name))
     assert isinstance(found.kernel, kind)
-    assert found.cells["x"] == pytest.approx(4.5)
+    assert found.radius.cells["x"] == pytest.approx(4.5)
 
 
 def test_nodes_resolve_the_shortest_feature(problem):
@@ -97,12 +97,12 @@ def test_nodes_and_radius_that_are_given_are_kept(problem):
     assert found.grid["t"].size <= 20
     found = collocate(problem, Collocation(radius={"x": 0.1}, nodes={"t": 11}))
     assert found.radius["x"] == 0.1
-    assert found.cells["x"] == pytest.approx(3.0, rel=0.05)
+    assert found.radius.cells["x"] == pytest.approx(3.0, rel=0.05)
     assert found.grid["t"].size == 11
     found = collocate(problem, Collocation(radius=0.2))
     assert found.radius == {"x": 0.2, "t": 0.2}
     found = collocate(problem, Collocation(radius={"x": 0.3}, nodes={"x": 41, "t": 11}))
-    assert found.cells["x"] == pytest.approx(0.3 / found.grid["x"].spacing)
+    assert found.radius.cells["x"] == pytest.approx(0.3 / found.grid["x"].spacing)
 
 
 def test_periodic_axes_span_one_period():

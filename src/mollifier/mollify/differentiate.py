@@ -12,8 +12,9 @@ from mollifier.errors import DataError, GridError, did_you_mean
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.jet import Jet, Order, parse_orders
 from mollifier.mollify.kernels import BSpline, Kernel, namespace
-from mollifier.mollify.operators import Boundary, TensorOperator
+from mollifier.mollify.operators import TensorOperator
 from mollifier.mollify.orders import Derivative
+from mollifier.mollify.radius import Boundary
 
 
 def differentiate(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -244,29 +244,3 @@ class Grid:
         """Coordinates of every node, shape (size, d), last axis fastest."""
         mesh = np.meshgrid(*(a.points for a in self.axes), indexing="ij")
         return np.stack([m.ravel() for m in mesh], axis=-1)
-
-    def radii(self, radius: float | Mapping[str, float]) -> dict[str, float]:
-        """One radius for each axis, from a number or a mapping that names every axis.
-
-        Raises
-        ------
-        GridError
-            If an axis is missing or unknown, or a radius is not a positive finite number.
-        """
-        if isinstance(radius, Mapping):
-            for name in radius:
-                self[name]
-            missing = [n for n in self.names if n not in radius]
-            if missing:
-                raise GridError(
-                    f"No radius was given for {missing}; the mapping needs every axis of {self.names}."
-                )
-            result = {n: float(radius[n]) for n in self.names}
-        else:
-            result = {n: float(radius) for n in self.names}
-        for name, r in result.items():
-            if not (np.isfinite(r) and r > 0):
-                raise GridError(
-                    f"Radius along '{name}' is {r}; a positive length in the axis's units was expected."
-                )
-        return result

@@ -19,10 +19,11 @@ from mollifier.errors import GridError
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.jet import Jet, Order, parse_orders
 from mollifier.mollify.kernels import Kernel, Polynomial
-from mollifier.mollify.operators import Boundary, Method, TensorOperator
+from mollifier.mollify.operators import Method, TensorOperator
 from mollifier.mollify.orders import Derivative
 from mollifier.mollify.precision import Weights, exact_backward, exact_float32, for_accumulation
-from mollifier.mollify.stencils import degree_for, least_radius, row_weights, rows
+from mollifier.mollify.radius import Boundary, Radius
+from mollifier.mollify.stencils import degree_for, least_radius, rows, whole_weights
 
 __all__ = ["Jet", "MollifierLayer", "Order", "Resampler", "Sampler", "Weights", "parse_orders"]
 
@@ -100,13 +101,9 @@ class MollifierLayer(nn.Module):
         self.boundary: Boundary = boundary
         self.accuracy = accuracy
         self.orders = parse_orders(orders, grid.names)
-        self.initial_radius = grid.radii(radius)
-        self._widest = self.initial_radius
+        self.initial_radius = self._widest = Radius(grid, radius)
         if learnable_radius:
-            self._widest = {
-                n: min(2 * r, grid[n].length / 2) if grid[n].periodic else 2 * r
-                for n, r in self.initial_radius.items()
-            }
+            self._widest = self.initial_radius.widest
             methods = dict.fromkeys(grid.names, "direct")
         self.operator = self._operator(methods=methods)
         self.nodes = self.operator.nodes
@@ -265,7 +262,7 @@ class MollifierLayer(nn.Module):
 
     def _learned_constants(self) -> dict[str, Tensor]:
         """The shared stencils at the current radius, differentiable with respect to it."""
-        constants = dict(self.weights.tensors())
+        constants, accuracy = dict(self.weights.tensors()), self.accuracy or 1
         for d, (axis, radius) in enumerate(zip(self.nodes, self._radius(), strict=True)):
             if axis.size == 1:
                 continue
@@ -275,15 +272,9 @@ class MollifierLayer(nn.Module):
                 steps = torch.arange(-reach, reach + 1, dtype=torch.float64, device=radius.device)
                 offsets = axis.spacing * steps[None]
                 constants[name] = torch.cat(
-                    [self._learned_rows(offsets, axis.spacing, radius, k) for k in orders]
+                    [whole_weights(self.kernel, offsets, axis.spacing, radius, k, accuracy) for k in orders]
                 )
         return constants
-
-    def _learned_rows(self, offsets: Tensor, cell: float, radius: Tensor, order: int) -> Tensor:
-        """Weights (m, taps) of whole rows at the current radius."""
-        whole = torch.ones(len(offsets), 1, dtype=torch.bool, device=offsets.device)
-        degree = degree_for(order, self.accuracy or 1)
-        return row_weights(self.kernel, offsets, offsets * 0 + cell, radius, radius, whole, order, degree)
 
 
 class Resampler(nn.Module):
@@ -374,8 +365,13 @@ class Sampler(nn.Module):
             if axis.size == 1:
                 continue
             for name in [n for n in w if n.startswith(f"axis{i}_order")]:
-                w[name] = layer._learned_rows(
-                    w[f"axis{i}_offsets"], axis.spacing, radius, int(name.split("order")[1])
+                w[name] = whole_weights(
+                    layer.kernel,
+                    w[f"axis{i}_offsets"],
+                    axis.spacing,
+                    radius,
+                    int(name.split("order")[1]),
+                    layer.accuracy or 1,
                 )
         return w
 

@@ -20,9 +20,9 @@ from mollifier.errors import GridError, did_you_mean
 from mollifier.mollify.convolve import direct_convolve, fft_convolve, gather, gemm, joined, padded, wrapped
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import Kernel, namespace
-from mollifier.mollify.stencils import Rows, fits, rows
+from mollifier.mollify.radius import Boundary, Radius
+from mollifier.mollify.stencils import Rows, rows
 
-Boundary = Literal["halo", "one-sided", "trim"]
 Method = Literal["gemm", "direct", "fft"]
 BOUNDARIES: tuple[Boundary, ...] = ("halo", "one-sided", "trim")
 METHODS: tuple[Method, ...] = ("gemm", "direct", "fft")
@@ -36,30 +36,6 @@ _FFT_COST = 36.0
 _GATHER_PENALTY = 8.0
 # Nodes along an axis from which a dense matrix (128 MiB for each order) is formed only on request.
 _LARGEST_MATRIX = 4096
-
-
-def node_axis(axis: Axis, radius: float, boundary: Boundary) -> Axis:
-    """The axis on which values are needed: with a halo of one radius, or the axis itself."""
-    return axis.extend(radius) if boundary == "halo" else axis
-
-
-def result_axis(axis: Axis, radius: float, boundary: Boundary) -> Axis:
-    """The axis on which results come: the axis itself, or what is left of it after trimming.
-
-    Raises
-    ------
-    GridError
-        If trimming leaves nothing.
-    """
-    if boundary != "trim" or axis.periodic or axis.size == 1:
-        return axis
-    inside = axis.points[fits(axis, axis.points, radius)]
-    if inside.size == 0:
-        raise GridError(
-            f"Trimming one radius ({radius:g}) off both ends of '{axis.name}' (length {axis.length:g}) "
-            "leaves no points; take a smaller radius or boundary='one-sided'."
-        )
-    return Axis.from_points(axis.name, inside, unit=axis.unit)
 
 
 def fastest_method(nodes: int, taps: int, invariant: bool) -> Method:
@@ -221,14 +197,14 @@ class TensorOperator:
         onto: Mapping[str, NDArray[np.float64]] | None = None,
         methods: Mapping[str, Method] | None = None,
     ) -> None:
-        radii = grid.radii(radius)
+        radius = Radius(grid, radius)
         self.orders = tuple(tuple(o) for o in orders)
         _check_options(grid, self.orders, boundary, onto or {}, methods or {})
         # The uncorrected kernel does not reproduce constants: without its mean it would be another kernel.
         self.centred = accuracy is not None
-        self.nodes = Grid(*(node_axis(a, radii[a.name], boundary) for a in grid))
+        self.nodes = radius.nodes(boundary)
         if onto is None:
-            self.result: Grid | None = Grid(*(result_axis(a, radii[a.name], boundary) for a in grid))
+            self.result: Grid | None = radius.results(boundary)
             centres = {a.name: a.points for a in self.result}
         else:
             self.result = None
@@ -239,7 +215,7 @@ class TensorOperator:
                 a,
                 centres[a.name],
                 kernel,
-                radii[a.name],
+                radius[a.name],
                 sorted({o[d] for o in self.orders}),
                 accuracy,
                 (methods or {}).get(a.name),

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from mollifier.errors import GridError
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import Kernel, check_order, memo, namespace
+from mollifier.mollify.radius import fits
 
 # A second correction removes the round-off that the first leaves where the sampled kernel is far from exact.
 _CORRECTIONS = 2
@@ -183,6 +184,29 @@ def row_weights(
     return weights / radius**order
 
 
+def whole_weights(kernel: Kernel, offsets: Any, cell: float, radius: Any, order: int, accuracy: int) -> Any:
+    """Weights of whole rows on an even axis, which can be differentiated by the radius.
+
+    Parameters
+    ----------
+    kernel, order, accuracy
+        As in `rows`.
+    offsets
+        Node minus centre, a tensor of shape (m, taps).
+    cell
+        Spacing of the nodes.
+    radius
+        A tensor of shape ().
+
+    Returns
+    -------
+    tensor of shape (m, taps)
+    """
+    whole = namespace(offsets).isfinite(offsets[:, :1])  # every row
+    degree = degree_for(order, accuracy)
+    return row_weights(kernel, offsets, offsets * 0 + cell, radius, radius, whole, order, degree)
+
+
 def rows(
     axis: Axis,
     centres: NDArray[np.float64],
@@ -247,18 +271,6 @@ def rows(
         index = index % axis.size if axis.periodic else np.minimum(index, axis.size - 1)
     shared = slice(0, 0) if repeat is None else repeat
     return Rows(order, degree, centres, offsets, index, weights, whole, axis.size, shared)
-
-
-def fits(axis: Axis, centres: NDArray[np.float64], radius: float) -> NDArray[np.bool_]:
-    """Whether the kernel about each centre lies within the nodes, shape (m,); on periodic axes always.
-
-    The kernel vanishes at its radius: a support that ends within one cell past the last node is still whole.
-    """
-    if axis.periodic or axis.size < 2:
-        return np.ones(len(centres), dtype=bool)
-    x = axis.points
-    slack = 1e-9 * float(np.diff(x).min())
-    return (centres - radius >= 2 * x[0] - x[1] - slack) & (centres + radius <= 2 * x[-1] - x[-2] + slack)
 
 
 def _checked_centres(axis: Axis, centres: Any) -> NDArray[np.float64]:

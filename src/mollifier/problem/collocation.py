@@ -11,6 +11,7 @@ from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.mollify.bandwidth import feature_lengths
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import Kernel, kernel_for
+from mollifier.mollify.radius import Radius
 from mollifier.problem import settings as choices
 from mollifier.problem.inverse_problem import InverseProblem
 
@@ -32,7 +33,7 @@ class Collocation:
     grid
         Physical coordinates.
     radius
-        Half-width by axis, in the axis's units.
+        Half-width by axis, in the axis's units and in cells.
     kernel, accuracy
         As in `mollifier.mollify.layer.MollifierLayer`.
     features
@@ -42,7 +43,7 @@ class Collocation:
     """
 
     grid: Grid
-    radius: dict[str, float]
+    radius: Radius
     kernel: Kernel
     accuracy: int
     features: dict[str, float]
@@ -54,14 +55,10 @@ class Collocation:
         return Grid(*(_scaled(a) for a in self.grid))
 
     @property
-    def scaled_radius(self) -> dict[str, float]:
-        """The radius in units of half the axis's length."""
-        return {a.name: 2 * self.radius[a.name] / (a.length or 1.0) for a in self.grid}
-
-    @property
-    def cells(self) -> dict[str, float]:
-        """The radius in cells."""
-        return {a.name: self.radius[a.name] / a.spacing for a in self.grid}
+    def scaled_radius(self) -> Radius:
+        """The radius in units of half the axis's length, on the scaled grid."""
+        lengths = {a.name: 2 * self.radius[a.name] / (a.length or 1.0) for a in self.grid}
+        return Radius(self.scaled_grid, lengths)
 
 
 def _scaled(axis: Axis) -> Axis:
@@ -122,7 +119,8 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
         axis = Axis(c, low, upper, nodes[c], c in periods, problem.data.units.get(c, ""))
         axes.append(axis)
         radius[c] = _given_radius(chosen, c) or cells * axis.spacing
-    return Collocation(Grid(*axes), radius, kernel, chosen.accuracy, features, wanted)
+    grid = Grid(*axes)
+    return Collocation(grid, Radius(grid, radius), kernel, chosen.accuracy, features, wanted)
 
 
 def _most_seen(problem: InverseProblem, coordinate: str) -> int:

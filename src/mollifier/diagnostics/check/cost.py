@@ -63,7 +63,7 @@ def _joint(problem: InverseProblem, place: Collocation) -> dict[str, Any]:
     """A banded Cholesky factor: nodes times the square of the band, once for each round."""
     shape = sorted(a.size for a in place.grid)
     nodes = float(np.prod(shape)) * len(problem.fields)
-    degree = 2 * max(place.cells.values())
+    degree = 2 * max(place.radius.cells.values())
     band = degree * float(np.prod(shape[:-1])) * len(problem.fields)
     once = _JOINT["operation"] * nodes * band**2 + _JOINT["node"] * nodes
     seconds = _JOINT["seconds"] + _JOINT["rounds"] * once

@@ -56,8 +56,8 @@ def of_grid(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]
     numbers["collocation"] = {
         "nodes": {a.name: a.size for a in place.grid},
         "wanted": place.wanted,
-        "radius": place.radius,
-        "cells": place.cells,
+        "radius": dict(place.radius),
+        "cells": place.radius.cells,
         "kernel": repr(place.kernel),
         "features": place.features,
         "shortest_wave": {},
@@ -74,7 +74,7 @@ def of_grid(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]
         yield info(
             "resolution",
             f"{c}: spacing {axis.spacing:.3g}{unit}, radius {place.radius[c]:.3g}{unit}"
-            f" ({place.cells[c]:.2g} cells), follows waves down to {wave:.3g}{unit}, {seen}.",
+            f" ({place.radius.cells[c]:.2g} cells), follows waves down to {wave:.3g}{unit}, {seen}.",
         )
         order = problem.system.order_along(c)
         if order and not np.isfinite(feature):

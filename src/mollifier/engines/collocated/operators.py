@@ -46,7 +46,7 @@ def nonzeros(model: Model) -> int:
             continue
         taps = 1.0
         for a in block.grid:
-            taps *= 2 * model.collocation.cells[a.name]
+            taps *= 2 * model.collocation.radius.cells[a.name]
         total += int(taps) * model.collocation.grid.size * sum(len(v) for v in block.needed.values())
     return total
 

@@ -43,7 +43,7 @@ def provenance(
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "collocation": {
             "nodes": dict(zip(c.grid.names, c.grid.shape, strict=True)),
-            "radius": c.radius,
+            "radius": dict(c.radius),
             "kernel": repr(c.kernel),
         },
         "parameters": sum(p.numel() for p in objective.model.parameters()),

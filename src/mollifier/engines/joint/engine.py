@@ -174,7 +174,7 @@ def check_size(model: Model) -> None:
     layout = Layout(model)
     block = model.blocks[layout.core]
     shape = block.mollified.layer.nodes.shape
-    reach = int(np.ceil(2 * max(model.collocation.cells.values())))
+    reach = int(np.ceil(2 * max(model.collocation.radius.cells.values())))
     width = reach * layout.core_size / max(shape)
     held, between = layout.core_size * min(width, layout.core_size), layout.core_size * layout.border_size
     if held > MOST_NUMBERS:

@@ -29,6 +29,7 @@ from mollifier.engines.weak.solution import weak_solution
 from mollifier.engines.weak.start import MOST, begin, levels
 from mollifier.engines.weak.sums import GridData, Integrands, WeakSums
 from mollifier.mollify.grid import Grid
+from mollifier.mollify.radius import Radius
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import Settings
 from mollifier.problem.solution import Solution
@@ -216,7 +217,7 @@ def _given(settings: Settings, grid: Grid, orders: dict[str, int]) -> tuple[floa
     radius = settings.collocation.radius
     if radius == "auto":
         return None
-    given = grid.radii(radius if not isinstance(radius, str) else 1.0)
+    given = Radius(grid, radius if not isinstance(radius, str) else 1.0)
     return tuple(given[c] if orders[c] else 0.0 for c in grid.names)
 
 

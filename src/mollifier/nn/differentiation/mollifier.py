@@ -11,8 +11,8 @@ from mollifier.errors import GridError
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.kernels import Kernel
 from mollifier.mollify.layer import Jet, MollifierLayer, Resampler, Sampler
-from mollifier.mollify.operators import Boundary
 from mollifier.mollify.orders import Derivative
+from mollifier.mollify.radius import Boundary
 from mollifier.nn.differentiation.base import Derivatives, Observed, by_channel
 from mollifier.nn.differentiation.matrices import observation_matrix, product_matrix
 from mollifier.nn.separable import Separable

@@ -1,0 +1,135 @@
+"""The radius of a kernel along each axis of a grid, in physical units and in cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mollifier.errors import GridError
+from mollifier.mollify.grid import Axis, Grid
+
+Boundary = Literal["halo", "one-sided", "trim"]
+
+
+class Radius(Mapping[str, float]):
+    """Half-width of a kernel by axis, and what follows from it: cells, halo, what is left after trimming.
+
+    Parameters
+    ----------
+    grid
+        The axes.
+    radius
+        In the units of each axis: a number, or a mapping that names every axis.
+
+    Attributes
+    ----------
+    grid
+        The axes.
+
+    Raises
+    ------
+    GridError
+        If an axis is missing or unknown, or a radius is not a positive finite number.
+
+    Examples
+    --------
+    >>> grid = Grid(Axis("x", 0.0, 1.0, 11), Axis("t", 0.0, 1.0, 6))
+    >>> radius = Radius(grid, {"x": 0.3, "t": 0.5})
+    >>> radius["x"], radius.cells["t"]
+    (0.3, 2.5)
+    >>> radius.nodes("halo").shape, radius.results("trim").shape
+    ((17, 12), (7, 2))
+    """
+
+    def __init__(self, grid: Grid, radius: float | Mapping[str, float]) -> None:
+        if isinstance(radius, Mapping):
+            for name in radius:
+                grid[name]
+            missing = [n for n in grid.names if n not in radius]
+            if missing:
+                raise GridError(
+                    f"No radius was given for {missing}; the mapping needs every axis of {grid.names}."
+                )
+            lengths = {n: float(radius[n]) for n in grid.names}
+        else:
+            lengths = {n: float(radius) for n in grid.names}
+        for name, r in lengths.items():
+            if not (np.isfinite(r) and r > 0):
+                raise GridError(
+                    f"radius={r} was given along '{name}'; a positive length in the axis's units was "
+                    "expected."
+                )
+        self.grid = grid
+        self._lengths = lengths
+
+    def __getitem__(self, name: str) -> float:
+        return self._lengths[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lengths)
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __repr__(self) -> str:
+        return repr(self._lengths)
+
+    @property
+    def cells(self) -> dict[str, float]:
+        """The radius in cells (the largest, on an uneven axis)."""
+        return {a.name: self._lengths[a.name] / a.spacing for a in self.grid}
+
+    @property
+    def widest(self) -> Radius:
+        """Twice the radius, at most half a period: up to where a learnable radius may grow."""
+        doubled = {
+            a.name: min(2 * r, a.length / 2) if a.periodic else 2 * r
+            for a, r in zip(self.grid, self._lengths.values(), strict=True)
+        }
+        return Radius(self.grid, doubled)
+
+    def nodes(self, boundary: Boundary) -> Grid:
+        """Where values are needed: with a halo of one radius, or on the grid itself."""
+        if boundary != "halo":
+            return self.grid
+        return Grid(*(a.extend(self._lengths[a.name]) for a in self.grid))
+
+    def results(self, boundary: Boundary) -> Grid:
+        """Where results come: on the grid itself, or on what is left of it after trimming.
+
+        Raises
+        ------
+        GridError
+            If trimming leaves nothing.
+        """
+        if boundary != "trim":
+            return self.grid
+        return Grid(*(_trimmed(a, self._lengths[a.name]) for a in self.grid))
+
+
+def fits(axis: Axis, centres: NDArray[np.float64], radius: float) -> NDArray[np.bool_]:
+    """Whether the kernel about each centre lies within the nodes, shape (m,); on periodic axes always.
+
+    The kernel vanishes at its radius: a support that ends within one cell past the last node is still whole.
+    """
+    if axis.periodic or axis.size < 2:
+        return np.ones(len(centres), dtype=bool)
+    x = axis.points
+    slack = 1e-9 * float(np.diff(x).min())
+    return (centres - radius >= 2 * x[0] - x[1] - slack) & (centres + radius <= 2 * x[-1] - x[-2] + slack)
+
+
+def _trimmed(axis: Axis, radius: float) -> Axis:
+    """What is left of an axis after trimming; a periodic one, or a single node, stays."""
+    if axis.periodic or axis.size == 1:
+        return axis
+    inside = axis.points[fits(axis, axis.points, radius)]
+    if inside.size == 0:
+        raise GridError(
+            f"Trimming one radius ({radius:g}) off both ends of '{axis.name}' (length {axis.length:g}) "
+            "leaves no points; take a smaller radius or boundary='one-sided'."
+        )
+    return Axis.from_points(axis.name, inside, unit=axis.unit)
