@@ -18,8 +18,9 @@ from mollifier.chromatin.cells import analyse_nucleus
 from mollifier.chromatin.demo import imaged
 from mollifier.chromatin.groups import compare_groups
 from mollifier.chromatin.model import ChromatinModel
-from mollifier.chromatin.samples import StudySettings
-from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate
+from mollifier.chromatin.settings import StudySettings
+from mollifier.chromatin.shapes import nucleus, rate_pattern
+from mollifier.chromatin.simulate import simulate
 
 # Cells of a study, how much more the treated ones methylate, and the standard deviation of log(lam) between
 # cells.
@@ -29,7 +30,7 @@ _DIAMETER, _PIXELS, _LABELS, _INTERVAL, _WIDTH = 1000.0, 80, 4e5, 200.0, 24.0
 _LEVEL, _CONTRAST = 0.5, 0.3
 CAPTION = (
     f"Each study: {TREATED} treated and {CONTROL} control cells, every one with an edge, a pattern and a "
-    f"level of its own (standard deviation {100 * SPREAD:.0f} % between cells), simulated, imaged as some "
+    f"separate level (standard deviation {100 * SPREAD:.0f} % between cells), simulated, imaged as some "
     "280,000 localisations in each of two frames, and analysed like measured ones. Ratio of group means and "
     f"its 95 % interval; {EFFECT} is the truth. 'Cells' is the rms error of a cell's mean rate."
 )

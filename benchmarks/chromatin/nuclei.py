@@ -1,6 +1,6 @@
 """Simulated nuclei whose rates are known, imaged as localisations, read in several ways: how near they come.
 
-Every nucleus has an edge, a pattern of rates and a number of localisations of its own, drawn by its number.
+Edge, pattern of rates and number of localisations of each nucleus are drawn by its number.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from benchmarks.accuracy import median
 from benchmarks.journal import Journal
 from benchmarks.table import Follow, Table, checked, environment, number, percent
 from mollifier.chromatin.demo import imaged
-from mollifier.chromatin.fractions import Thresholds, fractions
+from mollifier.chromatin.fractions import fractions
 from mollifier.chromatin.infer import infer_rate, posed
+from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.model import RATE, ChromatinModel
-from mollifier.chromatin.samples import Sample, StudySettings
+from mollifier.chromatin.nucleus_data import NucleusData
+from mollifier.chromatin.settings import StudySettings
+from mollifier.chromatin.shapes import Pattern, nucleus, rate_pattern
 from mollifier.chromatin.signals import signal
-from mollifier.chromatin.simulate import Pattern, nucleus, rate_pattern, simulate
+from mollifier.chromatin.simulate import simulate
 from mollifier.engines.solve import solve
 from mollifier.problem.inverse_problem import InverseProblem
 
@@ -126,7 +129,7 @@ def run(
     progress
         Called before every answer.
     journal
-        Where each answer is kept as it comes, and looked up before it is computed.
+        Where each answer is saved as it comes; saved answers are reused.
 
     Raises
     ------
@@ -176,14 +179,14 @@ def _answered(
 
 
 class _Made:
-    """A nucleus by number: simulated and imaged at first use."""
+    """A nucleus by number, simulated and imaged at its first use."""
 
     def __init__(self, seed: int) -> None:
         self.seed, self.model = seed, ChromatinModel()
-        self._seen: tuple[Sample, Thresholds, xr.DataArray] | None = None
+        self._seen: tuple[NucleusData, Thresholds, xr.DataArray] | None = None
         self._fields: dict[str, xr.Dataset] = {}
 
-    def _imaged(self) -> tuple[Sample, Thresholds, xr.DataArray]:
+    def _imaged(self) -> tuple[NucleusData, Thresholds, xr.DataArray]:
         if self._seen is None:
             rng = np.random.default_rng(self.seed)
             diameter, seen = rng.uniform(*_DIAMETERS), rng.uniform(*_SEEN)

@@ -16,7 +16,8 @@ from benchmarks.journal import Journal
 from mollifier.chromatin.infer import posed
 from mollifier.chromatin.microscope import with_noise
 from mollifier.chromatin.model import ChromatinModel
-from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate
+from mollifier.chromatin.shapes import nucleus, rate_pattern
+from mollifier.chromatin.simulate import simulate
 from mollifier.errors import ConfigurationError
 
 
@@ -36,7 +37,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_films_and_stills_come_near_and_answers_are_kept(tmp_path: Path):
+def test_nuclei_benchmark_accuracy_and_resume(tmp_path: Path):
+    """Films and stills come near and answers are kept."""
     path = tmp_path / "trials.jsonl"
     table = nuclei.run(2, journal=Journal(path))
     rows = {r.data: r for r in table.rows}
@@ -52,7 +54,7 @@ def test_films_and_stills_come_near_and_answers_are_kept(tmp_path: Path):
         nuclei.run(1, ("nestd",))
 
 
-def test_the_read_out_is_the_ratio_of_the_terms():
+def test_nuclei_benchmark_ratio():
     """With the fields' exact derivatives lam comes out as it went in."""
     model = ChromatinModel()
     mask = nucleus(800.0, 50, seed=0)
@@ -63,17 +65,18 @@ def test_the_read_out_is_the_ratio_of_the_terms():
     phi = data["phi_h"].transpose("x", "y", "t")
     env = {n: np.zeros(phi.shape) for n in problem.system.equations[0].symbols if n != "lam"}
     env["phi_h"] = phi.values
-    wanted = np.broadcast_to(0.7 + 0.1 * np.sin(phi["x"].values)[:, None, None], phi.shape)
+    expected = np.broadcast_to(0.7 + 0.1 * np.sin(phi["x"].values)[:, None, None], phi.shape)
     # Of the derivatives only that by t is not zero: 2 phi_h_t = 2 (lam phi_e - phi_h).
-    env["phi_h_t"] = wanted * (0.9 - phi.values) - phi.values
+    env["phi_h_t"] = expected * (0.9 - phi.values) - phi.values
     fields = phi.to_dataset(name="phi_h").assign({n: (phi.dims, v) for n, v in env.items()})
     found = nuclei._ratio(problem, fields)
     here = np.isfinite(found.values)
-    np.testing.assert_allclose(found.values[here], wanted[..., 0][here], rtol=1e-9)
+    np.testing.assert_allclose(found.values[here], expected[..., 0][here], rtol=1e-9)
 
 
 @pytest.mark.usefixtures("small")
-def test_a_study_finds_its_effect():
+def test_cohorts_benchmark_finds_effect():
+    """A study finds its effect."""
     row = cohorts.study(0)
     assert row.sign == (row.ratio > 1)
     assert row.low < row.ratio < row.high
@@ -83,7 +86,8 @@ def test_a_study_finds_its_effect():
 
 
 @pytest.mark.usefixtures("small")
-def test_the_command_writes_both_tables(tmp_path: Path):
+def test_benchmark_command_writes_tables(tmp_path: Path):
+    """The command writes both tables."""
     words = ["chromatin", "--nuclei", "1", "--studies", "1", "--out", str(tmp_path), "--quiet"]
     result = CliRunner().invoke(bench, words)
     assert result.exit_code == 0, result.output

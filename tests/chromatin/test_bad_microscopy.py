@@ -137,7 +137,7 @@ BAD = [
     ("gaps.tif", "pixels of 'gaps.tif' are no finite numbers; fill or crop them."),
     ("flat.tif", "All pixels of 'flat.tif' hold 7: the image is empty."),
     ("complex.tif", "holds complex64; real numbers were expected."),
-    ("stack.tif", "does not say what its dimensions are; name them in order, as --axes zyx"),
+    ("stack.tif", "does not name its dimensions; name them in order, as --axes zyx"),
     ("channels.tif", "has 3 channels; say which, from 0, as --channel 0."),
     ("channels.tif --channel 9", "--channel 9 was given; 'channels.tif' has 3, counted from 0."),
     ("cell.tif --axes zyx", "2 letters of t, z, c, y and x, with y and x among them, were expected."),
@@ -163,7 +163,7 @@ BAD = [
     ("cell.csv --groups g_columns.csv", "has the columns ['name', 'kind']; 'file' and 'group' were expected"),
     ("cell.csv --groups g_hole.csv", "has rows without a file or a group; both were expected in every row."),
     ("cell.csv --groups g_twice.csv", "names 'cell.csv' twice; one row a file was expected."),
-    ("cell.csv --groups g_other.csv", "None of the files is in the group 'a', whose levels all are read by."),
+    ("cell.csv --groups g_other.csv", "None of the files is in the group 'a', whose levels"),
     ("cell.csv other.csv --groups g_right.csv --levels own", "The table of groups lacks other.csv; one row"),
     ("cell.csv --groups g_right.csv --control z", "There is no group 'z' (--control)."),
     ("cell.csv --groups gone.csv", "There is no file 'gone.csv'."),
@@ -172,7 +172,7 @@ BAD = [
     ("cell.csv --levels mine", "--levels mine was given. Known names: control, own."),
 ]  # fmt: skip
 # Of these the nuclei are read, and the table of cells says what is wrong.
-TOLD = [
+IN_ITS_ROW = [
     ("cell.csv --windows 4", "time stamps are missing: frames are not known. Set --columns frame=NAME"),
     ("frames.csv --windows 2", "the time between frames is not given."),
 ]
@@ -197,21 +197,19 @@ def ran(place: Path, out: Path, monkeypatch: pytest.MonkeyPatch, words: str) -> 
 
 
 @pytest.mark.parametrize(("words", "said"), BAD, ids=[w for w, _ in BAD])
-def test_what_is_bad_is_refused_with_its_place(
-    place: Path, tmp_path: Path, monkeypatch, words: str, said: str
-):
+def test_bad_microscopy_refused(place: Path, tmp_path: Path, monkeypatch, words: str, said: str):
+    """What is bad is refused with its place."""
     result = ran(place, tmp_path / "out", monkeypatch, words)
     assert result.exit_code == 2, result.output
-    told = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", result.stderr).split())
-    assert said in told
-    assert "Traceback" not in told
+    printed = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", result.stderr).split())
+    assert said in printed
+    assert "Traceback" not in printed
     assert not list(tmp_path.rglob("*.nc"))
 
 
-@pytest.mark.parametrize(("words", "said"), TOLD, ids=[w for w, _ in TOLD])
-def test_what_one_nucleus_lacks_is_told_in_its_row(
-    place: Path, tmp_path: Path, monkeypatch, words: str, said: str
-):
+@pytest.mark.parametrize(("words", "said"), IN_ITS_ROW, ids=[w for w, _ in IN_ITS_ROW])
+def test_bad_microscopy_reported_in_row(place: Path, tmp_path: Path, monkeypatch, words: str, said: str):
+    """What one nucleus lacks is reported in its row."""
     result = ran(place, tmp_path / "out", monkeypatch, words)
     assert result.exit_code == 1, result.output
     assert said in pd.read_csv(tmp_path / "out" / "cells.csv")["error"][0]

@@ -71,7 +71,8 @@ def write_image(path: str, change=lambda a: a, **options: Any) -> None:
 
 
 @pytest.mark.usefixtures("no_rates")
-def test_a_study_from_files_to_pages(here: Path):
+def test_cli_study_from_files_to_pages(here: Path):
+    """A study from files to pages."""
     for k in range(4):
         write_cell(f"cell_{k}.csv", k, 0.4 + 0.2 * (k % 2))
     Path("groups.csv").write_text("file,group\n" + "".join(f"cell_{k}.csv,{'ab'[k % 2]}\n" for k in range(4)))
@@ -110,7 +111,8 @@ def test_a_study_from_files_to_pages(here: Path):
     assert [c["seconds"] for c in kept] == [c["seconds"] for c in answer["cells"]]
 
 
-def test_an_image_with_labels_and_one_bad_file_beside_it(here: Path):
+def test_cli_image_with_labels_and_bad_file(here: Path):
+    """A bad file beside an image keeps its row."""
     meta = {"resolution": (5e4, 5e4), "resolutionunit": "CENTIMETER"}
     write_image("cell.tif", **meta)
     write_image("labels.tif", lambda a: (np.hypot(*(np.mgrid[:64, :64] - 32)) < 22).astype(np.uint8))
@@ -192,14 +194,15 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("words", "said"), BAD, ids=[w for w, _ in BAD])
-def test_bad_files_and_options_are_told_apart(bad: Path, tmp_path: Path, monkeypatch, words: str, said: str):
+def test_cli_bad_files_and_options(bad: Path, tmp_path: Path, monkeypatch, words: str, said: str):
     monkeypatch.chdir(bad)
     text = refused(*words.split(), "--workers", "1", "--out", str(tmp_path / "out"))
     assert said in text
     assert "Traceback" not in text
 
 
-def test_columns_are_names_or_roles_in_order():
+def test_cli_columns_names_or_roles():
+    """Columns are names or roles in order."""
     assert _columns("x=Pos X, y=Pos Y") == {"x": "Pos X", "y": "Pos Y"}
     assert _columns("frame,x,,y") == ("frame", "x", "", "y")
     assert _columns(None) is None
@@ -207,7 +210,8 @@ def test_columns_are_names_or_roles_in_order():
         _columns("x=Pos,y")
 
 
-def test_single_choices_reach_their_place():
+def test_cli_set_single_values():
+    """Single choices reach their place."""
     found = _settings(
         {}, ["model.diffusion=40", "energy.adhesion=0.5", "domain.least=50", "levels.floor=0.02"]
     )
@@ -219,7 +223,8 @@ def test_single_choices_reach_their_place():
 
 
 @pytest.mark.usefixtures("no_rates")
-def test_ctrl_c_keeps_what_was_finished(here: Path, monkeypatch: pytest.MonkeyPatch):
+def test_cli_ctrl_c_keeps_finished_nuclei(here: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ctrl c keeps what was finished."""
     write_cell("a.csv", 0)
     write_cell("b.csv", 1)
     known = studies.analyse_nucleus
@@ -235,7 +240,9 @@ def test_ctrl_c_keeps_what_was_finished(here: Path, monkeypatch: pytest.MonkeyPa
     assert Path("out/a/1/result.nc").is_file()
     assert not Path("out/b").exists()
     seen = []
-    monkeypatch.setattr(studies, "analyse_nucleus", lambda s, *rest: seen.append(s.field) or known(s, *rest))
+    monkeypatch.setattr(
+        studies, "analyse_nucleus", lambda s, **rest: seen.append(s.field) or known(s, **rest)
+    )
     assert call(*words, "--resume").exit_code in (0, 1)
     assert seen == ["b"]
 

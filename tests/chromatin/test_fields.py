@@ -12,10 +12,12 @@ from scipy.spatial import KDTree
 
 import mollifier as mf
 from chromatin_plane import DISC, FIELD, SIDE
-from mollifier.chromatin.density import FWHM, Resolution, density, on_grid, stencil
+from mollifier.chromatin.density import density, stencil
 from mollifier.chromatin.localizations import Localizations, read_localizations
-from mollifier.chromatin.mask import nucleus_from_polygon
+from mollifier.chromatin.polygons import nucleus_from_polygon
+from mollifier.chromatin.rasters import on_grid
 from mollifier.chromatin.repeats import estimate_precision, merge_repeats, neighbours
+from mollifier.chromatin.resolution import FWHM, Resolution
 from mollifier.chromatin.voronoi import cell_areas
 from mollifier.errors import DataError
 
@@ -46,7 +48,8 @@ def blinking(
 # Repeats
 
 
-def test_neighbours_are_all_pairs_within_reach():
+def test_neighbours_all_pairs():
+    """Neighbours are all pairs within reach."""
     rng = np.random.default_rng(3)
     locs = Localizations(*rng.uniform(0, 300, (2, 400)), rng.integers(0, 9, 400))
     assert locs.frame is not None
@@ -61,14 +64,16 @@ def test_neighbours_are_all_pairs_within_reach():
 
 
 @pytest.mark.parametrize("precision", [6.0, 14.0, 25.0])
-def test_precision_shows_in_repeats(precision):
+def test_precision_from_repeats(precision):
+    """Precision shows in repeats."""
     locs, _ = blinking(3_000, 2, precision)
     found = estimate_precision(locs)
     assert found is not None
     assert found == pytest.approx(precision, rel=0.05)
 
 
-def test_no_precision_without_repeats():
+def test_precision_none_without_repeats():
+    """No precision without repeats."""
     rng = np.random.default_rng(4)
     locs = Localizations(*rng.uniform(0, SIDE, (2, 20_000)), rng.integers(0, 400, 20_000))
     assert estimate_precision(locs) is None
@@ -77,7 +82,8 @@ def test_no_precision_without_repeats():
     assert merged.provenance["repeats"].startswith("none merged")
 
 
-def test_merged_repeats_are_the_molecules():
+def test_repeats_merged():
+    """Merged repeats are the molecules."""
     locs, place = blinking(2_000, 4, 8.0)
     merged = merge_repeats(locs, precision=8.0)
     # A link in 90 is missed at three standard errors, of which there are three to a molecule.
@@ -89,7 +95,8 @@ def test_merged_repeats_are_the_molecules():
     assert np.median(near) == pytest.approx(4.0 * math.sqrt(2 * math.log(2)), rel=0.05)
 
 
-def test_a_gap_is_bridged_where_it_is_allowed():
+def test_repeats_gap():
+    """A gap is bridged where it is allowed."""
     locs, _ = blinking(1_000, 2, 5.0)
     assert locs.frame is not None
     late = Localizations(locs.x, locs.y, locs.frame + np.tile([0, 1], 1_000))
@@ -100,7 +107,7 @@ def test_a_gap_is_bridged_where_it_is_allowed():
 # Density
 
 
-def test_the_stencil_has_the_width_it_says():
+def test_density_stencil_width():
     w = stencil(300.0, 20.0)
     place = 20.0 * (np.arange(w.size) - w.size // 2)
     assert w.sum() == pytest.approx(1)
@@ -134,7 +141,8 @@ def test_density_inside_a_mask():
     assert bool(np.isnan(field.density.where(away > 2_600)).all())
 
 
-def test_an_even_field_is_even():
+def test_density_of_even_field():
+    """An even field is even."""
     nodes = 10.0 * np.arange(300) + 5
     x, y = (a.ravel() for a in np.meshgrid(nodes, nodes))
     field = density(Localizations(x, y, field=(0, 3_000, 0, 3_000)), pixel=30, width=120)
@@ -144,7 +152,7 @@ def test_an_even_field_is_even():
 @pytest.mark.parametrize(
     ("method", "behind"), [("kernel", 4), ("kernel", 15), ("voronoi", 3), ("voronoi", 15)]
 )
-def test_error_bars_cover(method, behind):
+def test_density_errors_coverage(method, behind):
     """95 % intervals hold the true density in 90 to 98 % of the pixels, whatever counts lie behind them."""
     width = 300.0
     area = float(density(uniform(100), width=width).attrs["noise_area"]) if method == "kernel" else width**2
@@ -160,7 +168,8 @@ def test_error_bars_cover(method, behind):
     assert np.mean(ratio) == pytest.approx(1, abs=0.12)
 
 
-def test_nothing_seen_is_not_certain():
+def test_density_error_of_empty_place():
+    """Nothing seen is not certain."""
     locs = Localizations([100.0, 5_900.0], [100.0, 5_900.0], field=FIELD)
     field = density(locs, width=300)
     middle = field.sel(x=3_000, y=3_000, method="nearest")
@@ -168,7 +177,8 @@ def test_nothing_seen_is_not_certain():
     assert float(middle.density_sd) == pytest.approx(1 / field.attrs["noise_area"], rel=1e-6)
 
 
-def test_kernel_errors_average_out_over_the_noise_area():
+def test_density_noise_area():
+    """Kernel errors average out over the noise area."""
     n, width = 30_000, 200.0
     rho = n / SIDE**2
     means, area = [], 0.0
@@ -183,7 +193,8 @@ def test_kernel_errors_average_out_over_the_noise_area():
     assert np.std(means) == pytest.approx(expected, rel=0.35)
 
 
-def test_kernel_and_voronoi_agree_on_even_data():
+def test_density_kernel_and_voronoi_agree():
+    """Kernel and voronoi agree on even data."""
     locs = uniform(60_000)
     kernel = density(locs, pixel=100, width=500)
     voronoi = density(locs, method="voronoi", pixel=100)
@@ -209,14 +220,16 @@ def test_voronoi_cells_fill_the_rectangle():
     np.testing.assert_allclose(counted[large], area[large], rtol=0.02)
 
 
-def test_coincident_points_count_each():
+def test_voronoi_coincident_points():
+    """Coincident points count each."""
     locs = uniform(2_000)
     twice = Localizations(np.tile(locs.x, 2), np.tile(locs.y, 2), field=FIELD)
     one, two = (density(a, method="voronoi", pixel=200) for a in (locs, twice))
     np.testing.assert_allclose(two.density, 2 * one.density)
 
 
-def test_cells_need_places():
+def test_voronoi_too_few_points():
+    """Cells need places."""
     with pytest.raises(DataError, match="at least three"):
         cell_areas(np.array([1.0, 2.0]), np.array([1.0, 2.0]), (0, 4, 0, 4))
 
@@ -232,7 +245,8 @@ def test_resolution_of_known_data():
     assert field.attrs["repeats"].startswith("40,000 rows")
 
 
-def test_windows_in_time():
+def test_density_windows_in_time():
+    """Windows in time."""
     rng = np.random.default_rng(6)
     x, y = rng.uniform(0, SIDE, (2, 30_000))
     frame = np.where(
@@ -250,15 +264,16 @@ def test_windows_in_time():
 BAD = {
     "no time stamps": ({"windows": 3}, "time stamps are missing: the time between frames"),
     "a method that is none": ({"method": "histogram"}, "'kernel' or 'voronoi'"),
-    "pixels too coarse": ({"pixel": 300, "width": 200}, "cannot stand on pixels"),
+    "pixels too coarse": ({"pixel": 300, "width": 200}, "too narrow for pixels"),
     "pixels too fine": ({"pixel": 0.1}, "at most"),
     "no width": ({"width": 0}, "width=0"),
-    "too many windows": ({"windows": 9_999, "frame_interval": 1.0}, "of 8 frames"),
+    "too many windows": ({"windows": 9_999, "frame_interval": 1.0}, "for 8 frames"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_choices_of_density(case):
+def test_density_bad_options(case):
+    """Bad choices of density."""
     options, message = BAD[case]
     rng = np.random.default_rng(7)
     locs = Localizations(*rng.uniform(0, SIDE, (2, 200)), np.arange(200) % 8, field=FIELD)
@@ -266,7 +281,8 @@ def test_bad_choices_of_density(case):
         density(locs, **options)
 
 
-def test_masks_without_molecules():
+def test_density_empty_masks():
+    """Masks without molecules."""
     mask = nucleus_from_polygon(DISC + 50_000, pixel=100).mask
     with pytest.raises(DataError, match=r"lies inside the mask.*one unit"):
         density(uniform(100), mask=mask)

@@ -8,10 +8,13 @@ import xarray as xr
 
 import mollifier as mf
 from chromatin_plane import DISC, FIELD, SIDE
-from mollifier.chromatin.density import FWHM, density
-from mollifier.chromatin.fractions import Camera, Thresholds, camera_from_image, fractions
+from mollifier.chromatin.camera import Camera, camera_from_image
+from mollifier.chromatin.density import density
+from mollifier.chromatin.fractions import fractions
+from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.localizations import Localizations
-from mollifier.chromatin.mask import nucleus_from_polygon
+from mollifier.chromatin.polygons import nucleus_from_polygon
+from mollifier.chromatin.resolution import FWHM
 from mollifier.errors import ConfigurationError, DataError
 
 
@@ -27,7 +30,8 @@ def ramp(n: int = 120, seed: int = 0) -> tuple[xr.DataArray, xr.DataArray]:
 LEVELS = Thresholds(background=150, euchromatin=400, heterochromatin=900, floor=0.0)
 
 
-def test_fractions_add_up_and_stay_within_bounds():
+def test_fractions_sum_and_bounds():
+    """Fractions add up and stay within bounds."""
     _, image = ramp()
     water = Thresholds(euchromatin_water=0.3, heterochromatin_water=0.1)
     for thresholds in (LEVELS, Thresholds(), water):
@@ -39,7 +43,8 @@ def test_fractions_add_up_and_stay_within_bounds():
     assert float(phi.phi_h.max()) == pytest.approx(0.9)
 
 
-def test_fractions_follow_the_lever_rule():
+def test_fractions_lever_rule():
+    """Fractions follow the lever rule."""
     clean, _ = ramp()
     phi = fractions(clean, thresholds=LEVELS, camera=Camera(gain=1.0))
     low = clean < 400
@@ -49,7 +54,7 @@ def test_fractions_follow_the_lever_rule():
     assert float(phi.phi_n.where(clean > 400).max()) == 0
 
 
-def test_errors_of_fractions_cover():
+def test_fractions_errors_coverage():
     """Away from the kinks, where the rule is a line, the intervals hold the truth in 95 % of the pixels."""
     clean, _ = ramp()
     truth = fractions(clean, thresholds=LEVELS, camera=Camera(gain=1.0))
@@ -62,7 +67,8 @@ def test_errors_of_fractions_cover():
     assert np.mean(covered) == pytest.approx(0.95, abs=0.015)
 
 
-def test_errors_at_a_kink_are_those_of_many_draws():
+def test_fractions_errors_at_kink():
+    """Errors at a kink are those of many draws."""
     x = 100.0 * np.arange(40)
     flat = xr.DataArray(np.full((40, 40), 400.0), {"x": x, "y": x}, ("x", "y"))
     phi = fractions(flat, thresholds=LEVELS, camera=Camera(gain=1.0))
@@ -71,7 +77,8 @@ def test_errors_at_a_kink_are_those_of_many_draws():
     np.testing.assert_allclose(phi.phi_e_sd, expected, rtol=0.05)
 
 
-def test_levels_can_be_read_off_and_used_again():
+def test_thresholds_reused():
+    """Levels can be read off and used again."""
     _, image = ramp()
     first = fractions(image)
     again = fractions(ramp(seed=1)[1], thresholds=Thresholds.of(first))
@@ -80,7 +87,8 @@ def test_levels_can_be_read_off_and_used_again():
     assert {n: first.attrs[n] for n in named} == {n: again.attrs[n] for n in named}
 
 
-def test_the_camera_shows_in_the_image():
+def test_camera_from_image():
+    """The camera shows in the image."""
     rng = np.random.default_rng(2)
     x = 100.0 * np.arange(300)
     light = 50 + 400 * np.hypot(x[:, None], x) / 3e4
@@ -91,7 +99,7 @@ def test_the_camera_shows_in_the_image():
     np.testing.assert_allclose(camera.sd(3 * light), expected, rtol=0.05)
 
 
-def test_what_blur_leaves_is_said():
+def test_fractions_resolution_with_blur():
     _, image = ramp()
     plain, blurred = fractions(image), fractions(image, psf_sd=130.0)
     assert plain.attrs["resolution"] == 200
@@ -118,7 +126,8 @@ def test_fractions_of_a_density_in_a_mask():
     assert phi.attrs["resolution"] == field.attrs["resolution"]
 
 
-def test_fractions_where_the_mask_moves():
+def test_fractions_moving_mask():
+    """Fractions where the mask moves."""
     _, image = ramp()
     movie = xr.concat([image, image], dim="t").assign_coords(t=[0.0, 60.0])
     mask = (movie.x > 2_000 + 1_000 * movie.t / 60) & (movie.x < 9_000) & (movie.y > 2_000)
@@ -130,7 +139,8 @@ def test_fractions_where_the_mask_moves():
         fractions(image, mask)
 
 
-def test_bad_choices_of_fractions():
+def test_fractions_bad_options():
+    """Bad choices of fractions."""
     _, image = ramp()
     with pytest.raises(DataError, match="levels are background 150, euchromatin 100"):
         fractions(image, thresholds=Thresholds(background=150, euchromatin=100))
@@ -144,5 +154,5 @@ def test_bad_choices_of_fractions():
         fractions(xr.Dataset({"u": image}))
     with pytest.raises(DataError, match="mask is empty"):
         fractions(image, image < 0)
-    with pytest.raises(DataError, match="No noise shows"):
+    with pytest.raises(DataError, match="has no noise"):
         camera_from_image(xr.ones_like(image))

@@ -16,14 +16,14 @@ from mollifier.chromatin.domains import (
 )
 from mollifier.chromatin.groups import compare_cells, compare_groups, control_of, group_table, read_groups
 from mollifier.chromatin.localizations import Localizations
-from mollifier.chromatin.simulate import nucleus
+from mollifier.chromatin.shapes import nucleus
 from mollifier.errors import ConfigurationError, DataError
 
 # ---- domains
 
 
 @pytest.mark.parametrize("count", [400, 100_000])
-def test_clusters_have_the_size_and_spacing_they_were_given(count):
+def test_domains_clusters_size_and_spacing(count):
     """Also where so many pairs are near that positions are counted on a raster."""
     pytest.importorskip("sklearn", reason="clusters need scikit-learn")
     centres = np.array([[-300.0, 0.0], [300.0, 0.0], [0.0, 400.0]])
@@ -35,7 +35,8 @@ def test_clusters_have_the_size_and_spacing_they_were_given(count):
     np.testing.assert_allclose(found["rate"], 1 / ((found["spacing"] / found["radius"]) ** 2 - 1))
 
 
-def test_few_points_are_no_domain():
+def test_domains_few_points():
+    """Few points are no domain."""
     pytest.importorskip("sklearn", reason="clusters need scikit-learn")
     x, y = discs(np.array([[0.0, 0.0], [400.0, 0.0]]), 40.0, 35)
     many = Localizations(x, y)
@@ -45,7 +46,8 @@ def test_few_points_are_no_domain():
     assert len(domains_from_localizations(many, mask, rule=DomainRule(least=36))) == 0
 
 
-def test_a_dense_nucleus_is_not_one_domain():
+def test_domains_of_dense_nucleus():
+    """A dense nucleus is not one domain."""
     pytest.importorskip("sklearn", reason="clusters need scikit-learn")
     locs, mask = cell(), round_mask()
     place = mask["x"].values
@@ -58,7 +60,7 @@ def test_a_dense_nucleus_is_not_one_domain():
     np.testing.assert_allclose(found["radius"], 150.0, rtol=0.08)
 
 
-def test_places_at_the_edge_are_told_from_those_within():
+def test_domains_at_lamina_and_interior():
     mask = nucleus(2000.0, 200, uneven=0.0)
     near = (np.hypot(mask["x"] - 880, mask["y"]) < 100) & mask
     within = np.hypot(mask["x"] + 100, mask["y"]) < 120
@@ -71,7 +73,8 @@ def test_places_at_the_edge_are_told_from_those_within():
     assert typical(found)["lamina"] == 0.5
 
 
-def test_nothing_thick_is_an_empty_table():
+def test_domains_none_is_empty_table():
+    """Nothing thick is an empty table."""
     mask = nucleus(1000.0, 60)
     found = domains_from_fractions(mask * 0.0, mask)
     assert len(found) == 0
@@ -85,7 +88,7 @@ def test_nothing_thick_is_an_empty_table():
 # ---- groups
 
 
-def test_intervals_of_cell_means_hold_the_truth_as_often_as_they_say():
+def test_groups_intervals_coverage():
     """30 % more in 6 against 5 cells that differ by 15 and 10 %: 2,000 studies."""
     rng = np.random.default_rng(1)
     studies_ = 2000
@@ -103,20 +106,23 @@ def test_intervals_of_cell_means_hold_the_truth_as_often_as_they_say():
     assert signs / studies_ > 0.98
 
 
-def test_no_difference_is_found_one_time_in_twenty():
+def test_groups_false_positives():
+    """Without a difference one comparison in twenty finds one."""
     rng = np.random.default_rng(2)
     p = np.array([compare_cells(rng.normal(1, 0.2, 6), rng.normal(1, 0.1, 5))["p"] for _ in range(2000)])
     assert 0.03 < np.mean(p < 0.05) < 0.07
 
 
-def test_hedges_g_is_not_biased_by_small_groups():
+def test_groups_hedges_g_small_groups():
+    """Hedges g is not biased by small groups."""
     rng = np.random.default_rng(3)
     found = [compare_cells(rng.normal(10.8, 1, 5), rng.normal(10.0, 1, 6)) for _ in range(2000)]
     assert np.mean([f["g"] for f in found]) == pytest.approx(0.8, abs=0.06)
     assert 0.92 < np.mean([f["g_low"] <= 0.8 <= f["g_high"] for f in found]) < 0.99
 
 
-def test_cells_are_the_unit_and_groups_are_held_against_the_control():
+def test_groups_compared_with_control():
+    """Cells are the unit and groups are held against the control."""
     cells = pd.DataFrame(
         {
             "group": ["TSA"] * 3 + ["control"] * 3 + ["GSK"] * 1,
@@ -135,7 +141,8 @@ def test_cells_are_the_unit_and_groups_are_held_against_the_control():
         control_of(["TSA", "b"], "TSB")
 
 
-def test_a_table_of_groups_is_checked(tmp_path):
+def test_groups_table_checked(tmp_path):
+    """A table of groups is checked."""
     file = tmp_path / "groups.csv"
     file.write_text("File; Group\na/cell_1.csv; control\ncell_2.csv; TSA\n")
     assert read_groups(file) == {"cell_1.csv": "control", "cell_2.csv": "TSA"}

@@ -1,4 +1,4 @@
-"""Chromatin images and masks: stacks, flags, labels, nuclei, polygons, and what bad images are told."""
+"""Chromatin images and masks: stacks, flags, labels, nuclei, polygons, and messages for bad images."""
 
 from __future__ import annotations
 
@@ -12,14 +12,8 @@ import xarray as xr
 from microscope_files import shared
 from mollifier.chromatin.images import read_image, read_labels
 from mollifier.chromatin.localizations import Localizations
-from mollifier.chromatin.mask import (
-    Finding,
-    nuclei_from_data,
-    nuclei_from_labels,
-    nucleus_from_polygon,
-    otsu,
-    read_polygon,
-)
+from mollifier.chromatin.mask import NucleusDetection, nuclei_from_data, nuclei_from_labels, otsu
+from mollifier.chromatin.polygons import nucleus_from_polygon, read_polygon
 from mollifier.errors import DataError
 
 tifffile = pytest.importorskip("tifffile", reason="images need tifffile (pip install 'mollifier[chromatin]')")
@@ -44,7 +38,8 @@ def test_ome_tiff(tmp_path):
     assert image.attrs["pixel_size_from"] == "OME metadata"
 
 
-def test_uneven_time_stamps_of_ome(tmp_path):
+def test_ome_uneven_time_stamps(tmp_path):
+    """Uneven time stamps of ome."""
     path = tmp_path / "a.ome.tif"
     size = {"axes": "TYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1}
     plane = {"DeltaT": [3.0, 4.0, 6.0, 9.0, 10.0], "DeltaTUnit": ["s"] * 5}
@@ -70,7 +65,8 @@ def test_imagej_stack_and_channels(tmp_path):
     np.testing.assert_allclose(steps, [200, 250, 300])
 
 
-def test_flags_overrule_and_fill_in(tmp_path):
+def test_image_options_override_metadata(tmp_path):
+    """Flags overrule and fill in."""
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, COUNTS)
     with pytest.raises(DataError, match="--axes"):
@@ -119,7 +115,8 @@ def test_bad_images(tmp_path, case):
         read_image(path, **options)
 
 
-def test_files_that_are_no_images(tmp_path):
+def test_image_files_that_are_no_images(tmp_path):
+    """Files that are no images."""
     path = tmp_path / "a.tif"
     with pytest.raises(DataError, match="no file"):
         read_image(path)
@@ -151,7 +148,8 @@ def test_labels(tmp_path):
 # Nuclei
 
 
-def test_every_whole_nucleus_of_a_real_stack():
+def test_nuclei_of_real_stack():
+    """Every whole nucleus of a real stack."""
     image = read_image(shared("nuclei.tif"), axes="zyx", pixel_size=260, z_step=290)
     nuclei = nuclei_from_labels(read_labels(shared("nuclei_label.tif"), like=image))
     assert {n.name for n in nuclei} == {"2", "3", "4", "5", "6", "7", "8", "11", "12", "13", "14"}
@@ -168,7 +166,8 @@ def grid(n: int = 60) -> dict[str, np.ndarray]:
     return {"y": 200.0 * np.arange(n), "x": 200.0 * np.arange(n)}
 
 
-def test_nuclei_that_move_or_come_and_go():
+def test_nuclei_moving_or_absent():
+    """Nuclei that move or come and go."""
     labels = np.zeros((3, 60, 60), int)
     for k in range(3):
         labels[k, 10 + k : 30 + k, 5:25] = 1
@@ -180,7 +179,8 @@ def test_nuclei_that_move_or_come_and_go():
     assert nuclei.left_out == {"2": "is there in 2 of 3 frames"}
 
 
-def test_no_whole_nucleus_is_an_error():
+def test_nuclei_none_whole():
+    """No whole nucleus is an error."""
     labels = xr.DataArray(np.zeros((60, 60), int), grid(), ("y", "x"))
     with pytest.raises(DataError, match="mask is empty"):
         nuclei_from_labels(labels)
@@ -225,7 +225,8 @@ def test_bad_polygons(tmp_path):
         read_polygon(path, unit="px")
 
 
-def test_nuclei_from_an_image_and_from_localisations():
+def test_nuclei_detected_in_image_and_localisations():
+    """Nuclei from an image and from localisations."""
     x, y = np.meshgrid(200.0 * np.arange(100), 200.0 * np.arange(100), indexing="ij")
     bright = (np.hypot(x - 6e3, y - 6e3) < 4e3) | (np.hypot(x - 15e3, y - 14e3) < 3e3)
     counts = np.random.default_rng(1).poisson(np.where(bright, 80.0, 10.0)).astype(float)
@@ -233,7 +234,7 @@ def test_nuclei_from_an_image_and_from_localisations():
     nuclei = nuclei_from_data(xr.DataArray(counts, coords, ("x", "y")))
     assert sorted(round(n.area / 1e6, 1) for n in nuclei) == pytest.approx([np.pi * 9, np.pi * 16], rel=0.06)
     with pytest.raises(DataError, match="mask is empty"):
-        nuclei_from_data(xr.DataArray(counts, coords, ("x", "y")), Finding(threshold=1e9))
+        nuclei_from_data(xr.DataArray(counts, coords, ("x", "y")), NucleusDetection(threshold=1e9))
     angle, radius = RNG.uniform(0, 2 * np.pi, 30_000), 5e3 * np.sqrt(RNG.random(30_000))
     round_one = Localizations(radius * np.cos(angle), radius * np.sin(angle))
     assert next(iter(nuclei_from_data(round_one))).area == pytest.approx(np.pi * 25e6, rel=0.05)

@@ -5,11 +5,13 @@ import pytest
 import xarray as xr
 
 from mollifier.chromatin import galerkin, infer
-from mollifier.chromatin.infer import infer_rate, posed, sensitivity
+from mollifier.chromatin.infer import infer_rate, posed
 from mollifier.chromatin.microscope import with_noise
 from mollifier.chromatin.model import ChromatinModel, FreeEnergy, geometric_rate
 from mollifier.chromatin.modes import modes
-from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate
+from mollifier.chromatin.sensitivity import sensitivity
+from mollifier.chromatin.shapes import nucleus, rate_pattern
+from mollifier.chromatin.simulate import simulate
 from mollifier.errors import ConfigurationError, DataError
 
 MODEL = ChromatinModel()
@@ -47,16 +49,17 @@ def errors(found: infer.RateMap, truth: xr.Dataset) -> tuple[float, float, float
     return float(np.corrcoef(a, b)[0, 1]), float(error), float(np.mean(np.abs(a - b) < 1.96 * sd))
 
 
-def test_waves_of_a_disc_are_those_of_bessel():
+def test_modes_of_disc_are_bessel():
     """The first zeros of J1', J2' and J0' are 1.8412, 3.0542 and 3.8317; the first two come in pairs."""
     place = np.arange(-42, 42) + 0.5
     waves = modes(np.hypot(place[:, None], place) < 40.0, 1.0, 30.0)
-    wanted = np.array([0, 1.8412, 1.8412, 3.0542, 3.0542, 3.8317])
-    np.testing.assert_allclose(40 * np.sqrt(waves.values[:6]), wanted, rtol=0.01, atol=1e-9)
+    expected = np.array([0, 1.8412, 1.8412, 3.0542, 3.0542, 3.8317])
+    np.testing.assert_allclose(40 * np.sqrt(waves.values[:6]), expected, rtol=0.01, atol=1e-9)
     assert waves.shortest == pytest.approx(30.0, rel=0.1)
 
 
-def test_the_map_is_that_of_the_simulation(truth, found):
+def test_rate_map_recovers_simulation(truth, found):
+    """The map is that of the simulation."""
     correlation, error, covered = errors(found, truth)
     assert correlation > 0.97
     assert error < 0.1
@@ -64,13 +67,14 @@ def test_the_map_is_that_of_the_simulation(truth, found):
     assert found.status.name == "converged"
 
 
-def test_one_image_tells_the_pattern_if_all_is_steady(truth, given):
+def test_rate_map_of_steady_image(truth, given):
     still = infer_rate(given.isel(t=0, drop=True), MODEL)
     assert errors(still, truth)[0] > 0.8
     assert set(still.dataset["lam"].dims) == {"x", "y"}
 
 
-def test_intervals_keep_the_bound_and_end_with_the_nucleus(found):
+def test_rate_map_intervals_bounded_and_masked(found):
+    """Intervals keep the bound and end with the nucleus."""
     d = found.dataset
     inside = d["mask"].values
     assert (d["lam_low"].values[inside] >= 0).all()
@@ -80,7 +84,7 @@ def test_intervals_keep_the_bound_and_end_with_the_nucleus(found):
     assert found.geometric == pytest.approx(0.125)
 
 
-def test_what_is_gained_is_lost(truth, given, found):
+def test_rate_map_balance_closes(truth, given, found):
     """The first wave is constant: the balance is a row of the equations, and closes with the true rate."""
     data = infer._checked(given)
     lam = truth["lam"].reindex_like(data, method="nearest", tolerance=1.0)
@@ -90,7 +94,8 @@ def test_what_is_gained_is_lost(truth, given, found):
     assert found.balance["gain"] - 1 - found.balance["change"] == pytest.approx(found.balance["defect"])
 
 
-def test_the_mean_has_the_error_of_its_weights(found):
+def test_rate_map_mean_and_error(found):
+    """The mean has the error of its weights."""
     d = found.dataset
     one = d["mask"].astype(float)
     mean, sd = found.mean(one)
@@ -100,27 +105,27 @@ def test_the_mean_has_the_error_of_its_weights(found):
     assert found.mean(alone)[1] == pytest.approx(float(d["lam_sd"][30, 30]), rel=1e-6)
 
 
-def test_noise_is_as_large_in_the_rows_as_it_is_said_to_be(truth):
+def test_galerkin_covariance_of_rows(truth):
     """Over draws, rows scatter by the covariance: the cube's noise and that of the rate's factor included."""
     sd, chosen = 0.08, [0, 1, 7, 20]
-    film, axes = infer._film(infer._checked(with_noise(truth, sd)), MODEL, None)
+    series, axes = infer._series(infer._checked(with_noise(truth, sd)), MODEL, None)
     mask = infer._checked(with_noise(truth, sd))["mask"].values
     waves = modes(mask, axes[0].spacing, 300.0)
-    change, hold = galerkin._in_time(film.times, 4)
+    change, hold = galerkin._in_time(series.times, 4)
     exact = truth["phi_d"].transpose("x", "y", "t").values[truth["mask"].values]
     rate = np.broadcast_to(truth["lam"].values[truth["mask"].values][:, None], exact.shape)
     rows = []
     for seed in range(200):
         v = exact + sd * np.random.default_rng(seed).standard_normal(exact.shape)
-        one = galerkin.Film(v, film.variance, film.chromatin, film.times, film.lamina)
+        one = galerkin.FieldSeries(v, series.variance, series.chromatin, series.times, series.lamina)
         gained = 2 * MODEL.acetylation * waves.project(rate * one.phi_e) @ hold.T
         rows.append((galerkin._rest(one, waves, MODEL, change, hold) - gained)[chosen].ravel())
-    wanted = galerkin._covariance(film, waves, MODEL, change, hold, rate)
+    expected = galerkin._covariance(series, waves, MODEL, change, hold, rate)
     index = (np.array(chosen)[:, None] * len(change) + np.arange(len(change))).ravel()
-    np.testing.assert_allclose(np.std(rows, 0) / np.sqrt(np.diag(wanted))[index], 1.0, atol=0.25)
+    np.testing.assert_allclose(np.std(rows, 0) / np.sqrt(np.diag(expected))[index], 1.0, atol=0.25)
 
 
-def test_a_rate_that_rises_in_time_is_seen_to_rise():
+def test_rate_map_rising_in_time():
     """A treatment half way: the rate goes from 0.6 to 0.6 times 1.6, sooner on one side than on the other."""
     mask = nucleus(1000.0, 72, seed=3)
     base = rate_pattern(mask, "gradient", level=0.6, contrast=0.3, seed=3)
@@ -139,7 +144,7 @@ def test_a_rate_that_rises_in_time_is_seen_to_rise():
     assert float(level[-1] / level[0]) == pytest.approx(1.6, abs=0.25)
 
 
-def test_a_lamina_and_a_varying_nucleoplasm_are_taken_into_account():
+def test_rate_map_with_lamina_and_nucleoplasm():
     """Where the model knows of the lamina the rate is right; where it does not, it is not."""
     sticky = ChromatinModel(FreeEnergy(adhesion=1.0))
     mask = nucleus(900.0, 72, seed=1)
@@ -151,23 +156,26 @@ def test_a_lamina_and_a_varying_nucleoplasm_are_taken_into_account():
     assert unknown > 1.5 * known
 
 
-def test_sensitivity_moves_with_the_parameter(given, found):
+def test_sensitivity_to_parameter(given, found):
+    """Sensitivity moves with the parameter."""
     table = sensitivity(given, MODEL, found, 0.2, ["acetylation"])
     assert table["pattern"].dims == ("parameter", "sign")
     assert (table["pattern"] > 1e-3).all()
     assert (table["pattern"] < 1).all()
     with pytest.raises(ConfigurationError, match="Did you mean 'interface'"):
         sensitivity(given, MODEL, found, 0.2, ["interfaces"])
-    with pytest.raises(ConfigurationError, match="share"):
+    with pytest.raises(ConfigurationError, match="between 0 and 1"):
         sensitivity(given, MODEL, found, 1.5)
 
 
-def test_noise_that_is_not_given_is_estimated(given):
+def test_rate_map_noise_estimated(given):
+    """Noise that is not given is estimated."""
     data = infer._checked(given.drop_vars("phi_d_sd"))
     assert float(data["phi_d_sd"].mean()) == pytest.approx(0.05, rel=0.3)
 
 
-def test_engines_are_given_the_same_problem(given):
+def test_posed_problem_for_engines(given):
+    """Engines are given the same problem."""
     problem = posed(given, MODEL)
     assert problem.fields == ["phi_h"] or tuple(problem.fields) == ("phi_h",)
     assert "lam*(0.9 - phi_h)" in problem.system.equations[0].text
@@ -175,7 +183,8 @@ def test_engines_are_given_the_same_problem(given):
         posed(given.assign(phi_n=given["phi_n"] + 1e-4 * given["x"]), MODEL)
 
 
-def test_input_that_cannot_serve_is_refused(given):
+def test_infer_rate_bad_input(given):
+    """Input that cannot serve is refused."""
     with pytest.raises(DataError, match="phi_n"):
         infer_rate(given.drop_vars("phi_n"), MODEL)
     with pytest.raises(DataError, match="pixels wide"):
@@ -184,5 +193,5 @@ def test_input_that_cannot_serve_is_refused(given):
         infer_rate(given.assign(mask=given["mask"] & False), MODEL)
     with pytest.raises(DataError, match="square ones were expected"):
         infer_rate(given.assign_coords(x=2 * given["x"]), MODEL)
-    with pytest.raises(ConfigurationError, match="one image only"):
+    with pytest.raises(ConfigurationError, match="for one image"):
         infer_rate(given.isel(t=0, drop=True), MODEL, over=("x", "y", "t"))

@@ -1,4 +1,4 @@
-"""Chromatin readers: tables of localisations written and read back, real files, what bad files are told."""
+"""Chromatin readers: tables of localisations written and read back, real files, messages for bad files."""
 
 from __future__ import annotations
 
@@ -121,7 +121,8 @@ def test_columns_by_name(tmp_path, header, factor, encoding):
     check(read_localizations(path, pixel_size=100.0))
 
 
-def test_columns_that_are_named_and_decimal_commas(tmp_path):
+def test_columns_named_and_decimal_commas(tmp_path):
+    """Columns that are named and decimal commas."""
     path = tmp_path / "a.csv"
     pd.DataFrame({"a": X, "b": Y, "x": FRAME}).to_csv(path, index=False, sep=";", decimal=",")
     check(read_localizations(path, columns={"x": "a", "y": "b"}))
@@ -131,7 +132,8 @@ def test_columns_that_are_named_and_decimal_commas(tmp_path):
         read_localizations(path, columns={"x": "a", "y": "b", "frames": "x"})
 
 
-def test_precision_that_a_fit_could_not_tell_is_missing(tmp_path):
+def test_precision_of_failed_fit_is_missing(tmp_path):
+    """Precision that a fit could not tell is missing."""
     path = tmp_path / "a.csv"
     table = pd.DataFrame({"x [nm]": X, "y [nm]": Y, "uncertainty_xy [nm]": PRECISION})
     table.loc[3, "uncertainty_xy [nm]"] = np.inf
@@ -217,7 +219,8 @@ def test_units_in_headers():
     assert split_unit("intensity [photon]") == ("intensity", None)
 
 
-def test_windows_keep_their_field():
+def test_window_keeps_field():
+    """Windows keep their field."""
     part = Localizations(X, Y).window(x=(3e3, 6e3))
     assert part.bounds == (3e3, 6e3, Y.min(), Y.max())
     assert len(part) == int(((X >= 3e3) & (X <= 6e3)).sum())

@@ -15,12 +15,13 @@ MODEL = ChromatinModel(ENERGY, diffusion=70.0, acetylation=1.5e-3)
 
 
 def energy_density(phi_d: sympy.Expr) -> sympy.Expr:
-    """The bulk's energy as it stands in the docstring, at fixed nucleoplasm."""
+    """The bulk's energy as in the docstring, at fixed nucleoplasm."""
     phi_h, phi_e = (1 - N + phi_d) / 2, (1 - N - phi_d) / 2
     return ENERGY.well * phi_h**2 * (ENERGY.packed - phi_h) ** 2 + ENERGY.mixing * phi_e**2
 
 
-def test_the_potential_is_the_derivative_of_the_energy():
+def test_model_potential_is_derivative_of_energy():
+    """The potential is the derivative of the energy."""
     d = sympy.Symbol("d")
     slope = sympy.lambdify(d, energy_density(d).diff(d))
     phi_d = np.linspace(-0.8, 0.8, 17)
@@ -28,7 +29,7 @@ def test_the_potential_is_the_derivative_of_the_energy():
     np.testing.assert_allclose(found, slope(phi_d), rtol=1e-12, atol=1e-14)
 
 
-def test_the_text_is_the_phase_field_equation():
+def test_model_equation_text():
     """With phi_d put in for phi_h the text's residual is that of the equation in phi_d, times nothing."""
     x, t = sympy.symbols("x t")
     phi_d = sympy.sin(2 * x) * sympy.exp(-t) / 3
@@ -36,7 +37,7 @@ def test_the_text_is_the_phase_field_equation():
     s = MODEL.scaled()
     mu = energy_density(phi_d).diff(x) / phi_d.diff(x) - s.energy.interface**2 * phi_d.diff(x, 2)
     phi_h, phi_e = (1 - N + phi_d) / 2, (1 - N - phi_d) / 2
-    wanted = phi_d.diff(t) - mu.diff(x, 2) - 2 * (lam * phi_e - phi_h)
+    expected = phi_d.diff(t) - mu.diff(x, 2) - 2 * (lam * phi_e - phi_h)
     names = Names(("x", "t"), {"phi_h": ("x", "t")}, {"lam": ("x",)})
     equation = parse(s.equation(N), names).equations[0]
     at = {x: 0.7, t: 0.3}
@@ -48,10 +49,11 @@ def test_the_text_is_the_phase_field_equation():
             for c in orders:
                 value = value.diff({"x": x, "t": t}[c])
             env[symbol] = float(value.subs(at))
-    assert float(equation.evaluate(env)) == pytest.approx(float(wanted.subs(at)), rel=1e-9)
+    assert float(equation.evaluate(env)) == pytest.approx(float(expected.subs(at)), rel=1e-9)
 
 
-def test_units_there_and_back():
+def test_model_units_round_trip():
+    """Units there and back."""
     scaled = MODEL.scaled()
     back = scaled.rescaled(1 / MODEL.length, 1 / MODEL.time)
     assert back.diffusion == pytest.approx(70.0)
@@ -60,18 +62,19 @@ def test_units_there_and_back():
     assert scaled.length == scaled.time == 1.0
 
 
-def test_a_still_image_has_no_time_derivative_and_sources_are_named():
+def test_model_equation_still_and_sources():
+    """A still image has no time derivative and sources are named."""
     assert MODEL.equation(N, still=True).startswith("0 = ")
     text = MODEL.equation(None, sources=True)
     assert "chromatin" in text
     assert text.endswith("+ source")
     with pytest.raises(ConfigurationError, match="sources=True"):
         ChromatinModel(FreeEnergy(adhesion=0.2)).equation(N)
-    with pytest.raises(ConfigurationError, match="from 0 to 1"):
+    with pytest.raises(ConfigurationError, match="of 0 or more and below 1"):
         MODEL.equation(1.2)
 
 
-def test_the_estimate_from_domains():
+def test_geometric_rate():
     """100 nm and 300 nm are the sizes that give about 0.12."""
     assert geometric_rate(100.0, 300.0) == pytest.approx(1 / 8)
     assert geometric_rate(1.0, 3.0) == geometric_rate(100.0, 300.0)
@@ -88,6 +91,7 @@ def test_the_estimate_from_domains():
         lambda: ChromatinModel(acetylation=float("nan")),
     ],
 )
-def test_parameters_out_of_range_are_refused(make):
+def test_model_parameters_out_of_range(make):
+    """Parameters out of range are refused."""
     with pytest.raises(ConfigurationError, match="was expected"):
         make()

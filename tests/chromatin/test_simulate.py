@@ -4,16 +4,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from mollifier.chromatin.microscope import camera, chromatin_density, localizations, with_noise
+from mollifier.chromatin.microscope import chromatin_density, localizations, with_noise
 from mollifier.chromatin.model import ChromatinModel, FreeEnergy
-from mollifier.chromatin.simulate import (
-    coarsened,
-    edge_distance,
-    laplacian,
-    nucleus,
-    rate_pattern,
-    simulate,
-)
+from mollifier.chromatin.rasters import edge_distance, laplacian
+from mollifier.chromatin.shapes import nucleus, rate_pattern
+from mollifier.chromatin.simulate import simulate
 from mollifier.errors import ConfigurationError, DataError
 
 MODEL = ChromatinModel()
@@ -41,7 +36,8 @@ def rms(a: xr.DataArray) -> float:
     return float(np.sqrt((a**2).mean()))
 
 
-def test_second_order_in_the_spacing():
+def test_simulate_second_order_in_spacing():
+    """Second order in the spacing."""
     coarse, middle, fine = (run(n, 2.0)["phi_d"].isel(t=1) for n in (24, 48, 96))
 
     def blocks(a: xr.DataArray, k: int) -> xr.DataArray:
@@ -51,12 +47,13 @@ def test_second_order_in_the_spacing():
     assert 1.5 < np.log2(first / second) < 2.6
 
 
-def test_second_order_in_the_step():
+def test_simulate_second_order_in_step():
+    """Second order in the step."""
     a, b, c = (run(32, h)["phi_d"].isel(t=1) for h in (4.0, 2.0, 1.0))
     assert 1.6 < np.log2(rms(a - b) / rms(b - c)) < 2.6
 
 
-def test_the_integral_moves_by_reactions_alone():
+def test_simulate_integral_changes_by_reactions():
     """d/dt integral phi_d = 2 Gamma integral (lam phi_e - phi_h), over one small step."""
     mask = nucleus(800.0, 48, seed=1)
     lam = rate_pattern(mask, "gradient", seed=1)
@@ -64,17 +61,19 @@ def test_the_integral_moves_by_reactions_alone():
     movie = simulate(MODEL, mask, lam, [0.0, 0.02], before=0.0, start=start)
     phi_d, q = movie["phi_d"].isel(t=0), 1 - movie["phi_n"]
     grown = float((movie["phi_d"].isel(t=1) - phi_d).sum()) / 0.02
-    wanted = 2 * MODEL.acetylation * float((lam * (q - phi_d) / 2 - (q + phi_d) / 2).sum())
-    assert grown == pytest.approx(wanted, rel=1e-3)
+    expected = 2 * MODEL.acetylation * float((lam * (q - phi_d) / 2 - (q + phi_d) / 2).sum())
+    assert grown == pytest.approx(expected, rel=1e-3)
 
 
-def test_no_flux_leaves():
+def test_simulate_laplacian_without_flux():
+    """No flux leaves."""
     matrix = laplacian(nucleus(500.0, 30).values, 3.0)
     assert abs(matrix.sum(0)).max() < 1e-12
     assert abs(matrix - matrix.T).max() == 0
 
 
-def test_a_rate_in_time_takes_over():
+def test_simulate_rate_in_time():
+    """A rate in time takes over."""
     mask = corner(24)
     rate = xr.concat([mask * 0 + 0.3, mask * 0 + 1.2], xr.DataArray([0.0, 40.0], dims="t", name="t"))
     moving = run(24, 2.0, rate)["phi_d"].isel(t=1).mean()
@@ -82,7 +81,8 @@ def test_a_rate_in_time_takes_over():
     assert float(low) < float(moving) < float(high)
 
 
-def test_the_lamina_draws_heterochromatin_to_the_edge():
+def test_simulate_lamina_attracts_heterochromatin():
+    """The lamina draws heterochromatin to the edge."""
     mask = nucleus(800.0, 48)
     model = ChromatinModel(FreeEnergy(adhesion=1.0))
     edge = edge_distance(mask) < 60.0
@@ -94,7 +94,8 @@ def test_the_lamina_draws_heterochromatin_to_the_edge():
 
 
 @pytest.mark.parametrize("kind", ["uniform", "gradient", "patches", "peripheral"])
-def test_patterns(kind):
+def test_rate_patterns(kind):
+    """Patterns."""
     mask = nucleus(1000.0, 48, seed=2)
     lam = rate_pattern(mask, kind, level=0.5, contrast=0.3, seed=2)
     inside = np.log(lam.values[mask.values])
@@ -105,7 +106,8 @@ def test_patterns(kind):
         assert np.corrcoef(depth, inside)[0, 1] < -0.8
 
 
-def test_shapes_and_units_that_do_not_fit_are_refused():
+def test_simulate_bad_shapes_and_units():
+    """Shapes and units that do not fit are refused."""
     mask = nucleus(800.0, 32)
     with pytest.raises(DataError, match="empty"):
         simulate(MODEL, mask & False, 0.6, [0.0])
@@ -117,8 +119,6 @@ def test_shapes_and_units_that_do_not_fit_are_refused():
         simulate(MODEL, mask, nucleus(800.0, 30) * 1.0, [0.0])
     with pytest.raises(ConfigurationError, match="Did you mean 'patches'"):
         rate_pattern(mask, "patchs")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ConfigurationError, match="divisor"):
-        coarsened(simulate(MODEL, mask, 0.6, [0.0], before=0.0), 5)
 
 
 @pytest.fixture(scope="module")
@@ -127,15 +127,7 @@ def movie():
     return simulate(MODEL, mask, 0.6, [0.0, 50.0], before=400.0, seed=3)
 
 
-def test_blocks_lie_wholly_within(movie):
-    small = coarsened(movie, 4)
-    assert small.sizes["x"] == 12
-    assert bool(small["phi_d"].where(small["mask"]).notnull().any("t").equals(small["mask"]))
-    block = movie["phi_d"].isel(x=slice(24, 28), y=slice(24, 28), t=0).mean()
-    assert float(small["phi_d"].isel(x=6, y=6, t=0)) == pytest.approx(float(block))
-
-
-def test_localisations_follow_the_density(movie):
+def test_simulated_localisations_follow_density(movie):
     """Counts in pixels less the mean expected are Poisson: their variance is their mean."""
     table = localizations(movie, count=4e5, detection=0.5, precision=0.0, seed=1)
     density = chromatin_density(movie).isel(t=0)
@@ -150,7 +142,8 @@ def test_localisations_follow_the_density(movie):
     assert chi == pytest.approx(1.0, abs=5 * np.sqrt(2 / inside.sum()))
 
 
-def test_repeats_blur_and_background_are_what_they_say(movie):
+def test_simulated_localisations_repeats_and_background(movie):
+    """Repeats blur and background are what they say."""
     plain = localizations(movie, count=2e4, detection=1.0, seed=2)
     more = localizations(movie, count=2e4, detection=1.0, repeats=0.5, background=0.2, seed=2)
     assert len(more) / len(plain) == pytest.approx(1.8, rel=0.03)
@@ -159,16 +152,7 @@ def test_repeats_blur_and_background_are_what_they_say(movie):
     assert plain["uncertainty"].mean() == pytest.approx(15.0, rel=0.02)
 
 
-def test_the_camera_counts_photons(movie):
-    seen = camera(movie, photons=400.0, background=10.0, read_noise=0.0, gain=2.0, seed=4)
-    inside = movie["mask"].values
-    assert seen.isel(t=0).values[inside].mean() == pytest.approx(2 * 410.0, rel=0.02)
-    assert seen.isel(t=0).values[~inside].mean() == pytest.approx(20.0, rel=0.05)
-    with pytest.raises(ConfigurationError, match="photons"):
-        camera(movie, photons=0.0)
-
-
-def test_noise_says_its_size(movie):
+def test_simulated_noise_size(movie):
     noisy = with_noise(movie, 0.05, seed=1)
     error = (noisy["phi_d"] - movie["phi_d"]).values[movie["mask"].values]
     assert error.std() == pytest.approx(0.05, rel=0.05)

@@ -13,19 +13,20 @@ from chromatin_cells import cell, round_mask
 from mollifier.chromatin import study as studies
 from mollifier.chromatin.cells import analyse_nucleus, rate_profile
 from mollifier.chromatin.localizations import Localizations
-from mollifier.chromatin.mask import Finding
+from mollifier.chromatin.mask import NucleusDetection
+from mollifier.chromatin.nucleus_data import NucleusData, Unread, field_name, read_nuclei
 from mollifier.chromatin.page import nucleus_page, study_page
 from mollifier.chromatin.result import NucleusResult
-from mollifier.chromatin.samples import Sample, StudySettings, Unread, field_name, samples
+from mollifier.chromatin.settings import StudySettings
+from mollifier.chromatin.shapes import nucleus
 from mollifier.chromatin.signals import relative_levels, signal
-from mollifier.chromatin.simulate import nucleus
 from mollifier.errors import ConfigurationError, DataError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-SMALL = Finding(pixel=50, smoothing=50, threshold=3.0, closing=100, min_area=1e5)
+SMALL = NucleusDetection(pixel=50, smoothing=50, threshold=3.0, closing=100, min_area=1e5)
 
 
-QUICK = StudySettings(finding=SMALL, quick=True, width=45.0, domains="map")
+QUICK = StudySettings(detection=SMALL, quick=True, width=45.0, domains="map")
 # No nucleus is so wide: all but the rates.
 FAST = dataclasses.replace(QUICK, margin=1e5)
 
@@ -35,10 +36,11 @@ FAST = dataclasses.replace(QUICK, margin=1e5)
 
 @pytest.fixture(scope="module")
 def result() -> NucleusResult:
-    return analyse_nucleus(Sample("cell", "1", "", round_mask(), (0.0,), (cell(),)), QUICK)
+    return analyse_nucleus(NucleusData("cell", "1", "", round_mask(), (0.0,), (cell(),)), QUICK)
 
 
-def test_a_nucleus_has_fields_rate_domains_and_numbers(result):
+def test_analyse_nucleus_parts(result):
+    """A nucleus has fields rate domains and numbers."""
     assert not result.error
     n = result.numbers
     assert n["area"] == pytest.approx(math.pi * 0.95**2, rel=0.05)
@@ -56,12 +58,12 @@ def test_a_nucleus_has_fields_rate_domains_and_numbers(result):
 
 
 @pytest.mark.parametrize("method", ["kernel", "voronoi"])
-def test_noise_of_pixels_is_as_large_as_said_and_shared_over_the_noise_area(method):
-    """Each by itself, and summed over disjoint squares of many pixels."""
+def test_signal_noise_of_blocks(method):
+    """Single pixels, and sums over disjoint squares of many pixels."""
     side, single, summed = 10, [], []
     for seed in range(2):
         x, y = np.random.default_rng(seed).uniform(-1000, 1000, (2, 80_000))
-        sample = Sample("even", "1", "", round_mask(), (0.0,), (Localizations(x, y),))
+        sample = NucleusData("even", "1", "", round_mask(), (0.0,), (Localizations(x, y),))
         found = signal(sample, dataclasses.replace(QUICK, method=method, width=None))
         z = ((found["density"] - 0.02) / found["density_sd"]).values
         single.append(z[np.isfinite(z)])
@@ -74,7 +76,8 @@ def test_noise_of_pixels_is_as_large_as_said_and_shared_over_the_noise_area(meth
     assert np.std(np.concatenate(summed)) == pytest.approx(1.0, abs=0.2)
 
 
-def test_rings_of_the_profile_are_those_of_the_edge():
+def test_rate_profile_rings():
+    """Rings of the profile are those of the edge."""
     mask = nucleus(1000.0, 100, uneven=0.0)
     depth = 500 - np.hypot(mask["x"], mask["y"])
     lam = (1 + depth / 500).where(mask)
@@ -85,19 +88,21 @@ def test_rings_of_the_profile_are_those_of_the_edge():
     assert unknown["rate"].isna().all()
 
 
-def test_levels_do_not_depend_on_how_many_labels_there_are():
+def test_relative_levels_independent_of_labels():
+    """Levels do not depend on how many labels there are."""
     few, many = (
-        relative_levels(Sample("c", "1", "", round_mask(), (0.0,), (cell(count=n),)), QUICK)
+        relative_levels(NucleusData("c", "1", "", round_mask(), (0.0,), (cell(count=n),)), QUICK)
         for n in (40_000, 120_000)
     )
     np.testing.assert_allclose(few, many, rtol=0.08)
-    one = analyse_nucleus(Sample("c", "1", "", round_mask(), (0.0,), (cell(),)), FAST, many)
+    one = analyse_nucleus(NucleusData("c", "1", "", round_mask(), (0.0,), (cell(),)), FAST, many)
     assert one.fields is not None
     mean = float(one.fields["signal"].mean())
     assert one.fields.attrs["threshold_heterochromatin"] == pytest.approx(many[1] * mean, rel=0.03)
 
 
-def test_what_is_written_is_read_back(result, tmp_path):
+def test_nucleus_result_round_trip(result, tmp_path):
+    """What is written is read back."""
     result.save(tmp_path, "stamp")
     again, stamp = NucleusResult.load(tmp_path)
     assert stamp == "stamp"
@@ -112,7 +117,7 @@ def test_what_is_written_is_read_back(result, tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "profile.csv"), result.profile, check_dtype=False)
 
 
-def test_a_page_says_what_is_known_and_what_is_not(result, tmp_path):
+def test_page_content(result, tmp_path):
     text = nucleus_page(result, tmp_path / "nucleus.html").read_text()
     for said in (
         "not identified",
@@ -146,21 +151,22 @@ def files(tmp_path_factory) -> list[Path]:
     return [paths[0], bad, paths[1]]
 
 
-def test_one_bad_file_stops_no_other_and_what_is_finished_is_kept(files, tmp_path, monkeypatch):
+def test_study_bad_file_and_resume(files, tmp_path, monkeypatch):
+    """One bad file stops no other and what is finished is kept."""
     settings = dataclasses.replace(FAST, groups={f.name: g for f, g in zip(files, "aab", strict=True)})
-    told = []
+    reported = []
     study = studies.analyse(
         files,
         settings,
         out=tmp_path,
         workers=1,
-        progress=lambda done, total, what: told.append((done, total)),
+        progress=lambda done, total, what: reported.append((done, total)),
     )
     cells = study.cells
     assert cells["field"].tolist() == ["cell_0", "bad", "cell_1"]
     assert "oops" in cells["error"][1]
     assert cells["error"][[0, 2]].str.startswith("No map of rates: The nucleus is 0 pixels wide").all()
-    assert told[-1] == (3, 3)
+    assert reported[-1] == (3, 3)
     kept = pd.read_csv(tmp_path / "cells.csv")
     assert kept["rate_balance"].tolist()[0] == pytest.approx(cells["rate_balance"][0])
     page = study_page(study, tmp_path / "study.html", {("cell_0", "1"): "cell_0/1/nucleus.html"}).read_text()
@@ -169,7 +175,7 @@ def test_one_bad_file_stops_no_other_and_what_is_finished_is_kept(files, tmp_pat
 
     computed = []
     monkeypatch.setattr(
-        studies, "analyse_nucleus", lambda s, *rest: computed.append(s.field) or analyse_nucleus(s, *rest)
+        studies, "analyse_nucleus", lambda s, **rest: computed.append(s.field) or analyse_nucleus(s, **rest)
     )
     studies.analyse(files, settings, out=tmp_path, workers=1, resume=True)
     assert computed == []
@@ -181,7 +187,9 @@ def test_one_bad_file_stops_no_other_and_what_is_finished_is_kept(files, tmp_pat
     assert computed == ["cell_1", "cell_0"]
 
 
-def test_a_nucleus_that_fails_keeps_its_row(files, monkeypatch):
+def test_study_failed_nucleus_keeps_row(files, monkeypatch):
+    """A nucleus that fails keeps its row."""
+
     def broken(sample, settings, levels):
         if sample.field == "cell_0":
             raise ZeroDivisionError("in the middle")
@@ -194,7 +202,8 @@ def test_a_nucleus_that_fails_keeps_its_row(files, monkeypatch):
     assert study.cells["domains"][1] == 5
 
 
-def test_processes_give_what_one_process_gives(files):
+def test_study_processes_agree_with_one(files):
+    """Processes give what one process gives."""
     side_by_side = studies.analyse([files[0], files[2]], FAST, workers=2)
     alone = studies.analyse([files[0]], FAST, workers=1)
     assert [r.field for r in side_by_side.results] == ["cell_0", "cell_1"]
@@ -204,25 +213,27 @@ def test_processes_give_what_one_process_gives(files):
     )
 
 
-def test_frames_of_a_time_lapse_are_one_field(files):
+def test_study_time_lapse_is_one_field(files):
+    """Frames of a time lapse are one field."""
     settings = dataclasses.replace(QUICK, time_lapse=True, frame_interval=30.0)
-    (found,) = list(samples([files[0], files[2]], settings))
-    assert isinstance(found, Sample)
+    (found,) = list(read_nuclei([files[0], files[2]], settings))
+    assert isinstance(found, NucleusData)
     assert found.times == (0.0, 30.0)
     assert dict(signal(found, settings).sizes)["t"] == 2
     with pytest.raises(ConfigurationError, match="Time stamps are missing"):
-        list(samples(files, dataclasses.replace(QUICK, time_lapse=True)))
+        list(read_nuclei(files, dataclasses.replace(QUICK, time_lapse=True)))
 
 
-def test_settings_that_contradict_one_another_are_refused(files):
+def test_study_contradicting_settings(files):
+    """Settings that contradict one another are refused."""
     with pytest.raises(ConfigurationError, match="label images"):
-        list(samples(files, dataclasses.replace(QUICK, labels=("a", "b"))))
+        list(read_nuclei(files, dataclasses.replace(QUICK, labels=("a", "b"))))
     with pytest.raises(ConfigurationError, match="one of --labels and --mask"):
-        list(samples(files, dataclasses.replace(QUICK, labels=("a",), polygon="b")))
+        list(read_nuclei(files, dataclasses.replace(QUICK, labels=("a",), polygon="b")))
     with pytest.raises(ConfigurationError, match=r"lacks bad\.csv"):
-        list(samples(files, dataclasses.replace(QUICK, groups={"cell_0.csv": "a", "cell_1.csv": "a"})))
+        list(read_nuclei(files, dataclasses.replace(QUICK, groups={"cell_0.csv": "a", "cell_1.csv": "a"})))
     with pytest.raises(ConfigurationError, match="more than one file"):
-        list(samples([files[0], files[0]], QUICK))
+        list(read_nuclei([files[0], files[0]], QUICK))
     with pytest.raises(DataError, match="oops"):
         studies.analyse([files[1]], QUICK, workers=1)
     assert field_name(Path("a.b.tif")) == "a.b"
@@ -231,14 +242,15 @@ def test_settings_that_contradict_one_another_are_refused(files):
 # ---- measured data
 
 
-def test_the_measured_nuclei_are_found_in_their_best_planes():
+def test_study_nuclei_in_best_planes():
+    """The measured nuclei are found in their best planes."""
     pytest.importorskip("tifffile", reason="images need tifffile")
     if not (SHARED / "nuclei.tif").is_file():
         pytest.skip("../shared/data/nuclei.tif is not there")
     s = StudySettings(
         pixel_size=260, z_step=290, axes="zyx", labels=(str(SHARED / "nuclei_label.tif"),), quick=True
     )
-    found = [n for n in samples([SHARED / "nuclei.tif"], s) if isinstance(n, Sample)]
+    found = [n for n in read_nuclei([SHARED / "nuclei.tif"], s) if isinstance(n, NucleusData)]
     assert len(found) == 11
     result = analyse_nucleus(next(n for n in found if n.name == "11"), s)
     assert result.numbers["area"] == pytest.approx(123.0, rel=0.01)
@@ -253,12 +265,13 @@ def test_the_measured_nuclei_are_found_in_their_best_planes():
     assert small.numbers["domains"] > 0
 
 
-def test_measured_localisations_run():
+def test_study_real_localisations():
+    """Measured localisations run."""
     pytest.importorskip("sklearn", reason="clusters need scikit-learn")
     file = SHARED / "clathrin_localizations.csv"
     if not file.is_file():
         pytest.skip("../shared/data/clathrin_localizations.csv is not there")
-    found = list(samples([file], StudySettings()))
+    found = list(read_nuclei([file], StudySettings()))
     assert not [f for f in found if isinstance(f, Unread)]
     result = analyse_nucleus(found[0], StudySettings(margin=1e5))
     assert result.numbers["molecules"] == 23_482

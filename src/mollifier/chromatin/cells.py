@@ -1,4 +1,4 @@
-"""One nucleus from what was recorded of it to its fields, its map of rates, its domains and its numbers."""
+"""The analysis of one nucleus: fields, map of rates, domains and summary numbers."""
 
 from __future__ import annotations
 
@@ -12,64 +12,67 @@ import xarray as xr
 
 from mollifier.chromatin.domains import domains_from_fractions, domains_from_localizations, typical
 from mollifier.chromatin.fractions import fractions
-from mollifier.chromatin.infer import RateMap, infer_rate, sensitivity
+from mollifier.chromatin.infer import infer_rate
+from mollifier.chromatin.nucleus_data import NucleusData
+from mollifier.chromatin.rasters import edge_distance
+from mollifier.chromatin.rate_map import RateMap
 from mollifier.chromatin.result import NucleusResult
-from mollifier.chromatin.samples import Sample, StudySettings
+from mollifier.chromatin.sensitivity import sensitivity
+from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.signals import ground_and_mean, signal
-from mollifier.chromatin.simulate import edge_distance
 from mollifier.errors import MollifierError
 
-# Below this the data decide more than the prior does; rings of the profile from the edge.
+# Ratio of posterior to prior standard deviation below which a pixel is identified; rings of the profile.
 KNOWN, _RINGS = 0.5, 8
-# A radius of domains that is often asked for, in nm, and how far a balance may be from closing.
+# Typical radius of a domain in nm, and the defect of the balance above which it is reported.
 _SMALL_DOMAIN = 100.0
 _CLOSED = 0.05
 
 
 def analyse_nucleus(
-    sample: Sample, settings: StudySettings, levels: tuple[float, float] | None = None
+    sample: NucleusData, settings: StudySettings, levels: tuple[float, float] | None = None
 ) -> NucleusResult:
-    """Fields, rate, domains and numbers of one nucleus; what fails is said in the result, not raised.
+    """Fields, rate, domains and numbers of one nucleus; a failure is reported in the result, not raised.
 
     Parameters
     ----------
     sample
-        The nucleus.
+        The nucleus and its data.
     settings
-        All choices.
+        Settings of the study.
     levels
-        Of euchromatin and heterochromatin beside the nucleus's own mean, where all cells are read by one
-        rule.
+        Levels of euchromatin and heterochromatin in units of the nucleus's mean signal, if they are common to
+        all cells; by default quantiles of the nucleus.
 
     Returns
     -------
     NucleusResult
         Its numbers are ``area`` (um^2), ``resolution`` (nm), ``frames``, ``molecules`` (of localisations),
-        ``phi_h`` (mean), those of `typical` domains, ``rate`` (mean of lam, weighed by phi_e, over the pixels
-        that are identified), ``rate_sd`` (its standard error, with all covariances),
-        ``identified`` (their share), ``rate_balance`` (integral of phi_h over that of phi_e: lam if it were
-        even), ``gain``, ``change`` and ``defect`` of the integral balance, and ``seconds``.
+        ``phi_h`` (mean), those of `typical` domains, ``rate`` (mean of lam, weighted by phi_e, over the
+        identified pixels), ``rate_sd`` (its standard error, with all covariances), ``identified`` (share of
+        identified pixels), ``rate_balance`` (integral of phi_h over that of phi_e: lam if it were even),
+        ``gain``, ``change`` and ``defect`` of the integral balance, and ``seconds``.
     """
     return analyse_fields(sample, settings, levels)[0]
 
 
 def analyse_fields(
-    sample: Sample, settings: StudySettings, levels: tuple[float, float] | None = None
+    sample: NucleusData, settings: StudySettings, levels: tuple[float, float] | None = None
 ) -> tuple[NucleusResult, RateMap | None]:
-    """As `analyse_nucleus`, with the map that its numbers are of; None where there is none."""
+    """As `analyse_nucleus`, with the map of rates, or None if there is none."""
     begun = time.perf_counter()
     known, found = NucleusResult(sample.field, sample.name, sample.group), None
     try:
         known = _with_fields(known, sample, settings, levels)
         known, found = _with_rate(known, settings)
     except Exception as error:
-        # Whatever goes wrong in one nucleus is told in its row and stops no other.
+        # Any failure in one nucleus is reported in its row and stops no other.
         known = replace(known, error=_said(error))
     return replace(known, numbers={**known.numbers, "seconds": time.perf_counter() - begun}), found
 
 
 def _with_fields(
-    known: NucleusResult, sample: Sample, s: StudySettings, levels: tuple[float, float] | None
+    known: NucleusResult, sample: NucleusData, s: StudySettings, levels: tuple[float, float] | None
 ) -> NucleusResult:
     """Volume fractions and domains."""
     value = signal(sample, s)
@@ -107,31 +110,31 @@ def _with_fields(
 
 
 def _resolved(phi: xr.Dataset, s: StudySettings, last: xr.DataArray) -> tuple[str, ...]:
-    """What cannot be seen, and what the levels make of the signal."""
+    """Notes on what is not resolved, and on how much of the nucleus exceeds the level of heterochromatin."""
     resolution = float(phi.attrs["resolution"])
     notes = [str(phi.attrs["note"])]
     if resolution > _SMALL_DOMAIN:
         notes.append(
             f"Domains of {_SMALL_DOMAIN:.0f} nm are below this image's resolution ({resolution:.0f} nm): "
-            "what is called a domain here is a place where many of them lie close."
+            "what is called a domain here is a place with many of them."
         )
     if s.model.length < resolution:
         notes.append(
-            f"In the model marks diffuse {s.model.length:.0f} nm before they are erased, less than the "
-            f"{resolution:.0f} nm that are resolved: transport between places closer than that is not seen, "
-            "and the rate is one averaged over the blur."
+            f"The diffusion length of the model, {s.model.length:.0f} nm, is below the resolution of "
+            f"{resolution:.0f} nm: transport over shorter distances is not resolved, and the rate is an "
+            "average over the blur."
         )
     full = float((last >= 1 - 1e-9).where(last.notnull()).mean())
     if full > 0.01:
         notes.append(
-            f"{full:.0%} of the nucleus stands at or above the level of heterochromatin, where no "
-            "euchromatin is left: there lam has nothing to act on."
+            f"{full:.0%} of the nucleus is at or above the level of heterochromatin, where no "
+            "euchromatin is left to methylate: lam is undetermined there."
         )
     return tuple(notes)
 
 
 def _with_rate(known: NucleusResult, s: StudySettings) -> tuple[NucleusResult, RateMap | None]:
-    """The map of rates, its numbers, and what is to be said of them."""
+    """The map of rates, its numbers, and notes on them."""
     phi = known.fields
     assert phi is not None
     gone = phi["phi_e"].sum().item()
@@ -141,9 +144,8 @@ def _with_rate(known: NucleusResult, s: StudySettings) -> tuple[NucleusResult, R
     notes = list(known.notes)
     if still:
         notes.append(
-            "One still image: the map takes a steady state for granted, and lam is a ratio of two rates. How "
-            "fast marks are written and erased, and whether anything changes in time, a still image cannot "
-            "tell."
+            "One still image: the map assumes a steady state, and lam is a ratio of two rates. A still image "
+            "does not determine how fast marks are added and removed, or whether anything changes in time."
         )
     given = phi[["phi_d", "phi_d_sd", "phi_n"]].drop_attrs(deep=False)
     margin = s.margin if s.margin is not None else float(phi.attrs["resolution"])
@@ -156,7 +158,7 @@ def _with_rate(known: NucleusResult, s: StudySettings) -> tuple[NucleusResult, R
             given, s.model, s.over, s.prior, None if math.isnan(geometry) else geometry, s.quick
         )
     except Exception as error:
-        # Fields and domains stand without a map of rates.
+        # Fields and domains are valid without a map of rates.
         return replace(known, notes=tuple(notes), error=f"No map of rates: {_said(error)}"), None
     d = found.dataset
     sure = d["identifiability"] < KNOWN
@@ -173,14 +175,14 @@ def _with_rate(known: NucleusResult, s: StudySettings) -> tuple[NucleusResult, R
     }
     if share < 1:
         notes.append(
-            f"lam is not identified in {1 - share:.0%} of the nucleus: its standard error there is as large "
-            "as a prior of lam's own level would leave, as where phi_e vanishes. Those pixels are hatched, "
-            "and left out of means."
+            f"lam is not identified in {1 - share:.0%} of the nucleus: its standard error there is close "
+            "to that of the prior, as where phi_e vanishes. Those pixels are hatched and left out of means."
         )
     if abs(found.balance["defect"]) > _CLOSED:
         notes.append(
-            f"The integral balance does not close: {found.balance['defect']:+.1%} of what is erased. Without "
-            "flux through the edge it would; the smoothing of the map, its prior and its bounds leave that."
+            f"The integral balance does not close: {found.balance['defect']:+.1%} of the loss. It closes "
+            "exactly without flux through the edge; smoothing, the prior and bounds of the map leave a "
+            "defect."
         )
     status = found.status
     if status.name != "converged":
@@ -199,14 +201,14 @@ def rate_profile(rate: xr.Dataset, rings: int = _RINGS) -> pd.DataFrame:
     rate
         As `RateMap.dataset`.
     rings
-        How many.
+        Number of rings of even width.
 
     Returns
     -------
     DataFrame
         ``distance`` (middle of the ring, nm), ``rate`` (mean over identified pixels), ``spread`` (standard
         deviation over them), ``rate_sd`` (median standard error), ``identified`` (share), ``pixels``; and
-        ``t`` for a rate that varies in time.
+        ``t`` (s) for a rate that varies in time.
     """
     distance = edge_distance(rate["mask"].astype(bool))
     edges = np.linspace(0.0, float(distance.max()), rings + 1)

@@ -1,4 +1,4 @@
-"""A nucleus whose rates are known: simulated, imaged as localisations, inferred, held beside the truth."""
+"""A nucleus with known rates: simulated, imaged as localisations, inferred, and compared with the truth."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ import numpy as np
 import xarray as xr
 
 from mollifier.chromatin.cells import KNOWN, analyse_fields
-from mollifier.chromatin.fractions import Thresholds
+from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.microscope import localizations
 from mollifier.chromatin.model import ChromatinModel
+from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.page import nucleus_page
-from mollifier.chromatin.samples import Sample, StudySettings
-from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate
+from mollifier.chromatin.settings import StudySettings
+from mollifier.chromatin.shapes import nucleus, rate_pattern
+from mollifier.chromatin.simulate import simulate
 from mollifier.diagnostics.scores import Score
 from mollifier.errors import DataError
 
-# nm, pixels of the simulation, frames, s between them, and labels in each; frames and labels of a quick one.
+# Diameter in nm, pixels, frames, seconds between them, and labels in each; frames and labels of a quick run.
 _DIAMETER, _PIXELS, _FRAMES, _INTERVAL, _LABELS = 1400.0, 112, 4, 80.0, 1e6
 _QUICK = 2, 5e5
-# How many times denser DNA lies in heterochromatin, and the error of a localisation in nm.
+# Relative density of DNA in heterochromatin, and the localisation precision in nm.
 _COMPACTION, _PRECISION = 5.0, 8.0
 
 
@@ -36,23 +38,23 @@ def demo(
     """Rates of chromatin marks from a simulated time-lapse of localisations.
 
     The localisations of each frame are written as ``frame_1.csv`` and so on, and ``nucleus.html`` shows the
-    truth beside the estimate. The levels of the two phases are known here, as from a calibration.
+    truth next to the estimate. The levels of the two phases are known here, as from a calibration.
 
     Parameters
     ----------
     folder
-        Where files go.
+        Folder of the files.
     seed
-        Of the nucleus, its rate and what is seen of it.
+        Of the shape, the rate and the localisations.
     progress
-        Not called: there are no steps to tell of.
+        Not called: the solve has no steps.
     quick
         Fewer frames and labels.
 
     Returns
     -------
     solution, truth, scores
-        Over pixels that the map itself calls identified, and over all of the nucleus.
+        Scores over the pixels that the map marks as identified, and over the whole nucleus.
     """
     model, frames, labels = ChromatinModel(), _FRAMES, _LABELS
     if quick:
@@ -81,19 +83,19 @@ def demo(
 
 def imaged(
     movie: xr.Dataset, labels: float, seed: int, folder: Path | None = None
-) -> tuple[Sample, Thresholds]:
+) -> tuple[NucleusData, Thresholds]:
     """Localisations of every frame of a movie, and the levels of its phases, as from a calibration.
 
     Parameters
     ----------
     movie
-        Of `simulate`.
+        A result of `simulate`.
     labels
-        In a frame.
+        Mean number in a frame.
     seed
-        Of what is seen.
+        Of the localisations.
     folder
-        Where ``frame_1.csv`` and so on are written, if at all.
+        Folder for ``frame_1.csv`` and so on, if they are written.
     """
     detection = 0.7
     table = localizations(movie, labels, _COMPACTION, detection, _PRECISION, seed=seed)
@@ -106,10 +108,10 @@ def imaged(
     chromatin = 1 - movie["phi_n"]
     phi_h, phi_e = (chromatin + movie["phi_d"]) / 2, (chromatin - movie["phi_d"]) / 2
     pixel = float(movie["x"][1] - movie["x"][0])
-    # Labels lie in proportion to phi_e + compaction phi_h, so many in a frame.
+    # The density of labels is proportional to phi_e + compaction phi_h.
     amount = float((phi_e + _COMPACTION * phi_h).isel(t=0).sum()) * pixel**2
     pure = labels * detection / amount
-    # Each phase holds the nucleoplasm that was simulated, the same everywhere.
+    # Each phase holds the simulated nucleoplasm, which is even.
     water = float(movie["phi_n"].mean())
     levels = Thresholds(
         background=0.0,
@@ -121,17 +123,14 @@ def imaged(
     )
     times = tuple(movie["t"].values.tolist())
     mask = movie["mask"].astype(bool)
-    return Sample("demo", "1", "", mask, times, tuple(seen)), levels
+    return NucleusData("demo", "1", "", mask, times, tuple(seen)), levels
 
 
 def compared(found: Any, exact: Any, here: Any) -> Score:
-    """Errors over the pixels where a mask holds; what stands apart as interior is all of them here."""
+    """Errors over the pixels of a mask; the interior is the whole mask."""
     keep = here & np.isfinite(exact) & np.isfinite(found)
     a, b = found[keep], exact[keep]
     if not keep.any():
         return Score(*[float("nan")] * 5)
     error = float(np.linalg.norm(a - b) / np.linalg.norm(b))
     return Score(error, error, float("nan"), float(np.abs(a - b).max()), float(np.corrcoef(a, b)[0, 1]))
-
-
-__all__ = ["compared", "demo", "imaged"]

@@ -1,20 +1,20 @@
-"""Localisations to a density with error bars, by a kernel or by Voronoi cells; the resolution it has."""
+"""Density of localisations with standard errors, by a kernel or by Voronoi cells."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import convolve1d, gaussian_filter
-from scipy.spatial import KDTree
 
 from mollifier.chromatin.localizations import Localizations
-from mollifier.chromatin.repeats import estimate_precision, merge_repeats
+from mollifier.chromatin.rasters import at_points, on_grid
+from mollifier.chromatin.repeats import merge_repeats
+from mollifier.chromatin.resolution import FWHM, Resolution, mean_neighbour_distance, typical_precision
 from mollifier.chromatin.voronoi import SPREAD, voronoi_density
 from mollifier.errors import DataError
 from mollifier.mollify.grid import Axis
@@ -23,61 +23,13 @@ from mollifier.mollify.stencils import rows
 
 Array = NDArray[np.float64]
 
-# Full width at half maximum of a Gaussian, in standard deviations.
-FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
 _KERNEL = BSpline(3)
 _PIXELS_PER_WIDTH = 4.0
 _MOST_PIXELS = 4_000_000
-_SAMPLED = 100_000
-_PARTS = 4  # of a pixel's side, by which its share inside the mask is found
-# Added to the count behind each value before its standard error is taken: the posterior of a Poisson mean
-# under a flat prior has variance n + 1, so that a value from no molecule at all is not a certain one.
+_PARTS = 4  # subpixels to a side, for the share of a pixel inside the mask
+# Added to the count before its standard error is computed: under a flat prior the posterior of a Poisson mean
+# has variance n + 1, so that an empty place has a standard error above zero.
 _UNSEEN = 1.0
-
-
-@dataclass(frozen=True)
-class Resolution:
-    """What limits the detail of a map of localisations, in nm.
-
-    Localisation error blurs by 2.355 standard deviations. Detail finer than two mean spacings is not
-    sampled (Nyquist's criterion for labels: Shroff et al., Nat. Methods 5:417, 2008); with the spacing
-    rho^(-1/2) and, for a Poisson process, the mean distance to the nearest neighbour 1/2 rho^(-1/2) (Clark
-    and Evans, Ecology 35:445, 1954), that is four such distances. Independent blurs add in squares, and the
-    map's kernel counts where it is the coarser: sqrt(localization^2 + max(nyquist, kernel)^2).
-
-    Attributes
-    ----------
-    precision
-        Standard error of a position; NaN where nothing tells it, and then left out.
-    neighbour
-        Mean distance to the nearest neighbour.
-    kernel
-        Full width at half maximum of the kernel; 0 for Voronoi cells.
-
-    Examples
-    --------
-    >>> round(Resolution(precision=10.0, neighbour=8.0, kernel=0.0).total, 2)
-    39.73
-    """
-
-    precision: float
-    neighbour: float
-    kernel: float
-
-    @property
-    def nyquist(self) -> float:
-        """Finest detail that the molecules sample."""
-        return 4.0 * self.neighbour
-
-    @property
-    def blur(self) -> float:
-        """Full width at half maximum of the localisation error; 0 where it is not known."""
-        return FWHM * self.precision if math.isfinite(self.precision) else 0.0
-
-    @property
-    def total(self) -> float:
-        """Detail finer than this is not resolved."""
-        return math.hypot(self.blur, max(self.nyquist, self.kernel))
 
 
 def density(
@@ -95,39 +47,39 @@ def density(
     """The density of molecules per nm^2 with its Poisson error bars.
 
     Kernel: counts in pixels, smoothed by a cubic B-spline and divided by the part of the kernel that lies
-    inside, so that an even density stays even up to the edge. Its variance is the same sum with the squared
-    kernel; errors are correlated over the kernel's width, and the area over which they average out as
-    independent counts would is the attribute ``noise_area``.
+    inside, so that an even density stays even up to the edge. The variance is the same sum with the squared
+    kernel. Errors are correlated over the width of the kernel; over an area A they average out like
+    A / ``noise_area`` independent errors (an attribute, nm^2).
 
     Parameters
     ----------
     mask
-        Where to look, over x and y in nm on any grid; the whole field where absent. NaN outside.
+        The nucleus, over x and y in nm on any grid; by default the whole field. NaN outside.
     pixel
-        Side of a pixel in nm; a quarter of the width where absent.
+        Side of a pixel in nm; by default a quarter of the width.
     width
-        Full width at half maximum of the kernel in nm; where absent the coarser of the molecules' Nyquist
-        limit (about nine molecules then count in each value) and the blur of localisation.
+        Full width at half maximum of the kernel in nm; by default the larger of the Nyquist limit of the
+        molecules (about nine molecules to each value) and the blur of localisation.
     method
         "kernel", or "voronoi": one over the area of the cell, averaged over the pixel.
     merge
-        Whether repeats of one molecule in consecutive frames are made one first; where frames are known.
+        Merge repeated localisations of one molecule in consecutive frames first, if frames are known.
     precision
-        Localisation precision in nm, where the file has none; estimated where absent.
+        Localisation precision in nm for data without one; by default estimated.
     windows
-        Stretches of frames to show apart, along t, which ``frame_interval`` (s) puts in time.
+        Number of intervals of frames along t, with ``frame_interval`` s from frame to frame.
 
     Returns
     -------
     xarray.Dataset
-        ``density`` and ``density_sd`` over (x, y) or (x, y, t), and what was chosen in the attributes.
+        ``density`` and ``density_sd`` over (x, y) or (x, y, t), and the choices made in the attributes.
         `mf.Observations.from_dataset` takes it as it is.
 
     Raises
     ------
     DataError
         If nothing lies inside the mask, the pixel is too coarse for the kernel, there would be too many
-        pixels, or windows are asked for and time stamps are missing.
+        pixels, or there are several windows and time stamps are missing.
 
     Examples
     --------
@@ -143,8 +95,8 @@ def density(
     repeats = locs.provenance.get("repeats", "left in" if not merge else "not removed: frames are not known")
     locs = locs if mask is None else _inside(locs, mask)
     parts = _windows(locs, windows, frame_interval)
-    limit = Resolution(_typical_precision(locs, precision), mean_neighbour_distance(locs), 0.0)
-    # Distances grow with the square root of a window's share of the molecules.
+    limit = Resolution(typical_precision(locs, precision), mean_neighbour_distance(locs), 0.0)
+    # The mean distance scales with the inverse square root of the density in a window.
     limit = Resolution(limit.precision, limit.neighbour * math.sqrt(windows), 0.0)
     pixel, width = _sizes(locs, limit, pixel, width, method)
     limit = Resolution(limit.precision, limit.neighbour, width if method == "kernel" else 0.0)
@@ -162,54 +114,18 @@ def density(
     return _dataset(fields, x, y, [t for t, _ in parts] if windows > 1 else None, attrs)
 
 
-def mean_neighbour_distance(locs: Localizations, seed: int = 0) -> float:
-    """Mean distance to the nearest other molecule in nm, from at most 100,000 of them.
-
-    Raises
-    ------
-    DataError
-        If there are fewer than two molecules.
-    """
-    if len(locs) < 2:
-        raise DataError(f"{len(locs)} molecule lies inside; a density needs at least two. Is the mask right?")
-    points = np.stack([locs.x, locs.y], axis=1)
-    asked = points
-    if len(locs) > _SAMPLED:
-        asked = points[np.random.default_rng(seed).choice(len(locs), _SAMPLED, replace=False)]
-    return float(KDTree(points, balanced_tree=False, compact_nodes=False).query(asked, k=2)[0][:, 1].mean())
-
-
-def on_grid(mask: xr.DataArray, x: Array, y: Array) -> NDArray[np.bool_]:
-    """A mask at other places: the value of the nearest of its pixels, False more than half a pixel out."""
-    picked = mask.transpose("x", "y")
-    index, there = [], []
-    for name, wanted in (("x", x), ("y", y)):
-        nodes = picked[name].values
-        if nodes.size < 2:
-            raise DataError(f"The mask has {nodes.size} pixel along {name}; at least two were expected.")
-        step = float(nodes[1] - nodes[0])
-        place = np.rint((wanted - nodes[0]) / step).astype(np.int64)
-        there.append((place >= 0) & (place < nodes.size))
-        index.append(np.clip(place, 0, nodes.size - 1))
-    return picked.values.astype(bool)[np.ix_(*index)] & there[0][:, None] & there[1][None, :]
-
-
 def _inside(locs: Localizations, mask: xr.DataArray) -> Localizations:
     """The localisations inside the mask, with its bounding box as the field."""
     picked = mask.transpose("x", "y").astype(bool)
     if not picked.values.any():
         raise DataError("The mask is empty: no pixel is inside.")
     bounds: list[float] = []
-    place = []
-    for name, along, values in (("x", "y", locs.x), ("y", "x", locs.y)):
+    for name, along in (("x", "y"), ("y", "x")):
         nodes = picked[name].values
         step = float(nodes[1] - nodes[0])
         used = nodes[picked.any(along).values]
         bounds += [float(used[0]) - step / 2, float(used[-1]) + step / 2]
-        place.append(np.rint((values - nodes[0]) / step).astype(np.int64))
-    known = np.all([(p >= 0) & (p < n) for p, n in zip(place, picked.shape, strict=True)], axis=0)
-    keep = known.copy()
-    keep[known] = picked.values[place[0][known], place[1][known]]
+    keep = at_points(picked, locs.x, locs.y, False).astype(bool)
     if not keep.any():
         raise DataError(
             f"None of {len(locs):,} localisations lies inside the mask, which spans x {bounds[0]:,.0f} to "
@@ -226,34 +142,25 @@ def _inside(locs: Localizations, mask: xr.DataArray) -> Localizations:
 def _windows(
     locs: Localizations, windows: int, interval: float | None
 ) -> list[tuple[float, Localizations | None]]:
-    """The middle of each stretch of frames in s, and the molecules first seen in it."""
+    """The middle of each interval of frames in s, and the molecules first localised in it."""
     if windows == 1:
         return [(0.0, locs)]
     if locs.frame is None or interval is None:
         lacking = "frames are not known" if locs.frame is None else "the time between frames is not given"
         raise DataError(
-            f"{windows} windows in time were asked for and time stamps are missing: {lacking}. Set "
+            f"windows={windows} was given and time stamps are missing: {lacking}. Set "
             "--columns frame=NAME and --frame-interval SECONDS."
         )
     first, last = int(locs.frame.min()), int(locs.frame.max()) + 1
     if not 1 < windows <= last - first:
         raise DataError(
-            f"{windows} windows were asked for of {last - first} frames; 1 to that were expected."
+            f"windows={windows} was given for {last - first} frames; a number from 1 to that was expected."
         )
     edges = np.linspace(first, last, windows + 1)
     which = np.clip(np.searchsorted(edges, locs.frame, "right") - 1, 0, windows - 1)
     middle = interval * (edges[1:] + edges[:-1]) / 2
     parts = [locs.select(which == k) if (which == k).any() else None for k in range(windows)]
     return [(float(t), part) for t, part in zip(middle, parts, strict=True)]
-
-
-def _typical_precision(locs: Localizations, given: float | None) -> float:
-    if given is not None:
-        return given
-    if locs.precision is not None:
-        return float(np.nanmedian(locs.precision))
-    estimate = estimate_precision(locs) if locs.frame is not None else None
-    return math.nan if estimate is None else estimate
 
 
 def _sizes(
@@ -277,7 +184,7 @@ def _sizes(
         )
     if method == "kernel" and width < 2 * pixel:
         raise DataError(
-            f"A kernel {width:.3g} nm wide cannot stand on pixels of {pixel:.3g} nm; take a pixel of "
+            f"A kernel {width:.3g} nm wide is too narrow for pixels of {pixel:.3g} nm; take a pixel of "
             f"{width / _PIXELS_PER_WIDTH:.3g} nm (--pixel), or a wider kernel (--width)."
         )
     return pixel, width
@@ -306,9 +213,9 @@ def stencil(width: float, pixel: float) -> Array:
 
 
 def _seen(mask: xr.DataArray, x: Array, y: Array, precision: float) -> Array:
-    """Share of the molecules of an even density that are found in each pixel and inside the mask.
+    """Share of the molecules of an even density that are localised in each pixel and inside the mask.
 
-    Pixels at the edge lie partly outside, and errors of localisation take molecules out of the mask.
+    Pixels at the edge lie partly outside, and localisation errors move molecules out of the mask.
     """
     pixel = float(x[1] - x[0])
     part = pixel * ((np.arange(_PARTS) + 0.5) / _PARTS - 0.5)
@@ -331,7 +238,7 @@ def _kernel(
     covered = np.where(inside, _smoothed(seen, w), 1.0) * pixel**2
     value = _smoothed(counts, w) / covered
     squares = _smoothed(counts, w**2) / covered**2
-    # The variance that one molecule per area of the kernel would have.
+    # The variance of one molecule per area of the kernel.
     single = _smoothed(seen, w**2) / covered**2 * pixel**2
     sd = np.sqrt(np.maximum(squares, 0.0) + _UNSEEN * single**2)
     return np.where(inside, value, np.nan), np.where(inside, sd, np.nan)
@@ -379,10 +286,10 @@ def _attrs(
     }  # fmt: skip
     if method == "kernel":
         found |= {"kernel": f"{_KERNEL}", "kernel_width": width, "noise_area": own}
-    told = {k: v for k, v in locs.provenance.items() if k != "repeats"}
+    source = {k: v for k, v in locs.provenance.items() if k != "repeats"}
     if math.isfinite(limit.precision):
         found |= {"precision": limit.precision}
-    return found | {f"source_{k}" if k != "source" else k: v for k, v in told.items()}
+    return found | {f"source_{k}" if k != "source" else k: v for k, v in source.items()}
 
 
 def _dataset(

@@ -1,4 +1,4 @@
-"""Domains of heterochromatin, one row each: where, how large, how far apart, at the lamina or within."""
+"""Domains of heterochromatin, one row each: place, size, spacing, and distance from the lamina."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scipy.spatial import KDTree
 
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.model import geometric_rate
-from mollifier.chromatin.simulate import edge_distance
+from mollifier.chromatin.rasters import at_points, edge_distance
 from mollifier.errors import ConfigurationError, DataError
 
 Array = NDArray[np.float64]
@@ -34,7 +34,7 @@ COLUMNS = {
     "points": "localisations, or pixels",
     "rate": "1/((spacing/radius)^2 - 1)",
 }
-# Pairs of neighbours that are looked at one by one; beyond, positions are counted on a fine raster.
+# Most pairs of neighbours for DBSCAN on single positions; beyond, positions are binned on a fine raster.
 _MOST_PAIRS = 3e7
 _RASTER = 6
 _LEAST_PIXELS = 3
@@ -52,8 +52,8 @@ class DomainRule:
         Of DBSCAN on localisations: reach in nm, neighbours that make a core point, and points that make a
         domain.
     lamina
-        A domain that comes this near to the nuclear edge, in nm, is lamina-associated. Nothing finer than the
-        resolution can be told: use the larger of the two.
+        A domain within this distance of the nuclear edge, in nm, is lamina-associated. Use at least the
+        resolution of the map.
 
     Raises
     ------
@@ -84,10 +84,10 @@ def domains_from_localizations(
 ) -> pd.DataFrame:
     """Clusters of localisations, by DBSCAN.
 
-    Where heterochromatin is thick on the map only: in a nucleus that is dense everywhere each localisation
-    has neighbours within ``eps``, and all would be one domain. The area is that of the points closed by a
-    disc of radius ``eps`` (an alpha shape): it leaves out the outer half of the spacing of the points, and
-    takes in what the localisation error adds.
+    Only localisations where the map shows heterochromatin are used: in a nucleus that is dense everywhere,
+    each localisation has neighbours within ``eps``, and all would form one domain. The area is that of the
+    points closed by a disc of radius ``eps`` (an alpha shape): it excludes half the spacing of the points at
+    the rim, and includes the spread by localisation errors.
 
     Parameters
     ----------
@@ -96,14 +96,14 @@ def domains_from_localizations(
     mask
         The nucleus, over x and y in nm.
     phi_h
-        Volume fraction of heterochromatin over x and y; all localisations inside are taken where absent.
+        Volume fraction of heterochromatin over x and y; by default all localisations inside are used.
     rule
         `DomainRule` by default.
 
     Returns
     -------
     DataFrame
-        One row a domain, columns as in ``COLUMNS``.
+        One row for each domain, columns as in ``COLUMNS``.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def domains_from_localizations(
 
     Examples
     --------
-    >>> from mollifier.chromatin.simulate import nucleus
+    >>> from mollifier.chromatin.shapes import nucleus
     >>> rng = np.random.default_rng(0)
     >>> r, angle = 80 * np.sqrt(rng.random((2, 500))), 2 * np.pi * rng.random((2, 500))
     >>> x, y = r * np.cos(angle) + [[-150], [150]], r * np.sin(angle)
@@ -124,14 +124,17 @@ def domains_from_localizations(
     place = mask if phi_h is None else (phi_h >= rule.threshold)
     every = np.stack([locs.x, locs.y], 1)
     distance = edge_distance(mask)
+    inside = np.all([at_points(m.astype(bool), locs.x, locs.y, False) for m in (place, mask)], axis=0).astype(
+        bool
+    )
     rows = []
-    for points in _clusters(every[_at(place, every) & _at(mask, every)], rule):
+    for points in _clusters(every[inside], rule):
         rows.append(
             {
                 "x": float(points[:, 0].mean()),
                 "y": float(points[:, 1].mean()),
                 "area": _closed_area(points, rule.eps),
-                "edge_distance": float(np.nanmin(_values(distance, points))),
+                "edge_distance": float(np.nanmin(at_points(distance, points[:, 0], points[:, 1]))),
                 "points": len(points),
             }
         )
@@ -141,20 +144,20 @@ def domains_from_localizations(
 def domains_from_fractions(
     phi_h: xr.DataArray, mask: xr.DataArray, rule: DomainRule | None = None
 ) -> pd.DataFrame:
-    """Connected places where heterochromatin is thick, three pixels or more.
+    """Connected regions of three or more pixels where phi_h reaches the threshold.
 
     Parameters
     ----------
     phi_h
         Volume fraction of heterochromatin over x and y in nm.
     mask
-        The nucleus on the same pixels, or others.
+        The nucleus, on the same pixels or others.
     rule
         `DomainRule` by default.
 
     Examples
     --------
-    >>> from mollifier.chromatin.simulate import nucleus
+    >>> from mollifier.chromatin.shapes import nucleus
     >>> mask = nucleus(1000.0, 100)
     >>> far = np.hypot(mask.x + 200, mask.y)
     >>> found = domains_from_fractions((far < 100).astype(float).transpose("x", "y"), mask)
@@ -175,7 +178,7 @@ def domain_labels(phi_h: xr.DataArray, rule: DomainRule | None = None) -> xr.Dat
 def domains_from_labels(
     labels: xr.DataArray, mask: xr.DataArray, rule: DomainRule | None = None
 ) -> pd.DataFrame:
-    """As `domains_from_fractions`, from whole numbers that name the domain of each pixel, 0 for none."""
+    """As `domains_from_fractions`, from integer labels of the domain of each pixel, 0 for none."""
     rule = rule or DomainRule()
     labels = labels.transpose("x", "y")
     array = labels.values.astype(np.int64)
@@ -195,7 +198,7 @@ def domains_from_labels(
                 "x": float(points[:, 0].mean()),
                 "y": float(points[:, 1].mean()),
                 "area": pixel * len(i),
-                "edge_distance": float(np.nanmin(_values(distance, points))),
+                "edge_distance": float(np.nanmin(at_points(distance, points[:, 0], points[:, 1]))),
                 "points": len(i),
             }
         )
@@ -204,7 +207,7 @@ def domains_from_labels(
 
 def typical(domains: pd.DataFrame) -> dict[str, float]:
     """Of a table of domains: ``domains``, medians of ``radius`` and ``spacing``, ``lamina`` (share of them)
-    and ``rate_geometric`` from those medians; NaN where there are too few.
+    and ``rate_geometric`` from those medians; NaN with too few domains.
 
     Examples
     --------
@@ -229,7 +232,7 @@ def _median(table: pd.DataFrame, column: str) -> float:
 
 
 def _table(rows: list[dict[str, Any]], lamina: float) -> pd.DataFrame:
-    """Rows with what follows from them, the largest domain first."""
+    """Rows with derived columns, the largest domain first."""
     table = pd.DataFrame(rows, columns=["x", "y", "area", "edge_distance", "points"])
     table = table.sort_values("area", ascending=False, ignore_index=True)
     table["domain"] = np.arange(1, len(table) + 1)
@@ -247,7 +250,7 @@ def _table(rows: list[dict[str, Any]], lamina: float) -> pd.DataFrame:
 
 
 def _clusters(points: Array, rule: DomainRule) -> list[Array]:
-    """The points of each cluster of ``least`` or more."""
+    """The points of each cluster that has ``least`` points or more."""
     if find_spec("sklearn") is None:
         raise DataError(
             "Clusters of localisations need scikit-learn: pip install 'mollifier[chromatin]', or take the "
@@ -272,40 +275,19 @@ def _clusters(points: Array, rule: DomainRule) -> list[Array]:
 
 
 def _pairs(points: Array, eps: float) -> float:
-    """About how many pairs lie within reach: squares of the counts in cells of that size."""
+    """Estimated number of pairs within ``eps``, from counts in cells of that size."""
     cells = np.unique(np.floor(points / eps).astype(np.int64), axis=0, return_counts=True)[1]
     return math.pi * float(np.sum(cells.astype(float) ** 2))
 
 
 def _closed_area(points: Array, eps: float) -> float:
-    """Area of the points closed by a disc, on a raster a sixth of its radius."""
+    """Area of the points closed by a disc, on a raster of a sixth of its radius."""
     side = eps / _RASTER
     index = np.floor(points / side).astype(np.int64)
     index -= index.min(axis=0) - _RASTER - 2
     empty = np.ones(index.max(axis=0) + _RASTER + 3, dtype=bool)
     empty[index[:, 0], index[:, 1]] = False
     near = np.asarray(ndimage.distance_transform_edt(empty)) <= _RASTER
-    # The outermost points' own pixels stay.
+    # The pixels of the outermost points are kept.
     closed = (np.asarray(ndimage.distance_transform_edt(near)) > _RASTER) | ~empty
     return float(closed.sum()) * side**2
-
-
-def _index(field: xr.DataArray, points: Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    nodes = [field[c].values for c in ("x", "y")]
-    place = np.stack(
-        [np.rint((points[:, k] - n[0]) / (n[1] - n[0])).astype(np.int64) for k, n in enumerate(nodes)]
-    )
-    there = np.all([(p >= 0) & (p < n.size) for p, n in zip(place, nodes, strict=True)], axis=0)
-    return np.stack([np.clip(p, 0, n.size - 1) for p, n in zip(place, nodes, strict=True)]), there
-
-
-def _at(field: xr.DataArray, points: Array) -> NDArray[np.bool_]:
-    """Whether points lie where a map is true."""
-    (i, j), there = _index(field, points)
-    return field.transpose("x", "y").values.astype(bool)[i, j] & there
-
-
-def _values(field: xr.DataArray, points: Array) -> Array:
-    """A map at points, NaN outside it."""
-    (i, j), there = _index(field, points)
-    return np.where(there, field.transpose("x", "y").values[i, j], math.nan)

@@ -1,16 +1,15 @@
-"""The rate as a map from the equation's projections on the modes of a nucleus.
+"""The map of the rate by generalised least squares on the equation projected on the modes of a nucleus.
 
 With phi a mode of the Laplacian, ``lap(phi) = -kappa phi``, and no flux across the edge,
 
     d/dt <phi, phi_d> = -D kappa <phi, m> - D interface^2 kappa^2 <phi, phi_d>
                         + 2 Gamma_ac <phi, lam phi_e - phi_h>,
 
-m the potential of bulk and lamina: no derivative is taken of what was measured. In time it is integrated from
-frame to frame. For measured ``v = phi_d + e`` with normal errors of variance s the cubic m is ``m(v) - s/2
-m''(v)`` on average (see `mollifier.engines.weak.form`), and the covariance of the rows is summed over the
-pixels. Given it, lam is found by generalised least squares, with a prior whose strength maximises the
-marginal likelihood. The modes are long waves, so that a row sums over many pixels: the noise in the factor
-phi_e of lam is then too small to bias lam, and is not corrected.
+with m the potential of bulk and lamina: no derivative of the data is taken. In time the equation is
+integrated from frame to frame. For data ``v = phi_d + e`` with normal errors of variance s, the expectation
+of the cubic m is ``m(v) - s/2 m''(v)`` (see `mollifier.engines.weak.form`); the covariance of the rows is a
+sum over the pixels. The strength of the prior on lam maximises the marginal likelihood. Each row sums over
+many pixels, so that the bias from the noise in phi_e, the factor of lam, is negligible and not corrected.
 """
 
 from __future__ import annotations
@@ -35,31 +34,31 @@ from mollifier.mollify.grid import Axis, Grid
 
 Array = NDArray[np.float64]
 
-# Rounds in which the covariance follows the rate.
+# Iterations of reweighting: the covariance depends on the rate.
 _ROUNDS = 3
-# Places at which the rate is kept from being negative.
+# Points at which the rate is constrained to be non-negative.
 _PLACES = 150
-# Pixels over which fields are smoothed for what the noise is multiplied by.
+# Standard deviation in pixels of the smoothing of fields that multiply the noise.
 _SMOOTH = 1.5
-# Slow waves in time that are tested for a rate without time and with it, and cells of the rate's splines to
-# a frame.
+# Cosines in time that serve as test functions for a steady rate and for one that varies in time, and spline
+# cells of the rate per frame.
 _SLOW, _FAST, _CELLS_A_FRAME = 4, 12, 1 / 3
 
 
 @dataclass(frozen=True, eq=False)
-class Film:
-    """What was measured in a nucleus.
+class FieldSeries:
+    """The fields of a nucleus over its pixels and frames.
 
     Attributes
     ----------
     phi_d, variance, chromatin
-        phi_d, the variance of its noise, and 1 - phi_n, each of shape (pixels, frames).
+        phi_d, the variance of its errors, and 1 - phi_n, each of shape (pixels, frames).
     times
-        Of the frames.
+        Of the frames, shape (frames,).
     lamina
-        The lamina's part of the potential, (pixels,).
+        Potential of the lamina, shape (pixels,).
     shared
-        Pixels that share one error: above 1 where noise is correlated over more than a pixel.
+        Number of pixels over which errors are correlated; 1 for independent errors.
     """
 
     phi_d: Array
@@ -81,21 +80,21 @@ class Film:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """The rate with its covariance.
+class RateEstimate:
+    """The spline coefficients of the rate with their covariance.
 
     Attributes
     ----------
     coefficients, inverse
-        Of the splines, shape (m,), and a root of their covariance: ``inverse' inverse``, (m, m).
+        Coefficients, shape (m,), and a root of their covariance ``inverse' inverse``, shape (m, m).
     misfit
-        Rms of the whitened residuals; where it exceeds one, the covariance is as large as they ask for.
+        Rms of the whitened residuals; where it exceeds one, the covariance is scaled up by it.
     hyper
-        Of the prior.
+        Hyperparameters of the prior.
     functions
         Splines on the pixels, (pixels, m in space), and at the frames, (frames, m in time).
-    told
-        Coefficients that the data decide, more than the prior does.
+    effective_parameters
+        Number of coefficients that the data determine: the trace of posterior covariance times information.
     """
 
     coefficients: Array
@@ -103,65 +102,67 @@ class Found:
     misfit: float
     hyper: Hyper
     functions: tuple[Array, Array]
-    told: float
+    effective_parameters: float
 
     @property
     def rate(self) -> Array:
-        """Shape (pixels, frames); one frame for a rate without time."""
+        """The rate, shape (pixels, frames); one frame for a rate that is constant in time."""
         space, time = self.functions
         return space @ self.coefficients.reshape(space.shape[1], -1) @ time.T
 
     @property
     def sd(self) -> Array:
-        """Standard errors, as `rate`."""
+        """Standard errors, shape as `rate`."""
         space, time = self.functions
         parts = [(space[:, :, None] * row).reshape(len(space), -1) for row in time]
         variance = [np.sum((self.inverse @ p.T) ** 2, axis=0) for p in parts]
         return np.sqrt(np.stack(variance, -1))
 
     def mean(self, weight: Array) -> tuple[float, float]:
-        """Mean of the rate by weights like `rate` that add up to one, and its standard error."""
+        """Weighted mean of the rate and its standard error; weights as `rate`, with sum one."""
         space, time = self.functions
         row = (space.T @ weight @ time).ravel()
         return float(row @ self.coefficients), float(np.linalg.norm(self.inverse @ row))
 
 
-def estimate(film: Film, modes: Modes, place: Sequence[Axis], model: ChromatinModel, kind: str) -> Found:
-    """The rate over the axes of a place: x and y, or x, y and t.
+def estimate(
+    series: FieldSeries, modes: Modes, place: Sequence[Axis], model: ChromatinModel, kind: str
+) -> RateEstimate:
+    """Estimate the rate over x and y, or x, y and t.
 
     Parameters
     ----------
-    film
-        On the pixels of the modes.
+    series
+        The measured fields on the pixels of the modes.
     modes
-        Of the mask.
+        Test functions on the mask.
     place
-        The axes of the box that the mask lies in.
+        Axes of the box around the mask, over which the rate varies.
     model
-        In the units of the axes.
+        Assumed parameters, in the units of the axes.
     kind
-        Of the prior, as in `mollifier.FieldUnknown`.
+        Kind of prior, as in `mollifier.FieldUnknown`.
     """
     timed = len(place) > 2
-    change, hold = _in_time(film.times, _FAST if timed else _SLOW)
+    change, hold = _in_time(series.times, _FAST if timed else _SLOW)
     basis = _basis(place, modes, kind)
-    functions = _on_pixels(basis, modes.inside, len(film.times))
-    right = _rest(film, modes, model, change, hold).ravel()
-    columns = _columns(film, modes, model, hold, functions)
-    belief, found = prior(basis.name, basis, kind), None
-    rate = np.full(film.phi_d.shape, film.phi_h.mean() / max(film.phi_e.mean(), 1e-3))
+    functions = _on_pixels(basis, modes.inside, len(series.times))
+    right = _rest(series, modes, model, change, hold).ravel()
+    columns = _columns(series, modes, model, hold, functions)
+    rate_prior, found = prior(basis.name, basis, kind), None
+    rate = np.full(series.phi_d.shape, series.phi_h.mean() / max(series.phi_e.mean(), 1e-3))
     wider, excess = 1.0, 1.0
     for _ in range(_ROUNDS):
-        noise = _covariance(film, modes, model, change, hold, rate)
-        # All that the model has wrong of transport stands beside kappa. The balance knows no transport: the
-        # more is wrong, the more the map is bound to it.
+        noise = _covariance(series, modes, model, change, hold, rate)
+        # Errors of the transport model are proportional to kappa. The integral balance (kappa = 0) has none:
+        # the larger the misfit, the larger its weight.
         larger = np.where(np.arange(len(noise)) < len(change), 1 / excess, excess)
         noise *= np.outer(larger, larger)
-        found = _posterior(columns, right, noise, belief, functions)
-        # What the model cannot explain counts as noise, or the rate would follow it.
+        found = _posterior(columns, right, noise, rate_prior, functions)
+        # Unexplained residuals count as noise, or the rate would fit them.
         wider, excess = max(1.0, found.misfit), max(1.0, excess * found.misfit)
-        belief = belief.about(found.coefficients)
-        rate = np.broadcast_to(np.maximum(found.rate, 0.0), film.phi_d.shape)
+        rate_prior = rate_prior.about(found.coefficients)
+        rate = np.broadcast_to(np.maximum(found.rate, 0.0), series.phi_d.shape)
     assert found is not None
     return _positive(found, wider, excess)
 
@@ -169,8 +170,8 @@ def estimate(film: Film, modes: Modes, place: Sequence[Axis], model: ChromatinMo
 def _in_time(times: Array, most: int) -> tuple[Array, Array]:
     """Rows of the change and of the integral from frame to frame, each (rows, frames).
 
-    Integrals are those of the spline through the frames. Of many stretches slow cosines stand for all. One
-    frame alone holds still.
+    Integrals are those of the spline through the frames. Beyond ``most`` intervals, low-frequency cosines
+    replace the rows of single intervals. One frame alone is a steady state.
     """
     count = len(times)
     if count == 1:
@@ -184,7 +185,7 @@ def _in_time(times: Array, most: int) -> tuple[Array, Array]:
 
 
 def _basis(place: Sequence[Axis], modes: Modes, kind: str) -> Basis:
-    """Splines as fine as the shortest mode, with a prior that says how fine the rate is."""
+    """Splines of the rate with half the wavelength of the shortest mode for a cell."""
     order = degree(kind)
     splines = {}
     for axis in place:
@@ -200,12 +201,12 @@ def _on_pixels(basis: Basis, inside: NDArray[np.bool_], frames: int) -> tuple[Ar
     return space, along.get("t", np.ones((frames, 1)))
 
 
-def _rest(film: Film, modes: Modes, model: ChromatinModel, change: Array, hold: Array) -> Array:
-    """What ``2 Gamma_ac <phi, lam phi_e>`` has to make up for, (modes, rows in time)."""
+def _rest(series: FieldSeries, modes: Modes, model: ChromatinModel, change: Array, hold: Array) -> Array:
+    """Right-hand side: all terms but ``2 Gamma_ac <phi, lam phi_e>``, shape (modes, rows in time)."""
     kappa, drift = modes.values[:, None], model.diffusion * model.energy.interface**2
-    phi_h, v = film.phi_h, film.phi_d
+    phi_h, v = series.phi_h, series.phi_d
     bend = model.bulk_slopes(phi_h)[1]
-    bulk = model.bulk_potential(phi_h, film.phi_e) - film.variance / 2 * bend - film.lamina[:, None]
+    bulk = model.bulk_potential(phi_h, series.phi_e) - series.variance / 2 * bend - series.lamina[:, None]
     level = modes.project(v)
     flow = -model.diffusion * kappa * modes.project(bulk) - drift * kappa**2 * level
     erased = 2 * model.acetylation * modes.project(phi_h)
@@ -213,31 +214,31 @@ def _rest(film: Film, modes: Modes, model: ChromatinModel, change: Array, hold: 
 
 
 def _columns(
-    film: Film, modes: Modes, model: ChromatinModel, hold: Array, functions: tuple[Array, Array]
+    series: FieldSeries, modes: Modes, model: ChromatinModel, hold: Array, functions: tuple[Array, Array]
 ) -> Array:
-    """``2 Gamma_ac <phi, phi_e b>`` for every spline b, (rows, splines)."""
+    """Design matrix ``2 Gamma_ac <phi, phi_e b>`` for every spline b, shape (rows, splines)."""
     space, time = functions
     parts = []
-    for k in range(len(film.times)):
-        here = 2 * model.acetylation * modes.project(film.phi_e[:, k, None] * space)
+    for k in range(len(series.times)):
+        here = 2 * model.acetylation * modes.project(series.phi_e[:, k, None] * space)
         parts.append(np.einsum("kj,i,m->kijm", here, hold[:, k], time[k]))
     total = reduce(np.add, parts)
     return total.reshape(total.shape[0] * total.shape[1], -1)
 
 
 def _covariance(
-    film: Film, modes: Modes, model: ChromatinModel, change: Array, hold: Array, rate: Array
+    series: FieldSeries, modes: Modes, model: ChromatinModel, change: Array, hold: Array, rate: Array
 ) -> Array:
-    """Covariance of the rows, (rows, rows): that of three errors of a pixel, ``e``, that of m, and lam e."""
+    """Covariance of the rows, (rows, rows), from three errors of a pixel: phi_d, m and the reaction."""
     kappa, drift = modes.values[:, None], model.diffusion * model.energy.interface**2
-    smooth = np.stack([smoothed(p, modes.inside) for p in film.phi_h.T], -1)
+    smooth = np.stack([smoothed(p, modes.inside) for p in series.phi_h.T], -1)
     first, second, third = model.bulk_slopes(smooth)
     count, rows = len(kappa), len(change)
     total = np.zeros((count, rows, count, rows))
-    for k in range(len(film.times)):
-        s = film.variance[:, k]
-        # Powers of correlated errors are shared by fewer pixels: counted alike, they are on the safe side.
-        one, lam = s * film.shared, 1 + rate[:, k]
+    for k in range(len(series.times)):
+        s = series.variance[:, k]
+        # Powers of correlated errors decorrelate faster: to treat them alike is conservative.
+        one, lam = s * series.shared, 1 + rate[:, k]
         bulk = one * (first[:, k] ** 2 + s / 2 * second[:, k] ** 2 + s**2 / 6 * third**2)
         own, cross, acted = one, one * first[:, k], one * lam
         table = [[own, cross, acted], [cross, bulk, cross * lam], [acted, cross * lam, acted * lam]]
@@ -255,8 +256,8 @@ def _covariance(
     return total.reshape(count * rows, -1)
 
 
-def _positive(found: Found, wider: float, excess: float) -> Found:
-    """The nearest rate that is nowhere negative, with its covariance widened."""
+def _positive(found: RateEstimate, wider: float, excess: float) -> RateEstimate:
+    """The nearest non-negative rate in the metric of the posterior, with its covariance scaled up."""
     space, time = found.functions
     inverse = found.inverse * wider
     places = space[:: max(len(space) // _PLACES, 1)]
@@ -269,7 +270,7 @@ def _positive(found: Found, wider: float, excess: float) -> Found:
 
 
 def smoothed(values: Array, inside: NDArray[np.bool_]) -> Array:
-    """Values of pixels (pixels,) smoothed within the mask."""
+    """Values (pixels,) after normalised Gaussian smoothing within the mask."""
     full = np.zeros(inside.shape)
     full[inside] = values
     known = np.asarray(gaussian_filter(inside.astype(float), _SMOOTH))
@@ -277,29 +278,29 @@ def smoothed(values: Array, inside: NDArray[np.bool_]) -> Array:
 
 
 def _posterior(
-    columns: Array, right: Array, noise: Array, belief: Prior, functions: tuple[Array, Array]
-) -> Found:
-    """Generalised least squares with a prior of the greatest marginal likelihood."""
+    columns: Array, right: Array, noise: Array, rate_prior: Prior, functions: tuple[Array, Array]
+) -> RateEstimate:
+    """Generalised least squares with the prior of maximal marginal likelihood."""
     scale = np.sqrt(np.diag(noise))
     root = factored(noise / np.outer(scale, scale), JITTER)
     design, target = (sl.solve_triangular(root, (v.T / scale).T, lower=True) for v in (columns, right))
     information, pull = design.T @ design, design.T @ target
     size = len(pull)
-    unit = np.trace(information) / np.trace(belief.precision(belief.orders[0], 0.0))
+    unit = np.trace(information) / np.trace(rate_prior.precision(rate_prior.orders[0], 0.0))
     ridge = JITTER * np.trace(information) / size * np.eye(size)
 
     def posterior(h: Hyper) -> tuple[Array, Array, float]:
-        own = 10.0**h.strength * unit * belief.precision(h.order, h.length)
+        own = 10.0**h.strength * unit * rate_prior.precision(h.order, h.length)
         factor = factored(information + own + ridge)
         half = sl.solve_triangular(factor, pull, lower=True)
         worth = np.log(np.diag(factored(own))).sum() - np.log(np.diag(factor)).sum() + half @ half / 2
         return factor, half, float(worth)
 
-    (hyper,), _ = maximise(lambda hypers: posterior(hypers[0])[2], [belief])
+    (hyper,), _ = maximise(lambda hypers: posterior(hypers[0])[2], [rate_prior])
     factor, half, _ = posterior(hyper)
     theta = sl.solve_triangular(factor.T, half)
     inverse = sl.solve_triangular(factor, np.eye(size), lower=True)
-    told = float(np.sum((inverse @ information) * inverse))
-    free = max(len(target) - told, 1.0)
+    effective = float(np.sum((inverse @ information) * inverse))
+    free = max(len(target) - effective, 1.0)
     misfit = float(np.sqrt(np.sum((target - design @ theta) ** 2) / free))
-    return Found(theta, inverse, misfit, hyper, functions, told)
+    return RateEstimate(theta, inverse, misfit, hyper, functions, effective)

@@ -1,8 +1,7 @@
-"""Treated against control: cells are the unit, whatever the number of pixels in them.
+"""Treated against control, with the cell as the unit of analysis.
 
-Groups of five or six cells are too small to resample: a bootstrap draws from the few values there are and its
-intervals hold the truth too rarely. Intervals are Welch's t, which takes cell means as roughly normal and
-variances as unequal.
+Groups of five or six cells are too small for a bootstrap, whose intervals would be too narrow. Intervals are
+Welch's t, which assumes roughly normal cell means and unequal variances.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from mollifier.errors import ConfigurationError, DataError, did_you_mean
 
 Array = NDArray[np.float64]
 
-# What is compared between groups, and what it is.
+# Quantities that are compared between groups.
 QUANTITIES = {
     "rate": "mean lam over identified pixels",
     "rate_balance": "integral of phi_h over that of phi_e",
@@ -66,17 +65,19 @@ def read_groups(path: str | Path) -> dict[str, str]:
     return dict(zip(names, groups, strict=True))
 
 
-def control_of(groups: Sequence[str], asked: str | None = None) -> str:
-    """The group that others are compared with: the one asked for, else "control", else the first.
+def control_of(groups: Sequence[str], chosen: str | None = None) -> str:
+    """The group that others are compared with: the chosen one, else "control", else the first.
 
     >>> control_of(["TSA", "Control"]), control_of(["wt", "ko"])
     ('Control', 'wt')
     """
     known = list(dict.fromkeys(g for g in groups if g))
-    if asked is not None:
-        if asked not in known:
-            raise ConfigurationError(f"There is no group '{asked}' (--control).{did_you_mean(asked, known)}")
-        return asked
+    if chosen is not None:
+        if chosen not in known:
+            raise ConfigurationError(
+                f"There is no group '{chosen}' (--control).{did_you_mean(chosen, known)}"
+            )
+        return chosen
     if not known:
         raise ConfigurationError(
             "There are no groups to compare; a table was expected (--groups groups.csv)."
@@ -85,7 +86,7 @@ def control_of(groups: Sequence[str], asked: str | None = None) -> str:
 
 
 def group_table(cells: pd.DataFrame) -> pd.DataFrame:
-    """Mean, standard deviation over cells and number of cells of every quantity in every group.
+    """Number, mean and standard deviation of the cells of each group, for every quantity.
 
     Examples
     --------
@@ -110,17 +111,17 @@ def compare_groups(cells: pd.DataFrame, control: str | None = None, level: float
     Parameters
     ----------
     cells
-        One row a cell, with ``group`` and any of ``QUANTITIES``; NaN are left out.
+        One row for each cell, with ``group`` and any of ``QUANTITIES``; NaN are left out.
     control
         See `control_of`.
     level
-        Of the intervals.
+        Confidence level of the intervals.
 
     Returns
     -------
     DataFrame
-        As `compare_cells`, with ``group``, ``control`` and ``quantity``. Intervals are of one comparison
-        each; with several of them some miss by chance.
+        As `compare_cells`, with ``group``, ``control`` and ``quantity``. Intervals hold for
+        one comparison each; among many, some miss by chance.
 
     Raises
     ------
@@ -144,7 +145,7 @@ def compare_cells(treated: Array, control: Array, level: float = 0.95) -> dict[s
     """Difference, ratio and Hedges' g of cell means, each with its interval.
 
     The difference is Welch's, with the degrees of freedom of Satterthwaite (Welch, Biometrika 34:28, 1947).
-    The interval of the ratio is that of its logarithm by the delta method with the same t. g is the
+    The interval of the ratio is that of its logarithm by the delta method, with the same t. g is the
     difference over the pooled standard deviation, corrected for small samples by 1 - 3/(4 nu - 1), with the
     normal interval of its large-sample variance (Hedges and Olkin, Statistical Methods for Meta-Analysis,
     1985).
@@ -152,15 +153,15 @@ def compare_cells(treated: Array, control: Array, level: float = 0.95) -> dict[s
     Parameters
     ----------
     treated, control
-        One value a cell.
+        One value for each cell, shape (cells,).
     level
-        Of the intervals.
+        Confidence level of the intervals.
 
     Returns
     -------
     dict
         ``cells``, ``cells_control``, ``mean``, ``mean_control``; ``difference``, ``ratio`` and ``g`` with
-        ``_low`` and ``_high``; ``p`` of no difference. NaN where there are fewer than two cells in a group.
+        ``_low`` and ``_high``; ``p`` of no difference. NaN with fewer than two cells in a group.
 
     Examples
     --------

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import xml.etree.ElementTree as ET
-from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,25 +12,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from mollifier.chromatin.columns import require_file
-from mollifier.chromatin.lengths import NANOMETRES, known_unit, plausible_pixel
+from mollifier.chromatin.image_metadata import ImageMetadata, metadata_of
+from mollifier.chromatin.lengths import plausible_pixel
 from mollifier.errors import DataError
 
-# Part of the pixels that may stand at the greatest value before the image counts as saturated.
+# Largest share of pixels at the highest value of an image that is not saturated.
 SATURATED = 1e-3
 _AXES = {"T": "t", "Z": "z", "C": "c", "Y": "y", "X": "x"}
-_SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "ms": 1e-3, "msec": 1e-3, "min": 60.0, "h": 3600.0}
-_RESOLUTION_UNITS = {2: "inch", 3: "cm"}
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What a file says of itself: lengths in nm, times in s; None where it does not."""
-
-    pixel: tuple[float, float] | None = None
-    source: str = ""
-    z_step: float | None = None
-    interval: float | None = None
-    times: NDArray[np.float64] | None = None
 
 
 def read_image(
@@ -51,28 +36,28 @@ def read_image(
     Parameters
     ----------
     pixel_size, z_step
-        In nm; from the metadata (OME, ImageJ, resolution tags) where absent.
+        In nm; by default from the metadata (OME, ImageJ, resolution tags).
     frame_interval
-        Seconds from frame to frame; from the metadata where absent.
+        Seconds from frame to frame; by default from the metadata.
     axes
-        Letters of t, z, c, y, x in the order of the file's dimensions, as "zyx", where the file does not
-        say.
+        Letters of t, z, c, y, x in the order of the file's dimensions, as "zyx", for a file that does not
+        name them.
     channel
-        Which channel, from 0, where there are several.
+        Number of the channel, from 0; needed for several channels.
     saturated
-        Greatest part of the pixels that may stand at the highest value.
+        Largest share of the pixels that may have the highest value.
 
     Returns
     -------
     xarray.DataArray
-        Counts over (t, z, y, x), of which only y and x are always there; positions of pixel centres in nm,
-        times in s.
+        Counts over (t, z, y, x), of which t and z may be absent; pixel centres in nm, times in s.
 
     Raises
     ------
     DataError
         If the file cannot be read, a pixel size or time stamps are missing or not plausible, an axis is
-        unknown, the image is saturated, empty or holds negative counts, or a time-lapse has one frame.
+        unknown, planes are missing, the image is saturated, empty or holds negative counts, or a time-lapse
+        has one frame.
 
     Examples
     --------
@@ -98,19 +83,19 @@ def read_image(
 def read_labels(
     path: str | Path, *, like: xr.DataArray | None = None, pixel_size: float | None = None, **options: Any
 ) -> xr.DataArray:
-    """Read a label image: 0 outside, one whole number for each object.
+    """Read a label image: 0 outside, one positive integer for each object.
 
     Parameters
     ----------
     like
-        The image that was labelled: gives the axes and the size of the pixels, and must have the shape.
+        The labelled image, of the same shape; it gives the axes and the pixel size.
     pixel_size, options
-        As for `read_image`, where there is none.
+        As for `read_image`, for labels without an image.
 
     Raises
     ------
     DataError
-        If labels are no whole numbers, nothing is labelled, or the shape is not that of ``like``.
+        If labels are no integers, nothing is labelled, or the shape is not that of ``like``.
     """
     file = Path(path)
     if like is not None and _dimensions(file) == like.ndim:
@@ -162,8 +147,8 @@ def _first(file: Path, tiff: Any) -> Any:
 
 def _load(
     file: Path, axes: str | None, z_step: float | None, interval: float | None
-) -> tuple[NDArray[Any], tuple[str, ...], _Found]:
-    """The first series, the names of its dimensions, and what the metadata say."""
+) -> tuple[NDArray[Any], tuple[str, ...], ImageMetadata]:
+    """The first series, the names of its dimensions, and its metadata."""
     with _opened(file) as tiff:
         series = _first(file, tiff)
         lost = sum(page is None for page in series.pages) if tiff.is_ome else 0
@@ -177,7 +162,7 @@ def _load(
         except Exception as error:
             # Decoders of many compressions fail in as many ways on a file that is cut short.
             raise DataError(f"'{file}' cannot be decoded ({error}); it may be cut short.") from error
-        found = _metadata(tiff)
+        found = metadata_of(tiff)
         letters = str(series.axes)
     if array.dtype.kind not in "iufb":
         raise DataError(f"'{file}' holds {array.dtype}; real numbers were expected.")
@@ -205,70 +190,10 @@ def _named(
         dims = tuple(d or ("z" if interval is None else "t") for d in dims)
     if "" in dims or not {"x", "y"} <= set(dims):
         raise DataError(
-            f"'{file}' of shape {shape} does not say what its dimensions are; name them in order, as --axes "
+            f"'{file}' of shape {shape} does not name its dimensions; name them in order, as --axes "
             "zyx for planes, tyx for frames, tcyx for frames with channels."
         )
     return dims
-
-
-def _metadata(tiff: Any) -> _Found:
-    """OME before ImageJ before plain resolution tags."""
-    if tiff.is_ome and tiff.ome_metadata:
-        return _ome(tiff.ome_metadata)
-    page = tiff.pages[0]
-    info: Mapping[str, Any] = (tiff.imagej_metadata or {}) if tiff.is_imagej else {}
-    per_unit = []
-    for name in ("XResolution", "YResolution"):
-        tag = page.tags.get(name)
-        value = None if tag is None else tag.value
-        per_unit.append(value[0] / value[1] if isinstance(value, tuple) and value[0] and value[1] else None)
-    unit_tag = page.tags.get("ResolutionUnit")
-    unit = known_unit(str(info.get("unit", ""))) if info else None
-    if not info and unit_tag is not None:
-        unit = _RESOLUTION_UNITS.get(int(unit_tag.value))
-    pixel = None
-    if unit in NANOMETRES and per_unit[0] and per_unit[1]:
-        pixel = NANOMETRES[unit] / per_unit[0], NANOMETRES[unit] / per_unit[1]
-    spacing, interval = info.get("spacing"), info.get("finterval")
-    return _Found(
-        pixel,
-        "ImageJ metadata" if info else "resolution tags",
-        float(spacing) * NANOMETRES[unit] if spacing and unit in NANOMETRES else None,
-        float(interval) if interval else None,
-    )
-
-
-def _ome(text: str) -> _Found:
-    """Physical sizes and times of the first image of an OME-XML description."""
-    try:
-        root = ET.fromstring(text)
-    except ET.ParseError:
-        return _Found(source="OME metadata")
-    pixels = next((e for e in root.iter() if e.tag.rpartition("}")[2] == "Pixels"), None)
-    if pixels is None:
-        return _Found(source="OME metadata")
-
-    def length(axis: str) -> float | None:
-        size = pixels.get(f"PhysicalSize{axis}")
-        unit = known_unit(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-        return float(size) * NANOMETRES[unit] if size and unit in NANOMETRES else None
-
-    scale = _SECONDS.get(pixels.get("TimeIncrementUnit", "s"), math.nan)
-    step = pixels.get("TimeIncrement")
-    planes = [e.attrib for e in pixels if e.tag.rpartition("}")[2] == "Plane" and e.get("DeltaT")]
-    first: dict[int, float] = {}
-    for plane in planes:
-        seconds = float(plane["DeltaT"]) * _SECONDS.get(plane.get("DeltaTUnit", "s"), math.nan)
-        first.setdefault(int(plane.get("TheT", 0)), seconds)
-    times = np.array([first[t] for t in sorted(first)]) if len(first) > 1 else None
-    x, y = length("X"), length("Y")
-    return _Found(
-        None if x is None or y is None else (x, y),
-        "OME metadata",
-        length("Z"),
-        float(step) * scale if step else None,
-        times,
-    )
 
 
 def _one_channel(
@@ -284,14 +209,14 @@ def _one_channel(
         array, dims = np.take(array, int(number), axis=at), tuple(d for d in dims if d != "c")
     order = [d for d in ("t", "z", "y", "x") if d in dims]
     array = np.transpose(array, [dims.index(d) for d in order])
-    # A single plane is a flat image; a single frame is kept, to be refused where time was asked for.
+    # A single plane is a flat image; a single frame is kept, and refused if there is a frame interval.
     if "z" in order and array.shape[order.index("z")] == 1:
         array, order = np.take(array, 0, axis=order.index("z")), [d for d in order if d != "z"]
     return array, tuple(order)
 
 
 def _refuse_counts(file: Path, array: NDArray[Any], saturated: float) -> None:
-    """Refuse what cannot be counts of light."""
+    """Refuse values that cannot be counts of light."""
     finite = np.isfinite(array) if array.dtype.kind == "f" else None
     if finite is not None and not finite.all():
         raise DataError(
@@ -301,14 +226,14 @@ def _refuse_counts(file: Path, array: NDArray[Any], saturated: float) -> None:
     if low < 0:
         raise DataError(
             f"{int((array < 0).sum()):,} pixels of '{file}' hold negative counts (to {low:g}); counts from 0 "
-            "on were expected. Use the image as it was taken: the background is subtracted later."
+            "on were expected. Use the raw image: the background is subtracted later."
         )
     if low == high:
         raise DataError(f"All pixels of '{file}' hold {low:g}: the image is empty.")
     part = float(np.mean(array == high))
     if part > saturated and array.size * part > 1:
         raise DataError(
-            f"The image '{file}' is saturated: {part:.2%} of its pixels stand at the highest value, "
+            f"The image '{file}' is saturated: {part:.2%} of its pixels have the highest value, "
             f"{high:g}. Expose for less, or crop what is too bright; if that value is no ceiling, raise "
             f"--saturated above {part:.2g}."
         )
@@ -318,19 +243,19 @@ def _coordinates(
     file: Path,
     shape: tuple[int, ...],
     dims: tuple[str, ...],
-    found: _Found,
+    found: ImageMetadata,
     pixel_size: float | None,
     z_step: float | None,
     interval: float | None,
 ) -> dict[str, Any]:
-    """Centres of the pixels in nm and times in s."""
+    """Pixel centres in nm and times in s."""
     if pixel_size is not None:
         pixel = (plausible_pixel(pixel_size, "--pixel-size"),) * 2
     elif found.pixel is not None:
         pixel = tuple(plausible_pixel(p, f"{found.source} of '{file}'") for p in found.pixel)
     else:
         raise DataError(
-            f"'{file}' does not say how large its pixels are ({found.source or 'no metadata'}); set it in "
+            f"'{file}' does not state its pixel size ({found.source or 'no metadata'}); set it in "
             "nm, as --pixel-size 100 (pixel_size=100)."
         )
     sizes = dict(zip(dims, shape, strict=True))
@@ -338,7 +263,7 @@ def _coordinates(
         n: (n, p * (np.arange(sizes[n]) + 0.5), {"units": "nm"}) for n, p in zip("xy", pixel, strict=True)
     }
     if "z" in sizes:
-        # Planes may be known by number only: nothing here is computed along z.
+        # Without a step, planes are numbered: nothing is computed along z.
         step = z_step if z_step is not None else found.z_step
         planes = np.arange(sizes["z"]) * (1.0 if step is None else step)
         coords["z"] = ("z", planes, {"units": "plane" if step is None else "nm"})
@@ -352,7 +277,7 @@ def _coordinates(
     return coords
 
 
-def _times(file: Path, frames: int, found: _Found, interval: float | None) -> NDArray[np.float64]:
+def _times(file: Path, frames: int, found: ImageMetadata, interval: float | None) -> NDArray[np.float64]:
     step = interval if interval is not None else found.interval
     if interval is None and found.times is not None and found.times.size == frames:
         times = np.asarray(found.times - found.times[0], dtype=np.float64)
@@ -363,7 +288,7 @@ def _times(file: Path, frames: int, found: _Found, interval: float | None) -> ND
         return times
     if step is None and frames > 1:
         raise DataError(
-            f"Time stamps are missing: '{file}' has {frames} frames and does not say how far apart. Set "
+            f"Time stamps are missing: '{file}' has {frames} frames without times. Set "
             "--frame-interval SECONDS (frame_interval=...), or --axes zyx if they are planes."
         )
     if step is not None and not (math.isfinite(step) and step > 0):

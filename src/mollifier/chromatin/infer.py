@@ -1,8 +1,8 @@
 """From volume fractions in a nucleus to its map of rates.
 
-No flux crosses the edge of a nucleus, of any shape: the equation is projected on waves that obey this
-(`mollifier.chromatin.modes`), and the rate found from the projections (`...galerkin`).
-`posed` gives the same data and equation to the engines.
+The equation is projected on eigenfunctions with no flux across the edge (`mollifier.chromatin.modes`), and
+the rate is estimated from the projections (`mollifier.chromatin.galerkin`). `posed` states the same problem
+for the engines.
 """
 
 from __future__ import annotations
@@ -10,10 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -21,81 +18,29 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from mollifier._version import __version__
-from mollifier.chromatin.galerkin import Film, Found, estimate, smoothed
+from mollifier.chromatin.galerkin import FieldSeries, RateEstimate, estimate, smoothed
 from mollifier.chromatin.model import RATE, ChromatinModel
 from mollifier.chromatin.modes import modes
-from mollifier.chromatin.simulate import edge_distance
+from mollifier.chromatin.rasters import edge_distance
+from mollifier.chromatin.rate_map import RateMap
 from mollifier.data.observations import Observations
-from mollifier.errors import ConfigurationError, DataError, did_you_mean
+from mollifier.errors import ConfigurationError, DataError
 from mollifier.mollify.grid import Axis
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 from mollifier.problem.unknowns import FieldUnknown
 
 Array = NDArray[np.float64]
 
-# Pixels that a nucleus must be wide, and the shortest wave that is tested, in the length over which marks
-# diffuse before they are erased: shorter ones see the domains themselves, and all that blurs them.
+# Fewest pixels across a nucleus, the shortest wavelength of a test function in units of the diffusion length
+# (shorter ones see single domains and their blur), and the most test functions of a quick map.
 _LEAST, _WAVE, _FEW = 16.0, 1.5, 40
-# Level of the intervals, change of a parameter, and the residuals beside the noise that are a misfit.
-_LEVEL, _CHANGE, _MISFIT = 0.95, 0.2, 2.0
-# A balance that is further from closing is no answer to trust.
+# Level of the intervals, and residuals, in units of the noise, that are a misfit.
+_LEVEL, _MISFIT = 0.95, 2.0
+# Defect of the integral balance, relative to the loss, above which the map is a misfit.
 _OPEN = 0.2
-# Shares of the nucleus without an answer that make a map undetermined, and that are worth a word.
+# Shares of the nucleus without an answer that make a map undetermined, and that are reported.
 _MOSTLY, _PARTLY = 0.5, 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class RateMap:
-    """A map of lam = Gamma_me/Gamma_ac with what is known of its error.
-
-    Attributes
-    ----------
-    dataset
-        Over the pixels of the nucleus, NaN elsewhere: ``lam``, ``lam_sd``, ``lam_low`` and ``lam_high``
-        (95 %), ``phi_e``, and ``identifiability``: posterior over prior standard error for a prior as wide as
-        lam's own level. Near 0 the data decide; near 1, as where phi_e vanishes, they say nothing.
-    status
-        What that means for the reader, judged over the nucleus.
-    balance
-        ``gain`` = integral of lam phi_e, ``loss`` = integral of phi_h, ``change`` = half the growth of the
-        integral of phi_d, each over area and time and in units of ``loss``, and ``defect``, ``gain - loss -
-        change``: zero where no flux crosses the edge.
-    found
-        The rate's coefficients and their covariance.
-    provenance
-        Model, waves, prior, seconds.
-    prior
-        Of the rate.
-    geometric
-        lam from the size and spacing of domains, where these were given.
-    """
-
-    dataset: xr.Dataset
-    status: Status
-    balance: dict[str, float]
-    found: Found
-    provenance: dict[str, Any]
-    prior: str
-    geometric: float | None = None
-
-    def mean(self, weight: xr.DataArray) -> tuple[float, float]:
-        """Mean of lam by a weight over the dataset's dims, and its standard error, with all covariances."""
-        inside = self.dataset["mask"].values.astype(bool)
-        values = weight.transpose("x", "y", ...).values[inside].reshape(int(inside.sum()), -1)
-        frames = len(self.found.functions[1])
-        values = values if values.shape[1] == frames else np.repeat(values / frames, frames, axis=1)
-        return self.found.mean(values / values.sum())
-
-    @cached_property
-    def solution(self) -> Solution:
-        """The map as the engines give theirs, in nm and s."""
-        kept = self.dataset[[RATE, f"{RATE}_sd"]]
-        none = xr.Dataset(coords={"observation": np.arange(0)})
-        return Solution(
-            self.status, {}, kept, none, xr.Dataset(coords={"step": np.arange(0)}), self.provenance
-        )
 
 
 def infer_rate(
@@ -119,25 +64,26 @@ def infer_rate(
     model
         In nm and s. Its parameters are assumed, and lam depends on them: see `sensitivity`.
     over
-        ("x", "y"), or ("x", "y", "t") for a rate that changes in time.
+        ("x", "y"), or ("x", "y", "t") for a rate that varies in time.
     prior
         Of the rate, as in `mollifier.FieldUnknown`.
     geometry
-        lam by `mollifier.chromatin.model.geometric_rate`, to be kept beside the map.
+        lam by `mollifier.chromatin.model.geometric_rate`, kept with the map for comparison.
     quick
-        Fewer and longer waves.
+        Fewer test functions of longer wavelength.
 
     Raises
     ------
     DataError
         If a variable or coordinate is missing, pixels are not square, or the nucleus is too narrow.
     ConfigurationError
-        If the rate is to vary over t and there is one image only.
+        If the rate varies over t and there is one image only.
 
     Examples
     --------
     >>> from mollifier.chromatin.microscope import with_noise
-    >>> from mollifier.chromatin.simulate import nucleus, simulate
+    >>> from mollifier.chromatin.shapes import nucleus
+    >>> from mollifier.chromatin.simulate import simulate
     >>> movie = simulate(ChromatinModel(), nucleus(1000.0, 50), 0.6, [0.0, 100.0], before=300.0)
     >>> found = infer_rate(with_noise(movie, 0.02), ChromatinModel())
     >>> found.status.name, bool(abs(found.dataset["lam"].mean() - 0.6) < 0.05)
@@ -146,96 +92,43 @@ def infer_rate(
     begun = time.perf_counter()
     data = _checked(fields)
     if "t" in over and "t" not in data["phi_d"].dims:
-        raise ConfigurationError("A rate that varies over t was asked for; there is one image only.")
-    film, axes = _film(data, model, fields.attrs.get("noise_area"))
+        raise ConfigurationError(
+            "over=('x', 'y', 't') was given for one image; a rate that varies over t needs several frames."
+        )
+    series, axes = _series(data, model, fields.attrs.get("noise_area"))
     inside = data["mask"].values
     waves = modes(inside, axes[0].spacing, _WAVE * model.length, **({"most": _FEW} if quick else {}))
-    found = estimate(film, waves, axes if "t" in over else axes[:2], model, prior)
-    kept = _map(found, film, data, "t" in over)
+    found = estimate(series, waves, axes if "t" in over else axes[:2], model, prior)
+    kept = _map(found, series, data, "t" in over)
     balance = _balance(kept, data, model)
     provenance = {
         "engine": "galerkin", "equation": [model.scaled().equation(still="t" not in data["phi_d"].dims,
         sources=True)], "unknowns": [RATE], "fields": ["phi_d"], "modes": len(waves.values),
-        "shortest": waves.shortest, "frames": len(film.times), "prior": dataclasses.asdict(found.hyper),
-        "misfit": found.misfit, "told": found.told, "model": dataclasses.asdict(model),
+        "shortest": waves.shortest, "frames": len(series.times), "prior": dataclasses.asdict(found.hyper),
+        "misfit": found.misfit, "effective_parameters": found.effective_parameters,
+        "model": dataclasses.asdict(model),
         "versions": {"mollifier": __version__, "numpy": np.__version__},
         "seconds": time.perf_counter() - begun,
     }  # fmt: skip
     return RateMap(kept, _status(found, kept, balance["defect"]), balance, found, provenance, prior, geometry)
 
 
-def sensitivity(
-    fields: xr.Dataset,
-    model: ChromatinModel,
-    found: RateMap,
-    change: float = _CHANGE,
-    parameters: Sequence[str] | None = None,
-) -> xr.Dataset:
-    """How the map answers to the model's parameters: solved again with each of them a share lower and higher.
-
-    Parameters
-    ----------
-    fields, model
-        As given to `infer_rate`.
-    found
-        Its answer.
-    change
-        Share by which parameters are moved.
-    parameters
-        Names of those to move; all that are not zero by default.
-
-    Returns
-    -------
-    Dataset
-        Over ``parameter`` and ``sign`` (-1, 1): ``level``, the change of the median of lam; ``pattern``, the
-        rms of the change of lam; both relative to the median of lam.
-
-    Raises
-    ------
-    ConfigurationError
-        If the change is not between 0 and 1, or there is no such parameter.
-    """
-    if not 0 < change < 1:
-        raise ConfigurationError(f"change={change} was given; a share between 0 and 1 was expected.")
-    base = found.dataset["lam"]
-    over = tuple(str(d) for d in base.dims)
-    middle = float(base.median())
-    known = _parameters(model)
-    names = list(known) if parameters is None else list(parameters)
-    for name in names:
-        if name not in known:
-            raise ConfigurationError(
-                f"The model has no parameter '{name}' to move.{did_you_mean(name, known)}"
-            )
-    table = np.zeros((2, len(names), 2))
-    for i, name in enumerate(names):
-        for k, sign in enumerate((-1, 1)):
-            other = _with(model, name, known[name] * (1 + sign * change))
-            lam = infer_rate(fields, other, over, found.prior).dataset["lam"]
-            table[0, i, k] = (float(lam.median()) - middle) / middle
-            table[1, i, k] = float(np.sqrt(((lam - base) ** 2).mean())) / middle
-    coords = {"parameter": names, "sign": [-1, 1]}
-    dims = ("parameter", "sign")
-    attrs = {"change": change}
-    return xr.Dataset({"level": (dims, table[0]), "pattern": (dims, table[1])}, coords, attrs)
-
-
 def posed(fields: xr.Dataset, model: ChromatinModel) -> InverseProblem:
-    """The same data and equation for `mollifier.solve`, in scaled units; phi_n the same everywhere.
+    """The same problem for `mollifier.solve`, in scaled units, for an even phi_n.
 
-    Engines know of no edge without flux: pixels outside of the nucleus are missing data to them.
+    The engines impose no flux condition at the edge: pixels outside the nucleus are missing data.
 
     Raises
     ------
     DataError
-        If a variable is missing, or phi_n varies.
+        If a variable is missing or phi_n varies.
     """
     data, scaled = _checked(fields), model.scaled()
     inside = data["mask"]
     phi_n = data["phi_n"].where(inside)
     level = float(phi_n.mean())
     if float(phi_n.max() - phi_n.min()) > 1e-6:
-        raise DataError("phi_n varies; one that is the same everywhere was expected.")
+        raise DataError("phi_n varies over the nucleus; an even phi_n was expected.")
     unit = {"x": model.length, "y": model.length, "t": model.time}
     place = {str(c): data[c].values / unit[str(c)] for c in data["phi_d"].dims}
     phi_h = ((data["phi_d"] + 1 - level) / 2).where(inside)
@@ -248,12 +141,12 @@ def posed(fields: xr.Dataset, model: ChromatinModel) -> InverseProblem:
 
 
 def _checked(given: xr.Dataset) -> xr.Dataset:
-    """The fields on the smallest box around the nucleus; ``mask`` is true where all is known."""
+    """The fields on the smallest box around the nucleus; ``mask`` is true where all of them are known."""
     missing = [v for v in ("phi_d", "phi_n") if v not in given]
     if missing or not {"x", "y"} <= set(given["phi_d"].dims):
         raise DataError(
             f"The fields hold {', '.join(map(str, given.data_vars))}; phi_d and phi_n over x, y and, for a "
-            "film, t were expected."
+            "series, t were expected."
         )
     data = given.transpose("x", "y", "t", missing_dims="ignore")
     known: xr.DataArray = data["phi_d"].notnull() & data["phi_n"].notnull()
@@ -279,8 +172,10 @@ def _checked(given: xr.Dataset) -> xr.Dataset:
     return data
 
 
-def _film(data: xr.Dataset, model: ChromatinModel, noise_area: float | None) -> tuple[Film, list[Axis]]:
-    """The fields on the pixels of the nucleus, and the axes of its box."""
+def _series(
+    data: xr.Dataset, model: ChromatinModel, noise_area: float | None
+) -> tuple[FieldSeries, list[Axis]]:
+    """The fields on the pixels of the nucleus, and the axes of the box around it."""
     inside, dims = data["mask"].values, [str(d) for d in data["phi_d"].dims]
     axes = [Axis.from_points(c, data[c].values) for c in dims]
     pixel = axes[0].spacing
@@ -295,9 +190,9 @@ def _film(data: xr.Dataset, model: ChromatinModel, noise_area: float | None) -> 
 
     e = model.energy
     depth = np.maximum(edge_distance(data["mask"]).values[inside], 0.0)
-    # What multiplies the noise must not follow it.
+    # Factors of the noise must not be correlated with it.
     variance = np.stack([smoothed(v, inside) for v in there("phi_d_sd").T ** 2], -1)
-    film = Film(
+    series = FieldSeries(
         there("phi_d"),
         variance,
         1 - there("phi_n"),
@@ -305,17 +200,17 @@ def _film(data: xr.Dataset, model: ChromatinModel, noise_area: float | None) -> 
         e.adhesion / 2 * np.exp(-depth / e.reach),
         max(1.0, (noise_area or 0.0) / pixel**2),
     )
-    return film, axes
+    return series, axes
 
 
-def _map(found: Found, film: Film, data: xr.Dataset, timed: bool) -> xr.Dataset:
-    """The rate on the pixels of the nucleus."""
+def _map(found: RateEstimate, series: FieldSeries, data: xr.Dataset, timed: bool) -> xr.Dataset:
+    """The rate, its intervals and its identifiability on the pixels of the nucleus."""
     inside = data["mask"]
     dims = ("x", "y", "t") if timed else ("x", "y")
     coords = {c: data[c] for c in dims}
 
     def full(values: Array) -> xr.DataArray:
-        whole = np.full([*inside.shape, len(film.times) if timed else 1], np.nan)
+        whole = np.full([*inside.shape, len(series.times) if timed else 1], np.nan)
         whole[inside.values] = values if timed else values[:, :1]
         return xr.DataArray(whole if timed else whole[..., 0], coords, dims)
 
@@ -333,8 +228,8 @@ def _map(found: Found, film: Film, data: xr.Dataset, timed: bool) -> xr.Dataset:
     return xr.Dataset(parts).assign(mask=inside)
 
 
-def _status(found: Found, kept: xr.Dataset, defect: float) -> Status:
-    """Judged over the nucleus, and by the balance, which a mask that is too large breaks."""
+def _status(found: RateEstimate, kept: xr.Dataset, defect: float) -> Status:
+    """The status, from the share of the nucleus with an answer, the balance and the misfit."""
     sd, inside = kept[f"{RATE}_sd"], kept["mask"]
     lost = float((sd > float(kept[RATE].median())).where(inside).mean())
     if lost > _MOSTLY:
@@ -350,29 +245,14 @@ def _status(found: Found, kept: xr.Dataset, defect: float) -> Status:
         return Status(
             "misfit",
             f"the residuals are {found.misfit:.2g} times what the noise explains: the model, the levels or a "
-            "steady state are at fault. Standard errors were widened by that factor",
+            "assumed steady state are wrong. Standard errors were scaled up by it",
         )
-    said = f"the data say little about lam over {lost:.0%} of the nucleus" if lost > _PARTLY else ""
+    said = f"lam is poorly determined over {lost:.0%} of the nucleus" if lost > _PARTLY else ""
     return Status("converged", said)
 
 
-def _parameters(model: ChromatinModel) -> dict[str, float]:
-    """Those that are not zero, nor without effect because another one is."""
-    energy = {f.name: float(getattr(model.energy, f.name)) for f in dataclasses.fields(model.energy)}
-    if not energy["adhesion"]:
-        del energy["reach"]
-    both = {**energy, "diffusion": model.diffusion, "acetylation": model.acetylation}
-    return {name: value for name, value in both.items() if value}
-
-
-def _with(model: ChromatinModel, name: str, value: float) -> ChromatinModel:
-    if hasattr(model.energy, name):
-        return replace(model, energy=replace(model.energy, **{name: value}))
-    return replace(model, **{name: value})
-
-
 def _balance(found: xr.Dataset, data: xr.Dataset, model: ChromatinModel) -> dict[str, float]:
-    """Integrals over the nucleus and the time of the data, relative to that of phi_h."""
+    """Integrals over the nucleus and the time of the data, relative to the integral of phi_h."""
     phi_h = ((1 - data["phi_n"] + data["phi_d"]) / 2).where(data["mask"])
     gain, loss = ((v.mean(("x", "y"))) for v in (found["lam"] * found["phi_e"], phi_h))
     change = 0.0

@@ -1,4 +1,4 @@
-"""Lengths on microscope slides, all kept in nanometres, and what sizes are plausible."""
+"""Units of length, converted to nanometres, and plausible pixel sizes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _NAMES = {
 }
 UNITS = {spelling: unit for unit, spellings in _NAMES.items() for spelling in spellings}
 NANOMETRES = {"nm": 1.0, "um": 1e3, "mm": 1e6, "cm": 1e7, "inch": 2.54e7, "m": 1e9}
-# From the finest resampled maps to the camera pixels of a low-power objective.
+# Plausible pixel sizes in nm: from resampled maps to the camera pixels of a low-power objective.
 PIXELS = (1.0, 5_000.0)
 
 
 def known_unit(text: str) -> str | None:
-    """The unit that a header or a tag names; None where it names none.
+    """The unit that a header or a tag names; None without one.
 
     >>> known_unit("µm"), known_unit("Pixels"), known_unit("photon")
     ('um', 'px', None)
@@ -52,14 +52,14 @@ def factor(unit: str, pixel_size: float | None = None, where: str = "The positio
         return NANOMETRES[name]
     if pixel_size is None:
         raise DataError(
-            f"{where} are in pixels and the size of a pixel is nowhere given; set it in nm, as "
+            f"{where} are in pixels and the size of a pixel is not given; set it in nm, as "
             "--pixel-size 130 (pixel_size=130)."
         )
     return plausible_pixel(pixel_size, "--pixel-size")
 
 
 def plausible_pixel(size: float, source: str) -> float:
-    """The pixel size in nm, refused outside the range that microscopes have.
+    """The pixel size in nm, refused outside the range of microscopes.
 
     Raises
     ------

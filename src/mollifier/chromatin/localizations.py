@@ -1,4 +1,4 @@
-"""Localisations of single molecules: positions in nm, and readers of the files that hold them."""
+"""Localisations of single molecules: positions in nm, read from tables and checked."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from mollifier.errors import DataError
 
 Array = NDArray[np.float64]
 
-# Fields of view from a cropped domain to a whole slide, in nm.
+# Plausible sides of a field of view in nm: from a cropped domain to a whole slide.
 SPAN = (1_000.0, 1_000_000.0)
-# More molecules to the square nanometre, on average over the field, than any label can have.
+# Implausible mean density of molecules per nm^2.
 _CROWDED = 0.1
-# Sides of a field differ by less than this; a precision is below what diffraction blurs, in nm.
+# Largest ratio of the sides of a field, and largest plausible median precision in nm.
 _ASPECT, _PRECISION = 100.0, 500.0
 _ENOUGH = 20
 
 
 @dataclass(frozen=True, eq=False)
 class Localizations:
-    """Single-molecule localisations, checked.
+    """Single-molecule localisations.
 
     Parameters
     ----------
     x, y
         Positions in nm, shape (n,).
     frame
-        Camera frame of each, whole numbers, shape (n,); None where unknown.
+        Camera frame of each, integers, shape (n,); None if unknown.
     precision
         Standard error of x and of y in nm, shape (n,); NaN where unknown.
     photons
         Detected photons, shape (n,), none negative.
     field
-        (x0, x1, y0, y1) of the field of view in nm; the smallest rectangle of the positions where absent.
+        (x0, x1, y0, y1) of the field of view in nm; by default the bounding box of the positions.
     provenance
-        What is known of the source, for the record.
+        Source, format, unit and columns.
 
     Raises
     ------
@@ -103,12 +103,12 @@ class Localizations:
         return float(self.x.min()), float(self.x.max()), float(self.y.min()), float(self.y.max())
 
     def select(self, rows: ArrayLike) -> Self:
-        """Those rows (a mask or indices); the field of view stays.
+        """The chosen rows (a mask or indices); the field of view is kept.
 
         Raises
         ------
         DataError
-            If none is left.
+            If no row is left.
         """
         parts = {n: a[rows] for n in _COLUMNS if (a := getattr(self, n)) is not None}
         return replace(self, field=self.bounds, **parts)
@@ -116,14 +116,14 @@ class Localizations:
     def window(
         self, x: tuple[float, float] | None = None, y: tuple[float, float] | None = None
     ) -> Localizations:
-        """What lies in a rectangle, in nm, which becomes the field of view."""
+        """The localisations in a rectangle, in nm, which becomes the field of view."""
         x0, x1, y0, y1 = self.bounds
         (x0, x1), (y0, y1) = x or (x0, x1), y or (y0, y1)
         inside = (self.x >= x0) & (self.x <= x1) & (self.y >= y0) & (self.y <= y1)
         return replace(self.select(inside), field=(x0, x1, y0, y1))
 
     def save(self, path: str | Path) -> Path:
-        """Write them as ThunderSTORM's CSV does, in nm; ``.gz`` at the end of the name packs it."""
+        """Write a ThunderSTORM CSV in nm; a name that ends in ``.gz`` is compressed."""
         names = {"frame": "frame", "x": "x [nm]", "y": "y [nm]"}
         names |= {"photons": "intensity [photon]", "precision": "uncertainty_xy [nm]"}
         table = pd.DataFrame({h: a for n, h in names.items() if (a := getattr(self, n)) is not None})
@@ -167,23 +167,23 @@ def read_localizations(
         ThunderSTORM or Picasso CSV, any CSV or text with named columns, two bare columns x and y, Picasso
         HDF5 (whose YAML file, or embedded metadata, gives the pixel size). Known by content, not by suffix.
     unit
-        "nm", "um" or "px" of x, y and the precision. From the header where it says so; px for Picasso;
-        nm otherwise.
+        "nm", "um" or "px" of x, y and the precision; by default from the header, else px for Picasso and nm
+        for others.
     pixel_size
-        Size of a camera pixel in nm, where positions are in pixels.
+        Size of a camera pixel in nm, for positions in pixels.
     columns
-        Role (x, y, frame, precision, precision_x, precision_y, photons) -> name of the column; or the roles
-        in order for a file without a header.
+        Role (x, y, frame, precision, precision_x, precision_y, photons, channel) -> name of the column; or
+        the roles in order for a file without a header.
     span
-        Least and greatest plausible side of the field of view, in nm.
+        Smallest and largest plausible side of the field of view, in nm.
     channel
         Value in the column of channels whose rows are kept; needed where a table holds several.
 
     Raises
     ------
     DataError
-        If the file cannot be read, a unit or column is missing, or what was read is not plausible: wrong
-        units, swapped columns, negative counts, one frame, no rows. The message says what fixes it.
+        If the file cannot be read, a unit or column is missing, or the values are not plausible: wrong
+        units, swapped columns, negative counts, one frame, no rows. The message names the fix.
 
     Examples
     --------
@@ -205,7 +205,7 @@ def read_localizations(
     if precision is None and sides:
         precision = np.sqrt(np.mean(np.square(sides), axis=0))
     if precision is not None:
-        # Fits that failed report infinite or no precision; the position may still be good.
+        # Failed fits report an infinite or zero precision; the position may still be good.
         known = np.isfinite(precision) & (precision != 0)
         precision = np.where(known, precision, np.nan) if known.any() else None
     camera = None
@@ -247,7 +247,7 @@ def _scales(
 
 
 def _plausible(locs: Localizations, unit: str, span: tuple[float, float]) -> None:
-    """Refuse what no microscope makes: wrong units, swapped columns, one frame."""
+    """Refuse implausible values: wrong units, swapped columns, one frame."""
     if locs.frame is not None and len(locs) > 1 and np.ptp(locs.frame) == 0:
         raise DataError(
             f"All {len(locs):,} localisations are in one frame ({locs.frame[0]}); molecules that blink over "
@@ -285,5 +285,5 @@ def _plausible(locs: Localizations, unit: str, span: tuple[float, float]) -> Non
 
 
 def _counts(values: NDArray[np.float64] | NDArray[np.int64]) -> bool:
-    """Whether values are whole and never fall, as frame and row numbers."""
+    """Whether values are integers that never decrease, as frame and row numbers."""
     return bool((np.diff(values) >= 0).all() and (values == np.floor(values)).all())

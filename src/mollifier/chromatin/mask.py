@@ -1,12 +1,9 @@
-"""Nuclei: where they are, from labels, from a polygon or from the data."""
+"""Masks of nuclei, from labels or from the data."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,16 +11,13 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from mollifier.chromatin.columns import read_columns
-from mollifier.chromatin.lengths import factor
 from mollifier.chromatin.localizations import Localizations
 from mollifier.errors import DataError
 
 Array = NDArray[np.float64]
 
-# In nm^2: what is smaller than 5 um^2 is no nucleus.
+# Smallest area of a nucleus in nm^2.
 MIN_AREA = 5e6
-_POLYGON_PIXELS = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +27,11 @@ class Nucleus:
     Attributes
     ----------
     name
-        Its label.
+        Label of the nucleus.
     mask
-        Where it is, over (x, y) in nm, and t where it moves; its bounding box and a pixel around it.
+        Over (x, y) in nm, and t if it moves: the bounding box and a pixel around it.
     plane
-        Of a stack, the index of the plane in which it is largest, to which the mask belongs.
+        Index of the plane of a stack in which the nucleus is largest; the mask is of this plane.
     """
 
     name: str
@@ -46,13 +40,13 @@ class Nucleus:
 
     @property
     def area(self) -> float:
-        """In nm^2, on average over time."""
+        """Area in nm^2, averaged over time."""
         steps = [float(self.mask[n][1] - self.mask[n][0]) for n in ("x", "y")]
         frames = self.mask.sizes.get("t", 1)
         return float(self.mask.sum()) * steps[0] * steps[1] / frames
 
     def of(self, image: xr.DataArray) -> xr.DataArray:
-        """The part of the image it was labelled in, over (x, y) or (x, y, t), in its plane."""
+        """The part of the labelled image in its plane, over (x, y) or (x, y, t)."""
         part = image if self.plane is None else image.isel(z=self.plane)
         dims = [d for d in ("x", "y", "t") if d in part.dims]
         return part.sel(x=self.mask.x, y=self.mask.y, method="nearest").transpose(*dims)
@@ -60,12 +54,12 @@ class Nucleus:
 
 @dataclass(frozen=True)
 class Nuclei:
-    """The whole nuclei, and why others were left out.
+    """The whole nuclei, and the reasons why others were left out.
 
     Attributes
     ----------
     whole
-        Those to work with.
+        Nuclei that lie wholly in the field.
     left_out
         Name -> reason.
     """
@@ -89,14 +83,14 @@ class Nuclei:
 
 
 def nuclei_from_labels(labels: xr.DataArray, *, min_area: float = MIN_AREA) -> Nuclei:
-    """Every whole nucleus of a label image; those that touch the edge of the field are named and left out.
+    """Every whole nucleus of a label image; those that touch the edge of the field are left out.
 
     Parameters
     ----------
     labels
-        Whole numbers over y and x, and z or t where there are any; 0 is outside.
+        Integers over y and x, and z or t; 0 is outside.
     min_area
-        In nm^2; what is smaller in its best plane is left out.
+        Smallest area in nm^2, in the plane where a nucleus is largest.
 
     Raises
     ------
@@ -139,7 +133,7 @@ def nuclei_from_labels(labels: xr.DataArray, *, min_area: float = MIN_AREA) -> N
 
 
 def _nucleus(name: str, labels: xr.DataArray, box: tuple[slice, ...], inside: NDArray[np.bool_]) -> Nucleus:
-    """Its mask in the plane where it is largest, with a pixel around it where the field goes on."""
+    """A nucleus in the plane where it is largest, with a pixel around it inside the field."""
     grown = [slice(max(s.start - 1, 0), s.stop + 1) for s in box[:2]]
     plane = None
     if "z" in labels.dims:
@@ -150,123 +144,22 @@ def _nucleus(name: str, labels: xr.DataArray, box: tuple[slice, ...], inside: ND
     return Nucleus(name, mask.drop_vars("z", errors="ignore").rename("inside"), plane)
 
 
-def read_polygon(path: str | Path, *, unit: str = "nm", pixel_size: float | None = None) -> list[Array]:
-    """Rings of a polygon in nm, each (n, 2), from GeoJSON or from a table with columns x and y.
-
-    Parameters
-    ----------
-    path
-        GeoJSON (a Polygon or MultiPolygon, bare or in a Feature or FeatureCollection), or text or CSV with
-        one vertex a row.
-    unit, pixel_size
-        Of the positions: "nm", "um", or "px" with the size of a pixel in nm.
-
-    Raises
-    ------
-    DataError
-        If there is no polygon in the file, or a ring has fewer than three vertices.
-    """
-    file = Path(path)
-    scale = factor(unit, pixel_size, f"The vertices in '{file}'")
-    if file.suffix.lower() in (".json", ".geojson") and file.is_file():
-        try:
-            rings = list(_rings(json.loads(file.read_text(encoding="utf-8"))))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise DataError(
-                f"'{file}' is no GeoJSON ({error}); a Polygon, a Feature or a FeatureCollection was expected."
-            ) from error
-    else:
-        table = read_columns(file, None)
-        rings = [np.stack([table.values["x"], table.values["y"]], axis=1)]
-        scale = factor(table.units.get("x", unit), pixel_size, f"The vertices in '{file}'")
-    short = [len(r) for r in rings if len(r) < 3 or not np.isfinite(r).all()]
-    if not rings or short:
-        raise DataError(
-            f"'{file}' holds {len(rings)} rings of a polygon, {len(short)} of them with fewer than three "
-            "finite vertices; a closed outline was expected."
-        )
-    return [scale * r for r in rings]
-
-
-def _rings(node: Any) -> Iterator[Array]:
-    """All rings of all polygons below a GeoJSON node."""
-    kind = node.get("type")
-    if kind == "FeatureCollection":
-        for feature in node["features"]:
-            yield from _rings(feature)
-    elif kind == "Feature":
-        yield from _rings(node["geometry"])
-    elif kind in ("Polygon", "MultiPolygon"):
-        polygons = [node["coordinates"]] if kind == "Polygon" else node["coordinates"]
-        for polygon in polygons:
-            for ring in polygon:
-                yield np.asarray(ring, dtype=np.float64)[:, :2]
-
-
-def nucleus_from_polygon(
-    rings: ArrayLike | Sequence[Array], *, pixel: float | None = None, name: str = "1"
-) -> Nucleus:
-    """The inside of a polygon; a ring inside another is a hole (the even-odd rule).
-
-    Parameters
-    ----------
-    rings
-        Vertices in nm, shape (n, 2), or a list of rings as `read_polygon` gives them.
-    pixel
-        Side of the mask's pixels in nm; a 512th of the outline where absent.
-
-    Raises
-    ------
-    DataError
-        If the polygon has no inside on these pixels.
-
-    Examples
-    --------
-    >>> square = [[0.0, 0.0], [8000.0, 0.0], [8000.0, 8000.0], [0.0, 8000.0]]
-    >>> nucleus_from_polygon(square, pixel=100).area / 1e6
-    64.0
-    """
-    from matplotlib.path import Path as Outline
-
-    given: Any = rings
-    parts = [given] if np.ndim(given[0]) == 1 else given
-    loops = [np.asarray(r, dtype=np.float64) for r in parts]
-    corners = np.concatenate(loops)
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    side = float((high - low).max()) / _POLYGON_PIXELS if pixel is None else pixel
-    if not side > 0:
-        raise DataError("The polygon has no inside: all its vertices are one.")
-    x, y = (
-        a - side / 2 + side * np.arange(math.ceil((b - a) / side - 1e-9) + 2)
-        for a, b in zip(low, high, strict=True)
-    )
-    places = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
-    inside = np.zeros(len(places), dtype=bool)
-    for loop in loops:
-        inside ^= Outline(loop).contains_points(places)
-    if not inside.any():
-        raise DataError("The mask is empty: the polygon holds no pixel. Are its vertices in the right unit?")
-    mask = inside.reshape(x.size, y.size)
-    coords = {"x": ("x", x, {"units": "nm"}), "y": ("y", y, {"units": "nm"})}
-    return Nucleus(name, xr.DataArray(mask, coords, ("x", "y"), "inside"))
-
-
 @dataclass(frozen=True)
-class Finding:
-    """How nuclei are found in the data.
+class NucleusDetection:
+    """Parameters of the detection of nuclei in the data.
 
     Attributes
     ----------
     pixel
-        In nm, of the map of localisations.
+        Pixel size in nm of the map of localisations.
     smoothing
         Standard deviation in nm of the Gaussian before the threshold.
     threshold
-        Smoothed counts to the pixel (of an image: counts) above which a nucleus is; Otsu's where absent.
+        Smoothed counts per pixel inside a nucleus exceed this; by default Otsu's threshold.
     closing
-        Gaps up to this wide, in nm, are closed, and threads up to this wide cut.
+        Gaps up to this width in nm are closed, and threads up to this width are cut.
     min_area
-        In nm^2.
+        Smallest area in nm^2.
     """
 
     pixel: float = 100.0
@@ -276,7 +169,7 @@ class Finding:
     min_area: float = MIN_AREA
 
 
-def nuclei_from_data(data: Localizations | xr.DataArray, how: Finding | None = None) -> Nuclei:
+def nuclei_from_data(data: Localizations | xr.DataArray, how: NucleusDetection | None = None) -> Nuclei:
     """Nuclei where localisations are dense or an image is bright: smoothed, thresholded, closed, filled.
 
     Parameters
@@ -284,12 +177,12 @@ def nuclei_from_data(data: Localizations | xr.DataArray, how: Finding | None = N
     data
         Localisations, or an image over x and y.
     how
-        The choices; their defaults suit nuclei of several um.
+        Parameters; their defaults suit nuclei of several um.
 
     Raises
     ------
     DataError
-        If nothing, or nothing whole, is above the threshold.
+        If no whole nucleus is above the threshold.
 
     Examples
     --------
@@ -300,7 +193,7 @@ def nuclei_from_data(data: Localizations | xr.DataArray, how: Finding | None = N
     >>> len(nuclei), abs(nuclei["1"].area / (np.pi * 4e3**2) - 1) < 0.05
     (1, True)
     """
-    how = how or Finding()
+    how = how or NucleusDetection()
     values = _binned(data, how) if isinstance(data, Localizations) else data.transpose("x", "y")
     step = float(values.x[1] - values.x[0])
     smooth = ndimage.gaussian_filter(values.values.astype(np.float64), how.smoothing / step)
@@ -321,8 +214,8 @@ def nuclei_from_data(data: Localizations | xr.DataArray, how: Finding | None = N
     return nuclei_from_labels(labels, min_area=how.min_area)
 
 
-def _binned(locs: Localizations, how: Finding) -> xr.DataArray:
-    """Counts on coarse pixels; with room around them where the field of view is not known."""
+def _binned(locs: Localizations, how: NucleusDetection) -> xr.DataArray:
+    """Counts on coarse pixels, with a margin if the field of view is unknown."""
     room = 0.0 if locs.field is not None else 2 * (how.closing + how.smoothing)
     x0, x1, y0, y1 = locs.bounds
     edges = [np.arange(a - room, b + room + how.pixel, how.pixel) for a, b in ((x0, x1), (y0, y1))]
@@ -334,7 +227,7 @@ def _binned(locs: Localizations, how: Finding) -> xr.DataArray:
 
 
 def otsu(values: ArrayLike, bins: int = 256) -> float:
-    """The threshold that leaves the greatest variance between the two classes (Otsu, 1979).
+    """The threshold that maximises the variance between two classes.
 
     N. Otsu, IEEE Trans. Syst. Man Cybern. 9:62 (1979).
 
@@ -350,6 +243,6 @@ def otsu(values: ArrayLike, bins: int = 256) -> float:
     sums = np.cumsum(counts * middle)
     gap = sums[:-1] / np.maximum(below, 1) - (sums[-1] - sums[:-1]) / np.maximum(above, 1)
     between = below * above * gap**2
-    # Empty bins between the classes are equally good: their middle.
+    # Empty bins between the classes give equal variances: take their middle.
     best = np.flatnonzero(between >= between.max() * (1 - 1e-12))
     return float(edges[1:-1][best].mean())

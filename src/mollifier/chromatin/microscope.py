@@ -1,4 +1,4 @@
-"""What a microscope makes of a simulated nucleus: localisations or camera frames, drawn by seed."""
+"""Simulated microscopy of a nucleus: random localisations or camera frames."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from mollifier.errors import ConfigurationError
 
 Array = NDArray[np.float64]
 
-# Standard deviation of the localisation error about its mean, as a share of it.
+# Relative standard deviation of the localisation precision between molecules.
 _SPREAD = 0.3
 
 
 def with_noise(movie: xr.Dataset, sd: float, seed: int = 0) -> xr.Dataset:
-    """The movie with independent normal errors on phi_d, and ``phi_d_sd`` that says so.
+    """The movie with independent normal errors on phi_d, and their standard deviation as ``phi_d_sd``.
 
     Raises
     ------
@@ -32,7 +31,7 @@ def with_noise(movie: xr.Dataset, sd: float, seed: int = 0) -> xr.Dataset:
 
 
 def chromatin_density(movie: xr.Dataset, compaction: float = 5.0) -> xr.DataArray:
-    """DNA in a cell beside that of a cell full of euchromatin, ``phi_e + compaction phi_h``; 0 outside.
+    """DNA density relative to that of pure euchromatin, ``phi_e + compaction phi_h``; 0 outside.
 
     Parameters
     ----------
@@ -63,8 +62,9 @@ def localizations(
 ) -> pd.DataFrame:
     """Localisations of the molecules in every frame of a movie.
 
-    Labels lie at random with the density of `chromatin_density`, anew in every frame. Each is seen with the
-    probability ``detection``, and if so once and a Poisson number of times more; each sight errs by itself.
+    Labels are a Poisson process with the density of `chromatin_density`, drawn again for every frame. Each is
+    detected with probability ``detection``, and localised once and a Poisson number of times more, with
+    independent errors.
 
     Parameters
     ----------
@@ -73,15 +73,13 @@ def localizations(
     compaction
         As for `chromatin_density`.
     detection
-        Probability that a label is seen.
+        Probability that a label is detected.
     precision
-        Mean standard error of a position along x and y, nm. That of each molecule is drawn about it.
+        Mean standard error of a position along x and y, nm; that of each localisation varies by 30 %.
     repeats
-        Mean number of further sights of one molecule.
+        Mean number of further localisations of one molecule.
     background
-        Localisations that are no molecule, as a share of the others, all over the field of view.
-    seed
-        Of everything drawn.
+        False localisations, evenly over the field of view, relative to the number of true ones.
 
     Returns
     -------
@@ -96,7 +94,8 @@ def localizations(
     Examples
     --------
     >>> from mollifier.chromatin.model import ChromatinModel
-    >>> from mollifier.chromatin.simulate import nucleus, simulate
+    >>> from mollifier.chromatin.shapes import nucleus
+    >>> from mollifier.chromatin.simulate import simulate
     >>> movie = simulate(ChromatinModel(), nucleus(1000.0, 32), 0.6, [0.0, 50.0], before=100.0)
     >>> table = localizations(movie, count=5000, detection=0.8)
     >>> list(table), bool(abs(len(table) - 8000) < 400)
@@ -105,7 +104,7 @@ def localizations(
     if not (count > 0 and 0 < detection <= 1 and precision >= 0 and repeats >= 0 and background >= 0):
         raise ConfigurationError(
             f"count={count}, detection={detection}, precision={precision}, repeats={repeats}, "
-            f"background={background} were given; positive ones, and a probability, were expected."
+            f"background={background} were given; positive numbers and a probability were expected."
         )
     rng = np.random.default_rng(seed)
     density = chromatin_density(movie, compaction)
@@ -130,53 +129,3 @@ def localizations(
         columns = {"x": place[order, 0], "y": place[order, 1], "frame": number, "uncertainty": error[order]}
         parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
-
-
-def camera(
-    movie: xr.Dataset,
-    photons: float = 500.0,
-    compaction: float = 5.0,
-    blur: float = 0.0,
-    background: float = 20.0,
-    read_noise: float = 2.0,
-    gain: float = 1.0,
-    seed: int = 0,
-) -> xr.DataArray:
-    """Camera frames of a movie on its own pixels: blur, shot noise, read noise.
-
-    Parameters
-    ----------
-    photons
-        Mean number from a pixel of the nucleus in a frame.
-    blur
-        Standard deviation of the point-spread function, nm.
-    background
-        Photons in every pixel.
-    read_noise
-        Standard deviation, in electrons.
-    gain
-        Counts for an electron.
-
-    Returns
-    -------
-    DataArray
-        Counts with the movie's dims, x and y first.
-
-    Raises
-    ------
-    ConfigurationError
-        If a number is out of range.
-    """
-    if not (photons > 0 and gain > 0 and min(blur, background, read_noise) >= 0):
-        raise ConfigurationError(
-            f"photons={photons}, blur={blur}, background={background}, read_noise={read_noise}, gain={gain} "
-            "were given; positive ones were expected."
-        )
-    rng = np.random.default_rng(seed)
-    density = chromatin_density(movie, compaction).transpose("x", "y", ...)
-    inside = density.values > 0
-    mean = density.values * photons / density.values[inside].mean()
-    width = [blur / float(movie[c][1] - movie[c][0]) if c in ("x", "y") else 0.0 for c in density.dims]
-    seen = gaussian_filter(mean, width, mode="constant") if blur else mean
-    electrons = rng.poisson(seen + background) + read_noise * rng.standard_normal(seen.shape)
-    return density.copy(data=gain * electrons).rename("counts")

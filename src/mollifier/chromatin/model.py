@@ -1,4 +1,4 @@
-"""Chromatin as a mixture of three phases whose marks are written and erased: free energy and equation.
+"""Chromatin as a mixture of three phases whose marks are added and removed: free energy and equation.
 
 Volume fractions of nucleoplasm, euchromatin and heterochromatin add up to one, ``phi_n + phi_e + phi_h = 1``;
 with ``phi_d = phi_h - phi_e`` and Gamma_ac, Gamma_me the rates of acetylation and methylation,
@@ -6,8 +6,8 @@ with ``phi_d = phi_h - phi_e`` and Gamma_ac, Gamma_me the rates of acetylation a
     phi_d_t = D lap(mu_d) + 2 Gamma_ac (lam phi_e - phi_h),   lam = Gamma_me / Gamma_ac,
     phi_e = (1 - phi_n - phi_d)/2,   phi_h = (1 - phi_n + phi_d)/2,
 
-as Kant et al. (Nat Commun 15:4338, 2024) pose it. The chemical potential is the derivative by phi_d, at fixed
-phi_n, of the free energy of `FreeEnergy`. Its strengths are assumptions: no picture shows them.
+the model of Kant et al. (Nat Commun 15:4338, 2024). The chemical potential mu_d is the derivative of the free
+energy (`FreeEnergy`) by phi_d at fixed phi_n. Its parameters are assumptions: an image does not show them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RATE = "lam"
 
 @dataclass(frozen=True)
 class FreeEnergy:
-    """Energy of the mixture, in units of the scale that D is measured with:
+    """Free energy of the mixture, in the units in which D is measured:
 
         F = integral  well phi_h^2 (packed - phi_h)^2 + mixing phi_e^2
                       + interface^2/2 |grad phi_d|^2 - adhesion phi_h exp(-d/reach)
@@ -36,15 +36,15 @@ class FreeEnergy:
     well
         Depth of the double well of heterochromatin between 0 and ``packed``.
     mixing
-        What dilution in euchromatin costs.
+        Energy of dilution in euchromatin.
     packed
-        Volume fraction of heterochromatin where it is packed most.
+        Volume fraction of heterochromatin at its densest packing.
     interface
-        Length that the gradient energy adds, about that of an interface; nm in physical units.
+        Length scale of the gradient energy, about the width of an interface; nm in physical units.
     adhesion
         Attraction of heterochromatin by the lamina; 0 for none.
     reach
-        Length over which the lamina is felt; nm in physical units.
+        Range of the attraction by the lamina; nm in physical units.
 
     Raises
     ------
@@ -67,7 +67,7 @@ class FreeEnergy:
 
 @dataclass(frozen=True)
 class ChromatinModel:
-    """The equation with its parameters, in any units of length and time: nm and s unless it was `scaled`.
+    """The equation with its parameters, in nm and s unless it was `scaled`.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class ChromatinModel:
 
     @property
     def length(self) -> float:
-        """How far marks diffuse before they are erased, ``sqrt(D/Gamma_ac)``: the unit of scaled lengths."""
+        """Diffusion length of a mark in its lifetime, ``sqrt(D/Gamma_ac)``: the unit of scaled lengths."""
         return math.sqrt(self.diffusion / self.acetylation)
 
     @property
@@ -115,7 +115,7 @@ class ChromatinModel:
         return 1 / self.acetylation
 
     def rescaled(self, length: float, time: float) -> ChromatinModel:
-        """The same model in other units, each so many of the present ones.
+        """The same model with ``length`` and ``time``, in the present units, as new units.
 
         >>> model = ChromatinModel()
         >>> micrometres = model.rescaled(1000.0, 60.0)
@@ -128,12 +128,12 @@ class ChromatinModel:
         return ChromatinModel(energy, self.diffusion * time / length**2, self.acetylation * time)
 
     def scaled(self) -> ChromatinModel:
-        """In units of `length` and `time`: D and Gamma_ac are 1. Back: ``rescaled(1/length, 1/time)``."""
+        """In units of `length` and `time`: D and Gamma_ac are 1. Inverse: ``rescaled(1/length, 1/time)``."""
         scaled = self.rescaled(self.length, self.time)
         return replace(scaled, diffusion=1.0, acetylation=1.0)
 
     def bulk_potential(self, phi_h: Any, phi_e: Any) -> Any:
-        """Derivative of the bulk's energy by phi_d: ``(f_h - f_e)/2``; arrays that broadcast."""
+        """Derivative of the bulk energy by phi_d, ``(f_h - f_e)/2``, for arrays that broadcast."""
         e = self.energy
         return e.well * phi_h * (e.packed - phi_h) * (e.packed - 2 * phi_h) - e.mixing * phi_e
 
@@ -152,11 +152,11 @@ class ChromatinModel:
     def equation(self, nucleoplasm: float | None = None, still: bool = False, sources: bool = False) -> str:
         """The equation's text, written for phi_h: phi_d is ``2 phi_h - (1 - phi_n)``.
 
-        All that a known phi_n(x, y, t) and the lamina add without phi_h is one known ``source``,
+        The terms of a known phi_n(x, y, t) and of the lamina that do not depend on phi_h are one ``source``,
 
             D lap(interface^2 lap(q) - mixing q - adhesion/2 exp(-d/reach)) + q_t,   q = 1 - phi_n,
 
-        so that one field is measured and its noise enters one polynomial.
+        so that the noise of one measured field enters one polynomial.
 
         Parameters
         ----------
@@ -165,7 +165,7 @@ class ChromatinModel:
         still
             Leave out the time derivative: a steady state.
         sources
-            Whether the data hold ``source``; without a lamina and with one phi_n there is none.
+            Whether the data hold ``source``; it is zero without a lamina and with an even phi_n.
 
         Raises
         ------
@@ -174,10 +174,12 @@ class ChromatinModel:
         """
         e, D = self.energy, self.diffusion
         if nucleoplasm is not None and not 0 <= nucleoplasm < 1:
-            raise ConfigurationError(f"phi_n = {nucleoplasm} was given; a number from 0 to 1 was expected.")
+            raise ConfigurationError(
+                f"phi_n = {nucleoplasm} was given; a number of 0 or more and below 1 was expected."
+            )
         if not sources and (nucleoplasm is None or e.adhesion):
             raise ConfigurationError(
-                "A lamina or a nucleoplasm that varies adds a known source; give sources=True and data with "
+                "A lamina or a varying nucleoplasm adds a known source; give sources=True and data with "
                 "'source'."
             )
         q = "chromatin" if nucleoplasm is None else f"{1 - nucleoplasm:.12g}"
@@ -199,13 +201,13 @@ class ChromatinModel:
 def geometric_rate(radius: float, spacing: float) -> float:
     """lam from the radius of domains and the spacing of their centres, ``1/((d/R)^2 - 1)``.
 
-    The balance of a round domain that gains by diffusion what acetylation takes within it (after Kant et al.,
-    2024): an estimate to hold beside a map, with no error of its own.
+    The balance of a round domain between diffusion into it and acetylation within it (after Kant et al.,
+    2024): an estimate to compare with a map; it has no standard error.
 
     Parameters
     ----------
     radius, spacing
-        In one unit.
+        In the same unit.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Pages for the reader: one for each nucleus, one for the study, each needing nothing beside itself."""
+"""Self-contained HTML pages: one for each nucleus, and one for the study."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mollifier.chromatin import pictures
+from mollifier.chromatin import figures
 from mollifier.chromatin.groups import QUANTITIES
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.result import NucleusResult
@@ -26,16 +26,16 @@ NUMBERS = {
     "frames": ("frames", ""),
     "molecules": ("localisations", ""),
     "pixel": ("pixel", "nm"),
-    "resolution": ("resolution: finer detail is not seen", "nm"),
+    "resolution": ("resolution", "nm"),
     "phi_h": ("mean volume fraction of heterochromatin", ""),
     "domains": ("domains", ""),
     "radius": ("median radius of domains", "nm"),
     "spacing": ("median spacing of their centres", "nm"),
     "lamina": ("share of domains at the lamina", ""),
-    "rate": ("mean lam where identified", ""),
-    "rate_sd": ("its standard error, the model taken as true", ""),
+    "rate": ("mean lam over identified pixels", ""),
+    "rate_sd": ("its standard error, with the model assumed true", ""),
     "identified": ("share of the nucleus where lam is identified", ""),
-    "rate_balance": ("lam from the balance alone, were it even", ""),
+    "rate_balance": ("lam from the balance alone, if it were even", ""),
     "rate_geometric": ("lam from radius and spacing, 1/((d/R)^2 - 1)", ""),
     "seconds": ("time taken", "s"),
 }
@@ -54,13 +54,13 @@ def nucleus_page(
     Parameters
     ----------
     result
-        What was found.
+        Result of the nucleus.
     path
-        The page; its folder is made if need be.
+        File of the page; its folder is created if needed.
     model
-        Whose assumptions are listed.
+        Model whose assumptions are listed.
     truth
-        The true lam on the pixels of the map, where it is known.
+        The true lam on the pixels of the map, if it is known.
 
     Raises
     ------
@@ -69,13 +69,13 @@ def nucleus_page(
     """
     parts = [
         ("answer", "In short", _answer(result)),
-        ("truth", "Beside the truth", _truth(result, truth)),
+        ("truth", "Comparison with the truth", _truth(result, truth)),
         ("rate", "Rate of methylation over acetylation", _rate(result)),
         ("fields", "Density, fractions, domains", _fields(result)),
         ("balance", "Integral balance", _balance(result)),
         ("domains", "Domains", _domains(result.domains)),
-        ("thresholds", "Levels the signal is read by", _thresholds(result)),
-        ("assumed", "What is assumed", _assumed(model or ChromatinModel(), result)),
+        ("thresholds", "Levels of the phases", _thresholds(result)),
+        ("assumed", "Assumptions", _assumed(model or ChromatinModel(), result)),
     ]
     title = f"{result.field}, nucleus {result.name}"
     group = f" · group {escape(result.group)}" if result.group else ""
@@ -90,11 +90,11 @@ def study_page(study: Study, path: str | os.PathLike[str], pages: Mapping[tuple[
     Parameters
     ----------
     study
-        All nuclei.
+        The study.
     path
-        The page.
+        File of the page.
     pages
-        (field, nucleus) -> address of its page, from this one.
+        (field, nucleus) -> address of its page, relative to this one.
 
     Raises
     ------
@@ -106,9 +106,9 @@ def study_page(study: Study, path: str | os.PathLike[str], pages: Mapping[tuple[
     parts = [
         ("comparison", "Treated against control", _comparison(study)),
         ("cells", "Cells", _cells(study, pages)),
-        ("failed", "What failed", _failed(failed)),
-        ("levels", "How cells are read", _levels(study)),
-        ("assumed", "What is assumed", _assumed(study.settings.model, None)),
+        ("failed", "Failures", _failed(failed)),
+        ("levels", "Levels of all cells", _levels(study)),
+        ("assumed", "Assumptions", _assumed(study.settings.model, None)),
     ]
     fields = len({r.field for r in study.results})
     head = (
@@ -148,30 +148,28 @@ def _truth(result: NucleusResult, truth: xr.DataArray | None) -> str:
     if truth is None or result.rate is None:
         return ""
     rate = result.rate
-    label = "The true rate, the one found, and both pixel by pixel"
-    return drawing(lambda: pictures.truth_figure(rate, truth), label)
+    label = "The true rate, the estimated rate, and a scatter plot of both"
+    return drawing(lambda: figures.truth_figure(rate, truth), label)
 
 
 def _rate(result: NucleusResult) -> str:
     if result.rate is None:
         return ""
-    told = (
-        "<p>lam = Gamma_me/Gamma_ac, with no unit. Identifiability is the standard error beside what a prior "
-        "as wide as lam's own level would leave: near 0 the data decide, near 1 they say nothing. Hatched: "
-        "more than 0.5.</p>"
+    intro = (
+        "<p>lam = Gamma_me/Gamma_ac is dimensionless. Identifiability is the ratio of posterior to prior "
+        "standard deviation, for a prior as wide as the median of lam: near 0 the data determine lam, near 1 "
+        "they do not. Values above 0.5 are hatched.</p>"
     )
-    drawn = drawing(
-        lambda: pictures.rate_figure(result), "Map of the rate with its error and identifiability"
-    )
-    profile = drawing(lambda: pictures.profile_figure(result), "Against distance from the nuclear edge")
-    return told + drawn + profile
+    drawn = drawing(lambda: figures.rate_figure(result), "Map of the rate with its error and identifiability")
+    profile = drawing(lambda: figures.profile_figure(result), "Rate against distance from the nuclear edge")
+    return intro + drawn + profile
 
 
 def _fields(result: NucleusResult) -> str:
     if result.fields is None:
         return ""
     label = "Signal with domains (orange at the lamina, white within), and volume fractions"
-    return drawing(lambda: pictures.fields_figure(result), label)
+    return drawing(lambda: figures.fields_figure(result), label)
 
 
 def _balance(result: NucleusResult) -> str:
@@ -184,16 +182,16 @@ def _balance(result: NucleusResult) -> str:
         ("change, half the growth of phi_d", f"{n['change']:+.3f}"),
         ("defect, gain - loss - change", f"{n['defect']:+.3f}"),
     ]
-    told = (
-        "<p>No flux crosses the edge of a nucleus, so that what is written must be what is erased and what "
-        "grows. The map was not made to obey this: it is a check of it.</p>"
+    intro = (
+        "<p>No flux crosses the edge of a nucleus: the gain equals the loss plus the change. A large defect "
+        "shows that the mask, the levels or the assumed steady state are wrong.</p>"
     )
-    return told + table("In units of what is erased", ("", ""), rows)
+    return intro + table("In units of the loss", ("", ""), rows)
 
 
 def _domains(domains: pd.DataFrame) -> str:
     if not len(domains):
-        return "<p>No domain was found by this rule.</p>"
+        return "<p>No domain was found.</p>"
     heads = ("domain", "x (um)", "y (um)", "radius (nm)", "spacing (nm)", "to the edge (nm)", "place", "lam")
     rows = [
         (
@@ -221,12 +219,13 @@ def _thresholds(result: NucleusResult) -> str:
         if k.startswith("threshold_")
     ]
     others = [(k.replace("_", " "), number(v)) for k, v in attrs.items() if _plain(k, v)]
-    drawn = drawing(lambda: pictures.levels_figure(result), "How often each signal occurs, and the levels")
-    told = (
+    drawn = drawing(lambda: figures.levels_figure(result), "Histogram of the signal, with the levels")
+    intro = (
         "<p>A signal between two levels is a mixture of these two phases. The levels are choices, not "
-        "measurements: another --set heterochromatin_quantile=0.85 gives another map.</p>"
+        "measurements, and the map depends on them: vary them, as --set "
+        "levels.heterochromatin_quantile=0.85.</p>"
     )
-    return "\n".join([told, drawn, table("Levels", ("", ""), rows), table("Source", ("", ""), others)])
+    return "\n".join([intro, drawn, table("Levels", ("", ""), rows), table("Source", ("", ""), others)])
 
 
 def _plain(key: str, value: Any) -> bool:
@@ -237,25 +236,25 @@ def _assumed(model: ChromatinModel, result: NucleusResult | None) -> str:
     e = model.energy
     rows = [
         ("depth of the double well of heterochromatin (well)", number(e.well)),
-        ("cost of dilution in euchromatin (mixing)", number(e.mixing)),
-        ("fraction where it is packed most (packed)", number(e.packed)),
+        ("energy of dilution in euchromatin (mixing)", number(e.mixing)),
+        ("volume fraction at the densest packing (packed)", number(e.packed)),
         ("width of an interface (interface)", f"{number(e.interface)} nm"),
         ("attraction by the lamina (adhesion)", number(e.adhesion)),
-        ("its reach (reach)", f"{number(e.reach)} nm"),
+        ("range of the attraction (reach)", f"{number(e.reach)} nm"),
         ("diffusion D (diffusion)", f"{number(model.diffusion)} nm^2/s"),
         ("rate of acetylation (acetylation)", f"{number(model.acetylation)} 1/s"),
-        ("length sqrt(D/Gamma_ac)", f"{number(model.length)} nm"),
+        ("diffusion length sqrt(D/Gamma_ac)", f"{number(model.length)} nm"),
     ]
-    told = (
+    intro = (
         "<p>phi_d_t = D lap(mu_d) + 2 Gamma_ac (lam phi_e - phi_h), with no flux through the nuclear edge "
-        "and mu_d from the free energy below. No picture shows its strengths: they are assumed, and lam "
-        "depends on them. Intervals take them as true.</p>"
+        "and mu_d from the free energy below. Its parameters are assumed, and lam depends on them. Intervals "
+        "do not include their errors.</p>"
     )
-    parts = [told, table("Assumed", ("", ""), rows)]
+    parts = [intro, table("Assumed", ("", ""), rows)]
     if result is None:
         return "\n".join(parts)
     if result.sensitivity is None:
-        parts.append("<p>How lam answers to each of them was not computed: add --sensitivity.</p>")
+        parts.append("<p>The dependence of lam on each of them was not computed: add --sensitivity.</p>")
         return "\n".join(parts)
     s = result.sensitivity
     moved = [
@@ -268,7 +267,7 @@ def _assumed(model: ChromatinModel, result: NucleusResult | None) -> str:
     ]
     change = f"{float(s.attrs['change']):.0%}"
     heads = ("parameter", f"level at -{change}", f"at +{change}", f"pattern at -{change}", f"at +{change}")
-    parts.append(table("Change of lam when a parameter moves, beside its median", heads, moved))
+    parts.append(table("Change of lam when a parameter changes, relative to its median", heads, moved))
     return "\n".join(parts)
 
 
@@ -293,7 +292,7 @@ def _cells(study: Study, pages: Mapping[tuple[str, str], str]) -> str:
     top = "".join(f'<th scope="col">{h}</th>' for h in heads)
     return (
         '<div class="wide" tabindex="0"><table>'
-        "<caption>One row a nucleus (cells.csv holds all columns)</caption>"
+        "<caption>One row for each nucleus (cells.csv has all columns)</caption>"
         f"<thead><tr>{top}</tr></thead><tbody>\n{body}</tbody></table></div>"
     )
 
@@ -306,7 +305,7 @@ def _failed(failed: Sequence[NucleusResult]) -> str:
     if not failed:
         return ""
     rows = [(f"{r.field} {r.name}".strip(), r.error) for r in failed]
-    return table("Each of these stopped no other", ("where", "why"), rows)
+    return table("Other nuclei are not affected", ("where", "why"), rows)
 
 
 def _comparison(study: Study) -> str:
@@ -328,16 +327,17 @@ def _comparison(study: Study) -> str:
         )
     control = found["control"].iloc[0]
     heads = ("quantity", "cells", "mean", f"mean of {control}", "difference", "ratio", "Hedges' g", "")
-    told = (
-        "<p>Cells are the unit. Intervals are 95 %: Welch's t for the difference of cell means, the same by "
-        "the delta method for the ratio, because groups of a few cells are too small to resample. Each is of "
-        "one comparison; of many, some miss by chance. Cells of one dish are more alike than cells of "
-        "several: where a group is one dish, it says nothing of dishes.</p>"
+    intro = (
+        "<p>The cell is the unit. Intervals are 95 %: Welch's t for the difference of cell means, and the "
+        "delta method for the ratio, because groups of a few cells are too small for a bootstrap. They hold "
+        "for one comparison each; among many, some miss by chance. Cells of one dish are more alike than "
+        "cells of several: a group of one dish does not show the variation between dishes.</p>"
     )
     drawn = drawing(
-        lambda: pictures.groups_figure(cells, QUANTITIES), "Every cell a dot; in red mean and standard error"
+        lambda: figures.groups_figure(cells, QUANTITIES),
+        "A dot for each cell; mean and standard error in red",
     )
-    return told + table("Against control", heads, rows) + drawn
+    return intro + table("Against control", heads, rows) + drawn
 
 
 def _interval(row: Mapping[Any, Any], name: str) -> str:
@@ -351,11 +351,11 @@ def _levels(study: Study) -> str:
     if study.levels is not None:
         e, h = study.levels
         return (
-            f"<p>All cells are read by the levels of the control cells: euchromatin at {e:.3g} and "
-            f"heterochromatin at {h:.3g} of a nucleus's own mean signal.</p>"
+            f"<p>All cells have the levels of the control cells: euchromatin at {e:.3g} and heterochromatin "
+            f"at {h:.3g} times the mean signal of a nucleus.</p>"
         )
     return (
-        "<p>Each nucleus is read by quantiles of its own signal, which makes all look alike: amounts of "
-        "heterochromatin and levels of lam are then not to be compared between cells. With --groups the "
-        "control cells set the levels for all.</p>"
+        "<p>The levels are quantiles of each nucleus, which makes all nuclei look alike: amounts of "
+        "heterochromatin and levels of lam cannot be compared between cells. With --groups the control cells "
+        "set the levels of all.</p>"
     )

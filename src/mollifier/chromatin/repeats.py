@@ -1,4 +1,4 @@
-"""One molecule localised in consecutive frames: the precision that shows in it, and the rows merged."""
+"""Repeated localisations of a molecule in consecutive frames: precision from them, and merging."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mollifier.errors import DataError
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-# Neighbours in the next frame are looked at out to this distance, in nm, to tell repeats from others.
+# Distance in nm within which neighbours in the next frame are examined for repeats.
 _NEAR = 120.0
-# Twice the gain in log-likelihood, and the number of repeats, below which there is no sign of any.
+# Twice the gain in log-likelihood, and the number of repeats, below which there is no evidence of repeats.
 _GAIN, _FEW = 20.0, 50
-# Frames between two localisations that cannot be one molecule, to count links made by chance.
+# Lag in frames at which links are by chance only.
 _APART = 100
-# Links beyond chance, in standard errors, from which repeats are taken to be there.
+# Links in excess of chance, in standard errors, above which repeats are merged.
 _SIGNIFICANT = 3.0
 
 
@@ -41,8 +41,8 @@ def neighbours(locs: Localizations, reach: float, lag: int = 1) -> tuple[Index, 
     """
     if locs.frame is None:
         raise DataError(
-            "Repeats of a molecule show in consecutive frames, and the localisations have no frame column; "
-            "name it, as --columns frame=NAME, or leave repeats in (merge=False)."
+            "Repeats of a molecule are found in consecutive frames, and the localisations have no frame "
+            "column; name it, as --columns frame=NAME, or keep repeats (merge=False)."
         )
     column = ((locs.x - locs.x.min()) / reach).astype(np.int64) + 1
     line = ((locs.y - locs.y.min()) / reach).astype(np.int64) + 1
@@ -52,7 +52,7 @@ def neighbours(locs: Localizations, reach: float, lag: int = 1) -> tuple[Index, 
     key = key[order]
     pairs = []
     for step in (-1, 0, 1):
-        # Three cells side by side are one run of keys.
+        # Three adjacent cells are one run of keys.
         centre = key + (lag * height + step) * width
         first, last = np.searchsorted(key, centre - 1, "left"), np.searchsorted(key, centre + 1, "right")
         count = last - first
@@ -66,12 +66,12 @@ def neighbours(locs: Localizations, reach: float, lag: int = 1) -> tuple[Index, 
 
 
 def estimate_precision(locs: Localizations) -> float | None:
-    """The localisation precision in nm from neighbours in consecutive frames; None where no repeats show.
+    """The localisation precision in nm from neighbours in consecutive frames; None without repeats.
 
     Distances to the nearest neighbour in the next frame, out to 120 nm, are a mixture of repeats of one
     molecule, d/(2 s^2) exp(-d^2/(4 s^2)), and of others, 2 d/c^2. The idea is that of Endesfelder et al.,
-    Histochem. Cell Biol. 141:629 (2014); the fit is maximum likelihood. Structure as fine as the precision
-    itself makes it too large.
+    Histochem. Cell Biol. 141:629 (2014); the fit is by maximum likelihood. Structure as fine as the
+    precision biases it upwards.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def estimate_precision(locs: Localizations) -> float | None:
 
 
 def _links(locs: Localizations, precision: Array, reach: float, lag: int) -> tuple[Index, Index]:
-    """Pairs that are each other's nearest within the precision, ``lag`` frames apart."""
+    """Pairs of mutual nearest neighbours within the precision, ``lag`` frames apart."""
     cell = float(reach * np.sqrt(2) * np.quantile(precision, 0.99))
     earlier, later, distance = neighbours(locs, cell, lag)
     near = distance <= reach * np.hypot(precision[earlier], precision[later])
@@ -124,26 +124,26 @@ def _links(locs: Localizations, precision: Array, reach: float, lag: int) -> tup
 def merge_repeats(
     locs: Localizations, *, precision: float | None = None, reach: float = 3.0, gap: int = 1
 ) -> Localizations:
-    """Localisations of one molecule in consecutive frames as one, at their precision-weighted mean.
+    """Merge localisations of one molecule in consecutive frames to their precision-weighted mean.
 
-    Two rows are linked where they are each other's nearest neighbours and nearer than ``reach`` standard
-    errors of their difference; chains of links are one molecule. So slow drift does not break a chain.
-    Nothing is merged where there are no more links than chance makes.
+    Two rows are linked if they are each other's nearest neighbours and nearer than ``reach`` standard errors
+    of their difference; a chain of links is one molecule, so that slow drift does not break it. Nothing is
+    merged if there are no more links than by chance.
 
     Parameters
     ----------
     precision
-        In nm, where the localisations have none; from `estimate_precision` where absent.
+        In nm, for localisations without one; by default from `estimate_precision`.
     reach
-        In standard errors: 3 leaves exp(-4.5) = 1.1 % of the repeats unlinked.
+        In standard errors; 3 leaves exp(-4.5) = 1.1 % of the repeats unlinked.
     gap
-        Most frames from one appearance to the next: 1 for frames that follow one another.
+        Largest lag in frames between two localisations; 1 for consecutive frames.
 
     Returns
     -------
     Localizations
-        Photons are added, precisions combined, the first frame kept; ``provenance["repeats"]`` counts what
-        was merged, and how many links chance alone would make.
+        Photons are summed, precisions combined, the first frame kept; ``provenance["repeats"]`` counts the
+        merged rows and the links expected by chance.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def merge_repeats(
     """
     error = _errors(locs, precision)
     if error is None:
-        return replace(locs, provenance={**locs.provenance, "repeats": "none to be seen"})
+        return replace(locs, provenance={**locs.provenance, "repeats": "none found"})
     size = len(locs)
     links = [_links(locs, error, reach, lag) for lag in range(1, gap + 1)]
     earlier, later = (np.concatenate(a) for a in zip(*links, strict=True))
@@ -187,7 +187,7 @@ def merge_repeats(
 
 
 def _errors(locs: Localizations, precision: float | None) -> Array | None:
-    """The standard error of each position in nm, in x and in y; None where nothing tells it."""
+    """The standard error of each position in nm, along x and y; None if it is unknown."""
     own = locs.precision
     if own is not None and precision is None:
         return np.where(np.isfinite(own), own, np.nanmedian(own))

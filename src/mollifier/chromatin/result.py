@@ -1,4 +1,4 @@
-"""What was found in one nucleus, and its files."""
+"""The result of one nucleus, and its files."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ RESULT = "result.nc"
 
 @dataclass(frozen=True, eq=False)
 class NucleusResult:
-    """What was found in one nucleus.
+    """The result of one nucleus.
 
     Attributes
     ----------
     field, name, group
-        As of its `Sample`.
+        As in `NucleusData`.
     numbers
-        The row of the table of cells: see `mollifier.chromatin.cells.analyse_nucleus`.
+        Row of the table of cells: see `mollifier.chromatin.cells.analyse_nucleus`.
     fields
-        Signal and volume fractions with standard errors and domain numbers, over x and y (and t); what was
-        chosen stands in the attributes.
+        Signal and volume fractions with standard errors and domain numbers, over x and y (and t), with the
+        choices made in the attributes.
     rate
-        As `RateMap.dataset`; None where none was found.
+        As `RateMap.dataset`; None without a map of rates.
     domains
-        One row a domain; see `mollifier.chromatin.domains.COLUMNS`.
+        One row for each domain; see `mollifier.chromatin.domains.COLUMNS`.
     profile
         Rate against distance from the nuclear edge (and time).
     sensitivity
-        As `mollifier.chromatin.infer.sensitivity`; None where it was not asked for.
+        As `mollifier.chromatin.sensitivity.sensitivity`; None if not requested.
     notes
-        What a reader must know.
+        Limits of the result, for its reader.
     error
-        Why there is no map of rates, or nothing at all; empty where all went well.
+        Why there is no map of rates, or no result at all; empty after success.
     """
 
     field: str
@@ -62,14 +62,14 @@ class NucleusResult:
 
     @property
     def row(self) -> dict[str, Any]:
-        """Its row in the table of cells."""
+        """The row of the nucleus in the table of cells."""
         return {
             "field": self.field, "nucleus": self.name, "group": self.group, **self.numbers, "error":
             self.error
         }  # fmt: skip
 
     def save(self, folder: Path, fingerprint: str = "") -> None:
-        """Write ``result.nc``, ``domains.csv`` and ``profile.csv``; each whole or not at all, the first last.
+        """Write ``result.nc``, ``domains.csv`` and ``profile.csv``; each atomically, the first last.
 
         Raises
         ------
@@ -92,12 +92,12 @@ class NucleusResult:
 
     @classmethod
     def load(cls, folder: Path) -> tuple[NucleusResult, str]:
-        """What `save` wrote, and its fingerprint.
+        """Read what `save` wrote, and its fingerprint.
 
         Raises
         ------
         OSError
-            If there is none, or it is damaged.
+            If the file is missing or damaged.
         """
         file = folder / RESULT
         verify_checksum(file)

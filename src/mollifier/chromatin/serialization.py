@@ -1,4 +1,4 @@
-"""What is kept of each nucleus of a study, so that an interrupted one goes on from there."""
+"""Finished results of a study, from which an interrupted study resumes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from mollifier.chromatin.nucleus_data import NucleusData, field_name, folder_name
 from mollifier.chromatin.result import NucleusResult
-from mollifier.chromatin.samples import Sample, StudySettings, field_name, folder_name
+from mollifier.chromatin.settings import StudySettings
 from mollifier.io.files import jsonable
 
 
-def nucleus_folder(folder: Path, item: Sample | NucleusResult) -> Path:
-    """Where the files of one nucleus go."""
+def nucleus_folder(folder: Path, item: NucleusData | NucleusResult) -> Path:
+    """The folder of the files of one nucleus."""
     return folder / folder_name(item.field) / folder_name(item.name)
 
 
 def fingerprint(
     paths: Sequence[Path], settings: StudySettings, levels: tuple[float, float] | None = None
 ) -> dict[str, str]:
-    """Of every field of view, what a result depends on: the bytes of its files and the settings."""
+    """Field of view -> hash of all that its results depend on: the bytes of its files and the settings."""
     plain = dataclasses.asdict(settings) | {"groups": None, "control": None, "levels_found": levels}
     beside = [Path(p) for p in (*settings.labels, settings.polygon or "") if p]
     shared = json.dumps(jsonable(plain), sort_keys=True) + "".join(_digest(p) for p in beside)
@@ -42,10 +43,10 @@ def _hash(text: str) -> str:
 
 
 def kept_result(folder: Path, stamp: str) -> NucleusResult | None:
-    """A finished result of the same data and settings; None where there is none, or it is damaged."""
+    """A finished result of the same data and settings; None if it is missing or damaged."""
     try:
         result, own = NucleusResult.load(folder)
     except Exception:
-        # HDF5 fails in many ways on a damaged file; it is computed again.
+        # HDF5 raises many exceptions on a damaged file; the result is computed again.
         return None
     return result if own == stamp else None

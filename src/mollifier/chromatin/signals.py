@@ -1,4 +1,4 @@
-"""What the fractions of a nucleus are read off: an image, or a density whose pixels err by themselves."""
+"""The signal of a nucleus: an image, or a density on pixels with nearly independent errors."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mollifier.chromatin.density import density, on_grid, stencil
-from mollifier.chromatin.fractions import Thresholds, fractions
-from mollifier.chromatin.samples import Sample, StudySettings
+from mollifier.chromatin.density import density, stencil
+from mollifier.chromatin.fractions import fractions
+from mollifier.chromatin.lever_rule import Thresholds
+from mollifier.chromatin.nucleus_data import NucleusData
+from mollifier.chromatin.rasters import on_grid
+from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.voronoi import SPREAD
 
-# Pixels to the side of a block of a map of Voronoi cells, whose errors are then independent, and blocks to
-# the width of a kernel, whose errors are not.
+# Pixels to the side of a block of a Voronoi map, between which errors are independent, and blocks to the
+# width of a kernel, between which they are correlated.
 _VORONOI, _BLOCKS = 6, 2.0
 
 
-def relative_levels(sample: Sample, settings: StudySettings) -> tuple[float, float]:
-    """The levels of a nucleus's own euchromatin and heterochromatin, each beside its mean signal.
+def relative_levels(sample: NucleusData, settings: StudySettings) -> tuple[float, float]:
+    """Levels of euchromatin and heterochromatin of a nucleus, in units of its mean signal.
 
-    They do not depend on how many labels it has or how bright it is, so that other nuclei can be read by
-    them.
+    They are independent of brightness and number of labels, and apply to other nuclei.
     """
     value = signal(sample, settings)
     ground, mean = ground_and_mean(value, sample.mask, settings.thresholds)
@@ -30,8 +32,8 @@ def relative_levels(sample: Sample, settings: StudySettings) -> tuple[float, flo
     return float(e), float(h)
 
 
-def signal(sample: Sample, settings: StudySettings) -> xr.Dataset | xr.DataArray:
-    """What fractions are read off: the image, or the density on pixels of about half the kernel's width."""
+def signal(sample: NucleusData, settings: StudySettings) -> xr.Dataset | xr.DataArray:
+    """The signal for the fractions: the image, or the density on pixels of about half the kernel width."""
     if sample.image is not None:
         return sample.image
     s, mask = settings, sample.mask
@@ -52,9 +54,9 @@ def signal(sample: Sample, settings: StudySettings) -> xr.Dataset | xr.DataArray
 
 
 def _blocked(found: xr.Dataset) -> xr.Dataset:
-    """Means over blocks: with few pixels to a kernel's width, and of Voronoi cells with errors of their own.
+    """Means over blocks of pixels: about two to the width of a kernel, independent ones for Voronoi cells.
 
-    The ``noise_area`` stays what it is named for: that over which errors are shared.
+    The attribute ``noise_area`` is updated to the area over which errors of blocks are correlated.
     """
     attrs, pixel = dict(found.attrs), float(found.attrs["pixel"])
     kernel = attrs["method"] == "kernel"
@@ -74,13 +76,13 @@ def _blocked(found: xr.Dataset) -> xr.Dataset:
     value.attrs, sd.attrs = found["density"].attrs, found["density_sd"].attrs
     known: Any = found["density"].notnull()
     whole = known.coarsen(x=k, y=k, boundary="pad").mean() > 0.5
-    # Written out, because the last block may reach beyond the map.
+    # Centres are computed here, because the last block may reach beyond the map.
     middle = {
         c: float(found[c][0]) + (k - 1) / 2 * pixel + k * pixel * np.arange(value.sizes[c])
         for c in ("x", "y")
     }
     coords = {c: (c, middle.get(str(c), v.values), found[c].attrs) for c, v in value.coords.items()}
-    # Pixels sample no detail finer than two of them.
+    # The resolution is two pixels or more.
     coarser = {"pixel": k * pixel, "blocks": k, "resolution": max(attrs["resolution"], 2 * k * pixel)}
     blocked = xr.Dataset({"density": value.where(whole), "density_sd": sd.where(whole)}).assign_coords(coords)
     return blocked.assign_attrs({**attrs, **coarser})
@@ -89,7 +91,7 @@ def _blocked(found: xr.Dataset) -> xr.Dataset:
 def ground_and_mean(
     value: xr.Dataset | xr.DataArray, mask: xr.DataArray, thresholds: Thresholds
 ) -> tuple[float, float]:
-    """Level of nucleoplasm alone, and the mean signal inside above it."""
+    """Level of the background, and the mean signal inside the nucleus above it."""
     image = value["density"] if isinstance(value, xr.Dataset) else value
     ground = thresholds.background
     if ground is None:

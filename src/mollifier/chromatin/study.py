@@ -1,11 +1,13 @@
-"""Many nuclei side by side: every one for itself, then the tables of cells, groups and their comparison."""
+"""Many nuclei in parallel, then the tables of cells and groups and their comparison."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,13 @@ import pandas as pd
 
 from mollifier.chromatin.cells import analyse_nucleus
 from mollifier.chromatin.groups import compare_groups, control_of, group_table
+from mollifier.chromatin.nucleus_data import NucleusData, Unread, field_name, read_nuclei
 from mollifier.chromatin.result import NucleusResult
-from mollifier.chromatin.samples import Sample, StudySettings, Unread, field_name, samples
 from mollifier.chromatin.serialization import fingerprint, kept_result, nucleus_folder
+from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.signals import relative_levels
-from mollifier.chromatin.workers import side_by_side
 from mollifier.errors import DataError
-from mollifier.io.executors import processors
+from mollifier.io.executors import processors, run_tasks
 from mollifier.io.files import ensure_folder, write_json, write_text
 
 CELLS, GROUPS, COMPARISON, SETTINGS = "cells.csv", "groups.csv", "comparison.csv", "settings.json"
@@ -35,13 +37,14 @@ class Study:
     Attributes
     ----------
     results
-        One a nucleus, and one with an error for every file that could not be read.
+        One for each nucleus, and one with an error for each file that could not be read.
     settings
-        All choices.
+        Settings of the study.
     levels
-        Of euchromatin and heterochromatin beside a nucleus's own mean, where controls set them for all.
+        Levels of euchromatin and heterochromatin in units of each nucleus's mean signal, if the controls set
+        them for all nuclei.
     folder
-        Where results were written; None where they were not.
+        Where results were written; None if they were not.
     """
 
     results: list[NucleusResult]
@@ -51,19 +54,19 @@ class Study:
 
     @property
     def cells(self) -> pd.DataFrame:
-        """One row a nucleus."""
+        """One row for each nucleus."""
         return pd.DataFrame([r.row for r in self.results])
 
     @property
     def groups(self) -> pd.DataFrame:
-        """One row a group and quantity; empty without groups."""
+        """One row for each group and quantity; empty without groups."""
         cells = self.cells
         named: Any = cells[cells["group"] != ""] if len(cells) else cells
         return group_table(named) if len(named) else pd.DataFrame()
 
     @property
     def comparison(self) -> pd.DataFrame:
-        """Every group against the control; empty where there is one group or none."""
+        """Every group against the control; empty with fewer than two groups."""
         cells = self.cells
         named: Any = cells[cells["group"] != ""] if len(cells) else cells
         if not len(named) or named["group"].nunique() < 2:
@@ -91,10 +94,11 @@ def analyse(
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     workers: int | None = None,
+    executor: Executor | None = None,
     progress: Progress | None = None,
     on_result: Callable[[NucleusResult, bool], None] | None = None,
 ) -> Study:
-    """Every nucleus of every file, side by side in processes of their own.
+    """Analyse every nucleus of every file, in parallel processes.
 
     A nucleus or a file that fails keeps its row, with the error, and stops no other.
 
@@ -107,13 +111,15 @@ def analyse(
     out
         Folder for ``FIELD/NUCLEUS/result.nc`` and its tables, written as each nucleus is finished.
     resume
-        Take what ``out`` holds of the same data with the same settings instead of computing it again.
+        Reuse the results in ``out`` of the same data with the same settings.
     workers
-        Processes; as many as there are processors by default, and 1 for none but this one.
+        Number of processes; one for each processor by default, and 1 to run in this process.
+    executor
+        A `concurrent.futures.Executor` that runs the nuclei in place of new processes.
     progress
-        Called with how many are done, how many are known so far, and what was finished.
+        Called with the number of nuclei done, the number known so far, and the name of the last one.
     on_result
-        Called with each result as it comes, and whether it was kept from a run before.
+        Called with each result as it comes, and whether it was reused from an earlier run.
 
     Returns
     -------
@@ -131,15 +137,16 @@ def analyse(
     >>> import tempfile
     >>> from mollifier.chromatin.microscope import localizations
     >>> from mollifier.chromatin.model import ChromatinModel
-    >>> from mollifier.chromatin.simulate import nucleus, simulate
+    >>> from mollifier.chromatin.shapes import nucleus
+    >>> from mollifier.chromatin.simulate import simulate
     >>> movie = simulate(ChromatinModel(), nucleus(1500.0, 48), 0.6, [0.0], before=300.0)
     >>> folder = tempfile.mkdtemp()
     >>> file = Path(folder) / "cell.csv"
     >>> table = localizations(movie, count=40_000, precision=10.0).drop(columns="frame")
     >>> table.to_csv(file, index=False)
-    >>> from mollifier.chromatin.mask import Finding
-    >>> small = Finding(pixel=50, smoothing=50, closing=100, min_area=1e5)
-    >>> study = analyse([file], StudySettings(finding=small, quick=True), workers=1)
+    >>> from mollifier.chromatin.mask import NucleusDetection
+    >>> small = NucleusDetection(pixel=50, smoothing=50, closing=100, min_area=1e5)
+    >>> study = analyse([file], StudySettings(detection=small, quick=True), workers=1)
     >>> study.cells[["field", "nucleus"]].values.tolist()
     [['cell', '1']]
     """
@@ -149,9 +156,10 @@ def analyse(
     levels = _levels(paths, chosen) if chosen.levels == "control" else None
     stamps = fingerprint(paths, chosen, levels) if folder is not None else {}
     found = _Results(folder, stamps, progress, on_result)
-    missing = found.missing(samples(paths, chosen), resume)
+    missing = found.missing(read_nuclei(paths, chosen), resume)
+    work = partial(analyse_nucleus, settings=chosen, levels=levels)
     count = max(workers or processors(), 1)
-    for result in side_by_side(missing, analyse_nucleus, chosen, levels, workers=count):
+    for _, result in run_tasks(work, missing, executor, workers=count, lost=_lost):
         found.take(result)
     study = Study(found.ordered(_fields(paths, chosen)), chosen, levels, folder)
     if folder is not None:
@@ -159,15 +167,21 @@ def analyse(
     return study
 
 
+def _lost(nucleus: NucleusData) -> NucleusResult:
+    """The result of a nucleus whose process was ended by the system."""
+    error = "Its process was ended by the system; there may be too little memory. Use fewer --workers."
+    return NucleusResult(nucleus.field, nucleus.name, nucleus.group, error=error)
+
+
 class _Results:
-    """Results of a study as they come: kept in the folder, told of, and put in order.
+    """Results of a study as they come: saved in the folder, reported, and put in order.
 
     Parameters
     ----------
     folder
-        Where; None for nowhere.
+        Where results are saved; None for nowhere.
     stamps
-        Field of view -> what its results depend on, as `fingerprint`.
+        Field of view -> fingerprint of its files and settings.
     progress, on_result
         As of `analyse`.
     """
@@ -184,8 +198,8 @@ class _Results:
         self._known = 0
         self._found: list[NucleusResult] = []
 
-    def missing(self, every: Iterable[Sample | Unread], resume: bool) -> Iterator[Sample]:
-        """The nuclei that are still to be analysed; of the others the result is taken."""
+    def missing(self, every: Iterable[NucleusData | Unread], resume: bool) -> Iterator[NucleusData]:
+        """The nuclei that remain to be analysed; finished results of the others are reused."""
         for one in every:
             self._known += 1
             if isinstance(one, Unread):
@@ -200,7 +214,7 @@ class _Results:
                 self.take(kept, kept=True)
 
     def take(self, result: NucleusResult, kept: bool = False) -> None:
-        """A result, and whether it was kept from a run before."""
+        """Record a result; ``kept`` if it was reused from an earlier run."""
         self._found.append(result)
         if self._folder is not None and not kept and result.name:
             result.save(nucleus_folder(self._folder, result), self._stamps.get(result.field, ""))
@@ -211,7 +225,7 @@ class _Results:
             self._progress(done, max(self._known, done), f"{result.field} {result.name}".strip())
 
     def ordered(self, fields: Sequence[str]) -> list[NucleusResult]:
-        """By field of view, in the order of the files, and nucleus.
+        """Sorted by field of view, in the order of the files, and by nucleus.
 
         Raises
         ------
@@ -233,7 +247,7 @@ def _natural(name: str) -> tuple[int, str]:
 
 
 def _levels(paths: Sequence[Path], settings: StudySettings) -> tuple[float, float] | None:
-    """Medians of the control nuclei's own levels."""
+    """Medians of the relative levels of the control nuclei."""
     control = control_of(list((settings.groups or {}).values()), settings.control)
     held = {n for n, g in (settings.groups or {}).items() if g == control}
     chosen = [p for p in paths if p.name in held]
@@ -241,17 +255,19 @@ def _levels(paths: Sequence[Path], settings: StudySettings) -> tuple[float, floa
     if len(labels) > 1:
         labels = tuple(label for label, p in zip(labels, paths, strict=True) if p in chosen)
     if not chosen:
-        raise DataError(f"None of the files is in the group '{control}', whose levels all are read by.")
+        raise DataError(
+            f"None of the files is in the group '{control}', whose levels set those of all nuclei."
+        )
     alone = dataclasses.replace(settings, labels=labels)
     found, first = [], ""
-    for sample in samples(chosen, alone):
+    for sample in read_nuclei(chosen, alone):
         if isinstance(sample, Unread):
             first = first or sample.error
             continue
         try:
             found.append(relative_levels(sample, settings))
         except Exception as error:
-            # A control that fails here fails in its own row too.
+            # A control that fails here reports the error in its row too.
             first = first or str(error)
     if not found:
         raise DataError(f"No nucleus of the group '{control}' gives levels: {first}")

@@ -1,4 +1,4 @@
-"""Voronoi cells of points in a rectangle: their areas, and the density that is one over the area."""
+"""Voronoi cells of points in a rectangle: their areas, and the density as the inverse area."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mollifier.errors import DataError
 
 Array = NDArray[np.float64]
 
-# Variance of the density at a place, over its square, is SPREAD^-1 in a Poisson process: there the area is
-# gamma distributed with shape 7/2 (Ferenc and Neda, Physica A 385:518, 2007), by area with shape 9/2, so
+# The relative variance of the density at a point of a Poisson process is 1/SPREAD: areas of cells are gamma
+# distributed with shape 7/2 (Ferenc and Neda, Physica A 385:518, 2007), weighted by area with shape 9/2, so
 # that var(1/A)/mean(1/A)^2 = (7/2)/(5/2) - 1 = 2/5.
 SPREAD = 2.5
 _SIDE_SAMPLES = 2_000
@@ -21,8 +21,8 @@ _FINEST = 6
 def cell_areas(x: Array, y: Array, bounds: tuple[float, float, float, float]) -> Array:
     """Areas of the Voronoi cells, clipped to the rectangle (x0, x1, y0, y1), shape (n,).
 
-    Points near a side are mirrored in it, which makes the side an edge of their cells. A cell's area is
-    1/8 sum |p_i - p_j|^2 (cot a + cot b), with the angles a, b that face the edge ij in the Delaunay
+    Points near a side are mirrored in it, which makes the side an edge of their cells. The area of a cell is
+    1/8 sum |p_i - p_j|^2 (cot a + cot b), with the angles a, b opposite the edge ij in the Delaunay
     triangulation (Meyer et al., Visualization and Mathematics III, 2003).
 
     Raises
@@ -58,7 +58,7 @@ def cell_areas(x: Array, y: Array, bounds: tuple[float, float, float, float]) ->
 
 
 def _mirrored(points: Array, bounds: tuple[float, float, float, float]) -> list[Array]:
-    """The images in each side of those points whose cell may reach it."""
+    """Mirror images in each side of the points whose cell may reach it."""
     tree, images = KDTree(points), []
     for side, place in enumerate(bounds):
         axis = side // 2
@@ -66,11 +66,11 @@ def _mirrored(points: Array, bounds: tuple[float, float, float, float]) -> list[
         along = np.linspace(low, high, _SIDE_SAMPLES)
         edge = np.empty((along.size, 2))
         edge[:, axis], edge[:, 1 - axis] = place, along
-        # A cell that reaches the side there is no farther from it than the nearest point is.
+        # A cell reaches the side only if its point is no farther than the nearest point of some place there.
         reach = float(tree.query(edge)[0].max()) + (high - low) / _SIDE_SAMPLES
         image = points[np.abs(points[:, axis] - place) <= reach].copy()
         image[:, axis] = 2 * place - image[:, axis]
-        # A point on the side is its own image.
+        # A point on the side has no separate image.
         images.append(image[np.abs(image[:, axis] - place) > 1e-9 * (high - low)])
     return images
 
@@ -78,10 +78,10 @@ def _mirrored(points: Array, bounds: tuple[float, float, float, float]) -> list[
 def voronoi_density(
     x: Array, y: Array, bounds: tuple[float, float, float, float], pixel: float, shape: tuple[int, int]
 ) -> Array:
-    """One over the area of the cell, averaged over each pixel, per nm^2, shape (nx, ny).
+    """Inverse area of the cells, averaged over each pixel, per nm^2, shape (nx, ny).
 
-    The cells are sampled on sub-pixels, about two across the median cell where that takes no more than six
-    to the side of a pixel.
+    The cells are sampled on subpixels: about two across the median cell, and at most six to the side of a
+    pixel.
     """
     place, count = np.unique(np.stack([x, y], axis=1), axis=0, return_counts=True)
     area = cell_areas(place[:, 0], place[:, 1], bounds)

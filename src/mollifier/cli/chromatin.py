@@ -1,4 +1,4 @@
-"""The command for chromatin: microscope files in, maps of rates, tables and pages out."""
+"""The command `mollifier chromatin`: from microscope files to maps of rates, tables and pages."""
 
 from __future__ import annotations
 
@@ -15,45 +15,49 @@ from mollifier.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
     from mollifier.chromatin.result import NucleusResult
-    from mollifier.chromatin.samples import StudySettings
+    from mollifier.chromatin.settings import StudySettings
     from mollifier.chromatin.study import Study
 
 Files = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE...", help="Localisation tables or TIFF images; each a field of view."),
+    typer.Argument(metavar="FILE...", help="Localisation tables or TIFF images, one for each field of view."),
 ]
 _Labels = Annotated[
     list[Path] | None,
     typer.Option(
-        "--labels", metavar="LABELS.tif", help="Nuclei as labels; one for each file, or one for all."
+        "--labels", metavar="LABELS.tif", help="Label images of nuclei: one for each file, or one for all."
     ),
 ]
 _Mask = Annotated[
     Path | None,
-    typer.Option("--mask", metavar="POLYGON", help="The nucleus as GeoJSON or a table of vertices."),
+    typer.Option("--mask", metavar="POLYGON", help="Outline of the nucleus: GeoJSON or a table of vertices."),
 ]
 _Groups = Annotated[
     Path | None,
     typer.Option("--groups", metavar="GROUPS.csv", help="A table with columns file and group."),
 ]
 _Control = Annotated[
-    str | None, typer.Option("--control", metavar="GROUP", help="What others are held against.")
+    str | None, typer.Option("--control", metavar="GROUP", help="Group that the others are compared with.")
 ]
-_Unit = Annotated[str | None, typer.Option("--unit", help="Of positions: nm, um or px.")]
-_PixelSize = Annotated[float | None, typer.Option("--pixel-size", metavar="NM", help="Of the camera.")]
-_ZStep = Annotated[float | None, typer.Option("--z-step", metavar="NM", help="Between planes.")]
-_Axes = Annotated[str | None, typer.Option("--axes", help="Of an image, as zyx, tyx or tcyx.")]
+_Unit = Annotated[str | None, typer.Option("--unit", help="Unit of positions: nm, um or px.")]
+_PixelSize = Annotated[
+    float | None, typer.Option("--pixel-size", metavar="NM", help="Pixel size of the camera.")
+]
+_ZStep = Annotated[float | None, typer.Option("--z-step", metavar="NM", help="Distance between planes.")]
+_Axes = Annotated[str | None, typer.Option("--axes", help="Dimensions of an image, as zyx, tyx or tcyx.")]
 _Channel = Annotated[
     str | None,
-    typer.Option("--channel", help="Of an image, from 0; of a table, the value in its column of channels."),
+    typer.Option(
+        "--channel", help="Channel of an image, from 0; of a table, the value in its column of channels."
+    ),
 ]
 _Saturated = Annotated[
     float | None,
-    typer.Option("--saturated", help="Part of the pixels that may stand at the highest value."),
+    typer.Option("--saturated", help="Largest share of pixels that may have the highest value."),
 ]
 _Columns = Annotated[
     str | None,
-    typer.Option("--columns", help="x=NAME,y=NAME of a table, or frame,x,y where it has no header."),
+    typer.Option("--columns", help="x=NAME,y=NAME for a table, or frame,x,y for one without header."),
 ]
 _Interval = Annotated[
     float | None, typer.Option("--frame-interval", metavar="S", help="Seconds from frame to frame.")
@@ -62,36 +66,43 @@ _TimeLapse = Annotated[
     bool, typer.Option("--time-lapse", help="The files are frames of one field of view, in this order.")
 ]
 _Windows = Annotated[
-    int, typer.Option("--windows", min=1, help="Stretches of frames of one table to show apart in time.")
+    int, typer.Option("--windows", min=1, help="Number of intervals of frames of one table.")
 ]
-_InTime = Annotated[bool, typer.Option("--in-time", help="A rate that changes in time too.")]
-_Method = Annotated[str, typer.Option("--method", help="Of the density: kernel or voronoi.")]
-_Pixel = Annotated[float | None, typer.Option("--pixel", metavar="NM", help="Of the density's map.")]
-_Width = Annotated[float | None, typer.Option("--width", metavar="NM", help="Of the density's kernel.")]
-_Blur = Annotated[float | None, typer.Option("--psf-sd", metavar="NM", help="Blur of the microscope.")]
+_InTime = Annotated[bool, typer.Option("--in-time", help="Let the rate vary in time too.")]
+_Method = Annotated[str, typer.Option("--method", help="Method for the density: kernel or voronoi.")]
+_Pixel = Annotated[float | None, typer.Option("--pixel", metavar="NM", help="Pixel size of the density.")]
+_Width = Annotated[
+    float | None,
+    typer.Option("--width", metavar="NM", help="Full width at half maximum of the density's kernel."),
+]
+_Blur = Annotated[
+    float | None, typer.Option("--psf-sd", metavar="NM", help="Standard deviation of the microscope's blur.")
+]
 _Margin = Annotated[
     float | None,
     typer.Option(
-        "--margin", metavar="NM", help="How far within its outline a nucleus is read; one resolution."
+        "--margin",
+        metavar="NM",
+        help="Distance from the outline at which the map begins; by default the resolution.",
     ),
 ]
 _Levels = Annotated[
-    str | None, typer.Option("--levels", help="own or control: whose quantiles a signal is read by.")
+    str | None, typer.Option("--levels", help="Nuclei whose quantiles set the levels: own or control.")
 ]
-_Domains = Annotated[str, typer.Option("--domains", help="auto, clusters or map: what domains are.")]
+_Domains = Annotated[str, typer.Option("--domains", help="Definition of domains: auto, clusters or map.")]
 _Overrides = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="A choice: energy.well=6, levels.euchromatin_quantile=0.4."
+        "--set", metavar="KEY=VALUE", help="One setting, as energy.well=6 or levels.euchromatin_quantile=0.4."
     ),
 ]
 _Sensitivity = Annotated[
-    bool, typer.Option("--sensitivity", help="Find the rate again with each parameter moved.")
+    bool, typer.Option("--sensitivity", help="Repeat the map with each parameter changed by 20 %.")
 ]
-_Quick = Annotated[
-    bool, typer.Option("--quick", help="Test by fewer and longer waves: a coarser map, sooner.")
+_Quick = Annotated[bool, typer.Option("--quick", help="Use fewer test functions: a coarser map, sooner.")]
+_Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Number of processes; by default one for each core.")
 ]
-_Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Processes; all cores.")]
 _PAGE, _STUDY = "nucleus.html", "study.html"
 
 
@@ -99,7 +110,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the command."""
     app.command(
         epilog="Example: mollifier chromatin cells/*.csv --groups groups.csv --out out/study. Exit codes: 0 "
-        "a map of rates, 1 none in any nucleus, 2 bad input or output, 130 interrupted."
+        "a map of rates, 1 no map in any nucleus, 2 bad input or output, 130 interrupted."
     )(chromatin)
 
 
@@ -136,11 +147,11 @@ def chromatin(
     out: Out = Path("out/chromatin"),
     resume: Resume = False,
 ) -> int:
-    """Maps of the rates at which chromatin marks are written and erased, from microscope files.
+    """Map the rates at which chromatin marks are added and removed, from microscope files.
 
-    Every nucleus gets a page, a NetCDF file and tables; the study a page, a table of cells and, with
-    --groups, the comparison with the control. A nucleus that fails is told of and stops no other. --resume
-    takes what is finished.
+    Each nucleus gets a page, a NetCDF file and tables; the study a page, a table of cells and, with --groups,
+    a comparison with the control. A failed nucleus is reported and stops no other. --resume reuses finished
+    nuclei.
     """
     given = dict(locals())
     settings = _settings(_chosen(given), overrides or [])
@@ -198,11 +209,17 @@ def _study(
     with locked(folder):
         with Steps(terminal.err, terminal.silent) as follow:
 
-            def told(done: int, total: int, what: str) -> None:
+            def report(done: int, total: int, what: str) -> None:
                 follow(min(done, total - 1), total, what)
 
             study = analyse(
-                files, settings, out=folder, resume=resume, workers=workers, progress=told, on_result=written
+                files,
+                settings,
+                out=folder,
+                resume=resume,
+                workers=workers,
+                progress=report,
+                on_result=written,
             )
         page = study_page(study, folder / _STUDY, pages)
     _say(terminal, study)
@@ -216,7 +233,7 @@ def _study(
             "pages": [folder / p for p in pages.values()],
         }
     )
-    # A map that says nothing anywhere has no mean.
+    # A map without an identified pixel has no mean.
     found = (r.numbers.get("rate", math.nan) for r in study.results)
     return 0 if any(map(math.isfinite, found)) else NO_ANSWER
 
@@ -272,14 +289,14 @@ def _columns(text: str | None) -> Mapping[str, str] | tuple[str, ...] | None:
 
 
 def _settings(given: Mapping[str, Any], overrides: Sequence[str]) -> StudySettings:
-    """The settings with single choices overruled, as ``levels.euchromatin_quantile=0.4``."""
+    """The settings with single values replaced, as ``levels.euchromatin_quantile=0.4``."""
     import dataclasses
 
-    from mollifier.chromatin.samples import StudySettings
+    from mollifier.chromatin.settings import StudySettings
 
     base = StudySettings(**given)
     parts: dict[str, Any] = {
-        "levels": base.thresholds, "domain": base.rule, "nucleus": base.finding,
+        "levels": base.thresholds, "domain": base.rule, "nucleus": base.detection,
         "model": base.model, "energy": base.model.energy,
     }  # fmt: skip
     known = {f"{p}.{f.name}" for p, part in parts.items() for f in dataclasses.fields(part)} - {
@@ -300,5 +317,5 @@ def _settings(given: Mapping[str, Any], overrides: Sequence[str]) -> StudySettin
         parts[part] = dataclasses.replace(parts[part], **{name: int(as_number) if whole else as_number})
     model = dataclasses.replace(parts["model"], energy=parts["energy"])
     return dataclasses.replace(
-        base, thresholds=parts["levels"], rule=parts["domain"], finding=parts["nucleus"], model=model
+        base, thresholds=parts["levels"], rule=parts["domain"], detection=parts["nucleus"], model=model
     )

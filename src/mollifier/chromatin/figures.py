@@ -1,4 +1,4 @@
-"""Pictures of a nucleus and of a study."""
+"""Figures of a nucleus and of a study."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _MOST_TIMES = 3
 
 
 def in_micrometres(field: xr.DataArray) -> xr.DataArray:
-    """The field with x and y in um."""
+    """A field with x and y converted from nm to um."""
     place = {c: (c, field[c].values / 1e3, {"units": "um"}) for c in ("x", "y")}
     return field.assign_coords(place)
 
 
 def last_of(field: xr.DataArray) -> xr.DataArray:
-    """The last frame."""
+    """The last frame of a field."""
     return field.isel(t=-1, drop=True) if "t" in field.dims else field
 
 
@@ -47,7 +47,7 @@ def fields_figure(result: NucleusResult) -> Figure:
 
 
 def rate_figure(result: NucleusResult) -> Figure:
-    """lam, its standard error and its identifiability; hatched where it is not identified."""
+    """lam, its standard error and its identifiability; hatched where lam is not identified."""
     assert result.rate is not None
     inside = result.rate["mask"].astype(bool)
     rate = result.rate.where(inside, drop=True)
@@ -106,7 +106,7 @@ def profile_figure(result: NucleusResult) -> Figure:
 
 
 def _mean(table: pd.DataFrame, t: float) -> float:
-    """Of the rings at one time, weighed by their identified pixels."""
+    """Mean rate at one time, weighted by the identified pixels of each ring."""
     when, rate, pixels, share = (
         table[c].to_numpy(dtype=float) for c in ("t", "rate", "pixels", "identified")
     )
@@ -115,7 +115,7 @@ def _mean(table: pd.DataFrame, t: float) -> float:
 
 
 def levels_figure(result: NucleusResult) -> Figure:
-    """How often each signal occurs in the nucleus, and the levels it is read by."""
+    """Histogram of the signal in the nucleus, with the levels of the phases."""
     fields = result.fields
     assert fields is not None
     values = fields["signal"].values
@@ -134,7 +134,7 @@ def levels_figure(result: NucleusResult) -> Figure:
 
 
 def truth_figure(rate: xr.Dataset, truth: xr.DataArray) -> Figure:
-    """A map of rates beside the true one, and both pixel by pixel."""
+    """A map of rates next to the true one, and a scatter plot of both."""
     figure = style.new_figure(3 * _SIDE, _SIDE - 0.3)
     axes = figure.subplots(1, 3)
     found, exact = (last_of(f).transpose("x", "y") for f in (rate["lam"], truth))
@@ -157,7 +157,7 @@ def truth_figure(rate: xr.Dataset, truth: xr.DataArray) -> Figure:
 
 
 def groups_figure(cells: pd.DataFrame, quantities: dict[str, str]) -> Figure:
-    """Every cell a dot, with the mean of its group and its standard error."""
+    """A dot for each cell, with mean and standard error of each group."""
     names = [q for q in quantities if q in cells and bool(np.isfinite(cells[q].to_numpy(dtype=float)).any())]
     groups = list(dict.fromkeys(cells["group"]))
     rows = -(-len(names) // 3)
@@ -169,7 +169,7 @@ def groups_figure(cells: pd.DataFrame, quantities: dict[str, str]) -> Figure:
             values = values[np.isfinite(values)]
             if not values.size:
                 continue
-            # Spread along x so that dots do not hide one another.
+            # Dots are spread along x so that none hides another.
             beside = np.linspace(-0.15, 0.15, values.size) if values.size > 1 else np.zeros(1)
             ax.plot(k + beside, values, "o", ms=4, color=style.BLUE, alpha=0.7)
             sem = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else 0.0
@@ -187,7 +187,7 @@ def _signal_name(fields: xr.Dataset) -> str:
 
 
 def _draw_domains(ax: Axes, result: NucleusResult) -> None:
-    """Outlines of where heterochromatin is thick, and circles of each domain's area."""
+    """Circles of the area of each domain."""
     angle = np.linspace(0, 2 * np.pi, 60)
     for kind, colour in (("lamina", style.ORANGE), ("interior", "white")):
         here = (result.domains["place"] == kind).to_numpy()
@@ -196,7 +196,7 @@ def _draw_domains(ax: Axes, result: NucleusResult) -> None:
 
 
 def _hatch(ax: Axes, identifiability: xr.DataArray) -> None:
-    """Strokes over what the data do not tell."""
+    """Hatch the pixels that are not identified."""
     values = identifiability.values.T
     doubt: Any = np.where(np.isfinite(values), values, 0.0)
     if (doubt >= KNOWN).any():

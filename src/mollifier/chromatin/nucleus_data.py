@@ -1,146 +1,44 @@
-"""From files to the nuclei in them: what of a file one nucleus needs, read one file at a time."""
+"""The nuclei in files of microscopes: the mask and the data of each, read one file at a time."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import xarray as xr
 
-from mollifier.chromatin.density import on_grid
-from mollifier.chromatin.domains import DomainRule
-from mollifier.chromatin.fractions import Thresholds
-from mollifier.chromatin.images import SATURATED, read_image, read_labels
-from mollifier.chromatin.localizations import SPAN, Localizations, read_localizations
-from mollifier.chromatin.mask import (
-    Finding,
-    Nuclei,
-    Nucleus,
-    nuclei_from_data,
-    nuclei_from_labels,
-    nucleus_from_polygon,
-    read_polygon,
-)
-from mollifier.chromatin.model import ChromatinModel
+from mollifier.chromatin.images import read_image, read_labels
+from mollifier.chromatin.localizations import Localizations, read_localizations
+from mollifier.chromatin.mask import Nuclei, Nucleus, nuclei_from_data, nuclei_from_labels
+from mollifier.chromatin.polygons import nucleus_from_polygon, read_polygon
+from mollifier.chromatin.rasters import on_grid
+from mollifier.chromatin.settings import StudySettings
 from mollifier.errors import ConfigurationError, DataError, MollifierError
 
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
-@dataclass(frozen=True)
-class StudySettings:
-    """All choices of an analysis; lengths in nm, times in s.
-
-    Attributes
-    ----------
-    unit, pixel_size, columns, span
-        Of localisation tables, as for `read_localizations`.
-    channel
-        Of an image, its number from 0; of a table, the value in its column of channels.
-    z_step, frame_interval, axes, saturated
-        Of images, as for `read_image`. ``frame_interval`` is also the time from file to file of a time-lapse
-        and from frame to frame of ``windows``.
-    labels, polygon, finding
-        Where nuclei are: label images (one a file, or one for all), a polygon for all files, or else how they
-        are found in the data.
-    time_lapse
-        The files are frames of one field of view, in their order; otherwise each is a field of its own.
-    method, pixel, width, windows, merge
-        Of the map of localisations, as for `density`.
-    psf_sd
-        Blur of an image; it sets the resolution that is stated.
-    thresholds, levels
-        How a signal is read as three phases. With levels "own" the quantiles are those of each nucleus, which
-        makes all look alike; with "control" they are those of the control nuclei, each beside its own mean.
-    rule, domains
-        What a domain is; "clusters" of localisations or places on the "map" ("auto": clusters where there are
-        localisations of one time).
-    model
-        Of the free energy and rates: assumed.
-    over, prior, quick
-        As for `infer_rate`.
-    margin
-        How far within the mask the map of rates begins; one resolution where absent. A mask that reaches
-        beyond the nucleus spoils the map, one that is a little too small does not.
-    sensitivity
-        Whether the rate is found again with every parameter of the model moved by a fifth.
-    groups, control
-        File name -> group, and which group the others are compared with.
-    """
-
-    unit: str | None = None
-    pixel_size: float | None = None
-    columns: Mapping[str, str] | tuple[str, ...] | None = None
-    span: tuple[float, float] = SPAN
-    z_step: float | None = None
-    frame_interval: float | None = None
-    axes: str | None = None
-    channel: int | str | None = None
-    saturated: float = SATURATED
-    labels: tuple[str, ...] = ()
-    polygon: str | None = None
-    finding: Finding = field(default_factory=Finding)
-    time_lapse: bool = False
-    method: Literal["kernel", "voronoi"] = "kernel"
-    pixel: float | None = None
-    width: float | None = None
-    windows: int = 1
-    merge: bool = True
-    psf_sd: float | None = None
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    levels: Literal["own", "control"] = "own"
-    rule: DomainRule = field(default_factory=DomainRule)
-    domains: Literal["auto", "clusters", "map"] = "auto"
-    model: ChromatinModel = field(default_factory=ChromatinModel)
-    over: tuple[str, ...] = ("x", "y")
-    prior: str = "h2"
-    quick: bool = False
-    margin: float | None = None
-    sensitivity: bool = False
-    groups: Mapping[str, str] | None = None
-    control: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("z_step", "frame_interval", "pixel", "width"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ConfigurationError(f"{name}={value} was given; a positive number was expected.")
-        if self.psf_sd is not None and not (math.isfinite(self.psf_sd) and self.psf_sd >= 0):
-            raise ConfigurationError(
-                f"psf_sd={self.psf_sd} was given; a number of nm, 0 or more, was expected."
-            )
-        if not 0 < self.saturated <= 1:
-            raise ConfigurationError(
-                f"saturated={self.saturated} was given; a share of the pixels above 0, up to 1, was expected."
-            )
-        if self.control is not None and self.groups is None:
-            raise ConfigurationError(
-                f"The control group '{self.control}' was given without groups; a table was expected, as "
-                "--groups groups.csv."
-            )
-
-
 @dataclass(frozen=True, eq=False)
-class Sample:
-    """One nucleus and what was recorded of it.
+class NucleusData:
+    """One nucleus and its data.
 
     Attributes
     ----------
     field, name
-        Of the file it is from, without suffix, and its own in it.
+        Name of the file without suffix, and name of the nucleus in it.
     group
-        Empty where there are none.
+        Group of the file; empty without groups.
     mask
-        Over x and y (and t).
+        Over x and y in nm (and t in s).
+    times
+        Of the frames, in s.
     frames
-        Localisations around it, one a time of ``times``; empty for an image.
+        Localisations around the nucleus, one table for each time; empty for an image.
     image
-        The whole plane, over x and y (and t); None for localisations.
+        The whole plane over x and y (and t); None for localisations.
     """
 
     field: str
@@ -154,15 +52,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Unread:
-    """A field of view that cannot be read, and why."""
+    """A field of view that cannot be read, with the error."""
 
     field: str
     group: str
     error: str
 
 
-def samples(files: Sequence[str | Path], settings: StudySettings) -> Iterator[Sample | Unread]:
-    """Every nucleus of every file, one file at a time in memory; a file that cannot be read stops no other.
+def read_nuclei(files: Sequence[str | Path], settings: StudySettings) -> Iterator[NucleusData | Unread]:
+    """Every nucleus of every file, with one file at a time in memory; an unreadable file stops no other.
 
     Raises
     ------
@@ -185,7 +83,7 @@ def samples(files: Sequence[str | Path], settings: StudySettings) -> Iterator[Sa
 
 
 def checked(paths: Sequence[Path], settings: StudySettings) -> None:
-    """Refuse what no file can mend."""
+    """Refuse settings that contradict one another or the files."""
     names = [folder_name(field_name(p)) for p in paths]
     twice = sorted({n for n in names if names.count(n) > 1})
     if not names or (twice and not settings.time_lapse):
@@ -193,10 +91,9 @@ def checked(paths: Sequence[Path], settings: StudySettings) -> None:
         raise ConfigurationError(f"One or more files of different names were expected; {said}.")
     if settings.time_lapse and (len(paths) < 2 or settings.frame_interval is None):
         raise ConfigurationError(
-            f"A time-lapse from {len(paths)} file(s) with frame interval {settings.frame_interval} was asked "
-            "for; two or more files and the time between them were expected, as --frame-interval 60. Time "
-            "stamps are missing otherwise. A file that holds several frames is a time-lapse without "
-            "--time-lapse."
+            f"A time-lapse from {len(paths)} file(s) with frame interval {settings.frame_interval} was "
+            "given; two or more files and the time between them were expected, as --frame-interval 60. Time "
+            "stamps are missing otherwise. A file with several frames is a time-lapse without --time-lapse."
         )
     fields = 1 if settings.time_lapse else len(paths)
     if settings.labels and len(settings.labels) not in (1, fields):
@@ -247,7 +144,7 @@ def is_image(path: Path) -> bool:
 
 def _field(
     paths: Sequence[Path], name: str, group: str, labels: str | None, s: StudySettings
-) -> Iterator[Sample]:
+) -> Iterator[NucleusData]:
     kinds = {is_image(p) for p in paths}
     if len(kinds) > 1:
         raise DataError("Images and tables were given as frames of one time-lapse; one kind was expected.")
@@ -258,7 +155,7 @@ def _field(
             dims = [d for d in ("x", "y", "t") if d in plane.dims]
             plane = plane.drop_vars("z", errors="ignore").transpose(*dims)
             times = tuple(plane["t"].values.tolist()) if "t" in plane.dims else (0.0,)
-            yield Sample(name, nucleus.name, group, nucleus.mask, times, (), plane)
+            yield NucleusData(name, nucleus.name, group, nucleus.mask, times, (), plane)
         return
     options = {
         "unit": s.unit,
@@ -271,7 +168,7 @@ def _field(
     times = tuple(k * (s.frame_interval or 0.0) for k in range(len(tables)))
     for nucleus in _in_tables(tables, labels, s):
         near = tuple(_around(t, nucleus.mask) for t in tables)
-        yield Sample(name, nucleus.name, group, nucleus.mask, times, near)
+        yield NucleusData(name, nucleus.name, group, nucleus.mask, times, near)
 
 
 def _image(paths: Sequence[Path], s: StudySettings) -> xr.DataArray:
@@ -298,7 +195,7 @@ def _in_image(image: xr.DataArray, labels: str | None, s: StudySettings) -> Nucl
         if "z" in image.dims:
             raise DataError(
                 f"The image has {image.sizes['z']} planes and a polygon lies in one; give labels (--labels), "
-                "or the plane as an image of its own."
+                "or the plane as an image."
             )
         rings = read_polygon(s.polygon, unit=s.unit or "nm", pixel_size=s.pixel_size)
         return [nucleus_from_polygon(rings)]
@@ -306,16 +203,16 @@ def _in_image(image: xr.DataArray, labels: str | None, s: StudySettings) -> Nucl
         like = image
         if "t" in image.dims and s.time_lapse:
             like = image.isel(t=0, drop=True)
-        return nuclei_from_labels(read_labels(labels, like=like), min_area=s.finding.min_area)
+        return nuclei_from_labels(read_labels(labels, like=like), min_area=s.detection.min_area)
     flat = image.mean([d for d in image.dims if d not in ("x", "y")])
-    nuclei = nuclei_from_data(flat, s.finding)
+    nuclei = nuclei_from_data(flat, s.detection)
     if "z" not in image.dims:
         return nuclei
     return [Nucleus(n.name, n.mask, _brightest(image, n.mask)) for n in nuclei]
 
 
 def _brightest(image: xr.DataArray, mask: xr.DataArray) -> int:
-    """The plane with most light inside the mask."""
+    """The plane that is brightest inside the mask."""
     stack = image.mean([d for d in image.dims if d not in ("x", "y", "z")]).transpose("z", "x", "y")
     inside = on_grid(mask, image["x"].values, image["y"].values)
     return int(np.argmax(stack.values[:, inside].mean(1)))
@@ -328,15 +225,15 @@ def _in_tables(
         rings = read_polygon(s.polygon, unit=s.unit or "nm", pixel_size=s.pixel_size)
         return [nucleus_from_polygon(rings)]
     if labels is not None:
-        return nuclei_from_labels(read_labels(labels, pixel_size=s.pixel_size), min_area=s.finding.min_area)
+        return nuclei_from_labels(read_labels(labels, pixel_size=s.pixel_size), min_area=s.detection.min_area)
     if len(tables) == 1:
-        return nuclei_from_data(tables[0], s.finding)
+        return nuclei_from_data(tables[0], s.detection)
     x, y = (np.concatenate([getattr(t, c) for t in tables]) for c in ("x", "y"))
-    return nuclei_from_data(Localizations(x, y, field=tables[0].field), s.finding)
+    return nuclei_from_data(Localizations(x, y, field=tables[0].field), s.detection)
 
 
 def _around(locs: Localizations, mask: xr.DataArray) -> Localizations:
-    """Localisations in the box of the mask, all that one nucleus needs."""
+    """The localisations in the box of the mask."""
     box = {c: (float(mask[c].min()), float(mask[c].max())) for c in ("x", "y")}
     keep = np.ones(len(locs), dtype=bool)
     for c, (low, high) in box.items():

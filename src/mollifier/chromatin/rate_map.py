@@ -1,0 +1,71 @@
+"""A map of the rate with its standard errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from mollifier.chromatin.galerkin import RateEstimate
+from mollifier.chromatin.model import RATE
+from mollifier.problem.solution import Solution
+from mollifier.problem.status import Status
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class RateMap:
+    """A map of lam = Gamma_me/Gamma_ac with its standard errors.
+
+    Attributes
+    ----------
+    dataset
+        Over the pixels of the nucleus, NaN elsewhere: ``lam``, ``lam_sd``, ``lam_low`` and ``lam_high``
+        (95 %), ``phi_e``, and ``identifiability``: the ratio of posterior to prior standard deviation, for a
+        prior as wide as the median of lam. Near 0 the data determine lam; near 1, as where phi_e vanishes,
+        they do not.
+    status
+        Of the whole nucleus.
+    balance
+        ``gain`` = integral of lam phi_e, ``loss`` = integral of phi_h, ``change`` = half the growth of the
+        integral of phi_d, each over area and time and in units of ``loss``, and ``defect``, ``gain - loss -
+        change``: zero where no flux crosses the edge.
+    found
+        Coefficients of the rate and their covariance.
+    provenance
+        Model, test functions, prior, seconds.
+    prior
+        Kind of prior of the rate.
+    geometric
+        lam from the size and spacing of domains, if given.
+    """
+
+    dataset: xr.Dataset
+    status: Status
+    balance: dict[str, float]
+    found: RateEstimate
+    provenance: dict[str, Any]
+    prior: str
+    geometric: float | None = None
+
+    def mean(self, weight: xr.DataArray) -> tuple[float, float]:
+        """Mean of lam, weighted over the dims of the dataset, and its standard error with all covariances."""
+        inside = self.dataset["mask"].values.astype(bool)
+        values = weight.transpose("x", "y", ...).values[inside].reshape(int(inside.sum()), -1)
+        frames = len(self.found.functions[1])
+        values = values if values.shape[1] == frames else np.repeat(values / frames, frames, axis=1)
+        return self.found.mean(values / values.sum())
+
+    @cached_property
+    def solution(self) -> Solution:
+        """The map as a `Solution`, in nm and s."""
+        kept = self.dataset[[RATE, f"{RATE}_sd"]]
+        none = xr.Dataset(coords={"observation": np.arange(0)})
+        return Solution(
+            self.status, {}, kept, none, xr.Dataset(coords={"step": np.arange(0)}), self.provenance
+        )

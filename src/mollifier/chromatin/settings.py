@@ -1,0 +1,110 @@
+"""Settings of an analysis of nuclei."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mollifier.chromatin.domains import DomainRule
+from mollifier.chromatin.images import SATURATED
+from mollifier.chromatin.lever_rule import Thresholds
+from mollifier.chromatin.localizations import SPAN
+from mollifier.chromatin.mask import NucleusDetection
+from mollifier.chromatin.model import ChromatinModel
+from mollifier.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """Settings of an analysis; lengths in nm, times in s.
+
+    Attributes
+    ----------
+    unit, pixel_size, columns, span
+        Of localisation tables, as for `read_localizations`.
+    channel
+        Of an image, its number from 0; of a table, the value in its column of channels.
+    z_step, frame_interval, axes, saturated
+        Of images, as for `read_image`. ``frame_interval`` is also the time from file to file of a time-lapse
+        and from frame to frame of ``windows``.
+    labels, polygon, detection
+        Sources of nuclei: label images (one for each file or one for all), a polygon for all files, or else
+        the parameters of their detection in the data.
+    time_lapse
+        The files are frames of one field of view, in their order; otherwise each is one field of view.
+    method, pixel, width, windows, merge
+        Of the map of localisations, as for `density`.
+    psf_sd
+        Standard deviation of the blur of an image; it sets the reported resolution.
+    thresholds, levels
+        Levels of the three phases in the signal. With levels "own" they are quantiles of each nucleus, which
+        makes all nuclei look alike; with "control" they are those of the control nuclei, relative to the
+        mean.
+    rule, domains
+        Definition of a domain; "clusters" of localisations or regions of the "map" ("auto": clusters for
+        localisations at one time).
+    model
+        Free energy, diffusion and acetylation, which are assumed.
+    over, prior, quick
+        As for `infer_rate`.
+    margin
+        Distance from the edge of the mask at which the map of rates begins; by default the resolution. A mask
+        that reaches beyond the nucleus spoils the map; one that is slightly too small does not.
+    sensitivity
+        Repeat the map with each parameter of the model changed by 20 %.
+    groups, control
+        File name -> group, and the group that others are compared with.
+    """
+
+    unit: str | None = None
+    pixel_size: float | None = None
+    columns: Mapping[str, str] | tuple[str, ...] | None = None
+    span: tuple[float, float] = SPAN
+    z_step: float | None = None
+    frame_interval: float | None = None
+    axes: str | None = None
+    channel: int | str | None = None
+    saturated: float = SATURATED
+    labels: tuple[str, ...] = ()
+    polygon: str | None = None
+    detection: NucleusDetection = field(default_factory=NucleusDetection)
+    time_lapse: bool = False
+    method: Literal["kernel", "voronoi"] = "kernel"
+    pixel: float | None = None
+    width: float | None = None
+    windows: int = 1
+    merge: bool = True
+    psf_sd: float | None = None
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    levels: Literal["own", "control"] = "own"
+    rule: DomainRule = field(default_factory=DomainRule)
+    domains: Literal["auto", "clusters", "map"] = "auto"
+    model: ChromatinModel = field(default_factory=ChromatinModel)
+    over: tuple[str, ...] = ("x", "y")
+    prior: str = "h2"
+    quick: bool = False
+    margin: float | None = None
+    sensitivity: bool = False
+    groups: Mapping[str, str] | None = None
+    control: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("z_step", "frame_interval", "pixel", "width"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ConfigurationError(f"{name}={value} was given; a positive number was expected.")
+        if self.psf_sd is not None and not (math.isfinite(self.psf_sd) and self.psf_sd >= 0):
+            raise ConfigurationError(
+                f"psf_sd={self.psf_sd} was given; a number of nm, 0 or more, was expected."
+            )
+        if not 0 < self.saturated <= 1:
+            raise ConfigurationError(
+                f"saturated={self.saturated} was given; a share of the pixels above 0, up to 1, was expected."
+            )
+        if self.control is not None and self.groups is None:
+            raise ConfigurationError(
+                f"The control group '{self.control}' was given without groups; a table was expected, as "
+                "--groups groups.csv."
+            )

@@ -1,0 +1,113 @@
+"""Shapes of simulated nuclei and patterns of rates on them."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from mollifier.chromatin.rasters import edge_distance, pixel_spacing
+from mollifier.errors import ConfigurationError, did_you_mean
+
+Array = NDArray[np.float64]
+# Wave numbers of the edge, around the nucleus.
+_WAVES = (2, 3, 4)
+Pattern = Literal["uniform", "gradient", "patches", "peripheral"]
+
+
+def nucleus(
+    diameter: float = 1800.0, pixels: int = 256, uneven: float = 0.06, seed: int = 0, margin: float = 0.08
+) -> xr.DataArray:
+    """A mask (x, y) of a random rounded shape in a square of pixels.
+
+    Parameters
+    ----------
+    diameter
+        Mean diameter, nm.
+    pixels
+        Along each side.
+    uneven
+        Amplitude of the waves of its edge, relative to the radius.
+    margin
+        Free space at every side, relative to the radius.
+
+    Raises
+    ------
+    ConfigurationError
+        If a size is not positive.
+
+    Examples
+    --------
+    >>> mask = nucleus(1000.0, 40)
+    >>> mask.shape, mask["x"].attrs["units"], bool(mask[20, 20]), bool(mask[0, 0])
+    ((40, 40), 'nm', True, False)
+    """
+    if diameter <= 0 or pixels < 4 or not 0 <= uneven < 0.3 or margin < 0:
+        raise ConfigurationError(
+            f"diameter={diameter}, pixels={pixels}, uneven={uneven}, margin={margin} were given; positive "
+            "sizes, 4 pixels or more and waves below 0.3 of the radius were expected."
+        )
+    rng = np.random.default_rng(seed)
+    waves = [(k, *(uneven / k * rng.standard_normal(2)).tolist()) for k in _WAVES]
+    largest = 1 + sum(float(np.hypot(a, b)) for _, a, b in waves)
+    half = diameter / 2 * largest * (1 + margin)
+    place = half * (2 * np.arange(pixels) + 1 - pixels) / pixels
+    x, y = place[:, None], place
+    angle = np.arctan2(y, x)
+    edge = diameter / 2 * (1 + sum(a * np.cos(k * angle) + b * np.sin(k * angle) for k, a, b in waves))
+    coords = {c: xr.Variable(c, place, {"units": "nm"}) for c in ("x", "y")}
+    return xr.DataArray(np.hypot(x, y) < edge, coords, ("x", "y"), "mask")
+
+
+def rate_pattern(
+    mask: xr.DataArray, kind: Pattern = "patches", level: float = 0.6, contrast: float = 0.4, seed: int = 0
+) -> xr.DataArray:
+    """A true lam(x, y) on the pixels of a mask, positive everywhere.
+
+    Parameters
+    ----------
+    kind
+        "uniform"; "gradient" along a random direction; "patches", a random smooth field; "peripheral", higher
+        near the edge.
+    level
+        Median of the field.
+    contrast
+        Standard deviation of log(lam) within the nucleus.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such pattern, or the level is not positive.
+
+    Examples
+    --------
+    >>> lam = rate_pattern(nucleus(1000.0, 40), "gradient", level=0.5, contrast=0.3)
+    >>> bool(lam.min() > 0), lam.dims
+    (True, ('x', 'y'))
+    """
+    if kind not in get_args(Pattern):
+        raise ConfigurationError(f"There is no pattern '{kind}'.{did_you_mean(kind, get_args(Pattern))}")
+    if level <= 0 or contrast < 0:
+        raise ConfigurationError(
+            f"level={level}, contrast={contrast} were given; positive ones were expected."
+        )
+    rng = np.random.default_rng(seed)
+    x, y = mask["x"].values[:, None], mask["y"].values
+    size = float(np.sqrt(mask.values.sum()) * pixel_spacing(mask))
+    shape = np.zeros(mask.shape)
+    if kind == "gradient":
+        angle = rng.uniform(0, 2 * np.pi)
+        shape = (np.cos(angle) * x + np.sin(angle) * y) / size
+    elif kind == "peripheral":
+        shape = np.exp(-np.maximum(edge_distance(mask).values, 0.0) / (size / 5))
+    elif kind == "patches":
+        for p, q in ((1, 0), (0, 1), (1, 1), (1, -1), (2, 0), (0, 2)):
+            phase = rng.uniform(0, 2 * np.pi)
+            shape = shape + rng.standard_normal() * np.cos(4.5 / size * (p * x + q * y) + phase)
+    inside = mask.values.astype(bool)
+    spread = float(shape[inside].std())
+    middle = float(np.median(shape[inside]))
+    log = contrast * (shape - middle) / spread if spread > 0 else shape
+    return mask.copy(data=level * np.exp(log)).rename("lam")
