@@ -15,6 +15,7 @@ from mollifier.equations.scan import fields_in
 from mollifier.equations.system import EquationSystem, parse
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.problem.measurements import readings_of
+from mollifier.problem.reserved import check_names
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, Unknown
 
 
@@ -95,6 +96,9 @@ class InverseProblem:
         )
         system = parse(equation, names)
         _check_fields(system, chosen, observations)
+        known = (v for v in observations.variables if v in system.symbols)
+        scalars = [n for n, u in completed.items() if isinstance(u, ScalarUnknown)]
+        check_names((*observations.coordinates, *chosen, *completed, *known), scalars)
         if system.unused:
             raise ConfigurationError(
                 f"The unknowns {list(system.unused)} stand in no equation."

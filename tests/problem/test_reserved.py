@@ -1,0 +1,38 @@
+"""Names that a solution needs are refused by the problem, before anything is solved."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import mollifier as mf
+from mollifier.errors import ConfigurationError
+
+X, T = np.linspace(0, 1, 11), np.linspace(0, 1, 9)
+
+
+def problem(field: str, unknown: str, kind) -> mf.InverseProblem:
+    data = xr.Dataset({field: (("x", "t"), np.outer(np.sin(X), np.exp(-T)))}, {"x": X, "t": T})
+    return mf.InverseProblem(f"{field}_t = {unknown}*{field}_xx", data=data, unknowns={unknown: kind})
+
+
+@pytest.mark.parametrize(
+    ("field", "unknown", "kind"),
+    [
+        ("u", "residual", mf.ScalarUnknown()),
+        ("u", "residual_2", mf.FieldUnknown(over="x")),
+        ("residual", "D", mf.ScalarUnknown()),
+        ("observation", "D", mf.ScalarUnknown()),
+        ("u", "loss", mf.ScalarUnknown()),
+        ("u", "u_sd", mf.ScalarUnknown()),
+    ],
+)
+def test_reserved_name_is_refused(field, unknown, kind):
+    with pytest.raises(ConfigurationError, match="is reserved for .*; choose another name"):
+        problem(field, unknown, kind)
+
+
+@pytest.mark.parametrize(
+    ("field", "unknown"), [("u", "losses"), ("u", "k_eff"), ("residue", "D"), ("loss", "D")]
+)
+def test_other_names_are_free(field, unknown):
+    assert unknown in problem(field, unknown, mf.ScalarUnknown()).unknowns
