@@ -27,12 +27,12 @@ def problem(field: str, unknown: str, kind) -> mf.InverseProblem:
     ],
 )
 def test_reserved_name_is_refused(field, unknown, kind):
-    with pytest.raises(ConfigurationError, match="is reserved for .*; choose another name"):
+    with pytest.raises(ConfigurationError, match=r"is reserved for .*; choose another name"):
         problem(field, unknown, kind)
 
 
 @pytest.mark.parametrize(
     ("field", "unknown"), [("u", "losses"), ("u", "k_eff"), ("residue", "D"), ("loss", "D")]
 )
-def test_other_names_are_free(field, unknown):
+def test_reserved_name_is_not_a_similar_one(field, unknown):
     assert unknown in problem(field, unknown, mf.ScalarUnknown()).unknowns
