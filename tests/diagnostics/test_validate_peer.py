@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from mollifier.diagnostics.validation.forward import solve_forward
-from mollifier.diagnostics.validation.statement import marched
+from mollifier.diagnostics.validation.forward_problem import evolution_of
 from mollifier.equations.names import Names
 from mollifier.equations.system import parse
 
@@ -63,9 +63,9 @@ def ours(equation, numbers, start, axes, nodes):
         equation, Names(("t", *axes), fields={"u": ("t", *axes)}, unknowns={n: () for n in numbers})
     )
     fields = {n: xr.DataArray(v) for n, v in numbers.items()}
-    march = marched(system)
-    assert march is not None
-    found, restarts = solve_forward(states, fields, system, march, ("u",), 1)
+    evolution = evolution_of(system)
+    assert evolution is not None
+    found, restarts = solve_forward(states, fields, system, evolution, ("u",), 1)
     assert not restarts
     return found["u"].isel(t=-1).values
 

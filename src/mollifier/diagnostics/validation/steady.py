@@ -1,19 +1,16 @@
-"""Equations without a coordinate to march along, solved everywhere at once: sparse Newton steps."""
+"""Equations without a coordinate of evolution, solved everywhere at once by Newton's method."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.sparse.linalg import splu
 
-from mollifier.diagnostics.validation.layout import Layout, given, lifted
-from mollifier.diagnostics.validation.statement import InexpressibleError, derivatives_of
-from mollifier.equations.lower import ArrayFunction
+from mollifier.diagnostics.validation.discretisation import Discretisation, Part, on_nodes
+from mollifier.diagnostics.validation.forward_problem import NoForwardSolutionError
 from mollifier.equations.system import EquationSystem
 from mollifier.mollify.grid import Grid
 
@@ -23,78 +20,64 @@ _NEWTON, _SETTLED = 40, 1e-10
 _LEAST_STEP = 1e-3  # share of a Newton step
 
 
-class Steady:
-    """Equations solved everywhere at once, by Newton's method from the estimated states."""
+def solve_steady(
+    states: xr.Dataset,
+    fields: Mapping[str, xr.DataArray],
+    system: EquationSystem,
+    solved: tuple[str, ...],
+    grid: Grid,
+) -> dict[str, xr.DataArray]:
+    """States that obey the equations on a grid, by damped Newton steps from the estimated ones.
 
-    def __init__(
-        self,
-        states: xr.Dataset,
-        fields: Mapping[str, xr.DataArray],
-        system: EquationSystem,
-        solved: tuple[str, ...],
-        grid: Grid,
-    ) -> None:
-        residuals = [e.residual for e in system.equations]
-        needed = derivatives_of(residuals, system)
-        self.solved, self.grid = solved, grid
-        self.layout = Layout.of(grid, needed)
-        self.own = {s: d for s, d in needed.items() if d.field in solved}
-        self.matrices = {s: self.layout.matrix(d) for s, d in self.own.items()}
-        others = {**fields, **{f: states[f] for f in map(str, states.data_vars) if f not in solved}}
-        self.env = {s: f(0.0) for s, f in given(self.layout, others, needed, "").items()}
-        self.start = {f: lifted(states[f], grid).ravel() for f in solved}
-        self.functions = [ArrayFunction(r) for r in residuals]
-        self.partials = [{s: e.partial(s) for s in self.own} for e in system.equations]
+    Parameters
+    ----------
+    states, fields, system, solved, grid
+        As of `mollifier.diagnostics.validation.discretisation.Discretisation`.
 
-    def _environment(self, u: Mapping[str, Array]) -> dict[str, Any]:
-        return self.env | {s: self.matrices[s] @ u[d.field] for s, d in self.own.items()}
+    Raises
+    ------
+    NoForwardSolutionError
+        If no Newton step reduces the residual before the equation holds.
+    """
+    discrete = Discretisation(grid, states, fields, [e.residual for e in system.equations], system, solved)
+    u: dict[Part, Array] = {(f, 0): on_nodes(states[f], grid).ravel() for f in solved}
+    first, size, moved = None, np.inf, np.inf
+    for _ in range(_NEWTON):
+        env = discrete.environment(0.0, u)
+        residual = np.concatenate(discrete.evaluated(env))
+        size = float(np.linalg.norm(residual))
+        first = size if first is None else first
+        if not np.isfinite(size):
+            break
+        try:
+            step = splu(discrete.assembled(discrete.slopes(env), list(u))).solve(residual)
+        except RuntimeError:
+            raise NoForwardSolutionError("the linearised equation is singular") from None
+        better = _damped(discrete, u, step, size)
+        if better is None:
+            break
+        moved = max(float(np.abs(better[p] - u[p]).max()) / (float(np.ptp(u[p])) or 1.0) for p in u)
+        u = better
+        if moved < _SETTLED:
+            break
+    # Rounding stops Newton's method long after the equation holds.
+    if not np.isfinite(size) or (size > 1e-6 * (first or 1.0) and moved > 1e-6):
+        raise NoForwardSolutionError("Newton's method found no solution of the equation with the estimates")
+    coords = {a.name: a.points for a in grid}
+    return {f: xr.DataArray(u[f, 0].reshape(grid.shape), coords, grid.names) for f in solved}
 
-    def _residual(self, u: Mapping[str, Array]) -> Array:
-        env, n = self._environment(u), self.layout.inner.size
-        return np.concatenate([np.broadcast_to(f(env), n) for f in self.functions])
 
-    def _slope(self, u: Mapping[str, Array]) -> sp.csc_array:
-        env, inner = self._environment(u), self.layout.inner
-        rows = []
-        for partials in self.partials:
-            row = {f: sp.csr_array((inner.size, inner.size)) for f in self.solved}
-            for s, d in self.own.items():
-                factor = np.broadcast_to(partials[s](env), inner.size)
-                row[d.field] = row[d.field] + sp.diags_array(factor) @ self.matrices[s][:, inner]
-            rows.append(list(row.values()))
-        return sp.csc_array(sp.block_array(rows, format="csc"))
-
-    def solve(self) -> dict[str, xr.DataArray]:
-        u = {f: v.copy() for f, v in self.start.items()}
-        inner, first = self.layout.inner, None
-        size, moved = np.inf, np.inf
-        for _ in range(_NEWTON):
-            residual = self._residual(u)
-            size = float(np.linalg.norm(residual))
-            first = size if first is None else first
-            if not np.isfinite(size):
-                break
-            try:
-                step = splu(self._slope(u)).solve(residual)
-            except RuntimeError:
-                raise InexpressibleError("the linearised equation is singular") from None
-            share, better = 1.0, None
-            while share > 1e-3:
-                trial = {f: v.copy() for f, v in u.items()}
-                for i, f in enumerate(self.solved):
-                    trial[f][inner] -= share * step[i * inner.size : (i + 1) * inner.size]
-                if np.linalg.norm(self._residual(trial)) < size:
-                    better = trial
-                    break
-                share /= 2
-            if better is None:
-                break
-            moved = max(float(np.abs(better[f] - u[f]).max()) / (float(np.ptp(u[f])) or 1.0) for f in u)
-            u = better
-            if moved < _SETTLED:
-                break
-        # Rounding stops Newton's method long after the equation holds.
-        if not np.isfinite(size) or (size > 1e-6 * (first or 1.0) and moved > 1e-6):
-            raise InexpressibleError("Newton's method found no solution of the equation with what was found")
-        coords = {a.name: a.points for a in self.grid}
-        return {f: xr.DataArray(v.reshape(self.grid.shape), coords, self.grid.names) for f, v in u.items()}
+def _damped(
+    discrete: Discretisation, u: Mapping[Part, Array], step: Array, size: float
+) -> dict[Part, Array] | None:
+    """The values after the longest of halved steps that reduces the residual; None where none does."""
+    share = 1.0
+    while share > _LEAST_STEP:
+        trial = {p: v.copy() for p, v in u.items()}
+        for values, part in zip(trial.values(), np.split(step, len(trial)), strict=True):
+            values[discrete.inner] -= share * part
+        residual = np.concatenate(discrete.evaluated(discrete.environment(0.0, trial)))
+        if np.linalg.norm(residual) < size:
+            return trial
+        share /= 2
+    return None

@@ -1,30 +1,22 @@
-"""One verb, validate, and the noun it gives."""
+"""Whether an answer holds: `validate`, and the `Validation` it gives."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.data.interpolation import on_grid
 from mollifier.data.observations import Observations
-from mollifier.diagnostics.validation import again
-from mollifier.diagnostics.validation.evidence import Misfit, misfit
-from mollifier.diagnostics.validation.forward import solve_forward
-from mollifier.diagnostics.validation.statement import (
-    InexpressibleError,
-    coefficients,
-    grid_of,
-    marched,
-    solved_fields,
-    system_of,
-)
-from mollifier.diagnostics.validation.verdict import Finding, judged, worst
-from mollifier.equations.system import EquationSystem
+from mollifier.diagnostics.validation import solved_again
+from mollifier.diagnostics.validation.discretisation import interpolated
+from mollifier.diagnostics.validation.forward import forward
+from mollifier.diagnostics.validation.forward_problem import NoForwardSolutionError, system_of
+from mollifier.diagnostics.validation.misfit import floored, misfit, noise, places
+from mollifier.diagnostics.validation.verdict import Finding, Verdict, judged, worst
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.io.files import jsonable
 from mollifier.problem.inverse_problem import InverseProblem
@@ -32,38 +24,28 @@ from mollifier.problem.solution import Solution
 from mollifier.problem.status import NO_ANSWER
 
 Array = NDArray[np.float64]
-Verdict = Literal["holds", "doubtful", "refuted"]
 
-# Finer grids are tried until the forward solution changes by less than this share of the noise.
-_FINE, _LEVELS = 0.1, (1, 2, 4, 8)
-_MOST_NODES = {1: 801, 2: 6_000, 3: 12_000}
-_MOST_NUMBERS = 4_000_000
-_LEAST = 16  # nodes along each axis
-# The noise is taken to be no less than this share of a field's rms: no grid is exact.
-_FLOOR = 1e-3
-# Of an engine's own words these speak against its answer; others only say when it stopped.
+# Statuses of an engine that speak against its answer; the others only say when it stopped.
 _AGAINST = (*NO_ANSWER, "misfit", "interrupted")
 
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """Whether an answer stands up.
+    """Whether an answer holds.
 
     Attributes
     ----------
     status
         "holds", "doubtful" or "refuted".
     reasons
-        Why it does not simply hold; empty where it does.
+        Why it does not hold; empty where it does.
     notes
         What was done, and what could not be.
     table
-        One row a test: ``test``, ``field``, ``count``, ``ratio`` (mean square error over the noise's
-        variance) with its 95 % interval ``low`` and ``high``, ``coherent`` (rms of what neighbouring errors
-        share, in units of the noise), ``p`` (chance of such a ratio from noise alone), ``p_white`` (chance of
-        neighbours so much alike) and ``verdict``.
+        One row a test: ``test``, ``field``, ``verdict`` and the numbers of
+        `mollifier.diagnostics.validation.misfit.Misfit`.
     forward
-        The equation's solution with what was found; empty where it could not be solved.
+        The equation's solution with the estimates; empty where it could not be solved.
     """
 
     status: Verdict
@@ -116,21 +98,21 @@ def validate(
     engines: Sequence[str] = (),
     radii: bool = False,
 ) -> Validation:
-    """Solve the equation forward with what was found, hold it against the data, and say what to think of it.
+    """Solve the equation forward with the estimates, and compare with the data.
 
-    The forward solution is refined until it changes by less than a tenth of
-    the noise, and compared with every measurement that does not lie on its start or ends; so is the engine's
-    own fit, where it was fitted and where not. What counts is what errors have in excess of the noise and
-    what neighbouring errors share, where chance does not explain it: beyond 0.4 of the noise's standard
-    deviation an answer is doubtful, beyond all of it refuted; doubtful too where the engine itself says that
-    there is no answer or no fit, and where the equation cannot be solved forward.
+    The forward solution is refined until it changes by less than a tenth of the noise, and compared with
+    every measurement away from its start and ends; so is the engine's fit, over the points fitted and held
+    out. Two sizes count where chance does not explain them: the excess of the mean square error over the
+    noise, and the error that neighbours share. Beyond 0.4 of the noise's standard deviation an answer is
+    doubtful, beyond all of it refuted. It is doubtful too where the engine's status says that there is no
+    answer or no fit, and where the equation cannot be solved forward.
 
     Parameters
     ----------
     solution
-        What was found.
+        The answer, of any engine.
     problem
-        The question; wanted where the solution lacks what the equation needs, and to solve again.
+        The question; needed where the solution lacks what the equation names, and to solve again.
     held_out
         Further measurements, which no engine has seen.
     engines, radii
@@ -140,7 +122,7 @@ def validate(
     Raises
     ------
     ConfigurationError
-        If the problem is wanted and was not given, or is another one.
+        If the problem is needed and was not given, or is another one.
     DataError
         If the further measurements lack a coordinate, or hold none of the fields.
 
@@ -156,34 +138,39 @@ def validate(
     ('holds', ())
     """
     _same_question(solution, problem, bool(engines or radii))
-    findings, notes = [*_status(solution), *_fit_findings(solution)], _unfinished(solution)
-    resolved, tests, told = _forward_or_why(solution, problem)
-    findings += tests
-    notes += told
+    findings, notes = _status(solution)
+    findings += _fit_findings(solution)
+    predicted = xr.Dataset()
+    try:
+        found = forward(solution, system_of(solution, problem))
+    except NoForwardSolutionError as reason:
+        text = f"not solved forward: {reason}"
+        findings.append(Finding("forward solution", "", None, "doubtful", text))
+    else:
+        predicted, notes = found.fields, [*notes, *found.notes]
+        for name, errors in found.errors.items():
+            findings += _compared("forward solution", name, errors, found.points[name])
     if held_out is not None:
-        findings += _extra(solution, resolved, held_out)
+        findings += _further(solution, predicted, held_out)
     if problem is not None:
-        findings += again.by_radius(solution, problem) if radii else []
-        findings += again.by_engine(solution, problem, engines) if engines else []
+        findings += solved_again.by_radius(solution, problem) if radii else []
+        findings += solved_again.by_engine(solution, problem, engines) if engines else []
     reasons = tuple(f.reason for f in findings if f.reason)
     status, table = worst(f.verdict for f in findings), tuple(f.row() for f in findings)
-    return Validation(status, reasons, tuple(notes), table, resolved)
+    return Validation(status, reasons, tuple(notes), table, predicted)
 
 
-def _same_question(solution: Solution, problem: InverseProblem | None, wanted: bool) -> None:
-    """Refuse a problem that the solution does not answer, or none where one is wanted."""
+def _same_question(solution: Solution, problem: InverseProblem | None, needed: bool) -> None:
+    """Refuse a problem that the solution does not answer, or none where one is needed."""
     if problem is None:
-        if wanted:
+        if needed:
             raise ConfigurationError(
                 "To solve again, validate needs the problem: give --problem PROBLEM.yaml "
                 "(validate(problem=...))."
             )
         return
-    asked = {
-        "equation": [e.text for e in problem.system.equations],
-        "unknowns": list(problem.unknowns),
-    }
-    for what, names in asked.items():
+    given = {"equation": [e.text for e in problem.system.equations], "unknowns": list(problem.unknowns)}
+    for what, names in given.items():
         found = list(solution.provenance.get(what) or names)
         if sorted(found) != sorted(names):
             raise ConfigurationError(
@@ -192,143 +179,33 @@ def _same_question(solution: Solution, problem: InverseProblem | None, wanted: b
             )
 
 
-def _forward_or_why(
-    solution: Solution, problem: InverseProblem | None
-) -> tuple[xr.Dataset, list[Finding], list[str]]:
-    """The forward solution, its tests and notes; where there is none, a finding that says why."""
-    try:
-        return _forward(solution, system_of(solution, problem))
-    except InexpressibleError as reason:
-        said = f"not solved forward: {reason}"
-        return xr.Dataset(), [Finding("forward solution", "", None, "doubtful", said)], []
-
-
-def _status(solution: Solution) -> list[Finding]:
-    """What the engine itself said."""
-    if solution.status.name not in _AGAINST:
-        return []
-    return [Finding("engine's status", "", None, "doubtful", f"the engine ended with '{solution.status}'")]
-
-
-def _unfinished(solution: Solution) -> list[str]:
-    """A run that was stopped is judged by what it found."""
-    s = solution.status
-    return [] if s.ok or s.name in _AGAINST else [f"the engine ended with '{s}'"]
-
-
-def _noise(solution: Solution, name: str) -> Array:
-    values, sd = solution.fit[name].values, solution.fit[f"{name}_sd"].values
-    rms = float(np.sqrt(np.nanmean(np.square(values))))
-    return np.maximum(sd, _FLOOR * rms)
-
-
-def _points(solution: Solution, over: Sequence[str]) -> Array:
-    return np.stack([solution.fit[c].values.astype(float) for c in over], axis=-1)
+def _status(solution: Solution) -> tuple[list[Finding], list[str]]:
+    """The engine's status: a finding where it speaks against the answer, a note where the run was stopped."""
+    text = f"the engine ended with '{solution.status}'"
+    if solution.status.name in _AGAINST:
+        return [Finding("engine's status", "", None, "doubtful", text)], []
+    return [], [] if solution.status.ok else [text]
 
 
 def _fit_findings(solution: Solution) -> list[Finding]:
-    """The engine's own fit, where it was fitted and where not."""
+    """The engine's fit, over the points fitted and held out."""
     found = []
     for name in solution.observed:
         over = [str(d) for d in solution.dataset[name].dims] if name in solution.dataset else []
-        errors = (solution.fit[f"{name}_fitted"].values - solution.fit[name].values) / _noise(solution, name)
+        errors = (solution.fit[f"{name}_fitted"].values - solution.fit[name].values) / noise(solution, name)
         held = solution.fit[f"{name}_held_out"].values.astype(bool)
         for label, rows in (("fit", ~held), ("fit, held out", held)):
             rows = rows & np.isfinite(errors)
-            found += _compared(label, name, errors[rows], _points(solution, over)[rows])
+            found += _compared(label, name, errors[rows], places(solution, over)[rows])
     return found
 
 
 def _compared(label: str, name: str, errors: Array, points: Array) -> list[Finding]:
-    found: Misfit | None = misfit(errors, points)
+    found = misfit(errors, points)
     return [] if found is None else [judged(label, name, found)]
 
 
-def _forward(solution: Solution, system: EquationSystem) -> tuple[xr.Dataset, list[Finding], list[str]]:
-    """The forward solution on the finest grid needed, its tests, and how it was made."""
-    march = marched(system)
-    solved = march.fields if march is not None else solved_fields(system)
-    fields = coefficients(solution, system)
-    states = solution.dataset[[f for f in solution.states if f in system.names.fields]]
-    missing = [f for f in solved if f not in states or not np.isfinite(states[f].values).all()]
-    if missing:
-        raise InexpressibleError(f"the estimated {', '.join(missing)} is not finite everywhere")
-    observed = [f for f in solved if f in solution.observed]
-    rows = {f: _rows(solution, states, f, system, march is not None and march.coordinate) for f in observed}
-    before: dict[str, Array] | None = None
-    change, found, restarts, level = np.inf, {}, 0, 0
-    values: dict[str, Array] = {}
-    for n in _LEVELS:
-        if n < _LEVELS[-1] and n * min(states.sizes.values()) < _LEAST:
-            continue
-        if level and not _affordable(states, march is not None and march.coordinate, n):
-            break
-        found, restarts = solve_forward(states, fields, system, march, tuple(solved), n)
-        level = n
-        values = {f: _at(found[f], states, _points(solution, _dims(found[f]))[rows[f]]) for f in observed}
-        if before is not None:
-            change = max(_rms((values[f] - before[f]) / _noise(solution, f)[rows[f]]) for f in observed)
-            if change < _FINE:
-                break
-        before = values
-    notes = [f"solved forward on {' x '.join(str(s) for s in next(iter(found.values())).shape)} nodes"]
-    if restarts:
-        notes.append(f"the equation lets errors grow: it was started anew {restarts} times on the way")
-    findings = []
-    for f in observed:
-        errors = (values[f] - solution.fit[f].values[rows[f]]) / _noise(solution, f)[rows[f]]
-        findings += _compared("forward solution", f, errors, _points(solution, _dims(found[f]))[rows[f]])
-    if not np.isfinite(change) or change > 1 / 3:
-        text = f"{change:.2g} times the noise" if np.isfinite(change) else "an unknown amount"
-        notes.append(f"a grid twice as fine changes the forward solution by {text}: it is hardly resolved")
-    dataset = xr.Dataset(found)
-    for c in dataset.coords:
-        dataset[c].attrs.update(solution.dataset[c].attrs)
-    return dataset, findings, notes
-
-
-def _affordable(states: xr.Dataset, march: str | bool, refined: int) -> bool:
-    sizes = {c: (n - 1) * refined + 1 for c, n in states.sizes.items()}
-    space = [n for c, n in sizes.items() if c != march]
-    nodes = float(np.prod(space))
-    most = _MOST_NODES.get(len(space), _MOST_NODES[3]) * (1 if march else 4)
-    return nodes <= most and float(np.prod([float(n) for n in sizes.values()])) <= _MOST_NUMBERS
-
-
-def _rows(
-    solution: Solution, states: xr.Dataset, name: str, system: EquationSystem, march: str | bool
-) -> NDArray[np.bool_]:
-    """Measurements within the grid and away from its start and ends, where the states were put in."""
-    fit = solution.fit
-    keep = np.isfinite(fit[name].values)
-    for c in map(str, states[name].dims):
-        if states[c].attrs.get("periodic"):
-            continue
-        x, nodes = fit[c].values.astype(float), states[c].values
-        gap = float(np.max(np.diff(nodes)))
-        keep &= x > nodes[0] + 0.5 * gap
-        if c != march and any(d.along(c) for ds in system.derivatives.values() for d in ds):
-            keep &= x < nodes[-1] - 0.5 * gap
-    return keep
-
-
-def _at(field: xr.DataArray, states: xr.Dataset, points: Array) -> Array:
-    """A forward solution at points (n, d), cubic."""
-    names = tuple(map(str, field.dims))
-    for c in names:
-        field[c].attrs.update(states[c].attrs)
-    return on_grid(str(field.name), field.values, grid_of(field.to_dataset(name="v"), names), points, "cubic")
-
-
-def _dims(field: xr.DataArray) -> list[str]:
-    return [str(d) for d in field.dims]
-
-
-def _rms(values: Array) -> float:
-    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
-
-
-def _extra(solution: Solution, resolved: xr.Dataset, held_out: Observations) -> list[Finding]:
+def _further(solution: Solution, predicted: xr.Dataset, held_out: Observations) -> list[Finding]:
     """Measurements that no engine has seen, against the forward solution, or else the states."""
     names = [f for f in solution.observed if f in held_out.variables]
     if not names:
@@ -336,7 +213,7 @@ def _extra(solution: Solution, resolved: xr.Dataset, held_out: Observations) -> 
         raise DataError(f"The further measurements hold {held_out.variables}, none of the fields.{hint}")
     found = []
     for f in names:
-        source = resolved if f in resolved else solution.dataset
+        source = predicted if f in predicted else solution.dataset
         over = [str(d) for d in source[f].dims]
         samples = held_out.samples(f)
         missing = [c for c in over if c not in samples.coordinates]
@@ -347,8 +224,7 @@ def _extra(solution: Solution, resolved: xr.Dataset, held_out: Observations) -> 
         high = np.array([float(source[c].values[-1]) for c in over])
         wraps = np.array([bool(source[c].attrs.get("periodic")) for c in over])
         inside = np.all(((points >= low) & (points <= high)) | wraps, axis=1)
-        rms = float(np.sqrt(np.mean(samples.values**2)))
-        sd = np.maximum(samples.sd, _FLOOR * rms)[inside]
-        errors = (_at(source[f].copy(), solution.dataset, points[inside]) - samples.values[inside]) / sd
+        sd = floored(samples.sd, samples.values)[inside]
+        errors = (interpolated(source[f], points[inside]) - samples.values[inside]) / sd
         found += _compared("further data", f, errors, points[inside])
     return found

@@ -1,4 +1,4 @@
-"""From evidence to a verdict."""
+"""From misfits to a verdict."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mollifier.diagnostics.validation.evidence import Misfit
+from mollifier.diagnostics.validation.misfit import Misfit
 
 Verdict = Literal["holds", "doubtful", "refuted"]
 _ORDER: tuple[Verdict, ...] = ("holds", "doubtful", "refuted")
 
-# What noise alone shows once in so many tests is no evidence.
+# An excess that noise alone shows more often than this is no evidence.
 _CHANCE = 1e-4
-# Errors beyond the noise, as a share of its standard deviation, that make doubt and that refute. Estimated
-# starts and ends carry noise of their own into a forward solution, up to 0.3 of it where nothing is wrong.
+# Errors beyond the noise, as a share of its standard deviation, that make an answer doubtful and that refute
+# it. Estimated starts and ends carry up to 0.3 of the noise into a forward solution where nothing is wrong.
 _DOUBT, _REFUTE = 0.4, 1.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one test says; ``reason`` is empty where it says nothing against the answer."""
+    """The result of one test; ``reason`` is empty where it does not speak against the answer."""
 
     test: str
     field: str
@@ -40,9 +40,8 @@ class Finding:
 def judged(test: str, name: str, found: Misfit) -> Finding:
     """A misfit as a finding.
 
-    Two sizes are looked at, both in units of the noise: what the mean square has in excess of the noise, at
-    the lower end of its interval, and what neighbouring errors share. Either counts where chance is no
-    explanation.
+    Two sizes count, in units of the noise, where chance does not explain them: the excess of the mean square
+    over the noise, at the lower end of its interval, and the error that neighbours share.
     """
     beyond = float(np.sqrt(max(found.low - 1.0, 0.0))) if found.p < _CHANCE else 0.0
     white = found.p_white is None or found.p_white > _CHANCE
@@ -52,7 +51,7 @@ def judged(test: str, name: str, found: Misfit) -> Finding:
     if verdict == "holds":
         return Finding(test, name, found, verdict)
     if shared >= beyond:
-        text = f"neighbouring errors of '{name}' are alike: they share {shared:.2g} times the noise"
+        text = f"neighbouring errors of '{name}' are correlated: they share {shared:.2g} times the noise"
     else:
         text = f"the errors of '{name}' are {np.sqrt(found.ratio):.3g} times what the noise explains"
     return Finding(test, name, found, verdict, f"{test}: {text}")

@@ -1,7 +1,8 @@
-"""What misfits say: chi-square with an interval, and whether neighbours err together."""
+"""Misfits in units of the noise: chi-square with an interval, and the correlation of neighbouring errors."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,13 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from scipy.stats import chi2, norm
 
+from mollifier.problem.solution import Solution
+
 Array = NDArray[np.float64]
 
 _NEIGHBOURS, _MOST, _LEAST = 8, 20_000, 20
+# The noise is taken to be no less than this share of a field's rms: no grid is exact.
+_FLOOR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Misfit:
     coherent
         Rms of the part of the errors that neighbours share, in units of the noise's standard deviation.
     p_white
-        Chance of so much alike neighbours from errors without order; None where there are too few.
+        Chance of so large a correlation of neighbours from white errors; None where there are too few.
     """
 
     count: int
@@ -41,8 +46,24 @@ class Misfit:
     p_white: float | None
 
 
+def floored(sd: Array, values: Array) -> Array:
+    """Standard errors of measurements, no less than a thousandth of the measurements' rms."""
+    return np.maximum(sd, _FLOOR * float(np.sqrt(np.nanmean(np.square(values)))))
+
+
+def noise(solution: Solution, name: str) -> Array:
+    """Standard errors of the measurements of a state, shape (n,)."""
+    return floored(solution.fit[f"{name}_sd"].values, solution.fit[name].values)
+
+
+def places(solution: Solution, over: Iterable[Hashable]) -> Array:
+    """Where the measurements are, along some coordinates, shape (n, d)."""
+    fit = solution.fit
+    return np.stack([fit[c].values.astype(float) for c in over] or [np.zeros(0)], axis=-1)
+
+
 def misfit(errors: Array, points: Array) -> Misfit | None:
-    """What errors in units of the noise say, shape (n,), at points (n, d); None where there are none.
+    """The misfit of errors in units of the noise, shape (n,), at points (n, d); None where there are none.
 
     Examples
     --------
@@ -57,16 +78,16 @@ def misfit(errors: Array, points: Array) -> Misfit | None:
         return None
     total = float(np.sum(errors**2))
     low, high = total / chi2.ppf(0.975, n), total / chi2.ppf(0.025, n)
-    coherent, p = alike(errors, points)
+    coherent, p = neighbour_correlation(errors, points)
     return Misfit(n, total / n, float(low), float(high), float(chi2.sf(total, n)), coherent, p)
 
 
-def alike(errors: Array, points: Array, seed: int = 0) -> tuple[float, float | None]:
-    """Whether neighbours err together: Moran's I over the eight nearest neighbours of each point.
+def neighbour_correlation(errors: Array, points: Array, seed: int = 0) -> tuple[float, float | None]:
+    """The error that neighbours share: Moran's I over the eight nearest neighbours of each point.
 
-    ``I * mean square`` (Moran, Biometrika 37:17, 1950, about zero) estimates the variance of what neighbours
-    share. The chance is that of a normal distribution with the moments that I has when the errors' order and
-    signs are random; one-sided, for a fit takes up noise and leaves neighbours unlike.
+    ``I * mean square`` (Moran, Biometrika 37:17, 1950, about zero) estimates the variance that neighbours
+    share. Its chance is that of a normal distribution with the moments of I under random order and random
+    signs of the errors; one-sided, since a fit to noise leaves neighbours with errors of unlike signs.
 
     Returns
     -------
@@ -86,9 +107,9 @@ def alike(errors: Array, points: Array, seed: int = 0) -> tuple[float, float | N
     count = min(_NEIGHBOURS, n - 1)
     nearest = np.asarray(KDTree(scaled).query(scaled, count + 1)[1])
     own = nearest == np.arange(n)[:, None]
-    own[:, -1] |= ~own.any(axis=1)  # of many points in one place a point may not be its own nearest
+    own[:, -1] |= ~own.any(axis=1)  # where several points coincide, a point may not be its nearest
     first, second = np.repeat(np.arange(n), count), nearest[~own]
-    z = errors  # about zero, not about the mean: a shift of all is shared by all
+    z = errors  # about zero, not about the mean: neighbours share an offset
     square = float(np.mean(z**2))
     moran = float(np.mean(z[first] * z[second])) / square
     # Moments about zero under random order and random sign.

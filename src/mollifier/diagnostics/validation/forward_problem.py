@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +10,9 @@ import sympy
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.names import Names
 from mollifier.equations.system import EquationSystem, parse
 from mollifier.errors import EquationError, MollifierError
-from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
@@ -23,12 +20,12 @@ from mollifier.problem.solution import Solution
 Array = NDArray[np.float64]
 
 
-class InexpressibleError(MollifierError):
+class NoForwardSolutionError(MollifierError):
     """A forward problem that this room cannot solve; the message says why."""
 
 
 @dataclass(frozen=True)
-class March:
+class Evolution:
     """Equations that are marched along one coordinate.
 
     Attributes
@@ -54,14 +51,14 @@ def system_of(solution: Solution, problem: InverseProblem | None) -> EquationSys
 
     Raises
     ------
-    InexpressibleError
+    NoForwardSolutionError
         If the solution does not say enough.
     """
     if problem is not None:
         return problem.system
     p, data = solution.provenance, solution.dataset
     if not p.get("equation"):
-        raise InexpressibleError("the solution does not say its equation: give the problem")
+        raise NoForwardSolutionError("the solution does not say its equation: give the problem")
     fields, known = tuple(p.get("fields") or solution.states), solution.known
 
     def over(name: str) -> tuple[str, ...]:
@@ -78,7 +75,9 @@ def system_of(solution: Solution, problem: InverseProblem | None) -> EquationSys
         return parse([e.replace("**", "^") for e in p["equation"]], names)
     except EquationError as error:
         first = str(error).splitlines()[0]
-        raise InexpressibleError(f"the equation cannot be read back ({first}): give the problem") from None
+        raise NoForwardSolutionError(
+            f"the equation cannot be read back ({first}): give the problem"
+        ) from None
 
 
 def coefficients(solution: Solution, system: EquationSystem) -> dict[str, xr.DataArray]:
@@ -86,7 +85,7 @@ def coefficients(solution: Solution, system: EquationSystem) -> dict[str, xr.Dat
 
     Raises
     ------
-    InexpressibleError
+    NoForwardSolutionError
         If one that the equations name is not in the solution.
     """
     found: dict[str, xr.DataArray] = {}
@@ -99,18 +98,18 @@ def coefficients(solution: Solution, system: EquationSystem) -> dict[str, xr.Dat
         elif name in solution.dataset:
             found[name] = solution.dataset[name]
         else:
-            raise InexpressibleError(f"the solution does not hold '{name}', which its equation names")
+            raise NoForwardSolutionError(f"the solution does not hold '{name}', which its equation names")
         if not np.isfinite(found[name].values).all():
-            raise InexpressibleError(f"'{name}' is not finite everywhere")
+            raise NoForwardSolutionError(f"'{name}' is not finite everywhere")
     return found
 
 
-def marched(system: EquationSystem) -> March | None:
+def evolution_of(system: EquationSystem) -> Evolution | None:
     """Along which coordinate, and how fast; None where the equations are solved everywhere at once.
 
     Raises
     ------
-    InexpressibleError
+    NoForwardSolutionError
         If there is such a coordinate but the equations are not solved for its derivatives.
     """
     names = system.names
@@ -121,24 +120,24 @@ def marched(system: EquationSystem) -> March | None:
         return None
     orders = _orders(system, coordinate)
     if len(orders) != len(system.equations):
-        raise InexpressibleError(
+        raise NoForwardSolutionError(
             f"{len(system.equations)} equations were given for {len(orders)} fields that change along "
             f"{coordinate}"
         )
     for ds in system.derivatives.values():
         for d in ds:
             if d.field in orders and 0 < d.along(coordinate) < d.total:
-                raise InexpressibleError(f"{d.name} mixes {coordinate} with another coordinate")
+                raise NoForwardSolutionError(f"{d.name} mixes {coordinate} with another coordinate")
     if max(orders.values()) > 2:
-        raise InexpressibleError(f"the order along {coordinate} is above two")
+        raise NoForwardSolutionError(f"the order along {coordinate} is above two")
     highest = [sympy.Symbol(Derivative.of(f, {coordinate: n}).name) for f, n in orders.items()]
     residuals = sympy.Matrix([e.residual for e in system.equations])
     slopes = residuals.jacobian(highest)
     if slopes.free_symbols & set(highest) or slopes.det() == 0:
-        raise InexpressibleError(f"the equations cannot be solved for {', '.join(map(str, highest))}")
+        raise NoForwardSolutionError(f"the equations cannot be solved for {', '.join(map(str, highest))}")
     rest = residuals.subs(dict.fromkeys(highest, 0))
     rates = -slopes.LUsolve(rest)
-    return March(coordinate, tuple(orders), tuple(orders.values()), tuple(rates))
+    return Evolution(coordinate, tuple(orders), tuple(orders.values()), tuple(rates))
 
 
 def _orders(system: EquationSystem, coordinate: str) -> dict[str, int]:
@@ -155,34 +154,15 @@ def solved_fields(system: EquationSystem) -> tuple[str, ...]:
 
     Raises
     ------
-    InexpressibleError
+    NoForwardSolutionError
         If fields and equations differ in number.
     """
     fields = tuple(f for f in system.names.fields if any(d.total for d in system.derivatives.get(f, ())))
     if len(fields) != len(system.equations):
-        raise InexpressibleError(
+        raise NoForwardSolutionError(
             f"{len(system.equations)} equations were given for the {len(fields)} fields they differentiate"
         )
     return fields
-
-
-def axis_of(coordinate: xr.DataArray, size: int | None = None) -> Axis:
-    """An even axis over a coordinate's nodes, periodic where its attribute says so."""
-    x = coordinate.values.astype(float)
-    period = coordinate.attrs.get("periodic")
-    if period:
-        return Axis(str(coordinate.name), x[0], x[0] + float(period), size or x.size, periodic=True)
-    return Axis(str(coordinate.name), x[0], x[-1], size or x.size)
-
-
-def grid_of(dataset: xr.Dataset, names: tuple[str, ...], sizes: Mapping[str, int] | None = None) -> Grid:
-    """The even grid over some coordinates of a dataset."""
-    return Grid(*(axis_of(dataset[c], (sizes or {}).get(c)) for c in names))
-
-
-def function(expression: sympy.Expr) -> ArrayFunction:
-    """An expression, to be called on arrays."""
-    return ArrayFunction(expression)
 
 
 def derivatives_of(expressions: Any, system: EquationSystem) -> dict[str, Derivative]:

@@ -1,7 +1,6 @@
 """Central finite differences on even grids, of fourth order, as sparse matrices.
 
-The forward solution takes its derivatives from here and from nothing else: what is wrong with an engine's own
-derivatives shows.
+The forward solution takes its derivatives from here alone, so that an error of an engine's derivatives shows.
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ def weights(order: int) -> tuple[float, ...]:
     """
     offsets = np.arange(-reach(order), reach(order) + 1, dtype=float)
     moments = np.vander(offsets, increasing=True).T
-    wanted = np.zeros(len(offsets))
-    wanted[order] = factorial(order)
-    return tuple(np.linalg.solve(moments, wanted))
+    derivative = np.zeros(len(offsets))
+    derivative[order] = factorial(order)
+    return tuple(np.linalg.solve(moments, derivative))
 
 
 def along(axis: Axis, order: int) -> sp.csr_array:

@@ -1,0 +1,168 @@
+"""Equations on a grid: derivatives as sparse matrices, everything that is not solved for as functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import sympy
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+from mollifier.data.interpolation import on_grid
+from mollifier.diagnostics.validation import finite_differences
+from mollifier.diagnostics.validation.forward_problem import NoForwardSolutionError, derivatives_of
+from mollifier.equations.algebra import differentiate
+from mollifier.equations.lower import ArrayFunction
+from mollifier.equations.system import EquationSystem
+from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.orders import Derivative
+
+Array = NDArray[np.float64]
+Part = tuple[str, int]
+"""A field and its order of differentiation along the coordinate of evolution."""
+
+
+def axis_of(coordinate: xr.DataArray, size: int | None = None) -> Axis:
+    """The axis through a coordinate's nodes, or with so many even nodes; periodic by its attribute."""
+    x = coordinate.values.astype(float)
+    period = coordinate.attrs.get("periodic")
+    upper = x[0] + float(period) if period else x[-1]
+    nodes = tuple(x) if size is None else None
+    return Axis(str(coordinate.name), x[0], upper, size or x.size, bool(period), nodes=nodes)
+
+
+def interpolated(array: xr.DataArray, points: Array) -> Array:
+    """A field at points (n, d) in the order of its dimensions, by cubic splines, shape (n,)."""
+    grid = Grid(*(axis_of(array[d]) for d in array.dims))
+    return on_grid(str(array.name), array.values.astype(float), grid, points, "cubic")
+
+
+def on_nodes(array: xr.DataArray, grid: Grid) -> Array:
+    """A field on the nodes of a grid over its coordinates, by cubic splines, shape ``grid.shape``."""
+    return interpolated(array.transpose(*grid.names), grid.coords()).reshape(grid.shape)
+
+
+class Discretisation:
+    """Expressions on a grid: their values, and the slopes of these in the values that are solved for.
+
+    Parameters
+    ----------
+    grid
+        The coordinates that are discretised: all but that of evolution.
+    states, fields
+        Estimated states, and everything else that the equations name.
+    expressions
+        What is discretised.
+    system
+        The equations.
+    solved
+        States that are solved for; the others are given.
+    coordinate
+        That of evolution, if any.
+
+    Raises
+    ------
+    NoForwardSolutionError
+        If the grid is too coarse for the stencils.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        states: xr.Dataset,
+        fields: Mapping[str, xr.DataArray],
+        expressions: Sequence[sympy.Expr],
+        system: EquationSystem,
+        solved: tuple[str, ...],
+        coordinate: str = "",
+    ) -> None:
+        needed = derivatives_of(expressions, system)
+        orders = {c: max((d.along(c) for d in needed.values()), default=0) for c in grid.names}
+        self.grid, self.coordinate = grid, coordinate
+        # Nodes whose values the equation gives; those in a layer as wide as a stencil at the ends are given.
+        self.inner = np.flatnonzero(finite_differences.inner(grid, orders))
+        if not self.inner.size:
+            raise NoForwardSolutionError(f"the solution's grid {grid.shape} is too coarse for its stencils")
+        self.solved = {s: d for s, d in needed.items() if d.field in solved}
+        self.matrices = {
+            s: sp.csr_array(_matrix(grid, d, grid.names)[self.inner]) for s, d in self.solved.items()
+        }
+        given = {**fields, **{f: states[f] for f in map(str, states.data_vars) if f not in solved}}
+        self.given = {s: self._given(given[d.field], d) for s, d in needed.items() if d.field in given}
+        for axis in grid:
+            self.given[axis.name] = _constant(self._at_inner(axis.points, (axis.name,)))
+        if coordinate:
+            self.given[coordinate] = lambda t: t
+        self.functions = [ArrayFunction(e) for e in expressions]
+        symbols = {s: sympy.Symbol(s) for s in self.solved}
+        self.partials = [
+            {s: ArrayFunction(differentiate(e, v)) for s, v in symbols.items() if e.has(v)}
+            for e in expressions
+        ]
+
+    def _given(self, array: xr.DataArray, d: Derivative) -> Callable[[float], Any]:
+        """A derivative of what is given, at the inner nodes, as a function of the coordinate of evolution."""
+        names = tuple(c for c in self.grid.names if c in array.dims)
+        order = d.along(self.coordinate)
+
+        def at_nodes(field: xr.DataArray) -> Array:
+            if not names:
+                return field.values
+            part = self.grid.subgrid(names)
+            return self._at_inner(_matrix(part, d, names) @ on_nodes(field, part).ravel(), names)
+
+        if self.coordinate not in array.dims:
+            return _constant(at_nodes(array) * (order == 0))
+        nodes = array[self.coordinate]
+        stack = np.stack([at_nodes(array.isel({self.coordinate: i})) for i in range(nodes.size)])
+        return partial(CubicSpline(nodes.values, stack), nu=order)
+
+    def _at_inner(self, values: Array, names: tuple[str, ...]) -> Array:
+        """Values over some coordinates at the inner nodes."""
+        shape = [a.size if a.name in names else 1 for a in self.grid]
+        whole = np.broadcast_to(values.reshape(shape), self.grid.shape)
+        return np.asarray(whole.ravel()[self.inner])
+
+    def environment(self, at: float, values: Mapping[Part, Array]) -> dict[str, Any]:
+        """What the expressions need at a place of evolution, from values at all nodes."""
+        env = {s: f(at) for s, f in self.given.items()}
+        for s, d in self.solved.items():
+            env[s] = self.matrices[s] @ values[d.field, d.along(self.coordinate)]
+        return env
+
+    def evaluated(self, env: Mapping[str, Any]) -> list[Array]:
+        """Each expression at the inner nodes."""
+        return [np.broadcast_to(f(env), self.inner.size) for f in self.functions]
+
+    def slopes(self, env: Mapping[str, Any]) -> list[dict[Part, sp.csr_array]]:
+        """Each expression's derivatives in the parts at the inner nodes; those that are zero are left out."""
+        rows = []
+        for partials in self.partials:
+            row: dict[Part, Any] = {}
+            for s, slope in partials.items():
+                d = self.solved[s]
+                factor = sp.diags_array(np.broadcast_to(slope(env), self.inner.size))
+                block = factor @ self.matrices[s][:, self.inner]
+                part = (d.field, d.along(self.coordinate))
+                row[part] = row[part] + block if part in row else block
+            rows.append(row)
+        return rows
+
+    def assembled(self, rows: Iterable[Mapping[Part, Any]], parts: Sequence[Part]) -> sp.csc_array:
+        """Rows of blocks as one matrix, a column of blocks for each part."""
+        empty = sp.csr_array((self.inner.size, self.inner.size))
+        blocks = [[row.get(p, empty) for p in parts] for row in rows]
+        return sp.csc_array(sp.block_array(blocks, format="csc"))
+
+
+def _matrix(grid: Grid, d: Derivative, names: Iterable[str]) -> sp.csr_array:
+    return finite_differences.matrix(grid, {c: d.along(c) for c in names})
+
+
+def _constant(value: Array) -> Callable[[float], Array]:
+    return lambda _: value
