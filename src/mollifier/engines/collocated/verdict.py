@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
@@ -19,7 +21,8 @@ from mollifier.engines.identifiability.undetermined import (
 )
 from mollifier.problem.status import Status
 
-# The profile is taken at a value so many times smaller, if that is so many standard errors away.
+# The profile is taken at a value so many times smaller, if that is more than so many standard errors away,
+# and so many standard errors to either side.
 _ASIDE, _LIKELY = 10.0, 3.0
 # States that are fitted to noise give the likelihood many narrow peaks of about one height: a value far away
 # is worse by less than these shares of what the standard error predicts, and of the number of samples.
@@ -83,18 +86,33 @@ def _flat_profile(laplace: Laplace) -> str:
 
     Raue et al., Bioinformatics 25:1923, 2009.
     """
-    sds = laplace.scalars()
-    for name, value in laplace.model.values().items():
-        other, sd = value / _ASIDE, sds[name] or np.inf
-        if abs(other - value) > _LIKELY * sd and laplace.model.problem.scalars[name].admits(other):
-            worse = laplace.stage.profile(name, other)
-            if worse is None:
-                return ""
-            predicted = ((other - value) / sd) ** 2
-            chance = worse < _FLAT * predicted and worse < _PER_SAMPLE * laplace.stage.objective.count
-            if worse < _LIKELY**2 or chance:
-                return (
-                    f"{name} = {other:.3g} fits nearly as well as {name} = {value:.3g} (minus twice the "
-                    f"log-likelihood differs by {worse:.2g}): the data do not determine it"
-                )
+    count = laplace.stage.objective.count
+    for name, value, sd, other in _far_values(laplace):
+        worse = laplace.stage.profile(name, other)
+        if worse is None:
+            return ""
+        chance = worse < _FLAT * ((other - value) / sd) ** 2 and worse < _PER_SAMPLE * count
+        if worse < _LIKELY**2 or chance:
+            return (
+                f"{name} = {other:.3g} fits nearly as well as {name} = {value:.3g} (minus twice the "
+                f"log-likelihood differs by {worse:.2g}): the data do not determine it"
+            )
     return ""
+
+
+def _far_values(laplace: Laplace) -> Iterator[tuple[str, float, float, float]]:
+    """Numbers with their values, standard errors, and values far away that their bounds admit.
+
+    Every number is taken closer to zero. The least certain of several in which the equations are linear is
+    taken to either side, too: along a free direction, states that are fitted to noise follow it at no cost.
+    """
+    problem, values = laplace.model.problem, laplace.model.values()
+    sds = {n: sd or np.inf for n, sd in laplace.scalars().items()}
+    found = [(n, v / _ASIDE) for n, v in values.items() if abs(v - v / _ASIDE) > _LIKELY * sds[n]]
+    linear = [n for n in values if n in problem.system.linear_in and np.isfinite(sds[n])]
+    if len(linear) > 1:
+        weakest = max(linear, key=lambda n: sds[n] / max(abs(values[n]), 1e-300))
+        found += [(weakest, values[weakest] + side * _ASIDE * sds[weakest]) for side in (-1, 1)]
+    for name, other in found:
+        if problem.scalars[name].admits(other):
+            yield name, values[name], sds[name], other

@@ -132,14 +132,18 @@ def information(terms: Terms, at: Mapping[str, float] | None = None) -> Informat
     places = {n: basis.parts[n].start for n in terms.problem.scalars}
     env = {**terms.env, **basis.env(theta)}
     fields = terms.problem.unknown_fields
+    sd = {n: float(np.sqrt(covariance[i, i])) for n, i in places.items()}
+    # A number that is hardly better known than by its wide prior is not hidden by noise at single places.
+    vague = {n for n in names if sd[n] > THRESHOLDS.ratio * WIDE * scale[n]} - set(drowned)
+    free = _directions(terms, basis, sums, names)
     shares = {n: _undetermined(terms, basis, n, covariance, whole, scale[n]) for n in fields}
     return Information(
         values={n: float(theta[i]) for n, i in places.items()},
-        sd={n: float(np.sqrt(covariance[i, i])) for n, i in places.items()},
+        sd=sd,
         scale=scale,
         zero=tuple(zero),
         drowned=tuple(drowned),
-        directions=tuple(_directions(terms, basis, sums, names)),
+        directions=tuple(replace(d, hidden=d.hidden and not vague & set(d.change)) for d in free),
         maps={n: _map(terms, basis, n, covariance, scale[n]) for n in fields},
         undetermined={n: s[0] for n, s in shares.items()},
         alone={n: s[1] for n, s in shares.items()},
