@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from engine_problems import gridded, heat, heat_values, small
 from mollifier.data.observations import Observations
 from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.network.gauss_newton import GaussNewton
+from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import Settings, validated
 from mollifier.problem.unknowns import ScalarUnknown
@@ -132,7 +134,7 @@ def stage_of(**changes):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         objective, _ = prepare(heat(60), settings, 0, None)
-    stage = GaussNewton(objective, 100, 1e-3)
+    stage = GaussNewton(objective, 100, 1e-3, NetworkTuning())
     stage.weight = 1.0
     return stage
 
@@ -156,8 +158,8 @@ def test_a_stage_at_its_minimum_has_converged(monkeypatch):
     stage = stage_of()
     real = stage.normal_equations
     monkeypatch.setattr(stage, "normal_equations", lambda *a: (real(*a)[0], -1e-9 * real(*a)[1]))
-    # It has made no step: its minimum is a pretended one, where the equation is missed by far.
-    monkeypatch.setattr("mollifier.engines.network.gauss_newton._MOST_LEFT", np.inf)
+    # No step was taken: the residual of the equation at the pretended minimum is large.
+    stage.tuning = replace(stage.tuning, most_residual=np.inf)
     stage.step()
     assert stage.outcome == "converged"
     assert "none promised more" in stage.finished

@@ -15,7 +15,9 @@ from mollifier.engines.collocated.jacobian import network_jacobian
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.places import Places
 from mollifier.engines.collocated.solve import prepare
-from mollifier.engines.network.gauss_newton import GaussNewton, suits
+from mollifier.engines.network.gauss_newton import GaussNewton
+from mollifier.engines.network.suitable import suits_gauss_newton
+from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.nn.layers import trained
 from mollifier.nn.mlp import MLP
 from mollifier.nn.periodic import PeriodicInputs
@@ -75,7 +77,7 @@ def test_both_ways_give_one_loss_and_one_gradient(name):
     assert vector @ vector == pytest.approx(float(losses.total.detach()), rel=1e-10)
     exact = torch.autograd.grad(losses.total, parameters(objective))
     flat = torch.cat([g.reshape(-1) for g in exact])
-    _, gradient = GaussNewton(objective, 1, 1e-3).normal_equations(weight=weight)
+    _, gradient = GaussNewton(objective, 1, 1e-3, NetworkTuning()).normal_equations(weight=weight)
     assert torch.linalg.norm(2 * gradient - flat) <= 1e-8 * torch.linalg.norm(flat)
 
 
@@ -84,7 +86,7 @@ def test_the_normal_matrix_is_that_of_finite_differences(name):
     """d'(J'J)d = |Jd|^2, with Jd from central differences along random directions d."""
     objective = objective_of(name)
     linearisation = Linearisation(objective)
-    hessian, _ = GaussNewton(objective, 1, 1e-3).normal_equations()
+    hessian, _ = GaussNewton(objective, 1, 1e-3, NetworkTuning()).normal_equations()
     tensors = parameters(objective)
     start = torch.cat([p.detach().reshape(-1).clone() for p in tensors])
     step = 1e-5
@@ -158,9 +160,9 @@ def test_large_networks_and_other_derivatives_do_not_suit_gauss_newton():
         settings = validated(Settings, small(**changes))
         return prepare(heat(50), settings, 0, None)[0].model
 
-    assert suits(model_of())
-    assert not suits(model_of(network={"width": 64, "depth": 4}))
-    assert not suits(model_of(derivatives="nested"))
+    assert suits_gauss_newton(model_of(), NetworkTuning())
+    assert not suits_gauss_newton(model_of(network={"width": 64, "depth": 4}), NetworkTuning())
+    assert not suits_gauss_newton(model_of(derivatives="nested"), NetworkTuning())
 
 
 @pytest.mark.parametrize("length", [0.1, 0.3, 1.0, 99.0])

@@ -14,8 +14,10 @@ from benchmarks.cases.registry import case
 from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.factored import Combination, Product, is_factored, observed, products
 from mollifier.engines.collocated.solve import prepare
-from mollifier.engines.network.gauss_newton import GaussNewton, suits
+from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.engines.network.least_squares import LeastSquares
+from mollifier.engines.network.suitable import suits_gauss_newton
+from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.settings import Settings, validated
 
@@ -82,7 +84,7 @@ def test_factored_matrices_are_those_of_the_kernel(scattered, chosen):
         np.testing.assert_allclose(product @ weights, wanted, rtol=1e-9, atol=1e-9 * np.abs(wanted).max())
         np.testing.assert_allclose(product.dense().numpy() @ weights, wanted, rtol=1e-9, atol=1e-8)
     wanted = block.mollified.observation_matrix() @ nodes
-    rows = observed(block)
+    rows = observed(block, columns=7)
     rows = rows.numpy() if isinstance(rows, torch.Tensor) else rows
     np.testing.assert_allclose(rows @ weights, wanted, rtol=1e-9, atol=1e-9)
 
@@ -108,7 +110,7 @@ def test_rows_of_a_combination_are_those_of_the_sum():
 def test_the_normal_equations_are_those_of_any_network():
     factoring, _ = started(movie())
     plain, _ = started(movie(), opaque=True)
-    stages = [GaussNewton(o, 1, 1e-3) for o in (factoring, plain)]
+    stages = [GaussNewton(o, 1, 1e-3, NetworkTuning()) for o in (factoring, plain)]
     assert [s.linear for s in stages] == [True, False]
     (h, g), (hessian, gradient) = (s.normal_equations(weight=0.4) for s in stages)
     # The weights' own prior is a part of the loss where they are linear, else of the marginal.
@@ -122,7 +124,7 @@ def test_the_normal_equations_are_those_of_any_network():
 
 def test_least_squares_leaves_no_slope_in_the_states():
     objective, _ = started(movie(), network={"kind": "random-features", "width": 150})
-    stage = GaussNewton(objective, 1, 1e-3)
+    stage = GaussNewton(objective, 1, 1e-3, NetworkTuning())
     first = LeastSquares(stage)
     losses = [first.step()["loss"] for _ in range(2)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
@@ -136,7 +138,7 @@ def test_least_squares_leaves_no_slope_in_the_states():
 def test_the_equation_begins_with_no_more_to_say_than_the_data(noise, lighter):
     objective, _ = started(movie(noise=noise))
     objective.weight = 10.0
-    stage = GaussNewton(objective, 1, 1e-3)
+    stage = GaussNewton(objective, 1, 1e-3, NetworkTuning())
     usual = stage.weight
     first = LeastSquares(stage)
     first.step()
@@ -173,10 +175,10 @@ def test_where_the_band_is_wide_states_are_laid_out_and_unknowns_drawn():
     assert not set(unknown.parts[0][0].shift.tolist()) <= {0.0, 0.5}
 
 
-def test_it_counts_as_small_where_taps_would_not(monkeypatch):
-    monkeypatch.setattr("mollifier.engines.network.gauss_newton.MOST_WEIGHTS", 50_000)
-    assert suits(started(movie())[0].model)
-    assert not suits(started(movie(), opaque=True)[0].model)
+def test_gauss_newton_suits_factored_matrices_but_not_the_same_with_taps():
+    tuning = NetworkTuning(most_nonzeros=50_000)
+    assert suits_gauss_newton(started(movie())[0].model, tuning)
+    assert not suits_gauss_newton(started(movie(), opaque=True)[0].model, tuning)
 
 
 def test_a_movie_is_solved():
@@ -192,7 +194,7 @@ def test_a_movie_is_solved():
 def test_the_weight_stops_where_held_out_data_are_fitted_worse(monkeypatch):
     made = case("heat")
     objective, held = prepare(made.problem(0.05, 0), validated(Settings, {"network": FEATURES}), 0, None)
-    stage = GaussNewton(objective, 1, 1e-3, held)
+    stage = GaussNewton(objective, 1, 1e-3, NetworkTuning(), held)
     assert stage.held is not None
     LeastSquares(stage).close()
     misfits = iter([np.ones(200), np.full(200, 0.9), np.full(200, 1.0) + np.linspace(-0.1, 0.1, 200)])

@@ -13,9 +13,6 @@ from mollifier.problem.unknowns import Unknown
 
 Array = NDArray[np.float64]
 
-# Least distance of a first guess from a bound, in the size at which the unknown's term balances the others.
-_LEAST_GAP = 0.03
-
 
 def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
     """Set levels and scales of the unknowns, then the equations' sizes; returns the levels.
@@ -42,7 +39,8 @@ def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
     for name, value in found.items():
         unknown, size = unknowns[name], sizes[name] if np.isfinite(sizes[name]) else 0.0
         if np.isfinite(value):
-            level = _clear_of_bounds(unknown, float(np.clip(value, unknown.lower, unknown.upper)), size)
+            level = float(np.clip(value, unknown.lower, unknown.upper))
+            level = _clear_of_bounds(unknown, level, objective.tuning.bound_gap * size)
             levels[name] = level if unknown.admits(level) else levels[name]
     for name, level in levels.items():
         scale = max(abs(level), sizes.get(name, 0.0)) or 1.0
@@ -62,7 +60,7 @@ def adopt(objective: Objective, origin: Origin) -> None:
     unknowns = objective.model.problem.unknowns
     for name, estimate in origin.estimates.items():
         sd = estimate.sd if estimate.sd is not None and np.isfinite(estimate.sd) else 0.0
-        level = _clear_of_bounds(unknowns[name], estimate.value, sd / _LEAST_GAP)
+        level = _clear_of_bounds(unknowns[name], estimate.value, sd)
         level = level if unknowns[name].admits(level) else _default(unknowns[name])
         _start(objective, name, level, max(abs(level), sd) or 1.0)
     for name, field in origin.fields.items():
@@ -92,14 +90,13 @@ def _default(unknown: Unknown) -> float:
     return 1.0
 
 
-def _clear_of_bounds(unknown: Unknown, level: float, size: float) -> float:
-    """A level not so near a bound, for its size, that it would hardly move from there.
+def _clear_of_bounds(unknown: Unknown, level: float, gap: float) -> float:
+    """The level, moved to a distance from the bounds at which the bijection's slope is not too small.
 
     >>> from mollifier.problem.unknowns import ScalarUnknown
-    >>> [_clear_of_bounds(u, 1e-30, 10.0) for u in (ScalarUnknown(lower=0.0), ScalarUnknown())]
+    >>> [_clear_of_bounds(u, 1e-30, 0.3) for u in (ScalarUnknown(lower=0.0), ScalarUnknown())]
     [0.3, 1e-30]
     """
-    gap = _LEAST_GAP * size
     for bound, away in ((unknown.lower, 1), (unknown.upper, -1)):
         if bound is not None and away * (level - bound) < gap and unknown.admits(bound + away * gap):
             return bound + away * gap

@@ -27,9 +27,6 @@ from mollifier.nn.random_features import RandomFeatures
 
 Array = NDArray[np.float64]
 
-# Columns of the matrix of scattered observations formed at a time.
-_COLUMNS = 64
-
 
 @dataclass(frozen=True)
 class Product:
@@ -147,8 +144,11 @@ def on_grid(block: Block) -> bool:
     return isinstance(block.mollified.observer, Resampler)
 
 
-def observed(block: Block) -> Product | Tensor:
-    """The matrix (places, features) of the field at its observed places; a product where they are a grid."""
+def observed(block: Block, columns: int) -> Product | Tensor:
+    """The matrix (places, features) of the field at its observed places; a product where they are a grid.
+
+    ``columns`` of it are formed at a time.
+    """
     values, observer = _at_nodes(block), block.mollified.observer
     if isinstance(observer, Resampler):
         factors = zip(observer.operator.axes, values.values(), strict=True)
@@ -156,8 +156,8 @@ def observed(block: Block) -> Product | Tensor:
     matrix = block.mollified.observation_matrix()
     width = next(iter(values.values())).shape[1]
     parts = []
-    for low in range(0, width, _COLUMNS):
-        factors = (torch.from_numpy(v[:, low : low + _COLUMNS]) for v in values.values())
+    for low in range(0, width, columns):
+        factors = (torch.from_numpy(v[:, low : low + columns]) for v in values.values())
         parts.append(torch.from_numpy(matrix @ Product(tuple(factors)).dense().numpy()))
     return torch.cat(parts, dim=1)
 

@@ -15,8 +15,6 @@ from mollifier.mollify.orders import Derivative
 
 Array = NDArray[np.float64]
 
-# Points at which a bijection is averaged over the spread of what it is applied to (Gauss-Hermite).
-_POINTS = 11
 # Of a number at its bound: columns of the curvature scale with it, so that any size but zero serves.
 _LEAST_SLOPE = 1e-30
 
@@ -64,13 +62,14 @@ class Laplace:
     def fields(self) -> dict[str, Array]:
         """Unknown field -> standard errors on its own grid; none where the curvature is not finite."""
         result: dict[str, Array] = {}
+        points = self.stage.objective.tuning.quadrature_points
         if self._factor is None:
             return result
         for name, block in self.model.unknown_blocks.items():
             assert block.bijection is not None
             raw, jacobian = self.stage.raw(block)
             spread = jacobian @ self._factor[:, self._places[name]].T.numpy()
-            slope = _slopes(block.bijection, raw, np.sqrt(np.square(spread).sum(-1)))
+            slope = _slopes(block.bijection, raw, np.sqrt(np.square(spread).sum(-1)), points)
             spread = block.mollified.matrix(Derivative("u")) @ (slope[:, None] * spread)
             result[name] = np.sqrt(np.square(spread).sum(-1)).reshape(block.grid.shape)
         return result
@@ -89,13 +88,13 @@ def slope_of(scalar: Scalar) -> float:
     return float(np.copysign(max(abs(slope), _LEAST_SLOPE), slope))
 
 
-def _slopes(bijection: Bijection, raw: Array, sd: Array) -> Array:
+def _slopes(bijection: Bijection, raw: Array, sd: Array, points: int) -> Array:
     """Rms change of values over that of the raw ones, which are spread normally by ``sd``; shape (n,)."""
-    points, weights = np.polynomial.hermite_e.hermegauss(_POINTS)
+    places, weights = np.polynomial.hermite_e.hermegauss(points)
     sd = np.maximum(sd, 1e-6)
     with torch.no_grad():
         middle = bijection(torch.from_numpy(raw))
-        moved = bijection(torch.from_numpy(raw[:, None] + sd[:, None] * points))
+        moved = bijection(torch.from_numpy(raw[:, None] + sd[:, None] * places))
     squares = np.square((moved - middle[:, None]).numpy()) @ (weights / weights.sum())
     return np.asarray(np.sqrt(squares) / sd, dtype=np.float64)
 

@@ -26,11 +26,6 @@ from mollifier.problem.status import StatusName
 
 Array = NDArray[np.float64]
 
-# Continuation: first weight, factor, and the relative decrease per step below which the weight is raised.
-_FIRST_WEIGHT, _RAISE, _SLOW = 1e-2, 3.0, 0.05
-# Damping: at first, its least, and most tries a step; beyond the most it is of no use.
-_DAMPING, _LEAST_DAMPING, _MOST_DAMPING, _TRIES = 1e-3, 1e-12, 1e8, 12
-
 
 class System(Protocol):
     """The normal equations of one step."""
@@ -90,7 +85,8 @@ class LevenbergMarquardt(ABC):
         self.model = objective.model
         for block in self.model.blocks:
             _ = block.mollified
-        self.damping, self.weight, self.most = _DAMPING, _FIRST_WEIGHT, 1.0
+        self.tuning = objective.tuning
+        self.damping, self.weight, self.most = self.tuning.first_damping, self.tuning.first_weight, 1.0
         self.finished = ""
         self.outcome: StatusName = "converged"
         self._still = 0
@@ -114,13 +110,13 @@ class LevenbergMarquardt(ABC):
         before = self._losses(nodes)
         start = self.parameters()
         promised = 0.0
-        for _ in range(_TRIES):
+        for _ in range(self.tuning.damping_tries):
             move = system.solve(self.damping)
             promised = max(promised, -float(system.gradient @ move))
             self.set_parameters(start + move)
             after = self._losses(self.node_values())
             if np.isfinite(after["loss"]) and after["loss"] < before["loss"]:
-                self.damping = max(self.damping / 3, _LEAST_DAMPING)
+                self.damping = max(self.damping / 3, self.tuning.least_damping)
                 self._judge(before["loss"], after["loss"], promised)
                 return after
             self.damping *= 4
@@ -147,21 +143,21 @@ class LevenbergMarquardt(ABC):
         """Raise the equation's weight when the loss settles; finish when it settles at the most."""
         gain = (before - after) / before if before else 0.0
         if self.weight < self.most:
-            if gain < _SLOW:
+            if gain < self.tuning.slow_decrease:
                 self._raise_weight()
             return
         self._still = self._still + 1 if gain < self.tolerance else 0
-        if self._still >= 3:
+        if self._still >= self.tuning.steps_without_gain:
             self.finished = f"the loss fell by less than {self.tolerance:g} of itself per step"
 
     def _judge_failure(self, loss: float, promised: float) -> None:
         """No damping tried lowered the loss: that is the minimum, or there is no way on."""
         if self.weight < self.most:
             self._raise_weight()
-            self.damping = _DAMPING
+            self.damping = self.tuning.first_damping
         elif promised <= self.tolerance * loss:
             self.finished = f"no step lowers the loss, and none promised more than {self.tolerance:g} of it"
-        elif self.damping > _MOST_DAMPING:
+        elif self.damping > self.tuning.most_damping:
             self.outcome = "stalled"
             self.finished = (
                 f"no step lowers the loss, though {promised / loss:.1g} of it was promised; the equation may "
@@ -169,10 +165,10 @@ class LevenbergMarquardt(ABC):
                 "help"
             )
         else:
-            self.damping = max(self.damping, _DAMPING)
+            self.damping = max(self.damping, self.tuning.first_damping)
 
     def _raise_weight(self) -> None:
-        self.weight = min(self.weight * _RAISE, self.most)
+        self.weight = min(self.weight * self.tuning.weight_factor, self.most)
 
     def _losses(self, nodes: list[Array]) -> dict[str, float]:
         parts = {"data": 0.0, "residual": 0.0, "prior": 0.0}

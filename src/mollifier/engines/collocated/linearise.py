@@ -66,15 +66,17 @@ class Linearisation:
         self.objective = objective
         model = objective.model
         whole = model.collocation.grid
+        columns = objective.tuning.feature_columns
         self.rows = [derivative_matrices(block, whole) for block in model.blocks]
-        self.observe = [observation_matrix(block) for block in model.state_blocks]
+        self.observe = [observation_matrix(block, columns) for block in model.state_blocks]
         self.known = {
             n: np.broadcast_to(v.cpu().numpy(), whole.shape).ravel() for n, v in model.known.items()
         }
         self.parts = [Partials(e, model.blocks, tuple(model.scalars)) for e in objective.equations]
         self.data = [DataRows(objective, t, self.observe[t.block]) for t in objective.targets]
         self.measurements = [
-            DataRows(objective, t, observation_matrix(model.blocks[t.block])) for t in objective.measurements
+            DataRows(objective, t, observation_matrix(model.blocks[t.block], columns))
+            for t in objective.measurements
         ]
         self.roughness = StateRoughness(
             model, [[*rows.values(), seen] for rows, seen in zip(self.rows, self.observe, strict=False)]

@@ -22,14 +22,11 @@ from torch import Tensor, nn
 
 from mollifier.data.observations import Observations, Samples
 from mollifier.engines.collocated.model import Model
+from mollifier.engines.collocated.tuning import CollocatedTuning
 from mollifier.errors import ConfigurationError
 from mollifier.problem.settings import Settings
 
 Array = NDArray[np.float64]
-
-# Weight of an unknown field's curvature until the data or the user say otherwise, and the most values fitted
-# that it is meant for. With more it falls: what is expected of a field is no surer for more readings.
-_SMOOTHNESS, _VALUES = 1e-3, 1000
 
 
 @dataclass(frozen=True)
@@ -95,8 +92,15 @@ class Objective(nn.Module):
         Mean squared misfit of the data that a fit without the equation leaves; one where there was none.
     """
 
-    def __init__(self, model: Model, fitted: Observations, settings: Settings) -> None:
+    def __init__(
+        self,
+        model: Model,
+        fitted: Observations,
+        settings: Settings,
+        tuning: CollocatedTuning,
+    ) -> None:
         super().__init__()
+        self.tuning = tuning
         self.model = model
         self.weight = settings.training.equation_weight
         self.equations = model.problem.system.equations
@@ -130,7 +134,7 @@ class Objective(nn.Module):
         self.register_buffer("sizes", torch.ones(len(self.equations), dtype=torch.float64))
         self.field_scales: Tensor
         self.register_buffer("field_scales", torch.ones(len(fields), dtype=torch.float64))
-        expected = _SMOOTHNESS * min(1.0, _VALUES / self.count)
+        expected = tuning.curvature_weight * min(1.0, tuning.curvature_values / self.count)
         given = [expected if u.smoothness is None else u.smoothness for u in fields.values()]
         self.strengths: Tensor
         self.register_buffer("strengths", torch.tensor(given, dtype=torch.float64))

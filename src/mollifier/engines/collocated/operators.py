@@ -33,9 +33,12 @@ def derivative_matrices(block: Block, whole: Grid) -> dict[Derivative, Any]:
     return {d: _operator(block, d, whole) for n in block.names for d in block.needed[n]}
 
 
-def observation_matrix(block: Block) -> Any:
-    """The block at its observed places: (places, nodes), or (places, features) of random features."""
-    return observed(block) if is_factored(block) else block.mollified.observation_matrix()
+def observation_matrix(block: Block, columns: int) -> Any:
+    """The block at its observed places: (places, nodes), or (places, features) of random features.
+
+    Of the latter, ``columns`` are formed at a time.
+    """
+    return observed(block, columns) if is_factored(block) else block.mollified.observation_matrix()
 
 
 def nonzeros(model: Model) -> int:

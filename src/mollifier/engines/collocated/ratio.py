@@ -11,16 +11,13 @@ from torch import Tensor
 from mollifier.errors import EquationError
 from mollifier.problem.inverse_problem import InverseProblem
 
-# Where the factor is below this fraction of its rms, the ratio is noise.
-_SMALL = 0.1
-
 
 def ratio_read_out(
-    problem: InverseProblem, env: Mapping[str, Tensor], shape: tuple[int, ...]
+    problem: InverseProblem, env: Mapping[str, Tensor], shape: tuple[int, ...], least: float
 ) -> dict[str, NDArray[np.float64]]:
     """Unknown fields that enter an equation linearly and undifferentiated: minus the rest over their factor.
 
-    NaN where the factor is small: there the ratio is off by orders of magnitude whatever the fit.
+    NaN where the factor is below ``least`` times its rms: there the ratio is noise, whatever the fit.
     """
     result = {}
     for name in problem.unknown_fields:
@@ -35,6 +32,6 @@ def ratio_read_out(
             top, bottom = (
                 np.broadcast_to(v.detach().cpu().numpy(), shape) for v in (rest(env), factors[name](env))
             )
-            masked = np.abs(bottom) < _SMALL * np.sqrt(np.mean(np.square(bottom)))
+            masked = np.abs(bottom) < least * np.sqrt(np.mean(np.square(bottom)))
             result[name] = np.where(masked, np.nan, -top / np.where(masked, 1.0, bottom))
     return result

@@ -33,7 +33,7 @@ def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Datase
     with torch.no_grad(), np.errstate(all="ignore"):
         env, _, _ = model()
         residuals = [r.cpu().numpy() for r in objective.residuals(env)]
-        ratios = ratio_read_out(problem, env, model.collocation.grid.shape)
+        ratios = ratio_read_out(problem, env, model.collocation.grid.shape, objective.tuning.least_factor)
     grid, units = model.collocation.grid, problem.data.units
     variables: dict[str, Any] = {}
     for block in model.blocks:

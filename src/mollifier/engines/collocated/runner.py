@@ -23,9 +23,6 @@ from mollifier.engines.collocated.stages import NonFiniteLossError, Stage
 from mollifier.errors import CheckpointError
 from mollifier.problem.status import Status
 
-# Steps between copies of the last good values, in case the loss ceases to be finite.
-_KEEP_EVERY = 25
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -143,7 +140,7 @@ class Run:
             self.step += 1
             self.seconds = time.monotonic() - begun
             self._record(stage, losses, (time.monotonic() - entered) / (self.step - first))
-            if self.step % _KEEP_EVERY == 0:
+            if self.step % self.objective.tuning.copy_steps == 0:
                 good = copy.deepcopy(self.objective.state_dict())
             where = f"at step {self.step} of {stage.name}"
             if stop():

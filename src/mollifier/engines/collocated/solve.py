@@ -22,6 +22,7 @@ from mollifier.engines.collocated.provenance import fingerprint, provenance
 from mollifier.engines.collocated.readout import read_fields, read_fit, read_history
 from mollifier.engines.collocated.runner import Progress, Run
 from mollifier.engines.collocated.stages import Stage
+from mollifier.engines.collocated.tuning import CollocatedTuning
 from mollifier.engines.collocated.verdict import judged
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.problem.collocation import collocate
@@ -57,6 +58,7 @@ def prepare(
     seed: int,
     network: nn.Module | None,
     maker: Maker | None = None,
+    tuning: CollocatedTuning = CollocatedTuning(),  # noqa: B008 - frozen
 ) -> tuple[Objective, Observations | None]:
     """Model and objective on the fitted part of the data, and the held-out part."""
     fitted, held = problem.data, None
@@ -66,7 +68,7 @@ def prepare(
         except DataError:  # too few samples to hold one out: all are fitted
             held = None
     model = Model(problem, collocate(problem, settings.collocation), settings, network, maker)
-    return Objective(model, fitted, settings), held
+    return Objective(model, fitted, settings, tuning), held
 
 
 def run_stages(

@@ -1,27 +1,10 @@
-"""The stages of training: each takes steps on the objective and can be saved between any two of them."""
+"""What a stage of a run is: it takes steps on the objective and can be saved between any two of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-import torch
-import xarray as xr
-from torch import Tensor
-
-from mollifier.engines.collocated.calibrate import adopt, calibrate
-from mollifier.engines.collocated.model import Block
-from mollifier.engines.collocated.objective import Objective
-from mollifier.engines.start import Origin, sampled
-from mollifier.nn.layers import trained
 from mollifier.problem.status import StatusName
-
-# Nodes of an answer's field that a network is fitted to; of larger grids, so many at random.
-_MOST_TARGETS = 5000
-# Mean squared misfit, in standard errors, at which the data are fitted: what is left is their noise (the
-# discrepancy principle), and a closer fit would have to be undone when the equation comes in.
-_FITTED = 1.25
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -29,14 +12,14 @@ class NonFiniteLossError(ArithmeticError):
 
 
 class Stage(Protocol):
-    """A run of steps of one optimiser."""
+    """Steps of one optimiser."""
 
     name: str
     steps: int
     finished: str
-    """Why the stage is over before its steps are, or nothing."""
+    """Why the stage ended before its last step; empty otherwise."""
     outcome: StatusName
-    """What having finished means."""
+    """The status that ``finished`` means."""
     estimates: bool
     """Whether the unknowns have values yet."""
 
@@ -45,225 +28,13 @@ class Stage(Protocol):
         ...
 
     def close(self) -> None:
-        """What follows the last step."""
+        """Called after the last step."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on beside the model."""
+        """Everything that the next step depends on, without the model."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a saved state."""
+        """Restore a saved state."""
         ...
-
-
-class Adam:
-    """Adam with a cosine schedule on the whole loss."""
-
-    name = "adam"
-    estimates = True
-
-    def __init__(self, objective: Objective, steps: int, rate: float) -> None:
-        self.objective, self.steps = objective, steps
-        self.parameters = trained(objective.model)
-        self.optimiser = torch.optim.Adam(self.parameters, lr=rate)
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            self.optimiser, max(steps, 1), eta_min=rate / 50
-        )
-        self.finished = ""
-        self.outcome: StatusName = "converged"
-
-    def step(self) -> dict[str, float]:
-        """One Adam step."""
-        self.optimiser.zero_grad()
-        total, losses = self._loss()
-        if not torch.isfinite(total):
-            raise NonFiniteLossError(self.objective.culprit())
-        total.backward()
-        _check_gradient(self.objective, self.parameters)
-        self.optimiser.step()
-        self.schedule.step()
-        return losses
-
-    def _loss(self) -> tuple[Tensor, dict[str, float]]:
-        """What is minimised, and the losses to be told."""
-        parts = self.objective()
-        return parts.total, parts.numbers()
-
-    def close(self) -> None:
-        """Nothing follows."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Moments and schedule."""
-        return {"optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a saved state."""
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
-
-
-class WarmUp(Adam):
-    """Adam on the data alone, which ends with a first guess of the unknowns (`calibrate`).
-
-    It ends before its steps do where the data are fitted to within little more than their noise. The
-    networks are evaluated without the kernel. From an answer, the unknowns have its values from the
-    beginning, and the networks are fitted to its fields: unknown fields, and states where it has them.
-
-    Parameters
-    ----------
-    objective, steps, rate
-        As in `Adam`.
-    origin
-        The answer to start from; none by default.
-    """
-
-    name = "warm-up"
-    estimates = False
-
-    def __init__(self, objective: Objective, steps: int, rate: float, origin: Origin | None = None) -> None:
-        super().__init__(objective, steps, rate)
-        self.adopted = bool(origin)
-        self.targets: dict[int, tuple[Tensor, Tensor]] = {}
-        if origin:
-            adopt(objective, origin)
-            for b, block in enumerate(objective.model.blocks):
-                held = origin.states if block.bijection is None else origin.fields
-                if all(n in held for n in block.names):
-                    self.targets[b] = _targets(objective, block, held)
-
-    def step(self) -> dict[str, float]:
-        """One Adam step; finished where it began with the data fitted."""
-        losses = super().step()
-        if not self.targets and losses["data"] <= _FITTED:
-            self.finished = "the data are fitted to within their noise"
-        return losses
-
-    def _loss(self) -> tuple[Tensor, dict[str, float]]:
-        model = self.objective.model
-        total = self.objective.sizes.new_zeros(())
-        if not any(b in self.targets for b in range(len(model.state_blocks))):
-            total = self._data_loss()
-        for b, (points, values) in self.targets.items():
-            total = total + self._distance(model.blocks[b], points, values)
-        data = float(total.detach())
-        return total, {"data": data, "residual": float("nan"), "prior": 0.0, "loss": data}
-
-    def _data_loss(self) -> Tensor:
-        observed: dict[int, Tensor] = {}
-        for b, block in enumerate(self.objective.model.state_blocks):
-            values = block.backend.evaluate(block.network)
-            assert values is not None
-            observed[b] = block.physical(values)
-        return self.objective.misfits(observed).square().sum() / self.objective.count
-
-    def _distance(self, block: Block, points: Tensor, values: Tensor) -> Tensor:
-        """Mean squared distance of a block's fields from an answer's, in units of the relative noise."""
-        like = trained(block.network)[0]
-        found = block.physical(block.network(points.to(like)).to(values).T)
-        scale = block.scale if block.bijection is None else values.square().mean(1).sqrt()
-        return ((found - values) / (scale[:, None] * self.objective.tau)).square().mean()
-
-    def close(self) -> None:
-        """The first guess of the unknowns, unless an answer gave it, and the sizes of the terms."""
-        calibrate(self.objective, self.adopted)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Moments and schedule, and what is fitted in place of the data."""
-        return super().state_dict() | {"adopted": self.adopted, "targets": dict(self.targets)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a saved state."""
-        super().load_state_dict(state)
-        self.adopted = state["adopted"]
-        where = self.objective.sizes.device
-        self.targets = {b: (x.to(where), v.to(where)) for b, (x, v) in state["targets"].items()}
-
-
-def _targets(objective: Objective, block: Block, held: Mapping[str, xr.DataArray]) -> tuple[Tensor, Tensor]:
-    """Scaled points (n, d) of a block's grid, and an answer's values (channels, n) there."""
-    problem, names = objective.model.problem, block.grid.names
-    scaled = objective.model.collocation.scaled_grid.subgrid(names).coords()
-    physical = block.grid.coords()
-    if len(physical) > _MOST_TARGETS:
-        chosen = torch.randperm(len(physical))[:_MOST_TARGETS].numpy()
-        scaled, physical = scaled[chosen], physical[chosen]
-    points = dict(zip(names, physical.T, strict=True))
-    values = np.stack([sampled(held[n], points, problem.data.periodic) for n in block.names])
-    for i, n in enumerate(block.names):
-        unknown = problem.unknowns.get(n)
-        if unknown is not None:
-            values[i] = np.clip(values[i], unknown.lower, unknown.upper)
-    where = objective.sizes.device
-    return torch.from_numpy(np.ascontiguousarray(scaled)).to(where), torch.from_numpy(values).to(where)
-
-
-class Lbfgs:
-    """L-BFGS with a strong Wolfe line search, ten iterations a step."""
-
-    name = "lbfgs"
-    estimates = True
-    _ITERATIONS = 10
-
-    def __init__(self, objective: Objective, steps: int, tolerance: float) -> None:
-        self.objective, self.tolerance = objective, tolerance
-        self.steps = max(steps // self._ITERATIONS, 1) if steps else 0
-        self.parameters = trained(objective.model)
-        self.optimiser = torch.optim.LBFGS(
-            self.parameters,
-            max_iter=self._ITERATIONS,
-            max_eval=2 * self._ITERATIONS,
-            history_size=50,
-            tolerance_grad=0.0,
-            tolerance_change=0.0,
-            line_search_fn="strong_wolfe",
-        )
-        self.finished = ""
-        self.outcome: StatusName = "converged"
-        self._before = float("inf")
-        self._still = 0
-
-    def step(self) -> dict[str, float]:
-        """Ten iterations; finished when three steps in a row gain less than the tolerance an iteration."""
-        seen: list[dict[str, float]] = []
-
-        def closure() -> float:
-            self.optimiser.zero_grad()
-            parts = self.objective()
-            if not torch.isfinite(parts.total):
-                raise NonFiniteLossError(self.objective.culprit())
-            parts.total.backward()
-            _check_gradient(self.objective, self.parameters)
-            seen.append(parts.numbers())
-            return seen[-1]["loss"]
-
-        self.optimiser.step(closure)
-        losses = seen[-1]
-        gained = self._before - losses["loss"]
-        self._still = self._still + 1 if gained < self._ITERATIONS * self.tolerance * losses["loss"] else 0
-        self._before = losses["loss"]
-        if self._still >= 3:
-            self.finished = f"the loss fell by less than {self.tolerance:g} of itself per step"
-        return losses
-
-    def close(self) -> None:
-        """Nothing follows."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Curvature pairs and what convergence is judged by."""
-        return {"optimiser": self.optimiser.state_dict(), "before": self._before, "still": self._still}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a saved state."""
-        self.optimiser.load_state_dict(state["optimiser"])
-        # Torch casts to the type of the first parameter; networks in float32 stand beside numbers in float64.
-        kept = self.optimiser.state[self.parameters[0]]
-        kept.update(state["optimiser"]["state"].get(0, {}))
-        self._before, self._still = state["before"], state["still"]
-
-
-def _check_gradient(objective: Objective, parameters: Sequence[Tensor]) -> None:
-    """Refuse to take a step along what is not finite."""
-    norms = [p.grad.abs().max() for p in parameters if p.grad is not None and p.numel()]
-    if not bool(torch.isfinite(torch.stack([n.double() for n in norms])).all()):
-        raise NonFiniteLossError(objective.culprit())

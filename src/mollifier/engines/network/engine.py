@@ -14,9 +14,12 @@ from mollifier.data.observations import Observations
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.runner import Progress
 from mollifier.engines.collocated.solve import check_priors, prepare, run_stages
-from mollifier.engines.collocated.stages import Adam, Lbfgs, Stage, WarmUp
-from mollifier.engines.network.gauss_newton import GaussNewton, suits
+from mollifier.engines.collocated.stages import Stage
+from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.engines.network.least_squares import LeastSquares
+from mollifier.engines.network.optimisers import Adam, Lbfgs, WarmUp
+from mollifier.engines.network.suitable import suits_gauss_newton
+from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.engines.start import Origin
 from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
@@ -25,7 +28,6 @@ from mollifier.problem.solution import Solution
 
 Array = NDArray[np.float64]
 
-_GAUSS_NEWTON_STEPS, _LBFGS_STEPS = 150, 2000
 # Priors of unknown fields that start from the curvature.
 _PRIORS = ("auto", "h2")
 
@@ -39,6 +41,7 @@ def solve_network(
     resume: bool = False,
     network: nn.Module | None = None,
     origin: Origin | None = None,
+    tuning: NetworkTuning = NetworkTuning(),  # noqa: B008 - frozen
 ) -> Solution:
     """Solve with networks.
 
@@ -64,9 +67,9 @@ def solve_network(
     device = _device(settings.training.device)
 
     def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
-        objective, held = prepare(problem, settings, seed, network)
+        objective, held = prepare(problem, settings, seed, network, tuning=tuning)
         objective.to(device)
-        return objective, _stages(objective, settings, held, None if resume else origin), held
+        return objective, _stages(objective, settings, held, None if resume else origin, tuning), held
 
     marks = {
         "network": None if network is None else repr(network),
@@ -99,18 +102,22 @@ def _device(name: str) -> torch.device:
 
 
 def _stages(
-    objective: Objective, settings: Settings, held: Observations | None, origin: Origin | None
+    objective: Objective,
+    settings: Settings,
+    held: Observations | None,
+    origin: Origin | None,
+    tuning: NetworkTuning,
 ) -> list[Stage]:
     """A fit to the data or an answer, then Gauss-Newton where it is small enough, else Adam and L-BFGS."""
     t = settings.training
     optimiser = t.optimiser
     if optimiser == "auto":
-        optimiser = "gauss-newton" if suits(objective.model) else "lbfgs"
-    warm = WarmUp(objective, t.warmup_steps, t.learning_rate, origin)
+        optimiser = "gauss-newton" if suits_gauss_newton(objective.model, tuning) else "lbfgs"
+    warm = WarmUp(objective, t.warmup_steps, t.learning_rate, tuning, origin)
     if optimiser == "gauss-newton":
-        steps = _GAUSS_NEWTON_STEPS if t.steps is None else t.steps
-        newton = GaussNewton(objective, steps, t.tolerance, held)
+        steps = tuning.gauss_newton_steps if t.steps is None else t.steps
+        newton = GaussNewton(objective, steps, t.tolerance, tuning, held)
         return [LeastSquares(newton) if newton.linear and origin is None else warm, newton]
-    steps = _LBFGS_STEPS if t.steps is None else t.steps
-    adam = Adam(objective, t.adam_steps, t.learning_rate / 5)
-    return [warm, adam, Lbfgs(objective, steps, t.tolerance)]
+    steps = tuning.lbfgs_steps if t.steps is None else t.steps
+    adam = Adam(objective, t.adam_steps, t.learning_rate * tuning.adam_share, tuning)
+    return [warm, adam, Lbfgs(objective, steps, t.tolerance, tuning)]

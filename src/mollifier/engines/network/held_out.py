@@ -1,4 +1,4 @@
-"""Samples that are not fitted, and how well a model tells them."""
+"""Held-out samples and their misfit."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ from mollifier.engines.collocated.objective import Objective, floored
 
 Array = NDArray[np.float64]
 
-# Samples that can tell a better weight from a worse one.
-_ENOUGH = 100
-
 
 @dataclass(frozen=True)
-class Held:
+class HeldOut:
     """Samples that are not fitted.
 
     Attributes
@@ -31,8 +28,8 @@ class Held:
     targets: Sequence[tuple[int, int, NDArray[np.intp], Array, Array]]
 
     @classmethod
-    def of(cls, objective: Objective, held: Observations | None) -> Held | None:
-        """Those of all fields that are fitted; None where there are too few to judge by."""
+    def of(cls, objective: Objective, held: Observations | None, fewest: int) -> HeldOut | None:
+        """Those of all fields that are fitted; None where there are fewer than ``fewest``."""
         if held is None:
             return None
         targets = []
@@ -40,10 +37,10 @@ class Held:
             s = floored(held.samples(t.name), t.floor)
             place = objective.model.places[t.block].index(s.points)
             targets.append((t.block, t.channel, place, s.values, s.sd))
-        return cls(targets) if sum(len(t[3]) for t in targets) >= _ENOUGH else None
+        return cls(targets) if sum(len(t[3]) for t in targets) >= fewest else None
 
     def misfits(self, linearisation: Linearisation, nodes: list[Array]) -> Array:
-        """Squares of what is missed, in standard errors, shape (samples,)."""
+        """Squared misfits in standard errors, shape (samples,)."""
         return np.concatenate(
             [
                 np.square((linearisation.observed(b, channel, nodes)[place] - values) / sd)

@@ -1,4 +1,4 @@
-"""The fit of states to the data alone, where they are linear in their weights."""
+"""The fit of states to the data alone, for states that are linear in their weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LeastSquares:
     Parameters
     ----------
     stage
-        The stage that follows, whose normal equations are taken.
+        The stage that follows: its parameters are set, by its normal equations.
     """
 
     name = "least squares"
@@ -47,8 +47,9 @@ class LeastSquares:
     def close(self) -> None:
         """The first guess of the unknowns, the sizes of the terms, and the equation's first weight.
 
-        The equation's part of the loss begins no larger than the data's, or one, which is that of noise: what
-        the states cannot obey would else drag them off the data before samples held out of the fit can tell.
+        The equation's part of the loss is at most the data's at first, or one, which is that of noise.
+        Otherwise an equation that the states cannot satisfy would pull them off the data before the held-out
+        error is known.
         """
         stage = self.stage
         calibrate(stage.objective)
@@ -57,8 +58,8 @@ class LeastSquares:
         stage.weight *= min(1.0, max(parts["data"], 1.0) / max(parts["residual"], 1.0))
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing is kept between steps."""
+        """Empty: it is one step."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing was kept."""
+        """Nothing to restore."""

@@ -1,0 +1,46 @@
+"""Numbers that steer the engines on a collocation grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import ConfigDict
+
+
+@dataclass(frozen=True)
+class CollocatedTuning:
+    """Numbers that steer what the joint and the network engine share; the defaults suit most problems."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    first_weight: float = 1e-2
+    """Continuation: share of the equation's weight in the first steps."""
+    weight_factor: float = 3.0
+    """Continuation: factor by which the weight is raised."""
+    slow_decrease: float = 0.05
+    """Continuation: relative decrease of the loss per step below which the weight is raised."""
+    first_damping: float = 1e-3
+    """Levenberg-Marquardt: damping of the first step."""
+    least_damping: float = 1e-12
+    """Levenberg-Marquardt: lower limit of the damping."""
+    most_damping: float = 1e8
+    """Levenberg-Marquardt: damping beyond which a step that fails ends the run."""
+    damping_tries: int = 12
+    """Levenberg-Marquardt: most values of the damping in one step."""
+    steps_without_gain: int = 3
+    """Steps in a row below the tolerance after which a run has converged."""
+    curvature_weight: float = 1e-3
+    """Weight of an unknown field's mean squared curvature until evidence or the user sets it."""
+    curvature_values: int = 1000
+    """Number of fitted values up to which that weight holds; with more it falls in proportion."""
+    bound_gap: float = 0.03
+    """Least distance of a first guess from a bound, in the size at which its term balances the others."""
+    quadrature_points: int = 11
+    """Gauss-Hermite points by which a bijection is averaged over a standard error."""
+    least_factor: float = 0.1
+    """Ratio picture: masked where an unknown field's factor is below this share of its rms."""
+    copy_steps: int = 25
+    """Steps between copies of the parameters, which a run returns to where the loss is not finite."""
+    feature_columns: int = 64
+    """Columns of the observation matrix of random features that are formed at a time (memory)."""

@@ -1,0 +1,134 @@
+"""Dense normal equations of networks' weights and scalar unknowns."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mollifier.engines.collocated.factored import Combination, is_factored
+from mollifier.engines.collocated.jacobian import network_jacobian
+from mollifier.engines.collocated.model import Model
+from mollifier.engines.collocated.residuals import Residuals
+
+Array = NDArray[np.float64]
+Key = int | str | tuple[int, int]
+"""What rows depend on: a block's weights, a raw scalar by its name, the weights of one channel."""
+
+
+class NormalEquations:
+    """J'J and J'r over all parameters: each network's weights, then the scalars.
+
+    Parameters
+    ----------
+    model
+        Its state blocks, unknown fields and scalars, as they are at each call of `form`.
+    chunk
+        Rows of the dense Jacobian that are formed at a time.
+    """
+
+    def __init__(self, model: Model, chunk: int) -> None:
+        self.model, self.chunk = model, chunk
+        self._grams: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def form(self, nodes: list[Array], rows: Iterable[Residuals]) -> tuple[Tensor, Tensor]:
+        """J'J (p, p) and J'r (p,) of some rows.
+
+        Parameters
+        ----------
+        nodes
+            Values (channels, nodes) of every block, or weights (channels, weights) where linear in them.
+        rows
+            Of the residual vector, with derivatives at these values.
+        """
+        jacobians: dict[int, Tensor] = {}
+        sizes: dict[Key, int] = {}
+        for i, b in enumerate(self.model.blocks):
+            if is_factored(b):
+                sizes |= {(i, channel): nodes[i].shape[1] for channel in range(len(b.names))}
+            else:
+                jacobians[i] = network_jacobian(b.network, b.nodes())
+                sizes[i] = jacobians[i].shape[-1]
+        sizes |= dict.fromkeys(self.model.scalars, 1)
+        edges = np.cumsum([0, *sizes.values()]).tolist()
+        place = {k: slice(low, high) for k, low, high in zip(sizes, edges[:-1], edges[1:], strict=True)}
+        hessian = torch.zeros(edges[-1], edges[-1], dtype=torch.float64)
+        gradient = torch.zeros(edges[-1], dtype=torch.float64)
+        slopes = {n: s.slope() for n, s in self.model.scalars.items()}
+        with np.errstate(all="ignore"):  # System.finite checks the result
+            for part in rows:
+                if part.constant:
+                    self._add_constant(part, place, hessian, gradient)
+                    continue
+                for some in self._chunks(part):
+                    dense = _dense_rows(part, some, jacobians, slopes)
+                    values = torch.from_numpy(np.ascontiguousarray(part.values[some]))
+                    for a, left in dense.items():
+                        gradient[place[a]] += left.T @ values
+                        for b, right in dense.items():
+                            if a == b:
+                                hessian[place[a], place[a]] += gram(left)
+                            elif place[a].start < place[b].start:
+                                hessian[place[a], place[b]].addmm_(left.T, right)
+        upper = hessian.triu(1)
+        return hessian.triu_().add_(upper.T), gradient
+
+    def _add_constant(
+        self, part: Residuals, place: Mapping[Key, slice], hessian: Tensor, gradient: Tensor
+    ) -> None:
+        """Add rows whose matrix is the same in every step; its Gram matrix is formed once."""
+        ((key, matrix),) = part.fields.items()
+        if id(matrix) not in self._grams:
+            # The matrix is stored too, so that no other can get its identity.
+            square = torch.zeros_like(hessian[place[key], place[key]])
+            for some in self._chunks(part):
+                square += gram(matrix[some])
+            self._grams[id(matrix)] = matrix, square
+        hessian[place[key], place[key]] += self._grams[id(matrix)][1]
+        for some in self._chunks(part):
+            gradient[place[key]] += matrix[some].T @ torch.from_numpy(np.ascontiguousarray(part.values[some]))
+
+    def _chunks(self, part: Residuals) -> Iterator[slice]:
+        """Rows that are formed at a time."""
+        chunk = max(self.chunk // part.step, 1) * part.step
+        return (slice(low, low + chunk) for low in range(0, len(part.values), chunk))
+
+
+def gram(matrix: Tensor) -> Tensor:
+    """``M'M``; NumPy computes one triangle only."""
+    rows = matrix.numpy()
+    return torch.from_numpy(rows.T @ rows)
+
+
+def _dense_rows(
+    part: Residuals, rows: slice, jacobians: Mapping[int, Tensor], slopes: dict[str, float]
+) -> dict[Key, Tensor]:
+    """Rows of the Jacobian by what they depend on."""
+    dense: dict[Key, Tensor] = {}
+    for (b, channel), matrix in part.fields.items():
+        if isinstance(matrix, Combination):
+            dense[b, channel] = matrix[rows]
+            continue
+        piece = _sparse_tensor(matrix[rows]) @ jacobians[b][channel]
+        dense[b] = dense[b].add_(piece) if b in dense else piece
+    for name, column in part.scalars.items():
+        dense[name] = torch.from_numpy(np.ascontiguousarray(column[rows]) * slopes[name])[:, None]
+    return dense
+
+
+def _sparse_tensor(matrix: Any) -> Tensor:
+    """A SciPy CSR matrix as a torch one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(matrix.indptr.astype(np.int64)),
+            torch.from_numpy(matrix.indices.astype(np.int64)),
+            torch.from_numpy(matrix.data),
+            size=matrix.shape,
+            check_invariants=False,
+        )

@@ -1,0 +1,263 @@
+"""The first-order stages of the network engine: Adam on the data, Adam and L-BFGS on the whole loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from mollifier.engines.collocated.calibrate import adopt, calibrate
+from mollifier.engines.collocated.model import Block
+from mollifier.engines.collocated.objective import Objective
+from mollifier.engines.collocated.stages import NonFiniteLossError
+from mollifier.engines.network.tuning import NetworkTuning
+from mollifier.engines.start import Origin, sampled
+from mollifier.nn.layers import trained
+from mollifier.problem.status import StatusName
+
+
+class Adam:
+    """Adam (Kingma and Ba, arXiv:1412.6980) with a cosine schedule on the whole loss.
+
+    Parameters
+    ----------
+    objective
+        The loss; its parameters are trained.
+    steps, rate
+        Number of steps, and the first learning rate.
+    tuning
+        Numbers that steer the engine.
+    """
+
+    name = "adam"
+    estimates = True
+
+    def __init__(self, objective: Objective, steps: int, rate: float, tuning: NetworkTuning) -> None:
+        self.objective, self.steps, self.tuning = objective, steps, tuning
+        self.parameters = trained(objective.model)
+        self.optimiser = torch.optim.Adam(self.parameters, lr=rate)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self.optimiser, max(steps, 1), eta_min=rate * tuning.last_rate
+        )
+        self.finished = ""
+        self.outcome: StatusName = "converged"
+
+    def step(self) -> dict[str, float]:
+        """One Adam step."""
+        self.optimiser.zero_grad()
+        total, losses = self._loss()
+        if not torch.isfinite(total):
+            raise NonFiniteLossError(self.objective.culprit())
+        total.backward()
+        _check_gradient(self.objective, self.parameters)
+        self.optimiser.step()
+        self.schedule.step()
+        return losses
+
+    def _loss(self) -> tuple[Tensor, dict[str, float]]:
+        """The loss, and its parts as numbers."""
+        parts = self.objective()
+        return parts.total, parts.numbers()
+
+    def close(self) -> None:
+        """Nothing follows."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Moments and schedule."""
+        return {"optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a saved state."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+
+
+class WarmUp(Adam):
+    """Adam on the data alone, which ends with a first guess of the unknowns (`calibrate`).
+
+    It stops early once the data are fitted to within their noise: a closer fit would be undone by the
+    equation. The networks are evaluated without the kernel. Given an earlier answer, the unknowns start at
+    its values, and the networks are fitted to its fields: unknown fields, and states where it has them.
+
+    Parameters
+    ----------
+    objective, steps, rate, tuning
+        As in `Adam`.
+    origin
+        The answer to start from; none by default.
+    """
+
+    name = "warm-up"
+    estimates = False
+
+    def __init__(
+        self,
+        objective: Objective,
+        steps: int,
+        rate: float,
+        tuning: NetworkTuning,
+        origin: Origin | None = None,
+    ) -> None:
+        super().__init__(objective, steps, rate, tuning)
+        self.adopted = bool(origin)
+        self.targets: dict[int, tuple[Tensor, Tensor]] = {}
+        if origin:
+            adopt(objective, origin)
+            for b, block in enumerate(objective.model.blocks):
+                held = origin.states if block.bijection is None else origin.fields
+                if all(n in held for n in block.names):
+                    self.targets[b] = _targets(objective, block, held, tuning.start_nodes)
+
+    def step(self) -> dict[str, float]:
+        """One Adam step; the stage ends if the data were fitted before it."""
+        losses = super().step()
+        if not self.targets and losses["data"] <= self.tuning.fitted_misfit:
+            self.finished = "the data are fitted to within their noise"
+        return losses
+
+    def _loss(self) -> tuple[Tensor, dict[str, float]]:
+        model = self.objective.model
+        total = self.objective.sizes.new_zeros(())
+        if not any(b in self.targets for b in range(len(model.state_blocks))):
+            total = self._data_loss()
+        for b, (points, values) in self.targets.items():
+            total = total + self._distance(model.blocks[b], points, values)
+        data = float(total.detach())
+        return total, {"data": data, "residual": float("nan"), "prior": 0.0, "loss": data}
+
+    def _data_loss(self) -> Tensor:
+        observed: dict[int, Tensor] = {}
+        for b, block in enumerate(self.objective.model.state_blocks):
+            values = block.backend.evaluate(block.network)
+            assert values is not None
+            observed[b] = block.physical(values)
+        return self.objective.misfits(observed).square().sum() / self.objective.count
+
+    def _distance(self, block: Block, points: Tensor, values: Tensor) -> Tensor:
+        """Mean squared distance of a block's fields from an answer's, in units of the relative noise."""
+        like = trained(block.network)[0]
+        found = block.physical(block.network(points.to(like)).to(values).T)
+        scale = block.scale if block.bijection is None else values.square().mean(1).sqrt()
+        return ((found - values) / (scale[:, None] * self.objective.tau)).square().mean()
+
+    def close(self) -> None:
+        """The first guess of the unknowns, unless an answer gave it, and the sizes of the terms."""
+        calibrate(self.objective, self.adopted)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Moments and schedule, and the fields that are fitted in place of the data."""
+        return super().state_dict() | {"adopted": self.adopted, "targets": dict(self.targets)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a saved state."""
+        super().load_state_dict(state)
+        self.adopted = state["adopted"]
+        where = self.objective.sizes.device
+        self.targets = {b: (x.to(where), v.to(where)) for b, (x, v) in state["targets"].items()}
+
+
+def _targets(
+    objective: Objective, block: Block, held: Mapping[str, xr.DataArray], most: int
+) -> tuple[Tensor, Tensor]:
+    """Scaled points (n, d) of a block's grid, at most so many, and an answer's values (channels, n) there."""
+    problem, names = objective.model.problem, block.grid.names
+    scaled = objective.model.collocation.scaled_grid.subgrid(names).coords()
+    physical = block.grid.coords()
+    if len(physical) > most:
+        chosen = torch.randperm(len(physical))[:most].numpy()
+        scaled, physical = scaled[chosen], physical[chosen]
+    points = dict(zip(names, physical.T, strict=True))
+    values = np.stack([sampled(held[n], points, problem.data.periodic) for n in block.names])
+    for i, n in enumerate(block.names):
+        unknown = problem.unknowns.get(n)
+        if unknown is not None:
+            values[i] = np.clip(values[i], unknown.lower, unknown.upper)
+    where = objective.sizes.device
+    return torch.from_numpy(np.ascontiguousarray(scaled)).to(where), torch.from_numpy(values).to(where)
+
+
+class Lbfgs:
+    """L-BFGS with a strong Wolfe line search, several iterations a step.
+
+    Parameters
+    ----------
+    objective
+        The loss; its parameters are trained.
+    steps
+        Number of iterations.
+    tolerance
+        Relative decrease of the loss per iteration below which it has converged.
+    tuning
+        Numbers that steer the engine.
+    """
+
+    name = "lbfgs"
+    estimates = True
+
+    def __init__(self, objective: Objective, steps: int, tolerance: float, tuning: NetworkTuning) -> None:
+        self.objective, self.tolerance, self.tuning = objective, tolerance, tuning
+        iterations = tuning.lbfgs_iterations
+        self.steps = max(steps // iterations, 1) if steps else 0
+        self.parameters = trained(objective.model)
+        self.optimiser = torch.optim.LBFGS(
+            self.parameters,
+            max_iter=iterations,
+            max_eval=2 * iterations,
+            history_size=tuning.lbfgs_history,
+            tolerance_grad=0.0,
+            tolerance_change=0.0,
+            line_search_fn="strong_wolfe",
+        )
+        self.finished = ""
+        self.outcome: StatusName = "converged"
+        self._before = float("inf")
+        self._still = 0
+
+    def step(self) -> dict[str, float]:
+        """Several iterations; converged after some steps in a row below the tolerance."""
+        seen: list[dict[str, float]] = []
+
+        def closure() -> float:
+            self.optimiser.zero_grad()
+            parts = self.objective()
+            if not torch.isfinite(parts.total):
+                raise NonFiniteLossError(self.objective.culprit())
+            parts.total.backward()
+            _check_gradient(self.objective, self.parameters)
+            seen.append(parts.numbers())
+            return seen[-1]["loss"]
+
+        self.optimiser.step(closure)
+        losses = seen[-1]
+        gained = self._before - losses["loss"]
+        least = self.tuning.lbfgs_iterations * self.tolerance * losses["loss"]
+        self._still = self._still + 1 if gained < least else 0
+        self._before = losses["loss"]
+        if self._still >= self.tuning.steps_without_gain:
+            self.finished = f"the loss fell by less than {self.tolerance:g} of itself per step"
+        return losses
+
+    def close(self) -> None:
+        """Nothing follows."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Pairs of steps and gradients, and the counters of convergence."""
+        return {"optimiser": self.optimiser.state_dict(), "before": self._before, "still": self._still}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a saved state."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        # Torch casts the state to the first parameter's type; networks may be float32, numbers are float64.
+        self.optimiser.state[self.parameters[0]].update(state["optimiser"]["state"].get(0, {}))
+        self._before, self._still = state["before"], state["still"]
+
+
+def _check_gradient(objective: Objective, parameters: Sequence[Tensor]) -> None:
+    """Refuse a step along a gradient that is not finite."""
+    norms = [p.grad.abs().max() for p in parameters if p.grad is not None and p.numel()]
+    if not bool(torch.isfinite(torch.stack([n.double() for n in norms])).all()):
+        raise NonFiniteLossError(objective.culprit())
