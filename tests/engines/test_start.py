@@ -141,7 +141,8 @@ def test_a_start_by_lbfgs():
 
 def test_the_size_that_curvature_is_measured_in_does_not_depend_on_the_start(conductivity):
     from mollifier.engines.collocated.solve import prepare
-    from mollifier.engines.collocated.stages import WarmUp
+    from mollifier.engines.network.optimisers import WarmUp
+    from mollifier.engines.network.tuning import NetworkTuning
     from mollifier.problem.settings import Settings, validated
 
     problem, first = conductivity
@@ -149,7 +150,7 @@ def test_the_size_that_curvature_is_measured_in_does_not_depend_on_the_start(con
     for begin in (None, origin(problem, first, "")):
         torch.manual_seed(0)
         objective, _ = prepare(problem, validated(Settings, small()), 0, None)
-        stage = WarmUp(objective, 300, 5e-3, begin)
+        stage = WarmUp(objective, 300, 5e-3, NetworkTuning(), begin)
         for _ in range(300):
             stage.step()
         stage.close()
