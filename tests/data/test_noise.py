@@ -24,7 +24,7 @@ def noisy(u, fraction, seed):
 @pytest.mark.parametrize("fraction", [0.01, 0.1])
 @pytest.mark.parametrize("shape", [(300,), (64, 50), (24, 20, 22), (5, 60)])
 @pytest.mark.parametrize("seed", range(3))
-def test_gridded(shape, fraction, seed):
+def test_noise_gridded(shape, fraction, seed):
     mesh = np.meshgrid(*(np.linspace(0, 1, n) for n in shape), indexing="ij")
     u, sigma = noisy(smooth(*mesh), fraction, seed)
     assert estimate_noise(u) == pytest.approx(sigma, rel=0.2)
@@ -32,13 +32,14 @@ def test_gridded(shape, fraction, seed):
 
 @pytest.mark.parametrize("fraction", [0.01, 0.1])
 @pytest.mark.parametrize("d", [1, 2, 3])
-def test_scattered(d, fraction):
+def test_noise_scattered(d, fraction):
     x = np.random.default_rng(d).random((2000, d))
     u, sigma = noisy(smooth(*x.T), fraction, d)
     assert estimate_noise(u, x) == pytest.approx(sigma, rel=0.15)
 
 
-def test_clean_data_have_next_to_none():
+def test_noise_clean_data():
+    """Clean data have next to none."""
     x = np.linspace(0, 1, 60)
     u = smooth(x[:, None], x)
     assert estimate_noise(u) < 1e-6
@@ -46,7 +47,7 @@ def test_clean_data_have_next_to_none():
     assert estimate_noise(smooth(*at.T), at) < 2e-3
 
 
-def test_masked_and_uneven():
+def test_noise_masked_and_uneven():
     rng = np.random.default_rng(1)
     x, y = np.sort(rng.random(80)), np.linspace(0, 1, 60) ** 2
     u, sigma = noisy(smooth(x[:, None], y), 0.05, 1)
@@ -54,7 +55,8 @@ def test_masked_and_uneven():
     assert estimate_noise(u, nodes=(x, y)) == pytest.approx(sigma, rel=0.2)
 
 
-def test_mostly_missing_falls_back_on_scattered():
+def test_noise_mostly_missing():
+    """Mostly missing falls back on scattered."""
     rng = np.random.default_rng(1)
     x = np.linspace(0, 1, 100)
     u, sigma = noisy(smooth(x[:, None], x), 0.05, 2)
@@ -62,13 +64,14 @@ def test_mostly_missing_falls_back_on_scattered():
     assert estimate_noise(u) == pytest.approx(sigma, rel=0.25)
 
 
-def test_a_shock_is_set_aside():
+def test_noise_beside_a_shock():
+    """A shock is set aside."""
     x, t = np.linspace(-1, 1, 256), np.linspace(0, 1, 100)
     u, sigma = noisy(-np.tanh(x[:, None] / 0.006) * (1 + t), 0.02, 0)
     assert estimate_noise(u) == pytest.approx(sigma, rel=0.2)
 
 
-def test_repeats_are_pure_error():
+def test_noise_repeats():
     # A field too rough for any smooth fit: only the repeats know the noise.
     rough = np.random.default_rng(0).standard_normal(200)
     u, sigma = noisy(np.stack([rough] * 4), 0.1, 5)
@@ -77,6 +80,6 @@ def test_repeats_are_pure_error():
     assert estimate_noise(u.ravel(), x[:, None]) == pytest.approx(sigma, rel=0.15)
 
 
-def test_too_few_values():
+def test_noise_too_few_values():
     with pytest.raises(DataError, match="cannot be estimated from 3 values"):
         estimate_noise([1.0, 2.0, 4.0])

@@ -65,7 +65,8 @@ def test_replicates_become_samples():
     assert "4 repeats (well)" in str(obs)
 
 
-def test_a_dataset_with_a_bare_dimension_is_scattered():
+def test_dataset_with_a_bare_dimension():
+    """A dataset with a bare dimension is scattered."""
     dataset = xr.Dataset(
         {"u": ("obs", np.arange(5.0)), "x": ("obs", np.arange(5.0)), "t": ("obs", np.ones(5) + np.arange(5))}
     )
@@ -76,7 +77,8 @@ def test_a_dataset_with_a_bare_dimension_is_scattered():
     assert again.noise_source("u") == "given"
 
 
-def test_three_variables_named_like_coordinates_stay_variables():
+def test_variables_named_like_coordinates():
+    """Three variables named like coordinates stay variables."""
     t = np.linspace(0, 1, 20)
     obs = Observations.from_dataset(xr.Dataset({n: ("t", np.sin(t)) for n in "xyz"}, coords={"t": t}))
     assert (obs.variables, obs.coordinates) == (("x", "y", "z"), ("t",))
@@ -185,7 +187,8 @@ def test_bad_gridded(change, message):
         Observations.from_dataset(change(field()))
 
 
-def test_unknown_names_are_told_the_nearest():
+def test_unknown_names_nearest():
+    """Unknown names are told the nearest."""
     obs = Observations.from_dataset(field())
     with pytest.raises(DataError, match=r"no variable 'uu'\. Did you mean 'u'"):
         obs.samples("uu")
@@ -256,7 +259,7 @@ def test_scattered_interpolation():
     np.testing.assert_allclose(line.interpolate("u", {"x": [-1, 1, 3]}), [1, 2.5, 4])
 
 
-def test_summary_says_what_matters():
+def test_summary():
     text = str(Observations.from_dataset(field(), noise=0.02))
     assert "grid of 24 x 18 (x, t)" in text
     assert "noise 2 % of rms (given)" in text

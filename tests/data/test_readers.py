@@ -276,14 +276,14 @@ def test_bad_archives(tmp_path, arrays, options, message):
         read(tmp_path / "a.npz", **options)
 
 
-def test_a_truncated_file(tmp_path):
+def test_truncated_file(tmp_path):
     labelled().to_netcdf(tmp_path / "a.nc", engine="scipy")
     whole = (tmp_path / "a.nc").read_bytes()
     with pytest.raises(DataError, match="may be damaged"):
         read(write(tmp_path / "b.nc", whole[: len(whole) // 3]))
 
 
-def test_missing_packages_are_named(tmp_path, monkeypatch):
+def test_missing_packages(tmp_path, monkeypatch):
     monkeypatch.setattr("mollifier.data.readers.zarr.find_spec", lambda name: None)
     (tmp_path / "a.zarr").mkdir()
     with pytest.raises(DataError, match=r"pip install 'mollifier\[zarr\]'"):

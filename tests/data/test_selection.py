@@ -135,7 +135,8 @@ def test_trust_estimates_over_everything_first():
         Observations({"u": [1, 2]}, {"x": [0, 1]}).trust(x=0)
 
 
-def test_trust_with_errors_of_their_own_and_replicates():
+def test_trust_with_given_errors_and_replicates():
+    """Trust with errors of their own and replicates."""
     rng = np.random.default_rng(0)
     u = field()["u"].values[None] + 0.1 * rng.standard_normal((4, 24, 18))
     dataset = field().drop_vars("u").assign(u=(("well", "x", "t"), u), w=(("well", "x", "t"), u))
@@ -221,6 +222,7 @@ def test_bad_trust(factor, where, message):
         obs.trust(factor, **where)
 
 
-def test_a_single_line_keeps_errors_that_vary_along_another():
+def test_select_keeps_errors_along_another_axis():
+    """A single line keeps errors that vary along another."""
     obs = Observations.from_dataset(field().assign(err=("t", np.linspace(0.1, 0.2, 18))), {"u": "err"})
     np.testing.assert_allclose(obs.select(t=2.0).samples("u").sd, 0.2)

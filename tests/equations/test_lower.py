@@ -101,7 +101,8 @@ TREES = st.recursive(_leaf(), _grow, max_leaves=8)
 
 @settings(max_examples=120, deadline=None)
 @given(TREES)
-def test_random_trees_evaluate_as_numpy_does(tree):
+def test_evaluate_random_trees(tree):
+    """Random trees evaluate as NumPy does."""
     text, direct = tree
     expected = np.broadcast_to(direct(ENV) + 2 * ENV["u_t"], (4, 5))
     assume(np.abs(expected).max() < 1e6)
@@ -120,7 +121,8 @@ def test_random_trees_evaluate_as_numpy_does(tree):
 
 @settings(max_examples=60, deadline=None)
 @given(TREES, st.sampled_from(JET))
-def test_partials_are_what_autograd_finds(tree, name):
+def test_partial_against_autograd(tree, name):
+    """Partials are what autograd finds."""
     text, _ = tree
     assume("max" not in text and "min" not in text and "u_t" not in text and name != "u_t")
     equation = one(f"u_t = {text}")
@@ -157,7 +159,8 @@ PIECES = st.sampled_from([*WORDS, *"()[],+-*/^=;. \n#²λ\x00'", "9" * 30])
 
 @settings(max_examples=400, deadline=None)
 @given(st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=14).map("".join)))
-def test_garbage_is_read_or_refused(text):
+def test_parse_garbage(text):
+    """Garbage is read or refused."""
     for read in (lambda: parse(text, NAMES), lambda: fields_in(text, ["u", "k"], XT)):
         try:
             read()
@@ -168,7 +171,8 @@ def test_garbage_is_read_or_refused(text):
 # --- operators on manufactured fields
 
 
-def test_operators_on_a_manufactured_field():
+def test_evaluate_operators():
+    """Operators on a manufactured field."""
     x, y, t = sympy.symbols("x y t")
     u = sympy.exp(-t) * sympy.sin(x) * sympy.cos(2 * y) + x**2 * y
     k = 1 + x**2 + x * y**3
@@ -190,7 +194,8 @@ def test_operators_on_a_manufactured_field():
     np.testing.assert_allclose(system.equations[0].evaluate(env), ArrayFunction(truth)(point), atol=1e-11)
 
 
-def test_every_function_agrees_in_numpy_and_torch_with_its_derivative():
+def test_function_numpy_torch_and_derivative():
+    """Every function agrees in NumPy and torch with its derivative."""
     env = {"u": np.linspace(0.1, 0.9, 7), "w": np.linspace(0.85, 0.15, 7), "u_t": np.zeros(7)}
     for name, function in FUNCTIONS.items():
         equation = one(f"{name}(u, w, 0.4)" if function.many else f"{name}(u)")
@@ -206,7 +211,7 @@ def test_every_function_agrees_in_numpy_and_torch_with_its_derivative():
         np.testing.assert_allclose(partial, gradient.numpy(), rtol=1e-10, atol=1e-13, err_msg=name)
 
 
-def test_partials_against_finite_differences():
+def test_partial_against_finite_differences():
     equation = one("u_t = dx(k*u_x/(1 + u^2)) + r*exp(-q*u)*w_xt + abs(u)*x")
     env = {n: ENV[n] for n in equation.symbols}
     for name in equation.symbols:
@@ -257,7 +262,8 @@ def test_collect_over_a_field_and_its_derivatives():
 # --- arrays of both kinds
 
 
-def test_kinds_and_types_are_kept():
+def test_evaluate_kinds_and_types():
+    """Kinds and types are kept."""
     equation = one("u_t = r*u^3 + 0.1*sqrt(1 + x^2)")
     env32 = {n: np.float32(v) for n, v in ENV.items()}
     assert equation.evaluate(env32).dtype == np.float32
@@ -271,19 +277,19 @@ def test_kinds_and_types_are_kept():
     np.testing.assert_allclose(equation.evaluate(whole), [-1.1, -8.1, -27.1])
 
 
-def test_broadcasting():
+def test_evaluate_broadcasting():
     equation = one("u_t = k*u_xx + r")
     env = {"u_t": np.zeros((3, 4)), "u_xx": np.ones((2, 3, 4)), "k": np.ones((3, 1)), "r": 2.0}
     assert equation.evaluate(env).shape == (2, 3, 4)
     assert [t.shape for t in equation.evaluate_terms(env)].count((2, 3, 4)) == 1
 
 
-def test_missing_values():
+def test_evaluate_missing_values():
     with pytest.raises(EquationError, match=r"No values were given for u_t; given: u\."):
         one("u_t = u").evaluate({"u": 1.0})
 
 
-def test_torch_transforms():
+def test_evaluate_torch_transforms():
     equation = one("u_t = k*u_xx + r*sin(u)^2/(1 + w^4) + max(u, w)")
     env = {n: v.broadcast_to((4, 5)) for n, v in as_torch({n: ENV[n] for n in equation.symbols}).items()}
     expected = equation.evaluate(env)
@@ -296,7 +302,7 @@ def test_torch_transforms():
     torch.testing.assert_close(partial(env), equation.partial("u")(env))
 
 
-def test_programs_share_work():
+def test_program_shares_work():
     a, b = sympy.symbols("a b")
     program = lower([sympy.exp(a * b) + a * b, sympy.exp(a * b) ** 8, a**7])
     operations = [i.operation for i in program.instructions]
@@ -306,7 +312,8 @@ def test_programs_share_work():
         lower([sympy.gamma(a)])
 
 
-def test_systems_can_be_saved_and_import_leaves_torch_alone():
+def test_system_pickle_and_no_torch():
+    """Systems can be saved and import leaves torch alone."""
     system = parse("u_t = div(k*grad(u)) + r*u", NAMES)
     again = pickle.loads(pickle.dumps(system))
     np.testing.assert_array_equal(again.equations[0].evaluate(ENV), system.equations[0].evaluate(ENV))
@@ -314,7 +321,7 @@ def test_systems_can_be_saved_and_import_leaves_torch_alone():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_parsing_is_quick():
+def test_parse_time():
     text = "u_t = div(k*grad(u)) + r*u*(1 - u^2) - s"
     parse(text, NAMES)
     start = time.process_time()

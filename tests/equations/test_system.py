@@ -76,7 +76,7 @@ def symbols(names: str):
         ("u_t =\n r*u", "u_t - r*u"),
     ],
 )
-def test_reads(text, expected):
+def test_parse_forms(text, expected):
     assert sympy.nsimplify(sympy.expand(residual(text) - _by_hand(expected))) == 0
 
 
@@ -103,7 +103,8 @@ def _by_hand(expected: str) -> sympy.Expr:
     return visit(ast.parse(expected, mode="eval"))
 
 
-def test_python_keywords_and_unicode_are_names():
+def test_names_keywords_and_unicode():
+    """Python keywords and unicode are names."""
     u_xx, u_yy, lam = symbols("u_xx u_yy lambda")
     assert same(residual("lambda*lap(u)"), lam * (u_xx + u_yy))
     names = Names(("ξ", "t"), {"φ": ("ξ", "t"), "class": ("ξ", "t")}, {"κ": ("ξ",), "if": ()})
@@ -111,13 +112,15 @@ def test_python_keywords_and_unicode_are_names():
     assert system.equations[0].symbols == ("class_ξξ", "if", "κ", "κ_ξ", "φ_t", "φ_ξ", "φ_ξξ")
 
 
-def test_names_of_functions_may_be_variables_and_pi_may_be_taken():
+def test_names_of_functions_as_variables():
+    """Names of functions may be variables and pi may be taken."""
     names = Names(("x",), {"exp": ("x",)}, {"pi": (), "lap": ()})
     assert residual("exp(exp) - pi*lap", names).free_symbols == set(symbols("exp pi lap"))
     assert float(residual("pi*u").coeff(sympy.Symbol("u"))) == pytest.approx(np.pi)
 
 
-def test_long_coordinate_names_and_named_time():
+def test_names_long_coordinates_and_time():
+    """Long coordinate names and named time."""
     names = Names(("xpos", "time"), {"phi_d": ("xpos", "time")})
     assert same(
         residual("phi_d_time = lap(phi_d)", names),
@@ -127,7 +130,7 @@ def test_long_coordinate_names_and_named_time():
     assert same(residual("lap(u)", names), sympy.Symbol("u_xx") + sympy.Symbol("u_tt"))
 
 
-def test_constants_become_numbers():
+def test_parse_constants():
     assert residual("u_t - g*u").coeff(sympy.Symbol("u")) == -sympy.Float(9.81)
 
 
@@ -262,12 +265,13 @@ def test_bad_equations(text, message, place):
         assert line[start : start + carets.count("^")] == place
 
 
-def test_the_error_shows_the_right_line():
+def test_error_shows_its_line():
+    """The error shows the right line."""
     with pytest.raises(EquationError, match=r"\n  w_t = q\*w\n        \^$"):
         parse("u_t = r*u\nw_t = q*w", NAMES)
 
 
-def test_limits_hold():
+def test_parse_limits():
     for text in (
         "u" * 20_000,
         "(" * 5_000,
@@ -294,7 +298,8 @@ def test_bad_names(arguments, message):
         Names(**arguments)
 
 
-def test_a_name_that_is_also_a_derivative():
+def test_names_also_a_derivative():
+    """A name that is also a derivative."""
     names = Names(("x", "t"), {"u": ("x", "t")}, known={"u_t": ("x", "t")})
     for text in ("u_t = u_xx", "dt(u) = u_xx"):
         with pytest.raises(EquationError, match="also a derivative of 'u'"):

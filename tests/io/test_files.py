@@ -32,12 +32,14 @@ def _fail_with(number):
     return fail
 
 
-def test_text_is_utf8_with_plain_line_ends(tmp_path):
+def test_write_text_utf8(tmp_path):
+    """Text is utf8 with plain line ends."""
     path = write_text(tmp_path / "new" / "a.txt", "µm\n")
     assert path.read_bytes() == b"\xc2\xb5m\n"
 
 
-def test_a_file_made_obeys_the_umask_like_any_other(tmp_path):
+def test_write_text_umask(tmp_path):
+    """A file made obeys the umask like any other."""
     plain = tmp_path / "plain.txt"
     plain.write_text("")
     assert write_text(tmp_path / "a.txt", "").stat().st_mode == plain.stat().st_mode
@@ -47,7 +49,8 @@ def test_a_file_made_obeys_the_umask_like_any_other(tmp_path):
 @pytest.mark.parametrize(
     ("number", "hint"), [(errno.ENOSPC, "Free some space"), (errno.EACCES, "permissions")]
 )
-def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypatch, call, number, hint):
+def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch, call, number, hint):
+    """A failed write keeps the old file and leaves nothing."""
     path = write_text(tmp_path / "a.txt", "old")
     monkeypatch.setattr(os, call, _fail_with(number))
     with pytest.raises(OutputError, match=hint) as caught:
@@ -59,7 +62,8 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, monkeypa
     assert path.read_text() == "old"
 
 
-def test_an_interrupt_or_an_error_of_the_writer_leaves_nothing_and_passes_through(tmp_path):
+def test_failed_writer_leaves_nothing(tmp_path):
+    """An interrupt or an error of the writer leaves nothing and passes through."""
     for error in (KeyboardInterrupt, RuntimeError):
 
         def writer(path: Path, error: type[BaseException] = error):
@@ -71,7 +75,8 @@ def test_an_interrupt_or_an_error_of_the_writer_leaves_nothing_and_passes_throug
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_where_a_folder_should_be_is_refused(tmp_path):
+def test_folder_that_is_a_file(tmp_path):
+    """A file where a folder should be is refused."""
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="A part of the path is a file"):
         ensure_folder(tmp_path / "file" / "out")
@@ -85,7 +90,8 @@ def test_a_file_where_a_folder_should_be_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder_is_refused(tmp_path):
+def test_folder_read_only(tmp_path):
+    """A read only folder is refused."""
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(OutputError, match="permissions"):
@@ -94,19 +100,21 @@ def test_a_read_only_folder_is_refused(tmp_path):
         tmp_path.chmod(0o700)
 
 
-def test_a_full_disk_is_found_before_the_run(tmp_path, monkeypatch):
+def test_folder_on_a_full_disk(tmp_path, monkeypatch):
+    """A full disk is found before the run."""
     monkeypatch.setattr(Path, "write_bytes", _fail_with(errno.ENOSPC))
     with pytest.raises(OutputError, match="No space left"):
         ensure_folder(tmp_path / "out")
 
 
-def test_the_error_survives_pickling():
+def test_output_error_pickle():
     error = pickle.loads(pickle.dumps(OutputError("full", "/out/a")))
     assert isinstance(error, MollifierError)
     assert (str(error), error.path) == ("full", Path("/out/a"))
 
 
-def test_json_is_strict_sorted_and_takes_anything(tmp_path):
+def test_write_json(tmp_path):
+    """Json is strict sorted and takes anything."""
     value = {
         "b": np.float32(0.5),
         "a": [np.nan, np.inf, (1, True)],
@@ -123,7 +131,8 @@ def test_json_is_strict_sorted_and_takes_anything(tmp_path):
     assert jsonable(read) == read
 
 
-def test_groups_come_back_bit_for_bit_whatever_their_attributes_and_encodings(tmp_path):
+def test_groups_round_trip(tmp_path):
+    """Groups come back bit for bit whatever their attributes and encodings."""
     rng = np.random.default_rng(0)
     dataset = xr.Dataset(
         {
@@ -154,7 +163,8 @@ def test_groups_come_back_bit_for_bit_whatever_their_attributes_and_encodings(tm
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.nc", "a.sha256"]
 
 
-def test_a_changed_file_does_not_match_its_checksum(tmp_path):
+def test_checksum_of_a_changed_file(tmp_path):
+    """A changed file does not match its checksum."""
     path = write_groups(tmp_path / "a.nc", {}, {})
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(OSError, match="differs from the checksum"):

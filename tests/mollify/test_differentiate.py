@@ -28,7 +28,7 @@ def labelled(**options) -> xr.DataArray:
     )
 
 
-def test_the_contract():
+def test_differentiate_contract():
     grid = mf.Grid(mf.Axis("x", 0.0, 1.0, 128))
     x = grid["x"].points
     u_xx = mf.differentiate(np.sin(3 * x), grid, "u_xx", kernel=mf.BSpline(7), radius=0.08)
@@ -38,7 +38,8 @@ def test_the_contract():
     assert np.abs(u_xx + 9 * np.sin(3 * x)).max() < 5e-3
 
 
-def test_one_order_gives_an_array_and_several_a_jet():
+def test_differentiate_one_order_or_several():
+    """One order gives an array and several a jet."""
     one = differentiate(U, GRID, "u_xxt", radius={"x": 0.2, "t": 0.5})
     np.testing.assert_allclose(one, 4 * T, atol=1e-9)
     jet = differentiate(U, GRID, ["u", "u_xxt", {"t": 1}], radius={"x": 0.2, "t": 0.5})
@@ -50,7 +51,7 @@ def test_one_order_gives_an_array_and_several_a_jet():
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
-def test_batches_and_dtypes(dtype):
+def test_differentiate_batches_and_dtypes(dtype):
     values = np.stack([U, -2 * U])[:, None] * 1000
     got = differentiate(values.astype(dtype), GRID, "u_x", radius=0.3)
     assert got.shape == (2, 1, 81, 41)
@@ -59,7 +60,8 @@ def test_batches_and_dtypes(dtype):
     np.testing.assert_allclose(got[1, 0], -4000 * X * T**2, atol=26 if dtype == np.int64 else 6e-3)
 
 
-def test_a_tensor_gives_a_tensor_with_gradients():
+def test_differentiate_tensor():
+    """A tensor gives a tensor with gradients."""
     u = torch.from_numpy(U).requires_grad_()
     u_x = differentiate(u, GRID, "u_x", radius=0.3)
     np.testing.assert_allclose(u_x.detach().numpy(), differentiate(U, GRID, "u_x", radius=0.3), atol=1e-11)
@@ -67,7 +69,7 @@ def test_a_tensor_gives_a_tensor_with_gradients():
     assert torch.isfinite(u.grad).all()
 
 
-def test_numpy_needs_no_torch():
+def test_differentiate_imports_no_torch():
     code = (
         "import sys, numpy as np, mollifier as mf\n"
         "grid = mf.Grid(mf.Axis('x', 0.0, 1.0, 50))\n"
@@ -80,7 +82,8 @@ def test_numpy_needs_no_torch():
 # Labelled arrays
 
 
-def test_a_labelled_array_brings_its_grid_and_keeps_its_labels():
+def test_differentiate_dataarray_grid_and_labels():
+    """A labelled array brings its grid and keeps its labels."""
     array, radius = labelled().transpose("t", "x"), {"x": 0.2, "t": 0.5}
     got = mf.differentiate(array, order="u_xxt", radius=radius)
     assert got.dims == ("t", "x")
@@ -91,7 +94,8 @@ def test_a_labelled_array_brings_its_grid_and_keeps_its_labels():
     xr.testing.assert_allclose(got, mf.differentiate(array, GRID, "temperature_xxt", radius=radius))
 
 
-def test_dimensions_without_a_coordinate_or_a_radius_are_kept_as_they_are():
+def test_differentiate_dataarray_other_dimensions():
+    """Dimensions without a coordinate or a radius are kept as they are."""
     stack = xr.concat([labelled(), 2 * labelled()], dim="replicate")
     jet = mf.differentiate(stack, order=["u", "u_x"], radius=0.3)
     assert jet["u_x"].shape == (2, 81, 41)
@@ -101,13 +105,15 @@ def test_dimensions_without_a_coordinate_or_a_radius_are_kept_as_they_are():
     np.testing.assert_allclose(mf.differentiate(noisy, order="u_x", radius={"x": 0.3}), along_x, atol=1e-10)
 
 
-def test_trimmed_labels_go_with_their_values():
+def test_differentiate_dataarray_trim():
+    """Trimmed labels go with their values."""
     got = mf.differentiate(labelled(), order="u_x", radius={"x": 0.2}, boundary="trim")
     assert got.x.values.min() == pytest.approx(0.1875)
     np.testing.assert_allclose(got, 2 * got.x * got.t**2, atol=1e-10)
 
 
-def test_an_attribute_makes_a_coordinate_periodic():
+def test_differentiate_dataarray_periodic():
+    """An attribute makes a coordinate periodic."""
     x = np.arange(32) / 32
     wave = xr.DataArray(np.sin(2 * np.pi * x), dims="x", coords={"x": ("x", x, {"periodic": 1.0})})
     got = mf.differentiate(wave, order="u_x", radius=0.25)
@@ -118,7 +124,8 @@ def test_an_attribute_makes_a_coordinate_periodic():
     assert error[0] == pytest.approx(error[16], rel=1e-6)
 
 
-def test_units_that_are_composed_or_missing_are_dropped():
+def test_differentiate_dataarray_units():
+    """Units that are composed or missing are dropped."""
     array = labelled()
     array.x.attrs["units"] = "m/s"
     assert mf.differentiate(array, order="u_x", radius=0.3).attrs == {}
@@ -128,7 +135,7 @@ def test_units_that_are_composed_or_missing_are_dropped():
 # Accuracy
 
 
-def test_the_error_falls_with_the_radius_as_it_says():
+def test_differentiate_convergence_in_radius():
     """Order 2, accuracy 3: r^4 inside (parity lends one), r^3 at the ends."""
     grid = mf.Grid(mf.Axis("x", 0.0, 1.0, 401))
     wave, radii = np.sin(3 * grid["x"].points + 0.4), np.array([0.1, 0.14, 0.2])
@@ -241,6 +248,6 @@ BROKEN[3, 4], BROKEN[5, 6] = np.nan, np.inf
         ),
     ],
 )
-def test_what_is_refused_says_what_to_do(make, error, says):
+def test_differentiate_refusals(make, error, says):
     with pytest.raises(error, match=says):
         make()

@@ -10,42 +10,49 @@ from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.radius import Radius
 
 
-def test_points_include_both_ends_unless_periodic():
+def test_axis_points_ends():
+    """Points include both ends unless periodic."""
     np.testing.assert_array_equal(Axis("x", 0.0, 1.0, 5).points, [0, 0.25, 0.5, 0.75, 1])
     np.testing.assert_array_equal(Axis("x", 0.0, 1.0, 4, periodic=True).points, [0, 0.25, 0.5, 0.75])
     assert Axis("x", 0.0, 1.0, 4, periodic=True).spacing == 0.25
     assert Axis("x", 2.0, 2.0, 1).points.tolist() == [2.0]
 
 
-def test_coords_run_through_the_last_axis_fastest():
+def test_grid_coords_order():
+    """Coords run through the last axis fastest."""
     coords = Grid(Axis("x", 0.0, 1.0, 2), Axis("t", 0.0, 2.0, 3)).coords()
     assert coords.tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
 
 
 @given(st.integers(2, 60), st.floats(-1e3, 1e3), st.floats(1e-3, 1e3), st.booleans())
-def test_even_points_are_recognised_and_come_back(size, lower, length, periodic):
+def test_axis_from_even_points(size, lower, length, periodic):
+    """Even points are recognised and come back."""
     axis = Axis("x", lower, lower + length, size, periodic=periodic)
     again = Axis.from_points("x", axis.points, periodic=length if periodic else False)
     assert again.uniform
     np.testing.assert_allclose(again.points, axis.points, rtol=1e-12, atol=1e-12 * length)
 
 
-def test_float32_coordinates_count_as_even():
+def test_axis_from_float32_points():
+    """Float32 coordinates count as even."""
     assert Axis.from_points("x", np.linspace(0, 1, 1000, dtype=np.float32)).uniform
 
 
-def test_small_steps_that_drift_are_not_even():
+def test_axis_from_drifting_points():
+    """Small steps that drift are not even."""
     # Each step differs from the next by 1e-8 of the extent, yet the middle node is 3 cells off its place.
     x = np.linspace(0, 1, 20_001) + 1.5e-4 * np.sin(np.pi * np.linspace(0, 1, 20_001))
     assert not Axis.from_points("x", x).uniform
 
 
-def test_true_of_numpy_is_not_a_period_of_one():
+def test_axis_periodic_numpy_true():
+    """True of NumPy is not a period of one."""
     assert Axis.from_points("x", [0.0, 2.0, 4.0], periodic=np.True_).upper == 6.0
 
 
 @given(st.integers(2, 40), st.floats(0.01, 3.0), st.booleans())
-def test_halo_reaches_one_radius_and_keeps_the_nodes(size, radius, uneven):
+def test_axis_halo_nodes(size, radius, uneven):
+    """Halo reaches one radius and keeps the nodes."""
     x = np.linspace(0, 1, size)
     axis = Axis.from_points("x", x**1.5 if uneven else x)
     wide = axis.extend(radius)
@@ -55,12 +62,14 @@ def test_halo_reaches_one_radius_and_keeps_the_nodes(size, radius, uneven):
     np.testing.assert_allclose(wide.points[before : before + size], axis.points, atol=1e-12 * (1 + radius))
 
 
-def test_periodic_axes_need_no_halo():
+def test_axis_halo_periodic():
+    """Periodic axes need no halo."""
     axis = Axis("x", 0.0, 1.0, 8, periodic=True)
     assert axis.extend(0.3) is axis
 
 
-def test_spacing_of_an_uneven_axis_is_its_widest_gap():
+def test_axis_spacing_uneven():
+    """Spacing of an uneven axis is its widest gap."""
     assert Axis.from_points("x", [0.0, 1.0, 3.0]).spacing == 2.0
     assert Axis.from_points("x", [0.0, 1.0, 3.0], periodic=8.0).spacing == 5.0
 
@@ -88,6 +97,6 @@ def test_spacing_of_an_uneven_axis_is_its_widest_gap():
         (lambda: Radius(Grid(Axis("x", 0, 1, 2)), {"x": 1.0, "y": 1.0}), "no axis 'y'"),
     ],
 )
-def test_what_is_refused_says_why(make, says):
+def test_grid_refusals(make, says):
     with pytest.raises(GridError, match=says):
         make()

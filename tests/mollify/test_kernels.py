@@ -58,7 +58,7 @@ def truth(kernel, places, order):
 
 
 @pytest.mark.parametrize("kernel", EXAMPLES, ids=str)
-def test_the_integral_is_one(kernel):
+def test_kernel_integral(kernel):
     knots = (
         np.linspace(-1, 1, kernel.degree + 2) if isinstance(kernel, BSpline) else np.array([-1.0, 0.0, 1.0])
     )
@@ -69,7 +69,8 @@ def test_the_integral_is_one(kernel):
 @pytest.mark.parametrize(
     ("kernel", "order"), [(k, n) for k in EXAMPLES for n in range(7) if n <= k.smoothness]
 )
-def test_derivatives_are_those_of_sympy(kernel, order):
+def test_kernel_derivatives_against_sympy(kernel, order):
+    """Derivatives are those of SymPy."""
     wanted = np.array(truth(kernel, PLACES, order))
     scale = np.abs(kernel(np.linspace(-1, 1, 401), order)).max()
     got = kernel(np.array([float(s) for s in PLACES]), order)
@@ -78,7 +79,7 @@ def test_derivatives_are_those_of_sympy(kernel, order):
 
 
 @pytest.mark.parametrize("kernel", EXAMPLES, ids=str)
-def test_even_positive_and_compact(kernel):
+def test_kernel_even_positive_compact(kernel):
     s = np.arange(-600, 601) / 400
     for order in range(min(6, int(min(kernel.smoothness, 6))) + 1):
         value = kernel(s, order)
@@ -88,7 +89,7 @@ def test_even_positive_and_compact(kernel):
 
 
 @pytest.mark.parametrize("kernel", [BSpline(1), BSpline(7), BSpline(9)], ids=str)
-def test_a_spline_keeps_its_digits_at_the_edge(kernel):
+def test_bspline_precision_at_the_edge(kernel):
     """Weights near the edge are divided by: they must be right relative to themselves."""
     gap = 2.0**-20
     exact = (
@@ -101,7 +102,8 @@ def test_a_spline_keeps_its_digits_at_the_edge(kernel):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("kernel", EXAMPLES, ids=str)
-def test_torch_equals_numpy_and_differentiates(kernel, dtype):
+def test_kernel_torch_equals_numpy(kernel, dtype):
+    """Torch equals NumPy and differentiates."""
     s = np.linspace(-1.2, 1.2, 97)
     x = torch.tensor(s, dtype=dtype, requires_grad=True)
     tolerance = 1e-13 if dtype == torch.float64 else 2e-5  # float32 rounds s itself, and the bump is steep
@@ -131,7 +133,7 @@ def test_torch_equals_numpy_and_differentiates(kernel, dtype):
         (lambda: Bump(0.0), "positive"),
     ],
 )
-def test_what_is_refused_says_why(make, says):
+def test_kernel_refusals(make, says):
     with pytest.raises(GridError, match=says):
         make()
 

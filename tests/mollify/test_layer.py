@@ -14,7 +14,8 @@ from mollifier.mollify.precision import _put_back, _switch_off_tf32, _switches, 
 # Shapes
 
 
-def test_the_jet_has_the_grids_shape_in_all_three_layouts():
+def test_layer_jet_shapes():
+    """The jet has the grids shape in all three layouts."""
     layer = small().double()
     g = field(layer.coords())
     flat = layer(g)
@@ -31,7 +32,8 @@ def test_the_jet_has_the_grids_shape_in_all_three_layouts():
         torch.testing.assert_close(batch[name][1, 0], 2 * value)
 
 
-def test_halo_coordinates_reach_one_radius_past_the_ends_but_not_round_a_circle():
+def test_layer_halo_coordinates():
+    """Halo coordinates reach one radius past the ends but not round a circle."""
     layer = small()
     assert layer.coords().dtype == torch.float32
     x, y = layer.coords().T
@@ -41,7 +43,8 @@ def test_halo_coordinates_reach_one_radius_past_the_ends_but_not_round_a_circle(
     assert small(boundary="one-sided").coords().shape == (20 * 12, 2)
 
 
-def test_trimming_leaves_the_points_whose_stencil_is_whole():
+def test_layer_trim():
+    """Trimming leaves the points whose stencil is whole."""
     layer = small(boundary="trim").double()
     jet = layer(field(layer.coords()))
     assert jet["u"].shape == layer.result.shape == (10, 12)
@@ -50,7 +53,8 @@ def test_trimming_leaves_the_points_whose_stencil_is_whole():
     )
 
 
-def test_values_of_another_shape_are_refused():
+def test_layer_wrong_shape():
+    """Values of another shape are refused."""
     with pytest.raises(GridError, match=r"Values of shape \(7,\) .* the layer takes .* layer.coords"):
         small()(torch.zeros(7))
 
@@ -59,7 +63,7 @@ def test_values_of_another_shape_are_refused():
 
 
 @pytest.mark.parametrize("boundary", ["halo", "one-sided"])
-def test_derivatives_belong_together(boundary):
+def test_layer_derivatives_consistent(boundary):
     """u_x, u_xx, u_xyy against the manufactured field that the same layer gives for u, to O(r^4)."""
     layer = small(boundary=boundary, accuracy=4).double()
     jet = layer(field(layer.coords()))
@@ -78,7 +82,8 @@ def test_derivatives_belong_together(boundary):
 
 @pytest.mark.parametrize("method", ["gemm", "direct", "fft"])
 @pytest.mark.parametrize("boundary", ["halo", "one-sided", "trim"])
-def test_gradients_of_every_order_are_right(method, boundary):
+def test_layer_gradients(method, boundary):
+    """Gradients of every order are right."""
     grid = Grid(Axis("x", 0, 1, 9), Axis("y", 0, 1, 8, periodic=True))
     layer = MollifierLayer(
         grid, ["u", "u_xyy"], radius=0.4, boundary=boundary, accuracy=1, methods={"x": method, "y": method}
@@ -94,7 +99,7 @@ def test_gradients_of_every_order_are_right(method, boundary):
     assert torch.autograd.gradgradcheck(lambda g: squares(g) / 1e4, g, fast_mode=True)
 
 
-def test_gradients_at_points():
+def test_layer_at_gradients():
     layer = small(accuracy=1).double()
     sampler = layer.sampler(np.array([[0.11, 0.2], [0.9, 0.97], [0.5, 0.0]]), ["u", "u_xy"])
     g = torch.randn(layer.nodes.size, dtype=torch.float64, requires_grad=True)
@@ -107,7 +112,8 @@ def test_gradients_at_points():
 
 @pytest.mark.parametrize("boundary", ["halo", "one-sided", "trim"])
 @pytest.mark.parametrize("kernel", [Polynomial(8), BSpline(7)], ids=str)
-def test_at_nodes_the_points_are_the_grid(boundary, kernel):
+def test_layer_at_nodes(boundary, kernel):
+    """At nodes the points are the grid."""
     layer = small(boundary=boundary, kernel=kernel).double()
     g = torch.randn(2, *layer.nodes.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     points = layer.result.coords()
@@ -118,7 +124,7 @@ def test_at_nodes_the_points_are_the_grid(boundary, kernel):
             )
 
 
-def test_between_nodes_values_converge():
+def test_layer_at_convergence():
     errors = []
     points = torch.rand(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for size in (20, 40):
@@ -134,7 +140,7 @@ def test_between_nodes_values_converge():
     assert (errors[0] / errors[1]).log2() > 3.7
 
 
-def test_the_field_between_nodes_has_the_derivative_that_is_given():
+def test_layer_at_derivative_consistent():
     """u_x at points is the slope of u at points, to the order of the rows (each is corrected by itself)."""
     layer = small(accuracy=4).double()
     g = field(layer.coords())
@@ -146,7 +152,8 @@ def test_the_field_between_nodes_has_the_derivative_that_is_given():
     torch.testing.assert_close(layer.at(points, g)["u_x"], slope, rtol=0, atol=2e-4)
 
 
-def test_a_resampler_is_the_points_of_a_product():
+def test_resampler_equals_points():
+    """A resampler is the points of a product."""
     layer = small().double()
     g = torch.randn(3, *layer.nodes.shape, dtype=torch.float64)
     x, y = np.array([0.0, 0.33, 0.71]), np.array([0.05, 0.5])
@@ -159,7 +166,8 @@ def test_a_resampler_is_the_points_of_a_product():
     assert along_x.shape == (3, 3, 12)
 
 
-def test_points_of_a_grid_with_one_time():
+def test_layer_at_single_time():
+    """Points of a grid with one time."""
     grid = Grid(Axis("x", 0, 1, 20), Axis("t", 2.0, 2.0, 1))
     layer = MollifierLayer(grid, ["u", "u_x"], radius=0.3).double()
     g = layer.coords()[:, 0] ** 2
@@ -176,7 +184,8 @@ def test_points_of_a_grid_with_one_time():
         (np.array([[np.nan, 0.0]]), "not finite"),
     ],
 )
-def test_points_that_are_none_are_refused(points, says):
+def test_layer_at_refusals(points, says):
+    """Points that are none are refused."""
     with pytest.raises(GridError, match=says):
         small(boundary="one-sided").sampler(points)
 
@@ -196,12 +205,12 @@ def fourth(dtype, offset: float, kernel=None) -> tuple[float, MollifierLayer, to
 
 
 @pytest.mark.parametrize("kernel", [Polynomial(8), BSpline(7), Bump()], ids=str)
-def test_float32_loses_little_without_an_offset(kernel):
+def test_layer_float32_without_offset(kernel):
     """Measured against the float64 error: 1.3 (Polynomial), 1.9 (BSpline), 2.2 (Bump)."""
     assert fourth(torch.float32, 0.0, kernel)[0] < 5 * fourth(torch.float64, 0.0, kernel)[0]
 
 
-def test_float32_with_an_offset_is_limited_by_its_input_alone():
+def test_layer_float32_with_offset():
     """sin(5x) + 10 in float32 is rounded by up to 4.8e-7 before the layer sees it.
 
     The noise gain of order 4 at 8 cells is 1.65e7, so that the error is 9.2 times that of float64
@@ -216,7 +225,8 @@ def test_float32_with_an_offset_is_limited_by_its_input_alone():
     assert (layer(g)["u_xxxx"].double() - from_float64).abs().max() < 6e-8 * from_float64.abs().max()
 
 
-def test_weights_stay_in_float64_whatever_the_cast():
+def test_layer_weights_stay_float64():
+    """Weights stay in float64 whatever the cast."""
     layer = small()
     sampler = layer.sampler([[0.5, 0.5]])
     for cast in (layer.float(), layer.to(torch.float32), layer.half(), layer.double()):
@@ -229,13 +239,14 @@ def test_weights_stay_in_float64_whatever_the_cast():
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-def test_results_come_in_the_dtype_of_the_values(dtype):
+def test_layer_dtype_of_results(dtype):
+    """Results come in the dtype of the values."""
     layer = small()
     g = torch.ones(layer.nodes.size, dtype=dtype)
     assert layer(g)["u_x"].dtype == layer.at([[0.5, 0.5]], g)["u_x"].dtype == dtype
 
 
-def test_tf32_is_off_in_the_backward_pass_and_put_back():
+def test_tf32_off_in_backward():
     """What `exact_backward` hangs on the nodes of matrix products, seen on a CPU graph."""
     before = [(name, getattr(place, name)) for place, name, _ in _switches()]
     g, w = torch.randn(3, 4, requires_grad=True), torch.randn(4, 5)
@@ -248,7 +259,8 @@ def test_tf32_is_off_in_the_backward_pass_and_put_back():
     assert [(name, getattr(place, name)) for place, name, _ in _switches()] == before
 
 
-def test_tf32_switches_are_put_back_as_found():
+def test_tf32_switches_restored():
+    """Tf32 switches are put back as found."""
     place, name, _ = _switches()[0]
     outer = _switch_off_tf32()
     setattr(place, name, True if name == "allow_tf32" else "tf32")
@@ -260,7 +272,8 @@ def test_tf32_switches_are_put_back_as_found():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: TF32 exists only there")
-def test_on_a_gpu_float32_is_exact_and_tf32_is_put_back():
+def test_tf32_on_a_gpu():
+    """On a gpu float32 is exact and tf32 is put back."""
     place, name, _ = _switches()[0]
     before = getattr(place, name)
     setattr(place, name, True if name == "allow_tf32" else "tf32")

@@ -33,7 +33,8 @@ def learnable(**options) -> MollifierLayer:
 
 @pytest.mark.parametrize("boundary", ["halo", "trim"])
 @pytest.mark.parametrize("kernel", [Polynomial(8), BSpline(7), Bump()], ids=str)
-def test_a_learnable_radius_starts_where_it_was_set_and_has_the_right_gradient(boundary, kernel):
+def test_learnable_radius_start_and_gradient(boundary, kernel):
+    """A learnable radius starts where it was set and has the right gradient."""
     grid = Grid(Axis("x", 0.0, 1.0, 60), Axis("y", 0.0, 1.0, 24, periodic=True))
     layer = MollifierLayer(
         grid, ["u", "u_xx"], kernel, {"x": 0.17, "y": 0.3}, boundary=boundary, learnable_radius=True
@@ -60,14 +61,16 @@ def test_a_learnable_radius_starts_where_it_was_set_and_has_the_right_gradient(b
         assert found == pytest.approx(wanted, rel=1e-4, abs=1e-9 * loss().item())
 
 
-def test_a_learnable_radius_gives_what_a_fixed_one_gives():
+def test_learnable_radius_equals_fixed():
+    """A learnable radius gives what a fixed one gives."""
     layer = learnable().double()
     fixed = MollifierLayer(GRID, ["u", "u_xx"], radius=layer.radius).double()
     for name, value in fixed(field(fixed.coords())).items():
         torch.testing.assert_close(layer(field(layer.coords()))[name], value, rtol=0, atol=1e-9)
 
 
-def test_a_learnable_radius_trains_and_is_saved():
+def test_learnable_radius_trains_and_is_saved():
+    """A learnable radius trains and is saved."""
     layer = learnable()
     optimiser = torch.optim.Adam(layer.parameters(), lr=0.1)
     g = torch.sin(30 * layer.coords()[:, 0])
@@ -97,12 +100,14 @@ def test_a_learnable_radius_trains_and_is_saved():
         ({"accuracy": 8}, "cannot be learned|nodes under the kernel"),
     ],
 )
-def test_a_radius_that_cannot_be_learned_is_refused(options, says):
+def test_learnable_radius_refusals(options, says):
+    """A radius that cannot be learned is refused."""
     with pytest.raises(GridError, match=says):
         learnable(**options)
 
 
-def test_points_too_near_an_end_for_a_learnable_radius_are_refused():
+def test_learnable_radius_points_near_an_end():
+    """Points too near an end for a learnable radius are refused."""
     layer = MollifierLayer(
         Grid(Axis("x", 0, 1, 60)), ["u"], radius=0.15, boundary="trim", learnable_radius=True
     )
@@ -115,7 +120,8 @@ def test_points_too_near_an_end_for_a_learnable_radius_are_refused():
 # Saving, copying, moving
 
 
-def test_the_state_is_empty_and_a_loaded_model_gives_the_same(tmp_path):
+def test_layer_state_is_empty(tmp_path):
+    """The state is empty and a loaded model gives the same."""
     model = nn.ModuleDict({"net": Net(), "layer": small()})
     assert not model["layer"].state_dict()
     torch.save(model.state_dict(), tmp_path / "model.pt")
@@ -145,7 +151,8 @@ def through_pickle(module):
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, through_pickle])
-def test_a_copy_holds_one_layer_and_no_part_of_the_first(copied):
+def test_layer_deepcopy(copied):
+    """A copy holds one layer and no part of the first."""
     model = Model()
     model.layer(model.net(model.layer.coords()))
     other = copied(model)
@@ -157,7 +164,8 @@ def test_a_copy_holds_one_layer_and_no_part_of_the_first(copied):
     assert sorted(n for n, _ in model.named_parameters() if "radius" in n) == ["layer.raw_radius"]
 
 
-def test_a_model_moves_as_one():
+def test_layer_moves_with_its_model():
+    """A model moves as one."""
     model = Model().to(torch.float64)
     assert model().dtype == torch.float64
     assert model.layer.coords().dtype == torch.float64
@@ -167,7 +175,7 @@ def test_a_model_moves_as_one():
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # torch's own, in its forward mode
-def test_vmap_jvp_and_grad():
+def test_layer_torch_func():
     layer = small().double()
     g = torch.randn(3, *layer.nodes.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     mapped, whole = torch.func.vmap(layer)(g), layer(g)
@@ -183,7 +191,8 @@ def test_vmap_jvp_and_grad():
 
 
 @pytest.mark.parametrize("learn", [False, True])
-def test_compiled_it_gives_the_same(learn):
+def test_layer_compiled(learn):
+    """Compiled it gives the same."""
     grid = Grid(Axis("x", 0, 1, 20, periodic=True)) if learn else GRID
     layer = MollifierLayer(grid, ["u_xx"], radius=0.3, learnable_radius=learn)
     g = torch.randn(layer.nodes.size, generator=torch.Generator().manual_seed(0))
@@ -194,7 +203,8 @@ def test_compiled_it_gives_the_same(learn):
 # Training
 
 
-def test_a_coordinate_network_trains_without_derivatives_through_it():
+def test_layer_trains_coordinate_network():
+    """A coordinate network trains without derivatives through it."""
     torch.manual_seed(0)
     layer, net = small(), Net()
     optimiser = torch.optim.Adam(net.parameters(), lr=0.02)
@@ -209,7 +219,8 @@ def test_a_coordinate_network_trains_without_derivatives_through_it():
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_a_network_that_emits_a_field_on_the_grid_trains():
+def test_layer_trains_grid_network():
+    """A network that emits a field on the grid trains."""
     torch.manual_seed(0)
     layer = small(boundary="one-sided")
     net = nn.Sequential(nn.Conv2d(1, 4, 3, padding="same"), nn.Tanh(), nn.Conv2d(4, 1, 3, padding="same"))
@@ -226,7 +237,8 @@ def test_a_network_that_emits_a_field_on_the_grid_trains():
     assert layer(net(data))["u_xx"].shape == (2, 1, *GRID.shape)
 
 
-def test_printing_a_layer_says_what_it_is():
+def test_layer_repr():
+    """Printing a layer says what it is."""
     assert "orders=['u', 'u_x', 'u_xx', 'u_xyy']" in repr(small())
     assert repr(small()(torch.zeros(small().nodes.size))).startswith("Jet(u: (20, 12)")
     assert set(small().noise_gain) == set(ORDERS)

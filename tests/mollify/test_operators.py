@@ -38,7 +38,7 @@ def grid_1d(kind: str, size: int = 60) -> Grid:
 @pytest.mark.parametrize("boundary", ["halo", "one-sided", "trim"])
 @pytest.mark.parametrize("kind", ["even", "periodic", "uneven"])
 @pytest.mark.parametrize("position", [0, 1])
-def test_every_method_gives_the_same(backend, boundary, kind, position):
+def test_operator_methods_agree(backend, boundary, kind, position):
     """GEMM, direct and FFT, along the first axis and the last, with batch dimensions."""
     along = grid_1d(kind).axes[0]
     other = Axis("y", 0.0, 1.0, 21, periodic=True)
@@ -79,7 +79,8 @@ def test_every_method_gives_the_same(backend, boundary, kind, position):
     ids=["1-D", "2-D", "3-D"],
 )
 @pytest.mark.parametrize("boundary", ["halo", "one-sided", "trim"])
-def test_mixed_derivatives_of_a_manufactured_field(axes, orders, boundary):
+def test_operator_mixed_derivatives(axes, orders, boundary):
+    """Mixed derivatives of a manufactured field."""
     grid = Grid(*axes)
     op = TensorOperator(grid, orders, K, 0.3, boundary=boundary, accuracy=6)
     values = wave_on(op.nodes, grid)
@@ -92,7 +93,7 @@ def test_mixed_derivatives_of_a_manufactured_field(axes, orders, boundary):
 
 @pytest.mark.parametrize("method", ["gemm", "direct", "fft"])
 @pytest.mark.parametrize("boundary", ["halo", "one-sided", "trim"])
-def test_backward_is_the_exact_transpose(method, boundary):
+def test_operator_backward_is_transpose(method, boundary):
     """<A u, v> = <u, A' v> with A' by autograd, and A' dense by A on unit vectors."""
     grid = Grid(Axis("x", 0, 1, 24), Axis("y", 0, 1, 12, periodic=True))
     op = TensorOperator(grid, [(2, 1)], K, 0.4, boundary=boundary, methods={"x": method, "y": "gemm"})
@@ -110,7 +111,8 @@ def test_backward_is_the_exact_transpose(method, boundary):
 
 @settings(deadline=None, max_examples=40)
 @given(st.data())
-def test_linear_and_exact_on_polynomials_whatever_the_grid(data):
+def test_operator_polynomials_on_any_grid(data):
+    """Linear and exact on polynomials whatever the grid."""
     axes, degrees = [], []
     orders = tuple(data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=3)))
     for i, k in enumerate(orders):
@@ -141,7 +143,8 @@ def test_linear_and_exact_on_polynomials_whatever_the_grid(data):
         )
 
 
-def test_noise_gain_of_a_mixed_derivative():
+def test_operator_noise_gain():
+    """Noise gain of a mixed derivative."""
     op = TensorOperator(
         Grid(Axis("x", 0, 1, 20), Axis("y", 0, 1, 20)), [(1, 2)], K, 0.4, boundary="one-sided"
     )
@@ -150,7 +153,8 @@ def test_noise_gain_of_a_mixed_derivative():
     assert op(noise)[0].std(0).max() == pytest.approx(op.noise_gain[0], rel=0.05)
 
 
-def test_orders_that_share_a_prefix_share_its_work(monkeypatch):
+def test_operator_shares_prefixes(monkeypatch):
+    """Orders that share a prefix share its work."""
     passes = []
     apply = AxisOperator.apply
     monkeypatch.setattr(
@@ -165,7 +169,8 @@ def test_orders_that_share_a_prefix_share_its_work(monkeypatch):
     assert passes == [("x", 2), ("y", 2), ("y", 3)]
 
 
-def test_the_mean_does_not_matter():
+def test_operator_mean_is_removed():
+    """The mean does not matter."""
     op = TensorOperator(Grid(Axis("x", 0, 1, 128)), [(0,), (4,)], K, 8 / 127, boundary="one-sided")
     u = np.sin(5 * np.linspace(0, 1, 128))
     (a0, a4), (b0, b4) = op(u), op(u + 1024.0)
@@ -176,13 +181,14 @@ def test_the_mean_does_not_matter():
     np.testing.assert_allclose(b0, a0 + 1024, rtol=0, atol=1e-12)
 
 
-def test_the_uncorrected_kernel_is_applied_as_it_is():
+def test_operator_uncorrected_kernel():
+    """The uncorrected kernel is applied as it is."""
     op = TensorOperator(Grid(Axis("x", 0, 1, 41)), [(0,)], K, 0.1, accuracy=None)
     ones = np.ones(op.nodes.shape)
     np.testing.assert_allclose(op(ones)[0], op.axes[0].rows[0].weights.sum(-1), rtol=1e-14)
 
 
-def test_dtypes_and_batches():
+def test_operator_dtypes_and_batches():
     op = TensorOperator(
         Grid(Axis("x", 0, 1, 20), Axis("t", 0, 1, 1)), [(0, 0), (1, 0)], K, 0.4, boundary="one-sided"
     )
@@ -197,7 +203,7 @@ def test_dtypes_and_batches():
         assert tuple(op(empty)[1].shape) == tuple(empty.shape)
 
 
-def test_values_on_other_points():
+def test_operator_onto_other_points():
     grid = Grid(Axis("x", 0, 1, 40), Axis("y", 0, 1, 30, periodic=True))
     places = {"x": np.array([0.11, 0.52, 0.9])}
     op = TensorOperator(grid, [(0, 0), (2, 0)], K, 0.3, boundary="halo", accuracy=6, onto=places)
@@ -218,7 +224,8 @@ def test_values_on_other_points():
         (5_000, 400, False, "direct"),
     ],
 )
-def test_the_fastest_method_is_plausible(nodes, taps, invariant, wanted):
+def test_fastest_method(nodes, taps, invariant, wanted):
+    """The fastest method is plausible."""
     assert fastest_method(nodes, taps, invariant) == wanted
 
 
@@ -247,6 +254,6 @@ def test_the_fastest_method_is_plausible(nodes, taps, invariant, wanted):
         ),
     ],
 )
-def test_what_is_refused_says_why(make, says):
+def test_operator_refusals(make, says):
     with pytest.raises(GridError, match=says):
         make(Grid(Axis("x", 0, 1, 20), Axis("y", 0, 1, 20)))

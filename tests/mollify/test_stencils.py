@@ -51,7 +51,7 @@ def size(r) -> float:
 @pytest.mark.parametrize("order", range(7))
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 @pytest.mark.parametrize("even", [True, False], ids=["even", "uneven"])
-def test_polynomials_to_the_degree_promised_are_exact(kernel, order, accuracy, even):
+def test_rows_exact_on_polynomials(kernel, order, accuracy, even):
     """At every node, ends included, and at points between nodes."""
     axis = Axis("x", 0.0, 1.0, 48) if even else uneven(48)
     radius = 9.5 * axis.spacing if even else 0.22
@@ -66,7 +66,7 @@ def test_polynomials_to_the_degree_promised_are_exact(kernel, order, accuracy, e
 @pytest.mark.parametrize("accuracy", [1, 2, 4])
 @pytest.mark.parametrize("order", range(7))
 @pytest.mark.parametrize("size", [24, 40])
-def test_polynomial_derivatives_on_a_window_sized_grid(order, accuracy, size):
+def test_rows_on_a_window_sized_grid(order, accuracy, size):
     """Where the radius is a third of the axis, errors are also small beside the derivative itself."""
     for axis in (Axis("x", 0.0, 1.0, size), uneven(size, spread=0.3)):
         r = rows(axis, axis.points, Polynomial(8), 0.34, order, accuracy)
@@ -75,7 +75,7 @@ def test_polynomial_derivatives_on_a_window_sized_grid(order, accuracy, size):
 
 @pytest.mark.parametrize("order", range(7))
 @pytest.mark.parametrize("even", [True, False], ids=["even", "uneven"])
-def test_periodic_rows_wrap(order, even):
+def test_rows_periodic(order, even):
     """On a circle polynomials are no test; waves are, and their error falls as h^accuracy."""
     errors = []
     for size in (48, 96):
@@ -130,7 +130,7 @@ def test_convergence_order_is_the_accuracy(order, accuracy, where):
         assert found < accuracy + parity + 0.1, found
 
 
-def test_the_uncorrected_kernel_owns_up_to_its_moments():
+def test_rows_uncorrected_moment_error():
     """The narrow bump's fourth derivative is wrong by factors, and says so; corrected, it is exact."""
     axis = Axis("x", 0.0, 1.0, 101)
     inside = axis.points[20:81]
@@ -147,7 +147,7 @@ def test_the_uncorrected_kernel_owns_up_to_its_moments():
 
 
 @pytest.mark.parametrize("degree", [3, 5, 7, 9])
-def test_splines_on_their_own_knots_need_no_correction(degree):
+def test_rows_bspline_without_correction(degree):
     """At a radius of (p + 1)/2 cells the sampled spline meets its moments to degree p (Strang-Fix)."""
     axis = Axis("x", 0.0, 60.0, 61)
     for centre in (30.0, 30.5, 30.213):
@@ -178,7 +178,7 @@ def test_noise_gain_falls_with_the_radius_as_it_should():
         assert np.log(gains[1] / gains[0]) / np.log(4) == pytest.approx(-(order + 0.5), abs=0.02)
 
 
-def test_windows_at_odd_places():
+def test_rows_windows_at_odd_places():
     one = Axis("x", 2.0, 2.0, 1)
     r = rows(one, np.array([2.0, 2.0]), Polynomial(8), 1.0, 0)
     assert r.dense().tolist() == [[1.0], [1.0]]
@@ -198,7 +198,8 @@ def test_windows_at_odd_places():
     assert rows(circle, circle.points, Polynomial(8), 0.5, 2).invariant == slice(0, 16)
 
 
-def test_rows_that_share_a_stencil_equal_rows_made_one_by_one():
+def test_rows_shared_equal_single():
+    """Rows that share a stencil equal rows made one by one."""
     axis = Axis("x", 0.0, 1.0, 41)
     r = rows(axis, axis.points, Polynomial(8), 0.2, 2)
     assert r.invariant == slice(7, 34)
@@ -243,7 +244,8 @@ def test_rows_are_exact_or_refused(size, order, accuracy, cells, kernel, seed):
 
 @pytest.mark.parametrize("kernel", [*KERNELS, Polynomial(20)], ids=str)
 @pytest.mark.parametrize("degree", [1, 3, 7])
-def test_the_least_radius_is_enough_anywhere(kernel, degree):
+def test_least_radius_is_enough(kernel, degree):
+    """The least radius is enough anywhere."""
     axis = Axis("x", 0.0, 40.0, 41)
     radius = least_radius(kernel, 1.0, degree)
     r = rows(axis, 20 + np.linspace(0, 1, 21), kernel, radius, degree, 1)
@@ -275,10 +277,11 @@ def test_the_least_radius_is_enough_anywhere(kernel, degree):
         ),
     ],
 )
-def test_what_is_refused_says_why(make, says):
+def test_rows_refusals(make, says):
     with pytest.raises(GridError, match=says):
         make(Axis("x", 0.0, 1.0, 12))
 
 
-def test_the_degree_of_an_accuracy():
+def test_degree_for_accuracy():
+    """The degree of an accuracy."""
     assert [degree_for(k, a) for k, a in ((0, 1), (0, 2), (4, 2))] == [0, 1, 5]

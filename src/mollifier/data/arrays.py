@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
@@ -23,12 +23,18 @@ class Arrays:
     refused: dict[str, str] = field(default_factory=dict)
 
 
+def check_rename(names: Iterable[str], known: Iterable[Any]) -> None:
+    """Refuse new names for what is not there."""
+    there = [str(n) for n in known]
+    for old in names:
+        if old not in there:
+            raise DataError(f"There is no '{old}' to rename.{did_you_mean(old, there)}")
+
+
 def rename(arrays: Arrays, names: Mapping[str, str]) -> Arrays:
     """With other names."""
     known = [*arrays.values, *arrays.refused]
-    for old in names:
-        if old not in known:
-            raise DataError(f"There is no array '{old}' to rename.{did_you_mean(old, known)}")
+    check_rename(names, known)
     new = {n: names.get(n, n) for n in known}
     return Arrays(
         {new[n]: a for n, a in arrays.values.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from mollifier.data import building, describe, errorbars, interpolation
+from mollifier.data import building, errorbars, interpolation
 from mollifier.data.building import POINT
 from mollifier.errors import DataError, did_you_mean
 from mollifier.mollify.grid import Grid
@@ -62,7 +63,20 @@ class Labelled:
     @property
     def bounds(self) -> dict[str, tuple[float, float]]:
         """Coordinate or variable -> least and greatest value over the finite data; coordinates first."""
-        return describe.bounds(self.dataset, self.coordinates, self.variables)
+        result: dict[str, tuple[float, float]] = {}
+        for c in self.coordinates:
+            seen = np.zeros(self.dataset[c].size, dtype=bool)
+            along = self.dataset[c].dims[0]
+            for v in self.variables:
+                array = self.dataset[v]
+                if along in array.dims:
+                    seen |= array.notnull().any([d for d in array.dims if d != along]).values
+            x = self.dataset[c].values[seen]
+            result[c] = (float(x.min()), float(x.max()))
+        for v in self.variables:
+            finite = self._finite(v)
+            result[v] = (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
+        return result
 
     def coordinates_of(self, variable: str) -> tuple[str, ...]:
         """The coordinates a variable depends on, in the order of `coordinates`."""
@@ -134,5 +148,18 @@ class Labelled:
         return f"<Observations {', '.join(self.variables)} ({sizes})>"
 
     def digest(self) -> str:
-        """SHA-256 of names, dimensions and values, the same on every machine and in any order of names."""
-        return describe.digest(self.dataset)
+        """SHA-256 of names, dimensions and values, the same on every machine and in any order of names.
+
+        Numbers are taken as little-endian float64.
+        """
+        h = hashlib.sha256()
+        for name in sorted(map(str, self.dataset.variables)):
+            array = self.dataset.variables[name]
+            h.update(f"{name}|{array.dims}|{array.shape}|".encode())
+            values = array.values
+            if values.dtype.kind in "fiub":
+                values = np.asarray(values, dtype="<f8") + 0.0
+                h.update(np.where(np.isnan(values), np.nan, values).tobytes())
+            else:
+                h.update("\0".join(map(str, values.ravel())).encode())
+        return h.hexdigest()

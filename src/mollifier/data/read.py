@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
 from mollifier.data import arrays as unlabelled
 from mollifier.data import selection, tables
+from mollifier.data.building import real_array
 from mollifier.data.errorbars import Noise
 from mollifier.data.observations import Observations
 from mollifier.data.readers.registry import READERS, reader_of, suffix_of, suffixes
@@ -152,7 +152,9 @@ def _named(
         unlabelled.refuse_objects(content, requested)
         table = None if dims or content.dims else unlabelled.columns(content, axes)
         if table is not None:
-            _refuse_complex(table)
+            for name, column in table.items():
+                if column.dtype.kind == "c":
+                    real_array(name, column)  # refuses it
             found, content = content.units, pd.DataFrame(table)
         else:
             content = unlabelled.assemble(
@@ -165,9 +167,10 @@ def _named(
             )
     elif isinstance(content, tuple):
         content, found = content[0], {str(names.get(n, n)): u for n, u in content[1].items()}
-        content = content.rename(columns=_checked(names, map(str, content.columns)))
+        unlabelled.check_rename(names, content.columns)
+        content = content.rename(columns=names)
     else:
-        content = selection.rename(content, _checked(names, map(str, content.variables)))
+        content = selection.rename(content, names)
     return content, found
 
 
@@ -202,14 +205,6 @@ def _listed(names: str | Sequence[str] | None) -> list[str] | None:
     return None if names is None else [names] if isinstance(names, str) else list(names)
 
 
-def _checked(names: dict[str, str], known: Iterable[str]) -> dict[str, str]:
-    there = list(known)
-    for old in names:
-        if old not in there:
-            raise DataError(f"There is no '{old}' to rename.{did_you_mean(old, there)}")
-    return names
-
-
 def _error_names(noise: Any, requested: list[str] | None) -> list[str]:
     """Names of variables that hold standard errors."""
     if isinstance(noise, str):
@@ -233,15 +228,6 @@ def _with_units(content: xr.Dataset, units: Mapping[str, str]) -> xr.Dataset:
         if name in content.variables:
             content[name].attrs.setdefault("units", unit)
     return content
-
-
-def _refuse_complex(table: Mapping[str, Any]) -> None:
-    for name, column in table.items():
-        if np.asarray(column).dtype.kind == "c":
-            raise DataError(
-                f"'{name}' holds complex numbers; real values were expected. Give real and imaginary parts "
-                "as two variables."
-            )
 
 
 def _suffix(file: Path, format: str | None) -> str:

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from mollifier.data import errorbars
+from mollifier.data.arrays import check_rename
 from mollifier.data.building import POINT, time_last
 from mollifier.errors import DataError, did_you_mean
 
@@ -285,9 +286,7 @@ def split(
 
 def rename(dataset: xr.Dataset, names: Mapping[str, str]) -> xr.Dataset:
     """Other names for variables, coordinates and dimensions; links to standard errors follow."""
-    for old in names:
-        if old not in dataset.variables:
-            raise DataError(f"There is no '{old}' to rename.{did_you_mean(old, map(str, dataset.variables))}")
+    check_rename(names, dataset.variables)
     final = [names.get(str(n), str(n)) for n in dataset.variables]
     twice = sorted({n for n in final if final.count(n) > 1})
     if twice:

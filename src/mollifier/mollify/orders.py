@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mollifier.errors import EquationError
-
 
 @dataclass(frozen=True, order=True)
 class Derivative:
@@ -29,31 +27,16 @@ class Derivative:
         return cls(field, tuple(sorted((c, n) for c, n in orders.items() if n)))
 
     @classmethod
-    def parse(cls, name: str, coordinates: Iterable[str], fields: Iterable[str] | None = None) -> Derivative:
+    def parse(cls, name: str, coordinates: Iterable[str]) -> Derivative:
         """Read ``u``, ``u_xx``, ``phi_d_t``; the suffix is a run of coordinate names.
 
-        With ``fields`` the part before the suffix must be one of them (the longest that fits wins).
-
-        Raises
-        ------
-        EquationError
-            If ``fields`` is given and no split of the name fits.
+        A name without such a suffix is a field's.
         """
         coordinates = sorted(coordinates, key=len, reverse=True)
-        known = None if fields is None else set(fields)
-        if known is not None and name in known:
-            return cls(name)
         for cut in range(len(name) - 1, 0, -1):
-            if name[cut] != "_" or (known is not None and name[:cut] not in known):
-                continue
-            parts = _tokenise(name[cut + 1 :], coordinates)
+            parts = _tokenise(name[cut + 1 :], coordinates) if name[cut] == "_" else None
             if parts:
                 return cls.of(name[:cut], Counter(parts))
-        if known is not None:
-            raise EquationError(
-                f"'{name}' is not a derivative of {sorted(known)} along {sorted(coordinates)}; write the "
-                "field, an underscore and the coordinates, as in u_xxy."
-            )
         return cls(name)
 
     @property
