@@ -246,8 +246,8 @@ def test_what_readings_tell_of_coefficients():
     square = np.asarray(np.linalg.solve(known.information, known.right), dtype=np.float64)
     assert basis.rows({"x": x}) @ square == pytest.approx(x**2, abs=1e-8)
     assert known.misfit(square) == pytest.approx(0.0, abs=1e-7)
-    assert known.conditions is not None
-    assert known.conditions.rows.shape == (15, 12)
+    assert known.exact is not None
+    assert known.exact.rows.shape == (15, 12)
 
 
 def test_bounds_are_held_by_values_and_not_by_coefficients():
@@ -316,7 +316,7 @@ def test_readings_that_contradict_the_equation_are_a_misfit():
     wrong = Observations({"k": 3 + (-1.0) ** np.arange(12)}, {"x": x}, noise=0.0)
     solution = solve(problem(wrong), "weak")
     assert solution.status.name == "misfit"
-    assert "misses the readings of 'k'" in str(solution.status)
+    assert "misses the measurements of 'k'" in str(solution.status)
 
 
 def test_a_reading_is_enough_where_the_equation_has_no_scale():

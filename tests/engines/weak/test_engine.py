@@ -12,7 +12,7 @@ from mollifier.data.observations import Observations
 from mollifier.engines.solve import solve
 from mollifier.engines.weak.form import weak_form
 from mollifier.engines.weak.prepare import grid_data
-from mollifier.engines.weak.start import levels
+from mollifier.engines.weak.start import trial_values
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
 from weak_problems import SURE, D, T, X, burgers, heat, logistic, observed, weak
@@ -119,10 +119,10 @@ def test_saturation_without_initial_values():
 
 
 def test_values_to_look_at_keep_their_bounds():
-    assert (levels(-1.0, 2.0) > -1).all()
-    assert (levels(-np.inf, -5.0) < -5).all()
-    assert levels(3.0, np.inf).min() > 3
-    assert len(levels(-np.inf, np.inf)) == 62
+    assert (trial_values(-1.0, 2.0) > -1).all()
+    assert (trial_values(-np.inf, -5.0) < -5).all()
+    assert trial_values(3.0, np.inf).min() > 3
+    assert len(trial_values(-np.inf, np.inf)) == 62
 
 
 # -- whole solves: data

@@ -7,11 +7,11 @@ import pytest
 
 from mollifier.engines.priors.spline_prior import Hyper, Prior
 from mollifier.engines.splines.basis import AxisSplines, Basis
+from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.estimate import Estimator
 from mollifier.engines.weak.form import weak_form
 from mollifier.engines.weak.integrands import Integrands
-from mollifier.engines.weak.prepare import smoothed
-from mollifier.engines.weak.sums import GridData, WeakSums
+from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.testspace import space
 from mollifier.equations.names import Names
 from mollifier.equations.system import parse
@@ -47,9 +47,7 @@ def many(request):
         bases = [Basis(n, {}, grid) for n in true]
         variances = {"u": np.array(sd**2)}
         sums = WeakSums(integrands, GridData(grid, values, variances), bases)
-        known = {"u": smoothed(values["u"], grid, variances["u"])}
-        smooth = WeakSums(integrands, GridData(grid, known, variances), bases)
-        fit = Estimator(sums, [], free, smooth, whole=True).fit(tests, truth)
+        fit = Estimator(sums, [], free, whole=True).fit(tests, truth)
         rows = sums.rows(tests, truth)
         g = rows.slopes.toarray()
         plain = np.linalg.lstsq(g, -rows.residuals, rcond=None)[0]
@@ -89,7 +87,7 @@ def field_problem(noise, seed=0):
     form = weak_form(parse("u_t = k*u", names))
     sums = WeakSums(Integrands(form), GridData(grid, values, {"u": np.array(noise**2)}), [basis])
     prior = Prior("k", basis, orders=(1, 2))
-    estimator = Estimator(sums, [prior], np.array([[-np.inf] * 12, [np.inf] * 12]), sums)
+    estimator = Estimator(sums, [prior], np.array([[-np.inf] * 12, [np.inf] * 12]))
     return estimator, prior, space(grid, {"x": 0.0, "t": 0.3}, {"x": 0, "t": 1}, 0.0)
 
 

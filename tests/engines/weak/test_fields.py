@@ -13,12 +13,13 @@ from mollifier.engines.linalg.dense import inverted
 from mollifier.engines.priors.spline_prior import Hyper, Prior, maximise, mixture
 from mollifier.engines.solve import solve
 from mollifier.engines.splines.basis import AxisSplines, Basis
+from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.form import weak_form
-from mollifier.engines.weak.instruments import Instruments
+from mollifier.engines.weak.instruments import projected_fields
 from mollifier.engines.weak.integrands import Integrands
 from mollifier.engines.weak.posterior import Posterior
-from mollifier.engines.weak.prepare import coarseness
-from mollifier.engines.weak.sums import GridData, WeakSums
+from mollifier.engines.weak.smoothing import interpolation_variance
+from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.testspace import space
 from mollifier.equations.names import Names
 from mollifier.equations.system import parse
@@ -84,15 +85,14 @@ def test_moved_fields_meet_the_equation_and_stay_near_the_data():
     clean = np.sin(3 * x.points)[:, None] * (1 + t.points)
     u = clean + sd * np.random.default_rng(0).standard_normal(clean.shape)
     sums = WeakSums(integrands, GridData(grid, {"u": u}, {"u": np.array(sd**2)}), [basis])
-    instruments = Instruments.of(sums, sums)
     for k, meets in ((9.0, True), (40.0, False)):
         k = np.full(6, k)
         rows = sums.rows(tests, k)
-        weighed = inverted(sums.covariance(tests, k)) @ rows.residuals
-        moved = instruments.moved(tests, k, rows.residuals, weighed)
-        left = WeakSums(integrands, GridData(grid, moved, sums.data.variances), [basis]).rows(tests, k)
+        weighted = inverted(sums.covariance(tests, k)) @ rows.residuals
+        projected = projected_fields(sums, tests, k, rows.residuals, weighted)
+        left = WeakSums(integrands, GridData(grid, projected, sums.data.variances), [basis]).rows(tests, k)
         assert (np.abs(left.residuals).max() < 0.3 * np.abs(rows.residuals).max()) == meets
-        assert np.sqrt(np.mean((moved["u"] - u) ** 2)) < sd
+        assert np.sqrt(np.mean((projected["u"] - u) ** 2)) < sd
 
 
 def line(size=12, degree=3):
@@ -133,7 +133,7 @@ def test_averages_are_wider_than_the_likeliest_prior():
         posterior = Posterior(
             (Prior("k", basis, orders=(1, 2)),), (), {"k": slice(0, basis.size)}, averaged=averaged
         )
-        found[averaged] = posterior.settled(information, right, scale)[1]
+        found[averaged] = posterior.solve(information, right, scale)[1]
     assert basis.mean_variance(found[True]) > basis.mean_variance(found[False])
 
 
@@ -152,7 +152,7 @@ def test_coarseness_is_of_the_sixth_order_and_leaves_noise_out():
         grid = Grid(Axis("x", 0.0, 3.0, count), Axis("y", 0.0, 1.0, 4))
         u = np.sin(4 * grid["x"].points)[:, None] * np.ones(4)
         u = u + noise * np.random.default_rng(0).standard_normal(u.shape)
-        return np.sqrt(coarseness(u, grid, ["x", "y"]))
+        return np.sqrt(interpolation_variance(u, grid, ["x", "y"]))
 
     assert 2**5 < of(81) / of(161) < 2**8  # at the ends it falls faster
     assert of(81, noise=0.1) < 0.005

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mollifier.engines.weak.gaps import fill_gaps
-from mollifier.engines.weak.prepare import smoothed
+from mollifier.engines.weak.smoothing import smoother
 from mollifier.mollify.bandwidth import spectral_corner
 from mollifier.mollify.grid import Axis, Grid
 from weak_problems import T, X, heat
@@ -38,7 +38,7 @@ def test_smoothing_never_makes_it_worse(noise):
     u = heat(*np.meshgrid(X, T, indexing="ij"))
     noisy = u + noise * np.random.default_rng(5).standard_normal(u.shape)
     grid = Grid(Axis.from_points("x", X), Axis.from_points("t", T))
-    found = smoothed(noisy, grid, np.array(noise**2))
+    found = smoother(noisy, grid, np.array(noise**2))(noisy)
     assert np.sqrt(np.mean((found - u) ** 2)) <= (0.5 if noise else 1e-12) * max(noise, 1e-300) + 1e-15
 
 

@@ -211,6 +211,6 @@ def test_an_axis_along_which_nothing_is_differentiated_keeps_its_nodes():
     grid, tests = small_space()
     assert tests.axes[2].count == grid["t"].size
     assert tests.radius["t"] == 0.0
-    assert tests.grid.names == grid.names
-    assert tests.shape == tests.grid.shape
+    assert tuple(tests.radius) == grid.names
+    assert tests.shape == tuple(a.count for a in tests.axes)
     assert tests.size == np.prod(tests.shape)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mollifier.data.observations import Observations
 from mollifier.engines.collocated.objective import Objective, floored
 from mollifier.engines.collocated.ratio import ratio_read_out
+from mollifier.engines.fit_table import FitPart, fit_table
 
 Array = NDArray[np.float64]
 
@@ -79,27 +80,11 @@ def read_fit(objective: Objective, held: Observations | None) -> xr.Dataset:
     if held is not None:
         parts += [(t, floored(held.samples(t.name), t.floor), True) for t in objective.targets]
     parts.sort(key=lambda part: problem.fields.index(part[0].name))
-    total = sum(len(s.values) for _, s, _ in parts)
-    out: dict[str, NDArray[Any]] = {c: np.full(total, np.nan) for c in problem.coordinates}
-    for f in problem.fields:
-        out |= {n: np.full(total, np.nan) for n in (f, f"{f}_sd", f"{f}_fitted")}
-        out[f"{f}_held_out"] = np.zeros(total, dtype=bool)
-    low = 0
-    for target, s, is_held in parts:
-        here = slice(low, low + len(s.values))
-        low += len(s.values)
-        index = model.places[target.block].index(s.points)
-        for c, x in zip(s.coordinates, s.points.T, strict=True):
-            out[c][here] = x
-        out[target.name][here] = s.values
-        out[f"{target.name}_sd"][here] = s.sd
-        out[f"{target.name}_fitted"][here] = observed[target.block][target.channel].cpu().numpy()[index]
-        out[f"{target.name}_held_out"][here] = is_held
-    names = [n for n in out if n not in problem.coordinates]
-    return xr.Dataset(
-        {n: ("observation", out[n]) for n in names},
-        {c: ("observation", out[c]) for c in problem.coordinates},
-    )
+    found = []
+    for target, s, held_out in parts:
+        values = observed[target.block][target.channel].cpu().numpy()
+        found.append(FitPart(target.name, s, values[model.places[target.block].index(s.points)], held_out))
+    return fit_table(problem, found)
 
 
 def read_history(history: Mapping[str, list[Any]]) -> xr.Dataset:

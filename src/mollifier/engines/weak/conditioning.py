@@ -1,4 +1,8 @@
-"""Readings of an unknown field, as what they tell of its coefficients."""
+"""Measurements of an unknown field, as linear equations for its coefficients.
+
+Noisy ones are data. Exact ones are conditions that the field satisfies: the priors are then judged by the
+evidence of all data given the exact measurements (see `mollifier.engines.weak.posterior`).
+"""
 
 from __future__ import annotations
 
@@ -17,51 +21,51 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class FieldMeasurements:
-    """Readings of one field: ``values = rows @ coefficients + sd * noise``.
+    """Measurements of one field: ``values = rows @ coefficients + sd * noise``.
 
     Attributes
     ----------
     name
         The unknown.
     rows
-        Its functions at the readings, shape (n, size).
+        Its basis functions at the places of the measurements, shape (n, size).
     values, sd
-        Shape (n,).
-    sure
-        Which are exact, shape (n,): conditions that the field meets.
+        Measured values and their standard errors in the field's unit, shape (n,).
+    is_exact
+        Which are exact, shape (n,).
     """
 
     name: str
     rows: Array
     values: Array
     sd: Array
-    sure: NDArray[np.bool_]
+    is_exact: NDArray[np.bool_]
 
     @classmethod
     def of(cls, basis: Basis, samples: Samples) -> FieldMeasurements:
-        """The readings of the unknown that a basis stands for."""
+        """The measurements of the unknown that a basis represents."""
         points = dict(zip(samples.coordinates, samples.points.T, strict=True))
         return cls(basis.name, basis.rows(points), samples.values, samples.sd, exact(samples))
 
     @cached_property
-    def conditions(self) -> FieldMeasurements | None:
-        """The exact ones; None where there are none."""
-        kept = self.sure
+    def exact(self) -> FieldMeasurements | None:
+        """The exact ones alone; None where there are none."""
+        kept = self.is_exact
         if not kept.any():
             return None
         return FieldMeasurements(self.name, self.rows[kept], self.values[kept], self.sd[kept], kept[kept])
 
     @cached_property
     def information(self) -> Array:
-        """Precision that the readings give the coefficients, shape (size, size)."""
-        weighed = self.rows / self.sd[:, None]
-        return weighed.T @ weighed
+        """Fisher information of the coefficients, shape (size, size)."""
+        weighted = self.rows / self.sd[:, None]
+        return weighted.T @ weighted
 
     @cached_property
     def right(self) -> Array:
-        """Precision times coefficients, shape (size,)."""
+        """The information times the measured coefficients, shape (size,)."""
         return self.rows.T @ (self.values / self.sd**2)
 
     def misfit(self, coefficients: Array) -> float:
-        """Rms distance of the field from its readings, in their standard errors."""
+        """Rms distance of the field with coefficients (size,) from the measurements, in standard errors."""
         return float(np.sqrt(np.mean(((self.rows @ coefficients - self.values) / self.sd) ** 2)))

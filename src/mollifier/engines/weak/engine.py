@@ -10,46 +10,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.engines.priors.spline_prior import degree as wanted_degree
 from mollifier.engines.priors.spline_prior import prior
-from mollifier.engines.splines.basis import AxisSplines, Basis
+from mollifier.engines.weak.bases import basis_of, bounds_of, initial_coefficients
 from mollifier.engines.weak.conditioning import FieldMeasurements
+from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.estimate import Estimator, Fit
-from mollifier.engines.weak.form import WeakForm, weak_form
-from mollifier.engines.weak.prepare import coarseness, grid_data, smoothed
-from mollifier.engines.weak.radius_selection import (
-    DENSITY,
-    RadiusSelection,
-    first_radii,
-    score,
-    search,
-    suited,
-)
+from mollifier.engines.weak.form import weak_form
+from mollifier.engines.weak.integrands import Integrands
+from mollifier.engines.weak.prepare import grid_data
+from mollifier.engines.weak.radius_selection import Radii, RadiusSelection, first_radii, score
+from mollifier.engines.weak.smoothing import interpolation_variance
 from mollifier.engines.weak.solution import weak_solution
-from mollifier.engines.weak.start import MOST, begin, levels
-from mollifier.engines.weak.sums import GridData, Integrands, WeakSums
+from mollifier.engines.weak.start import start_values, trial_values
+from mollifier.engines.weak.sums import WeakSums
+from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.radius import Radius
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import Settings
 from mollifier.problem.solution import Solution
-from mollifier.problem.unknowns import FieldUnknown
 
 Array = NDArray[np.float64]
-
-# Splines within one radius of the first test functions, and the most along an axis and in all.
-_SPLINES, _MOST_ALONG, _MOST = 2.0, 60, 900
-# Fewest cells along an axis, by the number of coordinates of a field, and the nodes that each has at least: a
-# field may vary faster than the state does whose derivative it is. Not where it was read: splines finer than
-# what test functions tell would meet a reading by a bump of its own.
-_FEWEST, _NODES = {1: 128, 2: 20}, 2
-# Rows up to which their whole covariance is inverted, and centres within a radius then: as many as can be.
-_ROWS, _DENSITIES = 2500, (DENSITY, 2.5, 2.0)
-# Radii are looked for on so many nodes, if as many are left within one of them.
-_ENOUGH, _FINE = 150_000, 12.0
-# Nodes of an axis from which every other one is left out to see what it changes; changes by more are not
-# noise.
-_HALVED, _EXPLAINED, _UNRESOLVED = 32, 3.0, 0.05
 
 
 def solve_weak(
@@ -57,6 +38,7 @@ def solve_weak(
     settings: Settings,
     seed: int = 0,
     progress: Callable[[Any], None] | None = None,
+    tuning: WeakTuning = DEFAULT,
 ) -> Solution:
     """Solve by the weak form.
 
@@ -65,232 +47,158 @@ def solve_weak(
     problem
         Its data lie on a grid.
     settings
-        ``collocation.radius`` fixes the test functions' radius.
+        ``collocation.radius`` fixes the test functions' radius, in the unit of each axis.
     seed
-        Recorded; nothing is drawn.
+        Recorded; the engine uses it only to thin large data for display.
     progress
-        Not called: there are no steps to follow.
+        Not called: the engine has no steps to report.
+    tuning
+        Numbers that steer the engine.
 
     Raises
     ------
     EquationError
         If a term of the equation is no derivative of anything simpler.
     DataError
-        If the data are scattered or a field is measured on a part of the axes only.
+        If the data are scattered, or a field is measured along a part of the axes only.
     ConfigurationError
         If the grid is too small for the unknowns.
     """
     begun = time.monotonic()
-    asked = _Asked(problem, settings)
-    selection, fit = asked.solved([asked.basis(n) for n in problem.unknowns])
+    selection, fit = _Run(problem, settings, tuning).solved()
     return weak_solution(problem, settings, seed, selection, fit, time.monotonic() - begun)
 
 
-class _Asked:
-    """What is asked, before the bases of the unknown fields are chosen."""
+class _Run:
+    """A problem with its data on their grid, and the bases of its unknowns."""
 
-    def __init__(self, problem: InverseProblem, settings: Settings) -> None:
-        self.problem, self.form = problem, weak_form(problem.system)
-        self.data = grid_data(problem, self.form)
+    def __init__(self, problem: InverseProblem, settings: Settings, tuning: WeakTuning) -> None:
+        self.problem, self.tuning = problem, tuning
+        form = weak_form(problem.system, tuning)
+        self.data = grid_data(problem, form)
         self.grid = self.data.grid
-        channels = self.form.channels
-        self.orders = {c: max(ch.orders[i] for ch in channels) for i, c in enumerate(self.grid.names)}
-        fields = {f: self.data.values[f] for f in self.form.fields}
+        self.orders = {c: max(ch.orders[i] for ch in form.channels) for i, c in enumerate(self.grid.names)}
         if problem.unknown_fields:
             along = [c for c, order in self.orders.items() if order]
-            self.data = _resolved(self.data, along, settings.training.noise_floor)
-        self.given = _given(settings, self.grid, self.orders)
+            self.data = _with_noise_floor(self.data, along, settings.training.noise_floor)
+        self.integrands = Integrands(form)
         over = {c for u in problem.unknown_fields.values() for c in u.over or ()}
-        self.first = self.given or first_radii(
-            self.grid, fields, self.data.variances, self.orders, over, self.data.gaps
-        )
-        self.integrands = Integrands(self.form)
-        self.smooth = _smooth(self.data, self.form) if self.integrands.uneven else self.data
+        self.given = _given_radii(settings, self.grid, self.orders)
+        self.first = self.given or first_radii(self.data, self.orders, over)
+        self.bases = [basis_of(problem, n, self.grid, self.first, form) for n in problem.unknowns]
 
-    def basis(self, name: str) -> Basis:
-        """The functions that stand for an unknown."""
-        return _basis(self.problem, name, self.grid, self.first, self.form)
-
-    def selection(self, bases: Sequence[Basis], steps: Sequence[int]) -> RadiusSelection:
-        """The estimator on every so many nodes, with no radius tried."""
-        part = self.data.thinned(steps)
-        these = [replace(b, grid=part.grid) for b in bases]
+    def selection(self, steps: Sequence[int]) -> RadiusSelection:
+        """The estimator on every so many nodes along each axis, with no radius tried."""
+        data = self.data.thinned(steps)
+        bases = [replace(b, grid=data.grid) for b in self.bases]
         kinds = {n: u.prior for n, u in self.problem.unknown_fields.items()}
-        priors = [prior(b.name, b, kinds[b.name]) for b in these if b.splines]
-        sums = WeakSums(self.integrands, part, these)
-        alike = self.smooth is self.data
-        smooth = sums if alike else WeakSums(self.integrands, self.smooth.thinned(steps), these)
+        priors = [prior(b.name, b, kinds[b.name]) for b in bases if b.splines]
         given = self.problem.readings
-        known = [FieldMeasurements.of(b, given[b.name]) for b in these if b.name in given]
-        estimator = Estimator(sums, priors, _bounds(self.problem, these), smooth, known=known)
-        return RadiusSelection(self.orders, part.grid, estimator)
+        known = [FieldMeasurements.of(b, given[b.name]) for b in bases if b.name in given]
+        sums = WeakSums(self.integrands, data, bases)
+        return RadiusSelection(
+            self.orders, Estimator(sums, priors, bounds_of(self.problem, bases), known=known)
+        )
 
-    def solved(self, bases: Sequence[Basis]) -> tuple[RadiusSelection, Fit]:
-        """All radii tried, and the fit at those chosen."""
-        selection = self.selection(bases, [1] * len(self.first))
+    def solved(self) -> tuple[RadiusSelection, Fit]:
+        """All radii tried, and the fit at the best."""
+        whole = self.selection([1] * len(self.first))
         if self.given:
-            chosen = selection.clipped(self.given)
-            fit = selection.given(self.given, _begun(self.problem, selection, self.given))
+            chosen = whole.clipped(self.given)
+            fit = whole.given(self.given, self._start(whole, self.given))
         else:
-            searched = self.selection(bases, _steps(self.grid, self.first))
-            first = suited(searched, self.first)
-            chosen, fit = search(searched, first, _begun(self.problem, searched, first))
-            selection.tried = searched.tried
-        final = _final(selection, chosen, fit)
-        return selection, replace(final, resolution=self._resolution(bases, final, chosen))
+            searched = self.selection(self._steps())
+            first = searched.feasible(self.first)
+            chosen, fit = searched.search(first, self._start(searched, first))
+            whole.tried = searched.tried
+        final = _final(whole, chosen, fit)
+        return whole, replace(final, resolution=self._grid_errors(final, chosen))
 
-    def _resolution(self, bases: Sequence[Basis], fit: Fit, chosen: tuple[float, ...]) -> Array:
-        """What the grid's coarseness may add to the errors of the numbers, shape (m,).
+    def _steps(self) -> list[int]:
+        """Steps that thin a large grid for the search, where a radius holds many nodes."""
+        steps = [1] * len(self.first)
+        while self.grid.size / np.prod(steps) > self.tuning.thinned_nodes:
+            cells = [r / (a.spacing * k) for r, a, k in zip(self.first, self.grid, steps, strict=True)]
+            widest = int(np.argmax(cells))
+            if cells[widest] < 2 * self.tuning.thinned_cells:
+                break
+            steps[widest] *= 2
+        return steps
 
-        Where leaving out every other node changes more than noise explains: a third of the change, as for an
-        error of second order, or all of it if it is no small one.
+    def _start(self, selection: RadiusSelection, radii: Radii) -> Array:
+        """Coefficients to start from; of unknowns that the equations are not linear in, the best tried."""
+        problem, sums, bounds = self.problem, selection.estimator.sums, selection.estimator.bounds
+        start = initial_coefficients(problem, sums.bases)
+        nonlinear = [b.name for b in sums.bases if b.name not in problem.system.linear_in]
+        if not nonlinear or sums.size > self.tuning.start_coefficients:
+            return start
+        values = {}
+        for n in nonlinear:
+            here = sums.place[n]
+            if not problem.unknowns[n].over:
+                given = problem.unknowns[n].initial is not None
+                low, high = bounds[:, here.start]
+                values[n] = start[here] if given else trial_values(low, high, self.tuning)
+        return start_values(sums, selection.space(radii), start, nonlinear, values, bounds)
+
+    def _grid_errors(self, fit: Fit, chosen: Radii) -> Array:
+        """Errors of numbers by the spacing of the grid, shape (m,), from the change by halving the nodes.
+
+        Zero where noise explains the change. Else a third of it, as for an error of second order, or all of
+        it if it is large.
         """
-        none = np.zeros(len(fit.coefficients))
-        steps = [2 if a.size >= _HALVED and r else 1 for a, r in zip(self.grid, chosen, strict=True)]
-        if max(steps) == 1 or fit.loose or self.problem.unknown_fields:
+        tuning, none = self.tuning, np.zeros(len(fit.coefficients))
+        steps = [
+            2 if a.size >= tuning.halved_nodes and r else 1 for a, r in zip(self.grid, chosen, strict=True)
+        ]
+        if max(steps) == 1 or fit.free_directions or self.problem.unknown_fields:
             return none
-        half = self.selection(bases, steps)
-        other = half.attempt(chosen, fit.coefficients, 2)
-        if other is None or other.loose:
+        half = self.selection(steps).attempt(chosen, fit.coefficients, 2)
+        if half is None or half.free_directions:
             return none
-        change = np.abs(other.coefficients - fit.coefficients)
-        explained = np.sqrt(np.diag(other.covariance) + np.diag(fit.covariance))
-        error = np.where(change > _UNRESOLVED * np.abs(fit.coefficients), change, change / 3)
-        return np.where(change > _EXPLAINED * explained, error, 0.0)
+        change = np.abs(half.coefficients - fit.coefficients)
+        noise = np.sqrt(np.diag(half.covariance) + np.diag(fit.covariance))
+        large = change > tuning.halving_large * np.abs(fit.coefficients)
+        return np.where(change > tuning.halving_noise * noise, np.where(large, change, change / 3), 0.0)
 
 
-def _steps(grid: Grid, radii: tuple[float, ...]) -> list[int]:
-    """Steps that leave enough nodes to judge radii by, where the grid is large and a radius holds many."""
-    steps = [1] * len(radii)
-    while grid.size / np.prod(steps) > _ENOUGH:
-        cells = [r / (a.spacing * k) for r, a, k in zip(radii, grid, steps, strict=True)]
-        widest = int(np.argmax(cells))
-        if cells[widest] < 2 * _FINE:
+def _final(selection: RadiusSelection, chosen: Radii, fit: Fit) -> Fit:
+    """The estimate at the chosen radii; of numbers, with the whole covariance where that is more precise."""
+    estimator, tuning = selection.estimator, selection.tuning
+    estimator.posterior.averaged = True
+    best = estimator.fit(selection.space(chosen), fit.coefficients, rounds=2 if selection.fields else 3)
+    if selection.fields or best.free_directions or not best.variances.max() > 0:
+        return best
+    for density in tuning.inverted_densities:
+        tests = selection.space(chosen, density)
+        if selection.dense_residuals(tests) <= tuning.inverted_residuals:
             break
-        steps[widest] *= 2
-    return steps
-
-
-def _final(selection: RadiusSelection, chosen: tuple[float, ...], fit: Fit) -> Fit:
-    """The estimate at the chosen radii, by the whole covariance where that can be done and tells more."""
-    few = selection.estimator
-    tests = selection.space(chosen)
-    few.posterior.averaged = True
-    best = few.fit(tests, fit.coefficients, rounds=2 if selection.fields else 3)
-    if best.loose or not best.variances.max() > 0:
+    else:
         return best
-    if selection.fields:
-        return best
-    density = next((d for d in _DENSITIES if selection.held(selection.space(chosen, d)) <= _ROWS), None)
-    if density is None:
-        return best
-    whole = Estimator(few.sums, few.priors, few.bounds, few.smooth, whole=True)
+    whole = replace(estimator, whole=True)
     try:
-        found = whole.fit(selection.space(chosen, density), best.coefficients, rounds=1)
+        found = whole.fit(tests, best.coefficients, rounds=1)
     except np.linalg.LinAlgError:
         return best
-    return found if not found.loose and score(found, whole) < score(best, few) else best
+    return found if not found.free_directions and score(found, whole) < score(best, estimator) else best
 
 
-def _resolved(data: GridData, along: Sequence[str], floor: float) -> GridData:
-    """Data whose noise is no less than what their grid leaves open, or than a share of how they vary.
+def _with_noise_floor(data: GridData, along: Sequence[str], floor: float) -> GridData:
+    """Data whose noise is no less than their interpolation error and a share ``floor`` of their variation.
 
-    On data that are more exact than splines can be, errors and radii would be judged by nothing but rounding.
+    Data that are more exact than the splines can represent would have errors and radii judged by rounding.
     """
-    values, variances = data.values, data.variances
-    return replace(
-        data,
-        variances={
-            f: np.maximum(v + coarseness(values[f], data.grid, along), (floor * np.nanstd(values[f])) ** 2)
-            for f, v in variances.items()
-        },
-    )
+    variances = {}
+    for f, v in data.variances.items():
+        error = interpolation_variance(data.values[f], data.grid, along, data.tuning)
+        variances[f] = np.maximum(v + error, (floor * np.nanstd(data.values[f])) ** 2)
+    return replace(data, variances=variances)
 
 
-def _smooth(data: GridData, form: WeakForm) -> GridData:
-    fields = {f: smoothed(data.values[f], data.grid, data.variances[f], data.gaps) for f in form.fields}
-    return replace(data, values={**data.values, **fields})
-
-
-def _given(settings: Settings, grid: Grid, orders: dict[str, int]) -> tuple[float, ...] | None:
-    """Radii that the user gave, where one is given for every axis."""
+def _given_radii(settings: Settings, grid: Grid, orders: dict[str, int]) -> Radii | None:
+    """Radii that the user gave, along axes with derivatives; None for 'auto'."""
     radius = settings.collocation.radius
-    if radius == "auto":
+    if isinstance(radius, str):
         return None
-    given = Radius(grid, radius if not isinstance(radius, str) else 1.0)
+    given = Radius(grid, radius)
     return tuple(given[c] if orders[c] else 0.0 for c in grid.names)
-
-
-def _basis(problem: InverseProblem, name: str, grid: Grid, radii: tuple[float, ...], form: WeakForm) -> Basis:
-    """The constant for a number; splines for a field, about as fine as the test functions can tell."""
-    unknown = problem.unknowns[name]
-    over = unknown.over or ()
-    if not isinstance(unknown, FieldUnknown) or not over:
-        return Basis(name, {}, grid)
-    radius = dict(zip(grid.names, radii, strict=True))
-    rough = 1 + max((d.total for d in form.unknowns if d.field == name), default=0)
-    degree = max(wanted_degree(unknown.prior), rough)
-    sizes = {}
-    for c in over:
-        axis = grid[c]
-        cells = np.ceil(_SPLINES * axis.length / radius[c]) if radius[c] else axis.size
-        cells = int(np.clip(cells, 4, min(_MOST_ALONG, max(axis.size - degree, 1))))
-        if name not in problem.readings:
-            cells = max(cells, min(_FEWEST.get(len(over), 0), axis.size // _NODES))
-        sizes[c] = cells
-    least = {c: degree + 1 if grid[c].periodic else 1 for c in sizes}
-    while np.prod([n + degree for n in sizes.values()]) > _MOST and any(sizes[c] > least[c] for c in sizes):
-        sizes[max(sizes, key=lambda c: sizes[c] - least[c])] -= 1
-    splines = {
-        c: AxisSplines(grid[c], n if grid[c].periodic else n + degree, degree) for c, n in sizes.items()
-    }
-    return Basis(name, splines, grid)
-
-
-def _bounds(problem: InverseProblem, bases: list[Basis]) -> Array:
-    low, high = [], []
-    for b in bases:
-        unknown = problem.unknowns[b.name]
-        low.append(np.full(b.size, -np.inf if unknown.lower is None else unknown.lower))
-        high.append(np.full(b.size, np.inf if unknown.upper is None else unknown.upper))
-    return np.stack([np.concatenate(low), np.concatenate(high)])
-
-
-def _begun(problem: InverseProblem, selection: RadiusSelection, radii: tuple[float, ...]) -> Array:
-    """Where to start; numbers that the equations are not linear in are looked for where none is given."""
-    sums, bounds = selection.estimator.sums, selection.estimator.bounds
-    start = _start(problem, sums.bases)
-    held = [b.name for b in sums.bases if b.name not in problem.system.linear_in]
-    if not held or sums.size > MOST:
-        return start
-    values = {}
-    for n in held:
-        here = sums.place[n]
-        if not problem.unknowns[n].over:
-            given = problem.unknowns[n].initial is not None
-            values[n] = start[here] if given else levels(*bounds[:, here.start])
-    return begin(sums, selection.space(selection.clipped(radii)), start, held, values, bounds)
-
-
-def _start(problem: InverseProblem, bases: Sequence[Basis]) -> Array:
-    """Initial values, or the mean of readings; else zero where linear, or the middle of bounds."""
-    linear = problem.system.linear_in
-    parts = []
-    for b in bases:
-        unknown = problem.unknowns[b.name]
-        level = 0.0
-        if unknown.initial is not None:
-            level = unknown.initial
-        elif b.name in problem.readings:
-            level = float(np.mean(problem.readings[b.name].values))
-        elif b.name not in linear:
-            low, high = unknown.lower, unknown.upper
-            level = (
-                (low + high) / 2
-                if low is not None and high is not None
-                else 1.0
-                if low is None
-                else low + 1.0
-            )
-        parts.append(np.full(b.size, level))
-    return np.concatenate(parts)

@@ -1,11 +1,12 @@
-"""Estimating equations: least squares without the bias that noise adds, and what it leaves uncertain.
+"""Estimating equations: least squares without the bias that noise adds, and the errors of the estimate.
 
-With rows r of covariance C, slopes G and weights W the score is ``g = G' W r - n`` and its slope ``A = G' W
-G - N``, where n and N are what noise adds to the products on average. Without a prior the estimate solves g
-= 0 and its covariance is the sandwich ``A^-1 B A^-1``, ``B = G' W C W G``. With one, the score is taken as
-what was measured: it is normal with covariance B, so that the information is ``A B^-1 A``, the prior's
-precision is added to it, and the prior's strength maximises the marginal likelihood. The two agree where the
-prior is weak.
+With residuals r of covariance C, their slopes G and weights W the score is ``g = G' W r - n`` and its slope
+``A = G' W G - N``, where n and N are the means that noise adds to the products. Without a prior the estimate
+solves g = 0 and its covariance is the sandwich ``A^-1 B A^-1`` with ``B = G' W C W G``.
+
+For unknown fields the slopes are instrumental variables (`mollifier.engines.weak.instruments`) and W is C^-1:
+then n and N are zero, and A and B both are the information. The prior's precision is added to it, and the
+prior's strength maximises the marginal likelihood.
 """
 
 from __future__ import annotations
@@ -22,19 +23,13 @@ from mollifier.engines.linalg.dense import SINGULAR, contract, inverted, recipro
 from mollifier.engines.priors.spline_prior import Hyper, Prior
 from mollifier.engines.splines.limits import Limits
 from mollifier.engines.weak.conditioning import FieldMeasurements
-from mollifier.engines.weak.instruments import Instruments
+from mollifier.engines.weak.instruments import instruments
 from mollifier.engines.weak.posterior import Posterior
 from mollifier.engines.weak.sums import Rows, WeakSums
 from mollifier.engines.weak.testspace import TestSpace
 
 Array = NDArray[np.float64]
 
-# Columns whose spread is summed over the data.
-_FEW = 8
-_ROUNDS, _STEPS, _SETTLED = 3, 30, 1e-10
-# Variance of a row, beside the largest, that is none.
-_NOTHING = 1e-12
-# Mean square of residuals that divides.
 _TINY = 1e-300
 
 
@@ -44,24 +39,28 @@ class Fit:
 
     Attributes
     ----------
+    space
+        The test functions.
     coefficients
         Of all unknowns, shape (m,).
     covariance
-        Shape (m, m); infinite on the diagonal where nothing is determined.
+        Of the coefficients, shape (m, m); infinite on the diagonal where nothing is determined.
     misfit
         Rms of the residuals in units of their standard errors: 1 where the equation holds to the noise.
     whiteness
-        Rms of the whitened residuals where the covariance was inverted whole, else `misfit`.
+        Rms of the whitened residuals where their whole covariance was inverted, else `misfit`.
     priors
-        What was learnt of each unknown field's prior.
-    loose
+        The prior of each unknown field, as estimated.
+    free_directions
         Changes of unknown numbers that the data do not show.
     residuals, variances
-        Shape (rows,).
+        Weak residuals and their noise variances, shape (rows,).
+    log_evidence
+        Logarithm of the marginal likelihood.
     resolution
-        What the coarseness of the grid may add to the standard errors, shape (m,).
+        Errors of the coefficients by the spacing of the grid, shape (m,) or (0,) for none.
     precisions
-        Of the priors of unknown fields about a level of zero.
+        Of the priors of unknown fields about a level of zero, shape (coefficients, coefficients).
     """
 
     space: TestSpace
@@ -70,7 +69,7 @@ class Fit:
     misfit: float
     whiteness: float
     priors: dict[str, Hyper] = field(default_factory=dict)
-    loose: Sequence[Direction] = ()
+    free_directions: Sequence[Direction] = ()
     residuals: Array = field(default_factory=lambda: np.zeros(0))
     variances: Array = field(default_factory=lambda: np.zeros(0))
     log_evidence: float = 0.0
@@ -86,8 +85,19 @@ class Fit:
 
 @dataclass(frozen=True, eq=False)
 class Normal:
-    """The estimating equations at one place: score, its slope, and its covariance."""
+    """The estimating equations at given coefficients.
 
+    Attributes
+    ----------
+    space
+        The test functions.
+    rows, weights
+        r with G, and W: its diagonal (rows,), or the whole matrix.
+    score, slope, noise, meat
+        g of shape (m,), and A, N and B of shape (m, m).
+    """
+
+    space: TestSpace
     rows: Rows
     weights: Array
     score: Array
@@ -96,42 +106,40 @@ class Normal:
     meat: Array
 
 
+@dataclass(eq=False)
 class Estimator:
     """Solves the estimating equations of a problem.
 
     Parameters
     ----------
     sums
-        Of the problem.
+        Of the problem. Weights are evaluated at its smoothed fields: weights that follow the noise would
+        bias the estimate.
     priors
         Of unknown fields.
     bounds
         Least and greatest value of every coefficient, shape (2, m).
-    smooth
-        The sums over smoothed fields, for the weights: those of noisy fields would follow the noise, and bias
-        the estimate.
     whole
-        Invert the whole covariance of the rows for weights; else each is weighed by its own variance.
+        Whether the weights are the inverse of the whole covariance, or of its diagonal. With unknown fields
+        they always are of the whole.
     known
-        Readings of unknown fields.
+        Measurements of unknown fields.
     """
 
-    def __init__(
-        self,
-        sums: WeakSums,
-        priors: Sequence[Prior],
-        bounds: Array,
-        smooth: WeakSums,
-        whole: bool = False,
-        known: Sequence[FieldMeasurements] = (),
-    ) -> None:
-        self.sums, self.priors, self.bounds = sums, tuple(priors), bounds
-        self.smooth, self.whole, self.known = smooth, whole, tuple(known)
-        self.posterior = Posterior(self.priors, self.known, sums.place)
+    sums: WeakSums
+    priors: Sequence[Prior]
+    bounds: Array
+    whole: bool = False
+    known: Sequence[FieldMeasurements] = ()
+
+    @cached_property
+    def posterior(self) -> Posterior:
+        """Priors and measurements of unknown fields, with what was estimated of the priors."""
+        return Posterior(tuple(self.priors), tuple(self.known), self.sums.place, self.sums.tuning)
 
     @property
     def degrees(self) -> int:
-        """Coefficients that only the data can determine."""
+        """Number of coefficients without a prior, at least 1."""
         smooth = {p.name for p in self.priors}
         return max(sum(b.size for b in self.sums.bases if b.name not in smooth), 1)
 
@@ -145,122 +153,103 @@ class Estimator:
     def _limits(self) -> Limits:
         return Limits.of(self.sums.bases, self.sums.place, self.bounds)
 
-    @cached_property
-    def _instruments(self) -> Instruments:
-        return Instruments.of(self.sums, self.smooth)
-
-    @property
-    def _noisy(self) -> bool:
-        return any(float(np.max(v)) > 0 for v in self.sums.data.variances.values())
-
     def normal(self, space: TestSpace, coefficients: Array) -> Normal:
-        """Score, slope and covariance at given coefficients."""
+        """The estimating equations at given coefficients (m,)."""
         if self.priors:
-            return self._independent(space, coefficients)
+            return self._instrumental(space, coefficients)
         sums = self.sums
         rows = sums.rows(space, coefficients)
         g = rows.slopes
         if self.whole:
-            weights = inverted(self.smooth.covariance(space, coefficients, known=True))
+            weights = inverted(sums.covariance(space, coefficients, smoothed=True))
+            weighted = weights @ g.toarray()
         else:
-            own = rows.variances if self.smooth is sums else self.smooth.variances(space, coefficients)
-            weights = reciprocal(own)
-        covariance = None if sums.size <= _FEW else sums.covariance(space, coefficients)
-        weighted = weights @ g.toarray() if weights.ndim == 2 else g.multiply(weights[:, None]).toarray()
-        vector, matrix = sums.bias(space, coefficients, weights)
+            uneven = sums.integrands.heteroscedastic
+            weights = reciprocal(sums.variances(space, coefficients) if uneven else rows.variances)
+            weighted = g.multiply(weights[:, None]).toarray()
+        vector, noise = sums.bias(space, coefficients, weights)
         score = weighted.T @ rows.residuals - vector
-        product = np.asarray(g.T @ weighted)
-        if covariance is not None:
-            meat = weighted.T @ (covariance @ weighted)
-        else:
-            meat = sums.spread(space, coefficients, weighted)
-        slope = product - matrix
-        if not rows.variances.max() > 0:  # without noise, what is left over speaks for itself
+        slope = np.asarray(g.T @ weighted) - noise
+        if not rows.variances.max() > 0:  # without noise the remaining residuals estimate their own variance
             part = weighted * rows.residuals[:, None]
             meat = part.T @ part
-            matrix = sums.rounded().bias(space, coefficients, weights)[1]
-        return Normal(rows, weights, np.asarray(score), slope, matrix, meat)
+            noise = sums.rounded().bias(space, coefficients, weights)[1]
+        elif sums.size <= sums.tuning.few_coefficients:
+            meat = sums.score_covariance(space, coefficients, weighted)
+        else:
+            meat = weighted.T @ (sums.covariance(space, coefficients) @ weighted)
+        return Normal(space, rows, weights, np.asarray(score), slope, noise, meat)
 
-    def _independent(self, space: TestSpace, coefficients: Array) -> Normal:
-        """The same for unknown fields: slopes from fields that are independent of the residuals."""
-        rows = self.sums.rows(space, coefficients)
+    def _instrumental(self, space: TestSpace, coefficients: Array) -> Normal:
+        """The estimating equations with instrumental variables as slopes, for unknown fields."""
+        sums = self.sums
+        rows = sums.rows(space, coefficients)
+        r = rows.residuals
         if rows.variances.max() > 0:
-            weights = inverted(self.smooth.covariance(space, coefficients, known=True))
-        else:  # without noise, what is left over speaks for itself
-            weights = np.eye(len(rows.residuals)) / max(float(np.mean(rows.residuals**2)), _TINY)
-        weighed = weights @ rows.residuals
-        g = self._instruments.slopes(space, coefficients, rows.residuals, weighed)
+            weights = inverted(sums.covariance(space, coefficients, smoothed=True))
+        else:  # without noise the remaining residuals estimate their own variance
+            weights = np.eye(len(r)) / max(float(np.mean(r**2)), _TINY)
+        weighted = weights @ r
+        g = instruments(sums, space, coefficients, r, weighted)
         slope = np.asarray(g.T @ (weights @ g.toarray()))
-        return Normal(rows, weights, np.asarray(g.T @ weighed), slope, np.zeros_like(slope), slope)
+        return Normal(space, rows, weights, np.asarray(g.T @ weighted), slope, np.zeros_like(slope), slope)
 
-    def fit(self, space: TestSpace, start: Array, rounds: int = _ROUNDS) -> Fit:
-        """Iterate weights and coefficients from a start; to the end where the equations are not linear."""
-        coefficients = start
+    def fit(self, space: TestSpace, start: Array, rounds: int | None = None) -> Fit:
+        """Iterate weights and coefficients from a start (m,).
+
+        ``rounds`` is the number of iterations, by default ``tuning.rounds``; they end early where the
+        coefficients no longer change. Where a slope depends on the unknowns there are ``tuning.most_rounds``.
+        """
+        tuning, coefficients = self.sums.tuning, start
         result = None
-        for _ in range(_STEPS if self.curved else rounds):
-            normal = self.normal(space, coefficients)
-            result = self._solve(space, normal, coefficients)
-            moved = result.coefficients - coefficients
+        for _ in range(tuning.most_rounds if self.curved else rounds or tuning.rounds):
+            result = self._step(self.normal(space, coefficients), coefficients)
+            moved = np.abs(result.coefficients - coefficients)
             coefficients = result.coefficients
             with np.errstate(all="ignore"):
-                still = np.abs(moved) <= 1e-3 * np.sqrt(np.diag(result.covariance)) + _SETTLED * np.abs(
-                    coefficients
-                )
+                errors = np.sqrt(np.diag(result.covariance))
+                still = moved <= tuning.still_sd * errors + tuning.still * np.abs(coefficients)
             if still.all():
                 break
         assert result is not None
         return result
 
-    def _solve(self, space: TestSpace, normal: Normal, at: Array) -> Fit:
-        """One step from the estimating equations."""
+    def _step(self, normal: Normal, at: Array) -> Fit:
+        """The solution of the estimating equations linearised at the coefficients ``at``."""
         scale = self._scale(np.diag(normal.slope + normal.noise))
-        slope = normal.slope / np.outer(scale, scale)
-        meat = normal.meat / np.outer(scale, scale)
-        target = slope @ (at * scale) - normal.score / scale
-        v = normal.rows.variances
-        # Rows without noise among others with it hold no data: those outside of a window.
-        counted = v > _NOTHING * v.max(initial=0.0)
-        white = normal.weights.ndim == 2
-        parts = np.split(counted if counted.any() else ~counted, self.sums.equations)
-        independent = sum(effective_rows(space, part, white) for part in parts)
-        loose = self._free_directions(normal, independent)
-        evidence = 0.0
+        slope, meat = (m / np.outer(scale, scale) for m in (normal.slope, normal.meat))
+        score, evidence = normal.score / scale, 0.0
         if self.priors:
-            theta, covariance, evidence = self.posterior.settled(slope, target, scale)
+            theta, covariance, evidence = self.posterior.solve(slope, slope @ (at * scale) - score, scale)
         else:
-            # What the data do not move stays where it is: there are equations that zero would divide by.
+            # The pseudo-inverse leaves directions without data where they are: zero could be divided by.
             inverse = np.linalg.pinv(slope, rcond=SINGULAR, hermitian=True)
-            theta = at * scale - inverse @ (normal.score / scale)
+            theta = at * scale - inverse @ score
             covariance = inverse @ meat @ inverse
         theta, covariance = theta / scale, covariance / np.outer(scale, scale)
         theta = self._bounded(theta, covariance)
         residuals = normal.rows.residuals + normal.rows.slopes @ (theta - at)
-        for direction in loose:
+        counted = self._counted(normal.rows.variances)
+        free = self._free_directions(normal, counted)
+        for direction in free:
             for name in direction.change:
                 here = self.sums.place[name].start
                 covariance[here, here] = np.inf
-        misfit = float(np.sqrt(np.mean(residuals[counted] ** 2 / v[counted]))) if counted.any() else 1.0
-        whiteness = (
-            float(np.sqrt(residuals @ normal.weights @ residuals / max(counted.sum(), 1)))
-            if white
-            else misfit
-        )
         return Fit(
-            space,
+            normal.space,
             theta,
             covariance,
-            misfit,
-            whiteness,
+            *self._misfit(residuals, normal, counted),
             dict(self.posterior.hyper),
-            loose,
+            free,
             residuals,
-            v,
+            normal.rows.variances,
             evidence,
             precisions=dict(self.posterior.precisions),
         )
 
     def _scale(self, weights: Array) -> Array:
-        """Sizes of the coefficients' columns; those of one unknown lie within six decades of another."""
+        """Scales of the coefficients; those of one unknown lie within six decades of each other."""
         scale = np.ones(len(weights))
         for place in self.sums.place.values():
             largest = float(np.max(weights[place]))
@@ -268,25 +257,49 @@ class Estimator:
                 scale[place] = np.sqrt(np.maximum(weights[place], 1e-12 * largest))
         return scale
 
+    def _counted(self, variances: Array) -> NDArray[np.bool_]:
+        """Residuals that hold data: those without noise among others with it lie outside of a window."""
+        return variances > self.sums.tuning.zero_variance * variances.max(initial=0.0)
+
+    def _misfit(self, r: Array, normal: Normal, counted: NDArray[np.bool_]) -> tuple[float, float]:
+        """Rms of the residuals in their standard errors, and of the whitened residuals."""
+        if not counted.any():
+            misfit = 1.0
+        else:
+            misfit = float(np.sqrt(np.mean(r[counted] ** 2 / normal.rows.variances[counted])))
+        if normal.weights.ndim == 1:
+            return misfit, misfit
+        return misfit, float(np.sqrt(r @ normal.weights @ r / max(counted.sum(), 1)))
+
     def _bounded(self, theta: Array, covariance: Array) -> Array:
         """The nearest point within the bounds, in the metric of the precision."""
         if not np.isfinite(covariance).all():
             return np.clip(theta, *self.bounds)
         return self._limits.nearest(theta, covariance)
 
-    def _free_directions(self, normal: Normal, independent: float) -> list[Direction]:
-        """Changes of numbers that the data do not show; ``independent`` residuals carry the noise."""
+    def _free_directions(self, normal: Normal, counted: NDArray[np.bool_]) -> list[Direction]:
+        """Changes of numbers that the data do not show; residuals that are ``counted`` carry the noise."""
         numbers = [b.name for b in self.sums.bases if not b.splines]
         here = np.ix_(*[[self.sums.place[n].start for n in numbers]] * 2)
+        parts = np.split(counted if counted.any() else ~counted, self.sums.equations)
+        white = normal.weights.ndim == 2
+        independent = sum(effective_rows(normal.space, part, white) for part in parts)
         return free_directions(
             numbers, normal.slope[here], normal.noise[here], lambda _: independent, SINGULAR**0.5
         )
 
 
 def effective_rows(space: TestSpace, counted: NDArray[np.bool_], white: bool) -> float:
-    """Number of independent residuals among the overlapping ones of those that count, shape (tests,).
+    """Number of independent residuals among the overlapping ones.
 
-    The square of the trace over the trace of the square of their covariance.
+    It is ``trace(C)^2 / trace(C^2)`` with C their covariance under white noise.
+
+    Parameters
+    ----------
+    counted
+        Which residuals count, shape (test functions,).
+    white
+        Whether the residuals are whitened, and all that count are independent.
     """
     if white:
         return float(counted.sum())
@@ -295,4 +308,4 @@ def effective_rows(space: TestSpace, counted: NDArray[np.bool_], white: bool) ->
         w = axis.weights[0] / np.linalg.norm(axis.weights[0], axis=1, keepdims=True)
         squares.append((w @ w.T) ** 2)
     here = space.lattice(counted.astype(float))
-    return float(here.sum() ** 2 / max(np.sum(here * contract(here, squares)), 1e-300))
+    return float(here.sum() ** 2 / max(np.sum(here * contract(here, squares)), _TINY))

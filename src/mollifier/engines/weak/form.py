@@ -24,16 +24,17 @@ from math import comb, prod
 
 import sympy
 
+from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.equations.algebra import Algebra, differentiate, expand
 from mollifier.equations.system import Equation, EquationSystem
 from mollifier.errors import EquationError
 from mollifier.mollify.orders import Derivative
 
 Orders = tuple[int, ...]
+Powers = tuple[int, int]
 
-# Powers of the noise's variance kept where the series does not end by itself, and where it does.
-_KEPT, _POLYNOMIAL = 2, 8
 VARIANCE = "variance of {}"
+"""Symbol of the noise variance of a field."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class Channel:
     Attributes
     ----------
     equation
-        Number of the equation.
+        Index of the equation.
     orders
-        Order of the test function's derivative along each coordinate.
+        Order b of the test function's derivative along each coordinate.
     integrand
-        An expression in the fields (no derivatives of theirs), coordinates, known data and unknowns.
+        E_b: an expression in the fields (without derivatives), coordinates, known data and unknowns.
     """
 
     equation: int
@@ -57,18 +58,22 @@ class Channel:
 
 @dataclass(frozen=True)
 class WeakForm:
-    """Channels of all equations.
+    """The integrands of all equations.
 
     Attributes
     ----------
     channels
-        Grouped by equation.
+        The integrands, grouped by equation.
     fields
-        The state variables: what is measured with noise.
+        The state variables, measured with noise.
     unknowns
-        Derivatives of unknowns that stand in an integrand, grouped by unknown in order of declaration.
+        Derivatives of unknowns in the integrands, grouped by unknown in order of declaration.
     known
-        Derivatives of known data that stand in an integrand.
+        Derivatives of known data in the integrands.
+    coordinates
+        Names of the coordinates, in the order of `Channel.orders`.
+    tuning
+        Numbers that steer the engine; all that is built on the form reads them here.
 
     Examples
     --------
@@ -90,9 +95,10 @@ class WeakForm:
     unknowns: tuple[Derivative, ...]
     known: tuple[Derivative, ...]
     coordinates: tuple[str, ...]
+    tuning: WeakTuning = DEFAULT
 
     def slope(self, channel: Channel, unknown: Derivative) -> sympy.Expr:
-        """Partial derivative of an integrand by an unknown or a derivative of one."""
+        """Partial derivative of an integrand with respect to an unknown or a derivative of one."""
         return differentiate(channel.integrand, sympy.Symbol(unknown.name))
 
     def expectation(self, f: sympy.Expr) -> sympy.Expr:
@@ -104,7 +110,7 @@ class WeakForm:
         >>> form.expectation(sympy.Symbol("u") ** 3)
         u**3 - 3*u*variance of u
         """
-        return _averaged(f, self.fields, -1)
+        return self._averaged(f, -1)
 
     def mean(self, f: sympy.Expr) -> sympy.Expr:
         """``T^-1 f``: an expression in true values that is the mean of ``f`` of noisy ones.
@@ -115,24 +121,34 @@ class WeakForm:
         >>> form.mean(sympy.Symbol("u") ** 3)
         u**3 + 3*u*variance of u
         """
-        return _averaged(f, self.fields, 1)
+        return self._averaged(f, 1)
 
     def covariance(self, f: sympy.Expr, g: sympy.Expr, known: bool = False) -> sympy.Expr:
-        """An expression in noisy values whose mean is the covariance of ``T f`` and ``T g`` at one place.
+        """Covariance of ``T f`` and ``T g`` at one place.
 
         Parameters
         ----------
         f, g
             Expressions.
         known
-            In true values instead: the covariance itself.
+            False for an expression in noisy values whose mean is the covariance; True for the covariance
+            itself, an expression in true values.
         """
         pairs = product(_terms(f, self.fields), _terms(g, self.fields))
-        return sympy.Add(*(a * b * _covariance(m, n, self.fields, known) for (a, m), (b, n) in pairs))
+        return sympy.Add(
+            *(a * b * _covariance(m, n, self.fields, known, self._powers) for (a, m), (b, n) in pairs)
+        )
+
+    @property
+    def _powers(self) -> Powers:
+        return self.tuning.polynomial_powers, self.tuning.other_powers
+
+    def _averaged(self, f: sympy.Expr, sign: int) -> sympy.Expr:
+        return _averaged(f, self.fields, sign, self._powers)
 
 
 def _terms(f: sympy.Expr, fields: tuple[str, ...]) -> list[tuple[sympy.Expr, sympy.Expr]]:
-    """A sum as products of what does not depend on fields and of what does, the latter all different.
+    """A sum as pairs of a coefficient without fields and a factor in the fields, all factors different.
 
     Known and unknown coefficients, of which there may be many, are thus kept out of all expansions.
     """
@@ -144,17 +160,17 @@ def _terms(f: sympy.Expr, fields: tuple[str, ...]) -> list[tuple[sympy.Expr, sym
     return [(without, within) for within, without in found.items()]
 
 
-def _averaged(f: sympy.Expr, fields: tuple[str, ...], sign: int) -> sympy.Expr:
-    """``exp(sign * s/2 d^2/du^2) f``, as far as it is kept."""
-    return sympy.Add(*(a * _series(m, fields, sign) for a, m in _terms(f, fields)))
+def _averaged(f: sympy.Expr, fields: tuple[str, ...], sign: int, powers: Powers) -> sympy.Expr:
+    """``exp(sign * s/2 d^2/du^2) f``, cut off after ``powers`` (of polynomials, of other functions)."""
+    return sympy.Add(*(a * _series(m, fields, sign, powers) for a, m in _terms(f, fields)))
 
 
 @lru_cache(maxsize=4096)
-def _series(f: sympy.Expr, names: tuple[str, ...], sign: int) -> sympy.Expr:
+def _series(f: sympy.Expr, names: tuple[str, ...], sign: int, powers: Powers) -> sympy.Expr:
     fields = [sympy.Symbol(n) for n in names]
-    kept = _POLYNOMIAL if f.is_polynomial(*fields) else _KEPT
+    polynomial, other = powers
     term, result = f, f
-    for n in range(1, kept + 1):
+    for n in range(1, (polynomial if f.is_polynomial(*fields) else other) + 1):
         parts = [
             sign * sympy.Symbol(VARIANCE.format(u.name)) / (2 * n) * differentiate(differentiate(term, u), u)
             for u in fields
@@ -167,24 +183,27 @@ def _series(f: sympy.Expr, names: tuple[str, ...], sign: int) -> sympy.Expr:
 
 
 @lru_cache(maxsize=4096)
-def _covariance(f: sympy.Expr, g: sympy.Expr, names: tuple[str, ...], known: bool) -> sympy.Expr:
+def _covariance(
+    f: sympy.Expr, g: sympy.Expr, names: tuple[str, ...], known: bool, powers: Powers
+) -> sympy.Expr:
     fields = [sympy.Symbol(n) for n in names]
     if not (f.has(*fields) and g.has(*fields)):
         return sympy.S.Zero
-    found = expand(_series(f, names, -1) * _series(g, names, -1)) - _averaged(f * g, names, -1)
-    return expand(_averaged(found, names, 1) if known else found)
+    each = _series(f, names, -1, powers) * _series(g, names, -1, powers)
+    found = expand(each) - _averaged(f * g, names, -1, powers)
+    return expand(_averaged(found, names, 1, powers) if known else found)
 
 
-def weak_form(system: EquationSystem) -> WeakForm:
+def weak_form(system: EquationSystem, tuning: WeakTuning = DEFAULT) -> WeakForm:
     """Move every derivative of a state variable onto the test function.
 
     Raises
     ------
     EquationError
-        If a term holds derivatives of the data that cannot be moved, as ``u_x^2``; the term is named.
+        If a term has derivatives of the data that cannot be moved, such as ``u_x^2``; the term is named.
     """
     names = system.names
-    # Known data have derivatives here: they are measured without noise, or taken so.
+    # Known data are free of noise, so that they may be differentiated as unknowns are.
     algebra = Algebra(replace(names, unknowns={**names.unknowns, **names.known}, known={}))
     channels: list[Channel] = []
     for number, equation in enumerate(system.equations):
@@ -196,7 +215,9 @@ def weak_form(system: EquationSystem) -> WeakForm:
     ]
     unknowns = [d for n in names.unknowns for d in derivatives if d.field == n]
     known = [d for d in derivatives if d.field in names.known]
-    return WeakForm(tuple(channels), tuple(names.fields), tuple(unknowns), tuple(known), names.coordinates)
+    return WeakForm(
+        tuple(channels), tuple(names.fields), tuple(unknowns), tuple(known), names.coordinates, tuning
+    )
 
 
 def is_weak(system: EquationSystem) -> bool:
@@ -223,9 +244,8 @@ def _integrands(equation: Equation, algebra: Algebra) -> dict[Orders, sympy.Expr
         if any(d.total for d in derivatives if d.field in names.fields):
             raise EquationError(
                 f"The weak engine cannot move the derivatives in '{term.coefficient * term.flux}' onto a "
-                f"test function: "
-                "a product of derivatives is not the derivative of anything simpler. Use engine 'joint' "
-                "or 'network'.\n"
+                "test function: a product of derivatives is not the derivative of anything simpler. "
+                "Use engine 'joint' or 'network'.\n"
                 f"  {equation.text}"
             )
         a = tuple(term.derivative.get(c, 0) for c in coordinates)

@@ -1,9 +1,8 @@
-"""Gaps in measured fields: small ones are filled from around them, wide ones left out.
+"""Gaps in measured fields: small ones are filled from their surroundings, wide ones are left out.
 
-A filled node is taken to be as noisy as a measured one. Its noise is that of its neighbours, which thus count
-for more; both together come near to what a measured node there would add. Tried instead: no noise at filled
-nodes and more at their neighbours, by their share in the fills. With a tenth to a fifth of the nodes missing
-that biased a diffusivity by its standard error, where this leaves no bias to be seen.
+A filled node counts as a measured one with the same noise. Its value depends on its neighbours, whose noise
+thus counts twice; together they carry about the information that a measurement there would. The alternative,
+filled nodes without noise and more noise at their neighbours, biases the estimates.
 """
 
 from __future__ import annotations
@@ -16,23 +15,22 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, uniform_filter
 from scipy.sparse.linalg import lsmr
 
+from mollifier.engines.weak.smoothing import mollified
+from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.errors import DataError
-from mollifier.mollify.differentiate import differentiate
 from mollifier.mollify.grid import Grid
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# Gaps are filled with the field smoothed over so many cells, as often as it takes.
-CELLS, LONG = 4.0, 9
-_ROUNDS, _SETTLED, _MOST_STEPS = 60, 1e-6, 1000
-# Where less than this share of the nodes within those cells is measured, a fill would extrapolate: a little
-# more than half, for edges have steps.
-_AROUND = 0.6
 
+def wide(missing: Mask, grid: Grid, tuning: WeakTuning = DEFAULT) -> Mask:
+    """Missing nodes around which too little is measured: beyond an edge, or deep in a hole.
 
-def wide(missing: Mask, grid: Grid) -> Mask:
-    """Missing nodes around which too little is measured: those beyond an edge, or deep in a hole.
+    Parameters
+    ----------
+    missing
+        Shape of the grid, as is the result.
 
     Examples
     --------
@@ -43,25 +41,31 @@ def wide(missing: Mask, grid: Grid) -> Mask:
     >>> np.flatnonzero(wide(missing, grid)).tolist()
     [30, 31, 32, 33, 34, 35, 36, 37, 38, 39]
     """
-    return missing & (_mean(~missing, grid) / _mean(np.ones(grid.shape), grid) < _AROUND)
+    cells = int(tuning.gap_cells)
+
+    def mean(values: Array | Mask) -> Array:
+        """Mean over the cells around a node; nodes beyond an end count as zeros."""
+        modes: Any = ["wrap" if a.periodic else "constant" for a in grid]
+        sizes: Any = [min(2 * cells + 1, 2 * a.size - 1) for a in grid]
+        return np.asarray(uniform_filter(values.astype(float), sizes, mode=modes))
+
+    return missing & (mean(~missing) / mean(np.ones(grid.shape)) < tuning.measured_share)
 
 
-def _mean(values: Array | Mask, grid: Grid) -> Array:
-    """Mean over the cells around a node; nodes beyond an end count as zeros."""
-    modes: Any = ["wrap" if a.periodic else "constant" for a in grid]
-    sizes: Any = [min(2 * int(CELLS) + 1, 2 * a.size - 1) for a in grid]
-    return np.asarray(uniform_filter(values.astype(float), sizes, mode=modes))
-
-
-def fill_gaps(values: Array, grid: Grid, beyond: Mask | None = None) -> Array:
-    """Missing values bridged smoothly, then replaced by the mollified field until they settle.
+def fill_gaps(values: Array, grid: Grid, beyond: Mask | None = None, tuning: WeakTuning = DEFAULT) -> Array:
+    """Fill missing values smoothly, then replace them by the mollified field until they no longer change.
 
     Parameters
     ----------
     values
         Shape of the grid, NaN where missing.
     beyond
-        Nodes, all missing, that get the value nearest to them and tell the others nothing; none by default.
+        Missing nodes that take the nearest measured value and influence no other; none by default.
+
+    Raises
+    ------
+    DataError
+        If no axis is long enough to mollify along.
 
     Examples
     --------
@@ -81,20 +85,25 @@ def fill_gaps(values: Array, grid: Grid, beyond: Mask | None = None) -> Array:
     if not gaps.any():
         return filled
     mean, spread = float(values[~missing].mean()), float(np.std(values[~missing])) or 1.0
-    filled = _bridged(filled - mean, gaps, beyond, grid)
-    for _ in range(_ROUNDS):
-        smooth = _smooth(filled, grid)
+    if max(grid.shape) < tuning.smoothed_nodes:
+        raise DataError(
+            f"The longest axis of the grid {grid.shape} is too short to fill gaps; {tuning.smoothed_nodes} "
+            "nodes or more were expected. Give data without gaps, or use engine 'joint' or 'network'."
+        )
+    filled = _bridged(filled - mean, gaps, beyond, grid, tuning.gap_steps)
+    for _ in range(tuning.gap_rounds):
+        smooth = mollified(filled, grid, tuning.gap_cells, tuning.smoothed_nodes)
         change = float(np.sqrt(np.mean((smooth - filled)[gaps] ** 2)))
         filled = np.where(gaps, smooth, filled)
-        if change < _SETTLED * spread:
+        if change < tuning.gap_change * spread:
             break
     return filled + mean
 
 
-def _bridged(values: Array, gaps: Mask, beyond: Mask, grid: Grid) -> Array:
-    """Values in gaps that make the squared second differences least, along each axis in units of its own rms.
+def _bridged(values: Array, gaps: Mask, beyond: Mask, grid: Grid, most_steps: int) -> Array:
+    """Values in gaps that minimise the squared second differences, along each axis relative to their rms.
 
-    What the mollifier carries into a gap ends with its radius: this reaches through wide ones.
+    This crosses gaps wider than the mollifier, which carries values no further than its radius.
     """
     unknown, parts, right = gaps.ravel(), [], []
     for i, axis in enumerate(grid):
@@ -116,19 +125,7 @@ def _bridged(values: Array, gaps: Mask, beyond: Mask, grid: Grid) -> Array:
         right.append(-(whole[touched][:, ~unknown] @ values.ravel()[~unknown]) / scale)
     matrix, target = sp.vstack(parts, format="csr"), np.concatenate(right)
     start = values.ravel()[unknown]
-    found = lsmr(matrix, target - matrix @ start, atol=1e-8, btol=1e-8, maxiter=_MOST_STEPS)[0] + start
+    found = lsmr(matrix, target - matrix @ start, atol=1e-8, btol=1e-8, maxiter=most_steps)[0] + start
     filled = values.copy()
     filled[gaps] = found
     return filled
-
-
-def _smooth(values: Array, grid: Grid) -> Array:
-    """Smoothed along the axes that are long enough."""
-    long = [i for i, a in enumerate(grid) if a.size >= LONG]
-    if not long:
-        raise DataError(f"No axis has {LONG} nodes or more, too few to fill gaps; give data without gaps.")
-    last = list(range(-len(long), 0))
-    sub = Grid(*(grid.axes[i] for i in long))
-    radius = {a.name: CELLS * a.spacing for a in sub}
-    smooth = differentiate(np.moveaxis(values, long, last), sub, "u", radius=radius, accuracy=3)
-    return np.moveaxis(np.asarray(smooth), last, long)

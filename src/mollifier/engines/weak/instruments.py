@@ -1,28 +1,25 @@
-"""Slopes for unknown fields, from data that are independent of the residuals.
+"""Slopes of the residuals for unknown fields, from data whose errors are independent of the residuals.
 
-Residuals are linear in the noise e of the fields, ``r = r0 + J e`` with covariance ``C = J S J'``. The slopes
-of noisy fields go with them, which is why products of the two are biased. The fields moved onto the equation,
+Residuals are linear in the noise e of the fields, ``r = r0 + J e`` with covariance ``C = J S J'``, S the
+covariance of e. Slopes computed from the noisy fields share that noise, which biases their products with the
+residuals. The fields projected onto the equation,
 
     u - S J' C^-1 r,
 
-have errors that do not: it is the step that takes measured values to the nearest that meet the equation
-(Britt and Luecke, Technometrics 15:233, 1973), and what it leaves of e is uncorrelated with J e. Any
-mollifier keeps that, and takes most of what is left away. The slopes then are instruments, nearly those
-without noise: their products with the residuals need no correction, and the information is never negative,
-however many coefficients there are.
+do not: this is the step from measured values to the nearest ones that satisfy the equation (Britt and Luecke,
+Technometrics 15:233, 1973), and the part of e that it leaves is uncorrelated with J e. Mollifying afterwards
+keeps that, and removes most of what is left. The slopes are then instrumental variables: their products with
+the residuals need no correction, and the information is never negative, however many coefficients there are.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from mollifier.engines.weak.prepare import smoother
-from mollifier.engines.weak.sums import GridData, WeakSums
+from mollifier.engines.weak.data import GridData
+from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.testspace import TestSpace
 
 Array = NDArray[np.float64]
@@ -30,52 +27,31 @@ Array = NDArray[np.float64]
 _TINY = 1e-300
 
 
-@dataclass(frozen=True, eq=False)
-class Instruments:
-    """Slopes from mollified fields that lie near the equation.
+def projected_fields(
+    sums: WeakSums, space: TestSpace, coefficients: Array, residuals: Array, weighted: Array
+) -> dict[str, Array]:
+    """The fields projected onto the equation, moved no further than noise explains, shape of the grid.
 
-    Attributes
+    Parameters
     ----------
-    sums
-        Over the noisy fields.
-    smooth
-        Over the fields about which the residuals are linearised.
-    smoothers
-        What mollifies each field.
+    sums, space, coefficients
+        The place of the linearisation.
+    residuals, weighted
+        r and ``C^-1 r``, shape (rows,).
     """
+    # Far from the solution the residuals exceed the noise, and would move the fields by more than it.
+    limit = min(1.0, len(residuals) / max(float(residuals @ weighted), _TINY))
+    data, gradients = sums.data, sums.field_gradients(space, coefficients, limit * weighted)
+    return {f: data.values[f] - data.variances[f] * gradients[f] for f in sums.form.fields}
 
-    sums: WeakSums
-    smooth: WeakSums
-    smoothers: Mapping[str, Callable[[Array], Array]]
 
-    @classmethod
-    def of(cls, sums: WeakSums, smooth: WeakSums) -> Instruments:
-        """Mollifiers of the least risk for the fields as they are measured."""
-        m = sums.data
-        found = {f: smoother(m.values[f], m.grid, m.variances[f], m.gaps) for f in sums.form.fields}
-        return cls(sums, smooth, found)
-
-    def moved(
-        self, space: TestSpace, coefficients: Array, residuals: Array, weighed: Array
-    ) -> dict[str, Array]:
-        """The fields moved onto the equation, no further than noise explains; parameters as of `slopes`."""
-        # Residuals beyond the noise, as far from the answer, would move them by more.
-        limit = min(1.0, len(residuals) / max(float(residuals @ weighed), _TINY))
-        m, pull = self.sums.data, self.smooth.pulled(space, coefficients, limit * weighed)
-        return {f: m.values[f] - m.variances[f] * pull[f] for f in self.smoothers}
-
-    def slopes(self, space: TestSpace, coefficients: Array, residuals: Array, weighed: Array) -> sp.csr_array:
-        """Slopes of the residuals, shape (rows, coefficients).
-
-        Parameters
-        ----------
-        space, coefficients
-            Where.
-        residuals, weighed
-            r and ``C^-1 r``, shape (rows,).
-        """
-        moved = self.moved(space, coefficients, residuals, weighed)
-        fields = {f: mollify(moved[f]) for f, mollify in self.smoothers.items()}
-        m, exact = self.sums.data, dict.fromkeys(fields, np.zeros(()))
-        clear = GridData(m.grid, {**m.values, **fields}, exact, m.gaps)
-        return WeakSums(self.sums.integrands, clear, self.sums.bases).rows(space, coefficients).slopes
+def instruments(
+    sums: WeakSums, space: TestSpace, coefficients: Array, residuals: Array, weighted: Array
+) -> sp.csr_array:
+    """Slopes (rows, coefficients) from the mollified `projected_fields`, whose parameters it takes."""
+    data = sums.data
+    projected = projected_fields(sums, space, coefficients, residuals, weighted)
+    fields = {f: data.smoothers[f](values) for f, values in projected.items()}
+    exact = dict.fromkeys(fields, np.zeros(()))
+    clear = GridData(data.grid, {**data.values, **fields}, exact, data.gaps, data.tuning)
+    return WeakSums(sums.integrands, clear, sums.bases).rows(space, coefficients).slopes

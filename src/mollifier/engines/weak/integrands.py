@@ -1,8 +1,8 @@
-"""Every expression of a weak form that is summed over the data."""
+"""The expressions of a weak form that are summed over the data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
 
@@ -18,67 +18,76 @@ from mollifier.errors import DataError
 Array = NDArray[np.float64]
 Env = Mapping[str, Array]
 
+_AT_SMOOTHED = ("known noise", "gain")
+
 
 class Integrands:
-    """Every expression of a weak form that is summed, compiled together.
+    """The expressions of a weak form that are summed over the data, compiled to array programs.
+
+    Keys of the expressions, where c and d are indices of channels and u and v derivatives of unknowns:
+    ``("row", c)`` the integrand, ``("slope", c, u)`` its derivative by u, ``("noise", c, d)`` the covariance
+    of two integrands, ``("bias", c, u, d)`` of a slope and an integrand, ``("product", c, u, d, v)`` of two
+    slopes, each as an expression in noisy values; ``("known noise", c, d)`` the covariance as an expression
+    in true values, and ``("gain", c, f)`` an integrand's derivative by the field f, both to be evaluated at
+    smoothed fields.
 
     Attributes
     ----------
     slopes
-        (channel, derivative of an unknown) pairs with a slope that is not zero.
-    uneven
-        Whether the covariance of the residuals depends on the fields, and so on what was measured.
+        (channel, derivative of an unknown) -> the slope, where it is not zero.
+    heteroscedastic
+        Whether the covariance of the residuals depends on the fields.
     """
 
     def __init__(self, form: WeakForm) -> None:
         self.form = form
-        numbers = range(len(form.channels))
-        self._index: dict[tuple[object, ...], int] = {}
-        self._found: list[sympy.Expr] = []
-        parts = {(c, u): form.slope(form.channels[c], u) for c in numbers for u in form.unknowns}
-        self.slopes = {key: e for key, e in parts.items() if e != 0}
-        for c in numbers:
-            self._add(("row", c), form.expectation(form.channels[c].integrand))
+        integrands = [c.integrand for c in form.channels]
+        numbers = range(len(integrands))
+        slopes = {(c, u): form.slope(form.channels[c], u) for c in numbers for u in form.unknowns}
+        self.slopes = {key: e for key, e in slopes.items() if e != 0}
+        found: dict[tuple, sympy.Expr] = {("row", c): form.expectation(integrands[c]) for c in numbers}
         for key, e in self.slopes.items():
-            self._add(("slope", *key), form.expectation(e))
-        for c, d in combinations_with_replacement(numbers, 2):
-            self._add(
-                ("noise", c, d), form.covariance(form.channels[c].integrand, form.channels[d].integrand)
-            )
-        for key, e in self.slopes.items():
+            found["slope", *key] = form.expectation(e)
             for d in numbers:
-                self._add(("bias", *key, d), form.covariance(e, form.channels[d].integrand))
+                found["bias", *key, d] = form.covariance(e, integrands[d])
         for (one, e), (two, f) in combinations_with_replacement(self.slopes.items(), 2):
-            self._add(("product", *one, *two), form.covariance(e, f))
+            found["product", *one, *two] = form.covariance(e, f)
+        for c, d in combinations_with_replacement(numbers, 2):
+            found["noise", c, d] = form.covariance(integrands[c], integrands[d])
+            if found["noise", c, d] != 0:
+                known = form.covariance(integrands[c], integrands[d], known=True)
+                found["known noise", c, d] = known
         for c, f in product(numbers, form.fields):
-            self._add(("gain", c, f), differentiate(form.channels[c].integrand, sympy.Symbol(f)))
+            found["gain", c, f] = differentiate(integrands[c], sympy.Symbol(f))
+        found = {key: e for key, e in found.items() if e != 0}
         fields = [sympy.Symbol(f) for f in form.fields]
-        noise = self.keys("noise")
-        self.uneven = any(self._found[self._index["noise", *k]].has(*fields) for k in noise)
-        for c, d in noise:
-            one, two = (form.channels[i].integrand for i in (c, d))
-            self._add(("known noise", c, d), form.covariance(one, two, known=True))
-        self._program = lower(self._found)
+        self.heteroscedastic = any(e.has(*fields) for key, e in found.items() if key[0] == "noise")
+        self._keys = tuple(found)
+        self._programs = {}
+        for smoothed in (False, True):
+            keys = [key for key in found if (key[0] in _AT_SMOOTHED) == smoothed]
+            self._programs[smoothed] = keys, lower([found[key] for key in keys])
 
-    def _add(self, key: tuple[object, ...], expr: sympy.Expr) -> None:
-        if expr != 0:
-            self._index[key] = len(self._found)
-            self._found.append(expr)
+    @property
+    def instructions(self) -> int:
+        """Length of the compiled programs."""
+        return sum(len(program.instructions) for _, program in self._programs.values())
 
     def keys(self, kind: str) -> list[tuple]:
-        """Keys of a kind: what follows the kind in each."""
-        return [k[1:] for k in self._index if k[0] == kind]
+        """Keys of a kind, without the kind."""
+        return [k[1:] for k in self._keys if k[0] == kind]
 
-    def evaluate(self, env: Env, shape: tuple[int, ...]) -> Evaluated:
-        """All of them on arrays.
+    def evaluate(self, env: Env, shape: tuple[int, ...], smoothed: bool = False) -> Evaluated:
+        """The expressions in noisy values, or those in ``smoothed`` fields, on arrays of a shape.
 
         Raises
         ------
         DataError
             If a value is not finite.
         """
+        keys, program = self._programs[smoothed]
         with np.errstate(all="ignore"):
-            values = self._program.run(env)
+            values = program.run(env)
         if not all(np.isfinite(v).all() for v in values):
             named = ", ".join(f"'{f}'" for f in self.form.fields)
             raise DataError(
@@ -86,16 +95,15 @@ class Integrands:
                 "takes them to where it is not defined, or an unknown's value does. Bound the unknowns, give "
                 "initial values, or use engine 'joint' or 'network'."
             )
-        return Evaluated(self._index, values, shape)
+        return Evaluated(dict(zip(keys, values, strict=True)), shape)
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """Values of `Integrands` on a slab."""
+    """Values of `Integrands` on a slab of the grid, by key; called with a key it gives the whole array."""
 
-    index: Mapping[tuple[object, ...], int]
-    values: Sequence[Array | float]
+    values: Mapping[tuple, Array | float]
     shape: tuple[int, ...]
 
     def __call__(self, *key: object) -> Array:
-        return np.broadcast_to(np.asarray(self.values[self.index[key]], dtype=float), self.shape)
+        return np.broadcast_to(np.asarray(self.values[key], dtype=float), self.shape)

@@ -1,13 +1,13 @@
-"""Test functions: translates of a compact kernel on each axis, and sums over the data against their products.
+"""Test functions: products over the axes of translated compact kernels, and sums of data against them.
 
-A test function is a product over the axes, so every sum over the grid is a chain of small matrix products,
-one for each axis: a projection of an array, the matrix of products of two test functions with an array
-between them, or of a test function with a basis function.
+Since a test function is a product over the axes, every sum over the grid is a sequence of small matrix
+products, one for each axis. The sums are projections of an array onto the test functions, and integrals of an
+array times two test functions, or times a test function and a basis function of an unknown field.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -19,41 +19,35 @@ from scipy.interpolate import make_interp_spline
 
 from mollifier.engines.linalg.dense import contract
 from mollifier.engines.weak.form import Orders
+from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline, Kernel, Polynomial
 
 Array = NDArray[np.float64]
 
-# The trapezoidal rule is exact to some 1e-8 for a kernel (1 - s^2)^p of this many cells or more on an even
-# axis; below, for B-splines and on uneven axes, the data's interpolating spline is integrated piece by piece.
-_CELLS = 20.0
-# Degrees of the spline, and how much larger than the data it may be anywhere: even nodes give 5 at most.
-_SPLINES, _STEADY, _BETWEEN = (5, 3, 1), 10.0, np.array([0.2, 0.5, 0.8])
-_GAUSS = 8
-# Weights this small beside the largest are none: those of a spline never end.
-_NEGLIGIBLE = 1e-11
-# Share of a test function's weights that may lie in gaps.
-_REACH = 1e-4
-# Degree of B-splines above the order of the derivative taken of them.
-_SMOOTHER = 3
+Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""Indices i and j of pairs, each of shape (pairs,)."""
+
+# Points between two nodes, in units of their distance, at which an interpolating spline is tested.
+_BETWEEN = np.array([0.2, 0.5, 0.8])
 
 
 @dataclass(frozen=True, eq=False)
 class AxisTests:
-    """Test functions along one axis: ``phi((x - c)/r)`` at evenly spaced centres c, each within the axis.
+    """Test functions along one axis: ``phi((x - c)/r)/r`` at evenly spaced centres c, each within the axis.
 
     Attributes
     ----------
     axis
-        The data's nodes.
+        Nodes of the data.
     radius
-        r, in the axis's units; 0 on an axis along which nothing is differentiated: there each node stands
-        for itself.
+        r, in the axis's unit. It is 0 on an axis along which nothing is differentiated: there the test
+        functions are the unit vectors of the nodes.
     centres
-        Shape (m,).
+        c in the axis's unit, shape (m,).
     weights
-        Order -> weights of the sum that integrates a function given at the nodes against that derivative of
-        each test function, shape (m, nodes).
+        Order k -> quadrature weights (m, nodes) that integrate a function given at the nodes against the k-th
+        derivative of each test function.
     """
 
     axis: Axis
@@ -67,53 +61,76 @@ class AxisTests:
         return len(self.centres)
 
     @cached_property
-    def neighbours(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Pairs of test functions whose supports meet, each pair both ways round."""
+    def neighbours(self) -> Pairs:
+        """Pairs of test functions whose supports overlap, both (i, j) and (j, i)."""
         return overlaps(self.weights[0], self.weights[0])
 
 
-def overlaps(a: Array, b: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pairs of rows of (m, n) and (k, n) that are not zero at the same place."""
+def overlaps(a: Array, b: Array) -> Pairs:
+    """Pairs of rows of (m, n) and (k, n) that have a common column in which neither is zero."""
     i, j = np.nonzero((a != 0).astype(float) @ (b != 0).astype(float).T)
     return i, j
 
 
+def pair_products(left: Sequence[Array], right: Sequence[Array], pairs: Sequence[Pairs]) -> list[Array]:
+    """Along each axis the products (pairs, nodes) of the rows of (m, nodes) and (k, nodes) of every pair."""
+    return [v[i] * w[j] for v, w, (i, j) in zip(left, right, pairs, strict=True)]
+
+
 @lru_cache(maxsize=256)
-def axis_tests(axis: Axis, radius: float, order: int, density: float = 0.0) -> AxisTests:
-    """Test functions on an axis, with derivatives to ``order``, so many centres to a radius.
+def axis_tests(
+    axis: Axis, radius: float, order: int, density: float = 0.0, tuning: WeakTuning = DEFAULT
+) -> AxisTests:
+    """Test functions on an axis, with their derivatives up to an order.
 
-    With a density the kernel is ``(1 - s^2)^p``. Where the radius holds many cells p is high, which makes the
-    trapezoidal rule exact and the kernel narrow in the spectrum; where it holds few, p is low, which spends
-    no data.
+    Parameters
+    ----------
+    radius
+        In the axis's unit.
+    order
+        Highest derivative.
+    density
+        Centres in one radius, of the kernel ``(1 - s^2)^p`` as in WSINDy (Messenger and Bortz, J. Comput.
+        Phys. 443:110525, 2021). With many cells in the radius p is high: the trapezoidal rule is then exact
+        and the kernel's spectrum narrow. With few cells p is low, so that the kernel uses all of them.
+        Density 0 takes the B-splines of degree ``order + 3`` at all of their knots instead. A combination of
+        them that varies slowly has small derivatives, and so little noise.
 
-    Without one they are the B-splines of degree ``order + 3`` and their sums are smooth: a combination that
-    varies slowly has small derivatives, and so little noise.
+    Examples
+    --------
+    >>> tests = axis_tests(Axis("x", 0.0, 1.0, 101), 0.25, 1, 3.0)
+    >>> tests.weights[1].shape, bool(np.allclose(tests.weights[1] @ tests.axis.points, -1.0))
+    ((7, 101), True)
     """
     if not radius:
         return AxisTests(axis, 0.0, axis.points, {0: np.eye(axis.size)})
     kernel: Kernel = Polynomial(test_degree(radius / axis.spacing, order))
     if not density:
-        kernel = BSpline(order + _SMOOTHER)
+        kernel = BSpline(order + tuning.extra_degree)
         density = (kernel.degree + 1) / 2
         radius = _on_knots(axis, radius, density)
     centres = _centres(axis, radius, density)
-    if axis.uniform and radius >= _CELLS * axis.spacing and isinstance(kernel, Polynomial):
+    if axis.uniform and radius >= tuning.trapezoid_cells * axis.spacing and isinstance(kernel, Polynomial):
         x, quadrature, interpolate = axis.points, np.full(axis.size, axis.spacing), None
     else:
         pieces = kernel.degree + 1 if isinstance(kernel, BSpline) else 1
-        x, quadrature, interpolate = _gauss(axis, centres[:, None] + radius * np.linspace(-1, 1, pieces + 1))
+        breaks = centres[:, None] + radius * np.linspace(-1, 1, pieces + 1)
+        x, quadrature, interpolate = _gauss(axis, breaks, tuning)
     distance = x - centres[:, None]
     if axis.periodic:
         distance = (distance + axis.length / 2) % axis.length - axis.length / 2
     weights = {}
     for k in range(order + 1):
         w = kernel(distance / radius, k) * quadrature / radius ** (k + 1)
-        weights[k] = w if interpolate is None else _negligible(interpolate(w))
+        if interpolate is not None:
+            w = interpolate(w)
+            w = np.where(np.abs(w) > tuning.negligible_weight * np.abs(w).max(), w, 0.0)
+        weights[k] = w
     return AxisTests(axis, radius, centres, weights)
 
 
 def test_degree(cells: float, order: int) -> int:
-    """Degree p of the kernel ``(1 - s^2)^p`` for a radius of so many cells.
+    """Degree p of the kernel ``(1 - s^2)^p`` for a radius of so many cells and derivatives up to an order.
 
     >>> test_degree(2, 1), test_degree(10, 1), test_degree(40, 4)
     (2, 5, 11)
@@ -133,24 +150,25 @@ def _centres(axis: Axis, radius: float, density: float) -> Array:
 
 
 def _on_knots(axis: Axis, radius: float, density: float) -> float:
-    """The nearest radius at which centres that fill the axis are one knot apart."""
+    """The nearest radius whose knots divide the axis evenly."""
     if axis.periodic:
         return axis.length * density / max(round(axis.length * density / radius), 1)
     knots = max(round((axis.length - 2 * radius) * density / radius), 0)
     return axis.length / (2 + knots / density)
 
 
-def _gauss(axis: Axis, breaks: Array) -> tuple[Array, Array, Callable[[Array], Array]]:
-    """Gauss-Legendre nodes and weights between all nodes and breaks, and what takes sums there to the data.
+def _gauss(axis: Axis, breaks: Array, tuning: WeakTuning) -> tuple[Array, Array, Callable[[Array], Array]]:
+    """Gauss-Legendre points and weights between all nodes and breaks, and the map to weights of the data.
 
-    Between them the spline and the kernels are polynomials.
+    Between them the interpolating spline of the data and the kernels are polynomials. The map takes weights
+    (m, points) of the spline's values to weights (m, nodes) of the data.
     """
-    spline = _spline(axis)
+    spline = _spline(axis, tuning.quadrature_degrees, tuning.largest_gain)
     edges = np.append(axis.points, axis.upper) if axis.periodic else axis.points
     if axis.periodic:
         breaks = axis.lower + (breaks - axis.lower) % axis.length
     edges = np.unique(np.concatenate([edges, breaks[(breaks > axis.lower) & (breaks < axis.upper)]]))
-    s, w = np.polynomial.legendre.leggauss(_GAUSS)
+    s, w = np.polynomial.legendre.leggauss(tuning.gauss_points)
     half = np.diff(edges)[:, None] / 2
     nodes = (edges[:-1, None] + half * (1 + s)).ravel()
     functions = Spline.design_matrix(nodes, spline.t, spline.k)
@@ -158,10 +176,10 @@ def _gauss(axis: Axis, breaks: Array) -> tuple[Array, Array, Callable[[Array], A
 
 
 @lru_cache(maxsize=16)
-def _spline(axis: Axis) -> Spline:
-    """The interpolating spline of every unit vector at the nodes, of the highest degree that is steady.
+def _spline(axis: Axis, degrees: tuple[int, ...], largest_gain: float) -> Spline:
+    """The interpolating spline of every unit vector at the nodes, of the first degree that is stable.
 
-    Where gaps between nodes differ by orders of magnitude a quintic multiplies noise by hundreds.
+    Where node spacings differ by orders of magnitude a quintic spline amplifies noise by hundreds.
     """
     unit, edges, ends = np.eye(axis.size), axis.points, None
     if axis.periodic:
@@ -172,34 +190,33 @@ def _spline(axis: Axis) -> Spline:
         k = min(degree, axis.size - 1)
         return make_interp_spline(edges, unit, k=k - 1 + k % 2 if axis.periodic else k, bc_type=ends)
 
-    *wanted, last = (through(d) for d in _SPLINES)
-    return next((s for s in wanted if np.abs(s(between)).sum(1).max() < _STEADY), last)
-
-
-def _negligible(weights: Array) -> Array:
-    return np.where(np.abs(weights) > _NEGLIGIBLE * np.abs(weights).max(), weights, 0.0)
+    *preferred, last = (through(d) for d in degrees)
+    return next((s for s in preferred if np.abs(s(between)).sum(1).max() < largest_gain), last)
 
 
 @dataclass(frozen=True, eq=False)
 class TestSpace:
     """Products of test functions over the axes of a grid.
 
-    The arrays that its methods take and give have the grid's shape, or for ``slab``, a slice of the first
-    axis, that of the slab; sums over slabs add up to the sum over the grid.
+    Arrays that its methods take and give have the shape of the grid. With a ``slab``, a slice of the first
+    axis, they have the shape of the slab, and the sums over all slabs add up to the sum over the grid.
 
     Attributes
     ----------
     axes
         The factors.
     gaps
-        Nodes of the grid, shape of the grid, that no test function may reach: products that do are left out,
-        and the others numbered in order. None if there are none.
+        Nodes, shape of the grid, that no test function may reach; products that do are left out, and the
+        others numbered in order. None if there are none.
+    weight_in_gaps
+        Largest share of a test function's weights that counts as not reaching them.
     """
 
     __test__ = False  # a name that pytest would collect
 
     axes: tuple[AxisTests, ...]
     gaps: NDArray[np.bool_] | None = None
+    weight_in_gaps: float = DEFAULT.weight_in_gaps
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -208,13 +225,13 @@ class TestSpace:
 
     @cached_property
     def kept(self) -> NDArray[np.bool_] | None:
-        """Which of the products are test functions, of shape ``shape``; None for all of them."""
+        """Which products are test functions, of shape ``shape``; None for all of them."""
         if self.gaps is None or not self.gaps.any():
             return None
-        reach = [
+        shares = [
             np.max([np.abs(w) / np.abs(w).sum(1)[:, None] for w in a.weights.values()], 0) for a in self.axes
         ]
-        return contract(self.gaps.astype(float), reach) < _REACH
+        return contract(self.gaps.astype(float), shares) < self.weight_in_gaps
 
     @cached_property
     def size(self) -> int:
@@ -222,7 +239,7 @@ class TestSpace:
         return int(np.prod(self.shape) if self.kept is None else self.kept.sum())
 
     def lattice(self, rows: Array, blank: float = 0.0) -> Array:
-        """Values of the test functions (size,) on the lattice of all products, shape ``shape``."""
+        """Values (size,) of the test functions on the lattice of all products, shape ``shape``."""
         if self.kept is None:
             return rows.reshape(self.shape)
         found = np.full(self.shape, blank)
@@ -234,36 +251,39 @@ class TestSpace:
         return lattice.ravel() if self.kept is None else lattice[self.kept]
 
     def rows_of(
-        self, products: NDArray[np.intp], others: NDArray[np.intp]
+        self, products: NDArray[np.intp], others: NDArray[np.intp], both: bool = False
     ) -> tuple[NDArray[np.bool_] | slice, NDArray[np.intp], NDArray[np.intp]]:
-        """Of pairs of a product and something else those with a test function: which, its row, the other."""
+        """Pairs of a product and something else, restricted to the products that are test functions.
+
+        Parameters
+        ----------
+        products, others
+            Flat indices, shape (pairs,).
+        both
+            Whether the others are products too.
+
+        Returns
+        -------
+        tuple
+            Which pairs are left, their rows, and their others, which are rows too if ``both``.
+        """
         if self.kept is None:
             return slice(None), products, others
-        here = self.kept.ravel()[products]
-        return here, (np.cumsum(self.kept) - 1)[products[here]], others[here]
+        kept = self.kept.ravel()
+        row, here = np.cumsum(kept) - 1, kept[products]
+        if both:
+            here &= kept[others]
+        left = others[here]
+        return here, row[products[here]], row[left] if both else left
 
     @property
     def radius(self) -> dict[str, float]:
         """Radius by axis."""
         return {a.axis.name: a.radius for a in self.axes}
 
-    @cached_property
-    def grid(self) -> Grid:
-        """The centres."""
-        return Grid(
-            *(
-                Axis.from_points(a.axis.name, a.centres, unit=a.axis.unit)
-                if len(a.centres) > 1
-                else Axis(a.axis.name, a.centres[0], a.centres[0], 1, unit=a.axis.unit)
-                for a in self.axes
-            )
-        )
-
     def _weights(self, orders: Orders, slab: slice) -> list[Array]:
-        return [
-            a.weights[k][:, slab] if i == 0 else a.weights[k]
-            for i, (a, k) in enumerate(zip(self.axes, orders, strict=True))
-        ]
+        weights = [a.weights[k] for a, k in zip(self.axes, orders, strict=True)]
+        return [weights[0][:, slab], *weights[1:]]
 
     def project(self, values: Array, orders: Orders, slab: slice = slice(None)) -> Array:
         """Integrals of an array against a derivative of every test function, shape (size,)."""
@@ -273,56 +293,63 @@ class TestSpace:
         """The transpose of `project`: rows (size,) to an array on the grid."""
         return contract(self.lattice(rows), [w.T for w in self._weights(orders, slab)])
 
+    def _squares(self, first: Orders, second: Orders, slab: slice) -> list[Array]:
+        pairs = zip(self._weights(first, slab), self._weights(second, slab), strict=True)
+        return [a * b for a, b in pairs]
+
     def squared(self, values: Array, first: Orders, second: Orders, slab: slice = slice(None)) -> Array:
         """Sums of an array times the weights of two derivatives of the same test function, shape (size,)."""
-        pairs = zip(self._weights(first, slab), self._weights(second, slab), strict=True)
-        return self.rows(contract(values, [a * b for a, b in pairs]))
+        return self.rows(contract(values, self._squares(first, second, slab)))
 
     def squared_adjoint(self, rows: Array, first: Orders, second: Orders, slab: slice = slice(None)) -> Array:
         """The transpose of `squared`."""
-        pairs = zip(self._weights(first, slab), self._weights(second, slab), strict=True)
-        return contract(self.lattice(rows), [(a * b).T for a, b in pairs])
+        return contract(self.lattice(rows), [w.T for w in self._squares(first, second, slab)])
 
     @cached_property
-    def _met(self) -> tuple[NDArray[np.bool_] | slice, NDArray[np.intp], NDArray[np.intp]]:
-        i, j = index_pairs([a.neighbours for a in self.axes], self.shape, self.shape)
-        if self.kept is None:
-            return slice(None), i, j
-        both = self.kept.ravel()[i] & self.kept.ravel()[j]
-        number = np.cumsum(self.kept) - 1
-        return both, number[i[both]], number[j[both]]
+    def _overlapping(self) -> tuple[NDArray[np.bool_] | slice, NDArray[np.intp], NDArray[np.intp]]:
+        pairs = index_pairs([a.neighbours for a in self.axes], self.shape, self.shape)
+        return self.rows_of(*pairs, both=True)
 
     @property
-    def pairs(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Pairs of test functions whose supports meet, as row numbers, in the order of `products`."""
-        return self._met[1:]
+    def pairs(self) -> Pairs:
+        """Pairs of test functions whose supports overlap, as row numbers, in the order of `products`."""
+        return self._overlapping[1:]
 
     def _products(self, first: Orders, second: Orders, slab: slice) -> list[Array]:
-        """Along each axis the products of the weights of every pair, shape (pairs, nodes)."""
-        result = []
-        for a, v, w in zip(self.axes, self._weights(first, slab), self._weights(second, slab), strict=True):
-            i, j = a.neighbours
-            result.append(v[i] * w[j])
-        return result
+        neighbours = [a.neighbours for a in self.axes]
+        return pair_products(self._weights(first, slab), self._weights(second, slab), neighbours)
 
     def products(self, values: Array, first: Orders, second: Orders, slab: slice = slice(None)) -> Array:
         """Sums of an array times the weights of two test functions, for every pair in `pairs`."""
-        return contract(values, self._products(first, second, slab)).ravel()[self._met[0]]
+        return contract(values, self._products(first, second, slab)).ravel()[self._overlapping[0]]
 
     def products_adjoint(
         self, on_pairs: Array, first: Orders, second: Orders, slab: slice = slice(None)
     ) -> Array:
         """The transpose of `products`."""
         whole = np.zeros([len(a.neighbours[0]) for a in self.axes])
-        whole.ravel()[self._met[0]] = on_pairs
+        whole.ravel()[self._overlapping[0]] = on_pairs
         return contract(whole, [m.T for m in self._products(first, second, slab)])
 
+    def crossed(
+        self, functions: Sequence[Array], pairs: Sequence[Pairs], orders: Orders, slab: slice
+    ) -> list[Array]:
+        """Along each axis the products (pairs, nodes) of test functions and other functions (nodes, k)."""
+        return pair_products(self._weights(orders, slab), [f.T for f in functions], pairs)
 
-def index_pairs(
-    found: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]], left: Sequence[int], right: Sequence[int]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Flat numbers of the pairs that are pairs along every axis, the last axis fastest.
 
+def index_pairs(found: Sequence[Pairs], left: Sequence[int], right: Sequence[int]) -> Pairs:
+    """Flat indices of the pairs that are pairs along every axis, the last axis fastest.
+
+    Parameters
+    ----------
+    found
+        Pairs along each axis.
+    left, right
+        Shapes of the two lattices.
+
+    Examples
+    --------
     >>> two = np.array([0, 1])
     >>> index_pairs([(two, 0 * two), (two, two)], (2, 2), (1, 2))
     (array([0, 1, 2, 3]), array([0, 1, 0, 1]))
@@ -336,10 +363,22 @@ def index_pairs(
 
 def space(
     grid: Grid,
-    radius: dict[str, float],
-    orders: dict[str, int],
+    radius: Mapping[str, float],
+    orders: Mapping[str, int],
     density: float,
     gaps: NDArray[np.bool_] | None = None,
+    tuning: WeakTuning = DEFAULT,
 ) -> TestSpace:
-    """Test functions on a grid, but for its gaps; an axis whose radius is 0 keeps its nodes."""
-    return TestSpace(tuple(axis_tests(a, radius[a.name], orders[a.name], density) for a in grid), gaps)
+    """Test functions on a grid.
+
+    Parameters
+    ----------
+    radius, orders
+        Radius, in the axis's unit, and highest derivative, by axis; a radius of 0 keeps the nodes.
+    density
+        As for `axis_tests`.
+    gaps
+        Nodes that no test function may reach, shape of the grid.
+    """
+    axes = tuple(axis_tests(a, radius[a.name], orders[a.name], density, tuning) for a in grid)
+    return TestSpace(axes, gaps, tuning.weight_in_gaps)

@@ -1,0 +1,80 @@
+"""Bases of the unknowns, their bounds and their initial coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mollifier.engines.priors.spline_prior import degree as prior_degree
+from mollifier.engines.splines.basis import AxisSplines, Basis
+from mollifier.engines.weak.form import WeakForm
+from mollifier.mollify.grid import Grid
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.unknowns import FieldUnknown
+
+Array = NDArray[np.float64]
+
+
+def basis_of(problem: InverseProblem, name: str, grid: Grid, radii: Sequence[float], form: WeakForm) -> Basis:
+    """The constant for a number; for a field, splines about as fine as the test functions resolve.
+
+    ``radii`` are those of the test functions along each axis, in its unit.
+    """
+    unknown, tuning = problem.unknowns[name], form.tuning
+    over = unknown.over or ()
+    if not isinstance(unknown, FieldUnknown) or not over:
+        return Basis(name, {}, grid)
+    radius = dict(zip(grid.names, radii, strict=True))
+    highest = max((d.total for d in form.unknowns if d.field == name), default=0)
+    degree = max(prior_degree(unknown.prior), 1 + highest)
+    fewest = {1: tuning.fewest_cells, 2: tuning.fewest_cells_plane}.get(len(over), 0)
+    cells = {}
+    for c in over:
+        axis = grid[c]
+        count = np.ceil(tuning.splines_per_radius * axis.length / radius[c]) if radius[c] else axis.size
+        cells[c] = int(np.clip(count, 4, min(tuning.most_cells, max(axis.size - degree, 1))))
+        if name not in problem.readings:
+            cells[c] = max(cells[c], min(fewest, axis.size // tuning.nodes_per_cell))
+    least = {c: degree + 1 if grid[c].periodic else 1 for c in over}
+    while np.prod([n + degree for n in cells.values()]) > tuning.most_coefficients:
+        widest = max(cells, key=lambda c: cells[c] - least[c])
+        if cells[widest] <= least[widest]:
+            break
+        cells[widest] -= 1
+    splines = {
+        c: AxisSplines(grid[c], n if grid[c].periodic else n + degree, degree) for c, n in cells.items()
+    }
+    return Basis(name, splines, grid)
+
+
+def bounds_of(problem: InverseProblem, bases: Sequence[Basis]) -> Array:
+    """Least and greatest value of every coefficient, shape (2, m); infinite without a bound."""
+    ends = []
+    for b in bases:
+        low, high = problem.unknowns[b.name].lower, problem.unknowns[b.name].upper
+        ends.append([[-np.inf if low is None else low], [np.inf if high is None else high]])
+    return np.repeat(np.concatenate(ends, axis=1, dtype=float), [b.size for b in bases], axis=1)
+
+
+def initial_coefficients(problem: InverseProblem, bases: Sequence[Basis]) -> Array:
+    """Initial values, shape (m,).
+
+    Where none is given, the mean of the field's measurements; else 0 for unknowns that the equations are
+    linear in, and for others the middle of the bounds, or 1 above the lower one, or 1.
+    """
+    parts = []
+    for b in bases:
+        unknown, level = problem.unknowns[b.name], 0.0
+        low, high = unknown.lower, unknown.upper
+        if unknown.initial is not None:
+            level = unknown.initial
+        elif b.name in problem.readings:
+            level = float(np.mean(problem.readings[b.name].values))
+        elif b.name not in problem.system.linear_in:
+            level = 1.0 if low is None else low + 1.0
+            if low is not None and high is not None:
+                level = (low + high) / 2
+        parts.append(np.full(b.size, level))
+    return np.concatenate(parts)

@@ -1,0 +1,81 @@
+"""Unknown fields of an estimate on a grid: values, standard errors, and standard errors without data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mollifier.engines.linalg.dense import contract
+from mollifier.engines.splines.basis import Basis
+from mollifier.engines.weak.estimate import Fit
+from mollifier.mollify.grid import Grid
+from mollifier.mollify.orders import Derivative
+from mollifier.problem.unknowns import Unknown
+
+Array = NDArray[np.float64]
+
+
+def field_variables(unknown: Unknown, fit: Fit, basis: Basis, place: slice, grid: Grid) -> dict[str, Any]:
+    """Variables of a dataset: a field, its standard error and its prior standard error.
+
+    Parameters
+    ----------
+    unknown, basis, place
+        The field, its functions, and where their coefficients are.
+    grid
+        Nodes of the dataset.
+    """
+    over = tuple(basis.splines)
+    shape = tuple(grid[c].size for c in over)
+    values = replace(basis, grid=grid).evaluate(fit.coefficients[place], Derivative(basis.name))
+    parts = [basis.splines[c].matrix(0, grid[c].points) for c in over]
+    sd, prior_sd = (
+        np.sqrt(np.maximum(pointwise_variance(parts, c), 0.0)).reshape(shape)
+        for c in (fit.covariance[place, place], prior_covariance(fit, basis))
+    )
+    # Bounds are held at places close to one another; between these they may be missed slightly.
+    values = np.clip(values.reshape(shape), unknown.lower, unknown.upper)
+    name, units = basis.name, {"units": unknown.unit} if unknown.unit else {}
+    return {
+        name: (over, values, units),
+        f"{name}_sd": (over, sd * max(1.0, fit.misfit), {"long_name": f"standard error of {name}"}),
+        f"{name}_prior_sd": (over, prior_sd, {"long_name": f"{name} without data"}),
+    }
+
+
+def prior_covariance(fit: Fit, basis: Basis) -> Array:
+    """Covariance (size, size) of a field's coefficients without data; large where the prior is flat."""
+    if basis.name not in fit.precisions:
+        return np.full((basis.size, basis.size), np.inf)
+    strengths, modes = np.linalg.eigh(fit.precisions[basis.name])
+    return (modes / np.maximum(strengths, 1e-13 * strengths[-1])) @ modes.T
+
+
+def pointwise_variance(parts: Sequence[Array], covariance: Array) -> Array:
+    """Diagonal (nodes,) of ``P C P'`` for P the Kronecker product of the parts, by the eigenvectors of C.
+
+    Each coefficient is scaled by its standard error: splines that barely reach into the domain vary by orders
+    of magnitude more than others.
+
+    Parameters
+    ----------
+    parts
+        Splines along each axis at its nodes, shape (nodes, splines).
+    covariance
+        C, shape (size, size).
+    """
+    nodes = [len(p) for p in parts]
+    total = np.zeros(nodes)
+    if not np.isfinite(covariance).all():
+        return np.full(total.size, np.inf)
+    scale = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
+    values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
+    keep, vectors = values > 1e-14 * values[-1], vectors * scale[:, None]
+    sizes = [p.shape[1] for p in parts]
+    for value, vector in zip(values[keep], vectors.T[keep], strict=True):
+        total += value * contract(vector.reshape(sizes), parts) ** 2
+    return total.ravel()

@@ -1,0 +1,178 @@
+"""Numbers that steer the weak engine: `WeakTuning`, the key ``tuning`` of its settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import ConfigDict
+
+
+@dataclass(frozen=True)
+class WeakTuning:
+    """All of them, with the defaults that were validated on the benchmark cases.
+
+    Lengths are in cells (node spacings of an axis), radii in units of another radius, errors in standard
+    errors, and everything else is a count or a ratio without a unit.
+
+    Examples
+    --------
+    >>> WeakTuning(density=2.5).density
+    2.5
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    # -- expectations under noise
+    #: Highest power of the noise variance in expectations of polynomials, whose series ends.
+    polynomial_powers: int = 8
+    #: The same for all other functions, whose series is cut off there.
+    other_powers: int = 2
+
+    # -- test functions
+    #: Cells in a radius from which on the trapezoidal rule integrates a polynomial kernel to about 1e-8.
+    trapezoid_cells: float = 20.0
+    #: Degrees of the interpolating spline that is integrated instead, the first that is stable.
+    quadrature_degrees: tuple[int, ...] = (5, 3, 1)
+    #: Largest Lebesgue function of a stable interpolating spline; even nodes give 5 at most.
+    largest_gain: float = 10.0
+    #: Gauss points between neighbouring nodes and knots.
+    gauss_points: int = 8
+    #: Weights below this ratio to the largest are set to zero: those of a spline never end.
+    negligible_weight: float = 1e-11
+    #: Largest share of a test function's weights that may lie in wide gaps.
+    weight_in_gaps: float = 1e-4
+    #: Degree of B-spline test functions above the order of the highest derivative.
+    extra_degree: int = 3
+    #: Centres of polynomial test functions in one radius.
+    density: float = 3.0
+
+    # -- gaps, smoothing, sums
+    #: Radius, in cells, of the mollifier that fills gaps and differentiates known data.
+    gap_cells: float = 4.0
+    #: Nodes of the shortest axis that is smoothed along.
+    smoothed_nodes: int = 9
+    #: A gap is wide where less than this share of the nodes within ``gap_cells`` is measured. A little more
+    #: than half, since edges have steps.
+    measured_share: float = 0.6
+    #: Most rounds of filling, and the change, in standard deviations of the field, that ends them.
+    gap_rounds: int = 60
+    gap_change: float = 1e-6
+    #: Most steps of the least-squares solver that bridges gaps first.
+    gap_steps: int = 1000
+    #: Radii, in cells, among which the smoother of a field is chosen.
+    smoothing_cells: tuple[float, ...] = (2.5, 4.0, 6.0, 10.0, 16.0, 25.0, 40.0)
+    #: Nodes of the shortest axis whose interpolation error is estimated.
+    interpolated_nodes: int = 13
+    #: Values of one integrand that are held in memory at a time.
+    slab_values: int = 400_000
+    #: Relative rounding error of values that were given as free of noise.
+    rounding: float = 1e-8
+
+    # -- splines of unknown fields
+    #: Splines within one radius of the first test functions.
+    splines_per_radius: float = 2.0
+    #: Most cells along an axis, and most coefficients of a field.
+    most_cells: int = 60
+    most_coefficients: int = 900
+    #: Fewest cells of a field over one coordinate, and of each coordinate of a field over two: a source may
+    #: vary faster than the state that it drives. Not for fields with measurements, between which a finer
+    #: spline would interpolate with local bumps.
+    fewest_cells: int = 128
+    fewest_cells_plane: int = 20
+    #: Nodes that each of these cells has at least.
+    nodes_per_cell: int = 2
+
+    # -- estimating equations
+    #: Coefficients up to which the score's covariance is summed over the data, not over pairs of residuals.
+    few_coefficients: int = 8
+    #: Rounds of weights and coefficients: in general, and at most where a slope depends on the unknowns.
+    rounds: int = 3
+    most_rounds: int = 30
+    #: A change of coefficients, in standard errors and relative, that ends these rounds.
+    still_sd: float = 1e-3
+    still: float = 1e-10
+    #: Residuals whose variance is below this ratio to the largest hold no data.
+    zero_variance: float = 1e-12
+    #: Most linearisations of a prior that is not quadratic, and the change in standard errors that ends them.
+    prior_rounds: int = 10
+    prior_change: float = 0.02
+
+    # -- choice of radii
+    #: At the first radius the kernel's spectrum has fallen by exp(-this) at the data's spectral corner.
+    corner_decay: float = 2.0
+    #: First radii are at most the axis's length over this, with an unknown field: along its coordinates, and
+    #: along the others.
+    first_over: float = 6.0
+    first_across: float = 4.0
+    #: Factors by which all radii are scaled together, then one at a time.
+    common_factors: tuple[float, ...] = (0.35, 0.5, 0.71, 1.41, 2.0, 2.83)
+    axis_factors: tuple[float, ...] = (1.41, 0.71)
+    #: Most radii that are tried.
+    most_radii: int = 24
+    #: The same with an unknown field, where each trial takes the whole covariance of the residuals.
+    common_factors_field: tuple[float, ...] = (0.5, 0.71, 1.41, 2.0)
+    most_radii_field: int = 12
+    #: Decrease of the mean log standard error that a new radius must bring: wide kernels smooth, and cost
+    #: test functions.
+    least_gain: float = 0.02
+    #: Cells of the smallest radius above the order of the highest derivative.
+    least_cells: float = 1.0
+    #: Residuals whose whole covariance is held: for every radius tried, and for one that the user gave.
+    most_residuals: int = 1800
+    most_residuals_given: int = 6000
+    #: The covariance is summed before test functions in gaps are left out: residuals count as no fewer than
+    #: those of the whole lattice over this.
+    gap_residuals: int = 2
+    #: Factors by which first radii are changed until the number of residuals is right.
+    widening: float = 1.2
+    narrowing: float = 0.8
+    #: Nodes above which radii are chosen on thinned data, with this many cells left in each radius.
+    thinned_nodes: int = 150_000
+    thinned_cells: float = 12.0
+
+    # -- the final estimate of numbers
+    #: Residuals up to which their whole covariance is inverted, and the densities tried for it in turn.
+    inverted_residuals: int = 2500
+    inverted_densities: tuple[float, ...] = (3.0, 2.5, 2.0)
+    #: Nodes of the shortest axis that is halved to see the grid's own error.
+    halved_nodes: int = 32
+    #: A change by halving below this many standard errors is noise.
+    halving_noise: float = 3.0
+    #: A relative change by halving above this is not yet of second order: all of it counts as error.
+    halving_large: float = 0.05
+
+    # -- start values of numbers that the equations are not linear in
+    #: Decades of the values tried are from minus this to this; values tried between two finite bounds.
+    start_decades: int = 15
+    start_between: int = 9
+    #: Sweeps over several such numbers.
+    start_sweeps: int = 3
+    #: Steps, in decades, of the search from the best value, and the most steps one way.
+    start_steps: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06, 0.03)
+    start_moves: int = 20
+    #: Most coefficients with which start values are searched.
+    start_coefficients: int = 60
+    #: Eigenvalues of the scaled equations below this count as zero.
+    start_singular: float = 1e-8
+    #: A value whose sum of squares exceeds the least by this factor is discarded: near a pole the expansion
+    #: in the noise does not converge, and the variance means nothing.
+    start_worse: float = 4.0
+
+    # -- the verdict
+    #: A misfit is residuals of so many standard errors, and of such a share of the equation's terms.
+    misfit: float = 2.0
+    misfit_share: float = 0.05
+    #: Estimates that differ by so many standard errors between neighbouring radii depend on the radius.
+    unsteady: float = 4.0
+    #: Relative error by the grid that is reported, and that is a misfit.
+    grid_error: float = 1e-3
+    grid_misfit: float = 0.03
+
+    # -- the solution
+    #: Most nodes of its fields and most samples of its fit; larger data are thinned.
+    most_nodes: int = 600_000
+    most_samples: int = 200_000
+
+
+DEFAULT = WeakTuning()
+"""The defaults."""

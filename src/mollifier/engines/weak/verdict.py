@@ -1,0 +1,158 @@
+"""The status of a weak estimate: whether the data determine it, and whether it is consistent with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import scipy.sparse as sp
+import xarray as xr
+from numpy.typing import NDArray
+
+from mollifier.engines.identifiability.structure import undetermined_by_structure
+from mollifier.engines.identifiability.undetermined import (
+    THRESHOLDS,
+    because,
+    listed,
+    lost_field,
+    undetermined_places,
+)
+from mollifier.engines.splines.basis import Basis
+from mollifier.engines.weak.estimate import Fit
+from mollifier.engines.weak.fields import pointwise_variance, prior_covariance
+from mollifier.engines.weak.radius_selection import RadiusSelection
+from mollifier.engines.weak.sums import WeakSums
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.status import Status, StatusName
+
+Array = NDArray[np.float64]
+
+
+def verdict(problem: InverseProblem, fit: Fit, selection: RadiusSelection, dataset: xr.Dataset) -> Status:
+    """The gravest finding about a fit, or that it converged.
+
+    Parameters
+    ----------
+    fit, selection
+        The estimate, and those at other radii.
+    dataset
+        The fields of the solution and their standard errors.
+    """
+    sums = selection.estimator.sums
+    why = undetermined_by_structure(problem) or because(fit.free_directions, problem.system.linear_in)
+    if why:
+        return Status("undetermined", why)
+    there = dataset[problem.fields[0]].notnull()
+    shares = {b.name: _prior_share(dataset, fit, sums, b, there) for b in sums.bases if b.splines}
+    lost = [lost_field(n, share) for n, share in shares.items() if share > THRESHOLDS.mostly]
+    return (
+        _missed_measurements(fit, selection)
+        or (Status("undetermined", lost[0]) if lost else None)
+        or _misfit(fit, sums)
+        or _grid_error(fit, sums)
+        or _unsteady(fit, selection)
+        or _partly_left_to_prior(shares)
+        or Status("converged")
+    )
+
+
+def _missed_measurements(fit: Fit, selection: RadiusSelection) -> Status | None:
+    """Whether a field contradicts its measurements."""
+    estimator = selection.estimator
+    for known in estimator.known:
+        missed = known.misfit(fit.coefficients[estimator.sums.place[known.name]])
+        if missed > selection.tuning.misfit:
+            return Status(
+                "misfit",
+                f"the field found misses the measurements of '{known.name}' by {missed:.2g} of their "
+                "standard errors: measurements and equation contradict each other, or the measurements vary "
+                "faster than the field's splines",
+            )
+    return None
+
+
+def _partly_left_to_prior(shares: Mapping[str, float]) -> Status | None:
+    parts = [f"'{n}' over {100 * s:.0f} %" for n, s in shares.items() if s > THRESHOLDS.partly]
+    message = f"the data say little about {', '.join(parts)} of the domain"
+    return Status("converged", message) if parts else None
+
+
+def _misfit(fit: Fit, sums: WeakSums) -> Status | None:
+    """Whether the residuals exceed both the noise and a share of the equation's terms."""
+    excess = float(np.sqrt(np.mean(np.maximum(fit.residuals**2 - fit.variances, 0.0))))
+    terms = term_size(sums.rows(fit.space, fit.coefficients).slopes, fit.coefficients, len(fit.residuals))
+    share = excess / terms if terms else np.inf
+    if not (fit.misfit > sums.tuning.misfit and share > sums.tuning.misfit_share):
+        return None
+    return Status(
+        "misfit",
+        f"the residuals are {fit.misfit:.2g} times what the noise explains, {100 * share:.0f} % of the "
+        "equation's terms: the equation, the unknowns' form or the data's resolution is at fault. Standard "
+        "errors were widened by that factor",
+    )
+
+
+def _grid_error(fit: Fit, sums: WeakSums) -> Status | None:
+    """Whether the spacing of the grid dominates a number's error, and exceeds a share of the number."""
+
+    def coarse(place: slice, level: float) -> bool:
+        error, value = (float(np.abs(v[place]).max(initial=0.0)) for v in (fit.resolution, fit.coefficients))
+        return error > fit.sd[place].max() / 2 and error > level * value
+
+    levels: tuple[tuple[float, StatusName], ...] = (
+        (sums.tuning.grid_misfit, "misfit"),
+        (sums.tuning.grid_error, "converged"),
+    )
+    for level, name in levels:
+        names = [b.name for b in sums.bases if coarse(sums.place[b.name], level)]
+        if names:
+            return Status(
+                name,
+                f"{listed(names)} change when every other node is left out: the grid hardly resolves the "
+                "field; standard errors were widened for it",
+            )
+    return None
+
+
+def _unsteady(fit: Fit, selection: RadiusSelection) -> Status | None:
+    """Whether estimates of numbers at neighbouring radii differ by more than their errors allow."""
+    sums, names = selection.estimator.sums, []
+    here = np.array([a.radius for a in fit.space.axes])
+    along = here > 0
+    for b in sums.bases:
+        i = sums.place[b.name].start
+        for radii, other in selection.tried.items():
+            if b.splines or other.free_directions:
+                continue
+            near = np.abs(np.log(np.array(radii)[along] / here[along])).max(initial=0.0) < 0.5
+            difference = abs(other.coefficients[i] - fit.coefficients[i])
+            if near and difference > sums.tuning.unsteady * max(other.sd[i], fit.sd[i]):
+                names.append(b.name)
+                break
+    if not names:
+        return None
+    return Status("converged", f"{listed(names)} move with the radius by more than their standard errors")
+
+
+def _prior_share(dataset: xr.Dataset, fit: Fit, sums: WeakSums, basis: Basis, there: xr.DataArray) -> float:
+    """Share of the measured domain where a field, or its distance from its mean, is left to its prior."""
+    name, here = basis.name, sums.place[basis.name]
+    values, sd = dataset[name].values, dataset[f"{name}_sd"].values
+    covariance = fit.covariance[here, here]
+    if not np.isfinite(covariance).all():
+        return 1.0
+    one = np.ones(basis.size)  # the splines add up to one
+    centred = np.eye(basis.size) - np.outer(one, basis.mass @ one) / (one @ basis.mass @ one)
+    parts = [basis.splines[c].matrix(0, dataset[c].values) for c in basis.splines]
+    after, before = (
+        np.sqrt(np.maximum(pointwise_variance(parts, centred @ c @ centred.T), 0.0)).reshape(values.shape)
+        for c in (covariance, prior_covariance(fit, basis))
+    )
+    lost = undetermined_places(values, sd, after, before)
+    measured = there.any([d for d in there.dims if d not in dataset[name].dims])
+    return float(np.mean(lost[measured.transpose(*dataset[name].dims).values]))
+
+
+def term_size(slopes: sp.csr_array, coefficients: Array, count: int) -> float:
+    """Rms over ``count`` residuals of the equation's terms ``slopes * coefficients``."""
+    return float(np.sqrt(slopes.multiply(coefficients[None, :]).power(2).sum() / count))
