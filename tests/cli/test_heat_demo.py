@@ -50,18 +50,18 @@ def test_the_truth_solves_a_manufactured_problem(monkeypatch):
     assert slopes == pytest.approx([2.0, 2.0], abs=0.15)
 
 
-def test_readings_repeat_and_carry_their_noise():
-    one, two = heat.readings(200, seed=3, cells=32), heat.readings(200, seed=3, cells=32)
+def test_measurements_repeat_and_carry_their_noise():
+    one, two = heat.measurements(200, seed=3, cells=32), heat.measurements(200, seed=3, cells=32)
     assert one.observations.digest() == two.observations.digest()
-    assert heat.readings(200, seed=4, cells=32).observations.digest() != one.observations.digest()
-    exact = heat.readings(200, noise=0.0, seed=3, cells=32).observations.samples("u").values
+    assert heat.measurements(200, seed=4, cells=32).observations.digest() != one.observations.digest()
+    exact = heat.measurements(200, noise=0.0, seed=3, cells=32).observations.samples("u").values
     error = one.observations.samples("u").values - exact
     assert np.std(error) == pytest.approx(0.02 * np.sqrt(np.mean(exact**2)), rel=0.2)
     assert one.observations.units == {"x": "m", "y": "m", "u": "K", "s": "W/m^3"}
 
 
 def test_the_conductivity_lies_where_it_is_said_to():
-    k = heat.readings(50, cells=32).truth["k"]
+    k = heat.measurements(50, cells=32).truth["k"]
     assert 0.4 < float(k.min()) < 0.9
     assert 1.5 < float(k.max()) < 2.1
 

@@ -82,16 +82,16 @@ def test_wilson_refuses_what_is_no_share(hits, trials):
 
 
 def conjugate(factor=1.0, draws=0):
-    """A normal mean, its prior and five readings; its posterior with an sd that is off by a factor."""
+    """A normal mean, its prior and five measurements; its posterior with an sd that is off by a factor."""
 
     def draw(rng):
         truth = rng.normal(1.0, 2.0)
         return {"r": truth}, (truth + rng.normal(0, 1.5, 5), rng)
 
     def infer(data):
-        readings, rng = data
-        precision = 1 / 2.0**2 + len(readings) / 1.5**2
-        mean, sd = (1.0 / 2.0**2 + readings.sum() / 1.5**2) / precision, factor * precision**-0.5
+        values, rng = data
+        precision = 1 / 2.0**2 + len(values) / 1.5**2
+        mean, sd = (1.0 / 2.0**2 + values.sum() / 1.5**2) / precision, factor * precision**-0.5
         return {"r": rng.normal(mean, sd, draws) if draws else Estimate("r", mean, sd)}
 
     return calibrate(draw, infer, runs=400)["r"]
@@ -163,8 +163,8 @@ def test_bootstrap_agrees_with_the_sandwich():
     problem = tracer(nx=32, nt=24)
     solution = mf.solve(problem, "weak")
     found = mf.bootstrap(problem, solution, 20, seed=3)
-    told = found.provenance["intervals"]
-    assert (told["answers"], told["by"]) == (20, "bootstrap")
+    notes = found.provenance["intervals"]
+    assert (notes["answers"], notes["by"]) == (20, "bootstrap")
     for name, own in solution.estimates.items():
         assert found.estimates[name].value == own.value
         # 20 repeats know a standard error to 16 %.

@@ -46,7 +46,7 @@ def test_every_figure_is_written(tmp_path, case, with_truth):
 
 
 def make_weak(dims, over, scalars=True, spread=0.001):
-    """As `make_solution`, but told as the weak engine does: a history of radii, a residual with margins."""
+    """As `make_solution`, but as the weak engine gives it: a history of radii, a residual with margins."""
     solution, _ = make_solution(dims, over) if over else make_solution(dims, dims[:1])
     tried = np.geomspace(0.4, 0.05, 7)
     names = ["r"] * scalars + ["k"] * bool(over)
@@ -94,8 +94,8 @@ def test_radii_that_tell_nothing(tmp_path):
     zero = bad.assign(radius_x=0 * history["radius_x"])
     alone = history.isel(step=[7])
     with look():
-        for told in (bad, zero, alone):
-            sensitivity_figure(replace(solution, history=told)).savefig(tmp_path / "a.png")
+        for shown in (bad, zero, alone):
+            sensitivity_figure(replace(solution, history=shown)).savefig(tmp_path / "a.png")
 
 
 def make_comparison(dims, over, scalars=True):

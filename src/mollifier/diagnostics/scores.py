@@ -1,4 +1,4 @@
-"""How near a recovered field is to a truth."""
+"""Errors of an estimated field against its true values."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def score_fields(fields: xr.Dataset, truth: xr.Dataset) -> dict[str, Score]:
             continue
         exact = truth[name]
         field = fields[name]
-        # The data's own extent may end a hair inside the truth's: the field is held constant over that hair.
+        # The data may end just inside the truth by rounding: the field is held constant beyond its ends.
         places = {c: exact[c].clip(field[c].min(), field[c].max()) for c in exact.dims}
         found = field.interp(places, method="cubic").assign_coords({c: exact[c] for c in exact.dims})
         result[str(name)] = compare(found.transpose(*exact.dims), exact)

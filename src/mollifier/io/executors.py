@@ -182,7 +182,7 @@ def _begin(threads: int, interruptible: bool) -> None:
 def end_with_parent() -> None:
     """Wait for the process that started this one, and end with it: to run in a thread.
 
-    A parent that was killed can end nothing itself.
+    A parent that was killed can end no process.
     """
     parent = multiprocessing.parent_process()
     if parent is not None:

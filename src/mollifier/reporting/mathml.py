@@ -40,7 +40,7 @@ def mathml(text: str) -> str:
 
 
 def _row(node: Node, within: int = _SUM) -> str:
-    """A node; in brackets where it binds looser than what it stands in."""
+    """A node; in brackets where it binds looser than the operation around it."""
     inner = getattr(_Writer, node.kind)(node)
     if _BINDS.get(node.kind, _ATOM) < within:
         return f"<mrow><mo>(</mo>{inner}<mo>)</mo></mrow>"

@@ -1,4 +1,4 @@
-"""Fields of a solution as the report's page draws them: even nodes, 16-bit numbers, not too many."""
+"""Fields of a solution for the script of the page: on even nodes, thinned, as 16-bit numbers."""
 
 from __future__ import annotations
 

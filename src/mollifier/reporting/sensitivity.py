@@ -36,7 +36,7 @@ _LOOKS: dict[str, dict[str, Any]] = {
 
 
 def has_radii(history: xr.Dataset) -> bool:
-    """Whether a history tells of the radii tried, rather than of steps."""
+    """Whether a history is of the radii tried, rather than of steps."""
     if "stage" not in history or not _radii(history):
         return False
     return _CHOSEN in history["stage"].values.astype(str)
@@ -74,7 +74,7 @@ def sensitivity_figure(solution: Solution) -> Figure:
 
 
 def _radii(history: xr.Dataset) -> list[str]:
-    """Coordinates along which a radius was tried; 0 stands for none."""
+    """Coordinates along which a radius was tried; 0 means none."""
     named = [str(n).removeprefix("radius_") for n in history.data_vars if str(n).startswith("radius_")]
     return [c for c in named if (history[f"radius_{c}"].values > 0).any()]
 

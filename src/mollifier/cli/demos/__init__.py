@@ -1,1 +1,1 @@
-"""Demonstrations: each makes data whose truth is known, solves, and scores itself."""
+"""Demonstrations: each makes data whose truth is known, solves, and scores the answer."""

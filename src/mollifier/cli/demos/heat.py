@@ -1,8 +1,8 @@
-"""Steady heat flow with an unknown conductivity: 0 = div(k grad u) + s, readings scattered and noisy.
+"""Steady heat flow with an unknown conductivity: 0 = div(k grad u) + s, measurements scattered and noisy.
 
 Temperatures come from a finite-volume scheme on 256 x 256 cells with harmonic means of k at the faces and
 u = 0 on the boundary, interpolated to random points; the inversion uses none of these. It fails where grad u
-vanishes: there k does not enter the equation, and only its smoothness speaks.
+vanishes: there k does not enter the equation, and only its prior determines it.
 """
 
 from __future__ import annotations
@@ -79,19 +79,19 @@ def finite_volumes(cells: int = 256, laplacian: bool = False) -> tuple[Array, Ar
 
 @dataclass(frozen=True)
 class Heat:
-    """Readings and the truth behind them."""
+    """Measurements and the truth behind them."""
 
     observations: Observations
     truth: xr.Dataset
 
 
-def readings(points: int = 2000, noise: float = 0.02, seed: int = 0, cells: int = 256) -> Heat:
+def measurements(points: int = 2000, noise: float = 0.02, seed: int = 0, cells: int = 256) -> Heat:
     """Noisy temperatures at random points of the unit square.
 
     Parameters
     ----------
     points
-        Number of readings.
+        Number of measurements.
     noise
         Standard deviation over rms(u).
     seed
@@ -101,7 +101,7 @@ def readings(points: int = 2000, noise: float = 0.02, seed: int = 0, cells: int 
 
     Examples
     --------
-    >>> heat = readings(points=100, cells=32)
+    >>> heat = measurements(points=100, cells=32)
     >>> heat.observations.variables
     ('u', 's')
     """
@@ -128,7 +128,7 @@ def readings(points: int = 2000, noise: float = 0.02, seed: int = 0, cells: int 
 
 
 def problem(heat: Heat) -> InverseProblem:
-    """The inverse problem: k(x, y) > 0 from the readings and the known heating."""
+    """The inverse problem: k(x, y) > 0 from the measurements and the known heating."""
     unknown = FieldUnknown(over=("x", "y"), lower=0.0, unit="W/(m K)")
     return InverseProblem(EQUATION, heat.observations, {"k": unknown})
 
@@ -139,7 +139,7 @@ def demo(
     progress: Callable[[Any], None] | None = None,
     quick: bool = False,
 ) -> tuple[Any, xr.Dataset, dict[str, Score]]:
-    """Make the readings, write them and their problem file, solve, and score against the truth.
+    """Make the measurements, write them and their problem file, solve, and score against the truth.
 
     Returns
     -------
@@ -148,9 +148,9 @@ def demo(
     """
     from mollifier.engines.solve import solve
 
-    heat = readings(seed=seed, cells=128 if quick else 256)
+    heat = measurements(seed=seed, cells=128 if quick else 256)
     table = heat.observations.dataset[["u", "s"]].to_dataframe()[["x", "y", "u", "s"]]
-    write_text(folder / "readings.csv", table.to_csv(index=False))
+    write_text(folder / "measurements.csv", table.to_csv(index=False))
     write_text(folder / "problem.yaml", PROBLEM_FILE)
     settings = QUICK if quick else {}
     solution = solve(problem(heat), seed=seed, settings=settings, progress=progress, folder=folder)
@@ -168,7 +168,7 @@ PROBLEM_FILE = f"""\
 # Conductivity of a plate from scattered thermometers: the file behind `mollifier demo heat`.
 equation: "{EQUATION}"
 data:
-  file: readings.csv
+  file: measurements.csv
   coordinates: [x, y]
   values: [u, s]
   units: {{x: m, y: m, u: K, s: W/m^3}}

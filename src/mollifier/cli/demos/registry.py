@@ -1,4 +1,4 @@
-"""Demonstrations by name: each makes its data, solves, and scores itself against the truth."""
+"""Demonstrations by name: each makes its data, solves, and scores the answer against the truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parametric bootstrap: data simulated from what was found, solved again and again.
+"""Parametric bootstrap: data simulated from a solution, and solved again.
 
 B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap, Chapman and Hall, 1993, section 6.5.
 """
@@ -41,16 +41,15 @@ def bootstrap(
     executor: Executor | None = None,
     progress: Follow | None = None,
 ) -> Solution:
-    """Standard errors of a solution from repeats of the whole solve, by whichever engine found it.
+    """Standard errors of a solution from repeats of the whole solve, by the engine that found it.
 
-    Every repeat has data simulated from the fitted states with the noise's standard errors, at the places of
-    the data; readings of unknown fields likewise. The engine, its settings and the noise model are those of
-    the solution; the seed of the solve differs too, so that what networks owe to their starting weights
-    counts.
+    Each repeat has data simulated from the fitted states at the places of the data, with the noise's standard
+    errors; measurements of unknown fields likewise. Engine, settings and noise model are those of the
+    solution; the seed differs, so that the effect of a network's starting weights is included.
 
-    The standard error is the root mean square distance of the repeats from the solution, as far as it is no
-    accident of their number: their standard deviation, and the shift of their mean where the engine does not
-    give back what the data were simulated from.
+    The standard error is the root mean square distance of the repeats from the solution: their standard
+    deviation, and the shift of their mean as far as it exceeds its sampling error. The shift is the engine's
+    bias, such as smoothing.
 
     Parameters
     ----------
@@ -59,7 +58,7 @@ def bootstrap(
     solution
         Its answer by `mollifier.solve`; its values stay.
     repeats
-        How many. The standard error is known to about 1/sqrt(2 repeats) of itself.
+        How many, 3 at least. The standard error has a relative error of about 1/sqrt(2 repeats).
     seed
         Of the simulated noise.
     folder, resume, processes, executor
@@ -70,8 +69,8 @@ def bootstrap(
     Returns
     -------
     Solution
-        As the one given, with other standard errors. ``provenance["intervals"]`` says how many repeats gave
-        an answer, and the shift of each number.
+        The one given with other standard errors. ``provenance["intervals"]`` holds their label, the number
+        of repeats, of answers, and the shift of each number.
 
     Raises
     ------
@@ -94,7 +93,7 @@ def bootstrap(
     >>> 0.5 < again.estimates["D"].sd / solution.estimates["D"].sd < 2
     True
     """
-    engine, settings = _asked(problem, solution)
+    engine, settings = _engine_and_settings(problem, solution)
     again, first = partial(simulated, problem, solution, seed), int(solution.provenance.get("seed", 0)) + 1
     place = (folder, resume, processes, executor)
     plan = Repeats("bootstrap", again, repeats, engine, settings, first, *place)
@@ -124,7 +123,7 @@ def simulated(problem: InverseProblem, solution: Solution, seed: int, number: in
     problem, solution
         The question and its answer.
     seed, number
-        Of the bootstrap, and of the repeat: together they fix the noise.
+        Of the bootstrap, and number of the repeat: together they fix the noise.
     """
     rng = np.random.default_rng([seed, number])
     values = {}
@@ -140,7 +139,7 @@ def simulated(problem: InverseProblem, solution: Solution, seed: int, number: in
         points = dict(zip(samples.coordinates, samples.points.T, strict=True))
         found = sampled(solution.dataset[name], points, problem.data.periodic)
         found = found + samples.sd * rng.standard_normal(len(found))
-        # What was given as exact is known of the field, whatever the data.
+        # Exact measurements of the field stay, whatever the data.
         found = np.where(exact(samples), samples.values, np.clip(found, unknown.lower, unknown.upper))
         variable = name if name in unknown.readings.variables else unknown.readings.variables[0]
         unknowns[name] = replace(unknown, readings=_replaced(unknown.readings, {variable: found}))
@@ -148,29 +147,28 @@ def simulated(problem: InverseProblem, solution: Solution, seed: int, number: in
     return InverseProblem(problem.equation, data, unknowns, dict(problem.constants), list(problem.fields))
 
 
-def _asked(problem: InverseProblem, solution: Solution) -> tuple[str, Settings]:
+def _engine_and_settings(problem: InverseProblem, solution: Solution) -> tuple[str, Settings]:
     """Engine and settings of a solution, once it is one of the problem."""
-    told = solution.provenance
-    wanted, found = {*problem.unknowns}, {*solution.estimates, *solution.unknown_fields}
-    if wanted != found or not {*problem.fields} <= {*solution.observed}:
+    expected, found = {*problem.unknowns}, {*solution.estimates, *solution.unknown_fields}
+    if expected != found or not {*problem.fields} <= {*solution.observed}:
         raise ConfigurationError(
             f"The solution is of the unknowns {', '.join(sorted(found)) or '(none)'}; the problem's, "
-            f"{', '.join(sorted(wanted))}, were wanted. Give the solution of this very problem."
+            f"{', '.join(sorted(expected))}, were expected. Give the solution of this very problem."
         )
-    if "engine" not in told or "settings" not in told:
+    if not {"engine", "settings"} <= {*solution.provenance}:
         raise ConfigurationError(
             "The solution does not say which engine found it, and by which settings; one that "
-            "mollifier.solve or load_solution gave was wanted."
+            "mollifier.solve or load_solution gave was expected."
         )
-    return str(told["engine"]), validated(Settings, told["settings"])
+    return str(solution.provenance["engine"]), validated(Settings, solution.provenance["settings"])
 
 
 def _fitted(problem: InverseProblem, solution: Solution, name: str, samples: Samples) -> Array:
-    """The fitted state at the places of its samples, shape (n,): of the fit, and of the field beside it."""
+    """The fitted state at its samples, shape (n,); the field interpolated where there is no fitted value."""
     fit, coordinates = solution.fit, list(samples.coordinates)
-    told = np.stack([fit[c].values for c in coordinates], -1)
+    places = np.stack([fit[c].values for c in coordinates], -1)
     there = np.isfinite(fit[f"{name}_fitted"].values)
-    found = at_places(samples.points, told[there], fit[f"{name}_fitted"].values[there])
+    found = at_places(samples.points, places[there], fit[f"{name}_fitted"].values[there])
     missing = np.isnan(found)
     if missing.any():
         points = dict(zip(coordinates, samples.points[missing].T, strict=True))

@@ -1,7 +1,7 @@
-"""Whether intervals hold what they promise: where truths fall in the distributions that were told of them.
+"""Calibration of intervals: whether truths fall where the posterior distributions say.
 
-A distribution that is right leaves its probability integral transform (PIT: its distribution function at the
-truth) evenly distributed on [0, 1] (Dawid, J. R. Stat. Soc. A 147:278, 1984). With truths drawn from the
+The probability integral transform (PIT: the distribution function at the truth) of a calibrated distribution
+is uniform on [0, 1] (Dawid, J. R. Stat. Soc. A 147:278, 1984). With truths drawn from the
 prior that is simulation-based calibration (Talts et al., arXiv:1804.06788); with one truth and new noise each
 time it is coverage.
 """
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import ndtr, stdtrit
+from scipy.stats import binomtest, kstest
 
 from mollifier.errors import ConfigurationError
 from mollifier.problem.estimate import Estimate
@@ -27,15 +28,15 @@ Truth = Mapping[str, Any]
 """Unknown -> its true value, or an array of them over labelled coordinates."""
 
 LEVELS = (50, 80, 95)
-"""Per cent of the intervals whose coverage is told."""
+"""Intervals whose coverage is reported, in per cent."""
 
-# Places of a field at which intervals are looked at.
+# Places of a field at which its intervals are scored.
 _PLACES = 4096
 
 
 @dataclass(frozen=True)
 class Share:
-    """A share of trials, with the interval that so many trials leave open.
+    """A share of trials, with its confidence interval.
 
     >>> print(Share(0.94, 0.838, 0.979))
     94 (84 to 98) %
@@ -68,17 +69,15 @@ def wilson(hits: float, trials: int, level: float = 0.95) -> Share:
     """
     if trials < 1 or not 0 <= hits <= trials:
         raise ConfigurationError(
-            f"{hits:g} hits in {trials} trials were given; 0 to all of 1 or more were wanted."
+            f"{hits:g} hits in {trials} trials were given; 0 to 1 a trial were expected."
         )
-    z, p = float(ndtri(0.5 + level / 2)), hits / trials
-    middle = (p + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z / (1 + z**2 / trials) * math.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
-    return Share(p, max(middle - half, 0.0), min(middle + half, 1.0))
+    ends = binomtest(round(hits), trials).proportion_ci(level, "wilson")
+    return Share(hits / trials, float(ends.low), float(ends.high))
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Where the truth fell in what was told of it, run by run.
+    """Where the truth fell in its posterior distribution, run by run.
 
     Attributes
     ----------
@@ -99,7 +98,7 @@ class Calibration:
         if self.pit.ndim != 2 or not self.pit.size or not ((self.pit >= 0) & (self.pit <= 1)).all():
             raise ConfigurationError(
                 f"PITs of shape {self.pit.shape} were given; numbers from 0 to 1 of shape (runs, places) "
-                "were wanted."
+                "were expected."
             )
 
     @classmethod
@@ -110,7 +109,7 @@ class Calibration:
 
     @property
     def runs(self) -> int:
-        """How many there were."""
+        """Number of runs."""
         return len(self.pit)
 
     def shares(self, level: float) -> Array:
@@ -133,36 +132,33 @@ class Calibration:
         return Share(mean, max(mean - half, 0.0), min(mean + half, 1.0))
 
     def histogram(self, bins: int = 10) -> Array:
-        """Share of the PITs in each of so many equal parts of [0, 1]: even where calibrated."""
+        """Share of the PITs in each of so many equal parts of [0, 1]: uniform where calibrated."""
         return np.histogram(self.pit, bins, (0.0, 1.0))[0] / self.pit.size
 
     def difference(self, at: ArrayLike) -> Array:
-        """Empirical distribution function of the PITs less that of even ones, at values in [0, 1].
+        """Empirical distribution function of the PITs less the uniform one, at values in [0, 1].
 
-        Above zero on the left and below on the right, the intervals are too narrow; the other way round too
-        wide.
+        Intervals are too narrow where it is above zero on the left and below on the right, else too wide.
         """
         x = np.asarray(at, dtype=float)
         return np.searchsorted(np.sort(self.pit, axis=None), x, side="right") / self.pit.size - x
 
     @property
     def largest_difference(self) -> float:
-        """The largest absolute `difference`."""
-        ordered = np.sort(self.pit, axis=None)
-        steps = np.arange(len(ordered) + 1) / len(ordered)
-        return float(max(np.abs(ordered - steps[1:]).max(), np.abs(ordered - steps[:-1]).max()))
+        """The largest absolute `difference`: the Kolmogorov-Smirnov statistic."""
+        return float(kstest(self.pit.ravel(), "uniform", method="asymp").statistic)
 
     def band(self, level: float = 0.95) -> float:
-        """Half-width within which `difference` stays with this probability, if the intervals are right.
+        """Half-width within which `difference` stays with this probability, if the intervals are calibrated.
 
-        Of Dvoretzky, Kiefer and Wolfowitz with Massart's constant (Ann. Probab. 18:1269, 1990), for as many
-        independent values as there are runs; for fields, whose places are averaged over, it is the wider.
+        By Dvoretzky, Kiefer and Wolfowitz with Massart's constant (Ann. Probab. 18:1269, 1990), for as many
+        independent values as there are runs; conservative for fields, whose places are averaged.
         """
         return math.sqrt(math.log(2 / (1 - level)) / (2 * self.runs))
 
     @property
     def uniform(self) -> bool:
-        """Whether the PITs are as even as 19 in 20 would be that are right."""
+        """Whether the PITs pass the test of uniformity at the level of 5 %."""
         return self.largest_difference <= self.band()
 
 
@@ -172,7 +168,7 @@ def pit(scores: ArrayLike) -> Array:
 
 
 def rank(truth: float, draws: ArrayLike, rng: np.random.Generator) -> float:
-    """Where a truth ranks among draws from what was told of it, as a PIT; ties, and within ranks, by lot.
+    """The rank of a truth among draws from its posterior, as a PIT; random within a rank and among ties.
 
     Examples
     --------
@@ -192,9 +188,9 @@ def standardised(solution: Solution, truth: Truth, most: int = _PLACES) -> dict[
     solution
         Of any engine.
     truth
-        What is known of the unknowns.
+        Unknown -> its true value.
     most
-        A field is looked at on its truth's own nodes, thinned to about so many.
+        A field is scored on the nodes of its truth, thinned to about so many.
 
     Examples
     --------
@@ -217,7 +213,7 @@ def standardised(solution: Solution, truth: Truth, most: int = _PLACES) -> dict[
             continue
         step = max(math.ceil((exact.size / most) ** (1 / max(exact.ndim, 1)) - 1e-9), 1)
         exact = exact[{d: slice(None, None, step) for d in exact.dims}]
-        # The data's own extent may end a hair inside the truth's: the field is held constant over that hair.
+        # The data may end just inside the truth by rounding: the field is held constant beyond its ends.
         fields = solution.dataset[[name, f"{name}_sd"]]
         places = {d: exact[d].clip(fields[d].min(), fields[d].max()) for d in exact.dims}
         value, sd = (fields[v].interp(places).transpose(*exact.dims).values for v in (name, f"{name}_sd"))
@@ -237,19 +233,19 @@ def calibrate(
     runs: int = 100,
     seed: int = 0,
 ) -> dict[str, Calibration]:
-    """Simulation-based calibration: draw truths from a prior, simulate, infer, look where the truths fall.
+    """Simulation-based calibration: draw truths from a prior, simulate, infer, and take the truths' PITs.
 
     Parameters
     ----------
     draw
         Gives a truth and data simulated from it, such as an `InverseProblem`.
     infer
-        Data -> a `Solution`, or a mapping of each unknown to its `Estimate` or to draws from what is told of
-        it, shape (n,).
+        Data -> a `Solution`, or a mapping of each unknown to its `Estimate` or to draws from its posterior,
+        shape (n,).
     runs
         How many truths.
     seed
-        Of the generator that ``draw`` is given, and of the lots that ranks are drawn by.
+        Of the generator that ``draw`` is given, and that breaks ties of ranks.
 
     Returns
     -------
@@ -263,7 +259,7 @@ def calibrate(
 
     Examples
     --------
-    A normal prior and one noisy reading, whose posterior is known:
+    A normal prior and one noisy measurement, whose posterior is known:
 
     >>> def draw(rng):
     ...     truth = rng.normal()
@@ -288,9 +284,10 @@ def _transforms(answer: Any, truth: Truth, rng: np.random.Generator) -> dict[str
     if isinstance(answer, Solution):
         return {n: pit(z) for n, z in standardised(answer, truth).items()}
     found: dict[str, Array] = {}
-    for name, told in answer.items():
-        if not isinstance(told, Estimate):
-            found[name] = np.array([rank(truth[name], told, rng)])
-        elif told.sd is not None:
-            found[name] = pit(_scores(truth[name] - np.array([told.value]), np.array([told.sd])))
+    for name, posterior in answer.items():
+        if not isinstance(posterior, Estimate):
+            found[name] = np.array([rank(truth[name], posterior, rng)])
+        elif posterior.sd is not None:
+            error = truth[name] - np.array([posterior.value])
+            found[name] = pit(_scores(error, np.array([posterior.sd])))
     return found

@@ -1,4 +1,4 @@
-"""Ensembles: networks started from several seeds, whose answers are averaged and whose disagreement counts.
+"""Ensembles: networks trained from several seeds; their mean, with their spread in the standard errors.
 
 B. Lakshminarayanan, A. Pritzel and C. Blundell, Advances in Neural Information Processing Systems 30, 2017.
 """
@@ -23,7 +23,7 @@ from mollifier.problem.solution import Solution
 
 Array = NDArray[np.float64]
 
-# A member whose loss ended at so many times the least has not found the minimum that the others have.
+# A member whose loss ended above so many times the least is stuck in a worse minimum, and left out.
 _STUCK = 2.0
 
 
@@ -41,12 +41,10 @@ def ensemble(
 ) -> Solution:
     """Solve by the network engine from several seeds, and average.
 
-    Members differ in the networks' starting weights and in the part of the data that is held out. A standard
-    error is the root of the variance between the members plus the mean of their own: what the optimiser
-    leaves open, and what the data do. Where members have none of their own (L-BFGS, autodiff), the first is
-    all there is, and says nothing about the noise; `bootstrap` does.
-
-    The other engines draw nothing, so that all their members would be the same.
+    Members differ in the networks' starting weights and in the samples held out. The variance of an estimate
+    is that between the members (from the optimiser) plus the mean of the members' variances (from the noise).
+    Members without standard errors (L-BFGS, autodiff) give the first alone; `bootstrap` covers the noise. The
+    other engines are deterministic, so that all their members would be the same.
 
     Parameters
     ----------
@@ -132,11 +130,11 @@ def _mean_fit(fit: xr.Dataset, fits: Sequence[xr.Dataset]) -> xr.Dataset:
     def places(f: xr.Dataset) -> Array:
         return np.stack([f[c].values for c in fit.coords], -1)
 
-    told = np.concatenate([places(f) for f in fits])
+    everywhere = np.concatenate([places(f) for f in fits])
     for name in (str(n) for n in fit.data_vars if str(n).endswith("_fitted")):
         values = np.concatenate([f[name].values for f in fits])
         known, own = np.isfinite(values), np.isfinite(fit[name].values)
         mean = fit[name].values.copy()
-        mean[own] = at_places(places(fit)[own], told[known], values[known])
+        mean[own] = at_places(places(fit)[own], everywhere[known], values[known])
         fit = fit.assign({name: fit[name].copy(data=mean)})
     return fit

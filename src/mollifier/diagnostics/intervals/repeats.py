@@ -89,12 +89,12 @@ class Repeats:
             )
 
     def run(self, progress: Follow | None = None) -> list[Solution]:
-        """Solve them all; those that are answers, in order.
+        """Solve all; the solutions that are answers, in order.
 
         Raises
         ------
         KeyboardInterrupt
-            On Ctrl-C; what is done is kept where there is a folder.
+            On Ctrl-C; finished repeats are kept where there is a folder.
         MollifierError
             If too few are answers.
         """
@@ -110,7 +110,7 @@ class Repeats:
         return answers
 
     def label(self, answers: Sequence[Solution]) -> str:
-        """What they are and how many of them count, for people."""
+        """Their kind and number, for people."""
         some = f"{len(answers)} of " if len(answers) < self.count else ""
         return f"{self.what}, {some}{self.count} repeats"
 

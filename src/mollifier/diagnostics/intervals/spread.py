@@ -1,4 +1,4 @@
-"""Repeated answers gathered: values of numbers and fields on one grid, and a solution with their spread."""
+"""Repeated answers on one grid, and a solution with their spread as its standard errors."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def gathered(solution: Solution, answers: Sequence[Solution], suffix: str = "") 
     Parameters
     ----------
     solution
-        Whose unknowns are looked for.
+        Whose unknowns and grid are used.
     answers
-        To problems of the same unknowns over the same domain; each may have a grid of its own.
+        Solutions of the same unknowns over the same domain, on any grid.
     suffix
         "_sd" for the standard errors in place of the values, NaN where there are none.
     """
@@ -61,29 +61,29 @@ def on_grid_of(field: xr.DataArray, dataset: xr.Dataset, name: str) -> Array:
     return sampled(other, points, periods).reshape(field.shape)
 
 
-def at_places(points: Array, told: Array, values: Array) -> Array:
-    """The mean of what is told at the very places of points, shape (n,); NaN where nothing is.
+def at_places(points: Array, known: Array, values: Array) -> Array:
+    """The mean of the values that are known exactly at each point, shape (n,); NaN where there is none.
 
     Parameters
     ----------
     points
         Shape (n, d).
-    told, values
-        Places, shape (m, d), and what is told there, shape (m,).
+    known, values
+        Places, shape (m, d), and the values there, shape (m,).
 
     Examples
     --------
-    >>> told = np.array([[2.0], [1.0], [2.0]])
-    >>> at_places(np.array([[0.5], [2.0]]), told, np.array([3.0, 5.0, 4.0])).tolist()
+    >>> known = np.array([[2.0], [1.0], [2.0]])
+    >>> at_places(np.array([[0.5], [2.0]]), known, np.array([3.0, 5.0, 4.0])).tolist()
     [nan, 3.5]
     """
     # A coordinate that a variable does not depend on is NaN, which would equal nothing.
-    every = np.nan_to_num(np.concatenate([told, points]), nan=np.inf)
+    every = np.nan_to_num(np.concatenate([known, points]), nan=np.inf)
     _, which = np.unique(every, axis=0, return_inverse=True)
     which = which.ravel()
-    sums, counts = (np.bincount(which[: len(told)], w, len(which)) for w in (values, None))
+    sums, counts = (np.bincount(which[: len(known)], w, len(which)) for w in (values, None))
     with np.errstate(invalid="ignore"):
-        return (sums / counts)[which[len(told) :]]
+        return (sums / counts)[which[len(known) :]]
 
 
 def with_spread(

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 
 def reach(order: int) -> int:
-    """Nodes that a stencil needs on either side; none for the value itself.
+    """Nodes that a stencil needs on either side; none for the value.
 
     >>> [reach(order) for order in range(5)]
     [0, 2, 2, 3, 3]

@@ -1,4 +1,4 @@
-"""The forward question that a solution answers: its equations, what is known in them, what is solved for."""
+"""The forward problem of a solution: its equations, their coefficients, and what is solved for."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ Array = NDArray[np.float64]
 
 
 class NoForwardSolutionError(MollifierError):
-    """A forward problem that this room cannot solve; the message says why."""
+    """A forward problem that cannot be solved; the message says why."""
 
 
 @dataclass(frozen=True)
 class Evolution:
-    """Equations that are marched along one coordinate.
+    """Evolution equations along one coordinate.
 
     Attributes
     ----------
     coordinate
-        Time, or whichever coordinate the fields have one derivative along.
+        Time, or else a coordinate along which all derivatives are of first order.
     fields
-        What is solved for; the highest derivative of each along the coordinate is given by ``rates``.
+        What is solved for.
     orders
-        That derivative's order, 1 or 2.
+        Of each field's highest derivative along the coordinate, 1 or 2.
     rates
-        One expression for each field.
+        Those derivatives, one expression a field.
     """
 
     coordinate: str
@@ -47,18 +47,18 @@ class Evolution:
 
 
 def system_of(solution: Solution, problem: InverseProblem | None) -> EquationSystem:
-    """The equations, from the problem where it is given, else from what the solution says of itself.
+    """The equations, from the problem where it is given, else from the solution's provenance.
 
     Raises
     ------
     NoForwardSolutionError
-        If the solution does not say enough.
+        If the provenance is incomplete.
     """
     if problem is not None:
         return problem.system
     p, data = solution.provenance, solution.dataset
     if not p.get("equation"):
-        raise NoForwardSolutionError("the solution does not say its equation: give the problem")
+        raise NoForwardSolutionError("the solution does not hold its equation: give the problem")
     fields, known = tuple(p.get("fields") or solution.states), solution.known
 
     def over(name: str) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ def system_of(solution: Solution, problem: InverseProblem | None) -> EquationSys
 
 
 def coefficients(solution: Solution, system: EquationSystem) -> dict[str, xr.DataArray]:
-    """Unknowns as found, and what is known, by name; numbers without dimensions.
+    """Estimated unknowns and known coefficients by name; numbers have no dimensions.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def coefficients(solution: Solution, system: EquationSystem) -> dict[str, xr.Dat
 
 
 def evolution_of(system: EquationSystem) -> Evolution | None:
-    """Along which coordinate, and how fast; None where the equations are solved everywhere at once.
+    """The equations solved for their rates; None where they have no coordinate of evolution.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def _orders(system: EquationSystem, coordinate: str) -> dict[str, int]:
 
 
 def solved_fields(system: EquationSystem) -> tuple[str, ...]:
-    """What equations without a coordinate to march along are solved for.
+    """States that equations without a coordinate of evolution are solved for.
 
     Raises
     ------

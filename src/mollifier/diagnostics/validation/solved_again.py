@@ -14,12 +14,12 @@ from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import Settings, validated
 from mollifier.problem.solution import Solution
 
-# The kernel's radius again, as a share of the one that was taken.
+# Radii to solve again with, as shares of the solution's.
 _SHARES = (0.7, 1.4)
 
 
 def by_engine(solution: Solution, problem: InverseProblem, engines: Sequence[str]) -> list[Finding]:
-    """Whether other engines find the same, within the limits of `mollifier.diagnostics.compare`."""
+    """Whether other engines agree, within the limits of `mollifier.diagnostics.compare`."""
     seed = int(solution.provenance.get("seed") or 0)
     found = compare(problem, engines, seed=seed, settings=_settings(solution))
     own = str(solution.provenance.get("engine", "this"))
@@ -32,7 +32,7 @@ def by_engine(solution: Solution, problem: InverseProblem, engines: Sequence[str
 
 
 def by_radius(solution: Solution, problem: InverseProblem) -> list[Finding]:
-    """Whether a smaller and a larger radius find the same."""
+    """Whether solutions with a smaller and a larger radius agree."""
     radii = _radii(solution)
     seed, findings = int(solution.provenance.get("seed") or 0), []
     for share in _SHARES:
@@ -56,7 +56,7 @@ def by_radius(solution: Solution, problem: InverseProblem) -> list[Finding]:
 
 
 def _radii(solution: Solution) -> Mapping[str, float]:
-    """Radius by coordinate that the solution was found with."""
+    """Coordinate -> radius that the solution was found with."""
     history = solution.history
     found = {str(n).removeprefix("radius_"): n for n in history.data_vars if str(n).startswith("radius_")}
     if found:

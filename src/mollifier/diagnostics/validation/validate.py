@@ -60,7 +60,7 @@ class Validation:
         return self.status == "holds"
 
     def columns(self) -> tuple[list[str], list[list[str]]]:
-        """Heads and rows of cells of a table for reading."""
+        """Heads and rows of cells of a printed table."""
         heads = ["test", "field", "points", "misfit", "95 % interval", "coherent", "p white", "verdict"]
         rows = []
         for r in self.table:

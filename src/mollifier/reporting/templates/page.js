@@ -5,7 +5,7 @@
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const tables = Object.fromEntries(Object.entries(content.colours).map(([k, v]) => [k, bytes(v)]));
 
-  // Numbers travel as 16 bits between the least and the greatest; 65535 stands for what is missing.
+  // Numbers travel as 16 bits between the least and the greatest; 65535 means missing.
   function decode(layer) {
     const raw = new Uint16Array(bytes(layer.data).buffer);
     const step = (layer.high - layer.low) / 65534;
