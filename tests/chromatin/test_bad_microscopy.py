@@ -112,7 +112,7 @@ BAD = [
     ("cell.csv --unit um", "says nm in its header and --unit um was given"),
     ("blurred.csv", "The median precision is 5,000 nm, more than diffraction blurs"),
     ("before.csv", "the frame is no whole number from 0 on, first in row 1; columns may be swapped"),
-    ("line.csv", "one of the columns is no position. Say which is which"),
+    ("line.csv", "one of the columns is no position. Name the columns"),
     ("bare.csv", "has 3 columns without names, and ['x', 'y'] was given for them; give the role of each"),
     ("bare.csv --columns x=a,y=b", "has no header to look up"),
     ("cell.csv --columns z=a", "'z' is no role of a column."),

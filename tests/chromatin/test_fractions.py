@@ -78,7 +78,7 @@ def test_fractions_errors_at_kink():
 
 
 def test_thresholds_reused():
-    """Levels can be read off and used again."""
+    """The levels of one result apply to another cell."""
     _, image = ramp()
     first = fractions(image)
     again = fractions(ramp(seed=1)[1], thresholds=Thresholds.of(first))

@@ -176,7 +176,7 @@ def test_nuclei_moving_or_absent():
     assert [n.name for n in nuclei] == ["1"]
     assert nuclei["1"].mask.dims == ("x", "y", "t")
     assert nuclei["1"].area == pytest.approx(400 * 200**2)
-    assert nuclei.left_out == {"2": "is there in 2 of 3 frames"}
+    assert nuclei.left_out == {"2": "is present in 2 of 3 frames"}
 
 
 def test_nuclei_none_whole():

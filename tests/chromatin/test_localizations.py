@@ -133,7 +133,7 @@ def test_columns_named_and_decimal_commas(tmp_path):
 
 
 def test_precision_of_failed_fit_is_missing(tmp_path):
-    """Precision that a fit could not tell is missing."""
+    """Failed fits report an infinite precision."""
     path = tmp_path / "a.csv"
     table = pd.DataFrame({"x [nm]": X, "y [nm]": Y, "uncertainty_xy [nm]": PRECISION})
     table.loc[3, "uncertainty_xy [nm]"] = np.inf

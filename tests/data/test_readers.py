@@ -118,6 +118,12 @@ def test_npz(tmp_path):
     assert not read(tmp_path / "c.npz").gridded
 
 
+def test_npz_vectors_saved_as_columns(tmp_path):
+    np.savez(tmp_path / "a.npz", x=X[:, None], t=T[:, None], u=U)
+    check(read(tmp_path / "a.npz"))
+    check(read(tmp_path / "a.npz", dims={"u": ("x", "t")}))
+
+
 def test_square_arrays_need_an_order(tmp_path):
     u = X[:, None] * X[None, :] ** 2
     np.savez(tmp_path / "a.npz", x=X, t=X, u=u)

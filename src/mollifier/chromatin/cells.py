@@ -59,7 +59,7 @@ def analyse_nucleus(
 def analyse_fields(
     sample: NucleusData, settings: StudySettings, levels: tuple[float, float] | None = None
 ) -> tuple[NucleusResult, RateMap | None]:
-    """As `analyse_nucleus`, with the map of rates, or None if there is none."""
+    """As `analyse_nucleus`, with the map of rates, or None without one."""
     begun = time.perf_counter()
     known, found = NucleusResult(sample.field, sample.name, sample.group), None
     try:

@@ -19,7 +19,7 @@ from mollifier.errors import DataError, did_you_mean
 Array = NDArray[np.float64]
 Roles = Mapping[str, str] | Sequence[str]
 
-# What programs call a column, without its unit; the first that is there is taken.
+# Names that programs give to a column, without its unit; the first one present is used.
 NAMES = {
     "x": ("xwc", "xc", "x", "position_x", "x_position", "pos_x", "x_coord", "localization_x"),
     "y": ("ywc", "yc", "y", "position_y", "y_position", "pos_y", "y_coord", "localization_y"),

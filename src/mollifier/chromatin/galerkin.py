@@ -293,8 +293,8 @@ def _posterior(
         own = 10.0**h.strength * unit * rate_prior.precision(h.order, h.length)
         factor = factored(information + own + ridge)
         half = sl.solve_triangular(factor, pull, lower=True)
-        worth = np.log(np.diag(factored(own))).sum() - np.log(np.diag(factor)).sum() + half @ half / 2
-        return factor, half, float(worth)
+        evidence = np.log(np.diag(factored(own))).sum() - np.log(np.diag(factor)).sum() + half @ half / 2
+        return factor, half, float(evidence)
 
     (hyper,), _ = maximise(lambda hypers: posterior(hypers[0])[2], [rate_prior])
     factor, half, _ = posterior(hyper)

@@ -83,7 +83,7 @@ class Localizations:
             _refuse(
                 ~np.isfinite(frame) | (frame != np.floor(frame)) | (frame < 0),
                 "the frame is no whole number from 0 on",
-                "columns may be swapped: say which is which, as columns={'frame': 'NAME'}",
+                "columns may be swapped: name them, as columns={'frame': 'NAME'}",
             )
             object.__setattr__(self, "frame", frame.astype(np.int64))
 
@@ -260,13 +260,13 @@ def _plausible(locs: Localizations, unit: str, span: tuple[float, float]) -> Non
         if _counts(values) and not (locs.frame is not None and _counts(locs.frame)):
             raise DataError(
                 f"Column {name} counts up in whole numbers as a frame or row number does; columns may be "
-                "swapped. Say which is which, as --columns x=NAME,y=NAME."
+                "swapped. Name them, as --columns x=NAME,y=NAME."
             )
     sides = np.array([np.ptp(locs.x), np.ptp(locs.y)])
     if sides.max() > _ASPECT * sides.min():
         raise DataError(
             f"The positions span {sides[0]:,.6g} x {sides[1]:,.6g} nm: one of the columns is no position. "
-            "Say which is which, as --columns x=NAME,y=NAME."
+            "Name the columns, as --columns x=NAME,y=NAME."
         )
     crowded = len(locs) / float(np.prod(sides)) > _CROWDED
     if not span[0] <= sides.max() <= span[1] or crowded:

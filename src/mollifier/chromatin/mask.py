@@ -123,7 +123,7 @@ def nuclei_from_labels(labels: xr.DataArray, *, min_area: float = MIN_AREA) -> N
             left_out[name] = f"is small ({found.area / 1e6:.2g} um^2)"
         elif "t" in found.mask.dims and not found.mask.any(("x", "y")).all():
             seen = int(found.mask.any(("x", "y")).sum())
-            left_out[name] = f"is there in {seen} of {found.mask.sizes['t']} frames"
+            left_out[name] = f"is present in {seen} of {found.mask.sizes['t']} frames"
         else:
             whole.append(found)
     nuclei = Nuclei(tuple(whole), left_out)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from markupsafe import Markup
 
 from mollifier.chromatin import figures
 from mollifier.chromatin.groups import QUANTITIES
@@ -19,7 +19,7 @@ from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.result import NucleusResult
 from mollifier.chromatin.study import Study
 from mollifier.io.files import write_text
-from mollifier.reporting.page.parts import badge, document, drawing, table
+from mollifier.reporting.page.parts import document, drawing, rendered, table
 
 NUMBERS = {
     "area": ("area", "um^2"),
@@ -40,7 +40,6 @@ NUMBERS = {
     "seconds": ("time taken", "s"),
 }
 _MOST_DOMAINS = 40
-_LARGE = 2.0
 
 
 def nucleus_page(
@@ -77,11 +76,8 @@ def nucleus_page(
         ("thresholds", "Levels of the phases", _thresholds(result)),
         ("assumed", "Assumptions", _assumed(model or ChromatinModel(), result)),
     ]
-    title = f"{result.field}, nucleus {result.name}"
-    group = f" · group {escape(result.group)}" if result.group else ""
-    tone = ("no map of rates", "bad") if result.error else ("map of rates", "good")
-    head = f"<h1>{escape(title)}</h1>\n<p>{badge(*tone)}{group}</p>"
-    return write_text(path, document(title, head, parts))
+    head = _section("nucleus_head", result.field, result.name, result.group, result.error)
+    return write_text(path, document(f"{result.field}, nucleus {result.name}", head, parts))
 
 
 def study_page(study: Study, path: str | os.PathLike[str], pages: Mapping[tuple[str, str], str]) -> Path:
@@ -107,17 +103,16 @@ def study_page(study: Study, path: str | os.PathLike[str], pages: Mapping[tuple[
         ("comparison", "Treated against control", _comparison(study)),
         ("cells", "Cells", _cells(study, pages)),
         ("failed", "Failures", _failed(failed)),
-        ("levels", "Levels of all cells", _levels(study)),
+        ("levels", "Levels of all cells", _section("levels", study.levels)),
         ("assumed", "Assumptions", _assumed(study.settings.model, None)),
     ]
-    fields = len({r.field for r in study.results})
-    head = (
-        f"<h1>{len(whole)} nuclei of {fields} field(s) of view</h1>\n<p>"
-        f"{badge(f'{sum(r.rate is not None for r in whole)} maps of rates', 'good')} "
-        + (badge(f"{len(failed)} failed", "bad") if failed else "")
-        + "</p>"
-    )
+    fields, maps = len({r.field for r in study.results}), sum(r.rate is not None for r in whole)
+    head = _section("study_head", len(whole), fields, maps, len(failed))
     return write_text(path, document("Chromatin study", head, parts))
+
+
+def _section(macro: str, *args: Any) -> str:
+    return rendered("chromatin.html.j2", macro, *args)
 
 
 def number(value: Any) -> str:
@@ -136,12 +131,7 @@ def number(value: Any) -> str:
 def _answer(result: NucleusResult) -> str:
     n = result.numbers
     rows = [(text, f"{number(n[k])} {unit}".strip()) for k, (text, unit) in NUMBERS.items() if k in n]
-    parts = []
-    if result.error:
-        parts.append(f'<p class="bad">{escape(result.error)}</p>')
-    if result.notes:
-        parts.append("<ul>" + "".join(f"<li>{escape(t)}</li>" for t in result.notes) + "</ul>")
-    return "\n".join([*parts, table("Numbers", ("", ""), rows)])
+    return _section("answer", result.error, result.notes, rows)
 
 
 def _truth(result: NucleusResult, truth: xr.DataArray | None) -> str:
@@ -155,14 +145,10 @@ def _truth(result: NucleusResult, truth: xr.DataArray | None) -> str:
 def _rate(result: NucleusResult) -> str:
     if result.rate is None:
         return ""
-    intro = (
-        "<p>lam = Gamma_me/Gamma_ac is dimensionless. Identifiability is the ratio of posterior to prior "
-        "standard deviation, for a prior as wide as the median of lam: near 0 the data determine lam, near 1 "
-        "they do not. Values above 0.5 are hatched.</p>"
-    )
-    drawn = drawing(lambda: figures.rate_figure(result), "Map of the rate with its error and identifiability")
+    label = "Map of the rate with its error and identifiability"
+    drawn = drawing(lambda: figures.rate_figure(result), label)
     profile = drawing(lambda: figures.profile_figure(result), "Rate against distance from the nuclear edge")
-    return intro + drawn + profile
+    return _section("rate") + drawn + profile
 
 
 def _fields(result: NucleusResult) -> str:
@@ -182,16 +168,10 @@ def _balance(result: NucleusResult) -> str:
         ("change, half the growth of phi_d", f"{n['change']:+.3f}"),
         ("defect, gain - loss - change", f"{n['defect']:+.3f}"),
     ]
-    intro = (
-        "<p>No flux crosses the edge of a nucleus: the gain equals the loss plus the change. A large defect "
-        "shows that the mask, the levels or the assumed steady state are wrong.</p>"
-    )
-    return intro + table("In units of the loss", ("", ""), rows)
+    return _section("balance", rows)
 
 
 def _domains(domains: pd.DataFrame) -> str:
-    if not len(domains):
-        return "<p>No domain was found.</p>"
     heads = ("domain", "x (um)", "y (um)", "radius (nm)", "spacing (nm)", "to the edge (nm)", "place", "lam")
     rows = [
         (
@@ -204,9 +184,9 @@ def _domains(domains: pd.DataFrame) -> str:
         )
         for d in domains.head(_MOST_DOMAINS).to_dict("records")
     ]
-    more = len(domains) - len(rows)
-    said = f"The {len(rows)} largest of {len(domains)}; domains.csv holds all" if more else "Domains"
-    return table(said, heads, rows)
+    all_shown = len(rows) == len(domains)
+    caption = "Domains" if all_shown else f"The {len(rows)} largest of {len(domains)}; domains.csv holds all"
+    return _section("domains", caption, heads, rows)
 
 
 def _thresholds(result: NucleusResult) -> str:
@@ -220,12 +200,7 @@ def _thresholds(result: NucleusResult) -> str:
     ]
     others = [(k.replace("_", " "), number(v)) for k, v in attrs.items() if _plain(k, v)]
     drawn = drawing(lambda: figures.levels_figure(result), "Histogram of the signal, with the levels")
-    intro = (
-        "<p>A signal between two levels is a mixture of these two phases. The levels are choices, not "
-        "measurements, and the map depends on them: vary them, as --set "
-        "levels.heterochromatin_quantile=0.85.</p>"
-    )
-    return "\n".join([intro, drawn, table("Levels", ("", ""), rows), table("Source", ("", ""), others)])
+    return _section("thresholds", Markup(drawn), rows, others)
 
 
 def _plain(key: str, value: Any) -> bool:
@@ -245,17 +220,11 @@ def _assumed(model: ChromatinModel, result: NucleusResult | None) -> str:
         ("rate of acetylation (acetylation)", f"{number(model.acetylation)} 1/s"),
         ("diffusion length sqrt(D/Gamma_ac)", f"{number(model.length)} nm"),
     ]
-    intro = (
-        "<p>phi_d_t = D lap(mu_d) + 2 Gamma_ac (lam phi_e - phi_h), with no flux through the nuclear edge "
-        "and mu_d from the free energy below. Its parameters are assumed, and lam depends on them. Intervals "
-        "do not include their errors.</p>"
-    )
-    parts = [intro, table("Assumed", ("", ""), rows)]
+    listed = _section("assumed", rows)
     if result is None:
-        return "\n".join(parts)
+        return listed
     if result.sensitivity is None:
-        parts.append("<p>The dependence of lam on each of them was not computed: add --sensitivity.</p>")
-        return "\n".join(parts)
+        return listed + _section("sensitivity", (), ())
     s = result.sensitivity
     moved = [
         (
@@ -267,8 +236,7 @@ def _assumed(model: ChromatinModel, result: NucleusResult | None) -> str:
     ]
     change = f"{float(s.attrs['change']):.0%}"
     heads = ("parameter", f"level at -{change}", f"at +{change}", f"pattern at -{change}", f"at +{change}")
-    parts.append(table("Change of lam when a parameter changes, relative to its median", heads, moved))
-    return "\n".join(parts)
+    return listed + _section("sensitivity", heads, moved)
 
 
 def _cells(study: Study, pages: Mapping[tuple[str, str], str]) -> str:
@@ -277,24 +245,17 @@ def _cells(study: Study, pages: Mapping[tuple[str, str], str]) -> str:
     cells = study.cells
     kept = [c for c in shown if c in cells and bool(np.isfinite(cells[c].to_numpy(dtype=float)).any())]
     grouped = bool((cells["group"] != "").any())
-    body = ""
+    rows = []
     for r in study.results:
         if not r.name:
             continue
-        name = escape(f"{r.field}, {r.name}")
-        address = pages.get((r.field, r.name))
-        link = f'<a href="{escape(address, quote=True)}">{name}</a>' if address else name
-        values = [escape(r.group)] if grouped else []
-        values += [number(r.numbers.get(c, math.nan)) for c in kept]
-        body += f'<tr><th scope="row">{link}</th>' + "".join(f"<td>{v}</td>" for v in values) + "</tr>\n"
+        name, address = f"{r.field}, {r.name}", pages.get((r.field, r.name))
+        link = Markup('<a href="{}">{}</a>').format(address, name) if address else name
+        values = [number(r.numbers.get(c, math.nan)) for c in kept]
+        rows.append((link, *([r.group] if grouped else []), *values))
     units = {"area": "um^2", "resolution": "nm", "radius": "nm", "spacing": "nm"}
     heads = ["nucleus", *(["group"] if grouped else []), *(_headed(c, units) for c in kept)]
-    top = "".join(f'<th scope="col">{h}</th>' for h in heads)
-    return (
-        '<div class="wide" tabindex="0"><table>'
-        "<caption>One row for each nucleus (cells.csv has all columns)</caption>"
-        f"<thead><tr>{top}</tr></thead><tbody>\n{body}</tbody></table></div>"
-    )
+    return table("One row for each nucleus (cells.csv has all columns)", heads, rows)
 
 
 def _headed(name: str, units: Mapping[str, str]) -> str:
@@ -327,17 +288,9 @@ def _comparison(study: Study) -> str:
         )
     control = found["control"].iloc[0]
     heads = ("quantity", "cells", "mean", f"mean of {control}", "difference", "ratio", "Hedges' g", "")
-    intro = (
-        "<p>The cell is the unit. Intervals are 95 %: Welch's t for the difference of cell means, and the "
-        "delta method for the ratio, because groups of a few cells are too small for a bootstrap. They hold "
-        "for one comparison each; among many, some miss by chance. Cells of one dish are more alike than "
-        "cells of several: a group of one dish does not show the variation between dishes.</p>"
-    )
-    drawn = drawing(
-        lambda: figures.groups_figure(cells, QUANTITIES),
-        "A dot for each cell; mean and standard error in red",
-    )
-    return intro + table("Against control", heads, rows) + drawn
+    label = "A dot for each cell; mean and standard error in red"
+    drawn = drawing(lambda: figures.groups_figure(cells, QUANTITIES), label)
+    return _section("comparison", heads, rows, Markup(drawn))
 
 
 def _interval(row: Mapping[Any, Any], name: str) -> str:
@@ -345,17 +298,3 @@ def _interval(row: Mapping[Any, Any], name: str) -> str:
         return "not known"
     ends = (number(row[f"{name}_low"]), number(row[f"{name}_high"]))
     return f"{number(row[name])} ({ends[0]} to {ends[1]})"
-
-
-def _levels(study: Study) -> str:
-    if study.levels is not None:
-        e, h = study.levels
-        return (
-            f"<p>All cells have the levels of the control cells: euchromatin at {e:.3g} and heterochromatin "
-            f"at {h:.3g} times the mean signal of a nucleus.</p>"
-        )
-    return (
-        "<p>The levels are quantiles of each nucleus, which makes all nuclei look alike: amounts of "
-        "heterochromatin and levels of lam cannot be compared between cells. With --groups the control cells "
-        "set the levels of all.</p>"
-    )

@@ -51,7 +51,7 @@ class StudySettings:
         As for `infer_rate`.
     margin
         Distance from the edge of the mask at which the map of rates begins; by default the resolution. A mask
-        that reaches beyond the nucleus spoils the map; one that is slightly too small does not.
+        that reaches beyond the nucleus makes the map wrong; one that is slightly too small does not.
     sensitivity
         Repeat the map with each parameter of the model changed by 20 %.
     groups, control

@@ -31,6 +31,12 @@ def check_rename(names: Iterable[str], known: Iterable[Any]) -> None:
             raise DataError(f"There is no '{old}' to rename.{did_you_mean(old, there)}")
 
 
+def as_vectors(arrays: Arrays) -> Arrays:
+    """Arrays of shape (n, 1) and (1, n) as (n,), as MATLAB and column-wise code save vectors."""
+    values = {n: a.ravel() if a.ndim == 2 and 1 in a.shape else a for n, a in arrays.values.items()}
+    return Arrays(values, arrays.dims, arrays.units, arrays.refused)
+
+
 def rename(arrays: Arrays, names: Mapping[str, str]) -> Arrays:
     """With other names."""
     known = [*arrays.values, *arrays.refused]

@@ -1,4 +1,4 @@
-"""Tables with one row a sample: to a grid where the rows fill one, to scattered points otherwise."""
+"""Tables with one row for each sample: a grid if the rows fill one, scattered points otherwise."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def select_rows(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
-    """Rows in which every named column equals its value, or one of several; a single value takes the column
-    away.
-    """
+    """Rows in which each named column equals its value or one of several; a single value drops the column."""
     for name, value in where.items():
         if name not in table:
             raise DataError(
@@ -79,7 +77,7 @@ def _labels(column: Any) -> NDArray[Any]:
 
 
 def _numbers(table: pd.DataFrame, name: str, dates: bool = False) -> NDArray[Any]:
-    """A column as float64, or dates where they are allowed; text is refused with the row it stands in."""
+    """A column as float64, or dates where they are allowed; text is refused with its line."""
     column: Any = table[name]
     if column.dtype.kind in "fiu":
         return column.to_numpy(dtype=float)
@@ -206,9 +204,8 @@ def _grid_plan(
             return nodes, index
         if forced and repeated:
             raise DataError(
-                f"{repeated} rows repeat the coordinates {tuple(position)} of another; on a grid name the "
-                "column that "
-                "tells them apart in replicates or select, or read them as scattered points (gridded=False)."
+                f"{repeated} rows repeat the coordinates {tuple(position)} of another; name the column that "
+                "distinguishes them in replicates or select, or read scattered points (gridded=False)."
             )
     if forced:
         raise DataError(

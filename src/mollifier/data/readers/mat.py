@@ -8,7 +8,7 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import matfile_version
 
-from mollifier.data.arrays import Arrays
+from mollifier.data.arrays import Arrays, as_vectors
 from mollifier.data.readers.hdf5 import load_arrays
 from mollifier.data.readers.registry import Reader
 
@@ -17,17 +17,13 @@ def load_mat(path: Path) -> Arrays:
     """Arrays of a file of version 5, by SciPy, or 7.3, which is HDF5 with the axes in reverse order."""
     if matfile_version(str(path))[0] == 2:
         found = load_arrays(path)
-        return _vectors(Arrays({n: np.asarray(a).T for n, a in found.values.items()}, refused=found.refused))
+        return as_vectors(
+            Arrays({n: np.asarray(a).T for n, a in found.values.items()}, refused=found.refused)
+        )
     content = {n: a for n, a in loadmat(str(path)).items() if not n.startswith("__")}
     plain = {n: a for n, a in content.items() if isinstance(a, np.ndarray) and a.dtype.kind in "fiubcU"}
     refused = {n: "it is a cell, struct or object" for n in content if n not in plain}
-    return _vectors(Arrays(plain, refused=refused))
-
-
-def _vectors(arrays: Arrays) -> Arrays:
-    """MATLAB's (n, 1) and (1, n) as (n,)."""
-    values = {n: a.ravel() if a.ndim == 2 and 1 in a.shape else a for n, a in arrays.values.items()}
-    return Arrays(values, refused=arrays.refused)
+    return as_vectors(Arrays(plain, refused=refused))
 
 
 READER = Reader((".mat",), load_mat)

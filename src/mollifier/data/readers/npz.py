@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.data.arrays import Arrays
+from mollifier.data.arrays import Arrays, as_vectors
 from mollifier.data.readers.registry import Reader
 from mollifier.errors import DataError
 
 
 def load_npz(path: Path) -> Arrays:
-    """Arrays of an archive by name; those of objects are refused by name."""
+    """Arrays of an archive by name, (n, 1) and (1, n) as (n,); those of objects are refused by name."""
     values: dict[str, NDArray[Any]] = {}
     refused: dict[str, str] = {}
     with np.load(path, allow_pickle=False) as file:
@@ -29,7 +29,7 @@ def load_npz(path: Path) -> Arrays:
                 if "pickle" not in str(error):
                     raise
                 refused[name] = "it holds pickled objects, which are never loaded: save it as numbers"
-    return Arrays(values, refused=refused)
+    return as_vectors(Arrays(values, refused=refused))
 
 
 READER = Reader((".npz",), load_npz)
