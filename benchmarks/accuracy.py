@@ -19,9 +19,10 @@ from benchmarks.journal import Journal
 from benchmarks.table import Follow, Table, checked, environment, number, percent
 from mollifier.diagnostics.intervals.calibration import LEVELS, standardised
 from mollifier.engines.choose import choose
-from mollifier.engines.solve import ENGINES, solve
+from mollifier.engines.registry import ENGINES
+from mollifier.engines.settings import plain, used_by
+from mollifier.engines.solve import solve
 from mollifier.errors import ConfigurationError, MollifierError
-from mollifier.problem.settings import Settings, validated
 from mollifier.problem.solution import Solution
 
 Array = NDArray[np.float64]
@@ -228,7 +229,9 @@ def attempt(
     load(engine)
     begun = time.perf_counter()
     try:
-        solution = solve(problem, engine, seed=seed, settings=settings)
+        name = choose(problem)[0] if engine == "auto" else engine
+        own = used_by(settings, [ENGINES[name]])
+        solution = solve(problem, engine, seed=seed, settings=own)
     except MollifierError as error:
         return None, "refused", str(error), math.nan
     except Exception as error:
@@ -254,8 +257,7 @@ def kept_trial(
 
 def described_by(case: Case, noise: float | None, seed: int, settings: Any) -> dict[str, Any]:
     """What a trial is known by in a journal, beside who is tried."""
-    chosen = validated(Settings, settings)
-    return {"case": case.name, "noise": noise, "seed": seed, "settings": chosen.model_dump(mode="json")}
+    return {"case": case.name, "noise": noise, "seed": seed, "settings": plain(settings)}
 
 
 def covered(case: Case, solution: Solution) -> dict[str, Array]:

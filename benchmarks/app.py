@@ -81,10 +81,11 @@ def coverage(
     asked = cases or [], numbers("noise", noise), words(names), range(seeds)
     with running(terminal, "coverage", out, resume) as run:
         from benchmarks import coverage as measure
+        from mollifier.engines.registry import ENGINES
+        from mollifier.engines.settings import check_settings
         from mollifier.problem.problem_file import overridden
-        from mollifier.problem.settings import Settings, validated
 
-        settings = validated(Settings, overridden(overrides or []))
+        settings = check_settings(overridden(overrides or []), list(ENGINES.values()))
         journal = run.journal("coverage")
         table = measure.run(*asked, settings=settings, progress=run.progress, journal=journal)
         return run.deliver(table, any(r.answers for r in table.rows), not no_figures)

@@ -18,7 +18,7 @@ from benchmarks.journal import Journal
 from benchmarks.paper.problems import PROBLEMS
 from benchmarks.table import Follow, Table, checked, environment, number, percent
 from mollifier.diagnostics.intervals.calibration import LEVELS, Calibration, Share, standardised
-from mollifier.engines.solve import ENGINES
+from mollifier.engines.registry import ENGINES
 
 CAPTION = (
     "New noise for every seed; its size, sigma / rms(u), is not given to the engine. Per cent of the 50, 80 "

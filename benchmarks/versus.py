@@ -18,7 +18,7 @@ from benchmarks.peers.registry import PEERS, refusal
 from benchmarks.peers.registry import run as run_peer
 from benchmarks.table import Follow, Table, checked, environment, number, percent
 from mollifier.engines.choose import choose
-from mollifier.engines.solve import ENGINES
+from mollifier.engines.registry import ENGINES
 
 CAPTION = (
     "Every program is given the same noisy data, which do not say how large the noise is, in turn for every "

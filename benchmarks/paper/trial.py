@@ -20,6 +20,8 @@ from mollifier.data.observations import Observations
 from mollifier.diagnostics.compare.children import with_peak
 from mollifier.diagnostics.scores import score_fields
 from mollifier.engines.collocated.runner import Progress
+from mollifier.engines.registry import ENGINES as REGISTERED
+from mollifier.engines.settings import used_by
 from mollifier.engines.solve import solve
 from mollifier.errors import MollifierError
 from mollifier.problem.solution import Solution
@@ -168,10 +170,11 @@ def answer(plan: Plan) -> Trial:
 def _by_us(plan: Plan, made: Case) -> Trial:
     """One of our engines."""
     watch = _Watch(made.true_fields)
+    engine = plan.method if plan.method in ENGINES else "network"
     settings: dict[str, Any] = {"training": {"time_limit": plan.seconds}}
     if plan.method in BY_NETWORK:
         settings |= {"derivatives": plan.method, "network": {"kind": plan.network}}
-    engine = plan.method if plan.method in ENGINES else "network"
+    settings = used_by(settings, [REGISTERED[engine]])
     problem = made.problem(plan.noise, plan.seed)
     begun = time.perf_counter()
     try:

@@ -91,7 +91,7 @@ def test_solve_prints_and_saves(solver: Solver):
     assert "network, fit: 1/2, 3 s left; data 1.5; D = 0.2" in result.stderr
     assert load_solution("out/a").estimates["D"].value == 0.25
     given = solver.calls[0]
-    assert (given["seed"], given["engine"], given["settings"].training.steps) == (7, "network", 3)
+    assert (given["seed"], given["engine"], given["settings"]["training"]["steps"]) == (7, "network", 3)
     assert (given["folder"], given["resume"]) == (Path("out/a"), False)
     assert json.loads(Path("out/a/problem.json").read_text())["seed"] == 7
 
@@ -397,7 +397,7 @@ def test_the_whole_way(here: Path):
         "network.width=4",
         "collocation.nodes={x: 17, t: 17}",
     ]
-    found = command("solve", "p.yaml", "--json", *[w for s in small for w in ("--set", s)])
+    found = command("solve", "p.yaml", "-e", "network", "--json", *[w for s in small for w in ("--set", s)])
     assert found.returncode == 0, found.stderr
     assert "D" in json.loads(found.stdout)["estimates"]
     assert "D" in load_solution("out").estimates

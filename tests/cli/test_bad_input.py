@@ -80,9 +80,9 @@ EQUATIONS = [
 ENTRIES = [
     ("data:", "dta:", "p.yaml: Unknown key 'dta'. Did you mean 'data'?"),
     ("unknowns:", "unknown:", "p.yaml: Unknown key 'unknown'. Did you mean 'unknowns'?"),
-    ("unknowns: {D: {lower: 0}}", "", "p.yaml: The key 'unknowns' is wanted and was not given."),
+    ("unknowns: {D: {lower: 0}}", "", "p.yaml: The key 'unknowns' was expected and not given."),
     ("data: {file: u.csv}", "data: u.csv", "p.yaml: 'data' was given as 'u.csv'; a mapping was wanted, as data: {file: u.csv}."),
-    ("data: {file: u.csv}", "data: {}", "p.yaml: The key 'data.file' is wanted and was not given."),
+    ("data: {file: u.csv}", "data: {}", "p.yaml: The key 'data.file' was expected and not given."),
     ("data: {file: u.csv}", "data: {file: 3}", "p.yaml: 'data.file' was given as 3"),
     ("{file: u.csv}", "{file: v.csv}", "There is no file 'v.csv'. Did you mean 'u.csv'?"),
     ("{file: u.csv}", "{file: .}", "'.' is a folder; one file was expected (a folder can only be .zarr)."),

@@ -23,6 +23,8 @@ from mollifier.cli.app import app
 from mollifier.diagnostics.compare.comparison import compare
 from mollifier.engines.collocated.checkpoint import load_checkpoint, save_checkpoint
 from mollifier.engines.joint import engine as joint
+from mollifier.engines.registry import ENGINES
+from mollifier.engines.settings import used_by
 from mollifier.engines.solve import solve
 from mollifier.errors import DataError
 from mollifier.io.files import OutputError, write_text
@@ -31,6 +33,11 @@ from mollifier.problem.problem_file import load
 from mollifier.problem.solution import load_solution
 
 FEW = small(collocation={"max_nodes": 150}, training={"warmup_steps": 40, "steps": 4, "checkpoint_steps": 1})
+
+
+def part(*engines):
+    """The part of `FEW` that engines use."""
+    return used_by(FEW, [ENGINES[e] for e in engines])
 
 
 class StopError(Exception):
@@ -52,7 +59,7 @@ def broken(step, **options):
 
 @pytest.mark.parametrize(("engine", "step"), [("network", 3), ("network", 42), ("joint", 3), ("joint", 5)])
 def test_a_run_that_breaks_off_is_taken_up_to_the_bit(tmp_path, engine, step):
-    run = {"problem": heat(120), "engine": engine, "settings": FEW}
+    run = {"problem": heat(120), "engine": engine, "settings": part(engine)}
     solve(**run, folder=tmp_path / "whole").save(tmp_path / "whole")
     broken(step, **run, folder=tmp_path / "broken")
     assert not list(unreadable(tmp_path / "broken"))
@@ -62,7 +69,7 @@ def test_a_run_that_breaks_off_is_taken_up_to_the_bit(tmp_path, engine, step):
 
 @pytest.mark.parametrize("engine", ["network", "joint"])
 def test_a_finished_run_that_is_resumed_gives_the_same_standard_errors(tmp_path, engine):
-    run = {"problem": heat(120), "engine": engine, "settings": FEW, "folder": tmp_path}
+    run = {"problem": heat(120), "engine": engine, "settings": part(engine), "folder": tmp_path}
     first, again = solve(**run), solve(**run, resume=True)
     assert first.estimates == again.estimates
     assert first.status == again.status
@@ -93,9 +100,9 @@ def test_a_run_that_breaks_off_in_the_second_pass(tmp_path):
 
 def test_a_comparison_goes_on_from_what_was_done(tmp_path, monkeypatch):
     problem, asked = heat(120), []
-    whole = compare(problem, ["joint", "weak"], settings=FEW, folder=tmp_path)
+    whole = compare(problem, ["joint", "weak"], settings=part("joint", "weak"), folder=tmp_path)
     monkeypatch.setattr("mollifier.diagnostics.compare.serialization.run_apart", lambda *a: asked.append(a))
-    again = compare(problem, ["joint", "weak"], settings=FEW, folder=tmp_path, resume=True)
+    again = compare(problem, ["joint", "weak"], settings=part("joint", "weak"), folder=tmp_path, resume=True)
     assert not asked
     assert [r.flat() for r in again.rows] == [r.flat() for r in whole.rows]
     assert again.solutions["joint"].dataset.identical(whole.solutions["joint"].dataset)
@@ -130,7 +137,7 @@ def test_one_run_in_a_folder_at_a_time(tmp_path):
         ):
             pass
         with pytest.raises(BusyError):
-            solve(heat(60), "joint", settings=FEW, folder=tmp_path)
+            solve(heat(60), "joint", settings=part("joint"), folder=tmp_path)
         with locked(tmp_path, "accuracy", wait=0):  # another name, another lock
             pass
     finally:
@@ -168,7 +175,7 @@ def test_numpys_numbers_in_a_checkpoint_are_read_back(tmp_path):
 
 def test_a_disk_that_fills_keeps_the_earlier_result(tmp_path):
     """Files may not grow beyond a size, which fails as a full disk does, in the middle of a write."""
-    solution = solve(heat(120), "joint", settings=FEW)
+    solution = solve(heat(120), "joint", settings=part("joint"))
     solution.save(tmp_path)
     write_text(tmp_path / "a.txt", "old")
     before, limits = numbers(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)

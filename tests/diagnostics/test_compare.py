@@ -24,11 +24,11 @@ from mollifier.data.observations import Observations
 from mollifier.diagnostics.compare import children, verdict
 from mollifier.diagnostics.compare.comparison import Comparison, compare
 from mollifier.diagnostics.compare.rows import Row, predicted
+from mollifier.engines.weak.settings import WeakSettings
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.io.files import OutputError
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings
 from mollifier.problem.solution import Solution, load_solution
 from mollifier.problem.status import Status
 from mollifier.problem.unknowns import ScalarUnknown
@@ -190,7 +190,7 @@ class Fatal:
 
 
 def test_a_process_that_dies_says_so():
-    task = children.Task("weak", 0, Settings(), 1)
+    task = children.Task("weak", 0, WeakSettings(), 1)
     outcome = children.run_apart(pickle.dumps(Fatal()), task)
     assert (outcome.status, outcome.solution) == ("failed", None)
     assert "exit code 3" in outcome.message

@@ -13,9 +13,10 @@ from engine_problems import gridded, heat, heat_values, small
 from mollifier.data.observations import Observations
 from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.network.gauss_newton import GaussNewton
+from mollifier.engines.network.settings import NetworkSettings
 from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings, validated
+from mollifier.problem.settings import validated
 from mollifier.problem.unknowns import ScalarUnknown
 from run_problems import NEWTON, problem, solve
 
@@ -130,7 +131,7 @@ def test_a_gradient_that_is_not_finite_is_not_followed(optimiser):
 
 def stage_of(**changes):
     """A Gauss-Newton stage at full weight."""
-    settings = validated(Settings, small(**changes))
+    settings = validated(NetworkSettings, small(**changes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         objective, _ = prepare(heat(60), settings, 0, None)

@@ -9,10 +9,11 @@ import pytest
 import xarray as xr
 
 from mollifier.data.observations import Observations
+from mollifier.engines.network.settings import NetworkSettings
 from mollifier.engines.solve import solve
 from mollifier.errors import ConfigurationError, EquationError
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings, validated
+from mollifier.problem.settings import validated
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
 
 
@@ -146,11 +147,11 @@ def test_bounds_admit_what_lies_between():
 )
 def test_settings_are_refused_with_their_place(values, message):
     with pytest.raises(ConfigurationError, match=message):
-        validated(Settings, values)
+        validated(NetworkSettings, values)
 
 
 def test_settings_from_plain_values_have_defaults():
-    settings = validated(Settings, {"training": {"steps": 3}, "collocation": {"radius": {"x": 0.1}}})
+    settings = validated(NetworkSettings, {"training": {"steps": 3}, "collocation": {"radius": {"x": 0.1}}})
     assert settings.training.steps == 3
     assert settings.collocation.radius == {"x": 0.1}
     assert settings.network.kind == "mlp"

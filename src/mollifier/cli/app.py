@@ -89,13 +89,13 @@ def solve(
 
     Ctrl-C stops after the current step and keeps what was found; --resume goes on from there.
     """
+    from mollifier.engines.settings import load_problem
     from mollifier.io.files import ensure_folder
     from mollifier.io.lock import locked
-    from mollifier.problem.problem_file import load
 
     changes = [*(overrides or []), *([f"engine={engine}"] if engine else [])]
     changes += [f"intervals.kind={intervals}"] if intervals else []
-    file = load(problem, [*changes, *([] if seed is None else [f"seed={seed}"])])
+    file = load_problem(problem, [*changes, *([] if seed is None else [f"seed={seed}"])])
     folder = ensure_folder(out)
     from mollifier.cli.solve import deliver, exit_code, run, sweep
 
@@ -125,9 +125,9 @@ def check(
     The verdict is "good", "doubtful" or "cannot be answered", with what to change.
     """
     from mollifier.diagnostics.check.check import check as find
-    from mollifier.problem.problem_file import load
+    from mollifier.engines.settings import load_problem
 
-    file = load(problem, overrides or [])
+    file = load_problem(problem, overrides or [], "auto")
     found = find(file.problem(), file.settings)
     for finding in found.findings:
         terminal.say(str(finding), _COLOURS[finding.level])
@@ -152,8 +152,9 @@ def compare(
     terminal: Terminal,
     problem: File,
     engines: Annotated[
-        str, typer.Option("--engines", "-e", metavar="NAMES", help="Which, parted by commas.")
-    ] = "weak,joint,network,nested,taylor",
+        str | None,
+        typer.Option("--engines", "-e", metavar="NAMES", help="Which, comma-separated; all by default."),
+    ] = None,
     overrides: Overrides = None,
     out: Out = Path("out"),
     seed: Seed = None,
@@ -169,15 +170,15 @@ def compare(
 
     Ctrl-C ends the engine that runs and keeps what was finished; --resume goes on from there.
     """
+    from mollifier.engines.settings import load_problem
     from mollifier.io.files import ensure_folder
     from mollifier.io.lock import locked
-    from mollifier.problem.problem_file import load
 
-    file = load(problem, [*(overrides or []), *([] if seed is None else [f"seed={seed}"])])
+    file = load_problem(problem, [*(overrides or []), *([] if seed is None else [f"seed={seed}"])], "auto")
     folder = ensure_folder(out)
     from mollifier.cli.solve import compare_engines
 
-    names = [n.strip() for n in engines.split(",") if n.strip()]
+    names = None if engines is None else [n.strip() for n in engines.split(",") if n.strip()]
     with locked(folder):
         return compare_engines(terminal, file, names, folder, not no_figures, resume)
 

@@ -281,7 +281,7 @@ def sweep(terminal: Terminal, file: ProblemFile, name: str, folder: Path, resume
 def compare_engines(
     terminal: Terminal,
     file: ProblemFile,
-    engines: list[str],
+    engines: list[str] | None,
     folder: Path,
     figures: bool,
     resume: bool = False,
@@ -296,16 +296,19 @@ def compare_engines(
     """
     problem = file.problem()
     from mollifier.diagnostics.compare.comparison import compare
+    from mollifier.engines.collocated.settings import CollocatedSettings
+    from mollifier.problem.settings import validated
 
     write_json(folder / _GIVEN, file.to_dict())
-    settings = file.settings
+    settings = dict(file.settings)
+    share = validated(CollocatedSettings, {"held_out": settings.pop("held_out", 0.1)}).held_out
     with Follower(terminal.err, terminal.silent) as follow:
         found = compare(
             problem,
             engines,
             seed=file.seed,
             settings=settings,
-            hold_out=settings.held_out,
+            hold_out=share,
             progress=None if terminal.silent else follow,
             folder=folder,
             resume=resume,

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mollifier.engines.base import Request
 from mollifier.engines.choose import choose
 from mollifier.engines.complete import complete
+from mollifier.engines.registry import ENGINES, starters, that_take
+from mollifier.engines.settings import Given, check_settings, runners, settings_for, used_by
 from mollifier.engines.start import Origin, digest, origin
-from mollifier.engines.weak.engine import solve_weak
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError
 from mollifier.io.files import ensure_folder
 from mollifier.io.lock import locked
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings, validated
 from mollifier.problem.solution import Solution
 
 if TYPE_CHECKING:
@@ -23,10 +25,7 @@ if TYPE_CHECKING:
 
     from mollifier.engines.collocated.runner import Progress
 
-ENGINES = ("weak", "joint", "network")
-
-STARTS = ("weak", "joint", "auto")
-"""What a run may start from by name."""
+Follow = Callable[["Progress"], None]
 
 
 def solve(
@@ -34,8 +33,8 @@ def solve(
     engine: str = "auto",
     *,
     seed: int = 0,
-    settings: Settings | Mapping[str, Any] | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    settings: Given = None,
+    progress: Follow | None = None,
     folder: Path | str | None = None,
     resume: bool = False,
     network: nn.Module | None = None,
@@ -48,18 +47,20 @@ def solve(
     problem
         The question.
     engine
-        "weak" (dense data on a grid), "joint" (states and unknowns together, any data), "network", or "auto",
-        which takes the one that suits the data and says why in the provenance.
+        "weak" (dense data on a grid), "joint" (states and unknowns together, any data), "network", an engine
+        that a plugin registers, or "auto", which takes the first that suits the problem and gives the reason
+        in ``provenance["chosen_because"]``.
     seed
         The same seed, data and settings give the same numbers on the same machine.
     settings
-        `mollifier.problem.settings.Settings`, or a mapping such as ``{"training": {"steps": 100}}``.
+        A mapping such as ``{"training": {"steps": 100}}``, or an instance of the engine's settings model.
+        An engine refuses settings that it does not use; docs/problem-files.md lists them all.
     progress
         Called with a `Progress` after every step.
     folder
         Keep a checkpoint there while running; the weak engine, done in seconds, keeps none.
     resume
-        Take up the checkpoint in the folder.
+        Resume from the checkpoint in the folder.
     network
         Any module (n, d) -> (n, number of fields), on coordinates scaled to [-1, 1] and fields scaled to a
         standard deviation of one, in place of one of the kind in the settings. A copy is trained, from the
@@ -67,19 +68,20 @@ def solve(
     start
         What the network engine starts from in place of a first guess: a solution of the same problem by any
         engine, or "weak" or "joint", which is run first, or "auto", which runs the one that suits the data.
-        The unknowns start at the answer's values, and the states of a joint or network answer at its states;
-        ``provenance["started_from"]`` keeps them. A run that is resumed wants the same start, and does not
-        start again.
+        The engine that runs first is given the part of the settings that it uses, without
+        ``training.steps``. The unknowns start at the answer's values, and the states of a joint or network
+        answer at its states; ``provenance["started_from"]`` keeps them. A run that is resumed needs the same
+        start, and does not start again.
 
     Raises
     ------
     ConfigurationError
-        If the engine or a setting is not known; or if the unknowns or coordinates of the answer to start from
-        are not the problem's.
+        If the engine or a setting is not known; if the engine does not use a setting, ``resume``, ``network``
+        or ``start``; or if the unknowns or coordinates of the answer to start from are not the problem's.
     CheckpointError
         If a run to resume cannot be.
     OutputError
-        If the folder cannot be written to, or another run is going on in it.
+        If the folder cannot be written to, or another run uses it.
 
     Examples
     --------
@@ -88,116 +90,98 @@ def solve(
     >>> u = np.exp(-0.5 * t) * np.sin(3 * x)
     >>> obs = mf.Observations(values={"u": u}, points={"x": x, "t": t}, noise={"u": 0.01})
     >>> problem = mf.InverseProblem("u_t = D*u_xx", data=obs, unknowns={"D": mf.ScalarUnknown(lower=0.0)})
-    >>> small = {"network": {"width": 8, "depth": 2}, "training": {"steps": 20}}
-    >>> solution = mf.solve(problem, settings=small)
+    >>> solution = mf.solve(problem)
     >>> abs(solution.estimates["D"].value - 0.5 / 9) < 0.005
     True
+    >>> small = {"network": {"width": 8, "depth": 2}, "training": {"steps": 20}}
     >>> started = mf.solve(problem, "network", settings=small, start=solution)
     >>> started.provenance["started_from"]["numbers"]["D"] == solution.estimates["D"].value
     True
     """
-    _check(engine, start, seed, resume, folder)
-    chosen = validated(Settings, settings)
-    if folder is not None:
-        with locked(ensure_folder(folder)) as place:
-            return _solve(problem, engine, seed, chosen, progress, place, resume, network, start)
-    return _solve(problem, engine, seed, chosen, progress, None, resume, network, start)
-
-
-def _solve(
-    problem: InverseProblem,
-    engine: str,
-    seed: int,
-    chosen: Settings,
-    progress: Callable[[Progress], None] | None,
-    place: Path | None,
-    resume: bool,
-    network: nn.Module | None,
-    start: Solution | str | None,
-) -> Solution:
-    """As `solve`, with settings that were checked and a folder that no other run uses."""
-    engine, reason = _engine(problem, engine, network, start)
-    # torch is loaded for those engines only that compute with it.
-    if engine == "weak":
-        solution = solve_weak(problem, chosen, seed)
-    elif engine == "joint":
-        from mollifier.engines.joint.engine import solve_joint
-
-        solution = solve_joint(problem, chosen, seed, progress, place, resume)
-    else:
-        from mollifier.engines.network.engine import solve_network
-
-        first = None if isinstance(start, str) else start
-        if isinstance(start, str) and not resume:
-            first = _first(problem, start, chosen, seed, progress)
-            if first is not None and first.status.name == "interrupted":
-                return first
-        begin = None if start is None else _origin(problem, start, first, resume)
-        solution = solve_network(problem, chosen, seed, progress, place, resume, network, begin)
-    solution = complete(problem, solution)
-    if not reason:
-        return solution
-    return replace(solution, provenance={**solution.provenance, "chosen_because": reason})
-
-
-def _check(engine: str, start: Any, seed: Any, resume: bool, folder: Any) -> None:
-    """Refuse what no engine could be run with."""
-    if engine not in ("auto", *ENGINES):
-        raise ConfigurationError(f"There is no engine '{engine}'.{did_you_mean(engine, ['auto', *ENGINES])}")
-    if isinstance(start, str) and start not in STARTS:
-        raise ConfigurationError(
-            f"start was given as '{start}'; a solution or one of {', '.join(STARTS)} was wanted."
-            f"{did_you_mean(start, STARTS)}"
-        )
+    seed = _checked_seed(seed)
     if not isinstance(start, str | Solution | None):
         raise ConfigurationError(
-            f"start was given as {type(start).__name__}; a solution or one of {', '.join(STARTS)} was wanted."
+            f"start was given as {type(start).__name__}; a solution or one of {', '.join(starters())} was "
+            "expected."
         )
+    asked = runners(engine, start if isinstance(start, str) else None)
     if resume and folder is None:
         raise ConfigurationError(
             "resume=True was given without a folder; give the folder of the interrupted run."
         )
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise ConfigurationError(f"seed={seed!r} was given; a whole number of 0 or more was wanted.")
+    name, why = _chosen(problem, engine, {"resume": resume, "network": network, "start": start})
+    if isinstance(start, str):
+        settings = check_settings(settings, asked)
+        own: Given = used_by(settings, [ENGINES[name]])
+    else:
+        own = settings
+    request = Request(problem, settings_for(ENGINES[name], own, why), seed, progress, None, resume, network)
+    if folder is None:
+        return _solve(name, request, settings, start, why)
+    with locked(ensure_folder(folder)) as place:
+        return _solve(name, replace(request, folder=place), settings, start, why)
 
 
-def _engine(
-    problem: InverseProblem, engine: str, network: nn.Module | None, start: Solution | str | None
-) -> tuple[str, str]:
-    """The engine, and why it was taken where it was left open."""
-    if engine == "auto" and network is not None:
-        return "network", "a network was given"
-    if engine == "auto" and start is not None:
-        return "network", "an answer to start from was given"
-    if network is not None and engine != "network":
-        raise ConfigurationError(f"A network was given to engine '{engine}', which has no use for one.")
-    if start is not None and engine != "network":
-        raise ConfigurationError(
-            f"An answer to start from was given to engine '{engine}', which finds a start of its own: leave "
-            "start out, or take the network engine."
-        )
-    return choose(problem) if engine == "auto" else (engine, "")
+def _solve(name: str, request: Request, settings: Given, start: Solution | str | None, why: str) -> Solution:
+    """As `solve`, with arguments that were checked and a folder that no other run uses."""
+    problem = request.problem
+    if start is not None:
+        first = None if isinstance(start, str) else start
+        if isinstance(start, str) and not request.resume:
+            first = _first(request, start, settings)
+            if first is not None and first.status.name == "interrupted":
+                return first
+        request = replace(request, start=_origin(problem, start, first, request.resume))
+    solution = complete(problem, ENGINES[name].solve(request))
+    if not why:
+        return solution
+    return replace(solution, provenance={**solution.provenance, "chosen_because": why})
 
 
-def _first(
-    problem: InverseProblem,
-    name: str,
-    settings: Settings,
-    seed: int,
-    progress: Callable[[Progress], None] | None,
-) -> Solution | None:
-    """The answer of the engine to start from; none where "auto" finds none but the network engine."""
-    if name == "auto" and choose(problem)[0] == "network":
+def _checked_seed(seed: Any) -> int:
+    """The seed as a whole number, NumPy's included."""
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
+        raise ConfigurationError(f"seed={seed!r} was given; a whole number of 0 or more was expected.")
+    return int(seed)
+
+
+def _chosen(problem: InverseProblem, engine: str, given: Mapping[str, Any]) -> tuple[str, str]:
+    """The engine, and why "auto" chose it."""
+    used = [what for what, value in given.items() if value not in (None, False)]
+    name, why = engine, ""
+    if engine == "auto":
+        for what, reason in (
+            ("network", "a network was given"),
+            ("start", "an answer to start from was given"),
+        ):
+            if what in used:
+                return that_take(what)[0], reason
+        name, why = choose(problem)
+    for what in used:
+        if what not in ENGINES[name].takes:
+            chosen = f" (chosen because {why})" if why else ""
+            raise ConfigurationError(
+                f"'{what}' was given to engine '{name}'{chosen}, which does not use it; engines that do: "
+                f"{', '.join(that_take(what))}."
+            )
+    return name, why
+
+
+def _first(request: Request, start: str, settings: Given) -> Solution | None:
+    """The answer of the engine to start from; none where "auto" finds none but one that takes a start."""
+    name = choose(request.problem)[0] if start == "auto" else start
+    if "start" in ENGINES[name].takes:
         return None
-    # The number of steps and the kind of derivative are of the network engine's own run.
-    training = settings.training.model_copy(update={"steps": None})
-    own = settings.model_copy(update={"training": training, "derivatives": "mollifier"})
-    return solve(problem, name, seed=seed, settings=own, progress=progress)
+    own = used_by(settings, [ENGINES[name]])
+    if "training" in own:  # the number of steps is that of the run that starts from the answer
+        own["training"] = {n: v for n, v in own["training"].items() if n != "steps"}
+    return solve(request.problem, start, seed=request.seed, settings=own, progress=request.progress)
 
 
 def _origin(problem: InverseProblem, start: Solution | str, first: Solution | None, resume: bool) -> Origin:
-    """What the run starts from; of a resumed one, what it is known by."""
+    """What the run starts from; of a resumed one, what it is identified by."""
     mark = start if isinstance(start, str) else digest(start)
     if resume or first is None:
         return Origin(mark, note={} if resume else {"engine": None, "chosen_because": choose(problem)[1]})
-    return origin(problem, first, mark)
+    name = str(first.provenance.get("engine"))
+    return origin(problem, first, mark, name in ENGINES and ENGINES[name].solves_states)

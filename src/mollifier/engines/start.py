@@ -21,9 +21,6 @@ from mollifier.problem.status import NO_ANSWER
 
 Array = NDArray[np.float64]
 
-# The weak engine's state is the smoothed data, not a solution of the equation.
-_WITH_STATES = ("joint", "network")
-
 
 @dataclass(frozen=True)
 class Origin:
@@ -54,7 +51,7 @@ class Origin:
         return bool(self.estimates or self.fields)
 
 
-def origin(problem: InverseProblem, solution: Solution, mark: str) -> Origin:
+def origin(problem: InverseProblem, solution: Solution, mark: str, with_states: bool = True) -> Origin:
     """What a solution of a problem gives another run of it to start from; nothing where it is no answer.
 
     Parameters
@@ -65,6 +62,8 @@ def origin(problem: InverseProblem, solution: Solution, mark: str) -> Origin:
         The answer to start from.
     mark
         As in `Origin`.
+    with_states
+        Whether its states satisfy the equation, and so are a start.
 
     Raises
     ------
@@ -96,7 +95,7 @@ def origin(problem: InverseProblem, solution: Solution, mark: str) -> Origin:
             stacklevel=4,
         )
         return Origin(mark, note=note | {"numbers": {}, "fields": [], "states": []})
-    has = note["engine"] in _WITH_STATES and all(f in solution.dataset for f in problem.fields)
+    has = with_states and all(f in solution.dataset for f in problem.fields)
     states = {f: solution.dataset[f] for f in problem.fields} if has else {}
     numbers = {n: float(e.value) for n, e in estimates.items()}
     note |= {"numbers": numbers, "fields": list(fields), "states": list(states)}

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from mollifier.data.observations import Observations
 from mollifier.data.read import read
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.io.plain_yaml import parse_yaml
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings, validated
+from mollifier.problem.settings import Strict, validated
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, Unknown
 
 _LARGEST = 1_000_000
 _ALL = "all"
 
 
-class DataEntry(BaseModel):
+class DataEntry(Strict):
     """The arguments of `mollifier.data.read.read`; the file is relative to the problem file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: str
     variables: str | list[str] | dict[str, str] | None = None
@@ -47,10 +45,8 @@ class DataEntry(BaseModel):
     format: str | None = None
 
 
-class UnknownEntry(BaseModel):
+class UnknownEntry(Strict):
     """A scalar; a field when ``over``, ``smoothness``, ``prior`` or ``readings`` is given."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     over: str | list[str] | None = None
     lower: float | None = None
@@ -74,24 +70,22 @@ class UnknownEntry(BaseModel):
         return FieldUnknown(None if over is None or over == (_ALL,) else tuple(over), **common)
 
 
-class IntervalsEntry(BaseModel):
+class IntervalsEntry(Strict):
     """Where standard errors come from: the engine's own, or repeats of the solve."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["own", "bootstrap", "ensemble"] = "own"
     repeats: int | None = Field(default=None, ge=3)
     processes: int = Field(default=1, ge=1)
 
 
-class Entries(Settings):
-    """All keys of a problem file."""
+class Entries(Strict):
+    """The keys of a problem file but for the settings of the engine."""
 
     equation: str | list[str]
     data: DataEntry
     unknowns: dict[str, Any]
     constants: dict[str, float] = Field(default_factory=dict)
-    fields: list[str] | None = None  # pyright: ignore[reportIncompatibleMethodOverride]
+    fields: list[str] | None = None
     engine: str = "auto"
     start: str | None = None
     seed: int = Field(0, ge=0)
@@ -100,14 +94,16 @@ class Entries(Settings):
 
 @dataclass(frozen=True)
 class ProblemFile:
-    """A problem file that was read and checked; the data are not read until asked for.
+    """A problem file that was read and checked; the data are read by `problem`.
 
     Attributes
     ----------
     path
         Where it was read.
     entries
-        What it says, overrides included.
+        Its content, overrides included, but for the settings.
+    settings
+        Settings of the engine, as given: `mollifier.engines.settings.load_problem` checks them.
     unknowns
         By name, without readings.
     readings
@@ -116,6 +112,7 @@ class ProblemFile:
 
     path: Path
     entries: Entries
+    settings: Mapping[str, Any]
     unknowns: Mapping[str, Unknown]
     readings: Mapping[str, DataEntry]
 
@@ -138,14 +135,6 @@ class ProblemFile:
     def intervals(self) -> IntervalsEntry:
         """Where standard errors come from."""
         return self.entries.intervals
-
-    @property
-    def settings(self) -> Settings:
-        """Choices of the run."""
-        given = {
-            n: getattr(self.entries, n) for n in self.entries.model_fields_set if n in Settings.model_fields
-        }
-        return Settings(**given)
 
     @property
     def data_file(self) -> Path:
@@ -224,10 +213,12 @@ class ProblemFile:
 
     def to_dict(self) -> dict[str, Any]:
         """What was given, in JSON's types."""
-        return self.entries.model_dump(mode="json", exclude_unset=True)
+        return self.entries.model_dump(mode="json", exclude_unset=True) | dict(self.settings)
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> ProblemFile:
+def load(
+    path: str | Path, overrides: Sequence[str] = (), settings: Collection[str] | None = None
+) -> ProblemFile:
     """Read a problem file.
 
     Parameters
@@ -235,7 +226,9 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> ProblemFile:
     path
         A YAML file; see ``docs/problem-files.md``.
     overrides
-        ``"training.steps=2000"``: dotted key and YAML value, put in place of what the file says.
+        ``"training.steps=2000"``: dotted key and YAML value, in place of the file's.
+    settings
+        Keys of settings that engines know; any by default.
 
     Raises
     ------
@@ -248,19 +241,21 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> ProblemFile:
     >>> path = Path(tempfile.mkdtemp()) / "rod.yaml"
     >>> _ = path.write_text("equation: u_t = D*u_xx\\ndata: {file: rod.csv}\\nunknowns: {D: {lower: 0}}\\n")
     >>> file = load(path, ["training.steps=50", "seed=3"])
-    >>> file.settings.training.steps, file.seed, file.unknowns["D"].lower
-    (50, 3, 0.0)
+    >>> file.settings, file.seed, file.unknowns["D"].lower
+    ({'training': {'steps': 50}}, 3, 0.0)
     """
     path = Path(path)
     try:
         content = overridden(overrides, _read(path))
-        _complete(content)
-        entries = validated(Entries, content)
+        _complete(content, settings)
+        own = {k: v for k, v in content.items() if k in Entries.model_fields}
+        entries = validated(Entries, own)
         given = {name: _unknown(name, entry) for name, entry in entries.unknowns.items()}
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from None
     readings = {n: e.readings for n, e in given.items() if e.readings is not None}
-    return ProblemFile(path, entries, {n: e.unknown() for n, e in given.items()}, readings)
+    chosen = {k: v for k, v in content.items() if k not in own}
+    return ProblemFile(path, entries, chosen, {n: e.unknown() for n, e in given.items()}, readings)
 
 
 def overridden(overrides: Sequence[str], content: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -275,20 +270,20 @@ def overridden(overrides: Sequence[str], content: Mapping[str, Any] | None = Non
     return found
 
 
-def _complete(content: Mapping[str, Any]) -> None:
+def _complete(content: Mapping[str, Any], settings: Collection[str] | None) -> None:
     """Unknown and absent keys first, so that a misspelt one is named and not merely missed."""
-    wanted: list[tuple[str, Any, type[BaseModel]]] = [("", content, Entries)]
+    sections: list[tuple[str, Any, type[BaseModel], Collection[str] | None]]
+    sections = [("", content, Entries, settings)]
     if isinstance(content.get("data"), Mapping):
-        wanted.append(("data.", content["data"], DataEntry))
-    for where, given, model in wanted:
+        sections.append(("data.", content["data"], DataEntry, ()))
+    for where, given, model, others in sections:
         for key in given:
-            if key not in model.model_fields:
-                raise ConfigurationError(
-                    f"Unknown key '{where}{key}'.{did_you_mean(key, model.model_fields)}"
-                )
+            if others is not None and key not in model.model_fields and key not in others:
+                known = [*model.model_fields, *others]
+                raise ConfigurationError(f"Unknown key '{where}{key}'.{did_you_mean(str(key), known)}")
         lacking = [n for n, f in model.model_fields.items() if f.is_required() and given.get(n) is None]
         if lacking:
-            raise ConfigurationError(f"The key '{where}{lacking[0]}' is wanted and was not given.")
+            raise ConfigurationError(f"The key '{where}{lacking[0]}' was expected and not given.")
     if not isinstance(content["data"], Mapping):
         raise ConfigurationError(
             f"'data' was given as {content['data']!r}; a mapping was wanted, as data: {{file: u.csv}}."

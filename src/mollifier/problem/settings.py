@@ -1,9 +1,10 @@
-"""Choices of a run, with their defaults; unknown keys are refused with the nearest key named."""
+"""Settings as checked models: unknown keys are refused with the nearest key named."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
@@ -16,7 +17,9 @@ Model = TypeVar("Model", bound=BaseModel)
 _QUOTED = re.compile(r"'([^']*)'")
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A model that is frozen and refuses unknown keys."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -34,7 +37,7 @@ def registered(registry: Mapping[str, Any], *more: str) -> Callable[[str], str]:
     return check
 
 
-class Collocation(_Strict):
+class Collocation(Strict):
     """Where the equation is imposed, and the kernel."""
 
     nodes: dict[str, Annotated[int, Field(ge=4)]] | None = Field(
@@ -46,89 +49,18 @@ class Collocation(_Strict):
     kernel: Annotated[str, AfterValidator(registered(KERNELS, "auto"))] = "auto"
     degree: int | None = Field(default=None, ge=1, description="Degree of the B-spline or polynomial kernel.")
     accuracy: int = Field(default=2, ge=1)
-    max_nodes: int = Field(default=40_000, ge=16, description="Most nodes that are chosen by themselves.")
-
-
-class Network(_Strict):
-    """The network that stands for each field; what is absent has the kind's own default."""
-
-    kind: Literal[
-        "mlp", "fourier", "modified-mlp", "piratenet", "pinnsformer", "siren", "separable", "random-features"
-    ] = "mlp"
-    width: int | None = Field(default=None, ge=1)
-    depth: int | None = Field(default=None, ge=1)
-    activation: str | None = Field(default=None)
-    factorised: bool | None = Field(default=None, description="Random weight factorisation.")
-    fourier: int | None = Field(default=None, ge=0, description="Random Fourier features; 0 for none.")
-    fourier_scale: float | None = Field(default=None, gt=0)
-    frequency: float | None = Field(default=None, gt=0, description="Of the sines of a siren.")
-    rank: int | None = Field(default=None, ge=1, description="Products in the sum of a separable network.")
-    hidden: int | None = Field(default=None, ge=1, description="Units in a pinnsformer's perceptrons.")
-    heads: int | None = Field(default=None, ge=1, description="Of a pinnsformer's attention.")
-    length: int | None = Field(default=None, ge=1, description="Times in a pinnsformer's sequence.")
-    step: float | None = Field(
-        default=None, gt=0, description="Between these times, in half-lengths of the domain."
-    )
-
-
-class Training(_Strict):
-    """Optimisers and when to stop.
-
-    ``steps`` counts Gauss-Newton or L-BFGS steps after the Adam warm-up on the data alone.
-    ``equation_weight`` is the weight of the equation's relative residual when it is measured in units of
-    the relative noise.
-    """
-
-    optimiser: Literal["auto", "gauss-newton", "lbfgs"] = "auto"
-    warmup_steps: int = Field(default=1000, ge=0)
-    adam_steps: int = Field(default=1000, ge=0, description="Adam steps on the whole loss before L-BFGS.")
-    learning_rate: float = Field(default=5e-3, gt=0)
-    steps: int | None = Field(
-        default=None, ge=0, description="150 Gauss-Newton or 2,000 L-BFGS steps if absent."
-    )
-    equation_weight: float = Field(default=1.0, gt=0)
-    noise_floor: float = Field(
-        default=1e-3, gt=0, description="Smallest relative noise that the fit is weighted with."
-    )
-    tolerance: float = Field(
-        default=1e-3, gt=0, description="Relative decrease of the loss per step below which it stops."
-    )
-    time_limit: float | None = Field(default=None, gt=0, description="Seconds.")
-    precision: Literal["float32", "float64"] | None = Field(
-        default=None, description="Of the networks; float64 if absent. Kernel sums run in float64 anyway."
-    )
-    device: str = Field(default="cpu", description="'cpu' or 'cuda'.")
-    checkpoint_every: float = Field(default=30.0, gt=0, description="Seconds between checkpoints.")
-    checkpoint_steps: int | None = Field(
-        default=None, ge=1, description="Steps between checkpoints, beside the seconds; none if absent."
-    )
-
-
-class Joint(_Strict):
-    """The joint engine, which takes ``collocation`` and parts of ``training`` beside."""
-
-    cells: Annotated[int, Field(ge=2)] | dict[str, Annotated[int, Field(ge=2)]] | None = Field(
-        default=None,
-        description="Cells of the spline that stands for an unknown field, along all or some coordinates; "
-        "128, 16 or 8 for fields over one, two or three if absent.",
-    )
-
-
-class Settings(_Strict):
-    """All choices of a run of the network and joint engines."""
-
-    derivatives: Literal["mollifier", "nested", "taylor"] = "mollifier"
-    collocation: Collocation = Collocation()
-    network: Network = Network()
-    training: Training = Training()
-    joint: Joint = Joint()
-    held_out: float = Field(
-        default=0.1, ge=0, lt=1, description="Fraction of the observations kept out of the fit."
-    )
+    max_nodes: int = Field(default=40_000, ge=16, description="Upper limit on automatically chosen nodes.")
 
 
 def validated(model: type[Model], values: Model | Mapping[str, Any] | None, where: str = "") -> Model:
-    """A model from plain values, the default one from None; one that is a model already stays.
+    """A model from plain values, the default one from None; a model is returned as it is.
+
+    Parameters
+    ----------
+    model, values
+        The class, and the values.
+    where
+        Dotted place of the values, for messages.
 
     Raises
     ------
@@ -137,20 +69,20 @@ def validated(model: type[Model], values: Model | Mapping[str, Any] | None, wher
 
     Examples
     --------
-    >>> validated(Settings, {"training": {"steps": 10}}).training.steps
-    10
-    >>> validated(Settings, {"trainin": {}})
+    >>> validated(Collocation, {"degree": 7}).degree
+    7
+    >>> validated(Collocation, {"degre": 7}, "collocation")
     Traceback (most recent call last):
-    mollifier.errors.ConfigurationError: Unknown key 'trainin'. Did you mean 'training'?
+    mollifier.errors.ConfigurationError: Unknown key 'collocation.degre'. Did you mean 'degree'?
     """
     try:
         return model.model_validate({} if values is None else values)
     except ValidationError as error:
         first = error.errors()[0]
         path = [str(p) for p in first["loc"]]
-        if first["type"] == "extra_forbidden":
+        if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             place = ".".join([where, *path] if where else path)
-            hint = did_you_mean(path[-1], _keys_at(model, path[:-1]))
+            hint = did_you_mean(path[-1], keys_at(model, path[:-1]))
             raise ConfigurationError(f"Unknown key '{place}'.{hint}") from None
         raise ConfigurationError(_wrong_value(error.errors(), where)) from None
 
@@ -158,12 +90,11 @@ def validated(model: type[Model], values: Model | Mapping[str, Any] | None, wher
 def _wrong_value(errors: Sequence[Any], where: str) -> str:
     """The first wrong value, as deep as a union's branches reach, and all that would have been right there.
 
-    >>> validated(Settings, {"network": {"kind": "piratnet"}})
+    >>> validated(Collocation, {"kernel": "bsplin"})
     Traceback (most recent call last):
-    mollifier.errors.ConfigurationError: 'network.kind' was given as 'piratnet': input should be 'mlp',
-    'fourier', 'modified-mlp', 'piratenet', 'pinnsformer', 'siren', 'separable' or 'random-features'.
-    Did you mean 'piratenet'?
-    >>> validated(Settings, {"collocation": {"radius": -1}})
+    mollifier.errors.ConfigurationError: 'kernel' was given as 'bsplin': input should be 'auto', 'bspline',
+    'polynomial' or 'bump'. Did you mean 'bspline'?
+    >>> validated(Collocation, {"radius": -1}, "collocation")
     Traceback (most recent call last):
     mollifier.errors.ConfigurationError: 'collocation.radius' was given as -1: input should be 'auto', or
     input should be greater than 0, or input should be a valid dictionary.
@@ -172,13 +103,13 @@ def _wrong_value(errors: Sequence[Any], where: str) -> str:
     places: list[list[str]] = [_plain(e["loc"]) for e in errors]
     place = max((p for p in places if p[: len(first)] == first), key=lambda p: len(p))
     same = [e for e in errors if _plain(e["loc"]) == place]
-    wanted = dict.fromkeys(e["msg"][:1].lower() + e["msg"][1:] for e in same)
+    expected = dict.fromkeys(e["msg"][:1].lower() + e["msg"][1:] for e in same)
     name = ".".join([where, *place] if where else place)
     given = same[0]["input"]
     known = [k for e in same if e["type"] == "literal_error" for k in _QUOTED.findall(e["ctx"]["expected"])]
     near = did_you_mean(given, known) if isinstance(given, str) else ""
     hint = near if near.startswith(" Did") else ""
-    return f"'{name}' was given as {given!r}: {', or '.join(wanted)}.{hint}"
+    return f"'{name}' was given as {given!r}: {', or '.join(expected)}.{hint}"
 
 
 def _plain(loc: Sequence[Any]) -> list[str]:
@@ -191,12 +122,27 @@ def _plain(loc: Sequence[Any]) -> list[str]:
     return [str(p) for p in loc if not (p in plain or str(p).startswith(generic))]
 
 
-def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
+def keys_of(model: type) -> dict[str, type | None]:
+    """Keys of a model or of a dataclass, with the model or dataclass of those that are sections.
+
+    >>> keys_of(Collocation)["radius"], list(keys_of(Collocation))[:2]
+    (None, ['nodes', 'radius'])
+    """
+    if is_dataclass(model):
+        return dict.fromkeys((f.name for f in fields(model)), None)
+    found: dict[str, type | None] = {}
+    for name, field in model.model_fields.items() if issubclass(model, BaseModel) else ():
+        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        sections = (k for k in kinds if isinstance(k, type) and (is_dataclass(k) or issubclass(k, BaseModel)))
+        found[name] = next(sections, None)
+    return found
+
+
+def keys_at(model: type, path: Sequence[str]) -> dict[str, type | None]:
+    """As `keys_of`, of the section at a path; empty where there is no such section."""
     for part in path:
-        field = model.model_fields.get(part)
-        kinds = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
-        inner = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+        inner = keys_of(model).get(part)
         if inner is None:
-            return []
+            return {}
         model = inner
-    return list(model.model_fields)
+    return keys_of(model)

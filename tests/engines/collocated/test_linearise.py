@@ -16,13 +16,14 @@ from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.places import Places
 from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.network.gauss_newton import GaussNewton
+from mollifier.engines.network.settings import NetworkSettings
 from mollifier.engines.network.suitable import suits_gauss_newton
 from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.nn.layers import trained
 from mollifier.nn.mlp import MLP
 from mollifier.nn.periodic import PeriodicInputs
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings, validated
+from mollifier.problem.settings import validated
 from mollifier.problem.unknowns import ScalarUnknown
 
 PROBLEMS = agreement_problems()
@@ -42,7 +43,9 @@ def objective_of(name, **changes):
     """Calibrated, then moved away from every symmetry."""
     problem = PROBLEMS[name]
     nodes = dict.fromkeys(problem.coordinates, 7 if len(problem.coordinates) == 3 else 9)
-    settings = validated(Settings, small(collocation={"nodes": nodes}, network={"width": 4}, **changes))
+    settings = validated(
+        NetworkSettings, small(collocation={"nodes": nodes}, network={"width": 4}, **changes)
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         objective, _ = prepare(problem, settings, 0, None)
@@ -157,7 +160,7 @@ def test_frozen_weights_stay_out():
 
 def test_large_networks_and_other_derivatives_do_not_suit_gauss_newton():
     def model_of(**changes):
-        settings = validated(Settings, small(**changes))
+        settings = validated(NetworkSettings, small(**changes))
         return prepare(heat(50), settings, 0, None)[0].model
 
     assert suits_gauss_newton(model_of(), NetworkTuning())
@@ -188,7 +191,7 @@ def test_repeats_at_one_place_count_once_as_their_weighted_mean():
     points = {"x": np.array([0.0, 0.5, 0.0, 1.0, 0.2])}
     data = Observations(values={"u": values}, points=points, noise={"u": sd})
     problem = InverseProblem("u_x = a", data, {"a": ScalarUnknown()})
-    objective, _ = prepare(problem, validated(Settings, {"held_out": 0.0}), 0, None)
+    objective, _ = prepare(problem, validated(NetworkSettings, {"held_out": 0.0}), 0, None)
     index, mean, error = (v.numpy() for v in objective.target_tensors(objective.targets[0]))
     assert objective.count == 4
     assert index.tolist() == [0, 1, 2, 3]

@@ -19,13 +19,14 @@ from engine_problems import agreement_problems, conductivity_of_x, gridded, heat
 from mollifier.data.observations import Observations
 from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.joint.engine import _finer
+from mollifier.engines.joint.settings import JointSettings
 from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint, Smoothing
 from mollifier.engines.joint.system import Bordered
 from mollifier.engines.linalg.banded import BandedCholesky, NotPositiveError, banded_order
 from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings, validated
+from mollifier.problem.settings import validated
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
 
 solve = partial(mf.solve, engine="joint")
@@ -163,7 +164,7 @@ def test_normal_equations_are_those_of_the_dense_slopes(name):
 
 def _stage(problem, settings):
     """A joint stage after the fit of the data."""
-    chosen = validated(Settings, settings)
+    chosen = validated(JointSettings, settings)
     objective, _ = prepare(problem, chosen, 0, None, values_maker(problem_cells(problem, chosen)))
     linearisation = FieldPriors(objective)
     fit = Smoothing(objective, linearisation)
@@ -331,9 +332,9 @@ def test_nodes_are_added_where_the_state_is_steeper_than_the_data_show():
     u = 0.5 - 0.5 * np.tanh((x + 0.4 - 0.5 * t) / 0.025)
     data = Observations(values={"u": noisy(u, 0.01)}, points={"x": x, "t": t}, noise=0.01)
     problem = InverseProblem("u_t + u*u_x = nu*u_xx", data, {"nu": ScalarUnknown(lower=0.0)})
-    few = validated(Settings, {"collocation": {"nodes": {"x": 33, "t": 17}}})
+    few = validated(JointSettings, {"collocation": {"nodes": {"x": 33, "t": 17}}})
     found = solve(problem, settings=few)
-    finer = _finer(problem, Settings(), found)
+    finer = _finer(problem, JointSettings(), found)
     assert finer is not None
     assert finer.collocation.nodes["x"] > 1.25 * 33
     assert _finer(problem, few, found) is None

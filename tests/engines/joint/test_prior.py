@@ -12,18 +12,21 @@ import mollifier as mf
 from mollifier.data.observations import Observations
 from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.joint.engine import solve_joint
+from mollifier.engines.joint.settings import JointSettings
 from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import _MOST_DAMPING, Joint, Smoothing
 from mollifier.engines.priors.field_prior import LENGTHS, ORDERS, FieldPrior, Form, Shape
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings, validated
+from mollifier.problem.settings import validated
 from mollifier.problem.unknowns import FieldUnknown
 
 LINE = Grid(Axis("x", -1.0, 1.0, 25))
 PLANE = Grid(Axis("x", -1.0, 1.0, 7), Axis("y", -1.0, 1.0, 6))
-SMALL = validated(Settings, {"collocation": {"nodes": {"x": 33}}, "joint": {"cells": 20}, "held_out": 0.0})
+SMALL = validated(
+    JointSettings, {"collocation": {"nodes": {"x": 33}}, "joint": {"cells": 20}, "held_out": 0.0}
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -107,7 +110,7 @@ def ended(stage):
 
 
 def test_the_evidence_tells_rough_fields_from_smooth_ones():
-    settings = validated(Settings, {"collocation": {"nodes": {"x": 97}}, "joint": {"cells": 64}})
+    settings = validated(JointSettings, {"collocation": {"nodes": {"x": 97}}, "joint": {"cells": 64}})
     rough, smooth = (
         [
             ended(stage_of(derivative(s, ell, i, noise=1e-3, n=100, cells=64)[0], settings)).order

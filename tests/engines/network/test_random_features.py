@@ -16,10 +16,11 @@ from mollifier.engines.collocated.factored import Combination, Product, is_facto
 from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.engines.network.least_squares import LeastSquares
+from mollifier.engines.network.settings import NetworkSettings
 from mollifier.engines.network.suitable import suits_gauss_newton
 from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.mollify.orders import Derivative
-from mollifier.problem.settings import Settings, validated
+from mollifier.problem.settings import validated
 
 FEATURES = {"kind": "random-features", "width": 30}
 
@@ -61,7 +62,7 @@ def unknowns():
 def started(problem, opaque=False, **chosen):
     torch.manual_seed(0)
     nodes = {"x": 6, "y": 8, "t": 5}
-    settings = validated(Settings, {"network": FEATURES, "collocation": {"nodes": nodes}} | chosen)
+    settings = validated(NetworkSettings, {"network": FEATURES, "collocation": {"nodes": nodes}} | chosen)
     objective, held = prepare(problem, settings, 0, None)
     calibrate(objective)
     if opaque:
@@ -193,7 +194,9 @@ def test_a_movie_is_solved():
 
 def test_the_weight_stops_where_held_out_data_are_fitted_worse(monkeypatch):
     made = case("heat")
-    objective, held = prepare(made.problem(0.05, 0), validated(Settings, {"network": FEATURES}), 0, None)
+    objective, held = prepare(
+        made.problem(0.05, 0), validated(NetworkSettings, {"network": FEATURES}), 0, None
+    )
     stage = GaussNewton(objective, 1, 1e-3, NetworkTuning(), held)
     assert stage.held is not None
     LeastSquares(stage).close()

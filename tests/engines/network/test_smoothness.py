@@ -20,18 +20,19 @@ from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.linalg.normal import SchurComplement
 from mollifier.engines.network import smoothness
 from mollifier.engines.network.gauss_newton import GaussNewton
+from mollifier.engines.network.settings import NetworkSettings
 from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.engines.priors.field_prior import ORDERS, Form, Shape, derivative_rows
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.nn.layers import count
-from mollifier.problem.settings import Settings, validated
+from mollifier.problem.settings import validated
 
 RANDOM_FEATURES = {"network": {"kind": "random-features"}}
 
 
 def started(problem, **changes):
     torch.manual_seed(0)
-    objective, _ = prepare(problem, validated(Settings, small(**changes)), 0, None)
+    objective, _ = prepare(problem, validated(NetworkSettings, small(**changes)), 0, None)
     calibrate(objective)
     return GaussNewton(objective, 1, 1e-3, NetworkTuning())
 

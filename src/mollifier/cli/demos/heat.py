@@ -159,9 +159,8 @@ def demo(
 
 # A rough answer within seconds.
 QUICK = {
-    "network": {"width": 10, "depth": 3},
     "collocation": {"nodes": {"x": 23, "y": 23}},
-    "training": {"warmup_steps": 300, "steps": 25},
+    "training": {"steps": 25},
 }
 
 PROBLEM_FILE = f"""\

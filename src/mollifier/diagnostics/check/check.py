@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
 
 from mollifier.diagnostics.check import answer, cost, data, resolution
 from mollifier.diagnostics.check.findings import Check, Finding
+from mollifier.engines.registry import ENGINES
+from mollifier.engines.settings import Given, check_settings
 from mollifier.problem.collocation import collocate
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings, validated
+from mollifier.problem.settings import Collocation, validated
 
 
-def check(problem: InverseProblem, settings: Settings | Mapping[str, Any] | None = None) -> Check:
+def check(problem: InverseProblem, settings: Given = None) -> Check:
     """Look at data, noise, unknowns, resolution, scales, identifiability and cost; takes seconds.
 
     Nothing is trained or solved: the equation's terms are looked at where the fields were measured.
@@ -42,7 +43,8 @@ def check(problem: InverseProblem, settings: Settings | Mapping[str, Any] | None
     >>> found.verdict, found.numbers["order"]
     ('good', 2)
     """
-    settings = validated(Settings, settings)
+    given = check_settings(settings, list(ENGINES.values()))
+    collocation = validated(Collocation, given.get("collocation"), "collocation")
     numbers: dict[str, Any] = {"order": problem.system.order, "linear_in": list(problem.system.linear_in)}
     suggested: dict[str, Any] = {}
     maps: dict[str, xr.DataArray] = {}
@@ -52,11 +54,11 @@ def check(problem: InverseProblem, settings: Settings | Mapping[str, Any] | None
     findings += resolution.too_few(problem)
     if any(f.level == "error" for f in findings):
         return Check(tuple(findings), numbers, suggested)
-    place = collocate(problem, settings.collocation)
+    place = collocate(problem, collocation)
     findings += data.of_coverage(problem, place.features, numbers)
     findings += resolution.of_grid(problem, place, numbers)
     findings += resolution.of_waves(problem, numbers)
-    findings += resolution.of_fronts(problem, place, settings, numbers, suggested)
+    findings += resolution.of_fronts(problem, place, collocation.max_nodes, numbers, suggested)
     findings += answer.of_terms(problem, place, numbers, maps)
     findings += cost.of_engines(problem, place, numbers)
     return Check(tuple(findings), numbers, suggested, maps)

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.diagnostics.check.cost import by_weak
 from mollifier.diagnostics.check.findings import Finding, error, info, warn
+from mollifier.engines.choose import choose
 from mollifier.engines.identifiability.pointwise import jumps
+from mollifier.engines.registry import ENGINES
 from mollifier.errors import GridError
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import Kernel
 from mollifier.mollify.stencils import rows
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings
+from mollifier.problem.settings import keys_at
 
 Array = NDArray[np.float64]
 
@@ -87,8 +88,9 @@ def of_grid(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]
             text = (
                 f"{c}: {place.wanted[c]} nodes were wanted and {axis.size} are left by collocation.max_nodes"
             )
-            if by_weak(problem):
-                yield info("resolution", f"{text}; the weak engine uses those of the data.")
+            engine = ENGINES[choose(problem)[0]]
+            if "max_nodes" not in keys_at(engine.settings, ["collocation"]):
+                yield info("resolution", f"{text}; the {engine.name} engine uses those of the data.")
             else:
                 yield warn("resolution", f"{text}.", f"Raise it, or set collocation.nodes.{c}.")
         elif np.isfinite(feature) and axis.spacing > feature / 2:
@@ -120,7 +122,7 @@ def _nodes(nodes: float) -> int:
 def of_fronts(
     problem: InverseProblem,
     place: Collocation,
-    settings: Settings,
+    max_nodes: int,
     numbers: dict[str, Any],
     suggested: dict[str, Any],
 ) -> Iterator[Finding]:
@@ -146,7 +148,7 @@ def of_fronts(
             suggested[f"collocation.nodes.{c}"] = max(nodes, suggested.get(f"collocation.nodes.{c}", 0))
             rest = [a.size for a in place.grid if a.name != c]
             size = nodes * int(np.prod(rest, dtype=int))
-            over = f" ({size:,} nodes in all)" if size > settings.collocation.max_nodes else ""
+            over = f" ({size:,} nodes in all)" if size > max_nodes else ""
             yield warn(
                 "resolution",
                 f"{text}, and {axis.size} nodes may smear it.",

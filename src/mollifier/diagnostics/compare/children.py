@@ -19,24 +19,16 @@ import xarray as xr
 
 from mollifier.engines.collocated.checkpoint import kept
 from mollifier.engines.collocated.runner import Progress
+from mollifier.engines.registry import variants
 from mollifier.engines.solve import solve
 from mollifier.errors import CheckpointError, ConfigurationError, DataError, EquationError, GridError
 from mollifier.io.executors import end_with_parent
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings
 from mollifier.problem.solution import Solution
 
 Follow = Callable[[Progress], None]
 Result = TypeVar("Result")
 
-# Name -> engine of `solve`, and the setting that tells it from the others of that engine.
-ARMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "weak": ("weak", {}),
-    "joint": ("joint", {}),
-    "network": ("network", {"derivatives": "mollifier"}),
-    "nested": ("network", {"derivatives": "nested"}),
-    "taylor": ("network", {"derivatives": "taylor"}),
-}
 REFUSED, FAILED, INTERRUPTED = "refused", "failed", "interrupted"
 
 _REFUSALS = (EquationError, DataError, ConfigurationError, GridError)
@@ -46,14 +38,15 @@ _READY = "ready"
 
 @dataclass(frozen=True)
 class Task:
-    """What a process is told beside the problem.
+    """What a process is given beside the problem.
 
-    ``folder`` keeps the engine's checkpoints; ``resume`` takes up one of this very run.
+    ``engine`` is a name of `mollifier.engines.registry.variants`; ``settings`` are of its model. ``folder``
+    keeps the engine's checkpoints; ``resume`` resumes from one of this very run.
     """
 
     engine: str
     seed: int
-    settings: Settings
+    settings: Any
     threads: int
     follow: bool = False
     folder: Path | None = None
@@ -102,11 +95,10 @@ def portable(problem: InverseProblem) -> bytes | None:
 
 def run_here(problem: InverseProblem, task: Task, progress: Follow | None = None) -> Outcome:
     """Solve in this process; memory, which the process shares with all else, is not known."""
-    engine, changes = ARMS[task.engine]
-    settings = task.settings.model_copy(update=changes)
+    engine = variants()[task.engine][0].name
     begun = time.perf_counter()
     try:
-        solution = _solved(problem, engine, task, settings, progress)
+        solution = _solved(problem, engine, task, progress)
     except _REFUSALS as error:
         return Outcome(None, REFUSED, str(error))
     # Whatever goes wrong inside one engine must not take the others' answers along.
@@ -115,9 +107,7 @@ def run_here(problem: InverseProblem, task: Task, progress: Follow | None = None
     return Outcome(solution, seconds=time.perf_counter() - begun)
 
 
-def _solved(
-    problem: InverseProblem, engine: str, task: Task, settings: Settings, progress: Follow | None
-) -> Solution:
+def _solved(problem: InverseProblem, engine: str, task: Task, progress: Follow | None) -> Solution:
     """The answer, taken up from a checkpoint of this very run where that is wanted and there is one."""
 
     def run(resume: bool) -> Solution:
@@ -125,7 +115,7 @@ def _solved(
             problem,
             engine,
             seed=task.seed,
-            settings=settings,
+            settings=task.settings,
             progress=progress,
             folder=task.folder,
             resume=resume,

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from mollifier.data.observations import Observations
 from mollifier.diagnostics.compare import children, verdict
 from mollifier.diagnostics.compare import serialization as keeping
-from mollifier.diagnostics.compare.children import ARMS, INTERRUPTED, Follow, Outcome, Task
+from mollifier.diagnostics.compare.children import INTERRUPTED, Follow, Outcome, Task
 from mollifier.diagnostics.compare.rows import Row, row_of, was_split
 from mollifier.diagnostics.compare.verdict import Pair
+from mollifier.engines.base import Engine
+from mollifier.engines.registry import variants
+from mollifier.engines.settings import Given, check_settings, settings_for, used_by
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.io.files import jsonable
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings, validated
 from mollifier.problem.solution import Solution
 
 Array = NDArray[np.float64]
@@ -107,10 +109,10 @@ class Comparison:
 
 def compare(
     problem: InverseProblem,
-    engines: Sequence[str] = tuple(ARMS),
+    engines: Sequence[str] | None = None,
     *,
     seed: int = 0,
-    settings: Settings | Mapping[str, Any] | None = None,
+    settings: Given = None,
     hold_out: float = 0.1,
     progress: Follow | None = None,
     folder: Path | str | None = None,
@@ -130,11 +132,13 @@ def compare(
     problem
         The question.
     engines
-        Of "weak", "joint", "network", and the network engine by autodiff, "nested" and "taylor".
+        Names of `mollifier.engines.registry.variants`: every engine, and the network engine by autodiff,
+        "nested" and "taylor". All by default.
     seed
         Of the split and of every engine.
     settings
-        As for `mollifier.engines.solve.solve`; ``derivatives`` and ``held_out`` are overruled.
+        As for `mollifier.engines.solve.solve`; each engine is given the part that it uses.
+        ``derivatives`` and ``held_out`` are overruled.
     hold_out
         Share of the samples kept from the engines; 0 keeps none. On a grid they become missing values.
     progress
@@ -172,12 +176,12 @@ def compare(
     """
     children.check_start()
     names = _checked(engines)
-    chosen = validated(Settings, settings).model_copy(update={"held_out": 0.0})
+    chosen = _settings(names, settings)
     given, held = _split(problem, hold_out, seed)
     payload = children.portable(given)
     places = {n: None if folder is None else Path(folder) / n for n in names}
     threads = torch.get_num_threads()
-    tasks = [Task(n, seed, chosen, threads, folder=places[n], resume=resume) for n in names]
+    tasks = [Task(n, seed, chosen[n], threads, folder=places[n], resume=resume) for n in names]
     found = dict(zip(names, _in_turn(given, payload, tasks, progress), strict=True))
     rows = tuple(row_of(n, outcome, given, held) for n, outcome in found.items())
     solutions = {n: o.solution for n, o in found.items() if o.solution is not None}
@@ -200,14 +204,28 @@ def _in_turn(
         yield outcome
 
 
-def _checked(engines: Sequence[str]) -> tuple[str, ...]:
+def _checked(engines: Sequence[str] | None) -> tuple[str, ...]:
+    known = variants()
+    if engines is None:
+        return tuple(known)
     names = (engines,) if isinstance(engines, str) else tuple(dict.fromkeys(engines))
     for name in names:
-        if name not in ARMS:
-            raise ConfigurationError(f"There is no engine '{name}' to compare.{did_you_mean(name, ARMS)}")
+        if name not in known:
+            raise ConfigurationError(f"There is no engine '{name}' to compare.{did_you_mean(name, known)}")
     if not names:
-        raise ConfigurationError(f"No engines were given; name some of {', '.join(ARMS)}.")
+        raise ConfigurationError(f"No engines were given; name some of {', '.join(known)}.")
     return names
+
+
+def _settings(names: Sequence[str], settings: Given) -> dict[str, Any]:
+    """Each engine's settings; nothing is held out, since `compare` has split the data."""
+    known = variants()
+    given = check_settings(settings, [known[n][0] for n in names])
+
+    def own(engine: Engine, changes: Mapping[str, Any]) -> Any:
+        return settings_for(engine, used_by({**given, "held_out": 0.0, **changes}, [engine]))
+
+    return {n: own(*known[n]) for n in names}
 
 
 def _split(problem: InverseProblem, fraction: float, seed: int) -> tuple[InverseProblem, Observations | None]:

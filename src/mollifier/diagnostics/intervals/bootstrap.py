@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from mollifier.data.observations import Observations, Samples
 from mollifier.diagnostics.intervals.repeats import Follow, Repeats
 from mollifier.diagnostics.intervals.spread import at_places, gathered, with_spread
+from mollifier.engines.registry import ENGINES
+from mollifier.engines.settings import settings_for, used_by
 from mollifier.engines.start import sampled
 from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.measurements import exact
-from mollifier.problem.settings import Settings, validated
 from mollifier.problem.solution import Solution
 from mollifier.problem.unknowns import FieldUnknown
 
@@ -147,7 +148,7 @@ def simulated(problem: InverseProblem, solution: Solution, seed: int, number: in
     return InverseProblem(problem.equation, data, unknowns, dict(problem.constants), list(problem.fields))
 
 
-def _engine_and_settings(problem: InverseProblem, solution: Solution) -> tuple[str, Settings]:
+def _engine_and_settings(problem: InverseProblem, solution: Solution) -> tuple[str, Any]:
     """Engine and settings of a solution, once it is one of the problem."""
     expected, found = {*problem.unknowns}, {*solution.estimates, *solution.unknown_fields}
     if expected != found or not {*problem.fields} <= {*solution.observed}:
@@ -160,7 +161,8 @@ def _engine_and_settings(problem: InverseProblem, solution: Solution) -> tuple[s
             "The solution does not say which engine found it, and by which settings; one that "
             "mollifier.solve or load_solution gave was expected."
         )
-    return str(solution.provenance["engine"]), validated(Settings, solution.provenance["settings"])
+    name, given = str(solution.provenance["engine"]), solution.provenance["settings"]
+    return name, settings_for(ENGINES[name], used_by(given, [ENGINES[name]]))
 
 
 def _fitted(problem: InverseProblem, solution: Solution, name: str, samples: Samples) -> Array:

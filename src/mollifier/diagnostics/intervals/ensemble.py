@@ -5,11 +5,10 @@ B. Lakshminarayanan, A. Pritzel and C. Blundell, Advances in Neural Information 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,8 +16,9 @@ from numpy.typing import NDArray
 
 from mollifier.diagnostics.intervals.repeats import Follow, Repeats
 from mollifier.diagnostics.intervals.spread import at_places, gathered, on_grid_of, with_spread
+from mollifier.engines.registry import ENGINES
+from mollifier.engines.settings import Given, settings_for
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings, validated
 from mollifier.problem.solution import Solution
 
 Array = NDArray[np.float64]
@@ -32,7 +32,7 @@ def ensemble(
     members: int = 8,
     *,
     seed: int = 0,
-    settings: Settings | Mapping[str, Any] | None = None,
+    settings: Given = None,
     folder: Path | str | None = None,
     resume: bool = False,
     processes: int = 1,
@@ -87,7 +87,7 @@ def ensemble(
     >>> abs(found.estimates["D"].value - 0.5 / 9) < 4 * found.estimates["D"].sd
     True
     """
-    chosen = validated(Settings, settings)
+    chosen = settings_for(ENGINES["network"], settings)
     place = (folder, resume, processes, executor)
     plan = Repeats("ensemble", lambda _: problem, members, "network", chosen, seed, *place)
     answers = plan.run(progress)

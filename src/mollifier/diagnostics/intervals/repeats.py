@@ -8,6 +8,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +19,6 @@ from mollifier.io.executors import run_tasks
 from mollifier.io.files import ensure_folder
 from mollifier.io.lock import locked
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings
 from mollifier.problem.solution import Solution
 
 Follow = Callable[[int, int, str], None]
@@ -59,7 +59,7 @@ class Repeats:
     problem: Callable[[int], InverseProblem]
     count: int
     engine: str
-    settings: Settings
+    settings: Any
     seed: int
     folder: Path | str | None = None
     resume: bool = False
@@ -133,10 +133,8 @@ class Repeats:
         return [found[i] for i in range(self.count)]
 
     def _task(self, number: int, threads: int) -> Task:
-        engine = self.settings.derivatives if self.engine == "network" else self.engine
-        name = "network" if engine == "mollifier" else engine
         place = None if self.folder is None else Path(self.folder) / f"{number:03d}"
-        return Task(name, self.seed + number, self.settings, threads, False, place, self.resume)
+        return Task(self.engine, self.seed + number, self.settings, threads, False, place, self.resume)
 
     def _report(self, progress: Follow | None, done: int) -> None:
         if progress is not None and done < self.count:

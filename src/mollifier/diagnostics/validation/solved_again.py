@@ -8,10 +8,11 @@ from typing import Any
 from mollifier.diagnostics.compare.comparison import compare
 from mollifier.diagnostics.compare.verdict import Pair, pairs
 from mollifier.diagnostics.validation.verdict import Finding
+from mollifier.engines.registry import ENGINES, variants
+from mollifier.engines.settings import used_by
 from mollifier.engines.solve import solve
 from mollifier.errors import MollifierError
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings, validated
 from mollifier.problem.solution import Solution
 
 # Radii to solve again with, as shares of the solution's.
@@ -21,7 +22,9 @@ _SHARES = (0.7, 1.4)
 def by_engine(solution: Solution, problem: InverseProblem, engines: Sequence[str]) -> list[Finding]:
     """Whether other engines agree, within the limits of `mollifier.diagnostics.compare`."""
     seed = int(solution.provenance.get("seed") or 0)
-    found = compare(problem, engines, seed=seed, settings=_settings(solution))
+    known = variants()
+    given = used_by(_settings(solution), [known[n][0] for n in engines if n in known])
+    found = compare(problem, engines, seed=seed, settings=given)
     own = str(solution.provenance.get("engine", "this"))
     others = {n: s for n, s in found.solutions.items() if n != own}
     return [_agreement(f"engine '{n}'", solution, s) for n, s in others.items()] + [
@@ -36,16 +39,17 @@ def by_radius(solution: Solution, problem: InverseProblem) -> list[Finding]:
     radii = _radii(solution)
     seed, findings = int(solution.provenance.get("seed") or 0), []
     for share in _SHARES:
-        settings = _settings(solution)
+        engine, settings = str(solution.provenance["engine"]), _settings(solution)
         radius = {c: r * share for c, r in radii.items() if r > 0}
-        collocation = settings.collocation.model_copy(update={"radius": radius, "nodes": None})
+        collocation = {**settings.get("collocation", {}), "radius": radius, "nodes": None}
+        settings = used_by({**settings, "collocation": collocation}, [ENGINES[engine]])
         label = f"radius times {share:g}"
         try:
             other = solve(
                 problem,
-                str(solution.provenance["engine"]),
+                engine,
                 seed=seed,
-                settings=settings.model_copy(update={"collocation": collocation}),
+                settings=settings,
             )
         except MollifierError as error:
             first = str(error).splitlines()[0]
@@ -64,9 +68,8 @@ def _radii(solution: Solution) -> Mapping[str, float]:
     return dict((solution.provenance.get("collocation") or {}).get("radius") or {})
 
 
-def _settings(solution: Solution) -> Settings:
-    given: Mapping[str, Any] = solution.provenance.get("settings") or {}
-    return validated(Settings, given)
+def _settings(solution: Solution) -> dict[str, Any]:
+    return dict(solution.provenance.get("settings") or {})
 
 
 def _agreement(label: str, solution: Solution, other: Solution) -> Finding:

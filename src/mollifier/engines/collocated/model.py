@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from mollifier.engines.collocated.bijection import Bijection, Scalar
 from mollifier.engines.collocated.places import Places
+from mollifier.engines.collocated.settings import CollocatedSettings
+from mollifier.engines.network.settings import NetworkSettings
 from mollifier.equations.names import time_coordinate
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.grid import Grid
@@ -25,7 +27,6 @@ from mollifier.nn.random_features import affordable
 from mollifier.nn.registry import make
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings
 
 Array = NDArray[np.float64]
 
@@ -180,7 +181,7 @@ class Model(nn.Module):
         self,
         problem: InverseProblem,
         collocation: Collocation,
-        settings: Settings,
+        settings: CollocatedSettings,
         network: nn.Module | None = None,
         maker: Maker | None = None,
     ) -> None:
@@ -255,7 +256,7 @@ def _state_block(
     names: Sequence[str],
     over: Sequence[str],
     places: Places,
-    settings: Settings,
+    settings: CollocatedSettings,
     network: nn.Module | None,
     maker: Maker | None,
 ) -> Block:
@@ -265,6 +266,7 @@ def _state_block(
     backend = _backend(collocation, settings, over, orders, places.scaled(grid))
     if maker is not None:
         return Block(names, grid, needed, maker(backend, len(names), False), backend, collocation.grid)
+    assert isinstance(settings, NetworkSettings)
     if network is None:
         fewest = settings.network.width or _fewest(model.problem, names)
         module = _network(settings, grid, len(names), _waves(collocation, grid, fewest))
@@ -273,7 +275,7 @@ def _state_block(
     return Block(names, grid, needed, module.to(_dtype(settings)), backend, collocation.grid)
 
 
-def _unknown_block(model: Model, name: str, settings: Settings, maker: Maker | None) -> Block:
+def _unknown_block(model: Model, name: str, settings: CollocatedSettings, maker: Maker | None) -> Block:
     collocation, needed = model.collocation, model.problem.system.derivatives
     unknown = model.problem.unknown_fields[name]
     over = unknown.over or ()
@@ -284,6 +286,7 @@ def _unknown_block(model: Model, name: str, settings: Settings, maker: Maker | N
     if maker is not None:
         module, dtype = maker(backend, 1, True), torch.float64
     else:
+        assert isinstance(settings, NetworkSettings)
         most = settings.network.width or _MOST_UNKNOWN
         module = _network(settings, grid, 1, _waves(collocation, grid, _FEWEST, most))
         dtype = _dtype(settings)
@@ -292,22 +295,27 @@ def _unknown_block(model: Model, name: str, settings: Settings, maker: Maker | N
     return Block([name], grid, needed, module.to(dtype), backend, collocation.grid, bounds)
 
 
-def _dtype(settings: Settings) -> torch.dtype:
+def _dtype(settings: NetworkSettings) -> torch.dtype:
     return torch.float32 if settings.training.precision == "float32" else torch.float64
 
 
 def _backend(
-    collocation: Collocation, settings: Settings, over: Sequence[str], orders: set[Derivative], observed: Any
+    collocation: Collocation,
+    settings: CollocatedSettings,
+    over: Sequence[str],
+    orders: set[Derivative],
+    observed: Any,
 ) -> derivatives.Derivatives:
     options: dict[str, Any] = {}
-    if settings.derivatives == "mollifier":
+    kind = settings.derivatives if isinstance(settings, NetworkSettings) else "mollifier"
+    if kind == "mollifier":
         options = {
             "kernel": collocation.kernel,
             "radius": {c: collocation.scaled_radius[c] for c in over},
             "accuracy": collocation.accuracy,
         }
     grid = collocation.scaled_grid.subgrid(over)
-    return derivatives.make(settings.derivatives, grid, sorted(orders), observed, **options)
+    return derivatives.make(kind, grid, sorted(orders), observed, **options)
 
 
 def _waves(collocation: Collocation, grid: Grid, fewest: float, most: float = math.inf) -> list[float]:
@@ -323,7 +331,7 @@ def _fewest(problem: InverseProblem, names: Sequence[str]) -> int:
     return min(max(samples // _PER_FEATURE, _FEWEST), _ENOUGH)
 
 
-def _network(settings: Settings, grid: Grid, outputs: int, waves: Sequence[float]) -> nn.Module:
+def _network(settings: NetworkSettings, grid: Grid, outputs: int, waves: Sequence[float]) -> nn.Module:
     """A new network of the kind asked for, on the scaled coordinates of a grid."""
     time = time_coordinate(grid.names)
     along = grid.names.index(time) if time else -1

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from mollifier.data.observations import Observations, Samples
 from mollifier.engines.collocated.model import Model
+from mollifier.engines.collocated.settings import CollocatedSettings
 from mollifier.engines.collocated.tuning import CollocatedTuning
 from mollifier.errors import ConfigurationError
-from mollifier.problem.settings import Settings
 
 Array = NDArray[np.float64]
 
@@ -96,7 +96,7 @@ class Objective(nn.Module):
         self,
         model: Model,
         fitted: Observations,
-        settings: Settings,
+        settings: CollocatedSettings,
         tuning: CollocatedTuning,
     ) -> None:
         super().__init__()

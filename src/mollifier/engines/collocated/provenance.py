@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 
 from mollifier._version import __version__
 from mollifier.engines.collocated.objective import Objective
+from mollifier.engines.collocated.settings import CollocatedSettings
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings
 
 
-def fingerprint(problem: InverseProblem, settings: Settings, seed: int) -> dict[str, Any]:
+def fingerprint(problem: InverseProblem, settings: BaseModel, seed: int) -> dict[str, Any]:
     """What a resumed run must have in common with the one that was interrupted."""
     return {
         "equation": [e.text for e in problem.system.equations],
@@ -31,7 +32,7 @@ def fingerprint(problem: InverseProblem, settings: Settings, seed: int) -> dict[
 
 
 def provenance(
-    problem: InverseProblem, settings: Settings, seed: int, objective: Objective
+    problem: InverseProblem, settings: CollocatedSettings, seed: int, objective: Objective
 ) -> dict[str, Any]:
     c = objective.model.collocation
     return fingerprint(problem, settings, seed) | {
@@ -39,7 +40,7 @@ def provenance(
         "versions": {"mollifier": __version__, "torch": torch.__version__, "numpy": np.__version__},
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "device": settings.training.device,
+        "device": str(objective.sizes.device),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "collocation": {
             "nodes": dict(zip(c.grid.names, c.grid.shape, strict=True)),

@@ -21,6 +21,7 @@ from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.provenance import fingerprint, provenance
 from mollifier.engines.collocated.readout import read_fields, read_fit, read_history
 from mollifier.engines.collocated.runner import Progress, Run
+from mollifier.engines.collocated.settings import CollocatedSettings
 from mollifier.engines.collocated.stages import Stage
 from mollifier.engines.collocated.tuning import CollocatedTuning
 from mollifier.engines.collocated.verdict import judged
@@ -28,7 +29,6 @@ from mollifier.errors import ConfigurationError, DataError
 from mollifier.problem.collocation import collocate
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 
@@ -54,7 +54,7 @@ def check_priors(problem: InverseProblem, engine: str, taken: Sequence[str]) -> 
 
 def prepare(
     problem: InverseProblem,
-    settings: Settings,
+    settings: CollocatedSettings,
     seed: int,
     network: nn.Module | None,
     maker: Maker | None = None,
@@ -75,7 +75,7 @@ def run_stages(
     engine: str,
     start: Callable[[], tuple[Objective, Sequence[Stage], Observations | None]],
     problem: InverseProblem,
-    settings: Settings,
+    settings: CollocatedSettings,
     seed: int,
     progress: Callable[[Progress], None] | None,
     folder: Path | None,

@@ -16,11 +16,11 @@ from mollifier.engines.collocated.runner import Progress
 from mollifier.engines.collocated.solve import check_priors, prepare, run_stages
 from mollifier.engines.collocated.stages import Stage
 from mollifier.engines.joint.layout import Layout
+from mollifier.engines.joint.settings import JointSettings
 from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint, Smoothing
 from mollifier.errors import CheckpointError, ConfigurationError, did_you_mean
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings
 from mollifier.problem.solution import Solution
 
 _STEPS = 100
@@ -37,7 +37,7 @@ MOST_NUMBERS = 80_000_000
 
 def solve_joint(
     problem: InverseProblem,
-    settings: Settings,
+    settings: JointSettings,
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
     folder: Path | None = None,
@@ -67,7 +67,7 @@ def solve_joint(
     Raises
     ------
     ConfigurationError
-        If derivatives are not mollified, a setting names no coordinate, a prior is that of the total
+        If a setting names no coordinate, a prior is that of the total
         variation, or the problem is too large.
 
     Examples
@@ -77,14 +77,14 @@ def solve_joint(
     >>> u = np.exp(-0.5 * t) * np.sin(3 * x)
     >>> obs = mf.Observations(values={"u": u}, points={"x": x, "t": t}, noise={"u": 0.01})
     >>> problem = mf.InverseProblem("u_t = D*u_xx", data=obs, unknowns={"D": mf.ScalarUnknown(lower=0.0)})
-    >>> solution = solve_joint(problem, Settings())
+    >>> solution = solve_joint(problem, JointSettings())
     >>> solution.status.name, abs(solution.estimates["D"].value - 0.5 / 9) < 1e-4
     ('converged', True)
     """
     cells = _checked(problem, settings)
     steps = _STEPS if settings.training.steps is None else settings.training.steps
 
-    def run(chosen: Settings, folder: Path | None, resume: bool) -> Solution:
+    def run(chosen: JointSettings, folder: Path | None, resume: bool) -> Solution:
         def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
             objective, held = prepare(problem, chosen, seed, None, values_maker(cells))
             check_size(objective.model)
@@ -111,7 +111,7 @@ def solve_joint(
         return found
 
 
-def _finer(problem: InverseProblem, settings: Settings, found: Solution) -> Settings | None:
+def _finer(problem: InverseProblem, settings: JointSettings, found: Solution) -> JointSettings | None:
     """More nodes where the states found are steeper than the data let see before; None if there are enough.
 
     With three coordinates or more there is no room for them.
@@ -134,13 +134,8 @@ def _finer(problem: InverseProblem, settings: Settings, found: Solution) -> Sett
     return settings.model_copy(update={"collocation": chosen.model_copy(update={"nodes": wanted})})
 
 
-def _checked(problem: InverseProblem, settings: Settings) -> dict[str, int]:
+def _checked(problem: InverseProblem, settings: JointSettings) -> dict[str, int]:
     """Cells of the unknown fields' splines by coordinate, as far as given."""
-    if settings.derivatives != "mollifier":
-        raise ConfigurationError(
-            f"derivatives was given as '{settings.derivatives}'; the joint engine takes 'mollifier': it has "
-            "no network to differentiate."
-        )
     check_priors(problem, "joint", _PRIORS)
     given = settings.joint.cells
     if given is None:
@@ -154,7 +149,7 @@ def _checked(problem: InverseProblem, settings: Settings) -> dict[str, int]:
     return given
 
 
-def _limited(problem: InverseProblem, settings: Settings) -> Settings:
+def _limited(problem: InverseProblem, settings: JointSettings) -> JointSettings:
     """Fewer nodes by default with three coordinates or more."""
     if len(problem.coordinates) < 3 or "max_nodes" in settings.collocation.model_fields_set:
         return settings

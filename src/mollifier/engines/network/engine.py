@@ -18,12 +18,12 @@ from mollifier.engines.collocated.stages import Stage
 from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.engines.network.least_squares import LeastSquares
 from mollifier.engines.network.optimisers import Adam, Lbfgs, WarmUp
+from mollifier.engines.network.settings import NetworkSettings
 from mollifier.engines.network.suitable import suits_gauss_newton
 from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.engines.start import Origin
 from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings
 from mollifier.problem.solution import Solution
 
 Array = NDArray[np.float64]
@@ -34,7 +34,7 @@ _PRIORS = ("auto", "h2")
 
 def solve_network(
     problem: InverseProblem,
-    settings: Settings,
+    settings: NetworkSettings,
     seed: int = 0,
     progress: Callable[[Progress], None] | None = None,
     folder: Path | None = None,
@@ -103,7 +103,7 @@ def _device(name: str) -> torch.device:
 
 def _stages(
     objective: Objective,
-    settings: Settings,
+    settings: NetworkSettings,
     held: Observations | None,
     origin: Origin | None,
     tuning: NetworkTuning,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from mollifier.engines.weak.form import weak_form
 from mollifier.engines.weak.integrands import Integrands
 from mollifier.engines.weak.prepare import grid_data
 from mollifier.engines.weak.radius_selection import Radii, RadiusSelection, first_radii, score
+from mollifier.engines.weak.settings import WeakSettings
 from mollifier.engines.weak.smoothing import interpolation_variance
 from mollifier.engines.weak.solution import weak_solution
 from mollifier.engines.weak.start import start_values, trial_values
@@ -27,7 +27,6 @@ from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.radius import Radius
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings
 from mollifier.problem.solution import Solution
 
 Array = NDArray[np.float64]
@@ -35,9 +34,8 @@ Array = NDArray[np.float64]
 
 def solve_weak(
     problem: InverseProblem,
-    settings: Settings,
+    settings: WeakSettings,
     seed: int = 0,
-    progress: Callable[[Any], None] | None = None,
     tuning: WeakTuning = DEFAULT,
 ) -> Solution:
     """Solve by the weak form.
@@ -50,8 +48,6 @@ def solve_weak(
         ``collocation.radius`` fixes the test functions' radius, in the unit of each axis.
     seed
         Recorded; the engine uses it only to thin large data for display.
-    progress
-        Not called: the engine has no steps to report.
     tuning
         Numbers that steer the engine.
 
@@ -72,7 +68,7 @@ def solve_weak(
 class _Run:
     """A problem with its data on their grid, and the bases of its unknowns."""
 
-    def __init__(self, problem: InverseProblem, settings: Settings, tuning: WeakTuning) -> None:
+    def __init__(self, problem: InverseProblem, settings: WeakSettings, tuning: WeakTuning) -> None:
         self.problem, self.tuning = problem, tuning
         form = weak_form(problem.system, tuning)
         self.data = grid_data(problem, form)
@@ -195,7 +191,7 @@ def _with_noise_floor(data: GridData, along: Sequence[str], floor: float) -> Gri
     return replace(data, variances=variances)
 
 
-def _given_radii(settings: Settings, grid: Grid, orders: dict[str, int]) -> Radii | None:
+def _given_radii(settings: WeakSettings, grid: Grid, orders: dict[str, int]) -> Radii | None:
     """Radii that the user gave, along axes with derivatives; None for 'auto'."""
     radius = settings.collocation.radius
     if isinstance(radius, str):

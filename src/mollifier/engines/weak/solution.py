@@ -19,12 +19,12 @@ from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.estimate import Fit
 from mollifier.engines.weak.fields import field_variables
 from mollifier.engines.weak.radius_selection import RadiusSelection
+from mollifier.engines.weak.settings import WeakSettings
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.verdict import term_size, verdict
 from mollifier.mollify.grid import Grid
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Settings
 from mollifier.problem.solution import Solution
 
 Array = NDArray[np.float64]
@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 
 def weak_solution(
     problem: InverseProblem,
-    settings: Settings,
+    settings: WeakSettings,
     seed: int,
     selection: RadiusSelection,
     fit: Fit,
@@ -123,7 +123,7 @@ def _history(selection: RadiusSelection, fit: Fit) -> xr.Dataset:
 
 
 def _provenance(
-    problem: InverseProblem, settings: Settings, seed: int, selection: RadiusSelection, fit: Fit
+    problem: InverseProblem, settings: WeakSettings, seed: int, selection: RadiusSelection, fit: Fit
 ) -> dict[str, Any]:
     return {
         "engine": "weak",

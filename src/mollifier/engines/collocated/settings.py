@@ -1,0 +1,43 @@
+"""Settings that the joint and the network engine share."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from mollifier.problem.settings import Collocation, Strict
+
+
+class CollocatedTraining(Strict):
+    """Weights of the fit, and when it stops.
+
+    ``equation_weight`` is the weight of the equation's relative residual when it is measured in units of
+    the relative noise.
+    """
+
+    steps: int | None = Field(
+        default=None,
+        ge=0,
+        description="Levenberg-Marquardt (100 joint, 150 network) or 2,000 L-BFGS steps if absent.",
+    )
+    equation_weight: float = Field(default=1.0, gt=0)
+    noise_floor: float = Field(
+        default=1e-3, gt=0, description="Smallest relative noise that the fit is weighted with."
+    )
+    tolerance: float = Field(
+        default=1e-3, gt=0, description="Relative decrease of the loss per step below which it stops."
+    )
+    time_limit: float | None = Field(default=None, gt=0, description="Seconds.")
+    checkpoint_every: float = Field(default=30.0, gt=0, description="Seconds between checkpoints.")
+    checkpoint_steps: int | None = Field(
+        default=None, ge=1, description="Steps between checkpoints, beside the seconds; none if absent."
+    )
+
+
+class CollocatedSettings(Strict):
+    """Settings of an engine that imposes the equation on a collocation grid."""
+
+    collocation: Collocation = Collocation()
+    training: CollocatedTraining = CollocatedTraining()
+    held_out: float = Field(
+        default=0.1, ge=0, lt=1, description="Fraction of the observations kept out of the fit."
+    )

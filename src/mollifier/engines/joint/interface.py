@@ -1,0 +1,49 @@
+"""The joint engine in the registry; torch is loaded when it solves."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mollifier.engines.base import Cost, Engine, Request
+from mollifier.engines.joint.settings import JointSettings
+from mollifier.problem.collocation import Collocation
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.solution import Solution
+
+# Coordinates that nodes can fill.
+_MOST_COORDINATES = 3
+# Seconds: start, per operation, per node, rounds; MiB: start, bytes per number of the factor (docs/check.md).
+_START, _OPERATION, _NODE, _ROUNDS, _MIB, _BYTES = 1.0, 2e-10, 1.5e-4, 60, 30.0, 8.0
+
+
+class JointEngine(Engine):
+    """States and unknowns together, on nodes that fill the domain."""
+
+    name = "joint"
+    settings = JointSettings
+    takes = frozenset({"resume"})
+    solves_states = True
+
+    def unsuited(self, problem: InverseProblem) -> str | None:
+        """Why: nodes must fill the domain."""
+        count = len(problem.coordinates)
+        return f"nodes cannot fill {count} coordinates" if count > _MOST_COORDINATES else None
+
+    def cost(self, problem: InverseProblem, collocation: Collocation) -> Cost:
+        """A banded Cholesky factor: nodes times the square of the band, once for each round."""
+        shape = sorted(a.size for a in collocation.grid)
+        nodes = float(np.prod(shape)) * len(problem.fields)
+        degree = 2 * max(collocation.radius.cells.values())
+        band = degree * float(np.prod(shape[:-1])) * len(problem.fields)
+        once = _OPERATION * nodes * band**2 + _NODE * nodes
+        return Cost(_START + _ROUNDS * once, _MIB + _BYTES * nodes * band / 2**20)
+
+    def solve(self, request: Request) -> Solution:
+        """As `mollifier.engines.joint.engine.solve_joint`."""
+        from mollifier.engines.joint.engine import solve_joint
+
+        r = request
+        return solve_joint(r.problem, r.settings, r.seed, r.progress, r.folder, r.resume)
+
+
+JOINT = JointEngine()

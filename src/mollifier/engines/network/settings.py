@@ -1,0 +1,57 @@
+"""Settings of the network engine."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from mollifier.engines.collocated.settings import CollocatedSettings, CollocatedTraining
+from mollifier.engines.network.tuning import NetworkTuning
+from mollifier.nn.registry import NETWORKS
+from mollifier.problem.settings import Strict, registered
+
+
+class Network(Strict):
+    """The network that represents each field; what is absent has the kind's default."""
+
+    kind: Annotated[str, AfterValidator(registered(NETWORKS))] = "mlp"
+    width: int | None = Field(default=None, ge=1)
+    depth: int | None = Field(default=None, ge=1)
+    activation: str | None = Field(default=None)
+    factorised: bool | None = Field(default=None, description="Random weight factorisation.")
+    fourier: int | None = Field(default=None, ge=0, description="Random Fourier features; 0 for none.")
+    fourier_scale: float | None = Field(default=None, gt=0)
+    frequency: float | None = Field(default=None, gt=0, description="Of the sines of a siren.")
+    rank: int | None = Field(default=None, ge=1, description="Products in the sum of a separable network.")
+    hidden: int | None = Field(default=None, ge=1, description="Units in a pinnsformer's perceptrons.")
+    heads: int | None = Field(default=None, ge=1, description="Of a pinnsformer's attention.")
+    length: int | None = Field(default=None, ge=1, description="Times in a pinnsformer's sequence.")
+    step: float | None = Field(
+        default=None, gt=0, description="Between these times, in half-lengths of the domain."
+    )
+
+
+class NetworkTraining(CollocatedTraining):
+    """Optimisers and when to stop.
+
+    ``steps`` counts Gauss-Newton or L-BFGS steps after the Adam warm-up on the data alone.
+    """
+
+    optimiser: Literal["auto", "gauss-newton", "lbfgs"] = "auto"
+    warmup_steps: int = Field(default=1000, ge=0)
+    adam_steps: int = Field(default=1000, ge=0, description="Adam steps on the whole loss before L-BFGS.")
+    learning_rate: float = Field(default=5e-3, gt=0)
+    precision: Literal["float32", "float64"] | None = Field(
+        default=None, description="Of the networks; float64 if absent. Kernel sums run in float64 anyway."
+    )
+    device: str = Field(default="cpu", description="'cpu' or 'cuda'.")
+
+
+class NetworkSettings(CollocatedSettings):
+    """Settings of the network engine."""
+
+    derivatives: Literal["mollifier", "nested", "taylor"] = "mollifier"
+    network: Network = Network()
+    training: NetworkTraining = NetworkTraining()  # pyright: ignore[reportIncompatibleVariableOverride]
+    tuning: NetworkTuning = NetworkTuning()

@@ -1,0 +1,49 @@
+"""Engines by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mollifier.engines.base import Engine
+from mollifier.io.registry import Registry
+
+ENGINES: Registry[Engine] = Registry(
+    "engine",
+    {
+        "weak": "mollifier.engines.weak.interface:WEAK",
+        "joint": "mollifier.engines.joint.interface:JOINT",
+        "network": "mollifier.engines.network.interface:NETWORK",
+    },
+)
+"""Name -> engine; "auto" takes the first that suits the problem."""
+
+
+def that_take(what: str) -> tuple[str, ...]:
+    """Names of the engines that use "resume", "network" or "start".
+
+    >>> that_take("resume")
+    ('joint', 'network')
+    """
+    return tuple(n for n, e in ENGINES.items() if what in e.takes)
+
+
+def starters() -> tuple[str, ...]:
+    """What `mollifier.solve` may be given as ``start`` by name.
+
+    >>> starters()
+    ('weak', 'joint', 'auto')
+    """
+    return (*(n for n, e in ENGINES.items() if "start" not in e.takes), "auto")
+
+
+def variants() -> dict[str, tuple[Engine, Mapping[str, Any]]]:
+    """Name -> engine and changes of its settings, of all that can be compared.
+
+    >>> list(variants())
+    ['weak', 'joint', 'network', 'nested', 'taylor']
+    """
+    found: dict[str, tuple[Engine, Mapping[str, Any]]] = {}
+    for name, engine in ENGINES.items():
+        found |= {n: (engine, changes) for n, changes in (engine.variants or {name: {}}).items()}
+    return found

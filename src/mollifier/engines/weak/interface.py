@@ -1,0 +1,74 @@
+"""The weak engine in the registry."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mollifier.engines.base import Cost, Engine, Request
+from mollifier.engines.weak.form import is_weak
+from mollifier.engines.weak.settings import WeakSettings
+from mollifier.problem.collocation import Collocation
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.solution import Solution
+
+# Nodes from which a grid is dense: below, a fit that solves the equation exactly uses the data better.
+_DENSE = 2000
+# Share of a gridded field that may be missing (docs/engines.md).
+_MOST_MISSING = 0.2
+# Seconds: start, per point to a power, factor for unknown fields; MiB: start, bytes a point (docs/check.md).
+_START, _PER_POINT, _POWER, _FIELDS, _MIB, _BYTES = 0.5, 1.0e-4, 0.75, 3.0, 35.0, 90.0
+
+
+class WeakEngine(Engine):
+    """Regression on the weak form: every derivative moves onto a test function."""
+
+    name = "weak"
+    settings = WeakSettings
+
+    def unsuited(self, problem: InverseProblem) -> str | None:
+        """Why: it needs a dense grid, few gaps, and an equation with a weak form."""
+        data = problem.data
+        if not data.gridded:
+            return f"the data are scattered over {', '.join(problem.coordinates)}"
+        partial = [f for f in problem.fields if set(data.coordinates_of(f)) != set(problem.coordinates)]
+        if partial:
+            return f"'{partial[0]}' is measured over {', '.join(data.coordinates_of(partial[0]))} only"
+        if not is_weak(problem.system):
+            return "the equation holds products of derivatives, which have no weak form"
+        grid = data.grid(problem.coordinates)
+        weak_only = any(u.prior == "tv" for u in problem.unknown_fields.values())
+        if grid.size < _DENSE and not weak_only:
+            return f"the grid has {grid.size:,} nodes only"
+        alone = [n for n, u in problem.unknown_fields.items() if set(u.over or ()) == set(grid.names)]
+        if alone and not weak_only and len(grid.names) <= 2:
+            return (
+                f"'{alone[0]}' varies over all coordinates, so that no sum over the grid takes its noise away"
+            )
+        short = [a.name for a in grid if a.size < 2 * problem.system.order_along(a.name) + 1]
+        if short:
+            return f"there are too few nodes along {', '.join(short)} for the orders of the equation"
+        missing = max(float(np.mean(~np.isfinite(data.dataset[f].values))) for f in problem.fields)
+        if missing > _MOST_MISSING:
+            return f"{100 * missing:.0f} % of the grid are missing"
+        return None
+
+    def advantage(self, problem: InverseProblem) -> str:
+        """The size of the grid."""
+        size = problem.data.grid(problem.coordinates).size
+        return f"the data fill a grid of {size:,} nodes and every derivative moves onto a test function"
+
+    def cost(self, problem: InverseProblem, collocation: Collocation) -> Cost:
+        """Powers of the number of points."""
+        points = float(problem.data.dataset[problem.fields[0]].size)
+        seconds = _START + _PER_POINT * points**_POWER
+        seconds *= _FIELDS if problem.unknown_fields else 1.0
+        return Cost(seconds, _MIB + _BYTES * points * len(problem.fields) / 2**20)
+
+    def solve(self, request: Request) -> Solution:
+        """As `mollifier.engines.weak.engine.solve_weak`."""
+        from mollifier.engines.weak.engine import solve_weak
+
+        return solve_weak(request.problem, request.settings, request.seed, request.settings.tuning)
+
+
+WEAK = WeakEngine()
