@@ -18,7 +18,7 @@ SMALL = {
         "network": {"width": 16, "depth": 2},
         "collocation": {"max_nodes": 400},
     },
-    "joint": {"training": {"steps": 40}, "collocation": {"max_nodes": 600}},
+    "joint": {"collocation": {"max_nodes": 500}},
     "weak": None,
 }
 

@@ -11,7 +11,8 @@ import xarray as xr
 
 from mollifier.diagnostics.check.findings import Finding, error, info, warn
 from mollifier.engines.identifiability import structure as ident
-from mollifier.engines.identifiability.information import WIDE, Information, information
+from mollifier.engines.identifiability.information import Information, information
+from mollifier.engines.identifiability.posterior import WIDE
 from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, fixed_by_scaling, listed
 from mollifier.equations.algebra import differentiate
 from mollifier.equations.lower import ArrayFunction

@@ -16,6 +16,7 @@ import sympy
 import xarray as xr
 from numpy.typing import NDArray
 
+from mollifier.engines.identifiability.posterior import WIDE, Posterior, inverse
 from mollifier.engines.identifiability.slopes import Basis, Linearised, Sums, correlation, splines
 from mollifier.engines.identifiability.structure import Terms, finite_mean, rms, terms_at_samples
 from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, free_directions
@@ -28,7 +29,6 @@ from mollifier.problem.inverse_problem import InverseProblem
 Array = NDArray[np.float64]
 
 _SHOWN = {1: 101, 2: 41, 3: 15}
-_ROUNDS = 3
 # Standard deviations by which a signal has to exceed the noise.
 _SURE = 3.0
 # A factor below this share of its natural size is zero if it does not exceed the noise either.
@@ -37,8 +37,6 @@ _SMALL = 0.1
 _NOTHING = 2e-3
 # Relative error that smoothing leaves in terms.
 _SMOOTHING = 0.03
-# Prior standard deviations of numbers, in units of the size at which their term alone balances the others.
-WIDE = 30.0
 # Sizes outside are rounding.
 _SIZE = 1e-100, 1e100
 # A number that multiplies zero is held at zero by a prior narrower by this, so that it affects no other.
@@ -117,17 +115,15 @@ def information(terms: Terms, at: Mapping[str, float] | None = None) -> Informat
     zero, drowned = _empty(terms)
     free = {n: s * (_HELD if n in zero else 1.0) for n, s in scale.items()}
     start = np.where([n in zero for n in flat.parts], 0.0, start)
-    level, sums = _solve(terms, equations, flat, start, free)
-    basis = flat
-    theta = level
+    posterior = Posterior(terms, flat, free)
+    theta, sums = posterior.solve(equations, start)
     if terms.problem.unknown_fields:
-        basis = Basis(terms, constant=False)
-        start = np.concatenate(
-            [np.full(p.stop - p.start, level[flat.parts[n]]) for n, p in basis.parts.items()]
-        )
-        theta, sums = _solve(terms, equations, basis, start, free)
-    whole = _whole(terms, basis, sums, free)
-    covariance = _inverse(whole)
+        posterior = Posterior(terms, Basis(terms, constant=False), free)
+        parts = posterior.basis.parts.items()
+        start = np.concatenate([np.full(p.stop - p.start, theta[flat.parts[n]]) for n, p in parts])
+        theta, sums = posterior.solve(equations, start)
+    basis, precision = posterior.basis, posterior.precision(sums)
+    covariance = inverse(precision)
     names = [n for n in terms.problem.scalars if n not in zero]
     places = {n: basis.parts[n].start for n in terms.problem.scalars}
     env = {**terms.env, **basis.env(theta)}
@@ -135,15 +131,15 @@ def information(terms: Terms, at: Mapping[str, float] | None = None) -> Informat
     sd = {n: float(np.sqrt(covariance[i, i])) for n, i in places.items()}
     # A number that is hardly better known than by its wide prior is not hidden by noise at single places.
     vague = {n for n in names if sd[n] > THRESHOLDS.ratio * WIDE * scale[n]} - set(drowned)
-    free = _directions(terms, basis, sums, names)
-    shares = {n: _undetermined(terms, basis, n, covariance, whole, scale[n]) for n in fields}
+    directions = _directions(terms, basis, sums, names)
+    shares = {n: _undetermined(terms, basis, n, covariance, precision, scale[n]) for n in fields}
     return Information(
         values={n: float(theta[i]) for n, i in places.items()},
         sd=sd,
         scale=scale,
         zero=tuple(zero),
         drowned=tuple(drowned),
-        directions=tuple(replace(d, hidden=d.hidden and not vague & set(d.change)) for d in free),
+        directions=tuple(replace(d, hidden=d.hidden and not vague & set(d.change)) for d in directions),
         maps={n: _map(terms, basis, n, covariance, scale[n]) for n in fields},
         undetermined={n: s[0] for n, s in shares.items()},
         alone={n: s[1] for n, s in shares.items()},
@@ -238,89 +234,6 @@ def _projected(terms: Terms, flat: Basis, theta: Array, linear: tuple[str, ...])
     return left / max(int(good.sum()), 1), theta
 
 
-def _solve(
-    terms: Terms, equations: list[Linearised], basis: Basis, theta: Array, scale: Mapping[str, float]
-) -> tuple[Array, Sums]:
-    """Rough values of the unknowns by a few Gauss-Newton steps with corrected scores."""
-    weight = terms.independent / terms.count
-    linear = set(terms.problem.system.linear_in) == set(terms.problem.unknowns)
-    known = [not linear or n in terms.problem.readings for n in basis.parts for _ in _indices(basis, n)]
-    centre = _prior(basis, terms, scale) @ np.where(known, theta, 0.0)
-    sums = _total(equations, basis, theta, weight)
-    for _ in range(_ROUNDS):
-        extra = _measurements(terms, basis)
-        after = _inverse(_whole(terms, basis, sums, scale)) @ (sums.score + centre + extra[1])
-        if not np.isfinite(after).all() or (
-            not linear and np.abs(after - theta).max() > 10 * np.abs(theta).max()
-        ):
-            break
-        theta = after
-        sums = _total(equations, basis, theta, weight)
-    return theta, sums
-
-
-def _total(equations: list[Linearised], basis: Basis, theta: Array, weight: float) -> Sums:
-    parts = [e.sums(basis, theta, weight) for e in equations if e.symbols]
-    return Sums(
-        np.sum([p.information for p in parts], axis=0),
-        np.sum([p.noise for p in parts], axis=0),
-        np.sum([p.score for p in parts], axis=0),
-        np.concatenate([p.noise_of_rows for p in parts]),
-    )
-
-
-def _deviations(basis: Basis, terms: Terms, scale: Mapping[str, float]) -> Array:
-    """Prior standard deviation of every parameter."""
-    wide = {n: WIDE if n in terms.problem.scalars else 1.0 for n in basis.parts}
-    return np.concatenate([np.full(p.stop - p.start, scale[n] * wide[n]) for n, p in basis.parts.items()])
-
-
-def _shrunk(basis: Basis, sums: Sums, terms: Terms, scale: Mapping[str, float]) -> Array:
-    """The information without what chance may have left of the noise's, positive semidefinite."""
-    sd = _deviations(basis, terms, scale)
-    chance = min(_SURE * np.sqrt(2 / max(terms.independent, 1.0)), 1.0)
-    scaled = (sums.information - chance * sums.noise) * sd[:, None] * sd
-    values, vectors = np.linalg.eigh((scaled + scaled.T) / 2)
-    return (vectors * np.maximum(values, 0.0)) @ vectors.T / (sd[:, None] * sd)
-
-
-def _whole(terms: Terms, basis: Basis, sums: Sums, scale: Mapping[str, float]) -> Array:
-    """The information with that of the prior and of measurements of fields."""
-    return _shrunk(basis, sums, terms, scale) + _prior(basis, terms, scale) + _measurements(terms, basis)[0]
-
-
-def _prior(basis: Basis, terms: Terms, scale: Mapping[str, float]) -> Array:
-    """The prior's information: wide for numbers, of smooth fields for the others."""
-    whole = np.diag(_deviations(basis, terms, scale) ** -2.0)
-    for name, part in basis.parts.items():
-        if len(_indices(basis, name)) > 1:
-            whole[part, part] = np.linalg.inv(correlation(terms.problem, name)) / scale[name] ** 2
-    return whole
-
-
-def _measurements(terms: Terms, basis: Basis) -> tuple[Array, Array]:
-    """What measurements of unknown fields add to the information, (p, p), and to the score, (p,)."""
-    whole, score = np.zeros((basis.size, basis.size)), np.zeros(basis.size)
-    for name, samples in terms.problem.readings.items():
-        part = basis.parts[name]
-        places = dict(zip(samples.coordinates, samples.points.T, strict=True))
-        if len(_indices(basis, name)) > 1:
-            b = splines(terms.problem, name, places, Derivative(name))
-            whole[part, part] += (b.T * samples.sd**-2.0) @ b
-            score[part] += b.T @ (samples.values * samples.sd**-2.0)
-    return whole, score
-
-
-def _indices(basis: Basis, name: str) -> range:
-    return range(basis.parts[name].start, basis.parts[name].stop)
-
-
-def _inverse(matrix: Array) -> Array:
-    """Of a positive definite matrix whose rows may be of very different units."""
-    size = 1 / np.sqrt(np.diag(matrix))
-    return np.linalg.inv(matrix * size[:, None] * size) * size[:, None] * size
-
-
 def _empty(terms: Terms) -> tuple[list[str], list[str]]:
     """Unknowns whose factor is zero, and those whose factor does not exceed the noise."""
     zero, drowned = [], []
@@ -371,12 +284,12 @@ def _directions(terms: Terms, basis: Basis, sums: Sums, names: list[str]) -> lis
 
 
 def _undetermined(
-    terms: Terms, basis: Basis, name: str, covariance: Array, whole: Array, scale: float
+    terms: Terms, basis: Basis, name: str, covariance: Array, precision: Array, scale: float
 ) -> tuple[float, float]:
     """Share of the samples at which a field is undetermined: with all unknowns free, and with it alone."""
     part = basis.parts[name]
     b = basis.matrices[name][1]
-    alone = _inverse(whole[part, part])
+    alone = inverse(precision[part, part])
     shares = []
     for c in (covariance[part, part], alone):
         shares.append(
