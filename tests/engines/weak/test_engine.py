@@ -32,7 +32,7 @@ def check_numbers(solution, precision, **true):
 
 @pytest.mark.parametrize("offset", [0.0, 100.0])
 @pytest.mark.parametrize(("noise", "precision"), [(0.0, 1e-6), (0.02, 0.006), (0.3, 0.08)])
-def test_heat(noise, precision, offset):
+def test_heat_noise_and_offset(noise, precision, offset):
     """A constant, and noise of the same size, change little."""
     scale = np.sqrt(np.mean(heat(*np.meshgrid(X, T)) ** 2))
     data = observed(
@@ -45,7 +45,8 @@ def test_heat(noise, precision, offset):
         assert solution.estimates["D"].value == pytest.approx(0.1, rel=precision)
 
 
-def test_burgers():
+def test_burgers_two_numbers():
+    """Two numbers under noise of 10 %."""
     data = observed({"u": burgers}, {"x": X, "t": T}, 0.1)
     solution = weak("u_t + a*u*u_x = b*u_xx", data, {"a": ScalarUnknown(), "b": ScalarUnknown()})
     check_numbers(solution, 0.15, a=1.0, b=0.1)
@@ -59,7 +60,7 @@ def left(z):
     return 0.5 * np.cos(2 * z + 1)
 
 
-def test_waves_as_two_equations():
+def test_waves_two_equations():
     fields = {
         "p": lambda x, t: right(x + 2 * t) + left(x - 2 * t),
         "q": lambda x, t: right(x + 2 * t) - left(x - 2 * t),
@@ -84,7 +85,7 @@ def predators(count=300):
 
 
 @pytest.mark.parametrize("noise", [{"u": 0.05, "v": 0.05}, {"u": 0.0, "v": 0.1}, {"u": 0.1, "v": 0.01}])
-def test_predators_and_prey_measured_unlike(noise):
+def test_predators_unequal_noise(noise):
     t, y = predators()
     rng = np.random.default_rng(1)
     values = {
@@ -99,7 +100,7 @@ def test_predators_and_prey_measured_unlike(noise):
 
 @pytest.mark.parametrize("initial", [None, 0.3, 5.0])
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e4])
-def test_a_number_that_the_equation_is_not_linear_in(initial, scale):
+def test_nonlinear_number_logistic(initial, scale):
     """With an initial value or none, whatever the units."""
     axes = {"x": np.linspace(0, 2, 30), "t": np.linspace(0, 6, 50)}
     data = observed({"u": lambda x, t: scale * logistic(x, t)}, axes, 0.05)
@@ -108,7 +109,7 @@ def test_a_number_that_the_equation_is_not_linear_in(initial, scale):
     check_numbers(solution, 0.02, r=1.5, K=scale)
 
 
-def test_saturation_without_initial_values():
+def test_nonlinear_number_saturation():
     """u_t = -V u/(K + u), which no polynomial is."""
     x, t = np.linspace(0, 2, 20), np.linspace(0, 6, 60)
     u = solve_ivp(lambda _, u: -1.2 * u / (0.4 + u), (0, 6), 1 + 0.5 * np.sin(3 * x), t_eval=t, rtol=1e-10).y
@@ -118,7 +119,7 @@ def test_saturation_without_initial_values():
     )
 
 
-def test_values_to_look_at_keep_their_bounds():
+def test_trial_values_within_bounds():
     assert (trial_values(-1.0, 2.0) > -1).all()
     assert (trial_values(-np.inf, -5.0) < -5).all()
     assert trial_values(3.0, np.inf).min() > 3
@@ -138,19 +139,19 @@ UNEVEN = {
 
 
 @pytest.mark.parametrize("name", UNEVEN)
-def test_uneven_and_short_axes(name):
+def test_axes_uneven_and_short(name):
     x, t = UNEVEN[name]
     solution = weak("u_t = D*u_xx", observed({"u": heat}, {"x": x, "t": t}, 0.02), D)
     check_numbers(solution, 0.05, D=0.1)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1])
-def test_gaps_here_and_there(share):
+def test_gaps_scattered(share):
     data = observed({"u": heat}, {"x": X, "t": T}, 0.02, holes=share)
     check_numbers(weak("u_t = D*u_xx", data, D), 0.02, D=0.1)
 
 
-def test_a_missing_block():
+def test_gaps_block():
     clean = observed({"u": heat}, {"x": X, "t": T}, 0.02).dataset["u"].copy()
     clean[20:26, 15:21] = np.nan
     data = Observations.from_dataset(clean.drop_attrs(), noise=0.02)
@@ -169,22 +170,22 @@ def replicated(sd, missing=0.0, count=4):
     return Observations.from_dataset(dataset, noise={"u": xr.DataArray(sd, dims=dims)}, replicates=["repeat"])
 
 
-def test_repeats_are_averaged_by_their_weights():
+def test_replicates_weighted_mean():
     sd = np.array([0.01, 0.02, 0.05, 0.1])
     problem = InverseProblem("u_t = D*u_xx", replicated(sd, 0.3), D)
     data = grid_data(problem, weak_form(problem.system))
     u = problem.data.dataset["u"].values
     weight = np.isfinite(u) / sd**2
     with np.errstate(invalid="ignore"):
-        wanted = np.nansum(u * weight, -1) / weight.sum(-1)
+        expected = np.nansum(u * weight, -1) / weight.sum(-1)
     there = np.isfinite(u).any(-1)
-    np.testing.assert_allclose(data.values["u"][there], wanted[there])
+    np.testing.assert_allclose(data.values["u"][there], expected[there])
     np.testing.assert_allclose(data.variances["u"][there], 1 / weight.sum(-1)[there])
     assert np.isfinite(data.values["u"]).all()
     check_numbers(solve(problem, "weak"), 0.01, D=0.1)
 
 
-def test_error_bars_of_single_samples_weigh_them():
+def test_error_bars_weight_samples():
     """Half of the axis is measured ten times as well: the same as to have the noise of that half, nearly."""
     mesh = np.meshgrid(X, T, indexing="ij")
     sd = np.where(mesh[0] < 1, 0.01, 0.1)
@@ -194,7 +195,7 @@ def test_error_bars_of_single_samples_weigh_them():
     check_numbers(solution, 0.02, D=0.1)
 
 
-def test_samples_that_are_trusted():
+def test_error_bars_of_zero():
     """Some are given without error, as at the ends of an axis."""
     mesh = np.meshgrid(X, T, indexing="ij")
     sd = np.where((mesh[0] == 0) | (mesh[0] == 2), 0.0, 0.02)
@@ -204,7 +205,7 @@ def test_samples_that_are_trusted():
     check_numbers(weak("u_t = D*u_xx", data, D), 0.02, D=0.1)
 
 
-def test_known_data_as_coefficient_and_with_moved_derivatives():
+def test_known_data_differentiated():
     """u_t = D s u_xx + a s with s known: two derivatives go to s times the test function."""
     x, t = sympy.symbols("x t")
     u, s = sympy.exp(-t) * sympy.sin(3 * x) + sympy.cos(5 * x - t) / 2, 1 + x**2 / 2 + t
@@ -215,14 +216,14 @@ def test_known_data_as_coefficient_and_with_moved_derivatives():
     check_numbers(weak("u_t = D*s*u_xx + a*s + f", data, unknowns), 0.02, D=0.1, a=2.0)
 
 
-def test_a_periodic_axis():
+def test_axes_periodic():
     x = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     fields = {"u": lambda x, t: np.sin(x - t) + 0.3 * np.cos(3 * (x - t))}
     data = observed(fields, {"x": x, "t": T}, 0.05, periodic={"x": 2 * np.pi})
     check_numbers(weak("u_t = -c*u_x", data, {"c": ScalarUnknown()}), 0.02, c=1.0)
 
 
-def test_an_axis_along_which_nothing_is_differentiated():
+def test_axes_without_derivatives():
     fields = {"u": lambda x, t: np.exp(-0.7 * t) * (2 + np.sin(3 * x))}
     solution = weak("u_t = -r*u", observed(fields, {"x": X, "t": T}, 0.05), {"r": ScalarUnknown()})
     check_numbers(solution, 0.02, r=0.7)
@@ -230,7 +231,7 @@ def test_an_axis_along_which_nothing_is_differentiated():
     assert solution.provenance["tests"]["x"] == len(X)
 
 
-def test_a_radius_that_is_given_is_taken():
+def test_radius_given():
     data = observed({"u": heat}, {"x": X, "t": T})
     solution = weak("u_t = D*u_xx", data, D, collocation={"radius": {"x": 0.4, "t": 0.3}})
     assert solution.provenance["radius"] == {"x": 0.4, "t": 0.3}
@@ -261,21 +262,21 @@ def check_field(solution, name, true, precision):
     """Relative error of the whole, and standard errors that are of its size."""
     assert solution.status.ok, solution.status
     found = solution.dataset[name]
-    wanted = true(*np.meshgrid(*(found[c].values for c in found.dims), indexing="ij"))
-    error = found.values - wanted
-    assert np.linalg.norm(error) <= precision * np.linalg.norm(wanted)
+    expected = true(*np.meshgrid(*(found[c].values for c in found.dims), indexing="ij"))
+    error = found.values - expected
+    assert np.linalg.norm(error) <= precision * np.linalg.norm(expected)
     # A smooth field of a dozen degrees of freedom: its error and its standard error agree to a factor.
     assert 0.2 < np.sqrt(np.mean((error / solution.dataset[f"{name}_sd"].values) ** 2)) < 2.5
 
 
-def test_a_field_along_x():
+def test_field_over_x():
     x = sympy.Symbol("x")
     data = made(0.2 + 0.1 * sympy.sin(2 * x), "x t")
     solution = weak("u_t = div(k*grad(u)) + s", data, {"k": FieldUnknown(over=("x",))})
     check_field(solution, "k", lambda x: 0.2 + 0.1 * np.sin(2 * x), 0.03)
 
 
-def test_a_field_along_t():
+def test_field_over_t():
     axes = {"x": X, "t": np.linspace(0, 3, 80)}
     data = observed({"u": lambda x, t: np.exp(np.sin(3 * t) / 3) * (1 + 0.5 * np.sin(3 * x))}, axes, 0.01)
     solution = weak("u_t = r*u", data, {"r": FieldUnknown(over=("t",))})
@@ -283,7 +284,7 @@ def test_a_field_along_t():
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.2])
-def test_standard_errors_of_a_field_under_much_noise(noise):
+def test_field_standard_errors(noise):
     """Over six draws the errors are those stated, to a half: they have some thirty degrees of freedom."""
     x, squares = sympy.Symbol("x"), []
     for seed in range(6):
@@ -294,7 +295,7 @@ def test_standard_errors_of_a_field_under_much_noise(noise):
     assert np.sqrt(np.mean(squares)) < 1.5
 
 
-def test_a_field_over_a_plane():
+def test_field_over_plane():
     x, y = sympy.symbols("x y")
     data = made(0.3 + 0.1 * sympy.sin(3 * x) * sympy.cos(2 * y), "x y t", 0.01)
     solution = weak("u_t = div(k*grad(u)) + s", data, {"k": FieldUnknown(over=("x", "y"))})

@@ -55,21 +55,22 @@ def many(request):
     return tuple(np.array(f) for f in zip(*found, strict=True))
 
 
-def test_estimates_are_unbiased_where_least_squares_are_not(many):
+def test_estimates_unbiased(many):
+    """Least squares without the correction for noise are biased."""
     errors, _, plain = many
     standard = errors.std(0, ddof=1) / np.sqrt(len(errors))
     assert (np.abs(errors.mean(0)) < 3 * standard).all()
     assert np.abs(plain.mean(0) / standard).max() > 5
 
 
-def test_standard_errors_are_those_of_repeated_measurement(many):
+def test_standard_errors_repeated_noise(many):
     """A standard deviation from 200 draws is itself 5 % uncertain: three times that."""
     errors, stated, _ = many
     typical = np.sqrt(np.mean(stated**2, axis=0))
     np.testing.assert_allclose(typical, errors.std(0, ddof=1), rtol=0.15)
 
 
-def test_intervals_cover(many):
+def test_intervals_coverage(many):
     """Of 200 intervals of 95 % between 180 and 198 hold the truth, but for one time in a thousand."""
     errors, stated, _ = many
     covered = np.mean(np.abs(errors) < 1.96 * stated, axis=0)
@@ -91,7 +92,7 @@ def field_problem(noise, seed=0):
     return estimator, prior, space(grid, {"x": 0.0, "t": 0.3}, {"x": 0, "t": 1}, 0.0)
 
 
-def test_a_field_is_the_posterior_mean_of_its_estimating_equations():
+def test_field_posterior_mean():
     """The score is normal about ``A (k - k0)`` with covariance B: the same by dense matrices."""
     estimator, prior, tests = field_problem(0.02)
     posterior = estimator.posterior
@@ -111,7 +112,8 @@ def test_a_field_is_the_posterior_mean_of_its_estimating_equations():
     np.testing.assert_allclose(fit.covariance, np.linalg.inv(precision), rtol=1e-3, atol=1e-6)
 
 
-def test_a_weak_prior_leaves_the_estimating_equations():
+def test_field_weak_prior():
+    """Under a weak prior a field solves the estimating equations, with the sandwich covariance."""
     estimator, _, tests = field_problem(0.02)
     posterior = estimator.posterior
     posterior.hyper, posterior.learn = {"k": Hyper(2, -12.0, -0.3)}, False
@@ -124,8 +126,8 @@ def test_a_weak_prior_leaves_the_estimating_equations():
 
 
 @pytest.mark.parametrize("bounds", [{"lower": 0.2}, {"upper": 0.05}, {"lower": 0.15, "upper": 0.3}])
-def test_bounds_are_kept(bounds):
+def test_bounds_active(bounds):
     """D = 0.1 lies outside of them."""
     solution = weak("u_t = D*u_xx", observed({"u": heat}, {"x": X, "t": T}), {"D": ScalarUnknown(**bounds)})
-    wanted = bounds.get("lower", bounds.get("upper"))
-    assert solution.estimates["D"].value == pytest.approx(wanted, rel=1e-6)
+    expected = bounds.get("lower", bounds.get("upper"))
+    assert solution.estimates["D"].value == pytest.approx(expected, rel=1e-6)

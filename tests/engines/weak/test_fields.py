@@ -49,14 +49,15 @@ def errors(solution, k):
     return np.linalg.norm(found - k) / np.linalg.norm(k), float(np.mean(np.abs(found - k) < 1.96 * sd))
 
 
-def test_without_noise_a_field_over_a_plane_is_found():
+def test_plane_without_noise():
     problem, k = plate(0.0)
     solution = solve(problem, "weak")
     assert solution.status.name == "converged", solution.status
     assert errors(solution, k)[0] < 0.005
 
 
-def test_intervals_of_a_field_over_a_plane_hold_the_truth():
+def test_plane_intervals():
+    """Over two draws the error is small, and intervals of 95 % contain the truth."""
     found = []
     for seed in range(2):
         problem, k = plate(0.02, seed)
@@ -68,14 +69,15 @@ def test_intervals_of_a_field_over_a_plane_hold_the_truth():
     assert 0.85 <= held <= 0.995
 
 
-def test_a_field_that_the_noise_hides_is_undetermined():
+def test_plane_undetermined_by_noise():
     problem, _ = plate(2.0)
     status = solve(problem, "weak").status
     assert status.name == "undetermined"
     assert "to its prior" in status.message
 
 
-def test_moved_fields_meet_the_equation_and_stay_near_the_data():
+def test_projected_fields_near_equation_and_data():
+    """Where the coefficient is right; where it is wrong they move no further than the noise explains."""
     names = Names(("x", "t"), {"u": ("x", "t")}, {"k": ("x",)})
     x, t = Axis("x", 0.0, 2.0, 41), Axis("t", 0.0, 1.0, 10)
     grid, sd = Grid(x, t), 0.2
@@ -100,7 +102,7 @@ def line(size=12, degree=3):
     return Basis("k", {"x": AxisSplines(axis, size, degree)}, Grid(axis))
 
 
-def test_the_greater_of_two_maxima_is_found():
+def test_maximise_two_maxima():
     def evidence(hypers):
         far, near = hypers[0].strength + 5.0, hypers[0].strength - 4.0
         return float(np.logaddexp(50 - far**2, 20 - near**2))
@@ -110,7 +112,7 @@ def test_the_greater_of_two_maxima_is_found():
     assert value == pytest.approx(50.0, abs=0.3)
 
 
-def test_strengths_that_count_are_averaged_over():
+def test_mixture_of_strengths():
     """Of a normal evidence the lattice keeps mean and width, but for what lies behind its ends."""
     best = [Hyper(2, -1.0, 0.0)]
     shares = mixture(
@@ -122,7 +124,8 @@ def test_strengths_that_count_are_averaged_over():
     assert weights @ (strengths + 1) ** 2 == pytest.approx(1.0, rel=0.15)
 
 
-def test_averages_are_wider_than_the_likeliest_prior():
+def test_mixture_wider_than_maximum():
+    """Averaging over priors gives wider errors than the prior of maximum evidence."""
     basis = line()
     rows = basis.at(basis.grid)[::4]
     values = np.sin(6 * basis.grid["x"].points[::4]) + 0.3 * np.random.default_rng(1).standard_normal(10)
@@ -138,7 +141,7 @@ def test_averages_are_wider_than_the_likeliest_prior():
 
 
 @pytest.mark.parametrize("length", [0.5, 1.0])
-def test_the_spread_of_a_prior_is_its_mean_variance(length):
+def test_prior_spread_mean_variance(length):
     basis = line()
     one = Prior("k", basis, orders=(1, 2))
     held = np.linalg.inv(one.precision(2, np.log10(length).round(1), free=False))
@@ -147,7 +150,9 @@ def test_the_spread_of_a_prior_is_its_mean_variance(length):
     )
 
 
-def test_coarseness_is_of_the_sixth_order_and_leaves_noise_out():
+def test_interpolation_variance_order_and_noise():
+    """The error is of sixth order in the spacing, and noise contributes little."""
+
     def of(count, noise=0.0):
         grid = Grid(Axis("x", 0.0, 3.0, count), Axis("y", 0.0, 1.0, 4))
         u = np.sin(4 * grid["x"].points)[:, None] * np.ones(4)
@@ -160,7 +165,7 @@ def test_coarseness_is_of_the_sixth_order_and_leaves_noise_out():
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01])
-def test_a_field_that_varies_faster_than_its_state(noise):
+def test_field_faster_than_state(noise):
     """Fifteen waves of a force, of which integration leaves little in the state."""
     made = case("langevin", forcing="fast")
     solution = solve(made.problem(noise), "weak")

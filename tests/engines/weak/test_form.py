@@ -99,7 +99,7 @@ EQUATIONS = [
 
 
 @pytest.mark.parametrize("text", EQUATIONS)
-def test_integration_by_parts(text):
+def test_weak_form_by_parts(text):
     check_by_parts(parse(text, NAMES))
 
 
@@ -122,13 +122,13 @@ def conservative_terms(draw, fields):
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(conservative_terms(["u"]), conservative_terms(["u"]))
-def test_sums_of_conservative_terms_in_one_field(one, two):
+def test_weak_form_conservative_sums(one, two):
     check_by_parts(parse(f"u_t + {one} + {two} = 1", NAMES))
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(conservative_terms(["u", "v"]))
-def test_a_conservative_term_in_two_fields(term):
+def test_weak_form_two_fields(term):
     check_by_parts(parse(f"v_t + {term} = 0", NAMES))
 
 
@@ -136,7 +136,7 @@ def test_a_conservative_term_in_two_fields(term):
     ("text", "named"),
     [("u_t = a*u_x^2", "u_x**2"), ("u_t = v*u_xx", "u_xx*v"), ("u_t = u_xx; v_t = b*abs(v_x)", "Abs(v_x)")],
 )
-def test_what_cannot_be_moved_is_named(text, named):
+def test_weak_form_error_names_term(text, named):
     system = parse(text, NAMES)
     assert not is_weak(system)
     with pytest.raises(EquationError) as caught:
@@ -145,7 +145,7 @@ def test_what_cannot_be_moved_is_named(text, named):
     assert "'joint'" in str(caught.value)
 
 
-def test_what_a_form_holds():
+def test_weak_form_contents():
     form = weak_form(parse("u_t = div(k*grad(u)) + s*v*u_x + s*u*v_x - a*r", NAMES))
     assert form.fields == ("u", "v")
     assert [d.name for d in form.unknowns] == ["a", "k", "k_x", "k_y", "r"]
@@ -178,23 +178,23 @@ def exact(f):
 
 @settings(max_examples=20)
 @given(polynomials)
-def test_expectations_of_polynomials_are_unbiased(f):
+def test_expectation_polynomials(f):
     found = gauss_hermite(FORM.expectation(f), MEANS, VARIANCES)
     assert found == pytest.approx(exact(f), rel=1e-11, abs=1e-11)
 
 
 @settings(max_examples=20)
 @given(polynomials, polynomials)
-def test_covariances_of_polynomials_are_unbiased(f, g):
+def test_covariance_polynomials(f, g):
     one, two = FORM.expectation(f), FORM.expectation(g)
     found = gauss_hermite(FORM.covariance(f, g), MEANS, VARIANCES)
-    wanted = gauss_hermite(one * two, MEANS, VARIANCES) - exact(f) * exact(g)
+    expected = gauss_hermite(one * two, MEANS, VARIANCES) - exact(f) * exact(g)
     size = gauss_hermite(one**2, MEANS, VARIANCES) * gauss_hermite(two**2, MEANS, VARIANCES)
-    assert found == pytest.approx(wanted, abs=1e-11 * (1 + np.sqrt(size)))
+    assert found == pytest.approx(expected, abs=1e-11 * (1 + np.sqrt(size)))
 
 
 @pytest.mark.parametrize("f", ["exp(-u)*v", "sin(2*u)", "1/(3 + u)", "log(5 + u + v)", "u^2*exp(u/2)"])
-def test_other_functions_are_right_to_the_second_power_of_the_variance(f):
+def test_expectation_other_functions(f):
     """Halving the variances divides what is left by 2^3."""
     f = parse(f"u_t = {f}", NAMES).equations[0].residual.subs("u_t", 0)
     left = [abs(gauss_hermite(FORM.expectation(f), MEANS, (s, s), nodes=40) - exact(f)) for s in (0.02, 0.01)]
@@ -202,19 +202,20 @@ def test_other_functions_are_right_to_the_second_power_of_the_variance(f):
     assert left[1] < 1e-4
 
 
-def test_expectation_of_what_holds_no_field_is_itself():
+def test_expectation_without_field():
     f = sympy.Symbol("a") ** 2 * x
     assert FORM.expectation(f) == f
     assert FORM.covariance(f, sympy.Symbol("u")) == 0
 
 
-def test_noise_of_different_fields_is_independent():
+def test_covariance_different_fields():
+    """Noise of different fields is independent."""
     u, v = sympy.symbols("u v")
     assert FORM.covariance(u, v) == 0
     assert FORM.covariance(u, u) == sympy.Symbol(VARIANCE.format("u"))
 
 
-def test_known_data_are_differentiated_where_the_coefficient_is_known():
+def test_weak_form_known_coefficient():
     """D(s u_xx) moves two derivatives onto s phi."""
     form = weak_form(parse("u_t = s*u_xx", NAMES))
     orders = {c.orders: c.integrand for c in form.channels}

@@ -53,7 +53,8 @@ def posed(values, sd, equation="u_t = D*lap(u)", unknowns=None, **known):
     return InverseProblem(equation, observed, unknowns or {"D": ScalarUnknown()}, fields=["u"])
 
 
-def test_a_disc_with_45_percent_outside_tells_as_much_as_its_share_of_the_box():
+def test_disc_errors():
+    """With 45 % of a box outside of a disc the errors are those of the nodes that are left."""
     assert 0.43 < 1 - DISC.mean() < 0.47
     whole, part = [], []
     for seed in range(3):
@@ -69,7 +70,8 @@ def test_a_disc_with_45_percent_outside_tells_as_much_as_its_share_of_the_box():
     assert errors[0] < 0.006 * 0.1
 
 
-def test_what_lies_outside_is_not_looked_at():
+def test_disc_outside_unused():
+    """Sums do not depend on values outside of the disc."""
     values, sd = noisy(heat())
     problem = posed(np.where(DISC, values, np.nan), sd)
     data = grid_data(problem, weak_form(problem.system))
@@ -83,7 +85,7 @@ def test_what_lies_outside_is_not_looked_at():
     assert np.abs(tests.project(changed, (0, 0, 0))).max() < 1e3 * 1e-3 * scale
 
 
-def test_a_field_on_a_disc():
+def test_disc_field():
     """u_t = k(x, y) u."""
     k = np.sin(SIDE)[:, None] * np.cos(SIDE)
     values, sd = noisy(np.exp(k[:, :, None] * T))
@@ -98,7 +100,8 @@ def test_a_field_on_a_disc():
     assert np.isfinite(found.dataset["u"].values[inside]).all()
 
 
-def test_pairs_and_adjoints_are_those_of_the_rows_kept():
+def test_space_with_gaps():
+    """Sums, pairs and adjoints are those of the test functions that are kept."""
     rng = np.random.default_rng(0)
     grid = Grid(Axis("x", 0.0, 1.0, 40), Axis("t", 0.0, 1.0, 30))
     gaps = np.zeros(grid.shape, dtype=bool)
@@ -124,14 +127,16 @@ def test_pairs_and_adjoints_are_those_of_the_rows_kept():
     assert np.isnan(cut.lattice(rows, np.nan).ravel()[~kept]).all()
 
 
-def test_scattered_gaps_are_narrow_and_edges_are_wide():
+def test_wide_gaps():
+    """Scattered gaps are not wide, the region beyond an edge is."""
     rng = np.random.default_rng(1)
     scattered = rng.random(GRID.shape) < 0.2
     assert not wide(scattered, GRID).any()
     np.testing.assert_array_equal(wide(~DISC, GRID), ~DISC)
 
 
-def test_known_data_may_be_missing_where_the_fields_are():
+def test_known_data_with_gaps():
+    """Known data may be missing where the fields are, and nowhere else."""
     values, sd = noisy(heat())
     inside = DISC[..., 0]
     known = np.where(inside, 1.0, np.nan)
@@ -143,7 +148,8 @@ def test_known_data_may_be_missing_where_the_fields_are():
         solve(posed(np.where(DISC, values, np.nan), sd, "s*u_t = s*D*lap(u)", s=known), "weak")
 
 
-def test_splines_that_reach_no_data_are_not_counted():
+def test_basis_within_gaps():
+    """Splines that reach no data are not counted."""
     splines = {c: AxisSplines(GRID[c], 15, 3) for c in ("x", "y")}
     basis = Basis("k", splines, GRID)
     left = np.zeros(GRID.shape, dtype=bool)
@@ -153,7 +159,7 @@ def test_splines_that_reach_no_data_are_not_counted():
     assert Basis("D", {}, GRID).within(left) == 1
 
 
-def test_rows_outside_of_a_window_do_not_count():
+def test_window_residuals():
     """Their variance is zero: the misfit of the others is what it is, and so is their number."""
     values, sd = noisy(heat())
     rise = np.clip((2.2 - SIDE) / 0.6, 0, 1)
@@ -169,7 +175,7 @@ def test_rows_outside_of_a_window_do_not_count():
     assert effective_rows(tests, half.ravel(), True) == half.sum()
 
 
-def test_a_radius_with_too_many_rows_is_said_to_be_too_small():
+def test_radius_too_small_error():
     values, sd = noisy(np.exp(np.sin(SIDE)[:, None, None] * T) + 0 * Y)
     unknown = {"k": FieldUnknown(over=("x", "y"))}
     problem = posed(values, sd, "u_t = k*u + 0*u_xxxx + 0*u_yyyy", unknown)
@@ -189,15 +195,16 @@ def many_channels():
     return weak_form(parse(text, names))
 
 
-def test_known_coefficients_stay_out_of_the_expansions():
-    """They were multiplied out: ten thousand terms, and ten seconds."""
+def test_integrands_many_channels():
+    """Known coefficients stay out of the expansions, which would have ten thousand terms."""
     form = many_channels()
     assert len(form.channels) > 10
     found = Integrands(form)
     assert found.instructions < 1500
 
 
-def test_covariances_are_the_same_multiplied_out():
+def test_covariance_many_channels():
+    """The covariance is that of the expressions multiplied out."""
     form = many_channels()
     u, s = sympy.symbols("u"), sympy.Symbol(VARIANCE.format("u"))
     f, g = form.channels[0].integrand, form.channels[-1].integrand
@@ -208,11 +215,11 @@ def test_covariances_are_the_same_multiplied_out():
         found = [(-s / 2) ** n / sympy.factorial(n) * sympy.diff(e, u, 2 * n) for n in range(4)]
         return sympy.Add(*found)
 
-    wanted = averaged(f) * averaged(g) - averaged(sympy.expand(f * g))
-    assert float(form.covariance(f, g).subs(at)) == pytest.approx(float(wanted.subs(at)), rel=1e-9)
+    expected = averaged(f) * averaged(g) - averaged(sympy.expand(f * g))
+    assert float(form.covariance(f, g).subs(at)) == pytest.approx(float(expected.subs(at)), rel=1e-9)
 
 
-def test_gaps_are_thinned_with_the_data():
+def test_thinned_gaps():
     gaps = np.zeros(GRID.shape, dtype=bool)
     gaps[10] = True
     data = GridData(GRID, {"u": heat()}, {"u": np.array(1.0)}, gaps).thinned([2, 1, 2])

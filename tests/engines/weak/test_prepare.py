@@ -14,7 +14,8 @@ from weak_problems import T, X, heat
 # -- preparation
 
 
-def test_gaps_are_filled_with_the_field_and_the_rest_is_left():
+def test_fill_gaps_scattered():
+    """Gaps get values near the field; measured values stay."""
     u = heat(*np.meshgrid(X, T, indexing="ij"))
     grid = Grid(Axis.from_points("x", X), Axis.from_points("t", T))
     holes = np.random.default_rng(4).random(u.shape) < 0.1
@@ -25,7 +26,8 @@ def test_gaps_are_filled_with_the_field_and_the_rest_is_left():
 
 
 @pytest.mark.parametrize("size", [3, 6, 12])
-def test_a_block_wider_than_the_mollifier_is_bridged(size):
+def test_fill_gaps_block(size):
+    """A block may be wider than the mollifier."""
     u = heat(*np.meshgrid(X, T, indexing="ij"))
     hole = np.zeros(u.shape, dtype=bool)
     hole[20 : 20 + size, 15 : 15 + size] = True
@@ -34,7 +36,8 @@ def test_a_block_wider_than_the_mollifier_is_bridged(size):
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05, 0.3])
-def test_smoothing_never_makes_it_worse(noise):
+def test_smoother_error(noise):
+    """The smoothed field is nearer to the true one than the noisy field is."""
     u = heat(*np.meshgrid(X, T, indexing="ij"))
     noisy = u + noise * np.random.default_rng(5).standard_normal(u.shape)
     grid = Grid(Axis.from_points("x", X), Axis.from_points("t", T))
@@ -54,20 +57,21 @@ def noise_of(sd, shape, seed=6):
 
 
 @pytest.mark.parametrize("mode_number", [1, 5, 40])
-def test_the_corner_of_a_sine_is_its_wavenumber(mode_number):
+def test_corner_sine(mode_number):
     u = np.sin(mode_number * PERIODIC.points)[:, None] + noise_of(0.05, (200, 60))
     assert spectral_corner(u, 0, PERIODIC, 0.05**2) == pytest.approx(mode_number)
     assert spectral_corner(u.T, 1, PERIODIC, 0.05**2) == pytest.approx(mode_number)
 
 
 @pytest.mark.parametrize("lines", [50, 400])
-def test_noise_alone_has_no_corner(lines):
+def test_corner_noise(lines):
     """A line of the mean spectrum of 50 lines exceeds twice its level once in a million."""
     corner = spectral_corner(noise_of(1.0, (200, lines)), 0, PERIODIC, 1.0)
     assert corner == pytest.approx(1.0)
 
 
-def test_the_corner_of_a_front_is_one_over_its_width():
+def test_corner_front():
+    """It is inversely proportional to the width."""
     corners = []
     for width in (0.2, 0.1, 0.05):
         front = np.tanh((OPEN.points - 1) / width)[:, None] + noise_of(1e-3, (201, 20))
@@ -76,12 +80,14 @@ def test_the_corner_of_a_front_is_one_over_its_width():
     assert corners[0] < corners[1] < corners[2]
 
 
-def test_a_straight_line_has_the_lowest_corner_there_is():
+def test_corner_straight_line():
+    """It is the lowest that the axis resolves."""
     line = 3 + 5 * OPEN.points
     assert spectral_corner(np.tile(line, (4, 1)), 1, OPEN, 0.0) <= 2 * np.pi / (2 * OPEN.length) * 1.01
 
 
-def test_the_corner_on_an_uneven_axis_is_near_that_on_an_even_one():
+def test_corner_uneven_axis():
+    """It is near that on an even axis."""
     points = OPEN.points + 0.02 * np.sin(9 * OPEN.points)
     uneven = Axis.from_points("x", points)
     u = np.sin(12 * points)[:, None] + noise_of(0.01, (201, 20))

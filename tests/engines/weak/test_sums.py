@@ -60,24 +60,25 @@ def with_values(sums, values):
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_rows_are_projections_of_the_integrands(name):
+def test_rows_projections(name):
+    """Residuals are projections of the integrands onto the test functions."""
     sums, tests, coefficients, _ = problem(name, noise=0.0)
     rows = sums.rows(tests, coefficients)
     env = sums.data.env(slice(None))
     for u in sums.form.unknowns:
         basis = next(b for b in sums.bases if b.name == u.field)
         env[u.name] = basis.evaluate(coefficients[sums.place[u.field]], u)
-    wanted = np.zeros((sums.equations, tests.size))
+    expected = np.zeros((sums.equations, tests.size))
     for c in sums.form.channels:
         f = ArrayFunction(c.integrand)(env)
-        wanted[c.equation] += dense(tests, c.orders) @ np.broadcast_to(f, sums.data.grid.shape).ravel()
-    np.testing.assert_allclose(rows.residuals, wanted.ravel(), atol=1e-11 * np.abs(wanted).max())
+        expected[c.equation] += dense(tests, c.orders) @ np.broadcast_to(f, sums.data.grid.shape).ravel()
+    np.testing.assert_allclose(rows.residuals, expected.ravel(), atol=1e-11 * np.abs(expected).max())
     assert not rows.variances.any()
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 @pytest.mark.parametrize("density", [3.0, SPLINES])
-def test_slopes_are_those_of_the_rows(name, density):
+def test_rows_slopes(name, density):
     """Central differences; exact but for rounding, for residuals of second degree in the unknowns."""
     sums, tests, coefficients, _ = problem(name, density=density)
     slopes = sums.rows(tests, coefficients).slopes.toarray()
@@ -90,16 +91,17 @@ def test_slopes_are_those_of_the_rows(name, density):
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_variances_spread_and_covariance_agree(name):
+def test_covariance_consistent(name):
+    """Variances and the score's covariance are those of the whole covariance."""
     sums, tests, coefficients, _ = problem(name)
     covariance = sums.covariance(tests, coefficients)
     np.testing.assert_allclose(covariance, covariance.T)
     size = 1e-11 * np.abs(covariance).max()
     np.testing.assert_allclose(np.diag(covariance), sums.rows(tests, coefficients).variances, atol=size)
     weighted = np.random.default_rng(6).standard_normal((len(covariance), 3))
-    wanted = weighted.T @ covariance @ weighted
+    expected = weighted.T @ covariance @ weighted
     np.testing.assert_allclose(
-        sums.score_covariance(tests, coefficients, weighted), wanted, atol=1e-11 * np.abs(wanted).max()
+        sums.score_covariance(tests, coefficients, weighted), expected, atol=1e-11 * np.abs(expected).max()
     )
 
 
@@ -147,7 +149,7 @@ def exact_covariances(sums, tests, coefficients, true, weights):
 @pytest.mark.parametrize("density", [3.0, SPLINES])
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_noise_is_allowed_for_on_average_exactly(name, whole, density):
+def test_bias_exact_for_polynomials(name, whole, density):
     """Integrands are polynomials of the fields: Gauss-Hermite quadrature leaves rounding only."""
     sums, tests, coefficients, true = problem(name, sizes=(6, 3), density=density)
     rng, count = np.random.default_rng(8), sums.equations * tests.size
@@ -157,19 +159,20 @@ def test_noise_is_allowed_for_on_average_exactly(name, whole, density):
         half = rng.standard_normal((count, count))
         weights = half @ half.T
     matrix = weights if whole else np.diag(diagonal)
-    wanted = exact_covariances(sums, tests, coefficients, true, matrix)
+    expected = exact_covariances(sums, tests, coefficients, true, matrix)
     found = [0.0, 0.0, 0.0]
     for weight, z in hermite(sums):
         one = moved(sums, true, z)
         parts = (one.covariance(tests, coefficients), *one.bias(tests, coefficients, weights))
         found = [f + weight * p for f, p in zip(found, parts, strict=True)]
-    for f, w in zip(found, wanted, strict=True):
+    for f, w in zip(found, expected, strict=True):
         np.testing.assert_allclose(f, w, atol=1e-9 * np.abs(w).max())
-    assert np.abs(wanted[1]).max() > 0
+    assert np.abs(expected[1]).max() > 0
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_rows_and_slopes_are_unbiased(name):
+def test_rows_unbiased(name):
+    """The mean of residuals and slopes over the noise is that without noise."""
     sums, tests, coefficients, true = problem(name)
     clean = with_values(sums, true)
     clean = WeakSums(
@@ -181,12 +184,14 @@ def test_rows_and_slopes_are_unbiased(name):
     for weight, z in hermite(sums):
         rows = moved(sums, true, z).rows(tests, coefficients)
         means = [m + weight * p for m, p in zip(means, (rows.residuals, rows.slopes.toarray()), strict=True)]
-    for mean, wanted in zip(means, (clean.residuals, clean.slopes.toarray()), strict=True):
-        np.testing.assert_allclose(mean, wanted, atol=1e-11 * np.abs(wanted).max())
+    for mean, expected in zip(means, (clean.residuals, clean.slopes.toarray()), strict=True):
+        np.testing.assert_allclose(mean, expected, atol=1e-11 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_slabs_add_up(name):
+def test_slabs_sum(name):
+    """Sums over slabs add up to the sums over the grid."""
+
     def everything(values):
         sums, tests, coefficients, _ = problem(name, density=SPLINES)
         data = replace(sums.data, tuning=WeakTuning(slab_values=values))

@@ -40,8 +40,8 @@ def quadrature_errors(axis, radius, f, order=2, density=3.0):
     values = f(axis.points)
     result = []
     for k in range(order + 1):
-        wanted = [integral(f, tests, c, kernel, k) for c in tests.centres]
-        result.append(np.abs(tests.weights[k] @ values - wanted).max() * tests.radius**k)
+        expected = [integral(f, tests, c, kernel, k) for c in tests.centres]
+        result.append(np.abs(tests.weights[k] @ values - expected).max() * tests.radius**k)
     return np.array(result)
 
 
@@ -49,7 +49,7 @@ def quadrature_errors(axis, radius, f, order=2, density=3.0):
 @pytest.mark.parametrize("radius", [0.1, 0.137, 0.3, 0.5])
 @pytest.mark.parametrize("name", ["even", "uneven", "short"])
 @pytest.mark.parametrize("degree", [0, 1, 4])
-def test_sums_integrate_polynomials_exactly(name, radius, density, degree):
+def test_quadrature_polynomials(name, radius, density, degree):
     """As far as weights below 1e-11 of the largest are left out."""
     errors = quadrature_errors(AXES[name], radius, lambda x: (x - 0.3) ** degree, density=density)
     assert errors.max() < 1e-9
@@ -58,12 +58,13 @@ def test_sums_integrate_polynomials_exactly(name, radius, density, degree):
 @pytest.mark.parametrize("density", [3.0, SPLINES])
 @pytest.mark.parametrize("name", ["periodic", "uneven and periodic"])
 @pytest.mark.parametrize("radius", [0.12, 0.4])
-def test_sums_integrate_constants_exactly_on_periodic_axes(name, radius, density):
+def test_quadrature_periodic_constants(name, radius, density):
     assert quadrature_errors(AXES[name], radius, np.ones_like, density=density).max() < 1e-9
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_short_axes_integrate_what_their_nodes_determine(count):
+def test_quadrature_short_axes(count):
+    """Polynomials that the nodes determine are integrated exactly."""
     axis = Axis("x", 0.0, 1.0, count)
     for degree in range(count):
         assert quadrature_errors(axis, 0.5, lambda x, d=degree: x**d).max() < 1e-11
@@ -80,14 +81,14 @@ def refined(count, uneven):
 
 @pytest.mark.parametrize("uneven", [False, True])
 @pytest.mark.parametrize("order", [0, 1, 2])
-def test_the_spline_rule_gains_six_orders(order, uneven):
+def test_quadrature_spline_order(order, uneven):
     """A quintic spline leaves O(h^6), or less where errors of neighbours cancel, at one radius."""
     errors = [quadrature_errors(refined(n, uneven), 0.4, wave, density=SPLINES)[order] for n in (16, 31, 61)]
     assert np.log2(errors[0] / errors[2]) / 2 > 5.5
     assert errors[2] < 1e-7
 
 
-def test_the_trapezoidal_rule_gains_with_the_radius_in_cells():
+def test_quadrature_trapezoid_order():
     """The kernel's degree grows with the cells in its radius, and with it the order."""
     errors = [quadrature_errors(Axis("x", 0.0, 2.0, n), 0.5, wave).max() for n in (81, 161, 321)]
     assert errors[0] < 2e-6
@@ -95,7 +96,7 @@ def test_the_trapezoidal_rule_gains_with_the_radius_in_cells():
     assert errors[0] > errors[1] > errors[2]
 
 
-def test_a_large_mean_leaves_no_trace_in_derivatives():
+def test_weights_of_derivatives_sum_to_zero():
     """Derivatives of a constant are nothing, for every radius there is."""
     for axis in AXES.values():
         for cells in (3.0, 5.0, 8.0, 12.0, 19.9, 20.0, 26.0):
@@ -106,7 +107,7 @@ def test_a_large_mean_leaves_no_trace_in_derivatives():
 
 @pytest.mark.parametrize("points", [np.sort(np.random.default_rng(0).random(60)), 1.5 ** np.arange(15.0)])
 @pytest.mark.parametrize("periodic", [False, True])
-def test_irregular_nodes_do_not_multiply_noise(points, periodic):
+def test_weights_irregular_nodes_noise(points, periodic):
     """White noise of one density passes about as on even nodes, 1.1; a quintic would pass hundreds."""
     axis = Axis.from_points("x", points, periodic=periodic and float(np.ptp(points) * 1.02))
     tests = axis_tests(axis, 0.4 * axis.length, 1, 3.0)
@@ -122,7 +123,7 @@ axes = st.builds(
 
 
 @given(axes, st.floats(0.05, 0.5), st.sampled_from([3.0, SPLINES]))
-def test_weights_of_any_axis(axis, share, density):
+def test_weights_moments(axis, share, density):
     """The zeroth derivative has mass one, the first moment of the first derivative is -1."""
     tests = axis_tests(axis, share * axis.length, 1, density)
     np.testing.assert_allclose(tests.weights[0].sum(1), 1.0, rtol=1e-8)
@@ -138,7 +139,7 @@ def test_weights_of_any_axis(axis, share, density):
 
 @pytest.mark.parametrize("name", ["even", "periodic", "uneven", "uneven and periodic"])
 @pytest.mark.parametrize("radius", [0.2, 0.33])
-def test_spline_test_functions_add_up_to_a_constant(name, radius):
+def test_splines_partition_of_unity(name, radius):
     """Everywhere on a periodic axis; else where no spline beyond the ends would reach."""
     axis = AXES[name]
     tests = axis_tests(axis, radius, 2)
@@ -160,7 +161,8 @@ SLABS = [slice(None), slice(0, 5), slice(5, 12)]
 @pytest.mark.parametrize("density", [3.0, SPLINES])
 @pytest.mark.parametrize(("one", "two"), ORDERS)
 @pytest.mark.parametrize("slab", SLABS)
-def test_sums_are_those_of_dense_matrices(one, two, slab, density):
+def test_space_dense_matrices(one, two, slab, density):
+    """Sums are those of dense matrices, and pairs that are left out do not overlap."""
     grid, tests = small_space(density)
     rng = np.random.default_rng(0)
     values = rng.standard_normal(grid.shape)
@@ -179,7 +181,7 @@ def test_sums_are_those_of_dense_matrices(one, two, slab, density):
 
 @pytest.mark.parametrize(("one", "two"), ORDERS)
 @pytest.mark.parametrize("slab", SLABS)
-def test_adjoints(one, two, slab):
+def test_space_adjoints(one, two, slab):
     """<A x, y> = <x, A' y>."""
     grid, tests = small_space()
     rng = np.random.default_rng(1)
@@ -196,18 +198,20 @@ def test_adjoints(one, two, slab):
 
 
 @pytest.mark.parametrize("shape", [(12, 7, 1), (1, 7, 1), (12, 1, 4), (1, 1, 1)])
-def test_repeated_values_need_not_be_written_out(shape):
+def test_space_broadcast_values(shape):
+    """Arrays that repeat along an axis give the sums of the same arrays written out."""
     grid, tests = small_space()
     part = np.random.default_rng(2).standard_normal(shape)
     repeated = np.broadcast_to(part, grid.shape)
     for orders in ((0, 0, 0), (2, 1, 0)):
-        wanted = tests.project(np.ascontiguousarray(repeated), orders)
+        expected = tests.project(np.ascontiguousarray(repeated), orders)
         np.testing.assert_allclose(
-            tests.project(repeated, orders), wanted, atol=1e-12 * dense(tests, orders).max()
+            tests.project(repeated, orders), expected, atol=1e-12 * dense(tests, orders).max()
         )
 
 
-def test_an_axis_along_which_nothing_is_differentiated_keeps_its_nodes():
+def test_space_axis_without_derivatives():
+    """Its test functions are its nodes."""
     grid, tests = small_space()
     assert tests.axes[2].count == grid["t"].size
     assert tests.radius["t"] == 0.0

@@ -56,7 +56,7 @@ def test_refusals(equation, data, unknowns, error, message):
         weak(equation, data, unknowns)
 
 
-def test_fields_on_unlike_axes_are_refused():
+def test_refusal_fields_on_different_axes():
     dataset = xr.Dataset(
         {"u": (("x", "t"), heat(*np.meshgrid(X, T, indexing="ij"))), "w": ("t", T**2)}, {"x": X, "t": T}
     )
@@ -86,14 +86,14 @@ AB = {"a": ScalarUnknown(), "b": ScalarUnknown()}
     ],
     ids=["a constant", "proportional terms", "a product", "times zero", "one mode"],
 )
-def test_what_is_not_determined_is_said_so(equation, function, unknowns, noise):
+def test_undetermined_numbers(equation, function, unknowns, noise):
     fields = {"u": function} | ({"z": lambda x, t: 0 * x} if "z" in equation else {})
     solution = weak(equation, observed(fields, {"x": X, "t": T}, noise, known=("z",)), unknowns)
     assert solution.status.name == "undetermined"
     assert not np.isfinite([e.sd for e in solution.estimates.values()]).all()
 
 
-def test_a_wrong_equation_is_a_misfit():
+def test_misfit_wrong_equation():
     data = observed({"u": heat}, {"x": X, "t": T}, 0.01)
     assert weak("u_t = c*u_x", data, {"c": ScalarUnknown()}).status.name == "misfit"
 
@@ -110,7 +110,7 @@ def test_a_wrong_equation_is_a_misfit():
         5,
     ],
 )
-def test_a_coarse_axis_is_no_small_error(count):
+def test_coarse_axis_reported(count):
     """Over twelve draws the mean error is none, or something is said in most of them."""
     axes, z, said = {"x": X, "t": np.linspace(0, 1, count)}, [], 0
     for seed in range(12):
@@ -128,7 +128,7 @@ def solution():
     return weak("u_t = D*u_xx", observed({"u": heat}, {"x": X, "t": T}), D)
 
 
-def test_a_solution_is_saved_and_read(solution, tmp_path):
+def test_solution_saved_and_loaded(solution, tmp_path):
     again = load_solution(solution.save(tmp_path / "run"))
     assert again.estimates == solution.estimates
     xr.testing.assert_identical(again.dataset, solution.dataset)
@@ -136,7 +136,7 @@ def test_a_solution_is_saved_and_read(solution, tmp_path):
     assert 0.8 < again.misfit["u"]["fitted"] < 1.1
 
 
-def test_the_same_numbers_twice(solution):
+def test_solution_reproducible(solution):
     again = weak("u_t = D*u_xx", observed({"u": heat}, {"x": X, "t": T}), D)
     assert again.estimates == solution.estimates
     xr.testing.assert_identical(again.dataset, solution.dataset)

@@ -31,7 +31,6 @@ from mollifier.errors import EquationError
 from mollifier.mollify.orders import Derivative
 
 Orders = tuple[int, ...]
-Powers = tuple[int, int]
 
 VARIANCE = "variance of {}"
 """Symbol of the noise variance of a field."""
@@ -110,7 +109,7 @@ class WeakForm:
         >>> form.expectation(sympy.Symbol("u") ** 3)
         u**3 - 3*u*variance of u
         """
-        return self._averaged(f, -1)
+        return _averaged(f, self.fields, -1, self.tuning)
 
     def mean(self, f: sympy.Expr) -> sympy.Expr:
         """``T^-1 f``: an expression in true values that is the mean of ``f`` of noisy ones.
@@ -121,7 +120,7 @@ class WeakForm:
         >>> form.mean(sympy.Symbol("u") ** 3)
         u**3 + 3*u*variance of u
         """
-        return self._averaged(f, 1)
+        return _averaged(f, self.fields, 1, self.tuning)
 
     def covariance(self, f: sympy.Expr, g: sympy.Expr, known: bool = False) -> sympy.Expr:
         """Covariance of ``T f`` and ``T g`` at one place.
@@ -136,15 +135,8 @@ class WeakForm:
         """
         pairs = product(_terms(f, self.fields), _terms(g, self.fields))
         return sympy.Add(
-            *(a * b * _covariance(m, n, self.fields, known, self._powers) for (a, m), (b, n) in pairs)
+            *(a * b * _covariance(m, n, self.fields, known, self.tuning) for (a, m), (b, n) in pairs)
         )
-
-    @property
-    def _powers(self) -> Powers:
-        return self.tuning.polynomial_powers, self.tuning.other_powers
-
-    def _averaged(self, f: sympy.Expr, sign: int) -> sympy.Expr:
-        return _averaged(f, self.fields, sign, self._powers)
 
 
 def _terms(f: sympy.Expr, fields: tuple[str, ...]) -> list[tuple[sympy.Expr, sympy.Expr]]:
@@ -160,17 +152,17 @@ def _terms(f: sympy.Expr, fields: tuple[str, ...]) -> list[tuple[sympy.Expr, sym
     return [(without, within) for within, without in found.items()]
 
 
-def _averaged(f: sympy.Expr, fields: tuple[str, ...], sign: int, powers: Powers) -> sympy.Expr:
-    """``exp(sign * s/2 d^2/du^2) f``, cut off after ``powers`` (of polynomials, of other functions)."""
-    return sympy.Add(*(a * _series(m, fields, sign, powers) for a, m in _terms(f, fields)))
+def _averaged(f: sympy.Expr, fields: tuple[str, ...], sign: int, tuning: WeakTuning) -> sympy.Expr:
+    """``exp(sign * s/2 d^2/du^2) f``, as far as ``tuning`` keeps it."""
+    return sympy.Add(*(a * _series(m, fields, sign, tuning) for a, m in _terms(f, fields)))
 
 
 @lru_cache(maxsize=4096)
-def _series(f: sympy.Expr, names: tuple[str, ...], sign: int, powers: Powers) -> sympy.Expr:
+def _series(f: sympy.Expr, names: tuple[str, ...], sign: int, tuning: WeakTuning) -> sympy.Expr:
     fields = [sympy.Symbol(n) for n in names]
-    polynomial, other = powers
+    powers = tuning.polynomial_powers if f.is_polynomial(*fields) else tuning.other_powers
     term, result = f, f
-    for n in range(1, (polynomial if f.is_polynomial(*fields) else other) + 1):
+    for n in range(1, powers + 1):
         parts = [
             sign * sympy.Symbol(VARIANCE.format(u.name)) / (2 * n) * differentiate(differentiate(term, u), u)
             for u in fields
@@ -184,14 +176,14 @@ def _series(f: sympy.Expr, names: tuple[str, ...], sign: int, powers: Powers) ->
 
 @lru_cache(maxsize=4096)
 def _covariance(
-    f: sympy.Expr, g: sympy.Expr, names: tuple[str, ...], known: bool, powers: Powers
+    f: sympy.Expr, g: sympy.Expr, names: tuple[str, ...], known: bool, tuning: WeakTuning
 ) -> sympy.Expr:
     fields = [sympy.Symbol(n) for n in names]
     if not (f.has(*fields) and g.has(*fields)):
         return sympy.S.Zero
-    each = _series(f, names, -1, powers) * _series(g, names, -1, powers)
-    found = expand(each) - _averaged(f * g, names, -1, powers)
-    return expand(_averaged(found, names, 1, powers) if known else found)
+    each = _series(f, names, -1, tuning) * _series(g, names, -1, tuning)
+    found = expand(each) - _averaged(f * g, names, -1, tuning)
+    return expand(_averaged(found, names, 1, tuning) if known else found)
 
 
 def weak_form(system: EquationSystem, tuning: WeakTuning = DEFAULT) -> WeakForm:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 from mollifier.engines.linalg.dense import contract
 from mollifier.engines.splines.basis import Basis
 from mollifier.engines.weak.data import GridData
-from mollifier.engines.weak.form import Channel
 from mollifier.engines.weak.integrands import Evaluated, Integrands
 from mollifier.engines.weak.testspace import TestSpace, index_pairs, overlaps, pair_products
 from mollifier.mollify.orders import Derivative
@@ -190,7 +190,7 @@ class WeakSums:
         """
         vector, matrix = np.zeros(self.size), np.zeros((self.size, self.size))
         for slab, values in self._evaluated(coefficients):
-            kernel = _WeightKernel(self, space, weights, slab)
+            kernel = cache(partial(self._weight_kernel, space, weights, slab))
             for c, u, d in self.integrands.keys("bias"):
                 between = kernel(c, d)
                 if between is not None:
@@ -202,6 +202,17 @@ class WeakSums:
                 if between is not None:
                     self._add_product(matrix, between * values("product", c, u, d, v), (c, u), (d, v), slab)
         return vector, matrix
+
+    def _weight_kernel(self, space: TestSpace, weights: Array, slab: slice, c: int, d: int) -> Array | None:
+        """``sum_rs W_rs D^b phi_r(x) D^b' phi_s(x)`` for two channels at every node of a slab; None for 0."""
+        one, two = self.form.channels[c], self.form.channels[d]
+        first, second = self.part(one.equation, space), self.part(two.equation, space)
+        if weights.ndim == 2:
+            on_pairs = weights[first, second][space.pairs]
+            return space.products_adjoint(on_pairs, one.orders, two.orders, slab)
+        if one.equation != two.equation:
+            return None
+        return space.squared_adjoint(weights[first], one.orders, two.orders, slab)
 
     def _add_product(self, matrix: Array, values: Array, one: Slope, two: Slope, slab: slice) -> None:
         """Add sums of an array times two basis functions, and their transpose for two different slopes."""
@@ -235,28 +246,3 @@ class WeakSums:
                 part = (spread[c] * values("noise", c, d).ravel()) @ spread[d].T
                 result += part if c == d else part + part.T
         return result
-
-
-class _WeightKernel:
-    """``sum_rs W_rs D^b phi_r(x) D^b' phi_s(x)`` for two channels, at every node x of a slab."""
-
-    def __init__(self, sums: WeakSums, space: TestSpace, weights: Array, slab: slice) -> None:
-        self.sums, self.space, self.weights, self.slab = sums, space, weights, slab
-        self._found: dict[tuple[int, int], Array | None] = {}
-
-    def __call__(self, c: int, d: int) -> Array | None:
-        """Shape of the slab; None for zero."""
-        if (c, d) not in self._found:
-            channels = self.sums.form.channels
-            self._found[c, d] = self._sum(channels[c], channels[d])
-        return self._found[c, d]
-
-    def _sum(self, one: Channel, two: Channel) -> Array | None:
-        space = self.space
-        first, second = (self.sums.part(k.equation, space) for k in (one, two))
-        if self.weights.ndim == 1:
-            if first != second:
-                return None
-            return space.squared_adjoint(self.weights[first], one.orders, two.orders, self.slab)
-        block = self.weights[first, second]
-        return space.products_adjoint(block[space.pairs], one.orders, two.orders, self.slab)
