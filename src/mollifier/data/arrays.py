@@ -129,9 +129,7 @@ def _check_dims(name: str, shape: tuple[int, ...], own: Sequence[str], lengths: 
 def _match(
     name: str, shape: tuple[int, ...], lengths: Mapping[str, int], ordered: bool, replicates: Sequence[str]
 ) -> tuple[str, ...]:
-    """Names for the dimensions of an array: the order given where it fits, otherwise the only one that
-    does.
-    """
+    """Names for the dimensions of an array: in the order given where it fits, otherwise the only fit."""
     pool = {**lengths, **{r: 0 for r in replicates if r not in lengths}}
     if ordered and tuple(lengths.values()) == shape:
         return tuple(lengths)

@@ -256,9 +256,7 @@ def build(
     periodic: Mapping[str, Any],
     units: Mapping[str, str],
 ) -> xr.Dataset:
-    """The checked dataset: variables and what is linked to them, in the order of the coordinates, replicates
-    last.
-    """
+    """The checked dataset: variables and linked arrays, dimensions in coordinate order, replicates last."""
     for what, mapping in (("periodic", periodic), ("units", units)):
         for n in mapping:
             if n not in (*lay.coordinates, *(lay.variables if what == "units" else ())):

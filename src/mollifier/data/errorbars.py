@@ -1,8 +1,8 @@
-"""What a user says about noise, to standard errors kept beside the values.
+"""Standard errors of measured values, from what a user states about the noise.
 
-Attributes of a variable say it: ``standard_error`` is a number in its units or the name of an array of them,
-``trusted`` names an array that is 1 where the samples are to be taken as they were measured, and
-``noise_source`` is "estimated" where the array of standard errors came of an estimate.
+Attributes of a variable hold them: ``standard_error`` is a number in its units or the name of an array,
+``trusted`` names an array that is 1 where samples are taken as measured, and ``noise_source`` is "estimated"
+where the array of standard errors is an estimate.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Bars:
-    """What is known of the noise before the arrays are checked, each by variable.
+    """The noise as given, by variable, before the arrays are checked.
 
     Attributes
     ----------
@@ -153,7 +153,7 @@ def _per_variable(raw: xr.Dataset, noise: Noise, variables: list[str] | None) ->
 
 
 def attach(raw: xr.Dataset, noise: Noise, variables: list[str] | None) -> tuple[xr.Dataset, Bars]:
-    """The dataset with arrays of standard errors added, and what is known of them.
+    """The dataset with arrays of standard errors added, and the noise as given.
 
     Noise given here replaces what the dataset states, trust included.
     """

@@ -65,8 +65,7 @@ def _positions(
 
 
 def on_grid(name: str, values: Array, grid: Grid, at: Array, method: str) -> Array:
-    """Interpolate ``values`` (shape ``grid.shape``) at ``at`` (n, d); constant beyond the ends, wrapped if
-    periodic.
+    """Interpolate ``values`` (``grid.shape``) at ``at`` (n, d); constant past the ends, wrapped if periodic.
 
     Raises
     ------
@@ -109,9 +108,7 @@ def on_grid(name: str, values: Array, grid: Grid, at: Array, method: str) -> Arr
 
 
 def _cubic(values: Array, nodes: list[Array], at: Array) -> Array:
-    """Tensor-product not-a-knot cubic spline, axis by axis and exact; SciPy's grid interpolator solves
-    iteratively.
-    """
+    """Tensor-product not-a-knot cubic spline, exact; SciPy's grid interpolator solves iteratively."""
     knots = []
     for i, x in enumerate(nodes):
         spline = make_interp_spline(x, values, k=3, axis=i)

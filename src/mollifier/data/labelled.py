@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Labelled:
-    """What a dataset of measured values says of itself, whatever is known of their noise.
+    """A dataset of measured values with its coordinates, whatever is known of the noise.
 
     Attributes
     ----------

@@ -1,16 +1,11 @@
 """The standard deviation of measurement noise, from the data alone.
 
 On a grid the estimate is that of WENDy (Bortz, Messenger and Dukic, Bull. Math. Biol. 85:110, 2023): a
-high-order
-finite difference of unit l2 norm removes a smooth field and leaves white noise with its variance unchanged.
-Every
-difference can only add what it fails to remove of the field, so the smallest estimate among several orders
-and axes
-is kept. At scattered points the residual variance of local polynomial fits, corrected for degrees of
-freedom, does
-the same (Hall, Kay and Titterington, Biometrika 77:521, 1990; Cleveland, JASA 74:829, 1979). Repeats at one
-place
-measure the noise directly (pure error).
+high-order finite difference of unit l2 norm removes a smooth field and leaves white noise with its variance
+unchanged. What a difference fails to remove of the field only adds to it, so the smallest estimate among
+several orders and axes is taken. At scattered points the residual variance of local polynomial fits,
+corrected for degrees of freedom, does the same (Hall, Kay and Titterington, Biometrika 77:521, 1990;
+Cleveland, JASA 74:829, 1979). Repeats at one place measure the noise directly (pure error).
 """
 
 from __future__ import annotations
@@ -54,8 +49,7 @@ def estimate_noise(
         Coordinates of scattered samples, shape (n, d).
     nodes
         Nodes of each axis of a gridded field, one (n_i,) array for each axis that is not a repeat; evenly
-        spaced
-        where absent.
+        spaced if absent.
     repeats
         Axes of a gridded field along which the same field is measured again.
 
@@ -103,9 +97,7 @@ def _pure_error(u: Array) -> tuple[float, int]:
 
 
 def _weights(x: Array, order: int) -> Array:
-    """Divided-difference weights of unit norm for each window of ``order + 1`` nodes, shape (windows, order
-    + 1).
-    """
+    """Divided-difference weights of unit norm, one row a window of nodes: (windows, order + 1)."""
     w = np.lib.stride_tricks.sliding_window_view(x, order + 1)
     gaps = w[:, :, None] - w[:, None, :]
     gaps /= (w[:, -1] - w[:, 0])[:, None, None]
@@ -124,7 +116,7 @@ def _difference(u: Array, x: Array, order: int) -> Array:
 
 
 def _spread(values: Array) -> float:
-    """Root mean square with what lies beyond three standard deviations set aside (shocks, outliers)."""
+    """Root mean square without what lies beyond three standard deviations (shocks, outliers)."""
     size = np.abs(values)
     s = float(np.median(size)) / 0.6745
     whole = float(np.sqrt(np.mean(size**2)))
@@ -154,8 +146,7 @@ def _gridded(u: Array, nodes: tuple[Array, ...]) -> float | None:
         f = filtered[np.isfinite(filtered)]
         if f.size >= _FEWEST_WINDOWS:
             s = _spread(f)
-            # Among many estimates the least reliable one would win by chance: charge each its own
-            # uncertainty.
+            # Among many estimates the least reliable would win by chance: each is charged its uncertainty.
             candidates.append((s * (1 + 2 * np.sqrt(overlap / f.size)), s))
 
     for axis, x in enumerate(nodes, start=1):
@@ -221,7 +212,6 @@ def _local_fits(
     fitted = np.einsum("nkp,np->nk", left, np.einsum("nkp,nk->np", left, y) * used)
     dof = k - used.sum(axis=1)
     variance = np.sum((y - fitted) ** 2, axis=1) / dof
-    # The median over places sets shocks aside; dividing by the median of chi-square over its mean makes it
-    # unbiased.
+    # The median over places ignores shocks; dividing by chi-square's median over its mean removes its bias.
     sd = float(np.sqrt(np.median(variance / (chi2.ppf(0.5, dof) / dof))))
     return sd * (1 + np.sqrt(k / (u.size * np.median(dof)))), sd

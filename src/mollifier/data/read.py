@@ -47,8 +47,7 @@ def read(
     Parameters
     ----------
     path
-        ``.nc`` ``.h5`` ``.hdf5`` ``.zarr`` ``.csv`` ``.tsv`` ``.txt`` ``.npz`` ``.mat``. Pickles are never
-        loaded.
+        Of a format that `mollifier.data.readers.registry.READERS` holds. Pickles are never loaded.
     variables, values
         Variables to keep (``values`` is the same for tables); a mapping ``{"u": "usol"}`` also renames
         ``usol``.
@@ -69,14 +68,14 @@ def read(
     window
         Coordinate -> (lower, upper).
     trusted
-        Coordinate -> value where the samples are to be taken as they were measured: `Observations.trust`,
+        Coordinate -> value where the samples are taken as measured: `Observations.trust`,
         before the random sample.
     sample, seed
         Keep this many random points, as scattered observations.
     gridded
         Overrules the choice between a grid and scattered points for a table.
     format
-        A suffix to read the file by, where its own misleads.
+        Name or suffix of the format, where the file's own suffix misleads.
 
     Raises
     ------

@@ -212,9 +212,7 @@ def thin(dataset: xr.Dataset, n: int, seed: int) -> xr.Dataset:
 def scatter(
     dataset: xr.Dataset, coordinates: Sequence[str], replicates: Sequence[str], variables: Sequence[str]
 ) -> xr.Dataset:
-    """A gridded dataset as rows: one for each place and replicate where a variable on most coordinates is
-    finite.
-    """
+    """A gridded dataset as rows, one a place and replicate where a variable on most coordinates is finite."""
     dims = [*coordinates, *replicates]
     template = xr.DataArray(np.empty([dataset.sizes[d] for d in dims], dtype=bool), dims=dims)
     flat = {
