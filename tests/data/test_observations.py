@@ -1,4 +1,4 @@
-"""Observations: construction, samples, interpolation, and what bad arrays are told."""
+"""Observations: construction, samples, interpolation, and the messages for bad arrays."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_bad_gridded(change, message):
 
 
 def test_unknown_names_nearest():
-    """Unknown names are told the nearest."""
+    """The message for an unknown name holds the nearest one."""
     obs = Observations.from_dataset(field())
     with pytest.raises(DataError, match=r"no variable 'uu'\. Did you mean 'u'"):
         obs.samples("uu")
@@ -266,3 +266,17 @@ def test_summary():
     assert "K" in text
     assert "point: 60" in repr(points())
     assert "too few values" in str(Observations({"u": [1, 2]}, {"x": [0, 1]}))
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200])
+def test_coordinate_whose_powers_overflow(scale):
+    x = np.linspace(0, scale, 5)
+    with pytest.raises(DataError, match="change its unit"):
+        Observations({"u": x / scale}, {"x": x})
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate dimension names")
+def test_dataset_with_a_repeated_dimension():
+    u = xr.DataArray(np.ones((4, 4)), dims=("x", "x"), coords={"y": 1.0}, name="u")
+    with pytest.raises(DataError, match=r"'u' has the dimensions \('x', 'x'\); each was expected once"):
+        Observations.from_dataset(u)

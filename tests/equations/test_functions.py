@@ -1,4 +1,4 @@
-"""Functions of the equation language: the registry, and what a plugin adds to it."""
+"""Functions of the equation language (registry, plugins, domains), and bounds of powers and constants."""
 
 import numpy as np
 import pytest
@@ -47,3 +47,16 @@ def test_function_unknown_names_the_registered_ones(logistic):
 def test_function_outside_its_domain(call, domain):
     with pytest.raises(EquationError, match=f"is defined for {domain}"):
         parse(f"u_t = {call}", NAMES)
+
+
+@pytest.mark.parametrize("text", ["((u^100)^100)^100", "(u*u_x)^50^3", "((u^10)^10)^2"])
+def test_power_of_powers_is_bounded(text):
+    """SymPy multiplies the exponents, and the bound of 100 holds for the product."""
+    with pytest.raises(EquationError, match="is too large; at most 100"):
+        parse(f"u_t = {text}", Names(("x", "t"), {"u": ("x", "t")}))
+
+
+@pytest.mark.parametrize("value", ["2", np.ones(3), 1j, None, np.inf])
+def test_constant_that_is_no_number(value):
+    with pytest.raises(EquationError, match=r"The constant 'c' is .*; a finite number was expected"):
+        Names(("x", "t"), {"u": ("x", "t")}, constants={"c": value})

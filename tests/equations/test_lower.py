@@ -132,8 +132,8 @@ def test_partial_against_autograd(tree, name):
     assume(bool(value.abs().max() < 1e4))
     found = equation.partial(name)(env).detach().broadcast_to((4, 5))
     (gradient,) = torch.autograd.grad(value.sum(), env[name])
-    wanted = found.sum_to_size(gradient.shape)
-    torch.testing.assert_close(wanted, gradient, rtol=1e-7, atol=1e-7 * float(1 + gradient.abs().max()))
+    expected = found.sum_to_size(gradient.shape)
+    torch.testing.assert_close(expected, gradient, rtol=1e-7, atol=1e-7 * float(1 + gradient.abs().max()))
 
 
 WORDS = [

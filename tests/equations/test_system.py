@@ -257,10 +257,10 @@ BAD = [
 def test_bad_equations(text, message, place):
     with pytest.raises(EquationError) as caught:
         parse(text, NAMES)
-    told = str(caught.value)
-    assert message in told
+    shown = str(caught.value)
+    assert message in shown
     if place is not None:
-        line, carets = told.split("\n")[-2:]
+        line, carets = shown.split("\n")[-2:]
         start = carets.index("^")
         assert line[start : start + carets.count("^")] == place
 

@@ -71,11 +71,11 @@ def test_kernel_integral(kernel):
 )
 def test_kernel_derivatives_against_sympy(kernel, order):
     """Derivatives are those of SymPy."""
-    wanted = np.array(truth(kernel, PLACES, order))
+    expected = np.array(truth(kernel, PLACES, order))
     scale = np.abs(kernel(np.linspace(-1, 1, 401), order)).max()
     got = kernel(np.array([float(s) for s in PLACES]), order)
     # Relative to the largest value of that derivative: Horner's rule loses a few digits where it is small.
-    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-12 * scale)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12 * scale)
 
 
 @pytest.mark.parametrize("kernel", EXAMPLES, ids=str)

@@ -141,7 +141,7 @@ def test_layer_at_convergence():
 
 
 def test_layer_at_derivative_consistent():
-    """u_x at points is the slope of u at points, to the order of the rows (each is corrected by itself)."""
+    """u_x at points is the slope of u at points, to the order of the rows (corrected one by one)."""
     layer = small(accuracy=4).double()
     g = field(layer.coords())
     x = torch.linspace(0.2, 0.8, 7, dtype=torch.float64)

@@ -57,8 +57,8 @@ def test_learnable_radius_start_and_gradient(boundary, kernel):
             down = loss()
             layer.raw_radius[i] += step
         # Central differences: 1e-10 of truncation, and round-off of the loss, 1e-16 * loss / step.
-        found, wanted = layer.raw_radius.grad[i].item(), ((up - down) / (2 * step)).item()
-        assert found == pytest.approx(wanted, rel=1e-4, abs=1e-9 * loss().item())
+        found, expected = layer.raw_radius.grad[i].item(), ((up - down) / (2 * step)).item()
+        assert found == pytest.approx(expected, rel=1e-4, abs=1e-9 * loss().item())
 
 
 def test_learnable_radius_equals_fixed():
@@ -132,7 +132,7 @@ def test_layer_state_is_empty(tmp_path):
 
 
 class Model(nn.Module):
-    """A layer with a sampler of its own, as an engine holds them."""
+    """A layer with its sampler, as an engine holds them."""
 
     def __init__(self) -> None:
         super().__init__()

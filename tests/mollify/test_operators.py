@@ -105,8 +105,8 @@ def test_operator_backward_is_transpose(method, boundary):
     assert (result * v).sum().item() == pytest.approx((u * transposed).sum().item(), rel=1e-11)
     unit = np.eye(op.nodes.size).reshape(-1, *op.nodes.shape)
     matrix = op(unit)[0].reshape(op.nodes.size, -1)
-    wanted = (matrix @ v.numpy().ravel()).reshape(op.nodes.shape)
-    np.testing.assert_allclose(transposed.numpy(), wanted, rtol=0, atol=1e-11 * np.abs(wanted).max())
+    expected = (matrix @ v.numpy().ravel()).reshape(op.nodes.shape)
+    np.testing.assert_allclose(transposed.numpy(), expected, rtol=0, atol=1e-11 * np.abs(expected).max())
 
 
 @settings(deadline=None, max_examples=40)
@@ -214,7 +214,7 @@ def test_operator_onto_other_points():
 
 
 @pytest.mark.parametrize(
-    ("nodes", "taps", "invariant", "wanted"),
+    ("nodes", "taps", "invariant", "expected"),
     [
         (64, 17, True, "gemm"),
         (300, 60, False, "gemm"),
@@ -224,9 +224,9 @@ def test_operator_onto_other_points():
         (5_000, 400, False, "direct"),
     ],
 )
-def test_fastest_method(nodes, taps, invariant, wanted):
+def test_fastest_method(nodes, taps, invariant, expected):
     """The fastest method is plausible."""
-    assert fastest_method(nodes, taps, invariant) == wanted
+    assert fastest_method(nodes, taps, invariant) == expected
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ def test_derivative_name_round_trip(orders):
     """A name reads back as itself."""
     d = Derivative.of("phi_d", orders)
     assert Derivative.parse(d.name, ["x", "y", "t", "time"]).total == d.total
-    if "time" not in orders:  # t before i is time's, and no other reading fits
+    if "time" not in orders:  # t before i is time's, and no other way fits
         assert Derivative.parse(d.name, ["x", "y", "t"]) == d
 
 

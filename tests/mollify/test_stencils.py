@@ -131,7 +131,7 @@ def test_convergence_order_is_the_accuracy(order, accuracy, where):
 
 
 def test_rows_uncorrected_moment_error():
-    """The narrow bump's fourth derivative is wrong by factors, and says so; corrected, it is exact."""
+    """The narrow bump's fourth derivative is wrong by factors, as its moments show; corrected it is exact."""
     axis = Axis("x", 0.0, 1.0, 101)
     inside = axis.points[20:81]
     plain = rows(axis, inside, Bump(), 8 * axis.spacing, 4, accuracy=None)

@@ -17,6 +17,8 @@ from mollifier.mollify.grid import Axis, Grid
 POINT = "point"
 COORDINATE_NAMES = ("x", "y", "z", "lon", "lat", "longitude", "latitude", *TIME_NAMES)
 REPLICATE = "replicate"
+# Extents beyond these would overflow when derivatives divide by powers of a length.
+_EXTENTS = 1e-60, 1e60
 # Names that label rows rather than measure anything, as pandas and CF files write them.
 _ROW_NAMES = (POINT, "points", "obs", "observation", "index", "row", "sample", "node")
 _KEPT = ("units", "long_name", "standard_error", "trusted", "noise_source", "origin")
@@ -100,6 +102,11 @@ def _coordinate(name: str, array: xr.DataArray) -> tuple[NDArray[np.float64], di
     bad = int((~np.isfinite(result)).sum())
     if bad:
         raise DataError(f"Coordinate '{name}' has {bad} points that are not finite numbers; drop those rows.")
+    low, extent, high = _EXTENTS[0], float(np.ptp(result)) if result.size else 0.0, _EXTENTS[1]
+    if extent and not low < extent < high:
+        raise DataError(
+            f"Coordinate '{name}' spans {extent:g}; {low:g} to {high:g} was expected: change its unit."
+        )
     return result, attrs
 
 

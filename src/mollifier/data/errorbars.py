@@ -122,6 +122,9 @@ def prepare(
             f"from_dataset was given a {type(raw).__name__}; an xarray.Dataset was expected. For arrays use "
             "Observations(values=..., points=...)."
         )
+    for name, array in raw.variables.items():
+        if len(set(array.dims)) < array.ndim:
+            raise DataError(f"'{name}' has the dimensions {array.dims}; each was expected once: rename one.")
     requested = None if variables is None else [variables] if isinstance(variables, str) else list(variables)
     raw, bars = attach(raw, noise, requested)
     raw, lay = building.layout(raw, requested, coordinates, replicates, bars.linked())

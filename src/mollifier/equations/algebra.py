@@ -106,10 +106,7 @@ def power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
         If the exponent is above 100 in size, or the result is not real and finite.
     """
     if exponent.is_number:
-        size = float(exponent)
-        if abs(size) > 100:
-            raise EquationError(f"The exponent {size:g} is too large; at most 100 in size is supported.")
-        exponent = _exact(size)
+        exponent = _exact(_bounded(float(exponent)))
     if base.is_number:
         low = float(base)
         if not exponent.is_number:
@@ -119,7 +116,17 @@ def power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
             isinstance(base, sympy.Rational) and isinstance(exponent, sympy.Integer) and abs(low) < 1e6
         ):
             return number(_fold(lambda: low ** float(exponent)))
-    return sympy.Pow(base, exponent)
+    result = sympy.Pow(base, exponent)
+    for part in result.atoms(sympy.Pow):  # SymPy multiplies the exponents of powers of powers
+        if part.exp.is_number:
+            _bounded(float(part.exp))
+    return result
+
+
+def _bounded(exponent: float) -> float:
+    if abs(exponent) > 100:
+        raise EquationError(f"The exponent {exponent:g} is too large; at most 100 in size is supported.")
+    return exponent
 
 
 def _exact(value: float) -> sympy.Expr:

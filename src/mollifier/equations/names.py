@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -93,8 +94,8 @@ class Names:
                         hint = did_you_mean(c, allowed)
                         raise EquationError(f"The {kind} '{name}' varies over '{c}', not a coordinate.{hint}")
         for name, value in self.constants.items():
-            if not math.isfinite(value):
-                raise EquationError(f"The constant '{name}' is {value}; a finite number was expected.")
+            if not (isinstance(value, numbers.Real) and math.isfinite(value)):
+                raise EquationError(f"The constant '{name}' is {value!r:.60}; a finite number was expected.")
         if self.time is None:
             object.__setattr__(self, "time", time_coordinate(self.coordinates))
         elif self.time and self.time not in self.coordinates:
