@@ -1,4 +1,4 @@
-"""Bounds by bijection: from a raw value around zero to a value within bounds, starting at a level."""
+"""Bounds by a bijection from the real line."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from mollifier.nn.layers import Affine
 from mollifier.problem.unknowns import Unknown
 
 _SOFTPLUS_UNIT = math.log(math.e - 1)  # softplus of this is 1
-# Nearest to the upper bound, as a share of the range, that a value may start: nearer, rounding puts it there.
+# Least distance of a first value from the upper bound, as a share of the range: less is lost in rounding.
 _EDGE = 1e-12
 
 
 class Bijection(nn.Sequential):
-    """raw -> value: zero maps to the level, a unit step moves the value by about the scale.
+    """Raw value -> value within bounds: zero maps to a level, a unit step moves the value by about a scale.
 
-    No bounds: ``level + scale*raw``; one bound: a softplus; two: a logistic between them. With bounds the
-    step is set by the distance from the level to them.
+    Without bounds ``level + scale*raw``; with one bound a softplus; with two a logistic function between
+    them. With bounds, their distance from the level replaces the scale.
+
+    Parameters
+    ----------
+    unknown
+        Its bounds.
 
     Examples
     --------
@@ -44,7 +49,7 @@ class Bijection(nn.Sequential):
         self._ends = (first, last)
 
     def start_from(self, level: float, scale: float) -> None:
-        """Map zero to ``level``, which must lie strictly within the bounds; ``scale`` sets the step."""
+        """Map zero to ``level``, strictly within the bounds, and a unit step to about ``scale``."""
         first, last = self._ends
         if len(self) == 1:
             _set(first, scale, level)

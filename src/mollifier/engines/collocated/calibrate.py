@@ -17,24 +17,24 @@ Array = NDArray[np.float64]
 def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
     """Set levels and scales of the unknowns, then the equations' sizes; returns the levels.
 
-    Unknowns whose values were ``adopted`` keep them; the sizes that their curvature is measured in are found
-    all the same, so that the loss is the one of a run that starts from the data.
+    Unknown fields are taken as constant. The unknowns in which the equations are linear are found together by
+    least squares on the fitted field's derivatives, each equation divided by the size of its known terms, and
+    moved to within their bounds. The others start from their ``initial``, from the middle of their bounds, or
+    from one. A field with measurements starts from their mean.
 
-    Unknown fields are taken as constant. Those unknowns in which the equations are linear are found together
-    by least squares on the fitted field's derivatives, each equation divided by the size of its known terms,
-    and moved to within their bounds; the others start from their ``initial`` or from the middle of their
-    bounds, or from one. A field that was read starts from the mean of its readings.
+    Unknowns whose values were ``adopted`` keep them; the scales of their curvature are still computed, so
+    that the loss does not depend on the start.
     """
     model = objective.model
     unknowns = model.problem.unknowns
     levels = {n: float(u.initial) if u.initial is not None else _default(u) for n, u in unknowns.items()}
-    read = {
+    measured = {
         n: level
         for n, s in model.problem.readings.items()
         if unknowns[n].initial is None and unknowns[n].admits(level := float(s.values.mean()))
     }
-    levels |= read
-    free = [n for n in model.problem.system.linear_in if unknowns[n].initial is None and n not in read]
+    levels |= measured
+    free = [n for n in model.problem.system.linear_in if unknowns[n].initial is None and n not in measured]
     found, sizes = _least_squares(objective, levels, free)
     for name, value in found.items():
         unknown, size = unknowns[name], sizes[name] if np.isfinite(sizes[name]) else 0.0
@@ -53,9 +53,9 @@ def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
 
 
 def adopt(objective: Objective, origin: Origin) -> None:
-    """Set the unknowns to the values of an answer; an unknown field to its level, which its network lacks.
+    """Set numbers to the values of an earlier answer, and the levels of unknown fields to their means.
 
-    A number within a standard error of a bound, or beyond it, starts a standard error away from it.
+    A number closer to a bound than its standard error starts that far from the bound.
     """
     unknowns = objective.model.problem.unknowns
     for name, estimate in origin.estimates.items():
@@ -106,7 +106,7 @@ def _clear_of_bounds(unknown: Unknown, level: float, gap: float) -> float:
 def _least_squares(
     objective: Objective, levels: dict[str, float], free: list[str]
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Least-squares values of the free unknowns, and the size each would need to balance the other terms."""
+    """Least-squares values of the free unknowns, and the size at which each balances the other terms."""
     if not free:
         return {}, {}
     env = _environment(objective, levels)
@@ -155,6 +155,6 @@ def _on_grid(value: torch.Tensor, shape: tuple[int, ...]) -> Array:
 
 
 def _rms(values: Array) -> float:
-    """Without overflow: values of 1e200 are squared only relative to the largest."""
+    """Root mean square, without overflow for values such as 1e200."""
     largest = float(np.abs(values).max(initial=0.0))
     return largest * float(np.sqrt(np.mean(np.square(values / largest)))) if largest else 0.0

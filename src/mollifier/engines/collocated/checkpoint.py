@@ -1,4 +1,4 @@
-"""A run on disk between two steps: weights, unknowns, scaling, optimiser, random state, settings, history."""
+"""The state of a run on disk: parameters, scaling, optimiser, random state, settings, history."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     OutputError
         If the disk is full or the folder cannot be written to.
     """
-    # In memory first: torch reports a full disk as an error of its own that cannot be told apart.
+    # In memory first: torch does not report a full disk as an OSError.
     buffer = io.BytesIO()
     torch.save(plain({"format": _FORMAT, **state}), buffer)
     write_atomically(folder / FILE, lambda path: path.write_bytes(buffer.getbuffer()))
 
 
 def plain(value: Any) -> Any:
-    """The value with NumPy's numbers and arrays as Python's and torch's, which alone are read back.
+    """The value with NumPy's numbers and arrays as Python's and torch's, which `load_checkpoint` accepts.
 
     >>> plain({"allowed": np.bool_(True), "pairs": [(0, np.float64(0.5))], "shifts": np.zeros(2)})
     {'allowed': True, 'pairs': [(0, 0.5)], 'shifts': tensor([0., 0.], dtype=torch.float64)}
@@ -63,7 +63,7 @@ def plain(value: Any) -> Any:
 
 
 def kept(folder: Path) -> bool:
-    """Whether a folder holds a checkpoint, readable or not."""
+    """Whether a folder contains a checkpoint, readable or not."""
     return (folder / FILE).is_file()
 
 
@@ -73,9 +73,9 @@ def load_checkpoint(folder: Path, fingerprint: dict[str, Any]) -> dict[str, Any]
     Parameters
     ----------
     folder
-        Where the run was kept.
+        Of the interrupted run.
     fingerprint
-        What must be the same: equation, data, unknowns, settings, seed.
+        What both runs must have in common: equation, data, unknowns, settings, seed.
 
     Raises
     ------
@@ -97,21 +97,21 @@ def load_checkpoint(folder: Path, fingerprint: dict[str, Any]) -> dict[str, Any]
         ) from None
     if not isinstance(state, dict) or state.get("format") != _FORMAT or "fingerprint" not in state:
         raise CheckpointError(
-            f"The checkpoint {path} is of another version of this program or not one at all; "
+            f"The checkpoint {path} is of another version of this program, or it is not a checkpoint; "
             "run without resume."
         )
-    kept = state["fingerprint"]
+    saved = state["fingerprint"]
     for name, value in fingerprint.items():
-        if kept.get(name) != value:
+        if saved.get(name) != value:
             raise CheckpointError(
-                f"The checkpoint {path} belongs to another run: {_difference(name, kept.get(name), value)}. "
+                f"The checkpoint {path} belongs to another run: {_difference(name, saved.get(name), value)}. "
                 "Resume with the same problem, settings and seed, or run without resume."
             )
     return state
 
 
 def _difference(name: str, there: Any, here: Any) -> str:
-    """What differs, as deep as both are mappings.
+    """The first entry that differs, by its full name.
 
     >>> _difference("settings", {"training": {"steps": 1}}, {"training": {"steps": 2}})
     'its settings.training.steps is 1, here it is 2'

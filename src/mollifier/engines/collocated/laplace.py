@@ -1,4 +1,4 @@
-"""Standard errors from the curvature of the loss where it ended (Laplace's approximation)."""
+"""Standard errors from the curvature of the loss at the end of a run (Laplace's approximation)."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from mollifier.mollify.orders import Derivative
 
 Array = NDArray[np.float64]
 
-# Of a number at its bound: columns of the curvature scale with it, so that any size but zero serves.
+# Least slope of a bijection: at a bound it rounds to zero, and columns of the curvature are divided by it.
 _LEAST_SLOPE = 1e-30
 
 
 class Laplace:
     """Standard errors of the unknowns, with the equation at its full weight.
 
-    The parameters are taken as a mixture of normal distributions, each with the inverse of n J'J as its
-    covariance, n the number of samples. A number that neither data, equation nor prior determine is held at a
-    spread of one unit of its bijection. The bounds of numbers are left out of account: one that is pushed to
-    a bound has the standard error that it would have without. Fields are spread by their bijection, whose
-    tangent says too little near a bound. The smoothness of fields is averaged over where it was not given:
-    what it draws them aside by is a part of the standard error.
+    The posterior is a mixture of normal distributions, each with the inverse of n J'J as its covariance, n
+    the number of samples (MacKay, Neural Computation 4:415, 1992). A number that neither data, equation nor
+    prior determine has the standard deviation of one unit of its bijection. Bounds of numbers are ignored: a
+    number at a bound has the standard error that it would have without. Values of fields are averaged over
+    their bijection, which is curved near a bound. Where the smoothness of fields was not given, it is
+    averaged over, and standard errors include the bias caused by the prior.
 
     Parameters
     ----------
     stage
-        Whose objective and linearisation are taken, as the model stands.
+        Its objective and linearisation, at the present parameters.
     """
 
     def __init__(self, stage: LevenbergMarquardt) -> None:
@@ -60,7 +60,7 @@ class Laplace:
         return {n: float(self._factor[:, self._places[n]].norm()) for n in self.model.scalars}
 
     def fields(self) -> dict[str, Array]:
-        """Unknown field -> standard errors on its own grid; none where the curvature is not finite."""
+        """Unknown field -> standard errors on its grid; empty where the curvature is not finite."""
         result: dict[str, Array] = {}
         points = self.stage.objective.tuning.quadrature_points
         if self._factor is None:
@@ -76,20 +76,20 @@ class Laplace:
 
 
 def unit_of(bijection: Bijection) -> float:
-    """How much a value at the level moves as its raw value does by one."""
+    """Derivative of a value by its raw value at the level."""
     with torch.enable_grad():
         raw = torch.zeros(1, dtype=torch.float64, requires_grad=True)
         return float(torch.autograd.grad(bijection(raw)[0], raw)[0])
 
 
 def slope_of(scalar: Scalar) -> float:
-    """Derivative of a number by its raw parameter, kept away from zero, where rounding puts it."""
+    """Derivative of a number by its raw parameter, bounded away from zero."""
     slope = scalar.slope()
     return float(np.copysign(max(abs(slope), _LEAST_SLOPE), slope))
 
 
 def _slopes(bijection: Bijection, raw: Array, sd: Array, points: int) -> Array:
-    """Rms change of values over that of the raw ones, which are spread normally by ``sd``; shape (n,)."""
+    """Rms change of values over that of the raw ones, which are normal with ``sd``; shape (n,)."""
     places, weights = np.polynomial.hermite_e.hermegauss(points)
     sd = np.maximum(sd, 1e-6)
     with torch.no_grad():
@@ -124,7 +124,7 @@ def _inverse_factor(precision: Tensor) -> Tensor:
     if int(info) == 0:
         eye = torch.eye(len(precision), dtype=precision.dtype)
         return torch.linalg.solve_triangular(factor, eye, upper=False)
-    # Rounding has made it indefinite: what is left of the spectrum is no more than rounding.
+    # Rounding has made it indefinite: eigenvalues at the level of rounding are replaced.
     values, vectors = torch.linalg.eigh(precision)
     least = max(float(values[-1]), 1.0) * 1e-15
     return (vectors / values.clamp_min(least).sqrt()).T

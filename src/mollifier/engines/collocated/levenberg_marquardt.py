@@ -1,8 +1,7 @@
-"""Levenberg-Marquardt steps on the loss, whatever the parameters, and how the equation comes in.
+"""Levenberg-Marquardt steps on the loss, with continuation in the equation's weight.
 
-The loss is a sum of squares, and every derivative in it is linear in the values g at the nodes
-(see `linearise`). The equation's weight is raised in steps (continuation), so that the fit
-settles on the data first.
+The loss is a sum of squares, and every derivative in it is linear in the values g at the nodes (see
+`linearise`). The equation's weight is raised in steps, so that the data are fitted first.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class System(Protocol):
 
     @property
     def finite(self) -> bool:
-        """Whether every number in them is."""
+        """Whether every number is finite."""
         ...
 
     def solve(self, damping: float) -> Tensor:
@@ -56,10 +55,10 @@ class Component:
     shift
         Of its mean from where the parameters are, shape (p,).
     share
-        Of the mixture.
+        Weight in the mixture.
     assumed
-        What of the precision is no reading, shape (p, p): it draws the parameters, but brings no error of its
-        own in. None where all of it is.
+        The part of the precision that is exact, shape (p, p): it constrains the parameters and adds no error.
+        None for none.
     """
 
     precision: Tensor
@@ -100,7 +99,7 @@ class LevenbergMarquardt(ABC):
         return self._linearisation
 
     def step(self) -> dict[str, float]:
-        """One damped step: the system is formed once and solved with more damping until the loss falls."""
+        """One step: the system is formed once and solved with increasing damping until the loss decreases."""
         nodes = self.node_values()
         if not np.isfinite(self._losses(nodes)["loss"]):
             raise NonFiniteLossError(self.objective.culprit())
@@ -109,19 +108,19 @@ class LevenbergMarquardt(ABC):
             raise NonFiniteLossError("the gradient")
         before = self._losses(nodes)
         start = self.parameters()
-        promised = 0.0
+        predicted = 0.0
         for _ in range(self.tuning.damping_tries):
             move = system.solve(self.damping)
-            promised = max(promised, -float(system.gradient @ move))
+            predicted = max(predicted, -float(system.gradient @ move))
             self.set_parameters(start + move)
             after = self._losses(self.node_values())
             if np.isfinite(after["loss"]) and after["loss"] < before["loss"]:
                 self.damping = max(self.damping / 3, self.tuning.least_damping)
-                self._judge(before["loss"], after["loss"], promised)
+                self._judge(before["loss"], after["loss"], predicted)
                 return after
             self.damping *= 4
         self.set_parameters(start)
-        self._judge_failure(before["loss"], promised)
+        self._judge_failure(before["loss"], predicted)
         return before
 
     @abstractmethod
@@ -130,17 +129,17 @@ class LevenbergMarquardt(ABC):
 
     @abstractmethod
     def marginal(self) -> tuple[list[Component], dict[str, slice]]:
-        """How parameters are distributed among which are all of the unknowns', and where each unknown's are.
+        """The posterior of the unknowns' parameters, as a mixture, and where each unknown's parameters are.
 
-        Directions of fields that nothing determines are held; numbers are not.
+        Directions of fields that nothing determines are regularised; numbers are not.
         """
 
     @abstractmethod
     def raw(self, block: Block) -> tuple[Array, Array | sp.csr_array]:
         """An unknown field before its bijection at its nodes, (nodes,), and slopes, (nodes, parameters)."""
 
-    def _judge(self, before: float, after: float, promised: float) -> None:
-        """Raise the equation's weight when the loss settles; finish when it settles at the most."""
+    def _judge(self, before: float, after: float, predicted: float) -> None:
+        """Raise the equation's weight when the loss stagnates; finish when it does at the full weight."""
         gain = (before - after) / before if before else 0.0
         if self.weight < self.most:
             if gain < self.tuning.slow_decrease:
@@ -148,21 +147,23 @@ class LevenbergMarquardt(ABC):
             return
         self._still = self._still + 1 if gain < self.tolerance else 0
         if self._still >= self.tuning.steps_without_gain:
-            self.finished = f"the loss fell by less than {self.tolerance:g} of itself per step"
+            self.finished = f"the relative decrease of the loss per step is less than {self.tolerance:g}"
 
-    def _judge_failure(self, loss: float, promised: float) -> None:
-        """No damping tried lowered the loss: that is the minimum, or there is no way on."""
+    def _judge_failure(self, loss: float, predicted: float) -> None:
+        """After a step that failed at any damping: the minimum is reached, or the run has stalled."""
         if self.weight < self.most:
             self._raise_weight()
             self.damping = self.tuning.first_damping
-        elif promised <= self.tolerance * loss:
-            self.finished = f"no step lowers the loss, and none promised more than {self.tolerance:g} of it"
+        elif predicted <= self.tolerance * loss:
+            self.finished = (
+                f"no step lowers the loss; a relative decrease below {self.tolerance:g} was predicted"
+            )
         elif self.damping > self.tuning.most_damping:
             self.outcome = "stalled"
             self.finished = (
-                f"no step lowers the loss, though {promised / loss:.1g} of it was promised; the equation may "
-                "not be smooth in the unknowns. Bounds or initial values for them, or another seed, usually "
-                "help"
+                f"no step lowers the loss, though a decrease by {predicted / loss:.1g} of it was predicted; the "
+                "equation may not be smooth in the unknowns. Bounds or initial values for them, or another seed, "
+                "usually help"
             )
         else:
             self.damping = max(self.damping, self.tuning.first_damping)
@@ -198,7 +199,7 @@ class LevenbergMarquardt(ABC):
             for p, values in zip(tensors, flat.split([p.numel() for p in tensors]), strict=True):
                 p.copy_(values.view_as(p))
 
-    def close(self) -> None:  # noqa: B027 - a stage has one, and nothing need follow
+    def close(self) -> None:  # noqa: B027 - empty on purpose
         """Nothing follows."""
 
     def profile(self, name: str, value: float) -> float | None:
@@ -209,7 +210,7 @@ class LevenbergMarquardt(ABC):
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """Damping, weights and what convergence is judged by."""
+        """Damping, weights and the counter of convergence."""
         return {
             "damping": self.damping,
             "weight": self.weight,
@@ -218,6 +219,6 @@ class LevenbergMarquardt(ABC):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a saved state."""
+        """Restore a saved state."""
         self.damping, self.weight, self.most = state["damping"], state["weight"], state["most"]
         self._still = state["still"]

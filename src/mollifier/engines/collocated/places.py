@@ -40,7 +40,7 @@ class Places:
 
     @classmethod
     def at(cls, samples: Samples) -> Places:
-        """The places of some samples."""
+        """The places of the given samples."""
         return cls(samples.coordinates, None, np.unique(samples.points, axis=0))
 
     @property
@@ -73,7 +73,7 @@ class Places:
 
 
 def _nearest(nodes: Array, x: Array) -> NDArray[np.intp]:
-    """Index of the node nearest to each x: an even axis rounds its nodes anew, in the last digit."""
+    """Index of the node nearest to each x, which may differ from it by rounding."""
     if len(nodes) == 1:
         return np.zeros(len(x), dtype=np.intp)
     after = np.clip(np.searchsorted(nodes, x), 1, len(nodes) - 1)

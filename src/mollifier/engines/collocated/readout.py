@@ -1,4 +1,4 @@
-"""The datasets of a solution, read off a finished run."""
+"""The datasets of a solution, from a finished run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Array = NDArray[np.float64]
 def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Dataset:
     """States and unknown fields with their derivatives, standard errors, residuals and ratios.
 
-    Derivatives are those that the equations name. All stand on the collocation grid.
+    Derivatives are those that the equations name. Everything is on the collocation grid.
 
     Parameters
     ----------
     objective
-        As it stands after the run.
+        With the parameters at the end of the run.
     spreads
-        Unknown field -> standard errors on its own grid, where known.
+        Unknown field -> standard errors on its grid, where known.
     """
     model, problem = objective.model, objective.model.problem
     with torch.no_grad(), np.errstate(all="ignore"):
@@ -60,7 +60,7 @@ def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Datase
 
 
 def read_unknown_fields(objective: Objective) -> xr.Dataset:
-    """The unknown fields as they stand, each on its own grid."""
+    """The unknown fields at the present parameters, each on its grid."""
     fields = {}
     for name, block in objective.model.unknown_blocks.items():
         with torch.no_grad():

@@ -26,7 +26,7 @@ from mollifier.problem.status import Status
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands, as given to a progress callback.
+    """The state of a run, as given to a progress callback.
 
     Attributes
     ----------
@@ -35,13 +35,13 @@ class Progress:
     step, steps
         Steps taken and planned in this stage.
     seconds, left
-        Elapsed, and expected until the end of the stage at the pace so far.
+        Elapsed, and expected until the end of the stage at the mean pace.
     losses
         "loss" and its parts "data", "residual", "prior".
     estimates
-        Current values of the scalar unknowns; empty in the warm-up, which does without them.
+        Current values of the scalar unknowns; empty in the warm-up, which does not use them.
     fields
-        Gives the unknown fields as they stand, on their own grids, when called within the callback.
+        Returns the unknown fields on their grids, when called within the callback.
     """
 
     engine: str
@@ -62,12 +62,11 @@ class Run:
     Attributes
     ----------
     checkpoint_every, checkpoint_steps
-        Seconds, and steps of a stage, after which the run is kept.
+        Seconds, and steps of a stage, between checkpoints.
     notes
-        What a resumed run takes over for its provenance.
+        Entries of the provenance, which a resumed run takes over.
     history
-        Columns: stage, seconds, loss, data, residual, prior, and each scalar unknown; NaN where the warm-up
-        does without.
+        Columns: stage, seconds, loss, data, residual, prior, and each scalar unknown; NaN in the warm-up.
     """
 
     objective: Objective
@@ -86,7 +85,7 @@ class Run:
     notes: dict[str, Any] = field(default_factory=dict)
 
     def resume(self) -> None:
-        """Take up the checkpoint in the folder.
+        """Restore the checkpoint in the folder.
 
         Raises
         ------
@@ -145,7 +144,7 @@ class Run:
             where = f"at step {self.step} of {stage.name}"
             if stop():
                 self._save()
-                return Status("interrupted", f"stopped by a signal {where}; resume takes it up from there")
+                return Status("interrupted", f"stopped by a signal {where}; --resume continues from there")
             if self.time_limit is not None and self.seconds > self.time_limit:
                 self._save()
                 return Status("time limit", f"{self.time_limit:g} s had passed {where}")
@@ -166,12 +165,12 @@ class Run:
             left = pace * (stage.steps - self.step)
             shown = values if stage.estimates else {}
             fields = partial(read_unknown_fields, self.objective)
-            told = (self.engine, stage.name, self.step, stage.steps, self.seconds, left, losses, shown)
-            self.progress(Progress(*told, fields))
+            state = (self.engine, stage.name, self.step, stage.steps, self.seconds, left, losses, shown)
+            self.progress(Progress(*state, fields))
 
     @property
     def _present(self) -> Stage:
-        """The stage that runs; the last one when all have run, which the standard errors are read off."""
+        """The stage that runs; the last one when all have run."""
         return self.stages[min(self.stage, len(self.stages) - 1)]
 
     def _save(self) -> None:
@@ -203,7 +202,7 @@ def _not_finite(step: int, stage: str, error: NonFiniteLossError) -> str:
 
 @contextmanager
 def _stop_requested() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM has come since; a second one stops at once. Handlers are put back after."""
+    """Yields whether Ctrl-C or SIGTERM was received; a second one stops at once. Handlers are restored."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
@@ -219,5 +218,5 @@ def _stop_requested() -> Iterator[Callable[[], bool]]:
         yield asked.is_set
     finally:
         for s, handler in before.items():
-            # None: a handler that was not set from Python, which cannot be put back.
+            # None: a handler that was not set from Python, which cannot be restored.
             signal.signal(s, signal.SIG_DFL if handler is None else handler)

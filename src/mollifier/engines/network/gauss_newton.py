@@ -89,12 +89,12 @@ class GaussNewton(LevenbergMarquardt):
         self._settled: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
         self._best: tuple[float, Tensor, Array] | None = None
 
-    def _judge(self, before: float, after: float, promised: float) -> None:
-        super()._judge(before, after, promised)
+    def _judge(self, before: float, after: float, predicted: float) -> None:
+        super()._judge(before, after, predicted)
         self._update_priors()
 
-    def _judge_failure(self, loss: float, promised: float) -> None:
-        super()._judge_failure(loss, promised)
+    def _judge_failure(self, loss: float, predicted: float) -> None:
+        super()._judge_failure(loss, predicted)
         self._update_priors()
 
     def _update_priors(self) -> None:

@@ -238,7 +238,7 @@ class Lbfgs:
         self._still = self._still + 1 if gained < least else 0
         self._before = losses["loss"]
         if self._still >= self.tuning.steps_without_gain:
-            self.finished = f"the loss fell by less than {self.tolerance:g} of itself per step"
+            self.finished = f"the relative decrease of the loss per step is less than {self.tolerance:g}"
         return losses
 
     def close(self) -> None:

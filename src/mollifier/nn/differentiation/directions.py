@@ -1,4 +1,4 @@
-"""Mixed partial derivatives from directional ones: which directions, and with what weights.
+"""Mixed partial derivatives from directional ones: directions and weights.
 
 The k-th Taylor coefficient of a field along a direction v is ``c_k(v) = sum_{|a|=k} v^a / a! D^a u``. Weights
 W with ``sum_v W_v v^a / a! = t_a`` for every multi-index of order k turn coefficients into ``sum_a t_a D^a
@@ -46,11 +46,11 @@ def plan(
     combinations: Sequence[Sequence[Mapping[Index, float]]],
     candidates: NDArray[np.float64] | None = None,
 ) -> Plan:
-    """Few directions from which every combination of derivatives follows.
+    """A small set of directions that determine every combination of derivatives.
 
-    Directions are dropped from the candidates one by one as long as every combination stays within reach, the
-    longest first and the shortest first, and the smaller set that is left is taken; directions that a higher
-    order already carries cost nothing at a lower one.
+    Directions are dropped from the candidates one by one as long as the rest determine every combination,
+    once in order of decreasing and once of increasing length, and the smaller rest is taken. Directions that
+    a higher order needs cost nothing at a lower one.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def _choose(
     carried: Sequence[tuple[float, ...]],
     candidates: NDArray[np.float64] | None,
 ) -> list[tuple[float, ...]]:
-    """The directions wanted beside those carried already."""
+    """The directions that are needed in addition to those of higher orders."""
     if _solve(_array(carried, dimension), sums, order) is not None:
         return []
     supports = {tuple(bool(n) for n in index) for terms in sums for index in terms}
@@ -112,7 +112,7 @@ def _choose(
             found.append(sorted(kept, key=lambda v: (_length(v), v)))
         return min(found, key=len)
     raise GridError(
-        f"The directions given do not reach the derivatives of order {order} that were asked for."
+        f"The given directions do not determine the derivatives of order {order}; give more of them, or none."
     )
 
 
@@ -149,9 +149,9 @@ def _solve(
     # Columns of unit size: long directions would spoil the conditioning.
     sizes = np.linalg.norm(directions, axis=1) ** order
     powers = np.stack([np.prod(directions ** np.array(i), axis=1) for i in indices]) / sizes
-    wanted = np.array([[terms.get(i, 0.0) for i in indices] for terms in sums]).T * factorials[:, None]
-    weights = np.linalg.lstsq(powers, wanted, rcond=None)[0]
-    if np.abs(powers @ weights - wanted).max() > _TOLERANCE * np.abs(wanted).max():
+    target = np.array([[terms.get(i, 0.0) for i in indices] for terms in sums]).T * factorials[:, None]
+    weights = np.linalg.lstsq(powers, target, rcond=None)[0]
+    if np.abs(powers @ weights - target).max() > _TOLERANCE * np.abs(target).max():
         return None
     weights[np.abs(weights) < 1e-13 * np.abs(weights).max()] = 0.0
     return (weights / sizes[:, None]).T

@@ -1,4 +1,4 @@
-"""What each module makes of a truncated Taylor series (`mollifier.nn.differentiation.series`)."""
+"""Rules of modules for truncated Taylor series (`mollifier.nn.differentiation.series`)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from mollifier.errors import ConfigurationError
 from mollifier.nn.differentiation import series
 from mollifier.nn.differentiation.series import Carrier, Function, Series, mapped, scaled, total_of, value
 from mollifier.nn.gated import Gates, ModifiedMLP, PirateBlock, PirateNet
-from mollifier.nn.layers import Affine, FactorisedLinear, FourierFeatures, Sine, Wavelet
-from mollifier.nn.mlp import MLP, FourierMLP
+from mollifier.nn.layers import Affine, FactorisedLinear, FourierFeatures, Layered, Sine, Wavelet
 from mollifier.nn.periodic import PeriodicInputs
 from mollifier.nn.pinnsformer import Attention, AttentionBlock, PINNsFormer
 from mollifier.nn.separable import Separable
-from mollifier.nn.siren import SIREN
 
 
 def through(carrier: Carrier, module: nn.Module, x: Series) -> Series:
@@ -37,14 +35,14 @@ def through(carrier: Carrier, module: nn.Module, x: Series) -> Series:
     if kind not in _RULES:
         known = sorted(t.__name__ for t in (*_RULES, *_FUNCTIONS))
         raise ConfigurationError(
-            f"Taylor mode has no rule for the module {type(module).__name__}; it knows "
-            f"{', '.join(known)}. Take derivatives='nested' or 'mollifier', which work with any module."
+            f"Taylor mode has no rule for the module {type(module).__name__}; there are rules for "
+            f"{', '.join(known)}. Take derivatives 'nested' or 'mollifier', which work with any module."
         )
     return _RULES[kind](carrier, module, x)
 
 
 def _known_kind(module: nn.Module) -> type[nn.Module]:
-    """The class whose rule holds: the module's own, or one whose ``forward`` it inherits."""
+    """The class whose rule applies: the module's, or a base class whose ``forward`` it inherits."""
     own = type(module)
     kinds = (k for k in own.__mro__ if k in _RULES or k in _FUNCTIONS)
     return next((k for k in kinds if own.forward is k.forward), own)
@@ -154,7 +152,7 @@ def _separable(carrier: Carrier, module: Separable, x: Series) -> Series:
 
 
 def _softmax(carrier: Carrier, x: Series) -> Series:
-    """Over the last axis; shifted by the largest value, which changes nothing but the overflow."""
+    """Over the last axis; shifted by the largest value against overflow."""
     shifted: Series = [value(x) - value(x).detach().amax(-1, keepdim=True), *x[1:]]
     powers = carrier.apply(series.exponential, shifted)
     total = mapped(lambda c: c.sum(-1, keepdim=True), powers)
@@ -215,9 +213,7 @@ _RULES: dict[type[nn.Module], Callable[[Carrier, Any, Series], Series]] = {
     Affine: _affine,
     FourierFeatures: _fourier,
     PeriodicInputs: _periodic,
-    MLP: lambda carrier, module, x: through(carrier, module.layers, x),
-    FourierMLP: lambda carrier, module, x: through(carrier, module.layers, x),
-    SIREN: lambda carrier, module, x: through(carrier, module.layers, x),
+    Layered: lambda carrier, module, x: through(carrier, module.layers, x),
     ModifiedMLP: _modified,
     PirateNet: _piratenet,
     Separable: _separable,

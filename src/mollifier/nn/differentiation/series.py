@@ -26,15 +26,15 @@ Function = Callable[[Series, "Carrier"], tuple[Series, Tensor]]
 
 
 class Carrier:
-    """How far series are carried along how many directions, and what that makes of functions and products.
+    """Number of directions at each order, and the functions and products of such series.
 
     Parameters
     ----------
     counts
         ``counts[k]``: number of directions carried to order k, not increasing.
     mix
-        Combinations (m, counts[K]) of the directions carried at the highest order K in place of the
-        directions; None carries them as they are.
+        Combinations (m, counts[K]) of the directions, which replace them at the highest order K; None for no
+        combination.
     """
 
     def __init__(self, counts: tuple[int, ...], mix: Tensor | None = None) -> None:
@@ -80,7 +80,7 @@ class Carrier:
         return result
 
     def _carried(self, a: Tensor, k: int) -> Tensor:
-        # A slice that takes all would be copied on the way back.
+        # A slice of everything would cost a copy in the backward pass.
         return a[: self.counts[k]] if a.shape[0] > self.counts[k] else a
 
     def integral(self, k: int, x: Series, w: Series) -> Tensor | None:
@@ -143,34 +143,43 @@ def less(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return a - b
 
 
-def tanh(x: Series, carrier: Carrier) -> tuple[Series, Tensor]:
-    """``y' = (1 - y^2) x'``."""
-    y: Series = [torch.tanh(value(x))]
-    w: Series = [1 - value(y) ** 2]
+def _solved(
+    x: Series,
+    carrier: Carrier,
+    start: Tensor,
+    slope: Tensor,
+    following: Callable[[Series, int], Tensor | None],
+) -> tuple[Series, Tensor]:
+    """The series of y with ``y' = w(y) x'``, from the values of y and w.
+
+    ``following(y, k)`` is coefficient k >= 1 of w, from coefficients of y up to k.
+    """
+    y: Series = [start]
+    w: Series = [slope]
     for k in range(1, len(x)):
         y.append(carrier.integral(k, x, w))
         if k < len(x) - 1:
-            w.append(less(None, carrier.product(k, y, y)))
-    return y, value(w)
+            w.append(following(y, k))
+    return y, slope
+
+
+def tanh(x: Series, carrier: Carrier) -> tuple[Series, Tensor]:
+    """``y' = (1 - y^2) x'``."""
+    start = torch.tanh(value(x))
+    return _solved(x, carrier, start, 1 - start**2, lambda y, k: less(None, carrier.product(k, y, y)))
 
 
 def sigmoid(x: Series, carrier: Carrier) -> tuple[Series, Tensor]:
     """``y' = (y - y^2) x'``."""
-    y: Series = [torch.sigmoid(value(x))]
-    w: Series = [value(y) * (1 - value(y))]
-    for k in range(1, len(x)):
-        y.append(carrier.integral(k, x, w))
-        if k < len(x) - 1:
-            w.append(less(y[k], carrier.product(k, y, y)))
-    return y, value(w)
+    start = torch.sigmoid(value(x))
+    slope = start * (1 - start)
+    return _solved(x, carrier, start, slope, lambda y, k: less(y[k], carrier.product(k, y, y)))
 
 
 def exponential(x: Series, carrier: Carrier) -> tuple[Series, Tensor]:
     """``y' = y x'``."""
-    y: Series = [torch.exp(value(x))]
-    for k in range(1, len(x)):
-        y.append(carrier.integral(k, x, y))
-    return y, value(y)
+    start = torch.exp(value(x))
+    return _solved(x, carrier, start, start, lambda y, k: y[k])
 
 
 def sine_cosine(x: Series, carrier: Carrier) -> tuple[Series, Series]:
@@ -242,23 +251,17 @@ def softplus(beta: float) -> Function:
 
 def reciprocal(x: Series, carrier: Carrier) -> tuple[Series, Tensor]:
     """``1 / x``, of which ``y' = -y^2 x'``."""
-    y: Series = [1 / value(x)]
-    w: Series = [-(value(y) ** 2)]
-    for k in range(1, len(x)):
-        y.append(carrier.integral(k, x, w))
-        if k < len(x) - 1:
-            w.append(less(None, carrier.product(k, y, y)))
-    return y, value(w)
+    start = 1 / value(x)
+    return _solved(x, carrier, start, -(start**2), lambda y, k: less(None, carrier.product(k, y, y)))
 
 
 def reciprocal_root(x: Series, carrier: Carrier) -> tuple[Series, Tensor]:
     """``x^(-1/2)``, of which ``y' = -y^3 x' / 2``."""
-    y: Series = [torch.rsqrt(value(x))]
-    square: Series = [value(y) ** 2]
-    w: Series = [-0.5 * value(square) * value(y)]
-    for k in range(1, len(x)):
-        y.append(carrier.integral(k, x, w))
-        if k < len(x) - 1:
-            square.append(carrier.product(k, y, y))
-            w.append(scaled(carrier.product(k, square, y), -0.5))
-    return y, value(w)
+    start = torch.rsqrt(value(x))
+    square: Series = [start**2]
+
+    def following(y: Series, k: int) -> Tensor | None:
+        square.append(carrier.product(k, y, y))
+        return scaled(carrier.product(k, square, y), -0.5)
+
+    return _solved(x, carrier, start, -0.5 * start**2 * start, following)
