@@ -156,14 +156,14 @@ class LevenbergMarquardt(ABC):
             self.damping = self.tuning.first_damping
         elif predicted <= self.tolerance * loss:
             self.finished = (
-                f"no step lowers the loss; a relative decrease below {self.tolerance:g} was predicted"
+                f"no step lowers the loss or was predicted to, by more than {self.tolerance:g} of it"
             )
         elif self.damping > self.tuning.most_damping:
             self.outcome = "stalled"
             self.finished = (
-                f"no step lowers the loss, though a decrease by {predicted / loss:.1g} of it was predicted; the "
-                "equation may not be smooth in the unknowns. Bounds or initial values for them, or another seed, "
-                "usually help"
+                f"no step lowers the loss, though a decrease by {predicted / loss:.1g} of it was predicted; "
+                "the equation may not be smooth in the unknowns. Bounds or initial values for them, or "
+                "another seed, usually help"
             )
         else:
             self.damping = max(self.damping, self.tuning.first_damping)
