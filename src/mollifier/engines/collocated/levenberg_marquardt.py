@@ -156,8 +156,6 @@ class LevenbergMarquardt(ABC):
             self.damping = self.tuning.first_damping
         elif predicted <= self.tolerance * loss:
             self.finished = f"no step lowers the loss or was predicted to by {self.tolerance:g} of it"
-                f"no step lowers the loss or was predicted to, by more than {self.tolerance:g} of it"
-            )
         elif self.damping > self.tuning.most_damping:
             self.outcome = "stalled"
             self.finished = (
