@@ -185,3 +185,26 @@ def test_solve_takes_the_engine_that_was_chosen_and_says_why():
     assert (found.provenance["engine"], found.provenance["chosen_because"]) == choose(problem)
     named = mf.solve(problem, "joint", settings={"training": {"steps": 1}, "collocation": {"max_nodes": 200}})
     assert "chosen_because" not in named.provenance
+
+
+def test_check_judges_by_the_engine_that_solve_takes():
+    """A plain grid, one with gaps, and a field over all coordinates, on which two rules once differed."""
+    rng = np.random.default_rng(0)
+    x, t = np.linspace(0, 1, 60), np.linspace(0, 1, 50)
+    u = np.exp(-t) * np.sin(3 * x)[:, None] + 0.5 * np.exp(-2.5 * t) * np.cos(5 * x)[:, None]
+    u = u + 0.01 * rng.standard_normal(u.shape)
+    gaps = np.where(rng.random(u.shape) < 0.4, np.nan, u)
+    number, field = {"D": ScalarUnknown()}, {"k": FieldUnknown(lower=0.0)}
+    for values, equation, unknowns in [
+        (u, "u_t = D*u_xx", number),
+        (gaps, "u_t = D*u_xx", number),
+        (u, "u_t = dx(k*u_x)", field),
+    ]:
+        data = Observations.from_dataset(
+            xr.Dataset({"u": (("x", "t"), values)}, {"x": x, "t": t}), noise=0.01
+        )
+        problem = InverseProblem(equation, data, unknowns)
+        engine = choose(problem)[0]
+        found = mf.check(problem).numbers
+        assert found["engine"] == engine
+        assert found["cost"][engine]["serves"]

@@ -1,4 +1,4 @@
-"""Look at a problem from all sides, in seconds."""
+"""Whether the data can answer a problem, in seconds."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mollifier.problem.settings import Collocation, validated
 
 
 def check(problem: InverseProblem, settings: Given = None) -> Check:
-    """Look at data, noise, unknowns, resolution, scales, identifiability and cost; takes seconds.
+    """Examine data, noise, unknowns, resolution, scales, identifiability and cost; takes seconds.
 
-    Nothing is trained or solved: the equation's terms are looked at where the fields were measured.
+    Nothing is trained or solved: the equation's terms are evaluated where the fields were measured.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from mollifier.errors import DataError
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.measurements import summary
 
-# Places of the domain that are looked at for holes, and the share of them that may lie in some.
+# Places of the domain at which holes are sought, and the share of them that may lie in some.
 _PLACES, _HOLES = 4000, 0.1
 # A hole is a place farther from every sample than a feature, or than so many typical distances of samples.
 _FAR = 4.0

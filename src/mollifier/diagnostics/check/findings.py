@@ -19,7 +19,7 @@ _MARKS = {"info": " ", "warning": "!", "error": "x"}
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing seen: a level, a topic, a sentence, and what to change, where something is to be changed."""
+    """One finding: a level, a topic, a sentence, and what to change, where something is to be changed."""
 
     level: Level
     topic: str
@@ -42,14 +42,14 @@ class Check:
     Attributes
     ----------
     findings
-        In the order of reading: data, noise, unknowns, resolution, scales, identifiability, cost.
+        In this order: data, noise, unknowns, resolution, scales, identifiability, cost.
     numbers
         The figures behind them, by name, for programs.
     suggested
         Settings that would help, as dotted keys: ``{"collocation.nodes.x": 513}``.
     maps
-        Unknown field -> posterior over prior standard deviation, over its coordinates: near 0 the data tell
-        of it, near 1 they do not.
+        Unknown field -> posterior over prior standard deviation, over its coordinates: near 0 the data
+        determine it, near 1 they do not.
     """
 
     findings: tuple[Finding, ...]

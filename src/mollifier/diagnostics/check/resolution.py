@@ -25,13 +25,13 @@ Array = NDArray[np.float64]
 # Neighbours that differ by more than this part of the range: the front is narrower than their distance.
 _JUMP = 0.25
 _FEWEST_JUMPS = 5
-# Waves over a radius up to which a kernel's spectrum is looked at, in radians.
+# Waves over a radius up to which a kernel's spectrum is searched, in radians.
 _HIGHEST = 200.0
 _NODES_PER_FEATURE = 4.0
 # What samples show of a front is an upper bound of its width; so much narrower it is taken to be.
 _NARROWER = 1.3
 # Nodes per wave below which waves may be aliases, the share of the variance that forbids an answer, the least
-# nodes that show it, and lines looked at.
+# nodes that show it, and most lines used.
 _PER_WAVE, _ALIASED, _LEAST, _LINES = 4, 0.1, 8, 2000
 
 
@@ -56,7 +56,7 @@ def of_grid(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]
     """Grid, kernel and radius against the features and the order."""
     numbers["collocation"] = {
         "nodes": {a.name: a.size for a in place.grid},
-        "wanted": place.wanted,
+        "needed": place.wanted,
         "radius": dict(place.radius),
         "cells": place.radius.cells,
         "kernel": repr(place.kernel),
@@ -86,7 +86,7 @@ def of_grid(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]
             )
         if axis.size < place.wanted[c]:
             text = (
-                f"{c}: {place.wanted[c]} nodes were wanted and {axis.size} are left by collocation.max_nodes"
+                f"{c}: {place.wanted[c]} nodes are needed and {axis.size} are left by collocation.max_nodes"
             )
             engine = ENGINES[choose(problem)[0]]
             if "max_nodes" not in keys_at(engine.settings, ["collocation"]):
@@ -175,7 +175,8 @@ def of_waves(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Findi
                 yield error(
                     "resolution",
                     f"{100 * share:.0f} % of the variance of {f} along {c} are in waves of fewer than "
-                    f"{_PER_WAVE} nodes: they cannot be told from aliases of shorter and faster ones.",
+                    f"{_PER_WAVE} nodes: they cannot be distinguished from aliases of shorter and "
+                    "faster ones.",
                     f"Measure at closer values of {c}, or smooth {f} along it before it is sampled.",
                 )
 
@@ -210,7 +211,7 @@ def short_waves(lines: Array, periodic: bool, variance: float) -> float:
     power = np.mean(np.abs(np.fft.rfft(lines - lines.mean(axis=1, keepdims=True))) ** 2, axis=0)
     signal = np.maximum(power[1:] / lines.shape[1] - variance, 0.0)
     wave = lines.shape[1] / np.arange(1, len(power))
-    # What stands out of the noise by chance is no wave.
+    # What exceeds the noise by chance only is no wave.
     signal = np.where(signal > variance * np.sqrt(8.0 / len(lines)), signal, 0.0)
     total = float(signal.sum())
     return float(signal[wave < _PER_WAVE].sum()) / total if total > 0 else 0.0

@@ -79,7 +79,7 @@ class Outcome:
 def portable(problem: InverseProblem) -> bytes | None:
     """The problem for another process; None where it cannot be sent there.
 
-    An equation given as a callable cannot: what it stands for may not exist in another process. Nor can any
+    An equation given as a callable cannot: what it means may not exist in another process. Nor can any
     problem from within a daemonic process, which may start none.
     """
     given = problem.equation if isinstance(problem.equation, list | tuple) else [problem.equation]
@@ -108,7 +108,7 @@ def run_here(problem: InverseProblem, task: Task, progress: Follow | None = None
 
 
 def _solved(problem: InverseProblem, engine: str, task: Task, progress: Follow | None) -> Solution:
-    """The answer, taken up from a checkpoint of this very run where that is wanted and there is one."""
+    """The answer, resumed from a checkpoint of this very run if the task says so and there is one."""
 
     def run(resume: bool) -> Solution:
         return solve(
@@ -243,9 +243,9 @@ def _reporter(pipe: Any) -> Follow:
         nonlocal last
         if time.monotonic() - last >= _EVERY:
             last = time.monotonic()
-            # Fields cannot be asked for from another process: there they are empty.
-            told = {"losses": dict(event.losses), "estimates": dict(event.estimates)}
-            pipe.send(replace(event, fields=xr.Dataset, **told))
+            # Fields cannot be evaluated from another process: they are left empty.
+            copies = {"losses": dict(event.losses), "estimates": dict(event.estimates)}
+            pipe.send(replace(event, fields=xr.Dataset, **copies))
 
     return report
 

@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from mollifier.data.observations import Observations
-from mollifier.diagnostics.compare import children, verdict
-from mollifier.diagnostics.compare import serialization as keeping
+from mollifier.diagnostics.compare import children, serialization, verdict
 from mollifier.diagnostics.compare.children import INTERRUPTED, Follow, Outcome, Task
 from mollifier.diagnostics.compare.rows import Row, row_of, was_split
 from mollifier.diagnostics.compare.verdict import Pair
@@ -38,7 +37,7 @@ class Comparison:
     solutions
         Engine -> `Solution`, of those that gave one.
     rows
-        A `Row` for every engine asked, in the order asked.
+        A `Row` for every engine, in the order given.
     about
         Equation, samples fitted and held out, seed, threads, and whether each engine ran in a process of
         its own.
@@ -102,8 +101,8 @@ class Comparison:
         table = [heads, ["---"] * len(heads), *([c.replace("|", "\\|") for c in line] for line in cells)]
         lines = [f"| {' | '.join(line)} |" for line in table]
         notes = [f"- {r.engine}, {r.status}: {r.message}" for r in self.rows if r.message]
-        told = [f"- {line}" for line in self.verdict.splitlines()]
-        parts = [_heading(self.about), *lines, "", *notes, *([""] if notes else []), *told]
+        verdict_lines = [f"- {line}" for line in self.verdict.splitlines()]
+        parts = [_heading(self.about), *lines, "", *notes, *([""] if notes else []), *verdict_lines]
         return "\n".join(parts).strip() + "\n"
 
 
@@ -118,7 +117,7 @@ def compare(
     folder: Path | str | None = None,
     resume: bool = False,
 ) -> Comparison:
-    """Put one problem to several engines, one after another, each in a freshly spawned process.
+    """Solve one problem with several engines, one after another, each in a freshly spawned process.
 
     The data are split once; every engine is given the same part, and its prediction is judged on the rest.
     An engine that cannot serve the problem has a row that says why, and stops no other. Ctrl-C ends the
@@ -146,7 +145,7 @@ def compare(
     folder
         Where each engine, in a folder of its name, keeps checkpoints and, once it is done, its solution.
     resume
-        Take up what is kept in the folder of this very comparison: what is done is not run again.
+        Continue the comparison that is kept in the folder: what is done is not run again.
 
     Returns
     -------
@@ -197,7 +196,7 @@ def _in_turn(
         outcome = Outcome(None, INTERRUPTED, "stopped before its turn")
         if not stopped:
             try:
-                outcome = keeping.outcome_of(problem, payload, task, progress)
+                outcome = serialization.outcome_of(problem, payload, task, progress)
             except KeyboardInterrupt:
                 stopped, outcome = True, Outcome(None, INTERRUPTED, "stopped before it had an answer")
         stopped |= outcome.solution is not None and outcome.solution.status.name == INTERRUPTED

@@ -1,4 +1,4 @@
-"""What a comparison keeps of every engine as it ends, so that an interrupted one goes on from there."""
+"""What a comparison keeps of every engine as it ends, so that an interrupted one resumes there."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def outcome_of(
 def mark(problem: InverseProblem, task: Task) -> str:
     """What an outcome is known by: engine, data, equation, unknowns, all settings, seed."""
     settings = task.settings.model_dump(mode="json")
-    told = {**fingerprint(problem, task.settings, task.seed), "settings": settings, "engine": task.engine}
-    return hashlib.sha256(json.dumps(jsonable(told), sort_keys=True).encode()).hexdigest()
+    content = {**fingerprint(problem, task.settings, task.seed), "settings": settings, "engine": task.engine}
+    return hashlib.sha256(json.dumps(jsonable(content), sort_keys=True).encode()).hexdigest()
 
 
 def keep(folder: Path, outcome: Outcome, known_by: str) -> None:

@@ -1,9 +1,9 @@
-"""A field's derivatives at some places, by local polynomial fits: for looking, not for estimating.
+"""A field's derivatives at some places, by local polynomial fits: a rough picture, not an estimate.
 
 The fit at a centre weighs its neighbours by the tricube of their distance (Cleveland, JASA 74:829, 1979). Its
-window is the widest over which the polynomial still fits as well as over half of the shortest feature. Where
-noise drowns derivatives there, it is the narrowest wider one that brings the most of them out of the noise:
-they are then those of a smoother field. Dense data are averaged over small parts of the window first. Errors
+window is the widest over which the polynomial fits as well as over half of the shortest feature. Where noise
+exceeds derivatives there, it is the narrowest wider one in which most of them exceed the noise: they are then
+those of a smoother field. Dense data are averaged over small parts of the window first. Errors
 at one centre have their full covariance.
 """
 
@@ -32,7 +32,7 @@ _RANK = 1e-8
 _WIDER, _WORSE = (1.0, 1.5, 2.2, 3.3, 5.0), 1.1
 _WIDEST = 16.0
 _TRIED = 60
-# Mean square of a derivative, in its noise's, at which it stands out of it; noise alone has 1.
+# Mean square of a derivative over that of its noise from which it is significant; noise alone has 1.
 _CLEAR = 9.0
 # Mean square of residuals, in the noise's, up to which a window may be widened for that.
 _BIASED = 4.0
@@ -53,7 +53,7 @@ class LocalFit:
     values, sd
         Multi-index -> shape (m,).
     covariance
-        Of the errors at one centre, shape (m, q, q), multi-indices in the order that they were asked for in.
+        Of the errors at one centre, shape (m, q, q), multi-indices in the order of the argument.
     lengths
         Half-width of the window along each coordinate, shape (d,).
     independent
@@ -80,7 +80,7 @@ def local_fits(samples: Samples, centres: Array, orders: Sequence[Orders], featu
     orders
         Multi-indices of length d.
     features
-        Shortest feature along each coordinate, shape (d,); infinite where none was seen.
+        Shortest feature along each coordinate, shape (d,); infinite where there is none.
 
     Examples
     --------
@@ -129,10 +129,10 @@ def _widest(samples: Samples, centres: Array, exponents: Sequence[Orders], half:
 def _clearest(
     samples: Samples, centres: Array, exponents: Sequence[Orders], orders: Sequence[Orders], half: Array
 ) -> Array:
-    """The narrowest window, no narrower than the given one, in which the most derivatives stand out of noise.
+    """The narrowest window, no narrower than the given one, in which the most derivatives exceed the noise.
 
     An equation holds for smoothed fields too, as far as it is linear, so that a window which leaves a part of
-    a derivative above the noise tells more of what multiplies it than one which leaves all of it below.
+    a derivative above the noise holds more information than one which leaves all of it below.
     """
     best, most = half, -1
     for tried in _wider(samples, half, np.geomspace(1.0, _WIDEST, 13)):
@@ -158,7 +158,7 @@ def _wider(samples: Samples, half: Array, factors: Iterable[float]) -> Iterator[
 
 
 def _chosen(rows: Array, exponents: Sequence[Orders], orders: Sequence[Orders], half: Array) -> Array:
-    """What each centre's derivatives take of its neighbours, shape (m, q, k); NaN where a fit lacks one."""
+    """Weights of each centre's neighbours in its derivatives, shape (m, q, k); NaN where a fit lacks one."""
     found = np.full((len(rows), len(orders), rows.shape[2]), np.nan)
     for i, o in enumerate(orders):
         if o in exponents:
@@ -190,7 +190,7 @@ def _misfit(
 def _solved(
     seen: Samples, centres: Array, exponents: Sequence[Orders], half: Array
 ) -> tuple[Array, Samples, NDArray[np.intp]]:
-    """What each centre's coefficients take of its neighbours, shape (m, q, k), and which these are."""
+    """Weights of each centre's neighbours in its coefficients, shape (m, q, k), and which these are."""
     tree = KDTree(seen.points / half)
     near, distance = _neighbours(tree, centres / half, 2 * len(exponents), len(seen.points))
     local = (seen.points[near] - centres[:, None, :]) / half
@@ -226,7 +226,7 @@ def _averaged(samples: Samples, half: Array) -> Samples:
 
 
 def _windows(points: Array, highest: NDArray[np.intp], features: Array) -> Array:
-    """Half a feature, and as many distinct positions as the order along each coordinate asks for."""
+    """Half a feature, and as many distinct positions as the order along each coordinate needs."""
     half = np.empty(points.shape[1])
     for a in range(points.shape[1]):
         places = np.unique(points[:, a])
@@ -237,7 +237,7 @@ def _windows(points: Array, highest: NDArray[np.intp], features: Array) -> Array
 
 
 def _exponents(highest: NDArray[np.intp], degree: int, points: Array) -> list[Orders]:
-    """Monomials of the fit: one order more than is asked for, where the positions can tell them apart."""
+    """Monomials of the fit: one order more than the derivatives, where there are positions enough."""
     most = [min(int(k) + 1, np.unique(points[:, a]).size - 1) for a, k in enumerate(highest)]
     return [e for e in product(*(range(m + 1) for m in most)) if sum(e) <= degree]
 

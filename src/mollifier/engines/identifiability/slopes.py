@@ -4,8 +4,7 @@ At a sample the equation reads ``r(d, theta) = 0`` with the fields' derivatives 
 covariance C, so that its residual has the variance ``s^2 = g'C g`` with ``g = dr/dd``. To first order, then,
 the information is the sum of ``F F'/s^2`` with ``F = dr/dtheta``. Noise is in F too and would pass for
 information: its part, ``cov(F, F)/s^2``, is subtracted, as corrected scores do (Nakamura, Biometrika 77:127,
-1990). An unknown field is a tensor product of B-splines on few cells: what the data tell of it at that
-fineness.
+1990). An unknown field is a tensor product of B-splines on few cells, the resolution of its information.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from mollifier.problem.inverse_problem import InverseProblem
 
 Array = NDArray[np.float64]
 
-# Cells along each coordinate of the spline that stands for an unknown field, by the number of coordinates.
+# Cells along each coordinate of an unknown field's spline, by the number of coordinates.
 _CELLS = {1: 9, 2: 5, 3: 3}
-# Correlation length of an unknown field around its readings, in lengths of the domain.
+# Correlation length of an unknown field around its measurements, in lengths of the domain.
 _LENGTH = 0.3
-# What smoothing leaves of an equation that holds, beside its largest term.
+# Residual that smoothing leaves of an equation that holds, over its largest term.
 _FLOOR = 0.01
 
 
@@ -109,8 +108,8 @@ def splines(problem: InverseProblem, name: str, places: Mapping[str, Array], d: 
 def correlation(problem: InverseProblem, name: str) -> Array:
     """Prior correlation of an unknown field's coefficients.
 
-    None: what counts is what the data tell of each part by themselves. With readings Matern of order 3/2
-    along each coordinate, its length a part of the domain's, so that a reading tells of its surroundings.
+    Independent coefficients, so that each part rests on its own data. With measurements of the field, Matern
+    of order 3/2 along each coordinate, so that a measurement informs of its surroundings.
     """
     over = problem.unknowns[name].over or ()
     highest = max(d.total for d in problem.system.derivatives[name])
@@ -140,7 +139,7 @@ class Linearised:
         self.residual = ArrayFunction(expression)
 
     def sums(self, basis: Basis, theta: Array, weight: float) -> Sums:
-        """What this equation adds, linearised at a value of the unknowns."""
+        """Information and score of this equation, linearised at a value of the unknowns."""
         terms, c = self.terms, self.terms.covariance
         values = basis.env(theta)
         env = {**terms.env, **values}
@@ -174,7 +173,7 @@ class Linearised:
         return max((s for s in sizes if np.isfinite(s)), default=0.0)
 
     def misfit(self, env: Mapping[str, Array]) -> float:
-        """What is left of the residual, noise taken away, as a share of the largest term."""
+        """Rms of the residual without its noise, as a share of the largest term."""
         g = np.stack([self.terms.values(s, env) for s in self.by_noise], axis=1)
         noise = finite_mean(np.einsum("nq,nqp,np->n", g, self.terms.covariance, g))
         left = rms(self.terms.values(self.residual, env)) ** 2 - noise

@@ -1,4 +1,4 @@
-"""Whether the data can tell the unknowns at all, seen from the equation's terms at some of the samples."""
+"""The equation's terms at some of the samples, and what its structure leaves undetermined."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 _CENTRES = 400
 # A derivative this small beside what it could be is round-off.
 _ZERO = 1e-6
-_SURE = 4.0  # standard errors from zero of a reading that is not zero
+_SURE = 4.0  # standard errors from zero of a measurement that is not zero
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def finite_mean(values: Array) -> float:
 def has_trivial_answer(problem: InverseProblem) -> bool:
     """Whether zero unknowns satisfy every equation, so that any multiple of an answer is one too.
 
-    Readings of an unknown field that are not zero set the scale.
+    Measurements of an unknown field that are not zero set the scale.
 
     Examples
     --------
@@ -189,7 +189,7 @@ def scalings(problem: InverseProblem) -> list[dict[str, int]]:
 
     Each is a mapping unknown -> exponent: multiply every unknown by a factor to the power of its exponent
     and all equations hold as before. ``{"k": 1, "s": -1}``: only k*s is fixed; ``{"a": 1, "b": 1}``: only
-    b/a; ``{"k": 1}``: k has no scale. Readings of a field that are not zero fix its size.
+    b/a; ``{"k": 1}``: k has no scale. Measurements of a field that are not zero fix its size.
 
     Examples
     --------
@@ -230,7 +230,7 @@ def scalings(problem: InverseProblem) -> list[dict[str, int]]:
 def _powers(
     term: sympy.Expr, owner: Mapping[sympy.Symbol, str], names: list[str]
 ) -> tuple[list[int], set[str]]:
-    """The whole powers in which unknowns multiply a term, and unknowns that stand in it otherwise."""
+    """The whole powers in which unknowns multiply a term, and unknowns that it holds otherwise."""
     power, fixed = dict.fromkeys(names, 0), set()
     for base, exponent in term.as_powers_dict().items():
         held = {owner[s] for s in base.free_symbols | sympy.sympify(exponent).free_symbols if s in owner}
