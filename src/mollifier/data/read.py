@@ -15,7 +15,7 @@ from mollifier.data import selection, tables
 from mollifier.data.building import real_array
 from mollifier.data.errorbars import Noise
 from mollifier.data.observations import Observations
-from mollifier.data.readers.registry import READERS, reader_of, suffix_of, suffixes
+from mollifier.data.readers.registry import READERS, Reader, reader_of, suffix_of, suffixes
 from mollifier.errors import DataError, did_you_mean
 
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
@@ -93,7 +93,7 @@ def read(
     ((5, 4), {'u': 'K', 'x': 'm', 't': 's'})
     """
     file = Path(path)
-    suffix = _suffix(file, format)
+    reader = _reader(file, format)
     names: dict[Any, str] = dict(rename or {})
     if isinstance(variables, Mapping):
         names.update({old: str(new) for new, old in variables.items() if old != new})
@@ -108,8 +108,6 @@ def read(
     errors = _error_names(noise, requested)
     extra = [*errors, *([mask] if mask else [])]
     with _guard(file):
-        reader = reader_of(suffix)
-        assert reader is not None  # checked by `_suffix`
         content = reader.load(file)
     content, found = _named(content, names, requested, axes, repeats, extra, dims)
     content, axes, repeats = _chosen(content, requested, axes, repeats, extra, select or {}, gridded)
@@ -229,8 +227,8 @@ def _with_units(content: xr.Dataset, units: Mapping[str, str]) -> xr.Dataset:
     return content
 
 
-def _suffix(file: Path, format: str | None) -> str:
-    """The suffix to read the file by, checked before it is opened."""
+def _reader(file: Path, format: str | None) -> Reader:
+    """What reads the file, by the format given or its suffix; checked before it is opened."""
     suffix = file.suffix.lower() if format is None else suffix_of(format)
     if not file.exists():
         there = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
@@ -253,7 +251,7 @@ def _suffix(file: Path, format: str | None) -> str:
             f"'{file}' has the suffix '{suffix}'; one of {', '.join(suffixes())} was expected. Give "
             "format='csv' (or another) where the name misleads."
         )
-    return suffix
+    return reader
 
 
 @contextmanager
