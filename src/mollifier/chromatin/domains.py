@@ -127,18 +127,8 @@ def domains_from_localizations(
     inside = np.all([at_points(m.astype(bool), locs.x, locs.y, False) for m in (place, mask)], axis=0).astype(
         bool
     )
-    rows = []
-    for points in _clusters(every[inside], rule):
-        rows.append(
-            {
-                "x": float(points[:, 0].mean()),
-                "y": float(points[:, 1].mean()),
-                "area": _closed_area(points, rule.eps),
-                "edge_distance": float(np.nanmin(at_points(distance, points[:, 0], points[:, 1]))),
-                "points": len(points),
-            }
-        )
-    return _table(rows, rule.lamina)
+    clusters = _clusters(every[inside], rule)
+    return _table([_row(p, _closed_area(p, rule.eps), distance) for p in clusters], rule.lamina)
 
 
 def domains_from_fractions(
@@ -192,16 +182,7 @@ def domains_from_labels(
         i, j = np.nonzero(array[box] == number)
         if len(i) < _LEAST_PIXELS:
             continue
-        points = np.stack([x[i + box[0].start], y[j + box[1].start]], 1)
-        rows.append(
-            {
-                "x": float(points[:, 0].mean()),
-                "y": float(points[:, 1].mean()),
-                "area": pixel * len(i),
-                "edge_distance": float(np.nanmin(at_points(distance, points[:, 0], points[:, 1]))),
-                "points": len(i),
-            }
-        )
+        rows.append(_row(np.stack([x[i + box[0].start], y[j + box[1].start]], 1), pixel * len(i), distance))
     return _table(rows, rule.lamina)
 
 
@@ -229,6 +210,13 @@ def _median(table: pd.DataFrame, column: str) -> float:
     values = table[column].to_numpy(dtype=float)
     values = values[np.isfinite(values)]
     return float(np.median(values)) if values.size else math.nan
+
+
+def _row(points: Array, area: float, distance: xr.DataArray) -> dict[str, Any]:
+    """A domain from its points (n, 2), its area and the map of distances from the nuclear edge."""
+    x, y = points.T
+    near = float(np.nanmin(at_points(distance, x, y)))
+    return {"x": float(x.mean()), "y": float(y.mean()), "area": area, "edge_distance": near, "points": len(x)}
 
 
 def _table(rows: list[dict[str, Any]], lamina: float) -> pd.DataFrame:

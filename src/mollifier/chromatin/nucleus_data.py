@@ -197,18 +197,19 @@ def _in_image(image: xr.DataArray, labels: str | None, s: StudySettings) -> Nucl
                 f"The image has {image.sizes['z']} planes and a polygon lies in one; give labels (--labels), "
                 "or the plane as an image."
             )
-        rings = read_polygon(s.polygon, unit=s.unit or "nm", pixel_size=s.pixel_size)
-        return [nucleus_from_polygon(rings)]
+        return _outlined(s.polygon, s)
     if labels is not None:
-        like = image
-        if "t" in image.dims and s.time_lapse:
-            like = image.isel(t=0, drop=True)
+        like = image.isel(t=0, drop=True) if "t" in image.dims and s.time_lapse else image
         return nuclei_from_labels(read_labels(labels, like=like), min_area=s.detection.min_area)
     flat = image.mean([d for d in image.dims if d not in ("x", "y")])
     nuclei = nuclei_from_data(flat, s.detection)
     if "z" not in image.dims:
         return nuclei
     return [Nucleus(n.name, n.mask, _brightest(image, n.mask)) for n in nuclei]
+
+
+def _outlined(polygon: str, s: StudySettings) -> list[Nucleus]:
+    return [nucleus_from_polygon(read_polygon(polygon, unit=s.unit or "nm", pixel_size=s.pixel_size))]
 
 
 def _brightest(image: xr.DataArray, mask: xr.DataArray) -> int:
@@ -222,8 +223,7 @@ def _in_tables(
     tables: Sequence[Localizations], labels: str | None, s: StudySettings
 ) -> Nuclei | list[Nucleus]:
     if s.polygon is not None:
-        rings = read_polygon(s.polygon, unit=s.unit or "nm", pixel_size=s.pixel_size)
-        return [nucleus_from_polygon(rings)]
+        return _outlined(s.polygon, s)
     if labels is not None:
         return nuclei_from_labels(read_labels(labels, pixel_size=s.pixel_size), min_area=s.detection.min_area)
     if len(tables) == 1:
@@ -234,12 +234,10 @@ def _in_tables(
 
 def _around(locs: Localizations, mask: xr.DataArray) -> Localizations:
     """The localisations in the box of the mask."""
-    box = {c: (float(mask[c].min()), float(mask[c].max())) for c in ("x", "y")}
     keep = np.ones(len(locs), dtype=bool)
-    for c, (low, high) in box.items():
-        half = float(mask[c][1] - mask[c][0]) / 2
-        values = getattr(locs, c)
-        keep &= (values >= low - half) & (values <= high + half)
+    for values, nodes in ((locs.x, mask["x"].values), (locs.y, mask["y"].values)):
+        half = float(nodes[1] - nodes[0]) / 2
+        keep &= (values >= nodes.min() - half) & (values <= nodes.max() + half)
     if not keep.any():
         raise DataError(
             "The mask is empty: no localisation lies in its box. Are both in one unit and from one origin?"

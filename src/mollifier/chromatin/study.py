@@ -60,18 +60,20 @@ class Study:
     @property
     def groups(self) -> pd.DataFrame:
         """One row for each group and quantity; empty without groups."""
-        cells = self.cells
-        named: Any = cells[cells["group"] != ""] if len(cells) else cells
+        named = self._grouped
         return group_table(named) if len(named) else pd.DataFrame()
 
     @property
     def comparison(self) -> pd.DataFrame:
         """Every group against the control; empty with fewer than two groups."""
+        named = self._grouped
+        several = len(named) and named["group"].nunique() > 1
+        return compare_groups(named, self.settings.control) if several else pd.DataFrame()
+
+    @property
+    def _grouped(self) -> Any:
         cells = self.cells
-        named: Any = cells[cells["group"] != ""] if len(cells) else cells
-        if not len(named) or named["group"].nunique() < 2:
-            return pd.DataFrame()
-        return compare_groups(named, self.settings.control)
+        return cells[cells["group"] != ""] if len(cells) else cells
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write the tables as CSV, and the settings.
