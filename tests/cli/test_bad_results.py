@@ -61,7 +61,7 @@ WORDS = [
     ("u.csv", "'u.csv' is a file, no solution. Give the folder that solution.save(folder) wrote"),
     ("picture.png", "'picture.png' is a file, no solution."),
     ("run --problem no.yaml", "no.yaml: the problem file is missing."),
-    ("run --problem u.csv", "u.csv: a mapping with equation, data and unknowns was wanted"),
+    ("run --problem u.csv", "u.csv: a mapping with equation, data and unknowns was expected"),
     ("run --problem picture.png", "picture.png: the problem file is not UTF-8 text. Is it data?"),
     ("run --problem blank", "blank: the problem file is a folder."),
     ("run --problem broken.yaml", "broken.yaml: line 1, column 12: expected the node content"),

@@ -11,7 +11,7 @@ import xarray as xr
 from mollifier.data.observations import Observations
 from mollifier.engines.network.settings import NetworkSettings
 from mollifier.engines.solve import solve
-from mollifier.errors import ConfigurationError, EquationError
+from mollifier.errors import ConfigurationError, EquationError, MollifierError
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import validated
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
@@ -65,7 +65,7 @@ def test_unknown_fields_take_all_coordinates_or_those_named(data):
     ("equation", "unknowns", "options", "message"),
     [
         ("u_t = D*u_xx", {}, {}, "No unknowns were given"),
-        ("u_t = D*u_xx", scalar("D", "E"), {}, r"\['E'\] stand in no equation"),
+        ("u_t = D*u_xx", scalar("D", "E"), {}, r"\['E'\] are in no equation"),
         ("u_t = D*u_xx", scalar("D", "Dx"), {}, "Did you mean 'D'"),
         ("u_t = s*u_xx", scalar("s"), {}, "'s' is also a variable of the data"),
         ("u_t = x*u_xx", scalar("x"), {}, "'x' is also a coordinate"),
@@ -73,7 +73,7 @@ def test_unknown_fields_take_all_coordinates_or_those_named(data):
         ("u_t = k*u_xx", {"k": FieldUnknown(over=("y",))}, {}, "varies over 'y', not a coordinate"),
         ("u_t = k*u_xx", {"k": FieldUnknown(over=("u",))}, {}, r"unknown laws such as D\(u\) are not solved"),
         ("u_t = D*u_xx", scalar("D"), {"fields": ["w"]}, "Field 'w' is not in the data"),
-        ("u_t = D*u_xx", scalar("D"), {"fields": ["u", "s"]}, "The field 's' stands in no equation"),
+        ("u_t = D*u_xx", scalar("D"), {"fields": ["u", "s"]}, "The field 's' is in no equation"),
         ("D*u = s", scalar("D"), {}, "No field was found: the equation differentiates none"),
     ],
 )
@@ -155,3 +155,50 @@ def test_settings_from_plain_values_have_defaults():
     assert settings.training.steps == 3
     assert settings.collocation.radius == {"x": 0.1}
     assert settings.network.kind == "mlp"
+
+
+def heat_data():
+    x, t = np.random.default_rng(0).random((2, 60))
+    return Observations(values={"u": np.exp(-t) * np.sin(3 * x)}, points={"x": x, "t": t}, noise=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"unknowns": ["D"]}, r"unknowns=\['D'\] was given; names with unknowns were expected"),
+        ({"unknowns": {"D": "scalar"}}, "The unknown 'D' was given as 'scalar'; a ScalarUnknown or"),
+        ({"unknowns": {"D": 0.1}}, "The unknown 'D' was given as 0.1; .* belongs to constants"),
+        ({"constants": {"c": "2"}}, "The constant 'c' was given as '2'; a finite real number was expected"),
+        ({"constants": {"c": 1j}}, "The constant 'c' was given as 1j"),
+        ({"constants": {"c": np.ones(3)}}, r"The constant 'c' was given as array\(\[1., 1., 1.\]\)"),
+        ({"constants": {"c": np.nan}}, "The constant 'c' was given as nan"),
+        ({"constants": ["c"]}, r"constants=\['c'\] was given"),
+    ],
+)
+def test_problem_refuses_arguments_of_a_wrong_type(arguments, message):
+    given = {"unknowns": {"D": ScalarUnknown()}, "constants": {"c": 2.0}, **arguments}
+    with pytest.raises(ConfigurationError, match=message):
+        InverseProblem("u_t = D*u_xx + c*u", heat_data(), **given)
+
+
+@pytest.mark.parametrize("value", ["a", True, 1j, np.inf])
+def test_unknown_refuses_bounds_that_are_no_numbers(value):
+    with pytest.raises(ConfigurationError, match=r"lower=.* was given for an unknown; a finite number"):
+        ScalarUnknown(lower=value)
+
+
+def test_problem_takes_numbers_of_numpy_and_a_single_field_name():
+    problem = InverseProblem(
+        "u_t = D*u_xx + c*u", heat_data(), {"D": ScalarUnknown(lower=np.float64(0))}, {"c": np.int64(2)}, "u"
+    )
+    assert problem.constants == {"c": 2.0}
+    assert problem.fields == ("u",)
+
+
+def test_repeated_names_of_dimensions_are_refused():
+    with pytest.raises(ConfigurationError, match="names 'x' twice"):
+        FieldUnknown(over=("x", "x"))
+    with pytest.warns(UserWarning, match="Duplicate dimension names"):
+        square = xr.DataArray(np.zeros((3, 3)), {"x": [0.0, 1.0, 2.0]}, ("x", "x"), "u")
+    with pytest.raises(MollifierError):
+        InverseProblem("u_x = D*u", square, {"D": ScalarUnknown()})

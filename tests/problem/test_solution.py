@@ -124,7 +124,7 @@ def test_misfit_separates_held_out_points_and_skips_missing_values():
 
 def test_parts_that_do_not_fit_together_are_refused():
     s = make_solution()
-    with pytest.raises(MollifierError, match="'observation' was wanted"):
+    with pytest.raises(MollifierError, match="'observation' was expected"):
         make_solution(fit=s.fit.rename(observation="row"))
     with pytest.raises(MollifierError, match="both for scalar estimates and for fields"):
         make_solution(estimates={"k": Estimate("k", 1.0)})

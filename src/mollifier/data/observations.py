@@ -127,6 +127,10 @@ class Observations(Labelled):
         >>> obs.gridded, obs.grid().shape, obs.units
         (True, (20, 30), {'u': 'K'})
         """
+        arrays = [dataset] if isinstance(dataset, xr.DataArray) else dataset.values()
+        for dims in (a.dims for a in arrays if isinstance(a, xr.DataArray)):
+            if len(set(dims)) < len(dims):
+                raise DataError(f"The dimensions {dims} are not distinct; give each another name.")
         prepared = errorbars.prepare(
             dataset,
             noise,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -84,7 +86,7 @@ class InverseProblem:
     ) -> None:
         observations = data if isinstance(data, Observations) else Observations.from_dataset(data)
         _check_places(observations)
-        constants = dict(constants or {})
+        constants = _numbers(constants or {})
         chosen = _fields(equation, observations, fields)
         completed = _completed(unknowns, observations, constants)
         names = Names(
@@ -101,8 +103,8 @@ class InverseProblem:
         check_names((*observations.coordinates, *chosen, *completed, *known), scalars)
         if system.unused:
             raise ConfigurationError(
-                f"The unknowns {list(system.unused)} stand in no equation."
-                f"{did_you_mean(system.unused[0], system.symbols)} Remove them or mend the name."
+                f"The unknowns {list(system.unused)} are in no equation."
+                f"{did_you_mean(system.unused[0], system.symbols)} Remove them or correct the name."
             )
         for name, value in dict(
             equation=equation,
@@ -166,20 +168,38 @@ def _check_places(data: Observations) -> None:
         x = np.asarray(data.dataset[c].values)
         if not np.ptp(x) > 0:
             raise DataError(
-                f"Coordinate '{c}' has one point only ({x[0]:g}); at least two were wanted: leave it out of "
-                "the coordinates."
+                f"Coordinate '{c}' has one point only ({x[0]:g}); at least two were expected: leave it "
+                "out of the coordinates."
             )
 
 
 def _fields(equation: Any, data: Observations, fields: Sequence[str] | None) -> tuple[str, ...]:
     """The state fields: as given, or what the equation differentiates, or the only variable there is."""
     if fields is not None:
+        fields = (fields,) if isinstance(fields, str) else fields
         for f in fields:
             if f not in data.variables:
                 raise ConfigurationError(f"Field '{f}' is not in the data.{did_you_mean(f, data.variables)}")
-        return tuple(fields)
+        return tuple(dict.fromkeys(fields))
     found = fields_in(equation, {v: data.coordinates_of(v) for v in data.variables}, data.coordinates)
     return tuple(found) or (tuple(data.variables) if len(data.variables) == 1 else ())
+
+
+def _numbers(constants: Any) -> dict[str, float]:
+    """Constants as real numbers."""
+    if not isinstance(constants, Mapping):
+        raise ConfigurationError(
+            f"constants={constants!r} was given; names with numbers were expected, as in "
+            "constants={'c': 2.0}."
+        )
+    for name, value in constants.items():
+        real = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        if not real:
+            raise ConfigurationError(
+                f"The constant '{name}' was given as {value!r}; a finite real number was expected. A "
+                "coefficient that varies belongs to the data."
+            )
+    return {str(n): float(v) for n, v in constants.items()}
 
 
 def _check_fields(system: EquationSystem, chosen: Sequence[str], data: Observations) -> None:
@@ -192,8 +212,8 @@ def _check_fields(system: EquationSystem, chosen: Sequence[str], data: Observati
     for f in chosen:
         if f not in system.derivatives:
             raise ConfigurationError(
-                f"The field '{f}' stands in no equation.{did_you_mean(f, system.symbols)} Leave it out "
-                "of fields, or mend the equation."
+                f"The field '{f}' is in no equation.{did_you_mean(f, system.symbols)} Leave it out "
+                "of fields, or correct the equation."
             )
 
 
@@ -201,10 +221,13 @@ def _completed(
     unknowns: Mapping[str, Unknown], data: Observations, constants: Mapping[str, float]
 ) -> dict[str, Unknown]:
     """Unknowns with their coordinates filled in and checked."""
-    if not unknowns:
+    example = "unknowns={'D': ScalarUnknown(), 'k': FieldUnknown(over=('x', 'y'))}"
+    if not isinstance(unknowns, Mapping):
         raise ConfigurationError(
-            "No unknowns were given; name at least one, as in unknowns={'k': FieldUnknown(over=('x', 'y'))}."
+            f"unknowns={unknowns!r} was given; names with unknowns were expected, as in {example}."
         )
+    if not unknowns:
+        raise ConfigurationError(f"No unknowns were given; name at least one, as in {example}.")
     result: dict[str, Unknown] = {}
     for name, unknown in unknowns.items():
         taken = {
@@ -215,9 +238,15 @@ def _completed(
         for what, held in taken.items():
             if name in held:
                 raise ConfigurationError(f"The unknown '{name}' is also a {what}; rename one of them.")
-        if not isinstance(unknown, FieldUnknown):
+        if isinstance(unknown, ScalarUnknown):
             result[name] = unknown
             continue
+        if not isinstance(unknown, FieldUnknown):
+            raise ConfigurationError(
+                f"The unknown '{name}' was given as {unknown!r}; a ScalarUnknown or a FieldUnknown was "
+                f"expected, as in {example}. A number that is known belongs to constants, a starting value "
+                "to ScalarUnknown(initial=...)."
+            )
         for c in unknown.over or ():
             if c in data.variables:
                 raise ConfigurationError(

@@ -108,7 +108,7 @@ def _variable(name: str, readings: Observations) -> str:
     if len(readings.variables) > 1:
         raise ConfigurationError(
             f"The readings of '{name}' hold {', '.join(readings.variables)}; one variable, or one of the "
-            f"field's name, was wanted.{did_you_mean(name, readings.variables)}"
+            f"field's name, was expected.{did_you_mean(name, readings.variables)}"
         )
     return next(iter(readings.variables))
 
@@ -123,6 +123,6 @@ def _check_bounds(name: str, unknown: FieldUnknown, samples: Samples) -> None:
         first = float(samples.values[np.argmax(outside)])
         raise ConfigurationError(
             f"{int(outside.sum())} of the {len(outside)} readings of '{name}' lie outside of its bounds, as "
-            f"{first:.6g}; between {low:g} and {high:g} was wanted. Widen the bounds, mend the readings, or "
-            "give them their noise."
+            f"{first:.6g}; between {low:g} and {high:g} was expected. Widen the bounds, correct the "
+            "readings, or give them their noise."
         )

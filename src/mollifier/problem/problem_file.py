@@ -286,7 +286,7 @@ def _complete(content: Mapping[str, Any], settings: Collection[str] | None) -> N
             raise ConfigurationError(f"The key '{where}{lacking[0]}' was expected and not given.")
     if not isinstance(content["data"], Mapping):
         raise ConfigurationError(
-            f"'data' was given as {content['data']!r}; a mapping was wanted, as data: {{file: u.csv}}."
+            f"'data' was given as {content['data']!r}; a mapping was expected, as data: {{file: u.csv}}."
         )
 
 
@@ -297,12 +297,12 @@ def _unknown(name: str, entry: Any) -> UnknownEntry:
         entry = {"over": _ALL}
     elif isinstance(entry, str):
         raise ConfigurationError(
-            f"'unknowns.{name}' was given as '{entry}'; scalar, field or a mapping was wanted."
+            f"'unknowns.{name}' was given as '{entry}'; scalar, field or a mapping was expected."
             f"{did_you_mean(entry, ('scalar', 'field'))}"
         )
     if not isinstance(entry, Mapping):
         raise ConfigurationError(
-            f"'unknowns.{name}' was given as {entry!r}; scalar, field or a mapping was wanted. A number "
+            f"'unknowns.{name}' was given as {entry!r}; scalar, field or a mapping was expected. A number "
             "that is known "
             "belongs under constants, a starting value under initial."
         )
@@ -343,7 +343,7 @@ def _read(path: Path) -> dict[str, Any]:
     content = parse_yaml(text)
     if not isinstance(content, dict):
         raise ConfigurationError(
-            "a mapping with equation, data and unknowns was wanted; see docs/problem-files.md."
+            "a mapping with equation, data and unknowns was expected; see docs/problem-files.md."
         )
     return content
 
@@ -354,7 +354,7 @@ def _override(content: dict[str, Any], override: str) -> None:
     parts = [p.strip() for p in key.split(".")]
     if not equals or not all(parts):
         raise ConfigurationError(
-            f"--set was given '{override}'; key=value was wanted, as in training.steps=2000."
+            f"--set was given '{override}'; key=value was expected, as in training.steps=2000."
         )
     place = content
     for i, part in enumerate(parts[:-1]):

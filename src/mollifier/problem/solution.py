@@ -67,7 +67,7 @@ class Solution:
         for name, dataset, dim in (("fit", self.fit, "observation"), ("history", self.history, "step")):
             if dim not in dataset.dims:
                 raise MollifierError(
-                    f"The solution's {name} has dimensions {tuple(dataset.dims)}; '{dim}' was wanted."
+                    f"The solution's {name} has dimensions {tuple(dataset.dims)}; '{dim}' was expected."
                 )
         both = sorted(set(self.estimates) & set(map(str, self.dataset.variables)))
         if both:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import xarray as xr
@@ -126,15 +127,20 @@ class FieldUnknown:
         if self.over is not None:
             names = (self.over,) if isinstance(self.over, str) else tuple(self.over)
             object.__setattr__(self, "over", names)
+            twice = [n for n in names if names.count(n) > 1]
+            if twice:
+                raise ConfigurationError(
+                    f"FieldUnknown(over={names!r}) names '{twice[0]}' twice; once was expected."
+                )
             if not names:
                 raise ConfigurationError("FieldUnknown(over=()) varies over nothing; use ScalarUnknown.")
         if self.smoothness is not None and not (math.isfinite(self.smoothness) and self.smoothness >= 0):
             raise ConfigurationError(
-                f"smoothness={self.smoothness} was given; a number of 0 or more was wanted."
+                f"smoothness={self.smoothness} was given; a number of 0 or more was expected."
             )
         if self.prior not in PRIORS:
             raise ConfigurationError(
-                f"prior={self.prior!r} was given; one of {', '.join(PRIORS)} was wanted."
+                f"prior={self.prior!r} was given; one of {', '.join(PRIORS)} was expected."
                 f"{did_you_mean(str(self.prior), PRIORS)}"
             )
 
@@ -155,8 +161,10 @@ def _bounds(unknown: Unknown) -> Iterable[tuple[str, float]]:
 
 def _check_bounds(unknown: Unknown) -> None:
     for name, value in _bounds(unknown):
-        if not math.isfinite(value):
-            raise ConfigurationError(f"{name}={value} was given for an unknown; a finite number was wanted.")
+        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+            raise ConfigurationError(
+                f"{name}={value!r} was given for an unknown; a finite number was expected."
+            )
     if unknown.lower is not None and unknown.upper is not None and not unknown.lower < unknown.upper:
         raise ConfigurationError(
             f"Bounds {unknown.lower} and {unknown.upper} were given for an unknown; lower must be below "
@@ -176,8 +184,8 @@ def _observed(readings: Any) -> Observations | None:
     if isinstance(readings, xr.Dataset | xr.DataArray):
         return Observations.from_dataset(readings)
     raise ConfigurationError(
-        f"readings={type(readings).__name__} was given for an unknown field; Observations of it were wanted, "
-        "as in Observations(values={'k': values}, points={'x': x}, noise=0.01)."
+        f"readings={type(readings).__name__} was given for an unknown field; Observations of it were "
+        "expected, as in Observations(values={'k': values}, points={'x': x}, noise=0.01)."
     )
 
 
