@@ -11,7 +11,7 @@ import torch
 
 from engine_problems import gridded, heat, heat_values, small
 from mollifier.data.observations import Observations
-from mollifier.engines.collocated.solve import prepare
+from mollifier.engines.network.engine import prepare_networks
 from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.engines.network.settings import NetworkSettings
 from mollifier.engines.network.tuning import NetworkTuning
@@ -134,7 +134,7 @@ def stage_of(**changes):
     settings = validated(NetworkSettings, small(**changes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        objective, _ = prepare(heat(60), settings, 0, None)
+        objective, _ = prepare_networks(heat(60), settings, 0)
     stage = GaussNewton(objective, 100, 1e-3, NetworkTuning())
     stage.weight = 1.0
     return stage

@@ -140,7 +140,7 @@ def test_a_start_by_lbfgs():
 
 
 def test_the_size_that_curvature_is_measured_in_does_not_depend_on_the_start(conductivity):
-    from mollifier.engines.collocated.solve import prepare
+    from mollifier.engines.network.engine import prepare_networks
     from mollifier.engines.network.optimisers import WarmUp
     from mollifier.engines.network.settings import NetworkSettings
     from mollifier.engines.network.tuning import NetworkTuning
@@ -150,7 +150,7 @@ def test_the_size_that_curvature_is_measured_in_does_not_depend_on_the_start(con
     scales = []
     for begin in (None, origin(problem, first, "")):
         torch.manual_seed(0)
-        objective, _ = prepare(problem, validated(NetworkSettings, small()), 0, None)
+        objective, _ = prepare_networks(problem, validated(NetworkSettings, small()), 0)
         stage = WarmUp(objective, 300, 5e-3, NetworkTuning(), begin)
         for _ in range(300):
             stage.step()

@@ -14,7 +14,7 @@ from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.jacobian import network_jacobian
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.places import Places
-from mollifier.engines.collocated.solve import prepare
+from mollifier.engines.network.engine import prepare_networks
 from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.engines.network.settings import NetworkSettings
 from mollifier.engines.network.suitable import suits_gauss_newton
@@ -48,7 +48,7 @@ def objective_of(name, **changes):
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        objective, _ = prepare(problem, settings, 0, None)
+        objective, _ = prepare_networks(problem, settings, 0)
         calibrate(objective)
         with torch.no_grad():
             for p in trained(objective.model):
@@ -161,7 +161,7 @@ def test_frozen_weights_stay_out():
 def test_large_networks_and_other_derivatives_do_not_suit_gauss_newton():
     def model_of(**changes):
         settings = validated(NetworkSettings, small(**changes))
-        return prepare(heat(50), settings, 0, None)[0].model
+        return prepare_networks(heat(50), settings, 0)[0].model
 
     assert suits_gauss_newton(model_of(), NetworkTuning())
     assert not suits_gauss_newton(model_of(network={"width": 64, "depth": 4}), NetworkTuning())
@@ -191,7 +191,7 @@ def test_repeats_at_one_place_count_once_as_their_weighted_mean():
     points = {"x": np.array([0.0, 0.5, 0.0, 1.0, 0.2])}
     data = Observations(values={"u": values}, points=points, noise={"u": sd})
     problem = InverseProblem("u_x = a", data, {"a": ScalarUnknown()})
-    objective, _ = prepare(problem, validated(NetworkSettings, {"held_out": 0.0}), 0, None)
+    objective, _ = prepare_networks(problem, validated(NetworkSettings, {"held_out": 0.0}), 0)
     index, mean, error = (v.numpy() for v in objective.target_tensors(objective.targets[0]))
     assert objective.count == 4
     assert index.tolist() == [0, 1, 2, 3]

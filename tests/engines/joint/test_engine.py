@@ -165,7 +165,7 @@ def test_normal_equations_are_those_of_the_dense_slopes(name):
 def _stage(problem, settings):
     """A joint stage after the fit of the data."""
     chosen = validated(JointSettings, settings)
-    objective, _ = prepare(problem, chosen, 0, None, values_maker(problem_cells(problem, chosen)))
+    objective, _ = prepare(problem, chosen, 0, values_maker(problem_cells(problem, chosen)))
     linearisation = FieldPriors(objective)
     fit = Smoothing(objective, linearisation)
     fit.step()

@@ -93,7 +93,7 @@ def stage_of(problem, settings=SMALL):
     """A joint stage after the fit of the data."""
     cells = settings.joint.cells
     assert isinstance(cells, int)
-    objective, _ = prepare(problem, settings, 0, None, values_maker({"x": cells}))
+    objective, _ = prepare(problem, settings, 0, values_maker({"x": cells}))
     linearisation = FieldPriors(objective)
     fit = Smoothing(objective, linearisation)
     fit.step()

@@ -13,7 +13,7 @@ import mollifier as mf
 from benchmarks.cases.registry import case
 from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.factored import Combination, Product, is_factored, observed, products
-from mollifier.engines.collocated.solve import prepare
+from mollifier.engines.network.engine import prepare_networks
 from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.engines.network.least_squares import LeastSquares
 from mollifier.engines.network.settings import NetworkSettings
@@ -63,7 +63,7 @@ def started(problem, opaque=False, **chosen):
     torch.manual_seed(0)
     nodes = {"x": 6, "y": 8, "t": 5}
     settings = validated(NetworkSettings, {"network": FEATURES, "collocation": {"nodes": nodes}} | chosen)
-    objective, held = prepare(problem, settings, 0, None)
+    objective, held = prepare_networks(problem, settings, 0)
     calibrate(objective)
     if opaque:
         for block in objective.model.state_blocks:
@@ -194,8 +194,8 @@ def test_a_movie_is_solved():
 
 def test_the_weight_stops_where_held_out_data_are_fitted_worse(monkeypatch):
     made = case("heat")
-    objective, held = prepare(
-        made.problem(0.05, 0), validated(NetworkSettings, {"network": FEATURES}), 0, None
+    objective, held = prepare_networks(
+        made.problem(0.05, 0), validated(NetworkSettings, {"network": FEATURES}), 0
     )
     stage = GaussNewton(objective, 1, 1e-3, NetworkTuning(), held)
     assert stage.held is not None

@@ -16,9 +16,9 @@ from mollifier.diagnostics.scores import score_fields
 from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.laplace import Laplace, _spread_factor
 from mollifier.engines.collocated.levenberg_marquardt import Component
-from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.linalg.normal import SchurComplement
 from mollifier.engines.network import smoothness
+from mollifier.engines.network.engine import prepare_networks
 from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.engines.network.settings import NetworkSettings
 from mollifier.engines.network.tuning import NetworkTuning
@@ -32,7 +32,7 @@ RANDOM_FEATURES = {"network": {"kind": "random-features"}}
 
 def started(problem, **changes):
     torch.manual_seed(0)
-    objective, _ = prepare(problem, validated(NetworkSettings, small(**changes)), 0, None)
+    objective, _ = prepare_networks(problem, validated(NetworkSettings, small(**changes)), 0)
     calibrate(objective)
     return GaussNewton(objective, 1, 1e-3, NetworkTuning())
 

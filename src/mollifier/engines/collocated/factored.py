@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mollifier.engines.collocated.model import Block
+from mollifier.engines.collocated.block import Block
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.layer import Resampler
 from mollifier.mollify.orders import Derivative

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.linearise import Linearisation
-from mollifier.engines.collocated.model import Block
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.stages import NonFiniteLossError
 from mollifier.nn.layers import trained

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from mollifier.data.observations import Observations, Samples
 from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.settings import CollocatedSettings
-from mollifier.engines.collocated.tuning import CollocatedTuning
 from mollifier.errors import ConfigurationError
 
 Array = NDArray[np.float64]
@@ -92,15 +91,9 @@ class Objective(nn.Module):
         Mean squared misfit of the data that a fit without the equation leaves; one where there was none.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        fitted: Observations,
-        settings: CollocatedSettings,
-        tuning: CollocatedTuning,
-    ) -> None:
+    def __init__(self, model: Model, fitted: Observations, settings: CollocatedSettings) -> None:
         super().__init__()
-        self.tuning = tuning
+        self.tuning = tuning = settings.tuning
         self.model = model
         self.weight = settings.training.equation_weight
         self.equations = model.problem.system.equations

@@ -11,8 +11,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.factored import Combination, Product, is_factored, observed, products
-from mollifier.engines.collocated.model import Block, Model
+from mollifier.engines.collocated.model import Model
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mollifier.engines.collocated.model import Block
+from mollifier.engines.collocated.block import Block
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
 from mollifier.mollify.orders import Derivative

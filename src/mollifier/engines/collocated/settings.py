@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from mollifier.engines.collocated.tuning import CollocatedTuning
 from mollifier.problem.settings import Collocation, Strict
 
 
@@ -41,3 +42,4 @@ class CollocatedSettings(Strict):
     held_out: float = Field(
         default=0.1, ge=0, lt=1, description="Fraction of the observations kept out of the fit."
     )
+    tuning: CollocatedTuning = CollocatedTuning()

@@ -5,25 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from mollifier.data.observations import Observations
+from mollifier.engines.base import Request
 from mollifier.engines.collocated.laplace import Laplace
 from mollifier.engines.collocated.levenberg_marquardt import LevenbergMarquardt
 from mollifier.engines.collocated.model import Maker, Model
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.provenance import fingerprint, provenance
 from mollifier.engines.collocated.readout import read_fields, read_fit, read_history
-from mollifier.engines.collocated.runner import Progress, Run
+from mollifier.engines.collocated.runner import Run
 from mollifier.engines.collocated.settings import CollocatedSettings
 from mollifier.engines.collocated.stages import Stage
-from mollifier.engines.collocated.tuning import CollocatedTuning
 from mollifier.engines.collocated.verdict import judged
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.problem.collocation import collocate
@@ -36,18 +34,18 @@ Array = NDArray[np.float64]
 
 
 def check_priors(problem: InverseProblem, engine: str, taken: Sequence[str]) -> None:
-    """Refuse priors of unknown fields other than those taken.
+    """Refuse priors of unknown fields that an engine does not have.
 
     Raises
     ------
     ConfigurationError
-        If one is another.
+        If one is not among ``taken``.
     """
     for name, unknown in problem.unknown_fields.items():
         if unknown.prior not in taken:
             raise ConfigurationError(
                 f"prior='{unknown.prior}' was given for the unknown '{name}'; the {engine} engine takes "
-                f"{', '.join(taken[:-1])} or {taken[-1]}. Choose one of these, or engine 'weak', which wants "
+                f"{', '.join(taken[:-1])} or {taken[-1]}. Choose one of these, or engine 'weak', which needs "
                 "data on a grid."
             )
 
@@ -56,34 +54,38 @@ def prepare(
     problem: InverseProblem,
     settings: CollocatedSettings,
     seed: int,
-    network: nn.Module | None,
-    maker: Maker | None = None,
-    tuning: CollocatedTuning = CollocatedTuning(),  # noqa: B008 - frozen
+    make: Maker,
+    method: str = "mollifier",
 ) -> tuple[Objective, Observations | None]:
-    """Model and objective on the fitted part of the data, and the held-out part."""
+    """Model and objective on the fitted part of the data, and the held-out part.
+
+    Parameters
+    ----------
+    problem, settings
+        The question, and the choices of the run.
+    seed
+        Fixes the held-out samples.
+    make, method
+        As in `Model`.
+    """
     fitted, held = problem.data, None
     if settings.held_out:
         try:
             fitted, held = problem.data.hold_out(settings.held_out, seed, variables=list(problem.fields))
         except DataError:  # too few samples to hold one out: all are fitted
             held = None
-    model = Model(problem, collocate(problem, settings.collocation), settings, network, maker)
-    return Objective(model, fitted, settings, tuning), held
+    model = Model(problem, collocate(problem, settings.collocation), make, method)
+    return Objective(model, fitted, settings), held
 
 
 def run_stages(
     engine: str,
     start: Callable[[], tuple[Objective, Sequence[Stage], Observations | None]],
-    problem: InverseProblem,
-    settings: CollocatedSettings,
-    seed: int,
-    progress: Callable[[Progress], None] | None,
-    folder: Path | None,
-    resume: bool,
+    request: Request,
     marks: Mapping[str, Any],
     notes: Mapping[str, Any] | None = None,
 ) -> Solution:
-    """Run an engine's stages and read the solution off.
+    """Run an engine's stages and assemble the solution.
 
     Parameters
     ----------
@@ -91,13 +93,15 @@ def run_stages(
         Its name.
     start
         Makes the objective, the stages and the held-out part of the data; called with the seed set.
-    problem, settings, seed, progress, folder, resume
-        As in `solve_network`.
+    request
+        The solve.
     marks
-        What a run that is taken up must have in common with this one, beside problem, settings and seed.
+        What a resumed run must have in common with the interrupted one, in addition to problem, settings and
+        seed.
     notes
-        For the provenance; a run that is taken up keeps its own.
+        For the provenance; a resumed run keeps those of the interrupted one.
     """
+    problem, settings, seed = request.problem, request.settings, request.seed
     begun = time.monotonic()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -106,15 +110,15 @@ def run_stages(
             objective,
             stages,
             settings.training.time_limit,
-            progress,
-            folder,
+            request.progress,
+            request.folder,
             {**fingerprint(problem, settings, seed), **marks},
             settings.training.checkpoint_every,
             settings.training.checkpoint_steps,
             engine=engine,
             notes=dict(notes or {}),
         )
-        if resume:
+        if request.resume:
             run.resume()
         status = run.run()
         solution = _solution(run, status, held)
@@ -124,7 +128,7 @@ def run_stages(
 
 
 def _solution(run: Run, status: Status, held: Observations | None) -> Solution:
-    """What the run found, with Laplace standard errors where Gauss-Newton has run."""
+    """The solution at the end of a run, with Laplace standard errors where Gauss-Newton has run."""
     objective, model = run.objective, run.objective.model
     values = model.values()
     sd: dict[str, float | None] = dict.fromkeys(values)

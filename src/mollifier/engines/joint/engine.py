@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mollifier.data.observations import Observations
+from mollifier.engines.base import Request
 from mollifier.engines.collocated.checkpoint import kept
 from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.objective import Objective
@@ -86,14 +87,14 @@ def solve_joint(
 
     def run(chosen: JointSettings, folder: Path | None, resume: bool) -> Solution:
         def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
-            objective, held = prepare(problem, chosen, seed, None, values_maker(cells))
+            objective, held = prepare(problem, chosen, seed, values_maker(cells))
             check_size(objective.model)
             linearisation = FieldPriors(objective)
             joint = Joint(objective, steps, chosen.training.tolerance, linearisation)
             return objective, [Smoothing(objective, linearisation), joint], held
 
         marks = {"engine": "joint"}
-        return run_stages("joint", start, problem, chosen, seed, progress, folder, resume, marks)
+        return run_stages("joint", start, Request(problem, chosen, seed, progress, folder, resume), marks)
 
     limited = _limited(problem, settings)
     found = run(limited, folder, resume)

@@ -25,4 +25,4 @@ class JointSettings(CollocatedSettings):
     """Settings of the joint engine."""
 
     joint: Joint = Joint()
-    tuning: JointTuning = JointTuning()
+    tuning: JointTuning = JointTuning()  # pyright: ignore[reportIncompatibleVariableOverride]

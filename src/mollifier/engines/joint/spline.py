@@ -10,16 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.laplace import unit_of
 from mollifier.engines.collocated.linearise import Linearisation
-from mollifier.engines.collocated.model import Block, Maker
+from mollifier.engines.collocated.model import Fields, Maker
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.joint.prior import Placed
 from mollifier.engines.priors.field_prior import FieldPrior
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
-from mollifier.nn.differentiation.base import Derivatives
 from mollifier.nn.differentiation.mollifier import Mollified
 
 Array = NDArray[np.float64]
@@ -63,18 +63,19 @@ def values_maker(cells: dict[str, int] | None) -> Maker:
         collocation grid has, or more, are the values at the kernel's nodes.
     """
 
-    def make(backend: Derivatives, channels: int, unknown: bool) -> nn.Module:
+    def make(fields: Fields) -> nn.Module:
+        backend = fields.backend
         assert isinstance(backend, Mollified)
         nodes = backend.layer.nodes
-        if not unknown:
-            return Values(nodes, channels)
+        if not fields.unknown:
+            return Values(nodes, len(fields.names))
         count = {a.name: (cells or {}).get(a.name, _CELLS.get(len(nodes.axes), 5)) for a in nodes}
         along = [
             _cubic(axis, domain, count[axis.name])
             for axis, domain in zip(nodes, backend.layer.grid, strict=True)
         ]
         spread = reduce(lambda a, b: sp.kron(a, b, format="csr"), [m for _, m in along])
-        return Values(Grid(*(a for a, _ in along)), channels, sp.csr_array(spread))
+        return Values(Grid(*(a for a, _ in along)), 1, sp.csr_array(spread))
 
     return make
 

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt, System
 from mollifier.engines.collocated.linearise import Linearisation
-from mollifier.engines.collocated.model import Block
 from mollifier.engines.collocated.objective import Objective, Target
 from mollifier.engines.collocated.roughness import DIFFERENCE
 from mollifier.engines.collocated.stages import NonFiniteLossError

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pydantic import ConfigDict
+from mollifier.engines.collocated.tuning import CollocatedTuning
 
 
 @dataclass(frozen=True)
-class JointTuning:
+class JointTuning(CollocatedTuning):
     """Numbers that steer the joint engine; the defaults suit most problems."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")

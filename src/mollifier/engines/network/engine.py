@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,16 +10,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mollifier.data.observations import Observations
+from mollifier.engines.base import Request
 from mollifier.engines.collocated.objective import Objective
-from mollifier.engines.collocated.runner import Progress
 from mollifier.engines.collocated.solve import check_priors, prepare, run_stages
 from mollifier.engines.collocated.stages import Stage
 from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.engines.network.least_squares import LeastSquares
+from mollifier.engines.network.networks import NetworkMaker
 from mollifier.engines.network.optimisers import Adam, Lbfgs, WarmUp
 from mollifier.engines.network.settings import NetworkSettings
 from mollifier.engines.network.suitable import suits_gauss_newton
-from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.engines.start import Origin
 from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
@@ -28,55 +27,55 @@ from mollifier.problem.solution import Solution
 
 Array = NDArray[np.float64]
 
-# Priors of unknown fields that start from the curvature.
+# The priors of unknown fields: evidence improves on the squared curvature, or keeps to it.
 _PRIORS = ("auto", "h2")
 
 
-def solve_network(
-    problem: InverseProblem,
-    settings: NetworkSettings,
-    seed: int = 0,
-    progress: Callable[[Progress], None] | None = None,
-    folder: Path | None = None,
-    resume: bool = False,
-    network: nn.Module | None = None,
-    origin: Origin | None = None,
-    tuning: NetworkTuning = NetworkTuning(),  # noqa: B008 - frozen
-) -> Solution:
+def solve_network(request: Request) -> Solution:
     """Solve with networks.
 
     Parameters
     ----------
-    problem, settings
-        The question, and the choices of the run.
-    seed
-        Fixes the networks' starting weights and the held-out samples; the caller's random state stays.
-    progress
-        Called after every step.
-    folder
-        Where a checkpoint is kept; none by default.
-    resume
-        Take up the checkpoint in the folder.
-    network
-        A module (n, d) -> (n, fields) on coordinates scaled to [-1, 1], in place of one of the kind in the
-        settings. It is copied, weights included.
-    origin
-        What the run starts from in place of a first guess; where it resumes, of that the mark only counts.
+    request
+        The solve: its ``network`` represents the states in place of one of the kind in the settings, and is
+        copied, weights included; its ``start`` replaces the first guess (a resumed run reads its mark only).
+
+    Raises
+    ------
+    ConfigurationError
+        If a prior is not one of these, the device is not available, or the network does not fit.
     """
+    problem, settings, origin = request.problem, request.settings, request.start
     check_priors(problem, "network", _PRIORS)
     device = _device(settings.training.device)
 
     def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
-        objective, held = prepare(problem, settings, seed, network, tuning=tuning)
+        objective, held = prepare_networks(problem, settings, request.seed, request.network)
         objective.to(device)
-        return objective, _stages(objective, settings, held, None if resume else origin, tuning), held
+        return objective, _stages(objective, settings, held, None if request.resume else origin), held
 
     marks = {
-        "network": None if network is None else repr(network),
+        "network": None if request.network is None else repr(request.network),
         "start": None if origin is None else origin.mark,
     }
     notes = {} if origin is None else {"started_from": dict(origin.note)}
-    return run_stages("network", start, problem, settings, seed, progress, folder, resume, marks, notes)
+    return run_stages("network", start, request, marks, notes)
+
+
+def prepare_networks(
+    problem: InverseProblem, settings: NetworkSettings, seed: int, network: nn.Module | None = None
+) -> tuple[Objective, Observations | None]:
+    """Objective of networks on the fitted part of the data, and the held-out part.
+
+    Parameters
+    ----------
+    problem, settings, seed
+        As in `mollifier.engines.collocated.solve.prepare`.
+    network
+        For the states; one of the kind in the settings where it is not given.
+    """
+    make = NetworkMaker(problem, settings, network)
+    return prepare(problem, settings, seed, make, settings.derivatives)
 
 
 def _device(name: str) -> torch.device:
@@ -85,12 +84,12 @@ def _device(name: str) -> torch.device:
     >>> _device("gpu")
     Traceback (most recent call last):
     mollifier.errors.ConfigurationError: training.device was given as 'gpu'; 'cpu', 'cuda' or 'cuda:0' was
-    wanted.
+    expected.
     """
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
         raise ConfigurationError(
-            f"training.device was given as '{name}'; 'cpu', 'cuda' or 'cuda:0' was wanted."
+            f"training.device was given as '{name}'; 'cpu', 'cuda' or 'cuda:0' was expected."
         )
     there = torch.cuda.device_count() if kind == "cuda" and torch.cuda.is_available() else 0
     if kind == "cuda" and int(number or 0) >= there:
@@ -106,10 +105,9 @@ def _stages(
     settings: NetworkSettings,
     held: Observations | None,
     origin: Origin | None,
-    tuning: NetworkTuning,
 ) -> list[Stage]:
     """A fit to the data or an answer, then Gauss-Newton where it is small enough, else Adam and L-BFGS."""
-    t = settings.training
+    t, tuning = settings.training, settings.tuning
     optimiser = t.optimiser
     if optimiser == "auto":
         optimiser = "gauss-newton" if suits_gauss_newton(objective.model, tuning) else "lbfgs"

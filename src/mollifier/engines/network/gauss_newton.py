@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.data.observations import Observations
+from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.factored import is_factored
 from mollifier.engines.collocated.jacobian import network_jacobian
 from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt, System
-from mollifier.engines.collocated.model import Block
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.linalg.normal import Damped, SchurComplement

@@ -43,18 +43,7 @@ class NetworkEngine(Engine):
         """As `mollifier.engines.network.engine.solve_network`."""
         from mollifier.engines.network.engine import solve_network
 
-        r = request
-        return solve_network(
-            r.problem,
-            r.settings,
-            r.seed,
-            r.progress,
-            r.folder,
-            r.resume,
-            r.network,
-            r.start,
-            r.settings.tuning,
-        )
+        return solve_network(request)
 
 
 NETWORK = NetworkEngine()

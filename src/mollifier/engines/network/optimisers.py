@@ -10,8 +10,8 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.calibrate import adopt, calibrate
-from mollifier.engines.collocated.model import Block
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.stages import NonFiniteLossError
 from mollifier.engines.network.tuning import NetworkTuning

@@ -54,4 +54,4 @@ class NetworkSettings(CollocatedSettings):
     derivatives: Literal["mollifier", "nested", "taylor"] = "mollifier"
     network: Network = Network()
     training: NetworkTraining = NetworkTraining()  # pyright: ignore[reportIncompatibleVariableOverride]
-    tuning: NetworkTuning = NetworkTuning()
+    tuning: NetworkTuning = NetworkTuning()  # pyright: ignore[reportIncompatibleVariableOverride]

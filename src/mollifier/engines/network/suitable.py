@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.factored import is_factored, on_grid
 from mollifier.engines.collocated.jacobian import network_jacobian
-from mollifier.engines.collocated.model import Block, Model
+from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.operators import nonzeros
 from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.nn.differentiation.mollifier import Mollified

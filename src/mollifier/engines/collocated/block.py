@@ -1,0 +1,122 @@
+"""A network, or values at nodes, as one or more fields of the problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mollifier.engines.collocated.bijection import Bijection
+from mollifier.errors import ConfigurationError
+from mollifier.mollify.grid import Grid
+from mollifier.mollify.orders import Derivative
+from mollifier.nn.differentiation.base import Derivatives
+from mollifier.nn.differentiation.mollifier import Mollified
+
+
+class Block(nn.Module):
+    """One network and the fields that are its channels, over the same coordinates.
+
+    Attributes
+    ----------
+    names
+        Fields, one a channel.
+    needed
+        Derivatives of each field that the equations name.
+    network
+        Scaled coordinates (n, d) -> values (n, channels) in units of the scale.
+    backend
+        Derivatives on the scaled grid.
+    bijection
+        Keeps an unknown field within its bounds: the last part of its network. None for a state.
+    curvatures
+        Second derivatives in the smoothness prior: none for a state.
+    level, scale
+        Buffers of shape (channels,): a state is ``level + scale * network``.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        grid: Grid,
+        needed: Mapping[str, Sequence[Derivative]],
+        network: nn.Module,
+        backend: Derivatives,
+        whole: Grid,
+        bijection: Bijection | None = None,
+    ) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.grid = grid
+        self.needed = {n: tuple(needed[n]) for n in names}
+        self.network = network if bijection is None else nn.Sequential(network, bijection)
+        self.bijection = bijection
+        self.backend = backend
+        self.curvatures = () if bijection is None else curvature_orders(grid)
+        self.broadcast = tuple(a.size if a.name in grid.names else 1 for a in whole)
+        self._half_lengths = {a.name: (a.length or 1.0) / 2 for a in grid}
+        self.level: Tensor
+        self.scale: Tensor
+        self.register_buffer("level", torch.zeros(len(self.names), dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(len(self.names), dtype=torch.float64))
+
+    @property
+    def mollified(self) -> Mollified:
+        """The backend, where it is the mollifier.
+
+        Raises
+        ------
+        ConfigurationError
+            If it is another.
+        """
+        if not isinstance(self.backend, Mollified):
+            raise ConfigurationError(
+                "Gauss-Newton needs derivatives by the mollifier layer; with derivatives 'nested' or "
+                "'taylor' set training.optimiser to 'lbfgs' or 'auto'."
+            )
+        return self.backend
+
+    def nodes(self) -> Tensor:
+        """Where the network is evaluated for the mollifier, scaled, (n, d)."""
+        return self.mollified.nodes(self.network)
+
+    def factor(self, derivative: Derivative) -> float:
+        """The ratio of a derivative along physical coordinates to that along scaled ones."""
+        return float(np.prod([self._half_lengths[c] ** -n for c, n in derivative.orders]))
+
+    def physical(self, values: Tensor) -> Tensor:
+        """Values (channels, ...) in units of the scale as physical ones, (channels, n)."""
+        return values.flatten(1) * self.scale[:, None] + self.level[:, None]
+
+    def forward(self) -> tuple[dict[str, Tensor], Tensor | None, list[Tensor]]:
+        """The block's part of the environment, its observed values and its curvatures.
+
+        Returns
+        -------
+        environment
+            Physical derivatives by name, each of the whole grid's shape or broadcastable to it.
+        observed
+            Physical values (channels, places), or None where nothing is observed.
+        curvatures
+            Along scaled coordinates, in units of the scale.
+        """
+        jet, observed = self.backend(self.network)
+        env: dict[str, Tensor] = {}
+        for channel, name in enumerate(self.names):
+            for d in self.needed[name]:
+                value = jet[Derivative("u", d.orders).name][channel] * (self.scale[channel] * self.factor(d))
+                if not d.total:
+                    value = value + self.level[channel]
+                env[d.name] = value.reshape(self.broadcast)
+        if observed is not None:
+            observed = self.physical(observed)
+        return env, observed, [jet[d.name] for d in self.curvatures]
+
+
+def curvature_orders(grid: Grid) -> tuple[Derivative, ...]:
+    """Every second derivative of a field u on a grid."""
+    names = [a.name for a in grid if a.size > 2]
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[i:]]
+    return tuple(Derivative("u").differentiate(a).differentiate(b) for a, b in pairs)
