@@ -79,14 +79,8 @@ def _engine_axis(ax: Axes, comparison: Comparison) -> None:
 
 
 def _note(ax: Axes, place: int, text: str) -> None:
-    ax.annotate(
-        style.text(text),
-        (0.02, place),
-        xycoords=ax.get_yaxis_transform(),
-        va="center",
-        fontsize=8.0,
-        color=style.GREY,
-    )
+    place_of: dict[str, Any] = {"xy": (0.02, place), "xycoords": ax.get_yaxis_transform()}
+    ax.annotate(style.text(text), **place_of, va="center", fontsize=8.0, color=style.GREY)
 
 
 def _draw_scalars(band: Any, comparison: Comparison, names: list[str]) -> None:
@@ -109,16 +103,13 @@ def _draw_scalars(band: Any, comparison: Comparison, names: list[str]) -> None:
                 _note(ax, place, f"{'<' if e.value < low else '>'} {e.value:.4g}, beyond the picture")
                 continue
             known = _is_known(e)
-            ax.errorbar(
-                [e.value],
-                [place],
-                xerr=[1.96 * (e.sd or 0.0)] if known else None,
-                fmt="o",
-                color=colour,
-                markerfacecolor=colour if known else "white",
-                capsize=3,
-                markersize=5,
-            )
+            half = [1.96 * (e.sd or 0.0)] if known else None
+            look: dict[str, Any] = {
+                "color": colour,
+                "markerfacecolor": colour if known else "white",
+                "markersize": 5,
+            }
+            ax.errorbar([e.value], [place], xerr=half, fmt="o", capsize=3, **look)
         unit = next((e.unit for e in shown.values() if e.unit), "")
         ax.set_xlabel(style.label(name, unit))
         ax.locator_params(axis="x", nbins=5)
@@ -162,10 +153,7 @@ def _draw_curves(band: Any, comparison: Comparison, name: str, engines: list[str
         line = cut.of(dataset[name])
         shown.append(line.values)
         if f"{name}_sd" in dataset and line.ndim:
-            half = 1.96 * cut.of(dataset[f"{name}_sd"]).values
-            half = np.where(np.isfinite(half), half, np.nan)
-            x = line[line.dims[0]].values
-            ax.fill_between(x, line.values - half, line.values + half, color=colour, alpha=0.18, linewidth=0)
+            style.draw_band(ax, line, cut.of(dataset[f"{name}_sd"]), colour)
         style.draw_curve(ax, line, name, color=colour, linewidth=1.6, label=engine)
     low, high = style.limits(*shown)
     ax.set_ylim(low - 0.25 * (high - low), high + 0.25 * (high - low))
@@ -193,14 +181,8 @@ def _draw_costs(band: Any, comparison: Comparison) -> None:
         seconds = max(row.seconds, 1e-3)
         ax.barh(place, seconds, height=0.6, color=_colour(comparison, row.engine))
         memory = "" if row.memory is None else f", {row.memory:.0f} MiB"
-        ax.annotate(
-            f"{row.seconds:.3g} s{memory}",
-            (seconds, place),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8.0,
-        )
+        beside: dict[str, Any] = {"xy": (seconds, place), "xytext": (4, 0), "textcoords": "offset points"}
+        ax.annotate(f"{row.seconds:.3g} s{memory}", **beside, va="center", fontsize=8.0)
     times = [max(r.seconds, 1e-3) for r in comparison.rows if r.seconds is not None] or [1.0]
     style.log_axis(ax, "x")
     # Half a decade below the shortest, so that its bar is seen; room for the text beyond the longest.

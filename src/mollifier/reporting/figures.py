@@ -109,9 +109,8 @@ def unknown_figure(solution: Solution, name: str, truth: xr.DataArray | None = N
     if pictures[0].of(estimate).ndim < 2:
         return _unknown_curve(name, pictures[0], estimate, sd, ratio, truth)
     bounds = style.limits(estimate.values, *([] if truth is None else [truth.values]), spare=0.002)
-    columns: list[tuple[str, xr.DataArray, tuple[float, float], str]] = []
     shown = style.text(name)
-    columns.append((f"{shown}, estimated", estimate, bounds, style.SEQUENTIAL))
+    columns = [(f"{shown}, estimated", estimate, bounds, style.SEQUENTIAL)]
     if truth is not None:
         error = estimate - truth
         agreement = _agreement(estimate, truth).replace(", ", "\n")
@@ -119,13 +118,11 @@ def unknown_figure(solution: Solution, name: str, truth: xr.DataArray | None = N
         columns.append((f"{shown}, true", truth, bounds, style.SEQUENTIAL))
         columns.append((f"estimated - true\n{agreement}", error, span, style.DIVERGING))
     if ratio is not None:
-        columns.append(
-            (f"{shown}, ratio read-out\n(a picture, no estimate)", ratio, bounds, style.SEQUENTIAL)
-        )
+        head = f"{shown}, ratio read-out\n(a picture, no estimate)"
+        columns.append((head, ratio, bounds, style.SEQUENTIAL))
     if sd is not None:
-        columns.append(
-            (f"{shown}, standard error", sd, style.limits(sd.values, spare=0.002), style.SEQUENTIAL)
-        )
+        span = style.limits(sd.values, spare=0.002)
+        columns.append((f"{shown}, standard error", sd, span, style.SEQUENTIAL))
     figure = style.new_figure(3.7 * len(columns), 3.2 * len(pictures))
     axes = figure.subplots(len(pictures), len(columns), squeeze=False)
     for row, cut in enumerate(pictures):
@@ -150,12 +147,8 @@ def _unknown_curve(
     line = cut.of(estimate)
     curves = [line.values]
     if sd is not None and line.ndim:
-        half = 1.96 * cut.of(sd).values
-        half = np.where(np.isfinite(half), half, np.nan)
-        x = line[line.dims[0]].values
-        ax.fill_between(x, line.values - half, line.values + half, color=style.BLUE, alpha=0.2, linewidth=0)
+        curves += style.draw_band(ax, line, cut.of(sd), style.BLUE)
         ax.plot([], [], color=style.BLUE, alpha=0.2, linewidth=6, label="95 % interval")
-        curves += [line.values - half, line.values + half]
     if truth is not None:
         true = cut.of(truth)
         curves.append(true.values)

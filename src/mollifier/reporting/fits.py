@@ -61,18 +61,14 @@ def _draw_field(axes: Any, solution: Solution, name: str, pictures: list[style.C
         held_out = solution.fit[f"{name}_held_out"].values.astype(bool)[shown]
         h, v = (solution.fit[d].values[shown] if d in solution.fit else None for d in style.map_dims(part))
         if h is not None and v is not None:
-            for chosen, edge in ((~held_out, "white"), (held_out, style.RED)):
-                ax.scatter(
-                    h[chosen],
-                    v[chosen],
-                    c=measured[shown][chosen],
-                    s=16,
-                    edgecolors=edge,
-                    linewidths=0.6,
-                    vmin=bounds[0],
-                    vmax=bounds[1],
-                    cmap=style.SEQUENTIAL,
-                )
+            edges = np.where(held_out, style.RED, "white").tolist()
+            colours: dict[str, Any] = {
+                "c": measured[shown],
+                "vmin": bounds[0],
+                "vmax": bounds[1],
+                "cmap": style.SEQUENTIAL,
+            }
+            ax.scatter(h, v, s=16, edgecolors=edges, linewidths=0.6, **colours)
         count = f"{shown.size} of {rows.size} points" if shown.size < rows.size else f"{rows.size} points"
         count += ", held out: red rings" if held_out.any() else ""
         ax.set_title(
@@ -104,17 +100,9 @@ def _draw_points(ax: Axes, solution: Solution, name: str, part: xr.DataArray, ro
         x = solution.fit[part.dims[0]].values[rows]
     for chosen, colour, who in ((~held, style.GREY, "measured"), (held, style.RED, "held out")):
         if chosen.any():
-            ax.errorbar(
-                x[chosen],
-                solution.fit[name].values[rows][chosen],
-                yerr=np.nan_to_num(solution.fit[f"{name}_sd"].values[rows][chosen]),
-                fmt="o",
-                markersize=2.5,
-                linewidth=0.6,
-                color=colour,
-                alpha=0.6,
-                label=f"{who} ± sd",
-            )
+            values, sd = (solution.fit[n].values[rows][chosen] for n in (name, f"{name}_sd"))
+            look: dict[str, Any] = {"fmt": "o", "markersize": 2.5, "linewidth": 0.6, "alpha": 0.6}
+            ax.errorbar(x[chosen], values, np.nan_to_num(sd), color=colour, label=f"{who} ± sd", **look)
     style.draw_curve(ax, part, name, color=style.BLUE, linewidth=1.6, label="fitted", zorder=5)
     ax.legend()
 
@@ -128,16 +116,8 @@ def _draw_pairs(ax: Axes, solution: Solution, name: str) -> None:
         rows = np.flatnonzero(finite & chosen)
         if rows.size:
             rows = rows[style.some(rows.size, _MOST_IN_PLOT)]
-            ax.plot(
-                measured[rows],
-                fitted[rows],
-                ".",
-                color=colour,
-                markersize=4,
-                markeredgewidth=0,
-                alpha=0.5,
-                label=who,
-            )
+            look: dict[str, Any] = {"markersize": 4, "markeredgewidth": 0, "alpha": 0.5}
+            ax.plot(measured[rows], fitted[rows], ".", color=colour, label=who, **look)
     low, high = style.limits(measured[finite], fitted[finite])
     ax.plot([low, high], [low, high], color="black", linewidth=0.8, label="1:1")
     ax.set_xlabel(style.label(f"measured {name}", unit))
@@ -156,17 +136,11 @@ def _draw_errors(ax: Axes, solution: Solution, name: str) -> None:
         values = np.clip(z[chosen & np.isfinite(z)], -_HISTOGRAM, _HISTOGRAM)
         rms = misfit[part]
         if values.size and rms is not None:
-            kind = "stepfilled" if part == "fitted" else "step"
-            ax.hist(
-                values,
-                edges,
-                density=True,
-                histtype=kind,
-                color=colour,
-                alpha=0.45 if part == "fitted" else 1.0,
-                linewidth=1.4,
-                label=f"{who}: rms {rms:.3g}",
+            look: dict[str, Any] = (
+                {"histtype": "stepfilled", "alpha": 0.45} if part == "fitted" else {"histtype": "step"}
             )
+            label = f"{who}: rms {rms:.3g}"
+            ax.hist(values, edges, density=True, color=colour, linewidth=1.4, label=label, **look)
     x = np.linspace(-_HISTOGRAM, _HISTOGRAM, 201)
     ax.plot(x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color="black", linewidth=0.8, label="normal, rms 1")
     ax.set_xlabel("(fitted - measured) / sd")

@@ -15,23 +15,12 @@ from mollifier.reporting import style
 _CHOSEN = "chosen"
 _MOST = 6  # unknowns
 _NEAR = 0.1  # of the logarithm of a radius
+_POINTS: dict[str, Any] = {"marker": "o", "linestyle": "none"}
 _LOOKS: dict[str, dict[str, Any]] = {
-    "other": {"color": "0.75", "marker": "o", "linestyle": "none", "markersize": 3.0, "label": "tried"},
-    "beside": {
-        "color": "0.35",
-        "marker": "o",
-        "linestyle": "none",
-        "markersize": 4.0,
-        "label": "tried, otherwise as chosen",
-    },
-    "chosen": {
-        "color": style.RED,
-        "marker": "D",
-        "linestyle": "none",
-        "markersize": 5.0,
-        "zorder": 3,
-        "label": "chosen",
-    },
+    "other": _POINTS | {"color": "0.75", "markersize": 3.0, "label": "tried"},
+    "beside": _POINTS | {"color": "0.35", "markersize": 4.0, "label": "tried, otherwise as chosen"},
+    "chosen": _POINTS
+    | {"color": style.RED, "marker": "D", "markersize": 5.0, "zorder": 3, "label": "chosen"},
 }
 
 

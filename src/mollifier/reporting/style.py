@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from mollifier.equations.names import TIME_NAMES
 from mollifier.io.files import ensure_folder, write_atomically
 
+Array = NDArray[np.float64]
+
 # Okabe and Ito's palette, distinct under every common colour blindness.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
 PURPLE = "#CC79A7"
@@ -175,12 +177,7 @@ def map_dims(field: xr.DataArray) -> tuple[str, str]:
 
 
 def draw_map(
-    ax: Axes,
-    field: xr.DataArray,
-    name: str,
-    bounds: tuple[float, float],
-    *,
-    cmap: str = SEQUENTIAL,
+    ax: Axes, field: xr.DataArray, name: str, bounds: tuple[float, float], *, cmap: str = SEQUENTIAL
 ) -> None:
     """A two-dimensional field as a coloured map with its colour bar; missing values are grey."""
     steps = {d: slice(None, None, math.ceil(n / _MOST_NODES)) for d, n in field.sizes.items()}
@@ -227,6 +224,14 @@ def draw_curve(ax: Axes, field: xr.DataArray, name: str, **options: Any) -> None
         ax.plot(coordinate.values, field.values, **options)
         ax.set_xlabel(field_label(coordinate))
     ax.set_ylabel(field_label(field, name))
+
+
+def draw_band(ax: Axes, line: xr.DataArray, sd: xr.DataArray, colour: str) -> tuple[Array, Array]:
+    """The 95 % interval about a curve of one dimension; its ends, shape of the curve."""
+    half = 1.96 * np.where(np.isfinite(sd.values), sd.values, np.nan)
+    ends = line.values - half, line.values + half
+    ax.fill_between(line[line.dims[0]].values, *ends, color=colour, alpha=0.2, linewidth=0)
+    return ends
 
 
 def draw_cut(

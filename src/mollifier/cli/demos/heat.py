@@ -134,10 +134,7 @@ def problem(heat: Heat) -> InverseProblem:
 
 
 def demo(
-    folder: Path,
-    seed: int = 0,
-    progress: Callable[[Any], None] | None = None,
-    quick: bool = False,
+    folder: Path, seed: int = 0, progress: Callable[[Any], None] | None = None, quick: bool = False
 ) -> tuple[Any, xr.Dataset, dict[str, Score]]:
     """Make the measurements, write them and their problem file, solve, and score against the truth.
 
@@ -158,10 +155,7 @@ def demo(
 
 
 # A rough answer within seconds.
-QUICK = {
-    "collocation": {"nodes": {"x": 23, "y": 23}},
-    "training": {"steps": 25},
-}
+QUICK = {"collocation": {"nodes": {"x": 23, "y": 23}}, "training": {"steps": 25}}
 
 PROBLEM_FILE = f"""\
 # Conductivity of a plate from scattered thermometers: the file behind `mollifier demo heat`.

@@ -122,7 +122,12 @@ class Repeats:
         threads = torch.get_num_threads()
         threads = max(threads // workers, 1) if executor is None else threads
         tasks = ((self.problem(i), self._task(i, threads)) for i in range(self.count))
-        options = {"workers": workers, "threads": threads, "interruptible": True, "lost": _lost}
+        options: dict[str, Any] = {
+            "workers": workers,
+            "threads": threads,
+            "interruptible": True,
+            "lost": _lost,
+        }
         found: dict[int, Outcome] = {}
         self._report(progress, 0)
         for number, outcome in run_tasks(_solve, tasks, executor, **options):

@@ -45,12 +45,7 @@ def by_radius(solution: Solution, problem: InverseProblem) -> list[Finding]:
         settings = used_by({**settings, "collocation": collocation}, [ENGINES[engine]])
         label = f"radius times {share:g}"
         try:
-            other = solve(
-                problem,
-                engine,
-                seed=seed,
-                settings=settings,
-            )
+            other = solve(problem, engine, seed=seed, settings=settings)
         except MollifierError as error:
             first = str(error).splitlines()[0]
             findings.append(Finding(label, "", None, "holds", f"{label}: not solved again ({first})"))
