@@ -57,6 +57,23 @@ class Program:
         """Names it loads."""
         return tuple(str(i.value) for i in self.instructions if i.operation == "load")
 
+    def restricted(self, outputs: Sequence[int]) -> Program:
+        """The program of some of the outputs, given by number, with the instructions that they need.
+
+        >>> a, b = sympy.symbols("a b")
+        >>> float(lower([a + b, a * b]).restricted([1]).run({"a": 2.0, "b": 3.0})[0])
+        6.0
+        """
+        chosen = [self.outputs[i] for i in outputs]
+        needed = set(chosen)
+        for i in reversed(range(len(self.instructions))):
+            if i in needed:
+                needed.update(self.instructions[i].args)
+        place = {old: new for new, old in enumerate(sorted(needed))}
+        kept = (self.instructions[i] for i in place)
+        instructions = tuple(one._replace(args=tuple(place[a] for a in one.args)) for one in kept)
+        return Program(instructions, tuple(place[i] for i in chosen))
+
     def run(self, env: Mapping[str, Any]) -> list[Any]:
         """Values of the outputs; NumPy arrays, or torch tensors if any of the inputs is one.
 

@@ -45,28 +45,29 @@ class Integrands:
         numbers = range(len(integrands))
         slopes = {(c, u): form.slope(form.channels[c], u) for c in numbers for u in form.unknowns}
         self.slopes = {key: e for key, e in slopes.items() if e != 0}
+        pairs = list(combinations_with_replacement(numbers, 2))
         found: dict[tuple, sympy.Expr] = {("row", c): form.expectation(integrands[c]) for c in numbers}
+        found |= {("slope", *key): form.expectation(e) for key, e in self.slopes.items()}
+        noise = {(c, d): form.covariance(integrands[c], integrands[d]) for c, d in pairs}
+        found |= {("noise", *key): e for key, e in noise.items()}
         for key, e in self.slopes.items():
-            found["slope", *key] = form.expectation(e)
-            for d in numbers:
-                found["bias", *key, d] = form.covariance(e, integrands[d])
+            found |= {("bias", *key, d): form.covariance(e, integrands[d]) for d in numbers}
         for (one, e), (two, f) in combinations_with_replacement(self.slopes.items(), 2):
             found["product", *one, *two] = form.covariance(e, f)
-        for c, d in combinations_with_replacement(numbers, 2):
-            found["noise", c, d] = form.covariance(integrands[c], integrands[d])
-            if found["noise", c, d] != 0:
-                known = form.covariance(integrands[c], integrands[d], known=True)
-                found["known noise", c, d] = known
         for c, f in product(numbers, form.fields):
             found["gain", c, f] = differentiate(integrands[c], sympy.Symbol(f))
+        for c, d in (key for key, e in noise.items() if e != 0):
+            found["known noise", c, d] = form.covariance(integrands[c], integrands[d], known=True)
         found = {key: e for key, e in found.items() if e != 0}
         fields = [sympy.Symbol(f) for f in form.fields]
-        self.heteroscedastic = any(e.has(*fields) for key, e in found.items() if key[0] == "noise")
+        self.heteroscedastic = any(e.has(*fields) for e in noise.values())
         self._keys = tuple(found)
+        # Compiled together, so that an expression is rounded in the same way wherever it is evaluated.
+        whole = lower(list(found.values()))
         self._programs = {}
         for smoothed in (False, True):
-            keys = [key for key in found if (key[0] in _AT_SMOOTHED) == smoothed]
-            self._programs[smoothed] = keys, lower([found[key] for key in keys])
+            places = [i for i, key in enumerate(found) if (key[0] in _AT_SMOOTHED) == smoothed]
+            self._programs[smoothed] = [self._keys[i] for i in places], whole.restricted(places)
 
     @property
     def instructions(self) -> int:
