@@ -14,7 +14,9 @@ from engine_problems import gridded, heat, small
 from mollifier.engines.collocated.jacobian import network_jacobian
 from mollifier.engines.network.networks import scale_output
 from mollifier.engines.network.settings import Network, NetworkSettings
+from mollifier.engines.registry import ENGINES
 from mollifier.engines.settings import load_problem as load
+from mollifier.engines.settings import settings_for
 from mollifier.engines.solve import solve
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.grid import Axis, Grid
@@ -49,7 +51,7 @@ def smallest(kind, outputs=2, periodic=None, **chosen):
     return net
 
 
-NETWORKS = [(k, {}) for k in NETWORKS] + [(k, {"factorised": True}) for k in FACTORISED]
+VARIANTS = [(k, {}) for k in NETWORKS] + [(k, {"factorised": True}) for k in FACTORISED]
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
@@ -92,7 +94,7 @@ def test_periodic_axes_repeat_and_others_do_not(kind):
         assert same == repeats
 
 
-@pytest.mark.parametrize(("kind", "chosen"), NETWORKS)
+@pytest.mark.parametrize(("kind", "chosen"), VARIANTS)
 def test_the_jacobian_is_that_of_reverse_mode(kind, chosen):
     net, x = smallest(kind, **chosen), torch.rand(3, 2).double()
     values, rows = net(x), []
@@ -105,7 +107,7 @@ def test_the_jacobian_is_that_of_reverse_mode(kind, chosen):
     assert float(expected.abs().amax((0, 1)).min()) > 0  # every weight counts
 
 
-@pytest.mark.parametrize(("kind", "chosen"), NETWORKS)
+@pytest.mark.parametrize(("kind", "chosen"), VARIANTS)
 def test_seeds_can_be_batched(kind, chosen):
     nets, x = [smallest(kind, **chosen) for _ in range(3)], torch.rand(4, 2).double()
     empty = copy.deepcopy(nets[0]).to("meta")
@@ -118,7 +120,7 @@ ORDERS = [["u_x"], ["u", "u_xxyy", "u_xy", "u_yyyy"], ["u_y", "u_xxx"]]
 
 
 @pytest.mark.parametrize("orders", ORDERS)
-@pytest.mark.parametrize(("kind", "chosen"), NETWORKS)
+@pytest.mark.parametrize(("kind", "chosen"), VARIANTS)
 def test_taylor_mode_is_nested_in_value_and_gradient(kind, chosen, orders):
     net = smallest(kind, periodic=[True, False], **chosen)
     grid = Grid(Axis("x", 0.0, 1.0, 3), Axis("y", 0.0, 2.0, 3))
@@ -160,7 +162,7 @@ def test_taylor_mode_through_layer_norm(bias):
         assert torch.allclose(found[name], wanted[name], rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize(("kind", "chosen"), NETWORKS)
+@pytest.mark.parametrize(("kind", "chosen"), VARIANTS)
 def test_an_unknown_field_starts_near_its_level(kind, chosen):
     net, x = smallest(kind, outputs=1, **chosen), torch.rand(50, 2).double()
     last = [m for m in net.modules() if isinstance(m, nn.Linear)][-1]
@@ -192,6 +194,26 @@ def test_settings_and_networks_name_the_same_kinds_and_options():
         assert Network(kind=kind).kind == kind
     named = {o for k in NETWORKS for o in options(k)}
     assert named == set(Network.model_fields) - {"kind"}
+
+
+def test_options_of_a_registered_network(monkeypatch):
+    """Settings accept the options in the signature of a class that is registered, and refuse others."""
+
+    class Waving(nn.Module):
+        def __init__(self, inputs, outputs, waviness=1.0):
+            super().__init__()
+            self.waviness, self.last = waviness, nn.Linear(inputs, outputs)
+
+        def forward(self, x):
+            return self.last(torch.sin(self.waviness * x))
+
+    monkeypatch.setitem(NETWORKS._entries, "waving", Waving)
+    network = settings_for(ENGINES["network"], {"network": {"kind": "waving", "waviness": 3.0}}).network
+    assert make(inputs=2, outputs=1, **network.model_dump()).waviness == 3.0
+    with pytest.raises(ConfigurationError, match=r"Unknown key 'network.wavines'. Did you mean 'waviness'"):
+        settings_for(ENGINES["network"], {"network": {"kind": "waving", "wavines": 3.0}})
+    with pytest.raises(ConfigurationError, match=r"Unknown key 'network.waviness'"):
+        validated(NetworkSettings, {"network": {"kind": "mlp", "waviness": 3.0}})
 
 
 def test_the_kind_in_a_problem_file(tmp_path):

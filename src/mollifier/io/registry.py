@@ -54,6 +54,11 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         """All names, in the order of registration; nothing is imported but plugins."""
         return tuple(self)
 
+    def loaded(self) -> dict[str, Entry]:
+        """The entries that need no import, those of plugins among them."""
+        load_plugins()
+        return {n: e for n, e in self._entries.items() if not isinstance(e, str)}
+
     def __getitem__(self, name: str) -> Entry:
         load_plugins()
         if name not in self._entries:

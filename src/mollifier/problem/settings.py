@@ -125,6 +125,8 @@ def _plain(loc: Sequence[Any]) -> list[str]:
 def keys_of(model: type) -> dict[str, type | None]:
     """Keys of a model or of a dataclass, with the model or dataclass of those that are sections.
 
+    Keys that plugins add to a model are those of its function ``more_keys``, if it has one.
+
     >>> keys_of(Collocation)["radius"], list(keys_of(Collocation))[:2]
     (None, ['nodes', 'radius'])
     """
@@ -135,7 +137,7 @@ def keys_of(model: type) -> dict[str, type | None]:
         kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
         sections = (k for k in kinds if isinstance(k, type) and (is_dataclass(k) or issubclass(k, BaseModel)))
         found[name] = next(sections, None)
-    return found
+    return found | dict.fromkeys(getattr(model, "more_keys", tuple)())
 
 
 def keys_at(model: type, path: Sequence[str]) -> dict[str, type | None]:

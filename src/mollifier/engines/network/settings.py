@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
 
 from mollifier.engines.collocated.settings import CollocatedSettings, CollocatedTraining
 from mollifier.engines.network.tuning import NetworkTuning
-from mollifier.nn.registry import NETWORKS
+from mollifier.nn.registry import NETWORKS, options
 from mollifier.problem.settings import Strict, registered
 
 
 class Network(Strict):
-    """The network that represents each field; what is absent has the kind's default."""
+    """The network that represents each field; what is absent has the kind's default.
+
+    Networks of plugins may have other options: those in the signature of their class.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     kind: Annotated[str, AfterValidator(registered(NETWORKS))] = "mlp"
     width: int | None = Field(default=None, ge=1)
@@ -30,6 +36,21 @@ class Network(Strict):
     step: float | None = Field(
         default=None, gt=0, description="Between these times, in half-lengths of the domain."
     )
+
+    @staticmethod
+    def more_keys() -> tuple[str, ...]:
+        """Options of the networks that are loaded, those of plugins among them."""
+        return tuple(dict.fromkeys(o for kind in NETWORKS.loaded() for o in options(kind)))
+
+    @model_validator(mode="after")
+    def _options_of_the_kind(self) -> Self:
+        """Refuse an option that neither this model nor the kind has."""
+        more = self.model_extra or {}
+        wrong = [n for n in more if n not in options(self.kind)]
+        if wrong:
+            error = InitErrorDetails(type="extra_forbidden", loc=(wrong[0],), input=more[wrong[0]])
+            raise ValidationError.from_exception_data("Network", [error])
+        return self
 
 
 class NetworkTraining(CollocatedTraining):
