@@ -50,22 +50,6 @@ def options(kind: str) -> tuple[str, ...]:
     return tuple(n for n in inspect.signature(NETWORKS[kind]).parameters if n not in _FROM_PROBLEM)
 
 
-def check_options(kind: str, names: Sequence[str]) -> None:
-    """Refuse options that a kind of network does not have.
-
-    Raises
-    ------
-    ConfigurationError
-        If the kind is not registered, or has no such option; the nearest is named.
-    """
-    known = options(kind)
-    for name in names:
-        if name not in known:
-            raise ConfigurationError(
-                f"The network '{kind}' has no option '{name}'.{did_you_mean(name, known)}"
-            )
-
-
 def make(
     kind: str,
     inputs: int,
@@ -112,7 +96,12 @@ def make(
     from mollifier.nn.periodic import with_periodic_inputs
 
     given = {n: v for n, v in chosen.items() if v is not None}
-    check_options(kind, tuple(given))
+    known = options(kind)
+    for name in given:
+        if name not in known:
+            raise ConfigurationError(
+                f"The network '{kind}' has no option '{name}'.{did_you_mean(name, known)}"
+            )
     network = NETWORKS[kind]
     accepted = inspect.signature(network).parameters
     given |= {n: v for n, v in {"along": along, "waves": waves}.items() if n in accepted}

@@ -1,13 +1,13 @@
-"""The loss: data and equation weighed by the noise level, and a weak smoothness prior on unknown fields.
+"""The loss: data and equation weighted by the noise level, and a smoothness prior on unknown fields.
 
 With standard errors sd_i, n samples, N collocation points, s the rms size of the equation's terms and tau the
 noise of the data over their standard deviation,
 
     loss = 1/n sum_i ((u_i - d_i)/sd_i)^2 + w 1/N sum_j (r_j/(s tau))^2 + sum_k a_k mean |curvature of k|^2,
 
-so that n/2 times the loss is a negative log-likelihood in which the equation holds, relative to its terms, to
-w^(-1/2) times what the data are worth relative to theirs. Gauss-Newton takes Matern priors in place of the
-curvature where evidence has found them (`mollifier.engines.network.smoothness`).
+so that n/2 times the loss is a negative log-likelihood in which the equation's residual, relative to its
+terms, has w^(-1/2) times the relative standard error of the data. Gauss-Newton replaces the curvature by the
+Matern priors of maximum evidence (`mollifier.engines.network.smoothness`).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Target:
     samples
         Its samples, with standard errors not below the floor.
     floor
-        Least standard error that a sample is weighed by.
+        Least standard error of a sample.
     """
 
     block: int
@@ -78,9 +78,9 @@ class Objective(nn.Module):
     targets, measurements
         Samples that are fitted, of states and of unknown fields.
     count
-        Number of values fitted: repeats at one place count once, as their weighted mean.
+        Number of fitted values; repeats at one place count once, as their weighted mean.
     tau
-        Noise of the values fitted over their standard deviation, of the states.
+        Relative noise: rms standard error of the states' samples over their standard deviation.
     sizes
         Rms size of each equation's terms; set by `measure`.
     strengths, roughness
@@ -88,7 +88,7 @@ class Objective(nn.Module):
         of the third derivatives of each target along each coordinate, shape (targets, coordinates), which are
         zero for networks.
     attainable
-        Mean squared misfit of the data that a fit without the equation leaves; one where there was none.
+        Mean squared misfit of the data after a fit without the equation; one without such a fit.
     """
 
     def __init__(self, model: Model, fitted: Observations, settings: CollocatedSettings) -> None:
@@ -110,7 +110,7 @@ class Objective(nn.Module):
                     raise ConfigurationError(f"The field '{name}' has no finite sample to fit.")
                 level, spread = float(samples.values.mean()), float(samples.values.std())
                 spread = spread if spread > 1e-12 * abs(level) else abs(level) or 1.0
-                # The floor is a share of how much the field varies: an offset says nothing about precision.
+                # The floor is relative to the standard deviation: an offset is no measure of precision.
                 samples = floored(samples, floor * spread)
                 sd = self._hold(b, name, samples)
                 relative.append(float(np.sqrt(np.mean(sd**2))) / spread)
@@ -138,7 +138,7 @@ class Objective(nn.Module):
         self.register_buffer("attainable", torch.ones((), dtype=torch.float64))
 
     def _hold(self, block: int, name: str, samples: Samples) -> Array:
-        """Keep what is fitted, repeats pooled; standard errors."""
+        """Store fitted values as buffers, repeats pooled; returns their standard errors."""
         pooled = _pooled(self.model.places[block].index(samples.points), samples.values, samples.sd)
         for kind, values in zip(("index", "value", "sd"), pooled, strict=True):
             self.register_buffer(f"{kind}_{name}", torch.as_tensor(values), persistent=False)
@@ -186,15 +186,15 @@ class Objective(nn.Module):
         self.strengths[self._unknown_fields.index(name)] = strength
 
     def field_scale(self, name: str) -> float:
-        """Size of an unknown field that its curvature is measured in; set when the field's level is."""
+        """Unit of an unknown field's curvature; set with the field's level."""
         return float(self.field_scales[self._unknown_fields.index(name)])
 
     def set_field_scale(self, name: str, scale: float) -> None:
-        """Set the size that an unknown field's curvature is measured in."""
+        """Set the unit of an unknown field's curvature."""
         self.field_scales[self._unknown_fields.index(name)] = scale
 
     def measure(self) -> None:
-        """Take the equations' sizes from the model as it stands."""
+        """Set the equations' sizes to those of the model at its present parameters."""
         with torch.no_grad():
             env, _, _ = self.model()
             for i, e in enumerate(self.equations):
@@ -213,7 +213,7 @@ class Objective(nn.Module):
         return Losses(data, share * torch.stack(squares).sum(), weight * self.prior(curvatures))
 
     def culprit(self) -> str:
-        """The first term of the loss that is not finite, named for a person."""
+        """The name of the first term of the loss that is not finite."""
         with torch.no_grad():
             env, observed, _ = self.model()
             for t in self.fitted:
@@ -236,8 +236,7 @@ def floored(samples: Samples, floor: float) -> Samples:
 def _pooled(index: NDArray[np.intp], values: Array, sd: Array) -> tuple[NDArray[np.intp], Array, Array]:
     """Repeats at one place as one value: their weighted mean and its standard error.
 
-    What they differ by among themselves is noise that no fit can take up: left in, it would hide the loss's
-    decrease.
+    Their spread is a constant of the loss, which would hide its decrease.
     """
     places, which = np.unique(index, return_inverse=True)
     weight = np.bincount(which, sd**-2)

@@ -26,8 +26,8 @@ def derivative_matrices(block: Block, whole: Grid) -> dict[Derivative, Any]:
     Returns
     -------
     dict
-        Matrices (whole.size, nodes), or, where the block is linear in its weights, `Product` of as many rows
-        and (features) columns.
+        Matrices (whole.size, nodes), or `Product` (whole.size, features) where the block is linear in its
+        weights.
     """
     if is_factored(block):
         return dict(products(block, whole))

@@ -17,7 +17,7 @@ from mollifier.problem.inverse_problem import InverseProblem
 
 
 def fingerprint(problem: InverseProblem, settings: BaseModel, seed: int) -> dict[str, Any]:
-    """What a resumed run must have in common with the one that was interrupted."""
+    """What a resumed run must have in common with the interrupted one, as plain values."""
     return {
         "equation": [e.text for e in problem.system.equations],
         "data": problem.data.digest(),

@@ -1,4 +1,4 @@
-"""The ratio read-out of arXiv:2505.11682: an unknown field solved for point by point, as a picture."""
+"""The ratio of arXiv:2505.11682: an unknown field solved for point by point, as a picture."""
 
 from __future__ import annotations
 

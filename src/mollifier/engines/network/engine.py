@@ -1,4 +1,4 @@
-"""The network engine: fields and unknowns as networks, derivatives by the layer (or autodiff, to compare)."""
+"""The network engine: states and unknown fields as networks, derivatives by the layer or by autodiff."""
 
 from __future__ import annotations
 
