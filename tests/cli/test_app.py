@@ -176,6 +176,21 @@ def test_each_value_of_a_column(solver: Solver):
     assert "0.300 ± 0.010 m^2/s" in result.stdout
 
 
+def test_each_value_has_a_folder_inside_the_output(solver: Solver):
+    """Values that differ in signs only have different folders, and none leaves the output folder."""
+    write_table(runs=4)
+    names = {"1": "a/b", "2": "a_b", "3": "a b", "4": "../../x"}
+    head, *rows = Path("u.csv").read_text().split("\n")
+    rows = [r.rpartition(",") for r in rows]
+    Path("u.csv").write_text("\n".join([head, *(f"{a},{names[v]}" for a, _, v in rows)]))
+    before = {*Path().glob("*"), *Path("..").glob("*")}
+    result = call("solve", "p.yaml", "--each", "dose", "--out", "deep/out")
+    assert result.exit_code == 0, result.output
+    folders = {p.name for p in Path("deep/out").iterdir() if p.is_dir()}
+    assert folders == {"dose=a%2Fb", "dose=a_b", "dose=a%20b", "dose=..%2F..%2Fx"}
+    assert {*Path().glob("*"), *Path("..").glob("*")} - before == {Path("deep")}
+
+
 @pytest.mark.parametrize(
     ("results", "code", "rows"),
     [
@@ -253,7 +268,7 @@ def test_wrong_problem_files(solver: Solver, changed: tuple[str, str], message: 
         (lambda x, t, u: (x, t, u * np.nan), "'u'"),
         (lambda x, t, u: (0 * x, t, u), "x"),
         (lambda x, t, u: (x, 0 * t, u), "t"),
-        (lambda x, t, u: (x, t, ["text"] * len(u)), "holds text, first in row 1: 'text'"),
+        (lambda x, t, u: (x, t, ["text"] * len(u)), "holds text, first in line 2: 'text'"),
         (lambda x, t, u: (x, t, u + 1j), "'u'"),
         (lambda x, t, u: (x, ["noon"] * len(t), u), "'t'"),
         (lambda x, t, u: (x[:0], t[:0], u[:0]), "no rows"),

@@ -75,7 +75,7 @@ WORDS = [
 OWN = [
     ("validate run --radii", "validate needs the problem: give --problem PROBLEM.yaml"),
     ("validate run --engines weak", "validate needs the problem: give --problem PROBLEM.yaml"),
-    ("validate run --engines ,", "--engines , was given; names parted by commas were wanted."),
+    ("validate run --engines ,", "--engines , was given; comma-separated names were expected."),
     ("validate run --problem same.yaml --engines weka", "There is no engine 'weka' to compare. Did you mean"),
     ("validate run --problem wave.yaml", "The problem has the equation"),
     ("validate run --problem lost.yaml --radii", "There is no file 'w.csv'."),

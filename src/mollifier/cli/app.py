@@ -17,7 +17,7 @@ import typer
 from mollifier.cli import chromatin as chromatin_cli
 from mollifier.cli import results as answer_cli
 from mollifier.cli.options import EPILOG, NoFigures, Out, Resume, with_terminal
-from mollifier.cli.terminal import NO_ANSWER, Terminal
+from mollifier.cli.terminal import NO_ANSWER, Terminal, reported
 from mollifier.errors import ConfigurationError, did_you_mean
 
 _COLOURS = {"info": "", "warning": "yellow", "error": "red"}
@@ -42,8 +42,8 @@ Overrides = Annotated[
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the run.")]
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(chosen: bool) -> None:
+    if chosen:
         from mollifier._version import __version__
 
         print(f"mollifier {__version__}")
@@ -55,8 +55,21 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
     ] = False,
+    plugins: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--plugin",
+            metavar="FILE_OR_MODULE",
+            help="Python code that registers kernels, readers, networks, functions or engines. Repeatable; "
+            "MOLLIFIER_PLUGINS lists more.",
+        ),
+    ] = None,
 ) -> None:
-    pass
+    if plugins:
+        from mollifier.io.plugins import add_plugins
+
+        with reported(Terminal.of()):
+            add_plugins(plugins)
 
 
 @app.command(epilog=f"Example: mollifier solve examples/burgers.yaml --out out/burgers. {EPILOG}")
@@ -87,7 +100,7 @@ def solve(
 ) -> int:
     """Solve the problem in a file: estimates, fields, figures.
 
-    Ctrl-C stops after the current step and keeps what was found; --resume goes on from there.
+    Ctrl-C stops after the current step and keeps what was found; --resume resumes from there.
     """
     from mollifier.engines.settings import load_problem
     from mollifier.io.files import ensure_folder
@@ -97,7 +110,9 @@ def solve(
     changes += [f"intervals.kind={intervals}"] if intervals else []
     file = load_problem(problem, [*changes, *([] if seed is None else [f"seed={seed}"])])
     folder = ensure_folder(out)
-    from mollifier.cli.solve import deliver, exit_code, run, sweep
+    from mollifier.cli.delivery import deliver, exit_code
+    from mollifier.cli.run import run
+    from mollifier.cli.sweep import sweep
 
     with locked(folder):
         if each is not None:
@@ -116,7 +131,7 @@ def check(
     save: Annotated[
         Path | None,
         typer.Option(
-            "--save", metavar="FOLDER", help="Write check.json, and maps of what is told as figures."
+            "--save", metavar="FOLDER", help="Write check.json, and maps of what the data determine."
         ),
     ] = None,
 ) -> int:
@@ -161,14 +176,14 @@ def compare(
     resume: Resume = False,
     no_figures: NoFigures = False,
 ) -> int:
-    """Put one problem to several engines: estimates, misfit on held-out data, time, memory, agreement.
+    """Solve one problem by several engines: estimates, misfit on held-out data, time, memory, agreement.
 
     "nested" and "taylor" are the network engine with its derivatives by autodiff. Every engine is given the
-    same part of the data (the key held_out says how much is kept from them) and runs in a process of its own.
-    An engine that cannot serve the problem says why and stops no other. Two engines disagree where a number
+    same part of the data (the key held_out is the share kept from them) and runs in a separate process.
+    An engine that cannot solve the problem says why and stops no other. Two engines disagree where a number
     differs by more than 3 combined standard errors, or a field by more than 2 in the mean square.
 
-    Ctrl-C ends the engine that runs and keeps what was finished; --resume goes on from there.
+    Ctrl-C ends the engine that runs and keeps what was finished; --resume resumes from there.
     """
     from mollifier.engines.settings import load_problem
     from mollifier.io.files import ensure_folder
@@ -176,7 +191,7 @@ def compare(
 
     file = load_problem(problem, [*(overrides or []), *([] if seed is None else [f"seed={seed}"])], "auto")
     folder = ensure_folder(out)
-    from mollifier.cli.solve import compare_engines
+    from mollifier.cli.compare import compare_engines
 
     names = None if engines is None else [n.strip() for n in engines.split(",") if n.strip()]
     with locked(folder):
@@ -196,9 +211,9 @@ def demo(
     no_figures: NoFigures = False,
 ) -> int:
     """Make a problem whose answer is known, solve it, and compare."""
+    from mollifier.cli.delivery import deliver, exit_code
     from mollifier.cli.demos.registry import DEMOS
     from mollifier.cli.progress import Follower
-    from mollifier.cli.solve import deliver, exit_code
     from mollifier.io.files import ensure_folder
     from mollifier.io.lock import locked
 

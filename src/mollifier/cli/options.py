@@ -16,12 +16,12 @@ EPILOG = "Exit codes: 0 an answer, 1 no answer, 2 bad input or output, 130 inter
 
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results go.")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on from what the output folder holds of this run.")
+    bool, typer.Option("--resume", help="Resume from what the output folder holds of this run.")
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON to the standard output, and nothing else there.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only (and JSON where asked for).")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only (and JSON with --json).")]
 NoColour = Annotated[
     bool, typer.Option("--no-colour", "--no-color", help="No colours; NO_COLOR=1 does the same.")
 ]
@@ -34,8 +34,8 @@ NoFigures = Annotated[bool, typer.Option("--no-figures", help="Write numbers onl
 def with_terminal(command: Callable[..., int]) -> Callable[..., None]:
     """A command of the command line from a function of a terminal and of options that gives an exit code.
 
-    After the function's own options stand those that make the terminal, ``--json``, ``--quiet`` and
-    ``--no-colour``, and ``--debug``. What goes wrong is told as by `mollifier.cli.terminal.reported`.
+    The function's options are followed by those of the terminal, ``--json``, ``--quiet`` and ``--no-colour``,
+    and ``--debug``. Errors are reported as by `mollifier.cli.terminal.reported`.
 
     Examples
     --------
@@ -61,6 +61,6 @@ def with_terminal(command: Callable[..., int]) -> Callable[..., None]:
     (_, *first), (*last, _) = (
         inspect.signature(f, eval_str=True).parameters.values() for f in (command, run)
     )
-    told: Any = wraps(command)(run)
-    told.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in (*first, *last)])
-    return told
+    wrapped: Any = wraps(command)(run)
+    wrapped.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in (*first, *last)])
+    return wrapped

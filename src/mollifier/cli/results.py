@@ -46,7 +46,7 @@ def validate(
         bool, typer.Option("--radii", help="Solve again with a larger and a smaller radius.")
     ] = False,
     engines: Annotated[
-        str, typer.Option("--engines", "-e", metavar="NAMES", help="Compare with these, parted by commas.")
+        str, typer.Option("--engines", "-e", metavar="NAMES", help="Compare with these, comma-separated.")
     ] = "",
 ) -> int:
     """Solve the equation forward with what was found and hold it against the data: does the answer stand up?
@@ -62,7 +62,7 @@ def validate(
         _same_unknowns(problem, solution)
     names = [n.strip() for n in engines.split(",") if n.strip()]
     if engines and not names:
-        raise ConfigurationError(f"--engines {engines} was given; names parted by commas were wanted.")
+        raise ConfigurationError(f"--engines {engines} was given; comma-separated names were expected.")
     asked = _stated(file) if names or radii or problem else None
     found = stand_up(solution, asked, engines=names, radii=radii)
     _say(terminal, found)
@@ -116,9 +116,9 @@ def _beside(run: Path) -> Path | None:
 
 def _same_unknowns(problem: Path, solution: Solution) -> None:
     """Refuse a problem file that asks for other unknowns than were found."""
-    from mollifier.problem.problem_file import load
+    from mollifier.engines.settings import load_problem
 
-    asked, found = list(load(problem).unknowns), list(solution.provenance.get("unknowns") or [])
+    asked, found = list(load_problem(problem).unknowns), list(solution.provenance.get("unknowns") or [])
     if found and sorted(asked) != sorted(found):
         raise ConfigurationError(
             f"{problem} asks for {', '.join(asked)}, and the run found {', '.join(found)}: it is another "
@@ -135,9 +135,9 @@ def _text(file: Path) -> str:
         If it is no problem file.
     """
     if file.suffix != ".json":
-        from mollifier.problem.problem_file import load
+        from mollifier.engines.settings import load_problem
 
-        return load(file).path.read_text(encoding="utf-8-sig")
+        return load_problem(file).path.read_text(encoding="utf-8-sig")
     import yaml
 
     try:
@@ -150,10 +150,10 @@ def _text(file: Path) -> str:
 
 
 def _problem_file(run: Path, given: Path | None) -> ProblemFile | None:
-    from mollifier.problem.problem_file import load
+    from mollifier.engines.settings import load_problem
 
     found = given or _beside(run)
-    return None if found is None or found.suffix == ".json" else load(found)
+    return None if found is None or found.suffix == ".json" else load_problem(found)
 
 
 def _stated(file: ProblemFile | None) -> InverseProblem | None:

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TypeVar
 
 from mollifier.errors import MollifierError
+from mollifier.io.plugins import load_plugins
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -168,6 +169,7 @@ def process_pool(workers: int, threads: int = 1, interruptible: bool = False) ->
 
 def _begin(threads: int, interruptible: bool) -> None:
     """Set up a new process."""
+    load_plugins()
     threading.Thread(target=end_with_parent, daemon=True).start()
     if not interruptible:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

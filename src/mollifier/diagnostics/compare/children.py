@@ -23,6 +23,7 @@ from mollifier.engines.registry import variants
 from mollifier.engines.solve import solve
 from mollifier.errors import CheckpointError, ConfigurationError, DataError, EquationError, GridError
 from mollifier.io.executors import end_with_parent
+from mollifier.io.plugins import load_plugins
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 
@@ -140,7 +141,7 @@ def run_apart(payload: bytes, task: Task, progress: Follow | None = None) -> Out
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     task = replace(task, follow=progress is not None)
-    process = context.Process(target=_serve, args=(theirs, payload, task), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, payload, pickle.dumps(task)), daemon=True)
     try:
         with _deaf_to_interrupts():
             process.start()
@@ -221,8 +222,10 @@ def _deaf_to_interrupts() -> Iterator[None]:
 # In the child
 
 
-def _serve(pipe: Any, payload: bytes, task: Task) -> None:
+def _serve(pipe: Any, payload: bytes, pickled: bytes) -> None:
     """Entry of the process: solve, measure, answer."""
+    load_plugins()  # before what they define is unpickled
+    task: Task = pickle.loads(pickled)
     threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(task.threads)
     with suppress(BrokenPipeError):

@@ -1,0 +1,116 @@
+"""A run of a problem file: the solve, with progress and a checkpoint, and repeats for standard errors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mollifier.cli.delivery import exit_code
+from mollifier.cli.progress import Follower, Steps
+from mollifier.cli.terminal import Terminal
+from mollifier.errors import ConfigurationError
+from mollifier.io.files import write_json
+
+if TYPE_CHECKING:
+    from mollifier.problem.inverse_problem import InverseProblem
+    from mollifier.problem.problem_file import ProblemFile
+    from mollifier.problem.solution import Solution
+
+# Files in the folder of a run: the content of the problem file, and a checkpoint.
+GIVEN, CHECKPOINT = "problem.json", "checkpoint.pt"
+# Repeats by default.
+_REPEATS = {"bootstrap": 50, "ensemble": 8}
+
+
+def run(
+    terminal: Terminal, file: ProblemFile, folder: Path, resume: bool = False, label: str = ""
+) -> Solution:
+    """Solve the problem of a file, with progress; the folder keeps a checkpoint and the file's content."""
+    problem = file.problem()
+    if file.intervals.kind == "ensemble":
+        return _ensemble(terminal, file, problem, folder, resume)
+    from mollifier.engines.solve import solve as solve_problem
+
+    again = resume
+    resume = resume and not _to_begin(terminal, folder)
+    write_json(folder / GIVEN, file.to_dict())
+    with Follower(terminal.err, terminal.silent, label) as follow:
+        solution = solve_problem(
+            problem,
+            file.engine,
+            seed=file.seed,
+            settings=file.settings,
+            progress=follow,
+            folder=folder,
+            resume=resume,
+            start=file.start,
+        )
+    if file.intervals.kind == "own" or exit_code(solution):
+        return solution
+    return _bootstrap(terminal, file, problem, solution, folder, again)
+
+
+def _bootstrap(
+    terminal: Terminal,
+    file: ProblemFile,
+    problem: InverseProblem,
+    solution: Solution,
+    folder: Path,
+    resume: bool,
+) -> Solution:
+    """Standard errors from repeats, kept in a subfolder; the engine's if it is interrupted."""
+    from mollifier.diagnostics.intervals.bootstrap import bootstrap
+    from mollifier.problem.status import Status
+
+    given = file.intervals
+    with Steps(terminal.err, terminal.silent) as follow:
+        try:
+            return bootstrap(
+                problem,
+                solution,
+                given.repeats or _REPEATS["bootstrap"],
+                seed=file.seed,
+                folder=folder / "bootstrap",
+                resume=resume,
+                processes=given.processes,
+                progress=follow,
+            )
+        except KeyboardInterrupt:
+            reason = "stopped within the bootstrap: standard errors are the engine's; --resume resumes it"
+            return replace(solution, status=Status("interrupted", reason))
+
+
+def _ensemble(
+    terminal: Terminal, file: ProblemFile, problem: InverseProblem, folder: Path, resume: bool
+) -> Solution:
+    """Members, each kept in a subfolder."""
+    from mollifier.diagnostics.intervals.ensemble import ensemble
+    from mollifier.engines.registry import that_take
+
+    if file.engine not in ("auto", *that_take("network")) or file.start is not None:
+        given = f"start '{file.start}'" if file.start is not None else f"engine '{file.engine}'"
+        raise ConfigurationError(
+            f"An ensemble was chosen with {given}; it is of networks that start from random weights. "
+            "Leave that out, or take --intervals bootstrap, which serves every engine."
+        )
+    write_json(folder / GIVEN, file.to_dict())
+    with Steps(terminal.err, terminal.silent) as follow:
+        return ensemble(
+            problem,
+            file.intervals.repeats or _REPEATS["ensemble"],
+            seed=file.seed,
+            settings=file.settings,
+            folder=folder / "ensemble",
+            resume=resume,
+            processes=file.intervals.processes,
+            progress=follow,
+        )
+
+
+def _to_begin(terminal: Terminal, folder: Path) -> bool:
+    """Whether a run to resume has no checkpoint yet, so that it begins again."""
+    begin = (folder / GIVEN).is_file() and not (folder / CHECKPOINT).exists()
+    if begin:
+        terminal.say(f"Nothing of the run in {folder} was kept yet: it begins again.", "yellow")
+    return begin

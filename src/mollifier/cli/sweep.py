@@ -1,0 +1,108 @@
+"""One run for every value of a column or dimension of the data."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from mollifier.cli.delivery import chosen_line, exit_code
+from mollifier.cli.run import CHECKPOINT, run
+from mollifier.cli.terminal import BAD_INPUT, INTERRUPTED, NO_ANSWER, Terminal, complain, message
+from mollifier.errors import ConfigurationError, MollifierError
+from mollifier.io.files import ensure_folder, write_rows
+
+if TYPE_CHECKING:
+    from mollifier.problem.problem_file import ProblemFile
+    from mollifier.problem.solution import Solution
+
+_MOST_VALUES = 1000
+
+
+def label(value: Any) -> str:
+    """A value as a part of a file name; two values have two names.
+
+    >>> label(12000.0), label(0.5), label("a/b"), label("a b"), label("a_b")
+    ('12000', '0.5', 'a%2Fb', 'a%20b', 'a_b')
+    """
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)
+    return re.sub(r"[^\w.+-]", lambda m: quote(m[0], safe=""), str(value))
+
+
+def sweep(terminal: Terminal, file: ProblemFile, name: str, folder: Path, resume: bool, figures: bool) -> int:
+    """Solve for each value, print and save ``estimates.csv``; a value that fails is noted and passed over.
+
+    Returns
+    -------
+    int
+        The exit code: 0 where all have an answer, 1 where some have none, 2 where none could be run, 130 when
+        interrupted.
+    """
+    values = file.values_of(name)
+    if not 0 < len(values) <= _MOST_VALUES:
+        raise ConfigurationError(
+            f"'{name}' takes {len(values):,} values; 1 to {_MOST_VALUES:,} were expected. "
+            "List some of them under data.select."
+        )
+    rows: list[dict[str, Any]] = []
+    codes: list[int] = []
+    for value in values:
+        place = folder / f"{label(name)}={label(value)}"
+        row: dict[str, Any] = {name: value, "status": "failed", "message": ""}
+        resumed = resume and (place / CHECKPOINT).exists()
+        try:
+            solution = run(
+                terminal, file.selecting(name, value), ensure_folder(place), resumed, f"{name}={value}"
+            )
+            row |= _row(solution)
+            if "chosen_because" in solution.provenance:
+                terminal.say(f"{name}={value}: {chosen_line(solution).removeprefix('Engine    ')}")
+            codes.append(exit_code(solution))
+            solution.save(place)
+            if figures:
+                from mollifier.reporting.figures import save_figures
+
+                save_figures(solution, place)
+        except (MollifierError, OSError) as error:
+            row["message"] = message(error)
+            codes.append(BAD_INPUT)
+            complain(terminal, f"{name}={value}: {row['message']}")
+        rows.append(row)
+        if codes[-1] == INTERRUPTED:
+            break
+    _deliver_all(terminal, rows, name, folder)
+    if codes[-1] == INTERRUPTED:
+        return INTERRUPTED
+    return 0 if not any(codes) else BAD_INPUT if set(codes) == {BAD_INPUT} else NO_ANSWER
+
+
+def _row(solution: Solution) -> dict[str, Any]:
+    row: dict[str, Any] = {"status": solution.status.name, "message": solution.status.message}
+    for n, e in solution.estimates.items():
+        row |= {n: e.value, f"{n}_sd": e.sd, f"{n}_unit": e.unit}
+    for v, misfit in solution.misfit.items():
+        row |= {f"misfit_{v}": misfit["fitted"], f"misfit_{v}_held_out": misfit["held_out"]}
+    return row
+
+
+def _deliver_all(terminal: Terminal, rows: list[dict[str, Any]], name: str, folder: Path) -> None:
+    """Print first, then save."""
+    columns = list(dict.fromkeys(k for row in rows for k in row))
+    names = [c for c in columns if f"{c}_sd" in columns]
+    lines = [[str(row[name]), *(_cell(row, n) for n in names), row["status"]] for row in rows]
+    terminal.table((name, *names, "status"), lines)
+    terminal.give({"each": name, "rows": rows, "folder": folder})
+    columns = [name, *(c for c in columns if c not in (name, "status", "message")), "status", "message"]
+    path = write_rows(folder / "estimates.csv", rows, columns)
+    terminal.say(f"Files     {path}, and one folder for each value")
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    from mollifier.problem.estimate import Estimate
+
+    if name not in row:
+        return ""
+    estimate = Estimate(name, row[name], row[f"{name}_sd"], row[f"{name}_unit"])
+    return str(estimate).removeprefix(f"{name} = ")
