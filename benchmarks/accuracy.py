@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.calibration import LEVELS, standardised
 from benchmarks.cases.base import Case
 from benchmarks.cases.registry import CASES, case
 from benchmarks.journal import Journal
 from benchmarks.table import Follow, Table, checked, environment, number, percent
-from mollifier.diagnostics.intervals.calibration import LEVELS, standardised
 from mollifier.engines.choose import choose
 from mollifier.engines.registry import ENGINES
 from mollifier.engines.settings import plain, used_by

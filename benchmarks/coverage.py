@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.accuracy import attempt, check_levels, described_by, median, noise_of, planned
+from benchmarks.calibration import LEVELS, Calibration, Share, standardised
 from benchmarks.cases.base import Case
 from benchmarks.cases.registry import CASES, case
 from benchmarks.journal import Journal
 from benchmarks.paper.problems import PROBLEMS
 from benchmarks.table import Follow, Table, checked, environment, number, percent
-from mollifier.diagnostics.intervals.calibration import LEVELS, Calibration, Share, standardised
 from mollifier.engines.registry import ENGINES
 
 CAPTION = (

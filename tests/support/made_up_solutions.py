@@ -69,3 +69,22 @@ def make_solution(dims, over, n=500, steps=60):
     provenance = {"unknowns": ["k", "r"], "seconds": 6.0, "engine": "network"}
     solution = Solution(Status("converged"), estimates, dataset, fit, history, provenance)
     return solution, truth
+
+
+def solution_of(value, sd, field, field_sd, loss=1.0):
+    """A solution of one number r and one field k(x)."""
+    fields = {"k": ("x", np.asarray(field, float)), "u": ("x", np.zeros(len(field)))}
+    if field_sd is not None:
+        fields["k_sd"] = ("x", np.asarray(field_sd, float))
+    nothing = ("observation", np.zeros(2))
+    fit = xr.Dataset(
+        {n: nothing for n in ("u", "u_sd", "u_fitted")} | {"u_held_out": ("observation", [False] * 2)}
+    )
+    return Solution(
+        Status("converged"),
+        {"r": Estimate("r", value, sd)},
+        xr.Dataset(fields, {"x": np.linspace(0, 1, len(field))}),
+        fit,
+        xr.Dataset({"loss": ("step", [9.0, loss])}),
+        {"unknowns": ["r", "k"]},
+    )

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import mollifier as mf
+from benchmarks.calibration import standardised
 from benchmarks.cases.registry import case
 from engine_problems import forced, heat, small
-from mollifier.diagnostics.intervals.calibration import standardised
 from mollifier.diagnostics.scores import score_fields
 from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.laplace import Laplace, _spread_factor

@@ -18,7 +18,6 @@ BACKENDS: Registry[type[Derivatives]] = Registry(
         "mollifier": "mollifier.nn.differentiation.mollifier:Mollified",
         "nested": "mollifier.nn.differentiation.nested:Nested",
         "taylor": "mollifier.nn.differentiation.taylor:Taylor",
-        "finite-difference": "mollifier.nn.differentiation.finite_difference:FiniteDifference",
     },
 )
 """Name -> class, whose constructor takes grid, orders and observed as `Derivatives`, then its options."""
