@@ -206,7 +206,7 @@ def test_too_few_directions_are_refused():
         plan([[], [], [{(1, 1): 1.0}]], np.eye(2))
 
 
-def test_network_isevaluate_once_by_the_mollifier():
+def test_network_is_evaluated_once_by_the_mollifier():
     calls = []
     net = nn.Linear(2, 1)
     net.register_forward_hook(lambda *_: calls.append(1))

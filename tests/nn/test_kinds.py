@@ -56,7 +56,7 @@ VARIANTS = [(k, {}) for k in NETWORKS] + [(k, {"factorised": True}) for k in FAC
 
 @pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize("inputs", [1, 2, 3])
-def test_points_in_values_out(kind, inputs):
+def test_network_maps_points_to_values(kind, inputs):
     net = make(kind, inputs, 2)
     values = net(2 * torch.rand(9, inputs) - 1)
     assert values.shape == (9, 2)
@@ -75,7 +75,7 @@ def test_defaults_are_small_enough_for_gauss_newton(kind):
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_the_same_seed_gives_the_same_network(kind):
+def test_same_seed_gives_the_same_network(kind):
     nets = []
     for _ in range(2):
         torch.manual_seed(5)
@@ -95,7 +95,7 @@ def test_periodic_axes_repeat_and_others_do_not(kind):
 
 
 @pytest.mark.parametrize(("kind", "chosen"), VARIANTS)
-def test_the_jacobian_is_that_of_reverse_mode(kind, chosen):
+def test_jacobian_is_that_of_reverse_mode(kind, chosen):
     net, x = smallest(kind, **chosen), torch.rand(3, 2).double()
     values, rows = net(x), []
     for channel in range(2):
@@ -163,7 +163,7 @@ def test_taylor_mode_through_layer_norm(bias):
 
 
 @pytest.mark.parametrize(("kind", "chosen"), VARIANTS)
-def test_an_unknown_field_starts_near_its_level(kind, chosen):
+def test_unknown_field_starts_near_its_level(kind, chosen):
     net, x = smallest(kind, outputs=1, **chosen), torch.rand(50, 2).double()
     last = [m for m in net.modules() if isinstance(m, nn.Linear)][-1]
     with torch.no_grad():
@@ -216,7 +216,7 @@ def test_options_of_a_registered_network(monkeypatch):
         validated(NetworkSettings, {"network": {"kind": "mlp", "waviness": 3.0}})
 
 
-def test_the_kind_in_a_problem_file(tmp_path):
+def test_kind_in_a_problem_file(tmp_path):
     path = tmp_path / "rod.yaml"
     path.write_text(
         "equation: u_t = D*u_xx\ndata: {file: rod.csv}\nunknowns: {D: {lower: 0}}\n"
@@ -263,7 +263,7 @@ def test_autodiff_backends_train_them_too(kind, backend):
 
 
 @pytest.mark.parametrize("kind", ["piratenet", "pinnsformer"])
-def test_a_run_of_any_kind_can_be_taken_up(kind, tmp_path):
+def test_resume_of_any_kind(kind, tmp_path):
     chosen = {
         "training": {"warmup_steps": 20, "steps": 4},
         "collocation": {"max_nodes": 60},
@@ -282,13 +282,13 @@ def test_a_run_of_any_kind_can_be_taken_up(kind, tmp_path):
     assert np.array_equal(resumed.dataset["u"], whole.dataset["u"])
 
 
-def test_a_network_of_ours_given_as_a_module_is_any_module():
+def test_network_of_ours_given_as_a_module_is_any_module():
     network = make("modified-mlp", 2, 1, width=8, depth=2)
     solution = solve(heat(200), "network", settings=SETTINGS, network=network)
     assert solution.estimates["D"].value == pytest.approx(0.1, rel=0.05)
 
 
-def test_a_module_may_hold_weights_without_a_dimension():
+def test_module_may_hold_weights_without_a_dimension():
     class Scaled(nn.Module):
         def __init__(self):
             super().__init__()
@@ -301,7 +301,7 @@ def test_a_module_may_hold_weights_without_a_dimension():
     assert network_jacobian(net, torch.rand(3, 2).double()).shape == (1, 3, count(net))
 
 
-def test_a_separable_network_is_mollified_axis_by_axis():
+def test_separable_network_is_mollified_axis_by_axis():
     net = smallest("separable", periodic=[True, False])
     grid = Grid(Axis("x", 0.0, 1.0, 9), Axis("y", 0.0, 2.0, 7))
     field = derivatives("mollifier", grid, ["u", "u_xy"], radius={"x": 0.4, "y": 1.0})
@@ -316,7 +316,7 @@ def test_a_separable_network_is_mollified_axis_by_axis():
 
 
 def test_time_is_found_by_its_name_and_periodic_axes_are_kept():
-    """The pseudo-sequence runs along t wherever it stands, and a ring stays a ring."""
+    """The pseudo-sequence runs along t at any position, and a periodic axis stays periodic."""
     data = gridded(lambda x, t: np.sin(2 * np.pi * (x - 0.4 * t)), nx=16, nt=12, periodic=True)
     problem = InverseProblem("u_t = -c*u_x", data, {"c": ScalarUnknown()})
     network = {"kind": "pinnsformer", **SIZES["pinnsformer"]}

@@ -83,7 +83,7 @@ def test_features_on_a_lattice_have_the_covariance_that_draws_have():
 @pytest.mark.parametrize(
     ("chosen", "exact"), [({"waves": [6.0, 6.0]}, True), ({"fourier_scale": 3.2}, False)]
 )
-def test_the_lattice_holds_every_wave_of_its_band(chosen, exact):
+def test_lattice_holds_every_wave_of_its_band(chosen, exact):
     torch.manual_seed(0)
     net = RandomFeatures(2, 1, width=400, periodic=[True, True], **chosen).double()
     x = torch.linspace(-1, 1, 25, dtype=torch.float64)[:-1]

@@ -36,7 +36,7 @@ def disturbed(network, size=0.3):
     return network
 
 
-def test_the_kernel_of_fourier_features_is_stationary():
+def test_kernel_of_fourier_features_is_stationary():
     features = FourierFeatures(2, 6, scale=2.0).double()
     x, y, moved = points(), points(), torch.tensor([0.37, -0.81], dtype=torch.float64)
     kernel = features(x) @ features(y).T
@@ -44,7 +44,7 @@ def test_the_kernel_of_fourier_features_is_stationary():
     assert torch.allclose((features(x) ** 2).sum(-1), torch.tensor(6.0, dtype=torch.float64))
 
 
-def test_the_kernel_of_many_fourier_features_is_gaussian():
+def test_kernel_of_many_fourier_features_is_gaussian():
     features = FourierFeatures(2, 20_000, scale=0.7).double()
     x, y = points(40), points(40)
     kernel = features(x) @ features(y).T / 20_000
@@ -52,7 +52,7 @@ def test_the_kernel_of_many_fourier_features_is_gaussian():
     assert float((kernel - expected).abs().max()) < 5 / math.sqrt(20_000)
 
 
-def test_a_fourier_mlp_depends_on_its_features_only():
+def test_fourier_mlp_depends_on_its_features_only():
     net = FourierMLP(1, 1, fourier=4).double()
     net.layers[0].frequencies.copy_(math.pi * torch.arange(4.0, dtype=torch.float64)[:, None])
     x = points(d=1)
@@ -61,7 +61,7 @@ def test_a_fourier_mlp_depends_on_its_features_only():
         FourierMLP(1, 1, fourier=0)
 
 
-def test_the_modified_mlp_is_its_equations():
+def test_modified_mlp_is_its_equations():
     net = disturbed(ModifiedMLP(2, 3, width=5, depth=3, activation="sin"))
     w = {n: p.detach().numpy() for n, p in net.named_parameters()}
     x = points()
@@ -79,7 +79,7 @@ def test_the_modified_mlp_is_its_equations():
 
 
 @pytest.mark.parametrize("factorised", [False, True])
-def test_a_piratenet_is_linear_in_its_embedding_at_first(factorised):
+def test_piratenet_is_linear_in_its_embedding_at_first(factorised):
     net = PirateNet(2, 2, width=10, depth=3, factorised=factorised).double()
     x = points()
     assert [float(b.alpha.detach()) for b in net.blocks] == [0.0] * 3
@@ -90,7 +90,7 @@ def test_a_piratenet_is_linear_in_its_embedding_at_first(factorised):
         assert all(not p.grad.any() for p in block.layers.parameters())
 
 
-def test_a_piratenet_is_its_equations():
+def test_piratenet_is_its_equations():
     net = disturbed(PirateNet(2, 1, width=6, depth=2))
     w = {n: p.detach().numpy() for n, p in net.named_parameters()}
     x = points()
@@ -110,12 +110,12 @@ def test_a_piratenet_is_its_equations():
     assert np.allclose(net(x).detach().numpy(), h @ w["head.weight"].T + w["head.bias"])
 
 
-def test_a_piratenet_wants_an_even_width():
+def test_piratenet_wants_an_even_width():
     with pytest.raises(ConfigurationError, match="width=7 was given; an even number"):
         PirateNet(2, 1, width=7)
 
 
-def test_the_wavelet_is_a_sine_and_a_cosine():
+def test_wavelet_is_a_sine_and_a_cosine():
     wavelet, x = Wavelet().double(), points()
     assert torch.allclose(wavelet(x), math.sqrt(2) * torch.sin(x + math.pi / 4))
     with torch.no_grad():
@@ -126,7 +126,7 @@ def test_the_wavelet_is_a_sine_and_a_cosine():
 
 
 @pytest.mark.parametrize("along", [0, -1])
-def test_the_pseudo_sequence_steps_in_time(along):
+def test_pseudo_sequence_steps_in_time(along):
     net = PINNsFormer(2, 1, length=4, step=0.25, along=along).double()
     seen = []
     net.mixer.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
@@ -150,7 +150,7 @@ def test_attention_is_that_of_torch():
     assert torch.allclose(ours(x, source), torchs(x, source, source)[0])
 
 
-def test_the_sequence_matters_and_its_later_times_are_seen():
+def test_sequence_matters_and_its_later_times_are_seen():
     net, x = disturbed(PINNsFormer(2, 1, length=3, step=0.5)), points()
     before = net(x)
     net.shifts[2, 1] += 0.4
@@ -183,7 +183,7 @@ def test_values_in_a_siren_keep_their_distribution_at_any_depth(frequency):
     assert variances[3:] == pytest.approx([fixed_point] * 4, rel=0.1)
 
 
-def test_a_siren_has_the_bounds_of_its_paper():
+def test_siren_has_the_bounds_of_its_paper():
     net = SIREN(3, 1, width=50, depth=2, frequency=30.0)
     bounds = [float(m.weight.detach().abs().max()) for m in net.layers if isinstance(m, nn.Linear)]
     wanted = [1 / 3, math.sqrt(6 / 50) / 30, math.sqrt(6 / 50)]
@@ -191,7 +191,7 @@ def test_a_siren_has_the_bounds_of_its_paper():
 
 
 @pytest.mark.parametrize("sizes", [(6,), (5, 4), (3, 4, 5), (2, 3, 2, 3)])
-def test_a_separable_network_on_a_grid_is_that_at_its_nodes(sizes):
+def test_separable_network_on_a_grid_is_that_at_its_nodes(sizes):
     net = disturbed(Separable(len(sizes), 3, width=5, rank=4, periodic=[True] + [False] * (len(sizes) - 1)))
     axes = [torch.linspace(-1, 0.7, n, dtype=torch.float64) for n in sizes]
     evaluated = []
@@ -207,7 +207,7 @@ def test_a_separable_network_on_a_grid_is_that_at_its_nodes(sizes):
     assert torch.allclose(on_grid, pointwise.T.reshape(3, *sizes))
 
 
-def test_a_separable_network_has_the_rank_it_is_given():
+def test_separable_network_has_the_rank_it_is_given():
     net = disturbed(Separable(2, 1, rank=3))
     values = net.on_grid([torch.linspace(-1, 1, 30, dtype=torch.float64)] * 2)[0].detach()
     singular = torch.linalg.svdvals(values)
@@ -224,7 +224,7 @@ def test_factorised_weights_are_the_ordinary_ones_at_first():
     assert float(scales.std()) == pytest.approx(0.1, abs=0.02)
 
 
-def test_a_factorised_neuron_has_a_step_of_its_own():
+def test_factorised_neuron_has_a_step_of_its_own():
     """Of dL/dW: exp(s) times it by V, and w . dL/dw by s, neuron by neuron."""
     plain, x = nn.Linear(4, 3).double(), points(d=4)
     factorised = FactorisedLinear(plain).double()

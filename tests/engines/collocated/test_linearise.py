@@ -85,7 +85,7 @@ def test_both_ways_give_one_loss_and_one_gradient(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_normal_matrix_is_that_of_finite_differences(name):
+def test_normal_matrix_is_that_of_finite_differences(name):
     """d'(J'J)d = |Jd|^2, with Jd from central differences along random directions d."""
     objective = objective_of(name)
     linearisation = Linearisation(objective)
@@ -133,7 +133,7 @@ def test_partials_are_made_once():
     assert all(a is b for a, b in zip(first, second, strict=True))
 
 
-def test_a_network_jacobian_is_that_of_finite_differences():
+def test_network_jacobian_is_that_of_finite_differences():
     torch.manual_seed(0)
     network = nn.Sequential(PeriodicInputs([True, False]), MLP(3, 2, width=5, depth=2)).double()
     points = torch.rand(4, 2).double()

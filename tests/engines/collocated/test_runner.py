@@ -1,4 +1,4 @@
-"""How a run is broken off, and how it is taken up again."""
+"""Interruption of a run, and its resumption."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def unbroken():
         ("mixed", "lbfgs", 3),
     ],
 )
-def test_a_resumed_run_is_the_unbroken_one_to_the_bit(kind, stage, step, unbroken, tmp_path):
+def test_resumed_run_is_the_unbroken_one_to_the_bit(kind, stage, step, unbroken, tmp_path):
     settings = {"newton": NEWTON, "lbfgs": LBFGS, "mixed": MIXED}[kind]
     handler = signal.getsignal(signal.SIGINT)
     broken = solve(problem(), settings=settings, folder=tmp_path, progress=stop_at(stage, step))
@@ -90,7 +90,7 @@ def test_a_resumed_run_is_the_unbroken_one_to_the_bit(kind, stage, step, unbroke
     assert_same(resumed, unbroken[kind])
 
 
-def test_a_run_may_be_broken_off_many_times(unbroken, tmp_path):
+def test_run_may_be_broken_off_many_times(unbroken, tmp_path):
     solve(problem(), settings=NEWTON, folder=tmp_path, progress=stop_at("warm-up", 2))
     for stage, step in (("warm-up", 21), ("gauss-newton", 2), ("gauss-newton", 3)):
         solution = solve(
@@ -100,7 +100,7 @@ def test_a_run_may_be_broken_off_many_times(unbroken, tmp_path):
     assert_same(solve(problem(), settings=NEWTON, folder=tmp_path, resume=True), unbroken["newton"])
 
 
-def test_a_finished_run_can_be_resumed_and_stays_what_it_was(tmp_path):
+def test_finished_run_can_be_resumed_and_stays_what_it_was(tmp_path):
     settings = small(training={"warmup_steps": 100, "steps": 60, "tolerance": 0.2})
     first = solve(heat(100), settings=settings, folder=tmp_path)
     assert first.status.name == "converged"
@@ -126,7 +126,7 @@ def test_sigterm_stops_too_and_any_thread_may_solve(tmp_path):
     assert found[0].status.name in ("step limit", "converged")
 
 
-def test_a_second_signal_stops_at_once():
+def test_second_signal_stops_at_once():
     def twice(event):
         if event.step == 3:
             os.kill(os.getpid(), signal.SIGINT)
@@ -138,7 +138,7 @@ def test_a_second_signal_stops_at_once():
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_a_process_that_is_told_to_stop_leaves_a_checkpoint(tmp_path):
+def test_process_that_is_told_to_stop_leaves_a_checkpoint(tmp_path):
     code = (
         "import os, signal, sys\n"
         f"sys.path.insert(0, {str(Path(__file__).parents[2] / 'support')!r})\n"
@@ -199,7 +199,7 @@ def test_what_a_checkpoint_holds(kept, tmp_path):
         (lambda b: bytes(np.frombuffer(b, np.uint8) ^ 0x55), "cannot be read"),
     ],
 )
-def test_a_damaged_checkpoint_is_refused(damage, message, kept, tmp_path):
+def test_damaged_checkpoint_is_refused(damage, message, kept, tmp_path):
     (tmp_path / FILE).write_bytes(damage(kept))
     with pytest.raises(CheckpointError, match=message):
         solve(problem(), settings=NEWTON, folder=tmp_path, resume=True)
@@ -217,7 +217,7 @@ def test_a_damaged_checkpoint_is_refused(damage, message, kept, tmp_path):
         (lambda s: s | {"finished": []}, "does not fit this run"),
     ],
 )
-def test_a_checkpoint_of_other_content_is_refused(change, message, kept, tmp_path):
+def test_checkpoint_of_other_content_is_refused(change, message, kept, tmp_path):
     path = tmp_path / FILE
     path.write_bytes(kept)
     torch.save(change(torch.load(path, weights_only=True)), path)
@@ -238,7 +238,7 @@ def test_a_checkpoint_of_other_content_is_refused(change, message, kept, tmp_pat
         ({"network": MLP(2, 1, width=8, depth=2)}, "its network is None"),
     ],
 )
-def test_a_checkpoint_of_another_run_is_refused(what, message, kept, tmp_path):
+def test_checkpoint_of_another_run_is_refused(what, message, kept, tmp_path):
     (tmp_path / FILE).write_bytes(kept)
     what = {"settings": NEWTON, "problem": problem, **what}
     with pytest.raises(CheckpointError, match=message):
@@ -264,7 +264,7 @@ def test_no_checkpoint_to_resume(tmp_path):
         solve(problem(), settings=NEWTON, folder=tmp_path, resume=True)
 
 
-def test_a_full_disk_is_said_and_the_earlier_checkpoint_stays(kept, tmp_path, monkeypatch):
+def test_full_disk_is_said_and_the_earlier_checkpoint_stays(kept, tmp_path, monkeypatch):
     path = tmp_path / FILE
     path.write_bytes(kept)
     real = Path.write_bytes
@@ -283,7 +283,7 @@ def test_a_full_disk_is_said_and_the_earlier_checkpoint_stays(kept, tmp_path, mo
     assert solve(problem(), settings=NEWTON, folder=tmp_path, resume=True).history.sizes["step"] == 42
 
 
-def test_a_file_that_the_system_cuts_short_is_said_too(tmp_path):
+def test_file_that_the_system_cuts_short_is_said_too(tmp_path):
     """A real limit on the size of files, as quotas set it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:

@@ -26,7 +26,7 @@ FEATURES = {"kind": "random-features", "width": 30}
 
 
 class Opaque(nn.Module):
-    """A network whose kind cannot be seen."""
+    """A network whose kind is hidden."""
 
     def __init__(self, inner):
         super().__init__()
@@ -108,7 +108,7 @@ def test_rows_of_a_combination_are_those_of_the_sum():
         np.testing.assert_allclose(torch.cat(found).numpy(), wanted, rtol=1e-12, atol=1e-12)
 
 
-def test_the_normal_equations_are_those_of_any_network():
+def test_normal_equations_are_those_of_any_network():
     factoring, _ = started(movie())
     plain, _ = started(movie(), opaque=True)
     stages = [GaussNewton(o, 1, 1e-3, NetworkTuning()) for o in (factoring, plain)]
@@ -136,7 +136,7 @@ def test_least_squares_leaves_no_slope_in_the_states():
 
 
 @pytest.mark.parametrize(("noise", "lighter"), [(1e-4, True), (0.3, False)])
-def test_the_equation_begins_with_no_more_to_say_than_the_data(noise, lighter):
+def test_equation_weight_starts_at_the_data_s(noise, lighter):
     objective, _ = started(movie(noise=noise))
     objective.weight = 10.0
     stage = GaussNewton(objective, 1, 1e-3, NetworkTuning())
@@ -150,7 +150,7 @@ def test_the_equation_begins_with_no_more_to_say_than_the_data(noise, lighter):
     assert stage.weight == usual or equation == pytest.approx(max(data, 1.0))
 
 
-def test_a_laid_out_run_is_taken_up_to_the_bit(tmp_path):
+def test_random_features_resume_to_the_bit(tmp_path):
     problem, chosen = movie(), {"training": {"steps": 4}, "network": FEATURES}
 
     def stop(event):
@@ -192,7 +192,7 @@ def test_movie_whose_data_determine_a_sum_only_is_undetermined():
     assert float(np.abs(found - truth).mean()) < 0.1
 
 
-def test_the_weight_stops_where_held_out_data_are_fitted_worse(monkeypatch):
+def test_weight_stops_where_held_out_data_are_fitted_worse(monkeypatch):
     made = case("heat")
     objective, held = prepare_networks(
         made.problem(0.05, 0), validated(NetworkSettings, {"network": FEATURES}), 0
