@@ -78,35 +78,31 @@ def differentiate(
             "boundary='halo' was given; measured values have no halo outside their grid, so 'one-sided' or "
             "'trim' was expected."
         )
-    if _is_labelled(values):
-        return _labelled(values, grid, order, radius, kernel, boundary, accuracy)
-    if grid is None:
+    labelled, field = _is_labelled(values), None
+    if labelled:
+        grid = _grid_of(values, radius) if grid is None else _matched(values, grid)
+        field = None if values.name is None else str(values.name)
+    elif grid is None:
         raise GridError(
             f"Values of type {type(values).__name__} carry no coordinates: give the grid, as in "
             "differentiate(values, mf.Grid(mf.Axis('x', 0.0, 1.0, 128)), 'u_xx', radius=0.08)."
         )
-    values = _checked(values)
-    if tuple(values.shape[max(values.ndim - len(grid.axes), 0) :]) != grid.shape:
-        raise DataError(
-            f"Values of shape {tuple(values.shape)} were given; the last {len(grid.axes)} dimensions should "
-            f"be {grid.shape}, the nodes along {grid.names}. Transpose the values or reorder the axes."
-        )
-    derivatives = _derivatives(order, grid, None)
-    operator = _operator(grid, derivatives, radius, kernel, boundary, accuracy)
-    return _as_asked(order, derivatives, operator(values), grid.names)
-
-
-def _operator(
-    grid: Grid,
-    derivatives: Sequence[Derivative],
-    radius: float | Mapping[str, float],
-    kernel: Kernel | None,
-    boundary: Boundary,
-    accuracy: int,
-) -> TensorOperator:
+    else:
+        values = _checked(values)
+        if tuple(values.shape[max(values.ndim - len(grid.axes), 0) :]) != grid.shape:
+            raise DataError(
+                f"Values of shape {tuple(values.shape)} were given; the last {len(grid.axes)} dimensions "
+                f"should be {grid.shape}, the nodes along {grid.names}. Transpose the values or reorder the "
+                "axes."
+            )
+    derivatives = _derivatives(order, grid, field)
     orders = [tuple(d.along(n) for n in grid.names) for d in derivatives]
     kernel = BSpline(7) if kernel is None else kernel
-    return TensorOperator(grid, orders, kernel, radius, boundary=boundary, accuracy=accuracy)
+    operator = TensorOperator(grid, orders, kernel, radius, boundary=boundary, accuracy=accuracy)
+    results = _labelled(values, field, derivatives, operator) if labelled else operator(values)
+    if isinstance(order, str | Mapping | Derivative):
+        return results[0]
+    return Jet(dict(zip(derivatives, results, strict=True)), grid.names)
 
 
 def _derivatives(order: Order | Sequence[Order], grid: Grid, field: str | None) -> tuple[Derivative, ...]:
@@ -121,14 +117,6 @@ def _derivatives(order: Order | Sequence[Order], grid: Grid, field: str | None) 
                 f"multi-index, as in {{'{grid.names[0]}': 1}}."
             )
     return derivatives
-
-
-def _as_asked(
-    order: Any, derivatives: Sequence[Derivative], results: Sequence[Any], names: Sequence[str]
-) -> Any:
-    if isinstance(order, str | Mapping | Derivative):
-        return results[0]
-    return Jet(dict(zip(derivatives, results, strict=True)), names)
 
 
 def _checked(values: Any) -> Any:
@@ -167,39 +155,23 @@ def _is_labelled(values: Any) -> bool:
 
 
 def _labelled(
-    array: Any,
-    grid: Grid | None,
-    order: Order | Sequence[Order],
-    radius: float | Mapping[str, float],
-    kernel: Kernel | None,
-    boundary: Boundary,
-    accuracy: int,
-) -> Any:
-    """As `differentiate`, for a DataArray: the axes go last, and back to their places."""
-    grid = _grid_of(array, radius) if grid is None else _matched(array, grid)
-    field = None if array.name is None else str(array.name)
-    derivatives = _derivatives(order, grid, field)
-    operator = _operator(grid, derivatives, radius, kernel, boundary, accuracy)
-    lead = [d for d in array.dims if d not in grid.names]
-    ordered = array.transpose(*lead, *grid.names)
-    if operator.result is not None and boundary == "trim":
-        kept = {a.name: _between(grid[a.name].points, a.points[0], a.points[-1]) for a in operator.result}
-        ordered, whole = ordered.isel({n: np.flatnonzero(k) for n, k in kept.items()}), ordered
-    else:
-        whole = ordered
+    array: Any, field: str | None, derivatives: Sequence[Derivative], operator: TensorOperator
+) -> list[Any]:
+    """The derivatives of a DataArray: its axes go last, and back to their places."""
+    names = operator.nodes.names
+    whole = array.transpose(*(d for d in array.dims if d not in names), *names)
+    kept: dict[str, slice] = {}
+    for nodes, left in zip(operator.nodes, operator.result or (), strict=True):
+        first = int(np.abs(nodes.points - left.points[0]).argmin())
+        kept[left.name] = slice(first, first + left.size)
+    ordered = whole.isel(kept)
     results = []
     for derivative, result in zip(derivatives, operator(_checked(whole.values)), strict=True):
         out = ordered.copy(data=result).transpose(*array.dims)
         out.attrs = _units(array, derivative)
         out.name = Derivative(field or derivative.field, derivative.orders).name
         results.append(out)
-    return _as_asked(order, derivatives, results, grid.names)
-
-
-def _between(points: Any, first: float, last: float) -> Any:
-    """Which points lie from first to last, up to rounding."""
-    slack = 1e-6 * (points[-1] - points[0])
-    return (points >= first - slack) & (points <= last + slack)
+    return results
 
 
 def _grid_of(array: Any, radius: float | Mapping[str, float]) -> Grid:

@@ -53,18 +53,7 @@ def fastest_method(nodes: int, taps: int, invariant: bool) -> Method:
 class AxisOperator:
     """Several derivative orders along one axis, applied together to arrays seen as (batch, n, rest).
 
-    Parameters
-    ----------
-    nodes
-        The axis of the values.
-    centres
-        Where to evaluate, shape (m,).
-    kernel, radius, accuracy
-        As in `mollifier.mollify.stencils.rows`.
-    orders
-        Derivative orders.
-    method
-        "gemm", "direct" or "fft"; None takes the fastest.
+    Arguments as of `mollifier.mollify.stencils.rows`; the method None takes the fastest.
     """
 
     def __init__(

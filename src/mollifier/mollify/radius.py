@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from mollifier.mollify.grid import Axis, Grid
 Boundary = Literal["halo", "one-sided", "trim"]
 
 
-class Radius(Mapping[str, float]):
+class Radius(dict[str, float]):
     """Half-width of a kernel by axis, and what follows from it: cells, halo, what is left after trimming.
 
     Parameters
@@ -53,49 +53,33 @@ class Radius(Mapping[str, float]):
                 raise GridError(
                     f"No radius was given for {missing}; the mapping needs every axis of {grid.names}."
                 )
-            lengths = {n: float(radius[n]) for n in grid.names}
+            super().__init__((n, float(radius[n])) for n in grid.names)
         else:
-            lengths = {n: float(radius) for n in grid.names}
-        for name, r in lengths.items():
+            super().__init__(dict.fromkeys(grid.names, float(radius)))
+        for name, r in self.items():
             if not (np.isfinite(r) and r > 0):
                 raise GridError(
                     f"radius={r} was given along '{name}'; a positive length in the axis's units was "
                     "expected."
                 )
         self.grid = grid
-        self._lengths = lengths
-
-    def __getitem__(self, name: str) -> float:
-        return self._lengths[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._lengths)
-
-    def __len__(self) -> int:
-        return len(self._lengths)
-
-    def __repr__(self) -> str:
-        return repr(self._lengths)
 
     @property
     def cells(self) -> dict[str, float]:
         """The radius in cells (the largest, on an uneven axis)."""
-        return {a.name: self._lengths[a.name] / a.spacing for a in self.grid}
+        return {a.name: self[a.name] / a.spacing for a in self.grid}
 
     @property
     def widest(self) -> Radius:
         """Twice the radius, at most half a period: up to where a learnable radius may grow."""
-        doubled = {
-            a.name: min(2 * r, a.length / 2) if a.periodic else 2 * r
-            for a, r in zip(self.grid, self._lengths.values(), strict=True)
-        }
-        return Radius(self.grid, doubled)
+        most = {a.name: a.length / 2 if a.periodic else np.inf for a in self.grid}
+        return Radius(self.grid, {n: min(2 * r, most[n]) for n, r in self.items()})
 
     def nodes(self, boundary: Boundary) -> Grid:
         """Where values are needed: with a halo of one radius, or on the grid itself."""
         if boundary != "halo":
             return self.grid
-        return Grid(*(a.extend(self._lengths[a.name]) for a in self.grid))
+        return Grid(*(a.extend(self[a.name]) for a in self.grid))
 
     def results(self, boundary: Boundary) -> Grid:
         """Where results come: on the grid itself, or on what is left of it after trimming.
@@ -107,7 +91,7 @@ class Radius(Mapping[str, float]):
         """
         if boundary != "trim":
             return self.grid
-        return Grid(*(_trimmed(a, self._lengths[a.name]) for a in self.grid))
+        return Grid(*(_trimmed(a, self[a.name]) for a in self.grid))
 
 
 def fits(axis: Axis, centres: NDArray[np.float64], radius: float) -> NDArray[np.bool_]:

@@ -134,29 +134,12 @@ def _legendre_conditions(s: Any, order: int, degree: int) -> Any:
     return namespace(s).concatenate(columns, -1)
 
 
-def row_weights(
+def _row_weights(
     kernel: Kernel, offsets: Any, cells: Any, radius: Any, reach: Any, whole: Any, order: int, degree: int
 ) -> Any:
-    """Weights of rows with nodes at ``offsets`` from their centres.
+    """Weights (m, taps) of rows; arrays as in `_Windows`, NumPy or torch, and differentiable by the radius.
 
-    Parameters
-    ----------
-    kernel
-        The profile.
-    offsets, cells
-        Node minus centre, and the width of each node's cell, shape (m, taps), NumPy or torch.
-    radius
-        Half-width of the kernel, a number (or a tensor, which is then differentiated through).
-    reach
-        Half-width of each row's window, shape (m, 1): the radius, or more where a window is off its centre.
-    whole
-        Whether the kernel's support lies within the nodes, shape (m, 1), boolean.
-    order, degree
-        Derivative order, and the polynomial degree to reproduce; -1 leaves the sampled kernel as it is.
-
-    Returns
-    -------
-    array of shape (m, taps)
+    Degree -1 leaves the sampled kernel as it is.
     """
     xp = namespace(offsets)
     s = offsets / radius
@@ -185,26 +168,13 @@ def row_weights(
 
 
 def whole_weights(kernel: Kernel, offsets: Any, cell: float, radius: Any, order: int, accuracy: int) -> Any:
-    """Weights of whole rows on an even axis, which can be differentiated by the radius.
+    """Weights of whole rows on an even axis of spacing ``cell``, differentiable by the radius, a tensor ().
 
-    Parameters
-    ----------
-    kernel, order, accuracy
-        As in `rows`.
-    offsets
-        Node minus centre, a tensor of shape (m, taps).
-    cell
-        Spacing of the nodes.
-    radius
-        A tensor of shape ().
-
-    Returns
-    -------
-    tensor of shape (m, taps)
+    ``offsets`` (node minus centre) and the weights are tensors of shape (m, taps); the rest as in `rows`.
     """
     whole = namespace(offsets).isfinite(offsets[:, :1])  # every row
     degree = degree_for(order, accuracy)
-    return row_weights(kernel, offsets, offsets * 0 + cell, radius, radius, whole, order, degree)
+    return _row_weights(kernel, offsets, offsets * 0 + cell, radius, radius, whole, order, degree)
 
 
 def rows(
@@ -258,7 +228,7 @@ def rows(
             f"the axis '{axis.name}'; use boundary='halo' or 'trim', or an accuracy."
         )
     _check_count(axis, w, kernel, radius, order, degree)
-    weights = row_weights(kernel, w.offsets, w.cells, radius, w.reach, w.whole, order, degree)
+    weights = _row_weights(kernel, w.offsets, w.cells, radius, w.reach, w.whole, order, degree)
     offsets, index, whole = w.offsets, w.index, w.whole[:, 0]
     if repeat is not None:
         count = repeat.stop - repeat.start
