@@ -27,19 +27,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Bars:
-    """The noise as given, by variable, before the arrays are checked.
-
-    Attributes
-    ----------
-    fractions
-        Of rms(u).
-    errors, marks
-        Names of the arrays of standard errors, and of those that mark trusted samples.
-    """
+    """The noise as given, by variable, before the arrays are checked."""
 
     fractions: dict[str, float]
+    """Of rms(u)."""
     errors: dict[str, str]
+    """Names of the arrays of standard errors."""
     marks: dict[str, str]
+    """Names of the arrays that mark trusted samples."""
 
     def linked(self, variables: Sequence[str] | None = None) -> tuple[str, ...]:
         """Names of the arrays that belong to the variables, or to any."""
@@ -136,6 +131,12 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
+def _fraction(what: str, value: float) -> float:
+    if not (np.isfinite(value) and value >= 0):
+        raise DataError(f"{what}; a fraction of rms of 0 or more was expected, such as 0.02.")
+    return float(value)
+
+
 def _per_variable(raw: xr.Dataset, noise: Noise, variables: list[str] | None) -> dict[str, Any]:
     known = [str(v) for v in (variables if variables is not None else raw.data_vars)]
     if noise is None:
@@ -175,12 +176,7 @@ def attach(raw: xr.Dataset, noise: Noise, variables: list[str] | None) -> tuple[
         if isinstance(given, str):
             named[v] = given
         elif _number(given):
-            if not (np.isfinite(given) and given >= 0):
-                raise DataError(
-                    f"Noise of '{v}' was given as {given}; a fraction of rms of 0 or more was expected, such "
-                    "as 0.02."
-                )
-            fractions[v] = float(given)
+            fractions[v] = _fraction(f"Noise of '{v}' was given as {given}", given)
         else:
             if v not in raw.variables:
                 raise DataError(
@@ -240,13 +236,10 @@ def with_noise(dataset: xr.Dataset, fractions: Mapping[str, float], seed: int) -
     rng = np.random.default_rng(seed)
     dataset = dataset.copy()
     for v, fraction in fractions.items():
-        if not (np.isfinite(fraction) and fraction >= 0):
-            raise DataError(
-                f"add_noise was given {fraction} for '{v}'; a fraction of rms of 0 or more was expected."
-            )
         old = dataset[v]
         finite = old.values[np.isfinite(old.values)]
-        sigma = float(fraction) * float(np.sqrt(np.mean(finite**2)))
+        sigma = _fraction(f"add_noise was given {fraction} for '{v}'", fraction)
+        sigma *= float(np.sqrt(np.mean(finite**2)))
         dataset[v] = old + sigma * rng.standard_normal(old.shape)
         dataset[v].attrs.update(old.attrs)
         error = old.attrs.get("standard_error")

@@ -47,13 +47,7 @@ def at(
 def _positions(
     variable: str, names: Sequence[str], points: Mapping[str, ArrayLike]
 ) -> tuple[Array, tuple[int, ...]]:
-    """Points as rows (n, d) in the order of the variable's coordinates, and their broadcast shape.
-
-    Raises
-    ------
-    DataError
-        If a coordinate is lacking, or a position is not finite.
-    """
+    """Points as rows (n, d) in the order of the variable's coordinates, and their broadcast shape."""
     lacking = [c for c in names if c not in points]
     if lacking:
         raise DataError(f"'{variable}' depends on {names}; no points were given along {lacking}.")

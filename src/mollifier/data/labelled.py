@@ -20,18 +20,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Labelled:
-    """A dataset of measured values with its coordinates, whatever is known of the noise.
-
-    Attributes
-    ----------
-    dataset
-        Gridded: the dimensions are the coordinates, then replicates. Scattered: one dimension ``point``.
-        Arrays are float64 and read-only.
-    coordinates
-        Names, in the order of the dimensions; time last where the data are scattered.
-    replicates
-        Dimensions along which the same field is measured again.
-    """
+    """What `Observations` are but for their noise; attributes as there."""
 
     dataset: xr.Dataset
     coordinates: tuple[str, ...]

@@ -127,10 +127,6 @@ class Observations(Labelled):
         >>> obs.gridded, obs.grid().shape, obs.units
         (True, (20, 30), {'u': 'K'})
         """
-        arrays = [dataset] if isinstance(dataset, xr.DataArray) else dataset.values()
-        for dims in (a.dims for a in arrays if isinstance(a, xr.DataArray)):
-            if len(set(dims)) < len(dims):
-                raise DataError(f"The dimensions {dims} are not distinct; give each another name.")
         prepared = errorbars.prepare(
             dataset,
             noise,
@@ -311,37 +307,32 @@ class Observations(Labelled):
 
     def summary(self) -> str:
         """A few lines: variables, counts, missing values, ranges, units and noise."""
-        return _summary(self)
+        sizes = {str(d): n for d, n in self.dataset.sizes.items()}
+        if self.gridded:
+            shape = " x ".join(str(sizes[c]) for c in self.coordinates)
+            place = f"on a grid of {shape} ({', '.join(self.coordinates)})"
+            place += "".join(f", {sizes[r]} repeats ({r})" for r in self.replicates)
+        else:
+            place = f"at {sizes[POINT]:,} scattered points ({', '.join(self.coordinates)})"
+        lines = [f"Observations of {', '.join(self.variables)} {place}"]
+        bounds, units, periodic = self.bounds, self.units, self.periodic
+        wide = max(len(n) for n in bounds)
+        for name, (lo, hi) in bounds.items():
+            line = f"  {name:<{wide}}  {lo:.4g} to {hi:.4g} {units.get(name, '')}".rstrip()
+            if name in periodic:
+                line += f", period {periodic[name]:.4g}"
+            if name in self.variables:
+                array = self.dataset[name]
+                missing = int(array.isnull().sum())
+                line += f"; {array.size - missing:,} values" + (f", {missing:,} missing" if missing else "")
+                line += f"; {_noise(self, name)}"
+            lines.append(line)
+        if "selected" in self.dataset.attrs:
+            lines.append(f"  selected: {self.dataset.attrs['selected']}")
+        return "\n".join(lines)
 
     def __str__(self) -> str:
         return self.summary()
-
-
-def _summary(obs: Observations) -> str:
-    """Variables, counts, missing values, ranges, units and noise, a line each."""
-    sizes = {str(d): n for d, n in obs.dataset.sizes.items()}
-    if obs.gridded:
-        shape = " x ".join(str(sizes[c]) for c in obs.coordinates)
-        place = f"on a grid of {shape} ({', '.join(obs.coordinates)})"
-        place += "".join(f", {sizes[r]} repeats ({r})" for r in obs.replicates)
-    else:
-        place = f"at {sizes[POINT]:,} scattered points ({', '.join(obs.coordinates)})"
-    lines = [f"Observations of {', '.join(obs.variables)} {place}"]
-    bounds, units, periodic = obs.bounds, obs.units, obs.periodic
-    wide = max(len(n) for n in bounds)
-    for name, (lo, hi) in bounds.items():
-        line = f"  {name:<{wide}}  {lo:.4g} to {hi:.4g} {units.get(name, '')}".rstrip()
-        if name in periodic:
-            line += f", period {periodic[name]:.4g}"
-        if name in obs.variables:
-            array = obs.dataset[name]
-            missing = int(array.isnull().sum())
-            line += f"; {array.size - missing:,} values" + (f", {missing:,} missing" if missing else "")
-            line += f"; {_noise(obs, name)}"
-        lines.append(line)
-    if "selected" in obs.dataset.attrs:
-        lines.append(f"  selected: {obs.dataset.attrs['selected']}")
-    return "\n".join(lines)
 
 
 def _noise(obs: Observations, variable: str) -> str:

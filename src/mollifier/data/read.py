@@ -105,7 +105,13 @@ def read(
         )
     requested = requested if requested is not None else also
     axes, repeats = _listed(coordinates), _listed(replicates)
-    errors = _error_names(noise, requested)
+    if isinstance(noise, str):
+        if requested is None or len(requested) != 1:
+            raise DataError(
+                f"noise='{noise}' names one variable; say whose error it is, as noise={{'u': '{noise}'}}."
+            )
+        noise = {requested[0]: noise}
+    errors = [v for v in noise.values() if isinstance(v, str)] if isinstance(noise, Mapping) else []
     extra = [*errors, *([mask] if mask else [])]
     with _guard(file):
         content = reader.load(file)
@@ -118,7 +124,7 @@ def read(
     content = _with_units(content, found)
     obs = Observations.from_dataset(
         content,
-        _as_mapping(noise, content, requested),
+        noise,
         variables=requested,
         coordinates=axes,
         replicates=repeats,
@@ -190,33 +196,15 @@ def _chosen(
         note = "; ".join(f"{k} = {v}" for k, v in select.items())
         content = content.assign_attrs(selected=note) if note else content
         return content, list(settled), list(repeated)
-    else:
-        for name, value in select.items():
-            content = selection.pick(content, (), name in content.dims, name, value)
-            axes = [c for c in axes if c != name or c in content.coords] if axes is not None else None
-            repeats = [r for r in repeats if r in content.dims] if repeats is not None else None
+    for name, value in select.items():
+        content = selection.pick(content, (), name in content.dims, name, value)
+        axes = None if axes is None else [c for c in axes if c != name or c in content.coords]
+        repeats = None if repeats is None else [r for r in repeats if r in content.dims]
     return content, axes, repeats
 
 
 def _listed(names: str | Sequence[str] | None) -> list[str] | None:
     return None if names is None else [names] if isinstance(names, str) else list(names)
-
-
-def _error_names(noise: Any, requested: list[str] | None) -> list[str]:
-    """Names of variables that hold standard errors."""
-    if isinstance(noise, str):
-        if requested is None or len(requested) != 1:
-            raise DataError(
-                f"noise='{noise}' names one variable; say whose error it is, as noise={{'u': '{noise}'}}."
-            )
-        return [noise]
-    return [v for v in noise.values() if isinstance(v, str)] if isinstance(noise, Mapping) else []
-
-
-def _as_mapping(noise: Any, content: xr.Dataset, requested: list[str] | None) -> Noise:
-    if isinstance(noise, str):
-        return {(requested or [str(v) for v in content.data_vars if v != noise])[0]: noise}
-    return noise
 
 
 def _with_units(content: xr.Dataset, units: Mapping[str, str]) -> xr.Dataset:

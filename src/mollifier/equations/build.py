@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import sympy
@@ -28,6 +28,12 @@ def operator_coordinates(name: str, coordinates: tuple[str, ...]) -> Derivative 
         return None
     d = Derivative.parse(f"d_{name[1:]}", coordinates)
     return d if d.total else None
+
+
+def listed(equations: Any) -> list[Any]:
+    """The equations given, one or a sequence of them, as a list."""
+    several = isinstance(equations, Sequence) and not isinstance(equations, str | bytes)
+    return list(equations) if several else [equations]
 
 
 class TreeBuilder:

@@ -8,8 +8,8 @@ from typing import Any
 import sympy
 from sympy.core.function import AppliedUndef
 
-from mollifier.equations.build import operator_coordinates, trace
-from mollifier.equations.names import time_coordinate
+from mollifier.equations.build import listed, operator_coordinates, trace
+from mollifier.equations.names import Names
 from mollifier.equations.syntax import Node, read
 from mollifier.errors import EquationError
 from mollifier.mollify.orders import Derivative
@@ -19,7 +19,6 @@ def fields_in(
     equations: Any,
     candidates: Mapping[str, Sequence[str]] | Iterable[str],
     coordinates: Sequence[str],
-    time: str | None = None,
 ) -> tuple[str, ...]:
     """Candidates that the equations differentiate, and which must therefore be fields, in the order given.
 
@@ -32,8 +31,6 @@ def fields_in(
         such as constants inside ``div``.
     coordinates
         Names of the coordinates.
-    time
-        The time coordinate, as in `Names`.
 
     Raises
     ------
@@ -50,9 +47,8 @@ def fields_in(
     over = {
         n: tuple(candidates[n]) if isinstance(candidates, Mapping) else tuple(coordinates) for n in candidates
     }
-    scan = _Scan(over, tuple(coordinates), time)
-    several = isinstance(equations, Sequence) and not isinstance(equations, str)
-    for item in equations if several else [equations]:
+    scan = _Scan(over, Names(tuple(coordinates)))
+    for item in listed(equations):
         if isinstance(item, str):
             for statement in read(item):
                 scan.tree(statement.left, ())
@@ -72,14 +68,9 @@ def fields_in(
 class _Scan:
     """Walks trees with the coordinates along which the place is differentiated."""
 
-    def __init__(
-        self, over: dict[str, tuple[str, ...]], coordinates: tuple[str, ...], time: str | None
-    ) -> None:
-        if time is None:
-            time = time_coordinate(coordinates)
+    def __init__(self, over: dict[str, tuple[str, ...]], names: Names) -> None:
         self.over = over
-        self.coordinates = coordinates
-        self.spatial = tuple(c for c in coordinates if c != time)
+        self.names = names
         self.found: set[str] = set()
 
     def name(self, name: str, along: tuple[str, ...]) -> None:
@@ -92,15 +83,15 @@ class _Scan:
     def is_derivative(self, name: str, base: str) -> bool:
         if not name.startswith(f"{base}_"):
             return False
-        return Derivative.parse(f"u_{name[len(base) + 1 :]}", self.coordinates).total > 0
+        return Derivative.parse(f"u_{name[len(base) + 1 :]}", self.names.coordinates).total > 0
 
     def tree(self, node: Node, along: tuple[str, ...]) -> None:
         if node.kind == "name":
             self.name(node.value, along)
         elif node.kind == "call":
             if node.value in ("lap", "bilap", "grad", "div"):
-                along += self.spatial
-            elif d := operator_coordinates(node.value, self.coordinates):
+                along += self.names.spatial
+            elif d := operator_coordinates(node.value, self.names.coordinates):
                 along += tuple(c for c, _ in d.orders)
         for child in node.children:
             self.tree(child, along)

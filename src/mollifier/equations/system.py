@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import sympy
 
 from mollifier.equations.algebra import Algebra, differentiate, expand
-from mollifier.equations.build import TreeBuilder, from_sympy, trace
+from mollifier.equations.build import TreeBuilder, from_sympy, listed, trace
 from mollifier.equations.conservative import ConservativeTerm, conservative
 from mollifier.equations.lower import ArrayFunction, Program, lower
 from mollifier.equations.names import Names
@@ -278,10 +278,6 @@ def parse(equations: EquationLike | Sequence[EquationLike], names: Names) -> Equ
     names
         What their names mean.
 
-    Returns
-    -------
-    EquationSystem
-
     Raises
     ------
     EquationError
@@ -300,18 +296,12 @@ def parse(equations: EquationLike | Sequence[EquationLike], names: Names) -> Equ
       u_xx + u_zz
              ^^^^
     """
-    found = [e for item in _items(equations) for e in _parse_one(item, names)]
+    found = [e for item in listed(equations) for e in _parse_one(item, names)]
     if not found:
         raise EquationError("No equation was given; write for example 'u_t = k*lap(u)'.")
     for equation in found:
         _check_content(equation)
     return EquationSystem(tuple(found), names)
-
-
-def _items(equations: Any) -> list[Any]:
-    if isinstance(equations, Sequence) and not isinstance(equations, (str, bytes)):
-        return list(equations)
-    return [equations]
 
 
 def _parse_one(item: Any, names: Names) -> list[Equation]:

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -76,7 +77,8 @@ def run_tasks(
         for number, task in enumerate(tasks):
             yield number, function(task)
     else:
-        yield from _on_processes(function, tasks, workers, threads, interruptible, lost)
+        pool = partial(process_pool, threads=threads, interruptible=interruptible)
+        yield from _on_processes(function, tasks, workers, pool, interruptible, lost)
 
 
 def _on_executor(
@@ -104,12 +106,12 @@ def _on_processes(
     function: Callable[[Task], Result],
     tasks: Iterable[Task],
     workers: int,
-    threads: int,
+    new_pool: Callable[[int], ProcessPoolExecutor],
     interruptible: bool,
     lost: Callable[[Task], Result],
 ) -> Iterator[tuple[int, Result]]:
     source = enumerate(tasks)
-    pool = process_pool(workers, threads, interruptible)
+    pool = new_pool(workers)
     running: dict[Future[Result], tuple[int, Task]] = {}
     try:
         while True:
@@ -129,26 +131,17 @@ def _on_processes(
                 broken += running.values()
                 running.clear()
                 pool.shutdown(wait=False, cancel_futures=True)
-                pool = process_pool(workers, threads, interruptible)
+                pool = new_pool(workers)
                 for number, task in broken:
-                    yield number, _alone(function, task, threads, interruptible, lost)
+                    with new_pool(1) as single:
+                        try:
+                            result = single.submit(function, task).result()
+                        except BrokenExecutor:
+                            result = lost(task)
+                    yield number, result
     finally:
         # Interrupted tasks end soon, and may write to their folder until then.
         pool.shutdown(wait=interruptible, cancel_futures=True)
-
-
-def _alone(
-    function: Callable[[Task], Result],
-    task: Task,
-    threads: int,
-    interruptible: bool,
-    lost: Callable[[Task], Result],
-) -> Result:
-    with process_pool(1, threads, interruptible) as pool:
-        try:
-            return pool.submit(function, task).result()
-        except BrokenExecutor:
-            return lost(task)
 
 
 def process_pool(workers: int, threads: int = 1, interruptible: bool = False) -> ProcessPoolExecutor:

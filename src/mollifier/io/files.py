@@ -131,7 +131,7 @@ def write_atomically(path: str | os.PathLike[str], writer: Callable[[Path], obje
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             writer(temporary)
-            _flush(temporary)
+            _flush(temporary, os.O_RDWR)  # the content is on the disk before the name points to it
             os.replace(temporary, target)
             _flush_names(target.parent)
         finally:
@@ -140,9 +140,8 @@ def write_atomically(path: str | os.PathLike[str], writer: Callable[[Path], obje
     return target
 
 
-def _flush(path: Path) -> None:
-    """Have the content on the disk before the name points to it."""
-    handle = os.open(path, os.O_RDWR)
+def _flush(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:
@@ -155,11 +154,7 @@ def _flush_names(folder: Path) -> None:
     Where a folder cannot be opened or flushed (Windows, some network disks) the system decides when.
     """
     with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _flush(folder, os.O_RDONLY)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:

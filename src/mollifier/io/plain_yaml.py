@@ -82,7 +82,6 @@ class _Loader(yaml.SafeLoader):
 
 
 _TAG = "tag:yaml.org,2002:"
-_DROPPED = {f"{_TAG}bool", f"{_TAG}float", f"{_TAG}int", f"{_TAG}merge", f"{_TAG}timestamp", f"{_TAG}value"}
 _PLAIN = {f"{_TAG}{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map")}
 _Loader.yaml_constructors = {
     tag: construct
@@ -90,7 +89,7 @@ _Loader.yaml_constructors = {
     if tag in _PLAIN or tag is None
 }
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag not in _DROPPED]
+    first: [(tag, pattern) for tag, pattern in found if tag == f"{_TAG}null"]
     for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
