@@ -59,12 +59,9 @@ def samples(dataset: xr.Dataset, variable: str, coordinates: tuple[str, ...], sd
 
 
 def equals(name: str, labels: NDArray[Any], value: Any) -> NDArray[np.bool_]:
-    """Where labels equal the value, numbers to rounding; shape of the labels.
+    """Where labels equal the value, numbers to rounding, in the shape of the labels.
 
-    Raises
-    ------
-    DataError
-        If none does; the message lists what is there.
+    Raises `DataError` if none does; the message lists what is there.
     """
     if labels.dtype.kind in "fiu":
         try:
@@ -88,15 +85,19 @@ def equals(name: str, labels: NDArray[Any], value: Any) -> NDArray[np.bool_]:
     raise DataError(f"'{name}' is nowhere {value!r}. There are: {', '.join(shown)}.{close}")
 
 
+def matches(name: str, labels: NDArray[Any], value: Any) -> tuple[NDArray[np.bool_], bool]:
+    """Where labels equal the value, or one of several, as `equals`; and whether it is a single value."""
+    single = isinstance(value, str) or not isinstance(value, Iterable)
+    return np.any([equals(name, labels, v) for v in ([value] if single else value)], axis=0), single
+
+
 def pick(dataset: xr.Dataset, coordinates: Sequence[str], gridded: bool, name: str, value: Any) -> xr.Dataset:
     """Keep where ``name`` equals a value, or one of several; a single value takes the name away."""
-    single = isinstance(value, str) or not isinstance(value, Iterable)
-    values = [value] if single else list(value)
     known = [str(n) for n in (dataset.dims if gridded else dataset.variables)]
     if name not in known:
         raise DataError(f"Nothing to select by '{name}'.{did_you_mean(name, known)}")
     labels = dataset[name].values if name in dataset.variables else np.arange(dataset.sizes[name])
-    hit = np.any([equals(name, labels, v) for v in values], axis=0)
+    hit, single = matches(name, labels, value)
     note = "; ".join(filter(None, [dataset.attrs.get("selected"), f"{name} = {value}"]))
     dataset = dataset.isel(
         {dataset[name].dims[0] if name in dataset.variables else name: np.flatnonzero(hit)}

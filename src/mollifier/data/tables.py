@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,7 @@ def select_rows(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
             raise DataError(
                 f"There is no column '{name}' to select by.{did_you_mean(name, map(str, table.columns))}"
             )
-        single = isinstance(value, str) or not isinstance(value, Iterable)
-        labels = _labels(table[name])
-        hit = np.any([selection.equals(name, labels, v) for v in ([value] if single else value)], axis=0)
+        hit, single = selection.matches(name, _labels(table[name]), value)
         table = pd.DataFrame(table.loc[hit])
         if single:
             table = table.drop(columns=name)

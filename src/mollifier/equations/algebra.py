@@ -61,13 +61,7 @@ def differentiate(expr: sympy.Expr, symbol: sympy.Symbol) -> sympy.Expr:
 
 
 def number(value: float) -> sympy.Expr:
-    """A finite number; whole ones are exact.
-
-    Raises
-    ------
-    EquationError
-        If it is not finite.
-    """
+    """A number, exact where it is whole; raises `EquationError` if it is not finite."""
     if not math.isfinite(value):
         raise EquationError("This number is too large, or not a number.")
     if value == int(value) and abs(value) < 1e15:
@@ -76,13 +70,7 @@ def number(value: float) -> sympy.Expr:
 
 
 def check_finite(expr: sympy.Expr) -> sympy.Expr:
-    """The expression itself, if every number in it is real and finite.
-
-    Raises
-    ------
-    EquationError
-        If one is not.
-    """
+    """The expression itself; raises `EquationError` if a number in it is not real and finite."""
     if expr.has(*_BAD):
         raise EquationError(
             "This is not a finite real number (a division by zero, or a root of a negative number)."
@@ -100,10 +88,7 @@ def check_finite(expr: sympy.Expr) -> sympy.Expr:
 def power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
     """``base`` to the ``exponent``; numbers are folded as floats so that no power can grow without bound.
 
-    Raises
-    ------
-    EquationError
-        If the exponent is above 100 in size, or the result is not real and finite.
+    Raises `EquationError` if the exponent is above 100 in size, or the result is not real and finite.
     """
     if exponent.is_number:
         exponent = _exact(_bounded(float(exponent)))
@@ -149,10 +134,7 @@ def _fold(compute: Any, why: str = "a division by zero, or a root of a negative 
 def apply(name: str, args: tuple[sympy.Expr, ...]) -> sympy.Expr:
     """A function of `FUNCTIONS`; numbers are evaluated at once.
 
-    Raises
-    ------
-    EquationError
-        If the arguments lie outside its domain, or SymPy cannot form it.
+    Raises `EquationError` if the arguments lie outside its domain, or SymPy cannot form it.
     """
     function = FUNCTIONS[name]
     if all(a.is_number for a in args):

@@ -105,12 +105,9 @@ class TreeBuilder:
             if isinstance(v, tuple) and isinstance(first, tuple) and len(v) != len(first):
                 self.fail(child, f"Vectors of {len(first)} and {len(v)} components cannot be added.")
         signs = [1 if s == "+" else -1 for s in node.value]
-        if isinstance(first, tuple):
-            return tuple(
-                sympy.Add(*(s * v[i] for s, v in zip(signs, values, strict=True)))  # type: ignore[index]
-                for i in range(len(first))
-            )
-        return sympy.Add(*(s * v for s, v in zip(signs, values, strict=True)))  # type: ignore[operator]
+        components = zip(*(v if isinstance(v, tuple) else (v,) for v in values), strict=True)
+        sums = tuple(sympy.Add(*(s * v for s, v in zip(signs, c, strict=True))) for c in components)
+        return sums if isinstance(first, tuple) else sums[0]
 
     def _product(self, node: Node) -> sympy.Expr | Vector:
         vector: Vector | None = None
@@ -221,10 +218,7 @@ class TreeBuilder:
 def from_sympy(expr: Any, algebra: Algebra) -> sympy.Expr:
     """A residual from a SymPy expression or Eq, in functions of the coordinates or in plain symbols.
 
-    Raises
-    ------
-    EquationError
-        If it holds names or functions that the problem or the language does not have.
+    Raises `EquationError` if it holds names or functions that the problem or the language does not have.
     """
     try:
         if isinstance(expr, sympy.Equality):
@@ -297,10 +291,7 @@ class _Trace(Mapping[str, Any]):
 def trace(function: Callable[[Any], Any], lookup: Callable[[str], Any], declared: tuple[str, ...]) -> Any:
     """Call a function of a jet once, with symbols in place of arrays.
 
-    Raises
-    ------
-    EquationError
-        If it needs arrays, or does not return an expression.
+    Raises `EquationError` if it needs arrays, or does not return an expression.
     """
     label = getattr(function, "__name__", type(function).__name__)
     try:

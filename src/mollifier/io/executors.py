@@ -147,14 +147,8 @@ def _on_processes(
 def process_pool(workers: int, threads: int = 1, interruptible: bool = False) -> ProcessPoolExecutor:
     """New processes, freshly spawned, each of which ends with this one, however it ends.
 
-    Parameters
-    ----------
-    workers
-        How many.
-    threads
-        That the numerical libraries may use in each.
-    interruptible
-        Ctrl-C interrupts the tasks that run; by default these are left to end.
+    The numerical libraries may use so many ``threads`` in each. Ctrl-C interrupts the tasks that run if they
+    are ``interruptible``; by default these are left to end.
     """
     spawn = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, spawn, _begin, (threads, interruptible))

@@ -44,15 +44,7 @@ _REMEDIES = {
 
 
 class OutputError(MollifierError):
-    """A file or folder that cannot be written; ``path`` says which.
-
-    Parameters
-    ----------
-    message
-        What went wrong and what fixes it.
-    path
-        The file or folder that was to be written.
-    """
+    """A file or folder that cannot be written; ``path`` says which."""
 
     def __init__(self, message: str, path: str | os.PathLike[str] | None = None) -> None:
         super().__init__(message)
@@ -158,24 +150,12 @@ def _flush_names(folder: Path) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Write text as UTF-8 with plain line ends, atomically.
-
-    Raises
-    ------
-    OutputError
-        As `write_atomically`.
-    """
+    """Write text as UTF-8 with plain line ends, as `write_atomically` does."""
     return write_atomically(path, lambda p: p.write_bytes(text.encode("utf-8")))
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:
-    """Write strict JSON, atomically: keys sorted, NaN and infinities as null.
-
-    Raises
-    ------
-    OutputError
-        As `write_atomically`.
-    """
+    """Write strict JSON, as `write_atomically` does: keys sorted, NaN and infinities as null."""
     text = json.dumps(jsonable(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return write_text(path, text + "\n")
 
@@ -183,13 +163,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> Path:
 def write_rows(
     path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]], columns: Sequence[str]
 ) -> Path:
-    """Write records as CSV, atomically; what a record lacks stays empty.
-
-    Raises
-    ------
-    OutputError
-        As `write_atomically`.
-    """
+    """Write records as CSV, as `write_atomically` does; what a record lacks stays empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -226,21 +200,9 @@ def jsonable(value: Any) -> Any:
 
 
 def write_groups(path: Path, attrs: Mapping[str, Any], groups: Mapping[str, xr.Dataset]) -> Path:
-    """Write datasets as groups of one netCDF-4 file, atomically, with its SHA-256 in ``.sha256`` beside it.
+    """Write datasets by group name to one netCDF-4 file, as `write_atomically` does.
 
-    Parameters
-    ----------
-    path
-        The file to write or replace.
-    attrs
-        Attributes of the file.
-    groups
-        Group name -> dataset.
-
-    Raises
-    ------
-    OutputError
-        As `write_atomically`.
+    Its SHA-256 goes to ``.sha256`` beside it; ``attrs`` are those of the file.
     """
     # In memory first: HDF5 on a full disk fails with ambiguous errors, or not at all.
     buffer = io.BytesIO()

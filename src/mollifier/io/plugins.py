@@ -18,17 +18,9 @@ _loaded: set[str] = set()
 
 
 def add_plugins(names: Iterable[str]) -> None:
-    """Load plugins here and in every process that this one starts.
+    """Load plugins (Python files or names of modules) here and in every process that this one starts.
 
-    Parameters
-    ----------
-    names
-        Paths of Python files, or names of modules that can be imported.
-
-    Raises
-    ------
-    ConfigurationError
-        If one is missing, or its code fails.
+    Raises `ConfigurationError` if one is missing, or its code fails.
     """
     listed = [n for n in os.environ.get(VARIABLE, "").split(os.pathsep) if n]
     full = (str(Path(n).absolute()) if n.endswith(".py") else n for n in names)
@@ -37,13 +29,7 @@ def add_plugins(names: Iterable[str]) -> None:
 
 
 def load_plugins() -> None:
-    """Load what `VARIABLE` lists, each plugin once; called before a registry is read.
-
-    Raises
-    ------
-    ConfigurationError
-        As `add_plugins`.
-    """
+    """Load what `VARIABLE` lists, each plugin once, as `add_plugins`; called before a registry is read."""
     for name in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
         if name in _loaded:
             continue

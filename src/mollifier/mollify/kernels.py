@@ -51,24 +51,11 @@ KERNELS: Registry[KernelKind] = Registry(
 
 
 def kernel_for(name: str, order: int, degree: int | None = None) -> tuple[Kernel, float]:
-    """A kernel by name for an equation of an order, and its radius in cells.
+    """A kernel by name for an equation with derivatives up to an order, and its radius in cells.
 
-    Parameters
-    ----------
-    name
-        One of `KERNELS`, or "auto" for the B-spline, which resolves most per node.
-    order
-        Highest order of a derivative.
-    degree
-        Of the B-spline or polynomial; by the order if None.
+    The name is one of `KERNELS` (`ConfigurationError` otherwise), or "auto" for the B-spline, which resolves
+    most per node. The degree of a B-spline or polynomial follows from the order where none is given.
 
-    Raises
-    ------
-    ConfigurationError
-        If there is no kernel of this name.
-
-    Examples
-    --------
     >>> kernel_for("auto", 2), kernel_for("auto", 4), kernel_for("polynomial", 4)
     ((BSpline(degree=5), 3.0), (BSpline(degree=7), 4.0), (Polynomial(degree=8), 6.0))
     """
@@ -100,13 +87,7 @@ def memo(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_order(kernel: Kernel, order: int) -> None:
-    """Refuse an order that the kernel is not smooth enough for.
-
-    Raises
-    ------
-    GridError
-        If the order is negative or above the kernel's smoothness.
-    """
+    """Raise `GridError` if an order is negative or above the kernel's smoothness."""
     if order < 0:
         raise GridError(f"A derivative of order {order} was given; a whole number of 0 or more was expected.")
     if order > kernel.smoothness:

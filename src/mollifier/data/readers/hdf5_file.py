@@ -24,13 +24,7 @@ def is_hdf5(path: Path) -> bool:
 
 
 def open_hdf5(path: Path) -> Any:
-    """An open HDF5 file, of which no part lies in another file.
-
-    Raises
-    ------
-    DataError
-        If h5py is missing, the file leads to others, or its groups are nested too deep.
-    """
+    """An open HDF5 file; `DataError` if h5py is missing, it leads to other files, or is nested too deep."""
     if find_spec("h5py") is None:
         raise DataError(f"'{path}' is an HDF5 file and needs the package h5py: pip install h5py.")
     file = import_module("h5py").File(path, "r")
@@ -45,13 +39,7 @@ def open_hdf5(path: Path) -> Any:
 
 
 def datasets(file: Any) -> Iterator[tuple[str, Any]]:
-    """Path in the file -> array, in alphabetical order, groups entered where they are met.
-
-    Raises
-    ------
-    DataError
-        If a link leads to another file, or groups are nested more than 50 deep.
-    """
+    """Path in the file -> array, alphabetically, groups entered where they are met; raises as `open_hdf5`."""
     h5py = import_module("h5py")
     waiting, seen = [(name, 1, file) for name in sorted(file, reverse=True)], set()
     while waiting:

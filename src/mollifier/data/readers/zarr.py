@@ -12,13 +12,7 @@ from mollifier.errors import DataError
 
 
 def load_zarr(path: Path) -> xr.Dataset:
-    """A labelled store, read whole; a unit of time such as ``h`` stays a unit.
-
-    Raises
-    ------
-    DataError
-        If the package zarr is missing.
-    """
+    """A labelled store, read whole; ``h`` stays a unit. `DataError` without the package zarr."""
     if find_spec("zarr") is None:
         raise DataError(f"'{path}' needs the package zarr: pip install 'mollifier[zarr]'.")
     with xr.open_dataset(path, engine="zarr", consolidated=False, decode_timedelta=False) as dataset:
