@@ -1,9 +1,10 @@
 # `make demo` and `make test` are all a newcomer needs; both install what they use.
+# `make test-all` runs the slow and stress tests too.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test lint types imports format clean
+.PHONY: setup demo test test-all lint types imports format clean
 
 setup: $(VENV)/.installed
 
@@ -18,6 +19,9 @@ demo: setup
 
 test: setup lint types imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+test-all: setup lint types imports
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m ""
 
 lint: setup
 	$(BIN)/ruff check .

@@ -204,7 +204,8 @@ def test_a_full_journal_is_said(tmp_path, monkeypatch):
         Journal(tmp_path / "a.jsonl").once({}, accuracy.Trial, lambda: accuracy.Trial("converged"))
 
 
-@pytest.mark.skipif("MOLLIFIER_SLOW" not in os.environ, reason="minutes: set MOLLIFIER_SLOW=1")
+@pytest.mark.stress
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kind", kill.KINDS)
 def test_killed_at_random_moments(kind):
     assert kill.check(table := kill.run([kind], 5)), table.to_markdown()

@@ -271,6 +271,7 @@ def test_tf32_switches_restored():
     _put_back(outer)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: TF32 exists only there")
 def test_tf32_on_a_gpu():
     """On a gpu float32 is exact and tf32 is put back."""
