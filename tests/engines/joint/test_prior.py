@@ -15,13 +15,16 @@ from mollifier.engines.joint.engine import solve_joint
 from mollifier.engines.joint.settings import JointSettings
 from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import _MOST_DAMPING, Joint, Smoothing
-from mollifier.engines.priors.field_prior import LENGTHS, ORDERS, FieldPrior, Form, Shape
+from mollifier.engines.priors.field_prior import FieldPrior, Form
+from mollifier.engines.priors.shapes import Shape
+from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import validated
 from mollifier.problem.unknowns import FieldUnknown
 
+ORDERS, LENGTHS = PriorTuning().orders, PriorTuning().lengths
 LINE = Grid(Axis("x", -1.0, 1.0, 25))
 PLANE = Grid(Axis("x", -1.0, 1.0, 7), Axis("y", -1.0, 1.0, 6))
 SMALL = validated(
@@ -61,10 +64,10 @@ def test_a_form_is_that_of_the_derivatives():
 
 
 def test_kinds_leave_a_choice_or_none():
-    assert FieldPrior(LINE, "h1").shapes == (Shape(1),)
-    assert FieldPrior(LINE, "auto", given=True).shapes == (Shape(2),)
-    free = FieldPrior(LINE, "auto")
-    assert len(free.shapes) == len(ORDERS) * len(LENGTHS)
+    assert list(FieldPrior(LINE, "h1").shapes) == [Shape(1)]
+    assert list(FieldPrior(LINE, "auto", given=True).shapes) == [Shape(2)]
+    free = FieldPrior(LINE, "auto").shapes
+    assert len(list(free)) == len(ORDERS) * len(LENGTHS)
     assert set(free.neighbours(Shape(1, LENGTHS[0]))) == {Shape(1, LENGTHS[1]), Shape(2, LENGTHS[0])}
 
 

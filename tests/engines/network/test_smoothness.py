@@ -17,12 +17,13 @@ from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.laplace import Laplace, _spread_factor
 from mollifier.engines.collocated.levenberg_marquardt import Component
 from mollifier.engines.linalg.normal import SchurComplement
-from mollifier.engines.network import smoothness
 from mollifier.engines.network.engine import prepare_networks
 from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.engines.network.settings import NetworkSettings
 from mollifier.engines.network.tuning import NetworkTuning
-from mollifier.engines.priors.field_prior import ORDERS, Form, Shape, derivative_rows
+from mollifier.engines.priors.field_prior import Form, derivative_rows
+from mollifier.engines.priors.shapes import Choice, Shape
+from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.nn.layers import count
 from mollifier.problem.settings import validated
@@ -46,57 +47,76 @@ def test_a_prior_is_no_stronger_for_more_readings():
     assert given.strength("lam") == 0.5
 
 
-def of_all_parameters(stage, found, shape, strength):
+def of_all_parameters(stage, prior, shape, strength):
     """Evidence of a prior by determinants over all parameters, states included, but for a constant."""
-    prior, objective = found.prior, stage.objective
+    objective, linearisation = stage.objective, stage.linearisation
     hessian, gradient = (objective.count * part.numpy().copy() for part in stage.normal_equations())
     sizes = [count(b.network) for b in stage.model.blocks]
     places = slice(sizes[0], sizes[0] + sizes[1])
     hessian[np.diag_indices(sum(sizes))] += 1.0
     held = np.eye(sizes[1])
     value = 0.0
-    for one, factor in ((prior.shape, -objective.strength("lam") * objective.count), (shape, strength)):
-        rows = stage.linearisation.prior_rows("lam", one).toarray() @ found._slopes.numpy()
-        values = stage.linearisation.prior_rows("lam", one) @ found._values.numpy()
+    present = linearisation.priors["lam"].shape
+    for one, factor in ((present, -objective.strength("lam") * objective.count), (shape, strength)):
+        rows = linearisation.prior_rows("lam", one).toarray() @ prior._slopes
+        values = linearisation.prior_rows("lam", one) @ prior._values
         hessian[places, places] += factor * rows.T @ rows
         gradient[places] += factor * rows.T @ values
         if one is shape:
-            held = held + factor * rows.T @ rows
+            form = factor * rows.T @ rows
+            held = held + form
             value = factor * values @ values
     volume = np.linalg.slogdet(held)[1] - np.linalg.slogdet(hessian)[1]
     likely = 0.5 * (volume + gradient @ np.linalg.solve(hessian, gradient) - value)
-    moves = found._moves.numpy()
-    variance = np.mean(np.sum(moves.T * np.linalg.solve(held, moves.T), axis=0))
-    return likely + 0.5 * np.log(variance) - np.log1p(variance)
+    spread = np.linalg.solve(held, prior._moves.T)
+    variance = np.mean(np.sum(prior._moves.T * spread, axis=0))
+    slope = np.mean(np.sum(spread * (form @ spread), axis=0)) / variance
+    return likely + 0.5 * np.log(variance) - np.log1p(variance) + np.log(slope)
 
 
-def test_the_evidence_is_that_of_all_parameters():
+def searched(stage):
+    search = stage._prior_search(stage.unknowns())
+    return search, search.problem.priors["lam"]
+
+
+def test_evidence_is_that_of_all_parameters():
     """Integrated over the states' parameters first or last, it is the same, for all shapes and strengths."""
     stage = started(forced()[0])
-    found = smoothness._Evidence(stage, stage.unknowns(), "lam")
+    search, prior = searched(stage)
     tried = [(Shape(1, 1.0), 0.3), (Shape(2, 0.1), 3.0), (Shape(3, 1.0), 1e-3), (Shape(2, 0.1), 30.0)]
-    ours = np.array([found._evidence(found._at(s), c) for s, c in tried])
-    wanted = np.array([of_all_parameters(stage, found, s, c) for s, c in tried])
-    assert ours - ours[0] == pytest.approx(wanted - wanted[0], abs=1e-5)
+    ours = np.array([search.problem.log_evidence({"lam": Choice(s, c / prior.count)}) for s, c in tried])
+    expected = np.array([of_all_parameters(stage, prior, s, c) for s, c in tried])
+    assert ours - ours[0] == pytest.approx(expected - expected[0], abs=1e-5)
 
 
-def test_the_best_prior_is_found_from_anywhere():
-    stage = started(forced()[0])
-    found = smoothness._Evidence(stage, stage.unknowns(), "lam")
-    best, evidence = found.climbed()
-    again = smoothness.maximum_evidence(stage)["lam"]
-    assert again == best
-    for shape in found.prior.neighbours(best.shape):
-        assert found._strongest(shape)[1] <= evidence + 0.1
-    strength = best.strength * found.unit
+def test_best_prior_of_a_network_field():
+    """No neighbouring shape, nor any strength of its own further off than the search resolves, is better."""
+    search, prior = searched(started(forced()[0]))
+    best = search.anew()["lam"]
+    assert search.anew()["lam"] == best
+    evidence = search.problem.log_evidence({"lam": best})
+    for shape in prior.shapes.neighbours(best.shape):
+        near = search.improved({"lam": Choice(shape, best.strength)}, shapes=False)["lam"]
+        assert search.problem.log_evidence({"lam": near}) <= evidence + search.tuning.better + 0.05
     for factor in (np.e**-2, np.e**2):
-        assert found._evidence(found._at(best.shape), strength * factor) < evidence
+        other = Choice(best.shape, best.strength * factor)
+        assert search.problem.log_evidence({"lam": other}) < evidence - 0.1
 
 
-def test_shares_of_a_mixture_add_up():
-    stage = started(forced()[0])
-    mixed = stage.marginal()[0]
-    assert 1 < len(mixed) <= smoothness._MOST
+def test_evidence_of_strengths_that_no_longer_matter():
+    """The spread of the weights bounds the field, however weak its prior: such strengths have no weight."""
+    search, _ = searched(started(forced()[0]))
+    shape = Shape(2, 1.0)
+    balance = search.problem.balance("lam", shape)
+    logs = [
+        search.problem.log_evidence({"lam": Choice(shape, float(np.exp(balance - x)))}) for x in (55, 60, 65)
+    ]
+    assert np.diff(logs) == pytest.approx([-5.0, -5.0], abs=0.1)
+
+
+def test_weights_of_a_mixture_add_up():
+    mixed = started(forced()[0]).marginal()[0]
+    assert len(mixed) > 1
     assert sum(m.share for m in mixed) == pytest.approx(1.0)
 
 
@@ -110,12 +130,12 @@ def test_a_prior_that_nobody_chose_is_a_part_of_the_error(monkeypatch):
             super().__init__(stage)
 
     monkeypatch.setattr("mollifier.engines.collocated.solve.Laplace", Kept)
-    monkeypatch.setattr("mollifier.engines.network.gauss_newton.maximum_evidence", lambda stage: {})
     problem, lam = forced(n=200, wave=6)
     settings = small(network={"width": 16}, training={"steps": 60}, collocation={"nodes": {"t": 97}})
+    settings["tuning"] = {"evidence_updates": 0}
     solution = mf.solve(problem, "network", settings=settings)
     (stage,) = stages
-    monkeypatch.setattr(smoothness, "free_fields", lambda stage: [])
+    monkeypatch.setattr(GaussNewton, "_prior_search", lambda stage, unknowns: None)
     narrow = solution.dataset.assign(lam_sd=("t", Laplace(stage).fields()["lam"]))
     held = [
         np.mean(np.abs(standardised(s, {"lam": lam})["lam"]) < 1.96)
@@ -127,14 +147,14 @@ def test_a_prior_that_nobody_chose_is_a_part_of_the_error(monkeypatch):
 
 def test_a_smoothness_that_was_given_is_kept():
     stage = started(forced(smoothness=1e-3)[0])
-    assert smoothness.maximum_evidence(stage) == {}
+    assert stage._prior_search(stage.unknowns()) is None
     ((component,), _) = stage.marginal()
     assert component.share == 1.0
 
 
 def test_the_curvature_alone_where_it_was_asked_for():
     stage = started(forced(prior="h2")[0])
-    assert smoothness.maximum_evidence(stage)["lam"].shape == Shape(2)
+    assert searched(stage)[0].anew()["lam"].shape == Shape(2)
     assert not np.isnan(Laplace(stage).fields()["lam"]).any()
 
 
@@ -155,7 +175,7 @@ def test_rows_tell_mean_squared_derivatives(periodic):
     """Of a wave on an even lattice, by differences of second order; one mean for the prior of all."""
     x = Axis("x", 0.0, 1.0, 128, periodic=periodic)
     wave = np.sin(2 * np.pi * x.points)
-    for order in ORDERS:
+    for order in PriorTuning().orders:
         squares = np.sum((derivative_rows(Grid(x), order) @ wave) ** 2)
         # The mean is over the places that differences reach, which leave out up to four of 128.
         assert squares == pytest.approx((2 * np.pi) ** (2 * order) / 2, rel=4 / 128)

@@ -30,8 +30,9 @@ from mollifier.engines.collocated.operators import (
 from mollifier.engines.collocated.partials import Partials
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.collocated.roughness import StateRoughness
-from mollifier.engines.priors.field_prior import FieldPrior, Shape, derivative_rows, thinned
+from mollifier.engines.priors.field_prior import FieldPrior, derivative_rows, thinned
 from mollifier.engines.priors.matern import SEMINORMS, matern_weights
+from mollifier.engines.priors.shapes import Shape
 
 Array = NDArray[np.float64]
 
@@ -89,6 +90,7 @@ class Linearisation:
                 thinned(b.mollified.layer.nodes, b.grid)[0],
                 unknowns[n].prior,
                 unknowns[n].smoothness is not None,
+                objective.tuning.priors,
             )
             for n, b in model.unknown_blocks.items()
         }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from pydantic import ConfigDict
+
+from mollifier.engines.priors.tuning import PriorTuning
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class CollocatedTuning:
     """Number of fitted values up to which that weight holds; with more it falls in proportion."""
     bound_gap: float = 0.03
     """Least distance of a first guess from a bound, in the size at which its term balances the others."""
+    priors: PriorTuning = field(default_factory=PriorTuning)
+    """Choice of the priors of unknown fields by the evidence."""
     quadrature_points: int = 11
     """Gauss-Hermite points by which a bijection is averaged over a standard error."""
     least_factor: float = 0.1

@@ -16,8 +16,7 @@ from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.model import Fields, Maker
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.residuals import Residuals
-from mollifier.engines.joint.prior import Placed
-from mollifier.engines.priors.field_prior import FieldPrior
+from mollifier.engines.priors.field_prior import FieldPrior, LatticePrior
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
 from mollifier.nn.differentiation.mollifier import Mollified
@@ -153,19 +152,25 @@ class FieldPriors(Linearisation):
         super().__init__(objective)
         unknowns = objective.model.problem.unknown_fields
         self.priors = {
-            n: FieldPrior(_values(b).lattice, unknowns[n].prior, unknowns[n].smoothness is not None)
+            n: FieldPrior(
+                _values(b).lattice,
+                unknowns[n].prior,
+                unknowns[n].smoothness is not None,
+                objective.tuning.priors,
+            )
             for n, b in objective.model.unknown_blocks.items()
         }
 
-    def placed(self, name: str, columns: slice) -> Placed:
-        """The prior of a field where its coefficients are now."""
+    def prior_on_coefficients(self, name: str, columns: slice) -> LatticePrior:
+        """The prior of a field about its present coefficients."""
         x, unit = self._coefficients(name)
-        return Placed(columns, self.priors[name], x, unit)
+        return LatticePrior(columns, self.priors[name], x, unit, self.objective.count)
 
     def curvature(self, name: str, nodes: list[Array], slopes: bool) -> Residuals:
         """Rows of an unknown field's prior, at a strength of one; ``nodes`` are not read.
 
-        They have no slopes with respect to values at nodes: those by coefficients are in `placed`.
+        They have no slopes with respect to values at nodes: `prior_on_coefficients` has those with
+        respect to coefficients.
         """
         assert not slopes
         prior = self.priors[name]

@@ -18,12 +18,14 @@ from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.objective import Objective, Target
 from mollifier.engines.collocated.roughness import DIFFERENCE
 from mollifier.engines.collocated.stages import NonFiniteLossError
-from mollifier.engines.joint.evidence import Search, best_roughness, minimise
 from mollifier.engines.joint.layout import Layout
+from mollifier.engines.joint.roughness import best_roughness
 from mollifier.engines.joint.spline import FieldPriors, raw_values, spread_of
 from mollifier.engines.joint.system import Bordered
 from mollifier.engines.linalg.banded import BandedCholesky, NotPositiveError, factored, order_within
-from mollifier.engines.priors.field_prior import Shape
+from mollifier.engines.linalg.dense import solved
+from mollifier.engines.priors.search import PriorSearch, minimise
+from mollifier.engines.priors.shapes import Shape
 from mollifier.problem.status import StatusName
 
 Array = NDArray[np.float64]
@@ -130,17 +132,17 @@ def _smooth(linearisation: Linearisation, target: Target, i: int) -> tuple[float
     free = np.prod([1 if a.periodic else min(DIFFERENCE, a.size) for a in nodes])
     rank = len(back) - float(free)
 
-    def solved(log: float) -> tuple[BandedCholesky, Array]:
+    def at(log: float) -> tuple[BandedCholesky, Array]:
         factor = factored(sp.csr_array(square + np.exp(log) * penalty))
         return factor, factor.solve(slope)
 
     def along(log: float) -> float:
-        factor, x = solved(log)
+        factor, x = at(log)
         return -float(slope @ x) + factor.log_determinant - rank * log
 
     # Half a logarithmic unit is a quarter of one in the width of what is averaged over.
-    best = minimise(along, *_ROUGHNESS, looks=_LOOKS, tolerance=0.5)
-    x = solved(best)[1]
+    best = minimise(along, *_ROUGHNESS, looks=_LOOKS, tolerance=0.5)[0]
+    x = at(best)[1]
     return float(np.exp(best)), np.where(used, x[order], 0.0), float(np.square(rows @ x - right).sum())
 
 
@@ -266,7 +268,7 @@ class Joint(LevenbergMarquardt):
             self._wanted = best_roughness(system, self._faded)
         # Below the equation's own weight priors are left alone, unless it is they that keep it there.
         if self.free and (self.weight >= 1.0 or not self.allowed) and system.finite:
-            found = Search(system, self.free, self._steady).best()
+            found = self._search(system).improved(system.choices, shapes=self._steady)
             change = max(system.choices[n].distance(found[n]) for n in self.free)
             self._changed, self._steady = max(self._changed, change), change < 1.0
             system.choices = found
@@ -343,8 +345,21 @@ class Joint(LevenbergMarquardt):
         """The unknowns when the states follow them, over the strengths that the data admit."""
         if self._last is None:
             system = Bordered(self.linearisation, self.layout, self.node_values(), self.weight)
-            return Search(system, self.free).mixture(), self.layout.unknowns
+            return self._components(system), self.layout.unknowns
         return self._last, self.layout.unknowns
+
+    def _search(self, system: Bordered) -> PriorSearch:
+        """For the priors that were not given."""
+        return PriorSearch(system.linear, self.free, self.tuning.priors)
+
+    def _components(self, system: Bordered) -> list[Component]:
+        """The unknowns' distribution, averaged over the priors that were not given."""
+        found = []
+        for weight, choices in self._search(system).mixture(system.choices):
+            precision, slope = system.linear.with_priors(choices)
+            shift = -solved(precision, slope) if self.free else np.zeros(len(slope))
+            found.append(Component(torch.from_numpy(precision), shift, weight))
+        return found
 
     def raw(self, block: Block) -> tuple[Array, sp.csr_array]:
         """An unknown field before its bijection at its nodes, (nodes,), and slopes, (nodes, coefficients)."""

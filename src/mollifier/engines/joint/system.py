@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.objective import Target
 from mollifier.engines.collocated.residuals import Residuals
-from mollifier.engines.joint.known import Conditions
 from mollifier.engines.joint.layout import Layout, Normal, Slopes
 from mollifier.engines.joint.spline import FieldPriors
 from mollifier.engines.linalg.banded import factored
-from mollifier.engines.priors.field_prior import Choice
+from mollifier.engines.linalg.dense import solved
+from mollifier.engines.priors.evidence import LinearisedProblem
+from mollifier.engines.priors.shapes import Choice
 from mollifier.problem.measurements import least_error
 
 Array = NDArray[np.float64]
@@ -92,15 +91,13 @@ class Bordered:
 
     Attributes
     ----------
-    schur, reduced
-        Curvature (p, p) and slope (p,) of half the loss along the border when the core follows it, without
-        the priors of unknown fields.
-    priors
-        By unknown field; ``choices`` says what is taken of each.
+    linear
+        Minus twice the log-likelihood along the border, the core eliminated, and the priors of unknown
+        fields: the loss times the number of samples.
+    choices
+        The prior that is taken of each unknown field.
     rough
         The priors of the states.
-    conditions
-        Exact readings by unknown field, of those that have some.
 
     Parameters
     ----------
@@ -119,7 +116,7 @@ class Bordered:
         model = self.objective.model
         slopes = Slopes(model)
         self.conditioned, data = Normal.zero(layout), Normal.zero(layout)
-        self.conditions: dict[str, Conditions] = {}
+        self._conditions: dict[str, tuple[Array, Array]] = {}
         first = len(self.objective.equations)
         readings = dict(enumerate(self.objective.measurements, first + len(self.objective.targets)))
         known = range(first, first + len(self.objective.fitted))
@@ -134,7 +131,9 @@ class Bordered:
                     self.conditioned.add(part, layout, slopes)
             self.rough = _rough(linearisation, layout, slopes, nodes, self.conditioned)
         self.normal = self.conditioned.plus(data)
-        self.priors = {n: linearisation.placed(n, layout.unknowns[n]) for n in model.unknown_blocks}
+        self.priors = {
+            n: linearisation.prior_on_coefficients(n, layout.unknowns[n]) for n in model.unknown_blocks
+        }
         self.choices = {n: Choice(p.prior.shape, self.objective.strength(n)) for n, p in self.priors.items()}
         # What the data say of a value at a node, on average: damping is relative to it.
         self.unit = sum(float(np.square(d.matrix.data).sum()) for d in linearisation.data) / layout.core_size
@@ -142,8 +141,10 @@ class Bordered:
             n = self.normal
             self.eliminated = Eliminated(n.core, n.between, n.border)
             self._free = self.eliminated.factor.solve(n.core_gradient)
-            self.schur = self.eliminated.schur
-            self.reduced = n.border_gradient - n.between.T @ self._free
+            count = self.objective.count
+            reduced = n.border_gradient - n.between.T @ self._free
+            curvature, slope = count * self.eliminated.schur, count * reduced
+            self.linear = LinearisedProblem(curvature, slope, self.priors, self._conditions)
 
     def _condition(self, part: Residuals, slopes: Slopes, target: Target) -> None:
         """Keep the exact ones among the readings of a field."""
@@ -152,7 +153,9 @@ class Bordered:
         rows = self.layout.border_rows(part, slopes)
         if sure.any() and rows is not None:
             rows = rows[:, self.layout.unknowns[target.name]]
-            self.conditions[target.name] = Conditions(sp.csr_array(rows[sure]), part.values[sure])
+            exact, count = sp.csr_array(rows[sure]), self.objective.count
+            slope = np.asarray(exact.T @ part.values[sure])
+            self._conditions[target.name] = count * (exact.T @ exact).toarray(), count * slope
 
     @property
     def finite(self) -> bool:
@@ -168,17 +171,10 @@ class Bordered:
         size = float(self.normal.core.diagonal().max())
         return Eliminated(n.core, n.between[:, kept], n.border[np.ix_(kept, kept)], size)
 
-    def with_priors(
-        self, choices: Mapping[str, Choice] | None = None, without: str = ""
-    ) -> tuple[Array, Array]:
-        """Schur complement (p, p) and reduced slope (p,) with the priors as they are, or as given."""
-        schur, reduced = self.schur.copy(), self.reduced.copy()
-        for name, prior in self.priors.items():
-            if name != without:
-                chosen = (choices or self.choices)[name]
-                schur[prior.columns, prior.columns] += chosen.strength * prior.square(chosen.shape)
-                reduced[prior.columns] += chosen.strength * prior.gradient(chosen.shape)
-        return schur, reduced
+    def with_priors(self) -> tuple[Array, Array]:
+        """Schur complement (p, p) and reduced slope (p,) of half the loss, with the priors as they are."""
+        curvature, slope = self.linear.with_priors(self.choices, held=False)
+        return curvature / self.objective.count, slope / self.objective.count
 
     @property
     def gradient(self) -> Tensor:
@@ -186,7 +182,8 @@ class Bordered:
         border = self.normal.border_gradient.copy()
         for name, prior in self.priors.items():
             chosen = self.choices[name]
-            border[prior.columns] += chosen.strength * prior.gradient(chosen.shape)
+            slope = prior.form(chosen.shape).gradient / self.objective.count
+            border[prior.columns] += chosen.strength * slope
         return self.layout.flat(self.normal.core_gradient, border)
 
     def holding(self, name: str) -> Tensor:
@@ -231,11 +228,3 @@ def _rough(
                 found.append(Rough(i, axis, strength, *rows, squares, len(part.values)))
                 total.add(part.scaled(np.sqrt(strength)), layout, slopes)
     return found
-
-
-def solved(matrix: Array, right: Array) -> Array:
-    """Of a matrix that is positive definite but for rounding."""
-    try:
-        return np.asarray(cho_solve(cho_factor(matrix), right), dtype=np.float64)
-    except np.linalg.LinAlgError:
-        return np.asarray(np.linalg.lstsq(matrix, right, rcond=1e-14)[0], dtype=np.float64)

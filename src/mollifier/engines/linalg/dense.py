@@ -38,6 +38,29 @@ def reciprocal(variances: Array) -> Array:
     return 1 / np.maximum(variances, 1e-3 * np.median(variances[variances > 0]))
 
 
+def lower_factor(matrix: Array) -> Array | None:
+    """Lower Cholesky factor; None where the matrix is not positive definite, or not finite.
+
+    Examples
+    --------
+    >>> lower_factor(np.diag([4.0, -1.0])) is None
+    True
+    """
+    try:
+        return np.asarray(np.linalg.cholesky(matrix), dtype=np.float64)
+    except np.linalg.LinAlgError:
+        return None
+
+
+def solved(matrix: Array, right: Array) -> Array:
+    """The solution of a system (p, p), shape (p,) or (p, k); by least squares where rounding made it
+    indefinite."""
+    try:
+        return np.asarray(sl.cho_solve(sl.cho_factor(matrix), right), dtype=np.float64)
+    except np.linalg.LinAlgError:
+        return np.asarray(np.linalg.lstsq(matrix, right, rcond=1e-14)[0], dtype=np.float64)
+
+
 def factored(matrix: Array, jitter: float = 1e-14) -> Array:
     """Lower Cholesky factor; eigenvalues that an estimate or rounding has made negative are lifted."""
     lift = jitter * np.trace(matrix) / len(matrix) * np.eye(len(matrix))

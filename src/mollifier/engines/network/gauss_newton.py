@@ -24,9 +24,10 @@ from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.linalg.normal import Damped, SchurComplement
 from mollifier.engines.network.held_out import HeldOut
 from mollifier.engines.network.normal_equations import NormalEquations, gram
-from mollifier.engines.network.smoothness import Unknowns, averaged, maximum_evidence
+from mollifier.engines.network.smoothness import Unknowns, components, present, prior_search
 from mollifier.engines.network.tuning import NetworkTuning
-from mollifier.engines.priors.field_prior import Choice, Shape
+from mollifier.engines.priors.search import PriorSearch
+from mollifier.engines.priors.shapes import Shape
 from mollifier.nn.layers import count
 from mollifier.nn.random_features import RandomFeatures
 from mollifier.problem.status import StatusName
@@ -107,11 +108,11 @@ class GaussNewton(LevenbergMarquardt):
         if self._updates < self.tuning.evidence_updates:
             self._updates += 1
             changed = False
-            for name, best in maximum_evidence(self).items():
-                prior = self.linearisation.priors[name]
-                present = Choice(prior.shape, self.objective.strength(name))
-                changed |= best.distance(present) > self.tuning.evidence_distance
-                prior.shape = best.shape
+            search = self._prior_search(self.unknowns())
+            for name, best in search.anew().items() if search else ():
+                away = best.distance(present(self.linearisation, name))
+                changed |= away > self.tuning.evidence_distance
+                self.linearisation.priors[name].shape = best.shape
                 self.objective.set_strength(name, best.strength)
             if changed:
                 self.finished, self._still = "", 0
@@ -177,7 +178,13 @@ class GaussNewton(LevenbergMarquardt):
         freedom = max(1 - determined / self.objective.count, self.tuning.least_freedom)
         basis = torch.block_diag(*unknowns.bases.values())
         assumed = max(1 - left / freedom, 0.0) * basis.T @ part @ basis
-        return averaged(self, unknowns, assumed), unknowns.places
+        return components(self._prior_search(unknowns), unknowns, assumed), unknowns.places
+
+    def _prior_search(self, unknowns: Unknowns) -> PriorSearch | None:
+        """For the priors of fields whose strength was not given; None where there are none."""
+        slopes = {n: self.slopes(b).numpy() for n, b in self.model.unknown_blocks.items()}
+        values = {n: self.values(b) for n, b in self.model.unknown_blocks.items()}
+        return prior_search(self.linearisation, self.most, unknowns, slopes, values)
 
     def unknowns(self) -> Unknowns:
         """Normal equations of the unknowns at the present parameters, the states eliminated."""

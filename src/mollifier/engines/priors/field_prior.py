@@ -1,4 +1,4 @@
-"""Priors of unknown fields on a lattice of values: Matern fields whose order and length are open.
+"""Priors of unknown fields on a lattice of values, by differences.
 
 Derivatives are differences of neighbours on the lattice. For the coefficients of a spline that is the penalty
 of P-splines (Eilers and Marx, Stat. Sci. 11:89, 1996): every order is there whatever the spline's degree, and
@@ -7,8 +7,6 @@ past the edges of the domain too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property, reduce
 
 import numpy as np
@@ -16,41 +14,18 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from mollifier.engines.priors.differences import contrasts, differences
+from mollifier.engines.priors.evidence import PriorOnCoefficients, QuadraticForm
 from mollifier.engines.priors.matern import SEMINORMS, matern_weights, mixed
+from mollifier.engines.priors.shapes import Shape, Shapes
+from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.mollify.grid import Axis, Grid
 
 Array = NDArray[np.float64]
 
-# Orders and lengths, in half-lengths of the domain, of the Matern fields looked at.
-ORDERS = (1, 2, 3, 4)
-LENGTHS = tuple(10.0 ** (i / 4) for i in range(-6, 3))
 # Cells over the domain of a lattice made of nodes, along each axis, by the number of axes: at least.
 _CELLS, _FEWEST_CELLS = {1: 128, 2: 32, 3: 12}, 6
 # Eigenvalues below this share of the largest are none.
 _ROUNDING = 1e-24
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a prior is, but for its strength: the order of its highest derivatives, and its length.
-
-    With an infinite length it is of one term, the mean squared derivatives of its order.
-    """
-
-    order: int
-    length: float = np.inf
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Shape and strength of the prior of an unknown field."""
-
-    shape: Shape
-    strength: float
-
-    def distance(self, other: Choice) -> float:
-        """Of strengths, in logarithm; infinite between shapes."""
-        return abs(float(np.log(self.strength / other.strength))) if self.shape == other.shape else np.inf
 
 
 class Form:
@@ -112,7 +87,7 @@ class Form:
 
 
 class FieldPrior:
-    """The prior of one unknown field.
+    """The prior of one unknown field on a lattice of values.
 
     Attributes
     ----------
@@ -121,7 +96,7 @@ class FieldPrior:
     shapes
         All that its kind leaves a choice of.
     shape
-        What it is now; the seminorm of the first or second order to begin with.
+        What it is now; at first of the second order, and for a Matern field of the greatest length.
 
     Parameters
     ----------
@@ -130,16 +105,18 @@ class FieldPrior:
     kind
         As `mollifier.FieldUnknown` calls it.
     given
-        Whether its strength is given: then it stays what it is.
+        Whether its strength is given: then a Matern field's place is taken by the seminorm H2.
+    tuning
+        Of its family.
     """
 
-    def __init__(self, lattice: Grid, kind: str, given: bool = False) -> None:
+    def __init__(
+        self, lattice: Grid, kind: str, given: bool = False, tuning: PriorTuning | None = None
+    ) -> None:
         self.lattice = lattice
-        self.shapes = (Shape(SEMINORMS["h2" if kind == "auto" else kind]),)
-        self.shape = self.shapes[0]
-        if kind == "auto" and not given:
-            self.shapes = tuple(Shape(s, ell) for s in ORDERS for ell in LENGTHS)
-            self.shape = Shape(self.shape.order, LENGTHS[-1])
+        self.shapes = Shapes.of("h2" if given and kind == "auto" else kind, tuning)
+        order = SEMINORMS["h2"] if kind == "auto" else self.shapes.orders[0]
+        self.shape = Shape(order, self.shapes.lengths[-1])
         self._forms: dict[Shape, Form] = {}
 
     def form(self, shape: Shape) -> Form:
@@ -148,19 +125,52 @@ class FieldPrior:
             self._forms[shape] = Form(self.lattice, shape)
         return self._forms[shape]
 
-    @property
-    def start(self) -> Shape:
-        """Where a search for the best shape begins."""
-        return self.shape if self.shape in self.shapes else Shape(self.shape.order, LENGTHS[-1])
 
-    def neighbours(self, shape: Shape) -> Iterator[Shape]:
-        """Shapes one order, or one length, away."""
-        if len(self.shapes) == 1:
-            return
-        at, s = LENGTHS.index(shape.length), shape.order
-        for order, i in ((s, at - 1), (s, at + 1), (s - 1, at), (s + 1, at)):
-            if 0 <= i < len(LENGTHS) and Shape(order, LENGTHS[i]) in self.shapes:
-                yield Shape(order, LENGTHS[i])
+class LatticePrior(PriorOnCoefficients):
+    """The prior of a field whose coefficients are values on its lattice.
+
+    Parameters
+    ----------
+    columns
+        Places of the coefficients among all unknowns.
+    prior
+        Of the field.
+    x
+        The coefficients, in units of the field's size, shape (p,).
+    unit
+        How much ``x`` changes as a coefficient does by one.
+    count
+        Number of samples, by which a strength is multiplied: the loss is a mean over samples.
+    """
+
+    def __init__(self, columns: slice, prior: FieldPrior, x: Array, unit: float, count: int) -> None:
+        self.columns, self.prior, self.shapes, self.count = columns, prior, prior.shapes, count
+        self._x, self._unit = x, unit
+        # A coefficient is held to a unit in the mean square.
+        self.held = 1 / len(x)
+        self._forms: dict[Shape, QuadraticForm] = {}
+
+    @property
+    def mean_square(self) -> float:
+        return self.count * self._unit**2 * (1 - 1 / len(self._x))
+
+    def form(self, shape: Shape) -> QuadraticForm:
+        if shape not in self._forms:
+            form, count, unit = self.prior.form(shape), self.count, self._unit
+            rows = form.rows(self._x)
+            self._forms[shape] = QuadraticForm(
+                count * unit**2 * form.square,
+                count * unit * form.gradient(self._x),
+                count * float(rows @ rows),
+            )
+        return self._forms[shape]
+
+    def log_determinant(self, shape: Shape, strength: float) -> float:
+        spectrum = self.count * self._unit**2 * self.prior.form(shape).spectrum
+        return float(np.log(strength * spectrum + self.held).sum())
+
+    def log_variance(self, shape: Shape, strength: float) -> tuple[float, float]:
+        return float(np.log(self.prior.form(shape).variance / (strength * self.count))), 1.0
 
 
 def derivative_rows(lattice: Grid, order: int) -> sp.csr_array:

@@ -1,0 +1,215 @@
+"""The evidence of priors: the marginal likelihood of a problem that is linearised in its unknowns.
+
+Minus twice the log-likelihood is taken as quadratic about the present unknowns, and every prior of a field is
+quadratic too. The integral over the unknowns is then known in closed form (MacKay, Neural Computation 4:415,
+1992). Every engine supplies the same thing, a `LinearisedProblem`; how a prior's precision is formed in an
+engine's coefficients is all that differs (`PriorOnCoefficients`). There are two ways on purpose. Quadrature
+is exact, and right where splines are as smooth as the prior's order. Differences of neighbours on a lattice
+have every order for the cubic splines and the nodal values of the joint and network engines, whose third
+and fourth derivatives quadrature could not form.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from mollifier.engines.linalg.dense import lower_factor
+from mollifier.engines.priors.matern import matern_weights
+from mollifier.engines.priors.shapes import Choice, Shape, Shapes
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class QuadraticForm:
+    """A prior at a strength of one about where the coefficients are, as minus twice a log-density.
+
+    Attributes
+    ----------
+    square
+        Its precision, shape (p, p).
+    gradient
+        Half its slope, shape (p,).
+    value
+        Its value.
+    """
+
+    square: Array
+    gradient: Array
+    value: float
+
+
+class PriorOnCoefficients(ABC):
+    """The prior of one unknown field in the coefficients of an engine.
+
+    Attributes
+    ----------
+    columns
+        Places of the field's coefficients among all unknowns.
+    shapes
+        From which its shape is chosen.
+    held
+        Precision of every coefficient beside the prior, so that the prior is proper at every strength.
+    strongest
+        Greatest strength, natural logarithm, from that at which prior and data balance.
+    """
+
+    columns: slice
+    shapes: Shapes
+    held: float = 0.0
+    strongest: float = np.inf
+
+    @property
+    @abstractmethod
+    def mean_square(self) -> float:
+        """Trace of the quadratic form of the field's mean square about its mean, at a strength of one."""
+
+    @abstractmethod
+    def form(self, shape: Shape) -> QuadraticForm:
+        """At a strength of one."""
+
+    @abstractmethod
+    def log_determinant(self, shape: Shape, strength: float) -> float:
+        """Of the precision, ``held`` included."""
+
+    @abstractmethod
+    def log_variance(self, shape: Shape, strength: float) -> tuple[float, float]:
+        """Logarithm of the mean variance of the field in units of its size squared, and minus its slope.
+
+        The slope is that along the logarithm of the strength.
+        """
+
+    def log_hyperprior(self, shape: Shape, strength: float) -> float:
+        """Logarithm of the hyperprior's density of the logarithm of a strength, up to a constant.
+
+        The field's standard deviation, in units of its size, has a half-Cauchy distribution (Gelman, Bayesian
+        Anal. 1:515, 2006): without one, strengths that allow no variation at all would count without end. The
+        slope makes it a density along the strength: where the strength no longer matters for the field,
+        because ``held`` bounds it, further strengths have no weight.
+        """
+        log, slope = self.log_variance(shape, strength)
+        return log / 2 - float(np.logaddexp(0.0, log)) + float(np.log(max(slope, 1e-300)))
+
+
+@dataclass(frozen=True, eq=False)
+class LinearisedProblem:
+    """Minus twice the log-likelihood about the present unknowns, and the priors of the unknown fields.
+
+    Attributes
+    ----------
+    curvature, slope
+        Of half of it, shapes (u, u) and (u,), without the priors.
+    priors
+        By unknown field.
+    conditions
+        Curvature (p, p) and slope (p,) by exact measurements of a field, included in the whole ones. The
+        measurements are conditions, not evidence: they fix the finest modes where they are taken, on an
+        edge say, and a prior that explained these would be over-confident of the coarse modes elsewhere. The
+        evidence is that of all data given the exact measurements.
+    """
+
+    curvature: Array
+    slope: Array
+    priors: Mapping[str, PriorOnCoefficients]
+    conditions: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+
+    def with_priors(
+        self, choices: Mapping[str, Choice], without: str = "", held: bool = True
+    ) -> tuple[Array, Array]:
+        """Curvature and slope with the priors of all fields but one, and with ``held`` by default."""
+        curvature, slope = self.curvature.copy(), self.slope.copy()
+        for name, prior in self.priors.items():
+            here = prior.columns
+            if held and prior.held:
+                curvature[here, here] += prior.held * np.eye(here.stop - here.start)
+            if name != without:
+                form, strength = prior.form(choices[name].shape), choices[name].strength
+                curvature[here, here] += strength * form.square
+                slope[here] += strength * form.gradient
+        return curvature, slope
+
+    def balance(self, name: str, shape: Shape) -> float:
+        """Logarithm of the strength at which data and a prior's lowest term are alike, by their traces."""
+        here = self.priors[name].columns
+        least = 1e-10 * float(np.trace(self.curvature))
+        data = max(float(np.trace(self.curvature[here, here])), least, 1e-300)
+        lowest = matern_weights(shape.order, shape.length)[0] if np.isfinite(shape.length) else 1.0
+        return float(np.log(data / max(lowest * self.priors[name].mean_square, 1e-300)))
+
+    def profile(self, name: str, choices: Mapping[str, Choice]) -> EvidenceProfile:
+        """The evidence of one field's prior along its strength, the others as they are."""
+        return EvidenceProfile(self, name, choices)
+
+    def log_evidence(self, choices: Mapping[str, Choice]) -> float:
+        """Of all priors, hyperpriors included, up to a constant."""
+        name = next(iter(self.priors), "")
+        if not name:
+            return log_integral(self.curvature, self.slope)
+        others = sum(self.log_prior(n, choices[n]) for n in self.priors if n != name)
+        return self.profile(name, choices)(float(np.log(choices[name].strength))) + others
+
+    def log_prior(self, name: str, choice: Choice) -> float:
+        """What one field's prior adds to the evidence beside its part in curvature and slope."""
+        prior, (shape, strength) = self.priors[name], (choice.shape, choice.strength)
+        form = prior.form(shape)
+        own = prior.log_determinant(shape, strength) / 2 - strength * form.value / 2
+        if name in self.conditions:
+            curvature, slope = self.conditions[name]
+            held = curvature + prior.held * np.eye(len(slope)) + strength * form.square
+            known = log_integral(held, slope + strength * form.gradient)
+            # Where rounding leaves it unknown the prior does not count.
+            own = -np.inf if np.isinf(known) else -known
+        return own + prior.log_hyperprior(shape, strength)
+
+
+class EvidenceProfile:
+    """Log-evidence of one field's prior of a shape along the logarithm of its strength, up to a constant.
+
+    The constant is the same for all shapes.
+
+    Parameters
+    ----------
+    problem
+        Linear in its unknowns.
+    name
+        The field.
+    choices
+        The priors of all; of the field itself its shape counts.
+    """
+
+    def __init__(self, problem: LinearisedProblem, name: str, choices: Mapping[str, Choice]) -> None:
+        self.problem, self.name, self.shape = problem, name, choices[name].shape
+        self._base = problem.with_priors(choices, without=name)
+        self._form = problem.priors[name].form(self.shape)
+
+    def __call__(self, log_strength: float) -> float:
+        strength = float(np.exp(log_strength))
+        here = self.problem.priors[self.name].columns
+        curvature, slope = (part.copy() for part in self._base)
+        curvature[here, here] += strength * self._form.square
+        slope[here] += strength * self._form.gradient
+        found = log_integral(curvature, slope)
+        if np.isinf(found):
+            return -np.inf
+        return found + self.problem.log_prior(self.name, Choice(self.shape, strength))
+
+
+def log_integral(curvature: Array, slope: Array) -> float:
+    """Logarithm of the integral of ``exp(-x'Hx/2 - s'x)``, up to a constant; -inf where H is not positive.
+
+    Examples
+    --------
+    >>> bool(np.isclose(log_integral(np.diag([4.0, 9.0]), np.array([2.0, 0.0])), 0.5 - np.log(6)))
+    True
+    """
+    factor = lower_factor(curvature)
+    if factor is None:
+        return -np.inf
+    descent = solve_triangular(factor, slope, lower=True, check_finite=False)
+    return float(descent @ descent) / 2 - float(np.log(np.diag(factor)).sum())

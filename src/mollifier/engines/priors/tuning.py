@@ -1,0 +1,66 @@
+"""Numbers that steer the choice of priors of unknown fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import ConfigDict
+
+
+@dataclass(frozen=True)
+class PriorTuning:
+    """The grid of shapes, how closely the evidence is searched, and what is averaged over.
+
+    Strengths are on a natural logarithmic scale.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    orders: tuple[int, ...] = (1, 2, 3, 4)
+    """Orders of the highest derivative of the Matern priors."""
+
+    lengths: tuple[float, ...] = tuple(10.0 ** (i / 4) for i in range(-6, 3))
+    """Lengths of the Matern priors, in half-lengths of the domain, increasing."""
+
+    first_lengths: tuple[int, ...] = (2, 5)
+    """Places in ``lengths`` of those with which a search without a start begins, at every order."""
+
+    first_strengths: tuple[float, ...] = tuple(4.6 * i for i in range(-4, 4))
+    """Strengths with which a search without a start begins, from that at which prior and data balance."""
+
+    farthest: tuple[float, float] = (-32.0, 18.0)
+    """Least and greatest strength, from that at which prior and data balance."""
+
+    flattest: float = -6.9
+    """Logarithm of the least standard deviation of a field by its prior, in units of the field's size."""
+
+    change: float = 6.9
+    """Most change of a strength in one search from a start."""
+
+    looks: int = 5
+    """Strengths of a shape that are tried before the best is refined by Brent's method."""
+
+    precise: float = 0.05
+    """How near the best strength of the chosen shape is found."""
+
+    roughly: float = 0.5
+    """The same for a shape that is only tried."""
+
+    better: float = 0.05
+    """Log-evidence by which a neighbouring shape must exceed the present one."""
+
+    rounds: int = 3
+    """Rounds over the fields, where several are unknown."""
+
+    step: float = 1.0
+    """Spacing of the strengths that are averaged over."""
+
+    most_steps: int = 20
+    """Most such strengths of a shape to each side of the best."""
+
+    depth: float = 6.0
+    """Log-evidence below the greatest at which a prior no longer counts in the average."""
+
+    share: float = 0.995
+    """Share of the total weight that the average keeps, heaviest priors first."""
