@@ -14,8 +14,6 @@ from mollifier.engines.identifiability import structure as ident
 from mollifier.engines.identifiability.information import Information, information
 from mollifier.engines.identifiability.posterior import WIDE
 from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, fixed_by_scaling, listed
-from mollifier.equations.algebra import differentiate
-from mollifier.equations.lower import ArrayFunction
 from mollifier.errors import MollifierError
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
@@ -149,8 +147,7 @@ def _noise(terms: ident.Terms, numbers: dict[str, Any]) -> Iterator[Finding]:
         )
         advice = "Expect wide intervals, and smooth fields only; average repeats, or trust known values."
         yield warn("noise", text, advice) if share > _NOISY else info("noise", text)
-    lost = {n: r for n, r in ident.drowned(terms) if r > 0}
-    for name, ratio in lost.items():
+    for name, ratio in ident.drowned(terms):
         yield info(
             "noise",
             f"At single places noise drowns {name} ({100 * ratio:.0f} % of it): the answer rests on all "
@@ -162,9 +159,7 @@ def _gain(terms: ident.Terms, term: sympy.Expr, size: float) -> float | None:
     """Standard deviation of a term's noise over the term's root mean square; None where it carries none."""
     if not {str(s) for s in term.free_symbols} & set(terms.symbols) or not size > 0:
         return None
-    slopes = [ArrayFunction(differentiate(term, sympy.Symbol(s))) for s in terms.symbols]
-    g = np.stack([terms.values(s) for s in slopes], axis=1)
-    return float(np.sqrt(ident.finite_mean(np.einsum("nq,nqp,np->n", g, terms.covariance, g)))) / size
+    return float(np.sqrt(terms.noise_variance(terms.by_noise(term)))) / size
 
 
 def _numbers(problem: InverseProblem, found: Information) -> Iterator[Finding]:

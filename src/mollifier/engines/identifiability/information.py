@@ -12,16 +12,13 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
-import sympy
 import xarray as xr
 from numpy.typing import NDArray
 
 from mollifier.engines.identifiability.posterior import WIDE, Posterior, inverse
 from mollifier.engines.identifiability.slopes import Basis, Linearised, Sums, correlation, splines
-from mollifier.engines.identifiability.structure import Terms, finite_mean, rms, terms_at_samples
+from mollifier.engines.identifiability.structure import Terms, rms, terms_at_samples
 from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, free_directions
-from mollifier.equations.algebra import differentiate
-from mollifier.equations.lower import ArrayFunction
 from mollifier.errors import MollifierError
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
@@ -218,11 +215,10 @@ def _projected(terms: Terms, flat: Basis, theta: Array, linear: tuple[str, ...])
     theta = theta.copy()
     theta[columns] = 0.0
     env = {**terms.env, **flat.env(theta)}
-    rest, slopes = [], []
-    for equation in terms.problem.system.equations:
-        rest.append(terms.values(equation.evaluate, env))
-        slopes.append(np.stack([terms.values(equation.partial(n), env) for n in list(flat.parts)], axis=1))
-    y, f = np.concatenate(rest), np.concatenate(slopes)[:, columns]
+    equations = terms.problem.system.equations
+    y = np.concatenate([terms.values(e.evaluate, env) for e in equations])
+    slopes = [terms.stacked([e.partial(n) for n in flat.parts], env) for e in equations]
+    f = np.concatenate(slopes)[:, columns]
     good = np.isfinite(y) & np.isfinite(f).all(axis=1)
     size = np.sqrt(np.sum(f[good] ** 2, axis=0))
     if not good.any() or not np.isfinite(size).all():
@@ -253,17 +249,9 @@ def _power(terms: Terms, name: str) -> tuple[float, float, float]:
     for equation in terms.problem.system.equations:
         for d in terms.problem.system.derivatives[name]:
             slope = equation.partial(d.name)
-            value = terms.values(slope)
-            g = np.stack(
-                [
-                    terms.values(ArrayFunction(differentiate(slope.expression, sympy.Symbol(s))))
-                    for s in terms.symbols
-                ],
-                axis=1,
-            )
-            noise = finite_mean(np.einsum("nq,nqp,np->n", g, terms.covariance, g))
+            noise = terms.noise_variance(terms.by_noise(slope.expression))
             natural = float(np.nan_to_num(np.abs(terms.values(slope, {**terms.env, **terms.natural}))).max())
-            powers.append((rms(value) ** 2 - noise, noise, natural))
+            powers.append((rms(terms.values(slope)) ** 2 - noise, noise, natural))
     return max(powers, key=lambda p: p[0] / (p[2] or 1.0) ** 2)
 
 
@@ -278,7 +266,8 @@ def _directions(terms: Terms, basis: Basis, sums: Sums, names: list[str]) -> lis
         effective = float(np.sum(squares) ** 2 / max(np.sum(squares**2), 1e-300))
         return effective * terms.independent / terms.count
 
-    at = np.ix_(*[[basis.parts[n].start for n in names]] * 2) if names else np.ix_([], [])
+    places = [basis.parts[n].start for n in names]
+    at = np.ix_(places, places)
     found = free_directions(names, sums.information[at], sums.noise[at], independent, _SMOOTHING)
     return [d for d in found if len(d.change) > 1]
 
@@ -287,20 +276,16 @@ def _undetermined(
     terms: Terms, basis: Basis, name: str, covariance: Array, precision: Array, scale: float
 ) -> tuple[float, float]:
     """Share of the samples at which a field is undetermined: with all unknowns free, and with it alone."""
-    part = basis.parts[name]
-    b = basis.matrices[name][1]
-    alone = inverse(precision[part, part])
-    shares = []
-    for c in (covariance[part, part], alone):
-        shares.append(
-            float(np.mean(_ratio(b, c, correlation(terms.problem, name) * scale**2) > THRESHOLDS.halved))
-        )
-    return shares[0], shares[1]
+    part, b = basis.parts[name], basis.matrices[name][1]
+    prior = correlation(terms.problem, name) * scale**2
+    ratios = (_ratio(b, c, prior) for c in (covariance[part, part], inverse(precision[part, part])))
+    together, alone = (float(np.mean(r > THRESHOLDS.halved)) for r in ratios)
+    return together, alone
 
 
-def _ratio(b: Array, covariance: Array, before: Array) -> Array:
-    after, before = (np.einsum("np,pq,nq->n", b, c, b) for c in (covariance, before))
-    return np.sqrt(np.clip(after / before, 0.0, 1.0))
+def _ratio(b: Array, covariance: Array, prior: Array) -> Array:
+    with_data, without = (np.einsum("np,pq,nq->n", b, c, b) for c in (covariance, prior))
+    return np.sqrt(np.clip(with_data / without, 0.0, 1.0))
 
 
 def _map(terms: Terms, basis: Basis, name: str, covariance: Array, scale: float) -> xr.DataArray:

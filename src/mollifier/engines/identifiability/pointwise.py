@@ -98,28 +98,66 @@ def local_fits(samples: Samples, centres: Array, orders: Sequence[Orders], featu
     few = centres[:: max(len(centres) // _TRIED, 1)]
     half = _widest(samples, few, exponents, _windows(points, highest, features))
     half = _clearest(samples, few, exponents, orders, half)
-    rows, seen, near = _solved(_averaged(samples, half), centres, exponents, half)
-    chosen = _chosen(rows, exponents, orders, half)
-    values = np.einsum("mqk,mk->mq", chosen, seen.values[near])
-    covariance = np.einsum("mqk,mpk,mk->mqp", chosen, chosen, seen.sd[near] ** 2)
-    level = np.einsum("mk,mk->m", rows[:, 0] ** 2, seen.sd[near] ** 2)
+    fits = _Fits(samples, centres, exponents, half)
+    chosen, values = fits.derivatives(orders)
+    covariance = np.einsum("mqk,mpk,mk->mqp", chosen, chosen, fits.sd**2)
+    level = np.einsum("mk,mk->m", fits.rows[:, 0] ** 2, fits.sd**2)
     independent = len(points) * float(np.mean(level) / np.mean(samples.sd**2))
     sd = np.sqrt(np.einsum("mqq->mq", covariance))
     return LocalFit(
-        {o: values[:, i] for i, o in enumerate(orders)},
-        {o: sd[:, i] for i, o in enumerate(orders)},
+        dict(zip(orders, values.T, strict=True)),
+        dict(zip(orders, sd.T, strict=True)),
         covariance,
         half,
         float(np.clip(independent, 1.0, len(points))),
     )
 
 
+class _Fits:
+    """Polynomials around m centres; ``rows``, (m, q, k), are each centre's neighbours' weights in them."""
+
+    def __init__(self, samples: Samples, centres: Array, exponents: Sequence[Orders], half: Array) -> None:
+        seen = _averaged(samples, half)
+        tree = KDTree(seen.points / half)
+        near, distance = _neighbours(tree, centres / half, 2 * len(exponents), len(seen.points))
+        self.exponents, self.half = exponents, half
+        self.values, self.sd = seen.values[near], seen.sd[near]
+        self.local = (seen.points[near] - centres[:, None, :]) / half
+        self.design = np.stack([np.prod(self.local ** np.array(e), axis=-1) for e in exponents], axis=-1)
+        reach = np.maximum(distance[:, -1:], 1e-12) * 1.001
+        tricube = np.clip(1 - (distance / reach) ** 3, 0.0, 1.0) ** 3
+        weight = np.sqrt(tricube) * np.median(seen.sd) / self.sd
+        left, s, right = np.linalg.svd(self.design * weight[..., None], full_matrices=False)
+        inverse = np.where(s > _RANK * s[:, :1], 1 / np.where(s > 0, s, 1.0), 0.0)
+        rows = np.matmul(np.swapaxes(right, 1, 2) * inverse[:, None, :], np.swapaxes(left, 1, 2))
+        self.rows = rows * weight[:, None, :]
+
+    def derivatives(self, orders: Sequence[Orders]) -> tuple[Array, Array]:
+        """The neighbours' weights in the derivatives, (m, q, k), and these; NaN where a fit lacks one."""
+        weights = np.full((len(self.rows), len(orders), self.rows.shape[2]), np.nan)
+        for i, o in enumerate(orders):
+            if o in self.exponents:
+                scale = np.prod([factorial(k) / h**k for k, h in zip(o, self.half, strict=True)])
+                weights[:, i] = self.rows[:, self.exponents.index(o)] * scale
+        return weights, np.einsum("mqk,mk->mq", weights, self.values)
+
+    def misfit(self) -> float:
+        """Mean square of the residuals in their standard errors, per degree of freedom, over all centres."""
+        inside = np.linalg.norm(self.local, axis=2) < 1.0
+        coefficients = np.einsum("mqk,mk->mq", self.rows, self.values)
+        fitted = np.einsum("mkq,mq->mk", self.design, coefficients)
+        square = ((self.values - fitted) / self.sd) ** 2
+        free = np.maximum(inside.sum(axis=1) - len(self.exponents), 0)
+        if not free.sum():
+            return 0.0
+        return float(np.median((square * inside).sum(axis=1)[free > 0] / free[free > 0]))
+
+
 def _widest(samples: Samples, centres: Array, exponents: Sequence[Orders], half: Array) -> Array:
     """The widest window over which the polynomial fits about as well as over the given one."""
     best, limit = half, np.inf
     for tried in _wider(samples, half, _WIDER):
-        rows, seen, near = _solved(_averaged(samples, tried), centres, exponents, tried)
-        misfit = _misfit(rows, seen, near, centres, exponents, tried)
+        misfit = _Fits(samples, centres, exponents, tried).misfit()
         if misfit > limit:
             break
         best, limit = tried, min(limit, _WORSE * max(misfit, 1.0))
@@ -136,12 +174,11 @@ def _clearest(
     """
     best, most = half, -1
     for tried in _wider(samples, half, np.geomspace(1.0, _WIDEST, 13)):
-        rows, seen, near = _solved(_averaged(samples, tried), centres, exponents, tried)
-        if _misfit(rows, seen, near, centres, exponents, tried) > _BIASED:
+        fits = _Fits(samples, centres, exponents, tried)
+        if fits.misfit() > _BIASED:
             break
-        chosen = _chosen(rows, exponents, orders, tried)
-        values = np.einsum("mqk,mk->mq", chosen, seen.values[near])
-        noise = np.einsum("mqk,mk->mq", chosen**2, seen.sd[near] ** 2)
+        chosen, values = fits.derivatives(orders)
+        noise = np.einsum("mqk,mk->mq", chosen**2, fits.sd**2)
         clear = int(np.sum(np.mean(values**2 / noise, axis=0) >= _CLEAR))
         if clear > most:
             best, most = tried, clear
@@ -157,62 +194,14 @@ def _wider(samples: Samples, half: Array, factors: Iterable[float]) -> Iterator[
         yield np.minimum(half * wider, np.where(extent > 0, extent, 1.0))
 
 
-def _chosen(rows: Array, exponents: Sequence[Orders], orders: Sequence[Orders], half: Array) -> Array:
-    """Weights of each centre's neighbours in its derivatives, shape (m, q, k); NaN where a fit lacks one."""
-    found = np.full((len(rows), len(orders), rows.shape[2]), np.nan)
-    for i, o in enumerate(orders):
-        if o in exponents:
-            scale = np.prod([factorial(k) / h**k for k, h in zip(o, half, strict=True)])
-            found[:, i] = rows[:, exponents.index(o)] * scale
-    return found
-
-
-def _misfit(
-    rows: Array,
-    seen: Samples,
-    near: NDArray[np.intp],
-    centres: Array,
-    exponents: Sequence[Orders],
-    half: Array,
-) -> float:
-    """Mean square of the residuals in their standard errors, per degree of freedom, over all centres."""
-    local = (seen.points[near] - centres[:, None, :]) / half
-    inside = np.linalg.norm(local, axis=2) < 1.0
-    design = np.stack([np.prod(local ** np.array(e), axis=-1) for e in exponents], axis=-1)
-    fitted = np.einsum("mkq,mq->mk", design, np.einsum("mqk,mk->mq", rows, seen.values[near]))
-    square = ((seen.values[near] - fitted) / seen.sd[near]) ** 2
-    free = np.maximum(inside.sum(axis=1) - len(exponents), 0)
-    if not free.sum():
-        return 0.0
-    return float(np.median((square * inside).sum(axis=1)[free > 0] / free[free > 0]))
-
-
-def _solved(
-    seen: Samples, centres: Array, exponents: Sequence[Orders], half: Array
-) -> tuple[Array, Samples, NDArray[np.intp]]:
-    """Weights of each centre's neighbours in its coefficients, shape (m, q, k), and which these are."""
-    tree = KDTree(seen.points / half)
-    near, distance = _neighbours(tree, centres / half, 2 * len(exponents), len(seen.points))
-    local = (seen.points[near] - centres[:, None, :]) / half
-    reach = np.maximum(distance[:, -1:], 1e-12) * 1.001
-    tricube = np.clip(1 - (distance / reach) ** 3, 0.0, 1.0) ** 3
-    weight = np.sqrt(tricube) * np.median(seen.sd) / seen.sd[near]
-    design = np.stack([np.prod(local ** np.array(e), axis=-1) for e in exponents], axis=-1)
-    left, s, right = np.linalg.svd(design * weight[..., None], full_matrices=False)
-    inverse = np.where(s > _RANK * s[:, :1], 1 / np.where(s > 0, s, 1.0), 0.0)
-    rows = np.matmul(np.swapaxes(right, 1, 2) * inverse[:, None, :], np.swapaxes(left, 1, 2))
-    return rows * weight[:, None, :], seen, near
-
-
 def _averaged(samples: Samples, half: Array) -> Samples:
     """Means of values and places over small parts of a window, their standard errors accordingly."""
     d = samples.points.shape[1]
     side = half / _PARTS.get(d, 2.5)
     cell = np.floor((samples.points - samples.points.min(axis=0)) / side * (1 + 1e-9)).astype(np.int64)
     cell = np.minimum(cell, _MOST_PARTS)
-    _, which = np.unique(
-        np.ravel_multi_index(tuple(cell.T), tuple(cell.max(axis=0) + 1)), return_inverse=True
-    )
+    place = np.ravel_multi_index(tuple(cell.T), tuple(cell.max(axis=0) + 1))
+    which = np.unique(place, return_inverse=True)[1]
     if which.max() + 1 > _SPARSE * len(which):
         return samples
     weight = samples.sd**-2.0
@@ -231,7 +220,7 @@ def _windows(points: Array, highest: NDArray[np.intp], features: Array) -> Array
     for a in range(points.shape[1]):
         places = np.unique(points[:, a])
         extent = float(np.ptp(places)) or 1.0
-        gap = float(np.max(np.diff(places), initial=0.0)) if places.size > 1 else extent
+        gap = float(np.diff(places).max()) if places.size > 1 else extent
         half[a] = min(max(0.5 * min(features[a], extent), 1.05 * (int(highest[a]) + 1) * gap), extent)
     return half
 
@@ -285,9 +274,7 @@ def jumps(samples: Samples, features: Array, least: float) -> Iterator[tuple[int
     noise = 3.0 * np.hypot(samples.sd[near], samples.sd[some, None])
     change = np.maximum(np.abs(values[near] - values[some, None]) - noise, 0.0) / (spread or 1.0)
     for a in range(points.shape[1]):
-        along = (step[..., a] > 2 * np.delete(step, a, axis=-1).max(axis=-1, initial=0.0)) & (
-            step[..., a] > 0
-        )
+        along = step[..., a] > 2 * np.delete(step, a, axis=-1).max(axis=-1, initial=0.0)
         first = np.argmin(np.where(along, step[..., a], np.inf), axis=1)
         index = np.arange(len(some)), first
         jump = along[index] & (change[index] > least)

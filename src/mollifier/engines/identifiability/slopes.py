@@ -13,12 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import sympy
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
-from mollifier.engines.identifiability.structure import Terms, finite_mean, rms
-from mollifier.equations.algebra import differentiate
+from mollifier.engines.identifiability.structure import Terms, rms
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
 from mollifier.mollify.orders import Derivative
@@ -88,14 +86,19 @@ class Basis:
         return {s: m @ theta[self.parts[n]] for s, (n, m) in self.matrices.items()}
 
 
+def _fineness(problem: InverseProblem, name: str) -> tuple[tuple[str, ...], int, int]:
+    """An unknown field's coordinates, its splines' degree, and their cells along each coordinate."""
+    over = problem.unknowns[name].over or ()
+    highest = max(d.total for d in problem.system.derivatives[name])
+    return over, max(3, highest + 1), _CELLS.get(len(over), 2)
+
+
 def splines(problem: InverseProblem, name: str, places: Mapping[str, Array], d: Derivative) -> Array:
     """A derivative of an unknown field's splines at places, shape (n, number of splines)."""
-    over = problem.unknowns[name].over or ()
-    highest = max(e.total for e in problem.system.derivatives[name])
+    over, degree, cells = _fineness(problem, name)
     result = np.ones((len(next(iter(places.values()))), 1))
     for c in over:
         low, high = problem.bounds[c]
-        degree, cells = max(3, highest + 1), _CELLS.get(len(over), 2)
         h = (high - low) / cells
         knots = low + h * np.arange(-degree, cells + degree + 1)
         spline = BSpline(knots, np.eye(cells + degree), degree)
@@ -111,10 +114,8 @@ def correlation(problem: InverseProblem, name: str) -> Array:
     Independent coefficients, so that each part rests on its own data. With measurements of the field, Matern
     of order 3/2 along each coordinate, so that a measurement informs of its surroundings.
     """
-    over = problem.unknowns[name].over or ()
-    highest = max(d.total for d in problem.system.derivatives[name])
-    cells = _CELLS.get(len(over), 2)
-    place = np.arange(cells + max(3, highest + 1)) / cells
+    over, degree, cells = _fineness(problem, name)
+    place = np.arange(cells + degree) / cells
     distance = np.sqrt(3) * np.abs(place[:, None] - place) / _LENGTH
     along = (1 + distance) * np.exp(-distance) if name in problem.readings else np.eye(len(place))
     result = np.ones((1, 1))
@@ -131,23 +132,18 @@ class Linearised:
         self.equation = equation
         owned = {d.name for n in terms.problem.unknowns for d in terms.problem.system.derivatives[n]}
         self.symbols = [s for s in equation.symbols if s in owned]
-        noisy = [sympy.Symbol(s) for s in terms.symbols]
-        expression = equation.residual
+        self.residual = ArrayFunction(equation.residual)
         self.slopes = [equation.partial(s) for s in self.symbols]
-        self.by_noise = [ArrayFunction(differentiate(expression, s)) for s in noisy]
-        self.mixed = [[ArrayFunction(differentiate(f.expression, s)) for s in noisy] for f in self.slopes]
-        self.residual = ArrayFunction(expression)
+        self.by_noise = terms.by_noise(equation.residual)
+        self.mixed = [terms.by_noise(f.expression) for f in self.slopes]
 
     def sums(self, basis: Basis, theta: Array, weight: float) -> Sums:
         """Information and score of this equation, linearised at a value of the unknowns."""
         terms, c = self.terms, self.terms.covariance
         values = basis.env(theta)
         env = {**terms.env, **values}
-        f = np.stack([terms.values(s, env) for s in self.slopes], axis=1)
-        f_noise = np.stack(
-            [np.stack([terms.values(g, env) for g in row], axis=1) for row in self.mixed], axis=1
-        )
-        g = np.stack([terms.values(s, env) for s in self.by_noise], axis=1)
+        f, g = terms.stacked(self.slopes, env), terms.stacked(self.by_noise, env)
+        f_noise = np.stack([terms.stacked(row, env) for row in self.mixed], axis=1)
         r = terms.values(self.residual, env)
         at = np.stack([values[s] for s in self.symbols], axis=1)
         y = np.einsum("na,na->n", f, at) - r
@@ -174,7 +170,6 @@ class Linearised:
 
     def misfit(self, env: Mapping[str, Array]) -> float:
         """Rms of the residual without its noise, as a share of the largest term."""
-        g = np.stack([self.terms.values(s, env) for s in self.by_noise], axis=1)
-        noise = finite_mean(np.einsum("nq,nqp,np->n", g, self.terms.covariance, g))
+        noise = self.terms.noise_variance(self.by_noise, env)
         left = rms(self.terms.values(self.residual, env)) ** 2 - noise
         return float(np.sqrt(max(left, 0.0))) / (self.largest(env) or 1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from mollifier.engines.identifiability.pointwise import LocalFit, local_fits
 from mollifier.engines.identifiability.undetermined import fixed_by_scaling, listed
+from mollifier.equations.algebra import differentiate
+from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
 from mollifier.problem.inverse_problem import InverseProblem
 
@@ -62,6 +64,19 @@ class Terms:
         with np.errstate(all="ignore"):
             value = np.asarray(function(self.env if env is None else env), float)
         return np.array(np.broadcast_to(value, (self.count,)))
+
+    def stacked(self, functions: Iterable[Any], env: Mapping[str, Any] | None = None) -> Array:
+        """The values of q functions at the samples, shape (n, q)."""
+        return np.stack([self.values(f, env) for f in functions], axis=1)
+
+    def by_noise(self, expression: sympy.Expr) -> list[ArrayFunction]:
+        """The derivatives of an expression by the symbols that carry noise."""
+        return [ArrayFunction(differentiate(expression, sympy.Symbol(s))) for s in self.symbols]
+
+    def noise_variance(self, slopes: list[ArrayFunction], env: Mapping[str, Any] | None = None) -> float:
+        """The mean variance of an expression's noise at the samples, by its slopes from `by_noise`."""
+        g = self.stacked(slopes, env)
+        return finite_mean(np.einsum("nq,nqp,np->n", g, self.covariance, g))
 
 
 def terms_at_samples(problem: InverseProblem, features: Mapping[str, float], seed: int = 0) -> Terms:
