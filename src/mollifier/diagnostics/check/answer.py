@@ -9,7 +9,7 @@ import numpy as np
 import sympy
 import xarray as xr
 
-from mollifier.diagnostics.check.findings import Finding, error, info, warn
+from mollifier.diagnostics.check.findings import Finding, about
 from mollifier.engines.identifiability import structure as ident
 from mollifier.engines.identifiability.information import Information, information
 from mollifier.engines.identifiability.posterior import WIDE
@@ -17,6 +17,8 @@ from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction
 from mollifier.errors import MollifierError
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
+
+info, warn, error = about("identifiability")
 
 _DYNAMIC_RANGE = 1e8
 # Noise over rms of a field averaged over its features, above which only its smoothest parts show.
@@ -33,14 +35,12 @@ def of_structure(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[F
         names = listed(list(group))
         if len(group) == 1:
             yield error(
-                "identifiability",
                 f"Nothing fixes the scale of {names}: every term that decides holds it, so any multiple "
                 "of an answer is one too.",
                 _advice(problem, list(group)),
             )
         else:
             yield error(
-                "identifiability",
                 f"{names} cannot be distinguished by this equation: only {fixed_by_scaling(group)}, so any "
                 "multiple of an answer that keeps it is one too.",
                 _advice(problem, list(group)),
@@ -48,7 +48,6 @@ def of_structure(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[F
     yield from _absorbing(problem)
     if not found and ident.has_trivial_answer(problem):
         yield error(
-            "identifiability",
             f"Every term of every equation holds {' or '.join(problem.unknowns)}, so zero solves it and any "
             "multiple of an answer is one too.",
             _advice(problem, list(problem.unknowns)),
@@ -71,7 +70,6 @@ def _absorbing(problem: InverseProblem) -> Iterator[Finding]:
         if whole and len(unknown) > 1:
             others = listed([n for n in unknown if n != whole[0]])
             yield warn(
-                "identifiability",
                 f"{whole[0]} varies over all coordinates and makes '{equation.text}' hold for any {others}: "
                 "only its smoothness prior distinguishes them.",
                 f"Let {whole[0]} vary over fewer coordinates, or give {others}.",
@@ -91,7 +89,7 @@ def of_terms(
     try:
         terms = ident.terms_at_samples(problem, place.features)
     except MollifierError as why:
-        yield info("scales", f"The terms could not be evaluated: {why}")
+        yield Finding("info", "scales", f"The terms could not be evaluated: {why}")
         return
     yield from _sizes(terms, numbers)
     yield from _noise(terms, numbers)
@@ -120,11 +118,12 @@ def _sizes(terms: ident.Terms, numbers: dict[str, Any]) -> Iterator[Finding]:
     for equation, found in ident.sizes(terms):
         text = ", ".join(f"{name}: {size:.2g}" for name, size in found)
         numbers["terms"][equation.text] = {str(name): size for name, size in found}
-        yield info("scales", f"typical sizes, with unknowns at their start or 1: {text}.")
+        yield Finding("info", "scales", f"typical sizes, with unknowns at their start or 1: {text}.")
         known = {s for t, s in found if not {str(x) for x in t.free_symbols} & set(problem.unknowns)}
         seen = [s for s in known if np.isfinite(s) and s > 0]
         if seen and max(seen) > _DYNAMIC_RANGE * min(seen):
-            yield warn(
+            yield Finding(
+                "warning",
                 "scales",
                 f"Terms without unknowns differ by {max(seen) / min(seen):.0e} in size: the smaller is lost.",
                 "Look at the units of data and constants.",
@@ -140,15 +139,18 @@ def _noise(terms: ident.Terms, numbers: dict[str, Any]) -> Iterator[Finding]:
         numbers["noise_gain"][equation.text] = shown
         if shown:
             text = ", ".join(f"{t}: {100 * g:.2g} %" for t, g in shown.items())
-            yield info("noise", f"noise of the terms at single places, averaged over their window: {text}.")
+            yield Finding(
+                "info", "noise", f"noise of the terms at single places, averaged over their window: {text}."
+            )
     for f, share in terms.noise.items():
         text = (
             f"averaged over a window as wide as its features allow, {f} keeps {100 * share:.2g} % of noise."
         )
         advice = "Expect wide intervals, and smooth fields only; average repeats, or trust known values."
-        yield warn("noise", text, advice) if share > _NOISY else info("noise", text)
+        yield Finding("warning", "noise", text, advice) if share > _NOISY else Finding("info", "noise", text)
     for name, ratio in ident.drowned(terms):
-        yield info(
+        yield Finding(
+            "info",
             "noise",
             f"At single places noise drowns {name} ({100 * ratio:.0f} % of it): the answer rests on all "
             "samples together.",
@@ -167,7 +169,6 @@ def _numbers(problem: InverseProblem, found: Information) -> Iterator[Finding]:
     together = {n for d in found.directions for n in d.change if not d.hidden}
     for name in found.zero:
         yield error(
-            "identifiability",
             f"What multiplies {name} is zero at all samples: these data hold nothing of it.",
             f"Give {name} as a constant, or data where it acts.",
         )
@@ -182,14 +183,14 @@ def _numbers(problem: InverseProblem, found: Information) -> Iterator[Finding]:
         finer = "Reduce the number of unknowns, give more or less noisy data, or bounds."
         if name in found.drowned:
             text = f"What multiplies {name} does not exceed the noise at single places"
-            yield warn("identifiability", f"{text}: all samples together may determine it, or not.", finer)
+            yield warn(f"{text}: all samples together may determine it, or not.", finer)
         elif share > THRESHOLDS.ratio * WIDE:
-            yield error("identifiability", f"{vague}: these data do not determine it.", finer)
+            yield error(f"{vague}: these data do not determine it.", finer)
         elif share > _VAGUE:
-            yield warn("identifiability", f"{vague}: expect a wide interval.", finer)
+            yield warn(f"{vague}: expect a wide interval.", finer)
         else:
             unit = f" {problem.unknowns[name].unit}".rstrip()
-            yield info("identifiability", f"{name} is known to about {sd:.2g}{unit} or better.")
+            yield info(f"{name} is known to about {sd:.2g}{unit} or better.")
 
 
 def _free(direction: Direction, linear: tuple[str, ...]) -> Finding:
@@ -197,13 +198,11 @@ def _free(direction: Direction, linear: tuple[str, ...]) -> Finding:
     names = list(direction.change)
     if direction.hidden:
         return warn(
-            "identifiability",
             f"At single places noise hides whether {listed(names)} can be distinguished: all samples "
             "together may determine them, or not.",
             "Reduce the number of unknowns, or give more or less noisy data.",
         )
     return error(
-        "identifiability",
         f"{listed(names)} cannot be distinguished here: {direction.text(linear)} (their terms are "
         f"proportional over these data to {100 * direction.sine:.2g} %).",
         f"Give {' or '.join(names)} as a constant, or add data of another kind.",
@@ -223,16 +222,13 @@ def _fields(problem: InverseProblem, found: Information) -> Iterator[Finding]:
         if share > THRESHOLDS.mostly and found.alone[name] < THRESHOLDS.partly:
             others = [n for n in problem.unknowns if n != name]
             yield error(
-                "identifiability",
                 f"{name} cannot be distinguished from {listed(others)}: alone it could be found, together "
                 f"{here}.",
                 f"Give one of them, or measurements of {name} (FieldUnknown(readings=...)).",
             )
         elif share > THRESHOLDS.mostly:
-            yield error("identifiability", f"{sentence}.", advice)
+            yield error(f"{sentence}.", advice)
         elif share > THRESHOLDS.partly:
-            yield warn("identifiability", f"{sentence}: there the prior decides.", advice)
+            yield warn(f"{sentence}: there the prior decides.", advice)
         else:
-            yield info(
-                "identifiability", f"{name}({where}) is determined, coarsely, wherever there are data."
-            )
+            yield info(f"{name}({where}) is determined, coarsely, wherever there are data.")

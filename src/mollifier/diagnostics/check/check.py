@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import xarray as xr
 
-from mollifier.diagnostics.check import answer, cost, data, resolution
+from mollifier.diagnostics.check import answer, data, resolution
 from mollifier.diagnostics.check.findings import Check, Finding
+from mollifier.engines.choose import choose
 from mollifier.engines.registry import ENGINES
 from mollifier.engines.settings import Given, check_settings
-from mollifier.problem.collocation import collocate
+from mollifier.problem.collocation import Collocation, collocate
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Collocation, validated
+from mollifier.problem.settings import Collocation as CollocationSettings
+from mollifier.problem.settings import validated
 
 
 def check(problem: InverseProblem, settings: Given = None) -> Check:
@@ -44,7 +48,7 @@ def check(problem: InverseProblem, settings: Given = None) -> Check:
     ('good', 2)
     """
     given = check_settings(settings, list(ENGINES.values()))
-    collocation = validated(Collocation, given.get("collocation"), "collocation")
+    collocation = validated(CollocationSettings, given.get("collocation"), "collocation")
     numbers: dict[str, Any] = {"order": problem.system.order, "linear_in": list(problem.system.linear_in)}
     suggested: dict[str, Any] = {}
     maps: dict[str, xr.DataArray] = {}
@@ -60,5 +64,37 @@ def check(problem: InverseProblem, settings: Given = None) -> Check:
     findings += resolution.of_waves(problem, numbers)
     findings += resolution.of_fronts(problem, place, collocation.max_nodes, numbers, suggested)
     findings += answer.of_terms(problem, place, numbers, maps)
-    findings += cost.of_engines(problem, place, numbers)
+    findings += _costs(problem, place, numbers)
     return Check(tuple(findings), numbers, suggested, maps)
+
+
+def _costs(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]) -> Iterator[Finding]:
+    """Seconds and memory of each engine that suits the problem, and the one that "auto" takes."""
+    numbers["engine"], why = choose(problem)
+    numbers["cost"], parts = {}, []
+    for name, engine in ENGINES.items():
+        cost, against = engine.cost(problem, place), engine.unsuited(problem)
+        found = {"seconds": None, "MiB": None} if cost is None else asdict(cost)
+        numbers["cost"][name] = {"serves": against is None, "against": against, **found}
+        if cost is not None and against is None:
+            parts.append(f"{name} {_order(cost.seconds)}, {_size(cost.MiB)}")
+    yield Finding("info", "cost", f"to an order of magnitude, on one free core: {'; '.join(parts)}.")
+    yield Finding("info", "cost", f"engine 'auto' takes {numbers['engine']}: {why}.")
+
+
+def _order(seconds: float) -> str:
+    """Seconds, minutes or hours, to one digit.
+
+    >>> _order(0.4), _order(37.0), _order(400.0), _order(9000.0)
+    ('0.4 s', '40 s', '7 min', '2 h')
+    """
+    for size, unit in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{float(f'{seconds / size:.1g}'):g} {unit}"
+    return f"{float(f'{seconds:.1g}'):g} s"
+
+
+def _size(mebibytes: float) -> str:
+    if mebibytes >= 1024:
+        return f"{float(f'{mebibytes / 1024:.1g}'):g} GiB"
+    return f"{float(f'{mebibytes:.1g}'):g} MiB"

@@ -9,11 +9,13 @@ import numpy as np
 import sympy
 from scipy.spatial import KDTree
 
-from mollifier.diagnostics.check.findings import Finding, error, info, warn
+from mollifier.diagnostics.check.findings import Finding, about
 from mollifier.engines.identifiability.structure import constant_fields
 from mollifier.errors import DataError
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.measurements import summary
+
+info, warn, error = about("data")
 
 # Places of the domain at which holes are sought, and the share of them that may lie in some.
 _PLACES, _HOLES = 4000, 0.1
@@ -24,18 +26,18 @@ _FAR = 4.0
 def of_data(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Finding]:
     """Counts, ranges and noise of every variable that the equation uses."""
     obs = problem.data
-    yield info("data", obs.summary().splitlines()[0] + ".")
+    yield info(obs.summary().splitlines()[0] + ".")
     bounds, units, numbers["data"] = obs.bounds, obs.units, {}
     for c in problem.coordinates:
         low, high = bounds[c]
-        yield info("data", f"{c}: {low:.4g} to {high:.4g} {units.get(c, '')}".rstrip() + ".")
+        yield info(f"{c}: {low:.4g} to {high:.4g} {units.get(c, '')}".rstrip() + ".")
     for v in (*problem.fields, *problem.known):
         array = obs.dataset[v]
         missing = int(array.isnull().sum())
         part = f", {missing:,} missing ({100 * missing / array.size:.0f} %)" if missing else ""
         low, high = bounds[v]
         text = f"{v}: {array.size - missing:,} values{part}, {low:.4g} to {high:.4g} {units.get(v, '')}"
-        yield info("data", text.rstrip() + ".")
+        yield info(text.rstrip() + ".")
         numbers["data"][v] = {"values": array.size - missing, "missing": missing, "range": [low, high]}
         try:
             fraction = obs.noise_sd(v) / (obs.rms(v) or 1.0)
@@ -44,19 +46,17 @@ def of_data(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Findin
             continue
         source = obs.noise_source(v)
         numbers["data"][v] |= {"noise": fraction, "noise_source": source}
-        yield info("noise", f"{v}: {100 * fraction:.2g} % of rms, {source}.")
+        yield Finding("info", "noise", f"{v}: {100 * fraction:.2g} % of rms, {source}.")
     for name, labels in obs.dataset.coords.items():
         count = np.unique(labels.values).size if labels.attrs.get("role") == "label" else 1
         if count > 1 and name != "replicate":
             yield warn(
-                "data",
                 f"The samples mix {count} values of '{name}' and are taken for one field.",
                 "If they are different experiments, choose one (data.select) or solve each (--each).",
             )
     if not any(f in numbers["data"] and "noise" not in numbers["data"][f] for f in problem.fields):
         for f in constant_fields(problem):
             yield error(
-                "data",
                 f"{f} does not vary beyond its noise: a constant field holds nothing of the unknowns.",
                 "Check the column, the mask and the noise given.",
             )
@@ -79,9 +79,9 @@ def of_unknowns(problem: InverseProblem) -> Iterator[Finding]:
                 "linear" if name in system.linear_in else "not linear: needs a start, by initial or by bounds"
             )
             terms = ", ".join(map(str, held[:4])) + (", ..." if len(held) > 4 else "")
-            yield info("unknowns", f"{head}{name}{over} enters in {terms} ({how}).")
+            yield Finding("info", "unknowns", f"{head}{name}{over} enters in {terms} ({how}).")
     for name, samples in problem.readings.items():
-        yield info("unknowns", summary(name, samples))
+        yield Finding("info", "unknowns", summary(name, samples))
 
 
 def of_coverage(
@@ -115,14 +115,15 @@ def of_coverage(
         if share > _HOLES:
             middle = np.round(places[np.argmax(distance)], 3)
             where = ", ".join(f"{c} = {x:g}" for c, x in zip(s.coordinates, middle, strict=True))
-            yield warn(
+            yield Finding(
+                "warning",
                 "coverage",
                 f"{100 * share:.0f} % of the box of the data lie farther from every sample of {f} than its "
                 f"shortest feature, as around {where}: nothing is known there.",
                 "Measure there, or cut the data to where they are dense (data.window, a mask).",
             )
         else:
-            yield info("coverage", f"samples of {f} leave {100 * share:.0f} % of their box empty.")
+            yield Finding("info", "coverage", f"samples of {f} leave {100 * share:.0f} % of their box empty.")
 
 
 def _gap(x: Any) -> float:

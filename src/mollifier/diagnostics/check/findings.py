@@ -27,12 +27,19 @@ class Finding:
     advice: str = ""
 
     def __str__(self) -> str:
-        return f"{_MARKS[self.level]} {self.topic:<17}{self.text}" + (
-            f" {self.advice}" if self.advice else ""
-        )
+        return f"{_MARKS[self.level]} {self.topic:<17}{self.text} {self.advice}".rstrip()
 
 
-info, warn, error = partial(Finding, "info"), partial(Finding, "warning"), partial(Finding, "error")
+Maker = partial[Finding]
+
+
+def about(topic: str) -> tuple[Maker, Maker, Maker]:
+    """Makers of findings on a topic, by level: info, warning, error."""
+    return (
+        partial(Finding, "info", topic),
+        partial(Finding, "warning", topic),
+        partial(Finding, "error", topic),
+    )
 
 
 @dataclass(frozen=True)
@@ -87,8 +94,12 @@ class Check:
     def advice(self) -> tuple[str, ...]:
         """What to change, the gravest first; nothing twice."""
         said = [f.advice for f in (*self.errors, *self.warnings) if f.advice]
+        return tuple(dict.fromkeys([*said, *([self._try] if self._try else [])]))
+
+    @property
+    def _try(self) -> str:
         settings = " ".join(f"--set {k}={v}" for k, v in self.suggested.items())
-        return tuple(dict.fromkeys([*said, *([f"Try {settings}."] if settings else [])]))
+        return f"Try {settings}." if settings else ""
 
     @property
     def summary(self) -> str:
@@ -97,13 +108,11 @@ class Check:
         >>> Check((Finding("error", "data", "The field is constant."),)).summary
         'These data cannot answer: 1 error.'
         """
-        after = (
-            f" Try {' '.join(f'--set {k}={v}' for k, v in self.suggested.items())}." if self.suggested else ""
-        )
         if self.errors:
             return f"These data cannot answer: {_count(len(self.errors), 'error')}."
         if self.warnings:
-            return f"Ready, but doubtful: {_count(len(self.warnings), 'warning')} to look at.{after}"
+            doubts = _count(len(self.warnings), "warning")
+            return f"Ready, but doubtful: {doubts} to look at. {self._try}".rstrip()
         return "Ready: nothing stands in the way."
 
     def to_dict(self) -> dict[str, Any]:

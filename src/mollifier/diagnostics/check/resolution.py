@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.diagnostics.check.findings import Finding, error, info, warn
+from mollifier.diagnostics.check.findings import Finding, about
 from mollifier.engines.choose import choose
 from mollifier.engines.identifiability.pointwise import jumps
 from mollifier.engines.registry import ENGINES
@@ -21,6 +21,8 @@ from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import keys_at
 
 Array = NDArray[np.float64]
+
+info, warn, error = about("resolution")
 
 # Neighbours that differ by more than this part of the range: the front is narrower than their distance.
 _JUMP = 0.25
@@ -38,13 +40,11 @@ _PER_WAVE, _ALIASED, _LEAST, _LINES = 4, 0.1, 8, 2000
 def too_few(problem: InverseProblem) -> Iterator[Finding]:
     """Axes with fewer distinct positions than the order along them can be taken from."""
     for c in problem.coordinates:
-        order = max(
-            (d.along(c) for f in problem.fields for d in problem.system.derivatives.get(f, ())), default=0
-        )
+        derivatives = (d for f in problem.fields for d in problem.system.derivatives.get(f, ()))
+        order = max((d.along(c) for d in derivatives), default=0)
         places = np.unique(problem.data.dataset[c].values).size
         if order and places < order + 1:
             yield error(
-                "resolution",
                 f"A derivative of higher order than the grid can carry: order "
                 f"{order} along {c} needs data at {order + 1} values of {c} at least, and there are "
                 f"{places}.",
@@ -65,7 +65,7 @@ def of_grid(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]
     }
     shape = " x ".join(f"{a.name}: {a.size}" for a in place.grid)
     size = int(np.prod(place.grid.shape))
-    yield info("resolution", f"collocation grid {shape} ({size:,} nodes), kernel {place.kernel}.")
+    yield info(f"collocation grid {shape} ({size:,} nodes), kernel {place.kernel}.")
     for axis in place.grid:
         c, unit = axis.name, f" {axis.unit}" if axis.unit else ""
         feature = place.features[c]
@@ -73,14 +73,12 @@ def of_grid(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]
         wave = shortest_wave(place.kernel, place.radius[c])
         numbers["collocation"]["shortest_wave"][c] = wave
         yield info(
-            "resolution",
             f"{c}: spacing {axis.spacing:.3g}{unit}, radius {place.radius[c]:.3g}{unit}"
             f" ({place.radius.cells[c]:.2g} cells), follows waves down to {wave:.3g}{unit}, {seen}.",
         )
         order = problem.system.order_along(c)
         if order and not np.isfinite(feature):
             yield warn(
-                "resolution",
                 f"No change of the field along {c} beyond the noise is seen between "
                 f"neighbouring samples; derivatives along {c} rest on slow changes only.",
             )
@@ -90,12 +88,11 @@ def of_grid(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]
             )
             engine = ENGINES[choose(problem)[0]]
             if "max_nodes" not in keys_at(engine.settings, ["collocation"]):
-                yield info("resolution", f"{text}; the {engine.name} engine uses those of the data.")
+                yield info(f"{text}; the {engine.name} engine uses those of the data.")
             else:
-                yield warn("resolution", f"{text}.", f"Raise it, or set collocation.nodes.{c}.")
+                yield warn(f"{text}.", f"Raise it, or set collocation.nodes.{c}.")
         elif np.isfinite(feature) and axis.spacing > feature / 2:
             yield warn(
-                "resolution",
                 f"{c}: the spacing leaves fewer than 2 nodes to the shortest "
                 f"feature; about {_nodes(_NODES_PER_FEATURE * axis.length / feature)} along "
                 f"collocation.nodes.{c} would resolve it.",
@@ -111,7 +108,7 @@ def _carried(axis: Axis, place: Collocation, order: int) -> Iterator[Finding]:
     try:
         rows(some, np.zeros(1), place.kernel, reach, order, place.accuracy)
     except GridError as why:
-        yield error("resolution", f"{axis.name}: {why}", "Widen collocation.radius, or leave it to the data.")
+        yield error(f"{axis.name}: {why}", "Widen collocation.radius, or leave it to the data.")
 
 
 def _nodes(nodes: float) -> int:
@@ -143,14 +140,13 @@ def of_fronts(
                 f"{width:.2g} wide)"
             )
             if axis.size > 0.75 * nodes:
-                yield info("resolution", f"{text}; {axis.size} nodes along {c} should carry it.")
+                yield info(f"{text}; {axis.size} nodes along {c} should carry it.")
                 continue
             suggested[f"collocation.nodes.{c}"] = max(nodes, suggested.get(f"collocation.nodes.{c}", 0))
             rest = [a.size for a in place.grid if a.name != c]
             size = nodes * int(np.prod(rest, dtype=int))
             over = f" ({size:,} nodes in all)" if size > max_nodes else ""
             yield warn(
-                "resolution",
                 f"{text}, and {axis.size} nodes may smear it.",
                 f"Set collocation.nodes.{c}: {nodes}{over}.",
             )
@@ -173,7 +169,6 @@ def of_waves(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Findi
             numbers["short_waves"].setdefault(f, {})[c] = share
             if share > _ALIASED:
                 yield error(
-                    "resolution",
                     f"{100 * share:.0f} % of the variance of {f} along {c} are in waves of fewer than "
                     f"{_PER_WAVE} nodes: they cannot be distinguished from aliases of shorter and "
                     "faster ones.",
@@ -229,14 +224,10 @@ def shortest_wave(kernel: Kernel, radius: float) -> float:
     s = np.linspace(-1.0, 1.0, 2001)
     weight = np.asarray(kernel(s), float)
     weight = weight / weight.sum()
-
-    def above(k: float) -> float:
-        return float(weight @ np.cos(k * s)) - 0.5
-
     steps = np.linspace(0.0, _HIGHEST, 4001)
-    halved = np.array([above(k) for k in steps]) < 0
-    if not halved.any():
+    above = np.array([weight @ np.cos(k * s) for k in steps]) - 0.5
+    if not (above < 0).any():
         return 0.0
-    at = int(np.argmax(halved))
-    low, high = above(steps[at - 1]), above(steps[at])
+    at = int(np.argmax(above < 0))
+    low, high = above[at - 1], above[at]
     return 2 * np.pi * radius / float(steps[at - 1] + (steps[at] - steps[at - 1]) * low / (low - high))

@@ -56,24 +56,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it.
+    """What came of it."""
 
-    Attributes
-    ----------
-    solution
-        None where there is none.
-    status, message
-        Why there is none: "refused" (the engine cannot serve the problem), "failed" or "interrupted".
-    seconds
-        Wall clock of `mollifier.solve` alone; imports and the start of the process are left out.
-    memory
-        MiB, see `with_peak`. Neither is given for a refusal.
-    """
-
+    #: None where there is none.
     solution: Solution | None
+    #: Why there is none: "refused" (the engine cannot serve the problem), "failed" or "interrupted".
     status: str = ""
     message: str = ""
+    #: Wall clock of `mollifier.solve` alone; imports and the start of the process are left out.
     seconds: float | None = None
+    #: MiB, see `with_peak`. Neither is given for a refusal.
     memory: float | None = None
 
 
@@ -110,22 +102,16 @@ def run_here(problem: InverseProblem, task: Task, progress: Follow | None = None
 
 def _solved(problem: InverseProblem, engine: str, task: Task, progress: Follow | None) -> Solution:
     """The answer, resumed from a checkpoint of this very run if the task says so and there is one."""
-
-    def run(resume: bool) -> Solution:
-        return solve(
-            problem,
-            engine,
-            seed=task.seed,
-            settings=task.settings,
-            progress=progress,
-            folder=task.folder,
-            resume=resume,
-        )
-
+    given: dict[str, Any] = {
+        "seed": task.seed,
+        "settings": task.settings,
+        "progress": progress,
+        "folder": task.folder,
+    }
     if task.resume and task.folder is not None and kept(task.folder):
         with suppress(CheckpointError):
-            return run(True)
-    return run(False)
+            return solve(problem, engine, resume=True, **given)
+    return solve(problem, engine, **given)
 
 
 def run_apart(payload: bytes, task: Task, progress: Follow | None = None) -> Outcome:
@@ -236,7 +222,8 @@ def _serve(pipe: Any, payload: bytes, pickled: bytes) -> None:
             reason = f"the problem cannot be read in another process: {type(error).__name__}: {error}"
             pipe.send(Outcome(None, FAILED, reason))
             return
-        pipe.send(measured(lambda: run_here(problem, task, _reporter(pipe) if task.follow else None)))
+        outcome, memory = with_peak(lambda: run_here(problem, task, _reporter(pipe) if task.follow else None))
+        pipe.send(outcome if outcome.status == REFUSED else replace(outcome, memory=memory))
 
 
 def _reporter(pipe: Any) -> Follow:
@@ -251,12 +238,6 @@ def _reporter(pipe: Any) -> Follow:
             pipe.send(replace(event, fields=xr.Dataset, **copies))
 
     return report
-
-
-def measured(function: Callable[[], Outcome]) -> Outcome:
-    """An outcome with the memory it took, see `with_peak`; none for a refusal."""
-    outcome, memory = with_peak(function)
-    return outcome if outcome.status == REFUSED else replace(outcome, memory=memory)
 
 
 def with_peak(function: Callable[[], Result]) -> tuple[Result, float | None]:

@@ -76,10 +76,8 @@ class Comparison:
         heads = ["engine", *scalars, *fields, *(f"misfit {m}" for m in misfits), "seconds", "peak MiB"]
         cells = []
         for r in self.rows:
-            line = [r.engine]
-            line += [
-                str(r.estimates[n]).removeprefix(f"{n} = ") if n in r.estimates else "-" for n in scalars
-            ]
+            known = {n: str(e).removeprefix(f"{n} = ") for n, e in r.estimates.items()}
+            line = [r.engine, *(known.get(n, "-") for n in scalars)]
             line += [_range(r.fields.get(n)) for n in fields]
             line += [_number(r.misfit.get(n)) for n in misfits]
             cells.append([*line, _number(r.seconds), _number(r.memory, ".0f"), r.status])
@@ -265,11 +263,7 @@ def _heading(about: Mapping[str, Any]) -> str:
 
 
 def _named(rows: Sequence[Row], what: Callable[[Row], Mapping[str, Any]]) -> list[str]:
-    def names() -> Iterator[str]:
-        for row in rows:
-            yield from what(row)
-
-    return list(dict.fromkeys(names()))
+    return list(dict.fromkeys(name for row in rows for name in what(row)))
 
 
 def _range(extent: Mapping[str, float | None] | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +46,7 @@ class Row:
         Wall clock of the solve alone.
     memory
         MiB that the solve took at most; None where it ran in the calling process. See
-        `mollifier.diagnostics.compare.children.measured`.
+        `mollifier.diagnostics.compare.children.with_peak`.
     """
 
     engine: str
@@ -69,19 +70,7 @@ class Row:
 
 
 def row_of(name: str, outcome: Outcome, problem: InverseProblem, held: Observations | None) -> Row:
-    """What came of an engine, its prediction judged on the part of the data kept from it.
-
-    Parameters
-    ----------
-    name
-        Of the engine.
-    outcome
-        What came of it.
-    problem
-        As the engine was given it.
-    held
-        The rest of the data; None where nothing was kept.
-    """
+    """What came of an engine on the data of ``problem``, its prediction judged on those held out, if any."""
     solution = outcome.solution
     if solution is None:
         return Row(name, outcome.status, outcome.message, seconds=outcome.seconds, memory=outcome.memory)
@@ -99,10 +88,11 @@ def row_of(name: str, outcome: Outcome, problem: InverseProblem, held: Observati
 
 
 def _extent(solution: Solution, name: str) -> dict[str, float | None]:
-    values = solution.dataset[name].values
-    values = values[np.isfinite(values)]
-    sd = solution.dataset[f"{name}_sd"].values if f"{name}_sd" in solution.dataset else np.empty(0)
-    sd = sd[np.isfinite(sd)]
+    def finite(variable: str) -> Array:
+        values = solution.dataset[variable].values if variable in solution.dataset else np.empty(0)
+        return values[np.isfinite(values)]
+
+    values, sd = finite(name), finite(f"{name}_sd")
     return {
         "low": float(values.min()) if values.size else None,
         "high": float(values.max()) if values.size else None,
@@ -135,7 +125,7 @@ def predicted(solution: Solution, problem: InverseProblem, name: str, points: Ar
     the ends of the grid (axes that wrap have none), and everywhere if the field is missing or not finite.
     """
     unknown = np.full(len(points), np.nan)
-    if name not in solution.dataset:
+    if name not in solution.dataset or not np.isfinite(solution.dataset[name].values).all():
         return unknown
     names = problem.data.coordinates_of(name)
     values = solution.dataset[name].transpose(*names)
@@ -148,12 +138,9 @@ def predicted(solution: Solution, problem: InverseProblem, name: str, points: Ar
         if not axes[-1].periodic:
             spare = 1e-6 * np.ptp(nodes)
             inside &= (points[:, i] >= nodes[0] - spare) & (points[:, i] <= nodes[-1] + spare)
-    if not np.isfinite(values.values).all() or not inside.any():
-        return unknown
-    try:
-        unknown[inside] = on_grid(name, values.values, Grid(*axes), points[inside], "cubic")
-    except DataError:
-        return unknown
+    if inside.any():
+        with suppress(DataError):
+            unknown[inside] = on_grid(name, values.values, Grid(*axes), points[inside], "cubic")
     return unknown
 
 

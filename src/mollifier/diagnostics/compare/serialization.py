@@ -29,16 +29,10 @@ _FILE, _CHECKSUM = "outcome.json", "solution.sha256"
 def outcome_of(
     problem: InverseProblem, payload: bytes | None, task: Task, progress: Follow | None
 ) -> Outcome:
-    """What one engine makes of the problem, or made of it before where the task says to take that up.
+    """What one engine makes of the problem; what it made of it before where the task says to resume.
 
-    Parameters
-    ----------
-    problem, payload
-        The problem, and the same for another process; None where it must be solved in this one.
-    task
-        With the folder where its outcome is kept, if any.
-    progress
-        As in `mollifier.diagnostics.compare.comparison.compare`.
+    ``payload`` is the problem for another process, None where it must be solved in this one. The outcome is
+    kept in the task's folder, if it has one. ``progress`` is as in `compare`.
 
     Raises
     ------
@@ -48,10 +42,8 @@ def outcome_of(
         If the outcome cannot be kept.
     """
     known_by = mark(problem, task) if task.folder is not None else ""
-    if task.folder is not None and task.resume:
-        found = recall(task.folder, known_by)
-        if found is not None:
-            return found
+    if task.folder is not None and task.resume and (found := recall(task.folder, known_by)) is not None:
+        return found
     here = payload is None
     outcome = run_here(problem, task, progress) if here else run_apart(payload, task, progress)
     if task.folder is not None:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from mollifier.engines.identifiability.structure import rms
+from mollifier.engines.identifiability.undetermined import listed
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.solution import Solution
 
@@ -107,13 +109,10 @@ def pairs(solutions: Mapping[str, Solution]) -> tuple[Pair, ...]:
     answers = {n: s for n, s in solutions.items() if s.status.has_answer}
     found: list[Pair] = []
     for (first, a), (second, b) in itertools.combinations(answers.items(), 2):
-        for name in a.estimates:
-            if name in b.estimates:
-                found.append(_numbers(first, second, a.estimates[name], b.estimates[name]))
-        for name in a.unknown_fields:
-            if name in b.unknown_fields:
-                pair = _fields(first, second, name, a.dataset, b.dataset)
-                found += [pair] if pair is not None else []
+        both = [n for n in a.estimates if n in b.estimates]
+        found += [_numbers(first, second, a.estimates[n], b.estimates[n]) for n in both]
+        fields = [n for n in a.unknown_fields if n in b.unknown_fields]
+        found += filter(None, (_fields(first, second, n, a.dataset, b.dataset) for n in fields))
     return tuple(found)
 
 
@@ -136,13 +135,13 @@ def _fields(first: str, second: str, name: str, a: xr.Dataset, b: xr.Dataset) ->
     if not both.any():
         return None
     u, v = one.values[both], other[both]
-    difference, size = _rms(u - v), math.sqrt((_rms(u) ** 2 + _rms(v) ** 2) / 2)
+    difference, size = rms(u - v), math.sqrt((rms(u) ** 2 + rms(v) ** 2) / 2)
     lacking = tuple(n for n, d in ((first, a), (second, b)) if f"{name}_sd" not in d)
     ratio = None
     if not lacking:
         sd = np.hypot(a[f"{name}_sd"].transpose(*one.dims).values, _on_nodes(b[f"{name}_sd"], one))[both]
         known = np.isfinite(sd)
-        ratio = _ratio(_rms((u - v)[known]), _rms(sd[known])) if known.any() else None
+        ratio = _ratio(rms((u - v)[known]), rms(sd[known])) if known.any() else None
         lacking = () if known.any() else (first, second)
     return Pair(name, first, second, True, difference / size if size else 0.0, ratio, lacking)
 
@@ -157,14 +156,10 @@ def _ratio(difference: float, sd: float) -> float:
     return difference / sd if sd > 0 else (math.inf if difference > 0 else 0.0)
 
 
-def _rms(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(values)))) if values.size else math.nan
-
-
 def state(
     solutions: Mapping[str, Solution],
     found: Sequence[Pair],
-    misfits: Mapping[str, Mapping[str, float | None]] | None = None,
+    misfits: Mapping[str, Mapping[str, float | None]],
 ) -> str:
     """What the pairs come to, in a few lines, the first of which says it all.
 
@@ -179,7 +174,7 @@ def state(
 
     Examples
     --------
-    >>> print(state({}, ()))
+    >>> print(state({}, (), {}))
     No engine gave an answer.
     """
     answers = [n for n, s in solutions.items() if s.status.has_answer]
@@ -191,7 +186,7 @@ def state(
         lines = [f"{listed(answers)} share no unknown that could be compared."]
     else:
         lines = _outcome(found)
-    lines += worse(misfits or {})
+    lines += worse(misfits)
     short = [n for n in answers if not solutions[n].status.ok]
     if short:
         named = [f"{n} ({solutions[n].status.name})" for n in short]
@@ -247,12 +242,3 @@ def agreement(found: Sequence[Pair]) -> bool | None:
     """False where any pair disagrees, True where some agree and none disagrees, None where none is judged."""
     judged = [p.agrees for p in found if p.agrees is not None]
     return all(judged) if judged else None
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names as in a sentence.
-
-    >>> listed(["weak", "joint", "network"])
-    'weak, joint and network'
-    """
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)

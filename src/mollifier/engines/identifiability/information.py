@@ -44,40 +44,27 @@ _MOST_NONLINEAR, _SIZES = 2, {1: 193, 2: 49}
 
 @dataclass(frozen=True)
 class Information:
-    """Posterior of the unknowns, given the equation's terms at some of the samples.
+    """Posterior of the unknowns, given the equation's terms at some of the samples."""
 
-    Attributes
-    ----------
-    values, sd
-        Number -> rough value, and standard error, in its unit.
-    scale
-        Unknown -> the size at which its term alone balances the others: its prior standard deviation.
-    zero, drowned
-        Numbers whose factor is zero, and those whose factor does not exceed the noise.
-    directions
-        Changes of numbers that the data do not show.
-    maps
-        Unknown field -> posterior over prior standard deviation, over its coordinates: 0 known, 1 unknown.
-    undetermined
-        Unknown field -> share of the samples at which that ratio is more than a half.
-    alone
-        The same if all other unknowns were known.
-    misfit
-        Equation -> its residual without the noise, as a share of its largest term.
-    independent
-        About how many independent values all samples give.
-    """
-
+    #: Number -> rough value, and standard error, in its unit.
     values: Mapping[str, float]
     sd: Mapping[str, float]
+    #: Unknown -> the size at which its term alone balances the others: its prior standard deviation.
     scale: Mapping[str, float]
+    #: Numbers whose factor is zero, and those whose factor does not exceed the noise.
     zero: tuple[str, ...]
     drowned: tuple[str, ...]
+    #: Changes of numbers that the data do not show.
     directions: tuple[Direction, ...]
+    #: Unknown field -> posterior over prior standard deviation, over its coordinates: 0 known, 1 unknown.
     maps: Mapping[str, xr.DataArray]
+    #: Unknown field -> share of the samples at which that ratio is more than a half.
     undetermined: Mapping[str, float]
+    #: The same if all other unknowns were known.
     alone: Mapping[str, float]
+    #: Equation -> its residual without the noise, as a share of its largest term.
     misfit: Mapping[str, float]
+    #: About how many independent values all samples give.
     independent: float
 
 
@@ -150,14 +137,8 @@ def free_numbers(
 ) -> list[Direction]:
     """Changes of several numbers that the data do not show, whatever the noise at single places may hide.
 
-    Parameters
-    ----------
-    problem
-        The problem.
-    features
-        Coordinate -> length of the shortest feature along it.
-    at
-        Unknown -> value, or level of a field, to linearise at.
+    ``features`` are the lengths of the shortest feature along each coordinate, in its unit; ``at`` is as for
+    `information`.
     """
     if len(problem.scalars) < 2:
         return []

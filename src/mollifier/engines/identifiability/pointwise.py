@@ -46,25 +46,17 @@ _SPARSE = 0.4
 
 @dataclass(frozen=True)
 class LocalFit:
-    """Values and their errors at m centres, by multi-index.
+    """Values and their errors at m centres, by multi-index."""
 
-    Attributes
-    ----------
-    values, sd
-        Multi-index -> shape (m,).
-    covariance
-        Of the errors at one centre, shape (m, q, q), multi-indices in the order of the argument.
-    lengths
-        Half-width of the window along each coordinate, shape (d,).
-    independent
-        About how many fits to all samples would be independent of one another: the equivalent degrees of
-        freedom tr(H H') of the smoother H (Hastie and Tibshirani, Generalized Additive Models, 1990).
-    """
-
+    #: Multi-index -> shape (m,).
     values: Mapping[Orders, Array]
     sd: Mapping[Orders, Array]
+    #: Of the errors at one centre, shape (m, q, q), multi-indices in the order of the argument.
     covariance: Array
+    #: Half-width of the window along each coordinate, shape (d,).
     lengths: Array
+    #: About how many fits to all samples would be independent of one another: the equivalent degrees of
+    #: freedom tr(H H') of the smoother H (Hastie and Tibshirani, Generalized Additive Models, 1990).
     independent: float
 
 

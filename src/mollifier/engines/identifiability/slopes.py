@@ -34,21 +34,14 @@ _FLOOR = 0.01
 
 @dataclass(frozen=True)
 class Sums:
-    """Information and score, summed over samples and equations.
+    """Information and score, summed over samples and equations."""
 
-    Attributes
-    ----------
-    information, noise
-        Without the noise of the regressors, and that noise, shape (p, p).
-    score
-        Shape (p,).
-    noise_of_rows
-        The noise of each residual, for the unknown numbers alone, shape (residuals, k, k).
-    """
-
+    #: Without the noise of the regressors, and that noise, shape (p, p).
     information: Array
     noise: Array
+    #: Shape (p,).
     score: Array
+    #: The noise of each residual, for the unknown numbers alone, shape (residuals, k, k).
     noise_of_rows: Array
 
 

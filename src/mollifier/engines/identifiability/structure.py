@@ -27,31 +27,22 @@ _SURE = 4.0  # standard errors from zero of a measurement that is not zero
 
 @dataclass(frozen=True)
 class Terms:
-    """The fields and their derivatives at some of the samples, and how well they are known.
-
-    Attributes
-    ----------
-    places
-        Coordinate -> values, shape (n,).
-    env, sd, natural
-        Symbol -> values and standard errors, shape (n,), and the size the symbol would have if the field
-        varied over its window as much as it does at all.
-    symbols, covariance
-        Symbols that carry noise, and the covariance of their errors at one sample, shape (n, q, q).
-    independent
-        About how many of these values all samples would give that are independent of one another.
-    noise
-        Field -> standard error of its value at a sample, averaged over a window, over the field's rms.
-    """
+    """The fields and their derivatives at some of the samples, and how well they are known."""
 
     problem: InverseProblem
+    #: Coordinate -> values, shape (n,).
     places: Mapping[str, Array]
+    #: Symbol -> values and standard errors, shape (n,), and the size the symbol would have if the field
+    #: varied over its window as much as it does at all.
     env: Mapping[str, Any]
     sd: Mapping[str, Array]
     natural: Mapping[str, float]
+    #: Symbols that carry noise, and the covariance of their errors at one sample, shape (n, q, q).
     symbols: tuple[str, ...]
     covariance: Array
+    #: About how many of these values all samples would give that are independent of one another.
     independent: float
+    #: Field -> standard error of its value at a sample, averaged over a window, over the field's rms.
     noise: Mapping[str, float]
 
     @property
@@ -79,7 +70,7 @@ class Terms:
         return finite_mean(np.einsum("nq,nqp,np->n", g, self.covariance, g))
 
 
-def terms_at_samples(problem: InverseProblem, features: Mapping[str, float], seed: int = 0) -> Terms:
+def terms_at_samples(problem: InverseProblem, features: Mapping[str, float]) -> Terms:
     """Evaluate all that the equations need at up to 400 samples, with unknowns at their start or at 1.
 
     Raises
@@ -89,7 +80,7 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float], see
     """
     main = max(problem.fields, key=lambda f: len(problem.data.coordinates_of(f)))
     samples = problem.data.samples(main)
-    chosen = np.random.default_rng(seed).permutation(len(samples.points))[:_CENTRES]
+    chosen = np.random.default_rng(0).permutation(len(samples.points))[:_CENTRES]
     places = dict(zip(samples.coordinates, samples.points[np.sort(chosen)].T, strict=True))
     env: dict[str, Any] = dict(places)
     sd: dict[str, Array] = {}
@@ -170,14 +161,21 @@ def has_trivial_answer(problem: InverseProblem) -> bool:
     True
     """
     system = problem.system
-    if set(system.linear_in) != set(problem.unknowns):
+    if set(system.linear_in) != set(problem.unknowns) or _sized_by_measurements(problem):
         return False
-    if any((np.abs(s.values) > _SURE * s.sd).any() for s in problem.readings.values()):
-        return False
-    symbols = {
-        sympy.Symbol(d.name): sympy.S.Zero for n in problem.unknowns for d in system.derivatives.get(n, ())
-    }
-    return all(sympy.expand(e.residual).xreplace(symbols) == 0 for e in system.equations)
+    zero = dict.fromkeys(_owners(problem), sympy.S.Zero)
+    return all(sympy.expand(e.residual).xreplace(zero) == 0 for e in system.equations)
+
+
+def _owners(problem: InverseProblem) -> dict[sympy.Symbol, str]:
+    """Symbol of an unknown or of its derivative -> the unknown."""
+    derivatives = problem.system.derivatives
+    return {sympy.Symbol(d.name): n for n in problem.unknowns for d in derivatives.get(n, ())}
+
+
+def _sized_by_measurements(problem: InverseProblem) -> set[str]:
+    """Unknown fields of which a measurement is not zero."""
+    return {n for n, s in problem.readings.items() if (np.abs(s.values) > _SURE * s.sd).any()}
 
 
 def undetermined_by_structure(problem: InverseProblem) -> str:
@@ -220,18 +218,14 @@ def scalings(problem: InverseProblem) -> list[dict[str, int]]:
     []
     """
     names = list(problem.unknowns)
-    owner = {
-        sympy.Symbol(d.name): n for n in names for d in problem.system.derivatives.get(n, ())
-    }  # a field's derivatives scale as it does
+    owner = _owners(problem)  # a field's derivatives scale as it does
     rows: list[list[int]] = []
     for equation in problem.system.equations:
         powers = [_powers(term, owner, names) for term in equation.terms]
         for p, fixed in powers:
             rows += [[p_ - q_ for p_, q_ in zip(p, powers[0][0], strict=True)]]
             rows += [[int(n == f) for n in names] for f in fixed]
-    for name, s in problem.readings.items():
-        if (np.abs(s.values) > _SURE * s.sd).any():
-            rows.append([int(n == name) for n in names])
+    rows += [[int(n == name) for n in names] for name in _sized_by_measurements(problem)]
     found = []
     for vector in sympy.Matrix(rows).nullspace():
         vector = vector * sympy.ilcm(1, *(v.q for v in vector))

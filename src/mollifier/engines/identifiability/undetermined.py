@@ -29,36 +29,25 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where "undetermined" begins.
+    """Where "undetermined" begins."""
 
-    Attributes
-    ----------
-    significance
-        Standard deviations of a normal distribution by which information has to exceed what chance leaves of
-        the noise's.
-    hidden
-        Sine of the angle between terms from which noise that could hide it makes a free direction doubtful.
-    taking_part
-        Share of the largest component of a direction from which a number takes part in it.
-    ratio
-        Posterior over prior standard deviation from which a number is undetermined, the prior being wide.
-    halved
-        Posterior over prior standard deviation, and standard error over size, from which a field is
-        undetermined at a place.
-    flat
-        Standard error of a field's distance from its mean, over the field's size, that is small however
-        little the prior lets the field vary.
-    mostly, partly
-        Shares of the places without information from which a field is undetermined, and from which a warning
-        is due.
-    """
-
+    #: Standard deviations of a normal distribution by which information has to exceed what chance leaves of
+    #: the noise's.
     significance: float = 4.0
+    #: Sine of the angle between terms from which noise that could hide it makes a free direction doubtful.
     hidden: float = 0.1
+    #: Share of the largest component of a direction from which a number takes part in it.
     taking_part: float = 0.1
+    #: Posterior over prior standard deviation from which a number is undetermined, the prior being wide.
     ratio: float = 0.3
+    #: Posterior over prior standard deviation, and standard error over size, from which a field is
+    #: undetermined at a place.
     halved: float = 0.5
+    #: Standard error of a field's distance from its mean, over the field's size, that is small however little
+    #: the prior lets the field vary.
     flat: float = 0.1
+    #: Shares of the places without information from which a field is undetermined, and from which a warning
+    #: is due.
     mostly: float = 0.25
     partly: float = 0.1
 
@@ -68,20 +57,13 @@ THRESHOLDS = Thresholds()
 
 @dataclass(frozen=True)
 class Direction:
-    """A change of numbers that the data do not show.
+    """A change of numbers that the data do not show."""
 
-    Attributes
-    ----------
-    change
-        Number -> its part in the change, in its own unit, of those that take part.
-    sine
-        Size of the terms' change, over what it would be if they did not cancel.
-    hidden
-        Whether noise hides the change: other data, or all samples together, may show it.
-    """
-
+    #: Number -> its part in the change, in its own unit, of those that take part.
     change: Mapping[str, float]
+    #: Size of the terms' change, over what it would be if they did not cancel.
     sine: float
+    #: Whether noise hides the change: other data, or all samples together, may show it.
     hidden: bool = False
 
     def text(self, linear: Collection[str]) -> str:
@@ -138,13 +120,8 @@ def free_directions(
         part = np.abs(vector)
         taking = part > THRESHOLDS.taking_part * part.max()
         first = change[np.argmax(taking)]
-        found.append(
-            Direction(
-                {n: float(c / first) for n, c, t in zip(names, change, taking, strict=True) if t},
-                float(np.sqrt(max(value, 0.0))),
-                chance > THRESHOLDS.hidden**2,
-            )
-        )
+        parts = {n: float(c / first) for n, c, t in zip(names, change, taking, strict=True) if t}
+        found.append(Direction(parts, float(np.sqrt(max(value, 0.0))), chance > THRESHOLDS.hidden**2))
     return found
 
 
@@ -224,21 +201,15 @@ def _product(a: str, p: int, b: str, q: int) -> str:
     return f"{right}*{left}" if down < 0 else f"{left}/{right}"
 
 
-def combination(change: Mapping[str, float], near: float = 0.05) -> str:
-    """What stays the same where two numbers may change together.
+def combination(change: Mapping[str, float]) -> str:
+    """What stays the same where two numbers may change together, by their parts in the change.
 
-    Parameters
-    ----------
-    change
-        The two numbers' parts in the change.
-    near
-        Relative distance of their ratio to a plain fraction that it is written as.
+    A ratio of the two that is near a plain fraction is written as one.
 
-    Examples
-    --------
     >>> combination({"r": 1.0, "s": -1.0}), combination({"D": 1.0, "r": 3.97})
     ('r + s', 'r - 4*D')
     """
+    near = 0.05  # relative distance of a ratio to the fraction it is written as
     (a, first), (b, second) = change.items()
     ratio = second / first
     if abs(ratio) < 1 - near:
