@@ -34,7 +34,7 @@ def build(points: int = 2500, seed: int = 0, boundary: bool = True) -> Case:
     Parameters
     ----------
     points
-        Readings of an exact solution at random places of [-1, 1]^2 and times of [0, 1].
+        Measurements of an exact solution at random places of [-1, 1]^2 and times of [0, 1].
     seed
         Of the places.
     boundary
@@ -51,7 +51,7 @@ def build(points: int = 2500, seed: int = 0, boundary: bool = True) -> Case:
         name="inverse_heat",
         title="Conductivity from noisy temperatures at scattered places and times",
         equation=EQUATION,
-        unknowns={"a": FieldUnknown(over=("x", "y"), lower=0.0, readings=known)},
+        unknowns={"a": FieldUnknown(over=("x", "y"), lower=0.0, measurements=known)},
         clean=xr.Dataset({"u": ("point", temperature(x, y, t))}, places),
         truth={"a": a},
         source="HInv of PINNacle, Hao et al., arXiv:2306.08827, with places drawn anew. a is known on the "

@@ -48,7 +48,7 @@ def build(nodes: int = 50, boundary: bool = True) -> Case:
         name="inverse_poisson",
         title="Conductivity from a noisy potential",
         equation=EQUATION,
-        unknowns={"a": FieldUnknown(over=("x", "y"), lower=0.0, readings=known)},
+        unknowns={"a": FieldUnknown(over=("x", "y"), lower=0.0, measurements=known)},
         clean=xr.Dataset({"u": (("x", "y"), u)}, {"x": x, "y": x}),
         truth={"a": a},
         source="PInv of PINNacle, Hao et al., arXiv:2306.08827. The source in its first code had 2x + 1 and "

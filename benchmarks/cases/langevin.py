@@ -67,7 +67,7 @@ def build(forcing: str = "slow", drift: float = -1.0, nodes: int = 501) -> Case:
     drift
         s: negative relaxes; positive runs away, as the equation is written in some places.
     nodes
-        Readings in [0, 10].
+        Measurements in [0, 10].
     """
     t, fine = np.linspace(0, UNTIL, nodes), np.linspace(0, UNTIL, 2001)
     return Case(

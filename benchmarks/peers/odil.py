@@ -191,7 +191,7 @@ def _steady_fits(odil: Any, case: Case, observations: Observations) -> dict[floa
         residual = choose(inside, equation(ctx, x, dx), zero) * (_rms(u) / (size * sd))
         rows = [("equation", residual), ("data", (ctx.field("u") - u) / sd)]
         if seen.any():
-            rows.append(("readings", choose(seen, (ctx.field(unknown) - known) / own, zero)))
+            rows.append(("measurements", choose(seen, (ctx.field(unknown) - known) / own, zero)))
         for i, shift in enumerate(np.eye(dims, dtype=int).tolist()):
             back = [-s for s in shift]
             bend = ctx.field(unknown, *shift) - 2 * ctx.field(unknown) + ctx.field(unknown, *back)
@@ -212,9 +212,9 @@ def _steady_fits(odil: Any, case: Case, observations: Observations) -> dict[floa
 
 
 def _readings(case: Case, unknown: str, x: list[Array], shape: tuple[int, ...]) -> tuple[Array, Any, Array]:
-    """Readings of the unknown at the grid's nodes, which nodes have one, and standard errors."""
+    """Measurements of the unknown at the grid's nodes, which nodes have one, and standard errors."""
     known, own, seen = np.zeros(shape), np.ones(shape), np.zeros(shape, dtype=bool)
-    samples = case.problem().readings.get(unknown)
+    samples = case.problem().measurements.get(unknown)
     if samples is not None:
         nodes = [np.abs(a.ravel() - p[:, None]).argmin(1) for a, p in zip(x, samples.points.T, strict=True)]
         at = tuple(nodes)

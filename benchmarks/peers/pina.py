@@ -150,7 +150,7 @@ def _problem(posed: Posed) -> Any:
         {c: [float(a), float(b)] for c, a, b in zip(posed.coordinates, posed.lower, posed.upper, strict=True)}
     )
     # An input with a target would be compared with all outputs, the unknown among them.
-    readings = torch.as_tensor(np.hstack([posed.points, posed.values]), dtype=torch.get_default_dtype())
+    measurements = torch.as_tensor(np.hstack([posed.points, posed.values]), dtype=torch.get_default_dtype())
 
     body = {
         "output_variables": list(posed.names),
@@ -159,7 +159,7 @@ def _problem(posed: Posed) -> Any:
         "conditions": {
             "equation": Condition(domain="inside", equation=Equation(residuals)),
             "data": Condition(
-                input=LabelTensor(readings, [*posed.coordinates, "target"]), equation=Equation(observed)
+                input=LabelTensor(measurements, [*posed.coordinates, "target"]), equation=Equation(observed)
             ),
         },
     }

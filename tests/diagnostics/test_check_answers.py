@@ -161,7 +161,7 @@ def test_problems_that_are_in_vain(name):
 
 
 def test_what_noise_hides_is_doubtful_and_not_in_vain():
-    """Readings enough, so that all of them together tell what no single place does."""
+    """Measurements enough, so that all of them together tell what no single place does."""
     found = check(InverseProblem("u_t + a*u*u_x + b*u_xxx = 0", soliton(0.5), numbers("a b")))
     assert found.verdict == "doubtful"
     hidden = Direction({"a": 1.0, "b": 2.0}, 0.0, hidden=True)
@@ -215,7 +215,7 @@ def test_readings_fix_a_scale():
     problem = question.case.problem()
     assert scalings(problem) == [{"k": 1}]
     ends = Observations({"k": [0.71, 0.71]}, {"x": [0.0, 1.0]}, noise=0.01)
-    told = InverseProblem(problem.equation, problem.data, {"k": FieldUnknown(over="x", readings=ends)})
+    told = InverseProblem(problem.equation, problem.data, {"k": FieldUnknown(over="x", measurements=ends)})
     assert scalings(told) == []
     assert check(told).ok
 

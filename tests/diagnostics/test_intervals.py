@@ -86,11 +86,11 @@ def test_simulated_data_keep_gaps_replicates_and_the_noise_model():
 def test_simulated_readings_keep_what_is_exact():
     places = {"t": [0.0, 1.5, 3.0]}
     for noise, moved in ((0.0, 0), (0.05, 3)):
-        readings = mf.Observations({"lam": 1 + np.cos(2 * np.array(places["t"]))}, places, noise=noise)
-        problem, _ = forced(readings=readings)
+        measurements = mf.Observations({"lam": 1 + np.cos(2 * np.array(places["t"]))}, places, noise=noise)
+        problem, _ = forced(measurements=measurements)
         solution = mf.solve(problem, "joint")
-        found = simulated(problem, solution, 0, 0).readings["lam"].values
-        assert int(np.sum(found != problem.readings["lam"].values)) == moved
+        found = simulated(problem, solution, 0, 0).measurements["lam"].values
+        assert int(np.sum(found != problem.measurements["lam"].values)) == moved
 
 
 def test_an_interrupted_bootstrap_goes_on_to_the_same_bits(tmp_path, monkeypatch):

@@ -60,7 +60,7 @@ def test_nodes_resolve_the_shortest_feature(problem):
     assert found.features["x"] == pytest.approx(2 * 0.05, rel=0.5)
     spacing = {a.name: a.spacing for a in found.grid}
     assert spacing["x"] <= found.features["x"] / 3.9
-    assert found.grid.shape == tuple(found.wanted[n] for n in ("x", "t"))
+    assert found.grid.shape == tuple(found.needed[n] for n in ("x", "t"))
     sharper = collocate(problem_of(front(width=0.02, n=6000)))
     assert sharper.grid["x"].size > 1.5 * found.grid["x"].size
 
@@ -86,7 +86,7 @@ def test_most_nodes_are_kept_to(problem):
     found = collocate(problem, Collocation(max_nodes=500))
     assert found.grid.size <= 500
     assert min(found.grid.shape) >= 8
-    assert found.wanted["x"] * found.wanted["t"] > 500
+    assert found.needed["x"] * found.needed["t"] > 500
     tight = collocate(problem, Collocation(max_nodes=16))
     assert max(tight.grid.shape) <= 9
 

@@ -1,4 +1,4 @@
-"""Readings of an unknown field as data: what is accepted and refused, and what each engine makes of them."""
+"""Measurements of an unknown field as data: what is accepted and refused, and each engine's answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mollifier.problem.problem_file import load
 from mollifier.problem.unknowns import FieldUnknown
 
 X, T = np.linspace(0, 1, 41), np.linspace(0, 1, 31)
-# The gradient of u vanishes over a part of the rod: there only the readings tell of k.
+# The gradient of u vanishes over a part of the rod: there only the measurements tell of k.
 FLAT = 0.35
 
 
@@ -53,8 +53,8 @@ def data(noise=0.02, seed=0):
     return Observations.from_dataset(xr.Dataset(arrays, {"x": X, "t": T}), noise={"u": noise, "s": 0.0})
 
 
-def readings(x, sd=0.0, seed=0):
-    """Readings of k at places x, with absolute noise."""
+def measurements(x, sd=0.0, seed=0):
+    """Measurements of k at places x, with absolute noise."""
     x = np.asarray(x, dtype=float)
     values = conductivity(x) + sd * np.random.default_rng(seed).standard_normal(x.shape)
     errors = xr.DataArray(np.full(x.shape, sd), dims="point")
@@ -62,7 +62,7 @@ def readings(x, sd=0.0, seed=0):
 
 
 def problem(known=None, noise=0.02, seed=0, **unknown):
-    k = FieldUnknown(over=("x",), lower=0.0, readings=known, **unknown)
+    k = FieldUnknown(over=("x",), lower=0.0, measurements=known, **unknown)
     return InverseProblem("u_t = div(k*grad(u)) + s", data(noise, seed), {"k": k})
 
 
@@ -77,39 +77,39 @@ def found(solution):
 
 
 def test_readings_are_those_of_the_field_on_its_own_points():
-    made = problem(readings([0.5, 0.1, 0.1], 0.03))
-    samples = made.readings["k"]
+    made = problem(measurements([0.5, 0.1, 0.1], 0.03))
+    samples = made.measurements["k"]
     assert samples.coordinates == ("x",)
     assert samples.points[:, 0].tolist() == [0.5, 0.1, 0.1]
     assert samples.sd.tolist() == pytest.approx([0.03] * 3)
 
 
 def test_exact_readings_are_sure_to_a_thousandth():
-    samples = problem(readings([0.0, 1.0])).readings["k"]
+    samples = problem(measurements([0.0, 1.0])).measurements["k"]
     assert samples.sd == pytest.approx(EXACT * np.sqrt(np.mean(samples.values**2)))
 
 
 def test_one_place_will_do_and_a_dataset_too():
     array = xr.DataArray(conductivity(X), {"x": X}, ("x",), name="k").where(X < 0.2)
-    assert len(problem(readings([0.0])).readings["k"].values) == 1
-    known = problem(array.to_dataset().assign_attrs()).readings["k"]
+    assert len(problem(measurements([0.0])).measurements["k"].values) == 1
+    known = problem(array.to_dataset().assign_attrs()).measurements["k"]
     assert len(known.values) == int((X < 0.2).sum())
 
 
 def test_the_variable_of_the_fields_name_or_the_only_one():
     other = Observations({"conductivity": [1.0, 1.2]}, {"x": [0.0, 1.0]}, noise=0.1)
-    assert problem(other).readings["k"].values.tolist() == [1.0, 1.2]
+    assert problem(other).measurements["k"].values.tolist() == [1.0, 1.2]
     both = Observations({"k": [1.0, 1.2], "q": [5.0, 5.0]}, {"x": [0.0, 1.0]}, noise=0.1)
-    assert problem(both).readings["k"].values.tolist() == [1.0, 1.2]
+    assert problem(both).measurements["k"].values.tolist() == [1.0, 1.2]
     with pytest.raises(ConfigurationError, match="hold r, q; one variable"):
         problem(both.rename({"k": "r"}))
 
 
 def plate(known, **periodic):
-    """A field over x and y, the coordinates of whose readings come in another order."""
+    """A field over x and y, the coordinates of whose measurements come in another order."""
     x, y = np.meshgrid(X[::4], X[::4], indexing="ij")
     u = xr.Dataset({"u": (("x", "y"), x**2 + np.sin(y))}, {"x": X[::4], "y": X[::4]})
-    unknown = FieldUnknown(over=("x", "y"), readings=known)
+    unknown = FieldUnknown(over=("x", "y"), measurements=known)
     obs = Observations.from_dataset(u, noise=0.01, periodic=periodic)
     return InverseProblem("0 = div(k*grad(u)) + 1", obs, {"k": unknown})
 
@@ -117,18 +117,18 @@ def plate(known, **periodic):
 def test_an_edge_in_any_order_of_coordinates():
     y = np.linspace(0, 1, 5)
     edge = Observations({"k": 1 + y}, {"y": y, "x": 0 * y}, noise=0.0)
-    samples = plate(edge).readings["k"]
+    samples = plate(edge).measurements["k"]
     assert samples.coordinates == ("x", "y")
     assert samples.points.tolist() == np.stack([0 * y, y], -1).tolist()
 
 
 def test_places_on_a_periodic_coordinate_wrap():
     known = Observations({"k": [1.0, 2.0]}, {"x": [0.5, 0.5], "y": [1.3, -0.1]}, noise=0.0)
-    assert plate(known, y=1.1).readings["k"].points[:, 1] == pytest.approx([0.2, 1.0])
+    assert plate(known, y=1.1).measurements["k"].points[:, 1] == pytest.approx([0.2, 1.0])
 
 
 def test_the_domain_reaches_to_readings_a_little_beyond_the_data():
-    made = problem(readings([-0.03, 0.5]))
+    made = problem(measurements([-0.03, 0.5]))
     assert made.bounds == {"x": (-0.03, 1.0), "t": (0.0, 1.0)}
 
 
@@ -139,7 +139,7 @@ def test_the_domain_reaches_to_readings_a_little_beyond_the_data():
     ("known", "message"),
     [
         (
-            lambda: readings([0.5, 1.2]),
+            lambda: measurements([0.5, 1.2]),
             r"outside of the domain, as at x = 1.2",
         ),
         (lambda: Observations({"k": [1.0]}, {"t": [0.5]}, noise=0.0), "are over t; the field varies over x"),
@@ -151,7 +151,7 @@ def test_the_domain_reaches_to_readings_a_little_beyond_the_data():
             lambda: Observations({"k": [-0.5, 1.0]}, {"x": [0.1, 0.2]}, noise=0.0),
             "outside of its bounds, as -0.5",
         ),
-        (lambda: [1.0, 2.0], "readings=list was given"),
+        (lambda: [1.0, 2.0], "measurements=list was given"),
     ],
 )
 def test_bad_readings(known, message):
@@ -161,7 +161,7 @@ def test_bad_readings(known, message):
 
 def test_a_negative_standard_error():
     with pytest.raises(DataError, match="below zero"):
-        readings([0.1, 0.2], -0.1)
+        measurements([0.1, 0.2], -0.1)
 
 
 def test_noise_that_is_neither_given_nor_to_be_estimated():
@@ -170,7 +170,7 @@ def test_noise_that_is_neither_given_nor_to_be_estimated():
 
 
 def test_noise_explains_a_little_beyond_a_bound():
-    assert len(problem(Observations({"k": [-0.01, 1.0]}, {"x": [0.1, 0.2]}, noise=0.05)).readings) == 1
+    assert len(problem(Observations({"k": [-0.01, 1.0]}, {"x": [0.1, 0.2]}, noise=0.05)).measurements) == 1
 
 
 def test_states_at_one_place_along_a_coordinate():
@@ -184,20 +184,22 @@ def test_states_at_one_place_along_a_coordinate():
 
 def test_a_reading_sets_the_scale():
     def made(known):
-        return InverseProblem("0 = div(k*grad(u))", data(), {"k": FieldUnknown(over=("x",), readings=known)})
+        return InverseProblem(
+            "0 = div(k*grad(u))", data(), {"k": FieldUnknown(over=("x",), measurements=known)}
+        )
 
     assert has_trivial_answer(made(None))
-    assert not has_trivial_answer(made(readings([0.0])))
+    assert not has_trivial_answer(made(measurements([0.0])))
 
 
 def test_check_tells_of_them():
-    seen = check(problem(readings([0.0, 0.3])))
+    seen = check(problem(measurements([0.0, 0.3])))
     assert seen.ok
-    assert any("k: 2 readings" in f.text for f in seen.findings)
+    assert any("k: 2 measurements" in f.text for f in seen.findings)
 
 
 def test_provenance_tells_readings_apart():
-    first, second = (problem(readings([0.0], seed=s, sd=0.1)).described["k"] for s in (0, 1))
+    first, second = (problem(measurements([0.0], seed=s, sd=0.1)).described["k"] for s in (0, 1))
     assert first != second
 
 
@@ -208,16 +210,16 @@ def test_a_problem_file(tmp_path):
     (tmp_path / "rod.yaml").write_text(
         "equation: u_t = div(k*grad(u))\n"
         "data: {file: u.csv, noise: 0.01}\n"
-        "unknowns: {k: {lower: 0, over: x, readings: {file: ends.csv, values: conductivity, noise: 0}}}\n"
+        "unknowns: {k: {lower: 0, over: x, measurements: {file: ends.csv, values: conductivity, noise: 0}}}\n"
     )
-    read = load(tmp_path / "rod.yaml", ["unknowns.k.readings.noise=0.1"])
-    assert set(read.readings) == {"k"}
-    samples = read.problem().readings["k"]
+    read = load(tmp_path / "rod.yaml", ["unknowns.k.measurements.noise=0.1"])
+    assert set(read.measurements) == {"k"}
+    samples = read.problem().measurements["k"]
     assert samples.values.tolist() == [1.5, 2.5]
     assert samples.sd == pytest.approx(0.1 * np.sqrt((1.5**2 + 2.5**2) / 2))
     text = (tmp_path / "rod.yaml").read_text()
     (tmp_path / "rod.yaml").write_text(text.replace("values:", "valeus:"))
-    with pytest.raises(ConfigurationError, match=r"readings\.valeus"):
+    with pytest.raises(ConfigurationError, match=r"measurements\.valeus"):
         load(tmp_path / "rod.yaml")
 
 
@@ -273,7 +275,7 @@ FEW = {"collocation": {"nodes": {"x": 21, "t": 11}}}
 
 @cache
 def answer(engine, known, seed=0):
-    given = readings(np.linspace(0, FLAT, 8)) if known else None
+    given = measurements(np.linspace(0, FLAT, 8)) if known else None
     settings = small(**FEW) if engine == "network" else FEW if engine == "joint" else {}
     return solve(problem(given, seed=seed), engine, settings=settings)
 
@@ -300,10 +302,10 @@ def test_a_solution_with_readings_is_saved_and_loaded(tmp_path):
 
 
 def test_noisy_readings_are_weighed_by_their_noise():
-    """Over seeds intervals hold the truth about as often as they say, where readings alone tell of k."""
+    """Over seeds intervals hold the truth about as often as they say, where measurements alone tell of k."""
     inside, off = [], []
     for seed in range(6):
-        known = readings(np.linspace(0, FLAT, 24), 0.05, seed + 50)
+        known = measurements(np.linspace(0, FLAT, 24), 0.05, seed + 50)
         value, sd, truth = found(solve(problem(known, seed=seed), "weak"))
         inside.append(np.abs(value - truth) < 1.96 * sd)
         off.append(np.sqrt(np.mean((value - truth) ** 2)))
@@ -326,7 +328,7 @@ def test_a_reading_is_enough_where_the_equation_has_no_scale():
         xr.Dataset({"u": (("x", "t"), noisy(u, 0.005))}, {"x": X, "t": T}), noise={"u": 0.005}
     )
     end = Observations({"k": [1.0]}, {"x": [0.0]}, noise=0.01)
-    unknown = FieldUnknown(over=("x",), lower=0.0, readings=end)
+    unknown = FieldUnknown(over=("x",), lower=0.0, measurements=end)
     solution = solve(InverseProblem("0 = div(k*grad(u))", obs, {"k": unknown}), "weak")
     k = solution.dataset["k"].values
     assert solution.status.name == "converged"
@@ -334,6 +336,6 @@ def test_a_reading_is_enough_where_the_equation_has_no_scale():
 
 
 def test_unknowns_compare_by_their_readings():
-    known = readings([0.0])
-    assert FieldUnknown(readings=known) == FieldUnknown(readings=known)
-    assert replace(FieldUnknown(readings=known), lower=0.0).readings is known
+    known = measurements([0.0])
+    assert FieldUnknown(measurements=known) == FieldUnknown(measurements=known)
+    assert replace(FieldUnknown(measurements=known), lower=0.0).measurements is known

@@ -17,10 +17,10 @@ from mollifier.problem.inverse_problem import InverseProblem
 
 # Nodes per shortest feature (the range of the field over its steepest slope): about a spline's width.
 _NODES_PER_FEATURE = 4.0
-# Cells between two frames of gridded data, beyond which only the shortest feature asks for more.
+# Cells between two frames of gridded data, beyond which only the shortest feature needs more.
 _CELLS_BETWEEN = 4
 _LEAST_NODES = {1: 129, 2: 33}
-# Beyond this nothing is tried: a radius given in the wrong unit asks for more.
+# Upper limit: a radius given in the wrong unit needs more.
 _MOST_NODES = 10_000_000
 
 
@@ -38,8 +38,8 @@ class Collocation:
         As in `mollifier.mollify.layer.MollifierLayer`.
     features
         Shortest feature seen along each axis; infinite where none.
-    wanted
-        Nodes that the features ask for, before any limit.
+    needed
+        Nodes that resolve the features, before any limit.
     """
 
     grid: Grid
@@ -47,7 +47,7 @@ class Collocation:
     kernel: Kernel
     accuracy: int
     features: dict[str, float]
-    wanted: dict[str, int]
+    needed: dict[str, int]
 
     @property
     def scaled_grid(self) -> Grid:
@@ -79,7 +79,7 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
     ------
     ConfigurationError
         If a node count or radius names no coordinate, a coordinate holds a single point, or what is given
-        asks for more nodes than can be held.
+        needs more nodes than can be held.
     """
     chosen = chosen or choices.Collocation()
     for given in (chosen.nodes or {}, chosen.radius if isinstance(chosen.radius, Mapping) else {}):
@@ -90,7 +90,7 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
     kernel, cells = kernel_for(chosen.kernel, problem.system.order, chosen.degree)
     bounds, periods = problem.bounds, problem.data.periodic
     features = _features(problem)
-    wanted, fixed = {}, dict(chosen.nodes or {})
+    needed, fixed = {}, dict(chosen.nodes or {})
     least = _LEAST_NODES.get(len(problem.coordinates), 21)
     for c in problem.coordinates:
         low, high = bounds[c]
@@ -104,12 +104,12 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
         if given is not None and c not in fixed:
             fixed[c] = int(np.ceil(length * cells / given)) + 1
         resolved = int(np.ceil(_NODES_PER_FEATURE * length / features[c])) + 1
-        wanted[c] = fixed.get(c) or max(min(least, _most_seen(problem, c)), resolved)
-    nodes = _within(wanted, set(fixed), chosen.max_nodes, least)
+        needed[c] = fixed.get(c) or max(min(least, _most_seen(problem, c)), resolved)
+    nodes = _within(needed, set(fixed), chosen.max_nodes, least)
     total = float(np.prod([float(n) for n in nodes.values()]))
     if total > _MOST_NODES:
         raise ConfigurationError(
-            f"The collocation asks for {total:.2g} nodes ({nodes}), more than can be held; "
+            f"The collocation needs {total:.2g} nodes ({nodes}), more than can be held; "
             "give fewer nodes or a larger radius."
         )
     axes, radius = [], {}
@@ -120,11 +120,11 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
         axes.append(axis)
         radius[c] = _given_radius(chosen, c) or cells * axis.spacing
     grid = Grid(*axes)
-    return Collocation(grid, Radius(grid, radius), kernel, chosen.accuracy, features, wanted)
+    return Collocation(grid, Radius(grid, radius), kernel, chosen.accuracy, features, needed)
 
 
 def _most_seen(problem: InverseProblem, coordinate: str) -> int:
-    """Nodes that leave `_CELLS_BETWEEN` cells between two places where data on a grid were read."""
+    """Nodes that leave `_CELLS_BETWEEN` cells between two neighbouring nodes of data on a grid."""
     if not problem.data.gridded:
         return _MOST_NODES
     return _CELLS_BETWEEN * (problem.data.dataset.sizes[coordinate] - 1) + 1
@@ -146,9 +146,9 @@ def _given_radius(chosen: choices.Collocation, coordinate: str) -> float | None:
     return None if chosen.radius == "auto" else float(chosen.radius)
 
 
-def _within(wanted: dict[str, int], fixed: set[str], most: int, least: int) -> dict[str, int]:
+def _within(needed: dict[str, int], fixed: set[str], most: int, least: int) -> dict[str, int]:
     """Fewer nodes along the axes that were not fixed, the longest first, until they fit the limit."""
-    nodes = dict(wanted)
+    nodes = dict(needed)
     free = [c for c in nodes if c not in fixed]
     while free and np.prod([float(n) for n in nodes.values()]) > most:
         longest = max(free, key=lambda c: nodes[c])

@@ -16,7 +16,7 @@ from mollifier.equations.names import Names
 from mollifier.equations.scan import fields_in
 from mollifier.equations.system import EquationSystem, parse
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
-from mollifier.problem.measurements import readings_of
+from mollifier.problem.measurements import measurements_of
 from mollifier.problem.reserved import check_names
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, Unknown
 
@@ -43,8 +43,8 @@ class InverseProblem:
     ----------
     system
         The checked equations (`mollifier.equations.system.EquationSystem`).
-    readings
-        Unknown field -> its readings, of those that have some.
+    measurements
+        Unknown field -> its measurements, of those that have some.
 
     Raises
     ------
@@ -52,10 +52,10 @@ class InverseProblem:
         If the equation cannot be read or names what does not exist.
     ConfigurationError
         If an unknown is not in the equation, clashes with the data, or varies over what is not a coordinate;
-        if there is no field, or one that is in no equation; if readings of an unknown field lie outside of
-        the domain or of its bounds, or are of something else.
+        if there is no field, or one that is in no equation; if measurements of an unknown field lie outside
+        of the domain or of its bounds, or are of something else.
     DataError
-        If the data are at one place along a coordinate, or readings at none, or of unknown noise.
+        If the data are at one place along a coordinate, or measurements at none, or of unknown noise.
 
     Examples
     --------
@@ -74,7 +74,7 @@ class InverseProblem:
     constants: Mapping[str, float] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
     system: EquationSystem = field(init=False, repr=False)
-    readings: Mapping[str, Samples] = field(init=False, repr=False)
+    measurements: Mapping[str, Samples] = field(init=False, repr=False)
 
     def __init__(
         self,
@@ -113,10 +113,10 @@ class InverseProblem:
             constants=constants,
             fields=chosen,
             system=system,
-            readings={
-                n: readings_of(n, u, observations)
+            measurements={
+                n: measurements_of(n, u, observations)
                 for n, u in completed.items()
-                if isinstance(u, FieldUnknown) and u.readings is not None
+                if isinstance(u, FieldUnknown) and u.measurements is not None
             },
         ).items():
             object.__setattr__(self, name, value)
@@ -128,10 +128,10 @@ class InverseProblem:
 
     @property
     def bounds(self) -> dict[str, tuple[float, float]]:
-        """Coordinate -> ends of the domain: of the data, and of readings a little beyond them."""
+        """Coordinate -> ends of the domain: of the data, and of measurements a little beyond them."""
         given = self.data.bounds
         found = {c: given[c] for c in self.coordinates}
-        for samples in self.readings.values():
+        for samples in self.measurements.values():
             for c, x in zip(samples.coordinates, samples.points.T, strict=True):
                 if c not in self.data.periodic:
                     found[c] = min(found[c][0], float(x.min())), max(found[c][1], float(x.max()))
@@ -149,11 +149,11 @@ class InverseProblem:
 
     @property
     def described(self) -> dict[str, str]:
-        """The unknowns as text, with a digest of their readings, for provenance."""
+        """The unknowns as text, with a digest of their measurements, for provenance."""
         found = {n: repr(u) for n, u in self.unknowns.items()}
         for n, u in self.unknown_fields.items():
-            if isinstance(u.readings, Observations):
-                found[n] += f" {u.readings.digest()}"
+            if isinstance(u.measurements, Observations):
+                found[n] += f" {u.measurements.digest()}"
         return found
 
     @property

@@ -1,4 +1,4 @@
-"""Readings of an unknown field: where it was measured itself, checked against the field and the domain."""
+"""Measurements of an unknown field, checked against the field and the domain."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mollifier.problem.unknowns import FieldUnknown
 Array = NDArray[np.float64]
 
 EXACT = 1e-3
-"""Share of the readings' rms that none of them counts as surer than."""
+"""Share of the measurements' rms that none of them counts as surer than."""
 
-# Share of the domain's length that a reading may lie beyond the data, and standard errors beyond a bound.
+# Share of the domain's length that a measurement may lie beyond the data, and standard errors beyond a bound.
 _BEYOND, _MOST = 0.05, 4.0
 
 
-def readings_of(name: str, unknown: FieldUnknown, data: Observations) -> Samples:
-    """The readings of one unknown field, columns in the order of the coordinates that it varies over.
+def measurements_of(name: str, unknown: FieldUnknown, data: Observations) -> Samples:
+    """The measurements of one unknown field, columns in the order of the coordinates that it varies over.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def readings_of(name: str, unknown: FieldUnknown, data: Observations) -> Samples
     Raises
     ------
     ConfigurationError
-        If the readings are of another field or coordinates, outside of the domain or of the bounds.
+        If the measurements are of another field or coordinates, outside of the domain or of the bounds.
     DataError
         If none is finite, or their noise was not given and cannot be estimated.
 
@@ -42,21 +42,23 @@ def readings_of(name: str, unknown: FieldUnknown, data: Observations) -> Samples
     >>> x, t = np.random.default_rng(0).random((2, 50))
     >>> data = Observations({"u": x * t}, {"x": x, "t": t}, noise=0.01)
     >>> ends = Observations({"k": [1.0, 3.0]}, {"x": [0.0, 1.0]}, noise=0.0)
-    >>> readings_of("k", FieldUnknown(over="x", readings=ends), data).sd.round(5)
+    >>> measurements_of("k", FieldUnknown(over="x", measurements=ends), data).sd.round(5)
     array([0.00224, 0.00224])
     """
-    given = unknown.readings
+    given = unknown.measurements
     assert isinstance(given, Observations)
     variable = _variable(name, given)
     over, found = unknown.over or (), given.coordinates_of(variable)
     if set(found) != set(over):
         raise ConfigurationError(
-            f"The readings of '{name}' are over {', '.join(found)}; the field varies over {', '.join(over)}. "
-            "Give each reading's place along these coordinates and no other."
+            f"The measurements of '{name}' are over {', '.join(found)}; the field varies over "
+            f"{', '.join(over)}. Give each measurement's place along these coordinates and no other."
         )
     samples = given.samples(variable)
     if not len(samples.values):
-        raise DataError(f"None of the readings of '{name}' is finite; leave them out, or look at the mask.")
+        raise DataError(
+            f"None of the measurements of '{name}' is finite; leave them out, or look at the mask."
+        )
     points = samples.points[:, [found.index(c) for c in over]].copy()
     bounds = data.bounds
     for i, c in enumerate(over):
@@ -68,9 +70,9 @@ def readings_of(name: str, unknown: FieldUnknown, data: Observations) -> Samples
         outside = (points[:, i] < low - slack) | (points[:, i] > high + slack)
         if outside.any():
             raise ConfigurationError(
-                f"{int(outside.sum())} of the {len(points)} readings of '{name}' lie outside of the domain, "
-                f"as at {c} = {points[outside, i][0]:.6g}; the data reach from {low:.6g} to {high:.6g} along "
-                f"'{c}'. Leave those readings out, or see whether their units are those of the data."
+                f"{int(outside.sum())} of the {len(points)} measurements of '{name}' lie outside of the "
+                f"domain, as at {c} = {points[outside, i][0]:.6g}; the data reach from {low:.6g} to "
+                f"{high:.6g} along '{c}'. Leave those measurements out, or correct their units."
             )
     sd = np.maximum(samples.sd, least_error(samples.values))
     samples = replace(samples, coordinates=over, points=points, sd=sd)
@@ -82,39 +84,39 @@ def summary(name: str, samples: Samples) -> str:
     """What there is, in a line.
 
     >>> summary("k", Samples(("x",), np.zeros((1, 1)), np.ones(1), np.full(1, 0.02)))
-    'k: 1 readings, 1 to 1, known to 0.02.'
+    'k: 1 measurements, 1 to 1, known to 0.02.'
     """
     low, high, sd = samples.values.min(), samples.values.max(), float(np.median(samples.sd))
-    return f"{name}: {len(samples.values):,} readings, {low:.4g} to {high:.4g}, known to {sd:.2g}."
+    return f"{name}: {len(samples.values):,} measurements, {low:.4g} to {high:.4g}, known to {sd:.2g}."
 
 
 def least_error(values: Array) -> float:
-    """Standard error of readings that are given as exact, shape () from values (n,)."""
+    """Standard error of measurements that are given as exact, shape () from values (n,)."""
     return EXACT * (float(np.sqrt(np.mean(values**2))) or 1.0)
 
 
 def exact(samples: Samples) -> NDArray[np.bool_]:
-    """Which readings were given as exact, or surer than that counts, shape (n,).
+    """Which measurements were given as exact, or surer than that counts, shape (n,).
 
     They are conditions that the field meets, as boundary values are; the others are data with noise.
     """
     return samples.sd <= least_error(samples.values) * (1 + 1e-9)
 
 
-def _variable(name: str, readings: Observations) -> str:
+def _variable(name: str, measurements: Observations) -> str:
     """The variable of the unknown's name, or the only one."""
-    if name in readings.variables:
+    if name in measurements.variables:
         return name
-    if len(readings.variables) > 1:
+    if len(measurements.variables) > 1:
         raise ConfigurationError(
-            f"The readings of '{name}' hold {', '.join(readings.variables)}; one variable, or one of the "
-            f"field's name, was expected.{did_you_mean(name, readings.variables)}"
+            f"The measurements of '{name}' hold {', '.join(measurements.variables)}; one variable, or one "
+            f"of the field's name, was expected.{did_you_mean(name, measurements.variables)}"
         )
-    return next(iter(readings.variables))
+    return next(iter(measurements.variables))
 
 
 def _check_bounds(name: str, unknown: FieldUnknown, samples: Samples) -> None:
-    """Refuse readings that lie beyond a bound by more than their noise explains."""
+    """Refuse measurements that lie beyond a bound by more than their noise explains."""
     low = -np.inf if unknown.lower is None else unknown.lower
     high = np.inf if unknown.upper is None else unknown.upper
     slack = _MOST * samples.sd
@@ -122,7 +124,7 @@ def _check_bounds(name: str, unknown: FieldUnknown, samples: Samples) -> None:
     if outside.any():
         first = float(samples.values[np.argmax(outside)])
         raise ConfigurationError(
-            f"{int(outside.sum())} of the {len(outside)} readings of '{name}' lie outside of its bounds, as "
-            f"{first:.6g}; between {low:g} and {high:g} was expected. Widen the bounds, correct the "
-            "readings, or give them their noise."
+            f"{int(outside.sum())} of the {len(outside)} measurements of '{name}' lie outside of its bounds, "
+            f"as {first:.6g}; between {low:g} and {high:g} was expected. Widen the bounds, correct the "
+            "measurements, or give them their noise."
         )

@@ -46,7 +46,7 @@ class DataEntry(Strict):
 
 
 class UnknownEntry(Strict):
-    """A scalar; a field when ``over``, ``smoothness``, ``prior`` or ``readings`` is given."""
+    """A scalar; a field when ``over``, ``smoothness``, ``prior`` or ``measurements`` is given."""
 
     over: str | list[str] | None = None
     lower: float | None = None
@@ -55,16 +55,16 @@ class UnknownEntry(Strict):
     unit: str = ""
     smoothness: float | None = None
     prior: str | None = None
-    readings: DataEntry | None = None
+    measurements: DataEntry | None = None
 
     def unknown(self) -> Unknown:
-        """As the problem takes it, but for the readings, which are not read."""
+        """As the problem takes it, but for the measurements, which are not read."""
         common: dict[str, Any] = dict(
             lower=self.lower, upper=self.upper, initial=self.initial, unit=self.unit
         )
         own = {"smoothness": self.smoothness, "prior": self.prior}
         common |= (given := {name: value for name, value in own.items() if value is not None})
-        if self.over is None and self.readings is None and not given:
+        if self.over is None and self.measurements is None and not given:
             return ScalarUnknown(**common)
         over = (self.over,) if isinstance(self.over, str) else self.over
         return FieldUnknown(None if over is None or over == (_ALL,) else tuple(over), **common)
@@ -105,16 +105,16 @@ class ProblemFile:
     settings
         Settings of the engine, as given: `mollifier.engines.settings.load_problem` checks them.
     unknowns
-        By name, without readings.
-    readings
-        Unknown field -> where its readings are, of those that have some.
+        By name, without measurements.
+    measurements
+        Unknown field -> where its measurements are, of those that have some.
     """
 
     path: Path
     entries: Entries
     settings: Mapping[str, Any]
     unknowns: Mapping[str, Unknown]
-    readings: Mapping[str, DataEntry]
+    measurements: Mapping[str, DataEntry]
 
     @property
     def engine(self) -> str:
@@ -172,8 +172,8 @@ class ProblemFile:
             As `mollifier.data.read.read` and `mollifier.InverseProblem`.
         """
         e, unknowns = self.entries, dict(self.unknowns)
-        for name, entry in self.readings.items():
-            unknowns[name] = replace(unknowns[name], readings=self._read(entry))
+        for name, entry in self.measurements.items():
+            unknowns[name] = replace(unknowns[name], measurements=self._read(entry))
         return InverseProblem(e.equation, self.observations(), unknowns, e.constants, e.fields)
 
     def selecting(self, name: str, value: Any) -> ProblemFile:
@@ -253,9 +253,9 @@ def load(
         given = {name: _unknown(name, entry) for name, entry in entries.unknowns.items()}
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from None
-    readings = {n: e.readings for n, e in given.items() if e.readings is not None}
+    measurements = {n: e.measurements for n, e in given.items() if e.measurements is not None}
     chosen = {k: v for k, v in content.items() if k not in own}
-    return ProblemFile(path, entries, chosen, {n: e.unknown() for n, e in given.items()}, readings)
+    return ProblemFile(path, entries, chosen, {n: e.unknown() for n, e in given.items()}, measurements)
 
 
 def overridden(overrides: Sequence[str], content: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
         if root.get("format") != _FORMAT:
             raise CheckpointError(
                 f"'{path}' is no solution this version reads: its format is {root.get('format')}, {_FORMAT} "
-                "was wanted. Read it with the version that wrote it, or run it again."
+                "was expected. Read it with the version that wrote it, or run it again."
             )
         status = Status(**json.loads(root["status"]))
         estimates = [Estimate(**e) for e in json.loads(root["estimates"])]

@@ -14,7 +14,7 @@ from mollifier.data.observations import Observations
 from mollifier.errors import ConfigurationError, did_you_mean
 
 PRIORS = ("auto", "h1", "h2", "tv")
-"""What may be held of an unknown field before there are data."""
+"""Available priors of an unknown field."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ class FieldUnknown:
         Physical unit, for labels.
     smoothness
         Weight of the mean squared curvature (gradient, under "h1"), in units of the field's level over the
-        half-length of the domain. It settles what the data leave open; 0 leaves it out. When not given, it is
+        half-length of the domain. It regularises what the data leave open; 0 leaves it out. By default it is
         taken from the data (the strength of greatest marginal likelihood); the network engine starts from
-        1e-3, or as many times less as there are more than 1,000 readings, and stays there under L-BFGS and
-        where the equation does not come to its full weight.
+        1e-3, divided by the number of measurements over 1,000 if there are more, and stays there under L-BFGS
+        and where the equation does not reach its full weight.
     prior
-        What settles what the data leave open; its strength is that of greatest marginal likelihood in the
+        Regularises what the data leave open; its strength is that of greatest marginal likelihood in the
         weak engine and, unless ``smoothness`` is given, in the others. "auto": a Matern field, order and
         length from the data too, and the curvature where ``smoothness`` is given; the network engine starts
         from the curvature. "h1": the mean squared gradient. "h2": the mean squared curvature. "tv": the
@@ -89,26 +89,26 @@ class FieldUnknown:
         errors under "tv", in the field's unit, are those of the last Gaussian approximation, which takes the
         places of the edges as known: beside an edge they may be too small. The network engine takes
         no "h1", and only the weak engine takes "tv".
-    readings
+    measurements
         Where the field itself was measured, or is known: `Observations` (or an `xarray.Dataset` that makes
-        them) of one variable, or of one that bears the unknown's name, over the field's coordinates. They
-        are data like those of the states, on points and with noise of their own; a noise of 0 makes them
+        them) of one variable, or of one with the unknown's name, over the field's coordinates. They
+        are data like those of the states, with their points and noise; a noise of 0 makes them
         exact, which is to a thousandth of their rms.
 
     Raises
     ------
     ConfigurationError
-        If bounds, initial value or smoothness are out of range, the prior is none of these, or the readings
-        are no observations.
+        If bounds, initial value or smoothness are out of range, the prior is none of these, or the
+        measurements are no observations.
     DataError
-        If a dataset of readings makes no observations.
+        If a dataset of measurements makes no observations.
 
     Examples
     --------
     >>> FieldUnknown(over=("x", "y"), lower=0.0).over
     ('x', 'y')
     >>> end = Observations(values={"k": [0.8]}, points={"x": [0.0]}, noise=0.0)
-    >>> FieldUnknown(over="x", lower=0.0, readings=end).readings
+    >>> FieldUnknown(over="x", lower=0.0, measurements=end).measurements
     <Observations k (point: 1)>
     """
 
@@ -119,11 +119,11 @@ class FieldUnknown:
     unit: str = ""
     smoothness: float | None = None
     prior: str = "auto"
-    readings: Observations | xr.Dataset | xr.DataArray | None = None
+    measurements: Observations | xr.Dataset | xr.DataArray | None = None
 
     def __post_init__(self) -> None:
         _check_bounds(self)
-        object.__setattr__(self, "readings", _observed(self.readings))
+        object.__setattr__(self, "measurements", _observed(self.measurements))
         if self.over is not None:
             names = (self.over,) if isinstance(self.over, str) else tuple(self.over)
             object.__setattr__(self, "over", names)
@@ -177,14 +177,14 @@ def _check_bounds(unknown: Unknown) -> None:
         )
 
 
-def _observed(readings: Any) -> Observations | None:
-    """Readings as observations."""
-    if readings is None or isinstance(readings, Observations):
-        return readings
-    if isinstance(readings, xr.Dataset | xr.DataArray):
-        return Observations.from_dataset(readings)
+def _observed(measurements: Any) -> Observations | None:
+    """Measurements as observations."""
+    if measurements is None or isinstance(measurements, Observations):
+        return measurements
+    if isinstance(measurements, xr.Dataset | xr.DataArray):
+        return Observations.from_dataset(measurements)
     raise ConfigurationError(
-        f"readings={type(readings).__name__} was given for an unknown field; Observations of it were "
+        f"measurements={type(measurements).__name__} was given for an unknown field; Observations of it were "
         "expected, as in Observations(values={'k': values}, points={'x': x}, noise=0.01)."
     )
 

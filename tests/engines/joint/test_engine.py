@@ -82,7 +82,7 @@ def test_a_number_from_scattered_data():
 
 
 def test_sparse_noisy_data():
-    """Thirty readings with a fifth of noise."""
+    """Thirty measurements with a fifth of noise."""
     d = solve(heat(30, 0.2), settings=FEW).estimates["D"]
     assert abs(d.value - 0.1) < 4 * d.sd < 0.4
 

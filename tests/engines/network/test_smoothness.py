@@ -225,7 +225,7 @@ def test_an_equation_that_holds_exactly_adds_little_to_the_errors_of_numbers():
 
 
 def test_an_equation_that_is_missed_is_no_answer():
-    """As many features as readings: the fit takes the noise up, and no diffusivity obeys it."""
+    """As many features as measurements: the fit takes the noise up, and no diffusivity obeys it."""
     settings = {"network": {"kind": "random-features", "width": 400}}
     solution = mf.solve(heat(seed=9, noise=0.05), "network", settings=settings)
     assert abs(solution.estimates["D"].value - 0.1) > 0.05

@@ -78,7 +78,7 @@ def _absorbing(problem: InverseProblem) -> Iterator[Finding]:
 
 def _advice(problem: InverseProblem, names: list[str]) -> str:
     fields = [n for n in names if n in problem.unknown_fields]
-    measured = f", measurements of {fields[0]} (FieldUnknown(readings=...))" if fields else ""
+    measured = f", measurements of {fields[0]} (FieldUnknown(measurements=...))" if fields else ""
     return f"Give {' or '.join(names)} as a constant{measured}, or a source term that is known."
 
 
@@ -216,15 +216,15 @@ def _fields(problem: InverseProblem, found: Information) -> Iterator[Finding]:
         here = f"over {100 * share:.0f} % of the places the data hold little or nothing of {name}({where})"
         sentence = here[0].upper() + here[1:]
         advice = (
-            f"Give measurements of {name} there (FieldUnknown(readings=...)), measure where what multiplies "
-            "it is not zero, or take it as a number."
+            f"Give measurements of {name} there (FieldUnknown(measurements=...)), measure where what "
+            "multiplies it is not zero, or take it as a number."
         )
         if share > THRESHOLDS.mostly and found.alone[name] < THRESHOLDS.partly:
             others = [n for n in problem.unknowns if n != name]
             yield error(
                 f"{name} cannot be distinguished from {listed(others)}: alone it could be found, together "
                 f"{here}.",
-                f"Give one of them, or measurements of {name} (FieldUnknown(readings=...)).",
+                f"Give one of them, or measurements of {name} (FieldUnknown(measurements=...)).",
             )
         elif share > THRESHOLDS.mostly:
             yield error(f"{sentence}.", advice)

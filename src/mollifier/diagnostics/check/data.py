@@ -80,7 +80,7 @@ def of_unknowns(problem: InverseProblem) -> Iterator[Finding]:
             )
             terms = ", ".join(map(str, held[:4])) + (", ..." if len(held) > 4 else "")
             yield Finding("info", "unknowns", f"{head}{name}{over} enters in {terms} ({how}).")
-    for name, samples in problem.readings.items():
+    for name, samples in problem.measurements.items():
         yield Finding("info", "unknowns", summary(name, samples))
 
 

@@ -56,7 +56,7 @@ def of_grid(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]
     """Grid, kernel and radius against the features and the order."""
     numbers["collocation"] = {
         "nodes": {a.name: a.size for a in place.grid},
-        "needed": place.wanted,
+        "needed": place.needed,
         "radius": dict(place.radius),
         "cells": place.radius.cells,
         "kernel": repr(place.kernel),
@@ -82,9 +82,9 @@ def of_grid(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]
                 f"No change of the field along {c} beyond the noise is seen between "
                 f"neighbouring samples; derivatives along {c} rest on slow changes only.",
             )
-        if axis.size < place.wanted[c]:
+        if axis.size < place.needed[c]:
             text = (
-                f"{c}: {place.wanted[c]} nodes are needed and {axis.size} are left by collocation.max_nodes"
+                f"{c}: {place.needed[c]} nodes are needed and {axis.size} are left by collocation.max_nodes"
             )
             engine = ENGINES[choose(problem)[0]]
             if "max_nodes" not in keys_at(engine.settings, ["collocation"]):

@@ -133,17 +133,17 @@ def simulated(problem: InverseProblem, solution: Solution, seed: int, number: in
         fitted = _fitted(problem, solution, name, samples)
         values[name] = fitted + samples.sd * rng.standard_normal(len(fitted))
     unknowns: dict[str, Any] = dict(problem.unknowns)
-    for name, samples in problem.readings.items():
+    for name, samples in problem.measurements.items():
         unknown = problem.unknown_fields[name]
         assert isinstance(unknown, FieldUnknown)
-        assert isinstance(unknown.readings, Observations)
+        assert isinstance(unknown.measurements, Observations)
         points = dict(zip(samples.coordinates, samples.points.T, strict=True))
         found = sampled(solution.dataset[name], points, problem.data.periodic)
         found = found + samples.sd * rng.standard_normal(len(found))
         # Exact measurements of the field stay, whatever the data.
         found = np.where(exact(samples), samples.values, np.clip(found, unknown.lower, unknown.upper))
-        variable = name if name in unknown.readings.variables else unknown.readings.variables[0]
-        unknowns[name] = replace(unknown, readings=_replaced(unknown.readings, {variable: found}))
+        variable = name if name in unknown.measurements.variables else unknown.measurements.variables[0]
+        unknowns[name] = replace(unknown, measurements=_replaced(unknown.measurements, {variable: found}))
     data = _replaced(problem.data, values)
     return InverseProblem(problem.equation, data, unknowns, dict(problem.constants), list(problem.fields))
 

@@ -30,7 +30,7 @@ def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
     levels = {n: float(u.initial) if u.initial is not None else _default(u) for n, u in unknowns.items()}
     measured = {
         n: level
-        for n, s in model.problem.readings.items()
+        for n, s in model.problem.measurements.items()
         if unknowns[n].initial is None and unknowns[n].admits(level := float(s.values.mean()))
     }
     levels |= measured

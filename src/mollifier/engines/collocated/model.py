@@ -90,8 +90,8 @@ class Model(nn.Module):
         groups = by_coordinates(problem)
         self.places = {b: Places.of(problem.data, names) for b, names in enumerate(groups.values())}
         for b, name in enumerate(problem.unknown_fields, len(groups)):
-            if name in problem.readings:
-                self.places[b] = Places.at(problem.readings[name])
+            if name in problem.measurements:
+                self.places[b] = Places.at(problem.measurements[name])
         self.state_blocks = [self._states(b, *group) for b, group in enumerate(groups.items())]
         self.unknown_blocks = {
             n: self._unknown(b, n) for b, n in enumerate(problem.unknown_fields, len(groups))

@@ -118,8 +118,8 @@ class Objective(nn.Module):
                 block.level[channel], block.scale[channel] = level, spread
         self.measurements: list[Target] = []
         for i, name in enumerate(fields):
-            if name in model.problem.readings:
-                samples, b = model.problem.readings[name], len(model.state_blocks) + i
+            if name in model.problem.measurements:
+                samples, b = model.problem.measurements[name], len(model.state_blocks) + i
                 self._hold(b, name, samples)
                 self.measurements.append(Target(b, 0, name, samples, 0.0))
         self.tau = float(np.sqrt(np.mean(np.square(relative))))

@@ -151,8 +151,8 @@ def free_numbers(
 
 def _scale(terms: Terms, equations: list[Linearised], name: str) -> float:
     """The size at which an unknown's term balances the terms without unknowns; of measurements, their rms."""
-    if name in terms.problem.readings:
-        return rms(terms.problem.readings[name].values) or 1.0
+    if name in terms.problem.measurements:
+        return rms(terms.problem.measurements[name].values) or 1.0
     found = []
     resolve, linear = terms.problem.system.names.resolve, terms.problem.system.linear_in
     if name not in linear:

@@ -58,7 +58,7 @@ class Posterior:
         """What measurements of unknown fields add to the precision, (p, p), and to the score, (p,)."""
         basis, problem = self.basis, self.terms.problem
         whole, score = np.zeros((basis.size, basis.size)), np.zeros(basis.size)
-        for name, samples in problem.readings.items():
+        for name, samples in problem.measurements.items():
             part = basis.parts[name]
             places = dict(zip(samples.coordinates, samples.points.T, strict=True))
             if part.stop - part.start > 1:
@@ -82,7 +82,7 @@ class Posterior:
         linear = set(problem.system.linear_in) == set(problem.unknowns)
         known = np.zeros(self.basis.size, dtype=bool)
         for name, part in self.basis.parts.items():
-            known[part] = not linear or name in problem.readings
+            known[part] = not linear or name in problem.measurements
         centre = self.prior @ np.where(known, theta, 0.0)
         sums = self._summed(equations, theta)
         for _ in range(_ROUNDS):

@@ -110,7 +110,7 @@ def correlation(problem: InverseProblem, name: str) -> Array:
     over, degree, cells = _fineness(problem, name)
     place = np.arange(cells + degree) / cells
     distance = np.sqrt(3) * np.abs(place[:, None] - place) / _LENGTH
-    along = (1 + distance) * np.exp(-distance) if name in problem.readings else np.eye(len(place))
+    along = (1 + distance) * np.exp(-distance) if name in problem.measurements else np.eye(len(place))
     result = np.ones((1, 1))
     for _ in over:
         result = np.kron(result, along)

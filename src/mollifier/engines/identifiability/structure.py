@@ -104,8 +104,8 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float]) -> 
     for name, unknown in problem.unknowns.items():
         for d in problem.system.derivatives.get(name, ()):
             level = 1.0 if unknown.initial is None else unknown.initial
-            if name in problem.readings:
-                level = float(np.mean(problem.readings[name].values))
+            if name in problem.measurements:
+                level = float(np.mean(problem.measurements[name].values))
             env[d.name] = np.full(len(chosen), level if d.total == 0 else 0.0)
     for v in problem.known:
         over = problem.data.coordinates_of(v)
@@ -175,7 +175,7 @@ def _owners(problem: InverseProblem) -> dict[sympy.Symbol, str]:
 
 def _sized_by_measurements(problem: InverseProblem) -> set[str]:
     """Unknown fields of which a measurement is not zero."""
-    return {n for n, s in problem.readings.items() if (np.abs(s.values) > _SURE * s.sd).any()}
+    return {n for n, s in problem.measurements.items() if (np.abs(s.values) > _SURE * s.sd).any()}
 
 
 def undetermined_by_structure(problem: InverseProblem) -> str:

@@ -86,7 +86,7 @@ class Smoothing:
                 coefficients[:, target.channel] = torch.from_numpy(values)
             self.objective.roughness[i] = self._along(i, strength)
             misfit += part
-        # Readings of unknown fields can be met by any of them; they leave what noise they have.
+        # Measurements of unknown fields can be met by any of them; they leave what noise they have.
         values = sum(len(self.objective.target_tensors(t)[1]) for t in self.objective.measurements)
         misfit += values / self.objective.count
         self.objective.attainable.fill_(misfit)

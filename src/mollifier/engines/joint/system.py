@@ -118,15 +118,15 @@ class Bordered:
         self.conditioned, data = Normal.zero(layout), Normal.zero(layout)
         self._conditions: dict[str, tuple[Array, Array]] = {}
         first = len(self.objective.equations)
-        readings = dict(enumerate(self.objective.measurements, first + len(self.objective.targets)))
+        measurements = dict(enumerate(self.objective.measurements, first + len(self.objective.targets)))
         known = range(first, first + len(self.objective.fitted))
         with np.errstate(all="ignore"):
             for i, part in enumerate(linearisation.residuals(nodes, weight, slopes=True, curvatures=False)):
                 # The data are linear in the values at the nodes: the core's squares are formed once.
                 if i in known:
                     data.add(part, layout, slopes, layout.constant, i)
-                    if i in readings:
-                        self._condition(part, slopes, readings[i])
+                    if i in measurements:
+                        self._condition(part, slopes, measurements[i])
                 elif i < first:
                     self.conditioned.add(part, layout, slopes)
             self.rough = _rough(linearisation, layout, slopes, nodes, self.conditioned)
@@ -147,7 +147,7 @@ class Bordered:
             self.linear = LinearisedProblem(curvature, slope, self.priors, self._conditions)
 
     def _condition(self, part: Residuals, slopes: Slopes, target: Target) -> None:
-        """Keep the exact ones among the readings of a field."""
+        """Keep the exact ones among the measurements of a field."""
         sd = self.objective.target_tensors(target)[2].cpu().numpy()
         sure = sd <= least_error(target.samples.values) * (1 + 1e-9)
         rows = self.layout.border_rows(part, slopes)

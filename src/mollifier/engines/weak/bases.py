@@ -35,7 +35,7 @@ def basis_of(problem: InverseProblem, name: str, grid: Grid, radii: Sequence[flo
         axis = grid[c]
         count = np.ceil(tuning.splines_per_radius * axis.length / radius[c]) if radius[c] else axis.size
         cells[c] = int(np.clip(count, 4, min(tuning.most_cells, max(axis.size - degree, 1))))
-        if name not in problem.readings:
+        if name not in problem.measurements:
             cells[c] = max(cells[c], min(fewest, axis.size // tuning.nodes_per_cell))
     least = {c: degree + 1 if grid[c].periodic else 1 for c in over}
     while np.prod([n + degree for n in cells.values()]) > tuning.most_coefficients:
@@ -70,8 +70,8 @@ def initial_coefficients(problem: InverseProblem, bases: Sequence[Basis]) -> Arr
         low, high = unknown.lower, unknown.upper
         if unknown.initial is not None:
             level = unknown.initial
-        elif b.name in problem.readings:
-            level = float(np.mean(problem.readings[b.name].values))
+        elif b.name in problem.measurements:
+            level = float(np.mean(problem.measurements[b.name].values))
         elif b.name not in problem.system.linear_in:
             level = 1.0 if low is None else low + 1.0
             if low is not None and high is not None:
