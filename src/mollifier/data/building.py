@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mollifier.equations.names import TIME_NAMES
 from mollifier.errors import DataError, GridError, did_you_mean
-from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.grid import Axis
 
 POINT = "point"
 COORDINATE_NAMES = ("x", "y", "z", "lon", "lat", "longitude", "latitude", *TIME_NAMES)
@@ -324,16 +324,6 @@ def _check_text(name: str, attrs: Mapping[str, Any]) -> None:
                 f"{what} of '{ascii(name)[1:-1]}' is {text!a}; text without NUL and without halves of "
                 "surrogate pairs was expected. Give it anew, as units={...}, or rename."
             )
-
-
-def grid(dataset: xr.Dataset, coordinates: Iterable[str]) -> Grid:
-    """The grid of a built dataset."""
-    axes = []
-    for c in coordinates:
-        attrs = dataset[c].attrs
-        period = float(attrs["periodic"]) if "periodic" in attrs else False
-        axes.append(Axis.from_points(c, dataset[c].values, periodic=period, unit=str(attrs.get("units", ""))))
-    return Grid(*axes)
 
 
 def _check_axis(name: str, x: NDArray[np.float64], period: bool | float, scattered: bool) -> float:

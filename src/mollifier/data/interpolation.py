@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import (
     LinearNDInterpolator,
@@ -16,35 +15,13 @@ from scipy.interpolate import (
 )
 from scipy.spatial import QhullError
 
-from mollifier.errors import DataError, did_you_mean
+from mollifier.errors import DataError
 from mollifier.mollify.grid import Grid
 
 Array = NDArray[np.float64]
 
 
-def at(
-    dataset: xr.Dataset,
-    variable: str,
-    names: Sequence[str],
-    points: Mapping[str, ArrayLike],
-    grid: Grid | None,
-    method: str,
-) -> Array:
-    """A variable at points along its coordinates ``names``; ``grid`` is None where the data are scattered."""
-    if method not in ("linear", "cubic"):
-        raise DataError(f"Interpolation '{method}' is not known.{did_you_mean(method, ('linear', 'cubic'))}")
-    flat, shape = _positions(variable, names, points)
-    array = dataset[variable]
-    if grid is not None:
-        repeats = [d for d in array.dims if d not in names]
-        array = array.mean(repeats) if repeats else array
-        return on_grid(variable, array.values, grid, flat, method).reshape(shape)
-    keep = np.isfinite(array.values)
-    places = np.stack([dataset[c].values[keep] for c in names], axis=-1)
-    return at_scattered(array.values[keep], places, flat).reshape(shape)
-
-
-def _positions(
+def positions(
     variable: str, names: Sequence[str], points: Mapping[str, ArrayLike]
 ) -> tuple[Array, tuple[int, ...]]:
     """Points as rows (n, d) in the order of the variable's coordinates, and their broadcast shape."""

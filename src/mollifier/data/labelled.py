@@ -10,10 +10,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from mollifier.data import building, errorbars, interpolation
+from mollifier.data import errorbars
 from mollifier.data.building import POINT
+from mollifier.data.interpolation import at_scattered, on_grid, positions
 from mollifier.errors import DataError, did_you_mean
-from mollifier.mollify.grid import Grid
+from mollifier.mollify.grid import Axis, Grid
 
 Array = NDArray[np.float64]
 
@@ -85,7 +86,12 @@ class Labelled:
         if not self.gridded:
             where = f"scattered over {self.coordinates}"
             raise DataError(f"The observations are {where} and have no grid; make one over their bounds.")
-        whole = building.grid(self.dataset, self.coordinates)
+        periodic, units = self.periodic, self.units
+        axes = []
+        for c in self.coordinates:
+            x = self.dataset[c].values
+            axes.append(Axis.from_points(c, x, periodic=periodic.get(c, False), unit=units.get(c, "")))
+        whole = Grid(*axes)
         return whole if names is None else whole.subgrid([names] if isinstance(names, str) else names)
 
     def _variable(self, name: str) -> str:
@@ -128,9 +134,19 @@ class Labelled:
         DataError
             If a coordinate is not given, or a point of a grid lies beside a missing value.
         """
+        if method not in ("linear", "cubic"):
+            hint = did_you_mean(method, ("linear", "cubic"))
+            raise DataError(f"Interpolation '{method}' is not known.{hint}")
         names = self.coordinates_of(variable)
-        grid = self.grid(names) if self.gridded else None
-        return interpolation.at(self.dataset, variable, names, points, grid, method)
+        flat, shape = positions(variable, names, points)
+        array = self.dataset[variable]
+        if self.gridded:
+            repeats = [d for d in array.dims if d not in names]
+            array = array.mean(repeats) if repeats else array
+            return on_grid(variable, array.values, self.grid(names), flat, method).reshape(shape)
+        keep = np.isfinite(array.values)
+        places = np.stack([self.dataset[c].values[keep] for c in names], axis=-1)
+        return at_scattered(array.values[keep], places, flat).reshape(shape)
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{d}: {n}" for d, n in self.dataset.sizes.items())

@@ -235,7 +235,13 @@ class Observations(Labelled):
             If there are fewer than ``n``.
         """
         whole = self.scattered()
-        return whole._with(selection.thin(whole.dataset, n, seed))
+        size = whole.dataset.sizes[POINT]
+        if not 2 <= n <= size:
+            raise DataError(
+                f"sample={n} was given; a number from 2 to {size}, the number of points, was expected."
+            )
+        rows = np.sort(np.random.default_rng(seed).permutation(size)[:n])
+        return whole._with(whole.dataset.isel({POINT: rows}))
 
     def hold_out(
         self, fraction: float, seed: int = 0, variables: Iterable[str] | None = None

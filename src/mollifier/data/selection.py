@@ -200,16 +200,6 @@ def where_trusted(
     return dict.fromkeys(found, mark)
 
 
-def thin(dataset: xr.Dataset, n: int, seed: int) -> xr.Dataset:
-    """``n`` random rows of a scattered dataset, in their order."""
-    size = dataset.sizes[POINT]
-    if not 2 <= n <= size:
-        raise DataError(
-            f"sample={n} was given; a number from 2 to {size}, the number of points, was expected."
-        )
-    return dataset.isel({POINT: np.sort(np.random.default_rng(seed).permutation(size)[:n])})
-
-
 def scatter(
     dataset: xr.Dataset, coordinates: Sequence[str], replicates: Sequence[str], variables: Sequence[str]
 ) -> xr.Dataset:

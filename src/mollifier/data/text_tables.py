@@ -123,8 +123,8 @@ def read_layout(file: Path) -> TextTable:
     >>> found.numbers({"u": 1})
     {'u': array([1.5])}
     """
-    encoding = _encoding(file)
     try:
+        encoding = _encoding(file)
         with _opened(file, encoding) as stream:
             head = _head(file, stream)
         top = next((i for i, line in enumerate(head) if _is_row(line)), None)
@@ -198,11 +198,8 @@ def split_cells(line: str, separator: str | None) -> list[str]:
 
 def _encoding(file: Path) -> str:
     """From the byte order mark, or UTF-8 where the beginning of the file is valid, or else Latin-1."""
-    try:
-        with _bytes(file) as stream:
-            raw = stream.read(_BYTES)
-    except (OSError, EOFError) as error:
-        raise DataError(f"'{file}' cannot be unpacked ({error}); it may be cut short.") from error
+    with _bytes(file) as stream:
+        raw = stream.read(_BYTES)
     if not raw:
         raise DataError(f"'{file}' is empty; a header and one row a sample were expected.")
     if raw.startswith(_UTF16):

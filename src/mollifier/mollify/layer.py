@@ -108,11 +108,9 @@ class MollifierLayer(nn.Module):
         self.operator = self._operator(methods=methods)
         self.nodes = self.operator.nodes
         self.result = self.operator.result
-        self.raw_radius = nn.Parameter(torch.zeros(len(grid.axes))) if learnable_radius else None
+        self.raw_radius: nn.Parameter | None = None
         if learnable_radius:
-            self._check_learnable()
-            self._bounds = Weights(self._radius_bounds())
-            self._set_radius(self.initial_radius)
+            self._make_learnable()
         coords = torch.as_tensor(self.nodes.coords(), dtype=torch.get_default_dtype())
         self.register_buffer("_coords", coords, persistent=False)
         self.weights = Weights(self.operator.constants)
@@ -220,7 +218,8 @@ class MollifierLayer(nn.Module):
             exact_backward(results, g)
         return Jet(dict(zip(orders, results, strict=True)), self.grid.names)
 
-    def _check_learnable(self) -> None:
+    def _make_learnable(self) -> None:
+        """Make the radii a parameter, from the least the orders allow to what the nodes were made for."""
         uneven = [a.name for a in self.grid if not a.uniform]
         if uneven or self.boundary == "one-sided" or self.accuracy is None:
             raise GridError(
@@ -233,32 +232,27 @@ class MollifierLayer(nn.Module):
                     f"A learnable radius needs two points or more along '{axis.nodes.name}' after trimming "
                     f"at twice the radius; {axis.results} is left. Take a smaller radius or boundary='halo'."
                 )
-
-    def _radius_bounds(self) -> dict[str, Any]:
-        """The least radius that each axis's orders allow, and the widest that its nodes were made for."""
-        low = []
-        for axis in self.grid:
-            degree = degree_for(max(d.along(axis.name) for d in self.orders), self.accuracy or 1)
-            low.append(least_radius(self.kernel, axis.spacing, degree) if axis.size > 1 else 0.0)
-        return {"low": np.array(low), "high": np.array([self._widest[n] for n in self.grid.names])}
+        given, high = np.array([*self.initial_radius.values()]), np.array([*self._widest.values()])
+        low = np.zeros(len(given))
+        for i, axis in enumerate(self.grid):
+            if axis.size > 1:
+                degree = degree_for(max(d.along(axis.name) for d in self.orders), self.accuracy)
+                low[i] = least_radius(self.kernel, axis.spacing, degree)
+        if (given <= low).any() or (given >= high).any():
+            raise GridError(
+                f"Radius {self.initial_radius} cannot be learned: it must lie between {low.tolist()}, the "
+                f"least that the orders allow, and {high.tolist()}, the widest (twice the radius, at most "
+                "half a period)."
+            )
+        self._bounds = Weights({"low": low, "high": high})
+        start = torch.logit(torch.as_tensor((given - low) / (high - low)))
+        self.raw_radius = nn.Parameter(start.to(torch.get_default_dtype()))
 
     def _radius(self) -> Tensor:
         """The current radii, shape (d,), in float64."""
         assert self.raw_radius is not None
         bounds = self._bounds.tensors()
         return bounds["low"] + (bounds["high"] - bounds["low"]) * torch.sigmoid(self.raw_radius.double())
-
-    def _set_radius(self, radius: Mapping[str, float]) -> None:
-        assert self.raw_radius is not None
-        low, high = self._bounds.tensors().values()
-        given = torch.tensor([radius[n] for n in self.grid.names], dtype=torch.float64)
-        if (given <= low).any() or (given >= high).any():
-            raise GridError(
-                f"Radius {radius} cannot be learned: it must lie between {low.tolist()}, the least that the "
-                f"orders allow, and {high.tolist()}, the widest (twice the radius, at most half a period)."
-            )
-        with torch.no_grad():
-            self.raw_radius.copy_(torch.logit((given - low) / (high - low)))
 
     def _learned_constants(self) -> dict[str, Tensor]:
         """The shared stencils at the current radius, differentiable with respect to it."""
