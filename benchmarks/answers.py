@@ -167,8 +167,7 @@ def _changes(place: str, saved: Mapping[str, Any], status: str, found: Mapping[s
     before = saved["numbers"]
     for name in dict.fromkeys([*before, *found]):
         old, new = before.get(name, "missing"), found.get(name, "missing")
-        both = [math.nan if v is None else v for v in (old, new)]
-        if "missing" in both or not _alike(*both):
+        if not _alike(old, new):
             lines.append(f"{place}: {name} {old} -> {new}")
     return lines
 
@@ -177,7 +176,11 @@ def _note(row: Row) -> str:
     return "\n".join(row.changed)
 
 
-def _alike(old: float, new: float) -> bool:
+def _alike(old: float | str | None, new: float | str | None) -> bool:
+    """Whether two numbers agree; JSON has None for NaN, and "missing" agrees with nothing else."""
+    if isinstance(old, str) or isinstance(new, str):
+        return old == new
+    old, new = (math.nan if v is None else v for v in (old, new))
     if math.isnan(old) or math.isnan(new):
         return math.isnan(old) and math.isnan(new)
     return abs(old - new) <= TOLERANCE * max(abs(old), abs(new))

@@ -47,7 +47,7 @@ def test_a_sound_problem_is_ready():
     found = check(InverseProblem("u_t = D*u_xx + r*u", gridded(wave), scalars("D", "r")))
     assert found.ok
     assert found.verdict == "good"
-    assert found.summary == "Ready: nothing stands in the way."
+    assert found.summary == "Ready: nothing was found against it."
     assert "D enters in -D*u_xx (linear)" in texts(found, "info")
     assert "1 % of rms, given" in texts(found, "info")
     json.dumps(found.to_dict(), allow_nan=False)

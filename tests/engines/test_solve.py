@@ -195,7 +195,7 @@ def test_a_network_that_cannot_be_batched_is_trained_by_lbfgs():
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (MLP(2, 3, width=4, depth=1), r"values of shape \(2, 3\); \(2, 1\) was wanted"),
+        (MLP(2, 3, width=4, depth=1), r"values of shape \(2, 3\); \(2, 1\) was expected"),
         (nn.Identity(), "no weights to train"),
     ],
 )
@@ -328,7 +328,7 @@ def test_standard_errors_halve_with_four_times_the_data():
     [
         ({"engine": "netwrk"}, "Did you mean 'network'"),
         ({"settings": {"trainin": {}}}, "Did you mean 'training'"),
-        ({"settings": {"training": {"device": "gpu"}}}, "'cpu', 'cuda' or 'cuda:0' was wanted"),
+        ({"settings": {"training": {"device": "gpu"}}}, "'cpu', 'cuda' or 'cuda:0' was expected"),
         ({"settings": {"training": {"optimiser": "gauss-newton"}, "derivatives": "nested"}}, "Gauss-Newton"),
         ({"resume": True}, "without a folder"),
         ({"seed": -1}, "0 or more"),

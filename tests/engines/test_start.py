@@ -260,7 +260,7 @@ def test_ctrl_c_in_the_first_engine_ends_it_all(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: replace(s, estimates={}), r"has the unknowns \(none\); the problem's, D, were wanted"),
+        (lambda s: replace(s, estimates={}), r"has the unknowns \(none\); the problem's, D, were expected"),
         (lambda s: replace(s, estimates={"a": Estimate("a", 1.0)}), "has the unknowns a; the problem's, D"),
         (
             lambda s: replace(s, dataset=s.dataset.rename(t="s")),

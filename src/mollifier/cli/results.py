@@ -1,4 +1,4 @@
-"""Commands on a finished run: does it stand up, and one page that tells of it."""
+"""Commands on a finished run: validate it, and write its page."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def validate(
         str, typer.Option("--engines", "-e", metavar="NAMES", help="Compare with these, comma-separated.")
     ] = "",
 ) -> int:
-    """Solve the equation forward with what was found and hold it against the data: does the answer stand up?
+    """Solve the equation forward with what was found and compare it with the data: does the answer hold?
 
     Starts and ends are those of the estimated states. --radii and --engines solve again.
     """

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from mollifier.errors import DataError
 
-# Tried in this order; None stands for any run of spaces.
+# Tried in this order; None is any run of spaces.
 _SEPARATORS = ("\t", ";", ",", None)
 _BYTES, _ROWS, _LONGEST, _MOST_COLUMNS = 65_536, 20, 1_000_000, 10_000
 _GZIP, _UTF16 = b"\x1f\x8b", (b"\xff\xfe", b"\xfe\xff")

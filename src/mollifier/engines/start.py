@@ -160,11 +160,11 @@ def _check_unknowns(problem: InverseProblem, solution: Solution) -> None:
     """The same numbers, and the same fields over the same coordinates."""
     fields = {n: tuple(map(str, solution.dataset[n].dims)) for n in solution.unknown_fields}
     given = {**dict.fromkeys(solution.estimates, ()), **fields}
-    wanted = {n: u.over or () for n, u in problem.unknowns.items()}
-    if {n: {*o} for n, o in given.items()} != {n: {*o} for n, o in wanted.items()}:
+    expected = {n: u.over or () for n, u in problem.unknowns.items()}
+    if {n: {*o} for n, o in given.items()} != {n: {*o} for n, o in expected.items()}:
         raise ConfigurationError(
             f"The answer given to start from has the unknowns {_listed(given)}; the problem's, "
-            f"{_listed(wanted)}, were wanted. Start from an answer of the same problem."
+            f"{_listed(expected)}, were expected. Start from an answer of the same problem."
         )
 
 
@@ -183,7 +183,7 @@ def _check_coordinates(problem: InverseProblem, solution: Solution) -> None:
     if set(given) != set(problem.coordinates):
         raise ConfigurationError(
             f"The answer given to start from has the coordinates {', '.join(given) or '(none)'}; the "
-            f"problem's, {', '.join(problem.coordinates)}, were wanted. Start from an answer of the same "
+            f"problem's, {', '.join(problem.coordinates)}, were expected. Start from an answer of the same "
             "problem."
         )
     for name, nodes in given.items():
@@ -194,6 +194,6 @@ def _check_coordinates(problem: InverseProblem, solution: Solution) -> None:
         if not inside or max(low - ends[0], ends[1] - high) > high - low:
             raise ConfigurationError(
                 f"The answer given to start from reaches from {ends[0]:.6g} to {ends[1]:.6g} along '{name}'; "
-                f"the problem's range, {low:.6g} to {high:.6g}, was wanted. Start from an answer of the same "
+                f"the problem's range, {low:.6g} to {high:.6g}, was expected. Start from an answer of the same "
                 "problem, in the same units."
             )

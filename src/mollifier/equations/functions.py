@@ -82,7 +82,7 @@ FUNCTIONS: Registry[Function] = Registry(
         "sinh": Function(sympy.sinh, math.sinh, "sinh", antiderivative=sympy.cosh),
         "cosh": Function(sympy.cosh, math.cosh, "cosh", antiderivative=sympy.sinh),
         "tanh": Function(sympy.tanh, math.tanh, "tanh"),
-        "abs": Function(sympy.Abs, abs, "abs"),
+        "abs": Function(sympy.Abs, math.fabs, "abs"),
         "sign": Function(sympy.sign, _sign, "sign"),
         "heaviside": Function(sympy.Heaviside, lambda x: 0.5 * (1 + _sign(x)), _step),
         "erf": Function(sympy.erf, math.erf, _erf),

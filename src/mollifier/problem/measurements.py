@@ -14,7 +14,7 @@ from mollifier.problem.unknowns import FieldUnknown
 Array = NDArray[np.float64]
 
 EXACT = 1e-3
-"""Share of the measurements' rms that none of them counts as surer than."""
+"""Share of the measurements' rms below which no standard error is taken."""
 
 # Share of the domain's length that a measurement may lie beyond the data, and standard errors beyond a bound.
 _BEYOND, _MOST = 0.05, 4.0
@@ -96,7 +96,7 @@ def least_error(values: Array) -> float:
 
 
 def exact(samples: Samples) -> NDArray[np.bool_]:
-    """Which measurements were given as exact, or surer than that counts, shape (n,).
+    """Which measurements were given as exact, or more precise than any may count, shape (n,).
 
     They are conditions that the field meets, as boundary values are; the others are data with noise.
     """

@@ -72,7 +72,7 @@ class Solution:
         both = sorted(set(self.estimates) & set(map(str, self.dataset.variables)))
         if both:
             raise MollifierError(
-                f"{both} stand both for scalar estimates and for fields; an unknown is one or the other."
+                f"{both} are names of both scalar estimates and fields; an unknown is one or the other."
             )
         object.__setattr__(self, "estimates", dict(self.estimates))
         object.__setattr__(self, "provenance", jsonable(self.provenance))

@@ -183,7 +183,9 @@ def test_auto_takes_the_weak_engine_or_refuses():
 
 
 def test_a_prior_that_is_none():
-    with pytest.raises(ConfigurationError, match=r"prior='h3' was given; one of auto, h1, h2, tv was wanted"):
+    with pytest.raises(
+        ConfigurationError, match=r"prior='h3' was given; one of auto, h1, h2, tv was expected"
+    ):
         FieldUnknown(prior="h3")
 
 

@@ -113,7 +113,7 @@ class Check:
         if self.warnings:
             doubts = _count(len(self.warnings), "warning")
             return f"Ready, but doubtful: {doubts} to look at. {self._try}".rstrip()
-        return "Ready: nothing stands in the way."
+        return "Ready: nothing was found against it."
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in JSON's types, maps as values by coordinate."""

@@ -1,4 +1,4 @@
-"""One engine in a process of its own: its answer, its seconds and its memory."""
+"""One engine in its own process: its answer, its seconds and its memory."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def run_here(problem: InverseProblem, task: Task, progress: Follow | None = None
 
 
 def _solved(problem: InverseProblem, engine: str, task: Task, progress: Follow | None) -> Solution:
-    """The answer, resumed from a checkpoint of this very run if the task says so and there is one."""
+    """The answer, resumed from a checkpoint of this very run if the task asks to resume and there is one."""
     given: dict[str, Any] = {
         "seed": task.seed,
         "settings": task.settings,

@@ -76,7 +76,7 @@ class AxisSplines:
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """The functions that stand for one unknown on a grid; a number has one, the constant.
+    """The basis functions of one unknown on a grid; a number has one, the constant.
 
     Attributes
     ----------
