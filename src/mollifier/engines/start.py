@@ -194,6 +194,6 @@ def _check_coordinates(problem: InverseProblem, solution: Solution) -> None:
         if not inside or max(low - ends[0], ends[1] - high) > high - low:
             raise ConfigurationError(
                 f"The answer given to start from reaches from {ends[0]:.6g} to {ends[1]:.6g} along '{name}'; "
-                f"the problem's range, {low:.6g} to {high:.6g}, was expected. Start from an answer of the same "
-                "problem, in the same units."
+                f"the problem's range, {low:.6g} to {high:.6g}, was expected. Start from an answer of the "
+                "same problem, in the same units."
             )
