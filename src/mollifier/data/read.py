@@ -121,7 +121,9 @@ def read(
         raise DataError(f"Mask '{mask}' is not in the data.{did_you_mean(mask, map(str, content.variables))}")
     keep = None if mask is None else content[mask].fillna(0) != 0
     content = content if mask is None else content.drop_vars(mask)
-    content = _with_units(content, found)
+    content = content.copy()
+    for name in found.keys() & content.variables.keys():
+        content[name].attrs.setdefault("units", found[name])
     obs = Observations.from_dataset(
         content,
         noise,
@@ -205,14 +207,6 @@ def _chosen(
 
 def _listed(names: str | Sequence[str] | None) -> list[str] | None:
     return None if names is None else [names] if isinstance(names, str) else list(names)
-
-
-def _with_units(content: xr.Dataset, units: Mapping[str, str]) -> xr.Dataset:
-    content = content.copy()
-    for name, unit in units.items():
-        if name in content.variables:
-            content[name].attrs.setdefault("units", unit)
-    return content
 
 
 def _reader(file: Path, format: str | None) -> Reader:

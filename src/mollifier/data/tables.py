@@ -44,15 +44,12 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     split = [split_header(n) for n in found.names]
     names = [n for n, _ in split]
     if len(set(names)) < len(names):
-        split = [(n, "") for n in _distinct(found.names)]
+        # Repeated names with a number, as pandas gives them: u, u.1, u.2.
+        before = [found.names[:i].count(n) for i, n in enumerate(found.names)]
+        split = [(f"{n}.{k}" if k else n, "") for n, k in zip(found.names, before, strict=True)]
         names = [n for n, _ in split]
     units = {n: u or below for (n, u), below in zip(split, found.units, strict=False) if u or below}
     return table.set_axis(names, axis=1), units
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Repeated names with a number, as pandas gives them: u, u.1, u.2."""
-    return [n if (k := list(names[:i]).count(n)) == 0 else f"{n}.{k}" for i, n in enumerate(names)]
 
 
 def select_rows(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:

@@ -91,7 +91,8 @@ def power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
     Raises `EquationError` if the exponent is above 100 in size, or the result is not real and finite.
     """
     if exponent.is_number:
-        exponent = _exact(_bounded(float(exponent)))
+        n, d = _bounded(float(exponent)).as_integer_ratio()
+        exponent = sympy.Rational(n, d) if d <= 64 else sympy.Float(float(exponent))
     if base.is_number:
         low = float(base)
         if not exponent.is_number:
@@ -112,12 +113,6 @@ def _bounded(exponent: float) -> float:
     if abs(exponent) > 100:
         raise EquationError(f"The exponent {exponent:g} is too large; at most 100 in size is supported.")
     return exponent
-
-
-def _exact(value: float) -> sympy.Expr:
-    """Exponents that are simple fractions become exact."""
-    n, d = value.as_integer_ratio()
-    return sympy.Rational(n, d) if d <= 64 else sympy.Float(value)
 
 
 def _fold(compute: Any, why: str = "a division by zero, or a root of a negative number") -> float:

@@ -78,12 +78,10 @@ class _Scan:
             if set(along) & set(self.over[name]):
                 self.found.add(name)
         elif len(name) <= 64:
-            self.found |= {base for base in self.over if self.is_derivative(name, base)}
-
-    def is_derivative(self, name: str, base: str) -> bool:
-        if not name.startswith(f"{base}_"):
-            return False
-        return Derivative.parse(f"u_{name[len(base) + 1 :]}", self.names.coordinates).total > 0
+            for base in self.over:
+                suffix = name.removeprefix(f"{base}_")
+                if suffix != name and Derivative.parse(f"u_{suffix}", self.names.coordinates).total:
+                    self.found.add(base)
 
     def tree(self, node: Node, along: tuple[str, ...]) -> None:
         if node.kind == "name":

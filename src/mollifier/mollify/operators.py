@@ -262,7 +262,8 @@ class TensorOperator:
             )
         constants = constants if constants is not None else self._constants_like(values)
         inner = next(v.dtype for k, v in constants.items() if not k.endswith("index"))
-        outer = values.dtype if _is_floating(values) else inner
+        floating = values.dtype.kind == "f" if namespace(values) is np else values.is_floating_point()
+        outer = values.dtype if floating else inner
         work = _as_dtype(values, inner)
         # The mean carries no derivative, and its round-off would be amplified by radius^-k.
         mean = work.mean(tuple(range(-d, 0)))[(..., *(None,) * d)] if self.centred else 0.0
@@ -323,10 +324,6 @@ def _check_options(
     for method in methods.values():
         if method not in METHODS:
             raise GridError(f"Method {method!r} is none of {METHODS}.{did_you_mean(method, METHODS)}")
-
-
-def _is_floating(x: Any) -> bool:
-    return x.dtype.kind == "f" if namespace(x) is np else x.is_floating_point()
 
 
 def _as_dtype(x: Any, dtype: Any) -> Any:

@@ -72,8 +72,7 @@ def exact_backward(results: Iterable[Tensor], g: Tensor) -> None:
 def _switch_off_tf32() -> list[tuple[Any, str, Any]]:
     """Both switches off; what they were."""
     found = [(place, name, getattr(place, name)) for place, name, _ in _switches()]
-    for place, name, off in _switches():
-        setattr(place, name, off)
+    _put_back(_switches())
     return found
 
 
