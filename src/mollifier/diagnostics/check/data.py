@@ -72,12 +72,9 @@ def of_unknowns(problem: InverseProblem) -> Iterator[Finding]:
             held = [t for t in equation.terms if t.free_symbols & own]
             if not held:
                 continue
-            over = (
-                f"({', '.join(problem.unknowns[name].over or ())})" if name in problem.unknown_fields else ""
-            )
-            how = (
-                "linear" if name in system.linear_in else "not linear: needs a start, by initial or by bounds"
-            )
+            field, linear = problem.unknown_fields.get(name), name in system.linear_in
+            over = f"({', '.join(field.over or ())})" if field else ""
+            how = "linear" if linear else "not linear: needs a start, by initial or by bounds"
             terms = ", ".join(map(str, held[:4])) + (", ..." if len(held) > 4 else "")
             yield Finding("info", "unknowns", f"{head}{name}{over} enters in {terms} ({how}).")
     for name, samples in problem.measurements.items():

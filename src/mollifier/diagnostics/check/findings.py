@@ -125,7 +125,10 @@ class Check:
             "findings": [asdict(f) for f in self.findings],
             "numbers": self.numbers,
             "suggested": self.suggested,
-            "maps": {n: _listed(m) for n, m in self.maps.items()},
+            "maps": {
+                n: {"coordinates": {str(c): m[c].values for c in m.dims}, "ratio": m.values.round(4)}
+                for n, m in self.maps.items()
+            },
         }
         return jsonable(whole)
 
@@ -135,8 +138,3 @@ class Check:
 
 def _count(n: int, noun: str) -> str:
     return f"{n} {noun}" + ("" if n == 1 else "s")
-
-
-def _listed(field_map: xr.DataArray) -> dict[str, Any]:
-    where = {str(c): field_map[c].values for c in field_map.dims}
-    return {"coordinates": where, "ratio": field_map.values.round(4)}

@@ -45,9 +45,8 @@ def too_few(problem: InverseProblem) -> Iterator[Finding]:
         places = np.unique(problem.data.dataset[c].values).size
         if order and places < order + 1:
             yield error(
-                f"A derivative of higher order than the grid can carry: order "
-                f"{order} along {c} needs data at {order + 1} values of {c} at least, and there are "
-                f"{places}.",
+                f"A derivative of higher order than the grid can carry: order {order} along {c} needs data "
+                f"at {order + 1} values of {c} at least, and there are {places}.",
                 f"Measure at more values of {c}, or ask with an equation of lower order.",
             )
 

@@ -49,7 +49,6 @@ class Task:
     seed: int
     settings: Any
     threads: int
-    follow: bool = False
     folder: Path | None = None
     resume: bool = False
 
@@ -126,8 +125,8 @@ def run_apart(payload: bytes, task: Task, progress: Follow | None = None) -> Out
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    task = replace(task, follow=progress is not None)
-    process = context.Process(target=_serve, args=(theirs, payload, pickle.dumps(task)), daemon=True)
+    given = theirs, payload, pickle.dumps(task), progress is not None
+    process = context.Process(target=_serve, args=given, daemon=True)
     try:
         with _deaf_to_interrupts():
             process.start()
@@ -208,7 +207,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 # In the child
 
 
-def _serve(pipe: Any, payload: bytes, pickled: bytes) -> None:
+def _serve(pipe: Any, payload: bytes, pickled: bytes, follow: bool) -> None:
     """Entry of the process: solve, measure, answer."""
     load_plugins()  # before what they define is unpickled
     task: Task = pickle.loads(pickled)
@@ -222,7 +221,7 @@ def _serve(pipe: Any, payload: bytes, pickled: bytes) -> None:
             reason = f"the problem cannot be read in another process: {type(error).__name__}: {error}"
             pipe.send(Outcome(None, FAILED, reason))
             return
-        outcome, memory = with_peak(lambda: run_here(problem, task, _reporter(pipe) if task.follow else None))
+        outcome, memory = with_peak(lambda: run_here(problem, task, _reporter(pipe) if follow else None))
         pipe.send(outcome if outcome.status == REFUSED else replace(outcome, memory=memory))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,8 @@ class Comparison:
     @property
     def agree(self) -> bool | None:
         """False where two engines disagree on an unknown; None where nothing could be judged."""
-        return verdict.agreement(self.pairs)
+        judged = [p.agrees for p in self.pairs if p.agrees is not None]
+        return all(judged) if judged else None
 
     @cached_property
     def verdict(self) -> str:
@@ -176,9 +177,9 @@ def compare(
     chosen = _settings(names, settings)
     given, held = _split(problem, hold_out, seed)
     payload = children.portable(given)
-    places = {n: None if folder is None else Path(folder) / n for n in names}
     threads = torch.get_num_threads()
-    tasks = [Task(n, seed, chosen[n], threads, folder=places[n], resume=resume) for n in names]
+    places = [None if folder is None else Path(folder) / n for n in names]
+    tasks = [Task(n, seed, chosen[n], threads, p, resume) for n, p in zip(names, places, strict=True)]
     found = dict(zip(names, _in_turn(given, payload, tasks, progress), strict=True))
     rows = tuple(row_of(n, outcome, given, held) for n, outcome in found.items())
     solutions = {n: o.solution for n, o in found.items() if o.solution is not None}
@@ -230,8 +231,7 @@ def _split(problem: InverseProblem, fraction: float, seed: int) -> tuple[Inverse
     if not fraction:
         return problem, None
     train, held = problem.data.hold_out(fraction, seed, variables=list(problem.fields))
-    p = problem
-    return InverseProblem(p.equation, train, p.unknowns, p.constants, p.fields), held
+    return replace(problem, data=train), held
 
 
 def _about(problem: InverseProblem, held: Observations | None, seed: int, apart: bool) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from mollifier.data.interpolation import on_grid
 from mollifier.data.observations import Observations
 from mollifier.diagnostics.compare.children import Outcome
-from mollifier.errors import DataError, GridError
+from mollifier.errors import GridError
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
@@ -139,8 +138,7 @@ def predicted(solution: Solution, problem: InverseProblem, name: str, points: Ar
             spare = 1e-6 * np.ptp(nodes)
             inside &= (points[:, i] >= nodes[0] - spare) & (points[:, i] <= nodes[-1] + spare)
     if inside.any():
-        with suppress(DataError):
-            unknown[inside] = on_grid(name, values.values, Grid(*axes), points[inside], "cubic")
+        unknown[inside] = on_grid(name, values.values, Grid(*axes), points[inside], "cubic")
     return unknown
 
 

@@ -66,13 +66,17 @@ def keep(folder: Path, outcome: Outcome, known_by: str) -> None:
     OutputError
         If it cannot be written.
     """
-    if not _final(outcome):
+    solution, checksum = outcome.solution, None
+    if solution is None and outcome.status != REFUSED:
         return
-    if outcome.solution is not None:
-        outcome.solution.save(folder)
+    if solution is not None:
+        if solution.status.name == INTERRUPTED:
+            return
+        solution.save(folder)
+        checksum = (folder / _CHECKSUM).read_text(encoding="utf-8")
     # Last, so that it never speaks of a solution that is not there.
     content = {n: getattr(outcome, n) for n in ("status", "message", "seconds", "memory")}
-    write_json(folder / _FILE, {**content, "mark": known_by, "solution": _checksum(folder, outcome)})
+    write_json(folder / _FILE, {**content, "mark": known_by, "solution": checksum})
 
 
 def recall(folder: Path, known_by: str) -> Outcome | None:
@@ -87,14 +91,3 @@ def recall(folder: Path, known_by: str) -> Outcome | None:
         if kept == (folder / _CHECKSUM).read_text(encoding="utf-8"):
             return Outcome(load_solution(folder), **found)
     return None
-
-
-def _final(outcome: Outcome) -> bool:
-    """Whether running it again would give nothing else."""
-    if outcome.solution is None:
-        return outcome.status == REFUSED
-    return outcome.solution.status.name != INTERRUPTED
-
-
-def _checksum(folder: Path, outcome: Outcome) -> str | None:
-    return None if outcome.solution is None else (folder / _CHECKSUM).read_text(encoding="utf-8")

@@ -236,9 +236,3 @@ def _outcome(found: Sequence[Pair]) -> list[str]:
         widest = max((p for p in open_ if p.unknown == unknown), key=lambda p: p.relative)
         lines.append(f"Not judged: {widest}.")
     return lines
-
-
-def agreement(found: Sequence[Pair]) -> bool | None:
-    """False where any pair disagrees, True where some agree and none disagrees, None where none is judged."""
-    judged = [p.agrees for p in found if p.agrees is not None]
-    return all(judged) if judged else None

@@ -139,7 +139,7 @@ class Repeats:
 
     def _task(self, number: int, threads: int) -> Task:
         place = None if self.folder is None else Path(self.folder) / f"{number:03d}"
-        return Task(self.engine, self.seed + number, self.settings, threads, False, place, self.resume)
+        return Task(self.engine, self.seed + number, self.settings, threads, place, self.resume)
 
     def _report(self, progress: Follow | None, done: int) -> None:
         if progress is not None and done < self.count:

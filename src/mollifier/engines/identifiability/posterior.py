@@ -48,9 +48,8 @@ class Posterior:
         whole = np.diag(self.prior_sd**-2.0)
         for name, part in self.basis.parts.items():
             if part.stop - part.start > 1:
-                whole[part, part] = (
-                    np.linalg.inv(correlation(self.terms.problem, name)) / self.scale[name] ** 2
-                )
+                precision = np.linalg.inv(correlation(self.terms.problem, name))
+                whole[part, part] = precision / self.scale[name] ** 2
         return whole
 
     @cached_property

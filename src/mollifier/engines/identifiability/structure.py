@@ -250,15 +250,13 @@ def _powers(
     return list(power.values()), fixed
 
 
-def constant_fields(problem: InverseProblem) -> dict[str, float]:
-    """Fields that vary no more than their noise, with the ratio of the two."""
-    found = {}
+def constant_fields(problem: InverseProblem) -> Iterator[str]:
+    """Fields that vary no more than their noise."""
     for f in problem.fields:
         s = problem.data.samples(f)
-        spread, noise = float(np.std(s.values)), float(np.sqrt(np.mean(s.sd**2)))
-        if spread <= 1.05 * noise or spread <= 1e-12 * float(np.abs(s.values).max()):
-            found[f] = spread / noise
-    return found
+        spread, noise = np.std(s.values), np.sqrt(np.mean(s.sd**2))
+        if spread <= 1.05 * noise or spread <= 1e-12 * np.abs(s.values).max():
+            yield f
 
 
 def drowned(terms: Terms) -> Iterator[tuple[str, float]]:
