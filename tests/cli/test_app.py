@@ -417,3 +417,28 @@ def test_the_whole_way(here: Path):
     assert "D" in json.loads(found.stdout)["estimates"]
     assert "D" in load_solution("out").estimates
     assert list(Path("out").glob("**/*.png"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="of Linux")
+def test_output_that_cannot_be_written_loses_no_files(here: Path):
+    """A closed pipe and a full disk end the printing only."""
+    run = [sys.executable, "-m", "mollifier", "solve", "p.yaml", "-e", "joint", "--no-figures", "--out"]
+    with Path("/dev/full").open("w") as full:
+        found = subprocess.run([*run, "full"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (found.returncode, "No space left" in found.stderr) == (2, True), found.stderr
+    assert "D" in load_solution("full").estimates
+    process = subprocess.Popen([*run, "pipe"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.close()
+    process.communicate()
+    assert process.returncode == 0
+    assert "D" in load_solution("pipe").estimates
+
+
+def test_output_in_an_encoding_that_lacks_characters(here: Path):
+    Path("p.yaml").write_text(HEAD.replace("m^2/s", "µm^2/s"), encoding="utf-8")
+    found = command("solve", "p.yaml", "-e", "joint", "--no-figures", PYTHONIOENCODING="ascii")
+    assert found.returncode == 0, found.stderr
+    assert "\\xb5m^2/s" in found.stdout
+    found = command("solve", "p.yaml", "-e", "joint", "--json", "--no-figures", PYTHONIOENCODING="ascii")
+    assert json.loads(found.stdout)["estimates"]["D"]["unit"] == "µm^2/s"

@@ -56,7 +56,11 @@ def with_terminal(command: Callable[..., int]) -> Callable[..., None]:
     ) -> None:
         terminal = Terminal.of(as_json, quiet, no_colour)
         with reported(terminal, debug):
-            raise typer.Exit(command(terminal, **own))
+            code = command(terminal, **own)
+            full = [e for e in terminal.lost if not isinstance(e, BrokenPipeError)]
+            if full:
+                raise full[0]
+            raise typer.Exit(code)
 
     (_, *first), (*last, _) = (
         inspect.signature(f, eval_str=True).parameters.values() for f in (command, run)

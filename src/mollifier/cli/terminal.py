@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import typer
@@ -22,20 +24,45 @@ NO_ANSWER, BAD_INPUT, INTERRUPTED = 1, 2, 130
 _UNBOUNDED = 10_000
 
 
+class _Output(Console):
+    """A console that does not end the process at a closed pipe, as rich's does."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the error that is being handled; progress on the standard error stream just stops."""
+        if not self.stderr:
+            raise
+        _discard(self, sys.stderr)
+
+
+def _discard(console: Console, stream: TextIO) -> None:
+    """Let all that is still written to a stream, buffers included, go nowhere."""
+    console.quiet = True
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 @dataclass(frozen=True)
 class Terminal:
-    """Where results and messages go."""
+    """Where results and messages go.
+
+    A run outlives its standard output: where that is a pipe that was closed (``| head -1``) or a full disk,
+    nothing more is printed, the run goes to its end and saves its files, and `lost` holds the error.
+    Characters that the output's encoding lacks are written as escapes.
+    """
 
     out: Console
     err: Console
     quiet: bool
     json: bool
+    lost: list[OSError] = field(default_factory=list)
 
     @classmethod
     def of(cls, json: bool = False, quiet: bool = False, no_colour: bool = False) -> Terminal:
         """From the options of a command."""
         colour: dict[str, Any] = {"no_color": True} if no_colour else {}
-        out, err = (Console(stderr=s, highlight=False, markup=False, **colour) for s in (False, True))
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        out, err = (_Output(stderr=s, highlight=False, markup=False, **colour) for s in (False, True))
         if not out.is_terminal:
             out.width = _UNBOUNDED  # a table in a file is as wide as it needs to be
         return cls(out, err, quiet, json)
@@ -48,9 +75,10 @@ class Terminal:
     def say(self, what: Any, style: str = "") -> None:
         """A result for a person."""
         if not self.silent:
-            self.out.print(
-                Text(what, style) if isinstance(what, str) else what, soft_wrap=isinstance(what, str)
-            )
+            with self._kept():
+                self.out.print(
+                    Text(what, style) if isinstance(what, str) else what, soft_wrap=isinstance(what, str)
+                )
 
     def table(self, heads: Iterable[str], lines: Iterable[Iterable[str]]) -> None:
         """A table for a person."""
@@ -66,7 +94,18 @@ class Terminal:
         from mollifier.io.files import jsonable
 
         if self.json:
-            print(json.dumps(jsonable(value), indent=2, ensure_ascii=False))
+            ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+            with self._kept():
+                print(json.dumps(jsonable(value), indent=2, ensure_ascii=ascii_only), flush=True)
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Errors of writing within are kept in `lost`; what follows is not printed."""
+        try:
+            yield
+        except OSError as error:
+            self.lost.append(error)
+            _discard(self.out, sys.stdout)
 
 
 @contextmanager

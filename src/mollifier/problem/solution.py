@@ -53,7 +53,7 @@ class Solution:
     Raises
     ------
     MollifierError
-        If ``fit`` or ``history`` lacks its dimension, or an estimate bears a field's name.
+        If ``fit`` or ``history`` lacks its dimension, or an estimate has a field's name.
     """
 
     status: Status
