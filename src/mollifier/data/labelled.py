@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Labelled:
-    """What `Observations` are but for their noise; attributes as there."""
+    """Measured variables over coordinates, apart from their noise; attributes as of `Observations`."""
 
     dataset: xr.Dataset
     coordinates: tuple[str, ...]

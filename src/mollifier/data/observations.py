@@ -162,8 +162,6 @@ class Observations(Labelled):
             dataset, coordinates=left, replicates=[r for r in repeats if r in dataset.dims]
         )
 
-    # Samples and noise
-
     def samples(self, variable: str) -> Samples:
         """The finite values of a variable, with points and standard errors; replicates are further ones."""
         sd = errorbars.known(self.dataset, self._variable(variable))
@@ -193,8 +191,6 @@ class Observations(Labelled):
     def noise(self) -> dict[str, float]:
         """Variable -> noise as a fraction of rms(u), given or estimated."""
         return {v: self.noise_sd(v) / (self.rms(v) or 1.0) for v in self.variables}
-
-    # Parts and variants
 
     def select(self, **where: Any) -> Observations:
         """Keep what equals the value along a dimension, coordinate or column; a list keeps several.

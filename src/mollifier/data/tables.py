@@ -117,8 +117,7 @@ def tabulate(
     """The rows as a dataset, its coordinates and its replicate dimensions.
 
     Columns named x, y, z, lon, lat, t or time are the coordinates and the other columns of numbers the
-    variables,
-    unless they are named. ``gridded`` overrules the choice between a grid and scattered points.
+    variables, unless they are named. ``gridded`` overrules the choice between a grid and scattered points.
     """
     columns = [str(c) for c in table.columns]
     for name in (*(coordinates or ()), *(variables or ()), *(replicates or ()), *errors):

@@ -11,8 +11,7 @@ from mollifier.mollify.grid import Axis
 
 Array = NDArray[np.float64]
 
-# Pairs of points looked at: neighbours of each point, at several distances, so that noise can be averaged
-# past.
+# Pairs of points: neighbours of each point, at several distances, so that noise can be averaged past.
 _NEIGHBOURS = 24
 _MOST_POINTS = 20_000
 # A slope counts when it is seen in about ten pairs: outliers are rarer, real fronts are not.

@@ -29,8 +29,7 @@ METHODS: tuple[Method, ...] = ("gemm", "direct", "fft")
 # What an axis may multiply with, by method.
 _ARRAYS = ("matrix", "index", "weights", "stencils", "head", "tail")
 
-# Seconds per unit of work relative to one multiply-add of a GEMM, read off timings on axes of 64
-# to 4,096 nodes.
+# Seconds per unit of work relative to one multiply-add of a GEMM, from timings on axes of 64 to 4,096 nodes.
 _DIRECT_COST = 30.0
 _FFT_COST = 36.0
 _GATHER_PENALTY = 8.0

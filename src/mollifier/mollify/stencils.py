@@ -28,8 +28,7 @@ from mollifier.mollify.radius import fits
 
 # A second correction removes the round-off that the first leaves where the sampled kernel is far from exact.
 _CORRECTIONS = 2
-# A node weighs in only if the kernel there is above this part of its peak; below, the solve would lose
-# its digits.
+# A node counts only if the kernel there is above this part of its peak: below, the solve loses its digits.
 _NEGLIGIBLE = 1e-10
 
 
