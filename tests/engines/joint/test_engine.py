@@ -275,7 +275,7 @@ def test_limits_and_progress():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"derivatives": "nested"}, "no network to differentiate"),
+        ({"derivatives": "nested"}, ".derivatives. was given to engine .joint., which does not use it"),
         ({"joint": {"cells": {"y": 4}}}, "'y', not a coordinate"),
         ({"joint": {"cells": 1}}, "greater than or equal to 2"),
         ({"collocation": {"nodes": {"x": 900, "t": 900}}}, "collocation.nodes="),

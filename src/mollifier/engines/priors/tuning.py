@@ -29,7 +29,7 @@ class PriorTuning:
     first_strengths: tuple[float, ...] = tuple(4.6 * i for i in range(-4, 4))
     """Strengths with which a search without a start begins, from that at which prior and data balance."""
 
-    farthest: tuple[float, float] = (-32.0, 18.0)
+    farthest: tuple[float, float] = (-60.0, 18.0)
     """Least and greatest strength, from that at which prior and data balance."""
 
     flattest: float = -6.9
