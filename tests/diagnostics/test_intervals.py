@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 import mollifier as mf
+from benchmarks.calibration import standardised
 from engine_problems import forced, gridded, small
 from made_up_solutions import solution_of
 from mollifier.diagnostics.compare import serialization as keeping

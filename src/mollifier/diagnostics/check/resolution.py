@@ -176,16 +176,9 @@ def of_waves(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Findi
 
 
 def short_waves(lines: Array, periodic: bool, variance: float) -> float:
-    """Share of the variance along an axis, noise taken away, in waves of fewer than 4 nodes.
+    """Share of the variance along an axis, that of the noise taken away, in waves of fewer than 4 nodes.
 
-    Parameters
-    ----------
-    lines
-        Values along the axis, shape (m, n); lines with gaps are left out.
-    periodic
-        Whether the axis wraps.
-    variance
-        Of the noise.
+    ``lines`` are values along the axis, shape (m, n), of which those with gaps are left out.
 
     Examples
     --------

@@ -163,17 +163,8 @@ def state(
 ) -> str:
     """What the pairs come to, in a few lines, the first of which says it all.
 
-    Parameters
-    ----------
-    solutions
-        By engine.
-    found
-        As from `pairs`.
-    misfits
-        Engine -> field -> misfit on held-out samples, where known.
+    ``misfits`` are those on held-out samples by engine and field, where known.
 
-    Examples
-    --------
     >>> print(state({}, (), {}))
     No engine gave an answer.
     """

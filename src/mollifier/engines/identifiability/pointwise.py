@@ -110,8 +110,11 @@ class _Fits:
 
     def __init__(self, samples: Samples, centres: Array, exponents: Sequence[Orders], half: Array) -> None:
         seen = _averaged(samples, half)
-        tree = KDTree(seen.points / half)
-        near, distance = _neighbours(tree, centres / half, 2 * len(exponents), len(seen.points))
+        tree, least = KDTree(seen.points / half), 2 * len(exponents)
+        # The same number of neighbours for each centre: those within the window of a typical one.
+        inside = int(np.median(tree.query_ball_point(centres / half, 1.0, return_length=True)))
+        count = min(max(inside, least, 2), max(_MOST_NEIGHBOURS, least), len(seen.points))
+        distance, near = (np.reshape(a, (len(centres), -1)) for a in tree.query(centres / half, count))
         self.exponents, self.half = exponents, half
         self.values, self.sd = seen.values[near], seen.sd[near]
         self.local = (seen.points[near] - centres[:, None, :]) / half
@@ -223,29 +226,11 @@ def _exponents(highest: NDArray[np.intp], degree: int, points: Array) -> list[Or
     return [e for e in product(*(range(m + 1) for m in most)) if sum(e) <= degree]
 
 
-def _neighbours(tree: KDTree, centres: Array, least: int, size: int) -> tuple[NDArray[np.intp], Array]:
-    """The same number of nearest samples for each centre: those within the window of a typical one."""
-    inside = tree.query_ball_point(centres, 1.0, return_length=True)
-    count = min(max(int(np.median(inside)), least, 2), max(_MOST_NEIGHBOURS, least), size)
-    distance, near = tree.query(centres, count)
-    return near.reshape(len(centres), -1), distance.reshape(len(centres), -1)
-
-
 def jumps(samples: Samples, features: Array, least: float) -> Iterator[tuple[int, float]]:
-    """Fronts that neighbouring samples straddle.
+    """Fronts that neighbouring samples straddle: for each coordinate their number and the steepest's width.
 
-    Parameters
-    ----------
-    samples
-        One variable, over d coordinates.
-    features
-        Shortest feature along each coordinate, shape (d,).
-    least
-        Change between neighbours, noise allowed for, that counts: a part of the field's range.
-
-    Returns
-    -------
-    for each coordinate how many samples differ so from the next one, and the steepest front's width.
+    ``features``, shape (d,), are the shortest along each coordinate, in its unit. A front is a change between
+    neighbours, noise allowed for, by more than ``least``, a part of the field's range.
 
     Examples
     --------
