@@ -10,6 +10,7 @@ from torch import nn
 import mollifier as mf
 from mollifier.data.observations import Observations
 from mollifier.engines.choose import choose
+from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
 
@@ -208,3 +209,43 @@ def test_check_judges_by_the_engine_that_solve_takes():
         found = mf.check(problem).numbers
         assert found["engine"] == engine
         assert found["cost"][engine]["serves"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "unknowns", "equation"),
+    [(0, None, "u_t = D*u_xx"), (1200, None, "u_t = D*u_xx"), (0, {"k": FieldUnknown()}, "u_t = dx(k*u_x)")],
+)
+def test_check_names_the_engine_that_auto_takes(missing, unknowns, equation):
+    problem = gridded(DENSE, equation, missing, unknowns)
+    found = mf.check(problem)
+    assert found.numbers["engine"] == choose(problem)[0]
+    suited = [n for n, c in found.numbers["cost"].items() if c["serves"]]
+    assert suited[0] == found.numbers["engine"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "settings", "message"),
+    [
+        (
+            "weak",
+            {"training": {"steps": 1}},
+            "'training.steps' was given to engine 'weak', .* do: joint, network",
+        ),
+        ("weak", {"held_out": 0.5}, "'held_out' was given to engine 'weak'"),
+        ("weak", {"collocation": {"nodes": {"x": 9}}}, "'collocation.nodes' was given to engine 'weak'"),
+        ("joint", {"network": {"width": 3}}, "'network' was given to engine 'joint', .* that do: network"),
+        ("network", {"joint": {"cells": 4}}, "'joint' was given to engine 'network', .* that do: joint"),
+        ("auto", {"network": {"width": 3}}, r"'network' .* 'weak' \(chosen because the data fill a grid"),
+        ("weak", {"tuning": {"densty": 2}}, "Unknown key 'tuning.densty'. Did you mean 'density'"),
+        (None, {}, "There is no engine None"),
+    ],
+)
+def test_engine_refuses_settings_that_it_does_not_use(engine, settings, message):
+    with pytest.raises(ConfigurationError, match=message):
+        mf.solve(gridded(DENSE), engine, settings=settings)
+
+
+def test_weak_engine_takes_no_resume_and_numpy_seeds_are_taken(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"'resume' was given to engine 'weak', .* joint, network"):
+        mf.solve(gridded(DENSE), "weak", folder=tmp_path, resume=True)
+    assert mf.solve(gridded(DENSE), "weak", seed=np.int64(3)).provenance["seed"] == 3

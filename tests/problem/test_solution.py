@@ -126,7 +126,7 @@ def test_parts_that_do_not_fit_together_are_refused():
     s = make_solution()
     with pytest.raises(MollifierError, match="'observation' was expected"):
         make_solution(fit=s.fit.rename(observation="row"))
-    with pytest.raises(MollifierError, match="both for scalar estimates and for fields"):
+    with pytest.raises(MollifierError, match="are names of both scalar estimates and fields"):
         make_solution(estimates={"k": Estimate("k", 1.0)})
 
 
