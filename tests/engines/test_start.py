@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 
 import mollifier as mf
-from engine_problems import conductivity_of_x, gridded, heat, heat_values, small
+from engine_problems import conductivity_of_x, gridded, heat, heat_values, noisy, small
 from mollifier.data.observations import Observations
 from mollifier.engines import solve as base
 from mollifier.engines.start import origin, sampled
@@ -330,10 +330,11 @@ def stop_at(stage, step):
 
 @pytest.mark.parametrize(("stage", "step"), [("warm-up", 13), ("warm-up", 30), ("gauss-newton", 2)])
 def test_a_resumed_run_does_not_start_again(stage, step, tmp_path, monkeypatch):
-    """A field and a number, so that what is fitted in place of the data is taken up too."""
-    problem = InverseProblem(
-        "u_t = D*u_xx + k*u", heat(60).data, {"D": ScalarUnknown(), "k": FieldUnknown(over=("x",))}
-    )
+    """A field and a number, D = 0.05 and k = -2, which two modes determine."""
+    x, t = np.random.default_rng(0).random((2, 100))
+    u = noisy(np.exp(-2.45 * t) * np.sin(3 * x) + 0.8 * np.exp(-4.45 * t) * np.cos(7 * x), 0.01, 1)
+    data = Observations({"u": u}, {"x": x, "t": t}, noise=0.01)
+    problem = InverseProblem("u_t = D*u_xx + k*u", data, {"D": ScalarUnknown(), "k": FieldUnknown(over="x")})
     whole = solve(problem, settings=FEW, start="joint")
     broken = solve(problem, settings=FEW, start="joint", folder=tmp_path, progress=stop_at(stage, step))
     assert broken.status.name == "interrupted"
