@@ -238,11 +238,11 @@ def test_a_study_that_breaks_off_is_taken_up_to_the_bit(tmp_path, monkeypatch):
     monkeypatch.setattr("mollifier.chromatin.page.nucleus_page", page)
     known, seen = studies.analyse_nucleus, []
 
-    def broken_at_the_second(sample, *rest):
+    def broken_at_the_second(sample, *rest, **options):
         seen.append(sample.field)
         if len(seen) == 2:
             raise KeyboardInterrupt
-        return known(sample, *rest)
+        return known(sample, *rest, **options)
 
     def run(out, resume):
         return CliRunner().invoke(app, kill.command("chromatin", tmp_path, tmp_path / out, resume, False))
