@@ -27,11 +27,7 @@ from scipy.ndimage import gaussian_filter
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.modes import Modes
 from mollifier.engines.linalg.dense import JITTER, factored
-from mollifier.engines.priors.evidence import LinearisedProblem
-from mollifier.engines.priors.search import PriorSearch
-from mollifier.engines.priors.shapes import Choice
-from mollifier.engines.priors.spline_prior import SplineCoefficients, SplinePrior, degree, prior
-from mollifier.engines.priors.tuning import PriorTuning
+from mollifier.engines.priors.spline_prior import Hyper, Prior, degree, maximise, prior
 from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.engines.splines.limits import Limits
 from mollifier.mollify.grid import Axis, Grid
@@ -93,8 +89,8 @@ class RateEstimate:
         Coefficients, shape (m,), and a root of their covariance ``inverse' inverse``, shape (m, m).
     misfit
         Rms of the whitened residuals; where it exceeds one, the covariance is scaled up by it.
-    chosen
-        The prior of the greatest evidence.
+    hyper
+        Hyperparameters of the prior.
     functions
         Splines on the pixels, (pixels, m in space), and at the frames, (frames, m in time).
     effective_parameters
@@ -104,7 +100,7 @@ class RateEstimate:
     coefficients: Array
     inverse: Array
     misfit: float
-    chosen: Choice
+    hyper: Hyper
     functions: tuple[Array, Array]
     effective_parameters: float
 
@@ -282,7 +278,7 @@ def smoothed(values: Array, inside: NDArray[np.bool_]) -> Array:
 
 
 def _posterior(
-    columns: Array, right: Array, noise: Array, rate_prior: SplinePrior, functions: tuple[Array, Array]
+    columns: Array, right: Array, noise: Array, rate_prior: Prior, functions: tuple[Array, Array]
 ) -> RateEstimate:
     """Generalised least squares with the prior of maximal marginal likelihood."""
     scale = np.sqrt(np.diag(noise))
@@ -290,16 +286,21 @@ def _posterior(
     design, target = (sl.solve_triangular(root, (v.T / scale).T, lower=True) for v in (columns, right))
     information, pull = design.T @ design, design.T @ target
     size = len(pull)
-    one = np.ones(size)  # the splines add up to one
-    curvature = information + JITTER * np.trace(information) / size * np.eye(size)
-    level = float((one @ pull) / (one @ curvature @ one))
-    priors = {rate_prior.name: SplineCoefficients(slice(0, size), rate_prior, one, level**2)}
-    problem = LinearisedProblem(curvature, -pull, priors)
-    choices = PriorSearch(problem, list(priors), PriorTuning()).anew()
-    factor = factored(problem.with_priors(choices)[0])
+    unit = np.trace(information) / np.trace(rate_prior.precision(rate_prior.orders[0], 0.0))
+    ridge = JITTER * np.trace(information) / size * np.eye(size)
+
+    def posterior(h: Hyper) -> tuple[Array, Array, float]:
+        own = 10.0**h.strength * unit * rate_prior.precision(h.order, h.length)
+        factor = factored(information + own + ridge)
+        half = sl.solve_triangular(factor, pull, lower=True)
+        evidence = np.log(np.diag(factored(own))).sum() - np.log(np.diag(factor)).sum() + half @ half / 2
+        return factor, half, float(evidence)
+
+    (hyper,), _ = maximise(lambda hypers: posterior(hypers[0])[2], [rate_prior])
+    factor, half, _ = posterior(hyper)
+    theta = sl.solve_triangular(factor.T, half)
     inverse = sl.solve_triangular(factor, np.eye(size), lower=True)
-    theta = inverse.T @ (inverse @ pull)
     effective = float(np.sum((inverse @ information) * inverse))
     free = max(len(target) - effective, 1.0)
     misfit = float(np.sqrt(np.sum((target - design @ theta) ** 2) / free))
-    return RateEstimate(theta, inverse, misfit, choices[rate_prior.name], functions, effective)
+    return RateEstimate(theta, inverse, misfit, hyper, functions, effective)

@@ -6,10 +6,10 @@ import mpmath
 import numpy as np
 import pytest
 
-from mollifier.engines.priors.evidence import LinearisedProblem
+from mollifier.engines.priors.evidence import LinearisedProblem, PriorOnCoefficients, QuadraticForm
 from mollifier.engines.priors.field_prior import FieldPrior, LatticePrior
-from mollifier.engines.priors.shapes import Choice, Shape
-from mollifier.engines.priors.spline_prior import SplineCoefficients, prior
+from mollifier.engines.priors.matern import matern_weights
+from mollifier.engines.priors.shapes import Choice, Shape, Shapes
 from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.mollify.grid import Axis, Grid
 
@@ -17,6 +17,31 @@ X = Axis("x", -1.0, 1.0, 40)
 SHAPES = [Shape(1, 1.0), Shape(2, 0.3), Shape(3, 0.5), Shape(2)]
 STRENGTHS = [0.01, 1.0, 30.0]
 SD = 0.1
+
+
+class Splines(PriorOnCoefficients):
+    """A Matern prior by quadrature of the splines' derivatives, for a field of size two."""
+
+    def __init__(self, basis):
+        self.basis, self.columns, self.shapes = basis, slice(0, basis.size), Shapes.of("auto")
+
+    def precision(self, shape):
+        forms = [self.basis.mass, *(self.basis.penalty(k) for k in range(1, shape.order + 1))]
+        return sum(w * f for w, f in zip(matern_weights(shape.order, shape.length), forms, strict=True))
+
+    @property
+    def mean_square(self):
+        return float(np.trace(self.basis.mass))
+
+    def form(self, shape):
+        return QuadraticForm(self.precision(shape), np.zeros(self.basis.size), 0.0)
+
+    def log_determinant(self, shape, strength):
+        return self.basis.size * np.log(strength) + np.linalg.slogdet(self.precision(shape))[1]
+
+    def log_variance(self, shape, strength):
+        spread = np.trace(np.linalg.solve(self.precision(shape), self.basis.mass))
+        return float(np.log(spread / (4.0 * strength))), 1.0
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +68,7 @@ def density(rows, values, precision):
 def test_log_evidence_is_the_density_of_the_data(measured, exact):
     """That of all data; over that of the exact ones, where some are conditions."""
     basis, rows, values = measured
-    splines = prior("k", basis)
-    own = SplineCoefficients(slice(0, basis.size), splines, np.ones(basis.size), 0.0)
+    own = Splines(basis)
     information, pull = rows.T @ rows / SD**2, rows.T @ values / SD**2
     some = slice(0, 4)
     conditions = {"k": (rows[some].T @ rows[some] / SD**2, -rows[some].T @ values[some] / SD**2)}
@@ -52,8 +76,9 @@ def test_log_evidence_is_the_density_of_the_data(measured, exact):
     found, expected = [], []
     for shape in SHAPES[:3]:
         for strength in STRENGTHS:
-            found.append(problem.log_evidence({"k": Choice(shape, strength)}))
-            precision = strength * splines.precision(shape)
+            hyperprior = own.log_hyperprior(shape, strength)
+            found.append(problem.log_evidence({"k": Choice(shape, strength)}) - hyperprior)
+            precision = strength * own.precision(shape)
             expected.append(density(rows, values, precision))
             expected[-1] -= density(rows[some], values[some], precision) if exact else 0.0
     assert np.subtract(found, found[0]) == pytest.approx(np.subtract(expected, expected[0]), abs=1e-2)
@@ -76,8 +101,7 @@ def test_log_evidence_does_not_depend_on_where_it_is_linearised():
 
 def test_hyperprior_is_a_half_cauchy_density_of_the_standard_deviation(measured):
     """Along the logarithm of a strength it integrates to one, but for its constant."""
-    basis = measured[0]
-    own = SplineCoefficients(slice(0, basis.size), prior("k", basis), np.ones(basis.size), 4.0)
+    own = Splines(measured[0])
     logs = np.linspace(-60, 60, 4001)
     for shape in SHAPES[:3]:
         values = np.exp([own.log_hyperprior(shape, float(np.exp(x))) for x in logs])

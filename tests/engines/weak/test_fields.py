@@ -10,9 +10,7 @@ import xarray as xr
 from benchmarks.cases.registry import case
 from mollifier.data.observations import Observations
 from mollifier.engines.linalg.dense import inverted
-from mollifier.engines.priors.shapes import Shape
-from mollifier.engines.priors.spline_prior import prior
-from mollifier.engines.priors.tuning import PriorTuning
+from mollifier.engines.priors.spline_prior import Hyper, Prior, maximise, mixture
 from mollifier.engines.solve import solve
 from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.engines.weak.data import GridData
@@ -99,12 +97,31 @@ def test_projected_fields_near_equation_and_data():
         assert np.sqrt(np.mean((projected["u"] - u) ** 2)) < sd
 
 
-ROUGH = PriorTuning(orders=(1, 2))
-
-
 def line(size=12, degree=3):
     axis = Axis("x", 0.0, 1.0, 40)
     return Basis("k", {"x": AxisSplines(axis, size, degree)}, Grid(axis))
+
+
+def test_maximise_two_maxima():
+    def evidence(hypers):
+        far, near = hypers[0].strength + 5.0, hypers[0].strength - 4.0
+        return float(np.logaddexp(50 - far**2, 20 - near**2))
+
+    (found,), value = maximise(evidence, [Prior("k", line(), orders=(2,))])
+    assert found.strength == pytest.approx(-5.0, abs=0.3)
+    assert value == pytest.approx(50.0, abs=0.3)
+
+
+def test_mixture_of_strengths():
+    """Of a normal evidence the lattice keeps mean and width, but for what lies behind its ends."""
+    best = [Hyper(2, -1.0, 0.0)]
+    shares = mixture(
+        lambda h: -((h[0].strength + 1) ** 2) / 2 - 50 * h[0].length ** 2, [Prior("k", line())], best
+    )
+    weights, strengths = np.array([(s, h[0].strength) for s, h in shares]).T
+    assert weights.sum() == pytest.approx(1.0)
+    assert weights @ strengths == pytest.approx(-1.0, abs=1e-9)
+    assert weights @ (strengths + 1) ** 2 == pytest.approx(1.0, rel=0.15)
 
 
 def test_mixture_wider_than_maximum():
@@ -116,21 +133,21 @@ def test_mixture_wider_than_maximum():
     scale = np.ones(basis.size)
     found = {}
     for averaged in (False, True):
-        priors, place = (prior("k", basis, tuning=ROUGH),), {"k": slice(0, basis.size)}
-        posterior = Posterior(priors, (), place, averaged=averaged)
+        posterior = Posterior(
+            (Prior("k", basis, orders=(1, 2)),), (), {"k": slice(0, basis.size)}, averaged=averaged
+        )
         found[averaged] = posterior.solve(information, right, scale)[1]
     assert basis.mean_variance(found[True]) > basis.mean_variance(found[False])
 
 
-@pytest.mark.parametrize("shape", [Shape(2, 0.5), Shape(2, 1.0)])
-def test_moments_of_a_spline_prior(shape):
-    """The mean variance with the constant held, and the log-determinant, at a strength of one."""
+@pytest.mark.parametrize("length", [0.5, 1.0])
+def test_prior_spread_mean_variance(length):
     basis = line()
-    one = prior("k", basis, tuning=ROUGH)
-    held = np.linalg.inv(one.precision(shape, free=False))
-    log_determinant, variance = one.moments(shape)
-    assert variance == pytest.approx(basis.mean_variance(held), rel=1e-6)
-    assert log_determinant == pytest.approx(np.linalg.slogdet(one.precision(shape))[1], abs=1e-3)
+    one = Prior("k", basis, orders=(1, 2))
+    held = np.linalg.inv(one.precision(2, np.log10(length).round(1), free=False))
+    assert one.spread(2, np.log10(length)) == pytest.approx(
+        basis.mean_variance(np.asarray(held, dtype=np.float64)), rel=1e-6
+    )
 
 
 def test_interpolation_variance_order_and_noise():

@@ -2,11 +2,10 @@
 
 Minus twice the log-likelihood is taken as quadratic about the present unknowns, and every prior of a field is
 quadratic too. The integral over the unknowns is then known in closed form (MacKay, Neural Computation 4:415,
-1992). Every engine supplies the same thing, a `LinearisedProblem`; how a prior's precision is formed in an
-engine's coefficients is all that differs (`PriorOnCoefficients`). There are two ways on purpose. Quadrature
-is exact, and right where splines are as smooth as the prior's order. Differences of neighbours on a lattice
-have every order for the cubic splines and the nodal values of the joint and network engines, whose third
-and fourth derivatives quadrature could not form.
+1992). The joint and the network engine supply a `LinearisedProblem`; how a prior's precision is formed in an
+engine's coefficients is all that differs (`PriorOnCoefficients`): differences of neighbours on a lattice have
+every order for cubic splines and nodal values, whose third and fourth derivatives quadrature could not form.
+The weak engine has smoother splines and the priors of `spline_prior`.
 """
 
 from __future__ import annotations

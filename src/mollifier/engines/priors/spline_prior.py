@@ -1,45 +1,62 @@
-"""Priors of unknown fields on the coefficients of splines, by quadrature.
+"""Priors of unknown fields: how much they vary, and over which lengths, learnt from the data.
 
-`SplinePrior` is the Matern family (see `matern`). `Seminorm` has one term alone, ``tau |D^s f|^2``.
-`TotalVariation` weights that of s = 1 with the inverse of the last iterate's gradient. The constant is free.
+They are those of `matern`; the constant is free. `Seminorm` has one term alone, `tau |D^s
+f|^2`; `TotalVariation` weighs that of s = 1 with the inverse of the last iterate's gradient.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 
 import numpy as np
 import scipy.linalg as sl
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 from mollifier.engines.linalg.dense import factored
-from mollifier.engines.priors.evidence import PriorOnCoefficients, QuadraticForm
 from mollifier.engines.priors.matern import SEMINORMS, matern_weights
-from mollifier.engines.priors.shapes import Shape, Shapes
-from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.engines.splines.basis import AxisSplines, Basis
 
 Array = NDArray[np.float64]
 
-_SMOOTHEST = 9
-"""Degree of the splines for Matern fields: as smooth as the smoothest of them."""
-
+ORDERS = (1, 2, 4, 8)
 # Precision of the constant beside that of the variation about it.
 _FREE = 1e-8
+# Where the search starts: decades of tau about the data's information, and decades of the length in
+# half-lengths.
+_STRENGTHS, _LENGTHS = (-8.0, -6.0, -4.0, -2.0, 0.0, 2.0), (-1.0, -0.3)
+_SHORTEST, _LONGEST = -2.0, 0.7
+_WEAKEST, _STRONGEST = -14.0, 8.0
+_PRECISE = 0.1
 # Of a seminorm the null space is held with such a share of tau, which is no less than this share of its
 # stiffest mode (or the null space would drown in rounding); tau ends where that could be felt.
-_FREE_SEMINORM, _STIFFEST, _STRONGEST_SEMINORM = 1e-6, 1e-12, 4.6
+_FREE_SEMINORM, _STIFFEST, _STRONGEST_SEMINORM = 1e-6, 1e-12, 2.0
+# Orders, of those tried, for which the search goes on.
+_CLIMBED = 2
+# Steps of the lattice over which fields are averaged, in decades of strength and length, and the logarithm of
+# the evidence by which its ends are behind the best: 2 % of it.
+_STEPS, _DEEPEST = (0.5, 0.15), 4.0
 # Gradients below this share of their rms count as flat, in the total variation.
 _FLAT = 0.1
 # Mean squared gradient, beside the square of the field's size, that is rounding.
 _ROUNDING = 1e-20
 
 
+@dataclass(frozen=True)
+class Hyper:
+    """Strength and length of a prior, as powers of ten, and its order."""
+
+    order: int
+    strength: float
+    length: float
+
+
 @dataclass(frozen=True, eq=False)
-class SplinePrior:
-    """The prior of one unknown field, a Matern field.
+class Prior:
+    """The prior of one unknown field.
 
     Attributes
     ----------
@@ -47,70 +64,83 @@ class SplinePrior:
         The unknown.
     basis
         What its coefficients multiply.
-    shapes
-        From which its shape is chosen.
+    orders
+        Orders s that are tried.
     """
 
     name: str
     basis: Basis
-    shapes: Shapes
+    orders: tuple[int, ...] = ORDERS
+
+    @property
+    def stretches(self) -> bool:
+        """Whether the length is to be found; it has no meaning for a prior of one term."""
+        return True
 
     @property
     def strongest(self) -> float:
-        """Greatest strength, natural logarithm, from that at which prior and data balance."""
-        return np.inf
+        """The greatest strength, as a power of ten."""
+        return _STRONGEST
 
-    def about(self, coefficients: Array) -> SplinePrior:
+    def hyper(self, order: int, strength: float, length: float) -> Hyper:
+        """As asked for; what this prior leaves no choice of is as it has it."""
+        order = order if order in self.orders else self.orders[0]
+        return Hyper(order, strength, length if self.stretches else _LONGEST)
+
+    def about(self, coefficients: Array) -> Prior:
         """The prior linearised about a field; most are the same about every one."""
         return self
 
     @cached_property
-    def variation(self) -> Array:
-        """Quadratic form of the mean square about the mean, shape (size, size); the mean is nearly free."""
-        mass = self.basis.mass
+    def _seminorms(self) -> list[Array]:
+        """Quadratic forms of the mean squared k-th derivatives, k = 0 about the mean."""
+        mass = self.basis.penalty(0)
         ones = np.ones(len(mass))  # the splines add up to one
         mean = mass @ ones
-        return mass - (1 - _FREE) * np.outer(mean, mean) / (ones @ mean)
+        return [mass - (1 - _FREE) * np.outer(mean, mean) / (ones @ mean)] + [
+            self.basis.penalty(k) for k in range(1, max(self.orders) + 1)
+        ]
 
     @cached_property
-    def _penalties(self) -> list[Array]:
-        """Quadratic forms of the mean squared k-th derivatives, k = 1, 2, ..."""
-        return [self.basis.penalty(k) for k in range(1, max(self.shapes.orders) + 1)]
-
-    def precision(self, shape: Shape, free: bool = True) -> Array:
-        """The precision at a strength of one, shape (size, size); the constant is held if it is not free."""
-        forms = [self.variation if free else self.basis.mass, *self._penalties[: shape.order]]
-        weights = matern_weights(shape.order, shape.length).tolist()
-        return np.sum([w * form for w, form in zip(weights, forms, strict=True)], axis=0)
-
-    @cached_property
-    def _moments(self) -> dict[Shape, tuple[float, float]]:
+    def _spreads(self) -> dict[tuple[int, float], float]:
         return {}
 
-    def moments(self, shape: Shape) -> tuple[float, float]:
-        """Log-determinant of the precision, and the field's mean variance with its constant held.
+    def spread(self, order: int, length: float) -> float:
+        """Mean variance of the field for tau = 1, its constant held; of the nearest tenth of a length."""
+        key = order, round(length, 1)
+        if key not in self._spreads:
+            held = factored(self.precision(*key, free=False))
+            self._spreads[key] = float(
+                np.sum(sl.solve_triangular(held, factored(self.basis.mass), lower=True) ** 2)
+            )
+        return self._spreads[key]
 
-        At a strength of one.
-        """
-        if shape not in self._moments:
-            own, held = (self.precision(shape, free) for free in (True, False))
-            log_determinant = float(np.linalg.slogdet(own)[1])
-            spread = sl.solve_triangular(factored(held), factored(self.basis.mass), lower=True)
-            self._moments[shape] = log_determinant, float(np.sum(spread**2))
-        return self._moments[shape]
+    def precision(self, order: int, length: float, free: bool = True) -> Array:
+        """The precision for tau = 1, shape (size, size); the constant is held too if it is not free."""
+        forms = self._seminorms if free else [self.basis.penalty(0), *self._seminorms[1:]]
+        factors = 10.0 ** (2 * order * length) * matern_weights(order, 10.0**length)
+        parts = zip(factors.tolist(), forms[: order + 1], strict=True)
+        return np.sum([share * form for share, form in parts], axis=0)
 
 
 @dataclass(frozen=True, eq=False)
-class Seminorm(SplinePrior):
-    """The mean squared derivatives of one order alone: H1 or H2."""
+class Seminorm(Prior):
+    """The mean squared derivatives of one order alone, the first of its orders: H1 or H2."""
+
+    @property
+    def stretches(self) -> bool:
+        """Its length is infinite."""
+        return False
 
     @property
     def strongest(self) -> float:
         """So that the null space stays free."""
         return _STRONGEST_SEMINORM
 
-    def precision(self, shape: Shape, free: bool = True) -> Array:
-        """The precision at a strength of one, shape (size, size); the constant is held if it is not free."""
+    def precision(self, order: int, length: float, free: bool = True) -> Array:
+        """The precision for tau = 1, shape (size, size); of order 0, the variation about the mean."""
+        if order == 0:
+            return super().precision(0, length, free)
         stiffest = float(np.abs(self.seminorm).sum(axis=0).max())
         least = max(_FREE_SEMINORM, _STIFFEST * self.basis.size * stiffest)
         return self.seminorm + (least if free else 1.0) * self.basis.mass
@@ -118,7 +148,7 @@ class Seminorm(SplinePrior):
     @cached_property
     def seminorm(self) -> Array:
         """Quadratic form of the mean squared derivatives of its order, per half-length of the domain."""
-        return self.basis.penalty(self.shapes.orders[0])
+        return self.basis.penalty(self.orders[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,60 +211,83 @@ def _sampled(splines: AxisSplines, slope: bool, points: Array) -> sp.csr_array:
     return sp.csr_array(splines.matrix(int(slope), points) * (splines.axis.length / 2 if slope else 1.0))
 
 
-def prior(name: str, basis: Basis, kind: str = "auto", tuning: PriorTuning | None = None) -> SplinePrior:
+def prior(name: str, basis: Basis, kind: str = "auto") -> Prior:
     """The prior of an unknown field, by what `mollifier.FieldUnknown` calls it."""
-    made = {"auto": SplinePrior, "tv": TotalVariation}.get(kind, Seminorm)
-    return made(name, basis, Shapes.of(kind, tuning))
+    if kind == "auto":
+        return Prior(name, basis)
+    if kind == "tv":
+        return TotalVariation(name, basis, (1,))
+    return Seminorm(name, basis, (SEMINORMS[kind],))
 
 
 def degree(kind: str) -> int:
-    """Degree of the splines for a kind of prior: low where an edge is to be kept."""
+    """Degree of the splines that a kind of prior asks for: low where an edge is to be kept."""
     if kind == "auto":
-        return _SMOOTHEST
+        return max(ORDERS) + 1
     return 1 if kind == "tv" else SEMINORMS[kind] + 1
 
 
-@dataclass(eq=False)
-class SplineCoefficients(PriorOnCoefficients):
-    """The prior of a field in the scaled coefficients of its splines, about a field of zero.
+def maximise(evidence: Callable[[list[Hyper]], float], priors: list[Prior]) -> tuple[list[Hyper], float]:
+    """Strengths, lengths and orders of the greatest evidence, which may have several maxima.
 
-    Attributes
-    ----------
-    columns
-        Places of the coefficients among all unknowns.
-    prior
-        Of the field.
-    scale
-        What the coefficients were multiplied by, shape (p,).
-    size
-        Mean square of the field; no hyperprior where it is zero.
+    All priors that leave a choice of order share it while it is looked for.
     """
+    looks = {}
+    choices = [set(p.orders) for p in priors if len(p.orders) > 1] or [set(priors[0].orders)]
+    lengths = _LENGTHS if any(p.stretches for p in priors) else _LENGTHS[:1]
+    for order in sorted(set.intersection(*choices)):
+        places = [(s, ell) for s in _STRENGTHS for ell in lengths]
+        tried = [[p.hyper(order, s, ell) for p in priors] for s, ell in places]
+        found = [(evidence(h), i) for i, h in enumerate(tried)]
+        value, best = max(found)
+        looks[value] = tried[best]
+    climbed = [_climb(evidence, looks[v], priors) for v in sorted(looks)[-_CLIMBED:]]
+    return max(climbed, key=lambda pair: pair[1])
 
-    columns: slice
-    prior: SplinePrior
-    scale: Array
-    size: float
-    _forms: dict[Shape, QuadraticForm] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.shapes, self.strongest = self.prior.shapes, self.prior.strongest
+def _climb(
+    evidence: Callable[[list[Hyper]], float], start: list[Hyper], priors: list[Prior]
+) -> tuple[list[Hyper], float]:
+    orders = [h.order for h in start]
+    centre = np.array([[h.strength, h.length] for h in start]).ravel()
+    moved = np.array([[True, p.stretches] for p in priors]).ravel()
+    most = np.array([[p.strongest, _LONGEST] for p in priors])
 
-    @property
-    def mean_square(self) -> float:
-        return float(np.sum(np.diag(self.prior.variation) / self.scale**2))
+    def at(x: Array) -> list[Hyper]:
+        whole = centre.copy()
+        whole[moved] = x
+        pairs = np.clip(whole.reshape(-1, 2), [_WEAKEST, _SHORTEST], most)
+        return [Hyper(o, float(s), float(ell)) for o, (s, ell) in zip(orders, pairs, strict=True)]
 
-    def form(self, shape: Shape) -> QuadraticForm:
-        if shape not in self._forms:
-            square = self.prior.precision(shape) / np.outer(self.scale, self.scale)
-            self._forms[shape] = QuadraticForm(square, np.zeros(len(square)), 0.0)
-        return self._forms[shape]
+    first = centre[moved]
+    simplex = np.vstack([first, first + np.diag(np.tile([0.7, 0.3], len(start))[moved])])
+    options = {"xatol": _PRECISE, "fatol": _PRECISE, "initial_simplex": simplex}
+    best = minimize(lambda x: -evidence(at(x)), first, method="Nelder-Mead", options=options)
+    return at(best.x), -float(best.fun)
 
-    def log_determinant(self, shape: Shape, strength: float) -> float:
-        scaled = self.prior.moments(shape)[0] - 2 * float(np.log(self.scale).sum())
-        return len(self.scale) * float(np.log(strength)) + scaled
 
-    def log_variance(self, shape: Shape, strength: float) -> tuple[float, float]:
-        return float(np.log(self.prior.moments(shape)[1] / (strength * max(self.size, 1e-300)))), 1.0
+def mixture(
+    evidence: Callable[[list[Hyper]], float], priors: list[Prior], best: list[Hyper]
+) -> list[tuple[float, list[Hyper]]]:
+    """Strengths and lengths about the best, of one prior at a time, as far as they count; their shares.
 
-    def log_hyperprior(self, shape: Shape, strength: float) -> float:
-        return super().log_hyperprior(shape, strength) if self.size > 0 else 0.0
+    A lattice, filled from the best on, of decades that are all as likely beforehand.
+    """
+    found = [(evidence(best), best)]
+    for i, (p, h) in enumerate(zip(priors, best, strict=True)):
+        queue, seen = [(0, 0)], {(0, 0)}
+        while queue:
+            a, b = queue.pop()
+            for one in ((a - 1, b), (a + 1, b), (a, b - 1), (a, b + 1)):
+                strength, length = h.strength + one[0] * _STEPS[0], h.length + one[1] * _STEPS[1]
+                within = _WEAKEST <= strength <= p.strongest and _SHORTEST <= length <= _LONGEST
+                if one in seen or not within or (one[1] and not p.stretches):
+                    continue
+                seen.add(one)
+                hypers = [*best[:i], Hyper(h.order, strength, length), *best[i + 1 :]]
+                value = evidence(hypers)
+                if value > found[0][0] - _DEEPEST:
+                    found.append((value, hypers))
+                    queue.append(one)
+    shares = np.exp([v - max(w for w, _ in found) for v, _ in found])
+    return [(float(s), h) for s, (_, h) in zip(shares / shares.sum(), found, strict=True)]

@@ -88,7 +88,7 @@ class _Run:
         data = self.data.thinned(steps)
         bases = [replace(b, grid=data.grid) for b in self.bases]
         kinds = {n: u.prior for n, u in self.problem.unknown_fields.items()}
-        priors = [prior(b.name, b, kinds[b.name], self.tuning.priors) for b in bases if b.splines]
+        priors = [prior(b.name, b, kinds[b.name]) for b in bases if b.splines]
         given = self.problem.measurements
         known = [FieldMeasurements.of(b, given[b.name]) for b in bases if b.name in given]
         sums = WeakSums(self.integrands, data, bases)

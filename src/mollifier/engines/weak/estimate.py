@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from mollifier.engines.identifiability.undetermined import Direction, free_directions
 from mollifier.engines.linalg.dense import SINGULAR, contract, inverted, reciprocal
-from mollifier.engines.priors.shapes import Choice
-from mollifier.engines.priors.spline_prior import SplinePrior
+from mollifier.engines.priors.spline_prior import Hyper, Prior
 from mollifier.engines.splines.limits import Limits
 from mollifier.engines.weak.conditioning import FieldMeasurements
 from mollifier.engines.weak.instruments import instruments
@@ -69,7 +68,7 @@ class Fit:
     covariance: Array
     misfit: float
     whiteness: float
-    priors: dict[str, Choice] = field(default_factory=dict)
+    priors: dict[str, Hyper] = field(default_factory=dict)
     free_directions: Sequence[Direction] = ()
     residuals: Array = field(default_factory=lambda: np.zeros(0))
     variances: Array = field(default_factory=lambda: np.zeros(0))
@@ -128,7 +127,7 @@ class Estimator:
     """
 
     sums: WeakSums
-    priors: Sequence[SplinePrior]
+    priors: Sequence[Prior]
     bounds: Array
     whole: bool = False
     known: Sequence[FieldMeasurements] = ()
@@ -241,7 +240,7 @@ class Estimator:
             theta,
             covariance,
             *self._misfit(residuals, normal, counted),
-            dict(self.posterior.choices),
+            dict(self.posterior.hyper),
             free,
             residuals,
             normal.rows.variances,

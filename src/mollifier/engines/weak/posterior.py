@@ -1,4 +1,4 @@
-"""The posterior of the coefficients, from the equations, the measurements of fields and the priors."""
+"""Posterior of the coefficients: the information of the equations, with priors and measurements of fields."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ import scipy.linalg as sl
 from numpy.typing import NDArray
 
 from mollifier.engines.linalg.dense import JITTER, factored
-from mollifier.engines.priors.evidence import LinearisedProblem
-from mollifier.engines.priors.search import PriorSearch
-from mollifier.engines.priors.shapes import Choice
-from mollifier.engines.priors.spline_prior import SplineCoefficients, SplinePrior
+from mollifier.engines.priors.spline_prior import Hyper, Prior, maximise, mixture
 from mollifier.engines.weak.conditioning import FieldMeasurements
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 
@@ -22,49 +19,54 @@ Array = NDArray[np.float64]
 
 @dataclass(eq=False)
 class Posterior:
-    """Posteriors of coefficients under priors chosen by the evidence.
+    """Posteriors of the coefficients under priors whose strengths, lengths and orders are estimated.
 
     Attributes
     ----------
     priors
-        Of unknown fields; those that are not quadratic are linearised about the last field found.
+        Of unknown fields. Those that are not quadratic are linearised about the last field found.
     known
         Measurements of unknown fields.
     place
-        Unknown -> its coefficients.
+        Unknown -> the slice of its coefficients.
     tuning
         Numbers that steer the engine.
     learn
-        Whether the priors are chosen anew, or stay as they are, so that errors can be compared.
+        Whether the priors are estimated anew, or kept so that standard errors can be compared.
     averaged
-        Whether all priors that count are averaged over; else the one of the greatest evidence is taken.
-    choices
-        The priors chosen.
+        Whether the posterior is averaged over plausible strengths and lengths, or taken at the maximum of the
+        evidence.
+    hyper
+        Estimated strength, length and order of each prior.
     precisions
-        Of these priors, in the coefficients.
+        Of the priors at these strengths.
+    units
+        Units of the strengths: the information of each field relative to its prior's precision.
     squares
         Mean squares of the fields last found.
     """
 
-    priors: tuple[SplinePrior, ...]
+    priors: tuple[Prior, ...]
     known: Sequence[FieldMeasurements]
     place: Mapping[str, slice]
     tuning: WeakTuning = DEFAULT
     learn: bool = True
     averaged: bool = False
-    choices: dict[str, Choice] = field(default_factory=dict)
+    hyper: dict[str, Hyper] = field(default_factory=dict)
     precisions: dict[str, Array] = field(default_factory=dict)
+    units: list[float] = field(default_factory=list)
     squares: dict[str, float] = field(default_factory=dict)
 
     def solve(self, information: Array, right: Array, scale: Array) -> tuple[Array, Array, float]:
-        """Mean and covariance of the scaled coefficients, and the logarithm of the evidence.
+        """Mean (m,) and covariance (m, m) of the scaled coefficients, and the logarithm of the evidence.
 
         Priors that are not quadratic are linearised about the result until it no longer changes.
 
         Parameters
         ----------
         information, right
-            Precision of the scaled coefficients by the equations, shape (m, m), and it times these, (m,).
+            Of the equations for the scaled coefficients: precision, shape (m, m), and its product with the
+            estimate.
         scale
             Of the coefficients, shape (m,).
         """
@@ -84,58 +86,120 @@ class Posterior:
         return found
 
     def _solve_linearised(self, information: Array, right: Array, scale: Array) -> tuple[Array, Array, float]:
-        """As `solve`, with the priors as they are linearised."""
-        problem = self._linear(information, right, scale)
-        search = PriorSearch(problem, list(problem.priors), self.tuning.priors)
-        if self.learn or not self.choices:
-            self.choices = search.anew()
-        for p in self.priors:
-            chosen = self.choices[p.name]
-            self.precisions[p.name] = chosen.strength * p.precision(chosen.shape)
-        parts = search.mixture(self.choices) if self.averaged else [(1.0, self.choices)]
+        """As `solve`, with the priors as they are."""
+        linear = self._linear(information, right, scale)
+        hypers = [self.hyper[p.name] for p in self.priors] if self.hyper else None
+        if self.learn or hypers is None:
+            hypers, _ = maximise(linear.log_evidence, list(self.priors))
+            self.hyper = {p.name: h for p, h in zip(self.priors, hypers, strict=True)}
+        self.precisions = {
+            p.name: linear.prior(h, i) for i, (p, h) in enumerate(zip(self.priors, hypers, strict=True))
+        }
+        parts = mixture(linear.log_evidence, list(self.priors), hypers) if self.averaged else [(1.0, hypers)]
         means, covariance = [], np.zeros_like(information)
-        for weight, choices in parts:
-            curvature, slope = problem.with_priors(choices)
-            factor = factored(curvature)
+        for share, these in parts:
+            factor, half, _ = linear.solved(these)
             inverse = sl.solve_triangular(factor, np.eye(len(scale)), lower=True)
-            means.append(-inverse.T @ (inverse @ slope))
-            covariance += weight * (inverse.T @ inverse)
-        weights = np.array([weight for weight, _ in parts])
-        theta = weights @ np.array(means)
-        apart = (np.array(means) - theta) * np.sqrt(weights)[:, None]
+            means.append(sl.solve_triangular(factor.T, half))
+            covariance += share * (inverse.T @ inverse)
+        shares = np.array([share for share, _ in parts])
+        theta = shares @ np.array(means)
+        apart = (np.array(means) - theta) * np.sqrt(shares)[:, None]
         covariance += apart.T @ apart
         if self.learn:
             for p in self.priors:
                 here = theta[self.place[p.name]] / scale[self.place[p.name]]
                 self.squares[p.name] = float(here @ p.basis.mass @ here)
-        return theta, covariance, problem.log_evidence(self.choices)
+        return theta, covariance, linear.log_evidence(hypers)
 
-    def _linear(self, information: Array, right: Array, scale: Array) -> LinearisedProblem:
-        """The problem for given priors, about coefficients of zero: equations and measurements together."""
-        informed = np.trace(information) > 0
+    def _linear(self, information: Array, right: Array, scale: Array) -> _Linear:
+        """The information of equations and measurements together, to which priors are added."""
+        informative = np.trace(information) > 0
         measured, extra = self._measured(scale, self.known)
+        exact = [e for k in self.known if (e := k.exact) is not None] if informative else []
         whole, right = information + measured, right + extra
-        ridge = JITTER * np.trace(information if informed else measured) / len(scale)
-        whole[np.diag_indices_from(whole)] += ridge
-        priors, conditions = {}, {}
-        for p in self.priors:
-            here = self.place[p.name]
-            one = scale[here]  # the splines add up to one
-            level = float((one @ right[here]) / (one @ whole[here, here] @ one))
-            size = self.squares.get(p.name, level**2)
-            priors[p.name] = SplineCoefficients(here, p, one, size)
-        for k in self.known if informed else ():
-            if (exact := k.exact) is not None:
-                here = self.place[k.name]
-                own, pull = self._measured(scale, [exact])
-                conditions[k.name] = own[here, here] + ridge * np.eye(here.stop - here.start), -pull[here]
-        return LinearisedProblem(whole, -right, priors, conditions)
+        source = information if informative else measured
+        ridge = JITTER * np.trace(source) / len(scale) * np.eye(len(scale))
+        places = [self.place[p.name] for p in self.priors]
+        if self.learn or not self.units:
+            self.units = [
+                max(np.trace(source[w, w]), JITTER * np.trace(source))
+                / np.trace(p.precision(0, 0.0) / np.outer(scale[w], scale[w]))
+                for p, w in zip(self.priors, places, strict=True)
+            ]
+        ones = [scale[w] for w in places]  # the splines add up to one
+        levels = [float((o @ right[w]) / (o @ whole[w, w] @ o)) for o, w in zip(ones, places, strict=True)]
+        sizes = [self.squares.get(p.name, level**2) for p, level in zip(self.priors, levels, strict=True)]
+        conditions = None
+        if exact:
+            precision, exact_right = self._measured(scale, exact)
+            conditions = precision + ridge, exact_right
+        return _Linear(self.priors, places, self.units, sizes, scale, (whole + ridge, right), conditions)
 
     def _measured(self, scale: Array, known: Sequence[FieldMeasurements]) -> tuple[Array, Array]:
-        """Precision of the scaled coefficients by measurements, shape (m, m), and it times these, (m,)."""
+        """Information (m, m) of measurements for the scaled coefficients, and its product with them, (m,)."""
         information, right = np.zeros((len(scale), len(scale))), np.zeros(len(scale))
         for k in known:
             here = self.place[k.name]
             information[here, here] += k.information / np.outer(scale[here], scale[here])
             right[here] += k.right / scale[here]
         return information, right
+
+
+@dataclass(frozen=True, eq=False)
+class _Linear:
+    """Linear equations for the scaled coefficients, to which the precisions of priors are added.
+
+    ``data`` and ``conditions`` are pairs of a precision (m, m) and a right side (m,): of all data, and of the
+    exact measurements alone, None if there are none. ``sizes`` are mean squares of the fields.
+    """
+
+    priors: tuple[Prior, ...]
+    places: Sequence[slice]
+    units: Sequence[float]
+    sizes: Sequence[float]
+    scale: Array
+    data: tuple[Array, Array]
+    conditions: tuple[Array, Array] | None
+
+    def prior(self, hyper: Hyper, i: int) -> Array:
+        """Precision of the coefficients of the i-th field."""
+        return 10.0**hyper.strength * self.units[i] * self.priors[i].precision(hyper.order, hyper.length)
+
+    def solved(
+        self, hypers: list[Hyper], equations: tuple[Array, Array] | None = None
+    ) -> tuple[Array, Array, float]:
+        """Factor L of the posterior precision, ``L^-1 right``, and the logarithm of the evidence.
+
+        ``equations`` are those of the data by default.
+        """
+        precision, right = equations or self.data
+        precision, evidence = precision.copy(), 0.0
+        for i, (h, w) in enumerate(zip(hypers, self.places, strict=True)):
+            scaled = self.prior(h, i) / np.outer(self.scale[w], self.scale[w])
+            evidence += np.log(np.diag(factored(scaled))).sum()
+            precision[w, w] += scaled
+        factor = factored(precision)
+        half = sl.solve_triangular(factor, right, lower=True)
+        return factor, half, float(evidence + half @ half / 2 - np.log(np.diag(factor)).sum())
+
+    def log_evidence(self, hypers: list[Hyper]) -> float:
+        """Logarithm of the evidence given the exact measurements, and of the hyperprior.
+
+        Exact measurements, as on an edge, determine the finest modes there. A prior that had to explain them
+        too would become narrow for the coarse modes elsewhere, of which they hold no information.
+        """
+        given = 0.0 if self.conditions is None else self.solved(hypers, self.conditions)[2]
+        return self.solved(hypers)[2] - given - self._negative_log_hyperprior(hypers)
+
+    def _negative_log_hyperprior(self, hypers: list[Hyper]) -> float:
+        """The standard deviation of a field, in units of its size, has a half-Cauchy distribution.
+
+        Source: Gelman, Bayesian Anal. 1:515, 2006. With a flat hyperprior the evidence would not fall off
+        towards strengths that allow no variation at all. The joint engine has the same hyperprior.
+        """
+        total = 0.0
+        for h, p, unit, size in zip(hypers, self.priors, self.units, self.sizes, strict=True):
+            variance = p.spread(h.order, h.length) / (10.0**h.strength * unit)
+            total -= np.log(variance * size) / 2 - np.log(variance + size) if size > 0 else 0.0
+        return total

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pydantic import ConfigDict
-
-from mollifier.engines.priors.tuning import PriorTuning
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,6 @@ class WeakTuning:
     #: Most linearisations of a prior that is not quadratic, and the change in standard errors that ends them.
     prior_rounds: int = 10
     prior_change: float = 0.02
-    #: Of the choice of priors by the evidence.
-    priors: PriorTuning = field(default_factory=PriorTuning)
 
     # -- choice of radii
     #: At the first radius the kernel's spectrum has fallen by exp(-this) at the data's spectral corner.
