@@ -97,13 +97,7 @@ def read(
     names: dict[Any, str] = dict(rename or {})
     if isinstance(variables, Mapping):
         names.update({old: str(new) for new, old in variables.items() if old != new})
-    requested = _listed(tuple(variables) if isinstance(variables, Mapping) else variables)
-    also = _listed(values)
-    if requested is not None and also is not None and set(requested) != set(also):
-        raise DataError(
-            f"variables={requested} and values={also} mean the same thing and differ; give one of them."
-        )
-    requested = requested if requested is not None else also
+    requested = _requested(variables, values)
     axes, repeats = _listed(coordinates), _listed(replicates)
     if isinstance(noise, str):
         if requested is None or len(requested) != 1:
@@ -120,8 +114,7 @@ def read(
     if mask is not None and mask not in content.variables:
         raise DataError(f"Mask '{mask}' is not in the data.{did_you_mean(mask, map(str, content.variables))}")
     keep = None if mask is None else content[mask].fillna(0) != 0
-    content = content if mask is None else content.drop_vars(mask)
-    content = content.copy()
+    content = content.drop_vars(mask or [])
     for name in found.keys() & content.variables.keys():
         content[name].attrs.setdefault("units", found[name])
     obs = Observations.from_dataset(
@@ -134,11 +127,23 @@ def read(
         periodic=periodic,
     )
     if keep is not None:
-        rows = not obs.gridded and keep.ndim == 1
-        obs = obs.mask(keep.values if rows else keep)
+        obs = obs.mask(keep if obs.gridded or keep.ndim > 1 else keep.values)
     obs = obs.window(**window) if window else obs
     obs = obs.trust(**trusted) if trusted else obs
     return obs if sample is None else obs.thin(sample, seed)
+
+
+def _requested(
+    variables: str | Sequence[str] | Mapping[str, str] | None, values: str | Sequence[str] | None
+) -> list[str] | None:
+    """Names of the variables to keep, by either argument."""
+    requested = _listed(tuple(variables) if isinstance(variables, Mapping) else variables)
+    also = _listed(values)
+    if requested is not None and also is not None and set(requested) != set(also):
+        raise DataError(
+            f"variables={requested} and values={also} mean the same thing and differ; give one of them."
+        )
+    return requested if requested is not None else also
 
 
 def _named(

@@ -30,7 +30,7 @@ def matern_weights(order: int, length: float) -> NDArray[np.float64]:
     order
         Of the last.
     length
-        In half-lengths; infinite where the last stands alone.
+        In half-lengths; infinite for the last term alone.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def matern_weights(order: int, length: float) -> NDArray[np.float64]:
 
 
 def mixed(names: Sequence[str], order: int) -> Iterator[tuple[dict[str, int], int]]:
-    """Derivatives of an order along some coordinates, and how often each stands in |D^order f|^2.
+    """Derivatives of an order along some coordinates, and their multiplicity in |D^order f|^2.
 
     Examples
     --------

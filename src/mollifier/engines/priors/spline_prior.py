@@ -271,7 +271,7 @@ def mixture(
 ) -> list[tuple[float, list[Hyper]]]:
     """Strengths and lengths about the best, of one prior at a time, as far as they count; their shares.
 
-    A lattice, filled from the best on, of decades that are all as likely beforehand.
+    A lattice, filled from the best on, of decades of equal prior probability.
     """
     found = [(evidence(best), best)]
     for i, (p, h) in enumerate(zip(priors, best, strict=True)):
