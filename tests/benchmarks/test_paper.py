@@ -127,6 +127,7 @@ def test_a_seed_without_an_answer_is_the_worst():
     assert row.message == "too large"
 
 
+@pytest.mark.slow
 def test_a_run_in_processes_is_kept_and_taken_up(tmp_path):
     plans = paper.planned(["langevin"], ["mlp"], ["mollifier", "joint"], [0.05], range(1), 4.0, 1)
     file = tmp_path / "paper.trials.jsonl"

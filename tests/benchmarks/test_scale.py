@@ -25,6 +25,7 @@ def test_the_data_solve_the_equation():
     assert np.abs(residual).max() < 5e-3 * np.abs(u_t).max()
 
 
+@pytest.mark.slow
 def test_each_size_in_a_process_of_its_own():
     told = []
     table = scale.run([96, 48, 96], repeats=1, progress=lambda *step: told.append(step))

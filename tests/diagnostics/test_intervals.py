@@ -40,6 +40,7 @@ def tracer(noise=0.02, seed=0, nx=48, nt=32):
 # Bootstrap
 
 
+@pytest.mark.slow
 def test_bootstrap_agrees_with_the_sandwich():
     """The weak engine's covariance is exact for a linear equation and known noise."""
     problem = tracer(nx=32, nt=24)
@@ -54,6 +55,7 @@ def test_bootstrap_agrees_with_the_sandwich():
     assert "bootstrap, 20 repeats" in found.summary()
 
 
+@pytest.mark.slow
 def test_bootstrap_of_a_field_by_the_joint_engine(tmp_path):
     problem, lam = forced()
     solution = mf.solve(problem, "joint")
@@ -117,6 +119,7 @@ def test_an_interrupted_bootstrap_goes_on_to_the_same_bits(tmp_path, monkeypatch
     assert found.provenance["intervals"] == whole.provenance["intervals"]
 
 
+@pytest.mark.slow
 def test_processes_change_nothing():
     problem = tracer(nx=24, nt=16)
     solution = mf.solve(problem, "weak")

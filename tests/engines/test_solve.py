@@ -298,6 +298,7 @@ def test_very_few_samples_are_all_fitted_or_some_held_out(n):
     assert np.isfinite(value(solution, "a"))
 
 
+@pytest.mark.slow
 def test_laplace_standard_errors_are_about_right():
     """z-scores over 12 noise realisations have an rms between 0.5 and 2.
 

@@ -28,9 +28,11 @@ class Kernel(Protocol):
     @property
     def smoothness(self) -> float:
         """Highest order with a bounded derivative; infinite for the bump."""
+        ...
 
     def __call__(self, s: Any, order: int = 0) -> Any:
         """The derivative of that order at ``s``: an array (NumPy or torch) of the same shape."""
+        ...
 
 
 class KernelKind(Protocol):
@@ -38,6 +40,7 @@ class KernelKind(Protocol):
 
     def for_order(self, order: int, degree: int | None = None) -> tuple[Kernel, float]:
         """The kernel for an equation of an order, and its radius in cells; ``degree`` where it is given."""
+        ...
 
 
 KERNELS: Registry[KernelKind] = Registry(

@@ -191,6 +191,7 @@ def test_the_estimate_is_that_of_an_independent_least_squares():
     assert estimate.sd == pytest.approx(spread, rel=0.1)
 
 
+@pytest.mark.slow
 def test_intervals_cover():
     t = np.linspace(0, 2, 40)
     inside = []
@@ -303,6 +304,7 @@ def test_banded_order_is_a_permutation():
     assert sorted(banded_order((3, 7, 5)).tolist()) == list(range(105))
 
 
+@pytest.mark.slow
 def test_intervals_of_a_field_cover():
     """Pointwise, at a noise where strengths are uncertain and the rate comes near its bound at both ends."""
     inside = []

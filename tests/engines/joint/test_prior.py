@@ -133,6 +133,7 @@ def covered(order, length, seed):
     return [float(np.mean(z < q)) for q in (0.674, 1.282, 1.960)]
 
 
+@pytest.mark.slow
 def test_intervals_cover_fields_drawn_from_the_prior():
     """Whose order and length are drawn, as the average over them supposes."""
     rng = np.random.default_rng(0)

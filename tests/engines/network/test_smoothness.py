@@ -120,6 +120,7 @@ def test_weights_of_a_mixture_add_up():
     assert sum(m.share for m in mixed) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_a_prior_that_nobody_chose_is_a_part_of_the_error(monkeypatch):
     """A field that its prior flattens is wrong by more than the curvature of the loss tells."""
     stages = []

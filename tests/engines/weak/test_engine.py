@@ -295,6 +295,7 @@ def test_field_standard_errors(noise):
     assert np.sqrt(np.mean(squares)) < 1.5
 
 
+@pytest.mark.slow
 def test_field_over_plane():
     x, y = sympy.symbols("x y")
     data = made(0.3 + 0.1 * sympy.sin(3 * x) * sympy.cos(2 * y), "x y t", 0.01)

@@ -55,6 +55,7 @@ def many(request):
     return tuple(np.array(f) for f in zip(*found, strict=True))
 
 
+@pytest.mark.slow
 def test_estimates_unbiased(many):
     """Least squares without the correction for noise are biased."""
     errors, _, plain = many

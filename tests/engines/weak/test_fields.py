@@ -49,6 +49,7 @@ def errors(solution, k):
     return np.linalg.norm(found - k) / np.linalg.norm(k), float(np.mean(np.abs(found - k) < 1.96 * sd))
 
 
+@pytest.mark.slow
 def test_plane_without_noise():
     problem, k = plate(0.0)
     solution = solve(problem, "weak")
@@ -56,6 +57,7 @@ def test_plane_without_noise():
     assert errors(solution, k)[0] < 0.005
 
 
+@pytest.mark.slow
 def test_plane_intervals():
     """Over two draws the error is small, and intervals of 95 % contain the truth."""
     found = []
@@ -69,6 +71,7 @@ def test_plane_intervals():
     assert 0.85 <= held <= 0.995
 
 
+@pytest.mark.slow
 def test_plane_undetermined_by_noise():
     problem, _ = plate(2.0)
     status = solve(problem, "weak").status

@@ -53,6 +53,7 @@ def posed(values, sd, equation="u_t = D*lap(u)", unknowns=None, **known):
     return InverseProblem(equation, observed, unknowns or {"D": ScalarUnknown()}, fields=["u"])
 
 
+@pytest.mark.slow
 def test_disc_errors():
     """With 45 % of a box outside of a disc the errors are those of the nodes that are left."""
     assert 0.43 < 1 - DISC.mean() < 0.47

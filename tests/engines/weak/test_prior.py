@@ -82,6 +82,7 @@ def plane(kind):
     return float(np.linalg.norm(found.transpose("x", "y").values - expected) / np.linalg.norm(expected))
 
 
+@pytest.mark.slow
 def test_levels_over_a_plane():
     assert plane("tv") < 0.9 * min(plane("h1"), plane("h2"))
 
