@@ -20,8 +20,9 @@ from mollifier.data.observations import Observations
 from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.joint.engine import _finer
 from mollifier.engines.joint.settings import JointSettings
+from mollifier.engines.joint.smoothing import Smoothing
 from mollifier.engines.joint.spline import FieldPriors, values_maker
-from mollifier.engines.joint.stages import Joint, Smoothing
+from mollifier.engines.joint.stages import Joint
 from mollifier.engines.joint.system import Bordered
 from mollifier.engines.linalg.banded import BandedCholesky, NotPositiveError, banded_order
 from mollifier.errors import ConfigurationError
@@ -150,7 +151,7 @@ def test_normal_equations_are_those_of_the_dense_slopes(name):
     start = stage.parameters()
     stage.set_parameters(start + 0.1 * torch.randn(start.shape, generator=torch.manual_seed(0)))
     start, nodes = stage.parameters(), stage.node_values()
-    system = Bordered(stage.linearisation, stage.layout, nodes, 1.0)
+    system = Bordered(stage.linearisation, stage.layout, nodes, 1.0, stage.tuning)
     direction = torch.randn(start.shape, dtype=torch.float64, generator=torch.manual_seed(1))
     loss = []
     for sign in (-1, 1):
@@ -165,12 +166,12 @@ def test_normal_equations_are_those_of_the_dense_slopes(name):
 def _stage(problem, settings):
     """A joint stage after the fit of the data."""
     chosen = validated(JointSettings, settings)
-    objective, _ = prepare(problem, chosen, 0, values_maker(problem_cells(problem, chosen)))
+    objective, _ = prepare(problem, chosen, 0, values_maker(problem_cells(problem, chosen), chosen.tuning))
     linearisation = FieldPriors(objective)
-    fit = Smoothing(objective, linearisation)
+    fit = Smoothing(objective, linearisation, chosen.tuning)
     fit.step()
     fit.close()
-    return Joint(objective, 50, 1e-3, linearisation)
+    return Joint(objective, 50, 1e-3, linearisation, chosen.tuning)
 
 
 def problem_cells(problem, settings):
@@ -271,6 +272,7 @@ def test_limits_and_progress():
     assert all(p.engine == "joint" for p in seen)
     assert solution.status.name == "step limit"
     assert solve(heat(100), settings={**FEW, "training": {"time_limit": 1e-9}}).status.name == "time limit"
+    assert solve(heat(100), settings={**FEW, "tuning": {"most_steps": 2}}).status.name == "step limit"
 
 
 @pytest.mark.parametrize(
@@ -280,6 +282,7 @@ def test_limits_and_progress():
         ({"joint": {"cells": {"y": 4}}}, "'y', not a coordinate"),
         ({"joint": {"cells": 1}}, "greater than or equal to 2"),
         ({"collocation": {"nodes": {"x": 900, "t": 900}}}, "collocation.nodes="),
+        ({"tuning": {"most_numbers": 1000}}, r"more than 1e\+03\. Give fewer, as in collocation"),
     ],
 )
 def test_wrong_input_is_named(settings, said):
@@ -340,3 +343,5 @@ def test_nodes_are_added_where_the_state_is_steeper_than_the_data_show():
     assert finer is not None
     assert finer.collocation.nodes["x"] > 1.25 * 33
     assert _finer(problem, few, found) is None
+    lenient = validated(JointSettings, {"tuning": {"coarse_factor": 100.0}})
+    assert _finer(problem, lenient, found) is None

@@ -13,8 +13,9 @@ from mollifier.data.observations import Observations
 from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.joint.engine import solve_joint
 from mollifier.engines.joint.settings import JointSettings
+from mollifier.engines.joint.smoothing import Smoothing
 from mollifier.engines.joint.spline import FieldPriors, values_maker
-from mollifier.engines.joint.stages import _MOST_DAMPING, Joint, Smoothing
+from mollifier.engines.joint.stages import Joint
 from mollifier.engines.priors.field_prior import FieldPrior, Form
 from mollifier.engines.priors.shapes import Shape
 from mollifier.engines.priors.tuning import PriorTuning
@@ -96,12 +97,12 @@ def stage_of(problem, settings=SMALL):
     """A joint stage after the fit of the data."""
     cells = settings.joint.cells
     assert isinstance(cells, int)
-    objective, _ = prepare(problem, settings, 0, values_maker({"x": cells}))
+    objective, _ = prepare(problem, settings, 0, values_maker({"x": cells}, settings.tuning))
     linearisation = FieldPriors(objective)
-    fit = Smoothing(objective, linearisation)
+    fit = Smoothing(objective, linearisation, settings.tuning)
     fit.step()
     fit.close()
-    return Joint(objective, 60, 1e-3, linearisation)
+    return Joint(objective, 60, 1e-3, linearisation, settings.tuning)
 
 
 def ended(stage):
@@ -180,6 +181,6 @@ def test_failed_steps_are_damped_further_before_a_run_ends_stalled():
         stage.step()
     assert max(tried) > 1e-3
     assert stage.outcome != "stalled"
-    stage._whole, stage.damping = 1.0, _MOST_DAMPING
+    stage._whole, stage.damping = 1.0, stage.tuning.most_damping
     stage._judge_failure(1.0, 1.0)
     assert stage.outcome == "stalled"

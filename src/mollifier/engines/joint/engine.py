@@ -18,22 +18,17 @@ from mollifier.engines.collocated.solve import check_priors, prepare, run_stages
 from mollifier.engines.collocated.stages import Stage
 from mollifier.engines.joint.layout import Layout
 from mollifier.engines.joint.settings import JointSettings
+from mollifier.engines.joint.smoothing import Smoothing
 from mollifier.engines.joint.spline import FieldPriors, values_maker
-from mollifier.engines.joint.stages import Joint, Smoothing
+from mollifier.engines.joint.stages import Joint
+from mollifier.engines.joint.tuning import JointTuning
 from mollifier.errors import CheckpointError, ConfigurationError, did_you_mean
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 
-_STEPS = 100
 # Priors of unknown fields that are quadratic.
 _PRIORS = ("auto", "h1", "h2")
-# Most nodes that are chosen by themselves with three coordinates or more: factors grow with their power 7/3.
-_NODES_IN_SPACE = 2_500
-# Nodes over the length in which a state at its steepest crosses its range; fewer by this factor are too few.
-_NODES_PER_STEP, _COARSE = 3.0, 1.25
 _ANSWERED = ("converged", "misfit", "step limit")
-# Most numbers in the banded factor, and between states and unknowns.
-MOST_NUMBERS = 80_000_000
 
 
 def solve_joint(
@@ -46,30 +41,31 @@ def solve_joint(
 ) -> Solution:
     """Solve for states and unknowns together, until the equation holds exactly to discretisation.
 
-    A smoothing spline of the data starts it; then Levenberg-Marquardt steps over the values at the kernel's
-    nodes, unknown fields as splines of ``settings.joint.cells`` cells, with the strengths of the smoothness
-    priors of states and fields from the data unless given. Where the states come out steeper than the data
-    let see, and nodes were left open, all is done again with more of them.
+    A smoothing spline is fitted to the data first. Levenberg-Marquardt steps follow, over the states' values
+    at the kernel's nodes, the coefficients of unknown fields, which are splines with ``settings.joint.cells``
+    cells, and the unknown numbers. Strengths of smoothness priors that were not given are chosen by the
+    marginal likelihood. If the estimated states turn out too steep for the automatically chosen nodes, the
+    problem is solved again with more nodes.
 
     Parameters
     ----------
     problem, settings
-        The question, and the choices of the run; of ``training``, ``steps``, ``time_limit``, ``noise_floor``
-        and ``checkpoint_every`` count.
+        The inverse problem, and the settings of the run; of ``training`` only ``steps``, ``tolerance``,
+        ``time_limit``, ``equation_weight``, ``noise_floor`` and ``checkpoint_every`` are used.
     seed
-        Fixes the held-out samples.
+        Of the random choice of held-out samples.
     progress
         Called after every step.
     folder
-        Where a checkpoint is kept; none by default.
+        Where checkpoints are written; none by default.
     resume
-        Take up the checkpoint in the folder.
+        Whether to resume from the checkpoint in the folder.
 
     Raises
     ------
     ConfigurationError
-        If a setting names no coordinate, a prior is that of the total
-        variation, or the problem is too large.
+        If ``joint.cells`` names something else than a coordinate, a prior is total variation, or the problem
+        is too large for memory.
 
     Examples
     --------
@@ -83,15 +79,17 @@ def solve_joint(
     ('converged', True)
     """
     cells = _checked(problem, settings)
-    steps = _STEPS if settings.training.steps is None else settings.training.steps
+    tuning = settings.tuning
+    steps = tuning.most_steps if settings.training.steps is None else settings.training.steps
 
     def run(chosen: JointSettings, folder: Path | None, resume: bool) -> Solution:
         def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
-            objective, held = prepare(problem, chosen, seed, values_maker(cells))
-            check_size(objective.model)
+            objective, held = prepare(problem, chosen, seed, values_maker(cells, tuning))
+            check_size(objective.model, tuning)
             linearisation = FieldPriors(objective)
-            joint = Joint(objective, steps, chosen.training.tolerance, linearisation)
-            return objective, [Smoothing(objective, linearisation), joint], held
+            smoothing = Smoothing(objective, linearisation, tuning)
+            joint = Joint(objective, steps, chosen.training.tolerance, linearisation, tuning)
+            return objective, [smoothing, joint], held
 
         marks = {"engine": "joint"}
         return run_stages("joint", start, Request(problem, chosen, seed, progress, folder, resume), marks)
@@ -104,7 +102,7 @@ def solve_joint(
     again = None if folder is None else folder / "finer"
     try:
         if resume and again is not None and kept(again):
-            # What an earlier run of the folder left there is not this run's.
+            # A checkpoint of an earlier run in the same folder is of another problem: it raises.
             with suppress(CheckpointError):
                 return run(finer, again, True)
         return run(finer, again, False)
@@ -113,30 +111,31 @@ def solve_joint(
 
 
 def _finer(problem: InverseProblem, settings: JointSettings, found: Solution) -> JointSettings | None:
-    """More nodes where the states found are steeper than the data let see before; None if there are enough.
+    """Settings with more nodes along coordinates where the states are too steep for the nodes.
 
-    With three coordinates or more there is no room for them.
+    None if the nodes suffice or were given, or with three coordinates or more, where more cost too much.
     """
-    chosen = settings.collocation
+    chosen, tuning = settings.collocation, settings.tuning
     if len(problem.coordinates) > 2 or found.status.name not in _ANSWERED or chosen.radius != "auto":
         return None
     nodes = {c: found.dataset.sizes[c] for c in problem.coordinates}
-    wanted = dict(nodes)
+    needed = dict(nodes)
     for f in problem.fields:
         state = found.dataset[f]
         for c in map(str, state.dims):
-            # Between neighbours: a derivative would see less of a step of a cell or two.
+            # By differences of neighbours: a mollified derivative smooths a step of one or two cells.
             most, extent = float(np.abs(state.diff(c)).max()), float(np.ptp(state.values))
             steps = nodes[c] * most / max(extent, 1e-300)
-            if c not in (chosen.nodes or {}) and _NODES_PER_STEP * steps > _COARSE * nodes[c]:
-                wanted[c] = max(wanted[c], int(np.ceil(_NODES_PER_STEP * steps)) + 1)
-    if wanted == nodes or np.prod([float(n) for n in wanted.values()]) > chosen.max_nodes:
+            enough = tuning.nodes_per_step * steps
+            if c not in (chosen.nodes or {}) and enough > tuning.coarse_factor * nodes[c]:
+                needed[c] = max(needed[c], int(np.ceil(enough)) + 1)
+    if needed == nodes or np.prod([float(n) for n in needed.values()]) > chosen.max_nodes:
         return None
-    return settings.model_copy(update={"collocation": chosen.model_copy(update={"nodes": wanted})})
+    return settings.model_copy(update={"collocation": chosen.model_copy(update={"nodes": needed})})
 
 
 def _checked(problem: InverseProblem, settings: JointSettings) -> dict[str, int]:
-    """Cells of the unknown fields' splines by coordinate, as far as given."""
+    """Cells of the unknown fields' splines by coordinate, where they were given."""
     check_priors(problem, "joint", _PRIORS)
     given = settings.joint.cells
     if given is None:
@@ -151,40 +150,48 @@ def _checked(problem: InverseProblem, settings: JointSettings) -> dict[str, int]
 
 
 def _limited(problem: InverseProblem, settings: JointSettings) -> JointSettings:
-    """Fewer nodes by default with three coordinates or more."""
+    """Settings with a lower limit on automatically chosen nodes with three coordinates or more."""
     if len(problem.coordinates) < 3 or "max_nodes" in settings.collocation.model_fields_set:
         return settings
-    most = min(settings.collocation.max_nodes, _NODES_IN_SPACE)
+    most = min(settings.collocation.max_nodes, settings.tuning.nodes_in_space)
     collocation = settings.collocation.model_copy(update={"max_nodes": most})
     return settings.model_copy(update={"collocation": collocation})
 
 
-def check_size(model: Model) -> None:
-    """Refuse what cannot be held, before it is formed.
+def check_size(model: Model, tuning: JointTuning) -> None:
+    """Check that the factors fit into memory, before any is formed.
+
+    Parameters
+    ----------
+    model
+        With its collocation grid.
+    tuning
+        Its ``most_numbers`` is the limit.
 
     Raises
     ------
     ConfigurationError
-        With node counts, or cells of the unknown fields, that can.
+        If they do not; the message gives node counts that do, or asks for fewer cells.
     """
+    limit = tuning.most_numbers
     layout = Layout(model)
     block = model.blocks[layout.core]
     shape = block.mollified.layer.nodes.shape
     reach = int(np.ceil(2 * max(model.collocation.radius.cells.values())))
     width = reach * layout.core_size / max(shape)
     held, between = layout.core_size * min(width, layout.core_size), layout.core_size * layout.border_size
-    if held > MOST_NUMBERS:
+    if held > limit:
         grid = model.collocation.grid
         nodes = dict(zip(grid.names, grid.shape, strict=True))
-        share = (MOST_NUMBERS / held) ** (1 / (2 * len(shape) - 1))
+        share = (limit / held) ** (1 / (2 * len(shape) - 1))
         fewer = {n: max(4, int(size * share * 0.95)) for n, size in nodes.items()}
         raise ConfigurationError(
             f"The joint engine would hold {held:.2g} numbers for the nodes {nodes}, more than "
-            f"{MOST_NUMBERS:.2g}. Give fewer, as in collocation.nodes={fewer}, or take the network engine."
+            f"{limit:.2g}. Give fewer, as in collocation.nodes={fewer}, or take the network engine."
         )
-    if between > MOST_NUMBERS:
+    if between > limit:
         raise ConfigurationError(
             f"The joint engine would hold {between:.2g} numbers between {layout.core_size} values of the "
-            f"states and {layout.border_size} of the unknowns, more than {MOST_NUMBERS:.2g}. Give fewer "
+            f"states and {layout.border_size} of the unknowns, more than {limit:.2g}. Give fewer "
             "joint.cells or collocation.nodes, or let the unknown fields vary over fewer coordinates."
         )

@@ -10,14 +10,14 @@ from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 
-# Coordinates that nodes can fill.
+# Most coordinates of a collocation grid: the cost of the factor grows too fast with more.
 _MOST_COORDINATES = 3
 # Seconds: start, per operation, per node, rounds; MiB: start, bytes per number of the factor (docs/check.md).
 _START, _OPERATION, _NODE, _ROUNDS, _MIB, _BYTES = 1.0, 2e-10, 1.5e-4, 60, 30.0, 8.0
 
 
 class JointEngine(Engine):
-    """States and unknowns together, on nodes that fill the domain."""
+    """Estimates states and unknowns together, on a grid of nodes over the domain."""
 
     name = "joint"
     settings = JointSettings
@@ -25,12 +25,12 @@ class JointEngine(Engine):
     solves_states = True
 
     def unsuited(self, problem: InverseProblem) -> str | None:
-        """Why: nodes must fill the domain."""
+        """The reason: a grid of nodes is too large with many coordinates."""
         count = len(problem.coordinates)
         return f"nodes cannot fill {count} coordinates" if count > _MOST_COORDINATES else None
 
     def cost(self, problem: InverseProblem, collocation: Collocation) -> Cost:
-        """A banded Cholesky factor: nodes times the square of the band, once for each round."""
+        """Seconds and MiB of a banded Cholesky factor per step: nodes times the square of the bandwidth."""
         shape = sorted(a.size for a in collocation.grid)
         nodes = float(np.prod(shape)) * len(problem.fields)
         degree = 2 * max(collocation.radius.cells.values())
@@ -39,7 +39,7 @@ class JointEngine(Engine):
         return Cost(_START + _ROUNDS * once, _MIB + _BYTES * nodes * band / 2**20)
 
     def solve(self, request: Request) -> Solution:
-        """As `mollifier.engines.joint.engine.solve_joint`."""
+        """Solve by `mollifier.engines.joint.engine.solve_joint`."""
         from mollifier.engines.joint.engine import solve_joint
 
         r = request

@@ -1,4 +1,4 @@
-"""What the joint engine solves for, and its normal equations in parts: banded core, border, between."""
+"""Order of the joint engine's parameters, and the parts of its normal equations: core, between, border."""
 
 from __future__ import annotations
 
@@ -21,18 +21,30 @@ Array = NDArray[np.float64]
 
 
 class Layout:
-    """Where the parameters are: the core, nodes in banded order with channels fastest; then the border.
+    """Places of the parameters: first the core, nodes in banded order with channels fastest; then the border.
+
+    The core is the largest state block; the border is all other states, unknown fields and numbers.
 
     Attributes
     ----------
     core
-        The state block with the most values.
+        Index of the state block with the most values.
     places
-        (block, or name of a scalar) -> its columns of the border.
+        Index of a block, or name of a number -> its columns of the border.
     core_size, border_size
-        How many of each.
+        Number of parameters of each.
     order
-        Node of the core -> its place there; -1 where nothing sees it.
+        Node of the core, flat in C order -> its place in the core, shape (nodes,); -1 for nodes that no
+        equation and no datum involves.
+    constant
+        Index of a part of the data -> its square (core_size, core_size), which does not change between steps.
+
+    Parameters
+    ----------
+    model
+        Whose parameters are ordered.
+    linearisation
+        Gives the nodes that are involved; all by default.
     """
 
     def __init__(self, model: Model, linearisation: Linearisation | None = None) -> None:
@@ -60,19 +72,19 @@ class Layout:
 
     @property
     def unknowns(self) -> dict[str, slice]:
-        """Unknown -> its columns of the border."""
+        """Name of an unknown -> its columns of the border."""
         first = len(self.model.state_blocks)
         fields = {n: self.places[first + i] for i, n in enumerate(self.model.unknown_blocks)}
         return fields | {n: self.places[n] for n in self.model.scalars}
 
     @property
     def states(self) -> NDArray[np.intp]:
-        """Columns of the border that are of states."""
+        """Columns of the border that belong to states."""
         kept = [self.places[b] for b in range(len(self.model.state_blocks)) if b != self.core]
         return np.concatenate([np.arange(p.start, p.stop) for p in kept] or [np.arange(0)])
 
     def flat(self, core: Array, border: Array) -> Tensor:
-        """Core and border as one vector in the order of the model's blocks and scalars."""
+        """Core (core_size,) and border (border_size,) as one vector in the order of blocks and numbers."""
         parts: list[Array] = []
         for b in range(len(self.model.blocks)):
             if b == self.core:
@@ -84,7 +96,7 @@ class Layout:
         return torch.from_numpy(np.concatenate(parts))
 
     def core_rows(self, part: Residuals) -> sp.csr_array | None:
-        """Slopes of some rows with respect to the core, shape (m, core_size); None where there are none."""
+        """Slopes of m residuals with respect to the core, shape (m, core_size); None if all are zero."""
         total: sp.csr_array | None = None
         for (b, channel), matrix in part.fields.items():
             if b != self.core:
@@ -96,7 +108,7 @@ class Layout:
         return total
 
     def border_rows(self, part: Residuals, slopes: Slopes) -> sp.csr_array | None:
-        """Slopes of some rows with respect to the border, shape (m, border_size), or None."""
+        """Slopes of m residuals with respect to the border, shape (m, border_size); None if all are zero."""
         m, n = len(part.values), self.border_size
         pieces: list[sp.csr_array] = []
         for (b, channel), matrix in part.fields.items():
@@ -114,14 +126,14 @@ class Layout:
 
 
 class Slopes:
-    """Slopes of values at nodes with respect to the coefficients, by block, and of scalars.
+    """Slopes of fields and numbers with respect to the parameters, before the bijections to their bounds.
 
     Attributes
     ----------
     fields
-        Of the values.
+        For each block, slopes of its values at nodes, shape (nodes, coefficients).
     scalars
-        With respect to the raw parameters.
+        Name of a number -> its slope.
     """
 
     def __init__(self, model: Model) -> None:
@@ -131,7 +143,15 @@ class Slopes:
 
 @dataclass
 class Normal:
-    """J'J and J'r in parts: of the core, between it and the border, of the border."""
+    """Normal equations J'J and J'r, with J the slopes and r the values of residuals, in parts.
+
+    Attributes
+    ----------
+    core, between, border
+        Blocks of J'J, shapes (n, n), (n, p) and (p, p), for n parameters of the core and p of the border.
+    core_gradient, border_gradient
+        Parts of J'r, shapes (n,) and (p,).
+    """
 
     core: sp.csr_array
     between: Array
@@ -141,12 +161,12 @@ class Normal:
 
     @classmethod
     def zero(cls, layout: Layout) -> Normal:
-        """Nothing yet."""
+        """Normal equations of no residuals."""
         n, p = layout.core_size, layout.border_size
         return cls(sp.csr_array((n, n)), np.zeros((n, p)), np.zeros((p, p)), np.zeros(n), np.zeros(p))
 
     def plus(self, other: Normal) -> Normal:
-        """The sum of both."""
+        """The sum of two normal equations."""
         return Normal(
             sp.csr_array(self.core + other.core),
             self.between + other.between,
@@ -163,7 +183,7 @@ class Normal:
         kept: dict[int, sp.csr_array] | None = None,
         key: int = 0,
     ) -> None:
-        """Add the squares of some rows; the core's are read from ``kept``, where given, or put there."""
+        """Add the squares of some residuals; those of the core are cached in ``kept`` under ``key``."""
         u, v = layout.core_rows(part), layout.border_rows(part, slopes)
         if u is not None:
             square = None if kept is None else kept.get(key)

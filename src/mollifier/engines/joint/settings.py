@@ -12,7 +12,7 @@ from mollifier.problem.settings import Strict
 
 
 class Joint(Strict):
-    """The splines of the unknown fields."""
+    """Settings of the unknown fields' splines."""
 
     cells: Annotated[int, Field(ge=2)] | dict[str, Annotated[int, Field(ge=2)]] | None = Field(
         default=None,

@@ -1,4 +1,4 @@
-"""Values at the kernel's nodes as they are, or a spline over fewer of them, in place of a network."""
+"""Fields without networks: states as values at the kernel's nodes, unknown fields as splines."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.model import Fields, Maker
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.residuals import Residuals
+from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.priors.field_prior import FieldPrior, LatticePrior
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
@@ -23,22 +24,22 @@ from mollifier.nn.differentiation.mollifier import Mollified
 
 Array = NDArray[np.float64]
 
-# Cells of the spline that stands for an unknown field, along each axis, by the number of axes.
-_CELLS = {1: 128, 2: 16, 3: 8}
 _CUBIC = BSpline(3)
 
 
 class Values(nn.Module):
-    """Nodes (n, d) -> values (n, channels), linear in the parameters; it knows no points but its nodes.
+    """Module from nodes (n, d) to values (n, channels), linear in its coefficients.
+
+    Its values are at the nodes, whatever the points that it is given.
 
     Attributes
     ----------
     coefficients
         Shape (p, channels), zero at first.
     lattice
-        Where the coefficients are, p in all, along scaled coordinates.
+        The p places of the coefficients, in scaled coordinates.
     spread
-        Values at the nodes from coefficients, shape (n, p); None where they are the same.
+        Matrix from coefficients to values at the nodes, shape (n, p); None for the identity.
     """
 
     def __init__(self, lattice: Grid, channels: int, spread: sp.csr_array | None = None) -> None:
@@ -48,18 +49,20 @@ class Values(nn.Module):
         self._spread = None if spread is None else _torch(spread)
 
     def forward(self, points: Tensor) -> Tensor:
-        """Values at the nodes, whatever the points."""
+        """Values at the nodes, shape (n, channels); the points are ignored."""
         return self.coefficients if self._spread is None else self._spread @ self.coefficients
 
 
-def values_maker(cells: dict[str, int] | None) -> Maker:
-    """States as values at the kernel's nodes; unknown fields as cubic splines of so many cells.
+def values_maker(cells: dict[str, int] | None, tuning: JointTuning) -> Maker:
+    """A maker of states as values at the kernel's nodes, and of unknown fields as cubic splines.
 
     Parameters
     ----------
     cells
-        By coordinate; 128, 16 or 8 for fields over one, two or three where not given. As many as the
-        collocation grid has, or more, are the values at the kernel's nodes.
+        Cells of the splines by coordinate. Where they are as many as those of the collocation grid, or more,
+        the coefficients are the values at the kernel's nodes.
+    tuning
+        Its ``field_cells`` are the cells along coordinates that are not in ``cells``.
     """
 
     def make(fields: Fields) -> nn.Module:
@@ -68,7 +71,8 @@ def values_maker(cells: dict[str, int] | None) -> Maker:
         nodes = backend.layer.nodes
         if not fields.unknown:
             return Values(nodes, len(fields.names))
-        count = {a.name: (cells or {}).get(a.name, _CELLS.get(len(nodes.axes), 5)) for a in nodes}
+        default = tuning.field_cells[min(len(nodes.axes), len(tuning.field_cells)) - 1]
+        count = {a.name: (cells or {}).get(a.name, default) for a in nodes}
         along = [
             _cubic(axis, domain, count[axis.name])
             for axis, domain in zip(nodes, backend.layer.grid, strict=True)
@@ -90,7 +94,7 @@ def slopes_of(block: Block) -> sp.csr_array:
 
 
 def spread_of(block: Block) -> sp.csr_array:
-    """Slopes of the values before the bijection, shape (nodes, p)."""
+    """Slopes of a block's values before the bijection with respect to the coefficients, shape (nodes, p)."""
     module = _values(block)
     if module.spread is not None:
         return module.spread
@@ -110,12 +114,13 @@ def _values(block: Block) -> Values:
 
 
 def _cubic(nodes: Axis, domain: Axis, cells: int) -> tuple[Axis, sp.csr_array]:
-    """A cubic spline of so many cells over the domain: where its p coefficients are, as far as nodes see it.
+    """A cubic spline with ``cells`` cells over the domain, along one axis.
 
-    And its values at the nodes, which reach past the domain, shape (nodes, p).
+    Returns the places of those p coefficients that affect values at the nodes, which reach beyond the domain,
+    and the matrix from coefficients to these values, shape (nodes, p).
     """
-    own = domain.size if domain.periodic else domain.size - 1
-    if cells >= own:
+    grid_cells = domain.size if domain.periodic else domain.size - 1
+    if cells >= grid_cells:
         return nodes, sp.csr_array(sp.eye_array(nodes.size, format="csr"))
     cell = domain.length / cells
     place = (nodes.points - domain.lower) / cell
@@ -136,16 +141,15 @@ def _cubic(nodes: Axis, domain: Axis, cells: int) -> tuple[Axis, sp.csr_array]:
 class FieldPriors(Linearisation):
     """A linearisation whose priors of the unknown fields are on the coefficients before the bijection.
 
-    On the values themselves they would lose their hold where these come near a bound: their slope vanishes
-    there.
+    Priors on the values would have no effect close to a bound, where the slope of the bijection vanishes.
 
     Attributes
     ----------
     priors
-        By unknown field.
+        Prior of each unknown field, by name.
     """
 
-    # Their strength is found for the equation's full weight.
+    # Strengths are chosen for the full weight of the equation; they do not scale with its weight.
     tied = False
 
     def __init__(self, objective: Objective) -> None:
@@ -162,22 +166,21 @@ class FieldPriors(Linearisation):
         }
 
     def prior_on_coefficients(self, name: str, columns: slice) -> LatticePrior:
-        """The prior of a field about its present coefficients."""
+        """The prior of a field, expanded about its present coefficients; ``columns`` are their places."""
         x, unit = self._coefficients(name)
         return LatticePrior(columns, self.priors[name], x, unit, self.objective.count)
 
     def curvature(self, name: str, nodes: list[Array], slopes: bool) -> Residuals:
-        """Rows of an unknown field's prior, at a strength of one; ``nodes`` are not read.
+        """Rows of an unknown field's prior, at a strength of one; ``nodes`` are ignored.
 
-        They have no slopes with respect to values at nodes: `prior_on_coefficients` has those with
-        respect to coefficients.
+        Only values: slopes with respect to coefficients are in `prior_on_coefficients`.
         """
         assert not slopes
         prior = self.priors[name]
         return Residuals(prior.form(prior.shape).rows(self._coefficients(name)[0]))
 
     def _coefficients(self, name: str) -> tuple[Array, float]:
-        """Coefficients before the bijection in units of the field's size, and that unit."""
+        """Coefficients (p,) before the bijection, in units of the field's size, and the factor to it."""
         block = self.objective.model.unknown_blocks[name]
         assert block.bijection is not None
         unit = unit_of(block.bijection) / self.objective.field_scale(name)

@@ -15,6 +15,7 @@ from mollifier.engines.collocated.objective import Target
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.joint.layout import Layout, Normal, Slopes
 from mollifier.engines.joint.spline import FieldPriors
+from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.linalg.banded import factored
 from mollifier.engines.linalg.dense import solved
 from mollifier.engines.priors.evidence import LinearisedProblem
@@ -23,26 +24,23 @@ from mollifier.problem.measurements import least_error
 
 Array = NDArray[np.float64]
 
-# Damping below which the states are not damped, so that one factor serves all tries.
-_LIGHT = 1e-5
-
 
 class Eliminated:
-    """A bordered matrix with its core eliminated.
+    """A symmetric matrix ``[[core, between], [between', border]]`` with its core eliminated.
 
     Attributes
     ----------
     followed
-        The core's solution for the columns between it and the border, shape (n, p).
+        ``core^-1 between``, shape (n, p).
     schur
-        What is left of the border, shape (p, p).
+        Schur complement ``border - between' core^-1 between``, shape (p, p).
 
     Parameters
     ----------
     core, between, border
         Parts of the matrix, of shapes (n, n), (n, p), (p, p).
     size
-        What rounding is relative to: the largest entry of the core by default.
+        Scale of rounding errors in the core; its largest diagonal entry by default.
     """
 
     def __init__(self, core: sp.csr_array, between: Array, border: Array, size: float | None = None) -> None:
@@ -53,7 +51,7 @@ class Eliminated:
         self.schur = (schur + schur.T) / 2
 
     def energies(self, core: Array, border: Array, schur: Array | None = None) -> Array:
-        """``v' M^-1 v`` of vectors in parts (n, k) and (p, k), shape (k,); ``schur`` replaces its own."""
+        """``v' M^-1 v`` of vectors with parts (n, k) and (p, k), shape (k,); ``schur`` replaces `schur`."""
         total = np.sum(core * self.factor.solve(core), axis=0)
         if self.between.shape[1]:
             inner = border - self.followed.T @ core
@@ -68,13 +66,13 @@ class Rough:
     Attributes
     ----------
     target, axis
-        Its place in `Objective.roughness`.
+        Index of the target and of the coordinate, as in `Objective.roughness`.
     strength
-        How much of it is in the normal equations.
+        Strength of the prior in the normal equations.
     core, border
-        Slopes, shapes (m, n) and (m, p); None where there are none.
+        Slopes of the rows with respect to core and border, shapes (m, n) and (m, p); None if all are zero.
     squares, rows
-        Sum of squares of the rows' values, and how many there are.
+        Sum of squares of the rows' values, and their number m.
     """
 
     target: int
@@ -92,17 +90,30 @@ class Bordered:
     Attributes
     ----------
     linear
-        Minus twice the log-likelihood along the border, the core eliminated, and the priors of unknown
-        fields: the loss times the number of samples.
+        Minus twice the log-likelihood as a quadratic of the border, the core eliminated, and the priors of
+        unknown fields: the loss times the number of samples.
     choices
-        The prior that is taken of each unknown field.
+        The present prior of each unknown field.
     rough
-        The priors of the states.
+        The smoothness priors of the states.
 
     Parameters
     ----------
-    linearisation, layout, nodes, weight
-        Of what, where it goes, at which values (channels, nodes) by block, with which weight of the equation.
+    linearisation
+        Of the objective.
+    layout
+        Places of the parameters in core and border.
+    nodes
+        Values (channels, nodes) of every block, at which the equations are formed.
+    weight
+        Of the equation.
+    tuning
+        Its ``light_damping``.
+
+    Raises
+    ------
+    NotPositiveError
+        If the core is not positive definite.
     """
 
     def __init__(
@@ -111,8 +122,9 @@ class Bordered:
         layout: Layout,
         nodes: list[Array],
         weight: float,
+        tuning: JointTuning,
     ) -> None:
-        self.layout, self.objective = layout, linearisation.objective
+        self.layout, self.objective, self.tuning = layout, linearisation.objective, tuning
         model = self.objective.model
         slopes = Slopes(model)
         self.conditioned, data = Normal.zero(layout), Normal.zero(layout)
@@ -122,7 +134,7 @@ class Bordered:
         known = range(first, first + len(self.objective.fitted))
         with np.errstate(all="ignore"):
             for i, part in enumerate(linearisation.residuals(nodes, weight, slopes=True, curvatures=False)):
-                # The data are linear in the values at the nodes: the core's squares are formed once.
+                # The data are linear in the values at the nodes: their part of the core is formed once.
                 if i in known:
                     data.add(part, layout, slopes, layout.constant, i)
                     if i in measurements:
@@ -135,7 +147,7 @@ class Bordered:
             n: linearisation.prior_on_coefficients(n, layout.unknowns[n]) for n in model.unknown_blocks
         }
         self.choices = {n: Choice(p.prior.shape, self.objective.strength(n)) for n, p in self.priors.items()}
-        # What the data say of a value at a node, on average: damping is relative to it.
+        # Mean information of the data on a value at a node: damping is relative to it.
         self.unit = sum(float(np.square(d.matrix.data).sum()) for d in linearisation.data) / layout.core_size
         if self.finite:
             n = self.normal
@@ -147,32 +159,32 @@ class Bordered:
             self.linear = LinearisedProblem(curvature, slope, self.priors, self._conditions)
 
     def _condition(self, part: Residuals, slopes: Slopes, target: Target) -> None:
-        """Keep the exact ones among the measurements of a field."""
+        """Store normal equations (p, p) and (p,) of the exact measurements of a field."""
         sd = self.objective.target_tensors(target)[2].cpu().numpy()
-        sure = sd <= least_error(target.samples.values) * (1 + 1e-9)
+        exact = sd <= least_error(target.samples.values) * (1 + 1e-9)
         rows = self.layout.border_rows(part, slopes)
-        if sure.any() and rows is not None:
+        if exact.any() and rows is not None:
             rows = rows[:, self.layout.unknowns[target.name]]
-            exact, count = sp.csr_array(rows[sure]), self.objective.count
-            slope = np.asarray(exact.T @ part.values[sure])
-            self._conditions[target.name] = count * (exact.T @ exact).toarray(), count * slope
+            chosen, count = sp.csr_array(rows[exact]), self.objective.count
+            slope = np.asarray(chosen.T @ part.values[exact])
+            self._conditions[target.name] = count * (chosen.T @ chosen).toarray(), count * slope
 
     @property
     def finite(self) -> bool:
-        """Whether every number is."""
+        """Whether every number is finite."""
         n = self.normal
         parts = (n.core.data, n.between, n.border, n.core_gradient, n.border_gradient)
         return all(bool(np.isfinite(p).all()) for p in parts)
 
     @cached_property
     def before_data(self) -> Eliminated:
-        """Curvature of the states by equation and smoothness alone, for given unknowns."""
+        """Curvature of the states by the equation and their priors, without the data, at fixed unknowns."""
         n, kept = self.conditioned, self.layout.states
         size = float(self.normal.core.diagonal().max())
         return Eliminated(n.core, n.between[:, kept], n.border[np.ix_(kept, kept)], size)
 
     def with_priors(self) -> tuple[Array, Array]:
-        """Schur complement (p, p) and reduced slope (p,) of half the loss, with the priors as they are."""
+        """Schur complement (p, p) and reduced slope (p,) of half the loss, with the present priors."""
         curvature, slope = self.linear.with_priors(self.choices, held=False)
         return curvature / self.objective.count, slope / self.objective.count
 
@@ -187,7 +199,7 @@ class Bordered:
         return self.layout.flat(self.normal.core_gradient, border)
 
     def holding(self, name: str) -> Tensor:
-        """The step, shape (parameters,), that leaves one unknown where it is."""
+        """The undamped step, shape (parameters,), that keeps one unknown fixed."""
         held = np.arange(self.layout.border_size)
         held = np.setdiff1d(held, held[self.layout.unknowns[name]])
         schur, reduced = self.with_priors()
@@ -196,14 +208,14 @@ class Bordered:
         return self.layout.flat(-self._free - self.eliminated.followed @ border, border)
 
     def solve(self, damping: float) -> Tensor:
-        """The step, shape (parameters,); light damping is of the unknowns only."""
+        """The damped step, shape (parameters,); up to ``light_damping`` only the unknowns are damped."""
         n = self.normal
-        if damping > _LIGHT:
+        if damping > self.tuning.light_damping:
             scale = damping * self.unit
             factor = factored(sp.csr_array(n.core + scale * sp.eye_array(self.layout.core_size)))
             followed, free = factor.solve(n.between), factor.solve(n.core_gradient)
-            mine = self.eliminated.followed
-            change = n.between.T @ (mine - followed), n.between.T @ (self._free - free)
+            undamped = self.eliminated.followed
+            change = n.between.T @ (undamped - followed), n.between.T @ (self._free - free)
         else:
             followed, free, change = self.eliminated.followed, self._free, (0.0, 0.0)
         schur, reduced = self.with_priors()
@@ -216,7 +228,7 @@ class Bordered:
 def _rough(
     linearisation: Linearisation, layout: Layout, slopes: Slopes, nodes: list[Array], total: Normal
 ) -> list[Rough]:
-    """The priors of the states, added to the normal equations on the way."""
+    """The smoothness priors of the states, which are added to the normal equations ``total`` as well."""
     objective = linearisation.objective
     found = []
     for i, target in enumerate(objective.targets):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from mollifier.engines.collocated.tuning import CollocatedTuning
@@ -9,4 +10,94 @@ from mollifier.engines.collocated.tuning import CollocatedTuning
 
 @dataclass(frozen=True)
 class JointTuning(CollocatedTuning):
-    """Numbers that steer the joint engine; the defaults suit most problems."""
+    """Numbers that steer the joint engine; the defaults suit most problems.
+
+    Strengths are weights of smoothness priors; those of the states are chosen by the marginal likelihood. A
+    loss is in units of minus twice the log-likelihood, in which moving every unknown by a tenth of a
+    standard error costs about 0.01.
+
+    Examples
+    --------
+    >>> JointTuning(full_weight=30.0).full_weight
+    30.0
+    """
+
+    # -- run and size
+    most_steps: int = 100
+    """Most steps where ``training.steps`` is not given."""
+    nodes_in_space: int = 2_500
+    """Upper limit on automatically chosen nodes with three coordinates or more, where the cost of a
+    factorisation grows with their power 7/3."""
+    nodes_per_step: float = 3.0
+    """Nodes over the length in which a state at its steepest crosses its range."""
+    coarse_factor: float = 1.25
+    """Factor by which nodes fall short of that number before the problem is solved again with more."""
+    most_numbers: int = 80_000_000
+    """Most entries of the banded factor, and of the block that couples states and unknowns (memory)."""
+    field_cells: tuple[int, ...] = (128, 16, 8, 5)
+    """Cells along each axis of an unknown field's spline, by its number of axes: one, two, three, more."""
+
+    # -- continuation and damping
+    first_weight: float = 0.1
+    """Continuation: upper limit of the equation's first weight."""
+    full_weight: float = 100.0
+    """Continuation: weight of the equation from which on its multipliers are updated."""
+    weight_factor: float = 10.0
+    """Continuation: factor by which the weight is raised."""
+    first_damping: float = 1e-6
+    """Levenberg-Marquardt: damping of the first step."""
+    light_damping: float = 1e-5
+    """Damping up to which only the unknowns are damped, so that one factor serves all tries of a step."""
+    good_decrease: float = 0.5
+    """Share of the predicted decrease from which on a step's damping falls to that of the first step."""
+
+    # -- convergence
+    small_step: float = 1e-2
+    """Predicted decrease of minus twice the log-likelihood below which a step is small."""
+    steady: float = 0.1
+    """Change of a state's log-strength, in its standard errors, and of an unknown field's, below which
+    strengths have converged."""
+    steady_for_shapes: float = 1.0
+    """Change of the unknown fields' log-strengths below which the shapes of their priors are chosen too."""
+    gain_per_unknown: float = 0.1
+    """Predicted decrease for each parameter of the unknowns, plus one, below which the weight is raised."""
+    excess_sds: float = 4.0
+    """Standard deviations of chi-square by which the data's misfit may exceed its attainable value."""
+
+    # -- smoothing splines of the data
+    smoothing_strengths: tuple[float, float] = (math.log(1e-9), math.log(1e3))
+    """Natural logarithms of the least and greatest strength; the greatest leaves a quadratic."""
+    smoothing_evaluations: int = 7
+    """Evenly spaced log-strengths at which the marginal likelihood is evaluated first."""
+    smoothing_tolerance: float = 0.5
+    """Tolerance of the best log-strength; 0.5 changes the width of the smoothing by a quarter at most."""
+
+    # -- strengths of the states' smoothness priors
+    start_strength: float = 1e-3
+    """Strengths in the first steps with the equation, as a share of the smoothing splines'."""
+    most_updates: int = 40
+    """Updates after which strengths are kept."""
+    update_growth: float = 1.5
+    """Growth of an update over the last one in the same direction."""
+    longest_update: float = 6.0
+    """Most growth of an update over the one that the marginal likelihood gives."""
+    update_factor: float = 1e2
+    """Most factor of an update of the marginal likelihood."""
+    least_modes: float = 1e-2
+    """Lower limit of the number of modes of a state that the data determine."""
+    few_modes: float = 0.5
+    """A prior that constrains fewer modes than this fades out: it would only bias the unknowns."""
+    fading_factor: float = 1e4
+    """Factor by which the strength of such a prior is divided."""
+    fading_distance: float = 3.0
+    """Such a prior fades out only if its strength is less than this factor below the best one."""
+    trace_probes: int = 24
+    """Random probes of a trace."""
+    exact_trace_rows: int = 150
+    """Rows of a prior up to which traces are exact instead."""
+
+    # -- profiles of a number
+    profile_steps: int = 2
+    """Steps in which all other parameters are refitted to a number that is held fixed."""
+    profile_halvings: int = 100
+    """Halvings by which the raw parameter of that number is found."""

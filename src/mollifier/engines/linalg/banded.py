@@ -12,16 +12,16 @@ from scipy.linalg import cholesky_banded, solve_triangular
 
 Array = NDArray[np.float64]
 
-# Rows that are solved for at a time: as matrix products, which run faster than LAPACK's column by column.
+# Rows that are solved for at a time: matrix products run faster than LAPACK's solution by columns.
 _ROWS = 128
 
 
 class NotPositiveError(ArithmeticError):
-    """A matrix that should be positive definite is not, to rounding."""
+    """A matrix that should be positive definite is not, which rounding errors can cause."""
 
 
 def banded_order(shape: Sequence[int]) -> NDArray[np.intp]:
-    """Where each node of a grid, flat in C order, goes so that neighbours stay close: longest axis slowest.
+    """New place of each node of a grid, flat in C order, that keeps neighbours close: longest axis slowest.
 
     Examples
     --------
@@ -36,14 +36,14 @@ def banded_order(shape: Sequence[int]) -> NDArray[np.intp]:
 
 
 def order_within(used: NDArray[np.bool_], shape: Sequence[int]) -> NDArray[np.intp]:
-    """`banded_order` of the nodes of a box, -1 for those outside of it.
+    """`banded_order` of the nodes in a box, and -1 for the others, shape (nodes,).
 
     Parameters
     ----------
     used
         Whether each node, flat in C order, is in the box.
     shape
-        Of all nodes.
+        Of the whole grid.
 
     Examples
     --------
@@ -101,11 +101,11 @@ class BandedCholesky:
 
     @property
     def log_determinant(self) -> float:
-        """Of the matrix."""
+        """Natural logarithm of the matrix's determinant."""
         return 2 * float(np.log(self.band[0]).sum())
 
     def _block(self, rows: slice, columns: slice) -> Array:
-        """Entries of the factor, dense, what lies outside of the band set to zero."""
+        """A block of the factor as a dense matrix, zero outside the band."""
         first = rows.start - columns.start
         shape = rows.stop - rows.start, columns.stop - columns.start
         key = first, *shape
@@ -119,7 +119,7 @@ class BandedCholesky:
         return np.where(self._inside[key], view, 0.0)
 
     def solve(self, right: Array) -> Array:
-        """The solution for right-hand sides (n,) or (n, k)."""
+        """The solution for right-hand sides (n,) or (n, k), of the same shape."""
         x = np.array(right, dtype=np.float64).reshape(self.size, -1 if np.size(right) else 0)
         for low in range(0, self.size, _ROWS):
             here, before = slice(low, min(low + _ROWS, self.size)), slice(max(low - self.width, 0), low)
@@ -137,7 +137,22 @@ class BandedCholesky:
 
 
 def factored(matrix: sp.csr_array, size: float | None = None) -> BandedCholesky:
-    """The factor; what nothing determines, to rounding of ``size``, is held where it is."""
+    """The factor of a positive semidefinite matrix (n, n) plus the least ridge that makes it definite.
+
+    The ridge leaves undetermined directions unchanged in a step.
+
+    Parameters
+    ----------
+    matrix
+        Sparse, shape (n, n).
+    size
+        What the ridge is relative to; the largest diagonal entry by default.
+
+    Raises
+    ------
+    NotPositiveError
+        If the largest ridge, 1e-6 of ``size``, does not suffice.
+    """
     diagonal = matrix.diagonal()
     size = float(diagonal.max()) if size is None else size
     for ridge in (1e-15, 1e-12, 1e-9, 1e-6):

@@ -1,4 +1,4 @@
-"""Factors and inverses of matrices that noise or rounding has touched; matrices along the axes of arrays."""
+"""Factors and inverses of dense matrices that may be indefinite by noise or rounding; products along axes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 JITTER = 1e-10
-"""Share of a matrix's mean eigenvalue that is added where rounding could matter."""
+"""Ridge against rounding errors, as a share of a matrix's mean diagonal."""
 
 SINGULAR = 1e-11
-"""Eigenvalues of a scaled matrix that are none."""
+"""Eigenvalues of a scaled matrix below which they count as zero."""
 
 
 def inverted(covariance: Array) -> Array:
-    """Of a covariance, lifted a little."""
+    """Inverse of a covariance (n, n), with a ridge of `JITTER` on its diagonal."""
     diagonal = np.diag_indices_from(covariance)
     lifted = covariance.copy()
     lifted[diagonal] += JITTER * (lifted[diagonal] + lifted[diagonal].mean())
@@ -31,7 +31,10 @@ def inverted(covariance: Array) -> Array:
 
 
 def reciprocal(variances: Array) -> Array:
-    """Weights; those of rows that vary least are held down, for they may be in error."""
+    """Weights 1/variance, shape (n,); ones where no variance is positive.
+
+    Variances below a thousandth of their median are raised to it: they may be in error.
+    """
     largest = variances.max()
     if not largest > 0:
         return np.ones_like(variances)
@@ -39,7 +42,7 @@ def reciprocal(variances: Array) -> Array:
 
 
 def lower_factor(matrix: Array) -> Array | None:
-    """Lower Cholesky factor; None where the matrix is not positive definite, or not finite.
+    """Lower Cholesky factor (n, n); None if the matrix is not positive definite, or not finite.
 
     Examples
     --------
@@ -53,8 +56,10 @@ def lower_factor(matrix: Array) -> Array | None:
 
 
 def solved(matrix: Array, right: Array) -> Array:
-    """The solution of a system (p, p), shape (p,) or (p, k); by least squares where rounding made it
-    indefinite."""
+    """The solution of a system (p, p) for right-hand sides (p,) or (p, k), of the same shape.
+
+    By least squares if rounding made the matrix indefinite.
+    """
     try:
         return np.asarray(sl.cho_solve(sl.cho_factor(matrix), right), dtype=np.float64)
     except np.linalg.LinAlgError:
@@ -62,7 +67,7 @@ def solved(matrix: Array, right: Array) -> Array:
 
 
 def factored(matrix: Array, jitter: float = 1e-14) -> Array:
-    """Lower Cholesky factor; eigenvalues that an estimate or rounding has made negative are lifted."""
+    """Lower Cholesky factor (n, n); eigenvalues that are negative by estimation or rounding are raised."""
     lift = jitter * np.trace(matrix) / len(matrix) * np.eye(len(matrix))
     try:
         return np.linalg.cholesky(matrix + lift)
@@ -73,13 +78,13 @@ def factored(matrix: Array, jitter: float = 1e-14) -> Array:
 
 
 def contract(values: Array, matrices: Sequence[Array | None]) -> Array:
-    """Apply a matrix (m, n) along each axis of an array; None leaves an axis.
+    """Apply a matrix (m, n) along each axis of an array; None leaves the axis unchanged.
 
     >>> contract(np.ones((3, 4)), [np.ones((2, 3)), None]).shape
     (2, 4)
     """
     present = [(a, m) for a, m in enumerate(matrices) if m is not None]
-    # Along an axis where an array repeats itself, the matrix adds up.
+    # Along an axis where the array is constant (broadcast), the product is the sum of the matrix's columns.
     flat = {a: m.sum(1) for a, m in present if values.strides[a] == 0 and values.shape[a] > 1}
     for a in flat:
         values = values[(slice(None),) * a + (slice(0, 1),)]

@@ -1,4 +1,4 @@
-"""Dense normal equations: damped steps, and what is left when some parameters follow the others."""
+"""Dense normal equations: damped steps, and the elimination of some parameters (Schur complement)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from torch import Tensor
 
 
 class Damped:
-    """Normal equations (p, p) and (p,) whose diagonal is raised.
+    """Normal equations (p, p) and (p,), solved with damping as in Levenberg-Marquardt steps.
 
     Attributes
     ----------
+    hessian
+        J'J, shape (p, p), half the curvature of the loss.
     gradient
-        Half the slope of the loss.
+        Half the slope of the loss, shape (p,).
     """
 
     def __init__(self, hessian: Tensor, gradient: Tensor) -> None:
@@ -22,28 +24,30 @@ class Damped:
 
     @property
     def finite(self) -> bool:
+        """Whether every number is finite."""
         return bool(torch.isfinite(self.hessian).all() and torch.isfinite(self.gradient).all())
 
     def solve(self, damping: float) -> Tensor:
+        """The step, shape (p,), with the diagonal raised by ``damping`` times itself."""
         damped = self.hessian.clone()
         damped.diagonal().add_(damping * (self.diagonal + self.floor))
         return solved(damped, -self.gradient)
 
 
 class SchurComplement:
-    """Normal equations whose first parameters follow the others.
+    """Normal equations after eliminating the first parameters.
 
     Attributes
     ----------
     precision, slope
-        Of the others, (u, u) and (u,).
+        Of the remaining u parameters, shapes (u, u) and (u,); NaN if the equations are not finite.
 
     Parameters
     ----------
     hessian, gradient
-        Of all, (p, p) and (p,).
+        Of all p parameters, shapes (p, p) and (p,).
     first
-        How many follow.
+        Number of parameters to eliminate.
 
     Examples
     --------
@@ -66,9 +70,10 @@ class SchurComplement:
             self.precision, self.slope = (schur + schur.T) / 2, self.slope - across.T @ followed[:, -1]
 
     def part(self, matrix: Tensor) -> tuple[Tensor, float]:
-        """What is left of a part (p, p) of the normal equations, (u, u); how many parameters it determines.
+        """Contribution of a part (p, p) of the equations to `precision`, (u, u), and its degrees of freedom.
 
-        The latter is the trace of the part over the whole.
+        These are the number of parameters that the part determines: the trace of the inverse of the whole
+        times the part.
         """
         first = len(self._core)
         if not torch.isfinite(self.precision).all():
@@ -82,8 +87,10 @@ class SchurComplement:
 
 
 def solved(matrix: Tensor, right: Tensor) -> Tensor:
-    """The solution of a system (p, p), shape (p,) or (p, k); by least squares where rounding made it
-    indefinite."""
+    """The solution of a system (p, p) for right-hand sides (p,) or (p, k), of the same shape.
+
+    By least squares if rounding made the matrix indefinite.
+    """
     columns = right if right.ndim > 1 else right[:, None]
     factor, info = torch.linalg.cholesky_ex(matrix)
     found = torch.cholesky_solve(columns, factor) if not int(info) else torch.linalg.lstsq(matrix, columns)[0]

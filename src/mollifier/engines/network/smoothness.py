@@ -1,7 +1,7 @@
 """The priors of unknown fields that are networks: Matern fields on some of the kernel's nodes.
 
-A network can represent many fields that the data do not distinguish. Its prior is that of a Matern field on a
-lattice of nodes (see `field_prior`), as a quadratic form in the network's weights about where they are.
+A network can represent many fields that fit the data equally well. Its prior is that of a Matern field on a
+lattice of nodes (see `field_prior`), as a quadratic form in the network's weights about their present values.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mollifier.engines.priors.shapes import Choice, Shape, Shapes
 
 Array = NDArray[np.float64]
 
-# Places at which the variance that a prior allows is taken.
+# Nodes at which the variance of a field under its prior is averaged.
 _PLACES = 100
 
 
@@ -37,9 +37,9 @@ class Unknowns:
     Attributes
     ----------
     precision, slope
-        Shapes (u, u) and (u,): of half of minus twice the log-likelihood, priors included.
+        Curvature (u, u) and slope (u,) of minus the log-likelihood, priors included.
     bases
-        Unknown -> directions of its parameters that move it, orthonormal, (parameters, r).
+        Name of an unknown -> orthonormal directions of its parameters that change it, (parameters, r).
     """
 
     precision: Tensor
@@ -48,29 +48,29 @@ class Unknowns:
 
     @property
     def places(self) -> dict[str, slice]:
-        """Unknown -> where its coordinates along its directions are."""
+        """Name of an unknown -> places of its r coordinates among the u."""
         edges = np.cumsum([0, *(b.shape[1] for b in self.bases.values())]).tolist()
         return {n: slice(*ends) for n, *ends in zip(self.bases, edges, edges[1:], strict=False)}
 
 
 class WeightPrior(PriorOnCoefficients):
-    """The prior of a field in the weights of its network, which have a spread of one beside.
+    """The prior of a field in the weights of its network, times a standard normal prior of the weights.
 
     Parameters
     ----------
     columns
         Places of the weights among all unknowns.
     shapes
-        From which its shape is chosen.
+        Shapes among which that of the prior is chosen.
     slopes
         Of the field at its nodes with respect to the weights, in units of its size, shape (nodes, r).
     values
         The field at its nodes, in units of its size, shape (nodes,).
     rows
-        Order of derivatives -> what turns values at nodes into numbers whose squares add up to the mean
-        squared derivatives of that order, shape (m, nodes); None stands for the seminorm H2.
+        Order of derivatives -> matrix (m, nodes) on values at the nodes; the sum of squares of the product is
+        the mean squared derivative of that order. The order None is for the seminorm H2.
     count
-        What a strength is multiplied by: the number of samples, times the weight of the prior in the loss.
+        Factor on the strength: the number of samples times the weight of the prior in the loss.
     """
 
     held = 1.0
@@ -97,7 +97,7 @@ class WeightPrior(PriorOnCoefficients):
         return float(np.trace(self._term(0).square))
 
     def _term(self, order: int | None) -> QuadraticForm:
-        """The mean squared derivatives of an order."""
+        """Quadratic form of the mean squared derivatives of an order."""
         if order not in self._terms:
             matrix = self._rows(order)
             rows, values = matrix @ self._slopes, matrix @ self._values
@@ -120,7 +120,7 @@ class WeightPrior(PriorOnCoefficients):
         return self._forms[shape]
 
     def _spectrum(self, shape: Shape) -> tuple[Array, Array]:
-        """Eigenvalues of the form, and the mean squares of the field's moves along their directions."""
+        """Eigenvalues of the form (r,), and mean squared changes of the field along the eigenvectors (r,)."""
         if shape not in self._modes:
             values, vectors = np.linalg.eigh(self.form(shape).square)
             self._modes[shape] = np.maximum(values, 0.0), np.mean((self._moves @ vectors) ** 2, axis=0)
@@ -137,7 +137,7 @@ class WeightPrior(PriorOnCoefficients):
 
 
 def present(linearisation: Linearisation, name: str) -> Choice:
-    """The prior of an unknown field as it is."""
+    """The present prior of an unknown field: its shape and strength."""
     return Choice(linearisation.priors[name].shape, linearisation.objective.strength(name))
 
 
@@ -148,16 +148,16 @@ def prior_search(
     slopes: Mapping[str, Array],
     values: Mapping[str, Array],
 ) -> PriorSearch | None:
-    """The search for the priors of fields whose strength was not given; None where there are none.
+    """The search for the priors of fields whose strength was not given; None if there are no such fields.
 
     Parameters
     ----------
     linearisation
         Of the objective, with the present priors.
     weight
-        Of the equation, and with it of the priors.
+        Of the equation, which multiplies the priors too.
     unknowns
-        Their normal equations, the present priors included.
+        Normal equations of the unknowns, the present priors included.
     slopes, values
         Of every unknown field at its nodes, shapes (nodes, weights) and (nodes,).
     """
@@ -191,11 +191,11 @@ def components(search: PriorSearch | None, unknowns: Unknowns, assumed: Tensor) 
     Parameters
     ----------
     search
-        For these priors; None where there are none.
+        The search for these priors; None if there are no such fields.
     unknowns
-        At the end of the run.
+        Normal equations at the end of the run.
     assumed
-        What of the unknowns' precision is no measurement, (u, u), as in `Component`.
+        The part of the precision that is exact, (u, u), as in `Component`.
     """
     if search is None:
         return [Component(unknowns.precision, np.zeros(len(unknowns.slope)), assumed=assumed)]

@@ -17,6 +17,7 @@ from mollifier.mollify.orders import Derivative
 
 Array = NDArray[np.float64]
 
+# Gauss points in each cell: exact for products of splines of degree 5.
 _GAUSS = 6
 
 
@@ -53,7 +54,8 @@ class AxisSplines:
     def matrix(self, order: int, points: Array | None = None, beyond: bool = False) -> Array:
         """Derivatives of the splines at the axis's nodes, or at other points within it, shape (n, size).
 
-        ``beyond`` its ends they go on as polynomials, for points a little outside.
+        With ``beyond``, splines are extrapolated as polynomials to points outside; otherwise such points are
+        moved to the ends. Derivatives are per power of the axis's unit.
         """
         x = self.axis.points if points is None else points
         spline = self._spline.derivative(order) if order else self._spline
@@ -65,7 +67,7 @@ class AxisSplines:
         return values
 
     def gram(self, order: int) -> Array:
-        """Mean over the axis of products of derivatives; these are per half-length of the axis."""
+        """Mean over the axis of products of derivatives, per half-length of the axis, shape (size, size)."""
         edges = np.linspace(self.axis.lower, self.axis.upper, self.cells + 1)
         s, w = np.polynomial.legendre.leggauss(_GAUSS)
         half = np.diff(edges)[:, None] / 2
@@ -81,9 +83,9 @@ class Basis:
     Attributes
     ----------
     name
-        The unknown.
+        Of the unknown.
     splines
-        By axis of those it varies over.
+        Splines along each axis that the unknown varies over, by name of the axis.
     grid
         The data's grid.
     """
@@ -103,7 +105,10 @@ class Basis:
         return int(np.prod(self.shape))
 
     def matrices(self, derivative: Derivative, slab: slice = slice(None)) -> list[Array]:
-        """Along each axis of the grid the functions' derivatives at the nodes, shape (nodes, functions)."""
+        """For each axis of the grid, derivatives of its functions at the nodes, shape (nodes, functions).
+
+        ``slab`` selects nodes of the first axis.
+        """
         result = []
         for i, axis in enumerate(self.grid):
             here = slab if i == 0 else slice(None)
@@ -115,7 +120,11 @@ class Basis:
         return result
 
     def evaluate(self, coefficients: Array, derivative: Derivative, slab: slice = slice(None)) -> Array:
-        """A derivative of the unknown at the nodes; length 1 along axes it does not vary over."""
+        """A derivative of the unknown at the nodes, from its coefficients (size,).
+
+        The result has one axis for each of the grid, of length 1 where the unknown does not vary; ``slab``
+        selects nodes of the first axis.
+        """
         matrices = [
             m if a.name in self.splines else None
             for a, m in zip(self.grid, self.matrices(derivative, slab), strict=True)
@@ -133,7 +142,7 @@ class Basis:
         return reduce(lambda a, b: (a[:, :, None] * b[:, None, :]).reshape(len(a), -1), parts)
 
     def within(self, gaps: NDArray[np.bool_] | None) -> int:
-        """Number of functions that reach nodes where something was measured."""
+        """Number of functions that are not zero at all measured nodes; ``gaps`` marks those not measured."""
         if not self.splines:
             return 1
         over = [i for i, a in enumerate(self.grid) if a.name in self.splines]
@@ -145,13 +154,13 @@ class Basis:
 
     @cached_property
     def mass(self) -> Array:
-        """Quadratic form of the mean square; for a number, 1."""
+        """Quadratic form of the mean square, shape (size, size); for a number, 1."""
         return self.penalty(0)
 
     def mean_variance(self, covariance: Array) -> float:
-        """Mean over the domain of the variance, from the covariance of the coefficients.
+        """Mean over the domain of the variance, from the covariance (size, size) of the coefficients.
 
-        Splines that barely reach into the domain may vary much and matter little.
+        A mean over coefficients would overrate splines that barely overlap the domain.
         """
         return float(np.sum(self.mass * covariance))
 

@@ -1,7 +1,7 @@
 """Bounds of unknowns: the nearest estimate whose values, not coefficients, lie within them.
 
-Splines of high degree have coefficients far outside of a field's values, so that bounds on these would bend
-fields that are well within.
+Coefficients of splines of high degree may be far outside the range of the field's values: bounds on
+coefficients would distort fields whose values satisfy the bounds.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from mollifier.engines.splines.basis import Basis
 
 Array = NDArray[np.float64]
 
-# Places of a field where its bounds are held, to a spline along each axis; how many are taken up at once.
+# Points per spline along an axis at which bounds are enforced; most bounds that are added to the active set
+# in one round; most rounds.
 _PLACES, _AT_ONCE, _ROUNDS = 2, 100, 30
-# Of a value's standard error, by which a bound may be missed.
+# Share of a value's standard error by which it may violate a bound.
 _MISSED = 1e-3
 
 
 def _non_negative(matrix: Array, right: Array) -> Array:
-    """Least squares with no negative numbers: by an active set, or where that cycles by reflections.
+    """Non-negative least squares (m, n), (m,): by an active set or, where that cycles, by reflections.
 
     >>> _non_negative(np.eye(2), np.array([-1.0, 2.0]))
     array([0., 2.])
@@ -39,7 +40,7 @@ def _non_negative(matrix: Array, right: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Limits:
-    """Inequalities ``low <= rows @ coefficients <= high``, of shapes (n,) and (n, m)."""
+    """Inequalities ``low <= rows @ coefficients <= high``, of shapes (n,), (n, m) and (m,)."""
 
     rows: Array
     low: Array
@@ -47,7 +48,17 @@ class Limits:
 
     @classmethod
     def of(cls, bases: Sequence[Basis], places: dict[str, slice], bounds: Array) -> Limits:
-        """Numbers, and fields at places close to one another; ``bounds`` has shape (2, m)."""
+        """Bounds of numbers, and of fields at the points of a fine grid.
+
+        Parameters
+        ----------
+        bases
+            Of all unknowns.
+        places
+            Name of an unknown -> places of its coefficients.
+        bounds
+            Lower and upper bound of each coefficient's unknown, shape (2, m).
+        """
         size = bounds.shape[1]
         rows, low, high = [np.zeros((0, size))], [np.zeros(0)], [np.zeros(0)]
         for basis in bases:
@@ -68,9 +79,10 @@ class Limits:
         return cls(np.concatenate(rows), np.concatenate(low), np.concatenate(high))
 
     def nearest(self, theta: Array, covariance: Array) -> Array:
-        """The point within that is nearest in the metric of the precision.
+        """The point within the limits that is nearest to ``theta`` (m,), in the metric of the precision.
 
-        The dual has one multiplier of a sign for each bound; those missed are taken up until none is.
+        The dual problem has one non-negative multiplier for each bound. Violated bounds are added to the
+        active set until none is left. ``covariance`` (m, m) is the inverse of the precision.
 
         Examples
         --------
@@ -85,9 +97,9 @@ class Limits:
         for _ in range(_ROUNDS):
             values = self.rows @ found
             below, above = (self.low - values) / error, (values - self.high) / error
-            missed = np.maximum(below, above)
-            worst = np.argsort(-missed)[:_AT_ONCE]
-            worst = worst[missed[worst] > _MISSED]
+            violation = np.maximum(below, above)
+            worst = np.argsort(-violation)[:_AT_ONCE]
+            worst = worst[violation[worst] > _MISSED]
             if not len(worst):
                 break
             sign = np.where(below[worst] > above[worst], 1.0, -1.0)

@@ -1,0 +1,118 @@
+"""The first stage of the joint engine: smoothing splines of the data, without the equation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mollifier.engines.collocated.calibrate import calibrate
+from mollifier.engines.collocated.linearise import Linearisation
+from mollifier.engines.collocated.objective import Objective, Target
+from mollifier.engines.collocated.roughness import DIFFERENCE
+from mollifier.engines.joint.tuning import JointTuning
+from mollifier.engines.linalg.banded import BandedCholesky, factored, order_within
+from mollifier.engines.priors.search import minimise
+from mollifier.problem.status import StatusName
+
+Array = NDArray[np.float64]
+
+
+class Smoothing:
+    """Fits each state's data by a smoothing spline, whose strength maximises the marginal likelihood.
+
+    It is one step, followed by a first guess of the unknowns (`calibrate`).
+
+    Parameters
+    ----------
+    objective
+        Its states are fitted, and its ``attainable`` misfit is set.
+    linearisation
+        Of the objective.
+    tuning
+        Range of the strengths, and their share that remains for the next stage.
+    """
+
+    name = "fit"
+    estimates = False
+    steps = 1
+
+    def __init__(self, objective: Objective, linearisation: Linearisation, tuning: JointTuning) -> None:
+        self.objective, self.linearisation, self.tuning = objective, linearisation, tuning
+        self.finished = ""
+        self.outcome: StatusName = "converged"
+
+    def step(self) -> dict[str, float]:
+        """Fit every target."""
+        misfit = 0.0
+        for i, target in enumerate(self.objective.targets):
+            strength, values, part = _smooth(self.linearisation, target, i, self.tuning)
+            coefficients = next(self.objective.model.blocks[target.block].network.parameters())
+            with torch.no_grad():
+                coefficients[:, target.channel] = torch.from_numpy(values)
+            self.objective.roughness[i] = self._along(i, strength)
+            misfit += part
+        # Any measurements of an unknown field can be fitted: their misfit is the expected one, their noise.
+        values = sum(len(self.objective.target_tensors(t)[1]) for t in self.objective.measurements)
+        misfit += values / self.objective.count
+        self.objective.attainable.fill_(misfit)
+        return {"data": misfit, "residual": float("nan"), "prior": 0.0, "loss": misfit}
+
+    def close(self) -> None:
+        """Guess the unknowns, and weaken the smoothing: from here on the equation constrains the states."""
+        calibrate(self.objective)
+        self.objective.roughness *= self.tuning.start_strength
+
+    def _along(self, i: int, strength: float) -> Tensor:
+        """A target's strength along every coordinate, shape (coordinates,); zero where it does not vary."""
+        target = self.objective.targets[i]
+        grid = self.objective.model.blocks[target.block].grid
+        names = self.objective.model.problem.coordinates
+        return torch.tensor([strength if n in grid.names else 0.0 for n in names], dtype=torch.float64)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty: the stage is one step."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
+
+def _smooth(
+    linearisation: Linearisation, target: Target, i: int, tuning: JointTuning
+) -> tuple[float, Array, float]:
+    """Strength, values at the nodes (nodes,) and mean squared misfit of the smoothing spline of a target."""
+    objective, data = linearisation.objective, linearisation.data[i]
+    block = objective.model.blocks[target.block]
+    nodes = block.mollified.layer.nodes
+    used = linearisation.roughness.used(target.block)
+    order = order_within(used, nodes.shape)
+    back = np.argsort(order)[np.count_nonzero(~used) :]
+    zero = [np.zeros((len(b.names), b.mollified.layer.nodes.size)) for b in objective.model.blocks]
+    parts = linearisation.roughness.rows(target, zero, True).values()
+    stacked = sp.vstack([p.fields[target.block, target.channel] for p in parts], format="csr")
+    rough = sp.csr_array(stacked)[:, back]
+    rows = data.matrix[:, back]
+    right = (data.values - float(block.level[target.channel])) * data.share
+    square = sp.csr_array(rows.T @ rows) * objective.count
+    penalty = sp.csr_array(rough.T @ rough) * objective.count
+    slope = rows.T @ right * objective.count
+    free = np.prod([1 if a.periodic else min(DIFFERENCE, a.size) for a in nodes])
+    rank = len(back) - float(free)
+
+    def at(log: float) -> tuple[BandedCholesky, Array]:
+        factor = factored(sp.csr_array(square + np.exp(log) * penalty))
+        return factor, factor.solve(slope)
+
+    def along(log: float) -> float:
+        factor, x = at(log)
+        return -float(slope @ x) + factor.log_determinant - rank * log
+
+    looks, tolerance = tuning.smoothing_evaluations, tuning.smoothing_tolerance
+    best = minimise(along, *tuning.smoothing_strengths, looks=looks, tolerance=tolerance)[0]
+    x = at(best)[1]
+    return float(np.exp(best)), np.where(used, x[order], 0.0), float(np.square(rows @ x - right).sum())
