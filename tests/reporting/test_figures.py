@@ -33,7 +33,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("with_truth", [True, False])
+@pytest.mark.parametrize("with_truth", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_every_figure_is_written(tmp_path, case, with_truth):
     solution, truth = make_solution(*CASES[case])
     paths = save_figures(solution, tmp_path, truth if with_truth else None)

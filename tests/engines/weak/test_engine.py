@@ -283,6 +283,7 @@ def test_field_over_t():
     check_field(solution, "r", lambda t: np.cos(3 * t), 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.05, 0.2])
 def test_field_standard_errors(noise):
     """Over six draws the errors are those stated, to a half: they have some thirty degrees of freedom."""

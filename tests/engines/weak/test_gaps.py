@@ -86,6 +86,7 @@ def test_disc_outside_unused():
     assert np.abs(tests.project(changed, (0, 0, 0))).max() < 1e3 * 1e-3 * scale
 
 
+@pytest.mark.slow
 def test_disc_field():
     """u_t = k(x, y) u."""
     k = np.sin(SIDE)[:, None] * np.cos(SIDE)
