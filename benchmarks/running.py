@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmarks.table import Table
 
 Cases = Annotated[
-    list[str] | None, typer.Argument(metavar="[CASE]...", help="Which; 'bench engines --list' lists them.")
+    list[str] | None, typer.Argument(metavar="[CASE]...", help="Which; 'engines --list' lists them.")
 ]
 Noise = Annotated[
     str | None,

@@ -225,7 +225,7 @@ def test_the_files_of_killed_runs_can_be_read(tmp_path):
 
 
 def test_a_study_that_breaks_off_is_taken_up_to_the_bit(tmp_path, monkeypatch):
-    """Rates and pictures take seconds each and are left out; `bench kill` has them."""
+    """Rates and pictures take seconds each and are left out; `python -m benchmarks kill` has them."""
     kill.make_files(tmp_path)
 
     def page(result, path, *_):
