@@ -74,7 +74,7 @@ def coverage(
 ) -> int:
     """Shares of truths inside the 50, 80 and 95 % intervals, of numbers and fields, and where they fall.
 
-    CASE is one of 'bench engines', a problem of 'bench paper', burgers-small or kdv-small. Writes
+    CASE is one of 'engines --list', a problem of 'paper', burgers-small or kdv-small. Writes
     coverage.csv, .json, .md and a figure, and every solve, as it is done, to coverage.trials.jsonl, which
     from which --resume continues. Ctrl-C ends the run and keeps the seeds that are done.
     """
