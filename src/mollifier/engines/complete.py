@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from mollifier.engines.gates import gated
 from mollifier.errors import DataError
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 
 
 def complete(problem: InverseProblem, solution: Solution) -> Solution:
-    """The solution with the equation's known coefficients on its grid, and the periods of its coordinates."""
+    """The solution as users get it.
+
+    It has the equation's known coefficients on its grid, the periods of its coordinates, and the status that
+    the gates leave it.
+    """
     dataset, data = solution.dataset.copy(), problem.data
     for name, period in data.periodic.items():
         if name in dataset.coords:
@@ -28,4 +33,4 @@ def complete(problem: InverseProblem, solution: Solution) -> Solution:
         unit = data.units.get(name, "")
         attrs: dict[str, Any] = {"role": "known"} | ({"units": unit} if unit else {})
         dataset[name] = (over, np.asarray(values), attrs)
-    return replace(solution, dataset=dataset)
+    return replace(solution, dataset=dataset, status=gated(problem, solution))
