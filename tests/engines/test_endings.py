@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import mollifier as mf
 from engine_problems import gridded, heat, heat_values, small
 from mollifier.data.observations import Observations
 from mollifier.engines.network.engine import prepare_networks
@@ -47,6 +48,18 @@ def test_the_step_limit_and_runs_without_a_step():
         assert np.isfinite(solution.estimates["D"].value)
         if changes.get("steps") == changes.get("warmup_steps") == 0:
             assert solution.history.sizes["step"] == 0
+
+
+@pytest.mark.parametrize("engine", ["joint", "network"])
+@pytest.mark.parametrize("limit", [{"steps": 3}, {"time_limit": 1e-3}])
+def test_a_run_cut_short_has_no_standard_errors(engine, limit):
+    """The curvature of the loss on the way to its minimum says nothing about how far that is."""
+    settings = {"training": limit, "collocation": {"max_nodes": 100}}
+    solution = mf.solve(problem(), engine, settings=settings)
+    assert solution.status.name in ("step limit", "time limit")
+    assert solution.estimates["D"].sd is None
+    assert "k_sd" not in solution.dataset
+    assert "±" not in solution.summary()
 
 
 def test_a_warm_up_ends_where_the_data_are_fitted_to_within_their_noise():

@@ -9,6 +9,7 @@ import pytest
 
 import mollifier as mf
 from mollifier.engines.gates import gated
+from mollifier.engines.held_out_gate import expected_median, held_out_misfit
 from mollifier.problem.solution import Solution
 
 
@@ -33,3 +34,25 @@ def test_gated_graver_status_stays(decay: tuple[mf.InverseProblem, Solution]) ->
     problem, solution = decay
     cut = replace(solution, status=mf.Status("time limit"))
     assert gated(problem, cut, [lambda p, s: mf.Status("misfit")]).name == "time limit"
+
+
+@pytest.mark.parametrize("count", [3, 6, 41])
+def test_held_out_gate_false_alarms_are_rare(count: int) -> None:
+    """The lower median of normal numbers exceeds its bound as often as stated."""
+    sizes = np.abs(np.random.default_rng(count).standard_normal((20_000, count)))
+    above = np.quantile(sizes, 0.5, axis=1, method="lower") > expected_median(count, 0.01)
+    assert above.mean() == pytest.approx(0.01, abs=0.003)
+
+
+def test_held_out_gate_names_a_field_that_is_not_predicted(
+    decay: tuple[mf.InverseProblem, Solution],
+) -> None:
+    problem, solution = decay
+    held, fit = np.arange(60) % 10 == 0, solution.fit
+    judged = replace(solution, fit=fit.assign(u_held_out=("observation", held)))
+    assert held_out_misfit(problem, judged) is None
+    off = fit["u_fitted"] + 0.05 * held
+    found = held_out_misfit(problem, replace(judged, fit=judged.fit.assign(u_fitted=off)))
+    assert found is not None
+    assert found.name == "misfit"
+    assert "6 held-out samples of 'u'" in found.message

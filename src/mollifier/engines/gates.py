@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from mollifier.engines.held_out_gate import held_out_misfit
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 
 Gate = Callable[[InverseProblem, Solution], Status | None]
 
-GATES: Sequence[Gate] = ()
+GATES: Sequence[Gate] = (held_out_misfit,)
 """In order: the first that objects gives the status."""
 
 

@@ -40,8 +40,9 @@ class Estimate:
             raise MollifierError(f"An interval was asked at level {level}; it lies between 0 and 1, as 0.95.")
         if self.sd is None:
             raise MollifierError(
-                f"'{self.name}' has no standard error: this engine gave none. Use the weak or joint engine, "
-                "or mollifier.bootstrap, to get intervals."
+                f"'{self.name}' has no standard error: the run ended before it converged, or the engine gave "
+                "none. See the solution's status; let the run converge, or use the weak or joint engine, or "
+                "mollifier.bootstrap, to get intervals."
             )
         half = NormalDist().inv_cdf(0.5 + level / 2) * self.sd
         return self.value - half, self.value + half

@@ -21,6 +21,9 @@ StatusName = Literal[
 NO_ANSWER: tuple[StatusName, ...] = ("undetermined", "non-finite loss")
 """Ends whose values answer nothing."""
 
+SETTLED: tuple[StatusName, ...] = ("converged", "misfit")
+"""Ends at a minimum of the loss, where its curvature gives standard errors."""
+
 
 @dataclass(frozen=True)
 class Status:

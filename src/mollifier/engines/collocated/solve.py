@@ -28,7 +28,7 @@ from mollifier.problem.collocation import collocate
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
-from mollifier.problem.status import Status
+from mollifier.problem.status import SETTLED, Status
 
 Array = NDArray[np.float64]
 
@@ -128,14 +128,18 @@ def run_stages(
 
 
 def _solution(run: Run, status: Status, held: Observations | None) -> Solution:
-    """The solution at the end of a run, with Laplace standard errors where Gauss-Newton has run."""
+    """The solution at the end of a run, with Laplace standard errors where Gauss-Newton has settled.
+
+    A run that was cut short, or stalled, has none: the curvature of the loss where it happens to be says
+    nothing about the distance to its minimum.
+    """
     objective, model = run.objective, run.objective.model
     values = model.values()
     sd: dict[str, float | None] = dict.fromkeys(values)
     spreads: dict[str, Array] = {}
     last = run.stages[-1]
     laplace = None
-    if isinstance(last, LevenbergMarquardt) and run.stage >= len(run.stages) - 1:
+    if isinstance(last, LevenbergMarquardt) and status.name in SETTLED:
         laplace = Laplace(last)
         sd, spreads = laplace.scalars(), laplace.fields()
     status, free = judged(status, model, laplace)

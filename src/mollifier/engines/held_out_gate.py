@@ -1,0 +1,59 @@
+"""The gate on held-out samples: whether a fit predicts what it has not seen."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import beta, norm
+
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.solution import Solution
+from mollifier.problem.status import Status
+
+LEVEL = 1e-3
+"""Probability of a false alarm, shared by the fields."""
+
+FEWEST = 3
+"""Held-out samples of a field below which they are not judged."""
+
+
+def held_out_misfit(problem: InverseProblem, solution: Solution) -> Status | None:
+    """`misfit` where half of a field's held-out samples are farther from the fit than noise explains.
+
+    With right standard errors, a fit of p parameters to n samples leaves a mean square of 1 - p/n there, and
+    about 1 + p/n at samples like them that were held out. The median of the held-out errors is judged, by the
+    distribution of an order statistic: a few outliers, or places beyond the fitted samples, do not move it.
+
+    Parameters
+    ----------
+    problem, solution
+        The question, and an engine's answer.
+    """
+    for name in solution.observed:
+        z, held = np.abs(solution.scaled_errors(name)), solution.fit[f"{name}_held_out"].values.astype(bool)
+        seen, unseen = z[~held & np.isfinite(z)], z[held & np.isfinite(z)]
+        if len(unseen) < FEWEST or not len(seen):
+            continue
+        left = float(np.mean(seen**2))
+        most = expected_median(len(unseen), LEVEL / len(solution.observed)) * np.sqrt(max(2 - left, left))
+        median = float(np.quantile(unseen, 0.5, method="lower"))
+        if median > most:
+            return Status(
+                "misfit",
+                f"half of the {len(unseen)} held-out samples of '{name}' are more than {median:.2g} standard "
+                f"errors from the fit, which noise explains up to {most:.2g}: the fit follows the noise, or "
+                "the equation is wrong. Unknowns may be off by more than their standard errors; fewer "
+                "unknowns, or another engine, may help",
+            )
+    return None
+
+
+def expected_median(count: int, level: float) -> float:
+    """Lower median of the sizes of ``count`` standard normal numbers, exceeded with probability ``level``.
+
+    Examples
+    --------
+    >>> round(expected_median(6, 1e-3), 2), round(expected_median(10_000, 0.5), 2)
+    (1.67, 0.67)
+    """
+    above = count // 2
+    return float(norm.ppf(0.5 + beta.isf(level, count - above, above + 1) / 2))
