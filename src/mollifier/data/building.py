@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from mollifier.data.periodic import repeats_first
 from mollifier.equations.names import TIME_NAMES
 from mollifier.errors import DataError, GridError, did_you_mean
 from mollifier.mollify.grid import Axis
@@ -269,7 +270,9 @@ def build(
             if n not in (*lay.coordinates, *(lay.variables if what == "units" else ())):
                 raise DataError(f"{what} names '{n}'.{did_you_mean(n, (*lay.coordinates, *lay.variables))}")
     dims = (POINT,) if lay.point else (*lay.coordinates, *lay.replicates)
-    if lay.point:
+    if not lay.point:
+        raw = _without_repeats(raw, lay, periodic)
+    else:
         raw = raw.drop_vars(lay.point, errors="ignore").rename(
             {lay.point: POINT} if lay.point != POINT else {}
         )
@@ -314,6 +317,18 @@ def build(
     return xr.Dataset(
         data, coords, kept | ({"replicates": ",".join(lay.replicates)} if lay.replicates else {})
     )
+
+
+def _without_repeats(raw: xr.Dataset, lay: Layout, periodic: Mapping[str, Any]) -> xr.Dataset:
+    """Without the last slice along periodic axes that repeats the first, where no period was given."""
+    for name in lay.coordinates:
+        if _period(periodic.get(name, raw[name].attrs.get("periodic"))) is not True:
+            continue
+        if repeats_first(raw, name, lay.variables):
+            note = f"without the last slice along {name}, which repeats the first ({name} is periodic)"
+            note = "; ".join(filter(None, [raw.attrs.get("selected"), note]))
+            raw = raw.isel({name: slice(-1)}).assign_attrs(selected=note)
+    return raw
 
 
 def _check_text(name: str, attrs: Mapping[str, Any]) -> None:

@@ -27,6 +27,8 @@ def of_data(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Findin
     """Counts, ranges and noise of every variable that the equation uses."""
     obs = problem.data
     yield info(obs.summary().splitlines()[0] + ".")
+    if "selected" in obs.dataset.attrs:
+        yield info(f"Selected: {obs.dataset.attrs['selected']}.")
     bounds, units, numbers["data"] = obs.bounds, obs.units, {}
     for c in problem.coordinates:
         low, high = bounds[c]
