@@ -17,6 +17,7 @@ from mollifier.engines.start import Origin, digest, origin
 from mollifier.errors import ConfigurationError
 from mollifier.io.files import ensure_folder
 from mollifier.io.lock import locked
+from mollifier.problem.finite import check_finite
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 
@@ -80,6 +81,8 @@ def solve(
         or ``start``; or if the unknowns or coordinates of the answer to start from are not the problem's.
     CheckpointError
         If a run to resume cannot be.
+    EquationError
+        If a coefficient is not finite where the data are, as 1/r at r = 0.
     OutputError
         If the folder cannot be written to, or another run uses it.
 
@@ -125,6 +128,7 @@ def solve(
 def _solve(name: str, request: Request, settings: Given, start: Solution | str | None, why: str) -> Solution:
     """As `solve`, with arguments that were checked and a folder that no other run uses."""
     problem = request.problem
+    check_finite(problem)
     if start is not None:
         first = None if isinstance(start, str) else start
         if isinstance(start, str) and not request.resume:

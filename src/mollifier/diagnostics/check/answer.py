@@ -14,8 +14,10 @@ from mollifier.engines.identifiability import structure as ident
 from mollifier.engines.identifiability.information import Information, information
 from mollifier.engines.identifiability.posterior import WIDE
 from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, fixed_by_scaling, listed
-from mollifier.errors import MollifierError
+from mollifier.errors import EquationError, MollifierError
+from mollifier.mollify.grid import Grid
 from mollifier.problem.collocation import Collocation
+from mollifier.problem.finite import check_finite
 from mollifier.problem.inverse_problem import InverseProblem
 
 info, warn, error = about("identifiability")
@@ -80,6 +82,14 @@ def _advice(problem: InverseProblem, names: list[str]) -> str:
     fields = [n for n in names if n in problem.unknown_fields]
     measured = f", measurements of {fields[0]} (FieldUnknown(measurements=...))" if fields else ""
     return f"Give {' or '.join(names)} as a constant{measured}, or a source term that is known."
+
+
+def of_values(problem: InverseProblem, grid: Grid | None = None) -> Iterator[Finding]:
+    """Coefficients that are not finite where the data are, or at the nodes of a grid."""
+    try:
+        check_finite(problem, grid)
+    except EquationError as why:
+        yield Finding("error", "scales", str(why))
 
 
 def of_terms(

@@ -56,9 +56,13 @@ def check(problem: InverseProblem, settings: Given = None) -> Check:
     structural = list(answer.of_structure(problem, numbers))
     findings += structural
     findings += resolution.too_few(problem)
+    findings += answer.of_values(problem)
     if any(f.level == "error" for f in findings):
         return Check(tuple(findings), numbers, suggested)
     place = collocate(problem, collocation)
+    findings += answer.of_values(problem, place.grid)
+    if any(f.level == "error" for f in findings):
+        return Check(tuple(findings), numbers, suggested)
     findings += data.of_coverage(problem, place.features, numbers)
     findings += resolution.of_grid(problem, place, numbers)
     findings += resolution.of_waves(problem, numbers)

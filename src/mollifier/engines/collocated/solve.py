@@ -26,6 +26,7 @@ from mollifier.engines.collocated.verdict import judged
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.problem.collocation import collocate
 from mollifier.problem.estimate import Estimate
+from mollifier.problem.finite import check_finite
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import SETTLED, Status
@@ -74,7 +75,9 @@ def prepare(
             fitted, held = problem.data.hold_out(settings.held_out, seed, variables=list(problem.fields))
         except DataError:  # too few samples to hold one out: all are fitted
             held = None
-    model = Model(problem, collocate(problem, settings.collocation), make, method)
+    collocation = collocate(problem, settings.collocation)
+    check_finite(problem, collocation.grid)
+    model = Model(problem, collocation, make, method)
     return Objective(model, fitted, settings), held
 
 
