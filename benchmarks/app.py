@@ -91,6 +91,37 @@ def coverage(
         return run.deliver(table, any(r.answers for r in table.rows), not no_figures)
 
 
+@bench.command(epilog=f"Example: python -m benchmarks trust noise --engines weak,joint --seeds 20. {EPILOG}")
+@with_terminal
+def trust(
+    terminal: Terminal,
+    groups: Annotated[
+        list[str] | None, typer.Argument(metavar="[GROUP]...", help="white, noise, equation; all by default.")
+    ] = None,
+    names: Engines = None,
+    kinds: Annotated[
+        str, typer.Option("--kinds", metavar="LIST", help="Comma-separated kinds of noise or mistakes.")
+    ] = "",
+    seeds: Seeds = 12,
+    first: Annotated[
+        int, typer.Option(help="First seed; those below 1000 served to choose the program's thresholds.")
+    ] = 1000,
+    out: Folder = FOLDER,
+    resume: Resume = False,
+) -> int:
+    """How often an answer that is called good is wrong: random questions, kinds of noise, wrong equations.
+
+    Writes trust.csv, .json and .md, and every solve, as it is done, to trust.trials.jsonl, from which
+    --resume continues. Ctrl-C ends the run and keeps the seeds that are done.
+    """
+    asked = groups or [], words(names), range(first, first + seeds), words(kinds)
+    with running(terminal, "trust", out, resume) as run:
+        from benchmarks.trust import study
+
+        table = study.run(*asked, progress=run.progress, journal=run.journal("trust"))
+        return run.deliver(table, any(r.runs for r in table.rows), False)
+
+
 @bench.command(epilog=f"Example: python -m benchmarks peers burgers kdv --noise 0.01 --seeds 3. {EPILOG}")
 @with_terminal
 def peers(
