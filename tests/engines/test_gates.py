@@ -27,7 +27,14 @@ def test_gated_first_objection_wins(decay: tuple[mf.InverseProblem, Solution]) -
     gates = [lambda p, s: None, lambda p, s: first, lambda p, s: second]
     assert solution.status.ok
     assert gated(problem, solution, gates) is first
-    assert gated(problem, solution, []) is solution.status
+    assert gated(problem, solution, []) == solution.status
+
+
+def test_gated_notes_are_added(decay: tuple[mf.InverseProblem, Solution]) -> None:
+    problem, solution = decay
+    noted = replace(solution, status=mf.Status("converged", "one"))
+    found = gated(problem, noted, [lambda p, s: mf.Status("converged", "two")])
+    assert str(found) == "converged: one; two"
 
 
 def test_gated_graver_status_stays(decay: tuple[mf.InverseProblem, Solution]) -> None:

@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from mollifier.data import building
 from mollifier.data.building import POINT, real_array
 from mollifier.data.noise import estimate_noise
+from mollifier.data.noise_findings import NoiseFinding
+from mollifier.data.noise_structure import noise_structure
 from mollifier.errors import DataError, did_you_mean
 
 Noise: TypeAlias = "float | Mapping[str, float | str | ArrayLike | xr.DataArray] | None"
@@ -94,9 +96,34 @@ def estimate(
         if POINT in dataset.dims:
             return estimate_noise(array.values, np.stack(nodes, axis=-1))
         repeats = tuple(i for i, d in enumerate(array.dims) if d in replicates)
-        return estimate_noise(array.values, nodes=tuple(nodes), repeats=repeats)
+        least = estimate_noise(array.values, nodes=tuple(nodes), repeats=repeats)
+        # The smallest estimate is that of the white part alone.
+        return max([least, *(f.sd for f in findings(dataset, variable, coordinates, replicates))])
     except DataError as error:
         raise DataError(str(error).replace("'u'", f"'{variable}'")) from error
+
+
+def findings(
+    dataset: xr.Dataset, variable: str, coordinates: Sequence[str], replicates: Sequence[str]
+) -> tuple[NoiseFinding, ...]:
+    """What the noise of a variable is besides white, and besides what was given; none for scattered data."""
+    if POINT in dataset.dims:
+        return ()
+    array = dataset[variable]
+    order = (*(d for d in array.dims if d in replicates), *coordinates)
+    given = known(dataset, variable)
+
+    def arranged(values: Array) -> Array:
+        moved = xr.Variable(array.dims, values).transpose(*order).values
+        return moved.reshape(-1, *(dataset.sizes[c] for c in coordinates))
+
+    return noise_structure(
+        arranged(array.values),
+        [dataset[c].values for c in coordinates],
+        coordinates,
+        next((c for c in coordinates if c.lower() in building.TIME_NAMES), None),
+        None if given is None else arranged(given),
+    )
 
 
 def prepare(

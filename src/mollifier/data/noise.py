@@ -10,6 +10,7 @@ Cleveland, JASA 74:829, 1979). Repeats at one place measure the noise directly (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -96,7 +97,7 @@ def _pure_error(u: Array) -> tuple[float, int]:
     return float(np.sqrt(np.nansum((u - mean) ** 2) / dof)), dof
 
 
-def _weights(x: Array, order: int) -> Array:
+def weights_of(x: Array, order: int) -> Array:
     """Divided-difference weights of unit norm, one row a window of nodes: (windows, order + 1)."""
     w = np.lib.stride_tricks.sliding_window_view(x, order + 1)
     gaps = w[:, :, None] - w[:, None, :]
@@ -105,9 +106,9 @@ def _weights(x: Array, order: int) -> Array:
     return weights / np.linalg.norm(weights, axis=1, keepdims=True)
 
 
-def _difference(u: Array, x: Array, order: int) -> Array:
+def difference(u: Array, x: Array, order: int) -> Array:
     """Unit-norm difference along the last axis; windows that touch a NaN are NaN."""
-    weights = _weights(x, order)
+    weights = weights_of(x, order)
     windows = len(weights)
     result = np.zeros((*u.shape[:-1], windows))
     for j in range(order + 1):
@@ -128,11 +129,11 @@ def _spread(values: Array) -> float:
     return min(s, whole)
 
 
-def _central(u: Array) -> tuple[slice, ...]:
-    """A central block of at most about `_LARGEST` values."""
-    shrink = min(1.0, (_LARGEST / u.size) ** (1 / u.ndim))
-    sizes = [max(min(n, 8), round(n * shrink)) for n in u.shape]
-    return tuple(slice((n - m) // 2, (n - m) // 2 + m) for n, m in zip(u.shape, sizes, strict=True))
+def central(shape: Sequence[int], most: int = _LARGEST) -> tuple[slice, ...]:
+    """A central block of at most about so many values."""
+    shrink = min(1.0, (most / np.prod(shape)) ** (1 / len(shape)))
+    sizes = [max(min(n, 8), round(n * shrink)) for n in shape]
+    return tuple(slice((n - m) // 2, (n - m) // 2 + m) for n, m in zip(shape, sizes, strict=True))
 
 
 def _gridded(u: Array, nodes: tuple[Array, ...]) -> float | None:
@@ -154,16 +155,16 @@ def _gridded(u: Array, nodes: tuple[Array, ...]) -> float | None:
         lines = lines[:: 1 + lines.size // _LARGEST]
         for order in _ORDERS:
             if x.size > order:
-                consider(_difference(lines, x, order), order)
+                consider(difference(lines, x, order), order)
     if len(nodes) > 1:
-        cut = _central(u[0])
+        cut = central(u.shape[1:])
         block = u[(slice(None), *cut)]
         kept = [x[c] for x, c in zip(nodes, cut, strict=True)]
         for order in _MIXED_ORDERS:
             if min(x.size for x in kept) > order:
                 f = block
                 for axis, part in enumerate(kept, start=1):
-                    f = np.moveaxis(_difference(np.moveaxis(f, axis, -1), part, order), -1, axis)
+                    f = np.moveaxis(difference(np.moveaxis(f, axis, -1), part, order), -1, axis)
                 consider(f, order ** len(kept))
     return min(candidates)[1] if candidates else None
 

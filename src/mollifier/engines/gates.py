@@ -8,16 +8,18 @@ weak residuals, is judged by that engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from mollifier.engines.held_out_gate import held_out_misfit
+from mollifier.engines.noise_gate import noise_as_assumed
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 
 Gate = Callable[[InverseProblem, Solution], Status | None]
 
-GATES: Sequence[Gate] = (held_out_misfit,)
-"""In order: the first that objects gives the status."""
+GATES: Sequence[Gate] = (held_out_misfit, noise_as_assumed)
+"""In order: the first that objects gives the status; if none does, their notes are added to it."""
 
 
 def gated(problem: InverseProblem, solution: Solution, gates: Sequence[Gate] | None = None) -> Status:
@@ -32,5 +34,9 @@ def gated(problem: InverseProblem, solution: Solution, gates: Sequence[Gate] | N
     """
     if not solution.status.ok:
         return solution.status
-    found = (gate(problem, solution) for gate in (GATES if gates is None else gates))
-    return next((status for status in found if status is not None), solution.status)
+    found = [s for gate in (GATES if gates is None else gates) if (s := gate(problem, solution)) is not None]
+    for status in found:
+        if not status.ok:
+            return status
+    notes = [s.message for s in (solution.status, *found) if s.message]
+    return replace(solution.status, message="; ".join(notes))

@@ -49,6 +49,10 @@ def of_data(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Findin
         source = obs.noise_source(v)
         numbers["data"][v] |= {"noise": fraction, "noise_source": source}
         yield Finding("info", "noise", f"{v}: {100 * fraction:.2g} % of rms, {source}.")
+        for found in obs.noise_findings(v):
+            declare = f"Declare it: {words}." if (words := found.declaration(v)) and found.grave else ""
+            level = "warning" if found.grave else "info"
+            yield Finding(level, "noise", f"{v}: {found.text}; intervals assume independent noise.", declare)
     for name, labels in obs.dataset.coords.items():
         count = np.unique(labels.values).size if labels.attrs.get("role") == "label" else 1
         if count > 1 and name != "replicate":

@@ -1,0 +1,125 @@
+"""What the noise is besides white is found by kind and size, and white noise raises no alarm."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from mollifier.data.noise_structure import noise_structure, overlap
+from mollifier.data.observations import Observations
+
+X, T = np.arange(64) / 64, np.linspace(0, 1, 50)
+
+
+def field(seed: int) -> np.ndarray:
+    """A few decaying and travelling waves about a level."""
+    g = np.random.default_rng(seed)
+    waves = [(g.normal() / k**0.7, k, 6 * g.random(), g.normal()) for k in range(1, 5)]
+    parts = (
+        a * np.exp(-0.3 * k * T) * np.cos(6.28 * k * (X[:, None] - c * T / 5) + p) for a, k, p, c in waves
+    )
+    return 1.5 + sum(parts)
+
+
+def noisy(kind: str, u: np.ndarray, level: float, seed: int) -> np.ndarray:
+    g = np.random.default_rng(seed + 1000)
+    sd, white = level * np.sqrt(np.mean(u**2)), g.standard_normal((124, 110))
+    w = white[: u.shape[0], : u.shape[1]]
+    kernel = np.exp(-np.arange(40) / 4) / np.sqrt(np.sum(np.exp(-np.arange(40) / 2)))
+    later = np.apply_along_axis(np.convolve, 1, white[: u.shape[0]], kernel)[:, 40:90]
+    return {
+        "white": lambda: u + sd * w,
+        "relative": lambda: u * (1 + level * w),
+        "sensor_gain": lambda: u * (1 + level * w[:, :1]) + sd / 4 * white[60:, 60:],
+        "sensor_offset": lambda: u + sd * w[:, :1],
+        "frame_gain": lambda: u * (1 + level * w[:1]),
+        "frame_offset": lambda: u + sd * w[:1],
+        "correlated": lambda: u + sd * later,
+        "tails": lambda: u + sd * g.standard_t(3, u.shape),
+        "steps": lambda: sd * np.round(u / sd),
+    }[kind]()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "relative",
+        "sensor_gain",
+        "sensor_offset",
+        "frame_gain",
+        "frame_offset",
+        "correlated",
+        "tails",
+        "steps",
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_structure_kind(kind, seed):
+    u = noisy(kind, field(seed), 0.02, seed)
+    found = {f.kind: f for f in noise_structure(u[None], (X, T), ("x", "t"), "t")}
+    assert kind in found
+    if kind not in ("tails", "steps"):
+        assert found[kind].size == pytest.approx(0.02, rel=0.5)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.001, 0.02, 0.2])
+def test_noise_structure_white(level):
+    """At most one of 40 fields with white noise is said to have structure."""
+    alarms = 0
+    for seed in range(40):
+        u = noisy("white", field(seed), level, seed)
+        alarms += bool(noise_structure(u[None], (X, T), ("x", "t"), "t"))
+    assert alarms <= 1
+
+
+def test_noise_structure_front_is_none():
+    """A front that rests is no effect of sensors, and one that moves no correlation."""
+    for speed in (0.0, 0.3):
+        for seed in range(5):
+            u = -np.tanh((X[:, None] - 0.4 - speed * T) / 0.01)
+            u = u + 0.01 * np.random.default_rng(seed).standard_normal(u.shape)
+            assert not [f for f in noise_structure(u[None], (X, T), ("x", "t"), "t") if f.grave]
+
+
+def test_noise_structure_missing_and_uneven():
+    x = np.sort(np.random.default_rng(0).random(60))
+    u = (2 + np.sin(5 * x[:, None] - T)) * (1 + 0.02 * np.random.default_rng(1).standard_normal((60, 1)))
+    u[np.random.default_rng(2).random(u.shape) < 0.02] = np.nan
+    assert [f.kind for f in noise_structure(u[None], (x, T), ("x", "t"), "t")] == ["sensor_gain"]
+
+
+def test_overlap_is_that_of_white_noise():
+    """The variance of the lag product of overlapping differences, against a simulation."""
+    weights = np.array([1, -4, 6, -4, 1]) / np.sqrt(70)
+    w = np.random.default_rng(0).standard_normal((4000, 2, 104))
+    d = np.apply_along_axis(np.convolve, 2, w, weights, "valid")
+    products = (d[:, 0] * d[:, 1]).sum(-1)
+    assert np.var(products) / 100 == pytest.approx(overlap(4), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"), [(0.004, "more than given"), (0.08, "less than given"), (0.02, "")]
+)
+def test_noise_findings_given_noise(given, kind):
+    """A noise given three times too small or too large is said."""
+    u = noisy("white", field(0), 0.02, 0)
+    data = xr.Dataset({"u": (("x", "t"), u)}, {"x": X, "t": T})
+    found = Observations.from_dataset(data, noise=given).noise_findings("u")
+    assert [f.kind for f in found] == [kind] * bool(kind)
+
+
+def test_noise_findings_declared_relative():
+    """Standard errors that follow the values explain noise that does."""
+    u = noisy("relative", field(0), 0.02, 0)
+    data = xr.Dataset({"u": (("x", "t"), u)}, {"x": X, "t": T})
+    assert Observations.from_dataset(data).noise_findings("u")
+    assert not Observations.from_dataset(data, noise={"u": 0.02 * np.abs(field(0))}).noise_findings("u")
+
+
+def test_noise_sd_includes_structure():
+    """The estimate is that of all noise, not of the part that differences along one axis leave."""
+    for kind in ("sensor_offset", "frame_offset", "correlated"):
+        u = noisy(kind, field(0), 0.02, 0)
+        data = xr.Dataset({"u": (("x", "t"), u)}, {"x": X, "t": T})
+        assert Observations.from_dataset(data).noise["u"] == pytest.approx(0.02, rel=0.35)
