@@ -10,10 +10,11 @@ Cleveland, JASA 74:829, 1979). Repeats at one place measure the noise directly (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 from scipy.stats import chi2
@@ -98,11 +99,15 @@ def _pure_error(u: Array) -> tuple[float, int]:
 
 
 def weights_of(x: Array, order: int) -> Array:
+    """As `_weights`, of all windows of nodes (n,)."""
+    return _weights(sliding_window_view(x, order + 1))
+
+
+def _weights(w: Array) -> Array:
     """Divided-difference weights of unit norm, one row a window of nodes: (windows, order + 1)."""
-    w = np.lib.stride_tricks.sliding_window_view(x, order + 1)
     gaps = w[:, :, None] - w[:, None, :]
     gaps /= (w[:, -1] - w[:, 0])[:, None, None]
-    weights = 1.0 / np.prod(gaps + np.eye(order + 1), axis=-1)
+    weights = 1.0 / np.prod(gaps + np.eye(w.shape[1]), axis=-1)
     return weights / np.linalg.norm(weights, axis=1, keepdims=True)
 
 
@@ -178,6 +183,7 @@ def _scattered(u: Array, x: Array) -> float:
     if dof >= _FEWEST_REPEATS:
         mean = np.bincount(where, weights=u) / count
         return float(np.sqrt(np.sum((u - mean[where]) ** 2) / dof))
+    lines = list(_along_lines(u, x))
     extent = np.ptp(x, axis=0)
     x = (x - x.min(axis=0)) / np.where(extent > 0, extent, 1.0)
     tree = KDTree(x)
@@ -185,13 +191,30 @@ def _scattered(u: Array, x: Array) -> float:
         np.arange(u.size) if u.size <= _CENTRES else np.random.default_rng(0).permutation(u.size)[:_CENTRES]
     )
     found = [_local_fits(u, x, tree, centres, degree) for degree in (1, 2, 3, 4)]
-    usable = [pair for pair in found if pair is not None]
+    usable = [pair for pair in (*found, *lines) if pair is not None]
     if not usable:
         raise DataError(
             f"The noise cannot be estimated from {u.size} values; give it, as noise={{'u': 0.02}} (a "
             "fraction of rms)."
         )
     return min(usable)[1]
+
+
+def _along_lines(u: Array, x: Array) -> Iterator[tuple[float, float]]:
+    """As `_local_fits`, from differences along lines of samples that differ in one coordinate only.
+
+    Curves of subjects or sensors that have nothing in common are smooth along these lines alone.
+    """
+    for axis in range(x.shape[1] if x.shape[1] > 1 else 0):
+        line = np.unique(np.delete(x, axis, axis=1), axis=0, return_inverse=True)[1].ravel()
+        order = np.lexsort((x[:, axis], line))
+        for taps in (k + 1 for k in _ORDERS if k < u.size):
+            lines, places, values = (sliding_window_view(v[order], taps) for v in (line, x[:, axis], u))
+            whole = (lines[:, 0] == lines[:, -1]) & (np.diff(places).min(axis=1) > 0)
+            if whole.sum() < _FEWEST_WINDOWS:
+                break
+            s = _spread(np.sum(_weights(places[whole]) * values[whole], axis=1))
+            yield s * (1 + 2 * np.sqrt((taps - 1) / whole.sum())), s
 
 
 def _local_fits(

@@ -34,6 +34,8 @@ class Axis:
         Physical unit, for labels.
     nodes
         The nodes themselves where they are not evenly spaced; see `Axis.from_points`.
+    discrete
+        Whether nothing varies between the nodes, as of labels: no kernel reaches from one to another.
 
     Raises
     ------
@@ -55,6 +57,7 @@ class Axis:
     periodic: bool = False
     unit: str = ""
     nodes: tuple[float, ...] | None = field(default=None, repr=False)
+    discrete: bool = False
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -164,9 +167,10 @@ class Axis:
     def extend(self, radius: float) -> Axis:
         """The axis with a halo: nodes added on both sides until they reach ``radius`` past the ends.
 
-        The halo keeps the spacing of the end it continues; a periodic axis needs none and is returned as is.
+        The halo keeps the spacing of the end it continues; a periodic or discrete axis needs none and is
+        returned as is.
         """
-        if self.periodic or self.size < 2:
+        if self.periodic or self.discrete or self.size < 2:
             return self
         x = self.points
         before, after = x[1] - x[0], x[-1] - x[-2]

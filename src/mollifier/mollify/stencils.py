@@ -216,8 +216,8 @@ def rows(
     check_order(kernel, order)
     degree = -1 if accuracy is None else degree_for(order, accuracy)
     centres = _checked_centres(axis, centres)
-    if axis.size == 1 or not len(centres):
-        return _single_node(axis, centres, order)
+    if axis.size == 1 or axis.discrete or not len(centres):
+        return _own_node(axis, centres, order)
     repeat = _shared_rows(axis, centres, radius)
     chosen = centres if repeat is None else centres[np.r_[0 : repeat.start + 1, repeat.stop : len(centres)]]
     w = _windows(axis, chosen, radius)
@@ -265,16 +265,17 @@ def _checked_centres(axis: Axis, centres: Any) -> NDArray[np.float64]:
     return centres
 
 
-def _single_node(axis: Axis, centres: NDArray[np.float64], order: int) -> Rows:
-    """The identity, all that one node can carry; also what no centres at all need."""
-    if order and axis.size == 1:
+def _own_node(axis: Axis, centres: NDArray[np.float64], order: int) -> Rows:
+    """The nearest node's value, all that one node can carry; also what no centres at all need."""
+    if order and (axis.size == 1 or axis.discrete):
+        what = "is discrete" if axis.discrete else "has one point"
         raise GridError(
-            f"Axis '{axis.name}' has one point: no derivative along it can be formed; give at least two, or "
+            f"Axis '{axis.name}' {what}: no derivative along it can be formed; give at least two, or "
             "drop the coordinate from the equation."
         )
-    shape = (len(centres), 1)
-    zeros, index, whole = np.zeros(shape), np.zeros(shape, dtype=np.intp), np.ones(len(centres), dtype=bool)
-    return Rows(order, 0, centres, zeros, index, np.ones(shape), whole, axis.size, slice(0, 0))
+    zeros, whole = np.zeros((len(centres), 1)), np.ones(len(centres), dtype=bool)
+    index = np.abs(centres[:, None] - axis.points).argmin(axis=1)[:, None]
+    return Rows(order, 0, centres, zeros, index, zeros + 1, whole, axis.size, slice(0, 0))
 
 
 def _shared_rows(axis: Axis, centres: NDArray[np.float64], radius: float) -> slice | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from mollifier.mollify.kernels import Kernel, kernel_for
 from mollifier.mollify.radius import Radius
 from mollifier.problem import settings as choices
 from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.labels import curves, labels
 
 # Nodes per shortest feature (the range of the field over its steepest slope): about a spline's width.
 _NODES_PER_FEATURE = 4.0
@@ -65,13 +66,14 @@ def _scaled(axis: Axis) -> Axis:
     half, middle = (axis.length or 1.0) / 2, (axis.lower + axis.upper) / 2
     nodes = None if axis.nodes is None else tuple(((axis.points - middle) / half).tolist())
     low, high = (axis.lower - middle) / half, (axis.upper - middle) / half
-    return Axis(axis.name, low, high, axis.size, axis.periodic, axis.unit, nodes)
+    return replace(axis, lower=low, upper=high, nodes=nodes)
 
 
 def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None) -> Collocation:
     """Grid, kernel and radius for a problem.
 
-    Nodes and radius that are given are kept. Otherwise the spacing resolves the shortest feature of the
+    Nodes and radius that are given are kept. Along `labels` without given nodes, the nodes are the values
+    present, and the kernel reaches no other. Otherwise the spacing resolves the shortest feature of the
     data, within ``max_nodes``, and the radius is what the kernel and the order of the equation need in
     cells.
 
@@ -89,8 +91,9 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
                 raise ConfigurationError(f"The collocation names '{name}', not a coordinate.{hint}")
     kernel, cells = kernel_for(chosen.kernel, problem.system.order, chosen.degree)
     bounds, periods = problem.bounds, problem.data.periodic
-    features = _features(problem)
     needed, fixed = {}, dict(chosen.nodes or {})
+    apart = {c: np.unique(problem.data.dataset[c].values) for c in labels(problem) if c not in fixed}
+    features = _features(problem, tuple(apart))
     least = _LEAST_NODES.get(len(problem.coordinates), 21)
     for c in problem.coordinates:
         low, high = bounds[c]
@@ -101,7 +104,9 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
                 f"Give data at several values of '{c}', or write the equation without it."
             )
         given = _given_radius(chosen, c)
-        if given is not None and c not in fixed:
+        if c in apart:
+            fixed[c] = len(apart[c])
+        elif given is not None and c not in fixed:
             fixed[c] = int(np.ceil(length * cells / given)) + 1
         resolved = int(np.ceil(_NODES_PER_FEATURE * length / features[c])) + 1
         needed[c] = fixed.get(c) or max(min(least, _most_seen(problem, c)), resolved)
@@ -117,8 +122,11 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
         low, high = bounds[c]
         upper = low + periods[c] if c in periods else high
         axis = Axis(c, low, upper, nodes[c], c in periods, problem.data.units.get(c, ""))
-        axes.append(axis)
         radius[c] = _given_radius(chosen, c) or cells * axis.spacing
+        if c in apart:
+            axis = replace(Axis.from_points(c, apart[c], unit=axis.unit), discrete=True)
+            radius[c] = axis.spacing
+        axes.append(axis)
     grid = Grid(*axes)
     return Collocation(grid, Radius(grid, radius), kernel, chosen.accuracy, features, needed)
 
@@ -130,13 +138,13 @@ def _most_seen(problem: InverseProblem, coordinate: str) -> int:
     return _CELLS_BETWEEN * (problem.data.dataset.sizes[coordinate] - 1) + 1
 
 
-def _features(problem: InverseProblem) -> dict[str, float]:
-    """Shortest feature of any field along each coordinate."""
+def _features(problem: InverseProblem, apart: tuple[str, ...]) -> dict[str, float]:
+    """Shortest feature of any field along each coordinate; infinite along those that keep curves apart."""
     features = dict.fromkeys(problem.coordinates, np.inf)
     for f in problem.fields:
-        s = problem.data.samples(f)
-        for c, length in zip(s.coordinates, feature_lengths(s.points, s.values, s.sd), strict=True):
-            features[c] = min(features[c], float(length))
+        for _, s in curves(problem.data.samples(f), apart):
+            for c, length in zip(s.coordinates, feature_lengths(s.points, s.values, s.sd), strict=True):
+                features[c] = min(features[c], float(length))
     return features
 
 

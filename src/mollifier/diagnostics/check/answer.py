@@ -19,6 +19,7 @@ from mollifier.mollify.grid import Grid
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.finite import check_finite
 from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.labels import labels
 
 info, warn, error = about("identifiability")
 
@@ -31,6 +32,12 @@ _VAGUE = 0.3
 
 def of_structure(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Finding]:
     """Unknowns that the equations fix only together, whatever the data are."""
+    for c in labels(problem):
+        count = np.unique(problem.data.dataset[c].values).size
+        yield info(
+            f"{c} numbers {count} independent curves: nothing is differentiated along it and no unknown "
+            "field varies over it, so nothing is smoothed across it."
+        )
     found = ident.scalings(problem)
     numbers["scalings"] = found
     for group in found:

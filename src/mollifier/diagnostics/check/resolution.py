@@ -67,6 +67,8 @@ def of_grid(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]
     yield info(f"collocation grid {shape} ({size:,} nodes), kernel {place.kernel}.")
     for axis in place.grid:
         c, unit = axis.name, f" {axis.unit}" if axis.unit else ""
+        if axis.discrete:
+            continue
         feature = place.features[c]
         seen = f"shortest feature seen {feature:.3g}{unit}" if np.isfinite(feature) else "no feature seen"
         wave = shortest_wave(place.kernel, place.radius[c])

@@ -77,7 +77,7 @@ def _differences(nodes: Grid) -> dict[str, sp.csr_array]:
     found: dict[str, sp.csr_array] = {}
     for axis in nodes:
         order = min(DIFFERENCE, axis.size - 1)
-        if order < 1:
+        if order < 1 or axis.discrete:
             continue
         along = differences(axis, order)
         parts = [along if a.name == axis.name else sp.eye_array(a.size) for a in nodes]

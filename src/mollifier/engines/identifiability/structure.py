@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,14 @@ import numpy as np
 import sympy
 from numpy.typing import NDArray
 
+from mollifier.data.observations import Samples
 from mollifier.engines.identifiability.pointwise import LocalFit, local_fits
 from mollifier.engines.identifiability.undetermined import fixed_by_scaling, listed
 from mollifier.equations.algebra import differentiate
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
 from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.labels import curves, labels
 
 Array = NDArray[np.float64]
 
@@ -86,7 +88,7 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float]) -> 
     sd: dict[str, Array] = {}
     natural: dict[str, float] = {}
     blocks: list[Array] = []
-    independent, noise = [float(len(samples.points))], {}
+    independent, noise, apart = [float(len(samples.points))], {}, labels(problem)
     for f in problem.fields:
         s = problem.data.samples(f)
         needed = problem.system.derivatives.get(f, ())
@@ -94,7 +96,7 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float]) -> 
         if not orders:
             continue
         at = np.stack([places[c] for c in s.coordinates], axis=-1)
-        fit = local_fits(s, at, orders, np.array([features[c] for c in s.coordinates]))
+        fit = _fitted(s, at, orders, features, apart)
         for d, o in zip(needed, orders, strict=True):
             env[d.name], sd[d.name] = fit.values[o], fit.sd[o]
             natural[d.name] = _natural(fit, o, s.values)
@@ -111,6 +113,36 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float]) -> 
         over = problem.data.coordinates_of(v)
         env[v] = problem.data.interpolate(v, {c: places[c] for c in over})
     return Terms(problem, places, env, sd, natural, tuple(sd), _diagonal(blocks), min(independent), noise)
+
+
+def _fitted(
+    s: Samples,
+    at: Array,
+    orders: Sequence[tuple[int, ...]],
+    features: Mapping[str, float],
+    apart: tuple[str, ...],
+) -> LocalFit:
+    """Local fits of some samples at places (m, d); of each curve separately where labels number curves."""
+    if not apart:
+        return local_fits(s, at, orders, np.array([features[c] for c in s.coordinates]))
+    kept = [i for i, c in enumerate(s.coordinates) if c not in apart]
+    short = [tuple(o[i] for i in kept) for o in orders]
+    lengths = np.array([features[s.coordinates[i]] for i in kept])
+    n, m = len(s.values), len(at)
+    both = Samples(s.coordinates, np.concatenate([s.points, at]), np.zeros(n + m), np.zeros(n + m))
+    values, covariance = np.zeros((len(orders), m)), np.zeros((m, len(orders), len(orders)))
+    windows, independent = np.ones((m, len(s.coordinates))), 0.0
+    for rows, _ in curves(both, apart):
+        own, here = rows[rows < n], rows[rows >= n] - n
+        if len(here):
+            curve = Samples(s.coordinates, s.points[own][:, kept], s.values[own], s.sd[own])
+            fit = local_fits(curve, at[here][:, kept], short, lengths)
+            values[:, here], covariance[here] = [fit.values[o] for o in short], fit.covariance
+            windows[np.ix_(here, kept)] = fit.lengths
+            independent += fit.independent
+    sd = np.sqrt(np.einsum("mqq->qm", covariance))
+    by_order = (dict(zip(orders, v, strict=True)) for v in (values, sd))
+    return LocalFit(*by_order, covariance, np.median(windows, axis=0), independent)
 
 
 def _diagonal(blocks: list[Array]) -> Array:

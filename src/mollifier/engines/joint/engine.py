@@ -24,6 +24,7 @@ from mollifier.engines.joint.stages import Joint
 from mollifier.engines.joint.tuning import JointTuning
 from mollifier.errors import CheckpointError, ConfigurationError, did_you_mean
 from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.labels import labels
 from mollifier.problem.solution import Solution
 
 # Priors of unknown fields that are quadratic.
@@ -122,7 +123,7 @@ def _finer(problem: InverseProblem, settings: JointSettings, found: Solution) ->
     needed = dict(nodes)
     for f in problem.fields:
         state = found.dataset[f]
-        for c in map(str, state.dims):
+        for c in (str(d) for d in state.dims if d not in labels(problem)):
             # By differences of neighbours: a mollified derivative smooths a step of one or two cells.
             most, extent = float(np.abs(state.diff(c)).max()), float(np.ptp(state.values))
             steps = nodes[c] * most / max(extent, 1e-300)

@@ -101,7 +101,7 @@ def _smooth(
     square = sp.csr_array(rows.T @ rows) * objective.count
     penalty = sp.csr_array(rough.T @ rough) * objective.count
     slope = rows.T @ right * objective.count
-    free = np.prod([1 if a.periodic else min(DIFFERENCE, a.size) for a in nodes])
+    free = np.prod([a.size if a.discrete else 1 if a.periodic else min(DIFFERENCE, a.size) for a in nodes])
     rank = len(back) - float(free)
 
     def at(log: float) -> tuple[BandedCholesky, Array]:

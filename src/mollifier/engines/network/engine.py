@@ -23,6 +23,7 @@ from mollifier.engines.network.suitable import suits_gauss_newton
 from mollifier.engines.start import Origin
 from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.labels import labels
 from mollifier.problem.solution import Solution
 
 Array = NDArray[np.float64]
@@ -43,10 +44,18 @@ def solve_network(request: Request) -> Solution:
     Raises
     ------
     ConfigurationError
-        If a prior is not one of these, the device is not available, or the network does not fit.
+        If a prior is not one of these, the device is not available, the network does not fit, or a coordinate
+        only numbers independent curves.
     """
     problem, settings, origin = request.problem, request.settings, request.start
     check_priors(problem, "network", _PRIORS)
+    for c in labels(problem):
+        if c not in (settings.collocation.nodes or {}):
+            raise ConfigurationError(
+                f"The equation relates nothing along '{c}', so its values number independent curves, and a "
+                "network would smooth across them. Take engine 'joint', or give collocation.nodes."
+                f"{c} if the fields are smooth along {c}."
+            )
     device = _device(settings.training.device)
 
     def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
