@@ -38,6 +38,13 @@ DIALECTS = {
     "units in the header": "t [s],u (K)\n" + rows(),
     "quoted header": '"t","u"\n' + rows(),
     "footer": "t,u\n" + rows() + "\n\nSizeX : 256\nOperator : A, B, C\n",
+    "footer after NUL": "t,u\n# " + 600 * "-" + "\n" + rows() + "\0\nSizeX : 256\n",
+    "separator stated": "sep=;\nt;u\n" + rows(";"),
+    "separator stated, quoted": '"sep=|"\nt|u\n' + rows("|"),
+    "vertical bars": "t|u\n" + rows("|"),
+    "old line ends": ("t,u\n" + rows()).replace("\n", "\r"),
+    "blank rows of commas": "t,u\n" + rows() + ",\n,\n",
+    "numbered rows": ",t,u\n" + "\n".join(f"{k},{r}" for k, r in enumerate(rows().split())),
     "separator in a quoted cell": 't,u,note\n0,1,"a, b"\n' + "\n".join(f"{k},2,c" for k in range(1, 10)),
 }
 
@@ -55,17 +62,60 @@ def test_text_table_dialect(tmp_path: Path, name: str):
         assert obs.units == {"t": "s", "u": "K"}
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "latin-1", "cp1252"])
 def test_text_table_encoding(tmp_path: Path, encoding: str):
     path = tmp_path / "a.txt"
-    path.write_bytes(("t [µs]\tu\n" + rows("\t")).encode(encoding))
-    assert read(path).units == {"t": "µs"}
+    unit = "€" if encoding == "cp1252" else "µs"
+    path.write_bytes((f"t [{unit}]\tu\n" + rows("\t")).encode(encoding))
+    assert read(path).units == {"t": unit}
 
 
-def test_text_table_gzipped(tmp_path: Path):
-    path = tmp_path / "a.csv"
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_text_table_gzipped(tmp_path: Path, name: str):
+    path = tmp_path / name
     path.write_bytes(gzip.compress(("t,u\n" + rows()).encode()))
     np.testing.assert_array_equal(read(path).dataset["u"].values, U)
+
+
+# Writing of the numbers 0.5 to 12000.5, with what is between cells.
+NOTATIONS = {
+    "commas, quoted": (lambda a: f'"{a:,.1f}"', ","),
+    "commas": (lambda a: f"{a:,.1f}", ";"),
+    "dots and decimal commas": (lambda a: f"{a:,.1f}".translate({44: ".", 46: ","}), ";"),
+    "spaces": (lambda a: f"{a:,.1f}".replace(",", "\u202f"), "\t"),
+    "apostrophes": (lambda a: f"{a:,.1f}".replace(",", "'"), ","),
+    "decimal commas, three of them": (lambda a: f"{a:.3f}".replace(".", ","), ";"),
+    "commas in the last row alone": (lambda a: f"{a:,.1f}" if a > 12000 else f"{a:.1f}", ";"),
+    "decimal commas in the last row alone": (
+        lambda a: str(a).replace(".", ",") if a > 12000 else f"{a:g}",
+        ";",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOTATIONS)
+def test_text_table_notation_of_numbers(tmp_path: Path, name: str):
+    """Every cell decides, not the first rows alone."""
+    write, separator = NOTATIONS[name]
+    values = np.arange(25) * 500 + 0.5
+    if "last row" in name and "decimal" in name:
+        values[:-1] -= 0.5
+    path = tmp_path / "a.csv"
+    path.write_text(f"t{separator}u\n" + "\n".join(f"{k}{separator}{write(a)}" for k, a in enumerate(values)))
+    np.testing.assert_array_equal(read(path).dataset["u"].values, values)
+
+
+def test_text_table_notation_that_may_be_either_is_refused(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_text("t;u\n" + "\n".join(f"{k};{k + 1},234" for k in range(9)))
+    with pytest.raises(DataError, match=r"holds '1,234', which may be 1\.234 or 1234"):
+        read(path)
+
+
+def test_text_table_dates_beside_decimal_commas(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_text("t;u;day\n" + "\n".join(f"{k};{k},5;12.05.2020" for k in range(9)))
+    np.testing.assert_array_equal(read(path).dataset["u"].values, np.arange(9) + 0.5)
 
 
 @pytest.mark.parametrize("changed", ["0.0,5.0,5.0,9", "0.0,5.0"])
@@ -91,6 +141,11 @@ def test_text_table_all_rows_longer_than_the_header(tmp_path: Path):
     ("text", "message"),
     [
         ("t,u\n" + rows() + "11,<0.1\n", r"Column 'u' holds text, first in line 12: '<0\.1'; numbers"),
+        ("t,u,w\n" + "".join(f"{k},{'<0.1' if k % 2 else k},{k}\n" for k in range(20)), "line 3: '<0.1'"),
+        ("t,u,w\n" + "".join(f"{k},{'ND' if k % 5 < 2 else k},{k}\n" for k in range(50)), "line 2: 'ND'"),
+        ("well,u\nA1,<0.1\nA2,0.5\nA3,0.6\n", "line 2: '<0.1'"),
+        ("t,,u\n0,3,1\n1,5,2\n", "no name for column 2"),
+        ("t,u\n# " + 600 * "-" + "\n0,1\n\0\0\n2,3\n", "in line 4"),
         ("# by A\nt,u\n\n0,1\n1,1.234,5\n", "has 3 cells in line 5 and 2 columns"),
         ("t,u\n" + rows(), "no column 'w'"),
         ("t,u\n", "no rows"),
@@ -105,7 +160,7 @@ def test_text_table_refused(tmp_path: Path, text: str, message: str):
     path = tmp_path / "a.csv"
     path.write_text(text)
     with pytest.raises(DataError, match=message):
-        read(path, values="w" if "'w'" in message else None)
+        read(path, values="w" if "'w'" in message else None, coordinates="well" if "well" in text else None)
 
 
 def test_text_table_labels_stay_text(tmp_path: Path):
@@ -117,7 +172,10 @@ def test_text_table_labels_stay_text(tmp_path: Path):
     assert read_layout(path).frame([2], str)[2].unique().tolist() == ["A", "7", "B"]
 
 
-def test_text_table_repeated_names_are_numbered(tmp_path: Path):
+def test_text_table_repeated_names_are_refused(tmp_path: Path):
     path = tmp_path / "a.csv"
     path.write_text("t,u,u\n" + "\n".join(f"{k},{k},{2 * k}" for k in range(9)))
-    assert read(path).variables == ("u", "u.1")
+    with pytest.raises(DataError, match="names the column 'u' twice"):
+        read(path)
+    path.write_text("t,u [K],u [C]\n" + "\n".join(f"{k},{k},{2 * k}" for k in range(9)))
+    assert read(path).units == {"u [K]": "K", "u [C]": "C"}

@@ -216,7 +216,7 @@ def _listed(names: str | Sequence[str] | None) -> list[str] | None:
 
 def _reader(file: Path, format: str | None) -> Reader:
     """What reads the file, by the format given or its suffix; checked before it is opened."""
-    suffix = file.suffix.lower() if format is None else suffix_of(format)
+    suffix = Path(file.name.lower().removesuffix(".gz")).suffix if format is None else suffix_of(format)
     if not file.exists():
         there = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
         hint = did_you_mean(file.name, there) if there and len(there) < 200 else ""

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from mollifier.data import selection
 from mollifier.data.building import COORDINATE_NAMES, POINT, REPLICATE, time_last
+from mollifier.data.notation import qualified
 from mollifier.data.text_tables import first_text, read_layout, split_header
 from mollifier.errors import DataError, did_you_mean
 
 # Rows that fill at least this part of the product of their coordinates are a grid with gaps.
 _FULL = 0.5
-# A column of which more than this part is numbers is no label: other cells are damaged.
-_NUMBERS = 0.75
+# A column of which more than this part is numbers, or this part different ones, is no label: other cells are
+# damaged.
+_NUMBERS, _DIFFER = 0.75, 0.25
 # One coordinate alone always fills its own product; gaps this uneven are scattered samples.
 _UNEVEN = 20.0
 # Positions closer than this part of the extent are one node, printed twice with different rounding.
@@ -40,16 +42,22 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
         raise DataError(
             f"'{path}' begins with numbers {first}; a first line with the column names was expected."
         )
-    table = found.frame()
-    split = [split_header(n) for n in found.names]
-    names = [n for n, _ in split]
-    if len(set(names)) < len(names):
-        # Repeated names with a number, as pandas gives them: u, u.1, u.2.
-        before = [found.names[:i].count(n) for i, n in enumerate(found.names)]
-        split = [(f"{n}.{k}" if k else n, "") for n, k in zip(found.names, before, strict=True)]
-        names = [n for n, _ in split]
-    units = {n: u or below for (n, u), below in zip(split, found.units, strict=False) if u or below}
-    return table.set_axis(names, axis=1), units
+    plain = [split_header(n)[0] for n in found.names]
+    # With its unit where a quantity is there in several: u [K], u [C].
+    names = [p if plain.count(p) == 1 else n for n, p in zip(found.names, plain, strict=True)]
+    table = found.frame().set_axis(names, axis=1)
+    if "" in names:
+        table = _without_row_numbers(table, names.index(""), path)
+    every = zip(names, found.names, found.units, strict=False)
+    return table, {n: unit for n, header, below in every if (unit := split_header(header)[1] or below)}
+
+
+def _without_row_numbers(table: pd.DataFrame, column: int, path: Path) -> pd.DataFrame:
+    """A table without the one column that has no name, which may only count the rows."""
+    count = table.iloc[:, column]
+    if count.dtype.kind != "i" or not (np.diff(count) == 1).all():
+        raise DataError(f"'{path}' has no name for column {column + 1}; a name for each was expected.")
+    return table.drop(columns="")
 
 
 def select_rows(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
@@ -88,9 +96,16 @@ def _numbers(table: pd.DataFrame, name: str, dates: bool = False) -> NDArray[Any
 
 
 def _refuse_damaged(name: str, column: Any) -> None:
-    """Refuse a column that nobody named and that is numbers but for some cells: it is no label."""
+    """Refuse a column that nobody named and that is numbers but for some cells: it is no label.
+
+    The numbers among labels are few or repeat; those of a measurement are many, or differ.
+    """
+    if column.dtype.kind in "fiubcM":
+        return
     numbers: Any = pd.to_numeric(column, errors="coerce")
-    if column.dtype.kind not in "fiubcM" and numbers.notna().mean() > _NUMBERS:
+    there = numbers.dropna()
+    measured = len(there) > max(_NUMBERS * len(column), 1) or there.nunique() > max(_DIFFER * len(column), 1)
+    if measured or any(qualified(str(c)) for c in column[numbers.isna()].dropna().unique()):
         _refuse_text(name, column)
 
 

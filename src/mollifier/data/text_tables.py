@@ -19,11 +19,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mollifier.data.notation import PLAIN, Notation, notation_of, qualified, translated
 from mollifier.errors import DataError
 
 # Tried in this order; None is any run of spaces.
-_SEPARATORS = ("\t", ";", ",", None)
-_BYTES, _ROWS, _LONGEST, _MOST_COLUMNS = 65_536, 20, 1_000_000, 10_000
+_SEPARATORS = ("\t", ";", ",", "|", None)
+# A first line that names the separator, as spreadsheets read it.
+_STATED = re.compile(r'"?sep=(.)"?')
+# Size of the beginning that is looked at, and of its part in which no text holds NUL; rows; longest line.
+_BYTES, _BINARY, _ROWS, _LONGEST, _MOST_COLUMNS = 65_536, 512, 20, 1_000_000, 10_000
+_EMPTY = ' ,;|"\t\r\n'
 _GZIP, _UTF16 = b"\x1f\x8b", (b"\xff\xfe", b"\xfe\xff")
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "-"}
 
@@ -40,8 +45,10 @@ class TextTable:
         One for each column, from a row of units below the header; "" where there is none.
     width
         Number of columns.
-    separator, decimal, encoding
-        Between cells (None for spaces), in numbers, and of the bytes.
+    separator, encoding
+        Between cells (None for spaces), and of the bytes.
+    notation
+        Of the numbers in the first rows.
     lines
         Line of the file that holds each row, counted from 1, shape (rows,).
     """
@@ -51,17 +58,19 @@ class TextTable:
     units: list[str]
     width: int
     separator: str | None
-    decimal: str
+    notation: Notation
     encoding: str
     lines: NDArray[np.int64]
 
     def frame(self, columns: Sequence[int] | None = None, dtype: Any = None) -> pd.DataFrame:
         """The cells of some columns (all by default), named by position; the index is the line in the file.
 
+        Numbers may be written in any notation; with ``dtype=str`` all cells stay text.
+
         Raises
         ------
-        ValueError
-            If a cell does not have the type that was given.
+        DataError
+            If a cell may be one number or another, as 1,234.
         """
         top = int(self.lines[0])
         between = np.setdiff1d(np.arange(top, self.lines[-1] + 1), self.lines) - top
@@ -69,11 +78,15 @@ class TextTable:
             for _ in range(top - 1):
                 stream.readline()
             table = pd.read_csv(
-                stream, sep=self.separator or r"\s+", decimal=self.decimal, header=None, index_col=False,
+                stream, sep=self.separator or r"\s+", decimal=self.notation.decimal, header=None,
                 names=list(range(self.width)), usecols=sorted(set(columns or range(self.width))), dtype=dtype,
-                skiprows=between.tolist(), nrows=len(self.lines), skipinitialspace=True,
+                skiprows=between.tolist(), nrows=len(self.lines), skipinitialspace=True, index_col=False,
+                low_memory=False,
             )  # fmt: skip
         table.index = pd.Index(self.lines, name="line")
+        texts = [] if dtype is str else [table[c] for c in table if table[c].dtype.kind == "O"]
+        if any(qualified(c) for column in texts for c in map(str, column.dropna().unique())):
+            return translated(self.frame(columns, str), str(self.file))
         return table
 
     def numbers(self, columns: Mapping[str, int]) -> dict[str, NDArray[np.float64]]:
@@ -84,33 +97,28 @@ class TextTable:
         DataError
             If a cell holds text; with its line.
         """
-        try:
-            table = self.frame(list(columns.values()), np.float64)
-        except ValueError as error:
-            cells = self.frame(list(columns.values()), str)
-            for name, i in columns.items():
-                found = first_text(cells[i].str.replace(self.decimal, "."))
-                if found is not None:
-                    raise DataError(
-                        f"'{self.file}' holds text in column {i + 1} ({name}), first in line {found}: "
-                        f"{cells[i][found]!r}; numbers were expected. Leave the cell empty where a value is "
-                        "missing."
-                    ) from error
-            raise DataError(f"'{self.file}' cannot be read as a table ({error}).") from error
-        return {name: np.ascontiguousarray(table[i].to_numpy()) for name, i in columns.items()}
+        table = self.frame(list(columns.values()))
+        for name, i in columns.items():
+            found = first_text(table[i])
+            if found is not None:
+                raise DataError(
+                    f"'{self.file}' holds text in column {i + 1} ({name}), first in line {found}: "
+                    f"{table[i][found]!r}; numbers were expected. Leave a cell empty where it is missing."
+                )
+        return {name: table[i].to_numpy(np.float64) for name, i in columns.items()}
 
 
 def read_layout(file: Path) -> TextTable:
     """Find the layout of a text table, plain or gzipped, and check that every row has a cell for each column.
 
-    Comment lines (``#``, ``%``), blank lines and a footer below a blank line are left out. The last comment
-    is the header where the rows begin without one. Decimal commas are recognised unless cells are separated
-    by commas.
+    Comment lines (``#``, ``%``), blank rows and a footer below a blank line or NUL are left out. The last
+    comment is the header where the rows begin without one. A first line ``sep=;`` names the separator.
 
     Raises
     ------
     DataError
-        If the file is empty, no text, cut short, too wide, or a row has a cell too many or too few.
+        If the file is empty, no text, cut short, too wide, has two columns of one name, or a row has a cell
+        too many or too few.
 
     Examples
     --------
@@ -118,7 +126,7 @@ def read_layout(file: Path) -> TextTable:
     >>> path = Path(tempfile.mkdtemp()) / "rod.csv"
     >>> _ = path.write_text("# instrument 7" + chr(10) + "t;u" + chr(10) + "s;K" + chr(10) + "0;1,5")
     >>> found = read_layout(path)
-    >>> found.names, found.units, found.decimal, found.lines.tolist()
+    >>> found.names, found.units, found.notation.decimal, found.lines.tolist()
     (['t', 'u'], ['s', 'K'], ',', [4])
     >>> found.numbers({"u": 1})
     {'u': array([1.5])}
@@ -131,24 +139,19 @@ def read_layout(file: Path) -> TextTable:
         if top is None:
             raise DataError(f"'{file}' has no rows; a header and one row a sample were expected.")
         rows = [line for line in head[top:] if _is_row(line)]
-        separator = _separator(rows)
+        stated = [found[1] for line in head if (found := _STATED.fullmatch(line.strip()))]
+        separator = stated[0] if stated else _separator(rows)
         cells = [split_cells(line, separator) for line in rows]
-        decimal = _decimal(cells, separator)
-        names, units, below = None, [], 1
-        if not _numeric(cells[0], decimal):
-            names = cells[0]
-            if len(cells) > 2 and _are_units(cells[1], cells[2], decimal):
-                units, below = cells[1], 2
-        else:
-            below = 0
-            comments = [line.strip().lstrip("#% ") for line in head[:top] if line.strip()]
-            last = split_cells(comments[-1], separator) if comments else []
-            names = last if len(last) == len(cells[0]) and not _numeric(last, decimal) else None
-        while names and not names[-1]:
-            names = names[:-1]
+        notation = notation_of(c for row in cells for c in row) or PLAIN
+        names, units, below = _header(
+            cells, [line for line in head[:top] if line.lstrip()[:1] in ("#", "%")], separator, notation
+        )
         width = len(names or cells[0])
         if width > _MOST_COLUMNS:
             raise DataError(f"'{file}' has {width:,} columns; at most {_MOST_COLUMNS:,} are read. {_WIDE}")
+        twice = [n for i, n in enumerate(names or []) if n and n in (names or [])[:i]]
+        if twice:
+            raise DataError(f"'{file}' names the column '{twice[0]}' twice; rename or remove one of them.")
         with _opened(file, encoding) as stream:
             lines = _row_lines(file, stream, separator, width)[below:]
     except (UnicodeError, csv.Error) as error:
@@ -159,7 +162,7 @@ def read_layout(file: Path) -> TextTable:
         raise DataError(f"'{file}' has a header but no rows; one row a sample was expected.")
     units = [u.strip("[]() ") for u in units]
     return TextTable(
-        file, names, units or [""] * width, width, separator, decimal, encoding, np.array(lines, np.int64)
+        file, names, units or [""] * width, width, separator, notation, encoding, np.array(lines, np.int64)
     )
 
 
@@ -197,20 +200,26 @@ def split_cells(line: str, separator: str | None) -> list[str]:
 
 
 def _encoding(file: Path) -> str:
-    """From the byte order mark, or UTF-8 where the beginning of the file is valid, or else Latin-1."""
+    """From the byte order mark, the NULs of UTF-16, or UTF-8 where it is valid; else Windows' Latin-1."""
     with _bytes(file) as stream:
         raw = stream.read(_BYTES)
     if not raw:
         raise DataError(f"'{file}' is empty; a header and one row a sample were expected.")
     if raw.startswith(_UTF16):
         return "utf-16"
-    if b"\0" in raw:
+    for encoding, high, low in (
+        ("utf-16-le", raw[1:_BINARY:2], raw[:_BINARY:2]),
+        ("utf-16-be", raw[:_BINARY:2], raw[1:_BINARY:2]),
+    ):
+        if high.count(0) > 0.9 * len(high) and 0 not in low:
+            return encoding
+    if 0 in raw[:_BINARY]:
         raise DataError(f"'{file}' is no text; a CSV or another text table was expected. Export it as CSV.")
     try:
         raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         # A character cut by the end of the block is no sign of another encoding.
-        return "utf-8-sig" if error.start > len(raw) - 4 else "latin-1"
+        return "utf-8-sig" if error.start > len(raw) - 4 else "cp1252"
     return "utf-8-sig"
 
 
@@ -221,7 +230,7 @@ def _bytes(file: Path) -> Any:
 
 
 def _opened(file: Path, encoding: str) -> TextIO:
-    errors = "strict" if encoding == "utf-16" else "replace"
+    errors = "strict" if encoding.startswith("utf-16") else "replace"
     return cast(TextIO, io.TextIOWrapper(_bytes(file), encoding=encoding, errors=errors))
 
 
@@ -238,8 +247,37 @@ def _head(file: Path, stream: TextIO) -> list[str]:
 
 
 def _is_row(line: str) -> bool:
-    text = line.lstrip()
-    return bool(text) and text[0] not in "#%"
+    """Whether a line is no comment, holds more than separators, and does not state the separator."""
+    text = line.strip(_EMPTY)
+    return (
+        bool(text) and text[0] not in "#%\0" and not ("sep=" in line[:5] and _STATED.fullmatch(line.strip()))
+    )
+
+
+def _header(
+    cells: Sequence[Sequence[str]], above: Sequence[str], separator: str | None, notation: Notation
+) -> tuple[list[str] | None, list[str], int]:
+    """Names and units of the columns, from the first rows or the comments above; number of rows they take."""
+    names, units, below = list(cells[0]), [], 1
+    if _numeric(names, notation):
+        comments = [_comment_cells(line, separator) for line in above]
+        last = comments[-1] if comments else []
+        if len(last) != len(cells[0]) or _numeric(last, notation):
+            return None, [], 0
+        names, below = last, 0
+    elif len(cells) > 2 and _are_units(cells[1], cells[2], notation):
+        units, below = list(cells[1]), 2
+    while names and not names[-1]:
+        names.pop()
+    return names, units, below
+
+
+def _comment_cells(line: str, separator: str | None) -> list[str]:
+    """The cells of a comment; of fields in XML, as rapidSTORM writes them, each name with its unit."""
+    fields = re.findall(r'<field identifier="([^"]+)"[^>]*? unit="([^"]*)"', line)
+    if fields:
+        return [f"{name} [{unit}]" for name, unit in fields]
+    return split_cells(line.strip().lstrip("#% "), separator)
 
 
 def _separator(rows: Sequence[str]) -> str | None:
@@ -250,29 +288,17 @@ def _separator(rows: Sequence[str]) -> str | None:
     return next(alike, next(some, ","))
 
 
-def _decimal(cells: Sequence[Sequence[str]], separator: str | None) -> str:
-    numbers = [c for row in cells for c in row if re.fullmatch(r"[+-]?\d*[.,]\d*([eE][+-]?\d+)?", c)]
-    return "," if separator != "," and any("," in c for c in numbers) else "."
+def _numeric(cells: Iterable[str], notation: Notation) -> bool:
+    return all(notation.is_number(c) for c in cells if c)
 
 
-def _is_number(cell: str, decimal: str) -> bool:
-    try:
-        float(cell.replace(decimal, "."))
-    except ValueError:
-        return False
-    return True
-
-
-def _numeric(cells: Iterable[str], decimal: str) -> bool:
-    return all(_is_number(c, decimal) for c in cells if c)
-
-
-def _are_units(row: Sequence[str], below: Sequence[str], decimal: str) -> bool:
+def _are_units(row: Sequence[str], below: Sequence[str], notation: Notation) -> bool:
     """Whether a row holds text in every column in which the next one holds a number."""
     if len(row) != len(below):
         return False
-    texts = [a for a, b in zip(row, below, strict=True) if _is_number(b, decimal)]
-    return any(t.lower() not in _MISSING for t in texts) and not any(_is_number(t, decimal) for t in texts)
+    texts = [a for a, b in zip(row, below, strict=True) if notation.is_number(b)]
+    named = any(t.lower() not in _MISSING for t in texts)
+    return named and not any(notation.is_number(t) or qualified(t) for t in texts)
 
 
 def _row_lines(file: Path, stream: TextIO, separator: str | None, width: int) -> list[int]:
@@ -281,7 +307,9 @@ def _row_lines(file: Path, stream: TextIO, separator: str | None, width: int) ->
     footer, blank = None, False
     for number, line in enumerate(stream, 1):
         if not _is_row(line):
-            blank = blank or not line.strip()
+            start = line.strip(_EMPTY)[:1]
+            blank = blank or not start
+            footer = footer or ((number, 1) if start == "\0" else None)
             continue
         if separator is None or '"' in line:
             count = len(split_cells(line, separator))

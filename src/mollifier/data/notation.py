@@ -1,0 +1,122 @@
+"""How numbers are written in text: the mark before decimals, and the one between groups of three digits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from mollifier.errors import DataError
+
+_SPACES = " '’\u00a0\u202f"
+# Digits with some mark among them, which a notation may explain.
+_MARKED = rf"[+-]?\d*[.,{_SPACES}][\d.,{_SPACES}]*(?:[eE][+-]?\d+)?"
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How numbers are written.
+
+    Attributes
+    ----------
+    decimal
+        Before the decimals.
+    group
+        Between groups of three digits; "" for none.
+    """
+
+    decimal: str = "."
+    group: str = ""
+
+    @property
+    def pattern(self) -> str:
+        """Regular expression of a number with a mark."""
+        d, g = re.escape(self.decimal), re.escape(self.group)
+        whole = rf"(?:[1-9]\d{{0,2}}(?:{g}\d{{3}})+|\d+)" if g else r"\d+"
+        return rf"[+-]?(?:{whole}(?:{d}\d*)?|{d}\d+)(?:[eE][+-]?\d+)?"
+
+    def plain(self, cell: str) -> str:
+        """The number as Python writes it."""
+        return (cell.replace(self.group, "") if self.group else cell).replace(self.decimal, ".")
+
+    def is_number(self, cell: str) -> bool:
+        """Whether a cell is a number, NaN and infinities among them."""
+        try:
+            float(self.plain(cell) if re.fullmatch(self.pattern, cell) else cell)
+        except ValueError:
+            return False
+        return True
+
+
+PLAIN = Notation()
+_OTHERS = (
+    Notation(","), Notation(".", ","), Notation(",", "."), *(Notation(d, g) for g in _SPACES for d in ".,")
+)  # fmt: skip
+# A number with a relation or a percent sign, as "<0.1" below detection.
+_QUALIFIED = re.compile(rf"[<>≤≥~±\u2212]*\s*(?:{'|'.join(n.pattern for n in (PLAIN, *_OTHERS))})\s*%?")
+
+
+def notation_of(cells: Iterable[str]) -> Notation | None:
+    """The notation of the cells that are numbers; None where several fit and give different numbers.
+
+    Cells without a mark, or that no notation explains, are left out. A dot alone is before decimals. Where no
+    notation fits all cells it is the plain one, which leaves the others text.
+
+    Examples
+    --------
+    >>> notation_of(["1,5", "12"]), notation_of(["1,234.5", "1,200"]), notation_of(["1,234"])
+    (Notation(decimal=',', group=''), Notation(decimal='.', group=','), None)
+    """
+    marked = {c for c in cells if re.fullmatch(_MARKED, c)}
+    fits = {n: {c for c in marked if re.fullmatch(n.pattern, c)} for n in (PLAIN, *_OTHERS)}
+    explained = set().union(*fits.values())
+    if fits[PLAIN] == explained:
+        return PLAIN
+    found = [n for n in _OTHERS if fits[n] == explained]
+    if any(found[0].plain(c) != n.plain(c) for n in found[1:] for c in explained):
+        return None
+    return found[0] if found else PLAIN
+
+
+def qualified(cell: str) -> bool:
+    """Whether a cell is a number in some notation, perhaps with a relation or a percent sign.
+
+    >>> [qualified(c) for c in ("<0.1", "5 %", "1,234.5", "A7", "12.05.2020")]
+    [True, True, True, False, False]
+    """
+    return _QUALIFIED.fullmatch(cell) is not None
+
+
+def translated(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A table of text with the columns of numbers as numbers, however these are written.
+
+    Parameters
+    ----------
+    table
+        Every cell text, or missing.
+    name
+        Of the file, for messages.
+
+    Raises
+    ------
+    DataError
+        If a cell may be one number or another.
+    """
+    cells = {c: str(c) for column in table for c in table[column].dropna().unique()}
+    found = notation_of(cells)
+    if found is None:
+        first = next(c for c in cells if re.fullmatch(Notation(",").pattern, c) and "," in c)
+        raise DataError(
+            f"'{name}' holds {first!r}, which may be {first.replace(',', '.')} or {first.replace(',', '')}; "
+            "numbers with a decimal point and nothing between thousands were expected. Export it so."
+        )
+    result = {}
+    for column in table:
+        text = table[column]
+        fits = text.str.fullmatch(found.pattern).fillna(False).astype(bool)
+        text = text.where(~fits, text[fits].map(found.plain).reindex(text.index))
+        numbers = pd.to_numeric(text, errors="coerce")
+        result[column] = numbers if (numbers.notna() | text.isna()).all() else text
+    return pd.DataFrame(result)
