@@ -82,7 +82,27 @@ def test_two_modes_scattered_are_determined(engine):
     assert mf.check(problem).verdict == "good"
     solution = mf.solve(problem, engine, seed=0, settings=SMALL[engine])
     assert solution.status.name != "undetermined"
-    assert all(np.isfinite(e.sd) for e in solution.estimates.values())
+    assert all(e.sd is None or np.isfinite(e.sd) for e in solution.estimates.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["weak", "joint", "network"])
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.05])
+def test_one_mode_and_its_twin_with_two_on_twenty_seeds(noise, engine):
+    """One mode is undetermined always; with a second both numbers are found, and covered.
+
+    The network's few steps end at their limit: it is judged on the first only.
+    """
+    z = []
+    for seed in range(100, 120):
+        one = mf.solve(on_grid(seed, noise, 1), engine, settings=SMALL[engine])
+        assert one.status.name == "undetermined", seed
+        if noise and engine != "network":
+            two = mf.solve(on_grid(seed, noise, 2), engine, settings=SMALL[engine])
+            assert two.status.name == "converged", seed
+            z += [(two.estimates[n].value - v) / two.estimates[n].sd for n, v in (("D", 0.1), ("r", 0.0))]
+    assert np.sum(np.abs(z) > 1.96) <= 5
+    assert np.max(np.abs(z), initial=0.0) < 4
 
 
 def test_numbers_fixed_only_together_are_undetermined_in_every_engine():

@@ -164,7 +164,7 @@ class Linearisation:
         count = objective.model.collocation.grid.size
         sizes = objective.sizes.tolist()
         for i, (e, size, partials) in enumerate(zip(objective.equations, sizes, self.parts, strict=True)):
-            share = np.sqrt(weight * objective.weight / count) / (objective.tau * size)
+            share = self.equation_share(weight) / size
             result = Residuals(np.broadcast_to(e.evaluate(env), count) * share)
             if self.shifts is not None:
                 result.values = result.values + self.shifts[i] * (share * size)
@@ -176,6 +176,13 @@ class Linearisation:
                 for name, f in partials.scalars.items():
                     result.scalars[name] = np.broadcast_to(f(env), count) * share
             yield result
+
+    def equation_share(self, weight: float) -> float:
+        """Factor of an equation's residual, relative to its terms, in the rows of the loss."""
+        objective = self.objective
+        return (
+            float(np.sqrt(weight * objective.weight / objective.model.collocation.grid.size)) / objective.tau
+        )
 
     def _data(self, nodes: list[Array], slopes: bool) -> Iterator[Residuals]:
         objective = self.objective

@@ -46,5 +46,9 @@ class CollocatedTuning:
     """Ratio picture: masked where an unknown field's factor is below this share of its rms."""
     copy_steps: int = 25
     """Steps between copies of the parameters, which a run returns to where the loss is not finite."""
+    source_degree: int = 3
+    """Total degree of the polynomial source by which a missing term is found."""
+    source_chance: float = 1e-3
+    """Probability, in all tests of a solve together, that a missing term is found where there is none."""
     feature_columns: int = 64
     """Columns of the observation matrix of random features that are formed at a time (memory)."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt, System
+from mollifier.engines.collocated.missing import missing_term
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.stages import NonFiniteLossError
 from mollifier.engines.joint.layout import Layout
@@ -148,9 +149,16 @@ class Joint(LevenbergMarquardt):
             )
 
     def _finish(self) -> None:
-        fits = self._fits()
-        self.outcome = "converged" if fits else "misfit"
-        self.finished = _SETTLED if fits else _CONTRADICTED.format(self.weight)
+        why = self._missing() if self._fits() else _CONTRADICTED.format(self.weight)
+        self.outcome, self.finished = ("misfit", why) if why else ("converged", _SETTLED)
+
+    def _missing(self) -> str:
+        """Why an equation lacks a term; empty where none does."""
+        system, nodes = self._bordered(), self.node_values()
+        if not system.finite:
+            return ""
+        equations = list(self.linearisation.equations(nodes, self.weight, slopes=True))
+        return missing_term(self.linearisation, self.weight, equations, system.scored)
 
     def _raise_weight(self) -> None:
         self.weight = min(self.weight * self.tuning.weight_factor, self.tuning.full_weight)

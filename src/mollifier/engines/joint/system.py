@@ -198,17 +198,41 @@ class Bordered:
             border[prior.columns] += chosen.strength * slope
         return self.layout.flat(self.normal.core_gradient, border)
 
+    @cached_property
+    def at_bounds(self) -> NDArray[np.bool_]:
+        """Numbers, as a mask of the border, that the undamped step would take across a bound they are at."""
+        scalars, places = self.objective.model.scalars, self.layout.unknowns
+        step, found = -solved(*self.with_priors()), np.zeros(self.layout.border_size, dtype=bool)
+        for name, scalar in scalars.items():
+            change = scalar.slope() * float(step[places[name].start])
+            found[places[name]] = scalar.room(change) <= self.tuning.at_bound * abs(change)
+        return found
+
     def holding(self, name: str) -> Tensor:
         """The undamped step, shape (parameters,), that keeps one unknown fixed."""
-        held = np.arange(self.layout.border_size)
-        held = np.setdiff1d(held, held[self.layout.unknowns[name]])
-        schur, reduced = self.with_priors()
-        border = np.zeros(len(reduced))
-        border[held] = -solved(schur[np.ix_(held, held)], reduced[held]) if len(held) else 0.0
+        held = self.at_bounds.copy()
+        held[self.layout.unknowns[name]] = True
+        border = _descent(*self.with_priors(), held)
         return self.layout.flat(-self._free - self.eliminated.followed @ border, border)
 
+    def scored(self, part: Residuals, sources: Array) -> tuple[Array, Array]:
+        """Score (k,) of sources (m, k) added to some rows, and its variance (k, k), states and unknowns free.
+
+        Over the number of samples. The present parameters are those of the fit.
+        """
+        u, v = self.layout.core_rows(part), self.layout.border_rows(part, Slopes(self.objective.model))
+        core = np.zeros((self.layout.core_size, sources.shape[1])) if u is None else u.T @ sources
+        border = np.zeros((self.layout.border_size, sources.shape[1])) if v is None else v.T @ sources
+        inner = border - self.eliminated.followed.T @ core
+        along = _descent(self.with_priors()[0], inner, self.at_bounds)
+        lost = core.T @ self.eliminated.factor.solve(core) - inner.T @ along
+        return sources.T @ part.values, sources.T @ sources - lost
+
     def solve(self, damping: float) -> Tensor:
-        """The damped step, shape (parameters,); up to ``light_damping`` only the unknowns are damped."""
+        """The damped step, shape (parameters,); up to ``light_damping`` only the unknowns are damped.
+
+        Numbers at bounds are held there: states must not follow a step that a bound does not allow.
+        """
         n = self.normal
         if damping > self.tuning.light_damping:
             scale = damping * self.unit
@@ -221,8 +245,16 @@ class Bordered:
         schur, reduced = self.with_priors()
         diagonal = np.diag(schur)
         schur = schur + change[0] + np.diag(damping * (diagonal + 1e-3 * diagonal.mean()))
-        border = -solved(schur, reduced + change[1])
+        border = _descent(schur, reduced + change[1], self.at_bounds)
         return self.layout.flat(-free - followed @ border, border)
+
+
+def _descent(curvature: Array, slope: Array, held: NDArray[np.bool_]) -> Array:
+    """The step, of the slope's shape, to the minimum of a quadratic of p parameters, some of them held."""
+    step, free = np.zeros_like(slope), ~held
+    if free.any():
+        step[free] = -solved(curvature[np.ix_(free, free)], slope[free])
+    return step
 
 
 def _rough(

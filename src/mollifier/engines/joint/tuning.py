@@ -61,6 +61,8 @@ class JointTuning(CollocatedTuning):
     """Change of the unknown fields' log-strengths below which the shapes of their priors are chosen too."""
     gain_per_unknown: float = 0.1
     """Predicted decrease for each parameter of the unknowns, plus one, below which the weight is raised."""
+    at_bound: float = 1e-3
+    """Distance of a number from a bound, as a share of the step that leads across it, at which it is held."""
     excess_sds: float = 4.0
     """Standard deviations of chi-square by which the data's misfit may exceed its attainable value."""
 

@@ -6,7 +6,7 @@ One first Jacobian dg/dtheta of each network serves an equation of any order (se
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,10 @@ from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.factored import is_factored
 from mollifier.engines.collocated.jacobian import network_jacobian
 from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt, System
+from mollifier.engines.collocated.missing import missing_term
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.residuals import Residuals
-from mollifier.engines.linalg.normal import Damped, SchurComplement
+from mollifier.engines.linalg.normal import Damped, SchurComplement, solved
 from mollifier.engines.network.held_out import HeldOut
 from mollifier.engines.network.normal_equations import NormalEquations, gram
 from mollifier.engines.network.smoothness import Unknowns, components, present, prior_search
@@ -120,6 +121,21 @@ class GaussNewton(LevenbergMarquardt):
         left = self._losses(self.node_values())["residual"]
         if left > self.tuning.most_residual:
             self.finished, self.outcome = _MISFIT.format(left**0.5), "misfit"
+        elif why := self._missing():
+            self.finished, self.outcome = why, "misfit"
+
+    def _missing(self) -> str:
+        """Why an equation lacks a term; empty where none does."""
+        nodes, (hessian, gradient) = self.node_values(), self._determined()
+        rows = list(self.linearisation.equations(nodes, self.most, slopes=True))
+
+        def scored(part: Residuals, columns: Array) -> tuple[Array, Array]:
+            across = self._equations.form(nodes, [replace(part, values=columns)], columns.shape[1:])[1]
+            follow = solved(hessian, across)
+            score = columns.T @ part.values - (follow.T @ gradient).numpy()
+            return score, columns.T @ columns - (across.T @ follow).numpy()
+
+        return missing_term(self.linearisation, self.most, rows, scored)
 
     def _raise_weight(self) -> None:
         """Raise the weight until the held-out error increases; then return to the weight before."""
@@ -192,11 +208,18 @@ class GaussNewton(LevenbergMarquardt):
 
     def _eliminated(self) -> SchurComplement:
         """The normal equations at the present parameters, the states' weights eliminated."""
-        hessian, gradient = (self.objective.count * part for part in self.settled())
-        edges = np.cumsum([0, *(count(b.network) for b in self.model.blocks)]).tolist()
-        for b, low, high in zip(self.model.blocks, edges, edges[1:], strict=False):
-            hessian.diagonal()[low:high] += 0.0 if is_factored(b) else 1.0
-        return SchurComplement(hessian, gradient, edges[len(self.model.state_blocks)])
+        first = sum(count(b.network) for b in self.model.state_blocks)
+        return SchurComplement(*(self.objective.count * part for part in self._determined()), first)
+
+    def _determined(self) -> tuple[Tensor, Tensor]:
+        """`settled`, with a standard normal prior of weights that the loss may leave undetermined."""
+        hessian, gradient = self.settled()
+        hessian, low = hessian.clone(), 0
+        for b in self.model.blocks:
+            size = count(b.network)
+            hessian.diagonal()[low : low + size] += 0.0 if is_factored(b) else 1 / self.objective.count
+            low += size
+        return hessian, gradient
 
     def _in_coordinates(self, eliminated: SchurComplement) -> Unknowns:
         """Fields along the directions of their weights that change them."""

@@ -36,7 +36,9 @@ class NormalEquations:
         self.model, self.chunk = model, chunk
         self._grams: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def form(self, nodes: list[Array], rows: Iterable[Residuals]) -> tuple[Tensor, Tensor]:
+    def form(
+        self, nodes: list[Array], rows: Iterable[Residuals], sets: tuple[int, ...] = ()
+    ) -> tuple[Tensor, Tensor]:
         """J'J (p, p) and J'r (p,) of some rows.
 
         Parameters
@@ -45,6 +47,8 @@ class NormalEquations:
             Values (channels, nodes) of every block, or weights (channels, weights) where linear in them.
         rows
             Of the residual vector, with derivatives at these values.
+        sets
+            (k,) where the values of the rows are k sets, shape (m, k): then J'r has the shape (p, k).
         """
         jacobians: dict[int, Tensor] = {}
         sizes: dict[Key, int] = {}
@@ -58,7 +62,7 @@ class NormalEquations:
         edges = np.cumsum([0, *sizes.values()]).tolist()
         place = {k: slice(low, high) for k, low, high in zip(sizes, edges[:-1], edges[1:], strict=True)}
         hessian = torch.zeros(edges[-1], edges[-1], dtype=torch.float64)
-        gradient = torch.zeros(edges[-1], dtype=torch.float64)
+        gradient = torch.zeros(edges[-1], *sets, dtype=torch.float64)
         slopes = {n: s.slope() for n, s in self.model.scalars.items()}
         with np.errstate(all="ignore"):  # System.finite checks the result
             for part in rows:

@@ -1,0 +1,121 @@
+"""Whether an equation lacks a term: the score test of a smooth source that is added to it.
+
+The equation ``e = 0`` is taken as ``e = sum_k c_k p_k`` with polynomials p_k of the coordinates. At the fit,
+where c = 0, let s be minus half the slope of minus twice the log-likelihood along c, and V the variance of s
+by the noise, states and unknowns following c. Without a missing term ``s' V^-1 s`` is chi-square with as many
+degrees of freedom as V has directions (Rao, Proc. Camb. Phil. Soc. 44:50, 1948). A missing term, a wrong
+constant and an unknown of too simple a form all leave a source behind, in most cases long before the misfit
+of all samples together shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from math import comb
+
+import numpy as np
+from numpy.polynomial import legendre
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from mollifier.engines.collocated.linearise import Linearisation
+from mollifier.engines.collocated.residuals import Residuals
+from mollifier.mollify.grid import Grid
+
+Array = NDArray[np.float64]
+
+# Directions of the source whose variance is below this share of that with states and unknowns fixed are none:
+# they are changes of the unknowns, but for rounding.
+_ROUNDING = 1e-9
+
+
+def missing_term(
+    linearisation: Linearisation,
+    weight: float,
+    equations: Sequence[Residuals],
+    scored: Callable[[Residuals, Array], tuple[Array, Array]],
+) -> str:
+    """Why an equation lacks a term, at a fit that has converged; empty where none does.
+
+    Sources are polynomials of the coordinates, of every degree up to ``tuning.source_degree``, and what
+    numbers would add if they varied linearly with the coordinates.
+
+    Parameters
+    ----------
+    linearisation
+        Of the objective.
+    weight
+        Of the equations.
+    equations
+        Their rows with slopes, at the fit.
+    scored
+        Rows of an equation, and sources (m, k) in their unit -> s (k,) and V (k, k), over the number of
+        samples.
+    """
+    objective, tuning = linearisation.objective, linearisation.objective.tuning
+    grid, noise = objective.model.collocation.grid, max(1.0, float(objective.attainable)) / objective.count
+    smooth = linearisation.equation_share(weight) * sources(grid, tuning.source_degree)
+    coordinates = sources(grid, 1)[:, 1:]
+    count = [comb(d + len(grid.axes), d) for d in range(tuning.source_degree + 1)]
+    for equation, part in zip(objective.equations, equations, strict=True):
+        varying = {n: coordinates * slope[:, None] for n, slope in part.scalars.items()}
+        columns = np.concatenate([smooth, *varying.values()], axis=1)
+        score, whole = (v / noise for v in scored(part, columns))
+        fixed = np.square(columns).sum(axis=0) / noise
+        groups = {f"a source of degree {d} in the coordinates": slice(0, k) for d, k in enumerate(count)}
+        for i, name in enumerate(varying):
+            low = smooth.shape[1] + i * coordinates.shape[1]
+            groups[f"'{name}' that varies with the coordinates"] = slice(low, low + coordinates.shape[1])
+        found = {t: significance(score[g], whole[g, g], fixed[g]) for t, g in groups.items()}
+        what, (square, degrees, chance) = min(found.items(), key=lambda item: item[1][2])
+        if chance * len(groups) * len(equations) < tuning.source_chance:
+            return (
+                f"in '{equation.text}', {what} would improve the fit by {square:.3g} in minus twice the "
+                f"log-likelihood, where noise explains {degrees} ± {np.sqrt(2 * degrees):.2g}: a term is "
+                "missing, a constant is wrong, an unknown varies where it was taken as constant, or the "
+                "noise is not white"
+            )
+    return ""
+
+
+def sources(grid: Grid, degree: int) -> Array:
+    """Products of Legendre polynomials of the coordinates, shape (grid.size, k), by their total degree.
+
+    Examples
+    --------
+    >>> from mollifier.mollify.grid import Axis
+    >>> sources(Grid(Axis("x", 0.0, 1.0, 3)), 1).tolist()
+    [[1.0, -1.0], [1.0, 0.0], [1.0, 1.0]]
+    """
+    degrees = [d for d in product(range(degree + 1), repeat=len(grid.axes)) if sum(d) <= degree]
+    tables = [legendre.legvander(2 * (a.points - a.lower) / (a.upper - a.lower) - 1, degree) for a in grid]
+    columns = []
+    for one in sorted(degrees, key=sum):
+        along = np.meshgrid(*(t[:, d] for t, d in zip(tables, one, strict=True)), indexing="ij")
+        columns.append(np.prod(along, axis=0).ravel())
+    return np.stack(columns, axis=1)
+
+
+def significance(score: Array, variance: Array, fixed: Array) -> tuple[float, int, float]:
+    """Chi-square of a score, its degrees of freedom, and the probability of so large a one by chance.
+
+    Parameters
+    ----------
+    score, variance
+        s and V, shapes (k,) and (k, k).
+    fixed
+        Variance with states and unknowns fixed, shape (k,).
+
+    Examples
+    --------
+    >>> square, degrees, chance = significance(np.array([3.0, 0.0]), np.eye(2), np.ones(2))
+    >>> square, degrees, round(chance, 4)
+    (9.0, 2, 0.0111)
+    """
+    unit = 1 / np.sqrt(fixed)
+    values, vectors = np.linalg.eigh(variance * unit[:, None] * unit)
+    kept = values > _ROUNDING
+    square = float(np.sum((vectors[:, kept].T @ (score * unit)) ** 2 / values[kept]))
+    degrees = int(np.count_nonzero(kept))
+    return square, degrees, float(chi2.sf(square, degrees)) if degrees else 1.0

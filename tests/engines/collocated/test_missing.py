@@ -1,0 +1,68 @@
+"""The score test of missing terms: calibrated on right answers, and it finds what the misfit does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import mollifier as mf
+from engine_problems import heat
+from mollifier.engines.collocated.missing import significance, sources
+from mollifier.mollify.grid import Axis, Grid
+
+FEW = {"collocation": {"max_nodes": 400}}
+
+
+def decaying(seed: int, equation: str, noise: float = 0.05, rate: float = 0.6) -> mf.InverseProblem:
+    """Three modes of u_t = 0.04 u_xx + rate*u, at 300 places."""
+    rng = np.random.default_rng(seed)
+    x, t = rng.random((2, 300))
+    u = sum(
+        a * np.exp((rate - 0.04 * k**2) * t) * np.sin(k * x + p)
+        for a, k, p in ((1.0, 2.0, 0.5), (0.7, 4.0, 1.0), (0.7, 7.0, 2.0))
+    )
+    u = u + noise * np.sqrt(np.mean(u**2)) * rng.standard_normal(300)
+    data = mf.Observations({"u": u}, {"x": x, "t": t}, noise={"u": noise})
+    return mf.InverseProblem(equation, data, {"D": mf.ScalarUnknown()})
+
+
+def test_sources_are_independent_in_two_coordinates():
+    grid = Grid(Axis("x", 0.0, 2.0, 9), Axis("t", -1.0, 1.0, 8))
+    assert np.linalg.matrix_rank(sources(grid, 3)) == sources(grid, 3).shape[1] == 10
+
+
+def test_significance_is_uniform_without_a_source():
+    rng = np.random.default_rng(0)
+    root = rng.standard_normal((4, 4))
+    variance = root @ root.T
+    chances = [significance(root @ rng.standard_normal(4), variance, np.ones(4))[2] for _ in range(2000)]
+    assert np.mean(np.array(chances) < 0.1) == pytest.approx(0.1, abs=0.02)
+
+
+def test_significance_ignores_directions_without_variance():
+    square, degrees, _ = significance(np.array([2.0, 1.0]), np.diag([1.0, 1e-13]), np.ones(2))
+    assert (square, degrees) == (pytest.approx(4.0), 1)
+
+
+@pytest.mark.parametrize("engine", ["joint", pytest.param("network", marks=pytest.mark.slow)])
+def test_missing_term_is_a_misfit_and_its_twin_converges(engine):
+    """States absorb a missing reaction, so that the misfit of all data together hardly shows it."""
+    right = mf.solve(decaying(0, "u_t = D*u_xx + 0.6*u"), engine, settings=FEW)
+    assert right.status.name == "converged"
+    assert abs(right.estimates["D"].value - 0.04) < 4 * right.estimates["D"].sd
+    wrong = mf.solve(decaying(0, "u_t = D*u_xx"), engine, settings=FEW)
+    assert wrong.status.name == "misfit"
+
+
+def test_missing_term_message_names_equation_and_source():
+    found = mf.solve(decaying(3, "u_t = D*u_xx + 0.75*u"), "joint", settings=FEW)
+    assert found.status.name == "misfit"
+    assert "in 'u_t = D*u_xx + 0.75*u', a source of degree" in found.status.message
+
+
+def test_number_held_at_its_bound_is_no_missing_term():
+    """The bound is 1.5 standard errors above the estimate without it: the answer at the bound is right."""
+    found = mf.solve(heat(200, 0.01, lower=0.1006), "joint", settings=FEW)
+    assert found.status.name == "converged"
+    assert found.estimates["D"].value == pytest.approx(0.1006, abs=1e-6)
+    assert found.estimates["D"].sd > 1e-4
