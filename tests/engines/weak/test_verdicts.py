@@ -98,18 +98,7 @@ def test_misfit_wrong_equation():
     assert weak("u_t = c*u_x", data, {"c": ScalarUnknown()}).status.name == "misfit"
 
 
-@pytest.mark.parametrize(
-    "count",
-    [
-        pytest.param(
-            3,
-            marks=pytest.mark.xfail(
-                strict=True, reason="Axes of few nodes cannot be halved, so their coarseness is not seen."
-            ),
-        ),
-        5,
-    ],
-)
+@pytest.mark.parametrize("count", [3, 5])
 def test_coarse_axis_reported(count):
     """Over twelve draws the mean error is none, or something is said in most of them."""
     axes, z, said = {"x": X, "t": np.linspace(0, 1, count)}, [], 0

@@ -17,11 +17,11 @@ SINGULAR = 1e-11
 """Eigenvalues of a scaled matrix below which they count as zero."""
 
 
-def inverted(covariance: Array) -> Array:
-    """Inverse of a covariance (n, n), with a ridge of `JITTER` on its diagonal."""
+def inverted(covariance: Array, ridge: float = JITTER) -> Array:
+    """Inverse of a covariance (n, n), with a ridge on its diagonal: a share of it and of its mean."""
     diagonal = np.diag_indices_from(covariance)
     lifted = covariance.copy()
-    lifted[diagonal] += JITTER * (lifted[diagonal] + lifted[diagonal].mean())
+    lifted[diagonal] += ridge * (lifted[diagonal] + lifted[diagonal].mean())
     lower = np.linalg.cholesky(lifted)
     (invert,) = sl.get_lapack_funcs(("potri",), (lower,))
     found, _ = invert(lower.T, lower=0, overwrite_c=1)

@@ -107,8 +107,7 @@ class _Run:
             first = searched.feasible(self.first)
             chosen, fit = searched.search(first, self._start(searched, first))
             whole.tried = searched.tried
-        final = _final(whole, chosen, fit)
-        return whole, replace(final, resolution=self._grid_errors(final, chosen))
+        return whole, _final(whole, chosen, fit)
 
     def _steps(self) -> list[int]:
         """Steps that thin a large grid for the search, where a radius holds many nodes."""
@@ -137,46 +136,59 @@ class _Run:
                 values[n] = start[here] if given else trial_values(low, high, self.tuning)
         return start_values(sums, selection.space(radii), start, nonlinear, values, bounds)
 
-    def _grid_errors(self, fit: Fit, chosen: Radii) -> Array:
-        """Errors of numbers by the spacing of the grid, shape (m,), from the change by halving the nodes.
-
-        Zero where noise explains the change. Else a third of it, as for an error of second order, or all of
-        it if it is large.
-        """
-        tuning, none = self.tuning, np.zeros(len(fit.coefficients))
-        steps = [
-            2 if a.size >= tuning.halved_nodes and r else 1 for a, r in zip(self.grid, chosen, strict=True)
-        ]
-        if max(steps) == 1 or fit.free_directions or self.problem.unknown_fields:
-            return none
-        half = self.selection(steps).attempt(chosen, fit.coefficients, 2)
-        if half is None or half.free_directions:
-            return none
-        change = np.abs(half.coefficients - fit.coefficients)
-        noise = np.sqrt(np.diag(half.covariance) + np.diag(fit.covariance))
-        large = change > tuning.halving_large * np.abs(fit.coefficients)
-        return np.where(change > tuning.halving_noise * noise, np.where(large, change, change / 3), 0.0)
-
 
 def _final(selection: RadiusSelection, chosen: Radii, fit: Fit) -> Fit:
     """The estimate at the chosen radii; of numbers, with the whole covariance where that is more precise."""
     estimator, tuning = selection.estimator, selection.tuning
     estimator.posterior.averaged = True
     best = estimator.fit(selection.space(chosen), fit.coefficients, rounds=2 if selection.fields else 3)
+    resolved = _with_grid_errors(best, estimator, selection, chosen)
     if selection.fields or best.free_directions or not best.variances.max() > 0:
-        return best
+        return resolved
     for density in tuning.inverted_densities:
         tests = selection.space(chosen, density)
         if selection.dense_residuals(tests) <= tuning.inverted_residuals:
             break
     else:
-        return best
+        return resolved
     whole = replace(estimator, whole=True)
     try:
         found = whole.fit(tests, best.coefficients, rounds=1)
     except np.linalg.LinAlgError:
-        return best
-    return found if not found.free_directions and score(found, whole) < score(best, estimator) else best
+        return resolved
+    if found.free_directions:
+        return resolved
+    if score(found, whole) < score(best, estimator):
+        return _with_grid_errors(found, whole, selection, chosen, density)
+    return replace(resolved, whiteness=found.whiteness, freedom=(best.freedom[0], found.freedom[1]))
+
+
+def _with_grid_errors(
+    fit: Fit, estimator: Estimator, selection: RadiusSelection, chosen: Radii, density: float | None = None
+) -> Fit:
+    """A fit with the errors by the spacing of the grid, as quadrature of lower degrees shows them.
+
+    The error at the first degree is its difference to the second, times the ratio of this difference to that
+    of second and third, which is less than 1 where the degrees converge. The mollified fields are integrated:
+    noise is no error of quadrature.
+    """
+    if fit.free_directions:
+        return fit
+    degrees, sums = selection.tuning.quadrature_degrees, estimator.sums
+    exact = dict.fromkeys(sums.data.variances, np.zeros(()))
+    clear = replace(sums.data, values={**sums.data.values, **sums.data.smoothed}, variances=exact)
+    smooth = WeakSums(sums.integrands, clear, sums.bases)
+    found = []
+    for i in range(len(degrees)):
+        tuning = replace(selection.tuning, quadrature_degrees=degrees[i:])
+        tests = replace(selection.space(chosen, density, tuning), gaps=None)
+        lattices = smooth.rows(tests, fit.coefficients).residuals.reshape(-1, *tests.shape)
+        found.append(fit.gain @ np.concatenate([fit.space.rows(one) for one in lattices]))
+    first, second = np.diff(found, axis=0)
+    for place in sums.place.values():
+        ratio = np.linalg.norm(first[place]) / max(np.linalg.norm(second[place]), 1e-300)
+        first[place] *= min(1.0, ratio)
+    return replace(fit, resolution=first)
 
 
 def _with_noise_floor(data: GridData, along: Sequence[str], floor: float) -> GridData:

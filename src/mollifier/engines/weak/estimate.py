@@ -49,6 +49,8 @@ class Fit:
         Rms of the residuals in units of their standard errors: 1 where the equation holds to the noise.
     whiteness
         Rms of the whitened residuals where their whole covariance was inverted, else `misfit`.
+    freedom
+        Degrees of freedom of misfit and whiteness: independent residuals less fitted coefficients.
     priors
         The prior of each unknown field, as estimated.
     free_directions
@@ -61,6 +63,8 @@ class Fit:
         Errors of the coefficients by the spacing of the grid, shape (m,) or (0,) for none.
     precisions
         Of the priors of unknown fields about a level of zero, shape (coefficients, coefficients).
+    gain
+        Derivatives of the coefficients by the residuals, shape (m, rows).
     """
 
     space: TestSpace
@@ -68,6 +72,7 @@ class Fit:
     covariance: Array
     misfit: float
     whiteness: float
+    freedom: tuple[float, float]
     priors: dict[str, Hyper] = field(default_factory=dict)
     free_directions: Sequence[Direction] = ()
     residuals: Array = field(default_factory=lambda: np.zeros(0))
@@ -75,11 +80,17 @@ class Fit:
     log_evidence: float = 0.0
     resolution: Array = field(default_factory=lambda: np.zeros(0))
     precisions: dict[str, Array] = field(default_factory=dict)
+    gain: Array = field(default_factory=lambda: np.zeros((0, 0)))
+
+    @property
+    def widening(self) -> float:
+        """By how much the residuals exceed what noise explains, at least 1."""
+        return max(1.0, self.misfit, self.whiteness)
 
     @property
     def sd(self) -> Array:
         """Standard errors of the coefficients, wider where the residuals exceed the noise."""
-        sd = np.sqrt(np.diag(self.covariance)) * max(1.0, self.misfit)
+        sd = np.sqrt(np.diag(self.covariance)) * self.widening
         return np.hypot(sd, self.resolution) if len(self.resolution) else sd
 
 
@@ -91,8 +102,10 @@ class Normal:
     ----------
     space
         The test functions.
-    rows, weights
-        r with G, and W: its diagonal (rows,), or the whole matrix.
+    rows, weights, weighted
+        r with G, W as its diagonal (rows,) or the whole matrix, and ``W G`` of shape (rows, m).
+    independent
+        Number of independent residuals, ``trace(W C)``; of diagonal weights the number of all.
     score, slope, noise, meat
         g of shape (m,), and A, N and B of shape (m, m).
     """
@@ -100,10 +113,12 @@ class Normal:
     space: TestSpace
     rows: Rows
     weights: Array
+    weighted: Array
     score: Array
     slope: Array
     noise: Array
     meat: Array
+    independent: float
 
 
 @dataclass(eq=False)
@@ -161,10 +176,10 @@ class Estimator:
         rows = sums.rows(space, coefficients)
         g = rows.slopes
         if self.whole:
-            weights = inverted(sums.covariance(space, coefficients, smoothed=True))
+            weights, independent = self._whitening(space, coefficients)
             weighted = weights @ g.toarray()
         else:
-            uneven = sums.integrands.heteroscedastic
+            uneven, independent = sums.integrands.heteroscedastic, float(len(rows.residuals))
             weights = reciprocal(sums.variances(space, coefficients) if uneven else rows.variances)
             weighted = g.multiply(weights[:, None]).toarray()
         vector, noise = sums.bias(space, coefficients, weights)
@@ -178,7 +193,14 @@ class Estimator:
             meat = sums.score_covariance(space, coefficients, weighted)
         else:
             meat = weighted.T @ (sums.covariance(space, coefficients) @ weighted)
-        return Normal(space, rows, weights, np.asarray(score), slope, noise, meat)
+        return Normal(space, rows, weights, weighted, np.asarray(score), slope, noise, meat, independent)
+
+    def _whitening(self, space: TestSpace, coefficients: Array) -> tuple[Array, float]:
+        """Inverse W of the residuals' covariance C, with a ridge, and ``trace(W C)``."""
+        covariance, ridge = self.sums.covariance(space, coefficients, smoothed=True), self.sums.tuning.ridge
+        weights, diagonal = inverted(covariance, ridge), np.diag(covariance)
+        lost = ridge * np.diag(weights) @ (diagonal + diagonal.mean())
+        return weights, len(weights) - float(lost)
 
     def _instrumental(self, space: TestSpace, coefficients: Array) -> Normal:
         """The estimating equations with instrumental variables as slopes, for unknown fields."""
@@ -186,13 +208,15 @@ class Estimator:
         rows = sums.rows(space, coefficients)
         r = rows.residuals
         if rows.variances.max() > 0:
-            weights = inverted(sums.covariance(space, coefficients, smoothed=True))
+            weights, independent = self._whitening(space, coefficients)
         else:  # without noise the remaining residuals estimate their own variance
-            weights = np.eye(len(r)) / max(float(np.mean(r**2)), _TINY)
-        weighted = weights @ r
-        g = instruments(sums, space, coefficients, r, weighted)
-        slope = np.asarray(g.T @ (weights @ g.toarray()))
-        return Normal(space, rows, weights, np.asarray(g.T @ weighted), slope, np.zeros_like(slope), slope)
+            weights, independent = np.eye(len(r)) / max(float(np.mean(r**2)), _TINY), float(len(r))
+        g = instruments(sums, space, coefficients, r, weights @ r).toarray()
+        weighted = weights @ g
+        slope = g.T @ weighted
+        return Normal(
+            space, rows, weights, weighted, weighted.T @ r, slope, np.zeros_like(slope), slope, independent
+        )
 
     def fit(self, space: TestSpace, start: Array, rounds: int | None = None) -> Fit:
         """Iterate weights and coefficients from a start (m,).
@@ -221,11 +245,14 @@ class Estimator:
         score, evidence = normal.score / scale, 0.0
         if self.priors:
             theta, covariance, evidence = self.posterior.solve(slope, slope @ (at * scale) - score, scale)
+            inverse = covariance
         else:
             # The pseudo-inverse leaves directions without data where they are: zero could be divided by.
             inverse = np.linalg.pinv(slope, rcond=SINGULAR, hermitian=True)
             theta = at * scale - inverse @ score
             covariance = inverse @ meat @ inverse
+        fitted = float(np.sum(slope * covariance)) if self.priors else float(len(theta))
+        gain = -inverse @ (normal.weighted / scale).T / scale[:, None]
         theta, covariance = theta / scale, covariance / np.outer(scale, scale)
         theta = self._bounded(theta, covariance)
         residuals = normal.rows.residuals + normal.rows.slopes @ (theta - at)
@@ -239,13 +266,14 @@ class Estimator:
             normal.space,
             theta,
             covariance,
-            *self._misfit(residuals, normal, counted),
+            *self._misfit(residuals, normal, counted, fitted),
             dict(self.posterior.hyper),
             free,
             residuals,
             normal.rows.variances,
             evidence,
             precisions=dict(self.posterior.precisions),
+            gain=gain,
         )
 
     def _scale(self, weights: Array) -> Array:
@@ -261,15 +289,25 @@ class Estimator:
         """Residuals that hold data: those without noise among others with it lie outside of a window."""
         return variances > self.sums.tuning.zero_variance * variances.max(initial=0.0)
 
-    def _misfit(self, r: Array, normal: Normal, counted: NDArray[np.bool_]) -> tuple[float, float]:
-        """Rms of the residuals in their standard errors, and of the whitened residuals."""
+    def _misfit(
+        self, r: Array, normal: Normal, counted: NDArray[np.bool_], fitted: float
+    ) -> tuple[float, float, tuple[float, float]]:
+        """Misfit, whiteness and freedom of a `Fit` whose equations determine ``fitted`` coefficients."""
         if not counted.any():
-            misfit = 1.0
-        else:
-            misfit = float(np.sqrt(np.mean(r[counted] ** 2 / normal.rows.variances[counted])))
+            return 1.0, 1.0, (1.0, 1.0)
+        ratio = float(np.mean(r[counted] ** 2 / normal.rows.variances[counted]))
+        rows = self._independent(normal, counted, white=False)
+        free = max(rows - fitted, 1.0)
+        misfit = float(np.sqrt(ratio * rows / free))
         if normal.weights.ndim == 1:
-            return misfit, misfit
-        return misfit, float(np.sqrt(r @ normal.weights @ r / max(counted.sum(), 1)))
+            return misfit, misfit, (free, free)
+        white = max(normal.independent - fitted, 1.0)
+        return misfit, float(np.sqrt(r @ normal.weights @ r / white)), (free, white)
+
+    def _independent(self, normal: Normal, counted: NDArray[np.bool_], white: bool) -> float:
+        """Number of independent residuals among those counted, of all equations."""
+        parts = np.split(counted, self.sums.equations)
+        return sum(effective_rows(normal.space, part, white) for part in parts)
 
     def _bounded(self, theta: Array, covariance: Array) -> Array:
         """The nearest point within the bounds, in the metric of the precision."""
@@ -281,9 +319,8 @@ class Estimator:
         """Changes of numbers that the data do not show; residuals that are ``counted`` carry the noise."""
         numbers = [b.name for b in self.sums.bases if not b.splines]
         here = np.ix_(*[[self.sums.place[n].start for n in numbers]] * 2)
-        parts = np.split(counted if counted.any() else ~counted, self.sums.equations)
-        white = normal.weights.ndim == 2
-        independent = sum(effective_rows(normal.space, part, white) for part in parts)
+        counted = counted if counted.any() else ~counted
+        independent = self._independent(normal, counted, normal.weights.ndim == 2)
         return free_directions(
             numbers, normal.slope[here], normal.noise[here], lambda _: independent, SINGULAR**0.5
         )

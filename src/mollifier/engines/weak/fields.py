@@ -31,18 +31,23 @@ def field_variables(unknown: Unknown, fit: Fit, basis: Basis, place: slice, grid
     """
     over = tuple(basis.splines)
     shape = tuple(grid[c].size for c in over)
-    values = replace(basis, grid=grid).evaluate(fit.coefficients[place], Derivative(basis.name))
+    at_nodes = replace(basis, grid=grid)
+    values = at_nodes.evaluate(fit.coefficients[place], Derivative(basis.name))
     parts = [basis.splines[c].matrix(0, grid[c].points) for c in over]
-    sd, prior_sd = (
+    posterior_sd, prior_sd = (
         np.sqrt(np.maximum(pointwise_variance(parts, c), 0.0)).reshape(shape)
         for c in (fit.covariance[place, place], prior_covariance(fit, basis))
     )
+    sd = posterior_sd * fit.widening
+    if len(fit.resolution):
+        unresolved = at_nodes.evaluate(fit.resolution[place], Derivative(basis.name))
+        sd = np.hypot(sd, unresolved.reshape(shape))
     # Bounds are held at places close to one another; between these they may be missed slightly.
     values = np.clip(values.reshape(shape), unknown.lower, unknown.upper)
     name, units = basis.name, {"units": unknown.unit} if unknown.unit else {}
     return {
         name: (over, values, units),
-        f"{name}_sd": (over, sd * max(1.0, fit.misfit), {"long_name": f"standard error of {name}"}),
+        f"{name}_sd": (over, sd, {"long_name": f"standard error of {name}"}),
         f"{name}_prior_sd": (over, prior_sd, {"long_name": f"{name} without data"}),
     }
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.estimate import Estimator, Fit
 from mollifier.engines.weak.testspace import TestSpace, space
+from mollifier.engines.weak.tuning import WeakTuning
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.bandwidth import spectral_corner
 from mollifier.mollify.grid import Axis
@@ -64,11 +65,13 @@ class RadiusSelection:
             found.append(float(f"{np.clip(r, low, high):.4g}") if r else 0.0)
         return tuple(found)
 
-    def space(self, radii: Radii, density: float | None = None) -> TestSpace:
+    def space(
+        self, radii: Radii, density: float | None = None, tuning: WeakTuning | None = None
+    ) -> TestSpace:
         """Test functions of given radii, which are clipped, and density, ``tuning.density`` by default."""
         density = 0.0 if self.fields else density or self.tuning.density
         named = dict(zip(self.grid.names, self.clipped(radii), strict=True))
-        return space(self.grid, named, self.orders, density, self.data.gaps, self.tuning)
+        return space(self.grid, named, self.orders, density, self.data.gaps, tuning or self.tuning)
 
     def residuals(self, tests: TestSpace) -> int:
         """Number of residuals."""
@@ -152,7 +155,7 @@ class RadiusSelection:
         def improves(radii: Radii, rounds: int = 1) -> bool:
             nonlocal best, coefficients
             fit = self.attempt(radii, coefficients, rounds)
-            if fit is None:
+            if fit is None or (best and fit.freedom[1] < min(tuning.least_freedom, best[2].freedom[1])):
                 return False
             value = score(fit, self.estimator)
             if best is not None and not value < best[0] - tuning.least_gain:
@@ -188,7 +191,7 @@ def score(fit: Fit, estimator: Estimator) -> float:
     for b in estimator.sums.bases:
         here = estimator.sums.place[b.name]
         variance = max(b.mean_variance(fit.covariance[here, here]), 0.0)
-        total.append(np.log(np.sqrt(variance) * max(1.0, fit.misfit) + 1e-300))
+        total.append(np.log(np.sqrt(variance) * fit.widening + 1e-300))
     return float(np.mean(total))
 
 

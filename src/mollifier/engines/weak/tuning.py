@@ -32,7 +32,7 @@ class WeakTuning:
     #: Cells in a radius from which on the trapezoidal rule integrates a polynomial kernel to about 1e-8.
     trapezoid_cells: float = 20.0
     #: Degrees of the interpolating spline that is integrated instead, the first that is stable.
-    quadrature_degrees: tuple[int, ...] = (5, 3, 1)
+    quadrature_degrees: tuple[int, int, int] = (5, 3, 1)
     #: Largest Lebesgue function of a stable interpolating spline; even nodes give 5 at most.
     largest_gain: float = 10.0
     #: Gauss points between neighbouring nodes and knots.
@@ -93,6 +93,9 @@ class WeakTuning:
     still: float = 1e-10
     #: Residuals whose variance is below this ratio to the largest hold no data.
     zero_variance: float = 1e-12
+    #: Ridge of the residuals' covariance, as a share of its diagonal. Combinations of overlapping test
+    #: functions that cancel the noise to less than this would decide the estimate by errors of quadrature.
+    ridge: float = 1e-5
     #: Most linearisations of a prior that is not quadratic, and the change in standard errors that ends them.
     prior_rounds: int = 10
     prior_change: float = 0.02
@@ -115,6 +118,8 @@ class WeakTuning:
     #: Decrease of the mean log standard error that a new radius must bring: wide kernels smooth, and cost
     #: test functions.
     least_gain: float = 0.02
+    #: Degrees of freedom of the residuals that a new radius must leave: fewer show no misfit.
+    least_freedom: float = 10.0
     #: Cells of the smallest radius above the order of the highest derivative.
     least_cells: float = 1.0
     #: Residuals whose whole covariance is held: for every radius tried, and for one that the user gave.
@@ -133,13 +138,7 @@ class WeakTuning:
     # -- the final estimate of numbers
     #: Residuals up to which their whole covariance is inverted, and the densities tried for it in turn.
     inverted_residuals: int = 2500
-    inverted_densities: tuple[float, ...] = (3.0, 2.5, 2.0)
-    #: Nodes of the shortest axis that is halved to see the grid's own error.
-    halved_nodes: int = 32
-    #: A change by halving below this many standard errors is noise.
-    halving_noise: float = 3.0
-    #: A relative change by halving above this is not yet of second order: all of it counts as error.
-    halving_large: float = 0.05
+    inverted_densities: tuple[float, ...] = (3.0, 2.5, 2.0, 1.4, 1.0)
 
     # -- start values of numbers that the equations are not linear in
     #: Decades of the values tried are from minus this to this; values tried between two finite bounds.
@@ -159,14 +158,20 @@ class WeakTuning:
     start_worse: float = 4.0
 
     # -- the verdict
-    #: A misfit is residuals of so many standard errors, and of such a share of the equation's terms.
-    misfit: float = 2.0
-    misfit_share: float = 0.05
+    #: Residuals of so many standard errors are a misfit, unless noise alone shows them more often than this.
+    misfit: float = 1.08
+    misfit_chance: float = 1e-3
+    #: Values that one degree of freedom of an estimated noise takes.
+    noise_freedom: float = 4.0
+    #: A misfit exceeds such a share of the equation's terms.
+    misfit_share: float = 0.001
+    #: A field misses its measurements by so many of their standard errors.
+    missed: float = 2.0
     #: Estimates that differ by so many standard errors between neighbouring radii depend on the radius.
     unsteady: float = 4.0
     #: Relative error by the grid that is reported, and that is a misfit.
     grid_error: float = 1e-3
-    grid_misfit: float = 0.03
+    grid_misfit: float = 0.1
 
     # -- the solution
     #: Most nodes of its fields and most samples of its fit; larger data are thinned.

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.stats import chi2
 
 from mollifier.engines.identifiability.structure import undetermined_by_structure
 from mollifier.engines.identifiability.undetermined import (
@@ -22,6 +23,7 @@ from mollifier.engines.weak.estimate import Fit
 from mollifier.engines.weak.fields import pointwise_variance, prior_covariance
 from mollifier.engines.weak.radius_selection import RadiusSelection
 from mollifier.engines.weak.sums import WeakSums
+from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.status import Status, StatusName
 
@@ -47,8 +49,8 @@ def verdict(problem: InverseProblem, fit: Fit, selection: RadiusSelection, datas
     lost = [lost_field(n, share) for n, share in shares.items() if share > THRESHOLDS.mostly]
     return (
         _missed_measurements(fit, selection)
+        or _misfit(problem, fit, sums)
         or (Status("undetermined", lost[0]) if lost else None)
-        or _misfit(fit, sums)
         or _grid_error(fit, sums)
         or _unsteady(fit, selection)
         or _partly_left_to_prior(shares)
@@ -61,7 +63,7 @@ def _missed_measurements(fit: Fit, selection: RadiusSelection) -> Status | None:
     estimator = selection.estimator
     for known in estimator.known:
         missed = known.misfit(fit.coefficients[estimator.sums.place[known.name]])
-        if missed > selection.tuning.misfit:
+        if missed > selection.tuning.missed:
             return Status(
                 "misfit",
                 f"the field found misses the measurements of '{known.name}' by {missed:.2g} of their "
@@ -77,39 +79,66 @@ def _partly_left_to_prior(shares: Mapping[str, float]) -> Status | None:
     return Status("converged", message) if parts else None
 
 
-def _misfit(fit: Fit, sums: WeakSums) -> Status | None:
-    """Whether the residuals exceed both the noise and a share of the equation's terms."""
+def _misfit(problem: InverseProblem, fit: Fit, sums: WeakSums) -> Status | None:
+    """Whether residuals, or whitened ones, exceed both the noise and a share of the equation's terms."""
     excess = float(np.sqrt(np.mean(np.maximum(fit.residuals**2 - fit.variances, 0.0))))
     terms = term_size(sums.rows(fit.space, fit.coefficients).slopes, fit.coefficients, len(fit.residuals))
     share = excess / terms if terms else np.inf
-    if not (fit.misfit > sums.tuning.misfit and share > sums.tuning.misfit_share):
+    known = all(problem.data.noise_source(f) == "given" for f in problem.fields)
+    values = np.inf if known else float(sum(sums.data.values[f].size for f in problem.fields))
+    found = ((fit.misfit, fit.freedom[0]), (fit.whiteness, fit.freedom[1]))
+    beyond = any(size > largest_misfit(free, values, sums.tuning) for size, free in found)
+    if not beyond or share <= sums.tuning.misfit_share:
         return None
     return Status(
         "misfit",
-        f"the residuals are {fit.misfit:.2g} times what the noise explains, {100 * share:.0f} % of the "
+        f"the residuals are {fit.widening:.2g} times what the noise explains, {100 * share:.2g} % of the "
         "equation's terms: the equation, the unknowns' form or the data's resolution is at fault. Standard "
         "errors were widened by that factor",
     )
 
 
-def _grid_error(fit: Fit, sums: WeakSums) -> Status | None:
-    """Whether the spacing of the grid dominates a number's error, and exceeds a share of the number."""
+def largest_misfit(free: float, values: float, tuning: WeakTuning = DEFAULT) -> float:
+    """The largest rms of residuals in their standard errors that noise explains.
 
-    def coarse(place: slice, level: float) -> bool:
-        error, value = (float(np.abs(v[place]).max(initial=0.0)) for v in (fit.resolution, fit.coefficients))
-        return error > fit.sd[place].max() / 2 and error > level * value
+    Parameters
+    ----------
+    free
+        Degrees of freedom of the residuals.
+    values
+        Measurements that the noise was estimated from; infinite where it was given.
+
+    Examples
+    --------
+    >>> round(largest_misfit(10, np.inf), 2), round(largest_misfit(1000, np.inf), 2)
+    (1.72, 1.08)
+    """
+    free = 1 / (1 / free + tuning.noise_freedom / values)
+    return max(tuning.misfit, float(np.sqrt(chi2.isf(tuning.misfit_chance, free) / free)))
+
+
+def _grid_error(fit: Fit, sums: WeakSums) -> Status | None:
+    """Whether the spacing of the grid dominates an unknown's error, and exceeds a share of the unknown."""
+    if not len(fit.resolution):
+        return None
+
+    def coarse(basis: Basis, level: float) -> bool:
+        here = sums.place[basis.name]
+        error, value = (v[here] @ basis.mass @ v[here] for v in (fit.resolution, fit.coefficients))
+        noise = fit.widening**2 * basis.mean_variance(fit.covariance[here, here])
+        return bool(error > noise / 3 and error > level**2 * value)  # above half of the standard error
 
     levels: tuple[tuple[float, StatusName], ...] = (
         (sums.tuning.grid_misfit, "misfit"),
         (sums.tuning.grid_error, "converged"),
     )
     for level, name in levels:
-        names = [b.name for b in sums.bases if coarse(sums.place[b.name], level)]
+        names = [b.name for b in sums.bases if coarse(b, level)]
         if names:
             return Status(
                 name,
-                f"{listed(names)} change when every other node is left out: the grid hardly resolves the "
-                "field; standard errors were widened for it",
+                f"{listed(names)} change when the data are integrated by splines of a lower degree: the grid "
+                "hardly resolves the field; standard errors were widened for it",
             )
     return None
 
