@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mollifier.chromatin.lengths import known_unit
-from mollifier.chromatin.picasso import MAGIC, camera_of, read_picasso, yaml_beside
+from mollifier.chromatin.picasso import camera_of, read_picasso, yaml_beside
+from mollifier.data.readers.hdf5_file import is_hdf5
 from mollifier.data.text_tables import TextTable, read_layout, split_header
 from mollifier.errors import DataError, did_you_mean
+from mollifier.io.files import require_file
 
 Array = NDArray[np.float64]
 Roles = Mapping[str, str] | Sequence[str]
@@ -80,9 +82,7 @@ def read_columns(file: Path, roles: Roles | None, channel: int | str | None = No
         holds several channels and none was chosen.
     """
     require_file(file)
-    with file.open("rb") as stream:
-        magic = stream.read(8)
-    found, channels = _from_hdf5(file, roles) if magic == MAGIC else _from_text(file, roles)
+    found, channels = _from_hdf5(file, roles) if is_hdf5(file) else _from_text(file, roles)
     return _one_channel(file, found, channels, channel)
 
 
@@ -100,21 +100,6 @@ def split_unit(name: str) -> tuple[str, str | None]:
         if base in known:
             return base, known_unit(spelled)
     return plain, known_unit(stated)
-
-
-def require_file(file: Path) -> None:
-    """Refuse a path that is no file.
-
-    Raises
-    ------
-    DataError
-        If it is missing or a folder; with the nearest name there is.
-    """
-    if file.is_dir():
-        raise DataError(f"'{file}' is a folder; a file was expected. Name its files, as '{file}'/*.csv.")
-    if not file.is_file():
-        there = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
-        raise DataError(f"There is no file '{file}'.{did_you_mean(file.name, there) if there else ''}")
 
 
 def identify(

@@ -16,9 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from mollifier.chromatin.columns import require_file
 from mollifier.data.text_tables import read_layout
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
+from mollifier.io.files import require_file
 
 Array = NDArray[np.float64]
 

@@ -11,10 +11,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.chromatin.columns import require_file
 from mollifier.chromatin.image_metadata import ImageMetadata, metadata_of
 from mollifier.chromatin.lengths import plausible_pixel
 from mollifier.errors import DataError
+from mollifier.io.files import require_file
 
 # Largest share of pixels at the highest value of an image that is not saturated.
 SATURATED = 1e-3

@@ -9,9 +9,8 @@ from typing import Any
 
 import yaml
 
+from mollifier.data.readers.hdf5_file import open_hdf5
 from mollifier.errors import DataError
-
-MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 def read_picasso(
@@ -29,18 +28,14 @@ def read_picasso(
     DataError
         If the file is no HDF5 file, damaged, or holds no such table.
     """
-    import h5py
-
     try:
-        with h5py.File(file, "r") as opened:
-            node: Any = opened.get("locs")
-            node = node.get("table") if isinstance(node, h5py.Group) else node
-            if not isinstance(node, h5py.Dataset) or not node.dtype.names:
-                raise DataError(f"'{file}' holds {list(opened)[:8]}; Picasso's table 'locs' was expected.")
+        with open_hdf5(file) as (_, arrays):
+            node = arrays.get("locs", arrays.get("locs/table"))
+            if node is None or not node.dtype.names:
+                raise DataError(f"'{file}' holds {list(arrays)[:8]}; Picasso's table 'locs' was expected.")
             chosen = list(dict.fromkeys(choose(node.dtype.names)))
             table = node.fields(chosen)[()]
-            embedded = opened.get("metadata")
-            text: Any = embedded[()] if isinstance(embedded, h5py.Dataset) else None
+            text: Any = arrays["metadata"][()] if "metadata" in arrays else None
     except OSError as error:
         raise DataError(f"'{file}' cannot be read as HDF5 ({error}); it may be cut short.") from error
     return {name: table[name] for name in chosen}, [] if text is None else _json(text)

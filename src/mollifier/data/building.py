@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ COORDINATE_NAMES = ("x", "y", "z", "lon", "lat", "longitude", "latitude", *TIME_
 REPLICATE = "replicate"
 # Extents beyond these would overflow when derivatives divide by powers of a length.
 _EXTENTS = 1e-60, 1e60
+# Imaginary parts are rounding alone below this power of the precision, relative to the largest value.
+_ROUNDING = 0.75
 # Names that label rows rather than measure anything, as pandas and CF files write them.
 _ROW_NAMES = (POINT, "points", "obs", "observation", "index", "row", "sample", "node")
 _KEPT = ("units", "long_name", "standard_error", "trusted", "noise_source", "origin")
@@ -46,7 +49,7 @@ def time_last(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    """A float64 copy; masked entries become NaN.
+    """A float64 copy; masked entries become NaN, imaginary parts of rounding alone are left with a warning.
 
     Raises
     ------
@@ -56,10 +59,18 @@ def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
     masked = np.ma.isMaskedArray(values)
     raw = np.ma.getdata(values) if masked else np.asarray(values)
     if raw.dtype.kind == "c":
-        raise DataError(
-            f"'{name}' holds complex numbers; real values were expected. Give real and imaginary parts as "
-            "two variables."
+        size, off = (float(np.nanmax(np.abs(part), initial=0.0)) for part in (raw, raw.imag))
+        if off > np.finfo(raw.dtype).eps ** _ROUNDING * size:
+            raise DataError(
+                f"'{name}' holds complex numbers; real values were expected. Give real and imaginary parts "
+                "as two variables."
+            )
+        warnings.warn(
+            f"'{name}' holds complex numbers with imaginary parts of rounding alone, up to {off:.2g} "
+            f"at a size of {size:.2g}; the real parts are used.",
+            stacklevel=2,
         )
+        raw = raw.real
     if raw.dtype.kind not in "fiub":
         kind = {"U": "text", "S": "text", "T": "text", "M": "dates", "m": "time spans"}.get(
             raw.dtype.kind, "objects"

@@ -17,6 +17,7 @@ from mollifier.data.errorbars import Noise
 from mollifier.data.observations import Observations
 from mollifier.data.readers.registry import READERS, Reader, reader_of, suffix_of, suffixes
 from mollifier.errors import DataError, did_you_mean
+from mollifier.io.files import require_file
 
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
 
@@ -162,10 +163,8 @@ def _named(
         unlabelled.refuse_objects(content, requested)
         table = None if dims or content.dims else unlabelled.columns(content, axes)
         if table is not None:
-            for name, column in table.items():
-                if column.dtype.kind == "c":
-                    real_array(name, column)  # refuses it
-            found, content = content.units, pd.DataFrame(table)
+            plain = {n: real_array(n, c) if c.dtype.kind == "c" else c for n, c in table.items()}
+            found, content = content.units, pd.DataFrame(plain)
         else:
             content = unlabelled.assemble(
                 content,
@@ -217,11 +216,8 @@ def _listed(names: str | Sequence[str] | None) -> list[str] | None:
 def _reader(file: Path, format: str | None) -> Reader:
     """What reads the file, by the format given or its suffix; checked before it is opened."""
     suffix = Path(file.name.lower().removesuffix(".gz")).suffix if format is None else suffix_of(format)
-    if not file.exists():
-        there = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
-        hint = did_you_mean(file.name, there) if there and len(there) < 200 else ""
-        where = "" if file.parent.is_dir() else f" Nor is there a folder '{file.parent}'."
-        raise DataError(f"There is no file '{file}'.{hint}{where}")
+    if not file.is_dir():
+        require_file(file)
     if suffix in _PICKLES:
         raise DataError(
             f"'{file}' is a pickle, which can run code when loaded and is never read; save arrays with "

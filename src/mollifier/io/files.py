@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mollifier.errors import MollifierError
+from mollifier.errors import DataError, MollifierError, did_you_mean
 
 # Names of files that are being written.
 TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp(\.\w+)?")
 
+_MOST_NAMES = 200  # in a folder, for the nearest one to be named
 _JSON = "json:"  # marks an attribute that netCDF cannot carry as it is
 _FULL = "Free some space, or write to another disk."
 _DENIED = "Choose a folder you may write to, or change its permissions."
@@ -60,6 +61,26 @@ def reported(path: Path):
         reason = error.strerror or str(error)
         remedy = _REMEDIES.get(error.errno or 0, "Check that its folder exists and can be written to.")
         raise OutputError(f"Cannot write '{path}': {reason}. {remedy}", path) from error
+
+
+def require_file(file: Path) -> None:
+    """Refuse a path that is no file, before it is opened.
+
+    Raises
+    ------
+    DataError
+        If it is missing, with the nearest name there is; a folder; or a pipe or device, which can be read
+        only once, or for ever.
+    """
+    if file.is_dir():
+        raise DataError(f"'{file}' is a folder; a file was expected. Name its files, as '{file}'/*.csv.")
+    if file.exists() and not file.is_file():
+        raise DataError(f"'{file}' is a pipe or a device; a file was expected. Save its content to one.")
+    if not file.exists():
+        there = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
+        hint = did_you_mean(file.name, there) if 0 < len(there) < _MOST_NAMES else ""
+        where = "" if file.parent.is_dir() else f" Nor is there a folder '{file.parent}'."
+        raise DataError(f"There is no file '{file}'.{hint}{where}")
 
 
 def ensure_folder(path: str | os.PathLike[str]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,11 +11,7 @@ from typing import Any
 
 from mollifier.errors import DataError
 
-_DEEPEST = 50  # groups within groups
-_OUTSIDE = (
-    "'{path}' cannot be read: '{name}' is {what}, and nothing outside the file is opened. Copy the data into "
-    "one file, with h5repack or by h5py."
-)
+_DEEPEST, _MOST = 50, 10_000  # groups within groups; groups and arrays
 
 
 def is_hdf5(path: Path) -> bool:
@@ -23,43 +20,53 @@ def is_hdf5(path: Path) -> bool:
         return stream.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
-def open_hdf5(path: Path) -> Any:
-    """An open HDF5 file; `DataError` if h5py is missing, it leads to other files, or is nested too deep."""
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """An open HDF5 file, and its arrays by their path in it.
+
+    Raises
+    ------
+    DataError
+        If h5py is missing, or the file leads to other files, is nested too deep or holds too many groups.
+    """
     if find_spec("h5py") is None:
         raise DataError(f"'{path}' is an HDF5 file and needs the package h5py: pip install h5py.")
-    file = import_module("h5py").File(path, "r")
-    try:
-        for name, data in datasets(file):
-            if data.external or data.is_virtual:
-                raise DataError(_OUTSIDE.format(path=path, name=name, what="stored in another file"))
-    except BaseException:
-        file.close()
-        raise
-    return file
+    with import_module("h5py").File(path, "r") as file:
+        yield file, dict(_arrays(path, file))
 
 
-def datasets(file: Any) -> Iterator[tuple[str, Any]]:
-    """Path in the file -> array, alphabetically, groups entered where they are met; raises as `open_hdf5`."""
+def _arrays(path: Path, file: Any) -> Iterator[tuple[str, Any]]:
+    """Name -> array, alphabetically, groups entered where they are met."""
     h5py = import_module("h5py")
     waiting, seen = [(name, 1, file) for name in sorted(file, reverse=True)], set()
     while waiting:
-        path, depth, group = waiting.pop()
-        name = path.rsplit("/", 1)[-1]
-        link = group.get(name, getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            raise DataError(
-                _OUTSIDE.format(path=file.filename, name=path, what=f"a link to '{link.filename}'")
-            )
+        name, depth, group = waiting.pop()
+        last = name.rsplit("/", 1)[-1]
+        link = group.get(last, getlink=True)
         if isinstance(link, h5py.SoftLink):  # another name of what is met elsewhere
             continue
-        item = group[name]
+        if isinstance(link, h5py.ExternalLink):
+            raise _outside(path, name, f"a link to '{link.filename}'")
+        item = group[last]
         address = h5py.h5o.get_info(item.id).addr
         if address in seen:
             continue
         seen.add(address)
+        if depth > _DEEPEST or len(seen) > _MOST:
+            raise DataError(
+                f"'{path}' has groups nested more than {_DEEPEST} deep, or more than {_MOST:,} groups and "
+                "arrays. Copy what is needed into a file."
+            )
         if isinstance(item, h5py.Dataset):
-            yield path, item
+            if item.external or item.is_virtual:
+                raise _outside(path, name, "stored in another file")
+            yield name, item
         elif isinstance(item, h5py.Group):
-            if depth >= _DEEPEST:
-                raise DataError(f"'{file.filename}' has groups nested more than {_DEEPEST} deep.")
-            waiting += [(f"{path}/{n}", depth + 1, item) for n in sorted(item, reverse=True)]
+            waiting += [(f"{name}/{n}", depth + 1, item) for n in sorted(item, reverse=True)]
+
+
+def _outside(path: Path, name: str, what: str) -> DataError:
+    return DataError(
+        f"'{path}' cannot be read: '{name}' is {what}, and nothing outside the file is opened. Copy the data "
+        "into one file, with h5repack or by h5py."
+    )
