@@ -157,6 +157,30 @@ def test_experiments_that_are_mixed():
     assert "The samples mix 3 values of 'dose'" in texts(found, "warning")
 
 
+def test_label_that_names_places():
+    """A column of well names is no column of experiments, with one reading of each well or several."""
+    rng = np.random.default_rng(0)
+    for times in (1, 5):
+        well, t = np.repeat(np.arange(40), times), np.tile(np.linspace(0, 1, times), 40)
+        x, y = rng.random((2, 40))[:, well]
+        name = {"well": np.array([f"W{i}" for i in well])}
+        h = np.sin(3 * x) * np.cos(2 * y) * np.exp(-t)
+        points = {"x": x, "y": y} | ({"t": t} if times > 1 else {})
+        obs = Observations({"h": h}, points, noise=0.01, columns=name)
+        equation = "h_t = a*lap(h)" if times > 1 else "lap(h) = a*h"
+        assert "mix" not in texts(check(InverseProblem(equation, obs, scalars("a"))), "warning")
+
+
+def test_field_that_was_measured_once():
+    """What its equation answers is not refused for a field that cannot be seen to vary."""
+    t = np.linspace(0, 5, 60)
+    v = np.where(t == 0, 2.0, np.nan)
+    obs = Observations({"u": 5 * np.exp(-0.3 * t) - np.exp(-0.5 * t), "v": v}, {"t": t}, noise=0.01)
+    found = check(InverseProblem("u_t = -a*u + b*v; v_t = -c*v", obs, scalars("a", "b", "c")))
+    assert found.verdict == "doubtful"
+    assert "'v' has too few measured values (1)" in texts(found, "warning")
+
+
 @pytest.mark.skipif(
     not (SHARED / "burgers_shock.mat").exists(), reason="needs the reference data beside the repository"
 )

@@ -7,7 +7,11 @@ import pytest
 import xarray as xr
 
 import mollifier as mf
-from mollifier.engines.identifiability.undetermined import free_directions, noise_bound
+from mollifier.engines.identifiability.undetermined import (
+    free_directions,
+    noise_bound,
+    undetermined_places,
+)
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import ScalarUnknown
 
@@ -135,3 +139,13 @@ def test_noise_bound_is_rarely_exceeded(degrees):
     excess = np.mean(rng.standard_normal((20_000, degrees)) ** 2, axis=1) - 1
     assert np.mean(excess > noise_bound(1.0, degrees)) < 5e-4
     assert noise_bound(1.0, degrees) < 1.2 * np.quantile(excess, 1 - 3e-5) + 0.5
+
+
+def test_point_sources_that_are_zero_nearly_everywhere():
+    """The size of a field is that of its sources, not of its median, which is about zero."""
+    x = np.linspace(0, 20, 40)
+    distance = (x[:, None] - 6) ** 2 + (x - 8) ** 2
+    sources = 3 * np.exp(-distance / 3)
+    sd, prior = np.full(sources.shape, 0.02), np.full(sources.shape, 1.0)
+    assert not undetermined_places(sources, sd, sd, prior).any()
+    assert undetermined_places(sources, 20 * sd, 20 * sd, prior).all()

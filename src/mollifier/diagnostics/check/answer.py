@@ -106,7 +106,7 @@ def of_terms(
     try:
         terms = ident.terms_at_samples(problem, place.features)
     except MollifierError as why:
-        yield Finding("info", "scales", f"The terms could not be evaluated: {why}")
+        yield Finding("warning", "scales", f"The terms could not be evaluated: {why}")
         return
     yield from _sizes(terms, numbers)
     yield from _noise(terms, numbers)

@@ -11,6 +11,7 @@ from scipy.spatial import KDTree
 
 from mollifier.diagnostics.check.findings import Finding, about
 from mollifier.engines.identifiability.structure import constant_fields
+from mollifier.equations.names import TIME_NAMES
 from mollifier.errors import DataError
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.measurements import summary
@@ -19,6 +20,8 @@ info, warn, error = about("data")
 
 # Places of the domain at which holes are sought, and the share of them that may lie in some.
 _PLACES, _HOLES = 4000, 0.1
+# Places of a label on average, up to which it names them.
+_NAMED = 1.1
 # A hole is a place farther from every sample than a feature, or than so many typical distances of samples.
 _FAR = 4.0
 
@@ -55,7 +58,7 @@ def of_data(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Findin
             yield Finding(level, "noise", f"{v}: {found.text}; intervals assume independent noise.", declare)
     for name, labels in obs.dataset.coords.items():
         count = np.unique(labels.values).size if labels.attrs.get("role") == "label" else 1
-        if count > 1 and name != "replicate":
+        if count > 1 and name != "replicate" and not _names_places(problem, str(name)):
             yield warn(
                 f"The samples mix {count} values of '{name}' and are taken for one field.",
                 "If they are different experiments, choose one (data.select) or solve each (--each).",
@@ -66,6 +69,17 @@ def of_data(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Findin
                 f"{f} does not vary beyond its noise: a constant field holds nothing of the unknowns.",
                 "Check the column, the mask and the noise given.",
             )
+
+
+def _names_places(problem: InverseProblem, label: str) -> bool:
+    """Whether a label names places, as wells or stations: nearly every value is at one place only."""
+    dataset = problem.data.dataset
+    if problem.data.gridded:
+        return False
+    space = [c for c in problem.coordinates if c.lower() not in TIME_NAMES] or list(problem.coordinates)
+    values = np.unique(dataset[label].values, return_inverse=True)[1].ravel()
+    pairs = np.unique(np.column_stack([values, *(dataset[c].values for c in space)]), axis=0)
+    return len(pairs) <= _NAMED * (values.max() + 1)
 
 
 def of_unknowns(problem: InverseProblem) -> Iterator[Finding]:

@@ -240,6 +240,9 @@ def jumps(samples: Samples, features: Array, least: float) -> Iterator[tuple[int
     [(2, 0.026)]
     """
     points, values = samples.points, samples.values
+    if len(points) < 2:
+        yield from [(0, np.inf)] * points.shape[1]
+        return
     extent = np.where(np.ptp(points, axis=0) > 0, np.ptp(points, axis=0), 1.0)
     metric = np.minimum(features, extent)
     spread = float(np.subtract(*np.percentile(values, [99.5, 0.5])))

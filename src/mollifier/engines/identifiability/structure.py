@@ -16,12 +16,15 @@ from mollifier.engines.identifiability.undetermined import fixed_by_scaling, lis
 from mollifier.equations.algebra import differentiate
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
+from mollifier.errors import DataError
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import curves, labels
 
 Array = NDArray[np.float64]
 
 _CENTRES = 400
+# Samples of a field below which it cannot be said to be constant.
+_FEW = 3
 # A derivative this small beside what it could be is round-off.
 _ZERO = 1e-6
 _SURE = 4.0  # standard errors from zero of a measurement that is not zero
@@ -78,7 +81,7 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float]) -> 
     Raises
     ------
     DataError
-        If known data cannot be evaluated there.
+        If known data cannot be evaluated there, or a field was measured too rarely.
     """
     main = max(problem.fields, key=lambda f: len(problem.data.coordinates_of(f)))
     samples = problem.data.samples(main)
@@ -95,6 +98,11 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float]) -> 
         orders = [tuple(d.along(c) for c in s.coordinates) for d in needed]
         if not orders:
             continue
+        if len(s.values) < _FEW:
+            raise DataError(
+                f"'{f}' has too few measured values ({len(s.values)}): its terms follow from the equation "
+                "once that is solved, and what the data determine cannot be examined before."
+            )
         at = np.stack([places[c] for c in s.coordinates], axis=-1)
         fit = _fitted(s, at, orders, features, apart)
         for d, o in zip(needed, orders, strict=True):
@@ -283,9 +291,11 @@ def _powers(
 
 
 def constant_fields(problem: InverseProblem) -> Iterator[str]:
-    """Fields that vary no more than their noise."""
+    """Fields that vary no more than their noise, of those that were measured often enough to show it."""
     for f in problem.fields:
         s = problem.data.samples(f)
+        if len(s.values) < _FEW:
+            continue
         spread, noise = np.std(s.values), np.sqrt(np.mean(s.sd**2))
         if spread <= 1.05 * noise or spread <= 1e-12 * np.abs(s.values).max():
             yield f

@@ -165,6 +165,8 @@ def noise_bound(mean_square: float, independent: float) -> float:
 def undetermined_places(values: Array, sd: Array, deviation_sd: Array, prior_sd: Array) -> NDArray[np.bool_]:
     """Where the data leave an unknown field to its prior.
 
+    The size of the field is its root mean square: the median of point sources is zero.
+
     Parameters
     ----------
     values, sd
@@ -178,7 +180,7 @@ def undetermined_places(values: Array, sd: Array, deviation_sd: Array, prior_sd:
     >>> undetermined_places(np.ones(3), sd, sd, np.array([1.0, 1.0, 0.3])).tolist()
     [False, True, True]
     """
-    size, limits = float(np.sqrt(np.median(values**2))), THRESHOLDS
+    size, limits = float(np.sqrt(np.mean(values**2))), THRESHOLDS
     varies = np.maximum(limits.halved * prior_sd, limits.flat * size)
     return np.asarray(~((sd < limits.halved * size) & (deviation_sd < varies)))
 
