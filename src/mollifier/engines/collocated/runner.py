@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 import xarray as xr
 
 from mollifier.engines.collocated.checkpoint import load_checkpoint, save_checkpoint
@@ -101,7 +100,6 @@ class Run:
                 stage.finished, stage.outcome = reason, outcome
             self._present.load_state_dict(state["optimiser"])
             self.history, self.notes = state["history"], state["notes"]
-            torch.set_rng_state(state["random"])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
             raise CheckpointError(
                 f"The checkpoint in {self.folder} does not fit this run ({type(error).__name__}): its "
@@ -188,7 +186,6 @@ class Run:
                 "optimiser": self._present.state_dict(),
                 "history": self.history,
                 "notes": self.notes,
-                "random": torch.get_rng_state(),
             },
         )
 

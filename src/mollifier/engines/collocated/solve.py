@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ from mollifier.problem.solution import Solution
 from mollifier.problem.status import SETTLED, Status
 
 Array = NDArray[np.float64]
+# Torch's generator belongs to the process: one run at a time draws its weights. A run draws nothing later.
+_DRAWING = RLock()
 
 
 def check_priors(problem: InverseProblem, engine: str, taken: Sequence[str]) -> None:
@@ -106,25 +109,24 @@ def run_stages(
     """
     problem, settings, seed = request.problem, request.settings, request.seed
     begun = time.monotonic()
-    with torch.random.fork_rng(devices=[]):
+    with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         objective, stages, held = start()
-        run = Run(
-            objective,
-            stages,
-            settings.training.time_limit,
-            request.progress,
-            request.folder,
-            {**fingerprint(problem, settings, seed), **marks},
-            settings.training.checkpoint_every,
-            settings.training.checkpoint_steps,
-            engine=engine,
-            notes=dict(notes or {}),
-        )
-        if request.resume:
-            run.resume()
-        status = run.run()
-        solution = _solution(run, status, held)
+    run = Run(
+        objective,
+        stages,
+        settings.training.time_limit,
+        request.progress,
+        request.folder,
+        {**fingerprint(problem, settings, seed), **marks},
+        settings.training.checkpoint_every,
+        settings.training.checkpoint_steps,
+        engine=engine,
+        notes=dict(notes or {}),
+    )
+    if request.resume:
+        run.resume()
+    solution = _solution(run, run.run(), held)
     made = provenance(problem, settings, seed, objective)
     made |= {"engine": engine, "seconds": time.monotonic() - begun, **run.notes}
     return replace(solution, provenance=made)
