@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from mollifier.data import building, errorbars, selection
 from mollifier.data.building import POINT
+from mollifier.data.damage import Damage, find_damage
 from mollifier.data.errorbars import Noise, trusted
 from mollifier.data.labelled import Labelled
 from mollifier.data.noise_findings import NoiseFinding
@@ -235,6 +236,36 @@ class Observations(Labelled):
         """Values where ``keep`` (the shape of the data, or labelled) is false become missing."""
         return self._with(selection.mask(self.dataset, self.variables, keep))
 
+    def damage(self) -> list[Damage]:
+        """Values that are no measurements of the field: fill values, dead sensors and frames, spikes."""
+        parts = [find_damage(self.dataset, v, self.coordinates_of(v)) for v in self.variables]
+        return [d for part in parts for d in part]
+
+    def mask_outliers(self) -> Observations:
+        """With the values that `damage` finds missing; how many and where is in the summary.
+
+        Examples
+        --------
+        >>> x = np.linspace(0, 1, 60)
+        >>> u = np.where(np.arange(60) == 20, 9.0, np.sin(3 * x))
+        >>> obs = Observations({"u": u}, {"x": x}).mask_outliers()
+        >>> print(obs.summary().splitlines()[-1])
+          masked: 1 value of u (1.7 %) is far from all neighbours, at x = 0.339
+        """
+        found = self.damage()
+        if not found:
+            return self
+        masks = {v: np.any([d.mask for d in found if d.variable == v], axis=0) for v in self.variables}
+        dataset = self.dataset.assign(
+            {
+                v: self.dataset[v].where(~xr.DataArray(m, dims=self.dataset[v].dims))
+                for v, m in masks.items()
+                if m.any()
+            }
+        )
+        note = "; ".join(filter(None, [dataset.attrs.get("masked"), *(d.text for d in found)]))
+        return self._with(dataset.assign_attrs(masked=note))
+
     def scattered(self) -> Observations:
         """The same samples as scattered observations, one row for each place (and replicate) with a value."""
         if not self.gridded:
@@ -349,8 +380,8 @@ class Observations(Labelled):
                 line += f"; {array.size - missing:,} values" + (f", {missing:,} missing" if missing else "")
                 line += f"; {_noise(self, name)}"
             lines.append(line)
-        if "selected" in self.dataset.attrs:
-            lines.append(f"  selected: {self.dataset.attrs['selected']}")
+        notes = (n for n in ("selected", "masked") if n in self.dataset.attrs)
+        lines += [f"  {n}: {self.dataset.attrs[n]}" for n in notes]
         return "\n".join(lines)
 
     def __str__(self) -> str:

@@ -1,0 +1,209 @@
+"""Damaged values of measured data: fill values, dead sensors and frames, isolated values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from mollifier.data import errorbars
+from mollifier.data.building import POINT
+from mollifier.data.isolated import Places, isolated
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class DamageTuning:
+    """What counts as a fill value and as dead."""
+
+    fill_gap: float = 3.0
+    """Distance of a fill value from all others, in the range of these."""
+    run: int = 8
+    """Equal values in a row of a dead sensor or frame."""
+    changing: float = 0.5
+    """Share of steps at which the sensors beside a dead one change."""
+    dead: float = 5.0
+    """Deviation of a dead sensor from the mean of those beside it, in the typical one of others."""
+
+
+DEFAULT = DamageTuning()
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Damaged values of one kind.
+
+    Attributes
+    ----------
+    variable, kind
+        The variable, and ``"fill value"``, ``"dead"`` or ``"isolated"``.
+    mask
+        Where they are, in the shape of the variable.
+    squares
+        The squares of their deviations from their neighbours, or from all others, added up.
+    text
+        How many they are, and where.
+    """
+
+    variable: str
+    kind: str
+    mask: Mask
+    squares: float
+    text: str
+
+
+def find_damage(dataset: xr.Dataset, variable: str, coordinates: Sequence[str]) -> list[Damage]:
+    """Damaged values of a variable, kind by kind; trusted values are none.
+
+    Parameters
+    ----------
+    dataset
+        As in `Observations.dataset`.
+    coordinates
+        Of the variable, in the order of the data; other dimensions are repeats.
+
+    Examples
+    --------
+    >>> x, t = np.linspace(0, 1, 30), np.linspace(0, 1, 20)
+    >>> u = np.sin(3 * x[:, None] + t) + 0.01 * np.random.default_rng(0).standard_normal((30, 20))
+    >>> u[12, 7] = 4.0
+    >>> dataset = xr.Dataset({"u": (("x", "t"), u)}, {"x": x, "t": t})
+    >>> [(d.kind, d.text) for d in find_damage(dataset, "u", ("x", "t"))]  # doctest: +NORMALIZE_WHITESPACE
+    [('isolated', '1 value of u (0.17 %) is far from all neighbours, at x = 0.414, t = 0.368')]
+    """
+    array = dataset[variable]
+    values = np.array(array.values, dtype=float)
+    free = np.isfinite(values) & ~errorbars.trusted(dataset, variable)
+    filled, level = _fill(values, DEFAULT)
+    filling = (
+        float(np.square(values[filled] - np.median(values[free & ~filled])).sum()) if filled.any() else 0.0
+    )
+    values[filled] = np.nan
+    found = [("fill value", filled, filling, f"{{}} {level:g}, far outside the range of all others")]
+    if POINT not in dataset.dims:
+        dead, squares = _dead(values, [array.dims.index(c) for c in coordinates], DEFAULT)
+        values[dead] = np.nan
+        found.append(("dead", dead, squares, "{} constant while the values beside them change"))
+    places = _places(dataset, array, coordinates)
+    away, squares = isolated(values, places)
+    if away.any() and np.nanmin(values) > 0:  # noise in proportion to the level is no damage either
+        away &= isolated(np.log(values), places)[0]
+    found.append(("isolated", away, squares, "{} far from all neighbours"))
+    return [
+        Damage(variable, kind, mask & free, squares, _said(dataset, variable, coordinates, mask & free, text))
+        for kind, mask, squares, text in found
+        if (mask & free).any()
+    ]
+
+
+def _places(dataset: xr.Dataset, array: xr.DataArray, coordinates: Sequence[str]) -> Places:
+    nodes = [np.asarray(dataset[c].values, dtype=float) for c in coordinates]
+    if POINT in array.dims:
+        return Places(tuple(x / (np.ptp(x) or 1.0) for x in nodes))
+    axes = tuple(array.dims.index(c) for c in coordinates)
+    return Places(tuple(x / np.median(np.diff(x)) for x in nodes), axes)
+
+
+def _said(dataset: xr.Dataset, variable: str, coordinates: Sequence[str], mask: Mask, text: str) -> str:
+    """The count, the kind, and the place: whole slices by their coordinate, else the first value."""
+    array, count = dataset[variable], int(mask.sum())
+    noun = f"{count:,} value{'' if count == 1 else 's'} of {variable} ({100 * count / mask.size:.2g} %)"
+    head = text.format(f"{noun} {'is' if count == 1 else 'are'}")
+    for c in coordinates if POINT not in dataset.dims else ():
+        rest = tuple(i for i, d in enumerate(array.dims) if d != c)
+        whole = mask.all(rest)
+        if rest and whole.any() and whole.sum() * mask.size == count * whole.size:
+            shown = ", ".join(f"{x:.3g}" for x in dataset[c].values[whole][:5])
+            return f"{head}, all at {c} = {shown}" + (", ..." if whole.sum() > 5 else "")
+    first = np.argwhere(mask)[0]
+    places = (
+        dataset[c].values[first[array.dims.index(POINT if POINT in array.dims else c)]] for c in coordinates
+    )
+    where = ", ".join(f"{c} = {x:.3g}" for c, x in zip(coordinates, places, strict=True))
+    return f"{head}, {'the first ' if count > 1 else ''}at {where}"
+
+
+def _fill(values: Array, tuning: DamageTuning) -> tuple[Mask, float]:
+    """Values that are repeated exactly, far outside the range of the others; and the last such value."""
+    mask, level = np.zeros(values.shape, dtype=bool), np.nan
+    rest = values[np.isfinite(values)]
+    while rest.size:
+        ends = [(e, rest[rest != e]) for e in (rest.max(), rest.min())]
+        for end, others in ends:
+            enough = end and 2 * others.size > rest.size >= others.size + 2
+            if enough and np.abs(others - end).min() > tuning.fill_gap * np.ptp(others) > 0:
+                mask, level, rest = mask | (values == end), float(end), others
+                break
+        else:
+            return mask, level
+    return mask, level
+
+
+def _dead(values: Array, axes: Sequence[int], tuning: DamageTuning) -> tuple[Mask, float]:
+    """Runs of equal values whose neighbours on both sides change and differ from them, and repeated frames."""
+    mask, squares = np.zeros(values.shape, dtype=bool), 0.0
+    for along in axes:
+        lines = np.moveaxis(values, along, -1)
+        run = _run_lengths(lines) >= min(tuning.run, max(lines.shape[-1], 5))
+        if run.any() and not run.all():
+            run = np.moveaxis(run, -1, along)
+            for across in (a for a in axes if a != along):
+                hit, size = _differs(values, run, along, across, tuning)
+                mask, squares = mask | hit, squares + size
+        mask |= _repeated(values, along, tuning)
+    return mask, squares
+
+
+def _run_lengths(lines: Array) -> NDArray[np.intp]:
+    """For each value how many equal ones in a row it belongs to, along the last axis; 0 for missing values."""
+    starts = np.ones(lines.shape, dtype=bool)
+    starts[..., 1:] = lines[..., 1:] != lines[..., :-1]
+    label = np.cumsum(starts.ravel()) - 1
+    return np.where(np.isfinite(lines), np.bincount(label)[label].reshape(lines.shape), 0)
+
+
+def _differs(values: Array, run: Mask, along: int, across: int, tuning: DamageTuning) -> tuple[Mask, float]:
+    """Runs that differ from the mean of the nearest lines on both sides, which change; their squares."""
+    order = [along, across]
+    lines, runs = (np.moveaxis(a, order, [-1, -2]) for a in (values, run))
+    mask, count = np.zeros(lines.shape, dtype=bool), lines.shape[-2]
+    middle = (lines[..., 2:, :] + lines[..., :-2, :]) / 2 - lines[..., 1:-1, :]
+    plain = ~(runs[..., 2:, :] | runs[..., :-2, :] | runs[..., 1:-1, :]) & np.isfinite(middle)
+    typical = float(np.sqrt(np.median(middle[plain] ** 2))) / 0.6745 if plain.any() else np.inf
+    squares = 0.0
+    for place in np.argwhere(runs.any(-1)):
+        *front, i = place.tolist()
+        part = runs[(*front, i)]
+        sides = []
+        for step in (-1, 1):
+            j = i + step
+            while 0 <= j < count and (runs[(*front, j)] & part).mean() > part.mean() / 2:
+                j += step
+            sides.append(lines[(*front, j)] if 0 <= j < count else None)
+        if sides[0] is None or sides[1] is None:  # an edge may be held at a value
+            continue
+        changes = [np.mean(np.diff(s[part]) != 0) for s in sides]
+        size = np.nanmean((lines[(*front, i)] - (sides[0] + sides[1]) / 2)[part] ** 2)
+        if min(changes) > tuning.changing and size > (tuning.dead * typical) ** 2:
+            mask[(*front, i)] = part
+            squares += float(size * part.sum())
+    return np.moveaxis(mask, [-1, -2], order), squares
+
+
+def _repeated(values: Array, along: int, tuning: DamageTuning) -> Mask:
+    """Slices that repeat the one before exactly, where slices as a rule do not."""
+    mask, lines = np.zeros(values.shape, dtype=bool), np.moveaxis(values, along, 0)
+    if len(lines) < tuning.run or lines[0].size < tuning.run:
+        return mask
+    equal = (np.diff(lines, axis=0) == 0).reshape(len(lines) - 1, -1)
+    frozen = equal.mean(1) + np.isnan(lines[1:]).reshape(len(equal), -1).mean(1) >= 1
+    frozen &= equal.sum(1) >= tuning.run
+    frozen[1:-1] &= (lines[3:] != lines[:-3]).reshape(len(equal) - 2, -1).any(1)  # nor is it a symmetry
+    if 0 < frozen.sum() < len(frozen) / 3 and np.median(equal.mean(1)) < 0.05:
+        np.moveaxis(mask, along, 0)[1:][frozen] = True
+    return mask

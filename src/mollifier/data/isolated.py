@@ -1,0 +1,189 @@
+"""Isolated values: far outside their neighbours and far from a robust quadratic through them.
+
+Far is meant in units of the noise and beside what the neighbours themselves deviate. A front is not isolated:
+its neighbours along the front agree with it. Nor is a peak, whose nearest neighbours lie above the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement, product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+from scipy.stats import t as student
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class IsolatedTuning:
+    """What counts as isolated; chosen on seeds 0 to 3, tested on others (docs/results/damage.md)."""
+
+    tails: tuple[float, float] = (5.0, 15.0)
+    """Degrees of freedom of Student noise that is no damage: least and most, by the deviations' quantiles."""
+    chance: float = 0.01
+    """Values of such noise that are reported, expected for one variable."""
+    deviation: float = 5.0
+    """Deviation of an isolated value, in that of its neighbours from the same quadratic."""
+    most_isolated: float = 0.1
+    """Share of the values; if more deviate the field is rough, and none are isolated."""
+    least_noise: float = 1e-3
+    """Noise that is assumed at least, in the standard deviation of the values."""
+    tested: int = 20_000
+    """Values that are compared with a quadratic at most."""
+    sampled: int = 2_000
+    """Values from which the noise is taken."""
+    rounds: int = 3
+    """Searches, each without the values found before."""
+
+
+DEFAULT = IsolatedTuning()
+
+
+@dataclass(frozen=True)
+class Places:
+    """Positions of the values of an array.
+
+    Attributes
+    ----------
+    nodes
+        Along each of d coordinates, in the typical distance of neighbours: of a grid (n_i,), of scattered
+        values (n,).
+    axes
+        Of the grid, in the order of the coordinates; none where values are scattered.
+    """
+
+    nodes: tuple[Array, ...]
+    axes: tuple[int, ...] = ()
+
+    def near(self, values: Array, chosen: Index, count: int) -> tuple[Array, Array]:
+        """About the ``count`` nearest values of chosen ones, (c, count), and their offsets, (c, count, d).
+
+        ``chosen`` are flat indices. NaN where there are fewer.
+        """
+        if not self.axes:
+            points = np.stack(self.nodes, axis=-1)
+            finite = np.flatnonzero(np.isfinite(values))
+            tree, most = KDTree(points[finite]), min(count + 1, len(finite))
+            index = finite[np.reshape(tree.query(points[chosen], most)[1], (len(chosen), most))]
+            found = np.where(index == chosen[:, None], np.nan, values[index])
+            return found, points[index] - points[chosen, None]
+        d = len(self.axes)
+        reach = int(np.ceil(((1.5 * count + 1) ** (1 / d) - 1) / 2))
+        steps = np.array(sorted(product(range(-reach, reach + 1), repeat=d), key=np.linalg.norm)[1:])
+        at = np.unravel_index(chosen, values.shape)
+        index = [np.broadcast_to(i[:, None], (len(chosen), len(steps))) for i in at]
+        inside, offsets = np.ones(index[0].shape, dtype=bool), np.empty((*index[0].shape, d))
+        for k, (axis, x) in enumerate(zip(self.axes, self.nodes, strict=True)):
+            moved = index[axis] + steps[:, k]
+            index[axis] = np.clip(moved, 0, x.size - 1)
+            inside &= moved == index[axis]
+            offsets[..., k] = x[index[axis]] - x[at[axis], None]
+        found = np.where(inside, values[tuple(index)], np.nan)
+        first = np.argsort(np.isnan(found), axis=1, kind="stable")[:, :count]
+        return np.take_along_axis(found, first, 1), np.take_along_axis(offsets, first[..., None], 1)
+
+
+def isolated(values: Array, places: Places, tuning: IsolatedTuning = DEFAULT) -> tuple[Mask, float]:
+    """Isolated values, in the shape of the values, and the squares of their deviations, added up."""
+    values, mask, squares = values.copy(), np.zeros(values.shape, dtype=bool), 0.0
+    finite = np.flatnonzero(np.isfinite(values))
+    d = len(places.nodes)
+    terms = [c for n in range(3) for c in combinations_with_replacement(range(d), n)]
+    if finite.size < 4 * len(terms):
+        return mask, 0.0
+    some = np.random.default_rng(0).permutation(finite)[: tuning.sampled]
+    spread = float(np.std(np.clip(values.flat[finite], *np.percentile(values.flat[finite], [1, 99]))))
+    chosen = finite
+    for turn in range(tuning.rounds):
+        typical = _deviations(values, places, some, terms)[0]
+        sigma = max(float(np.median(typical)) / 0.6745, tuning.least_noise * spread)
+        least = _limit(typical, finite.size, tuning) * sigma
+        if not turn:
+            chosen = _screened(values, places, finite, least / 2, tuning)
+        away, beside = _deviations(values, places, chosen, terms, outside=True)
+        hit = away > np.maximum(least + tuning.deviation * beside, 1e-300)
+        if not hit.any():
+            break
+        squares += float(np.square(away[hit]).sum())
+        mask.flat[chosen[hit]] = True
+        values.flat[chosen[hit]] = np.nan
+        chosen, some = chosen[~hit], some[np.isfinite(values.flat[some])]
+    if mask.sum() > tuning.most_isolated * finite.size:
+        return np.zeros_like(mask), 0.0
+    return mask, squares
+
+
+def _limit(deviations: Array, count: int, tuning: IsolatedTuning) -> float:
+    """The deviation that noise as long-tailed as these has by chance only, in robust standard deviations."""
+    tails = np.linspace(*tuning.tails, 21)
+    middle, far = student.isf(0.25, tails), student.isf(0.025, tails)
+    ratio = np.quantile(deviations, 0.95) / max(float(np.median(deviations)), 1e-300)
+    tail = float(np.interp(-ratio, -far / middle, tails))
+    return float(student.isf(tuning.chance / count / 2, tail) / student.isf(0.25, tail)) * 0.6745
+
+
+def _screened(values: Array, places: Places, finite: Index, least: float, tuning: IsolatedTuning) -> Index:
+    """Values whose nearest neighbours differ by more than ``least``, those that differ most first."""
+    if not places.axes and finite.size <= tuning.tested:
+        return finite
+    if places.axes:
+        whole = np.full(values.shape, np.inf)
+        for axis in places.axes:
+            u, away = np.moveaxis(values, axis, 0), np.full(values.shape, np.nan)
+            line = np.moveaxis(away, axis, 0)
+            line[1:-1] = np.abs(u[1:-1] - (u[2:] + u[:-2]) / 2)
+            line[0], line[-1] = np.abs(u[0] - u[1]), np.abs(u[-1] - u[-2])
+            whole = np.fmin(whole, away)
+        away = whole.flat[finite]
+    else:
+        near = places.near(values, finite, 2 * len(places.nodes) + 2)[0]
+        away = np.abs(values[finite] - np.nanmedian(near, axis=1))
+    order = np.argsort(-away)
+    return finite[order][away[order] > least][: tuning.tested]
+
+
+def _deviations(
+    values: Array,
+    places: Places,
+    chosen: Index,
+    terms: Sequence[tuple[int, ...]],
+    outside: bool = False,
+) -> tuple[Array, Array]:
+    """Distances of values from the quadratic of least absolute deviations through their neighbours.
+
+    And the most that neighbours deviate, but for as many as there are coordinates, which may be damaged. With
+    ``outside`` the distance is no more than that from the range of the neighbours, as many left out.
+    """
+    count, drop = max(4 * len(terms), 12), len(places.nodes)
+    near, offsets = places.near(values, chosen, count)
+    there = np.isfinite(near)
+    own, middle = values.flat[chosen], np.nanmedian(near, axis=1)
+    scale = np.maximum(np.abs(offsets).max(axis=(1, 2), keepdims=True), 1e-300)
+    design = np.stack([np.prod(offsets[..., list(c)] / scale, axis=-1) for c in terms], axis=-1)
+    right = np.where(there, near - middle[:, None], 0.0)
+    left = np.abs(right)
+    for _ in range(10):
+        small = np.median(left, axis=1, keepdims=True) * 1e-2 + 1e-300
+        weight = there / np.maximum(left, small)
+        weight /= weight.max(axis=1, keepdims=True)
+        square = np.einsum("cmp,cm,cmq->cpq", design, weight, design)
+        square += 1e-9 * np.trace(square, axis1=1, axis2=2)[:, None, None] * np.eye(len(terms))
+        fit = np.linalg.solve(square, np.einsum("cmp,cm,cm->cp", design, weight, right)[..., None])[..., 0]
+        left = np.where(there, np.abs(np.einsum("cmp,cp->cm", design, fit) - right), 0.0)
+    away = np.abs(own - middle - fit[:, 0])
+    beside = -np.sort(-left, axis=1)[:, min(drop, left.shape[1] - 1)]
+    # A peak has shoulders: its nearest neighbours lie above the others.
+    shoulder = np.abs(np.nanmedian(near[:, : 2 * drop], axis=1) - np.nanmedian(near[:, 2 * drop :], axis=1))
+    beside = np.maximum(beside, np.nan_to_num(shoulder))
+    if outside:
+        ordered = np.sort(np.where(there, near, np.inf), axis=1)
+        low = ordered[:, drop]
+        high = np.take_along_axis(ordered, np.maximum(there.sum(1) - 1 - drop, 0)[:, None], 1)[:, 0]
+        away = np.minimum(away, np.maximum(np.maximum(low - own, own - high), 0.0))
+    return np.where(there.sum(1) >= len(terms) + 4, away, 0.0), beside
