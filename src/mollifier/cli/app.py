@@ -16,7 +16,7 @@ import typer
 
 from mollifier.cli import chromatin as chromatin_cli
 from mollifier.cli import results as answer_cli
-from mollifier.cli.options import EPILOG, NoFigures, Out, Resume, with_terminal
+from mollifier.cli.options import EPILOG, MaskOutliers, NoFigures, Out, Resume, with_terminal
 from mollifier.cli.terminal import NO_ANSWER, Terminal, reported
 from mollifier.errors import ConfigurationError, did_you_mean
 
@@ -96,6 +96,7 @@ def solve(
             "--each", metavar="NAME", help="Solve once for every value of this column or dimension."
         ),
     ] = None,
+    mask_outliers: MaskOutliers = False,
     no_figures: NoFigures = False,
 ) -> int:
     """Solve the problem in a file: estimates, fields, figures.
@@ -108,6 +109,7 @@ def solve(
 
     changes = [*(overrides or []), *([f"engine={engine}"] if engine else [])]
     changes += [f"intervals.kind={intervals}"] if intervals else []
+    changes += ["data.mask_outliers=true"] if mask_outliers else []
     file = load_problem(problem, [*changes, *([] if seed is None else [f"seed={seed}"])])
     folder = ensure_folder(out)
     from mollifier.cli.delivery import deliver, exit_code
@@ -128,6 +130,7 @@ def check(
     terminal: Terminal,
     problem: File,
     overrides: Overrides = None,
+    mask_outliers: MaskOutliers = False,
     save: Annotated[
         Path | None,
         typer.Option(
@@ -142,7 +145,8 @@ def check(
     from mollifier.diagnostics.check.check import check as find
     from mollifier.engines.settings import load_problem
 
-    file = load_problem(problem, overrides or [], "auto")
+    changes = [*(overrides or []), *(["data.mask_outliers=true"] if mask_outliers else [])]
+    file = load_problem(problem, changes, "auto")
     found = find(file.problem(), file.settings)
     for finding in found.findings:
         terminal.say(str(finding), _COLOURS[finding.level])

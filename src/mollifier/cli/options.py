@@ -28,6 +28,9 @@ NoColour = Annotated[
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error; MOLLIFIER_DEBUG=1 does too.")
 ]
+MaskOutliers = Annotated[
+    bool, typer.Option("--mask-outliers", help="Leave out fill values, dead sensors and isolated values.")
+]
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="Write numbers only.")]
 
 

@@ -29,6 +29,8 @@ class DamageTuning:
     """Share of steps at which the sensors beside a dead one change."""
     dead: float = 5.0
     """Deviation of a dead sensor from the mean of those beside it, in the typical one of others."""
+    most_lines: int = 5_000
+    """Lines with runs of equal values; more are no dead sensors, but a background."""
 
 
 DEFAULT = DamageTuning()
@@ -77,12 +79,23 @@ def find_damage(dataset: xr.Dataset, variable: str, coordinates: Sequence[str]) 
     [('isolated', '1 value of u (0.17 %) is far from all neighbours, at x = 0.414, t = 0.368')]
     """
     array = dataset[variable]
+    free = np.isfinite(array.values) & ~errorbars.trusted(dataset, variable)
+    with np.errstate(all="ignore"):
+        found = _kinds(dataset, array, coordinates)
+    return [
+        Damage(variable, kind, mask & free, squares, _said(dataset, variable, coordinates, mask & free, text))
+        for kind, mask, squares, text in found
+        if (mask & free).any()
+    ]
+
+
+def _kinds(
+    dataset: xr.Dataset, array: xr.DataArray, coordinates: Sequence[str]
+) -> list[tuple[str, Mask, float, str]]:
+    """Kind, places, squares of the deviations and text; each kind without the values found before."""
     values = np.array(array.values, dtype=float)
-    free = np.isfinite(values) & ~errorbars.trusted(dataset, variable)
     filled, level = _fill(values, DEFAULT)
-    filling = (
-        float(np.square(values[filled] - np.median(values[free & ~filled])).sum()) if filled.any() else 0.0
-    )
+    filling = float(np.square(values[filled] - np.nanmedian(values[~filled])).sum()) if filled.any() else 0.0
     values[filled] = np.nan
     found = [("fill value", filled, filling, f"{{}} {level:g}, far outside the range of all others")]
     if POINT not in dataset.dims:
@@ -94,11 +107,7 @@ def find_damage(dataset: xr.Dataset, variable: str, coordinates: Sequence[str]) 
     if away.any() and np.nanmin(values) > 0:  # noise in proportion to the level is no damage either
         away &= isolated(np.log(values), places)[0]
     found.append(("isolated", away, squares, "{} far from all neighbours"))
-    return [
-        Damage(variable, kind, mask & free, squares, _said(dataset, variable, coordinates, mask & free, text))
-        for kind, mask, squares, text in found
-        if (mask & free).any()
-    ]
+    return found
 
 
 def _places(dataset: xr.Dataset, array: xr.DataArray, coordinates: Sequence[str]) -> Places:
@@ -145,12 +154,12 @@ def _fill(values: Array, tuning: DamageTuning) -> tuple[Mask, float]:
 
 
 def _dead(values: Array, axes: Sequence[int], tuning: DamageTuning) -> tuple[Mask, float]:
-    """Runs of equal values whose neighbours on both sides change and differ from them, and repeated frames."""
+    """Runs of equal values between neighbours that change and differ from them, and repeated frames."""
     mask, squares = np.zeros(values.shape, dtype=bool), 0.0
     for along in axes:
         lines = np.moveaxis(values, along, -1)
         run = _run_lengths(lines) >= min(tuning.run, max(lines.shape[-1], 5))
-        if run.any() and not run.all():
+        if 0 < np.count_nonzero(run.any(-1)) <= tuning.most_lines:
             run = np.moveaxis(run, -1, along)
             for across in (a for a in axes if a != along):
                 hit, size = _differs(values, run, along, across, tuning)
@@ -160,7 +169,7 @@ def _dead(values: Array, axes: Sequence[int], tuning: DamageTuning) -> tuple[Mas
 
 
 def _run_lengths(lines: Array) -> NDArray[np.intp]:
-    """For each value how many equal ones in a row it belongs to, along the last axis; 0 for missing values."""
+    """How many equal values in a row each value is one of, along the last axis; 0 for missing ones."""
     starts = np.ones(lines.shape, dtype=bool)
     starts[..., 1:] = lines[..., 1:] != lines[..., :-1]
     label = np.cumsum(starts.ravel()) - 1
@@ -175,7 +184,7 @@ def _differs(values: Array, run: Mask, along: int, across: int, tuning: DamageTu
     middle = (lines[..., 2:, :] + lines[..., :-2, :]) / 2 - lines[..., 1:-1, :]
     plain = ~(runs[..., 2:, :] | runs[..., :-2, :] | runs[..., 1:-1, :]) & np.isfinite(middle)
     typical = float(np.sqrt(np.median(middle[plain] ** 2))) / 0.6745 if plain.any() else np.inf
-    squares = 0.0
+    total = 0.0
     for place in np.argwhere(runs.any(-1)):
         *front, i = place.tolist()
         part = runs[(*front, i)]
@@ -188,11 +197,12 @@ def _differs(values: Array, run: Mask, along: int, across: int, tuning: DamageTu
         if sides[0] is None or sides[1] is None:  # an edge may be held at a value
             continue
         changes = [np.mean(np.diff(s[part]) != 0) for s in sides]
-        size = np.nanmean((lines[(*front, i)] - (sides[0] + sides[1]) / 2)[part] ** 2)
+        squares = np.square((lines[(*front, i)] - (sides[0] + sides[1]) / 2)[part])
+        size = float(np.mean(squares[np.isfinite(squares)])) if np.isfinite(squares).any() else 0.0
         if min(changes) > tuning.changing and size > (tuning.dead * typical) ** 2:
             mask[(*front, i)] = part
-            squares += float(size * part.sum())
-    return np.moveaxis(mask, [-1, -2], order), squares
+            total += size * int(part.sum())
+    return np.moveaxis(mask, [-1, -2], order), total
 
 
 def _repeated(values: Array, along: int, tuning: DamageTuning) -> Mask:

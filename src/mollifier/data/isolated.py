@@ -143,7 +143,7 @@ def _screened(values: Array, places: Places, finite: Index, least: float, tuning
         away = whole.flat[finite]
     else:
         near = places.near(values, finite, 2 * len(places.nodes) + 2)[0]
-        away = np.abs(values[finite] - np.nanmedian(near, axis=1))
+        away = np.abs(values[finite] - _medians(near))
     order = np.argsort(-away)
     return finite[order][away[order] > least][: tuning.tested]
 
@@ -163,7 +163,7 @@ def _deviations(
     count, drop = max(4 * len(terms), 12), len(places.nodes)
     near, offsets = places.near(values, chosen, count)
     there = np.isfinite(near)
-    own, middle = values.flat[chosen], np.nanmedian(near, axis=1)
+    own, middle = values.flat[chosen], _medians(near)
     scale = np.maximum(np.abs(offsets).max(axis=(1, 2), keepdims=True), 1e-300)
     design = np.stack([np.prod(offsets[..., list(c)] / scale, axis=-1) for c in terms], axis=-1)
     right = np.where(there, near - middle[:, None], 0.0)
@@ -179,11 +179,16 @@ def _deviations(
     away = np.abs(own - middle - fit[:, 0])
     beside = -np.sort(-left, axis=1)[:, min(drop, left.shape[1] - 1)]
     # A peak has shoulders: its nearest neighbours lie above the others.
-    shoulder = np.abs(np.nanmedian(near[:, : 2 * drop], axis=1) - np.nanmedian(near[:, 2 * drop :], axis=1))
-    beside = np.maximum(beside, np.nan_to_num(shoulder))
+    beside = np.maximum(beside, np.abs(_medians(near[:, : 2 * drop]) - _medians(near[:, 2 * drop :])))
     if outside:
         ordered = np.sort(np.where(there, near, np.inf), axis=1)
         low = ordered[:, drop]
         high = np.take_along_axis(ordered, np.maximum(there.sum(1) - 1 - drop, 0)[:, None], 1)[:, 0]
         away = np.minimum(away, np.maximum(np.maximum(low - own, own - high), 0.0))
     return np.where(there.sum(1) >= len(terms) + 4, away, 0.0), beside
+
+
+def _medians(rows: Array) -> Array:
+    """Median of the finite values of each row; zero where there are none."""
+    there = np.isfinite(rows).any(axis=1, keepdims=True)
+    return np.nanmedian(np.where(there, rows, 0.0), axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -236,6 +237,7 @@ class Observations(Labelled):
         """Values where ``keep`` (the shape of the data, or labelled) is false become missing."""
         return self._with(selection.mask(self.dataset, self.variables, keep))
 
+    @cached_property
     def damage(self) -> list[Damage]:
         """Values that are no measurements of the field: fill values, dead sensors and frames, spikes."""
         parts = [find_damage(self.dataset, v, self.coordinates_of(v)) for v in self.variables]
@@ -252,17 +254,12 @@ class Observations(Labelled):
         >>> print(obs.summary().splitlines()[-1])
           masked: 1 value of u (1.7 %) is far from all neighbours, at x = 0.339
         """
-        found = self.damage()
+        found = self.damage
         if not found:
             return self
-        masks = {v: np.any([d.mask for d in found if d.variable == v], axis=0) for v in self.variables}
-        dataset = self.dataset.assign(
-            {
-                v: self.dataset[v].where(~xr.DataArray(m, dims=self.dataset[v].dims))
-                for v, m in masks.items()
-                if m.any()
-            }
-        )
+        dataset = self.dataset.copy()
+        for d in found:
+            dataset[d.variable] = dataset[d.variable].where(~d.mask)
         note = "; ".join(filter(None, [dataset.attrs.get("masked"), *(d.text for d in found)]))
         return self._with(dataset.assign_attrs(masked=note))
 

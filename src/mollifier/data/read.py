@@ -38,6 +38,7 @@ def read(
     mask: str | None = None,
     window: Mapping[str, tuple[float | None, float | None]] | None = None,
     trusted: Mapping[str, Any] | None = None,
+    mask_outliers: bool = False,
     sample: int | None = None,
     seed: int = 0,
     gridded: bool | None = None,
@@ -71,6 +72,8 @@ def read(
     trusted
         Coordinate -> value where the samples are taken as measured: `Observations.trust`,
         before the random sample.
+    mask_outliers
+        Whether fill values, dead sensors and isolated values are left out: `Observations.mask_outliers`.
     sample, seed
         Keep this many random points, as scattered observations.
     gridded
@@ -131,6 +134,7 @@ def read(
         obs = obs.mask(keep if obs.gridded or keep.ndim > 1 else keep.values)
     obs = obs.window(**window) if window else obs
     obs = obs.trust(**trusted) if trusted else obs
+    obs = obs.mask_outliers() if mask_outliers else obs
     return obs if sample is None else obs.thin(sample, seed)
 
 

@@ -33,4 +33,6 @@ def complete(problem: InverseProblem, solution: Solution) -> Solution:
         unit = data.units.get(name, "")
         attrs: dict[str, Any] = {"role": "known"} | ({"units": unit} if unit else {})
         dataset[name] = (over, np.asarray(values), attrs)
-    return replace(solution, dataset=dataset, status=gated(problem, solution))
+    note = {"masked": data.dataset.attrs["masked"]} if "masked" in data.dataset.attrs else {}
+    provenance = {**solution.provenance, **note}
+    return replace(solution, dataset=dataset, provenance=provenance, status=gated(problem, solution))

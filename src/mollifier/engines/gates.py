@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from mollifier.engines.damage_gate import damaged
 from mollifier.engines.held_out_gate import held_out_misfit
 from mollifier.engines.noise_gate import noise_as_assumed
 from mollifier.problem.inverse_problem import InverseProblem
@@ -18,12 +19,14 @@ from mollifier.problem.status import Status
 
 Gate = Callable[[InverseProblem, Solution], Status | None]
 
-GATES: Sequence[Gate] = (held_out_misfit, noise_as_assumed)
+GATES: Sequence[Gate] = (damaged, held_out_misfit, noise_as_assumed)
 """In order: the first that objects gives the status; if none does, their notes are added to it."""
 
 
 def gated(problem: InverseProblem, solution: Solution, gates: Sequence[Gate] | None = None) -> Status:
-    """The status of a solution after all gates; one that is not `converged` already stays as it is.
+    """The status of a solution after all gates; one that is not `converged` keeps its name.
+
+    Damaged values are then named before its message: they may be the cause.
 
     Parameters
     ----------
@@ -33,7 +36,9 @@ def gated(problem: InverseProblem, solution: Solution, gates: Sequence[Gate] | N
         By default `GATES`.
     """
     if not solution.status.ok:
-        return solution.status
+        cause = damaged(problem, solution) if gates is None else None
+        text = "; ".join(s.message for s in (cause, solution.status) if s is not None)
+        return replace(solution.status, message=text)
     found = [s for gate in (GATES if gates is None else gates) if (s := gate(problem, solution)) is not None]
     for status in found:
         if not status.ok:

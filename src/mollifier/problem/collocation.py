@@ -142,7 +142,7 @@ def _features(problem: InverseProblem, apart: tuple[str, ...]) -> dict[str, floa
     """Shortest feature of any field along each coordinate; infinite along those that keep curves apart."""
     features = dict.fromkeys(problem.coordinates, np.inf)
     for f in problem.fields:
-        for _, s in curves(problem.data.samples(f), apart):
+        for _, s in curves(problem.data.mask_outliers().samples(f), apart):
             for c, length in zip(s.coordinates, feature_lengths(s.points, s.values, s.sd), strict=True):
                 features[c] = min(features[c], float(length))
     return features

@@ -39,6 +39,7 @@ class DataEntry(Strict):
     mask: str | None = None
     window: dict[str, tuple[float | None, float | None]] | None = None
     trusted: dict[str, float | list[float]] | None = None
+    mask_outliers: bool = False
     sample: int | None = Field(None, ge=2)
     seed: int = Field(0, ge=0)
     gridded: bool | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import xarray as xr
@@ -52,7 +52,10 @@ def check(problem: InverseProblem, settings: Given = None) -> Check:
     numbers: dict[str, Any] = {"order": problem.system.order, "linear_in": list(problem.system.linear_in)}
     suggested: dict[str, Any] = {}
     maps: dict[str, xr.DataArray] = {}
-    findings: list[Finding] = [*data.of_data(problem, numbers), *data.of_unknowns(problem)]
+    damage = list(data.of_damage(problem, numbers))
+    problem = replace(problem, data=problem.data.mask_outliers())
+    findings: list[Finding] = [*data.of_data(problem, numbers), *damage]
+    findings += data.of_unknowns(problem)
     structural = list(answer.of_structure(problem, numbers))
     findings += structural
     findings += resolution.too_few(problem)

@@ -82,6 +82,19 @@ def _names_places(problem: InverseProblem, label: str) -> bool:
     return len(pairs) <= _NAMED * (values.max() + 1)
 
 
+def of_damage(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Finding]:
+    """Values of fields and known coefficients that are no measurements."""
+    numbers["damage"] = {}
+    for d in problem.data.damage:
+        if d.variable in (*problem.fields, *problem.known):
+            numbers["damage"].setdefault(d.variable, {})[d.kind] = int(d.mask.sum())
+            yield warn(
+                f"{d.text}. What follows is found without them.",
+                "Leave them out with --mask-outliers (data.mask_outliers: true; in Python "
+                "data.mask_outliers()), or see whether they are real.",
+            )
+
+
 def of_unknowns(problem: InverseProblem) -> Iterator[Finding]:
     """Which unknown enters which equation, multiplying what."""
     system = problem.system

@@ -1,0 +1,83 @@
+"""Damaged values that were fitted: never `converged` with a wrong value."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import mollifier as mf
+
+X, T = np.linspace(0, 1, 61), np.linspace(0, 1, 51)
+
+
+def heat(seed: int) -> np.ndarray:
+    modes = ((1.0, 1), (0.5, 3))
+    u = sum(a * np.outer(np.sin(n * np.pi * X), np.exp(-0.05 * (n * np.pi) ** 2 * T)) for a, n in modes)
+    return u + 0.01 * np.random.default_rng(seed).standard_normal(u.shape)
+
+
+def problem(u: np.ndarray, mask: bool) -> mf.InverseProblem:
+    obs = mf.Observations.from_dataset(xr.Dataset({"u": (("x", "t"), u)}, {"x": X, "t": T}))
+    data = obs.mask_outliers() if mask else obs
+    return mf.InverseProblem("u_t = D*u_xx", data, {"D": mf.ScalarUnknown()})
+
+
+def spikes(u: np.ndarray) -> None:
+    r = np.random.default_rng(0)
+    bad = r.random(u.shape) < 0.006
+    u[bad] += r.choice([-1, 1], bad.sum()) * r.uniform(1, 5, bad.sum())
+
+
+def one_spike(u: np.ndarray) -> None:
+    u[30, 25] += 3.0
+
+
+def stuck(u: np.ndarray) -> None:
+    u[20] = u[20, 0]
+
+
+def fill(u: np.ndarray) -> None:
+    u[:, 10] = -9999
+
+
+def zero(u: np.ndarray) -> None:
+    u[:, [10, 30]] = 0
+
+
+@pytest.mark.parametrize("damage", [spikes, one_spike, stuck, fill, zero])
+def test_damage_weak_is_named_or_masked(damage) -> None:
+    u = heat(6)
+    damage(u)
+    status = mf.solve(problem(u, False), "weak").status
+    assert status.name == "misfit"
+    assert "of u (" in status.message
+    assert "--mask-outliers" in status.message
+    solution = mf.solve(problem(u, True), "weak")
+    assert solution.status.ok
+    assert abs(solution.estimates["D"].value - 0.05) < 3 * solution.estimates["D"].sd
+    assert "of u (" in solution.provenance["masked"]
+
+
+def test_damage_joint_is_named_before_why_it_ended() -> None:
+    r = np.random.default_rng(7)
+    x, t = r.uniform(0, 1, (2, 200))
+    u = np.exp(-0.5 * t) * np.sin(np.pi * x) + 0.01 * r.standard_normal(200)
+    u[[5, 100]] += [3, -2]
+    obs = mf.Observations({"u": u}, {"x": x, "t": t})
+    asked = mf.InverseProblem("u_t = D*u_xx", obs, {"D": mf.ScalarUnknown()})
+    cut = mf.solve(asked, "joint", settings={"training": {"steps": 2}})
+    assert cut.status.name == "step limit"
+    assert cut.status.message.startswith("2 values of u (1 %) are far from all neighbours")
+
+
+def test_check_names_damage_and_looks_past_it() -> None:
+    """Spikes are no front, no noise and no short waves."""
+    u = heat(6)
+    spikes(u)
+    found, clean = mf.check(problem(u, False)), mf.check(problem(heat(6), False))
+    assert [f.topic for f in found.warnings] == ["data"]
+    assert "values of u (0." in found.warnings[0].text
+    assert found.numbers["damage"]["u"]["isolated"] == pytest.approx(19, abs=6)
+    assert found.numbers["data"]["u"]["noise"] == pytest.approx(clean.numbers["data"]["u"]["noise"], rel=0.1)
+    assert not found.suggested
