@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from mollifier.data.noise_structure import noise_structure, overlap
+from mollifier.data.effects import overlap
+from mollifier.data.noise_structure import noise_structure
 from mollifier.data.observations import Observations
 
 X, T = np.arange(64) / 64, np.linspace(0, 1, 50)

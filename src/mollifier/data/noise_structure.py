@@ -18,12 +18,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import comb
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2, norm, rankdata
+from scipy.stats import norm, rankdata
 
+from mollifier.data.effects import MEDIAN, Rows, overlap
 from mollifier.data.noise import central, difference, weights_of
 from mollifier.data.noise_findings import Kind, NoiseFinding
 
@@ -57,6 +57,10 @@ class NoiseTuning:
     contrast: float = 5.0
     #: Ratio of the noise that the data show and the noise given, from which one of them is mistaken.
     mistaken: float = 3.0
+    #: An order of difference leaves nothing of the field where it leaves so many times what the highest does.
+    leaves: float = 1.15
+    #: Share of equal neighbours, along every axis, from which rounding is no noise.
+    equal: float = 0.6
     #: Excess kurtosis, per value, from which tails are noted.
     tails: float = 1.0
     #: Values that a difference is computed of at most.
@@ -70,8 +74,6 @@ _EFFECTS: dict[tuple[bool, str], Kind] = {
     (False, "gain"): "frame_gain",
     (False, "offset"): "frame_offset",
 }
-# Median of the square of a standard normal variable.
-_MEDIAN = 0.455
 
 
 def noise_structure(
@@ -114,7 +116,7 @@ def noise_structure(
                 key = one.kind, one.along
                 if key not in found or found[key].sd < one.sd:
                     found[key] = one
-    return (*found.values(), *_pointwise(values, nodes, given, rms, tuning), *_steps(finite, rms, tuning))
+    return (*found.values(), *_pointwise(values, nodes, given, rms, tuning), *_steps(values, rms, tuning))
 
 
 def highest_order(n: int, tuning: NoiseTuning = DEFAULT) -> int:
@@ -123,82 +125,7 @@ def highest_order(n: int, tuning: NoiseTuning = DEFAULT) -> int:
     return order if order >= tuning.least_order else 0
 
 
-def overlap(order: int) -> float:
-    """Sum of the squared autocorrelation of a unit-norm difference of white noise.
-
-    >>> overlap(1)
-    1.5
-    """
-    return comb(4 * order, 2 * order) / comb(2 * order, order) ** 2
-
-
-class _Effect(NamedTuple):
-    """Variance of an effect of each row, its p-value, and the share of it that most rows have.
-
-    Then its part of the rows' variance, and twice the logarithm of the likelihood.
-    """
-
-    variance: float = 0.0
-    p: float = 1.0
-    common: float = 0.0
-    part: float = 0.0
-    likelihood: float = -np.inf
-
-
-@dataclass(frozen=True, eq=False)
-class _Crossed:
-    """Differences along one axis, as rows of windows along another: both (rows, nodes), 0 where missing."""
-
-    values: Array
-    level: Array
-    there: Array
-    order: int
-
-    @property
-    def variance(self) -> float:
-        return float((self.values**2).sum() / max(self.there.sum(), 1))
-
-    def lagged(self, lag: int) -> tuple[float, float, float]:
-        """Autocovariance along the rows, its p-value, and the share of it that most parts of rows have."""
-        products = self.values[:, lag:] * self.values[:, :-lag]
-        parts = np.arange(0, products.shape[1], DEFAULT.window)
-        rows = np.add.reduceat(products, parts, axis=1) if products.shape[1] else np.zeros((1, 1))
-        pairs = max(float((self.there[:, lag:] * self.there[:, :-lag]).sum()), 1.0)
-        found, mean = float(rows.sum()) / pairs, float(np.mean(rows))
-        z = found / max(self.variance, 1e-300) * np.sqrt(pairs / overlap(self.order))
-        return found, float(norm.sf(z)), float(np.median(rows)) / mean if mean > 0 else 0.0
-
-    def effect(self, gain: bool) -> _Effect:
-        """An offset of each row, or a gain.
-
-        Products of different nodes have no mean under white noise, so that its variance need not be known.
-        """
-        pattern = self.level * self.there if gain else self.there
-        power, sums = (pattern**2).sum(1), (self.values * pattern).sum(1)
-        products = sums**2 - ((self.values * pattern) ** 2).sum(1)
-        weight = power**2 - (pattern**4).sum(1)
-        used = weight > 1e-9 * weight.max(initial=0.0)
-        if used.sum() < 4:
-            return _Effect()
-        products, weight, power, sums = products[used], weight[used], power[used], sums[used]
-        z = products.sum() / np.sqrt(2 * weight.sum() * overlap(self.order)) / max(self.variance, 1e-300)
-        degrees = max(weight.sum() ** 2 / (weight**2).sum() / overlap(self.order), 1.0)
-        p = float(chi2.sf(degrees * (1 + z * np.sqrt(2 / degrees)), degrees)) if z > 0 else 1.0
-        squares, found = sums**2 / power, max(float(products.sum() / weight.sum()), 0.0)
-        # A front has it in a few rows only: the median of the squares then is that of the noise.
-        excess = float(np.mean(products / power))
-        typical = float(np.median(squares)) / _MEDIAN - (float(np.mean(squares)) - excess)
-        total, count = float((self.values[used] ** 2).sum()), float(self.there[used].sum())
-        white = max(total - float(squares.sum()), 1e-3 * total) / max(count - used.sum(), 1.0)
-        ratio = found * power / white
-        likelihood = (
-            np.sum(squares * ratio / (1 + ratio)) / white - np.sum(np.log1p(ratio)) - count * np.log(white)
-        )
-        share = found * float(power.sum()) / count
-        return _Effect(found, p, typical / excess if excess > 0 else 0.0, share, float(likelihood))
-
-
-def _crossed(u: Array, x: Array, a: int, b: int, order: int, tuning: NoiseTuning) -> _Crossed:
+def _crossed(u: Array, x: Array, a: int, b: int, order: int, tuning: NoiseTuning) -> Rows:
     """Differences along axis ``a`` of (repeats, *grid), as rows along axis ``b``; cut at a few deviations."""
     lines = np.moveaxis(u, (a + 1, b + 1), (-2, -1))
     lines = lines.reshape(-1, *lines.shape[-2:])
@@ -212,7 +139,7 @@ def _crossed(u: Array, x: Array, a: int, b: int, order: int, tuning: NoiseTuning
     typical = np.median(np.abs(found[there])) / 0.6745 if there.any() else 0.0
     cut = tuning.clip * typical
     found = np.clip(np.where(there, found, 0.0), -cut, cut)
-    return _Crossed(found, np.where(there, level, 0.0), there.astype(float), order)
+    return Rows(found, np.where(there, level, 0.0), there.astype(float), overlap(order))
 
 
 def _across(
@@ -233,36 +160,18 @@ def _across(
     total = high.variance
     if total < (tuning.least * rms) ** 2:
         return None
-    near, close, local = high.lagged(1)
-    best = max(("offset", "gain"), key=lambda kind: high.effect(kind == "gain").likelihood)
-    effect = high.effect(best == "gain")
-    if min(close, effect.p) > tuning.level:
+    seen = high.seen(tuning.level)
+    if seen is None or seen.local < tuning.spread or seen.part < (tuning.least * rms) ** 2:
         return None
-    long = effect.p < tuning.level and (close > tuning.level or effect.part > 0.6 * near)
-    if long:
-        left, local = effect.variance / max(low.effect(best == "gain").variance, 1e-300), effect.common
-    else:
-        left = near / max(low.lagged(1)[0], 1e-300)
-    part = effect.part if long else near
-    if left < tuning.flat or local < tuning.spread or part < (tuning.least * rms) ** 2:
+    if seen.part < tuning.flat * low.part(seen.how):
         return None
-    grave = part / total * min(tuning.window, nodes[b].size) > tuning.grave
-    size, sd = float(np.sqrt(part)) / rms, float(np.sqrt(total))
-    if long and time is not None and time in (names[a], names[b]):
-        whose: Kind = _EFFECTS[names[b] == time, best]
-        size = float(np.sqrt(effect.variance)) if best == "gain" else size
-        return NoiseFinding(whose, size, names[b], 0.0, grave, sd)
-    spacing = float(np.median(np.diff(nodes[b])))
-    return NoiseFinding("correlated", size, names[b], spacing * _length(high, near), grave, sd)
-
-
-def _length(rows: _Crossed, near: float) -> float:
-    """Lag, in nodes, at which the autocovariance has fallen to 1/e of that at lag 1, less one."""
-    most = rows.values.shape[1] // 2
-    for lag in range(2, most):
-        if rows.lagged(lag)[0] < near / np.e:
-            return lag - 1.0
-    return float(max(most, 1))
+    grave = seen.part / total * min(tuning.window, nodes[b].size) > tuning.grave
+    size, sd = float(np.sqrt(seen.part)) / rms, float(np.sqrt(total))
+    if seen.how != "correlated" and time is not None and time in (names[a], names[b]):
+        whose = _EFFECTS[names[b] == time, seen.how]
+        return NoiseFinding(whose, seen.size if seen.how == "gain" else size, names[b], 0.0, grave, sd)
+    length = high.length * float(np.median(np.diff(nodes[b])))
+    return NoiseFinding("correlated", size, names[b], length, grave, sd)
 
 
 def _averaged(level: Array, nodes: Sequence[Array], order: int) -> Array:
@@ -289,17 +198,21 @@ def _pointwise(
     order = min(tuning.mixed, lowest) if len(nodes) > 1 else highest_order(nodes[0].size, tuning)
     if order < 2:
         return
-    shape, cut = u.shape, tuple(central(u.shape[1:], tuning.values))
-    u, nodes = u[(slice(None), *cut)], [x[c] for x, c in zip(nodes, cut, strict=True)]
-    e, before = _mixed(u, nodes, order), _mixed(u, nodes, order - 1)
-    there = np.isfinite(e)
-    if there.sum() < 100:
+    shape, cut = u.shape, (slice(None), *central(u.shape[1:], tuning.values))
+    u, nodes = u[cut], [x[c] for x, c in zip(nodes, cut[1:], strict=True)]
+    found = {k: _mixed(u, nodes, k) for k in range(1, order + 1)}
+    sizes = {k: float(np.nanmedian(e**2)) / MEDIAN for k, e in found.items()}
+    white = sizes[order]
+    if np.isfinite(found[order]).sum() < 100:
         return
-    sd, white = float(np.sqrt(np.mean(e[there] ** 2))), np.nanmedian(e**2) / _MEDIAN
-    e, level = e[there], np.abs(_averaged(u, nodes, order)[there])
-    noisy = white > max((tuning.least * rms) ** 2, tuning.flat * np.nanmedian(before**2) / _MEDIAN)
+    noisy = white > max((tuning.least * rms) ** 2, tuning.flat * sizes[order - 1])
+    # The lowest order that leaves no more than the highest: it mixes the fewest values.
+    order = min(k for k, size in sizes.items() if size <= tuning.leaves * white)
+    there = np.isfinite(found[order])
+    e, level = found[order][there], np.abs(_averaged(u, nodes, order)[there])
+    sd = float(np.sqrt(np.mean(e**2)))
     if given is not None:
-        squares = _averaged(np.broadcast_to(given, shape)[(slice(None), *cut)] ** 2, nodes, order)[there]
+        squares = _averaged(np.broadcast_to(given, shape)[cut] ** 2, nodes, order)[there]
         typical = float(np.sqrt(np.median(squares)))
         if noisy and np.sqrt(white) > tuning.mistaken * typical:
             yield NoiseFinding("more than given", float(np.sqrt(white)) / rms, sd=sd)
@@ -308,26 +221,22 @@ def _pointwise(
         if typical > 0:
             e = e / np.maximum(np.sqrt(squares) / typical, 1e-3)
     if noisy:
-        count, fourth = e.size / overlap(order) ** len(nodes), _fourth(order) ** len(nodes)
-        yield from _shape(e, level, count, sd, fourth, tuning)
-
-
-def _fourth(order: int) -> float:
-    """Sum of the fourth powers of the weights of a unit-norm difference."""
-    return sum(comb(order, j) ** 4 for j in range(order + 1)) / comb(2 * order, order) ** 2
+        yield from _shape(e, level, sd, (order, len(nodes)), tuning)
 
 
 def _shape(
-    e: Array, level: Array, count: float, sd: float, fourth: float, tuning: NoiseTuning
+    e: Array, level: Array, sd: float, of: tuple[int, int], tuning: NoiseTuning
 ) -> Iterator[NoiseFinding]:
-    """Dependence of differences (n,), worth ``count`` independent ones, on the level, and their tails."""
-    squares = e**2
+    """Dependence of differences (n,), ``of`` an order along so many axes, on the level, and their tails."""
+    order, axes = of
+    squares, count = e**2, e.size / overlap(order) ** axes
     ranks = np.corrcoef(rankdata(squares), rankdata(level))[0, 1]
     if norm.sf(ranks * np.sqrt(count)) < tuning.level:
-        floor, slope = _growth(np.minimum(squares, tuning.clip**2 * np.median(squares) / _MEDIAN), level**2)
+        floor, slope = _growth(np.minimum(squares, tuning.clip**2 * np.mean(squares)), level**2)
         low, high = np.quantile(np.sqrt(floor + slope * level**2), (0.1, 0.9))
         yield NoiseFinding("relative", float(np.sqrt(slope)), grave=bool(high > tuning.contrast * low), sd=sd)
         return
+    fourth = (sum(comb(order, j) ** 4 for j in range(order + 1)) / comb(2 * order, order) ** 2) ** axes
     excess = float(np.mean(squares**2) / np.mean(squares) ** 2 - 3)
     if norm.sf(excess / np.sqrt(24 / count)) < tuning.level and excess / fourth > tuning.tails:
         yield NoiseFinding("tails", excess / fourth, grave=False, sd=sd)
@@ -345,8 +254,9 @@ def _growth(squares: Array, level: Array) -> tuple[float, float]:
     return float(floor), float(slope)
 
 
-def _steps(finite: Array, rms: float, tuning: NoiseTuning) -> Iterator[NoiseFinding]:
-    """Rounding to steps that are not small beside the rest of the noise."""
+def _steps(u: Array, rms: float, tuning: NoiseTuning) -> Iterator[NoiseFinding]:
+    """Rounding to steps; it is grave where the field and its noise change by less from node to node."""
+    finite = u[np.isfinite(u)]
     different = np.unique(finite)
     if finite.size < 100 or different.size > finite.size // 4 or different.size < 3:
         return
@@ -354,4 +264,6 @@ def _steps(finite: Array, rms: float, tuning: NoiseTuning) -> Iterator[NoiseFind
     step = float(gaps[gaps > 1e-9 * rms].min(initial=np.inf))
     whole = np.abs(gaps / step - np.round(gaps / step)) < 1e-3 * np.maximum(gaps / step, 1)
     if np.isfinite(step) and step > tuning.least * rms and whole.mean() > 0.99:
-        yield NoiseFinding("steps", step / rms, grave=False)
+        jumps = (np.diff(u, axis=axis) for axis in range(1, u.ndim))
+        equal = min(float(np.mean(np.abs(j[np.isfinite(j)]) < step / 2)) for j in jumps)
+        yield NoiseFinding("steps", step / rms, grave=equal > tuning.equal)

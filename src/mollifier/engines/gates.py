@@ -13,13 +13,14 @@ from dataclasses import replace
 from mollifier.engines.damage_gate import damaged
 from mollifier.engines.held_out_gate import held_out_misfit
 from mollifier.engines.noise_gate import noise_as_assumed
+from mollifier.engines.residual_gate import independent_residuals
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 
 Gate = Callable[[InverseProblem, Solution], Status | None]
 
-GATES: Sequence[Gate] = (damaged, held_out_misfit, noise_as_assumed)
+GATES: Sequence[Gate] = (damaged, held_out_misfit, noise_as_assumed, independent_residuals)
 """In order: the first that objects gives the status; if none does, their notes are added to it."""
 
 

@@ -1,0 +1,102 @@
+"""Gates on the noise: structure in the data and in the residuals makes a misfit, white noise none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import mollifier as mf
+from mollifier.engines.noise_gate import noise_as_assumed
+from mollifier.engines.residual_gate import independent_residuals
+from mollifier.problem.solution import Solution
+
+X, T = np.linspace(0, 1, 12), np.linspace(0, 1, 25)
+U = np.exp(-T) * (2 + np.sin(6 * X[:, None]))
+
+
+def answered(noise: np.ndarray, engine: str = "joint") -> tuple[mf.InverseProblem, Solution]:
+    """A problem with scattered data, and an answer whose states are the truth."""
+    x, t = (v.ravel() for v in np.meshgrid(X, T, indexing="ij"))
+    kept = np.random.default_rng(9).random(x.size) < 0.7
+    points = {"x": x[kept], "t": t[kept]}
+    data = mf.Observations({"u": (U + noise).ravel()[kept]}, points, noise={"u": 0.01})
+    problem = mf.InverseProblem("u_t = D*u_xx", data, {"D": mf.ScalarUnknown()})
+    rows = {n: ("observation", v) for n, v in points.items()}
+    rows |= {
+        "u": ("observation", data.samples("u").values),
+        "u_sd": ("observation", data.samples("u").sd),
+        "u_fitted": ("observation", U.ravel()[kept]),
+        "u_held_out": ("observation", np.zeros(kept.sum(), bool)),
+    }
+    empty = xr.Dataset({"loss": ("step", [])})
+    fit = xr.Dataset(rows).set_coords(["x", "t"])
+    return problem, Solution(mf.Status("converged"), {}, xr.Dataset(), fit, empty, {"engine": engine})
+
+
+@pytest.mark.parametrize(
+    "kind", ["gain in each sensor", "offset in each frame", "slow change in each sensor"]
+)
+def test_residual_gate_structure(kind):
+    w = np.random.default_rng(0).standard_normal((12, 25 + 8))
+    noise = {
+        "gain in each sensor": 0.02 * w[:, :1] * U,
+        "offset in each frame": 0.02 * w[:1, :25] + 0 * U,
+        "slow change in each sensor": 0.02 * np.apply_along_axis(np.convolve, 1, w, np.ones(9) / 3, "valid"),
+    }[kind]
+    status = independent_residuals(*answered(noise))
+    assert status is not None
+    assert status.name == "misfit"
+    assert kind in status.message
+
+
+def test_residual_gate_white():
+    """No alarm in 60 draws of white noise, nor for an engine that does not solve for the states."""
+    for seed in range(60):
+        w = 0.02 * np.random.default_rng(seed).standard_normal((12, 25))
+        assert independent_residuals(*answered(w)) is None
+    assert independent_residuals(*answered(0.05 + 0 * U, engine="weak")) is None
+
+
+def gridded(noise: np.ndarray, x: np.ndarray, u: np.ndarray) -> mf.InverseProblem:
+    data = xr.Dataset({"u": (("x", "t"), u + noise)}, {"x": x, "t": T})
+    return mf.InverseProblem("u_t = D*u_xx", data, {"D": mf.ScalarUnknown()})
+
+
+def test_noise_gate_names_kind_and_declaration():
+    x = np.linspace(0, 1, 40)
+    u = np.exp(-T) * (2 + np.sin(6 * x[:, None]))
+    w = np.random.default_rng(0).standard_normal((40, 25))
+    _, solution = answered(0 * U)
+    assert noise_as_assumed(gridded(0.02 * w, x, u), solution) is None
+    status = noise_as_assumed(gridded(0.02 * w[:, :1] * u, x, u), solution)
+    assert status is not None
+    assert status.name == "misfit"
+    assert "each sensor has its own gain" in status.message
+    assert "noise: {u: {sensor_gain: 0.0" in status.message
+
+
+def test_noise_gate_notes_what_is_mild():
+    x = np.linspace(0, 1, 40)
+    u = np.exp(-T) * (2 + np.sin(6 * x[:, None]))
+    noise = 0.02 * u * np.random.default_rng(0).standard_normal((40, 25))
+    status = noise_as_assumed(gridded(noise, x, u), answered(0 * U)[1])
+    assert status is not None
+    assert status.ok
+    assert "grows with the value" in status.message
+
+
+def test_solve_sensor_gain_is_a_misfit():
+    """The weak engine on a gain of 2 % for each sensor: no more 0.00000 +- 0.0000002, `converged`."""
+    g = np.random.default_rng(0)
+    x, t = np.arange(64) / 64, np.linspace(0, 1, 50)
+    u = 1.5 + sum(
+        a * np.exp(-0.005 * (2 * np.pi * k) ** 2 * t) * np.cos(2 * np.pi * k * (x[:, None] - 0.5 * t))
+        for k, a in ((1, 1.0), (2, 0.7), (3, 0.5))
+    )
+    u = u * (1 + 0.02 * g.standard_normal((64, 1)))
+    data = xr.Dataset({"u": (("x", "t"), u)}, {"x": ("x", x, {"periodic": 1.0}), "t": t})
+    problem = mf.InverseProblem("u_t = D*u_xx - c*u_x", data, {n: mf.ScalarUnknown() for n in "Dc"})
+    solution = mf.solve(problem, "weak")
+    assert solution.status.name == "misfit"
+    assert mf.check(problem).verdict == "doubtful"
