@@ -270,3 +270,15 @@ def test_ome_set_without_one_of_its_files_is_refused(tmp_path):
     (tmp_path / "b.ome.tif").unlink()
     with pytest.raises(DataError, match=r"lacks 1 of its 2 planes.*all files of the set were expected"):
         read_image(tmp_path / "a.ome.tif")
+
+
+def test_image_with_several_positions_is_refused(tmp_path):
+    """The first one would be read without a word."""
+    path = tmp_path / "a.ome.tif"
+    meta = {"axes": "YX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1}
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for seed in range(3):
+            counts = np.random.default_rng(seed).poisson(50, (32, 32)).astype(np.uint16)
+            writer.write(counts, metadata=meta)
+    with pytest.raises(DataError, match="holds 3 images of one size"):
+        read_image(path)

@@ -6,10 +6,13 @@ Headers follow ChriSTORM, Locan and pyMINFLUX, which read such files.
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from mollifier.chromatin.localizations import read_localizations
 from mollifier.errors import DataError
@@ -33,6 +36,15 @@ ONI = (
 ABBELIGHT = '"id","frame","x [nm]","y [nm]","z [nm]","intensity [photon]","uncertainty_xy [nm]"'
 SMAP = "frame,xnm,ynm,znm,locprecnm,phot,bg,channel"
 DECODE = '# {"decode":"0.10.0"}\nxnano,ynano,znano,frame_ix,phot,crlb_xnano,crlb_ynano'
+RAPIDSTORM = "# <localizations>" + "".join(
+    f'<field identifier="{name}" syntax="." semantic="." unit="{unit}" />'
+    for name, unit in {
+        "Position-0-0": "nanometer",
+        "Position-1-0": "nanometer",
+        "ImageNumber-0-0": "frame",
+        "Amplitude-0-0": "A/D count",
+    }.items()
+)
 FOOTER = "\n\nVoxelSizeX : 0.1\nVoxelSizeY : 0.1\nSizeX : 256\nROI List : \n"
 
 
@@ -58,6 +70,7 @@ FILES = {
     "nikon.txt": nikon("647"),
     "elyra.txt": elyra(),
     "elyra_footer.txt": elyra(FOOTER),
+    "elyra_nul.txt": elyra("\0" + FOOTER),
     "oni.csv": table(ONI, 0, FRAME, X, Y, 0, PRECISION, PRECISION, X / 117, Y / 117, PHOTONS, 12),
     "abbelight.csv": table(ABBELIGHT, np.arange(N), FRAME, X, Y, 0, PHOTONS, PRECISION),
     "smap.csv": table(SMAP, FRAME, X, Y, 0, PRECISION, PHOTONS, 12, 0),
@@ -91,14 +104,42 @@ def test_vendor_table_with_two_channels_needs_a_choice(tmp_path: Path):
         read_localizations(path, channel=0)
 
 
-def test_vendor_table_rapidstorm_needs_roles(tmp_path: Path):
+def test_vendor_table_rapidstorm_names_columns_in_xml(tmp_path: Path):
     path = tmp_path / "rapidstorm.txt"
-    header = '# <localizations insequence="true"><field identifier="Position-0-0"/></localizations>'
-    path.write_text(table(header, X, Y, FRAME, PHOTONS, separator=" "))
+    path.write_text(table(RAPIDSTORM, X, Y, FRAME, PHOTONS, separator=" "))
+    locs = read_localizations(path)
+    np.testing.assert_array_equal(locs.x, X)
+    np.testing.assert_array_equal(np.asarray(locs.frame), FRAME)
+    path.write_text(table("# a comment", X, Y, FRAME, PHOTONS, separator=" "))
     with pytest.raises(DataError, match=r"4 columns without names.* --columns frame,x,y"):
         read_localizations(path)
-    locs = read_localizations(path, columns=["x", "y", "frame", "photons"])
-    np.testing.assert_array_equal(locs.x, X)
+
+
+@pytest.mark.parametrize("unit", ["µm", "μm", "Âµm"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
+def test_vendor_table_in_micrometres(tmp_path: Path, unit: str, encoding: str):
+    if encoding == "latin-1" and unit == "μm":
+        pytest.skip("Latin-1 has no Greek mu")
+    path = tmp_path / "a.csv"
+    path.write_bytes(table(f"x [{unit}],y [{unit}]", X / 1e3, Y / 1e3).encode(encoding))
+    np.testing.assert_allclose(read_localizations(path).x, X)
+
+
+@pytest.mark.parametrize("header", ["x [Å],y [Å]", "x,y\nÅ,Å"])
+def test_vendor_table_with_an_unknown_unit_names_the_flag(tmp_path: Path, header: str):
+    """Ten times too large a field of view is still plausible."""
+    path = tmp_path / "a.csv"
+    path.write_text(table(header, X, Y))
+    with pytest.raises(DataError, match=r"says 'Å' in its header.*as --unit nm"):
+        read_localizations(path)
+    np.testing.assert_array_equal(read_localizations(path, unit="nm").x, X)
+
+
+def test_vendor_table_with_a_column_twice_is_refused(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_text(table("x [nm],x [nm],y [nm]", X, Y, Y))
+    with pytest.raises(DataError, match=r"names the column 'x \[nm\]' twice"):
+        read_localizations(path)
 
 
 def test_vendor_table_in_pixels_without_a_unit_names_the_flag(tmp_path: Path):
@@ -109,14 +150,107 @@ def test_vendor_table_in_pixels_without_a_unit_names_the_flag(tmp_path: Path):
     np.testing.assert_allclose(read_localizations(path, unit="px", pixel_size=117).x, X)
 
 
-@pytest.mark.parametrize("kind", ["npy", "npz", "json"])
-def test_vendor_file_that_is_no_table(tmp_path: Path, kind: str):
-    path = tmp_path / f"minflux.{kind}"
-    if kind == "json":
-        path.write_text(json.dumps([{"vld": True, "loc": [1e-6 * k, 0, 0]} for k in range(20_000)]))
-    elif kind == "npy":
-        np.save(path, np.zeros(3))
+def minflux() -> np.ndarray:
+    """As Imspector writes it: five iterations, metres."""
+    kind = np.dtype([("loc", "<f8", (3,)), ("cfr", "<f8")])
+    a = np.zeros(N + 1, [("itr", kind, (5,)), ("tid", "<i4"), ("vld", "?")])
+    a["itr"]["loc"][:N, 4] = np.stack([X, Y, 0 * X], 1) * 1e-9
+    a["vld"][:N] = True
+    return a
+
+
+def write_arrays(path: Path, kind: str) -> None:
+    nested = {"itr": {"loc": minflux()["itr"]["loc"]}, "vld": minflux()["vld"]}
+    rows = [{"vld": k < N, "itr": 4, "loc": list(p)} for k, p in enumerate(minflux()["itr"]["loc"][:, 4])]
+    rows += [row | {"itr": 3, "loc": [0.0, 0.0, 0.0]} for row in rows]
+    position = np.stack([X, Y, 0 * X], 1)
+    if kind == "minflux npy":
+        with path.open("wb") as stream:
+            np.save(stream, minflux())
+    elif kind == "minflux mat":
+        savemat(path, nested, appendmat=False)
+    elif kind == "minflux json":
+        path.write_text(json.dumps(rows))
+    elif kind == "bare npy":
+        with path.open("wb") as stream:
+            np.save(stream, position[:, :2])
+    elif kind == "npz":
+        with path.open("wb") as stream:
+            np.savez(stream, x=X, y=Y[:, None])
+    elif kind == "smap mat":
+        with h5py.File(path, "w", userblock_size=512) as file:
+            file["saveloc/loc/xnm"], file["saveloc/loc/ynm"] = X[None], Y[None]
+        with path.open("r+b") as stream:
+            stream.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
     else:
-        np.savez(path, x=X, y=Y)
+        scale = 100.0 if kind == "decode px" else 1.0
+        with h5py.File(path, "w") as file:
+            file["data/xyz"], file["data/frame_ix"] = position / scale, FRAME
+            meta = file.create_group("meta").attrs
+            meta["xy_unit"], meta["px_size"] = kind.split()[1], [100.0, 100.0]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("minflux npy", "minflux mat", "minflux json", "bare npy", "npz", "smap mat"),
+        *("decode nm", "decode px"),
+    ],
+)
+def test_vendor_file_of_arrays(tmp_path: Path, kind: str):
+    """Known by content; of MINFLUX the valid localisations of the last iteration."""
+    path = tmp_path / "file"
+    write_arrays(path, kind)
+    locs = read_localizations(path)
+    np.testing.assert_allclose(locs.x, X)
+    np.testing.assert_allclose(locs.y, Y)
+
+
+@pytest.mark.parametrize("kind", ["npy", "smlm", "json", "mat"])
+def test_vendor_file_that_holds_no_columns(tmp_path: Path, kind: str):
+    path = tmp_path / f"a.{kind}"
+    if kind == "npy":
+        np.save(path, np.zeros((3, 4)))
+    elif kind == "smlm":
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("manifest.json", "{}")
+    else:
+        path.write_bytes(b'[{"loc": 1}, {}]' if kind == "json" else b"MATLAB 5.0 MAT-file cut")
     with pytest.raises(DataError, match=r"export it as CSV|Export it as CSV"):
         read_localizations(path)
+
+
+def picasso(path: Path, yaml: str, link: str = "") -> Path:
+    with h5py.File(path, "w") as file:
+        if link:
+            file["locs"] = h5py.ExternalLink(link, "/locs")
+        else:
+            file["locs"] = np.rec.fromarrays([X / 130, Y / 130, FRAME], names="x,y,frame")
+    path.with_suffix(".yaml").write_text(yaml)
+    return path
+
+
+def test_picasso_metadata_with_objects_of_other_programs(tmp_path: Path):
+    yaml = (
+        "Width: 256\nHeight: 256\nPixelsize: 130\nArea: !!python/object/apply:numpy.core.multiarray.scalar\n"
+        "- !!python/object/apply:numpy.dtype\n  args: [f8, 0, 1]\nShape: !!python/tuple [1, 2]\n"
+    )
+    np.testing.assert_allclose(read_localizations(picasso(tmp_path / "a.hdf5", yaml)).x, X)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "said"),
+    [
+        ("Generated by: Picasso Average\nPixelsize: 130\n", "holds averaged molecules, as 'a.yaml' says"),
+        ("a: " + "[" * 3000 + "]" * 3000, "'a.yaml' is no YAML|a.yaml' is no YAML"),
+        ("a: \x07", "a.yaml' is no YAML"),
+    ],
+)
+def test_picasso_metadata_refused(tmp_path: Path, yaml: str, said: str):
+    with pytest.raises(DataError, match=said):
+        read_localizations(picasso(tmp_path / "a.hdf5", yaml))
+
+
+def test_picasso_file_that_leads_out_of_it(tmp_path: Path):
+    with pytest.raises(DataError, match="nothing outside the file is opened"):
+        read_localizations(picasso(tmp_path / "a.hdf5", "Pixelsize: 130\n", "other.hdf5"))

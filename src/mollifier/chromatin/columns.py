@@ -1,4 +1,4 @@
-"""Columns of localisation tables, found by name in text (also gzipped) and HDF5 files."""
+"""Columns of localisation tables, found by name in text (also gzipped), HDF5 and other files of arrays."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mollifier.chromatin.array_files import holds_arrays, read_array_columns
 from mollifier.chromatin.lengths import known_unit
-from mollifier.chromatin.picasso import camera_of, read_picasso, yaml_beside
-from mollifier.data.readers.hdf5_file import is_hdf5
+from mollifier.chromatin.picasso import camera_of, is_picasso, read_picasso, yaml_beside
 from mollifier.data.text_tables import TextTable, read_layout, split_header
 from mollifier.errors import DataError, did_you_mean
 from mollifier.io.files import require_file
@@ -23,10 +23,13 @@ Roles = Mapping[str, str] | Sequence[str]
 
 # Names that programs give to a column, without its unit; the first one present is used.
 NAMES = {
-    "x": ("xwc", "xc", "x", "position_x", "x_position", "pos_x", "x_coord", "localization_x"),
-    "y": ("ywc", "yc", "y", "position_y", "y_position", "pos_y", "y_coord", "localization_y"),
+    "x": ("xwc", "xc", "x", "position_x", "x_position", "pos_x", "x_coord", "localization_x",
+        "position_0_0"),
+    "y": ("ywc", "yc", "y", "position_y", "y_position", "pos_y", "y_coord", "localization_y",
+        "position_1_0"),
     "frame": (
-        "frame", "frames", "first_frame", "frame_number", "image_number", "t_frame", "framenumber", "frame_ix"
+        "frame", "frames", "first_frame", "frame_number", "image_number", "t_frame",
+        "framenumber", "frame_ix", "imagenumber_0_0",
     ),
     "precision": (
         "uncertainty_xy", "uncertainty", "precision", "precisions", "locprec", "localization_precision",
@@ -82,12 +85,13 @@ def read_columns(file: Path, roles: Roles | None, channel: int | str | None = No
         holds several channels and none was chosen.
     """
     require_file(file)
-    found, channels = _from_hdf5(file, roles) if is_hdf5(file) else _from_text(file, roles)
+    arrays = holds_arrays(file)
+    found, channels = (_from_arrays if arrays else _from_text)(file, roles)
     return _one_channel(file, found, channels, channel)
 
 
 def split_unit(name: str) -> tuple[str, str | None]:
-    """A header as a plain lower-case name and its unit.
+    """A header as a plain lower-case name and its unit, as written where it is not known.
 
     >>> split_unit("X [nm]"), split_unit("uncertainty_xy [nm]"), split_unit("y_um"), split_unit("lpx")
     (('x', 'nm'), ('uncertainty_xy', 'nm'), ('y', 'um'), ('lpx', None))
@@ -99,7 +103,7 @@ def split_unit(name: str) -> tuple[str, str | None]:
         base, spelled = ending.groups()
         if base in known:
             return base, known_unit(spelled)
-    return plain, known_unit(stated)
+    return plain, known_unit(stated) or stated or None
 
 
 def identify(
@@ -145,7 +149,8 @@ def _from_text(file: Path, roles: Roles | None) -> tuple[Columns, Any]:
         units: dict[str, str] = {}
     else:
         index, units = identify(table.names, _by_name(roles, file), file)
-        units |= {r: u for r, i in index.items() if (u := known_unit(table.units[i])) and r not in units}
+        below = {r: table.units[i] for r, i in index.items() if table.units[i]}
+        units = {r: known_unit(u) or u for r, u in below.items()} | units
         names = {r: table.names[i] for r, i in index.items()}
     channels = table.frame([index["channel"]], str)[index["channel"]] if "channel" in index else None
     values = table.numbers({r: i for r, i in index.items() if r != "channel"})
@@ -158,7 +163,24 @@ def _from_text(file: Path, roles: Roles | None) -> tuple[Columns, Any]:
     return Columns(values, names, units, kind, size, extent), channels
 
 
-def _from_hdf5(file: Path, roles: Roles | None) -> tuple[Columns, Any]:
+def _from_arrays(file: Path, roles: Roles | None) -> tuple[Columns, Any]:
+    if is_picasso(file):
+        return _from_picasso(file, roles)
+    found = read_array_columns(file)
+    index, units = identify(list(found.columns), _by_name(roles, file), file)
+    names = {role: list(found.columns)[i] for role, i in index.items()}
+    values = {role: found.columns[n].astype(np.float64) for role, n in names.items() if role != "channel"}
+    short = [n for role, n in names.items() if found.columns[n].size != values["x"].size]
+    if short:
+        raise DataError(
+            f"'{file}' holds '{short[0]}' and '{names['x']}' of different lengths; one was expected."
+        )
+    stated = {role: found.unit for role in LENGTHS if found.unit and role in names}
+    columns = Columns(values, names, stated | units, "arrays", found.pixel_size)
+    return columns, found.columns.get(names.get("channel", ""))
+
+
+def _from_picasso(file: Path, roles: Roles | None) -> tuple[Columns, Any]:
     names: dict[str, str] = {}
     units: dict[str, str] = {}
 
@@ -183,7 +205,9 @@ def _one_channel(file: Path, found: Columns, channels: Any, chosen: int | str | 
                 "--columns channel=NAME, or leave out --channel."
             )
         return found
-    labels = np.asarray(channels).astype(str)
+    whole = np.asarray(channels)
+    whole = whole.astype(int) if whole.dtype.kind == "f" and (whole == np.floor(whole)).all() else whole
+    labels = whole.astype(str)
     there = sorted(set(labels.tolist()))
     if chosen is None and len(there) > 1:
         raise DataError(

@@ -142,6 +142,12 @@ def _dimensions(file: Path) -> int:
 def _first(file: Path, tiff: Any) -> Any:
     if not len(tiff.pages) or not tiff.series:
         raise DataError(f"'{file}' holds no image; it may be cut short.")
+    alike = sum(series.shape == tiff.series[0].shape for series in tiff.series)
+    if alike > 1:
+        raise DataError(
+            f"'{file}' holds {alike} images of one size and no stack; save each position to one, "
+            "and the frames or planes of one as a single array."
+        )
     return tiff.series[0]
 
 

@@ -9,13 +9,16 @@ from mollifier.errors import DataError, did_you_mean
 # Spellings of units in headers and metadata, lower case, with micro sign and Greek mu alike.
 _NAMES = {
     "nm": ("nm", "nanometer", "nanometers", "nanometre", "nanometres", "nano"),
-    "um": ("um", "µm", "μm", "micron", "microns", "micrometer", "micrometers", "micrometre", "micrometres"),
+    # The third is a micro sign that was encoded twice.
+    "um": (
+        "um", "µm", "âµm", "μm", "micron", "microns", "micrometer", "micrometers", "micrometre", "micrometres"
+    ),
     "px": ("px", "pix", "pixel", "pixels"),
     "mm": ("mm", "millimeter", "millimeters"),
     "cm": ("cm", "centimeter", "centimeters"),
     "inch": ("inch", "inches", "in"),
     "m": ("m", "meter", "metre"),
-}
+}  # fmt: skip
 UNITS = {spelling: unit for unit, spellings in _NAMES.items() for spelling in spellings}
 NANOMETRES = {"nm": 1.0, "um": 1e3, "mm": 1e6, "cm": 1e7, "inch": 2.54e7, "m": 1e9}
 # Plausible pixel sizes in nm: from resampled maps to the camera pixels of a low-power objective.

@@ -232,15 +232,22 @@ def _scales(
     if found.units.get("y", stated) != stated:
         raise DataError(f"'{file}' has x in {stated} and y in {found.units.get('y')}; one unit was expected.")
     given = None if unit is None else lengths.known_unit(unit) or unit
-    if stated and given and stated != given:
+    strange = [u for role in LENGTHS if (u := found.units.get(role)) and lengths.known_unit(u) is None]
+    if strange and given is None:
+        raise DataError(
+            f"'{file}' says {strange[0]!r} in its header, which is no known unit; nm, um or px was expected. "
+            "Give the unit, as --unit nm."
+        )
+    if stated and given and stated != given and stated not in strange:
         raise DataError(
             f"'{file}' says {stated} in its header and --unit {unit} was given; leave out --unit, or correct "
             "the header if that is wrong."
         )
     units = given or stated or ("px" if found.kind.startswith("Picasso") else "nm")
     size = pixel_size if pixel_size is not None else found.pixel_size
+    own = {role: u for role, u in found.units.items() if u not in strange}
     return {
-        role: lengths.factor(found.units.get(role, units), size, f"The positions in '{file}'")
+        role: lengths.factor(own.get(role, units), size, f"The positions in '{file}'")
         for role in LENGTHS
         if role in found.values
     }, units

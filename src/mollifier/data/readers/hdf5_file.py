@@ -27,12 +27,16 @@ def open_hdf5(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     Raises
     ------
     DataError
-        If h5py is missing, or the file leads to other files, is nested too deep or holds too many groups.
+        If h5py is missing, or the file is damaged, leads to other files, is nested too deep, or holds too
+        many groups.
     """
     if find_spec("h5py") is None:
         raise DataError(f"'{path}' is an HDF5 file and needs the package h5py: pip install h5py.")
-    with import_module("h5py").File(path, "r") as file:
-        yield file, dict(_arrays(path, file))
+    try:
+        with import_module("h5py").File(path, "r") as file:
+            yield file, dict(_arrays(path, file))
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be read as HDF5 ({error}); it may be cut short.") from error
 
 
 def _arrays(path: Path, file: Any) -> Iterator[tuple[str, Any]]:
