@@ -196,12 +196,12 @@ def growth(rng: np.random.Generator) -> Question:
     number, over = ScalarUnknown(), FieldUnknown
     wrong = {
         "number for a field": {"unknowns": {"D": number, "r": number}},
-        "wrong coordinate": {"unknowns": {"D": number, "r": over(over="t")}},
+        "wrong coordinate": {"unknowns": {"D": number, "r": over(over=("t",))}},
     }
     return Question(
         "growth",
         "u_t = D*u_xx + r*u",
-        {"D": number, "r": over(over="x")},
+        {"D": number, "r": over(over=("x",))},
         {"x": (0.0, 1.0), "t": (0.0, 1.0)},
         {"D": d, "r": xr.DataArray(r[::2], {"x": x[::2]}, ("x",))},
         solution,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -9,11 +11,11 @@ from typer.testing import CliRunner
 from benchmarks.app import bench
 from benchmarks.trust import study
 from benchmarks.trust.noises import NOISES, SAMPLES
-from benchmarks.trust.questions import QUESTIONS
+from benchmarks.trust.questions import QUESTIONS, Array, Question
 from benchmarks.trust.study import Plan, Trial, observed, run
 
 
-def derivative(question, places: np.ndarray, axis: int, order: int, h: float) -> np.ndarray:
+def derivative(question: Question, places: Array, axis: int, order: int, h: float) -> Array:
     """A central difference of the solution of sixth order in ``h``, at places (n, coordinates)."""
     offsets = np.arange(-4, 5)
     weights = np.linalg.solve(
@@ -38,7 +40,7 @@ def test_question_solution_satisfies_its_equation(name: str) -> None:
     u = question.solution(*places.T)
     first = {c: derivative(question, places, i, 1, h) for i, c in enumerate(names)}
     second = {c: derivative(question, places, i, 2, h) for i, c in enumerate(names)}
-    t = {n: v for n, v in question.truth.items()}
+    t: dict[str, Any] = dict(question.truth)
     sides = {
         "transport": lambda: (first["t"], t["D"] * second["x"] - t["c"] * first["x"] + t["r"] * u),
         "plane-heat": lambda: (first["t"], t["D"] * (second["x"] + second["y"]) + t["r"] * u),
