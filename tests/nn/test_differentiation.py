@@ -10,8 +10,10 @@ from torch import nn
 
 from mollifier.errors import ConfigurationError, GridError
 from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.kernels import BSpline
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation.directions import plan
+from mollifier.nn.differentiation.mollifier import Mollified
 from mollifier.nn.differentiation.nested import Nested
 from mollifier.nn.differentiation.registry import BACKENDS, make
 from mollifier.nn.differentiation.taylor import Taylor, TaylorOperator
@@ -261,3 +263,44 @@ def test_taylor_goes_through_what_inherits_a_known_forward():
     torch.testing.assert_close(named["u_xx"], plain["u_xx"])
     with pytest.raises(ConfigurationError, match="no rule for the module Other"):
         make("taylor", grid, ["u_xx"])(Other(*net))
+
+
+@pytest.mark.parametrize(("order", "degree", "radius"), [(1, 5, 3.0), (2, 5, 3.0), (3, 7, 4.0), (4, 7, 4.0)])
+def test_mollified_free_values_leave_what_boundary_conditions_fix(order, degree, radius):
+    """The equation leaves as many values open as it has orders: none alternates or hides at the ends."""
+    n = 24
+    grid = Grid(Axis("x", 0.0, 1.0, n))
+    field = Mollified(
+        grid, ["u", {"x": order}], kernel=BSpline(degree), radius=radius / (n - 1), free={"x": order}
+    )
+    assert field.lattice.size == n + order
+    matrix = field.matrix(Derivative("u", (("x", order),))).toarray()
+    sizes = np.linalg.svd(matrix, compute_uv=False)
+    assert np.linalg.matrix_rank(matrix) == n
+    # Rows of nearly dependent equations would let values drift: the condition is that of the exact operator.
+    assert sizes[-1] > 0.2 * sizes[0] / n**order
+    x = field.lattice.axes[0].points
+    values = field.matrix(Derivative("u")).toarray() @ x**degree
+    # The spline of a polynomial's values differs from it by one of lower degree, up to the ends.
+    lower = np.polynomial.Polynomial.fit(points := grid.axes[0].points, values - points**degree, degree - 1)
+    assert np.abs(values - points**degree - lower(points)).max() < 1e-9
+
+
+def test_mollified_free_values_forward_agrees_with_matrices():
+    grid = Grid(Axis("x", 0.0, 1.0, 12), Axis("t", 0.0, 2.0, 9))
+    field = Mollified(
+        grid,
+        ["u", "u_t", "u_xx"],
+        np.array([[0.3, 0.2], [1.0, 2.0]]),
+        BSpline(5),
+        {"x": 3 / 11, "t": 3 / 4},
+        free={"x": 2, "t": 1},
+    )
+    assert field.lattice.shape == (14, 10)
+    g = torch.from_numpy(np.random.default_rng(0).standard_normal(field.lattice.size))
+    values = nn.Linear(2, 1, bias=False)  # any module: its values are replaced
+    values.forward = lambda points: g[:, None]
+    jet, seen = field(values)
+    for d in field.orders:
+        assert np.allclose(jet[d.name][0].numpy().ravel(), field.matrix(d) @ g.numpy(), atol=1e-9)
+    assert np.allclose(seen[0].numpy(), field.observation_matrix() @ g.numpy())

@@ -87,7 +87,7 @@ class Linearisation:
         unknowns = model.problem.unknown_fields
         self.priors = {
             n: FieldPrior(
-                thinned(b.mollified.layer.nodes, b.grid)[0],
+                thinned(b.mollified.lattice, b.grid)[0],
                 unknowns[n].prior,
                 unknowns[n].smoothness is not None,
                 objective.tuning.priors,
@@ -115,8 +115,8 @@ class Linearisation:
             if order is None:
                 rows = sp.vstack([block.mollified.matrix(d) for d in block.curvatures]) / block.grid.size**0.5
             else:
-                lattice, index = thinned(block.mollified.layer.nodes, block.grid)
-                chosen = sp.csr_array(sp.eye_array(block.mollified.layer.nodes.size))[index]
+                lattice, index = thinned(block.mollified.lattice, block.grid)
+                chosen = sp.csr_array(sp.eye_array(block.mollified.lattice.size))[index]
                 rows = derivative_rows(lattice, order) @ chosen
             self._derivative_rows[name, order] = sp.csr_array(rows)
         return self._derivative_rows[name, order]

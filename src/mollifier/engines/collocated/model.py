@@ -48,6 +48,9 @@ class Fields:
     collocation: Collocation
 
 
+# Most cells of a radius over which values are extrapolated; a wider kernel smooths values that alternate.
+_EXTRAPOLATED = 4.5
+
 Maker = Callable[[Fields], nn.Module]
 """Makes the module (n, d) -> (n, channels), on coordinates scaled to [-1, 1], that represents fields."""
 
@@ -78,15 +81,23 @@ class Model(nn.Module):
         Makes the modules of states and unknown fields.
     method
         Name of the derivative backend.
+    free_values
+        Whether states are values, not networks: with a narrow kernel there are as many beside those on the
+        collocation grid as the equation has orders, see `Mollified`.
     """
 
     def __init__(
-        self, problem: InverseProblem, collocation: Collocation, make: Maker, method: str = "mollifier"
+        self,
+        problem: InverseProblem,
+        collocation: Collocation,
+        make: Maker,
+        method: str = "mollifier",
+        free_values: bool = False,
     ) -> None:
         super().__init__()
         self.problem = problem
         self.collocation = collocation
-        self._make, self._method = make, method
+        self._make, self._method, self._free_values = make, method, free_values
         groups = by_coordinates(problem)
         self.places = {b: Places.of(problem.data, names) for b, names in enumerate(groups.values())}
         for b, name in enumerate(problem.unknown_fields, len(groups)):
@@ -110,7 +121,8 @@ class Model(nn.Module):
         """The block of states over some coordinates."""
         needed, grid = self.problem.system.derivatives, self.collocation.grid.subgrid(over)
         orders = {Derivative("u", d.orders) for n in names for d in needed[n]} | {Derivative("u")}
-        fields = Fields(names, False, grid, self._backend(b, grid, orders), self.collocation)
+        backend = self._backend(b, grid, orders, self._free_values)
+        fields = Fields(names, False, grid, backend, self.collocation)
         return Block(names, grid, needed, self._make(fields), fields.backend, self.collocation.grid)
 
     def _unknown(self, b: int, name: str) -> Block:
@@ -123,7 +135,9 @@ class Model(nn.Module):
         bounds = Bijection(unknown).to(next(module.parameters()).dtype)
         return Block([name], grid, needed, module, backend, self.collocation.grid, bounds)
 
-    def _backend(self, b: int, grid: Grid, orders: set[Derivative]) -> derivatives.Derivatives:
+    def _backend(
+        self, b: int, grid: Grid, orders: set[Derivative], free_values: bool = False
+    ) -> derivatives.Derivatives:
         """Derivatives of a block on the scaled grid, and its values where it is observed."""
         collocation, places = self.collocation, self.places.get(b)
         options: dict[str, Any] = {}
@@ -133,6 +147,8 @@ class Model(nn.Module):
                 "radius": {c: collocation.scaled_radius[c] for c in grid.names},
                 "accuracy": collocation.accuracy,
             }
+            if free_values and max(collocation.radius.cells.values()) <= _EXTRAPOLATED:
+                options["free"] = {c: max(d.along(c) for d in orders) for c in grid.names}
         observed = None if places is None else places.scaled(grid)
         scaled = collocation.scaled_grid.subgrid(grid.names)
         return derivatives.make(self._method, scaled, sorted(orders), observed, **options)

@@ -38,7 +38,7 @@ class StateRoughness:
 
     def used(self, block: int) -> NDArray[np.bool_]:
         """The smallest box of a block's nodes that enter the equations or the data, shape (nodes,)."""
-        shape = self.model.blocks[block].mollified.layer.nodes.shape
+        shape = self.model.blocks[block].mollified.lattice.shape
         seen = np.zeros(int(np.prod(shape)), dtype=bool)
         for matrix in self.matrices[block]:
             seen[matrix.indices] = True
@@ -65,7 +65,7 @@ class StateRoughness:
         names = self.model.problem.coordinates
         unseen = (~self.used(block)).astype(np.float64)
         found: dict[int, sp.csr_array] = {}
-        for name, matrix in _differences(self.model.blocks[block].mollified.layer.nodes).items():
+        for name, matrix in _differences(self.model.blocks[block].mollified.lattice).items():
             rows = np.flatnonzero((abs(matrix) @ unseen) == 0)
             if len(rows):
                 found[names.index(name)] = sp.csr_array(matrix[rows] / np.sqrt(len(rows)))

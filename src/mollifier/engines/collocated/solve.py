@@ -60,6 +60,7 @@ def prepare(
     seed: int,
     make: Maker,
     method: str = "mollifier",
+    free_values: bool = False,
 ) -> tuple[Objective, Observations | None]:
     """Model and objective on the fitted part of the data, and the held-out part.
 
@@ -69,7 +70,7 @@ def prepare(
         The question, and the choices of the run.
     seed
         Fixes the held-out samples.
-    make, method
+    make, method, free_values
         As in `Model`.
     """
     fitted, held = problem.data, None
@@ -80,7 +81,7 @@ def prepare(
             held = None
     collocation = collocate(problem, settings.collocation)
     check_finite(problem, collocation.grid)
-    model = Model(problem, collocation, make, method)
+    model = Model(problem, collocation, make, method, free_values)
     return Objective(model, fitted, settings), held
 
 

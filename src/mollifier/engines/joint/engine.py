@@ -85,7 +85,7 @@ def solve_joint(
 
     def run(chosen: JointSettings, folder: Path | None, resume: bool) -> Solution:
         def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
-            objective, held = prepare(problem, chosen, seed, values_maker(cells, tuning))
+            objective, held = prepare(problem, chosen, seed, values_maker(cells, tuning), free_values=True)
             check_size(objective.model, tuning)
             linearisation = FieldPriors(objective)
             smoothing = Smoothing(objective, linearisation, tuning)
@@ -177,7 +177,7 @@ def check_size(model: Model, tuning: JointTuning) -> None:
     limit = tuning.most_numbers
     layout = Layout(model)
     block = model.blocks[layout.core]
-    shape = block.mollified.layer.nodes.shape
+    shape = block.mollified.lattice.shape
     reach = int(np.ceil(2 * max(model.collocation.radius.cells.values())))
     width = reach * layout.core_size / max(shape)
     held, between = layout.core_size * min(width, layout.core_size), layout.core_size * layout.border_size

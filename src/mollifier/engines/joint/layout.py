@@ -53,7 +53,7 @@ class Layout:
         self.core = int(np.argmax(sizes[: len(model.state_blocks)]))
         block = model.blocks[self.core]
         self.channels = len(block.names)
-        shape = block.mollified.layer.nodes.shape
+        shape = block.mollified.lattice.shape
         used = (
             np.ones(int(np.prod(shape)), dtype=bool)
             if linearisation is None

@@ -88,11 +88,11 @@ def _smooth(
     """Strength, values at the nodes (nodes,) and mean squared misfit of the smoothing spline of a target."""
     objective, data = linearisation.objective, linearisation.data[i]
     block = objective.model.blocks[target.block]
-    nodes = block.mollified.layer.nodes
+    nodes = block.mollified.lattice
     used = linearisation.roughness.used(target.block)
     order = order_within(used, nodes.shape)
     back = np.argsort(order)[np.count_nonzero(~used) :]
-    zero = [np.zeros((len(b.names), b.mollified.layer.nodes.size)) for b in objective.model.blocks]
+    zero = [np.zeros((len(b.names), b.mollified.lattice.size)) for b in objective.model.blocks]
     parts = linearisation.roughness.rows(target, zero, True).values()
     stacked = sp.vstack([p.fields[target.block, target.channel] for p in parts], format="csr")
     rough = sp.csr_array(stacked)[:, back]

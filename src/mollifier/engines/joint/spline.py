@@ -68,14 +68,13 @@ def values_maker(cells: dict[str, int] | None, tuning: JointTuning) -> Maker:
     def make(fields: Fields) -> nn.Module:
         backend = fields.backend
         assert isinstance(backend, Mollified)
-        nodes = backend.layer.nodes
+        nodes = backend.lattice
         if not fields.unknown:
             return Values(nodes, len(fields.names))
         default = tuning.field_cells[min(len(nodes.axes), len(tuning.field_cells)) - 1]
         count = {a.name: (cells or {}).get(a.name, default) for a in nodes}
         along = [
-            _cubic(axis, domain, count[axis.name])
-            for axis, domain in zip(nodes, backend.layer.grid, strict=True)
+            _cubic(axis, domain, count[axis.name]) for axis, domain in zip(nodes, backend.grid, strict=True)
         ]
         spread = reduce(lambda a, b: sp.kron(a, b, format="csr"), [m for _, m in along])
         return Values(Grid(*(a for a, _ in along)), 1, sp.csr_array(spread))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
+import numpy as np
 import scipy.sparse as sp
+import torch
 from torch import Tensor, nn
 
 from mollifier.errors import GridError
-from mollifier.mollify.grid import Grid
+from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import Kernel
 from mollifier.mollify.layer import Jet, MollifierLayer, Resampler, Sampler
 from mollifier.mollify.orders import Derivative
@@ -32,11 +35,17 @@ class Mollified(Derivatives):
         As in `MollifierLayer`.
     boundary
         "halo" evaluates the network up to one radius past the grid, "one-sided" on the grid only.
+    free
+        For values that are not a network's: how many more there are along each axis than nodes of the grid.
+        With as many as the equation's order along the axis, the equation on the grid leaves open what its
+        boundary conditions would fix, and nothing else. None for all of the kernel's nodes.
 
     Attributes
     ----------
     layer
         The `MollifierLayer`.
+    lattice
+        Where values are taken: the layer's nodes, or those that are free.
 
     Examples
     --------
@@ -59,6 +68,7 @@ class Mollified(Derivatives):
         radius: float | Mapping[str, float] = 0.1,
         boundary: Boundary = "halo",
         accuracy: int | None = 2,
+        free: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__(grid, orders, observed)
         if boundary == "trim":
@@ -66,10 +76,16 @@ class Mollified(Derivatives):
                 "boundary='trim' returns less than the collocation grid; take 'halo', or 'one-sided' for a "
                 "network that must not be evaluated past the domain."
             )
-        self.layer = MollifierLayer(
-            grid, [d.name for d in self.orders], kernel, radius, boundary=boundary, accuracy=accuracy
-        )
-        self._hold("nodes", self.layer.nodes.coords())
+        names = [d.name for d in self.orders]
+        inner = grid if free is None else Grid(*(_free_axis(a, free[a.name]) for a in grid))
+        self.layer = MollifierLayer(inner, names, kernel, radius, boundary=boundary, accuracy=accuracy)
+        self.lattice = self.layer.nodes if free is None else inner
+        self._jet: MollifierLayer | Resampler = self.layer
+        self._extension: list[sp.csr_array] = []
+        if free is not None:
+            self._jet = self.layer.resampler({a.name: a.points for a in grid}, names)
+            self._extension = [extension(a, b) for a, b in zip(inner, self.layer.nodes, strict=True)]
+        self._hold("nodes", self.lattice.coords())
         self.observer: Resampler | Sampler | None = None
         if isinstance(self.observed, Mapping):
             self.observer = self.layer.resampler(self.observed, ["u"])
@@ -82,21 +98,20 @@ class Mollified(Derivatives):
 
     def axes(self, network: nn.Module) -> list[Tensor]:
         """Nodes along each coordinate, each of shape (n_i,), as `nodes` has them."""
-        shape = self.layer.nodes.shape
+        shape = self.lattice.shape
         lattice = self.nodes(network).reshape(*shape, len(shape))
         return [lattice.movedim(i, 0).reshape(n, -1, len(shape))[:, 0, i] for i, n in enumerate(shape)]
 
     def matrix(self, order: Derivative) -> sp.csr_array:
-        """A derivative on the grid from values at the nodes, shape (grid.size, nodes), both flat.
+        """A derivative on the grid from values on the lattice, shape (grid.size, lattice.size), both flat.
 
         ``order`` is one of ``orders``.
         """
-        return product_matrix(
-            [op.rows[order.along(a.name)] for op, a in zip(self.layer.operator.axes, self.grid, strict=True)]
-        )
+        axes = zip(self._jet.operator.axes, self.grid, strict=True)
+        return self._from_lattice(product_matrix([op.rows[order.along(a.name)] for op, a in axes]))
 
     def observation_matrix(self) -> sp.csr_array:
-        """The observed values from values at the nodes, shape (places, nodes).
+        """The observed values from values on the lattice, shape (places, lattice.size).
 
         Raises
         ------
@@ -105,15 +120,58 @@ class Mollified(Derivatives):
         """
         if self.observer is None:
             raise GridError("The backend has no observed places; give 'observed' for an observation matrix.")
-        return observation_matrix(self.observer)
+        return self._from_lattice(observation_matrix(self.observer))
 
     def forward(self, network: nn.Module) -> tuple[Jet, Tensor | None]:
         """Jet (channels, *grid.shape) and observed values, see `Derivatives.forward`."""
         g = self._emitted(network)
-        return self.layer(g), None if self.observer is None else self.observer(g)["u"]
+        return self._jet(g), None if self.observer is None else self.observer(g)["u"]
+
+    def _from_lattice(self, matrix: sp.csr_array) -> sp.csr_array:
+        """A matrix on the layer's nodes as one on the lattice."""
+        if not self._extension:
+            return matrix
+        return sp.csr_array(matrix @ reduce(lambda a, b: sp.kron(a, b, format="csr"), self._extension))
 
     def _emitted(self, network: nn.Module) -> Tensor:
-        """The network at the nodes, (channels, *nodes.shape), float64: axis by axis where it is separable."""
-        if not isinstance(network, Separable):
-            return by_channel(network(self.nodes(network)), self.layer.nodes.shape)
-        return network.on_grid(self.axes(network)).double()
+        """The network at the layer's nodes, (channels, *nodes.shape), float64: axis by axis if separable."""
+        if isinstance(network, Separable):
+            g = network.on_grid(self.axes(network)).double()
+        else:
+            g = by_channel(network(self.nodes(network)), self.lattice.shape)
+        for i, part in enumerate(self._extension, start=1):
+            g = torch.movedim(torch.from_numpy(part.toarray()).to(g) @ g.movedim(i, -2), -2, i)
+        return g
+
+
+def _free_axis(axis: Axis, free: int) -> Axis:
+    """An even axis with ``free`` more nodes, half of them past either end; midway between its own if odd.
+
+    At the axis's own nodes, values that alternate in sign would have no derivative of odd order.
+    """
+    shift, past = (axis.spacing / 2 if free % 2 else 0.0), (free // 2) * axis.spacing
+    if axis.size < 2:
+        return axis
+    if axis.periodic:
+        return Axis(axis.name, axis.lower + shift, axis.upper + shift, axis.size, True, axis.unit)
+    return Axis(
+        axis.name, axis.lower - shift - past, axis.upper + shift + past, axis.size + free, unit=axis.unit
+    )
+
+
+def extension(axis: Axis, nodes: Axis) -> sp.csr_array:
+    """Values at nodes that continue an axis past its ends, from those on it: (nodes.size, axis.size).
+
+    Beyond either end they lie on a polynomial, so that a spline whose support is as wide has no knot within
+    its end cells (the "not-a-knot" condition).
+    """
+    more = (nodes.size - axis.size) // 2
+    count = min(max(2 * more, 1), axis.size)
+    matrix = sp.lil_array((nodes.size, axis.size))
+    matrix[np.arange(more, more + axis.size), np.arange(axis.size)] = 1.0
+    places = np.arange(count)
+    for k in range(1, more + 1):
+        weights = [np.prod((-k - np.delete(places, i)) / (i - np.delete(places, i))) for i in places]
+        matrix[[more - k], places] = weights
+        matrix[[more + axis.size - 1 + k], axis.size - 1 - places] = weights
+    return sp.csr_array(matrix)
