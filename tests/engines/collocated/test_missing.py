@@ -35,12 +35,15 @@ def test_significance_is_uniform_without_a_source():
     rng = np.random.default_rng(0)
     root = rng.standard_normal((4, 4))
     variance = root @ root.T
-    chances = [significance(root @ rng.standard_normal(4), variance, np.ones(4))[2] for _ in range(2000)]
+    chances = [
+        significance(root @ rng.standard_normal(4), variance, np.diag(np.diag(variance)))[2]
+        for _ in range(2000)
+    ]
     assert np.mean(np.array(chances) < 0.1) == pytest.approx(0.1, abs=0.02)
 
 
 def test_significance_ignores_directions_without_variance():
-    square, degrees, _ = significance(np.array([2.0, 1.0]), np.diag([1.0, 1e-13]), np.ones(2))
+    square, degrees, _ = significance(np.array([2.0, 1.0]), np.diag([1.0, 1e-13]), np.eye(2))
     assert (square, degrees) == (pytest.approx(4.0), 1)
 
 

@@ -25,16 +25,16 @@ from mollifier.mollify.grid import Grid
 
 Array = NDArray[np.float64]
 
-# Directions of the source whose variance is below this share of that with states and unknowns fixed are none:
-# they are changes of the unknowns, but for rounding.
-_ROUNDING = 1e-9
+# Directions of the source whose variance is below this share of that with unknowns fixed are none: they are
+# changes of the unknowns, but for rounding or, of unknown fields, for their priors.
+_ROUNDING = 1e-6
 
 
 def missing_term(
     linearisation: Linearisation,
     weight: float,
     equations: Sequence[Residuals],
-    scored: Callable[[Residuals, Array], tuple[Array, Array]],
+    scored: Callable[[Residuals, Array], tuple[Array, Array, Array]],
 ) -> str:
     """Why an equation lacks a term, at a fit that has converged; empty where none does.
 
@@ -50,24 +50,24 @@ def missing_term(
     equations
         Their rows with slopes, at the fit.
     scored
-        Rows of an equation, and sources (m, k) in their unit -> s (k,) and V (k, k), over the number of
-        samples.
+        Rows of an equation, and sources (m, k) in their unit -> s (k,), V (k, k), and V with the unknowns
+        fixed, over the number of samples.
     """
     objective, tuning = linearisation.objective, linearisation.objective.tuning
     grid, noise = objective.model.collocation.grid, max(1.0, float(objective.attainable)) / objective.count
     smooth = linearisation.equation_share(weight) * sources(grid, tuning.source_degree)
     coordinates = sources(grid, 1)[:, 1:]
+    least = tuning.source_left if objective.model.unknown_blocks else _ROUNDING
     count = [comb(d + len(grid.axes), d) for d in range(tuning.source_degree + 1)]
     for equation, part in zip(objective.equations, equations, strict=True):
         varying = {n: coordinates * slope[:, None] for n, slope in part.scalars.items()}
         columns = np.concatenate([smooth, *varying.values()], axis=1)
-        score, whole = (v / noise for v in scored(part, columns))
-        fixed = np.square(columns).sum(axis=0) / noise
+        score, whole, fixed = (v / noise for v in scored(part, columns))
         groups = {f"a source of degree {d} in the coordinates": slice(0, k) for d, k in enumerate(count)}
         for i, name in enumerate(varying):
             low = smooth.shape[1] + i * coordinates.shape[1]
             groups[f"'{name}' that varies with the coordinates"] = slice(low, low + coordinates.shape[1])
-        found = {t: significance(score[g], whole[g, g], fixed[g]) for t, g in groups.items()}
+        found = {t: significance(score[g], whole[g, g], fixed[g, g], least) for t, g in groups.items()}
         what, (square, degrees, chance) = min(found.items(), key=lambda item: item[1][2])
         if chance * len(groups) * len(equations) < tuning.source_chance:
             return (
@@ -97,7 +97,9 @@ def sources(grid: Grid, degree: int) -> Array:
     return np.stack(columns, axis=1)
 
 
-def significance(score: Array, variance: Array, fixed: Array) -> tuple[float, int, float]:
+def significance(
+    score: Array, variance: Array, fixed: Array, least: float = _ROUNDING
+) -> tuple[float, int, float]:
     """Chi-square of a score, its degrees of freedom, and the probability of so large a one by chance.
 
     Parameters
@@ -105,17 +107,21 @@ def significance(score: Array, variance: Array, fixed: Array) -> tuple[float, in
     score, variance
         s and V, shapes (k,) and (k, k).
     fixed
-        Variance with states and unknowns fixed, shape (k,).
+        V with the unknowns fixed, shape (k, k).
+    least
+        Share of that variance below which a direction does not count.
 
     Examples
     --------
-    >>> square, degrees, chance = significance(np.array([3.0, 0.0]), np.eye(2), np.ones(2))
+    >>> square, degrees, chance = significance(np.array([3.0, 0.0]), np.eye(2), np.eye(2))
     >>> square, degrees, round(chance, 4)
     (9.0, 2, 0.0111)
     """
-    unit = 1 / np.sqrt(fixed)
-    values, vectors = np.linalg.eigh(variance * unit[:, None] * unit)
-    kept = values > _ROUNDING
-    square = float(np.sum((vectors[:, kept].T @ (score * unit)) ** 2 / values[kept]))
+    sizes, axes = np.linalg.eigh(fixed / np.outer(d := np.sqrt(np.diag(fixed)), d))
+    known = sizes > _ROUNDING
+    unit = axes[:, known] / np.sqrt(sizes[known]) / d[:, None]
+    values, vectors = np.linalg.eigh(unit.T @ variance @ unit)
+    kept = values > least
+    square = float(np.sum((vectors[:, kept].T @ (unit.T @ score)) ** 2 / values[kept]))
     degrees = int(np.count_nonzero(kept))
     return square, degrees, float(chi2.sf(square, degrees)) if degrees else 1.0

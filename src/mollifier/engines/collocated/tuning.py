@@ -48,6 +48,9 @@ class CollocatedTuning:
     """Steps between copies of the parameters, which a run returns to where the loss is not finite."""
     source_degree: int = 3
     """Total degree of the polynomial source by which a missing term is found."""
+    source_left: float = 0.5
+    """With unknown fields: share of the variance of a source that must be left when these follow it. Of the
+    rest the score shows what their priors cost."""
     source_chance: float = 1e-3
     """Probability, in all tests of a solve together, that a missing term is found where there is none."""
     feature_columns: int = 64

@@ -215,18 +215,19 @@ class Bordered:
         border = _descent(*self.with_priors(), held)
         return self.layout.flat(-self._free - self.eliminated.followed @ border, border)
 
-    def scored(self, part: Residuals, sources: Array) -> tuple[Array, Array]:
+    def scored(self, part: Residuals, sources: Array) -> tuple[Array, Array, Array]:
         """Score (k,) of sources (m, k) added to some rows, and its variance (k, k), states and unknowns free.
 
-        Over the number of samples. The present parameters are those of the fit.
+        The last is the variance with the border fixed. Over the number of samples; the present parameters are
+        those of the fit.
         """
         u, v = self.layout.core_rows(part), self.layout.border_rows(part, Slopes(self.objective.model))
         core = np.zeros((self.layout.core_size, sources.shape[1])) if u is None else u.T @ sources
         border = np.zeros((self.layout.border_size, sources.shape[1])) if v is None else v.T @ sources
         inner = border - self.eliminated.followed.T @ core
         along = _descent(self.with_priors()[0], inner, self.at_bounds)
-        lost = core.T @ self.eliminated.factor.solve(core) - inner.T @ along
-        return sources.T @ part.values, sources.T @ sources - lost
+        fixed = sources.T @ sources - core.T @ self.eliminated.factor.solve(core)
+        return sources.T @ part.values, fixed + inner.T @ along, fixed
 
     def solve(self, damping: float) -> Tensor:
         """The damped step, shape (parameters,); up to ``light_damping`` only the unknowns are damped.

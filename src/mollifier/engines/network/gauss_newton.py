@@ -129,11 +129,12 @@ class GaussNewton(LevenbergMarquardt):
         nodes, (hessian, gradient) = self.node_values(), self._determined()
         rows = list(self.linearisation.equations(nodes, self.most, slopes=True))
 
-        def scored(part: Residuals, columns: Array) -> tuple[Array, Array]:
+        def scored(part: Residuals, columns: Array) -> tuple[Array, Array, Array]:
             across = self._equations.form(nodes, [replace(part, values=columns)], columns.shape[1:])[1]
             follow = solved(hessian, across)
             score = columns.T @ part.values - (follow.T @ gradient).numpy()
-            return score, columns.T @ columns - (across.T @ follow).numpy()
+            fixed = columns.T @ columns
+            return score, fixed - (across.T @ follow).numpy(), fixed
 
         return missing_term(self.linearisation, self.most, rows, scored)
 

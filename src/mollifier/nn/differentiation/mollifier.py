@@ -149,9 +149,9 @@ def _free_axis(axis: Axis, free: int) -> Axis:
 
     At the axis's own nodes, values that alternate in sign would have no derivative of odd order.
     """
-    shift, past = (axis.spacing / 2 if free % 2 else 0.0), (free // 2) * axis.spacing
-    if axis.size < 2:
+    if axis.size < 2 or not free:
         return axis
+    shift, past = (axis.spacing / 2 if free % 2 else 0.0), (free // 2) * axis.spacing
     if axis.periodic:
         return Axis(axis.name, axis.lower + shift, axis.upper + shift, axis.size, True, axis.unit)
     return Axis(
