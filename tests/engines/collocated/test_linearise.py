@@ -10,7 +10,7 @@ from torch import nn
 
 from engine_problems import agreement_problems, heat, small
 from mollifier.data.observations import Observations
-from mollifier.engines.collocated.calibrate import calibrate
+from mollifier.engines.collocated.calibrate import calibrate, rescale
 from mollifier.engines.collocated.jacobian import network_jacobian
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.places import Places
@@ -198,3 +198,12 @@ def test_repeats_at_one_place_count_once_as_their_weighted_mean():
     np.testing.assert_allclose(mean, [(100 * 1 + 2 / 0.09) / (100 + 1 / 0.09), 3.0, 4.0, 0.0])
     np.testing.assert_allclose(error, [(100 + 1 / 0.09) ** -0.5, 0.1, 0.2, 0.1])
     assert objective.tau == pytest.approx(np.sqrt(np.mean(error**2)) / values.std())
+
+
+def test_rescaled_priors_keep_the_loss():
+    """A field that has grown far from its first guess gives its priors their unit, not another loss."""
+    objective = objective_of("a field over one coordinate")
+    before, scale = objective(1.0).numbers(), objective.field_scale("k")
+    rescale(objective, ["k"])
+    assert objective.field_scale("k") != pytest.approx(scale, rel=0.01)
+    assert objective(1.0).numbers() == pytest.approx(before)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -67,6 +69,20 @@ def adopt(objective: Objective, origin: Origin) -> None:
         level = float(np.mean(field.values))
         level = level if unknowns[name].admits(level) else _default(unknowns[name])
         _start(objective, name, level, _rms(np.asarray(field.values, dtype=np.float64)) or 1.0)
+
+
+def rescale(objective: Objective, names: Iterable[str]) -> None:
+    """Take the present size of unknown fields for the unit of their priors, which stay as they are.
+
+    The first guess, from derivatives of noisy data, may be off by orders of magnitude.
+    """
+    for name in names:
+        with torch.no_grad():
+            size = _rms(objective.model.unknown_blocks[name]()[0][name].cpu().numpy())
+        if size > 0 and np.isfinite(size):
+            strength = objective.strength(name) * (size / objective.field_scale(name)) ** 2
+            objective.set_strength(name, strength)
+            objective.set_field_scale(name, size)
 
 
 def _start(objective: Objective, name: str, level: float, scale: float) -> None:

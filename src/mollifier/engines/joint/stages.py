@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from mollifier.engines.collocated.block import Block
+from mollifier.engines.collocated.calibrate import rescale
 from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt, System
 from mollifier.engines.collocated.missing import missing_term
 from mollifier.engines.collocated.objective import Objective
@@ -183,6 +184,8 @@ class Joint(LevenbergMarquardt):
 
     def _system(self, nodes: list[Array]) -> System:
         self._changed = self._set_strengths()
+        if self.free and self.weight >= 1.0:
+            rescale(self.objective, self.free)
         try:
             system = Bordered(self.linearisation, self.layout, nodes, self.weight, self.tuning)
         except NotPositiveError as error:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mollifier.data.observations import Observations
 from mollifier.engines.collocated.block import Block
+from mollifier.engines.collocated.calibrate import rescale
 from mollifier.engines.collocated.factored import is_factored
 from mollifier.engines.collocated.jacobian import network_jacobian
 from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt, System
@@ -25,7 +26,13 @@ from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.linalg.normal import Damped, SchurComplement, solved
 from mollifier.engines.network.held_out import HeldOut
 from mollifier.engines.network.normal_equations import NormalEquations, gram
-from mollifier.engines.network.smoothness import Unknowns, components, present, prior_search
+from mollifier.engines.network.smoothness import (
+    Unknowns,
+    components,
+    present,
+    prior_search,
+    weight_precision,
+)
 from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.engines.priors.search import PriorSearch
 from mollifier.engines.priors.shapes import Shape
@@ -109,6 +116,7 @@ class GaussNewton(LevenbergMarquardt):
         if self._updates < self.tuning.evidence_updates:
             self._updates += 1
             changed = False
+            rescale(self.objective, self.linearisation.priors)
             search = self._prior_search(self.unknowns())
             for name, best in search.anew().items() if search else ():
                 away = best.distance(present(self.linearisation, name))
@@ -127,6 +135,14 @@ class GaussNewton(LevenbergMarquardt):
     def _missing(self) -> str:
         """Why an equation lacks a term; empty where none does."""
         nodes, (hessian, gradient) = self.node_values(), self._determined()
+        for (
+            name
+        ) in self.model.unknown_blocks:  # the size of a field is free: any source would relieve its prior
+            prior = self.linearisation.curvature(name, nodes, slopes=True)
+            pull, energy = self._equations.form(nodes, [prior])[1], float(prior.values @ prior.values)
+            strength = self.most * self.objective.strength(name)
+            hessian -= strength * torch.outer(pull, pull) / max(energy, 1e-300)
+            gradient = gradient - strength * pull
         rows = list(self.linearisation.equations(nodes, self.most, slopes=True))
 
         def scored(part: Residuals, columns: Array) -> tuple[Array, Array, Array]:
@@ -213,12 +229,15 @@ class GaussNewton(LevenbergMarquardt):
         return SchurComplement(*(self.objective.count * part for part in self._determined()), first)
 
     def _determined(self) -> tuple[Tensor, Tensor]:
-        """`settled`, with a standard normal prior of weights that the loss may leave undetermined."""
+        """`settled`, with a normal prior of weights that the loss may leave undetermined."""
         hessian, gradient = self.settled()
-        hessian, low = hessian.clone(), 0
-        for b in self.model.blocks:
+        hessian, low, names = hessian.clone(), 0, list(self.model.unknown_blocks)
+        for i, b in enumerate(self.model.blocks, -len(self.model.state_blocks)):
+            precision = (
+                weight_precision(self.objective, names[i]) if i >= 0 else 0.0 if is_factored(b) else 1.0
+            )
             size = count(b.network)
-            hessian.diagonal()[low : low + size] += 0.0 if is_factored(b) else 1 / self.objective.count
+            hessian.diagonal()[low : low + size] += precision / self.objective.count
             low += size
         return hessian, gradient
 

@@ -16,8 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mollifier.engines.collocated.laplace import unit_of
 from mollifier.engines.collocated.levenberg_marquardt import Component
 from mollifier.engines.collocated.linearise import Linearisation
+from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.linalg.dense import solved
 from mollifier.engines.priors.evidence import LinearisedProblem, PriorOnCoefficients, QuadraticForm
 from mollifier.engines.priors.matern import matern_weights
@@ -54,7 +56,7 @@ class Unknowns:
 
 
 class WeightPrior(PriorOnCoefficients):
-    """The prior of a field in the weights of its network, times a standard normal prior of the weights.
+    """The prior of a field in the weights of its network, times a wide normal prior of the weights.
 
     Parameters
     ----------
@@ -71,9 +73,9 @@ class WeightPrior(PriorOnCoefficients):
         the mean squared derivative of that order. The order None is for the seminorm H2.
     count
         Factor on the strength: the number of samples times the weight of the prior in the loss.
+    held
+        Precision of the weights' normal prior.
     """
-
-    held = 1.0
 
     def __init__(
         self,
@@ -83,8 +85,9 @@ class WeightPrior(PriorOnCoefficients):
         values: Array,
         rows: Callable[[int | None], sp.csr_array],
         count: float,
+        held: float,
     ) -> None:
-        self.columns, self.shapes, self.count = columns, shapes, count
+        self.columns, self.shapes, self.count, self.held = columns, shapes, count, held
         self._slopes, self._values, self._rows = slopes, values, rows
         some = np.unique(np.linspace(0, len(slopes) - 1, _PLACES).astype(np.intp))
         self._moves = slopes[some] - slopes.mean(axis=0)
@@ -127,13 +130,23 @@ class WeightPrior(PriorOnCoefficients):
         return self._modes[shape]
 
     def log_determinant(self, shape: Shape, strength: float) -> float:
-        return float(np.log1p(strength * self._spectrum(shape)[0]).sum())
+        return float(np.log(self.held + strength * self._spectrum(shape)[0]).sum())
 
     def log_variance(self, shape: Shape, strength: float) -> tuple[float, float]:
         values, squares = self._spectrum(shape)
-        precision = 1 + strength * values
+        precision = self.held + strength * values
         variance = float(np.sum(squares / precision))
         return float(np.log(variance)), float(np.sum(squares * strength * values / precision**2)) / variance
+
+
+def weight_precision(objective: Objective, name: str) -> float:
+    """Precision of the prior of an unknown field's weights: standard, or wider for a field that has grown.
+
+    Weights of one make a field of the size of its first guess.
+    """
+    bijection = objective.model.unknown_blocks[name].bijection
+    assert bijection is not None
+    return min((unit_of(bijection) / objective.field_scale(name)) ** 2, 1.0)
 
 
 def present(linearisation: Linearisation, name: str) -> Choice:
@@ -177,6 +190,7 @@ def prior_search(
             values[n] / size,
             partial(linearisation.derivative_rows, n),
             objective.count * weight,
+            weight_precision(objective, n),
         )
         now = present(linearisation, n)
         form = prior.form(now.shape)

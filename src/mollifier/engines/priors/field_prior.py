@@ -146,8 +146,8 @@ class LatticePrior(PriorOnCoefficients):
     def __init__(self, columns: slice, prior: FieldPrior, x: Array, unit: float, count: int) -> None:
         self.columns, self.prior, self.shapes, self.count = columns, prior, prior.shapes, count
         self._x, self._unit = x, unit
-        # A coefficient is held to a unit in the mean square.
-        self.held = 1 / len(x)
+        # A coefficient is held to the field's size in the mean square.
+        self.held = unit**2 / len(x)
         self._forms: dict[Shape, QuadraticForm] = {}
 
     @property
