@@ -135,14 +135,6 @@ class GaussNewton(LevenbergMarquardt):
     def _missing(self) -> str:
         """Why an equation lacks a term; empty where none does."""
         nodes, (hessian, gradient) = self.node_values(), self._determined()
-        for (
-            name
-        ) in self.model.unknown_blocks:  # the size of a field is free: any source would relieve its prior
-            prior = self.linearisation.curvature(name, nodes, slopes=True)
-            pull, energy = self._equations.form(nodes, [prior])[1], float(prior.values @ prior.values)
-            strength = self.most * self.objective.strength(name)
-            hessian -= strength * torch.outer(pull, pull) / max(energy, 1e-300)
-            gradient = gradient - strength * pull
         rows = list(self.linearisation.equations(nodes, self.most, slopes=True))
 
         def scored(part: Residuals, columns: Array) -> tuple[Array, Array, Array]:
