@@ -442,3 +442,43 @@ def test_output_in_an_encoding_that_lacks_characters(here: Path):
     assert "\\xb5m^2/s" in found.stdout
     found = command("solve", "p.yaml", "-e", "joint", "--json", "--no-figures", PYTHONIOENCODING="ascii")
     assert json.loads(found.stdout)["estimates"]["D"]["unit"] == "µm^2/s"
+
+
+def test_fault_of_the_program_has_an_exit_code_of_its_own(solver: Solver):
+    solver.results = [RuntimeError("boom")]
+    assert "fault of the program (RuntimeError: boom)" in refused("solve", "p.yaml", "-q", code=3)
+    assert "Traceback" in call("solve", "p.yaml", "-q", "--debug").stderr
+
+
+@pytest.mark.parametrize(("error", "code"), [(RuntimeError("boom"), 3), (MollifierError("boom"), 2)])
+def test_errors_are_json_too(solver: Solver, error: Exception, code: int):
+    solver.results = [error]
+    result = call("solve", "p.yaml", "--json")
+    assert result.exit_code == code
+    said = json.loads(result.stdout)["error"]
+    assert said["exit_code"] == code
+    assert "boom" in said["message"]
+
+
+def test_control_characters_of_data_do_not_reach_the_terminal(here: Path):
+    text = Path("u.csv").read_text().replace("x,t,u", "x,t,u [\x1b]0;title\x07\x1b[31mK\u202e]", 1)
+    Path("u.csv").write_text(text)
+    for words in (["check", "p.yaml"], ["solve", "\x1b]0;name.yaml"]):
+        result = call(*words)
+        assert not set(result.output) & set("\x07\x1b\u202e")
+    assert "\\x1b]0;name.yaml" in result.output
+
+
+def test_values_of_each_have_folders_of_their_own_within_the_output(solver: Solver):
+    write_table(runs=5)
+    values = ["a/b", "a_b", "A_b", "../../x", 300 * "y"]
+    rows = Path("u.csv").read_text().splitlines()
+    for k, value in enumerate(values, 1):
+        rows = [f"{r[: -len(str(k))]}{value}" if r.endswith(f",{k}") else r for r in rows]
+    Path("u.csv").write_text("\n".join(rows))
+    Path("p.yaml").write_text(HEAD.replace("file: u.csv", "file: u.csv, values: u"))
+    before = set(Path("..").iterdir())
+    assert call("solve", "p.yaml", "--each", "dose", "--no-figures").exit_code == 0
+    assert len(list(Path("out").rglob("solution.nc"))) == 5
+    assert len([p for p in Path("out").iterdir() if p.is_dir()]) == 5
+    assert set(Path("..").iterdir()) == before

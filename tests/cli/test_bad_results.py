@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import h5py
 import pytest
 import xarray as xr
 from typer.testing import CliRunner
@@ -43,6 +46,24 @@ def unchecked(change: Callable[[Path], object]) -> Callable[[Path], object]:
     return changed
 
 
+def inside(change: Callable[[Any], object]) -> Callable[[Path], object]:
+    """A change within the file, which HDF5 has no complaint about."""
+
+    def changed(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            change(file)
+
+    return unchecked(changed)
+
+
+def estimate(**entries: object) -> Callable[[Path], object]:
+    def change(file: Any) -> None:
+        kept = json.loads(file.attrs["estimates"])
+        file.attrs["estimates"] = json.dumps([kept[0] | entries])
+
+    return inside(change)
+
+
 # What becomes of solution.nc, and what both commands say of it.
 DAMAGE = {
     "cut": (cut, "solution.nc' cannot be read: its content differs from the checksum in 'solution.sha256'"),
@@ -52,6 +73,11 @@ DAMAGE = {
     "empty": (unchecked(lambda f: f.write_bytes(b"")), "restore it from a copy or run it again"),
     "text": (unchecked(lambda f: f.write_text("u")), "solution.nc' cannot be read: Unable to"),
     "of another program": (unchecked(foreign), "is no solution this version reads: its format is None"),
+    "estimate as text": (estimate(value="high"), "Input should be a valid number"),
+    "standard error as text": (estimate(sd="0.1"), "Input should be a valid number"),
+    "provenance a list": (inside(lambda f: f.attrs.update(provenance="[1]")), "Input should be an object"),
+    "field missing": (inside(lambda f: f["fields"].pop("u")), "it has lost ['u'] of its fields"),
+    "fit in part": (inside(lambda f: f["fit"].pop("u_fitted")), "it has lost ['u_fitted'] of its fit"),
     "gone": (lambda f: f.unlink(), "There is no saved solution at"),
 }
 # Words after the command, and what both say.

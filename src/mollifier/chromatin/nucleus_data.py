@@ -84,7 +84,7 @@ def read_nuclei(files: Sequence[str | Path], settings: StudySettings) -> Iterato
 
 def checked(paths: Sequence[Path], settings: StudySettings) -> None:
     """Refuse settings that contradict one another or the files."""
-    names = [folder_name(field_name(p)) for p in paths]
+    names = [folder_name(field_name(p)).casefold() for p in paths]  # one folder where case is not told apart
     twice = sorted({n for n in names if names.count(n) > 1})
     if not names or (twice and not settings.time_lapse):
         said = f"more than one file is called {twice[0]!r}" if twice else "no file was given"

@@ -2,7 +2,7 @@
 
 Exit codes: 0 an answer; 1 none (the data cannot answer, the unknowns are undetermined, the loss became
 non-finite; of a comparison: no engine converged, or two disagree); 2 bad input, usage or output;
-130 interrupted.
+3 a fault of the program; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def check(
 @app.command(
     epilog="Example: mollifier compare examples/conductivity.yaml --engines joint,network --out out/compare. "
     "Exit codes: 0 an engine converged and no two disagree, 1 none converged or two disagree, "
-    "2 bad input or output, 130 interrupted."
+    "2 bad input or output, 3 a fault of the program, 130 interrupted."
 )
 @with_terminal
 def compare(

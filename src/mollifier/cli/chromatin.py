@@ -110,7 +110,8 @@ def add_to(app: typer.Typer) -> None:
     """Register the command."""
     app.command(
         epilog="Example: mollifier chromatin cells/*.csv --groups groups.csv --out out/study. Exit codes: 0 "
-        "a map of rates, 1 no map in any nucleus, 2 bad input or output, 130 interrupted."
+        "a map of rates, 1 no map in any nucleus, 2 bad input or output, 3 a fault of the "
+        "program, 130 interrupted."
     )(chromatin)
 
 

@@ -12,7 +12,9 @@ import typer
 
 from mollifier.cli.terminal import Terminal, reported
 
-EPILOG = "Exit codes: 0 an answer, 1 no answer, 2 bad input or output, 130 interrupted."
+EPILOG = (
+    "Exit codes: 0 an answer, 1 no answer, 2 bad input or output, 3 a fault of the program, 130 interrupted."
+)
 
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results go.")]
 Resume = Annotated[

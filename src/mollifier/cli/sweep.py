@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from mollifier.problem.solution import Solution
 
 _MOST_VALUES = 1000
+_LONGEST = 100  # bytes of a value in the name of a folder
 
 
 def label(value: Any) -> str:
@@ -29,6 +33,24 @@ def label(value: Any) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         value = int(value)
     return re.sub(r"[^\w.+-]", lambda m: quote(m[0], safe=""), str(value))
+
+
+def folder_names(values: Sequence[Any]) -> list[str]:
+    """A name for each value, different on systems that ignore case or dots at the end too.
+
+    >>> folder_names(["a/b", "a b", "..", 3.0])
+    ['a%2Fb', 'a%20b', '..', '3']
+    >>> folder_names(["A", "a", 200 * "x"])
+    ['A~559aead0', 'a~ca978112', 'xxxxxxxxxxxxxxxxxxxx~aa20c23e']
+    """
+    names = [label(v) for v in values]
+    alike = Counter(n.casefold().rstrip(".") for n in names)
+    return [
+        n
+        if alike[n.casefold().rstrip(".")] == 1 and len(n.encode()) <= _LONGEST
+        else f"{n[:20]}~{hashlib.sha256(str(v).encode()).hexdigest()[:8]}"
+        for n, v in zip(names, values, strict=True)
+    ]
 
 
 def sweep(terminal: Terminal, file: ProblemFile, name: str, folder: Path, resume: bool, figures: bool) -> int:
@@ -48,8 +70,8 @@ def sweep(terminal: Terminal, file: ProblemFile, name: str, folder: Path, resume
         )
     rows: list[dict[str, Any]] = []
     codes: list[int] = []
-    for value in values:
-        place = folder / f"{label(name)}={label(value)}"
+    for value, own in zip(values, folder_names(values), strict=True):
+        place = folder / f"{folder_names([name])[0]}={own}"
         row: dict[str, Any] = {name: value, "status": "failed", "message": ""}
         resumed = resume and (place / CHECKPOINT).exists()
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -14,18 +15,32 @@ from typing import Any, TextIO
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from mollifier.errors import MollifierError
 
-NO_ANSWER, BAD_INPUT, INTERRUPTED = 1, 2, 130
+NO_ANSWER, BAD_INPUT, FAULT, INTERRUPTED = 1, 2, 3, 130
 _UNBOUNDED = 10_000
 
 
+# Characters that a terminal obeys or that turn the order of others, in data.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
 class _Output(Console):
-    """A console that does not end the process at a closed pipe, as rich's does."""
+    """A console that does not end the process at a closed pipe, as rich's does, and obeys no data.
+
+    Control characters in text are written as escapes; colours are not text.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """As rich's, without control characters in text."""
+        for part in super().render(renderable, options):
+            text = part.text if part.control else _CONTROL.sub(lambda m: ascii(m[0])[1:-1], part.text)
+            yield part._replace(text=text)
 
     def on_broken_pipe(self) -> None:
         """Raise the error that is being handled; progress on the standard error stream just stops."""
@@ -54,6 +69,7 @@ class Terminal:
     quiet: bool
     json: bool
     lost: list[OSError] = field(default_factory=list)
+    given: list[bool] = field(default_factory=list)
 
     @classmethod
     def of(cls, json: bool = False, quiet: bool = False, no_colour: bool = False) -> Terminal:
@@ -90,10 +106,11 @@ class Terminal:
         self.say(table)
 
     def give(self, value: Any) -> None:
-        """A result for a program."""
+        """A result for a program, once a command; what follows, such as an error after it, is not given."""
         from mollifier.io.files import jsonable
 
-        if self.json:
+        if self.json and not self.given:
+            self.given.append(True)
             ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
             with self._kept():
                 print(json.dumps(jsonable(value), indent=2, ensure_ascii=ascii_only), flush=True)
@@ -110,17 +127,25 @@ class Terminal:
 
 @contextmanager
 def reported(terminal: Terminal, debug: bool = False) -> Iterator[None]:
-    """One red message for what went wrong, and the exit code."""
+    """One red message for what went wrong, in JSON too where that is chosen, and the exit code."""
     try:
         yield
+    except (typer.Exit, typer.Abort):
+        raise
     except KeyboardInterrupt:
-        complain(terminal, "Interrupted.")
-        raise typer.Exit(INTERRUPTED) from None
-    except (MollifierError, OSError, MemoryError) as error:
+        code, said = INTERRUPTED, "Interrupted."
+    except Exception as error:
         if debug or os.environ.get("MOLLIFIER_DEBUG", "") not in ("", "0"):
             terminal.err.print(Text(traceback.format_exc()), soft_wrap=True)
-        complain(terminal, message(error))
-        raise typer.Exit(BAD_INPUT) from None
+        code, said = (BAD_INPUT if isinstance(error, _EXPECTED) else FAULT), message(error)
+    else:
+        return
+    complain(terminal, said)
+    terminal.give({"error": {"message": said, "exit_code": code}})
+    raise typer.Exit(code) from None
+
+
+_EXPECTED = (MollifierError, OSError, MemoryError)
 
 
 def complain(terminal: Terminal, text: str) -> None:
@@ -137,4 +162,9 @@ def message(error: BaseException) -> str:
     if isinstance(error, OSError):
         name = f" '{error.filename}'" if error.filename else ""
         return f"{error.strerror or error}:{name or ' a file'} could not be read or written."
+    if not isinstance(error, MollifierError):
+        return (
+            f"This is a fault of the program ({type(error).__name__}: {error}), and what was given may be "
+            "right. --debug shows where it is; please report it."
+        )
     return str(error)

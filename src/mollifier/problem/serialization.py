@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
 from mollifier.errors import CheckpointError
 from mollifier.io.files import (
     ensure_folder,
@@ -25,6 +27,21 @@ _FORMAT = 1
 _GROUPS = {"dataset": "fields", "fit": "fit", "history": "history"}
 
 
+class _Provenance(BaseModel):
+    """Entries of a provenance whose type matters; all others are free."""
+
+    unknowns: dict[str, Any] | list[str] = []
+    engine: str | None = None
+    seconds: float | None = None
+
+
+_SCHEMAS: dict[str, TypeAdapter[Any]] = {
+    "status": TypeAdapter(Status),
+    "estimates": TypeAdapter(list[Estimate]),
+    "provenance": TypeAdapter(_Provenance),
+}
+
+
 def write(solution: Any, folder: str | os.PathLike[str]) -> Path:
     """All of a `mollifier.Solution`, and what people read of it; see its method `save`."""
     target = ensure_folder(folder)
@@ -35,6 +52,7 @@ def write(solution: Any, folder: str | os.PathLike[str]) -> Path:
         "provenance": json.dumps(solution.provenance, ensure_ascii=False),
     }
     groups = {group: getattr(solution, attribute) for attribute, group in _GROUPS.items()}
+    root["contents"] = {group: sorted(map(str, part.variables)) for group, part in groups.items()}
     write_groups(target / _FILE, root, groups)
     estimates = {}
     for name, e in solution.estimates.items():
@@ -65,15 +83,25 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
                 f"'{path}' is no solution this version reads: its format is {root.get('format')}, {_FORMAT} "
                 "was expected. Read it with the version that wrote it, or run it again."
             )
-        status = Status(**json.loads(root["status"]))
-        estimates = [Estimate(**e) for e in json.loads(root["estimates"])]
+        checked = {n: schema.validate_json(root[n], strict=True) for n, schema in _SCHEMAS.items()}
         parts = {attribute: read_group(path, group) for attribute, group in _GROUPS.items()}
-        provenance = json.loads(root["provenance"])
+        for attribute, group in _GROUPS.items():
+            lost = set(root.get("contents", {}).get(group, ())) - set(parts[attribute].variables)
+            if lost:
+                raise LookupError(f"it has lost {sorted(lost)} of its {group}")
+        estimates, provenance = checked["estimates"], json.loads(root["provenance"])
     except CheckpointError:
         raise
     except Exception as error:  # the readers below raise OSError, RuntimeError, KeyError, ... on damage
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        said = f"{error.title}: {first['loc']} {first['msg']}" if first else error
         raise CheckpointError(
-            f"The saved solution '{path}' cannot be read: {error}. If it is truncated or corrupt, restore "
+            f"The saved solution '{path}' cannot be read: {said}. If it is truncated or corrupt, restore "
             "it from a copy or run it again."
         ) from error
-    return {"status": status, "estimates": {e.name: e for e in estimates}, "provenance": provenance, **parts}
+    return {
+        "status": checked["status"],
+        "estimates": {e.name: e for e in estimates},
+        "provenance": provenance,
+        **parts,
+    }
