@@ -19,10 +19,11 @@ from mollifier.data import building
 from mollifier.data.building import POINT, real_array
 from mollifier.data.noise import estimate_noise
 from mollifier.data.noise_findings import NoiseFinding
+from mollifier.data.noise_model import NoiseModel, declared_in, smoothed
 from mollifier.data.noise_structure import noise_structure
 from mollifier.errors import DataError, did_you_mean
 
-Noise: TypeAlias = "float | Mapping[str, float | str | ArrayLike | xr.DataArray] | None"
+Noise: TypeAlias = "float | Mapping[str, float | str | ArrayLike | xr.DataArray | Mapping[str, Any]] | None"
 
 Array = NDArray[np.float64]
 
@@ -37,6 +38,8 @@ class Bars:
     """Names of the arrays of standard errors."""
     marks: dict[str, str]
     """Names of the arrays that mark trusted samples."""
+    models: dict[str, NoiseModel]
+    """Declared as mappings."""
 
     def linked(self, variables: Sequence[str] | None = None) -> tuple[str, ...]:
         """Names of the arrays that belong to the variables, or to any."""
@@ -110,6 +113,7 @@ def findings(
     if POINT in dataset.dims:
         return ()
     array = dataset[variable]
+    declared = declared_in(array)
     order = (*(d for d in array.dims if d in replicates), *coordinates)
     given = known(dataset, variable)
 
@@ -117,13 +121,14 @@ def findings(
         moved = xr.Variable(array.dims, values).transpose(*order).values
         return moved.reshape(-1, *(dataset.sizes[c] for c in coordinates))
 
-    return noise_structure(
+    found = noise_structure(
         arranged(array.values),
         [dataset[c].values for c in coordinates],
         coordinates,
         next((c for c in coordinates if c.lower() in building.TIME_NAMES), None),
         None if given is None else arranged(given),
     )
+    return tuple(f for f in found if f.kind not in declared)
 
 
 def prepare(
@@ -151,7 +156,7 @@ def prepare(
     raw, bars = attach(raw, noise, requested)
     raw, lay = building.layout(raw, requested, coordinates, replicates, bars.linked())
     dataset = building.build(raw, lay, bars.linked(lay.variables), periodic or {}, units or {})
-    return settle(dataset, lay.variables, bars), lay.coordinates, lay.replicates
+    return settle(dataset, lay.variables, bars, lay.coordinates), lay.coordinates, lay.replicates
 
 
 def _number(value: Any) -> bool:
@@ -179,7 +184,8 @@ def _per_variable(raw: xr.Dataset, noise: Noise, variables: list[str] | None) ->
         return dict.fromkeys(known, noise)
     raise DataError(
         f"noise was given a {type(noise).__name__}; a fraction of rms such as 0.02, or a mapping from "
-        "variable to a fraction, an array of standard errors or the name of a variable, was expected."
+        "variable to a fraction, an array of standard errors, the name of a variable or a mapping such as "
+        "{'sensor_gain': 0.02}, was expected."
     )
 
 
@@ -191,6 +197,7 @@ def attach(raw: xr.Dataset, noise: Noise, variables: list[str] | None) -> tuple[
     fractions: dict[str, float] = {}
     named: dict[str, str] = {}
     marks: dict[str, str] = {}
+    models: dict[str, NoiseModel] = {}
     for v, array in raw.data_vars.items():
         error, mark = array.attrs.get("standard_error"), array.attrs.get("trusted")
         if isinstance(error, str):
@@ -202,6 +209,8 @@ def attach(raw: xr.Dataset, noise: Noise, variables: list[str] | None) -> tuple[
         replaced |= {d.pop(v) for d in (named, marks) if v in d}
         if isinstance(given, str):
             named[v] = given
+        elif isinstance(given, Mapping):
+            models[v] = NoiseModel.of(v, given)
         elif _number(given):
             fractions[v] = _fraction(f"Noise of '{v}' was given as {given}", given)
         else:
@@ -221,12 +230,39 @@ def attach(raw: xr.Dataset, noise: Noise, variables: list[str] | None) -> tuple[
         if name not in raw.variables:
             hint = did_you_mean(name, map(str, raw.data_vars))
             raise DataError(f"Standard error '{name}' of '{v}' is not in the data.{hint}")
-    bars = Bars(fractions, named, marks)
+    bars = Bars(fractions, named, marks, models)
     left = {*bars.linked(), *(variables or ())}
     return raw.drop_vars([n for n in replaced if n in raw.variables and n not in left]), bars
 
 
-def settle(dataset: xr.Dataset, variables: tuple[str, ...], bars: Bars) -> xr.Dataset:
+def _rms(values: Array) -> float:
+    most = float(np.nanmax(np.abs(values), initial=0.0))
+    scale = most if most > 1e150 else 1.0  # its square would overflow
+    return scale * float(np.sqrt(np.nanmean((values / scale) ** 2)))
+
+
+def _declared(
+    dataset: xr.Dataset, variable: str, model: NoiseModel, coordinates: Sequence[str]
+) -> xr.Dataset:
+    """The dataset with a variable's noise as it was declared."""
+    array = dataset[variable]
+    points = [dataset[c].values for c in coordinates] if POINT in dataset.dims else None
+    array.attrs.pop("standard_error", None)
+    lacks = model.correlated and model.sd is None and model.fraction is None
+    own = [c for c in coordinates if points is not None or c in array.dims]
+    repeats = [d for d in array.dims if d not in coordinates]
+    whole = estimate(dataset, variable, own, repeats) if lacks else None
+    sd = model.settle(array, _rms(array.values), smoothed(array.values, points), whole)
+    if isinstance(sd, np.ndarray):
+        _link(dataset, variable, "standard_error", xr.Variable(array.dims, sd))
+    elif sd is not None:
+        array.attrs["standard_error"] = sd
+    return dataset
+
+
+def settle(
+    dataset: xr.Dataset, variables: tuple[str, ...], bars: Bars, coordinates: Sequence[str]
+) -> xr.Dataset:
     """Write the ``standard_error`` attribute of each variable: a number in its units, or a name; checked."""
     named = bars.errors
     for v in variables:
@@ -234,11 +270,12 @@ def settle(dataset: xr.Dataset, variables: tuple[str, ...], bars: Bars) -> xr.Da
         if v not in bars.marks:
             array.attrs.pop("trusted", None)
             array.attrs.pop("noise_source", None)
-        if v in bars.fractions:
-            most = float(np.nanmax(np.abs(array.values), initial=0.0))
-            scale = most if most > 1e150 else 1.0  # its square would overflow
-            rms = scale * float(np.sqrt(np.nanmean((array.values / scale) ** 2)))
-            array.attrs["standard_error"] = bars.fractions[v] * rms
+        if v in bars.fractions or (v in named and array.attrs.get("standard_error") != named[v]):
+            array.attrs.pop("noise_model", None)
+        if v in bars.models:
+            dataset = _declared(dataset, v, bars.models[v], coordinates)
+        elif v in bars.fractions:
+            array.attrs["standard_error"] = bars.fractions[v] * _rms(array.values)
         elif v in named:
             array.attrs["standard_error"] = named[v]
             sd = _beside(dataset, v, named[v])[np.isfinite(array.values)]

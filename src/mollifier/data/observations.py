@@ -17,6 +17,7 @@ from mollifier.data.damage import Damage, find_damage
 from mollifier.data.errorbars import Noise, trusted
 from mollifier.data.labelled import Labelled
 from mollifier.data.noise_findings import NoiseFinding
+from mollifier.data.noise_model import NoiseEffect, effects_of
 from mollifier.data.selection import Samples
 from mollifier.errors import DataError
 
@@ -37,7 +38,8 @@ class Observations(Labelled):
     noise
         A number is a fraction of rms(u), for every variable or, in a mapping, for one. An array of the
         variable's shape, or the name of a variable that holds one, is the standard error of each value in
-        u's own units. Absent: estimated from the data.
+        u's own units. A mapping declares more: ``{"fraction": 0.01, "sensor_gain": 0.02}`` (docs/data.md).
+        Absent: estimated from the data.
     columns
         Further labels of shape (n,), for `select` only.
     units
@@ -208,6 +210,10 @@ class Observations(Labelled):
         """
         names = self.coordinates_of(variable)
         return errorbars.findings(self.dataset, variable, names, self.replicates)
+
+    def noise_effects(self, variable: str) -> tuple[NoiseEffect, ...]:
+        """The random effects that were declared for a variable."""
+        return effects_of(self.dataset[self._variable(variable)])
 
     @property
     def noise(self) -> dict[str, float]:

@@ -84,6 +84,8 @@ class Engine(Protocol):
         Which of "resume", "network" and "start" (see `Request`) it uses.
     solves_states
         Whether the states of its solution satisfy the equation, so that another engine may start from them.
+    shared_noise
+        Whether it takes noise that values share: gains and offsets of sensors and frames, drift, correlation.
     variants
         Name -> changes of the settings, for an engine that is compared in several variants, one of which has
         the engine's name.
@@ -93,6 +95,7 @@ class Engine(Protocol):
     settings: ClassVar[type[BaseModel]]
     takes: ClassVar[frozenset[str]] = frozenset()
     solves_states: ClassVar[bool] = False
+    shared_noise: ClassVar[bool] = False
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = NONE
 
     def unsuited(self, problem: InverseProblem) -> str | None:

@@ -113,6 +113,7 @@ def solve(
             "resume=True was given without a folder; give the folder of the interrupted run."
         )
     name, why = _chosen(problem, engine, {"resume": resume, "network": network, "start": start})
+    _check_noise(problem, name, why)
     if isinstance(start, str):
         settings = check_settings(settings, asked)
         own: Given = used_by(settings, [ENGINES[name]])
@@ -169,6 +170,19 @@ def _chosen(problem: InverseProblem, engine: str, given: Mapping[str, Any]) -> t
                 f"{', '.join(that_take(what))}."
             )
     return name, why
+
+
+def _check_noise(problem: InverseProblem, name: str, why: str) -> None:
+    """Refuse noise that values share for an engine that takes independent noise only."""
+    kinds = {e.kind for f in problem.fields for e in problem.data.noise_effects(f)}
+    if kinds and not ENGINES[name].shared_noise:
+        takers = ", ".join(n for n, engine in ENGINES.items() if engine.shared_noise)
+        chosen = f" (chosen because {why})" if why else ""
+        raise ConfigurationError(
+            f"The noise was declared with {', '.join(sorted(kinds))}; engine '{name}'{chosen} takes "
+            "independent noise only: fraction, sd, relative, distribution. Engines that take it: "
+            f"{takers}, for data on a grid."
+        )
 
 
 def _first(request: Request, start: str, settings: Given) -> Solution | None:

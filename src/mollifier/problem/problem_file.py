@@ -29,7 +29,7 @@ class DataEntry(Strict):
     variables: str | list[str] | dict[str, str] | None = None
     values: str | list[str] | None = None
     coordinates: str | list[str] | None = None
-    noise: float | str | dict[str, float | str] | None = None
+    noise: float | str | dict[str, float | str | dict[str, Any]] | None = None
     select: dict[str, Any] = Field(default_factory=dict)
     replicates: str | list[str] | None = None
     units: dict[str, str] | None = None

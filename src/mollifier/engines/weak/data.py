@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -18,6 +18,37 @@ from mollifier.mollify.grid import Axis, Grid
 
 Array = NDArray[np.float64]
 Env = Mapping[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class GridEffect:
+    """A random effect of the noise of a field: a sum of products over the axes with independent coefficients.
+
+    Attributes
+    ----------
+    field
+        The field.
+    sd
+        Standard deviation of the coefficients, in the field's unit; of a gain, relative to the field.
+    gain
+        Whether it multiplies the field.
+    factors
+        For each axis the shapes along it, (nodes, shapes).
+    """
+
+    field: str
+    sd: float
+    gain: bool
+    factors: tuple[Array, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shapes along each axis."""
+        return tuple(f.shape[1] for f in self.factors)
+
+    def matrices(self, slab: slice) -> list[Array]:
+        """The factors, those of the first axis on a slab."""
+        return [self.factors[0][slab], *self.factors[1:]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +69,8 @@ class GridData:
         Numbers that steer the engine.
     source
         The data that these are thinned from, and the steps along each axis; None if they are not.
+    effects
+        Random effects of the noise, beside the variances.
     """
 
     grid: Grid
@@ -46,13 +79,24 @@ class GridData:
     gaps: NDArray[np.bool_] | None = None
     tuning: WeakTuning = DEFAULT
     source: tuple[GridData, Sequence[int]] | None = None
+    effects: tuple[GridEffect, ...] = ()
+
+    @cached_property
+    def all_variances(self) -> dict[str, Array]:
+        """Variances of each field with the mean variance of its random effects."""
+        found = dict(self.variances)
+        for e in self.effects:
+            level = np.nanmean(self.values[e.field] ** 2) if e.gain else 1.0
+            share = np.prod([np.mean((f**2).sum(1)) for f in e.factors])
+            found[e.field] = found[e.field] + e.sd**2 * level * share
+        return found
 
     @cached_property
     def smoothers(self) -> dict[str, Callable[[Array], Array]]:
         """The mollifier of least risk for each field."""
         return {
             f: smoother(self.values[f], self.grid, v, self.gaps, self.tuning)
-            for f, v in self.variances.items()
+            for f, v in self.all_variances.items()
         }
 
     @cached_property
@@ -87,7 +131,16 @@ class GridData:
             None if self.gaps is None else _thinned(self.gaps, steps),
             self.tuning,
             (self, steps),
+            tuple(
+                replace(e, factors=tuple(f[::k] for f, k in zip(e.factors, steps, strict=True)))
+                for e in self.effects
+            ),
         )
+
+    def pattern(self, effect: GridEffect, slab: slice) -> Array:
+        """What the coefficients of an effect multiply, times their standard deviation, on a slab."""
+        level = _cut(self.smoothed[effect.field], slab) if effect.gain else np.ones(())
+        return np.broadcast_to(effect.sd * level, self.shape(slab))
 
     def env(self, slab: slice, smoothed: bool = False) -> dict[str, Array]:
         """Names to arrays on a slab: values, with the fields smoothed on request, variances, coordinates."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -92,8 +93,10 @@ class _Run:
         given = self.problem.measurements
         known = [FieldMeasurements.of(b, given[b.name]) for b in bases if b.name in given]
         sums = WeakSums(self.integrands, data, bases)
+        # What values share is in the covariance only, not in its diagonal.
+        shared = bool(data.effects)
         return RadiusSelection(
-            self.orders, Estimator(sums, priors, bounds_of(self.problem, bases), known=known)
+            self.orders, Estimator(sums, priors, bounds_of(self.problem, bases), shared, known)
         )
 
     def solved(self) -> tuple[RadiusSelection, Fit]:
@@ -123,6 +126,10 @@ class _Run:
     def _start(self, selection: RadiusSelection, radii: Radii) -> Array:
         """Coefficients to start from; of unknowns that the equations are not linear in, the best tried."""
         problem, sums, bounds = self.problem, selection.estimator.sums, selection.estimator.bounds
+        if self.data.effects:  # far from the solution their covariance is wrong: first as white noise
+            white = copy(self)
+            white.data = replace(self.data, variances=self.data.all_variances, effects=())
+            return white.solved()[1].coefficients
         start = initial_coefficients(problem, sums.bases)
         nonlinear = [b.name for b in sums.bases if b.name not in problem.system.linear_in]
         if not nonlinear or sums.size > self.tuning.start_coefficients:
@@ -141,9 +148,9 @@ def _final(selection: RadiusSelection, chosen: Radii, fit: Fit) -> Fit:
     """The estimate at the chosen radii; of numbers, with the whole covariance where that is more precise."""
     estimator, tuning = selection.estimator, selection.tuning
     estimator.posterior.averaged = True
-    best = estimator.fit(selection.space(chosen), fit.coefficients, rounds=2 if selection.fields else 3)
+    best = estimator.fit(selection.space(chosen), fit.coefficients, rounds=2 if selection.dense else 3)
     resolved = _with_grid_errors(best, estimator, selection, chosen)
-    if selection.fields or best.free_directions or not best.variances.max() > 0:
+    if selection.dense or best.free_directions or not best.variances.max() > 0:
         return resolved
     for density in tuning.inverted_densities:
         tests = selection.space(chosen, density)

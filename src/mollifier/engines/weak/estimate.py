@@ -170,7 +170,7 @@ class Estimator:
 
     def normal(self, space: TestSpace, coefficients: Array) -> Normal:
         """The estimating equations at given coefficients (m,)."""
-        if self.priors:
+        if self.priors or self.sums.data.effects:
             return self._instrumental(space, coefficients)
         sums = self.sums
         rows = sums.rows(space, coefficients)

@@ -18,6 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from mollifier.engines.linalg.dense import contract
 from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.testspace import TestSpace
@@ -42,7 +43,12 @@ def projected_fields(
     # Far from the solution the residuals exceed the noise, and would move the fields by more than it.
     limit = min(1.0, len(residuals) / max(float(residuals @ weighted), _TINY))
     data, gradients = sums.data, sums.field_gradients(space, coefficients, limit * weighted)
-    return {f: data.values[f] - data.variances[f] * gradients[f] for f in sums.form.fields}
+    found = {f: data.values[f] - data.variances[f] * gradients[f] for f in sums.form.fields}
+    for effect in data.effects:
+        pattern = data.pattern(effect, slice(None))
+        sizes = contract(pattern * gradients[effect.field], [m.T for m in effect.factors])
+        found[effect.field] = found[effect.field] - pattern * contract(sizes, effect.factors)
+    return found
 
 
 def instruments(

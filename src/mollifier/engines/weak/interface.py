@@ -24,6 +24,7 @@ class WeakEngine(Engine):
 
     name = "weak"
     settings = WeakSettings
+    shared_noise = True
 
     def unsuited(self, problem: InverseProblem) -> str | None:
         """Why: it needs a dense grid, few gaps, and an equation with a weak form."""
@@ -37,6 +38,7 @@ class WeakEngine(Engine):
             return "the equation holds products of derivatives, which have no weak form"
         grid = data.grid(problem.coordinates)
         weak_only = any(u.prior == "tv" for u in problem.unknown_fields.values())
+        weak_only = weak_only or any(data.noise_effects(f) for f in problem.fields)
         if grid.size < _DENSE and not weak_only:
             return f"the grid has {grid.size:,} nodes only"
         alone = [n for n, u in problem.unknown_fields.items() if set(u.over or ()) == set(grid.names)]

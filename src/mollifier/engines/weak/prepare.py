@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mollifier.data.building import TIME_NAMES
 from mollifier.data.errorbars import known as error_bars
 from mollifier.data.observations import Observations
-from mollifier.engines.weak.data import GridData
+from mollifier.engines.weak.data import GridData, GridEffect
 from mollifier.engines.weak.form import WeakForm
 from mollifier.engines.weak.gaps import fill_gaps, wide
 from mollifier.engines.weak.smoothing import radius_of
@@ -60,7 +61,16 @@ def grid_data(problem: InverseProblem, form: WeakForm) -> GridData:
     for d in form.known:
         if d.total:
             values[d.name] = _differentiated(values[d.field], grid, d, tuning.gap_cells)
-    return GridData(grid, values, variances, gaps, tuning)
+    effects = tuple(e for f in problem.fields for e in _effects(data, f, grid))
+    return GridData(grid, values, variances, gaps, tuning, effects=effects)
+
+
+def _effects(data: Observations, field: str, grid: Grid) -> Iterator[GridEffect]:
+    """The declared random effects of a field's noise on the grid."""
+    time = next((n for n in grid.names if n.lower() in TIME_NAMES), None)
+    for e in data.noise_effects(field):
+        factors = e.factors({a.name: a.points for a in grid}, time)
+        yield GridEffect(field, e.sd, e.gain, tuple(factors))
 
 
 def _arranged(data: Observations, name: str, values: Array, grid: Grid, repeats: Sequence[str]) -> Array:

@@ -47,9 +47,9 @@ class RadiusSelection:
         self.data, self.grid, self.tuning = sums.data, sums.data.grid, sums.tuning
 
     @property
-    def fields(self) -> bool:
-        """Whether a field is among the unknowns: test functions are then B-splines."""
-        return bool(self.estimator.priors)
+    def dense(self) -> bool:
+        """Whether every fit inverts the whole covariance: test functions are then B-splines."""
+        return bool(self.estimator.priors) or self.estimator.whole
 
     def limits(self, axis: Axis) -> tuple[float, float]:
         """Least and greatest radius along an axis."""
@@ -69,7 +69,7 @@ class RadiusSelection:
         self, radii: Radii, density: float | None = None, tuning: WeakTuning | None = None
     ) -> TestSpace:
         """Test functions of given radii, which are clipped, and density, ``tuning.density`` by default."""
-        density = 0.0 if self.fields else density or self.tuning.density
+        density = 0.0 if self.dense else density or self.tuning.density
         named = dict(zip(self.grid.names, self.clipped(radii), strict=True))
         return space(self.grid, named, self.orders, density, self.data.gaps, tuning or self.tuning)
 
@@ -92,7 +92,7 @@ class RadiusSelection:
         if key not in self.tried:
             tests = self.space(key)
             few = self.residuals(tests) < 2 * self.estimator.degrees
-            if few or (self.fields and self.dense_residuals(tests) > (most or self.tuning.most_residuals)):
+            if few or (self.dense and self.dense_residuals(tests) > (most or self.tuning.most_residuals)):
                 return None
             try:
                 self.tried[key] = self.estimator.fit(tests, start, rounds)
@@ -109,7 +109,7 @@ class RadiusSelection:
             If they leave too few test functions, or too many for a field.
         """
         most, count = self.tuning.most_residuals_given, self.dense_residuals(self.space(radii))
-        if self.fields and count > most:
+        if self.dense and count > most:
             named = zip(self.grid.names, self.clipped(radii), strict=True)
             raise ConfigurationError(
                 f"The radius ({', '.join(f'{n}={r:.4g}' for n, r in named if r)}) makes {count:,} test "
@@ -133,7 +133,7 @@ class RadiusSelection:
             if self.clipped(narrower) == self.clipped(radii):
                 break
             radii = narrower
-        while self.fields and self.dense_residuals(self.space(radii)) > most:
+        while self.dense and self.dense_residuals(self.space(radii)) > most:
             wider = self.clipped(tuple(r * self.tuning.widening for r in radii))
             if wider == self.clipped(radii):
                 break
@@ -165,15 +165,15 @@ class RadiusSelection:
                 coefficients = fit.coefficients
             return True
 
-        improves(first, rounds=2 if self.fields else 3)
+        improves(first, rounds=2 if self.dense else 3)
         # Errors at different radii can be compared only under the same priors: those estimated first.
         posterior.learn = False
-        for factor in tuning.common_factors_field if self.fields else tuning.common_factors:
+        for factor in tuning.common_factors_field if self.dense else tuning.common_factors:
             improves(tuple(r * factor for r in first))
         if best is None:
             raise too_small(self.data)
         moved = True
-        while moved and len(self.tried) < (tuning.most_radii_field if self.fields else tuning.most_radii):
+        while moved and len(self.tried) < (tuning.most_radii_field if self.dense else tuning.most_radii):
             moved = False
             for a in range(len(first)):
                 for factor in tuning.axis_factors:
@@ -216,7 +216,7 @@ def first_radii(data: GridData, orders: Mapping[str, int], over: Collection[str]
             continue
         corner = max(
             spectral_corner(np.broadcast_to(data.values[f], grid.shape), i, axis, float(np.mean(v)))
-            for f, v in data.variances.items()
+            for f, v in data.all_variances.items()
         )
         radius = tuning.corner_decay * _RADIUS_OF_SD / corner
         parts = 2.0 if not over else tuning.first_over if axis.name in over else tuning.first_across

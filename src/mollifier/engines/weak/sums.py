@@ -15,6 +15,7 @@ from mollifier.engines.linalg.dense import contract
 from mollifier.engines.splines.basis import Basis
 from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.integrands import Evaluated, Integrands
+from mollifier.engines.weak.shared_noise import effect_modes
 from mollifier.engines.weak.testspace import TestSpace, index_pairs, overlaps, pair_products
 from mollifier.mollify.orders import Derivative
 
@@ -71,6 +72,7 @@ class WeakSums:
         self.size: int = edges[-1]
         self._of = {b.name: b for b in bases}
         self._last: dict[bool, tuple[Array, Evaluated]] = {}
+        self._modes: tuple[TestSpace, Array, Array] | None = None
 
     def _evaluated(self, coefficients: Array, smoothed: bool = False) -> Iterator[tuple[slice, Evaluated]]:
         """Integrands slab by slab; those of a single slab are kept for the next call.
@@ -96,7 +98,7 @@ class WeakSums:
         """The sums over data with no noise but that of rounding."""
         m, error = self.data, self.tuning.rounding
         found = {n: np.asarray((error * np.sqrt(np.mean(m.values[n] ** 2))) ** 2) for n in m.variances}
-        return WeakSums(self.integrands, replace(m, variances=found), self.bases)
+        return WeakSums(self.integrands, replace(m, variances=found, effects=()), self.bases)
 
     def part(self, equation: int, space: TestSpace) -> slice:
         """Rows of an equation."""
@@ -127,6 +129,7 @@ class WeakSums:
                 found = contract(values("slope", c, u), matrices).ravel()
                 entries[channels[c].equation, u.field] += found[met[u.field][0]]
             self._add_variances(variances, values, space, slab, "noise")
+        variances += (self.modes(space, coefficients) ** 2).sum(1)
         blocks = [
             [
                 sp.coo_array((entries[e, n], met[n][1:]), shape=(space.size, b.size))
@@ -141,7 +144,7 @@ class WeakSums:
         variances = np.zeros(self.equations * space.size)
         for slab, values in self._evaluated(coefficients, smoothed=True):
             self._add_variances(variances, values, space, slab, "known noise")
-        return variances
+        return variances + (self.modes(space, coefficients) ** 2).sum(1)
 
     def _add_variances(
         self, variances: Array, values: Evaluated, space: TestSpace, slab: slice, kind: str
@@ -168,7 +171,20 @@ class WeakSums:
         total = np.zeros((self.equations * space.size, self.equations * space.size))
         for (e, f), values in found.items():
             total[self.part(e, space), self.part(f, space)][space.pairs] = values
-        return total + total.T
+        modes = self.modes(space, coefficients)
+        return total + total.T + modes @ modes.T
+
+    def modes(self, space: TestSpace, coefficients: Array) -> Array:
+        """Residuals that the random effects of the noise leave, one column each, shape (rows, effects)."""
+        if self._modes and self._modes[0] is space and np.array_equal(self._modes[1], coefficients):
+            return self._modes[2]
+        found = np.zeros((self.equations * space.size, 0))
+        for effect in self.data.effects:
+            gains = [(c, self.form.channels[c]) for c, f in self.integrands.keys("gain") if f == effect.field]
+            slabs = self._evaluated(coefficients, smoothed=True)
+            found = np.hstack([found, effect_modes(effect, self.data, space, self.equations, gains, slabs)])
+        self._modes = space, coefficients.copy(), found
+        return found
 
     def field_gradients(self, space: TestSpace, coefficients: Array, rows: Array) -> dict[str, Array]:
         """``J' rows`` with J the residuals' derivatives by a field's values, at smoothed fields.

@@ -1,0 +1,222 @@
+"""The noise as a user declares it: independent standard errors, and random effects that values share.
+
+An effect is a product over the axes: the same for all nodes of an axis, different for each, a line, or an
+exponentially correlated curve. Its size is a standard deviation; that of a gain is relative to the value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from mollifier.errors import DataError, did_you_mean
+
+Array = NDArray[np.float64]
+
+EFFECTS = ("sensor_gain", "sensor_offset", "frame_gain", "frame_offset", "offset", "drift")
+DISTRIBUTIONS = ("normal", "student", "log-normal")
+_WORDS = ("fraction", "sd", "relative", *EFFECTS, "correlated", "distribution")
+
+# Share of correlated noise that is independent, so that no covariance is singular.
+_NUGGET = 0.1
+# Share of the largest eigenvalue of a correlation below which it is left out.
+_NEGLIGIBLE = 1e-3
+# Relative errors are those of at least this share of the rms: values near zero are not exact.
+_LEAST = 0.05
+
+
+@dataclass(frozen=True)
+class NoiseEffect:
+    """One random effect.
+
+    Attributes
+    ----------
+    kind
+        One of `EFFECTS`, or "correlated".
+    sd
+        Its standard deviation, in the unit of the field; of a gain, relative to the value.
+    along, length
+        The axis along which it is correlated, and over which distance; of "correlated" only.
+    """
+
+    kind: str
+    sd: float
+    along: str = ""
+    length: float = 0.0
+
+    @property
+    def gain(self) -> bool:
+        """Whether it multiplies the value."""
+        return self.kind.endswith("gain")
+
+    def factors(self, nodes: Mapping[str, Array], time: str | None) -> list[Array]:
+        """For each axis the shapes of the effect along it, (nodes, shapes).
+
+        Raises
+        ------
+        DataError
+            If it needs a time axis and there is none, or an axis that there is not.
+        """
+        named = self.along or (time if self.kind != "offset" else "")
+        if named is None or (named and named not in nodes):
+            raise DataError(
+                f"noise declares '{self.kind}'{f' along {named}' if named else ''}; the field varies over "
+                f"{', '.join(nodes)}: an axis of time, or the name of one of these, was expected."
+            )
+        each = {"sensor": False, "frame": True}.get(self.kind.split("_")[0])
+        found = []
+        for name, x in nodes.items():
+            if name == self.along:
+                found.append(_correlated(x, self.length))
+            elif self.kind == "correlated" or (each is not None and (name == time) == each):
+                found.append(np.eye(x.size))
+            elif self.kind == "drift" and name == time:
+                found.append(((x - x.mean()) / (x.std() or 1.0))[:, None])
+            else:
+                found.append(np.ones((x.size, 1)))
+        return found
+
+
+def _correlated(x: Array, length: float) -> Array:
+    """Square root (nodes, k) of an exponential correlation, without its smallest eigenvalues."""
+    values, vectors = np.linalg.eigh(np.exp(-np.abs(x[:, None] - x) / length))
+    kept = values > _NEGLIGIBLE * values[-1]
+    return vectors[:, kept] * np.sqrt(values[kept])
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """The noise of one variable as declared, sizes as fractions of its rms but for ``sd``.
+
+    Examples
+    --------
+    >>> NoiseModel.of("u", {"fraction": 0.01, "sensor_gain": 0.02}).effects
+    (('sensor_gain', 0.02),)
+    >>> NoiseModel.of("u", {"sensor_gian": 0.02})
+    Traceback (most recent call last):
+    mollifier.errors.DataError: Noise of 'u' declares 'sensor_gian', ... Did you mean 'sensor_gain'?
+    """
+
+    fraction: float | None = None
+    sd: float | None = None
+    relative: float = 0.0
+    effects: tuple[tuple[str, float], ...] = ()
+    correlated: tuple[tuple[str, float], ...] = ()
+    distribution: str = "normal"
+
+    @classmethod
+    def of(cls, variable: str, given: Mapping[str, Any]) -> NoiseModel:
+        """Read a mapping.
+
+        Raises
+        ------
+        DataError
+            If it holds an unknown word, or a size that is no number of 0 or more.
+        """
+        what = f"Noise of '{variable}'"
+        for word in given:
+            if word not in _WORDS:
+                raise DataError(
+                    f"{what} declares '{word}', which is none of {', '.join(_WORDS)}."
+                    f"{did_you_mean(str(word), _WORDS)}"
+                )
+        distribution = given.get("distribution", "normal")
+        if distribution not in DISTRIBUTIONS:
+            hint = did_you_mean(str(distribution), DISTRIBUTIONS)
+            raise DataError(f"{what}: there is no distribution {distribution!r}.{hint}")
+        correlated = given.get("correlated", {})
+        if not isinstance(correlated, Mapping) or len(correlated) > 1:
+            raise DataError(
+                f"{what}: correlated was given as {correlated!r}; one axis and a length were expected, as "
+                "correlated: {t: 0.1}."
+            )
+        fraction, sd, relative = (_size(what, w, given[w]) if w in given else None for w in _WORDS[:3])
+        if distribution == "log-normal" and relative is None:
+            fraction, relative = None, fraction
+        return cls(
+            fraction,
+            sd,
+            relative or 0.0,
+            tuple((w, _size(what, w, given[w])) for w in EFFECTS if w in given),
+            tuple((str(c), _size(what, "correlated", v)) for c, v in correlated.items()),
+            distribution,
+        )
+
+    def settle(
+        self, array: xr.DataArray, rms: float, level: Array, estimated: float | None
+    ) -> float | Array | None:
+        """Write the effects into the array's attributes, and give its independent standard errors.
+
+        Parameters
+        ----------
+        array
+            Of the variable, in units in which its rms is ``rms``.
+        level
+            The field without most of its noise, in the shape of the array.
+        estimated
+            The noise of the whole, where correlated noise needs a size and none was given.
+
+        Returns
+        -------
+        float, Array or None
+            For all values, for each, or None where they are to be estimated.
+        """
+        sd = self.sd if self.sd is not None else None if self.fraction is None else self.fraction * rms
+        effects = [NoiseEffect(k, s * (1.0 if k.endswith("gain") else rms)) for k, s in self.effects]
+        for along, length in self.correlated:
+            whole = sd if sd is not None else estimated or 0.0
+            effects.append(NoiseEffect("correlated", whole * np.sqrt(1 - _NUGGET), along, length))
+            sd = whole * np.sqrt(_NUGGET)
+        declared = [*(e.kind for e in effects), *(["relative"] if self.relative else [])]
+        declared += ["tails"] if self.distribution == "student" else []
+        array.attrs["noise_model"] = json.dumps({"effects": [vars(e) for e in effects], "declared": declared})
+        if not self.relative:
+            return sd
+        return np.hypot(sd or 0.0, self.relative * np.maximum(np.abs(level), _LEAST * rms))
+
+
+def effects_of(array: xr.DataArray) -> tuple[NoiseEffect, ...]:
+    """The random effects that were declared for a variable."""
+    text = array.attrs.get("noise_model")
+    return tuple(NoiseEffect(**e) for e in json.loads(text)["effects"]) if isinstance(text, str) else ()
+
+
+def declared_in(array: xr.DataArray) -> tuple[str, ...]:
+    """The kinds of structure that were declared for a variable."""
+    text = array.attrs.get("noise_model")
+    return tuple(json.loads(text)["declared"]) if isinstance(text, str) else ()
+
+
+def smoothed(values: Array, points: Sequence[Array] | None = None) -> Array:
+    """Means over five nodes along each axis, or over the nine nearest samples where points (n,) are given.
+
+    Missing values count for nothing, and stay missing where no neighbour is known.
+    """
+    there = np.isfinite(values)
+    filled = np.where(there, values, 0.0)
+    if points is not None:
+        from scipy.spatial import KDTree
+
+        x = np.stack(points, axis=-1)
+        x = (x - x.min(0)) / np.maximum(np.ptp(x, axis=0), 1e-300)
+        near = KDTree(x).query(x, k=min(9, len(x)))[1].reshape(len(x), -1)
+        total, count = filled[near].sum(1), there[near].sum(1)
+    else:
+        from scipy.ndimage import uniform_filter
+
+        total, count = (uniform_filter(v, 5, mode="nearest") for v in (filled, there.astype(float)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(count > 1e-9, total / count, np.nan)
+
+
+def _size(what: str, word: str, value: Any) -> float:
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not (number and np.isfinite(value) and value >= 0):
+        raise DataError(f"{what}: {word} was given as {value!r}; a number of 0 or more was expected.")
+    return float(value)

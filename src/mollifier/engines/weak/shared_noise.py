@@ -1,0 +1,67 @@
+"""Random effects of the noise in the sums over the data: what they add to covariances.
+
+An effect ``sum_m b_m P(x) prod_a F_a(x_a, m_a)`` with independent coefficients of variance one adds to the
+residuals the modes ``R_m = J (P F_m)``, with J the residuals' derivatives by the field, and so ``R R'`` to
+their covariance. Slopes are instrumental variables then, which need no correction for what they share with R.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mollifier.engines.linalg.dense import contract
+from mollifier.engines.weak.data import GridData, GridEffect
+from mollifier.engines.weak.form import Channel
+from mollifier.engines.weak.integrands import Evaluated
+from mollifier.engines.weak.testspace import TestSpace, index_pairs, overlaps
+from mollifier.errors import ConfigurationError
+
+Array = NDArray[np.float64]
+
+# Most numbers of the modes that are held: rows times coefficients of all effects.
+_MOST = 40_000_000
+
+
+def effect_modes(
+    effect: GridEffect,
+    data: GridData,
+    space: TestSpace,
+    equations: int,
+    gains: Sequence[tuple[int, Channel]],
+    slabs: Iterable[tuple[slice, Evaluated]],
+) -> Array:
+    """Modes (rows, shapes) of one effect.
+
+    Parameters
+    ----------
+    equations
+        Number of equations.
+    gains
+        Number of each channel that depends on the effect's field, and the channel.
+    slabs
+        The integrands at smoothed fields, slab by slab.
+
+    Raises
+    ------
+    ConfigurationError
+        If they are too many to be held.
+    """
+    total = np.zeros((equations, space.size, int(np.prod(effect.shape))))
+    if total.size > _MOST:
+        raise ConfigurationError(
+            f"The noise declared for '{effect.field}' has {total.shape[2]:,} random effects for "
+            f"{equations * space.size:,} residuals; at most {_MOST:,} products of the two were expected. "
+            "Thin the data, or declare fewer effects."
+        )
+    pairs = [overlaps(a.weights[0], f.T) for a, f in zip(space.axes, effect.factors, strict=True)]
+    kept, row, mode = space.rows_of(*index_pairs(pairs, space.shape, effect.shape))
+    for slab, values in slabs:
+        pattern = data.pattern(effect, slab)
+        for number, c in gains:
+            matrices = space.crossed(effect.matrices(slab), pairs, c.orders, slab)
+            found = contract(values("gain", number, effect.field) * pattern, matrices)
+            total[c.equation][row, mode] += found.ravel()[kept]
+    return total.reshape(-1, total.shape[2])
