@@ -88,7 +88,7 @@ class FieldUnknown:
         Oman, SIAM J. Sci. Comput. 17:227, 1996), for a field of levels with edges between them. Standard
         errors under "tv", in the field's unit, are those of the last Gaussian approximation, which takes the
         places of the edges as known: beside an edge they may be too small. The network engine takes
-        no "h1", and only the weak engine takes "tv".
+        neither "h1" nor "tv".
     measurements
         Where the field itself was measured, or is known: `Observations` (or an `xarray.Dataset` that makes
         them) of one variable, or of one with the unknown's name, over the field's coordinates. They

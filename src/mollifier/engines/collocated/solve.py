@@ -49,8 +49,7 @@ def check_priors(problem: InverseProblem, engine: str, taken: Sequence[str]) -> 
         if unknown.prior not in taken:
             raise ConfigurationError(
                 f"prior='{unknown.prior}' was given for the unknown '{name}'; the {engine} engine takes "
-                f"{', '.join(taken[:-1])} or {taken[-1]}. Choose one of these, or engine 'weak', which needs "
-                "data on a grid."
+                f"{', '.join(taken[:-1])} or {taken[-1]}. Choose one of these, or engine 'joint' or 'weak'."
             )
 
 

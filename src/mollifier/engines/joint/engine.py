@@ -27,8 +27,7 @@ from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
 from mollifier.problem.solution import Solution
 
-# Priors of unknown fields that are quadratic.
-_PRIORS = ("auto", "h1", "h2")
+_PRIORS = ("auto", "h1", "h2", "tv")
 _ANSWERED = ("converged", "misfit", "step limit")
 
 
@@ -65,8 +64,7 @@ def solve_joint(
     Raises
     ------
     ConfigurationError
-        If ``joint.cells`` names something else than a coordinate, a prior is total variation, or the problem
-        is too large for memory.
+        If ``joint.cells`` names something else than a coordinate, or the problem is too large for memory.
 
     Examples
     --------
@@ -81,11 +79,12 @@ def solve_joint(
     """
     cells = _checked(problem, settings)
     tuning = settings.tuning
+    make = values_maker(cells, tuning, [n for n, u in problem.unknown_fields.items() if u.prior == "tv"])
     steps = tuning.most_steps if settings.training.steps is None else settings.training.steps
 
     def run(chosen: JointSettings, folder: Path | None, resume: bool) -> Solution:
         def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
-            objective, held = prepare(problem, chosen, seed, values_maker(cells, tuning), free_values=True)
+            objective, held = prepare(problem, chosen, seed, make, free_values=True)
             check_size(objective.model, tuning)
             linearisation = FieldPriors(objective)
             smoothing = Smoothing(objective, linearisation, tuning)

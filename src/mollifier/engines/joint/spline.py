@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import reduce
 
 import numpy as np
@@ -17,14 +18,12 @@ from mollifier.engines.collocated.model import Fields, Maker
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.joint.tuning import JointTuning
-from mollifier.engines.priors.field_prior import FieldPrior, LatticePrior
+from mollifier.engines.priors.field_prior import LatticePrior, field_prior
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
 from mollifier.nn.differentiation.mollifier import Mollified
 
 Array = NDArray[np.float64]
-
-_CUBIC = BSpline(3)
 
 
 class Values(nn.Module):
@@ -53,8 +52,8 @@ class Values(nn.Module):
         return self.coefficients if self._spread is None else self._spread @ self.coefficients
 
 
-def values_maker(cells: dict[str, int] | None, tuning: JointTuning) -> Maker:
-    """A maker of states as values at the kernel's nodes, and of unknown fields as cubic splines.
+def values_maker(cells: dict[str, int] | None, tuning: JointTuning, edged: Collection[str] = ()) -> Maker:
+    """A maker of states as values at the kernel's nodes, and of unknown fields as splines.
 
     Parameters
     ----------
@@ -63,6 +62,8 @@ def values_maker(cells: dict[str, int] | None, tuning: JointTuning) -> Maker:
         the coefficients are the values at the kernel's nodes.
     tuning
         Its ``field_cells`` are the cells along coordinates that are not in ``cells``.
+    edged
+        Unknown fields with edges: linear splines with ``edge_cells``, the others are cubic.
     """
 
     def make(fields: Fields) -> nn.Module:
@@ -71,10 +72,13 @@ def values_maker(cells: dict[str, int] | None, tuning: JointTuning) -> Maker:
         nodes = backend.lattice
         if not fields.unknown:
             return Values(nodes, len(fields.names))
-        default = tuning.field_cells[min(len(nodes.axes), len(tuning.field_cells)) - 1]
+        edge = fields.names[0] in edged
+        defaults = tuning.edge_cells if edge else tuning.field_cells
+        default = defaults[min(len(nodes.axes), len(defaults)) - 1]
         count = {a.name: (cells or {}).get(a.name, default) for a in nodes}
         along = [
-            _cubic(axis, domain, count[axis.name]) for axis, domain in zip(nodes, backend.grid, strict=True)
+            _spline(axis, domain, count[axis.name], 1 if edge else 3)
+            for axis, domain in zip(nodes, backend.grid, strict=True)
         ]
         spread = reduce(lambda a, b: sp.kron(a, b, format="csr"), [m for _, m in along])
         return Values(Grid(*(a for a, _ in along)), 1, sp.csr_array(spread))
@@ -112,8 +116,8 @@ def _values(block: Block) -> Values:
     return module
 
 
-def _cubic(nodes: Axis, domain: Axis, cells: int) -> tuple[Axis, sp.csr_array]:
-    """A cubic spline with ``cells`` cells over the domain, along one axis.
+def _spline(nodes: Axis, domain: Axis, cells: int, degree: int) -> tuple[Axis, sp.csr_array]:
+    """A spline of an odd degree with ``cells`` cells over the domain, along one axis.
 
     Returns the places of those p coefficients that affect values at the nodes, which reach beyond the domain,
     and the matrix from coefficients to these values, shape (nodes, p).
@@ -123,8 +127,9 @@ def _cubic(nodes: Axis, domain: Axis, cells: int) -> tuple[Axis, sp.csr_array]:
         return nodes, sp.csr_array(sp.eye_array(nodes.size, format="csr"))
     cell = domain.length / cells
     place = (nodes.points - domain.lower) / cell
-    index = np.floor(place).astype(np.intp)[:, None] + np.arange(-1, 3)
-    weights = _CUBIC((place[:, None] - index) / 2) / 2
+    half = (degree + 1) // 2
+    index = np.floor(place).astype(np.intp)[:, None] + np.arange(1 - half, 1 + half)
+    weights = BSpline(degree)((place[:, None] - index) / half) / half
     if domain.periodic:
         index = index % cells
         lattice = Axis(nodes.name, domain.lower, domain.upper, cells, periodic=True)
@@ -133,7 +138,7 @@ def _cubic(nodes: Axis, domain: Axis, cells: int) -> tuple[Axis, sp.csr_array]:
         index = index - first
         ends = domain.lower + first * cell, domain.lower + last * cell
         lattice = Axis(nodes.name, *ends, last - first + 1)
-    rows = np.repeat(np.arange(nodes.size), 4)
+    rows = np.repeat(np.arange(nodes.size), 2 * half)
     return lattice, sp.csr_array((weights.ravel(), (rows, index.ravel())), shape=(nodes.size, lattice.size))
 
 
@@ -155,7 +160,7 @@ class FieldPriors(Linearisation):
         super().__init__(objective)
         unknowns = objective.model.problem.unknown_fields
         self.priors = {
-            n: FieldPrior(
+            n: field_prior(
                 _values(b).lattice,
                 unknowns[n].prior,
                 unknowns[n].smoothness is not None,
@@ -163,6 +168,11 @@ class FieldPriors(Linearisation):
             )
             for n, b in objective.model.unknown_blocks.items()
         }
+
+    def expand(self) -> None:
+        """Expand priors that are not quadratic about the present fields."""
+        for name, prior in self.priors.items():
+            prior.about(self._coefficients(name)[0])
 
     def prior_on_coefficients(self, name: str, columns: slice) -> LatticePrior:
         """The prior of a field, expanded about its present coefficients; ``columns`` are their places."""

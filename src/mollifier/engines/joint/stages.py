@@ -186,6 +186,7 @@ class Joint(LevenbergMarquardt):
         self._changed = self._set_strengths()
         if self.free and self.weight >= 1.0:
             rescale(self.objective, self.free)
+        self.linearisation.expand()
         try:
             system = Bordered(self.linearisation, self.layout, nodes, self.weight, self.tuning)
         except NotPositiveError as error:

@@ -36,6 +36,8 @@ class JointTuning(CollocatedTuning):
     """Most entries of the banded factor, and of the block that couples states and unknowns (memory)."""
     field_cells: tuple[int, ...] = (128, 16, 8, 5)
     """Cells along each axis of an unknown field's spline, by its number of axes: one, two, three, more."""
+    edge_cells: tuple[int, ...] = (128, 32, 8, 5)
+    """The same for the linear spline of a field with the prior ``tv``."""
 
     # -- continuation and damping
     first_weight: float = 0.1

@@ -7,6 +7,7 @@ past the edges of the domain too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property, reduce
 
 import numpy as np
@@ -26,6 +27,8 @@ Array = NDArray[np.float64]
 _CELLS, _FEWEST_CELLS = {1: 128, 2: 32, 3: 12}, 6
 # Eigenvalues below this share of the largest are none.
 _ROUNDING = 1e-24
+# Mean squared gradient, over the field's mean square, below which a field is flat.
+_FLAT_FIELD = 1e-20
 
 
 class Form:
@@ -48,14 +51,17 @@ class Form:
         Of the coefficients, flat in C order, along scaled coordinates.
     shape
         Of the prior.
+    weights
+        Of the squares of the rows, shape (m,); 1 by default.
     """
 
-    def __init__(self, lattice: Grid, shape: Shape) -> None:
+    def __init__(self, lattice: Grid, shape: Shape, weights: Array | None = None) -> None:
         factors = matern_weights(shape.order, shape.length).tolist()
-        self.matrix = sp.csr_array(
-            sp.vstack([derivative_rows(lattice, k) * np.sqrt(f) for k, f in enumerate(factors) if f])
-        )
-        self._size = lattice.size
+        matrix = sp.vstack([derivative_rows(lattice, k) * np.sqrt(f) for k, f in enumerate(factors) if f])
+        if weights is not None:
+            matrix = sp.diags_array(np.sqrt(weights)) @ matrix
+        self.matrix = sp.csr_array(matrix)
+        self._size, self._weighted = lattice.size, weights is not None
 
     @cached_property
     def variance(self) -> float:
@@ -69,6 +75,8 @@ class Form:
 
     @cached_property
     def spectrum(self) -> Array:
+        if self._weighted:  # of the first order, and a new one in every step
+            return np.maximum(np.linalg.eigvalsh(self.square), 0.0)
         # Of the rows, not their squares: the lowest would drown in the rounding of the highest.
         triangle = np.linalg.qr(self.matrix.toarray(), mode="r")
         roots = np.linalg.svd(triangle, compute_uv=False)[::-1]
@@ -119,11 +127,58 @@ class FieldPrior:
         self.shape = Shape(order, self.shapes.lengths[-1])
         self._forms: dict[Shape, Form] = {}
 
+    def about(self, x: Array) -> None:
+        """Expand the prior about a field's coefficients (p,); most are the same about every one."""
+
     def form(self, shape: Shape) -> Form:
         """Of a shape."""
         if shape not in self._forms:
             self._forms[shape] = Form(self.lattice, shape)
         return self._forms[shape]
+
+
+class TotalVariationPrior(FieldPrior):
+    """Total variation, as H1 with every difference weighted by the inverse of the last iterate's gradient.
+
+    As `spline_prior.TotalVariation`: lagged diffusivity (Vogel and Oman, SIAM J. Sci. Comput. 17:227, 1996).
+    """
+
+    def __init__(self, lattice: Grid, given: bool = False, tuning: PriorTuning | None = None) -> None:
+        super().__init__(lattice, "tv", given, tuning)
+        self._weights: Array | None = None
+        self._flat = (tuning or PriorTuning()).flat
+
+    def form(self, shape: Shape) -> Form:
+        """Of its one shape, about the last iterate."""
+        if shape not in self._forms:
+            self._forms[shape] = Form(self.lattice, shape, self._weights)
+        return self._forms[shape]
+
+    def about(self, x: Array) -> None:
+        """Take a field's coefficients (p,) for the last iterate; a flat one leaves the prior as it is."""
+        along = [
+            differences_along(self.lattice, {a.name: int(a is axis) for a in self.lattice})
+            for axis in self.lattice
+        ]
+        ends = [abs(d) * (0.5 * a.spacing) for d, a in zip(along, self.lattice, strict=True)]
+        squares = [(d @ x) ** 2 for d in along]
+        at_nodes = [(e.T @ s) / np.asarray(e.sum(axis=0)) for e, s in zip(ends, squares, strict=True)]
+        mean = float(np.mean(np.sum(at_nodes, axis=0)))
+        if not mean > _FLAT_FIELD * float(np.mean(x**2)):
+            return
+        others = [
+            ends[i] @ np.sum([n for j, n in enumerate(at_nodes) if j != i], axis=0) if len(along) > 1 else 0.0
+            for i in range(len(along))
+        ]
+        gradient = np.concatenate([s + o for s, o in zip(squares, others, strict=True)])
+        self._weights, self._forms = 1 / np.sqrt(gradient / mean + self._flat**2), {}
+
+
+def field_prior(lattice: Grid, kind: str, given: bool, tuning: PriorTuning | None = None) -> FieldPrior:
+    """The prior of a kind; the arguments are those of `FieldPrior`."""
+    if kind == "tv":
+        return TotalVariationPrior(lattice, given, tuning)
+    return FieldPrior(lattice, kind, given, tuning)
 
 
 class LatticePrior(PriorOnCoefficients):
@@ -173,6 +228,12 @@ class LatticePrior(PriorOnCoefficients):
         return float(np.log(self.prior.form(shape).variance / (strength * self.count))), 1.0
 
 
+def differences_along(lattice: Grid, counts: Mapping[str, int]) -> sp.csr_array:
+    """Differences of the orders ``counts`` along the axes of a lattice, over their spacing, (rows, p)."""
+    along = [differences(a, counts[a.name]) for a in lattice]
+    return sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), along))
+
+
 def derivative_rows(lattice: Grid, order: int) -> sp.csr_array:
     """Rows, shape (m, p), whose squares add up to the mean squared derivatives of an order.
 
@@ -183,8 +244,7 @@ def derivative_rows(lattice: Grid, order: int) -> sp.csr_array:
     parts = [sp.csr_array((0, lattice.size))]
     for counts, times in mixed(lattice.names, order):
         if all(counts[a.name] < a.size or not counts[a.name] for a in lattice):
-            along = [differences(a, counts[a.name]) for a in lattice]
-            matrix = sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), along))
+            matrix = differences_along(lattice, counts)
             parts.append(sp.csr_array(matrix * np.sqrt(times / matrix.indptr[1:].size)))
     return sp.csr_array(sp.vstack(parts))
 

@@ -64,3 +64,6 @@ class PriorTuning:
 
     share: float = 0.995
     """Share of the total weight that the average keeps, heaviest priors first."""
+
+    flat: float = 0.1
+    """Total variation: gradient, as a share of its rms, below which a field counts as flat."""
