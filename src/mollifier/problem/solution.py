@@ -202,6 +202,9 @@ class Solution:
         for name, m in self.misfit.items():
             held = "" if m["held_out"] is None else f", {_number(m['held_out'])} held out"
             lines.append(f"Misfit    {name}: {_number(m['fitted'])} sd{held} (about 1 is what noise leaves)")
+        for name, shifts in self.provenance.get("sensitivity", {}).items():
+            moved = ", ".join(f"{_number(size)} by an {what}" for what, size in shifts.items())
+            lines.append(f"Shift     {name}: {moved} of 1 % of rms".replace("an drift", "a drift"))
         seconds, engine = self.provenance.get("seconds"), self.provenance.get("engine")
         if seconds is not None:
             lines.append(f"Time      {float(seconds):.3g} s" + (f", engine '{engine}'" if engine else ""))

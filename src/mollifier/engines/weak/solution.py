@@ -19,6 +19,7 @@ from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.estimate import Fit
 from mollifier.engines.weak.fields import field_variables
 from mollifier.engines.weak.radius_selection import RadiusSelection
+from mollifier.engines.weak.sensitivity import sensitivity
 from mollifier.engines.weak.settings import WeakSettings
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.verdict import term_size, verdict
@@ -145,6 +146,7 @@ def _provenance(
         "priors": {n: asdict(h) for n, h in fit.priors.items()},
         "misfit": fit.misfit,
         "whiteness": fit.whiteness,
+        "sensitivity": sensitivity(selection.estimator.sums, fit),
     }
 
 

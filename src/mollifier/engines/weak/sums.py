@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mollifier.engines.linalg.dense import contract
 from mollifier.engines.splines.basis import Basis
-from mollifier.engines.weak.data import GridData
+from mollifier.engines.weak.data import GridData, GridEffect
 from mollifier.engines.weak.integrands import Evaluated, Integrands
 from mollifier.engines.weak.shared_noise import effect_modes
 from mollifier.engines.weak.testspace import TestSpace, index_pairs, overlaps, pair_products
@@ -178,13 +178,16 @@ class WeakSums:
         """Residuals that the random effects of the noise leave, one column each, shape (rows, effects)."""
         if self._modes and self._modes[0] is space and np.array_equal(self._modes[1], coefficients):
             return self._modes[2]
-        found = np.zeros((self.equations * space.size, 0))
-        for effect in self.data.effects:
-            gains = [(c, self.form.channels[c]) for c, f in self.integrands.keys("gain") if f == effect.field]
-            slabs = self._evaluated(coefficients, smoothed=True)
-            found = np.hstack([found, effect_modes(effect, self.data, space, self.equations, gains, slabs)])
-        self._modes = space, coefficients.copy(), found
-        return found
+        found = [self.modes_of(e, space, coefficients) for e in self.data.effects]
+        whole = np.hstack([np.zeros((self.equations * space.size, 0)), *found])
+        self._modes = space, coefficients.copy(), whole
+        return whole
+
+    def modes_of(self, effect: GridEffect, space: TestSpace, coefficients: Array) -> Array:
+        """Residuals that one random effect leaves, shape (rows, effects)."""
+        gains = [(c, self.form.channels[c]) for c, f in self.integrands.keys("gain") if f == effect.field]
+        slabs = self._evaluated(coefficients, smoothed=True)
+        return effect_modes(effect, self.data, space, self.equations, gains, slabs)
 
     def field_gradients(self, space: TestSpace, coefficients: Array, rows: Array) -> dict[str, Array]:
         """``J' rows`` with J the residuals' derivatives by a field's values, at smoothed fields.
