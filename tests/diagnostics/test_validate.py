@@ -199,8 +199,8 @@ def test_the_forward_solution_is_the_exact_one(name):
 
 
 def test_an_equation_that_lets_errors_grow_is_started_anew():
-    state = {"u": lambda x, t: heat_values(x, t) * np.exp(6 * t)}
-    found = validate(exact_solution(state, {"D": 0.1, "r": 6.0}, "u_t = D*u_xx + r*u"))
+    state = {"u": lambda x, t: heat_values(x, t) * np.exp(10 * t)}
+    found = validate(exact_solution(state, {"D": 0.1, "r": 10.0}, "u_t = D*u_xx + r*u"))
     assert any("restarted" in n for n in found.notes), found
     quiet = validate(exact_solution({"u": heat_values}, {"D": 0.1}, "u_t = D*u_xx"))
     assert not any("restarted" in n for n in quiet.notes)
@@ -282,8 +282,8 @@ def answer():
 
 def test_the_status_of_an_engine_without_an_answer_is_a_reason(answer):
     found = mf.validate(replace(answer, status=Status("undetermined", "too little")))
-    assert found.status == "doubtful"
-    assert "undetermined" in found.reasons[0]
+    assert found.status == "undetermined"
+    assert found.reasons[0] == "too little"
     stopped = mf.validate(replace(answer, status=Status("step limit")))
     assert stopped.ok
     assert "step limit" in stopped.notes[0]

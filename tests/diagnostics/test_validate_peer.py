@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from mollifier.diagnostics.validation.forward import solve_forward
+from mollifier.diagnostics.validation.forward import ForwardProblem
 from mollifier.diagnostics.validation.forward_problem import evolution_of
 from mollifier.equations.names import Names
 from mollifier.equations.system import parse
@@ -65,8 +65,9 @@ def ours(equation, numbers, start, axes, nodes):
     fields = {n: xr.DataArray(v) for n, v in numbers.items()}
     evolution = evolution_of(system)
     assert evolution is not None
-    found, restarts = solve_forward(states, fields, system, evolution, ("u",), 1)
-    assert not restarts
+    solver = ForwardProblem(states, fields, system, evolution, ("u",)).solver(1)
+    found = solver.solve()
+    assert not solver.restarts
     return found["u"].isel(t=-1).values
 
 

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from mollifier.problem.problem_file import ProblemFile
     from mollifier.problem.solution import Solution
 
-_COLOURS = {"holds": "bold green", "doubtful": "bold yellow", "refuted": "bold red"}
+_COLOURS = {
+    "holds": "bold green",
+    "doubtful": "bold yellow",
+    "refuted": "bold red",
+    "undetermined": "bold yellow",
+}
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that solve wrote.")]
 Problem = Annotated[
@@ -31,8 +36,8 @@ Problem = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command(
-        epilog="Example: mollifier validate out/burgers. Exit codes: 0 the answer holds, 1 it is doubtful or "
-        "refuted, 2 bad input."
+        epilog="Example: mollifier validate out/burgers. Exit codes: 0 the answer holds, 1 it does "
+        "not, 2 bad input."
     )(validate)
     app.command(epilog=f"Example: mollifier report out/burgers --out burgers.html. {EPILOG}")(report)
 

@@ -92,6 +92,7 @@ class Discretisation:
         self.matrices = {
             s: sp.csr_array(_matrix(grid, d, grid.names)[self.inner]) for s, d in self.solved.items()
         }
+        self.needed = needed
         given = {**fields, **{f: states[f] for f in map(str, states.data_vars) if f not in solved}}
         self.given = {s: self._given(given[d.field], d) for s, d in needed.items() if d.field in given}
         for axis in grid:
@@ -140,23 +141,61 @@ class Discretisation:
         return [np.broadcast_to(f(env), self.inner.size) for f in self.functions]
 
     def slopes(self, env: Mapping[str, Any]) -> list[dict[Part, sp.csr_array]]:
-        """Each expression's derivatives in the parts at the inner nodes; those that are zero are left out."""
+        """Each expression's derivatives at inner nodes by the parts at all nodes; without those of 0."""
         rows = []
         for partials in self.partials:
             row: dict[Part, Any] = {}
             for s, slope in partials.items():
                 d = self.solved[s]
                 factor = sp.diags_array(np.broadcast_to(slope(env), self.inner.size))
-                block = factor @ self.matrices[s][:, self.inner]
+                block = factor @ self.matrices[s]
                 part = (d.field, d.along(self.coordinate))
                 row[part] = row[part] + block if part in row else block
             rows.append(row)
         return rows
 
+    def direction(self, name: str, array: xr.DataArray) -> dict[str, Callable[[float], Any]]:
+        """A change of what is given, for every symbol that it occurs in."""
+        return {s: self._given(array, d) for s, d in self.needed.items() if d.field == name}
+
+    def sources(
+        self,
+        at: float,
+        env: Mapping[str, Any],
+        rows: Sequence[Mapping[Part, Any]],
+        given: Mapping[Part, Array],
+        directions: Sequence[Mapping[str, Callable[[float], Any]]],
+        step: float,
+    ) -> list[Array]:
+        """Each expression's change at the inner nodes, shape (inner nodes, columns).
+
+        Parameters
+        ----------
+        at, env, rows
+            A place of evolution, its environment and its slopes.
+        given
+            Changes of the parts, whose values at all but the inner nodes count, shape (nodes, columns).
+        directions, step
+            Changes of what is given, one for each of the last columns, and the step of their differences.
+        """
+        outer = np.setdiff1d(np.arange(self.grid.size), self.inner)
+        changed = [
+            self.evaluated({**env, **{s: env[s] + step * f(at) for s, f in d.items()}}) for d in directions
+        ]
+        found, base = [], self.evaluated(env)
+        for i, row in enumerate(rows):
+            total = np.zeros((self.inner.size, next(iter(given.values())).shape[1]))
+            for part, block in row.items():
+                total += block[:, outer] @ given[part][outer]
+            for j, values in enumerate(changed):
+                total[:, j - len(changed)] += (values[i] - base[i]) / step
+            found.append(total)
+        return found
+
     def assembled(self, rows: Iterable[Mapping[Part, Any]], parts: Sequence[Part]) -> sp.csc_array:
-        """Rows of blocks as one matrix, a column of blocks for each part."""
+        """Rows of blocks as one matrix, a column of blocks for each part at the inner nodes."""
         empty = sp.csr_array((self.inner.size, self.inner.size))
-        blocks = [[row.get(p, empty) for p in parts] for row in rows]
+        blocks = [[row[p][:, self.inner] if p in row else empty for p in parts] for row in rows]
         return sp.csc_array(sp.block_array(blocks, format="csc"))
 
 

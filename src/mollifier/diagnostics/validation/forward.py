@@ -2,19 +2,21 @@
 
 With a coordinate of evolution: the method of lines and SciPy's implicit Radau method. Without one: sparse
 Newton steps. Values at the start and in a layer as wide as a stencil at the ends are those of the estimated
-states; all others come from the equation.
+states, corrected until they fit the data; all others come from the equation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.diagnostics.validation.discretisation import axis_of, interpolated
+from mollifier.diagnostics.validation.corrections import UNIFORM, Measured, corrected
+from mollifier.diagnostics.validation.discretisation import axis_of
 from mollifier.diagnostics.validation.forward_problem import (
     Evolution,
     NoForwardSolutionError,
@@ -24,7 +26,7 @@ from mollifier.diagnostics.validation.forward_problem import (
 )
 from mollifier.diagnostics.validation.method_of_lines import MethodOfLines
 from mollifier.diagnostics.validation.misfit import noise, places
-from mollifier.diagnostics.validation.steady import solve_steady
+from mollifier.diagnostics.validation.steady import Steady
 from mollifier.equations.system import EquationSystem
 from mollifier.mollify.grid import Grid
 from mollifier.problem.solution import Solution
@@ -38,7 +40,6 @@ _COARSE = 1 / 3
 _MOST_NODES = {1: 801, 2: 6_000, 3: 12_000}
 _MOST_NUMBERS = 4_000_000
 _LEAST = 16  # nodes along each axis
-_UNIFORM = "uniform"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,8 @@ class Forward:
     errors, points
         Observed state -> prediction less measurement in units of the noise, shape (n,), and where, shape
         (n, d): measurements away from the start and the ends, whose values are given.
+    shifts
+        Unknown -> by how many standard errors it lies from where the data fit best.
     notes
         How it was made.
     """
@@ -59,7 +62,73 @@ class Forward:
     fields: xr.Dataset
     errors: Mapping[str, Array]
     points: Mapping[str, Array]
+    shifts: Mapping[str, float]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ForwardProblem:
+    """What is solved forward.
+
+    Attributes
+    ----------
+    states
+        Estimated states: starts, ends, and what is not solved for.
+    fields
+        Everything else that the equations name.
+    system, evolution, solved
+        As of `mollifier.diagnostics.validation.forward_problem`.
+    """
+
+    states: xr.Dataset
+    fields: Mapping[str, xr.DataArray]
+    system: EquationSystem
+    evolution: Evolution | None
+    solved: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.space:  # an ordinary differential equation: the same everywhere along a coordinate added
+            object.__setattr__(self, "states", self.states.expand_dims({UNIFORM: [0.0, 1.0]}))
+        for f in self.solved:
+            if set(self.states[f].dims) != set(self.states.dims):
+                raise NoForwardSolutionError(f"'{f}' does not vary over all coordinates")
+
+    @property
+    def along(self) -> str:
+        """The coordinate of evolution, "" for none."""
+        return "" if self.evolution is None else self.evolution.coordinate
+
+    @property
+    def space(self) -> tuple[str, ...]:
+        """The coordinates that are discretised."""
+        return tuple(c for c in map(str, self.states.dims) if c != self.along)
+
+    def solver(self, refined: int) -> MethodOfLines | Steady:
+        """The problem on a grid with so many cells along each axis for one of the states'."""
+        sizes = {}
+        for c in self.space:
+            n, periodic = self.states.sizes[c], bool(self.states[c].attrs.get("periodic"))
+            sizes[c] = n * refined if periodic else (n - 1) * refined + 1
+        grid = Grid(*(axis_of(self.states[c], sizes[c]) for c in self.space))
+        if self.evolution is None:
+            return Steady(self.states, self.fields, self.system, self.solved, grid)
+        return MethodOfLines(self.states, self.fields, self.system, self.evolution, grid, refined)
+
+    def solution(self, solver: MethodOfLines | Steady) -> dict[str, xr.DataArray]:
+        """Of a solver, its coordinates with the attributes of the states'."""
+        found = solver.solve()
+        for v in found.values():
+            for c in v.dims:
+                v[c].attrs.update(self.states[c].attrs)
+        return found
+
+    def affordable(self, refined: int) -> bool:
+        """Whether a grid is small enough."""
+        sizes = {c: (n - 1) * refined + 1 for c, n in self.states.sizes.items()}
+        space = [n for c, n in sizes.items() if c != self.along]
+        most = _MOST_NODES.get(len(space), _MOST_NODES[3]) * (1 if self.along else 4)
+        total = float(np.prod([float(n) for n in sizes.values()]))
+        return float(np.prod(space)) <= most and total <= _MOST_NUMBERS
 
 
 def forward(solution: Solution, system: EquationSystem) -> Forward:
@@ -75,113 +144,94 @@ def forward(solution: Solution, system: EquationSystem) -> Forward:
     Raises
     ------
     NoForwardSolutionError
-        As `solve_forward`, and if the solution lacks what the equations need.
+        If the equation cannot be solved, as where its solution blows up or no Newton step helps, or if the
+        solution lacks what the equations need.
     """
     evolution = evolution_of(system)
-    along = "" if evolution is None else evolution.coordinate
     solved = solved_fields(system) if evolution is None else evolution.fields
     fields = coefficients(solution, system)
     states = solution.dataset[[f for f in solution.states if f in system.names.fields]]
     missing = [f for f in solved if f not in states or not np.isfinite(states[f].values).all()]
     if missing:
         raise NoForwardSolutionError(f"the estimated {', '.join(missing)} is not finite everywhere")
-    rows = {f: _rows(solution, states, f, system, along) for f in solved if f in solution.observed}
-    sd = {f: noise(solution, f)[keep] for f, keep in rows.items()}
-    change, found, restarts, values, points = np.inf, {}, 0, {}, {}
-    for n in _LEVELS:
-        if n < _LEVELS[-1] and n * min(states.sizes.values()) < _LEAST:
-            continue
-        if found and not _affordable(states, along, n):
-            break
-        found, restarts = solve_forward(states, fields, system, evolution, solved, n)
-        for v in found.values():
-            for d in v.dims:
-                v[d].attrs.update(states[d].attrs)
-        before, points = values, {f: places(solution, found[f].dims)[keep] for f, keep in rows.items()}
-        values = {f: interpolated(found[f], points[f]) for f in rows}
-        if before:
-            change = max(_rms((values[f] - before[f]) / sd[f]) for f in rows)
-            if change < _FINE:
-                break
-    notes = [f"solved forward on {' x '.join(str(s) for s in next(iter(found.values())).shape)} nodes"]
-    if restarts:
-        notes.append(f"the equation lets errors grow: it was restarted {restarts} times on the way")
+    problem = ForwardProblem(states, fields, system, evolution, solved)
+    data = {f: _measured(solution, problem, f) for f in solved if f in solution.observed}
+    refined, solver, values, change = _resolved(problem, data)
+    shape = [n for c, n in next(iter(values.values())).sizes.items() if c != UNIFORM]
+    notes = [f"solved forward on {' x '.join(map(str, shape))} nodes"]
+    if solver.restarts:
+        notes.append(f"the equation lets errors grow: it was restarted {solver.restarts} times on the way")
     if not np.isfinite(change) or change > _COARSE:
         text = f"{change:.2g} times the noise" if np.isfinite(change) else "an unknown amount"
         notes.append(f"a grid twice as fine changes the forward solution by {text}: it is hardly resolved")
-    errors = {f: (values[f] - solution.fit[f].values[keep]) / sd[f] for f, keep in rows.items()}
-    return Forward(xr.Dataset(found), errors, points, tuple(notes))
+    shifts: Mapping[str, float] = {}
+    if data:
+        values, shifts, moved = corrected(
+            problem.states, solved, problem.along, solver, values, data, _directions(solution, fields),
+            partial(_again, problem, refined)
+        )  # fmt: skip
+        notes.append(
+            f"its start and ends were fitted to the data, which moved it by {moved:.2g} times the noise"
+        )
+    errors = {f: d.errors(values[f]) for f, d in data.items()}
+    found = {f: v.isel({UNIFORM: 0}, drop=True) if UNIFORM in v.dims else v for f, v in values.items()}
+    points = {f: d.over(found[f].dims) for f, d in data.items()}
+    return Forward(xr.Dataset(found), errors, points, shifts, tuple(notes))
 
 
-def _affordable(states: xr.Dataset, along: str, refined: int) -> bool:
-    sizes = {c: (n - 1) * refined + 1 for c, n in states.sizes.items()}
-    space = [n for c, n in sizes.items() if c != along]
-    most = _MOST_NODES.get(len(space), _MOST_NODES[3]) * (1 if along else 4)
-    return (
-        float(np.prod(space)) <= most and float(np.prod([float(n) for n in sizes.values()])) <= _MOST_NUMBERS
-    )
+def _again(
+    problem: ForwardProblem, refined: int, states: xr.Dataset
+) -> tuple[MethodOfLines | Steady, dict[str, xr.DataArray]]:
+    """The solver of corrected states, and its solution."""
+    solver = replace(problem, states=states).solver(refined)
+    return solver, problem.solution(solver)
 
 
-def _rows(
-    solution: Solution, states: xr.Dataset, name: str, system: EquationSystem, along: str
-) -> NDArray[np.bool_]:
+def _resolved(
+    problem: ForwardProblem, data: Mapping[str, Measured]
+) -> tuple[int, MethodOfLines | Steady, dict[str, xr.DataArray], float]:
+    """The level of refinement that is fine enough, its solver and solution, and what it changed."""
+    change, before = np.inf, None
+    sizes = [n for c, n in problem.states.sizes.items() if c != UNIFORM]
+    levels = [n for n in _LEVELS if n == _LEVELS[-1] or n * min(sizes) >= _LEAST]
+    for n in levels:
+        if before is not None and not problem.affordable(n):
+            break
+        found = n, (solver := problem.solver(n)), (values := problem.solution(solver))
+        errors = [d.errors(values[f]) for f, d in data.items()]
+        if before is not None:
+            change = max((_rms(new - old) for new, old in zip(errors, before, strict=True)), default=0.0)
+            if change < _FINE:
+                break
+        before = errors
+    return *found, change
+
+
+def _measured(solution: Solution, problem: ForwardProblem, name: str) -> Measured:
     """Measurements within the grid and away from its start and ends, where the states are given."""
-    fit = solution.fit
+    fit, states = solution.fit, problem.states
     keep = np.isfinite(fit[name].values)
-    for c in map(str, states[name].dims):
+    over = [c for c in map(str, states[name].dims) if c != UNIFORM]
+    for c in over:
         if states[c].attrs.get("periodic"):
             continue
         x, nodes = fit[c].values.astype(float), states[c].values
         gap = float(np.max(np.diff(nodes)))
         keep &= x > nodes[0] + 0.5 * gap
-        if c != along and any(d.along(c) for ds in system.derivatives.values() for d in ds):
+        if c != problem.along and any(d.along(c) for ds in problem.system.derivatives.values() for d in ds):
             keep &= x < nodes[-1] - 0.5 * gap
-    return keep
+    points = dict(zip(over, places(solution, over)[keep].T, strict=True))
+    return Measured(points, fit[name].values[keep], noise(solution, name)[keep])
+
+
+def _directions(solution: Solution, fields: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """One standard error of each unknown that has one: of a field, everywhere."""
+    found = {n: xr.DataArray(e.sd) for n, e in solution.estimates.items() if e.sd is not None}
+    for n in solution.unknown_fields:
+        if f"{n}_sd" in solution.dataset:
+            found[n] = solution.dataset[f"{n}_sd"]
+    return {n: v for n, v in found.items() if n in fields and np.isfinite(v.values).all() and (v > 0).any()}
 
 
 def _rms(values: Array) -> float:
     return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
-
-
-def solve_forward(
-    states: xr.Dataset,
-    fields: Mapping[str, xr.DataArray],
-    system: EquationSystem,
-    evolution: Evolution | None,
-    solved: tuple[str, ...],
-    refined: int,
-) -> tuple[dict[str, xr.DataArray], int]:
-    """States that obey the equations on one grid, and how often the evolution was restarted.
-
-    Parameters
-    ----------
-    states
-        Estimated states: starts, ends, and what is not solved for.
-    fields
-        Everything else that the equations name.
-    evolution, solved
-        As of `mollifier.diagnostics.validation.forward_problem`.
-    refined
-        Cells along each axis for one of the solution's.
-
-    Raises
-    ------
-    NoForwardSolutionError
-        If the equation cannot be solved: its solution blows up, or no Newton step helps.
-    """
-    names = tuple(c for c in map(str, states.dims) if evolution is None or c != evolution.coordinate)
-    if not names:  # an ordinary differential equation: the same everywhere along a coordinate that is added
-        wide = states.expand_dims({_UNIFORM: [0.0, 1.0]})
-        found, restarts = solve_forward(wide, fields, system, evolution, solved, refined)
-        return {f: v.isel({_UNIFORM: 0}, drop=True) for f, v in found.items()}, restarts
-    for f in solved:
-        if set(states[f].dims) != set(states.dims):
-            raise NoForwardSolutionError(f"'{f}' does not vary over all coordinates")
-    sizes = {}
-    for c in names:
-        n, periodic = states.sizes[c], bool(states[c].attrs.get("periodic"))
-        sizes[c] = n * refined if periodic else (n - 1) * refined + 1
-    grid = Grid(*(axis_of(states[c], sizes[c]) for c in names))
-    if evolution is None:
-        return solve_steady(states, fields, system, solved, grid), 0
-    return MethodOfLines(states, fields, system, evolution, grid, refined).solve()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,7 +12,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 from scipy.interpolate import CubicSpline
+from scipy.sparse.linalg import splu
 
+from mollifier.diagnostics.validation.corrections import Modes
 from mollifier.diagnostics.validation.discretisation import Discretisation, Part, on_nodes
 from mollifier.diagnostics.validation.forward_problem import Evolution, NoForwardSolutionError
 from mollifier.equations.system import EquationSystem
@@ -22,7 +25,7 @@ Array = NDArray[np.float64]
 _RELATIVE = 1e-6
 _EVALUATIONS = 8_000
 # An unstable equation is restarted where an error at the start has grown by so much, at most so often.
-_GROWN, _WINDOWS = 2.0, 32
+_GROWN, _WINDOWS = 30.0, 32
 _MODES = 6
 
 
@@ -66,6 +69,8 @@ class MethodOfLines:
         self.parts: list[Part] = [(f, k) for f, n in self.orders.items() for k in range(n)]
         self.scale = {f: float(np.ptp(states[f].values)) or 1.0 for f in evolution.fields}
         self.left = 0
+        self.path: dict[Part, Array] = {}
+        self.starts: list[int] = []
 
     def _whole(self, t: float, y: Array) -> dict[Part, Array]:
         """Fields (and their rates, of second order) at all nodes."""
@@ -88,12 +93,15 @@ class MethodOfLines:
     def _slope(self, t: float, y: Array) -> sp.csc_array:
         slopes = self.discrete.slopes(self.discrete.environment(t, self._whole(t, y)))
         rates = dict(zip(self.evolution.fields, slopes, strict=True))
-        one = sp.csr_array(sp.identity(self.discrete.inner.size, format="csr"))
-        rows = [{(f, k + 1): one} if (f, k + 1) in self.parts else rates[f] for f, k in self.parts]
-        return self.discrete.assembled(rows, self.parts)
+        return self.discrete.assembled(self._rows(rates), self.parts)
 
-    def _run(self, low: int, high: int, push: float = 0.0) -> dict[str, Array]:
-        """Fields at the times from one to another, shape (times, nodes), the start perturbed by a push."""
+    def _rows(self, rates: Mapping[str, Mapping[Part, sp.csr_array]]) -> list[Mapping[Part, sp.csr_array]]:
+        """Derivatives of the rate of every part, from those of the highest."""
+        one = sp.csr_array(sp.identity(self.grid.size, format="csr"))[self.discrete.inner]
+        return [{(f, k + 1): one} if (f, k + 1) in self.parts else rates[f] for f, k in self.parts]
+
+    def _run(self, low: int, high: int, push: float = 0.0) -> dict[Part, Array]:
+        """Parts at the times from one to another, shape (times, nodes), the start perturbed by a push."""
         start = [self.bounds[f](self.times[low], k)[self.discrete.inner] for f, k in self.parts]
         if push:
             bump = _bump(self.grid)[self.discrete.inner]
@@ -112,16 +120,18 @@ class MethodOfLines:
                     jac=self._slope, rtol=10 * _RELATIVE, atol=level,
                 )  # fmt: skip
         except (_Budget, RuntimeError, ValueError):
-            raise NoForwardSolutionError("its solution with the estimates blows up") from None
+            slow = f"it takes more than {_EVALUATIONS:,} evaluations of the equation"
+            why = slow if self.left < 0 else "its solution with the estimates blows up"
+            raise NoForwardSolutionError(why) from None
         if done.status != 0 or not np.isfinite(done.y).all():
             raise NoForwardSolutionError("its solution with the estimates blows up")
         states = [self._whole(t, y) for t, y in zip(times, done.y.T, strict=True)]
-        return {f: np.stack([s[f, 0] for s in states]) for f in self.evolution.fields}
+        return {p: np.stack([s[p] for s in states]) for p in self.parts}
 
-    def solve(self) -> tuple[dict[str, xr.DataArray], int]:
+    def solve(self) -> dict[str, xr.DataArray]:
         """In one go where errors at the start do not grow, else in as few windows as keep them small."""
         windows, failed = 1, ""
-        parts: list[tuple[dict[str, Array], float]] = []
+        parts: list[tuple[dict[Part, Array], float]] = []
         self.left = _EVALUATIONS
         last = len(self.times) - 1
         while windows <= min(_WINDOWS, last):
@@ -138,20 +148,59 @@ class MethodOfLines:
             windows *= 4 if failed else 2
         if failed:
             raise NoForwardSolutionError(failed)
-        found = {}
-        for f in self.evolution.fields:
-            rows = [parts[0][0][f], *(p[f][1:] for p, _ in parts[1:])]
-            values = np.concatenate(rows).reshape(-1, *self.grid.shape)
-            coords = {self.evolution.coordinate: self.times, **{a.name: a.points for a in self.grid}}
-            found[f] = xr.DataArray(values, coords, (self.evolution.coordinate, *self.grid.names))
-        return found, len(parts) - 1
+        self.starts = [int(i) for i in starts[:-1]]
+        self.path = {
+            part: np.concatenate([parts[0][0][part], *(p[part][1:] for p, _ in parts[1:])])
+            for part in self.parts
+        }
+        coords = {self.evolution.coordinate: self.times, **{a.name: a.points for a in self.grid}}
+        over = (self.evolution.coordinate, *self.grid.names)
+        return {
+            f: xr.DataArray(self.path[f, 0].reshape(-1, *self.grid.shape), coords, over)
+            for f in self.evolution.fields
+        }
 
-    def _grown(self, low: int, high: int) -> tuple[dict[str, Array], float]:
+    @property
+    def restarts(self) -> int:
+        """How often the evolution was restarted from the states."""
+        return len(self.starts) - 1
+
+    def responses(
+        self, modes: Modes, directions: Mapping[str, xr.DataArray], step: float
+    ) -> Iterator[dict[str, Array]]:
+        """Of each state at one time after another, shape (nodes, columns), as of `Solver`.
+
+        By the trapezoidal rule along the solution, anew from each restart.
+        """
+        discrete, fields, inner = self.discrete, list(self.evolution.fields), self.discrete.inner
+        ways = [discrete.direction(n, a) for n, a in directions.items()]
+        one = sp.identity(len(self.parts) * inner.size, format="csc")
+        last: tuple[Any, Array, Array] | None = None
+        for i, t in enumerate(self.times):
+            given = modes.given(fields, self.parts, self.grid, t, len(ways))
+            env = discrete.environment(t, {p: v[i] for p, v in self.path.items()})
+            slopes = discrete.slopes(env)
+            matrix = discrete.assembled(self._rows(dict(zip(fields, slopes, strict=True))), self.parts)
+            sources = dict(zip(fields, discrete.sources(t, env, slopes, given, ways, step), strict=True))
+            zero = np.zeros_like(sources[fields[0]])
+            source = np.concatenate([zero if (f, k + 1) in self.parts else sources[f] for f, k in self.parts])
+            values = start = np.concatenate([given[p][inner] for p in self.parts])
+            if last is not None:
+                half = (t - self.times[i - 1]) / 2
+                right = last[1] + half * (last[0] @ last[1] + last[2] + source)
+                values = splu(sp.csc_array(one - half * matrix)).solve(right)
+            last = matrix, start if i in self.starts else values, source
+            for part, now in zip(self.parts, np.split(values, len(self.parts)), strict=True):
+                given[part][inner] = now
+            yield {f: given[f, 0] for f in fields}
+
+    def _grown(self, low: int, high: int) -> tuple[dict[Part, Array], float]:
         """The solution, and by how much a small smooth error at its start grows."""
         base, pushed = self._run(low, high), self._run(low, high, 1e-4)
         with np.errstate(over="ignore"):
             sizes = [
-                np.linalg.norm(pushed[f] - base[f], axis=1) / self.scale[f] for f in self.evolution.fields
+                np.linalg.norm(pushed[f, 0] - base[f, 0], axis=1) / self.scale[f]
+                for f in self.evolution.fields
             ]
         size = np.max(sizes, axis=0)
         return base, float(size.max() / size[0]) if size[0] > 0 else 1.0

@@ -15,6 +15,8 @@ from mollifier.problem.solution import Solution
 Array = NDArray[np.float64]
 
 _NEIGHBOURS, _MOST, _LEAST = 8, 20_000, 20
+# Measurements of one degree of freedom: their noise may be estimated from themselves, by differences.
+_SHARED = 5.0
 # The noise is taken to be no less than this share of a field's rms: no grid is exact.
 _FLOOR = 1e-3
 
@@ -30,7 +32,7 @@ class Misfit:
     ratio, low, high
         Mean square error over the noise's variance, 1 for a perfect prediction, and its 95 % interval.
     p
-        Chance of so large a ratio from noise alone.
+        Chance of so large a ratio from noise alone, whose size is uncertain.
     coherent
         Rms of the part of the errors that neighbours share, in units of the noise's standard deviation.
     p_white
@@ -79,7 +81,9 @@ def misfit(errors: Array, points: Array) -> Misfit | None:
     total = float(np.sum(errors**2))
     low, high = total / chi2.ppf(0.975, n), total / chi2.ppf(0.025, n)
     coherent, p = neighbour_correlation(errors, points)
-    return Misfit(n, total / n, float(low), float(high), float(chi2.sf(total, n)), coherent, p)
+    return Misfit(
+        n, total / n, float(low), float(high), float(chi2.sf(total / _SHARED, n / _SHARED)), coherent, p
+    )
 
 
 def neighbour_correlation(errors: Array, points: Array, seed: int = 0) -> tuple[float, float | None]:

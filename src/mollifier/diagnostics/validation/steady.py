@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.sparse.linalg import splu
 
+from mollifier.diagnostics.validation.corrections import Modes
 from mollifier.diagnostics.validation.discretisation import Discretisation, Part, on_nodes
 from mollifier.diagnostics.validation.forward_problem import NoForwardSolutionError
 from mollifier.equations.system import EquationSystem
@@ -20,51 +21,81 @@ _NEWTON, _SETTLED = 40, 1e-10
 _LEAST_STEP = 1e-3  # share of a Newton step
 
 
-def solve_steady(
-    states: xr.Dataset,
-    fields: Mapping[str, xr.DataArray],
-    system: EquationSystem,
-    solved: tuple[str, ...],
-    grid: Grid,
-) -> dict[str, xr.DataArray]:
-    """States that obey the equations on a grid, by damped Newton steps from the estimated ones.
+class Steady:
+    """Equations without a coordinate of evolution, on a grid.
 
     Parameters
     ----------
     states, fields, system, solved, grid
         As of `mollifier.diagnostics.validation.discretisation.Discretisation`.
-
-    Raises
-    ------
-    NoForwardSolutionError
-        If no Newton step reduces the residual before the equation holds.
     """
-    discrete = Discretisation(grid, states, fields, [e.residual for e in system.equations], system, solved)
-    u: dict[Part, Array] = {(f, 0): on_nodes(states[f], grid).ravel() for f in solved}
-    first, size, moved = None, np.inf, np.inf
-    for _ in range(_NEWTON):
-        env = discrete.environment(0.0, u)
-        residual = np.concatenate(discrete.evaluated(env))
-        size = float(np.linalg.norm(residual))
-        first = size if first is None else first
-        if not np.isfinite(size):
-            break
-        try:
-            step = splu(discrete.assembled(discrete.slopes(env), list(u))).solve(residual)
-        except RuntimeError:
-            raise NoForwardSolutionError("the linearised equation is singular") from None
-        better = _damped(discrete, u, step, size)
-        if better is None:
-            break
-        moved = max(float(np.abs(better[p] - u[p]).max()) / (float(np.ptp(u[p])) or 1.0) for p in u)
-        u = better
-        if moved < _SETTLED:
-            break
-    # Rounding stops Newton's method long after the equation holds.
-    if not np.isfinite(size) or (size > 1e-6 * (first or 1.0) and moved > 1e-6):
-        raise NoForwardSolutionError("Newton's method found no solution of the equation with the estimates")
-    coords = {a.name: a.points for a in grid}
-    return {f: xr.DataArray(u[f, 0].reshape(grid.shape), coords, grid.names) for f in solved}
+
+    times = np.zeros(1)
+    restarts = 0
+
+    def __init__(
+        self,
+        states: xr.Dataset,
+        fields: Mapping[str, xr.DataArray],
+        system: EquationSystem,
+        solved: tuple[str, ...],
+        grid: Grid,
+    ) -> None:
+        residuals = [e.residual for e in system.equations]
+        self.discrete, self.grid = Discretisation(grid, states, fields, residuals, system, solved), grid
+        self.values: dict[Part, Array] = {(f, 0): on_nodes(states[f], grid).ravel() for f in solved}
+
+    def solve(self) -> dict[str, xr.DataArray]:
+        """States that obey the equations, by damped Newton steps from the estimated ones.
+
+        Raises
+        ------
+        NoForwardSolutionError
+            If no Newton step reduces the residual before the equation holds.
+        """
+        discrete, u = self.discrete, self.values
+        first, size, moved = None, np.inf, np.inf
+        for _ in range(_NEWTON):
+            env = discrete.environment(0.0, u)
+            residual = np.concatenate(discrete.evaluated(env))
+            size = float(np.linalg.norm(residual))
+            first = size if first is None else first
+            if not np.isfinite(size):
+                break
+            try:
+                step = splu(discrete.assembled(discrete.slopes(env), list(u))).solve(residual)
+            except RuntimeError:
+                raise NoForwardSolutionError("the linearised equation is singular") from None
+            better = _damped(discrete, u, step, size)
+            if better is None:
+                break
+            moved = max(float(np.abs(better[p] - u[p]).max()) / (float(np.ptp(u[p])) or 1.0) for p in u)
+            u = better
+            if moved < _SETTLED:
+                break
+        # Rounding stops Newton's method long after the equation holds.
+        if not np.isfinite(size) or (size > 1e-6 * (first or 1.0) and moved > 1e-6):
+            raise NoForwardSolutionError("Newton's method found no solution with the estimates")
+        self.values = u
+        coords = {a.name: a.points for a in self.grid}
+        return {
+            f: xr.DataArray(v.reshape(self.grid.shape), coords, self.grid.names) for (f, _), v in u.items()
+        }
+
+    def responses(
+        self, modes: Modes, directions: Mapping[str, xr.DataArray], step: float
+    ) -> Iterator[dict[str, Array]]:
+        """Of each state, shape (nodes, columns), as of `Solver`."""
+        discrete, parts = self.discrete, list(self.values)
+        given = modes.given([f for f, _ in parts], parts, self.grid, 0.0, len(directions))
+        ways = [discrete.direction(n, a) for n, a in directions.items()]
+        env = discrete.environment(0.0, self.values)
+        rows = discrete.slopes(env)
+        source = np.concatenate(discrete.sources(0.0, env, rows, given, ways, step))
+        inner = -splu(discrete.assembled(rows, parts)).solve(source)
+        for part, values in zip(parts, np.split(inner, len(parts)), strict=True):
+            given[part][discrete.inner] = values
+        yield {f: given[f, 0] for f, _ in parts}
 
 
 def _damped(

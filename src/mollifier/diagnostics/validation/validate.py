@@ -16,7 +16,7 @@ from mollifier.diagnostics.validation.discretisation import interpolated
 from mollifier.diagnostics.validation.forward import forward
 from mollifier.diagnostics.validation.forward_problem import NoForwardSolutionError, system_of
 from mollifier.diagnostics.validation.misfit import floored, misfit, noise, places
-from mollifier.diagnostics.validation.verdict import Finding, Verdict, judged, worst
+from mollifier.diagnostics.validation.verdict import Finding, Verdict, judged, shifted, worst
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.io.files import jsonable
 from mollifier.problem.inverse_problem import InverseProblem
@@ -36,7 +36,7 @@ class Validation:
     Attributes
     ----------
     status
-        "holds", "doubtful" or "refuted".
+        "holds", "doubtful", "refuted", or "undetermined" where the data leave an unknown open.
     reasons
         Why it does not hold; empty where it does.
     notes
@@ -100,12 +100,14 @@ def validate(
 ) -> Validation:
     """Solve the equation forward with the estimates, and compare with the data.
 
-    The forward solution is refined until it changes by less than a tenth of the noise, and compared with
-    every measurement away from its start and ends; so is the engine's fit, over the points fitted and held
-    out. Two sizes count where chance does not explain them: the excess of the mean square error over the
-    noise, and the error that neighbours share. Beyond 0.4 of the noise's standard deviation an answer is
-    doubtful, beyond all of it refuted. It is doubtful too where the engine's status says that there is no
-    answer or no fit, and where the equation cannot be solved forward.
+    The forward solution is refined until it changes by less than a tenth of the noise, and its start and
+    ends are fitted to the data. It is compared with every measurement away from these; so is the engine's
+    fit, over the points fitted and held out. Two sizes count where chance does not explain them: the excess
+    of the mean square error over the noise, and the error that neighbours share. Beyond 0.3 of the noise's
+    standard deviation an answer is doubtful, beyond all of it refuted. Where the data fit best with another
+    value of an unknown, it is doubtful beyond 3 of its standard errors, refuted beyond 6. It is doubtful too
+    where the engine's status is a misfit and where the equation cannot be solved forward, and undetermined
+    where the status is.
 
     Parameters
     ----------
@@ -150,6 +152,7 @@ def validate(
         predicted, notes = found.fields, [*notes, *found.notes]
         for name, errors in found.errors.items():
             findings += _compared("forward solution", name, errors, found.points[name])
+        findings += [shifted(n, by) for n, by in found.shifts.items()]
     if held_out is not None:
         findings += _further(solution, predicted, held_out)
     if problem is not None:
@@ -182,6 +185,8 @@ def _same_question(solution: Solution, problem: InverseProblem | None, needed: b
 def _status(solution: Solution) -> tuple[list[Finding], list[str]]:
     """The engine's status: a finding where it speaks against the answer, a note where the run was stopped."""
     text = f"the engine ended with '{solution.status}'"
+    if solution.status.name == "undetermined":
+        return [Finding("engine's status", "", None, "undetermined", solution.status.message or text)], []
     if solution.status.name in _AGAINST:
         return [Finding("engine's status", "", None, "doubtful", text)], []
     return [], [] if solution.status.ok else [text]

@@ -10,14 +10,16 @@ import numpy as np
 
 from mollifier.diagnostics.validation.misfit import Misfit
 
-Verdict = Literal["holds", "doubtful", "refuted"]
-_ORDER: tuple[Verdict, ...] = ("holds", "doubtful", "refuted")
+Verdict = Literal["holds", "doubtful", "refuted", "undetermined"]
+_ORDER: tuple[Verdict, ...] = ("holds", "doubtful", "refuted", "undetermined")
 
 # An excess that noise alone shows more often than this is no evidence.
 _CHANCE = 1e-4
 # Errors beyond the noise, as a share of its standard deviation, that make an answer doubtful and that refute
-# it. Estimated starts and ends carry up to 0.3 of the noise into a forward solution where nothing is wrong.
-_DOUBT, _REFUTE = 0.4, 1.0
+# it.
+_DOUBT, _REFUTE = 0.3, 1.0
+# Standard errors between an estimate and the value that fits best, that make it doubtful and that refute it.
+_APART, _FAR = 3.0, 6.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,16 @@ def judged(test: str, name: str, found: Misfit) -> Finding:
     else:
         text = f"the errors of '{name}' are {np.sqrt(found.ratio):.3g} times what the noise explains"
     return Finding(test, name, found, verdict, f"{test}: {text}")
+
+
+def shifted(name: str, by: float) -> Finding:
+    """An unknown that lies some standard errors from where forward solutions fit best, as a finding."""
+    verdict: Verdict = "refuted" if abs(by) > _FAR else "doubtful" if abs(by) > _APART else "holds"
+    if verdict == "holds":
+        return Finding("best fit", name, None, verdict)
+    text = f"the data fit best with '{name}' {abs(by):.2g} of its standard errors"
+    reason = f"forward solution: {text} {'above' if by > 0 else 'below'} the estimate"
+    return Finding("best fit", name, None, verdict, reason)
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:

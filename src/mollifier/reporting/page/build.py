@@ -23,7 +23,7 @@ from mollifier.reporting.page.parts import document, drawing, rendered
 from mollifier.reporting.panels import colours, panels
 from mollifier.reporting.sensitivity import has_radii, sensitivity_figure
 
-_TONES = {"holds": "good", "doubtful": "care", "refuted": "bad"}
+_TONES = {"holds": "good", "doubtful": "care", "refuted": "bad", "undetermined": "care"}
 _RUN = ("engine", "seed", "date", "python", "machine", "device", "seconds", "data")
 _section = partial(rendered, "solution.html.j2")
 

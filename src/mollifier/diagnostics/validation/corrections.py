@@ -1,0 +1,332 @@
+"""Corrections of estimated states: smooth functions, and how a forward solution responds to them.
+
+The start and the ends of a forward solution are those of the estimated states, whose errors it carries on.
+They are fitted to the data with the equation as a constraint: Gauss-Newton steps for the coefficients of
+smooth functions. The response of the solution to these, and to the estimates, comes from the linearised
+equation along the solution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Protocol
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.interpolate import BSpline, RegularGridInterpolator
+
+from mollifier.diagnostics.validation.discretisation import axis_of, interpolated
+from mollifier.diagnostics.validation.forward_problem import NoForwardSolutionError
+from mollifier.mollify.grid import Axis, Grid
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CorrectionTuning:
+    """Numbers of the corrections."""
+
+    #: Functions along a coordinate, by the number of coordinates; twice as many without ends.
+    counts: tuple[int, ...] = (8, 16, 6, 4)
+    #: Functions along the coordinate of evolution where only its start counts: a value and a slope.
+    start_counts: int = 2
+    #: Standard deviations of the corrections' prior that are tried, in units of the noise; of fields that are
+    #: not measured, in units of a share of their range.
+    scales: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+    share: float = 0.01
+    #: Most Gauss-Newton steps; they end where the sum of squares is as linearised, to such a share.
+    steps: int = 4
+    settled: float = 0.01
+    #: Values of all responses at one time; larger grids are given fewer functions.
+    most_values: int = 400_000
+    #: Measurements of a state that the corrections are fitted to; of more, a random choice.
+    most_points: int = 20_000
+    #: Difference, in standard errors of an estimate, over which the equation is linearised.
+    difference: float = 0.1
+
+
+DEFAULT = CorrectionTuning()
+UNIFORM = "uniform"
+"""The coordinate that ordinary differential equations are given, along which nothing varies."""
+
+
+class Solver(Protocol):
+    """A forward problem on a grid, once solved."""
+
+    grid: Grid
+    times: Array
+    restarts: int
+
+    def responses(
+        self, modes: Modes, directions: Mapping[str, xr.DataArray], step: float
+    ) -> Iterator[dict[str, Array]]:
+        """Of each state at one time after another, shape (nodes, columns).
+
+        The columns are corrections of all states, as of `Modes.given`, and changes of what is estimated.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Measurements of a state: their coordinates by name, values and standard errors, each of shape (n,)."""
+
+    points: Mapping[str, Array]
+    values: Array
+    sd: Array
+
+    def thinned(self, most: int) -> Measured:
+        """At most so many of them, a random choice."""
+        keep = np.sort(np.random.default_rng(0).permutation(self.values.size)[:most])
+        return Measured({c: x[keep] for c, x in self.points.items()}, self.values[keep], self.sd[keep])
+
+    def over(self, names: Iterable[Hashable]) -> Array:
+        """Where they are along some coordinates, shape (n, d)."""
+        zero = np.zeros(self.values.size)
+        return np.stack([self.points.get(str(c), zero) for c in names], axis=-1)
+
+    def errors(self, field: xr.DataArray) -> Array:
+        """A field's difference to them in units of the noise, shape (n,)."""
+        if UNIFORM in field.dims:
+            field = field.isel({UNIFORM: 0}, drop=True)
+        return (interpolated(field, self.over(field.dims)) - self.values) / self.sd
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Products of B-splines, or of Fourier modes along periodic axes.
+
+    Attributes
+    ----------
+    axes
+        By coordinate.
+    counts
+        Functions along each coordinate.
+    along
+        The coordinate of evolution, "" for none.
+    """
+
+    axes: Mapping[str, Axis]
+    counts: Mapping[str, int]
+    along: str = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Functions along each coordinate."""
+        return tuple(self.counts[c] for c in self.axes)
+
+    def factor(self, name: str, x: Array, order: int = 0) -> Array:
+        """The functions along one coordinate, or their derivatives, shape (points, functions)."""
+        axis, count = self.axes[name], self.counts[name]
+        if axis.periodic:
+            k = (np.arange(count) + 1) // 2
+            angle = 2 * np.pi * k * (x[:, None] - axis.lower) / axis.length + np.pi / 2 * (
+                np.arange(count) % 2
+            )
+            waves = np.cos(angle + order * np.pi / 2) * (2 * np.pi * k / axis.length) ** order
+            return np.asarray(waves * np.where(k > 0, np.sqrt(2.0), 1.0))
+        degree = min(3, count - 1)
+        knots = np.pad(np.linspace(axis.lower, axis.upper, count - degree + 1), degree, mode="edge")
+        return np.asarray(BSpline(knots, np.eye(count), degree)(x, nu=order))
+
+    def _over(self, grid: Grid) -> Array:
+        """Products over the coordinates of a grid, shape (nodes, functions)."""
+        parts = [self.factor(a.name, a.points) if a.name in self.axes else np.ones((a.size, 1)) for a in grid]
+        return reduce(np.kron, parts, np.ones((1, 1)))
+
+    def given(
+        self, fields: Sequence[str], parts: Sequence[tuple[str, int]], grid: Grid, time: float, more: int
+    ) -> dict[tuple[str, int], Array]:
+        """Corrections of each part (a field and its order along the evolution), shape (nodes, columns).
+
+        The columns are the functions of one field after another, and ``more`` of zeros.
+        """
+        found, count = {}, int(np.prod(self.shape))
+        spatial = self._over(grid)
+        for f, order in parts:
+            values = np.zeros((grid.size, len(fields) * count + more))
+            own = (
+                np.kron(spatial, self.factor(self.along, np.array([time]), order)) if self.along else spatial
+            )
+            values[:, fields.index(f) * count : (fields.index(f) + 1) * count] = own
+            found[f, order] = values
+        return found
+
+    def correction(self, states: xr.DataArray, coefficients: Array) -> xr.DataArray:
+        """The sum of all functions on the grid of a state."""
+        order = [*(c for c in self.axes if c != self.along), *([self.along] if self.along else [])]
+        total = coefficients.reshape([self.counts[c] for c in order])
+        for c in order:  # each contraction appends the coordinate's nodes as the last axis
+            total = np.tensordot(total, self.factor(c, states[c].values.astype(float)), ([0], [1]))
+        return xr.DataArray(total, {c: states[c] for c in order}, order)
+
+
+def modes_of(
+    states: xr.Dataset, along: str, solver: Solver, fields: int, tuning: CorrectionTuning = DEFAULT
+) -> Modes:
+    """As many functions as the grid allows; few along the evolution where only its start is corrected."""
+    axes = {c: axis_of(states[c]) for c in map(str, states.dims) if c != UNIFORM}
+    ends = not along or solver.restarts or any(not a.periodic for c, a in axes.items() if c != along)
+    most = tuning.counts[min(len(axes), len(tuning.counts)) - 1] * (1 if ends else 2)
+    while True:
+        counts = {c: min(most, a.size) for c, a in axes.items()}
+        counts = {c: n - int(axes[c].periodic and n % 2 == 0) for c, n in counts.items()}
+        if along and not ends:
+            counts[along] = min(tuning.start_counts, counts[along])
+        values = solver.grid.size * fields * float(np.prod(list(counts.values())))
+        if most <= 2 or values <= tuning.most_values:
+            return Modes(axes, counts, along)
+        most -= 1
+
+
+def corrected(
+    states: xr.Dataset,
+    solved: Sequence[str],
+    along: str,
+    solver: Solver,
+    values: dict[str, xr.DataArray],
+    data: Mapping[str, Measured],
+    directions: Mapping[str, xr.DataArray],
+    again: Callable[[xr.Dataset], tuple[Solver, dict[str, xr.DataArray]]],
+    tuning: CorrectionTuning = DEFAULT,
+) -> tuple[dict[str, xr.DataArray], dict[str, float], float]:
+    """Forward solutions with the states corrected until they fit the data.
+
+    Parameters
+    ----------
+    states, solved, along
+        The states, those that are solved for, and the coordinate of evolution.
+    solver, values
+        The forward problem and its solution as the states are.
+    data
+        Measurements of states.
+    directions
+        One standard error of each unknown.
+    again
+        States to their solver and solution.
+
+    Returns
+    -------
+    values, shifts, moved
+        The solution; by how many standard errors each unknown lies from where the data fit best, with the
+        states corrected for each; and by how much of the noise the corrections moved the solution.
+    """
+    modes = modes_of(states, along, solver, len(solved), tuning)
+    data = {f: d.thinned(tuning.most_points) for f, d in data.items()}
+    noise = {f: float(np.median(d.sd)) for f, d in data.items()}
+    units = [noise.get(f) or tuning.share * float(np.ptp(states[f].values)) or 1.0 for f in solved]
+    spread = np.repeat(units, int(np.prod(modes.shape)))
+    at, own = np.zeros(len(spread)), dict(states.data_vars)
+    errors = first = np.concatenate([d.errors(values[f]) for f, d in data.items()])
+    cost = np.inf
+    for _ in range(tuning.steps):
+        slices = solver.responses(modes, directions, tuning.difference)
+        responses = sampled(slices, solver, along, data)
+        if not np.isfinite(responses).all():
+            return values, {}, 0.0
+        if not at.any():
+            spread *= most_likely(responses[:, : len(at)] * spread, errors, tuning.scales)
+            cost = _cost(errors, at, spread)
+        step = fitted(responses[:, : len(at)], errors, spread, at)[0]
+        trial, expected = at + step, _cost(errors + responses[:, : len(at)] @ step, at + step, spread)
+        for f, c in zip(solved, np.split(trial, len(solved)), strict=True):
+            own[f] = states[f] + modes.correction(states[f], c)
+        try:
+            better = again(states.assign(own))
+        except NoForwardSolutionError:
+            break
+        after = np.concatenate([d.errors(better[1][f]) for f, d in data.items()])
+        reached = _cost(after, trial, spread)
+        if not reached < cost:
+            break
+        (solver, values), at, errors, cost = better, trial, after, reached
+        if reached < (1 + tuning.settled) * expected:
+            break
+    free = np.concatenate([spread, np.full(len(directions), np.inf)])
+    step, sd = fitted(responses, errors, free, np.concatenate([at, np.zeros(len(directions))]))
+    here = slice(len(at), None)
+    shifts = step[here] / np.maximum(sd[here], 1.0)
+    moved = float(np.sqrt(np.mean((errors - first) ** 2)))
+    return values, dict(zip(directions, map(float, shifts), strict=True)), moved
+
+
+def _cost(errors: Array, at: Array, spread: Array) -> float:
+    return float(np.sum(errors**2) + np.sum((at / spread) ** 2))
+
+
+def sampled(
+    slices: Iterator[dict[str, Array]], solver: Solver, along: str, data: Mapping[str, Measured]
+) -> Array:
+    """Responses (nodes, columns) of each state at successive times as those of the errors: (n, columns).
+
+    They are interpolated linearly; measurements of one state follow those of another.
+    """
+    times, early = solver.times, next(slices)
+    found = {f: _interpolated(early[f], solver.grid, d.over(solver.grid.names)) for f, d in data.items()}
+    for before, after, late in zip(times[:-1], times[1:], slices, strict=True):
+        for f, d in data.items():
+            at = d.points[along]
+            here = (at > before) & (at <= after)
+            if here.any():
+                share = ((at[here] - before) / (after - before))[:, None]
+                space = d.over(solver.grid.names)[here]
+                ends = [_interpolated(v[f], solver.grid, space) for v in (early, late)]
+                found[f][here] = (1 - share) * ends[0] + share * ends[1]
+        early = late
+    return np.concatenate([found[f] / d.sd[:, None] for f, d in data.items()])
+
+
+def _interpolated(values: Array, grid: Grid, points: Array) -> Array:
+    values = values.reshape(*grid.shape, -1)
+    nodes = []
+    for i, axis in enumerate(grid):
+        x = axis.points
+        if axis.periodic:
+            x = np.append(x, axis.upper)
+            values = np.concatenate([values, np.take(values, [0], axis=i)], axis=i)
+            points = points.copy()
+            points[:, i] = axis.lower + (points[:, i] - axis.lower) % axis.length
+        nodes.append(x)
+    return np.asarray(RegularGridInterpolator(nodes, values, bounds_error=False, fill_value=None)(points))
+
+
+def most_likely(responses: Array, errors: Array, scales: Sequence[float]) -> float:
+    """The scale of normal coefficients at which errors of white noise and responses are most likely.
+
+    Parameters
+    ----------
+    responses
+        To the coefficients of scale 1, shape (n, k).
+    errors
+        In units of the noise, shape (n,).
+    """
+    values, vectors = np.linalg.eigh(responses.T @ responses)
+    values, parts = np.maximum(values, 0.0), (vectors.T @ (responses.T @ errors)) ** 2
+
+    def log_evidence(scale: float) -> float:
+        grown = 1 + scale**2 * values
+        return float(np.sum(scale**2 * parts / grown) - np.sum(np.log(grown)))
+
+    return max(scales, key=log_evidence)
+
+
+def fitted(responses: Array, errors: Array, spread: Array, at: Array) -> tuple[Array, Array]:
+    """The step of coefficients that fits errors under independent normal priors, and its standard errors.
+
+    Parameters
+    ----------
+    responses
+        Of the errors to the coefficients, shape (n, k).
+    errors
+        In units of the noise, shape (n,).
+    spread, at
+        Standard deviations of the priors, infinite for none, and the present coefficients, shape (k,).
+    """
+    precision = 1.0 / spread**2
+    information = responses.T @ responses + np.diag(precision)
+    covariance = np.linalg.pinv(information, rcond=1e-12, hermitian=True)
+    step = -covariance @ (responses.T @ errors + precision * at)
+    return np.asarray(step), np.sqrt(np.maximum(np.diag(covariance), 0.0))

@@ -1,0 +1,99 @@
+"""Starts and ends are fitted to the data; answers far from where these fit best are caught."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import mollifier as mf
+from mollifier.diagnostics.validation.corrections import Modes, fitted, most_likely
+from mollifier.diagnostics.validation.validate import validate
+from mollifier.mollify.grid import Axis
+
+
+def noisy(u, rng, noise):
+    return u + noise * np.sqrt(np.mean(u**2)) * rng.standard_normal(u.shape)
+
+
+def wave(seed, noise):
+    rng = np.random.default_rng(seed)
+    x, t = np.arange(48) / 48, np.linspace(0, 1, 40)
+    turns = 2 * np.pi * np.array([1, 2, 3])
+    phases = rng.uniform(0, 6, (3, 2))
+    u = sum(
+        np.cos(0.5 * w * t + p) * np.cos(w * x[:, None] + q) / n
+        for n, (w, (p, q)) in enumerate(zip(turns, phases, strict=True), 1)
+    )
+    data = xr.Dataset({"u": (("x", "t"), noisy(u, rng, noise))}, {"x": ("x", x, {"periodic": 1.0}), "t": t})
+    return mf.InverseProblem("u_tt = a*u_xx", data, {"a": mf.ScalarUnknown()})
+
+
+def oscillator(seed, noise):
+    rng = np.random.default_rng(seed)
+    t = np.linspace(0, 10, 100)
+    u = noisy(np.exp(-0.1 * t) * np.cos(1.7 * t + rng.uniform(0, 6)), rng, noise)
+    unknowns = {"k": mf.ScalarUnknown(), "c": mf.ScalarUnknown()}
+    return mf.InverseProblem("u_tt = -k*u - c*u_t", xr.Dataset({"u": ("t", u)}, {"t": t}), unknowns)
+
+
+def heat(seed, noise):
+    rng = np.random.default_rng(seed)
+    x, t = np.linspace(0, 1, 40), np.linspace(0, 1, 40)
+    u = sum(
+        np.exp(-0.02 * (w * np.pi) ** 2 * t) * np.cos(w * np.pi * x[:, None] + rng.uniform(0, 6))
+        for w in (1, 2, 4)
+    )
+    data = xr.Dataset({"u": (("x", "t"), noisy(u, rng, noise))}, {"x": x, "t": t})
+    return mf.InverseProblem("u_t = D*u_xx", data, {"D": mf.ScalarUnknown()})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [0.01, 0.05])
+@pytest.mark.parametrize("case", [wave, oscillator, heat])
+def test_right_answers_hold_and_moved_ones_do_not(case, noise):
+    """Of first and second order in time; moved by five standard errors."""
+    for seed in range(2):
+        solution = mf.solve(case(seed, noise), "weak")
+        assert validate(solution).status == "holds"
+        for name, e in solution.estimates.items():
+            moved = replace(e, value=e.value + 5 * e.sd)
+            found = validate(replace(solution, estimates={**solution.estimates, name: moved}))
+            assert found.status in ("doubtful", "refuted")
+            assert any(f"'{name}'" in r and "below the estimate" in r for r in found.reasons)
+
+
+def test_undetermined_is_said_to_be():
+    x, t = np.linspace(0, 1, 40), np.linspace(0, 1, 40)
+    u = np.exp(-t) * np.sin(3 * x[:, None])
+    u = noisy(u, np.random.default_rng(0), 0.01)
+    problem = mf.InverseProblem(
+        "u_t = D*u_xx + r*u",
+        xr.Dataset({"u": (("x", "t"), u)}, {"x": x, "t": t}),
+        {"D": mf.ScalarUnknown(), "r": mf.ScalarUnknown()},
+    )
+    found = validate(mf.solve(problem, "weak"))
+    assert found.status == "undetermined"
+    assert "'D'" in found.reasons[0] or "D" in found.reasons[0]
+
+
+@pytest.mark.parametrize("axis", [Axis("x", 0, 2, 30), Axis("x", 0, 2, 30, periodic=True)])
+def test_modes_derivatives(axis):
+    modes = Modes({"x": axis}, {"x": 7})
+    x, h = np.linspace(0.1, 1.9, 19), 1e-6
+    slope = (modes.factor("x", x + h) - modes.factor("x", x - h)) / (2 * h)
+    np.testing.assert_allclose(modes.factor("x", x, 1), slope, atol=1e-6)
+
+
+def test_most_likely_scale_and_fit():
+    """Coefficients of scale 3 are found as such and within their standard errors; without any, the least."""
+    rng = np.random.default_rng(0)
+    responses, true = rng.standard_normal((500, 30)) / 5, 3 * rng.standard_normal(30)
+    errors = rng.standard_normal(500)
+    scales = (0.1, 0.3, 1.0, 3.0, 10.0)
+    assert most_likely(responses, errors - responses @ true, scales) == 3.0
+    assert most_likely(responses, errors, scales) <= 0.3
+    step, sd = fitted(responses, errors - responses @ true, np.full(30, 3.0), np.zeros(30))
+    assert 0.7 < np.sqrt(np.mean(((step - true) / sd) ** 2)) < 1.3
