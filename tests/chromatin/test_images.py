@@ -282,3 +282,22 @@ def test_image_with_several_positions_is_refused(tmp_path):
             writer.write(counts, metadata=meta)
     with pytest.raises(DataError, match="holds 3 images of one size"):
         read_image(path)
+
+
+def test_image_damaged_anywhere_is_read_or_refused(tmp_path):
+    """tifffile raises six kinds of errors on such files, and gives empty arrays."""
+    path = tmp_path / "a.tif"
+    counts = np.random.default_rng(0).poisson(50, (4, 24, 24)).astype(np.uint16)
+    meta = {"axes": "TYX", "unit": "um", "finterval": 2.0}
+    tifffile.imwrite(path, counts, imagej=True, resolution=(10, 10), metadata=meta)
+    whole, rng, refused = path.read_bytes(), np.random.default_rng(1), 0
+    for _ in range(150):
+        damaged = bytearray(whole)
+        at = int(rng.integers(0, 400))
+        damaged[at : at + int(rng.integers(1, 9))] = rng.bytes(3)
+        path.write_bytes(damaged)
+        try:
+            read_image(path)
+        except DataError:
+            refused += 1
+    assert refused > 50

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -122,16 +124,22 @@ def read_labels(
     return xr.DataArray(array.astype(np.int64), coords, dims, "label", {"source": file.name})
 
 
-def _opened(file: Path) -> Any:
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """An open TIFF; whatever is raised of a bad one becomes a `DataError`."""
     if find_spec("tifffile") is None:
         raise DataError(f"'{file}' needs the package tifffile: pip install 'mollifier[chromatin]'.")
     require_file(file)
     import tifffile
 
     try:
-        return tifffile.TiffFile(file)
-    except (tifffile.TiffFileError, OSError, ValueError) as error:
-        raise DataError(f"'{file}' is no TIFF, or damaged ({error}).") from error
+        with tifffile.TiffFile(file) as tiff:
+            yield tiff
+    except DataError:
+        raise
+    except Exception as error:
+        # Decoders of many compressions fail in as many ways on a file that is cut short.
+        raise DataError(f"'{file}' is no TIFF, or damaged or cut short ({error}).") from error
 
 
 def _dimensions(file: Path) -> int:
@@ -163,15 +171,11 @@ def _load(
                 f"'{file}' lacks {lost} of its {len(series.pages)} planes, which other files of its OME set "
                 "hold; all files of the set were expected in one folder."
             )
-        try:
-            array = np.asarray(series.asarray())
-        except Exception as error:
-            # Decoders of many compressions fail in as many ways on a file that is cut short.
-            raise DataError(f"'{file}' cannot be decoded ({error}); it may be cut short.") from error
+        array = np.asarray(series.asarray())
         found = metadata_of(tiff)
         letters = str(series.axes)
-    if array.dtype.kind not in "iufb":
-        raise DataError(f"'{file}' holds {array.dtype}; real numbers were expected.")
+    if array.dtype.kind not in "iufb" or not array.size:
+        raise DataError(f"'{file}' holds {array.size} pixels of {array.dtype}; real numbers were expected.")
     return array, _named(file, array.shape, letters, axes, z_step, interval), found
 
 

@@ -61,7 +61,7 @@ def _no_numbers(data: Any) -> str:
     kind, attrs = _text(data.attrs.get("MATLAB_class", "")), data.attrs
     if kind in _NO_NUMBERS or "MATLAB_object_decode" in attrs or "MATLAB_sparse" in data.parent.attrs:
         return f"it holds MATLAB's {kind or 'objects or sparse'}, not an array of numbers"
-    if "MATLAB_empty" in attrs:
+    if "MATLAB_empty" in attrs or data.shape is None:
         return "it is empty"
     is_complex = data.dtype.names == ("real", "imag")
     return "" if data.dtype.kind in "fiubc" or is_complex else f"it holds {data.dtype}, not numbers"
@@ -79,6 +79,8 @@ def _numbers(data: Any) -> NDArray[Any]:
 
 
 def _text(value: Any) -> str:
+    """An attribute as text; of an array with one, as MATLAB writes it, that one."""
+    value = np.ravel(value)[0] if np.size(value) == 1 else value
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 

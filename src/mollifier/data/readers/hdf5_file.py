@@ -35,7 +35,10 @@ def open_hdf5(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     try:
         with import_module("h5py").File(path, "r") as file:
             yield file, dict(_arrays(path, file))
-    except OSError as error:
+    except DataError:
+        raise
+    except Exception as error:
+        # HDF5 raises many exceptions on a damaged file.
         raise DataError(f"'{path}' cannot be read as HDF5 ({error}); it may be cut short.") from error
 
 
