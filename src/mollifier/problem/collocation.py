@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.mollify.bandwidth import feature_lengths
@@ -15,6 +16,7 @@ from mollifier.mollify.radius import Radius
 from mollifier.problem import settings as choices
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import curves, labels
+from mollifier.problem.region import measured_region
 
 # Nodes per shortest feature (the range of the field over its steepest slope): about a spline's width.
 _NODES_PER_FEATURE = 4.0
@@ -41,6 +43,9 @@ class Collocation:
         Shortest feature seen along each axis; infinite where none.
     needed
         Nodes that resolve the features, before any limit.
+    inside
+        Which nodes lie in the measured region, where the equation is imposed, in the grid's shape; None where
+        all do.
     """
 
     grid: Grid
@@ -49,6 +54,19 @@ class Collocation:
     accuracy: int
     features: dict[str, float]
     needed: dict[str, int]
+    inside: NDArray[np.bool_] | None = None
+
+    @property
+    def left_out(self) -> float:
+        """Share of the nodes outside the measured region."""
+        return 0.0 if self.inside is None else float(np.mean(~self.inside))
+
+    def within(self, names: Sequence[str]) -> NDArray[np.bool_]:
+        """Which nodes over some of the coordinates lie in the measured region, in their grid's shape."""
+        over = self.grid.subgrid(names)
+        if self.inside is None:
+            return np.ones(over.shape, dtype=np.bool_)
+        return self.inside.any(axis=tuple(i for i, n in enumerate(self.grid.names) if n not in over.names))
 
     @property
     def scaled_grid(self) -> Grid:
@@ -128,7 +146,8 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
             radius[c] = axis.spacing
         axes.append(axis)
     grid = Grid(*axes)
-    return Collocation(grid, Radius(grid, radius), kernel, chosen.accuracy, features, needed)
+    inside = measured_region(problem, grid, features) if chosen.region == "data" else None
+    return Collocation(grid, Radius(grid, radius), kernel, chosen.accuracy, features, needed, inside)
 
 
 def _most_seen(problem: InverseProblem, coordinate: str) -> int:

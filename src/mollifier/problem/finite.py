@@ -11,11 +11,11 @@ import xarray as xr
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
 from mollifier.errors import EquationError
-from mollifier.mollify.grid import Grid
+from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
 
 
-def check_finite(problem: InverseProblem, grid: Grid | None = None) -> None:
+def check_finite(problem: InverseProblem, place: Collocation | None = None) -> None:
     """Refuse equations with a coefficient that is infinite or no number, as 1/r at r = 0.
 
     Coefficients are parts of terms that hold coordinates and known variables only. Places where a known
@@ -25,8 +25,8 @@ def check_finite(problem: InverseProblem, grid: Grid | None = None) -> None:
     ----------
     problem
         The question.
-    grid
-        Collocation nodes, at which coordinates alone are examined; by default the places of the data.
+    place
+        At its nodes in the measured region coordinates alone are examined; by default the places of the data.
 
     Raises
     ------
@@ -43,13 +43,15 @@ def check_finite(problem: InverseProblem, grid: Grid | None = None) -> None:
     mollifier.errors.EquationError: 'u_t = k*(u_rr + u_r/r)': the term -k*u_r/r is not finite at r = 0 (4 of
     20 places), where 1/r is inf. Multiply the equation by r: 'r*(u_t) = r*(k*(u_rr + u_r/r))'.
     """
-    nodes = {} if grid is None else {a.name: a.points for a in grid}
-    values = problem.data.dataset if grid is None else xr.Dataset(coords=nodes)
+    values, inside = problem.data.dataset, xr.DataArray(True)
+    if place is not None:
+        values = xr.Dataset(coords={a.name: a.points for a in place.grid})
+        inside = inside if place.inside is None else xr.DataArray(place.inside, dims=place.grid.names)
     known = {sympy.Symbol(n) for n in (*problem.coordinates, *problem.known) if n in values.variables}
     for equation in problem.system.equations:
         for term in equation.terms:
             for part in _known_parts(term, known):
-                _check(equation, term, part, values)
+                _check(equation, term, part, values, inside)
 
 
 def _known_parts(expression: sympy.Expr, known: set[sympy.Symbol]) -> Iterator[sympy.Expr]:
@@ -68,16 +70,18 @@ def _known_parts(expression: sympy.Expr, known: set[sympy.Symbol]) -> Iterator[s
         yield from _known_parts(part, known)
 
 
-def _check(equation: Equation, term: sympy.Expr, part: sympy.Expr, values: xr.Dataset) -> None:
+def _check(
+    equation: Equation, term: sympy.Expr, part: sympy.Expr, values: xr.Dataset, inside: xr.DataArray
+) -> None:
     """Refuse a part of a term that is not finite where all names in it are."""
     names = sorted(str(s) for s in part.free_symbols)
-    arrays = xr.broadcast(*(values[n] for n in names))
+    *arrays, inside = xr.broadcast(*(values[n] for n in names), inside)
     env = {n: np.asarray(a.values, float) for n, a in zip(names, arrays, strict=True)}
     with np.errstate(all="ignore"):
         found, below = (
             np.broadcast_to(ArrayFunction(e)(env), arrays[0].shape) for e in (part, sympy.denom(part))
         )
-    bad = ~np.isfinite(found) & np.all([np.isfinite(v) for v in env.values()], axis=0)
+    bad = ~np.isfinite(found) & inside.values & np.all([np.isfinite(v) for v in env.values()], axis=0)
     if not bad.any():
         return
     first = np.unravel_index(int(np.argmax(bad)), bad.shape)

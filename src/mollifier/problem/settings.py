@@ -49,6 +49,10 @@ class Collocation(Strict):
     kernel: Annotated[str, AfterValidator(registered(KERNELS, "auto"))] = "auto"
     degree: int | None = Field(default=None, ge=1, description="Degree of the B-spline or polynomial kernel.")
     accuracy: int = Field(default=2, ge=1)
+    region: Literal["data", "box"] = Field(
+        default="data",
+        description="Impose the equation in the measured region of space, or in its whole box.",
+    )
     max_nodes: int = Field(default=40_000, ge=16, description="Upper limit on automatically chosen nodes.")
 
 

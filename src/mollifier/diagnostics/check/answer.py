@@ -15,7 +15,6 @@ from mollifier.engines.identifiability.information import Information, informati
 from mollifier.engines.identifiability.posterior import WIDE
 from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, fixed_by_scaling, listed
 from mollifier.errors import EquationError, MollifierError
-from mollifier.mollify.grid import Grid
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.finite import check_finite
 from mollifier.problem.inverse_problem import InverseProblem
@@ -91,10 +90,10 @@ def _advice(problem: InverseProblem, names: list[str]) -> str:
     return f"Give {' or '.join(names)} as a constant{measured}, or a source term that is known."
 
 
-def of_values(problem: InverseProblem, grid: Grid | None = None) -> Iterator[Finding]:
-    """Coefficients that are not finite where the data are, or at the nodes of a grid."""
+def of_values(problem: InverseProblem, place: Collocation | None = None) -> Iterator[Finding]:
+    """Coefficients that are not finite where the data are, or at the nodes."""
     try:
-        check_finite(problem, grid)
+        check_finite(problem, place)
     except EquationError as why:
         yield Finding("error", "scales", str(why))
 

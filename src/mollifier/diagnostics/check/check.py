@@ -63,7 +63,7 @@ def check(problem: InverseProblem, settings: Given = None) -> Check:
     if any(f.level == "error" for f in findings):
         return Check(tuple(findings), numbers, suggested)
     place = collocate(problem, collocation)
-    findings += answer.of_values(problem, place.grid)
+    findings += answer.of_values(problem, place)
     if any(f.level == "error" for f in findings):
         return Check(tuple(findings), numbers, suggested)
     findings += data.of_coverage(problem, place.features, numbers)

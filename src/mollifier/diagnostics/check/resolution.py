@@ -60,11 +60,18 @@ def of_grid(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]
         "cells": place.radius.cells,
         "kernel": repr(place.kernel),
         "features": place.features,
+        "left_out": place.left_out,
         "shortest_wave": {},
     }
     shape = " x ".join(f"{a.name}: {a.size}" for a in place.grid)
     size = int(np.prod(place.grid.shape))
     yield info(f"collocation grid {shape} ({size:,} nodes), kernel {place.kernel}.")
+    if place.inside is not None:
+        yield info(
+            f"{100 * place.left_out:.0f} % of the nodes lie outside the measured region, in holes or corners "
+            "of the box without samples: joint and network do not impose the equation there, and leave the "
+            "fields open (collocation.region)."
+        )
     for axis in place.grid:
         c, unit = axis.name, f" {axis.unit}" if axis.unit else ""
         if axis.discrete:

@@ -128,7 +128,8 @@ def _least_squares(
     env = _environment(objective, levels)
     columns: dict[str, list[Array]] = {n: [] for n in free}
     right, sizes = [], dict.fromkeys(free, 0.0)
-    shape = objective.model.collocation.grid.shape
+    place = objective.model.collocation
+    shape, inside = place.grid.shape, True if place.inside is None else place.inside.ravel()
     for e in objective.equations:
         present = [n for n in free if n in e.symbols]
         try:
@@ -137,7 +138,7 @@ def _least_squares(
             continue
         rest = _on_grid(remainder(env), shape)
         parts = {n: _on_grid(factors[n](env), shape) for n in present}
-        whole = np.all([np.isfinite(v) for v in (rest, *parts.values())], axis=0)
+        whole = inside & np.all([np.isfinite(v) for v in (rest, *parts.values())], axis=0)
         rest, parts = rest[whole], {n: v[whole] for n, v in parts.items()}
         size = _rms(rest) or sum(_rms(p) for p in parts.values()) or 1.0
         for n in free:

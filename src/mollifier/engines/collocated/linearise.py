@@ -10,6 +10,7 @@ matrices are factored by coordinate (`mollifier.engines.collocated.factored`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -161,28 +162,32 @@ class Linearisation:
         """The residuals of the equations, one after another."""
         objective = self.objective
         env = self.environment(nodes)
-        count = objective.model.collocation.grid.size
         sizes = objective.sizes.tolist()
         for i, (e, size, partials) in enumerate(zip(objective.equations, sizes, self.parts, strict=True)):
             share = self.equation_share(weight) / size
-            result = Residuals(np.broadcast_to(e.evaluate(env), count) * share)
+            result = Residuals(self.imposed(e.evaluate(env)) * share)
             if self.shifts is not None:
                 result.values = result.values + self.shifts[i] * (share * size)
             if slopes:
                 for (b, channel), present in partials.fields.items():
                     factor = share * float(objective.model.blocks[b].scale[channel])
-                    parts = [(np.broadcast_to(f(env), count) * factor, d) for d, f in present.items()]
+                    parts = [(self.imposed(f(env)) * factor, d) for d, f in present.items()]
                     result.fields[b, channel] = weighted_sum([(c, self.rows[b][d]) for c, d in parts])
                 for name, f in partials.scalars.items():
-                    result.scalars[name] = np.broadcast_to(f(env), count) * share
+                    result.scalars[name] = self.imposed(f(env)) * share
             yield result
+
+    def imposed(self, value: Any) -> Array:
+        """A value of the equations at all nodes, flat, zero outside the measured region."""
+        place = self.objective.model.collocation
+        flat = np.broadcast_to(value, place.grid.size)
+        return flat if place.inside is None else np.where(place.inside.ravel(), flat, 0.0)
 
     def equation_share(self, weight: float) -> float:
         """Factor of an equation's residual, relative to its terms, in the rows of the loss."""
-        objective = self.objective
-        return (
-            float(np.sqrt(weight * objective.weight / objective.model.collocation.grid.size)) / objective.tau
-        )
+        objective, place = self.objective, self.objective.model.collocation
+        count = place.grid.size if place.inside is None else int(place.inside.sum())
+        return float(np.sqrt(weight * objective.weight / count)) / objective.tau
 
     def _data(self, nodes: list[Array], slopes: bool) -> Iterator[Residuals]:
         objective = self.objective

@@ -55,7 +55,8 @@ def missing_term(
     """
     objective, tuning = linearisation.objective, linearisation.objective.tuning
     grid, noise = objective.model.collocation.grid, max(1.0, float(objective.attainable)) / objective.count
-    smooth = linearisation.equation_share(weight) * sources(grid, tuning.source_degree)
+    share = linearisation.equation_share(weight) * linearisation.imposed(1.0)
+    smooth = share[:, None] * sources(grid, tuning.source_degree)
     coordinates = sources(grid, 1)[:, 1:]
     least = tuning.source_left if objective.model.unknown_blocks else _ROUNDING
     count = [comb(d + len(grid.axes), d) for d in range(tuning.source_degree + 1)]

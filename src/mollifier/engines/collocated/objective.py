@@ -168,6 +168,13 @@ class Objective(nn.Module):
         shape = self.model.collocation.grid.shape
         return [(e.evaluate(env) / s).expand(shape) for e, s in zip(self.equations, self.sizes, strict=True)]
 
+    def within(self, value: Tensor) -> Tensor:
+        """A value on the grid at the nodes in the measured region, flat; unchanged where that is the box."""
+        inside = self.model.collocation.inside
+        if inside is None:
+            return value
+        return value.expand(inside.shape)[torch.as_tensor(inside, device=value.device)]
+
     def prior(self, curvatures: dict[str, list[Tensor]]) -> Tensor:
         """Weighted mean squared curvature of every unknown field."""
         total = self.sizes.new_zeros(())
@@ -198,7 +205,7 @@ class Objective(nn.Module):
         with torch.no_grad():
             env, _, _ = self.model()
             for i, e in enumerate(self.equations):
-                terms = e.evaluate_terms(env)
+                terms = [self.within(t) for t in e.evaluate_terms(env)]
                 squares = [t[torch.isfinite(t)].square().mean() for t in terms if torch.isfinite(t).any()]
                 size = float(torch.stack(squares).sum().sqrt()) if squares else 0.0
                 if np.isfinite(size) and size > 0:
@@ -207,7 +214,7 @@ class Objective(nn.Module):
     def forward(self, weight: float = 1.0) -> Losses:
         """The loss, with the weights of the equation and of unknown fields' smoothness times ``weight``."""
         env, observed, curvatures = self.model()
-        squares = [r.square().mean() for r in self.residuals(env)]
+        squares = [self.within(r).square().mean() for r in self.residuals(env)]
         share = self.weight * weight / self.tau**2
         data = self.misfits(observed).square().sum() / self.count
         return Losses(data, share * torch.stack(squares).sum(), weight * self.prior(curvatures))

@@ -46,6 +46,7 @@ def provenance(
             "nodes": dict(zip(c.grid.names, c.grid.shape, strict=True)),
             "radius": dict(c.radius),
             "kernel": repr(c.kernel),
+            "left_out": c.left_out,
         },
         "parameters": sum(p.numel() for p in objective.model.parameters()),
         "noise": {f: problem.data.noise_sd(f) for f in problem.fields},

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 
 from mollifier.data.observations import Observations
 from mollifier.engines.collocated.objective import Objective, floored
@@ -21,7 +22,8 @@ Array = NDArray[np.float64]
 def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Dataset:
     """States and unknown fields with their derivatives, standard errors, residuals and ratios.
 
-    Derivatives are those that the equations name. Everything is on the collocation grid.
+    Derivatives are those that the equations name. Everything is on the collocation grid, and NaN outside the
+    measured region, but for the nodes next to it.
 
     Parameters
     ----------
@@ -56,7 +58,15 @@ def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Datase
     for name, sd in spreads.items():
         over = model.unknown_blocks[name].grid.names
         variables[f"{name}_sd"] = (over, sd, {"long_name": f"standard error of {name} (Laplace)"})
-    return xr.Dataset(variables, {a.name: (a.name, a.points, _attrs(a.unit)) for a in grid})
+    found = xr.Dataset(variables, {a.name: (a.name, a.points, _attrs(a.unit)) for a in grid})
+    if model.collocation.inside is None:
+        return found
+    known = xr.DataArray(
+        binary_dilation(model.collocation.inside, np.ones([3] * len(grid.names))), dims=grid.names
+    )
+    return found.map(
+        lambda v: v.where(known.any([d for d in known.dims if d not in v.dims])).transpose(*v.dims)
+    )
 
 
 def read_unknown_fields(objective: Objective) -> xr.Dataset:

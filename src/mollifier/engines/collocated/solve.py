@@ -79,7 +79,7 @@ def prepare(
         except DataError:  # too few samples to hold one out: all are fitted
             held = None
     collocation = collocate(problem, settings.collocation)
-    check_finite(problem, collocation.grid)
+    check_finite(problem, collocation)
     model = Model(problem, collocation, make, method, free_values)
     return Objective(model, fitted, settings), held
 

@@ -73,9 +73,10 @@ def undetermined_posterior(laplace: Laplace) -> str:
     if why := _flat_profile(laplace):
         return why
     for name, sd in laplace.fields().items():
-        value = laplace.model.unknown_blocks[name]()[0][name].detach().numpy().ravel()
-        without = np.full(value.shape, np.inf)
-        lost = float(np.mean(undetermined_places(value, sd.ravel(), sd.ravel(), without)))
+        block = laplace.model.unknown_blocks[name]
+        inside = laplace.model.collocation.within(block.grid.names)
+        value, sd = block()[0][name].detach().numpy().reshape(inside.shape)[inside], sd[inside]
+        lost = float(np.mean(undetermined_places(value, sd, sd, np.full(value.shape, np.inf))))
         if lost > THRESHOLDS.mostly:
             return lost_field(name, lost)
     return ""

@@ -124,7 +124,7 @@ def _finer(problem: InverseProblem, settings: JointSettings, found: Solution) ->
         state = found.dataset[f]
         for c in (str(d) for d in state.dims if d not in labels(problem)):
             # By differences of neighbours: a mollified derivative smooths a step of one or two cells.
-            most, extent = float(np.abs(state.diff(c)).max()), float(np.ptp(state.values))
+            most, extent = float(np.abs(state.diff(c)).max()), float(state.max() - state.min())
             steps = nodes[c] * most / max(extent, 1e-300)
             enough = tuning.nodes_per_step * steps
             if c not in (chosen.nodes or {}) and enough > tuning.coarse_factor * nodes[c]:

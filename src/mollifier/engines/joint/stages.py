@@ -173,11 +173,10 @@ class Joint(LevenbergMarquardt):
     def _update_multipliers(self) -> None:
         """Add the equation's residual to its multipliers."""
         lin, objective = self.linearisation, self.objective
-        count = self.model.collocation.grid.size
         env = lin.environment(self.node_values())
         with np.errstate(all="ignore"):
             left = [
-                np.broadcast_to(e.evaluate(env), count) / s
+                lin.imposed(e.evaluate(env)) / s
                 for e, s in zip(objective.equations, objective.sizes.tolist(), strict=True)
             ]
         lin.shifts = [a + b for a, b in zip(lin.shifts or [0.0] * len(left), left, strict=True)]

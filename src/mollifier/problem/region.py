@@ -1,0 +1,123 @@
+"""The measured region of space: where the equation is imposed by default.
+
+A hole in the data, or a corner of their box that lies outside of the body, may be a part of the world in
+which the equation does not hold. A place is left out if a ball that holds it, with its centre in the box of
+the data, is empty of samples (an alpha hull: Edelsbrunner, Kirkpatrick and Seidel, IEEE Trans. Inf. Theory
+29:551, 1983). The ball is so large that samples which fill the box at random leave it empty nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+from scipy.stats import qmc
+
+from mollifier.equations.names import TIME_NAMES
+from mollifier.mollify.grid import Axis, Grid
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.labels import labels
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RegionTuning:
+    """Numbers that steer how the measured region is found."""
+
+    least_places: int = 100
+    """Distinct places in space from which a region is sought: fewer do not show its shape."""
+    probes: int = 4000
+    """Places of the box at which the distance to the nearest sample is taken."""
+    quantiles: tuple[float, float] = (0.10, 0.25)
+    """Quantiles of that distance; their ratio shows the dimension of the sampling."""
+    in_corner: float = 7.0
+    """Expected number of samples in the part of the ball that a corner of the box leaves."""
+    features: float = 0.25
+    """Least radius of the ball, in the shortest feature of the fields."""
+    centres: tuple[int, int] = (121, 41)
+    """Centres of balls along each of two coordinates, and of three or more."""
+    least_share: float = 0.01
+    """Share of the nodes up to which none is left out."""
+
+
+TUNING = RegionTuning()
+
+
+def measured_region(
+    problem: InverseProblem, grid: Grid, features: Mapping[str, float], tuning: RegionTuning = TUNING
+) -> NDArray[np.bool_] | None:
+    """Which nodes of a grid lie in the measured region; None where all do.
+
+    Time and labels do not matter: a place of space is in the region at all times. With one coordinate of
+    space, few places, or data that fill a grid, the region is the box. Distances are in lengths of the box.
+
+    Parameters
+    ----------
+    problem
+        Its samples fill the region.
+    grid
+        Over all coordinates.
+    features
+        Shortest feature along each coordinate.
+
+    Returns
+    -------
+    Array of the grid's shape.
+    """
+    space = [c for c in grid.names if c.lower() not in TIME_NAMES and c not in labels(problem)]
+    if len(space) < 2 or any(not set(space) <= set(problem.data.coordinates_of(f)) for f in problem.fields):
+        return None
+    if problem.data.gridded and not any(bool(problem.data.dataset[f].isnull().any()) for f in problem.fields):
+        return None
+    samples = np.unique(np.concatenate([_places(problem, f, space) for f in problem.fields]), axis=0)
+    if len(samples) < tuning.least_places:
+        return None
+    axes = [grid[c] for c in space]
+    low, length = (np.array([getattr(a, part) for a in axes]) for part in ("lower", "length"))
+    wraps = np.array([float(a.periodic) for a in axes])  # the period of a scaled axis, 0 for none
+    scaled = (samples - low) / length
+    tree = KDTree(np.where(wraps > 0, scaled % 1.0, scaled), boxsize=wraps)
+    probes = qmc.Halton(len(axes), scramble=False).random(tuning.probes)
+    shortest = min(features[a.name] / a.length for a in axes)
+    radius = _radius(np.asarray(tree.query(probes)[0]), len(axes), tuning)
+    radius = max(radius, tuning.features * min(shortest, 1.0))
+    count = tuning.centres[min(len(axes) - 2, 1)]
+    centres = Grid(*(Axis(a.name, 0.0, 1.0, count, a.periodic) for a in axes)).coords()
+    empty = centres[np.asarray(tree.query(centres)[0]) >= radius]
+    if not len(empty):
+        return None
+    nodes = (grid.subgrid(space).coords() - low) / length
+    inside = np.asarray(KDTree(empty, boxsize=wraps).query(nodes)[0]) >= radius
+    if not inside.any() or np.mean(~inside) < tuning.least_share:
+        return None
+    shape = [a.size if a.name in space else 1 for a in grid]
+    return np.array(np.broadcast_to(inside.reshape(shape), grid.shape))
+
+
+def _radius(distance: Array, dimension: int, tuning: RegionTuning) -> float:
+    """Radius of a ball that is hardly ever empty, from distances of random places to the nearest sample.
+
+    For samples at random with n in the unit of volume, a distance is below d with the probability
+    ``1 - exp(-n V(d))``, and V grows with a power of d that the ratio of two quantiles shows: it is lower
+    than the dimension where samples lie along lines.
+    """
+    first, second = np.quantile(distance, tuning.quantiles)
+    held = -np.log1p(-np.array(tuning.quantiles))
+    power = np.log(tuning.in_corner * 2**dimension / held[0]) / np.log(held[1] / held[0])
+    return float(first * (second / first) ** power) if first > 0 else np.inf
+
+
+def _places(problem: InverseProblem, field: str, space: list[str]) -> Array:
+    """Where in space a field was measured at some time, shape (n, coordinates of space)."""
+    data = problem.data
+    if not data.gridded:
+        s = data.samples(field)
+        return s.points[:, [s.coordinates.index(c) for c in space]]
+    array = data.dataset[field].notnull()
+    seen = array.any([d for d in array.dims if d not in space]).transpose(*space)
+    index = np.nonzero(seen.values)
+    return np.stack([data.dataset[c].values[i] for c, i in zip(space, index, strict=True)], axis=-1)
