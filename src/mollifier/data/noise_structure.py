@@ -201,10 +201,10 @@ def _pointwise(
     shape, cut = u.shape, (slice(None), *central(u.shape[1:], tuning.values))
     u, nodes = u[cut], [x[c] for x, c in zip(nodes, cut[1:], strict=True)]
     found = {k: _mixed(u, nodes, k) for k in range(1, order + 1)}
-    sizes = {k: float(np.nanmedian(e**2)) / MEDIAN for k, e in found.items()}
-    white = sizes[order]
     if np.isfinite(found[order]).sum() < 100:
         return
+    sizes = {k: float(np.nanmedian(e**2)) / MEDIAN for k, e in found.items()}
+    white = sizes[order]
     noisy = white > max((tuning.least * rms) ** 2, tuning.flat * sizes[order - 1])
     # The lowest order that leaves no more than the highest: it mixes the fewest values.
     order = min(k for k, size in sizes.items() if size <= tuning.leaves * white)
