@@ -70,3 +70,6 @@ NOISES: Mapping[str, Noise] = {
 
 INVISIBLE = ("offset", "drift")
 """Kinds that may be in the data without a sign."""
+
+MANY_SENSORS = tuple(k for k in NOISES if k.endswith(("sensor", "space")))
+"""Kinds that need several sensors: the gain of one alone is in no datum."""

@@ -16,7 +16,7 @@ from benchmarks.accuracy import load
 from benchmarks.calibration import standardised
 from benchmarks.journal import Journal
 from benchmarks.table import Follow, Table, checked, environment, number
-from benchmarks.trust.noises import NOISES, SAMPLES
+from benchmarks.trust.noises import MANY_SENSORS, NOISES, SAMPLES
 from benchmarks.trust.questions import QUESTIONS, Question
 from mollifier.data.observations import Observations
 from mollifier.engines.registry import ENGINES
@@ -182,7 +182,8 @@ def observed(
     return Observations.from_dataset(xr.Dataset({"u": (names, values)}, dict(zip(names, axes, strict=True))))
 
 
-def _drawn(plan: Plan, seed: int) -> tuple[Question, InverseProblem] | None:
+def drawn(plan: Plan, seed: int) -> tuple[Question, InverseProblem]:
+    """The question of a plan at a seed, and the problem that is solved."""
     rng = np.random.default_rng([seed, *plan.what.encode(), *plan.layout.encode()])
     makers = list(QUESTIONS.values())
     question = makers[seed % len(makers)](rng)
@@ -190,19 +191,14 @@ def _drawn(plan: Plan, seed: int) -> tuple[Question, InverseProblem] | None:
     noise = plan.what if plan.group == "noise" else "white"
     data = observed(question, plan.layout, noise, level, rng)
     if plan.group == "equation":
-        if plan.what not in question.wrong:
-            return None
         question = question.mistaken(plan.what)
     fields, constants = ["u"], dict(question.constants)
     return question, InverseProblem(question.equation, data, question.unknowns, constants, fields)
 
 
-def trial(plan: Plan, seed: int, settings: Any = None) -> Trial | None:
-    """Draw the question of a plan at a seed and solve it; None where it has no such mistake."""
-    drawn = _drawn(plan, seed)
-    if drawn is None:
-        return None
-    question, problem = drawn
+def trial(plan: Plan, seed: int, settings: Any = None) -> Trial:
+    """Draw the question of a plan at a seed, to which it applies, and solve it."""
+    question, problem = drawn(plan, seed)
     load(plan.engine)
     begun = time.perf_counter()
     try:
@@ -265,7 +261,7 @@ def run(
                 if progress is not None:
                     label = f"{plan.engine}, {plan.layout}, {plan.what}, seed {seed}"
                     progress(i * len(every) + j, len(every) * len(seeds), label)
-                if has_mistake(plan, seed):
+                if applies(plan, seed):
                     found[plan].append(_kept(journal, plan, seed, settings))
     except KeyboardInterrupt:
         stopped = True
@@ -274,23 +270,18 @@ def run(
     return Table("trust", tuple(rows), COLUMNS, CAPTION, about, _summary(rows), stopped, _note)
 
 
-def has_mistake(plan: Plan, seed: int) -> bool:
-    """Whether the question of a seed has the mistake of a plan."""
-    if plan.group != "equation":
-        return True
+def applies(plan: Plan, seed: int) -> bool:
+    """Whether the question of a seed can have the noise or the mistake of a plan."""
     makers = list(QUESTIONS.values())
-    return plan.what in makers[seed % len(makers)](np.random.default_rng(0)).wrong
+    question = makers[seed % len(makers)](np.random.default_rng(0))
+    if plan.group == "noise":
+        return plan.what not in MANY_SENSORS or len(question.coordinates) > 1
+    return plan.group == "white" or plan.what in question.wrong
 
 
 def _kept(journal: Journal, plan: Plan, seed: int, settings: Any) -> Trial:
     known_by = {"plan": [plan.group, plan.what, plan.layout, plan.engine], "seed": seed}
-
-    def measured() -> Trial:
-        made = trial(plan, seed, settings)
-        assert made is not None
-        return made
-
-    return journal.once(known_by, Trial, measured, lambda t: t.status != "failed")
+    return journal.once(known_by, Trial, lambda: trial(plan, seed, settings), lambda t: t.status != "failed")
 
 
 def _summed(plan: Plan, trials: Sequence[Trial]) -> Row:

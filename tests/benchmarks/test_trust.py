@@ -86,9 +86,10 @@ def test_trial_off() -> None:
     assert not Trial("q", "misfit", scores={"D": [9.0]}).good
 
 
-def test_run_mistakes_only_where_they_apply() -> None:
-    assert study.has_mistake(Plan("equation", "missing term", "grid", "weak"), 0)
-    assert not study.has_mistake(Plan("equation", "wrong coordinate", "grid", "weak"), 0)
+def test_run_kinds_only_where_they_apply() -> None:
+    assert study.applies(Plan("equation", "missing term", "grid", "weak"), 0)
+    assert not study.applies(Plan("equation", "wrong coordinate", "grid", "weak"), 0)
+    assert not study.applies(Plan("noise", "gain of each sensor", "grid", "weak"), 5)
     table = run(["equation"], ["weak"], range(4, 5), ["number for a field"])
     assert [(r.what, r.runs) for r in table.rows] == [("number for a field", 1)]
 
