@@ -80,7 +80,7 @@ class Rows:
         rows = np.add.reduceat(products, parts, axis=1) if products.shape[1] else np.zeros((1, 1))
         pairs = max(float((self.there[:, lag:] * self.there[:, :-lag]).sum()), 1.0)
         found, mean = float(rows.sum()) / pairs, float(np.mean(rows))
-        z = found / max(self.variance, 1e-300) * np.sqrt(pairs / self.overlap)
+        z = products.sum() / np.sqrt(max(float((products**2).sum()) * self.overlap, 1e-300))
         return found, float(norm.sf(z)), float(np.median(rows)) / mean if mean > 0 else 0.0
 
     def effect(self, gain: bool) -> Effect:
@@ -95,8 +95,11 @@ class Rows:
         used = weight > 1e-9 * weight.max(initial=0.0)
         if used.sum() < 4:
             return Effect()
+        # The variance of the sum, from the squares at their own places: they may differ from place to place.
+        squares = (self.values * pattern) ** 2
+        spread = 2 * float((squares.sum(1) ** 2 - (squares**2).sum(1))[used].sum()) * self.overlap
         products, weight, power, sums = products[used], weight[used], power[used], sums[used]
-        z = products.sum() / np.sqrt(2 * weight.sum() * self.overlap) / max(self.variance, 1e-300)
+        z = products.sum() / np.sqrt(max(spread, 1e-300))
         degrees = max(weight.sum() ** 2 / (weight**2).sum() / self.overlap, 1.0)
         p = float(chi2.sf(degrees * (1 + z * np.sqrt(2 / degrees)), degrees)) if z > 0 else 1.0
         squares, found = sums**2 / power, max(float(products.sum() / weight.sum()), 0.0)
