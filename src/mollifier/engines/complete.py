@@ -16,8 +16,8 @@ from mollifier.problem.solution import Solution
 def complete(problem: InverseProblem, solution: Solution) -> Solution:
     """The solution as users get it.
 
-    It has the equation's known coefficients on its grid, the periods of its coordinates, and the status that
-    the gates leave it.
+    It has the equation's known coefficients on its grid, the periods of its coordinates, the bounds of its
+    unknowns, and the status that the gates leave it.
     """
     dataset, data = solution.dataset.copy(), problem.data
     for name, period in data.periodic.items():
@@ -33,6 +33,15 @@ def complete(problem: InverseProblem, solution: Solution) -> Solution:
         unit = data.units.get(name, "")
         attrs: dict[str, Any] = {"role": "known"} | ({"units": unit} if unit else {})
         dataset[name] = (over, np.asarray(values), attrs)
+    for name, unknown in problem.unknown_fields.items():
+        bounds = {"valid_min": unknown.lower, "valid_max": unknown.upper}
+        if name in dataset:
+            dataset[name].attrs |= {n: v for n, v in bounds.items() if v is not None}
+    estimates = {
+        n: replace(e, lower=problem.unknowns[n].lower, upper=problem.unknowns[n].upper)
+        for n, e in solution.estimates.items()
+    }
     note = {"masked": data.dataset.attrs["masked"]} if "masked" in data.dataset.attrs else {}
     provenance = {**solution.provenance, **note}
-    return replace(solution, dataset=dataset, provenance=provenance, status=gated(problem, solution))
+    solution = replace(solution, estimates=estimates, dataset=dataset, provenance=provenance)
+    return replace(solution, status=gated(problem, solution))

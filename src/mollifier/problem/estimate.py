@@ -13,6 +13,13 @@ from mollifier.errors import MollifierError
 class Estimate:
     """A number that was unknown, with its standard error where the engine gives one.
 
+    Attributes
+    ----------
+    name, value, sd, unit
+        The unknown, its value and standard error in its unit.
+    lower, upper
+        Its declared bounds, None for none.
+
     Examples
     --------
     >>> r = Estimate("r", 0.04812, 0.00123, "1/h")
@@ -21,15 +28,19 @@ class Estimate:
     >>> low, high = r.interval(0.95)
     >>> round(low, 4), round(high, 4)
     (0.0457, 0.0505)
+    >>> Estimate("D", 0.01, 0.02, lower=0.0).interval(0.95)[0]
+    0.0
     """
 
     name: str
     value: float
     sd: float | None = None
     unit: str = ""
+    lower: float | None = None
+    upper: float | None = None
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """The symmetric interval of a normal distribution with this value and standard error.
+        """The interval of a normal distribution with this value and standard error, within the bounds.
 
         Raises
         ------
@@ -45,7 +56,9 @@ class Estimate:
                 "mollifier.bootstrap, to get intervals."
             )
         half = NormalDist().inv_cdf(0.5 + level / 2) * self.sd
-        return self.value - half, self.value + half
+        low = -math.inf if self.lower is None else self.lower
+        high = math.inf if self.upper is None else self.upper
+        return max(self.value - half, low), min(self.value + half, high)
 
     def __str__(self) -> str:
         number = _rounded(self.value, self.sd)

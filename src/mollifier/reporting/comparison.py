@@ -103,7 +103,8 @@ def _draw_scalars(band: Any, comparison: Comparison, names: list[str]) -> None:
                 _note(ax, place, f"{'<' if e.value < low else '>'} {e.value:.4g}, beyond the picture")
                 continue
             known = _is_known(e)
-            half = [1.96 * (e.sd or 0.0)] if known else None
+            ends = e.interval(0.95) if known and e.sd is not None else (e.value, e.value)
+            half = [[e.value - ends[0]], [ends[1] - e.value]] if known else None
             look: dict[str, Any] = {
                 "color": colour,
                 "markerfacecolor": colour if known else "white",

@@ -227,9 +227,10 @@ def draw_curve(ax: Axes, field: xr.DataArray, name: str, **options: Any) -> None
 
 
 def draw_band(ax: Axes, line: xr.DataArray, sd: xr.DataArray, colour: str) -> tuple[Array, Array]:
-    """The 95 % interval about a curve of one dimension; its ends, shape of the curve."""
+    """The 95 % interval about a curve of one dimension, within its bounds; its ends, shape of the curve."""
     half = 1.96 * np.where(np.isfinite(sd.values), sd.values, np.nan)
-    ends = line.values - half, line.values + half
+    bounds = line.attrs.get("valid_min", -np.inf), line.attrs.get("valid_max", np.inf)
+    ends = np.clip(line.values - half, *bounds), np.clip(line.values + half, *bounds)
     ax.fill_between(line[line.dims[0]].values, *ends, color=colour, alpha=0.2, linewidth=0)
     return ends
 
