@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 import mollifier as mf
+from mollifier.engines.likelihood import weights
 
 X, T = np.linspace(0, 1, 61), np.linspace(0, 1, 51)
 
@@ -81,3 +82,57 @@ def test_check_names_damage_and_looks_past_it() -> None:
     assert found.numbers["damage"]["u"]["isolated"] == pytest.approx(19, abs=6)
     assert found.numbers["data"]["u"]["noise"] == pytest.approx(clean.numbers["data"]["u"]["noise"], rel=0.1)
     assert not found.suggested
+
+
+@pytest.mark.parametrize("engine", ["joint", "network"])
+@pytest.mark.parametrize("likelihood", ["normal", "student", "huber"])
+def test_damage_scattered_by_likelihood(engine: str, likelihood: str) -> None:
+    """Four wild values of 400: named, and soon; a robust likelihood gives the right number."""
+    r = np.random.default_rng(7)
+    x, t = r.uniform(0, 1, (2, 400))
+    modes = ((1.0, 1), (0.5, 3))
+    u = sum(a * np.exp(-0.05 * (n * np.pi) ** 2 * t) * np.sin(n * np.pi * x) for a, n in modes)
+    u = u + 0.01 * r.standard_normal(400)
+    u[[5, 100, 220, 333]] += [3, -2, 4, 1.5]
+    data = mf.Observations({"u": u}, {"x": x, "t": t})
+    asked = mf.InverseProblem("u_t = D*u_xx", data, {"D": mf.ScalarUnknown()})
+    settings = {"training": {"likelihood": likelihood}}
+    settings |= {"network": {"kind": "random-features"}} if engine == "network" else {}
+    solution = mf.solve(asked, engine, settings=settings)
+    if likelihood == "normal":
+        assert solution.status.name == "misfit"
+        assert solution.status.message.startswith("4 values of u (1 %) are far from all neighbours")
+    else:
+        assert solution.status.ok
+        assert abs(solution.estimates["D"].value - 0.05) < 2 * solution.estimates["D"].sd
+        assert solution.provenance["masked"].startswith("4 values of u")
+
+
+def test_damage_weak_by_likelihood() -> None:
+    """Values of eight standard deviations are too near for spikes; the fit leaves them out."""
+    u, r = heat(8), np.random.default_rng(8)
+    u += np.where(r.random(u.shape) < 0.03, 0.08 * r.standard_normal(u.shape), 0)
+    sd = {}
+    for likelihood in ("normal", "student"):
+        solution = mf.solve(problem(u, False), "weak", settings={"training": {"likelihood": likelihood}})
+        sd[likelihood] = solution.estimates["D"].sd
+    assert solution.status.ok
+    assert abs(solution.estimates["D"].value - 0.05) < 3 * solution.estimates["D"].sd
+    assert sd["student"] < 0.8 * sd["normal"]
+
+
+@pytest.mark.parametrize("kind", ["student", "huber"])
+def test_likelihood_weights_give_the_information(kind: str) -> None:
+    """The standard error of a robust mean is the spread of such means, for normal and for heavy tails."""
+    r = np.random.default_rng(0)
+    for draw in (r.standard_normal, lambda size: r.standard_t(3, size)):
+        z = draw((400, 200))
+        means, errors = [], []
+        for row in z:
+            mean = np.median(row)
+            for _ in range(20):
+                w = weights(row - mean, kind, 0.5)
+                mean = np.average(row, weights=w)
+            means.append(mean)
+            errors.append(w.sum() ** -0.5)
+        assert np.mean(errors) == pytest.approx(np.std(means), rel=0.1)

@@ -129,6 +129,10 @@ def solve(
 def _solve(name: str, request: Request, settings: Given, start: Solution | str | None, why: str) -> Solution:
     """As `solve`, with arguments that were checked and a folder that no other run uses."""
     problem = request.problem
+    training = getattr(request.settings, "training", None)
+    if getattr(training, "likelihood", "normal") != "normal":
+        problem = replace(problem, data=problem.data.mask_outliers())
+        request = replace(request, problem=problem)
     check_finite(problem)
     if start is not None:
         first = None if isinstance(start, str) else start

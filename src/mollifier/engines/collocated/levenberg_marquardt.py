@@ -88,7 +88,8 @@ class LevenbergMarquardt(ABC):
         self.damping, self.weight, self.most = self.tuning.first_damping, self.tuning.first_weight, 1.0
         self.finished = ""
         self.outcome: StatusName = "converged"
-        self._still = 0
+        self._still, self._reweighed = 0, 0
+        self.moved = 0.0
         self._linearisation: Linearisation | None = None
 
     @property
@@ -101,6 +102,9 @@ class LevenbergMarquardt(ABC):
     def step(self) -> dict[str, float]:
         """One step: the system is formed once and solved with increasing damping until the loss decreases."""
         nodes = self.node_values()
+        if self._reweighed < self.tuning.reweighings:
+            self.moved = self.reweigh(nodes, self.tuning.least_scale)
+            self._reweighed += 1
         if not np.isfinite(self._losses(nodes)["loss"]):
             raise NonFiniteLossError(self.objective.culprit())
         system = self._system(nodes)
@@ -122,6 +126,17 @@ class LevenbergMarquardt(ABC):
         self.set_parameters(start)
         self._judge_failure(before["loss"], predicted)
         return before
+
+    def reweigh(self, nodes: list[Array], least_scale: float) -> float:
+        """Weigh the data by their residuals, where the likelihood is robust; the mean change of a weight."""
+        if self.objective.likelihood == "normal":
+            return 0.0
+        return self.linearisation.reweigh(nodes, least_scale)
+
+    @property
+    def reweighing(self) -> bool:
+        """Whether the weights of the data still change."""
+        return self.moved > self.tuning.reweighed and self._reweighed < self.tuning.reweighings
 
     @abstractmethod
     def _system(self, nodes: list[Array]) -> System:
@@ -145,7 +160,7 @@ class LevenbergMarquardt(ABC):
             if gain < self.tuning.slow_decrease:
                 self._raise_weight()
             return
-        self._still = self._still + 1 if gain < self.tolerance else 0
+        self._still = self._still + 1 if gain < self.tolerance and not self.reweighing else 0
         if self._still >= self.tuning.steps_without_gain:
             self.finished = f"the relative decrease of the loss per step is less than {self.tolerance:g}"
 
@@ -214,9 +229,12 @@ class LevenbergMarquardt(ABC):
             "weight": self.weight,
             "most": self.most,
             "still": self._still,
+            "reweighed": self._reweighed,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a saved state."""
         self.damping, self.weight, self.most = state["damping"], state["weight"], state["most"]
-        self._still = state["still"]
+        self._still, self._reweighed = state["still"], state["reweighed"]
+        if self._reweighed and self.objective.likelihood != "normal":
+            self.linearisation.refresh()

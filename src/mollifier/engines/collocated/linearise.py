@@ -75,7 +75,7 @@ class Linearisation:
             n: np.broadcast_to(v.cpu().numpy(), whole.shape).ravel() for n, v in model.known.items()
         }
         self.parts = [Partials(e, model.blocks, tuple(model.scalars)) for e in objective.equations]
-        self.data = [DataRows(objective, t, self.observe[t.block]) for t in objective.targets]
+        self.refresh()
         self.measurements = [
             DataRows(objective, t, observation_matrix(model.blocks[t.block], columns))
             for t in objective.measurements
@@ -152,6 +152,22 @@ class Linearisation:
         block, matrix, g = self.objective.model.blocks[b], self.observe[b], nodes[b][channel]
         mean = middle(block, g)
         return (dense(matrix) @ (g - mean) + mean) * float(block.scale[channel]) + float(block.level[channel])
+
+    def reweigh(self, nodes: list[Array], least_scale: float) -> float:
+        """Weigh the data by their residuals, as `Objective.reweigh`."""
+        objective = self.objective
+        places = [objective.target_tensors(t)[0].cpu().numpy() for t in objective.targets]
+        fitted = [
+            self.observed(t.block, t.channel, nodes)[i]
+            for t, i in zip(objective.targets, places, strict=True)
+        ]
+        moved = objective.reweigh(fitted, least_scale)
+        self.refresh()
+        return moved
+
+    def refresh(self) -> None:
+        """The rows of the data with the present weights."""
+        self.data = [DataRows(self.objective, t, self.observe[t.block]) for t in self.objective.targets]
 
     def fit(self, nodes: list[Array]) -> Iterator[Residuals]:
         """The residuals of a fit of the states to the data alone, with derivatives."""

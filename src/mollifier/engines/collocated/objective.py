@@ -12,7 +12,7 @@ Matern priors of maximum evidence (`mollifier.engines.network.smoothness`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from mollifier.data.observations import Observations, Samples
 from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.settings import CollocatedSettings
+from mollifier.engines.likelihood import loss, weights
 from mollifier.errors import ConfigurationError
 
 Array = NDArray[np.float64]
@@ -96,6 +97,7 @@ class Objective(nn.Module):
         self.tuning = tuning = settings.tuning
         self.model = model
         self.weight = settings.training.equation_weight
+        self.likelihood = settings.training.likelihood
         self.equations = model.problem.system.equations
         fields = model.problem.unknown_fields
         self._unknown_fields = tuple(fields)
@@ -113,6 +115,8 @@ class Objective(nn.Module):
                 # The floor is relative to the standard deviation: an offset is no measure of precision.
                 samples = floored(samples, floor * spread)
                 sd = self._hold(b, name, samples)
+                if self.likelihood != "normal":
+                    self.register_buffer(f"weight_{name}", torch.ones(len(sd), dtype=torch.float64))
                 relative.append(float(np.sqrt(np.mean(sd**2))) / spread)
                 self.targets.append(Target(b, channel, name, samples, floor * spread))
                 block.level[channel], block.scale[channel] = level, spread
@@ -151,17 +155,41 @@ class Objective(nn.Module):
         return [*self.targets, *self.measurements]
 
     def target_tensors(self, target: Target) -> tuple[Tensor, Tensor, Tensor]:
-        """Place, value and standard error of every sample of a target, each of shape (n,)."""
-        index, value, sd = (self.get_buffer(f"{kind}_{target.name}") for kind in ("index", "value", "sd"))
-        return index, value, sd
+        """Place, value and standard error of every sample of a target, each of shape (n,).
 
-    def misfits(self, observed: Mapping[int, Tensor]) -> Tensor:
-        """(fitted - measured)/sd of every value fitted of the blocks observed, field after field, (n,)."""
-        parts = []
+        Where the likelihood is robust, values far from the fit have larger standard errors.
+        """
+        index, value, sd = (self.get_buffer(f"{kind}_{target.name}") for kind in ("index", "value", "sd"))
+        weight = self._buffers.get(f"weight_{target.name}")
+        return index, value, sd if weight is None else sd / weight.sqrt()
+
+    def reweigh(self, fitted: Sequence[Array], least_scale: float) -> float:
+        """Weigh the targets' values by their residuals; returns the mean relative change of a weight.
+
+        Parameters
+        ----------
+        fitted
+            At the places of each target's samples, in physical units.
+        least_scale
+            Of the noise, in stated standard errors.
+        """
+        moved = 0.0
+        for target, there in zip(self.targets, fitted, strict=True):
+            value, sd, old = (self.get_buffer(f"{k}_{target.name}") for k in ("value", "sd", "weight"))
+            z = (there - value.cpu().numpy()) / sd.cpu().numpy()
+            new = torch.from_numpy(weights(z, self.likelihood, least_scale)).to(old)
+            moved = max(moved, float((new - old).abs().sum() / old.sum()))
+            old.copy_(new)
+        return moved
+
+    def data_loss(self, observed: Mapping[int, Tensor]) -> Tensor:
+        """Mean of minus twice the log-likelihood of the values fitted of the blocks observed."""
+        total = self.sizes.new_zeros(())
         for target in (t for t in self.fitted if t.block in observed):
-            index, value, sd = self.target_tensors(target)
-            parts.append((observed[target.block][target.channel, index] - value) / sd)
-        return torch.cat(parts)
+            index, value, sd = (self.get_buffer(f"{k}_{target.name}") for k in ("index", "value", "sd"))
+            z = (observed[target.block][target.channel, index] - value) / sd
+            total = total + loss(z, self.likelihood if target in self.targets else "normal").sum()
+        return total / self.count
 
     def residuals(self, env: dict[str, Tensor]) -> list[Tensor]:
         """Each equation's residual on the grid, relative to its terms."""
@@ -216,8 +244,9 @@ class Objective(nn.Module):
         env, observed, curvatures = self.model()
         squares = [self.within(r).square().mean() for r in self.residuals(env)]
         share = self.weight * weight / self.tau**2
-        data = self.misfits(observed).square().sum() / self.count
-        return Losses(data, share * torch.stack(squares).sum(), weight * self.prior(curvatures))
+        return Losses(
+            self.data_loss(observed), share * torch.stack(squares).sum(), weight * self.prior(curvatures)
+        )
 
     def culprit(self) -> str:
         """The name of the first term of the loss that is not finite."""

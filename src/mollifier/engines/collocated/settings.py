@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from mollifier.engines.collocated.tuning import CollocatedTuning
+from mollifier.engines.likelihood import Likelihood
 from mollifier.problem.settings import Collocation, Strict
 
 
@@ -21,6 +22,9 @@ class CollocatedTraining(Strict):
         description="Levenberg-Marquardt (100 joint, 150 network) or 2,000 L-BFGS steps if absent.",
     )
     equation_weight: float = Field(default=1.0, gt=0)
+    likelihood: Likelihood = Field(
+        default="normal", description="Of the data; student and huber are robust to outliers."
+    )
     noise_floor: float = Field(
         default=1e-3, gt=0, description="Smallest relative noise that the fit is weighted with."
     )

@@ -28,6 +28,12 @@ class CollocatedTuning:
     """Levenberg-Marquardt: lower limit of the damping."""
     most_damping: float = 1e8
     """Levenberg-Marquardt: damping beyond which a step that fails ends the run."""
+    reweighings: int = 30
+    """Robust likelihoods: most updates of the data's weights in a stage."""
+    reweighed: float = 0.01
+    """Robust likelihoods: mean change of a weight below which they are steady."""
+    least_scale: float = 0.5
+    """Robust likelihoods: least scale of the noise, in stated standard errors; one without the equation."""
     damping_tries: int = 12
     """Levenberg-Marquardt: most values of the damping in one step."""
     steps_without_gain: int = 3

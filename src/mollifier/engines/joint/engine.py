@@ -113,10 +113,16 @@ def solve_joint(
 def _finer(problem: InverseProblem, settings: JointSettings, found: Solution) -> JointSettings | None:
     """Settings with more nodes along coordinates where the states are too steep for the nodes.
 
-    None if the nodes suffice or were given, or with three coordinates or more, where more cost too much.
+    None if the nodes suffice or were given, or the data are damaged, or with three coordinates or more, where
+    more cost too much.
     """
     chosen, tuning = settings.collocation, settings.tuning
-    if len(problem.coordinates) > 2 or found.status.name not in _ANSWERED or chosen.radius != "auto":
+    if (
+        problem.data.damage
+        or len(problem.coordinates) > 2
+        or found.status.name not in _ANSWERED
+        or chosen.radius != "auto"
+    ):
         return None
     nodes = {c: found.dataset.sizes[c] for c in problem.coordinates}
     needed = dict(nodes)

@@ -47,7 +47,22 @@ class Smoothing:
         self.outcome: StatusName = "converged"
 
     def step(self) -> dict[str, float]:
-        """Fit every target."""
+        """Fit every target, again while a robust likelihood changes the weights of the data."""
+        misfit = self._fit()
+        for _ in range(self.tuning.reweighings if self.objective.likelihood != "normal" else 0):
+            with torch.no_grad():
+                nodes = [b.network(b.nodes()).double().T.numpy() for b in self.objective.model.blocks]
+            if self.linearisation.reweigh(nodes, 1.0) < self.tuning.reweighed:
+                break
+            misfit = self._fit()
+        # Any measurements of an unknown field can be fitted: their misfit is the expected one, their noise.
+        values = sum(len(self.objective.target_tensors(t)[1]) for t in self.objective.measurements)
+        misfit += values / self.objective.count
+        self.objective.attainable.fill_(misfit)
+        return {"data": misfit, "residual": float("nan"), "prior": 0.0, "loss": misfit}
+
+    def _fit(self) -> float:
+        """The smoothing spline of every target; their misfit."""
         misfit = 0.0
         for i, target in enumerate(self.objective.targets):
             strength, values, part = _smooth(self.linearisation, target, i, self.tuning)
@@ -56,11 +71,7 @@ class Smoothing:
                 coefficients[:, target.channel] = torch.from_numpy(values)
             self.objective.roughness[i] = self._along(i, strength)
             misfit += part
-        # Any measurements of an unknown field can be fitted: their misfit is the expected one, their noise.
-        values = sum(len(self.objective.target_tensors(t)[1]) for t in self.objective.measurements)
-        misfit += values / self.objective.count
-        self.objective.attainable.fill_(misfit)
-        return {"data": misfit, "residual": float("nan"), "prior": 0.0, "loss": misfit}
+        return misfit
 
     def close(self) -> None:
         """Guess the unknowns, and weaken the smoothing: from here on the equation constrains the states."""

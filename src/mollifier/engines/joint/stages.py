@@ -91,6 +91,7 @@ class Joint(LevenbergMarquardt):
         self.free = [n for n, u in self.model.problem.unknown_fields.items() if u.smoothness is None]
         self.allowed = True
         self._changed, self._whole = 0.0, np.inf
+        self._misfits: list[float] = []
         # Shapes of priors are chosen once strengths are steady: before, the solution may still be far off.
         self._steady = False
         self._proposed: dict[tuple[int, int], tuple[float, float]] = {}
@@ -114,6 +115,9 @@ class Joint(LevenbergMarquardt):
         tuning, gain = self.tuning, self._whole * self.objective.count
         if before - after > tuning.good_decrease * predicted:
             self.damping = min(self.damping, tuning.first_damping)
+        if self._out_of_reach():
+            self._finish()
+            return
         if not self.exact and not self.allowed and self.free:
             self.allowed = self._fits()  # with the present priors
         if not self.exact and self.allowed:
@@ -166,9 +170,24 @@ class Joint(LevenbergMarquardt):
 
     def _fits(self) -> bool:
         """Whether noise explains the data's misfit, or a fit without the equation has as large a misfit."""
+        return self._losses(self.node_values())["data"] <= self._most_misfit
+
+    @property
+    def _most_misfit(self) -> float:
         spread = self.tuning.excess_sds * np.sqrt(2 / self.objective.count)
-        most = max(1.0, float(self.objective.attainable)) * (1 + spread)
-        return self._losses(self.node_values())["data"] <= most
+        return max(1.0, float(self.objective.attainable)) * (1 + spread)
+
+    def _out_of_reach(self) -> bool:
+        """Whether the misfit, at its pace of the last steps, stays above what allows to raise the weight."""
+        if self.exact or self._fits():
+            self._misfits = []
+            return False
+        self._misfits.append(self._losses(self.node_values())["data"])
+        *before, now = self._misfits[-self.tuning.pace_steps - 1 :]
+        if len(before) < self.tuning.pace_steps:
+            return False
+        pace = (before[0] - now) / self.tuning.pace_steps
+        return now - self.tuning.steps_ahead * pace > self._most_misfit
 
     def _update_multipliers(self) -> None:
         """Add the equation's residual to its multipliers."""
@@ -182,7 +201,7 @@ class Joint(LevenbergMarquardt):
         lin.shifts = [a + b for a, b in zip(lin.shifts or [0.0] * len(left), left, strict=True)]
 
     def _system(self, nodes: list[Array]) -> System:
-        self._changed = self._set_strengths()
+        self._changed = max(self._set_strengths(), np.inf if self.reweighing else 0.0)
         if self.free and self.weight >= 1.0:
             rescale(self.objective, self.free)
         self.linearisation.expand()
@@ -308,7 +327,7 @@ class Joint(LevenbergMarquardt):
         kept = None if shifts is None else [torch.from_numpy(np.ascontiguousarray(s)) for s in shifts]
         strengths: dict[str, Any] = {"proposed": self._proposed, "faded": self._faded}
         strengths |= {"reach": self._reach, "updates": self._updates}
-        strengths |= {"steady": self._steady}
+        strengths |= {"steady": self._steady, "misfits": self._misfits}
         strengths["shapes"] = {n: astuple(p.shape) for n, p in self.linearisation.priors.items()}
         return super().state_dict() | {"allowed": self.allowed, "shifts": kept} | strengths
 
@@ -318,6 +337,7 @@ class Joint(LevenbergMarquardt):
         self.allowed, self._proposed = state["allowed"], dict(state["proposed"])
         self._faded, self._reach = set(state["faded"]), dict(state["reach"])
         self._updates, self._steady = state["updates"], state["steady"]
+        self._misfits = list(state["misfits"])
         for name, shape in state["shapes"].items():
             self.linearisation.priors[name].shape = Shape(*shape)
         shifts = state["shifts"]

@@ -65,6 +65,10 @@ class JointTuning(CollocatedTuning):
     """Predicted decrease for each parameter of the unknowns, plus one, below which the weight is raised."""
     at_bound: float = 1e-3
     """Distance of a number from a bound, as a share of the step that leads across it, at which it is held."""
+    pace_steps: int = 15
+    """Steps over which the pace of a misfit that noise does not explain is taken."""
+    steps_ahead: int = 50
+    """Steps at that pace after which the misfit has to be one that noise explains; else the run ends."""
     excess_sds: float = 4.0
     """Standard deviations of chi-square by which the data's misfit may exceed its attainable value."""
 

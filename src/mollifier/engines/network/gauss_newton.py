@@ -98,6 +98,13 @@ class GaussNewton(LevenbergMarquardt):
         self._settled: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
         self._best: tuple[float, Tensor, Array] | None = None
 
+    def reweigh(self, nodes: list[Array], least_scale: float) -> float:
+        """As in `LevenbergMarquardt`; what was formed with the weights before is formed again."""
+        moved = super().reweigh(nodes, least_scale)
+        if moved:
+            self._equations, self._settled = NormalEquations(self.model, self.tuning.chunk_rows), None
+        return moved
+
     def _judge(self, before: float, after: float, predicted: float) -> None:
         super()._judge(before, after, predicted)
         self._update_priors()

@@ -32,7 +32,16 @@ class LeastSquares:
         self.outcome: StatusName = "converged"
 
     def step(self) -> dict[str, float]:
-        """Solve for the weights of all states."""
+        """Solve for the weights of all states, again while a robust likelihood changes those of the data."""
+        stage = self.stage
+        for _ in range(stage.tuning.reweighings):
+            losses = self._solve()
+            if stage.reweigh(stage.node_values(), 1.0) <= stage.tuning.reweighed:
+                break
+        return losses
+
+    def _solve(self) -> dict[str, float]:
+        """The weights of least squares, and the losses."""
         stage = self.stage
         nodes = stage.node_values()
         hessian, gradient = stage.normal_equations(nodes, rows=stage.linearisation.fit(nodes))

@@ -135,7 +135,7 @@ class WarmUp(Adam):
             values = block.backend.evaluate(block.network)
             assert values is not None
             observed[b] = block.physical(values)
-        return self.objective.misfits(observed).square().sum() / self.objective.count
+        return self.objective.data_loss(observed)
 
     def _distance(self, block: Block, points: Tensor, values: Tensor) -> Tensor:
         """Mean squared distance of a block's fields from an answer's, in units of the relative noise."""

@@ -17,7 +17,7 @@ from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.estimate import Estimator, Fit
 from mollifier.engines.weak.form import weak_form
 from mollifier.engines.weak.integrands import Integrands
-from mollifier.engines.weak.prepare import grid_data
+from mollifier.engines.weak.prepare import grid_data, without_outliers
 from mollifier.engines.weak.radius_selection import Radii, RadiusSelection, first_radii, score
 from mollifier.engines.weak.settings import WeakSettings
 from mollifier.engines.weak.smoothing import interpolation_variance
@@ -62,6 +62,8 @@ def solve_weak(
         If the grid is too small for the unknowns.
     """
     begun = time.monotonic()
+    if settings.training.likelihood != "normal":
+        problem = without_outliers(problem, weak_form(problem.system, tuning))
     selection, fit = _Run(problem, settings, tuning).solved()
     return weak_solution(problem, settings, seed, selection, fit, time.monotonic() - begun)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from mollifier.data.building import TIME_NAMES
 from mollifier.data.errorbars import known as error_bars
 from mollifier.data.observations import Observations
+from mollifier.engines.likelihood import DEFAULT as LIKELIHOOD
 from mollifier.engines.weak.data import GridData, GridEffect
 from mollifier.engines.weak.form import WeakForm
 from mollifier.engines.weak.gaps import fill_gaps, wide
@@ -71,6 +74,22 @@ def _effects(data: Observations, field: str, grid: Grid) -> Iterator[GridEffect]
     for e in data.noise_effects(field):
         factors = e.factors({a.name: a.points for a in grid}, time)
         yield GridEffect(field, e.sd, e.gain, tuple(factors))
+
+
+def without_outliers(problem: InverseProblem, form: WeakForm, rounds: int = 3) -> InverseProblem:
+    """The problem without values that are far from the smoothed fields, in robust standard deviations."""
+    for _ in range(rounds):
+        data, dataset = grid_data(problem, form), problem.data.dataset
+        near = xr.DataArray(True)
+        for f, smooth in data.smoothed.items():
+            away = np.abs(
+                dataset[f].drop_vars(dataset[f].coords) - xr.DataArray(smooth, dims=data.grid.names)
+            )
+            near = near & ~(away > LIKELIHOOD.rejected * float(away.median()) / 0.6745)
+        if bool(near.all()):
+            break
+        problem = replace(problem, data=problem.data.mask(near))
+    return problem
 
 
 def _arranged(data: Observations, name: str, values: Array, grid: Grid, repeats: Sequence[str]) -> Array:

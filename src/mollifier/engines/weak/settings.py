@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat
 
+from mollifier.engines.likelihood import Likelihood
 from mollifier.engines.weak.tuning import WeakTuning
 from mollifier.problem.settings import Strict
 
@@ -23,6 +24,9 @@ class TestFunctions(Strict):
 class Noise(Strict):
     """How the data are weighted."""
 
+    likelihood: Likelihood = Field(
+        default="normal", description="Of the data; student and huber leave out values far from the fit."
+    )
     noise_floor: float = Field(
         default=1e-3, gt=0, description="Smallest relative noise that the fit is weighted with."
     )

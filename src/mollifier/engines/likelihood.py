@@ -1,0 +1,82 @@
+"""Robust likelihoods of the data: values far from the fit count less.
+
+Each is fitted by iteratively reweighted least squares (Lange, Little and Taylor, JASA 84:881, 1989; Huber,
+Ann. Math. Stat. 35:73, 1964). Fill values, dead sensors and spikes are left out first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+from scipy.stats import t as student
+from torch import Tensor
+
+Array = NDArray[np.float64]
+Likelihood = Literal["normal", "student", "huber"]
+
+
+@dataclass(frozen=True)
+class LikelihoodTuning:
+    """Shapes of the robust likelihoods."""
+
+    degrees: float = 4.0
+    """Degrees of freedom of Student's distribution."""
+    bend: float = 1.345
+    """Standard deviations beyond which Huber's loss is linear."""
+    least_slope: float = 0.2
+    """Least mean slope of the score, as a share of the mean weight."""
+    rejected: float = 4.5
+    """Robust standard deviations beyond which the weak engine leaves a value out."""
+
+
+DEFAULT = LikelihoodTuning()
+
+
+def weights(z: Array, kind: Likelihood, least_scale: float, tuning: LikelihoodTuning = DEFAULT) -> Array:
+    """Weights (n,) of squared residuals, such that the sum of J'WJ is the information of the estimate.
+
+    The scale of the noise is the median of the residuals; the information is that of an M-estimate,
+    ``n mean(psi')^2 / mean(psi^2)`` (Huber, Robust Statistics, 1981, 6.3).
+
+    Parameters
+    ----------
+    z
+        Residuals in stated standard errors, shape (n,).
+    kind
+        "student" or "huber".
+    least_scale
+        Of the noise, in stated standard errors.
+
+    Examples
+    --------
+    >>> z = np.append(np.random.default_rng(0).standard_normal(999), 50.0)
+    >>> w = weights(z, "student", 0.5)
+    >>> bool(0.8 < w.mean() < 1.1), bool(w[-1] < 0.01)
+    (True, True)
+    """
+    nu, bend = tuning.degrees, tuning.bend
+    quartile = student.isf(0.25, nu) if kind == "student" else norm.isf(0.25)
+    scale = max(float(np.median(np.abs(z))) / quartile, least_scale)
+    r = z / scale
+    if kind == "student":
+        w = (nu + 1) / (nu + r**2)
+        slope = w * (nu - r**2) / (nu + r**2)
+    else:
+        w = np.minimum(1.0, bend / np.maximum(np.abs(r), 1e-300))
+        slope = (w == 1.0).astype(float)
+    steep = max(slope.mean(), tuning.least_slope * w.mean())
+    return w / (scale**2 * w.mean() * np.mean((w * r) ** 2) / steep**2)
+
+
+def loss(z: Tensor, kind: Likelihood, tuning: LikelihoodTuning = DEFAULT) -> Tensor:
+    """Minus twice the log-likelihood of residuals in standard errors, up to a constant, in their shape."""
+    if kind == "student":
+        return (tuning.degrees + 1) * (z.square() / tuning.degrees).log1p()
+    if kind == "huber":
+        size = z.abs()
+        return z.square().where(size < tuning.bend, 2 * tuning.bend * size - tuning.bend**2)
+    return z.square()
