@@ -124,3 +124,20 @@ def test_noise_sd_includes_structure():
         u = noisy(kind, field(0), 0.02, 0)
         data = xr.Dataset({"u": (("x", "t"), u)}, {"x": X, "t": T})
         assert Observations.from_dataset(data).noise["u"] == pytest.approx(0.02, rel=0.35)
+
+
+def test_noise_findings_scattered_given_noise():
+    """At scattered points a noise given three times too large is said, and no other."""
+    x, t = np.random.default_rng(0).random((2, 600))
+    u = 2 + np.sin(4 * x - t) + 0.02 * np.random.default_rng(1).standard_normal(600)
+    for given, kinds in ((0.04, ["less than given"]), (0.01, []), (0.003, [])):
+        obs = Observations({"u": u}, {"x": x, "t": t}, noise=given)
+        assert [f.kind for f in obs.noise_findings("u")] == kinds
+
+
+def test_noise_structure_large():
+    """A central block of large data is tested."""
+    u = 2 + np.sin(np.linspace(0, 9, 900))[:, None] + 0.1 * np.random.default_rng(0).standard_normal((900, 1))
+    u = u + np.linspace(0, 1, 900)
+    found = noise_structure(u[None], (np.arange(900.0), np.arange(900.0)), ("x", "t"), "t")
+    assert [f.kind for f in found] == ["sensor_offset"]

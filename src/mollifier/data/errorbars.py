@@ -20,7 +20,7 @@ from mollifier.data.building import POINT, real_array
 from mollifier.data.noise import estimate_noise
 from mollifier.data.noise_findings import NoiseFinding
 from mollifier.data.noise_model import NoiseModel, declared_in, smoothed
-from mollifier.data.noise_structure import noise_structure
+from mollifier.data.noise_structure import less_than_given, noise_structure
 from mollifier.errors import DataError, did_you_mean
 
 Noise: TypeAlias = "float | Mapping[str, float | str | ArrayLike | xr.DataArray | Mapping[str, Any]] | None"
@@ -109,10 +109,19 @@ def estimate(
 def findings(
     dataset: xr.Dataset, variable: str, coordinates: Sequence[str], replicates: Sequence[str]
 ) -> tuple[NoiseFinding, ...]:
-    """What the noise of a variable is besides white, and besides what was given; none for scattered data."""
-    if POINT in dataset.dims:
-        return ()
+    """What the noise of a variable is besides white, and besides what was given.
+
+    At scattered points only whether much less was found than was given.
+    """
     array = dataset[variable]
+    if POINT in dataset.dims:
+        sd = typical(dataset, variable)
+        try:
+            found = estimate(dataset, variable, coordinates, replicates) if sd else np.inf
+        except DataError:  # too few values to say
+            found = np.inf
+        less = sd is not None and less_than_given(found, sd)
+        return (NoiseFinding("less than given", found / _rms(array.values), grave=False),) if less else ()
     declared = declared_in(array)
     order = (*(d for d in array.dims if d in replicates), *coordinates)
     given = known(dataset, variable)
@@ -250,7 +259,7 @@ def _declared(
     array.attrs.pop("standard_error", None)
     lacks = model.correlated and model.sd is None and model.fraction is None
     own = [c for c in coordinates if points is not None or c in array.dims]
-    repeats = [d for d in array.dims if d not in coordinates]
+    repeats = [str(d) for d in array.dims if d not in coordinates]
     whole = estimate(dataset, variable, own, repeats) if lacks else None
     sd = model.settle(array, _rms(array.values), smoothed(array.values, points), whole)
     if isinstance(sd, np.ndarray):

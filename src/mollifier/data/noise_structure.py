@@ -61,7 +61,7 @@ class NoiseTuning:
     equal: float = 0.6
     #: Excess kurtosis, per value, from which tails are noted.
     tails: float = 1.0
-    #: Values that a difference is computed of at most.
+    #: Values of a central block that is tested, at most.
     values: int = 300_000
 
 
@@ -107,6 +107,9 @@ def noise_structure(
     rms = float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
     if not rms > 0:
         return ()
+    cut = (slice(None), *central(values.shape[1:], tuning.values))
+    given = None if given is None else np.broadcast_to(given, values.shape)[cut]
+    values, nodes = values[cut], [x[c] for x, c in zip(nodes, cut[1:], strict=True)]
     found: dict[tuple[str, str], NoiseFinding] = {}
     for a in range(len(nodes)):
         for b in range(len(nodes)):
@@ -115,6 +118,15 @@ def noise_structure(
                 if key not in found or found[key].sd < one.sd:
                     found[key] = one
     return (*found.values(), *_pointwise(values, nodes, given, rms, tuning), *_steps(values, rms, tuning))
+
+
+def less_than_given(found: float, given: float, tuning: NoiseTuning = DEFAULT) -> bool:
+    """Whether the noise found is so much less than that given that one is mistaken.
+
+    >>> less_than_given(0.01, 0.02), less_than_given(0.01, 0.04)
+    (False, True)
+    """
+    return tuning.mistaken * found < given
 
 
 def highest_order(n: int, tuning: NoiseTuning = DEFAULT) -> int:
@@ -127,7 +139,6 @@ def _crossed(u: Array, x: Array, a: int, b: int, order: int, tuning: NoiseTuning
     """Differences along axis ``a`` of (repeats, *grid), as rows along axis ``b``; cut at a few deviations."""
     lines = np.moveaxis(u, (a + 1, b + 1), (-2, -1))
     lines = lines.reshape(-1, *lines.shape[-2:])
-    lines = lines[:: 1 + lines.size // tuning.values]
     lines = np.moveaxis(lines, 1, -1)
     found = difference(lines, x, order)
     squares, windows = weights_of(x, order) ** 2, found.shape[-1]
@@ -196,8 +207,6 @@ def _pointwise(
     order = min(tuning.mixed, lowest) if len(nodes) > 1 else highest_order(nodes[0].size, tuning)
     if order < 2:
         return
-    shape, cut = u.shape, (slice(None), *central(u.shape[1:], tuning.values))
-    u, nodes = u[cut], [x[c] for x, c in zip(nodes, cut[1:], strict=True)]
     found = {k: _mixed(u, nodes, k) for k in range(1, order + 1)}
     if np.isfinite(found[order]).sum() < 100:
         return
@@ -210,11 +219,11 @@ def _pointwise(
     e, level = found[order][there], np.abs(_averaged(u, nodes, order)[there])
     sd = float(np.sqrt(np.mean(e**2)))
     if given is not None:
-        squares = _averaged(np.broadcast_to(given, shape)[cut] ** 2, nodes, order)[there]
+        squares = _averaged(given**2, nodes, order)[there]
         typical = float(np.sqrt(np.median(squares)))
         if noisy and np.sqrt(white) > tuning.mistaken * typical:
             yield NoiseFinding("more than given", float(np.sqrt(white)) / rms, sd=sd)
-        elif sd < typical / tuning.mistaken and typical > tuning.least * rms:
+        elif less_than_given(sd, typical) and typical > tuning.least * rms:
             yield NoiseFinding("less than given", sd / rms, grave=False)
         if typical > 0:
             e = e / np.maximum(np.sqrt(squares) / typical, 1e-3)

@@ -193,10 +193,9 @@ class Observations(Labelled):
         return str(attrs.get("noise_source", "given")) if "standard_error" in attrs else "estimated"
 
     def noise_findings(self, variable: str) -> tuple[NoiseFinding, ...]:
-        """What the data show of the noise besides white, and besides what was given; on grids only.
+        """What the data show of the noise besides white, and besides what was given; on grids mainly.
 
-        Effects of sensors and frames, correlation, dependence on the level, heavy tails, rounding, and noise
-        three times larger or smaller than was given.
+        Effects of sensors and frames, correlation, growth with the level, tails, rounding, a wrong size.
 
         Examples
         --------

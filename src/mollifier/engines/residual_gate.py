@@ -93,4 +93,5 @@ def _stacked(values: Array, level: Array, group: NDArray[np.intp], order: Array)
     out = [np.zeros(shape) for _ in range(3)]
     for array, part in zip(out, (values[by], level[by], np.ones(group.size)), strict=True):
         array[group, column] = part
-    return Rows(*out)
+    rows, levels, there = out
+    return Rows(rows, levels, there)
