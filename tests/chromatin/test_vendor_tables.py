@@ -11,6 +11,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.io import savemat
 
@@ -225,7 +226,7 @@ def picasso(path: Path, yaml: str, link: str = "") -> Path:
         if link:
             file["locs"] = h5py.ExternalLink(link, "/locs")
         else:
-            file["locs"] = np.rec.fromarrays([X / 130, Y / 130, FRAME], names="x,y,frame")
+            file["locs"] = pd.DataFrame({"x": X / 130, "y": Y / 130, "frame": FRAME}).to_records(index=False)
     path.with_suffix(".yaml").write_text(yaml)
     return path
 

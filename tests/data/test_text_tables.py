@@ -40,6 +40,7 @@ DIALECTS = {
     "footer": "t,u\n" + rows() + "\n\nSizeX : 256\nOperator : A, B, C\n",
     "footer after NUL": "t,u\n# " + 600 * "-" + "\n" + rows() + "\0\nSizeX : 256\n",
     "separator stated": "sep=;\nt;u\n" + rows(";"),
+    "tab stated": "sep=\t\nt\tu\n" + rows("\t"),
     "separator stated, quoted": '"sep=|"\nt|u\n' + rows("|"),
     "vertical bars": "t|u\n" + rows("|"),
     "old line ends": ("t,u\n" + rows()).replace("\n", "\r"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
@@ -12,7 +14,7 @@ from mollifier.errors import DataError
 
 _SPACES = " '’\u00a0\u202f"
 # Digits with some mark among them, which a notation may explain.
-_MARKED = rf"[+-]?\d*[.,{_SPACES}][\d.,{_SPACES}]*(?:[eE][+-]?\d+)?"
+_MARKED = re.compile(rf"[+-]?\d*[.,{_SPACES}][\d.,{_SPACES}]*(?:[eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,12 @@ class Notation:
     decimal: str = "."
     group: str = ""
 
-    @property
-    def pattern(self) -> str:
-        """Regular expression of a number with a mark."""
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Of a number."""
         d, g = re.escape(self.decimal), re.escape(self.group)
         whole = rf"(?:[1-9]\d{{0,2}}(?:{g}\d{{3}})+|\d+)" if g else r"\d+"
-        return rf"[+-]?(?:{whole}(?:{d}\d*)?|{d}\d+)(?:[eE][+-]?\d+)?"
+        return re.compile(rf"[+-]?(?:{whole}(?:{d}\d*)?|{d}\d+)(?:[eE][+-]?\d+)?")
 
     def plain(self, cell: str) -> str:
         """The number as Python writes it."""
@@ -44,7 +46,7 @@ class Notation:
     def is_number(self, cell: str) -> bool:
         """Whether a cell is a number, NaN and infinities among them."""
         try:
-            float(self.plain(cell) if re.fullmatch(self.pattern, cell) else cell)
+            float(self.plain(cell) if self.pattern.fullmatch(cell) else cell)
         except ValueError:
             return False
         return True
@@ -55,7 +57,8 @@ _OTHERS = (
     Notation(","), Notation(".", ","), Notation(",", "."), *(Notation(d, g) for g in _SPACES for d in ".,")
 )  # fmt: skip
 # A number with a relation or a percent sign, as "<0.1" below detection.
-_QUALIFIED = re.compile(rf"[<>≤≥~±\u2212]*\s*(?:{'|'.join(n.pattern for n in (PLAIN, *_OTHERS))})\s*%?")
+_NUMBER = "|".join(n.pattern.pattern for n in (PLAIN, *_OTHERS))
+_QUALIFIED = re.compile(rf"[<>≤≥~±\u2212]*\s*(?:{_NUMBER})\s*%?")
 
 
 def notation_of(cells: Iterable[str]) -> Notation | None:
@@ -69,8 +72,8 @@ def notation_of(cells: Iterable[str]) -> Notation | None:
     >>> notation_of(["1,5", "12"]), notation_of(["1,234.5", "1,200"]), notation_of(["1,234"])
     (Notation(decimal=',', group=''), Notation(decimal='.', group=','), None)
     """
-    marked = {c for c in cells if re.fullmatch(_MARKED, c)}
-    fits = {n: {c for c in marked if re.fullmatch(n.pattern, c)} for n in (PLAIN, *_OTHERS)}
+    marked = {c for c in cells if _MARKED.fullmatch(c)}
+    fits = {n: {c for c in marked if n.pattern.fullmatch(c)} for n in (PLAIN, *_OTHERS)}
     explained = set().union(*fits.values())
     if fits[PLAIN] == explained:
         return PLAIN
@@ -89,13 +92,15 @@ def qualified(cell: str) -> bool:
     return _QUALIFIED.fullmatch(cell) is not None
 
 
-def translated(table: pd.DataFrame, name: str) -> pd.DataFrame:
+def translated(table: pd.DataFrame, first: Notation, name: str) -> pd.DataFrame:
     """A table of text with the columns of numbers as numbers, however these are written.
 
     Parameters
     ----------
     table
         Every cell text, or missing.
+    first
+        The notation of the first rows, which is taken where it explains all cells.
     name
         Of the file, for messages.
 
@@ -105,18 +110,21 @@ def translated(table: pd.DataFrame, name: str) -> pd.DataFrame:
         If a cell may be one number or another.
     """
     cells = {c: str(c) for column in table for c in table[column].dropna().unique()}
-    found = notation_of(cells)
+    others = [c for c in cells if not first.pattern.fullmatch(c)]
+    certain = first != PLAIN and not any(re.fullmatch(_NUMBER, c) for c in others)
+    found = first if certain else notation_of(cells)
     if found is None:
-        first = next(c for c in cells if re.fullmatch(Notation(",").pattern, c) and "," in c)
+        either = next(c for c in cells if Notation(",").pattern.fullmatch(c) and "," in c)
         raise DataError(
-            f"'{name}' holds {first!r}, which may be {first.replace(',', '.')} or {first.replace(',', '')}; "
+            f"'{name}' holds {either!r}, which may be {either.replace(',', '.')} or "
+            f"{either.replace(',', '')}; "
             "numbers with a decimal point and nothing between thousands were expected. Export it so."
         )
     result = {}
     for column in table:
-        text = table[column]
+        text: Any = table[column]
         fits = text.str.fullmatch(found.pattern).fillna(False).astype(bool)
         text = text.where(~fits, text[fits].map(found.plain).reindex(text.index))
-        numbers = pd.to_numeric(text, errors="coerce")
+        numbers: Any = pd.to_numeric(text, errors="coerce")
         result[column] = numbers if (numbers.notna() | text.isna()).all() else text
     return pd.DataFrame(result)

@@ -106,17 +106,17 @@ def _refuse_damaged(name: str, column: Any) -> None:
     there = numbers.dropna()
     measured = len(there) > max(_NUMBERS * len(column), 1) or there.nunique() > max(_DIFFER * len(column), 1)
     if measured or any(qualified(str(c)) for c in column[numbers.isna()].dropna().unique()):
-        _refuse_text(name, column)
+        _refuse_text(name, column, "If it is a label, name the others, as values=['u'].")
 
 
-def _refuse_text(name: str, column: Any) -> None:
+def _refuse_text(name: str, column: Any, remedy: str = "") -> None:
     at = first_text(column)
     if at is not None:
         place = f"line {at}" if column.index.name == "line" else f"row {column.index.get_loc(at) + 1}"
         raise DataError(
             f"Column '{name}' holds text, first in {place}: {str(column[at])!r}; numbers were expected. "
             "Leave the cell empty where a value is missing or below detection, and write all decimals in one "
-            "way."
+            f"way. {remedy}".rstrip()
         )
 
 

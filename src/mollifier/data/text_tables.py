@@ -86,7 +86,7 @@ class TextTable:
         table.index = pd.Index(self.lines, name="line")
         texts = [] if dtype is str else [table[c] for c in table if table[c].dtype.kind == "O"]
         if any(qualified(c) for column in texts for c in map(str, column.dropna().unique())):
-            return translated(self.frame(columns, str), str(self.file))
+            return translated(self.frame(columns, str), self.notation, str(self.file))
         return table
 
     def numbers(self, columns: Mapping[str, int]) -> dict[str, NDArray[np.float64]]:
@@ -139,7 +139,7 @@ def read_layout(file: Path) -> TextTable:
         if top is None:
             raise DataError(f"'{file}' has no rows; a header and one row a sample were expected.")
         rows = [line for line in head[top:] if _is_row(line)]
-        stated = [found[1] for line in head if (found := _STATED.fullmatch(line.strip()))]
+        stated = [found[1] for line in head if (found := _STATED.fullmatch(line.strip("\r\n ")))]
         separator = stated[0] if stated else _separator(rows)
         cells = [split_cells(line, separator) for line in rows]
         notation = notation_of(c for row in cells for c in row) or PLAIN
@@ -250,7 +250,9 @@ def _is_row(line: str) -> bool:
     """Whether a line is no comment, holds more than separators, and does not state the separator."""
     text = line.strip(_EMPTY)
     return (
-        bool(text) and text[0] not in "#%\0" and not ("sep=" in line[:5] and _STATED.fullmatch(line.strip()))
+        bool(text)
+        and text[0] not in "#%\0"
+        and not ("sep=" in line[:5] and _STATED.fullmatch(line.strip("\r\n ")))
     )
 
 

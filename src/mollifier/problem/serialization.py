@@ -93,8 +93,9 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
     except CheckpointError:
         raise
     except Exception as error:  # the readers below raise OSError, RuntimeError, KeyError, ... on damage
-        first = error.errors()[0] if isinstance(error, ValidationError) else None
-        said = f"{error.title}: {first['loc']} {first['msg']}" if first else error
+        said: Any = error
+        if isinstance(error, ValidationError):
+            said = "{loc}: {msg}".format_map(error.errors()[0])
         raise CheckpointError(
             f"The saved solution '{path}' cannot be read: {said}. If it is truncated or corrupt, restore "
             "it from a copy or run it again."

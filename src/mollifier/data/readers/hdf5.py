@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from xarray.conventions import decode_cf_variable
 
 from mollifier.data.arrays import Arrays
 from mollifier.data.readers.hdf5_file import is_hdf5, open_hdf5
@@ -75,7 +76,7 @@ def _numbers(data: Any) -> NDArray[Any]:
     if not packing:
         return raw
     packed = xr.Variable([f"dim_{i}" for i in range(raw.ndim)], raw, packing)
-    return xr.conventions.decode_cf_variable(data.name, packed, decode_times=False).values
+    return decode_cf_variable(data.name, packed, decode_times=False).values
 
 
 def _text(value: Any) -> str:
