@@ -179,7 +179,10 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize("name", PAIRS)
+SLOW = ("a wave", "a soliton")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in PAIRS])
 def test_the_forward_solution_is_the_exact_one(name):
     """And with one number or field off by a tenth, it is not."""
     equation, state, estimates, rest = PAIRS[name]

@@ -18,7 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline, RegularGridInterpolator
 
-from mollifier.diagnostics.validation.discretisation import axis_of, interpolated
+from mollifier.diagnostics.validation.discretisation import Term, axis_of, interpolated
 from mollifier.diagnostics.validation.forward_problem import NoForwardSolutionError
 from mollifier.mollify.grid import Axis, Grid
 
@@ -59,13 +59,15 @@ class Solver(Protocol):
     grid: Grid
     times: Array
     restarts: int
+    terms: Mapping[str, Term]
 
     def responses(
-        self, modes: Modes, directions: Mapping[str, xr.DataArray], step: float
+        self, modes: Modes, directions: Mapping[str, xr.DataArray], terms: Sequence[str], step: float
     ) -> Iterator[dict[str, Array]]:
         """Of each state at one time after another, shape (nodes, columns).
 
-        The columns are corrections of all states, as of `Modes.given`, and changes of what is estimated.
+        The columns are corrections of all states, as of `Modes.given`, and changes of what is estimated,
+        and terms that the equations lack.
         """
         ...
 
@@ -192,7 +194,7 @@ def corrected(
     directions: Mapping[str, xr.DataArray],
     again: Callable[[xr.Dataset], tuple[Solver, dict[str, xr.DataArray]]],
     tuning: CorrectionTuning = DEFAULT,
-) -> tuple[dict[str, xr.DataArray], dict[str, float], float]:
+) -> tuple[dict[str, xr.DataArray], dict[str, float], dict[str, float], float]:
     """Forward solutions with the states corrected until they fit the data.
 
     Parameters
@@ -210,23 +212,25 @@ def corrected(
 
     Returns
     -------
-    values, shifts, moved
+    values, shifts, lacking, moved
         The solution; by how many standard errors each unknown lies from where the data fit best, with the
-        states corrected for each; and by how much of the noise the corrections moved the solution.
+        states corrected for each; by how many each term that the equations may lack differs from zero; and by
+        how much of the noise the corrections moved the solution.
     """
     modes = modes_of(states, along, solver, len(solved), tuning)
     data = {f: d.thinned(tuning.most_points) for f, d in data.items()}
     noise = {f: float(np.median(d.sd)) for f, d in data.items()}
     units = [noise.get(f) or tuning.share * float(np.ptp(states[f].values)) or 1.0 for f in solved]
     spread = np.repeat(units, int(np.prod(modes.shape)))
+    terms = [] if any(v.ndim for v in directions.values()) else list(solver.terms)
     at, own = np.zeros(len(spread)), dict(states.data_vars)
     errors = first = np.concatenate([d.errors(values[f]) for f, d in data.items()])
     cost = np.inf
     for _ in range(tuning.steps):
-        slices = solver.responses(modes, directions, tuning.difference)
+        slices = solver.responses(modes, directions, terms, tuning.difference)
         responses = sampled(slices, solver, along, data)
         if not np.isfinite(responses).all():
-            return values, {}, 0.0
+            return values, {}, {}, 0.0
         if not at.any():
             spread *= most_likely(responses[:, : len(at)] * spread, errors, tuning.scales)
             cost = _cost(errors, at, spread)
@@ -246,11 +250,31 @@ def corrected(
         if reached < (1 + tuning.settled) * expected:
             break
     free = np.concatenate([spread, np.full(len(directions), np.inf)])
-    step, sd = fitted(responses, errors, free, np.concatenate([at, np.zeros(len(directions))]))
+    own_columns, extra = np.split(responses, [len(free)], axis=1)
+    step, sd = fitted(own_columns, errors, free, np.concatenate([at, np.zeros(len(directions))]))
+    lacking = _scores(own_columns, extra, errors, free, np.concatenate([at, np.zeros(len(directions))]))
     here = slice(len(at), None)
     shifts = step[here] / np.maximum(sd[here], 1.0)
     moved = float(np.sqrt(np.mean((errors - first) ** 2)))
-    return values, dict(zip(directions, map(float, shifts), strict=True)), moved
+    named = dict(zip(directions, map(float, shifts), strict=True))
+    return values, named, dict(zip(terms, lacking, strict=True)), moved
+
+
+def _scores(responses: Array, extra: Array, errors: Array, spread: Array, at: Array) -> list[float]:
+    """Standard errors between zero and each further coefficient, with all others fitted (Rao's score test).
+
+    ``extra`` are the responses to these, shape (n, j); zero for those that the others make up for.
+    """
+    prior = np.diag(1.0 / spread)
+    basis = np.linalg.qr(np.concatenate([responses, prior]))[0]
+    errors = np.concatenate([errors, at / spread])
+    found = []
+    for column in extra.T:
+        column = np.concatenate([column, np.zeros(len(at))])
+        left = column - basis @ (basis.T @ column)
+        size, own = np.linalg.norm(left), np.linalg.norm(column)
+        found.append(float(-(left @ errors) / size) if size > 1e-3 * own else 0.0)
+    return found
 
 
 def _cost(errors: Array, at: Array, spread: Array) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -45,6 +45,14 @@ def interpolated(array: xr.DataArray, points: Array) -> Array:
 def on_nodes(array: xr.DataArray, grid: Grid) -> Array:
     """A field on the nodes of a grid over its coordinates, by cubic splines, shape ``grid.shape``."""
     return interpolated(array.transpose(*grid.names), grid.coords()).reshape(grid.shape)
+
+
+class Term(NamedTuple):
+    """A term: the expression that it is added to, and the matrix that maps a part to it, None for ones."""
+
+    place: int
+    part: Part
+    matrix: sp.csr_array | None
 
 
 class Discretisation:
@@ -158,6 +166,24 @@ class Discretisation:
         """A change of what is given, for every symbol that it occurs in."""
         return {s: self._given(array, d) for s, d in self.needed.items() if d.field == name}
 
+    def terms(self, parts: Iterable[Part]) -> dict[str, Term]:
+        """What an equation may lack, by name: a source, each state and its first and second derivatives."""
+        orders = {c: max((d.along(c) for d in self.needed.values()), default=0) for c in self.grid.names}
+        found: dict[str, Term] = {}
+        fields: list[str] = []
+        for f, order in parts:
+            fields += [] if f in fields else [f]
+            place = len(fields) - 1
+            name = Derivative.of(f, {self.coordinate: order}).name if order else f
+            found[name] = Term(place, (f, order), sp.csr_array(sp.identity(self.grid.size)))
+            if not order:
+                found[f"a source of {f}"] = Term(place, (f, 0), None)
+                for c, most in orders.items():
+                    for n in range(1, min(most, 2) + 1):
+                        matrix = finite_differences.matrix(self.grid, {c: n})
+                        found[Derivative.of(f, {c: n}).name] = Term(place, (f, 0), matrix)
+        return found
+
     def sources(
         self,
         at: float,
@@ -165,6 +191,8 @@ class Discretisation:
         rows: Sequence[Mapping[Part, Any]],
         given: Mapping[Part, Array],
         directions: Sequence[Mapping[str, Callable[[float], Any]]],
+        terms: Sequence[Term],
+        values: Mapping[Part, Array],
         step: float,
     ) -> list[Array]:
         """Each expression's change at the inner nodes, shape (inner nodes, columns).
@@ -176,19 +204,27 @@ class Discretisation:
         given
             Changes of the parts, whose values at all but the inner nodes count, shape (nodes, columns).
         directions, step
-            Changes of what is given, one for each of the last columns, and the step of their differences.
+            Changes of what is given, one for each column after, and the step of their differences.
+        terms, values
+            Added to expressions, one for each of the last columns; of the parts' values at all nodes.
         """
         outer = np.setdiff1d(np.arange(self.grid.size), self.inner)
         changed = [
             self.evaluated({**env, **{s: env[s] + step * f(at) for s, f in d.items()}}) for d in directions
         ]
-        found, base = [], self.evaluated(env)
+        found, base, columns = [], self.evaluated(env), next(iter(given.values())).shape[1]
+        last = columns - len(terms)
         for i, row in enumerate(rows):
-            total = np.zeros((self.inner.size, next(iter(given.values())).shape[1]))
+            total = np.zeros((self.inner.size, columns))
             for part, block in row.items():
                 total += block[:, outer] @ given[part][outer]
-            for j, values in enumerate(changed):
-                total[:, j - len(changed)] += (values[i] - base[i]) / step
+            for j, moved in enumerate(changed):
+                total[:, last - len(changed) + j] += (moved[i] - base[i]) / step
+            for j, term in enumerate(terms):
+                if term.place == i:
+                    total[:, last + j] += (
+                        1.0 if term.matrix is None else (term.matrix @ values[term.part])[self.inner]
+                    )
             found.append(total)
         return found
 

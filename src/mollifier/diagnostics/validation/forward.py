@@ -55,6 +55,8 @@ class Forward:
         (n, d): measurements away from the start and the ends, whose values are given.
     shifts
         Unknown -> by how many standard errors it lies from where the data fit best.
+    lacking
+        Term that the equations may lack -> by how many standard errors its coefficient is not zero.
     notes
         How it was made.
     """
@@ -63,6 +65,7 @@ class Forward:
     errors: Mapping[str, Array]
     points: Mapping[str, Array]
     shifts: Mapping[str, float]
+    lacking: Mapping[str, float]
     notes: tuple[str, ...]
 
 
@@ -165,8 +168,9 @@ def forward(solution: Solution, system: EquationSystem) -> Forward:
         text = f"{change:.2g} times the noise" if np.isfinite(change) else "an unknown amount"
         notes.append(f"a grid twice as fine changes the forward solution by {text}: it is hardly resolved")
     shifts: Mapping[str, float] = {}
+    lacking: Mapping[str, float] = {}
     if data:
-        values, shifts, moved = corrected(
+        values, shifts, lacking, moved = corrected(
             problem.states, solved, problem.along, solver, values, data, _directions(solution, fields),
             partial(_again, problem, refined)
         )  # fmt: skip
@@ -176,7 +180,7 @@ def forward(solution: Solution, system: EquationSystem) -> Forward:
     errors = {f: d.errors(values[f]) for f, d in data.items()}
     found = {f: v.isel({UNIFORM: 0}, drop=True) if UNIFORM in v.dims else v for f, v in values.items()}
     points = {f: d.over(found[f].dims) for f, d in data.items()}
-    return Forward(xr.Dataset(found), errors, points, shifts, tuple(notes))
+    return Forward(xr.Dataset(found), errors, points, shifts, lacking, tuple(notes))
 
 
 def _again(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy.interpolate import CubicSpline
 from scipy.sparse.linalg import splu
 
 from mollifier.diagnostics.validation.corrections import Modes
-from mollifier.diagnostics.validation.discretisation import Discretisation, Part, on_nodes
+from mollifier.diagnostics.validation.discretisation import Discretisation, Part, Term, on_nodes
 from mollifier.diagnostics.validation.forward_problem import Evolution, NoForwardSolutionError
 from mollifier.equations.system import EquationSystem
 from mollifier.mollify.grid import Grid
@@ -160,13 +161,18 @@ class MethodOfLines:
             for f in self.evolution.fields
         }
 
+    @cached_property
+    def terms(self) -> dict[str, Term]:
+        """What the equations may lack, by name."""
+        return self.discrete.terms(self.parts)
+
     @property
     def restarts(self) -> int:
         """How often the evolution was restarted from the states."""
         return len(self.starts) - 1
 
     def responses(
-        self, modes: Modes, directions: Mapping[str, xr.DataArray], step: float
+        self, modes: Modes, directions: Mapping[str, xr.DataArray], terms: Sequence[str], step: float
     ) -> Iterator[dict[str, Array]]:
         """Of each state at one time after another, shape (nodes, columns), as of `Solver`.
 
@@ -174,14 +180,17 @@ class MethodOfLines:
         """
         discrete, fields, inner = self.discrete, list(self.evolution.fields), self.discrete.inner
         ways = [discrete.direction(n, a) for n, a in directions.items()]
+        added = [self.terms[n] for n in terms]
         one = sp.identity(len(self.parts) * inner.size, format="csc")
         last: tuple[Any, Array, Array] | None = None
         for i, t in enumerate(self.times):
-            given = modes.given(fields, self.parts, self.grid, t, len(ways))
-            env = discrete.environment(t, {p: v[i] for p, v in self.path.items()})
+            given = modes.given(fields, self.parts, self.grid, t, len(ways) + len(added))
+            here = {p: v[i] for p, v in self.path.items()}
+            env = discrete.environment(t, here)
             slopes = discrete.slopes(env)
             matrix = discrete.assembled(self._rows(dict(zip(fields, slopes, strict=True))), self.parts)
-            sources = dict(zip(fields, discrete.sources(t, env, slopes, given, ways, step), strict=True))
+            rates = discrete.sources(t, env, slopes, given, ways, added, here, step)
+            sources = dict(zip(fields, rates, strict=True))
             zero = np.zeros_like(sources[fields[0]])
             source = np.concatenate([zero if (f, k + 1) in self.parts else sources[f] for f, k in self.parts])
             values = start = np.concatenate([given[p][inner] for p in self.parts])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import splu
 
 from mollifier.diagnostics.validation.corrections import Modes
-from mollifier.diagnostics.validation.discretisation import Discretisation, Part, on_nodes
+from mollifier.diagnostics.validation.discretisation import Discretisation, Part, Term, on_nodes
 from mollifier.diagnostics.validation.forward_problem import NoForwardSolutionError
 from mollifier.equations.system import EquationSystem
 from mollifier.mollify.grid import Grid
@@ -82,16 +83,22 @@ class Steady:
             f: xr.DataArray(v.reshape(self.grid.shape), coords, self.grid.names) for (f, _), v in u.items()
         }
 
+    @cached_property
+    def terms(self) -> dict[str, Term]:
+        """What the equations may lack, by name."""
+        return self.discrete.terms(self.values)
+
     def responses(
-        self, modes: Modes, directions: Mapping[str, xr.DataArray], step: float
+        self, modes: Modes, directions: Mapping[str, xr.DataArray], terms: Sequence[str], step: float
     ) -> Iterator[dict[str, Array]]:
         """Of each state, shape (nodes, columns), as of `Solver`."""
         discrete, parts = self.discrete, list(self.values)
-        given = modes.given([f for f, _ in parts], parts, self.grid, 0.0, len(directions))
+        given = modes.given([f for f, _ in parts], parts, self.grid, 0.0, len(directions) + len(terms))
         ways = [discrete.direction(n, a) for n, a in directions.items()]
+        added = [self.terms[n] for n in terms]
         env = discrete.environment(0.0, self.values)
         rows = discrete.slopes(env)
-        source = np.concatenate(discrete.sources(0.0, env, rows, given, ways, step))
+        source = np.concatenate(discrete.sources(0.0, env, rows, given, ways, added, self.values, step))
         inner = -splu(discrete.assembled(rows, parts)).solve(source)
         for part, values in zip(parts, np.split(inner, len(parts)), strict=True):
             given[part][discrete.inner] = values

@@ -16,7 +16,7 @@ from mollifier.diagnostics.validation.discretisation import interpolated
 from mollifier.diagnostics.validation.forward import forward
 from mollifier.diagnostics.validation.forward_problem import NoForwardSolutionError, system_of
 from mollifier.diagnostics.validation.misfit import floored, misfit, noise, places
-from mollifier.diagnostics.validation.verdict import Finding, Verdict, judged, shifted, worst
+from mollifier.diagnostics.validation.verdict import Finding, Verdict, judged, lacking, shifted, worst
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.io.files import jsonable
 from mollifier.problem.inverse_problem import InverseProblem
@@ -153,6 +153,7 @@ def validate(
         for name, errors in found.errors.items():
             findings += _compared("forward solution", name, errors, found.points[name])
         findings += [shifted(n, by) for n, by in found.shifts.items()]
+        findings += lacking(found.lacking)
     if held_out is not None:
         findings += _further(solution, predicted, held_out)
     if problem is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,8 @@ _CHANCE = 1e-4
 _DOUBT, _REFUTE = 0.3, 1.0
 # Standard errors between an estimate and the value that fits best, that make it doubtful and that refute it.
 _APART, _FAR = 3.0, 6.0
+# The same of the coefficient of a term that the equation lacks, the largest of several.
+_LACKING, _LACKED = 5.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,18 @@ def shifted(name: str, by: float) -> Finding:
     text = f"the data fit best with '{name}' {abs(by):.2g} of its standard errors"
     reason = f"forward solution: {text} {'above' if by > 0 else 'below'} the estimate"
     return Finding("best fit", name, None, verdict, reason)
+
+
+def lacking(scores: Mapping[str, float]) -> list[Finding]:
+    """The term that the equation lacks most, in standard errors of its coefficient, as a finding, if any."""
+    if not scores:
+        return []
+    name = max(scores, key=lambda n: abs(scores[n]))
+    size = abs(scores[name])
+    verdict: Verdict = "refuted" if size > _LACKED else "doubtful" if size > _LACKING else "holds"
+    text = f"forward solution: the data fit better with a further term, {name}, by {size:.2g} standard errors"
+    hint = "a term is missing, or a known coefficient is wrong"
+    return [Finding("further term", name, None, verdict, "" if verdict == "holds" else f"{text}: {hint}")]
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
