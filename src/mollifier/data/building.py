@@ -20,7 +20,7 @@ POINT = "point"
 COORDINATE_NAMES = ("x", "y", "z", "lon", "lat", "longitude", "latitude", *TIME_NAMES)
 REPLICATE = "replicate"
 # Extents beyond these would overflow when derivatives divide by powers of a length.
-_EXTENTS = 1e-60, 1e60
+EXTENTS = 1e-60, 1e60
 # Imaginary parts are rounding alone below this power of the precision, relative to the largest value.
 _ROUNDING = 0.75
 # Names that label rows rather than measure anything, as pandas and CF files write them.
@@ -88,6 +88,12 @@ def _measured(name: str, values: ArrayLike) -> NDArray[np.float64]:
     infinite = int(np.isinf(result).sum())
     if infinite:
         raise DataError(f"'{name}' has {infinite} infinite values; mark what is missing as NaN.")
+    size = float(np.nanmax(np.abs(result), initial=0.0))
+    if size and not EXTENTS[0] < size < EXTENTS[1]:
+        raise DataError(
+            f"'{name}' has values up to {size:g}; {EXTENTS[0]:g} to {EXTENTS[1]:g} was expected: change its "
+            "unit, and mark what is missing as NaN."
+        )
     if result.size == 0:
         raise DataError(f"'{name}' is empty (shape {result.shape}); at least one value was expected.")
     if np.isnan(result).all():
@@ -114,7 +120,7 @@ def _coordinate(name: str, array: xr.DataArray) -> tuple[NDArray[np.float64], di
     bad = int((~np.isfinite(result)).sum())
     if bad:
         raise DataError(f"Coordinate '{name}' has {bad} points that are not finite numbers; drop those rows.")
-    low, extent, high = _EXTENTS[0], float(np.ptp(result)) if result.size else 0.0, _EXTENTS[1]
+    low, extent, high = EXTENTS[0], float(np.ptp(result)) if result.size else 0.0, EXTENTS[1]
     if extent and not low < extent < high:
         raise DataError(
             f"Coordinate '{name}' spans {extent:g}; {low:g} to {high:g} was expected: change its unit."

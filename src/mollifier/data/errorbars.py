@@ -173,7 +173,7 @@ def _number(value: Any) -> bool:
 
 
 def _fraction(what: str, value: float) -> float:
-    if not (np.isfinite(value) and value >= 0):
+    if not 0 <= value < building.EXTENTS[1]:
         raise DataError(f"{what}; a fraction of rms of 0 or more was expected, such as 0.02.")
     return float(value)
 

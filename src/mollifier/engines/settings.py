@@ -137,7 +137,7 @@ def runners(engine: str, start: str | None = None) -> list[Engine]:
     ConfigurationError
         If there is no such engine or start.
     """
-    if engine != "auto" and engine not in ENGINES:
+    if not isinstance(engine, str) or engine not in ("auto", *ENGINES):
         raise ConfigurationError(
             f"There is no engine {engine!r}.{did_you_mean(str(engine), ['auto', *ENGINES])}"
         )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from mollifier.equations.system import EquationSystem, parse
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.problem.measurements import measurements_of
 from mollifier.problem.reserved import check_names
-from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, Unknown
+from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, Unknown, is_number
 
 
 @dataclass(frozen=True)
@@ -193,11 +191,10 @@ def _numbers(constants: Any) -> dict[str, float]:
             "constants={'c': 2.0}."
         )
     for name, value in constants.items():
-        real = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-        if not real:
+        if not is_number(value):
             raise ConfigurationError(
-                f"The constant '{name}' was given as {value!r}; a finite real number was expected. A "
-                "coefficient that varies belongs to the data."
+                f"The constant '{name}' was given as {value!r}; a finite real number below 1e60 was "
+                "expected. A coefficient that varies belongs to the data."
             )
     return {str(n): float(v) for n, v in constants.items()}
 
@@ -230,6 +227,8 @@ def _completed(
         raise ConfigurationError(f"No unknowns were given; name at least one, as in {example}.")
     result: dict[str, Unknown] = {}
     for name, unknown in unknowns.items():
+        if not isinstance(name, str):
+            raise ConfigurationError(f"The unknown {name!r} has no name; text was expected, as in {example}.")
         taken = {
             "coordinate": data.coordinates,
             "variable of the data": data.variables,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
@@ -10,6 +9,7 @@ from typing import Any
 
 import xarray as xr
 
+from mollifier.data.building import EXTENTS
 from mollifier.data.observations import Observations
 from mollifier.errors import ConfigurationError, did_you_mean
 
@@ -125,7 +125,12 @@ class FieldUnknown:
         _check_bounds(self)
         object.__setattr__(self, "measurements", _observed(self.measurements))
         if self.over is not None:
-            names = (self.over,) if isinstance(self.over, str) else tuple(self.over)
+            names = (self.over,) if isinstance(self.over, str) else self.over
+            if not isinstance(names, Iterable) or not all(isinstance(n, str) for n in names):
+                raise ConfigurationError(
+                    f"over={self.over!r} was given; names were expected, as in over=('x', 'y')."
+                )
+            names = tuple(names)
             object.__setattr__(self, "over", names)
             twice = [n for n in names if names.count(n) > 1]
             if twice:
@@ -134,9 +139,9 @@ class FieldUnknown:
                 )
             if not names:
                 raise ConfigurationError("FieldUnknown(over=()) varies over nothing; use ScalarUnknown.")
-        if self.smoothness is not None and not (math.isfinite(self.smoothness) and self.smoothness >= 0):
+        if self.smoothness is not None and not (is_number(self.smoothness) and self.smoothness >= 0):
             raise ConfigurationError(
-                f"smoothness={self.smoothness} was given; a number of 0 or more was expected."
+                f"smoothness={self.smoothness!r} was given; a number of 0 or more was expected."
             )
         if self.prior not in PRIORS:
             raise ConfigurationError(
@@ -147,6 +152,11 @@ class FieldUnknown:
     def admits(self, value: float) -> bool:
         """Whether a value lies strictly within the bounds."""
         return _admits(self, value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number whose powers do not overflow."""
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(float(value)) < EXTENTS[1]
 
 
 Unknown = ScalarUnknown | FieldUnknown
@@ -161,9 +171,9 @@ def _bounds(unknown: Unknown) -> Iterable[tuple[str, float]]:
 
 def _check_bounds(unknown: Unknown) -> None:
     for name, value in _bounds(unknown):
-        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+        if not is_number(value):
             raise ConfigurationError(
-                f"{name}={value!r} was given for an unknown; a finite number was expected."
+                f"{name}={value!r} was given for an unknown; a finite number below 1e60 was expected."
             )
     if unknown.lower is not None and unknown.upper is not None and not unknown.lower < unknown.upper:
         raise ConfigurationError(
