@@ -86,17 +86,43 @@ def test_noise_gate_notes_what_is_mild():
     assert "grows with the value" in status.message
 
 
-def test_solve_sensor_gain_is_a_misfit():
-    """The weak engine on a gain of 2 % for each sensor: no more 0.00000 +- 0.0000002, `converged`."""
-    g = np.random.default_rng(0)
+def travelling(kind: str, seed: int) -> mf.InverseProblem:
+    """Waves that decay and travel, with one kind of noise of 2 %."""
+    g = np.random.default_rng(seed)
     x, t = np.arange(64) / 64, np.linspace(0, 1, 50)
     u = 1.5 + sum(
         a * np.exp(-0.005 * (2 * np.pi * k) ** 2 * t) * np.cos(2 * np.pi * k * (x[:, None] - 0.5 * t))
         for k, a in ((1, 1.0), (2, 0.7), (3, 0.5))
     )
-    u = u * (1 + 0.02 * g.standard_normal((64, 1)))
+    sd, w = 0.02 * np.sqrt(np.mean(u**2)), g.standard_normal((64, 90))
+    u = {
+        "white": lambda: u + sd * w[:, :50],
+        "proportional": lambda: u * (1 + 0.02 * w[:, :50]),
+        "gain of each sensor": lambda: u * (1 + 0.02 * w[:, :1]),
+        "offset of each sensor": lambda: u + sd * w[:, :1],
+        "offset of each frame": lambda: u + sd * w[:1, :50],
+        "correlated in time": lambda: (
+            u + sd * np.apply_along_axis(np.convolve, 1, w, np.exp(-np.arange(41) / 5), "valid") / 1.7
+        ),
+    }[kind]()
     data = xr.Dataset({"u": (("x", "t"), u)}, {"x": ("x", x, {"periodic": 1.0}), "t": t})
-    problem = mf.InverseProblem("u_t = D*u_xx - c*u_x", data, {n: mf.ScalarUnknown() for n in "Dc"})
-    solution = mf.solve(problem, "weak")
-    assert solution.status.name == "misfit"
+    return mf.InverseProblem("u_t = D*u_xx - c*u_x", data, {n: mf.ScalarUnknown() for n in "Dc"})
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["gain of each sensor", "offset of each sensor", "offset of each frame", "correlated in time"],
+)
+def test_solve_structured_noise_is_a_misfit(kind):
+    """The weak engine on noise that values share: no more 0.00000 +- 0.0000002, `converged`."""
+    problem = travelling(kind, 0)
+    assert mf.solve(problem, "weak").status.name == "misfit"
     assert mf.check(problem).verdict == "doubtful"
+
+
+@pytest.mark.parametrize("kind", ["white", "proportional"])
+def test_solve_independent_noise_converges(kind):
+    solution = mf.solve(travelling(kind, 2), "weak")
+    assert solution.status.ok
+    for name, truth in (("D", 0.005), ("c", 0.5)):
+        assert abs(solution.estimates[name].value - truth) < 3 * solution.estimates[name].sd
