@@ -169,7 +169,7 @@ def heat_data():
         ({"unknowns": ["D"]}, r"unknowns=\['D'\] was given; names with unknowns were expected"),
         ({"unknowns": {"D": "scalar"}}, "The unknown 'D' was given as 'scalar'; a ScalarUnknown or"),
         ({"unknowns": {"D": 0.1}}, "The unknown 'D' was given as 0.1; .* belongs to constants"),
-        ({"constants": {"c": "2"}}, "The constant 'c' was given as '2'; a finite real number was expected"),
+        ({"constants": {"c": "2"}}, "The constant 'c' was given as '2'; a finite real number"),
         ({"constants": {"c": 1j}}, "The constant 'c' was given as 1j"),
         ({"constants": {"c": np.ones(3)}}, r"The constant 'c' was given as array\(\[1., 1., 1.\]\)"),
         ({"constants": {"c": np.nan}}, "The constant 'c' was given as nan"),

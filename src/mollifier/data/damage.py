@@ -179,7 +179,7 @@ def _run_lengths(lines: Array) -> NDArray[np.intp]:
 def _differs(values: Array, run: Mask, along: int, across: int, tuning: DamageTuning) -> tuple[Mask, float]:
     """Runs that differ from the mean of the nearest lines on both sides, which change; their squares."""
     order = [along, across]
-    lines, runs = (np.moveaxis(a, order, [-1, -2]) for a in (values, run))
+    lines, runs = np.moveaxis(values, order, [-1, -2]), np.moveaxis(run, order, [-1, -2])
     mask, count = np.zeros(lines.shape, dtype=bool), lines.shape[-2]
     middle = (lines[..., 2:, :] + lines[..., :-2, :]) / 2 - lines[..., 1:-1, :]
     plain = ~(runs[..., 2:, :] | runs[..., :-2, :] | runs[..., 1:-1, :]) & np.isfinite(middle)

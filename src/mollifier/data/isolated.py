@@ -167,7 +167,7 @@ def _deviations(
     scale = np.maximum(np.abs(offsets).max(axis=(1, 2), keepdims=True), 1e-300)
     design = np.stack([np.prod(offsets[..., list(c)] / scale, axis=-1) for c in terms], axis=-1)
     right = np.where(there, near - middle[:, None], 0.0)
-    left = np.abs(right)
+    left, fit = np.abs(right), np.zeros((len(chosen), len(terms)))
     for _ in range(10):
         small = np.median(left, axis=1, keepdims=True) * 1e-2 + 1e-300
         weight = there / np.maximum(left, small)

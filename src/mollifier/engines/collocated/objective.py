@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from mollifier.data.observations import Observations, Samples
 from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.settings import CollocatedSettings
-from mollifier.engines.likelihood import loss, weights
+from mollifier.engines.likelihood import Likelihood, loss, weights
 from mollifier.errors import ConfigurationError
 
 Array = NDArray[np.float64]
@@ -97,7 +97,7 @@ class Objective(nn.Module):
         self.tuning = tuning = settings.tuning
         self.model = model
         self.weight = settings.training.equation_weight
-        self.likelihood = settings.training.likelihood
+        self.likelihood: Likelihood = settings.training.likelihood
         self.equations = model.problem.system.equations
         fields = model.problem.unknown_fields
         self._unknown_fields = tuple(fields)

@@ -33,11 +33,11 @@ class LeastSquares:
 
     def step(self) -> dict[str, float]:
         """Solve for the weights of all states, again while a robust likelihood changes those of the data."""
-        stage = self.stage
+        stage, losses = self.stage, self._solve()
         for _ in range(stage.tuning.reweighings):
-            losses = self._solve()
             if stage.reweigh(stage.node_values(), 1.0) <= stage.tuning.reweighed:
                 break
+            losses = self._solve()
         return losses
 
     def _solve(self) -> dict[str, float]:

@@ -82,9 +82,8 @@ def without_outliers(problem: InverseProblem, form: WeakForm, rounds: int = 3) -
         data, dataset = grid_data(problem, form), problem.data.dataset
         near = xr.DataArray(True)
         for f, smooth in data.smoothed.items():
-            away = np.abs(
-                dataset[f].drop_vars(dataset[f].coords) - xr.DataArray(smooth, dims=data.grid.names)
-            )
+            away = dataset[f].drop_vars(dataset[f].coords) - xr.DataArray(smooth, dims=data.grid.names)
+            away = abs(away)
             near = near & ~(away > LIKELIHOOD.rejected * float(away.median()) / 0.6745)
         if bool(near.all()):
             break
