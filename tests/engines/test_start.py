@@ -409,3 +409,11 @@ def test_the_start_of_a_problem_file(tmp_path):
     assert json.loads(result.stdout)["provenance"]["started_from"]["engine"] == "joint"
     wrong = CliRunner().invoke(app, [*call[:3], "start=jiont", *call[4:]])
     assert wrong.exit_code == 2
+
+
+def test_fields_that_are_unknown_outside_the_measured_region():
+    """Nodes outside, which are NaN, start at the value of the nearest node inside."""
+    field = xr.DataArray([[np.nan, 1.0, 2.0], [3.0, np.nan, 5.0]], dims=("x", "y"))
+    assert np.isin(_filled(field).values, field.values[np.isfinite(field.values)]).all()
+    assert _filled(field).values[1, 2] == 5.0
+    assert _filled(field * np.nan).isnull().all()

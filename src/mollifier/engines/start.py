@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
+from scipy.ndimage import distance_transform_edt
 
 from mollifier.errors import ConfigurationError
 from mollifier.problem.estimate import Estimate
@@ -86,7 +87,7 @@ def origin(problem: InverseProblem, solution: Solution, mark: str, with_states: 
     if "chosen_because" in solution.provenance:
         note["chosen_because"] = solution.provenance["chosen_because"]
     estimates = {n: solution.estimates[n] for n in problem.scalars}
-    fields = {n: solution.dataset[n] for n in problem.unknown_fields}
+    fields = {n: _filled(solution.dataset[n]) for n in problem.unknown_fields}
     values = [*(e.value for e in estimates.values()), *(f.values for f in fields.values())]
     if solution.status.name in NO_ANSWER or not all(np.isfinite(v).all() for v in values):
         warnings.warn(
@@ -96,10 +97,19 @@ def origin(problem: InverseProblem, solution: Solution, mark: str, with_states: 
         )
         return Origin(mark, note=note | {"numbers": {}, "fields": [], "states": []})
     has = with_states and all(f in solution.dataset for f in problem.fields)
-    states = {f: solution.dataset[f] for f in problem.fields} if has else {}
+    states = {f: _filled(solution.dataset[f]) for f in problem.fields} if has else {}
     numbers = {n: float(e.value) for n, e in estimates.items()}
     note |= {"numbers": numbers, "fields": list(fields), "states": list(states)}
     return Origin(mark, estimates, fields, states, note)
+
+
+def _filled(field: xr.DataArray) -> xr.DataArray:
+    """A field whose nodes outside the measured region, which are NaN, have the value of the nearest other."""
+    missing = np.isnan(field.values)
+    if missing.all() or not missing.any():
+        return field
+    near = distance_transform_edt(missing, return_distances=False, return_indices=True)
+    return field.copy(data=field.values[tuple(near)])
 
 
 def digest(solution: Solution) -> str:
