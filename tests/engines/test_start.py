@@ -18,7 +18,7 @@ import mollifier as mf
 from engine_problems import conductivity_of_x, gridded, heat, heat_values, noisy, small
 from mollifier.data.observations import Observations
 from mollifier.engines import solve as base
-from mollifier.engines.start import origin, sampled
+from mollifier.engines.start import _filled, origin, sampled
 from mollifier.errors import CheckpointError, ConfigurationError
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem

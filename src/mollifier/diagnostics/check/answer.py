@@ -227,6 +227,8 @@ def _free(direction: Direction, linear: tuple[str, ...]) -> Finding:
 
 def _fields(problem: InverseProblem, found: Information) -> Iterator[Finding]:
     """How well each unknown field is determined."""
+    for name in ident.gauges(problem):
+        yield info(ident.gauge_text(problem, name))
     for name, share in found.undetermined.items():
         where = ", ".join(problem.unknown_fields[name].over or ())
         here = f"over {100 * share:.0f} % of the places the data hold little or nothing of {name}({where})"

@@ -71,7 +71,8 @@ class Laplace:
             spread = jacobian @ self._factor[:, self._places[name]].T.numpy()
             slope = _slopes(block.bijection, raw, np.sqrt(np.square(spread).sum(-1)), points)
             spread = block.mollified.matrix(Derivative("u")) @ (slope[:, None] * spread)
-            result[name] = np.sqrt(np.square(spread).sum(-1)).reshape(block.grid.shape)
+            spread = self.model.gauge_fixed(name, spread.reshape(*block.grid.shape, -1))
+            result[name] = np.sqrt(np.square(spread).sum(-1))
         return result
 
 

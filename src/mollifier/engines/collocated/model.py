@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mollifier.engines.collocated.bijection import Bijection, Scalar
 from mollifier.engines.collocated.block import Block, curvature_orders
 from mollifier.engines.collocated.places import Places
+from mollifier.engines.identifiability.structure import gauges
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation import registry as derivatives
@@ -72,6 +73,8 @@ class Model(nn.Module):
         Unknown field -> its block.
     scalars
         Unknown number -> its parameter.
+    gauges
+        Unknown fields that the equations leave open up to a function of some coordinates.
 
     Parameters
     ----------
@@ -97,6 +100,7 @@ class Model(nn.Module):
         super().__init__()
         self.problem = problem
         self.collocation = collocation
+        self.gauges = gauges(problem)
         self._make, self._method, self._free_values = make, method, free_values
         groups = by_coordinates(problem)
         self.places = {b: Places.of(problem.data, names) for b, names in enumerate(groups.values())}
@@ -176,6 +180,17 @@ class Model(nn.Module):
             if bends:
                 curvatures[block.names[0]] = bends
         return env, observed, curvatures
+
+    def gauge_fixed(self, name: str, values: Array) -> Array:
+        """An unknown field on its grid, (*grid.shape, ...), its mean zero where `gauges` leave it open."""
+        if name not in self.gauges:
+            return values
+        grid = self.unknown_blocks[name].grid
+        inside = self.collocation.within(grid.names)
+        inside = inside.reshape(*inside.shape, *[1] * (values.ndim - inside.ndim))
+        axes = tuple(i for i, c in enumerate(grid.names) if c not in self.gauges[name])
+        count = np.maximum(inside.sum(axis=axes, keepdims=True), 1)
+        return np.asarray(values - np.where(inside, values, 0.0).sum(axis=axes, keepdims=True) / count)
 
     def values(self) -> dict[str, float]:
         """Current values of the scalar unknowns."""

@@ -15,6 +15,7 @@ from mollifier.data.observations import Observations
 from mollifier.engines.collocated.objective import Objective, floored
 from mollifier.engines.collocated.ratio import ratio_read_out
 from mollifier.engines.fit_table import FitPart, fit_table
+from mollifier.engines.identifiability.structure import gauge_text
 
 Array = NDArray[np.float64]
 
@@ -43,7 +44,10 @@ def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Datase
         for name in block.names:
             unit = units.get(name, "") or getattr(problem.unknowns.get(name), "unit", "")
             value = env[name].detach().cpu().numpy().reshape(block.grid.shape)
-            variables[name] = (block.grid.names, value, _attrs(unit))
+            attrs = dict(_attrs(unit))
+            if name in model.gauges:
+                value, attrs["comment"] = model.gauge_fixed(name, value), gauge_text(problem, name)
+            variables[name] = (block.grid.names, value, attrs)
             for d in block.needed[name]:
                 value = env[d.name].detach().cpu().numpy().reshape(block.grid.shape)
                 variables.setdefault(d.name, (block.grid.names, value, {"role": "derivative"}))

@@ -16,7 +16,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from mollifier.engines.identifiability.posterior import WIDE, Posterior, inverse
-from mollifier.engines.identifiability.slopes import Basis, Linearised, Sums, correlation, splines
+from mollifier.engines.identifiability.slopes import (
+    Basis,
+    Linearised,
+    Sums,
+    correlation,
+    gauge_fixing,
+    splines,
+)
 from mollifier.engines.identifiability.structure import Terms, rms, terms_at_samples
 from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, free_directions
 from mollifier.errors import MollifierError
@@ -257,7 +264,7 @@ def _undetermined(
     terms: Terms, basis: Basis, name: str, covariance: Array, precision: Array, scale: float
 ) -> tuple[float, float]:
     """Share of the samples at which a field is undetermined: with all unknowns free, and with it alone."""
-    part, b = basis.parts[name], basis.matrices[name][1]
+    part, b = basis.parts[name], basis.matrices[name][1] @ gauge_fixing(terms.problem, name)
     prior = correlation(terms.problem, name) * scale**2
     ratios = (_ratio(b, c, prior) for c in (covariance[part, part], inverse(precision[part, part])))
     together, alone = (float(np.mean(r > THRESHOLDS.halved)) for r in ratios)
@@ -275,7 +282,7 @@ def _map(terms: Terms, basis: Basis, name: str, covariance: Array, scale: float)
     axes = {c: np.linspace(*problem.bounds[c], _SHOWN.get(len(over), 9)) for c in over}
     mesh = np.meshgrid(*axes.values(), indexing="ij")
     places = {c: m.ravel() for c, m in zip(axes, mesh, strict=True)}
-    b = splines(problem, name, places, Derivative(name))
+    b = splines(problem, name, places, Derivative(name)) @ gauge_fixing(problem, name)
     part = basis.parts[name]
     values = _ratio(b, covariance[part, part], correlation(problem, name) * scale**2).reshape(mesh[0].shape)
     attrs = {"long_name": f"posterior over prior standard deviation of {name}"}

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
-from mollifier.engines.identifiability.structure import Terms, rms
+from mollifier.engines.identifiability.structure import Terms, gauges, rms
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
 from mollifier.mollify.orders import Derivative
@@ -99,6 +100,17 @@ def splines(problem: InverseProblem, name: str, places: Mapping[str, Array], d: 
         along = spline(inside, nu=d.along(c))
         result = (result[:, :, None] * along[:, None, :]).reshape(len(result), -1)
     return result
+
+
+def gauge_fixing(problem: InverseProblem, name: str) -> Array:
+    """Takes from an unknown field's coefficients what `gauges` leave open, shape (splines, splines)."""
+    over, degree, cells = _fineness(problem, name)
+    left, n = gauges(problem).get(name), cells + degree
+    whole = np.eye(n ** len(over))
+    if left is None:
+        return whole
+    means = (np.eye(n) if c in left else np.full((n, n), 1 / n) for c in over)
+    return np.asarray(whole - reduce(np.kron, means), dtype=float)
 
 
 def correlation(problem: InverseProblem, name: str) -> Array:

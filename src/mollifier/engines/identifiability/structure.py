@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -288,6 +289,47 @@ def _powers(
         else:
             fixed |= held
     return list(power.values()), fixed
+
+
+def gauges(problem: InverseProblem) -> dict[str, tuple[str, ...]]:
+    """Unknown fields of which only derivatives enter, and that are measured nowhere.
+
+    Returns
+    -------
+    dict
+        Unknown field -> coordinates S, as many as possible: any function of S may be added to it, a constant
+        where there are none, and all equations hold as before.
+
+    Examples
+    --------
+    >>> from mollifier import FieldUnknown, Observations
+    >>> x, y, t = np.random.default_rng(0).random((3, 50))
+    >>> obs = Observations({"u": x * t, "v": y * t}, {"x": x, "y": y, "t": t}, noise=0.01)
+    >>> gauges(InverseProblem("u_t = -p_x; v_t = -p_y", obs, {"p": FieldUnknown()}))
+    {'p': ('t',)}
+    >>> gauges(InverseProblem("u_t = -p_x + p*u; v_t = -p_y", obs, {"p": FieldUnknown()}))
+    {}
+    """
+    resolve, found = problem.system.names.resolve, {}
+    for name in set(problem.unknown_fields) - set(problem.measurements):
+        over = problem.unknown_fields[name].over or ()
+        used = [d for s in problem.system.symbols if (d := resolve(s).derivative).field == name]
+        subsets = (part for size in range(1, len(over) + 1) for part in combinations(over, size))
+        for along in subsets:
+            if all(any(d.along(c) for c in along) for d in used):
+                found[name] = tuple(c for c in over if c not in along)
+                break
+    return found
+
+
+def gauge_text(problem: InverseProblem, name: str) -> str:
+    """What a field of `gauges` is known up to, and how it is reported."""
+    left = gauges(problem)[name]
+    what = f"a function of {', '.join(left)}" if left else "a constant"
+    over = [c for c in problem.unknown_fields[name].over or () if c not in left]
+    each = f" at each {', '.join(left)}" if left else ""
+    mean = f"its mean over {', '.join(over)}{each} is zero"
+    return f"Only derivatives of {name} enter, which is free up to {what}: {mean}."
 
 
 def constant_fields(problem: InverseProblem) -> Iterator[str]:

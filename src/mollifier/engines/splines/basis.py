@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
@@ -151,6 +151,16 @@ class Basis:
             there = (~gaps).any(tuple(i for i in range(gaps.ndim) if i not in over))
         found = contract(there.astype(float), [s.matrix(0).T for s in self.splines.values()])
         return int(np.sum(found > 0))
+
+    def without_mean(self, kept: Collection[str] = ()) -> Array:
+        """Takes the mean over all axes but those kept from coefficients, shape (size, size)."""
+        means = []
+        for name, splines in self.splines.items():
+            weights = splines.gram(0).sum(axis=1)  # the splines add up to one
+            means.append(
+                np.eye(splines.size) if name in kept else np.tile(weights / weights.sum(), (splines.size, 1))
+            )
+        return np.eye(self.size) - reduce(np.kron, means, np.ones((1, 1)))
 
     @cached_property
     def mass(self) -> Array:

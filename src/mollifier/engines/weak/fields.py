@@ -9,44 +9,57 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mollifier.engines.identifiability.structure import gauge_text, gauges
 from mollifier.engines.linalg.dense import contract
 from mollifier.engines.splines.basis import Basis
 from mollifier.engines.weak.estimate import Fit
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
-from mollifier.problem.unknowns import Unknown
+from mollifier.problem.inverse_problem import InverseProblem
 
 Array = NDArray[np.float64]
 
 
-def field_variables(unknown: Unknown, fit: Fit, basis: Basis, place: slice, grid: Grid) -> dict[str, Any]:
+def field_variables(
+    problem: InverseProblem, fit: Fit, basis: Basis, place: slice, grid: Grid
+) -> dict[str, Any]:
     """Variables of a dataset: a field, its standard error and its prior standard error.
+
+    A field that the equations leave open but for its derivatives has a mean of zero.
 
     Parameters
     ----------
-    unknown, basis, place
-        The field, its functions, and where their coefficients are.
+    basis, place
+        The field's functions, and where their coefficients are.
     grid
         Nodes of the dataset.
     """
     over = tuple(basis.splines)
     shape = tuple(grid[c].size for c in over)
     at_nodes = replace(basis, grid=grid)
-    values = at_nodes.evaluate(fit.coefficients[place], Derivative(basis.name))
+    name, unknown, left = basis.name, problem.unknowns[basis.name], gauges(problem).get(basis.name)
+    centred = None if left is None else basis.without_mean(left)
+
+    def fixed(of: Array) -> Array:
+        return of if centred is None else centred @ of
+
+    values = at_nodes.evaluate(fixed(fit.coefficients[place]), Derivative(name))
     parts = [basis.splines[c].matrix(0, grid[c].points) for c in over]
     posterior_sd, prior_sd = (
-        np.sqrt(np.maximum(pointwise_variance(parts, c), 0.0)).reshape(shape)
+        np.sqrt(np.maximum(pointwise_variance(parts, fixed(fixed(c).T)), 0.0)).reshape(shape)
         for c in (fit.covariance[place, place], prior_covariance(fit, basis))
     )
     sd = posterior_sd * fit.widening
     if len(fit.resolution):
-        unresolved = at_nodes.evaluate(fit.resolution[place], Derivative(basis.name))
+        unresolved = at_nodes.evaluate(fixed(fit.resolution[place]), Derivative(name))
         sd = np.hypot(sd, unresolved.reshape(shape))
     # Bounds are held at places close to one another; between these they may be missed slightly.
-    values = np.clip(values.reshape(shape), unknown.lower, unknown.upper)
-    name, units = basis.name, {"units": unknown.unit} if unknown.unit else {}
+    bounds = (unknown.lower, unknown.upper) if left is None else (None, None)
+    values = np.clip(values.reshape(shape), *bounds)
+    attrs = {"units": unknown.unit} if unknown.unit else {}
+    attrs |= {} if left is None else {"comment": gauge_text(problem, name)}
     return {
-        name: (over, values, units),
+        name: (over, values, attrs),
         f"{name}_sd": (over, sd, {"long_name": f"standard error of {name}"}),
         f"{name}_prior_sd": (over, prior_sd, {"long_name": f"{name} without data"}),
     }

@@ -70,7 +70,7 @@ def _dataset(problem: InverseProblem, sums: WeakSums, fit: Fit, states: Mapping[
     }
     for b in sums.bases:
         if b.splines:
-            variables |= field_variables(problem.unknowns[b.name], fit, b, sums.place[b.name], grid)
+            variables |= field_variables(problem, fit, b, sums.place[b.name], grid)
     slopes = sums.rows(fit.space, fit.coefficients).slopes
     note = {"long_name": "weak residual relative to the rms of the equation's terms"}
     for e in range(sums.equations):

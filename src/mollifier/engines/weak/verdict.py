@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from mollifier.engines.identifiability.structure import undetermined_by_structure
+from mollifier.engines.identifiability.structure import gauges, undetermined_by_structure
 from mollifier.engines.identifiability.undetermined import (
     THRESHOLDS,
     because,
@@ -45,7 +45,9 @@ def verdict(problem: InverseProblem, fit: Fit, selection: RadiusSelection, datas
     if why:
         return Status("undetermined", why)
     there = dataset[problem.fields[0]].notnull()
-    shares = {b.name: _prior_share(dataset, fit, sums, b, there) for b in sums.bases if b.splines}
+    shares = {
+        b.name: _prior_share(dataset, fit, sums, b, there, gauges(problem)) for b in sums.bases if b.splines
+    }
     lost = [lost_field(n, share) for n, share in shares.items() if share > THRESHOLDS.mostly]
     return (
         _missed_measurements(fit, selection)
@@ -163,15 +165,21 @@ def _unsteady(fit: Fit, selection: RadiusSelection) -> Status | None:
     return Status("converged", f"{listed(names)} move with the radius by more than their standard errors")
 
 
-def _prior_share(dataset: xr.Dataset, fit: Fit, sums: WeakSums, basis: Basis, there: xr.DataArray) -> float:
+def _prior_share(
+    dataset: xr.Dataset,
+    fit: Fit,
+    sums: WeakSums,
+    basis: Basis,
+    there: xr.DataArray,
+    gauge: Mapping[str, tuple[str, ...]],
+) -> float:
     """Share of the measured domain where a field, or its distance from its mean, is left to its prior."""
     name, here = basis.name, sums.place[basis.name]
     values, sd = dataset[name].values, dataset[f"{name}_sd"].values
     covariance = fit.covariance[here, here]
     if not np.isfinite(covariance).all():
         return 1.0
-    one = np.ones(basis.size)  # the splines add up to one
-    centred = np.eye(basis.size) - np.outer(one, basis.mass @ one) / (one @ basis.mass @ one)
+    centred = basis.without_mean(gauge.get(name, ()))
     parts = [basis.splines[c].matrix(0, dataset[c].values) for c in basis.splines]
     after, before = (
         np.sqrt(np.maximum(pointwise_variance(parts, centred @ c @ centred.T), 0.0)).reshape(values.shape)
