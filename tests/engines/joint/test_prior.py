@@ -7,6 +7,7 @@ import pytest
 import torch
 import xarray as xr
 from scipy.interpolate import BSpline
+from scipy.signal import lfilter
 
 import mollifier as mf
 from mollifier.data.observations import Observations
@@ -154,6 +155,43 @@ def test_a_jump_is_better_under_the_gradient_than_under_the_curvature():
         errors[prior] = float(np.sqrt(np.mean((k - np.where(k["x"] < 0.5, 1.0, 3.0)) ** 2)))
     assert errors["h1"] < errors["h2"]
     assert errors["auto"] < 1.1 * errors["h1"]
+
+
+def followed(seed: int, peak: bool) -> tuple[InverseProblem, np.ndarray]:
+    """u_t = lam(t) - u with a lam that has a peak, or is smooth; 120 samples, 5 % noise."""
+    fine = np.linspace(0, 3, 30_001)
+    lam = 1 + (3 * np.exp(-(((fine - 1.2) / 0.08) ** 2)) if peak else 0.5 * np.sin(1.5 * fine))
+    step = fine[1]
+    u = lfilter([1 - np.exp(-step)], [1, -np.exp(-step)], np.append(0.0, lam[:-1])) + 0.3 * np.exp(-fine)
+    t = np.linspace(0, 3, 120)
+    v = np.interp(t, fine, u)
+    v = v + 0.05 * np.sqrt(np.mean(v**2)) * np.random.default_rng(seed).standard_normal(120)
+    data = Observations.from_dataset(xr.Dataset({"u": ("t", v)}, {"t": t}), noise=0.05)
+    return InverseProblem("u_t = lam - u", data, {"lam": FieldUnknown(over="t")}), np.interp(t, fine, lam)
+
+
+ONE_STRENGTH = {"tuning": {"priors": {"adapted": 1e9}}}
+
+
+@pytest.mark.parametrize("seed", [20, 21])
+def test_strength_that_varies_follows_a_peak(seed):
+    """Where a field is steeper than elsewhere its prior is weaker: less bias, and intervals that hold it."""
+    problem, lam = followed(seed, peak=True)
+    error, inside = {}, {}
+    for name, settings in (("one", ONE_STRENGTH), ("varying", None)):
+        found = mf.solve(problem, "joint", settings=settings).dataset.interp(t=problem.data.dataset["t"])
+        distance = found["lam"].values - lam
+        error[name] = np.sqrt(np.mean(distance**2))
+        inside[name] = np.mean(np.abs(distance) < 1.96 * found["lam_sd"].values)
+    assert error["varying"] < 0.95 * error["one"]
+    assert inside["varying"] > 0.85
+    assert inside["varying"] >= inside["one"]
+
+
+def test_smooth_field_keeps_one_strength():
+    problem, _ = followed(20, peak=False)
+    varying, one = (mf.solve(problem, "joint", settings=s).dataset["lam"] for s in (None, ONE_STRENGTH))
+    np.testing.assert_array_equal(varying, one)
 
 
 def levels(seed: int, prior: str) -> tuple[InverseProblem, np.ndarray]:

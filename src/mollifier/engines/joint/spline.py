@@ -18,7 +18,8 @@ from mollifier.engines.collocated.model import Fields, Maker
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.joint.tuning import JointTuning
-from mollifier.engines.priors.field_prior import LatticePrior, field_prior
+from mollifier.engines.priors.field_prior import LatticePrior, field_prior, local_strength
+from mollifier.engines.priors.shapes import Shape
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
 from mollifier.nn.differentiation.mollifier import Mollified
@@ -173,6 +174,17 @@ class FieldPriors(Linearisation):
         """Expand priors that are not quadratic about the present fields."""
         for name, prior in self.priors.items():
             prior.about(self._coefficients(name)[0])
+
+    def localise(self, name: str, shape: Shape, shift: Array, covariance: Array) -> None:
+        """Let the strength of a field's prior follow its roughness: `field_prior.local_strength`.
+
+        ``shift`` (p,) and ``covariance`` (p, p) are of its coefficients, the shift from the present ones.
+        """
+        x, unit = self._coefficients(name)
+        prior, tuning = self.priors[name], self.objective.tuning.priors
+        width = tuning.local_width * min(shape.length, 1.0)
+        x, covariance = x + unit * shift, unit**2 * covariance
+        prior.localise(local_strength(prior.lattice, x, covariance, width, tuning.local_range))
 
     def prior_on_coefficients(self, name: str, columns: slice) -> LatticePrior:
         """The prior of a field, expanded about its present coefficients; ``columns`` are their places."""

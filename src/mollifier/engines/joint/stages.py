@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import astuple
 from typing import Any
 
@@ -24,7 +25,7 @@ from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.linalg.banded import NotPositiveError
 from mollifier.engines.linalg.dense import solved
 from mollifier.engines.priors.search import PriorSearch
-from mollifier.engines.priors.shapes import Shape
+from mollifier.engines.priors.shapes import Choice, Shape
 from mollifier.problem.status import StatusName
 
 Array = NDArray[np.float64]
@@ -96,6 +97,7 @@ class Joint(LevenbergMarquardt):
         self._steady = False
         self._proposed: dict[tuple[int, int], tuple[float, float]] = {}
         self._updates = 0
+        self._adapted = False
         self._faded: set[tuple[int, int]] = set()
         self._reach: dict[tuple[int, int], tuple[float, float]] = {}
         self._last: list[Component] | None = None
@@ -154,8 +156,42 @@ class Joint(LevenbergMarquardt):
             )
 
     def _finish(self) -> None:
+        if self.weight >= 1.0 and self._fits() and self._adapt():
+            return
         why = self._missing() if self._fits() else _CONTRADICTED.format(self.weight)
         self.outcome, self.finished = ("misfit", why) if why else ("converged", _SETTLED)
+
+    def _adapt(self) -> bool:
+        """Once, let strengths of Matern priors vary over their fields if that raises the evidence enough."""
+        names = [n for n in self.free if self.model.problem.unknown_fields[n].prior == "auto"]
+        if self._adapted or not names:
+            return False
+        self._adapted = True
+        tuning, system, lin = self.tuning.priors, self._bordered(), self.linearisation
+        if not system.finite:
+            return False
+        before = system.linear.log_evidence(system.choices)
+        found: Mapping[str, Choice] = system.choices
+        for last in [False] * (tuning.adaption_steps - 1) + [True]:
+            precision, slope = system.linear.with_priors(found)
+            for name in names:
+                here = self.layout.unknowns[name]
+                right = np.concatenate([-slope[:, None], np.eye(len(slope))[:, here]], axis=1)
+                moves = solved(precision, right)[here]
+                lin.localise(name, found[name].shape, moves[:, 0], moves[:, 1:])
+                system.priors[name] = lin.prior_on_coefficients(name, here)
+            found = self._search(system).improved(found, shapes=last)
+        if system.linear.log_evidence(found) > before + tuning.adapted:
+            self._set_priors(found)
+            return True
+        for name in names:
+            lin.priors[name].localise(None)
+        return False
+
+    def _set_priors(self, found: Mapping[str, Choice]) -> None:
+        for n in self.free:
+            self.linearisation.priors[n].shape = found[n].shape
+            self.objective.set_strength(n, found[n].strength)
 
     def _missing(self) -> str:
         """Why an equation lacks a term; empty where none does."""
@@ -220,9 +256,7 @@ class Joint(LevenbergMarquardt):
             change = max(system.choices[n].distance(found[n]) for n in self.free)
             self._changed, self._steady = max(self._changed, change), change < self.tuning.steady_for_shapes
             system.choices = found
-            for n in self.free:
-                self.linearisation.priors[n].shape = found[n].shape
-                self.objective.set_strength(n, found[n].strength)
+            self._set_priors(found)
         # The predicted decrease of a step without damping: that of a short step is always small.
         self._whole = -float(system.gradient @ system.solve(0.0)) if system.finite else np.inf
         return system
@@ -327,7 +361,8 @@ class Joint(LevenbergMarquardt):
         kept = None if shifts is None else [torch.from_numpy(np.ascontiguousarray(s)) for s in shifts]
         strengths: dict[str, Any] = {"proposed": self._proposed, "faded": self._faded}
         strengths |= {"reach": self._reach, "updates": self._updates}
-        strengths |= {"steady": self._steady, "misfits": self._misfits}
+        strengths |= {"steady": self._steady, "misfits": self._misfits, "adapted": self._adapted}
+        strengths["local"] = {n: p.local for n, p in self.linearisation.priors.items()}
         strengths["shapes"] = {n: astuple(p.shape) for n, p in self.linearisation.priors.items()}
         return super().state_dict() | {"allowed": self.allowed, "shifts": kept} | strengths
 
@@ -338,7 +373,9 @@ class Joint(LevenbergMarquardt):
         self._faded, self._reach = set(state["faded"]), dict(state["reach"])
         self._updates, self._steady = state["updates"], state["steady"]
         self._misfits = list(state["misfits"])
+        self._adapted = state["adapted"]
         for name, shape in state["shapes"].items():
             self.linearisation.priors[name].shape = Shape(*shape)
+            self.linearisation.priors[name].localise(state["local"][name])
         shifts = state["shifts"]
         self.linearisation.shifts = None if shifts is None else [s.numpy() for s in shifts]

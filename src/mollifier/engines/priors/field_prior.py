@@ -13,6 +13,7 @@ from functools import cached_property, reduce
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from mollifier.engines.priors.differences import contrasts, differences
 from mollifier.engines.priors.evidence import PriorOnCoefficients, QuadraticForm
@@ -53,11 +54,18 @@ class Form:
         Of the prior.
     weights
         Of the squares of the rows, shape (m,); 1 by default.
+    local
+        Factor on the strength at the nodes of the lattice, shape (p,); 1 by default.
     """
 
-    def __init__(self, lattice: Grid, shape: Shape, weights: Array | None = None) -> None:
+    def __init__(
+        self, lattice: Grid, shape: Shape, weights: Array | None = None, local: Array | None = None
+    ) -> None:
         factors = matern_weights(shape.order, shape.length).tolist()
-        matrix = sp.vstack([derivative_rows(lattice, k) * np.sqrt(f) for k, f in enumerate(factors) if f])
+        parts = [derivative_rows(lattice, k) * np.sqrt(f) for k, f in enumerate(factors) if f]
+        if local is not None:
+            parts = [sp.diags_array(np.sqrt(_at_rows(rows, local))) @ rows for rows in parts]
+        matrix = sp.vstack(parts)
         if weights is not None:
             matrix = sp.diags_array(np.sqrt(weights)) @ matrix
         self.matrix = sp.csr_array(matrix)
@@ -105,6 +113,8 @@ class FieldPrior:
         All that its kind leaves a choice of.
     shape
         What it is now; at first of the second order, and for a Matern field of the greatest length.
+    local
+        Factor on its strength at the nodes, shape (p,); None where it is the same everywhere.
 
     Parameters
     ----------
@@ -125,7 +135,12 @@ class FieldPrior:
         self.shapes = Shapes.of("h2" if given and kind == "auto" else kind, tuning)
         order = SEMINORMS["h2"] if kind == "auto" else self.shapes.orders[0]
         self.shape = Shape(order, self.shapes.lengths[-1])
+        self.local: Array | None = None
         self._forms: dict[Shape, Form] = {}
+
+    def localise(self, local: Array | None) -> None:
+        """Set the factor on the strength at the nodes."""
+        self.local, self._forms = local, {}
 
     def about(self, x: Array) -> None:
         """Expand the prior about a field's coefficients (p,); most are the same about every one."""
@@ -133,7 +148,7 @@ class FieldPrior:
     def form(self, shape: Shape) -> Form:
         """Of a shape."""
         if shape not in self._forms:
-            self._forms[shape] = Form(self.lattice, shape)
+            self._forms[shape] = Form(self.lattice, shape, local=self.local)
         return self._forms[shape]
 
 
@@ -172,6 +187,41 @@ class TotalVariationPrior(FieldPrior):
         ]
         gradient = np.concatenate([s + o for s, o in zip(squares, others, strict=True)])
         self._weights, self._forms = 1 / np.sqrt(gradient / mean + self._flat**2), {}
+
+
+def local_strength(lattice: Grid, x: Array, covariance: Array, width: float, most: float) -> Array:
+    """Factor on a prior's strength at each node, by how steep a field is about it, shape (p,).
+
+    As in a step of expectation and maximisation, the strength is the inverse of the expected squared
+    gradient, averaged over a width, relative to its geometric mean over the lattice. Where the data say
+    little, the covariance is the prior's, and the factor one.
+
+    Parameters
+    ----------
+    lattice
+        Of the coefficients.
+    x, covariance
+        Mean (p,) and covariance (p, p) of the coefficients.
+    width
+        Standard deviation of the average, in half-lengths of the domain.
+    most
+        Limit of the factor and its inverse.
+    """
+    rows = derivative_rows(lattice, 1)
+    squares = (rows @ x) ** 2 + np.asarray(rows.multiply(rows @ covariance).sum(axis=1)).ravel()
+    ends = abs(rows)
+    energy = (ends.T @ squares / (ends.T @ np.ones(len(squares)))).reshape(lattice.shape)
+    for i, axis in enumerate(lattice):
+        mode = "wrap" if axis.periodic else "nearest"
+        energy = gaussian_filter1d(energy, max(width / axis.spacing, 1.0), axis=i, mode=mode)
+    log = -np.log(energy).ravel()
+    return np.exp(np.clip(log - log.mean(), -np.log(most), np.log(most)))
+
+
+def _at_rows(rows: sp.csr_array, local: Array) -> Array:
+    """A factor at nodes (p,) as means over the nodes of each row, shape (m,)."""
+    ends = abs(rows)
+    return np.asarray(ends @ local / (ends @ np.ones(len(local))))
 
 
 def field_prior(lattice: Grid, kind: str, given: bool, tuning: PriorTuning | None = None) -> FieldPrior:

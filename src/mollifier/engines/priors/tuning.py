@@ -67,3 +67,12 @@ class PriorTuning:
 
     flat: float = 0.1
     """Total variation: gradient, as a share of its rms, below which a field counts as flat."""
+
+    adaption_steps: int = 5
+    """Steps of expectation and maximisation in which a strength comes to vary over its field."""
+    adapted: float = 3.0
+    """Log-evidence by which a strength that varies must exceed one that does not; infinite: none varies."""
+    local_width: float = 0.3
+    """Width over which the roughness of a field is averaged, in lengths of its prior."""
+    local_range: float = 1e4
+    """Most factor between local strengths and their geometric mean."""
