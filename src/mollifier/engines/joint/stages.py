@@ -362,7 +362,8 @@ class Joint(LevenbergMarquardt):
         strengths: dict[str, Any] = {"proposed": self._proposed, "faded": self._faded}
         strengths |= {"reach": self._reach, "updates": self._updates}
         strengths |= {"steady": self._steady, "misfits": self._misfits, "adapted": self._adapted}
-        strengths["local"] = {n: p.local for n, p in self.linearisation.priors.items()}
+        priors = self.linearisation.priors
+        strengths["local"] = {n: torch.from_numpy(p.local) for n, p in priors.items() if p.local is not None}
         strengths["shapes"] = {n: astuple(p.shape) for n, p in self.linearisation.priors.items()}
         return super().state_dict() | {"allowed": self.allowed, "shifts": kept} | strengths
 
@@ -376,6 +377,7 @@ class Joint(LevenbergMarquardt):
         self._adapted = state["adapted"]
         for name, shape in state["shapes"].items():
             self.linearisation.priors[name].shape = Shape(*shape)
-            self.linearisation.priors[name].localise(state["local"][name])
+        for name, local in state["local"].items():
+            self.linearisation.priors[name].localise(local.numpy())
         shifts = state["shifts"]
         self.linearisation.shifts = None if shifts is None else [s.numpy() for s in shifts]
