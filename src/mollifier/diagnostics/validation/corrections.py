@@ -58,8 +58,16 @@ class Solver(Protocol):
 
     grid: Grid
     times: Array
-    restarts: int
-    terms: Mapping[str, Term]
+
+    @property
+    def restarts(self) -> int:
+        """How often the evolution was restarted from the states."""
+        ...
+
+    @property
+    def terms(self) -> Mapping[str, Term]:
+        """What the equations may lack, by name."""
+        ...
 
     def responses(
         self, modes: Modes, directions: Mapping[str, xr.DataArray], terms: Sequence[str], step: float
@@ -129,7 +137,7 @@ class Modes:
                 np.arange(count) % 2
             )
             waves = np.cos(angle + order * np.pi / 2) * (2 * np.pi * k / axis.length) ** order
-            return np.asarray(waves * np.where(k > 0, np.sqrt(2.0), 1.0))
+            return np.asarray(waves * np.where(k > 0, np.sqrt(2.0), 1.0), dtype=np.float64)
         degree = min(3, count - 1)
         knots = np.pad(np.linspace(axis.lower, axis.upper, count - degree + 1), degree, mode="edge")
         return np.asarray(BSpline(knots, np.eye(count), degree)(x, nu=order))
@@ -137,7 +145,7 @@ class Modes:
     def _over(self, grid: Grid) -> Array:
         """Products over the coordinates of a grid, shape (nodes, functions)."""
         parts = [self.factor(a.name, a.points) if a.name in self.axes else np.ones((a.size, 1)) for a in grid]
-        return reduce(np.kron, parts, np.ones((1, 1)))
+        return np.asarray(reduce(np.kron, parts, np.ones((1, 1))), dtype=np.float64)
 
     def given(
         self, fields: Sequence[str], parts: Sequence[tuple[str, int]], grid: Grid, time: float, more: int
@@ -225,7 +233,7 @@ def corrected(
     terms = [] if any(v.ndim for v in directions.values()) else list(solver.terms)
     at, own = np.zeros(len(spread)), dict(states.data_vars)
     errors = first = np.concatenate([d.errors(values[f]) for f, d in data.items()])
-    cost = np.inf
+    cost, responses = np.inf, np.zeros((errors.size, 0))
     for _ in range(tuning.steps):
         slices = solver.responses(modes, directions, terms, tuning.difference)
         responses = sampled(slices, solver, along, data)
@@ -304,17 +312,17 @@ def sampled(
 
 
 def _interpolated(values: Array, grid: Grid, points: Array) -> Array:
-    values = values.reshape(*grid.shape, -1)
+    values, points = values.reshape(*grid.shape, -1), points.copy()
     nodes = []
     for i, axis in enumerate(grid):
         x = axis.points
         if axis.periodic:
             x = np.append(x, axis.upper)
             values = np.concatenate([values, np.take(values, [0], axis=i)], axis=i)
-            points = points.copy()
             points[:, i] = axis.lower + (points[:, i] - axis.lower) % axis.length
+        points[:, i] = np.clip(points[:, i], x[0], x[-1])
         nodes.append(x)
-    return np.asarray(RegularGridInterpolator(nodes, values, bounds_error=False, fill_value=None)(points))
+    return np.asarray(RegularGridInterpolator(nodes, values)(points))
 
 
 def most_likely(responses: Array, errors: Array, scales: Sequence[float]) -> float:

@@ -195,7 +195,7 @@ def _resolved(
     problem: ForwardProblem, data: Mapping[str, Measured]
 ) -> tuple[int, MethodOfLines | Steady, dict[str, xr.DataArray], float]:
     """The level of refinement that is fine enough, its solver and solution, and what it changed."""
-    change, before = np.inf, None
+    change, before, found = np.inf, None, None
     sizes = [n for c, n in problem.states.sizes.items() if c != UNIFORM]
     levels = [n for n in _LEVELS if n == _LEVELS[-1] or n * min(sizes) >= _LEAST]
     for n in levels:
@@ -208,6 +208,7 @@ def _resolved(
             if change < _FINE:
                 break
         before = errors
+    assert found is not None  # the last level is always tried where no other is
     return *found, change
 
 

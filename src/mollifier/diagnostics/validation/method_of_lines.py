@@ -135,6 +135,7 @@ class MethodOfLines:
         parts: list[tuple[dict[Part, Array], float]] = []
         self.left = _EVALUATIONS
         last = len(self.times) - 1
+        starts = np.zeros(1, dtype=int)
         while windows <= min(_WINDOWS, last):
             starts = np.linspace(0, last, windows + 1).round().astype(int)
             try:
