@@ -108,7 +108,7 @@ def _filled(field: xr.DataArray) -> xr.DataArray:
     missing = np.isnan(field.values)
     if missing.all() or not missing.any():
         return field
-    near = distance_transform_edt(missing, return_distances=False, return_indices=True)
+    near = np.asarray(distance_transform_edt(missing, return_distances=False, return_indices=True))
     return field.copy(data=field.values[tuple(near)])
 
 

@@ -66,7 +66,8 @@ class Collocation:
         over = self.grid.subgrid(names)
         if self.inside is None:
             return np.ones(over.shape, dtype=np.bool_)
-        return self.inside.any(axis=tuple(i for i, n in enumerate(self.grid.names) if n not in over.names))
+        others = tuple(i for i, n in enumerate(self.grid.names) if n not in over.names)
+        return np.asarray(self.inside.any(axis=others), dtype=np.bool_)
 
     @property
     def scaled_grid(self) -> Grid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import sympy
@@ -54,12 +55,12 @@ def check_finite(problem: InverseProblem, place: Collocation | None = None) -> N
                 _check(equation, term, part, values, inside)
 
 
-def _known_parts(expression: sympy.Expr, known: set[sympy.Symbol]) -> Iterator[sympy.Expr]:
+def _known_parts(expression: sympy.Basic, known: set[sympy.Symbol]) -> Iterator[Any]:
     """The largest parts of an expression that hold known symbols, and no others."""
     if expression.is_Mul:
         factors = [f for f in expression.args if f.free_symbols and f.free_symbols <= known]
         if factors:
-            yield sympy.Mul(*factors)
+            yield sympy.prod(factors)
         rest = [f for f in expression.args if not f.free_symbols <= known]
     else:
         rest = list(expression.args)
@@ -70,9 +71,7 @@ def _known_parts(expression: sympy.Expr, known: set[sympy.Symbol]) -> Iterator[s
         yield from _known_parts(part, known)
 
 
-def _check(
-    equation: Equation, term: sympy.Expr, part: sympy.Expr, values: xr.Dataset, inside: xr.DataArray
-) -> None:
+def _check(equation: Equation, term: sympy.Expr, part: Any, values: xr.Dataset, inside: xr.DataArray) -> None:
     """Refuse a part of a term that is not finite where all names in it are."""
     names = sorted(str(s) for s in part.free_symbols)
     *arrays, inside = xr.broadcast(*(values[n] for n in names), inside)

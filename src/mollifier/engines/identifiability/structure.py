@@ -147,11 +147,11 @@ def _fitted(
             curve = Samples(s.coordinates, s.points[own][:, kept], s.values[own], s.sd[own])
             fit = local_fits(curve, at[here][:, kept], short, lengths)
             values[:, here], covariance[here] = [fit.values[o] for o in short], fit.covariance
-            windows[np.ix_(here, kept)] = fit.lengths
+            windows[here[:, None], kept] = fit.lengths
             independent += fit.independent
     sd = np.sqrt(np.einsum("mqq->qm", covariance))
-    by_order = (dict(zip(orders, v, strict=True)) for v in (values, sd))
-    return LocalFit(*by_order, covariance, np.median(windows, axis=0), independent)
+    by_order, errors = (dict(zip(orders, v, strict=True)) for v in (values, sd))
+    return LocalFit(by_order, errors, covariance, np.median(windows, axis=0), independent)
 
 
 def _diagonal(blocks: list[Array]) -> Array:
