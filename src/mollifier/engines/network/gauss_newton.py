@@ -225,7 +225,8 @@ class GaussNewton(LevenbergMarquardt):
     def _eliminated(self) -> SchurComplement:
         """The normal equations at the present parameters, the states' weights eliminated."""
         first = sum(count(b.network) for b in self.model.state_blocks)
-        return SchurComplement(*(self.objective.count * part for part in self._determined()), first)
+        hessian, gradient = self._determined()
+        return SchurComplement(self.objective.count * hessian, self.objective.count * gradient, first)
 
     def _determined(self) -> tuple[Tensor, Tensor]:
         """`settled`, with a normal prior of weights that the loss may leave undetermined."""
