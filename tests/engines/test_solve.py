@@ -108,7 +108,7 @@ def test_replicates_count_as_samples():
 
 
 def test_an_unknown_field_of_x_alone():
-    solution = solve(conductivity_of_x(), settings=small(training={"steps": 60}))
+    solution = solve(conductivity_of_x(), settings=small(training={"steps": 200}))
     k = solution.dataset["k"]
     assert k.dims == ("x",)
     exact = 0.2 + 0.1 * k["x"].values
@@ -319,7 +319,7 @@ def test_laplace_standard_errors_are_about_right():
 
 def test_standard_errors_halve_with_four_times_the_data():
     def spread(n):
-        return solve(heat(n, noise=0.02), settings=SMALL).estimates["D"].sd
+        return solve(heat(n, noise=0.02), settings=small(training={"steps": 200})).estimates["D"].sd
 
     assert 1.6 < spread(200) / spread(800) < 2.5
 

@@ -276,7 +276,9 @@ FEW = {"collocation": {"nodes": {"x": 21, "t": 11}}}
 @cache
 def answer(engine, known, seed=0):
     given = measurements(np.linspace(0, FLAT, 8)) if known else None
-    settings = small(training={"steps": 100}, **FEW) if engine == "network" else FEW if engine == "joint" else {}
+    settings = (
+        small(training={"steps": 100}, **FEW) if engine == "network" else FEW if engine == "joint" else {}
+    )
     return solve(problem(given, seed=seed), engine, settings=settings)
 
 
