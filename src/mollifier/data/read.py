@@ -103,12 +103,7 @@ def read(
         names.update({old: str(new) for new, old in variables.items() if old != new})
     requested = _requested(variables, values)
     axes, repeats = _listed(coordinates), _listed(replicates)
-    if isinstance(noise, str):
-        if requested is None or len(requested) != 1:
-            raise DataError(
-                f"noise='{noise}' names one variable; say whose error it is, as noise={{'u': '{noise}'}}."
-            )
-        noise = {requested[0]: noise}
+    noise = _noise_of(noise, requested)
     errors = [v for v in noise.values() if isinstance(v, str)] if isinstance(noise, Mapping) else []
     extra = [*errors, *([mask] if mask else [])]
     with _guard(file):
@@ -136,6 +131,17 @@ def read(
     obs = obs.trust(**trusted) if trusted else obs
     obs = obs.mask_outliers() if mask_outliers else obs
     return obs if sample is None else obs.thin(sample, seed)
+
+
+def _noise_of(noise: Noise | str, requested: list[str] | None) -> Noise:
+    """The noise, where it is the name of the one variable's standard errors."""
+    if not isinstance(noise, str):
+        return noise
+    if requested is None or len(requested) != 1:
+        raise DataError(
+            f"noise='{noise}' names one variable; say whose error it is, as noise={{'u': '{noise}'}}."
+        )
+    return {requested[0]: noise}
 
 
 def _requested(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from mollifier.engines.alias_gate import resolved_between_sensors
 from mollifier.engines.damage_gate import damaged
 from mollifier.engines.held_out_gate import held_out_misfit
 from mollifier.engines.noise_gate import noise_as_assumed
@@ -20,7 +21,13 @@ from mollifier.problem.status import Status
 
 Gate = Callable[[InverseProblem, Solution], Status | None]
 
-GATES: Sequence[Gate] = (damaged, held_out_misfit, noise_as_assumed, independent_residuals)
+GATES: Sequence[Gate] = (
+    damaged,
+    held_out_misfit,
+    noise_as_assumed,
+    independent_residuals,
+    resolved_between_sensors,
+)
 """In order: the first that objects gives the status; if none does, their notes are added to it."""
 
 

@@ -1,0 +1,34 @@
+"""A state that swings between the sensors is no answer, though all measurements are explained."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import mollifier as mf
+from benchmarks.trust.study import Plan, drawn
+from mollifier.engines.alias_gate import between
+
+
+@pytest.mark.parametrize(("seed", "status"), [(4, "undetermined"), (10, "converged")])
+def test_between_sensors_aliased_growth(seed: int, status: str) -> None:
+    """Twelve sensors see three waves and eight alike: a diffusivity a seventh as large fits."""
+    question, problem = drawn(Plan("white", "0.01", "few", "joint"), seed)
+    assert question.name == "growth"
+    solution = mf.solve(problem, "joint", seed=seed)
+    assert solution.status.name == status
+    if solution.status.ok:
+        truth, found = float(question.truth["D"]), solution.estimates["D"]
+        assert found.sd is not None
+        assert abs(found.value - truth) < 3 * found.sd
+    else:
+        assert "between the places of measurement along x" in solution.status.message
+
+
+def test_between_few_or_dense_sensors_is_zero() -> None:
+    x = np.linspace(0, 1, 33)
+    state = xr.DataArray(np.sin(40 * x), {"x": x}, ("x",))
+    assert between(state, "x", x) == 0.0
+    assert between(state, "x", x[:3]) == 0.0
+    assert between(state.where(x > 0.1), "x", x[::4]) == 0.0
