@@ -36,6 +36,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cohorts, "CONTROL", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_nuclei_benchmark_accuracy_and_resume(tmp_path: Path):
     """Films and stills come near and answers are kept."""
@@ -74,6 +75,7 @@ def test_nuclei_benchmark_ratio():
     np.testing.assert_allclose(found.values[here], expected[..., 0][here], rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_cohorts_benchmark_finds_effect():
     """A study finds its effect."""
@@ -85,6 +87,7 @@ def test_cohorts_benchmark_finds_effect():
     assert row.cells < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_benchmark_command_writes_tables(tmp_path: Path):
     """The command writes both tables."""

@@ -77,6 +77,7 @@ def test_shares_are_those_of_the_benchmark_of_accuracy():
     assert told.covered["k"] == pytest.approx(shares, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_taken_up_gives_the_same_bits(tmp_path):
     path = tmp_path / "trials.jsonl"
 

@@ -147,6 +147,7 @@ def broken(plan: Plan) -> Trial:
     raise SystemExit(3)
 
 
+@pytest.mark.slow
 def test_a_process_that_ends_without_an_answer_is_told():
     trial = paper._apart(Plan("heat", 0.0, 0, METHODS[0], "mlp", 1.0), broken)
     assert trial.status == "failed"

@@ -397,6 +397,7 @@ def test_help_has_examples_and_imports_no_torch(here: Path):
     assert call("--version").stdout.startswith("mollifier ")
 
 
+@pytest.mark.slow
 def test_colours_only_where_they_are_wanted(here: Path):
     forced = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
     assert "\x1b[" in command("check", "none.yaml", **forced).stderr
@@ -419,6 +420,7 @@ def test_the_whole_way(here: Path):
     assert list(Path("out").glob("**/*.png"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="of Linux")
 def test_output_that_cannot_be_written_loses_no_files(here: Path):
     """A closed pipe and a full disk end the printing only."""
@@ -435,6 +437,7 @@ def test_output_that_cannot_be_written_loses_no_files(here: Path):
     assert "D" in load_solution("pipe").estimates
 
 
+@pytest.mark.slow
 def test_output_in_an_encoding_that_lacks_characters(here: Path):
     Path("p.yaml").write_text(HEAD.replace("m^2/s", "µm^2/s"), encoding="utf-8")
     found = command("solve", "p.yaml", "-e", "joint", "--no-figures", PYTHONIOENCODING="ascii")

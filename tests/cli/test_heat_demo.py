@@ -66,6 +66,7 @@ def test_the_conductivity_lies_where_it_is_said_to():
     assert 1.5 < float(k.max()) < 2.1
 
 
+@pytest.mark.slow
 def test_a_quick_demo_leaves_a_problem_file_that_can_be_solved(tmp_path):
     solution, truth, found = DEMOS["heat"](tmp_path, quick=True)
     assert found["u"].relative_l2 < 0.05

@@ -98,6 +98,7 @@ def test_a_run_that_breaks_off_in_the_second_pass(tmp_path):
     assert joint.kept(tmp_path / "broken" / "finer")
 
 
+@pytest.mark.slow
 def test_a_comparison_goes_on_from_what_was_done(tmp_path, monkeypatch):
     problem, asked = heat(120), []
     whole = compare(problem, ["joint", "weak"], settings=part("joint", "weak"), folder=tmp_path)

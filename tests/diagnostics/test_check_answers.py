@@ -61,6 +61,7 @@ PAIRS = [*questions(), *lab_questions()]
 QUESTIONS = [q for pair in PAIRS for q in pair]
 
 
+@pytest.mark.slow
 def test_twenty_three_of_twenty_four_questions_are_judged_right():
     found = {q.case.name: (check(q.case.problem()), q.answerable) for q in QUESTIONS}
     assert len(found) == 24

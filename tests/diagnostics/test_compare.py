@@ -34,7 +34,7 @@ from mollifier.problem.solution import Solution, load_solution
 from mollifier.problem.status import Status
 from mollifier.problem.unknowns import ScalarUnknown
 
-TINY = small(training={"warmup_steps": 300, "steps": 25}, held_out=0.3)
+TINY = small(training={"warmup_steps": 300, "steps": 150}, held_out=0.3)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -130,6 +130,7 @@ def test_a_comparison_for_reading_and_for_programs(found):
     assert content["pairs"][0]["engines"] == ["weak", "network"]
 
 
+@pytest.mark.slow
 def test_an_engine_that_cannot_serve_says_why_and_stops_no_other(here):
     comparison = compare(conductivity_of_x(200), ["weak", "taylor", "joint"], settings=TINY)
     weak, taylor, joint = comparison.rows
@@ -173,6 +174,7 @@ def test_an_engine_that_stops_on_ctrl_c_keeps_what_it_has(here, monkeypatch: pyt
     assert comparison.verdict == "No engine gave an answer."
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_process():
     def stop(event: Any) -> None:
         raise KeyboardInterrupt

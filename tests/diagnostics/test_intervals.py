@@ -20,7 +20,7 @@ from mollifier.errors import ConfigurationError, MollifierError
 from mollifier.io.executors import process_pool
 
 SETTINGS = small(
-    network={"width": 6}, training={"steps": 15, "warmup_steps": 200}, collocation={"max_nodes": 200}
+    network={"width": 6}, training={"steps": 150, "warmup_steps": 200}, collocation={"max_nodes": 200}
 )
 
 
@@ -96,6 +96,7 @@ def test_simulated_readings_keep_what_is_exact():
         assert int(np.sum(found != problem.measurements["lam"].values)) == moved
 
 
+@pytest.mark.slow
 def test_an_interrupted_bootstrap_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     problem = tracer(nx=24, nt=16)
     solution = mf.solve(problem, "weak")
@@ -127,6 +128,7 @@ def test_processes_change_nothing():
     assert one.estimates == two.estimates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", [ThreadPoolExecutor, process_pool])
 def test_a_given_executor_changes_nothing_and_stays_open(pool):
     problem = tracer(nx=24, nt=16)

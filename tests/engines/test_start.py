@@ -91,6 +91,7 @@ def test_a_number_starts_at_the_answers_value(name, dense):
     assert abs(without.estimates["D"].value / first.estimates["D"].value - 1) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_field_and_its_state_start_at_the_answers(conductivity):
     problem, first = conductivity
     chosen = small(training={"steps": 0, "warmup_steps": 1500})

@@ -139,6 +139,7 @@ def test_second_signal_stops_at_once():
     assert signal.getsignal(signal.SIGINT) is handler
 
 
+@pytest.mark.slow
 def test_process_that_is_told_to_stop_leaves_a_checkpoint(tmp_path):
     code = (
         "import os, signal, sys\n"

@@ -114,6 +114,7 @@ def ended(stage):
     return stage.linearisation.priors["k"].shape
 
 
+@pytest.mark.slow
 def test_the_evidence_tells_rough_fields_from_smooth_ones():
     settings = validated(JointSettings, {"collocation": {"nodes": {"x": 97}}, "joint": {"cells": 64}})
     rough, smooth = (

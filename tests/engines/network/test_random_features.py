@@ -182,6 +182,7 @@ def test_gauss_newton_suits_factored_matrices_but_not_the_same_with_taps():
     assert not suits_gauss_newton(started(movie(), opaque=True)[0].model, tuning)
 
 
+@pytest.mark.slow
 def test_movie_whose_data_determine_a_sum_only_is_undetermined():
     """u_yy is -u here: of a and k the data determine the sum, which is 1 + x, and it is found."""
     problem = movie(noise=0.01)

@@ -99,6 +99,7 @@ def test_log_evidence_does_not_depend_on_where_it_is_linearised():
     assert found[0] - found[0][0] == pytest.approx(found[1] - found[1][0], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_hyperprior_is_a_half_cauchy_density_of_the_standard_deviation(measured):
     """Along the logarithm of a strength it integrates to one, but for its constant."""
     own = Splines(measured[0])

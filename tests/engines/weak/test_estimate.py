@@ -64,6 +64,7 @@ def test_estimates_unbiased(many):
     assert np.abs(plain.mean(0) / standard).max() > 5
 
 
+@pytest.mark.slow
 def test_standard_errors_repeated_noise(many):
     """A standard deviation from 200 draws is itself 5 % uncertain: three times that."""
     errors, stated, _ = many
