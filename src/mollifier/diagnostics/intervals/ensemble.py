@@ -82,7 +82,7 @@ def ensemble(
     >>> u = np.exp(-0.5 * t) * np.sin(3 * x)
     >>> obs = mf.Observations(values={"u": u}, points={"x": x, "t": t}, noise={"u": 0.01})
     >>> problem = mf.InverseProblem("u_t = D*u_xx", data=obs, unknowns={"D": mf.ScalarUnknown(lower=0.0)})
-    >>> small = {"network": {"width": 6, "depth": 2}, "training": {"steps": 150, "warmup_steps": 200}}
+    >>> small = {"network": {"width": 6, "depth": 2}, "training": {"tolerance": 0.02, "warmup_steps": 200}}
     >>> found = ensemble(problem, 3, settings={**small, "collocation": {"max_nodes": 200}})
     >>> abs(found.estimates["D"].value - 0.5 / 9) < 4 * found.estimates["D"].sd
     True
@@ -100,10 +100,15 @@ def ensemble(
 
 
 def spread(best: Solution, members: Sequence[Solution]) -> dict[str, Array]:
-    """Unknown -> standard error of a mixture of the members: their own variances, and that between them."""
+    """Unknown -> standard error of a mixture of the members: their own variances, and that between them.
+
+    Own ones that are missing, as of L-BFGS or of runs cut short, leave that between them; NaN for one member.
+    """
     own, values = gathered(best, members, "_sd"), gathered(best, members)
-    between = {n: v.var(axis=0, ddof=1) if len(v) > 1 else np.zeros(v.shape[1:]) for n, v in values.items()}
-    return {n: np.sqrt(v + np.nan_to_num(np.mean(own[n] ** 2, axis=0))) for n, v in between.items()}
+    within = {n: np.mean(v**2, axis=0) for n, v in own.items()}
+    if len(members) < 2:
+        return {n: np.sqrt(v) for n, v in within.items()}
+    return {n: np.sqrt(v.var(axis=0, ddof=1) + np.nan_to_num(within[n])) for n, v in values.items()}
 
 
 def _loss(solution: Solution) -> float:

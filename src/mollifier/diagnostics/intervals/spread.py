@@ -96,15 +96,14 @@ def with_spread(
     solution
         Whose values stay.
     spread
-        Unknown -> standard errors, shape () or that of the field.
+        Unknown -> standard errors, shape () or that of the field; NaN for none.
     label
         Where they come from, for the fields' names.
     notes
         The same for the provenance, under "intervals".
     """
-    estimates = {
-        n: replace(e, sd=float(spread[n]) if n in spread else e.sd) for n, e in solution.estimates.items()
-    }
+    found = {n: None if np.isnan(v) else float(v) for n, v in spread.items() if n in solution.estimates}
+    estimates = {n: replace(e, sd=found.get(n, e.sd)) for n, e in solution.estimates.items()}
     dataset = solution.dataset
     for name in solution.unknown_fields:
         field = dataset[name]
