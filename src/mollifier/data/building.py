@@ -59,7 +59,7 @@ def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
     masked = np.ma.isMaskedArray(values)
     raw = np.ma.getdata(values) if masked else np.asarray(values)
     if raw.dtype.kind == "c":
-        size, off = (float(np.nanmax(np.abs(part), initial=0.0)) for part in (raw, raw.imag))
+        size, off = (float(np.nanmax(np.abs(part), initial=0.0)) for part in (raw, np.imag(raw)))
         if off > np.finfo(raw.dtype).eps ** _ROUNDING * size:
             raise DataError(
                 f"'{name}' holds complex numbers; real values were expected. Give real and imaginary parts "
@@ -70,7 +70,7 @@ def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
             f"at a size of {size:.2g}; the real parts are used.",
             stacklevel=2,
         )
-        raw = raw.real
+        raw = np.real(raw)
     if raw.dtype.kind not in "fiub":
         kind = {"U": "text", "S": "text", "T": "text", "M": "dates", "m": "time spans"}.get(
             raw.dtype.kind, "objects"

@@ -213,7 +213,8 @@ def _along_lines(u: Array, x: Array) -> Iterator[tuple[float, float]]:
             whole = (lines[:, 0] == lines[:, -1]) & (np.diff(places).min(axis=1) > 0)
             if whole.sum() < _FEWEST_WINDOWS:
                 break
-            s = _spread(np.sum(_weights(places[whole]) * values[whole], axis=1))
+            weights = _weights(np.asarray(places[whole], dtype=np.float64))
+            s = _spread(np.sum(weights * values[whole], axis=1))
             yield s * (1 + 2 * np.sqrt((taps - 1) / whole.sum())), s
 
 

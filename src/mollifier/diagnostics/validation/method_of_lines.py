@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -162,7 +161,7 @@ class MethodOfLines:
             for f in self.evolution.fields
         }
 
-    @cached_property
+    @property
     def terms(self) -> dict[str, Term]:
         """What the equations may lack, by name."""
         return self.discrete.terms(self.parts)
@@ -181,7 +180,8 @@ class MethodOfLines:
         """
         discrete, fields, inner = self.discrete, list(self.evolution.fields), self.discrete.inner
         ways = [discrete.direction(n, a) for n, a in directions.items()]
-        added = [self.terms[n] for n in terms]
+        known = self.terms if terms else {}
+        added = [known[n] for n in terms]
         one = sp.identity(len(self.parts) * inner.size, format="csc")
         last: tuple[Any, Array, Array] | None = None
         for i, t in enumerate(self.times):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 
 import numpy as np
 import xarray as xr
@@ -83,7 +82,7 @@ class Steady:
             f: xr.DataArray(v.reshape(self.grid.shape), coords, self.grid.names) for (f, _), v in u.items()
         }
 
-    @cached_property
+    @property
     def terms(self) -> dict[str, Term]:
         """What the equations may lack, by name."""
         return self.discrete.terms(self.values)
@@ -95,7 +94,8 @@ class Steady:
         discrete, parts = self.discrete, list(self.values)
         given = modes.given([f for f, _ in parts], parts, self.grid, 0.0, len(directions) + len(terms))
         ways = [discrete.direction(n, a) for n, a in directions.items()]
-        added = [self.terms[n] for n in terms]
+        known = self.terms if terms else {}
+        added = [known[n] for n in terms]
         env = discrete.environment(0.0, self.values)
         rows = discrete.slopes(env)
         source = np.concatenate(discrete.sources(0.0, env, rows, given, ways, added, self.values, step))
