@@ -53,7 +53,9 @@ class Question:
     def mistaken(self, kind: str) -> Question:
         """The same data under a wrong equation; the truths of the unknowns that it still has."""
         made = replace(self, **self.wrong[kind])
-        return replace(made, truth={n: v for n, v in self.truth.items() if n in made.unknowns})
+        over = {n: u.over if isinstance(u, FieldUnknown) else () for n, u in made.unknowns.items()}
+        dims = {n: v.dims if isinstance(v, xr.DataArray) else () for n, v in self.truth.items()}
+        return replace(made, truth={n: v for n, v in self.truth.items() if over.get(n) == dims[n]})
 
 
 def _waves(rng: np.random.Generator, count: int = 4) -> tuple[Array, Array, Array]:

@@ -107,3 +107,10 @@ def test_command(tmp_path) -> None:
     ]
     assert CliRunner().invoke(bench, [*asked, "--out", str(tmp_path)]).exit_code == 0
     assert "white" in (tmp_path / "trust.md").read_text()
+
+
+def test_mistaken_question_keeps_the_truths_that_it_still_asks_for() -> None:
+    growth = QUESTIONS["growth"](np.random.default_rng(0))
+    assert set(growth.mistaken("number for a field").truth) == {"D"}
+    assert set(growth.mistaken("wrong coordinate").truth) == {"D"}
+    assert set(QUESTIONS["transport"](np.random.default_rng(0)).mistaken("constant +5%").truth) == {"D", "r"}
