@@ -70,6 +70,7 @@ def write_image(path: str, change=lambda a: a, **options: Any) -> None:
     tifffile.imwrite(path, image, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_rates")
 def test_cli_study_from_files_to_pages(here: Path):
     """A study from files to pages."""

@@ -202,6 +202,7 @@ def test_study_failed_nucleus_keeps_row(files, monkeypatch):
     assert study.cells["domains"][1] == 5
 
 
+@pytest.mark.slow
 def test_study_processes_agree_with_one(files):
     """Processes give what one process gives."""
     side_by_side = studies.analyse([files[0], files[2]], FAST, workers=2)

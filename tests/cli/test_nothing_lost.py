@@ -109,6 +109,7 @@ def test_a_comparison_goes_on_from_what_was_done(tmp_path, monkeypatch):
     assert again.solutions["joint"].dataset.identical(whole.solutions["joint"].dataset)
 
 
+@pytest.mark.slow
 def test_a_benchmark_goes_on_from_what_was_done(tmp_path, monkeypatch):
     path = tmp_path / "trials.jsonl"
     run = (["reaction_rate"], [0.05], ["joint"], range(2))

@@ -199,6 +199,7 @@ def test_a_process_that_dies_says_so():
     assert "exit code 3" in outcome.message
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the high-water mark is Linux's")
 def test_memory_is_what_the_call_adds():
     """In a new process: after many tests the allocator may hold free memory that a call can take again."""

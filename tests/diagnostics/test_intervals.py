@@ -139,6 +139,7 @@ def test_a_given_executor_changes_nothing_and_stays_open(pool):
     assert given.estimates == mf.bootstrap(problem, solution, 3).estimates
 
 
+@pytest.mark.slow
 def test_threads_of_an_executor_share_no_random_numbers():
     problem, _lam = forced()
     with ThreadPoolExecutor(3) as executor:

@@ -321,6 +321,7 @@ def test_further_measurements_are_used(answer):
         mf.validate(answer, held_out=Observations.from_dataset(fresh.dataset.rename(u="w")))
 
 
+@pytest.mark.slow
 def test_other_radii_are_compared_on_request(answer):
     problem = InverseProblem("u_t = D*u_xx - r*u", gridded(decaying, 0.05, 3), numbers("D", "r"))
     found = mf.validate(answer, problem, radii=True)

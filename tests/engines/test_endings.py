@@ -62,6 +62,7 @@ def test_a_run_cut_short_has_no_standard_errors(engine, limit):
     assert "±" not in solution.summary()
 
 
+@pytest.mark.slow
 def test_a_warm_up_ends_where_the_data_are_fitted_to_within_their_noise():
     settings = small(training={"warmup_steps": 3000, "steps": 0}, collocation={"nodes": {"x": 9, "t": 9}})
     loud, quiet = (

@@ -72,6 +72,7 @@ def test_standard_errors_repeated_noise(many):
     np.testing.assert_allclose(typical, errors.std(0, ddof=1), rtol=0.15)
 
 
+@pytest.mark.slow
 def test_intervals_coverage(many):
     """Of 200 intervals of 95 % between 180 and 198 hold the truth, but for one time in a thousand."""
     errors, stated, _ = many

@@ -137,6 +137,7 @@ def test_wide_gaps():
     np.testing.assert_array_equal(wide(~DISC, GRID), ~DISC)
 
 
+@pytest.mark.slow
 def test_known_data_with_gaps():
     """Known data may be missing where the fields are, and nowhere else."""
     values, sd = noisy(heat())
