@@ -210,7 +210,10 @@ class Joint(LevenbergMarquardt):
 
     @property
     def _most_misfit(self) -> float:
-        spread = self.tuning.excess_sds * np.sqrt(2 / self.objective.count)
+        problem = self.model.problem
+        estimated = any(problem.data.noise_source(f) == "estimated" for f in problem.fields)
+        values = 1 + estimated * self.tuning.values_per_degree
+        spread = self.tuning.excess_sds * np.sqrt(2 * values / self.objective.count)
         return max(1.0, float(self.objective.attainable)) * (1 + spread)
 
     def _out_of_reach(self) -> bool:
@@ -343,12 +346,16 @@ class Joint(LevenbergMarquardt):
         return PriorSearch(system.linear, self.free, self.tuning.priors)
 
     def _components(self, system: Bordered) -> list[Component]:
-        """The unknowns' distribution, averaged over the priors that were not given."""
+        """The unknowns' distribution, averaged over the priors that were not given.
+
+        It is wider where the data's misfit exceeds their noise.
+        """
+        wider = max(1.0, self._losses(self.node_values())["data"])
         found = []
         for weight, choices in self._search(system).mixture(system.choices):
             precision, slope = system.linear.with_priors(choices)
             shift = -solved(precision, slope) if self.free else np.zeros(len(slope))
-            found.append(Component(torch.from_numpy(precision), shift, weight))
+            found.append(Component(torch.from_numpy(precision / wider), shift, weight))
         return found
 
     def raw(self, block: Block) -> tuple[Array, sp.csr_array]:

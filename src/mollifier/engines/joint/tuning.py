@@ -71,6 +71,8 @@ class JointTuning(CollocatedTuning):
     """Steps at that pace after which the misfit has to be one that noise explains; else the run ends."""
     excess_sds: float = 4.0
     """Standard deviations of chi-square by which the data's misfit may exceed its attainable value."""
+    values_per_degree: float = 3.0
+    """Samples for each degree of freedom of a noise that was estimated from them: its own error counts."""
 
     # -- smoothing splines of the data
     smoothing_strengths: tuple[float, float] = (math.log(1e-9), math.log(1e3))
