@@ -95,14 +95,15 @@ def test_two_modes_scattered_are_determined(engine):
 def test_one_mode_and_its_twin_with_two_on_twenty_seeds(noise, engine):
     """One mode is undetermined always; with a second both numbers are found, and covered.
 
-    The network's few steps end at their limit: it is judged on the first only.
+    The network's few steps end at their limit: it is judged on the first only. Twins of joint have their own
+    number of nodes: on 22 x 21 the spacing moves D by five standard errors.
     """
     z = []
     for seed in range(100, 120):
         one = mf.solve(on_grid(seed, noise, 1), engine, settings=SMALL[engine])
         assert one.status.name == "undetermined", seed
         if noise and engine != "network":
-            two = mf.solve(on_grid(seed, noise, 2), engine, settings=SMALL[engine])
+            two = mf.solve(on_grid(seed, noise, 2), engine)
             assert two.status.name == "converged", seed
             z += [(two.estimates[n].value - v) / two.estimates[n].sd for n, v in (("D", 0.1), ("r", 0.0))]
     assert np.sum(np.abs(z) > 1.96) <= 5
