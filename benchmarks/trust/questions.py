@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Concatenate
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -233,7 +233,7 @@ def relaxation(rng: np.random.Generator) -> Question:
     )
 
 
-QUESTIONS: dict[str, Callable[Concatenate[np.random.Generator, ...], Question]] = {
+QUESTIONS: dict[str, Callable[[np.random.Generator], Question]] = {
     "transport": transport,
     "plane-heat": plane_heat,
     "string": string,

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -196,13 +195,13 @@ def drawn(plan: Plan, seed: int) -> tuple[Question, InverseProblem]:
     return question, InverseProblem(question.equation, data, question.unknowns, constants, fields)
 
 
-def trial(plan: Plan, seed: int, settings: Any = None) -> Trial:
+def trial(plan: Plan, seed: int) -> Trial:
     """Draw the question of a plan at a seed, to which it applies, and solve it."""
     question, problem = drawn(plan, seed)
     load(plan.engine)
     begun = time.perf_counter()
     try:
-        solution = solve(problem, plan.engine, seed=seed, settings=settings)
+        solution = solve(problem, plan.engine, seed=seed)
     except MollifierError as error:
         return Trial(question.name, "refused", str(error))
     except Exception as error:
@@ -219,7 +218,6 @@ def run(
     engines: Sequence[str] = (),
     seeds: Sequence[int] = range(12),
     what: Sequence[str] = (),
-    settings: Any = None,
     progress: Follow | None = None,
     journal: Journal | None = None,
 ) -> Table:
@@ -235,7 +233,7 @@ def run(
         Of question, noise and solve. Thresholds of the program were chosen on seeds below 1000.
     what
         Kinds or levels to which the table is limited.
-    settings, progress, journal
+    progress, journal
         As of `benchmarks.coverage.run`.
 
     Raises
@@ -262,7 +260,7 @@ def run(
                     label = f"{plan.engine}, {plan.layout}, {plan.what}, seed {seed}"
                     progress(i * len(every) + j, len(every) * len(seeds), label)
                 if applies(plan, seed):
-                    found[plan].append(_kept(journal, plan, seed, settings))
+                    found[plan].append(_kept(journal, plan, seed))
     except KeyboardInterrupt:
         stopped = True
     rows = [_summed(plan, trials) for plan, trials in found.items() if trials]
@@ -279,9 +277,9 @@ def applies(plan: Plan, seed: int) -> bool:
     return plan.group == "white" or plan.what in question.wrong
 
 
-def _kept(journal: Journal, plan: Plan, seed: int, settings: Any) -> Trial:
+def _kept(journal: Journal, plan: Plan, seed: int) -> Trial:
     known_by = {"plan": [plan.group, plan.what, plan.layout, plan.engine], "seed": seed}
-    return journal.once(known_by, Trial, lambda: trial(plan, seed, settings), lambda t: t.status != "failed")
+    return journal.once(known_by, Trial, lambda: trial(plan, seed), lambda t: t.status != "failed")
 
 
 def _summed(plan: Plan, trials: Sequence[Trial]) -> Row:
