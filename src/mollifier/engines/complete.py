@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mollifier.engines.gates import gated
+from mollifier.engines.gates.gates import gated
 from mollifier.errors import DataError
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution

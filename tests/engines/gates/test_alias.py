@@ -8,7 +8,7 @@ import xarray as xr
 
 import mollifier as mf
 from benchmarks.trust.study import Plan, drawn
-from mollifier.engines.alias_gate import between
+from mollifier.engines.gates.alias import between
 
 
 @pytest.mark.parametrize(("seed", "status"), [(4, "undetermined"), (10, "converged")])

@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 import mollifier as mf
-from mollifier.engines.noise_gate import noise_as_assumed
-from mollifier.engines.residual_gate import independent_residuals
+from mollifier.engines.gates.noise import noise_as_assumed
+from mollifier.engines.gates.residuals import independent_residuals
 from mollifier.problem.solution import Solution
 
 X, T = np.linspace(0, 1, 12), np.linspace(0, 1, 25)
@@ -122,7 +122,12 @@ def test_solve_structured_noise_is_a_misfit(kind):
 
 @pytest.mark.parametrize("kind", ["white", "proportional"])
 def test_solve_independent_noise_converges(kind):
-    solution = mf.solve(travelling(kind, 2), "weak")
-    assert solution.status.ok
-    for name, truth in (("D", 0.005), ("c", 0.5)):
-        assert abs(solution.estimates[name].value - truth) < 3 * solution.estimates[name].sd
+    """Scores are near one over six seeds; proportional noise makes them 1.3, which is why it is noted."""
+    scores = []
+    for seed in range(6):
+        solution = mf.solve(travelling(kind, seed), "weak")
+        assert solution.status.ok
+        scores += [
+            (e.value - t) / e.sd for n, t in (("D", 0.005), ("c", 0.5)) if (e := solution.estimates[n])
+        ]
+    assert np.sqrt(np.mean(np.square(scores))) < 1.7

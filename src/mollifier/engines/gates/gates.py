@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from mollifier.engines.alias_gate import resolved_between_sensors
-from mollifier.engines.damage_gate import damaged
-from mollifier.engines.held_out_gate import held_out_misfit
-from mollifier.engines.noise_gate import noise_as_assumed
-from mollifier.engines.residual_gate import independent_residuals
+from mollifier.engines.gates.alias import resolved_between_sensors
+from mollifier.engines.gates.damage import damaged
+from mollifier.engines.gates.held_out import held_out_misfit
+from mollifier.engines.gates.noise import noise_as_assumed
+from mollifier.engines.gates.residuals import independent_residuals
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import mollifier as mf
-from mollifier.engines.gates import gated
-from mollifier.engines.held_out_gate import expected_median, held_out_misfit
+from mollifier.engines.gates.gates import gated
+from mollifier.engines.gates.held_out import expected_median, held_out_misfit
 from mollifier.problem.solution import Solution
 
 

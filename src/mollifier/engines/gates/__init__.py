@@ -1,0 +1,1 @@
+"""Tests that every answer passes before it is called converged."""
