@@ -199,7 +199,7 @@ def test_check_tells_of_them():
 
 
 def test_provenance_tells_readings_apart():
-    first, second = (problem(measurements([0.0], seed=s, sd=0.1)).described["k"] for s in (0, 1))
+    first, second = (problem(measurements([0.0], seed=s, sd=0.1)).described["unknowns"]["k"] for s in (0, 1))
     assert first != second
 
 

@@ -146,13 +146,23 @@ class InverseProblem:
         return {n: u for n, u in self.unknowns.items() if isinstance(u, FieldUnknown)}
 
     @property
-    def described(self) -> dict[str, str]:
-        """The unknowns as text, with a digest of their measurements, for provenance."""
-        found = {n: repr(u) for n, u in self.unknowns.items()}
+    def described(self) -> dict[str, Any]:
+        """The question in plain values, with a digest of the data: what a run and its answer are known by."""
+        unknowns = {n: repr(u) for n, u in self.unknowns.items()}
         for n, u in self.unknown_fields.items():
             if isinstance(u.measurements, Observations):
-                found[n] += f" {u.measurements.digest()}"
-        return found
+                unknowns[n] += f" {u.measurements.digest()}"
+        return {
+            "equation": [e.text for e in self.system.equations],
+            "data": self.data.digest(),
+            "unknowns": unknowns,
+            "constants": dict(self.constants),
+            "fields": list(self.fields),
+        }
+
+    def of(self, data: Observations, unknowns: Mapping[str, Unknown]) -> InverseProblem:
+        """The same question of other data, with other measurements or bounds of the unknowns."""
+        return InverseProblem(self.equation, data, unknowns, self.constants, self.fields)
 
     @property
     def known(self) -> tuple[str, ...]:

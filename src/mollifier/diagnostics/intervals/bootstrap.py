@@ -144,8 +144,7 @@ def simulated(problem: InverseProblem, solution: Solution, seed: int, number: in
         found = np.where(exact(samples), samples.values, np.clip(found, unknown.lower, unknown.upper))
         variable = name if name in unknown.measurements.variables else unknown.measurements.variables[0]
         unknowns[name] = replace(unknown, measurements=_replaced(unknown.measurements, {variable: found}))
-    data = _replaced(problem.data, values)
-    return InverseProblem(problem.equation, data, unknowns, dict(problem.constants), list(problem.fields))
+    return problem.of(_replaced(problem.data, values), unknowns)
 
 
 def _engine_and_settings(problem: InverseProblem, solution: Solution) -> tuple[str, Any]:

@@ -18,12 +18,7 @@ from mollifier.problem.inverse_problem import InverseProblem
 
 def fingerprint(problem: InverseProblem, settings: BaseModel, seed: int) -> dict[str, Any]:
     """What a resumed run must have in common with the interrupted one, as plain values."""
-    return {
-        "equation": [e.text for e in problem.system.equations],
-        "data": problem.data.digest(),
-        "unknowns": problem.described,
-        "constants": dict(problem.constants),
-        "fields": list(problem.fields),
+    return problem.described | {
         "settings": settings.model_dump(
             mode="json", exclude={"training": {"time_limit", "checkpoint_every", "checkpoint_steps", "steps"}}
         ),

@@ -126,13 +126,8 @@ def _history(selection: RadiusSelection, fit: Fit) -> xr.Dataset:
 def _provenance(
     problem: InverseProblem, settings: WeakSettings, seed: int, selection: RadiusSelection, fit: Fit
 ) -> dict[str, Any]:
-    return {
+    return problem.described | {
         "engine": "weak",
-        "equation": [e.text for e in problem.system.equations],
-        "data": problem.data.digest(),
-        "unknowns": problem.described,
-        "constants": dict(problem.constants),
-        "fields": list(problem.fields),
         "settings": settings.model_dump(mode="json"),
         "seed": seed,
         "versions": {"mollifier": __version__, "numpy": np.__version__},
