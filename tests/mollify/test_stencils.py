@@ -211,6 +211,14 @@ def test_rows_shared_equal_single():
     assert not r.whole[[0, 6, 34, 40]].any()
 
 
+def test_rows_of_a_long_axis_hold_one_stencil():
+    """A million rows cost the memory of those at the ends."""
+    axis = Axis("x", 0.0, 1.0, 1_000_000)
+    r = rows(axis, axis.points, Polynomial(8), 30 * axis.spacing, 2)
+    assert r.distinct.weights.shape == (59, 61)
+    assert r.span(slice(0, 29))[1] < 61
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     st.integers(12, 50),

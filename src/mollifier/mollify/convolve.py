@@ -6,6 +6,7 @@ Torch arrays are differentiable through every one of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,10 @@ import scipy.ndimage
 import scipy.sparse
 
 from mollifier.mollify.kernels import namespace
+
+# Shortest piece that `fft_convolve` cuts, in nodes (they stay in the cache) and in taps (few overlap).
+_PIECE = 4096
+_PIECE_TAPS = 8
 
 
 def gemm(x: Any, matrix: Any, count: int) -> list[Any]:
@@ -78,15 +83,27 @@ def direct_convolve(block: Any, stencils: Any, count: int) -> list[Any]:
 
 
 def fft_convolve(block: Any, stencils: Any, count: int) -> list[Any]:
-    """As `direct_convolve`, by one forward transform shared by all stencils."""
+    """As `direct_convolve`, by one forward transform shared by all stencils.
+
+    Dimension -2 is cut into overlapping pieces (overlap-save), for which the stencils are transformed once.
+    """
     xp = namespace(block)
     next_fast: Any = scipy.fft.next_fast_len
-    size = int(next_fast(block.shape[-2], real=True))
+    taps = stencils.shape[1]
+    size = int(next_fast(min(block.shape[-2], max(_PIECE, _PIECE_TAPS * taps)), real=True))
+    step = size - taps + 1
+    pieces = -(-count // step)
+    block = padded(block, 0, (pieces - 1) * step + size)
     if xp is np:
-        spectrum: Any = scipy.fft.rfft(block, size, axis=-2, workers=-1)
-        transfer: Any = np.conj(np.asarray(scipy.fft.rfft(stencils, size, axis=-1)))
-        inverse: Any = scipy.fft.irfft
-        return [inverse(spectrum * h[:, None], size, axis=-2, workers=-1)[..., :count, :] for h in transfer]
-    spectrum = xp.fft.rfft(block, size, dim=-2)
-    transfer = xp.fft.rfft(stencils, size, dim=-1).conj()
-    return [xp.fft.irfft(spectrum * h[:, None], size, dim=-2)[..., :count, :] for h in transfer]
+        windows = np.lib.stride_tricks.sliding_window_view(block, size, axis=-2)[..., ::step, :, :]
+        transform, inverse = partial(scipy.fft.rfft, workers=-1), partial(scipy.fft.irfft, workers=-1)
+    else:
+        windows, transform, inverse = block.unfold(-2, size, step), xp.fft.rfft, xp.fft.irfft
+    spectrum: Any = transform(windows, size)
+    results = []
+    transfers: Any = transform(stencils, size)
+    for h in transfers.conj():
+        y: Any = inverse(spectrum * h, size)
+        y = y[..., :step].swapaxes(-1, -2)
+        results.append(y.reshape(*y.shape[:-3], pieces * step, y.shape[-1])[..., :count, :])
+    return results

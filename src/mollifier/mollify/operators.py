@@ -71,7 +71,9 @@ class AxisOperator:
         some = next(iter(self.rows.values()))
         self.invariant = some.invariant
         shared = self.invariant.stop - self.invariant.start
-        self.method = method or fastest_method(nodes.size, some.weights.shape[1], shared > self.results / 2)
+        self.method = method or fastest_method(
+            nodes.size, some.distinct.weights.shape[1], shared > self.results / 2
+        )
         self._first, self._reach = self._shared_place() if shared else (0, 0)
         if self.method == "fft" and not shared:
             raise GridError(
@@ -88,34 +90,30 @@ class AxisOperator:
                 "index": np.stack([r.index for r in chosen]),
                 "weights": np.stack([r.weights for r in chosen]),
             }
-        first, last = self.invariant.start, self.invariant.stop
-        head, tail = (
-            np.concatenate([r.dense(part) for r in chosen])
-            for part in (slice(0, first), slice(last, self.results))
-        )
-        head_width = np.flatnonzero(np.abs(head).sum(0)).max(initial=-1) + 1
-        tail_start = np.flatnonzero(np.abs(tail).sum(0)).min(initial=self.nodes.size)
+        head, tail = slice(0, self.invariant.start), slice(self.invariant.stop, self.results)
+        left = 0, max(r.span(head)[1] for r in chosen)
+        right = min(r.span(tail)[0] for r in chosen), self.nodes.size
         return {
             "stencils": np.stack([self._stencil(r) for r in chosen]),
-            "head": np.ascontiguousarray(head[:, :head_width]),
-            "tail": np.ascontiguousarray(tail[:, tail_start:]),
+            "head": np.concatenate([r.block(head, left) for r in chosen]),
+            "tail": np.concatenate([r.block(tail, right) for r in chosen]),
         }
 
     def _shared_place(self) -> tuple[int, int]:
         """Node at which the first shared row is centred, and half the width of their stencil in nodes."""
         i, h = self.invariant.start, self.nodes.spacing
-        chosen = self.rows.values()
-        reach = max(float(np.abs(r.offsets[i][r.weights[i] != 0]).max(initial=0.0)) / h for r in chosen)
-        centre = next(iter(chosen)).centres[i]
+        shared = [(r.distinct.offsets[i], r.distinct.weights[i]) for r in self.rows.values()]
+        reach = max(float(np.abs(x[w != 0]).max(initial=0.0)) / h for x, w in shared)
+        centre = next(iter(self.rows.values())).centres[i]
         return round((float(centre) - self.nodes.lower) / h), round(reach)
 
     def _stencil(self, r: Rows) -> NDArray[np.float64]:
         """The shared stencil on the offsets -reach..reach."""
-        i = self.invariant.start
-        used = r.weights[i] != 0
+        offsets, weights = r.distinct.offsets[self.invariant.start], r.distinct.weights[self.invariant.start]
+        used = weights != 0
         stencil = np.zeros(2 * self._reach + 1)
-        slots = np.rint(r.offsets[i][used] / self.nodes.spacing).astype(int) + self._reach
-        np.add.at(stencil, slots, r.weights[i][used])
+        slots = np.rint(offsets[used] / self.nodes.spacing).astype(int) + self._reach
+        np.add.at(stencil, slots, weights[used])
         return stencil
 
     def apply(self, x: Any, count: int, constants: Mapping[str, Any]) -> list[Any]:

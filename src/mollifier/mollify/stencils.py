@@ -42,6 +42,28 @@ def degree_for(order: int, accuracy: int) -> int:
 
 
 @dataclass(frozen=True, eq=False)
+class Stencils:
+    """Rows of weights, padded with zeros to one number of taps.
+
+    Attributes
+    ----------
+    offsets
+        ``x_j - x`` of each weight, shape (rows, taps).
+    index
+        Node of each weight, shape (rows, taps).
+    weights
+        Shape (rows, taps).
+    whole
+        Whether the kernel's support lies within the nodes, shape (rows,); the other rows are one-sided.
+    """
+
+    offsets: NDArray[np.float64]
+    index: NDArray[np.intp]
+    weights: NDArray[np.float64]
+    whole: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
 class Rows:
     """Weights of one derivative along one axis: row i is ``sum_j weights[i, j] g[index[i, j]]``.
 
@@ -51,46 +73,82 @@ class Rows:
         Derivative order, and the polynomial degree reproduced (-1 for the uncorrected kernel).
     centres
         Where the rows are evaluated, shape (m,).
-    offsets
-        ``x_j - x`` of each weight, shape (m, taps).
-    index
-        Node of each weight, shape (m, taps).
-    weights
-        Shape (m, taps).
-    whole
-        Whether the kernel's support lies within the nodes, shape (m,); the other rows are one-sided.
     nodes
         Number of nodes along the axis.
     invariant
         The rows, if any, that are one and the same stencil shifted by one node at a time.
+    distinct
+        All rows, but of the invariant ones only the first.
     """
 
     order: int
     degree: int
     centres: NDArray[np.float64]
-    offsets: NDArray[np.float64]
-    index: NDArray[np.intp]
-    weights: NDArray[np.float64]
-    whole: NDArray[np.bool_]
     nodes: int
     invariant: slice
+    distinct: Stencils
+
+    def _shifted(self, part: slice) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The distinct row of each row of a part, and by how many nodes it is shifted."""
+        first, last = self.invariant.start, self.invariant.stop
+        i = np.arange(len(self.centres))[part]
+        after = np.clip(i - first, 0, max(last - first - 1, 0))
+        return i - after, np.where(i < last, after, 0)
+
+    def _entries(self, part: slice) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Nodes and weights of a part of the rows, each of shape (m, taps)."""
+        row, shift = self._shifted(part)
+        # Zero weights that pad a stencil may point past the end.
+        return (self.distinct.index[row] + shift[:, None]) % self.nodes, self.distinct.weights[row]
+
+    @property
+    def offsets(self) -> NDArray[np.float64]:
+        """``x_j - x`` of each weight of every row, shape (m, taps)."""
+        return self.distinct.offsets[self._shifted(slice(None))[0]]
+
+    @property
+    def index(self) -> NDArray[np.intp]:
+        """Node of each weight of every row, shape (m, taps)."""
+        return self._entries(slice(None))[0]
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """Weights of every row, shape (m, taps)."""
+        return self._entries(slice(None))[1]
+
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """Whether the kernel's support lies within the nodes, of every row, shape (m,)."""
+        return self.distinct.whole[self._shifted(slice(None))[0]]
 
     def dense(self, part: slice = slice(None)) -> NDArray[np.float64]:
         """The rows, or a part of them, as a matrix, shape (m, nodes)."""
-        index, weights = self.index[part], self.weights[part]
-        matrix = np.zeros((len(index), self.nodes))
-        np.add.at(matrix, (np.arange(len(index))[:, None], index), weights)
+        return self.block(part, (0, self.nodes))
+
+    def block(self, part: slice, columns: tuple[int, int]) -> NDArray[np.float64]:
+        """A part of the rows on the nodes from the first column up to the second, which hold all weights."""
+        index, weights = self._entries(part)
+        row, tap = np.nonzero(weights)
+        matrix = np.zeros((len(index), max(columns[1] - columns[0], 0)))
+        np.add.at(matrix, (row, index[row, tap] - columns[0]), weights[row, tap])
         return matrix
+
+    def span(self, part: slice) -> tuple[int, int]:
+        """First node that a part of the rows weights, and one past the last; (nodes, 0) for none."""
+        index, weights = self._entries(part)
+        used = index[weights != 0]
+        return int(used.min(initial=self.nodes)), int(used.max(initial=-1)) + 1
 
     @property
     def moment_error(self) -> float:
         """Largest error of a discrete moment up to ``max(degree, order)``; see `moment_error`."""
-        return moment_error(self.weights, self.offsets, self.order, max(self.degree, self.order))
+        weights, offsets = self.distinct.weights, self.distinct.offsets
+        return moment_error(weights, offsets, self.order, max(self.degree, self.order))
 
     @property
     def noise_gain(self) -> NDArray[np.float64]:
         """Standard deviation of each row's result per unit of white noise in the nodes, shape (m,)."""
-        return np.sqrt(np.sum(self.weights**2, axis=-1))
+        return np.sqrt(np.sum(self.distinct.weights**2, axis=-1))[self._shifted(slice(None))[0]]
 
 
 def moment_error(
@@ -228,18 +286,8 @@ def rows(
         )
     _check_count(axis, w, kernel, radius, order, degree)
     weights = _row_weights(kernel, w.offsets, w.cells, radius, w.reach, w.whole, order, degree)
-    offsets, index, whole = w.offsets, w.index, w.whole[:, 0]
-    if repeat is not None:
-        count = repeat.stop - repeat.start
-        again = np.r_[0 : repeat.start, np.full(count, repeat.start), repeat.start + 1 : len(chosen)]
-        shift = np.zeros(len(centres), dtype=np.intp)
-        shift[repeat] = np.arange(count)
-        offsets, weights, index, whole = offsets[again], weights[again], index[again], whole[again]
-        index = index + shift[:, None]
-        # Zero weights that pad the shared stencil may point past the end.
-        index = index % axis.size if axis.periodic else np.minimum(index, axis.size - 1)
-    shared = slice(0, 0) if repeat is None else repeat
-    return Rows(order, degree, centres, offsets, index, weights, whole, axis.size, shared)
+    distinct = Stencils(w.offsets, w.index, weights, w.whole[:, 0])
+    return Rows(order, degree, centres, axis.size, repeat or slice(0, 0), distinct)
 
 
 def _checked_centres(axis: Axis, centres: Any) -> NDArray[np.float64]:
@@ -275,7 +323,8 @@ def _own_node(axis: Axis, centres: NDArray[np.float64], order: int) -> Rows:
         )
     zeros, whole = np.zeros((len(centres), 1)), np.ones(len(centres), dtype=bool)
     index = np.abs(centres[:, None] - axis.points).argmin(axis=1)[:, None]
-    return Rows(order, 0, centres, zeros, index, zeros + 1, whole, axis.size, slice(0, 0))
+    distinct = Stencils(zeros, index, zeros + 1, whole)
+    return Rows(order, 0, centres, axis.size, slice(0, 0), distinct)
 
 
 def _shared_rows(axis: Axis, centres: NDArray[np.float64], radius: float) -> slice | None:
