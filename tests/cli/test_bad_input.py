@@ -168,10 +168,10 @@ ENTRIES = [
 ]
 
 FILES = [
-    (b'', "p.yaml: a mapping with equation, data and unknowns was expected; see docs/problem-files.md"),
-    (b'- a\n- b\n', "p.yaml: a mapping with equation, data and unknowns was expected; see docs/problem-files.md"),
+    (b'', "p.yaml: a mapping with equation, data and unknowns was expected; see docs/reference/problem-files.md"),
+    (b'- a\n- b\n', "p.yaml: a mapping with equation, data and unknowns was expected; see docs/reference/problem-files.md"),
     (b'\xff\xfe\x00', "p.yaml: the problem file is not UTF-8 text. Is it data?"),
-    (b'text', "p.yaml: a mapping with equation, data and unknowns was expected; see docs/problem-files.md"),
+    (b'text', "p.yaml: a mapping with equation, data and unknowns was expected; see docs/reference/problem-files.md"),
     (b'a: {b', "p.yaml: line 1, column 6: expected ',' or '}', but got '<stream end>'."),
     (b"# " + 1_100_000 * b"x", "p.yaml: the problem file has 1,100,002 bytes; 1,000,000 at most are read. Is it data?"),
 ]

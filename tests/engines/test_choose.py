@@ -1,4 +1,4 @@
-"""Which engine for which data: every line of the table in docs/engines.md, and what lies just beside it."""
+"""Which engine for which data: every line of the table on the page of engines, and what is just beside it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ Index = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class IsolatedTuning:
-    """What counts as isolated; chosen on seeds 0 to 3, tested on 10 to 13 (docs/data.md)."""
+    """What counts as isolated; chosen on seeds 0 to 3, tested on 10 to 13 (docs: data)."""
 
     tails: tuple[float, float] = (5.0, 15.0)
     """Degrees of freedom of Student noise that is no damage: least and most, by the deviations' quantiles."""

@@ -240,7 +240,7 @@ def _shape(
     ranks = np.corrcoef(rankdata(squares), rankdata(level))[0, 1]
     if norm.sf(ranks * np.sqrt(count)) < tuning.level:
         slope = _growth(np.minimum(squares, tuning.clip**2 * np.mean(squares)), level**2)
-        # Intervals hold all the same: 55 of 56 numbers (docs/data.md).
+        # Intervals hold all the same: 55 of 56 numbers (docs: data).
         yield NoiseFinding("relative", float(np.sqrt(slope)), grave=False, sd=sd)
         return
     fourth = (sum(comb(order, j) ** 4 for j in range(order + 1)) / comb(2 * order, order) ** 2) ** axes

@@ -38,7 +38,7 @@ class Observations(Labelled):
     noise
         A number is a fraction of rms(u), for every variable or, in a mapping, for one. An array of the
         variable's shape, or the name of a variable that holds one, is the standard error of each value in
-        u's own units. A mapping declares more: ``{"fraction": 0.01, "sensor_gain": 0.02}`` (docs/data.md).
+        u's own units. A mapping declares more: ``{"fraction": 0.01, "sensor_gain": 0.02}`` (docs: data).
         Absent: estimated from the data.
     columns
         Further labels of shape (n,), for `select` only.

@@ -55,7 +55,7 @@ def solve(
         The same seed, data and settings give the same numbers on the same machine.
     settings
         A mapping such as ``{"training": {"steps": 100}}``, or an instance of the engine's settings model.
-        An engine refuses settings that it does not use; docs/problem-files.md lists them all.
+        An engine refuses settings that it does not use; docs/reference/problem-files.md lists them all.
     progress
         Called with a `Progress` after every step.
     folder

@@ -1,4 +1,4 @@
-"""The keys of a problem file, but for the settings of the engine."""
+"""The keys of a problem file: checked models, from which the reference page is written."""
 
 from __future__ import annotations
 
@@ -10,44 +10,64 @@ from mollifier.problem.settings import Strict
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, Unknown
 
 ALL = "all"
-"""Every coordinate, in place of their names."""
+"""All coordinates, as the value of `over`."""
 
 
 class DataEntry(Strict):
     """The arguments of `mollifier.data.read.read`; the file is relative to the problem file."""
 
-    file: str
-    variables: str | list[str] | dict[str, str] | None = None
-    values: str | list[str] | None = None
-    coordinates: str | list[str] | None = None
-    noise: float | str | dict[str, float | str | dict[str, Any]] | None = None
-    select: dict[str, Any] = Field(default_factory=dict)
-    replicates: str | list[str] | None = None
-    units: dict[str, str] | None = None
-    periodic: dict[str, bool | float] | None = None
-    rename: dict[str, str] | None = None
-    dims: dict[str, list[str]] | None = None
-    mask: str | None = None
-    window: dict[str, tuple[float | None, float | None]] | None = None
-    trusted: dict[str, float | list[float]] | None = None
-    mask_outliers: bool = False
-    sample: int | None = Field(None, ge=2)
-    seed: int = Field(0, ge=0)
-    gridded: bool | None = None
-    format: str | None = None
+    file: str = Field(description="Data file, relative to the problem file.")
+    variables: str | list[str] | dict[str, str] | None = Field(
+        None, description="Variables to keep, all if absent; `{u: usol}` also renames."
+    )
+    values: str | list[str] | None = Field(None, description="As `variables`, by their final names.")
+    coordinates: str | list[str] | None = Field(None, description="Names of the coordinates.")
+    noise: float | str | dict[str, float | str | dict[str, Any]] | None = Field(
+        None,
+        description="A fraction of rms, or `{u: 0.02}`, `{u: error_column}`, or a declaration as "
+        "`{u: {fraction: 0.01, sensor_gain: 0.02}}`; estimated if absent.",
+    )
+    select: dict[str, Any] = Field(
+        default_factory=dict, description="Column or dimension: value, or list of values."
+    )
+    replicates: str | list[str] | None = Field(
+        None, description="Columns or dimensions that count repeats; `replicate` if there is one."
+    )
+    units: dict[str, str] | None = Field(None, description="Variable or coordinate: unit.")
+    periodic: dict[str, bool | float] | None = Field(None, description="Coordinate: `true`, or its period.")
+    rename: dict[str, str] | None = Field(None, description="Name in the file: name in the equation.")
+    dims: dict[str, list[str]] | None = Field(None, description="Variable: its dimensions, in order.")
+    mask: str | None = Field(None, description="Variable that is zero where values are left out.")
+    window: dict[str, tuple[float | None, float | None]] | None = Field(
+        None, description="Coordinate: `[lower, upper]`, with `null` for open."
+    )
+    trusted: dict[str, float | list[float]] | None = Field(
+        None, description="Coordinate: values where standard errors are ten times smaller, as `{t: 0}`."
+    )
+    mask_outliers: bool = Field(
+        False, description="Leave out fill values, dead sensors and frames, isolated values."
+    )
+    sample: int | None = Field(None, ge=2, description="This many random points; all if absent.")
+    seed: int = Field(0, ge=0, description="Seed of that sample; `--seed` does not change it.")
+    gridded: bool | None = Field(None, description="Whether the data fill a grid; detected if absent.")
+    format: str | None = Field(None, description="File format; from the suffix if absent.")
 
 
 class UnknownEntry(Strict):
     """A scalar; a field when ``over``, ``smoothness``, ``prior`` or ``measurements`` is given."""
 
-    over: str | list[str] | None = None
-    lower: float | None = None
-    upper: float | None = None
-    initial: float | None = None
-    unit: str = ""
-    smoothness: float | None = None
-    prior: str | None = None
-    measurements: DataEntry | None = None
+    over: str | list[str] | None = Field(None, description="Coordinates that it varies over, or `all`.")
+    lower: float | None = Field(None, description="Lower bound.")
+    upper: float | None = Field(None, description="Upper bound.")
+    initial: float | None = Field(None, description="Where to start; from the data if absent.")
+    unit: str = Field("", description="For labels.")
+    smoothness: float | None = Field(
+        None, description="Of a field: weight of its squared curvature; from the data if absent."
+    )
+    prior: str | None = Field(None, description="Of a field: `auto`, `h1`, `h2` or `tv`.")
+    measurements: DataEntry | None = Field(
+        None, description="Of a field: where it was measured itself; the keys of `data`."
+    )
 
     def unknown(self) -> Unknown:
         """As the problem takes it, but for the measurements, which are not read."""
@@ -65,20 +85,28 @@ class UnknownEntry(Strict):
 class IntervalsEntry(Strict):
     """Where standard errors come from: the engine's own, or repeats of the solve."""
 
-    kind: Literal["own", "bootstrap", "ensemble"] = "own"
-    repeats: int | None = Field(default=None, ge=3)
-    processes: int = Field(default=1, ge=1)
+    kind: Literal["own", "bootstrap", "ensemble"] = Field(
+        default="own", description="The engine's own, or from repeats of the solve."
+    )
+    repeats: int | None = Field(
+        default=None, ge=3, description="Solves; 50 of a bootstrap and 8 of an ensemble if absent."
+    )
+    processes: int = Field(default=1, ge=1, description="Processes that share the repeats.")
 
 
 class Entries(Strict):
     """The keys of a problem file but for the settings of the engine."""
 
-    equation: str | list[str]
-    data: DataEntry
-    unknowns: dict[str, Any]
-    constants: dict[str, float] = Field(default_factory=dict)
-    fields: list[str] | None = None
-    engine: str = "auto"
-    start: str | None = None
-    seed: int = Field(0, ge=0)
-    intervals: IntervalsEntry = IntervalsEntry()
+    equation: str | list[str] = Field(description="An equation, or a list of equations.")
+    data: DataEntry = Field(description="What to read.")
+    unknowns: dict[str, Any] = Field(description="Name: `scalar`, `field`, or the keys of an unknown.")
+    constants: dict[str, float] = Field(default_factory=dict, description="Name: number.")
+    fields: list[str] | None = Field(
+        None, description="Variables of the data that are fields; those that are differentiated if absent."
+    )
+    engine: str = Field("auto", description="`weak`, `joint`, `network`, a plugin's, or `auto`.")
+    start: str | None = Field(
+        None, description="Engine that is run first, from whose answer the network starts; or `auto`."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the run.")
+    intervals: IntervalsEntry = Field(IntervalsEntry(), description="Where standard errors come from.")

@@ -154,7 +154,7 @@ def load(
     Parameters
     ----------
     path
-        A YAML file; see ``docs/problem-files.md``.
+        A YAML file; see ``docs/reference/problem-files.md``.
     overrides
         ``"training.steps=2000"``: dotted key and YAML value, in place of the file's.
     settings
@@ -273,7 +273,7 @@ def _read(path: Path) -> dict[str, Any]:
     content = parse_yaml(text)
     if not isinstance(content, dict):
         raise ConfigurationError(
-            "a mapping with equation, data and unknowns was expected; see docs/problem-files.md."
+            "a mapping with equation, data and unknowns was expected; see docs/reference/problem-files.md."
         )
     return content
 

@@ -46,9 +46,11 @@ class Collocation(Strict):
     radius: Literal["auto"] | PositiveFloat | dict[str, PositiveFloat] = Field(
         default="auto", description="Half-width of the kernel in the units of each axis."
     )
-    kernel: Annotated[str, AfterValidator(registered(KERNELS, "auto"))] = "auto"
+    kernel: Annotated[str, AfterValidator(registered(KERNELS, "auto"))] = Field(
+        default="auto", description="`bspline`, `polynomial` or `bump`."
+    )
     degree: int | None = Field(default=None, ge=1, description="Degree of the B-spline or polynomial kernel.")
-    accuracy: int = Field(default=2, ge=1)
+    accuracy: int = Field(default=2, ge=1, description="Order of accuracy of the kernel's moments.")
     region: Literal["data", "box"] = Field(
         default="data",
         description="Impose the equation in the measured region of space, or in its whole box.",

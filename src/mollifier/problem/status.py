@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -17,6 +18,18 @@ StatusName = Literal[
     "interrupted",
     "non-finite loss",
 ]
+
+MEANINGS: Mapping[StatusName, str] = {
+    "converged": "The run reached its tolerance, and no test contradicts the answer.",
+    "undetermined": "The data and the equation leave an unknown open; its value means nothing.",
+    "misfit": "The data contradict the equation or the noise; the message names what was seen.",
+    "step limit": "The steps ran out while the loss still decreased; no standard errors.",
+    "time limit": "The time ran out; no standard errors.",
+    "stalled": "No further step lowered the loss, although a decrease was predicted; no standard errors.",
+    "interrupted": "A signal ended the run; what was found is saved, and `--resume` continues.",
+    "non-finite loss": "The loss became infinite or undefined; there is no answer.",
+}
+"""What each end means for the reader."""
 
 NO_ANSWER: tuple[StatusName, ...] = ("undetermined", "non-finite loss")
 """Ends whose values answer nothing."""

@@ -10,18 +10,16 @@ from mollifier.problem.settings import Collocation, Strict
 
 
 class CollocatedTraining(Strict):
-    """Weights of the fit, and when it stops.
-
-    ``equation_weight`` is the weight of the equation's relative residual when it is measured in units of
-    the relative noise.
-    """
+    """Weights of the fit, and when it stops."""
 
     steps: int | None = Field(
         default=None,
         ge=0,
         description="Levenberg-Marquardt (100 joint, 150 network) or 2,000 L-BFGS steps if absent.",
     )
-    equation_weight: float = Field(default=1.0, gt=0)
+    equation_weight: float = Field(
+        default=1.0, gt=0, description="Of the equation's relative residual in units of the relative noise."
+    )
     likelihood: Likelihood = Field(
         default="normal", description="Of the data; student and huber are robust to outliers."
     )
@@ -41,9 +39,9 @@ class CollocatedTraining(Strict):
 class CollocatedSettings(Strict):
     """Settings of an engine that imposes the equation on a collocation grid."""
 
-    collocation: Collocation = Collocation()
-    training: CollocatedTraining = CollocatedTraining()
+    collocation: Collocation = Field(Collocation(), description="Where the equation is imposed.")
+    training: CollocatedTraining = Field(CollocatedTraining(), description="The fit, and when it stops.")
     held_out: float = Field(
         default=0.1, ge=0, lt=1, description="Fraction of the observations kept out of the fit."
     )
-    tuning: CollocatedTuning = CollocatedTuning()
+    tuning: CollocatedTuning = Field(CollocatedTuning(), description="Numbers that steer the engine.")

@@ -12,7 +12,7 @@ from mollifier.problem.solution import Solution
 
 # Most coordinates of a collocation grid: the cost of the factor grows too fast with more.
 _MOST_COORDINATES = 3
-# Seconds: start, per operation, per node, rounds; MiB: start, bytes per number of the factor (docs/check.md).
+# Seconds: start, per operation, per node, rounds; MiB: start, bytes per number of the factor (docs: check).
 _START, _OPERATION, _NODE, _ROUNDS, _MIB, _BYTES = 1.0, 2e-10, 1.5e-4, 60, 30.0, 8.0
 
 

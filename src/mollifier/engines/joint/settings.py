@@ -24,5 +24,7 @@ class Joint(Strict):
 class JointSettings(CollocatedSettings):
     """Settings of the joint engine."""
 
-    joint: Joint = Joint()
-    tuning: JointTuning = JointTuning()  # pyright: ignore[reportIncompatibleVariableOverride]
+    joint: Joint = Field(Joint(), description="Splines of the unknown fields.")
+    tuning: JointTuning = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        JointTuning(), description="Numbers that steer the engine."
+    )

@@ -12,7 +12,7 @@ from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 
-# Seconds: start, per row of a step, steps; MiB: start, bytes per number, weights (docs/check.md).
+# Seconds: start, per row of a step, steps; MiB: start, bytes per number, weights (docs: check).
 _START, _PER_ROW, _STEPS, _MIB, _BYTES, _WEIGHTS = 10.0, 7.0e-5, 60, 300.0, 8.0, 900
 
 

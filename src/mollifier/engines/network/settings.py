@@ -21,13 +21,13 @@ class Network(Strict):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    kind: Annotated[str, AfterValidator(registered(NETWORKS))] = "mlp"
-    width: int | None = Field(default=None, ge=1)
-    depth: int | None = Field(default=None, ge=1)
-    activation: str | None = Field(default=None)
+    kind: Annotated[str, AfterValidator(registered(NETWORKS))] = Field("mlp", description="A network's name.")
+    width: int | None = Field(default=None, ge=1, description="Neurons of a layer.")
+    depth: int | None = Field(default=None, ge=1, description="Layers.")
+    activation: str | None = Field(default=None, description="`tanh`, `sin`, `gelu`, `silu` or `wavelet`.")
     factorised: bool | None = Field(default=None, description="Random weight factorisation.")
     fourier: int | None = Field(default=None, ge=0, description="Random Fourier features; 0 for none.")
-    fourier_scale: float | None = Field(default=None, gt=0)
+    fourier_scale: float | None = Field(default=None, gt=0, description="About how many waves they cover.")
     frequency: float | None = Field(default=None, gt=0, description="Of the sines of a siren.")
     rank: int | None = Field(default=None, ge=1, description="Products in the sum of a separable network.")
     hidden: int | None = Field(default=None, ge=1, description="Units in a pinnsformer's perceptrons.")
@@ -59,10 +59,12 @@ class NetworkTraining(CollocatedTraining):
     ``steps`` counts Gauss-Newton or L-BFGS steps after the Adam warm-up on the data alone.
     """
 
-    optimiser: Literal["auto", "gauss-newton", "lbfgs"] = "auto"
-    warmup_steps: int = Field(default=1000, ge=0)
+    optimiser: Literal["auto", "gauss-newton", "lbfgs"] = Field(
+        "auto", description="Gauss-Newton up to 6,000 weights, else L-BFGS."
+    )
+    warmup_steps: int = Field(default=1000, ge=0, description="Most Adam steps on the data alone.")
     adam_steps: int = Field(default=1000, ge=0, description="Adam steps on the whole loss before L-BFGS.")
-    learning_rate: float = Field(default=5e-3, gt=0)
+    learning_rate: float = Field(default=5e-3, gt=0, description="Of Adam.")
     precision: Literal["float32", "float64"] | None = Field(
         default=None, description="Of the networks; float64 if absent. Kernel sums run in float64 anyway."
     )
@@ -72,7 +74,13 @@ class NetworkTraining(CollocatedTraining):
 class NetworkSettings(CollocatedSettings):
     """Settings of the network engine."""
 
-    derivatives: Literal["mollifier", "nested", "taylor"] = "mollifier"
-    network: Network = Network()
-    training: NetworkTraining = NetworkTraining()  # pyright: ignore[reportIncompatibleVariableOverride]
-    tuning: NetworkTuning = NetworkTuning()  # pyright: ignore[reportIncompatibleVariableOverride]
+    derivatives: Literal["mollifier", "nested", "taylor"] = Field(
+        "mollifier", description="By the layer, or by autodiff: nested, or Taylor mode."
+    )
+    network: Network = Field(Network(), description="The network of each field.")
+    training: NetworkTraining = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        NetworkTraining(), description="Optimisers, and when to stop."
+    )
+    tuning: NetworkTuning = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        NetworkTuning(), description="Numbers that steer the engine."
+    )

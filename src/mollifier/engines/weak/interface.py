@@ -13,9 +13,9 @@ from mollifier.problem.solution import Solution
 
 # Nodes from which a grid is dense: below, a fit that solves the equation exactly uses the data better.
 _DENSE = 2000
-# Share of a gridded field that may be missing (docs/engines.md).
+# Share of a gridded field that may be missing (docs: engines).
 _MOST_MISSING = 0.2
-# Seconds: start, per point to a power, factor for unknown fields; MiB: start, bytes a point (docs/check.md).
+# Seconds: start, per point to a power, factor for unknown fields; MiB: start, bytes a point (docs: check).
 _START, _PER_POINT, _POWER, _FIELDS, _MIB, _BYTES = 0.5, 1.0e-4, 0.75, 3.0, 35.0, 90.0
 
 

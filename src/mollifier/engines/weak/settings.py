@@ -35,6 +35,6 @@ class Noise(Strict):
 class WeakSettings(Strict):
     """Settings of the weak engine."""
 
-    collocation: TestFunctions = TestFunctions()
-    training: Noise = Noise()
-    tuning: WeakTuning = WeakTuning()
+    collocation: TestFunctions = Field(TestFunctions(), description="The test functions.")
+    training: Noise = Field(Noise(), description="How the data are weighted.")
+    tuning: WeakTuning = Field(WeakTuning(), description="Numbers that steer the engine.")

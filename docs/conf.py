@@ -1,0 +1,61 @@
+"""How the documentation is built: `make docs`."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path += [str(HERE / "_extensions"), str(HERE.parent)]
+
+from mollifier import __version__  # noqa: E402
+
+project = "mollifier"
+author = "The mollifier developers"
+version = release = __version__
+
+extensions = [
+    "sphinx_design",
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "generated",
+]
+exclude_patterns = ["_extensions"]
+suppress_warnings = ["toc.not_readable"]  # pages that are not written yet
+
+# Pages with code cells run at build; a cell that fails, or takes too long, fails the build.
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE.parent / "out" / "docs-cache")
+nb_execution_timeout = 120
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_merge_streams = True
+myst_enable_extensions = [
+    "sphinx_design","colon_fence", "deflist", "attrs_inline"]
+myst_heading_anchors = 4
+
+default_role = "py:obj"
+autodoc_typehints = "none"  # the docstrings hold types where a reader needs them
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"mollifier {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "logo": {"text": "mollifier"},
+    "header_links_before_dropdown": 7,
+    "navigation_with_keys": False,
+    "show_nav_level": 2,
+    "footer_start": ["copyright"],
+    "footer_end": ["version"],
+}
+html_sidebars = {"index": []}
+copyright = "The mollifier developers; Apache License 2.0"
