@@ -23,6 +23,7 @@ extensions = [
 exclude_patterns = ["_extensions"]
 suppress_warnings = ["toc.not_readable"]  # pages that are not written yet
 
+
 # Pages with code cells run at build; a cell that fails, or takes too long, fails the build.
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE.parent / "out" / "docs-cache")
@@ -30,8 +31,7 @@ nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
-myst_enable_extensions = [
-    "sphinx_design","colon_fence", "deflist", "attrs_inline"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 
 default_role = "py:obj"
@@ -55,7 +55,7 @@ html_theme_options = {
     "navigation_with_keys": False,
     "show_nav_level": 2,
     "footer_start": ["copyright"],
-    "footer_end": ["version"],
+    "footer_end": [],
 }
 html_sidebars = {"index": []}
 copyright = "The mollifier developers; Apache License 2.0"

@@ -59,21 +59,12 @@ def api() -> str:
         for name, home in homes.items():
             if home.partition(".")[0] != room:
                 continue
-            is_class = isinstance(getattr(mollifier, name), type)
-            options = ("members", "show-inheritance") if issubclass_of_error(name) else ("members",)
-            text.append(
-                _directive("autoclass", f"mollifier.{name}", *options)
-                if is_class
-                else _directive("autofunction", f"mollifier.{name}")
-            )
+            value = getattr(mollifier, name)
+            kind = "autoclass" if isinstance(value, type) else "autofunction"
+            text.append(_directive(kind, f"mollifier.{name}", *(["members"] if kind == "autoclass" else [])))
         places = (f"mollifier.{room}.{place}" for place in RETURNED.get(room, ()))
         text += [_directive("autoclass", place, "members") for place in places]
     return "\n".join(text)
-
-
-def issubclass_of_error(name: str) -> bool:
-    """Whether a public name is an error."""
-    return issubclass(getattr(mollifier, name), Exception)
 
 
 def _default(field: FieldInfo) -> str:

@@ -32,7 +32,7 @@ def differentiate(
     Parameters
     ----------
     values
-        NumPy array or torch tensor of shape (..., *grid.shape), or xarray.DataArray. No values may be
+        NumPy array or torch tensor of shape ``(..., *grid.shape)``, or xarray.DataArray. No values may be
         missing.
     grid
         The nodes. A DataArray needs none: its dimensions with a coordinate are the axes (only those that

@@ -156,13 +156,13 @@ class MollifierLayer(nn.Module):
         Parameters
         ----------
         g
-            Values at the nodes: (..., *nodes.shape), (..., n_points), or (n_points, channels) as coordinate
-            networks emit them; channels become leading, and a single one is dropped.
+            Values at the nodes: ``(..., *nodes.shape)``, ``(..., n_points)``, or, as coordinate networks
+            emit them, ``(n_points, channels)``; channels become leading, and a single one is dropped.
 
         Returns
         -------
         Jet
-            Each derivative of shape (..., *result.shape); the result is the grid itself unless trimmed.
+            Each derivative of shape ``(..., *result.shape)``; the result is the grid itself unless trimmed.
         """
         constants = self.weights.tensors() if self.raw_radius is None else self._learned_constants()
         return self._jet(self.operator, self.orders, self._on_nodes(g), constants)
