@@ -158,7 +158,7 @@ class TreeBuilder:
         if name == "grad":
             if isinstance(args[0], tuple):
                 self.fail(node.children[0], "grad takes a scalar; the gradient of a vector is not supported.")
-            return tuple(self._along(node, args[0], [(c, 1)]) for c in self.spatial)
+            return self._grad(node, args[0])
         if isinstance(args[0], tuple):
             return tuple(self._operate(node, a, orders) for a in args[0])
         return self._operate(node, args[0], orders)
@@ -168,8 +168,21 @@ class TreeBuilder:
         if node.value not in OPERATORS and orders is not None:
             return self._along(node, arg, orders.orders)
         for _ in range(2 if node.value == "bilap" else 1):
-            arg = expand(sympy.Add(*(self._along(node, arg, [(c, 2)]) for c in self.spatial)))
+            arg = self._divergence(node, self._grad(node, arg))
         return arg
+
+    def _grad(self, node: Node, arg: sympy.Expr) -> Vector:
+        """Components along unit vectors."""
+        lengths = self.algebra.names.geometry
+        return tuple(self._along(node, arg, [(c, 1)]) / lengths.along(c) for c in self.spatial)
+
+    def _divergence(self, node: Node, arg: Vector) -> sympy.Expr:
+        """Of components along unit vectors, multiplied out."""
+        lengths = self.algebra.names.geometry
+        fluxes = [
+            (c, a * (lengths.volume / lengths.along(c))) for c, a in zip(self.spatial, arg, strict=True)
+        ]
+        return expand(sympy.Add(*(self._along(node, f, [(c, 1)]) for c, f in fluxes)) / lengths.volume)
 
     def _along(self, node: Node, arg: sympy.Expr, orders: Any) -> sympy.Expr:
         return self.guard(node.start, node.end, lambda: self.algebra.totals(arg, orders))
@@ -192,7 +205,7 @@ class TreeBuilder:
         if len(arg) != len(self.spatial):
             expected = f"{len(self.spatial)} components, along {', '.join(self.spatial)}"
             self.fail(node.children[0], f"div takes a vector of {expected}; this one has {len(arg)}.")
-        return sympy.Add(*(self._along(node, a, [(c, 1)]) for c, a in zip(self.spatial, arg, strict=True)))
+        return self._divergence(node, arg)
 
     def _arity(self, node: Node, expected: int | None) -> None:
         given = len(node.children)

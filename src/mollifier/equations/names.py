@@ -6,8 +6,9 @@ import math
 import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from mollifier.equations.geometry import Geometry, geometry
 from mollifier.errors import EquationError, did_you_mean
 from mollifier.mollify.orders import Derivative
 
@@ -52,6 +53,15 @@ class Names:
     time
         The time coordinate; by default ``t`` or ``time`` where that is a coordinate. ``""`` for none.
         The other coordinates are spatial: ``lap``, ``grad`` and ``div`` act over them.
+    system
+        The system of the spatial coordinates, as `geometry` takes it; Cartesian by default.
+    units
+        Coordinate -> its unit, which says whether an angle is in degrees.
+
+    Attributes
+    ----------
+    geometry
+        The lengths of steps along the spatial coordinates.
 
     Raises
     ------
@@ -73,6 +83,9 @@ class Names:
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     constants: Mapping[str, float] = field(default_factory=dict)
     time: str | None = None
+    system: str | Mapping[str, Any] | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
+    geometry: Geometry = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "coordinates", tuple(self.coordinates))
@@ -101,6 +114,8 @@ class Names:
         elif self.time and self.time not in self.coordinates:
             hint = did_you_mean(self.time, self.coordinates)
             raise EquationError(f"The time coordinate '{self.time}' is not among the coordinates.{hint}")
+        found = Geometry() if self.system is None else geometry(self.system, self.spatial, self.units)
+        object.__setattr__(self, "geometry", found)
         object.__setattr__(self, "_kinds", kinds)
         object.__setattr__(self, "_resolved", {})
 

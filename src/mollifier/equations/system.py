@@ -308,16 +308,20 @@ def _parse_one(item: Any, names: Names) -> list[Equation]:
     algebra = Algebra(names)
     if isinstance(item, str):
         builder = TreeBuilder(item, algebra)
-        return [Equation(s.text, builder.residual(s), names) for s in read(item)]
+        return [_equation(s.text, builder.residual(s), names) for s in read(item)]
     if isinstance(item, (sympy.Basic, sympy.logic.boolalg.Boolean)):
         text = f"{item.lhs} = {item.rhs}" if isinstance(item, sympy.Equality) else f"{item} = 0"
-        return [Equation(text, from_sympy(item, algebra), names)]
+        return [_equation(text, from_sympy(item, algebra), names)]
     if callable(item):
         residual = from_sympy(trace(item, algebra.value, names.declared), algebra)
-        return [Equation(f"{residual} = 0", residual, names)]
+        return [_equation(f"{residual} = 0", residual, names)]
     raise EquationError(
         f"An equation is a text, a SymPy expression or a callable, not {type(item).__name__} ({item!r:.60})."
     )
+
+
+def _equation(text: str, residual: sympy.Expr, names: Names) -> Equation:
+    return Equation(text, names.geometry.regular(residual), names)
 
 
 def _check_content(equation: Equation) -> None:

@@ -104,6 +104,11 @@ class Entries(Strict):
     fields: list[str] | None = Field(
         None, description="Variables of the data that are fields; those that are differentiated if absent."
     )
+    geometry: str | dict[str, Any] | None = Field(
+        None,
+        description="`polar`, `cylindrical`, `spherical` or `lonlat`: what `grad`, `div` and `lap` are; straight "
+        "coordinates if absent. A mapping names the parts, `{system: polar, r: distance}`.",
+    )
     engine: str = Field("auto", description="`weak`, `joint`, `network`, a plugin's, or `auto`.")
     start: str | None = Field(
         None, description="Engine that is run first, from whose answer the network starts; or `auto`."

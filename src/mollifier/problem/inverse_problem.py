@@ -36,6 +36,10 @@ class InverseProblem:
         Name -> number, for known constants in the equation.
     fields
         Observed variables to treat as fields; those that the equation differentiates by default.
+    geometry
+        The system of the spatial coordinates for ``grad``, ``div`` and ``lap``: "polar", "cylindrical",
+        "spherical" or "lonlat", or a mapping as `mollifier.equations.geometry.geometry` takes it; straight
+        coordinates at right angles by default.
 
     Attributes
     ----------
@@ -71,6 +75,7 @@ class InverseProblem:
     unknowns: Mapping[str, Unknown]
     constants: Mapping[str, float] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
+    geometry: str | Mapping[str, Any] | None = None
     system: EquationSystem = field(init=False, repr=False)
     measurements: Mapping[str, Samples] = field(init=False, repr=False)
 
@@ -81,6 +86,7 @@ class InverseProblem:
         unknowns: Mapping[str, Unknown],
         constants: Mapping[str, float] | None = None,
         fields: Sequence[str] | None = None,
+        geometry: str | Mapping[str, Any] | None = None,
     ) -> None:
         observations = data if isinstance(data, Observations) else Observations.from_dataset(data)
         _check_places(observations)
@@ -93,6 +99,8 @@ class InverseProblem:
             unknowns={n: u.over or () for n, u in completed.items()},
             known={v: observations.coordinates_of(v) for v in observations.variables if v not in chosen},
             constants=constants,
+            system=geometry,
+            units=observations.units,
         )
         system = parse(equation, names)
         _check_fields(system, chosen, observations)
@@ -110,6 +118,7 @@ class InverseProblem:
             unknowns=completed,
             constants=constants,
             fields=chosen,
+            geometry=geometry,
             system=system,
             measurements={
                 n: measurements_of(n, u, observations)
@@ -158,11 +167,11 @@ class InverseProblem:
             "unknowns": unknowns,
             "constants": dict(self.constants),
             "fields": list(self.fields),
-        }
+        } | ({} if self.geometry is None else {"geometry": self.geometry})
 
     def of(self, data: Observations, unknowns: Mapping[str, Unknown]) -> InverseProblem:
         """The same question of other data, with other measurements or bounds of the unknowns."""
-        return InverseProblem(self.equation, data, unknowns, self.constants, self.fields)
+        return InverseProblem(self.equation, data, unknowns, self.constants, self.fields, self.geometry)
 
     @property
     def known(self) -> tuple[str, ...]:

@@ -104,7 +104,9 @@ class ProblemFile:
         e, unknowns = self.entries, dict(self.unknowns)
         for name, entry in self.measurements.items():
             unknowns[name] = replace(unknowns[name], measurements=self._read(entry))
-        return InverseProblem(e.equation, self.observations(), unknowns, e.constants, e.fields)
+        return InverseProblem(
+            e.equation, self.observations(), unknowns, e.constants, e.fields, geometry=e.geometry
+        )
 
     def selecting(self, name: str, value: Any) -> ProblemFile:
         """The same problem for one value of a column or dimension of the data."""

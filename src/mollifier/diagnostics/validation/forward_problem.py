@@ -70,6 +70,8 @@ def system_of(solution: Solution, problem: InverseProblem | None) -> EquationSys
         unknowns={n: over(n) for n in (*solution.estimates, *solution.unknown_fields)},
         known={n: over(n) for n in known},
         constants=p.get("constants") or {},
+        system=p.get("geometry"),
+        units={str(c): str(data[c].attrs.get("units", "")) for c in data.dims},
     )
     try:
         return parse([e.replace("**", "^") for e in p["equation"]], names)
