@@ -106,8 +106,8 @@ class Entries(Strict):
     )
     geometry: str | dict[str, Any] | None = Field(
         None,
-        description="`polar`, `cylindrical`, `spherical` or `lonlat`: what `grad`, `div` and `lap` are; straight "
-        "coordinates if absent. A mapping names the parts, `{system: polar, r: distance}`.",
+        description="`polar`, `cylindrical`, `spherical` or `lonlat`: what `grad`, `div` and `lap` are; "
+        "straight coordinates if absent. A mapping names the parts, `{system: polar, r: distance}`.",
     )
     engine: str = Field("auto", description="`weak`, `joint`, `network`, a plugin's, or `auto`.")
     start: str | None = Field(
