@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mollifier.problem.solution import Solution, load_solution
     from mollifier.problem.status import Status
     from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
+    from mollifier.reporting.figures import plot
     from mollifier.reporting.page.build import report
 
 _HOME = {
@@ -55,6 +56,7 @@ _HOME = {
     "differentiate": "mollify.differentiate",
     "ensemble": "diagnostics.intervals.ensemble",
     "load_solution": "problem.solution",
+    "plot": "reporting.figures",
     "read": "data.read",
     "report": "reporting.page.build",
     "solve": "engines.solve",
@@ -85,6 +87,7 @@ __all__ = [
     "differentiate",
     "ensemble",
     "load_solution",
+    "plot",
     "read",
     "report",
     "solve",

@@ -17,7 +17,7 @@ from mollifier.problem.estimate import Estimate
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 from mollifier.reporting.comparison import comparison_figure, save_comparison
-from mollifier.reporting.figures import save_figures, true_field, unknown_figure
+from mollifier.reporting.figures import plot, save_figures, true_field, unknown_figure
 from mollifier.reporting.sensitivity import sensitivity_figure
 from mollifier.reporting.style import cuts, limits, look
 
@@ -259,3 +259,15 @@ def test_cuts_and_limits():
     assert [c.held["t"] for c in cuts(xr.DataArray(np.zeros((5, 4, 2)), dims=("x", "y", "t")))] == [0, 1]
     assert limits(np.full(3, 2.0)) == pytest.approx((1.9, 2.1))
     assert limits() == (0.0, 1.0)
+
+
+def test_plot_shows_in_a_notebook_and_names_what_there_is():
+    """The default is the first unknown field; what does not exist is refused with the nearest name."""
+    solution, truth = make_solution(("x",), ("x",))
+    figure = plot(solution, truth=truth)
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert "relative L2" in figure.axes[0].get_title("left")
+    assert plot(solution, "fit").axes
+    with pytest.raises(MollifierError, match=r"no figure 'fits'\. Did you mean 'fit'"):
+        plot(solution, "fits")
+    assert "<pre>Status" in solution._repr_html_()

@@ -14,13 +14,14 @@ from mollifier.data import errorbars
 from mollifier.data.building import POINT
 from mollifier.data.interpolation import at_scattered, on_grid, positions
 from mollifier.errors import DataError, did_you_mean
+from mollifier.io.printed import Printed
 from mollifier.mollify.grid import Axis, Grid
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class Labelled:
+class Labelled(Printed):
     """Measured variables over coordinates, apart from their noise; attributes as of `Observations`."""
 
     dataset: xr.Dataset

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mollifier.errors import GridError, did_you_mean
+from mollifier.io.printed import Printed
 
 # Coordinates read from files carry rounding of the last printed digit.
 _UNIFORM_TOLERANCE = 1e-6
@@ -191,7 +192,7 @@ class Axis:
 
 
 @dataclass(frozen=True, init=False)
-class Grid:
+class Grid(Printed):
     """The tensor product of axes, in the order given.
 
     Examples
@@ -210,6 +211,9 @@ class Grid:
         if not axes or len(set(names)) != len(names):
             raise GridError(f"A grid needs one or more axes with different names; given: {names}.")
         object.__setattr__(self, "axes", tuple(axes))
+
+    def __str__(self) -> str:
+        return "\n".join(f"{a.name}  {a.size} nodes from {a.lower:g} to {a.upper:g}" for a in self.axes)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import xarray as xr
 
 from mollifier.errors import MollifierError, did_you_mean
 from mollifier.io.files import jsonable
+from mollifier.io.printed import Printed
 from mollifier.problem import serialization as keeping
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.status import Status
@@ -23,7 +24,7 @@ HISTORY = ("seconds", "loss", "data", "residual", "prior", "stage")
 
 
 @dataclass(frozen=True, eq=False)
-class Solution:
+class Solution(Printed):
     """What an engine found.
 
     Attributes

@@ -12,7 +12,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mollifier.errors import MollifierError
+from mollifier.errors import MollifierError, did_you_mean
 from mollifier.problem.solution import HISTORY, Solution
 from mollifier.reporting import style
 from mollifier.reporting.fits import fit_figure
@@ -21,6 +21,7 @@ from mollifier.reporting.sensitivity import has_radii, sensitivity_figure
 _LOSSES = {"loss": style.BLUE, "data": style.ORANGE, "residual": style.GREEN, "prior": style.RED}
 _MOST_PATHS = 6
 _MOST_STAGES = 8
+_UNKNOWN = "unknown_"
 
 
 def save_figures(
@@ -52,21 +53,69 @@ def save_figures(
     MollifierError
         If a true field has coordinates that the estimate has not.
     """
+    figures = _figures(solution, truth)
+    return style.save_all({f"{name}.png": make for name, make in figures.items()}, folder)
+
+
+def plot(solution: Solution, what: str | None = None, truth: xr.Dataset | None = None) -> Figure:
+    """One figure of a solution, which a notebook shows.
+
+    Parameters
+    ----------
+    solution
+        What to show.
+    what
+        An unknown field, or "fit", "residual", "history" or (of the weak engine) "sensitivity"; by default
+        the first unknown field, or else "fit".
+    truth
+        True unknown fields and scalars, on any grid; interpolated to the solution's.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Save it with ``savefig``.
+
+    Raises
+    ------
+    MollifierError
+        If the solution has no such figure, or a true field has coordinates that the estimate has not.
+
+    Examples
+    --------
+    >>> import mollifier as mf
+    >>> t = np.linspace(0, 1, 60)
+    >>> data = mf.Observations({"u": 0.3 + np.exp(-2 * t)}, {"t": t}, noise=0.01)
+    >>> solution = mf.solve(mf.InverseProblem("u_t = lam - 2*u", data, {"lam": mf.FieldUnknown(over=("t",))}))
+    >>> mf.plot(solution).axes[0].get_title("left")
+    'lam, estimated'
+    """
+    figures = _figures(solution, truth)
+    names = {name.removeprefix(_UNKNOWN): name for name in figures}
+    if what is None:
+        what = next((n for n in names if names[n].startswith(_UNKNOWN)), "fit")
+    if what not in names:
+        raise MollifierError(f"The solution has no figure '{what}'.{did_you_mean(what, names)}")
+    with style.look():
+        return figures[names[what]]()
+
+
+def _figures(solution: Solution, truth: xr.Dataset | None) -> dict[str, Callable[[], Figure]]:
+    """What the solution can show: name -> function that makes the figure."""
     figures: dict[str, Callable[[], Figure]] = {}
     if solution.observed:
-        figures["fit.png"] = partial(fit_figure, solution)
+        figures["fit"] = partial(fit_figure, solution)
     for name in solution.unknown_fields:
         true = None
         if truth is not None and name in truth:
             true = true_field(truth[name], solution.dataset[name])
-        figures[f"unknown_{name}.png"] = partial(unknown_figure, solution, name, true)
+        figures[f"{_UNKNOWN}{name}"] = partial(unknown_figure, solution, name, true)
     if solution.residuals:
-        figures["residual.png"] = partial(residual_figure, solution)
+        figures["residual"] = partial(residual_figure, solution)
     if has_radii(solution.history):
-        figures["sensitivity.png"] = partial(sensitivity_figure, solution)
+        figures["sensitivity"] = partial(sensitivity_figure, solution)
     elif solution.history.sizes["step"] and solution.history.data_vars:
-        figures["history.png"] = partial(history_figure, solution, truth)
-    return style.save_all(figures, folder)
+        figures["history"] = partial(history_figure, solution, truth)
+    return figures
 
 
 def true_field(truth: xr.DataArray, estimate: xr.DataArray) -> xr.DataArray:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import xarray as xr
 
 from mollifier.io.files import jsonable
+from mollifier.io.printed import Printed
 
 Level = Literal["info", "warning", "error"]
 Verdict = Literal["good", "doubtful", "cannot be answered"]
@@ -43,7 +44,7 @@ def about(topic: str) -> tuple[Maker, Maker, Maker]:
 
 
 @dataclass(frozen=True)
-class Check:
+class Check(Printed):
     """What `check` saw.
 
     Attributes

@@ -19,6 +19,7 @@ from mollifier.diagnostics.validation.misfit import floored, misfit, noise, plac
 from mollifier.diagnostics.validation.verdict import Finding, Verdict, judged, lacking, shifted, worst
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.io.files import jsonable
+from mollifier.io.printed import Printed
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import NO_ANSWER
@@ -30,7 +31,7 @@ _AGAINST = (*NO_ANSWER, "misfit", "interrupted")
 
 
 @dataclass(frozen=True, eq=False)
-class Validation:
+class Validation(Printed):
     """Whether an answer holds.
 
     Attributes
