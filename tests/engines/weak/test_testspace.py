@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import fixed_quad
+from scipy.interpolate import make_interp_spline
 
 from mollifier.engines.weak import testspace
-from mollifier.engines.weak.testspace import axis_tests
+from mollifier.engines.weak.quadrature import Interpolant
+from mollifier.engines.weak.testspace import Separable, axis_tests
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import BSpline, Polynomial
 from weak_axes import AXES, SPLINES, dense, small_space
@@ -194,7 +196,36 @@ def test_space_adjoints(one, two, slab):
         found = forward(x, *arguments, slab)
         y = rng.standard_normal(found.shape)
         size = np.linalg.norm(found) * np.linalg.norm(y)
-        assert abs(found @ y - np.sum(x * back(y, *arguments, slab))) < 1e-12 * size
+        adjoint = back(y, *arguments, slab)
+        adjoint = adjoint.nodes if isinstance(adjoint, Separable) else adjoint
+        assert abs(found @ y - np.sum(x * adjoint)) < 1e-12 * size
+
+
+@pytest.mark.parametrize("shape", [(12, 7, 5), (12, 7, 1), (1, 7, 1), (1, 1, 1)])
+def test_separable_integrals_of_broadcast_values(shape):
+    """Sums of arrays that do not vary along some axes need no pass over the grid along these."""
+    rng = np.random.default_rng(3)
+    whole, core, more = (12, 7, 5), (4, 3, 2), (2, 6, 3)
+    kernel = Separable(rng.normal(size=core), [rng.normal(size=s) for s in zip(core, whole, strict=True)])
+    functions = [rng.normal(size=s) for s in zip(more, whole, strict=True)]
+    values = np.broadcast_to(rng.normal(size=shape), whole)
+    expected = np.einsum("xyz,xyz,ax,by,cz->abc", kernel.nodes, values, *functions)
+    np.testing.assert_allclose(
+        kernel.integrals(values, functions), expected, atol=1e-12 * abs(expected).max()
+    )
+
+
+@pytest.mark.parametrize(("periodic", "degree"), [(True, 5), (False, 5), (False, 3), (False, 1)])
+def test_quadrature_interpolant_is_the_spline(periodic, degree):
+    """Weights of the data by banded solves are those of the interpolating spline of every unit vector."""
+    x = np.sort(np.random.default_rng(0).uniform(0.1, 0.9, 20)) if not periodic else np.arange(20) / 20
+    axis = Axis.from_points("x", x, periodic=1.0 if periodic else False)
+    found, places = Interpolant(axis, degree), np.linspace(x[0], x[-1], 57)
+    edges = np.append(x, axis.upper) if periodic else x
+    unit = np.vstack([np.eye(20), np.eye(20)[:1]]) if periodic else np.eye(20)
+    spline = make_interp_spline(edges, unit, k=degree, bc_type="periodic" if periodic else None)
+    weights = found.from_coefficients(found.functions(places).toarray())
+    np.testing.assert_allclose(weights, spline(places), atol=1e-11 * np.abs(spline(places)).max())
 
 
 @pytest.mark.parametrize("shape", [(12, 7, 1), (1, 7, 1), (12, 1, 4), (1, 1, 1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -77,6 +78,18 @@ def factored(matrix: Array, jitter: float = 1e-14) -> Array:
         return np.linalg.cholesky((vectors * raised) @ vectors.T)
 
 
+def flat_axes(values: Array) -> list[bool]:
+    """Along which axes an array is broadcast: it does not vary there, and its sums need no pass over it."""
+    return [stride == 0 for stride in values.strides]
+
+
+def product(a: Array, b: Array) -> Array:
+    """Product of two arrays of one shape, broadcast along the axes along which both are."""
+    flat = zip(flat_axes(a), flat_axes(b), strict=True)
+    cut = tuple(slice(0, 1) if one and other else slice(None) for one, other in flat)
+    return np.broadcast_to(a[cut] * b[cut], a.shape)
+
+
 def contract(values: Array, matrices: Sequence[Array | None]) -> Array:
     """Apply a matrix (m, n) along each axis of an array; None leaves the axis unchanged.
 
@@ -85,12 +98,16 @@ def contract(values: Array, matrices: Sequence[Array | None]) -> Array:
     """
     present = [(a, m) for a, m in enumerate(matrices) if m is not None]
     # Along an axis where the array is constant (broadcast), the product is the sum of the matrix's columns.
-    flat = {a: m.sum(1) for a, m in present if values.strides[a] == 0 and values.shape[a] > 1}
+    constant = flat_axes(values)
+    flat = {a: m.sum(1) for a, m in present if constant[a] and values.shape[a] > 1}
     for a in flat:
         values = values[(slice(None),) * a + (slice(0, 1),)]
     for a, m in sorted(present, key=lambda p: p[1].shape[0] / p[1].shape[1]):
         if a not in flat:
-            values = np.moveaxis(np.tensordot(m, values, (1, a)), 0, a)
+            before, after = values.shape[:a], values.shape[a + 1 :]
+            lines = values.reshape(-1, values.shape[a], math.prod(after))
+            found = lines[..., 0] @ m.T if lines.shape[2] == 1 else m @ lines
+            values = found.reshape(*before, len(m), *after)
     for a, total in flat.items():
         values = values * total.reshape([-1 if i == a else 1 for i in range(values.ndim)])
     return values

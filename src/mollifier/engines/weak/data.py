@@ -108,9 +108,12 @@ class GridData:
         return {f: smooth(self.values[f]) for f, smooth in self.smoothers.items()}
 
     def slabs(self) -> list[slice]:
-        """Slices of the first axis that hold few enough values."""
+        """Slices of the first axis that hold few enough values, but two nodes of it at least.
+
+        On one node an array that varies along the first axis alone would look like a number.
+        """
         first, rest = self.grid.shape[0], max(self.grid.size // self.grid.shape[0], 1)
-        count = max(min(first, int(np.ceil(first * rest / self.tuning.slab_values))), 1)
+        count = max(min(first // 2, int(np.ceil(first * rest / self.tuning.slab_values))), 1)
         edges = np.linspace(0, first, count + 1).astype(int)
         return [slice(a, b) for a, b in pairwise(edges)]
 

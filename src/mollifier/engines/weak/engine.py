@@ -181,7 +181,7 @@ def _with_grid_errors(
     of second and third, which is less than 1 where the degrees converge. The mollified fields are integrated:
     noise is no error of quadrature.
     """
-    if fit.free_directions:
+    if fit.free_directions or all(a.exact for a in fit.space.axes):
         return fit
     degrees, sums = selection.tuning.quadrature_degrees, estimator.sums
     exact = dict.fromkeys(sums.data.variances, np.zeros(()))

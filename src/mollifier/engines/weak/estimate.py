@@ -159,12 +159,6 @@ class Estimator:
         return max(sum(b.size for b in self.sums.bases if b.name not in smooth), 1)
 
     @cached_property
-    def curved(self) -> bool:
-        """Whether a slope depends on the unknowns."""
-        names = [d.name for d in self.sums.form.unknowns]
-        return any(str(s) in names for e in self.sums.integrands.slopes.values() for s in e.free_symbols)
-
-    @cached_property
     def _limits(self) -> Limits:
         return Limits.of(self.sums.bases, self.sums.place, self.bounds)
 
@@ -226,7 +220,7 @@ class Estimator:
         """
         tuning, coefficients = self.sums.tuning, start
         result = None
-        for _ in range(tuning.most_rounds if self.curved else rounds or tuning.rounds):
+        for _ in range(rounds or tuning.rounds if self.sums.integrands.linear else tuning.most_rounds):
             result = self._step(self.normal(space, coefficients), coefficients)
             moved = np.abs(result.coefficients - coefficients)
             coefficients = result.coefficients

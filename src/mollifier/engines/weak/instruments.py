@@ -60,4 +60,4 @@ def instruments(
     fields = {f: data.smoothers[f](values) for f, values in projected.items()}
     exact = dict.fromkeys(fields, np.zeros(()))
     clear = GridData(data.grid, {**data.values, **fields}, exact, data.gaps, data.tuning)
-    return WeakSums(sums.integrands, clear, sums.bases).rows(space, coefficients).slopes
+    return WeakSums(sums.integrands, clear, sums.bases).slopes(space, coefficients)

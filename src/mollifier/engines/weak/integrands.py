@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
 
 import numpy as np
@@ -11,7 +10,7 @@ import sympy
 from numpy.typing import NDArray
 
 from mollifier.engines.weak.form import WeakForm
-from mollifier.equations.algebra import differentiate
+from mollifier.equations.algebra import differentiate, expand
 from mollifier.equations.lower import lower
 from mollifier.errors import DataError
 
@@ -25,7 +24,8 @@ class Integrands:
     """The expressions of a weak form that are summed over the data, compiled to array programs.
 
     Keys of the expressions, where c and d are indices of channels and u and v derivatives of unknowns:
-    ``("row", c)`` the integrand, ``("slope", c, u)`` its derivative by u, ``("noise", c, d)`` the covariance
+    ``("slope", c, u)`` the integrand's derivative by u, ``("rest", c)`` the integrand less the sum of these
+    times u, which is free of unknowns where they are linear, ``("noise", c, d)`` the covariance
     of two integrands, ``("bias", c, u, d)`` of a slope and an integrand, ``("product", c, u, d, v)`` of two
     slopes, each as an expression in noisy values; ``("known noise", c, d)`` the covariance as an expression
     in true values, and ``("gain", c, f)`` an integrand's derivative by the field f, both to be evaluated at
@@ -37,6 +37,8 @@ class Integrands:
         (channel, derivative of an unknown) -> the slope, where it is not zero.
     heteroscedastic
         Whether the covariance of the residuals depends on the fields.
+    linear
+        Whether no slope depends on the unknowns.
     """
 
     def __init__(self, form: WeakForm) -> None:
@@ -46,7 +48,13 @@ class Integrands:
         slopes = {(c, u): form.slope(form.channels[c], u) for c in numbers for u in form.unknowns}
         self.slopes = {key: e for key, e in slopes.items() if e != 0}
         pairs = list(combinations_with_replacement(numbers, 2))
-        found: dict[tuple, sympy.Expr] = {("row", c): form.expectation(integrands[c]) for c in numbers}
+        products = {
+            c: sum((sympy.Symbol(u.name) * self.slopes.get((c, u), 0) for u in form.unknowns), 0)
+            for c in numbers
+        }
+        found: dict[tuple, sympy.Expr] = {
+            ("rest", c): form.expectation(expand(integrands[c] - products[c])) for c in numbers
+        }
         found |= {("slope", *key): form.expectation(e) for key, e in self.slopes.items()}
         noise = {(c, d): form.covariance(integrands[c], integrands[d]) for c, d in pairs}
         found |= {("noise", *key): e for key, e in noise.items()}
@@ -60,6 +68,8 @@ class Integrands:
             found["known noise", c, d] = form.covariance(integrands[c], integrands[d], known=True)
         found = {key: e for key, e in found.items() if e != 0}
         fields = [sympy.Symbol(f) for f in form.fields]
+        named = [sympy.Symbol(u.name) for u in form.unknowns]
+        self.linear = not any(e.has(*named) for e in self.slopes.values())
         self.heteroscedastic = any(e.has(*fields) for e in noise.values())
         self._keys = tuple(found)
         # Compiled together, so that an expression is rounded in the same way wherever it is evaluated.
@@ -74,12 +84,12 @@ class Integrands:
         """Length of the compiled programs."""
         return sum(len(program.instructions) for _, program in self._programs.values())
 
-    def keys(self, kind: str) -> list[tuple]:
-        """Keys of a kind, without the kind."""
-        return [k[1:] for k in self._keys if k[0] == kind]
+    def keys(self, *kinds: str) -> list[tuple]:
+        """Keys of some kinds."""
+        return [k for k in self._keys if k[0] in kinds]
 
-    def evaluate(self, env: Env, shape: tuple[int, ...], smoothed: bool = False) -> Evaluated:
-        """The expressions in noisy values, or those in ``smoothed`` fields, on arrays of a shape.
+    def evaluate(self, env: Env, smoothed: bool = False) -> dict[tuple, Array]:
+        """The expressions in noisy values, or those in ``smoothed`` fields, by key: arrays that broadcast.
 
         Raises
         ------
@@ -96,15 +106,4 @@ class Integrands:
                 "takes them to where it is not defined, or an unknown's value does. Bound the unknowns, give "
                 "initial values, or use engine 'joint' or 'network'."
             )
-        return Evaluated(dict(zip(keys, values, strict=True)), shape)
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluated:
-    """Values of `Integrands` on a slab of the grid, by key; called with a key it gives the whole array."""
-
-    values: Mapping[tuple, Array | float]
-    shape: tuple[int, ...]
-
-    def __call__(self, *key: object) -> Array:
-        return np.broadcast_to(np.asarray(self.values[key], dtype=float), self.shape)
+        return {k: np.asarray(v, dtype=float) for k, v in zip(keys, values, strict=True)}

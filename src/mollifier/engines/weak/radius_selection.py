@@ -45,6 +45,7 @@ class RadiusSelection:
     def __post_init__(self) -> None:
         sums = self.estimator.sums
         self.data, self.grid, self.tuning = sums.data, sums.data.grid, sums.tuning
+        self._spaces: dict[tuple[Radii, float, WeakTuning], TestSpace] = {}
 
     @property
     def dense(self) -> bool:
@@ -69,9 +70,16 @@ class RadiusSelection:
         self, radii: Radii, density: float | None = None, tuning: WeakTuning | None = None
     ) -> TestSpace:
         """Test functions of given radii, which are clipped, and density, ``tuning.density`` by default."""
-        density = 0.0 if self.dense else density or self.tuning.density
-        named = dict(zip(self.grid.names, self.clipped(radii), strict=True))
-        return space(self.grid, named, self.orders, density, self.data.gaps, tuning or self.tuning)
+        key = (
+            self.clipped(radii),
+            0.0 if self.dense else density or self.tuning.density,
+            tuning or self.tuning,
+        )
+        if key not in self._spaces:
+            radii, density, tuning = key
+            named = dict(zip(self.grid.names, radii, strict=True))
+            self._spaces[key] = space(self.grid, named, self.orders, density, self.data.gaps, tuning)
+        return self._spaces[key]
 
     def residuals(self, tests: TestSpace) -> int:
         """Number of residuals."""

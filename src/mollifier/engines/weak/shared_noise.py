@@ -7,15 +7,14 @@ their covariance. Slopes are instrumental variables then, which need no correcti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.engines.linalg.dense import contract
+from mollifier.engines.linalg.dense import contract, product
 from mollifier.engines.weak.data import GridData, GridEffect
 from mollifier.engines.weak.form import Channel
-from mollifier.engines.weak.integrands import Evaluated
 from mollifier.engines.weak.testspace import TestSpace, index_pairs, overlaps
 from mollifier.errors import ConfigurationError
 
@@ -30,8 +29,8 @@ def effect_modes(
     data: GridData,
     space: TestSpace,
     equations: int,
-    gains: Sequence[tuple[int, Channel]],
-    slabs: Iterable[tuple[slice, Evaluated]],
+    channels: Sequence[Channel],
+    slabs: Iterable[tuple[slice, Mapping[tuple, Array]]],
 ) -> Array:
     """Modes (rows, shapes) of one effect.
 
@@ -39,10 +38,10 @@ def effect_modes(
     ----------
     equations
         Number of equations.
-    gains
-        Number of each channel that depends on the effect's field, and the channel.
+    channels
+        All integrands.
     slabs
-        The integrands at smoothed fields, slab by slab.
+        The integrands' derivatives by fields, slab by slab.
 
     Raises
     ------
@@ -60,8 +59,9 @@ def effect_modes(
     kept, row, mode = space.rows_of(*index_pairs(pairs, space.shape, effect.shape))
     for slab, values in slabs:
         pattern = data.pattern(effect, slab)
-        for number, c in gains:
-            matrices = space.crossed(effect.matrices(slab), pairs, c.orders, slab)
-            found = contract(values("gain", number, effect.field) * pattern, matrices)
-            total[c.equation][row, mode] += found.ravel()[kept]
+        for (_, number, field), gain in values.items():
+            if field == effect.field:
+                c = channels[number]
+                matrices = space.crossed(effect.matrices(slab), pairs, c.orders, slab)
+                total[c.equation][row, mode] += contract(product(gain, pattern), matrices).ravel()[kept]
     return total.reshape(-1, total.shape[2])

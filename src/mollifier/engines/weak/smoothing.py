@@ -12,10 +12,14 @@ from scipy.interpolate import make_interp_spline
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.mollify.differentiate import differentiate
 from mollifier.mollify.grid import Grid
+from mollifier.mollify.kernels import BSpline
+from mollifier.mollify.stencils import rows
 
 Array = NDArray[np.float64]
 
 _QUINTIC = 5
+# Of the mollifier.
+_KERNEL, _ACCURACY = BSpline(7), 3
 
 
 def mollified(values: Array, grid: Grid, cells: float, fewest: int) -> Array:
@@ -34,7 +38,9 @@ def mollified(values: Array, grid: Grid, cells: float, fewest: int) -> Array:
         return np.array(full)
     last, along = list(range(-len(long), 0)), Grid(*(grid.axes[i] for i in long))
     moved = np.moveaxis(full, long, last)
-    found = differentiate(moved, along, "u", radius=radius_of(along, cells), accuracy=3)
+    found = differentiate(
+        moved, along, "u", radius=radius_of(along, cells), kernel=_KERNEL, accuracy=_ACCURACY
+    )
     return np.moveaxis(np.asarray(found), last, long)
 
 
@@ -124,6 +130,6 @@ def _mean_own_weight(grid: Grid, cells: float) -> float:
     """Mean weight of a node in its own smoothed value: trace(S)/n."""
     radius, share = radius_of(grid, cells), 1.0
     for a in grid:
-        matrix = differentiate(np.eye(a.size), Grid(a), "u", radius=radius[a.name], accuracy=3)
-        share *= float(np.mean(np.diag(matrix)))
+        r = rows(a, a.points, _KERNEL, radius[a.name], 0, _ACCURACY)
+        share *= float(np.mean(np.sum(np.where(r.index == np.arange(a.size)[:, None], r.weights, 0.0), 1)))
     return share

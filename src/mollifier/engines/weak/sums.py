@@ -11,16 +11,18 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from mollifier.engines.linalg.dense import contract
+from mollifier.engines.linalg.dense import contract, flat_axes
 from mollifier.engines.splines.basis import Basis
 from mollifier.engines.weak.data import GridData, GridEffect
-from mollifier.engines.weak.integrands import Evaluated, Integrands
+from mollifier.engines.weak.integrands import Integrands
 from mollifier.engines.weak.shared_noise import effect_modes
-from mollifier.engines.weak.testspace import TestSpace, index_pairs, overlaps, pair_products
+from mollifier.engines.weak.testspace import Separable, TestSpace, index_pairs, overlaps, pair_products
 from mollifier.mollify.orders import Derivative
 
 Array = NDArray[np.float64]
 Slope = tuple[int, Derivative]
+Values = dict[tuple, Array]
+"""Integrands by key."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +73,11 @@ class WeakSums:
         self.place = {b.name: slice(*e) for b, e in zip(bases, pairwise(edges), strict=True)}
         self.size: int = edges[-1]
         self._of = {b.name: b for b in bases}
-        self._last: dict[bool, tuple[Array, Evaluated]] = {}
+        self._last: dict[bool, tuple[Array, Values]] = {}
+        self._lines: tuple[TestSpace, Array, sp.csr_array] | None = None
         self._modes: tuple[TestSpace, Array, Array] | None = None
 
-    def _evaluated(self, coefficients: Array, smoothed: bool = False) -> Iterator[tuple[slice, Evaluated]]:
+    def _evaluated(self, coefficients: Array, smoothed: bool) -> Iterator[tuple[slice, Values]]:
         """Integrands slab by slab; those of a single slab are kept for the next call.
 
         ``smoothed`` gives those that are evaluated at smoothed fields, where this makes a difference.
@@ -89,10 +92,28 @@ class WeakSums:
             env = self.data.env(slab, smoothed and self.integrands.heteroscedastic)
             for u in self.form.unknowns:
                 env[u.name] = self._of[u.field].evaluate(coefficients[self.place[u.field]], u, slab)
-            found = self.integrands.evaluate(env, self.data.shape(slab), smoothed)
+            found = self.integrands.evaluate(env, smoothed)
             if len(slabs) == 1:
                 self._last[smoothed] = coefficients.copy(), found
             yield slab, found
+
+    def _integrals(
+        self, coefficients: Array, *kinds: str, smoothed: bool = False
+    ) -> Iterator[tuple[slice, Values]]:
+        """Integrands of some kinds, broadcast: slab by slab, but numbers once for the whole grid.
+
+        The sums of a number are products of small matrices, one for each axis.
+        """
+        keys = self.integrands.keys(*kinds)
+        numbers: set[tuple] | None = None
+        for slab, found in self._evaluated(coefficients, smoothed):
+            if numbers is None:
+                numbers = {k for k in keys if found[k].size == 1}
+                yield slice(None), {k: np.broadcast_to(found[k], self.data.grid.shape) for k in numbers}
+            if len(numbers) == len(keys):
+                return
+            shape = self.data.shape(slab)
+            yield slab, {k: np.broadcast_to(found[k], shape) for k in keys if k not in numbers}
 
     def rounded(self) -> WeakSums:
         """The sums over data with no noise but that of rounding."""
@@ -106,9 +127,21 @@ class WeakSums:
 
     def rows(self, space: TestSpace, coefficients: Array) -> Rows:
         """Residuals, slopes and variances at the coefficients (m,)."""
+        if not (self.integrands.linear and self._lines and self._lines[0] is space):
+            self._lines = space, *self._projected(space, coefficients)
+        _, rest, slopes = self._lines
+        return Rows(
+            rest + slopes @ coefficients, slopes, self._variances_of(space, coefficients, "noise", False)
+        )
+
+    def slopes(self, space: TestSpace, coefficients: Array) -> sp.csr_array:
+        """Derivatives of the residuals by the coefficients, shape (rows, m)."""
+        return self._projected(space, coefficients)[1]
+
+    def _projected(self, space: TestSpace, coefficients: Array) -> tuple[Array, sp.csr_array]:
+        """The residuals less slopes times coefficients, and the slopes."""
         channels = self.form.channels
-        count = self.equations * space.size
-        residuals, variances = np.zeros(count), np.zeros(count)
+        rest = np.zeros(self.equations * space.size)
         # Along each axis, and as flat indices, the pairs of a test and a basis function that overlap.
         pairs = {
             n: [
@@ -119,17 +152,15 @@ class WeakSums:
         }
         met = {n: space.rows_of(*index_pairs(pairs[n], space.shape, b.shape)) for n, b in self._of.items()}
         entries = {(e, n): np.zeros(len(i)) for e in range(self.equations) for n, (_, i, _) in met.items()}
-        for slab, values in self._evaluated(coefficients):
-            for (c,) in self.integrands.keys("row"):
-                here = self.part(channels[c].equation, space)
-                residuals[here] += space.project(values("row", c), channels[c].orders, slab)
-            for c, u in self.integrands.keys("slope"):
-                functions = self._of[u.field].matrices(u, slab)
-                matrices = space.crossed(functions, pairs[u.field], channels[c].orders, slab)
-                found = contract(values("slope", c, u), matrices).ravel()
-                entries[channels[c].equation, u.field] += found[met[u.field][0]]
-            self._add_variances(variances, values, space, slab, "noise")
-        variances += (self.modes(space, coefficients) ** 2).sum(1)
+        for slab, found in self._integrals(coefficients, "rest", "slope"):
+            for (_, c, *slope), values in found.items():
+                orders, equation = channels[c].orders, channels[c].equation
+                for u in slope:
+                    functions = self._of[u.field].matrices(u, slab)
+                    matrices = space.crossed(functions, pairs[u.field], orders, slab)
+                    entries[equation, u.field] += contract(values, matrices).ravel()[met[u.field][0]]
+                if not slope:
+                    rest[self.part(equation, space)] += space.project(values, orders, slab)
         blocks = [
             [
                 sp.coo_array((entries[e, n], met[n][1:]), shape=(space.size, b.size))
@@ -137,40 +168,38 @@ class WeakSums:
             ]
             for e in range(self.equations)
         ]
-        return Rows(residuals, sp.csr_array(sp.block_array(blocks, format="csr")), variances)
+        return rest, sp.csr_array(sp.block_array(blocks, format="csr"))
 
     def variances(self, space: TestSpace, coefficients: Array) -> Array:
         """Variances of the residuals at smoothed fields, shape (rows,)."""
-        variances = np.zeros(self.equations * space.size)
-        for slab, values in self._evaluated(coefficients, smoothed=True):
-            self._add_variances(variances, values, space, slab, "known noise")
-        return variances + (self.modes(space, coefficients) ** 2).sum(1)
+        return self._variances_of(space, coefficients, "known noise", True)
 
-    def _add_variances(
-        self, variances: Array, values: Evaluated, space: TestSpace, slab: slice, kind: str
-    ) -> None:
-        for c, d in self.integrands.keys(kind):
-            one, two = self.form.channels[c], self.form.channels[d]
-            if one.equation == two.equation:
-                times = 1.0 if c == d else 2.0
-                here = self.part(one.equation, space)
-                variances[here] += times * space.squared(values(kind, c, d), one.orders, two.orders, slab)
+    def _variances_of(self, space: TestSpace, coefficients: Array, kind: str, smoothed: bool) -> Array:
+        variances = np.zeros(self.equations * space.size)
+        for slab, found in self._integrals(coefficients, kind, smoothed=smoothed):
+            for (_, c, d), values in found.items():
+                one, two = self.form.channels[c], self.form.channels[d]
+                if one.equation == two.equation:
+                    times = 1.0 if c == d else 2.0
+                    here = self.part(one.equation, space)
+                    variances[here] += times * space.squared(values, one.orders, two.orders, slab)
+        return variances + (self.modes(space, coefficients) ** 2).sum(1)
 
     def covariance(self, space: TestSpace, coefficients: Array, smoothed: bool = False) -> Array:
         """Covariance of the residuals at the noisy or the ``smoothed`` fields, shape (rows, rows)."""
         channels, kind = self.form.channels, "known noise" if smoothed else "noise"
-        found: dict[tuple[int, int], Array] = {}
-        for slab, values in self._evaluated(coefficients, smoothed):
-            for c, d in self.integrands.keys(kind):
+        on_pairs: dict[tuple[int, int], Array] = {}
+        for slab, found in self._integrals(coefficients, kind, smoothed=smoothed):
+            for (_, c, d), values in found.items():
                 one, two = channels[c], channels[d]
-                part = space.products(values(kind, c, d), one.orders, two.orders, slab)
+                part = space.products(values, one.orders, two.orders, slab)
                 # The sum of the result and its transpose is taken at the end, where c, d also gives d, c.
                 part = part / 2 if c == d else part
                 key = one.equation, two.equation
-                found[key] = found[key] + part if key in found else part
+                on_pairs[key] = on_pairs[key] + part if key in on_pairs else part
         total = np.zeros((self.equations * space.size, self.equations * space.size))
-        for (e, f), values in found.items():
-            total[self.part(e, space), self.part(f, space)][space.pairs] = values
+        for (e, f), part in on_pairs.items():
+            total[self.part(e, space), self.part(f, space)][space.pairs] = part
         modes = self.modes(space, coefficients)
         return total + total.T + modes @ modes.T
 
@@ -185,9 +214,8 @@ class WeakSums:
 
     def modes_of(self, effect: GridEffect, space: TestSpace, coefficients: Array) -> Array:
         """Residuals that one random effect leaves, shape (rows, effects)."""
-        gains = [(c, self.form.channels[c]) for c, f in self.integrands.keys("gain") if f == effect.field]
-        slabs = self._evaluated(coefficients, smoothed=True)
-        return effect_modes(effect, self.data, space, self.equations, gains, slabs)
+        gains = self._integrals(coefficients, "gain", smoothed=True)
+        return effect_modes(effect, self.data, space, self.equations, self.form.channels, gains)
 
     def field_gradients(self, space: TestSpace, coefficients: Array, rows: Array) -> dict[str, Array]:
         """``J' rows`` with J the residuals' derivatives by a field's values, at smoothed fields.
@@ -196,10 +224,10 @@ class WeakSums:
         """
         channels = self.form.channels
         total = {f: np.zeros(self.data.grid.shape) for f in self.form.fields}
-        for slab, values in self._evaluated(coefficients, smoothed=True):
-            for c, f in self.integrands.keys("gain"):
+        for slab, found in self._integrals(coefficients, "gain", smoothed=True):
+            for (_, c, f), values in found.items():
                 part = rows[self.part(channels[c].equation, space)]
-                total[f][slab] += space.adjoint(part, channels[c].orders, slab) * values("gain", c, f)
+                total[f][slab] += space.adjoint(part, channels[c].orders, slab) * values
         return total
 
     def bias(self, space: TestSpace, coefficients: Array, weights: Array) -> tuple[Array, Array]:
@@ -208,22 +236,23 @@ class WeakSums:
         ``weights`` is W: its diagonal (rows,), or the whole matrix (rows, rows).
         """
         vector, matrix = np.zeros(self.size), np.zeros((self.size, self.size))
-        for slab, values in self._evaluated(coefficients):
+        for slab, found in self._integrals(coefficients, "bias", "product"):
             kernel = cache(partial(self._weight_kernel, space, weights, slab))
-            for c, u, d in self.integrands.keys("bias"):
+            for (_, c, u, d, *other), values in found.items():
                 between = kernel(c, d)
-                if between is not None:
+                if between is None:
+                    continue
+                if other:
+                    self._add_product(matrix, between, values, (c, u), (d, *other), slab)
+                else:
                     functions = [m.T for m in self._of[u.field].matrices(u, slab)]
-                    found = contract(between * values("bias", c, u, d), functions)
-                    vector[self.place[u.field]] += found.ravel()
-            for c, u, d, v in self.integrands.keys("product"):
-                between = kernel(c, d)
-                if between is not None:
-                    self._add_product(matrix, between * values("product", c, u, d, v), (c, u), (d, v), slab)
+                    vector[self.place[u.field]] += between.integrals(values, functions).ravel()
         return vector, matrix
 
-    def _weight_kernel(self, space: TestSpace, weights: Array, slab: slice, c: int, d: int) -> Array | None:
-        """``sum_rs W_rs D^b phi_r(x) D^b' phi_s(x)`` for two channels at every node of a slab; None for 0."""
+    def _weight_kernel(
+        self, space: TestSpace, weights: Array, slab: slice, c: int, d: int
+    ) -> Separable | None:
+        """``sum_rs W_rs D^b phi_r(x) D^b' phi_s(x)`` for two channels on a slab; None for 0."""
         one, two = self.form.channels[c], self.form.channels[d]
         first, second = self.part(one.equation, space), self.part(two.equation, space)
         if weights.ndim == 2:
@@ -233,13 +262,15 @@ class WeakSums:
             return None
         return space.squared_adjoint(weights[first], one.orders, two.orders, slab)
 
-    def _add_product(self, matrix: Array, values: Array, one: Slope, two: Slope, slab: slice) -> None:
-        """Add sums of an array times two basis functions, and their transpose for two different slopes."""
+    def _add_product(
+        self, matrix: Array, between: Separable, values: Array, one: Slope, two: Slope, slab: slice
+    ) -> None:
+        """Add sums of a kernel, an array and two basis functions; for two slopes their transpose too."""
         u, v = one[1], two[1]
         a, b = self._of[u.field], self._of[v.field]
         left, right = ([m.T for m in basis.matrices(d, slab)] for basis, d in ((a, u), (b, v)))
         pairs = [overlaps(x, y) for x, y in zip(left, right, strict=True)]
-        found = contract(values, pair_products(left, right, pairs)).ravel()
+        found = between.integrals(values, pair_products(left, right, pairs)).ravel()
         flat = index_pairs(pairs, a.shape, b.shape)
         block = sp.coo_array((found, flat), shape=(a.size, b.size)).toarray()
         matrix[self.place[u.field], self.place[v.field]] += block
@@ -248,20 +279,25 @@ class WeakSums:
 
     def score_covariance(self, space: TestSpace, coefficients: Array, weighted: Array) -> Array:
         """Covariance (k, k) of ``weighted' r`` for a few columns (rows, k), by sums over the data."""
-        channels = self.form.channels
-        k = weighted.shape[1]
+        k, channels = weighted.shape[1], self.form.channels
         result = np.zeros((k, k))
-        for slab, values in self._evaluated(coefficients):
-            spread = [
-                np.stack(
-                    [
-                        space.adjoint(column[self.part(c.equation, space)], c.orders, slab).ravel()
-                        for column in weighted.T
-                    ]
-                )
-                for c in channels
-            ]
-            for c, d in self.integrands.keys("noise"):
-                part = (spread[c] * values("noise", c, d).ravel()) @ spread[d].T
+        parts = [weighted[self.part(e, space)].T for e in range(self.equations)]
+        lattices = [np.stack([space.lattice(column) for column in part]) for part in parts]
+        for slab, found in self._integrals(coefficients, "noise"):
+            weights = [space.weights(c.orders, slab) for c in channels]
+
+            @cache
+            def spread(c: int, flat: tuple[bool, ...]) -> Array:
+                """The columns on the nodes, but on the lattice along axes where the noise does not vary."""
+                maps = [None if here else w.T for here, w in zip(flat, weights[c], strict=True)]  # noqa: B023
+                return contract(lattices[channels[c].equation], [None, *maps])
+
+            for (_, c, d), values in found.items():
+                flat = flat_axes(values)
+                pairs = zip(flat, weights[c], weights[d], strict=True)
+                grams = [a @ b.T if here else None for here, a, b in pairs]
+                first = values[tuple(slice(0, 1) if here else slice(None) for here in flat)]
+                right = contract(spread(d, tuple(flat)), [None, *grams]) * first
+                part = spread(c, tuple(flat)).reshape(k, -1) @ right.reshape(k, -1).T
                 result += part if c == d else part + part.T
         return result

@@ -7,18 +7,17 @@ array times two test functions, or times a test function and a basis function of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.interpolate import BSpline as Spline
-from scipy.interpolate import make_interp_spline
 
-from mollifier.engines.linalg.dense import contract
+from mollifier.engines.linalg.dense import contract, flat_axes
 from mollifier.engines.weak.form import Orders
+from mollifier.engines.weak.quadrature import gauss
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline, Kernel, Polynomial
@@ -27,9 +26,6 @@ Array = NDArray[np.float64]
 
 Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
 """Indices i and j of pairs, each of shape (pairs,)."""
-
-# Points between two nodes, in units of their distance, at which an interpolating spline is tested.
-_BETWEEN = np.array([0.2, 0.5, 0.8])
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +44,15 @@ class AxisTests:
     weights
         Order k -> quadrature weights (m, nodes) that integrate a function given at the nodes against the k-th
         derivative of each test function.
+    exact
+        Whether they do not depend on the spline that interpolates the data.
     """
 
     axis: Axis
     radius: float
     centres: Array
     weights: dict[int, Array]
+    exact: bool
 
     @property
     def count(self) -> int:
@@ -103,30 +102,34 @@ def axis_tests(
     ((7, 101), True)
     """
     if not radius:
-        return AxisTests(axis, 0.0, axis.points, {0: np.eye(axis.size)})
+        return AxisTests(axis, 0.0, axis.points, {0: np.eye(axis.size)}, True)
     kernel: Kernel = Polynomial(test_degree(radius / axis.spacing, order))
     if not density:
         kernel = BSpline(order + tuning.extra_degree)
         density = (kernel.degree + 1) / 2
         radius = _on_knots(axis, radius, density)
     centres = _centres(axis, radius, density)
-    if axis.uniform and radius >= tuning.trapezoid_cells * axis.spacing and isinstance(kernel, Polynomial):
+    exact = (
+        axis.uniform and radius >= tuning.trapezoid_cells * axis.spacing and isinstance(kernel, Polynomial)
+    )
+    if exact:
         x, quadrature, interpolate = axis.points, np.full(axis.size, axis.spacing), None
     else:
         pieces = kernel.degree + 1 if isinstance(kernel, BSpline) else 1
         breaks = centres[:, None] + radius * np.linspace(-1, 1, pieces + 1)
-        x, quadrature, interpolate = _gauss(axis, breaks, tuning)
+        x, quadrature, interpolate = gauss(axis, breaks, tuning)
     distance = x - centres[:, None]
     if axis.periodic:
         distance = (distance + axis.length / 2) % axis.length - axis.length / 2
-    weights = {}
+    under = np.nonzero(np.abs(distance) < radius)
+    s, quadrature, weights = distance[under] / radius, quadrature[under[1]], {}
     for k in range(order + 1):
-        w = kernel(distance / radius, k) * quadrature / radius ** (k + 1)
+        found = sp.csr_array((kernel(s, k) * quadrature / radius ** (k + 1), under), shape=distance.shape)
+        w = found.toarray() if interpolate is None else interpolate(found)
         if interpolate is not None:
-            w = interpolate(w)
             w = np.where(np.abs(w) > tuning.negligible_weight * np.abs(w).max(), w, 0.0)
         weights[k] = w
-    return AxisTests(axis, radius, centres, weights)
+    return AxisTests(axis, radius, centres, weights, exact)
 
 
 def test_degree(cells: float, order: int) -> int:
@@ -157,41 +160,35 @@ def _on_knots(axis: Axis, radius: float, density: float) -> float:
     return axis.length / (2 + knots / density)
 
 
-def _gauss(axis: Axis, breaks: Array, tuning: WeakTuning) -> tuple[Array, Array, Callable[[Array], Array]]:
-    """Gauss-Legendre points and weights between all nodes and breaks, and the map to weights of the data.
+@dataclass(frozen=True, eq=False)
+class Separable:
+    """A function on the grid: ``sum_r core[r] prod_a factors[a][r_a]``, r over the lattice of the core.
 
-    Between them the interpolating spline of the data and the kernels are polynomials. The map takes weights
-    (m, points) of the spline's values to weights (m, nodes) of the data.
+    Attributes
+    ----------
+    core
+        Coefficients, one axis for each of the grid.
+    factors
+        Along each axis, (core's length, nodes).
     """
-    spline = _spline(axis, tuning.quadrature_degrees, tuning.largest_gain)
-    edges = np.append(axis.points, axis.upper) if axis.periodic else axis.points
-    if axis.periodic:
-        breaks = axis.lower + (breaks - axis.lower) % axis.length
-    edges = np.unique(np.concatenate([edges, breaks[(breaks > axis.lower) & (breaks < axis.upper)]]))
-    s, w = np.polynomial.legendre.leggauss(tuning.gauss_points)
-    half = np.diff(edges)[:, None] / 2
-    nodes = (edges[:-1, None] + half * (1 + s)).ravel()
-    functions = Spline.design_matrix(nodes, spline.t, spline.k)
-    return nodes, (half * w).ravel(), lambda sums: np.asarray((sp.csr_array(sums) @ functions) @ spline.c)
 
+    core: Array
+    factors: Sequence[Array]
 
-@lru_cache(maxsize=16)
-def _spline(axis: Axis, degrees: tuple[int, ...], largest_gain: float) -> Spline:
-    """The interpolating spline of every unit vector at the nodes, of the first degree that is stable.
+    @cached_property
+    def nodes(self) -> Array:
+        """The function at the nodes, shape of the grid."""
+        return contract(self.core, [f.T for f in self.factors])
 
-    Where node spacings differ by orders of magnitude a quintic spline amplifies noise by hundreds.
-    """
-    unit, edges, ends = np.eye(axis.size), axis.points, None
-    if axis.periodic:
-        unit, edges, ends = np.vstack([unit, unit[:1]]), np.append(edges, axis.upper), "periodic"
-    between = (edges[:-1, None] + np.diff(edges)[:, None] * _BETWEEN).ravel()
-
-    def through(degree: int) -> Spline:
-        k = min(degree, axis.size - 1)
-        return make_interp_spline(edges, unit, k=k - 1 + k % 2 if axis.periodic else k, bc_type=ends)
-
-    *preferred, last = (through(d) for d in degrees)
-    return next((s for s in preferred if np.abs(s(between)).sum(1).max() < largest_gain), last)
+    def integrals(self, values: Array, functions: Sequence[Array]) -> Array:
+        """Sums of it times an array on the grid times products of functions, (m, nodes) on each axis."""
+        flat = flat_axes(values)
+        if not any(flat):
+            return contract(self.nodes * values, functions)
+        axes = list(zip(flat, functions, self.factors, strict=True))
+        part = contract(self.core, [g @ f.T if here else f.T for here, g, f in axes])
+        first = values[tuple(slice(0, 1) if here else slice(None) for here in flat)]
+        return contract(part * first, [None if here else g for here, g, _ in axes])
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,29 +278,32 @@ class TestSpace:
         """Radius by axis."""
         return {a.axis.name: a.radius for a in self.axes}
 
-    def _weights(self, orders: Orders, slab: slice) -> list[Array]:
+    def weights(self, orders: Orders, slab: slice = slice(None)) -> list[Array]:
+        """Along each axis the weights (m, nodes) of a derivative of the test functions."""
         weights = [a.weights[k] for a, k in zip(self.axes, orders, strict=True)]
         return [weights[0][:, slab], *weights[1:]]
 
     def project(self, values: Array, orders: Orders, slab: slice = slice(None)) -> Array:
         """Integrals of an array against a derivative of every test function, shape (size,)."""
-        return self.rows(contract(values, self._weights(orders, slab)))
+        return self.rows(contract(values, self.weights(orders, slab)))
 
     def adjoint(self, rows: Array, orders: Orders, slab: slice = slice(None)) -> Array:
         """The transpose of `project`: rows (size,) to an array on the grid."""
-        return contract(self.lattice(rows), [w.T for w in self._weights(orders, slab)])
+        return contract(self.lattice(rows), [w.T for w in self.weights(orders, slab)])
 
     def _squares(self, first: Orders, second: Orders, slab: slice) -> list[Array]:
-        pairs = zip(self._weights(first, slab), self._weights(second, slab), strict=True)
+        pairs = zip(self.weights(first, slab), self.weights(second, slab), strict=True)
         return [a * b for a, b in pairs]
 
     def squared(self, values: Array, first: Orders, second: Orders, slab: slice = slice(None)) -> Array:
         """Sums of an array times the weights of two derivatives of the same test function, shape (size,)."""
         return self.rows(contract(values, self._squares(first, second, slab)))
 
-    def squared_adjoint(self, rows: Array, first: Orders, second: Orders, slab: slice = slice(None)) -> Array:
+    def squared_adjoint(
+        self, rows: Array, first: Orders, second: Orders, slab: slice = slice(None)
+    ) -> Separable:
         """The transpose of `squared`."""
-        return contract(self.lattice(rows), [w.T for w in self._squares(first, second, slab)])
+        return Separable(self.lattice(rows), self._squares(first, second, slab))
 
     @cached_property
     def _overlapping(self) -> tuple[NDArray[np.bool_] | slice, NDArray[np.intp], NDArray[np.intp]]:
@@ -317,7 +317,7 @@ class TestSpace:
 
     def _products(self, first: Orders, second: Orders, slab: slice) -> list[Array]:
         neighbours = [a.neighbours for a in self.axes]
-        return pair_products(self._weights(first, slab), self._weights(second, slab), neighbours)
+        return pair_products(self.weights(first, slab), self.weights(second, slab), neighbours)
 
     def products(self, values: Array, first: Orders, second: Orders, slab: slice = slice(None)) -> Array:
         """Sums of an array times the weights of two test functions, for every pair in `pairs`."""
@@ -325,17 +325,17 @@ class TestSpace:
 
     def products_adjoint(
         self, on_pairs: Array, first: Orders, second: Orders, slab: slice = slice(None)
-    ) -> Array:
+    ) -> Separable:
         """The transpose of `products`."""
         whole = np.zeros([len(a.neighbours[0]) for a in self.axes])
         whole.ravel()[self._overlapping[0]] = on_pairs
-        return contract(whole, [m.T for m in self._products(first, second, slab)])
+        return Separable(whole, self._products(first, second, slab))
 
     def crossed(
         self, functions: Sequence[Array], pairs: Sequence[Pairs], orders: Orders, slab: slice
     ) -> list[Array]:
         """Along each axis the products (pairs, nodes) of test functions and other functions (nodes, k)."""
-        return pair_products(self._weights(orders, slab), [f.T for f in functions], pairs)
+        return pair_products(self.weights(orders, slab), [f.T for f in functions], pairs)
 
 
 def index_pairs(found: Sequence[Pairs], left: Sequence[int], right: Sequence[int]) -> Pairs:
