@@ -269,7 +269,6 @@ def test_missing_file_and_folder(tmp_path):
     [
         ({"x": X, "u": np.array([{}] * 12, dtype=object)}, {}, "pickled objects, which are never loaded"),
         ({"x": X, "u": X * 1j}, {}, "complex numbers"),
-        ({"x": X, "t": T, "u": U * 1j}, {}, "complex numbers"),
         ({"x": X, "t": T[:-1], "u": U}, {}, "does not fit the coordinates"),
         ({"x": X, "t": T, "u": U}, {"variables": "w"}, "no array 'w'"),
         ({"x": X, "t": T, "u": U}, {"dims": {"u": ("t", "x")}}, r"shape \(12, 9\) but the dimensions"),

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from mollifier.data.complex_values import is_complex
 from mollifier.data.periodic import repeats_first
 from mollifier.equations.names import TIME_NAMES
 from mollifier.errors import DataError, GridError, did_you_mean
@@ -21,8 +22,6 @@ COORDINATE_NAMES = ("x", "y", "z", "lon", "lat", "longitude", "latitude", *TIME_
 REPLICATE = "replicate"
 # Extents beyond these would overflow when derivatives divide by powers of a length.
 EXTENTS = 1e-60, 1e60
-# Imaginary parts are rounding alone below this power of the precision, relative to the largest value.
-_ROUNDING = 0.75
 # Names that label rows rather than measure anything, as pandas and CF files write them.
 _ROW_NAMES = (POINT, "points", "obs", "observation", "index", "row", "sample", "node")
 _KEPT = ("units", "long_name", "standard_error", "trusted", "noise_source", "noise_model", "origin")
@@ -59,12 +58,9 @@ def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
     masked = np.ma.isMaskedArray(values)
     raw = np.ma.getdata(values) if masked else np.asarray(values)
     if raw.dtype.kind == "c":
+        if is_complex(values):
+            raise DataError(f"'{name}' holds complex numbers; real values were expected.")
         size, off = (float(np.nanmax(np.abs(part), initial=0.0)) for part in (raw, np.imag(raw)))
-        if off > np.finfo(raw.dtype).eps ** _ROUNDING * size:
-            raise DataError(
-                f"'{name}' holds complex numbers; real values were expected. Give real and imaginary parts "
-                "as two variables."
-            )
         warnings.warn(
             f"'{name}' holds complex numbers with imaginary parts of rounding alone, up to {off:.2g} "
             f"at a size of {size:.2g}; the real parts are used.",
@@ -167,7 +163,7 @@ def scattered_dataset(
             f"Scattered values and points need one shape (n,); given: {listed}. For arrays on a grid use "
             "Observations.from_dataset(xarray.Dataset({'u': (('x', 't'), u)}, coords={'x': x, 't': t}))."
         )
-    data = {n: real_array(n, arrays[n]) for n in values}
+    data = {n: np.ma.filled(a, np.nan) if is_complex(a := arrays[n]) else real_array(n, a) for n in values}
     return xr.Dataset(
         {n: (POINT, a) for n, a in data.items()},
         coords={n: (POINT, arrays[n]) for n in points}

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mollifier.data import building
 from mollifier.data.building import POINT, real_array
+from mollifier.data.complex_values import in_parts, names_in_parts
 from mollifier.data.noise import estimate_noise
 from mollifier.data.noise_findings import NoiseFinding
 from mollifier.data.noise_model import NoiseModel, declared_in, smoothed
@@ -161,7 +162,9 @@ def prepare(
     for name, array in raw.variables.items():
         if len(set(array.dims)) < array.ndim:
             raise DataError(f"'{name}' has the dimensions {array.dims}; each was expected once: rename one.")
-    requested = None if variables is None else [variables] if isinstance(variables, str) else list(variables)
+    raw, parts = in_parts(raw)
+    requested = [variables] if isinstance(variables, str) else variables
+    requested, noise, units = (names_in_parts(given, parts) for given in (requested, noise, units))
     raw, bars = attach(raw, noise, requested)
     raw, lay = building.layout(raw, requested, coordinates, replicates, bars.linked())
     dataset = building.build(raw, lay, bars.linked(lay.variables), periodic or {}, units or {})

@@ -23,7 +23,7 @@ MAX_TERMS = 2_000
 MAX_SIZE = 5_000
 MAX_WORK = 15_000  # operations gone through by product and chain rule: under a second
 _EACH_TERM = 10  # operations that multiplying out one term is worth
-_BAD = (sympy.I, sympy.zoo, sympy.nan, sympy.oo, sympy.S.NegativeInfinity)
+_BAD = (sympy.zoo, sympy.nan, sympy.oo, sympy.S.NegativeInfinity)
 
 
 class _Sign(sympy.Function):
@@ -195,7 +195,10 @@ class Algebra:
         self.work, self.most = 0, most
 
     def value(self, name: str) -> sympy.Expr:
-        """What a name of the equation becomes: its canonical symbol, or the number of a constant."""
+        """What a name becomes: its canonical symbol, the number of a constant, or its two parts."""
+        if parts := self.names.parts(name):
+            real, imaginary = map(self.value, parts)
+            return real + sympy.I * imaginary
         reference = self.names.resolve(name)
         if reference.kind == "constant":
             return number(float(self.names.constants[name]))

@@ -10,12 +10,15 @@ from sympy.core.function import AppliedUndef
 
 from mollifier.equations.algebra import Algebra, apply, check_finite, expand, number, power
 from mollifier.equations.functions import FUNCTIONS, name_of
+from mollifier.equations.names import IMAGINARY
+from mollifier.equations.parts import conjugate, magnitude, reciprocal, split
 from mollifier.equations.syntax import Node, Statement, error_at
 from mollifier.errors import EquationError, did_you_mean
 from mollifier.mollify.orders import Derivative
 
 Vector = tuple[sympy.Expr, ...]
-OPERATORS = {"lap": 1, "bilap": 1, "grad": 1, "div": 1, "dot": 2}
+OPERATORS = {"lap": 1, "bilap": 1, "grad": 1, "div": 1, "dot": 2, "conj": 1, "re": 1, "im": 1}
+_COMPLEX = {"conj": conjugate, "re": lambda e: split(e)[0], "im": lambda e: split(e)[1]}
 
 
 def operator_coordinates(name: str, coordinates: tuple[str, ...]) -> Derivative | None:
@@ -88,6 +91,8 @@ class TreeBuilder:
         names = self.algebra.names
         if node.value == "pi" and not names.kind("pi"):
             return sympy.pi
+        if node.value in IMAGINARY and names.complex and not names.kind(node.value):
+            return sympy.I
         if not names.kind(node.value) and (node.value in FUNCTIONS or node.value in OPERATORS):
             self.fail(node, f"'{node.value}' needs its argument in brackets, as in {node.value}(u).")
         return self.guard(node.start, node.end, lambda: self.algebra.value(node.value))
@@ -123,7 +128,7 @@ class TreeBuilder:
             elif operator == "/":
                 if value == 0:
                     self.fail(child, "This divides by zero.")
-                factors.append(1 / value)
+                factors.append(self.guard(child.start, child.end, lambda v=value: reciprocal(v)))
             else:
                 factors.append(value)
         scale = sympy.Mul(*factors)
@@ -143,6 +148,8 @@ class TreeBuilder:
         if name in FUNCTIONS:
             self._arity(node, None if FUNCTIONS[name].many else 1)
             args = tuple(self.scalar(c, f"{name} takes scalars.") for c in node.children)
+            if name == "abs" and args[0].has(sympy.I):
+                return self.guard(node.start, node.end, lambda: magnitude(args[0]))
             return self.guard(node.start, node.end, lambda: apply(name, args))
         orders = operator_coordinates(name, self.algebra.names.coordinates)
         if name not in OPERATORS and orders is None:
@@ -151,6 +158,9 @@ class TreeBuilder:
         args = [self.value(c) for c in node.children]
         if name in ("lap", "bilap", "grad", "div") and not self.spatial:
             self.fail(node, f"{name} acts over spatial coordinates, and there are none beside time.")
+        if name in _COMPLEX:
+            scalar = self.scalar(node.children[0], f"{name} takes a scalar.")
+            return self.guard(node.start, node.end, lambda: _COMPLEX[name](scalar))
         if name == "dot":
             return self._dot(node, args)
         if name == "div":
@@ -249,7 +259,7 @@ def from_sympy(expr: Any, algebra: Algebra) -> sympy.Expr:
 def _convert(e: Any, algebra: Algebra) -> sympy.Expr:
     if isinstance(e, sympy.Symbol):
         return algebra.value(e.name)
-    if e.is_Number or e is sympy.pi or e is sympy.E:
+    if e.is_Number or e is sympy.pi or e is sympy.E or (e is sympy.I and algebra.names.complex):
         return e
     if isinstance(e, AppliedUndef):
         return _applied(e, algebra)

@@ -14,6 +14,17 @@ from mollifier.mollify.orders import Derivative
 
 MAX_ORDER = 12
 TIME_NAMES = ("t", "time")
+IMAGINARY = ("i", "I")
+"""Names of the imaginary unit in problems with complex names, where they mean nothing else."""
+
+
+def parts_of(name: str) -> tuple[str, str]:
+    """The names of the real and the imaginary part of a complex variable.
+
+    >>> parts_of("psi")
+    ('psi_re', 'psi_im')
+    """
+    return f"{name}_re", f"{name}_im"
 
 
 def time_coordinate(names: Iterable[str]) -> str:
@@ -148,6 +159,26 @@ class Names:
             if name in group:
                 return tuple(group[name])
         return ()
+
+    @property
+    def complex(self) -> tuple[str, ...]:
+        """Names that stand for a real and an imaginary part: both are declared, and they are not."""
+        found = (n.removesuffix("_re") for n in self.declared if n.endswith("_re"))
+        return tuple(n for n in found if n and not self.kind(n) and self.kind(parts_of(n)[1]))
+
+    def parts(self, name: str) -> tuple[str, str] | None:
+        """The parts of a complex name, or of a derivative of it; None for other names.
+
+        >>> Names(("x",), fields={"psi_re": ("x",), "psi_im": ("x",)}).parts("psi_xx")
+        ('psi_re_xx', 'psi_im_xx')
+        """
+        for base in self.complex:
+            if name == base or (name.startswith(f"{base}_") and name not in self.declared):
+                suffix = name[len(base) :]
+                real, imaginary = parts_of(base)
+                if not suffix.startswith(("_re", "_im")) or suffix[3:4] not in ("", "_"):
+                    return real + suffix, imaginary + suffix
+        return None
 
     def resolve(self, name: str) -> Reference:
         """The meaning of a name in an equation.

@@ -9,7 +9,7 @@ import sympy
 from sympy.core.function import AppliedUndef
 
 from mollifier.equations.build import listed, operator_coordinates, trace
-from mollifier.equations.names import Names
+from mollifier.equations.names import Names, parts_of
 from mollifier.equations.syntax import Node, read
 from mollifier.errors import EquationError
 from mollifier.mollify.orders import Derivative
@@ -47,7 +47,9 @@ def fields_in(
     over = {
         n: tuple(candidates[n]) if isinstance(candidates, Mapping) else tuple(coordinates) for n in candidates
     }
-    scan = _Scan(over, Names(tuple(coordinates)))
+    # As unknowns: names alone count here, and a variable may vary over nothing.
+    names = Names(tuple(coordinates), unknowns=over)
+    scan = _Scan(over | {n: over[parts_of(n)[0]] for n in names.complex}, names)
     for item in listed(equations):
         if isinstance(item, str):
             for statement in read(item):
@@ -62,7 +64,8 @@ def fields_in(
             raise EquationError(
                 f"An equation is a text, a SymPy expression or a callable; given: {item!r:.80}."
             )
-    return tuple(n for n in over if n in scan.found)
+    whole = {part: n for n in scan.names.complex for part in parts_of(n)}
+    return tuple(n for n in over if n in scan.found or whole.get(n) in scan.found)
 
 
 class _Scan:

@@ -15,6 +15,7 @@ from mollifier.equations.build import TreeBuilder, from_sympy, listed, trace
 from mollifier.equations.conservative import ConservativeTerm, conservative
 from mollifier.equations.lower import ArrayFunction, Program, lower
 from mollifier.equations.names import Names
+from mollifier.equations.parts import split
 from mollifier.equations.syntax import read
 from mollifier.errors import EquationError, did_you_mean
 from mollifier.mollify.orders import Derivative
@@ -308,20 +309,37 @@ def _parse_one(item: Any, names: Names) -> list[Equation]:
     algebra = Algebra(names)
     if isinstance(item, str):
         builder = TreeBuilder(item, algebra)
-        return [_equation(s.text, builder.residual(s), names) for s in read(item)]
+        return [e for s in read(item) for e in _equations(s.text, builder.residual(s), names)]
     if isinstance(item, (sympy.Basic, sympy.logic.boolalg.Boolean)):
         text = f"{item.lhs} = {item.rhs}" if isinstance(item, sympy.Equality) else f"{item} = 0"
-        return [_equation(text, from_sympy(item, algebra), names)]
+        return _equations(text, from_sympy(item, algebra), names)
     if callable(item):
         residual = from_sympy(trace(item, algebra.value, names.declared), algebra)
-        return [_equation(f"{residual} = 0", residual, names)]
+        return _equations(f"{residual} = 0", residual, names)
     raise EquationError(
         f"An equation is a text, a SymPy expression or a callable, not {type(item).__name__} ({item!r:.60})."
     )
 
 
-def _equation(text: str, residual: sympy.Expr, names: Names) -> Equation:
-    return Equation(text, names.geometry.regular(residual), names)
+def _equations(text: str, residual: sympy.Expr, names: Names) -> list[Equation]:
+    """One equation, or the real and the imaginary part of one with complex names."""
+    try:
+        parts = dict(zip(("re", "im"), split(residual), strict=True))
+    except EquationError as error:
+        raise EquationError(f"{error}\n  {text}") from None
+    whole = (
+        {text: parts["re"]} if parts["im"] == 0 else {_part(n, text): p for n, p in parts.items() if p != 0}
+    )
+    return [Equation(t, names.geometry.regular(r), names) for t, r in whole.items()]
+
+
+def _part(name: str, text: str) -> str:
+    """The text of one part of an equation.
+
+    >>> _part("im", "i*psi_t = lap(psi)")
+    'im(i*psi_t) = im(lap(psi))'
+    """
+    return " = ".join(f"{name}({side.strip()})" for side in text.split("="))
 
 
 def _check_content(equation: Equation) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from mollifier.data.complex_values import names_in_parts
 from mollifier.data.observations import Observations, Samples
-from mollifier.equations.names import Names
+from mollifier.equations.names import Names, parts_of
 from mollifier.equations.scan import fields_in
 from mollifier.equations.system import EquationSystem, parse
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
@@ -193,7 +194,9 @@ def _check_places(data: Observations) -> None:
 def _fields(equation: Any, data: Observations, fields: Sequence[str] | None) -> tuple[str, ...]:
     """The state fields: as given, or what the equation differentiates, or the only variable there is."""
     if fields is not None:
-        fields = (fields,) if isinstance(fields, str) else fields
+        given = (fields,) if isinstance(fields, str) else tuple(fields)
+        named = {n: p for n in map(str, given) if {*(p := parts_of(n))} <= {*data.variables}}
+        fields = names_in_parts(given, named)
         for f in fields:
             if f not in data.variables:
                 raise ConfigurationError(f"Field '{f}' is not in the data.{did_you_mean(f, data.variables)}")
