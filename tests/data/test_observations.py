@@ -172,7 +172,6 @@ def test_bad_scattered(values, at, message):
         (lambda d: d.isel(t=[3]), r"'t' has one point only.*select\(t="),
         (lambda d: d.drop_vars("x"), r"'x' of .* has no coordinate values"),
         (lambda d: d * np.nan, "are missing"),
-        (lambda d: d * 1j, "complex"),
         (lambda d: d.assign(u=d.u.astype(str)), "text"),
         (lambda d: d.drop_vars("u"), "no variable"),
         (lambda d: d.assign_coords(x=d.x.assign_attrs(periodic=0.5)), "has period 0.5"),

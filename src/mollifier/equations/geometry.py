@@ -180,7 +180,7 @@ def geometry(
     place = _elsewhere(system, parts, scale, radius)
     scale = dict.fromkeys(spatial, sympy.S.One) | {c: h.xreplace(place) for c, h in scale.items()}
     singular = [f for f in system.singular(*symbols) if not f.free_symbols & {*place}]
-    return Geometry(scale, sympy.Mul(*factors).xreplace(place), tuple(singular))
+    return Geometry(scale, sympy.Mul(*(f.xreplace(place) for f in factors)), tuple(singular))
 
 
 def _in_degrees(unit: str, default: bool) -> bool:

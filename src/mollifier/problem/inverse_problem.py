@@ -196,11 +196,11 @@ def _fields(equation: Any, data: Observations, fields: Sequence[str] | None) -> 
     if fields is not None:
         given = (fields,) if isinstance(fields, str) else tuple(fields)
         named = {n: p for n in map(str, given) if {*(p := parts_of(n))} <= {*data.variables}}
-        fields = names_in_parts(given, named)
-        for f in fields:
+        chosen = tuple(dict.fromkeys(names_in_parts(given, named)))
+        for f in chosen:
             if f not in data.variables:
                 raise ConfigurationError(f"Field '{f}' is not in the data.{did_you_mean(f, data.variables)}")
-        return tuple(dict.fromkeys(fields))
+        return chosen
     found = fields_in(equation, {v: data.coordinates_of(v) for v in data.variables}, data.coordinates)
     return tuple(found) or (tuple(data.variables) if len(data.variables) == 1 else ())
 
