@@ -10,6 +10,7 @@ from sympy.core.function import AppliedUndef
 
 from mollifier.equations.algebra import Algebra, apply, check_finite, expand, number, power
 from mollifier.equations.functions import FUNCTIONS, name_of
+from mollifier.equations.hints import foreign
 from mollifier.equations.names import IMAGINARY
 from mollifier.equations.parts import conjugate, magnitude, reciprocal, split
 from mollifier.equations.syntax import Node, Statement, error_at
@@ -229,11 +230,12 @@ class TreeBuilder:
         if names.kind(node.value):
             message = (
                 f"'{node.value}' is a name, not a function: write it without arguments, or put * before the "
-                "bracket."
+                "bracket. Values at other places or times, as u(t - 1), are outside of the language."
             )
         else:
             single = [f"d{c}" for c in names.coordinates]
-            hint = did_you_mean(node.value, [*FUNCTIONS, *OPERATORS, *single])
+            hint = foreign(node.value, names.coordinates, names.time or "")
+            hint = hint or did_you_mean(node.value, [*FUNCTIONS, *OPERATORS, *single])
             message = f"'{node.value}' is not a function or operator of the equation language.{hint}"
         raise error_at(self.source, node.start, end, message)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mollifier.equations.geometry import Geometry, geometry
+from mollifier.equations.hints import foreign
 from mollifier.errors import EquationError, did_you_mean
 from mollifier.mollify.orders import Derivative
 
@@ -240,11 +241,16 @@ class Names:
                 return f"'{name[:20]}...' is of too high an order; at most {MAX_ORDER} is supported."
             if Derivative.parse(f"{base}_{suffix}", self.coordinates).total:
                 return f"'{name}': '{base}' varies over {', '.join(over)} only."
-            return f"'{name}': '{suffix}' is not a run of the coordinates {', '.join(over)} of '{base}'."
+            hint = foreign("dt", over, self.time or "") if suffix == "t" else ""
+            return (
+                f"'{name}': '{suffix}' is not a run of the coordinates {', '.join(over)} of '{base}'.{hint}"
+            )
         candidates = list(self.declared)
         if base and suffix:
             candidates += [f"{n}_{suffix}" for n in (*self.fields, *self.unknowns) if self._reads(n, suffix)]
-        return f"'{name}' is not a name of this problem.{did_you_mean(name, candidates)}"
+        start = name[:1] if self.kind(name[1:]) else name  # du, Δu
+        hint = foreign(start, self.coordinates, self.time or "") or did_you_mean(name, candidates)
+        return f"'{name}' is not a name of this problem.{hint}"
 
     def _reads(self, base: str, suffix: str) -> bool:
         return any(d.field == base for d in self._derivatives_named(f"{base}_{suffix}"))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from mollifier.equations.hints import foreign
 from mollifier.errors import EquationError
 
 MAX_LENGTH = 10_000
@@ -130,7 +131,7 @@ def _tokenise(source: str) -> list[Token]:
         elif _ALIASES.get(c, c) in _OPERATORS:
             token = Token("operator", _ALIASES.get(c, c), i, i + 1)
         else:
-            hint = " Powers are written u^2." if c.isdigit() else ""
+            hint = " Powers are written u^2." if c.isdigit() else foreign(c, ("x",), "")
             shown = repr(c) if c.isprintable() else f"U+{ord(c):04X}"
             raise error_at(
                 source, i, i + 1, f"The character {shown} is not part of the equation language.{hint}"
