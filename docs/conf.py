@@ -1,10 +1,17 @@
 """How the documentation is built: `make docs`."""
 
+import os
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path += [str(HERE / "_extensions"), str(HERE.parent)]
+# Cells call the command `mollifier`, in plain text.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ["COLUMNS"] = "110"
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [*os.environ.get("PYTHONPATH", "").split(os.pathsep), *sys.path[-2:]]
+)
 
 from mollifier import __version__  # noqa: E402
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from mollifier.cli import chromatin as chromatin_cli
+from mollifier.cli import first_file as first_cli
 from mollifier.cli import results as answer_cli
 from mollifier.cli.options import EPILOG, MaskOutliers, NoFigures, Out, Resume, with_terminal
 from mollifier.cli.terminal import NO_ANSWER, Terminal, reported
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+first_cli.add_to(app)
 answer_cli.add_to(app)
 chromatin_cli.add_to(app)
 

@@ -89,7 +89,8 @@ def _draw_estimates(
     ax: Axes, solution: Solution, name: str, x: np.ndarray, kinds: dict[str, np.ndarray]
 ) -> None:
     values = solution.history[name].values.astype(float)
-    half = 1.96 * np.nan_to_num(np.abs(solution.history[f"{name}_sd"].values.astype(float)))
+    sd = np.abs(solution.history[f"{name}_sd"].values.astype(float))
+    half = 1.96 * np.nan_to_num(sd, posinf=0.0)  # an infinite one has no bar
     ax.plot(x[kinds["other"]], values[kinds["other"]], **_LOOKS["other"])
     for kind in ("beside", "chosen"):
         rows = kinds[kind]

@@ -1,0 +1,95 @@
+"""The command ``init``: a first problem file from a data file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mollifier.cli.options import EPILOG, with_terminal
+from mollifier.cli.terminal import Terminal
+from mollifier.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from mollifier.data.observations import Observations
+
+_HEAD = """\
+# A first problem file. The equation is an example: write yours, then
+#   mollifier check {name}
+#   mollifier solve {name} --out out
+# Derivatives are {derivatives}; operators lap, bilap, grad, div.
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command(epilog=f"Example: mollifier init wells.csv --out wells.yaml. {EPILOG}")(init)
+
+
+@with_terminal
+def init(
+    terminal: Terminal,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A file of measurements.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="PROBLEM.yaml", help="The data file's name by default."),
+    ] = None,
+) -> int:
+    """Write a first problem file from a data file: its variables, coordinates and units, and an example.
+
+    A file that exists is not replaced.
+    """
+    from mollifier.data.read import read
+    from mollifier.io.files import write_text
+
+    path = data.with_suffix(".yaml") if out is None else out
+    if path.exists():
+        raise ConfigurationError(f"{path} exists; name another file with --out.")
+    observations = read(data)
+    file = data.name if data.parent == path.parent else str(data.resolve())
+    write_text(path, first_file(observations, file, path.name))
+    terminal.say(str(observations))
+    terminal.say(f"wrote {path}: put your equation there, then mollifier check {path}")
+    terminal.give({"file": path})
+    return 0
+
+
+def first_file(observations: Observations, file: str, name: str) -> str:
+    """The text of a problem file: an equation of diffusion or decay, which has to be replaced.
+
+    Examples
+    --------
+    >>> from mollifier import Observations
+    >>> obs = Observations({"c": [1.0, 2.0]}, {"x": [0.0, 1.0], "t": [0.0, 0.5]}, units={"x": "m"})
+    >>> print(first_file(obs, "rod.csv", "rod.yaml").split("div.")[1].strip())
+    equation: c_t = D*lap(c)
+    data:
+      file: rod.csv
+      coordinates: [x, t]
+      values: [c]
+      units: {x: m}
+    unknowns:
+      D: {lower: 0}
+    """
+    import yaml
+
+    from mollifier.equations.names import TIME_NAMES
+
+    coordinates, field = list(observations.coordinates), observations.variables[0]
+    time = next((c for c in coordinates if c in TIME_NAMES), None)
+    space = [c for c in coordinates if c != time]
+    right = "D*lap({0})" if space else "-D*{0}"
+    equation = f"{field}_{time} = {right}" if time else "0 = {0} - D*lap({0})"
+    dataset = observations.dataset
+    names = [*coordinates, *observations.variables]
+    units = {n: str(dataset[n].attrs["units"]) for n in names if dataset[n].attrs.get("units")}
+    given: dict[str, Any] = {"file": file, "coordinates": coordinates, "values": list(observations.variables)}
+    content = {
+        "equation": equation.format(field),
+        "data": given | ({"units": units} if units else {}),
+        "unknowns": {"D": {"lower": 0}},
+    }
+    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True, width=1000)
+    derivatives = ", ".join(f"{field}_{c}" for c in [*coordinates, 2 * coordinates[0]])
+    return _HEAD.format(name=name, derivatives=derivatives) + text
