@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mollifier.mollify.jet import Jet
     from mollifier.mollify.kernels import BSpline, Bump, Kernel, Polynomial
     from mollifier.mollify.layer import MollifierLayer
+    from mollifier.problem.conditions import Condition
     from mollifier.problem.estimate import Estimate
     from mollifier.problem.inverse_problem import InverseProblem
     from mollifier.problem.solution import Solution, load_solution
@@ -37,6 +38,7 @@ _HOME = {
     "Axis": "mollify.grid",
     "BSpline": "mollify.kernels",
     "Bump": "mollify.kernels",
+    "Condition": "problem.conditions",
     "Estimate": "problem.estimate",
     "FieldUnknown": "problem.unknowns",
     "Grid": "mollify.grid",
@@ -67,6 +69,7 @@ __all__ = [
     "Axis",
     "BSpline",
     "Bump",
+    "Condition",
     "Estimate",
     "FieldUnknown",
     "Grid",

@@ -86,6 +86,8 @@ class Engine(Protocol):
         Whether the states of its solution satisfy the equation, so that another engine may start from them.
     shared_noise
         Whether it takes noise that values share: gains and offsets of sensors and frames, drift, correlation.
+    imposes_conditions
+        Whether it takes conditions at places.
     variants
         Name -> changes of the settings, for an engine that is compared in several variants, one of which has
         the engine's name.
@@ -96,6 +98,7 @@ class Engine(Protocol):
     takes: ClassVar[frozenset[str]] = frozenset()
     solves_states: ClassVar[bool] = False
     shared_noise: ClassVar[bool] = False
+    imposes_conditions: ClassVar[bool] = False
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = NONE
 
     def unsuited(self, problem: InverseProblem) -> str | None:

@@ -7,6 +7,14 @@ from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
 
 
+def unconditional(problem: InverseProblem, name: str) -> str | None:
+    """Why an engine cannot take a problem with conditions at places; None if it can."""
+    if not problem.system.conditions or ENGINES[name].imposes_conditions:
+        return None
+    able = " or ".join(f"'{n}'" for n, engine in ENGINES.items() if engine.imposes_conditions)
+    return f"engine '{name}' imposes no conditions at places, engine {able} does"
+
+
 def choose(problem: InverseProblem) -> tuple[str, str]:
     """The first registered engine that suits a problem, and the reason in one line.
 
@@ -29,7 +37,7 @@ def choose(problem: InverseProblem) -> tuple[str, str]:
     """
     against: list[str] = []
     for name, engine in ENGINES.items():
-        reason = engine.unsuited(problem)
+        reason = unconditional(problem, name) or engine.unsuited(problem)
         if reason is None:
             return name, ", and ".join(against) or engine.advantage(problem)
         against.append(reason)

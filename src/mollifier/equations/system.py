@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from typing import Any, TypeAlias
@@ -40,6 +40,10 @@ class Equation:
         every operator carried out by the product rule.
     names
         What the names mean.
+    at
+        Coordinate -> the place to which the equation is restricted; empty where it holds everywhere.
+    noise
+        Standard error of the equation in its own unit; 0 where it holds exactly.
 
     Examples
     --------
@@ -60,6 +64,8 @@ class Equation:
     text: str
     residual: sympy.Expr
     names: Names
+    at: Mapping[str, float] = field(default_factory=dict)
+    noise: float = 0.0
 
     @cached_property
     def terms(self) -> tuple[sympy.Expr, ...]:
@@ -168,12 +174,24 @@ class Equation:
         return self.names.resolve(name).derivative.name
 
     def __str__(self) -> str:
-        return self.text
+        where = ", ".join(f"{c} = {x:.6g}" for c, x in self.at.items())
+        known = f" (± {self.noise:.3g})" if self.noise else ""
+        return f"{self.text} at {where}{known}" if where else self.text
 
 
 @dataclass(frozen=True)
 class EquationSystem:
     """Equations over the same names.
+
+    Attributes
+    ----------
+    equations
+        Those that hold everywhere.
+    names
+        What the names mean.
+    conditions
+        Those that are restricted to places (`Equation.at`). Derivatives, orders, symbols and unknowns are of
+        both.
 
     Examples
     --------
@@ -188,12 +206,18 @@ class EquationSystem:
 
     equations: tuple[Equation, ...]
     names: Names
+    conditions: tuple[Equation, ...] = ()
+
+    @property
+    def imposed(self) -> tuple[Equation, ...]:
+        """Equations, then conditions."""
+        return (*self.equations, *self.conditions)
 
     @cached_property
     def derivatives(self) -> dict[str, tuple[Derivative, ...]]:
         """For every field and unknown in use, the derivatives needed, itself included, lowest first."""
         used: dict[str, set[Derivative]] = {}
-        for equation in self.equations:
+        for equation in self.imposed:
             for name in equation.symbols:
                 d = self.names.resolve(name).derivative
                 used.setdefault(d.field, {Derivative(d.field)}).add(d)
@@ -221,7 +245,7 @@ class EquationSystem:
     @property
     def symbols(self) -> tuple[str, ...]:
         """Names whose values the equations need, sorted."""
-        return tuple(sorted({s for e in self.equations for s in e.symbols}))
+        return tuple(sorted({s for e in self.imposed for s in e.symbols}))
 
     @cached_property
     def unused(self) -> tuple[str, ...]:
@@ -259,7 +283,7 @@ class EquationSystem:
             if n in self.names.unknowns
             for d in ds
         }
-        for equation in self.equations:
+        for equation in self.imposed:
             residual = expand(equation.residual)
             for a in sorted(residual.free_symbols & owner.keys(), key=str):
                 slope = expand(differentiate(residual, a))  # type: ignore[arg-type]

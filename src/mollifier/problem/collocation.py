@@ -23,6 +23,9 @@ _NODES_PER_FEATURE = 4.0
 # Cells between two frames of gridded data, beyond which only the shortest feature needs more.
 _CELLS_BETWEEN = 4
 _LEAST_NODES = {1: 129, 2: 33}
+# Nodes to the power of twice the order, about the condition number of the normal equations, up to which the
+# least nodes are so many: beyond, rounding errors make standard errors too small.
+_CONDITION = 1e13
 # Upper limit: a radius given in the wrong unit needs more.
 _MOST_NODES = 10_000_000
 
@@ -69,6 +72,21 @@ class Collocation:
         others = tuple(i for i, n in enumerate(self.grid.names) if n not in over.names)
         return np.asarray(self.inside.any(axis=others), dtype=np.bool_)
 
+    def part(self, at: Mapping[str, float]) -> Collocation:
+        """The same at one place along some of the coordinates, all of whose axes keep one node.
+
+        Nodes are in the measured region as those next to them are.
+        """
+        inside, axes = self.inside, []
+        for i, a in enumerate(self.grid):
+            if a.name not in at:
+                axes.append(a)
+                continue
+            nearest = [int(np.argmin(np.abs(a.points - at[a.name])))]
+            inside = None if inside is None else inside.take(nearest, axis=i)
+            axes.append(Axis(a.name, at[a.name], at[a.name], 1, unit=a.unit))
+        return replace(self, grid=Grid(*axes), inside=inside)
+
     @property
     def scaled_grid(self) -> Grid:
         """The same nodes on [-1, 1] along each axis."""
@@ -114,6 +132,7 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
     apart = {c: np.unique(problem.data.dataset[c].values) for c in labels(problem) if c not in fixed}
     features = _features(problem, tuple(apart))
     least = _LEAST_NODES.get(len(problem.coordinates), 21)
+    least = min(least, int(_CONDITION ** (0.5 / max(problem.system.order, 1))))
     for c in problem.coordinates:
         low, high = bounds[c]
         length = periods.get(c, high - low)

@@ -82,6 +82,14 @@ class UnknownEntry(Strict):
         return FieldUnknown(None if over is None or over == (ALL,) else tuple(over), **common)
 
 
+class ConditionEntry(Strict):
+    """An equation at a place, as `mollifier.Condition` takes it."""
+
+    equation: str = Field(description="The equation, with the same names and further unknowns.")
+    at: dict[str, float | str] = Field(description="Coordinate: number, `start` or `end`.")
+    noise: float = Field(0.0, description="Standard error in the equation's own unit; 0 if it holds exactly.")
+
+
 class IntervalsEntry(Strict):
     """Where standard errors come from: the engine's own, or repeats of the solve."""
 
@@ -108,6 +116,10 @@ class Entries(Strict):
         None,
         description="`polar`, `cylindrical`, `spherical` or `lonlat`: what `grad`, `div` and `lap` are; "
         "straight coordinates if absent. A mapping names the parts, `{system: polar, r: distance}`.",
+    )
+    conditions: list[ConditionEntry] = Field(
+        default_factory=list,
+        description="Equations at places, such as edges and the start: `{equation: u = 0, at: {x: start}}`.",
     )
     engine: str = Field("auto", description="`weak`, `joint`, `network`, a plugin's, or `auto`.")
     start: str | None = Field(

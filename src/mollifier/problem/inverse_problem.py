@@ -11,10 +11,12 @@ import xarray as xr
 
 from mollifier.data.complex_values import names_in_parts
 from mollifier.data.observations import Observations, Samples
+from mollifier.equations.build import listed
 from mollifier.equations.names import Names, parts_of
 from mollifier.equations.scan import fields_in
 from mollifier.equations.system import EquationSystem, parse
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
+from mollifier.problem.conditions import Condition, checked, placed, reached
 from mollifier.problem.measurements import measurements_of
 from mollifier.problem.reserved import check_names
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, Unknown, is_number
@@ -41,11 +43,13 @@ class InverseProblem:
         The system of the spatial coordinates for ``grad``, ``div`` and ``lap``: "polar", "cylindrical",
         "spherical" or "lonlat", or a mapping as `mollifier.equations.geometry.geometry` takes it; straight
         coordinates at right angles by default.
+    conditions
+        Equations at places, as at an edge or at the start; they may hold further unknowns. See `Condition`.
 
     Attributes
     ----------
     system
-        The checked equations (`mollifier.equations.system.EquationSystem`).
+        The checked equations and conditions (`mollifier.equations.system.EquationSystem`).
     measurements
         Unknown field -> its measurements, of those that have some.
 
@@ -54,9 +58,9 @@ class InverseProblem:
     EquationError
         If the equation cannot be read or names what does not exist.
     ConfigurationError
-        If an unknown is not in the equation, clashes with the data, or varies over what is not a coordinate;
-        if there is no field, or one that is in no equation; if measurements of an unknown field lie outside
-        of the domain or of its bounds, or are of something else.
+        If an unknown is in no equation and no condition, clashes with the data, or varies over what is not a
+        coordinate; if there is no field, or one that is in no equation; if measurements of an unknown field
+        lie outside of the domain or of its bounds, or are of something else; if a condition has no place.
     DataError
         If the data are at one place along a coordinate, or measurements at none, or of unknown noise.
 
@@ -77,6 +81,7 @@ class InverseProblem:
     constants: Mapping[str, float] = field(default_factory=dict)
     fields: tuple[str, ...] = ()
     geometry: str | Mapping[str, Any] | None = None
+    conditions: tuple[Condition, ...] = ()
     system: EquationSystem = field(init=False, repr=False)
     measurements: Mapping[str, Samples] = field(init=False, repr=False)
 
@@ -88,11 +93,14 @@ class InverseProblem:
         constants: Mapping[str, float] | None = None,
         fields: Sequence[str] | None = None,
         geometry: str | Mapping[str, Any] | None = None,
+        conditions: Sequence[Condition] = (),
     ) -> None:
         observations = data if isinstance(data, Observations) else Observations.from_dataset(data)
         _check_places(observations)
         constants = _numbers(constants or {})
-        chosen = _fields(equation, observations, fields)
+        conditions = checked(conditions)
+        everything = [*listed(equation), *(e for c in conditions for e in listed(c.equation))]
+        chosen = _fields(everything, observations, fields)
         completed = _completed(unknowns, observations, constants)
         names = Names(
             coordinates=observations.coordinates,
@@ -103,7 +111,13 @@ class InverseProblem:
             system=geometry,
             units=observations.units,
         )
-        system = parse(equation, names)
+        measurements = {
+            n: measurements_of(n, u, observations)
+            for n, u in completed.items()
+            if isinstance(u, FieldUnknown) and u.measurements is not None
+        }
+        bounds = _domain(observations, measurements, reached(conditions, observations))
+        system = placed(parse(equation, names), conditions, completed, bounds, observations)
         _check_fields(system, chosen, observations)
         known = (v for v in observations.variables if v in system.symbols)
         scalars = [n for n, u in completed.items() if isinstance(u, ScalarUnknown)]
@@ -120,12 +134,9 @@ class InverseProblem:
             constants=constants,
             fields=chosen,
             geometry=geometry,
+            conditions=conditions,
             system=system,
-            measurements={
-                n: measurements_of(n, u, observations)
-                for n, u in completed.items()
-                if isinstance(u, FieldUnknown) and u.measurements is not None
-            },
+            measurements=measurements,
         ).items():
             object.__setattr__(self, name, value)
 
@@ -136,14 +147,8 @@ class InverseProblem:
 
     @property
     def bounds(self) -> dict[str, tuple[float, float]]:
-        """Coordinate -> ends of the domain: of the data, and of measurements a little beyond them."""
-        given = self.data.bounds
-        found = {c: given[c] for c in self.coordinates}
-        for samples in self.measurements.values():
-            for c, x in zip(samples.coordinates, samples.points.T, strict=True):
-                if c not in self.data.periodic:
-                    found[c] = min(found[c][0], float(x.min())), max(found[c][1], float(x.max()))
-        return found
+        """Coordinate -> ends of the domain: of the data, of measurements a little beyond, of conditions."""
+        return _domain(self.data, self.measurements, reached(self.conditions, self.data))
 
     @property
     def scalars(self) -> dict[str, ScalarUnknown]:
@@ -168,16 +173,34 @@ class InverseProblem:
             "unknowns": unknowns,
             "constants": dict(self.constants),
             "fields": list(self.fields),
-        } | ({} if self.geometry is None else {"geometry": self.geometry})
+        } | {
+            name: value
+            for name, value in {
+                "geometry": self.geometry,
+                "conditions": [str(c) for c in self.system.conditions],
+            }.items()
+            if value
+        }
 
     def of(self, data: Observations, unknowns: Mapping[str, Unknown]) -> InverseProblem:
         """The same question of other data, with other measurements or bounds of the unknowns."""
-        return InverseProblem(self.equation, data, unknowns, self.constants, self.fields, self.geometry)
+        return replace(self, data=data, unknowns=unknowns)
 
     @property
     def known(self) -> tuple[str, ...]:
         """Observed variables that enter as known coefficients."""
         return tuple(v for v in self.data.variables if v not in self.fields and v in self.system.symbols)
+
+
+def _domain(
+    data: Observations, measurements: Mapping[str, Samples], bounds: dict[str, tuple[float, float]]
+) -> dict[str, tuple[float, float]]:
+    """Ends of the domain by coordinate, extended to measurements."""
+    for samples in measurements.values():
+        for c, x in zip(samples.coordinates, samples.points.T, strict=True):
+            if c not in data.periodic:
+                bounds[c] = min(bounds[c][0], float(x.min())), max(bounds[c][1], float(x.max()))
+    return bounds
 
 
 def _check_places(data: Observations) -> None:

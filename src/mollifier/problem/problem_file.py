@@ -14,6 +14,7 @@ from mollifier.data.observations import Observations
 from mollifier.data.read import read
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.io.plain_yaml import parse_yaml
+from mollifier.problem.conditions import Condition
 from mollifier.problem.entries import ALL, DataEntry, Entries, IntervalsEntry, UnknownEntry
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import validated
@@ -104,8 +105,9 @@ class ProblemFile:
         e, unknowns = self.entries, dict(self.unknowns)
         for name, entry in self.measurements.items():
             unknowns[name] = replace(unknowns[name], measurements=self._read(entry))
+        conditions = [Condition(c.equation, c.at, c.noise) for c in e.conditions]
         return InverseProblem(
-            e.equation, self.observations(), unknowns, e.constants, e.fields, geometry=e.geometry
+            e.equation, self.observations(), unknowns, e.constants, e.fields, e.geometry, conditions
         )
 
     def selecting(self, name: str, value: Any) -> ProblemFile:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from mollifier.errors import ConfigurationError
 from mollifier.problem.solution import HISTORY
 
-_ALWAYS = re.compile(r"observation|step|residual(_\d+)?")
+_ALWAYS = re.compile(r"observation|step|residual(_\d+)?|condition_\d+")
 _SUFFIXES = ("_sd", "_prior_sd", "_ratio", "_fitted", "_held_out")
 
 

@@ -39,7 +39,8 @@ class Solution(Printed):
         ``residual_0``, ``residual_1``, ...) relative to the rms of the equation's terms, and ``k_ratio``,
         the ratio read-out, NaN where masked. Attribute ``units``. Derivatives that the equations name, as
         ``u_xx``, come from the network and joint engines, with attribute ``role`` "derivative"; known
-        coefficients of the equation have "known". A coordinate that wraps has its period as attribute
+        coefficients of the equation have "known". The residuals of conditions, ``condition_0``, ..., over the
+        remaining coordinates, have "condition". A coordinate that wraps has its period as attribute
         ``periodic``.
     fit
         One row an ``observation``; for each observed variable ``v``: ``v``, ``v_sd``, ``v_fitted`` and
@@ -103,13 +104,18 @@ class Solution(Printed):
         def belongs(n: str) -> bool:
             return any(n == f"{m}{s}" for m in names for s in ("_sd", "_prior_sd", "_ratio"))
 
-        apart = (*self.residuals, *self.known, *self._of_role("derivative"))
+        apart = (*self.residuals, *self.known, *self.conditions, *self._of_role("derivative"))
         return tuple(n for n in names if n not in apart and not belongs(n))
 
     @property
     def known(self) -> tuple[str, ...]:
         """Names of the equation's known coefficients."""
         return self._of_role("known")
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Names of the residuals of the conditions, one for each."""
+        return self._of_role("condition")
 
     def _of_role(self, role: str) -> tuple[str, ...]:
         return tuple(str(n) for n, v in self.dataset.data_vars.items() if v.attrs.get("role") == role)
@@ -200,6 +206,9 @@ class Solution(Printed):
         for name in self.residuals:
             rms = _rms(self.dataset[name].values[np.isfinite(self.dataset[name].values)])
             lines.append(f"Residual  {name}: rms {_number(rms)} of the equation's terms")
+        for name in self.conditions:
+            rms = _rms(self.dataset[name].values[np.isfinite(self.dataset[name].values)])
+            lines.append(f"Condition {self.dataset[name].attrs['long_name']}: rms {_number(rms)}")
         for name, m in self.misfit.items():
             held = "" if m["held_out"] is None else f", {_number(m['held_out'])} held out"
             lines.append(f"Misfit    {name}: {_number(m['fitted'])} sd{held} (about 1 is what noise leaves)")

@@ -117,7 +117,7 @@ def test_parts_of_the_loss_agree():
 def test_environments_agree():
     objective = objective_of("known coefficients")
     env, _, _ = objective.model()
-    sparse = Linearisation(objective).environment(node_values(objective))
+    sparse = Linearisation(objective).environments(node_values(objective))[0]
     shape = objective.model.collocation.grid.shape
     for name, value in sparse.items():
         dense = np.broadcast_to(env[name].detach().numpy(), shape).ravel()
@@ -127,9 +127,9 @@ def test_environments_agree():
 def test_partials_are_made_once():
     objective = objective_of("nonlinear")
     linearisation = Linearisation(objective)
-    first = [f.program for f in linearisation.parts[0].fields[0, 0].values()]
+    first = [f.program for f in linearisation.partials[0].fields[0, 0].values()]
     list(linearisation.residuals(node_values(objective), 1.0, slopes=True))
-    second = [f.program for f in linearisation.parts[0].fields[0, 0].values()]
+    second = [f.program for f in linearisation.partials[0].fields[0, 0].values()]
     assert all(a is b for a, b in zip(first, second, strict=True))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ def system_of(solution: Solution, problem: InverseProblem | None) -> EquationSys
         If the provenance is incomplete.
     """
     if problem is not None:
-        return problem.system
+        return replace(problem.system, conditions=())
     p, data = solution.provenance, solution.dataset
     if not p.get("equation"):
         raise NoForwardSolutionError("the solution does not hold its equation: give the problem")

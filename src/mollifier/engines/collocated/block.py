@@ -44,7 +44,6 @@ class Block(nn.Module):
         needed: Mapping[str, Sequence[Derivative]],
         network: nn.Module,
         backend: Derivatives,
-        whole: Grid,
         bijection: Bijection | None = None,
     ) -> None:
         super().__init__()
@@ -55,7 +54,6 @@ class Block(nn.Module):
         self.bijection = bijection
         self.backend = backend
         self.curvatures = () if bijection is None else curvature_orders(grid)
-        self.broadcast = tuple(a.size if a.name in grid.names else 1 for a in whole)
         self._half_lengths = {a.name: (a.length or 1.0) / 2 for a in grid}
         self.level: Tensor
         self.scale: Tensor
@@ -90,26 +88,39 @@ class Block(nn.Module):
         """Values (channels, ...) in units of the scale as physical ones, (channels, n)."""
         return values.flatten(1) * self.scale[:, None] + self.level[:, None]
 
-    def forward(self) -> tuple[dict[str, Tensor], Tensor | None, list[Tensor]]:
+    def over(self, grid: Grid) -> tuple[int, ...]:
+        """The shape of the block's values that broadcasts to a grid."""
+        return tuple(a.size if a.name in self.grid.names else 1 for a in grid)
+
+    def forward(
+        self, grid: Grid | None = None, backend: Derivatives | None = None
+    ) -> tuple[dict[str, Tensor], Tensor | None, list[Tensor]]:
         """The block's part of the environment, its observed values and its curvatures.
+
+        Parameters
+        ----------
+        grid
+            To which the environment broadcasts; by default that of the block's coordinates.
+        backend
+            Derivatives on it; by default those on the collocation grid.
 
         Returns
         -------
         environment
-            Physical derivatives by name, each of the whole grid's shape or broadcastable to it.
+            Physical derivatives by name, broadcastable to the grid.
         observed
             Physical values (channels, places), or None where nothing is observed.
         curvatures
             Along scaled coordinates, in units of the scale.
         """
-        jet, observed = self.backend(self.network)
+        jet, observed = (backend or self.backend)(self.network)
         env: dict[str, Tensor] = {}
         for channel, name in enumerate(self.names):
             for d in self.needed[name]:
                 value = jet[Derivative("u", d.orders).name][channel] * (self.scale[channel] * self.factor(d))
                 if not d.total:
                     value = value + self.level[channel]
-                env[d.name] = value.reshape(self.broadcast)
+                env[d.name] = value.reshape(self.over(grid or self.grid))
         if observed is not None:
             observed = self.physical(observed)
         return env, observed, [jet[d.name] for d in self.curvatures]

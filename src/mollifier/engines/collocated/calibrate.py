@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from mollifier.engines.collocated.objective import Objective
+from mollifier.engines.collocated.part import Part
 from mollifier.engines.start import Origin
 from mollifier.errors import EquationError
 from mollifier.problem.unknowns import Unknown
@@ -47,7 +48,7 @@ def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
     for name, level in levels.items():
         scale = max(abs(level), sizes.get(name, 0.0)) or 1.0
         if not adopted:
-            _start(objective, name, level, scale)
+            start_at(objective, name, level, scale)
         if name in model.unknown_blocks:
             objective.set_field_scale(name, scale)
     objective.measure()
@@ -64,11 +65,11 @@ def adopt(objective: Objective, origin: Origin) -> None:
         sd = estimate.sd if estimate.sd is not None and np.isfinite(estimate.sd) else 0.0
         level = _clear_of_bounds(unknowns[name], estimate.value, sd)
         level = level if unknowns[name].admits(level) else _default(unknowns[name])
-        _start(objective, name, level, max(abs(level), sd) or 1.0)
+        start_at(objective, name, level, max(abs(level), sd) or 1.0)
     for name, field in origin.fields.items():
         level = float(np.mean(field.values))
         level = level if unknowns[name].admits(level) else _default(unknowns[name])
-        _start(objective, name, level, _rms(np.asarray(field.values, dtype=np.float64)) or 1.0)
+        start_at(objective, name, level, _rms(np.asarray(field.values, dtype=np.float64)) or 1.0)
 
 
 def rescale(objective: Objective, names: Iterable[str]) -> None:
@@ -85,7 +86,8 @@ def rescale(objective: Objective, names: Iterable[str]) -> None:
             objective.set_field_scale(name, size)
 
 
-def _start(objective: Objective, name: str, level: float, scale: float) -> None:
+def start_at(objective: Objective, name: str, level: float, scale: float) -> None:
+    """Set an unknown to a level, a step of its raw value to about a scale."""
     model = objective.model
     if name in model.scalars:
         model.scalars[name].bijection.start_from(level, scale)
@@ -125,13 +127,15 @@ def _least_squares(
     """Least-squares values of the free unknowns, and the size at which each balances the other terms."""
     if not free:
         return {}, {}
-    env = _environment(objective, levels)
     columns: dict[str, list[Array]] = {n: [] for n in free}
     right, sizes = [], dict.fromkeys(free, 0.0)
-    place = objective.model.collocation
-    shape, inside = place.grid.shape, True if place.inside is None else place.inside.ravel()
-    for e in objective.equations:
+    held = {n for n in free for e in objective.equations if n in e.symbols}
+    for e, part in zip(objective.imposed, objective.parts, strict=True):
         present = [n for n in free if n in e.symbols]
+        if e.at and held.issuperset(present):  # it informs of the states, and the equations of the unknowns
+            continue
+        env, place = _environment(objective, part, levels), part.place
+        shape, inside = place.grid.shape, True if place.inside is None else place.inside.ravel()
         try:
             remainder, factors = e.collect(present)
         except EquationError:
@@ -155,11 +159,11 @@ def _least_squares(
     return dict(zip(free, solution.tolist(), strict=True)), sizes
 
 
-def _environment(objective: Objective, levels: dict[str, float]) -> dict[str, torch.Tensor]:
-    """The model's environment with every unknown at its level and every unknown field constant."""
+def _environment(objective: Objective, part: Part, levels: dict[str, float]) -> dict[str, torch.Tensor]:
+    """The environment on a part of the grid, every unknown at its level and every unknown field constant."""
     model = objective.model
     with torch.no_grad():
-        env, _, _ = model()
+        env = part.environment(model.numbers())
     held = {n: objective.sizes.new_tensor(v) for n, v in levels.items()}
     for name, needed in model.problem.system.derivatives.items():
         if name in held:

@@ -116,10 +116,10 @@ def is_factored(block: Block) -> bool:
     return isinstance(block.network, RandomFeatures) and isinstance(block.backend, Mollified)
 
 
-def products(block: Block, whole: Grid) -> dict[Derivative, Product]:
-    """Each derivative that the equations name, in units of the block's scale, on the whole grid."""
+def products(block: Block, backend: Mollified, whole: Grid) -> dict[Derivative, Product]:
+    """Each derivative that the equations name, in units of the block's scale, by its backend on a grid."""
     values = _at_nodes(block)
-    operators = {a.name: op for a, op in zip(block.grid, block.mollified.layer.operator.axes, strict=True)}
+    operators = {a.name: op for a, op in zip(block.grid, backend.operator.axes, strict=True)}
     known: dict[tuple[str, int], Tensor] = {}
 
     def along(name: str, order: int) -> Tensor:

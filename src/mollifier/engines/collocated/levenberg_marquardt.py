@@ -118,6 +118,8 @@ class LevenbergMarquardt(ABC):
             predicted = max(predicted, -float(system.gradient @ move))
             self.set_parameters(start + move)
             after = self._losses(self.node_values())
+            if not after["loss"] < before["loss"]:
+                after = self._corrected(after)
             if np.isfinite(after["loss"]) and after["loss"] < before["loss"]:
                 self.damping = max(self.damping / 3, self.tuning.least_damping)
                 self._judge(before["loss"], after["loss"], predicted)
@@ -181,12 +183,16 @@ class LevenbergMarquardt(ABC):
         else:
             self.damping = max(self.damping, self.tuning.first_damping)
 
+    def _corrected(self, after: dict[str, float]) -> dict[str, float]:
+        """The losses once a step that failed was corrected to second order; unchanged by default."""
+        return after
+
     def _raise_weight(self) -> None:
         self.weight = min(self.weight * self.tuning.weight_factor, self.most)
 
     def _losses(self, nodes: list[Array]) -> dict[str, float]:
         parts = {"data": 0.0, "residual": 0.0, "prior": 0.0}
-        equations = len(self.objective.equations)
+        equations = len(self.objective.imposed)
         data = equations + len(self.objective.fitted)
         with np.errstate(all="ignore"):
             for i, part in enumerate(self.linearisation.residuals(nodes, self.weight, slopes=False)):

@@ -10,7 +10,6 @@ matrices are factored by coordinate (`mollifier.engines.collocated.factored`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -28,6 +27,7 @@ from mollifier.engines.collocated.operators import (
     observation_matrix,
     weighted_sum,
 )
+from mollifier.engines.collocated.part import Part
 from mollifier.engines.collocated.partials import Partials
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.collocated.roughness import StateRoughness
@@ -41,6 +41,38 @@ Array = NDArray[np.float64]
 _CURVATURE = Shape(SEMINORMS["h2"])
 
 
+class PartRows:
+    """Matrices of the fields on a part of the grid.
+
+    Attributes
+    ----------
+    part
+        The part.
+    rows
+        Of each block: derivative -> matrix from its values at nodes, in units of its scale.
+    known
+        Coordinates and known coefficients by name, flat.
+    """
+
+    def __init__(self, part: Part) -> None:
+        grid = part.place.grid
+        self.part = part
+        self.rows = [derivative_matrices(block, backend, grid) for block, backend in part.pairs]
+        self.known = {n: np.broadcast_to(v.cpu().numpy(), grid.shape).ravel() for n, v in part.known.items()}
+
+    def environment(self, nodes: list[Array]) -> dict[str, Array]:
+        """Physical values by name, flat, from values (channels, nodes) of every block."""
+        env: dict[str, Array] = {}
+        for block, rows, g in zip(self.part.blocks, self.rows, nodes, strict=True):
+            for channel, name in enumerate(block.names):
+                mean = middle(block, g[channel])
+                for d in block.needed[name]:
+                    scale = float(block.scale[channel])
+                    value = (rows[d] @ (g[channel] - mean)) * scale
+                    env[d.name] = value if d.total else value + mean * scale + float(block.level[channel])
+        return env | self.known
+
+
 class Linearisation:
     """Matrices of a model whose derivatives are mollified, and its residuals as rows of a linear system.
 
@@ -51,9 +83,11 @@ class Linearisation:
 
     Attributes
     ----------
+    parts, partials
+        Of each equation and condition: where it is imposed, and its partial derivatives.
     shifts
-        Added to each equation's residual, relative to its terms, shape (grid.size,): the multipliers of an
-        augmented Lagrangian. None for zero.
+        Added to the residual of each equation and condition, shape (nodes,): the multipliers of an augmented
+        Lagrangian. None for zero.
     priors
         Of unknown fields, on a lattice of some of the kernel's nodes.
     roughness
@@ -67,21 +101,22 @@ class Linearisation:
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
         model = objective.model
-        whole = model.collocation.grid
         columns = objective.tuning.feature_columns
-        self.rows = [derivative_matrices(block, whole) for block in model.blocks]
+        parts = {id(part): PartRows(part) for part in (model.whole, *model.parts)}
+        self.parts = [parts[id(part)] for part in objective.parts]
         self.observe = [observation_matrix(block, columns) for block in model.state_blocks]
-        self.known = {
-            n: np.broadcast_to(v.cpu().numpy(), whole.shape).ravel() for n, v in model.known.items()
-        }
-        self.parts = [Partials(e, model.blocks, tuple(model.scalars)) for e in objective.equations]
+        self.partials = [Partials(e, model.blocks, tuple(model.scalars)) for e in objective.imposed]
         self.refresh()
         self.measurements = [
             DataRows(objective, t, observation_matrix(model.blocks[t.block], columns))
             for t in objective.measurements
         ]
         self.roughness = StateRoughness(
-            model, [[*rows.values(), seen] for rows, seen in zip(self.rows, self.observe, strict=False)]
+            model,
+            [
+                [*(m for part in parts.values() for m in part.rows[b].values()), seen]
+                for b, seen in enumerate(self.observe)
+            ],
         )
         self.shifts: list[Array] | None = None
         self._identities: dict[int, Tensor] = {}
@@ -122,18 +157,14 @@ class Linearisation:
             self._derivative_rows[name, order] = sp.csr_array(rows)
         return self._derivative_rows[name, order]
 
-    def environment(self, nodes: list[Array]) -> dict[str, Array]:
-        """Physical values by name on the grid, flat, from values (channels, nodes) of every block."""
-        model = self.objective.model
-        env: dict[str, Array] = {}
-        for block, rows, g in zip(model.blocks, self.rows, nodes, strict=True):
-            for channel, name in enumerate(block.names):
-                mean = middle(block, g[channel])
-                for d in block.needed[name]:
-                    scale = float(block.scale[channel])
-                    value = (rows[d] @ (g[channel] - mean)) * scale
-                    env[d.name] = value if d.total else value + mean * scale + float(block.level[channel])
-        return env | self.known | {n: np.asarray(v) for n, v in model.values().items()}
+    def environments(self, nodes: list[Array]) -> list[dict[str, Array]]:
+        """Where each equation is imposed, names -> values in physical units, flat.
+
+        ``nodes`` are values (channels, nodes) of every block.
+        """
+        numbers = {n: np.asarray(v) for n, v in self.objective.model.values().items()}
+        found = {id(part): part.environment(nodes) | numbers for part in self.parts}
+        return [found[id(part)] for part in self.parts]
 
     def residuals(
         self, nodes: list[Array], weight: float, slopes: bool, curvatures: bool = True
@@ -175,35 +206,27 @@ class Linearisation:
         yield from self._shrinkages(nodes, slopes=True)
 
     def equations(self, nodes: list[Array], weight: float, slopes: bool) -> Iterator[Residuals]:
-        """The residuals of the equations, one after another."""
-        objective = self.objective
-        env = self.environment(nodes)
-        sizes = objective.sizes.tolist()
-        for i, (e, size, partials) in enumerate(zip(objective.equations, sizes, self.parts, strict=True)):
-            share = self.equation_share(weight) / size
-            result = Residuals(self.imposed(e.evaluate(env)) * share)
+        """The residuals of the equations and conditions, one after another."""
+        objective, envs = self.objective, self.environments(nodes)
+        for i, (e, partials) in enumerate(zip(objective.imposed, self.partials, strict=True)):
+            rows, env, share = self.parts[i].rows, envs[i], objective.share(i, weight)
+            masked = self.parts[i].part.masked
+            result = Residuals(masked(e.evaluate(env)) * share)
             if self.shifts is not None:
-                result.values = result.values + self.shifts[i] * (share * size)
+                result.values = result.values + self.shifts[i] * share
             if slopes:
                 for (b, channel), present in partials.fields.items():
                     factor = share * float(objective.model.blocks[b].scale[channel])
-                    parts = [(self.imposed(f(env)) * factor, d) for d, f in present.items()]
-                    result.fields[b, channel] = weighted_sum([(c, self.rows[b][d]) for c, d in parts])
+                    parts = [(masked(f(env)) * factor, d) for d, f in present.items()]
+                    result.fields[b, channel] = weighted_sum([(c, rows[b][d]) for c, d in parts])
                 for name, f in partials.scalars.items():
-                    result.scalars[name] = self.imposed(f(env)) * share
+                    result.scalars[name] = masked(f(env)) * share
             yield result
 
-    def imposed(self, value: Any) -> Array:
-        """A value of the equations at all nodes, flat, zero outside the measured region."""
-        place = self.objective.model.collocation
-        flat = np.broadcast_to(value, place.grid.size)
-        return flat if place.inside is None else np.where(place.inside.ravel(), flat, 0.0)
-
-    def equation_share(self, weight: float) -> float:
-        """Factor of an equation's residual, relative to its terms, in the rows of the loss."""
-        objective, place = self.objective, self.objective.model.collocation
-        count = place.grid.size if place.inside is None else int(place.inside.sum())
-        return float(np.sqrt(weight * objective.weight / count)) / objective.tau
+    def left(self, nodes: list[Array]) -> list[Array]:
+        """What each equation and condition leaves, flat; zero where it has a standard error."""
+        found = zip(self.objective.imposed, self.parts, self.environments(nodes), strict=True)
+        return [part.part.masked(0.0 if e.noise else e.evaluate(env)) for e, part, env in found]
 
     def _data(self, nodes: list[Array], slopes: bool) -> Iterator[Residuals]:
         objective = self.objective

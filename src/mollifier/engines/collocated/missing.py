@@ -54,28 +54,34 @@ def missing_term(
         fixed, over the number of samples.
     """
     objective, tuning = linearisation.objective, linearisation.objective.tuning
-    grid, noise = objective.model.collocation.grid, max(1.0, float(objective.attainable)) / objective.count
-    share = linearisation.equation_share(weight) * linearisation.imposed(1.0)
-    smooth = share[:, None] * sources(grid, tuning.source_degree)
-    coordinates = sources(grid, 1)[:, 1:]
+    noise = max(1.0, float(objective.attainable)) / objective.count
     least = tuning.source_left if objective.model.unknown_blocks else _ROUNDING
-    count = [comb(d + len(grid.axes), d) for d in range(tuning.source_degree + 1)]
-    for equation, part in zip(objective.equations, equations, strict=True):
+    for i, (equation, part) in enumerate(zip(objective.imposed, equations, strict=True)):
+        here = objective.parts[i]
+        grid, dimensions = here.place.grid, len(here.place.grid.axes) - len(equation.at)
+        share = objective.share(i, weight) * here.masked(1.0)
+        smooth = share[:, None] * sources(grid, tuning.source_degree)
+        coordinates = sources(grid, 1)[:, 1:]
+        count = [comb(d + dimensions, d) for d in range(tuning.source_degree + 1)]
         varying = {n: coordinates * slope[:, None] for n, slope in part.scalars.items()}
         columns = np.concatenate([smooth, *varying.values()], axis=1)
         score, whole, fixed = (v / noise for v in scored(part, columns))
         groups = {f"a source of degree {d} in the coordinates": slice(0, k) for d, k in enumerate(count)}
-        for i, name in enumerate(varying):
-            low = smooth.shape[1] + i * coordinates.shape[1]
+        for k, name in enumerate(varying if dimensions else ()):
+            low = smooth.shape[1] + k * coordinates.shape[1]
             groups[f"'{name}' that varies with the coordinates"] = slice(low, low + coordinates.shape[1])
         found = {t: significance(score[g], whole[g, g], fixed[g, g], least) for t, g in groups.items()}
         what, (square, degrees, chance) = min(found.items(), key=lambda item: item[1][2])
         if chance * len(groups) * len(equations) < tuning.source_chance:
+            cause = (
+                "it contradicts the data, the equations or another condition"
+                if equation.at
+                else "a term is missing, a constant is wrong, an unknown varies where it was taken as "
+                "constant, or the noise is not white"
+            )
             return (
-                f"in '{equation.text}', {what} would improve the fit by {square:.3g} in minus twice the "
-                f"log-likelihood, where noise explains {degrees} ± {np.sqrt(2 * degrees):.2g}: a term is "
-                "missing, a constant is wrong, an unknown varies where it was taken as constant, or the "
-                "noise is not white"
+                f"in '{equation}', {what} would improve the fit by {square:.3g} in minus twice the "
+                f"log-likelihood, where noise explains {degrees} ± {np.sqrt(2 * degrees):.2g}: {cause}"
             )
     return ""
 
@@ -83,14 +89,17 @@ def missing_term(
 def sources(grid: Grid, degree: int) -> Array:
     """Products of Legendre polynomials of the coordinates, shape (grid.size, k), by their total degree.
 
+    Along an axis with one node there is nothing but the constant.
+
     Examples
     --------
     >>> from mollifier.mollify.grid import Axis
     >>> sources(Grid(Axis("x", 0.0, 1.0, 3)), 1).tolist()
     [[1.0, -1.0], [1.0, 0.0], [1.0, 1.0]]
     """
-    degrees = [d for d in product(range(degree + 1), repeat=len(grid.axes)) if sum(d) <= degree]
-    tables = [legendre.legvander(2 * (a.points - a.lower) / (a.upper - a.lower) - 1, degree) for a in grid]
+    axes = [a for a in grid if a.size > 1]
+    degrees = [d for d in product(range(degree + 1), repeat=len(axes)) if sum(d) <= degree]
+    tables = [legendre.legvander(2 * (a.points - a.lower) / (a.upper - a.lower) - 1, degree) for a in axes]
     columns = []
     for one in sorted(degrees, key=sum):
         along = np.meshgrid(*(t[:, d] for t, d in zip(tables, one, strict=True)), indexing="ij")

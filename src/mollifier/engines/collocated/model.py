@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.engines.collocated.bijection import Bijection, Scalar
 from mollifier.engines.collocated.block import Block, curvature_orders
+from mollifier.engines.collocated.part import Part
 from mollifier.engines.collocated.places import Places
 from mollifier.engines.identifiability.structure import gauges
 from mollifier.mollify.grid import Grid
@@ -73,6 +73,8 @@ class Model(nn.Module):
         Unknown field -> its block.
     scalars
         Unknown number -> its parameter.
+    whole, parts
+        The collocation grid, and the part of it of each condition.
     gauges
         Unknown fields that the equations leave open up to a function of some coordinates.
 
@@ -116,10 +118,9 @@ class Model(nn.Module):
         self._modules_of_states = nn.ModuleList(self.state_blocks)
         self._modules_of_fields = nn.ModuleList(self.unknown_blocks.values())
         self._modules_of_numbers = nn.ModuleList(self.scalars.values())
-        known = _known(problem, collocation.grid)
-        self._known_names = tuple(known)
-        for name, value in known.items():
-            self.register_buffer(f"known_{name}", torch.as_tensor(value), persistent=False)
+        self.whole = Part(problem, collocation, self.blocks, [b.backend for b in self.blocks])
+        self.parts = [self._part(c.at) for c in problem.system.conditions]
+        self._modules_of_parts = nn.ModuleList(self.parts)
 
     def _states(self, b: int, over: Sequence[str], names: Sequence[str]) -> Block:
         """The block of states over some coordinates."""
@@ -127,7 +128,7 @@ class Model(nn.Module):
         orders = {Derivative("u", d.orders) for n in names for d in needed[n]} | {Derivative("u")}
         backend = self._backend(b, grid, orders, self._free_values)
         fields = Fields(names, False, grid, backend, self.collocation)
-        return Block(names, grid, needed, self._make(fields), fields.backend, self.collocation.grid)
+        return Block(names, grid, needed, self._make(fields), fields.backend)
 
     def _unknown(self, b: int, name: str) -> Block:
         """The block of an unknown field."""
@@ -137,13 +138,28 @@ class Model(nn.Module):
         backend = self._backend(b, grid, orders | {*curvature_orders(grid)})
         module = self._make(Fields([name], True, grid, backend, self.collocation))
         bounds = Bijection(unknown).to(next(module.parameters()).dtype)
-        return Block([name], grid, needed, module, backend, self.collocation.grid, bounds)
+        return Block([name], grid, needed, module, backend, bounds)
+
+    def _part(self, at: Mapping[str, float]) -> Part:
+        """The fields at the place of a condition."""
+        place, backends = self.collocation.part(at), []
+        for block in self.blocks:
+            grid = place.grid.subgrid(block.grid.names)
+            onto = Places(grid.names, tuple(a.points for a in grid), None).scaled(block.grid)
+            free = block.bijection is None and self._free_values
+            backends.append(self._backend(None, block.grid, {*block.backend.orders}, free, onto))
+        return Part(self.problem, place, self.blocks, backends)
 
     def _backend(
-        self, b: int, grid: Grid, orders: set[Derivative], free_values: bool = False
+        self,
+        b: int | None,
+        grid: Grid,
+        orders: set[Derivative],
+        free_values: bool = False,
+        onto: Mapping[str, Array] | None = None,
     ) -> derivatives.Derivatives:
-        """Derivatives of a block on the scaled grid, and its values where it is observed."""
-        collocation, places = self.collocation, self.places.get(b)
+        """Derivatives of a block on the scaled grid or onto a part of it, and its values where observed."""
+        collocation, places = self.collocation, None if b is None else self.places.get(b)
         options: dict[str, Any] = {}
         if self._method == "mollifier":
             options = {
@@ -155,31 +171,30 @@ class Model(nn.Module):
                 options["free"] = {c: max(d.along(c) for d in orders) for c in grid.names}
         observed = None if places is None else places.scaled(grid)
         scaled = collocation.scaled_grid.subgrid(grid.names)
-        return derivatives.make(self._method, scaled, sorted(orders), observed, **options)
+        return derivatives.make(self._method, scaled, sorted(orders), observed, onto, **options)
 
     @property
     def blocks(self) -> list[Block]:
         """State blocks, then unknown fields."""
         return [*self.state_blocks, *self.unknown_blocks.values()]
 
-    @property
-    def known(self) -> dict[str, Tensor]:
-        """Coordinates and known coefficients that the equations name, broadcastable to the grid."""
-        return {n: self.get_buffer(f"known_{n}") for n in self._known_names}
-
     def forward(self) -> tuple[dict[str, Tensor], dict[int, Tensor], dict[str, list[Tensor]]]:
         """Environment, observed values (channels, places) by block, curvatures by unknown field."""
-        env: dict[str, Tensor] = self.known | {n: s() for n, s in self.scalars.items()}
+        env: dict[str, Tensor] = self.whole.known | self.numbers()
         observed: dict[int, Tensor] = {}
         curvatures = {}
         for b, block in enumerate(self.blocks):
-            values, seen, bends = block()
+            values, seen, bends = block(self.collocation.grid)
             env |= values
             if seen is not None:
                 observed[b] = seen
             if bends:
                 curvatures[block.names[0]] = bends
         return env, observed, curvatures
+
+    def numbers(self) -> dict[str, Tensor]:
+        """Current values of the scalar unknowns, as tensors."""
+        return {n: s() for n, s in self.scalars.items()}
 
     def gauge_fixed(self, name: str, values: Array) -> Array:
         """An unknown field on its grid, (*grid.shape, ...), its mean zero where `gauges` leave it open."""
@@ -203,19 +218,3 @@ def by_coordinates(problem: InverseProblem) -> dict[tuple[str, ...], list[str]]:
     for f in problem.fields:
         groups.setdefault(problem.data.coordinates_of(f), []).append(f)
     return groups
-
-
-def _known(problem: InverseProblem, grid: Grid) -> dict[str, Array]:
-    """Coordinates and known coefficients that the equations name, shaped to broadcast on the grid."""
-    arrays: dict[str, Array] = {}
-    for name in problem.system.symbols:
-        if name in problem.coordinates:
-            axis = grid[name]
-            arrays[name] = axis.points.reshape([axis.size if a.name == name else 1 for a in grid])
-        elif name in problem.known:
-            over = problem.data.coordinates_of(name)
-            sub = grid.subgrid(over) if over else None
-            points = dict(zip(sub.names, sub.coords().T, strict=True)) if sub else {}
-            values = problem.data.interpolate(name, points, method="cubic")
-            arrays[name] = np.asarray(values).reshape([a.size if a.name in over else 1 for a in grid])
-    return arrays

@@ -76,6 +76,8 @@ class Objective(nn.Module):
 
     Attributes
     ----------
+    equations, imposed, parts
+        Equations; these and the conditions; and the part of the grid on which each of them is imposed.
     targets, measurements
         Samples that are fitted, of states and of unknown fields.
     count
@@ -83,7 +85,7 @@ class Objective(nn.Module):
     tau
         Relative noise: rms standard error of the states' samples over their standard deviation.
     sizes
-        Rms size of each equation's terms; set by `measure`.
+        Rms size of the terms of each equation and condition on the whole grid; set by `measure`.
     strengths, roughness
         Weights of the smoothness priors: of the curvature of each unknown field, shape (unknown fields,), and
         of the third derivatives of each target along each coordinate, shape (targets, coordinates), which are
@@ -99,6 +101,8 @@ class Objective(nn.Module):
         self.weight = settings.training.equation_weight
         self.likelihood: Likelihood = settings.training.likelihood
         self.equations = model.problem.system.equations
+        self.imposed = model.problem.system.imposed
+        self.parts = (*[model.whole] * len(self.equations), *model.parts)
         fields = model.problem.unknown_fields
         self._unknown_fields = tuple(fields)
         floor = settings.training.noise_floor
@@ -128,7 +132,7 @@ class Objective(nn.Module):
                 self.measurements.append(Target(b, 0, name, samples, 0.0))
         self.tau = float(np.sqrt(np.mean(np.square(relative))))
         self.sizes: Tensor
-        self.register_buffer("sizes", torch.ones(len(self.equations), dtype=torch.float64))
+        self.register_buffer("sizes", torch.ones(len(self.imposed), dtype=torch.float64))
         self.field_scales: Tensor
         self.register_buffer("field_scales", torch.ones(len(fields), dtype=torch.float64))
         expected = tuning.curvature_weight * min(1.0, tuning.curvature_values / self.count)
@@ -192,16 +196,27 @@ class Objective(nn.Module):
         return total / self.count
 
     def residuals(self, env: dict[str, Tensor]) -> list[Tensor]:
-        """Each equation's residual on the grid, relative to its terms."""
-        shape = self.model.collocation.grid.shape
-        return [(e.evaluate(env) / s).expand(shape) for e, s in zip(self.equations, self.sizes, strict=True)]
+        """The residual of each equation and condition where it is imposed, relative to its unit.
 
-    def within(self, value: Tensor) -> Tensor:
-        """A value on the grid at the nodes in the measured region, flat; unchanged where that is the box."""
-        inside = self.model.collocation.inside
-        if inside is None:
-            return value
-        return value.expand(inside.shape)[torch.as_tensor(inside, device=value.device)]
+        ``env`` is the environment on the whole grid. The unit is the rms of the terms, or the standard error
+        of a condition that has one.
+        """
+        envs = {id(self.model.whole): env}
+        for part in self.model.parts:
+            envs[id(part)] = part.environment(self.model.numbers())
+        found = zip(self.imposed, self.parts, self.sizes, strict=True)
+        return [(e.evaluate(envs[id(p)]) / (e.noise or s)).expand(p.place.grid.shape) for e, p, s in found]
+
+    def share(self, i: int, weight: float) -> float:
+        """Factor of the residual of an equation or condition, given by number, in the rows of the loss.
+
+        ``weight`` multiplies that of what holds exactly. A condition with a standard error counts as so many
+        samples as its part of the grid holds independent places.
+        """
+        e, part = self.imposed[i], self.parts[i]
+        if e.noise:
+            return float(np.sqrt(part.independent / (part.count * self.count))) / e.noise
+        return float(np.sqrt(weight * self.weight / part.count)) / self.tau / float(self.sizes[i])
 
     def prior(self, curvatures: dict[str, list[Tensor]]) -> Tensor:
         """Weighted mean squared curvature of every unknown field."""
@@ -232,8 +247,8 @@ class Objective(nn.Module):
         """Set the equations' sizes to those of the model at its present parameters."""
         with torch.no_grad():
             env, _, _ = self.model()
-            for i, e in enumerate(self.equations):
-                terms = [self.within(t) for t in e.evaluate_terms(env)]
+            for i, e in enumerate(self.imposed):
+                terms = [self.model.whole.within(t) for t in e.evaluate_terms(env)]
                 squares = [t[torch.isfinite(t)].square().mean() for t in terms if torch.isfinite(t).any()]
                 size = float(torch.stack(squares).sum().sqrt()) if squares else 0.0
                 if np.isfinite(size) and size > 0:
@@ -242,11 +257,11 @@ class Objective(nn.Module):
     def forward(self, weight: float = 1.0) -> Losses:
         """The loss, with the weights of the equation and of unknown fields' smoothness times ``weight``."""
         env, observed, curvatures = self.model()
-        squares = [self.within(r).square().mean() for r in self.residuals(env)]
-        share = self.weight * weight / self.tau**2
-        return Losses(
-            self.data_loss(observed), share * torch.stack(squares).sum(), weight * self.prior(curvatures)
-        )
+        squares = [
+            part.within(r).square().sum() * (self.share(i, weight) * (e.noise or float(self.sizes[i]))) ** 2
+            for i, (e, part, r) in enumerate(zip(self.imposed, self.parts, self.residuals(env), strict=True))
+        ]
+        return Losses(self.data_loss(observed), torch.stack(squares).sum(), weight * self.prior(curvatures))
 
     def culprit(self) -> str:
         """The name of the first term of the loss that is not finite."""
@@ -255,7 +270,7 @@ class Objective(nn.Module):
             for t in self.fitted:
                 if not torch.isfinite(observed[t.block][t.channel]).all():
                     return f"the fitted field '{t.name}'"
-            for e in self.equations:
+            for e in self.imposed:
                 for term, value in zip(e.terms, e.evaluate_terms(env), strict=True):
                     if not torch.isfinite(value).all():
                         return f"the term '{term}' of '{e.text}'"

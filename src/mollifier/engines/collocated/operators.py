@@ -16,22 +16,25 @@ from mollifier.engines.collocated.factored import Combination, Product, is_facto
 from mollifier.engines.collocated.model import Model
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
+from mollifier.nn.differentiation.base import Derivatives
+from mollifier.nn.differentiation.mollifier import Mollified
 
 Array = NDArray[np.float64]
 
 
-def derivative_matrices(block: Block, whole: Grid) -> dict[Derivative, Any]:
-    """Each derivative that the equations name, in units of the block's scale, on the whole grid.
+def derivative_matrices(block: Block, backend: Derivatives, grid: Grid) -> dict[Derivative, Any]:
+    """Each derivative that the equations name, in units of the block's scale, by its backend on a grid.
 
     Returns
     -------
     dict
-        Matrices (whole.size, nodes), or `Product` (whole.size, features) where the block is linear in its
+        Matrices (grid.size, nodes), or `Product` (grid.size, features) where the block is linear in its
         weights.
     """
+    assert isinstance(backend, Mollified)
     if is_factored(block):
-        return dict(products(block, whole))
-    return {d: _operator(block, d, whole) for n in block.names for d in block.needed[n]}
+        return dict(products(block, backend, grid))
+    return {d: _operator(block, backend, d, grid) for n in block.names for d in block.needed[n]}
 
 
 def observation_matrix(block: Block, columns: int) -> Any:
@@ -72,10 +75,10 @@ def dense(matrix: Any) -> Any:
     return matrix.numpy() if isinstance(matrix, Tensor) else matrix
 
 
-def _operator(block: Block, derivative: Derivative, whole: Grid) -> sp.csr_array:
-    """Physical derivative, in units of the block's scale, on the whole grid from the block's nodes."""
-    matrix = block.mollified.matrix(Derivative("u", derivative.orders)) * block.factor(derivative)
-    if block.grid.names == whole.names:
+def _operator(block: Block, backend: Mollified, derivative: Derivative, grid: Grid) -> sp.csr_array:
+    """Physical derivative, in units of the block's scale, on a grid from the block's nodes."""
+    matrix = backend.matrix(Derivative("u", derivative.orders)) * block.factor(derivative)
+    if block.grid.names == grid.names:
         return sp.csr_array(matrix)
-    inner = np.arange(block.grid.size).reshape(block.broadcast)
-    return sp.csr_array(sp.csr_array(matrix)[np.broadcast_to(inner, whole.shape).ravel()])
+    inner = np.arange(backend.grid.size).reshape(block.over(grid))
+    return sp.csr_array(sp.csr_array(matrix)[np.broadcast_to(inner, grid.shape).ravel()])

@@ -51,10 +51,16 @@ def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Datase
             for d in block.needed[name]:
                 value = env[d.name].detach().cpu().numpy().reshape(block.grid.shape)
                 variables.setdefault(d.name, (block.grid.names, value, {"role": "derivative"}))
-    for i, r in enumerate(residuals):
-        label = "residual" if len(residuals) == 1 else f"residual_{i}"
+    equations = len(problem.system.equations)
+    for i, r in enumerate(residuals[:equations]):
+        label = "residual" if equations == 1 else f"residual_{i}"
         note = {"long_name": "residual relative to the rms of the equation's terms"}
         variables[label] = (grid.names, np.array(r), note)
+    for i, (condition, r) in enumerate(zip(problem.system.conditions, residuals[equations:], strict=True)):
+        unit = "its standard error" if condition.noise else "the rms of its terms over the domain"
+        kept = [a.name for a in grid if a.name not in condition.at]
+        note = {"role": "condition", "long_name": f"residual of '{condition}' over {unit}"}
+        variables[f"condition_{i}"] = (kept, np.reshape(r, [grid[c].size for c in kept]), note)
     for name, value in ratios.items():
         if problem.unknown_fields[name].over == grid.names:
             note = {"long_name": f"{name} read out as a ratio, masked where its factor is small"}

@@ -17,6 +17,7 @@ from mollifier.engines.collocated.runner import Progress
 from mollifier.engines.collocated.solve import check_priors, prepare, run_stages
 from mollifier.engines.collocated.stages import Stage
 from mollifier.engines.joint.layout import Layout
+from mollifier.engines.joint.levels import Levels
 from mollifier.engines.joint.settings import JointSettings
 from mollifier.engines.joint.smoothing import Smoothing
 from mollifier.engines.joint.spline import FieldPriors, values_maker
@@ -89,7 +90,8 @@ def solve_joint(
             linearisation = FieldPriors(objective)
             smoothing = Smoothing(objective, linearisation, tuning)
             joint = Joint(objective, steps, chosen.training.tolerance, linearisation, tuning)
-            return objective, [smoothing, joint], held
+            levels = [Levels(joint)] if problem.system.conditions else []
+            return objective, [smoothing, *levels, joint], held
 
         marks = {"engine": "joint"}
         return run_stages("joint", start, Request(problem, chosen, seed, progress, folder, resume), marks)

@@ -167,7 +167,7 @@ class Joint(LevenbergMarquardt):
         if self._adapted or not names:
             return False
         self._adapted = True
-        tuning, system, lin = self.tuning.priors, self._bordered(), self.linearisation
+        tuning, system, lin = self.tuning.priors, self.bordered(), self.linearisation
         if not system.finite:
             return False
         before = system.linear.log_evidence(system.choices)
@@ -195,7 +195,7 @@ class Joint(LevenbergMarquardt):
 
     def _missing(self) -> str:
         """Why an equation lacks a term; empty where none does."""
-        system, nodes = self._bordered(), self.node_values()
+        system, nodes = self.bordered(), self.node_values()
         if not system.finite:
             return ""
         equations = list(self.linearisation.equations(nodes, self.weight, slopes=True))
@@ -206,7 +206,7 @@ class Joint(LevenbergMarquardt):
 
     def _fits(self) -> bool:
         """Whether noise explains the data's misfit, or a fit without the equation has as large a misfit."""
-        return self._losses(self.node_values())["data"] <= self._most_misfit
+        return self.losses()["data"] <= self._most_misfit
 
     @property
     def _most_misfit(self) -> float:
@@ -221,7 +221,7 @@ class Joint(LevenbergMarquardt):
         if self.exact or self._fits():
             self._misfits = []
             return False
-        self._misfits.append(self._losses(self.node_values())["data"])
+        self._misfits.append(self.losses()["data"])
         *before, now = self._misfits[-self.tuning.pace_steps - 1 :]
         if len(before) < self.tuning.pace_steps:
             return False
@@ -230,13 +230,9 @@ class Joint(LevenbergMarquardt):
 
     def _update_multipliers(self) -> None:
         """Add the equation's residual to its multipliers."""
-        lin, objective = self.linearisation, self.objective
-        env = lin.environment(self.node_values())
+        lin = self.linearisation
         with np.errstate(all="ignore"):
-            left = [
-                lin.imposed(e.evaluate(env)) / s
-                for e, s in zip(objective.equations, objective.sizes.tolist(), strict=True)
-            ]
+            left = lin.left(self.node_values())
         lin.shifts = [a + b for a, b in zip(lin.shifts or [0.0] * len(left), left, strict=True)]
 
     def _system(self, nodes: list[Array]) -> System:
@@ -316,16 +312,16 @@ class Joint(LevenbergMarquardt):
         """Increase of minus twice the log-likelihood with a number held at ``value``, the rest refitted."""
         shifts, start = self.linearisation.shifts, self.parameters()
         self.linearisation.shifts = None
-        best = self._losses(self.node_values())["loss"]
+        best = self.losses()["loss"]
         least = np.inf
         try:
             self._set_number(name, value)
             for _ in range(self.tuning.profile_steps):
-                system = self._bordered()
+                system = self.bordered()
                 if not system.finite:
                     break
                 self.set_parameters(self.parameters() + system.holding(name))
-                least = min(least, self._losses(self.node_values())["loss"])
+                least = min(least, self.losses()["loss"])
         finally:
             self.set_parameters(start)
             self.linearisation.shifts = shifts
@@ -334,10 +330,27 @@ class Joint(LevenbergMarquardt):
     def marginal(self) -> tuple[list[Component], dict[str, slice]]:
         """The posterior of the unknowns, states eliminated, as a mixture over priors; columns by unknown."""
         if self._last is None:
-            return self._components(self._bordered()), self.layout.unknowns
+            return self._components(self.bordered()), self.layout.unknowns
         return self._last, self.layout.unknowns
 
-    def _bordered(self) -> Bordered:
+    def _corrected(self, after: dict[str, float]) -> dict[str, float]:
+        """States follow the unknowns: products of both leave a residual of second order in the step."""
+        if not np.isfinite(after["loss"]):
+            return after
+        try:
+            system = self.bordered()
+        except NotPositiveError:
+            return after
+        if not system.finite:
+            return after
+        self.set_parameters(self.parameters() + system.holding(*self.model.problem.unknowns))
+        return self.losses()
+
+    def losses(self) -> dict[str, float]:
+        """The parts of the loss at the present parameters."""
+        return self._losses(self.node_values())
+
+    def bordered(self) -> Bordered:
         """The normal equations at the present parameters."""
         return Bordered(self.linearisation, self.layout, self.node_values(), self.weight, self.tuning)
 
@@ -350,7 +363,7 @@ class Joint(LevenbergMarquardt):
 
         It is wider where the data's misfit exceeds their noise.
         """
-        wider = max(1.0, self._losses(self.node_values())["data"])
+        wider = max(1.0, self.losses()["data"])
         found = []
         for weight, choices in self._search(system).mixture(system.choices):
             precision, slope = system.linear.with_priors(choices)

@@ -129,7 +129,7 @@ class Bordered:
         slopes = Slopes(model)
         self.conditioned, data = Normal.zero(layout), Normal.zero(layout)
         self._conditions: dict[str, tuple[Array, Array]] = {}
-        first = len(self.objective.equations)
+        first = len(self.objective.imposed)
         measurements = dict(enumerate(self.objective.measurements, first + len(self.objective.targets)))
         known = range(first, first + len(self.objective.fitted))
         with np.errstate(all="ignore"):
@@ -208,10 +208,11 @@ class Bordered:
             found[places[name]] = scalar.room(change) <= self.tuning.at_bound * abs(change)
         return found
 
-    def holding(self, name: str) -> Tensor:
-        """The undamped step, shape (parameters,), that keeps one unknown fixed."""
+    def holding(self, *names: str) -> Tensor:
+        """The undamped step, shape (parameters,), that keeps some unknowns fixed."""
         held = self.at_bounds.copy()
-        held[self.layout.unknowns[name]] = True
+        for name in names:
+            held[self.layout.unknowns[name]] = True
         border = _descent(*self.with_priors(), held)
         return self.layout.flat(-self._free - self.eliminated.followed @ border, border)
 

@@ -48,6 +48,12 @@ class JointTuning(CollocatedTuning):
     """Continuation: factor by which the weight is raised."""
     first_damping: float = 1e-6
     """Levenberg-Marquardt: damping of the first step."""
+    level_factors: tuple[float, ...] = (10.0, 2.0, 1.2)
+    """Factors by which the first guess of an unknown is changed where the problem has conditions."""
+    level_steps: int = 2
+    """Steps of the states at each level."""
+    level_weight: float = 1.0
+    """Weight of the equation at the search."""
     light_damping: float = 1e-5
     """Damping up to which only the unknowns are damped, so that one factor serves all tries of a step."""
     good_decrease: float = 0.5

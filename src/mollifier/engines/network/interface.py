@@ -23,6 +23,7 @@ class NetworkEngine(Engine):
     settings = NetworkSettings
     takes = frozenset({"resume", "network", "start"})
     solves_states = True
+    imposes_conditions = True
     variants: ClassVar = {
         "network": {"derivatives": "mollifier"},
         "nested": {"derivatives": "nested"},

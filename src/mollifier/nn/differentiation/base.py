@@ -32,6 +32,9 @@ class Derivatives(nn.Module, ABC):
         Where values are evaluated in addition to the grid: scattered points of shape (n, d), columns in the
         order of the grid's axes, or a tensor product of coordinates by axis name (an axis that is left out
         keeps the grid's nodes). None for nowhere.
+    onto
+        Coordinates by axis name on whose product the jet is evaluated in place of the grid; results then have
+        their shape.
 
     Raises
     ------
@@ -44,9 +47,10 @@ class Derivatives(nn.Module, ABC):
         grid: Grid,
         orders: Sequence[Derivative | str | Mapping[str, int]],
         observed: Observed | None = None,
+        onto: Mapping[str, NDArray[np.float64]] | None = None,
     ) -> None:
         super().__init__()
-        self.grid = grid
+        self.grid = grid if onto is None else Grid(*(Axis.from_points(a.name, onto[a.name]) for a in grid))
         self.orders = _checked(orders, grid)
         self.observed, self.observed_shape = _places(observed, grid)
         self._held = Weights({} if self.observed is None else {"observed": _coords(self.observed, grid)})
@@ -54,7 +58,7 @@ class Derivatives(nn.Module, ABC):
         self._prepare()
 
     def _prepare(self) -> None:
-        """What a subclass derives from grid and orders; by default, the points of the grid."""
+        """What a subclass derives from grid and orders; by default, the points of the jet."""
         self._hold("nodes", self.grid.coords())
 
     @abstractmethod

@@ -8,12 +8,14 @@ from functools import reduce
 import numpy as np
 import scipy.sparse as sp
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.errors import GridError
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import Kernel
 from mollifier.mollify.layer import Jet, MollifierLayer, Resampler, Sampler
+from mollifier.mollify.operators import TensorOperator
 from mollifier.mollify.orders import Derivative
 from mollifier.mollify.radius import Boundary
 from mollifier.nn.differentiation.base import Derivatives, Observed, by_channel
@@ -29,8 +31,8 @@ class Mollified(Derivatives):
 
     Parameters
     ----------
-    grid, orders, observed
-        As in `Derivatives`.
+    grid, orders, observed, onto
+        As in `Derivatives`; the kernel's nodes are those of the grid.
     kernel, radius, accuracy
         As in `MollifierLayer`.
     boundary
@@ -69,8 +71,9 @@ class Mollified(Derivatives):
         boundary: Boundary = "halo",
         accuracy: int | None = 2,
         free: Mapping[str, int] | None = None,
+        onto: Mapping[str, NDArray[np.float64]] | None = None,
     ) -> None:
-        super().__init__(grid, orders, observed)
+        super().__init__(grid, orders, observed, onto)
         if boundary == "trim":
             raise GridError(
                 "boundary='trim' returns less than the collocation grid; take 'halo', or 'one-sided' for a "
@@ -82,8 +85,9 @@ class Mollified(Derivatives):
         self.lattice = self.layer.nodes if free is None else inner
         self._jet: MollifierLayer | Resampler = self.layer
         self._extension: list[sp.csr_array] = []
+        if free is not None or onto is not None:
+            self._jet = self.layer.resampler({a.name: a.points for a in self.grid}, names)
         if free is not None:
-            self._jet = self.layer.resampler({a.name: a.points for a in grid}, names)
             self._extension = [extension(a, b) for a, b in zip(inner, self.layer.nodes, strict=True)]
         self._hold("nodes", self.lattice.coords())
         self.observer: Resampler | Sampler | None = None
@@ -91,6 +95,11 @@ class Mollified(Derivatives):
             self.observer = self.layer.resampler(self.observed, ["u"])
         elif self.observed is not None:
             self.observer = self.layer.sampler(self.observed, ["u"])
+
+    @property
+    def operator(self) -> TensorOperator:
+        """Rows along each axis, from the layer's nodes to the jet."""
+        return self._jet.operator
 
     def nodes(self, network: nn.Module) -> Tensor:
         """Where the network is evaluated, (n, d), in its dtype and on its device."""
@@ -107,7 +116,7 @@ class Mollified(Derivatives):
 
         ``order`` is one of ``orders``.
         """
-        axes = zip(self._jet.operator.axes, self.grid, strict=True)
+        axes = zip(self.operator.axes, self.grid, strict=True)
         return self._from_lattice(product_matrix([op.rows[order.along(a.name)] for op, a in axes]))
 
     def observation_matrix(self) -> sp.csr_array:

@@ -6,6 +6,9 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.io.registry import Registry
 from mollifier.mollify.grid import Grid
@@ -28,6 +31,7 @@ def make(
     grid: Grid,
     orders: Sequence[Derivative | str | Mapping[str, int]],
     observed: Observed | None = None,
+    onto: Mapping[str, NDArray[np.float64]] | None = None,
     **options: Any,
 ) -> Derivatives:
     """A derivative backend by name.
@@ -36,7 +40,7 @@ def make(
     ----------
     kind
         Of `BACKENDS`.
-    grid, orders, observed
+    grid, orders, observed, onto
         As in `Derivatives`.
     **options
         Of the backend: kernel, radius, boundary and accuracy of `Mollified`; the others have none.
@@ -56,9 +60,10 @@ def make(
     mollifier.errors.ConfigurationError: There is no derivative backend 'tailor'. Did you mean 'taylor'?
     """
     backend = BACKENDS[kind]
-    known = [n for n in inspect.signature(backend).parameters if n not in ("grid", "orders", "observed")]
+    own = ("grid", "orders", "observed", "onto")
+    known = [n for n in inspect.signature(backend).parameters if n not in own]
     for name in options:
         if name not in known:
             hint = did_you_mean(name, known) or " It has none."
             raise ConfigurationError(f"The {kind} backend has no option '{name}'.{hint}")
-    return backend(grid, orders, observed, **options)
+    return backend(grid, orders, observed, onto=onto, **options)

@@ -1,0 +1,99 @@
+"""Levels of the unknowns to start from, where conditions leave few states that satisfy the equation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mollifier.engines.collocated.calibrate import start_at
+from mollifier.engines.joint.stages import Joint
+from mollifier.engines.linalg.banded import NotPositiveError
+from mollifier.problem.status import StatusName
+from mollifier.problem.unknowns import Unknown
+
+
+class Levels:
+    """Sets each unknown to the level at which the states fit the data best, all unknown fields constant.
+
+    With conditions at its ends an equation of high order has one solution or few for each level, so that the
+    misfit of the data shows the level where derivatives of smoothed data are lost in their noise. Unknowns
+    are taken one after another, at multiples of the level that they have.
+
+    Parameters
+    ----------
+    joint
+        The stage that follows: its normal equations are solved for the states.
+    """
+
+    name = "levels"
+    estimates = True
+    steps = 1
+
+    def __init__(self, joint: Joint) -> None:
+        self.joint, self.objective, self.tuning = joint, joint.objective, joint.tuning
+        self.finished = ""
+        self.outcome: StatusName = "converged"
+
+    def step(self) -> dict[str, float]:
+        """Find the level of every unknown."""
+        joint, problem = self.joint, self.objective.model.problem
+        weight, joint.weight = joint.weight, self.tuning.level_weight
+        losses = self._fitted(joint.parameters())
+        for name, unknown in problem.unknowns.items():
+            if unknown.initial is None and name not in problem.measurements:
+                losses = self._improved(name, unknown, losses)
+        joint.weight = weight
+        return losses
+
+    def _improved(self, name: str, unknown: Unknown, losses: dict[str, float]) -> dict[str, float]:
+        """Multiply a level by ever smaller factors while the fit improves; the losses then."""
+        for factor in self.tuning.level_factors:
+            for step in (factor, 1 / factor):
+                while unknown.admits(step * (level := self._level(name))):
+                    kept = self.joint.parameters()
+                    self._set(name, step * level)
+                    found = self._fitted(kept)
+                    if not found["loss"] < losses["loss"]:
+                        self._set(name, level)
+                        self.joint.set_parameters(kept)
+                        break
+                    losses = found
+        return losses
+
+    def _level(self, name: str) -> float:
+        model = self.objective.model
+        if name in model.scalars:
+            return model.values()[name]
+        return float(model.unknown_blocks[name]()[0][name].detach().mean())
+
+    def _set(self, name: str, level: float) -> None:
+        start_at(self.objective, name, level, abs(level) or 1.0)
+        if name in self.objective.model.unknown_blocks:
+            self.objective.set_field_scale(name, abs(level) or 1.0)
+        self.objective.measure()
+
+    def _fitted(self, start: Tensor) -> dict[str, float]:
+        """The losses after states were fitted to data, equations and conditions at the present levels."""
+        joint, nothing = self.joint, {"loss": np.inf}
+        joint.set_parameters(start)
+        for _ in range(self.tuning.level_steps):
+            try:
+                system = joint.bordered()
+            except NotPositiveError:
+                return nothing
+            if not system.finite:
+                return nothing
+            joint.set_parameters(joint.parameters() + system.holding(*self.objective.model.problem.unknowns))
+        return joint.losses()
+
+    def close(self) -> None:
+        """Nothing follows."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty: the stage is one step."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""

@@ -1,0 +1,172 @@
+"""Conditions: equations with a place, such as boundary and initial conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mollifier.data.observations import Observations
+from mollifier.equations.system import EquationSystem, parse
+from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.problem.unknowns import Unknown, is_number
+
+Bounds = Mapping[str, tuple[float, float]]
+
+_EDGES = ("start", "end")
+# Lengths of the data's box beyond which a place is taken for one in another unit.
+_FARTHEST = 10.0
+
+
+@dataclass(frozen=True)
+class Condition:
+    """An equation that holds at one place along some coordinates, and everywhere along the others.
+
+    Parameters
+    ----------
+    equation
+        As in `InverseProblem`, with the same names. It may hold unknowns that occur in no other equation: a
+        flux q over t, a transfer coefficient h, an initial field u0 over x.
+    at
+        Coordinate -> a number in its unit, or "start" or "end" of the domain: ``{"x": 0.0}``,
+        ``{"t": "start"}``. The domain is the box of the data, and reaches to every number given here.
+    noise
+        Standard error of the equation, left minus right side, in its own unit: 0 where it holds exactly.
+        Errors at places farther apart than the shortest feature of the data are independent.
+
+    Raises
+    ------
+    ConfigurationError
+        If ``at`` names no place, or the noise is not a number of 0 or more.
+
+    Examples
+    --------
+    >>> Condition("-k*u_x = h*(u - ua)", at={"x": "end"}).at
+    {'x': 'end'}
+    >>> Condition("u = 0", at="x^2 + y^2 = 1")
+    Traceback (most recent call last):
+    mollifier.errors.ConfigurationError: The condition 'u = 0' was given at 'x^2 + y^2 = 1'; coordinates with
+    a number, 'start' or 'end' were expected, as in at={'x': 0.0}. Conditions on curves are not taken yet.
+    """
+
+    equation: Any
+    at: Mapping[str, float | str]
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        curved = not isinstance(self.at, Mapping) or any(not str(c).isidentifier() for c in self.at)
+        if curved or not self.at:
+            raise ConfigurationError(
+                f"The condition '{self.equation}' was given at {self.at!r}; coordinates with a number, "
+                "'start' or 'end' were expected, as in at={'x': 0.0}. Conditions on curves are not taken yet."
+            )
+        for c, x in self.at.items():
+            if x not in _EDGES and not is_number(x):
+                raise ConfigurationError(
+                    f"The condition '{self.equation}' was given at {c} = {x!r}; a number, 'start' or 'end' "
+                    "was expected."
+                )
+        if not is_number(self.noise) or self.noise < 0:
+            raise ConfigurationError(
+                f"The condition '{self.equation}' was given noise={self.noise!r}; a standard error in the "
+                "unit of the equation was expected, 0 where it holds exactly."
+            )
+
+
+def checked(given: Any) -> tuple[Condition, ...]:
+    """The conditions, one or a sequence of them.
+
+    Raises
+    ------
+    ConfigurationError
+        If one is none.
+    """
+    found = (given,) if isinstance(given, Condition) else tuple(given)
+    for one in found:
+        if not isinstance(one, Condition):
+            raise ConfigurationError(
+                f"The condition {one!r} was given; a Condition was expected, as in "
+                "conditions=[Condition('u = 0', at={'x': 0.0})]."
+            )
+    return found
+
+
+def reached(conditions: Sequence[Condition], data: Observations) -> dict[str, tuple[float, float]]:
+    """Coordinate -> ends of the box of the data, extended to the places of the conditions.
+
+    Raises
+    ------
+    ConfigurationError
+        If a place is along no coordinate, far outside of the data, or at an edge of a periodic coordinate.
+    """
+    found = {c: data.bounds[c] for c in data.coordinates}
+    for condition in conditions:
+        for c, x in condition.at.items():
+            if c not in found:
+                hint = did_you_mean(c, found)
+                raise ConfigurationError(
+                    f"The condition '{condition.equation}' is at {c} = {x}; '{c}' is not a coordinate.{hint}"
+                )
+            low, high = data.bounds[c]
+            if c in data.periodic:
+                if x in _EDGES:
+                    raise ConfigurationError(
+                        f"The condition '{condition.equation}' is at the {x} of '{c}', which is periodic "
+                        "and has none; give a number."
+                    )
+            elif x not in _EDGES:
+                if not -_FARTHEST <= (float(x) - low) / (high - low) - 0.5 <= _FARTHEST:
+                    raise ConfigurationError(
+                        f"The condition '{condition.equation}' is at {c} = {x:g}, far outside of the data, "
+                        f"which reach from {low:g} to {high:g}: see whether both have the same unit."
+                    )
+                found[c] = min(found[c][0], float(x)), max(found[c][1], float(x))
+    return found
+
+
+def placed(
+    system: EquationSystem,
+    conditions: Sequence[Condition],
+    unknowns: Mapping[str, Unknown],
+    bounds: Bounds,
+    data: Observations,
+) -> EquationSystem:
+    """The equations together with the conditions, as equations with a place.
+
+    Raises
+    ------
+    EquationError
+        If a condition cannot be read, or holds neither a state nor an unknown.
+    ConfigurationError
+        If one is not a single equation, or holds an unknown that varies along a coordinate of its place and
+        occurs in no other equation.
+    """
+    found, resolve = [], system.names.resolve
+    everywhere = {resolve(s).derivative.field for s in system.symbols}
+    for condition in conditions:
+        equations = parse(condition.equation, system.names).equations
+        if len(equations) != 1:
+            raise ConfigurationError(
+                f"The condition '{condition.equation}' holds {len(equations)} equations; one was expected: "
+                "give each as a condition."
+            )
+        at = {c: _number(x, c, bounds, data) for c, x in condition.at.items()}
+        equation = replace(equations[0], at=at, noise=float(condition.noise))
+        for name in {resolve(s).derivative.field for s in equation.symbols} - everywhere:
+            over = unknowns[name].over or () if name in unknowns else ()
+            if set(over) & set(at):
+                kept = tuple(c for c in over if c not in at)
+                given = f"FieldUnknown(over={kept!r})" if kept else "ScalarUnknown()"
+                raise ConfigurationError(
+                    f"The unknown '{name}' varies over {', '.join(over)}, and occurs in no equation but the "
+                    f"condition '{equation}': give it as {given}."
+                )
+        found.append(equation)
+    return replace(system, conditions=tuple(found))
+
+
+def _number(x: float | str, coordinate: str, bounds: Bounds, data: Observations) -> float:
+    low, high = bounds[coordinate]
+    if coordinate in data.periodic:
+        return low + (float(x) - low) % data.periodic[coordinate]
+    return low if x == "start" else high if x == "end" else float(x)
