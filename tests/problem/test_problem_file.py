@@ -13,7 +13,7 @@ from mollifier.engines.network.settings import NetworkSettings
 from mollifier.engines.settings import load_problem as load
 from mollifier.engines.weak.settings import WeakSettings
 from mollifier.errors import ConfigurationError, DataError
-from mollifier.problem.entries import Entries, UnknownEntry
+from mollifier.problem.entries import ConditionEntry, Entries, UnknownEntry
 from mollifier.problem.problem_file import parse_yaml
 from mollifier.problem.settings import keys_of
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
@@ -207,7 +207,9 @@ def test_the_examples_are_problem_files(name: str):
     assert load(path).unknowns
 
 
-@pytest.mark.parametrize("model", [Entries, UnknownEntry, NetworkSettings, JointSettings, WeakSettings])
+@pytest.mark.parametrize(
+    "model", [Entries, UnknownEntry, ConditionEntry, NetworkSettings, JointSettings, WeakSettings]
+)
 def test_descriptions_of_keys_are_complete(model: type[BaseModel]):
     """The reference page is written from them."""
     for name, field in model.model_fields.items():

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from mollifier.data.observations import Observations
+from mollifier.problem.conditions import Condition
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
 
@@ -128,6 +129,16 @@ def agreement_problems():
             "u_t = D*u_xx + w_t", mixed, {"D": ScalarUnknown()}, fields=["u", "w"]
         ),
         "three coordinates": three_coordinates(60),
+        "conditions at places": InverseProblem(
+            "u_t = D*s*u_xx",
+            known,
+            {"D": ScalarUnknown(), "q": FieldUnknown(over="t")},
+            conditions=[
+                Condition("-D*u_x = q*s", {"x": "end"}),
+                Condition("u_x*u = x", {"x": 0.37}, noise=0.1),
+                Condition("u = D", {"x": 0.2, "t": 0.5}),
+            ],
+        ),
     }
 
 

@@ -36,7 +36,9 @@ def missing_term(
     equations: Sequence[Residuals],
     scored: Callable[[Residuals, Array], tuple[Array, Array, Array]],
 ) -> str:
-    """Why an equation lacks a term, at a fit that has converged; empty where none does.
+    """Why an equation lacks a term or a condition is wrong, at a fit that has converged; empty where none.
+
+    Of several that do, the most significant.
 
     Sources are polynomials of the coordinates, of every degree up to ``tuning.source_degree``, and what
     numbers would add if they varied linearly with the coordinates.
@@ -56,6 +58,7 @@ def missing_term(
     objective, tuning = linearisation.objective, linearisation.objective.tuning
     noise = max(1.0, float(objective.attainable)) / objective.count
     least = tuning.source_left if objective.model.unknown_blocks else _ROUNDING
+    why, least_chance = "", tuning.source_chance
     for i, (equation, part) in enumerate(zip(objective.imposed, equations, strict=True)):
         here = objective.parts[i]
         grid, dimensions = here.place.grid, len(here.place.grid.axes) - len(equation.at)
@@ -72,18 +75,19 @@ def missing_term(
             groups[f"'{name}' that varies with the coordinates"] = slice(low, low + coordinates.shape[1])
         found = {t: significance(score[g], whole[g, g], fixed[g, g], least) for t, g in groups.items()}
         what, (square, degrees, chance) = min(found.items(), key=lambda item: item[1][2])
-        if chance * len(groups) * len(equations) < tuning.source_chance:
+        if (chance := chance * len(groups) * len(equations)) < least_chance:
             cause = (
                 "it contradicts the data, the equations or another condition"
                 if equation.at
                 else "a term is missing, a constant is wrong, an unknown varies where it was taken as "
                 "constant, or the noise is not white"
             )
-            return (
+            least_chance = chance
+            why = (
                 f"in '{equation}', {what} would improve the fit by {square:.3g} in minus twice the "
                 f"log-likelihood, where noise explains {degrees} ± {np.sqrt(2 * degrees):.2g}: {cause}"
             )
-    return ""
+    return why
 
 
 def sources(grid: Grid, degree: int) -> Array:

@@ -1,0 +1,101 @@
+"""Conditions: equations with a place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mollifier.data.observations import Observations
+from mollifier.errors import ConfigurationError, EquationError
+from mollifier.problem.conditions import Condition
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.problem_file import load
+from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
+
+
+def problem(*conditions, unknowns=None, periodic=None):
+    """Heat in a rod over x and t in [0.2, 1] and [0, 1]."""
+    x, t = np.random.default_rng(0).random((2, 60))
+    x[:2], t[:2] = (0.0, 1.0), (0.0, 1.0)
+    data = Observations({"u": x * t}, {"x": 0.2 + 0.8 * x, "t": t}, noise=0.01, periodic=periodic)
+    return InverseProblem(
+        "u_t = D*u_xx", data, {"D": ScalarUnknown()} | (unknowns or {}), conditions=conditions
+    )
+
+
+def test_place_extends_the_domain_and_start_and_end_are_its_ends():
+    """Numbers reach beyond the data; words name the ends of what results."""
+    found = problem(Condition("u = 0", {"x": 0.0}), Condition("u_x = 0", {"x": "start", "t": "end"}, 0.5))
+    assert found.bounds == {"x": (0.0, 1.0), "t": (0.0, 1.0)}
+    assert [str(c) for c in found.system.conditions] == ["u = 0 at x = 0", "u_x = 0 at x = 0, t = 1 (± 0.5)"]
+    assert found.described["conditions"] == [str(c) for c in found.system.conditions]
+
+
+def test_condition_holds_unknowns_of_its_own():
+    """A flux over time, in no other equation."""
+    found = problem(Condition("-D*u_x = q", {"x": 0.0}), unknowns={"q": FieldUnknown(over=("t",))})
+    assert [d.name for d in found.system.derivatives["q"]] == ["q"]
+    assert len(found.system.equations) == 1
+    assert not found.system.unused
+
+
+def test_same_question_of_other_data_keeps_its_conditions():
+    """As the bootstrap asks it."""
+    found = problem(Condition("u = 0", {"x": 0.0}))
+    assert found.of(found.data, found.unknowns).conditions == found.conditions
+
+
+@pytest.mark.parametrize(
+    ("equation", "at", "noise", "error", "text"),
+    [
+        ("u = 0", {"z": 0.0}, 0.0, ConfigurationError, "'z' is not a coordinate"),
+        ("u = 0", {"x": 100.0}, 0.0, ConfigurationError, "far outside of the data"),
+        ("u = 0", {"x": "top"}, 0.0, ConfigurationError, "a number, 'start' or 'end'"),
+        ("u = 0", {"x^2 + t^2": 1.0}, 0.0, ConfigurationError, "on curves are not taken yet"),
+        ("u = 0", {}, 0.0, ConfigurationError, "coordinates with a number"),
+        ("u = 0", {"x": 0.0}, -1.0, ConfigurationError, "a standard error in the unit"),
+        ("x = 0", {"x": 0.0}, 0.0, EquationError, "neither a field nor an unknown"),
+        ("u = 0; u_x = 0", {"x": 0.0}, 0.0, ConfigurationError, "holds 2 equations"),
+        ("u = w", {"x": 0.0}, 0.0, EquationError, "'w' is not a name"),
+    ],
+)
+def test_condition_that_is_none(equation, at, noise, error, text):
+    """Each with what was given and what was expected."""
+    with pytest.raises(error, match=text):
+        problem(Condition(equation, at, noise))
+
+
+def test_unknown_along_its_place_is_refused():
+    """A flux at x = 0 does not vary over x."""
+    with pytest.raises(ConfigurationError, match=r"give it as FieldUnknown\(over=\('t',\)\)"):
+        problem(Condition("-D*u_x = q", {"x": 0.0}), unknowns={"q": FieldUnknown(over=("x", "t"))})
+
+
+def test_periodic_coordinate_has_no_edge():
+    """Its places are numbers, one period wide."""
+    with pytest.raises(ConfigurationError, match="is periodic"):
+        problem(Condition("u = 0", {"x": "end"}), periodic={"x": 1.0})
+    found = problem(Condition("u = 0", {"x": 1.5}), periodic={"x": 1.0})
+    assert found.system.conditions[0].at["x"] == pytest.approx(0.5)
+
+
+def test_what_is_no_condition_is_refused():
+    """Text alone has no place."""
+    with pytest.raises(ConfigurationError, match="a Condition was expected"):
+        problem("u = 0")
+
+
+def test_conditions_of_a_problem_file(tmp_path):
+    """As in Python."""
+    (tmp_path / "u.csv").write_text("x,t,u\n" + "\n".join(f"{x},{t},{x * t}" for x, t in np.eye(3, 2)))
+    file = tmp_path / "rod.yaml"
+    file.write_text(
+        "equation: u_t = D*u_xx\ndata: {file: u.csv, values: u, coordinates: [x, t], noise: 0.01}\n"
+        "unknowns: {D: {}, q: {over: t}}\n"
+        "conditions:\n  - {equation: -D*u_x = q, at: {x: 0}}\n"
+        "  - {equation: u = 1, at: {t: start}, noise: 0.02}\n"
+    )
+    found = load(file).problem()
+    assert [str(c) for c in found.system.conditions] == ["-D*u_x = q at x = 0", "u = 1 at t = 0 (± 0.02)"]
+    with pytest.raises(ConfigurationError, match=r"Unknown key 'conditions\.0\.nois'"):
+        load(file, ["conditions=[{equation: u = 0, at: {x: 0}, nois: 1}]"])
