@@ -55,7 +55,6 @@ def test_same_question_of_other_data_keeps_its_conditions():
         ("u = 0", {}, 0.0, ConfigurationError, "coordinates with a number"),
         ("u = 0", {"x": 0.0}, -1.0, ConfigurationError, "a standard error in the unit"),
         ("x = 0", {"x": 0.0}, 0.0, EquationError, "neither a field nor an unknown"),
-        ("u = 0; u_x = 0", {"x": 0.0}, 0.0, ConfigurationError, "holds 2 equations"),
         ("u = w", {"x": 0.0}, 0.0, EquationError, "'w' is not a name"),
     ],
 )
@@ -77,6 +76,12 @@ def test_periodic_coordinate_has_no_edge():
         problem(Condition("u = 0", {"x": "end"}), periodic={"x": 1.0})
     found = problem(Condition("u = 0", {"x": 1.5}), periodic={"x": 1.0})
     assert found.system.conditions[0].at["x"] == pytest.approx(0.5)
+
+
+def test_several_equations_at_one_place():
+    """A clamped end."""
+    found = problem(Condition("u = 0; u_x = 0", {"x": 0.2}))
+    assert [c.text for c in found.system.conditions] == ["u = 0", "u_x = 0"]
 
 
 def test_what_is_no_condition_is_refused():

@@ -25,7 +25,7 @@ class Condition:
     Parameters
     ----------
     equation
-        As in `InverseProblem`, with the same names. It may hold unknowns that occur in no other equation: a
+        One or several, as in `InverseProblem` and with the same names: ``"w = 0; w_x = 0"``. It may hold unknowns that occur in no other equation: a
         flux q over t, a transfer coefficient h, an initial field u0 over x.
     at
         Coordinate -> a number in its unit, or "start" or "end" of the domain: ``{"x": 0.0}``,
@@ -138,30 +138,24 @@ def placed(
     EquationError
         If a condition cannot be read, or holds neither a state nor an unknown.
     ConfigurationError
-        If one is not a single equation, or holds an unknown that varies along a coordinate of its place and
-        occurs in no other equation.
+        If one holds an unknown that varies along a coordinate of its place and occurs in no other equation.
     """
     found, resolve = [], system.names.resolve
     everywhere = {resolve(s).derivative.field for s in system.symbols}
     for condition in conditions:
-        equations = parse(condition.equation, system.names).equations
-        if len(equations) != 1:
-            raise ConfigurationError(
-                f"The condition '{condition.equation}' holds {len(equations)} equations; one was expected: "
-                "give each as a condition."
-            )
         at = {c: _number(x, c, bounds, data) for c, x in condition.at.items()}
-        equation = replace(equations[0], at=at, noise=float(condition.noise))
+        parsed = parse(condition.equation, system.names).equations
+        found += [replace(e, at=at, noise=float(condition.noise)) for e in parsed]
+    for equation in found:
         for name in {resolve(s).derivative.field for s in equation.symbols} - everywhere:
             over = unknowns[name].over or () if name in unknowns else ()
-            if set(over) & set(at):
-                kept = tuple(c for c in over if c not in at)
+            if set(over) & set(equation.at):
+                kept = tuple(c for c in over if c not in equation.at)
                 given = f"FieldUnknown(over={kept!r})" if kept else "ScalarUnknown()"
                 raise ConfigurationError(
                     f"The unknown '{name}' varies over {', '.join(over)}, and occurs in no equation but the "
                     f"condition '{equation}': give it as {given}."
                 )
-        found.append(equation)
     return replace(system, conditions=tuple(found))
 
 

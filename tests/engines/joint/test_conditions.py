@@ -18,8 +18,8 @@ from mollifier.problem.conditions import Condition
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
 
-CLAMPED = [Condition("w = 0", {"x": "start"}), Condition("w_x = 0", {"x": "start"})]
-FREE = [Condition("EI*w_xx = 0", {"x": "end"}), Condition("dx(EI*w_xx) = 0", {"x": "end"})]
+CLAMPED = [Condition("w = 0; w_x = 0", {"x": "start"})]
+FREE = [Condition("EI*w_xx = 0; dx(EI*w_xx) = 0", {"x": "end"})]
 K, H = 0.05, 0.08
 
 
