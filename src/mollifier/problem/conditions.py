@@ -25,8 +25,9 @@ class Condition:
     Parameters
     ----------
     equation
-        One or several, as in `InverseProblem` and with the same names: ``"w = 0; w_x = 0"``. It may hold unknowns that occur in no other equation: a
-        flux q over t, a transfer coefficient h, an initial field u0 over x.
+        One or several, as in `InverseProblem` and with the same names: ``"w = 0; w_x = 0"``. It may hold
+        unknowns that occur in no other equation: a flux q over t, a transfer coefficient h, an initial field
+        u0 over x.
     at
         Coordinate -> a number in its unit, or "start" or "end" of the domain: ``{"x": 0.0}``,
         ``{"t": "start"}``. The domain is the box of the data, and reaches to every number given here.
