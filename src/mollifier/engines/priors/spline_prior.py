@@ -120,7 +120,10 @@ class Prior:
         forms = self._seminorms if free else [self.basis.penalty(0), *self._seminorms[1:]]
         factors = 10.0 ** (2 * order * length) * matern_weights(order, 10.0**length)
         parts = zip(factors.tolist(), forms[: order + 1], strict=True)
-        return np.sum([share * form for share, form in parts], axis=0)
+        total = np.zeros_like(forms[0])
+        for share, form in parts:
+            total += share * form
+        return total
 
 
 @dataclass(frozen=True, eq=False)

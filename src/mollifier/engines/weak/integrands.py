@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from mollifier.engines.weak.form import WeakForm
 from mollifier.equations.algebra import differentiate, expand
-from mollifier.equations.lower import lower
+from mollifier.equations.lower import Program, lower
 from mollifier.errors import DataError
 
 Array = NDArray[np.float64]
 Env = Mapping[str, Array]
 
-_AT_SMOOTHED = ("known noise", "gain")
+AT_SMOOTHED = ("known noise", "gain")
+"""Kinds that are evaluated at smoothed fields."""
 
 
 class Integrands:
@@ -73,32 +74,31 @@ class Integrands:
         self.heteroscedastic = any(e.has(*fields) for e in noise.values())
         self._keys = tuple(found)
         # Compiled together, so that an expression is rounded in the same way wherever it is evaluated.
-        whole = lower(list(found.values()))
-        self._programs = {}
-        for smoothed in (False, True):
-            places = [i for i, key in enumerate(found) if (key[0] in _AT_SMOOTHED) == smoothed]
-            self._programs[smoothed] = [self._keys[i] for i in places], whole.restricted(places)
+        self._whole = lower(list(found.values()))
+        self._programs: dict[tuple[str, ...], Program] = {}
 
     @property
     def instructions(self) -> int:
-        """Length of the compiled programs."""
-        return sum(len(program.instructions) for _, program in self._programs.values())
+        """Length of the compiled program of all expressions."""
+        return len(self._whole.instructions)
 
     def keys(self, *kinds: str) -> list[tuple]:
         """Keys of some kinds."""
         return [k for k in self._keys if k[0] in kinds]
 
-    def evaluate(self, env: Env, smoothed: bool = False) -> dict[tuple, Array]:
-        """The expressions in noisy values, or those in ``smoothed`` fields, by key: arrays that broadcast.
+    def evaluate(self, env: Env, *kinds: str) -> dict[tuple, Array]:
+        """The expressions of some kinds, by key: arrays that broadcast.
 
         Raises
         ------
         DataError
             If a value is not finite.
         """
-        keys, program = self._programs[smoothed]
+        if kinds not in self._programs:
+            places = [i for i, k in enumerate(self._keys) if k[0] in kinds]
+            self._programs[kinds] = self._whole.restricted(places)
         with np.errstate(all="ignore"):
-            values = program.run(env)
+            values = self._programs[kinds].run(env)
         if not all(np.isfinite(v).all() for v in values):
             named = ", ".join(f"'{f}'" for f in self.form.fields)
             raise DataError(
@@ -106,4 +106,4 @@ class Integrands:
                 "takes them to where it is not defined, or an unknown's value does. Bound the unknowns, give "
                 "initial values, or use engine 'joint' or 'network'."
             )
-        return {k: np.asarray(v, dtype=float) for k, v in zip(keys, values, strict=True)}
+        return {k: np.asarray(v, dtype=float) for k, v in zip(self.keys(*kinds), values, strict=True)}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 import numpy as np
 import scipy.linalg as sl
@@ -15,6 +16,9 @@ from mollifier.engines.weak.conditioning import FieldMeasurements
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 
 Array = NDArray[np.float64]
+
+# Precisions of priors for tau = 1 that are held, so that strengths are compared at no more than one factor.
+_HELD = 16
 
 
 @dataclass(eq=False)
@@ -166,6 +170,18 @@ class _Linear:
         """Precision of the coefficients of the i-th field."""
         return 10.0**hyper.strength * self.units[i] * self.priors[i].precision(hyper.order, hyper.length)
 
+    @cached_property
+    def _unit_prior(self) -> Callable[[int, int, float], tuple[Array, float]]:
+        """Precision of the i-th field's scaled coefficients for tau = 1, and half its log determinant."""
+
+        @lru_cache(maxsize=_HELD)
+        def found(i: int, order: int, length: float) -> tuple[Array, float]:
+            scale = self.scale[self.places[i]]
+            unit = self.priors[i].precision(order, length) / np.outer(scale, scale)
+            return unit, float(np.log(np.diag(factored(unit))).sum())
+
+        return found
+
     def solved(
         self, hypers: list[Hyper], equations: tuple[Array, Array] | None = None
     ) -> tuple[Array, Array, float]:
@@ -176,9 +192,9 @@ class _Linear:
         precision, right = equations or self.data
         precision, evidence = precision.copy(), 0.0
         for i, (h, w) in enumerate(zip(hypers, self.places, strict=True)):
-            scaled = self.prior(h, i) / np.outer(self.scale[w], self.scale[w])
-            evidence += np.log(np.diag(factored(scaled))).sum()
-            precision[w, w] += scaled
+            times, (unit, half) = 10.0**h.strength * self.units[i], self._unit_prior(i, h.order, h.length)
+            evidence += half + len(unit) * np.log(times) / 2
+            precision[w, w] += times * unit
         factor = factored(precision)
         half = sl.solve_triangular(factor, right, lower=True)
         return factor, half, float(evidence + half @ half / 2 - np.log(np.diag(factor)).sum())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mollifier.engines.linalg.dense import contract, flat_axes
 from mollifier.engines.splines.basis import Basis
 from mollifier.engines.weak.data import GridData, GridEffect
-from mollifier.engines.weak.integrands import Integrands
+from mollifier.engines.weak.integrands import AT_SMOOTHED, Integrands
 from mollifier.engines.weak.shared_noise import effect_modes
 from mollifier.engines.weak.testspace import Separable, TestSpace, index_pairs, overlaps, pair_products
 from mollifier.mollify.orders import Derivative
@@ -73,47 +73,42 @@ class WeakSums:
         self.place = {b.name: slice(*e) for b, e in zip(bases, pairwise(edges), strict=True)}
         self.size: int = edges[-1]
         self._of = {b.name: b for b in bases}
-        self._last: dict[bool, tuple[Array, Values]] = {}
+        self._last: dict[tuple[str, ...], tuple[Array, Values]] = {}
         self._lines: tuple[TestSpace, Array, sp.csr_array] | None = None
         self._modes: tuple[TestSpace, Array, Array] | None = None
 
-    def _evaluated(self, coefficients: Array, smoothed: bool) -> Iterator[tuple[slice, Values]]:
-        """Integrands slab by slab; those of a single slab are kept for the next call.
-
-        ``smoothed`` gives those that are evaluated at smoothed fields, where this makes a difference.
-        """
+    def _evaluated(self, coefficients: Array, *kinds: str) -> Iterator[tuple[slice, Values]]:
+        """Integrands of some kinds slab by slab; those of a single slab are kept for the next call."""
         slabs = self.data.slabs()
-        if len(slabs) == 1 and smoothed in self._last:
-            at, found = self._last[smoothed]
+        if len(slabs) == 1 and kinds in self._last:
+            at, found = self._last[kinds]
             if np.array_equal(at, coefficients):
                 yield slabs[0], found
                 return
+        smoothed = self.integrands.heteroscedastic and kinds[0] in AT_SMOOTHED
         for slab in slabs:
-            env = self.data.env(slab, smoothed and self.integrands.heteroscedastic)
+            env = self.data.env(slab, smoothed)
             for u in self.form.unknowns:
                 env[u.name] = self._of[u.field].evaluate(coefficients[self.place[u.field]], u, slab)
-            found = self.integrands.evaluate(env, smoothed)
+            found = self.integrands.evaluate(env, *kinds)
             if len(slabs) == 1:
-                self._last[smoothed] = coefficients.copy(), found
+                self._last[kinds] = coefficients.copy(), found
             yield slab, found
 
-    def _integrals(
-        self, coefficients: Array, *kinds: str, smoothed: bool = False
-    ) -> Iterator[tuple[slice, Values]]:
+    def _integrals(self, coefficients: Array, *kinds: str) -> Iterator[tuple[slice, Values]]:
         """Integrands of some kinds, broadcast: slab by slab, but numbers once for the whole grid.
 
         The sums of a number are products of small matrices, one for each axis.
         """
-        keys = self.integrands.keys(*kinds)
         numbers: set[tuple] | None = None
-        for slab, found in self._evaluated(coefficients, smoothed):
+        for slab, found in self._evaluated(coefficients, *kinds):
             if numbers is None:
-                numbers = {k for k in keys if found[k].size == 1}
+                numbers = {k for k, v in found.items() if v.size == 1}
                 yield slice(None), {k: np.broadcast_to(found[k], self.data.grid.shape) for k in numbers}
-            if len(numbers) == len(keys):
+            if len(numbers) == len(found):
                 return
             shape = self.data.shape(slab)
-            yield slab, {k: np.broadcast_to(found[k], shape) for k in keys if k not in numbers}
+            yield slab, {k: np.broadcast_to(v, shape) for k, v in found.items() if k not in numbers}
 
     def rounded(self) -> WeakSums:
         """The sums over data with no noise but that of rounding."""
@@ -130,9 +125,7 @@ class WeakSums:
         if not (self.integrands.linear and self._lines and self._lines[0] is space):
             self._lines = space, *self._projected(space, coefficients)
         _, rest, slopes = self._lines
-        return Rows(
-            rest + slopes @ coefficients, slopes, self._variances_of(space, coefficients, "noise", False)
-        )
+        return Rows(rest + slopes @ coefficients, slopes, self._variances_of(space, coefficients, "noise"))
 
     def slopes(self, space: TestSpace, coefficients: Array) -> sp.csr_array:
         """Derivatives of the residuals by the coefficients, shape (rows, m)."""
@@ -172,11 +165,11 @@ class WeakSums:
 
     def variances(self, space: TestSpace, coefficients: Array) -> Array:
         """Variances of the residuals at smoothed fields, shape (rows,)."""
-        return self._variances_of(space, coefficients, "known noise", True)
+        return self._variances_of(space, coefficients, "known noise")
 
-    def _variances_of(self, space: TestSpace, coefficients: Array, kind: str, smoothed: bool) -> Array:
+    def _variances_of(self, space: TestSpace, coefficients: Array, kind: str) -> Array:
         variances = np.zeros(self.equations * space.size)
-        for slab, found in self._integrals(coefficients, kind, smoothed=smoothed):
+        for slab, found in self._integrals(coefficients, kind):
             for (_, c, d), values in found.items():
                 one, two = self.form.channels[c], self.form.channels[d]
                 if one.equation == two.equation:
@@ -189,7 +182,7 @@ class WeakSums:
         """Covariance of the residuals at the noisy or the ``smoothed`` fields, shape (rows, rows)."""
         channels, kind = self.form.channels, "known noise" if smoothed else "noise"
         on_pairs: dict[tuple[int, int], Array] = {}
-        for slab, found in self._integrals(coefficients, kind, smoothed=smoothed):
+        for slab, found in self._integrals(coefficients, kind):
             for (_, c, d), values in found.items():
                 one, two = channels[c], channels[d]
                 part = space.products(values, one.orders, two.orders, slab)
@@ -201,7 +194,8 @@ class WeakSums:
         for (e, f), part in on_pairs.items():
             total[self.part(e, space), self.part(f, space)][space.pairs] = part
         modes = self.modes(space, coefficients)
-        return total + total.T + modes @ modes.T
+        total += total.T.copy()
+        return total + modes @ modes.T if modes.size else total
 
     def modes(self, space: TestSpace, coefficients: Array) -> Array:
         """Residuals that the random effects of the noise leave, one column each, shape (rows, effects)."""
@@ -214,7 +208,7 @@ class WeakSums:
 
     def modes_of(self, effect: GridEffect, space: TestSpace, coefficients: Array) -> Array:
         """Residuals that one random effect leaves, shape (rows, effects)."""
-        gains = self._integrals(coefficients, "gain", smoothed=True)
+        gains = self._integrals(coefficients, "gain")
         return effect_modes(effect, self.data, space, self.equations, self.form.channels, gains)
 
     def field_gradients(self, space: TestSpace, coefficients: Array, rows: Array) -> dict[str, Array]:
@@ -224,7 +218,7 @@ class WeakSums:
         """
         channels = self.form.channels
         total = {f: np.zeros(self.data.grid.shape) for f in self.form.fields}
-        for slab, found in self._integrals(coefficients, "gain", smoothed=True):
+        for slab, found in self._integrals(coefficients, "gain"):
             for (_, c, f), values in found.items():
                 part = rows[self.part(channels[c].equation, space)]
                 total[f][slab] += space.adjoint(part, channels[c].orders, slab) * values

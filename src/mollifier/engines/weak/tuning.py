@@ -64,7 +64,7 @@ class WeakTuning:
     #: Nodes of the shortest axis whose interpolation error is estimated.
     interpolated_nodes: int = 13
     #: Values of one integrand that are held in memory at a time.
-    slab_values: int = 400_000
+    slab_values: int = 2**19
     #: Relative rounding error of values that were given as free of noise.
     rounding: float = 1e-8
 
