@@ -172,6 +172,8 @@ def _run_lengths(lines: Array) -> NDArray[np.intp]:
     """How many equal values in a row each value is one of, along the last axis; 0 for missing ones."""
     starts = np.ones(lines.shape, dtype=bool)
     starts[..., 1:] = lines[..., 1:] != lines[..., :-1]
+    if starts.all():
+        return np.isfinite(lines).astype(np.intp)
     label = np.cumsum(starts.ravel()) - 1
     return np.where(np.isfinite(lines), np.bincount(label)[label].reshape(lines.shape), 0)
 

@@ -91,9 +91,13 @@ def typical(dataset: xr.Dataset, variable: str) -> float | None:
 
 
 def estimate(
-    dataset: xr.Dataset, variable: str, coordinates: Sequence[str], replicates: Sequence[str]
+    dataset: xr.Dataset,
+    variable: str,
+    coordinates: Sequence[str],
+    replicates: Sequence[str],
+    found: Sequence[NoiseFinding] | None = None,
 ) -> float:
-    """The standard deviation of the noise of a variable, from its values."""
+    """The standard deviation of the noise of a variable, from its values and, if known, its `findings`."""
     array = dataset[variable]
     nodes = [dataset[c].values for c in coordinates]
     try:
@@ -101,8 +105,10 @@ def estimate(
             return estimate_noise(array.values, np.stack(nodes, axis=-1))
         repeats = tuple(i for i, d in enumerate(array.dims) if d in replicates)
         least = estimate_noise(array.values, nodes=tuple(nodes), repeats=repeats)
+        if found is None:
+            found = findings(dataset, variable, coordinates, replicates)
         # The smallest estimate is that of the white part alone.
-        return max([least, *(f.sd for f in findings(dataset, variable, coordinates, replicates))])
+        return max([least, *(f.sd for f in found)])
     except DataError as error:
         raise DataError(str(error).replace("'u'", f"'{variable}'")) from error
 

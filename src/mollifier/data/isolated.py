@@ -135,7 +135,7 @@ def _screened(values: Array, places: Places, finite: Index, least: float, tuning
     if places.axes:
         whole = np.full(values.shape, np.inf)
         for axis in places.axes:
-            u, away = np.moveaxis(values, axis, 0), np.full(values.shape, np.nan)
+            u, away = np.moveaxis(values, axis, 0), np.empty(values.shape)
             line = np.moveaxis(away, axis, 0)
             line[1:-1] = np.abs(u[1:-1] - (u[2:] + u[:-2]) / 2)
             line[0], line[-1] = np.abs(u[0] - u[1]), np.abs(u[-1] - u[-2])
@@ -144,8 +144,8 @@ def _screened(values: Array, places: Places, finite: Index, least: float, tuning
     else:
         near = places.near(values, finite, 2 * len(places.nodes) + 2)[0]
         away = np.abs(values[finite] - _medians(near))
-    order = np.argsort(-away)
-    return finite[order][away[order] > least][: tuning.tested]
+    far = np.flatnonzero(away > least)
+    return finite[far[np.argsort(-away[far])]][: tuning.tested]
 
 
 def _deviations(

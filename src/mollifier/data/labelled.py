@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
@@ -12,7 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from mollifier.data import errorbars
 from mollifier.data.building import POINT
+from mollifier.data.damage import Damage, find_damage
 from mollifier.data.interpolation import at_scattered, on_grid, positions
+from mollifier.data.noise_model import NoiseEffect, effects_of
 from mollifier.errors import DataError, did_you_mean
 from mollifier.io.printed import Printed
 from mollifier.mollify.grid import Axis, Grid
@@ -22,7 +25,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Labelled(Printed):
-    """Measured variables over coordinates, apart from their noise; attributes as of `Observations`."""
+    """Measured variables over coordinates, apart from their noise's size; attributes as of `Observations`."""
 
     dataset: xr.Dataset
     coordinates: tuple[str, ...]
@@ -110,6 +113,16 @@ class Labelled(Printed):
         """Root mean square of the finite values, in the units of the variable."""
         finite = self._finite(variable)
         return float(np.sqrt(np.mean(finite**2))) if finite.size else np.nan
+
+    def noise_effects(self, variable: str) -> tuple[NoiseEffect, ...]:
+        """The random effects that were declared for a variable."""
+        return effects_of(self.dataset[self._variable(variable)])
+
+    @cached_property
+    def damage(self) -> list[Damage]:
+        """Values that are no measurements of the field: fill values, dead sensors and frames, spikes."""
+        parts = [find_damage(self.dataset, v, self.coordinates_of(v)) for v in self.variables]
+        return [d for part in parts for d in part]
 
     def interpolate(self, variable: str, points: Mapping[str, ArrayLike], method: str = "linear") -> Array:
         """A variable at other points, constant beyond the range, replicates averaged.

@@ -90,6 +90,8 @@ def estimate_noise(
 
 def _pure_error(u: Array) -> tuple[float, int]:
     """Pooled standard deviation over the first axis, and its degrees of freedom."""
+    if len(u) == 1:
+        return 0.0, 0
     count = np.isfinite(u).sum(axis=0)
     dof = int(np.maximum(count - 1, 0).sum())
     if dof == 0:

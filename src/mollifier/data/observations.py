@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -13,11 +12,9 @@ from numpy.typing import ArrayLike
 
 from mollifier.data import building, errorbars, selection
 from mollifier.data.building import POINT
-from mollifier.data.damage import Damage, find_damage
 from mollifier.data.errorbars import Noise, trusted
 from mollifier.data.labelled import Labelled
 from mollifier.data.noise_findings import NoiseFinding
-from mollifier.data.noise_model import NoiseEffect, effects_of
 from mollifier.data.selection import Samples
 from mollifier.errors import DataError
 
@@ -74,6 +71,7 @@ class Observations(Labelled):
     """
 
     _estimates: dict[str, float] = field(repr=False)
+    _findings: dict[str, tuple[NoiseFinding, ...]] = field(repr=False)
 
     def __init__(
         self,
@@ -154,6 +152,7 @@ class Observations(Labelled):
         object.__setattr__(self, "coordinates", coordinates)
         object.__setattr__(self, "replicates", replicates)
         object.__setattr__(self, "_estimates", dict(estimates or {}))
+        object.__setattr__(self, "_findings", {})
         return self
 
     def _with(self, dataset: xr.Dataset, names: Mapping[str, str] | None = None) -> Observations:
@@ -167,12 +166,15 @@ class Observations(Labelled):
             dataset, coordinates=left, replicates=[r for r in repeats if r in dataset.dims]
         )
 
-    def samples(self, variable: str) -> Samples:
-        """The finite values of a variable, with points and standard errors; replicates are further ones."""
+    def samples(self, variable: str, most: int | None = None, seed: int = 0) -> Samples:
+        """The finite values of a variable, with points and standard errors; replicates are further ones.
+
+        At most ``most`` of them, drawn at random.
+        """
         sd = errorbars.known(self.dataset, self._variable(variable))
         if sd is None:
             sd = self.noise_sd(variable) if self._finite(variable).size else np.nan
-        return selection.samples(self.dataset, variable, self.coordinates_of(variable), sd)
+        return selection.samples(self.dataset, variable, self.coordinates_of(variable), sd, most, seed)
 
     def noise_sd(self, variable: str) -> float:
         """Typical standard error, in the units of the variable; estimated where none was given.
@@ -184,7 +186,10 @@ class Observations(Labelled):
             return given
         if variable not in self._estimates:
             names = self.coordinates_of(variable)
-            self._estimates[variable] = errorbars.estimate(self.dataset, variable, names, self.replicates)
+            found = self.noise_findings(variable)
+            self._estimates[variable] = errorbars.estimate(
+                self.dataset, variable, names, self.replicates, found
+            )
         return self._estimates[variable]
 
     def noise_source(self, variable: str) -> str:
@@ -207,12 +212,11 @@ class Observations(Labelled):
         ...     print(found.text)
         each sensor has its own offset (about 2.6 % of rms)
         """
-        names = self.coordinates_of(variable)
-        return errorbars.findings(self.dataset, variable, names, self.replicates)
-
-    def noise_effects(self, variable: str) -> tuple[NoiseEffect, ...]:
-        """The random effects that were declared for a variable."""
-        return effects_of(self.dataset[self._variable(variable)])
+        if variable not in self._findings:
+            names = self.coordinates_of(variable)
+            found = errorbars.findings(self.dataset, variable, names, self.replicates)
+            self._findings[variable] = found
+        return self._findings[variable]
 
     @property
     def noise(self) -> dict[str, float]:
@@ -241,12 +245,6 @@ class Observations(Labelled):
     def mask(self, keep: ArrayLike | xr.DataArray) -> Observations:
         """Values where ``keep`` (the shape of the data, or labelled) is false become missing."""
         return self._with(selection.mask(self.dataset, self.variables, keep))
-
-    @cached_property
-    def damage(self) -> list[Damage]:
-        """Values that are no measurements of the field: fill values, dead sensors and frames, spikes."""
-        parts = [find_damage(self.dataset, v, self.coordinates_of(v)) for v in self.variables]
-        return [d for part in parts for d in part]
 
     def mask_outliers(self) -> Observations:
         """With the values that `damage` finds missing; how many and where is in the summary.

@@ -43,18 +43,28 @@ class Samples:
     sd: Array
 
 
-def samples(dataset: xr.Dataset, variable: str, coordinates: tuple[str, ...], sd: Array | float) -> Samples:
-    """The finite values of a variable, with standard errors ``sd`` in its shape, or one for all."""
+def samples(
+    dataset: xr.Dataset,
+    variable: str,
+    coordinates: tuple[str, ...],
+    sd: Array | float,
+    most: int | None = None,
+    seed: int = 0,
+) -> Samples:
+    """The finite values of a variable, with standard errors ``sd`` in its shape, or one for all.
+
+    At most ``most`` of them, drawn at random.
+    """
     array = dataset[variable]
-    keep = np.isfinite(array.values)
-    if POINT in dataset.dims:
-        columns = [dataset[c].values[keep] for c in coordinates]
-    else:
-        index = np.nonzero(keep)
-        columns = [dataset[c].values[index[array.dims.index(c)]] for c in coordinates]
-    values = array.values[keep]
+    index = np.flatnonzero(np.isfinite(array.values))
+    if most is not None and index.size > most:
+        index = index[np.sort(np.random.default_rng(seed).choice(index.size, most, replace=False))]
+    at = np.unravel_index(index, array.shape)
+    scattered = POINT in dataset.dims
+    columns = [dataset[c].values[at if scattered else at[array.dims.index(c)]] for c in coordinates]
+    values = array.values[at]
     floor = _FLOOR * (float(np.sqrt(np.mean(values**2))) or 1.0) if values.size else 0.0
-    errors = np.maximum(np.broadcast_to(sd, array.shape)[keep], floor)
+    errors = np.maximum(np.broadcast_to(sd, array.shape)[at], floor)
     return Samples(coordinates, np.stack(columns, axis=-1), values, errors)
 
 

@@ -91,6 +91,8 @@ def smoother(
         for cells in tuning.smoothing_cells:
             smooth = mollified(values, grid, cells, tuning.smoothed_nodes)
             misfit = float(np.mean((values - smooth)[there] ** 2))
+            if misfit - noise >= least:  # wider kernels leave more
+                break
             risk = misfit + 2 * noise * _mean_own_weight(along, cells) - noise
             if risk < least:
                 best, least = cells, risk

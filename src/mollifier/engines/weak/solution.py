@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -96,10 +96,7 @@ def _fit_table(problem: InverseProblem, data: GridData, states: Mapping[str, Arr
     """Samples of all fields beside the smoothed states at their nodes."""
     parts = []
     for f in problem.fields:
-        s, most = problem.data.samples(f), data.tuning.most_samples
-        if len(s.values) > most:
-            kept = np.sort(np.random.default_rng(seed).choice(len(s.values), most, replace=False))
-            s = replace(s, points=s.points[kept], values=s.values[kept], sd=s.sd[kept])
+        s = problem.data.samples(f, data.tuning.most_samples, seed)
         place = []
         for axis in data.grid:
             x = s.points[:, s.coordinates.index(axis.name)] - 1e-9 * np.ptp(axis.points)
