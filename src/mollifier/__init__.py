@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mollifier.problem.inverse_problem import InverseProblem
     from mollifier.problem.solution import Solution, load_solution
     from mollifier.problem.status import Status
-    from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
+    from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown
     from mollifier.reporting.figures import plot
     from mollifier.reporting.page.build import report
 
@@ -51,6 +51,7 @@ _HOME = {
     "Polynomial": "mollify.kernels",
     "ScalarUnknown": "problem.unknowns",
     "Solution": "problem.solution",
+    "StateUnknown": "problem.unknowns",
     "Status": "problem.status",
     "bootstrap": "diagnostics.intervals.bootstrap",
     "check": "diagnostics.check.check",
@@ -82,6 +83,7 @@ __all__ = [
     "Polynomial",
     "ScalarUnknown",
     "Solution",
+    "StateUnknown",
     "Status",
     "__version__",
     "bootstrap",

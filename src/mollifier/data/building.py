@@ -95,7 +95,7 @@ def _measured(name: str, values: ArrayLike) -> NDArray[np.float64]:
     if np.isnan(result).all():
         raise DataError(
             f"All {result.size} values of '{name}' are missing (NaN); check the selection, the fill value "
-            "and the mask."
+            "and the mask. A state that was not measured is left out of the data and named in states."
         )
     return result
 

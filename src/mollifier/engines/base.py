@@ -84,6 +84,8 @@ class Engine(Protocol):
         Which of "resume", "network" and "start" (see `Request`) it uses.
     solves_states
         Whether the states of its solution satisfy the equation, so that another engine may start from them.
+    hidden_states
+        Whether it solves for states of which there are no data.
     shared_noise
         Whether it takes noise that values share: gains and offsets of sensors and frames, drift, correlation.
     imposes_conditions
@@ -97,6 +99,7 @@ class Engine(Protocol):
     settings: ClassVar[type[BaseModel]]
     takes: ClassVar[frozenset[str]] = frozenset()
     solves_states: ClassVar[bool] = False
+    hidden_states: ClassVar[bool] = False
     shared_noise: ClassVar[bool] = False
     imposes_conditions: ClassVar[bool] = False
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = NONE

@@ -15,6 +15,14 @@ def unconditional(problem: InverseProblem, name: str) -> str | None:
     return f"engine '{name}' imposes no conditions at places, engine {able} does"
 
 
+def unseen(problem: InverseProblem, name: str) -> str | None:
+    """Why an engine cannot take a problem with a state that was not measured; None if it can."""
+    if not problem.hidden or ENGINES[name].hidden_states:
+        return None
+    able = " or ".join(f"'{n}'" for n, engine in ENGINES.items() if engine.hidden_states)
+    return f"'{problem.hidden[0]}' has no data, which engine '{name}' needs, engine {able} does not"
+
+
 def choose(problem: InverseProblem) -> tuple[str, str]:
     """The first registered engine that suits a problem, and the reason in one line.
 
@@ -37,7 +45,7 @@ def choose(problem: InverseProblem) -> tuple[str, str]:
     """
     against: list[str] = []
     for name, engine in ENGINES.items():
-        reason = unconditional(problem, name) or engine.unsuited(problem)
+        reason = unconditional(problem, name) or unseen(problem, name) or engine.unsuited(problem)
         if reason is None:
             return name, ", and ".join(against) or engine.advantage(problem)
         against.append(reason)

@@ -96,8 +96,8 @@ def origin(problem: InverseProblem, solution: Solution, mark: str, with_states: 
             stacklevel=4,
         )
         return Origin(mark, note=note | {"numbers": {}, "fields": [], "states": []})
-    has = with_states and all(f in solution.dataset for f in problem.fields)
-    states = {f: _filled(solution.dataset[f]) for f in problem.fields} if has else {}
+    has = with_states and all(f in solution.dataset for f in problem.all_states)
+    states = {f: _filled(solution.dataset[f]) for f in problem.all_states} if has else {}
     numbers = {n: float(e.value) for n, e in estimates.items()}
     note |= {"numbers": numbers, "fields": list(fields), "states": list(states)}
     return Origin(mark, estimates, fields, states, note)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from mollifier.problem.settings import Strict
-from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, Unknown
+from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown, Unknown
 
 ALL = "all"
 """All coordinates, as the value of `over`."""
@@ -90,6 +90,24 @@ class ConditionEntry(Strict):
     noise: float = Field(0.0, description="Standard error in the equation's own unit; 0 if it holds exactly.")
 
 
+class StateEntry(Strict):
+    """A state without data, as `mollifier.StateUnknown` takes it."""
+
+    over: str | list[str] | None = Field(None, description="Coordinates it varies over, all if absent.")
+    lower: float | None = Field(None, description="Lower bound, of a state without any value.")
+    upper: float | None = Field(None, description="Upper bound, likewise.")
+    initial: float | None = Field(None, description="Level to start from; several are tried if absent.")
+    unit: str = Field("", description="Unit, for labels.")
+    gauge: str = Field(
+        "mean", description="Of a state of which only derivatives enter: `mean`, its mean is zero."
+    )
+
+    def state(self) -> StateUnknown:
+        """As the problem takes it."""
+        over = tuple(self.over) if isinstance(self.over, list) else self.over
+        return StateUnknown(**self.model_dump() | {"over": over})
+
+
 class IntervalsEntry(Strict):
     """Where standard errors come from: the engine's own, or repeats of the solve."""
 
@@ -111,6 +129,9 @@ class Entries(Strict):
     constants: dict[str, float] = Field(default_factory=dict, description="Name: number.")
     fields: list[str] | None = Field(
         None, description="Variables of the data that are fields; those that are differentiated if absent."
+    )
+    states: dict[str, Any] = Field(
+        default_factory=dict, description="Name: a state without data, `{}` or the keys of a state."
     )
     geometry: str | dict[str, Any] | None = Field(
         None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,8 @@ from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.problem.conditions import Condition, checked, placed, reached
 from mollifier.problem.measurements import measurements_of
 from mollifier.problem.reserved import check_names
-from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, Unknown, is_number
+from mollifier.problem.states import completed_states, is_measured
+from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown, Unknown, is_number
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class InverseProblem:
         coordinates at right angles by default.
     conditions
         Equations at places, as at an edge or at the start; they may hold further unknowns. See `Condition`.
+    states
+        Name -> `StateUnknown`, for states with no data, or with so few that they say little.
 
     Attributes
     ----------
@@ -82,6 +85,7 @@ class InverseProblem:
     fields: tuple[str, ...] = ()
     geometry: str | Mapping[str, Any] | None = None
     conditions: tuple[Condition, ...] = ()
+    states: Mapping[str, StateUnknown] = field(default_factory=dict)
     system: EquationSystem = field(init=False, repr=False)
     measurements: Mapping[str, Samples] = field(init=False, repr=False)
 
@@ -94,19 +98,23 @@ class InverseProblem:
         fields: Sequence[str] | None = None,
         geometry: str | Mapping[str, Any] | None = None,
         conditions: Sequence[Condition] = (),
+        states: Mapping[str, StateUnknown] | None = None,
     ) -> None:
         observations = data if isinstance(data, Observations) else Observations.from_dataset(data)
         _check_places(observations)
         constants = _numbers(constants or {})
         conditions = checked(conditions)
         everything = [*listed(equation), *(e for c in conditions for e in listed(c.equation))]
-        chosen = _fields(everything, observations, fields)
-        completed = _completed(unknowns, observations, constants)
+        declared = completed_states(states or {}, observations)
+        chosen = _fields(everything, observations, fields, declared)
+        hidden = {n: s.over or () for n, s in declared.items() if n not in chosen}
+        completed = _completed(unknowns, observations, constants, hidden)
+        others = [v for v in observations.variables if v not in (*chosen, *hidden)]
         names = Names(
             coordinates=observations.coordinates,
-            fields={f: observations.coordinates_of(f) for f in chosen},
+            fields={f: observations.coordinates_of(f) for f in chosen} | hidden,
             unknowns={n: u.over or () for n, u in completed.items()},
-            known={v: observations.coordinates_of(v) for v in observations.variables if v not in chosen},
+            known={v: observations.coordinates_of(v) for v in others},
             constants=constants,
             system=geometry,
             units=observations.units,
@@ -118,10 +126,10 @@ class InverseProblem:
         }
         bounds = _domain(observations, measurements, reached(conditions, observations))
         system = placed(parse(equation, names), conditions, completed, bounds, observations)
-        _check_fields(system, chosen, observations)
-        known = (v for v in observations.variables if v in system.symbols)
+        _check_fields(system, (*chosen, *hidden), observations)
+        known = (v for v in others if v in system.symbols)
         scalars = [n for n, u in completed.items() if isinstance(u, ScalarUnknown)]
-        check_names((*observations.coordinates, *chosen, *completed, *known), scalars)
+        check_names((*observations.coordinates, *chosen, *hidden, *completed, *known), scalars)
         if system.unused:
             raise ConfigurationError(
                 f"The unknowns {list(system.unused)} are in no equation."
@@ -135,6 +143,7 @@ class InverseProblem:
             fields=chosen,
             geometry=geometry,
             conditions=conditions,
+            states=declared,
             system=system,
             measurements=measurements,
         ).items():
@@ -144,6 +153,20 @@ class InverseProblem:
     def coordinates(self) -> tuple[str, ...]:
         """Coordinates of the fields, in the order of the data."""
         return self.data.coordinates
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """States of which there are no data."""
+        return tuple(n for n in self.states if n not in self.fields)
+
+    @property
+    def all_states(self) -> tuple[str, ...]:
+        """The fields that were measured, then the hidden states."""
+        return *self.fields, *self.hidden
+
+    def coordinates_of(self, name: str) -> tuple[str, ...]:
+        """The coordinates that a state or an unknown varies over."""
+        return self.system.names.over(name)
 
     @property
     def bounds(self) -> dict[str, tuple[float, float]]:
@@ -176,6 +199,7 @@ class InverseProblem:
         } | {
             name: value
             for name, value in {
+                "states": {n: repr(s) for n, s in self.states.items()},
                 "geometry": self.geometry,
                 "conditions": [str(c) for c in self.system.conditions],
             }.items()
@@ -189,7 +213,7 @@ class InverseProblem:
     @property
     def known(self) -> tuple[str, ...]:
         """Observed variables that enter as known coefficients."""
-        return tuple(v for v in self.data.variables if v not in self.fields and v in self.system.symbols)
+        return tuple(v for v in self.system.names.known if v in self.system.symbols)
 
 
 def _domain(
@@ -214,8 +238,11 @@ def _check_places(data: Observations) -> None:
             )
 
 
-def _fields(equation: Any, data: Observations, fields: Sequence[str] | None) -> tuple[str, ...]:
-    """The state fields: as given, or what the equation differentiates, or the only variable there is."""
+def _fields(
+    equation: Any, data: Observations, fields: Sequence[str] | None, states: Mapping[str, StateUnknown]
+) -> tuple[str, ...]:
+    """The measured fields: as given, or what the equation differentiates, or the only variable there is."""
+    measured = [v for v in data.variables if v not in states or is_measured(v, data)]
     if fields is not None:
         given = (fields,) if isinstance(fields, str) else tuple(fields)
         named = {n: p for n in map(str, given) if {*(p := parts_of(n))} <= {*data.variables}}
@@ -223,9 +250,10 @@ def _fields(equation: Any, data: Observations, fields: Sequence[str] | None) -> 
         for f in chosen:
             if f not in data.variables:
                 raise ConfigurationError(f"Field '{f}' is not in the data.{did_you_mean(f, data.variables)}")
-        return chosen
-    found = fields_in(equation, {v: data.coordinates_of(v) for v in data.variables}, data.coordinates)
-    return tuple(found) or (tuple(data.variables) if len(data.variables) == 1 else ())
+        return tuple(f for f in dict.fromkeys([*chosen, *states]) if f in measured)
+    found = fields_in(equation, {v: data.coordinates_of(v) for v in measured}, data.coordinates)
+    named = tuple(v for v in measured if v in found or v in states)
+    return named or (tuple(measured) if len(measured) == 1 else ())
 
 
 def _numbers(constants: Any) -> dict[str, float]:
@@ -260,7 +288,10 @@ def _check_fields(system: EquationSystem, chosen: Sequence[str], data: Observati
 
 
 def _completed(
-    unknowns: Mapping[str, Unknown], data: Observations, constants: Mapping[str, float]
+    unknowns: Mapping[str, Unknown],
+    data: Observations,
+    constants: Mapping[str, float],
+    hidden: Iterable[str],
 ) -> dict[str, Unknown]:
     """Unknowns with their coordinates filled in and checked."""
     example = "unknowns={'D': ScalarUnknown(), 'k': FieldUnknown(over=('x', 'y'))}"
@@ -278,6 +309,7 @@ def _completed(
             "coordinate": data.coordinates,
             "variable of the data": data.variables,
             "constant": constants,
+            "state": hidden,
         }
         for what, held in taken.items():
             if name in held:

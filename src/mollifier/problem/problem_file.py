@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from mollifier.data.read import read
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.io.plain_yaml import parse_yaml
 from mollifier.problem.conditions import Condition
-from mollifier.problem.entries import ALL, DataEntry, Entries, IntervalsEntry, UnknownEntry
+from mollifier.problem.entries import ALL, DataEntry, Entries, IntervalsEntry, StateEntry, UnknownEntry
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import validated
-from mollifier.problem.unknowns import Unknown
+from mollifier.problem.unknowns import StateUnknown, Unknown
 
 _LARGEST = 1_000_000
 
@@ -39,6 +40,8 @@ class ProblemFile:
         By name, without measurements.
     measurements
         Unknown field -> where its measurements are, of those that have some.
+    states
+        Those with no data, or few.
     """
 
     path: Path
@@ -46,6 +49,7 @@ class ProblemFile:
     settings: Mapping[str, Any]
     unknowns: Mapping[str, Unknown]
     measurements: Mapping[str, DataEntry]
+    states: Mapping[str, StateUnknown]
 
     @property
     def engine(self) -> str:
@@ -107,7 +111,14 @@ class ProblemFile:
             unknowns[name] = replace(unknowns[name], measurements=self._read(entry))
         conditions = [Condition(c.equation, c.at, c.noise) for c in e.conditions]
         return InverseProblem(
-            e.equation, self.observations(), unknowns, e.constants, e.fields, e.geometry, conditions
+            e.equation,
+            self.observations(),
+            unknowns,
+            e.constants,
+            e.fields,
+            e.geometry,
+            conditions,
+            self.states,
         )
 
     def selecting(self, name: str, value: Any) -> ProblemFile:
@@ -185,11 +196,13 @@ def load(
         own = {k: v for k, v in content.items() if k in Entries.model_fields}
         entries = validated(Entries, own)
         given = {name: _unknown(name, entry) for name, entry in entries.unknowns.items()}
+        states = {name: _state(name, entry) for name, entry in entries.states.items()}
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}") from None
     measurements = {n: e.measurements for n, e in given.items() if e.measurements is not None}
     chosen = {k: v for k, v in content.items() if k not in own}
-    return ProblemFile(path, entries, chosen, {n: e.unknown() for n, e in given.items()}, measurements)
+    unknowns = {n: e.unknown() for n, e in given.items()}
+    return ProblemFile(path, entries, chosen, unknowns, measurements, states)
 
 
 def overridden(overrides: Sequence[str], content: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -240,15 +253,31 @@ def _unknown(name: str, entry: Any) -> UnknownEntry:
             "that is known "
             "belongs under constants, a starting value under initial."
         )
-    try:
+    with _at(f"unknowns.{name}"):
         found = validated(UnknownEntry, entry, f"unknowns.{name}")
         found.unknown()
         return found
+
+
+def _state(name: str, entry: Any) -> StateUnknown:
+    entry = {} if entry is None else entry
+    if not isinstance(entry, Mapping):
+        raise ConfigurationError(
+            f"'states.{name}' was given as {entry!r}; a mapping was expected, as states: {{{name}: {{}}}}. "
+            "A starting level belongs under initial."
+        )
+    with _at(f"states.{name}"):
+        return validated(StateEntry, entry, f"states.{name}").state()
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    """Errors name the place in the file."""
+    try:
+        yield
     except ConfigurationError as error:
         text = str(error)
-        raise ConfigurationError(
-            text if f"unknowns.{name}" in text else f"'unknowns.{name}': {text}"
-        ) from None
+        raise ConfigurationError(text if place in text else f"'{place}': {text}") from None
 
 
 def _read(path: Path) -> dict[str, Any]:

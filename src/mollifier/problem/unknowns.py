@@ -1,4 +1,4 @@
-"""What is unknown: numbers, and fields that vary over some of the coordinates."""
+"""What is unknown: numbers, fields that vary over some of the coordinates, and states without data."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from mollifier.errors import ConfigurationError, did_you_mean
 
 PRIORS = ("auto", "h1", "h2", "tv")
 """Available priors of an unknown field."""
+
+GAUGES = ("mean",)
+"""Ways to report a state that the equations leave open up to a function of some coordinates."""
 
 
 @dataclass(frozen=True)
@@ -124,21 +127,7 @@ class FieldUnknown:
     def __post_init__(self) -> None:
         _check_bounds(self)
         object.__setattr__(self, "measurements", _observed(self.measurements))
-        if self.over is not None:
-            names = (self.over,) if isinstance(self.over, str) else self.over
-            if not isinstance(names, Iterable) or not all(isinstance(n, str) for n in names):
-                raise ConfigurationError(
-                    f"over={self.over!r} was given; names were expected, as in over=('x', 'y')."
-                )
-            names = tuple(names)
-            object.__setattr__(self, "over", names)
-            twice = [n for n in names if names.count(n) > 1]
-            if twice:
-                raise ConfigurationError(
-                    f"FieldUnknown(over={names!r}) names '{twice[0]}' twice; once was expected."
-                )
-            if not names:
-                raise ConfigurationError("FieldUnknown(over=()) varies over nothing; use ScalarUnknown.")
+        object.__setattr__(self, "over", _coordinates("FieldUnknown", self.over))
         if self.smoothness is not None and not (is_number(self.smoothness) and self.smoothness >= 0):
             raise ConfigurationError(
                 f"smoothness={self.smoothness!r} was given; a number of 0 or more was expected."
@@ -154,6 +143,74 @@ class FieldUnknown:
         return _admits(self, value)
 
 
+@dataclass(frozen=True)
+class StateUnknown:
+    """A state of the equations that was measured nowhere, or hardly: a pressure, a second species.
+
+    Parameters
+    ----------
+    over
+        Coordinates it varies over; all of the data's when not given.
+    lower, upper
+        Bounds, kept by a bijection; none by default.
+    initial
+        Level to start from; several levels are tried by default.
+    unit
+        Physical unit, for labels.
+    gauge
+        How a state is reported of which only derivatives enter, so that a function of some coordinates may be
+        added to it: "mean", its mean over the other coordinates is zero.
+
+    Raises
+    ------
+    ConfigurationError
+        If bounds, initial value, coordinates or gauge are out of range.
+
+    Examples
+    --------
+    >>> StateUnknown(over="t", lower=0.0).over
+    ('t',)
+    """
+
+    over: tuple[str, ...] | None = None
+    lower: float | None = None
+    upper: float | None = None
+    initial: float | None = None
+    unit: str = ""
+    gauge: str = "mean"
+
+    def __post_init__(self) -> None:
+        _check_bounds(self)
+        object.__setattr__(self, "over", _coordinates("StateUnknown", self.over))
+        if self.gauge not in GAUGES:
+            raise ConfigurationError(f"gauge={self.gauge!r} was given; {', '.join(GAUGES)} was expected.")
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is a bound."""
+        return self.lower is not None or self.upper is not None
+
+    def admits(self, value: float) -> bool:
+        """Whether a value lies strictly within the bounds."""
+        return _admits(self, value)
+
+
+def _coordinates(kind: str, over: Any) -> tuple[str, ...] | None:
+    """Names of coordinates as a tuple; None for all of them."""
+    if over is None:
+        return None
+    names = (over,) if isinstance(over, str) else over
+    if not isinstance(names, Iterable) or not all(isinstance(n, str) for n in names):
+        raise ConfigurationError(f"over={over!r} was given; names were expected, as in over=('x', 'y').")
+    names = tuple(names)
+    twice = [n for n in names if names.count(n) > 1]
+    if twice:
+        raise ConfigurationError(f"{kind}(over={names!r}) names '{twice[0]}' twice; once was expected.")
+    if not names:
+        raise ConfigurationError(f"{kind}(over=()) varies over nothing; use ScalarUnknown.")
+    return names
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is a real number whose powers do not overflow."""
     return isinstance(value, Real) and not isinstance(value, bool) and abs(float(value)) < EXTENTS[1]
@@ -161,15 +218,18 @@ def is_number(value: Any) -> bool:
 
 Unknown = ScalarUnknown | FieldUnknown
 
+Bounded = Unknown | StateUnknown
+"""All that may have bounds and an initial value."""
 
-def _bounds(unknown: Unknown) -> Iterable[tuple[str, float]]:
+
+def _bounds(unknown: Bounded) -> Iterable[tuple[str, float]]:
     for name in ("lower", "upper", "initial"):
         value = getattr(unknown, name)
         if value is not None:
             yield name, value
 
 
-def _check_bounds(unknown: Unknown) -> None:
+def _check_bounds(unknown: Bounded) -> None:
     for name, value in _bounds(unknown):
         if not is_number(value):
             raise ConfigurationError(
@@ -199,7 +259,7 @@ def _observed(measurements: Any) -> Observations | None:
     )
 
 
-def _admits(unknown: Unknown, value: float) -> bool:
+def _admits(unknown: Bounded, value: float) -> bool:
     return (unknown.lower is None or value > unknown.lower) and (
         unknown.upper is None or value < unknown.upper
     )

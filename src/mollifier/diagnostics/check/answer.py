@@ -11,6 +11,7 @@ import xarray as xr
 
 from mollifier.diagnostics.check.findings import Finding, about
 from mollifier.engines.identifiability import structure as ident
+from mollifier.engines.identifiability.hidden import absorbed, absorbed_text, held_by, visible
 from mollifier.engines.identifiability.information import Information, information
 from mollifier.engines.identifiability.posterior import WIDE
 from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, fixed_by_scaling, listed
@@ -53,6 +54,22 @@ def of_structure(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[F
                 "multiple of an answer that keeps it is one too.",
                 _advice(problem, list(group)),
             )
+    free, lost = absorbed(problem)
+    if free:
+        text = absorbed_text(free, lost)
+        yield error(
+            f"{text[0].upper()}{text[1:]}.",
+            f"Measure {listed(free)}, or add an equation in which it acts on what was measured.",
+        )
+    for name in (n for n in problem.hidden if n not in free):
+        equations = problem.system.equations
+        count = sum(name in held_by(problem, e) for e in equations)
+        yield info(
+            f"{name}({', '.join(problem.coordinates_of(name))}) was not measured: {count} of "
+            f"{len(equations)} equations hold it, and what they say of the measured states determines it."
+        )
+    for name in ident.gauges(problem):
+        yield info(ident.gauge_text(problem, name))
     yield from _absorbing(problem)
     if not found and ident.has_trivial_answer(problem):
         yield error(
@@ -86,8 +103,12 @@ def _absorbing(problem: InverseProblem) -> Iterator[Finding]:
 
 def _advice(problem: InverseProblem, names: list[str]) -> str:
     fields = [n for n in names if n in problem.unknown_fields]
-    measured = f", measurements of {fields[0]} (FieldUnknown(measurements=...))" if fields else ""
-    return f"Give {' or '.join(names)} as a constant{measured}, or a source term that is known."
+    hidden = [n for n in names if n in problem.hidden]
+    numbers = [n for n in names if n not in hidden]
+    constants = [f"{' or '.join(numbers)} as a constant"] if numbers else []
+    measured = [f"measurements of {fields[0]} (FieldUnknown(measurements=...))"] if fields else []
+    states = [f"data of {hidden[0]}"] if hidden else []
+    return f"Give {', '.join(constants + measured + states)}, or a source term that is known."
 
 
 def of_values(problem: InverseProblem, place: Collocation | None = None) -> Iterator[Finding]:
@@ -102,6 +123,15 @@ def of_terms(
     problem: InverseProblem, place: Collocation, numbers: dict[str, Any], maps: dict[str, xr.DataArray]
 ) -> Iterator[Finding]:
     """Sizes and noise of the terms, and whether they determine the unknowns."""
+    seen = visible(problem)
+    left = [n for n in problem.unknowns if seen is None or n not in seen.unknowns]
+    if left:
+        yield info(
+            f"{listed(left)}: only equations with {listed(problem.states)} hold them, and how well they are "
+            "determined is known once these are solved (engine 'joint')."
+        )
+    if seen is None:
+        return
     try:
         terms = ident.terms_at_samples(problem, place.features)
     except MollifierError as why:
@@ -227,8 +257,6 @@ def _free(direction: Direction, linear: tuple[str, ...]) -> Finding:
 
 def _fields(problem: InverseProblem, found: Information) -> Iterator[Finding]:
     """How well each unknown field is determined."""
-    for name in ident.gauges(problem):
-        yield info(ident.gauge_text(problem, name))
     for name, share in found.undetermined.items():
         where = ", ".join(problem.unknown_fields[name].over or ())
         here = f"over {100 * share:.0f} % of the places the data hold little or nothing of {name}({where})"

@@ -40,7 +40,7 @@ _PER_WAVE, _ALIASED, _LEAST, _LINES = 4, 0.1, 8, 2000
 def too_few(problem: InverseProblem) -> Iterator[Finding]:
     """Axes with fewer distinct positions than the order along them can be taken from."""
     for c in problem.coordinates:
-        derivatives = (d for f in problem.fields for d in problem.system.derivatives.get(f, ()))
+        derivatives = (d for f in problem.all_states for d in problem.system.derivatives.get(f, ()))
         order = max((d.along(c) for d in derivatives), default=0)
         places = np.unique(problem.data.dataset[c].values).size
         if order and places < order + 1:

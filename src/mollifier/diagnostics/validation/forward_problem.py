@@ -59,16 +59,16 @@ def system_of(solution: Solution, problem: InverseProblem | None) -> EquationSys
     p, data = solution.provenance, solution.dataset
     if not p.get("equation"):
         raise NoForwardSolutionError("the solution does not hold its equation: give the problem")
-    fields, known = tuple(p.get("fields") or solution.states), solution.known
+    fields = (*(p.get("fields") or solution.states), *p.get("states", {}))
 
     def over(name: str) -> tuple[str, ...]:
         return tuple(map(str, data[name].dims)) if name in data else ()
 
     names = Names(
         coordinates=tuple(map(str, data.dims)),
-        fields={f: over(f) for f in fields},
+        fields={f: over(f) for f in dict.fromkeys(fields)},
         unknowns={n: over(n) for n in (*solution.estimates, *solution.unknown_fields)},
-        known={n: over(n) for n in known},
+        known={n: over(n) for n in solution.known},
         constants=p.get("constants") or {},
         system=p.get("geometry"),
         units={str(c): str(data[c].attrs.get("units", "")) for c in data.dims},

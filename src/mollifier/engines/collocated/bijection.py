@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mollifier.nn.layers import Affine
-from mollifier.problem.unknowns import Unknown
+from mollifier.problem.unknowns import Bounded
 
 _SOFTPLUS_UNIT = math.log(math.e - 1)  # softplus of this is 1
 # Least distance of a first value from the upper bound, as a share of the range: less is lost in rounding.
@@ -35,7 +35,7 @@ class Bijection(nn.Sequential):
     3.0
     """
 
-    def __init__(self, unknown: Unknown) -> None:
+    def __init__(self, unknown: Bounded) -> None:
         self.lower, self.upper = unknown.lower, unknown.upper
         first = last = Affine([1.0], [0.0])
         parts: list[nn.Module] = [first]
@@ -79,7 +79,7 @@ class Scalar(nn.Module):
         Bounds.
     """
 
-    def __init__(self, unknown: Unknown) -> None:
+    def __init__(self, unknown: Bounded) -> None:
         super().__init__()
         self.raw = nn.Parameter(torch.zeros(1, dtype=torch.float64))
         self.bijection = Bijection(unknown).double()

@@ -30,7 +30,7 @@ class Block(nn.Module):
     backend
         Derivatives on the scaled grid.
     bijection
-        Keeps an unknown field within its bounds: the last part of its network. None for a state.
+        Keeps a field within its bounds: the last part of its network. None for states without.
     curvatures
         Second derivatives in the smoothness prior: none for a state.
     level, scale
@@ -45,6 +45,7 @@ class Block(nn.Module):
         network: nn.Module,
         backend: Derivatives,
         bijection: Bijection | None = None,
+        curvatures: Sequence[Derivative] = (),
     ) -> None:
         super().__init__()
         self.names = tuple(names)
@@ -53,7 +54,7 @@ class Block(nn.Module):
         self.network = network if bijection is None else nn.Sequential(network, bijection)
         self.bijection = bijection
         self.backend = backend
-        self.curvatures = () if bijection is None else curvature_orders(grid)
+        self.curvatures = tuple(curvatures)
         self._half_lengths = {a.name: (a.length or 1.0) / 2 for a in grid}
         self.level: Tensor
         self.scale: Tensor

@@ -22,8 +22,10 @@ def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
 
     Unknown fields are taken as constant. The unknowns in which the equations are linear are found together by
     least squares on the fitted field's derivatives, each equation divided by the size of its known terms, and
-    moved to within their bounds. The others start from their ``initial``, from the middle of their bounds, or
-    from one. A field with measurements starts from their mean.
+    moved to within their bounds. Equations with hidden states, of which only a level is known at first, give
+    no more than the size at which an unknown balances the other terms. The others start from their
+    ``initial``, from the middle of their bounds, or from one. A field with measurements starts from their
+    mean.
 
     Unknowns whose values were ``adopted`` keep them; the scales of their curvature are still computed, so
     that the loss does not depend on the start.
@@ -129,6 +131,9 @@ def _least_squares(
         return {}, {}
     columns: dict[str, list[Array]] = {n: [] for n in free}
     right, sizes = [], dict.fromkeys(free, 0.0)
+    seen, balanced = set[str](), set[str]()
+    problem = objective.model.problem
+    hidden = {d.name for n in problem.states for d in problem.system.derivatives[n]}
     held = {n for n in free for e in objective.equations if n in e.symbols}
     for e, part in zip(objective.imposed, objective.parts, strict=True):
         present = [n for n in free if n in e.symbols]
@@ -145,26 +150,34 @@ def _least_squares(
         whole = inside & np.all([np.isfinite(v) for v in (rest, *parts.values())], axis=0)
         rest, parts = rest[whole], {n: v[whole] for n, v in parts.items()}
         size = _rms(rest) or sum(_rms(p) for p in parts.values()) or 1.0
+        for n, part in parts.items():
+            if _rms(part) > 0:
+                sizes[n] = max(sizes[n], _rms(rest) / _rms(part))
+        if hidden.intersection(e.symbols):
+            balanced |= {*present}
+            continue
+        seen |= {*present}
         for n in free:
             columns[n].append(parts.get(n, np.zeros_like(rest)) / size)
-            if n in parts and _rms(parts[n]) > 0:
-                sizes[n] = max(sizes[n], _rms(rest) / _rms(parts[n]))
         right.append(-rest / size)
+    found = {n: sizes[n] for n in balanced - seen if sizes[n] > 0}
+    free = [n for n in free if n not in balanced - seen]
     if not right or not sum(len(r) for r in right):
-        return {}, {}
+        return found, sizes
     matrix = np.stack([np.concatenate(columns[n]) for n in free], axis=1)
     norms = np.linalg.norm(matrix, axis=0)
     norms = np.where(norms > 0, norms, 1.0)
     solution = np.linalg.lstsq(matrix / norms, np.concatenate(right), rcond=1e-10)[0] / norms
-    return dict(zip(free, solution.tolist(), strict=True)), sizes
+    return found | dict(zip(free, solution.tolist(), strict=True)), sizes
 
 
 def _environment(objective: Objective, part: Part, levels: dict[str, float]) -> dict[str, torch.Tensor]:
-    """The environment on a part of the grid, every unknown at its level and every unknown field constant."""
+    """On a part of the grid, every unknown at its level, unknown fields and hidden states constant."""
     model = objective.model
     with torch.no_grad():
         env = part.environment(model.numbers())
     held = {n: objective.sizes.new_tensor(v) for n, v in levels.items()}
+    held |= {n: env[n].mean() for n in model.problem.hidden}
     for name, needed in model.problem.system.derivatives.items():
         if name in held:
             env |= {d.name: held[name] if not d.total else held[name] * 0 for d in needed}

@@ -104,7 +104,8 @@ class Linearisation:
         columns = objective.tuning.feature_columns
         parts = {id(part): PartRows(part) for part in (model.whole, *model.parts)}
         self.parts = [parts[id(part)] for part in objective.parts]
-        self.observe = [observation_matrix(block, columns) for block in model.state_blocks]
+        seen = [b for b in range(len(model.state_blocks)) if b in model.places]
+        self.observe = {b: observation_matrix(model.blocks[b], columns) for b in seen}
         self.partials = [Partials(e, model.blocks, tuple(model.scalars)) for e in objective.imposed]
         self.refresh()
         self.measurements = [
@@ -114,8 +115,11 @@ class Linearisation:
         self.roughness = StateRoughness(
             model,
             [
-                [*(m for part in parts.values() for m in part.rows[b].values()), seen]
-                for b, seen in enumerate(self.observe)
+                [
+                    *(m for part in parts.values() for m in part.rows[b].values()),
+                    *([self.observe[b]] if b in seen else []),
+                ]
+                for b in range(len(model.state_blocks))
             ],
         )
         self.shifts: list[Array] | None = None
@@ -248,10 +252,10 @@ class Linearisation:
             if strength:
                 yield self.curvature(name, nodes, slopes).scaled(np.sqrt(share * strength))
         yield from self._shrinkages(nodes, slopes)
-        for i, target in enumerate(objective.targets):
+        for i, state in enumerate(objective.states):
             if not objective.roughness[i].any():
                 continue
-            for axis, part in self.roughness.rows(target, nodes, slopes).items():
+            for axis, part in self.roughness.rows(state, nodes, slopes).items():
                 strength = float(objective.roughness[i, axis])
                 if strength:
                     yield part.scaled(np.sqrt(strength))

@@ -68,7 +68,7 @@ class Model(nn.Module):
         Where each block is observed, by its number among the blocks: states by the data, unknown fields by
         their measurements.
     state_blocks
-        Blocks of the observed fields, by the coordinates they depend on.
+        Blocks of the states, by the coordinates they depend on; a hidden state with bounds has its own.
     unknown_blocks
         Unknown field -> its block.
     scalars
@@ -104,12 +104,13 @@ class Model(nn.Module):
         self.collocation = collocation
         self.gauges = gauges(problem)
         self._make, self._method, self._free_values = make, method, free_values
-        groups = by_coordinates(problem)
-        self.places = {b: Places.of(problem.data, names) for b, names in enumerate(groups.values())}
+        groups = state_groups(problem)
+        seen = ([n for n in names if n in problem.fields] for _, names in groups)
+        self.places = {b: Places.of(problem.data, names) for b, names in enumerate(seen) if names}
         for b, name in enumerate(problem.unknown_fields, len(groups)):
             if name in problem.measurements:
                 self.places[b] = Places.at(problem.measurements[name])
-        self.state_blocks = [self._states(b, *group) for b, group in enumerate(groups.items())]
+        self.state_blocks = [self._states(b, *group) for b, group in enumerate(groups)]
         self.unknown_blocks = {
             n: self._unknown(b, n) for b, n in enumerate(problem.unknown_fields, len(groups))
         }
@@ -127,8 +128,10 @@ class Model(nn.Module):
         needed, grid = self.problem.system.derivatives, self.collocation.grid.subgrid(over)
         orders = {Derivative("u", d.orders) for n in names for d in needed[n]} | {Derivative("u")}
         backend = self._backend(b, grid, orders, self._free_values)
-        fields = Fields(names, False, grid, backend, self.collocation)
-        return Block(names, grid, needed, self._make(fields), fields.backend)
+        module = self._make(Fields(names, False, grid, backend, self.collocation))
+        state = self.problem.states.get(names[0])
+        bounds = Bijection(state).to(next(module.parameters()).dtype) if state and state.bounded else None
+        return Block(names, grid, needed, module, backend, bounds)
 
     def _unknown(self, b: int, name: str) -> Block:
         """The block of an unknown field."""
@@ -138,7 +141,7 @@ class Model(nn.Module):
         backend = self._backend(b, grid, orders | {*curvature_orders(grid)})
         module = self._make(Fields([name], True, grid, backend, self.collocation))
         bounds = Bijection(unknown).to(next(module.parameters()).dtype)
-        return Block([name], grid, needed, module, backend, bounds)
+        return Block([name], grid, needed, module, backend, bounds, curvature_orders(grid))
 
     def _part(self, at: Mapping[str, float]) -> Part:
         """The fields at the place of a condition."""
@@ -146,7 +149,7 @@ class Model(nn.Module):
         for block in self.blocks:
             grid = place.grid.subgrid(block.grid.names)
             onto = Places(grid.names, tuple(a.points for a in grid), None).scaled(block.grid)
-            free = block.bijection is None and self._free_values
+            free = block.names[0] in self.problem.all_states and self._free_values
             backends.append(self._backend(None, block.grid, {*block.backend.orders}, free, onto))
         return Part(self.problem, place, self.blocks, backends)
 
@@ -197,10 +200,10 @@ class Model(nn.Module):
         return {n: s() for n, s in self.scalars.items()}
 
     def gauge_fixed(self, name: str, values: Array) -> Array:
-        """An unknown field on its grid, (*grid.shape, ...), its mean zero where `gauges` leave it open."""
+        """A field on its grid, (*grid.shape, ...), its mean zero where `gauges` leave it open."""
         if name not in self.gauges:
             return values
-        grid = self.unknown_blocks[name].grid
+        grid = self.collocation.grid.subgrid(self.problem.coordinates_of(name))
         inside = self.collocation.within(grid.names)
         inside = inside.reshape(*inside.shape, *[1] * (values.ndim - inside.ndim))
         axes = tuple(i for i, c in enumerate(grid.names) if c not in self.gauges[name])
@@ -212,9 +215,11 @@ class Model(nn.Module):
         return {n: float(s().detach()) for n, s in self.scalars.items()}
 
 
-def by_coordinates(problem: InverseProblem) -> dict[tuple[str, ...], list[str]]:
-    """Coordinates -> the states that depend on them."""
+def state_groups(problem: InverseProblem) -> list[tuple[tuple[str, ...], list[str]]]:
+    """Coordinates, and the states that depend on them; hidden states with bounds each apart."""
+    bounded = [n for n in problem.hidden if problem.states[n].bounded]
     groups: dict[tuple[str, ...], list[str]] = {}
-    for f in problem.fields:
-        groups.setdefault(problem.data.coordinates_of(f), []).append(f)
-    return groups
+    for name in problem.all_states:
+        if name not in bounded:
+            groups.setdefault(problem.coordinates_of(name), []).append(name)
+    return [*groups.items(), *((problem.coordinates_of(n), [n]) for n in bounded)]

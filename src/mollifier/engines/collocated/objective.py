@@ -80,6 +80,8 @@ class Objective(nn.Module):
         Equations; these and the conditions; and the part of the grid on which each of them is imposed.
     targets, measurements
         Samples that are fitted, of states and of unknown fields.
+    states
+        The targets, and after them the hidden states, without samples.
     count
         Number of fitted values; repeats at one place count once, as their weighted mean.
     tau
@@ -88,7 +90,7 @@ class Objective(nn.Module):
         Rms size of the terms of each equation and condition on the whole grid; set by `measure`.
     strengths, roughness
         Weights of the smoothness priors: of the curvature of each unknown field, shape (unknown fields,), and
-        of the third derivatives of each target along each coordinate, shape (targets, coordinates), which are
+        of the third derivatives of each state along each coordinate, shape (states, coordinates), which are
         zero for networks.
     attainable
         Mean squared misfit of the data after a fit without the equation; one without such a fit.
@@ -107,10 +109,14 @@ class Objective(nn.Module):
         self._unknown_fields = tuple(fields)
         floor = settings.training.noise_floor
         self.targets: list[Target] = []
+        hidden: list[Target] = []
         relative = []
         self.count = 0
         for b, block in enumerate(model.state_blocks):
             for channel, name in enumerate(block.names):
+                if name in model.problem.hidden:
+                    hidden.append(Target(b, channel, name, _no_samples(block.grid.names), 0.0))
+                    continue
                 samples = fitted.samples(name)
                 if not len(samples.values):
                     raise ConfigurationError(f"The field '{name}' has no finite sample to fit.")
@@ -124,6 +130,7 @@ class Objective(nn.Module):
                 relative.append(float(np.sqrt(np.mean(sd**2))) / spread)
                 self.targets.append(Target(b, channel, name, samples, floor * spread))
                 block.level[channel], block.scale[channel] = level, spread
+        self.states = [*self.targets, *hidden]
         self.measurements: list[Target] = []
         for i, name in enumerate(fields):
             if name in model.problem.measurements:
@@ -141,7 +148,7 @@ class Objective(nn.Module):
         self.register_buffer("strengths", torch.tensor(given, dtype=torch.float64))
         self.roughness: Tensor
         dimensions = len(model.problem.coordinates)
-        self.register_buffer("roughness", torch.zeros(len(self.targets), dimensions, dtype=torch.float64))
+        self.register_buffer("roughness", torch.zeros(len(self.states), dimensions, dtype=torch.float64))
         self.attainable: Tensor
         self.register_buffer("attainable", torch.ones((), dtype=torch.float64))
 
@@ -282,6 +289,10 @@ class Objective(nn.Module):
 def floored(samples: Samples, floor: float) -> Samples:
     """Samples with standard errors of at least ``floor``."""
     return replace(samples, sd=np.maximum(samples.sd, floor))
+
+
+def _no_samples(coordinates: tuple[str, ...]) -> Samples:
+    return Samples(coordinates, np.zeros((0, len(coordinates))), np.zeros(0), np.zeros(0))
 
 
 def _pooled(index: NDArray[np.intp], values: Array, sd: Array) -> tuple[NDArray[np.intp], Array, Array]:

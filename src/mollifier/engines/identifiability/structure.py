@@ -12,6 +12,7 @@ import sympy
 from numpy.typing import NDArray
 
 from mollifier.data.observations import Samples
+from mollifier.engines.identifiability.hidden import absorbed, absorbed_text, visible
 from mollifier.engines.identifiability.pointwise import LocalFit, local_fits
 from mollifier.engines.identifiability.undetermined import fixed_by_scaling, listed
 from mollifier.equations.algebra import differentiate
@@ -79,11 +80,17 @@ class Terms:
 def terms_at_samples(problem: InverseProblem, features: Mapping[str, float]) -> Terms:
     """Evaluate all that the equations need at up to 400 samples, with unknowns at their start or at 1.
 
+    Equations with hidden states are left out: their terms are not known before they are solved.
+
     Raises
     ------
     DataError
-        If known data cannot be evaluated there, or a field was measured too rarely.
+        If known data cannot be evaluated there, a field was measured too rarely, or no equation is left.
     """
+    seen = visible(problem)
+    if seen is None:
+        raise DataError(f"Every equation with an unknown holds {listed(problem.states)}, hardly measured.")
+    problem = seen
     main = max(problem.fields, key=lambda f: len(problem.data.coordinates_of(f)))
     samples = problem.data.samples(main)
     chosen = np.random.default_rng(0).permutation(len(samples.points))[:_CENTRES]
@@ -204,14 +211,14 @@ def has_trivial_answer(problem: InverseProblem) -> bool:
     system = problem.system
     if set(system.linear_in) != set(problem.unknowns) or _sized_by_measurements(problem):
         return False
-    zero = dict.fromkeys(_owners(problem), sympy.S.Zero)
+    zero = dict.fromkeys(_owners(problem, problem.unknowns), sympy.S.Zero)
     return all(sympy.expand(e.residual).xreplace(zero) == 0 for e in system.equations)
 
 
-def _owners(problem: InverseProblem) -> dict[sympy.Symbol, str]:
-    """Symbol of an unknown or of its derivative -> the unknown."""
+def _owners(problem: InverseProblem, names: Iterable[str]) -> dict[sympy.Symbol, str]:
+    """Symbol of an unknown or hidden state, or of its derivative -> the name."""
     derivatives = problem.system.derivatives
-    return {sympy.Symbol(d.name): n for n in problem.unknowns for d in derivatives.get(n, ())}
+    return {sympy.Symbol(d.name): n for n in names for d in derivatives.get(n, ())}
 
 
 def _sized_by_measurements(problem: InverseProblem) -> set[str]:
@@ -233,13 +240,16 @@ def undetermined_by_structure(problem: InverseProblem) -> str:
         if len(group) > 1:
             kept = fixed_by_scaling(group)
             return f"the equations fix {listed(group)} only together: only {kept} is in the data"
+    free, lost = absorbed(problem)
+    if free:
+        return absorbed_text(free, lost)
     if has_trivial_answer(problem):
         return "zero satisfies the equation, and so does any multiple of an answer: give a term a known size"
     return ""
 
 
 def scalings(problem: InverseProblem) -> list[dict[str, int]]:
-    """Groups of unknowns whose sizes the equations fix only together, whatever the data.
+    """Groups of unknowns and hidden states whose sizes the equations fix only together, whatever the data.
 
     Each is a mapping unknown -> exponent: multiply every unknown by a factor to the power of its exponent
     and all equations hold as before. ``{"k": 1, "s": -1}``: only k*s is fixed; ``{"a": 1, "b": 1}``: only
@@ -258,8 +268,8 @@ def scalings(problem: InverseProblem) -> list[dict[str, int]]:
     >>> scalings(InverseProblem("u_t = k*u_xx + s", obs, both))
     []
     """
-    names = list(problem.unknowns)
-    owner = _owners(problem)  # a field's derivatives scale as it does
+    names = [*problem.unknowns, *problem.hidden]
+    owner = _owners(problem, names)  # a field's derivatives scale as it does
     rows: list[list[int]] = []
     for equation in problem.system.equations:
         powers = [_powers(term, owner, names) for term in equation.terms]
@@ -292,12 +302,12 @@ def _powers(
 
 
 def gauges(problem: InverseProblem) -> dict[str, tuple[str, ...]]:
-    """Unknown fields of which only derivatives enter, and that are measured nowhere.
+    """Unknown fields and hidden states of which only derivatives enter.
 
     Returns
     -------
     dict
-        Unknown field -> coordinates S, as many as possible: any function of S may be added to it, a constant
+        Its name -> coordinates S, as many as possible: any function of S may be added to it, a constant
         where there are none, and all equations hold as before.
 
     Examples
@@ -311,8 +321,8 @@ def gauges(problem: InverseProblem) -> dict[str, tuple[str, ...]]:
     {}
     """
     resolve, found = problem.system.names.resolve, {}
-    for name in set(problem.unknown_fields) - set(problem.measurements):
-        over = problem.unknown_fields[name].over or ()
+    for name in (*(n for n in problem.unknown_fields if n not in problem.measurements), *problem.hidden):
+        over = problem.coordinates_of(name)
         used = [d for s in problem.system.symbols if (d := resolve(s).derivative).field == name]
         subsets = (part for size in range(1, len(over) + 1) for part in combinations(over, size))
         for along in subsets:
@@ -326,7 +336,7 @@ def gauge_text(problem: InverseProblem, name: str) -> str:
     """What a field of `gauges` is known up to, and how it is reported."""
     left = gauges(problem)[name]
     what = f"a function of {', '.join(left)}" if left else "a constant"
-    over = [c for c in problem.unknown_fields[name].over or () if c not in left]
+    over = [c for c in problem.coordinates_of(name) if c not in left]
     each = f" at each {', '.join(left)}" if left else ""
     mean = f"its mean over {', '.join(over)}{each} is zero"
     return f"Only derivatives of {name} enter, which is free up to {what}: {mean}."
@@ -334,7 +344,7 @@ def gauge_text(problem: InverseProblem, name: str) -> str:
 
 def constant_fields(problem: InverseProblem) -> Iterator[str]:
     """Fields that vary no more than their noise, of those that were measured often enough to show it."""
-    for f in problem.fields:
+    for f in (f for f in problem.fields if f not in problem.states):
         s = problem.data.samples(f)
         if len(s.values) < _FEW:
             continue

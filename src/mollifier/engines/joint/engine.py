@@ -16,6 +16,7 @@ from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.runner import Progress
 from mollifier.engines.collocated.solve import check_priors, prepare, run_stages
 from mollifier.engines.collocated.stages import Stage
+from mollifier.engines.joint.hidden import HiddenStart
 from mollifier.engines.joint.layout import Layout
 from mollifier.engines.joint.levels import Levels
 from mollifier.engines.joint.settings import JointSettings
@@ -88,10 +89,10 @@ def solve_joint(
             objective, held = prepare(problem, chosen, seed, make, free_values=True)
             check_size(objective.model, tuning)
             linearisation = FieldPriors(objective)
-            smoothing = Smoothing(objective, linearisation, tuning)
+            first = [stage(objective, linearisation, tuning) for stage in (Smoothing, HiddenStart)]
             joint = Joint(objective, steps, chosen.training.tolerance, linearisation, tuning)
             levels = [Levels(joint)] if problem.system.conditions else []
-            return objective, [smoothing, *levels, joint], held
+            return objective, [*first, *levels, joint], held
 
         marks = {"engine": "joint"}
         return run_stages("joint", start, Request(problem, chosen, seed, progress, folder, resume), marks)
@@ -128,7 +129,7 @@ def _finer(problem: InverseProblem, settings: JointSettings, found: Solution) ->
         return None
     nodes = {c: found.dataset.sizes[c] for c in problem.coordinates}
     needed = dict(nodes)
-    for f in problem.fields:
+    for f in problem.all_states:
         state = found.dataset[f]
         for c in (str(d) for d in state.dims if d not in labels(problem)):
             # By differences of neighbours: a mollified derivative smooths a step of one or two cells.

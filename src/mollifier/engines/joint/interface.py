@@ -24,6 +24,7 @@ class JointEngine(Engine):
     takes = frozenset({"resume"})
     solves_states = True
     imposes_conditions = True
+    hidden_states = True
 
     def unsuited(self, problem: InverseProblem) -> str | None:
         """The reason: a grid of nodes is too large with many coordinates."""
@@ -33,9 +34,9 @@ class JointEngine(Engine):
     def cost(self, problem: InverseProblem, collocation: Collocation) -> Cost:
         """Seconds and MiB of a banded Cholesky factor per step: nodes times the square of the bandwidth."""
         shape = sorted(a.size for a in collocation.grid)
-        nodes = float(np.prod(shape)) * len(problem.fields)
+        nodes = float(np.prod(shape)) * len(problem.all_states)
         degree = 2 * max(collocation.radius.cells.values())
-        band = degree * float(np.prod(shape[:-1])) * len(problem.fields)
+        band = degree * float(np.prod(shape[:-1])) * len(problem.all_states)
         once = _OPERATION * nodes * band**2 + _NODE * nodes
         return Cost(_START + _ROUNDS * once, _MIB + _BYTES * nodes * band / 2**20)
 

@@ -71,6 +71,10 @@ class Smoothing:
                 coefficients[:, target.channel] = torch.from_numpy(values)
             self.objective.roughness[i] = self._along(i, strength)
             misfit += part
+        measured = len(self.objective.targets)
+        for i in range(measured, len(self.objective.states)):
+            alike = self.objective.roughness[:measured].max(dim=1).values.log().mean().exp()
+            self.objective.roughness[i] = self._along(i, float(alike))
         return misfit
 
     def close(self) -> None:
@@ -79,9 +83,8 @@ class Smoothing:
         self.objective.roughness *= self.tuning.start_strength
 
     def _along(self, i: int, strength: float) -> Tensor:
-        """A target's strength along every coordinate, shape (coordinates,); zero where it does not vary."""
-        target = self.objective.targets[i]
-        grid = self.objective.model.blocks[target.block].grid
+        """A state's strength along every coordinate, shape (coordinates,); zero where it does not vary."""
+        grid = self.objective.model.blocks[self.objective.states[i].block].grid
         names = self.objective.model.problem.coordinates
         return torch.tensor([strength if n in grid.names else 0.0 for n in names], dtype=torch.float64)
 

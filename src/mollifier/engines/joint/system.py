@@ -66,7 +66,7 @@ class Rough:
     Attributes
     ----------
     target, axis
-        Index of the target and of the coordinate, as in `Objective.roughness`.
+        Index of the state and of the coordinate, as in `Objective.roughness`.
     strength
         Strength of the prior in the normal equations.
     core, border
@@ -265,8 +265,8 @@ def _rough(
     """The smoothness priors of the states, which are added to the normal equations ``total`` as well."""
     objective = linearisation.objective
     found = []
-    for i, target in enumerate(objective.targets):
-        for axis, part in linearisation.roughness.rows(target, nodes, slopes=True).items():
+    for i, state in enumerate(objective.states):
+        for axis, part in linearisation.roughness.rows(state, nodes, slopes=True).items():
             strength = float(objective.roughness[i, axis])
             if strength:
                 rows = layout.core_rows(part), layout.border_rows(part, slopes)

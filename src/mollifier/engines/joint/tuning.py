@@ -88,6 +88,16 @@ class JointTuning(CollocatedTuning):
     smoothing_tolerance: float = 0.5
     """Tolerance of the best log-strength; 0.5 changes the width of the smoothing by a quarter at most."""
 
+    # -- hidden states
+    trial_levels: tuple[float, ...] = (1.0, 0.1, 10.0)
+    """Levels from which a hidden state is sought, in sizes of the measured states; both signs are tried."""
+    most_trials: int = 12
+    """Most starts that are tried."""
+    trial_steps: int = 10
+    """Steps of a trial; it ends sooner where the equation's weight reaches that of the data."""
+    trial_weight: float = 0.1
+    """Weight of the equation where trials are compared."""
+
     # -- strengths of the states' smoothness priors
     start_strength: float = 1e-3
     """Strengths in the first steps with the equation, as a share of the smoothing splines'."""

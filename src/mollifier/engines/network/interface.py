@@ -24,6 +24,7 @@ class NetworkEngine(Engine):
     takes = frozenset({"resume", "network", "start"})
     solves_states = True
     imposes_conditions = True
+    hidden_states = True
     variants: ClassVar = {
         "network": {"derivatives": "mollifier"},
         "nested": {"derivatives": "nested"},
@@ -36,7 +37,7 @@ class NetworkEngine(Engine):
         rows = nodes * len(problem.system.equations) + sum(
             len(problem.data.samples(f).values) for f in problem.fields
         )
-        nets = len(problem.fields) + len(problem.unknown_fields)
+        nets = len(problem.all_states) + len(problem.unknown_fields)
         step = (0.3 + _PER_ROW * rows) * nets / 2
         return Cost(_START + _STEPS * step, _MIB + _BYTES * 2 * rows * _WEIGHTS * nets / 2**20)
 

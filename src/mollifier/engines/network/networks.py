@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from mollifier.engines.collocated.model import Fields, by_coordinates
+from mollifier.engines.collocated.model import Fields, state_groups
 from mollifier.engines.network.settings import NetworkSettings
 from mollifier.equations.names import time_coordinate
 from mollifier.errors import ConfigurationError
@@ -38,10 +38,10 @@ class NetworkMaker:
     def __init__(
         self, problem: InverseProblem, settings: NetworkSettings, network: nn.Module | None = None
     ) -> None:
-        groups = by_coordinates(problem)
+        groups = [over for over, _ in state_groups(problem)]
         if network is not None and len(groups) > 1:
             raise ConfigurationError(
-                f"One network was given, but the fields depend on different coordinates, {list(groups)}: "
+                f"One network was given, but the fields depend on different coordinates, {groups}: "
                 "leave network out, or solve for fields over the same coordinates."
             )
         self.problem, self.settings, self.network = problem, settings, network
@@ -87,7 +87,7 @@ class NetworkMaker:
         With few, the states of a large data set cannot satisfy the equation as closely as the data allow.
         """
         tuning = self.settings.tuning
-        samples = min(len(self.problem.data.samples(n).values) for n in names)
+        samples = min(len(self.problem.data.samples(n).values) for n in names if n in self.problem.fields)
         return min(max(samples // tuning.samples_per_feature, tuning.fewest_features), tuning.enough_features)
 
 

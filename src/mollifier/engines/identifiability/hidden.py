@@ -1,0 +1,89 @@
+"""What the structure of the equations says of states that were not measured.
+
+Each equation can determine one hidden state. Where there are as many equations as hidden states in them, or
+fewer, the states make these equations hold whatever the unknowns are (Dulmage and Mendelsohn, Canad. J. Math.
+10:517, 1958): such equations, their states and the unknowns that are in no other equation are undetermined.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.csgraph import maximum_bipartite_matching
+
+from mollifier.engines.identifiability.undetermined import listed
+from mollifier.equations.system import Equation
+from mollifier.problem.inverse_problem import InverseProblem
+
+
+def absorbed(problem: InverseProblem) -> tuple[list[str], list[str]]:
+    """Hidden states that nothing determines, and unknowns in no other equation than those they make hold.
+
+    Hidden states over fewer coordinates than the data make no equation hold.
+
+    Examples
+    --------
+    >>> from mollifier import Observations, ScalarUnknown, StateUnknown
+    >>> data = Observations({"u": [1.0, 0.8, 0.7]}, {"t": [0.0, 0.1, 0.2]}, noise=0.01)
+    >>> unknowns, states = dict.fromkeys("ab", ScalarUnknown()), {"v": StateUnknown()}
+    >>> absorbed(InverseProblem(["u_t = -a*u", "v_t = u - b*v"], data, unknowns, states=states))
+    (['v'], ['b'])
+    >>> absorbed(InverseProblem(["u_t = v - a*u", "v_t = u - b*v"], data, unknowns, states=states))
+    ([], [])
+    """
+    hidden = [n for n in problem.hidden if problem.coordinates_of(n) == problem.coordinates]
+    equations = problem.system.equations
+    held = [[n in held_by(problem, e) for n in hidden] for e in equations]
+    if not hidden:
+        return [], []
+    matched = maximum_bipartite_matching(sp.csr_array(np.array(held, dtype=np.int8)), perm_type="column")
+    determined, reached = set(), {i for i, m in enumerate(matched) if m < 0}
+    queue = list(reached)
+    while queue:
+        for state in np.flatnonzero(held[queue.pop()]):
+            determined.add(hidden[state])
+            for equation in np.flatnonzero(matched == state):
+                if equation not in reached:
+                    reached.add(int(equation))
+                    queue.append(int(equation))
+    kept = {n for i in reached for n in held_by(problem, equations[i])}
+    free = [n for n in hidden if n not in determined]
+    return free, [n for n in problem.unknowns if free and n not in kept]
+
+
+def absorbed_text(free: list[str], lost: list[str]) -> str:
+    """What `absorbed` found, in a sentence.
+
+    >>> absorbed_text(["v"], ["b"])
+    'no equation determines v: those that hold it can be met whatever b is'
+    """
+    numbers = f" whatever {listed(lost)} is" if lost else " in many ways"
+    return f"no equation determines {listed(free)}: those that hold it can be met{numbers}"
+
+
+def visible(problem: InverseProblem) -> InverseProblem | None:
+    """The equations that hold no state which was hardly measured, as a problem; None where there are none.
+
+    Examples
+    --------
+    >>> from mollifier import Observations, ScalarUnknown, StateUnknown
+    >>> data = Observations({"u": [1.0, 0.8, 0.7]}, {"t": [0.0, 0.1, 0.2]}, noise=0.01)
+    >>> unknowns, states = dict.fromkeys("ab", ScalarUnknown()), {"v": StateUnknown()}
+    >>> seen = visible(InverseProblem(["u_t = -a*u", "v_t = u - b*v"], data, unknowns, states=states))
+    >>> list(seen.unknowns), seen.all_states
+    (['a'], ('u',))
+    """
+    if not problem.states:
+        return problem
+    kept = [e for e in problem.system.equations if not held_by(problem, e) & {*problem.states}]
+    named = {n for e in kept for n in held_by(problem, e)}
+    unknowns = {n: u for n, u in problem.unknowns.items() if n in named}
+    if not unknowns:
+        return None
+    fields = [f for f in problem.fields if f in named]
+    return InverseProblem([e.text for e in kept], problem.data, unknowns, problem.constants, fields)
+
+
+def held_by(problem: InverseProblem, equation: Equation) -> set[str]:
+    """States and unknowns that an equation names, differentiated or not."""
+    return {problem.system.names.resolve(s).derivative.field for s in equation.symbols}

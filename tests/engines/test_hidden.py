@@ -1,0 +1,117 @@
+"""Hidden states: what the structure says of them, and what engines find. Truth by SciPy's solve_ivp."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+import mollifier as mf
+from mollifier.engines.choose import choose
+from mollifier.engines.identifiability.hidden import absorbed
+from mollifier.engines.identifiability.structure import gauges, scalings
+
+S = mf.ScalarUnknown
+LORENZ = ["X_t = s*(Y - X)", "Y_t = X*(r - Z) - Y", "Z_t = X*Y - b*Z"]
+TRUE = {"s": 10.0, "r": 15.0, "b": 8 / 3}
+
+
+def noisy(values, share: float, seed: int):
+    rng = np.random.default_rng(seed)
+    return values + share * np.sqrt(np.mean(values**2)) * rng.standard_normal(values.shape)
+
+
+def lorenz(equations=LORENZ, seed: int = 100) -> tuple[mf.InverseProblem, np.ndarray]:
+    t = np.linspace(0, 3, 25)
+    s, r, b = TRUE.values()
+
+    def rates(_, y):
+        return [s * (y[1] - y[0]), y[0] * (r - y[2]) - y[1], y[0] * y[1] - b * y[2]]
+
+    y = solve_ivp(rates, (0, 3), [-8, 7, 27], t_eval=t, rtol=1e-10, atol=1e-10).y
+    data = mf.Observations({n: noisy(v, 0.01, seed) for n, v in zip("XY", y, strict=False)}, {"t": t}, 0.01)
+    unknowns = {n: S() for n in TRUE}
+    return mf.InverseProblem(equations, data, unknowns, states={"Z": mf.StateUnknown()}), y[2]
+
+
+def predators(unknowns, constants) -> mf.InverseProblem:
+    """Lotka and Volterra's equations with only the prey counted."""
+    t = np.linspace(0, 15, 60)
+
+    def rates(_, y):
+        return [y[0] * (1 - 0.5 * y[1]), y[1] * (0.3 * y[0] - 0.8)]
+
+    u = solve_ivp(rates, (0, 15), [4, 1], t_eval=t, rtol=1e-10, atol=1e-10).y[0]
+    data = mf.Observations({"u": noisy(u, 0.01, 0)}, {"t": t}, noise=0.01)
+    equations = ["u_t = a*u - b*u*v", "v_t = c*u*v - d*v"]
+    return mf.InverseProblem(equations, data, unknowns, constants, states={"v": mf.StateUnknown(lower=0.0)})
+
+
+def test_lorenz_without_z():
+    """Three numbers and the state that was not measured, found, judged before and solved forward after."""
+    problem, z = lorenz()
+    name, why = choose(problem)
+    assert name == "joint"
+    assert "'Z' has no data" in why
+    found = mf.check(problem)
+    assert found.verdict == "good"
+    assert any("Z(t) was not measured: 2 of 3 equations" in f.text for f in found.findings)
+    solution = mf.solve(problem)
+    assert solution.status.name == "converged"
+    for name, true in TRUE.items():
+        low, high = solution.estimates[name].interval(0.95)
+        assert low < true < high
+        assert abs(solution.estimates[name].value / true - 1) < 0.05
+    assert np.abs(solution.dataset["Z"].interp(t=problem.data.dataset["t"]).values - z).max() < 1.0
+    assert solution.states == ("X", "Y", "Z")
+    assert mf.validate(solution).ok
+
+
+def test_weak_engine_refuses_hidden_states():
+    """The message names those that solve for them."""
+    with pytest.raises(mf.MollifierError, match=r"'Z' has no data.*'joint' or 'network' does not"):
+        mf.solve(lorenz()[0], "weak")
+
+
+def test_state_in_its_own_equation_only():
+    """Nothing that was measured depends on Z, so neither Z nor b is in the data."""
+    problem, _ = lorenz([LORENZ[0], "Y_t = X*(r - X) - Y", LORENZ[2]])
+    assert absorbed(problem) == (["Z"], ["b"])
+    assert mf.check(problem).verdict == "cannot be answered"
+    status = mf.solve(problem, settings={"training": {"steps": 2}}).status
+    assert status.name == "undetermined"
+    assert "no equation determines Z" in status.message
+
+
+def test_as_many_equations_as_states_and_numbers():
+    """Without its own equation Z makes Y's hold whatever r is."""
+    unknowns = {"s": S(), "r": S()}
+    data = lorenz()[0].data
+    problem = mf.InverseProblem(LORENZ[:2], data, unknowns, states={"Z": mf.StateUnknown()})
+    assert absorbed(problem) == (["Z"], ["r"])
+
+
+def test_scale_of_a_hidden_state():
+    """Only the product of the predators' number and appetite is in the data; with one known, all is found."""
+    numbers = {n: S(lower=0.0) for n in "abcd"}
+    twin = predators(numbers, {})
+    assert scalings(twin) == [{"b": 1, "v": -1}]
+    found = mf.check(twin)
+    assert found.verdict == "cannot be answered"
+    assert "only b*v" in found.errors[0].text
+    del numbers["b"]
+    solution = mf.solve(predators(numbers, {"b": 0.5}))
+    for name, true in {"a": 1.0, "c": 0.3, "d": 0.8}.items():
+        assert abs(solution.estimates[name].value - true) < 3 * solution.estimates[name].sd
+    assert solution.status.name == "converged"
+    assert float(solution.dataset["v"].min()) > 0
+
+
+def test_gauge_of_a_hidden_state():
+    """A pressure of which only gradients enter is free up to a function of time."""
+    x, y, t = np.random.default_rng(0).random((3, 50))
+    data = mf.Observations({"u": x * t, "v": y * t}, {"x": x, "y": y, "t": t}, noise=0.01)
+    flow = ["u_t + u*u_x + v*u_y = -p_x + n*lap(u)", "v_t + u*v_x + v*v_y = -p_y + n*lap(v)"]
+    problem = mf.InverseProblem(flow, data, {"n": S()}, states={"p": mf.StateUnknown()})
+    assert gauges(problem) == {"p": ("t",)}
+    assert any("its mean over x, y at each t is zero" in f.text for f in mf.check(problem).findings)
