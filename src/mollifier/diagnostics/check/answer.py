@@ -15,11 +15,13 @@ from mollifier.engines.identifiability.hidden import absorbed, absorbed_text, he
 from mollifier.engines.identifiability.information import Information, information
 from mollifier.engines.identifiability.posterior import WIDE
 from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, fixed_by_scaling, listed
+from mollifier.engines.linalg.banded import NotPositiveError
 from mollifier.errors import EquationError, MollifierError
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.finite import check_finite
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
+from mollifier.problem.settings import Collocation as CollocationSettings
 
 info, warn, error = about("identifiability")
 
@@ -120,7 +122,11 @@ def of_values(problem: InverseProblem, place: Collocation | None = None) -> Iter
 
 
 def of_terms(
-    problem: InverseProblem, place: Collocation, numbers: dict[str, Any], maps: dict[str, xr.DataArray]
+    problem: InverseProblem,
+    place: Collocation,
+    chosen: CollocationSettings,
+    numbers: dict[str, Any],
+    maps: dict[str, xr.DataArray],
 ) -> Iterator[Finding]:
     """Sizes and noise of the terms, and whether they determine the unknowns."""
     seen = visible(problem)
@@ -139,7 +145,14 @@ def of_terms(
         return
     yield from _sizes(terms, numbers)
     yield from _noise(terms, numbers)
-    found = information(terms)
+    if problem.system.conditions:
+        try:
+            found = _through_states(problem, chosen)
+        except (MollifierError, NotPositiveError) as why:
+            yield warn(f"What the conditions determine could not be examined: {why}")
+            return
+    else:
+        found = information(terms)
     maps.update(found.maps)
     numbers["information"] = {
         "independent": found.independent,
@@ -155,6 +168,14 @@ def of_terms(
     for direction in found.directions:
         yield _free(direction, problem.system.linear_in)
     yield from _fields(problem, found)
+
+
+def _through_states(problem: InverseProblem, chosen: CollocationSettings) -> Information:
+    """The information by the states of the whole domain; torch is loaded here."""
+    from mollifier.engines.joint.information import information_through_states
+    from mollifier.engines.joint.settings import JointSettings
+
+    return information_through_states(problem, JointSettings(collocation=chosen))
 
 
 def _sizes(terms: ident.Terms, numbers: dict[str, Any]) -> Iterator[Finding]:

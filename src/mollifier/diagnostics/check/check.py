@@ -8,9 +8,9 @@ from typing import Any
 
 import xarray as xr
 
-from mollifier.diagnostics.check import answer, data, resolution
+from mollifier.diagnostics.check import answer, conditions, data, resolution
 from mollifier.diagnostics.check.findings import Check, Finding
-from mollifier.engines.choose import choose
+from mollifier.engines.choose import choose, unconditional
 from mollifier.engines.registry import ENGINES
 from mollifier.engines.settings import Given, check_settings
 from mollifier.problem.collocation import Collocation, collocate
@@ -58,6 +58,7 @@ def check(problem: InverseProblem, settings: Given = None) -> Check:
     findings += data.of_unknowns(problem)
     structural = list(answer.of_structure(problem, numbers))
     findings += structural
+    findings += conditions.of_conditions(problem)
     findings += resolution.too_few(problem)
     findings += answer.of_values(problem)
     if any(f.level == "error" for f in findings):
@@ -70,7 +71,7 @@ def check(problem: InverseProblem, settings: Given = None) -> Check:
     findings += resolution.of_grid(problem, place, numbers)
     findings += resolution.of_waves(problem, numbers)
     findings += resolution.of_fronts(problem, place, collocation.max_nodes, numbers, suggested)
-    findings += answer.of_terms(problem, place, numbers, maps)
+    findings += answer.of_terms(problem, place, collocation, numbers, maps)
     findings += _costs(problem, place, numbers)
     return Check(tuple(findings), numbers, suggested, maps)
 
@@ -80,7 +81,7 @@ def _costs(problem: InverseProblem, place: Collocation, numbers: dict[str, Any])
     numbers["engine"], why = choose(problem)
     numbers["cost"], parts = {}, []
     for name, engine in ENGINES.items():
-        cost, against = engine.cost(problem, place), engine.unsuited(problem)
+        cost, against = engine.cost(problem, place), unconditional(problem, name) or engine.unsuited(problem)
         found = {"seconds": None, "MiB": None} if cost is None else asdict(cost)
         numbers["cost"][name] = {"serves": against is None, "against": against, **found}
         if cost is not None and against is None:

@@ -98,8 +98,8 @@ def of_damage(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Find
 def of_unknowns(problem: InverseProblem) -> Iterator[Finding]:
     """Which unknown enters which equation, multiplying what."""
     system = problem.system
-    for i, equation in enumerate(system.equations, start=1):
-        head = f"equation {i}: " if len(system.equations) > 1 else ""
+    for i, equation in enumerate(system.imposed, start=1):
+        head = f"'{equation}': " if equation.at else f"equation {i}: " if len(system.equations) > 1 else ""
         for name in problem.unknowns:
             own = {sympy.Symbol(d.name) for d in system.derivatives.get(name, ())}
             held = [t for t in equation.terms if t.free_symbols & own]

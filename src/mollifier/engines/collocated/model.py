@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -213,6 +214,12 @@ class Model(nn.Module):
     def values(self) -> dict[str, float]:
         """Current values of the scalar unknowns."""
         return {n: float(s().detach()) for n, s in self.scalars.items()}
+
+    def levels(self) -> dict[str, float]:
+        """Current values of the scalar unknowns, and means of the unknown fields."""
+        with torch.no_grad():
+            means = {n: float(b()[0][n].mean()) for n, b in self.unknown_blocks.items()}
+        return self.values() | means
 
 
 def state_groups(problem: InverseProblem) -> list[tuple[tuple[str, ...], list[str]]]:

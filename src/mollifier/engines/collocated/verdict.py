@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from mollifier.engines.collocated.laplace import Laplace
 from mollifier.engines.collocated.model import Model
@@ -58,11 +57,13 @@ def judged(status: Status, model: Model, laplace: Laplace | None) -> tuple[Statu
 
 
 def _free_directions(model: Model) -> list[Direction]:
-    """Changes of numbers that the equation's terms do not show, at the model's values."""
-    levels = model.values()
-    with torch.no_grad():
-        levels |= {n: float(b()[0][n].mean()) for n, b in model.unknown_blocks.items()}
-    return free_numbers(model.problem, model.collocation.features, levels)
+    """Changes of numbers that the equation's terms do not show, at the model's values.
+
+    With conditions none is sought: numbers may be known by states of the whole domain, as the likelihood is.
+    """
+    if model.problem.system.conditions:
+        return []
+    return free_numbers(model.problem, model.collocation.features, model.levels())
 
 
 def undetermined_posterior(laplace: Laplace) -> str:

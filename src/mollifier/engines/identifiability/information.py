@@ -131,7 +131,10 @@ def information(terms: Terms, at: Mapping[str, float] | None = None) -> Informat
         zero=tuple(zero),
         drowned=tuple(drowned),
         directions=tuple(replace(d, hidden=d.hidden and not vague & set(d.change)) for d in directions),
-        maps={n: _map(terms, basis, n, covariance, scale[n]) for n in fields},
+        maps={
+            n: posterior_map(terms.problem, n, covariance[basis.parts[n], basis.parts[n]], scale[n])
+            for n in fields
+        },
         undetermined={n: s[0] for n, s in shares.items()},
         alone={n: s[1] for n, s in shares.items()},
         misfit={e.equation.text: e.misfit(env) for e in equations},
@@ -276,14 +279,16 @@ def _ratio(b: Array, covariance: Array, prior: Array) -> Array:
     return np.sqrt(np.clip(with_data / without, 0.0, 1.0))
 
 
-def _map(terms: Terms, basis: Basis, name: str, covariance: Array, scale: float) -> xr.DataArray:
-    """Posterior over prior standard deviation on a grid over the field's coordinates."""
-    problem, over = terms.problem, terms.problem.unknowns[name].over or ()
+def posterior_map(problem: InverseProblem, name: str, covariance: Array, scale: float) -> xr.DataArray:
+    """Posterior over prior standard deviation of a field, on a grid over its coordinates.
+
+    ``covariance`` is of the coefficients of `splines`, ``scale`` the prior standard deviation of the field.
+    """
+    over = problem.unknowns[name].over or ()
     axes = {c: np.linspace(*problem.bounds[c], _SHOWN.get(len(over), 9)) for c in over}
     mesh = np.meshgrid(*axes.values(), indexing="ij")
     places = {c: m.ravel() for c, m in zip(axes, mesh, strict=True)}
     b = splines(problem, name, places, Derivative(name)) @ gauge_fixing(problem, name)
-    part = basis.parts[name]
-    values = _ratio(b, covariance[part, part], correlation(problem, name) * scale**2).reshape(mesh[0].shape)
+    values = _ratio(b, covariance, correlation(problem, name) * scale**2).reshape(mesh[0].shape)
     attrs = {"long_name": f"posterior over prior standard deviation of {name}"}
     return xr.DataArray(values, axes, tuple(over), name, attrs)

@@ -212,7 +212,7 @@ def has_trivial_answer(problem: InverseProblem) -> bool:
     if set(system.linear_in) != set(problem.unknowns) or _sized_by_measurements(problem):
         return False
     zero = dict.fromkeys(_owners(problem, problem.unknowns), sympy.S.Zero)
-    return all(sympy.expand(e.residual).xreplace(zero) == 0 for e in system.equations)
+    return all(sympy.expand(e.residual).xreplace(zero) == 0 for e in system.imposed)
 
 
 def _owners(problem: InverseProblem, names: Iterable[str]) -> dict[sympy.Symbol, str]:
@@ -271,7 +271,7 @@ def scalings(problem: InverseProblem) -> list[dict[str, int]]:
     names = [*problem.unknowns, *problem.hidden]
     owner = _owners(problem, names)  # a field's derivatives scale as it does
     rows: list[list[int]] = []
-    for equation in problem.system.equations:
+    for equation in problem.system.imposed:
         powers = [_powers(term, owner, names) for term in equation.terms]
         for p, fixed in powers:
             rows += [[p_ - q_ for p_, q_ in zip(p, powers[0][0], strict=True)]]

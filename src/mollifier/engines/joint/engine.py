@@ -79,27 +79,17 @@ def solve_joint(
     >>> solution.status.name, abs(solution.estimates["D"].value - 0.5 / 9) < 1e-4
     ('converged', True)
     """
-    cells = _checked(problem, settings)
-    tuning = settings.tuning
-    make = values_maker(cells, tuning, [n for n, u in problem.unknown_fields.items() if u.prior == "tv"])
-    steps = tuning.most_steps if settings.training.steps is None else settings.training.steps
 
     def run(chosen: JointSettings, folder: Path | None, resume: bool) -> Solution:
         def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
-            objective, held = prepare(problem, chosen, seed, make, free_values=True)
-            check_size(objective.model, tuning)
-            linearisation = FieldPriors(objective)
-            first = [stage(objective, linearisation, tuning) for stage in (Smoothing, HiddenStart)]
-            joint = Joint(objective, steps, chosen.training.tolerance, linearisation, tuning)
-            levels = [Levels(joint)] if problem.system.conditions else []
-            return objective, [*first, *levels, joint], held
+            return stages_of(problem, chosen, seed)
 
         marks = {"engine": "joint"}
         return run_stages("joint", start, Request(problem, chosen, seed, progress, folder, resume), marks)
 
-    limited = _limited(problem, settings)
-    found = run(limited, folder, resume)
-    finer = _finer(problem, limited, found)
+    settings = limited(problem, settings)
+    found = run(settings, folder, resume)
+    finer = _finer(problem, settings, found)
     if finer is None:
         return found
     again = None if folder is None else folder / "finer"
@@ -111,6 +101,29 @@ def solve_joint(
         return run(finer, again, False)
     except ConfigurationError:  # so many nodes are too many
         return found
+
+
+def stages_of(
+    problem: InverseProblem, settings: JointSettings, seed: int = 0
+) -> tuple[Objective, Sequence[Stage], Observations | None]:
+    """The objective of a solve, its stages, the last of which is `Joint`, and the held-out samples.
+
+    Raises
+    ------
+    ConfigurationError
+        As `solve_joint`.
+    """
+    tuning, training = settings.tuning, settings.training
+    edged = [n for n, u in problem.unknown_fields.items() if u.prior == "tv"]
+    make = values_maker(_checked(problem, settings), tuning, edged)
+    objective, held = prepare(problem, settings, seed, make, free_values=True)
+    check_size(objective.model, tuning)
+    linearisation = FieldPriors(objective)
+    first = [stage(objective, linearisation, tuning) for stage in (Smoothing, HiddenStart)]
+    steps = tuning.most_steps if training.steps is None else training.steps
+    joint = Joint(objective, steps, training.tolerance, linearisation, tuning)
+    levels = [Levels(joint)] if problem.system.conditions else []
+    return objective, [*first, *levels, joint], held
 
 
 def _finer(problem: InverseProblem, settings: JointSettings, found: Solution) -> JointSettings | None:
@@ -158,7 +171,7 @@ def _checked(problem: InverseProblem, settings: JointSettings) -> dict[str, int]
     return given
 
 
-def _limited(problem: InverseProblem, settings: JointSettings) -> JointSettings:
+def limited(problem: InverseProblem, settings: JointSettings) -> JointSettings:
     """Settings with a lower limit on automatically chosen nodes with three coordinates or more."""
     if len(problem.coordinates) < 3 or "max_nodes" in settings.collocation.model_fields_set:
         return settings

@@ -51,22 +51,16 @@ class Levels:
         """Multiply a level by ever smaller factors while the fit improves; the losses then."""
         for factor in self.tuning.level_factors:
             for step in (factor, 1 / factor):
-                while unknown.admits(step * (level := self._level(name))):
+                while unknown.admits(step * (level := self.objective.model.levels()[name])):
                     kept = self.joint.parameters()
                     self._set(name, step * level)
                     found = self._fitted(kept)
-                    if not found["loss"] < losses["loss"]:
+                    if not found["loss"] < losses["loss"] - self.tuning.level_gain / self.objective.count:
                         self._set(name, level)
                         self.joint.set_parameters(kept)
                         break
                     losses = found
         return losses
-
-    def _level(self, name: str) -> float:
-        model = self.objective.model
-        if name in model.scalars:
-            return model.values()[name]
-        return float(model.unknown_blocks[name]()[0][name].detach().mean())
 
     def _set(self, name: str, level: float) -> None:
         start_at(self.objective, name, level, abs(level) or 1.0)

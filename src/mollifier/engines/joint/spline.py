@@ -99,7 +99,7 @@ def slopes_of(block: Block) -> sp.csr_array:
 
 def spread_of(block: Block) -> sp.csr_array:
     """Slopes of a block's values before the bijection with respect to the coefficients, shape (nodes, p)."""
-    module = _values(block)
+    module = coefficients_of(block)
     if module.spread is not None:
         return module.spread
     return sp.csr_array(sp.eye_array(len(module.coefficients), format="csr"))
@@ -108,10 +108,11 @@ def spread_of(block: Block) -> sp.csr_array:
 def raw_values(block: Block) -> Tensor:
     """Values at a block's nodes before the bijection, shape (nodes, channels)."""
     with torch.no_grad():
-        return _values(block)(block.nodes()).detach()
+        return coefficients_of(block)(block.nodes()).detach()
 
 
-def _values(block: Block) -> Values:
+def coefficients_of(block: Block) -> Values:
+    """The module that holds a block's coefficients."""
     module = block.network if block.bijection is None else block.network[0]  # pyright: ignore[reportIndexIssue]
     assert isinstance(module, Values)
     return module
@@ -162,7 +163,7 @@ class FieldPriors(Linearisation):
         unknowns = objective.model.problem.unknown_fields
         self.priors = {
             n: field_prior(
-                _values(b).lattice,
+                coefficients_of(b).lattice,
                 unknowns[n].prior,
                 unknowns[n].smoothness is not None,
                 objective.tuning.priors,
@@ -205,7 +206,7 @@ class FieldPriors(Linearisation):
         block = self.objective.model.unknown_blocks[name]
         assert block.bijection is not None
         unit = unit_of(block.bijection) / self.objective.field_scale(name)
-        return unit * _values(block).coefficients.detach().numpy()[:, 0], unit
+        return unit * coefficients_of(block).coefficients.detach().numpy()[:, 0], unit
 
 
 def _torch(matrix: sp.csr_array) -> Tensor:

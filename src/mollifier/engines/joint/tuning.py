@@ -52,6 +52,8 @@ class JointTuning(CollocatedTuning):
     """Factors by which the first guess of an unknown is changed where the problem has conditions."""
     level_steps: int = 2
     """Steps of the states at each level."""
+    level_gain: float = 1.0
+    """Decrease of minus twice the log-likelihood from which a level is better than another."""
     level_weight: float = 1.0
     """Weight of the equation at the search."""
     light_damping: float = 1e-5

@@ -1,0 +1,125 @@
+"""The information on the unknowns through the states of the whole domain, as conditions carry it.
+
+Equations and conditions at the ends of a domain determine states and unknowns together, though noise drowns
+the equation's terms at single places, where `mollifier.engines.identifiability.information` looks, and though
+unknowns of the conditions act where nothing is measured. Data, equations and conditions are linearised about
+smoothed data and the levels of `Levels`, and the states are eliminated.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.linalg import block_diag
+
+from mollifier.engines.collocated.laplace import slope_of, unit_of
+from mollifier.engines.identifiability.information import Information, posterior_map
+from mollifier.engines.identifiability.posterior import WIDE, inverse
+from mollifier.engines.identifiability.slopes import correlation, splines
+from mollifier.engines.identifiability.undetermined import THRESHOLDS
+from mollifier.engines.joint.engine import limited, stages_of
+from mollifier.engines.joint.settings import JointSettings
+from mollifier.engines.joint.spline import coefficients_of
+from mollifier.engines.joint.stages import Joint
+from mollifier.engines.linalg.dense import solved
+from mollifier.mollify.orders import Derivative
+from mollifier.problem.inverse_problem import InverseProblem
+
+Array = NDArray[np.float64]
+
+
+def information_through_states(problem: InverseProblem, settings: JointSettings) -> Information:
+    """Posterior of the unknowns, each with a prior as wide as its size, by data, equations and conditions.
+
+    Parameters
+    ----------
+    problem
+        The question.
+    settings
+        Those of the collocation matter.
+
+    Raises
+    ------
+    ConfigurationError
+        If the problem is too large for the joint engine, or otherwise not one for it.
+    NotPositiveError
+        If the states are not determined, whatever the unknowns are.
+    """
+    objective, stages, _ = stages_of(problem, limited(problem, settings))
+    *first, joint = stages
+    assert isinstance(joint, Joint)
+    for stage in first:
+        for _ in range(stage.steps):
+            stage.step()
+        stage.close()
+    joint.weight = joint.tuning.full_weight
+    values = objective.model.levels()
+    scale = {
+        n: objective.field_scale(n) if n in problem.unknown_fields else abs(v) or 1.0
+        for n, v in values.items()
+    }
+    names = list(problem.unknowns)
+    bases = [_basis(joint, n) for n in names]
+    edges = np.cumsum([0, *(b.shape[1] for b in bases)]).tolist()
+    places = {n: slice(*ends) for n, *ends in zip(names, edges, edges[1:], strict=False)}
+    basis = block_diag(*bases)
+    precision = basis.T @ _eliminated(joint) @ basis
+    precision += block_diag(*(_prior(problem, n, scale[n]) for n in names))
+    covariance = inverse(precision)
+    maps, alone = (
+        {n: posterior_map(problem, n, c(places[n]), scale[n]) for n in problem.unknown_fields}
+        for c in (lambda p: covariance[p, p], lambda p: inverse(precision[p, p]))
+    )
+    return Information(
+        values={n: values[n] for n in problem.scalars},
+        sd={n: float(np.sqrt(covariance[places[n], places[n]][0, 0])) for n in problem.scalars},
+        scale=scale,
+        zero=(),
+        drowned=(),
+        directions=(),
+        maps=maps,
+        undetermined={n: _share(m) for n, m in maps.items()},
+        alone={n: _share(m) for n, m in alone.items()},
+        misfit={},
+        independent=float(objective.count),
+    )
+
+
+def _eliminated(joint: Joint) -> Array:
+    """Information on the parameters of the unknowns, one after another, the states eliminated."""
+    system, layout = joint.bordered(), joint.layout
+    whole, states = joint.objective.count * system.eliminated.schur, layout.states
+    kept = [np.arange(p.start, p.stop) for p in map(layout.unknowns.get, joint.model.problem.unknowns) if p]
+    unknowns = np.concatenate(kept)
+    left = whole[np.ix_(unknowns, unknowns)]
+    if len(states):
+        across = whole[np.ix_(states, unknowns)]
+        left = left - across.T @ solved(whole[np.ix_(states, states)], across)
+    return left
+
+
+def _basis(joint: Joint, name: str) -> Array:
+    """Slopes of an unknown's parameters by its value, or by the coefficients of `splines`."""
+    model = joint.model
+    if name in model.scalars:
+        return np.array([[1 / slope_of(model.scalars[name])]])
+    block = model.unknown_blocks[name]
+    assert block.bijection is not None
+    scaled = coefficients_of(block).lattice
+    places = {
+        a.name: (a.lower + a.upper) / 2 + x * (a.length or 1.0) / 2
+        for a, x in zip(block.grid, scaled.coords().T, strict=True)
+    }
+    return splines(model.problem, name, places, Derivative(name)) / unit_of(block.bijection)
+
+
+def _prior(problem: InverseProblem, name: str, scale: float) -> Array:
+    """Precision of the prior of an unknown's value or coefficients."""
+    if name in problem.scalars:
+        return np.array([[(WIDE * scale) ** -2.0]])
+    return np.linalg.inv(correlation(problem, name)) / scale**2
+
+
+def _share(ratio: xr.DataArray) -> float:
+    return float((ratio > THRESHOLDS.halved).mean())
