@@ -7,7 +7,7 @@ from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
 
 
-def unconditional(problem: InverseProblem, name: str) -> str | None:
+def _unconditional(problem: InverseProblem, name: str) -> str | None:
     """Why an engine cannot take a problem with conditions at places; None if it can."""
     if not problem.system.conditions or ENGINES[name].imposes_conditions:
         return None
@@ -15,12 +15,17 @@ def unconditional(problem: InverseProblem, name: str) -> str | None:
     return f"engine '{name}' imposes no conditions at places, engine {able} does"
 
 
-def unseen(problem: InverseProblem, name: str) -> str | None:
+def _unseen(problem: InverseProblem, name: str) -> str | None:
     """Why an engine cannot take a problem with a state that was not measured; None if it can."""
     if not problem.hidden or ENGINES[name].hidden_states:
         return None
     able = " or ".join(f"'{n}'" for n, engine in ENGINES.items() if engine.hidden_states)
     return f"'{problem.hidden[0]}' has no data, which engine '{name}' needs, engine {able} does not"
+
+
+def incapable(problem: InverseProblem, name: str) -> str | None:
+    """Why an engine cannot take a problem whatever its size; None if it can."""
+    return _unconditional(problem, name) or _unseen(problem, name)
 
 
 def choose(problem: InverseProblem) -> tuple[str, str]:
@@ -45,7 +50,7 @@ def choose(problem: InverseProblem) -> tuple[str, str]:
     """
     against: list[str] = []
     for name, engine in ENGINES.items():
-        reason = unconditional(problem, name) or unseen(problem, name) or engine.unsuited(problem)
+        reason = incapable(problem, name) or engine.unsuited(problem)
         if reason is None:
             return name, ", and ".join(against) or engine.advantage(problem)
         against.append(reason)
