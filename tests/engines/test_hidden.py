@@ -52,7 +52,7 @@ def test_lorenz_without_z():
     problem, z = lorenz()
     name, why = choose(problem)
     assert name == "joint"
-    assert "'Z' has no data" in why
+    assert "takes no hidden states" in why
     found = mf.check(problem)
     assert found.verdict == "good"
     assert any("Z(t) was not measured: 2 of 3 equations" in f.text for f in found.findings)
@@ -69,7 +69,7 @@ def test_lorenz_without_z():
 
 def test_weak_engine_refuses_hidden_states():
     """The message names those that solve for them."""
-    with pytest.raises(mf.MollifierError, match=r"'Z' has no data.*'joint' or 'network' does not"):
+    with pytest.raises(mf.MollifierError, match=r"takes no hidden states, engine 'joint' or 'network' does"):
         mf.solve(lorenz()[0], "weak")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 
 import mollifier as mf
 from mollifier.errors import ConfigurationError
@@ -77,3 +79,95 @@ def test_rate_shared_by_subjects_over_seeds():
 def test_network_across_labels():
     with pytest.raises(ConfigurationError, match=r"'id', so its values number independent curves"):
         mf.solve(mf.InverseProblem("u_t = -k*u", subjects(0), DECAY), "network")
+
+
+def decays(seed: int, spread: float = 0.1) -> tuple[mf.Observations, np.ndarray]:
+    """20 subjects, 8 times each, with rates of their own about 0.4; noise 0.02, not given."""
+    rng = np.random.default_rng(seed)
+    subject, t = np.repeat(np.arange(20), 8), np.tile(np.linspace(0, 5, 8), 20)
+    level, rate = np.exp(rng.normal(size=20))[subject], 0.4 + spread * rng.normal(size=20)
+    u = level * np.exp(-rate[subject] * t) + 0.02 * rng.normal(size=len(t))
+    return mf.Observations({"u": u}, {"id": subject.astype(float), "t": t}), rate
+
+
+OWN = {"k": mf.FieldUnknown(over=("id",))}
+
+
+def test_each_experiment_has_a_rate_about_the_common_mean():
+    """Intervals hold the rates; mean and spread are those of the population."""
+    held = []
+    for seed in range(3):
+        data, rate = decays(seed)
+        problem = mf.InverseProblem("u_t = -k*u", data, OWN, experiments="id")
+        found = mf.solve(problem)
+        assert (found.status.name, found.provenance["engine"]) == ("converged", "joint")
+        held.append(abs(found.dataset["k"] - rate) < 1.96 * found.dataset["k_sd"])
+        mean, spread = found.population("k")
+        assert abs(mean.value - 0.4) < 3 * mean.sd
+        assert abs(spread.value - 0.1) < 3 * spread.sd
+    assert np.mean(held) > 0.9
+    assert "spread of k" in str(found)
+    assert mf.check(problem).verdict != "cannot be answered"
+
+
+def test_rates_without_a_spread_are_drawn_to_their_mean():
+    """Alike subjects are told apart by no more than the noise: the prior's strength is chosen by the data."""
+    data, _ = decays(5, spread=0.0)
+    found = mf.solve(mf.InverseProblem("u_t = -k*u", data, OWN, experiments="id"))
+    assert float(np.sqrt(np.mean((found.dataset["k"] - 0.4) ** 2))) < 0.01
+
+
+def test_a_curve_for_each_experiment():
+    """A rate that follows the time in each experiment by itself, from a grid."""
+    rng, t = np.random.default_rng(0), np.linspace(0, 4, 60)
+    phase = np.array([0.0, 1.5, 3.0])
+    rate = 0.5 + 0.3 * np.sin(1.5 * t + phase[:, None])
+    whole = 0.5 * t - 0.2 * (np.cos(1.5 * t + phase[:, None]) - np.cos(phase[:, None]))
+    u = np.exp(-whole)
+    data = xr.Dataset({"u": (("id", "t"), u + 0.005 * rng.normal(size=u.shape))}, {"id": [0.0, 1, 2], "t": t})
+    unknowns = {"k": mf.FieldUnknown(over=("id", "t"))}
+    found = mf.solve(mf.InverseProblem("u_t = -k*u", data, unknowns, experiments="id"), "joint")
+    error = found.dataset["k"].interp(t=t).values - rate
+    assert float(np.sqrt(np.mean(error**2) / np.mean(rate**2))) < 0.06
+
+
+def test_names_number_experiments(tmp_path):
+    """A coordinate of text is one of experiments, and the solution keeps the names."""
+    data, _ = decays(0)
+    table = pd.DataFrame({n: data.dataset[n].values for n in ("u", "id", "t")})
+    table["id"] = [f"rat {int(i):02d}" for i in table["id"]]
+    table.to_csv(tmp_path / "rats.csv", index=False)
+    read = mf.read(tmp_path / "rats.csv", values="u", coordinates=["id", "t"])
+    problem = mf.InverseProblem("u_t = -k*u", read, OWN)
+    assert problem.experiments == ("id",)
+    found = mf.solve(problem)
+    assert found.dataset["id"].attrs["experiments"].startswith("rat 00, rat 01")
+
+
+@pytest.mark.parametrize(
+    ("equation", "experiments", "message"),
+    [
+        ("u_t = -k*u", "ids", "Did you mean 'id'"),
+        ("u_t = -k*u", ["id", "t"], "all number experiments"),
+        ("u_t = -k*u_id", "id", "differentiates along it"),
+    ],
+)
+def test_wrong_experiments_are_refused(equation, experiments, message):
+    with pytest.raises(ConfigurationError, match=message):
+        mf.InverseProblem(equation, subjects(0), DECAY, experiments=experiments)
+
+
+@pytest.mark.parametrize("engine", ["weak", "network"])
+def test_engines_that_take_no_unknowns_of_each_experiment_name_the_one_that_does(engine):
+    problem = mf.InverseProblem("u_t = -k*u", decays(0)[0], OWN, experiments="id")
+    with pytest.raises(ConfigurationError, match="no unknowns of each experiment, engine 'joint' does"):
+        mf.solve(problem, engine)
+
+
+def test_lap_is_not_over_experiments():
+    rng = np.random.default_rng(0)
+    axes = {"id": [0.0, 1.0], "x": np.linspace(0, 1, 5), "t": np.linspace(0, 1, 5)}
+    data = xr.Dataset({"u": (tuple(axes), rng.random((2, 5, 5)))}, axes)
+    observed = mf.Observations.from_dataset(data, noise=0.1)
+    problem = mf.InverseProblem("u_t = k*lap(u)", observed, DECAY, experiments="id")
+    assert str(problem.system.equations[0].residual) == "-k*u_xx + u_t"

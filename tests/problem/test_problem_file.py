@@ -201,7 +201,7 @@ def test_values_of_a_column(file: Path):
     assert np.isclose(2 * one.rms("u"), two.rms("u"))
 
 
-@pytest.mark.parametrize("name", ["burgers", "scratch_assay", "conductivity"])
+@pytest.mark.parametrize("name", ["burgers", "scratch_assay", "conductivity", "growth"])
 def test_the_examples_are_problem_files(name: str):
     path = Path(__file__).parents[2] / "examples" / f"{name}.yaml"
     assert load(path).unknowns

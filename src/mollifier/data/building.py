@@ -24,7 +24,16 @@ REPLICATE = "replicate"
 EXTENTS = 1e-60, 1e60
 # Names that label rows rather than measure anything, as pandas and CF files write them.
 _ROW_NAMES = (POINT, "points", "obs", "observation", "index", "row", "sample", "node")
-_KEPT = ("units", "long_name", "standard_error", "trusted", "noise_source", "noise_model", "origin")
+_KEPT = (
+    "units",
+    "long_name",
+    "standard_error",
+    "trusted",
+    "noise_source",
+    "noise_model",
+    "origin",
+    "experiments",
+)
 
 
 @dataclass(frozen=True)

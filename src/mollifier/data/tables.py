@@ -79,6 +79,19 @@ def _labels(column: Any) -> NDArray[Any]:
     return values if values.dtype.kind in "fiubM" else column.astype(str).to_numpy().astype(str)
 
 
+def _experiments(column: Any) -> tuple[NDArray[Any], list[str]] | None:
+    """A column of names as numbers from 0 on, and the names in order; None if a cell is a number or date."""
+    if column.dtype.kind in "fiubcM":
+        return None
+    text = column.astype(str)
+    numbers: Any = pd.to_numeric(text, errors="coerce")
+    dates: Any = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
+    if numbers.notna().any() or dates.notna().any():
+        return None
+    names, codes = np.unique(text.to_numpy().astype(str), return_inverse=True)
+    return codes.astype(float), names.tolist()
+
+
 def _numbers(table: pd.DataFrame, name: str, dates: bool = False) -> NDArray[Any]:
     """A column as float64, or dates where they are allowed; text is refused with its line."""
     column: Any = table[name]
@@ -163,14 +176,16 @@ def tabulate(
     both = [c for c in axes if c in (*chosen, *errors)]
     if both:
         raise DataError(f"'{both[0]}' was named both a coordinate and a variable; it can be one of them.")
-    position = {c: _numbers(table, c, dates=True) for c in axes}
+    named = {c: _experiments(table[c]) for c in axes}
+    position = {c: _numbers(table, c, dates=True) if e is None else e[0] for c, e in named.items()}
+    attrs = {c: {"experiments": ", ".join(e[1])} for c, e in named.items() if e is not None}
     data = {c: _numbers(table, c) for c in dict.fromkeys((*chosen, *errors))}
     labels = {c: _labels(table[c]) for c in (*repeats, *(c for c in other if c not in chosen))}
     plan = (
         None if gridded is False else _grid_plan(position, {r: labels[r] for r in repeats}, gridded is True)
     )
     if plan is None:
-        coords = {c: (POINT, x) for c, x in position.items()} | {
+        coords = {c: (POINT, x, attrs.get(c, {})) for c, x in position.items()} | {
             c: (POINT, x, {"role": "label"}) for c, x in labels.items()
         }
         return xr.Dataset({v: (POINT, x) for v, x in data.items()}, coords), axes, ()
@@ -181,7 +196,7 @@ def tabulate(
         whole = np.full(shape, np.nan)
         whole[tuple(index)] = x
         filled[v] = (tuple(nodes), whole)
-    return xr.Dataset(filled, coords=dict(nodes)), axes, repeats
+    return xr.Dataset(filled, coords={n: (n, x, attrs.get(n, {})) for n, x in nodes.items()}), axes, repeats
 
 
 def _grid_plan(

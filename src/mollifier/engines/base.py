@@ -84,12 +84,10 @@ class Engine(Protocol):
         Which of "resume", "network" and "start" (see `Request`) it uses.
     solves_states
         Whether the states of its solution satisfy the equation, so that another engine may start from them.
-    hidden_states
-        Whether it solves for states of which there are no data.
     shared_noise
         Whether it takes noise that values share: gains and offsets of sensors and frames, drift, correlation.
-    imposes_conditions
-        Whether it takes conditions at places.
+    questions
+        Which of `mollifier.engines.choose.QUESTIONS` it takes.
     variants
         Name -> changes of the settings, for an engine that is compared in several variants, one of which has
         the engine's name.
@@ -99,9 +97,8 @@ class Engine(Protocol):
     settings: ClassVar[type[BaseModel]]
     takes: ClassVar[frozenset[str]] = frozenset()
     solves_states: ClassVar[bool] = False
-    hidden_states: ClassVar[bool] = False
     shared_noise: ClassVar[bool] = False
-    imposes_conditions: ClassVar[bool] = False
+    questions: ClassVar[frozenset[str]] = frozenset()
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = NONE
 
     def unsuited(self, problem: InverseProblem) -> str | None:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from mollifier.engines.registry import ENGINES
 from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
 
-
-def _unconditional(problem: InverseProblem, name: str) -> str | None:
-    """Why an engine cannot take a problem with conditions at places; None if it can."""
-    if not problem.system.conditions or ENGINES[name].imposes_conditions:
-        return None
-    able = " or ".join(f"'{n}'" for n, engine in ENGINES.items() if engine.imposes_conditions)
-    return f"engine '{name}' imposes no conditions at places, engine {able} does"
-
-
-def _unseen(problem: InverseProblem, name: str) -> str | None:
-    """Why an engine cannot take a problem with a state that was not measured; None if it can."""
-    if not problem.hidden or ENGINES[name].hidden_states:
-        return None
-    able = " or ".join(f"'{n}'" for n, engine in ENGINES.items() if engine.hidden_states)
-    return f"'{problem.hidden[0]}' has no data, which engine '{name}' needs, engine {able} does not"
+QUESTIONS: Mapping[str, Callable[[InverseProblem], bool]] = {
+    "conditions at places": lambda problem: bool(problem.system.conditions),
+    "hidden states": lambda problem: bool(problem.hidden),
+    "unknowns of each experiment": lambda problem: any(
+        set(u.over or ()) & set(problem.experiments) for u in problem.unknown_fields.values()
+    ),
+}
+"""What a problem may ask that not every engine takes, each with whether it does: see `Engine.questions`."""
 
 
-def incapable(problem: InverseProblem, name: str) -> str | None:
-    """Why an engine cannot take a problem whatever its size; None if it can."""
-    return _unconditional(problem, name) or _unseen(problem, name)
+def unable(problem: InverseProblem, name: str) -> str | None:
+    """Why an engine cannot take a problem, and which can; None if it does."""
+    for question, asked in QUESTIONS.items():
+        if asked(problem) and question not in ENGINES[name].questions:
+            able = " or ".join(f"'{n}'" for n, engine in ENGINES.items() if question in engine.questions)
+            return f"engine '{name}' takes no {question}, engine {able} does"
+    return None
 
 
 def choose(problem: InverseProblem) -> tuple[str, str]:
@@ -50,7 +49,7 @@ def choose(problem: InverseProblem) -> tuple[str, str]:
     """
     against: list[str] = []
     for name, engine in ENGINES.items():
-        reason = incapable(problem, name) or engine.unsuited(problem)
+        reason = unable(problem, name) or engine.unsuited(problem)
         if reason is None:
             return name, ", and ".join(against) or engine.advantage(problem)
         against.append(reason)

@@ -10,19 +10,23 @@ import numpy as np
 from mollifier.engines.gates.gates import gated
 from mollifier.errors import DataError
 from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.labels import labels
 from mollifier.problem.solution import Solution
 
 
 def complete(problem: InverseProblem, solution: Solution) -> Solution:
     """The solution as users get it.
 
-    It has the equation's known coefficients on its grid, the periods of its coordinates, the bounds of its
-    unknowns, and the status that the gates leave it.
+    It has the equation's known coefficients on its grid, the periods of its coordinates, the names of its
+    experiments, the bounds of its unknowns, and the status that the gates leave it.
     """
     dataset, data = solution.dataset.copy(), problem.data
     for name, period in data.periodic.items():
         if name in dataset.coords:
             dataset[name].attrs["periodic"] = period
+    for name in labels(problem):
+        if name in dataset.coords:
+            dataset[name].attrs["experiments"] = data.dataset[name].attrs.get("experiments", "")
     for name in problem.known:
         over = tuple(str(c) for c in dataset.dims if c in data.coordinates_of(name))
         mesh = np.meshgrid(*(dataset[c].values for c in over), indexing="ij")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mollifier.engines.base import Request
-from mollifier.engines.choose import choose, incapable
+from mollifier.engines.choose import choose, unable
 from mollifier.engines.complete import complete
 from mollifier.engines.registry import ENGINES, starters, that_take
 from mollifier.engines.settings import Given, check_settings, runners, settings_for, used_by
@@ -114,7 +114,7 @@ def solve(
         )
     name, why = _chosen(problem, engine, {"resume": resume, "network": network, "start": start})
     _check_noise(problem, name, why)
-    if reason := incapable(problem, name):
+    if reason := unable(problem, name):
         raise ConfigurationError(f"{reason[0].upper()}{reason[1:]}. Take one of these, or 'auto'.")
     if isinstance(start, str):
         settings = check_settings(settings, asked)

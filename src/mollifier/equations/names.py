@@ -67,6 +67,9 @@ class Names:
         The other coordinates are spatial: ``lap``, ``grad`` and ``div`` act over them.
     system
         The system of the spatial coordinates, as `geometry` takes it; Cartesian by default.
+    experiments
+        Coordinates whose values number experiments: they are not spatial, and nothing is differentiated along
+        them.
     units
         Coordinate -> its unit, which says whether an angle is in degrees.
 
@@ -96,6 +99,7 @@ class Names:
     constants: Mapping[str, float] = field(default_factory=dict)
     time: str | None = None
     system: str | Mapping[str, Any] | None = None
+    experiments: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
     geometry: Geometry = field(init=False, repr=False)
 
@@ -142,8 +146,8 @@ class Names:
 
     @property
     def spatial(self) -> tuple[str, ...]:
-        """All coordinates but time."""
-        return tuple(c for c in self.coordinates if c != self.time)
+        """All coordinates but time and those that number experiments."""
+        return tuple(c for c in self.coordinates if c != self.time and c not in self.experiments)
 
     @property
     def declared(self) -> tuple[str, ...]:

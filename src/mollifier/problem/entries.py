@@ -133,6 +133,9 @@ class Entries(Strict):
     states: dict[str, Any] = Field(
         default_factory=dict, description="Name: a state without data, `{}` or the keys of a state."
     )
+    experiments: str | list[str] = Field(
+        [], description="Coordinates whose values number experiments; those of text do without being named."
+    )
     geometry: str | dict[str, Any] | None = Field(
         None,
         description="`polar`, `cylindrical`, `spherical` or `lonlat`: what `grad`, `div` and `lap` are; "

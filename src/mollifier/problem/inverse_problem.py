@@ -48,6 +48,10 @@ class InverseProblem:
         Equations at places, as at an edge or at the start; they may hold further unknowns. See `Condition`.
     states
         Name -> `StateUnknown`, for states with no data, or with so few that they say little.
+    experiments
+        Coordinates whose values number experiments, such as subjects: each has states of its own, its
+        unknowns are shared, and an unknown field over such a coordinate has one value, or one field, for each
+        experiment, about a common mean. Coordinates of text number experiments without being named.
 
     Attributes
     ----------
@@ -86,6 +90,7 @@ class InverseProblem:
     geometry: str | Mapping[str, Any] | None = None
     conditions: tuple[Condition, ...] = ()
     states: Mapping[str, StateUnknown] = field(default_factory=dict)
+    experiments: tuple[str, ...] = ()
     system: EquationSystem = field(init=False, repr=False)
     measurements: Mapping[str, Samples] = field(init=False, repr=False)
 
@@ -99,10 +104,12 @@ class InverseProblem:
         geometry: str | Mapping[str, Any] | None = None,
         conditions: Sequence[Condition] = (),
         states: Mapping[str, StateUnknown] | None = None,
+        experiments: str | Sequence[str] = (),
     ) -> None:
         observations = data if isinstance(data, Observations) else Observations.from_dataset(data)
         _check_places(observations)
         constants = _numbers(constants or {})
+        numbering = _experiments(experiments, observations)
         conditions = checked(conditions)
         everything = [*listed(equation), *(e for c in conditions for e in listed(c.equation))]
         declared = completed_states(states or {}, observations)
@@ -117,6 +124,7 @@ class InverseProblem:
             known={v: observations.coordinates_of(v) for v in others},
             constants=constants,
             system=geometry,
+            experiments=numbering,
             units=observations.units,
         )
         measurements = {
@@ -127,6 +135,7 @@ class InverseProblem:
         bounds = _domain(observations, measurements, reached(conditions, observations))
         system = placed(parse(equation, names), conditions, completed, bounds, observations)
         _check_fields(system, (*chosen, *hidden), observations)
+        _check_experiments(system, numbering)
         known = (v for v in others if v in system.symbols)
         scalars = [n for n, u in completed.items() if isinstance(u, ScalarUnknown)]
         check_names((*observations.coordinates, *chosen, *hidden, *completed, *known), scalars)
@@ -144,6 +153,7 @@ class InverseProblem:
             geometry=geometry,
             conditions=conditions,
             states=declared,
+            experiments=numbering,
             system=system,
             measurements=measurements,
         ).items():
@@ -201,6 +211,7 @@ class InverseProblem:
             for name, value in {
                 "states": {n: repr(s) for n, s in self.states.items()},
                 "geometry": self.geometry,
+                "experiments": self.experiments,
                 "conditions": [str(c) for c in self.system.conditions],
             }.items()
             if value
@@ -254,6 +265,33 @@ def _fields(
     found = fields_in(equation, {v: data.coordinates_of(v) for v in measured}, data.coordinates)
     named = tuple(v for v in measured if v in found or v in states)
     return named or (tuple(measured) if len(measured) == 1 else ())
+
+
+def _experiments(given: str | Sequence[str], data: Observations) -> tuple[str, ...]:
+    """Coordinates that number experiments: those named, and those of text."""
+    named = (given,) if isinstance(given, str) else tuple(given)
+    for c in named:
+        if c not in data.coordinates:
+            hint = did_you_mean(c, data.coordinates)
+            raise ConfigurationError(f"experiments names '{c}', not a coordinate of the data.{hint}")
+    text = (c for c in data.coordinates if "experiments" in data.dataset[c].attrs)
+    found = tuple(c for c in data.coordinates if c in {*named, *text})
+    if len(found) == len(data.coordinates):
+        raise ConfigurationError(
+            f"The coordinates {list(found)} all number experiments; one was expected along which the "
+            "equation holds, such as time."
+        )
+    return found
+
+
+def _check_experiments(system: EquationSystem, experiments: Sequence[str]) -> None:
+    """Nothing is differentiated along what numbers experiments."""
+    for c in experiments:
+        if system.order_along(c):
+            raise ConfigurationError(
+                f"'{c}' numbers experiments, and the equation differentiates along it: leave it out of "
+                "experiments, or correct the equation."
+            )
 
 
 def _numbers(constants: Any) -> dict[str, float]:

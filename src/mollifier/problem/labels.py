@@ -17,9 +17,10 @@ _MOST_CURVES, _LEAST_SAMPLES = 1000, 3
 def labels(problem: InverseProblem) -> tuple[str, ...]:
     """Coordinates whose values the equations do not relate: neighbours may have nothing in common.
 
-    Nothing is differentiated along them, no unknown field varies over them, and every combination of their
-    values has been measured several times, so that each has its own curve. Scattered places without
-    repeats are not among them: there the fields have to be smooth.
+    Those that the problem calls experiments, or else those that show it: nothing is differentiated along
+    them, no unknown field varies over them, and every combination of their values has been measured several
+    times, so that each has its own curve. Scattered places without repeats are not among them: there the
+    fields have to be smooth.
 
     Examples
     --------
@@ -29,6 +30,8 @@ def labels(problem: InverseProblem) -> tuple[str, ...]:
     >>> labels(InverseProblem("u_t = -k*u", obs, {"k": ScalarUnknown()}))
     ('id',)
     """
+    if problem.experiments:
+        return problem.experiments
     varied = {c for u in problem.unknown_fields.values() for c in u.over or ()} | {*problem.data.periodic}
     found = [c for c in problem.coordinates if c not in varied and not problem.system.order_along(c)]
     if not found or len(found) == len(problem.coordinates):

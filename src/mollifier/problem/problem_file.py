@@ -119,6 +119,7 @@ class ProblemFile:
             e.geometry,
             conditions,
             self.states,
+            e.experiments,
         )
 
     def selecting(self, name: str, value: Any) -> ProblemFile:

@@ -164,6 +164,47 @@ class Solution(Printed):
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray((fitted - measured) / sd, dtype=float)
 
+    def population(self, name: str) -> tuple[Estimate, Estimate]:
+        """Mean and spread over experiments of an unknown that has one value for each.
+
+        With values m_i and variances v_i the spread is that of normal effects at a fixed point of expectation
+        and maximisation, s^2 = mean((m_i - mean)^2 + v_i) (Laird and Ware, Biometrics 38:963, 1982). The
+        mean's standard error is that of the mean of the population, of which there are n experiments.
+
+        Raises
+        ------
+        MollifierError
+            If it is no unknown over experiments alone, or has no standard errors.
+
+        Examples
+        --------
+        >>> ids = ("id", [0, 1, 2], {"experiments": "a, b, c"})
+        >>> k = xr.Dataset({"k": ("id", [1.0, 2, 3]), "k_sd": ("id", [0.1] * 3)}, {"id": ids})
+        >>> fit, history = xr.Dataset({"u": ("observation", [])}), xr.Dataset({"loss": ("step", [])})
+        >>> rate = {"unknowns": {"k": "FieldUnknown()"}}
+        >>> mean, spread = Solution(Status("converged"), {}, k, fit, history, rate).population("k")
+        >>> print(mean, spread, sep="; ")
+        mean of k = 2.00 ± 0.47; spread of k = 0.82 ± 0.41
+        """
+        if name not in self._populations():
+            raise MollifierError(
+                f"'{name}' is no unknown with one value and one standard error for each experiment."
+                f"{did_you_mean(name, self._populations())}"
+            )
+        values, errors = self.dataset[name], self.dataset[f"{name}_sd"]
+        n, unit = values.size, values.attrs.get("units", "")
+        spread = float(np.sqrt(np.mean((values - values.mean()) ** 2 + errors**2)))
+        return (
+            Estimate(f"mean of {name}", float(values.mean()), spread / np.sqrt(n), unit),
+            Estimate(f"spread of {name}", spread, spread / np.sqrt(2 * max(n - 1, 1)), unit, lower=0.0),
+        )
+
+    def _populations(self) -> list[str]:
+        """Unknowns over experiments alone, with standard errors."""
+        over = {n: self.dataset[n].dims for n in self.unknown_fields if f"{n}_sd" in self.dataset}
+        apart = [c for c in self.dataset.coords if "experiments" in self.dataset[c].attrs]
+        return [n for n, dims in over.items() if dims and {*dims} <= {*apart}]
+
     def to_dataset(self) -> xr.Dataset:
         """Fields and estimates in one dataset, with status and provenance (JSON text) in its attributes.
 
@@ -203,6 +244,8 @@ class Solution(Printed):
         lines += [f"Estimate  {e}" for e in self.estimates.values()]
         for name in self._fields():
             lines.append(f"Field     {_range(self.dataset[name])}")
+        for name in self._populations():
+            lines.append("Together  " + ", ".join(map(str, self.population(name))))
         for name in self.residuals:
             rms = _rms(self.dataset[name].values[np.isfinite(self.dataset[name].values)])
             lines.append(f"Residual  {name}: rms {_number(rms)} of the equation's terms")

@@ -10,7 +10,7 @@ import xarray as xr
 
 from mollifier.diagnostics.check import answer, conditions, data, resolution
 from mollifier.diagnostics.check.findings import Check, Finding
-from mollifier.engines.choose import choose, incapable
+from mollifier.engines.choose import choose, unable
 from mollifier.engines.registry import ENGINES
 from mollifier.engines.settings import Given, check_settings
 from mollifier.problem.collocation import Collocation, collocate
@@ -81,7 +81,7 @@ def _costs(problem: InverseProblem, place: Collocation, numbers: dict[str, Any])
     numbers["engine"], why = choose(problem)
     numbers["cost"], parts = {}, []
     for name, engine in ENGINES.items():
-        cost, against = engine.cost(problem, place), incapable(problem, name) or engine.unsuited(problem)
+        cost, against = engine.cost(problem, place), unable(problem, name) or engine.unsuited(problem)
         found = {"seconds": None, "MiB": None} if cost is None else asdict(cost)
         numbers["cost"][name] = {"serves": against is None, "against": against, **found}
         if cost is not None and against is None:

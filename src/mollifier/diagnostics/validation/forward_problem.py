@@ -71,6 +71,7 @@ def system_of(solution: Solution, problem: InverseProblem | None) -> EquationSys
         known={n: over(n) for n in solution.known},
         constants=p.get("constants") or {},
         system=p.get("geometry"),
+        experiments=tuple(p.get("experiments") or ()),
         units={str(c): str(data[c].attrs.get("units", "")) for c in data.dims},
     )
     try:

@@ -129,6 +129,6 @@ class Block(nn.Module):
 
 def curvature_orders(grid: Grid) -> tuple[Derivative, ...]:
     """Every second derivative of a field u on a grid."""
-    names = [a.name for a in grid if a.size > 2]
+    names = [a.name for a in grid if a.size > 2 and not a.discrete]
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i:]]
     return tuple(Derivative("u").differentiate(a).differentiate(b) for a, b in pairs)

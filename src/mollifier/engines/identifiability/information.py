@@ -29,6 +29,7 @@ from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction
 from mollifier.errors import MollifierError
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.labels import labels
 
 Array = NDArray[np.float64]
 
@@ -285,7 +286,12 @@ def posterior_map(problem: InverseProblem, name: str, covariance: Array, scale: 
     ``covariance`` is of the coefficients of `splines`, ``scale`` the prior standard deviation of the field.
     """
     over = problem.unknowns[name].over or ()
-    axes = {c: np.linspace(*problem.bounds[c], _SHOWN.get(len(over), 9)) for c in over}
+    axes = {
+        c: np.unique(problem.data.dataset[c].values)
+        if c in labels(problem)
+        else np.linspace(*problem.bounds[c], _SHOWN.get(len(over), 9))
+        for c in over
+    }
     mesh = np.meshgrid(*axes.values(), indexing="ij")
     places = {c: m.ravel() for c, m in zip(axes, mesh, strict=True)}
     b = splines(problem, name, places, Derivative(name)) @ gauge_fixing(problem, name)

@@ -22,6 +22,7 @@ from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.labels import labels
 
 Array = NDArray[np.float64]
 
@@ -87,29 +88,43 @@ def _fineness(problem: InverseProblem, name: str) -> tuple[tuple[str, ...], int,
     return over, max(3, highest + 1), _CELLS.get(len(over), 2)
 
 
+def _sizes(problem: InverseProblem, name: str) -> list[int]:
+    """Number of an unknown field's splines along each coordinate; of values, along those of experiments."""
+    over, degree, cells = _fineness(problem, name)
+    apart = labels(problem)
+    return [len(_values(problem, c)) if c in apart else cells + degree for c in over]
+
+
+def _values(problem: InverseProblem, coordinate: str) -> Array:
+    return np.unique(problem.data.dataset[coordinate].values)
+
+
 def splines(problem: InverseProblem, name: str, places: Mapping[str, Array], d: Derivative) -> Array:
     """A derivative of an unknown field's splines at places, shape (n, number of splines)."""
     over, degree, cells = _fineness(problem, name)
+    apart = labels(problem)
     result = np.ones((len(next(iter(places.values()))), 1))
     for c in over:
-        low, high = problem.bounds[c]
-        h = (high - low) / cells
-        knots = low + h * np.arange(-degree, cells + degree + 1)
-        spline = BSpline(knots, np.eye(cells + degree), degree)
-        inside = np.clip(places[c], low, high - 1e-9 * h)
-        along = spline(inside, nu=d.along(c))
+        if c in apart:
+            along = np.equal(places[c][:, None], _values(problem, c)).astype(float)
+        else:
+            low, high = problem.bounds[c]
+            h = (high - low) / cells
+            knots = low + h * np.arange(-degree, cells + degree + 1)
+            spline = BSpline(knots, np.eye(cells + degree), degree)
+            along = spline(np.clip(places[c], low, high - 1e-9 * h), nu=d.along(c))
         result = (result[:, :, None] * along[:, None, :]).reshape(len(result), -1)
     return result
 
 
 def gauge_fixing(problem: InverseProblem, name: str) -> Array:
     """Takes from an unknown field's coefficients what `gauges` leave open, shape (splines, splines)."""
-    over, degree, cells = _fineness(problem, name)
-    left, n = gauges(problem).get(name), cells + degree
-    whole = np.eye(n ** len(over))
+    left = gauges(problem).get(name)
+    sizes = dict(zip(problem.unknowns[name].over or (), _sizes(problem, name), strict=True))
+    whole = np.eye(int(np.prod(list(sizes.values()))))
     if left is None:
         return whole
-    means = (np.eye(n) if c in left else np.full((n, n), 1 / n) for c in over)
+    means = (np.eye(n) if c in left else np.full((n, n), 1 / n) for c, n in sizes.items())
     return np.asarray(whole - reduce(np.kron, means), dtype=float)
 
 
@@ -119,13 +134,13 @@ def correlation(problem: InverseProblem, name: str) -> Array:
     Independent coefficients, so that each part rests on its own data. With measurements of the field, Matern
     of order 3/2 along each coordinate, so that a measurement informs of its surroundings.
     """
-    over, degree, cells = _fineness(problem, name)
-    place = np.arange(cells + degree) / cells
-    distance = np.sqrt(3) * np.abs(place[:, None] - place) / _LENGTH
-    along = (1 + distance) * np.exp(-distance) if name in problem.measurements else np.eye(len(place))
+    over, _, cells = _fineness(problem, name)
+    apart = labels(problem)
     result = np.ones((1, 1))
-    for _ in over:
-        result = np.kron(result, along)
+    for c, size in zip(over, _sizes(problem, name), strict=True):
+        distance = np.sqrt(3) * np.abs(np.subtract.outer(np.arange(size), np.arange(size))) / cells / _LENGTH
+        near = name in problem.measurements and c not in apart
+        result = np.kron(result, (1 + distance) * np.exp(-distance) if near else np.eye(size))
     return np.asarray(result, float)
 
 

@@ -23,8 +23,7 @@ class JointEngine(Engine):
     settings = JointSettings
     takes = frozenset({"resume"})
     solves_states = True
-    imposes_conditions = True
-    hidden_states = True
+    questions = frozenset({"conditions at places", "hidden states", "unknowns of each experiment"})
 
     def unsuited(self, problem: InverseProblem) -> str | None:
         """The reason: a grid of nodes is too large with many coordinates."""

@@ -125,7 +125,7 @@ def _spline(nodes: Axis, domain: Axis, cells: int, degree: int) -> tuple[Axis, s
     and the matrix from coefficients to these values, shape (nodes, p).
     """
     grid_cells = domain.size if domain.periodic else domain.size - 1
-    if cells >= grid_cells:
+    if cells >= grid_cells or domain.discrete:
         return nodes, sp.csr_array(sp.eye_array(nodes.size, format="csr"))
     cell = domain.length / cells
     place = (nodes.points - domain.lower) / cell

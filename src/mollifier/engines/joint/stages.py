@@ -163,7 +163,8 @@ class Joint(LevenbergMarquardt):
 
     def _adapt(self) -> bool:
         """Once, let strengths of Matern priors vary over their fields if that raises the evidence enough."""
-        names = [n for n in self.free if self.model.problem.unknown_fields[n].prior == "auto"]
+        priors = self.linearisation.priors
+        names = [n for n in self.free if len(priors[n].shapes.lengths) > 1]
         if self._adapted or not names:
             return False
         self._adapted = True

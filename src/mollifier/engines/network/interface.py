@@ -23,8 +23,7 @@ class NetworkEngine(Engine):
     settings = NetworkSettings
     takes = frozenset({"resume", "network", "start"})
     solves_states = True
-    imposes_conditions = True
-    hidden_states = True
+    questions = frozenset({"conditions at places", "hidden states"})
     variants: ClassVar = {
         "network": {"derivatives": "mollifier"},
         "nested": {"derivatives": "nested"},

@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter1d
 from mollifier.engines.priors.differences import contrasts, differences
 from mollifier.engines.priors.evidence import PriorOnCoefficients, QuadraticForm
 from mollifier.engines.priors.matern import SEMINORMS, matern_weights, mixed
-from mollifier.engines.priors.shapes import Shape, Shapes
+from mollifier.engines.priors.shapes import EXCHANGEABLE, Shape, Shapes
 from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.mollify.grid import Axis, Grid
 
@@ -132,8 +132,9 @@ class FieldPrior:
         self, lattice: Grid, kind: str, given: bool = False, tuning: PriorTuning | None = None
     ) -> None:
         self.lattice = lattice
-        self.shapes = Shapes.of("h2" if given and kind == "auto" else kind, tuning)
-        order = SEMINORMS["h2"] if kind == "auto" else self.shapes.orders[0]
+        apart = all(axis.discrete for axis in lattice)
+        self.shapes = EXCHANGEABLE if apart else Shapes.of("h2" if given and kind == "auto" else kind, tuning)
+        order = SEMINORMS["h2"] if kind == "auto" and not apart else self.shapes.orders[0]
         self.shape = Shape(order, self.shapes.lengths[-1])
         self.local: Array | None = None
         self._forms: dict[Shape, Form] = {}
@@ -287,12 +288,15 @@ def differences_along(lattice: Grid, counts: Mapping[str, int]) -> sp.csr_array:
 def derivative_rows(lattice: Grid, order: int) -> sp.csr_array:
     """Rows, shape (m, p), whose squares add up to the mean squared derivatives of an order.
 
-    For order 0 to the mean squared distance from the mean, so that a constant is free.
+    For order 0 to the mean squared distance from the mean, so that a constant is free. Along a discrete axis
+    there are no derivatives: each of its nodes has rows of its own.
     """
     if not order:
         return sp.csr_array(contrasts(lattice.size) / np.sqrt(lattice.size))
     parts = [sp.csr_array((0, lattice.size))]
-    for counts, times in mixed(lattice.names, order):
+    apart = {a.name: 0 for a in lattice if a.discrete}
+    for along, times in mixed([n for n in lattice.names if n not in apart], order):
+        counts = apart | along
         if all(counts[a.name] < a.size or not counts[a.name] for a in lattice):
             matrix = differences_along(lattice, counts)
             parts.append(sp.csr_array(matrix * np.sqrt(times / matrix.indptr[1:].size)))

@@ -96,3 +96,7 @@ class Shapes:
         for a, b in ((s, i - 1), (s, i + 1), (s - 1, i), (s + 1, i)):
             if 0 <= a < len(self.orders) and 0 <= b < len(self.lengths):
                 yield Shape(self.orders[a], self.lengths[b])
+
+
+EXCHANGEABLE = Shapes((0,), (np.inf,))
+"""The one shape of values that have no neighbours, as of experiments: normal about their common mean."""
