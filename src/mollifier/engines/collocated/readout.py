@@ -59,7 +59,8 @@ def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Datase
     for i, (condition, r) in enumerate(zip(problem.system.conditions, residuals[equations:], strict=True)):
         unit = "its standard error" if condition.noise else "the rms of its terms over the domain"
         kept = [a.name for a in grid if a.name not in condition.at]
-        note = {"role": "condition", "long_name": f"residual of '{condition}' over {unit}"}
+        note = {"role": "condition", "equation": str(condition), "noise": condition.noise}
+        note["long_name"] = f"residual of '{condition}' over {unit}"
         variables[f"condition_{i}"] = (kept, np.reshape(r, [grid[c].size for c in kept]), note)
     for name, value in ratios.items():
         if problem.unknown_fields[name].over == grid.names:

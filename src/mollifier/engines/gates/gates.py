@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mollifier.engines.gates.alias import resolved_between_sensors
+from mollifier.engines.gates.conditions import conditions_met
 from mollifier.engines.gates.damage import damaged
 from mollifier.engines.gates.held_out import held_out_misfit
 from mollifier.engines.gates.noise import noise_as_assumed
@@ -23,6 +24,7 @@ Gate = Callable[[InverseProblem, Solution], Status | None]
 
 GATES: Sequence[Gate] = (
     damaged,
+    conditions_met,
     held_out_misfit,
     noise_as_assumed,
     independent_residuals,
