@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from mollifier.engines.registry import ENGINES
+from mollifier.engines.weak.hidden import without_hidden
 from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
 
 QUESTIONS: Mapping[str, Callable[[InverseProblem], bool]] = {
     "conditions at places": lambda problem: bool(problem.system.conditions),
-    "hidden states": lambda problem: bool(problem.hidden),
+    "hidden states that it cannot eliminate": lambda problem: without_hidden(problem) is None,
     "unknowns of each experiment": lambda problem: any(
         set(u.over or ()) & set(problem.experiments) for u in problem.unknown_fields.values()
     ),

@@ -7,6 +7,8 @@ fewer, the states make these equations hold whatever the unknowns are (Dulmage a
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import maximum_bipartite_matching
@@ -80,8 +82,9 @@ def visible(problem: InverseProblem) -> InverseProblem | None:
     unknowns = {n: u for n, u in problem.unknowns.items() if n in named}
     if not unknowns:
         return None
-    fields = [f for f in problem.fields if f in named]
-    return InverseProblem([e.text for e in kept], problem.data, unknowns, problem.constants, fields)
+    fields = tuple(f for f in problem.fields if f in named)
+    texts = [e.text for e in kept]
+    return replace(problem, equation=texts, unknowns=unknowns, fields=fields, states={}, conditions=())
 
 
 def held_by(problem: InverseProblem, equation: Equation) -> set[str]:

@@ -40,18 +40,22 @@ class Trial:
         Rms of each equation's residual, in its unit.
     sizes
         Rms of each equation's terms, in the same unit.
+    numbers
+        Of the unknowns, shape (k,).
     """
 
     state: dict[str, Any]
     data: float
     residuals: Array
     sizes: Array
+    numbers: Array
 
 
 class HiddenStart:
     """Takes some steps of `Joint` from several levels of the hidden states, and keeps the best.
 
-    One step is one trial. Trials are compared by the data's misfit and the equations' residuals. These are
+    One step is one trial; the last one is that which leads to the numbers of the best one before it. Trials
+    are compared by the data's misfit and the equations' residuals. These are
     relative to the typical size of the equation's terms in all trials: in one, large terms may cancel.
 
     Parameters
@@ -101,14 +105,17 @@ class HiddenStart:
             residuals = [float(part.within(r).square().mean()) for part, r in found]
         sizes = objective.sizes.numpy().copy()
         objective.measure()
-        rms = np.sqrt(residuals) * sizes
-        self.trials.append(Trial(_copied(objective), losses["data"], rms, objective.sizes.numpy().copy()))
+        rms, numbers = np.sqrt(residuals) * sizes, np.array([*objective.model.values().values()])
+        found = Trial(_copied(objective), losses["data"], rms, objective.sizes.numpy().copy(), numbers)
+        self.trials.append(found)
+        first, second = (*self._ranked(), found)[:2]
+        near = np.abs(first.numbers - second.numbers) <= self.tuning.trials_agree * np.abs(first.numbers)
+        if second is not first and len(numbers) and near.all():
+            self.finished = "two starts lead to the same numbers"
         return losses
 
-    def close(self) -> None:
-        """Keep the best trial, and take the hidden states' spread in it for their unit."""
-        if not self.trials:
-            return
+    def _ranked(self) -> list[Trial]:
+        """The trials, the best one first."""
         typical = np.median([t.sizes for t in self.trials], axis=0)
         share = self.tuning.trial_weight / self.objective.tau**2
 
@@ -116,7 +123,13 @@ class HiddenStart:
             found = trial.data + share * float(np.sum((trial.residuals / typical) ** 2))
             return found if np.isfinite(found) else np.inf
 
-        self.objective.load_state_dict(min(self.trials, key=score).state)
+        return sorted(self.trials, key=score)
+
+    def close(self) -> None:
+        """Keep the best trial, and take the hidden states' spread in it for their unit."""
+        if not self.trials:
+            return
+        self.objective.load_state_dict(self._ranked()[0].state)
         for target in self.hidden:
             self._rescale(target)
 
@@ -145,13 +158,17 @@ class HiddenStart:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the trials started and where they led."""
-        trials = [(t.state, t.data, *map(torch.from_numpy, (t.residuals, t.sizes))) for t in self.trials]
+        trials = [(t.state, t.data, *map(torch.from_numpy, _arrays(t))) for t in self.trials]
         return {"before": self.before, "trials": trials}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a saved state."""
         self.before = state["before"]
-        self.trials = [Trial(s, d, r.numpy(), z.numpy()) for s, d, r, z in state["trials"]]
+        self.trials = [Trial(s, d, *(a.numpy() for a in arrays)) for s, d, *arrays in state["trials"]]
+
+
+def _arrays(trial: Trial) -> tuple[Array, ...]:
+    return trial.residuals, trial.sizes, trial.numbers
 
 
 def _levels(objective: Objective, hidden: list[Target], tuning: JointTuning) -> Iterator[tuple[float, ...]]:

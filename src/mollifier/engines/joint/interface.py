@@ -23,7 +23,9 @@ class JointEngine(Engine):
     settings = JointSettings
     takes = frozenset({"resume"})
     solves_states = True
-    questions = frozenset({"conditions at places", "hidden states", "unknowns of each experiment"})
+    questions = frozenset(
+        {"conditions at places", "hidden states that it cannot eliminate", "unknowns of each experiment"}
+    )
 
     def unsuited(self, problem: InverseProblem) -> str | None:
         """The reason: a grid of nodes is too large with many coordinates."""

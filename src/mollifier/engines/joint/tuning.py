@@ -97,6 +97,8 @@ class JointTuning(CollocatedTuning):
     """Most starts that are tried."""
     trial_steps: int = 10
     """Steps of a trial; it ends sooner where the equation's weight reaches that of the data."""
+    trials_agree: float = 0.1
+    """Relative difference of all numbers up to which the two best trials have found the same."""
     trial_weight: float = 0.1
     """Weight of the equation where trials are compared."""
 

@@ -23,7 +23,7 @@ class NetworkEngine(Engine):
     settings = NetworkSettings
     takes = frozenset({"resume", "network", "start"})
     solves_states = True
-    questions = frozenset({"conditions at places", "hidden states"})
+    questions = frozenset({"conditions at places", "hidden states that it cannot eliminate"})
     variants: ClassVar = {
         "network": {"derivatives": "mollifier"},
         "nested": {"derivatives": "nested"},

@@ -6,6 +6,7 @@ import numpy as np
 
 from mollifier.engines.base import Cost, Engine, Request
 from mollifier.engines.weak.form import is_weak
+from mollifier.engines.weak.hidden import with_hidden, without_hidden
 from mollifier.engines.weak.settings import WeakSettings
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
@@ -30,7 +31,7 @@ class WeakEngine(Engine):
 
     def unsuited(self, problem: InverseProblem) -> str | None:
         """Why: it needs a dense grid, few gaps, and an equation with a weak form."""
-        data = problem.data
+        problem, data = self._seen(problem), problem.data
         if not data.gridded:
             return f"the data are scattered over {', '.join(problem.coordinates)}"
         partial = [f for f in problem.fields if set(data.coordinates_of(f)) != set(problem.coordinates)]
@@ -65,6 +66,7 @@ class WeakEngine(Engine):
 
     def cost(self, problem: InverseProblem, collocation: Collocation) -> Cost:
         """Powers of the number of points."""
+        problem = self._seen(problem)
         points = float(problem.data.dataset[problem.fields[0]].size)
         seconds = _START + _PER_POINT * points**_POWER
         seconds *= _FIELDS if problem.unknown_fields else 1.0
@@ -74,7 +76,13 @@ class WeakEngine(Engine):
         """As `mollifier.engines.weak.engine.solve_weak`."""
         from mollifier.engines.weak.engine import solve_weak
 
-        return solve_weak(request.problem, request.settings, request.seed, request.settings.tuning)
+        problem, settings = request.problem, request.settings
+        solution = solve_weak(self._seen(problem), settings, request.seed, settings.tuning)
+        return with_hidden(problem, solution) if problem.hidden else solution
+
+    def _seen(self, problem: InverseProblem) -> InverseProblem:
+        """The problem without its hidden states."""
+        return without_hidden(problem) or problem
 
 
 WEAK = WeakEngine()

@@ -1,0 +1,172 @@
+"""States without data in the weak engine: eliminated, and found afterwards by linear least squares.
+
+A hidden state p that enters two equations or more through derivatives with known numbers only,
+``r_i + L_i p = 0``, is eliminated by ``L_1 r_i - L_i r_1 = 0``, since such operators commute: of the
+momentum equations their curl is left. With the unknowns found, p solves ``L_i p = -r_i`` in the mean square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import sympy
+from numpy.typing import NDArray
+from scipy.sparse.linalg import lsmr
+
+from mollifier.engines.identifiability.structure import gauge_text, gauges
+from mollifier.engines.weak.smoothing import radius_of
+from mollifier.equations.algebra import Algebra, differentiate, number
+from mollifier.equations.lower import ArrayFunction
+from mollifier.errors import MollifierError
+from mollifier.mollify.differentiate import differentiate as differentiate_values
+from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.kernels import BSpline
+from mollifier.mollify.orders import Derivative
+from mollifier.mollify.stencils import rows
+from mollifier.nn.differentiation.matrices import rows_matrix
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.solution import Solution
+
+Array = NDArray[np.float64]
+Operator = dict[Derivative, float]
+
+# Of derivatives: kernel, order of accuracy, radius in cells.
+_KERNEL, _ACCURACY, _CELLS = BSpline(7), 3, 4.0
+_LEAST_SQUARES: dict[str, Any] = {"atol": 1e-6, "btol": 1e-6, "maxiter": 2000}
+
+
+def without_hidden(problem: InverseProblem) -> InverseProblem | None:
+    """The problem with its hidden states eliminated, itself if it has none; None where they cannot be.
+
+    Examples
+    --------
+    >>> from mollifier import Observations, ScalarUnknown, StateUnknown
+    >>> x, y, t = np.random.default_rng(0).random((3, 50))
+    >>> data = Observations({"u": x * t, "v": y * t}, {"x": x, "y": y, "t": t}, noise=0.01)
+    >>> flow = ["u_t = -p_x + k*u_xx", "v_t = -p_y + k*v_xx"]
+    >>> problem = InverseProblem(flow, data, {"k": ScalarUnknown()}, states={"p": StateUnknown()})
+    >>> without_hidden(problem).system.equations[0].residual
+    k*u_xxy - k*v_xxx - u_ty + v_tx
+    """
+    if not problem.hidden:
+        return problem
+    whole = {n for n in problem.hidden if problem.coordinates_of(n) == problem.coordinates}
+    missing = any(bool(problem.data.dataset[f].isnull().any()) for f in problem.fields)
+    bounded = any(problem.states[n].bounded for n in problem.hidden)
+    if missing or bounded or problem.system.conditions or not whole >= {*problem.hidden}:
+        return None
+    algebra, residuals = Algebra(problem.system.names), [e.residual for e in problem.system.equations]
+    try:
+        for name in problem.hidden:
+            operators = [operator_on(problem, r, name) for r in residuals]
+            holding = [i for i, o in enumerate(operators) if o]
+            if len(holding) < 2 or any(o is None for o in operators):
+                return None
+            rest, (first, *others) = [_without(problem, r, [name]) for r in residuals], holding
+            crossed = [
+                _applied(algebra, operators[first], rest[i]) - _applied(algebra, operators[i], rest[first])
+                for i in others
+            ]
+            residuals = [r for i, r in enumerate(rest) if i not in holding] + crossed
+        return replace(problem, equation=residuals, states={})
+    except MollifierError:  # what is differentiated has no such derivative, or an unknown is left over
+        return None
+
+
+def operator_on(problem: InverseProblem, residual: sympy.Expr, name: str) -> Operator | None:
+    """Derivatives of a state in a residual, with their factors; None where one is no number."""
+    found: Operator = {}
+    for symbol, derivative in _symbols_of(problem, residual, [name]).items():
+        factor = differentiate(sympy.expand(residual), symbol)
+        if not factor.is_number:
+            return None
+        found[derivative] = float(factor)
+    return found
+
+
+def with_hidden(problem: InverseProblem, solution: Solution) -> Solution:
+    """The solution of the eliminated problem as one of the problem itself, with its hidden states.
+
+    Of the least-squares solutions it is the smallest: a state that is free up to a function of some
+    coordinates has the mean zero.
+    """
+    names, periodic, data = problem.coordinates, problem.data.periodic, solution.dataset
+    axes = [Axis.from_points(c, data[c].values, periodic=periodic.get(c, False)) for c in names]
+    grid, hidden = Grid(*axes), problem.hidden
+    env, left, right = _environment(problem, solution, grid), [], []
+    for e in problem.system.equations:
+        operators = [operator_on(problem, e.residual, n) or {} for n in hidden]
+        if any(operators):
+            left.append([_matrix(grid, o) for o in operators])
+            value = ArrayFunction(_without(problem, e.residual, hidden))(env)
+            right.append(-np.broadcast_to(value, grid.shape).ravel())
+    found = lsmr(sp.block_array(left, format="csr"), np.concatenate(right), **_LEAST_SQUARES)[0]
+    dataset, free = data.copy(), gauges(problem)
+    for name, values in zip(hidden, found.reshape(len(hidden), *grid.shape), strict=True):
+        attrs = {"comment": gauge_text(problem, name)} if name in free else {}
+        unit = {"units": u} if (u := problem.states[name].unit) else {}
+        dataset[name] = (names, values, attrs | unit)
+    note = {"eliminated": solution.provenance["equation"]}
+    provenance = {**solution.provenance, **problem.described, **note}
+    return replace(solution, dataset=dataset, provenance=provenance)
+
+
+def _symbols_of(
+    problem: InverseProblem, residual: sympy.Expr, names: Sequence[str]
+) -> dict[sympy.Symbol, Derivative]:
+    """The symbols of some states and their derivatives in a residual."""
+    resolve = problem.system.names.resolve
+    found = {s: resolve(str(s)).derivative for s in residual.free_symbols}
+    return {s: d for s, d in found.items() if d.field in names}
+
+
+def _without(problem: InverseProblem, residual: sympy.Expr, names: Sequence[str]) -> sympy.Expr:
+    """A residual without its terms in some states."""
+    return residual.xreplace(dict.fromkeys(_symbols_of(problem, residual, names), sympy.S.Zero))
+
+
+def _applied(algebra: Algebra, operator: Operator | None, expression: sympy.Expr) -> sympy.Expr:
+    """An operator applied to an expression."""
+    parts = (number(f) * algebra.totals(expression, d.orders) for d, f in (operator or {}).items())
+    return sympy.Add(*parts)
+
+
+def _environment(problem: InverseProblem, solution: Solution, grid: Grid) -> dict[str, Array]:
+    """Everything that the equations name, but for hidden states, on the grid of the solution."""
+    env = {n: np.asarray(e.value) for n, e in solution.estimates.items()}
+    mesh = np.meshgrid(*(a.points for a in grid), indexing="ij", sparse=True)
+    env |= dict(zip(grid.names, mesh, strict=True))
+    for name in problem.known:
+        over = problem.data.coordinates_of(name)
+        env[name] = np.asarray(problem.data.interpolate(name, {c: env[c] for c in over}))
+    for name in (*problem.fields, *problem.unknown_fields):
+        over = [n for n in grid.names if n in solution.dataset[name].dims]
+        part = grid.subgrid(over)
+        values = solution.dataset[name].transpose(*over).values
+        shape = [a.size if a.name in over else 1 for a in grid]
+        for d in problem.system.derivatives[name]:
+            smooth = differentiate_values(
+                values, part, dict(d.orders), radius=radius_of(part, _CELLS), kernel=_KERNEL
+            )
+            env[d.name] = np.asarray(smooth).reshape(shape)
+    return env
+
+
+def _matrix(grid: Grid, operator: Operator) -> sp.csr_array:
+    """An operator on values at the nodes, shape (nodes, nodes)."""
+    total = sp.csr_array((grid.size, grid.size))
+    radius = radius_of(grid, _CELLS)
+    for d, factor in operator.items():
+        parts = [
+            rows_matrix(rows(a, a.points, _KERNEL, radius[a.name], d.along(a.name), _ACCURACY))
+            if d.along(a.name)
+            else sp.eye_array(a.size)
+            for a in grid
+        ]
+        total = total + factor * reduce(lambda a, b: sp.kron(a, b, format="csr"), parts)
+    return sp.csr_array(total)
