@@ -75,7 +75,7 @@ class Collocation:
     def part(self, at: Mapping[str, float]) -> Collocation:
         """The same at one place along some of the coordinates, all of whose axes keep one node.
 
-        Nodes are in the measured region as those next to them are.
+        Nodes are in the measured region as those next to them are; all of them if none is.
         """
         inside, axes = self.inside, []
         for i, a in enumerate(self.grid):
@@ -85,6 +85,7 @@ class Collocation:
             nearest = [int(np.argmin(np.abs(a.points - at[a.name])))]
             inside = None if inside is None else inside.take(nearest, axis=i)
             axes.append(Axis(a.name, at[a.name], at[a.name], 1, unit=a.unit))
+        inside = inside if inside is not None and inside.any() else None
         return replace(self, grid=Grid(*axes), inside=inside)
 
     @property
@@ -147,7 +148,7 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
         elif given is not None and c not in fixed:
             fixed[c] = int(np.ceil(length * cells / given)) + 1
         resolved = int(np.ceil(_NODES_PER_FEATURE * length / features[c])) + 1
-        needed[c] = fixed.get(c) or max(min(least, _most_seen(problem, c)), resolved)
+        needed[c] = fixed.get(c) or max(min(least, _most_seen(problem, c, length)), resolved)
     nodes = _within(needed, set(fixed), chosen.max_nodes, least)
     total = float(np.prod([float(n) for n in nodes.values()]))
     if total > _MOST_NODES:
@@ -170,11 +171,13 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
     return Collocation(grid, Radius(grid, radius), kernel, chosen.accuracy, features, needed, inside)
 
 
-def _most_seen(problem: InverseProblem, coordinate: str) -> int:
-    """Nodes that leave `_CELLS_BETWEEN` cells between two neighbouring nodes of data on a grid."""
+def _most_seen(problem: InverseProblem, coordinate: str, length: float) -> int:
+    """Nodes over a length that leave `_CELLS_BETWEEN` cells between neighbouring nodes of data on a grid."""
     if not problem.data.gridded:
         return _MOST_NODES
-    return _CELLS_BETWEEN * (problem.data.dataset.sizes[coordinate] - 1) + 1
+    low, high = problem.data.bounds[coordinate]
+    beyond = max(length / (high - low), 1.0) if coordinate not in problem.data.periodic else 1.0
+    return int(_CELLS_BETWEEN * (problem.data.dataset.sizes[coordinate] - 1) * beyond) + 1
 
 
 def _features(problem: InverseProblem, apart: tuple[str, ...]) -> dict[str, float]:

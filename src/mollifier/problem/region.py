@@ -18,6 +18,7 @@ from scipy.stats import qmc
 
 from mollifier.equations.names import TIME_NAMES
 from mollifier.mollify.grid import Axis, Grid
+from mollifier.problem.conditions import reached
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
 
@@ -53,7 +54,8 @@ def measured_region(
     """Which nodes of a grid lie in the measured region; None where all do.
 
     Time and labels do not matter: a place of space is in the region at all times. With one coordinate of
-    space, few places, or data that fill a grid, the region is the box. Distances are in lengths of the box.
+    space, few places, data that fill a grid, or conditions beyond the data, the region is the box. Distances
+    are in lengths of the box.
 
     Parameters
     ----------
@@ -70,6 +72,9 @@ def measured_region(
     """
     space = [c for c in grid.names if c.lower() not in TIME_NAMES and c not in labels(problem)]
     if len(space) < 2 or any(not set(space) <= set(problem.data.coordinates_of(f)) for f in problem.fields):
+        return None
+    reach = reached(problem.conditions, problem.data)
+    if any(reach[c] != problem.data.bounds[c] for c in space):
         return None
     if problem.data.gridded and not any(bool(problem.data.dataset[f].isnull().any()) for f in problem.fields):
         return None
