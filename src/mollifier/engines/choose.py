@@ -12,6 +12,8 @@ from mollifier.problem.inverse_problem import InverseProblem
 QUESTIONS: Mapping[str, Callable[[InverseProblem], bool]] = {
     "conditions at places": lambda problem: bool(problem.system.conditions),
     "hidden states that it cannot eliminate": lambda problem: without_hidden(problem) is None,
+    "laws of the state": lambda problem: bool(problem.laws),
+    "monotone fields": lambda problem: any(u.monotone for u in problem.unknown_fields.values()),
     "unknowns of each experiment": lambda problem: any(
         set(u.over or ()) & set(problem.experiments) for u in problem.unknown_fields.values()
     ),

@@ -153,6 +153,9 @@ class TreeBuilder:
                 return self.guard(node.start, node.end, lambda: magnitude(args[0]))
             return self.guard(node.start, node.end, lambda: apply(name, args))
         orders = operator_coordinates(name, self.algebra.names.coordinates)
+        over = self.algebra.names.over(name)
+        if over and sorted(c.value if c.kind == "name" else "" for c in node.children) == sorted(over):
+            return self.guard(node.start, node.end, lambda: self.algebra.value(name))
         if name not in OPERATORS and orders is None:
             self._unknown_call(node)
         self._arity(node, OPERATORS.get(name, 1))
@@ -228,9 +231,11 @@ class TreeBuilder:
     def _unknown_call(self, node: Node) -> NoReturn:
         names, end = self.algebra.names, node.start + len(node.value)
         if names.kind(node.value):
+            over = ", ".join(names.over(node.value))
             message = (
-                f"'{node.value}' is a name, not a function: write it without arguments, or put * before the "
-                "bracket. Values at other places or times, as u(t - 1), are outside of the language."
+                f"'{node.value}' is a name, not a function: write it without arguments"
+                f"{f', or as {node.value}({over})' * bool(over)}, or put * before the bracket. Values at "
+                "other places or times, as u(t - 1), are outside of the language."
             )
         else:
             single = [f"d{c}" for c in names.coordinates]

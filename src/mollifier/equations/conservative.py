@@ -9,6 +9,7 @@ import sympy
 
 from mollifier.equations.algebra import Algebra, expand
 from mollifier.equations.functions import FUNCTIONS, name_of
+from mollifier.equations.laws import Law, as_functions
 from mollifier.equations.names import Names
 from mollifier.errors import EquationError
 from mollifier.mollify.orders import Derivative
@@ -27,7 +28,8 @@ class ConservativeTerm:
     derivative
         Coordinate -> order; empty where nothing could be, or had to be, pulled out.
     flux
-        An expression in state variables; without derivatives unless ``derivative`` is empty.
+        An expression in state variables and laws of them, which are functions, see
+        `mollifier.equations.laws`; without derivatives unless ``derivative`` is empty.
     coefficient
         Numbers, unknowns and their derivatives, known data and coordinates.
     """
@@ -50,7 +52,7 @@ def conservative(residual: sympy.Expr, names: Names) -> list[ConservativeTerm]:
     k {'x': 2} u
     1 {'x': 1} u**2/2
     """
-    rest = _by_monomial(residual)
+    rest = _by_monomial(as_functions(residual, names))
     algebra = Algebra(names, _MOST_WORK)
     found: list[ConservativeTerm] = []
     for monomial in sorted(rest, key=lambda m: (-_order(m, names), str(m))):
@@ -121,10 +123,20 @@ def _pull_out(
 
 
 def _integral(g: sympy.Expr, w: sympy.Symbol) -> sympy.Expr | None:
-    """Integral over ``w`` of a product with ``w`` in one power, or one function with an antiderivative."""
+    """Integral over ``w`` of a product with ``w`` in one power, or one function with an antiderivative.
+
+    A law times a polynomial is integrated by parts.
+    """
     outer, inner = g.as_independent(w, as_Add=False)
     if inner == 1:
         return outer * w
+    laws = [f for f in sympy.Mul.make_args(inner) if isinstance(f, Law)]
+    if len(laws) == 1 and (factor := inner / laws[0]).is_polynomial(w):
+        flux, law = sympy.S.Zero, laws[0]
+        while factor != 0:
+            law = law.integral(w)
+            flux, factor = flux + outer * factor * law, -factor.diff(w)
+        return flux
     base, exponent = (inner.base, inner.exp) if isinstance(inner, sympy.Pow) else (inner, sympy.S.One)
     name = name_of(inner.func)
     antiderivative = FUNCTIONS[name].antiderivative if name else None

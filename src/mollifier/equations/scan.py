@@ -8,7 +8,8 @@ from typing import Any
 import sympy
 from sympy.core.function import AppliedUndef
 
-from mollifier.equations.build import listed, operator_coordinates, trace
+from mollifier.equations.build import OPERATORS, listed, operator_coordinates, trace
+from mollifier.equations.functions import FUNCTIONS
 from mollifier.equations.names import Names, parts_of
 from mollifier.equations.syntax import Node, read
 from mollifier.errors import EquationError
@@ -66,6 +67,33 @@ def fields_in(
             )
     whole = {part: n for n in scan.names.complex for part in parts_of(n)}
     return tuple(n for n in over if n in scan.found or whole.get(n) in scan.found)
+
+
+def arguments_in(equations: Any) -> dict[str, tuple[str, ...]]:
+    """What names are written as functions of, ``D(u)``, in texts and SymPy expressions.
+
+    >>> arguments_in("u_t = dx(D(u)*u_x) + r(u, x)*sin(u)")
+    {'D': ('u',), 'r': ('u', 'x')}
+    """
+    found: dict[str, tuple[str, ...]] = {}
+
+    def walk(node: Node) -> None:
+        own = node.kind == "call" and node.value not in FUNCTIONS and node.value not in OPERATORS
+        if own and node.children and all(c.kind == "name" for c in node.children):
+            found[node.value] = tuple(c.value for c in node.children)
+        for child in node.children:
+            walk(child)
+
+    for item in listed(equations):
+        if isinstance(item, str):
+            for statement in read(item):
+                walk(statement.left)
+                if statement.right is not None:
+                    walk(statement.right)
+        elif isinstance(item, sympy.Basic):
+            for f in item.atoms(AppliedUndef):
+                found[type(f).__name__] = tuple(map(str, f.args))
+    return found
 
 
 class _Scan:

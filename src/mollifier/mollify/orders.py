@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class Derivative:
-    """A field and a multi-index; order zero is the field itself.
+    """A field and a multi-index; order zero is the field itself, an order below zero an antiderivative.
 
     ``orders`` holds ``(coordinate, count)`` pairs sorted by coordinate: ``u_xy`` and ``u_yx`` are one.
 
@@ -42,7 +42,7 @@ class Derivative:
     @property
     def name(self) -> str:
         """Canonical name, coordinates in alphabetical order."""
-        suffix = "".join(c * n for c, n in self.orders)
+        suffix = "".join(c * n if n > 0 else f"(1/{c})" * -n for c, n in self.orders)
         return f"{self.field}_{suffix}" if suffix else self.field
 
     @property

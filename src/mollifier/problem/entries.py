@@ -54,9 +54,11 @@ class DataEntry(Strict):
 
 
 class UnknownEntry(Strict):
-    """A scalar; a field when ``over``, ``smoothness``, ``prior`` or ``measurements`` is given."""
+    """A scalar; a field when ``over`` or a key of fields alone is given."""
 
-    over: str | list[str] | None = Field(None, description="Coordinates that it varies over, or `all`.")
+    over: str | list[str] | None = Field(
+        None, description="Coordinates that it varies over, or `all`; of a law, the states."
+    )
     lower: float | None = Field(None, description="Lower bound.")
     upper: float | None = Field(None, description="Upper bound.")
     initial: float | None = Field(None, description="Where to start; from the data if absent.")
@@ -65,6 +67,7 @@ class UnknownEntry(Strict):
         None, description="Of a field: weight of its squared curvature; from the data if absent."
     )
     prior: str | None = Field(None, description="Of a field: `auto`, `h1`, `h2` or `tv`.")
+    monotone: str | None = Field(None, description="Of a field: `increasing` or `decreasing`.")
     measurements: DataEntry | None = Field(
         None, description="Of a field: where it was measured itself; the keys of `data`."
     )
@@ -74,7 +77,7 @@ class UnknownEntry(Strict):
         common: dict[str, Any] = dict(
             lower=self.lower, upper=self.upper, initial=self.initial, unit=self.unit
         )
-        own = {"smoothness": self.smoothness, "prior": self.prior}
+        own = {"smoothness": self.smoothness, "prior": self.prior, "monotone": self.monotone}
         common |= (given := {name: value for name, value in own.items() if value is not None})
         if self.over is None and self.measurements is None and not given:
             return ScalarUnknown(**common)

@@ -12,8 +12,9 @@ import xarray as xr
 from mollifier.data.complex_values import names_in_parts
 from mollifier.data.observations import Observations, Samples
 from mollifier.equations.build import listed
+from mollifier.equations.laws import over_fields
 from mollifier.equations.names import Names, parts_of
-from mollifier.equations.scan import fields_in
+from mollifier.equations.scan import arguments_in, fields_in
 from mollifier.equations.system import EquationSystem, parse
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.problem.conditions import Condition, checked, placed, reached
@@ -115,7 +116,7 @@ class InverseProblem:
         declared = completed_states(states or {}, observations)
         chosen = _fields(everything, observations, fields, declared)
         hidden = {n: s.over or () for n, s in declared.items() if n not in chosen}
-        completed = _completed(unknowns, observations, constants, hidden)
+        completed = _completed(unknowns, observations, constants, chosen, hidden, arguments_in(everything))
         others = [v for v in observations.variables if v not in (*chosen, *hidden)]
         names = Names(
             coordinates=observations.coordinates,
@@ -138,7 +139,8 @@ class InverseProblem:
         _check_experiments(system, numbering)
         known = (v for v in others if v in system.symbols)
         scalars = [n for n, u in completed.items() if isinstance(u, ScalarUnknown)]
-        check_names((*observations.coordinates, *chosen, *hidden, *completed, *known), scalars)
+        varied = {c for n in completed for c in over_fields(names, n)}
+        check_names((*observations.coordinates, *chosen, *hidden, *completed, *known), scalars, varied)
         if system.unused:
             raise ConfigurationError(
                 f"The unknowns {list(system.unused)} are in no equation."
@@ -182,6 +184,25 @@ class InverseProblem:
     def bounds(self) -> dict[str, tuple[float, float]]:
         """Coordinate -> ends of the domain: of the data, of measurements a little beyond, of conditions."""
         return _domain(self.data, self.measurements, reached(self.conditions, self.data))
+
+    def extent(self, name: str) -> tuple[float, float]:
+        """Ends of the domain along a coordinate; of a field the least and the greatest value in the data.
+
+        A field's reaches the measurements of the laws that vary over it.
+        """
+        if name not in self.fields:
+            return self.bounds[name]
+        values = [self.data.samples(name).values]
+        for samples in self.measurements.values():
+            values += [samples.points[:, i] for i, c in enumerate(samples.coordinates) if c == name]
+        found = np.concatenate(values)
+        return float(found.min()), float(found.max())
+
+    @property
+    def laws(self) -> dict[str, tuple[str, ...]]:
+        """Unknown fields that vary over states -> these states."""
+        found = {n: over_fields(self.system.names, n) for n in self.unknown_fields}
+        return {n: states for n, states in found.items() if states}
 
     @property
     def scalars(self) -> dict[str, ScalarUnknown]:
@@ -233,7 +254,7 @@ def _domain(
     """Ends of the domain by coordinate, extended to measurements."""
     for samples in measurements.values():
         for c, x in zip(samples.coordinates, samples.points.T, strict=True):
-            if c not in data.periodic:
+            if c in bounds and c not in data.periodic:
                 bounds[c] = min(bounds[c][0], float(x.min())), max(bounds[c][1], float(x.max()))
     return bounds
 
@@ -325,13 +346,42 @@ def _check_fields(system: EquationSystem, chosen: Sequence[str], data: Observati
             )
 
 
+def _over(
+    name: str,
+    unknown: FieldUnknown,
+    data: Observations,
+    fields: Sequence[str],
+    written: Sequence[str] | None,
+) -> tuple[str, ...]:
+    """What an unknown field varies over: as given, or as the equation writes it, or all coordinates."""
+    varied, allowed = written if unknown.over is None else unknown.over, (*fields, *data.coordinates)
+    for c in varied or ():
+        if c in data.variables and c not in fields:
+            raise ConfigurationError(
+                f"The unknown '{name}' varies over '{c}', which the equation does not differentiate; "
+                f"make it a field, as in fields={[*fields, c]}, or name coordinates."
+            )
+        if c not in allowed:
+            hint = did_you_mean(c, allowed)
+            raise ConfigurationError(f"The unknown '{name}' varies over '{c}', not a coordinate.{hint}")
+    over = data.coordinates if varied is None else tuple(c for c in allowed if c in varied)
+    if unknown.monotone and len(over) > 1:
+        raise ConfigurationError(
+            f"The unknown '{name}' is to be {unknown.monotone} and varies over {', '.join(over)}; one "
+            "coordinate or field was expected."
+        )
+    return over
+
+
 def _completed(
     unknowns: Mapping[str, Unknown],
     data: Observations,
     constants: Mapping[str, float],
+    fields: Sequence[str],
     hidden: Iterable[str],
+    arguments: Mapping[str, Sequence[str]],
 ) -> dict[str, Unknown]:
-    """Unknowns with their coordinates filled in and checked."""
+    """Unknowns with what they vary over filled in and checked: where not given, as the equation writes it."""
     example = "unknowns={'D': ScalarUnknown(), 'k': FieldUnknown(over=('x', 'y'))}"
     if not isinstance(unknowns, Mapping):
         raise ConfigurationError(
@@ -353,6 +403,12 @@ def _completed(
             if name in held:
                 raise ConfigurationError(f"The unknown '{name}' is also a {what}; rename one of them.")
         if isinstance(unknown, ScalarUnknown):
+            if name in arguments:
+                written = f"{name}({', '.join(arguments[name])})"
+                raise ConfigurationError(
+                    f"The equation writes {written}, and '{name}' is a number; a field was expected, as in "
+                    f"FieldUnknown(over={tuple(arguments[name])}), or a * before the bracket."
+                )
             result[name] = unknown
             continue
         if not isinstance(unknown, FieldUnknown):
@@ -361,15 +417,5 @@ def _completed(
                 f"expected, as in {example}. A number that is known belongs to constants, a starting value "
                 "to ScalarUnknown(initial=...)."
             )
-        for c in unknown.over or ():
-            if c in data.variables:
-                raise ConfigurationError(
-                    f"The unknown '{name}' varies over the field '{c}': unknown laws such as D(u) are not "
-                    "solved for yet; name coordinates."
-                )
-            if c not in data.coordinates:
-                hint = did_you_mean(c, data.coordinates)
-                raise ConfigurationError(f"The unknown '{name}' varies over '{c}', not a coordinate.{hint}")
-        over = tuple(c for c in data.coordinates if unknown.over is None or c in unknown.over)
-        result[name] = replace(unknown, over=over)
+        result[name] = replace(unknown, over=_over(name, unknown, data, fields, arguments.get(name)))
     return result

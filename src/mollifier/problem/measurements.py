@@ -62,6 +62,8 @@ def measurements_of(name: str, unknown: FieldUnknown, data: Observations) -> Sam
     points = samples.points[:, [found.index(c) for c in over]].copy()
     bounds = data.bounds
     for i, c in enumerate(over):
+        if c not in bounds:  # the state of a law, which may take any value
+            continue
         low, high = bounds[c]
         if c in data.periodic:
             points[:, i] = low + np.mod(points[:, i] - low, data.periodic[c])

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 
 from mollifier.errors import ConfigurationError
 from mollifier.problem.solution import HISTORY
+from mollifier.problem.unknowns import value_axis
 
 _ALWAYS = re.compile(r"observation|step|residual(_\d+)?|condition_\d+")
 _SUFFIXES = ("_sd", "_prior_sd", "_ratio", "_fitted", "_held_out")
 
 
-def check_names(names: Iterable[str], scalars: Iterable[str]) -> None:
+def check_names(names: Iterable[str], scalars: Iterable[str], laws: Iterable[str] = ()) -> None:
     """Refuse names under which a solution keeps something else.
 
     Parameters
@@ -21,6 +22,8 @@ def check_names(names: Iterable[str], scalars: Iterable[str]) -> None:
         Of coordinates, fields, unknowns and known coefficients.
     scalars
         Those of unknown numbers, whose paths are columns of the history.
+    laws
+        Fields that laws vary over.
 
     Raises
     ------
@@ -36,6 +39,7 @@ def check_names(names: Iterable[str], scalars: Iterable[str]) -> None:
     """
     known = dict.fromkeys(names)
     taken = {n: "a dimension or a residual of a solution" for n in known if _ALWAYS.fullmatch(n)}
+    taken |= {value_axis(f): f"the values of '{f}'" for f in laws if value_axis(f) in known}
     taken |= {n: "a column of a solution's history" for n in scalars if n in HISTORY}
     for n in known:
         for m in known:

@@ -1,4 +1,4 @@
-"""What is unknown: numbers, fields that vary over some of the coordinates, and states without data."""
+"""What is unknown: numbers, fields over coordinates, laws of the state, and states without data."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from mollifier.errors import ConfigurationError, did_you_mean
 
 PRIORS = ("auto", "h1", "h2", "tv")
 """Available priors of an unknown field."""
+
+MONOTONE = {None: 0, "increasing": 1, "decreasing": -1}
+"""Ways in which an unknown field may be monotone -> the sign of its slope."""
 
 GAUGES = ("mean",)
 """Ways to report a state that the equations leave open up to a function of some coordinates."""
@@ -64,12 +67,14 @@ class ScalarUnknown:
 
 @dataclass(frozen=True)
 class FieldUnknown:
-    """An unknown field.
+    """An unknown field, or an unknown law of the state.
 
     Parameters
     ----------
     over
-        Coordinates it varies over; all of the equation's when not given.
+        Coordinates it varies over, or fields: over ``("u",)`` it is a law of the state, D(u). By default what
+        the equation writes it with, as ``D(u)``, and all coordinates where it is written without arguments.
+        A law is found over the values that its states take, and nothing is said beyond.
     lower, upper
         Bounds, kept by a bijection; none by default.
     initial
@@ -92,6 +97,9 @@ class FieldUnknown:
         errors under "tv", in the field's unit, are those of the last Gaussian approximation, which takes the
         places of the edges as known: beside an edge they may be too small. The network engine takes
         neither "h1" nor "tv".
+    monotone
+        "increasing" or "decreasing" for a field over one coordinate, or a law of one state, that is known to
+        be; taken by the weak engine.
     measurements
         Where the field itself was measured, or is known: `Observations` (or an `xarray.Dataset` that makes
         them) of one variable, or of one with the unknown's name, over the field's coordinates. They
@@ -122,6 +130,7 @@ class FieldUnknown:
     unit: str = ""
     smoothness: float | None = None
     prior: str = "auto"
+    monotone: str | None = None
     measurements: Observations | xr.Dataset | xr.DataArray | None = None
 
     def __post_init__(self) -> None:
@@ -131,6 +140,11 @@ class FieldUnknown:
         if self.smoothness is not None and not (is_number(self.smoothness) and self.smoothness >= 0):
             raise ConfigurationError(
                 f"smoothness={self.smoothness!r} was given; a number of 0 or more was expected."
+            )
+        if self.monotone not in MONOTONE:
+            raise ConfigurationError(
+                f"monotone={self.monotone!r} was given; 'increasing' or 'decreasing' was expected."
+                f"{did_you_mean(str(self.monotone), ('increasing', 'decreasing'))}"
             )
         if self.prior not in PRIORS:
             raise ConfigurationError(
@@ -209,6 +223,15 @@ def _coordinates(kind: str, over: Any) -> tuple[str, ...] | None:
     if not names:
         raise ConfigurationError(f"{kind}(over=()) varies over nothing; use ScalarUnknown.")
     return names
+
+
+def value_axis(field: str) -> str:
+    """Name of the dimension of a solution that runs over the values of a field, for laws of it.
+
+    >>> value_axis("u")
+    'u_value'
+    """
+    return f"{field}_value"
 
 
 def is_number(value: Any) -> bool:

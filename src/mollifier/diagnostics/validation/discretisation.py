@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,12 +16,16 @@ from mollifier.data.interpolation import on_grid
 from mollifier.diagnostics.validation import finite_differences
 from mollifier.diagnostics.validation.forward_problem import NoForwardSolutionError, derivatives_of
 from mollifier.equations.algebra import differentiate
+from mollifier.equations.laws import as_functions, as_symbols, laws_in
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import EquationSystem
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.orders import Derivative
+from mollifier.problem.unknowns import value_axis
 
 Array = NDArray[np.float64]
+Given = Callable[[Mapping[str, Any]], Any]
+"""What is given at the inner nodes, from the environment: the place of evolution, and states for laws."""
 Part = tuple[str, int]
 """A field and its order of differentiation along the coordinate of evolution."""
 
@@ -89,14 +92,21 @@ class Discretisation:
         solved: tuple[str, ...],
         coordinate: str = "",
     ) -> None:
-        needed = derivatives_of(expressions, system)
+        functions = [as_functions(e, system.names) for e in expressions]
+        states_in = derivatives_of(functions, system)
+        symbols = {s: sympy.Symbol(s) for s, d in states_in.items() if d.field in solved}
+        slopes = [{s: differentiate(e, v) for s, v in symbols.items() if e.has(v)} for e in functions]
+        laws = set().union(
+            *(laws_in(e) for part, e in zip(slopes, functions, strict=True) for e in (e, *part.values()))
+        )
+        needed = {**states_in, **{d.name: d for d in laws}}
         orders = {c: max((d.along(c) for d in needed.values()), default=0) for c in grid.names}
-        self.grid, self.coordinate = grid, coordinate
+        self.grid, self.coordinate, self.states = grid, coordinate, tuple(map(str, states.data_vars))
         # Nodes whose values the equation gives; those in a layer as wide as a stencil at the ends are given.
         self.inner = np.flatnonzero(finite_differences.inner(grid, orders))
         if not self.inner.size:
             raise NoForwardSolutionError(f"the solution's grid {grid.shape} is too coarse for its stencils")
-        self.solved = {s: d for s, d in needed.items() if d.field in solved}
+        self.solved = {s: needed[s] for s in symbols}
         self.matrices = {
             s: sp.csr_array(_matrix(grid, d, grid.names)[self.inner]) for s, d in self.solved.items()
         }
@@ -105,17 +115,14 @@ class Discretisation:
         self.given = {s: self._given(given[d.field], d) for s, d in needed.items() if d.field in given}
         for axis in grid:
             self.given[axis.name] = _constant(self._at_inner(axis.points, (axis.name,)))
-        if coordinate:
-            self.given[coordinate] = lambda t: t
-        self.functions = [ArrayFunction(e) for e in expressions]
-        symbols = {s: sympy.Symbol(s) for s in self.solved}
-        self.partials = [
-            {s: ArrayFunction(differentiate(e, v)) for s, v in symbols.items() if e.has(v)}
-            for e in expressions
-        ]
+        self.functions = [ArrayFunction(as_symbols(e)) for e in functions]
+        self.partials = [{s: ArrayFunction(as_symbols(e)) for s, e in part.items()} for part in slopes]
 
-    def _given(self, array: xr.DataArray, d: Derivative) -> Callable[[float], Any]:
-        """A derivative of what is given, at the inner nodes, as a function of the coordinate of evolution."""
+    def _given(self, array: xr.DataArray, d: Derivative) -> Given:
+        """A derivative of what is given, at the inner nodes."""
+        states = {str(c): f for f in self.states if (c := value_axis(f)) in array.dims}
+        if states:
+            return _law(array, d, states)
         names = tuple(c for c in self.grid.names if c in array.dims)
         order = d.along(self.coordinate)
 
@@ -129,7 +136,8 @@ class Discretisation:
             return _constant(at_nodes(array) * (order == 0))
         nodes = array[self.coordinate]
         stack = np.stack([at_nodes(array.isel({self.coordinate: i})) for i in range(nodes.size)])
-        return partial(CubicSpline(nodes.values, stack), nu=order)
+        spline = CubicSpline(nodes.values, stack)
+        return lambda env: spline(env[self.coordinate], nu=order)
 
     def _at_inner(self, values: Array, names: tuple[str, ...]) -> Array:
         """Values over some coordinates at the inner nodes."""
@@ -139,9 +147,11 @@ class Discretisation:
 
     def environment(self, at: float, values: Mapping[Part, Array]) -> dict[str, Any]:
         """What the expressions need at a place of evolution, from values at all nodes."""
-        env = {s: f(at) for s, f in self.given.items()}
+        env: dict[str, Any] = {self.coordinate: at}
         for s, d in self.solved.items():
             env[s] = self.matrices[s] @ values[d.field, d.along(self.coordinate)]
+        for s, f in self.given.items():
+            env[s] = f(env)
         return env
 
     def evaluated(self, env: Mapping[str, Any]) -> list[Array]:
@@ -162,7 +172,7 @@ class Discretisation:
             rows.append(row)
         return rows
 
-    def direction(self, name: str, array: xr.DataArray) -> dict[str, Callable[[float], Any]]:
+    def direction(self, name: str, array: xr.DataArray) -> dict[str, Given]:
         """A change of what is given, for every symbol that it occurs in."""
         return {s: self._given(array, d) for s, d in self.needed.items() if d.field == name}
 
@@ -186,11 +196,10 @@ class Discretisation:
 
     def sources(
         self,
-        at: float,
         env: Mapping[str, Any],
         rows: Sequence[Mapping[Part, Any]],
         given: Mapping[Part, Array],
-        directions: Sequence[Mapping[str, Callable[[float], Any]]],
+        directions: Sequence[Mapping[str, Given]],
         terms: Sequence[Term],
         values: Mapping[Part, Array],
         step: float,
@@ -199,8 +208,8 @@ class Discretisation:
 
         Parameters
         ----------
-        at, env, rows
-            A place of evolution, its environment and its slopes.
+        env, rows
+            The environment at a place of evolution, and its slopes.
         given
             Changes of the parts, whose values at all but the inner nodes count, shape (nodes, columns).
         directions, step
@@ -210,7 +219,7 @@ class Discretisation:
         """
         outer = np.setdiff1d(np.arange(self.grid.size), self.inner)
         changed = [
-            self.evaluated({**env, **{s: env[s] + step * f(at) for s, f in d.items()}}) for d in directions
+            self.evaluated({**env, **{s: env[s] + step * f(env) for s, f in d.items()}}) for d in directions
         ]
         found, base, columns = [], self.evaluated(env), next(iter(given.values())).shape[1]
         last = columns - len(terms)
@@ -239,5 +248,20 @@ def _matrix(grid: Grid, d: Derivative, names: Iterable[str]) -> sp.csr_array:
     return finite_differences.matrix(grid, {c: d.along(c) for c in names})
 
 
-def _constant(value: Array) -> Callable[[float], Array]:
+def _constant(value: Array) -> Given:
     return lambda _: value
+
+
+def _law(array: xr.DataArray, d: Derivative, states: Mapping[str, str]) -> Given:
+    """A derivative of a law of one state, which is constant beyond the values that it is given for."""
+    if len(array.dims) > 1:
+        raise NoForwardSolutionError(f"'{array.name}' varies over {len(array.dims)} variables, one a state")
+    ((axis, state),) = states.items()
+    x = array[axis].values
+    spline, order = CubicSpline(x, array.values), d.along(state)
+
+    def at_state(env: Mapping[str, Any]) -> Array:
+        values = spline(np.clip(env[state], x[0], x[-1]), nu=order)
+        return values if not order else np.where((env[state] > x[0]) & (env[state] < x[-1]), values, 0.0)
+
+    return at_state

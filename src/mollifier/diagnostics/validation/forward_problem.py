@@ -16,6 +16,7 @@ from mollifier.errors import EquationError, MollifierError
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
+from mollifier.problem.unknowns import value_axis
 
 Array = NDArray[np.float64]
 
@@ -61,11 +62,13 @@ def system_of(solution: Solution, problem: InverseProblem | None) -> EquationSys
         raise NoForwardSolutionError("the solution does not hold its equation: give the problem")
     fields = (*(p.get("fields") or solution.states), *p.get("states", {}))
 
+    states = {value_axis(f): f for f in fields}
+
     def over(name: str) -> tuple[str, ...]:
-        return tuple(map(str, data[name].dims)) if name in data else ()
+        return tuple(states.get(str(c), str(c)) for c in data[name].dims) if name in data else ()
 
     names = Names(
-        coordinates=tuple(map(str, data.dims)),
+        coordinates=tuple(str(c) for c in data.dims if c not in states),
         fields={f: over(f) for f in dict.fromkeys(fields)},
         unknowns={n: over(n) for n in (*solution.estimates, *solution.unknown_fields)},
         known={n: over(n) for n in solution.known},

@@ -190,7 +190,7 @@ class MethodOfLines:
             env = discrete.environment(t, here)
             slopes = discrete.slopes(env)
             matrix = discrete.assembled(self._rows(dict(zip(fields, slopes, strict=True))), self.parts)
-            rates = discrete.sources(t, env, slopes, given, ways, added, here, step)
+            rates = discrete.sources(env, slopes, given, ways, added, here, step)
             sources = dict(zip(fields, rates, strict=True))
             zero = np.zeros_like(sources[fields[0]])
             source = np.concatenate([zero if (f, k + 1) in self.parts else sources[f] for f, k in self.parts])

@@ -98,7 +98,7 @@ class Steady:
         added = [known[n] for n in terms]
         env = discrete.environment(0.0, self.values)
         rows = discrete.slopes(env)
-        source = np.concatenate(discrete.sources(0.0, env, rows, given, ways, added, self.values, step))
+        source = np.concatenate(discrete.sources(env, rows, given, ways, added, self.values, step))
         inner = -splu(discrete.assembled(rows, parts)).solve(source)
         for part, values in zip(parts, np.split(inner, len(parts)), strict=True):
             given[part][discrete.inner] = values

@@ -289,7 +289,7 @@ def posterior_map(problem: InverseProblem, name: str, covariance: Array, scale: 
     axes = {
         c: np.unique(problem.data.dataset[c].values)
         if c in labels(problem)
-        else np.linspace(*problem.bounds[c], _SHOWN.get(len(over), 9))
+        else np.linspace(*problem.extent(c), _SHOWN.get(len(over), 9))
         for c in over
     }
     mesh = np.meshgrid(*axes.values(), indexing="ij")

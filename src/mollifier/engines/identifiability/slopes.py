@@ -61,7 +61,7 @@ class Basis:
                 matrix = (
                     np.full((terms.count, 1), float(d.total == 0))
                     if constant or name in problem.scalars
-                    else splines(problem, name, terms.places, d)
+                    else splines(problem, name, {**terms.places, **terms.states}, d)
                 )
                 self.matrices[d.name] = name, matrix
             size = self.matrices[derivatives[0].name][1].shape[1]
@@ -108,7 +108,7 @@ def splines(problem: InverseProblem, name: str, places: Mapping[str, Array], d: 
         if c in apart:
             along = np.equal(places[c][:, None], _values(problem, c)).astype(float)
         else:
-            low, high = problem.bounds[c]
+            low, high = problem.extent(c)
             h = (high - low) / cells
             knots = low + h * np.arange(-degree, cells + degree + 1)
             spline = BSpline(knots, np.eye(cells + degree), degree)

@@ -53,6 +53,11 @@ class Terms:
     noise: Mapping[str, float]
 
     @property
+    def states(self) -> Mapping[str, Array]:
+        """Fields that laws vary over -> values at the samples, shape (n,)."""
+        return {c: self.env[c] for over in self.problem.laws.values() for c in over}
+
+    @property
     def count(self) -> int:
         """How many samples were taken."""
         return len(next(iter(self.places.values())))

@@ -55,7 +55,8 @@ class AxisSplines:
         """Derivatives of the splines at the axis's nodes, or at other points within it, shape (n, size).
 
         With ``beyond``, splines are extrapolated as polynomials to points outside; otherwise such points are
-        moved to the ends. Derivatives are per power of the axis's unit.
+        moved to the ends. Derivatives are per power of the axis's unit. Orders below zero are
+        antiderivatives.
         """
         x = self.axis.points if points is None else points
         spline = self._spline.derivative(order) if order else self._spline
@@ -65,6 +66,11 @@ class AxisSplines:
             wrapped[:, : values.shape[1] - self.size] += values[:, self.size :]
             return wrapped
         return values
+
+    def combined(self, coefficients: Array, order: int, points: Array) -> Array:
+        """A derivative of sums of splines, coefficients (size, ...), at points (...), moved to the ends."""
+        spline = Spline(self._spline.t, coefficients, self.degree).derivative(order)
+        return np.asarray(spline(np.clip(points, self.axis.lower, self.axis.upper)))
 
     def gram(self, order: int) -> Array:
         """Mean over the axis of products of derivatives, per half-length of the axis, shape (size, size)."""
@@ -88,11 +94,14 @@ class Basis:
         Splines along each axis that the unknown varies over, by name of the axis.
     grid
         The data's grid.
+    slope
+        1 where the unknown, a function of one variable, may only increase, -1 where it may only decrease.
     """
 
     name: str
     splines: Mapping[str, AxisSplines]
     grid: Grid
+    slope: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Bounds of unknowns: the nearest estimate whose values, not coefficients, lie within them.
+"""Bounds of unknowns and of their slopes: the nearest estimate whose values, not coefficients, satisfy them.
 
 Coefficients of splines of high degree may be far outside the range of the field's values: bounds on
 coefficients would distort fields whose values satisfy the bounds.
@@ -48,7 +48,7 @@ class Limits:
 
     @classmethod
     def of(cls, bases: Sequence[Basis], places: dict[str, slice], bounds: Array) -> Limits:
-        """Bounds of numbers, and of fields at the points of a fine grid.
+        """Bounds of numbers, and of fields and their slopes at the points of a fine grid.
 
         Parameters
         ----------
@@ -63,19 +63,22 @@ class Limits:
         rows, low, high = [np.zeros((0, size))], [np.zeros(0)], [np.zeros(0)]
         for basis in bases:
             here = places[basis.name]
-            ends = bounds[:, here.start]
-            if np.isinf(ends).all():
-                continue
             axes = [
                 np.linspace(s.axis.lower, s.axis.upper, _PLACES * s.size + 1) for s in basis.splines.values()
             ]
             mesh = [m.ravel() for m in np.meshgrid(*axes, indexing="ij")]
             values = basis.rows(dict(zip(basis.splines, mesh, strict=True))) if mesh else np.ones((1, 1))
-            whole = np.zeros((len(values), size))
-            whole[:, here] = values
-            rows.append(whole)
-            low.append(np.full(len(values), ends[0]))
-            high.append(np.full(len(values), ends[1]))
+            limited = [(values, *bounds[:, here.start])]
+            if basis.slope:
+                (splines,) = basis.splines.values()
+                limited.append((basis.slope * splines.matrix(1, axes[0]), 0.0, np.inf))
+            for part, least, most in limited:
+                if np.isfinite([least, most]).any():
+                    whole = np.zeros((len(part), size))
+                    whole[:, here] = part
+                    rows.append(whole)
+                    low.append(np.full(len(part), least))
+                    high.append(np.full(len(part), most))
         return cls(np.concatenate(rows), np.concatenate(low), np.concatenate(high))
 
     def nearest(self, theta: Array, covariance: Array) -> Array:

@@ -9,26 +9,38 @@ from numpy.typing import NDArray
 
 from mollifier.engines.priors.spline_prior import degree as prior_degree
 from mollifier.engines.splines.basis import AxisSplines, Basis
-from mollifier.engines.weak.form import WeakForm
-from mollifier.mollify.grid import Grid
+from mollifier.engines.splines.laws import LawBasis
+from mollifier.engines.weak.integrands import Integrands
+from mollifier.mollify.grid import Axis, Grid
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.unknowns import FieldUnknown
+from mollifier.problem.unknowns import MONOTONE, FieldUnknown
 
 Array = NDArray[np.float64]
 
 
-def basis_of(problem: InverseProblem, name: str, grid: Grid, radii: Sequence[float], form: WeakForm) -> Basis:
+def basis_of(
+    problem: InverseProblem, name: str, grid: Grid, radii: Sequence[float], integrands: Integrands
+) -> Basis:
     """The constant for a number; for a field, splines about as fine as the test functions resolve.
 
-    ``radii`` are those of the test functions along each axis, in its unit.
+    Along a state, those of a law cover the measured values. ``radii`` are those of the test functions along
+    each axis, in its unit.
     """
-    unknown, tuning = problem.unknowns[name], form.tuning
+    unknown, tuning = problem.unknowns[name], integrands.form.tuning
     over = unknown.over or ()
     if not isinstance(unknown, FieldUnknown) or not over:
         return Basis(name, {}, grid)
-    radius = dict(zip(grid.names, radii, strict=True))
-    highest = max((d.total for d in form.unknowns if d.field == name), default=0)
+    highest = max((d.total for d in integrands.unknowns if d.field == name), default=0)
     degree = max(prior_degree(unknown.prior), 1 + highest)
+    states = [c for c in over if c in problem.fields]
+    if states:
+        cells = {c: tuning.law_cells if c in states else tuning.law_cells_across for c in over}
+        axes = {c: Axis(c, *problem.extent(c), n + 1) if c in states else grid[c] for c, n in cells.items()}
+        splines = {
+            c: AxisSplines(a, cells[c] + (0 if a.periodic else degree), degree) for c, a in axes.items()
+        }
+        return LawBasis(name, splines, grid, MONOTONE[unknown.monotone])
+    radius = dict(zip(grid.names, radii, strict=True))
     fewest = {1: tuning.fewest_cells, 2: tuning.fewest_cells_plane}.get(len(over), 0)
     cells = {}
     for c in over:
@@ -46,7 +58,7 @@ def basis_of(problem: InverseProblem, name: str, grid: Grid, radii: Sequence[flo
     splines = {
         c: AxisSplines(grid[c], n if grid[c].periodic else n + degree, degree) for c, n in cells.items()
     }
-    return Basis(name, splines, grid)
+    return Basis(name, splines, grid, MONOTONE[unknown.monotone])
 
 
 def bounds_of(problem: InverseProblem, bases: Sequence[Basis]) -> Array:

@@ -84,7 +84,7 @@ class _Run:
         over = {c for u in problem.unknown_fields.values() for c in u.over or ()}
         self.given = _given_radii(settings, self.grid, self.orders)
         self.first = self.given or first_radii(self.data, self.orders, over)
-        self.bases = [basis_of(problem, n, self.grid, self.first, form) for n in problem.unknowns]
+        self.bases = [basis_of(problem, n, self.grid, self.first, self.integrands) for n in problem.unknowns]
 
     def selection(self, steps: Sequence[int]) -> RadiusSelection:
         """The estimator on every so many nodes along each axis, with no radius tried."""

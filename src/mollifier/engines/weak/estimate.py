@@ -201,7 +201,9 @@ class Estimator:
         sums = self.sums
         rows = sums.rows(space, coefficients)
         r = rows.residuals
-        if rows.variances.max() > 0:
+        # Laws of zero leave most of the noise out of the covariance.
+        started = coefficients.any() or not sums.laws
+        if rows.variances.max() > 0 and started:
             weights, independent = self._whitening(space, coefficients)
         else:  # without noise the remaining residuals estimate their own variance
             weights, independent = np.eye(len(r)) / max(float(np.mean(r**2)), _TINY), float(len(r))

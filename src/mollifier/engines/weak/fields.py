@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from mollifier.engines.weak.estimate import Fit
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.unknowns import value_axis
 
 Array = NDArray[np.float64]
 
@@ -32,11 +32,12 @@ def field_variables(
     basis, place
         The field's functions, and where their coefficients are.
     grid
-        Nodes of the dataset.
+        Nodes of the dataset, and of the values of the states that laws vary over.
     """
     over = tuple(basis.splines)
     shape = tuple(grid[c].size for c in over)
-    at_nodes = replace(basis, grid=grid)
+    at_nodes = Basis(basis.name, basis.splines, grid)
+    dims = tuple(value_axis(c) if c in problem.fields else c for c in over)
     name, unknown, left = basis.name, problem.unknowns[basis.name], gauges(problem).get(basis.name)
     centred = None if left is None else basis.without_mean(left)
 
@@ -59,9 +60,9 @@ def field_variables(
     attrs = {"units": unknown.unit} if unknown.unit else {}
     attrs |= {} if left is None else {"comment": gauge_text(problem, name)}
     return {
-        name: (over, values, attrs),
-        f"{name}_sd": (over, sd, {"long_name": f"standard error of {name}"}),
-        f"{name}_prior_sd": (over, prior_sd, {"long_name": f"{name} without data"}),
+        name: (dims, values, attrs),
+        f"{name}_sd": (dims, sd, {"long_name": f"standard error of {name}"}),
+        f"{name}_prior_sd": (dims, prior_sd, {"long_name": f"{name} without data"}),
     }
 
 

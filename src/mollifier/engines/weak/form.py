@@ -26,6 +26,7 @@ import sympy
 
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.equations.algebra import Algebra, differentiate, expand
+from mollifier.equations.laws import Law, as_symbols, laws_in
 from mollifier.equations.system import Equation, EquationSystem
 from mollifier.errors import EquationError
 from mollifier.mollify.orders import Derivative
@@ -47,7 +48,8 @@ class Channel:
     orders
         Order b of the test function's derivative along each coordinate.
     integrand
-        E_b: an expression in the fields (without derivatives), coordinates, known data and unknowns.
+        E_b: an expression in the fields (without derivatives), coordinates, known data and unknowns; laws of
+        the fields are functions (`mollifier.equations.laws`).
     """
 
     equation: int
@@ -96,9 +98,10 @@ class WeakForm:
     coordinates: tuple[str, ...]
     tuning: WeakTuning = DEFAULT
 
-    def slope(self, channel: Channel, unknown: Derivative) -> sympy.Expr:
-        """Partial derivative of an integrand with respect to an unknown or a derivative of one."""
-        return differentiate(channel.integrand, sympy.Symbol(unknown.name))
+    @staticmethod
+    def slope(f: sympy.Expr, unknown: Derivative) -> sympy.Expr:
+        """Partial derivative of an expression by an unknown or a derivative of one, in plain symbols."""
+        return differentiate(as_symbols(f), sympy.Symbol(unknown.name))
 
     def expectation(self, f: sympy.Expr) -> sympy.Expr:
         """``T f``: an expression in noisy values whose mean is ``f`` of the true ones.
@@ -181,6 +184,9 @@ def _covariance(
     fields = [sympy.Symbol(n) for n in names]
     if not (f.has(*fields) and g.has(*fields)):
         return sympy.S.Zero
+    if (f * g).has(Law):  # to first order: high derivatives of a law that is being found are noise
+        variances = [sympy.Symbol(VARIANCE.format(n)) for n in names]
+        return sympy.Add(*(s * f.diff(u) * g.diff(u) for s, u in zip(variances, fields, strict=True)))
     each = _series(f, names, -1, tuning) * _series(g, names, -1, tuning)
     found = expand(each) - _averaged(f * g, names, -1, tuning)
     return expand(_averaged(found, names, 1, tuning) if known else found)
@@ -205,6 +211,7 @@ def weak_form(system: EquationSystem, tuning: WeakTuning = DEFAULT) -> WeakForm:
     derivatives = [
         algebra.names.resolve(s).derivative for s in symbols if algebra.names.resolve(s).kind == "unknown"
     ]
+    derivatives += sorted(set().union(*(laws_in(c.integrand) for c in channels)))
     unknowns = [d for n in names.unknowns for d in derivatives if d.field == n]
     known = [d for d in derivatives if d.field in names.known]
     return WeakForm(

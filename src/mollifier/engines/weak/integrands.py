@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mollifier.engines.weak.form import WeakForm
 from mollifier.equations.algebra import differentiate, expand
+from mollifier.equations.laws import as_symbols, laws_in
 from mollifier.equations.lower import Program, lower
 from mollifier.errors import DataError
 
@@ -35,7 +36,10 @@ class Integrands:
     Attributes
     ----------
     slopes
-        (channel, derivative of an unknown) -> the slope, where it is not zero.
+        (channel, derivative of an unknown) -> the integrand's slope in noisy values, where it is not zero.
+    unknowns
+        Derivatives of unknowns in the expressions: those of the form, and those of laws by which their noise
+        counts.
     heteroscedastic
         Whether the covariance of the residuals depends on the fields.
     linear
@@ -46,22 +50,27 @@ class Integrands:
         self.form = form
         integrands = [c.integrand for c in form.channels]
         numbers = range(len(integrands))
-        slopes = {(c, u): form.slope(form.channels[c], u) for c in numbers for u in form.unknowns}
+        rows = [form.expectation(e) for e in integrands]
+        laws = sorted(set().union(*(laws_in(e) for e in rows)))
+        plain = [u for u in form.unknowns if u not in laws]
+        slopes = {(c, u): form.slope(rows[c], u) for c in numbers for u in (*plain, *laws)}
         self.slopes = {key: e for key, e in slopes.items() if e != 0}
+        # Slopes by laws multiply functions of the noisy state; products of these are not corrected.
+        exact = {(c, u): form.slope(integrands[c], u) for c, u in self.slopes if u in plain}
         pairs = list(combinations_with_replacement(numbers, 2))
         products = {
-            c: sum((sympy.Symbol(u.name) * self.slopes.get((c, u), 0) for u in form.unknowns), 0)
+            c: sum((sympy.Symbol(u.name) * self.slopes.get((c, u), 0) for u in (*plain, *laws)), 0)
             for c in numbers
         }
         found: dict[tuple, sympy.Expr] = {
-            ("rest", c): form.expectation(expand(integrands[c] - products[c])) for c in numbers
+            ("rest", c): expand(as_symbols(rows[c]) - products[c]) for c in numbers
         }
-        found |= {("slope", *key): form.expectation(e) for key, e in self.slopes.items()}
+        found |= {("slope", *key): e for key, e in self.slopes.items()}
         noise = {(c, d): form.covariance(integrands[c], integrands[d]) for c, d in pairs}
         found |= {("noise", *key): e for key, e in noise.items()}
-        for key, e in self.slopes.items():
+        for key, e in exact.items():
             found |= {("bias", *key, d): form.covariance(e, integrands[d]) for d in numbers}
-        for (one, e), (two, f) in combinations_with_replacement(self.slopes.items(), 2):
+        for (one, e), (two, f) in combinations_with_replacement(exact.items(), 2):
             found["product", *one, *two] = form.covariance(e, f)
         for c, f in product(numbers, form.fields):
             found["gain", c, f] = differentiate(integrands[c], sympy.Symbol(f))
@@ -69,12 +78,13 @@ class Integrands:
             found["known noise", c, d] = form.covariance(integrands[c], integrands[d], known=True)
         found = {key: e for key, e in found.items() if e != 0}
         fields = [sympy.Symbol(f) for f in form.fields]
-        named = [sympy.Symbol(u.name) for u in form.unknowns]
+        self.unknowns = (*plain, *sorted(set().union(laws, *(laws_in(e) for e in found.values()))))
+        named = [sympy.Symbol(u.name) for u in self.unknowns]
         self.linear = not any(e.has(*named) for e in self.slopes.values())
         self.heteroscedastic = any(e.has(*fields) for e in noise.values())
         self._keys = tuple(found)
         # Compiled together, so that an expression is rounded in the same way wherever it is evaluated.
-        self._whole = lower(list(found.values()))
+        self._whole = lower([as_symbols(e) for e in found.values()])
         self._programs: dict[tuple[str, ...], Program] = {}
 
     @property
@@ -86,6 +96,13 @@ class Integrands:
         """Keys of some kinds."""
         return [k for k in self._keys if k[0] in kinds]
 
+    def program(self, *kinds: str) -> Program:
+        """The compiled expressions of some kinds."""
+        if kinds not in self._programs:
+            places = [i for i, k in enumerate(self._keys) if k[0] in kinds]
+            self._programs[kinds] = self._whole.restricted(places)
+        return self._programs[kinds]
+
     def evaluate(self, env: Env, *kinds: str) -> dict[tuple, Array]:
         """The expressions of some kinds, by key: arrays that broadcast.
 
@@ -94,11 +111,8 @@ class Integrands:
         DataError
             If a value is not finite.
         """
-        if kinds not in self._programs:
-            places = [i for i, k in enumerate(self._keys) if k[0] in kinds]
-            self._programs[kinds] = self._whole.restricted(places)
         with np.errstate(all="ignore"):
-            values = self._programs[kinds].run(env)
+            values = self.program(*kinds).run(env)
         if not all(np.isfinite(v).all() for v in values):
             named = ", ".join(f"'{f}'" for f in self.form.fields)
             raise DataError(

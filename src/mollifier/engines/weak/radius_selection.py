@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mollifier.engines.splines.laws import LawBasis
 from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.estimate import Estimator, Fit
 from mollifier.engines.weak.testspace import TestSpace, space
@@ -52,6 +53,11 @@ class RadiusSelection:
         """Whether every fit inverts the whole covariance: test functions are then B-splines."""
         return bool(self.estimator.priors) or self.estimator.whole
 
+    @property
+    def laws(self) -> bool:
+        """Whether all unknown fields are laws of the state, which a part of the test functions determines."""
+        return all(isinstance(p.basis, LawBasis) for p in self.estimator.priors)
+
     def limits(self, axis: Axis) -> tuple[float, float]:
         """Least and greatest radius along an axis."""
         least = (self.orders[axis.name] + self.tuning.least_cells) * axis.spacing
@@ -69,7 +75,10 @@ class RadiusSelection:
     def space(
         self, radii: Radii, density: float | None = None, tuning: WeakTuning | None = None
     ) -> TestSpace:
-        """Test functions of given radii, which are clipped, and density, ``tuning.density`` by default."""
+        """Test functions of given radii, which are clipped, and density, ``tuning.density`` by default.
+
+        For laws there are fewer where the covariance of all could not be held.
+        """
         key = (
             self.clipped(radii),
             0.0 if self.dense else density or self.tuning.density,
@@ -78,7 +87,10 @@ class RadiusSelection:
         if key not in self._spaces:
             radii, density, tuning = key
             named = dict(zip(self.grid.names, radii, strict=True))
-            self._spaces[key] = space(self.grid, named, self.orders, density, self.data.gaps, tuning)
+            tests = space(self.grid, named, self.orders, density, self.data.gaps, tuning)
+            if self.dense and self.laws and self.dense_residuals(tests) > tuning.most_residuals:
+                tests = space(self.grid, named, self.orders, tuning.law_density, self.data.gaps, tuning)
+            self._spaces[key] = tests
         return self._spaces[key]
 
     def residuals(self, tests: TestSpace) -> int:
@@ -173,7 +185,7 @@ class RadiusSelection:
                 coefficients = fit.coefficients
             return True
 
-        improves(first, rounds=2 if self.dense else 3)
+        improves(first, rounds=tuning.law_rounds if self.dense and self.laws else 2 if self.dense else 3)
         # Errors at different radii can be compared only under the same priors: those estimated first.
         posterior.learn = False
         for factor in tuning.common_factors_field if self.dense else tuning.common_factors:

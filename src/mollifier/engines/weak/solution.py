@@ -15,6 +15,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 from mollifier._version import __version__
 from mollifier.engines.fit_table import FitPart, fit_table
+from mollifier.engines.visits import value_axes, value_variables
 from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.estimate import Fit
 from mollifier.engines.weak.fields import field_variables
@@ -68,9 +69,12 @@ def _dataset(problem: InverseProblem, sums: WeakSums, fit: Fit, states: Mapping[
     variables: dict[str, Any] = {
         name: (grid.names, values[thin], _attrs(units.get(name, ""))) for name, values in states.items()
     }
+    axes = value_axes(problem, states)
+    visits, values_of_laws = value_variables(axes, states)
+    variables |= visits
     for b in sums.bases:
         if b.splines:
-            variables |= field_variables(problem, fit, b, sums.place[b.name], grid)
+            variables |= field_variables(problem, fit, b, sums.place[b.name], Grid(*axes, *grid))
     slopes = sums.rows(fit.space, fit.coefficients).slopes
     note = {"long_name": "weak residual relative to the rms of the equation's terms"}
     for e in range(sums.equations):
@@ -79,7 +83,8 @@ def _dataset(problem: InverseProblem, sums: WeakSums, fit: Fit, states: Mapping[
         values = fit.space.lattice(fit.residuals[part] / scale, np.nan)
         label = "residual" if sums.equations == 1 else f"residual_{e}"
         variables[label] = (grid.names, _interpolated(values, fit, grid), note)
-    return xr.Dataset(variables, {a.name: (a.name, a.points, _attrs(a.unit)) for a in grid})
+    places = {a.name: (a.name, a.points, _attrs(a.unit)) for a in grid}
+    return xr.Dataset(variables, {**places, **values_of_laws})
 
 
 def _interpolated(values: Array, fit: Fit, grid: Grid) -> Array:

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from mollifier.engines.linalg.dense import contract, flat_axes
 from mollifier.engines.splines.basis import Basis
+from mollifier.engines.splines.laws import LawBasis
 from mollifier.engines.weak.data import GridData, GridEffect
+from mollifier.engines.weak.form import Channel
 from mollifier.engines.weak.integrands import AT_SMOOTHED, Integrands
 from mollifier.engines.weak.shared_noise import effect_modes
 from mollifier.engines.weak.testspace import Separable, TestSpace, index_pairs, overlaps, pair_products
@@ -62,6 +64,8 @@ class WeakSums:
         Unknown -> the slice of its coefficients.
     size
         Number m of coefficients.
+    laws
+        Unknown -> its basis, of laws of the state.
     """
 
     def __init__(self, integrands: Integrands, data: GridData, bases: Sequence[Basis]) -> None:
@@ -76,6 +80,8 @@ class WeakSums:
         self._last: dict[tuple[str, ...], tuple[Array, Values]] = {}
         self._lines: tuple[TestSpace, Array, sp.csr_array] | None = None
         self._modes: tuple[TestSpace, Array, Array] | None = None
+        self.laws = {b.name: b for b in bases if isinstance(b, LawBasis)}
+        self._kept: dict[Derivative, list[Array]] = {}
 
     def _evaluated(self, coefficients: Array, *kinds: str) -> Iterator[tuple[slice, Values]]:
         """Integrands of some kinds slab by slab; those of a single slab are kept for the next call."""
@@ -88,8 +94,10 @@ class WeakSums:
         smoothed = self.integrands.heteroscedastic and kinds[0] in AT_SMOOTHED
         for slab in slabs:
             env = self.data.env(slab, smoothed)
-            for u in self.form.unknowns:
-                env[u.name] = self._of[u.field].evaluate(coefficients[self.place[u.field]], u, slab)
+            needed = self.integrands.program(*kinds).inputs
+            for u in (u for u in self.integrands.unknowns if u.name in needed):
+                law, here = self.laws.get(u.field), coefficients[self.place[u.field]]
+                env[u.name] = law.of_state(here, u, env) if law else self._of[u.field].evaluate(here, u, slab)
             found = self.integrands.evaluate(env, *kinds)
             if len(slabs) == 1:
                 self._last[kinds] = coefficients.copy(), found
@@ -135,20 +143,22 @@ class WeakSums:
         """The residuals less slopes times coefficients, and the slopes."""
         channels = self.form.channels
         rest = np.zeros(self.equations * space.size)
+        laws = {n: self._law_slopes(n, space, coefficients) for n in self.laws}
+        others = {n: b for n, b in self._of.items() if n not in laws}
         # Along each axis, and as flat indices, the pairs of a test and a basis function that overlap.
         pairs = {
             n: [
                 overlaps(a.weights[0], f.T)
                 for a, f in zip(space.axes, b.matrices(Derivative(n)), strict=True)
             ]
-            for n, b in self._of.items()
+            for n, b in others.items()
         }
-        met = {n: space.rows_of(*index_pairs(pairs[n], space.shape, b.shape)) for n, b in self._of.items()}
+        met = {n: space.rows_of(*index_pairs(pairs[n], space.shape, b.shape)) for n, b in others.items()}
         entries = {(e, n): np.zeros(len(i)) for e in range(self.equations) for n, (_, i, _) in met.items()}
         for slab, found in self._integrals(coefficients, "rest", "slope"):
             for (_, c, *slope), values in found.items():
                 orders, equation = channels[c].orders, channels[c].equation
-                for u in slope:
+                for u in (u for u in slope if u.field in others):
                     functions = self._of[u.field].matrices(u, slab)
                     matrices = space.crossed(functions, pairs[u.field], orders, slab)
                     entries[equation, u.field] += contract(values, matrices).ravel()[met[u.field][0]]
@@ -156,12 +166,42 @@ class WeakSums:
                     rest[self.part(equation, space)] += space.project(values, orders, slab)
         blocks = [
             [
-                sp.coo_array((entries[e, n], met[n][1:]), shape=(space.size, b.size))
+                sp.coo_array(laws[n][self.part(e, space)])
+                if n in laws
+                else sp.coo_array((entries[e, n], met[n][1:]), shape=(space.size, b.size))
                 for n, b in self._of.items()
             ]
             for e in range(self.equations)
         ]
         return rest, sp.csr_array(sp.block_array(blocks, format="csr"))
+
+    def _law_slopes(self, name: str, space: TestSpace, coefficients: Array) -> Array:
+        """Derivatives of the residuals by the coefficients of a law, whose functions are of the noisy state.
+
+        Channels whose integrands have the same slopes, as those along x and y, share their sums.
+        """
+        shared: dict[frozenset, list[tuple[int, Channel]]] = {}
+        for c, channel in enumerate(self.form.channels):
+            own = {(u, e) for (d, u), e in self.integrands.slopes.items() if d == c and u.field == name}
+            shared.setdefault(frozenset(own), []).append((c, channel))
+        total = np.zeros((self.equations * space.size, self._of[name].size))
+        for slab, found in self._evaluated(coefficients, "rest", "slope"):
+            for own, channels in shared.items():
+                factors = {u: f for u, _ in own if (f := found["slope", channels[0][0], u]).any()}
+                for i, functions in enumerate(zip(*(self._functions(u, slab) for u in factors), strict=True)):
+                    values = sum(f * g for f, g in zip(factors.values(), functions, strict=True))
+                    whole = np.broadcast_to(values, self.data.shape(slab))
+                    for _, channel in channels:
+                        here = self.part(channel.equation, space)
+                        total[here, i] += space.project(whole, channel.orders, slab)
+        return total
+
+    def _functions(self, derivative: Derivative, slab: slice) -> Sequence[Array]:
+        """Functions of a law at the noisy state; those of a single slab are kept."""
+        if derivative not in self._kept or len(self.data.slabs()) > 1:
+            law = self.laws[derivative.field]
+            self._kept[derivative] = list(law.functions(derivative, self.data.env(slab)))
+        return self._kept[derivative]
 
     def variances(self, space: TestSpace, coefficients: Array) -> Array:
         """Variances of the residuals at smoothed fields, shape (rows,)."""

@@ -81,6 +81,14 @@ class WeakTuning:
     fewest_cells_plane: int = 20
     #: Nodes that each of these cells has at least.
     nodes_per_cell: int = 2
+    #: Cells of a law along a state, and along each coordinate beside it.
+    law_cells: int = 24
+    law_cells_across: int = 8
+    #: Centres of test functions in one radius where all unknown fields are laws, and the B-splines on all
+    #: knots are too many: laws have few coefficients, for which narrow kernels matter more than many.
+    law_density: float = 1.5
+    #: Rounds of weights and coefficients at the first radii, where weights of equal size come first.
+    law_rounds: int = 6
 
     # -- estimating equations
     #: Coefficients up to which the score's covariance is summed over the data, not over pairs of residuals.

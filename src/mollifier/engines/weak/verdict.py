@@ -180,14 +180,15 @@ def _prior_share(
     if not np.isfinite(covariance).all():
         return 1.0
     centred = basis.without_mean(gauge.get(name, ()))
-    parts = [basis.splines[c].matrix(0, dataset[c].values) for c in basis.splines]
+    dims = dataset[name].dims
+    parts = [s.matrix(0, dataset[c].values) for c, s in zip(dims, basis.splines.values(), strict=True)]
     after, before = (
         np.sqrt(np.maximum(pointwise_variance(parts, centred @ c @ centred.T), 0.0)).reshape(values.shape)
         for c in (covariance, prior_covariance(fit, basis))
     )
     lost = undetermined_places(values, sd, after, before)
-    measured = there.any([d for d in there.dims if d not in dataset[name].dims])
-    return float(np.mean(lost[measured.transpose(*dataset[name].dims).values]))
+    measured = there.any([d for d in there.dims if d not in dims]).broadcast_like(dataset[name])
+    return float(np.mean(lost[measured.transpose(*dims).values]))
 
 
 def term_size(slopes: sp.csr_array, coefficients: Array, count: int) -> float:

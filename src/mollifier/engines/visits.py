@@ -1,0 +1,46 @@
+"""Where laws of the state are read out: over the values that states take, with how often they take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mollifier.mollify.grid import Axis
+from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.unknowns import value_axis
+
+Array = NDArray[np.float64]
+
+# Values at which a law is read out.
+_VALUES = 101
+
+
+def value_axes(problem: InverseProblem, states: Mapping[str, Array]) -> list[Axis]:
+    """For each field that laws vary over, an axis over the values that its estimate takes.
+
+    Parameters
+    ----------
+    states
+        Estimated fields on a grid; NaN where there are none.
+    """
+    varied = {c for over in problem.laws.values() for c in over}
+    ends = {
+        f: (float(np.nanmin(states[f])), float(np.nanmax(states[f]))) for f in problem.fields if f in varied
+    }
+    return [Axis(f, *pair, _VALUES, unit=problem.data.units.get(f, "")) for f, pair in ends.items()]
+
+
+def value_variables(axes: list[Axis], states: Mapping[str, Array]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Variables and coordinates of a dataset: how many nodes of the states are nearest to each value."""
+    variables, coordinates = {}, {}
+    for axis in axes:
+        edges = axis.lower + axis.spacing * (np.arange(axis.size + 1) - 0.5)
+        seen = states[axis.name][np.isfinite(states[axis.name])]
+        note = {"long_name": f"nodes at which {axis.name} has about this value"}
+        variables[f"{axis.name}_visits"] = (value_axis(axis.name), np.histogram(seen, edges)[0], note)
+        attrs = {"long_name": f"value of {axis.name}"} | ({"units": axis.unit} if axis.unit else {})
+        coordinates[value_axis(axis.name)] = (value_axis(axis.name), axis.points, attrs)
+    return variables, coordinates

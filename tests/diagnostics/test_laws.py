@@ -1,0 +1,49 @@
+"""Laws of the state before and after solving: check, forward solution, report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import mollifier as mf
+from mollifier.diagnostics.validation.forward import forward
+from mollifier.diagnostics.validation.forward_problem import system_of
+from tests.support.laws import diffusivity, movie, observed
+
+LAW = mf.FieldUnknown()
+
+
+@pytest.mark.parametrize(
+    ("equation", "names", "verdict", "expected"),
+    [
+        ("u_t = dx(D(u)*u_x) + f(u)", "Df", "good", "f(u) is determined"),
+        ("u_t = dx(D(u)*u_x) + f(u) + g(u)", "Dfg", "cannot be answered", "f cannot be distinguished"),
+    ],
+)
+def test_check_of_laws_and_of_their_twin(equation, names, verdict, expected):
+    """Two laws whose terms differ can be found, two whose sum alone matters cannot."""
+    found = mf.check(mf.InverseProblem(equation, observed(*movie()), dict.fromkeys(names, LAW)))
+    assert found.verdict == verdict
+    assert expected in str(found)
+
+
+def test_check_of_a_state_in_a_narrow_range():
+    """A state that hardly changes holds little of a diffusivity."""
+    state = movie(duration=1.0, level=0.9, heights=(0.02, -0.02))
+    found = mf.check(mf.InverseProblem("u_t = dx(D(u)*u_x) + f(u)", observed(*state), {"D": LAW, "f": LAW}))
+    assert found.verdict != "good"
+
+
+@pytest.mark.slow
+def test_law_is_solved_forward_and_reported(tmp_path):
+    """The equation with the law found predicts the data; without the problem it is read from the solution."""
+    problem = mf.InverseProblem("u_t = dx(D(u)*u_x)", observed(*movie(reacts=False, nodes=201)), {"D": LAW})
+    solution = mf.solve(problem)
+    law = solution.dataset["D"]
+    truth = solution.dataset.assign(D=law.copy(data=diffusivity(law.u_value.values)))
+    made = replace(solution, dataset=truth)
+    found = forward(made, system_of(made, None))
+    assert np.sqrt(np.mean(found.errors["u"] ** 2)) == pytest.approx(1.0, abs=0.05)
+    assert "u_value" in mf.report(solution, tmp_path / "page.html").read_text()
