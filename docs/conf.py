@@ -57,7 +57,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_theme_options = {
-    "logo": {"text": "mollifier"},
+    "logo": {"text": f"mollifier {version}"},
     "header_links_before_dropdown": 7,
     "navigation_with_keys": False,
     "show_nav_level": 2,

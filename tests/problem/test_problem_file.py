@@ -201,9 +201,10 @@ def test_values_of_a_column(file: Path):
     assert np.isclose(2 * one.rms("u"), two.rms("u"))
 
 
-@pytest.mark.parametrize("name", ["burgers", "scratch_assay", "conductivity", "growth"])
-def test_the_examples_are_problem_files(name: str):
-    path = Path(__file__).parents[2] / "examples" / f"{name}.yaml"
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "examples").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_the_examples_are_problem_files(path: Path):
     assert load(path).unknowns
 
 
