@@ -28,8 +28,6 @@ extensions = [
     "generated",
 ]
 exclude_patterns = ["_extensions"]
-suppress_warnings = ["toc.not_readable"]  # pages that are not written yet
-
 
 # Pages with code cells run at build; a cell that fails, or takes too long, fails the build.
 nb_execution_mode = "cache"

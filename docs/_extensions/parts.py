@@ -15,7 +15,14 @@ from mollifier.cli.app import app
 from mollifier.data.readers.registry import READERS
 from mollifier.engines.registry import ENGINES
 from mollifier.equations.functions import FUNCTIONS
-from mollifier.problem.entries import ConditionEntry, DataEntry, Entries, IntervalsEntry, UnknownEntry
+from mollifier.problem.entries import (
+    ConditionEntry,
+    DataEntry,
+    Entries,
+    IntervalsEntry,
+    StateEntry,
+    UnknownEntry,
+)
 from mollifier.problem.settings import keys_of
 from mollifier.problem.status import MEANINGS, NO_ANSWER, SETTLED
 
@@ -88,6 +95,7 @@ def problem_file_keys() -> str:
         "The file": (Entries, ""),
         "data": (DataEntry, "data."),
         "unknowns": (UnknownEntry, "unknowns.NAME."),
+        "states": (StateEntry, "states.NAME."),
         "conditions": (ConditionEntry, "conditions[]."),
         "intervals": (IntervalsEntry, "intervals."),
     }
