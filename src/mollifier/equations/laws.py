@@ -40,17 +40,17 @@ class Law(sympy.Function):
             str(self.args[0])[:-2], {str(c): int(cast(Any, n)) for n, c in zip(orders, over, strict=True)}
         )
 
-    def shifted(self, place: int, by: int) -> sympy.Expr:
+    def shifted(self, place: int, by: int) -> Law:
         """Differentiated so many times by the argument at a place among ``args``."""
         args: list[Any] = list(self.args)
         args[place - self._half] += by
-        return cast(sympy.Expr, Law(*args))
+        return cast(Law, Law(*args))
 
     def fdiff(self, argindex: int = 1) -> sympy.Expr:
         """Its derivative by one of ``args``, which SymPy counts from one."""
         return self.shifted(argindex - 1, 1) if argindex > 1 + self._half else sympy.S.Zero
 
-    def integral(self, w: sympy.Symbol) -> sympy.Expr:
+    def integral(self, w: sympy.Symbol) -> Law:
         """Its antiderivative over one of what it varies over."""
         return self.shifted(self.args.index(w), -1)
 
@@ -69,7 +69,7 @@ def as_functions(expr: sympy.Expr, names: Names) -> sympy.Expr:
             over = names.over(d.field)
             orders = [sympy.Integer(d.along(c)) for c in over]
             found[symbol] = Law(sympy.Symbol(f"{d.field}()"), *orders, *map(sympy.Symbol, over))
-    return expr.xreplace(found)
+    return cast(sympy.Expr, expr.xreplace(found))
 
 
 def laws_in(expr: sympy.Basic) -> set[Derivative]:
@@ -79,4 +79,5 @@ def laws_in(expr: sympy.Basic) -> set[Derivative]:
 
 def as_symbols(expr: sympy.Expr) -> sympy.Expr:
     """The inverse of `as_functions`; antiderivatives become symbols too."""
-    return expr.xreplace({law: sympy.Symbol(cast(Law, law).derivative.name) for law in expr.atoms(Law)})
+    found = {law: sympy.Symbol(cast(Law, law).derivative.name) for law in expr.atoms(Law)}
+    return cast(sympy.Expr, expr.xreplace(found))

@@ -156,7 +156,10 @@ def unknown_figure(solution: Solution, name: str, truth: xr.DataArray | None = N
     sd, ratio = solution.dataset.get(f"{name}_sd"), solution.dataset.get(f"{name}_ratio")
     pictures = style.cuts(estimate)
     if pictures[0].of(estimate).ndim < 2:
-        return _unknown_curve(name, pictures[0], estimate, sd, ratio, truth)
+        figure = _unknown_curve(name, pictures[0], estimate, sd, ratio, truth)
+        for visits in (v for n, v in solution.dataset.items() if v.dims == estimate.dims and _visits(n)):
+            _draw_visits(figure.axes[0], visits)
+        return figure
     bounds = style.limits(estimate.values, *([] if truth is None else [truth.values]), spare=0.002)
     shown = style.text(name)
     columns = [(f"{shown}, estimated", estimate, bounds, style.SEQUENTIAL)]
@@ -219,6 +222,21 @@ def _unknown_curve(
     if truth is not None:
         ax.set_xlabel("")
     return figure
+
+
+def _visits(name: object) -> bool:
+    return str(name).endswith("_visits")
+
+
+def _draw_visits(ax: Axes, visits: xr.DataArray) -> None:
+    """How often a state takes each value, as a histogram in the lower quarter of a law's figure."""
+    beside = ax.twinx()
+    x = visits[visits.dims[0]].values
+    beside.fill_between(x, visits.values, step="mid", color=style.GREY, alpha=0.25, linewidth=0)
+    beside.set_ylim(0.0, 4.0 * float(visits.max() or 1.0))
+    beside.set_yticks([])
+    ax.plot([], [], color=style.GREY, alpha=0.25, linewidth=6, label="visits")
+    ax.legend()
 
 
 def _agreement(estimate: xr.DataArray, truth: xr.DataArray) -> str:

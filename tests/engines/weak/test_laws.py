@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,16 +14,22 @@ from scipy.linalg import circulant
 import mollifier as mf
 from mollifier.engines.splines.basis import AxisSplines
 from mollifier.engines.splines.laws import LawBasis
+from mollifier.engines.weak.bases import basis_of
 from mollifier.engines.weak.data import GridData
+from mollifier.engines.weak.engine import _Run
 from mollifier.engines.weak.form import weak_form
 from mollifier.engines.weak.integrands import Integrands
+from mollifier.engines.weak.settings import WeakSettings
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.testspace import space
+from mollifier.engines.weak.tuning import DEFAULT
+from mollifier.engines.weak.verdict import _moving
 from mollifier.equations.names import Names
 from mollifier.equations.system import parse
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.orders import Derivative
+from mollifier.reporting.figures import unknown_figure
 from tests.support.laws import diffusivity, growth, movie, observed, relative_error
 
 BOTH = {"D": mf.FieldUnknown(), "f": mf.FieldUnknown()}
@@ -118,6 +125,38 @@ def test_solve_two_laws_of_one_movie(answer):
     assert float(visits.u_value[-1]) == float(u.max())
 
 
+def test_law_that_still_moves_is_not_converged(answer):
+    """A law that changes by more than its standard error in the last round of weights has not settled."""
+    problem, _ = answer
+    run = _Run(problem, WeakSettings(), DEFAULT)
+    selection, fit = run.selection([1, 1]), SimpleNamespace()
+    sums = selection.estimator.sums
+    fit.covariance = np.eye(sums.size)
+    for size, expected in ((0.0, None), (3.0, "step limit")):
+        fit.moved = np.full(sums.size, size)
+        status = _moving(fit, sums)
+        assert (status and status.name) == expected
+
+
+def test_law_of_state_and_place():
+    """A source that depends on the state and on the place; it lies over both."""
+    x, t, u = movie(reacts=False)
+    problem = mf.InverseProblem(
+        "u_t = dx(0.01*(1 + u)^2*u_x) + f(u, x)", observed(x, t, u), {"f": mf.FieldUnknown()}
+    )
+    form = weak_form(problem.system)
+    basis = basis_of(problem, "f", problem.data.grid(), (0.5, 0.5), Integrands(form))
+    assert tuple(basis.splines) == ("u", "x")
+    assert basis.size == np.prod(basis.shape) <= DEFAULT.most_coefficients
+
+
+def test_law_figure_shows_its_visits(answer):
+    """The figure of a law has its band and the histogram of the values that the state takes."""
+    figure = unknown_figure(answer[1], "D")
+    shown = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert {"95 % interval", "estimated", "visits"} <= set(shown)
+
+
 def test_law_solution_is_saved_and_read(answer, tmp_path):
     """A solution with laws is read back as it was."""
     _, solution = answer
@@ -129,7 +168,7 @@ def test_law_solution_is_saved_and_read(answer, tmp_path):
 
 def test_law_keeps_its_bounds_and_direction():
     """A law does not leave its bounds, and does not fall where it may only increase."""
-    data = observed(*movie(reacts=False), noise=0.1)
+    data = observed(*movie(reacts=False, nodes=201), noise=0.1)
     bound = {"D": mf.FieldUnknown(lower=0.012, upper=0.03, monotone="increasing")}
     law = mf.solve(mf.InverseProblem("u_t = dx(D(u)*u_x)", data, bound)).dataset["D"]
     assert float(law.min()) >= 0.012

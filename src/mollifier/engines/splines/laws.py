@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
-from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,8 @@ class LawBasis(Basis):
     def functions(self, derivative: Derivative, env: Mapping[str, Array]) -> Iterator[Array]:
         """The derivative of each function at the nodes, in the order of the coefficients."""
         columns = [np.moveaxis(self._along(n, derivative, env), -1, 0) for n in self.splines]
-        yield from (prod(factors[1:], start=factors[0]) for factors in product(*columns))
+        for first, *others in product(*columns):
+            yield reduce(np.multiply, others, first)
 
     def _along(self, name: str, derivative: Derivative, env: Mapping[str, Array]) -> Array:
         """Splines along one of what the law varies over, at the nodes, shape (*nodes, splines)."""

@@ -34,10 +34,12 @@ def basis_of(
     degree = max(prior_degree(unknown.prior), 1 + highest)
     states = [c for c in over if c in problem.fields]
     if states:
-        cells = {c: tuning.law_cells if c in states else tuning.law_cells_across for c in over}
-        axes = {c: Axis(c, *problem.extent(c), n + 1) if c in states else grid[c] for c, n in cells.items()}
+        cells = tuning.law_cells if len(over) == 1 else tuning.law_cells_across
+        axes = [Axis(c, *problem.extent(c), cells + 1) if c in states else grid[c] for c in over]
+        # Splines on a periodic axis are as many as its cells.
         splines = {
-            c: AxisSplines(a, cells[c] + (0 if a.periodic else degree), degree) for c, a in axes.items()
+            a.name: AxisSplines(a, max(cells, degree + 1) if a.periodic else cells + degree, degree)
+            for a in axes
         }
         return LawBasis(name, splines, grid, MONOTONE[unknown.monotone])
     radius = dict(zip(grid.names, radii, strict=True))

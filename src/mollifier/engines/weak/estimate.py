@@ -12,7 +12,7 @@ prior's strength maximises the marginal likelihood.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -65,6 +65,8 @@ class Fit:
         Of the priors of unknown fields about a level of zero, shape (coefficients, coefficients).
     gain
         Derivatives of the coefficients by the residuals, shape (m, rows).
+    moved
+        By how much the coefficients changed in the last round, shape (m,).
     """
 
     space: TestSpace
@@ -81,6 +83,7 @@ class Fit:
     resolution: Array = field(default_factory=lambda: np.zeros(0))
     precisions: dict[str, Array] = field(default_factory=dict)
     gain: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    moved: Array = field(default_factory=lambda: np.zeros(0))
 
     @property
     def widening(self) -> float:
@@ -224,7 +227,8 @@ class Estimator:
         result = None
         for _ in range(rounds or tuning.rounds if self.sums.integrands.linear else tuning.most_rounds):
             result = self._step(self.normal(space, coefficients), coefficients)
-            moved = np.abs(result.coefficients - coefficients)
+            moved = np.abs(change := result.coefficients - coefficients)
+            result = replace(result, moved=change)
             coefficients = result.coefficients
             with np.errstate(all="ignore"):
                 errors = np.sqrt(np.diag(result.covariance))

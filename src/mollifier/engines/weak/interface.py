@@ -20,6 +20,8 @@ _DENSE, _DENSE_FOR_FIELDS = 2_000, 10_000
 _MOST_MISSING = 0.2
 # Seconds: start, per point to a power, factor for unknown fields; MiB: start, bytes a point (docs: check).
 _START, _PER_POINT, _POWER, _FIELDS, _MIB, _BYTES = 0.5, 1.0e-4, 0.75, 3.0, 35.0, 90.0
+# Seconds for each law and for each point of it; bytes a point.
+_LAW, _LAW_POINT, _LAW_BYTES = 2.0, 1.3e-4, 800.0
 
 
 class WeakEngine(Engine):
@@ -71,7 +73,10 @@ class WeakEngine(Engine):
         points = float(problem.data.dataset[problem.fields[0]].size)
         seconds = _START + _PER_POINT * points**_POWER
         seconds *= _FIELDS if problem.unknown_fields else 1.0
-        return Cost(seconds, _MIB + _BYTES * points * len(problem.fields) / 2**20)
+        for _ in problem.laws:  # their splines are evaluated at every node
+            seconds += _LAW + _LAW_POINT * points
+        each = _BYTES * len(problem.fields) + _LAW_BYTES * len(problem.laws)
+        return Cost(seconds, _MIB + each * points / 2**20)
 
     def solve(self, request: Request) -> Solution:
         """As `mollifier.engines.weak.engine.solve_weak`."""

@@ -81,7 +81,7 @@ class WeakTuning:
     fewest_cells_plane: int = 20
     #: Nodes that each of these cells has at least.
     nodes_per_cell: int = 2
-    #: Cells of a law along a state, and along each coordinate beside it.
+    #: Cells of a law of one state, and of each of several variables.
     law_cells: int = 24
     law_cells_across: int = 8
     #: Centres of test functions in one radius where all unknown fields are laws, and the B-splines on all
@@ -173,6 +173,8 @@ class WeakTuning:
     noise_freedom: float = 4.0
     #: A misfit exceeds such a share of the equation's terms.
     misfit_share: float = 0.001
+    #: A law that changes by so many standard errors in the last round of weights has not settled.
+    moving: float = 1.0
     #: A field misses its measurements by so many of their standard errors.
     missed: float = 2.0
     #: Estimates that differ by so many standard errors between neighbouring radii depend on the radius.

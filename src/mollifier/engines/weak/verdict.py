@@ -51,6 +51,7 @@ def verdict(problem: InverseProblem, fit: Fit, selection: RadiusSelection, datas
     lost = [lost_field(n, share) for n, share in shares.items() if share > THRESHOLDS.mostly]
     return (
         _missed_measurements(fit, selection)
+        or _moving(fit, sums)
         or _misfit(problem, fit, sums)
         or (Status("undetermined", lost[0]) if lost else None)
         or _grid_error(fit, sums)
@@ -71,6 +72,21 @@ def _missed_measurements(fit: Fit, selection: RadiusSelection) -> Status | None:
                 f"the field found misses the measurements of '{known.name}' by {missed:.2g} of their "
                 "standard errors: measurements and equation contradict each other, or the measurements vary "
                 "faster than the field's splines",
+            )
+    return None
+
+
+def _moving(fit: Fit, sums: WeakSums) -> Status | None:
+    """Whether a law, whose size decides the weights of the residuals, still changes with them."""
+    for name, law in sums.laws.items():
+        here = sums.place[name]
+        change, variance = fit.moved[here], law.mean_variance(fit.covariance[here, here])
+        size = np.sqrt(change @ law.mass @ change / variance) if variance > 0 else 0.0
+        if size > sums.tuning.moving:
+            return Status(
+                "step limit",
+                f"'{name}' still changes by {size:.2g} of its standard errors from one round of weights to "
+                "the next: give it bounds, or data with less noise or closer nodes",
             )
     return None
 
