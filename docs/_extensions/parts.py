@@ -104,19 +104,17 @@ def problem_file_keys() -> str:
 
 def settings_keys() -> str:
     """The settings of engines: each key with the engines that use it."""
-    rows: dict[str, tuple[str, str, list[str]]] = {}
+    users: dict[tuple[str, str, str], list[str]] = {}
     for name, engine in ENGINES.items():
         for key, section in keys_of(engine.settings).items():
             if section is None:
                 own = [r for r in _keys(engine.settings) if r[0] == f"`{key}`"]
             else:
                 own = _keys(section, f"{key}.") if issubclass(section, BaseModel) else []
-            for place, default, meaning in own:
-                rows.setdefault(place, (default, meaning, []))[2].append(name)
-    return _table(
-        ("key", "default", "meaning", "engines"),
-        ((place, d, m, ", ".join(names)) for place, (d, m, names) in sorted(rows.items())),
-    )
+            for row in own:
+                users.setdefault(row, []).append(name)
+    rows = ((*row, ", ".join(names)) for row, names in sorted(users.items()))
+    return _table(("key", "default", "meaning", "engines"), rows)
 
 
 def commands() -> str:
