@@ -172,6 +172,7 @@ def test_each_value_of_a_column(solver: Solver):
         "3 0.3 converged",
     ]
     assert load_solution("out/dose=3").estimates["D"].value == 0.3
+    assert not list(Path("out").rglob("*.png"))
     assert solver.calls[1]["problem"].data.dataset.attrs["selected"] == "dose = 2"
     assert "0.300 ± 0.010 m^2/s" in result.stdout
 
@@ -393,6 +394,22 @@ def test_help_has_examples_and_imports_no_torch(here: Path):
     for name in BENCHES:
         assert "Example: python -m benchmarks" in call("bench", name, "--help").stdout
     assert call("--version").stdout.startswith("mollifier ")
+
+
+def test_weak_solve_imports_nothing_heavy(here: Path):
+    """Without figures a solve by the weak engine loads neither torch nor matplotlib nor scipy.stats."""
+    write_table()
+    words = ["solve", "u.yaml", "--no-figures", "--quiet"]
+    Path("u.yaml").write_text(
+        "equation: u_t = D*u_xx\nunknowns: {D: {}}\nengine: weak\ndata: {file: u.csv, values: u}\n"
+    )
+    code = (
+        f"import sys; from mollifier.cli.app import app; app({words}, standalone_mode=False); "
+        "heavy = {'torch', 'scipy.stats', 'matplotlib'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert found.returncode == 0, found.stderr
 
 
 @pytest.mark.slow

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from mollifier.data.text_tables import read_layout
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.io.files import require_file
+from mollifier.mollify.distributions import student_tail, student_upper
 
 Array = NDArray[np.float64]
 
@@ -185,10 +185,10 @@ def compare_cells(treated: Array, control: Array, level: float = 0.95) -> dict[s
         return found
     # By hand, because the test of SciPy warns for nearly equal cells.
     freedom = (va + vb) ** 2 / (va**2 / (n - 1) + vb**2 / (m - 1))
-    reach = float(student.ppf(0.5 + level / 2, freedom))
+    reach = float(student_upper(0.5 - level / 2, freedom))
     half = reach * math.sqrt(va + vb)
     found |= {"difference_low": a - b - half, "difference_high": a - b + half}
-    found["p"] = 2 * float(student.sf(abs(a - b) / math.sqrt(va + vb), freedom))
+    found["p"] = 2 * float(student_tail(abs(a - b) / math.sqrt(va + vb), freedom))
     if a > 0 and b > 0:
         spread = reach * math.sqrt(va / a**2 + vb / b**2)
         ends = {"ratio_low": a / b * math.exp(-spread), "ratio_high": a / b * math.exp(spread)}
@@ -197,7 +197,7 @@ def compare_cells(treated: Array, control: Array, level: float = 0.95) -> dict[s
     pooled = math.sqrt(((n - 1) * n * va + (m - 1) * m * vb) / nu)
     g = (1 - 3 / (4 * nu - 1)) * (a - b) / pooled
     sd = math.sqrt((n + m) / (n * m) + g**2 / (2 * (n + m)))
-    normal = float(student.ppf(0.5 + level / 2, 1e9))
+    normal = float(student_upper(0.5 - level / 2, 1e9))
     return found | {"g": g, "g_low": g - normal * sd, "g_high": g + normal * sd}
 
 

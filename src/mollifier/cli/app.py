@@ -17,7 +17,7 @@ import typer
 from mollifier.cli import chromatin as chromatin_cli
 from mollifier.cli import first_file as first_cli
 from mollifier.cli import results as answer_cli
-from mollifier.cli.options import EPILOG, MaskOutliers, NoFigures, Out, Resume, with_terminal
+from mollifier.cli.options import EPILOG, Figures, MaskOutliers, NoFigures, Out, Resume, with_terminal
 from mollifier.cli.terminal import NO_ANSWER, Terminal, reported
 from mollifier.errors import ConfigurationError, did_you_mean
 
@@ -99,7 +99,7 @@ def solve(
         ),
     ] = None,
     mask_outliers: MaskOutliers = False,
-    no_figures: NoFigures = False,
+    figures: Figures = None,
 ) -> int:
     """Solve the problem in a file: estimates, fields, figures.
 
@@ -120,9 +120,9 @@ def solve(
 
     with locked(folder):
         if each is not None:
-            return sweep(terminal, file, each, folder, resume, not no_figures)
+            return sweep(terminal, file, each, folder, resume, bool(figures))
         solution = run(terminal, file, folder, resume)
-        deliver(terminal, solution, folder, not no_figures)
+        deliver(terminal, solution, folder, figures is not False)
     return exit_code(solution)
 
 

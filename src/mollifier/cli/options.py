@@ -34,6 +34,10 @@ MaskOutliers = Annotated[
     bool, typer.Option("--mask-outliers", help="Leave out fill values, dead sensors and isolated values.")
 ]
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="Write numbers only.")]
+Figures = Annotated[
+    bool | None,
+    typer.Option("--figures/--no-figures", help="Write figures; by default of one run, not with --each."),
+]
 
 
 def with_terminal(command: Callable[..., int]) -> Callable[..., None]:

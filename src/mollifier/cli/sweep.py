@@ -62,6 +62,7 @@ def sweep(terminal: Terminal, file: ProblemFile, name: str, folder: Path, resume
         The exit code: 0 where all have an answer, 1 where some have none, 2 where none could be run, 130 when
         interrupted.
     """
+    file = file.kept()
     values = file.values_of(name)
     if not 0 < len(values) <= _MOST_VALUES:
         raise ConfigurationError(

@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2, norm
+
+from mollifier.mollify.distributions import chi2_tail, normal_tail
 
 Array = NDArray[np.float64]
 
@@ -81,7 +82,7 @@ class Rows:
         pairs = max(float((self.there[:, lag:] * self.there[:, :-lag]).sum()), 1.0)
         found, mean = float(rows.sum()) / pairs, float(np.mean(rows))
         z = products.sum() / np.sqrt(max(float((products**2).sum()) * self.overlap, 1e-300))
-        return found, float(norm.sf(z)), float(np.median(rows)) / mean if mean > 0 else 0.0
+        return found, float(normal_tail(z)), float(np.median(rows)) / mean if mean > 0 else 0.0
 
     def effect(self, gain: bool) -> Effect:
         """An offset of each row, or a gain.
@@ -101,7 +102,7 @@ class Rows:
         products, weight, power, sums = products[used], weight[used], power[used], sums[used]
         z = products.sum() / np.sqrt(max(spread, 1e-300))
         degrees = max(weight.sum() ** 2 / (weight**2).sum() / self.overlap, 1.0)
-        p = float(chi2.sf(degrees * (1 + z * np.sqrt(2 / degrees)), degrees)) if z > 0 else 1.0
+        p = float(chi2_tail(degrees * (1 + z * np.sqrt(2 / degrees)), degrees)) if z > 0 else 1.0
         squares, found = sums**2 / power, max(float(products.sum() / weight.sum()), 0.0)
         # A front has it in a few rows only: the median of the squares then is that of the noise.
         excess = float(np.mean(products / power))

@@ -13,7 +13,8 @@ from itertools import combinations_with_replacement, product
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
-from scipy.stats import t as student
+
+from mollifier.mollify.distributions import student_upper
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -122,10 +123,10 @@ def isolated(values: Array, places: Places, tuning: IsolatedTuning = DEFAULT) ->
 def _limit(deviations: Array, count: int, tuning: IsolatedTuning) -> float:
     """The deviation that noise as long-tailed as these has by chance only, in robust standard deviations."""
     tails = np.linspace(*tuning.tails, 21)
-    middle, far = student.isf(0.25, tails), student.isf(0.025, tails)
+    middle, far = student_upper(0.25, tails), student_upper(0.025, tails)
     ratio = np.quantile(deviations, 0.95) / max(float(np.median(deviations)), 1e-300)
     tail = float(np.interp(-ratio, -far / middle, tails))
-    return float(student.isf(tuning.chance / count / 2, tail) / student.isf(0.25, tail)) * 0.6745
+    return float(student_upper(tuning.chance / count / 2, tail) / student_upper(0.25, tail)) * 0.6745
 
 
 def _screened(values: Array, places: Places, finite: Index, least: float, tuning: IsolatedTuning) -> Index:

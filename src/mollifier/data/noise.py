@@ -17,9 +17,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
-from scipy.stats import chi2
 
 from mollifier.errors import DataError
+from mollifier.mollify.distributions import chi2_upper
 
 Array = NDArray[np.float64]
 
@@ -240,5 +240,5 @@ def _local_fits(
     dof = k - used.sum(axis=1)
     variance = np.sum((y - fitted) ** 2, axis=1) / dof
     # The median over places ignores shocks; dividing by chi-square's median over its mean removes its bias.
-    sd = float(np.sqrt(np.median(variance / (chi2.ppf(0.5, dof) / dof))))
+    sd = float(np.sqrt(np.median(variance / (chi2_upper(0.5, dof) / dof))))
     return sd * (1 + np.sqrt(k / (u.size * np.median(dof)))), sd

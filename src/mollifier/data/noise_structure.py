@@ -21,11 +21,11 @@ from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
 
 from mollifier.data.effects import MEDIAN, Rows, overlap
 from mollifier.data.noise import central, difference, weights_of
 from mollifier.data.noise_findings import Kind, NoiseFinding
+from mollifier.mollify.distributions import normal_tail, ranks
 
 Array = NDArray[np.float64]
 
@@ -237,15 +237,15 @@ def _shape(
     """Dependence of differences (n,), ``of`` an order along so many axes, on the level, and their tails."""
     order, axes = of
     squares, count = e**2, e.size / overlap(order) ** axes
-    ranks = np.corrcoef(rankdata(squares), rankdata(level))[0, 1]
-    if norm.sf(ranks * np.sqrt(count)) < tuning.level:
+    correlation = np.corrcoef(ranks(squares), ranks(level))[0, 1]
+    if normal_tail(correlation * np.sqrt(count)) < tuning.level:
         slope = _growth(np.minimum(squares, tuning.clip**2 * np.mean(squares)), level**2)
         # Intervals hold all the same: 55 of 56 numbers (docs: data).
         yield NoiseFinding("relative", float(np.sqrt(slope)), grave=False, sd=sd)
         return
     fourth = (sum(comb(order, j) ** 4 for j in range(order + 1)) / comb(2 * order, order) ** 2) ** axes
     excess = float(np.mean(squares**2) / np.mean(squares) ** 2 - 3)
-    if norm.sf(excess / np.sqrt(24 / count)) < tuning.level and excess / fourth > tuning.tails:
+    if normal_tail(excess / np.sqrt(24 / count)) < tuning.level and excess / fourth > tuning.tails:
         yield NoiseFinding("tails", excess / fourth, grave=False, sd=sd)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import f as fisher
+
+from mollifier.mollify.distributions import fisher_upper
 
 # Probability by which chance alone may favour a repeat.
 _CHANCE = 1e-4
@@ -53,7 +54,7 @@ def _repeats(values: NDArray[np.generic]) -> bool:
         return False
     near = near[:, good]
     rounding = (_ROUNDING * float(np.abs(near).max())) ** 2
-    limit = float(fisher.isf(_CHANCE, good.sum(), good.sum()))
+    limit = float(fisher_upper(_CHANCE, good.sum(), good.sum()))
     first, last = near[_ORDER + 1], near[_ORDER]
     noise = max(float(np.mean((first - last) ** 2)) / 2, rounding)
     if not float(np.nanmean(np.diff(lines, axis=0) ** 2)) / 2 > limit * noise:

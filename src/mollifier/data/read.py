@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,32 @@ from mollifier.io.files import require_file
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """The content of a file, from which `read` reads more than once.
+
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "rods.csv"
+    >>> rows = [f"{rod},{x},{rod * x}" for rod in (1, 2) for x in range(5)]
+    >>> _ = path.write_text("rod,x,u" + chr(10) + chr(10).join(rows))
+    >>> file = Loaded.of(path)
+    >>> [float(read(file, select={"rod": r}, values="u").dataset["u"].sum()) for r in (1, 2)]
+    [10.0, 20.0]
+    """
+
+    content: Any
+
+    @classmethod
+    def of(cls, path: str | Path, format: str | None = None) -> Loaded:
+        """Load a file; errors as those of `read`."""
+        file = Path(path)
+        reader = _reader(file, format)
+        with _guard(file):
+            return cls(reader.load(file))
+
+
 def read(
-    path: str | Path,
+    path: str | Path | Loaded,
     variables: str | Sequence[str] | Mapping[str, str] | None = None,
     *,
     values: str | Sequence[str] | None = None,
@@ -50,6 +76,7 @@ def read(
     ----------
     path
         Of a format that `mollifier.data.readers.registry.READERS` holds. Pickles are never loaded.
+        Or a file that is loaded already.
     variables, values
         Variables to keep (``values`` is the same for tables); a mapping ``{"u": "usol"}`` also renames
         ``usol``.
@@ -96,8 +123,7 @@ def read(
     >>> obs.grid().shape, obs.units
     ((5, 4), {'u': 'K', 'x': 'm', 't': 's'})
     """
-    file = Path(path)
-    reader = _reader(file, format)
+    content = deepcopy(path.content) if isinstance(path, Loaded) else Loaded.of(path, format).content
     names: dict[Any, str] = dict(rename or {})
     if isinstance(variables, Mapping):
         names.update({old: str(new) for new, old in variables.items() if old != new})
@@ -106,8 +132,6 @@ def read(
     noise = _noise_of(noise, requested)
     errors = [v for v in noise.values() if isinstance(v, str)] if isinstance(noise, Mapping) else []
     extra = [*errors, *([mask] if mask else [])]
-    with _guard(file):
-        content = reader.load(file)
     content, found = _named(content, names, requested, axes, repeats, extra, dims)
     content, axes, repeats = _chosen(content, requested, axes, repeats, extra, select or {}, gridded)
     if mask is not None and mask not in content.variables:

@@ -7,13 +7,15 @@ Ann. Math. Stat. 35:73, 1964). Fill values, dead sensors and spikes are left out
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
-from scipy.stats import t as student
-from torch import Tensor
+
+from mollifier.mollify.distributions import normal_upper, student_upper
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Array = NDArray[np.float64]
 Likelihood = Literal["normal", "student", "huber"]
@@ -59,7 +61,7 @@ def weights(z: Array, kind: Likelihood, least_scale: float, tuning: LikelihoodTu
     (True, True)
     """
     nu, bend = tuning.degrees, tuning.bend
-    quartile = student.isf(0.25, nu) if kind == "student" else norm.isf(0.25)
+    quartile = float(student_upper(0.25, nu) if kind == "student" else normal_upper(0.25))
     scale = max(float(np.median(np.abs(z))) / quartile, least_scale)
     r = z / scale
     if kind == "student":

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
-from scipy.stats import chi2
 
+from mollifier.mollify.distributions import chi2_upper
 from mollifier.mollify.grid import Axis
 
 Array = NDArray[np.float64]
@@ -113,7 +113,7 @@ def spectral_corner(values: Array, dimension: int, axis: Axis, variance: float) 
     rounding = (_ROUNDING * np.abs(values).max()) ** 2
     # The largest power that noise alone would show, but for one in a hundred fields.
     level = max(variance, rounding)
-    ceiling = level * chi2.isf(0.01 / len(power), len(lines)) / len(lines)
+    ceiling = level * chi2_upper(0.01 / len(power), len(lines)) / len(lines)
     signal = np.where(power > ceiling, power - level, 0.0)
     signal[0] = 0.0
     total = np.cumsum(signal)

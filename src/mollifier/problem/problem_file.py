@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from mollifier.data.observations import Observations
-from mollifier.data.read import read
+from mollifier.data.read import Loaded, read
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.io.plain_yaml import parse_yaml
 from mollifier.problem.conditions import Condition
@@ -42,6 +42,8 @@ class ProblemFile:
         Unknown field -> where its measurements are, of those that have some.
     states
         Those with no data, or few.
+    loaded
+        The data file's content; by default it is read when it is needed.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class ProblemFile:
     unknowns: Mapping[str, Unknown]
     measurements: Mapping[str, DataEntry]
     states: Mapping[str, StateUnknown]
+    loaded: Loaded | None = None
 
     @property
     def engine(self) -> str:
@@ -84,9 +87,9 @@ class ProblemFile:
                 f"'data.file' was given as '{entry.file}': there is no such user."
             ) from None
 
-    def _read(self, entry: DataEntry) -> Observations:
+    def _read(self, entry: DataEntry, loaded: Loaded | None = None) -> Observations:
         options = {n: getattr(entry, n) for n in entry.model_fields_set - {"file"}}
-        return read(self._file(entry), **options)
+        return read(loaded or self._file(entry), **options)
 
     def observations(self) -> Observations:
         """Read the data.
@@ -96,7 +99,7 @@ class ProblemFile:
         DataError
             As `mollifier.data.read.read`.
         """
-        return self._read(self.entries.data)
+        return self._read(self.entries.data, self.loaded)
 
     def problem(self) -> InverseProblem:
         """Read the data and state the problem.
@@ -121,6 +124,10 @@ class ProblemFile:
             self.states,
             e.experiments,
         )
+
+    def kept(self) -> ProblemFile:
+        """The same with its data file loaded: problems of several values then read it once."""
+        return replace(self, loaded=Loaded.of(self.data_file, self.entries.data.format))
 
     def selecting(self, name: str, value: Any) -> ProblemFile:
         """The same problem for one value of a column or dimension of the data."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
-from scipy.stats import qmc
 
 from mollifier.equations.names import TIME_NAMES
 from mollifier.mollify.grid import Axis, Grid
@@ -78,6 +77,8 @@ def measured_region(
         return None
     if problem.data.gridded and not any(bool(problem.data.dataset[f].isnull().any()) for f in problem.fields):
         return None
+    from scipy.stats import qmc  # slow to import
+
     samples = np.unique(np.concatenate([_places(problem, f, space) for f in problem.fields]), axis=0)
     if len(samples) < tuning.least_places:
         return None

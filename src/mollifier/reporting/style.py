@@ -106,8 +106,12 @@ def save_all(figures: Mapping[str, Callable[[], Figure]], folder: str | os.PathL
 def save(figure: Figure, path: Path) -> Path:
     """Write the figure as PNG or SVG, by the suffix; whole or not at all, and the same every time."""
     kind = path.suffix.removeprefix(".")
-    metadata = {"Date": None} if kind == "svg" else None
-    return write_atomically(path, lambda p: figure.savefig(p, format=kind, metadata=metadata))
+    if kind == "svg":
+        return write_atomically(path, lambda p: figure.savefig(p, format=kind, metadata={"Date": None}))
+    figure.set_dpi(mpl.rcParams["savefig.dpi"])
+    canvas = FigureCanvasAgg(figure)
+    # Drawn once: savefig draws all for the layout, and again for the file.
+    return write_atomically(path, lambda p: canvas.print_png(p))
 
 
 def text(raw: str) -> str:

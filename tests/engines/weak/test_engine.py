@@ -45,6 +45,14 @@ def test_heat_noise_and_offset(noise, precision, offset):
         assert solution.estimates["D"].value == pytest.approx(0.1, rel=precision)
 
 
+def test_heat_fit_of_rounded_coordinates():
+    """Coordinates as a file prints them, rounded up and down, belong to their own nodes."""
+    exact = {"x": np.linspace(0, 2 * np.pi, 60), "t": np.linspace(0, 1, 40)}
+    data = observed({"u": heat}, {n: np.round(v, 6) for n, v in exact.items()}, 0.02)
+    solution = weak("u_t = D*u_xx", data, D)
+    assert solution.misfit["u"]["fitted"] < 1.1
+
+
 def test_burgers_two_numbers():
     """Two numbers under noise of 10 %."""
     data = observed({"u": burgers}, {"x": X, "t": T}, 0.1)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
-from scipy.stats import chi2, norm
 
+from mollifier.mollify.distributions import chi2_tail, chi2_upper, normal_tail
 from mollifier.problem.solution import Solution
 
 Array = NDArray[np.float64]
@@ -79,10 +79,10 @@ def misfit(errors: Array, points: Array) -> Misfit | None:
     if not n:
         return None
     total = float(np.sum(errors**2))
-    low, high = total / chi2.ppf(0.975, n), total / chi2.ppf(0.025, n)
+    low, high = total / chi2_upper(0.025, n), total / chi2_upper(0.975, n)
     coherent, p = neighbour_correlation(errors, points)
     return Misfit(
-        n, total / n, float(low), float(high), float(chi2.sf(total / _SHARED, n / _SHARED)), coherent, p
+        n, total / n, float(low), float(high), float(chi2_tail(total / _SHARED, n / _SHARED)), coherent, p
     )
 
 
@@ -119,4 +119,4 @@ def neighbour_correlation(errors: Array, points: Array, seed: int = 0) -> tuple[
     # Moments about zero under random order and random sign.
     pairs = np.unique(np.sort(np.stack([first, second], 1), axis=1), axis=0, return_counts=True)[1]
     variance = float(np.sum(pairs.astype(float) ** 2)) / len(first) ** 2
-    return float(np.sqrt(max(moran, 0.0) * square)), float(norm.sf(moran / np.sqrt(variance)))
+    return float(np.sqrt(max(moran, 0.0) * square)), float(normal_tail(moran / np.sqrt(variance)))

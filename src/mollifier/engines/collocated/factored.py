@@ -20,8 +20,8 @@ from torch import Tensor
 from mollifier.engines.collocated.block import Block
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.layer import Resampler
+from mollifier.mollify.matrices import rows_matrix
 from mollifier.mollify.orders import Derivative
-from mollifier.nn.differentiation.matrices import rows_matrix
 from mollifier.nn.differentiation.mollifier import Mollified
 from mollifier.nn.random_features import RandomFeatures
 

@@ -17,10 +17,10 @@ from math import comb
 import numpy as np
 from numpy.polynomial import legendre
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.residuals import Residuals
+from mollifier.mollify.distributions import chi2_tail
 from mollifier.mollify.grid import Grid
 
 Array = NDArray[np.float64]
@@ -138,4 +138,4 @@ def significance(
     kept = values > least
     square = float(np.sum((vectors[:, kept].T @ (unit.T @ score)) ** 2 / values[kept]))
     degrees = int(np.count_nonzero(kept))
-    return square, degrees, float(chi2.sf(square, degrees)) if degrees else 1.0
+    return square, degrees, float(chi2_tail(square, degrees)) if degrees else 1.0

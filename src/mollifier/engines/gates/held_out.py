@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import beta, norm
 
+from mollifier.mollify.distributions import beta_upper, normal_upper
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
@@ -56,4 +56,4 @@ def expected_median(count: int, level: float) -> float:
     (1.67, 0.67)
     """
     above = count // 2
-    return float(norm.ppf(0.5 + beta.isf(level, count - above, above + 1) / 2))
+    return float(normal_upper(0.5 - beta_upper(level, count - above, above + 1) / 2))

@@ -22,7 +22,8 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2, norm
+
+from mollifier.mollify.distributions import chi2_upper, normal_tail
 
 Array = NDArray[np.float64]
 
@@ -158,7 +159,7 @@ def noise_bound(mean_square: float, independent: float) -> float:
     if not mean_square > 0:
         return 0.0
     degrees = max(independent, 1.0)
-    quantile = float(chi2.isf(norm.sf(THRESHOLDS.significance), degrees)) / degrees
+    quantile = float(chi2_upper(normal_tail(THRESHOLDS.significance), degrees)) / degrees
     return (quantile - 1) * mean_square
 
 

@@ -26,9 +26,9 @@ from mollifier.errors import MollifierError
 from mollifier.mollify.differentiate import differentiate as differentiate_values
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
+from mollifier.mollify.matrices import rows_matrix
 from mollifier.mollify.orders import Derivative
 from mollifier.mollify.stencils import rows
-from mollifier.nn.differentiation.matrices import rows_matrix
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 

@@ -104,8 +104,8 @@ def _fit_table(problem: InverseProblem, data: GridData, states: Mapping[str, Arr
         s = problem.data.samples(f, data.tuning.most_samples, seed)
         place = []
         for axis in data.grid:
-            x = s.points[:, s.coordinates.index(axis.name)] - 1e-9 * np.ptp(axis.points)
-            place.append(np.clip(np.searchsorted(axis.points, x), 0, axis.size - 1))
+            between = (axis.points[1:] + axis.points[:-1]) / 2  # printed coordinates are rounded
+            place.append(np.searchsorted(between, s.points[:, s.coordinates.index(axis.name)]))
         parts.append(FitPart(f, s, states[f][tuple(place)]))
     return fit_table(problem, parts)
 

@@ -8,7 +8,6 @@ import numpy as np
 import scipy.sparse as sp
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 from mollifier.engines.identifiability.structure import gauges, undetermined_by_structure
 from mollifier.engines.identifiability.undetermined import (
@@ -24,6 +23,7 @@ from mollifier.engines.weak.fields import pointwise_variance, prior_covariance
 from mollifier.engines.weak.radius_selection import RadiusSelection
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
+from mollifier.mollify.distributions import chi2_upper
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.status import Status, StatusName
 
@@ -132,7 +132,7 @@ def largest_misfit(free: float, values: float, tuning: WeakTuning = DEFAULT) -> 
     (1.72, 1.08)
     """
     free = 1 / (1 / free + tuning.noise_freedom / values)
-    return max(tuning.misfit, float(np.sqrt(chi2.isf(tuning.misfit_chance, free) / free)))
+    return max(tuning.misfit, float(np.sqrt(chi2_upper(tuning.misfit_chance, free) / free)))
 
 
 def _grid_error(fit: Fit, sums: WeakSums) -> Status | None:

@@ -1,28 +1,12 @@
-"""A layer's linear maps as sparse matrices, for solvers that need their entries."""
+"""A layer's field at observed places as a sparse matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import reduce
-
-import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from mollifier.mollify.layer import Resampler, Sampler
+from mollifier.mollify.matrices import product_matrix, taps_matrix
 from mollifier.mollify.orders import Derivative
-from mollifier.mollify.stencils import Rows
-
-
-def product_matrix(rows: Sequence[Rows]) -> sp.csr_array:
-    """The tensor product of rows along each axis, shape (results, nodes), both flat in C order."""
-    parts = [rows_matrix(r) for r in rows]
-    return sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), parts))
-
-
-def rows_matrix(rows: Rows) -> sp.csr_array:
-    """The rows along one axis, shape (results, nodes)."""
-    return _csr(rows.weights, rows.index, rows.nodes)
 
 
 def observation_matrix(module: Resampler | Sampler) -> sp.csr_array:
@@ -30,16 +14,4 @@ def observation_matrix(module: Resampler | Sampler) -> sp.csr_array:
     if isinstance(module, Resampler):
         return product_matrix([op.rows[0] for op in module.operator.axes])
     weights, index = module.entries(Derivative("u"))
-    return _csr(weights, index, module.nodes)
-
-
-def _csr(weights: NDArray[np.float64], index: NDArray[np.intp], columns: int) -> sp.csr_array:
-    """Rows of equally many weights, shape (m, taps); zeros that pad them are dropped, repeats summed."""
-    m, taps = weights.shape
-    # Copies: dropping zeros works in place.
-    matrix = sp.csr_array(
-        (weights.flatten(), index.flatten(), np.arange(0, m * taps + 1, taps)), shape=(m, columns)
-    )
-    matrix.sum_duplicates()
-    matrix.eliminate_zeros()
-    return matrix
+    return taps_matrix(weights, index, module.nodes)

@@ -15,11 +15,12 @@ from mollifier.errors import GridError
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import Kernel
 from mollifier.mollify.layer import Jet, MollifierLayer, Resampler, Sampler
+from mollifier.mollify.matrices import product_matrix
 from mollifier.mollify.operators import TensorOperator
 from mollifier.mollify.orders import Derivative
 from mollifier.mollify.radius import Boundary
 from mollifier.nn.differentiation.base import Derivatives, Observed, by_channel
-from mollifier.nn.differentiation.matrices import observation_matrix, product_matrix
+from mollifier.nn.differentiation.matrices import observation_matrix
 from mollifier.nn.separable import Separable
 
 

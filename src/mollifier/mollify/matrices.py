@@ -1,0 +1,35 @@
+"""Rows as sparse matrices, for solvers that need their entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from mollifier.mollify.stencils import Rows
+
+
+def product_matrix(rows: Sequence[Rows]) -> sp.csr_array:
+    """The tensor product of rows along each axis, shape (results, nodes), both flat in C order."""
+    parts = [rows_matrix(r) for r in rows]
+    return sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), parts))
+
+
+def rows_matrix(rows: Rows) -> sp.csr_array:
+    """The rows along one axis, shape (results, nodes)."""
+    return taps_matrix(rows.weights, rows.index, rows.nodes)
+
+
+def taps_matrix(weights: NDArray[np.float64], index: NDArray[np.intp], columns: int) -> sp.csr_array:
+    """Rows of equally many weights, shape (m, taps); zeros that pad them are dropped, repeats summed."""
+    m, taps = weights.shape
+    # Copies: dropping zeros works in place.
+    matrix = sp.csr_array(
+        (weights.flatten(), index.flatten(), np.arange(0, m * taps + 1, taps)), shape=(m, columns)
+    )
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    return matrix
