@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import astuple
 from typing import Any
 
@@ -196,11 +197,23 @@ class Joint(LevenbergMarquardt):
 
     def _missing(self) -> str:
         """Why an equation lacks a term; empty where none does."""
-        system, nodes = self.bordered(), self.node_values()
-        if not system.finite:
-            return ""
-        equations = list(self.linearisation.equations(nodes, self.weight, slopes=True))
-        return missing_term(self.linearisation, self.weight, equations, system.scored)
+        with self._stiff():
+            system, nodes = self.bordered(), self.node_values()
+            if not system.finite:
+                return ""
+            equations = list(self.linearisation.equations(nodes, self.weight, slopes=True))
+            return missing_term(self.linearisation, self.weight, equations, system.scored)
+
+    @contextmanager
+    def _stiff(self) -> Iterator[None]:
+        """With hidden states, which the equation alone determines, a greater weight, its forces the same."""
+        lin, weight = self.linearisation, self.weight
+        shifts, factor = lin.shifts, self.tuning.hidden_weight if self.model.problem.hidden else 1.0
+        self.weight, lin.shifts = weight * factor, None if shifts is None else [s / factor for s in shifts]
+        try:
+            yield
+        finally:
+            self.weight, lin.shifts = weight, shifts
 
     def _raise_weight(self) -> None:
         self.weight = min(self.weight * self.tuning.weight_factor, self.tuning.full_weight)
@@ -290,43 +303,31 @@ class Joint(LevenbergMarquardt):
 
     def close(self) -> None:
         """Store the posterior of the unknowns."""
-        self._last = self.marginal()[0]
-
-    def _set_number(self, name: str, value: float) -> None:
-        """Set a number to a value within its bounds."""
-        scalar = self.model.scalars[name]
-
-        def at(raw: float) -> float:
-            with torch.no_grad():
-                return float(scalar.bijection(torch.tensor([raw], dtype=torch.float64))[0])
-
-        high = next(r for r in 10.0 ** np.arange(1, 300) if min(at(-r), at(r)) <= value <= max(at(-r), at(r)))
-        low = -high
-        rising = at(high) > at(low)
-        for _ in range(self.tuning.profile_halvings):
-            middle = (low + high) / 2
-            low, high = (middle, high) if (at(middle) < value) == rising else (low, middle)
-        with torch.no_grad():
-            scalar.raw.fill_((low + high) / 2)
+        with self._stiff():
+            self._last = self.marginal()[0]
 
     def profile(self, name: str, value: float) -> float:
         """Increase of minus twice the log-likelihood with a number held at ``value``, the rest refitted."""
-        shifts, start = self.linearisation.shifts, self.parameters()
-        self.linearisation.shifts = None
-        best = self.losses()["loss"]
+        start = self.parameters()
+        with self._stiff():
+            self.linearisation.shifts = None
+            best = self._refitted(name) if self.model.problem.hidden else self.losses()["loss"]
+            try:
+                self.model.scalars[name].assign(value, self.tuning.profile_halvings)
+                return (self._refitted(name) - best) * self.objective.count
+            finally:
+                self.set_parameters(start)
+
+    def _refitted(self, name: str) -> float:
+        """The least loss in some steps that hold a number."""
         least = np.inf
-        try:
-            self._set_number(name, value)
-            for _ in range(self.tuning.profile_steps):
-                system = self.bordered()
-                if not system.finite:
-                    break
-                self.set_parameters(self.parameters() + system.holding(name))
-                least = min(least, self.losses()["loss"])
-        finally:
-            self.set_parameters(start)
-            self.linearisation.shifts = shifts
-        return (least - best) * self.objective.count
+        for _ in range(self.tuning.profile_steps):
+            system = self.bordered()
+            if not system.finite:
+                break
+            self.set_parameters(self.parameters() + system.holding(name))
+            least = min(least, self.losses()["loss"])
+        return least
 
     def marginal(self) -> tuple[list[Component], dict[str, slice]]:
         """The posterior of the unknowns, states eliminated, as a mixture over priors; columns by unknown."""

@@ -228,7 +228,10 @@ class Bordered:
         inner = border - self.eliminated.followed.T @ core
         along = _descent(self.with_priors()[0], inner, self.at_bounds)
         fixed = sources.T @ sources - core.T @ self.eliminated.factor.solve(core)
-        return sources.T @ part.values, fixed + inner.T @ along, fixed
+        # The fit may still be short of the minimum: the score after one more step.
+        left = _descent(*self.with_priors(), self.at_bounds)
+        score = sources.T @ part.values - core.T @ self._free + inner.T @ left
+        return score, fixed + inner.T @ along, fixed
 
     def solve(self, damping: float) -> Tensor:
         """The damped step, shape (parameters,); up to ``light_damping`` only the unknowns are damped.

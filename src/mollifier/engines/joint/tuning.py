@@ -91,6 +91,9 @@ class JointTuning(CollocatedTuning):
     """Tolerance of the best log-strength; 0.5 changes the width of the smoothing by a quarter at most."""
 
     # -- hidden states
+    hidden_weight: float = 100.0
+    """Factor of the equation's full weight in standard errors and tests of a missing term: what the full
+    weight leaves open, hidden states sum up."""
     trial_levels: tuple[float, ...] = (1.0, 0.1, 10.0)
     """Levels from which a hidden state is sought, in sizes of the measured states; both signs are tried."""
     most_trials: int = 12
