@@ -17,8 +17,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import h5netcdf
 import numpy as np
 import xarray as xr
+from xarray.backends import H5NetCDFStore
 
 from mollifier.errors import DataError, MollifierError, did_you_mean
 
@@ -227,15 +229,16 @@ def write_groups(path: Path, attrs: Mapping[str, Any], groups: Mapping[str, xr.D
     """
     # In memory first: HDF5 on a full disk fails with ambiguous errors, or not at all.
     buffer = io.BytesIO()
-    xr.Dataset(attrs={k: _pack(v) for k, v in attrs.items()}).to_netcdf(buffer, engine="h5netcdf", mode="w")
-    for group, dataset in groups.items():
-        plain = _map_attrs(dataset.drop_encoding(), _pack)
-        encoding = {
-            name: {"zlib": True, "complevel": 4, "shuffle": True}
-            for name, v in plain.variables.items()
-            if v.dtype.kind in "biuf" and v.ndim and v.size
-        }
-        plain.to_netcdf(buffer, engine="h5netcdf", mode="a", group=group, encoding=encoding)
+    with h5netcdf.File(buffer, "w") as file:
+        file.attrs.update({k: _pack(v) for k, v in attrs.items()})
+        for group, dataset in groups.items():
+            plain = _map_attrs(dataset.drop_encoding(), _pack)
+            encoding = {
+                name: {"zlib": True, "complevel": 4, "shuffle": True}
+                for name, v in plain.variables.items()
+                if v.dtype.kind in "biuf" and v.ndim and v.size
+            }
+            plain.dump_to_store(H5NetCDFStore(file, group=group, mode="a"), encoding=encoding)
     content = buffer.getvalue()
     checksum = path.with_suffix(".sha256")
     with reported(path):
