@@ -107,8 +107,10 @@ class StateEntry(Strict):
 
     def state(self) -> StateUnknown:
         """As the problem takes it."""
-        over = tuple(self.over) if isinstance(self.over, list) else self.over
-        return StateUnknown(**self.model_dump() | {"over": over})
+        given: dict[str, Any] = self.model_dump()
+        if isinstance(self.over, list):
+            given["over"] = tuple(self.over)
+        return StateUnknown(**given)
 
 
 class IntervalsEntry(Strict):
