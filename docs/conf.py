@@ -40,6 +40,7 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 
 default_role = "py:obj"
+smartquotes = False  # options begin with two hyphens
 autodoc_typehints = "none"  # the docstrings hold types where a reader needs them
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True

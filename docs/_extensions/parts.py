@@ -36,6 +36,7 @@ ROOMS = {
     "errors": "Errors",
 }
 RETURNED = {
+    "problem": ("problem_file.ProblemFile",),
     "diagnostics": (
         "check.findings.Check",
         "validation.validate.Validation",
@@ -44,6 +45,8 @@ RETURNED = {
     "errors": ("GridError", "EquationError", "DataError", "ConfigurationError", "CheckpointError"),
 }
 """Classes that the public functions return or raise, by room."""
+SHARED = ("as_json", "quiet", "no_colour", "debug")
+"""Options of every command, described once on the page."""
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
@@ -125,12 +128,14 @@ def commands() -> str:
         text.append(f"## mollifier {name}\n\n{_prose(command.help)}\n")
         rows = []
         for p in command.params:
+            if p.name in SHARED:
+                continue
             kind = (
                 ", ".join(f"`{o}`" for o in p.opts)
                 if p.param_type_name == "option"
                 else f"`{p.metavar or p.name}`"
             )
-            shown = "" if p.default in (None, False) or p.required else f"`{p.default}`"
+            shown = "" if p.default in (None, False, "") or p.required else f"`{p.default}`"
             rows.append((kind, shown, getattr(p, "help", "") or ""))
         text.append(_table(("argument or option", "default", "meaning"), rows))
         if command.epilog:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mollifier.diagnostics.intervals.bootstrap import bootstrap
     from mollifier.diagnostics.intervals.ensemble import ensemble
     from mollifier.diagnostics.validation.validate import validate
+    from mollifier.engines.settings import load_problem
     from mollifier.engines.solve import solve
     from mollifier.errors import MollifierError
     from mollifier.mollify.differentiate import differentiate
@@ -58,6 +59,7 @@ _HOME = {
     "compare": "diagnostics.compare.comparison",
     "differentiate": "mollify.differentiate",
     "ensemble": "diagnostics.intervals.ensemble",
+    "load_problem": "engines.settings",
     "load_solution": "problem.solution",
     "plot": "reporting.figures",
     "read": "data.read",
@@ -91,6 +93,7 @@ __all__ = [
     "compare",
     "differentiate",
     "ensemble",
+    "load_problem",
     "load_solution",
     "plot",
     "read",
