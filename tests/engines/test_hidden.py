@@ -56,12 +56,14 @@ def test_lorenz_without_z():
     found = mf.check(problem)
     assert found.verdict == "good"
     assert any("Z(t) was not measured: 2 of 3 equations" in f.text for f in found.findings)
+    foretold = {n: v["sd"] for n, v in found.numbers["information"]["numbers"].items()}
     solution = mf.solve(problem)
     assert solution.status.name == "converged"
     for name, true in TRUE.items():
         low, high = solution.estimates[name].interval(0.95)
         assert low < true < high
         assert abs(solution.estimates[name].value / true - 1) < 0.05
+        assert abs(foretold[name] / solution.estimates[name].sd - 1) < 0.2
     assert np.abs(solution.dataset["Z"].interp(t=problem.data.dataset["t"]).values - z).max() < 1.0
     assert solution.states == ("X", "Y", "Z")
     assert mf.validate(solution).ok

@@ -15,7 +15,9 @@ from mollifier.engines.identifiability.hidden import absorbed, absorbed_text, he
 from mollifier.engines.identifiability.information import Information, information
 from mollifier.engines.identifiability.posterior import WIDE
 from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, fixed_by_scaling, listed
+from mollifier.engines.joint.interface import JOINT
 from mollifier.engines.linalg.banded import NotPositiveError
+from mollifier.engines.weak.hidden import without_hidden
 from mollifier.errors import EquationError, MollifierError
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.finite import check_finite
@@ -30,6 +32,8 @@ _DYNAMIC_RANGE = 1e8
 _NOISY = 0.3
 # Standard error that leaves a number vague, in units of the size at which its term alone balances all others.
 _VAGUE = 0.3
+# Most seconds that the joint engine may take by its estimate for hidden states to be sought in a check.
+_SECONDS = 10.0
 
 
 def of_structure(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Finding]:
@@ -129,27 +133,27 @@ def of_terms(
     maps: dict[str, xr.DataArray],
 ) -> Iterator[Finding]:
     """Sizes and noise of the terms, and whether they determine the unknowns."""
-    seen = visible(problem)
-    left = [n for n in problem.unknowns if seen is None or n not in seen.unknowns]
-    if left:
-        yield info(
-            f"{listed(left)}: only equations with {listed(problem.states)} hold them, and how well they are "
-            "determined is known once these are solved (engine 'joint')."
-        )
-    if seen is None:
-        return
-    try:
-        terms = ident.terms_at_samples(problem, place.features)
-    except MollifierError as why:
-        yield Finding("warning", "scales", f"The terms could not be evaluated: {why}")
-        return
-    yield from _sizes(terms, numbers)
-    yield from _noise(terms, numbers)
-    if problem.system.conditions:
+    problem = without_hidden(problem) or problem
+    if visible(problem) is not None:
+        try:
+            terms = ident.terms_at_samples(problem, place.features)
+        except MollifierError as why:
+            yield Finding("warning", "scales", f"The terms could not be evaluated: {why}")
+            return
+        yield from _sizes(terms, numbers)
+        yield from _noise(terms, numbers)
+    if problem.system.conditions or problem.states:
+        cost = JOINT.cost(problem, place).seconds
+        if problem.states and cost > _SECONDS:
+            yield info(
+                f"{listed(problem.states)} would be sought for {cost:.0f} s: how well the unknowns are "
+                "determined is known once the problem is solved."
+            )
+            return
         try:
             found = _through_states(problem, chosen)
         except (MollifierError, NotPositiveError) as why:
-            yield warn(f"What the conditions determine could not be examined: {why}")
+            yield warn(f"What the data determine through the states could not be examined: {why}")
             return
     else:
         found = information(terms)

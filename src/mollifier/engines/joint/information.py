@@ -51,9 +51,10 @@ def information_through_states(problem: InverseProblem, settings: JointSettings)
     assert isinstance(joint, Joint)
     for stage in first:
         for _ in range(stage.steps):
-            stage.step()
+            if not stage.finished:
+                stage.step()
         stage.close()
-    joint.weight = joint.tuning.full_weight
+    joint.weight = joint.tuning.full_weight * (joint.tuning.hidden_weight if problem.hidden else 1.0)
     values = objective.model.levels()
     scale = {
         n: objective.field_scale(n) if n in problem.unknown_fields else abs(v) or 1.0

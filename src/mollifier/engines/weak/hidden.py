@@ -45,9 +45,10 @@ def without_hidden(problem: InverseProblem) -> InverseProblem | None:
 
     Examples
     --------
+    >>> import xarray as xr
     >>> from mollifier import Observations, ScalarUnknown, StateUnknown
-    >>> x, y, t = np.random.default_rng(0).random((3, 50))
-    >>> data = Observations({"u": x * t, "v": y * t}, {"x": x, "y": y, "t": t}, noise=0.01)
+    >>> values = xr.DataArray(np.ones((3, 3, 3)), dict.fromkeys("xyt", [0.0, 1.0, 2.0]), tuple("xyt"))
+    >>> data = Observations.from_dataset(xr.Dataset({"u": values, "v": values}), noise=0.01)
     >>> flow = ["u_t = -p_x + k*u_xx", "v_t = -p_y + k*v_xx"]
     >>> problem = InverseProblem(flow, data, {"k": ScalarUnknown()}, states={"p": StateUnknown()})
     >>> without_hidden(problem).system.equations[0].residual
@@ -55,6 +56,8 @@ def without_hidden(problem: InverseProblem) -> InverseProblem | None:
     """
     if not problem.hidden:
         return problem
+    if not problem.data.gridded:
+        return None
     whole = {n for n in problem.hidden if problem.coordinates_of(n) == problem.coordinates}
     missing = any(bool(problem.data.dataset[f].isnull().any()) for f in problem.fields)
     bounded = any(problem.states[n].bounded for n in problem.hidden)
