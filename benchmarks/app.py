@@ -227,6 +227,24 @@ def scale(
         return run.deliver(table, any(r.repeats for r in table.rows), not no_figures)
 
 
+@bench.command(epilog=f"Example: python -m benchmarks speed --out out/bench. {EPILOG}")
+@with_terminal
+def speed(
+    terminal: Terminal,
+    quick: Annotated[bool, typer.Option("--quick", help="Only the smallest of each.")] = False,
+    out: Folder = FOLDER,
+) -> int:
+    """What derivatives, weak solves, commands and training steps cost beside the least code for each.
+
+    About four minutes. Writes speed.csv, .json and .md. Ctrl-C ends the run and keeps what is done.
+    """
+    with running(terminal, "speed", out) as run:
+        from benchmarks import speed as measure
+
+        table = measure.run(quick, progress=run.progress)
+        return run.deliver(table, bool(table.rows))
+
+
 @bench.command(epilog=f"Example: python -m benchmarks derivatives --quick. {EPILOG}")
 @with_terminal
 def derivatives(

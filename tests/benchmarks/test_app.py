@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import accuracy, derivatives, scale, versus
+from benchmarks import accuracy, derivatives, scale, speed, versus
 from benchmarks.table import Table
 from command_line import call, refused
 
@@ -41,6 +41,7 @@ BENCHES = {
     "engines": (accuracy, "accuracy", ACCURATE),
     "peers": (versus, "peers", versus.Row("kdv", 0.1, "odil", "weak", 4, 0.2, 0.1, 2.0, 9.0, 3.0, 3.0, 0.1)),
     "scale": (scale, "scale", SIZED[0]),
+    "speed": (speed, "speed", speed.Row("solve", 4096, 0.5, "by hand", 0.1)),
     "derivatives": (derivatives, "derivatives", derivatives.Row("nested", "eager", 2, 64, 4096, 0.001)),
 }
 

@@ -1,0 +1,305 @@
+"""What the program costs beside a floor: the least code that does the sums, without intervals or checks.
+
+Ours and the floor take turns in one run, and CPU seconds of one thread are compared, so that other work on
+the machine slows both. The floor of a solve is a weak form by hand: at nine settings about the radii that
+the engine chose, kernels, one matrix product an axis for each term, and least squares.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.signal import savgol_filter
+
+import mollifier as mf
+from benchmarks import derivatives, scale
+from benchmarks.cases.registry import case
+from benchmarks.table import Follow, Table, environment, number
+from mollifier.engines.weak.testspace import axis_tests
+
+Array = NDArray[np.float64]
+Term = tuple[Callable[[Array], Array], tuple[int, ...]]
+
+CAPTION = (
+    "CPU seconds of one thread, ours and the floor in turn, the least of the repeats. Power: of the points, "
+    "with which ours grows over the sizes of one work (least squares on logarithms)."
+)
+COLUMNS: dict[str, Callable[[Row], str]] = {
+    "work": lambda r: r.work,
+    "points": lambda r: f"{r.points:,}",
+    "ours, s": lambda r: number(r.seconds),
+    "floor": lambda r: r.floor,
+    "floor, s": lambda r: number(r.floor_seconds),
+    "ours / floor": lambda r: number(r.seconds / r.floor_seconds, ".2g"),
+    "power": lambda r: number(r.power, ".2f"),
+}
+_SAVGOL, _HAND = "Savitzky-Golay (SciPy)", "weak forms by hand, nine radii"
+_FACTORS = (0.7, 1.0, 1.4)
+# Repeats of what takes less than so many seconds.
+_REPEATS, _SHORT = 3, 1.0
+_LIBRARIES = "import numpy, scipy.interpolate, scipy.optimize, sympy, pandas, xarray, pydantic, typer"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One work of one size: CPU seconds of ours and of the floor, NaN for none."""
+
+    work: str
+    points: int
+    seconds: float
+    floor: str = ""
+    floor_seconds: float = math.nan
+    power: float = math.nan
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something to measure: ``prepare`` makes a function of the work, which is timed, and so for the floor.
+
+    The floor takes what ours gave. ``clock`` counts CPU seconds.
+    """
+
+    name: str
+    points: int
+    prepare: Callable[[], Callable[[], Any]]
+    floor: str = ""
+    prepare_floor: Callable[[Any], Callable[[], Any]] | None = None
+    clock: Callable[[], float] = time.process_time
+
+    def measured(self) -> Row:
+        """The row, ours and the floor in turn."""
+        ours, floors = [], []
+        while not ours or (len(ours) < _REPEATS and ours[0] < _SHORT):
+            seconds, answer = self._timed(self.prepare())
+            ours.append(seconds)
+            if self.prepare_floor is not None:
+                floors.append(self._timed(self.prepare_floor(answer))[0])
+        return Row(self.name, self.points, min(ours), self.floor, min(floors, default=math.nan))
+
+    def _timed(self, run: Callable[[], Any]) -> tuple[float, Any]:
+        begun = self.clock()
+        answer = run()
+        return self.clock() - begun, answer
+
+
+def run(quick: bool = False, progress: Follow | None = None) -> Table:
+    """Measure everything, about four minutes; ``quick`` only the smallest of each, a few seconds.
+
+    Examples
+    --------
+    >>> table = run(quick=True)
+    >>> all(row.seconds > 0 for row in table.rows)
+    True
+    """
+    _solving(scale.build(64).problem())()  # what is loaded once
+    rows: list[Row] = []
+    stopped = False
+    works = list(_works(quick))
+    for place, work in enumerate(works):
+        if progress is not None:
+            progress(place, len(works) + 1, f"{work.name}, {work.points:,} points")
+        try:
+            rows.append(work.measured())
+        except KeyboardInterrupt:
+            stopped = True
+            break
+    if not stopped:
+        rows += _steps(quick)
+    return Table("speed", tuple(with_powers(rows)), COLUMNS, CAPTION, environment(), interrupted=stopped)
+
+
+def with_powers(rows: Sequence[Row]) -> Iterator[Row]:
+    """The rows with the fitted power in the last of each work that was measured at several sizes.
+
+    >>> rows = [Row("a", 100, 1.0), Row("a", 400, 2.0), Row("b", 100, 1.0)]
+    >>> [round(r.power, 3) for r in with_powers(rows)]
+    [nan, 0.5, nan]
+    """
+    for i, row in enumerate(rows):
+        same = [r for r in rows if r.work == row.work]
+        last = row.work not in [r.work for r in rows[i + 1 :]]
+        power = scale.slope([r.points for r in same], [r.seconds for r in same]) if last else math.nan
+        yield replace(row, power=power)
+
+
+def _works(quick: bool) -> Iterator[Work]:
+    for n in (10_000, 100_000, 1_000_000)[: 1 if quick else None]:
+        yield Work(
+            "differentiate u_xx, 30 cells", n, lambda n=n: _derivative(n), _SAVGOL, lambda _, n=n: _savgol(n)
+        )
+    u = np.asarray
+    first: list[Term] = [(u, (0, 1)), (u, (1, 0)), (u, (2, 0)), (u, (0, 0))]
+    for n in (128, 512, 2048)[: 1 if quick else None]:
+        yield _solve("weak, three numbers, linear", lambda n=n: scale.build(n).problem(), first)
+    if quick:
+        return
+    waves: list[Term] = [(u, (0, 1)), (np.square, (1, 0)), (u, (3, 0))]
+    yield _solve("weak, KdV", lambda: case("kdv").problem(noise=0.1), waves)
+    chaos: list[Term] = [(u, (0, 1)), (np.square, (1, 0)), (u, (2, 0)), (u, (4, 0))]
+    yield _solve("weak, KS", lambda: case("kuramoto_sivashinsky").problem(noise=0.1), chaos)
+    solid: list[Term] = [
+        (u, (0, 0, 0, 1)),
+        (u, (2, 0, 0, 0)),
+        (u, (0, 2, 0, 0)),
+        (u, (0, 0, 2, 0)),
+        (u, (0,) * 4),
+    ]
+    yield _solve("weak, 64^3 x 32, two numbers", _solid, solid)
+    yield _solve("weak, movie 31 x 128^2, a field", lambda: case("chromatin").problem(noise=0.05), None)
+    for runs in (1, 20):
+        words = ["--each", "run"] if runs > 1 else ["--no-figures"]
+        name = f"mollifier solve {words[0]}, {runs * 2460:,} rows"
+        begin, libraries = lambda words=words, runs=runs: _command(words, runs), lambda _: _python(_LIBRARIES)
+        yield Work(name, runs * 2460, begin, "imports of the libraries", libraries, _children)
+
+
+def _solve(name: str, problem: Callable[[], mf.InverseProblem], terms: Sequence[Term] | None) -> Work:
+    """A solve by the weak engine, with the same sums by hand."""
+    given = problem()
+    (field,) = given.fields
+    data = given.data.dataset[field].values
+    nodes = [(given.data.dataset[c].values, c in given.data.periodic) for c in given.data.coordinates]
+
+    def floor(solution: Any) -> Callable[[], Any]:
+        radii = list(solution.provenance["radius"].values())
+        return lambda: [by_hand(data, nodes, scaled, terms or ()) for scaled in _about(radii)]
+
+    hand = (_HAND, floor) if terms else ("", None)
+    return Work(name, data.size, lambda: _solving(problem()), *hand)
+
+
+def _solving(problem: mf.InverseProblem) -> Callable[[], Any]:
+    axis_tests.cache_clear()
+    return lambda: mf.solve(problem, engine="weak")
+
+
+def _about(radii: Sequence[float]) -> Iterator[list[float]]:
+    """Nine settings: the radii in space and that of the last axis, time, each with three factors."""
+    for space, time_factor in product(_FACTORS, repeat=2):
+        yield [r * space for r in radii[:-1]] + [radii[-1] * time_factor]
+
+
+def by_hand(
+    values: Array, nodes: Sequence[tuple[Array, bool]], radii: Sequence[float], terms: Sequence[Term]
+) -> Array:
+    """Factors of all terms but the first, whose sum with the first is zero, by a weak form.
+
+    Parameters
+    ----------
+    values
+        On the grid.
+    nodes
+        Of each axis, even, and whether it is periodic.
+    radii
+        Of the test functions ``(1 - s^2)^8``, three in a radius.
+    terms
+        A function of the values and the orders of its derivative along each axis.
+
+    Examples
+    --------
+    >>> x, t = np.linspace(0, 6, 80), np.linspace(0, 1, 60)
+    >>> u = np.sin(x[:, None] - t)
+    >>> terms = [(np.asarray, (0, 1)), (np.asarray, (1, 0))]
+    >>> by_hand(u, [(x, False), (t, False)], [1.0, 0.3], terms).round(4)
+    array([-1.])
+    """
+    kernel = np.polynomial.Polynomial([1, 0, -1]) ** 8
+    orders = [{o[i] for _, o in terms} for i in range(len(nodes))]
+    weights = []
+    for (x, periodic), r, wanted in zip(nodes, radii, orders, strict=True):
+        h = x[1] - x[0]
+        length = h * x.size
+        middle = np.arange(x[0], x[-1], r / 3) if periodic else np.arange(x[0] + r, x[-1] - r, r / 3)
+        s = x - middle[:, None]
+        s = ((s + length / 2) % length - length / 2 if periodic else s) / r
+        inside = np.abs(s) < 1
+        weights.append({k: np.where(inside, kernel.deriv(k)(s), 0.0) * h * (-1 / r) ** k for k in wanted})
+    columns = []
+    for function, along in terms:
+        found = function(values)
+        for axis, k in enumerate(along):
+            found = np.moveaxis(np.tensordot(weights[axis][k], found, (1, axis)), 0, axis)
+        columns.append(found.ravel())
+    return np.linalg.lstsq(np.stack(columns[1:], 1), columns[0], rcond=None)[0]
+
+
+def _signal(n: int) -> Array:
+    return np.sin(np.linspace(0, 9, n)) + 0.01 * np.random.default_rng(0).standard_normal(n)
+
+
+def _derivative(n: int) -> Callable[[], Any]:
+    u, grid = _signal(n), mf.Grid(mf.Axis("x", 0.0, 1.0, n))
+    return lambda: mf.differentiate(u, grid, "u_xx", radius=30 / (n - 1))
+
+
+def _savgol(n: int) -> Callable[[], Any]:
+    u = _signal(n)
+    return lambda: savgol_filter(u, 61, 4, deriv=2, delta=1 / (n - 1))
+
+
+def _solid() -> mf.InverseProblem:
+    """Diffusion and decay of three waves in a box, exact, with 2 % noise."""
+    x, t = np.linspace(0, 2 * np.pi, 64), np.linspace(0, 2, 32)
+    grid = np.meshgrid(x, x, x, t, indexing="ij", sparse=True)
+    u = np.zeros((64, 64, 64, 32))
+    for size, waves, phase in ((1.0, (1, 0, 1), 0.0), (0.6, (1, 2, 0), 1.0), (0.5, (2, 1, 1), 2.0)):
+        angle = sum(k * g for k, g in zip(waves, grid[:3], strict=True)) + phase
+        u += size * np.exp(-(0.05 * sum(k * k for k in waves) + 0.3) * grid[3]) * np.sin(angle)
+    u += 0.02 * u.std() * np.random.default_rng(0).standard_normal(u.shape)
+    data = mf.Observations.from_dataset(
+        xr.Dataset({"u": (("x", "y", "z", "t"), u)}, dict(x=x, y=x, z=x, t=t))
+    )
+    return mf.InverseProblem("u_t = D*lap(u) - r*u", data, {"D": mf.ScalarUnknown(), "r": mf.ScalarUnknown()})
+
+
+def _command(words: Sequence[str], runs: int) -> Callable[[], Any]:
+    """``mollifier solve`` on a table of one experiment, or of several that ``run`` numbers."""
+    folder = Path(tempfile.mkdtemp())
+    clean = scale.build(64).clean["u"].isel(x=slice(60), t=slice(41))
+    rng, lines = np.random.default_rng(0), ["run,x,t,u"]
+    for i in range(runs):
+        noisy = clean + 0.02 * float(clean.std()) * rng.standard_normal(clean.shape)
+        lines += [
+            f"{i},{x:.8g},{t:.8g},{u:.6g}" for (x, t), u in noisy.stack(p=("x", "t")).to_series().items()
+        ]
+    (folder / "u.csv").write_text("\n".join(lines))
+    unknowns = "unknowns: {c: {}, D: {}, r: {}}"
+    select = "" if runs > 1 else ", select: {run: 0}"
+    data = f"data: {{file: u.csv, values: u, coordinates: [x, t]{select}}}"
+    (folder / "p.yaml").write_text(f"equation: u_t + c*u_x = D*u_xx - r*u\n{unknowns}\n{data}\n")
+    arguments = ["solve", str(folder / "p.yaml"), "--quiet", "--out", str(folder / "out"), *words]
+    return _python(f"from mollifier.cli.app import app; app({arguments})")
+
+
+def _python(code: str) -> Callable[[], Any]:
+    return lambda: subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def _children() -> float:
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _steps(quick: bool) -> list[Row]:
+    """Training steps of an MLP with the layer at order 4 beside a data fit at the same points; wall clock."""
+    sizes, arms = (64,) if quick else (64, 128, 256), (derivatives.FIT, derivatives.MOLLIFIER)
+    found = derivatives.run((4,), sizes, arms=arms, compiled=False, repeats=5, time_limit=3.0).rows
+    return [
+        Row("step of an MLP, order 4", r.size**2, r.step_s, "data fit, no derivative", r.step_s / r.times_fit)
+        for r in found
+        if r.arm == derivatives.MOLLIFIER and r.step_s and r.times_fit
+    ]
