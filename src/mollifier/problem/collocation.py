@@ -22,7 +22,7 @@ from mollifier.problem.region import measured_region
 _NODES_PER_FEATURE = 4.0
 # Cells between two frames of gridded data, beyond which only the shortest feature needs more.
 _CELLS_BETWEEN = 4
-_LEAST_NODES = {1: 129, 2: 33}
+_LEAST_NODES, _LEAST = {1: 129, 2: 33}, 21
 # Nodes to the power of twice the order, about the condition number of the normal equations, up to which the
 # least nodes are so many: beyond, rounding errors make standard errors too small.
 _CONDITION = 1e13
@@ -132,8 +132,8 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
     needed, fixed = {}, dict(chosen.nodes or {})
     apart = {c: np.unique(problem.data.dataset[c].values) for c in labels(problem) if c not in fixed}
     features = _features(problem, tuple(apart))
-    least = _LEAST_NODES.get(len(problem.coordinates), 21)
-    least = min(least, int(_CONDITION ** (0.5 / max(problem.system.order, 1))))
+    least = _LEAST_NODES.get(len(problem.coordinates), _LEAST)
+    least = min(least, max(_LEAST, int(_CONDITION ** (0.5 / max(problem.system.order, 1)))))
     for c in problem.coordinates:
         low, high = bounds[c]
         length = periods.get(c, high - low)

@@ -24,6 +24,7 @@ from mollifier.problem.finite import check_finite
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
 from mollifier.problem.settings import Collocation as CollocationSettings
+from mollifier.problem.settings import validated
 
 info, warn, error = about("identifiability")
 
@@ -179,7 +180,7 @@ def _through_states(problem: InverseProblem, chosen: CollocationSettings) -> Inf
     from mollifier.engines.joint.information import information_through_states
     from mollifier.engines.joint.settings import JointSettings
 
-    return information_through_states(problem, JointSettings(collocation=chosen))
+    return information_through_states(problem, validated(JointSettings, {"collocation": chosen}))
 
 
 def _sizes(terms: ident.Terms, numbers: dict[str, Any]) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import sympy
@@ -49,7 +50,8 @@ def _beside(condition: Equation, before: list[Equation], problem: InverseProblem
     resolve = problem.system.names.resolve
     places = {sympy.Symbol(c): x for c, x in condition.at.items()}
     free = {sympy.Symbol(s) for s in problem.system.symbols if resolve(s).kind in ("field", "unknown")}
-    split = [expand(e.residual.xreplace(places)).as_coefficients_dict() for e in (*before, condition)]
+    residuals: list[Any] = [e.residual.xreplace(places) for e in (*before, condition)]
+    split = [expand(r).as_coefficients_dict() for r in residuals]
     monomials = list(dict.fromkeys(m for terms in split for m in terms if m.free_symbols & free))
     rows = np.array([[float(terms.get(m, 0)) for m in monomials] for terms in split])
     size = float(np.abs(rows[-1]).max())

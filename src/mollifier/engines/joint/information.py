@@ -64,9 +64,8 @@ def information_through_states(problem: InverseProblem, settings: JointSettings)
     bases = [_basis(joint, n) for n in names]
     edges = np.cumsum([0, *(b.shape[1] for b in bases)]).tolist()
     places = {n: slice(*ends) for n, *ends in zip(names, edges, edges[1:], strict=False)}
-    basis = block_diag(*bases)
-    precision = basis.T @ _eliminated(joint) @ basis
-    precision += block_diag(*(_prior(problem, n, scale[n]) for n in names))
+    basis, prior = _diagonal(bases), _diagonal([_prior(problem, n, scale[n]) for n in names])
+    precision = basis.T @ _eliminated(joint) @ basis + prior
     covariance = inverse(precision)
     maps, alone = (
         {n: posterior_map(problem, n, c(places[n]), scale[n]) for n in problem.unknown_fields}
@@ -119,7 +118,12 @@ def _prior(problem: InverseProblem, name: str, scale: float) -> Array:
     """Precision of the prior of an unknown's value or coefficients."""
     if name in problem.scalars:
         return np.array([[(WIDE * scale) ** -2.0]])
-    return np.linalg.inv(correlation(problem, name)) / scale**2
+    return np.asarray(np.linalg.inv(correlation(problem, name)) / scale**2, dtype=np.float64)
+
+
+def _diagonal(parts: list[Array]) -> Array:
+    """Blocks on the diagonal of one matrix."""
+    return np.asarray(block_diag(*parts), dtype=np.float64)
 
 
 def _share(ratio: xr.DataArray) -> float:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from mollifier.engines.collocated.calibrate import start_at
 from mollifier.engines.joint.stages import Joint
-from mollifier.engines.linalg.banded import NotPositiveError
 from mollifier.problem.status import StatusName
 from mollifier.problem.unknowns import Unknown
 
@@ -70,17 +69,9 @@ class Levels:
 
     def _fitted(self, start: Tensor) -> dict[str, float]:
         """The losses after states were fitted to data, equations and conditions at the present levels."""
-        joint, nothing = self.joint, {"loss": np.inf}
-        joint.set_parameters(start)
-        for _ in range(self.tuning.level_steps):
-            try:
-                system = joint.bordered()
-            except NotPositiveError:
-                return nothing
-            if not system.finite:
-                return nothing
-            joint.set_parameters(joint.parameters() + system.holding(*self.objective.model.problem.unknowns))
-        return joint.losses()
+        self.joint.set_parameters(start)
+        fitted = all(self.joint.follow() for _ in range(self.tuning.level_steps))
+        return self.joint.losses() if fitted else dict.fromkeys(("data", "residual", "prior", "loss"), np.inf)
 
     def close(self) -> None:
         """Nothing follows."""

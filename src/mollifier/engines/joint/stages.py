@@ -337,16 +337,17 @@ class Joint(LevenbergMarquardt):
 
     def _corrected(self, after: dict[str, float]) -> dict[str, float]:
         """States follow the unknowns: products of both leave a residual of second order in the step."""
-        if not np.isfinite(after["loss"]):
-            return after
+        return self.losses() if np.isfinite(after["loss"]) and self.follow() else after
+
+    def follow(self) -> bool:
+        """Take a step of the states with the unknowns held; whether there is one."""
         try:
             system = self.bordered()
         except NotPositiveError:
-            return after
-        if not system.finite:
-            return after
-        self.set_parameters(self.parameters() + system.holding(*self.model.problem.unknowns))
-        return self.losses()
+            return False
+        if system.finite:
+            self.set_parameters(self.parameters() + system.holding(*self.model.problem.unknowns))
+        return system.finite
 
     def losses(self) -> dict[str, float]:
         """The parts of the loss at the present parameters."""
