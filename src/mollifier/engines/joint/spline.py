@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import astuple
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -186,6 +188,18 @@ class FieldPriors(Linearisation):
         width = tuning.local_width * min(shape.length, 1.0)
         x, covariance = x + unit * shift, unit**2 * covariance
         prior.localise(local_strength(prior.lattice, x, covariance, width, tuning.local_range))
+
+    def chosen(self) -> dict[str, Any]:
+        """Shapes and local strengths of the priors, to be saved."""
+        local = {n: torch.from_numpy(p.local) for n, p in self.priors.items() if p.local is not None}
+        return {"shapes": {n: astuple(p.shape) for n, p in self.priors.items()}, "local": local}
+
+    def choose(self, state: Mapping[str, Any]) -> None:
+        """Take what `chosen` gave."""
+        for name, shape in state["shapes"].items():
+            self.priors[name].shape = Shape(*shape)
+        for name, local in state["local"].items():
+            self.priors[name].localise(local.numpy())
 
     def prior_on_coefficients(self, name: str, columns: slice) -> LatticePrior:
         """The prior of a field, expanded about its present coefficients; ``columns`` are their places."""

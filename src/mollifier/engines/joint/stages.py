@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.linalg.banded import NotPositiveError
 from mollifier.engines.linalg.dense import solved
 from mollifier.engines.priors.search import PriorSearch
-from mollifier.engines.priors.shapes import Choice, Shape
+from mollifier.engines.priors.shapes import Choice
 from mollifier.problem.status import StatusName
 
 Array = NDArray[np.float64]
@@ -385,9 +384,7 @@ class Joint(LevenbergMarquardt):
         strengths: dict[str, Any] = {"proposed": self._proposed, "faded": self._faded}
         strengths |= {"reach": self._reach, "updates": self._updates}
         strengths |= {"steady": self._steady, "misfits": self._misfits, "adapted": self._adapted}
-        priors = self.linearisation.priors
-        strengths["local"] = {n: torch.from_numpy(p.local) for n, p in priors.items() if p.local is not None}
-        strengths["shapes"] = {n: astuple(p.shape) for n, p in self.linearisation.priors.items()}
+        strengths |= self.linearisation.chosen()
         return super().state_dict() | {"allowed": self.allowed, "shifts": kept} | strengths
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -398,9 +395,6 @@ class Joint(LevenbergMarquardt):
         self._updates, self._steady = state["updates"], state["steady"]
         self._misfits = list(state["misfits"])
         self._adapted = state["adapted"]
-        for name, shape in state["shapes"].items():
-            self.linearisation.priors[name].shape = Shape(*shape)
-        for name, local in state["local"].items():
-            self.linearisation.priors[name].localise(local.numpy())
+        self.linearisation.choose(state)
         shifts = state["shifts"]
         self.linearisation.shifts = None if shifts is None else [s.numpy() for s in shifts]
