@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import sympy
+import xarray as xr
 from numpy.typing import NDArray
 from scipy.sparse.linalg import lsmr
 
 from mollifier.engines.identifiability.structure import gauge_text, gauges
+from mollifier.engines.weak.rewriting import rewritten
 from mollifier.engines.weak.smoothing import radius_of
 from mollifier.equations.algebra import Algebra, differentiate, number
 from mollifier.equations.lower import ArrayFunction
@@ -41,11 +43,12 @@ _LEAST_SQUARES: dict[str, Any] = {"atol": 1e-6, "btol": 1e-6, "maxiter": 2000}
 
 
 def without_hidden(problem: InverseProblem) -> InverseProblem | None:
-    """The problem with its hidden states eliminated, itself if it has none; None where they cannot be.
+    """The problem in weak form as far as `rewritten` goes, its hidden states eliminated; None where not.
+
+    The problem itself if nothing is to be done.
 
     Examples
     --------
-    >>> import xarray as xr
     >>> from mollifier import Observations, ScalarUnknown, StateUnknown
     >>> values = xr.DataArray(np.ones((3, 3, 3)), dict.fromkeys("xyt", [0.0, 1.0, 2.0]), tuple("xyt"))
     >>> data = Observations.from_dataset(xr.Dataset({"u": values, "v": values}), noise=0.01)
@@ -54,6 +57,7 @@ def without_hidden(problem: InverseProblem) -> InverseProblem | None:
     >>> without_hidden(problem).system.equations[0].residual
     k*u_xxy - k*v_xxx - u_ty + v_tx
     """
+    problem = rewritten(problem)
     if not problem.hidden:
         return problem
     if not problem.data.gridded:
@@ -92,8 +96,19 @@ def operator_on(problem: InverseProblem, residual: sympy.Expr, name: str) -> Ope
     return found
 
 
-def with_hidden(problem: InverseProblem, solution: Solution) -> Solution:
-    """The solution of the eliminated problem as one of the problem itself, with its hidden states.
+def restored(problem: InverseProblem, solution: Solution) -> Solution:
+    """The solution of the problem that `without_hidden` gives as one of the problem itself.
+
+    The equations that were solved are in the provenance, as ``rewritten``.
+    """
+    note = {"rewritten": solution.provenance["equation"]}
+    provenance = {**solution.provenance, **problem.described, **note}
+    dataset = _with_states(problem, solution) if problem.hidden else solution.dataset
+    return replace(solution, dataset=dataset, provenance=provenance)
+
+
+def _with_states(problem: InverseProblem, solution: Solution) -> xr.Dataset:
+    """The fields of the solution and the hidden states, by least squares.
 
     Of the least-squares solutions it is the smallest: a state that is free up to a function of some
     coordinates has the mean zero.
@@ -114,9 +129,7 @@ def with_hidden(problem: InverseProblem, solution: Solution) -> Solution:
         attrs = {"comment": gauge_text(problem, name)} if name in free else {}
         unit = {"units": u} if (u := problem.states[name].unit) else {}
         dataset[name] = (names, values, attrs | unit)
-    note = {"eliminated": solution.provenance["equation"]}
-    provenance = {**solution.provenance, **problem.described, **note}
-    return replace(solution, dataset=dataset, provenance=provenance)
+    return dataset
 
 
 def _symbols_of(

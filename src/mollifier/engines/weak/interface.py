@@ -6,7 +6,7 @@ import numpy as np
 
 from mollifier.engines.base import Cost, Engine, Request
 from mollifier.engines.weak.form import is_weak
-from mollifier.engines.weak.hidden import with_hidden, without_hidden
+from mollifier.engines.weak.hidden import restored, without_hidden
 from mollifier.engines.weak.settings import WeakSettings
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
@@ -83,11 +83,12 @@ class WeakEngine(Engine):
         from mollifier.engines.weak.engine import solve_weak
 
         problem, settings = request.problem, request.settings
-        solution = solve_weak(self._seen(problem), settings, request.seed, settings.tuning)
-        return with_hidden(problem, solution) if problem.hidden else solution
+        seen = self._seen(problem)
+        solution = solve_weak(seen, settings, request.seed, settings.tuning)
+        return solution if seen is problem else restored(problem, solution)
 
     def _seen(self, problem: InverseProblem) -> InverseProblem:
-        """The problem without its hidden states."""
+        """The problem in weak form, without its hidden states, where that is possible."""
         return without_hidden(problem) or problem
 
 
