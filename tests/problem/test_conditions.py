@@ -7,6 +7,7 @@ import pytest
 
 from mollifier.data.observations import Observations
 from mollifier.errors import ConfigurationError, EquationError
+from mollifier.problem.collocation import collocate
 from mollifier.problem.conditions import Condition
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.problem_file import load
@@ -82,6 +83,23 @@ def test_several_equations_at_one_place():
     """A clamped end."""
     found = problem(Condition("u = 0; u_x = 0", {"x": 0.2}))
     assert [c.text for c in found.system.conditions] == ["u = 0", "u_x = 0"]
+
+
+def test_condition_between_two_curves_is_refused():
+    """Subjects are numbered: there is none between two of them."""
+    subject, t = np.repeat(np.arange(4.0), 6), np.tile(np.linspace(0.5, 4, 6), 4)
+    data = Observations({"u": np.exp(-0.4 * t)}, {"id": subject, "t": t}, noise=0.01)
+
+    def place(at):
+        problem = InverseProblem(
+            "u_t = -k*u", data, {"k": ScalarUnknown()}, conditions=[Condition("u = 1", at)]
+        )
+        return collocate(problem).part(problem.system.conditions[0].at).grid.shape
+
+    assert place({"t": 0.0})[0] == 4
+    assert place({"t": 0.0, "id": 2.0}) == (1, 1)
+    with pytest.raises(ConfigurationError, match="at no value of 'id'"):
+        place({"t": 0.0, "id": 2.5})
 
 
 def test_what_is_no_condition_is_refused():

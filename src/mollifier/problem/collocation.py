@@ -119,7 +119,7 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
     ------
     ConfigurationError
         If a node count or radius names no coordinate, a coordinate holds a single point, or what is given
-        needs more nodes than can be held.
+        needs more nodes than can be held; or a condition is at no value of a label.
     """
     chosen = chosen or choices.Collocation()
     for given in (chosen.nodes or {}, chosen.radius if isinstance(chosen.radius, Mapping) else {}):
@@ -131,6 +131,7 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
     bounds, periods = problem.bounds, problem.data.periodic
     needed, fixed = {}, dict(chosen.nodes or {})
     apart = {c: np.unique(problem.data.dataset[c].values) for c in labels(problem) if c not in fixed}
+    _check_labels(problem, apart)
     features = _features(problem, tuple(apart))
     least = _LEAST_NODES.get(len(problem.coordinates), _LEAST)
     least = min(least, max(_LEAST, int(_CONDITION ** (0.5 / max(problem.system.order, 1)))))
@@ -169,6 +170,17 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
     grid = Grid(*axes)
     inside = measured_region(problem, grid, features) if chosen.region == "data" else None
     return Collocation(grid, Radius(grid, radius), kernel, chosen.accuracy, features, needed, inside)
+
+
+def _check_labels(problem: InverseProblem, apart: Mapping[str, NDArray[np.float64]]) -> None:
+    """Refuse conditions at values of a label that are not in the data: between curves there is none."""
+    for condition in problem.system.conditions:
+        for c in condition.at.keys() & apart.keys():
+            if not np.isclose(apart[c], condition.at[c]).any():
+                raise ConfigurationError(
+                    f"The condition '{condition}' is at no value of '{c}' in the data, which number curves: "
+                    f"{', '.join(f'{x:g}' for x in apart[c][:6])}{', ...' if len(apart[c]) > 6 else ''}."
+                )
 
 
 def _most_seen(problem: InverseProblem, coordinate: str, length: float) -> int:
