@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mollifier.data.observations import Observations
+from mollifier.data.observations import Observations, Samples
 from mollifier.equations.system import EquationSystem, parse
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.problem.unknowns import Unknown, is_number
@@ -123,6 +123,18 @@ def reached(conditions: Sequence[Condition], data: Observations) -> dict[str, tu
                     )
                 found[c] = min(found[c][0], float(x)), max(found[c][1], float(x))
     return found
+
+
+def domain(
+    conditions: Sequence[Condition], measurements: Mapping[str, Samples], data: Observations
+) -> dict[str, tuple[float, float]]:
+    """Coordinate -> ends of the box of the data, extended to conditions and to measurements of unknowns."""
+    bounds = reached(conditions, data)
+    for samples in measurements.values():
+        for c, x in zip(samples.coordinates, samples.points.T, strict=True):
+            if c in bounds and c not in data.periodic:
+                bounds[c] = min(bounds[c][0], float(x.min())), max(bounds[c][1], float(x.max()))
+    return bounds
 
 
 def placed(

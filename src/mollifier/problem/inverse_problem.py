@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,8 +17,9 @@ from mollifier.equations.names import Names, parts_of
 from mollifier.equations.scan import arguments_in, fields_in
 from mollifier.equations.system import EquationSystem, parse
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
-from mollifier.problem.conditions import Condition, checked, placed, reached
-from mollifier.problem.measurements import measurements_of
+from mollifier.problem.completion import completed_unknowns
+from mollifier.problem.conditions import Condition, checked, domain, placed
+from mollifier.problem.measurements import all_measurements
 from mollifier.problem.reserved import check_names
 from mollifier.problem.states import completed_states, is_measured
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown, Unknown, is_number
@@ -116,7 +117,9 @@ class InverseProblem:
         declared = completed_states(states or {}, observations)
         chosen = _fields(everything, observations, fields, declared)
         hidden = {n: s.over or () for n, s in declared.items() if n not in chosen}
-        completed = _completed(unknowns, observations, constants, chosen, hidden, arguments_in(everything))
+        completed = completed_unknowns(
+            unknowns, observations, constants, chosen, hidden, arguments_in(everything)
+        )
         others = [v for v in observations.variables if v not in (*chosen, *hidden)]
         names = Names(
             coordinates=observations.coordinates,
@@ -128,12 +131,8 @@ class InverseProblem:
             experiments=numbering,
             units=observations.units,
         )
-        measurements = {
-            n: measurements_of(n, u, observations)
-            for n, u in completed.items()
-            if isinstance(u, FieldUnknown) and u.measurements is not None
-        }
-        bounds = _domain(observations, measurements, reached(conditions, observations))
+        measurements = all_measurements(completed, observations)
+        bounds = domain(conditions, measurements, observations)
         system = placed(parse(equation, names), conditions, completed, bounds, observations)
         _check_fields(system, (*chosen, *hidden), observations)
         _check_experiments(system, numbering)
@@ -141,11 +140,6 @@ class InverseProblem:
         scalars = [n for n, u in completed.items() if isinstance(u, ScalarUnknown)]
         varied = {c for n in completed for c in over_fields(names, n)}
         check_names((*observations.coordinates, *chosen, *hidden, *completed, *known), scalars, varied)
-        if system.unused:
-            raise ConfigurationError(
-                f"The unknowns {list(system.unused)} are in no equation."
-                f"{did_you_mean(system.unused[0], system.symbols)} Remove them or correct the name."
-            )
         for name, value in dict(
             equation=equation,
             data=observations,
@@ -183,7 +177,7 @@ class InverseProblem:
     @property
     def bounds(self) -> dict[str, tuple[float, float]]:
         """Coordinate -> ends of the domain: of the data, of measurements a little beyond, of conditions."""
-        return _domain(self.data, self.measurements, reached(self.conditions, self.data))
+        return domain(self.conditions, self.measurements, self.data)
 
     def extent(self, name: str) -> tuple[float, float]:
         """Ends of the domain along a coordinate; of a field the least and the greatest value in the data.
@@ -246,17 +240,6 @@ class InverseProblem:
     def known(self) -> tuple[str, ...]:
         """Observed variables that enter as known coefficients."""
         return tuple(v for v in self.system.names.known if v in self.system.symbols)
-
-
-def _domain(
-    data: Observations, measurements: Mapping[str, Samples], bounds: dict[str, tuple[float, float]]
-) -> dict[str, tuple[float, float]]:
-    """Ends of the domain by coordinate, extended to measurements."""
-    for samples in measurements.values():
-        for c, x in zip(samples.coordinates, samples.points.T, strict=True):
-            if c in bounds and c not in data.periodic:
-                bounds[c] = min(bounds[c][0], float(x.min())), max(bounds[c][1], float(x.max()))
-    return bounds
 
 
 def _check_places(data: Observations) -> None:
@@ -332,7 +315,7 @@ def _numbers(constants: Any) -> dict[str, float]:
 
 
 def _check_fields(system: EquationSystem, chosen: Sequence[str], data: Observations) -> None:
-    """At least one field, and each of them in an equation."""
+    """At least one field, and each of them and of the unknowns in an equation."""
     if not chosen:
         raise ConfigurationError(
             f"No field was found: the equation differentiates none of the observed variables "
@@ -344,78 +327,8 @@ def _check_fields(system: EquationSystem, chosen: Sequence[str], data: Observati
                 f"The field '{f}' is in no equation.{did_you_mean(f, system.symbols)} Leave it out "
                 "of fields, or correct the equation."
             )
-
-
-def _over(
-    name: str,
-    unknown: FieldUnknown,
-    data: Observations,
-    fields: Sequence[str],
-    written: Sequence[str] | None,
-) -> tuple[str, ...]:
-    """What an unknown field varies over: as given, or as the equation writes it, or all coordinates."""
-    varied, allowed = written if unknown.over is None else unknown.over, (*fields, *data.coordinates)
-    for c in varied or ():
-        if c in data.variables and c not in fields:
-            raise ConfigurationError(
-                f"The unknown '{name}' varies over '{c}', which the equation does not differentiate; "
-                f"make it a field, as in fields={[*fields, c]}, or name coordinates."
-            )
-        if c not in allowed:
-            hint = did_you_mean(c, allowed)
-            raise ConfigurationError(f"The unknown '{name}' varies over '{c}', not a coordinate.{hint}")
-    over = data.coordinates if varied is None else tuple(c for c in allowed if c in varied)
-    if unknown.monotone and len(over) > 1:
+    if system.unused:
         raise ConfigurationError(
-            f"The unknown '{name}' is to be {unknown.monotone} and varies over {', '.join(over)}; one "
-            "coordinate or field was expected."
+            f"The unknowns {list(system.unused)} are in no equation."
+            f"{did_you_mean(system.unused[0], system.symbols)} Remove them or correct the name."
         )
-    return over
-
-
-def _completed(
-    unknowns: Mapping[str, Unknown],
-    data: Observations,
-    constants: Mapping[str, float],
-    fields: Sequence[str],
-    hidden: Iterable[str],
-    arguments: Mapping[str, Sequence[str]],
-) -> dict[str, Unknown]:
-    """Unknowns with what they vary over filled in and checked: where not given, as the equation writes it."""
-    example = "unknowns={'D': ScalarUnknown(), 'k': FieldUnknown(over=('x', 'y'))}"
-    if not isinstance(unknowns, Mapping):
-        raise ConfigurationError(
-            f"unknowns={unknowns!r} was given; names with unknowns were expected, as in {example}."
-        )
-    if not unknowns:
-        raise ConfigurationError(f"No unknowns were given; name at least one, as in {example}.")
-    result: dict[str, Unknown] = {}
-    for name, unknown in unknowns.items():
-        if not isinstance(name, str):
-            raise ConfigurationError(f"The unknown {name!r} has no name; text was expected, as in {example}.")
-        taken = {
-            "coordinate": data.coordinates,
-            "variable of the data": data.variables,
-            "constant": constants,
-            "state": hidden,
-        }
-        for what, held in taken.items():
-            if name in held:
-                raise ConfigurationError(f"The unknown '{name}' is also a {what}; rename one of them.")
-        if isinstance(unknown, ScalarUnknown):
-            if name in arguments:
-                written = f"{name}({', '.join(arguments[name])})"
-                raise ConfigurationError(
-                    f"The equation writes {written}, and '{name}' is a number; a field was expected, as in "
-                    f"FieldUnknown(over={tuple(arguments[name])}), or a * before the bracket."
-                )
-            result[name] = unknown
-            continue
-        if not isinstance(unknown, FieldUnknown):
-            raise ConfigurationError(
-                f"The unknown '{name}' was given as {unknown!r}; a ScalarUnknown or a FieldUnknown was "
-                f"expected, as in {example}. A number that is known belongs to constants, a starting value "
-                "to ScalarUnknown(initial=...)."
-            )
-        result[name] = replace(unknown, over=_over(name, unknown, data, fields, arguments.get(name)))
-    return result
