@@ -134,7 +134,7 @@ def of_terms(
     maps: dict[str, xr.DataArray],
 ) -> Iterator[Finding]:
     """Sizes and noise of the terms, and whether they determine the unknowns."""
-    problem = without_hidden(problem) or problem
+    problem, terms = without_hidden(problem) or problem, None
     if visible(problem) is not None:
         try:
             terms = ident.terms_at_samples(problem, place.features)
@@ -143,7 +143,7 @@ def of_terms(
             return
         yield from _sizes(terms, numbers)
         yield from _noise(terms, numbers)
-    if problem.system.conditions or problem.states:
+    if terms is None or problem.system.conditions or problem.states:
         cost = JOINT.cost(problem, place).seconds
         if problem.states and cost > _SECONDS:
             yield info(

@@ -91,14 +91,15 @@ class HiddenStart:
             self._set_level(target, level)
         calibrate(objective)
         stage = Joint(objective, self.tuning.trial_steps, 0.0, self.linearisation, self.tuning)
-        losses = dict.fromkeys(("data", "residual", "prior", "loss"), np.inf)
+        nothing = {name: np.inf for name in ("data", "residual", "prior", "loss")}
+        losses = nothing
         try:
             for _ in range(self.tuning.trial_steps):
                 losses = stage.step()
                 if stage.finished or stage.weight >= 1.0:
                     break
         except NonFiniteLossError:
-            losses = dict.fromkeys(losses, np.inf)
+            losses = nothing
         self.linearisation.shifts = None
         with torch.no_grad():
             found = zip(objective.parts, objective.residuals(objective.model()[0]), strict=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -137,13 +137,14 @@ def _symbols_of(
 ) -> dict[sympy.Symbol, Derivative]:
     """The symbols of some states and their derivatives in a residual."""
     resolve = problem.system.names.resolve
-    found = {s: resolve(str(s)).derivative for s in residual.free_symbols}
+    found = {sympy.Symbol(str(s)): resolve(str(s)).derivative for s in residual.free_symbols}
     return {s: d for s, d in found.items() if d.field in names}
 
 
 def _without(problem: InverseProblem, residual: sympy.Expr, names: Sequence[str]) -> sympy.Expr:
     """A residual without its terms in some states."""
-    return residual.xreplace(dict.fromkeys(_symbols_of(problem, residual, names), sympy.S.Zero))
+    symbols = _symbols_of(problem, residual, names)
+    return cast(sympy.Expr, residual.xreplace(dict.fromkeys(symbols, sympy.S.Zero)))
 
 
 def _applied(algebra: Algebra, operator: Operator | None, expression: sympy.Expr) -> sympy.Expr:

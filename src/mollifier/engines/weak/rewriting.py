@@ -69,7 +69,7 @@ def _stuck(problem: InverseProblem, residual: sympy.Expr) -> list[ConservativeTe
 
 def _is_linear(problem: InverseProblem, residual: sympy.Expr) -> bool:
     """Whether a residual is a sum of states and their derivatives with numbers as factors."""
-    symbols = residual.free_symbols
-    kinds = {problem.system.names.resolve(str(s)).kind for s in symbols}
+    symbols = [sympy.Symbol(str(s)) for s in residual.free_symbols]
+    kinds = {problem.system.names.resolve(s.name).kind for s in symbols}
     slopes = [differentiate(residual, s) for s in symbols]
     return kinds == {"field"} and all(s.is_number for s in slopes)
