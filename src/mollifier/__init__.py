@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mollifier.diagnostics.compare.comparison import compare
     from mollifier.diagnostics.intervals.bootstrap import bootstrap
     from mollifier.diagnostics.intervals.ensemble import ensemble
+    from mollifier.diagnostics.simplify import simplify
     from mollifier.diagnostics.validation.validate import validate
     from mollifier.engines.settings import load_problem
     from mollifier.engines.solve import solve
@@ -64,6 +65,7 @@ _HOME = {
     "plot": "reporting.figures",
     "read": "data.read",
     "report": "reporting.page.build",
+    "simplify": "diagnostics.simplify",
     "solve": "engines.solve",
     "validate": "diagnostics.validation.validate",
 }
@@ -98,6 +100,7 @@ __all__ = [
     "plot",
     "read",
     "report",
+    "simplify",
     "solve",
     "validate",
 ]

@@ -42,7 +42,8 @@ class Solution(Printed):
         coefficients of the equation have "known". The residuals of conditions, ``condition_0``, ..., over the
         remaining coordinates, have "condition". A coordinate that wraps has its period as attribute
         ``periodic``. A law of u lies over the dimension ``u_value``, the values that u takes, with
-        ``u_visits``, the number of nodes at which u has about each of them.
+        ``u_visits``, the number of nodes at which u has about each of them, and ``k_modes``, independent
+        parts of its error.
     fit
         One row an ``observation``; for each observed variable ``v``: ``v``, ``v_sd``, ``v_fitted`` and
         ``v_held_out`` (bool), NaN where it is not observed; coordinates are the points.
@@ -103,7 +104,9 @@ class Solution(Printed):
         names = [str(n) for n in self.dataset.data_vars]
 
         def belongs(n: str) -> bool:
-            return any(n == f"{m}{s}" for m in names for s in ("_sd", "_prior_sd", "_ratio", "_visits"))
+            return any(
+                n == f"{m}{s}" for m in names for s in ("_sd", "_prior_sd", "_ratio", "_visits", "_modes")
+            )
 
         apart = (*self.residuals, *self.known, *self.conditions, *self._of_role("derivative"))
         return tuple(n for n in names if n not in apart and not belongs(n))

@@ -25,7 +25,7 @@ from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.measurements import exact
 from mollifier.problem.solution import Solution
-from mollifier.problem.unknowns import FieldUnknown
+from mollifier.problem.unknowns import FieldUnknown, value_axis
 
 Array = NDArray[np.float64]
 
@@ -138,7 +138,9 @@ def simulated(problem: InverseProblem, solution: Solution, seed: int, number: in
         assert isinstance(unknown, FieldUnknown)
         assert isinstance(unknown.measurements, Observations)
         points = dict(zip(samples.coordinates, samples.points.T, strict=True))
-        found = sampled(solution.dataset[name], points, problem.data.periodic)
+        field = solution.dataset[name]
+        field = field.rename({value_axis(c): c for c in points if value_axis(c) in field.dims})
+        found = sampled(field, points, problem.data.periodic)
         found = found + samples.sd * rng.standard_normal(len(found))
         # Exact measurements of the field stay, whatever the data.
         found = np.where(exact(samples), samples.values, np.clip(found, unknown.lower, unknown.upper))
