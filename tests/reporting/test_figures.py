@@ -271,3 +271,4 @@ def test_plot_shows_in_a_notebook_and_names_what_there_is():
     with pytest.raises(MollifierError, match=r"no figure 'fits'\. Did you mean 'fit'"):
         plot(solution, "fits")
     assert "<pre>Status" in solution._repr_html_()
+    assert Estimate("r", 0.5, 0.1)._repr_html_() == "<pre>r = 0.50 ± 0.10</pre>"

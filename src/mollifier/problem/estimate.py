@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from mollifier.errors import MollifierError
+from mollifier.io.printed import Printed
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Printed):
     """A number that was unknown, with its standard error where the engine gives one.
 
     Attributes

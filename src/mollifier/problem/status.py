@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mollifier.errors import MollifierError, did_you_mean
+from mollifier.io.printed import Printed
 
 StatusName = Literal[
     "converged",
@@ -39,7 +40,7 @@ SETTLED: tuple[StatusName, ...] = ("converged", "misfit")
 
 
 @dataclass(frozen=True)
-class Status:
+class Status(Printed):
     """Why the engine stopped, and what that means for the reader.
 
     Raises

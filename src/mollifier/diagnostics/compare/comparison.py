@@ -104,6 +104,8 @@ class Comparison:
         parts = [_heading(self.about), *lines, "", *notes, *([""] if notes else []), *verdict_lines]
         return "\n".join(parts).strip() + "\n"
 
+    __str__ = _repr_markdown_ = to_markdown  # a table in a notebook
+
 
 def compare(
     problem: InverseProblem,
