@@ -26,7 +26,7 @@ from mollifier.engines.weak.tuning import DEFAULT
 from mollifier.engines.weak.verdict import _moving
 from mollifier.equations.names import Names
 from mollifier.equations.system import parse
-from mollifier.errors import ConfigurationError
+from mollifier.errors import ConfigurationError, EquationError
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.reporting.figures import unknown_figure
@@ -183,6 +183,37 @@ def test_two_laws_whose_sum_matters_are_undetermined():
         mf.InverseProblem("u_t = dx(0.01*(1 + u)^2*u_x) + f(u) + g(u)", observed(*movie()), laws)
     )
     assert found.status.name == "undetermined"
+
+
+def test_law_beside_a_derivative_is_refused():
+    """A law that no derivative can be moved past is refused, with the form that can be solved."""
+    problem = mf.InverseProblem("u_t = D(u)*u_xx", observed(*movie(nodes=201)), {"D": mf.FieldUnknown()})
+    with pytest.raises(EquationError, match=r"in '-D\*u_xx' onto.*Write laws inside of derivatives"):
+        mf.solve(problem, "weak")
+
+
+def test_missing_law_is_a_misfit():
+    """A reaction that the equation lacks is not called a diffusivity."""
+    problem = mf.InverseProblem("u_t = dx(D(u)*u_x)", observed(*movie(nodes=201)), {"D": mf.FieldUnknown()})
+    assert mf.solve(problem).status.name == "misfit"
+
+
+def test_functional_response_of_two_species():
+    """One law in two ordinary differential equations: what a predator eats at each density of its prey."""
+    t, rng = np.linspace(0, 60, 601), np.random.default_rng(0)
+
+    def rate(_, y):
+        eaten = y[0] * y[1] / (0.3 + y[0])
+        return [y[0] * (1 - y[0]) - eaten, 0.8 * eaten - 0.3 * y[1]]
+
+    u, v = solve_ivp(rate, (0, 60), [0.5, 0.3], t_eval=t, rtol=1e-9).y
+    noisy = {n: ("t", y + 0.01 * y.std() * rng.standard_normal(601)) for n, y in (("u", u), ("v", v))}
+    data = mf.Observations.from_dataset(xr.Dataset(noisy, {"t": t}))
+    equations = "u_t = u*(1 - u) - g(u)*v; v_t = c*g(u)*v - 0.3*v"
+    solution = mf.solve(mf.InverseProblem(equations, data, {"g": mf.FieldUnknown(), "c": mf.ScalarUnknown()}))
+    assert solution.status.ok
+    assert abs(solution.estimates["c"].value - 0.8) < 4 * solution.estimates["c"].sd
+    assert relative_error(solution.dataset["g"], lambda u: u / (0.3 + u)) < 0.02
 
 
 @pytest.mark.parametrize("engine", ["joint", "network"])

@@ -241,11 +241,17 @@ def _integrands(equation: Equation, algebra: Algebra) -> dict[Orders, sympy.Expr
     for term in equation.conservative():
         derivatives = [names.resolve(str(s)).derivative for s in term.flux.free_symbols]
         if any(d.total for d in derivatives if d.field in names.fields):
+            law = term.flux.has(Law)
+            instead = (
+                "Write laws inside of derivatives, as dx(D(u)*u_x)"
+                if law
+                else "Use engine 'joint' or 'network'"
+            )
+            written = as_symbols(term.coefficient * term.flux)
             raise EquationError(
-                f"The weak engine cannot move the derivatives in '{term.coefficient * term.flux}' onto a "
-                "test function: a product of derivatives is not the derivative of anything simpler. "
-                "Use engine 'joint' or 'network'.\n"
-                f"  {equation.text}"
+                f"The weak engine cannot move the derivatives in '{written}' "
+                "onto a test function: a product of derivatives is not the derivative of anything simpler. "
+                f"{instead}.\n  {equation.text}"
             )
         a = tuple(term.derivative.get(c, 0) for c in coordinates)
         for b in product(*(range(n + 1) for n in a)):

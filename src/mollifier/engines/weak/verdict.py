@@ -51,8 +51,8 @@ def verdict(problem: InverseProblem, fit: Fit, selection: RadiusSelection, datas
     lost = [lost_field(n, share) for n, share in shares.items() if share > THRESHOLDS.mostly]
     return (
         _missed_measurements(fit, selection)
-        or _moving(fit, sums)
         or _misfit(problem, fit, sums)
+        or _moving(fit, sums)
         or (Status("undetermined", lost[0]) if lost else None)
         or _grid_error(fit, sums)
         or _unsteady(fit, selection)
