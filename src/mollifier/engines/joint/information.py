@@ -18,7 +18,7 @@ from mollifier.engines.identifiability.information import Information, posterior
 from mollifier.engines.identifiability.posterior import WIDE, inverse
 from mollifier.engines.identifiability.slopes import correlation, splines
 from mollifier.engines.identifiability.undetermined import THRESHOLDS
-from mollifier.engines.joint.engine import limited, stages_of
+from mollifier.engines.joint.engine import stages_of
 from mollifier.engines.joint.settings import JointSettings
 from mollifier.engines.joint.spline import coefficients_of
 from mollifier.engines.joint.stages import Joint
@@ -46,7 +46,9 @@ def information_through_states(problem: InverseProblem, settings: JointSettings)
     NotPositiveError
         If the states are not determined, whatever the unknowns are.
     """
-    objective, stages, _ = stages_of(problem, limited(problem, settings))
+    most = min(settings.collocation.max_nodes, settings.tuning.nodes_in_check)
+    collocation = settings.collocation.model_copy(update={"max_nodes": most})
+    objective, stages, _ = stages_of(problem, settings.model_copy(update={"collocation": collocation}))
     *first, joint = stages
     assert isinstance(joint, Joint)
     for stage in first:

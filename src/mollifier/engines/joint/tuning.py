@@ -28,6 +28,8 @@ class JointTuning(CollocatedTuning):
     nodes_in_space: int = 2_500
     """Upper limit on automatically chosen nodes with three coordinates or more, where the cost of a
     factorisation grows with their power 7/3."""
+    nodes_in_check: int = 1_100
+    """Upper limit on the number of automatically chosen nodes where `check` examines conditions."""
     nodes_per_step: float = 3.0
     """Nodes over the length in which a state at its steepest crosses its range."""
     coarse_factor: float = 1.25
