@@ -271,9 +271,8 @@ def _command(words: Sequence[str], runs: int) -> Callable[[], Any]:
     rng, lines = np.random.default_rng(0), ["run,x,t,u"]
     for i in range(runs):
         noisy = clean + 0.02 * float(clean.std()) * rng.standard_normal(clean.shape)
-        lines += [
-            f"{i},{x:.8g},{t:.8g},{u:.6g}" for (x, t), u in noisy.stack(p=("x", "t")).to_series().items()
-        ]
+        series: Any = noisy.stack(place=("x", "t")).to_series()
+        lines += [f"{i},{x:.8g},{t:.8g},{u:.6g}" for (x, t), u in series.items()]
     (folder / "u.csv").write_text("\n".join(lines))
     unknowns = "unknowns: {c: {}, D: {}, r: {}}"
     select = "" if runs > 1 else ", select: {run: 0}"
