@@ -98,8 +98,11 @@ def isolated(values: Array, places: Places, tuning: IsolatedTuning = DEFAULT) ->
     terms = [c for n in range(3) for c in combinations_with_replacement(range(d), n)]
     if finite.size < 4 * len(terms):
         return mask, 0.0
-    some = np.random.default_rng(0).permutation(finite)[: tuning.sampled]
-    spread = float(np.std(np.clip(values.flat[finite], *np.percentile(values.flat[finite], [1, 99]))))
+    some = np.random.default_rng(0).permutation(finite)[: tuning.sampled].copy()
+    inner = values.flat[finite]
+    low, high = np.percentile(inner, [1, 99], overwrite_input=True)
+    spread = float(np.std(np.clip(inner, low, high, out=inner)))
+    del inner  # as large as the data
     chosen = finite
     for turn in range(tuning.rounds):
         typical = _deviations(values, places, some, terms)[0]
@@ -134,17 +137,18 @@ def _screened(values: Array, places: Places, finite: Index, least: float, tuning
     if not places.axes and finite.size <= tuning.tested:
         return finite
     if places.axes:
-        whole = np.full(values.shape, np.inf)
+        whole, away = np.full(values.shape, np.inf), np.empty(values.shape)
         for axis in places.axes:
-            u, away = np.moveaxis(values, axis, 0), np.empty(values.shape)
-            line = np.moveaxis(away, axis, 0)
-            line[1:-1] = np.abs(u[1:-1] - (u[2:] + u[:-2]) / 2)
-            line[0], line[-1] = np.abs(u[0] - u[1]), np.abs(u[-1] - u[-2])
-            whole = np.fmin(whole, away)
-        away = whole.flat[finite]
-    else:
-        near = places.near(values, finite, 2 * len(places.nodes) + 2)[0]
-        away = np.abs(values[finite] - _medians(near))
+            u, line = np.moveaxis(values, axis, 0), np.moveaxis(away, axis, 0)
+            inner = np.add(u[2:], u[:-2], out=line[1:-1])  # in place: arrays as large as the data
+            inner *= -0.5
+            inner += u[1:-1]
+            line[0], line[-1] = u[0] - u[1], u[-1] - u[-2]
+            np.fmin(whole, np.abs(away, out=away), out=whole)
+        far = np.flatnonzero((whole > least) & np.isfinite(values))
+        return far[np.argsort(-whole.flat[far])][: tuning.tested]
+    near = places.near(values, finite, 2 * len(places.nodes) + 2)[0]
+    away = np.abs(values[finite] - _medians(near))
     far = np.flatnonzero(away > least)
     return finite[far[np.argsort(-away[far])]][: tuning.tested]
 

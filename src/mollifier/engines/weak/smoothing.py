@@ -90,7 +90,8 @@ def smoother(
         along, least = Grid(*(grid.axes[i] for i in long)), noise  # S = 1 has the risk 2 s - s
         for cells in tuning.smoothing_cells:
             smooth = mollified(values, grid, cells, tuning.smoothed_nodes)
-            misfit = float(np.mean((values - smooth)[there] ** 2))
+            smooth -= values  # in place: an array as large as the data
+            misfit = float(np.mean(np.square(smooth, out=smooth)[there]))
             if misfit - noise >= least:  # wider kernels leave more
                 break
             risk = misfit + 2 * noise * _mean_own_weight(along, cells) - noise

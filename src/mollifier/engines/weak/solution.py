@@ -67,7 +67,8 @@ def _dataset(problem: InverseProblem, sums: WeakSums, fit: Fit, states: Mapping[
     grid, thin = data.thinned([step] * count).grid, (slice(None, None, step),) * count
     units = problem.data.units
     variables: dict[str, Any] = {
-        name: (grid.names, values[thin], _attrs(units.get(name, ""))) for name, values in states.items()
+        name: (grid.names, np.ascontiguousarray(values[thin]), _attrs(units.get(name, "")))
+        for name, values in states.items()
     }
     axes = value_axes(problem, states)
     visits, values_of_laws = value_variables(axes, states)
