@@ -131,7 +131,7 @@ class Solution(Printed):
         return tuple(n for n in names if n == "residual" or _is_numbered_residual(n))
 
     @property
-    def left(self) -> dict[str, float]:
+    def condition_residuals(self) -> dict[str, float]:
         """Condition -> rms residual, over its standard error, or over the rms of its terms if it is exact."""
         values = {n: self.dataset[n].values for n in self.conditions}
         return {n: _rms(v[np.isfinite(v)]) or 0.0 for n, v in values.items()}
@@ -259,7 +259,7 @@ class Solution(Printed):
         for name in self.residuals:
             rms = _rms(self.dataset[name].values[np.isfinite(self.dataset[name].values)])
             lines.append(f"Residual  {name}: rms {_number(rms)} of the equation's terms")
-        for name, rms in self.left.items():
+        for name, rms in self.condition_residuals.items():
             lines.append(f"Condition {self.dataset[name].attrs['long_name']}: rms {_number(rms)}")
         for name, m in self.misfit.items():
             held = "" if m["held_out"] is None else f", {_number(m['held_out'])} held out"

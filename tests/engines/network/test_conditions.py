@@ -41,4 +41,4 @@ def test_transfer_coefficient_of_a_cooled_end(changes):
     """In a condition alone; by every way to differentiate and to optimise."""
     found = solve(cooling(), "network", settings=small() | changes)
     assert abs(found.estimates["h"].value - H) < 0.05 * H
-    assert max(found.left.values()) < 0.05
+    assert max(found.condition_residuals.values()) < 0.05

@@ -17,7 +17,7 @@ from mollifier.diagnostics.validation.forward import forward
 from mollifier.diagnostics.validation.forward_problem import NoForwardSolutionError, system_of
 from mollifier.diagnostics.validation.misfit import floored, misfit, noise, places
 from mollifier.diagnostics.validation.verdict import Finding, Verdict, judged, lacking, shifted, worst
-from mollifier.engines.gates.conditions import left_of, unmet
+from mollifier.engines.gates.conditions import share_of_limit, unmet
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.io.files import jsonable
 from mollifier.io.printed import Printed
@@ -145,7 +145,7 @@ def validate(
     findings, notes = _status(solution)
     findings += _fit_findings(solution)
     for name in solution.conditions:
-        met = left_of(solution, name) <= 1.0
+        met = share_of_limit(solution, name) <= 1.0
         reason = "" if met else unmet(solution, name)
         findings.append(Finding("condition", name, None, "holds" if met else "doubtful", reason))
     predicted = xr.Dataset()

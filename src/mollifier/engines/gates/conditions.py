@@ -14,22 +14,23 @@ standard error over that."""
 def conditions_met(problem: InverseProblem, solution: Solution) -> Status | None:
     """`misfit` where a condition is not met; the worst is named."""
     del problem
-    size, name = max(((left_of(solution, n), n) for n in solution.conditions), default=(0.0, ""))
+    size, name = max(((share_of_limit(solution, n), n) for n in solution.conditions), default=(0.0, ""))
     if not size > 1.0:
         return None
     return Status("misfit", unmet(solution, name))
 
 
-def left_of(solution: Solution, name: str) -> float:
+def share_of_limit(solution: Solution, name: str) -> float:
     """Rms residual of a condition, over the largest that counts as met."""
-    return solution.left[name] / (NOISY if solution.dataset[name].attrs["noise"] else EXACT)
+    return solution.condition_residuals[name] / (NOISY if solution.dataset[name].attrs["noise"] else EXACT)
 
 
 def unmet(solution: Solution, name: str) -> str:
     """What a condition leaves, in words."""
     attrs = solution.dataset[name].attrs
     unit = "its standard error" if attrs["noise"] else "the rms of its terms"
+    residual = solution.condition_residuals[name]
     return (
-        f"the condition '{attrs['equation']}' is not met: its rms residual is {solution.left[name]:.2g} "
+        f"the condition '{attrs['equation']}' is not met: its rms residual is {residual:.2g} "
         f"times {unit}; it contradicts the data, the equations or another condition"
     )

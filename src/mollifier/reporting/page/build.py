@@ -105,10 +105,10 @@ def _question(solution: Solution, equations: list[str]) -> str:
     constants = solution.provenance.get("constants") or {}
     known = [f"{n} = {v:g}" for n, v in constants.items()]
     known += [f"{n}: measured or given" for n in solution.known]
-    for name, left in solution.left.items():
+    for name, residual in solution.condition_residuals.items():
         attrs = solution.dataset[name].attrs
         unit = "of its standard error" if attrs["noise"] else "of its terms"
-        known.append(f"{attrs['equation']}: left {left:.2g} {unit}")
+        known.append(f"{attrs['equation']}: residual {residual:.2g} {unit}")
     coordinates = []
     for c in map(str, solution.dataset.dims):
         nodes = solution.dataset[c]
