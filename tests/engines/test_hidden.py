@@ -65,6 +65,8 @@ def test_lorenz_without_z():
         assert abs(solution.estimates[name].value / true - 1) < 0.05
         assert abs(foretold[name] / solution.estimates[name].sd - 1) < 0.2
     assert np.abs(solution.dataset["Z"].interp(t=problem.data.dataset["t"]).values - z).max() < 1.0
+    assert np.all(solution.dataset["Z_sd"] < 0.5)
+    assert np.abs(solution.dataset["Z"].values[0] - 27.0) < 3 * solution.dataset["Z_sd"].values[0]
     assert solution.states == ("X", "Y", "Z")
 
 

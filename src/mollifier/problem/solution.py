@@ -34,7 +34,8 @@ class Solution(Printed):
     estimates
         Scalar unknown -> `Estimate`.
     dataset
-        On the collocation grid, dimensions = coordinates in physical units: each state field, each unknown
+        On the collocation grid, dimensions = coordinates in physical units: each state (with ``Z_sd`` for a
+        hidden state ``Z`` where known), each unknown
         field ``k`` over its own dimensions with ``k_sd`` and ``k_prior_sd`` where known, ``residual`` (or
         ``residual_0``, ``residual_1``, ...) relative to the rms of the equation's terms, and ``k_ratio``,
         the ratio read-out, NaN where masked. Attribute ``units``. Derivatives that the equations name, as

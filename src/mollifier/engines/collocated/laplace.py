@@ -75,6 +75,12 @@ class Laplace:
             result[name] = np.sqrt(np.square(spread).sum(-1))
         return result
 
+    def hidden(self) -> dict[str, Array]:
+        """Hidden state -> standard errors on its grid, of those that have some."""
+        problem, grid = self.model.problem, self.model.collocation.grid
+        shapes = {n: grid.subgrid(problem.coordinates_of(n)).shape for n in problem.hidden}
+        return {n: sd.reshape(shapes[n]) for n, sd in self.stage.hidden().items()}
+
 
 def unit_of(bijection: Bijection) -> float:
     """Derivative of a value by its raw value at the level."""

@@ -221,6 +221,10 @@ class LevenbergMarquardt(ABC):
     def close(self) -> None:  # noqa: B027 - empty on purpose
         """Nothing follows."""
 
+    def hidden(self) -> dict[str, Array]:
+        """Hidden state -> standard errors on its grid, where the engine has them."""
+        return {}
+
     def profile(self, name: str, value: float) -> float | None:
         """How much minus twice the log-likelihood grows with another value of a number, the rest refitted.
 

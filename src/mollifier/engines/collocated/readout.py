@@ -31,7 +31,7 @@ def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Datase
     objective
         With the parameters at the end of the run.
     spreads
-        Unknown field -> standard errors on its grid, where known.
+        Unknown field or hidden state -> standard errors on its grid, where known.
     """
     model, problem = objective.model, objective.model.problem
     with torch.no_grad(), np.errstate(all="ignore"):
@@ -67,7 +67,7 @@ def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Datase
             note = {"long_name": f"{name} read out as a ratio, masked where its factor is small"}
             variables[f"{name}_ratio"] = (grid.names, value, note)
     for name, sd in spreads.items():
-        over = model.unknown_blocks[name].grid.names
+        over = problem.coordinates_of(name)
         variables[f"{name}_sd"] = (over, sd, {"long_name": f"standard error of {name} (Laplace)"})
     found = xr.Dataset(variables, {a.name: (a.name, a.points, _attrs(a.unit)) for a in grid})
     if model.collocation.inside is None:

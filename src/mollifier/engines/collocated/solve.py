@@ -146,7 +146,7 @@ def _solution(run: Run, status: Status, held: Observations | None) -> Solution:
     laplace = None
     if isinstance(last, LevenbergMarquardt) and status.name in SETTLED:
         laplace = Laplace(last)
-        sd, spreads = laplace.scalars(), laplace.fields()
+        sd, spreads = laplace.scalars(), laplace.fields() | laplace.hidden()
     status, free = judged(status, model, laplace)
     sd |= dict.fromkeys(free, np.inf)
     units = {n: u.unit for n, u in model.problem.scalars.items()}

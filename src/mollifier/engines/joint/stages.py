@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from mollifier.engines.collocated.stages import NonFiniteLossError
 from mollifier.engines.joint.layout import Layout
 from mollifier.engines.joint.roughness import best_roughness
 from mollifier.engines.joint.spline import FieldPriors, raw_values, spread_of
+from mollifier.engines.joint.stiff import stiff
 from mollifier.engines.joint.system import Bordered
 from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.linalg.banded import NotPositiveError
@@ -196,23 +196,12 @@ class Joint(LevenbergMarquardt):
 
     def _missing(self) -> str:
         """Why an equation lacks a term; empty where none does."""
-        with self._stiff():
+        with stiff(self, self.tuning):
             system, nodes = self.bordered(), self.node_values()
             if not system.finite:
                 return ""
             equations = list(self.linearisation.equations(nodes, self.weight, slopes=True))
             return missing_term(self.linearisation, self.weight, equations, system.scored)
-
-    @contextmanager
-    def _stiff(self) -> Iterator[None]:
-        """With hidden states, which the equation alone determines, a greater weight, its forces the same."""
-        lin, weight = self.linearisation, self.weight
-        shifts, factor = lin.shifts, self.tuning.hidden_weight if self.model.problem.hidden else 1.0
-        self.weight, lin.shifts = weight * factor, None if shifts is None else [s / factor for s in shifts]
-        try:
-            yield
-        finally:
-            self.weight, lin.shifts = weight, shifts
 
     def _raise_weight(self) -> None:
         self.weight = min(self.weight * self.tuning.weight_factor, self.tuning.full_weight)
@@ -302,13 +291,22 @@ class Joint(LevenbergMarquardt):
 
     def close(self) -> None:
         """Store the posterior of the unknowns."""
-        with self._stiff():
+        with stiff(self, self.tuning):
             self._last = self.marginal()[0]
+
+    def hidden(self) -> dict[str, Array]:
+        """Hidden state -> standard errors on its grid; wider where the misfit exceeds the noise."""
+        with stiff(self, self.tuning):
+            system, wider = self.bordered(), max(1.0, self.losses()["data"])
+        sd = {
+            s.name: system.state_sd(s) for s in self.objective.states if s.name in self.model.problem.hidden
+        }
+        return {n: v * np.sqrt(wider) for n, v in sd.items() if v is not None and n not in self.model.gauges}
 
     def profile(self, name: str, value: float) -> float:
         """Increase of minus twice the log-likelihood with a number held at ``value``, the rest refitted."""
         start = self.parameters()
-        with self._stiff():
+        with stiff(self, self.tuning):
             self.linearisation.shifts = None
             best = self._refitted(name) if self.model.problem.hidden else self.losses()["loss"]
             try:

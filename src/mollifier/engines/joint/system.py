@@ -20,6 +20,7 @@ from mollifier.engines.linalg.banded import factored
 from mollifier.engines.linalg.dense import solved
 from mollifier.engines.priors.evidence import LinearisedProblem
 from mollifier.engines.priors.shapes import Choice
+from mollifier.mollify.orders import Derivative
 from mollifier.problem.measurements import least_error
 
 Array = NDArray[np.float64]
@@ -215,6 +216,20 @@ class Bordered:
             held[self.layout.unknowns[name]] = True
         border = _descent(*self.with_priors(), held)
         return self.layout.flat(-self._free - self.eliminated.followed @ border, border)
+
+    def state_sd(self, state: Target) -> Array | None:
+        """Standard errors of a state on its grid, shape (nodes of the grid,); None where it is too large."""
+        block = self.objective.model.blocks[state.block]
+        if block.grid.size * self.layout.core_size > self.tuning.most_numbers:
+            return None
+        part = Residuals(np.zeros(block.grid.size))
+        part.fields[state.block, state.channel] = block.mollified.matrix(Derivative("u"))
+        u, v = self.layout.core_rows(part), self.layout.border_rows(part, Slopes(self.objective.model))
+        size = part.values.size
+        core = np.zeros((self.layout.core_size, size)) if u is None else u.T.toarray()
+        border = np.zeros((self.layout.border_size, size)) if v is None else v.T.toarray()
+        variance = self.eliminated.energies(core, border, self.with_priors()[0]) / self.objective.count
+        return np.sqrt(np.maximum(variance, 0.0)) * float(block.scale[state.channel])
 
     def scored(self, part: Residuals, sources: Array) -> tuple[Array, Array, Array]:
         """Score (k,) of sources (m, k) added to some rows, and its variance (k, k), states and unknowns free.
