@@ -23,7 +23,7 @@ _OUTSIDE = {
     **dict.fromkeys(("delay", "lag", "shift"), "Delays"),
     **dict.fromkeys(("frac", "caputo", "riesz", "fraclap"), "Fractional derivatives"),
 }
-_DERIVATIVES = ("diff", "Diff", "derivative", "Derivative", "D", "d", "partial", "∂", "'")
+_DERIVATIVES = ("diff", "Diff", "derivative", "Derivative", "d", "partial", "∂", "'")
 
 
 def foreign(name: str, coordinates: Sequence[str], time: str) -> str:
