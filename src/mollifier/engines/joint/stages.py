@@ -296,12 +296,11 @@ class Joint(LevenbergMarquardt):
 
     def hidden(self) -> dict[str, Array]:
         """Hidden state -> standard errors on its grid; wider where the misfit exceeds the noise."""
+        hidden = set(self.model.problem.hidden) - set(self.model.gauges)
         with stiff(self, self.tuning):
-            system, wider = self.bordered(), max(1.0, self.losses()["data"])
-        sd = {
-            s.name: system.state_sd(s) for s in self.objective.states if s.name in self.model.problem.hidden
-        }
-        return {n: v * np.sqrt(wider) for n, v in sd.items() if v is not None and n not in self.model.gauges}
+            system, wider = self.bordered(), np.sqrt(max(1.0, self.losses()["data"]))
+        sd = {s.name: system.state_sd(s) for s in self.objective.states if s.name in hidden}
+        return {n: v * wider for n, v in sd.items() if v is not None}
 
     def profile(self, name: str, value: float) -> float:
         """Increase of minus twice the log-likelihood with a number held at ``value``, the rest refitted."""

@@ -220,7 +220,7 @@ class Bordered:
     def state_sd(self, state: Target) -> Array | None:
         """Standard errors of a state on its grid, shape (nodes of the grid,); None where it is too large."""
         block = self.objective.model.blocks[state.block]
-        if block.grid.size * self.layout.core_size > self.tuning.most_numbers:
+        if not self.finite or block.grid.size * self.layout.core_size > self.tuning.most_numbers:
             return None
         part = Residuals(np.zeros(block.grid.size))
         part.fields[state.block, state.channel] = block.mollified.matrix(Derivative("u"))
