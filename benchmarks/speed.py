@@ -27,6 +27,7 @@ import mollifier as mf
 from benchmarks import derivatives, scale
 from benchmarks.cases.registry import case
 from benchmarks.table import Follow, Table, environment, number
+from mollifier.engines.weak.integrands import integrands_of
 from mollifier.engines.weak.testspace import axis_tests
 
 Array = NDArray[np.float64]
@@ -181,7 +182,8 @@ def _solve(name: str, problem: Callable[[], mf.InverseProblem], terms: Sequence[
 
 
 def _solving(problem: mf.InverseProblem) -> Callable[[], Any]:
-    axis_tests.cache_clear()
+    for kept in (axis_tests, integrands_of):
+        kept.cache_clear()
     return lambda: mf.solve(problem, engine="weak")
 
 

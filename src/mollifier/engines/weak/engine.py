@@ -16,7 +16,7 @@ from mollifier.engines.weak.conditioning import FieldMeasurements
 from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.estimate import Estimator, Fit
 from mollifier.engines.weak.form import weak_form
-from mollifier.engines.weak.integrands import Integrands
+from mollifier.engines.weak.integrands import integrands_of
 from mollifier.engines.weak.prepare import grid_data, without_outliers
 from mollifier.engines.weak.radius_selection import Radii, RadiusSelection, first_radii, score
 from mollifier.engines.weak.settings import WeakSettings
@@ -80,7 +80,7 @@ class _Run:
         if problem.unknown_fields:
             along = [c for c, order in self.orders.items() if order]
             self.data = _with_noise_floor(self.data, along, settings.training.noise_floor)
-        self.integrands = Integrands(form)
+        self.integrands = integrands_of(form)
         over = {c for u in problem.unknown_fields.values() for c in u.over or ()}
         self.given = _given_radii(settings, self.grid, self.orders)
         self.first = self.given or first_radii(self.data, self.orders, over)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import combinations_with_replacement, product
 
 import numpy as np
@@ -121,3 +122,9 @@ class Integrands:
                 "initial values, or use engine 'joint' or 'network'."
             )
         return {k: np.asarray(v, dtype=float) for k, v in zip(self.keys(*kinds), values, strict=True)}
+
+
+@lru_cache(maxsize=16)
+def integrands_of(form: WeakForm) -> Integrands:
+    """The expressions of a form; many problems, as of repeats, have one form."""
+    return Integrands(form)
