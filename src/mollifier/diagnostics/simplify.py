@@ -167,7 +167,7 @@ def _fitted(
         return np.where(np.isfinite(gap), gap, 1e6)
 
     starts = list(product(*(_starts(str(s), x, y) for s in symbols)))
-    linear = all(expression.diff(s, t) == 0 for s in symbols for t in symbols)
+    linear = all(sympy.diff(expression, s, t) == 0 for s in symbols for t in symbols)
     fits = [
         least_squares(residuals, p, x_scale="jac", max_nfev=_STEPS) for p in starts[: 1 if linear else None]
     ]

@@ -21,7 +21,9 @@ class Network(Strict):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    kind: Annotated[str, AfterValidator(registered(NETWORKS))] = Field("mlp", description="A network's name.")
+    kind: Annotated[str, AfterValidator(registered(NETWORKS))] = Field(
+        default="mlp", description="A network's name."
+    )
     width: int | None = Field(default=None, ge=1, description="Neurons of a layer.")
     depth: int | None = Field(default=None, ge=1, description="Layers.")
     activation: str | None = Field(default=None, description="`tanh`, `sin`, `gelu`, `silu` or `wavelet`.")
@@ -60,7 +62,7 @@ class NetworkTraining(CollocatedTraining):
     """
 
     optimiser: Literal["auto", "gauss-newton", "lbfgs"] = Field(
-        "auto", description="Gauss-Newton up to 6,000 weights, else L-BFGS."
+        default="auto", description="Gauss-Newton up to 6,000 weights, else L-BFGS."
     )
     warmup_steps: int = Field(default=1000, ge=0, description="Most Adam steps on the data alone.")
     adam_steps: int = Field(default=1000, ge=0, description="Adam steps on the whole loss before L-BFGS.")
@@ -75,7 +77,7 @@ class NetworkSettings(CollocatedSettings):
     """Settings of the network engine."""
 
     derivatives: Literal["mollifier", "nested", "taylor"] = Field(
-        "mollifier", description="By the layer, or by autodiff: nested, or Taylor mode."
+        default="mollifier", description="By the layer, or by autodiff: nested, or Taylor mode."
     )
     network: Network = Field(Network(), description="The network of each field.")
     training: NetworkTraining = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
