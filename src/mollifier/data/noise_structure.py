@@ -44,8 +44,11 @@ class NoiseTuning:
     nodes_per_order: float = 2.5
     #: What one more order leaves of an effect of the noise; of a field of four nodes a wave it leaves 0.53.
     flat: float = 0.8
-    #: Share of an effect that most windows have; below it is local, as a front is.
+    #: Share of an effect that most windows have; below it is local, as a front is. Of a correlation: with 0.15
+    #: pulses that differences do not remove were called correlated in 5 of 40 runs, with 0.3 in none, and all
+    #: of 320 runs with a third to all of the variance correlated were found.
     spread: float = 0.15
+    spread_correlated: float = 0.3
     #: Standard deviations at which differences are cut.
     clip: float = 4.0
     #: Share of the rms below which an effect does not matter.
@@ -170,7 +173,8 @@ def _across(
     if total < (tuning.least * rms) ** 2:
         return None
     seen = high.seen(tuning.level)
-    if seen is None or seen.local < tuning.spread or seen.part < (tuning.least * rms) ** 2:
+    spread = tuning.spread_correlated if seen and seen.how == "correlated" else tuning.spread
+    if seen is None or seen.local < spread or seen.part < (tuning.least * rms) ** 2:
         return None
     if seen.part < tuning.flat * low.part(seen.how):
         return None
