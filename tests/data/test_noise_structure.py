@@ -144,7 +144,7 @@ def test_noise_structure_large():
 
 
 def test_spikes_that_differences_do_not_remove_are_no_correlation():
-    """Narrow pulses that come and go: what differences in time leave of them is alike at neighbours, but local."""
+    """Narrow pulses that come and go: what differences leave of them is alike at neighbours, but local."""
     x, t = np.linspace(0, 1, 81), np.linspace(0, 1, 61)
     centre, start = np.array([0.2, 0.35, 0.55, 0.7, 0.85]), np.array([0.1, 0.5, 0.3, 0.7, 0.2])
     pulses = np.exp(-(((x[:, None] - centre) / 0.05) ** 2))

@@ -44,8 +44,8 @@ class NoiseTuning:
     nodes_per_order: float = 2.5
     #: What one more order leaves of an effect of the noise; of a field of four nodes a wave it leaves 0.53.
     flat: float = 0.8
-    #: Share of an effect that most windows have; below it is local, as a front is. Of a correlation: with 0.15
-    #: pulses that differences do not remove were called correlated in 5 of 40 runs, with 0.3 in none, and all
+    #: Share of an effect that most windows have; below it is local, as a front is. Of correlations: with .15
+    #: pulses that differences do not remove were called correlated in 5 of 40 runs, with .3 in none, and all
     #: of 320 runs with a third to all of the variance correlated were found.
     spread: float = 0.15
     spread_correlated: float = 0.3
