@@ -23,7 +23,8 @@ from mollifier.mollify.operators import Method, TensorOperator
 from mollifier.mollify.orders import Derivative
 from mollifier.mollify.precision import Weights, exact_backward, exact_float32, for_accumulation
 from mollifier.mollify.radius import Boundary, Radius
-from mollifier.mollify.stencils import degree_for, least_radius, rows, whole_weights
+from mollifier.mollify.stencils import degree_for, rows, whole_weights
+from mollifier.mollify.windows import least_radius
 
 __all__ = ["Jet", "MollifierLayer", "Order", "Resampler", "Sampler", "Weights", "parse_orders"]
 

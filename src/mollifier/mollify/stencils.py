@@ -25,11 +25,10 @@ from mollifier.errors import GridError
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import Kernel, check_order, memo, namespace
 from mollifier.mollify.radius import fits
+from mollifier.mollify.windows import Windows, usable, windows
 
 # A second correction removes the round-off that the first leaves where the sampled kernel is far from exact.
 _CORRECTIONS = 2
-# A node counts only if the kernel there is above this part of its peak: below, the solve loses its digits.
-_NEGLIGIBLE = 1e-10
 
 
 def degree_for(order: int, accuracy: int) -> int:
@@ -194,7 +193,7 @@ def _legendre_conditions(s: Any, order: int, degree: int) -> Any:
 def _row_weights(
     kernel: Kernel, offsets: Any, cells: Any, radius: Any, reach: Any, whole: Any, order: int, degree: int
 ) -> Any:
-    """Weights (m, taps) of rows; arrays as in `_Windows`, NumPy or torch, and differentiable by the radius.
+    """Weights (m, taps) of rows; arrays as in `Windows`, NumPy or torch, and differentiable by the radius.
 
     Degree -1 leaves the sampled kernel as it is.
     """
@@ -278,7 +277,7 @@ def rows(
         return _own_node(axis, centres, order)
     repeat = _shared_rows(axis, centres, radius)
     chosen = centres if repeat is None else centres[np.r_[0 : repeat.start + 1, repeat.stop : len(centres)]]
-    w = _windows(axis, chosen, radius)
+    w = windows(axis, chosen, radius)
     if accuracy is None and not w.whole.all():
         raise GridError(
             f"The uncorrected kernel (accuracy=None) has no one-sided rows, and its radius {radius:g} leaves "
@@ -340,64 +339,10 @@ def _shared_rows(axis: Axis, centres: NDArray[np.float64], radius: float) -> sli
     return slice(int(hits[0]), int(hits[-1]) + 1) if hits.size > 1 else None
 
 
-@dataclass(frozen=True)
-class _Windows:
-    """The nodes each centre sees, padded to one number of taps.
-
-    ``index``, ``offsets`` (node minus centre) and ``cells`` (width of each node's cell) have shape (m, taps);
-    ``reach`` (half-width about the centre) and ``whole`` (the kernel's support lies within the nodes) (m, 1).
-    """
-
-    index: NDArray[np.intp]
-    offsets: NDArray[np.float64]
-    cells: NDArray[np.float64]
-    reach: NDArray[np.float64]
-    whole: NDArray[np.bool_]
-
-
-def _windows(axis: Axis, centres: NDArray[np.float64], radius: float) -> _Windows:
-    """Windows about the centres; near an end they are shifted inwards, keeping their width of two radii."""
-    x = axis.points
-    if axis.periodic:
-        if 2 * radius > axis.length * (1 + 1e-12):
-            raise GridError(
-                f"Radius {radius:g} along periodic axis '{axis.name}' is more than half its period "
-                f"{axis.length:g}; take at most {axis.length / 2:g}."
-            )
-        x = (x[None, :] + np.arange(-1, 2)[:, None] * axis.length).ravel()
-        centres = axis.lower + np.mod(centres - axis.lower, axis.length)
-    whole = fits(axis, centres, radius)
-    gaps = np.diff(x)
-    first, last, slack = x[0], x[-1], 1e-9 * gaps.min()
-    low = np.where(whole, centres - radius, np.clip(centres - radius, first, max(first, last - 2 * radius)))
-    high = np.where(whole, centres + radius, np.minimum(low + 2 * radius, last))
-    reach = np.where(whole, radius, np.maximum(centres - low, high - centres) + gaps.min() / 2)
-    start, stop = np.searchsorted(x, low - slack), np.searchsorted(x, high + slack, side="right")
-    taps = max(int((stop - start).max()), 1)
-    taken = np.clip(start, 0, x.size - taps)[:, None] + np.arange(taps)
-    cells = np.convolve(np.concatenate([gaps[:1], gaps, gaps[-1:]]), [0.5, 0.5], "valid")
-    return _Windows(
-        taken % axis.size, x[taken] - centres[:, None], cells[taken], reach[:, None], whole[:, None]
-    )
-
-
-def least_radius(kernel: Kernel, spacing: float, degree: int) -> float:
-    """Smallest radius at which a whole row on an even axis, about any centre, reproduces a degree."""
-    s = np.linspace(0.0, 1.0, 4001)
-    edge = float(s[kernel(s, 0) > _NEGLIGIBLE * kernel(np.zeros(1), 0)].max())
-    return spacing * (degree + 1.01) / (2 * edge)
-
-
-def _usable(kernel: Kernel, w: _Windows) -> int:
-    """Fewest nodes of any window whose weight is not lost in round-off."""
-    window = kernel(w.offsets / w.reach, 0)
-    return int(np.sum(window > _NEGLIGIBLE * kernel(np.zeros(1), 0), axis=-1).min())
-
-
-def _check_count(axis: Axis, w: _Windows, kernel: Kernel, radius: float, order: int, degree: int) -> None:
+def _check_count(axis: Axis, w: Windows, kernel: Kernel, radius: float, order: int, degree: int) -> None:
     """Refuse rows with fewer nodes than conditions, naming a radius that would do if there is one."""
     needed = max(degree, order) + 1
-    held = _usable(kernel, w)
+    held = usable(kernel, w)
     if held >= needed:
         return
     limit = axis.length / 2 if axis.periodic else axis.length
@@ -406,7 +351,7 @@ def _check_count(axis: Axis, w: _Windows, kernel: Kernel, radius: float, order: 
         enough = float(f"{scale * axis.spacing * (needed + 1) / 2:.3g}")
         if enough > max(radius, limit):
             break
-        if enough > radius and _usable(kernel, _windows(axis, axis.points, enough)) >= needed:
+        if enough > radius and usable(kernel, windows(axis, axis.points, enough)) >= needed:
             cure = f"a radius of {enough:g} would do, or a lower order or accuracy"
             break
     conditions = f"order {order}" if degree < 0 else f"order {order} exact to degree {degree}"
