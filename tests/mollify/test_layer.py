@@ -292,3 +292,53 @@ def test_tf32_on_a_gpu():
             assert torch.isfinite(g.grad).all()
     finally:
         setattr(place, name, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_layer_refuses_values_rounded_by_autocast(dtype):
+    """Under autocast a network emits half precision; the layer refuses it instead of a wrong derivative."""
+    layer = MollifierLayer(Grid(Axis("x", 0.0, 1.0, 33)), ["u", "u_xx"], radius=0.2)
+    net = torch.nn.Linear(1, 1)
+    with torch.autocast("cpu", dtype=dtype):
+        with pytest.raises(GridError, match=r"enabled=False"):
+            layer(net(layer.coords().float()))
+        with pytest.raises(GridError, match=str(dtype).removeprefix("torch.")):
+            layer.at([[0.5]], net(layer.coords().float()))
+
+
+def test_layer_under_autocast_computes_in_full():
+    """Values of full precision give the same jet and gradient under autocast as without."""
+    layer = MollifierLayer(Grid(Axis("x", 0.0, 1.0, 33)), ["u", "u_xx"], radius=0.2)
+    g = torch.sin(5 * layer.coords()[:, 0]).float().requires_grad_()
+    expected = layer(g)["u_xx"]
+    slope = torch.autograd.grad(expected.square().mean(), g)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = layer(g)["u_xx"]
+        again = torch.autograd.grad(found.square().mean(), g)[0]
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+    assert torch.equal(again, slope)
+
+
+def test_layer_state_dict_refuses_another_layer():
+    """The state carries grid, kernel, radius and boundary; a layer that differs in one refuses it."""
+
+    def made(size=33, radius=0.2, kernel=None, orders=("u",), **options):
+        layer = MollifierLayer(Grid(Axis("x", 0.0, 1.0, size)), list(orders), kernel, radius, **options)
+        return torch.nn.Sequential(torch.nn.Linear(1, 1), layer)
+
+    saved = made().state_dict()
+    assert all(isinstance(v, torch.Tensor) for v in saved.values())
+    made(orders=("u", "u_x")).load_state_dict(saved)  # the same field, other derivatives of it
+    others = {
+        "grid": made(size=34),
+        "radius": made(radius=0.21),
+        "kernel": made(kernel=Bump()),
+        "boundary": made(boundary="one-sided"),
+        "accuracy": made(accuracy=4),
+    }
+    for name, other in others.items():
+        with pytest.raises(GridError, match=f"another layer: {name} is"):
+            other.load_state_dict(saved)
+    with pytest.raises(GridError, match="not written by a mollifier layer"):
+        made().load_state_dict(saved | {"1._extra_state": torch.tensor([1, 2], dtype=torch.uint8)})

@@ -83,7 +83,7 @@ def test_learnable_radius_trains_and_is_saved():
         losses.append(loss.item())
     assert losses[-1] < losses[0]
     assert layer.radius["x"] > 0.3  # a wider kernel damps the wave
-    assert list(layer.state_dict()) == ["raw_radius"]
+    assert list(layer.state_dict()) == ["raw_radius", "_extra_state"]
     other = learnable()
     other.load_state_dict(layer.state_dict())
     assert other.radius == layer.radius
@@ -120,10 +120,10 @@ def test_learnable_radius_points_near_an_end():
 # Saving, copying, moving
 
 
-def test_layer_state_is_empty(tmp_path):
-    """The state is empty and a loaded model gives the same."""
+def test_layer_state_is_its_signature(tmp_path):
+    """The state holds no weights, only the signature, and a loaded model gives the same."""
     model = nn.ModuleDict({"net": Net(), "layer": small()})
-    assert not model["layer"].state_dict()
+    assert list(model["layer"].state_dict()) == ["_extra_state"]
     torch.save(model.state_dict(), tmp_path / "model.pt")
     other = nn.ModuleDict({"net": Net(), "layer": small()})
     other.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True))

@@ -21,8 +21,9 @@ from mollifier.mollify.jet import Jet, Order, parse_orders
 from mollifier.mollify.kernels import Kernel, Polynomial
 from mollifier.mollify.operators import Method, TensorOperator
 from mollifier.mollify.orders import Derivative
-from mollifier.mollify.precision import Weights, exact_backward, exact_float32, for_accumulation
+from mollifier.mollify.precision import Weights, exact_backward, exact_float32, for_accumulation, unrounded
 from mollifier.mollify.radius import Boundary, Radius
+from mollifier.mollify.signature import check_signature, signature
 from mollifier.mollify.stencils import degree_for, rows, whole_weights
 from mollifier.mollify.windows import least_radius
 
@@ -124,6 +125,14 @@ class MollifierLayer(nn.Module):
             self._coords = torch.as_tensor(self.nodes.coords()).to(self._coords)
         return self
 
+    def get_extra_state(self) -> Tensor:
+        """What a ``state_dict`` carries: grid, kernel, radius, boundary and accuracy, as bytes of JSON."""
+        return signature(self.grid, self.kernel, self.initial_radius, self.boundary, self.accuracy)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Refuse the state of a layer that differs; with it a network is another field."""
+        check_signature(state, self.get_extra_state())
+
     def _operator(self, **options: Any) -> TensorOperator:
         return TensorOperator(
             self.grid,
@@ -192,6 +201,7 @@ class MollifierLayer(nn.Module):
 
     def _on_nodes(self, g: Tensor) -> Tensor:
         """g as (..., *nodes.shape)."""
+        unrounded(g)
         shape, count = self.nodes.shape, self.nodes.size
         if g.ndim >= len(shape) and tuple(g.shape[-len(shape) :]) == shape:
             return g

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mollifier.errors import GridError
+
 
 class Weights(nn.Module):
     """Constant arrays as buffers that move between devices and stay float64 whatever the model is cast to."""
@@ -40,9 +42,29 @@ def for_accumulation(weights: Mapping[str, Tensor], g: Tensor) -> Mapping[str, T
     return {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
 
 
+def unrounded(g: Tensor) -> None:
+    """Refuse values that autocast has rounded to half precision: no sum restores the digits.
+
+    Raises
+    ------
+    GridError
+        If it has. Half-precision values outside autocast are their owner's choice.
+    """
+    if torch.is_autocast_enabled(g.device.type) and g.dtype in (torch.float16, torch.bfloat16):
+        raise GridError(
+            f"Autocast has rounded the values to {str(g.dtype).removeprefix('torch.')}, a relative error of "
+            f"{torch.finfo(g.dtype).eps / 2:.1g} that a derivative of order k multiplies by radius**-k. "
+            f"Evaluate the whole network with torch.autocast('{g.device.type}', enabled=False)."
+        )
+
+
 @contextmanager
 def exact_float32(g: Tensor) -> Iterator[None]:
-    """No TF32 for what is computed inside from values on a GPU; the setting found is put back."""
+    """Neither autocast nor, on a GPU, TF32 for what is computed inside; the settings found are put back."""
+    if torch.is_autocast_enabled(g.device.type):
+        with torch.autocast(g.device.type, enabled=False), exact_float32(g):
+            yield
+        return
     if not g.is_cuda or torch.compiler.is_compiling():
         yield
         return
