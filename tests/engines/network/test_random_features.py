@@ -80,7 +80,7 @@ def test_factored_matrices_are_those_of_the_kernel(scattered, chosen):
     weights = block.network.last.weight.detach().numpy()[0]
     with torch.no_grad():
         nodes = block.network(block.nodes()).double().numpy()[:, 0]
-    for d, product in products(block, objective.model.collocation.grid).items():
+    for d, product in products(block, block.mollified, objective.model.collocation.grid).items():
         wanted = (block.mollified.matrix(Derivative("u", d.orders)) @ nodes) * block.factor(d)
         np.testing.assert_allclose(product @ weights, wanted, rtol=1e-9, atol=1e-9 * np.abs(wanted).max())
         np.testing.assert_allclose(product.dense().numpy() @ weights, wanted, rtol=1e-9, atol=1e-8)
