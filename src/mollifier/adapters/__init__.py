@@ -1,0 +1,1 @@
+"""The layer in the frameworks that people train in."""
