@@ -56,7 +56,7 @@ def fit(made, epochs, **options):
 
 
 def test_pina_residuals_of_the_exact_solution():
-    """The exact solution has no residual, and a misfit as the kernel smooths it, in any order of the points."""
+    """In any order of points the exact solution has no residual, and a misfit as the kernel smooths it."""
     for data in ({"data": {"u": heat(GRID.coords())}}, {"data": {"u": heat(places())}, "points": places()}):
         for condition in conditions(equation(), **data).values():
             x = condition.input[torch.randperm(len(condition.input))]
