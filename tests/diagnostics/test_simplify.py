@@ -62,7 +62,7 @@ def test_simplify_law_up_to_a_constant():
     [
         ("D", None, "no unknown field 'D'"),
         ("w", None, "a law of one state with standard errors was expected"),
-        ("k", {"odd": "a*("}, "cannot be read"),
+        ("k", {"odd": "a*("}, "ends here|expected"),
     ],
 )
 def test_simplify_refuses(name, forms, message):
@@ -71,3 +71,26 @@ def test_simplify_refuses(name, forms, message):
     made.dataset["w"] = ("x", np.ones(3))
     with pytest.raises(MollifierError, match=message):
         simplify(made, name, forms)
+
+
+@pytest.mark.parametrize(
+    ("forms", "message"),
+    [
+        ({"bad": "__import__('os').getcwd()*u"}, "not part of the equation language"),
+        ({"bad": "a*u^(1/0)"}, "divides by zero"),
+        ({"bad": "a = u"}, "without '='"),
+        ({"bad": 3}, "a formula was expected"),
+        (["a*u"], "names with formulas"),
+    ],
+)
+def test_forms_are_read_as_equations_are(forms, message):
+    """Never as Python; names such as E, S and lambda are parameters."""
+    with pytest.raises(MollifierError, match=message):
+        simplify(solution(np.sqrt), "k", forms)
+
+
+def test_names_of_constants_are_parameters():
+    """E, S and lambda mean nothing of their own."""
+    for name in ("E", "S", "lambda", "N"):
+        (form,) = simplify(solution(lambda u: 2 * u), "k", {"line": f"{name}*u"})
+        assert form.parameters[name].value == pytest.approx(2.0, abs=0.1)

@@ -258,3 +258,13 @@ def test_it_prints_to_pages(browser, tmp_path):
     assert document.startswith(b"%PDF")
     assert len(document) > 20_000
     assert not browser.log()
+
+
+@pytest.mark.parametrize("status", ["holds", "doubtful", "refuted", "undetermined"])
+def test_every_verdict_has_its_sentence(tmp_path, status):
+    """A page is written whatever the validation says."""
+    solution, found = reported()
+    text = report(solution, tmp_path / "report.html", replace(found, status=status)).read_text(
+        encoding="utf-8"
+    )
+    assert f">{status}<" in text

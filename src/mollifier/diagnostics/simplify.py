@@ -19,6 +19,10 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.stats import chi2
 
+from mollifier.equations.lower import ArrayFunction
+from mollifier.equations.names import Names
+from mollifier.equations.syntax import read
+from mollifier.equations.system import parse
 from mollifier.errors import MollifierError, did_you_mean
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.solution import Solution
@@ -111,6 +115,10 @@ def simplify(solution: Solution, name: str, forms: Mapping[str, str] | None = No
     >>> found[0].formula, round(found[0].parameters["m"].value, 2)
     ('a*u^m', 2.0)
     """
+    if not isinstance(forms, Mapping | None):
+        raise MollifierError(
+            f"forms={forms!r} was given; names with formulas were expected: {{'power': 'a*u^m'}}."
+        )
     law, modes, count = _curve(solution, name)
     state = str(law.dims[0]).removesuffix("_value")
     whole = modes.T @ modes
@@ -139,6 +147,29 @@ def _curve(solution: Solution, name: str) -> tuple[xr.DataArray, Array, float]:
     return law, solution.dataset[f"{name}_modes"].values, float(solution.fit.sizes["observation"])
 
 
+def _read(formula: str) -> sympy.Expr:
+    """A formula in ``u`` and parameters, read as the equations are.
+
+    >>> _read("a*u^m")
+    a*u**m
+    """
+    if not isinstance(formula, str):
+        raise MollifierError(f"A form was given as {formula!r}; a formula was expected, as 'a*u^m'.")
+    statements = read(formula)
+    if len(statements) != 1 or statements[0].right is not None:
+        raise MollifierError(
+            f"The form '{formula}' was given; one formula without '=' was expected, as 'a*u^m'."
+        )
+    names, nodes = set(), [statements[0].left]
+    for node in nodes:
+        nodes += node.children
+        names |= {node.value} if node.kind == "name" else set()
+    if "u" not in names:
+        names |= {"u"}
+    unknowns = {n: () for n in names - {"u", "pi"}}
+    return parse(formula, Names(("u_place",), {"u": ("u_place",)}, unknowns)).equations[0].residual
+
+
 def _fitted(
     label: str,
     formula: str,
@@ -151,17 +182,15 @@ def _fitted(
     modes: int,
 ) -> Form | None:
     """A form fitted to a curve (n,); None where it is not finite on it, or has no determined parameters."""
-    try:
-        expression = sympy.sympify(formula.replace("^", "**"))
-    except (sympy.SympifyError, SyntaxError, TypeError) as e:
-        raise MollifierError(f"The form '{formula}' cannot be read: {e}") from None
+    expression = _read(formula)
     u = sympy.Symbol("u")
     symbols = sorted(expression.free_symbols - {u}, key=str)
-    function = sympy.lambdify([u, *symbols], expression, "numpy")
+    function = ArrayFunction(expression)
 
     def residuals(parameters: Array) -> Array:
+        env = dict(zip(map(str, symbols), parameters, strict=True)) | {"u": x}
         with np.errstate(all="ignore"):
-            values = np.broadcast_to(function(x, *parameters), x.shape)
+            values = np.broadcast_to(function(env), x.shape)
         gap = values - y
         gap = whiten @ (gap - gap.mean() if free else gap)
         return np.where(np.isfinite(gap), gap, 1e6)

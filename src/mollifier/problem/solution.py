@@ -179,8 +179,9 @@ class Solution(Printed):
         """Mean and spread over experiments of an unknown that has one value for each.
 
         With values m_i and variances v_i the spread is that of normal effects at a fixed point of expectation
-        and maximisation, s^2 = mean((m_i - mean)^2 + v_i) (Laird and Ware, Biometrics 38:963, 1982). The
-        mean's standard error is that of the mean of the population, of which there are n experiments.
+        and maximisation, s^2 = mean((m_i - mean)^2 + v_i) (Laird and Ware, Biometrics 38:963, 1982). Without
+        the prior about the mean a value has the variance w_i with 1/w_i = 1/v_i - 1/s^2, and s^2 + w_i is
+        that about the mean of the population, from which the standard errors of mean and spread follow.
 
         Raises
         ------
@@ -195,7 +196,7 @@ class Solution(Printed):
         >>> rate = {"unknowns": {"k": "FieldUnknown()"}}
         >>> mean, spread = Solution(Status("converged"), {}, k, fit, history, rate).population("k")
         >>> print(mean, spread, sep="; ")
-        mean of k = 2.00 ± 0.47; spread of k = 0.82 ± 0.41
+        mean of k = 2.00 ± 0.48; spread of k = 0.82 ± 0.42
         """
         if name not in self._populations():
             raise MollifierError(
@@ -205,9 +206,12 @@ class Solution(Printed):
         values, errors = self.dataset[name], self.dataset[f"{name}_sd"]
         n, unit = values.size, values.attrs.get("units", "")
         spread = float(np.sqrt(np.mean((values - values.mean()) ** 2 + errors**2)))
+        alone = 1 / np.maximum(1 / errors.values**2 - 1 / spread**2, 1e-12 / spread**2)
+        weights = 1 / (spread**2 + alone)
+        known = np.sum(weights**2) * (n - 1) / n if n > 1 else weights[0] ** 2  # one degree is the mean's
         return (
-            Estimate(f"mean of {name}", float(values.mean()), spread / np.sqrt(n), unit),
-            Estimate(f"spread of {name}", spread, spread / np.sqrt(2 * max(n - 1, 1)), unit, lower=0.0),
+            Estimate(f"mean of {name}", float(values.mean()), float(1 / np.sqrt(weights.sum())), unit),
+            Estimate(f"spread of {name}", spread, float(1 / np.sqrt(2 * known) / spread), unit, lower=0.0),
         )
 
     def _populations(self) -> list[str]:
