@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from typer.testing import CliRunner
 
 from mollifier.cli.app import app
@@ -42,3 +43,35 @@ def test_init_replaces_no_file(tmp_path: Path):
     assert result.exit_code == 2
     assert "exists" in result.output
     assert (tmp_path / "logger.yaml").read_text() == "mine"
+
+
+def test_init_numbers_experiments_by_a_column_of_names(tmp_path: Path):
+    """Measurements of several subjects are not pooled, and a comment says what the column does."""
+    rows = [f"{who},{t},{np.exp(-t):.4f}" for who in ("Ada", "Bea", "Cyd") for t in np.linspace(0, 1, 9)]
+    (tmp_path / "data.csv").write_text("\n".join(["who,t,u", *rows]))
+    result = CliRunner().invoke(app, ["init", str(tmp_path / "data.csv")])
+    assert result.exit_code == 0, result.output
+    assert "# who numbers experiments" in (tmp_path / "data.yaml").read_text()
+    problem = load_problem(tmp_path / "data.yaml").problem()
+    assert problem.coordinates == ("who", "t")
+    assert problem.experiments == ("who",)
+    assert str(problem.system.equations[0].text) == "u_t = -D*u"
+
+
+def test_init_of_complex_parts_writes_one_complex_equation(tmp_path: Path):
+    """Columns psi_re and psi_im are the field psi of an equation with i."""
+    wave = [(x, t, np.exp(1j * (x - t))) for x in np.linspace(0, 3, 9) for t in np.linspace(0, 1, 9)]
+    rows = [f"{x},{t},{psi.real:.5f},{psi.imag:.5f}" for x, t, psi in wave]
+    (tmp_path / "wave.csv").write_text("\n".join(["x,t,psi_re,psi_im", *rows]))
+    result = CliRunner().invoke(app, ["init", str(tmp_path / "wave.csv")])
+    assert result.exit_code == 0, result.output
+    assert "equation: i*psi_t = D*lap(psi)" in (tmp_path / "wave.yaml").read_text()
+    assert load_problem(tmp_path / "wave.yaml").problem().fields == ("psi_re", "psi_im")
+
+
+@pytest.mark.parametrize("folder", [".", "..", "/"])
+def test_init_refuses_a_folder(folder: str):
+    """A folder has no name from which that of the problem file could be made."""
+    result = CliRunner().invoke(app, ["init", folder])
+    assert result.exit_code == 2
+    assert "is a folder; one file was expected" in result.output

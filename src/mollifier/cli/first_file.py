@@ -20,6 +20,10 @@ _HEAD = """\
 #   mollifier solve {name} --out out
 # Derivatives are {derivatives}; operators lap, bilap, grad, div.
 """
+_EXPERIMENTS = """\
+# {0} numbers experiments, one for each name: they have separate states and one D; with D: {{over: {0}}} each
+# has another D. Leave {0} out of the coordinates if its names are no experiments.
+"""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,15 +42,19 @@ def init(
 ) -> int:
     """Write a first problem file from a data file: its variables, coordinates and units, and an example.
 
-    A file that exists is not replaced.
+    A file that exists is not replaced. Columns of names number experiments.
     """
-    from mollifier.data.read import read
+    from mollifier.data.read import Loaded, read
     from mollifier.io.files import write_text
 
+    loaded = Loaded.of(data)
     path = data.with_suffix(".yaml") if out is None else out
     if path.exists():
         raise ConfigurationError(f"{path} exists; name another file with --out.")
-    observations = read(data)
+    observations = read(loaded)
+    if loaded.columns_of_names:
+        coordinates = dict.fromkeys([*loaded.columns_of_names, *observations.coordinates])
+        observations = read(loaded, coordinates=list(coordinates))
     file = data.name if data.parent == path.parent else str(data.resolve())
     write_text(path, first_file(observations, file, path.name))
     terminal.say(str(observations))
@@ -57,6 +65,8 @@ def init(
 
 def first_file(observations: Observations, file: str, name: str) -> str:
     """The text of a problem file: an equation of diffusion or decay, which has to be replaced.
+
+    Of the parts of a complex field it is one of waves or oscillation.
 
     Examples
     --------
@@ -74,14 +84,16 @@ def first_file(observations: Observations, file: str, name: str) -> str:
     """
     import yaml
 
-    from mollifier.equations.names import TIME_NAMES
+    from mollifier.equations.names import Names, time_coordinate
 
-    coordinates, field = list(observations.coordinates), observations.variables[0]
-    time = next((c for c in coordinates if c in TIME_NAMES), None)
-    space = [c for c in coordinates if c != time]
-    right = "D*lap({0})" if space else "-D*{0}"
-    equation = f"{field}_{time} = {right}" if time else "0 = {0} - D*lap({0})"
-    dataset = observations.dataset
+    dataset, coordinates = observations.dataset, list(observations.coordinates)
+    named = [c for c in coordinates if "experiments" in dataset[c].attrs]
+    along = [c for c in coordinates if c not in named] or coordinates
+    time = time_coordinate(along)
+    waves = Names((), unknowns=dict.fromkeys(observations.variables, ())).complex
+    field, i = (waves[0], "i*") if waves else (observations.variables[0], "")
+    right = "D*lap({0})" if along != [time] else "-D*{0}"
+    equation = f"{i}{field}_{time} = {right}" if time else f"0 = {{0}} - {i}D*lap({{0}})"
     names = [*coordinates, *observations.variables]
     units = {n: str(dataset[n].attrs["units"]) for n in names if dataset[n].attrs.get("units")}
     given: dict[str, Any] = {"file": file, "coordinates": coordinates, "values": list(observations.variables)}
@@ -91,5 +103,6 @@ def first_file(observations: Observations, file: str, name: str) -> str:
         "unknowns": {"D": {"lower": 0}},
     }
     text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True, width=1000)
-    derivatives = ", ".join(f"{field}_{c}" for c in [*coordinates, 2 * coordinates[0]])
-    return _HEAD.format(name=name, derivatives=derivatives) + text
+    derivatives = ", ".join(f"{field}_{c}" for c in [*along, 2 * along[0]])
+    head = _HEAD.format(name=name, derivatives=derivatives) + "".join(map(_EXPERIMENTS.format, named))
+    return head + text

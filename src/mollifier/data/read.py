@@ -47,6 +47,11 @@ class Loaded:
         with _guard(file):
             return cls(reader.load(file))
 
+    @property
+    def columns_of_names(self) -> list[str]:
+        """Columns of a table that may number experiments, as those of subjects' names."""
+        return tables.columns_of_names(self.content[0]) if isinstance(self.content, tuple) else []
+
 
 def read(
     path: str | Path | Loaded,

@@ -92,6 +92,18 @@ def _experiments(column: Any) -> tuple[NDArray[Any], list[str]] | None:
     return codes.astype(float), names.tolist()
 
 
+def columns_of_names(table: pd.DataFrame) -> list[str]:
+    """Columns without empty cells in which several names repeat.
+
+    >>> rows = {"who": ["Ada", "Ada", "Bea"], "note": ["a", "b", "c"], "lab": ["x", "x", "x"], "t": [0, 1, 0]}
+    >>> columns_of_names(pd.DataFrame(rows))
+    ['who']
+    """
+    full = [str(c) for c in table.columns if c != REPLICATE and table[c].notna().all()]
+    names = {c: found[1] for c in full if (found := _experiments(table[c]))}
+    return [c for c, found in names.items() if 1 < len(found) < len(table)]
+
+
 def _numbers(table: pd.DataFrame, name: str, dates: bool = False) -> NDArray[Any]:
     """A column as float64, or dates where they are allowed; text is refused with its line."""
     column: Any = table[name]
