@@ -126,3 +126,35 @@ def test_gauge_of_a_hidden_state():
     problem = mf.InverseProblem(flow, data, {"n": S()}, states={"p": mf.StateUnknown()})
     assert gauges(problem) == {"p": ("t",)}
     assert any("its mean over x, y at each t is zero" in f.text for f in mf.check(problem).findings)
+
+
+def two_rates(seed: int = 1) -> mf.Observations:
+    """The second of two compartments, which lose 2 and 0.5 of what they hold; the first feeds it."""
+    t = np.linspace(0, 6, 80)
+    y = solve_ivp(lambda t, y: [-2 * y[0] + y[1], -0.5 * y[1]], (0, 6), [0.2, 1], t_eval=t, rtol=1e-9).y
+    return mf.Observations({"u": y[0]}, {"t": t}).add_noise(0.005, seed=seed)
+
+
+@pytest.mark.parametrize(("upper", "status"), [(None, "undetermined"), (1.0, "converged")])
+def test_rates_that_may_be_exchanged(upper, status):
+    """Either order of the two rates fits exactly; bounds that leave one of them make an answer of it."""
+    unknowns = {"a": mf.ScalarUnknown(lower=upper or 0.0), "b": mf.ScalarUnknown(lower=0.0, upper=upper)}
+    equations, states = ["u_t = -a*u + v", "v_t = -b*v"], {"v": mf.StateUnknown()}
+    found = mf.solve(mf.InverseProblem(equations, two_rates(), unknowns, states=states))
+    assert found.status.name == status
+    if upper is None:
+        assert "fits as well as" in found.status.message
+    else:
+        low, high = found.estimates["a"].interval(0.99)
+        assert low < 2.0 < high
+
+
+def test_a_sign_that_a_hidden_state_takes_up():
+    """x'' = -k^2 x, written with the velocity over k: k and -k are the same."""
+    t = np.linspace(0, 6, 80)
+    data = mf.Observations({"x": np.cos(2 * t)}, {"t": t}).add_noise(0.01, seed=0)
+    equations, states = ["x_t = k*v", "v_t = -k*x"], {"v": mf.StateUnknown()}
+    free = mf.solve(mf.InverseProblem(equations, data, {"k": mf.ScalarUnknown(initial=-1.0)}, states=states))
+    assert free.status.name == "undetermined"
+    bound = mf.solve(mf.InverseProblem(equations, data, {"k": mf.ScalarUnknown(lower=0.0)}, states=states))
+    assert bound.status.name == "converged"

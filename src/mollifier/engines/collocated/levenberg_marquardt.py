@@ -225,8 +225,8 @@ class LevenbergMarquardt(ABC):
         """Hidden state -> standard errors on its grid, where the engine has them."""
         return {}
 
-    def profile(self, name: str, value: float) -> float | None:
-        """How much minus twice the log-likelihood grows with another value of a number, the rest refitted.
+    def profile(self, held: Mapping[str, float]) -> float | None:
+        """How much minus twice the log-likelihood grows with numbers held at values, the rest refitted.
 
         None where the engine does not refit the rest.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 
 import numpy as np
 
@@ -27,6 +28,9 @@ _ASIDE, _LIKELY = 10.0, 3.0
 # is worse by less than these shares of what the standard error predicts, and of the number of samples.
 _FLAT, _PER_SAMPLE = 0.01, 0.1
 
+
+# Most exchanges of numbers that are tried.
+_MOST_TWINS = 15
 
 # Ends of a run whose values are no more than where it was.
 _CUT_SHORT = ("interrupted", "time limit", "non-finite loss")
@@ -71,7 +75,7 @@ def undetermined_posterior(laplace: Laplace) -> str:
     loose = [n for n, ratio in laplace.posterior_ratio().items() if not ratio < THRESHOLDS.ratio]
     if loose:
         return f"the data do not determine {listed(loose)}: other values fit as well when the rest follows"
-    if why := _flat_profile(laplace):
+    if why := _flat_profile(laplace) or _twin(laplace):
         return why
     for name, sd in laplace.fields().items():
         block = laplace.model.unknown_blocks[name]
@@ -91,14 +95,51 @@ def _flat_profile(laplace: Laplace) -> str:
     """
     count = laplace.stage.objective.count
     for name, value, sd, other in _far_values(laplace):
-        worse = laplace.stage.profile(name, other)
+        worse = laplace.stage.profile({name: other})
         if worse is None:
             return ""
         chance = worse < _FLAT * ((other - value) / sd) ** 2 and worse < _PER_SAMPLE * count
+        if worse < -(_LIKELY**2):
+            return (
+                f"{name} = {other:.3g} fits better than {name} = {value:.3g}, where the run ended (minus "
+                f"twice the log-likelihood differs by {worse:.2g}): that was not the best minimum. Give initial "
+                f"values, as initial={other:.3g} for {name}"
+            )
         if worse < _LIKELY**2 or chance:
             return (
                 f"{name} = {other:.3g} fits nearly as well as {name} = {value:.3g} (minus twice the "
                 f"log-likelihood differs by {worse:.2g}): the data do not determine it"
+            )
+    return ""
+
+
+def _twin(laplace: Laplace) -> str:
+    """Numbers that explain the data as well when they are exchanged, or with the other sign.
+
+    A state without data can have another history that makes up for it: of two rates in a row, of which the
+    second compartment is measured, the data do not tell which is the first. Such a twin is far away, and the
+    likelihood between is low, so that neither standard errors nor profiles of one number show it.
+    """
+    problem, values = laplace.model.problem, laplace.model.values()
+    if not problem.hidden:
+        return ""
+    sds = {n: sd or np.inf for n, sd in laplace.scalars().items()}
+    moved: list[dict[str, float]] = [{n: -v} for n, v in values.items()]
+    moved += [{a: values[b], b: values[a]} for a, b in combinations(values, 2)]
+    for held in moved[:_MOST_TWINS]:
+        far = all(
+            abs(v - values[n]) > _LIKELY * sds[n] and problem.scalars[n].admits(v) for n, v in held.items()
+        )
+        if not far:
+            continue
+        worse = laplace.stage.profile(held)
+        if worse is not None and worse < _LIKELY**2:
+            other = " and ".join(f"{n} = {v:.3g}" for n, v in held.items())
+            found = " and ".join(f"{n} = {values[n]:.3g}" for n in held)
+            return (
+                f"{other} fits as well as {found}, with another history of {listed(list(problem.hidden))}: "
+                "the data do not tell which it is. Give bounds or a value that leaves one of them, or a measurement "
+                f"of {problem.hidden[0]}"
             )
     return ""
 

@@ -302,26 +302,27 @@ class Joint(LevenbergMarquardt):
         sd = {s.name: system.state_sd(s) for s in self.objective.states if s.name in hidden}
         return {n: v * wider for n, v in sd.items() if v is not None}
 
-    def profile(self, name: str, value: float) -> float:
-        """Increase of minus twice the log-likelihood with a number held at ``value``, the rest refitted."""
+    def profile(self, held: Mapping[str, float]) -> float:
+        """Increase of minus twice the log-likelihood with numbers held at values, the rest refitted."""
         start = self.parameters()
         with stiff(self, self.tuning):
             self.linearisation.shifts = None
-            best = self._refitted(name) if self.model.problem.hidden else self.losses()["loss"]
+            best = self._refitted(*held) if self.model.problem.hidden else self.losses()["loss"]
             try:
-                self.model.scalars[name].assign(value, self.tuning.profile_halvings)
-                return (self._refitted(name) - best) * self.objective.count
+                for name, value in held.items():
+                    self.model.scalars[name].assign(value, self.tuning.profile_halvings)
+                return (self._refitted(*held) - best) * self.objective.count
             finally:
                 self.set_parameters(start)
 
-    def _refitted(self, name: str) -> float:
-        """The least loss in some steps that hold a number."""
+    def _refitted(self, *names: str) -> float:
+        """The least loss in some steps that hold numbers."""
         least = np.inf
         for _ in range(self.tuning.profile_steps):
             system = self.bordered()
             if not system.finite:
                 break
-            self.set_parameters(self.parameters() + system.holding(name))
+            self.set_parameters(self.parameters() + system.holding(*names))
             least = min(least, self.losses()["loss"])
         return least
 
