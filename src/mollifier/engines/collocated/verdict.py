@@ -102,8 +102,8 @@ def _flat_profile(laplace: Laplace) -> str:
         if worse < -(_LIKELY**2):
             return (
                 f"{name} = {other:.3g} fits better than {name} = {value:.3g}, where the run ended (minus "
-                f"twice the log-likelihood differs by {worse:.2g}): that was not the best minimum. Give initial "
-                f"values, as initial={other:.3g} for {name}"
+                f"twice the log-likelihood differs by {worse:.2g}): that was not the best minimum. Give "
+                f"initial values, as initial={other:.3g} for {name}"
             )
         if worse < _LIKELY**2 or chance:
             return (
@@ -138,8 +138,8 @@ def _twin(laplace: Laplace) -> str:
             found = " and ".join(f"{n} = {values[n]:.3g}" for n in held)
             return (
                 f"{other} fits as well as {found}, with another history of {listed(list(problem.hidden))}: "
-                "the data do not tell which it is. Give bounds or a value that leaves one of them, or a measurement "
-                f"of {problem.hidden[0]}"
+                "the data do not tell which it is. Give bounds that leave one of them, or a measurement of "
+                f"{problem.hidden[0]}"
             )
     return ""
 
