@@ -30,8 +30,10 @@ class CheckpointError(MollifierError):
     """A saved run that cannot be read back."""
 
 
-def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+def did_you_mean(name: object, candidates: Iterable[str]) -> str:
     """A closing hint that names the nearest candidate, or lists them when none is near.
+
+    A name that is no text is near to none.
 
     >>> did_you_mean("conductivty", ["conductivity", "source"])
     " Did you mean 'conductivity'?"
@@ -39,7 +41,7 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     ' Known names: k, s.'
     """
     known = sorted(set(candidates))
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(str(name), known, n=1)
     if close:
         return f" Did you mean '{close[0]}'?"
     return f" Known names: {', '.join(known)}." if known else ""

@@ -24,6 +24,7 @@ def problem(field: str, unknown: str, kind) -> mf.InverseProblem:
         ("observation", "D", mf.ScalarUnknown()),
         ("u", "loss", mf.ScalarUnknown()),
         ("u", "u_sd", mf.ScalarUnknown()),
+        ("u", "u_visits", mf.ScalarUnknown()),
     ],
 )
 def test_reserved_name_is_refused(field, unknown, kind):
@@ -36,3 +37,12 @@ def test_reserved_name_is_refused(field, unknown, kind):
 )
 def test_reserved_name_is_not_a_similar_one(field, unknown):
     assert unknown in problem(field, unknown, mf.ScalarUnknown()).unknowns
+
+
+@pytest.mark.parametrize("unknown", ["u_value", "u_visits"])
+def test_reserved_name_beside_a_law_is_refused(unknown):
+    """Where a law D(u) is read out: the values of u, and how often u takes them."""
+    data = xr.Dataset({"u": (("x", "t"), np.outer(np.sin(X), np.exp(-T)))}, {"x": X, "t": T})
+    unknowns = {"D": mf.FieldUnknown(over="u"), unknown: mf.ScalarUnknown()}
+    with pytest.raises(ConfigurationError, match=f"'{unknown}' is reserved for"):
+        mf.InverseProblem(f"u_t = dx(D(u)*u_x) + {unknown}", data=data, unknowns=unknowns)

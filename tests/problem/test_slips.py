@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import mollifier as mf
 from mollifier.errors import MollifierError
+from mollifier.problem.status import Status
 
 
 def problem(
@@ -70,3 +72,20 @@ def test_unknown_slips_are_named(kind: Any, given: dict[str, Any], said: str) ->
 def test_engine_slips_are_named(engine: Any) -> None:
     with pytest.raises(MollifierError, match="There is no engine"):
         mf.solve(problem(), engine)
+
+
+@pytest.mark.parametrize("given", [3, [3], {"system": 3}])
+@pytest.mark.parametrize("argument", ["experiments", "fields", "geometry", "conditions"])
+def test_argument_slips_are_named(argument: str, given: Any) -> None:
+    """A number in place of names, of a system or of conditions is an error of ours, not Python's."""
+    p = problem()
+    with pytest.raises(MollifierError, match=r"was given|not a coordinate|not in the data"):
+        mf.InverseProblem("u_t = D*u_xx", p.data, p.unknowns, **{argument: given})
+
+
+def test_population_of_a_number_is_refused() -> None:
+    """What was given is named, as of a name that is not there."""
+    empty = xr.Dataset({"u": ("observation", [])}), xr.Dataset({"loss": ("step", [])})
+    solution = mf.Solution(Status("converged"), {}, xr.Dataset(), *empty, {})
+    with pytest.raises(MollifierError, match="'3' is no unknown with one value"):
+        solution.population(3)  # pyright: ignore[reportArgumentType]

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -272,3 +273,19 @@ def test_plot_shows_in_a_notebook_and_names_what_there_is():
         plot(solution, "fits")
     assert "<pre>Status" in solution._repr_html_()
     assert Estimate("r", 0.5, 0.1)._repr_html_() == "<pre>r = 0.50 ± 0.10</pre>"
+
+
+@pytest.mark.parametrize(
+    ("solution", "what", "truth", "said"),
+    [
+        (True, 3, None, "no figure '3'"),
+        (True, ["fit"], None, "no figure"),
+        (True, None, 3, "truth=3 was given; an xarray.Dataset"),
+        (False, None, None, "None was given to plot; a Solution was expected"),
+    ],
+)
+def test_plot_names_what_was_given_in_place_of_what_it_takes(solution, what, truth, said):
+    """A solution, the name of a figure, and a dataset of true values are expected."""
+    given: Any = make_solution(("x",), ("x",))[0] if solution else None
+    with pytest.raises(MollifierError, match=said):
+        plot(given, what, truth)

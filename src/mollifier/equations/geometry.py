@@ -147,9 +147,9 @@ def geometry(
     >>> geometry({"system": "lonlat", "radius": 1}, ("lat",)).scale
     {'lat': pi/180}
     """
-    options = {"system": given} if isinstance(given, str) else dict(given)
+    options = dict(given) if isinstance(given, Mapping) else {"system": given}
     name, spatial = options.pop("system", None), tuple(spatial)
-    if name not in _SYSTEMS:
+    if not isinstance(name, str) or name not in _SYSTEMS:
         raise EquationError(
             f"geometry={given!r} was given; one of {', '.join(SYSTEMS)} was expected, or a mapping with one "
             f"of these as its 'system'.{did_you_mean(str(name), SYSTEMS)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,7 +82,7 @@ def checked(given: Any) -> tuple[Condition, ...]:
     ConfigurationError
         If one is none.
     """
-    found = (given,) if isinstance(given, Condition) else tuple(given)
+    found = tuple(given) if isinstance(given, Iterable) else (given,)
     for one in found:
         if not isinstance(one, Condition):
             raise ConfigurationError(

@@ -22,7 +22,7 @@ from mollifier.problem.conditions import Condition, checked, domain, placed
 from mollifier.problem.measurements import all_measurements
 from mollifier.problem.reserved import check_names
 from mollifier.problem.states import completed_states, is_measured
-from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown, Unknown, is_number
+from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown, Unknown, as_names, is_number
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class InverseProblem:
         measurements = all_measurements(completed, observations)
         bounds = domain(conditions, measurements, observations)
         system = placed(parse(equation, names), conditions, completed, bounds, observations)
-        _check_fields(system, (*chosen, *hidden), observations)
+        _check_fields(system, (*chosen, *hidden), declared, observations)
         _check_experiments(system, numbering)
         known = (v for v in others if v in system.symbols)
         scalars = [n for n, u in completed.items() if isinstance(u, ScalarUnknown)]
@@ -259,8 +259,8 @@ def _fields(
     """The measured fields: as given, or what the equation differentiates, or the only variable there is."""
     measured = [v for v in data.variables if v not in states or is_measured(v, data)]
     if fields is not None:
-        given = (fields,) if isinstance(fields, str) else tuple(fields)
-        named = {n: p for n in map(str, given) if {*(p := parts_of(n))} <= {*data.variables}}
+        given = as_names("fields", fields, "['u']")
+        named = {n: p for n in given if {*(p := parts_of(n))} <= {*data.variables}}
         chosen = tuple(dict.fromkeys(names_in_parts(given, named)))
         for f in chosen:
             if f not in data.variables:
@@ -273,7 +273,7 @@ def _fields(
 
 def _experiments(given: str | Sequence[str], data: Observations) -> tuple[str, ...]:
     """Coordinates that number experiments: those named, and those of text."""
-    named = (given,) if isinstance(given, str) else tuple(given)
+    named = as_names("experiments", given, "['subject']")
     for c in named:
         if c not in data.coordinates:
             hint = did_you_mean(c, data.coordinates)
@@ -314,7 +314,9 @@ def _numbers(constants: Any) -> dict[str, float]:
     return {str(n): float(v) for n, v in constants.items()}
 
 
-def _check_fields(system: EquationSystem, chosen: Sequence[str], data: Observations) -> None:
+def _check_fields(
+    system: EquationSystem, chosen: Sequence[str], states: Mapping[str, StateUnknown], data: Observations
+) -> None:
     """At least one field, and each of them and of the unknowns in an equation."""
     if not chosen:
         raise ConfigurationError(
@@ -323,9 +325,10 @@ def _check_fields(system: EquationSystem, chosen: Sequence[str], data: Observati
         )
     for f in chosen:
         if f not in system.derivatives:
+            what, place = ("state", "states") if f in states else ("field", "fields")
             raise ConfigurationError(
-                f"The field '{f}' is in no equation.{did_you_mean(f, system.symbols)} Leave it out "
-                "of fields, or correct the equation."
+                f"The {what} '{f}' is in no equation.{did_you_mean(f, system.symbols)} Leave it out "
+                f"of {place}, or correct the equation."
             )
     if system.unused:
         raise ConfigurationError(

@@ -10,7 +10,7 @@ from mollifier.problem.solution import HISTORY
 from mollifier.problem.unknowns import value_axis
 
 _ALWAYS = re.compile(r"observation|step|residual(_\d+)?|condition_\d+")
-_SUFFIXES = ("_sd", "_prior_sd", "_ratio", "_fitted", "_held_out", "_modes")
+_SUFFIXES = ("_sd", "_prior_sd", "_ratio", "_fitted", "_held_out", "_modes", "_visits")
 
 
 def check_names(names: Iterable[str], scalars: Iterable[str], laws: Iterable[str] = ()) -> None:

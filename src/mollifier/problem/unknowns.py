@@ -213,15 +213,29 @@ def _coordinates(kind: str, over: Any) -> tuple[str, ...] | None:
     """Names of coordinates as a tuple; None for all of them."""
     if over is None:
         return None
-    names = (over,) if isinstance(over, str) else over
-    if not isinstance(names, Iterable) or not all(isinstance(n, str) for n in names):
-        raise ConfigurationError(f"over={over!r} was given; names were expected, as in over=('x', 'y').")
-    names = tuple(names)
+    names = as_names("over", over, "('x', 'y')")
     twice = [n for n in names if names.count(n) > 1]
     if twice:
         raise ConfigurationError(f"{kind}(over={names!r}) names '{twice[0]}' twice; once was expected.")
     if not names:
         raise ConfigurationError(f"{kind}(over=()) varies over nothing; use ScalarUnknown.")
+    return names
+
+
+def as_names(argument: str, given: Any, example: str) -> tuple[str, ...]:
+    """One name or several, given as an argument, as a tuple.
+
+    >>> as_names("fields", "u", "['u']")
+    ('u',)
+    >>> as_names("fields", 3, "['u']")
+    Traceback (most recent call last):
+    mollifier.errors.ConfigurationError: fields=3 was given; names were expected, as in fields=['u'].
+    """
+    names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
+    if not all(isinstance(n, str) for n in names):
+        raise ConfigurationError(
+            f"{argument}={given!r} was given; names were expected, as in {argument}={example}."
+        )
     return names
 
 

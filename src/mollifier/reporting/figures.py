@@ -78,7 +78,8 @@ def plot(solution: Solution, what: str | None = None, truth: xr.Dataset | None =
     Raises
     ------
     MollifierError
-        If the solution has no such figure, or a true field has coordinates that the estimate has not.
+        If this is no solution, or has no such figure; if the truth is no dataset, or a true field has
+        coordinates that the estimate has not.
 
     Examples
     --------
@@ -93,7 +94,7 @@ def plot(solution: Solution, what: str | None = None, truth: xr.Dataset | None =
     names = {name.removeprefix(_UNKNOWN): name for name in figures}
     if what is None:
         what = next((n for n in names if names[n].startswith(_UNKNOWN)), "fit")
-    if what not in names:
+    if not isinstance(what, str) or what not in names:
         raise MollifierError(f"The solution has no figure '{what}'.{did_you_mean(what, names)}")
     with style.look():
         return figures[names[what]]()
@@ -101,6 +102,12 @@ def plot(solution: Solution, what: str | None = None, truth: xr.Dataset | None =
 
 def _figures(solution: Solution, truth: xr.Dataset | None) -> dict[str, Callable[[], Figure]]:
     """What the solution can show: name -> function that makes the figure."""
+    if not isinstance(solution, Solution):
+        raise MollifierError(
+            f"{solution!r:.60} was given to plot; a Solution was expected, as solve returns."
+        )
+    if not isinstance(truth, xr.Dataset | None):
+        raise MollifierError(f"truth={truth!r:.60} was given; an xarray.Dataset of true values was expected.")
     figures: dict[str, Callable[[], Figure]] = {}
     if solution.observed:
         figures["fit"] = partial(fit_figure, solution)
