@@ -158,3 +158,26 @@ def test_a_sign_that_a_hidden_state_takes_up():
     assert free.status.name == "undetermined"
     bound = mf.solve(mf.InverseProblem(equations, data, {"k": mf.ScalarUnknown(lower=0.0)}, states=states))
     assert bound.status.name == "converged"
+
+
+@pytest.mark.parametrize("condition", ["v = 0", "x = 1"])
+def test_true_condition_beside_a_hidden_state(condition):
+    """The search for levels starts where the search for hidden states ended, and leaves k and c there."""
+    t = np.linspace(0, 10, 60)
+    x = solve_ivp(lambda _, y: [y[1], -4 * y[0] - 0.3 * y[1]], (0, 10), [1, 0], t_eval=t, rtol=1e-10).y[0]
+    data = mf.Observations({"x": x}, {"t": t}).add_noise(0.015, seed=1)
+    problem = mf.InverseProblem(
+        ["x_t = v", "v_t = -k*x - c*v"],
+        data,
+        {"k": S(), "c": S()},
+        states={"v": mf.StateUnknown()},
+        conditions=[mf.Condition(condition, at={"t": "start"})],
+    )
+    foretold = mf.check(problem)
+    assert foretold.verdict == "good"
+    found = mf.solve(problem)
+    assert found.status.name == "converged"
+    for name, truth in {"k": 4.0, "c": 0.3}.items():
+        estimate = found.estimates[name]
+        assert abs(estimate.value - truth) < 3 * estimate.sd
+        assert foretold.numbers["information"]["numbers"][name]["sd"] == pytest.approx(estimate.sd, rel=0.2)

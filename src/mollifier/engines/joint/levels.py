@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+import torch
 
 from mollifier.engines.collocated.calibrate import start_at
 from mollifier.engines.joint.stages import Joint
@@ -39,10 +39,15 @@ class Levels:
         """Find the level of every unknown."""
         joint, problem = self.joint, self.objective.model.problem
         weight, joint.weight = joint.weight, self.tuning.level_weight
-        losses = self._fitted(joint.parameters())
-        for name, unknown in problem.unknowns.items():
-            if unknown.initial is None and name not in problem.measurements:
-                losses = self._improved(name, unknown, losses)
+        sought = [
+            n for n, u in problem.unknowns.items() if u.initial is None and n not in problem.measurements
+        ]
+        for name, level in self.objective.model.levels().items():
+            if name in sought:  # the start of hidden states has moved it from the level of its bijection
+                self._set(name, level)
+        losses = self._fitted()
+        for name in sought:
+            losses = self._improved(name, problem.unknowns[name], losses)
         joint.weight = weight
         return losses
 
@@ -53,7 +58,7 @@ class Levels:
                 while unknown.admits(step * (level := self.objective.model.levels()[name])):
                     kept = self.joint.parameters()
                     self._set(name, step * level)
-                    found = self._fitted(kept)
+                    found = self._fitted()
                     if not found["loss"] < losses["loss"] - self.tuning.level_gain / self.objective.count:
                         self._set(name, level)
                         self.joint.set_parameters(kept)
@@ -62,14 +67,18 @@ class Levels:
         return losses
 
     def _set(self, name: str, level: float) -> None:
+        """Set an unknown to a level, which its raw parameters at zero stand for."""
+        model = self.objective.model
+        with torch.no_grad():
+            for raw in (model.scalars.get(name) or model.unknown_blocks[name]).parameters():
+                raw.zero_()
         start_at(self.objective, name, level, abs(level) or 1.0)
-        if name in self.objective.model.unknown_blocks:
+        if name in model.unknown_blocks:
             self.objective.set_field_scale(name, abs(level) or 1.0)
         self.objective.measure()
 
-    def _fitted(self, start: Tensor) -> dict[str, float]:
+    def _fitted(self) -> dict[str, float]:
         """The losses after states were fitted to data, equations and conditions at the present levels."""
-        self.joint.set_parameters(start)
         fitted = all(self.joint.follow() for _ in range(self.tuning.level_steps))
         return self.joint.losses() if fitted else dict.fromkeys(("data", "residual", "prior", "loss"), np.inf)
 
