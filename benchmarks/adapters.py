@@ -88,14 +88,14 @@ def with_lightning(case: Case, layer: bool) -> tuple[Callable[[], Any], Callable
 
         def losses(self) -> tuple[Tensor, Tensor]:
             p = torch.as_tensor(GRID.coords(), dtype=torch.float32).requires_grad_(True)
-            u = self.network(p)
+            u: Any = self.network(p)
             u_x, u_t = _slope(u, p).split(1, 1)
             for _ in range(case.order - 1):
                 u_x = _slope(u_x, p)[:, :1]
             residual = u_t - case.sign * self.raw["k"] * u_x
             return (u - self.data.reshape(-1, 1)).square().mean(), residual.square().mean()
 
-    kind = MollifiedModule if layer else Nested
+    kind: Any = MollifiedModule if layer else Nested
     data = case.measured().reshape(GRID.shape)
     module = kind(network(), case.layer(), data, {"k": case.start}, weight=WEIGHT, rate=RATE, steps=STEPS)
     trainer = lightning.Trainer(max_epochs=1, **_quiet())

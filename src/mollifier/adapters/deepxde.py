@@ -1,11 +1,10 @@
 """DeepXDE: a problem whose residual takes its derivatives from the layer, `dde.Variable`s as unknowns."""
 
-# An extra, not installed for development.
-# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from mollifier.adapters.residual import ResidualLayer
 from mollifier.errors import ConfigurationError
 
 os.environ.setdefault("DDE_BACKEND", "pytorch")
-import deepxde  # after the choice of its backend
+deepxde: Any = import_module("deepxde")  # after the choice of its backend
 
 
 class MollifiedPDE(deepxde.data.PDE):
@@ -64,7 +63,7 @@ class MollifiedPDE(deepxde.data.PDE):
                 f"{residual.unknowns} needs a dde.Variable."
             )
         real = deepxde.config.real(torch)
-        shape = residual.layer.result.shape
+        shape = residual.grid.shape
         self.measured = {
             f: torch.as_tensor(v, dtype=real).reshape(shape if points is None else -1)
             for f, v in (data or {}).items()

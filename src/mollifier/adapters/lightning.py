@@ -52,6 +52,8 @@ class MollifiedModule(lightning.LightningModule):
         If the data have another shape, or are all NaN.
     """
 
+    data: Tensor
+
     def __init__(
         self,
         network: nn.Module,
@@ -81,7 +83,7 @@ class MollifiedModule(lightning.LightningModule):
         self.raw = nn.ParameterDict({n: nn.Parameter(v) for n, v in raw.items()})
         self.sampler = None if points is None else residual.sampler(points)
         values = torch.as_tensor(data, dtype=torch.get_default_dtype())
-        shape = residual.layer.result.shape if points is None else values.shape[-1:]
+        shape = residual.grid.shape if points is None else values.shape[-1:]
         whole = (len(residual.fields), *shape)
         if values.shape != whole and (1, *values.shape) != whole:
             raise DataError(f"Data of shape {tuple(values.shape)} were given; {whole} was expected.")

@@ -44,10 +44,10 @@ def conditions(
         If there are measurements of a field that the equations do not hold, or, in training, a part of the
         nodes.
     """
-    fields, names = residual.fields, list(residual.layer.grid.names)
+    fields, names = residual.fields, list(residual.grid.names)
     if strange := {*(data or {})} - {*fields}:
         raise ConfigurationError(f"{', '.join(sorted(strange))}: data are of {fields}.")
-    shape = residual.layer.result.shape if points is None else (-1,)
+    shape = residual.grid.shape if points is None else (-1,)
     measured = {f: torch.as_tensor(v).reshape(shape) for f, v in (data or {}).items()}
     sampler = None if points is None else residual.sampler(points)
 

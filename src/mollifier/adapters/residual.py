@@ -69,7 +69,8 @@ class ResidualLayer(nn.Module):
         self._needed = [d for f in self.fields for d in used.get(f, ())]
         orders = [self._first(d) for d in self._needed]
         self.layer = MollifierLayer(grid, [Derivative(self.fields[0]), *orders], **options)
-        points = self.layer.result.coords().T.reshape(len(grid.names), *self.layer.result.shape)
+        self.grid = self.layer.result or grid  # where results lie: inside the grid given if trimmed
+        points = self.grid.coords().T.reshape(len(grid.names), *self.grid.shape)
         self._points = Weights(dict(zip(grid.names, points, strict=True)))
 
     def coords(self) -> Tensor:
