@@ -122,3 +122,36 @@ def test_conditions_of_a_problem_file(tmp_path):
     assert [str(c) for c in found.system.conditions] == ["-D*u_x = q at x = 0", "u = 1 at t = 0 (± 0.02)"]
     with pytest.raises(ConfigurationError, match=r"Unknown key 'conditions\.0\.nois'"):
         load(file, ["conditions=[{equation: u = 0, at: {x: 0}, nois: 1}]"])
+
+
+def test_conditions_of_a_file_may_hold_several_equations(tmp_path):
+    """A list of texts, as the main equation may be."""
+    rows = [f"{x},{t},{x * t}" for x in np.linspace(0, 1, 7) for t in np.linspace(0, 1, 5)]
+    (tmp_path / "u.csv").write_text("\n".join(["x,t,u", *rows]))
+    path = tmp_path / "u.yaml"
+    path.write_text(
+        "equation: u_t = D*u_xx\ndata: {file: u.csv, noise: 0.01}\nunknowns: {D: }\n"
+        "conditions: [{equation: [u = 0, u_xx = 0], at: {x: start}}]\n"
+    )
+    found = [str(c) for c in load(path).problem().system.conditions]
+    assert found == ["u = 0 at x = 0", "u_xx = 0 at x = 0"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("[u = 0]", r"'conditions.0' was given as 'u = 0': .* a mapping with some of the keys equation, at"),
+        ("[{equation: u = 0}]", r"'conditions.0.at' was expected and not given; {'equation': 'u = 0'}"),
+        ("[{equaton: u = 0, at: {x: 0}}]", r"'conditions.0.equaton'\. Did you mean 'equation'"),
+        ("[{equation: 3, at: {x: 0}}]", r"'conditions.0.equation' was given as 3: .* string, or .* list"),
+    ],
+)
+def test_wrong_conditions_of_a_file_say_what_was_expected(tmp_path, given, said):
+    """With the keys of a problem file, without the names of classes."""
+    path = tmp_path / "u.yaml"
+    path.write_text(
+        f"equation: u_t = D*u_xx\ndata: {{file: u.csv}}\nunknowns: {{D: }}\nconditions: {given}\n"
+    )
+    with pytest.raises(ConfigurationError, match=said) as error:
+        load(path)
+    assert "ConditionEntry" not in str(error.value)

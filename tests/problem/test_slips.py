@@ -89,3 +89,12 @@ def test_population_of_a_number_is_refused() -> None:
     solution = mf.Solution(Status("converged"), {}, xr.Dataset(), *empty, {})
     with pytest.raises(MollifierError, match="'3' is no unknown with one value"):
         solution.population(3)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("equation", ["i*psi_t = D*psi_xx", "psi_re_t = i*D*psi_re_xx", "psi_re_t = D*psi"])
+def test_missing_part_of_a_complex_variable_is_named(equation: str) -> None:
+    """The imaginary unit has a meaning where both parts are in the data; the one that is not is named."""
+    x, t = np.random.default_rng(0).random((2, 60))
+    data = mf.Observations({"psi_re": x * t}, {"x": x, "t": t}, noise=0.01)
+    with pytest.raises(MollifierError, match="'psi_im' is missing beside 'psi_re'"):
+        mf.InverseProblem(equation, data, {"D": mf.ScalarUnknown()})

@@ -249,12 +249,26 @@ class Names:
             return (
                 f"'{name}': '{suffix}' is not a run of the coordinates {', '.join(over)} of '{base}'.{hint}"
             )
+        alone = self._alone(name)
+        if alone:
+            missing, part = alone
+            return f"'{name}' needs both parts of a complex variable: '{missing}' is missing beside '{part}'."
         candidates = list(self.declared)
         if base and suffix:
             candidates += [f"{n}_{suffix}" for n in (*self.fields, *self.unknowns) if self._reads(n, suffix)]
         start = name[:1] if self.kind(name[1:]) else name  # du, Δu
         hint = foreign(start, self.coordinates, self.time or "") or did_you_mean(name, candidates)
         return f"'{name}' is not a name of this problem.{hint}"
+
+    def _alone(self, name: str) -> tuple[str, str] | None:
+        """The missing and the declared part of a complex variable, where a name needs both."""
+        for part in (n for n in self.declared if n.endswith(("_re", "_im"))):
+            whole = part[:-3]
+            missing = next(p for p in parts_of(whole) if p != part)
+            derivative = name.startswith(f"{whole}_") and self._reads(part, name[len(whole) + 1 :])
+            if not self.kind(missing) and (derivative or name in (*IMAGINARY, whole, missing)):
+                return missing, part
+        return None
 
     def _reads(self, base: str, suffix: str) -> bool:
         return any(d.field == base for d in self._derivatives_named(f"{base}_{suffix}"))

@@ -88,7 +88,9 @@ class UnknownEntry(Strict):
 class ConditionEntry(Strict):
     """An equation at a place, as `mollifier.Condition` takes it."""
 
-    equation: str = Field(description="The equation, with the same names and further unknowns.")
+    equation: str | list[str] = Field(
+        description="An equation, or a list of them, with the same names and further unknowns."
+    )
     at: dict[str, float | str] = Field(description="Coordinate: number, `start` or `end`.")
     noise: float = Field(0.0, description="Standard error in the equation's own unit; 0 if it holds exactly.")
 

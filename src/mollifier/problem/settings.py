@@ -14,6 +14,7 @@ from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.mollify.kernels import KERNELS
 
 Model = TypeVar("Model", bound=BaseModel)
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 _QUOTED = re.compile(r"'([^']*)'")
 
 
@@ -84,16 +85,17 @@ def validated(model: type[Model], values: Model | Mapping[str, Any] | None, wher
     try:
         return model.model_validate({} if values is None else values)
     except ValidationError as error:
-        first = error.errors()[0]
+        # Unknown keys first, so that a misspelt one is named and not merely missed.
+        first = min(error.errors(), key=lambda e: e["type"] not in _UNKNOWN_KEY)
         path = [str(p) for p in first["loc"]]
-        if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        if first["type"] in _UNKNOWN_KEY:
             place = ".".join([where, *path] if where else path)
             hint = did_you_mean(path[-1], keys_at(model, path[:-1]))
             raise ConfigurationError(f"Unknown key '{place}'.{hint}") from None
-        raise ConfigurationError(_wrong_value(error.errors(), where)) from None
+        raise ConfigurationError(_wrong_value(model, error.errors(), where)) from None
 
 
-def _wrong_value(errors: Sequence[Any], where: str) -> str:
+def _wrong_value(model: type, errors: Sequence[Any], where: str) -> str:
     """The first wrong value, as deep as a union's branches reach, and all that would have been right there.
 
     >>> validated(Collocation, {"kernel": "bsplin"})
@@ -109,9 +111,16 @@ def _wrong_value(errors: Sequence[Any], where: str) -> str:
     places: list[list[str]] = [_plain(e["loc"]) for e in errors]
     place = max((p for p in places if p[: len(first)] == first), key=lambda p: len(p))
     same = [e for e in errors if _plain(e["loc"]) == place]
-    expected = dict.fromkeys(e["msg"][:1].lower() + e["msg"][1:] for e in same)
     name = ".".join([where, *place] if where else place)
     given = same[0]["input"]
+    if same[0]["type"] == "missing":
+        return f"The key '{name}' was expected and not given; {given!r} was given."
+    keys = ", ".join(keys_at(model, place))
+    said = (
+        f"Input should be a mapping with some of the keys {keys}" if e["type"] == "model_type" else e["msg"]
+        for e in same
+    )
+    expected = dict.fromkeys(text[:1].lower() + text[1:] for text in said)
     known = [k for e in same if e["type"] == "literal_error" for k in _QUOTED.findall(e["ctx"]["expected"])]
     near = did_you_mean(given, known) if isinstance(given, str) else ""
     hint = near if near.startswith(" Did") else ""
@@ -148,7 +157,7 @@ def keys_of(model: type) -> dict[str, type | None]:
 
 def keys_at(model: type, path: Sequence[str]) -> dict[str, type | None]:
     """As `keys_of`, of the section at a path; empty where there is no such section."""
-    for part in path:
+    for part in (p for p in path if not p.isdecimal()):  # numbers of a list's entries
         inner = keys_of(model).get(part)
         if inner is None:
             return {}
