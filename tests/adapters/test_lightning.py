@@ -1,4 +1,6 @@
-"""The adapter to PyTorch Lightning, against the real package."""
+"""The adapter to PyTorch Lightning, against the real package, imported only where a test runs."""
+
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -6,19 +8,24 @@ import torch
 from heat import GRID, TRUE, equation, heat, network, places
 from mollifier.errors import ConfigurationError, DataError, GridError
 
-WHY = "lightning is not installed: pip install 'mollifier[adapters]'"
-lightning = pytest.importorskip("lightning", reason=WHY)
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-from mollifier.adapters.lightning import LogEstimates, MollifiedModule  # noqa: E402
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(
+        not find_spec("lightning"), reason="lightning is not installed: pip install 'mollifier[adapters]'"
+    ),
+]
 
 
 def module(radius=0.3, **options):
+    from mollifier.adapters.lightning import MollifiedModule
+
     options = {"data": heat(GRID.coords()).reshape(GRID.shape), "positive": ["k"]} | options
     return MollifiedModule(network(), equation(radius), unknowns={"k": 1.0}, **options)
 
 
 def trainer(**options):
+    import lightning
+
     shown = ["enable_progress_bar", "enable_model_summary", "logger", "enable_checkpointing"]
     return lightning.Trainer(accelerator="cpu", **dict.fromkeys(shown, False), **options)
 
@@ -27,6 +34,8 @@ def trainer(**options):
 @pytest.mark.parametrize("scattered", [False, True])
 def test_lightning_recovers_the_conductivity(scattered):
     """Heat, half of the grid missing or scattered places: k within 5 %; the callback kept its way."""
+    from mollifier.adapters.lightning import LogEstimates
+
     data = heat(GRID.coords()).reshape(GRID.shape)
     data[::2] = float("nan")
     options = {"data": heat(places()), "points": places()} if scattered else {"data": data}

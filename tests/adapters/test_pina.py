@@ -1,4 +1,6 @@
-"""The adapter to PINA, against the real package."""
+"""The adapter to PINA, against the real package, imported only where a test runs."""
+
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -6,11 +8,20 @@ import torch
 from heat import GRID, TRUE, equation, heat, network, places
 from mollifier.errors import ConfigurationError
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-WHY = "pina is not installed: pip install 'mollifier[adapters]'"
-pina = pytest.importorskip("pina", reason=WHY)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.skipif(
+        not find_spec("pina"), reason="pina is not installed: pip install 'mollifier[adapters]'"
+    ),
+]
 
-from mollifier.adapters.pina import conditions  # noqa: E402
+
+@pytest.fixture
+def conditions():
+    """The adapter."""
+    from mollifier.adapters.pina import conditions
+
+    return conditions
 
 
 class Labelled(torch.nn.Module):
@@ -40,6 +51,7 @@ def problem(made):
 
 def fit(made, epochs, **options):
     """Train on the conditions; the value of k."""
+    from pina import Trainer
     from pina.optim import TorchOptimizer
     from pina.solver import PhysicsInformedSingleModelSolver
     from pina.weighting import ScalarWeighting
@@ -51,28 +63,30 @@ def fit(made, epochs, **options):
     solver = PhysicsInformedSingleModelSolver(posed, Labelled(), adam, weighting=weights)
     shown = ["enable_progress_bar", "enable_model_summary", "logger", "enable_checkpointing"]
     quiet = dict.fromkeys(shown, False)
-    pina.Trainer(solver, max_epochs=epochs, accelerator="cpu", **quiet, **options).train()
+    Trainer(solver, max_epochs=epochs, accelerator="cpu", **quiet, **options).train()
     return float(posed.unknown_parameters["k"])
 
 
-def test_pina_residuals_of_the_exact_solution():
+def test_pina_residuals_of_the_exact_solution(conditions):
     """In any order of points the exact solution has no residual, and a misfit as the kernel smooths it."""
+    from pina import LabelTensor
+
     for data in ({"data": {"u": heat(GRID.coords())}}, {"data": {"u": heat(places())}, "points": places()}):
         for condition in conditions(equation(), **data).values():
             x = condition.input[torch.randperm(len(condition.input))]
             values = torch.as_tensor(heat(x.extract(["x", "t"]).tensor), dtype=torch.float32)
-            found = condition.equation.residual(x, pina.LabelTensor(values[:, None], ["u"]), {"k": TRUE})
+            found = condition.equation.residual(x, LabelTensor(values[:, None], ["u"]), {"k": TRUE})
             assert float(found.tensor.abs().max()) < 5e-3
 
 
 @pytest.mark.slow
-def test_pina_recovers_the_conductivity():
+def test_pina_recovers_the_conductivity(conditions):
     """Scattered measurements of heat: k within 5 %."""
     made = conditions(equation(), {"u": heat(places())}, places())
     assert fit(made, 500) == pytest.approx(TRUE, rel=0.05)
 
 
-def test_pina_refuses_parts_and_strange_names():
+def test_pina_refuses_parts_and_strange_names(conditions):
     """A part of the nodes, and data of a field that is not there."""
     with pytest.raises(ConfigurationError, match="v: data are of"):
         conditions(equation(), {"v": 0.0})
