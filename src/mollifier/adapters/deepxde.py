@@ -81,7 +81,7 @@ class MollifiedPDE(deepxde.data.PDE):
         fields, residuals = self.residual.to(g.device)(g, self.unknowns)
         found = [r.reshape(-1, 1) for r in residuals]
         if self.sampler is not None and self.measured:
-            fields = self.sampler(self.residual.channels(g))[self.residual.fields[0]]
+            fields = self.sampler.to(g.device)(self.residual.channels(g))[self.residual.fields[0]]
         for name, values in self.measured.items():
             misfit = fields[self.residual.fields.index(name)] - values.to(g.device)
             found.append(misfit[torch.isfinite(misfit)][:, None])
