@@ -43,6 +43,6 @@ def test_reserved_name_is_not_a_similar_one(field, unknown):
 def test_reserved_name_beside_a_law_is_refused(unknown):
     """Where a law D(u) is read out: the values of u, and how often u takes them."""
     data = xr.Dataset({"u": (("x", "t"), np.outer(np.sin(X), np.exp(-T)))}, {"x": X, "t": T})
-    unknowns = {"D": mf.FieldUnknown(over="u"), unknown: mf.ScalarUnknown()}
+    unknowns = {"D": mf.FieldUnknown(over=("u",)), unknown: mf.ScalarUnknown()}
     with pytest.raises(ConfigurationError, match=f"'{unknown}' is reserved for"):
         mf.InverseProblem(f"u_t = dx(D(u)*u_x) + {unknown}", data=data, unknowns=unknowns)

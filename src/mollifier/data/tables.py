@@ -99,7 +99,7 @@ def columns_of_names(table: pd.DataFrame) -> list[str]:
     >>> columns_of_names(pd.DataFrame(rows))
     ['who']
     """
-    full = [str(c) for c in table.columns if c != REPLICATE and table[c].notna().all()]
+    full = [str(c) for c in table.columns if c != REPLICATE and bool(np.all(table[c].notna()))]
     names = {c: found[1] for c in full if (found := _experiments(table[c]))}
     return [c for c, found in names.items() if 1 < len(found) < len(table)]
 
