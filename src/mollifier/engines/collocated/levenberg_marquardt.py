@@ -7,6 +7,7 @@ The loss is a sum of squares, and every derivative in it is linear in the values
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
