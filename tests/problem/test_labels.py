@@ -111,7 +111,7 @@ def test_each_experiment_has_a_rate_about_the_common_mean():
 
 
 def test_rates_without_a_spread_are_drawn_to_their_mean():
-    """Alike subjects are told apart by no more than the noise: the prior's strength is chosen by the data."""
+    """Rates of alike subjects differ by no more than the noise: the data choose the strength of the prior."""
     data, _ = decays(5, spread=0.0)
     found = mf.solve(mf.InverseProblem("u_t = -k*u", data, OWN, experiments="id"))
     assert float(np.sqrt(np.mean((found.dataset["k"] - 0.4) ** 2))) < 0.01

@@ -165,8 +165,6 @@ def _read(formula: str) -> sympy.Expr:
     for node in nodes:
         nodes += node.children
         names |= {node.value} if node.kind == "name" else set()
-    if "u" not in names:
-        names |= {"u"}
     unknowns = {n: () for n in names - {"u", "pi"}}
     return parse(formula, Names(("u_place",), {"u": ("u_place",)}, unknowns)).equations[0].residual
 
