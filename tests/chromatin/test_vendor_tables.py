@@ -15,13 +15,15 @@ import pandas as pd
 import pytest
 from scipy.io import savemat
 
-from mollifier.chromatin.localizations import read_localizations
+from mollifier.chromatin.localizations import Localizations, read_localizations
+from mollifier.chromatin.repeats import merge_repeats
 from mollifier.errors import DataError
 
 N = 300
 RNG = np.random.default_rng(0)
 X, Y = RNG.uniform(1e3, 9e3, N).round(2), RNG.uniform(2e3, 12e3, N).round(2)
 FRAME = np.sort(RNG.integers(1, 5000, N))
+Z = RNG.normal(0, 100, N).round(2)
 PHOTONS, PRECISION = RNG.integers(300, 4000, N), RNG.uniform(5, 25, N).round(2)
 NIKON = (
     "Channel Name,X,Y,Xc,Yc,Height,Area,Width,Phi,Ax,BG,I,Frame,Length,Link,Valid,Z,Zc,Photons,"
@@ -37,6 +39,11 @@ ONI = (
 ABBELIGHT = '"id","frame","x [nm]","y [nm]","z [nm]","intensity [photon]","uncertainty_xy [nm]"'
 SMAP = "frame,xnm,ynm,znm,locprecnm,phot,bg,channel"
 DECODE = '# {"decode":"0.10.0"}\nxnano,ynano,znano,frame_ix,phot,crlb_xnano,crlb_ynano'
+DECODE_PX = (
+    '# DECODE EmitterSet\n# {"version": "0.10"}\n# {"xy_unit": "px", "px_size": [100.0, 100.0]}\n'
+    "x,y,z,phot,frame_ix,x_sig,y_sig"
+)
+VUTARA = "image-ID,frame,probe,photon-count,x,y,z,precision"
 RAPIDSTORM = "# <localizations>" + "".join(
     f'<field identifier="{name}" syntax="." semantic="." unit="{unit}" />'
     for name, unit in {
@@ -58,7 +65,7 @@ def table(header: str, *cells: object, separator: str = ",", end: str = "") -> s
 
 def nikon(channel: object) -> str:
     far = (X + 50, Y + 50)
-    cells = (channel, X, Y, *far, *[1] * 7, FRAME, 1, -1, 1, 0, 0, PHOTONS, PRECISION, X, Y, X, Y, 0, 0)
+    cells = (channel, X, Y, *far, *[1] * 7, FRAME, 1, -1, 1, Z, Z, PHOTONS, PRECISION, X, Y, X, Y, Z, Z)
     return table(NIKON, *cells, separator="\t")
 
 
@@ -73,9 +80,11 @@ FILES = {
     "elyra_footer.txt": elyra(FOOTER),
     "elyra_nul.txt": elyra("\0" + FOOTER),
     "oni.csv": table(ONI, 0, FRAME, X, Y, 0, PRECISION, PRECISION, X / 117, Y / 117, PHOTONS, 12),
-    "abbelight.csv": table(ABBELIGHT, np.arange(N), FRAME, X, Y, 0, PHOTONS, PRECISION),
-    "smap.csv": table(SMAP, FRAME, X, Y, 0, PRECISION, PHOTONS, 12, 0),
-    "decode.csv": table(DECODE, X, Y, 0, FRAME, PHOTONS, PRECISION, PRECISION),
+    "abbelight.csv": table(ABBELIGHT, np.arange(N), FRAME, X, Y, Z, PHOTONS, PRECISION),
+    "smap.csv": table(SMAP, FRAME, X, Y, Z, PRECISION, PHOTONS, 12, 0),
+    "decode_px.csv": table(DECODE_PX, X / 100, Y / 100, Z, PHOTONS, FRAME, PRECISION / 100, PRECISION / 100),
+    "vutara.csv": table(VUTARA, 0, FRAME, 0, PHOTONS, X, Y, Z, PRECISION),
+    "decode.csv": table(DECODE, X, Y, Z, FRAME, PHOTONS, PRECISION, PRECISION),
 }
 
 
@@ -87,6 +96,11 @@ def test_vendor_table(tmp_path: Path, name: str):
     for found, exact in ((locs.x, X), (locs.y, Y), (locs.frame, FRAME), (locs.photons, PHOTONS)):
         np.testing.assert_allclose(np.asarray(found), exact, rtol=1e-12)
     np.testing.assert_allclose(np.asarray(locs.precision), PRECISION, rtol=1e-12)
+    if name.startswith(("elyra", "oni")):
+        assert locs.z is None
+    else:
+        np.testing.assert_allclose(np.asarray(locs.z), Z, rtol=1e-12)
+        assert f"z {Z.min():,.0f} to {Z.max():,.0f} nm" in repr(locs)
 
 
 def test_vendor_table_with_two_channels_needs_a_choice(tmp_path: Path):
@@ -103,6 +117,14 @@ def test_vendor_table_with_two_channels_needs_a_choice(tmp_path: Path):
     path.write_text(table("x [nm],y [nm]", X, Y))
     with pytest.raises(DataError, match="has no column of channels"):
         read_localizations(path, channel=0)
+
+
+def test_vendor_table_z_is_kept(tmp_path: Path):
+    """In selections and files; a molecule without it is not refused."""
+    locs = Localizations(X, Y, FRAME, z=np.where(np.arange(N) == 3, np.nan, Z))
+    again = read_localizations(locs.select(np.arange(N) < 200).save(tmp_path / "cell.csv"))
+    np.testing.assert_allclose(np.asarray(again.z), np.asarray(locs.z)[:200])
+    np.testing.assert_allclose(merge_repeats(locs, precision=5.0).x, X)
 
 
 def test_vendor_table_rapidstorm_names_columns_in_xml(tmp_path: Path):
@@ -187,6 +209,7 @@ def write_arrays(path: Path, kind: str) -> None:
         scale = 100.0 if kind == "decode px" else 1.0
         with h5py.File(path, "w") as file:
             file["data/xyz"], file["data/frame_ix"] = position / scale, FRAME
+            file["data/xyz_cr"] = np.ones_like(position)  # variances
             meta = file.create_group("meta").attrs
             meta["xy_unit"], meta["px_size"] = kind.split()[1], [100.0, 100.0]
 
@@ -205,6 +228,7 @@ def test_vendor_file_of_arrays(tmp_path: Path, kind: str):
     locs = read_localizations(path)
     np.testing.assert_allclose(locs.x, X)
     np.testing.assert_allclose(locs.y, Y)
+    assert locs.precision is None
 
 
 @pytest.mark.parametrize("kind", ["npy", "smlm", "json", "mat"])

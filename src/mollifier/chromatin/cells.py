@@ -13,6 +13,7 @@ import xarray as xr
 from mollifier.chromatin.domains import domains_from_fractions, domains_from_localizations, typical
 from mollifier.chromatin.fractions import fractions
 from mollifier.chromatin.infer import infer_rate
+from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.rasters import edge_distance
 from mollifier.chromatin.rate_map import RateMap
@@ -106,13 +107,19 @@ def _with_fields(
         **typical(domains),
     }
     phi.attrs["lamina"] = rule.lamina
-    return replace(known, fields=phi, domains=domains, numbers=numbers, notes=_resolved(phi, s, last))
+    return replace(
+        known, fields=phi, domains=domains, numbers=numbers, notes=_resolved(phi, s, last, sample.frames)
+    )
 
 
-def _resolved(phi: xr.Dataset, s: StudySettings, last: xr.DataArray) -> tuple[str, ...]:
+def _resolved(
+    phi: xr.Dataset, s: StudySettings, last: xr.DataArray, frames: tuple[Localizations, ...]
+) -> tuple[str, ...]:
     """Notes on what is not resolved, and on how much of the nucleus exceeds the level of heterochromatin."""
     resolution = float(phi.attrs["resolution"])
     notes = [str(phi.attrs["note"])]
+    if depth := next((f.depth for f in frames if f.depth), ""):
+        notes.append(f"Positions along z, {depth}, are projected: the map is that of the whole depth.")
     if resolution > _SMALL_DOMAIN:
         notes.append(
             f"Domains of {_SMALL_DOMAIN:.0f} nm are below this image's resolution ({resolution:.0f} nm): "

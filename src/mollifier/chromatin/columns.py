@@ -1,4 +1,4 @@
-"""Columns of localisation tables, found by name in text (also gzipped), HDF5 and other files of arrays."""
+"""Columns of localisation tables, found by name, and the rows of one channel."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.chromatin.array_files import holds_arrays, read_array_columns
+from mollifier.chromatin.formats.registry import open_table
 from mollifier.chromatin.lengths import known_unit
-from mollifier.chromatin.picasso import camera_of, is_picasso, read_picasso, yaml_beside
-from mollifier.data.text_tables import TextTable, read_layout, split_header
+from mollifier.data.text_tables import split_header
 from mollifier.errors import DataError, did_you_mean
-from mollifier.io.files import require_file
 
 Array = NDArray[np.float64]
 Roles = Mapping[str, str] | Sequence[str]
@@ -27,6 +25,8 @@ NAMES = {
         "position_0_0"),
     "y": ("ywc", "yc", "y", "position_y", "y_position", "pos_y", "y_coord", "localization_y",
         "position_1_0"),
+    "z": ("zwc", "zc", "z", "position_z", "z_position", "pos_z", "z_coord", "localization_z",
+        "position_2_0"),
     "frame": (
         "frame", "frames", "first_frame", "frame_number", "image_number", "t_frame",
         "framenumber", "frame_ix", "imagenumber_0_0",
@@ -35,12 +35,12 @@ NAMES = {
         "uncertainty_xy", "uncertainty", "precision", "precisions", "locprec", "localization_precision",
         "lateral_localization_accuracy",
     ),
-    "precision_x": ("lpx", "uncertainty_x", "precision_x", "x_precision", "crlb_x"),
-    "precision_y": ("lpy", "uncertainty_y", "precision_y", "y_precision", "crlb_y"),
+    "precision_x": ("lpx", "uncertainty_x", "precision_x", "x_precision", "crlb_x", "x_sig"),
+    "precision_y": ("lpy", "uncertainty_y", "precision_y", "y_precision", "crlb_y", "y_sig"),
     "photons": ("photons", "intensity", "number_photons", "n_photons", "nphotons", "phot", "photon_count"),
-    "channel": ("channel", "channel_name", "channels", "channel_index"),
+    "channel": ("channel", "channel_name", "channels", "channel_index", "probe"),
 }  # fmt: skip
-LENGTHS = ("x", "y", "precision", "precision_x", "precision_y")
+LENGTHS = ("x", "y", "z", "precision", "precision_x", "precision_y")
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,16 @@ class Columns:
     values
         Role -> numbers, shape (n,).
     names, units
-        Role -> name in the file, and the unit its header states.
-    kind
-        The program that wrote the file, as far as the names show it.
-    pixel_size, field_px
-        From Picasso's metadata: nm, and (width, height) in pixels.
+        Role -> name in the file, and the unit that the file states.
+    kind, unit, pixel_size, field_px
+        As of `mollifier.chromatin.formats.registry.Rows`.
     """
 
     values: dict[str, Array]
     names: dict[str, str]
     units: dict[str, str]
     kind: str
+    unit: str = "nm"
     pixel_size: float | None = None
     field_px: tuple[float, float] | None = None
 
@@ -84,9 +83,26 @@ def read_columns(file: Path, roles: Roles | None, channel: int | str | None = No
         If the file is missing, empty or no table, lacks x or y, holds text where numbers are expected, or
         holds several channels and none was chosen.
     """
-    require_file(file)
-    arrays = holds_arrays(file)
-    found, channels = (_from_arrays if arrays else _from_text)(file, roles)
+    rows = open_table(file)
+    if rows.names is None:
+        listed = _roles_without_header(file, rows.width, roles)
+        index, units = {r: i for i, r in enumerate(listed) if r}, {}
+        names = {r: r for r in index}
+    else:
+        if roles is not None and not isinstance(roles, Mapping):
+            raise DataError(
+                f"'{file}' has a header, and columns={list(roles)} lists roles in order; name the columns "
+                "that are not found automatically, as columns={'x': 'NAME'}."
+            )
+        index, units = identify(rows.names, roles, file)
+        below = {r: rows.below[i] for r, i in index.items() if rows.below and rows.below[i]}
+        units = {**rows.units, **{r: known_unit(u) or u for r, u in below.items()}, **units}
+        names = {r: rows.names[i] for r, i in index.items()}
+    values = rows.load(index)
+    channels = values.pop("channel", None)
+    numbers = {role: np.asarray(a, dtype=np.float64) for role, a in values.items()}
+    units = {role: unit for role, unit in units.items() if role in names}
+    found = Columns(numbers, names, units, rows.kind, rows.unit, rows.pixel_size, rows.field_px)
     return _one_channel(file, found, channels, channel)
 
 
@@ -141,61 +157,6 @@ def _check_role(role: str) -> None:
         raise DataError(f"'{role}' is no role of a column.{did_you_mean(role, NAMES)}")
 
 
-def _from_text(file: Path, roles: Roles | None) -> tuple[Columns, Any]:
-    table = read_layout(file)
-    if table.names is None:
-        names = {r: r for r in _roles_without_header(table, roles) if r}
-        index = {r: i for i, r in enumerate(_roles_without_header(table, roles)) if r}
-        units: dict[str, str] = {}
-    else:
-        index, units = identify(table.names, _by_name(roles, file), file)
-        below = {r: table.units[i] for r, i in index.items() if table.units[i]}
-        units = {r: known_unit(u) or u for r, u in below.items()} | units
-        names = {r: table.names[i] for r, i in index.items()}
-    channels = table.frame([index["channel"]], str)[index["channel"]] if "channel" in index else None
-    values = table.numbers({r: i for r, i in index.items() if r != "channel"})
-    kind = "text without header" if table.names is None else "table"
-    size, extent = None, None
-    if names.get("precision_x") == "lpx" and "x" not in units:
-        kind, (size, extent) = "Picasso CSV", camera_of(yaml_beside(file))
-    if names.get("photons", "").startswith("intensity") and "x" in units:
-        kind = "ThunderSTORM CSV"
-    return Columns(values, names, units, kind, size, extent), channels
-
-
-def _from_arrays(file: Path, roles: Roles | None) -> tuple[Columns, Any]:
-    if is_picasso(file):
-        return _from_picasso(file, roles)
-    found = read_array_columns(file)
-    index, units = identify(list(found.columns), _by_name(roles, file), file)
-    names = {role: list(found.columns)[i] for role, i in index.items()}
-    values = {role: found.columns[n].astype(np.float64) for role, n in names.items() if role != "channel"}
-    short = [n for role, n in names.items() if found.columns[n].size != values["x"].size]
-    if short:
-        raise DataError(
-            f"'{file}' holds '{short[0]}' and '{names['x']}' of different lengths; one was expected."
-        )
-    stated = {role: found.unit for role in LENGTHS if found.unit and role in names}
-    columns = Columns(values, names, stated | units, "arrays", found.pixel_size)
-    return columns, found.columns.get(names.get("channel", ""))
-
-
-def _from_picasso(file: Path, roles: Roles | None) -> tuple[Columns, Any]:
-    names: dict[str, str] = {}
-    units: dict[str, str] = {}
-
-    def choose(every: Sequence[str]) -> list[str]:
-        index, stated = identify(every, _by_name(roles, file), file)
-        names.update({role: every[i] for role, i in index.items()})
-        units.update(stated)
-        return list(names.values())
-
-    table, embedded = read_picasso(file, choose)
-    values = {role: table[name].astype(np.float64) for role, name in names.items() if role != "channel"}
-    size, extent = camera_of(yaml_beside(file) or embedded)
-    return Columns(values, names, units, "Picasso HDF5", size, extent), table.get(names.get("channel", ""))
-
-
 def _one_channel(file: Path, found: Columns, channels: Any, chosen: int | str | None) -> Columns:
     """The rows of the chosen channel."""
     if channels is None:
@@ -222,27 +183,18 @@ def _one_channel(file: Path, found: Columns, channels: Any, chosen: int | str | 
     return replace(found, values={role: a[keep] for role, a in found.values.items()})
 
 
-def _by_name(roles: Roles | None, file: Path) -> Mapping[str, str] | None:
-    if roles is None or isinstance(roles, Mapping):
-        return roles
-    raise DataError(
-        f"'{file}' has a header, and columns={list(roles)} lists roles in order; name the columns that are "
-        "not found automatically, as columns={'x': 'NAME'}."
-    )
-
-
-def _roles_without_header(table: TextTable, roles: Roles | None) -> list[str]:
+def _roles_without_header(file: Path, width: int, roles: Roles | None) -> list[str]:
     if isinstance(roles, Mapping):
         raise DataError(
-            f"'{table.file}' has no header to look up {dict(roles)} in; list the roles of its {table.width} "
+            f"'{file}' has no header to look up {dict(roles)} in; list the roles of its {width} "
             "columns in order, as columns=['frame', 'x', 'y']."
         )
     listed = list(roles) if roles is not None else ["x", "y"]
     for role in filter(None, listed):
         _check_role(role)
-    if len(listed) != table.width or not {"x", "y"} <= set(listed):
+    if len(listed) != width or not {"x", "y"} <= set(listed):
         raise DataError(
-            f"'{table.file}' has {table.width} columns without names, and {listed} was given for them; give "
+            f"'{file}' has {width} columns without names, and {listed} was given for them; give "
             "the role of each, as --columns frame,x,y (columns=['frame', 'x', 'y'], '' for one to leave out)."
         )
     return listed

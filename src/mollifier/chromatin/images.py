@@ -1,11 +1,8 @@
-"""TIFF and OME-TIFF stacks, time-lapses and label images, with their pixel size and time stamps."""
+"""Stacks, time-lapses and label images of counts, with their pixel size and time stamps."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.chromatin.image_metadata import ImageMetadata, metadata_of
+from mollifier.chromatin.formats.registry import ImageMetadata, open_image
 from mollifier.chromatin.lengths import plausible_pixel
 from mollifier.errors import DataError
-from mollifier.io.files import require_file
 
 # Largest share of pixels at the highest value of an image that is not saturated.
 SATURATED = 1e-3
@@ -33,12 +29,12 @@ def read_image(
     channel: int | str | None = None,
     saturated: float = SATURATED,
 ) -> xr.DataArray:
-    """Read a TIFF or OME-TIFF image, stack or time-lapse of counts.
+    """Read an image, stack or time-lapse of counts: TIFF, OME-TIFF, OME-Zarr; ND2, CZI and LIF by bioio.
 
     Parameters
     ----------
     pixel_size, z_step
-        In nm; by default from the metadata (OME, ImageJ, resolution tags).
+        In nm; by default from the metadata.
     frame_interval
         Seconds from frame to frame; by default from the metadata.
     axes
@@ -73,7 +69,8 @@ def read_image(
     (('t', 'y', 'x'), 100.0, [0.0, 2.0, 4.0, 6.0, 8.0])
     """
     file = Path(path)
-    array, dims, found = _load(file, axes, z_step, frame_interval)
+    array, letters, found = _load(file)
+    dims = _named(file, array.shape, letters, axes, z_step, frame_interval)
     array, dims = _one_channel(file, array, dims, channel)
     _refuse_counts(file, array, saturated)
     coords = _coordinates(file, array.shape, dims, found, pixel_size, z_step, frame_interval)
@@ -100,11 +97,10 @@ def read_labels(
         If labels are no integers, nothing is labelled, or the shape is not that of ``like``.
     """
     file = Path(path)
-    if like is not None and _dimensions(file) == like.ndim:
-        options = {**options, "axes": "".join(str(d) for d in like.dims)}
-    array, dims, found = _load(
-        file, options.get("axes"), options.get("z_step"), options.get("frame_interval")
-    )
+    array, letters, found = _load(file)
+    same = like is not None and array.ndim == like.ndim
+    axes = "".join(str(d) for d in like.dims) if same else options.get("axes")
+    dims = _named(file, array.shape, letters, axes, options.get("z_step"), options.get("frame_interval"))
     if array.dtype.kind == "f" and np.array_equal(array, np.floor(array)):
         array = array.astype(np.int64)
     if array.dtype.kind not in "iub" or array.min() < 0:
@@ -124,59 +120,14 @@ def read_labels(
     return xr.DataArray(array.astype(np.int64), coords, dims, "label", {"source": file.name})
 
 
-@contextmanager
-def _opened(file: Path) -> Iterator[Any]:
-    """An open TIFF; whatever is raised of a bad one becomes a `DataError`."""
-    if find_spec("tifffile") is None:
-        raise DataError(f"'{file}' needs the package tifffile: pip install 'mollifier[chromatin]'.")
-    require_file(file)
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(file) as tiff:
-            yield tiff
-    except DataError:
-        raise
-    except Exception as error:
-        # Decoders of many compressions fail in as many ways on a file that is cut short.
-        raise DataError(f"'{file}' is no TIFF, or damaged or cut short ({error}).") from error
-
-
-def _dimensions(file: Path) -> int:
-    with _opened(file) as tiff:
-        return len(_first(file, tiff).shape)
-
-
-def _first(file: Path, tiff: Any) -> Any:
-    if not len(tiff.pages) or not tiff.series:
-        raise DataError(f"'{file}' holds no image; it may be cut short.")
-    alike = sum(series.shape == tiff.series[0].shape for series in tiff.series)
-    if alike > 1:
+def _load(file: Path) -> tuple[NDArray[Any], str, ImageMetadata]:
+    """The pixels, a letter for each dimension, and the metadata."""
+    found = open_image(file)
+    if found.array.dtype.kind not in "iufb" or not found.array.size:
         raise DataError(
-            f"'{file}' holds {alike} images of one size and no stack; save each position to one, "
-            "and the frames or planes of one as a single array."
+            f"'{file}' holds {found.array.size} pixels of {found.array.dtype}; real numbers were expected."
         )
-    return tiff.series[0]
-
-
-def _load(
-    file: Path, axes: str | None, z_step: float | None, interval: float | None
-) -> tuple[NDArray[Any], tuple[str, ...], ImageMetadata]:
-    """The first series, the names of its dimensions, and its metadata."""
-    with _opened(file) as tiff:
-        series = _first(file, tiff)
-        lost = sum(page is None for page in series.pages) if tiff.is_ome else 0
-        if lost:
-            raise DataError(
-                f"'{file}' lacks {lost} of its {len(series.pages)} planes, which other files of its OME set "
-                "hold; all files of the set were expected in one folder."
-            )
-        array = np.asarray(series.asarray())
-        found = metadata_of(tiff)
-        letters = str(series.axes)
-    if array.dtype.kind not in "iufb" or not array.size:
-        raise DataError(f"'{file}' holds {array.size} pixels of {array.dtype}; real numbers were expected.")
-    return array, _named(file, array.shape, letters, axes, z_step, interval), found
+    return found.array, found.axes, found.metadata
 
 
 def _named(

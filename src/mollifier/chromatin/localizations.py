@@ -45,6 +45,9 @@ class Localizations:
         (x0, x1, y0, y1) of the field of view in nm; by default the bounding box of the positions.
     provenance
         Source, format, unit and columns.
+    z
+        Positions along the optical axis in nm, shape (n,), NaN where unknown; maps do not use them. None
+        for a table in two dimensions.
 
     Raises
     ------
@@ -65,9 +68,10 @@ class Localizations:
     photons: Array | None = None
     field: tuple[float, float, float, float] | None = None
     provenance: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    z: Array | None = None
 
     def __post_init__(self) -> None:
-        for name in ("x", "y", "precision", "photons"):
+        for name in ("x", "y", "z", "precision", "photons"):
             if (given := getattr(self, name)) is not None:
                 object.__setattr__(self, name, _column(name, given, len(np.atleast_1d(self.x))))
         if self.x.size == 0:
@@ -93,7 +97,14 @@ class Localizations:
     def __repr__(self) -> str:
         x0, x1, y0, y1 = self.bounds
         frames = "" if self.frame is None else f", {np.unique(self.frame).size:,} frames"
-        return f"Localizations({len(self):,} over {(x1 - x0) / 1e3:.4g} x {(y1 - y0) / 1e3:.4g} um{frames})"
+        depth = f", z {self.depth}" if self.depth else ""
+        size = f"{(x1 - x0) / 1e3:.4g} x {(y1 - y0) / 1e3:.4g} um"
+        return f"Localizations({len(self):,} over {size}{frames}{depth})"
+
+    @property
+    def depth(self) -> str:
+        """The range of z, as "-310 to 290 nm"; empty for a table in two dimensions."""
+        return "" if self.z is None else f"{np.nanmin(self.z):,.0f} to {np.nanmax(self.z):,.0f} nm"
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -124,14 +135,14 @@ class Localizations:
 
     def save(self, path: str | Path) -> Path:
         """Write a ThunderSTORM CSV in nm; a name that ends in ``.gz`` is compressed."""
-        names = {"frame": "frame", "x": "x [nm]", "y": "y [nm]"}
+        names = {"frame": "frame", "x": "x [nm]", "y": "y [nm]", "z": "z [nm]"}
         names |= {"photons": "intensity [photon]", "precision": "uncertainty_xy [nm]"}
         table = pd.DataFrame({h: a for n, h in names.items() if (a := getattr(self, n)) is not None})
         table.to_csv(path, index=False)
         return Path(path)
 
 
-_COLUMNS = ("x", "y", "frame", "precision", "photons")
+_COLUMNS = ("x", "y", "z", "frame", "precision", "photons")
 
 
 def _column(name: str, given: ArrayLike, size: int) -> Array:
@@ -159,7 +170,7 @@ def read_localizations(
     span: tuple[float, float] = SPAN,
     channel: int | str | None = None,
 ) -> Localizations:
-    """Read a table of localisations: text (also gzipped) or Picasso HDF5.
+    """Read a table of localisations: text (also gzipped), Picasso HDF5, SMLM, or a file of arrays.
 
     Parameters
     ----------
@@ -172,7 +183,7 @@ def read_localizations(
     pixel_size
         Size of a camera pixel in nm, for positions in pixels.
     columns
-        Role (x, y, frame, precision, precision_x, precision_y, photons, channel) -> name of the column; or
+        Role (x, y, z, frame, precision, precision_x, precision_y, photons, channel) -> name of the column; or
         the roles in order for a file without a header.
     span
         Smallest and largest plausible side of the field of view, in nm.
@@ -208,6 +219,11 @@ def read_localizations(
         # Failed fits report an infinite or zero precision; the position may still be good.
         known = np.isfinite(precision) & (precision != 0)
         precision = np.where(known, precision, np.nan) if known.any() else None
+    z = values.get("z")
+    if z is not None:
+        # Programs write one value, mostly 0, for tables in two dimensions.
+        known = np.isfinite(z)
+        z = np.where(known, z, np.nan) if known.any() and np.ptp(z[known]) > 0 else None
     camera = None
     if found.field_px is not None and units == "px":
         camera = (0.0, found.field_px[0] * scale["x"], 0.0, found.field_px[1] * scale["y"])
@@ -216,7 +232,7 @@ def read_localizations(
     try:
         locs = Localizations(
             values["x"], values["y"], values.get("frame"), precision, values.get("photons"), camera,
-            provenance,
+            provenance, z,
         )  # fmt: skip
         _plausible(locs, units, span)
     except DataError as error:
@@ -243,7 +259,7 @@ def _scales(
             f"'{file}' says {stated} in its header and --unit {unit} was given; leave out --unit, or correct "
             "the header if that is wrong."
         )
-    units = given or stated or ("px" if found.kind.startswith("Picasso") else "nm")
+    units = given or stated or found.unit
     size = pixel_size if pixel_size is not None else found.pixel_size
     own = {role: u for role, u in found.units.items() if u not in strange}
     return {

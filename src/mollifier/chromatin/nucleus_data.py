@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from mollifier.chromatin.formats.registry import format_of
 from mollifier.chromatin.images import read_image, read_labels
 from mollifier.chromatin.localizations import Localizations, read_localizations
 from mollifier.chromatin.mask import Nuclei, Nucleus, nuclei_from_data, nuclei_from_labels
@@ -18,7 +19,9 @@ from mollifier.chromatin.rasters import on_grid
 from mollifier.chromatin.settings import StudySettings
 from mollifier.errors import ConfigurationError, DataError, MollifierError
 
-_TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+# Left out of the names of fields of view, each once, from the end.
+_SUFFIXES = (".gz", ".tif", ".tiff", ".zarr", ".ome", ".csv", ".txt", ".tsv", ".hdf5", ".h5", ".smlm")
+_SUFFIXES += (".npy", ".npz", ".mat", ".json", ".nd2", ".czi", ".lif")
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +121,7 @@ def field_name(path: Path) -> str:
     ('cell_1', 'dose.5')
     """
     name = path.name
-    for suffix in (".gz", ".tif", ".tiff", ".ome", ".csv", ".txt", ".tsv", ".hdf5", ".h5"):
+    for suffix in _SUFFIXES:
         name = name[: -len(suffix)] if name.lower().endswith(suffix) and len(name) > len(suffix) else name
     return name
 
@@ -133,19 +136,10 @@ def folder_name(name: str) -> str:
     return safe if safe.strip(".") else "_"
 
 
-def is_image(path: Path) -> bool:
-    """Whether a file is a TIFF, by its suffix or its first bytes."""
-    named = path.suffix.lower() in (".tif", ".tiff")
-    if named or not path.is_file():
-        return named
-    with path.open("rb") as stream:
-        return stream.read(4) in _TIFF
-
-
 def _field(
     paths: Sequence[Path], name: str, group: str, labels: str | None, s: StudySettings
 ) -> Iterator[NucleusData]:
-    kinds = {is_image(p) for p in paths}
+    kinds = {format_of(p).image is not None for p in paths}
     if len(kinds) > 1:
         raise DataError("Images and tables were given as frames of one time-lapse; one kind was expected.")
     if kinds == {True}:

@@ -183,6 +183,7 @@ def merge_repeats(
         None if locs.photons is None else np.bincount(group, locs.photons, count).astype(float),
         locs.bounds,
         {**locs.provenance, "repeats": f"{size:,} rows, {count:,} molecules; {said}"},
+        None if locs.z is None else np.bincount(group, weight * locs.z, count) / total,
     )
 
 

@@ -32,6 +32,9 @@ def fingerprint(
 
 
 def _digest(path: Path) -> str:
+    if path.is_dir():
+        inside = sorted(p for p in path.rglob("*") if p.is_file())
+        return _hash("".join(f"{p.relative_to(path)}{_digest(p)}" for p in inside))
     if not path.is_file():
         return ""
     with path.open("rb") as stream:

@@ -51,6 +51,8 @@ class TextTable:
         Of the numbers in the first rows.
     lines
         Line of the file that holds each row, counted from 1, shape (rows,).
+    comments
+        Lines above the header that begin with ``#`` or ``%``.
     """
 
     file: Path
@@ -61,6 +63,7 @@ class TextTable:
     notation: Notation
     encoding: str
     lines: NDArray[np.int64]
+    comments: Sequence[str] = ()
 
     def frame(self, columns: Sequence[int] | None = None, dtype: Any = None) -> pd.DataFrame:
         """The cells of some columns (all by default), named by position; the index is the line in the file.
@@ -89,8 +92,8 @@ class TextTable:
             return translated(self.frame(columns, str), self.notation, str(self.file))
         return table
 
-    def numbers(self, columns: Mapping[str, int]) -> dict[str, NDArray[np.float64]]:
-        """Columns of numbers by a name for each, shape (rows,); empty cells are NaN.
+    def numbers(self, columns: Mapping[str, int], labels: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
+        """Columns of numbers by a name for each, shape (rows,); empty cells are NaN. ``labels`` may be text.
 
         Raises
         ------
@@ -99,13 +102,13 @@ class TextTable:
         """
         table = self.frame(list(columns.values()))
         for name, i in columns.items():
-            found = first_text(table[i])
+            found = None if name in labels else first_text(table[i])
             if found is not None:
                 raise DataError(
                     f"'{self.file}' holds text in column {i + 1} ({name}), first in line {found}: "
                     f"{table[i][found]!r}; numbers were expected. Leave a cell empty where it is missing."
                 )
-        return {name: table[i].to_numpy(np.float64) for name, i in columns.items()}
+        return {n: table[i].to_numpy(None if n in labels else np.float64) for n, i in columns.items()}
 
 
 def read_layout(file: Path) -> TextTable:
@@ -143,9 +146,8 @@ def read_layout(file: Path) -> TextTable:
         separator = stated[0] if stated else _separator(rows)
         cells = [split_cells(line, separator) for line in rows]
         notation = notation_of(c for row in cells for c in row) or PLAIN
-        names, units, below = _header(
-            cells, [line for line in head[:top] if line.lstrip()[:1] in ("#", "%")], separator, notation
-        )
+        comments = [line for line in head[:top] if line.lstrip()[:1] in ("#", "%")]
+        names, units, below = _header(cells, comments, separator, notation)
         width = len(names or cells[0])
         if width > _MOST_COLUMNS:
             raise DataError(f"'{file}' has {width:,} columns; at most {_MOST_COLUMNS:,} are read. {_WIDE}")
@@ -162,8 +164,9 @@ def read_layout(file: Path) -> TextTable:
         raise DataError(f"'{file}' has a header but no rows; one row a sample was expected.")
     units = [u.strip("[]() ") for u in units]
     return TextTable(
-        file, names, units or [""] * width, width, separator, notation, encoding, np.array(lines, np.int64)
-    )
+        file, names, units or [""] * width, width, separator, notation, encoding, np.array(lines, np.int64),
+        comments,
+    )  # fmt: skip
 
 
 _WIDE = "A table with one column a quantity and one row a sample was expected; save arrays as .npz or .nc."

@@ -3,46 +3,51 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from mollifier.chromatin.formats.registry import Format, Rows
 from mollifier.data.readers.hdf5_file import is_hdf5, open_hdf5
 from mollifier.errors import DataError
 
 
-def read_picasso(
-    file: Path, choose: Callable[[Sequence[str]], Iterable[str]]
-) -> tuple[dict[str, Any], list[Any]]:
-    """Columns of the table ``locs``, as Picasso or PyTables writes it, and the metadata inside the file.
-
-    Parameters
-    ----------
-    choose
-        From the names of all columns, those to read.
+def open_picasso(file: Path) -> Rows:
+    """The table ``locs``, as Picasso or PyTables writes it; positions are in pixels, z in nm.
 
     Raises
     ------
     DataError
-        If the file is no HDF5 file, damaged, or holds no such table.
+        If the file is damaged, or holds no such table.
     """
     with open_hdf5(file) as (_, arrays):
         node = arrays.get("locs", arrays.get("locs/table"))
         if node is None or not node.dtype.names:
             raise DataError(f"'{file}' holds {list(arrays)[:8]}; Picasso's table 'locs' was expected.")
-        chosen = list(dict.fromkeys(choose(node.dtype.names)))
-        table = node.fields(chosen)[()]
+        names = list(node.dtype.names)
         text: Any = arrays["metadata"][()] if "metadata" in arrays else None
-    return {name: table[name] for name in chosen}, [] if text is None else _json(text)
+
+    def load(index: Mapping[str, int]) -> dict[str, Any]:
+        with open_hdf5(file) as (_, arrays):
+            node = arrays.get("locs", arrays.get("locs/table"))
+            table = node.fields(sorted({names[i] for i in index.values()}))[()]
+        return {role: table[names[i]] for role, i in index.items()}
+
+    embedded = [] if text is None else _json(text)
+    size, extent = camera_of(yaml_beside(file) or embedded)
+    return Rows(
+        names, len(names), load, "Picasso HDF5", units={"z": "nm"}, unit="px", pixel_size=size,
+        field_px=extent,
+    )  # fmt: skip
 
 
-def is_picasso(file: Path) -> bool:
+def _recognises(path: Path, beginning: bytes) -> bool:
     """Whether a file is HDF5 with the table ``locs``."""
-    if not is_hdf5(file):
+    if path.is_dir() or not is_hdf5(path):
         return False
-    with open_hdf5(file) as (_, arrays):
+    with open_hdf5(path) as (_, arrays):
         return any(name.split("/")[0] == "locs" for name in arrays)
 
 
@@ -105,3 +110,6 @@ def _json(text: Any) -> list[Any]:
     except (ValueError, TypeError):
         return []
     return found if isinstance(found, list) else [found]
+
+
+FORMAT = Format(_recognises, table=open_picasso)

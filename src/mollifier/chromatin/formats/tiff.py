@@ -1,31 +1,67 @@
-"""Pixel size, plane step and time stamps from the metadata of a TIFF file."""
+"""TIFF and OME-TIFF images, with their pixel size, plane step and time stamps."""
 
 from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
-from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mollifier.chromatin.formats.registry import Format, Image, ImageMetadata
 from mollifier.chromatin.lengths import NANOMETRES, known_unit
+from mollifier.errors import DataError
 
-_SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "ms": 1e-3, "msec": 1e-3, "min": 60.0, "h": 3600.0}
+SECONDS = {
+    "s": 1.0, "sec": 1.0, "second": 1.0, "ms": 1e-3, "msec": 1e-3, "millisecond": 1e-3, "min": 60.0,
+    "minute": 60.0, "h": 3600.0, "hour": 3600.0,
+}  # fmt: skip
 _RESOLUTION_UNITS = {2: "inch", 3: "cm"}
 
 
-@dataclass(frozen=True)
-class ImageMetadata:
-    """Metadata of an image: lengths in nm, times in s; None where the file states none."""
+def open_tiff(file: Path) -> Image:
+    """The first series of a TIFF or OME-TIFF file.
 
-    pixel: tuple[float, float] | None = None
-    source: str = ""
-    z_step: float | None = None
-    interval: float | None = None
-    times: NDArray[np.float64] | None = None
+    Raises
+    ------
+    DataError
+        If tifffile is missing, the file is damaged, holds several images of one size, or an OME set lacks
+        planes.
+    """
+    if find_spec("tifffile") is None:
+        raise DataError(f"'{file}' needs the package tifffile: pip install 'mollifier[chromatin]'.")
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(file) as tiff:
+            series = _first(file, tiff)
+            lost = sum(page is None for page in series.pages) if tiff.is_ome else 0
+            if lost:
+                raise DataError(
+                    f"'{file}' lacks {lost} of its {len(series.pages)} planes, which other files of its OME "
+                    "set hold; all files of the set were expected in one folder."
+                )
+            return Image(np.asarray(series.asarray()), str(series.axes), metadata_of(tiff))
+    except DataError:
+        raise
+    except Exception as error:
+        # Decoders of many compressions fail in as many ways on a file that is cut short.
+        raise DataError(f"'{file}' is no TIFF, or damaged or cut short ({error}).") from error
+
+
+def _first(file: Path, tiff: Any) -> Any:
+    if not len(tiff.pages) or not tiff.series:
+        raise DataError(f"'{file}' holds no image; it may be cut short.")
+    alike = sum(series.shape == tiff.series[0].shape for series in tiff.series)
+    if alike > 1:
+        raise DataError(
+            f"'{file}' holds {alike} images of one size and no stack; save each position to one, "
+            "and the frames or planes of one as a single array."
+        )
+    return tiff.series[0]
 
 
 def metadata_of(tiff: Any) -> ImageMetadata:
@@ -70,12 +106,12 @@ def _ome(text: str) -> ImageMetadata:
         unit = known_unit(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
         return float(size) * NANOMETRES[unit] if size and unit in NANOMETRES else None
 
-    scale = _SECONDS.get(pixels.get("TimeIncrementUnit", "s"), math.nan)
+    scale = SECONDS.get(pixels.get("TimeIncrementUnit", "s"), math.nan)
     step = pixels.get("TimeIncrement")
     planes = [e.attrib for e in pixels if e.tag.rpartition("}")[2] == "Plane" and e.get("DeltaT")]
     first: dict[int, float] = {}
     for plane in planes:
-        seconds = float(plane["DeltaT"]) * _SECONDS.get(plane.get("DeltaTUnit", "s"), math.nan)
+        seconds = float(plane["DeltaT"]) * SECONDS.get(plane.get("DeltaTUnit", "s"), math.nan)
         first.setdefault(int(plane.get("TheT", 0)), seconds)
     times = np.array([first[t] for t in sorted(first)]) if len(first) > 1 else None
     x, y = length("X"), length("Y")
@@ -86,3 +122,11 @@ def _ome(text: str) -> ImageMetadata:
         float(step) * scale if step else None,
         times,
     )
+
+
+def _recognises(path: Path, beginning: bytes) -> bool:
+    named = path.suffix.lower() in (".tif", ".tiff") and not path.is_dir()
+    return named or beginning.startswith((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"))
+
+
+FORMAT = Format(_recognises, image=open_tiff)

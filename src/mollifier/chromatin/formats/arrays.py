@@ -4,56 +4,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mollifier.chromatin.formats.registry import Format, Rows
 from mollifier.data.readers.hdf5 import load_arrays
 from mollifier.data.readers.hdf5_file import is_hdf5, open_hdf5
 from mollifier.errors import DataError
 
-# How the other files of arrays begin: NumPy's, archives, MATLAB's, and lists of records in JSON.
-_BEGINNINGS = (b"\x93NUMPY", b"PK\x03\x04", b"MATLAB", b"[{", b"[\n", b"[ ")
-# Arrays of vectors, and the names of their components.
-_VECTORS = {"xyz": "{}", "loc": "{}", "array": "{}", "xyz_sig": "precision_{}", "xyz_cr": "crlb_{}"}
+_BEGINNINGS = (b"\x93NUMPY", b"PK\x03\x04", b"MATLAB", b"[{", b"[\n", b"[ ", b"\x89HDF\r\n\x1a\n")
+# Arrays of vectors, and the names of their components. DECODE's ``xyz_cr`` holds variances, not errors.
+_VECTORS = {"xyz": "{}", "loc": "{}", "array": "{}", "xyz_sig": "precision_{}"}
 
 
-@dataclass(frozen=True)
-class ArrayColumns:
-    """Columns by name; the unit of their lengths and the pixel size in nm, where the file states them."""
-
-    columns: dict[str, NDArray[Any]]
-    unit: str | None = None
-    pixel_size: float | None = None
-
-
-def holds_arrays(file: Path) -> bool:
-    """Whether a file holds arrays rather than text, by its first bytes."""
-    with file.open("rb") as stream:
-        return stream.read(8).startswith(_BEGINNINGS) or is_hdf5(file)
-
-
-def read_array_columns(file: Path) -> ArrayColumns:
+def open_arrays(file: Path) -> Rows:
     """Columns of numbers in a file of arrays; of MINFLUX, the valid localisations of the last iteration.
 
     Raises
     ------
     DataError
-        If it cannot be read or holds no columns.
+        If it cannot be read, holds no columns, or some of different lengths.
     """
     try:
         found = dict(_arrays(_content(file)))
-        unit, size = _decode_unit(file) if is_hdf5(file) else (None, None)
+        known = _decode_meta(file) if is_hdf5(file) else {}
     except DataError:
         raise
     except Exception as error:
         # The readers of these formats fail in as many ways on a damaged file.
         raise DataError(f"'{file}' cannot be read as arrays ({error}); export it as CSV.") from error
     if "vld" in found and "loc" in found:
-        found, unit = {"loc": _last_iteration(found)}, "m"
+        found, known = _last_iteration(found), {"kind": "MINFLUX", "units": dict.fromkeys("xyz", "m")}
     columns: dict[str, NDArray[Any]] = {}
     for name, array in found.items():
         if name in _VECTORS and array.ndim == 2 and array.shape[1] in (2, 3):
@@ -64,7 +48,15 @@ def read_array_columns(file: Path) -> ArrayColumns:
         raise DataError(
             f"'{file}' holds no columns x and y of numbers, which were expected. Export it as CSV."
         )
-    return ArrayColumns(columns, unit, size)
+    every = list(columns.values())
+
+    def load(index: Mapping[str, int]) -> dict[str, NDArray[Any]]:
+        short = next((r for r, i in index.items() if every[i].size != every[index["x"]].size), None)
+        if short is not None:
+            raise DataError(f"'{file}' holds {short} and x of different lengths; one was expected.")
+        return {role: every[i] for role, i in index.items()}
+
+    return Rows(list(columns), len(columns), load, **{"kind": "arrays", **known})
 
 
 def _content(file: Path) -> Any:
@@ -96,18 +88,39 @@ def _arrays(content: Any, name: str = "") -> Iterator[tuple[str, NDArray[Any]]]:
         yield name, array
 
 
-def _last_iteration(found: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+def _last_iteration(found: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Positions of MINFLUX, shape (n, 3); iterations are an axis, or rows numbered by ``itr``."""
     position, valid = found["loc"], found["vld"].astype(bool).ravel()
     if position.ndim == 3:
-        return position[valid, -1]
+        return {"loc": position[valid, -1]}
     number = found.get("itr", np.zeros(len(valid)))
-    return position[valid & (number == number.max())]
+    return {"loc": position[valid & (number == number.max())]}
 
 
-def _decode_unit(file: Path) -> tuple[str | None, float | None]:
-    """Unit and pixel size that DECODE states in the attributes of ``meta``."""
+def _decode_meta(file: Path) -> dict[str, Any]:
+    """What DECODE states in the attributes of ``meta``; empty in other files."""
     with open_hdf5(file) as (opened, _):
-        meta = dict(opened["meta"].attrs) if "meta" in opened else {}
-    size = np.ravel(meta.get("px_size", []))
-    return str(meta["xy_unit"]) if "xy_unit" in meta else None, float(size[0]) if size.size else None
+        return {"kind": "DECODE", **decode_units(opened["meta"].attrs)} if "meta" in opened else {}
+
+
+def decode_units(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Units and pixel size in DECODE's metadata: lengths along x and y in ``xy_unit``, those along z in nm.
+
+    >>> decode_units({"xy_unit": "px", "px_size": [100.0, 100.0]})["pixel_size"]
+    100.0
+    """
+    size, unit = meta.get("px_size"), meta.get("xy_unit")
+    roles = ("x", "y", "precision_x", "precision_y")
+    stated = {role: str(unit) for role in roles} if unit is not None else {}
+    return {
+        "units": {**stated, "z": "nm"},
+        "pixel_size": float(size[0]) if size is not None and len(size) else None,
+    }
+
+
+def _recognises(path: Path, beginning: bytes) -> bool:
+    """NumPy's files, archives, MATLAB's, lists of records in JSON, and HDF5."""
+    return beginning.startswith(_BEGINNINGS)
+
+
+FORMAT = Format(_recognises, table=open_arrays)

@@ -1,0 +1,145 @@
+"""The formats of microscope files, each recognised by content: tables of localisations, and images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mollifier.errors import DataError
+from mollifier.io.files import require_file
+from mollifier.io.registry import Registry
+
+_BEGINNING = 4096
+
+
+@dataclass(frozen=True)
+class ImageMetadata:
+    """Metadata of an image: lengths in nm, times in s; None where the file states none."""
+
+    pixel: tuple[float, float] | None = None
+    source: str = ""
+    z_step: float | None = None
+    interval: float | None = None
+    times: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image as its file holds it.
+
+    Attributes
+    ----------
+    array
+        The pixels.
+    axes
+        A letter for each dimension: T, Z, C, Y, X; S for the colours of a picture; another if unknown.
+    metadata
+        What the file states of sizes and times.
+    """
+
+    array: NDArray[Any]
+    axes: str
+    metadata: ImageMetadata
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table of localisations whose columns have no roles yet.
+
+    Attributes
+    ----------
+    names
+        Of the columns; None for a file without a header.
+    width
+        Number of columns.
+    load
+        Role -> index of its column, to role -> values, shape (rows,). Only ``channel`` may be text.
+    kind
+        The program or the format that wrote the file.
+    below
+        Unit of each column that is stated apart from its name; "" where there is none.
+    units
+        Role -> unit that the format or its metadata state.
+    unit
+        Of lengths without another.
+    pixel_size, field_px
+        Of the camera: nm, and (width, height) in pixels; None where they are not stated.
+    """
+
+    names: Sequence[str] | None
+    width: int
+    load: Callable[[Mapping[str, int]], dict[str, NDArray[Any]]]
+    kind: str
+    below: Sequence[str] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
+    unit: str = "nm"
+    pixel_size: float | None = None
+    field_px: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """How files of one format are recognised and opened.
+
+    Attributes
+    ----------
+    recognises
+        Whether a path with these first bytes (none of a folder) is of this format.
+    table, image
+        Opens it; one of the two. It raises `DataError` for a file that it cannot read.
+    """
+
+    recognises: Callable[[Path, bytes], bool]
+    table: Callable[[Path], Rows] | None = None
+    image: Callable[[Path], Image] | None = None
+
+
+# The first that recognises a file reads it; text is whatever is nothing else.
+FORMATS: Registry[Format] = Registry(
+    "microscope file format",
+    {
+        name: f"mollifier.chromatin.formats.{name}:FORMAT"
+        for name in ("tiff", "ome_zarr", "vendor_images", "picasso", "smlm", "arrays", "text")
+    },
+)
+
+
+def format_of(path: Path) -> Format:
+    """The format of a file, or of a folder that is one image.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it is a folder of another kind.
+    """
+    beginning = b""
+    if not path.is_dir():
+        require_file(path)
+        with path.open("rb") as stream:
+            beginning = stream.read(_BEGINNING)
+    for entry in FORMATS.values():
+        if entry.recognises(path, beginning):
+            return entry
+    require_file(path)
+    raise DataError(f"'{path}' has no known format.")
+
+
+def open_table(path: Path) -> Rows:
+    """The table of localisations in a file; `DataError` if it is an image."""
+    opened = format_of(path).table
+    if opened is None:
+        raise DataError(f"'{path}' is an image; a table of localisations or vertices was expected.")
+    return opened(path)
+
+
+def open_image(path: Path) -> Image:
+    """The image in a file; `DataError` if it is a table."""
+    opened = format_of(path).image
+    if opened is None:
+        raise DataError(f"'{path}' is no image: TIFF, OME-Zarr, ND2, CZI or LIF was expected.")
+    return opened(path)
