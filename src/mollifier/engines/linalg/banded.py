@@ -67,6 +67,11 @@ class BandedCholesky:
     matrix
         Sparse, shape (n, n); only its lower half is read.
 
+    Attributes
+    ----------
+    log_determinant
+        Natural logarithm of the matrix's determinant.
+
     Raises
     ------
     NotPositiveError
@@ -93,45 +98,41 @@ class BandedCholesky:
         band = np.zeros((self.width + 1, self.size), order="F")
         band[away, column[low]] = coo.data[low]
         try:
-            self.band = cholesky_banded(band, overwrite_ab=True, lower=True, check_finite=False)
+            band = cholesky_banded(band, overwrite_ab=True, lower=True, check_finite=False)
         except np.linalg.LinAlgError as error:
             raise NotPositiveError(str(error)) from None
-        self._flat = self.band.ravel(order="F")
-        self._inside: dict[tuple[int, int, int], NDArray[np.bool_]] = {}
+        self.log_determinant = 2 * float(np.log(band[0]).sum())
+        self._columns = self._dense_columns(band.ravel(order="F"))
 
-    @property
-    def log_determinant(self) -> float:
-        """Natural logarithm of the matrix's determinant."""
-        return 2 * float(np.log(self.band[0]).sum())
+    def _dense_columns(self, flat: Array) -> list[tuple[slice, Array, slice, Array]]:
+        """Some columns at a time, their square on the diagonal, the rows below it, and their block.
 
-    def _block(self, rows: slice, columns: slice) -> Array:
-        """A block of the factor as a dense matrix, zero outside the band."""
-        first = rows.start - columns.start
-        shape = rows.stop - rows.start, columns.stop - columns.start
-        key = first, *shape
-        if key not in self._inside:
-            distance = first + np.arange(shape[0])[:, None] - np.arange(shape[1])
-            self._inside[key] = (distance >= 0) & (distance <= self.width)
-        # In Fortran's order entry (i, j) of the factor, band[i - j, j], lies at i + j*width.
-        start = rows.start + columns.start * self.width
-        step = self._flat.itemsize
-        view = as_strided(self._flat[start:], shape, (step, self.width * step), writeable=False)
-        return np.where(self._inside[key], view, 0.0)
+        Blocks are dense, zero outside the band, so that solutions are matrix products.
+        """
+        found, inside = [], {}
+        for low in range(0, self.size, _ROWS):
+            here = slice(low, min(low + _ROWS, self.size))
+            rows = slice(low, min(here.stop + self.width, self.size))
+            shape = rows.stop - low, here.stop - low
+            if shape not in inside:
+                distance = np.arange(shape[0])[:, None] - np.arange(shape[1])
+                inside[shape] = (distance >= 0) & (distance <= self.width)
+            # In Fortran's order entry (i, j) of the factor, band[i - j, j], lies at i + j*width.
+            step = flat.itemsize
+            view = as_strided(flat[low * (1 + self.width) :], shape, (step, self.width * step))
+            block = np.where(inside[shape], view, 0.0)
+            count = shape[1]
+            found.append((here, block[:count], slice(here.stop, rows.stop), block[count:]))
+        return found
 
     def solve(self, right: Array) -> Array:
         """The solution for right-hand sides (n,) or (n, k), of the same shape."""
         x = np.array(right, dtype=np.float64).reshape(self.size, -1 if np.size(right) else 0)
-        for low in range(0, self.size, _ROWS):
-            here, before = slice(low, min(low + _ROWS, self.size)), slice(max(low - self.width, 0), low)
-            if before.stop > before.start:
-                x[here] -= self._block(here, before) @ x[before]
-            x[here] = solve_triangular(self._block(here, here), x[here], lower=True, check_finite=False)
-        for low in reversed(range(0, self.size, _ROWS)):
-            here = slice(low, min(low + _ROWS, self.size))
-            after = slice(here.stop, min(here.stop + self.width, self.size))
-            if after.stop > after.start:
-                x[here] -= self._block(after, here).T @ x[after]
-            square = self._block(here, here)
+        for here, square, after, below in self._columns:
+            x[here] = solve_triangular(square, x[here], lower=True, check_finite=False)
+            x[after] -= below @ x[here]
+        for here, square, after, below in reversed(self._columns):
+            x[here] -= below.T @ x[after]
             x[here] = solve_triangular(square, x[here], lower=True, trans=1, check_finite=False)
         return x.reshape(np.shape(right))
 

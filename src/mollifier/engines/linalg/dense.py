@@ -51,9 +51,11 @@ def lower_factor(matrix: Array) -> Array | None:
     True
     """
     try:
-        return np.asarray(np.linalg.cholesky(matrix), dtype=np.float64)
+        # Symmetric: its transpose lies in Fortran's order, which LAPACK takes without a copy.
+        found = np.asarray(sl.cholesky(matrix.T, lower=True, check_finite=False), dtype=np.float64)
     except np.linalg.LinAlgError:
         return None
+    return found if np.isfinite(found.diagonal()).all() else None
 
 
 def solved(matrix: Array, right: Array) -> Array:

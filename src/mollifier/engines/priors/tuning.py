@@ -39,7 +39,7 @@ class PriorTuning:
     """Most change of a strength in one search from a start."""
 
     looks: int = 5
-    """Strengths of a shape that are tried before the best is refined by Brent's method."""
+    """Strengths of a shape, evenly spaced, of which those downhill are tried before the best is refined."""
 
     precise: float = 0.05
     """How near the best strength of the chosen shape is found."""

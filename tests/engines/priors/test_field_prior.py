@@ -1,0 +1,26 @@
+"""Priors of unknown fields on a lattice."""
+
+import numpy as np
+import pytest
+
+from mollifier.engines.priors.field_prior import Form
+from mollifier.engines.priors.shapes import Shape
+from mollifier.mollify.grid import Axis, Grid
+
+LINE = Grid(Axis("x", -1.2, 1.2, 155))
+SQUARE = Grid(Axis("x", -1.3, 1.3, 16), Axis("y", -1.0, 1.0, 12, periodic=True))
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize("length", [0.03, 0.3, 3.0, np.inf])
+@pytest.mark.parametrize("lattice", [LINE, SQUARE], ids=["line", "square"])
+def test_spectrum_accuracy(lattice: Grid, order: int, length: float) -> None:
+    """Eigenvalues that are not free are accurate enough for their logarithms in the evidence."""
+    form = Form(lattice, Shape(order, length))
+    exact = np.zeros(lattice.size)
+    roots = np.linalg.svd(form.matrix.toarray(), compute_uv=False)[::-1]
+    exact[lattice.size - len(roots) :] = roots**2
+    kept = exact > 1e-24 * exact[-1]
+    kept[0] = False
+    assert form.spectrum[0] == 0.0
+    assert np.abs(np.log(form.spectrum[kept] / exact[kept])).sum() < 1e-4 * kept.sum() ** 0.5
