@@ -9,7 +9,6 @@ from mollifier.chromatin.infer import infer_rate, posed
 from mollifier.chromatin.microscope import with_noise
 from mollifier.chromatin.model import ChromatinModel, FreeEnergy, geometric_rate
 from mollifier.chromatin.modes import modes
-from mollifier.chromatin.sensitivity import sensitivity
 from mollifier.chromatin.shapes import nucleus, rate_pattern
 from mollifier.chromatin.simulate import simulate
 from mollifier.errors import ConfigurationError, DataError
@@ -108,7 +107,7 @@ def test_rate_map_mean_and_error(found):
 def test_galerkin_covariance_of_rows(truth):
     """Over draws, rows scatter by the covariance: the cube's noise and that of the rate's factor included."""
     sd, chosen = 0.08, [0, 1, 7, 20]
-    series, axes = infer._series(infer._checked(with_noise(truth, sd)), MODEL, None)
+    series, axes = infer._series(infer._checked(with_noise(truth, sd)), None)
     mask = infer._checked(with_noise(truth, sd))["mask"].values
     waves = modes(mask, axes[0].spacing, 300.0)
     change, hold = galerkin._in_time(series.times, 4)
@@ -117,7 +116,7 @@ def test_galerkin_covariance_of_rows(truth):
     rows = []
     for seed in range(200):
         v = exact + sd * np.random.default_rng(seed).standard_normal(exact.shape)
-        one = galerkin.FieldSeries(v, series.variance, series.chromatin, series.times, series.lamina)
+        one = galerkin.FieldSeries(v, series.variance, series.chromatin, series.times, series.depth)
         gained = 2 * MODEL.acetylation * waves.project(rate * one.phi_e) @ hold.T
         rows.append((galerkin._rest(one, waves, MODEL, change, hold) - gained)[chosen].ravel())
     expected = galerkin._covariance(series, waves, MODEL, change, hold, rate)
@@ -154,18 +153,6 @@ def test_rate_map_with_lamina_and_nucleoplasm():
     known, unknown = (errors(infer_rate(given, m), truth)[1] for m in (sticky, MODEL))
     assert known < 0.1
     assert unknown > 1.5 * known
-
-
-def test_sensitivity_to_parameter(given, found):
-    """Sensitivity moves with the parameter."""
-    table = sensitivity(given, MODEL, found, 0.2, ["acetylation"])
-    assert table["pattern"].dims == ("parameter", "sign")
-    assert (table["pattern"] > 1e-3).all()
-    assert (table["pattern"] < 1).all()
-    with pytest.raises(ConfigurationError, match="Did you mean 'interface'"):
-        sensitivity(given, MODEL, found, 0.2, ["interfaces"])
-    with pytest.raises(ConfigurationError, match="between 0 and 1"):
-        sensitivity(given, MODEL, found, 1.5)
 
 
 def test_rate_map_noise_estimated(given):

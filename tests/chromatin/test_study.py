@@ -106,7 +106,7 @@ def test_nucleus_result_round_trip(result, tmp_path):
     result.save(tmp_path, "stamp")
     again, stamp = NucleusResult.load(tmp_path)
     assert stamp == "stamp"
-    assert again.row == result.row
+    pd.testing.assert_series_equal(pd.Series(again.row), pd.Series(result.row))
     assert again.notes == result.notes
     for part in ("fields", "rate"):
         a, b = getattr(again, part), getattr(result, part)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,18 +14,19 @@ import xarray as xr
 from mollifier.chromatin.domains import domains_from_fractions, domains_from_localizations, typical
 from mollifier.chromatin.fractions import fractions
 from mollifier.chromatin.infer import infer_rate
+from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.rasters import edge_distance
-from mollifier.chromatin.rate_map import RateMap
+from mollifier.chromatin.rate_map import KNOWN, RateMap, interval
 from mollifier.chromatin.result import NucleusResult
-from mollifier.chromatin.sensitivity import sensitivity
+from mollifier.chromatin.sensitivity import Levels, sensitivity
 from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.signals import ground_and_mean, signal
-from mollifier.errors import MollifierError
+from mollifier.errors import DataError, MollifierError
 
-# Ratio of posterior to prior standard deviation below which a pixel is identified; rings of the profile.
-KNOWN, _RINGS = 0.5, 8
+# Rings of the profile.
+_RINGS = 8
 # Typical radius of a domain in nm, and the defect of the balance above which it is reported.
 _SMALL_DOMAIN = 100.0
 _CLOSED = 0.05
@@ -50,9 +52,10 @@ def analyse_nucleus(
     NucleusResult
         Its numbers are ``area`` (um^2), ``resolution`` (nm), ``frames``, ``molecules`` (of localisations),
         ``phi_h`` (mean), those of `typical` domains, ``rate`` (mean of lam, weighted by phi_e, over the
-        identified pixels), ``rate_sd`` (its standard error, with all covariances), ``identified`` (share of
-        identified pixels), ``rate_balance`` (integral of phi_h over that of phi_e: lam if it were even),
-        ``gain``, ``change`` and ``defect`` of the integral balance, and ``seconds``.
+        identified pixels), ``rate_total_sd`` (its standard error), of which ``rate_sd`` is by noise and
+        ``rate_assumed_sd`` by what is assumed, ``identified`` (share of identified pixels), ``rate_balance``
+        (integral of phi_h over that of phi_e: lam if it were even), ``gain``, ``change`` and ``defect`` of
+        the integral balance, and ``seconds``.
     """
     return analyse_fields(sample, settings, levels)[0]
 
@@ -64,8 +67,8 @@ def analyse_fields(
     begun = time.perf_counter()
     known, found = NucleusResult(sample.field, sample.name, sample.group), None
     try:
-        known = _with_fields(known, sample, settings, levels)
-        known, found = _with_rate(known, settings)
+        known, chosen = _with_fields(known, sample, settings, levels)
+        known, found = _with_rate(known, settings, chosen)
     except Exception as error:
         # Any failure in one nucleus is reported in its row and stops no other.
         known = replace(known, error=_said(error))
@@ -74,8 +77,8 @@ def analyse_fields(
 
 def _with_fields(
     known: NucleusResult, sample: NucleusData, s: StudySettings, levels: tuple[float, float] | None
-) -> NucleusResult:
-    """Volume fractions and domains."""
+) -> tuple[NucleusResult, Thresholds]:
+    """Volume fractions and domains, and the levels as they were given."""
     value = signal(sample, s)
     chosen = s.thresholds
     if levels is not None:
@@ -107,9 +110,8 @@ def _with_fields(
         **typical(domains),
     }
     phi.attrs["lamina"] = rule.lamina
-    return replace(
-        known, fields=phi, domains=domains, numbers=numbers, notes=_resolved(phi, s, last, sample.frames)
-    )
+    notes = _resolved(phi, s, last, sample.frames)
+    return replace(known, fields=phi, domains=domains, numbers=numbers, notes=notes), chosen
 
 
 def _resolved(
@@ -140,46 +142,88 @@ def _resolved(
     return tuple(notes)
 
 
-def _with_rate(known: NucleusResult, s: StudySettings) -> tuple[NucleusResult, RateMap | None]:
+def _with_rate(
+    known: NucleusResult, s: StudySettings, chosen: Thresholds
+) -> tuple[NucleusResult, RateMap | None]:
     """The map of rates, its numbers, and notes on them."""
     phi = known.fields
     assert phi is not None
     gone = phi["phi_e"].sum().item()
     balance_rate = float(phi["phi_h"].sum()) / gone if gone > 0 else math.nan
     known = replace(known, numbers={**known.numbers, "rate_balance": balance_rate})
-    still = "t" not in phi["phi_d"].dims
     notes = list(known.notes)
-    if still:
+    if "t" not in phi["phi_d"].dims:
         notes.append(
             "One still image: the map assumes a steady state, and lam is a ratio of two rates. A still image "
             "does not determine how fast marks are added and removed, or whether anything changes in time."
         )
     given = phi[["phi_d", "phi_d_sd", "phi_n"]].drop_attrs(deep=False)
-    margin = s.margin if s.margin is not None else float(phi.attrs["resolution"])
     inside = given["phi_d"].notnull().all([d for d in given["phi_d"].dims if d == "t"])
-    given = given.assign(mask=edge_distance(inside) > margin if margin else inside)
+    depth = edge_distance(inside)
+    margin = s.margin if s.margin is not None else float(phi.attrs["resolution"])
     given.attrs = {n: phi.attrs[n] for n in ("noise_area",) if n in phi.attrs}
     geometry = known.numbers.get("rate_geometric", math.nan)
+
+    def mapped(beyond: float) -> RateMap:
+        mask = depth > beyond if beyond else inside
+        shown = None if math.isnan(geometry) else geometry
+        return infer_rate(given.assign(mask=mask), s.model, s.over, s.prior, shown, s.quick)
+
     try:
-        found = infer_rate(
-            given, s.model, s.over, s.prior, None if math.isnan(geometry) else geometry, s.quick
-        )
+        found = mapped(margin)
+        assumed, inner = _assumed(found, mapped, margin, phi, s, chosen)
     except Exception as error:
         # Fields and domains are valid without a map of rates.
         return replace(known, notes=tuple(notes), error=f"No map of rates: {_said(error)}"), None
+    mean, error = found.mean(found.weight) if float(found.weight.sum()) > 0 else (math.nan, math.nan)
     d = found.dataset
-    sure = d["identifiability"] < KNOWN
-    weight = d["phi_e"].where(sure).fillna(0.0)
-    inside = d["mask"].astype(bool)
-    share = float(sure.where(inside).mean())
-    mean, error = found.mean(weight) if float(weight.sum()) > 0 else (math.nan, math.nan)
+    share = float((d["identifiability"] < KNOWN).where(d["mask"].astype(bool)).mean())
+    beyond = assumed.attrs["rate_sd"]
     numbers = {
-        **known.numbers,
         "rate": mean,
+        "rate_total_sd": math.hypot(error, beyond),
         "rate_sd": error,
+        "rate_assumed_sd": beyond,
         "identified": share,
         **{n: found.balance[n] for n in ("gain", "change", "defect")},
     }
+    if not inner:
+        notes.append("The nucleus is too narrow for a smaller outline: errors leave out that of the outline.")
+    notes += _doubts(found, share)
+    whole = d.assign(lam_assumed_sd=assumed["lam_assumed_sd"])
+    whole = whole.assign(interval(d["lam"], np.hypot(d["lam_sd"], whole["lam_assumed_sd"])))
+    parts = {
+        "rate": whole.assign_attrs({"balance": found.balance, "status": str(found.status)}),
+        "profile": rate_profile(d),
+        "sensitivity": assumed[["level", "pattern", "sd"]],
+    }
+    return replace(known, numbers={**known.numbers, **numbers}, notes=tuple(notes), **parts), found
+
+
+def _assumed(
+    found: RateMap,
+    mapped: Callable[[float], RateMap],
+    margin: float,
+    phi: xr.Dataset,
+    s: StudySettings,
+    chosen: Thresholds,
+) -> tuple[xr.Dataset, bool]:
+    """The dependence of the map on what is assumed, and whether that on the outline is known."""
+    sd, pixel = s.assume.outline * float(phi.attrs["resolution"]), float(phi["x"][1] - phi["x"][0])
+    inner, known = None, True
+    if sd:
+        step = max(sd, pixel)
+        try:
+            inner = mapped(margin + step), step / sd
+        except DataError:
+            known = False
+    levels = Levels(phi["signal"], chosen, Thresholds.of(phi))
+    return sensitivity(found, s.model, s.assume, levels, inner), known
+
+
+def _doubts(found: RateMap, share: float) -> list[str]:
+    """Notes on what speaks against the map."""
+    notes = []
     if share < 1:
         notes.append(
             f"lam is not identified in {1 - share:.0%} of the nucleus: its standard error there is close "
@@ -194,10 +238,7 @@ def _with_rate(known: NucleusResult, s: StudySettings) -> tuple[NucleusResult, R
     status = found.status
     if status.name != "converged":
         notes.append(f"The map is {status}." if status.name == "undetermined" else f"There is a {status}.")
-    moved = sensitivity(given, s.model, found) if s.sensitivity else None
-    keep = d.assign_attrs({"balance": found.balance, "status": str(status)})
-    parts = {"rate": keep, "profile": rate_profile(d), "sensitivity": moved}
-    return replace(known, numbers=numbers, notes=tuple(notes), **parts), found
+    return notes
 
 
 def rate_profile(rate: xr.Dataset, rings: int = _RINGS) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mollifier.chromatin.cells import KNOWN
+from mollifier.chromatin.rate_map import KNOWN
 from mollifier.chromatin.result import NucleusResult
 from mollifier.reporting import style
 

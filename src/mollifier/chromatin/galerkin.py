@@ -55,8 +55,8 @@ class FieldSeries:
         phi_d, the variance of its errors, and 1 - phi_n, each of shape (pixels, frames).
     times
         Of the frames, shape (frames,).
-    lamina
-        Potential of the lamina, shape (pixels,).
+    depth
+        Distance from the nuclear edge, shape (pixels,).
     shared
         Number of pixels over which errors are correlated; 1 for independent errors.
     """
@@ -65,7 +65,7 @@ class FieldSeries:
     variance: Array
     chromatin: Array
     times: Array
-    lamina: Array
+    depth: Array
     shared: float = 1.0
 
     @property
@@ -95,6 +95,8 @@ class RateEstimate:
         Splines on the pixels, (pixels, m in space), and at the frames, (frames, m in time).
     effective_parameters
         Number of coefficients that the data determine: the trace of posterior covariance times information.
+    gain
+        Derivative of the coefficients by the rows of the equation, shape (m, rows).
     """
 
     coefficients: Array
@@ -103,6 +105,12 @@ class RateEstimate:
     hyper: Hyper
     functions: tuple[Array, Array]
     effective_parameters: float
+    gain: Array
+
+    @property
+    def timed(self) -> bool:
+        """Whether the rate varies in time."""
+        return self.functions[1].shape[1] > 1
 
     @property
     def rate(self) -> Array:
@@ -123,6 +131,13 @@ class RateEstimate:
         space, time = self.functions
         row = (space.T @ weight @ time).ravel()
         return float(row @ self.coefficients), float(np.linalg.norm(self.inverse @ row))
+
+    def moved(self, before: Array, after: Array) -> RateEstimate:
+        """The estimate after a change of the rows' `residual`, to first order.
+
+        Covariance and strength of the prior are those of this estimate.
+        """
+        return replace(self, coefficients=self.coefficients + self.gain @ (after - before))
 
 
 def estimate(
@@ -167,6 +182,13 @@ def estimate(
     return _positive(found, wider, excess)
 
 
+def residual(series: FieldSeries, modes: Modes, model: ChromatinModel, found: RateEstimate) -> Array:
+    """What an estimate leaves of the rows of the equation, for these fields and parameters, shape (rows,)."""
+    change, hold = _in_time(series.times, _FAST if found.timed else _SLOW)
+    gained = 2 * model.acetylation * modes.project(found.rate * series.phi_e)
+    return (_rest(series, modes, model, change, hold) - gained @ hold.T).ravel()
+
+
 def _in_time(times: Array, most: int) -> tuple[Array, Array]:
     """Rows of the change and of the integral from frame to frame, each (rows, frames).
 
@@ -206,7 +228,8 @@ def _rest(series: FieldSeries, modes: Modes, model: ChromatinModel, change: Arra
     kappa, drift = modes.values[:, None], model.diffusion * model.energy.interface**2
     phi_h, v = series.phi_h, series.phi_d
     bend = model.bulk_slopes(phi_h)[1]
-    bulk = model.bulk_potential(phi_h, series.phi_e) - series.variance / 2 * bend - series.lamina[:, None]
+    lamina = model.lamina_potential(series.depth)[:, None]
+    bulk = model.bulk_potential(phi_h, series.phi_e) - series.variance / 2 * bend - lamina
     level = modes.project(v)
     flow = -model.diffusion * kappa * modes.project(bulk) - drift * kappa**2 * level
     erased = 2 * model.acetylation * modes.project(phi_h)
@@ -300,7 +323,9 @@ def _posterior(
     factor, half, _ = posterior(hyper)
     theta = sl.solve_triangular(factor.T, half)
     inverse = sl.solve_triangular(factor, np.eye(size), lower=True)
+    whitened = sl.solve_triangular(root.T, design)
     effective = float(np.sum((inverse @ information) * inverse))
     free = max(len(target) - effective, 1.0)
     misfit = float(np.sqrt(np.sum((target - design @ theta) ** 2) / free))
-    return RateEstimate(theta, inverse, misfit, hyper, functions, effective)
+    gain = inverse.T @ (inverse @ (whitened.T / scale))
+    return RateEstimate(theta, inverse, misfit, hyper, functions, effective, gain)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 import xarray as xr
@@ -22,7 +21,7 @@ from mollifier.chromatin.galerkin import FieldSeries, RateEstimate, estimate, sm
 from mollifier.chromatin.model import RATE, ChromatinModel
 from mollifier.chromatin.modes import modes
 from mollifier.chromatin.rasters import edge_distance
-from mollifier.chromatin.rate_map import RateMap
+from mollifier.chromatin.rate_map import RateMap, interval
 from mollifier.data.observations import Observations
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.mollify.grid import Axis
@@ -35,8 +34,8 @@ Array = NDArray[np.float64]
 # Fewest pixels across a nucleus, the shortest wavelength of a test function in units of the diffusion length
 # (shorter ones see single domains and their blur), and the most test functions of a quick map.
 _LEAST, _WAVE, _FEW = 16.0, 1.5, 40
-# Level of the intervals, and residuals, in units of the noise, that are a misfit.
-_LEVEL, _MISFIT = 0.95, 2.0
+# Residuals, in units of the noise, that are a misfit.
+_MISFIT = 2.0
 # Defect of the integral balance, relative to the loss, above which the map is a misfit.
 _OPEN = 0.2
 # Shares of the nucleus without an answer that make a map undetermined, and that are reported.
@@ -62,7 +61,8 @@ def infer_rate(
         that are NaN in any frame are left out. The attribute ``noise_area`` (nm^2), where there is one, is
         that of `mollifier.chromatin.density`: by default errors of pixels are independent.
     model
-        In nm and s. Its parameters are assumed, and lam depends on them: see `sensitivity`.
+        In nm and s. Its parameters are assumed, and lam depends on them: intervals take them as exact, and
+        `mollifier.chromatin.sensitivity.sensitivity` gives the error by what is assumed.
     over
         ("x", "y"), or ("x", "y", "t") for a rate that varies in time.
     prior
@@ -95,7 +95,7 @@ def infer_rate(
         raise ConfigurationError(
             "over=('x', 'y', 't') was given for one image; a rate that varies over t needs several frames."
         )
-    series, axes = _series(data, model, fields.attrs.get("noise_area"))
+    series, axes = _series(data, fields.attrs.get("noise_area"))
     inside = data["mask"].values
     waves = modes(inside, axes[0].spacing, _WAVE * model.length, **({"most": _FEW} if quick else {}))
     found = estimate(series, waves, axes if "t" in over else axes[:2], model, prior)
@@ -110,7 +110,8 @@ def infer_rate(
         "versions": {"mollifier": __version__, "numpy": np.__version__},
         "seconds": time.perf_counter() - begun,
     }  # fmt: skip
-    return RateMap(kept, _status(found, kept, balance["defect"]), balance, found, provenance, prior, geometry)
+    status = _status(found, kept, balance["defect"], still="t" not in data["phi_d"].dims)
+    return RateMap(kept, status, balance, found, series, waves, provenance, prior, geometry)
 
 
 def posed(fields: xr.Dataset, model: ChromatinModel) -> InverseProblem:
@@ -172,9 +173,7 @@ def _checked(given: xr.Dataset) -> xr.Dataset:
     return data
 
 
-def _series(
-    data: xr.Dataset, model: ChromatinModel, noise_area: float | None
-) -> tuple[FieldSeries, list[Axis]]:
+def _series(data: xr.Dataset, noise_area: float | None) -> tuple[FieldSeries, list[Axis]]:
     """The fields on the pixels of the nucleus, and the axes of the box around it."""
     inside, dims = data["mask"].values, [str(d) for d in data["phi_d"].dims]
     axes = [Axis.from_points(c, data[c].values) for c in dims]
@@ -188,7 +187,6 @@ def _series(
         values = data[name].broadcast_like(data["phi_d"]).transpose(*dims).values[inside]
         return values.reshape(len(values), -1)
 
-    e = model.energy
     depth = np.maximum(edge_distance(data["mask"]).values[inside], 0.0)
     # Factors of the noise must not be correlated with it.
     variance = np.stack([smoothed(v, inside) for v in there("phi_d_sd").T ** 2], -1)
@@ -197,7 +195,7 @@ def _series(
         variance,
         1 - there("phi_n"),
         axes[2].points if len(axes) > 2 else np.zeros(1),
-        e.adhesion / 2 * np.exp(-depth / e.reach),
+        depth,
         max(1.0, (noise_area or 0.0) / pixel**2),
     )
     return series, axes
@@ -215,20 +213,18 @@ def _map(found: RateEstimate, series: FieldSeries, data: xr.Dataset, timed: bool
         return xr.DataArray(whole if timed else whole[..., 0], coords, dims)
 
     lam, sd = full(np.maximum(found.rate, 0.0)), full(found.sd)
-    z = NormalDist().inv_cdf(0.5 + _LEVEL / 2)
     phi_e = ((1 - data["phi_n"] - data["phi_d"]) / 2).where(inside)
     parts = {
         RATE: lam,
         f"{RATE}_sd": sd,
-        "lam_low": np.maximum(full(found.rate) - z * sd, 0.0),
-        "lam_high": np.maximum(full(found.rate) + z * sd, 0.0),
+        **interval(lam, sd),
         "phi_e": phi_e,
         "identifiability": sd / np.hypot(sd, float(lam.median())),
     }
     return xr.Dataset(parts).assign(mask=inside)
 
 
-def _status(found: RateEstimate, kept: xr.Dataset, defect: float) -> Status:
+def _status(found: RateEstimate, kept: xr.Dataset, defect: float, still: bool) -> Status:
     """The status, from the share of the nucleus with an answer, the balance and the misfit."""
     sd, inside = kept[f"{RATE}_sd"], kept["mask"]
     lost = float((sd > float(kept[RATE].median())).where(inside).mean())
@@ -247,8 +243,9 @@ def _status(found: RateEstimate, kept: xr.Dataset, defect: float) -> Status:
             f"the residuals are {found.misfit:.2g} times what the noise explains: the model, the levels or a "
             "assumed steady state are wrong. Standard errors were scaled up by it",
         )
-    said = f"lam is poorly determined over {lost:.0%} of the nucleus" if lost > _PARTLY else ""
-    return Status("converged", said)
+    said = ["a steady state is assumed"] if still else []
+    said += [f"lam is poorly determined over {lost:.0%} of the nucleus"] if lost > _PARTLY else []
+    return Status("converged", "; ".join(said))
 
 
 def _balance(found: xr.Dataset, data: xr.Dataset, model: ChromatinModel) -> dict[str, float]:

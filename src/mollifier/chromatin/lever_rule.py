@@ -82,22 +82,31 @@ def mixture(value: Array, sd: Array, levels: Thresholds) -> dict[str, tuple[Arra
 
     Arrays of any one shape; a pair (fraction, standard deviation) for each name in ``FRACTIONS``.
     """
+    knots, rule = _rule(levels)
+    at = mixed(value, levels)
+    if levels.two_phases:
+        error = sd / (knots[2] - knots[1])
+        return {n: (at[n], np.hypot((h[2] - h[1]) * error, levels.floor)) for n, h in rule.items()}
+    moments = _moments(value, np.maximum(sd, np.finfo(float).tiny), knots)
+    variance = {n: _variance(value, sd, knots, h, moments) for n, h in rule.items()}
+    return {n: (at[n], np.sqrt(variance[n] + levels.floor**2)) for n in FRACTIONS}
+
+
+def mixed(value: Array, levels: Thresholds) -> dict[str, Array]:
+    """Fractions at each value of the signal, for each name in ``FRACTIONS``."""
+    knots, rule = _rule(levels)
+    if levels.two_phases:
+        share = (value - knots[1]) / (knots[2] - knots[1])
+        return {n: h[1] + (h[2] - h[1]) * share for n, h in rule.items()}
+    return {n: np.interp(value, knots, h) for n, h in rule.items()}
+
+
+def _rule(levels: Thresholds) -> tuple[Array, dict[str, Array]]:
+    """The three levels, and each fraction at them."""
     knots = np.array([levels.background, levels.euchromatin, levels.heterochromatin], dtype=np.float64)
     e, h = 1 - levels.euchromatin_water, 1 - levels.heterochromatin_water
-    rule = {"phi_n": [1, 1 - e, 1 - h], "phi_e": [0, e, 0], "phi_h": [0, 0, h], "phi_d": [0, -e, h]}
-    if levels.two_phases:
-        share, error = (value - knots[1]) / (knots[2] - knots[1]), sd / (knots[2] - knots[1])
-        ends = {n: rule[n][1:] for n in FRACTIONS}
-        return {
-            n: (a + (b - a) * share, np.hypot((b - a) * error, levels.floor)) for n, (a, b) in ends.items()
-        }
-    moments = _moments(value, np.maximum(sd, np.finfo(float).tiny), knots)
-    result = {}
-    for name in FRACTIONS:
-        at = np.interp(value, knots, rule[name])
-        variance = _variance(value, sd, knots, np.array(rule[name], dtype=np.float64), moments)
-        result[name] = at, np.sqrt(variance + levels.floor**2)
-    return result
+    rows = ([1, 1 - e, 1 - h], [0, e, 0], [0, 0, h], [0, -e, h])
+    return knots, {n: np.array(r, dtype=np.float64) for n, r in zip(FRACTIONS, rows, strict=True)}
 
 
 def _moments(value: Array, sd: Array, knots: Array) -> list[tuple[Array, Array, Array]]:

@@ -16,6 +16,8 @@ import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+import numpy as np
+
 from mollifier.errors import ConfigurationError
 
 RATE = "lam"
@@ -136,6 +138,10 @@ class ChromatinModel:
         """Derivative of the bulk energy by phi_d, ``(f_h - f_e)/2``, for arrays that broadcast."""
         e = self.energy
         return e.well * phi_h * (e.packed - phi_h) * (e.packed - 2 * phi_h) - e.mixing * phi_e
+
+    def lamina_potential(self, depth: Any) -> Any:
+        """Half the attraction by the lamina, at distances from the nuclear edge."""
+        return self.energy.adhesion / 2 * np.exp(-depth / self.energy.reach)
 
     def bulk_slopes(self, phi_h: Any) -> tuple[Any, Any, float]:
         """First to third derivative of `bulk_potential` by phi_d at fixed phi_n; the third is a number.

@@ -33,7 +33,9 @@ NUMBERS = {
     "spacing": ("median spacing of their centres", "nm"),
     "lamina": ("share of domains at the lamina", ""),
     "rate": ("mean lam over identified pixels", ""),
-    "rate_sd": ("its standard error, with the model assumed true", ""),
+    "rate_total_sd": ("its standard error", ""),
+    "rate_sd": ("by noise alone", ""),
+    "rate_assumed_sd": ("by what is assumed: parameters, levels, outline", ""),
     "identified": ("share of the nucleus where lam is identified", ""),
     "rate_balance": ("lam from the balance alone, if it were even", ""),
     "rate_geometric": ("lam from radius and spacing, 1/((d/R)^2 - 1)", ""),
@@ -76,7 +78,7 @@ def nucleus_page(
         ("thresholds", "Levels of the phases", _thresholds(result)),
         ("assumed", "Assumptions", _assumed(model or ChromatinModel(), result)),
     ]
-    head = _section("nucleus_head", result.field, result.name, result.group, result.error)
+    head = _section("nucleus_head", result.field, result.name, result.group, *_state(result))
     return write_text(path, document(f"{result.field}, nucleus {result.name}", head, parts))
 
 
@@ -128,10 +130,24 @@ def number(value: Any) -> str:
     return str(value)
 
 
+def _state(result: NucleusResult) -> tuple[str, str]:
+    """What there is, and the tone of its badge."""
+    if result.error or not result.status:
+        return "no map of rates", "bad"
+    name, _, message = result.status.partition(": ")
+    if name == "converged":
+        return "; ".join(t for t in ("map of rates", message) if t), "good"
+    return name, "care"
+
+
 def _answer(result: NucleusResult) -> str:
     n = result.numbers
+    first = ""
+    if math.isfinite(n.get("rate", math.nan)):
+        whole, noise = (number(n[k]) for k in ("rate_total_sd", "rate_sd"))
+        first = f"lam = {number(n['rate'])} ± {whole}; by noise alone ± {noise}"
     rows = [(text, f"{number(n[k])} {unit}".strip()) for k, (text, unit) in NUMBERS.items() if k in n]
-    return _section("answer", result.error, result.notes, rows)
+    return _section("answer", result.error, first, result.notes, rows)
 
 
 def _truth(result: NucleusResult, truth: xr.DataArray | None) -> str:
@@ -221,27 +237,32 @@ def _assumed(model: ChromatinModel, result: NucleusResult | None) -> str:
         ("diffusion length sqrt(D/Gamma_ac)", f"{number(model.length)} nm"),
     ]
     listed = _section("assumed", rows)
-    if result is None:
+    if result is None or result.sensitivity is None:
         return listed
-    if result.sensitivity is None:
-        return listed + _section("sensitivity", (), ())
     s = result.sensitivity
     moved = [
         (
-            str(p),
+            str(p).replace("_", " "),
+            f"{float(s['sd'].sel(parameter=p)):.3g}",
             *(f"{100 * float(s['level'].sel(parameter=p, sign=k)):+.1f} %" for k in (-1, 1)),
             *(f"{100 * float(s['pattern'].sel(parameter=p, sign=k)):.1f} %" for k in (-1, 1)),
         )
         for p in s["parameter"].values
     ]
-    change = f"{float(s.attrs['change']):.0%}"
-    heads = ("parameter", f"level at -{change}", f"at +{change}", f"pattern at -{change}", f"at +{change}")
+    heads = (
+        "quantity",
+        "standard deviation",
+        "mean, lower",
+        "mean, higher",
+        "pattern, lower",
+        "pattern, higher",
+    )
     return listed + _section("sensitivity", heads, moved)
 
 
 def _cells(study: Study, pages: Mapping[tuple[str, str], str]) -> str:
-    shown = ["area", "resolution", "domains", "radius", "spacing", "rate", "rate_sd", "identified"]
-    shown += ["rate_balance", "rate_geometric", "defect"]
+    shown = ["area", "resolution", "domains", "radius", "spacing", "rate", "rate_total_sd", "rate_sd"]
+    shown += ["identified", "rate_balance", "rate_geometric", "defect"]
     cells = study.cells
     kept = [c for c in shown if c in cells and bool(np.isfinite(cells[c].to_numpy(dtype=float)).any())]
     grouped = bool((cells["group"] != "").any())

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.chromatin.galerkin import RateEstimate
+from mollifier.chromatin.galerkin import FieldSeries, RateEstimate
 from mollifier.chromatin.model import RATE
+from mollifier.chromatin.modes import Modes
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 
 Array = NDArray[np.float64]
+
+# Ratio of posterior to prior standard deviation below which a pixel is identified.
+KNOWN = 0.5
+# Level of the intervals.
+_LEVEL = 0.95
+
+
+def interval(lam: xr.DataArray, sd: xr.DataArray) -> dict[str, xr.DataArray]:
+    """``lam_low`` and ``lam_high``, the ends of the 95 % interval; none is negative."""
+    half = NormalDist().inv_cdf(0.5 + _LEVEL / 2) * sd
+    return {"lam_low": np.maximum(lam - half, 0.0), "lam_high": lam + half}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +50,8 @@ class RateMap:
         change``: zero where no flux crosses the edge.
     found
         Coefficients of the rate and their covariance.
+    series, modes
+        Fields and test functions that it was estimated from.
     provenance
         Model, test functions, prior, seconds.
     prior
@@ -49,9 +64,17 @@ class RateMap:
     status: Status
     balance: dict[str, float]
     found: RateEstimate
+    series: FieldSeries
+    modes: Modes
     provenance: dict[str, Any]
     prior: str
     geometric: float | None = None
+
+    @property
+    def weight(self) -> xr.DataArray:
+        """phi_e on the identified pixels, and 0 elsewhere: the weight of a nucleus's mean."""
+        d = self.dataset
+        return d["phi_e"].where(d["identifiability"] < KNOWN).fillna(0.0)
 
     def mean(self, weight: xr.DataArray) -> tuple[float, float]:
         """Mean of lam, weighted over the dims of the dataset, and its standard error with all covariances."""

@@ -35,13 +35,14 @@ class NucleusResult:
         Signal and volume fractions with standard errors and domain numbers, over x and y (and t), with the
         choices made in the attributes.
     rate
-        As `RateMap.dataset`; None without a map of rates.
+        As `RateMap.dataset`, with ``lam_assumed_sd``, the standard error by what is assumed, which the 95 %
+        intervals include; None without a map of rates.
     domains
         One row for each domain; see `mollifier.chromatin.domains.COLUMNS`.
     profile
         Rate against distance from the nuclear edge (and time).
     sensitivity
-        As `mollifier.chromatin.sensitivity.sensitivity`; None if not requested.
+        As `mollifier.chromatin.sensitivity.sensitivity`, without maps; None without a map of rates.
     notes
         Limits of the result, for its reader.
     error
@@ -61,11 +62,16 @@ class NucleusResult:
     error: str = ""
 
     @property
+    def status(self) -> str:
+        """Of the map of rates, with its message; empty without one."""
+        return "" if self.rate is None else str(self.rate.attrs["status"])
+
+    @property
     def row(self) -> dict[str, Any]:
         """The row of the nucleus in the table of cells."""
         return {
-            "field": self.field, "nucleus": self.name, "group": self.group, **self.numbers, "error":
-            self.error
+            "field": self.field, "nucleus": self.name, "group": self.group, **self.numbers, "status":
+            self.status, "error": self.error
         }  # fmt: skip
 
     def save(self, folder: Path, fingerprint: str = "") -> None:

@@ -1,91 +1,174 @@
-"""How a map of rates depends on the parameters of the model."""
+"""How a map of rates depends on what it assumes: each quantity is moved by its standard deviation.
+
+The change of the map is that of the equation's rows, mapped by the derivative of the estimate (to first order
+in the map; the rows are computed anew). Another outline changes the test functions, and needs another map.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from dataclasses import replace
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
-from mollifier.chromatin.infer import infer_rate
+from mollifier.chromatin.assumptions import Assumptions
+from mollifier.chromatin.galerkin import FieldSeries, residual
+from mollifier.chromatin.lever_rule import Thresholds, mixed
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.rate_map import RateMap
-from mollifier.errors import ConfigurationError, did_you_mean
 
 Array = NDArray[np.float64]
-# Relative change of a parameter.
-_CHANGE = 0.2
+# A changed map and euchromatin, both (pixels, frames).
+_Changed = tuple[Array, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """Where the fractions come from.
+
+    Attributes
+    ----------
+    signal
+        Over x and y (and t), at least on the pixels of the map.
+    chosen, found
+        Thresholds as they were given, and with every level as a number.
+    """
+
+    signal: xr.DataArray
+    chosen: Thresholds
+    found: Thresholds
 
 
 def sensitivity(
-    fields: xr.Dataset,
-    model: ChromatinModel,
     found: RateMap,
-    change: float = _CHANGE,
-    parameters: Sequence[str] | None = None,
+    model: ChromatinModel,
+    assumed: Assumptions | None = None,
+    levels: Levels | None = None,
+    inner: tuple[RateMap, float] | None = None,
 ) -> xr.Dataset:
-    """How the map depends on the parameters of the model: solved again with each one lower and higher.
+    """The change of a map when an assumed quantity is one standard deviation lower or higher.
 
     Parameters
     ----------
-    fields, model
-        As given to `infer_rate`.
-    found
-        Its result.
-    change
-        Relative change of each parameter.
-    parameters
-        Names of the parameters to change; all that are not zero by default.
+    found, model
+        Result and model of `mollifier.chromatin.infer.infer_rate`.
+    assumed
+        Standard deviations; `Assumptions` by default.
+    levels
+        Source of the fractions; without it levels are not varied.
+    inner
+        The map of a smaller outline, and by how many standard deviations it is smaller; without it the
+        outline is not varied.
 
     Returns
     -------
     Dataset
-        Over ``parameter`` and ``sign`` (-1, 1): ``level``, the change of the median of lam, and ``pattern``,
-        the rms change of lam, both relative to the median of lam.
+        Over ``parameter`` and ``sign`` (-1, 1): ``level``, the change of the mean of lam (weighted by phi_e,
+        over the identified pixels) relative to it, and ``pattern``, the rms change of lam, relative to it
+        too; ``sd`` (parameter), the standard deviations; ``lam_assumed_sd`` (x, y and t), the standard
+        error of lam by all of them. Of ``level`` follows that of the mean, the attribute ``rate_sd``.
 
-    Raises
-    ------
-    ConfigurationError
-        If the change is not between 0 and 1, or there is no such parameter.
+    Examples
+    --------
+    >>> from mollifier.chromatin.infer import infer_rate
+    >>> from mollifier.chromatin.microscope import with_noise
+    >>> from mollifier.chromatin.shapes import nucleus
+    >>> from mollifier.chromatin.simulate import simulate
+    >>> movie = simulate(ChromatinModel(), nucleus(1000.0, 50), 0.6, [0.0, 100.0], before=300.0)
+    >>> found = infer_rate(with_noise(movie, 0.02), ChromatinModel())
+    >>> table = sensitivity(found, ChromatinModel())
+    >>> table["parameter"].values.tolist()
+    ['well', 'mixing', 'packed', 'interface', 'diffusion', 'acetylation']
+    >>> table["level"].dims, table["lam_assumed_sd"].dims, bool(0 < table.attrs["rate_sd"] < 0.3)
+    (('parameter', 'sign'), ('x', 'y'), True)
     """
-    if not 0 < change < 1:
-        raise ConfigurationError(f"change={change} was given; a number between 0 and 1 was expected.")
-    base = found.dataset["lam"]
-    over = tuple(str(d) for d in base.dims)
-    middle = float(base.median())
-    known = _parameters(model)
-    names = list(known) if parameters is None else list(parameters)
-    for name in names:
-        if name not in known:
-            raise ConfigurationError(
-                f"The model has no parameter '{name}' to change.{did_you_mean(name, known)}"
-            )
-    table = np.zeros((2, len(names), 2))
-    for i, name in enumerate(names):
-        for k, sign in enumerate((-1, 1)):
-            other = _with(model, name, known[name] * (1 + sign * change))
-            lam = infer_rate(fields, other, over, found.prior).dataset["lam"]
-            table[0, i, k] = (float(lam.median()) - middle) / middle
-            table[1, i, k] = float(np.sqrt(((lam - base) ** 2).mean())) / middle
-    coords = {"parameter": names, "sign": [-1, 1]}
+    assumed = assumed or Assumptions()
+    inside = found.dataset["mask"].values.astype(bool)
+    sure = found.weight.transpose("x", "y", ...).values[inside].reshape(inside.sum(), -1) > 0
+    base, weight = found.found.rate, found.series.phi_e
+    middle = _mean(base, weight, sure)
+    shown = sure.any(1) | ~sure.any()
+    names, sizes, rows, variance = [], [], [], np.zeros(base.shape)
+    for name, sd, ends, apart in _variations(found, model, assumed, levels, inner):
+        lam, phi_e = zip(*ends, strict=True)
+        moved = [_mean(a, e, sure) - middle for a, e in zip(lam, phi_e, strict=True)]
+        spread = [float(np.sqrt(np.mean((a - base)[shown] ** 2))) for a in lam]
+        # Ends that are not two standard deviations apart are scaled to that.
+        rows.append(np.array([moved, spread]) * 2 / apart / abs(middle))
+        variance += ((lam[1] - lam[0]) / apart) ** 2
+        names.append(name)
+        sizes.append(sd)
+    table = np.reshape(rows, (-1, 2, 2))
     dims = ("parameter", "sign")
-    attrs = {"change": change}
-    return xr.Dataset({"level": (dims, table[0]), "pattern": (dims, table[1])}, coords, attrs)
+    whole = np.full((*inside.shape, base.shape[1]), np.nan)
+    whole[inside] = np.sqrt(variance)
+    lam = found.dataset["lam"]
+    error = lam.copy(data=whole if "t" in lam.dims else whole[..., 0])
+    parts = {"level": (dims, table[:, 0]), "pattern": (dims, table[:, 1]), "sd": ("parameter", sizes)}
+    half = (table[:, 0, 1] - table[:, 0, 0]) / 2
+    total = float(np.linalg.norm(half)) * abs(middle)
+    coords = {"parameter": names, "sign": [-1, 1]}
+    return xr.Dataset(parts, coords, {"rate_sd": total}).assign(lam_assumed_sd=error)
 
 
-def _parameters(model: ChromatinModel) -> dict[str, float]:
-    """Those that are not zero, nor without effect because another one is."""
-    energy = {f.name: float(getattr(model.energy, f.name)) for f in dataclasses.fields(model.energy)}
-    if not energy["adhesion"]:
-        del energy["reach"]
-    both = {**energy, "diffusion": model.diffusion, "acetylation": model.acetylation}
-    return {name: value for name, value in both.items() if value}
+def _mean(lam: Array, phi_e: Array, sure: NDArray[np.bool_]) -> float:
+    weight = phi_e * sure
+    total = float(weight.sum())
+    return float(np.sum(weight * lam)) / total if total else math.nan
 
 
-def _with(model: ChromatinModel, name: str, value: float) -> ChromatinModel:
-    if hasattr(model.energy, name):
-        return replace(model, energy=replace(model.energy, **{name: value}))
-    return replace(model, **{name: value})
+def _variations(
+    found: RateMap,
+    model: ChromatinModel,
+    assumed: Assumptions,
+    levels: Levels | None,
+    inner: tuple[RateMap, float] | None,
+) -> Iterator[tuple[str, float, tuple[_Changed, _Changed], float]]:
+    """Name, standard deviation, the two ends, and how many standard deviations they are apart."""
+    before = residual(found.series, found.modes, model, found.found)
+
+    def end(series: FieldSeries, other: ChromatinModel) -> _Changed:
+        after = residual(series, found.modes, other, found.found)
+        return found.found.moved(before, after).rate, series.phi_e
+
+    def mirrored(far: _Changed) -> _Changed:
+        return 2 * found.found.rate - far[0], 2 * found.series.phi_e - far[1]
+
+    for name, sd, low, high in assumed.models(model):
+        yield name, sd, (end(found.series, low), end(found.series, high)), 2.0
+    if levels is not None:
+        value = _on_pixels(levels.signal, found)
+        for name, sd, low, high, apart in assumed.thresholds(levels.chosen, levels.found, levels.signal):
+            far = end(_with_levels(found, value, high), model)
+            near = mirrored(far) if low is None else end(_with_levels(found, value, low), model)
+            yield name, sd, (near, far), apart
+    if inner is not None:
+        smaller = _filled(inner[0], found), found.series.phi_e
+        yield "outline", assumed.outline, (smaller, mirrored(smaller)), 2 * inner[1]
+
+
+def _on_pixels(signal: xr.DataArray, found: RateMap) -> Array:
+    """A field on the pixels of a map, (pixels, frames)."""
+    mask = found.dataset["mask"]
+    values = signal.sel(x=mask["x"], y=mask["y"]).transpose("x", "y", ...).values[mask.values.astype(bool)]
+    return values.reshape(len(values), -1)
+
+
+def _with_levels(found: RateMap, value: Array, levels: Thresholds) -> FieldSeries:
+    """The fields that other levels give; the errors of the signal keep their size."""
+    phi = mixed(value, levels)
+    return replace(found.series, phi_d=phi["phi_d"], chromatin=1 - phi["phi_n"])
+
+
+def _filled(inner: RateMap, found: RateMap) -> Array:
+    """The map of a smaller outline on the pixels of another: beyond it, its value at the nearest pixel."""
+    mask = found.dataset["mask"]
+    lam = inner.dataset["lam"].reindex(x=mask["x"], y=mask["y"]).transpose("x", "y", ...).values
+    lam = lam.reshape(*mask.shape, -1)
+    near = distance_transform_edt(np.isnan(lam[..., 0]), return_distances=False, return_indices=True)
+    values = lam[near[0], near[1]][mask.values.astype(bool)]
+    return np.broadcast_to(values, found.found.rate.shape)

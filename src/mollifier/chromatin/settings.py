@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mollifier.chromatin.assumptions import Assumptions
 from mollifier.chromatin.domains import DomainRule
 from mollifier.chromatin.images import SATURATED
 from mollifier.chromatin.lever_rule import Thresholds
@@ -52,8 +53,8 @@ class StudySettings:
     margin
         Distance from the edge of the mask at which the map of rates begins; by default the resolution. A mask
         that reaches beyond the nucleus makes the map wrong; one that is slightly too small does not.
-    sensitivity
-        Repeat the map with each parameter of the model changed by 20 %.
+    assume
+        How well parameters, levels and outline are known; the error of the rate includes it.
     groups, control
         File name -> group, and the group that others are compared with.
     """
@@ -86,7 +87,7 @@ class StudySettings:
     prior: str = "h2"
     quick: bool = False
     margin: float | None = None
-    sensitivity: bool = False
+    assume: Assumptions = field(default_factory=Assumptions)
     groups: Mapping[str, str] | None = None
     control: str | None = None
 

@@ -130,7 +130,7 @@ class _Flow:
         self.laplacian = laplacian(mask.values.astype(bool), pixel_spacing(mask))
         e = model.energy
         distance = np.maximum(edge_distance(mask).values[mask.values.astype(bool)], 0.0)
-        self.lamina = e.adhesion / 2 * np.exp(-distance / e.reach)
+        self.lamina = model.lamina_potential(distance)
         # Half the largest slope of the bulk potential, at phi_h = packed or 0: enough for stability.
         self.held = (e.well * e.packed**2 + e.mixing) / 4
         D, L = model.diffusion, self.laplacian

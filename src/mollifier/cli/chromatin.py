@@ -96,8 +96,13 @@ _Overrides = Annotated[
         "--set", metavar="KEY=VALUE", help="One setting, as energy.well=6 or levels.euchromatin_quantile=0.4."
     ),
 ]
-_Sensitivity = Annotated[
-    bool, typer.Option("--sensitivity", help="Repeat the map with each parameter changed by 20 %.")
+_Assume = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--assume",
+        metavar="KEY=SD",
+        help="Standard deviation of something assumed, as diffusion=0.1, levels=0.05 or outline=0.",
+    ),
 ]
 _Quick = Annotated[bool, typer.Option("--quick", help="Use fewer test functions: a coarser map, sooner.")]
 _Workers = Annotated[
@@ -142,7 +147,7 @@ def chromatin(
     levels: _Levels = None,
     domains: _Domains = "auto",
     overrides: _Overrides = None,
-    sensitivity: _Sensitivity = False,
+    assume: _Assume = None,
     quick: _Quick = False,
     workers: _Workers = None,
     out: Out = Path("out/chromatin"),
@@ -155,7 +160,7 @@ def chromatin(
     nuclei.
     """
     given = dict(locals())
-    settings = _settings(_chosen(given), overrides or [])
+    settings = _settings(_chosen(given), [*(overrides or []), *(f"assume.{a}" for a in assume or [])])
     return _study(terminal, files, settings, out, resume, workers)
 
 
@@ -164,7 +169,7 @@ def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     from mollifier.chromatin.groups import read_groups
 
     alike = ("unit", "pixel_size", "z_step", "axes", "channel", "frame_interval", "time_lapse", "windows")
-    alike += ("pixel", "width", "psf_sd", "margin", "quick", "sensitivity", "control")
+    alike += ("pixel", "width", "psf_sd", "margin", "quick", "control")
     mask, groups, whose = given["mask"], given["groups"], given["levels"]
     chosen = {name: given[name] for name in alike} | {
         "columns": _columns(given["columns"]),
@@ -243,7 +248,7 @@ def _say(terminal: Terminal, study: Study) -> None:
     from mollifier.chromatin.page import number
 
     heads = ("nucleus", "group", "um^2", "resolution nm", "domains", "lam", "±", "identified", "balance")
-    keys = ("area", "resolution", "domains", "rate", "rate_sd", "identified", "defect")
+    keys = ("area", "resolution", "domains", "rate", "rate_total_sd", "identified", "defect")
     rows = [
         (
             f"{r.field} {r.name}".strip(),
@@ -254,8 +259,9 @@ def _say(terminal: Terminal, study: Study) -> None:
     ]
     terminal.table(heads, rows)
     for r in study.results:
-        if r.error:
-            terminal.say(f"{r.field} {r.name}".strip() + f": {r.error}", "yellow")
+        doubt = r.error or r.status
+        if doubt and not doubt.startswith("converged"):
+            terminal.say(f"{r.field} {r.name}".strip() + f": {doubt}", "yellow")
     found = study.comparison
     if len(found):
         shown = ("mean", "mean_control", "difference", "difference_low", "difference_high", "ratio", "g")
@@ -298,7 +304,7 @@ def _settings(given: Mapping[str, Any], overrides: Sequence[str]) -> StudySettin
     base = StudySettings(**given)
     parts: dict[str, Any] = {
         "levels": base.thresholds, "domain": base.rule, "nucleus": base.detection,
-        "model": base.model, "energy": base.model.energy,
+        "model": base.model, "energy": base.model.energy, "assume": base.assume,
     }  # fmt: skip
     known = {f"{p}.{f.name}" for p, part in parts.items() for f in dataclasses.fields(part)} - {
         "model.energy"
@@ -318,5 +324,6 @@ def _settings(given: Mapping[str, Any], overrides: Sequence[str]) -> StudySettin
         parts[part] = dataclasses.replace(parts[part], **{name: int(as_number) if whole else as_number})
     model = dataclasses.replace(parts["model"], energy=parts["energy"])
     return dataclasses.replace(
-        base, thresholds=parts["levels"], rule=parts["domain"], detection=parts["nucleus"], model=model
-    )
+        base, thresholds=parts["levels"], rule=parts["domain"], detection=parts["nucleus"], model=model,
+        assume=parts["assume"],
+    )  # fmt: skip
