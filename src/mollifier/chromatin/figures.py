@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mollifier.chromatin.groups import unit_of
 from mollifier.chromatin.rate_map import KNOWN
 from mollifier.chromatin.result import NucleusResult
 from mollifier.reporting import style
@@ -17,6 +18,7 @@ from mollifier.reporting import style
 _SIDE = 3.1
 _PHASES = {"phi_n": "nucleoplasm", "phi_e": "euchromatin", "phi_h": "heterochromatin"}
 _MOST_TIMES = 3
+_REPLICATES = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE, style.RED, style.GREY)
 
 
 def in_micrometres(field: xr.DataArray) -> xr.DataArray:
@@ -157,29 +159,43 @@ def truth_figure(rate: xr.Dataset, truth: xr.DataArray) -> Figure:
 
 
 def groups_figure(cells: pd.DataFrame, quantities: dict[str, str]) -> Figure:
-    """A dot for each cell, with mean and standard error of each group."""
+    """A dot for each cell, coloured by replicate, the mean of each replicate, and the mean of each group."""
     names = [q for q in quantities if q in cells and bool(np.isfinite(cells[q].to_numpy(dtype=float)).any())]
     groups = list(dict.fromkeys(cells["group"]))
     rows = -(-len(names) // 3)
     figure = style.new_figure(3 * _SIDE, 2.3 * rows)
     axes = np.ravel(figure.subplots(rows, 3, squeeze=False))
+    unit = unit_of(cells)
     for ax, name in zip(axes, names, strict=False):
+        known = cells[np.isfinite(cells[name].to_numpy(dtype=float))]
         for k, group in enumerate(groups):
-            values = cells[name].to_numpy(dtype=float)[(cells["group"] == group).to_numpy()]
-            values = values[np.isfinite(values)]
-            if not values.size:
-                continue
-            # Dots are spread along x so that none hides another.
-            beside = np.linspace(-0.15, 0.15, values.size) if values.size > 1 else np.zeros(1)
-            ax.plot(k + beside, values, "o", ms=4, color=style.BLUE, alpha=0.7)
-            sem = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else 0.0
-            ax.errorbar([k + 0.3], [values.mean()], [sem], fmt="_", color=style.RED, capsize=3)
+            part = known[known["group"] == group]
+            if len(part):
+                _draw_group(ax, k, part[name], None if unit == "cell" else part[unit])
         ax.set_xticks(range(len(groups)), [style.text(g) for g in groups])
         ax.set_xlim(-0.6, len(groups) - 0.4)
         ax.set_title(style.text(name))
     for ax in axes[len(names) :]:
         ax.set_visible(False)
     return figure
+
+
+def _draw_group(ax: Axes, k: int, values: pd.Series, replicates: pd.Series | None) -> None:
+    """The cells of one group, and mean and standard error of its units: replicates, or else cells."""
+    # Dots are spread along x so that none hides another.
+    beside = k + (np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(1))
+    units = values
+    if replicates is None:
+        ax.plot(beside, values, "o", ms=4, color=style.BLUE, alpha=0.7)
+    else:
+        units = values.groupby(replicates.to_numpy()).mean()
+        for i, mean in enumerate(units):
+            own = (replicates == units.index[i]).to_numpy()
+            colour = _REPLICATES[i % len(_REPLICATES)]
+            ax.plot(beside[own], values[own], "o", ms=3, color=colour, alpha=0.5)
+            ax.plot([beside[own].mean()], [mean], "D", ms=6, color=colour, mec="black", mew=0.6)
+    sem = float(units.std(ddof=1)) / np.sqrt(len(units)) if len(units) > 1 else 0.0
+    ax.errorbar([k + 0.35], [float(units.mean())], [sem], fmt="_", color="black", capsize=3)
 
 
 def _signal_name(fields: xr.Dataset) -> str:

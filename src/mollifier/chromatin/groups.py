@@ -1,13 +1,10 @@
-"""Treated against control, with the cell as the unit of analysis.
-
-Groups of five or six cells are too small for a bootstrap, whose intervals would be too narrow. Intervals are
-Welch's t, which assumes roughly normal cell means and unequal variances.
-"""
+"""Tables of groups and replicates, and the quantities that are compared between groups."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mollifier.chromatin.comparison import effects, holm, welch_means
+from mollifier.chromatin.mixed import mixed_means
 from mollifier.data.text_tables import read_layout
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.io.files import require_file
-from mollifier.mollify.distributions import student_tail, student_upper
 
 Array = NDArray[np.float64]
 
@@ -37,8 +35,18 @@ QUANTITIES = {
 _CONTROL = "control"
 
 
-def read_groups(path: str | Path) -> dict[str, str]:
-    """File name -> group, from a table with columns ``file`` and ``group``.
+@dataclass(frozen=True)
+class GroupTable:
+    """File name -> group, and file name -> replicate (empty where the table has no such column)."""
+
+    groups: dict[str, str]
+    replicates: dict[str, str]
+
+
+def read_groups(path: str | Path) -> GroupTable:
+    """A table with columns ``file`` and ``group``, and ``replicate`` if the study has several.
+
+    A replicate of the same name in two groups is one experiment with both.
 
     Raises
     ------
@@ -56,13 +64,15 @@ def read_groups(path: str | Path) -> dict[str, str]:
         )
     table = found.frame(dtype=str).set_axis(heads, axis=1)
     names = table["file"].str.strip().map(lambda n: Path(n).name if isinstance(n, str) else n)
-    groups = table["group"].str.strip()
-    if names.isna().any() or groups.isna().any() or not len(table):
-        raise DataError(f"'{file}' has rows without a file or a group; both were expected in every row.")
+    columns = {c: table[c].str.strip() for c in ("group", "replicate") if c in table}
+    for column, values in {"file": names, **columns}.items():
+        if values.isna().any() or not len(table):
+            raise DataError(f"'{file}' has rows without a {column}; one was expected in every row.")
     twice = names[names.duplicated()]
     if len(twice):
         raise DataError(f"'{file}' names '{twice.iloc[0]}' twice; one row a file was expected.")
-    return dict(zip(names, groups, strict=True))
+    found_in = {c: dict(zip(names, values, strict=True)) for c, values in columns.items()}
+    return GroupTable(found_in["group"], found_in.get("replicate", {}))
 
 
 def control_of(groups: Sequence[str], chosen: str | None = None) -> str:
@@ -111,7 +121,8 @@ def compare_groups(cells: pd.DataFrame, control: str | None = None, level: float
     Parameters
     ----------
     cells
-        One row for each cell, with ``group`` and any of ``QUANTITIES``; NaN are left out.
+        One row for each cell, with ``group`` and any of ``QUANTITIES``; NaN are left out. ``replicate`` or
+        ``field`` make cells of one replicate or field more alike: see `unit_of`.
     control
         See `control_of`.
     level
@@ -120,8 +131,9 @@ def compare_groups(cells: pd.DataFrame, control: str | None = None, level: float
     Returns
     -------
     DataFrame
-        As `compare_cells`, with ``group``, ``control`` and ``quantity``. Intervals hold for
-        one comparison each; among many, some miss by chance.
+        As `mollifier.chromatin.comparison.effects`, with ``group``, ``control``, ``quantity``, ``unit``, and
+        ``p_holm``, which is ``p`` adjusted for the number of rows. Intervals hold for one comparison each;
+        among many, some miss by chance.
 
     Raises
     ------
@@ -129,76 +141,41 @@ def compare_groups(cells: pd.DataFrame, control: str | None = None, level: float
         If there is no such control.
     """
     present = [str(g) for g in cells["group"] if g]
-    base = control_of(present, control)
+    base, unit = control_of(present, control), unit_of(cells)
     rows = []
     for group in dict.fromkeys(present):
         if group == base:
             continue
+        both = cells[cells["group"].isin([group, base])]
         for name in (q for q in QUANTITIES if q in cells):
-            treated, held = (cells.loc[cells["group"] == g, name] for g in (group, base))
-            found = compare_cells(_finite(treated), _finite(held), level)
-            rows.append({"group": group, "control": base, "quantity": name, **found})
-    return pd.DataFrame(rows)
+            known = both[np.isfinite(both[name].to_numpy(dtype=float))]
+            values, treated = known[name].to_numpy(dtype=float), (known["group"] == group).to_numpy()
+            if unit == "cell" or treated.all() or not treated.any():
+                found = welch_means(values[treated], values[~treated])
+            else:
+                found = mixed_means(values, treated, [str(u) for u in known[unit]])
+            kept = {"group": group, "control": base, "quantity": name, "unit": unit}
+            rows.append(kept | effects(found, level))
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=holm(table["p"].to_numpy(dtype=float))) if len(table) else table
 
 
-def compare_cells(treated: Array, control: Array, level: float = 0.95) -> dict[str, float]:
-    """Difference, ratio and Hedges' g of cell means, each with its interval.
+def unit_of(cells: pd.DataFrame) -> str:
+    """What is independent in a table of cells: "replicate", "field" or "cell".
 
-    The difference is Welch's, with the degrees of freedom of Satterthwaite (Welch, Biometrika 34:28, 1947).
-    The interval of the ratio is that of its logarithm by the delta method, with the same t. g is the
-    difference over the pooled standard deviation, corrected for small samples by 1 - 3/(4 nu - 1), with the
-    normal interval of its large-sample variance (Hedges and Olkin, Statistical Methods for Meta-Analysis,
-    1985).
+    Replicates if they are named. Fields of view, whose cells share a stain and a focus, if one holds several
+    cells and every group has two or more of them. Cells otherwise; cells of one dish or one image per group
+    then do not show the variation between dishes or images.
 
-    Parameters
-    ----------
-    treated, control
-        One value for each cell, shape (cells,).
-    level
-        Confidence level of the intervals.
-
-    Returns
-    -------
-    dict
-        ``cells``, ``cells_control``, ``mean``, ``mean_control``; ``difference``, ``ratio`` and ``g`` with
-        ``_low`` and ``_high``; ``p`` of no difference. NaN with fewer than two cells in a group.
-
-    Examples
-    --------
-    >>> found = compare_cells(np.array([1.3, 1.4, 1.2, 1.35]), np.array([1.0, 1.1, 0.9, 1.0]))
-    >>> round(found["ratio"], 2), found["difference_low"] > 0
-    (1.31, True)
+    >>> unit_of(pd.DataFrame({"group": list("aabb"), "field": list("wxyz"), "rate": 1.0}))
+    'cell'
     """
-    n, m = treated.size, control.size
-    names = [f"{q}{end}" for q in ("difference", "ratio", "g") for end in ("", "_low", "_high")]
-    found: dict[str, float] = {
-        "cells": n, "cells_control": m,
-        "mean": float(treated.mean()) if n else math.nan, "mean_control": float(control.mean()) if m else
-        math.nan, **dict.fromkeys([*names, "p"], math.nan),
-    }  # fmt: skip
-    if n < 2 or m < 2:
-        return found
-    a, b = found["mean"], found["mean_control"]
-    va, vb = float(treated.var(ddof=1)) / n, float(control.var(ddof=1)) / m
-    found["difference"] = a - b
-    if va + vb == 0:
-        return found
-    # By hand, because the test of SciPy warns for nearly equal cells.
-    freedom = (va + vb) ** 2 / (va**2 / (n - 1) + vb**2 / (m - 1))
-    reach = float(student_upper(0.5 - level / 2, freedom))
-    half = reach * math.sqrt(va + vb)
-    found |= {"difference_low": a - b - half, "difference_high": a - b + half}
-    found["p"] = 2 * float(student_tail(abs(a - b) / math.sqrt(va + vb), freedom))
-    if a > 0 and b > 0:
-        spread = reach * math.sqrt(va / a**2 + vb / b**2)
-        ends = {"ratio_low": a / b * math.exp(-spread), "ratio_high": a / b * math.exp(spread)}
-        found |= {"ratio": a / b, **ends}
-    nu = n + m - 2
-    pooled = math.sqrt(((n - 1) * n * va + (m - 1) * m * vb) / nu)
-    g = (1 - 3 / (4 * nu - 1)) * (a - b) / pooled
-    sd = math.sqrt((n + m) / (n * m) + g**2 / (2 * (n + m)))
-    normal = float(student_upper(0.5 - level / 2, 1e9))
-    return found | {"g": g, "g_low": g - normal * sd, "g_high": g + normal * sd}
+    if "replicate" in cells and bool((cells["replicate"] != "").all()):
+        return "replicate"
+    if "field" not in cells:
+        return "cell"
+    fields = cells.groupby("group")["field"].nunique()
+    return "field" if bool((fields > 1).all()) and cells["field"].duplicated().any() else "cell"
 
 
 def _finite(values: Any) -> Array:

@@ -42,6 +42,7 @@ NUMBERS = {
     "seconds": ("time taken", "s"),
 }
 _MOST_DOMAINS = 40
+_LEVEL = 0.95
 
 
 def nucleus_page(
@@ -297,21 +298,32 @@ def _comparison(study: Study) -> str:
     cells: Any = study.cells[study.cells["group"] != ""]
     rows = []
     for r in found.to_dict("records"):
-        large = math.isfinite(r["p"]) and (r["difference_low"] > 0 or r["difference_high"] < 0)
+        within = "" if r["unit"] == "cell" else f" in {r['units']} and {r['units_control']} {r['unit']}s"
         rows.append(
             (
                 f"{r['quantity']}: {r['group']}",
-                f"{r['cells']} and {r['cells_control']}",
+                f"{r['cells']} and {r['cells_control']}{within}",
                 *(number(r[k]) for k in ("mean", "mean_control")),
                 *(_interval(r, k) for k in ("difference", "ratio", "g")),
-                "differs" if large else "",
+                number(r["p_holm"]),
+                "differs" if r["p_holm"] < 1 - _LEVEL else "",
             )
         )
     control = found["control"].iloc[0]
-    heads = ("quantity", "cells", "mean", f"mean of {control}", "difference", "ratio", "Hedges' g", "")
-    label = "A dot for each cell; mean and standard error in red"
+    heads = (
+        "quantity",
+        "cells",
+        "mean",
+        f"mean of {control}",
+        "difference",
+        "ratio",
+        "Hedges' g",
+        "adjusted p",
+        "",
+    )
+    label = "A dot for each cell, coloured by replicate; mean and standard error of the units in black"
     drawn = drawing(lambda: figures.groups_figure(cells, QUANTITIES), label)
-    return _section("comparison", heads, rows, Markup(drawn))
+    return _section("comparison", heads, rows, Markup(drawn), found["unit"].iloc[0])
 
 
 def _interval(row: Mapping[Any, Any], name: str) -> str:

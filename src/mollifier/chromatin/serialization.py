@@ -23,7 +23,8 @@ def fingerprint(
     paths: Sequence[Path], settings: StudySettings, levels: tuple[float, float] | None = None
 ) -> dict[str, str]:
     """Field of view -> hash of all that its results depend on: the bytes of its files and the settings."""
-    plain = dataclasses.asdict(settings) | {"groups": None, "control": None, "levels_found": levels}
+    apart = dict.fromkeys(("groups", "control", "replicates"))
+    plain = dataclasses.asdict(settings) | apart | {"levels_found": levels}
     beside = [Path(p) for p in (*settings.labels, settings.polygon or "") if p]
     shared = json.dumps(jsonable(plain), sort_keys=True) + "".join(_digest(p) for p in beside)
     if settings.time_lapse:

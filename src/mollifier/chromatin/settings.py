@@ -55,8 +55,8 @@ class StudySettings:
         that reaches beyond the nucleus makes the map wrong; one that is slightly too small does not.
     assume
         How well parameters, levels and outline are known; the error of the rate includes it.
-    groups, control
-        File name -> group, and the group that others are compared with.
+    groups, control, replicates
+        File name -> group, the group that others are compared with, and file name -> replicate.
     """
 
     unit: str | None = None
@@ -90,6 +90,7 @@ class StudySettings:
     assume: Assumptions = field(default_factory=Assumptions)
     groups: Mapping[str, str] | None = None
     control: str | None = None
+    replicates: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         for name in ("z_step", "frame_interval", "pixel", "width"):

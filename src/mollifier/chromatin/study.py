@@ -55,7 +55,11 @@ class Study:
     @property
     def cells(self) -> pd.DataFrame:
         """One row for each nucleus."""
-        return pd.DataFrame([r.row for r in self.results])
+        table = pd.DataFrame([r.row for r in self.results])
+        if self.settings.replicates:
+            of = {field_name(Path(f)): name for f, name in self.settings.replicates.items()}
+            table.insert(3, "replicate", [of.get(r.field, "") for r in self.results])
+        return table
 
     @property
     def groups(self) -> pd.DataFrame:

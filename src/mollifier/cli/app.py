@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from mollifier.cli import chromatin as chromatin_cli
 from mollifier.cli import first_file as first_cli
+from mollifier.cli import plan as plan_cli
 from mollifier.cli import results as answer_cli
 from mollifier.cli.options import EPILOG, Figures, MaskOutliers, NoFigures, Out, Resume, with_terminal
 from mollifier.cli.terminal import NO_ANSWER, Terminal, reported
@@ -23,7 +25,18 @@ from mollifier.errors import ConfigurationError, did_you_mean
 
 _COLOURS = {"info": "", "warning": "yellow", "error": "red"}
 
+
+class _Commands(TyperGroup):
+    """Commands, some of two words."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As typer's, with the first two words as one where that is a command."""
+        two = " ".join(args[:2])
+        return super().resolve_command(ctx, [two, *args[2:]] if two in self.commands else args)
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="mollifier",
     help="Find the unknowns of a partial differential equation from a measured field.",
     epilog=EPILOG,
@@ -35,6 +48,7 @@ app = typer.Typer(
 first_cli.add_to(app)
 answer_cli.add_to(app)
 chromatin_cli.add_to(app)
+plan_cli.add_to(app)
 
 File = Annotated[Path, typer.Argument(metavar="PROBLEM.yaml", help="The problem file.")]
 Overrides = Annotated[

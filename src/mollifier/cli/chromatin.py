@@ -34,7 +34,9 @@ _Mask = Annotated[
 ]
 _Groups = Annotated[
     Path | None,
-    typer.Option("--groups", metavar="GROUPS.csv", help="A table with columns file and group."),
+    typer.Option(
+        "--groups", metavar="GROUPS.csv", help="A table with columns file and group, and replicate."
+    ),
 ]
 _Control = Annotated[
     str | None, typer.Option("--control", metavar="GROUP", help="Group that the others are compared with.")
@@ -171,6 +173,7 @@ def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     alike = ("unit", "pixel_size", "z_step", "axes", "channel", "frame_interval", "time_lapse", "windows")
     alike += ("pixel", "width", "psf_sd", "margin", "quick", "control")
     mask, groups, whose = given["mask"], given["groups"], given["levels"]
+    table = None if groups is None else read_groups(groups)
     chosen = {name: given[name] for name in alike} | {
         "columns": _columns(given["columns"]),
         "over": ("x", "y", "t") if given["in_time"] else ("x", "y"),
@@ -178,7 +181,8 @@ def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
         "domains": _one_of("--domains", given["domains"], ("auto", "clusters", "map")),
         "labels": tuple(str(p) for p in given["labels"] or []),
         "polygon": None if mask is None else str(mask),
-        "groups": None if groups is None else read_groups(groups),
+        "groups": None if table is None else table.groups,
+        "replicates": None if table is None else table.replicates,
     }
     if given["saturated"] is not None:
         chosen["saturated"] = given["saturated"]
@@ -265,6 +269,7 @@ def _say(terminal: Terminal, study: Study) -> None:
     found = study.comparison
     if len(found):
         shown = ("mean", "mean_control", "difference", "difference_low", "difference_high", "ratio", "g")
+        shown += ("p_holm",)
         lines = [
             (f"{r['quantity']}, {r['group']}", *(number(r[k]) for k in shown))
             for r in found.to_dict("records")

@@ -1,0 +1,82 @@
+"""The command `mollifier chromatin plan`: what a planned comparison of cells can find."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mollifier.cli.options import EPILOG, with_terminal
+from mollifier.cli.terminal import Terminal
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    example = "mollifier chromatin plan --cells 10 --replicates 4 --sd-cells 0.15 --sd-replicates 0.1"
+    app.command("chromatin plan", epilog=f"Example: {example}. {EPILOG}")(plan)
+
+
+def _part(name: str, text: str) -> Any:
+    return typer.Option(name, metavar="PART", help=f"{text}, as a part of the control mean.")
+
+
+@with_terminal
+def plan(
+    terminal: Terminal,
+    cells: Annotated[int, typer.Option("--cells", min=1, help="Cells in each replicate of a group.")] = 10,
+    replicates: Annotated[int, typer.Option("--replicates", min=1, help="Replicates of each group.")] = 1,
+    difference: Annotated[float, _part("--difference", "Difference of the group means")] = 0.3,
+    sd_cells: Annotated[float | None, _part("--sd-cells", "Standard deviation between cells (0.15)")] = None,
+    sd_replicates: Annotated[
+        float | None, _part("--sd-replicates", "Standard deviation between replicates (0)")
+    ] = None,
+    sd_dishes: Annotated[
+        float | None, _part("--sd-dishes", "Standard deviation between the dishes of a replicate (0)")
+    ] = None,
+    paired: Annotated[bool, typer.Option("--paired", help="Every replicate holds both groups.")] = False,
+    comparisons: Annotated[
+        int, typer.Option("--comparisons", min=1, help="Quantities that are compared.")
+    ] = 1,
+    pilot: Annotated[
+        Path | None,
+        typer.Option("--pilot", metavar="CELLS.csv", help="An earlier study, which gives what is not set."),
+    ] = None,
+    quantity: Annotated[str, typer.Option("--quantity", help="Column of the pilot.")] = "rate",
+    draws: Annotated[int, typer.Option("--draws", min=20, help="Simulated studies.")] = 500,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the draws.")] = 0,
+) -> int:
+    """Simulate a planned comparison of treated with control cells: power, and the smallest difference found.
+
+    Each simulated study is compared as measured cells are: by a mixed model with cells within replicates,
+    or by Welch's t with one replicate.
+    """
+    from dataclasses import asdict
+
+    from mollifier.chromatin.plan import USUAL, StudyPlan, power
+    from mollifier.data.tables import read_table
+
+    given: dict[str, Any] = {
+        "cells": cells, "replicates": replicates, "difference": difference, "paired": paired, "comparisons":
+        comparisons,
+    }  # fmt: skip
+    sds = {"sd_cells": sd_cells, "sd_replicates": sd_replicates, "sd_dishes": sd_dishes}
+    given |= {name: value for name, value in sds.items() if value is not None}
+    study = StudyPlan(**given) if pilot is None else StudyPlan.of(read_table(pilot)[0], quantity, **given)
+    found = power(study, draws, seed)
+    unit = "replicates" if study.replicates > 1 else "cells"
+    terminal.say(
+        f"Study     {study.replicates} x {study.cells} cells in each of two groups; standard deviation "
+        f"{study.sd_cells:.3g} between cells, {study.sd_replicates:.3g} between replicates, "
+        f"{study.sd_dishes:.3g} between dishes"
+    )
+    terminal.say(
+        f"Power     {found.power:.0%} ± {found.power_sd:.1%} to find a difference of {study.difference:.3g} "
+        f"of the control mean; the sign is right in {found.sign:.0%}; interval ± {found.half_width:.2g}"
+    )
+    most = f"{found.smallest:.3g}" if math.isfinite(found.smallest) else "none below ten times the mean"
+    terminal.say(f"Smallest  {most}: the difference that is found in {USUAL:.0%} of the studies")
+    terminal.say(f"Unit      {unit}: more of them narrow the interval", "bold")
+    terminal.give({"plan": asdict(study), "power": asdict(found), "unit": unit})
+    return 0
