@@ -18,6 +18,7 @@ from mollifier.equations.functions import FUNCTIONS
 from mollifier.problem.entries import (
     ConditionEntry,
     DataEntry,
+    DomainEntry,
     Entries,
     IntervalsEntry,
     StateEntry,
@@ -99,6 +100,7 @@ def problem_file_keys() -> str:
         "data": (DataEntry, "data."),
         "unknowns": (UnknownEntry, "unknowns.NAME."),
         "states": (StateEntry, "states.NAME."),
+        "domain": (DomainEntry, "domain."),
         "conditions": (ConditionEntry, "conditions[]."),
         "intervals": (IntervalsEntry, "intervals."),
     }

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mollifier.mollify.kernels import BSpline, Bump, Kernel, Polynomial
     from mollifier.mollify.layer import MollifierLayer
     from mollifier.problem.conditions import Condition
+    from mollifier.problem.domain import Domain
     from mollifier.problem.estimate import Estimate
     from mollifier.problem.inverse_problem import InverseProblem
     from mollifier.problem.solution import Solution, load_solution
@@ -41,6 +42,7 @@ _HOME = {
     "BSpline": "mollify.kernels",
     "Bump": "mollify.kernels",
     "Condition": "problem.conditions",
+    "Domain": "problem.domain",
     "Estimate": "problem.estimate",
     "FieldUnknown": "problem.unknowns",
     "Grid": "mollify.grid",
@@ -75,6 +77,7 @@ __all__ = [
     "BSpline",
     "Bump",
     "Condition",
+    "Domain",
     "Estimate",
     "FieldUnknown",
     "Grid",

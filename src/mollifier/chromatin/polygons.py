@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from mollifier.chromatin.columns import read_columns
 from mollifier.chromatin.lengths import factor
 from mollifier.chromatin.mask import Nucleus
+from mollifier.data.outlines import GEOJSON, checked_rings, geojson_rings, inside
 from mollifier.errors import DataError
 
 Array = NDArray[np.float64]
@@ -40,39 +40,12 @@ def read_polygon(path: str | Path, *, unit: str = "nm", pixel_size: float | None
     """
     file = Path(path)
     scale = factor(unit, pixel_size, f"The vertices in '{file}'")
-    if file.suffix.lower() in (".json", ".geojson") and file.is_file():
-        try:
-            rings = list(_rings(json.loads(file.read_text(encoding="utf-8"))))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise DataError(
-                f"'{file}' is no GeoJSON ({error}); a Polygon, a Feature or a FeatureCollection was expected."
-            ) from error
-    else:
-        table = read_columns(file, None)
-        rings = [np.stack([table.values["x"], table.values["y"]], axis=1)]
-        scale = factor(table.units.get("x", unit), pixel_size, f"The vertices in '{file}'")
-    short = [len(r) for r in rings if len(r) < 3 or not np.isfinite(r).all()]
-    if not rings or short:
-        raise DataError(
-            f"'{file}' holds {len(rings)} rings of a polygon, {len(short)} of them with fewer than three "
-            "finite vertices; a closed outline was expected."
-        )
-    return [scale * r for r in rings]
-
-
-def _rings(node: Any) -> Iterator[Array]:
-    """All rings of all polygons below a GeoJSON node."""
-    kind = node.get("type")
-    if kind == "FeatureCollection":
-        for feature in node["features"]:
-            yield from _rings(feature)
-    elif kind == "Feature":
-        yield from _rings(node["geometry"])
-    elif kind in ("Polygon", "MultiPolygon"):
-        polygons = [node["coordinates"]] if kind == "Polygon" else node["coordinates"]
-        for polygon in polygons:
-            for ring in polygon:
-                yield np.asarray(ring, dtype=np.float64)[:, :2]
+    if file.suffix.lower() in GEOJSON and file.is_file():
+        return [scale * r for r in geojson_rings(file)]
+    table = read_columns(file, None)
+    scale = factor(table.units.get("x", unit), pixel_size, f"The vertices in '{file}'")
+    rings = [np.stack([table.values["x"], table.values["y"]], axis=1)]
+    return [scale * r for r in checked_rings(rings, f"'{file}'")]
 
 
 def nucleus_from_polygon(
@@ -98,8 +71,6 @@ def nucleus_from_polygon(
     >>> nucleus_from_polygon(square, pixel=100).area / 1e6
     64.0
     """
-    from matplotlib.path import Path as Outline
-
     given: Any = rings
     parts = [given] if np.ndim(given[0]) == 1 else given
     loops = [np.asarray(r, dtype=np.float64) for r in parts]
@@ -113,11 +84,9 @@ def nucleus_from_polygon(
         for a, b in zip(low, high, strict=True)
     )
     places = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
-    inside = np.zeros(len(places), dtype=bool)
-    for loop in loops:
-        inside ^= Outline(loop).contains_points(places)
-    if not inside.any():
+    found = inside(loops, places)
+    if not found.any():
         raise DataError("The mask is empty: the polygon holds no pixel. Are its vertices in the right unit?")
-    mask = inside.reshape(x.size, y.size)
+    mask = found.reshape(x.size, y.size)
     coords = {"x": ("x", x, {"units": "nm"}), "y": ("y", y, {"units": "nm"})}
     return Nucleus(name, xr.DataArray(mask, coords, ("x", "y"), "inside"))

@@ -242,9 +242,14 @@ class Observations(Labelled):
         """Keep what lies in closed ranges, as ``window(x=(0, 1), t=(None, 5))``; a cut axis wraps no more."""
         return self._with(selection.window(self.dataset, self.coordinates, ranges))
 
-    def mask(self, keep: ArrayLike | xr.DataArray) -> Observations:
-        """Values where ``keep`` (the shape of the data, or labelled) is false become missing."""
-        return self._with(selection.mask(self.dataset, self.variables, keep))
+    def mask(self, keep: ArrayLike | xr.DataArray, note: str = "") -> Observations:
+        """Values where ``keep`` (the shape of the data, or labelled) is false become missing.
+
+        A ``note`` on the reason goes into the summary.
+        """
+        notes = "; ".join(filter(None, [self.dataset.attrs.get("masked"), note]))
+        found = selection.mask(self.dataset, self.variables, keep)
+        return self._with(found.assign_attrs(masked=notes) if note else found)
 
     def mask_outliers(self) -> Observations:
         """With the values that `damage` finds missing; how many and where is in the summary.

@@ -23,6 +23,8 @@ _NODES_PER_FEATURE = 4.0
 # Cells between two frames of gridded data, beyond which only the shortest feature needs more.
 _CELLS_BETWEEN = 4
 _LEAST_NODES, _LEAST = {1: 129, 2: 33}, 21
+# Factor on these where a domain was given: at the corners of its edge states are steep.
+_EDGED = 1.5
 # Nodes to the power of twice the order, about the condition number of the normal equations, up to which the
 # least nodes are so many: beyond, rounding errors make standard errors too small.
 _CONDITION = 1e13
@@ -47,8 +49,8 @@ class Collocation:
     needed
         Nodes that resolve the features, before any limit.
     inside
-        Which nodes lie in the measured region, where the equation is imposed, in the grid's shape; None where
-        all do.
+        Which nodes lie in the domain or the measured region, where the equation is imposed, in the grid's
+        shape; None where all do.
     """
 
     grid: Grid
@@ -134,6 +136,7 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
     _check_labels(problem, apart)
     features = _features(problem, tuple(apart))
     least = _LEAST_NODES.get(len(problem.coordinates), _LEAST)
+    least = least if problem.interior is None else int(_EDGED * least)
     least = min(least, max(_LEAST, int(_CONDITION ** (0.5 / max(problem.system.order, 1)))))
     for c in problem.coordinates:
         low, high = bounds[c]
@@ -168,8 +171,24 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
             radius[c] = axis.spacing
         axes.append(axis)
     grid = Grid(*axes)
-    inside = measured_region(problem, grid, features) if chosen.region == "data" else None
+    inside = _inside(problem, grid, features, chosen)
     return Collocation(grid, Radius(grid, radius), kernel, chosen.accuracy, features, needed, inside)
+
+
+def _inside(
+    problem: InverseProblem, grid: Grid, features: Mapping[str, float], chosen: choices.Collocation
+) -> NDArray[np.bool_] | None:
+    """Which nodes lie in the domain, or, where none was given, in the measured region; None where all do."""
+    if problem.interior is None:
+        return measured_region(problem, grid, features) if chosen.region == "data" else None
+    inside = problem.interior.on(grid)
+    if not inside.any():
+        raise ConfigurationError(
+            f"No node of the collocation grid {dict(zip(grid.names, grid.shape, strict=True))} lies inside "
+            f"the domain ({problem.interior.name}), which is narrower than the distance of the nodes; give "
+            "more (collocation.nodes)."
+        )
+    return None if inside.all() else inside
 
 
 def _check_labels(problem: InverseProblem, apart: Mapping[str, NDArray[np.float64]]) -> None:

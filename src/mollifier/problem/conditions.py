@@ -125,7 +125,7 @@ def reached(conditions: Sequence[Condition], data: Observations) -> dict[str, tu
     return found
 
 
-def domain(
+def box(
     conditions: Sequence[Condition], measurements: Mapping[str, Samples], data: Observations
 ) -> dict[str, tuple[float, float]]:
     """Coordinate -> ends of the box of the data, extended to conditions and to measurements of unknowns."""

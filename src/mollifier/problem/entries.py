@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
+from mollifier.problem.domain import Domain
 from mollifier.problem.settings import Strict
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown, Unknown
 
@@ -95,6 +97,29 @@ class ConditionEntry(Strict):
     noise: float = Field(0.0, description="Standard error in the equation's own unit; 0 if it holds exactly.")
 
 
+class DomainEntry(Strict):
+    """Where the equation holds, as `mollifier.Domain` takes it."""
+
+    inside: str | list[str] | None = Field(
+        None, description="Inequalities between expressions of the coordinates, as `x^2 + y^2 < 1`."
+    )
+    polygon: str | list[Any] | None = Field(
+        None, description="GeoJSON file, table of vertices, or vertices; rings within rings are holes."
+    )
+    mask: str | None = Field(None, description="Variable of the data, or a file; zero outside.")
+    label: int | None = Field(None, description="Value of the mask that is the domain.")
+    over: list[str] | None = Field(None, description="Coordinates of the vertices; those in space if absent.")
+
+    def domain(self, folder: Path) -> Domain:
+        """As the problem takes it, with files relative to a folder."""
+        given = self.model_dump()
+        if isinstance(self.polygon, str):
+            given["polygon"] = folder / self.polygon
+        if self.mask is not None and Path(self.mask).suffix:
+            given["mask"] = folder / self.mask
+        return Domain(**given)
+
+
 class StateEntry(Strict):
     """A state without data, as `mollifier.StateUnknown` takes it."""
 
@@ -151,6 +176,11 @@ class Entries(Strict):
     conditions: list[ConditionEntry] = Field(
         default_factory=list,
         description="Equations at places, such as edges and the start: `{equation: u = 0, at: {x: start}}`.",
+    )
+    domain: DomainEntry | None = Field(
+        None,
+        description="Where the equation holds: `{inside: x^2 + y^2 < 1}`, `{polygon: outline.geojson}` or "
+        "`{mask: wet}`; in the measured region if absent.",
     )
     engine: str = Field("auto", description="`weak`, `joint`, `network`, a plugin's, or `auto`.")
     start: str | None = Field(

@@ -18,7 +18,8 @@ from mollifier.equations.scan import arguments_in, fields_in
 from mollifier.equations.system import EquationSystem, parse
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.problem.completion import completed_unknowns
-from mollifier.problem.conditions import Condition, checked, domain, placed
+from mollifier.problem.conditions import Condition, box, checked, placed
+from mollifier.problem.domain import Domain, Interior
 from mollifier.problem.measurements import all_measurements
 from mollifier.problem.reserved import check_names
 from mollifier.problem.states import completed_states, is_measured
@@ -54,6 +55,9 @@ class InverseProblem:
         Coordinates whose values number experiments, such as subjects: each has states of its own, its
         unknowns are shared, and an unknown field over such a coordinate has one value, or one field, for each
         experiment, about a common mean. Coordinates of text number experiments without being named.
+    domain
+        Where the equation holds, by inequalities, a polygon or a mask, as a `Domain`; by default in the
+        measured region. Data outside are left out.
 
     Attributes
     ----------
@@ -61,6 +65,8 @@ class InverseProblem:
         The checked equations and conditions (`mollifier.equations.system.EquationSystem`).
     measurements
         Unknown field -> its measurements, of those that have some.
+    interior
+        The domain over the coordinates of the data; None where none was given.
 
     Raises
     ------
@@ -93,8 +99,10 @@ class InverseProblem:
     conditions: tuple[Condition, ...] = ()
     states: Mapping[str, StateUnknown] = field(default_factory=dict)
     experiments: tuple[str, ...] = ()
+    domain: Domain | None = None
     system: EquationSystem = field(init=False, repr=False)
     measurements: Mapping[str, Samples] = field(init=False, repr=False)
+    interior: Interior | None = field(init=False, repr=False)
 
     def __init__(
         self,
@@ -107,10 +115,13 @@ class InverseProblem:
         conditions: Sequence[Condition] = (),
         states: Mapping[str, StateUnknown] | None = None,
         experiments: str | Sequence[str] = (),
+        domain: Domain | None = None,
     ) -> None:
         observations = data if isinstance(data, Observations) else Observations.from_dataset(data)
-        _check_places(observations)
         constants = _numbers(constants or {})
+        interior = None if domain is None else _domain(domain).of(observations, constants)
+        observations = observations if interior is None else interior.restricted(observations)
+        _check_places(observations)
         numbering = _experiments(experiments, observations)
         conditions = checked(conditions)
         everything = [*listed(equation), *(e for c in conditions for e in listed(c.equation))]
@@ -132,7 +143,7 @@ class InverseProblem:
             units=observations.units,
         )
         measurements = all_measurements(completed, observations)
-        bounds = domain(conditions, measurements, observations)
+        bounds = box(conditions, measurements, observations)
         system = placed(parse(equation, names), conditions, completed, bounds, observations)
         _check_fields(system, (*chosen, *hidden), declared, observations)
         _check_experiments(system, numbering)
@@ -150,8 +161,10 @@ class InverseProblem:
             conditions=conditions,
             states=declared,
             experiments=numbering,
+            domain=domain,
             system=system,
             measurements=measurements,
+            interior=interior,
         ).items():
             object.__setattr__(self, name, value)
 
@@ -177,7 +190,7 @@ class InverseProblem:
     @property
     def bounds(self) -> dict[str, tuple[float, float]]:
         """Coordinate -> ends of the domain: of the data, of measurements a little beyond, of conditions."""
-        return domain(self.conditions, self.measurements, self.data)
+        return box(self.conditions, self.measurements, self.data)
 
     def extent(self, name: str) -> tuple[float, float]:
         """Ends of the domain along a coordinate; of a field the least and the greatest value in the data.
@@ -228,6 +241,7 @@ class InverseProblem:
                 "geometry": self.geometry,
                 "experiments": self.experiments,
                 "conditions": [str(c) for c in self.system.conditions],
+                "domain": self.interior and self.interior.described,
             }.items()
             if value
         }
@@ -240,6 +254,14 @@ class InverseProblem:
     def known(self) -> tuple[str, ...]:
         """Observed variables that enter as known coefficients."""
         return tuple(v for v in self.system.names.known if v in self.system.symbols)
+
+
+def _domain(given: Any) -> Domain:
+    if not isinstance(given, Domain):
+        raise ConfigurationError(
+            f"domain={given!r} was given; a Domain was expected, as in domain=Domain(inside='x^2 + y^2 < 1')."
+        )
+    return given
 
 
 def _check_places(data: Observations) -> None:

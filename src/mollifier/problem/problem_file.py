@@ -123,6 +123,7 @@ class ProblemFile:
             conditions,
             self.states,
             e.experiments,
+            None if e.domain is None else e.domain.domain(self.path.parent),
         )
 
     def kept(self) -> ProblemFile:

@@ -133,6 +133,8 @@ def of_coverage(
         some = s.points[rng.permutation(len(s.points))[:_PLACES]] / metric
         typical = float(np.median(tree.query(some, 2)[0][:, 1])) if len(s.points) > 1 else 1.0
         places = box[:, 0] + length * rng.random((_PLACES, len(box)))
+        if problem.interior is not None:
+            places = places[problem.interior.contains(dict(zip(s.coordinates, places.T, strict=True)))]
         distance = np.asarray(tree.query(places / metric)[0])
         empty = distance > max(1.0, _FAR * typical)
         share = float(empty.mean())

@@ -67,10 +67,14 @@ def of_grid(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]
     size = int(np.prod(place.grid.shape))
     yield info(f"collocation grid {shape} ({size:,} nodes), kernel {place.kernel}.")
     if place.inside is not None:
+        where = (
+            "the measured region, in holes or corners of the box without samples (collocation.region)"
+            if problem.interior is None
+            else f"the domain ({problem.interior.name})"
+        )
         yield info(
-            f"{100 * place.left_out:.0f} % of the nodes lie outside the measured region, in holes or corners "
-            "of the box without samples: joint and network do not impose the equation there, and leave the "
-            "fields open (collocation.region)."
+            f"{100 * place.left_out:.0f} % of the nodes lie outside {where}: joint and network do not impose "
+            "the equation there, and leave the fields open."
         )
     for axis in place.grid:
         c, unit = axis.name, f" {axis.unit}" if axis.unit else ""

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import binary_erosion
 
 from mollifier.data.observations import Observations
 from mollifier.engines.base import Request
@@ -143,7 +144,8 @@ def _finer(problem: InverseProblem, settings: JointSettings, found: Solution) ->
     nodes = {c: found.dataset.sizes[c] for c in problem.coordinates}
     needed = dict(nodes)
     for f in problem.all_states:
-        state = found.dataset[f]
+        state = found.dataset[f]  # NaN outside the region but for the nodes next to it, where it is free
+        state = state.where(binary_erosion(state.notnull(), np.ones([3] * state.ndim), border_value=1))
         for c in (str(d) for d in state.dims if d not in labels(problem)):
             # By differences of neighbours: a mollified derivative smooths a step of one or two cells.
             most, extent = float(np.abs(state.diff(c)).max()), float(state.max() - state.min())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
+import xarray as xr
 
 from mollifier.engines.base import Cost, Engine, Request
 from mollifier.engines.weak.form import is_weak
@@ -57,7 +57,10 @@ class WeakEngine(Engine):
         short = [a.name for a in grid if a.size < 2 * problem.system.order_along(a.name) + 1]
         if short:
             return f"there are too few nodes along {', '.join(short)} for the orders of the equation"
-        missing = max(float(np.mean(~np.isfinite(data.dataset[f].values))) for f in problem.fields)
+        inside = (
+            True if problem.interior is None else xr.DataArray(problem.interior.on(grid), dims=grid.names)
+        )
+        missing = max(float(data.dataset[f].isnull().where(inside).mean()) for f in problem.fields)
         if missing > _MOST_MISSING:
             return f"{100 * missing:.0f} % of the grid are missing"
         return None

@@ -57,6 +57,7 @@ def grid_data(problem: InverseProblem, form: WeakForm) -> GridData:
     gaps, tuning = None, form.tuning
     if missing.any():
         gaps = np.any([wide(~np.isfinite(values[f]), grid, tuning) for f in problem.fields], axis=0)
+        gaps = gaps if problem.interior is None else gaps | ~problem.interior.on(grid)
         for f in problem.fields:
             values[f] = fill_gaps(values[f], grid, ~np.isfinite(values[f]) & gaps, tuning)
     for v in problem.known:

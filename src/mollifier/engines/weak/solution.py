@@ -85,7 +85,8 @@ def _dataset(problem: InverseProblem, sums: WeakSums, fit: Fit, states: Mapping[
         label = "residual" if sums.equations == 1 else f"residual_{e}"
         variables[label] = (grid.names, _interpolated(values, fit, grid), note)
     places = {a.name: (a.name, a.points, _attrs(a.unit)) for a in grid}
-    return xr.Dataset(variables, {**places, **values_of_laws})
+    found = xr.Dataset(variables, {**places, **values_of_laws})
+    return found if problem.interior is None else problem.interior.masked(found, grid)
 
 
 def _interpolated(values: Array, fit: Fit, grid: Grid) -> Array:
