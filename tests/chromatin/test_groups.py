@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from chromatin_cells import cell, discs, round_mask
+from mollifier.chromatin.definitions import DomainRule
 from mollifier.chromatin.domains import (
-    DomainRule,
     domains_from_fractions,
     domains_from_labels,
     domains_from_localizations,
@@ -68,9 +68,12 @@ def test_domains_at_lamina_and_interior():
     found = domains_from_labels(labels, mask, DomainRule(lamina=60.0))
     assert found["place"].tolist() == ["interior", "lamina"]
     assert found["radius"].tolist() == pytest.approx([120.0, 100.0], rel=0.03)
-    assert found["spacing"].tolist() == pytest.approx([980.0, 980.0], rel=0.01)
+    assert found["spacing"].isna().all()
     assert found["edge_distance"].iloc[0] == pytest.approx(780.0, rel=0.03)
-    assert typical(found)["lamina"] == 0.5
+    numbers = typical(found, mask=mask)
+    assert numbers["domains"] == 1
+    assert numbers["lamina"] == pytest.approx(100**2 / (100**2 + 120**2), rel=0.05)
+    assert numbers["lamina_thickness"] == pytest.approx(100**2 / 2000, rel=0.06)
 
 
 def test_domains_none_is_empty_table():

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mollifier.chromatin.domains import domains_from_fractions, domains_from_localizations, typical
 from mollifier.chromatin.fractions import fractions
 from mollifier.chromatin.infer import infer_rate
 from mollifier.chromatin.lever_rule import Thresholds
@@ -23,6 +22,7 @@ from mollifier.chromatin.result import NucleusResult
 from mollifier.chromatin.sensitivity import Levels, sensitivity
 from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.signals import ground_and_mean, signal
+from mollifier.chromatin.structure import structure
 from mollifier.errors import DataError, MollifierError
 
 # Rings of the profile.
@@ -92,13 +92,7 @@ def _with_fields(
     last = phi["phi_h"].isel(t=-1, drop=True) if "t" in phi["phi_h"].dims else phi["phi_h"]
     inside = last.notnull()
     resolution = float(phi.attrs["resolution"])
-    rule = replace(s.rule, lamina=max(s.rule.lamina, resolution))
-    clusters = s.domains == "clusters" or (s.domains == "auto" and len(sample.frames) == 1 and s.windows == 1)
-    if clusters and sample.frames:
-        merged = sample.frames[-1]
-        domains = domains_from_localizations(merged, inside, last, rule)
-    else:
-        domains = domains_from_fractions(last.fillna(0.0), inside, rule)
+    found = structure(sample, s, last, resolution)
     pixel = float(last["x"][1] - last["x"][0])
     numbers: dict[str, float] = {
         "area": float(inside.sum()) * pixel**2 / 1e6,
@@ -107,11 +101,12 @@ def _with_fields(
         "frames": phi.sizes.get("t", 1),
         "phi_h": float(phi["phi_h"].mean()),
         **({"molecules": float(sum(map(len, sample.frames)))} if sample.frames else {}),
-        **typical(domains),
+        **found.numbers,
     }
-    phi.attrs["lamina"] = rule.lamina
+    phi.attrs |= found.attrs
+    tables = {"domains": found.domains, "features": found.features}
     notes = _resolved(phi, s, last, sample.frames)
-    return replace(known, fields=phi, domains=domains, numbers=numbers, notes=notes), chosen
+    return replace(known, fields=phi, **tables, numbers=numbers, notes=notes), chosen
 
 
 def _resolved(

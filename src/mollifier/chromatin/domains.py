@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
@@ -15,10 +14,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from mollifier.chromatin.definitions import DomainRule
+from mollifier.chromatin.lamina import edge_length
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.model import geometric_rate
-from mollifier.chromatin.rasters import at_points, edge_distance
-from mollifier.errors import ConfigurationError, DataError
+from mollifier.chromatin.rasters import at_points, edge_distance, pixel_spacing
+from mollifier.chromatin.voronoi import point_density
+from mollifier.errors import DataError
 
 Array = NDArray[np.float64]
 
@@ -28,9 +30,9 @@ COLUMNS = {
     "y": "centre, nm",
     "area": "nm^2",
     "radius": "sqrt(area/pi), nm",
-    "spacing": "from the centre to the nearest other centre, nm",
+    "spacing": "mean distance to the nearest other centre or centres inside, nm; none at the lamina",
     "edge_distance": "from the nuclear edge to the nearest part of the domain, nm",
-    "place": "lamina or interior",
+    "place": "lamina (part of the rim) or interior",
     "points": "localisations, or pixels",
     "rate": "1/((spacing/radius)^2 - 1)",
 }
@@ -38,42 +40,8 @@ COLUMNS = {
 _MOST_PAIRS = 3e7
 _RASTER = 6
 _LEAST_PIXELS = 3
-
-
-@dataclass(frozen=True)
-class DomainRule:
-    """What counts as a domain, and as one at the lamina.
-
-    Attributes
-    ----------
-    threshold
-        Volume fraction of heterochromatin from which a place belongs to a domain.
-    eps, min_points, least
-        Of DBSCAN on localisations: reach in nm, neighbours that make a core point, and points that make a
-        domain.
-    lamina
-        A domain within this distance of the nuclear edge, in nm, is lamina-associated. Use at least the
-        resolution of the map.
-
-    Raises
-    ------
-    ConfigurationError
-        If a number is out of range.
-    """
-
-    threshold: float = 0.5
-    eps: float = 30.0
-    min_points: int = 3
-    least: int = 35
-    lamina: float = 100.0
-
-    def __post_init__(self) -> None:
-        good = 0 < self.threshold <= 1 and self.eps > 0 and min(self.min_points, self.least) >= 1
-        if not (good and self.lamina >= 0):
-            raise ConfigurationError(
-                f"{self} was given; a threshold from 0 to 1, eps above 0 and counts of 1 or more were "
-                "expected."
-            )
+_MOST_PIXELS = 4e6
+_AVERAGES = {"median": np.median, "mean": np.mean, "geometric": lambda v: np.exp(np.log(v).mean())}
 
 
 def domains_from_localizations(
@@ -121,14 +89,35 @@ def domains_from_localizations(
     (2, [300.0, 300.0], [80.0, 80.0])
     """
     rule = rule or DomainRule()
-    place = mask if phi_h is None else (phi_h >= rule.threshold)
-    every = np.stack([locs.x, locs.y], 1)
+    found = domains_from_clusters(clusters(locs, mask, phi_h, rule), mask, rule)
+    return found.reset_index(drop=True)
+
+
+def clusters(
+    locs: Localizations,
+    mask: xr.DataArray,
+    phi_h: xr.DataArray | None,
+    rule: DomainRule,
+    density: Array | None = None,
+) -> list[Array]:
+    """Positions of the localisations of each cluster of heterochromatin, shape (n, 2) each, in nm.
+
+    ``density`` is the Voronoi density at each localisation, where it is known.
+    """
+    inside = at_points(mask.astype(bool), locs.x, locs.y, False).astype(bool)
+    if rule.select == "phase" and phi_h is not None:
+        inside &= at_points(phi_h >= rule.threshold, locs.x, locs.y, False).astype(bool)
+    points = np.stack([locs.x[inside], locs.y[inside]], 1)
+    if rule.select == "voronoi":
+        value = (point_density(locs.x, locs.y) if density is None else density)[inside]
+        points = points[value >= (np.quantile(value, rule.threshold) if rule.level is None else rule.level)]
+    return _clusters(points, rule)
+
+
+def domains_from_clusters(found: list[Array], mask: xr.DataArray, rule: DomainRule) -> pd.DataFrame:
+    """As `domains_from_localizations`, from positions of each cluster; its index is the number of the row."""
     distance = edge_distance(mask)
-    inside = np.all([at_points(m.astype(bool), locs.x, locs.y, False) for m in (place, mask)], axis=0).astype(
-        bool
-    )
-    clusters = _clusters(every[inside], rule)
-    return _table([_row(p, _closed_area(p, rule.eps), distance) for p in clusters], rule.lamina)
+    return _table([_row(p, _closed_area(p, rule.eps), distance) for p in found], mask, rule)
 
 
 def domains_from_fractions(
@@ -174,7 +163,8 @@ def domains_from_labels(
     array = labels.values.astype(np.int64)
     x, y = (labels[c].values.astype(float) for c in ("x", "y"))
     pixel = abs(float((x[1] - x[0]) * (y[1] - y[0])))
-    distance = edge_distance(mask.transpose("x", "y"))
+    mask = mask.transpose("x", "y")
+    distance = edge_distance(mask)
     rows = []
     for number, box in enumerate(ndimage.find_objects(array), start=1):
         if box is None:
@@ -183,33 +173,62 @@ def domains_from_labels(
         if len(i) < _LEAST_PIXELS:
             continue
         rows.append(_row(np.stack([x[i + box[0].start], y[j + box[1].start]], 1), pixel * len(i), distance))
-    return _table(rows, rule.lamina)
+    return _table(rows, mask, rule).reset_index(drop=True)
 
 
-def typical(domains: pd.DataFrame) -> dict[str, float]:
-    """Of a table of domains: ``domains``, medians of ``radius`` and ``spacing``, ``lamina`` (share of them)
-    and ``rate_geometric`` from those medians; NaN with too few domains.
+def typical(
+    domains: pd.DataFrame, rule: DomainRule | None = None, mask: xr.DataArray | None = None
+) -> dict[str, float]:
+    """Averages of a table of domains; NaN with too few of them.
+
+    Returns
+    -------
+    dict
+        Of the domains inside, which the rim at the lamina is not: ``domains`` (number), ``radius`` and
+        ``spacing`` (averages) and ``rate_geometric``; and ``lamina`` (share of the area of heterochromatin in
+        the rim) and, with the mask of the nucleus, ``lamina_thickness`` (that area over the length of the
+        edge, nm).
 
     Examples
     --------
-    >>> rows = pd.DataFrame({"radius": [90.0, 110.0], "spacing": [300.0, 300.0], "place": ["lamina"] * 2})
-    >>> typical(rows)["rate_geometric"], typical(rows)["lamina"]
-    (0.125, 1.0)
+    >>> rows = pd.DataFrame({"radius": [90.0, 110.0], "spacing": [300.0, 300.0], "place": ["interior"] * 2})
+    >>> found = typical(rows.assign(area=[2e4, 3e4]))
+    >>> found["rate_geometric"], found["lamina"]
+    (0.125, 0.0)
     """
-    radius, spacing = (_median(domains, c) for c in ("radius", "spacing"))
+    rule = rule or DomainRule()
+    inside = domains[domains["place"] == "interior"]
+    radius, spacing = (_average(inside[c].to_numpy(dtype=float), rule) for c in ("radius", "spacing"))
+    area, rim = float(domains["area"].sum()), float(domains["area"].sum() - inside["area"].sum())
+    rate = geometric_rate(radius, spacing) if spacing > radius else math.nan
     return {
-        "domains": len(domains),
+        "domains": len(inside),
         "radius": radius,
         "spacing": spacing,
-        "lamina": float(np.mean(domains["place"] == "lamina")) if len(domains) else math.nan,
-        "rate_geometric": geometric_rate(radius, spacing) if spacing > radius else math.nan,
+        "lamina": rim / area if area else math.nan,
+        "lamina_thickness": rim / edge_length(mask) if mask is not None and area else math.nan,
+        "rate_geometric": _published_rate(inside, rule) if rule.largest_rate else rate,
     }
 
 
-def _median(table: pd.DataFrame, column: str) -> float:
-    values = table[column].to_numpy(dtype=float)
+def _average(values: Array, rule: DomainRule) -> float:
     values = values[np.isfinite(values)]
-    return float(np.median(values)) if values.size else math.nan
+    return float(_AVERAGES[rule.average](values)) if values.size else math.nan
+
+
+def _published_rate(inside: pd.DataFrame, rule: DomainRule) -> float:
+    """Ratio of the means of log-normal distributions of Gamma_me and Gamma_ac over the domains, D = 1 um^2/s.
+
+    Mean and variance of the logarithm are those of the domains; the published code fits them to a histogram.
+    """
+    removed = 1e6 / inside["spacing"].to_numpy(dtype=float) ** 2
+    added = removed * inside["rate"].to_numpy(dtype=float)
+    kept = (added > 0) & (added <= rule.largest_rate)
+    if not kept.any():
+        return math.nan
+    logs = [np.log(v[np.isfinite(v)]) for v in (added[kept], removed)]
+    me, ac = (float(np.exp(v.mean() + v.var() / 2)) for v in logs)
+    return me / ac
 
 
 def _row(points: Array, area: float, distance: xr.DataArray) -> dict[str, Any]:
@@ -219,18 +238,21 @@ def _row(points: Array, area: float, distance: xr.DataArray) -> dict[str, Any]:
     return {"x": float(x.mean()), "y": float(y.mean()), "area": area, "edge_distance": near, "points": len(x)}
 
 
-def _table(rows: list[dict[str, Any]], lamina: float) -> pd.DataFrame:
+def _table(rows: list[dict[str, Any]], mask: xr.DataArray, rule: DomainRule) -> pd.DataFrame:
     """Rows with derived columns, the largest domain first."""
     table = pd.DataFrame(rows, columns=["x", "y", "area", "edge_distance", "points"])
-    table = table.sort_values("area", ascending=False, ignore_index=True)
+    table = table.sort_values("area", ascending=False)
     table["domain"] = np.arange(1, len(table) + 1)
     table["radius"] = np.sqrt(table["area"].astype(float) / math.pi)
-    table["spacing"] = math.nan
-    if len(table) > 1:
-        centres = table[["x", "y"]].to_numpy(dtype=float)
-        table["spacing"] = KDTree(centres).query(centres, k=2)[0][:, 1]
     table["edge_distance"] = table["edge_distance"].astype(float).clip(lower=0.0)
-    table["place"] = np.where(table["edge_distance"] <= lamina, "lamina", "interior")
+    reach = rule.reach(math.sqrt(float(mask.sum()) * pixel_spacing(mask) ** 2 / math.pi))
+    table["place"] = np.where(table["edge_distance"] <= reach, "lamina", "interior")
+    table["spacing"] = math.nan
+    inside = (table["place"] == "interior").to_numpy()
+    if inside.sum() > rule.neighbours:
+        centres = table.loc[inside, ["x", "y"]].to_numpy(dtype=float)
+        near = KDTree(centres).query(centres, k=rule.neighbours + 1)[0][:, 1:]
+        table.loc[inside, "spacing"] = near.mean(axis=1)
     apart = table["spacing"] > table["radius"]
     ratio = (table["spacing"] / table["radius"]).where(apart)
     table["rate"] = 1 / (ratio**2 - 1)
@@ -269,13 +291,18 @@ def _pairs(points: Array, eps: float) -> float:
 
 
 def _closed_area(points: Array, eps: float) -> float:
-    """Area of the points closed by a disc, on a raster of a sixth of its radius."""
-    side = eps / _RASTER
+    """Area of the points closed by a disc, on a raster of a sixth of its radius, coarser for a long rim."""
+    box = float(np.prod(np.ptp(points, axis=0) + 2 * eps))
+    side = max(eps / _RASTER, math.sqrt(box / _MOST_PIXELS))
+    reach = eps / side
     index = np.floor(points / side).astype(np.int64)
-    index -= index.min(axis=0) - _RASTER - 2
-    empty = np.ones(index.max(axis=0) + _RASTER + 3, dtype=bool)
+    index -= index.min(axis=0) - math.ceil(reach) - 2
+    empty = np.ones(index.max(axis=0) + math.ceil(reach) + 3, dtype=bool)
     empty[index[:, 0], index[:, 1]] = False
-    near = np.asarray(ndimage.distance_transform_edt(empty)) <= _RASTER
+    near = np.asarray(ndimage.distance_transform_edt(empty)) <= reach
     # The pixels of the outermost points are kept.
-    closed = (np.asarray(ndimage.distance_transform_edt(near)) > _RASTER) | ~empty
-    return float(closed.sum()) * side**2
+    depth = np.asarray(ndimage.distance_transform_edt(near))
+    hull = float(((depth > reach) | ~empty).sum()) * side**2
+    # The outermost points lie half a spacing inside the edge.
+    spacing = math.sqrt(hull / len(np.unique(index, axis=0)))
+    return float(((depth > reach - spacing / 2 / side) | ~empty).sum()) * side**2

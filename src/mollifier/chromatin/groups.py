@@ -26,9 +26,10 @@ QUANTITIES = {
     "rate_balance": "integral of phi_h over that of phi_e",
     "rate_geometric": "lam from radius and spacing of domains",
     "phi_h": "mean volume fraction of heterochromatin",
-    "radius": "median radius of domains, nm",
-    "spacing": "median spacing of domains, nm",
-    "lamina": "share of domains at the lamina",
+    "radius": "average radius of domains, nm",
+    "spacing": "average spacing of domains, nm",
+    "lamina": "share of the area of heterochromatin at the lamina",
+    "lamina_thickness": "thickness of the rim at the lamina, nm",
     "domains": "number of domains",
     "area": "area of the nucleus, um^2",
 }

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from markupsafe import Markup
 
@@ -28,17 +27,18 @@ NUMBERS = {
     "pixel": ("pixel", "nm"),
     "resolution": ("resolution", "nm"),
     "phi_h": ("mean volume fraction of heterochromatin", ""),
-    "domains": ("domains", ""),
-    "radius": ("median radius of domains", "nm"),
-    "spacing": ("median spacing of their centres", "nm"),
-    "lamina": ("share of domains at the lamina", ""),
+    "domains": ("domains inside, the rim at the lamina left out", ""),
+    "radius": ("average radius of domains", "nm"),
+    "spacing": ("average spacing of their centres", "nm"),
+    "lamina": ("share of the area of heterochromatin at the lamina", ""),
+    "lamina_thickness": ("thickness of the rim at the lamina", "nm"),
     "rate": ("mean lam over identified pixels", ""),
     "rate_total_sd": ("its standard error", ""),
     "rate_sd": ("by noise alone", ""),
     "rate_assumed_sd": ("by what is assumed: parameters, levels, outline", ""),
     "identified": ("share of the nucleus where lam is identified", ""),
     "rate_balance": ("lam from the balance alone, if it were even", ""),
-    "rate_geometric": ("lam from radius and spacing, 1/((d/R)^2 - 1)", ""),
+    "rate_geometric": ("lam from radius and spacing of domains", ""),
     "seconds": ("time taken", "s"),
 }
 _MOST_DOMAINS = 40
@@ -75,7 +75,7 @@ def nucleus_page(
         ("rate", "Rate of methylation over acetylation", _rate(result)),
         ("fields", "Density, fractions, domains", _fields(result)),
         ("balance", "Integral balance", _balance(result)),
-        ("domains", "Domains", _domains(result.domains)),
+        ("domains", "Domains", _domains(result)),
         ("thresholds", "Levels of the phases", _thresholds(result)),
         ("assumed", "Assumptions", _assumed(model or ChromatinModel(), result)),
     ]
@@ -188,7 +188,11 @@ def _balance(result: NucleusResult) -> str:
     return _section("balance", rows)
 
 
-def _domains(domains: pd.DataFrame) -> str:
+def _domains(result: NucleusResult) -> str:
+    domains, attrs = result.domains, {} if result.fields is None else result.fields.attrs
+    rule = [
+        (k.removeprefix("domain_").replace("_", " "), v) for k, v in attrs.items() if k.startswith("domain_")
+    ]
     heads = ("domain", "x (um)", "y (um)", "radius (nm)", "spacing (nm)", "to the edge (nm)", "place", "lam")
     rows = [
         (
@@ -203,7 +207,7 @@ def _domains(domains: pd.DataFrame) -> str:
     ]
     all_shown = len(rows) == len(domains)
     caption = "Domains" if all_shown else f"The {len(rows)} largest of {len(domains)}; domains.csv holds all"
-    return _section("domains", caption, heads, rows)
+    return _section("domains", caption, heads, rows, rule)
 
 
 def _thresholds(result: NucleusResult) -> str:
@@ -221,7 +225,8 @@ def _thresholds(result: NucleusResult) -> str:
 
 
 def _plain(key: str, value: Any) -> bool:
-    return isinstance(value, str | int | float) and not key.startswith("threshold_") and key != "note"
+    shown = key != "note" and not key.startswith(("threshold_", "domain_"))
+    return shown and isinstance(value, str | int | float)
 
 
 def _assumed(model: ChromatinModel, result: NucleusResult | None) -> str:

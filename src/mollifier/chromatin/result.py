@@ -19,6 +19,7 @@ from mollifier.io.files import read_group, verify_checksum, write_groups, write_
 Array = NDArray[np.float64]
 
 RESULT = "result.nc"
+_TABLES = ("domains", "profile", "features")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,8 @@ class NucleusResult:
         One row for each domain; see `mollifier.chromatin.domains.COLUMNS`.
     profile
         Rate against distance from the nuclear edge (and time).
+    features
+        One row of morphological features with the names of O-SNAP; see `mollifier.chromatin.features`.
     sensitivity
         As `mollifier.chromatin.sensitivity.sensitivity`, without maps; None without a map of rates.
     notes
@@ -57,6 +60,7 @@ class NucleusResult:
     rate: xr.Dataset | None = None
     domains: pd.DataFrame = dataclasses.field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
     profile: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    features: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
     sensitivity: xr.Dataset | None = None
     notes: tuple[str, ...] = ()
     error: str = ""
@@ -75,7 +79,7 @@ class NucleusResult:
         }  # fmt: skip
 
     def save(self, folder: Path, fingerprint: str = "") -> None:
-        """Write ``result.nc``, ``domains.csv`` and ``profile.csv``; each atomically, the first last.
+        """Write ``result.nc`` and the tables as CSV; each atomically, the first last.
 
         Raises
         ------
@@ -83,7 +87,7 @@ class NucleusResult:
             If the folder cannot be written to.
         """
         groups = {"fields": self.fields, "rate": self.rate, "sensitivity": self.sensitivity}
-        tables = {"domains": self.domains, "profile": self.profile}
+        tables = {name: getattr(self, name) for name in _TABLES}
         for name, table in tables.items():
             write_text(folder / f"{name}.csv", table.to_csv(index=False))
         present = {name: part for name, part in groups.items() if part is not None}
@@ -109,17 +113,16 @@ class NucleusResult:
         verify_checksum(file)
         attrs = read_group(file).attrs
         parts: dict[str, xr.Dataset | None] = {}
-        for name in ("fields", "rate", "sensitivity", "domains", "profile"):
+        for name in ("fields", "rate", "sensitivity", *_TABLES):
             try:
                 parts[name] = read_group(file, name)
             except (OSError, KeyError):
                 parts[name] = None
-        frames = {n: _frame(parts[n]) for n in ("domains", "profile")}
+        frames = {n: _frame(parts[n]) for n in _TABLES}
         numbers = {k: math.nan if v is None else v for k, v in attrs["numbers"].items()}
         result = cls(
             attrs["field"], attrs["name"], _text(attrs["group"]), numbers, parts["fields"], parts["rate"],
-            frames["domains"], frames["profile"], parts["sensitivity"], tuple(attrs["notes"]),
-            _text(attrs["error"]),
+            *(frames[n] for n in _TABLES), parts["sensitivity"], tuple(attrs["notes"]), _text(attrs["error"]),
         )  # fmt: skip
         return result, _text(attrs["fingerprint"])
 

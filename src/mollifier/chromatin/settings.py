@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mollifier.chromatin.assumptions import Assumptions
-from mollifier.chromatin.domains import DomainRule
+from mollifier.chromatin.definitions import DomainRule
 from mollifier.chromatin.images import SATURATED
 from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.localizations import SPAN
@@ -44,8 +44,8 @@ class StudySettings:
         makes all nuclei look alike; with "control" they are those of the control nuclei, relative to the
         mean.
     rule, domains
-        Definition of a domain; "clusters" of localisations or regions of the "map" ("auto": clusters for
-        localisations at one time).
+        Definition of a domain, ours or one of `mollifier.chromatin.definitions.DEFINITIONS`; "clusters" of
+        localisations or regions of the "map" ("auto": clusters for localisations at one time).
     model
         Free energy, diffusion and acetylation, which are assumed.
     over, prior, quick
@@ -104,6 +104,11 @@ class StudySettings:
         if not 0 < self.saturated <= 1:
             raise ConfigurationError(
                 f"saturated={self.saturated} was given; a share of the pixels above 0, up to 1, was expected."
+            )
+        if self.rule.select == "voronoi" and self.domains != "clusters":
+            raise ConfigurationError(
+                f"The definition {self.rule.name} was given with domains '{self.domains}'; it is one of "
+                "'clusters' of localisations."
             )
         if self.control is not None and self.groups is None:
             raise ConfigurationError(

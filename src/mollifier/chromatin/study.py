@@ -21,11 +21,14 @@ from mollifier.chromatin.result import NucleusResult
 from mollifier.chromatin.serialization import fingerprint, kept_result, nucleus_folder
 from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.signals import relative_levels
+from mollifier.chromatin.structure import density_quantiles, pooled_quantile
 from mollifier.errors import DataError
 from mollifier.io.executors import processors, run_tasks
 from mollifier.io.files import ensure_folder, write_json, write_text
 
 CELLS, GROUPS, COMPARISON, SETTINGS = "cells.csv", "groups.csv", "comparison.csv", "settings.json"
+FEATURES = "features.csv"
+FEATURES = "features.csv"
 
 Progress = Callable[[int, int, str], None]
 
@@ -62,6 +65,18 @@ class Study:
         return table
 
     @property
+    def features(self) -> pd.DataFrame:
+        """One row for each nucleus of localisations, with the columns of O-SNAP."""
+        return pd.DataFrame(
+            [
+                {"group": r.group, "biological_replicate": "", "name": f"{r.field} {r.name}"}
+                | r.features.iloc[0].to_dict()
+                for r in self.results
+                if len(r.features)
+            ]
+        )
+
+    @property
     def groups(self) -> pd.DataFrame:
         """One row for each group and quantity; empty without groups."""
         named = self._grouped
@@ -89,6 +104,7 @@ class Study:
         """
         target = ensure_folder(folder)
         tables = {CELLS: self.cells, GROUPS: self.groups, COMPARISON: self.comparison}
+        tables[FEATURES] = self.features
         files = [write_text(target / n, t.to_csv(index=False)) for n, t in tables.items() if len(t)]
         return [*files, write_json(target / SETTINGS, dataclasses.asdict(self.settings))]
 
@@ -160,17 +176,32 @@ def analyse(
     folder = None if out is None else ensure_folder(out)
     paths = [Path(f) for f in files]
     levels = _levels(paths, chosen) if chosen.levels == "control" else None
+    count = max(workers or processors(), 1)
+    chosen = _pooled(paths, chosen, executor, count)
     stamps = fingerprint(paths, chosen, levels) if folder is not None else {}
     found = _Results(folder, stamps, progress, on_result)
     missing = found.missing(read_nuclei(paths, chosen), resume)
     work = partial(analyse_nucleus, settings=chosen, levels=levels)
-    count = max(workers or processors(), 1)
     for _, result in run_tasks(work, missing, executor, workers=count, lost=_lost):
         found.take(result)
     study = Study(found.ordered(_fields(paths, chosen)), chosen, levels, folder)
     if folder is not None:
         study.save(folder)
     return study
+
+
+def _pooled(
+    paths: Sequence[Path], settings: StudySettings, executor: Executor | None, workers: int
+) -> StudySettings:
+    """The settings with the Voronoi density of heterochromatin pooled over the files."""
+    rule = settings.rule
+    if rule.select != "voronoi" or rule.level is not None or len(paths) == 1:
+        return settings
+    samples = (s for s in read_nuclei(paths, settings) if not isinstance(s, Unread))
+    work, none = density_quantiles, (0, np.zeros(0))
+    found = [q for _, q in run_tasks(work, samples, executor, workers=workers, lost=lambda _: none)]
+    level = pooled_quantile(found, rule.threshold)
+    return dataclasses.replace(settings, rule=dataclasses.replace(rule, level=level))
 
 
 def _lost(nucleus: NucleusData) -> NucleusResult:

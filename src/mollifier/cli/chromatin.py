@@ -91,7 +91,12 @@ _Margin = Annotated[
 _Levels = Annotated[
     str | None, typer.Option("--levels", help="Nuclei whose quantiles set the levels: own or control.")
 ]
-_Domains = Annotated[str, typer.Option("--domains", help="Definition of domains: auto, clusters or map.")]
+_Domains = Annotated[
+    str,
+    typer.Option(
+        "--domains", help="Definition of domains: auto, clusters or map (ours), kant2024 or o-snap."
+    ),
+]
 _Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -168,17 +173,20 @@ def chromatin(
 
 def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of the settings from the options."""
+    from mollifier.chromatin.definitions import DEFINITIONS, DomainRule
     from mollifier.chromatin.groups import read_groups
 
     alike = ("unit", "pixel_size", "z_step", "axes", "channel", "frame_interval", "time_lapse", "windows")
     alike += ("pixel", "width", "psf_sd", "margin", "quick", "control")
     mask, groups, whose = given["mask"], given["groups"], given["levels"]
     table = None if groups is None else read_groups(groups)
+    domains = _one_of("--domains", given["domains"], ("auto", "clusters", "map", *DEFINITIONS))
     chosen = {name: given[name] for name in alike} | {
         "columns": _columns(given["columns"]),
         "over": ("x", "y", "t") if given["in_time"] else ("x", "y"),
         "method": _one_of("--method", given["method"], ("kernel", "voronoi")),
-        "domains": _one_of("--domains", given["domains"], ("auto", "clusters", "map")),
+        "domains": "clusters" if domains in DEFINITIONS else domains,
+        "rule": DEFINITIONS.get(domains, DomainRule()),
         "labels": tuple(str(p) for p in given["labels"] or []),
         "polygon": None if mask is None else str(mask),
         "groups": None if table is None else table.groups,
@@ -311,8 +319,11 @@ def _settings(given: Mapping[str, Any], overrides: Sequence[str]) -> StudySettin
         "levels": base.thresholds, "domain": base.rule, "nucleus": base.detection,
         "model": base.model, "energy": base.model.energy, "assume": base.assume,
     }  # fmt: skip
-    known = {f"{p}.{f.name}" for p, part in parts.items() for f in dataclasses.fields(part)} - {
-        "model.energy"
+    known = {
+        f"{p}.{f.name}"
+        for p, part in parts.items()
+        for f in dataclasses.fields(part)
+        if not isinstance(getattr(part, f.name), str) and f.name != "energy"
     }
     for text in overrides:
         key, middle, value = (t.strip() for t in text.partition("="))

@@ -1,0 +1,119 @@
+"""The structure of one nucleus: its domains, its rim at the lamina and its features, by one definition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from mollifier.chromatin.domains import clusters, domains_from_clusters, domains_from_fractions, typical
+from mollifier.chromatin.features import Clustered, features
+from mollifier.chromatin.nucleus_data import NucleusData
+from mollifier.chromatin.rasters import at_points
+from mollifier.chromatin.settings import StudySettings
+from mollifier.chromatin.voronoi import point_density
+from mollifier.errors import DataError
+
+Array = NDArray[np.float64]
+
+# Quantiles that stand for the densities of a nucleus when nuclei are pooled.
+_SHARES = (np.arange(2_000) + 0.5) / 2_000
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """Domains, rim and features of a nucleus.
+
+    Attributes
+    ----------
+    domains
+        One row for each domain; see `mollifier.chromatin.domains.COLUMNS`.
+    features
+        One row with the names of O-SNAP; empty without clusters of localisations.
+    numbers
+        As of `mollifier.chromatin.domains.typical`.
+    attrs
+        The definition: ``domain_...`` for each part of it.
+    """
+
+    domains: pd.DataFrame
+    features: pd.DataFrame
+    numbers: dict[str, float]
+    attrs: dict[str, Any]
+
+
+def structure(sample: NucleusData, s: StudySettings, phi_h: xr.DataArray, resolution: float) -> Structure:
+    """The structure by the definition of the settings.
+
+    Parameters
+    ----------
+    sample
+        The nucleus and its data.
+    phi_h
+        Volume fraction of heterochromatin over x and y, NaN outside.
+    resolution
+        Of phi_h in nm: the least depth of the rim where the definition is a map's.
+
+    Raises
+    ------
+    DataError
+        If the definition is one of localisations, and there are none.
+    """
+    inside, rule = phi_h.notnull(), s.rule
+    if rule.select == "phase":
+        rule = replace(rule, lamina=max(rule.lamina, resolution))
+    grouped = s.domains == "clusters" or (s.domains == "auto" and len(sample.frames) == 1 and s.windows == 1)
+    found, seen = pd.DataFrame(), grouped and bool(sample.frames)
+    if seen:
+        locs = sample.frames[-1]
+        density = point_density(locs.x, locs.y) if rule.select == "voronoi" else None
+        groups = clusters(locs, inside, phi_h, rule, density)
+        table = domains_from_clusters(groups, inside, rule)
+        found = features(Clustered(locs, density, groups, table, inside, rule))
+        table = table.reset_index(drop=True)
+    elif rule.select == "voronoi":
+        raise DataError(
+            f"The definition {rule.name} is one of localisations, and an image was given; take the "
+            "domains from the map (--domains map)."
+        )
+    else:
+        table = domains_from_fractions(phi_h.fillna(0.0), inside, rule)
+    attrs = {f"domain_{k.replace(' ', '_')}": v for k, v in rule.lines(seen).items()}
+    return Structure(table, found, typical(table, rule, inside), attrs)
+
+
+def density_quantiles(sample: NucleusData) -> tuple[int, Array]:
+    """Number of localisations of a nucleus, and evenly spaced quantiles of their Voronoi densities in 1/nm^2.
+
+    Both are empty for an image.
+    """
+    if not sample.frames:
+        return 0, np.zeros(0)
+    locs = sample.frames[-1]
+    still = sample.mask.any("t") if "t" in sample.mask.dims else sample.mask
+    inside = at_points(still.astype(bool), locs.x, locs.y, False).astype(bool)
+    return int(inside.sum()), np.quantile(point_density(locs.x, locs.y)[inside], _SHARES)
+
+
+def pooled_quantile(found: Sequence[tuple[int, Array]], share: float) -> float | None:
+    """Quantile of the densities of several nuclei, each localisation counted once; None without any.
+
+    Examples
+    --------
+    >>> even = np.linspace(1.0, 2.0, 101)
+    >>> float(round(pooled_quantile([(100, even), (300, even + 1)], 0.75), 2))
+    2.67
+    """
+    kept = [(n, values) for n, values in found if n]
+    if not kept:
+        return None
+    values = np.concatenate([v for _, v in kept])
+    weight = np.concatenate([np.full(v.size, n / v.size) for n, v in kept])
+    order = np.argsort(values)
+    total = np.cumsum(weight[order])
+    return float(values[order][np.searchsorted(total, share * total[-1])])
