@@ -133,13 +133,22 @@ def _coordinate(name: str, array: xr.DataArray) -> tuple[NDArray[np.float64], di
     return result, attrs
 
 
+def with_axes(raw: xr.Dataset, periodic: Mapping[str, Any]) -> xr.Dataset:
+    """A dataset with its axes as numbers, and their periods, which a part of the dataset would not show."""
+    nodes = {}
+    for name in (str(d) for d in raw.dims if d in raw.coords and raw[d].dtype.kind in "fiubMm"):
+        x, attrs = _coordinate(name, raw[name])
+        period = _check_axis(name, x, _period(periodic.get(name, raw[name].attrs.get("periodic"))), False)
+        nodes[name] = (name,), x, attrs | ({"periodic": period} if period else {})
+    return raw.assign_coords(nodes)
+
+
 def _period(value: Any) -> bool | float:
     """A period from an attribute or an option; a NetCDF boolean is a one-byte integer."""
-    if isinstance(value, str):
-        flags = {"true": True, "yes": True, "false": False, "no": False, "": False}
-        if value.strip().lower() in flags:
-            return flags[value.strip().lower()]
-    elif value is None or np.asarray(value).dtype in (np.bool_, np.int8, np.uint8):
+    flags = {"true": True, "yes": True, "false": False, "no": False, "": False}
+    if isinstance(value, str) and value.strip().lower() in flags:
+        return flags[value.strip().lower()]
+    if value is None or np.asarray(value).dtype in (np.bool_, np.int8, np.uint8):
         return bool(value)
     try:
         period = float(value)

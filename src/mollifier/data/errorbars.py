@@ -148,7 +148,7 @@ def findings(
 
 
 def prepare(
-    raw: xr.Dataset | xr.DataArray,
+    raw: xr.Dataset,
     noise: Noise,
     *,
     variables: Iterable[str] | None = None,
@@ -158,8 +158,6 @@ def prepare(
     periodic: Mapping[str, Any] | None = None,
 ) -> tuple[xr.Dataset, tuple[str, ...], tuple[str, ...]]:
     """The checked dataset with its standard errors, its coordinates and its replicate dimensions."""
-    if isinstance(raw, xr.DataArray):
-        raw = raw.to_dataset(name=raw.name or "u")
     if not isinstance(raw, xr.Dataset):
         raise DataError(
             f"from_dataset was given a {type(raw).__name__}; an xarray.Dataset was expected. For arrays use "

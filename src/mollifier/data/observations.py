@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from mollifier.data import building, errorbars, selection
+from mollifier.data import building, errorbars, lazy, selection
 from mollifier.data.building import POINT
 from mollifier.data.errorbars import Noise, trusted
-from mollifier.data.labelled import Labelled
-from mollifier.data.noise_findings import NoiseFinding
+from mollifier.data.noisy import Noisy
 from mollifier.data.selection import Samples
 from mollifier.errors import DataError
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class Observations(Labelled):
+class Observations(Noisy):
     """A measured field: values at points, missing values, units, periods and noise.
 
     The constructor takes scattered samples; `from_dataset` takes labelled data, gridded or scattered; `read`
@@ -48,7 +47,8 @@ class Observations(Labelled):
     ----------
     dataset
         The one representation. Gridded: the dimensions are the coordinates, then replicates. Scattered: one
-        dimension ``point``. Arrays are float64 and read-only.
+        dimension ``point``. Arrays are float64 and read-only. Of data in blocks it is an overview: every so
+        many nodes along each axis.
     coordinates
         Names, in the order of the dimensions; time last where the data are scattered.
     replicates
@@ -69,9 +69,6 @@ class Observations(Labelled):
     >>> round(obs.noise_sd("u") / obs.rms("u"), 3), obs.noise_source("u")
     (0.02, 'given')
     """
-
-    _estimates: dict[str, float] = field(repr=False)
-    _findings: dict[str, tuple[NoiseFinding, ...]] = field(repr=False)
 
     def __init__(
         self,
@@ -105,7 +102,8 @@ class Observations(Labelled):
         dataset
             Attributes read: ``units`` of variables and coordinates, ``periodic`` (True or a period) of
             coordinates, ``standard_error`` of a variable (a number in its units, or the name of a variable).
-            NaN = missing. Dates become seconds since the first.
+            NaN = missing. Dates become seconds since the first. Dask arrays on a grid stay where they are and
+            are read in blocks.
         noise, units, periodic
             As for `Observations`.
         variables
@@ -130,16 +128,16 @@ class Observations(Labelled):
         >>> obs.gridded, obs.grid().shape, obs.units
         (True, (20, 30), {'u': 'K'})
         """
-        prepared = errorbars.prepare(
-            dataset,
-            noise,
-            variables=variables,
-            coordinates=coordinates,
-            replicates=replicates,
-            units=units,
-            periodic=periodic,
-        )
-        return object.__new__(cls)._set(*prepared)
+        names: dict[str, Any] = {"variables": variables, "coordinates": coordinates, "replicates": replicates}
+        if isinstance(dataset, xr.DataArray):
+            dataset = dataset.to_dataset(name=dataset.name or "u")
+        if not lazy.lazy_variables(dataset):
+            prepared = errorbars.prepare(dataset, noise, **names, units=units, periodic=periodic)
+            return object.__new__(cls)._set(*prepared)
+        raw = building.with_axes(lazy.ordered(dataset), periodic or {})
+        seen, *named = errorbars.prepare(lazy.overview(raw), noise, **names, units=units)
+        whole = object.__new__(cls)._set(lazy.like(raw, seen), *named)
+        return object.__new__(cls)._set(seen, *named, whole=whole)
 
     def _set(
         self,
@@ -147,24 +145,15 @@ class Observations(Labelled):
         coordinates: tuple[str, ...],
         replicates: tuple[str, ...],
         estimates: Mapping[str, float] | None = None,
+        whole: Observations | None = None,
     ) -> Self:
         object.__setattr__(self, "dataset", dataset)
         object.__setattr__(self, "coordinates", coordinates)
         object.__setattr__(self, "replicates", replicates)
+        object.__setattr__(self, "whole", whole)
         object.__setattr__(self, "_estimates", dict(estimates or {}))
         object.__setattr__(self, "_findings", {})
         return self
-
-    def _with(self, dataset: xr.Dataset, names: Mapping[str, str] | None = None) -> Observations:
-        """These observations on another dataset, checked again; ``names`` are those that changed."""
-        coordinates, repeats = (
-            [(names or {}).get(n, n) for n in a] for a in (self.coordinates, self.replicates)
-        )
-        # What is no longer there was selected away.
-        left = [c for c in coordinates if c in dataset.coords]
-        return Observations.from_dataset(
-            dataset, coordinates=left, replicates=[r for r in repeats if r in dataset.dims]
-        )
 
     def samples(self, variable: str, most: int | None = None, seed: int = 0) -> Samples:
         """The finite values of a variable, with points and standard errors; replicates are further ones.
@@ -176,53 +165,6 @@ class Observations(Labelled):
             sd = self.noise_sd(variable) if self._finite(variable).size else np.nan
         return selection.samples(self.dataset, variable, self.coordinates_of(variable), sd, most, seed)
 
-    def noise_sd(self, variable: str) -> float:
-        """Typical standard error, in the units of the variable; estimated where none was given.
-
-        Where values have their own: the median over those that are not trusted.
-        """
-        given = errorbars.typical(self.dataset, self._variable(variable))
-        if given is not None:
-            return given
-        if variable not in self._estimates:
-            names = self.coordinates_of(variable)
-            found = self.noise_findings(variable)
-            self._estimates[variable] = errorbars.estimate(
-                self.dataset, variable, names, self.replicates, found
-            )
-        return self._estimates[variable]
-
-    def noise_source(self, variable: str) -> str:
-        """``"given"`` or ``"estimated"``."""
-        attrs = self.dataset[self._variable(variable)].attrs
-        return str(attrs.get("noise_source", "given")) if "standard_error" in attrs else "estimated"
-
-    def noise_findings(self, variable: str) -> tuple[NoiseFinding, ...]:
-        """What the data show of the noise besides white, and besides what was given; on grids mainly.
-
-        Effects of sensors and frames, correlation, growth with the level, tails, rounding, a wrong size.
-
-        Examples
-        --------
-        >>> import numpy as np, xarray as xr
-        >>> x, t, rng = np.linspace(0, 1, 40), np.linspace(0, 1, 30), np.random.default_rng(0)
-        >>> u = np.exp(-t) * (2 + np.sin(6 * x[:, None])) + 0.05 * rng.standard_normal((40, 1))
-        >>> data = xr.DataArray(u, {"x": x, "t": t}, ("x", "t"), name="u")
-        >>> for found in Observations.from_dataset(data).noise_findings("u"):
-        ...     print(found.text)
-        each sensor has its own offset (about 2.6 % of rms)
-        """
-        if variable not in self._findings:
-            names = self.coordinates_of(variable)
-            found = errorbars.findings(self.dataset, variable, names, self.replicates)
-            self._findings[variable] = found
-        return self._findings[variable]
-
-    @property
-    def noise(self) -> dict[str, float]:
-        """Variable -> noise as a fraction of rms(u), given or estimated."""
-        return {v: self.noise_sd(v) / (self.rms(v) or 1.0) for v in self.variables}
-
     def select(self, **where: Any) -> Observations:
         """Keep what equals the value along a dimension, coordinate or column; a list keeps several.
 
@@ -233,22 +175,26 @@ class Observations(Labelled):
         DataError
             If there is no such name or value; the message lists the nearest that exist.
         """
-        dataset = self.dataset
+        dataset = (self.whole or self).dataset
         for name, value in where.items():
             dataset = selection.pick(dataset, self.coordinates, self.gridded, name, value)
         return self._with(dataset)
 
     def window(self, **ranges: tuple[float | None, float | None]) -> Observations:
         """Keep what lies in closed ranges, as ``window(x=(0, 1), t=(None, 5))``; a cut axis wraps no more."""
-        return self._with(selection.window(self.dataset, self.coordinates, ranges))
+        return self._with(selection.window((self.whole or self).dataset, self.coordinates, ranges))
+
+    def load(self) -> Observations:
+        """With all values in memory, where they are read in blocks: other engines take no blocks."""
+        return self if self.whole is None else self._with(self.whole.dataset.load())
 
     def mask(self, keep: ArrayLike | xr.DataArray, note: str = "") -> Observations:
         """Values where ``keep`` (the shape of the data, or labelled) is false become missing.
 
         A ``note`` on the reason goes into the summary.
         """
-        notes = "; ".join(filter(None, [self.dataset.attrs.get("masked"), note]))
-        found = selection.mask(self.dataset, self.variables, keep)
+        notes = "; ".join(filter(None, [self._in_memory.attrs.get("masked"), note]))
+        found = selection.mask(self._in_memory, self.variables, keep)
         return self._with(found.assign_attrs(masked=notes) if note else found)
 
     def mask_outliers(self) -> Observations:
@@ -262,10 +208,9 @@ class Observations(Labelled):
         >>> print(obs.summary().splitlines()[-1])
           masked: 1 value of u (1.7 %) is far from all neighbours, at x = 0.339
         """
-        found = self.damage
+        dataset, found = self._in_memory.copy(), self.damage
         if not found:
             return self
-        dataset = self.dataset.copy()
         for d in found:
             dataset[d.variable] = dataset[d.variable].where(~d.mask)
         note = "; ".join(filter(None, [dataset.attrs.get("masked"), *(d.text for d in found)]))
@@ -275,7 +220,7 @@ class Observations(Labelled):
         """The same samples as scattered observations, one row for each place (and replicate) with a value."""
         if not self.gridded:
             return self
-        dataset = selection.scatter(self.dataset, self.coordinates, self.replicates, self.variables)
+        dataset = selection.scatter(self._in_memory, self.coordinates, self.replicates, self.variables)
         return self._with(dataset)
 
     def thin(self, n: int, seed: int = 0) -> Observations:
@@ -313,7 +258,7 @@ class Observations(Labelled):
         for v in split:
             self.noise_sd(v)
         rows = not self.gridded and set(split) == set(self.variables)
-        parts = selection.split(self.dataset, self.coordinates, split, fraction, seed, rows)
+        parts = selection.split(self._in_memory, self.coordinates, split, fraction, seed, rows)
         train, test = (
             object.__new__(Observations)._set(p, self.coordinates, self.replicates, self._estimates)
             for p in parts
@@ -346,7 +291,7 @@ class Observations(Labelled):
         >>> sd[[0, 4, 5, 14]].round(3).tolist()
         [0.01, 0.01, 1.0, 1.0]
         """
-        mark = selection.where_trusted(self.dataset, self.variables, self.coordinates, where)
+        mark = selection.where_trusted(self._in_memory, self.variables, self.coordinates, where)
         return self._with(errorbars.trust(self.dataset, mark, factor, self.noise_sd))
 
     def add_noise(self, fraction: float | Mapping[str, float], seed: int = 0) -> Observations:
@@ -357,19 +302,20 @@ class Observations(Labelled):
         amounts = dict(fraction) if isinstance(fraction, Mapping) else dict.fromkeys(self.variables, fraction)
         for v in amounts:
             self._variable(v)
-        return self._with(errorbars.with_noise(self.dataset, amounts, seed))
+        return self._with(errorbars.with_noise(self._in_memory, amounts, seed))
 
     def rename(self, names: Mapping[str, str]) -> Observations:
         """With other names for variables and coordinates, as ``rename({"temperature": "u"})``."""
-        return self._with(selection.rename(self.dataset, names), names)
+        return self._with(selection.rename((self.whole or self).dataset, names), names)
 
     def summary(self) -> str:
         """A few lines: variables, counts, missing values, ranges, units and noise."""
-        sizes = {str(d): n for d, n in self.dataset.sizes.items()}
+        sizes = {str(d): n for d, n in (self.whole or self).dataset.sizes.items()}
         if self.gridded:
             shape = " x ".join(str(sizes[c]) for c in self.coordinates)
             place = f"on a grid of {shape} ({', '.join(self.coordinates)})"
             place += "".join(f", {sizes[r]} repeats ({r})" for r in self.replicates)
+            place += "" if self.whole is None else ", read in blocks; of an overview:"
         else:
             place = f"at {sizes[POINT]:,} scattered points ({', '.join(self.coordinates)})"
         lines = [f"Observations of {', '.join(self.variables)} {place}"]

@@ -40,12 +40,20 @@ class Loaded:
     content: Any
 
     @classmethod
-    def of(cls, path: str | Path, format: str | None = None) -> Loaded:
+    def of(
+        cls, path: str | Path, format: str | None = None, chunks: Mapping[str, int] | None = None
+    ) -> Loaded:
         """Load a file; errors as those of `read`."""
         file = Path(path)
         reader = _reader(file, format)
+        if chunks is not None and reader.lazy is None:
+            able = ", ".join(n for n, r in READERS.items() if r.lazy is not None)
+            raise DataError(
+                f"chunks={dict(chunks)} was given for '{file}'; files that are read in blocks: {able}. For "
+                "others take Observations.from_dataset(xarray.open_dataset(file, chunks={}))."
+            )
         with _guard(file):
-            return cls(reader.load(file))
+            return cls(reader.load(file) if chunks is None or not reader.lazy else reader.lazy(file, chunks))
 
     @property
     def columns_of_names(self) -> list[str]:
@@ -74,6 +82,7 @@ def read(
     seed: int = 0,
     gridded: bool | None = None,
     format: str | None = None,
+    chunks: Mapping[str, int] | None = None,
 ) -> Observations:
     """Read a file. Names in every option are those after renaming.
 
@@ -112,6 +121,10 @@ def read(
         Overrules the choice between a grid and scattered points for a table.
     format
         Name or suffix of the format, where the file's own suffix misleads.
+    chunks
+        Values along each dimension that are read at a time, ``{}`` for those of the file: the data then stay
+        there, and engine "weak" reads them in blocks. By default so where they would take more than a quarter
+        of the machine's memory.
 
     Raises
     ------
@@ -128,7 +141,7 @@ def read(
     >>> obs.grid().shape, obs.units
     ((5, 4), {'u': 'K', 'x': 'm', 't': 's'})
     """
-    content = deepcopy(path.content) if isinstance(path, Loaded) else Loaded.of(path, format).content
+    content = deepcopy(path.content) if isinstance(path, Loaded) else Loaded.of(path, format, chunks).content
     names: dict[Any, str] = dict(rename or {})
     if isinstance(variables, Mapping):
         names.update({old: str(new) for new, old in variables.items() if old != new})

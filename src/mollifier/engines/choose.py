@@ -11,6 +11,7 @@ from mollifier.problem.inverse_problem import InverseProblem
 
 QUESTIONS: Mapping[str, Callable[[InverseProblem], bool]] = {
     "conditions at places": lambda problem: bool(problem.system.conditions),
+    "data read in blocks": lambda problem: problem.data.whole is not None,
     "hidden states that it cannot eliminate": lambda problem: without_hidden(problem) is None,
     "laws of the state": lambda problem: bool(problem.laws),
     "monotone fields": lambda problem: any(u.monotone for u in problem.unknown_fields.values()),

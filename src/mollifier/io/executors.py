@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
@@ -142,6 +143,15 @@ def _on_processes(
     finally:
         # Interrupted tasks end soon, and may write to their folder until then.
         pool.shutdown(wait=interruptible, cancel_futures=True)
+
+
+def cluster() -> Executor | None:
+    """The executor of the dask client that this process opened, if there is one."""
+    distributed = sys.modules.get("distributed")
+    try:
+        return None if distributed is None else distributed.default_client().get_executor(pure=False)
+    except ValueError:
+        return None
 
 
 def process_pool(workers: int, threads: int = 1, interruptible: bool = False) -> ProcessPoolExecutor:

@@ -53,6 +53,11 @@ class DataEntry(Strict):
     seed: int = Field(0, ge=0, description="Seed of that sample; `--seed` does not change it.")
     gridded: bool | None = Field(None, description="Whether the data fill a grid; detected if absent.")
     format: str | None = Field(None, description="File format; from the suffix if absent.")
+    chunks: dict[str, int] | None = Field(
+        None,
+        description="Values along each dimension that engine weak reads at a time, `{}` for the file's own. "
+        "If absent, only files above a quarter of the memory are read so.",
+    )
 
 
 class UnknownEntry(Strict):

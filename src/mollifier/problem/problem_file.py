@@ -128,7 +128,8 @@ class ProblemFile:
 
     def kept(self) -> ProblemFile:
         """The same with its data file loaded: problems of several values then read it once."""
-        return replace(self, loaded=Loaded.of(self.data_file, self.entries.data.format))
+        entry = self.entries.data
+        return replace(self, loaded=Loaded.of(self.data_file, entry.format, entry.chunks))
 
     def selecting(self, name: str, value: Any) -> ProblemFile:
         """The same problem for one value of a column or dimension of the data."""

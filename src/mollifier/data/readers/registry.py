@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,15 @@ class Reader:
         `mollifier.data.arrays.Arrays`. It may raise anything for a file that it cannot read.
     folder
         Whether a folder can be one.
+    lazy
+        Path and chunks -> an `xarray.Dataset` of dask arrays, for formats that can be read in blocks. Chunks
+        are values along each dimension; those of the file where they are not given.
     """
 
     suffixes: tuple[str, ...]
     load: Callable[[Path], Any]
     folder: bool = False
+    lazy: Callable[[Path, Mapping[str, int]], Any] | None = None
 
 
 READERS: Registry[Reader] = Registry(

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
+from mollifier.data.lazy import exceeds_memory
 from mollifier.data.readers.registry import Reader
 from mollifier.errors import DataError
 
 
+def open_zarr(path: Path, chunks: Mapping[str, int] | None = None) -> xr.Dataset:
+    """A labelled store, in blocks with chunks; ``h`` stays a unit. `DataError` without a package."""
+    needed = {"zarr": "zarr"} | ({} if chunks is None else {"dask": "cluster"})
+    for package, extra in needed.items():
+        if find_spec(package) is None:
+            raise DataError(f"'{path}' needs the package {package}: pip install 'mollifier[{extra}]'.")
+    options: dict[str, Any] = {"consolidated": False, "decode_timedelta": False}
+    return xr.open_dataset(path, engine="zarr", chunks=chunks, **options)
+
+
 def load_zarr(path: Path) -> xr.Dataset:
-    """A labelled store, read whole; ``h`` stays a unit. `DataError` without the package zarr."""
-    if find_spec("zarr") is None:
-        raise DataError(f"'{path}' needs the package zarr: pip install 'mollifier[zarr]'.")
-    with xr.open_dataset(path, engine="zarr", consolidated=False, decode_timedelta=False) as dataset:
-        return dataset.load()
+    """A labelled store, read whole; in blocks where it would fill the memory."""
+    with open_zarr(path) as dataset:
+        if not exceeds_memory(dataset):
+            return dataset.load()
+    return open_zarr(path, {})
 
 
-READER = Reader((".zarr",), load_zarr, folder=True)
+READER = Reader((".zarr",), load_zarr, folder=True, lazy=open_zarr)

@@ -25,11 +25,12 @@ def damaged(problem: InverseProblem, solution: Solution) -> Status | None:
     if settings.get("training", {}).get("likelihood", "normal") != "normal":
         return None
     found = []
-    for d in problem.data.damage:
+    data = problem.data.part
+    for d in data.damage:
         if d.variable not in problem.fields:
             continue
-        values = problem.data.dataset[d.variable].values
-        least = _EXCESS * np.isfinite(values).sum() * problem.data.noise_sd(d.variable) ** 2
+        values = data.dataset[d.variable].values
+        least = _EXCESS * np.isfinite(values).sum() * data.noise_sd(d.variable) ** 2
         fitted = solution.status.ok and _left(solution, d) < _FITTED * d.squares
         if d.squares > least and not fitted:
             found.append(d.text)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 
 import numpy as np
@@ -195,3 +195,8 @@ class Basis:
                 np.kron, [self.splines[n].gram(c) for n, c in counts.items()], np.ones((1, 1))
             )
         return total
+
+
+def on_grid(bases: Sequence[Basis], grid: Grid) -> list[Basis]:
+    """The same functions on the nodes of another grid, over the same domain."""
+    return [replace(b, grid=grid) for b in bases]

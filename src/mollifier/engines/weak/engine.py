@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mollifier.engines.collocated.runner import Progress
 from mollifier.engines.priors.spline_prior import prior
+from mollifier.engines.splines.basis import on_grid
 from mollifier.engines.weak.bases import basis_of, bounds_of, initial_coefficients
 from mollifier.engines.weak.conditioning import FieldMeasurements
 from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.estimate import Estimator, Fit
 from mollifier.engines.weak.form import weak_form
 from mollifier.engines.weak.integrands import integrands_of
+from mollifier.engines.weak.passes import Pace
 from mollifier.engines.weak.prepare import grid_data, without_outliers
 from mollifier.engines.weak.radius_selection import Radii, RadiusSelection, first_radii, score
 from mollifier.engines.weak.settings import WeakSettings
 from mollifier.engines.weak.smoothing import interpolation_variance
 from mollifier.engines.weak.solution import weak_solution
 from mollifier.engines.weak.start import start_values, trial_values
-from mollifier.engines.weak.sums import WeakSums
+from mollifier.engines.weak.sums import WeakSums, residuals_of
+from mollifier.engines.weak.testspace import Spaces, TestSpace
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.radius import Radius
@@ -38,6 +43,7 @@ def solve_weak(
     settings: WeakSettings,
     seed: int = 0,
     tuning: WeakTuning = DEFAULT,
+    progress: Callable[[Progress], None] | None = None,
 ) -> Solution:
     """Solve by the weak form.
 
@@ -51,6 +57,8 @@ def solve_weak(
         Recorded; the engine uses it only to thin large data for display.
     tuning
         Numbers that steer the engine.
+    progress
+        Called after every radius that is tried, and after every block of data that are read in blocks.
 
     Raises
     ------
@@ -64,17 +72,21 @@ def solve_weak(
     begun = time.monotonic()
     if settings.training.likelihood != "normal":
         problem = without_outliers(problem, weak_form(problem.system, tuning))
-    selection, fit = _Run(problem, settings, tuning).solved()
+    follow = None if progress is None else Pace(progress)
+    selection, fit = _Run(problem, settings, tuning, follow).solved()
     return weak_solution(problem, settings, seed, selection, fit, time.monotonic() - begun)
 
 
 class _Run:
     """A problem with its data on their grid, and the bases of its unknowns."""
 
-    def __init__(self, problem: InverseProblem, settings: WeakSettings, tuning: WeakTuning) -> None:
-        self.problem, self.tuning = problem, tuning
+    def __init__(
+        self, problem: InverseProblem, settings: WeakSettings, tuning: WeakTuning, follow: Pace | None = None
+    ) -> None:
+        self.problem, self.tuning, self.follow = problem, tuning, follow
         form = weak_form(problem.system, tuning)
-        self.data = grid_data(problem, form)
+        blocks = None if follow is None else partial(follow, "blocks")
+        self.data = replace(grid_data(problem, form), follow=blocks)
         self.grid = self.data.grid
         self.orders = {c: max(ch.orders[i] for ch in form.channels) for i, c in enumerate(self.grid.names)}
         if problem.unknown_fields:
@@ -89,7 +101,7 @@ class _Run:
     def selection(self, steps: Sequence[int]) -> RadiusSelection:
         """The estimator on every so many nodes along each axis, with no radius tried."""
         data = self.data.thinned(steps)
-        bases = [replace(b, grid=data.grid) for b in self.bases]
+        bases = on_grid(self.bases, data.grid)
         kinds = {n: u.prior for n, u in self.problem.unknown_fields.items()}
         priors = [prior(b.name, b, kinds[b.name]) for b in bases if b.splines]
         given = self.problem.measurements
@@ -97,9 +109,8 @@ class _Run:
         sums = WeakSums(self.integrands, data, bases)
         # What values share is in the covariance only, not in its diagonal.
         shared = bool(data.effects)
-        return RadiusSelection(
-            self.orders, Estimator(sums, priors, bounds_of(self.problem, bases), shared, known)
-        )
+        estimator = Estimator(sums, priors, bounds_of(self.problem, bases), shared, known)
+        return RadiusSelection(self.orders, estimator, follow=self.follow)
 
     def solved(self) -> tuple[RadiusSelection, Fit]:
         """All radii tried, and the fit at the best."""
@@ -148,28 +159,38 @@ class _Run:
 
 def _final(selection: RadiusSelection, chosen: Radii, fit: Fit) -> Fit:
     """The estimate at the chosen radii; of numbers, with the whole covariance where that is more precise."""
-    estimator, tuning = selection.estimator, selection.tuning
+    estimator = selection.estimator
     estimator.posterior.averaged = True
     best = estimator.fit(selection.space(chosen), fit.coefficients, rounds=2 if selection.dense else 3)
-    resolved = _with_grid_errors(best, estimator, selection, chosen)
     if selection.dense or best.free_directions or not best.variances.max() > 0:
-        return resolved
-    for density in tuning.inverted_densities:
-        tests = selection.space(chosen, density)
-        if selection.dense_residuals(tests) <= tuning.inverted_residuals:
-            break
-    else:
-        return resolved
-    whole = replace(estimator, whole=True)
-    try:
-        found = whole.fit(tests, best.coefficients, rounds=1)
-    except np.linalg.LinAlgError:
-        return resolved
-    if found.free_directions:
-        return resolved
+        return _with_grid_errors(best, estimator, selection, chosen)
+    whole, density = replace(estimator, whole=True), _invertible(selection, chosen)
+    found = (
+        None if density is None else _attempted(whole, selection.space(chosen, density), best.coefficients)
+    )
+    if found is None:
+        return _with_grid_errors(best, estimator, selection, chosen)
     if score(found, whole) < score(best, estimator):
         return _with_grid_errors(found, whole, selection, chosen, density)
-    return replace(resolved, whiteness=found.whiteness, freedom=(best.freedom[0], found.freedom[1]))
+    found = replace(best, whiteness=found.whiteness, freedom=(best.freedom[0], found.freedom[1]))
+    return _with_grid_errors(found, estimator, selection, chosen)
+
+
+def _invertible(selection: RadiusSelection, chosen: Radii) -> float | None:
+    """The first density of test functions whose whole covariance can be inverted."""
+    for density in selection.tuning.inverted_densities:
+        if selection.dense_residuals(selection.space(chosen, density)) <= selection.tuning.inverted_residuals:
+            return density
+    return None
+
+
+def _attempted(whole: Estimator, tests: TestSpace, start: Array) -> Fit | None:
+    """The fit with the whole covariance; None where it is singular, or leaves numbers undetermined."""
+    try:
+        found = whole.fit(tests, start, rounds=1)
+    except np.linalg.LinAlgError:
+        return None
+    return None if found.free_directions else found
 
 
 def _with_grid_errors(
@@ -184,14 +205,11 @@ def _with_grid_errors(
     if fit.free_directions or all(a.exact for a in fit.space.axes):
         return fit
     degrees, sums = selection.tuning.quadrature_degrees, estimator.sums
-    exact = dict.fromkeys(sums.data.variances, np.zeros(()))
-    clear = replace(sums.data, values={**sums.data.values, **sums.data.smoothed}, variances=exact)
-    smooth = WeakSums(sums.integrands, clear, sums.bases)
+    tried = (replace(selection.tuning, quadrature_degrees=degrees[i:]) for i in range(len(degrees)))
+    tests = Spaces(tuple(replace(selection.space(chosen, density, t), gaps=None) for t in tried))
     found = []
-    for i in range(len(degrees)):
-        tuning = replace(selection.tuning, quadrature_degrees=degrees[i:])
-        tests = replace(selection.space(chosen, density, tuning), gaps=None)
-        lattices = smooth.rows(tests, fit.coefficients).residuals.reshape(-1, *tests.shape)
+    for residuals in residuals_of(sums.over(sums.data.clear()), tests, fit.coefficients):
+        lattices = residuals.reshape(-1, *fit.space.shape)
         found.append(fit.gain @ np.concatenate([fit.space.rows(one) for one in lattices]))
     first, second = np.diff(found, axis=0)
     for place in sums.place.values():
@@ -207,8 +225,8 @@ def _with_noise_floor(data: GridData, along: Sequence[str], floor: float) -> Gri
     """
     variances = {}
     for f, v in data.variances.items():
-        error = interpolation_variance(data.values[f], data.grid, along, data.tuning)
-        variances[f] = np.maximum(v + error, (floor * np.nanstd(data.values[f])) ** 2)
+        error = interpolation_variance(data.part.values[f], data.part.grid, along, data.tuning)
+        variances[f] = np.maximum(v + error, (floor * np.nanstd(data.part.values[f])) ** 2)
     return replace(data, variances=variances)
 
 

@@ -14,12 +14,14 @@ the residuals need no correction, and the information is never negative, however
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from mollifier.engines.linalg.dense import contract
-from mollifier.engines.weak.data import GridData
+from mollifier.engines.weak.passes import additive
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.testspace import TestSpace
 
@@ -51,13 +53,16 @@ def projected_fields(
     return found
 
 
+@additive
 def instruments(
     sums: WeakSums, space: TestSpace, coefficients: Array, residuals: Array, weighted: Array
 ) -> sp.csr_array:
     """Slopes (rows, coefficients) from the mollified `projected_fields`, whose parameters it takes."""
-    data = sums.data
-    projected = projected_fields(sums, space, coefficients, residuals, weighted)
+    data = sums.data.loaded()
+    projected = projected_fields(
+        sums.over(replace(data, inner=slice(None))), space, coefficients, residuals, weighted
+    )
     fields = {f: data.smoothers[f](values) for f, values in projected.items()}
     exact = dict.fromkeys(fields, np.zeros(()))
-    clear = GridData(data.grid, {**data.values, **fields}, exact, data.gaps, data.tuning)
-    return WeakSums(sums.integrands, clear, sums.bases).slopes(space, coefficients)
+    clear = replace(data, values={**data.values, **fields}, variances=exact, source=None, effects=())
+    return sums.over(clear).slopes(space, coefficients)

@@ -30,11 +30,11 @@ class WeakEngine(Engine):
     name = "weak"
     settings = WeakSettings
     shared_noise = True
-    questions = frozenset({"laws of the state", "monotone fields"})
+    questions = frozenset({"data read in blocks", "laws of the state", "monotone fields"})
 
     def unsuited(self, problem: InverseProblem) -> str | None:
         """Why: it needs a dense grid, few gaps, and an equation with a weak form."""
-        problem, data = self._seen(problem), problem.data
+        problem, data = self._seen(problem), problem.data.whole or problem.data
         if not data.gridded:
             return f"the data are scattered over {', '.join(problem.coordinates)}"
         partial = [f for f in problem.fields if set(data.coordinates_of(f)) != set(problem.coordinates)]
@@ -57,23 +57,24 @@ class WeakEngine(Engine):
         short = [a.name for a in grid if a.size < 2 * problem.system.order_along(a.name) + 1]
         if short:
             return f"there are too few nodes along {', '.join(short)} for the orders of the equation"
-        inside = (
-            True if problem.interior is None else xr.DataArray(problem.interior.on(grid), dims=grid.names)
-        )
-        missing = max(float(data.dataset[f].isnull().where(inside).mean()) for f in problem.fields)
+        seen, inside = problem.data, xr.DataArray(True)
+        if problem.interior is not None:
+            at = seen.grid(problem.coordinates)
+            inside = xr.DataArray(problem.interior.on(at), dims=at.names)
+        missing = max(float(seen.dataset[f].isnull().where(inside).mean()) for f in problem.fields)
         if missing > _MOST_MISSING:
             return f"{100 * missing:.0f} % of the grid are missing"
         return None
 
     def advantage(self, problem: InverseProblem) -> str:
         """The size of the grid."""
-        size = problem.data.grid(problem.coordinates).size
+        size = (problem.data.whole or problem.data).grid(problem.coordinates).size
         return f"the data fill a grid of {size:,} nodes and every derivative moves onto a test function"
 
     def cost(self, problem: InverseProblem, collocation: Collocation) -> Cost:
         """Powers of the number of points."""
         problem = self._seen(problem)
-        points = float(problem.data.dataset[problem.fields[0]].size)
+        points = float((problem.data.whole or problem.data).dataset[problem.fields[0]].size)
         seconds = _START + _PER_POINT * points**_POWER
         seconds *= _FIELDS if problem.unknown_fields else 1.0
         for _ in problem.laws:  # their splines are evaluated at every node
@@ -87,7 +88,7 @@ class WeakEngine(Engine):
 
         problem, settings = request.problem, request.settings
         seen = self._seen(problem)
-        solution = solve_weak(seen, settings, request.seed, settings.tuning)
+        solution = solve_weak(seen, settings, request.seed, settings.tuning, request.progress)
         return solution if seen is problem else restored(problem, solution)
 
     def _seen(self, problem: InverseProblem) -> InverseProblem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from mollifier.data.building import TIME_NAMES
 from mollifier.data.errorbars import known as error_bars
+from mollifier.data.lazy import is_lazy
 from mollifier.data.observations import Observations
 from mollifier.engines.likelihood import DEFAULT as LIKELIHOOD
 from mollifier.engines.weak.data import GridData, GridEffect
@@ -36,7 +38,7 @@ def grid_data(problem: InverseProblem, form: WeakForm) -> GridData:
         If the data are scattered, a field does not depend on every coordinate, or known data have gaps where
         the fields have none.
     """
-    data = problem.data
+    data = problem.data.whole or problem.data
     if not data.gridded:
         raise DataError(
             f"The observations are scattered over {', '.join(data.coordinates)}; the weak engine sums over a "
@@ -53,9 +55,10 @@ def grid_data(problem: InverseProblem, form: WeakForm) -> GridData:
                 "expected by the weak engine. Use engine 'joint' or 'network'."
             )
         values[f], variances[f] = _field(data, f, grid)
-    missing = np.any([~np.isfinite(values[f]) for f in problem.fields], axis=0)
     gaps, tuning = None, form.tuning
-    if missing.any():
+    if any(map(is_lazy, values.values())):
+        _check_blocks(problem, form)
+    elif np.any([~np.isfinite(values[f]) for f in problem.fields]):
         gaps = np.any([wide(~np.isfinite(values[f]), grid, tuning) for f in problem.fields], axis=0)
         gaps = gaps if problem.interior is None else gaps | ~problem.interior.on(grid)
         for f in problem.fields:
@@ -67,6 +70,22 @@ def grid_data(problem: InverseProblem, form: WeakForm) -> GridData:
             values[d.name] = _differentiated(values[d.field], grid, d, tuning.gap_cells)
     effects = tuple(e for f in problem.fields for e in _effects(data, f, grid))
     return GridData(grid, values, variances, gaps, tuning, effects=effects)
+
+
+def _check_blocks(problem: InverseProblem, form: WeakForm) -> None:
+    """Refuse what sums over blocks have no rule for."""
+    data = problem.data
+    refused = {
+        "repeats": data.replicates,
+        "noise that values share": [f for f in problem.fields if data.noise_effects(f)],
+        "derivatives of known data": [d.name for d in form.known if d.total],
+    }
+    for what, names in refused.items():
+        if names:
+            raise DataError(
+                f"The data are read in blocks, which take no {what} ({', '.join(names)}); load them: obs.load(), "
+                "or no chunks."
+            )
 
 
 def _effects(data: Observations, field: str, grid: Grid) -> Iterator[GridEffect]:
@@ -92,7 +111,7 @@ def without_outliers(problem: InverseProblem, form: WeakForm, rounds: int = 3) -
     return problem
 
 
-def _arranged(data: Observations, name: str, values: Array, grid: Grid, repeats: Sequence[str]) -> Array:
+def _arranged(data: Observations, name: str, values: Any, grid: Grid, repeats: Sequence[str]) -> Array:
     """An array with replicates first, then the axes of the grid, of length 1 where it does not vary."""
     dims = [str(d) for d in data.dataset[name].dims]
     present = [d for d in (*repeats, *grid.names) if d in dims]
@@ -106,10 +125,14 @@ def _field(data: Observations, name: str, grid: Grid) -> tuple[Array, Array]:
     """Values, NaN in gaps, and noise variances on the grid; replicates averaged by inverse variance."""
     raw = data.dataset[name]
     repeats = [r for r in data.replicates if r in raw.dims]
-    values = _arranged(data, name, raw.values, grid, repeats)
-    sd = error_bars(data.dataset, name)
-    sd = np.asarray(data.noise_sd(name) if sd is None else sd, dtype=float)
+    values = _arranged(data, name, raw.data, grid, repeats)
+    own = raw.attrs.get("standard_error")
+    sd = np.asarray(
+        error_bars(data.dataset, name) if isinstance(own, str) else data.noise_sd(name), dtype=float
+    )
     sd = _arranged(data, name, np.broadcast_to(sd, raw.shape), grid, repeats) if sd.ndim else sd
+    if is_lazy(values):
+        return values, np.asarray(sd**2)
     finite = np.isfinite(values)
     if repeats:
         axes = tuple(range(len(repeats)))
@@ -136,8 +159,10 @@ def _known(
     """Values on the grid; missing ones in wide gaps of the fields, which no sum reaches, are filled."""
     raw = data.dataset[name]
     repeats = [r for r in data.replicates if r in raw.dims]
-    values = _arranged(data, name, raw.values, grid, repeats)
+    values = _arranged(data, name, raw.data, grid, repeats)
     values = values.mean(tuple(range(len(repeats)))) if repeats else values
+    if is_lazy(values):
+        return values
     missing = ~np.isfinite(values)
     needed = missing if gaps is None else missing & ~gaps
     if missing.any() and not needed.any() and not missing.all():

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mollifier.engines.splines.laws import LawBasis
 from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.estimate import Estimator, Fit
+from mollifier.engines.weak.passes import Pace
 from mollifier.engines.weak.testspace import TestSpace, space
 from mollifier.engines.weak.tuning import WeakTuning
 from mollifier.errors import ConfigurationError
@@ -37,11 +38,14 @@ class RadiusSelection:
         Of the problem.
     tried
         Radii -> the fit.
+    follow
+        Called after every radius.
     """
 
     orders: Mapping[str, int]
     estimator: Estimator
     tried: dict[Radii, Fit] = field(default_factory=dict)
+    follow: Pace | None = None
 
     def __post_init__(self) -> None:
         sums = self.estimator.sums
@@ -118,6 +122,14 @@ class RadiusSelection:
                 self.tried[key] = self.estimator.fit(tests, start, rounds)
             except np.linalg.LinAlgError:
                 return None
+            if self.follow is not None:
+                steps = self.tuning.most_radii_field if self.dense else self.tuning.most_radii
+                numbers = {
+                    b.name: float(self.tried[key].coefficients[self.estimator.sums.place[b.name].start])
+                    for b in self.estimator.sums.bases
+                    if not b.splines
+                }
+                self.follow("radii", len(self.tried), max(steps, len(self.tried)), numbers)
         return self.tried[key]
 
     def given(self, radii: Radii, start: Array) -> Fit:
@@ -235,7 +247,7 @@ def first_radii(data: GridData, orders: Mapping[str, int], over: Collection[str]
             found.append(0.0)
             continue
         corner = max(
-            spectral_corner(np.broadcast_to(data.values[f], grid.shape), i, axis, float(np.mean(v)))
+            spectral_corner(data.lines(f, i), i, axis, float(np.mean(v)))
             for f, v in data.all_variances.items()
         )
         radius = tuning.corner_decay * _RADIUS_OF_SD / corner

@@ -28,12 +28,12 @@ def sensitivity(sums: WeakSums, fit: Fit) -> dict[str, dict[str, float]]:
     time = next((n for n in nodes if n.lower() in TIME_NAMES), None)
     found: dict[str, dict[str, float]] = {n: {} for n in sums.place}
     for f in data.variances:
-        rms = float(np.sqrt(np.nanmean(data.values[f] ** 2)))
+        rms = float(np.sqrt(np.nanmean(data.part.values[f] ** 2)))
         for kind, sd in (("offset", _SIZE * rms), ("drift", _SIZE * rms * _LINE)):
             if kind == "drift" and time is None:
                 continue
             factors = NoiseEffect(kind, sd).factors(nodes, time)
-            (mode,) = sums.modes_of(GridEffect(f, sd, False, tuple(factors)), fit.space, fit.coefficients).T
+            (mode,) = sums.modes_of(fit.space, GridEffect(f, sd, False, tuple(factors)), fit.coefficients).T
             change = fit.gain @ mode
             for b in sums.bases:
                 here = sums.place[b.name]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.interpolate import make_interp_spline
 
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.mollify.differentiate import differentiate
-from mollifier.mollify.grid import Grid
+from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
 from mollifier.mollify.stencils import rows
 
@@ -49,14 +49,15 @@ def radius_of(grid: Grid, cells: float) -> dict[str, float]:
     return {a.name: min(cells * a.spacing, a.length / 2) for a in grid}
 
 
-def smoother(
+def smoothing_cells(
     values: Array,
     grid: Grid,
     variance: Array,
     gaps: NDArray[np.bool_] | None = None,
     tuning: WeakTuning = DEFAULT,
-) -> Callable[[Array], Array]:
-    """The mollifier that suits a field: its radius has the least estimated risk.
+    most: float = np.inf,
+) -> float:
+    """The radius, in cells, of the mollifier that suits a field: that of least estimated risk; 0 for none.
 
     Stein's unbiased estimate of the risk of a linear smoother S is ``mean (u - S u)^2 + 2 s trace(S)/n - s``
     with s the noise variance (Stein, Ann. Stat. 9:1135, 1981). ``tuning.smoothing_cells`` are compared, and
@@ -68,11 +69,8 @@ def smoother(
         The noisy field and the variance of its noise; both broadcast to the shape of the grid.
     gaps
         Nodes that do not count, shape of the grid.
-
-    Returns
-    -------
-    callable
-        Takes and gives arrays of the shape of the grid.
+    most
+        Largest radius, in cells.
 
     Examples
     --------
@@ -80,15 +78,15 @@ def smoother(
     >>> grid = Grid(Axis("x", 0.0, 6.0, 200))
     >>> u = np.sin(grid["x"].points)
     >>> v = u + 0.1 * np.random.default_rng(0).standard_normal(200)
-    >>> bool(np.std(smoother(v, grid, np.array(0.01))(v) - u) < 0.05)
-    True
+    >>> smoothing_cells(v, grid, np.array(0.01))
+    40.0
     """
     noise, best = float(np.mean(variance)), 0.0
     long = _long(grid, tuning.smoothed_nodes)
     if noise and long:
         there = ... if gaps is None else ~gaps
         along, least = Grid(*(grid.axes[i] for i in long)), noise  # S = 1 has the risk 2 s - s
-        for cells in tuning.smoothing_cells:
+        for cells in (c for c in tuning.smoothing_cells if c <= most):
             smooth = mollified(values, grid, cells, tuning.smoothed_nodes)
             smooth -= values  # in place: an array as large as the data
             misfit = float(np.mean(np.square(smooth, out=smooth)[there]))
@@ -97,7 +95,17 @@ def smoother(
             risk = misfit + 2 * noise * _mean_own_weight(along, cells) - noise
             if risk < least:
                 best, least = cells, risk
-    return partial(mollified, grid=grid, cells=best, fewest=tuning.smoothed_nodes)
+    return best
+
+
+def smoothing_matrix(axis: Axis, at: slice, cells: float, fewest: int) -> sp.csr_array:
+    """What `mollified` does along one axis, at some of its nodes: shape (some, nodes)."""
+    if not cells or axis.size < fewest:
+        return sp.csr_array(sp.eye_array(axis.size))[at]
+    found = rows(axis, axis.points[at], _KERNEL, radius_of(Grid(axis), cells)[axis.name], 0, _ACCURACY)
+    row = np.broadcast_to(np.arange(len(found.index))[:, None], found.index.shape)
+    entries = found.weights.ravel(), (row.ravel(), found.index.ravel())
+    return sp.csr_array(entries, shape=(len(found.index), axis.size))
 
 
 def interpolation_variance(

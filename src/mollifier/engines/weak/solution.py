@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
 from mollifier._version import __version__
+from mollifier.data.lazy import steps
 from mollifier.engines.fit_table import FitPart, fit_table
 from mollifier.engines.visits import value_axes, value_variables
-from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.estimate import Fit
 from mollifier.engines.weak.fields import field_variables
 from mollifier.engines.weak.radius_selection import RadiusSelection
@@ -48,27 +48,38 @@ def weak_solution(
         if not b.splines:
             i, unit = sums.place[b.name].start, problem.unknowns[b.name].unit
             estimates[b.name] = Estimate(b.name, float(fit.coefficients[i]), float(fit.sd[i]), unit)
-    states = {f: v if data.gaps is None else np.where(data.gaps, np.nan, v) for f, v in data.smoothed.items()}
-    dataset = _dataset(problem, sums, fit, states)
+    every = steps(data.grid.shape, data.tuning.most_nodes)
+    shown = tuple(slice(None, None, k) for k in every)
+    # Of data in blocks there are samples at these nodes only.
+    at = shown if data.lazy else (slice(None),) * len(every)
+    states = data.smoothed_at(at)
+    if data.gaps is not None:
+        states = {f: np.where(data.gaps, np.nan, v) for f, v in states.items()}
+    thinned = states if data.lazy else {f: v[shown] for f, v in states.items()}
+    dataset = _dataset(problem, sums, fit, states, thinned, data.grid_at(shown))
     return Solution(
         verdict(problem, fit, selection, dataset),
         estimates,
         dataset,
-        _fit_table(problem, data, states, seed),
+        _fit_table(problem, data.grid_at(at), states, data.tuning.most_samples, seed),
         _history(selection, fit),
         _provenance(problem, settings, seed, selection, fit) | {"seconds": seconds},
     )
 
 
-def _dataset(problem: InverseProblem, sums: WeakSums, fit: Fit, states: Mapping[str, Array]) -> xr.Dataset:
-    """States, unknown fields and relative residuals on the grid, thinned where it is large."""
-    data, count = sums.data, len(sums.data.grid.shape)
-    step = max(int(np.ceil((data.grid.size / data.tuning.most_nodes) ** (1 / count))), 1)
-    grid, thin = data.thinned([step] * count).grid, (slice(None, None, step),) * count
+def _dataset(
+    problem: InverseProblem,
+    sums: WeakSums,
+    fit: Fit,
+    states: Mapping[str, Array],
+    thinned: Mapping[str, Array],
+    grid: Grid,
+) -> xr.Dataset:
+    """States, unknown fields and relative residuals on a grid, thinned where that of the data is large."""
     units = problem.data.units
     variables: dict[str, Any] = {
-        name: (grid.names, np.ascontiguousarray(values[thin]), _attrs(units.get(name, "")))
-        for name, values in states.items()
+        name: (grid.names, np.ascontiguousarray(values), _attrs(units.get(name, "")))
+        for name, values in thinned.items()
     }
     axes = value_axes(problem, states)
     visits, values_of_laws = value_variables(axes, states)
@@ -99,13 +110,15 @@ def _interpolated(values: Array, fit: Fit, grid: Grid) -> Array:
     return found(np.stack([m.ravel() for m in mesh], -1)).reshape(grid.shape)
 
 
-def _fit_table(problem: InverseProblem, data: GridData, states: Mapping[str, Array], seed: int) -> xr.Dataset:
+def _fit_table(
+    problem: InverseProblem, grid: Grid, states: Mapping[str, Array], most: int, seed: int
+) -> xr.Dataset:
     """Samples of all fields beside the smoothed states at their nodes."""
     parts = []
     for f in problem.fields:
-        s = problem.data.samples(f, data.tuning.most_samples, seed)
+        s = problem.data.samples(f, most, seed)
         place = []
-        for axis in data.grid:
+        for axis in grid:
             between = (axis.points[1:] + axis.points[:-1]) / 2  # printed coordinates are rounded
             place.append(np.searchsorted(between, s.points[:, s.coordinates.index(axis.name)]))
         parts.append(FitPart(f, s, states[f][tuple(place)]))

@@ -12,13 +12,21 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from mollifier.engines.linalg.dense import contract, flat_axes
-from mollifier.engines.splines.basis import Basis
+from mollifier.engines.splines.basis import Basis, on_grid
 from mollifier.engines.splines.laws import LawBasis
 from mollifier.engines.weak.data import GridData, GridEffect
 from mollifier.engines.weak.form import Channel
 from mollifier.engines.weak.integrands import AT_SMOOTHED, Integrands
+from mollifier.engines.weak.passes import additive
 from mollifier.engines.weak.shared_noise import effect_modes
-from mollifier.engines.weak.testspace import Separable, TestSpace, index_pairs, overlaps, pair_products
+from mollifier.engines.weak.testspace import (
+    Separable,
+    Spaces,
+    TestSpace,
+    index_pairs,
+    overlaps,
+    pair_products,
+)
 from mollifier.mollify.orders import Derivative
 
 Array = NDArray[np.float64]
@@ -92,9 +100,10 @@ class WeakSums:
                 yield slabs[0], found
                 return
         smoothed = self.integrands.heteroscedastic and kinds[0] in AT_SMOOTHED
+        needed = self.integrands.program(*kinds).inputs
+        data = self.data.loaded(None if smoothed else needed, smoothed)
         for slab in slabs:
-            env = self.data.env(slab, smoothed)
-            needed = self.integrands.program(*kinds).inputs
+            env = data.env(slab, smoothed)
             for u in (u for u in self.integrands.unknowns if u.name in needed):
                 law, here = self.laws.get(u.field), coefficients[self.place[u.field]]
                 env[u.name] = law.of_state(here, u, env) if law else self._of[u.field].evaluate(here, u, slab)
@@ -112,17 +121,25 @@ class WeakSums:
         for slab, found in self._evaluated(coefficients, *kinds):
             if numbers is None:
                 numbers = {k for k, v in found.items() if v.size == 1}
-                yield slice(None), {k: np.broadcast_to(found[k], self.data.grid.shape) for k in numbers}
+                inner = self.data.inner
+                yield inner, {k: np.broadcast_to(found[k], self.data.shape(inner)) for k in numbers}
             if len(numbers) == len(found):
                 return
             shape = self.data.shape(slab)
             yield slab, {k: np.broadcast_to(v, shape) for k, v in found.items() if k not in numbers}
 
+    def over(self, data: GridData) -> WeakSums:
+        """The same sums over other data."""
+        grid = data.grid
+        return WeakSums(
+            self.integrands, data, self.bases if grid is self.data.grid else on_grid(self.bases, grid)
+        )
+
     def rounded(self) -> WeakSums:
         """The sums over data with no noise but that of rounding."""
         m, error = self.data, self.tuning.rounding
-        found = {n: np.asarray((error * np.sqrt(np.mean(m.values[n] ** 2))) ** 2) for n in m.variances}
-        return WeakSums(self.integrands, replace(m, variances=found, effects=()), self.bases)
+        found = {n: np.asarray((error * np.sqrt(np.mean(m.part.values[n] ** 2))) ** 2) for n in m.variances}
+        return self.over(replace(m, variances=found, effects=()))
 
     def part(self, equation: int, space: TestSpace) -> slice:
         """Rows of an equation."""
@@ -139,6 +156,7 @@ class WeakSums:
         """Derivatives of the residuals by the coefficients, shape (rows, m)."""
         return self._projected(space, coefficients)[1]
 
+    @additive
     def _projected(self, space: TestSpace, coefficients: Array) -> tuple[Array, sp.csr_array]:
         """The residuals less slopes times coefficients, and the slopes."""
         channels = self.form.channels
@@ -208,6 +226,10 @@ class WeakSums:
         return self._variances_of(space, coefficients, "known noise")
 
     def _variances_of(self, space: TestSpace, coefficients: Array, kind: str) -> Array:
+        return self._variances(space, coefficients, kind) + (self.modes(space, coefficients) ** 2).sum(1)
+
+    @additive
+    def _variances(self, space: TestSpace, coefficients: Array, kind: str) -> Array:
         variances = np.zeros(self.equations * space.size)
         for slab, found in self._integrals(coefficients, kind):
             for (_, c, d), values in found.items():
@@ -216,11 +238,17 @@ class WeakSums:
                     times = 1.0 if c == d else 2.0
                     here = self.part(one.equation, space)
                     variances[here] += times * space.squared(values, one.orders, two.orders, slab)
-        return variances + (self.modes(space, coefficients) ** 2).sum(1)
+        return variances
 
     def covariance(self, space: TestSpace, coefficients: Array, smoothed: bool = False) -> Array:
         """Covariance of the residuals at the noisy or the ``smoothed`` fields, shape (rows, rows)."""
-        channels, kind = self.form.channels, "known noise" if smoothed else "noise"
+        total = self._covariance(space, coefficients, "known noise" if smoothed else "noise")
+        modes = self.modes(space, coefficients)
+        return total + modes @ modes.T if modes.size else total
+
+    @additive
+    def _covariance(self, space: TestSpace, coefficients: Array, kind: str) -> Array:
+        channels = self.form.channels
         on_pairs: dict[tuple[int, int], Array] = {}
         for slab, found in self._integrals(coefficients, kind):
             for (_, c, d), values in found.items():
@@ -233,20 +261,20 @@ class WeakSums:
         total = np.zeros((self.equations * space.size, self.equations * space.size))
         for (e, f), part in on_pairs.items():
             total[self.part(e, space), self.part(f, space)][space.pairs] = part
-        modes = self.modes(space, coefficients)
         total += total.T.copy()
-        return total + modes @ modes.T if modes.size else total
+        return total
 
     def modes(self, space: TestSpace, coefficients: Array) -> Array:
         """Residuals that the random effects of the noise leave, one column each, shape (rows, effects)."""
         if self._modes and self._modes[0] is space and np.array_equal(self._modes[1], coefficients):
             return self._modes[2]
-        found = [self.modes_of(e, space, coefficients) for e in self.data.effects]
+        found = [self.modes_of(space, e, coefficients) for e in self.data.effects]
         whole = np.hstack([np.zeros((self.equations * space.size, 0)), *found])
         self._modes = space, coefficients.copy(), whole
         return whole
 
-    def modes_of(self, effect: GridEffect, space: TestSpace, coefficients: Array) -> Array:
+    @additive
+    def modes_of(self, space: TestSpace, effect: GridEffect, coefficients: Array) -> Array:
         """Residuals that one random effect leaves, shape (rows, effects)."""
         gains = self._integrals(coefficients, "gain")
         return effect_modes(effect, self.data, space, self.equations, self.form.channels, gains)
@@ -264,6 +292,7 @@ class WeakSums:
                 total[f][slab] += space.adjoint(part, channels[c].orders, slab) * values
         return total
 
+    @additive
     def bias(self, space: TestSpace, coefficients: Array, weights: Array) -> tuple[Array, Array]:
         """The mean that noise adds to ``G' W r``, shape (m,), and to ``G' W G``, shape (m, m).
 
@@ -311,6 +340,7 @@ class WeakSums:
         if one != two:
             matrix[self.place[v.field], self.place[u.field]] += block.T
 
+    @additive
     def score_covariance(self, space: TestSpace, coefficients: Array, weighted: Array) -> Array:
         """Covariance (k, k) of ``weighted' r`` for a few columns (rows, k), by sums over the data."""
         k, channels = weighted.shape[1], self.form.channels
@@ -335,3 +365,10 @@ class WeakSums:
                 part = spread(c, tuple(flat)).reshape(k, -1) @ right.reshape(k, -1).T
                 result += part if c == d else part + part.T
         return result
+
+
+@additive
+def residuals_of(sums: WeakSums, spaces: Spaces, coefficients: Array) -> tuple[Array, ...]:
+    """The residuals (rows,) against each of several test spaces, over data that are read once."""
+    once = sums.over(sums.data.loaded())
+    return tuple(once.rows(space, coefficients).residuals for space in spaces.each)

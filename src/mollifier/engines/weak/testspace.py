@@ -8,7 +8,7 @@ array times two test functions, or times a test function and a basis function of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -273,6 +273,12 @@ class TestSpace:
         left = others[here]
         return here, row[products[here]], row[left] if both else left
 
+    def on(self, nodes: NDArray[np.intp]) -> TestSpace:
+        """The test functions on some nodes of the first axis."""
+        first, *rest = self.axes
+        cut = replace(first, weights={k: w[:, nodes] for k, w in first.weights.items()})
+        return replace(self, axes=(cut, *rest))
+
     @property
     def radius(self) -> dict[str, float]:
         """Radius by axis."""
@@ -336,6 +342,17 @@ class TestSpace:
     ) -> list[Array]:
         """Along each axis the products (pairs, nodes) of test functions and other functions (nodes, k)."""
         return pair_products(self.weights(orders, slab), [f.T for f in functions], pairs)
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """Several test spaces on one grid."""
+
+    each: tuple[TestSpace, ...]
+
+    def on(self, nodes: NDArray[np.intp]) -> Spaces:
+        """The test functions on some nodes of the first axis."""
+        return Spaces(tuple(space.on(nodes) for space in self.each))
 
 
 def index_pairs(found: Sequence[Pairs], left: Sequence[int], right: Sequence[int]) -> Pairs:

@@ -65,6 +65,11 @@ class WeakTuning:
     interpolated_nodes: int = 13
     #: Values of one integrand that are held in memory at a time.
     slab_values: int = 2**19
+    #: Values of one field in a block of data that are read in blocks; never less than a chunk of the file.
+    block_values: int = 2**22
+    #: Values of the middle of the data that smoothers are chosen by, and lines for spectra along an axis.
+    part_values: int = 2**20
+    spectrum_lines: int = 1000
     #: Relative rounding error of values that were given as free of noise.
     rounding: float = 1e-8
 

@@ -1,0 +1,141 @@
+"""Labelled data that stay in their file: dask arrays, read in blocks where they are used."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from mollifier.errors import DataError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LazyTuning:
+    """Numbers that steer what is read of data in blocks."""
+
+    #: Share of the machine's memory above which a file's arrays stay in the file.
+    share: float = 0.25
+    #: Values of a variable in the overview, and in the contiguous part that its noise is judged by.
+    overview: int = 600_000
+    part: int = 2**20
+
+
+DEFAULT = LazyTuning()
+
+
+def is_lazy(array: Any) -> bool:
+    """Whether an array is dask's: its values are not in memory.
+
+    >>> is_lazy(np.ones(3)), is_lazy(xr.DataArray([1.0]).chunk().data)
+    (False, True)
+    """
+    return not isinstance(array, np.ndarray) and hasattr(array, "__dask_graph__")
+
+
+def lazy_variables(dataset: Any) -> list[str]:
+    """Names of the variables on a grid that are not in memory; none for other things than datasets."""
+    arrays = dataset.data_vars if isinstance(dataset, xr.Dataset) else {}
+    return [str(n) for n, v in arrays.items() if v.chunks is not None and all(d in v.coords for d in v.dims)]
+
+
+def exceeds_memory(dataset: xr.Dataset, tuning: LazyTuning = DEFAULT) -> bool:
+    """Whether arrays as float64 would take more than a share of the machine's memory."""
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return False
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 8 * sum(v.size for v in dataset.data_vars.values()) > tuning.share * memory
+
+
+def loaded(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrays in memory; a chunk that several of them need is read once.
+
+    Raises
+    ------
+    DataError
+        If values that are read are missing.
+    """
+    import dask
+
+    found = dict(arrays)
+    names = [n for n, a in arrays.items() if is_lazy(a)]
+    for name, values in zip(names, dask.compute(*(arrays[n] for n in names)), strict=True):  # pyright: ignore
+        if not np.isfinite(values).all():
+            raise missing(name)
+        found[name] = values
+    return found
+
+
+def ordered(dataset: xr.Dataset) -> xr.Dataset:
+    """With the dimension in the most chunks first, which blocks are cut along."""
+    chunks = {d: len(sizes) for d, sizes in dataset.chunksizes.items()}
+    first = max(chunks, key=lambda d: chunks[d])
+    return dataset.transpose(first, ...)
+
+
+def steps(shape: Sequence[int], most: int) -> list[int]:
+    """Steps along axes that leave at most so many places, and two on each axis.
+
+    >>> steps((1000, 40), 10_000), steps((10, 10), 100)
+    ([2, 2], [1, 1])
+    """
+    step = 1
+    while math.prod(-(-n // step) for n in shape) > most and any(n > 2 * step for n in shape):
+        step += 1
+    return [min(step, max(n - 1, 1)) for n in shape]
+
+
+def central(shape: Sequence[int], most: int) -> tuple[slice, ...]:
+    """The middle of an array, of about its proportions and at most so many values.
+
+    >>> central((100, 10), 10**6), central((100, 100), 100)
+    ((slice(0, 100, None), slice(0, 10, None)), (slice(45, 55, None), slice(45, 55, None)))
+    """
+    share = min(1.0, (most / max(math.prod(shape), 1)) ** (1 / max(len(shape), 1)))
+    counts = [max(int(round(n * share, 6)), min(n, 2)) for n in shape]
+    return tuple(slice((n - c) // 2, (n - c) // 2 + c) for n, c in zip(shape, counts, strict=True))
+
+
+def overview(dataset: xr.Dataset, tuning: LazyTuning = DEFAULT) -> xr.Dataset:
+    """Every so many values along each dimension, in memory.
+
+    Raises
+    ------
+    DataError
+        If values are complex, or missing: sums over blocks have no rule for gaps.
+    """
+    sizes = {str(d): int(n) for d, n in dataset.sizes.items()}
+    every = dict(zip(sizes, steps([*sizes.values()], tuning.overview), strict=True))
+    found = dataset.isel({d: slice(None, None, k) for d, k in every.items()}).compute()
+    for name in lazy_variables(dataset):
+        if found[name].dtype.kind == "c":
+            raise DataError(
+                f"'{name}' is complex and read in blocks, which take real values: load it, or no chunks."
+            )
+        if bool(found[name].isnull().any()):
+            raise missing(name)
+    return found
+
+
+def missing(name: str) -> DataError:
+    """The error where data in blocks have gaps."""
+    return DataError(
+        f"'{name}' has missing values, and is read in blocks, which have no rule for gaps. Cut the data so "
+        "that they leave them out (window, select), or load them: obs.load(), or no chunks."
+    )
+
+
+def like(dataset: xr.Dataset, checked: xr.Dataset) -> xr.Dataset:
+    """The variables of a dataset as their checked overview has them, still lazy."""
+    data = {n: dataset[n].transpose(*v.dims).astype(float).variable for n, v in checked.data_vars.items()}
+    whole = xr.Dataset(data, {n: dataset[n].variable for n in checked.coords}, checked.attrs)
+    for name, array in checked.variables.items():
+        whole[name].attrs = dict(array.attrs)
+    return whole
