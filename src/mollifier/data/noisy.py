@@ -106,6 +106,7 @@ class Noisy(Labelled):
 
         Examples
         --------
+        >>> import numpy as np
         >>> from mollifier import Observations
         >>> x, t, rng = np.linspace(0, 1, 40), np.linspace(0, 1, 30), np.random.default_rng(0)
         >>> u = np.exp(-t) * (2 + np.sin(6 * x[:, None])) + 0.05 * rng.standard_normal((40, 1))
