@@ -83,8 +83,8 @@ def _check_blocks(problem: InverseProblem, form: WeakForm) -> None:
     for what, names in refused.items():
         if names:
             raise DataError(
-                f"The data are read in blocks, which take no {what} ({', '.join(names)}); load them: obs.load(), "
-                "or no chunks."
+                f"The data are read in blocks, which take no {what} ({', '.join(names)}); load them: "
+                "obs.load(), or no chunks."
             )
 
 
