@@ -12,6 +12,7 @@ import xarray as xr
 from chromatin_cells import cell, round_mask
 from mollifier.chromatin import study as studies
 from mollifier.chromatin.cells import analyse_nucleus, rate_profile
+from mollifier.chromatin.figures import nucleus_figures
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.mask import NucleusDetection
 from mollifier.chromatin.nucleus_data import NucleusData, Unread, field_name, read_nuclei
@@ -21,6 +22,7 @@ from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.shapes import nucleus
 from mollifier.chromatin.signals import relative_levels, signal
 from mollifier.errors import ConfigurationError, DataError
+from mollifier.reporting.style import look, save_all
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 SMALL = NucleusDetection(pixel=50, smoothing=50, threshold=3.0, closing=100, min_area=1e5)
@@ -115,6 +117,19 @@ def test_nucleus_result_round_trip(result, tmp_path):
             np.testing.assert_array_equal(a[name].values, b[name].values)
     pd.testing.assert_frame_equal(again.domains, result.domains, check_dtype=False)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "profile.csv"), result.profile, check_dtype=False)
+
+
+@pytest.mark.parametrize("kind", ["svg", "pdf"])
+def test_figures_as_files(result, tmp_path, kind):
+    """Every figure of a nucleus, the same bytes every time; maps have a scale bar."""
+    every = nucleus_figures(result)
+    assert list(every) == ["fields", "levels", "rate", "profile"]
+    chosen = {f"{name}.{kind}": every[name] for name in ("fields", "levels")}
+    first, again = (save_all(chosen, tmp_path / name) for name in "ab")
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in again]
+    with look():
+        texts = [t.get_text() for ax in every["fields"]().axes for t in ax.texts]
+    assert texts == ["200 nm"] * 4
 
 
 def test_page_content(result, tmp_path):

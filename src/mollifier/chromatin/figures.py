@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,9 @@ import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
-from mollifier.chromatin.groups import unit_of
+from mollifier.chromatin.groups import QUANTITIES, unit_of
 from mollifier.chromatin.rate_map import KNOWN
 from mollifier.chromatin.result import NucleusResult
 from mollifier.reporting import style
@@ -21,10 +24,54 @@ _MOST_TIMES = 3
 _REPLICATES = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE, style.RED, style.GREY)
 
 
+def nucleus_figures(result: NucleusResult) -> dict[str, Callable[[], Figure]]:
+    """Name -> function that draws it, of every figure that a nucleus has."""
+    drawn: dict[str, Callable[..., Figure]] = {}
+    if result.fields is not None:
+        drawn |= {"fields": fields_figure, "levels": levels_figure}
+    if result.rate is not None:
+        drawn |= {"rate": rate_figure, "profile": profile_figure}
+    return {name: partial(draw, result) for name, draw in drawn.items()}
+
+
+def study_figures(cells: pd.DataFrame) -> dict[str, Callable[[], Figure]]:
+    """Name -> function that draws it, of every figure that a study has; none without groups."""
+    named = cells[cells["group"] != ""]
+    return {"groups": partial(groups_figure, named, QUANTITIES)} if len(named) else {}
+
+
 def in_micrometres(field: xr.DataArray) -> xr.DataArray:
     """A field with x and y converted from nm to um."""
     place = {c: (c, field[c].values / 1e3, {"units": "um"}) for c in ("x", "y")}
     return field.assign_coords(place)
+
+
+def _draw_map(
+    ax: Axes, field: xr.DataArray, name: str, bounds: tuple[float, float], cmap: str = style.SEQUENTIAL
+) -> None:
+    """A map of a field over x and y in nm, with axes in um and a scale bar."""
+    style.draw_map(ax, in_micrometres(field), name, bounds, cmap=cmap)
+    length = scale_length(float(np.ptp(field["x"].values)) / 1e3)
+    (left, right), (base, top) = ax.get_xlim(), ax.get_ylim()
+    left, height = left + 0.04 * (right - left), base + 0.05 * (top - base)
+    edge = [withStroke(linewidth=3, foreground="white")]
+    ax.plot(
+        [left, left + length], [height] * 2, color="black", lw=2, solid_capstyle="butt", path_effects=edge
+    )
+    said = f"{length:g} um" if length >= 1 else f"{1e3 * length:g} nm"
+    ax.annotate(
+        said, (left, height), (0, 3), textcoords="offset points", fontsize=7, color="black", path_effects=edge
+    )
+
+
+def scale_length(width: float) -> float:
+    """The largest of 1, 2 and 5 times a power of ten that a quarter of the width holds.
+
+    >>> scale_length(16.5), scale_length(2.1)
+    (2.0, 0.5)
+    """
+    power = 10.0 ** np.floor(np.log10(width / 4))
+    return float(max(m * power for m in (1, 2, 5) if m * power <= width / 4))
 
 
 def last_of(field: xr.DataArray) -> xr.DataArray:
@@ -38,12 +85,12 @@ def fields_figure(result: NucleusResult) -> Figure:
     assert fields is not None
     figure = style.new_figure(2 * _SIDE + 0.6, 2 * _SIDE - 0.6)
     axes = figure.subplots(2, 2)
-    signal = in_micrometres(last_of(fields["signal"]))
-    style.draw_map(axes[0, 0], signal, _signal_name(fields), style.limits(signal, spare=0.005), cmap="magma")
+    signal = last_of(fields["signal"])
+    _draw_map(axes[0, 0], signal, _signal_name(fields), style.limits(signal, spare=0.005), "magma")
     _draw_domains(axes[0, 0], result)
     axes[0, 0].set_title("Signal, and domains")
     for ax, (name, phase) in zip(axes.flat[1:], _PHASES.items(), strict=True):
-        style.draw_map(ax, in_micrometres(last_of(fields[name])), name, (0.0, 1.0))
+        _draw_map(ax, last_of(fields[name]), name, (0.0, 1.0))
         ax.set_title(f"Volume fraction of {phase}")
     return figure
 
@@ -66,10 +113,8 @@ def rate_figure(result: NucleusResult) -> Figure:
     heads = {"lam": "Rate", "lam_sd": "Its standard error", "identifiability": "Identifiability"}
     for row, cut in zip(axes, cuts, strict=True):
         for ax, (name, head) in zip(row, heads.items(), strict=True):
-            field = in_micrometres(cut.of(rate[name].transpose("x", "y", ...)))
-            style.draw_map(
-                ax, field, name, bounds[name], cmap="cividis" if name != "lam" else style.SEQUENTIAL
-            )
+            field = cut.of(rate[name].transpose("x", "y", ...))
+            _draw_map(ax, field, name, bounds[name], style.SEQUENTIAL if name == "lam" else "cividis")
             _hatch(ax, in_micrometres(cut.of(rate["identifiability"].transpose("x", "y", ...))))
             ax.set_title(", ".join(t for t in (head, cut.title(lam)) if t))
     return figure
@@ -143,7 +188,7 @@ def truth_figure(rate: xr.Dataset, truth: xr.DataArray) -> Figure:
     sure = (last_of(rate["identifiability"]) < KNOWN).transpose("x", "y")
     bounds = style.limits(exact.where(found.notnull()))
     for ax, field, head in ((axes[0], exact.where(found.notnull()), "Truth"), (axes[1], found, "Found")):
-        style.draw_map(ax, in_micrometres(field), "lam", bounds)
+        _draw_map(ax, field, "lam", bounds)
         ax.set_title(head)
     _hatch(axes[1], in_micrometres(last_of(rate["identifiability"]).transpose("x", "y")))
     for here, colour, label in ((sure, style.BLUE, "identified"), (~sure, style.GREY, "not identified")):
@@ -158,7 +203,7 @@ def truth_figure(rate: xr.Dataset, truth: xr.DataArray) -> Figure:
     return figure
 
 
-def groups_figure(cells: pd.DataFrame, quantities: dict[str, str]) -> Figure:
+def groups_figure(cells: Any, quantities: dict[str, str]) -> Figure:
     """A dot for each cell, coloured by replicate, the mean of each replicate, and the mean of each group."""
     names = [q for q in quantities if q in cells and bool(np.isfinite(cells[q].to_numpy(dtype=float)).any())]
     groups = list(dict.fromkeys(cells["group"]))

@@ -115,6 +115,10 @@ _Quick = Annotated[bool, typer.Option("--quick", help="Use fewer test functions:
 _Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Number of processes; by default one for each core.")
 ]
+_Figures = Annotated[
+    str | None,
+    typer.Option("--figures", metavar="KIND", help="Write each figure to a file too: svg, pdf or png."),
+]
 _PAGE, _STUDY = "nucleus.html", "study.html"
 
 
@@ -157,6 +161,7 @@ def chromatin(
     assume: _Assume = None,
     quick: _Quick = False,
     workers: _Workers = None,
+    figures: _Figures = None,
     out: Out = Path("out/chromatin"),
     resume: Resume = False,
 ) -> int:
@@ -168,7 +173,8 @@ def chromatin(
     """
     given = dict(locals())
     settings = _settings(_chosen(given), [*(overrides or []), *(f"assume.{a}" for a in assume or [])])
-    return _study(terminal, files, settings, out, resume, workers)
+    kind = None if figures is None else _one_of("--figures", figures, ("svg", "pdf", "png"))
+    return _study(terminal, files, settings, out, resume, workers, kind)
 
 
 def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,23 +211,32 @@ def _study(
     out: Path,
     resume: bool,
     workers: int | None,
+    figures: str | None,
 ) -> int:
     """Run, print and write; the exit code."""
+    from mollifier.chromatin.figures import nucleus_figures, study_figures
     from mollifier.chromatin.page import nucleus_page, study_page
     from mollifier.chromatin.serialization import nucleus_folder
     from mollifier.chromatin.study import analyse
     from mollifier.cli.progress import Steps
     from mollifier.io.files import ensure_folder
     from mollifier.io.lock import locked
+    from mollifier.reporting.style import save_all
 
     folder = ensure_folder(out)
     pages: dict[tuple[str, str], str] = {}
+
+    def drawn(every: Mapping[str, Any], where: Path, kept: bool = False) -> None:
+        if figures is not None:
+            named = {f"{name}.{figures}": make for name, make in every.items()}
+            save_all({n: make for n, make in named.items() if not (kept and (where / n).is_file())}, where)
 
     def written(result: NucleusResult, kept: bool) -> None:
         if result.name:
             place = nucleus_folder(Path(), result) / _PAGE
             if not (kept and (folder / place).is_file()):
                 nucleus_page(result, folder / place, settings.model)
+            drawn(nucleus_figures(result), (folder / place).parent, kept)
             pages[result.field, result.name] = place.as_posix()
 
     with locked(folder):
@@ -240,6 +255,7 @@ def _study(
                 on_result=written,
             )
         page = study_page(study, folder / _STUDY, pages)
+        drawn(study_figures(study.cells), folder)
     _say(terminal, study)
     terminal.say(f"Pages     {page} and {len(pages)} of nuclei")
     terminal.give(

@@ -34,6 +34,8 @@ PURPLE = "#CC79A7"
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 
 _MISSING = "0.88"
+# What vector formats call the date that they hold.
+_DATES = {"svg": "Date", "pdf": "CreationDate"}
 _MOST_NODES = 600  # along one side of a map: more than its pixels
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -84,7 +86,7 @@ def save_all(figures: Mapping[str, Callable[[], Figure]], folder: str | os.PathL
     Parameters
     ----------
     figures
-        Name of the file, which ends in .png or .svg, -> function that makes its figure.
+        Name of the file, which ends in .png, .svg or .pdf, -> function that makes its figure.
     folder
         Where; made if need be.
 
@@ -104,10 +106,10 @@ def save_all(figures: Mapping[str, Callable[[], Figure]], folder: str | os.PathL
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write the figure as PNG or SVG, by the suffix; whole or not at all, and the same every time."""
+    """Write the figure as PNG, SVG or PDF, by the suffix; whole or not at all, and the same every time."""
     kind = path.suffix.removeprefix(".")
-    if kind == "svg":
-        return write_atomically(path, lambda p: figure.savefig(p, format=kind, metadata={"Date": None}))
+    if kind in _DATES:
+        return write_atomically(path, lambda p: figure.savefig(p, format=kind, metadata={_DATES[kind]: None}))
     figure.set_dpi(mpl.rcParams["savefig.dpi"])
     canvas = FigureCanvasAgg(figure)
     # Drawn once: savefig draws all for the layout, and again for the file.
