@@ -124,11 +124,13 @@ def test_mixed_means_without_variation():
 
 
 def test_holm_studies_without_a_difference():
-    """Of 400 studies of nine quantities, half of them nearly the same, one in twenty calls a difference."""
+    """Of 400 studies of quantities that go together, one in twenty calls a difference."""
     rng, called, alone, studies = np.random.default_rng(6), 0, 0, 400
     for _ in range(studies):
         shared = rng.normal(size=(11, 1))
-        table = pd.DataFrame(5 + rng.normal(size=(11, 9)) * 0.5 + shared, columns=list(QUANTITIES))
+        table = pd.DataFrame(
+            5 + rng.normal(size=(11, len(QUANTITIES))) * 0.5 + shared, columns=list(QUANTITIES)
+        )
         found = compare_groups(table.assign(group=["a"] * 6 + ["b"] * 5), "b")
         called += bool((found["p_holm"] < 0.05).any())
         alone += bool((found["p"] < 0.05).any())
