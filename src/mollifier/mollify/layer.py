@@ -23,8 +23,9 @@ from mollifier.mollify.operators import Method, TensorOperator
 from mollifier.mollify.orders import Derivative
 from mollifier.mollify.precision import Weights, exact_backward, exact_float32, for_accumulation, unrounded
 from mollifier.mollify.radius import Boundary, Radius
+from mollifier.mollify.sampling import Resampler, Sampler
 from mollifier.mollify.signature import check_signature, signature
-from mollifier.mollify.stencils import degree_for, rows, whole_weights
+from mollifier.mollify.stencils import degree_for, whole_weights
 from mollifier.mollify.windows import least_radius
 
 __all__ = ["Jet", "MollifierLayer", "Order", "Resampler", "Sampler", "Weights", "parse_orders"]
@@ -280,121 +281,3 @@ class MollifierLayer(nn.Module):
                     [whole_weights(self.kernel, offsets, axis.spacing, radius, k, accuracy) for k in orders]
                 )
         return constants
-
-
-class Resampler(nn.Module):
-    """Values at a layer's nodes -> jet on a product of coordinates; see `MollifierLayer.resampler`."""
-
-    def __init__(self, layer: MollifierLayer, axes: Mapping[str, Any], orders: Sequence[Derivative]) -> None:
-        super().__init__()
-        if layer.raw_radius is not None:
-            raise GridError(
-                "A layer with a learnable radius has no resampler; use layer.at or layer.sampler."
-            )
-        self._layer = [layer]  # in a list: the layer is not a part of this module
-        self.orders = tuple(orders)
-        names = layer.grid.names
-        self.operator = layer._operator(
-            orders=[tuple(d.along(n) for n in names) for d in self.orders],
-            onto={n: np.asarray(v, dtype=float) for n, v in axes.items()},
-        )
-        self.weights = Weights(self.operator.constants)
-
-    def forward(self, g: Tensor) -> Jet:
-        """Jet of shape (..., *len of each axis)."""
-        layer = self._layer[0]
-        return layer._jet(self.operator, self.orders, layer._on_nodes(g), self.weights.tensors())
-
-
-class Sampler(nn.Module):
-    """Values at a layer's nodes -> jet at scattered points; made by `MollifierLayer.sampler`."""
-
-    def __init__(self, layer: MollifierLayer, points: Any, orders: Sequence[Derivative]) -> None:
-        super().__init__()
-        self._layer = [layer]
-        self.orders = tuple(orders)
-        names = layer.grid.names
-        points = _points(points, names)
-        arrays: dict[str, Any] = {}
-        flat = np.zeros((len(points), 1), dtype=np.intp)
-        for d, axis in enumerate(layer.nodes):
-            radius = layer._widest[axis.name]
-            counts = sorted({o.along(axis.name) for o in self.orders})
-            found = [rows(axis, points[:, d], layer.kernel, radius, k, layer.accuracy) for k in counts]
-            if layer.raw_radius is not None and not found[0].whole.all():
-                raise GridError(
-                    f"{int(np.sum(~found[0].whole))} points lie so near an end of '{axis.name}' that a "
-                    "learnable radius has no rows there; drop them, or use boundary='halo'."
-                )
-            arrays |= {f"axis{d}_order{k}": r.weights for k, r in zip(counts, found, strict=True)}
-            arrays[f"axis{d}_offsets"] = found[0].offsets
-            index = flat[:, :, None] * axis.size + found[0].index[:, None, :]
-            flat = index.reshape(len(points), index.shape[1] * index.shape[2])
-        self.taps = tuple(arrays[f"axis{d}_offsets"].shape[1] for d in range(len(names)))
-        self.nodes = layer.nodes.size
-        self.weights = Weights({**arrays, "index": flat})
-
-    def entries(self, order: Derivative) -> tuple[Any, Any]:
-        """Initial weights, and the flat node of each: arrays of shape (n, taps)."""
-        w = {name: t.cpu().numpy() for name, t in self.weights.tensors().items()}
-        product = np.ones((len(w["index"]), 1))
-        for i, name in enumerate(self._layer[0].grid.names):
-            along = w[f"axis{i}_order{order.along(name)}"]
-            product = (product[:, :, None] * along[:, None, :]).reshape(len(product), -1)
-        return product, w["index"]
-
-    def forward(self, g: Tensor) -> Jet:
-        """Jet of shape (..., n)."""
-        layer = self._layer[0]
-        g = layer._on_nodes(g)
-        d = len(self.taps)
-        w = for_accumulation(self._current_weights(layer), g)
-        work = g.to(w["axis0_offsets"].dtype).flatten(-d)
-        # The uncorrected kernel does not reproduce constants: there the mean stays.
-        mean = work.mean(-1, keepdim=True) if layer.accuracy is not None else torch.zeros_like(work[..., :1])
-        values = (work - mean)[..., w["index"]].unflatten(-1, self.taps)
-        results = {}
-        for order in self.orders:
-            y = values
-            for i in reversed(range(d)):
-                k = order.along(layer.grid.names[i])
-                y = (y * w[f"axis{i}_order{k}"].unflatten(0, (-1, *(1,) * i))).sum(-1)
-            results[order] = (y if order.total else y + mean).to(g.dtype)
-        return Jet(results, layer.grid.names)
-
-    def _current_weights(self, layer: MollifierLayer) -> dict[str, Tensor]:
-        w = self.weights.tensors()
-        if layer.raw_radius is None:
-            return w
-        for i, (axis, radius) in enumerate(zip(layer.nodes, layer._radius(), strict=True)):
-            if axis.size == 1:
-                continue
-            for name in [n for n in w if n.startswith(f"axis{i}_order")]:
-                w[name] = whole_weights(
-                    layer.kernel,
-                    w[f"axis{i}_offsets"],
-                    axis.spacing,
-                    radius,
-                    int(name.split("order")[1]),
-                    layer.accuracy or 1,
-                )
-        return w
-
-
-def _points(points: Any, names: Sequence[str]) -> Any:
-    """Points as an array (n, d), from such an array or a mapping of (n,) by coordinate."""
-    if isinstance(points, Mapping):
-        missing = [n for n in names if n not in points]
-        if missing:
-            raise GridError(f"Points were given along {list(points)}; coordinates {missing} are missing.")
-        points = np.stack([_float64(points[n]) for n in names], axis=-1)
-    points = _float64(points)
-    if points.ndim != 2 or points.shape[1] != len(names):
-        raise GridError(
-            f"Points of shape {points.shape} were given; (n, {len(names)}) along {names} was expected."
-        )
-    return points
-
-
-def _float64(x: Any) -> Any:
-    return np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, dtype=float)

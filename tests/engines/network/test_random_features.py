@@ -85,7 +85,7 @@ def test_factored_matrices_are_those_of_the_kernel(scattered, chosen):
         np.testing.assert_allclose(product @ weights, wanted, rtol=1e-9, atol=1e-9 * np.abs(wanted).max())
         np.testing.assert_allclose(product.dense().numpy() @ weights, wanted, rtol=1e-9, atol=1e-8)
     wanted = block.mollified.observation_matrix() @ nodes
-    rows = observed(block, columns=7)
+    rows = observed(block)
     rows = rows.numpy() if isinstance(rows, torch.Tensor) else rows
     np.testing.assert_allclose(rows @ weights, wanted, rtol=1e-9, atol=1e-9)
 
@@ -177,7 +177,7 @@ def test_where_the_band_is_wide_states_are_laid_out_and_unknowns_drawn():
 
 
 def test_gauss_newton_suits_factored_matrices_but_not_the_same_with_taps():
-    tuning = NetworkTuning(most_nonzeros=50_000)
+    tuning = NetworkTuning(most_jacobian=5_000)
     assert suits_gauss_newton(started(movie())[0].model, tuning)
     assert not suits_gauss_newton(started(movie(), opaque=True)[0].model, tuning)
 

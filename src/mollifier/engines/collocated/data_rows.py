@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from mollifier.engines.collocated.factored import Combination, Product
+from mollifier.engines.collocated.factored import Product
+from mollifier.engines.collocated.lattice import AxisProduct
 from mollifier.engines.collocated.objective import Objective, Target
+from mollifier.engines.collocated.operators import weighted_sum
 
 Array = NDArray[np.float64]
 
@@ -22,10 +22,10 @@ class DataRows:
     Attributes
     ----------
     matrix
-        Shape (samples, nodes), or (samples, weights) where the block is linear in its weights: dense, or,
-        where samples are on a grid, a combination with a row for each of its nodes, zero without a sample.
+        Shape (samples, nodes), or (samples, weights) where the block is linear in its weights. Where samples
+        are on a grid it has a row for each of its nodes, zero without a sample.
     values, share
-        Shape (samples,) or (nodes of the grid,): measured values and their weights.
+        Measured values and their weights in the order of the rows.
     """
 
     def __init__(self, objective: Objective, target: Target, observe: Any) -> None:
@@ -34,16 +34,16 @@ class DataRows:
         self.share = 1 / (sd * np.sqrt(objective.count))
         self.matrix: Any
         scale = float(objective.model.blocks[target.block].scale[target.channel])
-        if isinstance(observe, Product):
+        if isinstance(observe, Product | AxisProduct):
             self.values, self.share = (_placed(v, index, len(observe)) for v in (self.values, self.share))
-            self.matrix = Combination([(self.share * scale, observe)])
+            self.matrix = weighted_sum([(self.share * scale, observe)])
             return
-        factor = (self.share * scale)[:, None]
-        self.matrix = (
-            observe[torch.from_numpy(index)].mul_(torch.from_numpy(factor))
-            if isinstance(observe, Tensor)
-            else sp.csr_array(sp.csr_array(observe[index]).multiply(factor))
-        )
+        if isinstance(observe, sp.csr_array):
+            factor = (self.share * scale)[:, None]
+            self.matrix = sp.csr_array(sp.csr_array(observe[index]).multiply(factor))
+            return
+        self.matrix, order = observe.chosen(index, self.share * scale)
+        self.values, self.share = self.values[order], self.share[order]
 
 
 def _placed(values: Array, index: NDArray[np.intp], length: int) -> Array:

@@ -13,19 +13,23 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.collocated.block import Block
 from mollifier.mollify.grid import Grid
-from mollifier.mollify.layer import Resampler
-from mollifier.mollify.matrices import rows_matrix
+from mollifier.mollify.layer import Resampler, Sampler
+from mollifier.mollify.matrices import rows_matrix, taps_matrix
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation.mollifier import Mollified
 from mollifier.nn.random_features import RandomFeatures
 
 Array = NDArray[np.float64]
+
+# Rows at scattered points that are formed at a time (memory).
+_POINTS = 8192
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,39 @@ class Combination:
         return total.flatten(0, 1)
 
 
+@dataclass(frozen=True)
+class PointProduct:
+    """The matrix whose row is the entrywise product of those of the factors, formed on demand.
+
+    Attributes
+    ----------
+    factors
+        For each coordinate, the kernel's rows at the points (points, nodes), and the features (nodes,
+        features).
+    """
+
+    factors: tuple[tuple[sp.csr_array, Array], ...]
+
+    step = 1
+
+    def __len__(self) -> int:
+        return int(self.factors[0][0].indptr.size) - 1
+
+    def chosen(self, places: NDArray[np.intp], factor: Array) -> tuple[PointProduct, NDArray[np.intp]]:
+        """Some of the rows, each times a number; and their order, which is as given."""
+        (first, features), *others = [(sp.csr_array(m[places]), f) for m, f in self.factors]
+        first = sp.csr_array(first.multiply(factor[:, None]))
+        return PointProduct(((first, features), *others)), np.arange(len(places))
+
+    def __matmul__(self, weights: Array) -> Array:
+        parts = [self[slice(i, i + _POINTS)].numpy() @ weights for i in range(0, len(self), _POINTS)]
+        return np.concatenate(parts)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        """Rows of a slice, shape (rows, features)."""
+        return torch.from_numpy(reduce(np.multiply, (m[rows] @ f for m, f in self.factors)))
+
+
 def is_factored(block: Block) -> bool:
     """Whether a block is a random-feature network under the mollifier, linear in its weights."""
     return isinstance(block.network, RandomFeatures) and isinstance(block.backend, Mollified)
@@ -139,27 +176,15 @@ def products(block: Block, backend: Mollified, whole: Grid) -> dict[Derivative, 
     return found
 
 
-def on_grid(block: Block) -> bool:
-    """Whether the observed places of a block are a grid, so that their rows are formed on demand."""
-    return isinstance(block.mollified.observer, Resampler)
-
-
-def observed(block: Block, columns: int) -> Product | Tensor:
-    """The matrix (places, features) of the field at its observed places; a product where they are a grid.
-
-    ``columns`` of it are formed at a time.
-    """
-    values, observer = _at_nodes(block), block.mollified.observer
+def observed(block: Block) -> Product | PointProduct:
+    """The matrix (places, features) of the field at its observed places, a grid or scattered points."""
+    values, observer = _at_nodes(block).values(), block.mollified.observer
     if isinstance(observer, Resampler):
-        factors = zip(observer.operator.axes, values.values(), strict=True)
+        factors = zip(observer.operator.axes, values, strict=True)
         return Product(tuple(torch.from_numpy(rows_matrix(op.rows[0]) @ v) for op, v in factors))
-    matrix = block.mollified.observation_matrix()
-    width = next(iter(values.values())).shape[1]
-    parts = []
-    for low in range(0, width, columns):
-        factors = (torch.from_numpy(v[:, low : low + columns]) for v in values.values())
-        parts.append(torch.from_numpy(matrix @ Product(tuple(factors)).dense().numpy()))
-    return torch.cat(parts, dim=1)
+    assert isinstance(observer, Sampler)
+    along = zip(observer.along(Derivative("u")), values, strict=True)
+    return PointProduct(tuple((taps_matrix(w, i, len(v)), v) for (w, i), v in along))
 
 
 def _at_nodes(block: Block) -> Mapping[str, Array]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
 # Points whose Jacobian is formed at a time.
-_CHUNK = 8192
+_CHUNK = 2048
 
 
 def network_jacobian(network: nn.Module, points: Tensor) -> Tensor:
@@ -31,3 +35,97 @@ def network_jacobian(network: nn.Module, points: Tensor) -> Tensor:
     slopes = vmap(jacrev(values), (None, 0), chunk_size=_CHUNK)(weights, points)
     flat = torch.cat([slopes[n].reshape(*slopes[n].shape[:2], -1) for n in weights], dim=-1)
     return flat.double().movedim(1, 0).contiguous().cpu()
+
+
+class NodeSlopes:
+    """dg/dtheta at nodes on a lattice, formed as layers of the first axis are needed.
+
+    The last layers are kept: all of them where they fit.
+
+    Attributes
+    ----------
+    weights, layer
+        Number of weights, and of the slopes of one layer of one channel.
+
+    Parameters
+    ----------
+    network
+        As of `network_jacobian`.
+    nodes
+        Shape (n, d), flat in C order.
+    shape
+        Nodes along each axis.
+    most
+        Slopes that are kept.
+
+    Examples
+    --------
+    >>> net, x = nn.Linear(1, 1), torch.linspace(-1, 1, 5)[:, None]
+    >>> NodeSlopes(net, x, (5,), 100).layers(np.array([0, 1]), 0, (5, 1)).shape
+    torch.Size([2, 1, 2])
+    """
+
+    def __init__(self, network: nn.Module, nodes: Tensor, shape: tuple[int, ...], most: int) -> None:
+        self.network, self.count = network, shape[0]
+        self._nodes = nodes.reshape(self.count, -1, nodes.shape[-1])
+        channels, _, self.weights = network_jacobian(network, self._nodes[0, :1]).shape
+        rest = self._nodes.shape[1]
+        self.layer = rest * self.weights
+        room = min(max(most // (channels * self.layer), 1), self.count)
+        self._kept = torch.empty(channels, room, rest, self.weights, dtype=torch.float64)
+        self._start = self._end = 0
+
+    def layers(self, index: NDArray[np.intp], channel: int, shape: Sequence[int]) -> Tensor:
+        """Slopes of a channel in some layers of the first axis, in order.
+
+        Parameters
+        ----------
+        index, channel
+            Which; all layers are the one layer of a shape whose first axis has a single node.
+        shape
+            Nodes along each axis, among them axes of a single one that the lattice does not have.
+
+        Returns
+        -------
+        Tensor
+            Shape (layers, *shape[1:], weights).
+        """
+        if shape[0] == 1:
+            return self.whole(channel).reshape(*shape, self.weights)
+        low, high = int(index[0]), int(index[-1]) + 1
+        room = self._kept.shape[1]
+        if room == self.count:
+            low, high = 0, room
+        if high - low > room:  # those at both ends of a periodic axis, or more than are kept
+            found = network_jacobian(self.network, self._nodes[index].flatten(0, 1))[channel]
+        else:
+            self._keep(low, high)
+            found = taken(self._kept[channel], index - self._start, 0)
+        return found.reshape(len(index), *shape[1:], self.weights)
+
+    def whole(self, channel: int) -> Tensor:
+        """Slopes of a channel at all nodes, (nodes, weights)."""
+        nodes = self._nodes.shape[0] * self._nodes.shape[1]
+        return self.layers(np.arange(self.count), channel, (self.count, nodes // self.count)).flatten(0, 1)
+
+    def _keep(self, low: int, high: int) -> None:
+        """Have layers from ``low`` up to ``high`` among those kept."""
+        if not self._start <= low <= self._end:
+            self._start = self._end = low
+        if high - self._start > self._kept.shape[1]:
+            for i in range(low, self._end):
+                self._kept[:, i - low] = self._kept[:, i - self._start]
+            self._start = low
+        step = max(_CHUNK // self._nodes.shape[1], 1)
+        for first in range(self._end, high, step):
+            last = min(first + step, high)
+            found = network_jacobian(self.network, self._nodes[first:last].flatten(0, 1))
+            self._kept[:, first - self._start : last - self._start] = found.unflatten(1, (last - first, -1))
+        self._end = max(self._end, high)
+
+
+def taken(x: Tensor, index: NDArray[np.intp], axis: int) -> Tensor:
+    """Entries of a tensor along an axis; a view where they are consecutive."""
+    if index[-1] - index[0] == len(index) - 1:
+        return x.narrow(axis, int(index[0]), len(index))
+    return x.index_select(axis, torch.from_numpy(index))

@@ -21,7 +21,6 @@ from mollifier.engines.collocated.data_rows import DataRows
 from mollifier.engines.collocated.factored import is_factored
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.operators import (
-    dense,
     derivative_matrices,
     middle,
     observation_matrix,
@@ -54,10 +53,10 @@ class PartRows:
         Coordinates and known coefficients by name, flat.
     """
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, entries: bool) -> None:
         grid = part.place.grid
         self.part = part
-        self.rows = [derivative_matrices(block, backend, grid) for block, backend in part.pairs]
+        self.rows = [derivative_matrices(block, backend, grid, entries) for block, backend in part.pairs]
         self.known = {n: np.broadcast_to(v.cpu().numpy(), grid.shape).ravel() for n, v in part.known.items()}
 
     def environment(self, nodes: list[Array]) -> dict[str, Array]:
@@ -94,22 +93,24 @@ class Linearisation:
         The smoothness prior of states on nodes.
     tied
         Whether the priors of unknown fields are scaled with the equation's weight.
+    entries
+        Whether the entries of matrices are needed; without, products suffice.
     """
 
     tied = True
+    entries = False
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
         model = objective.model
-        columns = objective.tuning.feature_columns
-        parts = {id(part): PartRows(part) for part in (model.whole, *model.parts)}
+        parts = {id(part): PartRows(part, self.entries) for part in (model.whole, *model.parts)}
         self.parts = [parts[id(part)] for part in objective.parts]
         seen = [b for b in range(len(model.state_blocks)) if b in model.places]
-        self.observe = {b: observation_matrix(model.blocks[b], columns) for b in seen}
+        self.observe = {b: observation_matrix(model.blocks[b], self.entries) for b in seen}
         self.partials = [Partials(e, model.blocks, tuple(model.scalars)) for e in objective.imposed]
         self.refresh()
         self.measurements = [
-            DataRows(objective, t, observation_matrix(model.blocks[t.block], columns))
+            DataRows(objective, t, observation_matrix(model.blocks[t.block], self.entries))
             for t in objective.measurements
         ]
         self.roughness = StateRoughness(
@@ -186,7 +187,7 @@ class Linearisation:
         """A state in physical units at all observed places of its block, shape (places,)."""
         block, matrix, g = self.objective.model.blocks[b], self.observe[b], nodes[b][channel]
         mean = middle(block, g)
-        return (dense(matrix) @ (g - mean) + mean) * float(block.scale[channel]) + float(block.level[channel])
+        return (matrix @ (g - mean) + mean) * float(block.scale[channel]) + float(block.level[channel])
 
     def reweigh(self, nodes: list[Array], least_scale: float) -> float:
         """Weigh the data by their residuals, as `Objective.reweigh`."""
@@ -239,7 +240,7 @@ class Linearisation:
             g = nodes[target.block][channel]
             mean = middle(block, g)
             offset = mean * float(block.scale[channel]) + float(block.level[channel])
-            values = dense(data.matrix) @ (g - mean) + (offset - data.values) * data.share
+            values = data.matrix @ (g - mean) + (offset - data.values) * data.share
             result = Residuals(values, constant=is_factored(block))
             if slopes:
                 result.fields[target.block, channel] = data.matrix

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.factored import Combination, Product, is_factored, observed, products
-from mollifier.engines.collocated.model import Model
+from mollifier.engines.collocated.lattice import AxisProduct, PointRows, ProductSum
 from mollifier.mollify.grid import Grid
+from mollifier.mollify.layer import Resampler
+from mollifier.mollify.matrices import rows_matrix
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation.base import Derivatives
 from mollifier.nn.differentiation.mollifier import Mollified
@@ -22,57 +23,62 @@ from mollifier.nn.differentiation.mollifier import Mollified
 Array = NDArray[np.float64]
 
 
-def derivative_matrices(block: Block, backend: Derivatives, grid: Grid) -> dict[Derivative, Any]:
+def derivative_matrices(
+    block: Block, backend: Derivatives, grid: Grid, entries: bool
+) -> dict[Derivative, Any]:
     """Each derivative that the equations name, in units of the block's scale, by its backend on a grid.
 
     Returns
     -------
     dict
-        Matrices (grid.size, nodes), or `Product` (grid.size, features) where the block is linear in its
-        weights.
+        `AxisProduct` (grid.size, nodes), or a sparse matrix if its entries are needed; `Product`
+        (grid.size, features) where the block is linear in its weights.
     """
     assert isinstance(backend, Mollified)
     if is_factored(block):
         return dict(products(block, backend, grid))
-    return {d: _operator(block, backend, d, grid) for n in block.names for d in block.needed[n]}
+    derivatives = dict.fromkeys(d for n in block.names for d in block.needed[n])
+    if entries:
+        return {d: _operator(block, backend, d, grid) for d in derivatives}
+    operators = {a.name: op for a, op in zip(block.grid, backend.operator.axes, strict=True)}
+    known = {(n, k): rows_matrix(r) for n, op in operators.items() for k, r in op.rows.items()}
+    constant = {a.name: sp.csr_array(np.ones((a.size, 1))) for a in grid}
+    found: dict[Derivative, Any] = {}
+    for d in derivatives:
+        along = [known.get((a.name, d.along(a.name)), constant[a.name]) for a in grid]
+        found[d] = AxisProduct.along(along, block.factor(d))
+    return found
 
 
-def observation_matrix(block: Block, columns: int) -> Any:
-    """The block at its observed places: (places, nodes), or (places, features) of random features.
+def observation_matrix(block: Block, entries: bool) -> Any:
+    """The block at its observed places.
 
-    Of the latter, ``columns`` are formed at a time.
+    An `AxisProduct` or `PointRows` (places, nodes), or a sparse matrix if its entries are needed; a `Product`
+    or `PointProduct` (places, features) of random features.
     """
-    return observed(block, columns) if is_factored(block) else block.mollified.observation_matrix()
+    if is_factored(block):
+        return observed(block)
+    observer = block.mollified.observer
+    if entries or observer is None:
+        return block.mollified.observation_matrix()
+    if isinstance(observer, Resampler):
+        return AxisProduct.along([rows_matrix(op.rows[0]) for op in observer.operator.axes])
+    weights, index = zip(*observer.along(Derivative("u")), strict=True)
+    return PointRows(index, weights, observer.nodes)
 
 
-def nonzeros(model: Model) -> int:
-    """Number of non-zero entries of all `derivative_matrices`, before any is formed."""
-    total = 0
-    for block in model.blocks:
-        if is_factored(block):
-            continue
-        taps = 1.0
-        for a in block.grid:
-            taps *= 2 * model.collocation.radius.cells[a.name]
-        total += int(taps) * model.collocation.grid.size * sum(len(v) for v in block.needed.values())
-    return total
-
-
-def weighted_sum(terms: Sequence[tuple[Array, Any]]) -> sp.csr_array | Combination:
+def weighted_sum(terms: Sequence[tuple[Array, Any]]) -> sp.csr_array | Combination | ProductSum:
     """``sum_k diag(c_k) M_k`` of coefficients (rows,) and matrices."""
     if isinstance(terms[0][1], Product):
         return Combination(terms)
+    if isinstance(terms[0][1], AxisProduct):
+        return ProductSum(terms)
     return sp.csr_array(reduce(lambda a, b: a + b, (m.multiply(c[:, None]) for c, m in terms)))
 
 
 def middle(block: Block, values: Array) -> float:
     """The mean of a channel's values at nodes, subtracted before kernel sums against rounding."""
     return 0.0 if is_factored(block) else float(values.mean())
-
-
-def dense(matrix: Any) -> Any:
-    """A torch matrix as NumPy's; others as they are."""
-    return matrix.numpy() if isinstance(matrix, Tensor) else matrix
 
 
 def _operator(block: Block, backend: Mollified, derivative: Derivative, grid: Grid) -> sp.csr_array:

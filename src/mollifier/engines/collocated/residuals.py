@@ -9,8 +9,6 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from mollifier.engines.collocated.factored import Combination
-
 Array = NDArray[np.float64]
 
 
@@ -23,8 +21,9 @@ class Residuals:
     values
         Shape (m,).
     fields
-        (block, channel) -> derivative with respect to that channel's values at the block's nodes, sparse,
-        shape (m, nodes); or with respect to its weights where it is linear in them, shape (m, weights).
+        (block, channel) -> derivative with respect to that channel's values at the block's nodes, shape
+        (m, nodes): sparse, or a product or rows of `mollifier.engines.collocated.lattice`; or with respect to
+        its weights where it is linear in them, shape (m, weights).
     scalars
         Scalar unknown -> derivative, shape (m,).
     constant
@@ -39,7 +38,7 @@ class Residuals:
     @property
     def step(self) -> int:
         """Slices of the rows must start at multiples of this number."""
-        return max((m.step for m in self.fields.values() if isinstance(m, Combination)), default=1)
+        return max((getattr(m, "step", 1) for m in self.fields.values()), default=1)
 
     def scaled(self, factor: float) -> Residuals:
         """The same rows, each times a number."""

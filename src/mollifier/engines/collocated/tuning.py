@@ -59,5 +59,3 @@ class CollocatedTuning:
     rest the score shows what their priors cost."""
     source_chance: float = 1e-3
     """Probability, in all tests of a solve together, that a missing term is found where there is none."""
-    feature_columns: int = 64
-    """Columns of the observation matrix of random features that are formed at a time (memory)."""

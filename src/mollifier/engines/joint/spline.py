@@ -159,6 +159,7 @@ class FieldPriors(Linearisation):
 
     # Strengths are chosen for the full weight of the equation; they do not scale with its weight.
     tied = False
+    entries = True
 
     def __init__(self, objective: Objective) -> None:
         super().__init__(objective)

@@ -19,7 +19,7 @@ from mollifier.engines.network.least_squares import LeastSquares
 from mollifier.engines.network.networks import NetworkMaker
 from mollifier.engines.network.optimisers import Adam, Lbfgs, WarmUp
 from mollifier.engines.network.settings import NetworkSettings
-from mollifier.engines.network.suitable import suits_gauss_newton
+from mollifier.engines.network.suitable import check_size, suits_gauss_newton
 from mollifier.engines.start import Origin
 from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
@@ -44,8 +44,8 @@ def solve_network(request: Request) -> Solution:
     Raises
     ------
     ConfigurationError
-        If a prior is not one of these, the device is not available, the network does not fit, or a coordinate
-        only numbers independent curves.
+        If a prior is not one of these, the device is not available, the network does not fit the fields or
+        its training the memory, or a coordinate only numbers independent curves.
     """
     problem, settings, origin = request.problem, request.settings, request.start
     check_priors(problem, "network", _PRIORS)
@@ -120,6 +120,7 @@ def _stages(
     optimiser = t.optimiser
     if optimiser == "auto":
         optimiser = "gauss-newton" if suits_gauss_newton(objective.model, tuning) else "lbfgs"
+    check_size(objective.model, optimiser, tuning)
     warm = WarmUp(objective, t.warmup_steps, t.learning_rate, tuning, origin)
     if optimiser == "gauss-newton":
         steps = tuning.gauss_newton_steps if t.steps is None else t.steps

@@ -94,7 +94,7 @@ class GaussNewton(LevenbergMarquardt):
         self.damping = tuning.linear_damping if self.linear else self.damping
         self.held = HeldOut.of(objective, held, tuning.held_out_samples) if self.linear else None
         self._updates = 0
-        self._equations = NormalEquations(self.model, tuning.chunk_rows)
+        self._equations = NormalEquations(self.model, tuning)
         self._settled: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
         self._best: tuple[float, Tensor, Array] | None = None
 
@@ -102,7 +102,7 @@ class GaussNewton(LevenbergMarquardt):
         """As in `LevenbergMarquardt`; what was formed with the weights before is formed again."""
         moved = super().reweigh(nodes, least_scale)
         if moved:
-            self._equations, self._settled = NormalEquations(self.model, self.tuning.chunk_rows), None
+            self._equations, self._settled = NormalEquations(self.model, self.tuning), None
         return moved
 
     def _judge(self, before: float, after: float, predicted: float) -> None:

@@ -7,14 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mollifier.engines.collocated.factored import Combination, is_factored
-from mollifier.engines.collocated.jacobian import network_jacobian
+from mollifier.engines.collocated.factored import is_factored
+from mollifier.engines.collocated.jacobian import NodeSlopes
 from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.residuals import Residuals
+from mollifier.engines.network.tuning import NetworkTuning
+from mollifier.nn.layers import count
 
 Array = NDArray[np.float64]
 Key = int | str | tuple[int, int]
@@ -28,13 +31,26 @@ class NormalEquations:
     ----------
     model
         Its state blocks, unknown fields and scalars, as they are at each call of `form`.
-    chunk
-        Rows of the dense Jacobian that are formed at a time.
+    tuning
+        Rows of the dense Jacobian that are formed at a time, and the slopes at nodes that are kept.
     """
 
-    def __init__(self, model: Model, chunk: int) -> None:
-        self.model, self.chunk = model, chunk
+    def __init__(self, model: Model, tuning: NetworkTuning) -> None:
+        self.model, self.chunk = model, tuning.chunk_rows
+        self.kept = self._shares(tuning.most_jacobian)
         self._grams: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def _shares(self, most: int) -> dict[int, int]:
+        """Slopes at nodes that each block keeps, of ``most`` in all: the largest one what others leave."""
+        sizes = {
+            i: count(b.network) * len(b.names) * b.mollified.lattice.size
+            for i, b in enumerate(self.model.blocks)
+            if not is_factored(b)
+        }
+        found: dict[int, int] = {}
+        for i in sorted(sizes, key=lambda i: sizes[i]):
+            found[i] = min(sizes[i], (most - sum(found.values())) // (len(sizes) - len(found)))
+        return found
 
     def form(
         self, nodes: list[Array], rows: Iterable[Residuals], sets: tuple[int, ...] = ()
@@ -50,14 +66,15 @@ class NormalEquations:
         sets
             (k,) where the values of the rows are k sets, shape (m, k): then J'r has the shape (p, k).
         """
-        jacobians: dict[int, Tensor] = {}
+        networks: dict[int, NodeSlopes] = {}
         sizes: dict[Key, int] = {}
         for i, b in enumerate(self.model.blocks):
             if is_factored(b):
                 sizes |= {(i, channel): nodes[i].shape[1] for channel in range(len(b.names))}
             else:
-                jacobians[i] = network_jacobian(b.network, b.nodes())
-                sizes[i] = jacobians[i].shape[-1]
+                shape = b.mollified.lattice.shape
+                networks[i] = NodeSlopes(b.network, b.nodes(), shape, self.kept[i])
+                sizes[i] = networks[i].weights
         sizes |= dict.fromkeys(self.model.scalars, 1)
         edges = np.cumsum([0, *sizes.values()]).tolist()
         place = {k: slice(low, high) for k, low, high in zip(sizes, edges[:-1], edges[1:], strict=True)}
@@ -70,7 +87,7 @@ class NormalEquations:
                     self._add_constant(part, place, hessian, gradient)
                     continue
                 for some in self._chunks(part):
-                    dense = _dense_rows(part, some, jacobians, slopes)
+                    dense = _dense_rows(part, some, networks, slopes)
                     values = torch.from_numpy(np.ascontiguousarray(part.values[some]))
                     for a, left in dense.items():
                         gradient[place[a]] += left.T @ values
@@ -110,15 +127,18 @@ def gram(matrix: Tensor) -> Tensor:
 
 
 def _dense_rows(
-    part: Residuals, rows: slice, jacobians: Mapping[int, Tensor], slopes: dict[str, float]
+    part: Residuals, rows: slice, networks: Mapping[int, NodeSlopes], slopes: dict[str, float]
 ) -> dict[Key, Tensor]:
     """Rows of the Jacobian by what they depend on."""
     dense: dict[Key, Tensor] = {}
     for (b, channel), matrix in part.fields.items():
-        if isinstance(matrix, Combination):
+        if b not in networks:
             dense[b, channel] = matrix[rows]
             continue
-        piece = _sparse_tensor(matrix[rows]) @ jacobians[b][channel]
+        if isinstance(matrix, sp.csr_array):
+            piece = _sparse_tensor(matrix[rows]) @ networks[b].whole(channel)
+        else:
+            piece = matrix.times(rows, networks[b], channel)
         dense[b] = dense[b].add_(piece) if b in dense else piece
     for name, column in part.scalars.items():
         dense[name] = torch.from_numpy(np.ascontiguousarray(column[rows]) * slopes[name])[:, None]

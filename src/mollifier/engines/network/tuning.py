@@ -47,11 +47,11 @@ class NetworkTuning(CollocatedTuning):
     """Largest part of the loss from the equation that the noise of the data explains."""
     most_parameters: int = 6000
     """Gauss-Newton: most weights in all."""
-    most_jacobian: int = 250_000_000
+    most_jacobian: int = 60_000_000
     """Gauss-Newton: most entries of network Jacobians in memory."""
-    most_nonzeros: int = 100_000_000
-    """Gauss-Newton: most non-zero entries of derivative matrices in memory."""
-    chunk_rows: int = 8192
+    most_numbers: int = 400_000_000
+    """Most numbers that training holds at a time, of eight bytes each; more is refused."""
+    chunk_rows: int = 4096
     """Rows of the dense Jacobian that are formed at a time (memory)."""
     waves: float = 0.6
     """Standard deviation of the number of waves along an axis, for each shortest feature that fits in."""

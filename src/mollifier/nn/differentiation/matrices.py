@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import scipy.sparse as sp
 
 from mollifier.mollify.layer import Resampler, Sampler
@@ -14,4 +16,4 @@ def observation_matrix(module: Resampler | Sampler) -> sp.csr_array:
     if isinstance(module, Resampler):
         return product_matrix([op.rows[0] for op in module.operator.axes])
     weights, index = module.entries(Derivative("u"))
-    return taps_matrix(weights, index, module.nodes)
+    return taps_matrix(weights, index, math.prod(module.nodes))

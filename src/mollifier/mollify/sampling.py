@@ -1,0 +1,155 @@
+"""A layer's field at other places: scattered points, and products of coordinates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mollifier.errors import GridError
+from mollifier.mollify.jet import Jet
+from mollifier.mollify.orders import Derivative
+from mollifier.mollify.precision import Weights, for_accumulation
+from mollifier.mollify.stencils import rows, whole_weights
+
+# Values at nodes that a `Sampler` gathers at a time (memory: 8 bytes each, twice).
+_VALUES_AT_ONCE = 4_000_000
+
+
+class Resampler(nn.Module):
+    """Values at a layer's nodes -> jet on a product of coordinates; see `MollifierLayer.resampler`."""
+
+    def __init__(self, layer: Any, axes: Mapping[str, Any], orders: Sequence[Derivative]) -> None:
+        super().__init__()
+        if layer.raw_radius is not None:
+            raise GridError(
+                "A layer with a learnable radius has no resampler; use layer.at or layer.sampler."
+            )
+        self._layer = [layer]  # in a list: the layer is not a part of this module
+        self.orders = tuple(orders)
+        names = layer.grid.names
+        self.operator = layer._operator(
+            orders=[tuple(d.along(n) for n in names) for d in self.orders],
+            onto={n: np.asarray(v, dtype=float) for n, v in axes.items()},
+        )
+        self.weights = Weights(self.operator.constants)
+
+    def forward(self, g: Tensor) -> Jet:
+        """Jet of shape (..., *len of each axis)."""
+        layer = self._layer[0]
+        return layer._jet(self.operator, self.orders, layer._on_nodes(g), self.weights.tensors())
+
+
+class Sampler(nn.Module):
+    """Values at a layer's nodes -> jet at scattered points; made by `MollifierLayer.sampler`."""
+
+    def __init__(self, layer: Any, points: Any, orders: Sequence[Derivative]) -> None:
+        super().__init__()
+        self._layer = [layer]
+        self.orders = tuple(orders)
+        names = layer.grid.names
+        points = _points(points, names)
+        arrays: dict[str, Any] = {}
+        for d, axis in enumerate(layer.nodes):
+            radius = layer._widest[axis.name]
+            counts = sorted({o.along(axis.name) for o in self.orders})
+            found = [rows(axis, points[:, d], layer.kernel, radius, k, layer.accuracy) for k in counts]
+            if layer.raw_radius is not None and not found[0].whole.all():
+                raise GridError(
+                    f"{int(np.sum(~found[0].whole))} points lie so near an end of '{axis.name}' that a "
+                    "learnable radius has no rows there; drop them, or use boundary='halo'."
+                )
+            arrays |= {f"axis{d}_order{k}": r.weights for k, r in zip(counts, found, strict=True)}
+            arrays[f"axis{d}_offsets"], arrays[f"axis{d}_index"] = found[0].offsets, found[0].index
+        self.taps = tuple(arrays[f"axis{d}_offsets"].shape[1] for d in range(len(names)))
+        self.nodes = layer.nodes.shape
+        self.weights = Weights(arrays)
+
+    def along(self, order: Derivative) -> list[tuple[Any, Any]]:
+        """Initial weights along each axis, and the node of each: arrays of shape (n, taps)."""
+        w = {name: t.cpu().numpy() for name, t in self.weights.tensors().items()}
+        names = enumerate(self._layer[0].grid.names)
+        return [(w[f"axis{i}_order{order.along(n)}"], w[f"axis{i}_index"]) for i, n in names]
+
+    def entries(self, order: Derivative) -> tuple[Any, Any]:
+        """Initial weights, and the flat node of each: arrays of shape (n, taps)."""
+        (product, flat), *others = self.along(order)
+        for size, (weights, index) in zip(self.nodes[1:], others, strict=True):
+            product = (product[:, :, None] * weights[:, None, :]).reshape(len(product), -1)
+            flat = (flat[:, :, None] * size + index[:, None, :]).reshape(len(flat), -1)
+        return product, flat
+
+    def forward(self, g: Tensor) -> Jet:
+        """Jet of shape (..., n)."""
+        layer = self._layer[0]
+        g = layer._on_nodes(g)
+        w = for_accumulation(self._current_weights(layer), g)
+        work = g.to(w["axis0_offsets"].dtype).flatten(-len(self.taps))
+        # The uncorrected kernel does not reproduce constants: there the mean stays.
+        mean = work.mean(-1, keepdim=True) if layer.accuracy is not None else torch.zeros_like(work[..., :1])
+        count, most = len(w["axis0_index"]), max(_VALUES_AT_ONCE // math.prod(self.taps), 1)
+        if count <= most:
+            parts = [self._sums(work - mean, w)]
+        else:  # a part at a time, formed again for the gradient: all values would need too much memory
+            split = [{n: t[i : i + most] for n, t in w.items()} for i in range(0, count, most)]
+            parts = [checkpoint(self._sums, work - mean, part, use_reentrant=False) for part in split]
+        sums = [torch.cat(y, -1) for y in zip(*parts, strict=True)]
+        found = zip(self.orders, sums, strict=True)
+        results = {o: (y if o.total else y + mean).to(g.dtype) for o, y in found}
+        return Jet(results, layer.grid.names)
+
+    def _sums(self, work: Tensor, w: Mapping[str, Tensor]) -> list[Tensor]:
+        """Every order, of shape (..., m), by weights of some points and values (..., nodes) without mean."""
+        d, flat = len(self.taps), w["axis0_index"]
+        for i in range(1, d):
+            flat = (flat[:, :, None] * self.nodes[i] + w[f"axis{i}_index"][:, None, :]).flatten(1)
+        values, found = work[..., flat].unflatten(-1, self.taps), []
+        for order in self.orders:
+            y = values
+            for i in reversed(range(d)):
+                k = order.along(self._layer[0].grid.names[i])
+                y = (y * w[f"axis{i}_order{k}"].unflatten(0, (-1, *(1,) * i))).sum(-1)
+            found.append(y)
+        return found
+
+    def _current_weights(self, layer: Any) -> dict[str, Tensor]:
+        w = self.weights.tensors()
+        if layer.raw_radius is None:
+            return w
+        for i, (axis, radius) in enumerate(zip(layer.nodes, layer._radius(), strict=True)):
+            if axis.size == 1:
+                continue
+            for name in [n for n in w if n.startswith(f"axis{i}_order")]:
+                w[name] = whole_weights(
+                    layer.kernel,
+                    w[f"axis{i}_offsets"],
+                    axis.spacing,
+                    radius,
+                    int(name.split("order")[1]),
+                    layer.accuracy or 1,
+                )
+        return w
+
+
+def _points(points: Any, names: Sequence[str]) -> Any:
+    """Points as an array (n, d), from such an array or a mapping of (n,) by coordinate."""
+    if isinstance(points, Mapping):
+        missing = [n for n in names if n not in points]
+        if missing:
+            raise GridError(f"Points were given along {list(points)}; coordinates {missing} are missing.")
+        points = np.stack([_float64(points[n]) for n in names], axis=-1)
+    points = _float64(points)
+    if points.ndim != 2 or points.shape[1] != len(names):
+        raise GridError(
+            f"Points of shape {points.shape} were given; (n, {len(names)}) along {names} was expected."
+        )
+    return points
+
+
+def _float64(x: Any) -> Any:
+    return np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, dtype=float)
