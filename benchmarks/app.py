@@ -357,6 +357,9 @@ def chromatin(
     ] = "waves",
     seconds: Annotated[float, typer.Option("--seconds", min=1, help="That a network may take.")] = 60.0,
     studies: Annotated[int, typer.Option("--studies", min=0, help="Of treated and control cells.")] = 0,
+    effect: Annotated[
+        float, typer.Option("--effect", min=0.1, help="Ratio of treated to control rates; 1 for none.")
+    ] = 1.3,
     out: Folder = FOLDER,
     resume: Resume = False,
 ) -> int:
@@ -376,7 +379,7 @@ def chromatin(
             given = nuclei, words(methods), seconds
             tables.append(simulated.run(*given, progress=run.progress, journal=run.journal("nuclei")))
         if studies and not any(t.interrupted for t in tables):
-            tables.append(cohorts.run(studies, progress=run.progress, journal=run.journal("cohorts")))
+            tables.append(cohorts.run(studies, effect, progress=run.progress, journal=run.journal("cohorts")))
         return max(run.deliver(table, bool(table.rows)) for table in tables)
 
 

@@ -32,7 +32,7 @@ CAPTION = (
     f"Each study: {TREATED} treated and {CONTROL} control cells, every one with an edge, a pattern and a "
     f"separate level (standard deviation {100 * SPREAD:.0f} % between cells), simulated, imaged as some "
     "280,000 localisations in each of two frames, and analysed like measured ones. Ratio of group means and "
-    f"its 95 % interval; {EFFECT} is the truth. 'Cells' is the rms error of a cell's mean rate."
+    "its 95 % interval, and whether it leaves out 1. 'Cells' is the rms error of a cell's mean rate."
 )
 
 
@@ -46,8 +46,8 @@ class Row:
         Its number.
     ratio, low, high
         Treated over control.
-    sign, covers
-        Whether the ratio lies above one, and the interval holds the truth.
+    sign, covers, calls
+        Whether the ratio lies above one, and the interval holds the truth, and leaves out one.
     cells
         Relative rms error of the cells' mean rates.
     failed
@@ -60,17 +60,24 @@ class Row:
     high: float
     sign: bool
     covers: bool
+    calls: bool
     cells: float
     failed: int
 
 
-def run(studies: int = 20, *, progress: Follow | None = None, journal: Journal | None = None) -> Table:
+def run(
+    studies: int = 20,
+    effect: float = EFFECT,
+    *,
+    progress: Follow | None = None,
+    journal: Journal | None = None,
+) -> Table:
     """The table; Ctrl-C ends the run and keeps the studies that are done.
 
     Parameters
     ----------
-    studies
-        How many.
+    studies, effect
+        How many, and the ratio of the treated to the control rate; 1 for none.
     progress
         Called before every cell.
     journal
@@ -85,22 +92,25 @@ def run(studies: int = 20, *, progress: Follow | None = None, journal: Journal |
                 if progress is not None:
                     progress(k * each + cell, studies * each, f"study {k + 1}, cell {cell + 1}")
 
-            rows.append(journal.once({"study": k, "effect": EFFECT}, Row, partial(study, k, report)))
+            rows.append(journal.once({"study": k, "effect": effect}, Row, partial(study, k, report, effect)))
     except KeyboardInterrupt:
         stopped = True
-    right, held = sum(r.sign for r in rows), sum(r.covers for r in rows)
-    said = f"Sign right in {right} of {len(rows)} studies, truth within the interval in {held}."
+    right, held, called = (sum(getattr(r, n) for r in rows) for n in ("sign", "covers", "calls"))
+    said = (
+        f"Truth {effect:g}: ratio above one in {right} of {len(rows)} studies, truth within the interval in "
+        f"{held}, difference called in {called}."
+    )
     return Table("cohorts", tuple(rows), COLUMNS, CAPTION, environment(), said, stopped)
 
 
-def study(number: int, report: Callable[[int], None] = lambda cell: None) -> Row:
+def study(number: int, report: Callable[[int], None] = lambda cell: None, effect: float = EFFECT) -> Row:
     """One study, by its number."""
     rng = np.random.default_rng(1000 + number)
     groups = ["treated"] * TREATED + ["control"] * CONTROL
     cells, errors = [], []
     for k, group in enumerate(groups):
         report(k)
-        level = _LEVEL * (EFFECT if group == "treated" else 1.0) * float(np.exp(SPREAD * rng.normal()))
+        level = _LEVEL * (effect if group == "treated" else 1.0) * float(np.exp(SPREAD * rng.normal()))
         found, exact = _cell(level, seed=100 * number + k)
         cells.append({"group": group, "rate": found})
         errors.append(found / exact - 1)
@@ -108,7 +118,8 @@ def study(number: int, report: Callable[[int], None] = lambda cell: None) -> Row
     ratio, low, high = (float(table[n]) for n in ("ratio", "ratio_low", "ratio_high"))
     known = np.array(errors)[np.isfinite(errors)]
     rms = float(np.sqrt(np.mean(known**2)))
-    return Row(number, ratio, low, high, ratio > 1, low <= EFFECT <= high, rms, len(errors) - len(known))
+    tests = ratio > 1, low <= effect <= high, bool(table["p"] < 0.05)
+    return Row(number, ratio, low, high, *tests, rms, len(errors) - len(known))
 
 
 def _cell(level: float, seed: int) -> tuple[float, float]:
@@ -131,7 +142,8 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "study": lambda r: str(r.study + 1),
     "ratio": lambda r: f"{r.ratio:.3f}",
     "95 % interval": lambda r: f"{r.low:.3f} to {r.high:.3f}",
-    "sign": lambda r: "right" if r.sign else "wrong",
+    "above one": lambda r: "yes" if r.sign else "no",
     "covers": lambda r: "yes" if r.covers else "no",
+    "called": lambda r: "yes" if r.calls else "no",
     "cells": lambda r: number(r.cells, ".2g"),
 }

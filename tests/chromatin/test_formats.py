@@ -69,7 +69,8 @@ def test_smlm(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("info", "said"), [({"rows": N + 1}, "bytes for 201 rows"), ({"format": "g"}, "'g'")]
+    ("info", "said"),
+    [({"rows": N + 1}, "bytes for 201 rows"), ({"format": "g"}, "'g'"), ({"offset": [1]}, "get")],
 )
 def test_smlm_damaged(tmp_path: Path, info: dict[str, Any], said: str):
     with pytest.raises(DataError, match=f"no readable SMLM archive .*{said}.*export it as CSV"):
@@ -111,6 +112,16 @@ def test_ome_zarr_in_a_study(tmp_path: Path):
     assert fingerprint([path], StudySettings()) != before
     with pytest.raises(DataError, match="no readable OME-Zarr image"):
         read_image(path)
+
+
+@pytest.mark.parametrize("own", [{"filters": [{"id": "pickle"}]}, {"compressor": {"id": "pickle"}}])
+def test_ome_zarr_loads_no_pickles(tmp_path: Path, own: dict[str, Any]):
+    """A codec that could run code is refused, not tried."""
+    path = ome_zarr(tmp_path / "a.zarr", "0.4")
+    described = path / "0" / ".zarray"
+    described.write_text(json.dumps(json.loads(described.read_text()) | own))
+    with pytest.raises(DataError, match="no readable OME-Zarr image"):
+        read_image(path, channel=0)
 
 
 def test_ome_zarr_that_names_no_single_image(tmp_path: Path):

@@ -52,7 +52,7 @@ def _attributes(path: Path) -> dict[str, Any]:
     for name in ("zarr.json", ".zattrs"):
         try:
             found = json.loads((path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         own = found.get("attributes", {}).get("ome", {}) if name == "zarr.json" else found
         return own if isinstance(own, dict) else {}

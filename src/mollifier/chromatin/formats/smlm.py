@@ -39,16 +39,18 @@ def open_smlm(file: Path) -> Rows:
                     "Unpack it, or export it as CSV."
                 )
             parts = [_columns(archive, i, f) for i, f in zip(infos, forms, strict=True)]
-    except (zipfile.BadZipFile, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            stated = dict(zip(forms[0]["headers"], forms[0].get("units", ()), strict=False))
+    except DataError:
+        raise
+    except Exception as error:
+        # A manifest may be wrong in as many ways as JSON.
         raise DataError(f"'{file}' is no readable SMLM archive ({error!r}); export it as CSV.") from error
     names = list(parts[0])
 
     def load(index: Mapping[str, int]) -> dict[str, NDArray[Any]]:
         return {role: np.concatenate([p[names[i]] for p in parts]) for role, i in index.items()}
 
-    below = [u if isinstance(u, str) else "" for u in forms[0].get("units", [])]
-    below += [""] * (len(names) - len(below))
-    return Rows(names, len(names), load, "SMLM", below)
+    return Rows(names, len(names), load, "SMLM", [str(stated.get(n, "")) for n in names])
 
 
 def _columns(

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mollifier.chromatin.formats.arrays import decode_units
-from mollifier.chromatin.formats.picasso import camera_of, yaml_beside
+from mollifier.chromatin.formats.picasso import camera_of, picasso_metadata
 from mollifier.chromatin.formats.registry import Format, Rows
 from mollifier.data.text_tables import TextTable, read_layout
 
@@ -26,7 +26,7 @@ def open_text(file: Path) -> Rows:
     plain = [n.lower() for n in names or []]
     known: dict[str, Any] = {"kind": "table" if names else "text without header"}
     if {"x", "lpx"} <= set(plain):
-        size, extent = camera_of(yaml_beside(file))
+        size, extent = camera_of(picasso_metadata(file))
         known = {"kind": "Picasso CSV", "unit": "px", "units": {"z": "nm"}} | {
             "pixel_size": size, "field_px": extent
         }  # fmt: skip
