@@ -161,7 +161,7 @@ BAD = [
     ("cell.csv --groups g_empty.csv", "'g_empty.csv' is empty"),
     ("cell.csv --groups g_bytes.csv", "'g_bytes.csv' has a header but no rows"),
     ("cell.csv --groups g_columns.csv", "has the columns ['name', 'kind']; 'file' and 'group' were expected"),
-    ("cell.csv --groups g_hole.csv", "has rows without a file or a group; both were expected in every row."),
+    ("cell.csv --groups g_hole.csv", "has rows without a group; one was expected in every row."),
     ("cell.csv --groups g_twice.csv", "names 'cell.csv' twice; one row a file was expected."),
     ("cell.csv --groups g_other.csv", "None of the files is in the group 'a', whose levels"),
     ("cell.csv other.csv --groups g_right.csv --levels own", "The table of groups lacks other.csv; one row"),

@@ -173,18 +173,22 @@ def test_vendor_table_in_pixels_without_a_unit_names_the_flag(tmp_path: Path):
     np.testing.assert_allclose(read_localizations(path, unit="px", pixel_size=117).x, X)
 
 
+TRACE = np.arange(N) // 3 + 7
+
+
 def minflux() -> np.ndarray:
     """As Imspector writes it: five iterations, metres."""
     kind = np.dtype([("loc", "<f8", (3,)), ("cfr", "<f8")])
     a = np.zeros(N + 1, [("itr", kind, (5,)), ("tid", "<i4"), ("vld", "?")])
     a["itr"]["loc"][:N, 4] = np.stack([X, Y, 0 * X], 1) * 1e-9
-    a["vld"][:N] = True
+    a["vld"][:N], a["tid"][:N] = True, TRACE
     return a
 
 
 def write_arrays(path: Path, kind: str) -> None:
-    nested = {"itr": {"loc": minflux()["itr"]["loc"]}, "vld": minflux()["vld"]}
-    rows = [{"vld": k < N, "itr": 4, "loc": list(p)} for k, p in enumerate(minflux()["itr"]["loc"][:, 4])]
+    nested = {"itr": {"loc": minflux()["itr"]["loc"]}, "vld": minflux()["vld"], "tid": minflux()["tid"]}
+    places = zip(minflux()["itr"]["loc"][:, 4], minflux()["tid"].tolist(), strict=True)
+    rows = [{"vld": k < N, "itr": 4, "tid": t, "loc": list(p)} for k, (p, t) in enumerate(places)]
     rows += [row | {"itr": 3, "loc": [0.0, 0.0, 0.0]} for row in rows]
     position = np.stack([X, Y, 0 * X], 1)
     if kind == "minflux npy":
@@ -229,6 +233,12 @@ def test_vendor_file_of_arrays(tmp_path: Path, kind: str):
     np.testing.assert_allclose(locs.x, X)
     np.testing.assert_allclose(locs.y, Y)
     assert locs.precision is None
+    if kind.startswith("minflux"):
+        np.testing.assert_array_equal(np.asarray(locs.trace), TRACE)
+        merged = merge_repeats(locs)
+        np.testing.assert_allclose(merged.x, X.reshape(-1, 3).mean(1))
+        apart = np.concatenate([X.reshape(-1, 3), Y.reshape(-1, 3)]).std(1, ddof=1)
+        np.testing.assert_allclose(np.asarray(merged.precision), np.sqrt(np.mean(apart**2) / 3))
 
 
 @pytest.mark.parametrize("kind", ["npy", "smlm", "json", "mat"])

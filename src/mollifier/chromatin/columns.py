@@ -38,6 +38,7 @@ NAMES = {
     "precision_x": ("lpx", "uncertainty_x", "precision_x", "x_precision", "crlb_x", "x_sig"),
     "precision_y": ("lpy", "uncertainty_y", "precision_y", "y_precision", "crlb_y", "y_sig"),
     "photons": ("photons", "intensity", "number_photons", "n_photons", "nphotons", "phot", "photon_count"),
+    "trace": ("tid", "trace_id", "trace"),
     "channel": ("channel", "channel_name", "channels", "channel_index", "probe"),
 }  # fmt: skip
 LENGTHS = ("x", "y", "z", "precision", "precision_x", "precision_y")

@@ -90,7 +90,7 @@ def density(
     """
     if method not in ("kernel", "voronoi"):
         raise DataError(f"method='{method}' was given; 'kernel' or 'voronoi' was expected.")
-    if merge and locs.frame is not None:
+    if merge and not (locs.frame is None and locs.trace is None):
         locs = merge_repeats(locs, precision=precision)
     repeats = locs.provenance.get("repeats", "left in" if not merge else "not removed: frames are not known")
     locs = locs if mask is None else _inside(locs, mask)

@@ -225,11 +225,11 @@ def groups_figure(cells: Any, quantities: dict[str, str]) -> Figure:
     return figure
 
 
-def _draw_group(ax: Axes, k: int, values: pd.Series, replicates: pd.Series | None) -> None:
+def _draw_group(ax: Axes, k: int, values: Any, replicates: Any) -> None:
     """The cells of one group, and mean and standard error of its units: replicates, or else cells."""
     # Dots are spread along x so that none hides another.
     beside = k + (np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(1))
-    units = values
+    units: Any = values
     if replicates is None:
         ax.plot(beside, values, "o", ms=4, color=style.BLUE, alpha=0.7)
     else:

@@ -147,7 +147,7 @@ def compare_groups(cells: pd.DataFrame, control: str | None = None, level: float
     for group in dict.fromkeys(present):
         if group == base:
             continue
-        both = cells[cells["group"].isin([group, base])]
+        both: Any = cells[cells["group"].isin([group, base])]
         for name in (q for q in QUANTITIES if q in cells):
             known = both[np.isfinite(both[name].to_numpy(dtype=float))]
             values, treated = known[name].to_numpy(dtype=float), (known["group"] == group).to_numpy()

@@ -98,8 +98,9 @@ def read_labels(
     """
     file = Path(path)
     array, letters, found = _load(file)
-    same = like is not None and array.ndim == like.ndim
-    axes = "".join(str(d) for d in like.dims) if same else options.get("axes")
+    axes = options.get("axes")
+    if like is not None and array.ndim == like.ndim:
+        axes = "".join(str(d) for d in like.dims)
     dims = _named(file, array.shape, letters, axes, options.get("z_step"), options.get("frame_interval"))
     if array.dtype.kind == "f" and np.array_equal(array, np.floor(array)):
         array = array.astype(np.int64)

@@ -48,6 +48,8 @@ class Localizations:
     z
         Positions along the optical axis in nm, shape (n,), NaN where unknown; maps do not use them. None
         for a table in two dimensions.
+    trace
+        Number of the trace, in which MINFLUX localises one molecule many times, integers, shape (n,).
 
     Raises
     ------
@@ -69,6 +71,7 @@ class Localizations:
     field: tuple[float, float, float, float] | None = None
     provenance: Mapping[str, str] = dataclasses.field(default_factory=dict)
     z: Array | None = None
+    trace: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         for name in ("x", "y", "z", "precision", "photons"):
@@ -82,14 +85,15 @@ class Localizations:
             _refuse(self.photons < 0, "the photon count is negative", "filter those rows out")
         if self.precision is not None:
             _refuse(self.precision < 0, "the precision is negative", "filter those rows out")
-        if self.frame is not None:
-            frame = _column("frame", self.frame, self.x.size)
-            _refuse(
-                ~np.isfinite(frame) | (frame != np.floor(frame)) | (frame < 0),
-                "the frame is no whole number from 0 on",
-                "columns may be swapped: name them, as columns={'frame': 'NAME'}",
-            )
-            object.__setattr__(self, "frame", frame.astype(np.int64))
+        for name in ("frame", "trace"):
+            if (given := getattr(self, name)) is not None:
+                number = _column(name, given, self.x.size)
+                _refuse(
+                    ~np.isfinite(number) | (number != np.floor(number)) | (number < 0),
+                    f"the {name} is no whole number from 0 on",
+                    f"columns may be swapped: name them, as columns={{'{name}': 'NAME'}}",
+                )
+                object.__setattr__(self, name, number.astype(np.int64))
 
     def __len__(self) -> int:
         return self.x.size
@@ -135,14 +139,14 @@ class Localizations:
 
     def save(self, path: str | Path) -> Path:
         """Write a ThunderSTORM CSV in nm; a name that ends in ``.gz`` is compressed."""
-        names = {"frame": "frame", "x": "x [nm]", "y": "y [nm]", "z": "z [nm]"}
+        names = {"frame": "frame", "x": "x [nm]", "y": "y [nm]", "z": "z [nm]", "trace": "trace"}
         names |= {"photons": "intensity [photon]", "precision": "uncertainty_xy [nm]"}
         table = pd.DataFrame({h: a for n, h in names.items() if (a := getattr(self, n)) is not None})
         table.to_csv(path, index=False)
         return Path(path)
 
 
-_COLUMNS = ("x", "y", "z", "frame", "precision", "photons")
+_COLUMNS = ("x", "y", "z", "trace", "frame", "precision", "photons")
 
 
 def _column(name: str, given: ArrayLike, size: int) -> Array:
@@ -183,8 +187,8 @@ def read_localizations(
     pixel_size
         Size of a camera pixel in nm, for positions in pixels.
     columns
-        Role (x, y, z, frame, precision, precision_x, precision_y, photons, channel) -> name of the column; or
-        the roles in order for a file without a header.
+        Role (x, y, z, frame, trace, precision, precision_x, precision_y, photons, channel) -> name of the
+        column; or the roles in order for a file without a header.
     span
         Smallest and largest plausible side of the field of view, in nm.
     channel
@@ -232,7 +236,7 @@ def read_localizations(
     try:
         locs = Localizations(
             values["x"], values["y"], values.get("frame"), precision, values.get("photons"), camera,
-            provenance, z,
+            provenance, z, values.get("trace"),
         )  # fmt: skip
         _plausible(locs, units, span)
     except DataError as error:

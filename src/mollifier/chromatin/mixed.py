@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -132,7 +133,7 @@ def mixed_fit(values: ArrayLike, groups: Sequence[str], replicates: Sequence[str
     _, first, dish, sizes = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     known, group = np.unique(np.array(groups)[first], return_inverse=True)
     names, shared = np.unique(np.array(replicates)[first], return_inverse=True)
-    X, Z = (np.eye(len(k))[i] for k, i in ((known, group), (names, shared)))
+    X, Z = (np.eye(len(k), dtype=np.float64)[i] for k, i in ((known, group), (names, shared)))
     Z = Z if len(names) < len(first) else Z[:, :0]
     mean = np.bincount(dish, y) / sizes
     found = _components(mean, sizes, float(np.sum((y - mean[dish]) ** 2)), X, Z)
@@ -141,7 +142,7 @@ def mixed_fit(values: ArrayLike, groups: Sequence[str], replicates: Sequence[str
         weight = np.linalg.inv(_variance(found, sizes, Z))
     else:
         freedom = 0
-    covariance = np.linalg.inv(X.T @ weight @ X)
+    covariance: Any = np.linalg.inv(X.T @ weight @ X)
     means = covariance @ X.T @ weight @ mean
     covariance = covariance if found.cell > 0 else 0 * covariance
     return MixedFit(known.tolist(), means, covariance, freedom, X.sum(0).astype(int).tolist(), found)

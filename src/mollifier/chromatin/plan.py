@@ -112,7 +112,7 @@ class StudyPlan:
         """
         if quantity not in pilot:
             raise ConfigurationError(f"The cells have no '{quantity}'.{did_you_mean(quantity, QUANTITIES)}")
-        known = pilot[np.isfinite(pilot[quantity].to_numpy(dtype=float))]
+        known: Any = pilot[np.isfinite(pilot[quantity].to_numpy(dtype=float))]
         if len(known) < _PILOT:
             raise ConfigurationError(
                 f"The cells have {len(known)} values of {quantity}; {_PILOT} or more were expected."
@@ -188,7 +188,7 @@ def power(plan: StudyPlan, draws: int = 500, seed: int = 0) -> Power:
 
     share = found(plan.difference)
     reached = found(_LARGEST) >= USUAL
-    smallest = float(brentq(lambda d: found(d) - USUAL, 0.0, _LARGEST, xtol=1e-4)) if reached else math.inf
+    smallest: Any = brentq(lambda d: found(d) - USUAL, 0.0, _LARGEST, xtol=1e-4) if reached else math.inf
     right = float(np.mean(np.sign(plan.difference + shift) == np.sign(plan.difference)))
     half = float(np.median(student_upper(level / 2, freedom) * error))
-    return Power(share, math.sqrt(max(share * (1 - share), 1 / draws) / draws), right, half, smallest)
+    return Power(share, math.sqrt(max(share * (1 - share), 1 / draws) / draws), right, half, float(smallest))

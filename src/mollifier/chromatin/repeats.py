@@ -76,7 +76,7 @@ def estimate_precision(locs: Localizations) -> float | None:
     Raises
     ------
     DataError
-        If the frames are not known.
+        If neither traces nor frames are known.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def merge_repeats(
 
     Two rows are linked if they are each other's nearest neighbours and nearer than ``reach`` standard errors
     of their difference; a chain of links is one molecule, so that slow drift does not break it. Nothing is
-    merged if there are no more links than by chance.
+    merged if there are no more links than by chance. Traces, where they are known, are the molecules.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def merge_repeats(
     Raises
     ------
     DataError
-        If the frames are not known.
+        If neither traces nor frames are known.
 
     Examples
     --------
@@ -158,6 +158,8 @@ def merge_repeats(
     >>> merge_repeats(locs, precision=8.0).provenance["repeats"]
     '1,000 rows, 504 molecules; 496 links, 0 expected by chance'
     """
+    if locs.trace is not None:
+        return _of_traces(locs, locs.trace)
     error = _errors(locs, precision)
     if error is None:
         return replace(locs, provenance={**locs.provenance, "repeats": "none found"})
@@ -169,21 +171,38 @@ def merge_repeats(
     if earlier.size - chance <= _SIGNIFICANT * np.sqrt(earlier.size + chance):
         return replace(locs, provenance={**locs.provenance, "repeats": f"none merged; {said}"})
     graph = coo_array((np.ones(earlier.size, dtype=bool), (earlier, later)), shape=(size, size))
-    count, group = connected_components(graph, directed=False)
+    return _merged(locs, connected_components(graph, directed=False)[1], error, said)
+
+
+def _of_traces(locs: Localizations, trace: Index) -> Localizations:
+    """One position for each trace; without precisions, with the spread within traces as that of one row."""
+    group = np.unique(trace, return_inverse=True)[1]
+    rows = np.bincount(group)
+    spread = [v - (np.bincount(group, v) / rows)[group] for v in (locs.x, locs.y)]
+    typical = np.sqrt(np.sum(np.square(spread)) / (2 * max(len(locs) - rows.size, 1)))
+    error = np.full(len(locs), float(typical) or 1.0)
+    if locs.precision is not None:
+        error = np.where(np.isfinite(locs.precision), locs.precision, np.nanmedian(locs.precision))
+    return _merged(locs, group, error, f"those of a trace {typical:.2g} nm apart")
+
+
+def _merged(locs: Localizations, group: Index, error: Array, said: str) -> Localizations:
+    """One row for each group, with how they were found."""
     weight = error**-2
-    total = np.bincount(group, weight, count)
-    assert locs.frame is not None
-    first = np.full(count, np.iinfo(np.int64).max)
-    np.minimum.at(first, group, locs.frame)
+    total = np.bincount(group, weight)
+    first = None
+    if locs.frame is not None:
+        first = np.full(total.size, np.iinfo(np.int64).max)
+        np.minimum.at(first, group, locs.frame)
     return Localizations(
-        np.bincount(group, weight * locs.x, count) / total,
-        np.bincount(group, weight * locs.y, count) / total,
+        np.bincount(group, weight * locs.x) / total,
+        np.bincount(group, weight * locs.y) / total,
         first,
         1 / np.sqrt(total),
-        None if locs.photons is None else np.bincount(group, locs.photons, count).astype(float),
+        None if locs.photons is None else np.bincount(group, locs.photons).astype(float),
         locs.bounds,
-        {**locs.provenance, "repeats": f"{size:,} rows, {count:,} molecules; {said}"},
-        None if locs.z is None else np.bincount(group, weight * locs.z, count) / total,
+        {**locs.provenance, "repeats": f"{len(locs):,} rows, {total.size:,} molecules; {said}"},
+        None if locs.z is None else np.bincount(group, weight * locs.z) / total,
     )
 
 

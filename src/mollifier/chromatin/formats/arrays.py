@@ -89,12 +89,13 @@ def _arrays(content: Any, name: str = "") -> Iterator[tuple[str, NDArray[Any]]]:
 
 
 def _last_iteration(found: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Positions of MINFLUX, shape (n, 3); iterations are an axis, or rows numbered by ``itr``."""
-    position, valid = found["loc"], found["vld"].astype(bool).ravel()
+    """Positions of MINFLUX, shape (n, 3), and traces; iterations are an axis, or rows numbered by ``itr``."""
+    position, kept = found["loc"], found["vld"].astype(bool).ravel()
     if position.ndim == 3:
-        return {"loc": position[valid, -1]}
-    number = found.get("itr", np.zeros(len(valid)))
-    return {"loc": position[valid & (number == number.max())]}
+        position = position[:, -1]
+    elif "itr" in found:
+        kept = kept & (found["itr"] == found["itr"].max())
+    return {"loc": position[kept]} | {n: found[n].ravel()[kept] for n in ("tid",) if n in found}
 
 
 def _decode_meta(file: Path) -> dict[str, Any]:

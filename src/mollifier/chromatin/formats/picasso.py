@@ -30,9 +30,9 @@ def open_picasso(file: Path) -> Rows:
         text: Any = arrays["metadata"][()] if "metadata" in arrays else None
 
     def load(index: Mapping[str, int]) -> dict[str, Any]:
+        chosen = sorted({names[i] for i in index.values()})
         with open_hdf5(file) as (_, arrays):
-            node = arrays.get("locs", arrays.get("locs/table"))
-            table = node.fields(sorted({names[i] for i in index.values()}))[()]
+            table = arrays["locs" if "locs" in arrays else "locs/table"].fields(chosen)[()]
         return {role: table[names[i]] for role, i in index.items()}
 
     embedded = [] if text is None else _json(text)
