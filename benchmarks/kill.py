@@ -55,7 +55,8 @@ _FILES = {
     "network: {width: 6, depth: 2}\ncollocation: {max_nodes: 150}\n",
     "joint": f"{_HEAT}data: {{file: heat.csv}}\nengine: joint\ntraining: {{{_OFTEN}}}\n",
     "finer": 'equation: "u_t + u*u_x = nu*u_xx"\nunknowns: {nu: {lower: 0}}\ndata: {file: front.csv}\n'
-    f"engine: joint\ntraining: {{steps: 12, {_OFTEN}}}\ncollocation: {{nodes: {{t: 9}}}}\n",
+    f"engine: joint\ntraining: {{steps: 12, {_OFTEN}}}\ncollocation: {{nodes: {{t: 9}}}}\n"
+    "tuning: {nodes_per_step: 12}\n",  # the nodes that the samples' front needs are there from the start
     "each": f"{_HEAT}data: {{file: groups.csv, coordinates: [x, t], values: u}}\nengine: joint\n"
     f"training: {{{_OFTEN}}}\n",
     "compare": f"{_HEAT}data: {{file: grid.csv}}\n"

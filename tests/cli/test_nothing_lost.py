@@ -76,7 +76,7 @@ def test_a_finished_run_that_is_resumed_gives_the_same_standard_errors(tmp_path,
 
 
 def finer_run(tmp_path):
-    """A front steeper than the measurements show: the joint engine's second pass."""
+    """A front whose nodes the joint engine finds too few: its second pass."""
     kill.make_files(tmp_path)
     file = load(tmp_path / "finer.yaml", ["training.steps=4"])
     return {"problem": file.problem(), "engine": "joint", "settings": file.settings}

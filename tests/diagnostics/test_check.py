@@ -118,14 +118,17 @@ def test_noise_that_drowns_the_highest_derivative():
 
 
 def test_a_front_narrower_than_the_samples():
+    """The default has the nodes that it needs; fewer are named, with how many would do."""
     obs = gridded(lambda x, t: np.tanh((x - 0.5) / 0.004) * (1 + 0.2 * t), 1e-3)
-    found = check(InverseProblem("u_t = D*u_xx + r*u", obs, scalars("D", "r")))
-    assert found.suggested["collocation.nodes.x"] >= 129
-    assert "--set collocation.nodes.x=" in found.summary
-    assert found.verdict == "doubtful"
-    again = check(InverseProblem("u_t = D*u_xx + r*u", obs, scalars("D", "r")),
-                  {"collocation": {"nodes": {"x": found.suggested["collocation.nodes.x"]}}})  # fmt: skip
-    assert not again.suggested
+    problem = InverseProblem("u_t = D*u_xx + r*u", obs, scalars("D", "r"))
+    found = check(problem)
+    assert found.numbers["collocation"]["nodes"]["x"] >= 129
+    assert "should carry it" in texts(found, "info")
+    assert not found.suggested
+    few = check(problem, {"collocation": {"nodes": {"x": 65}}})
+    assert few.suggested["collocation.nodes.x"] >= 129
+    assert "--set collocation.nodes.x=" in few.summary
+    assert few.verdict == "doubtful"
 
 
 def test_nodes_cut_by_the_limit_and_a_kernel_too_narrow():
@@ -185,10 +188,11 @@ def test_field_that_was_measured_once():
     not (SHARED / "burgers_shock.mat").exists(), reason="needs the reference data beside the repository"
 )
 def test_the_burgers_shock():
-    path = ROOT / "examples" / "burgers.yaml"
-    ready = load(path)
-    assert check(ready.problem(), ready.settings).verdict == "good"
-    found = check(ready.problem())
-    assert found.ok
-    assert found.suggested == {"collocation.nodes.x": 513}
-    assert "narrower than the data spacing" in texts(found, "warning")
+    """The default takes the nodes that the shock needs; with fewer, the check names them."""
+    problem = load(ROOT / "examples" / "burgers.yaml").problem()
+    found = check(problem)
+    assert found.verdict == "good"
+    assert found.numbers["collocation"]["nodes"]["x"] == 513
+    few = check(problem, {"collocation": {"nodes": {"x": 187}}})
+    assert few.suggested == {"collocation.nodes.x": 513}
+    assert "narrower than the data spacing" in texts(few, "warning")

@@ -54,6 +54,16 @@ def test_other_kernels_are_wider(name, kind, problem):
     assert found.radius.cells["x"] == pytest.approx(4.5)
 
 
+def test_nodes_carry_a_front_that_the_samples_straddle():
+    """Nodes are those of the front, within the limit; a wave of the same samples needs none of them."""
+    found = collocate(problem_of(front(width=0.002, noise=0.01, n=1500)))
+    assert found.fronts["x"].places >= 5
+    assert found.grid["x"].size == found.fronts["x"].nodes(found.grid["x"].length) >= 257
+    few = collocate(problem_of(front(width=0.002, noise=0.01, n=1500)), Collocation(max_nodes=3000))
+    assert few.grid.size <= 3000 < np.prod(list(few.needed.values()))
+    assert not collocate(problem_of(front(width=0.3))).fronts
+
+
 def test_nodes_resolve_the_shortest_feature(problem):
     found = collocate(problem)
     assert found.features["x"] < found.features["t"] / 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,11 @@ from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import Kernel, kernel_for
 from mollifier.mollify.radius import Radius
 from mollifier.problem import settings as choices
+from mollifier.problem.fronts import NODES_PER_FEATURE, Front, fronts
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import curves, labels
 from mollifier.problem.region import measured_region
 
-# Nodes per shortest feature (the range of the field over its steepest slope): about a spline's width.
-_NODES_PER_FEATURE = 4.0
 # Cells between two frames of gridded data, beyond which only the shortest feature needs more.
 _CELLS_BETWEEN = 4
 _LEAST_NODES, _LEAST = {1: 129, 2: 33}, 21
@@ -51,6 +50,8 @@ class Collocation:
     inside
         Which nodes lie in the domain or the measured region, where the equation is imposed, in the grid's
         shape; None where all do.
+    fronts
+        Fronts narrower than the distance of the samples, by coordinate.
     """
 
     grid: Grid
@@ -60,6 +61,7 @@ class Collocation:
     features: dict[str, float]
     needed: dict[str, int]
     inside: NDArray[np.bool_] | None = None
+    fronts: Mapping[str, Front] = field(default_factory=dict)
 
     @property
     def left_out(self) -> float:
@@ -114,8 +116,8 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
 
     Nodes and radius that are given are kept. Along `labels` without given nodes, the nodes are the values
     present, and the kernel reaches no other. Otherwise the spacing resolves the shortest feature of the
-    data, within ``max_nodes``, and the radius is what the kernel and the order of the equation need in
-    cells.
+    data, and fronts that neighbouring samples straddle, within ``max_nodes``, and the radius is what the
+    kernel and the order of the equation need in cells.
 
     Raises
     ------
@@ -135,6 +137,7 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
     apart = {c: np.unique(problem.data.dataset[c].values) for c in labels(problem) if c not in fixed}
     _check_labels(problem, apart)
     features = _features(problem, tuple(apart))
+    steep = fronts(problem, features)
     least = _LEAST_NODES.get(len(problem.coordinates), _LEAST)
     least = least if problem.interior is None else int(_EDGED * least)
     least = min(least, max(_LEAST, int(_CONDITION ** (0.5 / max(problem.system.order, 1)))))
@@ -151,7 +154,8 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
             fixed[c] = len(apart[c])
         elif given is not None and c not in fixed:
             fixed[c] = int(np.ceil(length * cells / given)) + 1
-        resolved = int(np.ceil(_NODES_PER_FEATURE * length / features[c])) + 1
+        resolved = int(np.ceil(NODES_PER_FEATURE * length / features[c])) + 1
+        resolved = max(resolved, steep[c].nodes(length)) if c in steep else resolved
         needed[c] = fixed.get(c) or max(min(least, _most_seen(problem, c, length)), resolved)
     nodes = _within(needed, set(fixed), chosen.max_nodes, least)
     total = float(np.prod([float(n) for n in nodes.values()]))
@@ -172,7 +176,7 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
         axes.append(axis)
     grid = Grid(*axes)
     inside = _inside(problem, grid, features, chosen)
-    return Collocation(grid, Radius(grid, radius), kernel, chosen.accuracy, features, needed, inside)
+    return Collocation(grid, Radius(grid, radius), kernel, chosen.accuracy, features, needed, inside, steep)
 
 
 def _inside(

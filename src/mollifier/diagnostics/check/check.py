@@ -70,7 +70,7 @@ def check(problem: InverseProblem, settings: Given = None) -> Check:
     findings += data.of_coverage(problem, place.features, numbers)
     findings += resolution.of_grid(problem, place, numbers)
     findings += resolution.of_waves(problem, numbers)
-    findings += resolution.of_fronts(problem, place, collocation.max_nodes, numbers, suggested)
+    findings += resolution.of_fronts(place, collocation.max_nodes, numbers, suggested)
     findings += answer.of_terms(problem, place, collocation, numbers, maps)
     findings += _costs(problem, place, numbers)
     return Check(tuple(findings), numbers, suggested, maps)

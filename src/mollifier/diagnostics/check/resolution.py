@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from mollifier.diagnostics.check.findings import Finding, about
 from mollifier.engines.choose import choose
-from mollifier.engines.identifiability.pointwise import jumps
 from mollifier.engines.registry import ENGINES
 from mollifier.errors import GridError
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import Kernel
 from mollifier.mollify.stencils import rows
 from mollifier.problem.collocation import Collocation
+from mollifier.problem.fronts import NODES_PER_FEATURE, TUNING, rounded
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import keys_at
 
@@ -24,14 +24,8 @@ Array = NDArray[np.float64]
 
 info, warn, error = about("resolution")
 
-# Neighbours that differ by more than this part of the range: the front is narrower than their distance.
-_JUMP = 0.25
-_FEWEST_JUMPS = 5
 # Waves over a radius up to which a kernel's spectrum is searched, in radians.
 _HIGHEST = 200.0
-_NODES_PER_FEATURE = 4.0
-# What samples show of a front is an upper bound of its width; so much narrower it is taken to be.
-_NARROWER = 1.3
 # Nodes per wave below which waves may be aliases, the share of the variance that forbids an answer, the least
 # nodes that show it, and most lines used.
 _PER_WAVE, _ALIASED, _LEAST, _LINES = 4, 0.1, 8, 2000
@@ -106,7 +100,7 @@ def of_grid(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]
         elif np.isfinite(feature) and axis.spacing > feature / 2:
             yield warn(
                 f"{c}: the spacing leaves fewer than 2 nodes to the shortest "
-                f"feature; about {_nodes(_NODES_PER_FEATURE * axis.length / feature)} along "
+                f"feature; about {rounded(NODES_PER_FEATURE * axis.length / feature)} along "
                 f"collocation.nodes.{c} would resolve it.",
             )
         yield from _carried(axis, place, order)
@@ -123,45 +117,31 @@ def _carried(axis: Axis, place: Collocation, order: int) -> Iterator[Finding]:
         yield error(f"{axis.name}: {why}", "Widen collocation.radius, or leave it to the data.")
 
 
-def _nodes(nodes: float) -> int:
-    """The nearest 2^k + 1."""
-    return 2 ** max(4, round(float(np.log2(nodes)))) + 1
-
-
 def of_fronts(
-    problem: InverseProblem,
-    place: Collocation,
-    max_nodes: int,
-    numbers: dict[str, Any],
-    suggested: dict[str, Any],
+    place: Collocation, max_nodes: int, numbers: dict[str, Any], suggested: dict[str, Any]
 ) -> Iterator[Finding]:
-    """Fronts narrower than the distance of the samples, and the nodes that would carry them."""
+    """Fronts narrower than the distance of the samples, and whether the nodes carry them."""
     numbers["fronts"] = {}
-    for f in problem.fields:
-        samples = problem.data.samples(f)
-        lengths = np.array([place.features[c] for c in samples.coordinates])
-        for c, (count, width) in zip(samples.coordinates, jumps(samples, lengths, _JUMP), strict=True):
-            if count < _FEWEST_JUMPS or not problem.system.order_along(c):
-                continue
-            axis = place.grid[c]
-            nodes = _nodes(_NARROWER * _NODES_PER_FEATURE * axis.length / width)
-            numbers["fronts"][c] = {"places": count, "width": width, "nodes": nodes}
-            text = (
-                f"{f} changes by more than {100 * _JUMP:.0f} % of its range between neighbouring samples "
-                f"along {c} at {count} places: a front there is narrower than the data spacing (at most "
-                f"{width:.2g} wide)"
-            )
-            if axis.size > 0.75 * nodes:
-                yield info(f"{text}; {axis.size} nodes along {c} should carry it.")
-                continue
-            suggested[f"collocation.nodes.{c}"] = max(nodes, suggested.get(f"collocation.nodes.{c}", 0))
-            rest = [a.size for a in place.grid if a.name != c]
-            size = nodes * int(np.prod(rest, dtype=int))
-            over = f" ({size:,} nodes in all)" if size > max_nodes else ""
-            yield warn(
-                f"{text}, and {axis.size} nodes may smear it.",
-                f"Set collocation.nodes.{c}: {nodes}{over}.",
-            )
+    for c, front in place.fronts.items():
+        axis = place.grid[c]
+        nodes = front.nodes(axis.length)
+        numbers["fronts"][c] = {"places": front.places, "width": front.width, "nodes": nodes}
+        text = (
+            f"{front.field} changes by more than {100 * TUNING.jump:.0f} % of its range between neighbouring "
+            f"samples along {c} at {front.places} places: a front there is narrower than the data spacing "
+            f"(at most {front.width:.2g} wide)"
+        )
+        if axis.size > 0.75 * nodes:
+            yield info(f"{text}; {axis.size} nodes along {c} should carry it.")
+            continue
+        suggested[f"collocation.nodes.{c}"] = max(nodes, suggested.get(f"collocation.nodes.{c}", 0))
+        rest = [a.size for a in place.grid if a.name != c]
+        size = nodes * int(np.prod(rest, dtype=int))
+        over = f" ({size:,} nodes in all)" if size > max_nodes else ""
+        yield warn(
+            f"{text}, and {axis.size} nodes may smear it.",
+            f"Set collocation.nodes.{c}: {nodes}{over}.",
+        )
 
 
 def of_waves(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Finding]:

@@ -24,8 +24,6 @@ Array = NDArray[np.float64]
 Orders = tuple[int, ...]
 
 _MOST_NEIGHBOURS = 400
-_AROUND = 24
-_MOST_CENTRES = 20_000
 # Singular values below this part of the largest belong to directions that the points do not span.
 _RANK = 1e-8
 # Wider windows tried, and how much the misfit may grow beyond that of the narrowest.
@@ -224,39 +222,3 @@ def _exponents(highest: NDArray[np.intp], degree: int, points: Array) -> list[Or
     """Monomials of the fit: one order more than the derivatives, where there are positions enough."""
     most = [min(int(k) + 1, np.unique(points[:, a]).size - 1) for a, k in enumerate(highest)]
     return [e for e in product(*(range(m + 1) for m in most)) if sum(e) <= degree]
-
-
-def jumps(samples: Samples, features: Array, least: float) -> Iterator[tuple[int, float]]:
-    """Fronts that neighbouring samples straddle: for each coordinate their number and the steepest's width.
-
-    ``features``, shape (d,), are the shortest along each coordinate, in its unit. A front is a change between
-    neighbours, noise allowed for, by more than ``least``, a part of the field's range.
-
-    Examples
-    --------
-    >>> x = np.linspace(0, 1, 40)[:, None]
-    >>> samples = Samples(("x",), x, np.sign(x[:, 0] - 0.51), np.full(40, 1e-3))
-    >>> [(count, round(width, 3)) for count, width in jumps(samples, np.array([0.1]), 0.25)]
-    [(2, 0.026)]
-    """
-    points, values = samples.points, samples.values
-    if len(points) < 2:
-        yield from [(0, np.inf)] * points.shape[1]
-        return
-    extent = np.where(np.ptp(points, axis=0) > 0, np.ptp(points, axis=0), 1.0)
-    metric = np.minimum(features, extent)
-    spread = float(np.subtract(*np.percentile(values, [99.5, 0.5])))
-    count = min(_AROUND, len(points) - 1)
-    some = np.random.default_rng(0).permutation(len(points))[:_MOST_CENTRES]
-    share = len(points) / len(some)
-    near = np.asarray(KDTree(points / metric).query(points[some] / metric, count + 1)[1])[:, 1:]
-    step = np.abs(points[near] - points[some, None, :]) / metric
-    noise = 3.0 * np.hypot(samples.sd[near], samples.sd[some, None])
-    change = np.maximum(np.abs(values[near] - values[some, None]) - noise, 0.0) / (spread or 1.0)
-    for a in range(points.shape[1]):
-        along = step[..., a] > 2 * np.delete(step, a, axis=-1).max(axis=-1, initial=0.0)
-        first = np.argmin(np.where(along, step[..., a], np.inf), axis=1)
-        index = np.arange(len(some)), first
-        jump = along[index] & (change[index] > least)
-        width = np.sort(step[..., a][index][jump] * metric[a] / change[index][jump])
-        yield round(int(jump.sum()) * share), float(width[min(2, len(width)) - 1]) if len(width) else np.inf
