@@ -19,7 +19,7 @@ from benchmarks.paper.problems import PROBLEMS, true_derivatives, with_operators
 from mollifier.data.observations import Observations
 from mollifier.diagnostics.compare.children import with_peak
 from mollifier.diagnostics.scores import score_fields
-from mollifier.engines.collocated.runner import Progress
+from mollifier.engines.progress import Progress
 from mollifier.engines.registry import ENGINES as REGISTERED
 from mollifier.engines.settings import used_by
 from mollifier.engines.solve import solve

@@ -76,3 +76,32 @@ def test_an_exception_of_a_task_is_raised():
 def test_a_given_executor_that_breaks_is_reported():
     with process_pool(1) as executor, pytest.raises(MollifierError, match="fewer workers"):
         list(run_tasks(square_or_die, range(5), executor, lost=lost))
+
+
+class Job:
+    """A job as submitit's: no future, done when it is asked for the second time."""
+
+    def __init__(self, value: int) -> None:
+        self.value, self.asked = value, 0
+
+    def done(self) -> bool:
+        self.asked += 1
+        return self.asked > 1
+
+    def result(self) -> int:
+        return self.value
+
+    def cancel(self) -> None:
+        pass
+
+
+class Queue:
+    """An executor that has jobs."""
+
+    def submit(self, function, *arguments) -> Job:
+        return Job(function(*arguments))
+
+
+def test_jobs_that_are_no_futures_are_asked(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mollifier.io.executors._ASKED", 0.01)
+    assert dict(run_tasks(square, range(3), Queue(), lost=lost)) == {0: 0, 1: 1, 2: 4}

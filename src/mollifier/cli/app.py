@@ -19,7 +19,17 @@ from mollifier.cli import chromatin as chromatin_cli
 from mollifier.cli import first_file as first_cli
 from mollifier.cli import plan as plan_cli
 from mollifier.cli import results as answer_cli
-from mollifier.cli.options import EPILOG, Figures, MaskOutliers, NoFigures, Out, Resume, with_terminal
+from mollifier.cli.options import (
+    EPILOG,
+    Address,
+    Figures,
+    Jobs,
+    MaskOutliers,
+    NoFigures,
+    Out,
+    Resume,
+    with_terminal,
+)
 from mollifier.cli.terminal import NO_ANSWER, Terminal, reported
 from mollifier.errors import ConfigurationError, did_you_mean
 
@@ -112,20 +122,25 @@ def solve(
             "--each", metavar="NAME", help="Solve once for every value of this column or dimension."
         ),
     ] = None,
+    jobs: Jobs = 1,
+    executor: Address = None,
     mask_outliers: MaskOutliers = False,
     figures: Figures = None,
 ) -> int:
     """Solve the problem in a file: estimates, fields, figures.
 
+    Values of --each, repeats of --intervals and blocks of data run on --jobs processes or on an --executor.
     Ctrl-C stops after the current step and keeps what was found; --resume resumes from there.
     """
     from mollifier.engines.settings import load_problem
+    from mollifier.io.executors import executor_at
     from mollifier.io.files import ensure_folder
     from mollifier.io.lock import locked
 
     changes = [*(overrides or []), *([f"engine={engine}"] if engine else [])]
     changes += [f"intervals.kind={intervals}"] if intervals else []
     changes += ["data.mask_outliers=true"] if mask_outliers else []
+    changes += [f"intervals.processes={jobs}"] if jobs > 1 and each is None else []
     file = load_problem(problem, [*changes, *([] if seed is None else [f"seed={seed}"])])
     folder = ensure_folder(out)
     from mollifier.cli.delivery import deliver, exit_code
@@ -134,8 +149,9 @@ def solve(
 
     with locked(folder):
         if each is not None:
-            return sweep(terminal, file, each, folder, resume, bool(figures))
-        solution = run(terminal, file, folder, resume)
+            return sweep(terminal, file, each, folder, resume, bool(figures), jobs, executor)
+        with executor_at(executor, folder / "jobs") as where:
+            solution = run(terminal, file, folder, resume, executor=where)
         deliver(terminal, solution, folder, figures is not False)
     return exit_code(solution)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mollifier.cli.options import Out, Resume, with_terminal
+from mollifier.cli.options import Address, Out, Resume, with_terminal
 from mollifier.cli.terminal import NO_ANSWER, Terminal
 from mollifier.errors import ConfigurationError, did_you_mean
 
@@ -161,6 +161,7 @@ def chromatin(
     assume: _Assume = None,
     quick: _Quick = False,
     workers: _Workers = None,
+    executor: Address = None,
     figures: _Figures = None,
     out: Out = Path("out/chromatin"),
     resume: Resume = False,
@@ -174,7 +175,7 @@ def chromatin(
     given = dict(locals())
     settings = _settings(_chosen(given), [*(overrides or []), *(f"assume.{a}" for a in assume or [])])
     kind = None if figures is None else _one_of("--figures", figures, ("svg", "pdf", "png"))
-    return _study(terminal, files, settings, out, resume, workers, kind)
+    return _study(terminal, files, settings, out, resume, workers, executor, kind)
 
 
 def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,6 +212,7 @@ def _study(
     out: Path,
     resume: bool,
     workers: int | None,
+    address: str | None,
     figures: str | None,
 ) -> int:
     """Run, print and write; the exit code."""
@@ -219,6 +221,7 @@ def _study(
     from mollifier.chromatin.serialization import nucleus_folder
     from mollifier.chromatin.study import analyse
     from mollifier.cli.progress import Steps
+    from mollifier.io.executors import executor_at
     from mollifier.io.files import ensure_folder
     from mollifier.io.lock import locked
     from mollifier.reporting.style import save_all
@@ -240,7 +243,10 @@ def _study(
             pages[result.field, result.name] = place.as_posix()
 
     with locked(folder):
-        with Steps(terminal.err, terminal.silent) as follow:
+        with (
+            executor_at(address, folder / "jobs") as executor,
+            Steps(terminal.err, terminal.silent) as follow,
+        ):
 
             def report(done: int, total: int, what: str) -> None:
                 follow(min(done, total - 1), total, what)
@@ -251,6 +257,7 @@ def _study(
                 out=folder,
                 resume=resume,
                 workers=workers,
+                executor=executor,
                 progress=report,
                 on_result=written,
             )

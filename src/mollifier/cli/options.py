@@ -33,6 +33,15 @@ Debug = Annotated[
 MaskOutliers = Annotated[
     bool, typer.Option("--mask-outliers", help="Leave out fill values, dead sensors and isolated values.")
 ]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes that work at the same time.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        metavar="ADDRESS",
+        help="A cluster in their place: dask://HOST:PORT, or slurm:KEY=VALUE,... as submitit names them.",
+    ),
+]
 NoFigures = Annotated[bool, typer.Option("--no-figures", help="Write numbers only.")]
 Figures = Annotated[
     bool | None,

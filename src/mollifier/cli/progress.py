@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from mollifier.engines.collocated.runner import Progress
+    from mollifier.engines.progress import Progress
 
 _EVERY = 5.0
 
@@ -52,7 +52,7 @@ class _Display:
 
 
 class Follower(_Display):
-    """Shows each `mollifier.engines.collocated.runner.Progress` it is called with; a context manager.
+    """Shows each `mollifier.engines.progress.Progress` it is called with; a context manager.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mollifier.cli.delivery import exit_code
 from mollifier.cli.progress import Follower, Steps
@@ -24,12 +24,20 @@ _REPEATS = {"bootstrap": 50, "ensemble": 8}
 
 
 def run(
-    terminal: Terminal, file: ProblemFile, folder: Path, resume: bool = False, label: str = ""
+    terminal: Terminal,
+    file: ProblemFile,
+    folder: Path,
+    resume: bool = False,
+    label: str = "",
+    executor: Any = None,
 ) -> Solution:
-    """Solve the problem of a file, with progress; the folder keeps a checkpoint and the file's content."""
+    """Solve the problem of a file, with progress; the folder keeps a checkpoint and the file's content.
+
+    Repeats for standard errors run on the ``executor``, where there is one.
+    """
     problem = file.problem()
     if file.intervals.kind == "ensemble":
-        return _ensemble(terminal, file, problem, folder, resume)
+        return _ensemble(terminal, file, problem, folder, resume, executor)
     from mollifier.engines.solve import solve as solve_problem
 
     again = resume
@@ -48,7 +56,7 @@ def run(
         )
     if file.intervals.kind == "own" or exit_code(solution):
         return solution
-    return _bootstrap(terminal, file, problem, solution, folder, again)
+    return _bootstrap(terminal, file, problem, solution, folder, again, executor)
 
 
 def _bootstrap(
@@ -58,6 +66,7 @@ def _bootstrap(
     solution: Solution,
     folder: Path,
     resume: bool,
+    executor: Any,
 ) -> Solution:
     """Standard errors from repeats, kept in a subfolder; the engine's if it is interrupted."""
     from mollifier.diagnostics.intervals.bootstrap import bootstrap
@@ -74,6 +83,7 @@ def _bootstrap(
                 folder=folder / "bootstrap",
                 resume=resume,
                 processes=given.processes,
+                executor=executor,
                 progress=follow,
             )
         except KeyboardInterrupt:
@@ -82,7 +92,12 @@ def _bootstrap(
 
 
 def _ensemble(
-    terminal: Terminal, file: ProblemFile, problem: InverseProblem, folder: Path, resume: bool
+    terminal: Terminal,
+    file: ProblemFile,
+    problem: InverseProblem,
+    folder: Path,
+    resume: bool,
+    executor: Any,
 ) -> Solution:
     """Members, each kept in a subfolder."""
     from mollifier.diagnostics.intervals.ensemble import ensemble
@@ -104,6 +119,7 @@ def _ensemble(
             folder=folder / "ensemble",
             resume=resume,
             processes=file.intervals.processes,
+            executor=executor,
             progress=follow,
         )
 

@@ -6,14 +6,19 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from mollifier.cli.delivery import chosen_line, exit_code
+from mollifier.cli.progress import Steps
 from mollifier.cli.run import CHECKPOINT, run
 from mollifier.cli.terminal import BAD_INPUT, INTERRUPTED, NO_ANSWER, Terminal, complain, message
 from mollifier.errors import ConfigurationError, MollifierError
+from mollifier.io.executors import TURN, executor_at, processors, run_tasks
 from mollifier.io.files import ensure_folder, write_rows
 
 if TYPE_CHECKING:
@@ -53,8 +58,44 @@ def folder_names(values: Sequence[Any]) -> list[str]:
     ]
 
 
-def sweep(terminal: Terminal, file: ProblemFile, name: str, folder: Path, resume: bool, figures: bool) -> int:
+@dataclass(frozen=True)
+class _One:
+    """The run of one value: its name for people, its problem, its folder, and whether it is resumed."""
+
+    label: str
+    file: ProblemFile
+    place: Path
+    resume: bool
+    figures: bool
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """What came of it: its row, its exit code, and what is said of it."""
+
+    row: dict[str, Any]
+    code: int
+    said: str = ""
+
+
+def sweep(
+    terminal: Terminal,
+    file: ProblemFile,
+    name: str,
+    folder: Path,
+    resume: bool = False,
+    figures: bool = False,
+    jobs: int = 1,
+    address: str | None = None,
+) -> int:
     """Solve for each value, print and save ``estimates.csv``; a value that fails is noted and passed over.
+
+    Parameters
+    ----------
+    jobs
+        Processes of this machine; with 1 this one solves.
+    address
+        Of an executor that solves in their place: `mollifier.io.executors.executor_at`.
 
     Returns
     -------
@@ -62,43 +103,63 @@ def sweep(terminal: Terminal, file: ProblemFile, name: str, folder: Path, resume
         The exit code: 0 where all have an answer, 1 where some have none, 2 where none could be run, 130 when
         interrupted.
     """
-    file = file.kept()
-    values = file.values_of(name)
+    kept = file.kept()
+    values = kept.values_of(name)
     if not 0 < len(values) <= _MOST_VALUES:
         raise ConfigurationError(
             f"'{name}' takes {len(values):,} values; 1 to {_MOST_VALUES:,} were expected. "
             "List some of them under data.select."
         )
-    rows: list[dict[str, Any]] = []
-    codes: list[int] = []
+    here = jobs == 1 and address is None
+    ones = []
     for value, own in zip(values, folder_names(values), strict=True):
         place = folder / f"{folder_names([name])[0]}={own}"
-        row: dict[str, Any] = {name: value, "status": "failed", "message": ""}
         resumed = resume and (place / CHECKPOINT).exists()
-        try:
-            solution = run(
-                terminal, file.selecting(name, value), ensure_folder(place), resumed, f"{name}={value}"
-            )
-            row |= _row(solution)
-            if "chosen_because" in solution.provenance:
-                terminal.say(f"{name}={value}: {chosen_line(solution).removeprefix('Engine    ')}")
-            codes.append(exit_code(solution))
-            solution.save(place)
-            if figures:
-                from mollifier.reporting.figures import save_figures
-
-                save_figures(solution, place)
-        except (MollifierError, OSError) as error:
-            row["message"] = message(error)
-            codes.append(BAD_INPUT)
-            complain(terminal, f"{name}={value}: {row['message']}")
-        rows.append(row)
-        if codes[-1] == INTERRUPTED:
-            break
-    _deliver_all(terminal, rows, name, folder)
-    if codes[-1] == INTERRUPTED:
+        # Other processes read the file themselves: it may be large, and they are many.
+        given = (kept if here else file).selecting(name, value)
+        ones.append(_One(f"{name}={value}", given, ensure_folder(place), resumed, figures))
+    ended: dict[int, _Ended] = {}
+    show = nullcontext(None) if here else Steps(terminal.err, terminal.silent)
+    with executor_at(address, folder / "jobs") as executor, show as follow:
+        work = partial(_solved, terminal if here else None)
+        options: dict[str, Any] = {"workers": jobs, "threads": max(processors() // jobs, 1)}
+        for number, end in run_tasks(work, ones, executor, **options, interruptible=True, lost=_lost):
+            ended[number] = end
+            if end.said:
+                (terminal.say if end.code != BAD_INPUT else partial(complain, terminal))(end.said)
+            if end.code == INTERRUPTED:
+                break
+            if follow is not None and len(ended) < len(ones):
+                follow(len(ended), len(ones), name)
+    numbers = sorted(ended)
+    _deliver_all(terminal, [{name: values[i], **ended[i].row} for i in numbers], name, folder)
+    codes = [ended[i].code for i in numbers]
+    if INTERRUPTED in codes:
         return INTERRUPTED
     return 0 if not any(codes) else BAD_INPUT if set(codes) == {BAD_INPUT} else NO_ANSWER
+
+
+def _solved(terminal: Terminal | None, one: _One) -> _Ended:
+    """One value solved and saved, with progress where there is a terminal."""
+    try:
+        with nullcontext() if terminal else TURN:
+            solution = run(terminal or Terminal.of(quiet=True), one.file, one.place, one.resume, one.label)
+        solution.save(one.place)
+        if one.figures:
+            from mollifier.reporting.figures import save_figures
+
+            save_figures(solution, one.place)
+    except (MollifierError, OSError) as error:
+        text = message(error)
+        return _Ended({"status": "failed", "message": text}, BAD_INPUT, f"{one.label}: {text}")
+    chosen = "chosen_because" in solution.provenance
+    said = f"{one.label}: {chosen_line(solution).removeprefix('Engine    ')}" if chosen else ""
+    return _Ended(_row(solution), exit_code(solution), said)
+
+
+def _lost(one: _One) -> _Ended:
+    text = "its process was ended by the system; there may be too little memory"
+    return _Ended({"status": "failed", "message": text}, BAD_INPUT, f"{one.label}: {text}")
 
 
 def _row(solution: Solution) -> dict[str, Any]:

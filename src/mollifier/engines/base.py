@@ -18,7 +18,7 @@ from mollifier.problem.solution import Solution
 if TYPE_CHECKING:
     from torch import nn
 
-    from mollifier.engines.collocated.runner import Progress
+    from mollifier.engines.progress import Progress
 
 NONE: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 

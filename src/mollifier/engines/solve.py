@@ -17,6 +17,7 @@ from mollifier.engines.start import Origin, digest, origin
 from mollifier.errors import ConfigurationError
 from mollifier.io.files import ensure_folder
 from mollifier.io.lock import locked
+from mollifier.io.signals import end_if_terminated
 from mollifier.problem.finite import check_finite
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
@@ -24,7 +25,7 @@ from mollifier.problem.solution import Solution
 if TYPE_CHECKING:
     from torch import nn
 
-    from mollifier.engines.collocated.runner import Progress
+    from mollifier.engines.progress import Progress
 
 Follow = Callable[["Progress"], None]
 
@@ -85,6 +86,8 @@ def solve(
         If a coefficient is not finite where the data are, as 1/r at r = 0.
     OutputError
         If the folder cannot be written to, or another run uses it.
+    SystemExit
+        If SIGTERM ended an earlier solve of this process, which returned what it had found.
 
     Examples
     --------
@@ -101,6 +104,7 @@ def solve(
     >>> started.provenance["started_from"]["numbers"]["D"] == solution.estimates["D"].value
     True
     """
+    end_if_terminated()
     seed = _checked_seed(seed)
     if not isinstance(start, str | Solution | None):
         raise ConfigurationError(

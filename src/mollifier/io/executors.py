@@ -7,13 +7,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
-from mollifier.errors import MollifierError
+from mollifier.errors import ConfigurationError, MollifierError
 from mollifier.io.plugins import load_plugins
 
 Task = TypeVar("Task")
@@ -21,8 +24,14 @@ Result = TypeVar("Result")
 
 # Tasks in memory to each process.
 _AHEAD = 2
+# Seconds between questions to a job of submitit.
+_ASKED = 1.0
 # Read by a numerical library as it is loaded.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+TURN = threading.Lock()
+"""Held by a solve that may share its process with others: they share the random numbers that engines take."""
 
 
 def processors() -> int:
@@ -33,7 +42,7 @@ def processors() -> int:
 def run_tasks(
     function: Callable[[Task], Result],
     tasks: Iterable[Task],
-    executor: Executor | None = None,
+    executor: Any = None,
     *,
     workers: int = 1,
     threads: int = 1,
@@ -51,7 +60,8 @@ def run_tasks(
     tasks
         Read no further ahead than the processes need; all at once for a given executor.
     executor
-        Where they run; it stays open. By default in new processes.
+        Where they run; it stays open. By default in new processes. One of submitit serves too; its jobs are
+        asked once a second whether they are done.
     workers
         How many new processes; with 1 the tasks run in this process, in order.
     threads, interruptible
@@ -83,14 +93,14 @@ def run_tasks(
 
 
 def _on_executor(
-    function: Callable[[Task], Result], tasks: Iterable[Task], executor: Executor
+    function: Callable[[Task], Result], tasks: Iterable[Task], executor: Any
 ) -> Iterator[tuple[int, Result]]:
-    running: dict[Future[Result], int] = {}
+    running: dict[Any, int] = {}
     try:
         for number, task in enumerate(tasks):
             running[executor.submit(function, task)] = number
         while running:
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            for future in _done(running):
                 number = running.pop(future)
                 yield number, future.result()
     except BrokenExecutor as error:
@@ -101,6 +111,15 @@ def _on_executor(
     finally:
         for future in running:
             future.cancel()
+
+
+def _done(running: Collection[Any]) -> Collection[Any]:
+    """Those that are done, when some are."""
+    if all(isinstance(f, Future) for f in running):
+        return wait(running, return_when=FIRST_COMPLETED).done
+    while not (done := [f for f in running if f.done()]):
+        time.sleep(_ASKED)
+    return done
 
 
 def _on_processes(
@@ -143,6 +162,50 @@ def _on_processes(
     finally:
         # Interrupted tasks end soon, and may write to their folder until then.
         pool.shutdown(wait=interruptible, cancel_futures=True)
+
+
+@contextmanager
+def executor_at(address: str | None, folder: Path) -> Iterator[Any]:
+    """The executor that an address names, closed at the end; None without one.
+
+    Parameters
+    ----------
+    address
+        ``dask://HOST:PORT`` of a dask scheduler, or ``slurm:`` with parameters of submitit, as
+        ``slurm:slurm_partition=short,timeout_min=60``.
+    folder
+        Where submitit keeps its jobs; the nodes must see it.
+
+    Raises
+    ------
+    ConfigurationError
+        If the address is neither, or its package is absent.
+    """
+    kind, _, rest = (address or "").partition(":")
+    try:
+        if address is None:
+            yield None
+        elif kind == "dask" and rest.startswith("//"):
+            import distributed
+
+            with distributed.Client(f"tcp:{rest}", set_as_default=True) as client:
+                yield client.get_executor(pure=False)
+        elif kind == "slurm":
+            import submitit  # pyright: ignore[reportMissingImports]
+
+            executor = submitit.AutoExecutor(folder=folder)
+            given = (pair.partition("=") for pair in rest.split(",") if pair)
+            executor.update_parameters(**{n: int(v) if v.isdigit() else v for n, _, v in given})
+            yield executor
+        else:
+            raise ConfigurationError(
+                f"The executor was given as '{address}'; dask://HOST:PORT or slurm:KEY=VALUE,... was "
+                "expected."
+            )
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"The executor '{address}' needs the package {error.name}: pip install 'mollifier[cluster]'."
+        ) from error
 
 
 def cluster() -> Executor | None:

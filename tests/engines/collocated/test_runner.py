@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,8 +20,10 @@ import xarray as xr
 
 from engine_problems import heat, small
 from mollifier.engines.collocated.checkpoint import FILE
+from mollifier.engines.network.optimisers import WarmUp
 from mollifier.errors import CheckpointError
 from mollifier.io.files import OutputError
+from mollifier.io.signals import TERMINATED
 from mollifier.nn.mlp import MLP
 from mollifier.problem.inverse_problem import InverseProblem
 from run_problems import NEWTON, problem, solve
@@ -116,10 +119,40 @@ def test_steps_without_gain_are_counted_across_a_break(tmp_path):
     assert_same(solve(heat(100), settings=settings, folder=tmp_path, resume=True), whole)
 
 
-def test_sigterm_stops_too_and_any_thread_may_solve(tmp_path):
-    broken = solve(problem(), settings=NEWTON, progress=stop_at("warm-up", 3, signal.SIGTERM))
+def test_sigterm_ends_the_process_at_its_next_solve():
+    """What was found is returned; a script that solves many problems does not go on."""
+    try:
+        broken = solve(problem(), settings=NEWTON, progress=stop_at("warm-up", 3, signal.SIGTERM))
+        assert broken.status.name == "interrupted"
+        assert np.isfinite(broken.dataset["u"].values).all()
+        with pytest.raises(SystemExit, match="143"):
+            solve(problem(), settings=NEWTON)
+    finally:
+        TERMINATED.clear()
+
+
+def test_signal_within_a_long_step(monkeypatch):
+    """A step that takes long is not waited for; the last good values are the answer."""
+
+    taken, step = [], WarmUp.step
+
+    def long_step(stage):
+        taken.append(stage)
+        if len(taken) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(100):
+                time.sleep(0.1)
+        return step(stage)
+
+    monkeypatch.setattr(WarmUp, "step", long_step)
+    begun = time.monotonic()
+    broken = solve(problem(), settings=NEWTON)
     assert broken.status.name == "interrupted"
-    assert np.isfinite(broken.dataset["u"].values).all()
+    assert "within step 3" in broken.status.message
+    assert time.monotonic() - begun < 8
+
+
+def test_any_thread_may_solve():
     found = []
     thread = threading.Thread(target=lambda: found.append(solve(problem(), settings=NEWTON)))
     thread.start()

@@ -18,7 +18,7 @@ import torch
 import xarray as xr
 
 from mollifier.engines.collocated.checkpoint import kept
-from mollifier.engines.collocated.runner import Progress
+from mollifier.engines.progress import Progress
 from mollifier.engines.registry import variants
 from mollifier.engines.solve import solve
 from mollifier.errors import CheckpointError, ConfigurationError, DataError, EquationError, GridError

@@ -142,7 +142,7 @@ def compare(
     hold_out
         Share of the samples kept from the engines; 0 keeps none. On a grid they become missing values.
     progress
-        Called with each `mollifier.engines.collocated.runner.Progress`, at most ten times a second.
+        Called with each `mollifier.engines.progress.Progress`, at most ten times a second.
     folder
         Where each engine, in a folder of its name, keeps checkpoints and, once it is done, its solution.
     resume

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import nullcontext
@@ -15,7 +14,7 @@ import torch
 from mollifier.diagnostics.compare.children import FAILED, INTERRUPTED, Outcome, Task, portable
 from mollifier.diagnostics.compare.serialization import outcome_of
 from mollifier.errors import ConfigurationError, MollifierError
-from mollifier.io.executors import run_tasks
+from mollifier.io.executors import TURN, run_tasks
 from mollifier.io.files import ensure_folder
 from mollifier.io.lock import locked
 from mollifier.problem.inverse_problem import InverseProblem
@@ -52,7 +51,8 @@ class Repeats:
     processes
         New processes that solve at the same time; with 1, this process solves.
     executor
-        A `concurrent.futures.Executor` that solves in their place. Threads take turns: give processes.
+        A `concurrent.futures.Executor`, or one of submitit, that solves in their place. Threads take turns:
+        give processes.
     """
 
     what: str
@@ -74,7 +74,7 @@ class Repeats:
                     f"{given!r} {'repeats' if name == 'count' else name} were given; a whole number of "
                     f"{least} or more was expected."
                 )
-        if self.executor is not None and not isinstance(self.executor, Executor):
+        if self.executor is not None and not callable(getattr(self.executor, "submit", None)):
             raise ConfigurationError(
                 f"executor={self.executor!r} was given; a concurrent.futures.Executor was expected."
             )
@@ -146,13 +146,9 @@ class Repeats:
             progress(done, self.count, f"{self.what}, engine '{self.engine}'")
 
 
-# Threads take turns: they share the random numbers that the engines are seeded by.
-_turn = threading.Lock()
-
-
 def _solve(given: tuple[InverseProblem, Task]) -> Outcome:
     problem, task = given
-    with _turn:
+    with TURN:
         return outcome_of(problem, None, task, None)
 
 

@@ -3,55 +3,21 @@
 from __future__ import annotations
 
 import copy
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
-
 from mollifier.engines.collocated.checkpoint import load_checkpoint, save_checkpoint
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.readout import read_unknown_fields
 from mollifier.engines.collocated.stages import NonFiniteLossError, Stage
+from mollifier.engines.progress import Progress
 from mollifier.errors import CheckpointError
+from mollifier.io.signals import StoppedInStep, stop_requested
 from mollifier.problem.status import Status
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The state of a run, as given to a progress callback.
-
-    Attributes
-    ----------
-    engine, stage
-        Names.
-    step, steps
-        Steps taken and planned in this stage.
-    seconds, left
-        Elapsed, and expected until the end of the stage at the mean pace.
-    losses
-        "loss" and its parts "data", "residual", "prior".
-    estimates
-        Current values of the scalar unknowns; empty in the warm-up, which does not use them.
-    fields
-        Returns the unknown fields on their grids, when called within the callback.
-    """
-
-    engine: str
-    stage: str
-    step: int
-    steps: int
-    seconds: float
-    left: float | None
-    losses: Mapping[str, float]
-    estimates: Mapping[str, float]
-    fields: Callable[[], xr.Dataset]
 
 
 @dataclass
@@ -109,7 +75,7 @@ class Run:
     def run(self) -> Status:
         """Run to the end, the time limit, an interruption or a loss that is not finite."""
         begun = time.monotonic() - self.seconds
-        with _stop_requested() as stop:
+        with stop_requested() as stop:
             while self.stage < len(self.stages):
                 ended = self._run_stage(self.stages[self.stage], begun, stop)
                 if ended is not None:
@@ -134,6 +100,13 @@ class Run:
             except NonFiniteLossError as error:
                 self.objective.load_state_dict(good)
                 return Status("non-finite loss", _not_finite(self.step + 1, stage.name, error))
+            except StoppedInStep:
+                self.objective.load_state_dict(good)
+                return Status(
+                    "interrupted",
+                    f"stopped by a signal within step {self.step + 1} of {stage.name}; --resume continues "
+                    "from the last checkpoint",
+                )
             self.step += 1
             self.seconds = time.monotonic() - begun
             self._record(stage, losses, (time.monotonic() - entered) / (self.step - first))
@@ -195,25 +168,3 @@ def _not_finite(step: int, stage: str, error: NonFiniteLossError) -> str:
         f"at step {step} of {stage}, {error} is not a finite number; the last good values are kept. Bounds "
         "or initial values for the unknowns, or a lower training.learning_rate, usually help"
     )
-
-
-@contextmanager
-def _stop_requested() -> Iterator[Callable[[], bool]]:
-    """Yields whether Ctrl-C or SIGTERM was received; a second one stops at once. Handlers are restored."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for s, handler in before.items():
-            # None: a handler that was not set from Python, which cannot be restored.
-            signal.signal(s, signal.SIG_DFL if handler is None else handler)

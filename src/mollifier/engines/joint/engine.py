@@ -14,7 +14,6 @@ from mollifier.engines.base import Request
 from mollifier.engines.collocated.checkpoint import kept
 from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.objective import Objective
-from mollifier.engines.collocated.runner import Progress
 from mollifier.engines.collocated.solve import check_priors, prepare, run_stages
 from mollifier.engines.collocated.stages import Stage
 from mollifier.engines.joint.hidden import HiddenStart
@@ -25,6 +24,7 @@ from mollifier.engines.joint.smoothing import Smoothing
 from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint
 from mollifier.engines.joint.tuning import JointTuning
+from mollifier.engines.progress import Progress
 from mollifier.errors import CheckpointError, ConfigurationError, did_you_mean
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels

@@ -11,8 +11,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.engines.collocated.runner import Progress
 from mollifier.engines.priors.spline_prior import prior
+from mollifier.engines.progress import Progress
 from mollifier.engines.splines.basis import on_grid
 from mollifier.engines.weak.bases import basis_of, bounds_of, initial_coefficients
 from mollifier.engines.weak.conditioning import FieldMeasurements

@@ -10,7 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-from mollifier.engines.collocated.runner import Progress
+from mollifier.engines.progress import Progress
 from mollifier.errors import MollifierError
 from mollifier.io.executors import cluster, run_tasks
 

@@ -210,7 +210,6 @@ class TestSpace:
     """
 
     __test__ = False  # a name that pytest would collect
-
     axes: tuple[AxisTests, ...]
     gaps: NDArray[np.bool_] | None = None
     weight_in_gaps: float = DEFAULT.weight_in_gaps
