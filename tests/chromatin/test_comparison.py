@@ -11,11 +11,13 @@ from scipy.special import nctdtr, stdtrit
 from typer.testing import CliRunner
 
 from mollifier.chromatin.comparison import effects, holm, welch_means
+from mollifier.chromatin.figures import groups_figure
 from mollifier.chromatin.groups import QUANTITIES, compare_groups
 from mollifier.chromatin.mixed import mixed_fit, mixed_means
 from mollifier.chromatin.plan import StudyPlan, power
 from mollifier.cli.app import app
 from mollifier.errors import ConfigurationError
+from mollifier.reporting.style import BLUE, ORANGE, look
 
 
 def test_groups_intervals_coverage():
@@ -137,6 +139,17 @@ def test_holm_studies_without_a_difference():
     assert called / studies < 0.05 + 3 * math.sqrt(0.05 * 0.95 / studies)
     assert alone / studies > 0.1
     assert np.isnan(holm(np.full(2, np.nan))).all()
+
+
+def test_groups_figure_one_colour_a_replicate():
+    """Also where a group lacks one; every cell is a dot, every replicate a diamond at its mean."""
+    cells = pd.DataFrame({"group": list("aaaabb"), "replicate": list("112222"), "rate": np.arange(6.0)})
+    with look():
+        lines = groups_figure(cells, QUANTITIES).axes[0].lines
+    dots = [x for line in lines if line.get_marker() == "o" for x in line.get_ydata()]
+    means = [(*line.get_ydata(), line.get_color()) for line in lines if line.get_marker() == "D"]
+    assert dots == [0, 1, 2, 3, 4, 5]
+    assert means == [(0.5, BLUE), (2.5, ORANGE), (4.5, ORANGE)]
 
 
 # ---- planned studies

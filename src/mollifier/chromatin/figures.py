@@ -211,12 +211,14 @@ def groups_figure(cells: Any, quantities: dict[str, str]) -> Figure:
     figure = style.new_figure(3 * _SIDE, 2.3 * rows)
     axes = np.ravel(figure.subplots(rows, 3, squeeze=False))
     unit = unit_of(cells)
+    replicates = [] if unit == "cell" else list(dict.fromkeys(cells[unit]))
+    colours = {u: _REPLICATES[i % len(_REPLICATES)] for i, u in enumerate(replicates)}
     for ax, name in zip(axes, names, strict=False):
         known = cells[np.isfinite(cells[name].to_numpy(dtype=float))]
         for k, group in enumerate(groups):
             part = known[known["group"] == group]
             if len(part):
-                _draw_group(ax, k, part[name], None if unit == "cell" else part[unit])
+                _draw_group(ax, k, part[name], part[unit] if colours else None, colours)
         ax.set_xticks(range(len(groups)), [style.text(g) for g in groups])
         ax.set_xlim(-0.6, len(groups) - 0.4)
         ax.set_title(style.text(name))
@@ -225,7 +227,7 @@ def groups_figure(cells: Any, quantities: dict[str, str]) -> Figure:
     return figure
 
 
-def _draw_group(ax: Axes, k: int, values: Any, replicates: Any) -> None:
+def _draw_group(ax: Axes, k: int, values: Any, replicates: Any, colours: dict[Any, str]) -> None:
     """The cells of one group, and mean and standard error of its units: replicates, or else cells."""
     # Dots are spread along x so that none hides another.
     beside = k + (np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(1))
@@ -234,9 +236,8 @@ def _draw_group(ax: Axes, k: int, values: Any, replicates: Any) -> None:
         ax.plot(beside, values, "o", ms=4, color=style.BLUE, alpha=0.7)
     else:
         units = values.groupby(replicates.to_numpy()).mean()
-        for i, mean in enumerate(units):
-            own = (replicates == units.index[i]).to_numpy()
-            colour = _REPLICATES[i % len(_REPLICATES)]
+        for name, mean in units.items():
+            own, colour = (replicates == name).to_numpy(), colours[name]
             ax.plot(beside[own], values[own], "o", ms=3, color=colour, alpha=0.5)
             ax.plot([beside[own].mean()], [mean], "D", ms=6, color=colour, mec="black", mew=0.6)
     sem = float(units.std(ddof=1)) / np.sqrt(len(units)) if len(units) > 1 else 0.0

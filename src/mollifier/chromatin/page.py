@@ -334,5 +334,7 @@ def _comparison(study: Study) -> str:
 def _interval(row: Mapping[Any, Any], name: str) -> str:
     if math.isnan(row[name]):
         return "not known"
+    if math.isnan(row[f"{name}_low"]):
+        return number(row[name])
     ends = (number(row[f"{name}_low"]), number(row[f"{name}_high"]))
     return f"{number(row[name])} ({ends[0]} to {ends[1]})"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Files = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE...", help="Localisation tables or TIFF images, one for each field of view."),
+    typer.Argument(metavar="FILE...", help="Localisation tables or images, one for each field of view."),
 ]
 _Labels = Annotated[
     list[Path] | None,
