@@ -17,7 +17,6 @@ from mollifier.cli.chromatin import _columns, _settings
 from mollifier.errors import ConfigurationError, DataError
 
 tifffile = pytest.importorskip("tifffile", reason="images need tifffile")
-pytest.importorskip("sklearn", reason="clusters need scikit-learn")
 
 SMALL = ["--set", "nucleus.pixel=50", "--set", "nucleus.smoothing=50", "--set", "nucleus.threshold=3"]
 SMALL += ["--set", "nucleus.closing=100", "--set", "nucleus.min_area=1e5", "--quick", "--workers", "1"]

@@ -42,7 +42,6 @@ def points(seed: int = 0) -> tuple[Localizations, np.ndarray, np.ndarray]:
 
 def test_definitions_spacing_on_same_points():
     """One nearest centre and the mean of five: the rates of the same domains differ by half or more."""
-    pytest.importorskip("sklearn", reason="clusters need scikit-learn")
     rng = np.random.default_rng(0)
     side = np.arange(-4, 5) * 260.0
     centres = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2) + rng.uniform(-45, 45, (81, 2))
@@ -74,7 +73,6 @@ def test_definitions_published_rate_is_lognormal_mean():
 @pytest.mark.parametrize("name", ["ours", "kant2024", pytest.param("o-snap", marks=pytest.mark.slow)])
 def test_definitions_rim_is_no_domain(name):
     """The rim is measured by its thickness, and domains are those inside."""
-    pytest.importorskip("sklearn", reason="clusters need scikit-learn")
     locs, centres, radii = points()
     mask = nucleus(2 * RADIUS, 300, uneven=0.0)
     x, y = (mask[c].values for c in ("x", "y"))
@@ -136,7 +134,6 @@ def test_definitions_pooled_threshold():
 
 def test_features_of_a_disc():
     """Shapes of a disc, even density in all rings, and the names of O-SNAP."""
-    pytest.importorskip("sklearn", reason="clusters need scikit-learn")
     rng = np.random.default_rng(0)
     x, y = rng.uniform(-RADIUS, RADIUS, (2, 60_000))
     keep = np.hypot(x, y) < RADIUS

@@ -25,7 +25,6 @@ from mollifier.errors import ConfigurationError, DataError
 @pytest.mark.parametrize("count", [400, 100_000])
 def test_domains_clusters_size_and_spacing(count):
     """Also where so many pairs are near that positions are counted on a raster."""
-    pytest.importorskip("sklearn", reason="clusters need scikit-learn")
     centres = np.array([[-300.0, 0.0], [300.0, 0.0], [0.0, 400.0]])
     x, y = discs(centres, 100.0, count)
     found = domains_from_localizations(Localizations(x, y), nucleus(1800.0, 120, uneven=0.0))
@@ -37,7 +36,6 @@ def test_domains_clusters_size_and_spacing(count):
 
 def test_domains_few_points():
     """Few points are no domain."""
-    pytest.importorskip("sklearn", reason="clusters need scikit-learn")
     x, y = discs(np.array([[0.0, 0.0], [400.0, 0.0]]), 40.0, 35)
     many = Localizations(x, y)
     mask = nucleus(1800.0, 120)
@@ -48,7 +46,6 @@ def test_domains_few_points():
 
 def test_domains_of_dense_nucleus():
     """A dense nucleus is not one domain."""
-    pytest.importorskip("sklearn", reason="clusters need scikit-learn")
     locs, mask = cell(), round_mask()
     place = mask["x"].values
     angle = np.linspace(0, 2 * np.pi, 5, endpoint=False)

@@ -283,7 +283,6 @@ def test_study_nuclei_in_best_planes():
 
 def test_study_real_localisations():
     """Measured localisations run."""
-    pytest.importorskip("sklearn", reason="clusters need scikit-learn")
     file = SHARED / "clathrin_localizations.csv"
     if not file.is_file():
         pytest.skip("../shared/data/clathrin_localizations.csv is not there")

@@ -21,7 +21,7 @@ from mollifier.chromatin.rate_map import KNOWN, RateMap, interval
 from mollifier.chromatin.result import NucleusResult
 from mollifier.chromatin.sensitivity import Levels, sensitivity
 from mollifier.chromatin.settings import StudySettings
-from mollifier.chromatin.signals import ground_and_mean, signal
+from mollifier.chromatin.signals import for_rate, ground_and_mean, signal
 from mollifier.chromatin.structure import structure
 from mollifier.errors import DataError, MollifierError
 
@@ -141,8 +141,8 @@ def _with_rate(
     known: NucleusResult, s: StudySettings, chosen: Thresholds
 ) -> tuple[NucleusResult, RateMap | None]:
     """The map of rates, its numbers, and notes on them."""
-    phi = known.fields
-    assert phi is not None
+    assert known.fields is not None
+    phi = for_rate(known.fields)
     gone = phi["phi_e"].sum().item()
     balance_rate = float(phi["phi_h"].sum()) / gone if gone > 0 else math.nan
     known = replace(known, numbers={**known.numbers, "rate_balance": balance_rate})

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve1d, gaussian_filter
 
 from mollifier.chromatin.localizations import Localizations
-from mollifier.chromatin.rasters import at_points, on_grid
+from mollifier.chromatin.rasters import at_points, on_grid, pixel_spacing
 from mollifier.chromatin.repeats import merge_repeats
 from mollifier.chromatin.resolution import FWHM, Resolution, mean_neighbour_distance, typical_precision
 from mollifier.chromatin.voronoi import SPREAD, voronoi_density
@@ -218,10 +218,12 @@ def _seen(mask: xr.DataArray, x: Array, y: Array, precision: float) -> Array:
     Pixels at the edge lie partly outside, and localisation errors move molecules out of the mask.
     """
     pixel = float(x[1] - x[0])
-    part = pixel * ((np.arange(_PARTS) + 0.5) / _PARTS - 0.5)
-    fine = on_grid(mask, *((c[:, None] + part).ravel() for c in (x, y))).astype(float)
-    blurred = gaussian_filter(fine, precision * _PARTS / pixel, mode="constant")
-    return (fine * blurred).reshape(x.size, _PARTS, y.size, _PARTS).mean((1, 3))
+    # Pixels finer than those of the mask need no parts.
+    parts = min(max(math.ceil(_PARTS * pixel / pixel_spacing(mask.transpose("x", "y")) / 2), 1), _PARTS)
+    part = pixel * ((np.arange(parts) + 0.5) / parts - 0.5)
+    fine = on_grid(mask, *((c[:, None] + part).ravel() for c in (x, y))).astype(np.float32)
+    blurred = gaussian_filter(fine, precision * parts / pixel, mode="constant")
+    return (fine * blurred).reshape(x.size, parts, y.size, parts).mean((1, 3)).astype(np.float64)
 
 
 def _kernel(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +19,6 @@ from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.model import geometric_rate
 from mollifier.chromatin.rasters import at_points, edge_distance, pixel_spacing
 from mollifier.chromatin.voronoi import point_density
-from mollifier.errors import DataError
 
 Array = NDArray[np.float64]
 
@@ -36,9 +34,8 @@ COLUMNS = {
     "points": "localisations, or pixels",
     "rate": "1/((spacing/radius)^2 - 1)",
 }
-# Most pairs of neighbours for DBSCAN on single positions; beyond, positions are binned on a fine raster.
-_MOST_PAIRS = 3e7
-_RASTER = 6
+# Cells to the reach of DBSCAN, and to that of the disc that closes the area of a domain.
+_CELLS, _RASTER = 8, 6
 _LEAST_PIXELS = 3
 _MOST_PIXELS = 4e6
 _AVERAGES = {"median": np.median, "mean": np.mean, "geometric": lambda v: np.exp(np.log(v).mean())}
@@ -72,11 +69,6 @@ def domains_from_localizations(
     -------
     DataFrame
         One row for each domain, columns as in ``COLUMNS``.
-
-    Raises
-    ------
-    DataError
-        If scikit-learn is not installed.
 
     Examples
     --------
@@ -260,34 +252,44 @@ def _table(rows: list[dict[str, Any]], mask: xr.DataArray, rule: DomainRule) -> 
 
 
 def _clusters(points: Array, rule: DomainRule) -> list[Array]:
-    """The points of each cluster that has ``least`` points or more."""
-    if find_spec("sklearn") is None:
-        raise DataError(
-            "Clusters of localisations need scikit-learn: pip install 'mollifier[chromatin]', or take the "
-            "domains from the map (--domains map)."
-        )
-    from sklearn.cluster import DBSCAN
+    """The points of each cluster that has ``least`` points or more, by DBSCAN on a raster.
 
+    A point is a core point if its disc of radius ``eps`` holds ``min_points``, itself included. Core points
+    within ``eps`` of one another are one cluster; points that are neither core nor near one are left out.
+    Positions count to an eighth of ``eps``: time and memory grow with the area, not with the pairs of
+    neighbours.
+    """
     if len(points) < rule.least:
         return []
-    cells, owner, count = points, np.arange(len(points)), np.ones(len(points))
-    if _pairs(points, rule.eps) > _MOST_PAIRS:
-        side = rule.eps / _RASTER
-        index, owner, count = np.unique(
-            np.floor(points / side).astype(np.int64), axis=0, return_inverse=True, return_counts=True
-        )
-        cells, owner = (index + 0.5) * side, owner.ravel()
-    label = DBSCAN(eps=rule.eps, min_samples=rule.min_points).fit(cells, sample_weight=count).labels_[owner]
-    order = np.argsort(label, kind="stable")
-    ends = np.searchsorted(label[order], np.arange(label.max() + 2))
+    side = rule.eps / _CELLS
+    index = np.floor(points / side).astype(np.int64)
+    index -= index.min(axis=0) - 2 * _CELLS
+    counts = np.zeros(index.max(axis=0) + 2 * _CELLS + 1, dtype=np.int32)
+    np.add.at(counts, (index[:, 0], index[:, 1]), 1)
+    core = (counts > 0) & (_disc_sum(counts, _CELLS) >= rule.min_points)
+    # Discs of half the reach touch where core points are within it.
+    label: Any = ndimage.label(_disc_sum(core.astype(np.int32), (_CELLS - 0.5) / 2) > 0)
+    own = np.where(core, label[0], 0)[index[:, 0], index[:, 1]]
+    order = np.argsort(own, kind="stable")
+    ends = np.searchsorted(own[order], np.arange(1, label[1] + 2))
     groups = [points[order[a:b]] for a, b in pairwise(ends)]
     return [g for g in groups if len(g) >= rule.least]
 
 
-def _pairs(points: Array, eps: float) -> float:
-    """Estimated number of pairs within ``eps``, from counts in cells of that size."""
-    cells = np.unique(np.floor(points / eps).astype(np.int64), axis=0, return_counts=True)[1]
-    return math.pi * float(np.sum(cells.astype(float) ** 2))
+def _disc_sum(values: NDArray[np.int32], radius: float) -> NDArray[np.int32]:
+    """Sum over the cells within a radius of each cell, by running sums along rows; zero near the border."""
+    reach = int(radius)
+    along = np.cumsum(values, axis=1, dtype=np.int32)
+    total = np.zeros_like(values)
+    rows, columns = values.shape
+    for step in range(-reach, reach + 1):
+        half = int(math.sqrt(radius**2 - step**2))
+        width = (
+            along[reach + step : rows - reach + step, 2 * half + 1 :]
+            - along[reach + step : rows - reach + step, : columns - 2 * half - 1]
+        )
+        total[reach : rows - reach, half + 1 : columns - half] += width
+    return total
 
 
 def _closed_area(points: Array, eps: float) -> float:
@@ -304,5 +306,5 @@ def _closed_area(points: Array, eps: float) -> float:
     depth = np.asarray(ndimage.distance_transform_edt(near))
     hull = float(((depth > reach) | ~empty).sum()) * side**2
     # The outermost points lie half a spacing inside the edge.
-    spacing = math.sqrt(hull / len(np.unique(index, axis=0)))
+    spacing = math.sqrt(hull / float((~empty).sum()))
     return float(((depth > reach - spacing / 2 / side) | ~empty).sum()) * side**2

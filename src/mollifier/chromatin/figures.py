@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,10 +11,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from mollifier.chromatin.groups import QUANTITIES, unit_of
+from mollifier.chromatin.rasters import edge_distance
 from mollifier.chromatin.rate_map import KNOWN
 from mollifier.chromatin.result import NucleusResult
 from mollifier.reporting import style
@@ -249,12 +252,21 @@ def _signal_name(fields: xr.Dataset) -> str:
 
 
 def _draw_domains(ax: Axes, result: NucleusResult) -> None:
-    """Circles of the area of each domain."""
-    angle = np.linspace(0, 2 * np.pi, 60)
-    for kind, colour in (("lamina", style.ORANGE), ("interior", "white")):
-        here = (result.domains["place"] == kind).to_numpy()
-        for x, y, r in result.domains[["x", "y", "radius"]].to_numpy(dtype=float)[here] / 1e3:
-            ax.plot(x + r * np.cos(angle), y + r * np.sin(angle), color=colour, linewidth=0.7)
+    """Circles of the area of each domain inside, and a line at the mean thickness of the rim."""
+    assert result.fields is not None
+    inside = result.domains["place"] == "interior"
+    places = result.domains.loc[inside, ["x", "y", "radius"]].to_numpy(dtype=float) / 1e3
+    size = 2 * places[:, 2]
+    circles = EllipseCollection(
+        size, size, 0 * size, units="xy", offsets=places[:, :2], offset_transform=ax.transData,
+        facecolors="none", edgecolors="white", linewidths=0.7,
+    )  # fmt: skip
+    ax.add_collection(circles)
+    thickness = result.numbers.get("lamina_thickness", math.nan)
+    if thickness > 0:
+        depth = in_micrometres(edge_distance(last_of(result.fields["phi_h"]).transpose("x", "y").notnull()))
+        line = {"levels": [thickness], "colors": style.ORANGE, "linewidths": 0.7}
+        ax.contour(depth["x"].values, depth["y"].values, depth.values.T, **line)
 
 
 def _hatch(ax: Axes, identifiability: xr.DataArray) -> None:

@@ -171,7 +171,7 @@ def _rate(result: NucleusResult) -> str:
 def _fields(result: NucleusResult) -> str:
     if result.fields is None:
         return ""
-    label = "Signal with domains (orange at the lamina, white within), and volume fractions"
+    label = "Signal with domains (white) and the rim at the lamina (orange line), and volume fractions"
     return drawing(lambda: figures.fields_figure(result), label)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from mollifier.chromatin.voronoi import SPREAD
 # Pixels to the side of a block of a Voronoi map, between which errors are independent, and blocks to the
 # width of a kernel, between which they are correlated.
 _VORONOI, _BLOCKS = 6, 2.0
+# Most pixels inside a nucleus for the map of rates, which bounds its memory and time.
+_MOST_PIXELS = 100_000
 
 
 def relative_levels(sample: NucleusData, settings: StudySettings) -> tuple[float, float]:
@@ -63,8 +66,8 @@ def _blocked(found: xr.Dataset) -> xr.Dataset:
     k = round(attrs["kernel_width"] / _BLOCKS / pixel) if kernel else _VORONOI
     if k < 2:
         return found
-    blocks = found.coarsen(x=k, y=k, boundary="pad")
-    value, sd = blocks.mean()["density"], blocks.mean()["density_sd"]
+    blocks = block_means(found, k)
+    value, sd = blocks["density"], blocks["density_sd"]
     if kernel:
         w = stencil(attrs["kernel_width"], pixel)
         both = np.convolve(w, np.full(k, 1 / k))
@@ -73,19 +76,46 @@ def _blocked(found: xr.Dataset) -> xr.Dataset:
         attrs["noise_area"] = attrs["noise_area"] / smaller**2
     else:
         sd = value / np.sqrt(SPREAD + value * (k * pixel) ** 2)
-    value.attrs, sd.attrs = found["density"].attrs, found["density_sd"].attrs
-    known: Any = found["density"].notnull()
+    # The resolution is two pixels or more.
+    coarser = {"pixel": k * pixel, "blocks": k, "resolution": max(attrs["resolution"], 2 * k * pixel)}
+    blocked = blocks.assign(density=value, density_sd=sd.assign_attrs(found["density_sd"].attrs))
+    return blocked.assign_attrs({**attrs, **coarser})
+
+
+def for_rate(fields: xr.Dataset) -> xr.Dataset:
+    """The fields on pixels for the map of rates: blocks where there would be too many.
+
+    Means over blocks keep the integrals of the fractions; the test functions of a large nucleus are dozens of
+    pixels long. Errors average out over blocks larger than ``noise_area``.
+    """
+    known: Any = fields["phi_d"].notnull()
+    inside = int(known.any("t").sum() if "t" in known.dims else known.sum())
+    k = math.ceil(math.sqrt(inside / _MOST_PIXELS))
+    if k <= 1:
+        return fields
+    pixel = float(fields["x"][1] - fields["x"][0])
+    correlated = max(float(fields.attrs.get("noise_area", 0.0)), pixel**2)
+    area = (k * pixel) ** 2
+    blocks = block_means(fields, k)
+    smaller = math.sqrt(min(correlated / area, 1.0))
+    errors = {n: blocks[n] * smaller for n in blocks.data_vars if str(n).endswith("_sd")}
+    return blocks.assign(errors).assign_attrs(noise_area=max(correlated, area), pixel=k * pixel)
+
+
+def block_means(fields: xr.Dataset, k: int) -> xr.Dataset:
+    """Means over blocks of k by k pixels; NaN where half of a block or less is known."""
+    pixel = float(fields["x"][1] - fields["x"][0])
+    blocks: Any = fields.coarsen(x=k, y=k, boundary="pad").mean()
+    known: Any = fields[next(iter(fields.data_vars))].notnull()
     whole = known.coarsen(x=k, y=k, boundary="pad").mean() > 0.5
     # Centres are computed here, because the last block may reach beyond the map.
     middle = {
-        c: float(found[c][0]) + (k - 1) / 2 * pixel + k * pixel * np.arange(value.sizes[c])
+        c: float(fields[c][0]) + (k - 1) / 2 * pixel + k * pixel * np.arange(blocks.sizes[c])
         for c in ("x", "y")
     }
-    coords = {c: (c, middle.get(str(c), v.values), found[c].attrs) for c, v in value.coords.items()}
-    # The resolution is two pixels or more.
-    coarser = {"pixel": k * pixel, "blocks": k, "resolution": max(attrs["resolution"], 2 * k * pixel)}
-    blocked = xr.Dataset({"density": value.where(whole), "density_sd": sd.where(whole)}).assign_coords(coords)
-    return blocked.assign_attrs({**attrs, **coarser})
+    coords = {c: (c, middle.get(str(c), v.values), fields[c].attrs) for c, v in blocks.coords.items()}
+    kept = {n: blocks[n].where(whole).assign_attrs(fields[n].attrs) for n in fields.data_vars}
+    return xr.Dataset(kept).assign_coords(coords).assign_attrs(fields.attrs)
 
 
 def ground_and_mean(

@@ -76,15 +76,16 @@ class TextTable:
             If a cell may be one number or another, as 1,234.
         """
         top = int(self.lines[0])
-        between = np.setdiff1d(np.arange(top, self.lines[-1] + 1), self.lines) - top
+        skipped = np.ones(int(self.lines[-1]) + 1 - top, dtype=bool)
+        skipped[self.lines - top] = False
         with _opened(self.file, self.encoding) as stream:
             for _ in range(top - 1):
                 stream.readline()
             table = pd.read_csv(
                 stream, sep=self.separator or r"\s+", decimal=self.notation.decimal, header=None,
                 names=list(range(self.width)), usecols=sorted(set(columns or range(self.width))), dtype=dtype,
-                skiprows=between.tolist(), nrows=len(self.lines), skipinitialspace=True, index_col=False,
-                low_memory=False,
+                skiprows=np.flatnonzero(skipped).tolist(), nrows=len(self.lines), skipinitialspace=True,
+                index_col=False, low_memory=False,
             )  # fmt: skip
         table.index = pd.Index(self.lines, name="line")
         texts = [] if dtype is str else [table[c] for c in table if table[c].dtype.kind == "O"]
