@@ -22,8 +22,8 @@ Array = NDArray[np.float64]
 
 # Fewest pixels in the shortest wavelength, and the largest number of modes.
 _PIXELS, _MOST = 6.0, 160
-# Pixels in the shortest wavelength that are enough, and pixels of a nucleus above which blocks of pixels serve
-# where there are twice as many: the time grows with the square of their number.
+# Pixels in the shortest wavelength that are enough, and pixels of a nucleus above which blocks of pixels
+# serve where there are twice as many: the time grows with the square of their number.
 _ENOUGH, _MANY = 13.0, 25_000
 
 

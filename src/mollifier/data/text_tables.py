@@ -10,7 +10,7 @@ import csv
 import gzip
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -28,6 +28,8 @@ _SEPARATORS = ("\t", ";", ",", "|", None)
 _STATED = re.compile(r'"?sep=(.)"?')
 # Size of the beginning that is looked at, and of its part in which no text holds NUL; rows; longest line.
 _BYTES, _BINARY, _ROWS, _LONGEST, _MOST_COLUMNS = 65_536, 512, 20, 1_000_000, 10_000
+# Characters read at a time.
+_BLOCK = 1 << 20
 _EMPTY = ' ,;|"\t\r\n'
 _GZIP, _UTF16 = b"\x1f\x8b", (b"\xff\xfe", b"\xfe\xff")
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "-"}
@@ -311,9 +313,8 @@ def _row_lines(file: Path, stream: TextIO, separator: str | None, width: int) ->
     """Line numbers of the header and the rows."""
     lines: list[int] = []
     footer, blank = None, False
-    for number, line in enumerate(stream, 1):
-        plain = line[0].isdigit() and '"' not in line  # most rows of most files
-        if plain and separator and footer is None and line.count(separator) == width - 1:
+    for number, line, plain in _lines(stream, separator, width):
+        if plain and footer is None:
             lines.append(number)
             blank = False
             continue
@@ -337,6 +338,24 @@ def _row_lines(file: Path, stream: TextIO, separator: str | None, width: int) ->
             lines.append(number)
         blank = False
     return lines
+
+
+def _lines(stream: TextIO, separator: str | None, width: int) -> Iterator[tuple[int, str, bool]]:
+    """Number and text of each line, and whether it is plainly a row: a digit first, no quotes, all its cells.
+
+    Most rows of most files are, and are counted many at a time.
+    """
+    number = 0
+    while block := stream.readlines(_BLOCK):
+        plain = np.zeros(len(block), dtype=bool)
+        text = "".join(block)
+        if separator and len(separator) == 1 and text.isascii() and '"' not in text:
+            cells = np.frombuffer(text.encode("ascii"), dtype=np.uint8)
+            starts = np.cumsum([0, *map(len, block[:-1])])
+            counts = np.add.reduceat(cells == ord(separator), starts, dtype=np.int64)
+            plain = (counts == width - 1) & (cells[starts] >= ord("0")) & (cells[starts] <= ord("9"))
+        yield from zip(range(number + 1, number + 1 + len(block)), block, plain.tolist(), strict=True)
+        number += len(block)
 
 
 def _uneven(file: Path, line: int, count: int, width: int) -> DataError:
