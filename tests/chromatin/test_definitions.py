@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from chromatin_cells import discs
@@ -170,3 +172,29 @@ def test_voronoi_density_in_parts(monkeypatch):
     whole = point_density(x[keep], y[keep])
     monkeypatch.setattr("mollifier.chromatin.voronoi._PART", 200)
     np.testing.assert_allclose(point_density(x[keep], y[keep]), whole, rtol=1e-9)
+
+
+def test_clusters_are_those_of_dbscan():
+    """Core points within the reach of one another, by all pairs of points, to an eighth of the reach."""
+    rng = np.random.default_rng(3)
+    x, y = rng.uniform(0, 2000, (2, 1500))
+    rule = DomainRule(eps=40.0, least=5)
+    mask = nucleus(6000.0, 60, uneven=0.0)
+    found = clusters(Localizations(x, y), mask, None, rule)
+    whole = np.stack([x, y], 1)
+    tree = KDTree(whole)
+    for other in (0.85, 1.15):
+        near = [np.array(n) for n in tree.query_ball_point(whole, other * rule.eps)]
+        core = np.array([len(n) >= rule.min_points for n in near])
+        rows = np.concatenate([np.full(len(n), k) for k, n in enumerate(near) if core[k]])
+        columns = np.concatenate([n for k, n in enumerate(near) if core[k]])
+        both = core[rows] & core[columns]
+        graph = coo_array((np.ones(both.sum()), (rows[both], columns[both])), shape=(len(x), len(x)))
+        count, label = connected_components(graph, directed=False)
+        exact = [
+            whole[(label == k) & core] for k in range(count) if ((label == k) & core).sum() >= rule.least
+        ]
+        # Every cluster of the shorter reach lies in one of ours, and each of ours in one of the longer reach.
+        inner, outer = (exact, found) if other < 1 else (found, exact)
+        sets = [set(map(tuple, g)) for g in outer]
+        assert all(any(set(map(tuple, g)) <= s for s in sets) for g in inner)
