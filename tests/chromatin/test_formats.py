@@ -191,15 +191,15 @@ def test_vendor_image_without_bioio(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_formats_registry_takes_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A format is one entry; text is read by the last, and an image is no table."""
+    """An entry of a plugin comes before text, which is anything; an image is no table."""
     path = tmp_path / "a.abc"
     path.write_bytes(b"ABC")
     with pytest.raises(DataError, match="no image: TIFF, OME-Zarr, ND2, CZI or LIF"):
         read_image(path)
     rows = Rows(["x", "y"], 2, lambda index: {"x": X, "y": Y}, "ABC")
     own = Format(lambda path, beginning: beginning.startswith(b"ABC"), table=lambda path: rows)
-    kept = FORMATS._entries
-    monkeypatch.setattr(FORMATS, "_entries", {"abc": own, **kept})
+    monkeypatch.setattr(FORMATS, "_entries", dict(FORMATS._entries))
+    FORMATS.register("abc", own)
     assert format_of(path) is own
     np.testing.assert_array_equal(read_localizations(path).x, X)
     (tmp_path / "a.tif").write_bytes(b"II*\x00")

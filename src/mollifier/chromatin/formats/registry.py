@@ -99,12 +99,12 @@ class Format:
     image: Callable[[Path], Image] | None = None
 
 
-# The first that recognises a file reads it; text is whatever is nothing else.
+# The last that recognises a file reads it, plugins before all others; text is whatever is nothing else.
 FORMATS: Registry[Format] = Registry(
     "microscope file format",
     {
         name: f"mollifier.chromatin.formats.{name}:FORMAT"
-        for name in ("tiff", "ome_zarr", "vendor_images", "picasso", "smlm", "arrays", "text")
+        for name in ("text", "arrays", "smlm", "picasso", "vendor_images", "ome_zarr", "tiff")
     },
 )
 
@@ -122,10 +122,10 @@ def format_of(path: Path) -> Format:
         require_file(path)
         with path.open("rb") as stream:
             beginning = stream.read(_BEGINNING)
-    for entry in FORMATS.values():
+    for entry in reversed(list(FORMATS.values())):
         if entry.recognises(path, beginning):
             return entry
-    require_file(path)
+    require_file(path)  # a folder, which only images can be
     raise DataError(f"'{path}' has no known format.")
 
 
