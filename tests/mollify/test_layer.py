@@ -80,7 +80,7 @@ def test_layer_derivatives_consistent(boundary):
         assert (jet[name].flatten() - value).abs().max() < 0.015 * value.abs().max(), name
 
 
-@pytest.mark.parametrize("method", ["gemm", "direct", "fft"])
+@pytest.mark.parametrize("method", ["gemm", "direct", "banded", "fft"])
 @pytest.mark.parametrize("boundary", ["halo", "one-sided", "trim"])
 def test_layer_gradients(method, boundary):
     """Gradients of every order are right."""
@@ -279,7 +279,7 @@ def test_tf32_on_a_gpu():
     before = getattr(place, name)
     setattr(place, name, True if name == "allow_tf32" else "tf32")
     try:
-        for method in ("gemm", "direct", "fft"):
+        for method in ("gemm", "direct", "banded", "fft"):
             layer = small(methods={"x": method}).cuda()
             g = field(layer.coords().double()).float().requires_grad_()
             jet = layer(g)

@@ -218,7 +218,8 @@ def test_operator_onto_other_points():
     [
         (64, 17, True, "gemm"),
         (300, 60, False, "gemm"),
-        (2_000, 9, True, "direct"),
+        (2_000, 5, True, "direct"),
+        (1_024, 17, True, "banded"),
         (8_192, 501, True, "fft"),
         (1_000_000, 9, False, "direct"),
         (5_000, 400, False, "direct"),

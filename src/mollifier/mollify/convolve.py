@@ -82,6 +82,19 @@ def direct_convolve(block: Any, stencils: Any, count: int) -> list[Any]:
     return [y[..., i, :].movedim(-1, -2) for i in range(len(stencils))]
 
 
+def banded_convolve(block: Any, stencils: Any, count: int) -> list[Any]:
+    """As `direct_convolve`, by products with one band of the matrix, which is the same for all rows.
+
+    An FFT for NumPy's arrays and under `torch.compile`, where a loop over the bands costs more than it saves.
+    """
+    xp = namespace(block)
+    if xp is np or xp.compiler.is_compiling():
+        return fft_convolve(block, stencils, count)
+    from mollifier.mollify.banded import correlate
+
+    return list(correlate(block[None], stencils[:, None]))
+
+
 def fft_convolve(block: Any, stencils: Any, count: int) -> list[Any]:
     """As `direct_convolve`, by one forward transform shared by all stencils.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from typing import Any, Literal
 
@@ -17,22 +18,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mollifier.errors import GridError, did_you_mean
-from mollifier.mollify.convolve import direct_convolve, fft_convolve, gather, gemm, joined, padded, wrapped
+from mollifier.mollify.convolve import (
+    banded_convolve,
+    direct_convolve,
+    fft_convolve,
+    gather,
+    gemm,
+    joined,
+    padded,
+    wrapped,
+)
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import Kernel, namespace
 from mollifier.mollify.radius import Boundary, Radius
 from mollifier.mollify.stencils import Rows, rows
 
-Method = Literal["gemm", "direct", "fft"]
+Method = Literal["gemm", "direct", "banded", "fft"]
 BOUNDARIES: tuple[Boundary, ...] = ("halo", "one-sided", "trim")
-METHODS: tuple[Method, ...] = ("gemm", "direct", "fft")
+METHODS: tuple[Method, ...] = ("gemm", "direct", "banded", "fft")
 # What an axis may multiply with, by method.
 _ARRAYS = ("matrix", "index", "weights", "stencils", "head", "tail")
+
+_CONVOLVE = {"direct": direct_convolve, "banded": banded_convolve, "fft": fft_convolve}
 
 # Seconds per unit of work relative to one multiply-add of a GEMM, from timings on axes of 64 to 4,096 nodes.
 _DIRECT_COST = 30.0
 _FFT_COST = 36.0
+_BANDED_COST = 6.5
 _GATHER_PENALTY = 8.0
+# Rows of a band that is multiplied at a time.
+_BAND_ROWS = 32
 # Nodes along an axis from which a dense matrix (128 MiB for each order) is formed only on request.
 _LARGEST_MATRIX = 4096
 
@@ -42,6 +57,7 @@ def fastest_method(nodes: int, taps: int, invariant: bool) -> Method:
     cost: dict[Method, float] = {"gemm": nodes, "direct": _DIRECT_COST * taps}
     if invariant:
         cost["fft"] = _FFT_COST * float(np.log2(max(nodes, 2)))
+        cost["banded"] = _BANDED_COST * (_BAND_ROWS + taps)
     else:
         cost["direct"] *= _GATHER_PENALTY
     if nodes > _LARGEST_MATRIX:
@@ -75,9 +91,9 @@ class AxisOperator:
             nodes.size, some.distinct.weights.shape[1], shared > self.results / 2
         )
         self._first, self._reach = self._shared_place() if shared else (0, 0)
-        if self.method == "fft" and not shared:
+        if self.method in ("fft", "banded") and not shared:
             raise GridError(
-                f"Axis '{nodes.name}' has no shift-invariant rows, which 'fft' needs; use 'gemm'."
+                f"Axis '{nodes.name}' has no shift-invariant rows, which '{self.method}' needs; use 'gemm'."
             )
 
     def constants(self, orders: Sequence[int]) -> dict[str, NDArray[Any]]:
@@ -98,6 +114,17 @@ class AxisOperator:
             "head": np.concatenate([r.block(head, left) for r in chosen]),
             "tail": np.concatenate([r.block(tail, right) for r in chosen]),
         }
+
+    def part(self, results: NDArray[np.intp]) -> AxisOperator:
+        """The operator of some of the results, from the nodes that they need, as a matrix product."""
+        entries = [r.entries(results) for r in self.rows.values()]
+        used = np.unique(np.concatenate([index[weights != 0] for index, weights in entries]))
+        found = copy(self)
+        found.rows = {k: r.part(results, used) for k, r in self.rows.items()}
+        found.results, found.invariant, found.method = len(results), slice(0, 0), "gemm"
+        if len(used) < self.nodes.size:
+            found.nodes = Axis.from_points(self.nodes.name, self.nodes.points[used], unit=self.nodes.unit)
+        return found
 
     def _shared_place(self) -> tuple[int, int]:
         """Node at which the first shared row is centred, and half the width of their stencil in nodes."""
@@ -126,8 +153,7 @@ class AxisOperator:
         low = self._first - self._reach
         high = low + (last - first) + 2 * self._reach
         block = wrapped(x, low, high) if self.nodes.periodic else padded(x, low, high)
-        convolve = fft_convolve if self.method == "fft" else direct_convolve
-        middle = convolve(block, constants["stencils"], last - first)
+        middle = _CONVOLVE[self.method](block, constants["stencils"], last - first)
         if last - first == self.results:
             return middle
         n = self.nodes.size
@@ -223,6 +249,15 @@ class TensorOperator:
         """Largest standard deviation of each derivative per unit of white noise in the values."""
         gain = [{k: float(r.noise_gain.max(initial=0.0)) for k, r in a.rows.items()} for a in self.axes]
         return [float(np.prod([g[k] for g, k in zip(gain, o, strict=True)])) for o in self.orders]
+
+    def part(self, results: Sequence[NDArray[np.intp]]) -> TensorOperator:
+        """The operator on a product of some of the results along each axis, from the nodes that they need."""
+        found = copy(self)
+        found.__dict__.pop("constants", None)
+        found.axes = [a.part(i) for a, i in zip(self.axes, results, strict=True)]
+        found.nodes, found.result = Grid(*(a.nodes for a in found.axes)), None
+        found.shape, found._cast = tuple(a.results for a in found.axes), {}
+        return found
 
     @staticmethod
     def key(axis: int, orders: Sequence[int], name: str) -> str:

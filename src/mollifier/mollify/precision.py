@@ -35,9 +35,12 @@ class Weights(nn.Module):
         return self
 
 
-def for_accumulation(weights: Mapping[str, Tensor], g: Tensor) -> Mapping[str, Tensor]:
-    """Weights in the dtype that sums run in: float64, or float32 on a GPU for values that are not float64."""
-    if g.dtype == torch.float64 or g.device.type == "cpu":
+def for_accumulation(weights: Mapping[str, Tensor], g: Tensor, single: bool = False) -> Mapping[str, Tensor]:
+    """Weights in the dtype that sums run in: float64, or float32 for values that are not float64.
+
+    The latter on a GPU, or where it is asked for by ``single``.
+    """
+    if g.dtype == torch.float64 or (g.device.type == "cpu" and not single):
         return weights
     return {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
 
@@ -85,7 +88,7 @@ def exact_backward(results: Iterable[Tensor], g: Tensor) -> None:
             continue
         seen.add(node)
         nodes += [n for n, _ in node.next_functions]
-        if "Convolution" in node.name() or "Mm" in node.name():
+        if any(kind in node.name() for kind in ("Convolution", "Correlation", "Mm")):
             found: list[Any] = []
             node.register_prehook(lambda grads, found=found: found.append(_switch_off_tf32()))
             node.register_hook(lambda ins, outs, found=found: _put_back(found.pop()))

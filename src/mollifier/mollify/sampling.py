@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mollifier.errors import GridError
+from mollifier.mollify.grid import Grid
 from mollifier.mollify.jet import Jet
+from mollifier.mollify.operators import TensorOperator
 from mollifier.mollify.orders import Derivative
-from mollifier.mollify.precision import Weights, for_accumulation
+from mollifier.mollify.precision import Weights, for_accumulation, unrounded
 from mollifier.mollify.stencils import rows, whole_weights
 
 # Values at nodes that a `Sampler` gathers at a time (memory: 8 bytes each, twice).
@@ -24,25 +27,71 @@ _VALUES_AT_ONCE = 4_000_000
 class Resampler(nn.Module):
     """Values at a layer's nodes -> jet on a product of coordinates; see `MollifierLayer.resampler`."""
 
-    def __init__(self, layer: Any, axes: Mapping[str, Any], orders: Sequence[Derivative]) -> None:
+    def __init__(self, layer: Any, operator: TensorOperator, orders: Sequence[Derivative]) -> None:
         super().__init__()
         if layer.raw_radius is not None:
             raise GridError(
-                "A layer with a learnable radius has no resampler; use layer.at or layer.sampler."
+                "A layer with a learnable radius has no resampler and no tile; use layer.at or layer.sampler."
             )
         self._layer = [layer]  # in a list: the layer is not a part of this module
-        self.orders = tuple(orders)
-        names = layer.grid.names
-        self.operator = layer._operator(
-            orders=[tuple(d.along(n) for n in names) for d in self.orders],
-            onto={n: np.asarray(v, dtype=float) for n, v in axes.items()},
-        )
-        self.weights = Weights(self.operator.constants)
+        self.orders, self.operator = tuple(orders), operator
+        self.weights = Weights(operator.constants)
 
     def forward(self, g: Tensor) -> Jet:
         """Jet of shape (..., *len of each axis)."""
-        layer = self._layer[0]
-        return layer._jet(self.operator, self.orders, layer._on_nodes(g), self.weights.tensors())
+        g = on_nodes(g, self.operator.nodes)
+        return self._layer[0]._jet(self.operator, self.orders, g, self.weights.tensors())
+
+
+class Tile(Resampler):
+    """A layer on a block of its grid; made by `MollifierLayer.tile`.
+
+    Attributes
+    ----------
+    nodes
+        Where the module is evaluated: the block and its halo.
+    index
+        Points of the block along each axis of the layer's result, as ``np.ix_`` takes them.
+    """
+
+    def __init__(
+        self, layer: Any, operator: TensorOperator, orders: Sequence[Derivative], index: Sequence[Any]
+    ) -> None:
+        super().__init__(layer, operator, orders)
+        self.nodes, self.index = operator.nodes, tuple(index)
+        coords = torch.as_tensor(self.nodes.coords()).to(layer.coords())
+        self.register_buffer("_coords", coords, persistent=False)
+        self.weights.to(coords.device)
+
+    def coords(self) -> Tensor:
+        """Coordinates of the nodes, halo included, shape (n_points, d), in the layer's dtype."""
+        return self._coords
+
+
+def tile_index(
+    grid: Grid,
+    shape: Sequence[int],
+    points: int | Mapping[str, int],
+    start: Mapping[str, int],
+    generator: torch.Generator | None,
+) -> list[NDArray[np.intp]]:
+    """Points of a block along each axis of results of a shape; see `MollifierLayer.tile`."""
+    for name in (*(points if isinstance(points, Mapping) else ()), *start):
+        grid[name]
+    index = []
+    for axis, count in zip(grid, shape, strict=True):
+        size = points.get(axis.name, count) if isinstance(points, Mapping) else points
+        size = min(max(int(size), 1), count)
+        if axis.name in start:
+            low = int(start[axis.name])
+        elif size == count:
+            low = 0
+        else:
+            first = 0 if axis.periodic else 1 - size
+            low = int(torch.randint(first, count, (), generator=generator))
+        part = np.arange(low, low + size)
+        index.append(np.sort(part % count) if axis.periodic else part[(part >= 0) & (part < count)])
+    return index
 
 
 class Sampler(nn.Module):
@@ -87,8 +136,8 @@ class Sampler(nn.Module):
     def forward(self, g: Tensor) -> Jet:
         """Jet of shape (..., n)."""
         layer = self._layer[0]
-        g = layer._on_nodes(g)
-        w = for_accumulation(self._current_weights(layer), g)
+        g = on_nodes(g, layer.nodes)
+        w = for_accumulation(self._current_weights(layer), g, layer.single)
         work = g.to(w["axis0_offsets"].dtype).flatten(-len(self.taps))
         # The uncorrected kernel does not reproduce constants: there the mean stays.
         mean = work.mean(-1, keepdim=True) if layer.accuracy is not None else torch.zeros_like(work[..., :1])
@@ -153,3 +202,27 @@ def _points(points: Any, names: Sequence[str]) -> Any:
 
 def _float64(x: Any) -> Any:
     return np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, dtype=float)
+
+
+def on_nodes(g: Tensor, nodes: Grid) -> Tensor:
+    """Values as a layer takes them, (..., *nodes.shape).
+
+    Raises
+    ------
+    GridError
+        If they have another number of nodes.
+    """
+    unrounded(g)
+    shape, count = nodes.shape, nodes.size
+    if g.ndim >= len(shape) and tuple(g.shape[-len(shape) :]) == shape:
+        return g
+    if g.ndim and g.shape[-1] == count:
+        return g.reshape(*g.shape[:-1], *shape)
+    if g.ndim >= 2 and g.shape[-2] == count:
+        g = g[..., 0] if g.shape[-1] == 1 else g.movedim(-1, 0)
+        return g.reshape(*g.shape[:-1], *shape)
+    raise GridError(
+        f"Values of shape {tuple(g.shape)} were given; the layer takes (..., "
+        f"{', '.join(map(str, shape))}), (..., {count}) or ({count}, channels): evaluate the module on "
+        "layer.coords()."
+    )

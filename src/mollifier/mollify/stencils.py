@@ -87,14 +87,14 @@ class Rows:
     invariant: slice
     distinct: Stencils
 
-    def _shifted(self, part: slice) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def _shifted(self, part: slice | NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """The distinct row of each row of a part, and by how many nodes it is shifted."""
         first, last = self.invariant.start, self.invariant.stop
         i = np.arange(len(self.centres))[part]
         after = np.clip(i - first, 0, max(last - first - 1, 0))
         return i - after, np.where(i < last, after, 0)
 
-    def _entries(self, part: slice) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    def entries(self, part: slice | NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """Nodes and weights of a part of the rows, each of shape (m, taps)."""
         row, shift = self._shifted(part)
         # Zero weights that pad a stencil may point past the end.
@@ -108,17 +108,25 @@ class Rows:
     @property
     def index(self) -> NDArray[np.intp]:
         """Node of each weight of every row, shape (m, taps)."""
-        return self._entries(slice(None))[0]
+        return self.entries(slice(None))[0]
 
     @property
     def weights(self) -> NDArray[np.float64]:
         """Weights of every row, shape (m, taps)."""
-        return self._entries(slice(None))[1]
+        return self.entries(slice(None))[1]
 
     @property
     def whole(self) -> NDArray[np.bool_]:
         """Whether the kernel's support lies within the nodes, of every row, shape (m,)."""
         return self.distinct.whole[self._shifted(slice(None))[0]]
+
+    def part(self, results: NDArray[np.intp], nodes: NDArray[np.intp]) -> Rows:
+        """Some of the rows, on some of the nodes, which hold all their weights."""
+        index, weights = self.entries(results)
+        row = self._shifted(results)[0]
+        place = np.where(weights != 0, np.searchsorted(nodes, index), 0)
+        distinct = Stencils(self.distinct.offsets[row], place, weights, self.distinct.whole[row])
+        return Rows(self.order, self.degree, self.centres[results], len(nodes), slice(0, 0), distinct)
 
     def dense(self, part: slice = slice(None)) -> NDArray[np.float64]:
         """The rows, or a part of them, as a matrix, shape (m, nodes)."""
@@ -126,7 +134,7 @@ class Rows:
 
     def block(self, part: slice, columns: tuple[int, int]) -> NDArray[np.float64]:
         """A part of the rows on the nodes from the first column up to the second, which hold all weights."""
-        index, weights = self._entries(part)
+        index, weights = self.entries(part)
         row, tap = np.nonzero(weights)
         matrix = np.zeros((len(index), max(columns[1] - columns[0], 0)))
         np.add.at(matrix, (row, index[row, tap] - columns[0]), weights[row, tap])
@@ -134,7 +142,7 @@ class Rows:
 
     def span(self, part: slice) -> tuple[int, int]:
         """First node that a part of the rows weights, and one past the last; (nodes, 0) for none."""
-        index, weights = self._entries(part)
+        index, weights = self.entries(part)
         used = index[weights != 0]
         return int(used.min(initial=self.nodes)), int(used.max(initial=-1)) + 1
 
