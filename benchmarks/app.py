@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.chromatin.commands import add_to
 from benchmarks.running import FOLDER, Cases, Engines, Folder, Noise, Seeds, numbers, running, words
 from mollifier.cli.options import EPILOG, NoFigures, Resume, with_terminal
 from mollifier.cli.progress import Steps
@@ -18,6 +19,7 @@ bench = typer.Typer(
     help="Measure speed and accuracy: print the table, and keep it as CSV, JSON and Markdown.",
     no_args_is_help=True,
 )
+add_to(bench)
 
 
 @bench.command(
@@ -344,43 +346,6 @@ def kill(
 
         table = killing.run(kinds or [], runs, seed=seed, progress=run.progress)
         return run.deliver(table, killing.check(table))
-
-
-@bench.command(epilog=f"Example: python -m benchmarks chromatin --nuclei 3 --methods waves,layer. {EPILOG}")
-@with_terminal
-def chromatin(
-    terminal: Terminal,
-    nuclei: Annotated[int, typer.Option("--nuclei", min=0, help="Simulated nuclei.")] = 20,
-    methods: Annotated[
-        str,
-        typer.Option("--methods", metavar="NAMES", help="waves, layer, nested (networks), comma-separated."),
-    ] = "waves",
-    seconds: Annotated[float, typer.Option("--seconds", min=1, help="That a network may take.")] = 60.0,
-    studies: Annotated[int, typer.Option("--studies", min=0, help="Of treated and control cells.")] = 0,
-    effect: Annotated[
-        float, typer.Option("--effect", min=0.1, help="Ratio of treated to control rates; 1 for none.")
-    ] = 1.3,
-    out: Folder = FOLDER,
-    resume: Resume = False,
-) -> int:
-    """Rates of simulated nuclei from localisations, and simulated studies of treated and control cells.
-
-    A nucleus takes about half a minute, a study of eleven cells as long. Writes nuclei.csv and cohorts.csv,
-    the same as .json and .md, and every answer, as it comes, to a journal, from which --resume continues.
-    """
-    if not nuclei + studies:
-        raise ConfigurationError("--nuclei 0 and no --studies were given; one of the two was expected.")
-    with running(terminal, "chromatin", out, resume) as run:
-        from benchmarks.chromatin import cohorts
-        from benchmarks.chromatin import nuclei as simulated
-
-        tables = []
-        if nuclei:
-            given = nuclei, words(methods), seconds
-            tables.append(simulated.run(*given, progress=run.progress, journal=run.journal("nuclei")))
-        if studies and not any(t.interrupted for t in tables):
-            tables.append(cohorts.run(studies, effect, progress=run.progress, journal=run.journal("cohorts")))
-        return max(run.deliver(table, bool(table.rows)) for table in tables)
 
 
 def _list(terminal: Terminal, cases: list[str]) -> int:

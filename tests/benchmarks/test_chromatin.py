@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.app import bench
-from benchmarks.chromatin import cohorts, nuclei
+from benchmarks.chromatin import cohorts, large_nuclei, nuclei
 from benchmarks.journal import Journal
 from mollifier.chromatin.infer import posed
 from mollifier.chromatin.microscope import with_noise
@@ -103,3 +103,32 @@ def test_benchmark_command_writes_tables(tmp_path: Path):
     )
     refused = CliRunner().invoke(bench, ["chromatin", "--nuclei", "0", "--out", str(tmp_path)])
     assert refused.exit_code == 2
+
+
+@pytest.mark.slow
+def test_nucleus_of_real_size_on_a_small_one(tmp_path):
+    """A nucleus of a sixth of the diameter through the command: what was simulated is found."""
+    plan = large_nuclei.scaled(0.17)
+    (row,) = large_nuclei.run(["ours"], plan=plan, folder=tmp_path, options=["--quick"]).rows
+    assert row.found > 0.9
+    assert row.radius == pytest.approx(1, abs=0.1)
+    assert row.thickness == pytest.approx(1, abs=0.1)
+    assert row.lamina == pytest.approx(row.lamina_true, rel=0.1)
+    assert row.memory_mib > 0
+    with pytest.raises(ConfigurationError, match="Did you mean 'o-snap'"):
+        large_nuclei.run(["osnap"], plan=plan, folder=tmp_path)
+
+
+def test_nucleus_simulated_truth():
+    """The table has about as many rows as planned, and dense places hold more of them."""
+    plan = large_nuclei.scaled(0.12)
+    table, truth = large_nuclei.simulated(plan, seed=1)
+    assert len(table) == pytest.approx(plan.localizations, rel=0.03)
+    assert len(truth.domains) == plan.domains
+    assert truth.rim_area / truth.edge == pytest.approx(plan.rim, rel=0.3)
+    assert (truth.domains["depth"] > 0).all()
+    x, y = table["x [nm]"].to_numpy(), table["y [nm]"].to_numpy()
+    first = truth.domains.iloc[0]
+    inside = (np.hypot(x - first["x"], y - first["y"]) < first["radius"]).sum()
+    even = len(table) / (np.pi * truth.radius**2)
+    assert inside / (np.pi * first["radius"] ** 2) > 1.3 * even

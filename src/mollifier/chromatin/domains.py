@@ -190,7 +190,7 @@ def typical(
     """
     rule = rule or DomainRule()
     inside = domains[domains["place"] == "interior"]
-    radius, spacing = (_average(inside[c].to_numpy(dtype=float), rule) for c in ("radius", "spacing"))
+    radius, spacing = (average(inside[c].to_numpy(dtype=float), rule) for c in ("radius", "spacing"))
     area, rim = float(domains["area"].sum()), float(domains["area"].sum() - inside["area"].sum())
     rate = geometric_rate(radius, spacing) if spacing > radius else math.nan
     return {
@@ -203,7 +203,8 @@ def typical(
     }
 
 
-def _average(values: Array, rule: DomainRule) -> float:
+def average(values: Array, rule: DomainRule) -> float:
+    """Average of the finite values, as the definition has it; NaN without any."""
     values = values[np.isfinite(values)]
     return float(_AVERAGES[rule.average](values)) if values.size else math.nan
 

@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 _PIXELS, _MOST = 6.0, 160
 # Pixels in the shortest wavelength that are enough, and pixels of a nucleus above which blocks of pixels
 # serve where there are twice as many: the time grows with the square of their number.
-_ENOUGH, _MANY = 13.0, 25_000
+_ENOUGH, _MANY = 13.0, 12_000
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,9 @@ from mollifier.chromatin.mask import NucleusDetection
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.errors import ConfigurationError
 
+# What a preview sets: counts on a wide kernel as they are, domains of the map, few test functions.
+PREVIEW = {"merge": False, "width": 100.0, "domains": "map", "quick": True}
+
 
 @dataclass(frozen=True)
 class StudySettings:

@@ -112,6 +112,13 @@ _Assume = Annotated[
     ),
 ]
 _Quick = Annotated[bool, typer.Option("--quick", help="Use fewer test functions: a coarser map, sooner.")]
+_Preview = Annotated[
+    bool,
+    typer.Option(
+        "--preview",
+        help="In seconds: repeats left in, a kernel of 100 nm, domains of the map, a coarser map.",
+    ),
+]
 _Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Number of processes; by default one for each core.")
 ]
@@ -160,6 +167,7 @@ def chromatin(
     overrides: _Overrides = None,
     assume: _Assume = None,
     quick: _Quick = False,
+    preview: _Preview = False,
     workers: _Workers = None,
     executor: Address = None,
     figures: _Figures = None,
@@ -182,6 +190,7 @@ def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of the settings from the options."""
     from mollifier.chromatin.definitions import DEFINITIONS, DomainRule
     from mollifier.chromatin.groups import read_groups
+    from mollifier.chromatin.settings import PREVIEW
 
     alike = ("unit", "pixel_size", "z_step", "axes", "channel", "frame_interval", "time_lapse", "windows")
     alike += ("pixel", "width", "psf_sd", "margin", "quick", "control")
@@ -199,6 +208,8 @@ def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
         "groups": None if table is None else table.groups,
         "replicates": None if table is None else table.replicates,
     }
+    if given["preview"]:
+        chosen |= PREVIEW | {"rule": DomainRule(), "width": given["width"] or PREVIEW["width"]}
     if given["saturated"] is not None:
         chosen["saturated"] = given["saturated"]
     whose = whose or ("own" if groups is None else "control")

@@ -1,0 +1,89 @@
+"""The benchmark commands on chromatin."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.running import FOLDER, Folder, running, words
+from mollifier.cli.options import EPILOG, Resume, with_terminal
+from mollifier.cli.terminal import Terminal
+from mollifier.errors import ConfigurationError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    examples = {chromatin: "--nuclei 3 --methods waves,layer", nucleus: "--definitions ours,preview"}
+    for command, example in examples.items():
+        app.command(epilog=f"Example: python -m benchmarks {command.__name__} {example}. {EPILOG}")(command)
+
+
+@with_terminal
+def chromatin(
+    terminal: Terminal,
+    nuclei: Annotated[int, typer.Option("--nuclei", min=0, help="Simulated nuclei.")] = 20,
+    methods: Annotated[
+        str,
+        typer.Option("--methods", metavar="NAMES", help="waves, layer, nested (networks), comma-separated."),
+    ] = "waves",
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="That a network may take.")] = 60.0,
+    studies: Annotated[int, typer.Option("--studies", min=0, help="Of treated and control cells.")] = 0,
+    effect: Annotated[
+        float, typer.Option("--effect", min=0.1, help="Ratio of treated to control rates; 1 for none.")
+    ] = 1.3,
+    out: Folder = FOLDER,
+    resume: Resume = False,
+) -> int:
+    """Rates of simulated nuclei from localisations, and simulated studies of treated and control cells.
+
+    A nucleus takes about half a minute, a study of eleven cells as long. Writes nuclei.csv and cohorts.csv,
+    the same as .json and .md, and every answer, as it comes, to a journal, from which --resume continues.
+    """
+    if not nuclei + studies:
+        raise ConfigurationError("--nuclei 0 and no --studies were given; one of the two was expected.")
+    with running(terminal, "chromatin", out, resume) as run:
+        from benchmarks.chromatin import cohorts
+        from benchmarks.chromatin import nuclei as simulated
+
+        tables = []
+        if nuclei:
+            given = nuclei, words(methods), seconds
+            tables.append(simulated.run(*given, progress=run.progress, journal=run.journal("nuclei")))
+        if studies and not any(t.interrupted for t in tables):
+            tables.append(cohorts.run(studies, effect, progress=run.progress, journal=run.journal("cohorts")))
+        return max(run.deliver(table, bool(table.rows)) for table in tables)
+
+
+@with_terminal
+def nucleus(
+    terminal: Terminal,
+    definitions: Annotated[
+        str,
+        typer.Option(
+            "--definitions", metavar="NAMES", help="ours, kant2024, o-snap, preview; all by default."
+        ),
+    ] = "",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Simulated nuclei.")] = 1,
+    scale: Annotated[
+        float,
+        typer.Option("--scale", min=0.1, max=2, help="Of the diameter of 16.5 um, at the same density."),
+    ] = 1.0,
+    out: Folder = FOLDER,
+    resume: Resume = False,
+) -> int:
+    """A nucleus of real size, 2.4 million localisations: domains, rim, seconds and memory by each definition.
+
+    About a minute for each. Writes nucleus.csv, .json and .md, and every row, as it comes, to a journal, from
+    which --resume continues.
+    """
+    with running(terminal, "nucleus", out, resume) as run:
+        from benchmarks.chromatin import large_nuclei
+
+        options: dict[str, Any] = {"definitions": words(definitions)} if definitions else {}
+        plan = large_nuclei.scaled(scale)
+        table = large_nuclei.run(
+            seeds=range(seeds), plan=plan, folder=run.folder, progress=run.progress,
+            journal=run.journal("nucleus"), **options,
+        )  # fmt: skip
+        return run.deliver(table, bool(table.rows))
