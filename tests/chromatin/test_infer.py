@@ -11,6 +11,7 @@ from mollifier.chromatin.model import ChromatinModel, FreeEnergy, geometric_rate
 from mollifier.chromatin.modes import modes
 from mollifier.chromatin.shapes import nucleus, rate_pattern
 from mollifier.chromatin.simulate import simulate
+from mollifier.chromatin.time_rows import time_rows
 from mollifier.errors import ConfigurationError, DataError
 
 MODEL = ChromatinModel()
@@ -110,17 +111,17 @@ def test_galerkin_covariance_of_rows(truth):
     series, axes = infer._series(infer._checked(with_noise(truth, sd)), None)
     mask = infer._checked(with_noise(truth, sd))["mask"].values
     waves = modes(mask, axes[0].spacing, 300.0)
-    change, hold = galerkin._in_time(series.times, 4)
+    time = time_rows(series.times, 4)
     exact = truth["phi_d"].transpose("x", "y", "t").values[truth["mask"].values]
     rate = np.broadcast_to(truth["lam"].values[truth["mask"].values][:, None], exact.shape)
     rows = []
     for seed in range(200):
         v = exact + sd * np.random.default_rng(seed).standard_normal(exact.shape)
         one = galerkin.FieldSeries(v, series.variance, series.chromatin, series.times, series.depth)
-        gained = 2 * MODEL.acetylation * waves.project(rate * one.phi_e) @ hold.T
-        rows.append((galerkin._rest(one, waves, MODEL, change, hold) - gained)[chosen].ravel())
-    expected = galerkin._covariance(series, waves, MODEL, change, hold, rate)
-    index = (np.array(chosen)[:, None] * len(change) + np.arange(len(change))).ravel()
+        gained = 2 * MODEL.acetylation * waves.project(rate * one.phi_e) @ time.hold.T
+        rows.append((galerkin._rest(one, waves, MODEL, time) - gained)[chosen].ravel())
+    expected = galerkin._covariance(series, waves, MODEL, time, rate)
+    index = (np.array(chosen)[:, None] * len(time.change) + np.arange(len(time.change))).ravel()
     np.testing.assert_allclose(np.std(rows, 0) / np.sqrt(np.diag(expected))[index], 1.0, atol=0.25)
 
 

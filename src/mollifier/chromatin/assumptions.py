@@ -42,6 +42,11 @@ class Assumptions:
         Of the quantile of a level that was not given.
     water
         Of the volume fraction of nucleoplasm within a phase.
+    total
+        Of the relative change of a nucleus's total signal, other than by fading, within ``1/Gamma_ac``: it
+        limits how well fading is known (`python -m benchmarks dynamics`).
+    position
+        Of the place of a frame after registration, in pixels (`python -m benchmarks dynamics`).
     outline
         Of the position of the outline, relative to the resolution: the width of an edge is the resolution,
         and an eye or a threshold finds its middle to about a quarter of that.
@@ -68,6 +73,8 @@ class Assumptions:
     levels: float = 0.1
     quantiles: float = 0.05
     water: float = 0.05
+    total: float = 0.03
+    position: float = 0.1
     outline: float = 0.25
 
     def __post_init__(self) -> None:

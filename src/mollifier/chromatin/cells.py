@@ -15,6 +15,7 @@ from mollifier.chromatin.fractions import fractions
 from mollifier.chromatin.infer import infer_rate
 from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.localizations import Localizations
+from mollifier.chromatin.movies import Settled, settled
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.rasters import edge_distance
 from mollifier.chromatin.rate_map import KNOWN, RateMap, interval
@@ -23,6 +24,7 @@ from mollifier.chromatin.sensitivity import Levels, sensitivity
 from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.signals import for_rate, ground_and_mean, signal
 from mollifier.chromatin.structure import structure
+from mollifier.chromatin.treatment import Step
 from mollifier.errors import DataError, MollifierError
 
 # Rings of the profile.
@@ -55,7 +57,8 @@ def analyse_nucleus(
         identified pixels), ``rate_total_sd`` (its standard error), of which ``rate_sd`` is by noise and
         ``rate_assumed_sd`` by what is assumed, ``identified`` (share of identified pixels), ``rate_balance``
         (integral of phi_h over that of phi_e: lam if it were even), ``gain``, ``change`` and ``defect`` of
-        the integral balance, and ``seconds``.
+        the integral balance, ``bleaching`` (1/s), ``step_size``, ``step_delay`` and ``step_spread`` (s) of a
+        treatment, each with ``_sd``, ``_low`` and ``_high`` (95 %, with what is assumed), and ``seconds``.
     """
     return analyse_fields(sample, settings, levels)[0]
 
@@ -67,8 +70,9 @@ def analyse_fields(
     begun = time.perf_counter()
     known, found = NucleusResult(sample.field, sample.name, sample.group), None
     try:
-        known, chosen = _with_fields(known, sample, settings, levels)
-        known, found = _with_rate(known, settings, chosen)
+        ready = settled(sample, settings)
+        known, chosen = _with_fields(known, ready.sample, settings, levels)
+        known, found = _with_rate(known, settings, chosen, ready)
     except Exception as error:
         # Any failure in one nucleus is reported in its row and stops no other.
         known = replace(known, error=_said(error))
@@ -138,7 +142,7 @@ def _resolved(
 
 
 def _with_rate(
-    known: NucleusResult, s: StudySettings, chosen: Thresholds
+    known: NucleusResult, s: StudySettings, chosen: Thresholds, ready: Settled
 ) -> tuple[NucleusResult, RateMap | None]:
     """The map of rates, its numbers, and notes on them."""
     assert known.fields is not None
@@ -157,12 +161,14 @@ def _with_rate(
     depth = edge_distance(inside)
     margin = s.margin if s.margin is not None else float(phi.attrs["resolution"])
     given.attrs = {n: phi.attrs[n] for n in ("noise_area",) if n in phi.attrs}
+    if s.follow or s.bleaching:
+        given = given.assign(ready.errors(phi, s.assume.position))
     geometry = known.numbers.get("rate_geometric", math.nan)
 
     def mapped(beyond: float) -> RateMap:
         mask = depth > beyond if beyond else inside
         shown = None if math.isnan(geometry) else geometry
-        return infer_rate(given.assign(mask=mask), s.model, s.over, s.prior, shown, s.quick)
+        return infer_rate(given.assign(mask=mask), s.model, s.over, s.prior, shown, s.quick, s.treatment)
 
     try:
         found = mapped(margin)
@@ -182,6 +188,10 @@ def _with_rate(
         "identified": share,
         **{n: found.balance[n] for n in ("gain", "change", "defect")},
     }
+    if ready.bleaching is not None:
+        numbers |= {"bleaching": ready.bleaching.rate, "bleaching_sd": ready.bleaching.sd}
+    if found.step is not None:
+        numbers |= _step_numbers(replace(found.step, sd=np.hypot(found.step.sd, assumed.attrs["step_sd"])))
     if not inner:
         notes.append("The nucleus is too narrow for a smaller outline: errors leave out that of the outline.")
     notes += _doubts(found, share)
@@ -190,7 +200,7 @@ def _with_rate(
     parts = {
         "rate": whole.assign_attrs({"balance": found.balance, "status": str(found.status)}),
         "profile": rate_profile(d),
-        "sensitivity": assumed[["level", "pattern", "sd"]],
+        "sensitivity": assumed[["level", "pattern", "step", "sd"]],
     }
     return replace(known, numbers={**known.numbers, **numbers}, notes=tuple(notes), **parts), found
 
@@ -214,6 +224,16 @@ def _assumed(
             known = False
     levels = Levels(phi["signal"], chosen, Thresholds.of(phi))
     return sensitivity(found, s.model, s.assume, levels, inner), known
+
+
+def _step_numbers(step: Step) -> dict[str, float]:
+    """Size, delay and spread with their errors and intervals."""
+    parts = {"size": step.size, "delay": step.delay, "spread": step.spread}
+    return {
+        f"step_{name}{end}": value
+        for name, q in parts.items()
+        for end, value in (("", q.value), ("_sd", q.sd), ("_low", q.low), ("_high", q.high))
+    }
 
 
 def _doubts(found: RateMap, share: float) -> list[str]:

@@ -74,7 +74,7 @@ def fractions(
             raise DataError("The mask is empty on the signal's pixels. Are both in nm and from one origin?")
         box = {n: inside.any([d for d in inside.dims if d != n]).values for n in ("x", "y")}
         value, sd = (a.where(inside).isel(box) for a in (value, sd))
-    chosen = _levels(chosen, value.values, whole, isinstance(signal, xr.Dataset))
+    chosen = _levels(chosen, value.values, whole, _ground(signal))
     columns = [f"threshold_{n}" for n in asdict(chosen)]
     # NetCDF attributes have no booleans.
     shown = [int(v) if isinstance(v, bool) else v for v in asdict(chosen).values()]
@@ -133,12 +133,18 @@ def _where(mask: xr.DataArray, value: xr.DataArray) -> xr.DataArray:
     return xr.DataArray(np.stack(frames, axis=-1), {**coords, "t": value["t"]}, ("x", "y", "t"))
 
 
-def _levels(chosen: Thresholds, inside: Array, whole: Array, is_density: bool) -> Thresholds:
+def _ground(signal: xr.Dataset | xr.DataArray) -> float | None:
+    """Level without chromatin, if the signal states it: 0 for a density."""
+    return float(signal.attrs.get("background", 0.0)) if isinstance(signal, xr.Dataset) else None
+
+
+def _levels(chosen: Thresholds, inside: Array, whole: Array, ground: float | None) -> Thresholds:
     """The thresholds with every level as a number."""
     finite = inside[np.isfinite(inside)]
     if finite.size == 0:
         raise DataError("The signal has no value inside the mask.")
-    ground = 0.0 if is_density else float(np.nanquantile(whole, chosen.background_quantile))
+    if ground is None:
+        ground = float(np.nanquantile(whole, chosen.background_quantile))
     found = replace(
         chosen,
         background=ground if chosen.background is None else float(chosen.background),

@@ -14,20 +14,19 @@ many pixels, so that the bias from the noise in phi_e, the factor of lam, is neg
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 
 import numpy as np
 import scipy.linalg as sl
 from numpy.typing import NDArray
-from scipy.interpolate import make_interp_spline
 from scipy.ndimage import gaussian_filter
 
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.modes import Modes
+from mollifier.chromatin.time_rows import TimeRows, time_rows
 from mollifier.engines.linalg.dense import JITTER, factored
-from mollifier.engines.priors.spline_prior import Hyper, Prior, degree, maximise, prior
+from mollifier.engines.priors.spline_prior import Hyper, degree, maximise, prior
 from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.engines.splines.limits import Limits
 from mollifier.mollify.grid import Axis, Grid
@@ -36,13 +35,18 @@ Array = NDArray[np.float64]
 
 # Iterations of reweighting: the covariance depends on the rate.
 _ROUNDS = 3
+# Rows to a coefficient of the rate from which the scale of the noise is estimated.
+_MANY = 2.0
+# Median of the relative standard deviation of a rate before there are data, and standard deviation of its
+# logarithm: rates of a nucleus differ by a factor of two, rarely of ten.
+_RELATIVE = 0.7, 0.8
 # Points at which the rate is constrained to be non-negative.
 _PLACES = 150
 # Standard deviation in pixels of the smoothing of fields that multiply the noise.
 _SMOOTH = 1.5
-# Cosines in time that serve as test functions for a steady rate and for one that varies in time, and spline
-# cells of the rate per frame.
-_SLOW, _FAST, _CELLS_A_FRAME = 4, 12, 1 / 3
+# Cosines in time that serve as test functions for a steady rate, for one that varies in time and for a step,
+# and spline cells of the rate per frame.
+_SLOW, _FAST, _STEEP, _CELLS_A_FRAME = 4, 12, 24, 1 / 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +63,10 @@ class FieldSeries:
         Distance from the nuclear edge, shape (pixels,).
     shared
         Number of pixels over which errors are correlated; 1 for independent errors.
+    others, shaken
+        Fields as they are when something common to all pixels is one standard deviation off, in all frames
+        together, as the fading of a dye, or in each by itself, as the place of a nucleus: their differences
+        from these fields count as noise.
     """
 
     phi_d: Array
@@ -67,6 +75,8 @@ class FieldSeries:
     times: Array
     depth: Array
     shared: float = 1.0
+    others: tuple[FieldSeries, ...] = ()
+    shaken: tuple[FieldSeries, ...] = ()
 
     @property
     def phi_h(self) -> Array:
@@ -89,10 +99,10 @@ class RateEstimate:
         Coefficients, shape (m,), and a root of their covariance ``inverse' inverse``, shape (m, m).
     misfit
         Rms of the whitened residuals; where it exceeds one, the covariance is scaled up by it.
-    hyper
-        Hyperparameters of the prior.
-    functions
-        Splines on the pixels, (pixels, m in space), and at the frames, (frames, m in time).
+    hyper, precision
+        Hyperparameters of the prior, and its precision, shape (m, m).
+    space, time
+        Splines on the pixels, (pixels, m in space), and rows and functions in time.
     effective_parameters
         Number of coefficients that the data determine: the trace of posterior covariance times information.
     gain
@@ -103,32 +113,29 @@ class RateEstimate:
     inverse: Array
     misfit: float
     hyper: Hyper
-    functions: tuple[Array, Array]
+    space: Array
+    time: TimeRows
     effective_parameters: float
     gain: Array
-
-    @property
-    def timed(self) -> bool:
-        """Whether the rate varies in time."""
-        return self.functions[1].shape[1] > 1
+    precision: Array
 
     @property
     def rate(self) -> Array:
         """The rate, shape (pixels, frames); one frame for a rate that is constant in time."""
-        space, time = self.functions
+        space, time = self.space, self.time.functions
         return space @ self.coefficients.reshape(space.shape[1], -1) @ time.T
 
     @property
     def sd(self) -> Array:
         """Standard errors, shape as `rate`."""
-        space, time = self.functions
+        space, time = self.space, self.time.functions
         parts = [(space[:, :, None] * row).reshape(len(space), -1) for row in time]
         variance = [np.sum((self.inverse @ p.T) ** 2, axis=0) for p in parts]
         return np.sqrt(np.stack(variance, -1))
 
     def mean(self, weight: Array) -> tuple[float, float]:
         """Weighted mean of the rate and its standard error; weights as `rate`, with sum one."""
-        space, time = self.functions
+        space, time = self.space, self.time.functions
         row = (space.T @ weight @ time).ravel()
         return float(row @ self.coefficients), float(np.linalg.norm(self.inverse @ row))
 
@@ -141,7 +148,12 @@ class RateEstimate:
 
 
 def estimate(
-    series: FieldSeries, modes: Modes, place: Sequence[Axis], model: ChromatinModel, kind: str
+    series: FieldSeries,
+    modes: Modes,
+    place: Sequence[Axis],
+    model: ChromatinModel,
+    kind: str,
+    profile: Callable[[Array], Array] | None = None,
 ) -> RateEstimate:
     """Estimate the rate over x and y, or x, y and t.
 
@@ -157,53 +169,103 @@ def estimate(
         Assumed parameters, in the units of the axes.
     kind
         Kind of prior, as in `mollifier.FieldUnknown`.
+    profile
+        A known factor of a rate over x and y that depends on time.
     """
-    timed = len(place) > 2
-    change, hold = _in_time(series.times, _FAST if timed else _SLOW)
-    basis = _basis(place, modes, kind)
-    functions = _on_pixels(basis, modes.inside, len(series.times))
-    right = _rest(series, modes, model, change, hold).ravel()
-    columns = _columns(series, modes, model, hold, functions)
-    rate_prior, found = prior(basis.name, basis, kind), None
-    rate = np.full(series.phi_d.shape, series.phi_h.mean() / max(series.phi_e.mean(), 1e-3))
+    rows = Rows(series, modes, place, model, kind, profile)
+    found = None
+    rate = np.full(series.phi_d.shape, rows.level)
     wider, excess = 1.0, 1.0
     for _ in range(_ROUNDS):
-        noise = _covariance(series, modes, model, change, hold, rate)
-        # Errors of the transport model are proportional to kappa. The integral balance (kappa = 0) has none:
-        # the larger the misfit, the larger its weight.
-        larger = np.where(np.arange(len(noise)) < len(change), 1 / excess, excess)
-        noise *= np.outer(larger, larger)
-        found = _posterior(columns, right, noise, rate_prior, functions)
+        found = _posterior(rows, rows.noise(rate, excess))
         # Unexplained residuals count as noise, or the rate would fit them.
         wider, excess = max(1.0, found.misfit), max(1.0, excess * found.misfit)
-        rate_prior = rate_prior.about(found.coefficients)
+        rows.prior = rows.prior.about(found.coefficients)
         rate = np.broadcast_to(np.maximum(found.rate, 0.0), series.phi_d.shape)
     assert found is not None
     return _positive(found, wider, excess)
 
 
+class Rows:
+    """The projected equation of a series, and the prior of its rate.
+
+    Attributes
+    ----------
+    space, time
+        As in `RateEstimate`.
+    right
+        All terms without the rate, shape (rows,).
+    prior, level
+        Of the rate, and its mean if it were even and nothing changed.
+    """
+
+    def __init__(
+        self,
+        series: FieldSeries,
+        modes: Modes,
+        place: Sequence[Axis],
+        model: ChromatinModel,
+        kind: str,
+        profile: Callable[[Array], Array] | None,
+    ) -> None:
+        basis = _basis(place, modes, kind)
+        along = {name: s.matrix(0) for name, s in basis.splines.items()}
+        i, j = np.nonzero(modes.inside)
+        self.space = (along["x"][i][:, :, None] * along["y"][j][:, None, :]).reshape(len(i), -1)
+        self._most = _STEEP if profile is not None else _FAST if "t" in along else _SLOW
+        self.time = time_rows(series.times, self._most, profile or along.get("t"))
+        self.series, self.modes, self.model = series, modes, model
+        self.prior = prior(basis.name, basis, kind)
+        self.level = float(series.phi_h.mean() / max(series.phi_e.mean(), 1e-3))
+        self.right = _rest(series, modes, model, self.time).ravel()
+        self._frames = np.stack(
+            [2 * model.acetylation * modes.project(e[:, None] * self.space) for e in series.phi_e.T]
+        )
+
+    def weights(self, profile: Callable[[Array], Array]) -> Array:
+        """Weights of another function of time, (rows, frames, 1)."""
+        return time_rows(self.series.times, self._most, profile).weights
+
+    def columns(self, weights: Array) -> Array:
+        """Design matrix ``2 Gamma_ac <phi, phi_e b>`` for every spline b, shape (rows, splines)."""
+        total = np.einsum("fkj,ifm->kijm", self._frames, weights, optimize=True)
+        return total.reshape(total.shape[0] * total.shape[1], -1)
+
+    def noise(self, rate: Array, excess: float) -> Array:
+        """Covariance of the rows for a rate (pixels, frames) and a misfit ``excess``, (rows, rows)."""
+        noise = _covariance(self.series, self.modes, self.model, self.time, rate)
+        # Errors of the transport model are proportional to kappa. The integral balance (kappa = 0) has none:
+        # the larger the misfit, the larger its weight.
+        # In registered frames it has errors too.
+        exact = excess if self.series.shaken else 1 / excess
+        larger = np.where(np.arange(len(noise)) < len(self.time.change), exact, excess)
+        noise *= np.outer(larger, larger)
+        if self.series.others or self.series.shaken:
+            base = self._by_frame(self.series, rate)
+            for other in self.series.others:
+                moved = (self._by_frame(other, rate) - base).sum(1)
+                noise += np.outer(moved, moved)
+            for other in self.series.shaken:
+                moved = self._by_frame(other, rate) - base
+                noise += moved @ moved.T
+        return noise
+
+    def _by_frame(self, series: FieldSeries, rate: Array) -> Array:
+        """What a rate at the frames leaves of the rows, as a sum over the frames, (rows, frames)."""
+        level, flow = _terms(series, self.modes, self.model)
+        flow += 2 * self.model.acetylation * self.modes.project(rate * series.phi_e)
+        time = self.time
+        parts = np.einsum("kf,if->kif", level, time.change) - np.einsum("kf,if->kif", flow, time.hold)
+        return parts.reshape(-1, level.shape[1])
+
+
 def residual(series: FieldSeries, modes: Modes, model: ChromatinModel, found: RateEstimate) -> Array:
     """What an estimate leaves of the rows of the equation, for these fields and parameters, shape (rows,)."""
-    change, hold = _in_time(series.times, _FAST if found.timed else _SLOW)
-    gained = 2 * model.acetylation * modes.project(found.rate * series.phi_e)
-    return (_rest(series, modes, model, change, hold) - gained @ hold.T).ravel()
-
-
-def _in_time(times: Array, most: int) -> tuple[Array, Array]:
-    """Rows of the change and of the integral from frame to frame, each (rows, frames).
-
-    Integrals are those of the spline through the frames. Beyond ``most`` intervals, low-frequency cosines
-    replace the rows of single intervals. One frame alone is a steady state.
-    """
-    count = len(times)
-    if count == 1:
-        return np.zeros((1, 1)), np.ones((1, 1))
-    spline = make_interp_spline(times, np.eye(count), k=3 if count > 3 else 1)
-    hold = np.diff(spline.antiderivative()(times), axis=0)
-    change = np.diff(np.eye(count), axis=0)
-    kept = min(most, count - 1)
-    slow = np.cos(np.pi * np.outer(np.arange(kept), np.arange(count - 1) + 0.5) / (count - 1))
-    return slow @ change, slow @ hold
+    gained = np.zeros((len(modes.values), len(found.time.hold)))
+    maps = found.space @ found.coefficients.reshape(found.space.shape[1], -1)
+    for m, weights in enumerate(np.moveaxis(found.time.weights, 2, 0)):
+        gained += modes.project(maps[:, m, None] * series.phi_e) @ weights.T
+    return (_rest(series, modes, model, found.time) - 2 * model.acetylation * gained).ravel()
 
 
 def _basis(place: Sequence[Axis], modes: Modes, kind: str) -> Basis:
@@ -216,15 +278,14 @@ def _basis(place: Sequence[Axis], modes: Modes, kind: str) -> Basis:
     return Basis("lam", splines, Grid(*place))
 
 
-def _on_pixels(basis: Basis, inside: NDArray[np.bool_], frames: int) -> tuple[Array, Array]:
-    along = {name: s.matrix(0) for name, s in basis.splines.items()}
-    i, j = np.nonzero(inside)
-    space = (along["x"][i][:, :, None] * along["y"][j][:, None, :]).reshape(len(i), -1)
-    return space, along.get("t", np.ones((frames, 1)))
-
-
-def _rest(series: FieldSeries, modes: Modes, model: ChromatinModel, change: Array, hold: Array) -> Array:
+def _rest(series: FieldSeries, modes: Modes, model: ChromatinModel, time: TimeRows) -> Array:
     """Right-hand side: all terms but ``2 Gamma_ac <phi, lam phi_e>``, shape (modes, rows in time)."""
+    level, flow = _terms(series, modes, model)
+    return level @ time.change.T - flow @ time.hold.T
+
+
+def _terms(series: FieldSeries, modes: Modes, model: ChromatinModel) -> tuple[Array, Array]:
+    """``<phi, phi_d>``, and its change in time without the rate, (modes, frames)."""
     kappa, drift = modes.values[:, None], model.diffusion * model.energy.interface**2
     phi_h, v = series.phi_h, series.phi_d
     bend = model.bulk_slopes(phi_h)[1]
@@ -232,28 +293,15 @@ def _rest(series: FieldSeries, modes: Modes, model: ChromatinModel, change: Arra
     bulk = model.bulk_potential(phi_h, series.phi_e) - series.variance / 2 * bend - lamina
     level = modes.project(v)
     flow = -model.diffusion * kappa * modes.project(bulk) - drift * kappa**2 * level
-    erased = 2 * model.acetylation * modes.project(phi_h)
-    return level @ change.T - (flow - erased) @ hold.T
-
-
-def _columns(
-    series: FieldSeries, modes: Modes, model: ChromatinModel, hold: Array, functions: tuple[Array, Array]
-) -> Array:
-    """Design matrix ``2 Gamma_ac <phi, phi_e b>`` for every spline b, shape (rows, splines)."""
-    space, time = functions
-    parts = []
-    for k in range(len(series.times)):
-        here = 2 * model.acetylation * modes.project(series.phi_e[:, k, None] * space)
-        parts.append(np.einsum("kj,i,m->kijm", here, hold[:, k], time[k]))
-    total = reduce(np.add, parts)
-    return total.reshape(total.shape[0] * total.shape[1], -1)
+    return level, flow - 2 * model.acetylation * modes.project(phi_h)
 
 
 def _covariance(
-    series: FieldSeries, modes: Modes, model: ChromatinModel, change: Array, hold: Array, rate: Array
+    series: FieldSeries, modes: Modes, model: ChromatinModel, time: TimeRows, rate: Array
 ) -> Array:
     """Covariance of the rows, (rows, rows), from three errors of a pixel: phi_d, m and the reaction."""
     kappa, drift = modes.values[:, None], model.diffusion * model.energy.interface**2
+    change, hold = time.change, time.hold
     smooth = np.stack([smoothed(p, modes.inside) for p in series.phi_h.T], -1)
     first, second, third = model.bulk_slopes(smooth)
     count, rows = len(kappa), len(change)
@@ -281,7 +329,7 @@ def _covariance(
 
 def _positive(found: RateEstimate, wider: float, excess: float) -> RateEstimate:
     """The nearest non-negative rate in the metric of the posterior, with its covariance scaled up."""
-    space, time = found.functions
+    space, time = found.space, found.time.functions
     inverse = found.inverse * wider
     places = space[:: max(len(space) // _PLACES, 1)]
     rows = np.concatenate(
@@ -300,15 +348,16 @@ def smoothed(values: Array, inside: NDArray[np.bool_]) -> Array:
     return np.asarray(gaussian_filter(full, _SMOOTH))[inside] / known[inside]
 
 
-def _posterior(
-    columns: Array, right: Array, noise: Array, rate_prior: Prior, functions: tuple[Array, Array]
-) -> RateEstimate:
+def _posterior(rows: Rows, noise: Array) -> RateEstimate:
     """Generalised least squares with the prior of maximal marginal likelihood."""
     scale = np.sqrt(np.diag(noise))
     root = factored(noise / np.outer(scale, scale), JITTER)
-    design, target = (sl.solve_triangular(root, (v.T / scale).T, lower=True) for v in (columns, right))
+    design, target = (
+        sl.solve_triangular(root, (v.T / scale).T, lower=True)
+        for v in (rows.columns(rows.time.weights), rows.right)
+    )
     information, pull = design.T @ design, design.T @ target
-    size = len(pull)
+    size, rate_prior = len(pull), rows.prior
     unit = np.trace(information) / np.trace(rate_prior.precision(rate_prior.orders[0], 0.0))
     ridge = JITTER * np.trace(information) / size * np.eye(size)
 
@@ -316,10 +365,19 @@ def _posterior(
         own = 10.0**h.strength * unit * rate_prior.precision(h.order, h.length)
         factor = factored(information + own + ridge)
         half = sl.solve_triangular(factor, pull, lower=True)
-        evidence = np.log(np.diag(factored(own))).sum() - np.log(np.diag(factor)).sum() + half @ half / 2
-        return factor, half, float(evidence)
+        squares = target @ target - half @ half
+        # Unexplained residuals count as noise, or the rate would fit them, where enough rows show its scale.
+        wide = max(squares / len(target), 1.0) if len(target) > _MANY * size else 1.0
+        evidence = np.log(np.diag(factored(own))).sum() - np.log(np.diag(factor)).sum()
+        return factor, half, float(evidence - squares / wide / 2 - len(target) / 2 * np.log(wide))
 
-    (hyper,), _ = maximise(lambda hypers: posterior(hypers[0])[2], [rate_prior])
+    def plausible(h: Hyper) -> float:
+        """Hyperprior on the relative standard deviation of the rate."""
+        variance = rate_prior.spread(h.order, h.length) / (10.0**h.strength * unit)
+        middle, width = _RELATIVE
+        return -((np.log(variance) / 2 - np.log(middle * rows.level)) ** 2) / (2 * width**2)
+
+    (hyper,), _ = maximise(lambda hypers: posterior(hypers[0])[2] + plausible(hypers[0]), [rate_prior])
     factor, half, _ = posterior(hyper)
     theta = sl.solve_triangular(factor.T, half)
     inverse = sl.solve_triangular(factor, np.eye(size), lower=True)
@@ -328,4 +386,5 @@ def _posterior(
     free = max(len(target) - effective, 1.0)
     misfit = float(np.sqrt(np.sum((target - design @ theta) ** 2) / free))
     gain = inverse.T @ (inverse @ (whitened.T / scale))
-    return RateEstimate(theta, inverse, misfit, hyper, functions, effective, gain)
+    held = 10.0**hyper.strength * unit * rate_prior.precision(hyper.order, hyper.length) + ridge
+    return RateEstimate(theta, inverse, misfit, hyper, rows.space, rows.time, effective, gain, held)

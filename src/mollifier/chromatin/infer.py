@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -22,6 +23,7 @@ from mollifier.chromatin.model import RATE, ChromatinModel
 from mollifier.chromatin.modes import modes
 from mollifier.chromatin.rasters import edge_distance
 from mollifier.chromatin.rate_map import RateMap, interval
+from mollifier.chromatin.treatment import estimate_step
 from mollifier.data.observations import Observations
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.mollify.grid import Axis
@@ -49,6 +51,7 @@ def infer_rate(
     prior: str = "h2",
     geometry: float | None = None,
     quick: bool = False,
+    treatment: float | None = None,
 ) -> RateMap:
     """lam over a nucleus, from one image, a pair of frames, or a time-lapse.
 
@@ -59,7 +62,9 @@ def infer_rate(
         some of these; ``phi_d_sd``, the standard error of each value, estimated from the differences of
         neighbours where it is missing; ``mask`` (x, y), by default the pixels where phi_d is finite. Pixels
         that are NaN in any frame are left out. The attribute ``noise_area`` (nm^2), where there is one, is
-        that of `mollifier.chromatin.density`: by default errors of pixels are independent.
+        that of `mollifier.chromatin.density`: by default errors of pixels are independent. ``phi_d_drift``
+        and ``phi_n_drift``, ``phi_d_shaken`` and ``phi_n_shaken`` are as in
+        `mollifier.chromatin.movies.Settled.errors`.
     model
         In nm and s. Its parameters are assumed, and lam depends on them: intervals take them as exact, and
         `mollifier.chromatin.sensitivity.sensitivity` gives the error by what is assumed.
@@ -71,13 +76,17 @@ def infer_rate(
         lam by `mollifier.chromatin.model.geometric_rate`, kept with the map for comparison.
     quick
         Fewer test functions of longer wavelength.
+    treatment
+        Time in s after which the rate changes everywhere by one factor, with a delay and a spread that are
+        estimated (`RateMap.step`); the rate does not vary in time otherwise.
 
     Raises
     ------
     DataError
         If a variable or coordinate is missing, pixels are not square, or the nucleus is too narrow.
     ConfigurationError
-        If the rate varies over t and there is one image only.
+        If the rate varies over t and there is one image only, or there are too few frames before or after
+        the treatment, or a rate that varies over t is given with one.
 
     Examples
     --------
@@ -90,16 +99,26 @@ def infer_rate(
     ('converged', True)
     """
     begun = time.perf_counter()
-    data = _checked(fields)
-    if "t" in over and "t" not in data["phi_d"].dims:
+    data, timed = _checked(fields), "t" in over or treatment is not None
+    if "t" in over and treatment is not None:
         raise ConfigurationError(
-            "over=('x', 'y', 't') was given for one image; a rate that varies over t needs several frames."
+            "over=('x', 'y', 't') and a treatment were given; one was expected: a rate that varies freely in "
+            "time, or one that changes once."
+        )
+    if timed and "t" not in data["phi_d"].dims:
+        raise ConfigurationError(
+            "A rate that varies over t (over=('x', 'y', 't'), or a treatment) was given for one image; "
+            "several frames were expected."
         )
     series, axes = _series(data, fields.attrs.get("noise_area"))
     inside = data["mask"].values
     waves = modes(inside, axes[0].spacing, _WAVE * model.length, **({"most": _FEW} if quick else {}))
-    found = estimate(series, waves, axes if "t" in over else axes[:2], model, prior)
-    kept = _map(found, series, data, "t" in over)
+    place, step = axes if "t" in over else axes[:2], None
+    if treatment is None:
+        found = estimate(series, waves, place, model, prior)
+    else:
+        found, step = estimate_step(series, waves, place, model, prior, treatment)
+    kept = _map(found, series, data, timed)
     balance = _balance(kept, data, model)
     provenance = {
         "engine": "galerkin", "equation": [model.scaled().equation(still="t" not in data["phi_d"].dims,
@@ -111,7 +130,7 @@ def infer_rate(
         "seconds": time.perf_counter() - begun,
     }  # fmt: skip
     status = _status(found, kept, balance["defect"], still="t" not in data["phi_d"].dims)
-    return RateMap(kept, status, balance, found, series, waves, provenance, prior, geometry)
+    return RateMap(kept, status, balance, found, series, waves, provenance, prior, geometry, step)
 
 
 def posed(fields: xr.Dataset, model: ChromatinModel) -> InverseProblem:
@@ -149,7 +168,7 @@ def _checked(given: xr.Dataset) -> xr.Dataset:
             f"The fields hold {', '.join(map(str, given.data_vars))}; phi_d and phi_n over x, y and, for a "
             "series, t were expected."
         )
-    data = given.transpose("x", "y", "t", missing_dims="ignore")
+    data = given.transpose("x", "y", "t", ..., missing_dims="ignore")
     known: xr.DataArray = data["phi_d"].notnull() & data["phi_n"].notnull()
     if "phi_d_sd" in data:
         known = known & (data["phi_d_sd"] > 0)
@@ -198,6 +217,17 @@ def _series(data: xr.Dataset, noise_area: float | None) -> tuple[FieldSeries, li
         depth,
         max(1.0, (noise_area or 0.0) / pixel**2),
     )
+
+    def moved(kind: str) -> tuple[FieldSeries, ...]:
+        if f"phi_d_{kind}" not in data:
+            return ()
+        d, n = (data[f"{name}_{kind}"].transpose(*dims, kind).values[inside] for name in ("phi_d", "phi_n"))
+        return tuple(
+            replace(series, phi_d=series.phi_d + d[..., k], chromatin=series.chromatin - n[..., k])
+            for k in range(d.shape[-1])
+        )
+
+    series = replace(series, others=moved("drift"), shaken=moved("shaken"))
     return series, axes
 
 

@@ -41,7 +41,8 @@ class NucleusData:
     frames
         Localisations around the nucleus, one table for each time; empty for an image.
     image
-        The whole plane over x and y (and t); None for localisations.
+        The whole plane over x and y (and t), or a dataset as of `mollifier.chromatin.movies.settled`; None
+        for localisations.
     """
 
     field: str
@@ -50,7 +51,7 @@ class NucleusData:
     mask: xr.DataArray
     times: tuple[float, ...] = (0.0,)
     frames: tuple[Localizations, ...] = ()
-    image: xr.DataArray | None = None
+    image: xr.DataArray | xr.Dataset | None = None
 
 
 @dataclass(frozen=True)

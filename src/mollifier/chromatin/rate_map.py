@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mollifier.chromatin.galerkin import FieldSeries, RateEstimate
 from mollifier.chromatin.model import RATE
 from mollifier.chromatin.modes import Modes
+from mollifier.chromatin.treatment import Step
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 
@@ -58,6 +59,8 @@ class RateMap:
         Kind of prior of the rate.
     geometric
         lam from the size and spacing of domains, if given.
+    step
+        Size, delay and spread of the change after a treatment, if one was given.
     """
 
     dataset: xr.Dataset
@@ -69,6 +72,7 @@ class RateMap:
     provenance: dict[str, Any]
     prior: str
     geometric: float | None = None
+    step: Step | None = None
 
     @property
     def weight(self) -> xr.DataArray:
@@ -80,7 +84,7 @@ class RateMap:
         """Mean of lam, weighted over the dims of the dataset, and its standard error with all covariances."""
         inside = self.dataset["mask"].values.astype(bool)
         values = weight.transpose("x", "y", ...).values[inside].reshape(int(inside.sum()), -1)
-        frames = len(self.found.functions[1])
+        frames = len(self.found.time.functions)
         values = values if values.shape[1] == frames else np.repeat(values / frames, frames, axis=1)
         return self.found.mean(values / values.sum())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -22,8 +23,14 @@ from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.rate_map import RateMap
 
 Array = NDArray[np.float64]
-# A changed map and euchromatin, both (pixels, frames).
-_Changed = tuple[Array, Array]
+
+
+class _Changed(NamedTuple):
+    """A changed map and euchromatin, both (pixels, frames), and the change of the numbers of a step."""
+
+    lam: Array
+    phi_e: Array
+    step: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +76,9 @@ def sensitivity(
     Dataset
         Over ``parameter`` and ``sign`` (-1, 1): ``level``, the change of the mean of lam (weighted by phi_e,
         over the identified pixels) relative to it, and ``pattern``, the rms change of lam, relative to it
-        too; ``sd`` (parameter), the standard deviations; ``lam_assumed_sd`` (x, y and t), the standard
-        error of lam by all of them. Of ``level`` follows that of the mean, the attribute ``rate_sd``.
+        too; ``step``, the change of size, delay and log(spread) of a step after a treatment (0 without one);
+        ``sd`` (parameter), the standard deviations; ``lam_assumed_sd`` (x, y and t), the standard error of
+        lam by all of them. The attributes ``rate_sd`` and ``step_sd`` are those of the mean and of the step.
 
     Examples
     --------
@@ -92,13 +100,14 @@ def sensitivity(
     base, weight = found.found.rate, found.series.phi_e
     middle = _mean(base, weight, sure)
     shown = sure.any(1) | ~sure.any()
-    names, sizes, rows, variance = [], [], [], np.zeros(base.shape)
+    names, sizes, rows, steps, variance = [], [], [], [], np.zeros(base.shape)
     for name, sd, ends, apart in _variations(found, model, assumed, levels, inner):
-        lam, phi_e = zip(*ends, strict=True)
+        lam, phi_e, step = zip(*ends, strict=True)
         moved = [_mean(a, e, sure) - middle for a, e in zip(lam, phi_e, strict=True)]
         spread = [float(np.sqrt(np.mean((a - base)[shown] ** 2))) for a in lam]
         # Ends that are not two standard deviations apart are scaled to that.
         rows.append(np.array([moved, spread]) * 2 / apart / abs(middle))
+        steps.append(np.array(step) * 2 / apart)
         variance += ((lam[1] - lam[0]) / apart) ** 2
         names.append(name)
         sizes.append(sd)
@@ -108,11 +117,17 @@ def sensitivity(
     whole[inside] = np.sqrt(variance)
     lam = found.dataset["lam"]
     error = lam.copy(data=whole if "t" in lam.dims else whole[..., 0])
-    parts = {"level": (dims, table[:, 0]), "pattern": (dims, table[:, 1]), "sd": ("parameter", sizes)}
-    half = (table[:, 0, 1] - table[:, 0, 0]) / 2
-    total = float(np.linalg.norm(half)) * abs(middle)
-    coords = {"parameter": names, "sign": [-1, 1]}
-    return xr.Dataset(parts, coords, {"rate_sd": total}).assign(lam_assumed_sd=error)
+    moved = np.reshape(steps, (-1, 2, 3))
+    parts = {
+        "level": (dims, table[:, 0]),
+        "pattern": (dims, table[:, 1]),
+        "step": ((*dims, "number"), moved),
+        "sd": ("parameter", sizes),
+    }
+    coords = {"parameter": names, "sign": [-1, 1], "number": ["size", "delay", "log_spread"]}
+    total = float(np.linalg.norm(np.diff(table[:, 0]) / 2)) * abs(middle)
+    attrs = {"rate_sd": total, "step_sd": np.linalg.norm((moved[:, 1] - moved[:, 0]) / 2, axis=0)}
+    return xr.Dataset(parts, coords, attrs).assign(lam_assumed_sd=error)
 
 
 def _mean(lam: Array, phi_e: Array, sure: NDArray[np.bool_]) -> float:
@@ -129,14 +144,17 @@ def _variations(
     inner: tuple[RateMap, float] | None,
 ) -> Iterator[tuple[str, float, tuple[_Changed, _Changed], float]]:
     """Name, standard deviation, the two ends, and how many standard deviations they are apart."""
+    base, phi_e, gone = found.found.rate, found.series.phi_e, found.step
     before = residual(found.series, found.modes, model, found.found)
+    none = np.zeros(3)
 
     def end(series: FieldSeries, other: ChromatinModel) -> _Changed:
         after = residual(series, found.modes, other, found.found)
-        return found.found.moved(before, after).rate, series.phi_e
+        step = none if gone is None else gone.gain @ (after - before)
+        return _Changed(found.found.moved(before, after).rate, series.phi_e, step)
 
     def mirrored(far: _Changed) -> _Changed:
-        return 2 * found.found.rate - far[0], 2 * found.series.phi_e - far[1]
+        return _Changed(2 * base - far.lam, 2 * phi_e - far.phi_e, -far.step)
 
     for name, sd, low, high in assumed.models(model):
         yield name, sd, (end(found.series, low), end(found.series, high)), 2.0
@@ -147,7 +165,9 @@ def _variations(
             near = mirrored(far) if low is None else end(_with_levels(found, value, low), model)
             yield name, sd, (near, far), apart
     if inner is not None:
-        smaller = _filled(inner[0], found), found.series.phi_e
+        other = inner[0].step
+        step = none if gone is None or other is None else other.middle - gone.middle
+        smaller = _Changed(_filled(inner[0], found), phi_e, step)
         yield "outline", assumed.outline, (smaller, mirrored(smaller)), 2 * inner[1]
 
 

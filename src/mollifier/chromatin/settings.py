@@ -51,6 +51,11 @@ class StudySettings:
         localisations or regions of the "map" ("auto": clusters for localisations at one time).
     model
         Free energy, diffusion and acetylation, which are assumed.
+    follow, bleaching
+        Of time-lapse images: bring a nucleus that moves, turns and deforms to rest, with its labels or
+        outlines linked from frame to frame; and divide by the decay of its signal.
+    treatment
+        Time in s of a treatment; the rate then changes once, by one factor (`infer_rate`).
     over, prior, quick
         As for `infer_rate`.
     margin
@@ -86,6 +91,9 @@ class StudySettings:
     rule: DomainRule = field(default_factory=DomainRule)
     domains: Literal["auto", "clusters", "map"] = "auto"
     model: ChromatinModel = field(default_factory=ChromatinModel)
+    follow: bool = False
+    bleaching: bool = False
+    treatment: float | None = None
     over: tuple[str, ...] = ("x", "y")
     prior: str = "h2"
     quick: bool = False

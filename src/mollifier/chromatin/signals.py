@@ -11,6 +11,7 @@ import xarray as xr
 from mollifier.chromatin.density import density, stencil
 from mollifier.chromatin.fractions import fractions
 from mollifier.chromatin.lever_rule import Thresholds
+from mollifier.chromatin.movies import settled
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.rasters import on_grid
 from mollifier.chromatin.settings import StudySettings
@@ -28,6 +29,7 @@ def relative_levels(sample: NucleusData, settings: StudySettings) -> tuple[float
 
     They are independent of brightness and number of labels, and apply to other nuclei.
     """
+    sample = settled(sample, settings).sample
     value = signal(sample, settings)
     ground, mean = ground_and_mean(value, sample.mask, settings.thresholds)
     found = fractions(value, sample.mask, thresholds=settings.thresholds, psf_sd=settings.psf_sd).attrs
@@ -126,7 +128,7 @@ def ground_and_mean(
     ground = thresholds.background
     if ground is None:
         whole = float(np.nanquantile(image.values, thresholds.background_quantile))
-        ground = 0.0 if isinstance(value, xr.Dataset) else whole
+        ground = value.attrs.get("background", 0.0) if isinstance(value, xr.Dataset) else whole
     flat = image.mean([d for d in image.dims if d not in ("x", "y")]).transpose("x", "y")
     still = mask.any("t") if "t" in mask.dims else mask
     inside = on_grid(still, flat["x"].values, flat["y"].values)

@@ -1,0 +1,289 @@
+"""A step of the rate after a treatment: its size, its delay and its spread in time.
+
+The rate is ``a(x, y) (1 + size S((t - treatment - delay)/spread))`` with S the normal distribution. It is
+linear in the splines of a given the three numbers. These start from the largest marginal likelihood on a
+coarse lattice; then Gauss-Newton steps find all unknowns together, with one covariance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+import numpy as np
+import scipy.linalg as sl
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from mollifier.chromatin.galerkin import FieldSeries, RateEstimate, Rows, estimate
+from mollifier.chromatin.model import ChromatinModel
+from mollifier.chromatin.modes import Modes
+from mollifier.engines.linalg.dense import JITTER, factored
+from mollifier.errors import ConfigurationError
+from mollifier.mollify.grid import Axis
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StepTuning:
+    """Numbers that steer the search; times in units of the mean time between frames.
+
+    Attributes
+    ----------
+    sizes, spreads, every
+        Relative changes, spreads, and the distance of the delays on the lattice.
+    prior
+        Standard deviation of the logarithm of the spread about that unit, before there are data: a spread
+        far below it leaves no trace in the frames.
+    before, after
+        Fewest frames before and after the treatment.
+    steps, least, differ
+        Gauss-Newton steps and halvings of one; the decrease of the objective that ends them; relative
+        difference for derivatives.
+    """
+
+    sizes: tuple[float, ...] = (-0.8, -0.5, -0.3, -0.1, 0.1, 0.3, 0.6, 1.0, 2.0)
+    spreads: tuple[float, ...] = (0.3, 1.0, 3.0)
+    every: float = 0.5
+    prior: float = 1.5
+    before: int = 2
+    after: int = 4
+    steps: int = 20
+    least: float = 1e-3
+    differ: float = 1e-3
+
+
+DEFAULT = StepTuning()
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number with its standard error and its 95 % interval."""
+
+    value: float
+    sd: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A step of the rate after a treatment.
+
+    Attributes
+    ----------
+    treatment
+        Time of the treatment, s.
+    middle, sd
+        Size, delay and log(spread), with their standard errors, each of shape (3,).
+    gain
+        Their derivative by the rows of the equation, shape (3, rows).
+    """
+
+    treatment: float
+    middle: Array
+    sd: Array
+    gain: Array
+
+    @property
+    def size(self) -> Quantity:
+        """Relative change of the rate in the end."""
+        return self._plain(0)
+
+    @property
+    def delay(self) -> Quantity:
+        """From the treatment to the middle of the change, s."""
+        return self._plain(1)
+
+    @property
+    def spread(self) -> Quantity:
+        """Standard deviation of the course of the change, s; its interval is that of its logarithm."""
+        log = self._plain(2)
+        ends = np.exp([log.value, log.low, log.high]).tolist()
+        return Quantity(ends[0], ends[0] * log.sd, *ends[1:])
+
+    def _plain(self, k: int) -> Quantity:
+        value, sd = float(self.middle[k]), float(self.sd[k])
+        return Quantity(value, sd, value - _Z * sd, value + _Z * sd)
+
+
+# Half-width of a 95 % interval.
+_Z = NormalDist().inv_cdf(0.975)
+
+
+def estimate_step(
+    series: FieldSeries,
+    modes: Modes,
+    place: Sequence[Axis],
+    model: ChromatinModel,
+    kind: str,
+    treatment: float,
+    tuning: StepTuning = DEFAULT,
+) -> tuple[RateEstimate, Step]:
+    """A rate over x and y that changes by one factor after a treatment.
+
+    Parameters
+    ----------
+    series, modes, place, model, kind
+        As for `mollifier.chromatin.galerkin.estimate`.
+    treatment
+        Its time, s.
+    tuning
+        Numbers that steer the search.
+
+    Returns
+    -------
+    RateEstimate, Step
+        The rate has the functions 1 and S of time.
+
+    Raises
+    ------
+    ConfigurationError
+        If there are too few frames before or after the treatment.
+    """
+    times = series.times
+    counts = int((times <= treatment).sum()), int((times > treatment).sum())
+    if counts[0] < tuning.before or counts[1] < tuning.after:
+        raise ConfigurationError(
+            f"A treatment at {treatment:g} s was given, with {counts[0]} frames before and {counts[1]} after "
+            f"it; {tuning.before} and {tuning.after} or more were expected."
+        )
+
+    def fit(shape: _Shape | None) -> _Fit:
+        profile = np.ones_like if shape is None else shape.factor
+        found = estimate(series, modes, place, model, kind, profile)
+        return _Fit(Rows(series, modes, place, model, kind, np.ones_like), found, treatment, tuning)
+
+    shape = fit(None).coarse()
+    for _ in range(2):
+        now = fit(shape)
+        shape, theta, root, gain = now.refined(shape)
+    sd = np.linalg.norm(root[:, -3:], axis=0)
+    step = Step(treatment, np.array([shape.size, shape.delay, shape.log]), sd, gain[-3:])
+    return now.estimate(shape, theta, root, gain), step
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """The numbers of a step; its spread by the logarithm."""
+
+    treatment: float
+    size: float
+    delay: float
+    log: float
+
+    def course(self, t: Array) -> Array:
+        return ndtr((t - self.treatment - self.delay) / math.exp(self.log))
+
+    def factor(self, t: Array) -> Array:
+        return 1 + self.size * self.course(t)
+
+    def moved(self, by: Array) -> _Shape:
+        size, delay, log = (np.array([self.size, self.delay, self.log]) + by).tolist()
+        return _Shape(self.treatment, size, delay, log)
+
+
+class _Fit:
+    """Least squares for a and the numbers of the step, with the noise and the prior of one estimate."""
+
+    def __init__(self, rows: Rows, found: RateEstimate, treatment: float, tuning: StepTuning) -> None:
+        self.rows, self.found, self.treatment, self.tuning = rows, found, treatment, tuning
+        self.gap = float(np.diff(rows.series.times).mean())
+        noise = rows.noise(np.maximum(found.rate, 0.0), found.misfit)
+        self.scale = np.sqrt(np.diag(noise))
+        self.root = factored(noise / np.outer(self.scale, self.scale), JITTER)
+        self.target = self._white(rows.right)
+        self.still = self._white(rows.columns(rows.time.weights))
+
+    def _white(self, values: Array) -> Array:
+        return sl.solve_triangular(self.root, (values.T / self.scale).T, lower=True)
+
+    def _moving(self, shape: _Shape) -> Array:
+        """Design matrix of a where it is multiplied by the course of the step."""
+        return self._white(self.rows.columns(self.rows.weights(shape.course)))
+
+    def coarse(self) -> _Shape:
+        """The largest marginal likelihood on the lattice."""
+        t, latest = self.tuning, self.rows.series.times[-1] - self.treatment
+        found: list[tuple[float, _Shape]] = []
+        for delay in (self.gap * np.arange(t.every / 2, latest / self.gap - t.every, t.every)).tolist():
+            for spread in t.spreads:
+                shape = _Shape(self.treatment, 0.0, delay, math.log(spread * self.gap))
+                moving = self._moving(shape)
+                found += [(self._evidence(moving, s), replace(shape, size=s)) for s in t.sizes]
+        return max(found, key=lambda one: one[0])[1]
+
+    def _evidence(self, moving: Array, size: float) -> float:
+        design = self.still + size * moving
+        factor = factored(design.T @ design + self.found.precision)
+        half = sl.solve_triangular(factor, design.T @ self.target, lower=True)
+        return float(half @ half / 2 - np.log(np.diag(factor)).sum())
+
+    def refined(self, shape: _Shape) -> tuple[_Shape, Array, Array, Array]:
+        """The numbers, the coefficients of a, a root of their common covariance, (m + 3, m + 3), and their
+        derivative by the rows, (m + 3, rows).
+        """
+        theta = self._coefficients(shape)
+        value = self._objective(shape, theta)
+        root, jacobian = np.eye(len(theta) + 3), np.zeros((len(self.target), len(theta) + 3))
+        for _ in range(self.tuning.steps):
+            jacobian, left, held, pull = self._linear(shape, theta)
+            factor = factored(jacobian.T @ jacobian + held)
+            root = sl.solve_triangular(factor, np.eye(len(held)), lower=True)
+            step = root.T @ (root @ (jacobian.T @ left + pull))
+            for half in range(self.tuning.steps):
+                other = shape.moved(step[-3:] / 2**half)
+                new = self._coefficients(other)
+                tried = self._objective(other, new)
+                if tried < value:
+                    break
+            else:
+                break
+            shape, theta, fell, value = other, new, value - tried, tried
+            if fell < self.tuning.least:
+                break
+        white = sl.solve_triangular(self.root.T, jacobian)
+        return shape, theta, root, root.T @ (root @ (white.T / self.scale))
+
+    def _coefficients(self, shape: _Shape) -> Array:
+        """The best a for a step."""
+        design = self.still + shape.size * self._moving(shape)
+        factor = factored(design.T @ design + self.found.precision)
+        return sl.cho_solve((factor, True), design.T @ self.target)
+
+    def _objective(self, shape: _Shape, theta: Array) -> float:
+        left = self.target - (self.still + shape.size * self._moving(shape)) @ theta
+        prior = ((shape.log - math.log(self.gap)) / self.tuning.prior) ** 2
+        return float(left @ left + theta @ self.found.precision @ theta + prior)
+
+    def _linear(self, shape: _Shape, theta: Array) -> tuple[Array, Array, Array, Array]:
+        """Jacobian of the rows by a and the numbers, residuals, precision of the prior and its pull."""
+        moving, d = self._moving(shape), self.tuning.differ
+        sides = [np.array([0.0, d * self.gap, 0.0]), np.array([0.0, 0.0, d])]
+        slopes = [shape.size * (self._moving(shape.moved(v)) - moving) @ theta / np.sum(v) for v in sides]
+        design = self.still + shape.size * moving
+        jacobian = np.column_stack([design, moving @ theta, *slopes])
+        held = sl.block_diag(self.found.precision, np.diag([0.0, 0.0, self.tuning.prior**-2]))
+        pull = np.append(-self.found.precision @ theta, [0.0, 0.0, 0.0])
+        pull[-1] = -(shape.log - math.log(self.gap)) / self.tuning.prior**2
+        return jacobian, self.target - design @ theta, held, pull
+
+    def estimate(self, shape: _Shape, theta: Array, root: Array, gain: Array) -> RateEstimate:
+        """The rate with the functions 1 and S of time; errors of a and of the size are included."""
+        size, count, time = shape.size, len(theta), self.rows.time
+        both = np.zeros((2 * count, count + 3))
+        both[:, :count] = np.kron(np.eye(count), [[1.0], [size]])
+        both[1::2, count] = theta
+        times = self.rows.series.times
+        functions = np.column_stack([np.ones(len(times)), shape.course(times)])
+        weights = np.concatenate([time.weights, self.rows.weights(shape.course)], -1)
+        return replace(
+            self.found,
+            coefficients=np.column_stack([theta, size * theta]).ravel(),
+            inverse=root @ both.T,
+            time=replace(time, functions=functions, weights=weights),
+            gain=both @ gain,
+        )
