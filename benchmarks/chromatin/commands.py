@@ -32,18 +32,23 @@ def chromatin(
     effect: Annotated[
         float, typer.Option("--effect", min=0.1, help="Ratio of treated to control rates; 1 for none.")
     ] = 1.3,
+    dynamics: Annotated[int, typer.Option("--dynamics", min=0, help="Moving, fading, treated nuclei.")] = 0,
     out: Folder = FOLDER,
     resume: Resume = False,
 ) -> int:
     """Rates of simulated nuclei from localisations, and simulated studies of treated and control cells.
 
-    A nucleus takes about half a minute, a study of eleven cells as long. Writes nuclei.csv and cohorts.csv,
-    the same as .json and .md, and every answer, as it comes, to a journal, from which --resume continues.
+    A nucleus takes about half a minute, a study of eleven cells as long. Writes nuclei.csv, cohorts.csv and
+    dynamics.csv, the same as .json and .md, and every answer, as it comes, to a journal, from which --resume
+    continues.
     """
-    if not nuclei + studies:
-        raise ConfigurationError("--nuclei 0 and no --studies were given; one of the two was expected.")
+    if not nuclei + studies + dynamics:
+        raise ConfigurationError(
+            "--nuclei 0 and neither --studies nor --dynamics were given; one of them was expected."
+        )
     with running(terminal, "chromatin", out, resume) as run:
         from benchmarks.chromatin import cohorts
+        from benchmarks.chromatin import dynamics as treated
         from benchmarks.chromatin import nuclei as simulated
 
         tables = []
@@ -52,6 +57,8 @@ def chromatin(
             tables.append(simulated.run(*given, progress=run.progress, journal=run.journal("nuclei")))
         if studies and not any(t.interrupted for t in tables):
             tables.append(cohorts.run(studies, effect, progress=run.progress, journal=run.journal("cohorts")))
+        if dynamics and not any(t.interrupted for t in tables):
+            tables.append(treated.run(dynamics, progress=run.progress, journal=run.journal("dynamics")))
         return max(run.deliver(table, bool(table.rows)) for table in tables)
 
 

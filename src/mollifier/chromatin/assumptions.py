@@ -44,9 +44,9 @@ class Assumptions:
         Of the volume fraction of nucleoplasm within a phase.
     total
         Of the relative change of a nucleus's total signal, other than by fading, within ``1/Gamma_ac``: it
-        limits how well fading is known (`python -m benchmarks dynamics`).
+        limits how well fading is known (`python -m benchmarks chromatin --dynamics`).
     position
-        Of the place of a frame after registration, in pixels (`python -m benchmarks dynamics`).
+        Of the place of a frame after registration, in pixels (`python -m benchmarks chromatin --dynamics`).
     outline
         Of the position of the outline, relative to the resolution: the width of an edge is the resolution,
         and an eye or a threshold finds its middle to about a quarter of that.

@@ -17,6 +17,7 @@ from mollifier.chromatin.mask import Nuclei, Nucleus, nuclei_from_data, nuclei_f
 from mollifier.chromatin.polygons import nucleus_from_polygon, read_polygon
 from mollifier.chromatin.rasters import on_grid
 from mollifier.chromatin.settings import StudySettings
+from mollifier.chromatin.tracking import tracked
 from mollifier.errors import ConfigurationError, DataError, MollifierError
 
 # Left out of the names of fields of view, each once, from the end.
@@ -193,6 +194,8 @@ def _in_image(image: xr.DataArray, labels: str | None, s: StudySettings) -> Nucl
                 "or the plane as an image."
             )
         return _outlined(s.polygon, s)
+    if s.follow:
+        return _followed(image, labels, s)
     if labels is not None:
         like = image.isel(t=0, drop=True) if "t" in image.dims and s.time_lapse else image
         return nuclei_from_labels(read_labels(labels, like=like), min_area=s.detection.min_area)
@@ -201,6 +204,24 @@ def _in_image(image: xr.DataArray, labels: str | None, s: StudySettings) -> Nucl
     if "z" not in image.dims:
         return nuclei
     return [Nucleus(n.name, n.mask, _brightest(image, n.mask)) for n in nuclei]
+
+
+def _followed(image: xr.DataArray, labels: str | None, s: StudySettings) -> Nuclei:
+    """Nuclei in every frame of a time-lapse, linked by their overlap."""
+    if "t" not in image.dims or "z" in image.dims:
+        raise DataError(
+            f"An image over {', '.join(map(str, image.dims))} was given with --follow; x, y and t were "
+            "expected."
+        )
+    if labels is not None:
+        found = read_labels(labels, like=image)
+    else:
+        found = image.transpose("x", "y", "t").copy(data=np.zeros([image.sizes[d] for d in "xyt"], dtype=int))
+        x, y = found["x"].values, found["y"].values
+        for k in range(image.sizes["t"]):
+            for nucleus in nuclei_from_data(image.isel(t=k, drop=True), s.detection):
+                found.values[..., k][on_grid(nucleus.mask, x, y)] = int(nucleus.name)
+    return nuclei_from_labels(tracked(found), min_area=s.detection.min_area)
 
 
 def _outlined(polygon: str, s: StudySettings) -> list[Nucleus]:

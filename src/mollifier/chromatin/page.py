@@ -72,6 +72,7 @@ def nucleus_page(
     parts = [
         ("answer", "In short", _answer(result)),
         ("truth", "Comparison with the truth", _truth(result, truth)),
+        ("treatment", "Change after the treatment", _treatment(result)),
         ("rate", "Rate of methylation over acetylation", _rate(result)),
         ("fields", "Density, fractions, domains", _fields(result)),
         ("balance", "Integral balance", _balance(result)),
@@ -157,6 +158,19 @@ def _truth(result: NucleusResult, truth: xr.DataArray | None) -> str:
     rate = result.rate
     label = "The true rate, the estimated rate, and a scatter plot of both"
     return drawing(lambda: figures.truth_figure(rate, truth), label)
+
+
+def _treatment(result: NucleusResult) -> str:
+    n = result.numbers
+    if "step_size" not in n:
+        return ""
+    parts = {"size": "relative change of lam", "delay": "delay to its middle (s)", "spread": "its spread (s)"}
+    rows = [
+        (text, *(number(n[f"step_{name}{end}"]) for end in ("", "_sd", "_low", "_high")))
+        for name, text in parts.items()
+    ]
+    heads = ("", "value", "standard error", "95 % from", "to")
+    return table("With what is assumed", heads, rows)
 
 
 def _rate(result: NucleusResult) -> str:

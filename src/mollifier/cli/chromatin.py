@@ -71,6 +71,16 @@ _Windows = Annotated[
     int, typer.Option("--windows", min=1, help="Number of intervals of frames of one table.")
 ]
 _InTime = Annotated[bool, typer.Option("--in-time", help="Let the rate vary in time too.")]
+_Follow = Annotated[
+    bool, typer.Option("--follow", help="Follow nuclei that move, turn and deform in a time-lapse of images.")
+]
+_Bleaching = Annotated[
+    bool, typer.Option("--bleaching", help="Divide images by the decay of each nucleus's signal.")
+]
+_Treatment = Annotated[
+    float | None,
+    typer.Option("--treatment", metavar="S", help="Time of a treatment: the rate changes once after it."),
+]
 _Method = Annotated[str, typer.Option("--method", help="Method for the density: kernel or voronoi.")]
 _Pixel = Annotated[float | None, typer.Option("--pixel", metavar="NM", help="Pixel size of the density.")]
 _Width = Annotated[
@@ -157,6 +167,9 @@ def chromatin(
     time_lapse: _TimeLapse = False,
     windows: _Windows = 1,
     in_time: _InTime = False,
+    follow: _Follow = False,
+    bleaching: _Bleaching = False,
+    treatment: _Treatment = None,
     method: _Method = "kernel",
     pixel: _Pixel = None,
     width: _Width = None,
@@ -194,6 +207,7 @@ def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
 
     alike = ("unit", "pixel_size", "z_step", "axes", "channel", "frame_interval", "time_lapse", "windows")
     alike += ("pixel", "width", "psf_sd", "margin", "quick", "control")
+    alike += ("follow", "bleaching", "treatment")
     mask, groups, whose = given["mask"], given["groups"], given["levels"]
     table = None if groups is None else read_groups(groups)
     domains = _one_of("--domains", given["domains"], ("auto", "clusters", "map", *DEFINITIONS))
