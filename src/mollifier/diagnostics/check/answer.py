@@ -34,7 +34,7 @@ _NOISY = 0.3
 # Standard error that leaves a number vague, in units of the size at which its term alone balances all others.
 _VAGUE = 0.3
 # Most seconds that the joint engine may take by its estimate for hidden states to be sought in a check.
-_SECONDS = 10.0
+_SECONDS = 2.5
 
 
 def of_structure(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ from mollifier.engines.joint.stages import Joint
 from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.progress import Progress
 from mollifier.errors import CheckpointError, ConfigurationError, did_you_mean
+from mollifier.mollify.kernels import kernel_for
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
 from mollifier.problem.solution import Solution
@@ -174,12 +175,18 @@ def _checked(problem: InverseProblem, settings: JointSettings) -> dict[str, int]
 
 
 def limited(problem: InverseProblem, settings: JointSettings) -> JointSettings:
-    """Settings with a lower limit on automatically chosen nodes with three coordinates or more."""
-    if len(problem.coordinates) < 3 or "max_nodes" in settings.collocation.model_fields_set:
+    """Settings with a limit on automatically chosen nodes at which the factor fits into memory.
+
+    With three coordinates or more it is lower, because of the time. A square grid has the widest band.
+    """
+    chosen, tuning = settings.collocation, settings.tuning
+    if "max_nodes" in chosen.model_fields_set:
         return settings
-    most = min(settings.collocation.max_nodes, settings.tuning.nodes_in_space)
-    collocation = settings.collocation.model_copy(update={"max_nodes": most})
-    return settings.model_copy(update={"collocation": collocation})
+    count, states = len(problem.coordinates), len(problem.all_states)
+    cells = kernel_for(chosen.kernel, problem.system.order, chosen.degree)[1]
+    held = (tuning.most_numbers / (2 * cells * states**2)) ** (count / (2 * count - 1))
+    most = min(chosen.max_nodes, int(held), tuning.nodes_in_space if count > 2 else chosen.max_nodes)
+    return settings.model_copy(update={"collocation": chosen.model_copy(update={"max_nodes": most})})
 
 
 def check_size(model: Model, tuning: JointTuning) -> None:

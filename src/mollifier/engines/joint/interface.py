@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mollifier.engines.base import Cost, Engine, Request
 from mollifier.engines.joint.settings import JointSettings
+from mollifier.engines.joint.tuning import JointTuning
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 
 # Most coordinates of a collocation grid: the cost of the factor grows too fast with more.
 _MOST_COORDINATES = 3
-# Seconds: start, per operation, per node, rounds; MiB: start, bytes per number of the factor (docs: check).
-_START, _OPERATION, _NODE, _ROUNDS, _MIB, _BYTES = 1.0, 2e-10, 1.5e-4, 60, 30.0, 8.0
+# Seconds: start, steps; of a step per operation of the factor, per node, per operation of the unknowns' own
+# factor and of those that couple them to the states. MiB: start, per node, per unknown (docs: check).
+_START, _STEPS, _FACTOR, _NODE, _UNKNOWN, _COUPLED = 1.2, 35, 2e-10, 3.5e-5, 3e-9, 1e-9
+_MIB, _MIB_NODE, _MIB_UNKNOWN = 400.0, 0.028, 0.7
 
 
 class JointEngine(Engine):
@@ -33,13 +38,18 @@ class JointEngine(Engine):
         return f"nodes cannot fill {count} coordinates" if count > _MOST_COORDINATES else None
 
     def cost(self, problem: InverseProblem, collocation: Collocation) -> Cost:
-        """Seconds and MiB of a banded Cholesky factor per step: nodes times the square of the bandwidth."""
-        shape = sorted(a.size for a in collocation.grid)
-        nodes = float(np.prod(shape)) * len(problem.all_states)
-        degree = 2 * max(collocation.radius.cells.values())
-        band = degree * float(np.prod(shape[:-1])) * len(problem.all_states)
-        once = _OPERATION * nodes * band**2 + _NODE * nodes
-        return Cost(_START + _ROUNDS * once, _MIB + _BYTES * nodes * band / 2**20)
+        """Per step a banded factor of the states, a full one of the unknowns, and what couples them."""
+        shape, states = sorted(a.size for a in collocation.grid), len(problem.all_states)
+        size, tuning = float(np.prod(shape)), JointTuning()
+        share = min(1.0, tuning.nodes_in_space / size) if len(shape) > 2 else 1.0
+        nodes, across = size * share * states, size / shape[-1] * share ** (1 - 1 / len(shape))
+        band = 2 * max(collocation.radius.cells.values()) * across * states
+        unknowns = len(problem.scalars) + sum(
+            _coefficients(u.over or (), collocation, tuning) for u in problem.unknown_fields.values()
+        )
+        once = _FACTOR * nodes * band**2 + _NODE * nodes
+        once += _UNKNOWN * unknowns**3 + _COUPLED * nodes * band * unknowns
+        return Cost(_START + _STEPS * once, _MIB + _MIB_NODE * nodes + _MIB_UNKNOWN * unknowns)
 
     def solve(self, request: Request) -> Solution:
         """Solve by `mollifier.engines.joint.engine.solve_joint`."""
@@ -47,6 +57,13 @@ class JointEngine(Engine):
 
         r = request
         return solve_joint(r.problem, r.settings, r.seed, r.progress, r.folder, r.resume)
+
+
+def _coefficients(over: Sequence[str], collocation: Collocation, tuning: JointTuning) -> int:
+    """Coefficients of the spline of an unknown field."""
+    cells = tuning.field_cells[min(len(over), len(tuning.field_cells)) - 1]
+    sizes = {a.name: a.size for a in collocation.grid}
+    return int(np.prod([min(sizes.get(c, cells), cells) + 5 for c in over]))
 
 
 JOINT = JointEngine()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import xarray as xr
 
 from mollifier.engines.base import Cost, Engine, Request
 from mollifier.engines.weak.form import is_weak
 from mollifier.engines.weak.hidden import restored, without_hidden
 from mollifier.engines.weak.settings import WeakSettings
+from mollifier.engines.weak.tuning import DEFAULT
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
@@ -18,8 +20,9 @@ from mollifier.problem.solution import Solution
 _DENSE, _DENSE_FOR_FIELDS = 2_000, 10_000
 # Share of a gridded field that may be missing (docs: engines).
 _MOST_MISSING = 0.2
-# Seconds: start, per point to a power, factor for unknown fields; MiB: start, bytes a point (docs: check).
-_START, _PER_POINT, _POWER, _FIELDS, _MIB, _BYTES = 0.5, 1.0e-4, 0.75, 3.0, 35.0, 90.0
+# Seconds: start, per point to a power, per squared coefficient of unknown fields; MiB: start, bytes a point,
+# per coefficient (docs: check).
+_START, _PER_POINT, _POWER, _FIELD, _MIB, _BYTES, _MIB_FIELD = 1.2, 1.0e-4, 0.75, 7e-5, 300.0, 90.0, 1.5
 # Seconds for each law and for each point of it; bytes a point.
 _LAW, _LAW_POINT, _LAW_BYTES = 2.0, 1.3e-4, 800.0
 
@@ -76,11 +79,12 @@ class WeakEngine(Engine):
         problem = self._seen(problem)
         points = float((problem.data.whole or problem.data).dataset[problem.fields[0]].size)
         seconds = _START + _PER_POINT * points**_POWER
-        seconds *= _FIELDS if problem.unknown_fields else 1.0
+        coefficients = _coefficients(problem)
+        seconds += _FIELD * coefficients**2
         for _ in problem.laws:  # their splines are evaluated at every node
             seconds += _LAW + _LAW_POINT * points
         each = _BYTES * len(problem.fields) + _LAW_BYTES * len(problem.laws)
-        return Cost(seconds, _MIB + each * points / 2**20)
+        return Cost(seconds, _MIB + each * points / 2**20 + _MIB_FIELD * coefficients)
 
     def solve(self, request: Request) -> Solution:
         """As `mollifier.engines.weak.engine.solve_weak`."""
@@ -94,6 +98,19 @@ class WeakEngine(Engine):
     def _seen(self, problem: InverseProblem) -> InverseProblem:
         """The problem in weak form, without its hidden states, where that is possible."""
         return without_hidden(problem) or problem
+
+
+def _coefficients(problem: InverseProblem) -> int:
+    """Spline coefficients of all unknown fields but laws, about."""
+    sizes = problem.data.dataset.sizes
+    fewest = {1: DEFAULT.fewest_cells, 2: DEFAULT.fewest_cells_plane}
+    total = 0
+    for name, unknown in problem.unknown_fields.items():
+        if name not in problem.laws:
+            over = unknown.over or ()
+            cells = (min(fewest.get(len(over), 8), sizes.get(c, 1) // DEFAULT.nodes_per_cell) for c in over)
+            total += min(int(np.prod([n + 3 for n in cells])), DEFAULT.most_coefficients)
+    return total
 
 
 WEAK = WeakEngine()
