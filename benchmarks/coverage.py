@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.accuracy import attempt, check_levels, described_by, median, noise_of, planned
 from benchmarks.calibration import LEVELS, Calibration, Share, standardised
+from benchmarks.cases import darcy
 from benchmarks.cases.base import Case
 from benchmarks.cases.registry import CASES, case
 from benchmarks.journal import Journal
@@ -29,11 +30,15 @@ CAPTION = (
     "would be by chance 19 times in 20."
 )
 
-# Problems of a few seconds a solve, beside the benchmark's cases and the paper's. At a viscosity of 0.01/pi
-# the front is narrower than a cell of so small a grid.
+# Problems beside the benchmark's cases and the paper's: small grids (at a viscosity of 0.01/pi the front
+# would be narrower than a cell), and media drawn with several seeds.
 SMALL: dict[str, Callable[[], Case]] = {
     "burgers-small": partial(case, "burgers", nodes=64, frames=33, nu=0.03 / np.pi),
     "kdv-small": partial(case, "kdv", nodes=64, frames=41),
+    **{f"darcy-{i}": partial(darcy.build, i) for i in range(3)},
+    **{f"darcy-two-{i}": partial(darcy.build, i, two_valued=True) for i in range(3)},
+    **{f"wells-60-{i}": partial(darcy.build, i, wells=60) for i in range(10, 16)},
+    **{f"wells-200-{i}": partial(darcy.build, i, wells=200) for i in range(10, 16)},
 }
 KNOWN: tuple[str, ...] = (*CASES, *(n for n in PROBLEMS if n not in CASES), *SMALL)
 # Places of a field that are kept of every solve, and parts of the histogram.

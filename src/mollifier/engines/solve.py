@@ -19,7 +19,7 @@ from mollifier.io.files import ensure_folder
 from mollifier.io.lock import locked
 from mollifier.io.signals import end_if_terminated
 from mollifier.problem.finite import check_finite
-from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.inverse_problem import InverseProblem, require_problem
 from mollifier.problem.solution import Solution
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def solve(
     True
     """
     end_if_terminated()
+    require_problem(problem, "solve")
     seed = _checked_seed(seed)
     if not isinstance(start, str | Solution | None):
         raise ConfigurationError(

@@ -264,6 +264,21 @@ def _domain(given: Any) -> Domain:
     return given
 
 
+def require_problem(given: object, verb: str) -> None:
+    """Refuse what is not a problem, such as a problem file that was not made into one.
+
+    >>> require_problem("heat.yaml", "solve")
+    Traceback (most recent call last):
+    mollifier.errors.ConfigurationError: solve was given a str; an InverseProblem was expected, such as
+    mf.load_problem("heat.yaml").problem().
+    """
+    if not isinstance(given, InverseProblem):
+        raise ConfigurationError(
+            f"{verb} was given a {type(given).__name__}; an InverseProblem was expected, such as "
+            'mf.load_problem("heat.yaml").problem().'
+        )
+
+
 def _check_places(data: Observations) -> None:
     """Refuse data at one place along a coordinate: nothing can be said of how they vary along it."""
     for c in data.coordinates:

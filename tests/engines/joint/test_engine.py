@@ -345,3 +345,24 @@ def test_nodes_are_added_where_the_state_is_steeper_than_the_data_show():
     assert _finer(problem, few, found) is None
     lenient = validated(JointSettings, {"tuning": {"coarse_factor": 100.0}})
     assert _finer(problem, lenient, found) is None
+
+
+def test_a_field_with_a_bound_varies_by_ratios():
+    """A permeability from 0.1 to 10 is known to a few per cent where it is small and where it is large."""
+    x = np.linspace(0, 1, 400)
+    k, flux = 10 ** np.sin(2 * np.pi * x), 0.7 - x
+    u = np.concatenate([[0.0], np.cumsum((flux / k)[1:] + (flux / k)[:-1]) / 2 / 399])
+    at = np.random.default_rng(0).uniform(0, 1, 80)
+    head = np.interp(at, x, u)
+    head += 0.005 * head.std() * np.random.default_rng(1).standard_normal(80)
+    data = mf.Observations({"u": head}, {"x": at}, noise={"u": 0.005})
+    known = {
+        "k": mf.FieldUnknown(
+            over=("x",), lower=0.0, measurements=mf.Observations({"k": [1.0]}, {"x": [0.5]}, noise=0.01)
+        )
+    }
+    solution = solve(mf.InverseProblem("0 = dx(k*u_x) + 1", data, known))
+    found, sd = (solution.dataset[n].interp(x=x[20:-20]).values for n in ("k", "k_sd"))
+    assert solution.status.ok
+    assert np.mean(np.abs(found - k[20:-20]) < 1.96 * sd) > 0.85
+    assert np.median(np.abs(found / k[20:-20] - 1)) < 0.1

@@ -10,6 +10,7 @@ import xarray as xr
 from torch import nn
 
 import mollifier as mf
+from benchmarks.cases import darcy
 from benchmarks.cases.registry import case
 from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.factored import Combination, Product, is_factored, observed, products
@@ -214,3 +215,14 @@ def test_weight_stops_where_held_out_data_are_fitted_worse(monkeypatch):
     assert torch.equal(stage.parameters(), before)
     assert "held-out" in stage.finished
     assert stage.outcome == "misfit"
+
+
+def test_fewer_samples_than_features_leave_a_field_undetermined():
+    """60 wells end with a word on their number, and the engine that takes them, not as converged."""
+    solution = mf.solve(
+        darcy.build(seed=10, wells=60).problem(noise=0.002),
+        "network",
+        settings={"network": {"kind": "random-features"}, "collocation": {"max_nodes": 400}},
+    )
+    assert solution.status.name in ("undetermined", "misfit")
+    assert solution.status.name == "misfit" or "Engine 'joint'" in solution.status.message

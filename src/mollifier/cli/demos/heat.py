@@ -47,12 +47,21 @@ def finite_volumes(cells: int = 256, laplacian: bool = False) -> tuple[Array, Ar
 
     Of ``0 = div(k grad u) + s``, or of ``0 = k lap(u) + s``, which is the former with k = 1 under s/k.
     """
-    h = 1.0 / cells
-    x = np.linspace(h / 2, 1 - h / 2, cells)
+    x = (np.arange(cells) + 0.5) / cells
     mesh = np.meshgrid(x, x, indexing="ij")
     k, heating = conductivity(*mesh), source(*mesh)
-    if laplacian:
-        k, heating = np.ones_like(k), heating / k
+    return x, steady(np.ones_like(k), heating / k) if laplacian else steady(k, heating)
+
+
+def steady(k: Array, heating: Array) -> Array:
+    """Temperatures (n, n) in the cells of the unit square, zero at its edges: ``0 = div(k grad u) + s``.
+
+    Parameters
+    ----------
+    k, heating
+        Conductivity and source in the cells, shape (n, n). Fluxes between cells have the harmonic mean of k.
+    """
+    cells = len(k)
     number = np.arange(cells * cells).reshape(cells, cells)
     diagonal = np.zeros((cells, cells))
     rows, columns, values = [], [], []
@@ -73,8 +82,8 @@ def finite_volumes(cells: int = 256, laplacian: bool = False) -> tuple[Array, Ar
     values.append(diagonal.ravel())
     entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
     matrix = sp.csc_array(entries, shape=(cells * cells,) * 2)
-    right = heating.ravel() * h * h
-    return x, np.asarray(spsolve(matrix, right)).reshape(cells, cells)
+    right = heating.ravel() / cells**2
+    return np.asarray(spsolve(matrix, right)).reshape(cells, cells)
 
 
 @dataclass(frozen=True)

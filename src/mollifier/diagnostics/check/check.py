@@ -14,7 +14,7 @@ from mollifier.engines.choose import choose, unable
 from mollifier.engines.registry import ENGINES
 from mollifier.engines.settings import Given, check_settings
 from mollifier.problem.collocation import Collocation, collocate
-from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.inverse_problem import InverseProblem, require_problem
 from mollifier.problem.settings import Collocation as CollocationSettings
 from mollifier.problem.settings import validated
 
@@ -47,6 +47,7 @@ def check(problem: InverseProblem, settings: Given = None) -> Check:
     >>> found.verdict, found.numbers["order"]
     ('good', 2)
     """
+    require_problem(problem, "check")
     given = check_settings(settings, list(ENGINES.values()))
     collocation = validated(CollocationSettings, given.get("collocation"), "collocation")
     numbers: dict[str, Any] = {"order": problem.system.order, "linear_in": list(problem.system.linear_in)}

@@ -22,7 +22,7 @@ from mollifier.engines.registry import variants
 from mollifier.engines.settings import Given, check_settings, settings_for, used_by
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.io.files import jsonable
-from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.inverse_problem import InverseProblem, require_problem
 from mollifier.problem.solution import Solution
 
 Array = NDArray[np.float64]
@@ -174,6 +174,7 @@ def compare(
     >>> print(found.verdict)
     Only joint gave an answer: there is none to compare it with.
     """
+    require_problem(problem, "compare")
     children.check_start()
     names = _checked(engines)
     chosen = _settings(names, settings)

@@ -11,6 +11,8 @@ from mollifier.nn.layers import Affine
 from mollifier.problem.unknowns import Bounded
 
 _SOFTPLUS_UNIT = math.log(math.e - 1)  # softplus of this is 1
+# Raw values beyond which the exponential is continued by its tangent: trial steps do not overflow.
+_FARTHEST = 30.0
 # Least distance of a first value from the upper bound, as a share of the range: less is lost in rounding.
 _EDGE = 1e-12
 
@@ -18,13 +20,17 @@ _EDGE = 1e-12
 class Bijection(nn.Sequential):
     """Raw value -> value within bounds: zero maps to a level, a unit step moves the value by about a scale.
 
-    Without bounds ``level + scale*raw``; with one bound a softplus; with two a logistic function between
-    them. With bounds, their distance from the level replaces the scale.
+    Without bounds ``level + scale*raw``; with one bound a softplus or an exponential; with two a logistic
+    function between them. With bounds, their distance from the level replaces the scale.
 
     Parameters
     ----------
     unknown
         Its bounds.
+    logarithmic
+        Whether the raw value is the logarithm of the distance from a single bound, so that a prior of raw
+        values is one of ratios: a permeability of 40 and one of 400 may vary by as many per cent. With a
+        softplus it is the distance itself far from the bound.
 
     Examples
     --------
@@ -35,8 +41,9 @@ class Bijection(nn.Sequential):
     3.0
     """
 
-    def __init__(self, unknown: Bounded) -> None:
+    def __init__(self, unknown: Bounded, logarithmic: bool = False) -> None:
         self.lower, self.upper = unknown.lower, unknown.upper
+        self._raw_of_one = 0.0 if logarithmic else _SOFTPLUS_UNIT
         first = last = Affine([1.0], [0.0])
         parts: list[nn.Module] = [first]
         if self.lower is not None and self.upper is not None:
@@ -44,7 +51,7 @@ class Bijection(nn.Sequential):
             parts += [nn.Sigmoid(), last]
         elif self.lower is not None or self.upper is not None:
             last = Affine([1.0], [0.0])
-            parts += [nn.Softplus(), last]
+            parts += [_Exponential() if logarithmic else nn.Softplus(), last]
         super().__init__(*parts)
         self._ends = (first, last)
 
@@ -58,11 +65,24 @@ class Bijection(nn.Sequential):
             _set(first, 1.0, math.log(share / max(1 - share, _EDGE)))
             _set(last, self.upper - self.lower, self.lower)
         else:
-            _set(first, 1.0, _SOFTPLUS_UNIT)
+            _set(first, 1.0, self._raw_of_one)
             if self.lower is not None:
                 _set(last, level - self.lower, self.lower)
             elif self.upper is not None:
                 _set(last, level - self.upper, self.upper)
+
+
+class _Exponential(nn.Module):
+    """The exponential, continued by its tangent.
+
+    >>> _Exponential()(torch.tensor([0.0, 1.0]).double()).numpy().round(3).tolist()
+    [1.0, 2.718]
+    """
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Of the same shape."""
+        near = raw.clamp(max=_FARTHEST)
+        return torch.exp(near) * (1 + raw - near)
 
 
 def _set(affine: Affine, scale: float, shift: float) -> None:

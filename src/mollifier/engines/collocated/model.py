@@ -89,7 +89,8 @@ class Model(nn.Module):
         Name of the derivative backend.
     free_values
         Whether states are values, not networks: with a narrow kernel there are as many beside those on the
-        collocation grid as the equation has orders, see `Mollified`.
+        collocation grid as the equation has orders, see `Mollified`. Unknown fields with one bound then vary
+        by ratios: their prior is on their coefficients, that of networks on the field's values.
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class Model(nn.Module):
         orders = {Derivative("u", d.orders) for d in needed[name]} | {Derivative("u")}
         backend = self._backend(b, grid, orders | {*curvature_orders(grid)})
         module = self._make(Fields([name], True, grid, backend, self.collocation))
-        bounds = Bijection(unknown).to(next(module.parameters()).dtype)
+        bounds = Bijection(unknown, self._free_values).to(next(module.parameters()).dtype)
         return Block([name], grid, needed, module, backend, bounds, curvature_orders(grid))
 
     def _part(self, at: Mapping[str, float]) -> Part:

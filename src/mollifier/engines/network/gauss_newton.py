@@ -52,6 +52,11 @@ _HELD_OUT_MISFIT = (
     "the equation as closely as the data allow, or the equation is wrong. Unknowns may be off by more than "
     "their standard errors. A larger network.width, or engine 'weak', may help"
 )
+_TOO_FEW = (
+    "{} samples of '{}' are fewer than {:g} times the {} features of its network: they leave much of the "
+    "state to the equation, which features satisfy only roughly, so that unknown fields may be off by "
+    "several standard errors. Engine 'joint' satisfies it exactly and takes so few"
+)
 
 
 class GaussNewton(LevenbergMarquardt):
@@ -138,6 +143,17 @@ class GaussNewton(LevenbergMarquardt):
             self.finished, self.outcome = _MISFIT.format(left**0.5), "misfit"
         elif why := self._missing():
             self.finished, self.outcome = why, "misfit"
+        elif why := self._too_few():
+            self.finished, self.outcome = why, "undetermined"
+
+    def _too_few(self) -> str:
+        """Why features leave unknown fields open: too few samples of a state; empty where enough."""
+        least = self.tuning.samples_for_features
+        for t in self.objective.targets if self.model.unknown_blocks else ():
+            network, samples = self.model.blocks[t.block].network, len(self.objective.target_tensors(t)[0])
+            if isinstance(network, RandomFeatures) and samples < least * network.rank:
+                return _TOO_FEW.format(samples, t.name, least, network.rank)
+        return ""
 
     def _missing(self) -> str:
         """Why an equation lacks a term; empty where none does."""

@@ -61,6 +61,8 @@ class NetworkTuning(CollocatedTuning):
     """Fewest random features of a field."""
     enough_features: int = 400
     """Features of a state beyond which the samples no longer raise its fewest."""
+    samples_for_features: float = 2.0
+    """Samples of a state for each of its features below which an unknown field stays undetermined."""
     samples_per_feature: int = 4
     """Samples of a state for each of its fewest features."""
     most_unknown_features: int = 300
