@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,3 +167,34 @@ def test_weak_sums_stay_inside():
     assert np.isnan(solution.dataset.u.sel(x=2.5, y=2.5, method="nearest"))
     inner = solution.dataset.u.sel(x=1.0, y=2.5, method="nearest")
     assert abs(float(inner) - clean[np.abs(x - 1.0).argmin(), np.abs(y - 2.5).argmin()]) < 0.02
+
+
+RING = Path(__file__).parents[2] / "examples" / "ring.yaml"
+
+
+def test_ring_without_a_scale():
+    """The example can be answered; its twin without measurements of k cannot, and its structure says why."""
+    posed = mf.load_problem(RING).problem()
+    assert mf.check(posed).verdict == "good"
+    twin = posed.of(posed.data, {"k": mf.FieldUnknown(over=("x", "y"), lower=0.0)})
+    found = mf.check(twin)
+    assert found.verdict == "cannot be answered"
+    assert any("fixes the scale of k" in f.text for f in found.findings)
+
+
+@pytest.mark.slow
+def test_conductivity_of_the_ring():
+    """k within 0.1 of the truth, most of it inside the intervals, NaN in the hole."""
+    file = mf.load_problem(RING)
+    solution = mf.solve(file.problem(), "joint", seed=file.seed)
+    found = solution.dataset
+    x, y = np.meshgrid(found.x, found.y, indexing="ij")
+    warm = np.exp(-((x - 0.5) ** 2 + (y - 0.3) ** 2) / 0.08)
+    cold = np.exp(-((x + 0.5) ** 2 + (y + 0.2) ** 2) / 0.08)
+    truth, r = 1 + 0.5 * warm - 0.35 * cold, np.hypot(x, y)
+    here = (r > 0.32) & (r < 0.99)
+    error = found.k.values - truth
+    assert solution.status.name == "converged"
+    assert np.linalg.norm(error[here]) < 0.1 * np.linalg.norm(truth[here])
+    assert np.mean(np.abs(error) < 1.96 * found.k_sd.values, where=here) > 0.85
+    assert np.isnan(found.k.values[r < 0.2]).all()

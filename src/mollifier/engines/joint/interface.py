@@ -17,7 +17,7 @@ from mollifier.problem.solution import Solution
 _MOST_COORDINATES = 3
 # Seconds: start, steps; of a step per operation of the factor, per node, per operation of the unknowns' own
 # factor and of those that couple them to the states. MiB: start, per node, per unknown (docs: check).
-_START, _STEPS, _FACTOR, _NODE, _UNKNOWN, _COUPLED = 1.2, 35, 2e-10, 3.5e-5, 3e-9, 1e-9
+_START, _STEPS, _FACTOR, _NODE, _UNKNOWN, _COUPLED = 1.2, 35, 2e-10, 3.5e-5, 2.2e-9, 5e-10
 _MIB, _MIB_NODE, _MIB_UNKNOWN = 400.0, 0.028, 0.7
 
 
