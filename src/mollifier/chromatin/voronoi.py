@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from multiprocessing import parent_process
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay, KDTree, QhullError
 
 from mollifier.errors import DataError
+from mollifier.io.executors import processors
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -19,8 +23,9 @@ Index = NDArray[np.int64]
 SPREAD = 2.5
 _SIDE_SAMPLES = 2_000
 _FINEST = 6
-# Most cells computed at a time, which bounds the memory, and mean spacings around them at first.
-_PART, _AROUND = 300_000, 40.0
+# Most cells computed at a time, which bounds the memory, mean spacings around them at first, and attempts.
+_PART, _AROUND, _ROUNDS = 300_000, 40.0, 3
+_THREADS = 2
 
 
 def cell_areas(x: Array, y: Array, bounds: tuple[float, float, float, float]) -> Array:
@@ -44,12 +49,13 @@ def cell_areas(x: Array, y: Array, bounds: tuple[float, float, float, float]) ->
     if len(points) < 3:
         raise DataError(f"{len(points)} positions were given; Voronoi cells need at least three.")
     sites = np.concatenate([points, *_mirrored(points, bounds)])
+    parts = _parts(points)
+    # Qhull runs without Python's lock; where nuclei run in several processes, each keeps to one thread.
+    threads = min(processors(), _THREADS) if parent_process() is None else 1
     area = np.empty(len(points))
-    for own in _parts(points):
-        margin, needed = 0.0, _AROUND * math.sqrt(float(np.prod(np.ptp(points[own], axis=0))) / own.size)
-        while needed > margin:
-            margin = needed
-            area[own], needed = _part_areas(sites, own, margin)
+    with ThreadPoolExecutor(threads) as pool:
+        for own, found in zip(parts, pool.map(partial(_part_areas, sites), parts), strict=True):
+            area[own] = found
     return area
 
 
@@ -66,40 +72,61 @@ def _parts(points: Array) -> list[Index]:
     return parts
 
 
-def _part_areas(sites: Array, own: Index, margin: float) -> tuple[Array, float]:
-    """Areas of the cells of some sites from the sites within a margin, and the margin that is needed.
+def _part_areas(sites: Array, own: Index) -> Array:
+    """Areas of the cells of some sites, from them and the sites around.
 
-    Other sites change nothing if the circles through the corners of the triangles lie within the margin.
+    Sites farther away change nothing if the circles through the corners of the triangles lie within the
+    margin; else it is widened, twice at most.
     """
     low, high = sites[own].min(axis=0), sites[own].max(axis=0)
-    around = ((sites >= low - margin) & (sites <= high + margin)).all(axis=1)
-    around[own] = False
-    rows = np.concatenate([own, np.flatnonzero(around)])
-    try:
-        mesh = Delaunay(sites[rows])
-    except QhullError as error:
-        why = str(error).splitlines()[0]
-        raise DataError(f"The positions have no Voronoi cells ({why}); do they lie on a line?") from error
+    margin = _AROUND * math.sqrt(float(np.prod(high - low)) / own.size)
+    area = np.zeros(0)
+    for _ in range(_ROUNDS):
+        around = ((sites >= low - margin) & (sites <= high + margin)).all(axis=1)
+        around[own] = False
+        rows = np.concatenate([own, np.flatnonzero(around)])
+        try:
+            mesh = Delaunay(sites[rows])
+        except QhullError as error:
+            why = str(error).splitlines()[0]
+            raise DataError(f"The positions have no Voronoi cells ({why}); do they lie on a line?") from error
+        area = _areas(mesh)[: own.size]
+        if len(rows) == len(sites):
+            break
+        mine = (mesh.simplices < own.size).any(axis=1)
+        centre, radius = _circles(mesh.points[mesh.simplices[mine]])
+        # No site lies beyond the outermost ones.
+        below = np.where(low - margin > sites.min(axis=0), low - centre + radius, 0.0)
+        above = np.where(high + margin < sites.max(axis=0), centre + radius - high, 0.0)
+        needed = float(np.maximum(below, above).max())
+        if needed <= margin:
+            break
+        margin = min(needed, 3 * margin)
+    return area
+
+
+def _areas(mesh: Delaunay) -> Array:
+    """Areas of the Voronoi cells of a triangulation, shape (n,)."""
     corner = mesh.points[mesh.simplices]
-    area = np.zeros(len(rows))
+    area = np.zeros(len(mesh.points))
     for k in range(3):
         here, left, right = corner[:, k], corner[:, (k + 1) % 3], corner[:, (k + 2) % 3]
         a, b = left - here, right - here
         twice = np.maximum(np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]), np.finfo(float).tiny)
-        opposite = np.sum((left - right) ** 2, axis=1)
-        share = np.einsum("ij,ij->i", a, b) / twice * opposite / 8
+        share = np.einsum("ij,ij->i", a, b) / twice * np.sum((left - right) ** 2, axis=1) / 8
         for j in (1, 2):
             area += np.bincount(mesh.simplices[:, (k + j) % 3], share, area.size)
-    if len(rows) == len(sites):
-        return area[: own.size], 0.0
-    # The circumradius is the product of the sides over four times the area of the triangle.
-    sides = np.prod([np.linalg.norm(corner[:, k] - corner[:, k - 1], axis=1) for k in range(3)], axis=0)
-    radius = (sides / (2 * twice))[:, None]
-    mine = (mesh.simplices < own.size).any(axis=1)
-    if (mesh.simplices[(mesh.neighbors < 0).any(axis=1)] < own.size).any():
-        return area[: own.size], 4 * margin
-    beyond = np.maximum(low - corner[:, 0] + 2 * radius, corner[:, 0] + 2 * radius - high)
-    return area[: own.size], float(beyond[mine].max())
+    return area
+
+
+def _circles(corner: Array) -> tuple[Array, Array]:
+    """Centres (n, 2) and radii (n, 1) of the circles through three corners, (n, 3, 2)."""
+    b, c = (corner[:, k] - corner[:, 0] for k in (1, 2))
+    twice = 2 * (b[:, 0] * c[:, 1] - b[:, 1] * c[:, 0])
+    twice = np.where(np.abs(twice) < np.finfo(float).tiny, np.finfo(float).tiny, twice)
+    bb, cc = (np.sum(v**2, axis=1) for v in (b, c))
+    centre = np.stack([c[:, 1] * bb - b[:, 1] * cc, b[:, 0] * cc - c[:, 0] * bb], axis=1) / twice[:, None]
+    return corner[:, 0] + centre, np.linalg.norm(centre, axis=1, keepdims=True)
 
 
 def _mirrored(points: Array, bounds: tuple[float, float, float, float]) -> list[Array]:
@@ -113,7 +140,9 @@ def _mirrored(points: Array, bounds: tuple[float, float, float, float]) -> list[
         edge[:, axis], edge[:, 1 - axis] = place, along
         # A cell reaches the side only if its point is no farther than the nearest point of some place there.
         reach = float(tree.query(edge)[0].max()) + (high - low) / _SIDE_SAMPLES
-        image = points[np.abs(points[:, axis] - place) <= reach].copy()
+        # The sides of the second axis mirror the images in the first, which closes the corners.
+        every = np.concatenate([points, *images]) if axis else points
+        image = every[np.abs(every[:, axis] - place) <= reach].copy()
         image[:, axis] = 2 * place - image[:, axis]
         # A point on the side has no separate image.
         images.append(image[np.abs(image[:, axis] - place) > 1e-9 * (high - low)])
