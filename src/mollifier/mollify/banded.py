@@ -55,18 +55,18 @@ class _Correlation(torch.autograd.Function):
         ctx.save_for_forward(inputs[1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (stencils,) = ctx.saved_tensors
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None]:
+        (stencils,), (grad,) = ctx.saved_tensors, grad_outputs
         past = stencils.shape[-1] - 1
         return correlate(pad(grad, (0, 0, past, past)), stencils.flip(-1).transpose(0, 1)), None
 
     @staticmethod
-    def jvp(ctx: Any, x: Tensor, _: Any) -> Tensor:
-        return correlate(x, ctx.saved_tensors[0])
+    def jvp(ctx: Any, *grad_inputs: Any) -> Tensor:
+        return correlate(grad_inputs[0], ctx.saved_tensors[0])
 
     @staticmethod
-    def vmap(info: Any, dims: Any, x: Tensor, stencils: Tensor) -> tuple[Tensor, int]:
-        x = x.movedim(dims[0], 1)
+    def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Tensor, int]:
+        x, stencils = args[0].movedim(in_dims[0], 1), args[1]
         return correlate(x.flatten(1, 2), stencils).unflatten(1, x.shape[1:3]), 1
 
 

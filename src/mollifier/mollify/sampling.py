@@ -60,6 +60,7 @@ class Tile(Resampler):
         super().__init__(layer, operator, orders)
         self.nodes, self.index = operator.nodes, tuple(index)
         coords = torch.as_tensor(self.nodes.coords()).to(layer.coords())
+        self._coords: Tensor
         self.register_buffer("_coords", coords, persistent=False)
         self.weights.to(coords.device)
 

@@ -16,7 +16,7 @@ from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.joint.layout import Layout, Normal, Slopes
 from mollifier.engines.joint.spline import FieldPriors
 from mollifier.engines.joint.tuning import JointTuning
-from mollifier.engines.linalg.banded import factored
+from mollifier.engines.linalg.banded import BandedCholesky, factored
 from mollifier.engines.linalg.dense import solved
 from mollifier.engines.priors.evidence import LinearisedProblem
 from mollifier.engines.priors.shapes import Choice
@@ -27,12 +27,12 @@ Array = NDArray[np.float64]
 
 
 class Eliminated:
-    """A symmetric matrix ``[[core, between], [between', border]]`` with its core eliminated.
+    """A symmetric matrix ``[[core, between], [between', border]]`` with its core ``L L'`` eliminated.
 
     Attributes
     ----------
-    followed
-        ``core^-1 between``, shape (n, p).
+    half
+        ``L^-1 between``, shape (n, p).
     schur
         Schur complement ``border - between' core^-1 between``, shape (p, p).
 
@@ -46,16 +46,16 @@ class Eliminated:
 
     def __init__(self, core: sp.csr_array, between: Array, border: Array, size: float | None = None) -> None:
         self.factor = factored(core, size)
-        self.between = between
-        self.followed = self.factor.solve(between)
-        schur = border - between.T @ self.followed
+        self.half = self.factor.forward(between)
+        schur = border - self.half.T @ self.half
         self.schur = (schur + schur.T) / 2
 
     def energies(self, core: Array, border: Array, schur: Array | None = None) -> Array:
         """``v' M^-1 v`` of vectors with parts (n, k) and (p, k), shape (k,); ``schur`` replaces `schur`."""
-        total = np.sum(core * self.factor.solve(core), axis=0)
-        if self.between.shape[1]:
-            inner = border - self.followed.T @ core
+        own = self.factor.forward(core)
+        total = np.sum(np.square(own), axis=0)
+        if self.half.shape[1]:
+            inner = border - self.half.T @ own
             total = total + np.sum(inner * solved(self.schur if schur is None else schur, inner), axis=0)
         return np.asarray(total, dtype=np.float64)
 
@@ -153,9 +153,9 @@ class Bordered:
         if self.finite:
             n = self.normal
             self.eliminated = Eliminated(n.core, n.between, n.border)
-            self._free = self.eliminated.factor.solve(n.core_gradient)
+            self._slope = self.eliminated.factor.forward(n.core_gradient)
             count = self.objective.count
-            reduced = n.border_gradient - n.between.T @ self._free
+            reduced = n.border_gradient - self.eliminated.half.T @ self._slope
             curvature, slope = count * self.eliminated.schur, count * reduced
             self.linear = LinearisedProblem(curvature, slope, self.priors, self._conditions)
 
@@ -215,7 +215,12 @@ class Bordered:
         for name in names:
             held[self.layout.unknowns[name]] = True
         border = _descent(*self.with_priors(), held)
-        return self.layout.flat(-self._free - self.eliminated.followed @ border, border)
+        return self._with_states(self.eliminated.factor, border)
+
+    def _with_states(self, factor: BandedCholesky, border: Array) -> Tensor:
+        """The step (parameters,) of the border and the states that follow it, by the factor of the core."""
+        core = factor.solve(self.normal.core_gradient + self.normal.between @ border)
+        return self.layout.flat(-core, border)
 
     def state_sd(self, state: Target) -> Array | None:
         """Standard errors of a state on its grid, shape (nodes of the grid,); None where it is too large."""
@@ -240,12 +245,13 @@ class Bordered:
         u, v = self.layout.core_rows(part), self.layout.border_rows(part, Slopes(self.objective.model))
         core = np.zeros((self.layout.core_size, sources.shape[1])) if u is None else u.T @ sources
         border = np.zeros((self.layout.border_size, sources.shape[1])) if v is None else v.T @ sources
-        inner = border - self.eliminated.followed.T @ core
+        own = self.eliminated.factor.forward(core)
+        inner = border - self.eliminated.half.T @ own
         along = _descent(self.with_priors()[0], inner, self.at_bounds)
-        fixed = sources.T @ sources - core.T @ self.eliminated.factor.solve(core)
+        fixed = sources.T @ sources - own.T @ own
         # The fit may still be short of the minimum: the score after one more step.
         left = _descent(*self.with_priors(), self.at_bounds)
-        score = sources.T @ part.values - core.T @ self._free + inner.T @ left
+        score = sources.T @ part.values - own.T @ self._slope + inner.T @ left
         return score, fixed + inner.T @ along, fixed
 
     def solve(self, damping: float) -> Tensor:
@@ -253,20 +259,17 @@ class Bordered:
 
         Numbers at bounds are held there: states must not follow a step that a bound does not allow.
         """
-        n = self.normal
+        n, undamped = self.normal, self.eliminated
+        schur, reduced = self.with_priors()
+        factor, diagonal = undamped.factor, np.diag(schur).copy()
         if damping > self.tuning.light_damping:
             scale = damping * self.unit
             factor = factored(sp.csr_array(n.core + scale * sp.eye_array(self.layout.core_size)))
-            followed, free = factor.solve(n.between), factor.solve(n.core_gradient)
-            undamped = self.eliminated.followed
-            change = n.between.T @ (undamped - followed), n.between.T @ (self._free - free)
-        else:
-            followed, free, change = self.eliminated.followed, self._free, (0.0, 0.0)
-        schur, reduced = self.with_priors()
-        diagonal = np.diag(schur)
-        schur = schur + change[0] + np.diag(damping * (diagonal + 1e-3 * diagonal.mean()))
-        border = _descent(schur, reduced + change[1], self.at_bounds)
-        return self.layout.flat(-free - followed @ border, border)
+            half = factor.forward(n.between)
+            schur = schur + undamped.half.T @ undamped.half - half.T @ half
+            reduced = reduced + undamped.half.T @ self._slope - half.T @ factor.forward(n.core_gradient)
+        schur = schur + np.diag(damping * (diagonal + 1e-3 * diagonal.mean()))
+        return self._with_states(factor, _descent(schur, reduced, self.at_bounds))
 
 
 def _descent(curvature: Array, slope: Array, held: NDArray[np.bool_]) -> Array:

@@ -127,14 +127,32 @@ class BandedCholesky:
 
     def solve(self, right: Array) -> Array:
         """The solution for right-hand sides (n,) or (n, k), of the same shape."""
-        x = np.array(right, dtype=np.float64).reshape(self.size, -1 if np.size(right) else 0)
-        for here, square, after, below in self._columns:
-            x[here] = solve_triangular(square, x[here], lower=True, check_finite=False)
-            x[after] -= below @ x[here]
+        x = self._wide(self.forward(right))
         for here, square, after, below in reversed(self._columns):
             x[here] -= below.T @ x[after]
             x[here] = solve_triangular(square, x[here], lower=True, trans=1, check_finite=False)
         return x.reshape(np.shape(right))
+
+    def forward(self, right: Array) -> Array:
+        """``L^-1 right`` of the factor L, with ``L L'`` the matrix; shapes as of `solve`.
+
+        Rows above a right-hand side's first entry stay zero, and are left out.
+        """
+        x = self._wide(right)
+        first = np.where(x.any(axis=0), (x != 0).argmax(axis=0), self.size)
+        order = np.argsort(first, kind="stable")
+        x, starts = x[:, order], first[order]
+        for here, square, after, below in self._columns:
+            some = slice(int(np.searchsorted(starts, here.stop)))
+            x[here, some] = solve_triangular(square, x[here, some], lower=True, check_finite=False)
+            x[after, some] -= below @ x[here, some]
+        found = np.empty_like(x)
+        found[:, order] = x
+        return found.reshape(np.shape(right))
+
+    def _wide(self, right: Array) -> Array:
+        """Right-hand sides as a new array (n, k)."""
+        return np.array(right, dtype=np.float64).reshape(self.size, -1 if np.size(right) else 0)
 
 
 def factored(matrix: sp.csr_array, size: float | None = None) -> BandedCholesky:

@@ -301,6 +301,7 @@ def differences_along(lattice: Grid, counts: Mapping[str, int]) -> sp.csr_array:
     return sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), along))
 
 
+@lru_cache(maxsize=64)
 def derivative_rows(lattice: Grid, order: int) -> sp.csr_array:
     """Rows, shape (m, p), whose squares add up to the mean squared derivatives of an order.
 

@@ -197,12 +197,15 @@ def minimise(
         best, before = min(grid, key=lambda x: abs(x - start)), None
         while best != before:
             best, before = min(_beside(grid, best), key=at), best
+    moved = np.inf
     for _ in range(_MOST_PARABOLAS):
         around = _beside(sorted(known), best)
         x = _vertex([(p, known[p]) for p in around])
         at(x)
-        best, before = min(known, key=at), best
-        if abs(x - before) < tolerance:
+        before, moved = moved, abs(x - best)
+        best = min(known, key=at)
+        # The first parabola spans the grid, and may be off by more than it moves.
+        if max(moved, before) < tolerance:
             break
     return best, known[best]
 
