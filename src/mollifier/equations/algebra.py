@@ -230,7 +230,10 @@ class Algebra:
         self._spend(expr, len(expr.free_symbols))
         for jump in expr.atoms(sympy.sign, sympy.Heaviside):
             if any(self._along(s.name, coordinate) != 0 for s in jump.free_symbols):  # type: ignore[attr-defined]
-                raise EquationError(f"The derivative of a jump, {jump}, is not a function.")
+                raise EquationError(
+                    f"The derivative of a jump, {jump}, is not a function. Write a steep change, as "
+                    "0.5 + 0.5*tanh((x - a)/w) for heaviside(x - a), with nodes closer than w."
+                )
         parts = []
         for symbol in sorted(expr.free_symbols, key=str):
             inner = self._along(symbol.name, coordinate)  # type: ignore[attr-defined]
