@@ -78,12 +78,10 @@ def known(dataset: xr.Dataset, variable: str) -> Array | None:
 
 def typical(dataset: xr.Dataset, variable: str) -> float | None:
     """The median standard error of the finite values that are not trusted (of all, where all are)."""
-    sd = known(dataset, variable)
-    if sd is None:
-        return None
-    error = dataset[variable].attrs["standard_error"]
+    error = dataset[variable].attrs.get("standard_error")
     if not isinstance(error, str):
-        return float(error)
+        return None if error is None else float(error)
+    sd = _beside(dataset, variable, error)
     finite = np.isfinite(dataset[variable].values)
     plain = finite & ~trusted(dataset, variable)
     used = sd[plain if plain.any() else finite]

@@ -66,7 +66,9 @@ def loaded(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
     found = dict(arrays)
     names = [n for n, a in arrays.items() if is_lazy(a)]
-    for name, values in zip(names, dask.compute(*(arrays[n] for n in names)), strict=True):  # pyright: ignore
+    # Parts of chunks are copied: as views they would keep the chunks, and so all the data, in memory.
+    copies = (arrays[n].map_blocks(np.copy) for n in names)
+    for name, values in zip(names, dask.compute(*copies), strict=True):  # pyright: ignore
         if not np.isfinite(values).all():
             raise missing(name)
         found[name] = values
@@ -104,24 +106,29 @@ def central(shape: Sequence[int], most: int) -> tuple[slice, ...]:
 
 
 def overview(dataset: xr.Dataset, tuning: LazyTuning = DEFAULT) -> xr.Dataset:
-    """Every so many values along each dimension, in memory.
+    """Every so many values along each dimension, in memory; errors as those of `part`."""
+    sizes = {str(d): int(n) for d, n in dataset.sizes.items()}
+    every = dict(zip(sizes, steps([*sizes.values()], tuning.overview), strict=True))
+    return part(dataset, {d: slice(None, None, k) for d, k in every.items()})
+
+
+def part(dataset: xr.Dataset, cut: Mapping[str, slice]) -> xr.Dataset:
+    """A dataset cut along dimensions, in memory.
 
     Raises
     ------
     DataError
         If values are complex, or missing: sums over blocks have no rule for gaps.
     """
-    sizes = {str(d): int(n) for d, n in dataset.sizes.items()}
-    every = dict(zip(sizes, steps([*sizes.values()], tuning.overview), strict=True))
-    found = dataset.isel({d: slice(None, None, k) for d, k in every.items()}).compute()
-    for name in lazy_variables(dataset):
+    found = dataset.isel(cut)
+    lazy = lazy_variables(dataset)
+    for name in lazy:
         if found[name].dtype.kind == "c":
             raise DataError(
                 f"'{name}' is complex and read in blocks, which take real values: load it, or no chunks."
             )
-        if bool(found[name].isnull().any()):
-            raise missing(name)
-    return found
+    values = loaded({n: found[n].data for n in lazy})
+    return found.assign({n: found[n].copy(data=v) for n, v in values.items()}).load()
 
 
 def missing(name: str) -> DataError:

@@ -36,7 +36,7 @@ class Noisy(Labelled):
             return self
         whole = self.whole.dataset
         cut = lazy.central([*whole.sizes.values()], lazy.DEFAULT.part)
-        dataset = whole.isel(dict(zip(whole.sizes, cut, strict=True))).compute()
+        dataset = lazy.part(whole, dict(zip(map(str, whole.sizes), cut, strict=True)))
         for name, array in dataset.coords.items():
             if array.size < whole.sizes.get(name, 0):
                 array.attrs.pop("periodic", None)

@@ -215,7 +215,7 @@ class GridData:
         needed = {n: v for n, v in self.values.items() if is_lazy(v) and (every or n in names)}
         found = {}
         for name, part in loaded({n: v[here] for n, v in needed.items()}).items():
-            found[name] = np.full(needed[name].shape, np.nan)
+            found[name] = np.empty(needed[name].shape)  # a halo that is not read is not summed over
             found[name][here] = part
         data = replace(self, values={**self.values, **found}, mollified=False) if found else self
         return data.clear() if self.mollified else data

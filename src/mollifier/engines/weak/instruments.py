@@ -53,7 +53,7 @@ def projected_fields(
     return found
 
 
-@additive
+@additive("rest", "slope")
 def instruments(
     sums: WeakSums, space: TestSpace, coefficients: Array, residuals: Array, weighted: Array
 ) -> sp.csr_array:

@@ -75,25 +75,30 @@ def _added(one: Any, other: Any) -> Any:
     return one + other
 
 
-def additive(method: Callable[..., Any]) -> Callable[..., Any]:
+def additive(*kinds: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Of a function of sums, of a test space and more that adds up over the data: the sum over their blocks.
 
     What else it takes is given to every block: as it is, or restricted to the block's nodes where it has a
-    method ``on`` for that, as a test space does.
+    method ``on`` for that, as a test space does. ``kinds`` are those of the integrands that it sums, which by
+    default are among what it takes. Integrands without data need no blocks.
     """
 
-    @wraps(method)
-    def summed(sums: Any, space: Any, *given: Any) -> Any:
-        if not sums.data.lazy:
-            return method(sums, space, *given)
-        blocks = sums.data.blocks
-        tasks = (
-            (summed, sums.over(block), tuple(_on(g, nodes) for g in (space, *given)))
-            for block, nodes in blocks
-        )
-        return total(_part, tasks, len(blocks), sums.data.follow)
+    def made(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def summed(sums: Any, space: Any, *given: Any) -> Any:
+            named = kinds or tuple(g for g in given if isinstance(g, str))
+            if not (sums.data.lazy and sums.read(*named)):
+                return method(sums, space, *given)
+            blocks = sums.data.blocks
+            tasks = (
+                (summed, sums.over(block), tuple(_on(g, nodes) for g in (space, *given)))
+                for block, nodes in blocks
+            )
+            return total(_part, tasks, len(blocks), sums.data.follow)
 
-    return summed
+        return summed
+
+    return made
 
 
 def _on(given: Any, nodes: Any) -> Any:

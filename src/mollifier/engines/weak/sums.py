@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from mollifier.data.lazy import is_lazy
 from mollifier.engines.linalg.dense import contract, flat_axes
 from mollifier.engines.splines.basis import Basis, on_grid
 from mollifier.engines.splines.laws import LawBasis
@@ -99,8 +100,7 @@ class WeakSums:
             if np.array_equal(at, coefficients):
                 yield slabs[0], found
                 return
-        smoothed = self.integrands.heteroscedastic and kinds[0] in AT_SMOOTHED
-        needed = self.integrands.program(*kinds).inputs
+        needed, smoothed = self.integrands.program(*kinds).inputs, self._smoothed(kinds)
         data = self.data.loaded(None if smoothed else needed, smoothed)
         for slab in slabs:
             env = data.env(slab, smoothed)
@@ -111,6 +111,17 @@ class WeakSums:
             if len(slabs) == 1:
                 self._last[kinds] = coefficients.copy(), found
             yield slab, found
+
+    def _smoothed(self, kinds: Sequence[str]) -> bool:
+        """Whether integrands of some kinds are evaluated at smoothed fields."""
+        return self.integrands.heteroscedastic and kinds[0] in AT_SMOOTHED
+
+    def read(self, *kinds: str) -> bool:
+        """Whether integrands of some kinds depend on data that are read in blocks."""
+        names = self.integrands.program(*kinds).inputs
+        return self._smoothed(kinds) or any(
+            is_lazy(self.data.values[n]) for n in names if n in self.data.values
+        )
 
     def _integrals(self, coefficients: Array, *kinds: str) -> Iterator[tuple[slice, Values]]:
         """Integrands of some kinds, broadcast: slab by slab, but numbers once for the whole grid.
@@ -156,7 +167,7 @@ class WeakSums:
         """Derivatives of the residuals by the coefficients, shape (rows, m)."""
         return self._projected(space, coefficients)[1]
 
-    @additive
+    @additive("rest", "slope")
     def _projected(self, space: TestSpace, coefficients: Array) -> tuple[Array, sp.csr_array]:
         """The residuals less slopes times coefficients, and the slopes."""
         channels = self.form.channels
@@ -228,7 +239,7 @@ class WeakSums:
     def _variances_of(self, space: TestSpace, coefficients: Array, kind: str) -> Array:
         return self._variances(space, coefficients, kind) + (self.modes(space, coefficients) ** 2).sum(1)
 
-    @additive
+    @additive()
     def _variances(self, space: TestSpace, coefficients: Array, kind: str) -> Array:
         variances = np.zeros(self.equations * space.size)
         for slab, found in self._integrals(coefficients, kind):
@@ -246,7 +257,7 @@ class WeakSums:
         modes = self.modes(space, coefficients)
         return total + modes @ modes.T if modes.size else total
 
-    @additive
+    @additive()
     def _covariance(self, space: TestSpace, coefficients: Array, kind: str) -> Array:
         channels = self.form.channels
         on_pairs: dict[tuple[int, int], Array] = {}
@@ -273,7 +284,7 @@ class WeakSums:
         self._modes = space, coefficients.copy(), whole
         return whole
 
-    @additive
+    @additive("gain")
     def modes_of(self, space: TestSpace, effect: GridEffect, coefficients: Array) -> Array:
         """Residuals that one random effect leaves, shape (rows, effects)."""
         gains = self._integrals(coefficients, "gain")
@@ -292,7 +303,7 @@ class WeakSums:
                 total[f][slab] += space.adjoint(part, channels[c].orders, slab) * values
         return total
 
-    @additive
+    @additive("bias", "product")
     def bias(self, space: TestSpace, coefficients: Array, weights: Array) -> tuple[Array, Array]:
         """The mean that noise adds to ``G' W r``, shape (m,), and to ``G' W G``, shape (m, m).
 
@@ -340,7 +351,7 @@ class WeakSums:
         if one != two:
             matrix[self.place[v.field], self.place[u.field]] += block.T
 
-    @additive
+    @additive("noise")
     def score_covariance(self, space: TestSpace, coefficients: Array, weighted: Array) -> Array:
         """Covariance (k, k) of ``weighted' r`` for a few columns (rows, k), by sums over the data."""
         k, channels = weighted.shape[1], self.form.channels
@@ -367,7 +378,7 @@ class WeakSums:
         return result
 
 
-@additive
+@additive("rest", "slope")
 def residuals_of(sums: WeakSums, spaces: Spaces, coefficients: Array) -> tuple[Array, ...]:
     """The residuals (rows,) against each of several test spaces, over data that are read once."""
     once = sums.over(sums.data.loaded())
