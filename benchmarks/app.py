@@ -247,6 +247,27 @@ def speed(
         return run.deliver(table, bool(table.rows))
 
 
+@bench.command(epilog=f"Example: python -m benchmarks gpu --out out/bench. {EPILOG}")
+@with_terminal
+def gpu(
+    terminal: Terminal,
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="cuda, cuda:1, ... or cpu.")
+    ] = "cuda",
+    quick: Annotated[bool, typer.Option("--quick", help="Only the smallest of each.")] = False,
+    out: Folder = FOLDER,
+) -> int:
+    """The layer, Adam, L-BFGS, Gauss-Newton and the tests marked gpu on a device, in at most eight minutes.
+
+    Writes gpu.csv, .json and .md. Ctrl-C ends the run and keeps what is done.
+    """
+    with running(terminal, "gpu", out) as run:
+        from benchmarks import gpu as measure
+
+        table = measure.run(device, quick, progress=run.progress)
+        return run.deliver(table, any(r.seconds < math.inf for r in table.rows))
+
+
 @bench.command(epilog=f"Example: python -m benchmarks derivatives --quick. {EPILOG}")
 @with_terminal
 def derivatives(
