@@ -208,9 +208,10 @@ class Observations(Noisy):
         >>> print(obs.summary().splitlines()[-1])
           masked: 1 value of u (1.7 %) is far from all neighbours, at x = 0.339
         """
-        dataset, found = self._in_memory.copy(), self.damage
+        found = self.part.damage
         if not found:
             return self
+        dataset = self._in_memory.copy()
         for d in found:
             dataset[d.variable] = dataset[d.variable].where(~d.mask)
         note = "; ".join(filter(None, [dataset.attrs.get("masked"), *(d.text for d in found)]))
@@ -315,7 +316,7 @@ class Observations(Noisy):
             shape = " x ".join(str(sizes[c]) for c in self.coordinates)
             place = f"on a grid of {shape} ({', '.join(self.coordinates)})"
             place += "".join(f", {sizes[r]} repeats ({r})" for r in self.replicates)
-            place += "" if self.whole is None else ", read in blocks; of an overview:"
+            place += "" if self.whole is None else ", read in blocks (ranges of an overview)"
         else:
             place = f"at {sizes[POINT]:,} scattered points ({', '.join(self.coordinates)})"
         lines = [f"Observations of {', '.join(self.variables)} {place}"]

@@ -85,7 +85,7 @@ def _names_places(problem: InverseProblem, label: str) -> bool:
 def of_damage(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Finding]:
     """Values of fields and known coefficients that are no measurements."""
     numbers["damage"] = {}
-    for d in problem.data.damage:
+    for d in problem.data.part.damage:
         if d.variable in (*problem.fields, *problem.known):
             numbers["damage"].setdefault(d.variable, {})[d.kind] = int(d.mask.sum())
             yield warn(
