@@ -40,6 +40,12 @@ _MANY = 2.0
 # Median of the relative standard deviation of a rate before there are data, and standard deviation of its
 # logarithm: rates of a nucleus differ by a factor of two, rarely of ten.
 _RELATIVE = 0.7, 0.8
+# Of one still image: size of its change in time, Gamma_ac, white over lengths above the diffusion length.
+_UNSTEADY = 0.1
+# Of one still image: functions of the distance from the edge that the rate has beside its splines, by their
+# decay lengths in units of the diffusion length, and their prior standard deviation relative to the mean
+# rate. In time-lapses they follow the errors at the outline, which exceed the noise.
+_REACHES, _RIM = (0.5, 1.0, 2.0), 0.5
 # Points at which the rate is constrained to be non-negative.
 _PLACES = 150
 # Standard deviation in pixels of the smoothing of fields that multiply the noise.
@@ -180,7 +186,7 @@ def estimate(
         found = _posterior(rows, rows.noise(rate, excess))
         # Unexplained residuals count as noise, or the rate would fit them.
         wider, excess = max(1.0, found.misfit), max(1.0, excess * found.misfit)
-        rows.prior = rows.prior.about(found.coefficients)
+        rows.prior = rows.prior.about(found.coefficients[: len(found.coefficients) - rows.rim])
         rate = np.broadcast_to(np.maximum(found.rate, 0.0), series.phi_d.shape)
     assert found is not None
     return _positive(found, wider, excess)
@@ -211,7 +217,11 @@ class Rows:
         basis = _basis(place, modes, kind)
         along = {name: s.matrix(0) for name, s in basis.splines.items()}
         i, j = np.nonzero(modes.inside)
-        self.space = (along["x"][i][:, :, None] * along["y"][j][:, None, :]).reshape(len(i), -1)
+        smooth = (along["x"][i][:, :, None] * along["y"][j][:, None, :]).reshape(len(i), -1)
+        still = len(series.times) == 1
+        reaches = model.length * np.array(_REACHES if still else ())
+        self.still, self.rim = still, len(reaches)
+        self.space = np.hstack([smooth, np.exp(-series.depth[:, None] / reaches)])
         self._most = _STEEP if profile is not None else _FAST if "t" in along else _SLOW
         self.time = time_rows(series.times, self._most, profile or along.get("t"))
         self.series, self.modes, self.model = series, modes, model
@@ -221,6 +231,11 @@ class Rows:
         self._frames = np.stack(
             [2 * model.acetylation * modes.project(e[:, None] * self.space) for e in series.phi_e.T]
         )
+
+    def precision(self, h: Hyper, unit: float) -> Array:
+        """Precision of the prior: that of the splines, and one of the functions of the depth."""
+        splines = 10.0**h.strength * unit * self.prior.precision(h.order, h.length)
+        return sl.block_diag(splines, np.eye(self.rim) / (_RIM * self.level) ** 2)
 
     def weights(self, profile: Callable[[Array], Array]) -> Array:
         """Weights of another function of time, (rows, frames, 1)."""
@@ -240,6 +255,9 @@ class Rows:
         exact = excess if self.series.shaken else 1 / excess
         larger = np.where(np.arange(len(noise)) < len(self.time.change), exact, excess)
         noise *= np.outer(larger, larger)
+        if self.still:
+            unit = self.model.acetylation * self.model.length
+            noise += (_UNSTEADY * unit) ** 2 * np.eye(len(noise))
         if self.series.others or self.series.shaken:
             base = self._by_frame(self.series, rate)
             for other in self.series.others:
@@ -362,7 +380,7 @@ def _posterior(rows: Rows, noise: Array) -> RateEstimate:
     ridge = JITTER * np.trace(information) / size * np.eye(size)
 
     def posterior(h: Hyper) -> tuple[Array, Array, float]:
-        own = 10.0**h.strength * unit * rate_prior.precision(h.order, h.length)
+        own = rows.precision(h, unit)
         factor = factored(information + own + ridge)
         half = sl.solve_triangular(factor, pull, lower=True)
         squares = target @ target - half @ half
@@ -386,5 +404,5 @@ def _posterior(rows: Rows, noise: Array) -> RateEstimate:
     free = max(len(target) - effective, 1.0)
     misfit = float(np.sqrt(np.sum((target - design @ theta) ** 2) / free))
     gain = inverse.T @ (inverse @ (whitened.T / scale))
-    held = 10.0**hyper.strength * unit * rate_prior.precision(hyper.order, hyper.length) + ridge
+    held = rows.precision(hyper, unit) + ridge
     return RateEstimate(theta, inverse, misfit, hyper, rows.space, rows.time, effective, gain, held)
