@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -339,9 +340,11 @@ def _row(
         process.returncode = 0
     # Linux reports kilobytes.
     spent = seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
-    return _compared(
-        name, seed, plan, truth, out / file.stem / "1", pd.read_csv(out / "cells.csv").iloc[0], spent
-    )
+    cells = out / "cells.csv"
+    if not cells.is_file():
+        none = [math.nan] * 7
+        return Row(name, seed, plan.localizations, 0, *none, *spent, message=f"{name}: no result")
+    return _compared(name, seed, plan, truth, out / file.stem / "1", pd.read_csv(cells).iloc[0], spent)
 
 
 def _compared(
@@ -350,19 +353,20 @@ def _compared(
     plan: Plan,
     truth: Truth,
     folder: Path,
-    cell: pd.Series,
+    cell: Any,
     spent: tuple[float, float, float],
 ) -> Row:
     rule = DEFINITIONS.get(name, DomainRule())
     if rule.select == "phase":
         rule = replace(rule, lamina=max(rule.lamina, float(cell["resolution"])))
     reach = rule.reach(truth.radius)
-    inside = truth.domains[truth.domains["depth"] > reach]
+    inside: Any = truth.domains[truth.domains["depth"] > reach]
     places = inside[["x", "y"]].to_numpy(dtype=float)
-    spacing = KDTree(places).query(places, k=rule.neighbours + 1)[0][:, 1:].mean(axis=1)
-    table = pd.read_csv(folder / "domains.csv")
+    near: Any = KDTree(places).query(places, k=rule.neighbours + 1)[0]
+    spacing = near[:, 1:].mean(axis=1)
+    table: Any = pd.read_csv(folder / "domains.csv")
     table = table[table["place"] == "interior"]
-    distance, owner = KDTree(places).query(table[["x", "y"]].to_numpy(dtype=float))
+    distance, owner = (np.asarray(v) for v in KDTree(places).query(table[["x", "y"]].to_numpy(dtype=float)))
     hits = distance < inside["radius"].to_numpy(dtype=float)[owner]
     found = len(np.unique(owner[hits]))
     area = math.pi * truth.domains["radius"].to_numpy(dtype=float) ** 2

@@ -53,8 +53,8 @@ def test_definitions_spacing_on_same_points():
     published = DomainRule(neighbours=5, average="mean", largest_rate=20)
     five = domains_from_localizations(locs, mask, rule=published)
     near = KDTree(centres).query(centres, k=6)[0][:, 1:]
-    assert ours["spacing"].median() == pytest.approx(np.median(near[:, 0]), rel=0.02)
-    assert five["spacing"].mean() == pytest.approx(near.mean(), rel=0.02)
+    assert np.median(ours["spacing"]) == pytest.approx(np.median(near[:, 0]), rel=0.02)
+    assert np.mean(five["spacing"]) == pytest.approx(near.mean(), rel=0.02)
     rates = [typical(ours)["rate_geometric"], typical(five, DEFINITIONS["kant2024"])]
     assert rates[0] > 1.5 * rates[1]["rate_geometric"]
 
@@ -127,7 +127,8 @@ def test_definitions_pooled_threshold():
     found = [density_quantiles(c) for c in cells]
     pooled = pooled_quantile(found, 0.75)
     own = [pooled_quantile([f], 0.75) for f in found]
-    assert own[0] < pooled < own[1]
+    assert None not in (pooled, *own)
+    assert np.argsort(np.array([own[0], pooled, own[1]], dtype=float)).tolist() == [0, 1, 2]
     inside = [np.hypot(c.frames[0].x, c.frames[0].y) < 1000 for c in cells]
     each = [point_density(c.frames[0].x, c.frames[0].y)[k] for c, k in zip(cells, inside, strict=True)]
     assert pooled == pytest.approx(np.quantile(np.concatenate(each), 0.75), rel=0.02)

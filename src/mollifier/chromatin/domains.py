@@ -189,9 +189,10 @@ def typical(
     (0.125, 0.0)
     """
     rule = rule or DomainRule()
-    inside = domains[domains["place"] == "interior"]
+    inside: Any = domains[domains["place"] == "interior"]
     radius, spacing = (average(inside[c].to_numpy(dtype=float), rule) for c in ("radius", "spacing"))
-    area, rim = float(domains["area"].sum()), float(domains["area"].sum() - inside["area"].sum())
+    area = float(domains["area"].to_numpy(dtype=float).sum())
+    rim = area - float(inside["area"].sum())
     rate = geometric_rate(radius, spacing) if spacing > radius else math.nan
     return {
         "domains": len(inside),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from scipy.spatial import ConvexHull
 from scipy.stats import skew
 
 from mollifier.chromatin.definitions import DomainRule
-from mollifier.chromatin.lamina import rim_segments
+from mollifier.chromatin.lamina import edge_length, rim_segments
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.rasters import at_points, pixel_spacing
 
@@ -106,7 +107,7 @@ def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _shape(frame: _Frame, points: Array) -> dict[str, float]:
     area = float(frame.mask.sum()) * pixel_spacing(frame.mask) ** 2
-    edge = float(rim_segments(np.zeros((0, 2)), np.zeros(0), frame.mask)["length"].sum())
+    edge = edge_length(frame.mask)
     hull = ConvexHull(frame.outline)
     # In two dimensions the "area" of a hull is its perimeter and the "volume" its area.
     around, hull_area = float(hull.area), float(hull.volume)
@@ -137,7 +138,7 @@ def _shape(frame: _Frame, points: Array) -> dict[str, float]:
 def _clusters(found: Clustered) -> dict[str, float]:
     row: dict[str, float] = {}
     for place, kind in (("interior", "interior"), ("lamina", "periphery")):
-        table = found.table[found.table["place"] == place]
+        table: Any = found.table[found.table["place"] == place]
         own = [found.groups[k] for k in table.index]
         number, area = table["points"].to_numpy(float), table["area"].to_numpy(float)
         spread = np.array([math.sqrt(p.var(axis=0).sum()) for p in own])
@@ -153,7 +154,9 @@ def _clusters(found: Clustered) -> dict[str, float]:
         for part, values in each.items():
             row |= _moments(f"log_{name}_{part}", np.log10(np.asarray(values, dtype=float)))
     rim = rim_segments(*_rim_parts(found), found.mask)
-    row["model_lad_thickness"] = float(rim["area"].sum() / rim["length"].sum())
+    row["model_lad_thickness"] = float(
+        rim["area"].to_numpy(float).sum() / rim["length"].to_numpy(float).sum()
+    )
     for part in ("length", "thickness"):
         # As in O-SNAP, a segment without heterochromatin has a thickness of 1 nm.
         row |= _moments(f"log_model_lad_segment_{part}", np.log10(np.maximum(rim[part].to_numpy(float), 1.0)))

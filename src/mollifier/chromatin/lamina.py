@@ -71,4 +71,4 @@ def rim_segments(places: Array, area: Array, mask: xr.DataArray, segments: int =
 
 def edge_length(mask: xr.DataArray) -> float:
     """Length of the edge of a mask, in its units."""
-    return float(rim_segments(np.zeros((0, 2)), np.zeros(0), mask)["length"].sum())
+    return float(rim_segments(np.zeros((0, 2)), np.zeros(0), mask)["length"].to_numpy(float).sum())

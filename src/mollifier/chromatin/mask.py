@@ -235,7 +235,8 @@ def _outlined(locs: Localizations, coarse: Nucleus, how: NucleusDetection) -> xr
     values = _binned(near, replace(how, pixel=smoothing))
     fine = ndimage.gaussian_filter(values.values, 1.0)
     inside = on_grid(coarse.mask, values["x"].values, values["y"].values)
-    depth = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
+    within, beyond = (np.asarray(ndimage.distance_transform_edt(m)) for m in (inside, ~inside))
+    depth = within - beyond
     core, band = depth * smoothing > reach, np.abs(depth) * smoothing <= reach
     for _ in range(_ROUNDS):
         parts = fine * inside, inside.astype(float)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
@@ -109,7 +110,7 @@ def _blocks(inside: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
 def _interpolated(inside: NDArray[np.bool_], spacing: float, found: Modes) -> Modes:
     """The functions on finer pixels, interpolated linearly and made orthonormal there."""
     size = round(found.spacing / spacing)
-    near = distance_transform_edt(~found.inside, return_distances=False, return_indices=True)
+    near: Any = distance_transform_edt(~found.inside, return_distances=False, return_indices=True)
     place = (np.stack(np.nonzero(inside)) + 0.5) / size - 0.5
     functions = np.empty((place.shape[1], len(found.values)))
     full = np.zeros(found.inside.shape)
