@@ -180,6 +180,8 @@ BAD = [
     ("cell.csv --set energy.wel=3", "Did you mean 'energy.well'"),
     ("cell.csv --set energy.well=deep", "a number was expected"),
     ("cell.csv --set energy.well=-1", "well=-1.0 was given"),
+    ("cell.csv --set nucleus.pixel=0", "nucleus.pixel=0.0 was given; a number above 0"),
+    ("cell.csv --preview --domains kant2024", "leave one of them out"),
     ("cell.csv cell.csv", "more than one file is called 'cell'"),
 ]
 

@@ -181,6 +181,10 @@ def test_plan_of_an_earlier_study():
         StudyPlan.of(cells, "rates", cells=5)
     with pytest.raises(ConfigurationError, match="have 5 values of rate"):
         StudyPlan.of(cells[:5], cells=5)
+    with pytest.raises(ConfigurationError, match="have 0 values of rate"):
+        StudyPlan.of(cells.assign(rate="none"), cells=5)
+    with pytest.raises(ConfigurationError, match="is zero within its error"):
+        StudyPlan.of(cells.assign(rate=values - values.mean()), cells=5)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +195,7 @@ def test_plan_of_an_earlier_study():
         ({"cells": 5, "sd_replicates": 0.1}, "--replicates 3"),
         ({"cells": 1}, "leaves nothing to compare"),
         ({"cells": 5, "difference": math.nan}, "A difference of nan"),
+        ({"cells": 5, "sd_cells": 0.0}, "All standard deviations are 0"),
     ],
 )
 def test_plan_refused(given, said):
@@ -214,3 +219,5 @@ def test_cli_chromatin_plan(tmp_path):
     bad = CliRunner().invoke(app, ["chromatin", "plan", "--sd-replicates", "0.1"])
     assert bad.exit_code == 2
     assert "--replicates 3" in bad.stderr
+    missing = CliRunner().invoke(app, [*words, "--pilot", str(tmp_path / "cell.csv")])
+    assert "cells.csv" in missing.stderr

@@ -6,7 +6,7 @@ import xarray as xr
 from scipy.special import ndtr
 
 from mollifier.chromatin.bleaching import fitted
-from mollifier.chromatin.cells import analyse_nucleus
+from mollifier.chromatin.cells import _step_numbers, analyse_nucleus
 from mollifier.chromatin.infer import infer_rate
 from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.mask import NucleusDetection
@@ -58,6 +58,18 @@ def test_step_after_treatment(movie):
     lam = found.dataset["lam"].mean(("x", "y"))
     assert float(lam[-1] / lam[0]) == pytest.approx(1 + step.size.value, rel=0.02)
     assert found.status.name == "converged"
+
+
+def test_step_that_never_comes(movie):
+    """Without a change the size is zero within its error, and the delay lies in the frames, unknown."""
+    still = simulate(MODEL, movie["mask"], 0.6, movie["t"].values, before=800.0, step=5.0, seed=1)
+    step = infer_rate(with_noise(still, 0.05, seed=2), MODEL, quick=True, treatment=TREATMENT).step
+    assert not step.found
+    assert held(step.size, 0.0)
+    assert 0 < step.delay.value < float(movie["t"][-1]) - TREATMENT
+    shown = _step_numbers(step, step.found)
+    assert np.isfinite(shown["step_size"])
+    assert np.isnan([shown["step_delay"], shown["step_spread_low"]]).all()
 
 
 def test_step_bad_input(movie):

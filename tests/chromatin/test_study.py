@@ -187,6 +187,7 @@ def test_study_bad_file_and_resume(files, tmp_path, monkeypatch):
     page = study_page(study, tmp_path / "study.html", {("cell_0", "1"): "cell_0/1/nucleus.html"}).read_text()
     assert 'href="cell_0/1/nucleus.html"' in page
     assert "oops" in page
+    assert ("3 failed" in page, "maps of rates</span>" in page) == (True, False)
 
     computed = []
     monkeypatch.setattr(

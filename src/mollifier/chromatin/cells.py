@@ -156,45 +156,20 @@ def _with_rate(
             "One still image: the map assumes a steady state, and lam is a ratio of two rates. A still image "
             "does not determine how fast marks are added and removed, or whether anything changes in time."
         )
-    given = phi[["phi_d", "phi_d_sd", "phi_n"]].drop_attrs(deep=False)
-    inside = given["phi_d"].notnull().all([d for d in given["phi_d"].dims if d == "t"])
-    depth = edge_distance(inside)
     margin = s.margin if s.margin is not None else float(phi.attrs["resolution"])
-    given.attrs = {n: phi.attrs[n] for n in ("noise_area",) if n in phi.attrs}
-    if s.follow or s.bleaching:
-        given = given.assign(ready.errors(phi, s.assume.position))
-    geometry = known.numbers.get("rate_geometric", math.nan)
-
-    def mapped(beyond: float) -> RateMap:
-        mask = depth > beyond if beyond else inside
-        shown = None if math.isnan(geometry) else geometry
-        return infer_rate(given.assign(mask=mask), s.model, s.over, s.prior, shown, s.quick, s.treatment)
-
+    mapped = _mapper(phi, s, ready, known.numbers.get("rate_geometric", math.nan))
     try:
         found = mapped(margin)
         assumed, inner = _assumed(found, mapped, margin, phi, s, chosen)
     except Exception as error:
         # Fields and domains are valid without a map of rates.
         return replace(known, notes=tuple(notes), error=f"No map of rates: {_said(error)}"), None
-    mean, error = found.mean(found.weight) if float(found.weight.sum()) > 0 else (math.nan, math.nan)
-    d = found.dataset
-    share = float((d["identifiability"] < KNOWN).where(d["mask"].astype(bool)).mean())
-    beyond = assumed.attrs["rate_sd"]
-    numbers = {
-        "rate": mean,
-        "rate_total_sd": math.hypot(error, beyond),
-        "rate_sd": error,
-        "rate_assumed_sd": beyond,
-        "identified": share,
-        **{n: found.balance[n] for n in ("gain", "change", "defect")},
-    }
-    if ready.bleaching is not None:
-        numbers |= {"bleaching": ready.bleaching.rate, "bleaching_sd": ready.bleaching.sd}
-    if found.step is not None:
-        numbers |= _step_numbers(replace(found.step, sd=np.hypot(found.step.sd, assumed.attrs["step_sd"])))
+    share = float((found.dataset["identifiability"] < KNOWN).where(found.dataset["mask"].astype(bool)).mean())
+    numbers = _rate_numbers(found, assumed, ready) | {"identified": share}
     if not inner:
         notes.append("The nucleus is too narrow for a smaller outline: errors leave out that of the outline.")
     notes += _doubts(found, share)
+    d = found.dataset
     whole = d.assign(lam_assumed_sd=assumed["lam_assumed_sd"])
     whole = whole.assign(interval(d["lam"], np.hypot(d["lam_sd"], whole["lam_assumed_sd"])))
     parts = {
@@ -203,6 +178,42 @@ def _with_rate(
         "sensitivity": assumed[["level", "pattern", "step", "sd"]],
     }
     return replace(known, numbers={**known.numbers, **numbers}, notes=tuple(notes), **parts), found
+
+
+def _mapper(phi: xr.Dataset, s: StudySettings, ready: Settled, geometry: float) -> Callable[[float], RateMap]:
+    """The map of rates of the pixels that are farther from the outline than a distance in nm."""
+    given = phi[["phi_d", "phi_d_sd", "phi_n"]].drop_attrs(deep=False)
+    inside = given["phi_d"].notnull().all([d for d in given["phi_d"].dims if d == "t"])
+    depth = edge_distance(inside)
+    given.attrs = {n: phi.attrs[n] for n in ("noise_area",) if n in phi.attrs}
+    if s.follow or s.bleaching:
+        given = given.assign(ready.errors(phi, s.assume.position))
+    shown = None if math.isnan(geometry) else geometry
+
+    def mapped(beyond: float) -> RateMap:
+        mask = depth > beyond if beyond else inside
+        return infer_rate(given.assign(mask=mask), s.model, s.over, s.prior, shown, s.quick, s.treatment)
+
+    return mapped
+
+
+def _rate_numbers(found: RateMap, assumed: xr.Dataset, ready: Settled) -> dict[str, float]:
+    """The mean of lam with its errors, the balance, the fading and the step."""
+    mean, error = found.mean(found.weight) if float(found.weight.sum()) > 0 else (math.nan, math.nan)
+    beyond = assumed.attrs["rate_sd"]
+    numbers = {
+        "rate": mean,
+        "rate_total_sd": math.hypot(error, beyond),
+        "rate_sd": error,
+        "rate_assumed_sd": beyond,
+        **{n: found.balance[n] for n in ("gain", "change", "defect")},
+    }
+    if ready.bleaching is not None:
+        numbers |= {"bleaching": ready.bleaching.rate, "bleaching_sd": ready.bleaching.sd}
+    if found.step is not None:
+        step = replace(found.step, sd=np.hypot(found.step.sd, assumed.attrs["step_sd"]))
+        numbers |= _step_numbers(step, found.step.found)
+    return numbers
 
 
 def _assumed(
@@ -226,11 +237,11 @@ def _assumed(
     return sensitivity(found, s.model, s.assume, levels, inner), known
 
 
-def _step_numbers(step: Step) -> dict[str, float]:
-    """Size, delay and spread with their errors and intervals."""
+def _step_numbers(step: Step, known: bool) -> dict[str, float]:
+    """Size, delay and spread with their errors and intervals; only the size where there may be no step."""
     parts = {"size": step.size, "delay": step.delay, "spread": step.spread}
     return {
-        f"step_{name}{end}": value
+        f"step_{name}{end}": value if known or name == "size" else math.nan
         for name, q in parts.items()
         for end, value in (("", q.value), ("_sd", q.sd), ("_low", q.low), ("_high", q.high))
     }
@@ -243,6 +254,10 @@ def _doubts(found: RateMap, share: float) -> list[str]:
         notes.append(
             f"lam is not identified in {1 - share:.0%} of the nucleus: its standard error there is close "
             "to that of the prior, as where phi_e vanishes. Those pixels are hatched and left out of means."
+        )
+    if found.step is not None and not found.step.found:
+        notes.append(
+            "No change of lam after the treatment exceeds its error by noise: when it happened is not known."
         )
     if abs(found.balance["defect"]) > _CLOSED:
         notes.append(

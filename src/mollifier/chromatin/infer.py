@@ -270,8 +270,8 @@ def _status(found: RateEstimate, kept: xr.Dataset, defect: float, still: bool) -
     if found.misfit > _MISFIT:
         return Status(
             "misfit",
-            f"the residuals are {found.misfit:.2g} times what the noise explains: the model, the levels or a "
-            "assumed steady state are wrong. Standard errors were scaled up by it",
+            f"the residuals are {found.misfit:.2g} times what the noise explains: the model, the levels or "
+            "the assumed steady state are wrong. Standard errors were scaled up by it",
         )
     said = ["a steady state is assumed"] if still else []
     said += [f"lam is poorly determined over {lost:.0%} of the nucleus"] if lost > _PARTLY else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.rasters import on_grid
-from mollifier.errors import DataError
+from mollifier.errors import ConfigurationError, DataError
 
 Array = NDArray[np.float64]
 
@@ -132,7 +132,10 @@ def nuclei_from_labels(labels: xr.DataArray, *, min_area: float = MIN_AREA) -> N
             whole.append(found)
     nuclei = Nuclei(tuple(whole), left_out)
     if not whole:
-        raise DataError(f"No nucleus is whole in this field ({nuclei}); take a larger field or min_area.")
+        raise DataError(
+            f"No nucleus is whole in this field ({nuclei}); take a larger field, or a "
+            "smaller min_area (nm^2), as --set nucleus.min_area=1e6."
+        )
     return nuclei
 
 
@@ -164,6 +167,11 @@ class NucleusDetection:
         Gaps up to this width in nm are closed, and threads up to this width are cut.
     min_area
         Smallest area in nm^2.
+
+    Raises
+    ------
+    ConfigurationError
+        If pixel or smoothing is not above 0, or another number is negative or not finite.
     """
 
     pixel: float = 100.0
@@ -171,6 +179,13 @@ class NucleusDetection:
     threshold: float | None = None
     closing: float = 600.0
     min_area: float = MIN_AREA
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            above = name in ("pixel", "smoothing")
+            if value is not None and not (0 <= value < math.inf and (value or not above)):
+                more = "above 0" if above else "of 0 or more"
+                raise ConfigurationError(f"nucleus.{name}={value} was given; a number {more} was expected.")
 
 
 def nuclei_from_data(data: Localizations | xr.DataArray, how: NucleusDetection | None = None) -> Nuclei:

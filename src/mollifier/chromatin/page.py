@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,8 +111,8 @@ def study_page(study: Study, path: str | os.PathLike[str], pages: Mapping[tuple[
         ("levels", "Levels of all cells", _section("levels", study.levels)),
         ("assumed", "Assumptions", _assumed(study.settings.model, None)),
     ]
-    fields, maps = len({r.field for r in study.results}), sum(r.rate is not None for r in whole)
-    head = _section("study_head", len(whole), fields, maps, len(failed))
+    fields = len({r.field for r in study.results})
+    head = _section("study_head", len(whole), fields, _badges(whole, len(failed)))
     return write_text(path, document("Chromatin study", head, parts))
 
 
@@ -132,6 +133,10 @@ def number(value: Any) -> str:
     return str(value)
 
 
+def _with_unit(value: float, unit: str) -> str:
+    return number(value) if math.isnan(value) else f"{number(value)} {unit}".strip()
+
+
 def _state(result: NucleusResult) -> tuple[str, str]:
     """What there is, and the tone of its badge."""
     if result.error or not result.status:
@@ -142,13 +147,22 @@ def _state(result: NucleusResult) -> tuple[str, str]:
     return name, "care"
 
 
+def _badges(whole: Sequence[NucleusResult], failed: int) -> list[tuple[str, str]]:
+    """How many nuclei have each status, with the tone of its badge; only converged ones have a map to use."""
+    counts = Counter(r.status.partition(": ")[0] for r in whole if r.status)
+    good = counts.pop("converged", 0)
+    badges = [(f"{good} map{'s' * (good != 1)} of rates", "good")] if good else []
+    badges += [(f"{n} {name}", "care") for name, n in counts.items()]
+    return badges + ([(f"{failed} failed", "bad")] if failed else [])
+
+
 def _answer(result: NucleusResult) -> str:
     n = result.numbers
     first = ""
     if math.isfinite(n.get("rate", math.nan)):
         whole, noise = (number(n[k]) for k in ("rate_total_sd", "rate_sd"))
         first = f"lam = {number(n['rate'])} ± {whole}; by noise alone ± {noise}"
-    rows = [(text, f"{number(n[k])} {unit}".strip()) for k, (text, unit) in NUMBERS.items() if k in n]
+    rows = [(text, _with_unit(n[k], unit)) for k, (text, unit) in NUMBERS.items() if k in n]
     return _section("answer", result.error, first, result.notes, rows)
 
 
@@ -293,9 +307,9 @@ def _cells(study: Study, pages: Mapping[tuple[str, str], str]) -> str:
         name, address = f"{r.field}, {r.name}", pages.get((r.field, r.name))
         link = Markup('<a href="{}">{}</a>').format(address, name) if address else name
         values = [number(r.numbers.get(c, math.nan)) for c in kept]
-        rows.append((link, *([r.group] if grouped else []), *values))
+        rows.append((link, *([r.group] if grouped else []), _state(r)[0].partition("; ")[0], *values))
     units = {"area": "um^2", "resolution": "nm", "radius": "nm", "spacing": "nm"}
-    heads = ["nucleus", *(["group"] if grouped else []), *(_headed(c, units) for c in kept)]
+    heads = ["nucleus", *(["group"] if grouped else []), "map of rates", *(_headed(c, units) for c in kept)]
     return table("One row for each nucleus (cells.csv has all columns)", heads, rows)
 
 

@@ -24,6 +24,8 @@ from mollifier.mollify.distributions import student_tail, student_upper
 USUAL, _LARGEST = 0.8, 10.0
 # Fewest cells of an earlier study that give standard deviations.
 _PILOT = 6
+# Fewest standard errors from zero of a mean that standard deviations are parts of.
+_FAR = 2.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ class StudyPlan:
         for name in ("sd_cells", "sd_replicates", "sd_dishes"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ConfigurationError(f"{name}={getattr(self, name)} was given; 0 or more was expected.")
+        if not (self.sd_cells or self.sd_replicates or self.sd_dishes):
+            raise ConfigurationError(
+                "All standard deviations are 0: without any variation every difference is found. The one of "
+                "cells of your kind was expected, as --sd-cells 0.15."
+            )
         if self.replicates == 1 and (self.sd_replicates or self.sd_dishes or self.paired):
             raise ConfigurationError(
                 "One replicate was given with a variation between replicates, which one does not show; two "
@@ -111,8 +118,10 @@ class StudyPlan:
             If it lacks the quantity, or has too few cells.
         """
         if quantity not in pilot:
-            raise ConfigurationError(f"The cells have no '{quantity}'.{did_you_mean(quantity, QUANTITIES)}")
-        known: Any = pilot[np.isfinite(pilot[quantity].to_numpy(dtype=float))]
+            there = [str(c) for c in pilot.columns if c in QUANTITIES]
+            raise ConfigurationError(f"The cells have no '{quantity}'.{did_you_mean(quantity, there)}")
+        numbers: Any = pd.to_numeric(pilot[quantity], errors="coerce")
+        known: Any = pilot.assign(**{quantity: numbers})[np.isfinite(numbers.to_numpy(dtype=float))]
         if len(known) < _PILOT:
             raise ConfigurationError(
                 f"The cells have {len(known)} values of {quantity}; {_PILOT} or more were expected."
@@ -121,6 +130,11 @@ class StudyPlan:
         groups = [str(g) for g in known["group"]] if "group" in known else [""] * len(known)
         names = [str(u) for u in known[unit]] if unit != "cell" else [str(k) for k in range(len(known))]
         found, mean = mixed_fit(values, groups, names).variances, abs(float(values.mean()))
+        if mean <= _FAR * float(values.std()) / math.sqrt(values.size):
+            raise ConfigurationError(
+                f"The mean of {quantity} in the cells, {mean:.3g}, is zero within its error: standard "
+                "deviations are parts of it. A quantity with a mean above zero was expected."
+            )
         variances = found.cell, found.replicate, found.dish
         cell, replicate, dish = (math.sqrt(max(v, 0.0)) / mean for v in variances)
         if unit == "cell":

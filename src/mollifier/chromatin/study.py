@@ -28,7 +28,6 @@ from mollifier.io.files import ensure_folder, write_json, write_text
 
 CELLS, GROUPS, COMPARISON, SETTINGS = "cells.csv", "groups.csv", "comparison.csv", "settings.json"
 FEATURES = "features.csv"
-FEATURES = "features.csv"
 
 Progress = Callable[[int, int, str], None]
 

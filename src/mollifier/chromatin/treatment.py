@@ -94,6 +94,11 @@ class Step:
         return self._plain(0)
 
     @property
+    def found(self) -> bool:
+        """Whether the interval of the size leaves out zero: without a step its time means nothing."""
+        return not self.size.low < 0 < self.size.high
+
+    @property
     def delay(self) -> Quantity:
         """From the treatment to the middle of the change, s."""
         return self._plain(1)
@@ -255,6 +260,9 @@ class _Fit:
         return sl.cho_solve((factor, True), design.T @ self.target)
 
     def _objective(self, shape: _Shape, theta: Array) -> float:
+        """Half the deviance, infinite for a step outside the frames, which leaves no trace in them."""
+        if not 0 < shape.delay < self.rows.series.times[-1] - self.treatment:
+            return math.inf
         left = self.target - (self.still + shape.size * self._moving(shape)) @ theta
         prior = ((shape.log - math.log(self.gap)) / self.tuning.prior) ** 2
         return float(left @ left + theta @ self.found.precision @ theta + prior)

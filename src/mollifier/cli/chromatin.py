@@ -14,6 +14,7 @@ from mollifier.cli.terminal import NO_ANSWER, Terminal
 from mollifier.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
+    from mollifier.chromatin.model import ChromatinModel
     from mollifier.chromatin.result import NucleusResult
     from mollifier.chromatin.settings import StudySettings
     from mollifier.chromatin.study import Study
@@ -223,6 +224,11 @@ def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
         "replicates": None if table is None else table.replicates,
     }
     if given["preview"]:
+        if domains not in ("auto", "map"):
+            raise ConfigurationError(
+                f"--domains {domains} was given with --preview, whose domains are those of the map; leave "
+                "one of them out."
+            )
         chosen |= PREVIEW | {"rule": DomainRule(), "width": given["width"] or PREVIEW["width"]}
     if given["saturated"] is not None:
         chosen["saturated"] = given["saturated"]
@@ -241,32 +247,16 @@ def _study(
     figures: str | None,
 ) -> int:
     """Run, print and write; the exit code."""
-    from mollifier.chromatin.figures import nucleus_figures, study_figures
-    from mollifier.chromatin.page import nucleus_page, study_page
-    from mollifier.chromatin.serialization import nucleus_folder
+    from mollifier.chromatin.figures import study_figures
+    from mollifier.chromatin.page import study_page
     from mollifier.chromatin.study import analyse
     from mollifier.cli.progress import Steps
     from mollifier.io.executors import executor_at
     from mollifier.io.files import ensure_folder
     from mollifier.io.lock import locked
-    from mollifier.reporting.style import save_all
 
     folder = ensure_folder(out)
-    pages: dict[tuple[str, str], str] = {}
-
-    def drawn(every: Mapping[str, Any], where: Path, kept: bool = False) -> None:
-        if figures is not None:
-            named = {f"{name}.{figures}": make for name, make in every.items()}
-            save_all({n: make for n, make in named.items() if not (kept and (where / n).is_file())}, where)
-
-    def written(result: NucleusResult, kept: bool) -> None:
-        if result.name:
-            place = nucleus_folder(Path(), result) / _PAGE
-            if not (kept and (folder / place).is_file()):
-                nucleus_page(result, folder / place, settings.model)
-            drawn(nucleus_figures(result), (folder / place).parent, kept)
-            pages[result.field, result.name] = place.as_posix()
-
+    pages = _Pages(folder, settings.model, figures)
     with locked(folder):
         with (
             executor_at(address, folder / "jobs") as executor,
@@ -284,24 +274,56 @@ def _study(
                 workers=workers,
                 executor=executor,
                 progress=report,
-                on_result=written,
+                on_result=pages.add,
             )
-        page = study_page(study, folder / _STUDY, pages)
-        drawn(study_figures(study.cells), folder)
+        page = study_page(study, folder / _STUDY, pages.written)
+        pages.draw(study_figures(study.cells), folder)
     _say(terminal, study)
-    terminal.say(f"Pages     {page} and {len(pages)} of nuclei")
+    terminal.say(f"Pages     {page} and {len(pages.written)} of nuclei")
     terminal.give(
         {
             "cells": study.cells.to_dict("records"),
             "comparison": study.comparison.to_dict("records"),
             "folder": folder,
             "page": page,
-            "pages": [folder / p for p in pages.values()],
+            "pages": [folder / p for p in pages.written.values()],
         }
     )
     # A map without an identified pixel has no mean.
     found = (r.numbers.get("rate", math.nan) for r in study.results)
     return 0 if any(map(math.isfinite, found)) else NO_ANSWER
+
+
+class _Pages:
+    """Pages and figures of nuclei, written as each is finished; those of reused nuclei are kept.
+
+    ``written`` is (field, nucleus) -> address of its page relative to the folder.
+    """
+
+    def __init__(self, folder: Path, model: ChromatinModel, figures: str | None) -> None:
+        self._folder, self._model, self._kind = folder, model, figures
+        self.written: dict[tuple[str, str], str] = {}
+
+    def add(self, result: NucleusResult, kept: bool) -> None:
+        """Write the page and the figures of a nucleus."""
+        from mollifier.chromatin.figures import nucleus_figures
+        from mollifier.chromatin.page import nucleus_page
+        from mollifier.chromatin.serialization import nucleus_folder
+
+        if result.name:
+            place = nucleus_folder(Path(), result) / _PAGE
+            if not (kept and (self._folder / place).is_file()):
+                nucleus_page(result, self._folder / place, self._model)
+            self.draw(nucleus_figures(result), (self._folder / place).parent, kept)
+            self.written[result.field, result.name] = place.as_posix()
+
+    def draw(self, every: Mapping[str, Any], where: Path, kept: bool = False) -> None:
+        """Write figures to files, if the command says so."""
+        from mollifier.reporting.style import save_all
+
+        if self._kind is not None:
+            named = {f"{name}.{self._kind}": make for name, make in every.items()}
+            save_all({n: make for n, make in named.items() if not (kept and (where / n).is_file())}, where)
 
 
 def _say(terminal: Terminal, study: Study) -> None:

@@ -56,6 +56,7 @@ def plan(
 
     from mollifier.chromatin.plan import USUAL, StudyPlan, power
     from mollifier.data.tables import read_table
+    from mollifier.io.files import require_file
 
     given: dict[str, Any] = {
         "cells": cells, "replicates": replicates, "difference": difference, "paired": paired, "comparisons":
@@ -63,6 +64,8 @@ def plan(
     }  # fmt: skip
     sds = {"sd_cells": sd_cells, "sd_replicates": sd_replicates, "sd_dishes": sd_dishes}
     given |= {name: value for name, value in sds.items() if value is not None}
+    if pilot is not None:
+        require_file(pilot)
     study = StudyPlan(**given) if pilot is None else StudyPlan.of(read_table(pilot)[0], quantity, **given)
     found = power(study, draws, seed)
     unit = "replicates" if study.replicates > 1 else "cells"

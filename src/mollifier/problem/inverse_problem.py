@@ -147,10 +147,7 @@ class InverseProblem:
         system = placed(parse(equation, names), conditions, completed, bounds, observations)
         _check_fields(system, (*chosen, *hidden), declared, observations)
         _check_experiments(system, numbering)
-        known = (v for v in others if v in system.symbols)
-        scalars = [n for n, u in completed.items() if isinstance(u, ScalarUnknown)]
-        varied = {c for n in completed for c in over_fields(names, n)}
-        check_names((*observations.coordinates, *chosen, *hidden, *completed, *known), scalars, varied)
+        _check_names(names, completed, system)
         for name, value in dict(
             equation=equation,
             data=observations,
@@ -323,6 +320,14 @@ def _experiments(given: str | Sequence[str], data: Observations) -> tuple[str, .
             "equation holds, such as time."
         )
     return found
+
+
+def _check_names(names: Names, unknowns: Mapping[str, Unknown], system: EquationSystem) -> None:
+    """No name of the problem is one under which a solution keeps something else."""
+    known = (v for v in names.known if v in system.symbols)
+    scalars = [n for n, u in unknowns.items() if isinstance(u, ScalarUnknown)]
+    varied = {c for n in unknowns for c in over_fields(names, n)}
+    check_names((*names.coordinates, *names.fields, *unknowns, *known), scalars, varied)
 
 
 def _check_experiments(system: EquationSystem, experiments: Sequence[str]) -> None:
