@@ -229,6 +229,33 @@ def scale(
         return run.deliver(table, any(r.repeats for r in table.rows), not no_figures)
 
 
+@bench.command(epilog=f"Example: python -m benchmarks blocks --frames 500,2000. {EPILOG}")
+@with_terminal
+def blocks(
+    terminal: Terminal,
+    frames: Annotated[
+        str, typer.Option("--frames", metavar="LIST", help="Frames of the movies, comma-separated.")
+    ] = "250,500,1000,2000",
+    pixels: Annotated[int, typer.Option("--pixels", min=16, help="Pixels along each side.")] = 512,
+    scratch: Annotated[
+        Path | None,
+        typer.Option("--scratch", metavar="FOLDER", help="Where the movies are made, and deleted."),
+    ] = None,
+    out: Folder = FOLDER,
+) -> int:
+    """Seconds and memory of the weak engine on movies larger than memory, and on a part in memory.
+
+    2,000 frames of 512 pixels squared are 4.2 GB. Writes blocks.csv, .json and .md. Ctrl-C ends the run and
+    keeps what is done.
+    """
+    counts = [_whole(n) for n in numbers("frames", frames)]
+    with running(terminal, "blocks", out) as run:
+        from benchmarks import blocks as measure
+
+        table = measure.run(counts, pixels, scratch, progress=run.progress)
+        return run.deliver(table, any(r.seconds < math.inf for r in table.rows))
+
+
 @bench.command(epilog=f"Example: python -m benchmarks speed --out out/bench. {EPILOG}")
 @with_terminal
 def speed(

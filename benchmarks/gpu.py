@@ -146,8 +146,7 @@ def _training(n: int, optimiser: str, device: str, quick: bool) -> list[Row]:
     }
     _reset(device)
     solution = mf.solve(made.problem(), "network", settings=settings)
-    errors = (abs(solution.estimates[name].value / truth - 1) for name, truth in made.truth.items())
-    error, history = max(errors), solution.history
+    error, history = max(made.errors(solution).values()), solution.history
     stages, rows = history["stage"].values, list[Row]()
     taken = np.diff(history["seconds"].values, prepend=0.0)
     for stage in dict.fromkeys(stages.tolist()):

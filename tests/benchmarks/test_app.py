@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import accuracy, derivatives, scale, speed, versus
+from benchmarks import accuracy, blocks, derivatives, gpu, scale, speed, versus
 from benchmarks.table import Table
 from command_line import call, refused
 
@@ -42,6 +42,8 @@ BENCHES = {
     "peers": (versus, "peers", versus.Row("kdv", 0.1, "odil", "weak", 4, 0.2, 0.1, 2.0, 9.0, 3.0, 3.0, 0.1)),
     "scale": (scale, "scale", SIZED[0]),
     "speed": (speed, "speed", speed.Row("solve", 4096, 0.5, "by hand", 0.1)),
+    "blocks": (blocks, "blocks", blocks.Row("in blocks", 2000, 512, 4.2, 90.0, 700.0, 1.1, "converged")),
+    "gpu": (gpu, "gpu", gpu.Row("layer", 4096, 0.01, 12.0, 1e-7)),
     "derivatives": (derivatives, "derivatives", derivatives.Row("nested", "eager", 2, 64, 4096, 0.001)),
 }
 

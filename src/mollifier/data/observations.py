@@ -135,9 +135,9 @@ class Observations(Noisy):
             prepared = errorbars.prepare(dataset, noise, **names, units=units, periodic=periodic)
             return object.__new__(cls)._set(*prepared)
         raw = building.with_axes(lazy.ordered(dataset), periodic or {})
-        seen, *named = errorbars.prepare(lazy.overview(raw), noise, **names, units=units)
-        whole = object.__new__(cls)._set(lazy.like(raw, seen), *named)
-        return object.__new__(cls)._set(seen, *named, whole=whole)
+        seen, axes, repeats = errorbars.prepare(lazy.overview(raw), noise, **names, units=units)
+        whole = object.__new__(cls)._set(lazy.like(raw, seen), axes, repeats)
+        return object.__new__(cls)._set(seen, axes, repeats, whole=whole)
 
     def _set(
         self,

@@ -193,11 +193,11 @@ class GridData:
 
     def _edges(self) -> list[int]:
         """Where blocks begin and end: with chunks of the file, as many as fit, and enough nodes to smooth."""
-        chunks = next(v.chunks[0] for v in self.values.values() if is_lazy(v))
+        lazy: Any = next(v for v in self.values.values() if is_lazy(v))
         rest = max(self.grid.size // self.grid.shape[0], 1)
         least = min(max(self.tuning.block_values // rest, self.tuning.smoothed_nodes), self.grid.shape[0])
         edges = [0]
-        for end in np.cumsum(chunks).tolist():
+        for end in np.cumsum(lazy.chunks[0]).tolist():
             if end - edges[-1] >= least:
                 edges.append(end)
         edges[-1 if len(edges) > 1 else 1 :] = [self.grid.shape[0]]
@@ -211,8 +211,9 @@ class GridData:
         DataError
             If values are missing.
         """
-        every, here = names is None or self.mollified, slice(None) if halo or self.mollified else self.inner
-        needed = {n: v for n, v in self.values.items() if is_lazy(v) and (every or n in names)}
+        here = slice(None) if halo or self.mollified else self.inner
+        chosen = self.values if names is None or self.mollified else names
+        needed = {n: v for n, v in self.values.items() if is_lazy(v) and n in chosen}
         found = {}
         for name, part in loaded({n: v[here] for n, v in needed.items()}).items():
             found[name] = np.empty(needed[name].shape)  # a halo that is not read is not summed over
