@@ -52,7 +52,7 @@ def test_same_question_of_other_data_keeps_its_conditions():
         ("u = 0", {"z": 0.0}, 0.0, ConfigurationError, "'z' is not a coordinate"),
         ("u = 0", {"x": 100.0}, 0.0, ConfigurationError, "far outside of the data"),
         ("u = 0", {"x": "top"}, 0.0, ConfigurationError, "a number, 'start' or 'end'"),
-        ("u = 0", {"x^2 + t^2": 1.0}, 0.0, ConfigurationError, "on curves are not taken yet"),
+        ("u = 0", {"x^2 + t^2": 1.0}, 0.0, ConfigurationError, "or 'edge' with a domain"),
         ("u = 0", {}, 0.0, ConfigurationError, "coordinates with a number"),
         ("u = 0", {"x": 0.0}, -1.0, ConfigurationError, "a standard error in the unit"),
         ("x = 0", {"x": 0.0}, 0.0, EquationError, "neither a field nor an unknown"),

@@ -19,6 +19,8 @@ from mollifier.mollify.orders import Derivative
 
 Vector = tuple[sympy.Expr, ...]
 OPERATORS = {"lap": 1, "bilap": 1, "grad": 1, "div": 1, "dot": 2, "conj": 1, "re": 1, "im": 1}
+NORMAL = "dn"
+"""The derivative along the outward normal, in conditions at the edge of a domain."""
 _COMPLEX = {"conj": conjugate, "re": lambda e: split(e)[0], "im": lambda e: split(e)[1]}
 
 
@@ -156,6 +158,8 @@ class TreeBuilder:
         over = self.algebra.names.over(name)
         if over and sorted(c.value if c.kind == "name" else "" for c in node.children) == sorted(over):
             return self.guard(node.start, node.end, lambda: self.algebra.value(name))
+        if name == NORMAL and self.algebra.names.normal:
+            return self._normal(node)
         if name not in OPERATORS and orders is None:
             self._unknown_call(node)
         self._arity(node, OPERATORS.get(name, 1))
@@ -189,6 +193,13 @@ class TreeBuilder:
         """Components along unit vectors."""
         lengths = self.algebra.names.geometry
         return tuple(self._along(node, arg, [(c, 1)]) / lengths.along(c) for c in self.spatial)
+
+    def _normal(self, node: Node) -> sympy.Expr:
+        """The derivative of a scalar along the outward normal."""
+        self._arity(node, 1)
+        slopes = zip(self._grad(node, self.scalar(node.children[0])), self.spatial, strict=True)
+        normal = self.algebra.names.normal
+        return sympy.Add(*(number(normal[c]) * s for s, c in slopes if c in normal))
 
     def _divergence(self, node: Node, arg: Vector) -> sympy.Expr:
         """Of components along unit vectors, multiplied out."""

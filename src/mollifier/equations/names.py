@@ -72,6 +72,8 @@ class Names:
         them.
     units
         Coordinate -> its unit, which says whether an angle is in degrees.
+    normal
+        Coordinate -> component of the unit vector along which ``dn(u)`` is the derivative.
 
     Attributes
     ----------
@@ -101,6 +103,7 @@ class Names:
     system: str | Mapping[str, Any] | None = None
     experiments: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
+    normal: Mapping[str, float] = field(default_factory=dict)
     geometry: Geometry = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

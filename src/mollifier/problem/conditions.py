@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mollifier.data.observations import Observations, Samples
@@ -13,6 +13,8 @@ from mollifier.problem.unknowns import Unknown, is_number
 
 Bounds = Mapping[str, tuple[float, float]]
 
+EDGE, ALL = "edge", "all"
+"""The key of a condition along the edge of the domain, and the value for the whole of it."""
 _EDGES = ("start", "end")
 # Lengths of the data's box beyond which a place is taken for one in another unit.
 _FARTHEST = 10.0
@@ -30,10 +32,14 @@ class Condition:
         u0 over x.
     at
         Coordinate -> a number in its unit, or "start" or "end" of the domain: ``{"x": 0.0}``,
-        ``{"t": "start"}``. The domain is the box of the data, and reaches to every number given here.
+        ``{"t": "start"}``. The domain is the box of the data, and reaches to every number given here. Or
+        "edge", of a problem with a `Domain`, or ``{"edge": "x > 0"}`` for a part of its edge.
     noise
         Standard error of the equation, left minus right side, in its own unit: 0 where it holds exactly.
-        Errors at places farther apart than the shortest feature of the data are independent.
+        Errors at places farther apart than the shortest feature of the data are independent; those at the
+        places along the edge of a domain are.
+    normal
+        The outward normal, by which ``dn(u)`` is the derivative; found at the edge of a domain.
 
     Raises
     ------
@@ -44,25 +50,33 @@ class Condition:
     --------
     >>> Condition("-k*u_x = h*(u - ua)", at={"x": "end"}).at
     {'x': 'end'}
+    >>> Condition("dn(u) = 0", at="edge").places
+    {'edge': 'all'}
     >>> Condition("u = 0", at="x^2 + y^2 = 1")
     Traceback (most recent call last):
     mollifier.errors.ConfigurationError: The condition 'u = 0' was given at 'x^2 + y^2 = 1'; coordinates with
-    a number, 'start' or 'end' were expected, as in at={'x': 0.0}. Conditions on curves are not taken yet.
+    a number, 'start' or 'end' were expected, as in at={'x': 0.0}, or 'edge' with a domain.
     """
 
     equation: Any
-    at: Mapping[str, float | str]
+    at: Mapping[str, float | str] | str
     noise: float = 0.0
+    normal: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def places(self) -> Mapping[str, float | str]:
+        """Coordinate, or "edge" -> where."""
+        return {EDGE: ALL} if isinstance(self.at, str) else self.at
 
     def __post_init__(self) -> None:
-        curved = not isinstance(self.at, Mapping) or any(not str(c).isidentifier() for c in self.at)
-        if curved or not self.at:
+        text = isinstance(self.at, str) and self.at != EDGE
+        if text or not self.at or any(not str(c).isidentifier() for c in self.places):
             raise ConfigurationError(
                 f"The condition '{self.equation}' was given at {self.at!r}; coordinates with a number, "
-                "'start' or 'end' were expected, as in at={'x': 0.0}. Conditions on curves are not taken yet."
+                "'start' or 'end' were expected, as in at={'x': 0.0}, or 'edge' with a domain."
             )
-        for c, x in self.at.items():
-            if x not in _EDGES and not is_number(x):
+        for c, x in self.places.items():
+            if c != EDGE and x not in _EDGES and not is_number(x):
                 raise ConfigurationError(
                     f"The condition '{self.equation}' was given at {c} = {x!r}; a number, 'start' or 'end' "
                     "was expected."
@@ -102,7 +116,7 @@ def reached(conditions: Sequence[Condition], data: Observations) -> dict[str, tu
     """
     found = {c: data.bounds[c] for c in data.coordinates}
     for condition in conditions:
-        for c, x in condition.at.items():
+        for c, x in condition.places.items():
             if c not in found:
                 hint = did_you_mean(c, found)
                 raise ConfigurationError(
@@ -156,8 +170,9 @@ def placed(
     found, resolve = [], system.names.resolve
     everywhere = {resolve(s).derivative.field for s in system.symbols}
     for condition in conditions:
-        at = {c: _number(x, c, bounds, data) for c, x in condition.at.items()}
-        parsed = parse(condition.equation, system.names).equations
+        at = {c: _number(x, c, bounds, data) for c, x in condition.places.items()}
+        names = replace(system.names, normal=condition.normal) if condition.normal else system.names
+        parsed = parse(condition.equation, names).equations
         found += [replace(e, at=at, noise=float(condition.noise)) for e in parsed]
     for equation in found:
         for name in {resolve(s).derivative.field for s in equation.symbols} - everywhere:

@@ -176,6 +176,11 @@ class Interior:
         """Its shapes in words, with digests."""
         return [s.text for s in self.shapes]
 
+    def coordinates(self, data: Observations) -> tuple[str, ...]:
+        """Those that it depends on, in the order of the data."""
+        held = {c for s in self.shapes for c in s.coordinates}
+        return tuple(c for c in data.coordinates if c in held)
+
     def contains(self, points: Mapping[str, Array]) -> NDArray[np.bool_]:
         """Which places lie inside: coordinate -> values (n,)."""
         found = [s.holds(np.stack([points[c] for c in s.coordinates], axis=1)) for s in self.shapes]
@@ -209,7 +214,7 @@ class Interior:
         ConfigurationError
             If there are none.
         """
-        names = sorted({c for s in self.shapes for c in s.coordinates}, key=data.coordinates.index)
+        names = self.coordinates(data)
         if data.gridded:
             grid = data.grid(names)
             keep = xr.DataArray(self.on(grid), {c: data.dataset[c] for c in names}, names)

@@ -98,7 +98,9 @@ class ConditionEntry(Strict):
     equation: str | list[str] = Field(
         description="An equation, or a list of them, with the same names and further unknowns."
     )
-    at: dict[str, float | str] = Field(description="Coordinate: number, `start` or `end`.")
+    at: str | dict[str, float | str] = Field(
+        description="Coordinate: number, `start` or `end`. Or `edge` of the domain, `{edge: x > 0}` a part."
+    )
     noise: float = Field(0.0, description="Standard error in the equation's own unit; 0 if it holds exactly.")
 
 

@@ -20,6 +20,7 @@ from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.problem.completion import completed_unknowns
 from mollifier.problem.conditions import Condition, box, checked, placed
 from mollifier.problem.domain import Domain, Interior
+from mollifier.problem.edges import at_edges
 from mollifier.problem.measurements import all_measurements
 from mollifier.problem.reserved import check_names
 from mollifier.problem.states import completed_states, is_measured
@@ -67,6 +68,8 @@ class InverseProblem:
         Unknown field -> its measurements, of those that have some.
     interior
         The domain over the coordinates of the data; None where none was given.
+    places
+        The conditions, those along the edge of the domain as one for each place.
 
     Raises
     ------
@@ -103,6 +106,7 @@ class InverseProblem:
     system: EquationSystem = field(init=False, repr=False)
     measurements: Mapping[str, Samples] = field(init=False, repr=False)
     interior: Interior | None = field(init=False, repr=False)
+    places: tuple[Condition, ...] = field(init=False, repr=False)
 
     def __init__(
         self,
@@ -143,8 +147,9 @@ class InverseProblem:
             units=observations.units,
         )
         measurements = all_measurements(completed, observations)
-        bounds = box(conditions, measurements, observations)
-        system = placed(parse(equation, names), conditions, completed, bounds, observations)
+        places = at_edges(conditions, interior, observations, constants)
+        bounds = box(places, measurements, observations)
+        system = placed(parse(equation, names), places, completed, bounds, observations)
         _check_fields(system, (*chosen, *hidden), declared, observations)
         _check_experiments(system, numbering)
         _check_names(names, completed, system)
@@ -162,6 +167,7 @@ class InverseProblem:
             system=system,
             measurements=measurements,
             interior=interior,
+            places=places,
         ).items():
             object.__setattr__(self, name, value)
 
@@ -187,7 +193,7 @@ class InverseProblem:
     @property
     def bounds(self) -> dict[str, tuple[float, float]]:
         """Coordinate -> ends of the domain: of the data, of measurements a little beyond, of conditions."""
-        return box(self.conditions, self.measurements, self.data)
+        return box(self.places, self.measurements, self.data)
 
     def extent(self, name: str) -> tuple[float, float]:
         """Ends of the domain along a coordinate; of a field the least and the greatest value in the data.

@@ -72,7 +72,7 @@ def measured_region(
     space = [c for c in grid.names if c.lower() not in TIME_NAMES and c not in labels(problem)]
     if len(space) < 2 or any(not set(space) <= set(problem.data.coordinates_of(f)) for f in problem.fields):
         return None
-    reach = reached(problem.conditions, problem.data)
+    reach = reached(problem.places, problem.data)
     if any(reach[c] != problem.data.bounds[c] for c in space):
         return None
     if problem.data.gridded and not any(bool(problem.data.dataset[f].isnull().any()) for f in problem.fields):
