@@ -259,7 +259,7 @@ def _draw_domains(ax: Axes, result: NucleusResult) -> None:
     size = 2 * places[:, 2]
     circles = EllipseCollection(
         size, size, 0 * size, units="xy", offsets=places[:, :2], offset_transform=ax.transData,
-        facecolors="none", edgecolors="white", linewidths=0.7,
+        facecolors="none", edgecolors="white", linewidths=min(0.7, 15 / max(len(size), 1) ** 0.5),
     )  # fmt: skip
     ax.add_collection(circles)
     thickness = result.numbers.get("lamina_thickness", math.nan)

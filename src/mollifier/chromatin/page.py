@@ -217,24 +217,26 @@ def _balance(result: NucleusResult) -> str:
 
 
 def _domains(result: NucleusResult) -> str:
-    domains, attrs = result.domains, {} if result.fields is None else result.fields.attrs
+    domains: Any = result.domains[result.domains["place"] == "interior"]
+    attrs = {} if result.fields is None else result.fields.attrs
     rule = [
         (k.removeprefix("domain_").replace("_", " "), v) for k, v in attrs.items() if k.startswith("domain_")
     ]
-    heads = ("domain", "x (um)", "y (um)", "radius (nm)", "spacing (nm)", "to the edge (nm)", "place", "lam")
+    heads = ("domain", "x (um)", "y (um)", "radius (nm)", "spacing (nm)", "to the edge (nm)", "lam")
     rows = [
         (
             int(d["domain"]),
             f"{d['x'] / 1e3:.2f}",
             f"{d['y'] / 1e3:.2f}",
             *(number(float(d[c])) for c in ("radius", "spacing", "edge_distance")),
-            d["place"],
             number(float(d["rate"])),
         )
         for d in domains.head(_MOST_DOMAINS).to_dict("records")
     ]
     all_shown = len(rows) == len(domains)
-    caption = "Domains" if all_shown else f"The {len(rows)} largest of {len(domains)}; domains.csv holds all"
+    caption = (
+        "Domains inside" if all_shown else f"The {len(rows)} largest of {len(domains)} inside, of domains.csv"
+    )
     return _section("domains", caption, heads, rows, rule)
 
 
