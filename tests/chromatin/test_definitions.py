@@ -20,6 +20,7 @@ from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.shapes import nucleus
 from mollifier.chromatin.structure import density_quantiles, pooled_quantile, structure
+from mollifier.chromatin.study import analyse
 from mollifier.chromatin.voronoi import point_density
 from mollifier.errors import ConfigurationError, DataError
 
@@ -199,3 +200,24 @@ def test_clusters_are_those_of_dbscan():
         inner, outer = (exact, found) if other < 1 else (found, exact)
         sets = [set(map(tuple, g)) for g in outer]
         assert all(any(set(map(tuple, g)) <= s for s in sets) for g in inner)
+
+
+def test_study_by_published_definition(tmp_path):
+    """The threshold is pooled over the files, and each nucleus has its row of features."""
+    rng = np.random.default_rng(2)
+    files = []
+    for k, count in enumerate((6_000, 9_000)):
+        x, y = rng.uniform(-1000, 1000, (2, count))
+        keep = np.hypot(x, y) < 900
+        files.append(Localizations(x[keep], y[keep]).save(tmp_path / f"cell_{k}.csv"))
+    small = NucleusDetection(pixel=50, smoothing=50, closing=100, min_area=1e5)
+    settings = StudySettings(detection=small, rule=definition("o-snap"), domains="clusters", margin=1e5)
+    study = analyse(files, settings, out=tmp_path / "out", workers=1)
+    level = study.settings.rule.level
+    assert level is not None
+    assert 0.002 < level < 0.006
+    table = pd.read_csv(tmp_path / "out" / "features.csv")
+    assert table["name"].tolist() == ["cell_0 1", "cell_1 1"]
+    assert table["nucleus_radius"].tolist() == pytest.approx([900.0, 900.0], rel=0.04)
+    assert table["locs_number"][1] > table["locs_number"][0]
+    assert (tmp_path / "out" / "cell_0" / "1" / "features.csv").is_file()
