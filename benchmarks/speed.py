@@ -14,21 +14,31 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.ndimage import correlate1d
 from scipy.signal import savgol_filter
 
 import mollifier as mf
 from benchmarks import derivatives, scale
 from benchmarks.cases.registry import case
 from benchmarks.table import Follow, Table, environment, number
+from mollifier.cli.demos import heat
+from mollifier.engines.collocated.calibrate import calibrate
+from mollifier.engines.network.engine import prepare_networks
+from mollifier.engines.network.gauss_newton import GaussNewton
+from mollifier.engines.network.settings import NetworkSettings
+from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.engines.weak.integrands import integrands_of
 from mollifier.engines.weak.testspace import axis_tests
+from mollifier.problem.settings import validated
 
 Array = NDArray[np.float64]
 Term = tuple[Callable[[Array], Array], tuple[int, ...]]
@@ -96,7 +106,7 @@ class Work:
 
 
 def run(quick: bool = False, progress: Follow | None = None) -> Table:
-    """Measure everything, about four minutes; ``quick`` only the smallest of each, a few seconds.
+    """Measure everything, about ten minutes; ``quick`` only the smallest of each, a few seconds.
 
     Examples
     --------
@@ -159,6 +169,11 @@ def _works(quick: bool) -> Iterator[Work]:
     ]
     yield _solve("weak, 64^3 x 32, two numbers", _solid, solid)
     yield _solve("weak, movie 31 x 128^2, a field", lambda: case("chromatin").problem(noise=0.05), None)
+    yield from _collocated()
+    for sizes, boundary in (((64,) * 3, "halo"), ((512,) * 2, "one-sided"), ((1024,) * 2, "halo")):
+        name = f"layer alone, order 4, {boundary}, {len(sizes)} axes"
+        begin, floor = partial(_layer, sizes, boundary), partial(_correlate, sizes, boundary)
+        yield Work(name, math.prod(sizes), begin, "correlate1d (SciPy)", floor)
     for runs in (1, 20):
         words = ["--each", "run"] if runs > 1 else ["--no-figures"]
         name = f"mollifier solve {words[0]}, {runs * 2460:,} rows"
@@ -264,6 +279,66 @@ def _solid() -> mf.InverseProblem:
         xr.Dataset({"u": (("x", "y", "z", "t"), u)}, dict(x=x, y=x, z=x, t=t))
     )
     return mf.InverseProblem("u_t = D*lap(u) - r*u", data, {"D": mf.ScalarUnknown(), "r": mf.ScalarUnknown()})
+
+
+def _collocated() -> Iterator[Work]:
+    """Solves by the joint engine, and one step of the network engine, without a floor."""
+    for points, nodes in ((2000, 33), (10_000, 65)):
+        fine = {"collocation": {"nodes": {"x": nodes, "y": nodes}}}
+        run = partial(mf.solve, heat.problem(heat.measurements(points)), engine="joint", settings=fine)
+        yield Work(f"joint, a field of the plate, {nodes}^2 nodes", points, lambda run=run: run)
+    movie = lambda: partial(mf.solve, _movie(), engine="joint")  # noqa: E731
+    yield Work("joint, movie 16 x 64 x 64, a number", 65_536, movie)
+    for names, points in (("xyt", 100_000), ("xyzt", 10_000)):
+        name = f"network, a Gauss-Newton step, {len(names)} coordinates"
+        yield Work(name, points, partial(_newton, points, names))
+
+
+def _movie() -> mf.InverseProblem:
+    """Diffusion of three waves on a plate, exact, with 2 % noise."""
+    x, t = np.linspace(0, 2, 64), np.linspace(0, 1, 16)
+    mesh = np.meshgrid(x, x, t, indexing="ij", sparse=True)
+    u = np.zeros((64, 64, 16))
+    for size, k, m, phase in ((1.0, 1.5, 2.0, 0.3), (0.6, 3.0, 1.0, 1.0), (0.5, 2.0, 3.0, 2.0)):
+        decay = size * np.exp(-0.1 * (k * k + m * m) * mesh[2])
+        u += decay * np.sin(k * mesh[0] + phase) * np.cos(m * mesh[1])
+    u += 0.02 * u.std() * np.random.default_rng(0).standard_normal(u.shape)
+    data = mf.Observations.from_dataset(xr.Dataset({"u": (("x", "y", "t"), u)}, {"x": x, "y": x, "t": t}))
+    return mf.InverseProblem("u_t = D*lap(u)", data, {"D": mf.ScalarUnknown()})
+
+
+def _newton(points: int, names: str) -> Callable[[], Any]:
+    """One step on scattered points of a decaying wave, with 2 % noise and the default network."""
+    rng = np.random.default_rng(0)
+    places = {n: 2 * rng.random(points) for n in names}
+    u = np.exp(-0.1 * len(names) * places["t"]) * math.prod(np.sin(places[n] + 0.3) for n in names[:-1])
+    u += 0.02 * u.std() * rng.standard_normal(points)
+    data = mf.Observations(values={"u": u}, points=places)
+    problem = mf.InverseProblem("u_t = D*lap(u)", data, {"D": mf.ScalarUnknown()})
+    objective, _ = prepare_networks(problem, validated(NetworkSettings, {}), 0)
+    calibrate(objective)
+    return GaussNewton(objective, 1, 1e-3, NetworkTuning()).step
+
+
+def _layer(sizes: Sequence[int], boundary: Any) -> Callable[[], Any]:
+    """Derivatives of orders zero to four on a grid, at a radius of eight cells, from given values."""
+    layer = _layer_on(sizes, boundary)
+    g = torch.rand(layer.nodes.shape, dtype=torch.float64)
+    return lambda: layer(g)
+
+
+def _layer_on(sizes: Sequence[int], boundary: Any) -> mf.MollifierLayer:
+    grid = mf.Grid(*(mf.Axis(c, 0.0, 1.0, n) for c, n in zip("xyz", sizes, strict=False)))
+    orders = ["u", "u_xx", "u_yy", "u_xxxx", "u_xxyy", "u_yyyy"]
+    return mf.MollifierLayer(grid, orders, radius=8 / (sizes[0] - 1), boundary=boundary)
+
+
+def _correlate(sizes: Sequence[int], boundary: Any, _: Any) -> Callable[[], Any]:
+    """As many passes along the axes by SciPy's direct correlation, each result kept."""
+    operator = _layer_on(sizes, boundary).operator
+    g, weights = np.random.default_rng(0).random(operator.nodes.shape), np.ones(17) / 17
+    axes = [axis for axis, steps in enumerate(operator.steps) for _, orders in steps for _ in orders]
+    return lambda: [correlate1d(g, weights, axis) for axis in axes]
 
 
 def _command(words: Sequence[str], runs: int) -> Callable[[], Any]:

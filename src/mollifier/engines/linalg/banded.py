@@ -88,15 +88,19 @@ class BandedCholesky:
     """
 
     def __init__(self, matrix: sp.csr_array) -> None:
-        coo = sp.coo_array(sp.csr_array(matrix))
-        coo.sum_duplicates()
-        row, column = coo.coords
+        matrix = sp.csr_array(matrix)
+        if not matrix.has_canonical_format:
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
+        self.size = matrix.indptr.size - 1
+        row, column = np.repeat(np.arange(self.size), np.diff(matrix.indptr)), matrix.indices
         low = row >= column
-        away = (row - column)[low]
-        self.size, self.width = matrix.diagonal().size, int(away.max(initial=0))
+        row, column = row[low], column[low]
+        away = row - column
+        self.width = int(away.max(initial=0))
         # In Fortran's order, so that LAPACK works in place.
         band = np.zeros((self.width + 1, self.size), order="F")
-        band[away, column[low]] = coo.data[low]
+        band[away, column] = matrix.data[low]
         try:
             band = cholesky_banded(band, overwrite_ab=True, lower=True, check_finite=False)
         except np.linalg.LinAlgError as error:
