@@ -17,6 +17,7 @@ from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.movies import Settled, settled
 from mollifier.chromatin.nucleus_data import NucleusData
+from mollifier.chromatin.outline import Offset, fitted_outline
 from mollifier.chromatin.rasters import edge_distance
 from mollifier.chromatin.rate_map import KNOWN, RateMap, interval
 from mollifier.chromatin.result import NucleusResult
@@ -58,7 +59,8 @@ def analyse_nucleus(
         ``rate_assumed_sd`` by what is assumed, ``identified`` (share of identified pixels), ``rate_balance``
         (integral of phi_h over that of phi_e: lam if it were even), ``gain``, ``change`` and ``defect`` of
         the integral balance, ``bleaching`` (1/s), ``step_size``, ``step_delay`` and ``step_spread`` (s) of a
-        treatment, each with ``_sd``, ``_low`` and ``_high`` (95 %, with what is assumed), and ``seconds``.
+        treatment, each with ``_sd``, ``_low`` and ``_high`` (95 %, with what is assumed), ``outline_offset``
+        and ``outline_sd`` (nm) of a fitted outline, and ``seconds``.
     """
     return analyse_fields(sample, settings, levels)[0]
 
@@ -70,13 +72,28 @@ def analyse_fields(
     begun = time.perf_counter()
     known, found = NucleusResult(sample.field, sample.name, sample.group), None
     try:
-        ready = settled(sample, settings)
+        ready, edge = settled(sample, settings), None
+        if settings.outline == "fitted":
+            fitted, edge = fitted_outline(ready.sample)
+            ready = replace(ready, sample=fitted)
         known, chosen = _with_fields(known, ready.sample, settings, levels)
+        settings = _with_edge(settings, edge, float(known.fields.attrs["resolution"]))
         known, found = _with_rate(known, settings, chosen, ready)
+        if edge is not None:
+            numbers = {"outline_offset": edge.value, "outline_sd": edge.sd}
+            known = replace(known, numbers=known.numbers | numbers)
     except Exception as error:
         # Any failure in one nucleus is reported in its row and stops no other.
         known = replace(known, error=_said(error))
     return replace(known, numbers={**known.numbers, "seconds": time.perf_counter() - begun}), found
+
+
+def _with_edge(s: StudySettings, edge: Offset | None, resolution: float) -> StudySettings:
+    """The settings with the error of a fitted outline, at which the map begins."""
+    if edge is None:
+        return s
+    assume = replace(s.assume, outline=edge.sd / resolution)
+    return replace(s, assume=assume, margin=0.0 if s.margin is None else s.margin)
 
 
 def _with_fields(

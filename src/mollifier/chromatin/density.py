@@ -218,8 +218,8 @@ def _seen(mask: xr.DataArray, x: Array, y: Array, precision: float) -> Array:
     Pixels at the edge lie partly outside, and localisation errors move molecules out of the mask.
     """
     pixel = float(x[1] - x[0])
-    # Pixels finer than those of the mask need no parts.
-    parts = min(max(math.ceil(_PARTS * pixel / pixel_spacing(mask.transpose("x", "y")) / 2), 1), _PARTS)
+    # Pixels much finer than those of the mask need no parts.
+    parts = min(max(math.ceil(_PARTS * pixel / pixel_spacing(mask.transpose("x", "y"))), 1), _PARTS)
     part = pixel * ((np.arange(parts) + 0.5) / parts - 0.5)
     fine = on_grid(mask, *((c[:, None] + part).ravel() for c in (x, y))).astype(np.float32)
     blurred = gaussian_filter(fine, precision * parts / pixel, mode="constant")

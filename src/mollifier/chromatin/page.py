@@ -37,6 +37,8 @@ NUMBERS = {
     "rate_total_sd": ("its standard error", ""),
     "rate_sd": ("by noise alone", ""),
     "rate_assumed_sd": ("by what is assumed: parameters, levels, outline", ""),
+    "outline_offset": ("the fitted outline lies within the given one by", "nm"),
+    "outline_sd": ("its standard error", "nm"),
     "identified": ("share of the nucleus where lam is identified", ""),
     "rate_balance": ("lam from the balance alone, if it were even", ""),
     "rate_geometric": ("lam from radius and spacing of domains", ""),

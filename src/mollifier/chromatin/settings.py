@@ -58,9 +58,12 @@ class StudySettings:
         Time in s of a treatment; the rate then changes once, by one factor (`infer_rate`).
     over, prior, quick
         As for `infer_rate`.
+    outline
+        "given", or "fitted": moved to where the signal falls (`mollifier.chromatin.outline`).
     margin
-        Distance from the edge of the mask at which the map of rates begins; by default the resolution. A mask
-        that reaches beyond the nucleus makes the map wrong; one that is slightly too small does not.
+        Distance from the edge of the mask at which the map of rates begins; by default the resolution, or 0
+        for a fitted outline. A mask that reaches beyond the nucleus makes the map wrong; one that is slightly
+        too small does not.
     assume
         How well parameters, levels and outline are known; the error of the rate includes it.
     groups, control, replicates
@@ -97,6 +100,7 @@ class StudySettings:
     over: tuple[str, ...] = ("x", "y")
     prior: str = "h2"
     quick: bool = False
+    outline: Literal["given", "fitted"] = "given"
     margin: float | None = None
     assume: Assumptions = field(default_factory=Assumptions)
     groups: Mapping[str, str] | None = None

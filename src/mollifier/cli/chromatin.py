@@ -99,6 +99,9 @@ _Margin = Annotated[
         help="Distance from the outline at which the map begins; by default the resolution.",
     ),
 ]
+_Outline = Annotated[
+    str, typer.Option("--outline", help="given, or fitted: moved to where the signal falls.")
+]
 _Levels = Annotated[
     str | None, typer.Option("--levels", help="Nuclei whose quantiles set the levels: own or control.")
 ]
@@ -175,6 +178,7 @@ def chromatin(
     pixel: _Pixel = None,
     width: _Width = None,
     psf_sd: _Blur = None,
+    outline: _Outline = "given",
     margin: _Margin = None,
     levels: _Levels = None,
     domains: _Domains = "auto",
@@ -215,6 +219,7 @@ def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     chosen = {name: given[name] for name in alike} | {
         "columns": _columns(given["columns"]),
         "over": ("x", "y", "t") if given["in_time"] else ("x", "y"),
+        "outline": _one_of("--outline", given["outline"], ("given", "fitted")),
         "method": _one_of("--method", given["method"], ("kernel", "voronoi")),
         "domains": "clusters" if domains in DEFINITIONS else domains,
         "rule": DEFINITIONS.get(domains, DomainRule()),
