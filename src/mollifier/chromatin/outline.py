@@ -41,12 +41,15 @@ class OutlineTuning:
         Around the nucleus.
     finer
         Pixels of the new mask to a side of one of the old.
+    fall
+        Smallest fall of the signal, in standard errors of one bin.
     """
 
     reach: tuple[float, float] = (80.0, 4.0)
     bins: int = 32
     sectors: int = 8
     finer: int = 2
+    fall: float = 5.0
 
 
 DEFAULT = OutlineTuning()
@@ -83,7 +86,7 @@ def fitted_outline(sample: NucleusData, tuning: OutlineTuning = DEFAULT) -> tupl
     edges = np.linspace(-reach, reach, tuning.bins + 1)
     mean, sd = profile(sample, mask, distance, edges, tuning.sectors)
     middle = (edges[1:] + edges[:-1]) / 2
-    offset = _fit(middle, mean, sd, reach)
+    offset = _fit(middle, mean, sd, reach, tuning)
     x, y = (_finer(wide[c].values, tuning.finer) for c in ("x", "y"))
     gx, gy = np.meshgrid(x, y, indexing="ij")
     moved = _at(distance, gx.ravel(), gy.ravel()).reshape(gx.shape) > offset.value
@@ -155,7 +158,7 @@ def _image_profile(
         return mean, spread / np.sqrt(count)
 
 
-def _fit(d: Array, mean: Array, sd: Array, reach: float) -> Offset:
+def _fit(d: Array, mean: Array, sd: Array, reach: float, tuning: OutlineTuning) -> Offset:
     """The common offset and width; the error from the sectors."""
     with np.errstate(invalid="ignore"):
         weight = np.where(np.isfinite(sd) & (sd > 0) & np.isfinite(mean), sd**-2.0, 0.0)
@@ -187,7 +190,8 @@ def _fit(d: Array, mean: Array, sd: Array, reach: float) -> Offset:
             curve_fit(local, d[k], m[k], free, w[k] ** -0.5, method="trf", x_scale=_scale(free))[0][0]
         )
     scatter = float(np.std(each, ddof=1)) if len(each) > 2 else math.inf
-    if not (scatter < reach / 3 and abs(best[0]) < 0.9 * reach):
+    fall = best[3] / float(np.median(total[known] ** -0.5))
+    if not (fall > tuning.fall and scatter < reach / 3 and abs(best[0]) < 0.9 * reach):
         raise DataError(
             f"The signal does not fall within {reach:.0f} nm of the outline; it lies elsewhere, or the "
             "nucleus has neighbours all around."
