@@ -30,7 +30,7 @@ class Bijection(nn.Sequential):
     logarithmic
         Whether the raw value is the logarithm of the distance from a single bound, so that a prior of raw
         values is one of ratios: a permeability of 40 and one of 400 may vary by as many per cent. With a
-        softplus it is the distance itself far from the bound.
+        softplus it is the distance itself far from the bound. Of no effect without or with two bounds.
 
     Examples
     --------
@@ -43,7 +43,8 @@ class Bijection(nn.Sequential):
 
     def __init__(self, unknown: Bounded, logarithmic: bool = False) -> None:
         self.lower, self.upper = unknown.lower, unknown.upper
-        self._raw_of_one = 0.0 if logarithmic else _SOFTPLUS_UNIT
+        self.logarithmic = logarithmic and (self.lower is None) != (self.upper is None)
+        self._raw_of_one = 0.0 if self.logarithmic else _SOFTPLUS_UNIT
         first = last = Affine([1.0], [0.0])
         parts: list[nn.Module] = [first]
         if self.lower is not None and self.upper is not None:

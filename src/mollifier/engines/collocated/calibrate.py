@@ -80,8 +80,11 @@ def rescale(objective: Objective, names: Iterable[str]) -> None:
     The first guess, from derivatives of noisy data, may be off by orders of magnitude.
     """
     for name in names:
+        block = objective.model.unknown_blocks[name]
+        if block.bijection is not None and block.bijection.logarithmic:
+            continue  # ratios have no unit: that of a field near its bound would grow without end
         with torch.no_grad():
-            size = _rms(objective.model.unknown_blocks[name]()[0][name].cpu().numpy())
+            size = _rms(block()[0][name].cpu().numpy())
         if size > 0 and np.isfinite(size):
             strength = objective.strength(name) * (size / objective.field_scale(name)) ** 2
             objective.set_strength(name, strength)

@@ -217,10 +217,14 @@ class FieldPriors(Linearisation):
         return Residuals(prior.form(prior.shape).rows(self._coefficients(name)[0]))
 
     def _coefficients(self, name: str) -> tuple[Array, float]:
-        """Coefficients (p,) before the bijection, in units of the field's size, and the factor to it."""
+        """Coefficients (p,) before the bijection, in units of the field's size, and the factor to it.
+
+        Logarithms are ratios to its size already.
+        """
         block = self.objective.model.unknown_blocks[name]
         assert block.bijection is not None
-        unit = unit_of(block.bijection) / self.objective.field_scale(name)
+        size = self.objective.field_scale(name)
+        unit = 1.0 if block.bijection.logarithmic else unit_of(block.bijection) / size
         return unit * coefficients_of(block).coefficients.detach().numpy()[:, 0], unit
 
 
