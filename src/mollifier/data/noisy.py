@@ -61,7 +61,7 @@ class Noisy(Labelled):
         )
 
     @property
-    def _in_memory(self) -> xr.Dataset:
+    def in_memory(self) -> xr.Dataset:
         """The dataset.
 
         Raises

@@ -193,8 +193,8 @@ class Observations(Noisy):
 
         A ``note`` on the reason goes into the summary.
         """
-        notes = "; ".join(filter(None, [self._in_memory.attrs.get("masked"), note]))
-        found = selection.mask(self._in_memory, self.variables, keep)
+        notes = "; ".join(filter(None, [self.in_memory.attrs.get("masked"), note]))
+        found = selection.mask(self.in_memory, self.variables, keep)
         return self._with(found.assign_attrs(masked=notes) if note else found)
 
     def mask_outliers(self) -> Observations:
@@ -211,7 +211,7 @@ class Observations(Noisy):
         found = self.part.damage
         if not found:
             return self
-        dataset = self._in_memory.copy()
+        dataset = self.in_memory.copy()
         for d in found:
             dataset[d.variable] = dataset[d.variable].where(~d.mask)
         note = "; ".join(filter(None, [dataset.attrs.get("masked"), *(d.text for d in found)]))
@@ -221,7 +221,7 @@ class Observations(Noisy):
         """The same samples as scattered observations, one row for each place (and replicate) with a value."""
         if not self.gridded:
             return self
-        dataset = selection.scatter(self._in_memory, self.coordinates, self.replicates, self.variables)
+        dataset = selection.scatter(self.in_memory, self.coordinates, self.replicates, self.variables)
         return self._with(dataset)
 
     def thin(self, n: int, seed: int = 0) -> Observations:
@@ -259,7 +259,7 @@ class Observations(Noisy):
         for v in split:
             self.noise_sd(v)
         rows = not self.gridded and set(split) == set(self.variables)
-        parts = selection.split(self._in_memory, self.coordinates, split, fraction, seed, rows)
+        parts = selection.split(self.in_memory, self.coordinates, split, fraction, seed, rows)
         train, test = (
             object.__new__(Observations)._set(p, self.coordinates, self.replicates, self._estimates)
             for p in parts
@@ -292,7 +292,7 @@ class Observations(Noisy):
         >>> sd[[0, 4, 5, 14]].round(3).tolist()
         [0.01, 0.01, 1.0, 1.0]
         """
-        mark = selection.where_trusted(self._in_memory, self.variables, self.coordinates, where)
+        mark = selection.where_trusted(self.in_memory, self.variables, self.coordinates, where)
         return self._with(errorbars.trust(self.dataset, mark, factor, self.noise_sd))
 
     def add_noise(self, fraction: float | Mapping[str, float], seed: int = 0) -> Observations:
@@ -303,7 +303,7 @@ class Observations(Noisy):
         amounts = dict(fraction) if isinstance(fraction, Mapping) else dict.fromkeys(self.variables, fraction)
         for v in amounts:
             self._variable(v)
-        return self._with(errorbars.with_noise(self._in_memory, amounts, seed))
+        return self._with(errorbars.with_noise(self.in_memory, amounts, seed))
 
     def rename(self, names: Mapping[str, str]) -> Observations:
         """With other names for variables and coordinates, as ``rename({"temperature": "u"})``."""

@@ -104,6 +104,15 @@ def test_blocks_other_engines_refuse():
         mf.solve(problem, "joint")
 
 
+def test_blocks_bootstrap_refuses():
+    """Repeats need every value: an overview in their place would give the errors of fewer data."""
+    observed = mf.Observations.from_dataset(waves().chunk(t=7))
+    problem = mf.InverseProblem("u_t + c*u_x = D*u_xx - r*u", observed, NUMBERS)
+    solution = mf.solve(problem, "weak", settings=GIVEN)
+    with pytest.raises(DataError, match=r"obs.load\(\)"):
+        mf.bootstrap(problem, solution, 3)
+
+
 def test_blocks_missing_values():
     """Gaps are named, in the overview or in the block where they are met."""
     data = waves()

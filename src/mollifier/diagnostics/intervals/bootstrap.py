@@ -181,7 +181,7 @@ def _fitted(problem: InverseProblem, solution: Solution, name: str, samples: Sam
 
 def _replaced(data: Observations, values: Mapping[str, Array]) -> Observations:
     """Observations with other values, in the order of their samples; all else stays."""
-    dataset = data.dataset.copy()
+    dataset = data.in_memory.copy()
     for name, found in values.items():
         array = dataset[name].values.copy()
         array[np.isfinite(array)] = found
