@@ -191,6 +191,8 @@ class NucleusDetection:
 def nuclei_from_data(data: Localizations | xr.DataArray, how: NucleusDetection | None = None) -> Nuclei:
     """Nuclei where localisations are dense or an image is bright: smoothed, thresholded, closed, filled.
 
+    Nuclei of localisations end where their density, on a finer smoothing, falls to half of that just inside.
+
     Parameters
     ----------
     data
