@@ -107,8 +107,8 @@ def coefficients(solution: Solution, system: EquationSystem) -> dict[str, xr.Dat
             raise NoForwardSolutionError(f"the solution does not hold '{name}', which its equation names")
         if not np.isfinite(found[name].values).all():
             raise NoForwardSolutionError(
-                f"'{name}' is not finite everywhere; equations are solved forward in boxes, not in domains of "
-                "another shape"
+                f"'{name}' is not finite everywhere; equations are solved forward in boxes, not in domains "
+                "of another shape"
             )
     return found
 
