@@ -103,6 +103,7 @@ BAD_IMAGES = {
     "not finite": (np.where(COUNTS[0] > 230, np.nan, COUNTS[0]), {}, {"pixel_size": 100}, "no finite"),
     "a colour picture": (np.stack([COUNTS[0]] * 3, -1).astype("u1"), {"photometric": "rgb"}, {}, "colour"),
     "wrong axes": (COUNTS, {}, {"axes": "zy"}, "--axes zy was given"),
+    "an axis twice": (COUNTS, {}, {"axes": "yyx"}, "--axes yyx was given"),
 }
 
 

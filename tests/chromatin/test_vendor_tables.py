@@ -198,6 +198,10 @@ def write_arrays(path: Path, kind: str) -> None:
         savemat(path, nested, appendmat=False)
     elif kind == "minflux json":
         path.write_text(json.dumps(rows))
+    elif kind == "minflux json of iterations":
+        every = zip(minflux()["itr"]["loc"].tolist(), minflux()["tid"].tolist(), strict=True)
+        rows = [{"vld": k < N, "tid": t, "itr": [{"loc": p} for p in ps]} for k, (ps, t) in enumerate(every)]
+        path.write_text(json.dumps(rows))
     elif kind == "bare npy":
         with path.open("wb") as stream:
             np.save(stream, position[:, :2])
@@ -222,7 +226,7 @@ def write_arrays(path: Path, kind: str) -> None:
     "kind",
     [
         *("minflux npy", "minflux mat", "minflux json", "bare npy", "npz", "smap mat"),
-        *("decode nm", "decode px"),
+        *("decode nm", "decode px", "minflux json of iterations"),
     ],
 )
 def test_vendor_file_of_arrays(tmp_path: Path, kind: str):
@@ -239,6 +243,34 @@ def test_vendor_file_of_arrays(tmp_path: Path, kind: str):
         np.testing.assert_allclose(merged.x, X.reshape(-1, 3).mean(1))
         apart = np.concatenate([X.reshape(-1, 3), Y.reshape(-1, 3)]).std(1, ddof=1)
         np.testing.assert_allclose(np.asarray(merged.precision), np.sqrt(np.mean(apart**2) / 3))
+
+
+def test_arrays_with_channels_named_by_text(tmp_path: Path):
+    """Two channels are refused without a choice, and text as a position."""
+    path, names = tmp_path / "a.npz", np.repeat(["488", "647 nm"], [50, N - 50])
+    np.savez(path, x=X, y=Y, channel=names)
+    with pytest.raises(DataError, match=r"holds 2 channels \(488, 647 nm\)"):
+        read_localizations(path)
+    np.testing.assert_allclose(read_localizations(path, channel="647 nm").x, X[50:])
+    np.savez(path, x=X.astype(str), y=Y)
+    with pytest.raises(DataError, match="holds text as x"):
+        read_localizations(path)
+
+
+def test_decode_pixels_that_are_not_square(tmp_path: Path):
+    path = tmp_path / "file"
+    write_arrays(path, "decode px")
+    with h5py.File(path, "r+") as file:
+        file["meta"].attrs["px_size"] = [100.0, 120.0]
+    with pytest.raises(DataError, match="square ones were expected"):
+        read_localizations(path)
+
+
+def test_picasso_metadata_of_a_smaller_camera(tmp_path: Path):
+    """Where the stated field holds too few localisations, none is cut off by it."""
+    path = picasso(tmp_path / "a.hdf5", "Width: 20\nHeight: 20\nPixelsize: 100\n")
+    locs = read_localizations(path)
+    assert locs.bounds == (locs.x.min(), locs.x.max(), locs.y.min(), locs.y.max())
 
 
 @pytest.mark.parametrize("kind", ["npy", "smlm", "json", "mat"])

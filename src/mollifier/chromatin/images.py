@@ -136,7 +136,11 @@ def _named(
 ) -> tuple[str, ...]:
     if axes is not None:
         dims = tuple(axes.lower())
-        if len(dims) != len(shape) or set(dims) - set(_AXES.values()) or not {"x", "y"} <= set(dims):
+        if (
+            not len(dims) == len(set(dims)) == len(shape)
+            or set(dims) - set(_AXES.values())
+            or not {"x", "y"} <= set(dims)
+        ):
             raise DataError(
                 f"--axes {axes} was given for '{file}' of shape {shape}; {len(shape)} letters of t, z, c, y "
                 "and x, with y and x among them, were expected."

@@ -25,6 +25,8 @@ _CROWDED = 0.1
 # Largest ratio of the sides of a field, and largest plausible median precision in nm.
 _ASPECT, _PRECISION = 100.0, 500.0
 _ENOUGH = 20
+# Share of the localisations that the camera's field of the metadata must hold.
+_HELD = 0.99
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,6 +233,9 @@ def read_localizations(
     camera = None
     if found.field_px is not None and units == "px":
         camera = (0.0, found.field_px[0] * scale["x"], 0.0, found.field_px[1] * scale["y"])
+        held = [(values[c] >= 0) & (values[c] <= camera[k]) for c, k in (("x", 1), ("y", 3))]
+        # Metadata of another file do not describe the field.
+        camera = camera if np.mean(held[0] & held[1]) > _HELD else None
     used = ", ".join(f"{r}={n!r}" for r, n in found.names.items())
     provenance = {"source": file.name, "format": found.kind, "unit": units, "columns": used}
     try:

@@ -51,6 +51,9 @@ def open_arrays(file: Path) -> Rows:
     every = list(columns.values())
 
     def load(index: Mapping[str, int]) -> dict[str, NDArray[Any]]:
+        text = next((r for r, i in index.items() if r != "channel" and every[i].dtype.kind == "U"), None)
+        if text is not None:
+            raise DataError(f"'{file}' holds text as {text}; numbers were expected.")
         short = next((r for r, i in index.items() if every[i].size != every[index["x"]].size), None)
         if short is not None:
             raise DataError(f"'{file}' holds {short} and x of different lengths; one was expected.")
@@ -65,7 +68,7 @@ def _content(file: Path) -> Any:
         beginning = stream.read(8)
     if beginning.startswith(b"["):
         rows = json.loads(file.read_text(encoding="utf-8"))
-        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        return {name: _column([row[name] for row in rows]) for name in rows[0]}
     if is_hdf5(file) or beginning == b"MATLAB 7":
         return load_arrays(file).values
     if beginning.startswith(b"MATLAB"):
@@ -76,16 +79,24 @@ def _content(file: Path) -> Any:
     return {"array": loaded} if isinstance(loaded, np.ndarray) else {n: loaded[n] for n in loaded.files}
 
 
+def _column(values: list[Any]) -> Any:
+    """An array; of lists of records, as of the iterations of MINFLUX, an array for each of their names."""
+    records = isinstance(values[0], list) and values[0] and isinstance(values[0][0], Mapping)
+    if not records:
+        return np.array(values)
+    return {name: np.array([[one[name] for one in row] for row in values]) for name in values[0][0]}
+
+
 def _arrays(content: Any, name: str = "") -> Iterator[tuple[str, NDArray[Any]]]:
-    """Arrays of numbers by their last name, those in structures among them."""
+    """Arrays of numbers or text by their last name, those in structures among them."""
     if isinstance(content, Mapping):
         for key, part in content.items():
             yield from _arrays(part, str(key))
     elif (array := np.asarray(content)).dtype.names:
         for key in array.dtype.names:
             yield from _arrays(array[key], key)
-    elif array.dtype.kind in "fiub":
-        yield name, array
+    elif array.dtype.kind in "fiubUS":
+        yield name, array.astype(str) if array.dtype.kind == "S" else array
 
 
 def _last_iteration(found: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -111,6 +122,9 @@ def decode_units(meta: Mapping[str, Any]) -> dict[str, Any]:
     100.0
     """
     size, unit = meta.get("px_size"), meta.get("xy_unit")
+    sides = np.ravel([] if size is None else size).tolist()
+    if unit == "px" and len(set(sides)) > 1:
+        raise DataError(f"DECODE states pixels of {sides} nm; square ones were expected. Export in nm.")
     roles = ("x", "y", "precision_x", "precision_y")
     stated = {role: str(unit) for role in roles} if unit is not None else {}
     return {
