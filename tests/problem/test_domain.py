@@ -126,6 +126,11 @@ def test_domain_that_moves():
         ({"mask": np.ones((3, 3))}, "a labelled array"),
         ({"mask": xr.DataArray(np.zeros(41), {"x": AXIS}, ("x",))}, "nowhere"),
         ({"mask": xr.DataArray(np.ones(41), {"z": AXIS}, ("z",))}, "varies over z"),
+        ({"mask": xr.DataArray(np.full(41, "a"), {"x": AXIS}, ("x",))}, "of type <U1"),
+        ({"mask": xr.DataArray(np.ones(41), {"x": AXIS}, ("x",)), "label": "1"}, "label='1'"),
+        ({"mask": xr.DataArray(np.ones(5), dims="x")}, "5 nodes along 'x' without places"),
+        ({"inside": []}, "without a shape"),
+        ({"polygon": L_SHAPE, "over": ("x", "x")}, "its two coordinates"),
     ],
 )
 def test_domain_that_cannot_be_taken(given, message):

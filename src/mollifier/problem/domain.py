@@ -80,7 +80,7 @@ class Domain:
     over: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        if self.inside is None and self.polygon is None and self.mask is None:
+        if (self.inside is None or not len(listed(self.inside))) and self.polygon is self.mask is None:
             raise ConfigurationError(
                 "A domain was given without a shape; inside='x^2 + y^2 < 1', a polygon or a mask was "
                 "expected."
@@ -115,7 +115,7 @@ class Domain:
                 shapes += inequalities(text, data, constants)
         if self.polygon is not None:
             names = self._over(data)
-            if len(names) != 2:
+            if len(set(names)) != 2 or len(names) != 2:
                 raise ConfigurationError(
                     f"A polygon lies in a plane, and the data vary in space over {', '.join(names)}; name "
                     "its two coordinates, as in Domain(polygon=..., over=('x', 'y'))."
@@ -152,7 +152,8 @@ class Domain:
                     f"The mask '{mask}' of the domain is no variable of the data and no file."
                     f"{did_you_mean(str(mask), data.variables)}"
                 )
-            mask = read_image(file) if file.suffix.lower() in IMAGES else read_mask(file)
+            image = file.suffix.lower() in IMAGES
+            mask = on_grid(read_image(file), self._over(data), data, True) if image else read_mask(file)
         if not isinstance(mask, xr.DataArray):
             mask = on_grid(np.asarray(mask), self._over(data), data)
         unknown = [d for d in map(str, mask.dims) if d not in data.coordinates]
@@ -161,6 +162,14 @@ class Domain:
                 f"The mask of the domain varies over {', '.join(map(str, mask.dims)) or 'nothing'}; some of "
                 f"{', '.join(data.coordinates)} were expected."
             )
+        for d in mask.dims:
+            if d not in mask.coords:
+                if not data.gridded or mask.sizes[d] != data.dataset.sizes[d]:
+                    raise ConfigurationError(
+                        f"The mask of the domain has {mask.sizes[d]} nodes along '{d}' without places, as in "
+                        f"DataArray(mask, {{'{d}': places, ...}}); the data have other nodes."
+                    )
+                mask = mask.assign_coords({d: data.dataset[d].values})
         return mask
 
 

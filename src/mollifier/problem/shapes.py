@@ -93,6 +93,9 @@ def _below_zero(level: ArrayFunction) -> Callable[[Array], NDArray[np.bool_]]:
 
 def _inner(mask: xr.DataArray, label: int | None) -> NDArray[np.bool_]:
     """Where a mask has the label, or any."""
+    if mask.dtype.kind not in "biuf" or not isinstance(label, int | np.integer | None):
+        kind = f"has values of type {mask.dtype}" if mask.dtype.kind not in "biuf" else f"has {label=}"
+        raise ConfigurationError(f"The mask of the domain {kind}; numbers or booleans were expected.")
     values = np.nan_to_num(np.asarray(mask.values, dtype=float))
     inner = values != 0 if label is None else values == label
     if not inner.any():
@@ -132,11 +135,16 @@ def masked(mask: xr.DataArray, label: int | None) -> Shape:
     return Shape(names, holds, f"mask {digest(*axes, inner)}")
 
 
-def on_grid(mask: NDArray[Any], over: Sequence[str], data: Observations) -> xr.DataArray:
+def on_grid(mask: NDArray[Any], over: Sequence[str], data: Observations, image: bool = False) -> xr.DataArray:
     """An array without labels on the grid of the data; an image has y before x."""
     names = next((n for n in (tuple(over), data.coordinates) if len(n) == mask.ndim), ())
     if data.gridded and names:
         sizes = tuple(data.dataset.sizes[c] for c in names)
+        if not image and mask.ndim > 1 and len(set(mask.shape)) < mask.ndim and mask.shape == sizes:
+            raise ConfigurationError(
+                f"The mask of the domain has the shape {mask.shape}, which does not say which axis is which; "
+                f"a labelled array was expected, as DataArray(mask, dims={list(names)})."
+            )
         for dims in (names[::-1], names) if names == ("x", "y") else (names,):
             if mask.shape == tuple(data.dataset.sizes[c] for c in dims):
                 return xr.DataArray(mask, {c: data.dataset[c] for c in dims}, dims)
