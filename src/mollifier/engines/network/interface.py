@@ -8,6 +8,7 @@ import numpy as np
 
 from mollifier.engines.base import Cost, Engine, Request
 from mollifier.engines.network.settings import NetworkSettings
+from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
@@ -38,7 +39,8 @@ class NetworkEngine(Engine):
         )
         nets = len(problem.all_states) + len(problem.unknown_fields)
         step = (0.3 + _PER_ROW * rows) * nets / 2
-        return Cost(_START + _STEPS * step, _MIB + _BYTES * 2 * rows * _WEIGHTS * nets / 2**20)
+        slopes = min(2 * nodes * _WEIGHTS * nets, NetworkTuning().most_jacobian)  # with the halo
+        return Cost(_START + _STEPS * step, _MIB + _BYTES * slopes / 2**20)
 
     def solve(self, request: Request) -> Solution:
         """As `mollifier.engines.network.engine.solve_network`."""
