@@ -31,7 +31,7 @@ class Toy:
 
 
 def toy(evidence, **kinds):
-    wide = {"strongest": np.inf, "log_variance": lambda shape, strength: (50.0, 1.0)}
+    wide = {"strongest": lambda shape: np.inf, "log_variance": lambda shape, strength: (50.0, 1.0)}
     priors = {n: SimpleNamespace(shapes=Shapes.of(kind), **wide) for n, kind in kinds.items()}
     return PriorSearch(Toy(evidence, priors), list(priors), PriorTuning())
 

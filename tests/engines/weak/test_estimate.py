@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mollifier.engines.priors.spline_prior import Hyper, Prior
+from mollifier.engines.priors.field_prior import FieldPrior
+from mollifier.engines.priors.shapes import Choice, Shape
 from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.estimate import Estimator
@@ -90,8 +91,8 @@ def field_problem(noise, seed=0):
     basis = Basis("k", {"x": AxisSplines(x, 12, 5)}, grid)
     form = weak_form(parse("u_t = k*u", names))
     sums = WeakSums(Integrands(form), GridData(grid, values, {"u": np.array(noise**2)}), [basis])
-    prior = Prior("k", basis, orders=(1, 2))
-    estimator = Estimator(sums, [prior], np.array([[-np.inf] * 12, [np.inf] * 12]))
+    prior = FieldPrior(basis.lattice, "auto")
+    estimator = Estimator(sums, {"k": prior}, np.array([[-np.inf] * 12, [np.inf] * 12]))
     return estimator, prior, space(grid, {"x": 0.0, "t": 0.3}, {"x": 0, "t": 1}, 0.0)
 
 
@@ -99,15 +100,14 @@ def test_field_posterior_mean():
     """The score is normal about ``A (k - k0)`` with covariance B: the same by dense matrices."""
     estimator, prior, tests = field_problem(0.02)
     posterior = estimator.posterior
-    posterior.hyper, posterior.learn = {"k": Hyper(2, -3.0, -0.3)}, False
+    shape = Shape(2, 0.5)
+    posterior.choices, posterior.learn = {"k": Choice(shape, 0.1)}, False
+    posterior.sizes["k"] = 0.7
     start = np.full(12, 0.1)
     normal = estimator.normal(tests, start)
     information = normal.slope @ np.linalg.solve(normal.meat, normal.slope)
-    # The strength is relative to the information, in units where each coefficient has the same.
-    scale = np.sqrt(np.diag(normal.slope + normal.noise))
-    relative = np.outer(scale, scale)
-    unit = np.trace(information / relative) / np.trace(prior.precision(0, 0.0) / relative)
-    precision = information + 1e-3 * unit * prior.precision(2, -0.3)
+    # In units of the field's size, to which every coefficient is held too.
+    precision = information + (0.1 * prior.form(shape).square + np.eye(12) / 12) / 0.7**2
     right = normal.slope @ np.linalg.solve(normal.meat, normal.slope @ start - normal.score)
     fit = estimator.fit(tests, start, rounds=1)
     # The engine adds 1e-10 of its largest eigenvalue to B.
@@ -119,7 +119,8 @@ def test_field_weak_prior():
     """Under a weak prior a field solves the estimating equations, with the sandwich covariance."""
     estimator, _, tests = field_problem(0.02)
     posterior = estimator.posterior
-    posterior.hyper, posterior.learn = {"k": Hyper(2, -12.0, -0.3)}, False
+    posterior.choices, posterior.learn = {"k": Choice(Shape(2, 0.5), 1e-9)}, False
+    posterior.sizes["k"] = 1e4
     fit = estimator.fit(tests, np.zeros(12), rounds=6)
     normal = estimator.normal(tests, fit.coefficients)
     step = np.linalg.solve(normal.slope, normal.score)

@@ -10,7 +10,7 @@ import xarray as xr
 from benchmarks.cases.registry import case
 from mollifier.data.observations import Observations
 from mollifier.engines.linalg.dense import inverted
-from mollifier.engines.priors.spline_prior import Hyper, Prior, maximise, mixture
+from mollifier.engines.priors.field_prior import FieldPrior
 from mollifier.engines.solve import solve
 from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.engines.weak.data import GridData
@@ -105,28 +105,6 @@ def line(size=12, degree=3):
     return Basis("k", {"x": AxisSplines(axis, size, degree)}, Grid(axis))
 
 
-def test_maximise_two_maxima():
-    def evidence(hypers):
-        far, near = hypers[0].strength + 5.0, hypers[0].strength - 4.0
-        return float(np.logaddexp(50 - far**2, 20 - near**2))
-
-    (found,), value = maximise(evidence, [Prior("k", line(), orders=(2,))])
-    assert found.strength == pytest.approx(-5.0, abs=0.3)
-    assert value == pytest.approx(50.0, abs=0.3)
-
-
-def test_mixture_of_strengths():
-    """Of a normal evidence the lattice keeps mean and width, but for what lies behind its ends."""
-    best = [Hyper(2, -1.0, 0.0)]
-    shares = mixture(
-        lambda h: -((h[0].strength + 1) ** 2) / 2 - 50 * h[0].length ** 2, [Prior("k", line())], best
-    )
-    weights, strengths = np.array([(s, h[0].strength) for s, h in shares]).T
-    assert weights.sum() == pytest.approx(1.0)
-    assert weights @ strengths == pytest.approx(-1.0, abs=1e-9)
-    assert weights @ (strengths + 1) ** 2 == pytest.approx(1.0, rel=0.15)
-
-
 def test_mixture_wider_than_maximum():
     """Averaging over priors gives wider errors than the prior of maximum evidence."""
     basis = line()
@@ -137,20 +115,10 @@ def test_mixture_wider_than_maximum():
     found = {}
     for averaged in (False, True):
         posterior = Posterior(
-            (Prior("k", basis, orders=(1, 2)),), (), {"k": slice(0, basis.size)}, averaged=averaged
+            {"k": FieldPrior(basis.lattice, "auto")}, (), {"k": slice(0, basis.size)}, averaged=averaged
         )
         found[averaged] = posterior.solve(information, right, scale)[1]
     assert basis.mean_variance(found[True]) > basis.mean_variance(found[False])
-
-
-@pytest.mark.parametrize("length", [0.5, 1.0])
-def test_prior_spread_mean_variance(length):
-    basis = line()
-    one = Prior("k", basis, orders=(1, 2))
-    held = np.linalg.inv(one.precision(2, np.log10(length).round(1), free=False))
-    assert one.spread(2, np.log10(length)) == pytest.approx(
-        basis.mean_variance(np.asarray(held, dtype=np.float64)), rel=1e-6
-    )
 
 
 def test_interpolation_variance_order_and_noise():

@@ -2,23 +2,22 @@
 
 Minus twice the log-likelihood is taken as quadratic about the present unknowns, and every prior of a field is
 quadratic too. The integral over the unknowns is then known in closed form (MacKay, Neural Computation 4:415,
-1992). The joint and the network engine supply a `LinearisedProblem`; how a prior's precision is formed in an
+1992). Every engine supplies a `LinearisedProblem`; how a prior's precision is formed in an
 engine's coefficients is all that differs (`PriorOnCoefficients`): differences of neighbours on a lattice have
 every order for cubic splines and nodal values, whose third and fourth derivatives quadrature could not form.
-The weak engine has smoother splines and the priors of `spline_prior`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
+from scipy.linalg import cho_solve, solve_triangular
 
-from mollifier.engines.linalg.dense import lower_factor
+from mollifier.engines.linalg.dense import factored, lower_factor
 from mollifier.engines.priors.matern import matern_weights
 from mollifier.engines.priors.shapes import Choice, Shape, Shapes
 
@@ -55,14 +54,11 @@ class PriorOnCoefficients(ABC):
         From which its shape is chosen.
     held
         Precision of every coefficient beside the prior, so that the prior is proper at every strength.
-    strongest
-        Greatest strength, natural logarithm, from that at which prior and data balance.
     """
 
     columns: slice
     shapes: Shapes
     held: float = 0.0
-    strongest: float = np.inf
 
     @property
     @abstractmethod
@@ -83,6 +79,10 @@ class PriorOnCoefficients(ABC):
 
         The slope is that along the logarithm of the strength.
         """
+
+    def strongest(self, shape: Shape) -> float:
+        """Greatest strength whose precision rounds by no more than ``held``."""
+        return np.inf
 
     def log_hyperprior(self, shape: Shape, strength: float) -> float:
         """Logarithm of the hyperprior's density of the logarithm of a strength, up to a constant.
@@ -132,6 +132,42 @@ class LinearisedProblem:
                 curvature[here, here] += strength * form.square
                 slope[here] += strength * form.gradient
         return curvature, slope
+
+    def posterior(self, parts: Sequence[tuple[float, Mapping[str, Choice]]]) -> tuple[Array, Array]:
+        """Mean (u,) and covariance (u, u) of the unknowns' change, averaged over priors with weights."""
+        means, covariance = [], np.zeros_like(self.curvature)
+        for share, choices in parts:
+            precision, slope = self.with_priors(choices)
+            unit = np.sqrt(np.diag(precision))
+            factor = factored(precision / np.outer(unit, unit))
+            inverse = solve_triangular(factor, np.diag(1 / unit), lower=True)
+            means.append(-cho_solve((factor, True), slope / unit) / unit)
+            covariance += share * (inverse.T @ inverse)
+        shares = np.array([share for share, _ in parts])
+        mean = shares @ np.array(means)
+        apart = (np.array(means) - mean) * np.sqrt(shares)[:, None]
+        return mean, covariance + apart.T @ apart
+
+    def without_others(self, choices: Mapping[str, Choice], name: str) -> tuple[Array, Array, float]:
+        """Curvature (p, p) and slope (p,) of one field without its prior, all other unknowns eliminated.
+
+        And the logarithm of the integral over these, -inf where their curvature is not positive.
+        """
+        curvature, slope = self.with_priors(choices, without=name)
+        other = np.ones(len(slope), dtype=bool)
+        other[self.priors[name].columns] = False
+        own = np.ix_(~other, ~other)
+        if not other.any():
+            return curvature[own], slope[~other], 0.0
+        factor = lower_factor(curvature[np.ix_(other, other)])
+        if factor is None:
+            return curvature[own], slope[~other], -np.inf
+        between, descent = (
+            solve_triangular(factor, part[other], lower=True, check_finite=False)
+            for part in (curvature[:, ~other], slope)
+        )
+        integral = float(descent @ descent) / 2 - float(np.log(np.diag(factor)).sum())
+        return curvature[own] - between.T @ between, slope[~other] - between.T @ descent, integral
 
     def balance(self, name: str, shape: Shape) -> float:
         """Logarithm of the strength at which data and a prior's lowest term are alike, by their traces."""
@@ -184,16 +220,15 @@ class EvidenceProfile:
 
     def __init__(self, problem: LinearisedProblem, name: str, choices: Mapping[str, Choice]) -> None:
         self.problem, self.name, self.shape = problem, name, choices[name].shape
-        self._base = problem.with_priors(choices, without=name)
+        self._base = problem.without_others(choices, name)
         self._form = problem.priors[name].form(self.shape)
 
     def __call__(self, log_strength: float) -> float:
         strength = float(np.exp(log_strength))
-        here = self.problem.priors[self.name].columns
-        curvature, slope = (part.copy() for part in self._base)
-        curvature[here, here] += strength * self._form.square
-        slope[here] += strength * self._form.gradient
-        found = log_integral(curvature, slope)
+        curvature, slope, others = self._base
+        found = others + log_integral(
+            curvature + strength * self._form.square, slope + strength * self._form.gradient
+        )
         if np.isinf(found):
             return -np.inf
         return found + self.problem.log_prior(self.name, Choice(self.shape, strength))

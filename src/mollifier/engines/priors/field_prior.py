@@ -31,6 +31,8 @@ _ROUNDING = 1e-24
 # Lowest eigenvalue but that of a constant, over the highest, from which rounding of the highest changes its
 # logarithm by less than 1e-4 (by about 2e-16 over the ratio in one and two axes, orders 1 to 4).
 _LEAST_RATIO = 1e-11
+# Rounding of a precision, over its stiffest mode.
+_ROUNDED = 1e-14
 # Mean squared gradient, over the field's mean square, below which a field is flat.
 _FLAT_FIELD = 1e-20
 
@@ -94,9 +96,8 @@ class Form:
     def eigenvalues(self) -> Array:
         """Of P, of the rows themselves where rounding of the highest would be felt in the lowest."""
         values = np.maximum(np.linalg.eigvalsh(self.square), 0.0)
-        if self._weighted:  # of the first order, and a new one in every step
-            return values
-        if values[1:2] <= _LEAST_RATIO * values[-1]:
+        # One with weights is of the first order, and a new one in every step.
+        if not self._weighted and values[1:2] <= _LEAST_RATIO * values[-1]:
             triangle = np.linalg.qr(self.matrix.toarray(), mode="r")
             roots = np.linalg.svd(triangle, compute_uv=False)[::-1]
             values[self._size - len(roots) :] = roots**2
@@ -159,8 +160,12 @@ class FieldPrior:
         """Set the factor on the strength at the nodes."""
         self.local, self._forms = local, {}
 
-    def about(self, x: Array) -> None:
-        """Expand the prior about a field's coefficients (p,); most are the same about every one."""
+    def about(self, x: Array) -> bool:
+        """Expand the prior about a field's coefficients (p,), and whether that changed it.
+
+        Most are the same about every field.
+        """
+        return False
 
     def form(self, shape: Shape) -> Form:
         """Of a shape."""
@@ -172,7 +177,8 @@ class FieldPrior:
 class TotalVariationPrior(FieldPrior):
     """Total variation, as H1 with every difference weighted by the inverse of the last iterate's gradient.
 
-    As `spline_prior.TotalVariation`: lagged diffusivity (Vogel and Oman, SIAM J. Sci. Comput. 17:227, 1996).
+    Lagged diffusivity (Vogel and Oman, SIAM J. Sci. Comput. 17:227, 1996). A posterior about the iterate is
+    normal: its standard errors take the places of edges as known, and may be too small beside them.
     """
 
     def __init__(self, lattice: Grid, given: bool = False, tuning: PriorTuning | None = None) -> None:
@@ -186,7 +192,7 @@ class TotalVariationPrior(FieldPrior):
             self._forms[shape] = Form(self.lattice, shape, self._weights)
         return self._forms[shape]
 
-    def about(self, x: Array) -> None:
+    def about(self, x: Array) -> bool:
         """Take a field's coefficients (p,) for the last iterate; a flat one leaves the prior as it is."""
         along = [
             differences_along(self.lattice, {a.name: int(a is axis) for a in self.lattice})
@@ -197,13 +203,14 @@ class TotalVariationPrior(FieldPrior):
         at_nodes = [(e.T @ s) / np.asarray(e.sum(axis=0)) for e, s in zip(ends, squares, strict=True)]
         mean = float(np.mean(np.sum(at_nodes, axis=0)))
         if not mean > _FLAT_FIELD * float(np.mean(x**2)):
-            return
+            return False
         others = [
             ends[i] @ np.sum([n for j, n in enumerate(at_nodes) if j != i], axis=0) if len(along) > 1 else 0.0
             for i in range(len(along))
         ]
         gradient = np.concatenate([s + o for s, o in zip(squares, others, strict=True)])
         self._weights, self._forms = 1 / np.sqrt(gradient / mean + self._flat**2), {}
+        return True
 
 
 def local_strength(lattice: Grid, x: Array, covariance: Array, width: float, most: float) -> Array:
@@ -241,7 +248,9 @@ def _at_rows(rows: sp.csr_array, local: Array) -> Array:
     return np.asarray(ends @ local / (ends @ np.ones(len(local))))
 
 
-def field_prior(lattice: Grid, kind: str, given: bool, tuning: PriorTuning | None = None) -> FieldPrior:
+def field_prior(
+    lattice: Grid, kind: str, given: bool = False, tuning: PriorTuning | None = None
+) -> FieldPrior:
     """The prior of a kind; the arguments are those of `FieldPrior`."""
     if kind == "tv":
         return TotalVariationPrior(lattice, given, tuning)
@@ -290,6 +299,10 @@ class LatticePrior(PriorOnCoefficients):
     def log_determinant(self, shape: Shape, strength: float) -> float:
         spectrum = self.count * self._unit**2 * self.prior.form(shape).spectrum
         return float(np.log(strength * spectrum + self.held).sum())
+
+    def strongest(self, shape: Shape) -> float:
+        stiffest = self.count * self._unit**2 * float(self.prior.form(shape).spectrum[-1])
+        return self.held / max(_ROUNDED * stiffest, 1e-300)
 
     def log_variance(self, shape: Shape, strength: float) -> tuple[float, float]:
         return float(np.log(self.prior.form(shape).variance / (strength * self.count))), 1.0

@@ -91,7 +91,7 @@ class PriorSearch:
         prior, middle = self.problem.priors[name], self.problem.balance(name, shape)
         low, high = self.tuning.farthest
         flattest = prior.log_variance(shape, 1.0)[0] - 2 * self.tuning.flattest
-        high = min(middle + min(high, prior.strongest), flattest)
+        high = min(middle + high, flattest, float(np.log(prior.strongest(shape))))
         return min(middle + low, high), high
 
     def _first(self, name: str, choices: Choices) -> Choice:
@@ -153,10 +153,11 @@ class PriorSearch:
                 yield Choice(at.shape, float(np.exp(middle))), found
             if not found > -tuning.depth:
                 continue
+            low, high = self._range(name, at.shape)
             for sign in (-tuning.step, tuning.step):
                 for i in range(1, tuning.most_steps):
                     value = profile(middle + i * sign) - most
-                    if not value > -tuning.depth:
+                    if not (value > -tuning.depth and low <= middle + i * sign <= high):
                         break
                     yield Choice(at.shape, float(np.exp(middle + i * sign))), value
             others = [s for s in self.problem.priors[name].shapes.neighbours(at.shape) if s not in tried]

@@ -1,5 +1,6 @@
 """Priors of unknown fields: how much they vary, and over which lengths, learnt from the data.
 
+For maps of rates in nuclei, whose evidence has an unknown scale of the noise; engines have `field_prior`.
 They are those of `matern`; the constant is free. `Seminorm` has one term alone, `tau |D^s
 f|^2`; `TotalVariation` weighs that of s = 1 with the inverse of the last iterate's gradient.
 """
@@ -36,9 +37,6 @@ _PRECISE = 0.1
 _FREE_SEMINORM, _STIFFEST, _STRONGEST_SEMINORM = 1e-6, 1e-12, 2.0
 # Orders, of those tried, for which the search goes on.
 _CLIMBED = 2
-# Steps of the lattice over which fields are averaged, in decades of strength and length, and the logarithm of
-# the evidence by which its ends are behind the best: 2 % of it.
-_STEPS, _DEEPEST = (0.5, 0.15), 4.0
 # Gradients below this share of their rms count as flat, in the total variation.
 _FLAT = 0.1
 # Mean squared gradient, beside the square of the field's size, that is rounding.
@@ -267,30 +265,3 @@ def _climb(
     options = {"xatol": _PRECISE, "fatol": _PRECISE, "initial_simplex": simplex}
     best = minimize(lambda x: -evidence(at(x)), first, method="Nelder-Mead", options=options)
     return at(best.x), -float(best.fun)
-
-
-def mixture(
-    evidence: Callable[[list[Hyper]], float], priors: list[Prior], best: list[Hyper]
-) -> list[tuple[float, list[Hyper]]]:
-    """Strengths and lengths about the best, of one prior at a time, as far as they count; their shares.
-
-    A lattice, filled from the best on, of decades of equal prior probability.
-    """
-    found = [(evidence(best), best)]
-    for i, (p, h) in enumerate(zip(priors, best, strict=True)):
-        queue, seen = [(0, 0)], {(0, 0)}
-        while queue:
-            a, b = queue.pop()
-            for one in ((a - 1, b), (a + 1, b), (a, b - 1), (a, b + 1)):
-                strength, length = h.strength + one[0] * _STEPS[0], h.length + one[1] * _STEPS[1]
-                within = _WEAKEST <= strength <= p.strongest and _SHORTEST <= length <= _LONGEST
-                if one in seen or not within or (one[1] and not p.stretches):
-                    continue
-                seen.add(one)
-                hypers = [*best[:i], Hyper(h.order, strength, length), *best[i + 1 :]]
-                value = evidence(hypers)
-                if value > found[0][0] - _DEEPEST:
-                    found.append((value, hypers))
-                    queue.append(one)
-    shares = np.exp([v - max(w for w, _ in found) for v, _ in found])
-    return [(float(s), h) for s, (_, h) in zip(shares / shares.sum(), found, strict=True)]

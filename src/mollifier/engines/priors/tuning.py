@@ -23,7 +23,7 @@ class PriorTuning:
     lengths: tuple[float, ...] = tuple(10.0 ** (i / 4) for i in range(-6, 3))
     """Lengths of the Matern priors, in half-lengths of the domain, increasing."""
 
-    first_lengths: tuple[int, ...] = (2, 5)
+    first_lengths: tuple[int, ...] = (0, 2, 5)
     """Places in ``lengths`` of those with which a search without a start begins, at every order."""
 
     first_strengths: tuple[float, ...] = tuple(4.6 * i for i in range(-4, 4))

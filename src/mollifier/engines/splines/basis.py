@@ -44,6 +44,15 @@ class AxisSplines:
         """Number of intervals between knots."""
         return self.size if self.axis.periodic else self.size - self.degree
 
+    @property
+    def lattice(self) -> Axis:
+        """Places of the coefficients, in half-lengths of the axis from its middle: means of their knots."""
+        step = 2 / self.cells
+        if self.axis.periodic:
+            return Axis(self.axis.name, -1.0, 1.0, self.size, periodic=True)
+        beyond = (self.degree - 1) * step / 2
+        return Axis(self.axis.name, -1.0 - beyond, 1.0 + beyond, self.size)
+
     @cached_property
     def _spline(self) -> Spline:
         low, high, k, cells = self.axis.lower, self.axis.upper, self.degree, self.cells
@@ -112,6 +121,11 @@ class Basis:
     def size(self) -> int:
         """Number of coefficients."""
         return int(np.prod(self.shape))
+
+    @property
+    def lattice(self) -> Grid:
+        """Places of the coefficients along scaled coordinates; see `AxisSplines.lattice`."""
+        return Grid(*(s.lattice for s in self.splines.values()))
 
     def matrices(self, derivative: Derivative, slab: slice = slice(None)) -> list[Array]:
         """For each axis of the grid, derivatives of its functions at the nodes, shape (nodes, functions).

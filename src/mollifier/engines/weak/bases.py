@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.engines.priors.spline_prior import degree as prior_degree
 from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.engines.splines.laws import LawBasis
 from mollifier.engines.weak.integrands import Integrands
@@ -31,7 +30,8 @@ def basis_of(
     if not isinstance(unknown, FieldUnknown) or not over:
         return Basis(name, {}, grid)
     highest = max((d.total for d in integrands.unknowns if d.field == name), default=0)
-    degree = max(prior_degree(unknown.prior), 1 + highest)
+    edged = unknown.prior == "tv"
+    degree = max(1 if edged else 5, 1 + highest)
     states = [c for c in over if c in problem.fields]
     if states:
         cells = tuning.law_cells if len(over) == 1 else tuning.law_cells_across
@@ -44,13 +44,14 @@ def basis_of(
         return LawBasis(name, splines, grid, MONOTONE[unknown.monotone])
     radius = dict(zip(grid.names, radii, strict=True))
     fewest = {1: tuning.fewest_cells, 2: tuning.fewest_cells_plane}.get(len(over), 0)
+    per_cell = tuning.nodes_per_linear_cell if edged else tuning.nodes_per_cell
     cells = {}
     for c in over:
         axis = grid[c]
         count = np.ceil(tuning.splines_per_radius * axis.length / radius[c]) if radius[c] else axis.size
         cells[c] = int(np.clip(count, 4, min(tuning.most_cells, max(axis.size - degree, 1))))
         if name not in problem.measurements:
-            cells[c] = max(cells[c], min(fewest, axis.size // tuning.nodes_per_cell))
+            cells[c] = max(cells[c], min(fewest, axis.size // per_cell))
     least = {c: degree + 1 if grid[c].periodic else 1 for c in over}
     while np.prod([n + degree for n in cells.values()]) > tuning.most_coefficients:
         widest = max(cells, key=lambda c: cells[c] - least[c])

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.engines.priors.spline_prior import prior
+from mollifier.engines.priors.field_prior import field_prior
 from mollifier.engines.progress import Progress
 from mollifier.engines.splines.basis import on_grid
 from mollifier.engines.weak.bases import basis_of, bounds_of, initial_coefficients
@@ -103,7 +103,11 @@ class _Run:
         data = self.data.thinned(steps)
         bases = on_grid(self.bases, data.grid)
         kinds = {n: u.prior for n, u in self.problem.unknown_fields.items()}
-        priors = [prior(b.name, b, kinds[b.name]) for b in bases if b.splines]
+        priors = {
+            b.name: field_prior(b.lattice, kinds[b.name], tuning=self.tuning.priors)
+            for b in bases
+            if b.splines
+        }
         given = self.problem.measurements
         known = [FieldMeasurements.of(b, given[b.name]) for b in bases if b.name in given]
         sums = WeakSums(self.integrands, data, bases)

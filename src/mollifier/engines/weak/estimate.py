@@ -11,7 +11,7 @@ prior's strength maximises the marginal likelihood.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from mollifier.engines.identifiability.undetermined import Direction, free_directions
 from mollifier.engines.linalg.dense import SINGULAR, contract, inverted, reciprocal
-from mollifier.engines.priors.spline_prior import Hyper, Prior
+from mollifier.engines.priors.field_prior import FieldPrior
+from mollifier.engines.priors.shapes import Choice
 from mollifier.engines.splines.limits import Limits
 from mollifier.engines.weak.conditioning import FieldMeasurements
 from mollifier.engines.weak.instruments import instruments
@@ -75,7 +76,7 @@ class Fit:
     misfit: float
     whiteness: float
     freedom: tuple[float, float]
-    priors: dict[str, Hyper] = field(default_factory=dict)
+    priors: dict[str, Choice] = field(default_factory=dict)
     free_directions: Sequence[Direction] = ()
     residuals: Array = field(default_factory=lambda: np.zeros(0))
     variances: Array = field(default_factory=lambda: np.zeros(0))
@@ -134,7 +135,7 @@ class Estimator:
         Of the problem. Weights are evaluated at its smoothed fields: weights that follow the noise would
         bias the estimate.
     priors
-        Of unknown fields.
+        Of unknown fields, by name.
     bounds
         Least and greatest value of every coefficient, shape (2, m).
     whole
@@ -145,7 +146,7 @@ class Estimator:
     """
 
     sums: WeakSums
-    priors: Sequence[Prior]
+    priors: Mapping[str, FieldPrior]
     bounds: Array
     whole: bool = False
     known: Sequence[FieldMeasurements] = ()
@@ -153,13 +154,12 @@ class Estimator:
     @cached_property
     def posterior(self) -> Posterior:
         """Priors and measurements of unknown fields, with what was estimated of the priors."""
-        return Posterior(tuple(self.priors), tuple(self.known), self.sums.place, self.sums.tuning)
+        return Posterior(self.priors, tuple(self.known), self.sums.place, self.sums.tuning)
 
     @property
     def degrees(self) -> int:
         """Number of coefficients without a prior, at least 1."""
-        smooth = {p.name for p in self.priors}
-        return max(sum(b.size for b in self.sums.bases if b.name not in smooth), 1)
+        return max(sum(b.size for b in self.sums.bases if b.name not in self.priors), 1)
 
     @cached_property
     def _limits(self) -> Limits:
@@ -241,19 +241,17 @@ class Estimator:
     def _step(self, normal: Normal, at: Array) -> Fit:
         """The solution of the estimating equations linearised at the coefficients ``at``."""
         scale = self._scale(np.diag(normal.slope + normal.noise))
-        slope, meat = (m / np.outer(scale, scale) for m in (normal.slope, normal.meat))
-        score, evidence = normal.score / scale, 0.0
         if self.priors:
-            theta, covariance, evidence = self.posterior.solve(slope, slope @ (at * scale) - score, scale)
-            inverse = covariance
+            right = normal.slope @ at - normal.score
+            theta, covariance, evidence = self.posterior.solve(normal.slope, right, scale)
+            inverse, fitted = covariance, float(np.sum(normal.slope * covariance))
         else:
             # The pseudo-inverse leaves directions without data where they are: zero could be divided by.
-            inverse = np.linalg.pinv(slope, rcond=SINGULAR, hermitian=True)
-            theta = at * scale - inverse @ score
-            covariance = inverse @ meat @ inverse
-        fitted = float(np.sum(slope * covariance)) if self.priors else float(len(theta))
-        gain = -inverse @ (normal.weighted / scale).T / scale[:, None]
-        theta, covariance = theta / scale, covariance / np.outer(scale, scale)
+            relative = np.outer(scale, scale)
+            inverse = np.linalg.pinv(normal.slope / relative, rcond=SINGULAR, hermitian=True) / relative
+            theta, evidence, fitted = at - inverse @ normal.score, 0.0, float(len(at))
+            covariance = inverse @ normal.meat @ inverse
+        gain = -inverse @ normal.weighted.T
         theta = self._bounded(theta, covariance)
         residuals = normal.rows.residuals + normal.rows.slopes @ (theta - at)
         counted = self._counted(normal.rows.variances)
@@ -266,8 +264,8 @@ class Estimator:
             normal.space,
             theta,
             covariance,
-            *self._misfit(residuals, normal, counted, fitted),
-            dict(self.posterior.hyper),
+            *self._misfit(residuals, normal, counted, fitted, covariance),
+            dict(self.posterior.choices),
             free,
             residuals,
             normal.rows.variances,
@@ -290,14 +288,22 @@ class Estimator:
         return variances > self.sums.tuning.zero_variance * variances.max(initial=0.0)
 
     def _misfit(
-        self, r: Array, normal: Normal, counted: NDArray[np.bool_], fitted: float
+        self, r: Array, normal: Normal, counted: NDArray[np.bool_], fitted: float, covariance: Array
     ) -> tuple[float, float, tuple[float, float]]:
-        """Misfit, whiteness and freedom of a `Fit` whose equations determine ``fitted`` coefficients."""
+        """Misfit, whiteness and freedom of a `Fit` whose equations determine ``fitted`` coefficients.
+
+        ``covariance`` is that of the coefficients.
+        """
         if not counted.any():
             return 1.0, 1.0, (1.0, 1.0)
-        ratio = float(np.mean(r[counted] ** 2 / normal.rows.variances[counted]))
+        variances = normal.rows.variances[counted]
+        ratio = float(np.mean(r[counted] ** 2 / variances))
         rows = self._independent(normal, counted, white=False)
-        free = max(rows - fitted, 1.0)
+        explained = fitted / rows
+        if self.priors and np.isfinite(covariance).all():  # the residuals left have the covariance C - G S G'
+            g = normal.rows.slopes[counted].toarray()
+            explained = float(np.mean(np.sum((g @ covariance) * g, axis=1) / variances))
+        free = max(rows * (1 - explained), 1.0)
         misfit = float(np.sqrt(ratio * rows / free))
         if normal.weights.ndim == 1:
             return misfit, misfit, (free, free)

@@ -90,7 +90,7 @@ def prior_covariance(fit: Fit, basis: Basis) -> Array:
     if basis.name not in fit.precisions:
         return np.full((basis.size, basis.size), np.inf)
     strengths, modes = np.linalg.eigh(fit.precisions[basis.name])
-    return (modes / np.maximum(strengths, 1e-13 * strengths[-1])) @ modes.T
+    return (modes / np.maximum(strengths, np.finfo(float).eps * strengths[-1])) @ modes.T
 
 
 def pointwise_variance(parts: Sequence[Array], covariance: Array) -> Array:

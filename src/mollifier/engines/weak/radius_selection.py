@@ -60,7 +60,7 @@ class RadiusSelection:
     @property
     def laws(self) -> bool:
         """Whether all unknown fields are laws of the state, which a part of the test functions determines."""
-        return all(isinstance(p.basis, LawBasis) for p in self.estimator.priors)
+        return all(isinstance(b, LawBasis) for b in self.estimator.sums.bases if b.splines)
 
     def limits(self, axis: Axis) -> tuple[float, float]:
         """Least and greatest radius along an axis."""

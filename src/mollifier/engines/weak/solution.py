@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -155,7 +154,7 @@ def _provenance(
         "noise": {f: problem.data.noise_sd(f) for f in problem.fields},
         "radius": fit.space.radius,
         "tests": dict(zip(selection.grid.names, fit.space.shape, strict=True)),
-        "priors": {n: asdict(h) for n, h in fit.priors.items()},
+        "priors": {n: c.described() for n, c in fit.priors.items()},
         "misfit": fit.misfit,
         "whiteness": fit.whiteness,
         "sensitivity": sensitivity(selection.estimator.sums, fit),

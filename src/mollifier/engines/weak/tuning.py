@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import ConfigDict
+
+from mollifier.engines.priors.tuning import PriorTuning
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,10 @@ class WeakTuning:
     #: spline would interpolate with local bumps.
     fewest_cells: int = 128
     fewest_cells_plane: int = 20
-    #: Nodes that each of these cells has at least.
-    nodes_per_cell: int = 2
+    #: Nodes that each of these cells has at least: of splines of the fifth degree, and of
+    #: linear ones, where the prior keeps edges.
+    nodes_per_cell: int = 1
+    nodes_per_linear_cell: int = 2
     #: Cells of a law of one state, and of each of several variables.
     law_cells: int = 24
     law_cells_across: int = 8
@@ -112,6 +116,12 @@ class WeakTuning:
     #: Most linearisations of a prior that is not quadratic, and the change in standard errors that ends them.
     prior_rounds: int = 10
     prior_change: float = 0.02
+    #: Factor by which a field exceeds its size, the unit of its prior, after which the prior is chosen anew.
+    prior_growth: float = 2.0
+    #: Least size of a field, over what each of its coefficients by the data alone would be.
+    least_size: float = 0.1
+    #: Choice of the priors of unknown fields.
+    priors: PriorTuning = field(default_factory=PriorTuning)
 
     # -- choice of radii
     #: At the first radius the kernel's spectrum has fallen by exp(-this) at the data's spectral corner.
