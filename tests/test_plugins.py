@@ -174,12 +174,12 @@ def test_plugin_kernel(folder):
 def test_plugin_reader(folder):
     Path("u.slashes").write_text(Path("u.csv").read_text().replace(",", "/"))
     Path("p.yaml").write_text(PROBLEM.format("u_t = D*u_xx", "u.slashes", ""))
-    found = solved("a_reader", READER, "-e", "joint")
+    found = solved("a_reader", READER, "-e", "weak")
     assert found["estimates"]["D"]["value"] == pytest.approx(1 / 9, rel=0.02)
 
 
 def test_plugin_network(folder):
-    few = [f"training.{s}" for s in ("warmup_steps=100", "steps=5")]
+    few = [f"training.{s}" for s in ("warmup_steps=20", "steps=2")]
     few += ["network={kind: gaussians, width: 12}", "collocation.max_nodes=200"]
     found = solved("a_network", NETWORK, "-e", "network", *(w for s in few for w in ("--set", s)))
     assert found["provenance"]["settings"]["network"]["kind"] == "gaussians"
@@ -203,24 +203,9 @@ def test_plugin_engine(folder):
     wrong = call("solve", "p.yaml", "-e", "weak", "--set", "margin=2")
     assert "'margin' was given to engine 'weak', which does not use it" in wrong.stderr
     assert "engines that do: differences." in wrong.stderr
-    result = call(
-        *(
-            "compare",
-            "p.yaml",
-            "--engines",
-            "differences,joint",
-            "--set",
-            "held_out=0",
-            "--out",
-            "c",
-            "--json",
-        )
-    )
-    rows = json.loads(result.stdout)["rows"]
-    assert [(r["engine"], r["status"]) for r in rows] == [
-        ("differences", "converged"),
-        ("joint", "converged"),
-    ]
+    words = "p.yaml --engines differences,weak --set held_out=0 --out c --json --no-figures"
+    rows = json.loads(call("compare", *words.split()).stdout)["rows"]
+    assert [(r["engine"], r["status"]) for r in rows] == [("differences", "converged"), ("weak", "converged")]
 
 
 def test_plugin_is_loaded_from_the_environment(folder, monkeypatch):

@@ -1,20 +1,13 @@
 """The adapter to DeepXDE, against the real package, imported only where a test runs."""
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 import torch
 
-from heat import GRID, TRUE, equation, heat, places
+from heat import GRID, TRUE, equation, heat, needs, places
 from mollifier.errors import ConfigurationError
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore"),
-    pytest.mark.skipif(
-        not find_spec("deepxde"), reason="deepxde is not installed: pip install 'mollifier[adapters]'"
-    ),
-]
+pytestmark = needs("deepxde")
 
 
 @pytest.fixture

@@ -1,19 +1,12 @@
 """The adapter to PyTorch Lightning, against the real package, imported only where a test runs."""
 
-from importlib.util import find_spec
-
 import pytest
 import torch
 
-from heat import GRID, TRUE, equation, heat, network, places
+from heat import GRID, TRUE, equation, heat, needs, network, places
 from mollifier.errors import ConfigurationError, DataError, GridError
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore"),
-    pytest.mark.skipif(
-        not find_spec("lightning"), reason="lightning is not installed: pip install 'mollifier[adapters]'"
-    ),
-]
+pytestmark = needs("lightning")
 
 
 def module(radius=0.3, **options):

@@ -1,19 +1,12 @@
 """The adapter to PINA, against the real package, imported only where a test runs."""
 
-from importlib.util import find_spec
-
 import pytest
 import torch
 
-from heat import GRID, TRUE, equation, heat, network, places
+from heat import GRID, TRUE, equation, heat, needs, network, places
 from mollifier.errors import ConfigurationError
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore"),
-    pytest.mark.skipif(
-        not find_spec("pina"), reason="pina is not installed: pip install 'mollifier[adapters]'"
-    ),
-]
+pytestmark = needs("pina")
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import csv
 import errno
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,14 +18,11 @@ import xarray as xr
 import mollifier.cli.demos.registry
 import mollifier.engines.solve
 import mollifier.reporting.figures
-from benchmarks.app import bench
-from command_line import HEAD, call, refused, write_table
+from command_line import BENCHES, HEAD, call, refused, write_table
 from mollifier.errors import MollifierError
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.solution import Solution, load_solution
 from mollifier.problem.status import Status
-
-BENCHES = [c.name or c.callback.__name__ for c in bench.registered_commands if c.callback]
 
 
 def made(status: str = "converged", value: float = 0.25, name: str = "D") -> Solution:
@@ -40,16 +35,6 @@ def made(status: str = "converged", value: float = 0.25, name: str = "D") -> Sol
     history = xr.Dataset({"loss": ("step", [2.0, 1.0])})
     estimates = {name: Estimate(name, value, 0.01, "m^2/s")}
     return Solution(Status(status), estimates, fields, fit, history, {"seconds": 1.5, "engine": "network"})  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for name in ("MOLLIFIER_DEBUG", "FORCE_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-    write_table()
-    Path("p.yaml").write_text(HEAD)
-    return tmp_path
 
 
 def one_figure(solution: Solution, folder: Path, truth: Any = None) -> list[Path]:
@@ -367,99 +352,6 @@ def test_a_checkpoint_that_is_absent_or_corrupt(here: Path, content: bytes | Non
         Path("out/checkpoint.pt").write_bytes(content)
     message = refused("solve", "p.yaml", "--resume", "-q")
     assert "checkpoint" in message
-
-
-# As a command of its own.
-
-
-def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    start = [sys.executable, "-c", "from mollifier.cli.app import main; main()", *words]
-    return subprocess.run(
-        start, capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
-    )
-
-
-def test_help_has_examples_and_imports_no_torch(here: Path):
-    code = (
-        "import sys; from mollifier.cli.app import app; "
-        "app(['--help'], standalone_mode=False); app(['solve', '--help'], standalone_mode=False); "
-        "heavy = {'torch', 'sympy', 'pandas', 'xarray', 'matplotlib'} & set(sys.modules); "
-        "sys.exit(str(heavy) if heavy else 0)"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert found.returncode == 0, found.stderr
-    assert "mollifier solve examples/burgers.yaml" in found.stdout
-    for word in ("check", "compare", "demo"):
-        assert "Example: mollifier" in call(word, "--help").stdout
-    for name in BENCHES:
-        assert "Example: python -m benchmarks" in call("bench", name, "--help").stdout
-    assert call("--version").stdout.startswith("mollifier ")
-
-
-def test_weak_solve_imports_nothing_heavy(here: Path):
-    """Without figures a solve by the weak engine loads neither torch nor matplotlib nor scipy.stats."""
-    write_table()
-    words = ["solve", "u.yaml", "--no-figures", "--quiet"]
-    Path("u.yaml").write_text(
-        "equation: u_t = D*u_xx\nunknowns: {D: {}}\nengine: weak\ndata: {file: u.csv, values: u}\n"
-    )
-    code = (
-        f"import sys; from mollifier.cli.app import app; app({words}, standalone_mode=False); "
-        "heavy = {'torch', 'scipy.stats', 'matplotlib'} & set(sys.modules); "
-        "sys.exit(str(heavy) if heavy else 0)"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert found.returncode == 0, found.stderr
-
-
-@pytest.mark.slow
-def test_colours_only_where_they_are_wanted(here: Path):
-    forced = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
-    assert "\x1b[" in command("check", "none.yaml", **forced).stderr
-    assert "\x1b[31m" not in command("check", "none.yaml", NO_COLOR="1", **forced).stderr
-    for flag in ("--no-colour", "--no-color"):
-        assert "\x1b[31m" not in command("check", "none.yaml", flag, **forced).stderr
-
-
-def test_the_whole_way(here: Path):
-    small = [
-        "training.warmup_steps=5",
-        "training.steps=2",
-        "network.width=4",
-        "collocation.nodes={x: 17, t: 17}",
-    ]
-    found = command("solve", "p.yaml", "-e", "network", "--json", *[w for s in small for w in ("--set", s)])
-    assert found.returncode == 0, found.stderr
-    assert "D" in json.loads(found.stdout)["estimates"]
-    assert "D" in load_solution("out").estimates
-    assert list(Path("out").glob("**/*.png"))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="of Linux")
-def test_output_that_cannot_be_written_loses_no_files(here: Path):
-    """A closed pipe and a full disk end the printing only."""
-    run = [sys.executable, "-m", "mollifier", "solve", "p.yaml", "-e", "joint", "--no-figures", "--out"]
-    with Path("/dev/full").open("w") as full:
-        found = subprocess.run([*run, "full"], stdout=full, stderr=subprocess.PIPE, text=True)
-    assert (found.returncode, "No space left" in found.stderr) == (2, True), found.stderr
-    assert "D" in load_solution("full").estimates
-    process = subprocess.Popen([*run, "pipe"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    process.stdout.close()
-    process.communicate()
-    assert process.returncode == 0
-    assert "D" in load_solution("pipe").estimates
-
-
-@pytest.mark.slow
-def test_output_in_an_encoding_that_lacks_characters(here: Path):
-    Path("p.yaml").write_text(HEAD.replace("m^2/s", "µm^2/s"), encoding="utf-8")
-    found = command("solve", "p.yaml", "-e", "joint", "--no-figures", PYTHONIOENCODING="ascii")
-    assert found.returncode == 0, found.stderr
-    assert "\\xb5m^2/s" in found.stdout
-    found = command("solve", "p.yaml", "-e", "joint", "--json", "--no-figures", PYTHONIOENCODING="ascii")
-    assert json.loads(found.stdout)["estimates"]["D"]["unit"] == "µm^2/s"
 
 
 def test_fault_of_the_program_has_an_exit_code_of_its_own(solver: Solver):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -15,16 +12,16 @@ import torch
 import xarray as xr
 
 import mollifier as mf
-from engine_problems import conductivity_of_x, gridded, heat, heat_values, noisy, small
+from engine_problems import conductivity_of_x, gridded, heat, heat_values, small
 from mollifier.data.observations import Observations
 from mollifier.engines import solve as base
 from mollifier.engines.start import _filled, origin, sampled
-from mollifier.errors import CheckpointError, ConfigurationError
+from mollifier.errors import ConfigurationError
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
+from started_answers import answer
 
 solve = partial(mf.solve, engine="network")
 
@@ -52,20 +49,6 @@ def dense():
 def conductivity():
     problem = conductivity_of_x()
     return problem, mf.solve(problem, "joint", settings={"joint": {"cells": 8}})
-
-
-def answer(problem, value=0.12, sd=0.01, status="converged", engine="weak", **fields):
-    """A solution made by hand: D, a state, and unknown fields."""
-    x, t = np.linspace(0, 1, 30), np.linspace(0, 1, 20)
-    u = xr.DataArray(heat_values(*np.meshgrid(x, t, indexing="ij")), {"x": x, "t": t}, ("x", "t"))
-    low = {c: problem.data.bounds[c] for c in ("x", "t")}
-    u = u.assign_coords({c: np.linspace(*low[c], u.sizes[c]) for c in ("x", "t")})
-    estimates = {"D": Estimate("D", value, sd)}
-    row = xr.Dataset({"u": ("observation", []), "u_fitted": ("observation", [])})
-    unknowns = [*estimates, *fields]
-    provenance = {"engine": engine, "unknowns": unknowns}
-    history = xr.Dataset({"loss": ("step", [])})
-    return Solution(Status(status), estimates, xr.Dataset({"u": u, **fields}), row, history, provenance)
 
 
 def taken(solution):
@@ -319,57 +302,6 @@ def test_a_value_that_is_not_finite_starts_nothing():
 
 
 # Checkpoints
-
-
-def stop_at(stage, step):
-    def follow(event):
-        if (event.engine, event.stage, event.step) == ("network", stage, step):
-            os.kill(os.getpid(), signal.SIGINT)
-
-    return follow
-
-
-@pytest.mark.parametrize(("stage", "step"), [("warm-up", 13), ("warm-up", 30), ("gauss-newton", 2)])
-def test_a_resumed_run_does_not_start_again(stage, step, tmp_path, monkeypatch):
-    """A field and a number, D = 0.05 and k = -2, which two modes determine."""
-    x, t = np.random.default_rng(0).random((2, 100))
-    u = noisy(np.exp(-2.45 * t) * np.sin(3 * x) + 0.8 * np.exp(-4.45 * t) * np.cos(7 * x), 0.01, 1)
-    data = Observations({"u": u}, {"x": x, "t": t}, noise=0.01)
-    problem = InverseProblem("u_t = D*u_xx + k*u", data, {"D": ScalarUnknown(), "k": FieldUnknown(over="x")})
-    whole = solve(problem, settings=FEW, start="joint")
-    broken = solve(problem, settings=FEW, start="joint", folder=tmp_path, progress=stop_at(stage, step))
-    assert broken.status.name == "interrupted"
-    monkeypatch.setattr(base, "_first", lambda *a: pytest.fail("the first engine was run again"))
-    resumed = solve(problem, settings=FEW, start="joint", folder=tmp_path, resume=True)
-    assert resumed.estimates == whole.estimates
-    xr.testing.assert_identical(resumed.dataset, whole.dataset)
-    notes = [s.provenance["started_from"] for s in (resumed, whole)]
-    assert notes[0]["numbers"] == notes[1]["numbers"]
-    assert notes[0]["fields"] == ["k"]
-
-
-def test_a_run_is_resumed_with_the_same_start(tmp_path):
-    problem = heat(60)
-    first, other = answer(problem), answer(problem, 0.2)
-    broken = solve(problem, settings=FEW, start=first, folder=tmp_path, progress=stop_at("warm-up", 9))
-    assert broken.status.name == "interrupted"
-    for start in (None, other, "joint"):
-        with pytest.raises(CheckpointError, match="its start is"):
-            solve(problem, settings=FEW, start=start, folder=tmp_path, resume=True)
-    resumed = solve(problem, settings=FEW, start=first, folder=tmp_path, resume=True)
-    assert resumed.estimates == solve(problem, settings=FEW, start=first).estimates
-
-
-def test_an_undetermined_start_is_resumed_from_the_data(tmp_path):
-    problem = heat(60)
-    first = answer(problem, status="undetermined")
-    with pytest.warns(UserWarning, match="starts nothing"):
-        solve(problem, settings=FEW, start=first, folder=tmp_path, progress=stop_at("warm-up", 9))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        resumed = solve(problem, settings=FEW, start=first, folder=tmp_path, resume=True)
-    assert resumed.estimates == solve(problem, settings=FEW).estimates
-    assert resumed.provenance["started_from"]["status"] == "undetermined"
 
 
 # Small parts

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from benchmarks.app import bench
 from mollifier.cli.app import app
 
+BENCHES = [c.name or c.callback.__name__ for c in bench.registered_commands if c.callback]
 HEAD = 'equation: "u_t = D*u_xx"\ndata: {file: u.csv}\nunknowns: {D: {lower: 0, unit: m^2/s}}\n'
 
 

@@ -1,8 +1,10 @@
 """Heat in a rod, u_t = 0.3 u_xx, as the adapters' tests solve it."""
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from mollifier.adapters.residual import ResidualLayer
@@ -11,6 +13,12 @@ from mollifier.nn.layers import Affine, Sine
 
 GRID = Grid(Axis("x", 0.0, 3.0, 31), Axis("t", 0.0, 1.0, 21))
 TRUE = 0.3
+
+
+def needs(package: str) -> list[pytest.MarkDecorator]:
+    """Marks of tests against a real package, which they import only where they run."""
+    why = f"{package} is not installed: pip install 'mollifier[adapters]'"
+    return [pytest.mark.filterwarnings("ignore"), pytest.mark.skipif(not find_spec(package), reason=why)]
 
 
 def heat(coords: Any) -> np.ndarray:
