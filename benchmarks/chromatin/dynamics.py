@@ -108,7 +108,7 @@ def one(seed: int) -> Row:
     size = float(rng.choice(_SIZES))
     delay, spread, turn = (float(rng.uniform(*ends)) for ends in (_DELAYS, _SPREADS, (-_TURN, _TURN)))
     mask = nucleus(_DIAMETER, _PIXELS, seed=seed)
-    times = _INTERVAL * np.arange(_FRAMES)
+    times = _INTERVAL * np.arange(_FRAMES, dtype=np.float64)
     fine = np.arange(0.0, times[-1] + 1.0, 10.0)
     course = xr.DataArray(1 + size * ndtr((fine - _TREATMENT - delay) / spread), {"t": fine}, ("t",))
     lam = (rate_pattern(mask, "patches", 0.6, 0.3, seed) * course).transpose("x", "y", "t")
@@ -129,14 +129,15 @@ def one(seed: int) -> Row:
     result, found = analyse_fields(sample, settings)
     n = result.numbers
     if found is None or found.step is None:
-        return Row(seed, size, delay, spread, *[np.nan] * 5, False, False, result.error)
+        none = np.nan
+        return Row(seed, size, delay, spread, none, none, none, none, none, False, False, result.error)
     truth = {"size": size, "delay": delay}
     whole = all(n[f"step_{k}_low"] <= v <= n[f"step_{k}_high"] for k, v in truth.items())
     alone = all(
         abs(getattr(found.step, k).value - v) < 1.96 * getattr(found.step, k).sd for k, v in truth.items()
     )
-    values = (n[f"step_{k}"] for k in ("size", "delay", "spread", "size_sd", "delay_sd"))
-    return Row(seed, size, delay, spread, *values, whole, alone, found.status.name)
+    a, b, c, d, e = (n[f"step_{k}"] for k in ("size", "delay", "spread", "size_sd", "delay_sd"))
+    return Row(seed, size, delay, spread, a, b, c, d, e, whole, alone, found.status.name)
 
 
 # Head of a column of the table -> its cell.

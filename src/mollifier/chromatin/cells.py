@@ -77,7 +77,7 @@ def analyse_fields(
             fitted, edge = fitted_outline(ready.sample)
             ready = replace(ready, sample=fitted)
         known, chosen = _with_fields(known, ready.sample, settings, levels)
-        settings = _with_edge(settings, edge, float(known.fields.attrs["resolution"]))
+        settings = _with_edge(settings, edge, known.numbers["resolution"])
         known, found = _with_rate(known, settings, chosen, ready)
         if edge is not None:
             numbers = {"outline_offset": edge.value, "outline_sd": edge.sd}
@@ -188,7 +188,8 @@ def _with_rate(
     notes += _doubts(found, share)
     d = found.dataset
     whole = d.assign(lam_assumed_sd=assumed["lam_assumed_sd"])
-    whole = whole.assign(interval(d["lam"], np.hypot(d["lam_sd"], whole["lam_assumed_sd"])))
+    sd: xr.DataArray = (d["lam_sd"] ** 2 + whole["lam_assumed_sd"] ** 2) ** 0.5
+    whole = whole.assign(interval(d["lam"], sd))
     parts = {
         "rate": whole.assign_attrs({"balance": found.balance, "status": str(found.status)}),
         "profile": rate_profile(d),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
@@ -235,7 +236,8 @@ class Rows:
     def precision(self, h: Hyper, unit: float) -> Array:
         """Precision of the prior: that of the splines, and one of the functions of the depth."""
         splines = 10.0**h.strength * unit * self.prior.precision(h.order, h.length)
-        return sl.block_diag(splines, np.eye(self.rim) / (_RIM * self.level) ** 2)
+        whole: Any = sl.block_diag(splines, np.eye(self.rim) / (_RIM * self.level) ** 2)
+        return whole
 
     def weights(self, profile: Callable[[Array], Array]) -> Array:
         """Weights of another function of time, (rows, frames, 1)."""

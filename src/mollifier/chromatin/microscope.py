@@ -195,4 +195,5 @@ def filmed(
         frames.append(rng.poisson(light).astype(float))
         masks.append(within.reshape(size).mean((1, 3)) > 0.5)
     coords = {"x": ("x", place, {"units": "nm"}), "y": ("y", place, {"units": "nm"}), "t": movie["t"]}
-    return tuple(xr.DataArray(np.stack(v, -1), coords, ("x", "y", "t")) for v in (frames, masks))
+    image, within = (xr.DataArray(np.stack(v, -1), coords, ("x", "y", "t")) for v in (frames, masks))
+    return image, within

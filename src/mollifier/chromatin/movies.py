@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -74,7 +75,7 @@ def settled(sample: NucleusData, settings: StudySettings) -> Settled:
     """
     if not (settings.follow or settings.bleaching):
         return Settled(sample)
-    image = sample.image
+    image: Any = sample.image
     if image is None or "t" not in image.dims:
         kind = "localisations" if image is None else "one image"
         raise ConfigurationError(

@@ -29,7 +29,7 @@ _LEVEL = 0.95
 def interval(lam: xr.DataArray, sd: xr.DataArray) -> dict[str, xr.DataArray]:
     """``lam_low`` and ``lam_high``, the ends of the 95 % interval; none is negative."""
     half = NormalDist().inv_cdf(0.5 + _LEVEL / 2) * sd
-    return {"lam_low": np.maximum(lam - half, 0.0), "lam_high": lam + half}
+    return {"lam_low": (lam - half).clip(min=0.0), "lam_high": lam + half}
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from the frames before (Lucas and Kanade, IJCAI 1981). Low degrees leave domains
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -83,7 +84,8 @@ def at_rest(
         If the nucleus of a frame does not come to lie on that of the first.
     """
     frames = image.transpose("x", "y", "t")
-    inside = mask.reindex(x=frames["x"], y=frames["y"], method="nearest", tolerance=1e-3, fill_value=False)
+    none: Any = False
+    inside = mask.reindex(x=frames["x"], y=frames["y"], method="nearest", tolerance=1e-3, fill_value=none)
     inside = inside.transpose("x", "y", "t").values.astype(bool)
     pixel_spacing(frames.isel(t=0, drop=True))
     box = _box(inside[..., 0], 2 * tuning.margin)
@@ -91,7 +93,7 @@ def at_rest(
     values = frames.values.astype(np.float64)
     rest = np.empty((*place.shape, values.shape[-1]))
     masks = np.empty(rest.shape, dtype=bool)
-    near = binary_dilation(inside[..., 0], iterations=tuning.margin)[box]
+    near: Any = binary_dilation(inside[..., 0], iterations=tuning.margin)[box]
     moved, mean = place.identity, None
     for k in range(values.shape[-1]):
         if k:
@@ -151,7 +153,7 @@ class _Place:
 
     def read(self, frame: Array, moved: Array, order: int, outside: float | None = None) -> Array:
         """A frame at the moved pixels, over the box."""
-        how = {"mode": "nearest"} if outside is None else {"mode": "constant", "cval": outside}
+        how: Any = {"mode": "nearest"} if outside is None else {"mode": "constant", "cval": outside}
         return map_coordinates(frame, moved @ self.basis.T, order=order, **how).reshape(self.shape)
 
 
@@ -197,4 +199,5 @@ def _bent(basis: Array, left: Array, gx: Array, gy: Array, high: NDArray[np.bool
     jacobian = np.hstack([gx[:, None] * basis, gy[:, None] * basis])
     information = jacobian.T @ jacobian
     ridge = stiff * np.trace(information) / len(information) * np.where(np.tile(high, 2), 1.0, 1e-6)
-    return np.linalg.solve(information + np.diag(ridge), jacobian.T @ left).reshape(2, -1)
+    step: Any = np.linalg.solve(information + np.diag(ridge), jacobian.T @ left)
+    return step.reshape(2, -1)

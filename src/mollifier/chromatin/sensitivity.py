@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -189,6 +189,6 @@ def _filled(inner: RateMap, found: RateMap) -> Array:
     mask = found.dataset["mask"]
     lam = inner.dataset["lam"].reindex(x=mask["x"], y=mask["y"]).transpose("x", "y", ...).values
     lam = lam.reshape(*mask.shape, -1)
-    near = distance_transform_edt(np.isnan(lam[..., 0]), return_distances=False, return_indices=True)
+    near: Any = distance_transform_edt(np.isnan(lam[..., 0]), return_distances=False, return_indices=True)
     values = lam[near[0], near[1]][mask.values.astype(bool)]
     return np.broadcast_to(values, found.found.rate.shape)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
@@ -163,9 +164,9 @@ def estimate_step(
         return _Fit(Rows(series, modes, place, model, kind, np.ones_like), found, treatment, tuning)
 
     shape = fit(None).coarse()
-    for _ in range(2):
-        now = fit(shape)
-        shape, theta, root, gain = now.refined(shape)
+    shape = fit(shape).refined(shape)[0]
+    now = fit(shape)
+    shape, theta, root, gain = now.refined(shape)
     sd = np.linalg.norm(root[:, -3:], axis=0)
     step = Step(treatment, np.array([shape.size, shape.delay, shape.log]), sd, gain[-3:])
     return now.estimate(shape, theta, root, gain), step
@@ -233,7 +234,8 @@ class _Fit:
         """
         theta = self._coefficients(shape)
         value = self._objective(shape, theta)
-        root, jacobian = np.eye(len(theta) + 3), np.zeros((len(self.target), len(theta) + 3))
+        root: Any = np.eye(len(theta) + 3)
+        jacobian: Any = np.zeros((len(self.target), len(theta) + 3))
         for _ in range(self.tuning.steps):
             jacobian, left, held, pull = self._linear(shape, theta)
             factor = factored(jacobian.T @ jacobian + held)
@@ -250,7 +252,7 @@ class _Fit:
             shape, theta, fell, value = other, new, value - tried, tried
             if fell < self.tuning.least:
                 break
-        white = sl.solve_triangular(self.root.T, jacobian)
+        white: Any = sl.solve_triangular(self.root.T, jacobian)
         return shape, theta, root, root.T @ (root @ (white.T / self.scale))
 
     def _coefficients(self, shape: _Shape) -> Array:
@@ -274,8 +276,8 @@ class _Fit:
         slopes = [shape.size * (self._moving(shape.moved(v)) - moving) @ theta / np.sum(v) for v in sides]
         design = self.still + shape.size * moving
         jacobian = np.column_stack([design, moving @ theta, *slopes])
-        held = sl.block_diag(self.found.precision, np.diag([0.0, 0.0, self.tuning.prior**-2]))
-        pull = np.append(-self.found.precision @ theta, [0.0, 0.0, 0.0])
+        held: Any = sl.block_diag(self.found.precision, np.diag([0.0, 0.0, self.tuning.prior**-2]))
+        pull: Any = np.append(-self.found.precision @ theta, [0.0, 0.0, 0.0])
         pull[-1] = -(shape.log - math.log(self.gap)) / self.tuning.prior**2
         return jacobian, self.target - design @ theta, held, pull
 
