@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from mollifier.chromatin import study as studies
 from mollifier.cli.app import app
-from mollifier.cli.chromatin import _columns, _settings
+from mollifier.cli.chromatin_settings import column_roles, settings_with
 from mollifier.errors import ConfigurationError, DataError
 
 tifffile = pytest.importorskip("tifffile", reason="images need tifffile")
@@ -180,6 +180,13 @@ BAD = [
     ("cell.csv --set energy.wel=3", "Did you mean 'energy.well'"),
     ("cell.csv --set energy.well=deep", "a number was expected"),
     ("cell.csv --set energy.well=-1", "well=-1.0 was given"),
+    ("cell.csv --assume diffussion=1", "--assume diffussion=1 was given; there is no 'diffussion'. Did you"),
+    ("cell.csv --assume diffusion", "--assume diffusion was given; KEY=VALUE was expected"),
+    ("cell.csv --set domain.least=2.7", "a whole number was expected"),
+    ("cell.csv --set domain.eps=nan", "domain.eps=nan was given; a number above 0 was expected"),
+    ("cell.csv --set domain.lamina_share=nan", "domain.lamina_share=nan was given; 0 or more was expected"),
+    ("cell.csv --margin nan", "margin=nan was given"),
+    ("cell.csv --treatment nan", "treatment=nan was given"),
     ("cell.csv --set nucleus.pixel=0", "nucleus.pixel=0.0 was given; a number above 0"),
     ("cell.csv --preview --domains kant2024", "leave one of them out"),
     ("cell.csv cell.csv", "more than one file is called 'cell'"),
@@ -205,16 +212,16 @@ def test_cli_bad_files_and_options(bad: Path, tmp_path: Path, monkeypatch, words
 
 def test_cli_columns_names_or_roles():
     """Columns are names or roles in order."""
-    assert _columns("x=Pos X, y=Pos Y") == {"x": "Pos X", "y": "Pos Y"}
-    assert _columns("frame,x,,y") == ("frame", "x", "", "y")
-    assert _columns(None) is None
+    assert column_roles("x=Pos X, y=Pos Y") == {"x": "Pos X", "y": "Pos Y"}
+    assert column_roles("frame,x,,y") == ("frame", "x", "", "y")
+    assert column_roles(None) is None
     with pytest.raises(ConfigurationError, match="frame,x,y was expected"):
-        _columns("x=Pos,y")
+        column_roles("x=Pos,y")
 
 
 def test_cli_set_single_values():
     """Single choices reach their place."""
-    found = _settings(
+    found = settings_with(
         {}, ["model.diffusion=40", "energy.adhesion=0.5", "domain.least=50", "levels.floor=0.02"]
     )
     assert found.model.diffusion == 40

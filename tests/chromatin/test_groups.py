@@ -34,6 +34,13 @@ def test_domains_clusters_size_and_spacing(count):
     np.testing.assert_allclose(found["rate"], 1 / ((found["spacing"] / found["radius"]) ** 2 - 1))
 
 
+def test_domains_reach_too_small_for_a_raster():
+    """Refused before a raster of too many cells is formed."""
+    x, y = np.random.default_rng(0).uniform(-4e3, 4e3, (2, 200))
+    with pytest.raises(DataError, match=r"domain.eps=0.5 nm was given; 3.2 nm or more"):
+        domains_from_localizations(Localizations(x, y), nucleus(10e3, 100), rule=DomainRule(eps=0.5))
+
+
 def test_domains_few_points():
     """Few points are no domain."""
     x, y = discs(np.array([[0.0, 0.0], [400.0, 0.0]]), 40.0, 35)

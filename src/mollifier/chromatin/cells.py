@@ -244,15 +244,16 @@ def _assumed(
 ) -> tuple[xr.Dataset, bool]:
     """The dependence of the map on what is assumed, and whether that on the outline is known."""
     sd, pixel = s.assume.outline * float(phi.attrs["resolution"]), float(phi["x"][1] - phi["x"][0])
-    inner, known = None, True
-    if sd:
-        step = max(sd, pixel)
+    inner = None
+    # The change by one pixel is extrapolated where the nucleus is too narrow for a larger one.
+    for step in dict.fromkeys((max(sd, pixel), pixel)) if sd else ():
         try:
             inner = mapped(margin + step), step / sd
+            break
         except DataError:
-            known = False
+            continue
     levels = Levels(phi["signal"], chosen, Thresholds.of(phi))
-    return sensitivity(found, s.model, s.assume, levels, inner), known
+    return sensitivity(found, s.model, s.assume, levels, inner), inner is not None or not sd
 
 
 def _step_numbers(step: Step, known: bool) -> dict[str, float]:

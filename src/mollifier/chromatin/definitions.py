@@ -7,6 +7,7 @@ ShenoyLab/STORM_Analysis (Kant et al., Nat. Commun. 15:4338, 2024) and LakGroup/
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -67,16 +68,23 @@ class DomainRule:
     largest_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        good = 0 < self.threshold <= 1 and self.eps > 0
-        good = (
-            good
-            and min(self.min_points, self.least, self.neighbours) >= 1
-            and self.average in get_args(Average)
-        )
-        if not (good and min(self.lamina, self.lamina_share, self.largest_rate) >= 0):
+        least = {
+            "min_points": 1,
+            "least": 1,
+            "neighbours": 1,
+            "lamina": 0,
+            "lamina_share": 0,
+            "largest_rate": 0,
+        }
+        for name, low in {"threshold": 0, "eps": 0, **least}.items():
+            value, above = getattr(self, name), name not in least
+            high = 1.0 if name == "threshold" else math.inf
+            if not (low <= value <= high and math.isfinite(value) and (value or not above)):
+                more = f"a number above 0{', up to 1,' if high == 1 else ''}" if above else f"{low} or more"
+                raise ConfigurationError(f"domain.{name}={value} was given; {more} was expected.")
+        if self.average not in get_args(Average):
             raise ConfigurationError(
-                f"{self} was given; a threshold from 0 to 1, eps above 0 and counts of 1 or more were "
-                "expected."
+                f"average='{self.average}' was given.{did_you_mean(self.average, get_args(Average))}"
             )
 
     def reach(self, nucleus: float) -> float:

@@ -19,6 +19,7 @@ from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.model import geometric_rate
 from mollifier.chromatin.rasters import at_points, edge_distance, pixel_spacing
 from mollifier.chromatin.voronoi import point_density
+from mollifier.errors import DataError
 
 Array = NDArray[np.float64]
 
@@ -37,7 +38,7 @@ COLUMNS = {
 # Cells to the reach of DBSCAN, and to that of the disc that closes the area of a domain.
 _CELLS, _RASTER = 8, 6
 _LEAST_PIXELS = 3
-_MOST_PIXELS = 4e6
+_MOST_PIXELS, _MOST_CELLS = 4e6, 4e8
 _AVERAGES = {"median": np.median, "mean": np.mean, "geometric": lambda v: np.exp(np.log(v).mean())}
 
 
@@ -264,6 +265,11 @@ def _clusters(points: Array, rule: DomainRule) -> list[Array]:
     if len(points) < rule.least:
         return []
     side = rule.eps / _CELLS
+    least = _CELLS * math.sqrt(float(np.prod(np.ptp(points, axis=0))) / _MOST_CELLS)
+    if rule.eps < least:
+        raise DataError(
+            f"domain.eps={rule.eps:g} nm was given; {least:.2g} nm or more was expected for this nucleus."
+        )
     index = np.floor(points / side).astype(np.int64)
     index -= index.min(axis=0) - 2 * _CELLS
     counts = np.zeros(index.max(axis=0) + 2 * _CELLS + 1, dtype=np.int32)

@@ -112,10 +112,14 @@ class StudySettings:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ConfigurationError(f"{name}={value} was given; a positive number was expected.")
-        if self.psf_sd is not None and not (math.isfinite(self.psf_sd) and self.psf_sd >= 0):
-            raise ConfigurationError(
-                f"psf_sd={self.psf_sd} was given; a number of nm, 0 or more, was expected."
-            )
+        for name in ("psf_sd", "margin"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ConfigurationError(
+                    f"{name}={value} was given; a number of nm, 0 or more, was expected."
+                )
+        if self.treatment is not None and not math.isfinite(self.treatment):
+            raise ConfigurationError(f"treatment={self.treatment} was given; a time in s was expected.")
         if not 0 < self.saturated <= 1:
             raise ConfigurationError(
                 f"saturated={self.saturated} was given; a share of the pixels above 0, up to 1, was expected."

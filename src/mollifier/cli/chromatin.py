@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mollifier.cli.chromatin_settings import chosen_settings, one_of, settings_with
 from mollifier.cli.options import Address, Out, Resume, with_terminal
 from mollifier.cli.terminal import NO_ANSWER, Terminal
-from mollifier.errors import ConfigurationError, did_you_mean
 
 if TYPE_CHECKING:
     from mollifier.chromatin.model import ChromatinModel
@@ -199,46 +199,9 @@ def chromatin(
     nuclei.
     """
     given = dict(locals())
-    settings = _settings(_chosen(given), [*(overrides or []), *(f"assume.{a}" for a in assume or [])])
-    kind = None if figures is None else _one_of("--figures", figures, ("svg", "pdf", "png"))
+    settings = settings_with(chosen_settings(given), overrides or [], assume or [])
+    kind = None if figures is None else one_of("--figures", figures, ("svg", "pdf", "png"))
     return _study(terminal, files, settings, out, resume, workers, executor, kind)
-
-
-def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of the settings from the options."""
-    from mollifier.chromatin.definitions import DEFINITIONS, DomainRule
-    from mollifier.chromatin.groups import read_groups
-    from mollifier.chromatin.settings import PREVIEW
-
-    alike = ("unit", "pixel_size", "z_step", "axes", "channel", "frame_interval", "time_lapse", "windows")
-    alike += ("pixel", "width", "psf_sd", "margin", "quick", "control")
-    alike += ("follow", "bleaching", "treatment")
-    mask, groups, whose = given["mask"], given["groups"], given["levels"]
-    table = None if groups is None else read_groups(groups)
-    domains = _one_of("--domains", given["domains"], ("auto", "clusters", "map", *DEFINITIONS))
-    chosen = {name: given[name] for name in alike} | {
-        "columns": _columns(given["columns"]),
-        "over": ("x", "y", "t") if given["in_time"] else ("x", "y"),
-        "outline": _one_of("--outline", given["outline"], ("given", "fitted")),
-        "method": _one_of("--method", given["method"], ("kernel", "voronoi")),
-        "domains": "clusters" if domains in DEFINITIONS else domains,
-        "rule": DEFINITIONS.get(domains, DomainRule()),
-        "labels": tuple(str(p) for p in given["labels"] or []),
-        "polygon": None if mask is None else str(mask),
-        "groups": None if table is None else table.groups,
-        "replicates": None if table is None else table.replicates,
-    }
-    if given["preview"]:
-        if domains not in ("auto", "map"):
-            raise ConfigurationError(
-                f"--domains {domains} was given with --preview, whose domains are those of the map; leave "
-                "one of them out."
-            )
-        chosen |= PREVIEW | {"rule": DomainRule(), "width": given["width"] or PREVIEW["width"]}
-    if given["saturated"] is not None:
-        chosen["saturated"] = given["saturated"]
-    whose = whose or ("own" if groups is None else "control")
-    return chosen | {"levels": _one_of("--levels", whose, ("own", "control"))}
 
 
 def _study(
@@ -358,63 +321,3 @@ def _say(terminal: Terminal, study: Study) -> None:
             for r in found.to_dict("records")
         ]
         terminal.table(("against the control", *(s.replace("_", " ") for s in shown)), lines)
-
-
-def _one_of(option: str, value: str, known: Sequence[str]) -> str:
-    if value not in known:
-        raise ConfigurationError(f"{option} {value} was given.{did_you_mean(value, known)}")
-    return value
-
-
-def _columns(text: str | None) -> Mapping[str, str] | tuple[str, ...] | None:
-    """Role -> name, or the roles in order.
-
-    >>> _columns("x=Pos X,y=Pos Y"), _columns("frame,x,,y")
-    ({'x': 'Pos X', 'y': 'Pos Y'}, ('frame', 'x', '', 'y'))
-    """
-    if text is None:
-        return None
-    parts = [p.strip() for p in text.split(",")]
-    named = [p.partition("=") for p in parts]
-    if all(middle for _, middle, _ in named):
-        return {role.strip(): name.strip() for role, _, name in named}
-    if any(middle for _, middle, _ in named):
-        raise ConfigurationError(f"--columns {text} was given; x=NAME,y=NAME or frame,x,y was expected.")
-    return tuple(parts)
-
-
-def _settings(given: Mapping[str, Any], overrides: Sequence[str]) -> StudySettings:
-    """The settings with single values replaced, as ``levels.euchromatin_quantile=0.4``."""
-    import dataclasses
-
-    from mollifier.chromatin.settings import StudySettings
-
-    base = StudySettings(**given)
-    parts: dict[str, Any] = {
-        "levels": base.thresholds, "domain": base.rule, "nucleus": base.detection,
-        "model": base.model, "energy": base.model.energy, "assume": base.assume,
-    }  # fmt: skip
-    known = {
-        f"{p}.{f.name}"
-        for p, part in parts.items()
-        for f in dataclasses.fields(part)
-        if not isinstance(getattr(part, f.name), str) and f.name != "energy"
-    }
-    for text in overrides:
-        key, middle, value = (t.strip() for t in text.partition("="))
-        if not middle or key not in known:
-            raise ConfigurationError(
-                f"--set {text} was given; KEY=VALUE was expected.{did_you_mean(key, known)}"
-            )
-        part, _, name = key.partition(".")
-        try:
-            as_number = float(value)
-        except ValueError:
-            raise ConfigurationError(f"--set {text} was given; a number was expected.") from None
-        whole = isinstance(getattr(parts[part], name), int)
-        parts[part] = dataclasses.replace(parts[part], **{name: int(as_number) if whole else as_number})
-    model = dataclasses.replace(parts["model"], energy=parts["energy"])
-    return dataclasses.replace(
-        base, thresholds=parts["levels"], rule=parts["domain"], detection=parts["nucleus"], model=model,
-        assume=parts["assume"],
-    )  # fmt: skip

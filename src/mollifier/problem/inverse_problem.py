@@ -121,11 +121,8 @@ class InverseProblem:
         experiments: str | Sequence[str] = (),
         domain: Domain | None = None,
     ) -> None:
-        observations = data if isinstance(data, Observations) else Observations.from_dataset(data)
         constants = _numbers(constants or {})
-        interior = None if domain is None else _domain(domain).of(observations, constants)
-        observations = observations if interior is None else interior.restricted(observations)
-        _check_places(observations)
+        observations, interior = _observed(data, domain, constants)
         numbering = _experiments(experiments, observations)
         conditions = checked(conditions)
         everything = [*listed(equation), *(e for c in conditions for e in listed(c.equation))]
@@ -257,6 +254,17 @@ class InverseProblem:
     def known(self) -> tuple[str, ...]:
         """Observed variables that enter as known coefficients."""
         return tuple(v for v in self.system.names.known if v in self.system.symbols)
+
+
+def _observed(
+    data: Observations | xr.Dataset | xr.DataArray, domain: Domain | None, constants: Mapping[str, float]
+) -> tuple[Observations, Interior | None]:
+    """The observations within the domain, and the domain over their coordinates."""
+    observations = data if isinstance(data, Observations) else Observations.from_dataset(data)
+    interior = None if domain is None else _domain(domain).of(observations, constants)
+    observations = observations if interior is None else interior.restricted(observations)
+    _check_places(observations)
+    return observations, interior
 
 
 def _domain(given: Any) -> Domain:
