@@ -5,6 +5,7 @@ Torch arrays are differentiable through every one of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -16,6 +17,8 @@ import scipy.sparse
 
 from mollifier.mollify.kernels import namespace
 
+# Taps, for each binary digit of the nodes, below which a direct convolution is faster than an FFT.
+_FEW_TAPS = 1.2
 # Shortest piece that `fft_convolve` cuts, in nodes (they stay in the cache) and in taps (few overlap).
 _PIECE = 4096
 _PIECE_TAPS = 8
@@ -85,11 +88,13 @@ def direct_convolve(block: Any, stencils: Any, count: int) -> list[Any]:
 def banded_convolve(block: Any, stencils: Any, count: int) -> list[Any]:
     """As `direct_convolve`, by products with one band of the matrix, which is the same for all rows.
 
-    An FFT for NumPy's arrays and under `torch.compile`, where a loop over the bands costs more than it saves.
+    NumPy's arrays, and those under `torch.compile`, take the faster of the other two: there a loop over the
+    bands costs more than it saves.
     """
     xp = namespace(block)
     if xp is np or xp.compiler.is_compiling():
-        return fft_convolve(block, stencils, count)
+        few = stencils.shape[1] < _FEW_TAPS * math.log2(block.shape[-2])
+        return (direct_convolve if few else fft_convolve)(block, stencils, count)
     from mollifier.mollify.banded import correlate
 
     return list(correlate(block[None], stencils[:, None]))
