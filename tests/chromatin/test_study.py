@@ -195,6 +195,11 @@ def test_study_bad_file_and_resume(files, tmp_path, monkeypatch):
     )
     studies.analyse(files, settings, out=tmp_path, workers=1, resume=True)
     assert computed == []
+    corrected = dataclasses.replace(settings, groups={f.name: "b" for f in files})
+    for _ in range(2):
+        again = studies.analyse(files, corrected, out=tmp_path, workers=1, resume=True)
+        assert (computed, again.cells["group"].tolist()) == ([], ["b"] * 3)
+    assert NucleusResult.load(tmp_path / "cell_0" / "1")[0].group == "b"
     (tmp_path / "cell_1" / "1" / "result.nc").write_bytes(b"cut short")
     studies.analyse(files, settings, out=tmp_path, workers=1, resume=True)
     assert computed == ["cell_1"]

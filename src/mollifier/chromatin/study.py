@@ -58,17 +58,22 @@ class Study:
     def cells(self) -> pd.DataFrame:
         """One row for each nucleus."""
         table = pd.DataFrame([r.row for r in self.results])
-        if self.settings.replicates:
-            of = {field_name(Path(f)): name for f, name in self.settings.replicates.items()}
+        if of := self._replicates:
             table.insert(3, "replicate", [of.get(r.field, "") for r in self.results])
         return table
 
     @property
+    def _replicates(self) -> dict[str, str]:
+        """Field of view -> replicate."""
+        return {field_name(Path(f)): name for f, name in (self.settings.replicates or {}).items()}
+
+    @property
     def features(self) -> pd.DataFrame:
         """One row for each nucleus of localisations, with the columns of O-SNAP."""
+        of = self._replicates
         return pd.DataFrame(
             [
-                {"group": r.group, "biological_replicate": "", "name": f"{r.field} {r.name}"}
+                {"group": r.group, "biological_replicate": of.get(r.field, ""), "name": f"{r.field} {r.name}"}
                 | r.features.iloc[0].to_dict()
                 for r in self.results
                 if len(r.features)
@@ -247,7 +252,8 @@ class _Results:
             if kept is None:
                 yield one
             else:
-                self.take(kept, kept=True)
+                # The table of groups may have been corrected since.
+                self.take(dataclasses.replace(kept, group=one.group), kept=kept.group == one.group)
 
     def take(self, result: NucleusResult, kept: bool = False) -> None:
         """Record a result; ``kept`` if it was reused from an earlier run."""
