@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from mollifier.chromatin import galerkin, infer
+from mollifier.chromatin.field_series import FieldSeries
 from mollifier.chromatin.infer import infer_rate, posed
 from mollifier.chromatin.microscope import with_noise
 from mollifier.chromatin.model import ChromatinModel, FreeEnergy, geometric_rate
@@ -121,7 +122,7 @@ def test_galerkin_covariance_of_rows(truth):
     rows = []
     for seed in range(200):
         v = exact + sd * np.random.default_rng(seed).standard_normal(exact.shape)
-        one = galerkin.FieldSeries(v, series.variance, series.chromatin, series.times, series.depth)
+        one = FieldSeries(v, series.variance, series.chromatin, series.times, series.depth)
         gained = 2 * MODEL.acetylation * waves.project(rate * one.phi_e) @ time.hold.T
         rows.append((galerkin._rest(one, waves, MODEL, time) - gained)[chosen].ravel())
     expected = galerkin._covariance(series, waves, MODEL, time, rate)

@@ -23,6 +23,7 @@ import scipy.linalg as sl
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from mollifier.chromatin.field_series import FieldSeries
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.modes import Modes
 from mollifier.chromatin.time_rows import TimeRows, time_rows
@@ -54,46 +55,6 @@ _SMOOTH = 1.5
 # Cosines in time that serve as test functions for a steady rate, for one that varies in time and for a step,
 # and spline cells of the rate per frame.
 _SLOW, _FAST, _STEEP, _CELLS_A_FRAME = 4, 12, 24, 1 / 3
-
-
-@dataclass(frozen=True, eq=False)
-class FieldSeries:
-    """The fields of a nucleus over its pixels and frames.
-
-    Attributes
-    ----------
-    phi_d, variance, chromatin
-        phi_d, the variance of its errors, and 1 - phi_n, each of shape (pixels, frames).
-    times
-        Of the frames, shape (frames,).
-    depth
-        Distance from the nuclear edge, shape (pixels,).
-    shared
-        Number of pixels over which errors are correlated; 1 for independent errors.
-    others, shaken
-        Fields as they are when something common to all pixels is one standard deviation off, in all frames
-        together, as the fading of a dye, or in each by itself, as the place of a nucleus: their differences
-        from these fields count as noise.
-    """
-
-    phi_d: Array
-    variance: Array
-    chromatin: Array
-    times: Array
-    depth: Array
-    shared: float = 1.0
-    others: tuple[FieldSeries, ...] = ()
-    shaken: tuple[FieldSeries, ...] = ()
-
-    @property
-    def phi_h(self) -> Array:
-        """Heterochromatin."""
-        return (self.chromatin + self.phi_d) / 2
-
-    @property
-    def phi_e(self) -> Array:
-        """Euchromatin."""
-        return (self.chromatin - self.phi_d) / 2
 
 
 @dataclass(frozen=True, eq=False)

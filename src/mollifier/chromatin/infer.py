@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from mollifier._version import __version__
-from mollifier.chromatin.galerkin import FieldSeries, RateEstimate, estimate, smoothed
+from mollifier.chromatin.field_series import FieldSeries
+from mollifier.chromatin.galerkin import RateEstimate, estimate, smoothed
 from mollifier.chromatin.model import RATE, ChromatinModel
 from mollifier.chromatin.modes import modes
 from mollifier.chromatin.rasters import edge_distance

@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.chromatin.galerkin import FieldSeries, RateEstimate
+from mollifier.chromatin.field_series import FieldSeries
+from mollifier.chromatin.galerkin import RateEstimate
 from mollifier.chromatin.model import RATE
 from mollifier.chromatin.modes import Modes
 from mollifier.chromatin.treatment import Step

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from mollifier.chromatin.assumptions import Assumptions
-from mollifier.chromatin.galerkin import FieldSeries, residual
+from mollifier.chromatin.field_series import FieldSeries
+from mollifier.chromatin.galerkin import residual
 from mollifier.chromatin.lever_rule import Thresholds, mixed
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.rate_map import RateMap

@@ -18,7 +18,8 @@ import scipy.linalg as sl
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from mollifier.chromatin.galerkin import FieldSeries, RateEstimate, Rows, estimate
+from mollifier.chromatin.field_series import FieldSeries
+from mollifier.chromatin.galerkin import RateEstimate, Rows, estimate
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.modes import Modes
 from mollifier.engines.linalg.dense import JITTER, factored
