@@ -113,7 +113,7 @@ def rate_figure(result: NucleusResult) -> Figure:
         "lam_sd": (0.0, style.limits(rate["lam_sd"], spare=0.05)[1]),
         "identifiability": (0.0, 1.0),
     }
-    heads = {"lam": "Rate", "lam_sd": "Its standard error", "identifiability": "Identifiability"}
+    heads = {"lam": "Rate", "lam_sd": "Its error by noise", "identifiability": "Identifiability"}
     for row, cut in zip(axes, cuts, strict=True):
         for ax, (name, head) in zip(row, heads.items(), strict=True):
             field = cut.of(rate[name].transpose("x", "y", ...))
