@@ -141,6 +141,13 @@ def test_holm_studies_without_a_difference():
     assert np.isnan(holm(np.full(2, np.nan))).all()
 
 
+def test_groups_figure_where_every_nucleus_failed():
+    """No quantity is known: an empty figure, and no fault."""
+    cells = pd.DataFrame({"group": ["a", "b"], "rate": [np.nan, np.nan]})
+    assert not any(ax.get_visible() for ax in groups_figure(cells, QUANTITIES).axes)
+    assert groups_figure(cells.drop(columns="rate"), QUANTITIES).axes
+
+
 def test_groups_figure_one_colour_a_replicate():
     """Also where a group lacks one; every cell is a dot, every replicate a diamond at its mean."""
     cells = pd.DataFrame({"group": list("aaaabb"), "replicate": list("112222"), "rate": np.arange(6.0)})

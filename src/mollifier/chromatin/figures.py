@@ -210,7 +210,7 @@ def groups_figure(cells: Any, quantities: dict[str, str]) -> Figure:
     """A dot for each cell, coloured by replicate, the mean of each replicate, and the mean of each group."""
     names = [q for q in quantities if q in cells and bool(np.isfinite(cells[q].to_numpy(dtype=float)).any())]
     groups = list(dict.fromkeys(cells["group"]))
-    rows = -(-len(names) // 3)
+    rows = max(-(-len(names) // 3), 1)
     figure = style.new_figure(3 * _SIDE, 2.3 * rows)
     axes = np.ravel(figure.subplots(rows, 3, squeeze=False))
     unit = unit_of(cells)

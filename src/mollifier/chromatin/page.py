@@ -360,7 +360,8 @@ def _comparison(study: Study) -> str:
     )
     label = "A dot for each cell, coloured by replicate; mean and standard error of the units in black"
     drawn = drawing(lambda: figures.groups_figure(cells, QUANTITIES), label)
-    return _section("comparison", heads, rows, Markup(drawn), found["unit"].iloc[0])
+    doubtful = sum(r.group != "" and _state(r)[1] == "care" for r in study.results)
+    return _section("comparison", heads, rows, Markup(drawn), found["unit"].iloc[0], doubtful)
 
 
 def _interval(row: Mapping[Any, Any], name: str) -> str:
