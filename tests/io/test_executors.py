@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 
 from mollifier.errors import MollifierError
-from mollifier.io.executors import process_pool, run_tasks
+from mollifier.io.executors import executor_at, process_pool, run_tasks
 
 
 def square(value: int) -> int:
@@ -105,3 +105,21 @@ class Queue:
 def test_jobs_that_are_no_futures_are_asked(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("mollifier.io.executors._ASKED", 0.01)
     assert dict(run_tasks(square, range(3), Queue(), lost=lost)) == {0: 0, 1: 1, 2: 4}
+
+
+@pytest.mark.parametrize("address", ["here", "dask://", "dask://host", "dask:host:8786", "dask://host:port"])
+def test_an_address_of_no_executor_is_named(address, tmp_path):
+    with pytest.raises(MollifierError, match="dask://HOST:PORT or slurm"), executor_at(address, tmp_path):
+        pass
+
+
+def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+
+    def client(*_, **__):
+        raise OSError("timed out")
+
+    monkeypatch.setattr(distributed, "Client", client)
+    refused = pytest.raises(MollifierError, match="No dask scheduler answers")
+    with refused, executor_at("dask://127.0.0.1:1", tmp_path):
+        pass

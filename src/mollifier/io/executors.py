@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -179,16 +180,22 @@ def executor_at(address: str | None, folder: Path) -> Iterator[Any]:
     Raises
     ------
     ConfigurationError
-        If the address is neither, or its package is absent.
+        If the address is neither, its package is absent, or no scheduler answers there.
     """
     kind, _, rest = (address or "").partition(":")
     try:
         if address is None:
             yield None
-        elif kind == "dask" and rest.startswith("//"):
+        elif kind == "dask" and re.fullmatch(r"//.+:\d+", rest):
             import distributed
 
-            with distributed.Client(f"tcp:{rest}", set_as_default=True) as client:
+            try:
+                client = distributed.Client(f"tcp:{rest}", set_as_default=True)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"No dask scheduler answers at '{address}' ({error}); start one with: dask scheduler."
+                ) from error
+            with client:
                 yield client.get_executor(pure=False)
         elif kind == "slurm":
             import submitit  # pyright: ignore[reportMissingImports]
