@@ -156,6 +156,8 @@ def test_read_chunks(tmp_path, monkeypatch):
     waves().chunk(t=10).to_zarr(path, consolidated=False)
     assert mf.read(path).whole is None
     assert mf.read(path, chunks={"t": 20}).whole.dataset["u"].chunks[0] == (20, 20, 20)
+    with pytest.raises(DataError, match="chunks names 'q', no dimension"):
+        mf.read(path, chunks={"q": 20})
     monkeypatch.setattr("mollifier.data.readers.zarr.exceeds_memory", lambda dataset: True)
     assert mf.read(path).whole.dataset["u"].chunks[0][0] == 10
     waves().to_netcdf(tmp_path / "movie.nc")

@@ -11,7 +11,7 @@ import xarray as xr
 
 from mollifier.data.lazy import exceeds_memory
 from mollifier.data.readers.registry import Reader
-from mollifier.errors import DataError
+from mollifier.errors import DataError, did_you_mean
 
 
 def open_zarr(path: Path, chunks: Mapping[str, int] | None = None) -> xr.Dataset:
@@ -21,7 +21,12 @@ def open_zarr(path: Path, chunks: Mapping[str, int] | None = None) -> xr.Dataset
         if find_spec(package) is None:
             raise DataError(f"'{path}' needs the package {package}: pip install 'mollifier[{extra}]'.")
     options: dict[str, Any] = {"consolidated": False, "decode_timedelta": False}
-    return xr.open_dataset(path, engine="zarr", chunks=chunks, **options)
+    dataset = xr.open_dataset(path, engine="zarr", chunks=chunks, **options)
+    for name in chunks or ():
+        if name not in dataset.dims:
+            hint = did_you_mean(name, map(str, dataset.dims))
+            raise DataError(f"chunks names '{name}', no dimension of '{path}'.{hint}")
+    return dataset
 
 
 def load_zarr(path: Path) -> xr.Dataset:
