@@ -208,10 +208,10 @@ class Observations(Noisy):
         >>> print(obs.summary().splitlines()[-1])
           masked: 1 value of u (1.7 %) is far from all neighbours, at x = 0.339
         """
-        found = self.part.damage
+        whole, found = self.in_memory, self.part.damage
         if not found:
             return self
-        dataset = self.in_memory.copy()
+        dataset = whole.copy()
         for d in found:
             dataset[d.variable] = dataset[d.variable].where(~d.mask)
         note = "; ".join(filter(None, [dataset.attrs.get("masked"), *(d.text for d in found)]))
