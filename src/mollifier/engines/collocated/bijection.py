@@ -30,7 +30,8 @@ class Bijection(nn.Sequential):
     logarithmic
         Whether the raw value is the logarithm of the distance from a single bound, so that a prior of raw
         values is one of ratios: a permeability of 40 and one of 400 may vary by as many per cent. With a
-        softplus it is the distance itself far from the bound. Of no effect without or with two bounds.
+        softplus it is the distance itself far from the bound. Between two bounds it is
+        that of the odds either way.
 
     Examples
     --------
@@ -43,7 +44,7 @@ class Bijection(nn.Sequential):
 
     def __init__(self, unknown: Bounded, logarithmic: bool = False) -> None:
         self.lower, self.upper = unknown.lower, unknown.upper
-        self.logarithmic = logarithmic and (self.lower is None) != (self.upper is None)
+        self.logarithmic = logarithmic and (self.lower is not None or self.upper is not None)
         self._raw_of_one = 0.0 if self.logarithmic else _SOFTPLUS_UNIT
         first = last = Affine([1.0], [0.0])
         parts: list[nn.Module] = [first]
