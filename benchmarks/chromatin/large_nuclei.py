@@ -246,16 +246,16 @@ class Row:
     seed: int
     localizations: int
     domains: int
-    found: float
-    extra: float
-    radius: float
-    spacing: float
-    thickness: float
-    lamina: float
-    lamina_true: float
-    seconds: float
-    processor: float
-    memory_mib: float
+    found: float = math.nan
+    extra: float = math.nan
+    radius: float = math.nan
+    spacing: float = math.nan
+    thickness: float = math.nan
+    lamina: float = math.nan
+    lamina_true: float = math.nan
+    seconds: float = math.nan
+    processor: float = math.nan
+    memory_mib: float = math.nan
     message: str = ""
 
 
@@ -342,8 +342,8 @@ def _row(
     spent = seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
     cells = out / "cells.csv"
     if not cells.is_file():
-        none = [math.nan] * 7
-        return Row(name, seed, plan.localizations, 0, *none, *spent, message=f"{name}: no result")
+        row = Row(name, seed, plan.localizations, 0, message=f"{name}: no result")
+        return replace(row, seconds=spent[0], processor=spent[1], memory_mib=spent[2])
     return _compared(name, seed, plan, truth, out / file.stem / "1", pd.read_csv(cells).iloc[0], spent)
 
 

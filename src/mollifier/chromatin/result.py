@@ -118,12 +118,20 @@ class NucleusResult:
                 parts[name] = read_group(file, name)
             except (OSError, KeyError):
                 parts[name] = None
-        frames = {n: _frame(parts[n]) for n in _TABLES}
-        numbers = {k: math.nan if v is None else v for k, v in attrs["numbers"].items()}
         result = cls(
-            attrs["field"], attrs["name"], _text(attrs["group"]), numbers, parts["fields"], parts["rate"],
-            *(frames[n] for n in _TABLES), parts["sensitivity"], tuple(attrs["notes"]), _text(attrs["error"]),
-        )  # fmt: skip
+            field=attrs["field"],
+            name=attrs["name"],
+            group=_text(attrs["group"]),
+            numbers={k: math.nan if v is None else v for k, v in attrs["numbers"].items()},
+            notes=tuple(attrs["notes"]),
+            error=_text(attrs["error"]),
+            fields=parts["fields"],
+            rate=parts["rate"],
+            sensitivity=parts["sensitivity"],
+            domains=_frame(parts["domains"]),
+            profile=_frame(parts["profile"]),
+            features=_frame(parts["features"]),
+        )
         return result, _text(attrs["fingerprint"])
 
 
