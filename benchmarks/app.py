@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.chromatin.commands import add_to
+from benchmarks import stress
+from benchmarks.chromatin import commands as chromatin
 from benchmarks.running import FOLDER, Cases, Engines, Folder, Noise, Seeds, numbers, running, words
 from mollifier.cli.options import EPILOG, NoFigures, Resume, with_terminal
 from mollifier.cli.progress import Steps
@@ -19,7 +20,8 @@ bench = typer.Typer(
     help="Measure speed and accuracy: print the table, and keep it as CSV, JSON and Markdown.",
     no_args_is_help=True,
 )
-add_to(bench)
+chromatin.add_to(bench)
+stress.add_to(bench)
 
 
 @bench.command(
@@ -341,59 +343,6 @@ def answers(
 
         table = measure.run(cases or [], words(arms), against, run.progress)
         return run.deliver(table, bool(table.rows) and not any(r.changed for r in table.rows))
-
-
-@bench.command(epilog=f"Example: python -m benchmarks fuzz --count 100000. {EPILOG}")
-@with_terminal
-def fuzz(
-    terminal: Terminal,
-    kinds: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KIND]...", help="equation, 'problem file' or table; all by default."),
-    ] = None,
-    count: Annotated[int, typer.Option("--count", min=1, help="Inputs in all.")] = 10_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the inputs.")] = 0,
-    out: Folder = FOLDER,
-) -> int:
-    """Random and mutated equations, problem files and tables: crashes, hangs, memory, placeless refusals.
-
-    Writes fuzz.csv, .json and .md. Exit code 1 where an input did what none may. Ctrl-C keeps the counts.
-    """
-    with running(terminal, "fuzz", out) as run:
-        from benchmarks import fuzz as inputs
-        from mollifier.problem.problem_file import load
-
-        inputs.supported()
-        table = inputs.run(
-            count, kinds or [], load=lambda path: load(path).problem(), seed=seed, progress=run.progress
-        )
-        return run.deliver(table, not any(r.faults for r in table.rows))
-
-
-@bench.command(epilog=f"Example: python -m benchmarks kill joint compare --runs 20. {EPILOG}")
-@with_terminal
-def kill(
-    terminal: Terminal,
-    kinds: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[KIND]...",
-            help="network, lbfgs, joint, finer, each, compare, bench, chromatin, pool; all by default.",
-        ),
-    ] = None,
-    runs: Annotated[int, typer.Option("--runs", min=1, help="Processes to kill in all.")] = 200,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the moments.")] = 0,
-    out: Folder = FOLDER,
-) -> int:
-    """Runs killed at random moments and resumed: the numbers of the unbroken run, and every file readable?
-
-    Writes kill.csv, .json and .md. Exit code 1 where a number differs or a file cannot be read.
-    """
-    with running(terminal, "kill", out) as run:
-        from benchmarks import kill as killing
-
-        table = killing.run(kinds or [], runs, seed=seed, progress=run.progress)
-        return run.deliver(table, killing.check(table))
 
 
 def _list(terminal: Terminal, cases: list[str]) -> int:

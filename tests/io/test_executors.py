@@ -79,7 +79,7 @@ def test_a_given_executor_that_breaks_is_reported():
 
 
 class Job:
-    """A job as submitit's: no future, done when it is asked for the second time."""
+    """A job as submitit's: no future, done at the second question."""
 
     def __init__(self, value: int) -> None:
         self.value, self.asked = value, 0

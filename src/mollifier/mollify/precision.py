@@ -38,7 +38,7 @@ class Weights(nn.Module):
 def for_accumulation(weights: Mapping[str, Tensor], g: Tensor, single: bool = False) -> Mapping[str, Tensor]:
     """Weights in the dtype that sums run in: float64, or float32 for values that are not float64.
 
-    The latter on a GPU, or where it is asked for by ``single``.
+    The latter on a GPU, or where ``single`` demands it.
     """
     if g.dtype == torch.float64 or (g.device.type == "cpu" and not single):
         return weights
