@@ -231,7 +231,7 @@ def attempt(
     try:
         name = choose(problem)[0] if engine == "auto" else engine
         own = used_by(settings, [ENGINES[name]])
-        solution = solve(problem, engine, seed=seed, settings=own)
+        solution = solve(problem, engine, rng=seed, settings=own)
     except MollifierError as error:
         return None, "refused", str(error), math.nan
     except Exception as error:

@@ -124,9 +124,9 @@ def study(number: int, report: Callable[[int], None] = lambda cell: None, effect
 
 def _cell(level: float, seed: int) -> tuple[float, float]:
     """Mean rate found in one cell, and the true one with the weights of euchromatin."""
-    mask = nucleus(_DIAMETER, _PIXELS, seed=seed)
+    mask = nucleus(_DIAMETER, _PIXELS, rng=seed)
     rate = rate_pattern(mask, "patches", level, _CONTRAST, seed)
-    movie = simulate(ChromatinModel(), mask, rate, [0.0, _INTERVAL], before=600.0, seed=seed)
+    movie = simulate(ChromatinModel(), mask, rate, [0.0, _INTERVAL], before=600.0, rng=seed)
     sample, levels = imaged(movie, _LABELS, seed)
     settings = StudySettings(
         width=_WIDTH, merge=False, thresholds=levels, domains="map", quick=True, margin=0.0

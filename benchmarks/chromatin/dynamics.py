@@ -107,15 +107,15 @@ def one(seed: int) -> Row:
     rng = np.random.default_rng(seed)
     size = float(rng.choice(_SIZES))
     delay, spread, turn = (float(rng.uniform(*ends)) for ends in (_DELAYS, _SPREADS, (-_TURN, _TURN)))
-    mask = nucleus(_DIAMETER, _PIXELS, seed=seed)
+    mask = nucleus(_DIAMETER, _PIXELS, rng=seed)
     times = _INTERVAL * np.arange(_FRAMES, dtype=np.float64)
     fine = np.arange(0.0, times[-1] + 1.0, 10.0)
     course = xr.DataArray(1 + size * ndtr((fine - _TREATMENT - delay) / spread), {"t": fine}, ("t",))
     lam = (rate_pattern(mask, "patches", 0.6, 0.3, seed) * course).transpose("x", "y", "t")
-    movie = simulate(ChromatinModel(), mask, lam, times, _WATER, before=1000.0, step=5.0, seed=seed)
+    movie = simulate(ChromatinModel(), mask, lam, times, _WATER, before=1000.0, step=5.0, rng=seed)
     image, moving = filmed(
         movie, counts=_COUNTS, background=_GROUND, drift=_DRIFT, turn=turn, strain=_STRAIN, bleaching=_DECAY,
-        compaction=_COMPACTION, seed=seed,
+        compaction=_COMPACTION, rng=seed,
     )  # fmt: skip
     pure = _COUNTS * (1 - _WATER)
     levels = Thresholds(

@@ -190,11 +190,11 @@ class _Made:
         if self._seen is None:
             rng = np.random.default_rng(self.seed)
             diameter, seen = rng.uniform(*_DIAMETERS), rng.uniform(*_SEEN)
-            mask = nucleus(diameter, round(1.15 * diameter / _PIXEL), seed=self.seed)
+            mask = nucleus(diameter, round(1.15 * diameter / _PIXEL), rng=self.seed)
             kind = PATTERNS[self.seed % len(PATTERNS)]
             rate = rate_pattern(mask, kind, _LEVEL, _CONTRAST, self.seed)
             times = [_INTERVAL * k for k in range(_FRAMES)]
-            movie = simulate(self.model, mask, rate, times, before=1000.0, seed=self.seed)
+            movie = simulate(self.model, mask, rate, times, before=1000.0, rng=self.seed)
             self._seen = (*imaged(movie, seen / _DETECTION, self.seed), rate)
         return self._seen
 
@@ -242,7 +242,7 @@ class _Made:
         problem = posed(self._given(data), self.model)
         settings: dict[str, Any] = {"training": {"time_limit": seconds}, "derivatives": METHODS[method]}
         begun = time.perf_counter()
-        solution = solve(problem, "network", seed=self.seed, settings=settings)
+        solution = solve(problem, "network", rng=self.seed, settings=settings)
         spent = time.perf_counter() - begun
         fields = solution.dataset.assign(ratio=_ratio(problem, solution.dataset))
         fields = fields.assign_coords({c: fields[c].values * self.model.length for c in ("x", "y")})

@@ -178,7 +178,7 @@ def _by_us(plan: Plan, made: Case) -> Trial:
     problem = made.problem(plan.noise, plan.seed)
     begun = time.perf_counter()
     try:
-        solution = solve(problem, engine, seed=plan.seed, settings=settings, progress=watch.on_step)
+        solution = solve(problem, engine, rng=plan.seed, settings=settings, progress=watch.on_step)
     except MollifierError as error:
         return Trial("refused", str(error))
     except Exception as error:  # whatever goes wrong in one must not end the run

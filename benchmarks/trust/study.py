@@ -201,7 +201,7 @@ def trial(plan: Plan, seed: int) -> Trial:
     load(plan.engine)
     begun = time.perf_counter()
     try:
-        solution = solve(problem, plan.engine, seed=seed)
+        solution = solve(problem, plan.engine, rng=seed)
     except MollifierError as error:
         return Trial(question.name, "refused", str(error))
     except Exception as error:

@@ -58,9 +58,9 @@ def test_nuclei_benchmark_accuracy_and_resume(tmp_path: Path):
 def test_nuclei_benchmark_ratio():
     """With the fields' exact derivatives lam comes out as it went in."""
     model = ChromatinModel()
-    mask = nucleus(800.0, 50, seed=0)
+    mask = nucleus(800.0, 50, rng=0)
     lam = rate_pattern(mask, "gradient", 0.6, 0.3, 0)
-    movie = simulate(model, mask, lam, [0.0, 20.0], before=200.0, seed=0)
+    movie = simulate(model, mask, lam, [0.0, 20.0], before=200.0, rng=0)
     problem = posed(with_noise(movie, 0.01), model)
     data = problem.data.dataset
     phi = data["phi_h"].transpose("x", "y", "t")

@@ -20,9 +20,9 @@ MODEL = ChromatinModel()
 
 def simulated(model: ChromatinModel = MODEL, **options) -> xr.Dataset:
     """A small nucleus in three frames."""
-    mask = nucleus(900.0, 72, seed=1)
-    lam = rate_pattern(mask, "gradient", level=0.6, contrast=0.4, seed=1)
-    return simulate(model, mask, lam, [0.0, 60.0, 120.0], before=600.0, step=5.0, seed=1, **options)
+    mask = nucleus(900.0, 72, rng=1)
+    lam = rate_pattern(mask, "gradient", level=0.6, contrast=0.4, rng=1)
+    return simulate(model, mask, lam, [0.0, 60.0, 120.0], before=600.0, step=5.0, rng=1, **options)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def truth() -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def given(truth: xr.Dataset) -> xr.Dataset:
-    return with_noise(truth, 0.05, seed=2)
+    return with_noise(truth, 0.05, rng=2)
 
 
 @pytest.fixture(scope="module")
@@ -132,14 +132,14 @@ def test_galerkin_covariance_of_rows(truth):
 
 def test_rate_map_rising_in_time():
     """A treatment half way: the rate goes from 0.6 to 0.6 times 1.6, sooner on one side than on the other."""
-    mask = nucleus(1000.0, 72, seed=3)
-    base = rate_pattern(mask, "gradient", level=0.6, contrast=0.3, seed=3)
+    mask = nucleus(1000.0, 72, rng=3)
+    base = rate_pattern(mask, "gradient", level=0.6, contrast=0.3, rng=3)
     times = xr.Variable("t", np.linspace(0.0, 480.0, 9))
     when = 240.0 + 0.1 * mask["x"]
     rise = 1 + 0.6 / (1 + np.exp(-(xr.DataArray(times, {"t": times}) - when) / 60.0))
     lam = (base * rise).transpose("x", "y", "t")
-    movie = simulate(MODEL, mask, lam, times.values, before=600.0, step=5.0, seed=3)
-    found = infer_rate(with_noise(movie, 0.05, seed=4), MODEL, over=("x", "y", "t"))
+    movie = simulate(MODEL, mask, lam, times.values, before=600.0, step=5.0, rng=3)
+    found = infer_rate(with_noise(movie, 0.05, rng=4), MODEL, over=("x", "y", "t"))
     correlation, error, covered = errors(found, movie.assign(lam=lam.where(mask)))
     assert found.status.name == "converged"
     assert correlation > 0.85
@@ -152,10 +152,10 @@ def test_rate_map_rising_in_time():
 def test_rate_map_with_lamina_and_nucleoplasm():
     """Where the model knows of the lamina the rate is right; where it does not, it is not."""
     sticky = ChromatinModel(FreeEnergy(adhesion=1.0))
-    mask = nucleus(900.0, 72, seed=1)
+    mask = nucleus(900.0, 72, rng=1)
     phi_n = mask.copy(data=0.1 + 0.05 * np.sin(mask["x"].values / 150.0)[:, None] * np.ones(mask.shape))
     truth = simulated(model=sticky, nucleoplasm=phi_n)
-    given = with_noise(truth, 0.02, seed=2)
+    given = with_noise(truth, 0.02, rng=2)
     known, unknown = (errors(infer_rate(given, m), truth)[1] for m in (sticky, MODEL))
     assert known < 0.1
     assert unknown > 1.5 * known

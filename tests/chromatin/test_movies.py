@@ -30,17 +30,17 @@ SIZE, DELAY, SPREAD = 0.6, 50.0, 25.0
 @pytest.fixture(scope="module")
 def movie() -> xr.Dataset:
     """A nucleus whose rate rises by 60 %, 50 s after a treatment at 250 s."""
-    mask = nucleus(900.0, 60, seed=1)
+    mask = nucleus(900.0, 60, rng=1)
     base = rate_pattern(mask, "patches", 0.6, 0.3, 1)
     times, fine = 40.0 * np.arange(16), np.arange(0.0, 601.0, 10.0)
     course = xr.DataArray(1 + SIZE * ndtr((fine - TREATMENT - DELAY) / SPREAD), {"t": fine}, ("t",))
     lam = (base * course).transpose("x", "y", "t")
-    return simulate(MODEL, mask, lam, times, before=800.0, step=5.0, seed=1)
+    return simulate(MODEL, mask, lam, times, before=800.0, step=5.0, rng=1)
 
 
 @pytest.fixture(scope="module")
 def moving(movie: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
-    return filmed(movie, drift=300.0, turn=0.3, strain=0.03, bleaching=1e-3, seed=1)
+    return filmed(movie, drift=300.0, turn=0.3, strain=0.03, bleaching=1e-3, rng=1)
 
 
 def held(quantity, truth: float) -> bool:
@@ -49,7 +49,7 @@ def held(quantity, truth: float) -> bool:
 
 def test_step_after_treatment(movie):
     """Size within 15 %, delay within one frame, and both in their intervals."""
-    found = infer_rate(with_noise(movie, 0.05, seed=2), MODEL, treatment=TREATMENT)
+    found = infer_rate(with_noise(movie, 0.05, rng=2), MODEL, treatment=TREATMENT)
     step = found.step
     assert step.size.value == pytest.approx(SIZE, rel=0.15)
     assert step.delay.value == pytest.approx(DELAY, abs=40.0)
@@ -62,8 +62,8 @@ def test_step_after_treatment(movie):
 
 def test_step_that_never_comes(movie):
     """Without a change the size is zero within its error, and the delay lies in the frames, unknown."""
-    still = simulate(MODEL, movie["mask"], 0.6, movie["t"].values, before=800.0, step=5.0, seed=1)
-    step = infer_rate(with_noise(still, 0.05, seed=2), MODEL, quick=True, treatment=TREATMENT).step
+    still = simulate(MODEL, movie["mask"], 0.6, movie["t"].values, before=800.0, step=5.0, rng=1)
+    step = infer_rate(with_noise(still, 0.05, rng=2), MODEL, quick=True, treatment=TREATMENT).step
     assert not step.found
     assert held(step.size, 0.0)
     assert 0 < step.delay.value < float(movie["t"][-1]) - TREATMENT

@@ -25,12 +25,12 @@ PIXEL = 14.0
 
 @pytest.fixture(scope="module")
 def movie() -> xr.Dataset:
-    return simulate(ChromatinModel(), nucleus(1100.0, 90, seed=5), 0.6, [0.0], before=600.0, step=5.0, seed=5)
+    return simulate(ChromatinModel(), nucleus(1100.0, 90, rng=5), 0.6, [0.0], before=600.0, step=5.0, rng=5)
 
 
 @pytest.fixture(scope="module")
 def seen(movie: xr.Dataset) -> tuple[NucleusData, Thresholds]:
-    return imaged(movie, 3e5, seed=5)
+    return imaged(movie, 3e5, rng=5)
 
 
 def shifted(sample: NucleusData, by: float) -> NucleusData:
@@ -55,7 +55,7 @@ def test_outline_from_localisations(seen, by):
 
 def test_outline_from_image(movie):
     """In an image the edge is found to a fraction of a pixel of 25 nm."""
-    image, mask = (a.isel(t=0, drop=True) for a in filmed(movie, seed=5))
+    image, mask = (a.isel(t=0, drop=True) for a in filmed(movie, rng=5))
     sample = NucleusData("a", "1", "", mask, (0.0,), (), image)
     found = fitted_outline(shifted(sample, 30.0))[1]
     assert found.value == pytest.approx(30.0, abs=8.0)

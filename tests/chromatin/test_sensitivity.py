@@ -28,14 +28,14 @@ ALONE = dict.fromkeys([f.name for f in dataclasses.fields(Assumptions)], 0.0)
 
 @pytest.fixture(scope="module")
 def movie() -> xr.Dataset:
-    mask = nucleus(900.0, 72, seed=1)
-    lam = rate_pattern(mask, "gradient", level=0.6, contrast=0.4, seed=1)
-    return simulate(MODEL, mask, lam, [0.0, 120.0], before=600.0, step=5.0, seed=1)
+    mask = nucleus(900.0, 72, rng=1)
+    lam = rate_pattern(mask, "gradient", level=0.6, contrast=0.4, rng=1)
+    return simulate(MODEL, mask, lam, [0.0, 120.0], before=600.0, step=5.0, rng=1)
 
 
 @pytest.fixture(scope="module")
 def given(movie: xr.Dataset) -> xr.Dataset:
-    return with_noise(movie, 0.05, seed=2)
+    return with_noise(movie, 0.05, rng=2)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_sensitivity_of_what_is_not_there(found):
 @pytest.mark.parametrize("frames", [1, 2])
 def test_nucleus_page_first_number_includes_assumptions(movie, frames, tmp_path):
     """The first number has the whole error; the status of a still image names the steady state."""
-    sample, levels = imaged(movie.isel(t=slice(0, frames)), 1e5, seed=0)
+    sample, levels = imaged(movie.isel(t=slice(0, frames)), 1e5, rng=0)
     settings = StudySettings(quick=True, width=40.0, domains="map", thresholds=levels, merge=False)
     result = analyse_nucleus(sample, settings)
     n = result.numbers

@@ -55,9 +55,9 @@ def test_simulate_second_order_in_step():
 
 def test_simulate_integral_changes_by_reactions():
     """d/dt integral phi_d = 2 Gamma integral (lam phi_e - phi_h), over one small step."""
-    mask = nucleus(800.0, 48, seed=1)
-    lam = rate_pattern(mask, "gradient", seed=1)
-    start = simulate(MODEL, mask, lam, [0.0], before=200.0, seed=1)["phi_d"].isel(t=0, drop=True)
+    mask = nucleus(800.0, 48, rng=1)
+    lam = rate_pattern(mask, "gradient", rng=1)
+    start = simulate(MODEL, mask, lam, [0.0], before=200.0, rng=1)["phi_d"].isel(t=0, drop=True)
     movie = simulate(MODEL, mask, lam, [0.0, 0.02], before=0.0, start=start)
     phi_d, q = movie["phi_d"].isel(t=0), 1 - movie["phi_n"]
     grown = float((movie["phi_d"].isel(t=1) - phi_d).sum()) / 0.02
@@ -96,8 +96,8 @@ def test_simulate_lamina_attracts_heterochromatin():
 @pytest.mark.parametrize("kind", ["uniform", "gradient", "patches", "peripheral"])
 def test_rate_patterns(kind):
     """Patterns."""
-    mask = nucleus(1000.0, 48, seed=2)
-    lam = rate_pattern(mask, kind, level=0.5, contrast=0.3, seed=2)
+    mask = nucleus(1000.0, 48, rng=2)
+    lam = rate_pattern(mask, kind, level=0.5, contrast=0.3, rng=2)
     inside = np.log(lam.values[mask.values])
     assert np.exp(np.median(inside)) == pytest.approx(0.5)
     assert inside.std() == pytest.approx(0.0 if kind == "uniform" else 0.3, abs=1e-9)
@@ -123,13 +123,13 @@ def test_simulate_bad_shapes_and_units():
 
 @pytest.fixture(scope="module")
 def movie():
-    mask = nucleus(1000.0, 48, seed=3)
-    return simulate(MODEL, mask, 0.6, [0.0, 50.0], before=400.0, seed=3)
+    mask = nucleus(1000.0, 48, rng=3)
+    return simulate(MODEL, mask, 0.6, [0.0, 50.0], before=400.0, rng=3)
 
 
 def test_simulated_localisations_follow_density(movie):
     """Counts in pixels less the mean expected are Poisson: their variance is their mean."""
-    table = localizations(movie, count=4e5, detection=0.5, precision=0.0, seed=1)
+    table = localizations(movie, count=4e5, detection=0.5, precision=0.0, rng=1)
     density = chromatin_density(movie).isel(t=0)
     mean = (density / density.sum() * 2e5).transpose("x", "y").values
     x = movie["x"].values
@@ -144,16 +144,16 @@ def test_simulated_localisations_follow_density(movie):
 
 def test_simulated_localisations_repeats_and_background(movie):
     """Repeats blur and background are what they say."""
-    plain = localizations(movie, count=2e4, detection=1.0, seed=2)
-    more = localizations(movie, count=2e4, detection=1.0, repeats=0.5, background=0.2, seed=2)
+    plain = localizations(movie, count=2e4, detection=1.0, rng=2)
+    more = localizations(movie, count=2e4, detection=1.0, repeats=0.5, background=0.2, rng=2)
     assert len(more) / len(plain) == pytest.approx(1.8, rel=0.03)
-    again = localizations(movie, count=2e4, detection=1.0, seed=2)
+    again = localizations(movie, count=2e4, detection=1.0, rng=2)
     assert plain.equals(again)
     assert plain["uncertainty"].mean() == pytest.approx(15.0, rel=0.02)
 
 
 def test_simulated_noise_size(movie):
-    noisy = with_noise(movie, 0.05, seed=1)
+    noisy = with_noise(movie, 0.05, rng=1)
     error = (noisy["phi_d"] - movie["phi_d"]).values[movie["mask"].values]
     assert error.std() == pytest.approx(0.05, rel=0.05)
     assert float(noisy["phi_d_sd"].max()) == 0.05

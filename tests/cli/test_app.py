@@ -76,7 +76,7 @@ def test_solve_prints_and_saves(solver: Solver):
     assert "network, fit: 1/2, 3 s left; data 1.5; D = 0.2" in result.stderr
     assert load_solution("out/a").estimates["D"].value == 0.25
     given = solver.calls[0]
-    assert (given["seed"], given["engine"], given["settings"]["training"]["steps"]) == (7, "network", 3)
+    assert (given["rng"], given["engine"], given["settings"]["training"]["steps"]) == (7, "network", 3)
     assert (given["folder"], given["resume"]) == (Path("out/a"), False)
     assert json.loads(Path("out/a/problem.json").read_text())["seed"] == 7
 
@@ -209,7 +209,7 @@ def test_check_says_whether_the_data_can_answer(here: Path):
 
 
 def test_demos(solver: Solver, monkeypatch: pytest.MonkeyPatch):
-    def heat(folder: Path, seed: int, progress: Any, quick: bool) -> Any:
+    def heat(folder: Path, rng: int, progress: Any, quick: bool) -> Any:
         """Conductivity of a plate."""
         return made(), None, {"D": 0.0125}
 

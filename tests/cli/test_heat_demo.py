@@ -51,10 +51,10 @@ def test_the_truth_solves_a_manufactured_problem(monkeypatch):
 
 
 def test_measurements_repeat_and_carry_their_noise():
-    one, two = heat.measurements(200, seed=3, cells=32), heat.measurements(200, seed=3, cells=32)
+    one, two = heat.measurements(200, rng=3, cells=32), heat.measurements(200, rng=3, cells=32)
     assert one.observations.digest() == two.observations.digest()
-    assert heat.measurements(200, seed=4, cells=32).observations.digest() != one.observations.digest()
-    exact = heat.measurements(200, noise=0.0, seed=3, cells=32).observations.samples("u").values
+    assert heat.measurements(200, rng=4, cells=32).observations.digest() != one.observations.digest()
+    exact = heat.measurements(200, noise=0.0, rng=3, cells=32).observations.samples("u").values
     error = one.observations.samples("u").values - exact
     assert np.std(error) == pytest.approx(0.02 * np.sqrt(np.mean(exact**2)), rel=0.2)
     assert one.observations.units == {"x": "m", "y": "m", "u": "K", "s": "W/m^3"}

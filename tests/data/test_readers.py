@@ -168,7 +168,7 @@ def test_options_mask_window_sample_select(tmp_path):
     assert obs.coordinates == ("x", "t")
     assert obs.bounds["x"][1] < 0.6
     assert obs.bounds["t"][0] >= 1
-    part = read(tmp_path / "a.nc", "u", select={"z": 7}, sample=20, seed=4)
+    part = read(tmp_path / "a.nc", "u", select={"z": 7}, sample=20, rng=4)
     assert part.samples("u").values.size == 20
 
 
@@ -178,7 +178,7 @@ def test_burgers_shock():
     assert obs.grid().shape == (256, 100)
     assert obs.coordinates == ("x", "t")
     assert obs.noise["u"] < 1e-3
-    assert obs.add_noise(0.01, seed=1).noise["u"] == pytest.approx(0.01, rel=0.15)
+    assert obs.add_noise(0.01, rng=1).noise["u"] == pytest.approx(0.01, rel=0.15)
     assert read(path, {"u": "usol"}, sample=2000).samples("u").points.shape == (2000, 2)
 
 

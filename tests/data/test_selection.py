@@ -87,7 +87,7 @@ def test_thin_carries_known_coefficients():
 
 def test_add_noise_scales_with_rms():
     obs = Observations.from_dataset(field(80, 60))
-    noisy = obs.add_noise(0.1, seed=3)
+    noisy = obs.add_noise(0.1, rng=3)
     assert noisy.noise_source("u") == "estimated"
     assert noisy.noise["u"] == pytest.approx(0.1, rel=0.1)
     known = Observations.from_dataset(field(), noise=0.03).add_noise({"u": 0.04})
@@ -119,7 +119,7 @@ def test_trust_scales_the_errors_of_a_profile():
 
 
 def test_trust_estimates_over_everything_first():
-    plain = Observations.from_dataset(field(60, 40)).add_noise(0.05, seed=1)
+    plain = Observations.from_dataset(field(60, 40)).add_noise(0.05, rng=1)
     obs = plain.trust(t=0)
     assert obs.noise_source("u") == "estimated"
     assert obs.noise_sd("u") == plain.noise_sd("u")

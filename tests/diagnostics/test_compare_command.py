@@ -56,7 +56,7 @@ def test_the_command_prints_and_saves(faked):
     assert "nested, refused: it cannot" in result.stdout
     engines, options = calls[0]
     assert engines == ["weak", "joint", "nested"]
-    assert (options["seed"], options["hold_out"]) == (3, 0.2)
+    assert (options["rng"], options["hold_out"]) == (3, 0.2)
     assert load_solution("out/weak").estimates["D"].value == 1.0
     rows = list(csv.DictReader(Path("out/compare.csv").read_text().splitlines()))
     assert [(r["engine"], r["status"], r["D"]) for r in rows] == [

@@ -208,7 +208,7 @@ WRONG = {
 def solved(case, seed):
     equation, data, names, engine, settings = case
     return mf.solve(
-        InverseProblem(equation, data(seed), numbers(*names)), engine, seed=seed, settings=settings
+        InverseProblem(equation, data(seed), numbers(*names)), engine, rng=seed, settings=settings
     )
 
 

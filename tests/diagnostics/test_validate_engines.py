@@ -54,7 +54,7 @@ def validated(case, seed=7):
     settings = dict(SETTINGS[engine])
     if radius:
         settings["collocation"] = {**settings.get("collocation", {}), "radius": radius}
-    return mf.validate(mf.solve(problem, engine, seed=seed, settings=settings))
+    return mf.validate(mf.solve(problem, engine, rng=seed, settings=settings))
 
 
 @pytest.mark.parametrize("name", RIGHT)

@@ -259,4 +259,4 @@ def test_engine_refuses_settings_that_it_does_not_use(engine, settings, message)
 def test_weak_engine_takes_no_resume_and_numpy_seeds_are_taken(tmp_path):
     with pytest.raises(ConfigurationError, match=r"'resume' was given to engine 'weak', .* joint, network"):
         mf.solve(gridded(DENSE), "weak", folder=tmp_path, resume=True)
-    assert mf.solve(gridded(DENSE), "weak", seed=np.int64(3)).provenance["seed"] == 3
+    assert mf.solve(gridded(DENSE), "weak", rng=np.int64(3)).provenance["seed"] == 3

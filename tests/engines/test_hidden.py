@@ -132,7 +132,7 @@ def two_rates(seed: int = 1) -> mf.Observations:
     """The second of two compartments, which lose 2 and 0.5 of what they hold; the first feeds it."""
     t = np.linspace(0, 6, 80)
     y = solve_ivp(lambda t, y: [-2 * y[0] + y[1], -0.5 * y[1]], (0, 6), [0.2, 1], t_eval=t, rtol=1e-9).y
-    return mf.Observations({"u": y[0]}, {"t": t}).add_noise(0.005, seed=seed)
+    return mf.Observations({"u": y[0]}, {"t": t}).add_noise(0.005, rng=seed)
 
 
 @pytest.mark.parametrize(("upper", "status"), [(None, "undetermined"), (1.0, "converged")])
@@ -152,7 +152,7 @@ def test_rates_that_may_be_exchanged(upper, status):
 def test_a_sign_that_a_hidden_state_takes_up():
     """x'' = -k^2 x, written with the velocity over k: k and -k are the same."""
     t = np.linspace(0, 6, 80)
-    data = mf.Observations({"x": np.cos(2 * t)}, {"t": t}).add_noise(0.01, seed=0)
+    data = mf.Observations({"x": np.cos(2 * t)}, {"t": t}).add_noise(0.01, rng=0)
     equations, states = ["x_t = k*v", "v_t = -k*x"], {"v": mf.StateUnknown()}
     free = mf.solve(mf.InverseProblem(equations, data, {"k": mf.ScalarUnknown(initial=-1.0)}, states=states))
     assert free.status.name == "undetermined"
@@ -165,7 +165,7 @@ def test_true_condition_beside_a_hidden_state(condition):
     """The search for levels starts where the search for hidden states ended, and leaves k and c there."""
     t = np.linspace(0, 10, 60)
     x = solve_ivp(lambda _, y: [y[1], -4 * y[0] - 0.3 * y[1]], (0, 10), [1, 0], t_eval=t, rtol=1e-10).y[0]
-    data = mf.Observations({"x": x}, {"t": t}).add_noise(0.015, seed=1)
+    data = mf.Observations({"x": x}, {"t": t}).add_noise(0.015, rng=1)
     problem = mf.InverseProblem(
         ["x_t = v", "v_t = -k*x - c*v"],
         data,

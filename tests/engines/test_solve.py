@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_bits_and_leaves_the_random_state(heat_solu
 
 
 def test_another_seed_gives_other_bits_and_the_same_answer(heat_solution):
-    other = solve(heat(), settings=SMALL, seed=1)
+    other = solve(heat(), settings=SMALL, rng=1)
     assert value(other, "D") != value(heat_solution, "D")
     assert value(other, "D") == pytest.approx(value(heat_solution, "D"), rel=0.03)
 
@@ -332,8 +332,8 @@ def test_standard_errors_halve_with_four_times_the_data():
         ({"settings": {"training": {"device": "gpu"}}}, "'cpu', 'cuda' or 'cuda:0' was expected"),
         ({"settings": {"training": {"optimiser": "gauss-newton"}, "derivatives": "nested"}}, "Gauss-Newton"),
         ({"resume": True}, "without a folder"),
-        ({"seed": -1}, "0 or more"),
-        ({"seed": 1.5}, "whole number"),
+        ({"rng": -1}, "0 or more"),
+        ({"rng": 1.5}, "whole number"),
     ],
 )
 def test_what_is_wrong_is_said(options, message):

@@ -64,7 +64,7 @@ def test_one_mode_on_a_grid_is_undetermined_for_check_and_weak(seed, noise):
 @pytest.mark.parametrize("problem", [on_grid(2, 0.05, 1), scattered(1)], ids=["grid", "scattered"])
 def test_one_mode_is_undetermined_for_engines_with_states(problem, engine):
     """States that are fitted to noise make the likelihood sharp along the direction that is free."""
-    solution = mf.solve(problem, engine, seed=0, settings=SMALL[engine])
+    solution = mf.solve(problem, engine, rng=0, settings=SMALL[engine])
     assert mf.check(problem).verdict == "cannot be answered"
     assert solution.status.name == "undetermined"
     assert "only the combination r - " in solution.status.message
@@ -84,7 +84,7 @@ def test_two_modes_on_a_grid_are_determined(engine):
 def test_two_modes_scattered_are_determined(engine):
     problem = scattered(modes=2)
     assert mf.check(problem).verdict == "good"
-    solution = mf.solve(problem, engine, seed=0, settings=SMALL[engine])
+    solution = mf.solve(problem, engine, rng=0, settings=SMALL[engine])
     assert solution.status.name != "undetermined"
     assert all(e.sd is None or np.isfinite(e.sd) for e in solution.estimates.values())
 
@@ -117,7 +117,7 @@ def test_numbers_fixed_only_together_are_undetermined_in_every_engine():
     problem = InverseProblem("u_t = -a*b*u", data, {"a": ScalarUnknown(), "b": ScalarUnknown()})
     assert "only a*b" in mf.check(problem).errors[0].text
     for engine in ("joint", "network"):
-        status = mf.solve(problem, engine, seed=0, settings=SMALL[engine]).status
+        status = mf.solve(problem, engine, rng=0, settings=SMALL[engine]).status
         assert status.name == "undetermined"
         assert "only a*b is in the data" in status.message
 

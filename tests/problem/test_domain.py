@@ -191,7 +191,7 @@ def test_ring_without_a_scale():
 def test_conductivity_of_the_ring():
     """k within 0.1 of the truth, most of it inside the intervals, NaN in the hole."""
     file = mf.load_problem(RING)
-    solution = mf.solve(file.problem(), "joint", seed=file.seed)
+    solution = mf.solve(file.problem(), "joint", rng=file.seed)
     found = solution.dataset
     x, y = np.meshgrid(found.x, found.y, indexing="ij")
     warm = np.exp(-((x - 0.5) ** 2 + (y - 0.3) ** 2) / 0.08)

@@ -22,6 +22,7 @@ from mollifier.chromatin.shapes import nucleus, rate_pattern
 from mollifier.chromatin.simulate import simulate
 from mollifier.diagnostics.scores import Score
 from mollifier.errors import DataError
+from mollifier.io.draws import Rng
 
 # Diameter in nm, pixels, frames, seconds between them, and labels in each; frames and labels of a quick run.
 _DIAMETER, _PIXELS, _FRAMES, _INTERVAL, _LABELS = 1400.0, 112, 4, 80.0, 1e6
@@ -32,7 +33,7 @@ _COMPACTION, _PRECISION = 5.0, 8.0
 
 def demo(
     folder: Path,
-    seed: int = 0,
+    rng: Rng = 0,
     progress: Callable[[Any], None] | None = None,
     quick: bool = False,
 ) -> tuple[Any, xr.Dataset, dict[str, Any]]:
@@ -45,8 +46,8 @@ def demo(
     ----------
     folder
         Folder of the files.
-    seed
-        Of the shape, the rate and the localisations.
+    rng
+        Seed or generator of the shape, the rate and the localisations.
     progress
         Not called: the solve has no steps.
     quick
@@ -60,11 +61,11 @@ def demo(
     model, frames, labels = ChromatinModel(), _FRAMES, _LABELS
     if quick:
         frames, labels = _QUICK
-    mask = nucleus(_DIAMETER, _PIXELS, seed=seed)
-    rate = rate_pattern(mask, "patches", level=0.6, contrast=0.3, seed=seed)
+    mask = nucleus(_DIAMETER, _PIXELS, rng=rng)
+    rate = rate_pattern(mask, "patches", level=0.6, contrast=0.3, rng=rng)
     times = [_INTERVAL * k for k in range(frames)]
-    movie = simulate(model, mask, rate, times, before=900.0, seed=seed)
-    sample, levels = imaged(movie, labels, seed, folder)
+    movie = simulate(model, mask, rate, times, before=900.0, rng=rng)
+    sample, levels = imaged(movie, labels, rng, folder)
     settings = StudySettings(
         width=3 * _PRECISION, thresholds=levels, model=model, merge=False, quick=quick, margin=0.0
     )
@@ -83,7 +84,7 @@ def demo(
 
 
 def imaged(
-    movie: xr.Dataset, labels: float, seed: int, folder: Path | None = None
+    movie: xr.Dataset, labels: float, rng: Rng, folder: Path | None = None
 ) -> tuple[NucleusData, Thresholds]:
     """Localisations of every frame of a movie, and the levels of its phases, as from a calibration.
 
@@ -93,13 +94,13 @@ def imaged(
         A result of `simulate`.
     labels
         Mean number in a frame.
-    seed
-        Of the localisations.
+    rng
+        Seed or generator of the localisations.
     folder
         Folder for ``frame_1.csv`` and so on, if they are written.
     """
     detection = 0.7
-    table = localizations(movie, labels, _COMPACTION, detection, _PRECISION, seed=seed)
+    table = localizations(movie, labels, _COMPACTION, detection, _PRECISION, rng=rng)
     seen = []
     for _, part in table.groupby("frame"):
         x, y, error = (part[c].to_numpy(dtype=float) for c in ("x", "y", "uncertainty"))

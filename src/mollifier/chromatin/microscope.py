@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from mollifier.errors import ConfigurationError
+from mollifier.io.draws import Rng, generator
 
 Array = NDArray[np.float64]
 
@@ -16,7 +17,7 @@ Array = NDArray[np.float64]
 _SPREAD = 0.3
 
 
-def with_noise(movie: xr.Dataset, sd: float, seed: int = 0) -> xr.Dataset:
+def with_noise(movie: xr.Dataset, sd: float, rng: Rng = 0) -> xr.Dataset:
     """The movie with independent normal errors on phi_d, and their standard deviation as ``phi_d_sd``.
 
     Raises
@@ -26,7 +27,7 @@ def with_noise(movie: xr.Dataset, sd: float, seed: int = 0) -> xr.Dataset:
     """
     if not sd > 0:
         raise ConfigurationError(f"sd={sd} was given; a positive standard deviation was expected.")
-    rng = np.random.default_rng(seed)
+    rng = generator(rng)
     noisy = movie["phi_d"] + sd * rng.standard_normal(movie["phi_d"].shape)
     return movie.assign(phi_d=noisy, phi_d_sd=xr.full_like(movie["phi_d"], sd))
 
@@ -59,7 +60,7 @@ def localizations(
     precision: float = 15.0,
     repeats: float = 0.0,
     background: float = 0.0,
-    seed: int = 0,
+    rng: Rng = 0,
 ) -> pd.DataFrame:
     """Localisations of the molecules in every frame of a movie.
 
@@ -107,7 +108,7 @@ def localizations(
             f"count={count}, detection={detection}, precision={precision}, repeats={repeats}, "
             f"background={background} were given; positive numbers and a probability were expected."
         )
-    rng = np.random.default_rng(seed)
+    rng = generator(rng)
     density = chromatin_density(movie, compaction)
     frames = density.transpose(..., "x", "y").values.reshape(-1, density.sizes["x"], density.sizes["y"])
     x, y = movie["x"].values, movie["y"].values
@@ -142,7 +143,7 @@ def filmed(
     strain: float = 0.0,
     bleaching: float = 0.0,
     compaction: float = 5.0,
-    seed: int = 0,
+    rng: Rng = 0,
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Camera frames of a nucleus that drifts, turns, deforms and fades.
 
@@ -167,7 +168,7 @@ def filmed(
     DataArray, DataArray
         Counts, and the pixels inside the nucleus, both over x, y (nm) and t.
     """
-    rng = np.random.default_rng(seed)
+    rng = generator(rng)
     density = chromatin_density(movie, compaction).transpose("x", "y", "t").values
     inside = movie["mask"].values.astype(float)
     origin, step = (np.array([float(movie[c][k]) for c in ("x", "y")]) for k in (0, 1))

@@ -18,6 +18,7 @@ from mollifier.chromatin.comparison import welch_means
 from mollifier.chromatin.groups import QUANTITIES, unit_of
 from mollifier.chromatin.mixed import GroupMeans, mixed_fit, mixed_means
 from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.io.draws import Rng, generator
 from mollifier.mollify.distributions import student_tail, student_upper
 
 # Power that is usual to ask for, and the largest difference that is looked for, in units of the control mean.
@@ -179,7 +180,7 @@ class Power:
     smallest: float
 
 
-def power(plan: StudyPlan, draws: int = 500, seed: int = 0) -> Power:
+def power(plan: StudyPlan, draws: int = 500, rng: Rng = 0) -> Power:
     """Simulate a planned study.
 
     Parameters
@@ -188,11 +189,11 @@ def power(plan: StudyPlan, draws: int = 500, seed: int = 0) -> Power:
         The study.
     draws
         Simulated studies; a mixed model takes some 15 ms.
-    seed
-        Of the draws.
+    rng
+        Seed or generator of the draws.
     """
-    rng = np.random.default_rng(seed)
-    means = [plan.draw(rng) for _ in range(draws)]
+    random = generator(rng)
+    means = [plan.draw(random) for _ in range(draws)]
     shift = np.array([m.mean[0] - m.mean[1] for m in means])
     error = np.array([max(m.difference_error, 1e-300) for m in means])
     freedom, level = np.array([float(m.freedom) for m in means]), plan.level / plan.comparisons

@@ -64,7 +64,7 @@ class Resolution:
         return math.hypot(self.blur, max(self.nyquist, self.kernel))
 
 
-def mean_neighbour_distance(locs: Localizations, seed: int = 0) -> float:
+def mean_neighbour_distance(locs: Localizations) -> float:
     """Mean distance to the nearest other molecule in nm, from at most 100,000 of them.
 
     Raises
@@ -77,7 +77,7 @@ def mean_neighbour_distance(locs: Localizations, seed: int = 0) -> float:
     points = np.stack([locs.x, locs.y], axis=1)
     asked = points
     if len(locs) > _SAMPLED:
-        asked = points[np.random.default_rng(seed).choice(len(locs), _SAMPLED, replace=False)]
+        asked = points[np.random.default_rng(0).choice(len(locs), _SAMPLED, replace=False)]
     return float(KDTree(points, balanced_tree=False, compact_nodes=False).query(asked, k=2)[0][:, 1].mean())
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mollifier.chromatin.rasters import edge_distance, pixel_spacing
 from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.io.draws import Rng, generator
 
 Array = NDArray[np.float64]
 # Wave numbers of the edge, around the nucleus.
@@ -18,7 +19,7 @@ Pattern = Literal["uniform", "gradient", "patches", "peripheral"]
 
 
 def nucleus(
-    diameter: float = 1800.0, pixels: int = 256, uneven: float = 0.06, seed: int = 0, margin: float = 0.08
+    diameter: float = 1800.0, pixels: int = 256, uneven: float = 0.06, rng: Rng = 0, margin: float = 0.08
 ) -> xr.DataArray:
     """A mask (x, y) of a random rounded shape in a square of pixels.
 
@@ -49,7 +50,7 @@ def nucleus(
             f"diameter={diameter}, pixels={pixels}, uneven={uneven}, margin={margin} were given; positive "
             "sizes, 4 pixels or more and waves below 0.3 of the radius were expected."
         )
-    rng = np.random.default_rng(seed)
+    rng = generator(rng)
     waves = [(k, *(uneven / k * rng.standard_normal(2)).tolist()) for k in _WAVES]
     largest = 1 + sum(float(np.hypot(a, b)) for _, a, b in waves)
     half = diameter / 2 * largest * (1 + margin)
@@ -62,7 +63,7 @@ def nucleus(
 
 
 def rate_pattern(
-    mask: xr.DataArray, kind: Pattern = "patches", level: float = 0.6, contrast: float = 0.4, seed: int = 0
+    mask: xr.DataArray, kind: Pattern = "patches", level: float = 0.6, contrast: float = 0.4, rng: Rng = 0
 ) -> xr.DataArray:
     """A true lam(x, y) on the pixels of a mask, positive everywhere.
 
@@ -93,7 +94,7 @@ def rate_pattern(
         raise ConfigurationError(
             f"level={level}, contrast={contrast} were given; positive ones were expected."
         )
-    rng = np.random.default_rng(seed)
+    rng = generator(rng)
     x, y = mask["x"].values[:, None], mask["y"].values
     size = float(np.sqrt(mask.values.sum()) * pixel_spacing(mask))
     shape = np.zeros(mask.shape)

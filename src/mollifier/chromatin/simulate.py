@@ -21,6 +21,7 @@ from scipy.sparse.linalg import splu
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.rasters import edge_distance, laplacian, pixel_spacing
 from mollifier.errors import ConfigurationError, DataError
+from mollifier.io.draws import Rng, generator
 
 Array = NDArray[np.float64]
 
@@ -39,7 +40,7 @@ def simulate(
     before: float = 1000.0,
     step: float | None = None,
     start: xr.DataArray | None = None,
-    seed: int = 0,
+    rng: Rng = 0,
 ) -> xr.Dataset:
     """Solve the equation on a nucleus, and return the frames.
 
@@ -62,8 +63,8 @@ def simulate(
         Largest time step in s; 0.005/Gamma_ac by default.
     start
         Initial phi_d over (x, y); by default the uniform balance of lam with smooth random noise.
-    seed
-        Of that noise.
+    rng
+        Seed or generator of that noise.
 
     Returns
     -------
@@ -96,7 +97,7 @@ def simulate(
     n = nucleoplasm.values[inside]
     lam = _in_time(rate, inside)
     if start is None:
-        first = (1 - n) * (lam(times[0]) - 1) / (lam(times[0]) + 1) + _noise(model, mask, seed)[inside]
+        first = (1 - n) * (lam(times[0]) - 1) / (lam(times[0]) + 1) + _noise(model, mask, rng)[inside]
     else:
         first = _on(mask, start, "start").values[inside]
     flow = _Flow(model, mask, n, lam, step or _STEP * model.time)
@@ -207,9 +208,9 @@ def _in_time(rate: xr.DataArray, inside: NDArray[np.bool_]) -> Callable[[float],
     return at
 
 
-def _noise(model: ChromatinModel, mask: xr.DataArray, seed: int) -> Array:
+def _noise(model: ChromatinModel, mask: xr.DataArray, rng: Rng) -> Array:
     """Smooth initial noise from which patterns grow; independent of the pixel size."""
-    rng = np.random.default_rng(seed)
+    rng = generator(rng)
     x, y = mask["x"].values / model.length, mask["y"].values / model.length
     waves = rng.normal(size=(200, 2)) / _GRAIN / 2
     phase = rng.uniform(0, 2 * np.pi, 200)

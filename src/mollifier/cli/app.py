@@ -260,7 +260,7 @@ def demo(
     folder = ensure_folder(out or Path("out") / name)
     with locked(folder):
         with Follower(terminal.err, terminal.silent) as follow:
-            solution, truth, errors = DEMOS[name](folder=folder, seed=seed, progress=follow, quick=quick)
+            solution, truth, errors = DEMOS[name](folder=folder, rng=seed, progress=follow, quick=quick)
         deliver(terminal, solution, folder, not no_figures, truth, errors)
     return exit_code(solution)
 

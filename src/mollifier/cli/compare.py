@@ -44,7 +44,7 @@ def compare_engines(
         found = compare(
             problem,
             engines,
-            seed=file.seed,
+            rng=file.seed,
             settings=settings,
             hold_out=share,
             progress=None if terminal.silent else follow,

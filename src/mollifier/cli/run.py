@@ -47,7 +47,7 @@ def run(
         solution = solve_problem(
             problem,
             file.engine,
-            seed=file.seed,
+            rng=file.seed,
             settings=file.settings,
             progress=follow,
             folder=folder,
@@ -79,7 +79,7 @@ def _bootstrap(
                 problem,
                 solution,
                 given.repeats or _REPEATS["bootstrap"],
-                seed=file.seed,
+                rng=file.seed,
                 folder=folder / "bootstrap",
                 resume=resume,
                 processes=given.processes,
@@ -114,7 +114,7 @@ def _ensemble(
         return ensemble(
             problem,
             file.intervals.repeats or _REPEATS["ensemble"],
-            seed=file.seed,
+            rng=file.seed,
             settings=file.settings,
             folder=folder / "ensemble",
             resume=resume,

@@ -23,6 +23,7 @@ from mollifier.data.noise_findings import NoiseFinding
 from mollifier.data.noise_model import NoiseModel, declared_in, smoothed
 from mollifier.data.noise_structure import less_than_given, noise_structure
 from mollifier.errors import DataError, did_you_mean
+from mollifier.io.draws import Rng, generator
 
 Noise: TypeAlias = "float | Mapping[str, float | str | ArrayLike | xr.DataArray | Mapping[str, Any]] | None"
 
@@ -309,16 +310,16 @@ def settle(
     return dataset
 
 
-def with_noise(dataset: xr.Dataset, fractions: Mapping[str, float], seed: int) -> xr.Dataset:
+def with_noise(dataset: xr.Dataset, fractions: Mapping[str, float], rng: Rng) -> xr.Dataset:
     """Gaussian noise of fractions of rms added to variables; standard errors grow in quadrature."""
-    rng = np.random.default_rng(seed)
+    draws = generator(rng)
     dataset = dataset.copy()
     for v, fraction in fractions.items():
         old = dataset[v]
         finite = old.values[np.isfinite(old.values)]
         sigma = _fraction(f"add_noise was given {fraction} for '{v}'", fraction)
         sigma *= float(np.sqrt(np.mean(finite**2)))
-        dataset[v] = old + sigma * rng.standard_normal(old.shape)
+        dataset[v] = old + sigma * draws.standard_normal(old.shape)
         dataset[v].attrs.update(old.attrs)
         error = old.attrs.get("standard_error")
         if isinstance(error, str):

@@ -16,6 +16,7 @@ from mollifier.data.errorbars import Noise, trusted
 from mollifier.data.noisy import Noisy
 from mollifier.data.selection import Samples
 from mollifier.errors import DataError
+from mollifier.io.draws import Rng, generator
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -155,7 +156,7 @@ class Observations(Noisy):
         object.__setattr__(self, "_findings", {})
         return self
 
-    def samples(self, variable: str, most: int | None = None, seed: int = 0) -> Samples:
+    def samples(self, variable: str, most: int | None = None, rng: Rng = 0) -> Samples:
         """The finite values of a variable, with points and standard errors; replicates are further ones.
 
         At most ``most`` of them, drawn at random.
@@ -163,7 +164,7 @@ class Observations(Noisy):
         sd = errorbars.known(self.dataset, self._variable(variable))
         if sd is None:
             sd = self.noise_sd(variable) if self._finite(variable).size else np.nan
-        return selection.samples(self.dataset, variable, self.coordinates_of(variable), sd, most, seed)
+        return selection.samples(self.dataset, variable, self.coordinates_of(variable), sd, most, rng)
 
     def select(self, **where: Any) -> Observations:
         """Keep what equals the value along a dimension, coordinate or column; a list keeps several.
@@ -224,7 +225,7 @@ class Observations(Noisy):
         dataset = selection.scatter(self.in_memory, self.coordinates, self.replicates, self.variables)
         return self._with(dataset)
 
-    def thin(self, n: int, seed: int = 0) -> Observations:
+    def thin(self, n: int, rng: Rng = 0) -> Observations:
         """A random subset of ``n`` places as scattered observations.
 
         Raises
@@ -238,11 +239,11 @@ class Observations(Noisy):
             raise DataError(
                 f"sample={n} was given; a number from 2 to {size}, the number of points, was expected."
             )
-        rows = np.sort(np.random.default_rng(seed).permutation(size)[:n])
+        rows = np.sort(generator(rng).permutation(size)[:n])
         return whole._with(whole.dataset.isel({POINT: rows}))
 
     def hold_out(
-        self, fraction: float, seed: int = 0, variables: Iterable[str] | None = None
+        self, fraction: float, rng: Rng = 0, variables: Iterable[str] | None = None
     ) -> tuple[Observations, Observations]:
         """Split at random into (train, test), sample by sample, all variables together.
 
@@ -259,7 +260,7 @@ class Observations(Noisy):
         for v in split:
             self.noise_sd(v)
         rows = not self.gridded and set(split) == set(self.variables)
-        parts = selection.split(self.in_memory, self.coordinates, split, fraction, seed, rows)
+        parts = selection.split(self.in_memory, self.coordinates, split, fraction, rng, rows)
         train, test = (
             object.__new__(Observations)._set(p, self.coordinates, self.replicates, self._estimates)
             for p in parts
@@ -295,7 +296,7 @@ class Observations(Noisy):
         mark = selection.where_trusted(self.in_memory, self.variables, self.coordinates, where)
         return self._with(errorbars.trust(self.dataset, mark, factor, self.noise_sd))
 
-    def add_noise(self, fraction: float | Mapping[str, float], seed: int = 0) -> Observations:
+    def add_noise(self, fraction: float | Mapping[str, float], rng: Rng = 0) -> Observations:
         """With Gaussian noise of sigma = fraction * rms(u) added to each variable, or to those in a mapping.
 
         A noise that was given, or kept by `trust`, grows accordingly; an estimate is made anew.
@@ -303,7 +304,7 @@ class Observations(Noisy):
         amounts = dict(fraction) if isinstance(fraction, Mapping) else dict.fromkeys(self.variables, fraction)
         for v in amounts:
             self._variable(v)
-        return self._with(errorbars.with_noise(self.in_memory, amounts, seed))
+        return self._with(errorbars.with_noise(self.in_memory, amounts, rng))
 
     def rename(self, names: Mapping[str, str]) -> Observations:
         """With other names for variables and coordinates, as ``rename({"temperature": "u"})``."""

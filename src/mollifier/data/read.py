@@ -19,6 +19,7 @@ from mollifier.data.errorbars import Noise
 from mollifier.data.observations import Observations
 from mollifier.data.readers.registry import READERS, Reader, reader_of, suffix_of, suffixes
 from mollifier.errors import DataError, did_you_mean
+from mollifier.io.draws import Rng
 from mollifier.io.files import require_file
 
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
@@ -79,7 +80,7 @@ def read(
     trusted: Mapping[str, Any] | None = None,
     mask_outliers: bool = False,
     sample: int | None = None,
-    seed: int = 0,
+    rng: Rng = 0,
     gridded: bool | None = None,
     format: str | None = None,
     chunks: Mapping[str, int] | None = None,
@@ -115,8 +116,8 @@ def read(
         before the random sample.
     mask_outliers
         Whether fill values, dead sensors and isolated values are left out: `Observations.mask_outliers`.
-    sample, seed
-        Keep this many random points, as scattered observations.
+    sample, rng
+        Keep this many random points, as scattered observations; ``rng`` is a seed or a generator.
     gridded
         Overrules the choice between a grid and scattered points for a table.
     format
@@ -172,7 +173,7 @@ def read(
     obs = obs.window(**window) if window else obs
     obs = obs.trust(**trusted) if trusted else obs
     obs = obs.mask_outliers() if mask_outliers else obs
-    return obs if sample is None else obs.thin(sample, seed)
+    return obs if sample is None else obs.thin(sample, rng)
 
 
 def _noise_of(noise: Noise | str, requested: list[str] | None) -> Noise:

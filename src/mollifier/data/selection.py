@@ -14,6 +14,7 @@ from mollifier.data import errorbars
 from mollifier.data.arrays import check_rename
 from mollifier.data.building import POINT, time_last
 from mollifier.errors import DataError, did_you_mean
+from mollifier.io.draws import Rng, generator
 
 Array = NDArray[np.float64]
 
@@ -49,7 +50,7 @@ def samples(
     coordinates: tuple[str, ...],
     sd: Array | float,
     most: int | None = None,
-    seed: int = 0,
+    rng: Rng = 0,
 ) -> Samples:
     """The finite values of a variable, with standard errors ``sd`` in its shape, or one for all.
 
@@ -58,7 +59,7 @@ def samples(
     array = dataset[variable]
     index = np.flatnonzero(np.isfinite(array.values))
     if most is not None and index.size > most:
-        index = index[np.sort(np.random.default_rng(seed).choice(index.size, most, replace=False))]
+        index = index[np.sort(generator(rng).choice(index.size, most, replace=False))]
     at = np.unravel_index(index, array.shape)
     scattered = POINT in dataset.dims
     columns = [dataset[c].values[at if scattered else at[array.dims.index(c)]] for c in coordinates]
@@ -245,7 +246,7 @@ def split(
     coordinates: Sequence[str],
     variables: Sequence[str],
     fraction: float,
-    seed: int,
+    rng: Rng,
     rows: bool,
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """Two datasets that share the samples of the variables at random; a part of ``fraction`` is the second.
@@ -255,7 +256,7 @@ def split(
     """
     if not 0 < fraction < 1:
         raise DataError(f"hold_out was given the fraction {fraction}; a number between 0 and 1 was expected.")
-    rng = np.random.default_rng(seed)
+    draws = generator(rng)
     first, second = dataset, dataset
     groups: dict[tuple[Any, ...], list[str]] = {}
     for v in most_coordinates(dataset, coordinates, variables):
@@ -271,7 +272,7 @@ def split(
                 + (" Trusted samples are never held out." if kept.any() else "")
             )
         chosen = np.zeros(finite.size, dtype=bool)
-        chosen[rng.permutation(places)[:n]] = True
+        chosen[draws.permutation(places)[:n]] = True
         chosen = chosen.reshape(finite.shape)
         if rows:
             return dataset.isel({POINT: np.flatnonzero(~chosen)}), dataset.isel(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from mollifier.engines.registry import ENGINES, starters, that_take
 from mollifier.engines.settings import Given, check_settings, runners, settings_for, used_by
 from mollifier.engines.start import Origin, digest, origin
 from mollifier.errors import ConfigurationError
+from mollifier.io.draws import Rng, seed_of
 from mollifier.io.files import ensure_folder
 from mollifier.io.lock import locked
 from mollifier.io.signals import end_if_terminated
@@ -34,7 +34,7 @@ def solve(
     problem: InverseProblem,
     engine: str = "auto",
     *,
-    seed: int = 0,
+    rng: Rng = 0,
     settings: Given = None,
     progress: Follow | None = None,
     folder: Path | str | None = None,
@@ -52,8 +52,9 @@ def solve(
         "weak" (dense data on a grid), "joint" (states and unknowns together, any data), "network", an engine
         that a plugin registers, or "auto", which takes the first that suits the problem and gives the reason
         in ``provenance["chosen_because"]``.
-    seed
-        The same seed, data and settings give the same numbers on the same machine.
+    rng
+        A seed, a `numpy.random.Generator`, or None for a fresh seed, which ``provenance`` keeps. The same
+        seed, data and settings give the same numbers on the same machine.
     settings
         A mapping such as ``{"training": {"steps": 100}}``, or an instance of the engine's settings model.
         An engine refuses settings that it does not use; docs/reference/problem-files.md lists them all.
@@ -106,7 +107,7 @@ def solve(
     """
     end_if_terminated()
     require_problem(problem, "solve")
-    seed = _checked_seed(seed)
+    seed = seed_of(rng)
     if not isinstance(start, str | Solution | None):
         raise ConfigurationError(
             f"start was given as {type(start).__name__}; a solution or one of {', '.join(starters())} was "
@@ -154,13 +155,6 @@ def _solve(name: str, request: Request, settings: Given, start: Solution | str |
     return replace(solution, provenance={**solution.provenance, "chosen_because": why})
 
 
-def _checked_seed(seed: Any) -> int:
-    """The seed as a whole number, NumPy's included."""
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
-        raise ConfigurationError(f"seed={seed!r} was given; a whole number of 0 or more was expected.")
-    return int(seed)
-
-
 def _chosen(problem: InverseProblem, engine: str, given: Mapping[str, Any]) -> tuple[str, str]:
     """The engine, and why "auto" chose it."""
     used = [what for what, value in given.items() if value not in (None, False)]
@@ -204,7 +198,7 @@ def _first(request: Request, start: str, settings: Given) -> Solution | None:
     own = used_by(settings, [ENGINES[name]])
     if "training" in own:  # the number of steps is that of the run that starts from the answer
         own["training"] = {n: v for n, v in own["training"].items() if n != "steps"}
-    return solve(request.problem, start, seed=request.seed, settings=own, progress=request.progress)
+    return solve(request.problem, start, rng=request.seed, settings=own, progress=request.progress)
 
 
 def _origin(problem: InverseProblem, start: Solution | str, first: Solution | None, resume: bool) -> Origin:

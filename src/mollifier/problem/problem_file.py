@@ -88,8 +88,8 @@ class ProblemFile:
             ) from None
 
     def _read(self, entry: DataEntry, loaded: Loaded | None = None) -> Observations:
-        options = {n: getattr(entry, n) for n in entry.model_fields_set - {"file"}}
-        return read(loaded or self._file(entry), **options)
+        options = {n: getattr(entry, n) for n in entry.model_fields_set - {"file", "seed"}}
+        return read(loaded or self._file(entry), rng=entry.seed, **options)
 
     def observations(self) -> Observations:
         """Read the data.

@@ -262,7 +262,7 @@ def test_checkpoint_of_other_content_is_refused(change, message, kept, tmp_path)
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ({"seed": 1}, "its seed is 0, here it is 1"),
+        ({"rng": 1}, "its seed is 0, here it is 1"),
         (
             {"settings": small(training={**NEWTON["training"], "learning_rate": 0.1})},
             "max_nodes|learning_rate",

@@ -16,7 +16,7 @@ def test_between_sensors_aliased_growth(seed: int, status: str) -> None:
     """Twelve sensors see three waves and eight alike: a diffusivity a seventh as large fits."""
     question, problem = drawn(Plan("white", "0.01", "few", "joint"), seed)
     assert question.name == "growth"
-    solution = mf.solve(problem, "joint", seed=seed)
+    solution = mf.solve(problem, "joint", rng=seed)
     assert solution.status.name == status
     if solution.status.ok:
         truth, found = float(question.truth["D"]), solution.estimates["D"]

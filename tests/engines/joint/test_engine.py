@@ -373,7 +373,7 @@ def test_a_field_at_its_bound_is_not_determined(bounds):
     """A rate that is zero, with 0 for its lower bound, does not end as converged with an error of nothing."""
     x, t = np.random.default_rng(5).random((2, 120))
     u = 1 + 0.5 * np.cos(2 * np.pi * x) * np.exp(-0.08 * np.pi**2 * t)
-    data = mf.Observations({"u": u}, {"x": x, "t": t}).add_noise(0.01, seed=5)
+    data = mf.Observations({"u": u}, {"x": x, "t": t}).add_noise(0.01, rng=5)
     problem = mf.InverseProblem("u_t = 0.02*u_xx - a*u", data, {"a": mf.FieldUnknown(over=("x",), **bounds)})
     solution = solve(problem, settings={"collocation": {"nodes": {"x": 25, "t": 17}}})
     assert solution.status.name == "undetermined"

@@ -21,6 +21,7 @@ from scipy.sparse.linalg import spsolve
 
 from mollifier.data.observations import Observations
 from mollifier.diagnostics.scores import Score, score
+from mollifier.io.draws import Rng, generator
 from mollifier.io.files import write_text
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import FieldUnknown
@@ -94,7 +95,7 @@ class Heat:
     truth: xr.Dataset
 
 
-def measurements(points: int = 2000, noise: float = 0.02, seed: int = 0, cells: int = 256) -> Heat:
+def measurements(points: int = 2000, noise: float = 0.02, rng: Rng = 0, cells: int = 256) -> Heat:
     """Noisy temperatures at random points of the unit square.
 
     Parameters
@@ -103,8 +104,8 @@ def measurements(points: int = 2000, noise: float = 0.02, seed: int = 0, cells: 
         Number of measurements.
     noise
         Standard deviation over rms(u).
-    seed
-        Of the points and the noise.
+    rng
+        Seed or generator of the points and the noise.
     cells
         Finite volumes along each side.
 
@@ -117,9 +118,9 @@ def measurements(points: int = 2000, noise: float = 0.02, seed: int = 0, cells: 
     centres, temperature = finite_volumes(cells)
     padded = np.concatenate([[0.0], centres, [1.0]])
     spline = RectBivariateSpline(padded, padded, np.pad(temperature, 1))
-    x, y = np.random.default_rng(seed).random((2, points))
+    x, y = generator(rng).random((2, points))
     u = Observations(values={"u": spline.ev(x, y)}, points={"x": x, "y": y}, noise={"u": 0.0}).add_noise(
-        noise, seed
+        noise, rng
     )
     observations = Observations(
         values={"u": u.samples("u").values, "s": source(x, y)},
@@ -143,7 +144,7 @@ def problem(heat: Heat) -> InverseProblem:
 
 
 def demo(
-    folder: Path, seed: int = 0, progress: Callable[[Any], None] | None = None, quick: bool = False
+    folder: Path, rng: Rng = 0, progress: Callable[[Any], None] | None = None, quick: bool = False
 ) -> tuple[Any, xr.Dataset, dict[str, Score]]:
     """Make the measurements, write them and their problem file, solve, and score against the truth.
 
@@ -154,12 +155,12 @@ def demo(
     """
     from mollifier.engines.solve import solve
 
-    heat = measurements(seed=seed, cells=128 if quick else 256)
+    heat = measurements(rng=rng, cells=128 if quick else 256)
     table = heat.observations.dataset[["u", "s"]].to_dataframe()[["x", "y", "u", "s"]]
     write_text(folder / "measurements.csv", table.to_csv(index=False))
     write_text(folder / "problem.yaml", PROBLEM_FILE)
     settings = QUICK if quick else {}
-    solution = solve(problem(heat), seed=seed, settings=settings, progress=progress, folder=folder)
+    solution = solve(problem(heat), rng=rng, settings=settings, progress=progress, folder=folder)
     return solution, heat.truth, score(solution, heat.truth)
 
 

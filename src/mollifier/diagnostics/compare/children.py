@@ -102,7 +102,7 @@ def run_here(problem: InverseProblem, task: Task, progress: Follow | None = None
 def _solved(problem: InverseProblem, engine: str, task: Task, progress: Follow | None) -> Solution:
     """The answer, resumed from a checkpoint of this very run if the task asks to resume and there is one."""
     given: dict[str, Any] = {
-        "seed": task.seed,
+        "rng": task.seed,
         "settings": task.settings,
         "progress": progress,
         "folder": task.folder,

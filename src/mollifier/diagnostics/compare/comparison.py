@@ -21,6 +21,7 @@ from mollifier.engines.base import Engine
 from mollifier.engines.registry import variants
 from mollifier.engines.settings import Given, check_settings, settings_for, used_by
 from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.io.draws import Rng, seed_of
 from mollifier.io.files import jsonable
 from mollifier.problem.inverse_problem import InverseProblem, require_problem
 from mollifier.problem.solution import Solution
@@ -111,7 +112,7 @@ def compare(
     problem: InverseProblem,
     engines: Sequence[str] | None = None,
     *,
-    seed: int = 0,
+    rng: Rng = 0,
     settings: Given = None,
     hold_out: float = 0.1,
     progress: Follow | None = None,
@@ -134,8 +135,8 @@ def compare(
     engines
         Names of `mollifier.engines.registry.variants`: every engine, and the network engine by autodiff,
         "nested" and "taylor". All by default.
-    seed
-        Of the split and of every engine.
+    rng
+        Of the split and of every engine, as for `mollifier.solve`.
     settings
         As for `mollifier.engines.solve.solve`; each engine is given the part that it uses.
         ``derivatives`` and ``held_out`` are overruled.
@@ -177,7 +178,7 @@ def compare(
     require_problem(problem, "compare")
     children.check_start()
     names = _checked(engines)
-    chosen = _settings(names, settings)
+    chosen, seed = _settings(names, settings), seed_of(rng)
     given, held = _split(problem, hold_out, seed)
     payload = children.portable(given)
     threads = torch.get_num_threads()

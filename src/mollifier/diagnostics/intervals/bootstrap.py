@@ -22,6 +22,7 @@ from mollifier.engines.registry import ENGINES
 from mollifier.engines.settings import settings_for, used_by
 from mollifier.engines.start import sampled
 from mollifier.errors import ConfigurationError
+from mollifier.io.draws import Rng, seed_of
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.measurements import exact
 from mollifier.problem.solution import Solution
@@ -35,7 +36,7 @@ def bootstrap(
     solution: Solution,
     repeats: int = 50,
     *,
-    seed: int = 0,
+    rng: Rng = 0,
     folder: Path | str | None = None,
     resume: bool = False,
     processes: int = 1,
@@ -60,8 +61,8 @@ def bootstrap(
         Its answer by `mollifier.solve`; its values stay.
     repeats
         How many, 3 at least. The standard error has a relative error of about 1/sqrt(2 repeats).
-    seed
-        Of the simulated noise.
+    rng
+        Of the simulated noise: as for `mollifier.solve`.
     folder, resume, processes, executor
         As for `mollifier.diagnostics.intervals.repeats.Repeats`.
     progress
@@ -95,7 +96,8 @@ def bootstrap(
     True
     """
     engine, settings = _engine_and_settings(problem, solution)
-    again, first = partial(simulated, problem, solution, seed), int(solution.provenance.get("seed", 0)) + 1
+    seed, first = seed_of(rng), int(solution.provenance.get("seed", 0)) + 1
+    again = partial(simulated, problem, solution, seed)
     place = (folder, resume, processes, executor)
     plan = Repeats("bootstrap", again, repeats, engine, settings, first, *place)
     answers = plan.run(progress)

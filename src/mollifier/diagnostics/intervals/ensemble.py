@@ -18,6 +18,7 @@ from mollifier.diagnostics.intervals.repeats import Follow, Repeats
 from mollifier.diagnostics.intervals.spread import at_places, gathered, on_grid_of, with_spread
 from mollifier.engines.registry import ENGINES
 from mollifier.engines.settings import Given, settings_for
+from mollifier.io.draws import Rng, seed_of
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 
@@ -31,7 +32,7 @@ def ensemble(
     problem: InverseProblem,
     members: int = 8,
     *,
-    seed: int = 0,
+    rng: Rng = 0,
     settings: Given = None,
     folder: Path | str | None = None,
     resume: bool = False,
@@ -52,8 +53,8 @@ def ensemble(
         The question.
     members
         How many.
-    seed
-        Of the first; each has the next.
+    rng
+        Of the first, as for `mollifier.solve`; each has the next seed.
     settings
         As for `mollifier.solve`.
     folder, resume, processes, executor
@@ -87,7 +88,7 @@ def ensemble(
     >>> abs(found.estimates["D"].value - 0.5 / 9) < 4 * found.estimates["D"].sd
     True
     """
-    chosen = settings_for(ENGINES["network"], settings)
+    chosen, seed = settings_for(ENGINES["network"], settings), seed_of(rng)
     place = (folder, resume, processes, executor)
     plan = Repeats("ensemble", lambda _: problem, members, "network", chosen, seed, *place)
     answers = plan.run(progress)

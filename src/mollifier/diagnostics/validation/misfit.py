@@ -86,7 +86,7 @@ def misfit(errors: Array, points: Array) -> Misfit | None:
     )
 
 
-def neighbour_correlation(errors: Array, points: Array, seed: int = 0) -> tuple[float, float | None]:
+def neighbour_correlation(errors: Array, points: Array) -> tuple[float, float | None]:
     """The error that neighbours share: Moran's I over the eight nearest neighbours of each point.
 
     ``I * mean square`` (Moran, Biometrika 37:17, 1950, about zero) estimates the variance that neighbours
@@ -99,7 +99,7 @@ def neighbour_correlation(errors: Array, points: Array, seed: int = 0) -> tuple[
         The square root of that variance, 0 where it is negative, and the chance.
     """
     if errors.size > _MOST:
-        keep = np.random.default_rng(seed).choice(errors.size, _MOST, replace=False)
+        keep = np.random.default_rng(0).choice(errors.size, _MOST, replace=False)
         errors, points = errors[keep], points[keep]
     n = errors.size
     if n < _LEAST or not np.ptp(errors):

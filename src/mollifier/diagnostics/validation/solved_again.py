@@ -24,7 +24,7 @@ def by_engine(solution: Solution, problem: InverseProblem, engines: Sequence[str
     seed = int(solution.provenance.get("seed") or 0)
     known = variants()
     given = used_by(_settings(solution), [known[n][0] for n in engines if n in known])
-    found = compare(problem, engines, seed=seed, settings=given)
+    found = compare(problem, engines, rng=seed, settings=given)
     own = str(solution.provenance.get("engine", "this"))
     others = {n: s for n, s in found.solutions.items() if n != own}
     return [_agreement(f"engine '{n}'", solution, s) for n, s in others.items()] + [
@@ -45,7 +45,7 @@ def by_radius(solution: Solution, problem: InverseProblem) -> list[Finding]:
         settings = used_by({**settings, "collocation": collocation}, [ENGINES[engine]])
         label = f"radius times {share:g}"
         try:
-            other = solve(problem, engine, seed=seed, settings=settings)
+            other = solve(problem, engine, rng=seed, settings=settings)
         except MollifierError as error:
             first = str(error).splitlines()[0]
             findings.append(Finding(label, "", None, "holds", f"{label}: not solved again ({first})"))
