@@ -8,9 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from mollifier.engines.solve import solve
 from mollifier.errors import MollifierError
-from mollifier.io.executors import executor_at, process_pool, run_tasks
+from mollifier.io.executors import executor_at, one_blas_thread, process_pool, run_tasks
+from mollifier.problem.inverse_problem import InverseProblem
+from weak_problems import D, T, X, heat, observed
 
 
 def square(value: int) -> int:
@@ -27,6 +31,10 @@ def threads(_: int) -> tuple[int, str]:
     import torch
 
     return torch.get_num_threads(), os.environ["OPENBLAS_NUM_THREADS"]
+
+
+def blas_threads() -> set[int]:
+    return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
 
 
 def lost(value: int) -> int:
@@ -76,6 +84,29 @@ def test_an_exception_of_a_task_is_raised():
 def test_a_given_executor_that_breaks_is_reported():
     with process_pool(1) as executor, pytest.raises(MollifierError, match="fewer workers"):
         list(run_tasks(square_or_die, range(5), executor, lost=lost))
+
+
+def test_blas_has_one_thread_unless_the_environment_says_more(monkeypatch: pytest.MonkeyPatch):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    with threadpool_limits(2, user_api="blas"):
+        with one_blas_thread():
+            assert blas_threads() == {1}
+        assert blas_threads() == {2}
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        with one_blas_thread():
+            assert blas_threads() == {2}
+
+
+def test_a_solve_takes_one_blas_thread(monkeypatch: pytest.MonkeyPatch):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    seen = []
+    problem = InverseProblem("u_t = D*u_xx", observed({"u": heat}, {"x": X, "t": T}), D)
+    with threadpool_limits(2, user_api="blas"):
+        solve(problem, "weak", progress=lambda _: seen.append(blas_threads()))
+    assert seen
+    assert all(threads == {1} for threads in seen)
 
 
 class Job:

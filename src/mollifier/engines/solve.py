@@ -15,6 +15,7 @@ from mollifier.engines.settings import Given, check_settings, runners, settings_
 from mollifier.engines.start import Origin, digest, origin
 from mollifier.errors import ConfigurationError
 from mollifier.io.draws import Rng, seed_of
+from mollifier.io.executors import one_blas_thread
 from mollifier.io.files import ensure_folder
 from mollifier.io.lock import locked
 from mollifier.io.signals import end_if_terminated
@@ -134,6 +135,7 @@ def solve(
         return _solve(name, replace(request, folder=place), settings, start, why)
 
 
+@one_blas_thread()
 def _solve(name: str, request: Request, settings: Given, start: Solution | str | None, why: str) -> Solution:
     """As `solve`, with arguments that were checked and a folder that no other run uses."""
     problem = request.problem

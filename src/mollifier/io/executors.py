@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -38,6 +38,25 @@ TURN = threading.Lock()
 def processors() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """The linear algebra of NumPy and SciPy on one thread, but as many as an environment variable asks for.
+
+    Its threads and those of PyTorch wait for work by spinning: on the same cores they delay each other, and
+    a process beside them delays both. `OMP_NUM_THREADS` and the like, where set, leave all as it is.
+
+    Examples
+    --------
+    >>> with one_blas_thread():
+    ...     pass
+    """
+    from threadpoolctl import threadpool_limits
+
+    chosen = any(os.environ.get(name) for name in _THREADS)
+    with nullcontext() if chosen else threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def run_tasks(
