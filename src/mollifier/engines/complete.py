@@ -18,7 +18,8 @@ def complete(problem: InverseProblem, solution: Solution) -> Solution:
     """The solution as users get it.
 
     It has the equation's known coefficients on its grid, the periods of its coordinates, the names of its
-    experiments, the bounds of its unknowns, and the status that the gates leave it.
+    experiments, the bounds of its unknowns and the units that the equation gives them, and the status that
+    the gates leave it.
     """
     dataset, data = solution.dataset.copy(), problem.data
     for name, period in data.periodic.items():
@@ -45,7 +46,12 @@ def complete(problem: InverseProblem, solution: Solution) -> Solution:
         n: replace(e, lower=problem.unknowns[n].lower, upper=problem.unknowns[n].upper)
         for n, e in solution.estimates.items()
     }
-    note = {"masked": data.dataset.attrs["masked"]} if "masked" in data.dataset.attrs else {}
-    provenance = {**solution.provenance, **note}
+    for name, unit in problem.units.found.items():
+        for n in {name, f"{name}_sd", f"{name}_prior_sd"} & {*map(str, dataset.data_vars)}:
+            dataset[n].attrs.setdefault("units", unit)
+        if name in estimates:
+            estimates[name] = replace(estimates[name], unit=unit)
+    notes = {"masked": data.dataset.attrs.get("masked"), "units": problem.units.conflicts}
+    provenance = {**solution.provenance, **{n: note for n, note in notes.items() if note}}
     solution = replace(solution, estimates=estimates, dataset=dataset, provenance=provenance)
     return replace(solution, status=gated(problem, solution))

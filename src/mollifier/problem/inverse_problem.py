@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from mollifier.equations.laws import over_fields
 from mollifier.equations.names import Names, parts_of
 from mollifier.equations.scan import arguments_in, fields_in
 from mollifier.equations.system import EquationSystem, parse
+from mollifier.equations.units import Units, units_of
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.problem.completion import completed_unknowns
 from mollifier.problem.conditions import Condition, box, checked, placed
@@ -250,6 +252,12 @@ class InverseProblem:
         """The same question of other data, with other measurements or bounds of the unknowns."""
         return replace(self, data=data, unknowns=unknowns)
 
+    @cached_property
+    def units(self) -> Units:
+        """What units say of the equations and conditions."""
+        stated = {n: u.unit for n, u in {**self.unknowns, **self.states}.items()}
+        return units_of(self.system.imposed, self.data.units | stated)
+
     @property
     def known(self) -> tuple[str, ...]:
         """Observed variables that enter as known coefficients."""
@@ -326,8 +334,7 @@ def _experiments(given: str | Sequence[str], data: Observations) -> tuple[str, .
         if c not in data.coordinates:
             hint = did_you_mean(c, data.coordinates)
             raise ConfigurationError(f"experiments names '{c}', not a coordinate of the data.{hint}")
-    text = (c for c in data.coordinates if "experiments" in data.dataset[c].attrs)
-    found = tuple(c for c in data.coordinates if c in {*named, *text})
+    found = tuple(c for c in data.coordinates if c in named or "experiments" in data.dataset[c].attrs)
     if len(found) == len(data.coordinates):
         raise ConfigurationError(
             f"The coordinates {list(found)} all number experiments; one was expected along which the "

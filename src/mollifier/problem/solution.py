@@ -272,6 +272,7 @@ class Solution(Printed):
         for name, shifts in self.provenance.get("sensitivity", {}).items():
             moved = ", ".join(f"{_number(size)} by an {what}" for what, size in shifts.items())
             lines.append(f"Shift     {name}: {moved} of 1 % of rms".replace("an drift", "a drift"))
+        lines += [f"Units     {text}" for text in self.provenance.get("units", ())]
         seconds, engine = self.provenance.get("seconds"), self.provenance.get("engine")
         if seconds is not None:
             lines.append(f"Time      {float(seconds):.3g} s" + (f", engine '{engine}'" if engine else ""))

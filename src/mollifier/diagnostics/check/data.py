@@ -114,6 +114,15 @@ def of_unknowns(problem: InverseProblem) -> Iterator[Finding]:
         yield Finding("info", "unknowns", summary(name, samples))
 
 
+def of_units(problem: InverseProblem) -> Iterator[Finding]:
+    """Terms whose units differ, and the units that follow for names without one."""
+    for text in problem.units.conflicts:
+        yield Finding("warning", "units", text, "Give coordinates, variables and unknowns units that agree.")
+    if found := problem.units.found:
+        units = ", ".join(f"{n} in {unit}" for n, unit in found.items())
+        yield Finding("info", "units", f"the equation gives what has no unit: {units}.")
+
+
 def of_coverage(
     problem: InverseProblem, features: Mapping[str, float], numbers: dict[str, Any]
 ) -> Iterator[Finding]:
