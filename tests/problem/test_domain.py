@@ -177,16 +177,6 @@ def test_weak_sums_stay_inside():
 RING = Path(__file__).parents[2] / "examples" / "ring.yaml"
 
 
-def test_ring_without_a_scale():
-    """The example can be answered; its twin without measurements of k cannot, and its structure says why."""
-    posed = mf.load_problem(RING).problem()
-    assert mf.check(posed).verdict == "good"
-    twin = posed.of(posed.data, {"k": mf.FieldUnknown(over=("x", "y"), lower=0.0)})
-    found = mf.check(twin)
-    assert found.verdict == "cannot be answered"
-    assert any("fixes the scale of k" in f.text for f in found.findings)
-
-
 @pytest.mark.slow
 def test_conductivity_of_the_ring():
     """k within 0.1 of the truth, most of it inside the intervals, NaN in the hole."""

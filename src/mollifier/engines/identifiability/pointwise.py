@@ -58,7 +58,13 @@ class LocalFit:
     independent: float
 
 
-def local_fits(samples: Samples, centres: Array, orders: Sequence[Orders], features: Array) -> LocalFit:
+def local_fits(
+    samples: Samples,
+    centres: Array,
+    orders: Sequence[Orders],
+    features: Array,
+    periods: Array | None = None,
+) -> LocalFit:
     """Derivatives of one variable at given centres.
 
     Parameters
@@ -71,6 +77,8 @@ def local_fits(samples: Samples, centres: Array, orders: Sequence[Orders], featu
         Multi-indices of length d.
     features
         Shortest feature along each coordinate, shape (d,); infinite where there is none.
+    periods
+        Period along each coordinate, shape (d,); infinite where there is none, as by default.
 
     Examples
     --------
@@ -82,7 +90,9 @@ def local_fits(samples: Samples, centres: Array, orders: Sequence[Orders], featu
     >>> fit.covariance.shape, bool(3 < fit.independent < 12)
     ((2, 2, 2), True)
     """
-    points = samples.points
+    points, count = samples.points, len(samples.points)
+    if periods is not None:
+        samples = _wrapped(samples, periods, features)
     highest = np.max(np.array([*orders, (0,) * points.shape[1]]), axis=0)
     exponents = _exponents(highest, max(sum(o) for o in orders) + 1, points)
     few = centres[:: max(len(centres) // _TRIED, 1)]
@@ -92,14 +102,14 @@ def local_fits(samples: Samples, centres: Array, orders: Sequence[Orders], featu
     chosen, values = fits.derivatives(orders)
     covariance = np.einsum("mqk,mpk,mk->mqp", chosen, chosen, fits.sd**2)
     level = np.einsum("mk,mk->m", fits.rows[:, 0] ** 2, fits.sd**2)
-    independent = len(points) * float(np.mean(level) / np.mean(samples.sd**2))
+    independent = count * float(np.mean(level) / np.mean(samples.sd**2))
     sd = np.sqrt(np.einsum("mqq->mq", covariance))
     return LocalFit(
         dict(zip(orders, values.T, strict=True)),
         dict(zip(orders, sd.T, strict=True)),
         covariance,
         half,
-        float(np.clip(independent, 1.0, len(points))),
+        float(np.clip(independent, 1.0, count)),
     )
 
 
@@ -185,6 +195,19 @@ def _wider(samples: Samples, half: Array, factors: Iterable[float]) -> Iterator[
     extent = np.ptp(samples.points, axis=0)
     for wider in factors:
         yield np.minimum(half * wider, np.where(extent > 0, extent, 1.0))
+
+
+def _wrapped(samples: Samples, periods: Array, features: Array) -> Samples:
+    """With copies past the ends of periodic axes, as far as windows reach: no fit there is one-sided."""
+    points, index = samples.points, np.arange(len(samples.points))
+    for a in np.flatnonzero(np.isfinite(periods)):
+        reach = min(periods[a] / 2, _WIDER[-1] * features[a] / 2)
+        low, high = points[:, a].min(), points[:, a].min() + periods[a]
+        first, last = points[:, a] < low + reach, points[:, a] > high - reach
+        shift = periods[a] * np.eye(points.shape[1])[a]
+        points = np.concatenate([points, points[first] + shift, points[last] - shift])
+        index = np.concatenate([index, index[first], index[last]])
+    return Samples(samples.coordinates, points, samples.values[index], samples.sd[index])
 
 
 def _averaged(samples: Samples, half: Array) -> Samples:

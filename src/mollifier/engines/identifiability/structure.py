@@ -117,7 +117,7 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float]) -> 
                 "once that is solved, and what the data determine cannot be examined before."
             )
         at = np.stack([places[c] for c in s.coordinates], axis=-1)
-        fit = _fitted(s, at, orders, features, apart)
+        fit = _fitted(s, at, orders, features, problem.data.periodic, apart)
         for d, o in zip(needed, orders, strict=True):
             env[d.name], sd[d.name] = fit.values[o], fit.sd[o]
             natural[d.name] = _natural(fit, o, s.values)
@@ -141,14 +141,16 @@ def _fitted(
     at: Array,
     orders: Sequence[tuple[int, ...]],
     features: Mapping[str, float],
+    periods: Mapping[str, float],
     apart: tuple[str, ...],
 ) -> LocalFit:
     """Local fits of some samples at places (m, d); of each curve separately where labels number curves."""
-    if not apart:
-        return local_fits(s, at, orders, np.array([features[c] for c in s.coordinates]))
     kept = [i for i, c in enumerate(s.coordinates) if c not in apart]
-    short = [tuple(o[i] for i in kept) for o in orders]
     lengths = np.array([features[s.coordinates[i]] for i in kept])
+    period = np.array([periods.get(s.coordinates[i], np.inf) for i in kept])
+    if not apart:
+        return local_fits(s, at, orders, lengths, period)
+    short = [tuple(o[i] for i in kept) for o in orders]
     n, m = len(s.values), len(at)
     both = Samples(s.coordinates, np.concatenate([s.points, at]), np.zeros(n + m), np.zeros(n + m))
     values, covariance = np.zeros((len(orders), m)), np.zeros((m, len(orders), len(orders)))
@@ -157,7 +159,7 @@ def _fitted(
         own, here = rows[rows < n], rows[rows >= n] - n
         if len(here):
             curve = Samples(s.coordinates, s.points[own][:, kept], s.values[own], s.sd[own])
-            fit = local_fits(curve, at[here][:, kept], short, lengths)
+            fit = local_fits(curve, at[here][:, kept], short, lengths, period)
             values[:, here], covariance[here] = [fit.values[o] for o in short], fit.covariance
             windows[here[:, None], kept] = fit.lengths
             independent += fit.independent
