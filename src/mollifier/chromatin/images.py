@@ -10,8 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.chromatin.formats.registry import ImageMetadata, open_image
+from mollifier.chromatin.formats.registry import open_image
 from mollifier.chromatin.lengths import plausible_pixel
+from mollifier.data.readers.tiff import ImageMetadata
 from mollifier.errors import DataError
 
 # Largest share of pixels at the highest value of an image that is not saturated.

@@ -1,38 +1,14 @@
-"""Units of length, converted to nanometres, and plausible pixel sizes."""
+"""Lengths in nanometres, and plausible pixel sizes."""
 
 from __future__ import annotations
 
 import math
 
+from mollifier.data.lengths import NANOMETRES, UNITS, known_unit
 from mollifier.errors import DataError, did_you_mean
 
-# Spellings of units in headers and metadata, lower case, with micro sign and Greek mu alike.
-_NAMES = {
-    "nm": ("nm", "nanometer", "nanometers", "nanometre", "nanometres", "nano"),
-    # The third is a micro sign that was encoded twice.
-    "um": (
-        "um", "µm", "âµm", "μm", "micron", "microns", "micrometer", "micrometers", "micrometre", "micrometres"
-    ),
-    "px": ("px", "pix", "pixel", "pixels"),
-    "mm": ("mm", "millimeter", "millimeters"),
-    "cm": ("cm", "centimeter", "centimeters"),
-    "inch": ("inch", "inches", "in"),
-    "m": ("m", "meter", "metre"),
-}  # fmt: skip
-UNITS = {spelling: unit for unit, spellings in _NAMES.items() for spelling in spellings}
-NANOMETRES = {"nm": 1.0, "um": 1e3, "mm": 1e6, "cm": 1e7, "inch": 2.54e7, "m": 1e9}
 # Plausible pixel sizes in nm: from resampled maps to the camera pixels of a low-power objective.
 PIXELS = (1.0, 5_000.0)
-
-
-def known_unit(text: str) -> str | None:
-    """The unit that a header or a tag names; None without one.
-
-    >>> known_unit("µm"), known_unit("Pixels"), known_unit("photon")
-    ('um', 'px', None)
-    """
-    cleaned = text.strip().lower().replace("\\u00b5", "µ")
-    return UNITS.get(cleaned)
 
 
 def factor(unit: str, pixel_size: float | None = None, where: str = "The positions") -> float:

@@ -10,6 +10,8 @@ from typing import Any
 import xarray as xr
 from numpy.typing import NDArray
 
+from mollifier.data.complex_values import is_complex, names_in_parts
+from mollifier.equations.names import parts_of
 from mollifier.errors import DataError, did_you_mean
 
 
@@ -35,6 +37,36 @@ def as_vectors(arrays: Arrays) -> Arrays:
     """Arrays of shape (n, 1) and (1, n) as (n,), as MATLAB and column-wise code save vectors."""
     values = {n: a.ravel() if a.ndim == 2 and 1 in a.shape else a for n, a in arrays.values.items()}
     return Arrays(values, arrays.dims, arrays.units, arrays.refused)
+
+
+def in_parts(
+    content: Any, names: Mapping[str, str]
+) -> tuple[Any, dict[str, str], dict[str, tuple[str, str]]]:
+    """Complex arrays as two real ones, and the names of both by that of the whole; other content as it is.
+
+    ``names``, old to new, and the names returned are those after renaming; parts may be renamed one by one.
+
+    >>> import numpy as np
+    >>> found, names, parts = in_parts(Arrays({"z": np.array([1j, 2.0])}), {"z": "psi"})
+    >>> found.values["z_im"], names, parts
+    (array([1., 0.]), {'z_re': 'psi_re', 'z_im': 'psi_im'}, {'psi': ('psi_re', 'psi_im')})
+    """
+    split = [n for n, a in content.values.items() if is_complex(a)] if isinstance(content, Arrays) else []
+    if not split:
+        return content, dict(names), {}
+    old = {n: parts_of(n) for n in split}
+    new = {n: parts_of(names.get(n, n)) for n in split}
+    values = {n: a for n, a in content.values.items() if n not in old}
+    for n, own in old.items():
+        values |= dict(zip(own, (content.values[n].real, content.values[n].imag), strict=True))
+    pairs = {p: q for n in split if n in names for p, q in zip(old[n], new[n], strict=True)}
+    names = {n: q for n, q in names.items() if n not in old} | pairs
+    dims, units = names_in_parts(content.dims, old), names_in_parts(content.units, old)
+    return (
+        Arrays(values, dims, units, content.refused),
+        names,
+        {p[0].removesuffix("_re"): p for p in new.values()},
+    )
 
 
 def rename(arrays: Arrays, names: Mapping[str, str]) -> Arrays:

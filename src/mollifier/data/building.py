@@ -24,16 +24,10 @@ REPLICATE = "replicate"
 EXTENTS = 1e-60, 1e60
 # Names that label rows rather than measure anything, as pandas and CF files write them.
 _ROW_NAMES = (POINT, "points", "obs", "observation", "index", "row", "sample", "node")
-_KEPT = (
-    "units",
-    "long_name",
-    "standard_error",
-    "trusted",
-    "noise_source",
-    "noise_model",
-    "origin",
-    "experiments",
-)
+_KEPT = {
+    *("units", "long_name", "standard_name", "origin", "experiments"),
+    *("standard_error", "trusted", "noise_source", "noise_model"),
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +71,7 @@ def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
         )
         raw = np.real(raw)
     if raw.dtype.kind not in "fiub":
-        kind = {"U": "text", "S": "text", "T": "text", "M": "dates", "m": "time spans"}.get(
+        kind = ({**dict.fromkeys("UST", "text"), "M": "dates", "m": "time spans"}).get(
             raw.dtype.kind, "objects"
         )
         raise DataError(f"'{name}' holds {kind} (dtype {raw.dtype}); real numbers were expected.")
@@ -113,6 +107,8 @@ def _coordinate(name: str, array: xr.DataArray) -> tuple[NDArray[np.float64], di
     """Values and attributes of a coordinate; dates become seconds since the first."""
     attrs = {k: v for k, v in array.attrs.items() if k in _KEPT}
     raw = np.asarray(array.values)
+    if raw.dtype.kind == "O" and raw.size and hasattr(raw.flat[0], "calendar"):  # cftime's, of a model year
+        attrs["origin"], raw = str(raw.min()), (raw - raw.min()).astype("m8[us]")
     if raw.dtype.kind in "Mm":
         if np.isnat(raw).any():
             raise DataError(f"Coordinate '{name}' has {np.isnat(raw).sum()} missing dates; drop those rows.")
@@ -270,8 +266,8 @@ def _gridded(
     if bare:
         raise DataError(
             f"Dimension '{bare[0]}' of {names} has no coordinate values. Assign them "
-            f"(dataset.assign_coords), list it in replicates=('{bare[0]}',) if it counts repeats of one "
-            "field, or give scattered points."
+            f"(dataset.assign_coords), give their step (coordinates={{'{bare[0]}': 1.0}}), list it in "
+            f"replicates=('{bare[0]}',) if it counts repeats of one field, or give scattered points."
         )
     if given is not None and set(given) != set(axes):
         extra, lacking = sorted(set(given) - set(axes)), sorted(set(axes) - set(given))
@@ -302,7 +298,7 @@ def build(
                 raise DataError(f"{what} names '{n}'.{did_you_mean(n, (*lay.coordinates, *lay.variables))}")
     dims = (POINT,) if lay.point else (*lay.coordinates, *lay.replicates)
     if not lay.point:
-        raw = _without_repeats(raw, lay, periodic)
+        raw = _straightened(raw, lay, periodic)
     else:
         raw = raw.drop_vars(lay.point, errors="ignore").rename(
             {lay.point: POINT} if lay.point != POINT else {}
@@ -350,9 +346,12 @@ def build(
     )
 
 
-def _without_repeats(raw: xr.Dataset, lay: Layout, periodic: Mapping[str, Any]) -> xr.Dataset:
-    """Without the last slice along periodic axes that repeats the first, where no period was given."""
+def _straightened(raw: xr.Dataset, lay: Layout, periodic: Mapping[str, Any]) -> xr.Dataset:
+    """With decreasing axes, as latitudes, turned round; periodic ones without a last slice like the first."""
     for name in lay.coordinates:
+        x = raw[name].values
+        if x.size > 1 and x.dtype.kind in "fiuM" and (x[1:] < x[:-1]).all():
+            raw = raw.isel({name: slice(None, None, -1)})
         if _period(periodic.get(name, raw[name].attrs.get("periodic"))) is not True:
             continue
         if repeats_first(raw, name, lay.variables):

@@ -1,4 +1,4 @@
-"""Files to `Observations`: NetCDF, HDF5, Zarr, tables, NumPy and MATLAB."""
+"""Files to `Observations`: NetCDF, HDF5, Zarr, GRIB, tables, NumPy, MATLAB, TIFF, and what xarray opens."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
 from mollifier.data import arrays as unlabelled
-from mollifier.data import selection, tables
+from mollifier.data import errorbars, selection, tables
 from mollifier.data.building import real_array
+from mollifier.data.complex_values import names_in_parts
 from mollifier.data.errorbars import Noise
 from mollifier.data.observations import Observations
+from mollifier.data.readers.engines import engine_reader
 from mollifier.data.readers.registry import READERS, Reader, reader_of, suffix_of, suffixes
 from mollifier.errors import DataError, did_you_mean
 from mollifier.io.draws import Rng
@@ -67,7 +70,7 @@ def read(
     variables: str | Sequence[str] | Mapping[str, str] | None = None,
     *,
     values: str | Sequence[str] | None = None,
-    coordinates: str | Sequence[str] | None = None,
+    coordinates: str | Sequence[str] | Mapping[str, float] | None = None,
     noise: Noise | str = None,
     select: Mapping[str, Any] | None = None,
     replicates: str | Sequence[str] | None = None,
@@ -97,6 +100,8 @@ def read(
         ``usol``.
     coordinates
         Names, where they are not clear from the file; their order decides between dimensions of equal length.
+        Or dimension -> step from each sample to the next, as ``{"x": 0.65, "t": 60}``, for arrays and images
+        without coordinate values or with wrong ones.
     noise, units, periodic
         As for `Observations`; noise may name a variable or column of standard errors.
     select
@@ -121,7 +126,7 @@ def read(
     gridded
         Overrules the choice between a grid and scattered points for a table.
     format
-        Name or suffix of the format, where the file's own suffix misleads.
+        Name or suffix of the format, where the file's own suffix misleads; or an engine of `xarray`.
     chunks
         Values along each dimension that are read at a time, ``{}`` for those of the file: the data then stay
         there, and engine "weak" reads them in blocks. By default so where they would take more than a quarter
@@ -147,16 +152,23 @@ def read(
     if isinstance(variables, Mapping):
         names.update({old: str(new) for new, old in variables.items() if old != new})
     requested = _requested(variables, values)
-    axes, repeats = _listed(coordinates), _listed(replicates)
+    steps = coordinates if isinstance(coordinates, Mapping) else {}
+    axes, repeats = None if isinstance(coordinates, Mapping) else _listed(coordinates), _listed(replicates)
     noise = _noise_of(noise, requested)
     errors = [v for v in noise.values() if isinstance(v, str)] if isinstance(noise, Mapping) else []
     extra = [*errors, *([mask] if mask else [])]
+    content, names, parts = unlabelled.in_parts(content, names)
+    requested, noise, units, dims = (names_in_parts(n, parts) for n in (requested, noise, units, dims))
     content, found = _named(content, names, requested, axes, repeats, extra, dims)
     content, axes, repeats = _chosen(content, requested, axes, repeats, extra, select or {}, gridded)
+    content = _stepped(content, steps)
     if mask is not None and mask not in content.variables:
         raise DataError(f"Mask '{mask}' is not in the data.{did_you_mean(mask, map(str, content.variables))}")
-    keep = None if mask is None else content[mask].fillna(0) != 0
-    content = content.drop_vars(mask or [])
+    if mask is not None:
+        keep = content[mask].fillna(0) != 0
+        content = content.drop_vars(mask)
+        measured = set(map(str, content.data_vars)) - {*errors} - errorbars.linked(content)
+        content = selection.mask(content, sorted(measured), keep)
     for name in found.keys() & content.variables.keys():
         content[name].attrs.setdefault("units", found[name])
     obs = Observations.from_dataset(
@@ -168,8 +180,6 @@ def read(
         units=units,
         periodic=periodic,
     )
-    if keep is not None:
-        obs = obs.mask(keep if obs.gridded or keep.ndim > 1 else keep.values)
     obs = obs.window(**window) if window else obs
     obs = obs.trust(**trusted) if trusted else obs
     obs = obs.mask_outliers() if mask_outliers else obs
@@ -262,13 +272,29 @@ def _chosen(
     return content, axes, repeats
 
 
+def _stepped(content: xr.Dataset, steps: Mapping[str, float]) -> xr.Dataset:
+    """With coordinate values at even steps from zero along some dimensions."""
+    for name, step in steps.items():
+        if name not in content.dims:
+            hint = did_you_mean(name, map(str, content.dims))
+            raise DataError(f"coordinates gives a step along '{name}', no dimension of the data.{hint}")
+        if isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step < float("inf"):
+            raise DataError(
+                f"coordinates gives {step!r} as the step along '{name}'; a positive number was expected."
+            )
+        content = content.assign_coords({name: step * np.arange(content.sizes[name])})
+    return content
+
+
 def _listed(names: str | Sequence[str] | None) -> list[str] | None:
     return None if names is None else [names] if isinstance(names, str) else list(names)
 
 
 def _reader(file: Path, format: str | None) -> Reader:
     """What reads the file, by the format given or its suffix; checked before it is opened."""
-    suffix = Path(file.name.lower().removesuffix(".gz")).suffix if format is None else suffix_of(format)
+    reader = None if format is None else engine_reader(file, format)
+    suffix = Path(file.name.lower().removesuffix(".gz")).suffix
+    suffix = suffix if format is None or reader else suffix_of(format)
     if not file.is_dir():
         require_file(file)
     if suffix in _PICKLES:
@@ -276,16 +302,17 @@ def _reader(file: Path, format: str | None) -> Reader:
             f"'{file}' is a pickle, which can run code when loaded and is never read; save arrays with "
             "numpy.savez or xarray.Dataset.to_netcdf."
         )
-    reader = reader_of(suffix)
+    reader = reader or reader_of(suffix)
     if file.is_dir() and not (reader and reader.folder):
         stores = [s for r in READERS.values() if r.folder for s in r.suffixes]
         raise DataError(
             f"'{file}' is a folder; one file was expected (a folder can only be {', '.join(stores)})."
         )
+    reader = reader or engine_reader(file)
     if reader is None:
         raise DataError(
-            f"'{file}' has the suffix '{suffix}'; one of {', '.join(suffixes())} was expected. Give "
-            "format='csv' (or another) where the name misleads."
+            f"'{file}' has the suffix '{suffix}'; one of {', '.join(suffixes())} was expected, or a file "
+            "that an engine of xarray opens. Give format='csv' (or another) where the name misleads."
         )
     return reader
 

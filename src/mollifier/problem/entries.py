@@ -23,7 +23,9 @@ class DataEntry(Strict):
         None, description="Variables to keep, all if absent; `{u: usol}` also renames."
     )
     values: str | list[str] | None = Field(None, description="As `variables`, by their final names.")
-    coordinates: str | list[str] | None = Field(None, description="Names of the coordinates.")
+    coordinates: str | list[str] | dict[str, float] | None = Field(
+        None, description="Names of the coordinates; `{x: 0.65, t: 60}` are steps between samples."
+    )
     noise: float | str | dict[str, float | str | dict[str, Any]] | None = Field(
         None,
         description="A fraction of rms, or `{u: 0.02}`, `{u: error_column}`, or a declaration as "

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mollifier.chromatin.formats.registry import Format, Image, ImageMetadata
-from mollifier.chromatin.formats.tiff import SECONDS
-from mollifier.chromatin.lengths import NANOMETRES, known_unit
+from mollifier.chromatin.formats.registry import Format
+from mollifier.data.lengths import NANOMETRES, SECONDS, known_unit
+from mollifier.data.readers.registry import require_package
+from mollifier.data.readers.tiff import Image, ImageMetadata
 from mollifier.errors import DataError
 
 
@@ -24,8 +24,7 @@ def open_ome_zarr(path: Path) -> Image:
     DataError
         If zarr is missing, the store is damaged, or holds several images.
     """
-    if find_spec("zarr") is None:
-        raise DataError(f"'{path}' is an OME-Zarr image and needs zarr: pip install 'mollifier[zarr]'.")
+    require_package(path, "zarr", "zarr")
     import zarr
 
     found = _attributes(path)

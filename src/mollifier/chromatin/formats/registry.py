@@ -7,44 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from mollifier.data.readers.tiff import Image
 from mollifier.errors import DataError
 from mollifier.io.files import require_file
 from mollifier.io.registry import Registry
 
 _BEGINNING = 4096
-
-
-@dataclass(frozen=True)
-class ImageMetadata:
-    """Metadata of an image: lengths in nm, times in s; None where the file states none."""
-
-    pixel: tuple[float, float] | None = None
-    source: str = ""
-    z_step: float | None = None
-    interval: float | None = None
-    times: NDArray[np.float64] | None = None
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image as its file holds it.
-
-    Attributes
-    ----------
-    array
-        The pixels.
-    axes
-        A letter for each dimension: T, Z, C, Y, X; S for the colours of a picture; another if unknown.
-    metadata
-        What the file states of sizes and times.
-    """
-
-    array: NDArray[Any]
-    axes: str
-    metadata: ImageMetadata
 
 
 @dataclass(frozen=True)

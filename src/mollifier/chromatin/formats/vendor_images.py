@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mollifier.chromatin.formats.registry import Format, Image, ImageMetadata
+from mollifier.chromatin.formats.registry import Format
+from mollifier.data.readers.tiff import Image, ImageMetadata
 from mollifier.errors import DataError
 
 # Suffix -> plugin of bioio.

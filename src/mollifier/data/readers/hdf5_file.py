@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import h5py
 
 from mollifier.errors import DataError
 
@@ -27,13 +27,11 @@ def open_hdf5(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     Raises
     ------
     DataError
-        If h5py is missing, or the file is damaged, leads to other files, is nested too deep, or holds too
+        If the file is damaged, leads to other files, is nested too deep, or holds too
         many groups.
     """
-    if find_spec("h5py") is None:
-        raise DataError(f"'{path}' is an HDF5 file and needs the package h5py: pip install h5py.")
     try:
-        with import_module("h5py").File(path, "r") as file:
+        with h5py.File(path, "r") as file:
             yield file, dict(_arrays(path, file))
     except DataError:
         raise
@@ -44,7 +42,6 @@ def open_hdf5(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
 
 def _arrays(path: Path, file: Any) -> Iterator[tuple[str, Any]]:
     """Name -> array, alphabetically, groups entered where they are met."""
-    h5py = import_module("h5py")
     waiting, seen = [(name, 1, file) for name in sorted(file, reverse=True)], set()
     while waiting:
         name, depth, group = waiting.pop()

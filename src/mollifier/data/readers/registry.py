@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,16 @@ READERS: Registry[Reader] = Registry(
         "table": "mollifier.data.readers.table:READER",
         "numpy": "mollifier.data.readers.npz:READER",
         "matlab": "mollifier.data.readers.mat:READER",
+        "tiff": "mollifier.data.readers.tiff:READER",
+        "grib": "mollifier.data.readers.engines:GRIB",
     },
 )
+
+
+def require_package(path: Path, package: str, extra: str) -> None:
+    """Raise `DataError` where a package that a file needs is missing; ``extra`` is ours that installs it."""
+    if find_spec(package) is None:
+        raise DataError(f"'{path}' needs the package {package}: pip install 'mollifier[{extra}]'.")
 
 
 def suffixes() -> tuple[str, ...]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from mollifier.data.lazy import exceeds_memory
-from mollifier.data.readers.registry import Reader
+from mollifier.data.readers.registry import Reader, require_package
 from mollifier.errors import DataError, did_you_mean
 
 
@@ -18,8 +17,7 @@ def open_zarr(path: Path, chunks: Mapping[str, int] | None = None) -> xr.Dataset
     """A labelled store, in blocks with chunks; ``h`` stays a unit. `DataError` without a package."""
     needed = {"zarr": "zarr"} | ({} if chunks is None else {"dask": "cluster"})
     for package, extra in needed.items():
-        if find_spec(package) is None:
-            raise DataError(f"'{path}' needs the package {package}: pip install 'mollifier[{extra}]'.")
+        require_package(path, package, extra)
     options: dict[str, Any] = {"consolidated": False, "decode_timedelta": False}
     dataset = xr.open_dataset(path, engine="zarr", chunks=chunks, **options)
     for name in chunks or ():
