@@ -1,4 +1,4 @@
-"""A labelled dataset as what was measured: variables over coordinates, with units, periods and gaps."""
+"""A labelled dataset as what was measured: variables over coordinates, units, periods, gaps and noise."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -15,6 +16,7 @@ from mollifier.data import errorbars
 from mollifier.data.building import POINT
 from mollifier.data.damage import Damage, find_damage
 from mollifier.data.interpolation import at_scattered, on_grid, positions
+from mollifier.data.noise_findings import NoiseFinding
 from mollifier.data.noise_model import NoiseEffect, effects_of
 from mollifier.errors import DataError, did_you_mean
 from mollifier.io.printed import Printed
@@ -25,11 +27,36 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Labelled(Printed):
-    """Measured variables over coordinates, apart from their noise's size; attributes as of `Observations`."""
+    """What can be asked of measured variables and their noise; attributes as of `Observations`."""
 
     dataset: xr.Dataset
     coordinates: tuple[str, ...]
     replicates: tuple[str, ...]
+    whole: Any
+    _middle: Any
+    _estimates: dict[str, float]
+    _findings: dict[str, tuple[NoiseFinding, ...]]
+
+    @property
+    def part(self) -> Any:
+        """These observations; of data in blocks the contiguous middle, which noise is judged by."""
+        return self if self.whole is None else self._middle
+
+    @property
+    def in_memory(self) -> xr.Dataset:
+        """The dataset.
+
+        Raises
+        ------
+        DataError
+            If the data are read in blocks.
+        """
+        if self.whole is None:
+            return self.dataset
+        raise DataError(
+            "The data are read in blocks; data in memory were expected. Cut them with window or select, then "
+            "take obs.load()."
+        )
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -113,6 +140,58 @@ class Labelled(Printed):
         """Root mean square of the finite values, in the units of the variable."""
         finite = self._finite(variable)
         return float(np.sqrt(np.mean(finite**2))) if finite.size else np.nan
+
+    def noise_sd(self, variable: str) -> float:
+        """Typical standard error, in the units of the variable; estimated where none was given.
+
+        Where values have their own: the median over those that are not trusted.
+        """
+        given = errorbars.typical(self.dataset, self._variable(variable))
+        if given is not None:
+            return given
+        if self.whole is not None:
+            return self.part.noise_sd(variable)
+        if variable not in self._estimates:
+            names = self.coordinates_of(variable)
+            found = self.noise_findings(variable)
+            self._estimates[variable] = errorbars.estimate(
+                self.dataset, variable, names, self.replicates, found
+            )
+        return self._estimates[variable]
+
+    def noise_source(self, variable: str) -> str:
+        """``"given"`` or ``"estimated"``."""
+        attrs = self.dataset[self._variable(variable)].attrs
+        return str(attrs.get("noise_source", "given")) if "standard_error" in attrs else "estimated"
+
+    def noise_findings(self, variable: str) -> tuple[NoiseFinding, ...]:
+        """What the data show of the noise besides white, and besides what was given; on grids mainly.
+
+        Effects of sensors and frames, correlation, growth with the level, tails, rounding, a wrong size.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from mollifier import Observations
+        >>> x, t, rng = np.linspace(0, 1, 40), np.linspace(0, 1, 30), np.random.default_rng(0)
+        >>> u = np.exp(-t) * (2 + np.sin(6 * x[:, None])) + 0.05 * rng.standard_normal((40, 1))
+        >>> data = xr.DataArray(u, {"x": x, "t": t}, ("x", "t"), name="u")
+        >>> for found in Observations.from_dataset(data).noise_findings("u"):
+        ...     print(found.text)
+        each sensor has its own offset (about 2.6 % of rms)
+        """
+        if self.whole is not None:
+            return self.part.noise_findings(variable)
+        if variable not in self._findings:
+            names = self.coordinates_of(variable)
+            found = errorbars.findings(self.dataset, variable, names, self.replicates)
+            self._findings[variable] = found
+        return self._findings[variable]
+
+    @property
+    def noise(self) -> dict[str, float]:
+        """Variable -> noise as a fraction of rms(u), given or estimated."""
+        return {v: self.noise_sd(v) / (self.rms(v) or 1.0) for v in self.variables}
 
     def noise_effects(self, variable: str) -> tuple[NoiseEffect, ...]:
         """The random effects that were declared for a variable."""

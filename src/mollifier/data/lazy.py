@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from mollifier.data.noise import central
 from mollifier.errors import DataError
 
 Array = NDArray[np.float64]
@@ -94,22 +95,21 @@ def steps(shape: Sequence[int], most: int) -> list[int]:
     return [min(step, max(n - 1, 1)) for n in shape]
 
 
-def central(shape: Sequence[int], most: int) -> tuple[slice, ...]:
-    """The middle of an array, of about its proportions and at most so many values.
-
-    >>> central((100, 10), 10**6), central((100, 100), 100)
-    ((slice(0, 100, None), slice(0, 10, None)), (slice(45, 55, None), slice(45, 55, None)))
-    """
-    share = min(1.0, (most / max(math.prod(shape), 1)) ** (1 / max(len(shape), 1)))
-    counts = [max(int(round(n * share, 6)), min(n, 2)) for n in shape]
-    return tuple(slice((n - c) // 2, (n - c) // 2 + c) for n, c in zip(shape, counts, strict=True))
-
-
 def overview(dataset: xr.Dataset, tuning: LazyTuning = DEFAULT) -> xr.Dataset:
     """Every so many values along each dimension, in memory; errors as those of `part`."""
     sizes = {str(d): int(n) for d, n in dataset.sizes.items()}
     every = dict(zip(sizes, steps([*sizes.values()], tuning.overview), strict=True))
     return part(dataset, {d: slice(None, None, k) for d, k in every.items()})
+
+
+def middle(dataset: xr.Dataset, tuning: LazyTuning = DEFAULT) -> xr.Dataset:
+    """The contiguous middle of a dataset, in memory; axes that are cut wrap no more. Errors as of `part`."""
+    cut = central([*dataset.sizes.values()], tuning.part)
+    found = part(dataset, dict(zip(map(str, dataset.sizes), cut, strict=True)))
+    for name, array in found.coords.items():
+        if array.size < dataset.sizes.get(name, 0):
+            array.attrs.pop("periodic", None)
+    return found
 
 
 def part(dataset: xr.Dataset, cut: Mapping[str, slice]) -> xr.Dataset:

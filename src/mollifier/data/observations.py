@@ -13,14 +13,14 @@ from numpy.typing import ArrayLike
 from mollifier.data import building, errorbars, lazy, selection
 from mollifier.data.building import POINT
 from mollifier.data.errorbars import Noise, trusted
-from mollifier.data.noisy import Noisy
+from mollifier.data.labelled import Labelled
 from mollifier.data.selection import Samples
 from mollifier.errors import DataError
 from mollifier.io.draws import Rng, generator
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class Observations(Noisy):
+class Observations(Labelled):
     """A measured field: values at points, missing values, units, periods and noise.
 
     The constructor takes scattered samples; `from_dataset` takes labelled data, gridded or scattered; `read`
@@ -54,6 +54,8 @@ class Observations(Noisy):
         Names, in the order of the dimensions; time last where the data are scattered.
     replicates
         Dimensions along which the same field is measured again.
+    whole
+        The data of which these are an overview, where they are read in blocks; None where all are in memory.
 
     Raises
     ------
@@ -138,7 +140,8 @@ class Observations(Noisy):
         raw = building.with_axes(lazy.ordered(dataset), periodic or {})
         seen, axes, repeats = errorbars.prepare(lazy.overview(raw), noise, **names, units=units)
         whole = object.__new__(cls)._set(lazy.like(raw, seen), axes, repeats)
-        return object.__new__(cls)._set(seen, axes, repeats, whole=whole)
+        middle = cls.from_dataset(lazy.middle(whole.dataset), coordinates=axes, replicates=repeats)
+        return object.__new__(cls)._set(seen, axes, repeats, whole=whole, middle=middle)
 
     def _set(
         self,
@@ -147,14 +150,27 @@ class Observations(Noisy):
         replicates: tuple[str, ...],
         estimates: Mapping[str, float] | None = None,
         whole: Observations | None = None,
+        middle: Observations | None = None,
     ) -> Self:
         object.__setattr__(self, "dataset", dataset)
         object.__setattr__(self, "coordinates", coordinates)
         object.__setattr__(self, "replicates", replicates)
         object.__setattr__(self, "whole", whole)
+        object.__setattr__(self, "_middle", middle)
         object.__setattr__(self, "_estimates", dict(estimates or {}))
         object.__setattr__(self, "_findings", {})
         return self
+
+    def _with(self, dataset: xr.Dataset, names: Mapping[str, str] | None = None) -> Observations:
+        """These observations on another dataset, checked again; ``names`` are those that changed."""
+        coordinates, repeats = (
+            [(names or {}).get(n, n) for n in a] for a in (self.coordinates, self.replicates)
+        )
+        # What is no longer there was selected away.
+        left = [c for c in coordinates if c in dataset.coords]
+        return self.from_dataset(
+            dataset, coordinates=left, replicates=[r for r in repeats if r in dataset.dims]
+        )
 
     def samples(self, variable: str, most: int | None = None, rng: Rng = 0) -> Samples:
         """The finite values of a variable, with points and standard errors; replicates are further ones.
