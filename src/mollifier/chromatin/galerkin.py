@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
@@ -24,11 +23,15 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from mollifier.chromatin.field_series import FieldSeries
-from mollifier.chromatin.model import ChromatinModel
+from mollifier.chromatin.model import RATE, ChromatinModel
 from mollifier.chromatin.modes import Modes
+from mollifier.chromatin.rate_prior import RatePrior, RateProblem
 from mollifier.chromatin.time_rows import TimeRows, time_rows
 from mollifier.engines.linalg.dense import JITTER, factored
-from mollifier.engines.priors.spline_prior import Hyper, degree, maximise, prior
+from mollifier.engines.priors.field_prior import field_prior
+from mollifier.engines.priors.search import PriorSearch
+from mollifier.engines.priors.shapes import Choice
+from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.engines.splines.limits import Limits
 from mollifier.mollify.grid import Axis, Grid
@@ -37,11 +40,8 @@ Array = NDArray[np.float64]
 
 # Iterations of reweighting: the covariance depends on the rate.
 _ROUNDS = 3
-# Rows to a coefficient of the rate from which the scale of the noise is estimated.
-_MANY = 2.0
-# Median of the relative standard deviation of a rate before there are data, and standard deviation of its
-# logarithm: rates of a nucleus differ by a factor of two, rarely of ten.
-_RELATIVE = 0.7, 0.8
+# Degree of the splines of the rate, by the kind of prior: low where an edge is to be kept.
+_DEGREES = {"tv": 1, "h1": 2, "h2": 3, "auto": 5}
 # Of one still image: size of its change in time, Gamma_ac, white over lengths above the diffusion length.
 _UNSTEADY = 0.1
 # Of one still image: functions of the distance from the edge that the rate has beside its splines, by their
@@ -67,8 +67,8 @@ class RateEstimate:
         Coefficients, shape (m,), and a root of their covariance ``inverse' inverse``, shape (m, m).
     misfit
         Rms of the whitened residuals; where it exceeds one, the covariance is scaled up by it.
-    hyper, precision
-        Hyperparameters of the prior, and its precision, shape (m, m).
+    prior, precision
+        Shape and strength of the prior, and its precision, shape (m, m).
     space, time
         Splines on the pixels, (pixels, m in space), and rows and functions in time.
     effective_parameters
@@ -80,7 +80,7 @@ class RateEstimate:
     coefficients: Array
     inverse: Array
     misfit: float
-    hyper: Hyper
+    prior: Choice
     space: Array
     time: TimeRows
     effective_parameters: float
@@ -148,7 +148,7 @@ def estimate(
         found = _posterior(rows, rows.noise(rate, excess))
         # Unexplained residuals count as noise, or the rate would fit them.
         wider, excess = max(1.0, found.misfit), max(1.0, excess * found.misfit)
-        rows.prior = rows.prior.about(found.coefficients[: len(found.coefficients) - rows.rim])
+        rows.prior.about(found.coefficients[: rows.prior.lattice.size])
         rate = np.broadcast_to(np.maximum(found.rate, 0.0), series.phi_d.shape)
     assert found is not None
     return _positive(found, wider, excess)
@@ -187,18 +187,18 @@ class Rows:
         self._most = _STEEP if profile is not None else _FAST if "t" in along else _SLOW
         self.time = time_rows(series.times, self._most, profile or along.get("t"))
         self.series, self.modes, self.model = series, modes, model
-        self.prior = prior(basis.name, basis, kind)
+        self.prior = field_prior(basis.lattice, kind)
         self.level = float(series.phi_h.mean() / max(series.phi_e.mean(), 1e-3))
         self.right = _rest(series, modes, model, self.time).ravel()
         self._frames = np.stack(
             [2 * model.acetylation * modes.project(e[:, None] * self.space) for e in series.phi_e.T]
         )
 
-    def precision(self, h: Hyper, unit: float) -> Array:
-        """Precision of the prior: that of the splines, and one of the functions of the depth."""
-        splines = 10.0**h.strength * unit * self.prior.precision(h.order, h.length)
-        whole: Any = sl.block_diag(splines, np.eye(self.rim) / (_RIM * self.level) ** 2)
-        return whole
+    @property
+    def rim_precision(self) -> Array:
+        """Precision of the functions of the depth, the last of the coefficients, shape (m, m)."""
+        splines = np.zeros(self.prior.lattice.size)
+        return np.diag(np.append(splines, np.full(self.rim, (_RIM * self.level) ** -2)))
 
     def weights(self, profile: Callable[[Array], Array]) -> Array:
         """Weights of another function of time, (rows, frames, 1)."""
@@ -251,12 +251,11 @@ def residual(series: FieldSeries, modes: Modes, model: ChromatinModel, found: Ra
 
 def _basis(place: Sequence[Axis], modes: Modes, kind: str) -> Basis:
     """Splines of the rate with half the wavelength of the shortest mode for a cell."""
-    order = degree(kind)
-    splines = {}
+    degree, splines = _DEGREES[kind], {}
     for axis in place:
         cells = axis.length / (modes.shortest / 2) if axis.name != "t" else _CELLS_A_FRAME * axis.size
-        splines[axis.name] = AxisSplines(axis, max(round(cells), 2) + order, order)
-    return Basis("lam", splines, Grid(*place))
+        splines[axis.name] = AxisSplines(axis, max(round(cells), 2) + degree, degree)
+    return Basis(RATE, splines, Grid(*place))
 
 
 def _rest(series: FieldSeries, modes: Modes, model: ChromatinModel, time: TimeRows) -> Array:
@@ -337,35 +336,22 @@ def _posterior(rows: Rows, noise: Array) -> RateEstimate:
         sl.solve_triangular(root, (v.T / scale).T, lower=True)
         for v in (rows.columns(rows.time.weights), rows.right)
     )
-    information, pull = design.T @ design, design.T @ target
-    size, rate_prior = len(pull), rows.prior
-    unit = np.trace(information) / np.trace(rate_prior.precision(rate_prior.orders[0], 0.0))
+    # About an even rate.
+    at = np.append(np.full(rows.prior.lattice.size, rows.level), np.zeros(rows.rim))
+    left, information, size = target - design @ at, design.T @ design, len(at)
     ridge = JITTER * np.trace(information) / size * np.eye(size)
-
-    def posterior(h: Hyper) -> tuple[Array, Array, float]:
-        own = rows.precision(h, unit)
-        factor = factored(information + own + ridge)
-        half = sl.solve_triangular(factor, pull, lower=True)
-        squares = target @ target - half @ half
-        # Unexplained residuals count as noise, or the rate would fit them, where enough rows show its scale.
-        wide = max(squares / len(target), 1.0) if len(target) > _MANY * size else 1.0
-        evidence = np.log(np.diag(factored(own))).sum() - np.log(np.diag(factor)).sum()
-        return factor, half, float(evidence - squares / wide / 2 - len(target) / 2 * np.log(wide))
-
-    def plausible(h: Hyper) -> float:
-        """Hyperprior on the relative standard deviation of the rate."""
-        variance = rate_prior.spread(h.order, h.length) / (10.0**h.strength * unit)
-        middle, width = _RELATIVE
-        return -((np.log(variance) / 2 - np.log(middle * rows.level)) ** 2) / (2 * width**2)
-
-    (hyper,), _ = maximise(lambda hypers: posterior(hypers[0])[2] + plausible(hypers[0]), [rate_prior])
-    factor, half, _ = posterior(hyper)
-    theta = sl.solve_triangular(factor.T, half)
-    inverse = sl.solve_triangular(factor, np.eye(size), lower=True)
+    known = information + ridge + rows.rim_precision
+    prior = RatePrior(rows.prior, rows.level, rows.rim)
+    problem = RateProblem(known, -design.T @ left, {RATE: prior}, {}, float(left @ left), len(left))
+    choices = PriorSearch(problem, [RATE], PriorTuning()).anew()
+    precision, slope = problem.with_priors(choices)
+    inverse = sl.solve_triangular(factored(precision), np.eye(size), lower=True)
+    theta = at - inverse.T @ (inverse @ slope)
     whitened = sl.solve_triangular(root.T, design)
     effective = float(np.sum((inverse @ information) * inverse))
     free = max(len(target) - effective, 1.0)
     misfit = float(np.sqrt(np.sum((target - design @ theta) ** 2) / free))
     gain = inverse.T @ (inverse @ (whitened.T / scale))
-    held = rows.precision(hyper, unit) + ridge
-    return RateEstimate(theta, inverse, misfit, hyper, rows.space, rows.time, effective, gain, held)
+    form = prior.form(choices[RATE].shape)
+    held = choices[RATE].strength * form.square + rows.rim_precision + ridge
+    return RateEstimate(theta, inverse, misfit, choices[RATE], rows.space, rows.time, effective, gain, held)

@@ -124,7 +124,7 @@ def infer_rate(
     provenance = {
         "engine": "galerkin", "equation": [model.scaled().equation(still="t" not in data["phi_d"].dims,
         sources=True)], "unknowns": [RATE], "fields": ["phi_d"], "modes": len(waves.values),
-        "shortest": waves.shortest, "frames": len(series.times), "prior": dataclasses.asdict(found.hyper),
+        "shortest": waves.shortest, "frames": len(series.times), "prior": found.prior.described(),
         "misfit": found.misfit, "effective_parameters": found.effective_parameters,
         "model": dataclasses.asdict(model),
         "versions": {"mollifier": __version__, "numpy": np.__version__},

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mollifier.engines.priors.evidence import LinearisedProblem, PriorOnCoefficients, QuadraticForm
-from mollifier.engines.priors.field_prior import FieldPrior, LatticePrior
+from mollifier.engines.priors.field_prior import FieldPrior, LatticePrior, derivative_rows
 from mollifier.engines.priors.matern import matern_weights
 from mollifier.engines.priors.shapes import Choice, Shape, Shapes
 from mollifier.engines.splines.basis import AxisSplines, Basis
@@ -20,13 +20,14 @@ SD = 0.1
 
 
 class Splines(PriorOnCoefficients):
-    """A Matern prior by quadrature of the splines' derivatives, for a field of size two."""
+    """A Matern prior of a proper level, for a field of size two."""
 
     def __init__(self, basis):
         self.basis, self.columns, self.shapes = basis, slice(0, basis.size), Shapes.of("auto")
 
     def precision(self, shape):
-        forms = [self.basis.mass, *(self.basis.penalty(k) for k in range(1, shape.order + 1))]
+        rows = [derivative_rows(self.basis.lattice, k) for k in range(1, shape.order + 1)]
+        forms = [self.basis.mass, *((r.T @ r).toarray() for r in rows)]
         return sum(w * f for w, f in zip(matern_weights(shape.order, shape.length), forms, strict=True))
 
     @property

@@ -24,3 +24,12 @@ def test_spectrum_accuracy(lattice: Grid, order: int, length: float) -> None:
     kept[0] = False
     assert form.spectrum[0] == 0.0
     assert np.abs(np.log(form.spectrum[kept] / exact[kept])).sum() < 1e-4 * kept.sum() ** 0.5
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_seminorm_leaves_polynomials_free(order: int) -> None:
+    """Those below its order have no variance, nor have their eigenvalues any rounding."""
+    form = Form(Grid(Axis("x", -1.0, 1.0, 12)), Shape(order))
+    assert (form.spectrum[:order] == 0).all()
+    kept = np.linalg.eigvalsh(form.square)[order:]
+    assert form.variance == pytest.approx(float(np.sum(1 / kept)) / 12, rel=1e-6)

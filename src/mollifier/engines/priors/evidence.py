@@ -181,6 +181,10 @@ class LinearisedProblem:
         """The evidence of one field's prior along its strength, the others as they are."""
         return EvidenceProfile(self, name, choices)
 
+    def log_integral(self, curvature: Array, slope: Array) -> float:
+        """As `log_integral`, over one field with its prior."""
+        return log_integral(curvature, slope)
+
     def log_evidence(self, choices: Mapping[str, Choice]) -> float:
         """Of all priors, hyperpriors included, up to a constant."""
         name = next(iter(self.priors), "")
@@ -226,7 +230,7 @@ class EvidenceProfile:
     def __call__(self, log_strength: float) -> float:
         strength = float(np.exp(log_strength))
         curvature, slope, others = self._base
-        found = others + log_integral(
+        found = others + self.problem.log_integral(
             curvature + strength * self._form.square, slope + strength * self._form.gradient
         )
         if np.isinf(found):

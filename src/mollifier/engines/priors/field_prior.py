@@ -100,7 +100,7 @@ class Form:
         if not self._weighted and values[1:2] <= _LEAST_RATIO * values[-1]:
             triangle = np.linalg.qr(self.matrix.toarray(), mode="r")
             roots = np.linalg.svd(triangle, compute_uv=False)[::-1]
-            values[self._size - len(roots) :] = roots**2
+            values = np.append(np.zeros(self._size - len(roots)), roots**2)
         values[0] = 0.0
         return values
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.interpolate import BSpline as Spline
 
 from mollifier.engines.linalg.dense import contract
-from mollifier.engines.priors.matern import mixed
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.orders import Derivative
 
@@ -81,14 +80,15 @@ class AxisSplines:
         spline = Spline(self._spline.t, coefficients, self.degree).derivative(order)
         return np.asarray(spline(np.clip(points, self.axis.lower, self.axis.upper)))
 
-    def gram(self, order: int) -> Array:
-        """Mean over the axis of products of derivatives, per half-length of the axis, shape (size, size)."""
+    @cached_property
+    def gram(self) -> Array:
+        """Mean over the axis of products of splines, shape (size, size)."""
         edges = np.linspace(self.axis.lower, self.axis.upper, self.cells + 1)
         s, w = np.polynomial.legendre.leggauss(_GAUSS)
         half = np.diff(edges)[:, None] / 2
         points, weights = (edges[:-1, None] + half * (1 + s)).ravel(), (half * w).ravel() / self.axis.length
-        b = self.matrix(order, points)
-        return (self.axis.length / 2) ** (2 * order) * (b.T @ (b * weights[:, None]))
+        b = self.matrix(0, points)
+        return np.asarray(b.T @ (b * weights[:, None]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +179,7 @@ class Basis:
         """Takes the mean over all axes but those kept from coefficients, shape (size, size)."""
         means = []
         for name, splines in self.splines.items():
-            weights = splines.gram(0).sum(axis=1)  # the splines add up to one
+            weights = splines.gram.sum(axis=1)  # the splines add up to one
             means.append(
                 np.eye(splines.size) if name in kept else np.tile(weights / weights.sum(), (splines.size, 1))
             )
@@ -188,7 +188,7 @@ class Basis:
     @cached_property
     def mass(self) -> Array:
         """Quadratic form of the mean square, shape (size, size); for a number, 1."""
-        return self.penalty(0)
+        return np.asarray(reduce(np.kron, [s.gram for s in self.splines.values()], np.ones((1, 1))))
 
     def mean_variance(self, covariance: Array) -> float:
         """Mean over the domain of the variance, from the covariance (size, size) of the coefficients.
@@ -196,19 +196,6 @@ class Basis:
         A mean over coefficients would overrate splines that barely overlap the domain.
         """
         return float(np.sum(self.mass * covariance))
-
-    def penalty(self, order: int) -> Array:
-        """Quadratic form of the mean squared derivatives of an order, shape (size, size).
-
-        Derivatives are per half-length of the domain, as for `mollifier.FieldUnknown`.
-        """
-        names = list(self.splines)
-        total = np.zeros((self.size, self.size))
-        for counts, times in mixed(names, order):
-            total += times * reduce(
-                np.kron, [self.splines[n].gram(c) for n, c in counts.items()], np.ones((1, 1))
-            )
-        return total
 
 
 def on_grid(bases: Sequence[Basis], grid: Grid) -> list[Basis]:
