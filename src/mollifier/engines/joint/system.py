@@ -21,7 +21,6 @@ from mollifier.engines.linalg.dense import solved
 from mollifier.engines.priors.evidence import LinearisedProblem
 from mollifier.engines.priors.shapes import Choice
 from mollifier.mollify.orders import Derivative
-from mollifier.problem.measurements import least_error
 
 Array = NDArray[np.float64]
 
@@ -139,7 +138,7 @@ class Bordered:
                 if i in known:
                     data.add(part, layout, slopes, layout.constant, i)
                     if i in measurements:
-                        self._condition(part, slopes, measurements[i])
+                        self._condition(part, slopes, measurements[i].name)
                 elif i < first:
                     self.conditioned.add(part, layout, slopes)
             self.rough = _rough(linearisation, layout, slopes, nodes, self.conditioned)
@@ -159,16 +158,12 @@ class Bordered:
             curvature, slope = count * self.eliminated.schur, count * reduced
             self.linear = LinearisedProblem(curvature, slope, self.priors, self._conditions)
 
-    def _condition(self, part: Residuals, slopes: Slopes, target: Target) -> None:
-        """Store normal equations (p, p) and (p,) of the exact measurements of a field."""
-        sd = self.objective.target_tensors(target)[2].cpu().numpy()
-        exact = sd <= least_error(target.samples.values) * (1 + 1e-9)
-        rows = self.layout.border_rows(part, slopes)
-        if exact.any() and rows is not None:
-            rows = rows[:, self.layout.unknowns[target.name]]
-            chosen, count = sp.csr_array(rows[exact]), self.objective.count
-            slope = np.asarray(chosen.T @ part.values[exact])
-            self._conditions[target.name] = count * (chosen.T @ chosen).toarray(), count * slope
+    def _condition(self, part: Residuals, slopes: Slopes, name: str) -> None:
+        """Store normal equations (p, p) and (p,) of the measurements of a field."""
+        rows, count = self.layout.border_rows(part, slopes), self.objective.count
+        if rows is not None:
+            rows = rows[:, self.layout.unknowns[name]]
+            self._conditions[name] = count * (rows.T @ rows).toarray(), count * np.asarray(rows.T @ part.values)
 
     @property
     def finite(self) -> bool:

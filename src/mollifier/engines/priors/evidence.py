@@ -107,10 +107,9 @@ class LinearisedProblem:
     priors
         By unknown field.
     conditions
-        Curvature (p, p) and slope (p,) by exact measurements of a field, included in the whole ones. The
-        measurements are conditions, not evidence: they fix the finest modes where they are taken, on an
-        edge say, and a prior that explained these would be over-confident of the coarse modes elsewhere. The
-        evidence is that of all data given the exact measurements.
+        Curvature (p, p) and slope (p,) by measurements of a field, included in the whole ones. They are
+        conditions, not evidence, which is that of all data given them: they show the field where they are
+        taken, on an edge say, and a prior that explained these values would be over-confident elsewhere.
     """
 
     curvature: Array

@@ -1,7 +1,6 @@
 """Measurements of an unknown field, as linear equations for its coefficients.
 
-Noisy ones are data. Exact ones are conditions that the field satisfies: the priors are then judged by the
-evidence of all data given the exact measurements (see `mollifier.engines.weak.posterior`).
+The priors are judged by the evidence of all data given the measurements: see `LinearisedProblem`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 
 from mollifier.data.observations import Samples
 from mollifier.engines.splines.basis import Basis
-from mollifier.problem.measurements import exact
 
 Array = NDArray[np.float64]
 
@@ -31,29 +29,18 @@ class FieldMeasurements:
         Its basis functions at the places of the measurements, shape (n, size).
     values, sd
         Measured values and their standard errors in the field's unit, shape (n,).
-    is_exact
-        Which are exact, shape (n,).
     """
 
     name: str
     rows: Array
     values: Array
     sd: Array
-    is_exact: NDArray[np.bool_]
 
     @classmethod
     def of(cls, basis: Basis, samples: Samples) -> FieldMeasurements:
         """The measurements of the unknown that a basis represents."""
         points = dict(zip(samples.coordinates, samples.points.T, strict=True))
-        return cls(basis.name, basis.rows(points), samples.values, samples.sd, exact(samples))
-
-    @cached_property
-    def exact(self) -> FieldMeasurements | None:
-        """The exact ones alone; None where there are none."""
-        kept = self.is_exact
-        if not kept.any():
-            return None
-        return FieldMeasurements(self.name, self.rows[kept], self.values[kept], self.sd[kept], kept[kept])
+        return cls(basis.name, basis.rows(points), samples.values, samples.sd)
 
     @cached_property
     def information(self) -> Array:

@@ -126,9 +126,8 @@ class Posterior:
             priors[name] = LatticePrior(here, prior, at, 1 / self.sizes[name], 1)
         conditions = {}
         for known in self.known if informative else ():
-            if known.exact is not None:
-                here = self.place[known.name]
-                conditions[known.name] = known.exact.information + ridge[here, here], -known.exact.right
+            here = self.place[known.name]
+            conditions[known.name] = known.information + ridge[here, here], -known.right
         return LinearisedProblem(whole, -right, priors, conditions)
 
     def _measured(self, size: int, known: Iterable[FieldMeasurements]) -> tuple[Array, Array]:

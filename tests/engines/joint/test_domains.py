@@ -1,0 +1,78 @@
+"""The joint engine in domains with corners."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.interpolate import NearestNDInterpolator, RegularGridInterpolator
+from scipy.sparse.linalg import spsolve
+
+import mollifier as mf
+
+CORNERS = [[-1, -1], [1, -1], [1, 0], [0, 0], [0, 1], [-1, 1]]
+
+
+def permeability(x, y):
+    """Two bumps away from the edge."""
+    return (
+        1
+        + 0.5 * np.exp(-((x - 0.5) ** 2 + (y + 0.5) ** 2) / 0.08)
+        - 0.35 * np.exp(-((x + 0.5) ** 2 + (y - 0.2) ** 2) / 0.08)
+    )
+
+
+def edge_value(x, y):
+    notch = np.where((x >= -1e-9) & (y >= -1e-9), 1 - np.maximum(x, y), 0.0)
+    return 0.5 * x - 0.8 * y + 0.6 * x * y - 0.5 + notch
+
+
+def heads(cells=201):
+    """Heads in the L by finite volumes: interpolated from cell centres, those outside as the nearest."""
+    h = 2 / cells
+    c = -1 + h * (np.arange(cells) + 0.5)
+    x, y = np.meshgrid(c, c, indexing="ij")
+    inside = ~((x > 0) & (y > 0))
+    number = np.full((cells + 2, cells + 2), -1)
+    number[1:-1, 1:-1][inside] = np.arange(inside.sum())
+    rows, columns, values, right = [], [], [], np.zeros(inside.sum())
+    here = number[1:-1, 1:-1][inside]
+    for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+        xf, yf = x[inside] + dx * h / 2, y[inside] + dy * h / 2
+        there = number[1 + dx : cells + 1 + dx, 1 + dy : cells + 1 + dy][inside]
+        edge, w = there < 0, permeability(xf, yf)
+        rows += [here, here[~edge]]
+        columns += [here, there[~edge]]
+        values += [np.where(edge, 2 * w, w), -w[~edge]]
+        right[here[edge]] += 2 * (w * edge_value(xf, yf))[edge]
+    matrix = sp.csc_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))))
+    u = np.zeros(x.shape)
+    u[inside] = spsolve(matrix, right)
+    u[~inside] = NearestNDInterpolator((x[inside], y[inside]), u[inside])(x[~inside], y[~inside])
+    return RegularGridInterpolator((c, c), u, bounds_error=False, fill_value=None)
+
+
+@pytest.mark.slow
+def test_interval_of_a_field_measured_on_its_edge_alone():
+    """Bumps where the heads are nearly flat: measurements on the edge do not make the field flat inside."""
+    rng = np.random.default_rng(10)
+    places = rng.uniform(-1, 1, (1200, 2))
+    x, y = places[~((places[:, 0] > 0) & (places[:, 1] > 0))][:700].T
+    u = heads()(np.stack([x, y], -1))
+    u += 0.01 * np.sqrt(np.mean(u**2)) * rng.standard_normal(len(u))
+    s = np.linspace(-1, 1, 17)[:, None]
+    ends = [np.concatenate([a + (b - a) * (s + 1) / 2 for a, b in zip(CORNERS[i:], CORNERS[i + 1 :] + CORNERS[:1])]) for i in (0,)]
+    edge = 0.999 * np.concatenate(ends)
+    measured = mf.Observations({"k": permeability(*edge.T)}, {"x": edge[:, 0], "y": edge[:, 1]}, noise={"k": 0.01})
+    problem = mf.InverseProblem(
+        "0 = div(k*grad(u))",
+        mf.Observations({"u": u}, {"x": x, "y": y}, noise={"u": 0.01}),
+        {"k": mf.FieldUnknown(over=("x", "y"), lower=0.0, measurements=measured)},
+        domain=mf.Domain(polygon=CORNERS),
+    )
+    found = mf.solve(problem, "joint").dataset
+    k = found.k.stack(place=("x", "y")).dropna("place")
+    error = (k - permeability(k.x, k.y)).values
+    covered = np.abs(error) < 1.96 * found.k_sd.stack(place=("x", "y")).sel(place=k.place).values
+    assert np.sqrt(np.mean(error**2)) < 0.1 * np.sqrt(np.mean(permeability(k.x, k.y) ** 2))
+    assert covered.mean() > 0.85
