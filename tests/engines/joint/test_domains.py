@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -10,7 +12,7 @@ from scipy.sparse.linalg import spsolve
 
 import mollifier as mf
 
-CORNERS = [[-1, -1], [1, -1], [1, 0], [0, 0], [0, 1], [-1, 1]]
+OUTER = [[0, 1], [-1, 1], [-1, -1], [1, -1], [1, 0]]
 
 
 def permeability(x, y):
@@ -60,15 +62,16 @@ def test_interval_of_a_field_measured_on_its_edge_alone():
     x, y = places[~((places[:, 0] > 0) & (places[:, 1] > 0))][:700].T
     u = heads()(np.stack([x, y], -1))
     u += 0.01 * np.sqrt(np.mean(u**2)) * rng.standard_normal(len(u))
-    s = np.linspace(-1, 1, 17)[:, None]
-    ends = [np.concatenate([a + (b - a) * (s + 1) / 2 for a, b in zip(CORNERS[i:], CORNERS[i + 1 :] + CORNERS[:1])]) for i in (0,)]
-    edge = 0.999 * np.concatenate(ends)
-    measured = mf.Observations({"k": permeability(*edge.T)}, {"x": edge[:, 0], "y": edge[:, 1]}, noise={"k": 0.01})
+    share = np.arange(16)[:, None] / 16
+    edge = 0.999 * np.concatenate([a + (b - a) * share for a, b in pairwise(np.array(OUTER))])
+    measured = mf.Observations(
+        {"k": permeability(*edge.T)}, {"x": edge[:, 0], "y": edge[:, 1]}, noise={"k": 0.01}
+    )
     problem = mf.InverseProblem(
         "0 = div(k*grad(u))",
         mf.Observations({"u": u}, {"x": x, "y": y}, noise={"u": 0.01}),
         {"k": mf.FieldUnknown(over=("x", "y"), lower=0.0, measurements=measured)},
-        domain=mf.Domain(polygon=CORNERS),
+        domain=mf.Domain(polygon=[*OUTER, [0, 0]]),
     )
     found = mf.solve(problem, "joint").dataset
     k = found.k.stack(place=("x", "y")).dropna("place")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ from mollifier.engines.joint.smoothing import Smoothing
 from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint
 from mollifier.engines.priors.field_prior import FieldPrior, Form, TotalVariationPrior
-from mollifier.engines.priors.shapes import Shape
+from mollifier.engines.priors.shapes import Choice, Shape
 from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.grid import Axis, Grid
@@ -112,6 +114,25 @@ def ended(stage):
         if stage.finished:
             break
     return stage.linearisation.priors["k"].shape
+
+
+def test_noisy_measurements_of_a_field_are_conditions_of_its_evidence():
+    """Where they are the only information on a field, no prior is better than another but by its own."""
+    x = np.linspace(0, 1, 30)
+    data = Observations.from_dataset(xr.Dataset({"u": ("x", x)}, {"x": x}), noise=0.1)
+    measured = mf.Observations({"k": 1 + x**2}, {"x": x}, noise={"k": 0.1})
+    problem = InverseProblem("u_x = k", data, {"k": FieldUnknown(over=("x",), measurements=measured)})
+    linear = stage_of(problem).bordered().linear
+    curvature, slope = linear.conditions["k"]
+    assert curvature.any()
+    alone = replace(linear, curvature=np.zeros_like(linear.curvature), slope=np.zeros_like(linear.slope))
+    here = linear.priors["k"].columns
+    alone.curvature[here, here], alone.slope[here] = curvature, slope
+    found = [
+        alone.log_evidence({"k": c}) - linear.priors["k"].log_hyperprior(c.shape, c.strength)
+        for c in (Choice(Shape(1, 1.0), 1.0), Choice(Shape(2, 0.3), 10.0))
+    ]
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
 
 
 @pytest.mark.slow

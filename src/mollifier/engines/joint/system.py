@@ -163,7 +163,10 @@ class Bordered:
         rows, count = self.layout.border_rows(part, slopes), self.objective.count
         if rows is not None:
             rows = rows[:, self.layout.unknowns[name]]
-            self._conditions[name] = count * (rows.T @ rows).toarray(), count * np.asarray(rows.T @ part.values)
+            self._conditions[name] = (
+                count * (rows.T @ rows).toarray(),
+                count * np.asarray(rows.T @ part.values),
+            )
 
     @property
     def finite(self) -> bool:
