@@ -5,10 +5,12 @@ The names below are the public contract; they load on first use, so that ``impor
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mollifier._version import __version__
+from mollifier.io.on_import import follow
 
 if TYPE_CHECKING:
     from mollifier.data.observations import Observations
@@ -107,6 +109,10 @@ __all__ = [
     "solve",
     "validate",
 ]
+
+
+follow("xarray", "mollifier.data.accessor")
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from typer.testing import CliRunner
 
+import mollifier.cli.app
 import mollifier.cli.demos.registry
 import mollifier.engines.solve
 import mollifier.reporting.figures
@@ -392,3 +394,12 @@ def test_values_of_each_have_folders_of_their_own_within_the_output(solver: Solv
     assert len(list(Path("out").rglob("solution.nc"))) == 5
     assert len([p for p in Path("out").iterdir() if p.is_dir()]) == 5
     assert set(Path("..").iterdir()) == before
+
+
+def test_shell_completion(monkeypatch: pytest.MonkeyPatch):
+    """The scripts that --install-completion writes ask the program itself."""
+    monkeypatch.setenv("_MOLLIFIER_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "mollifier ch")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    result = CliRunner().invoke(mollifier.cli.app.app, prog_name="mollifier")
+    assert {"check", "chromatin"} <= set(result.stdout.split())

@@ -47,7 +47,7 @@ def test_engines_with_readers_of_their_own_are_not_taken(tmp_path):
 
 def test_grib_without_its_package(tmp_path, monkeypatch):
     """The extra that installs it is named."""
-    monkeypatch.setattr("mollifier.data.readers.registry.find_spec", lambda name: None)
+    monkeypatch.setattr("mollifier.io.files.find_spec", lambda name: None)
     (tmp_path / "a.grib2").write_bytes(b"GRIB")
     with pytest.raises(DataError, match=r"needs the package cfgrib: pip install 'mollifier\[grib\]'"):
         read(tmp_path / "a.grib2")

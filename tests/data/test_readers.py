@@ -274,7 +274,7 @@ def test_truncated_file(tmp_path):
 
 
 def test_missing_packages(tmp_path, monkeypatch):
-    monkeypatch.setattr("mollifier.data.readers.registry.find_spec", lambda name: None)
+    monkeypatch.setattr("mollifier.io.files.find_spec", lambda name: None)
     (tmp_path / "a.zarr").mkdir()
     with pytest.raises(DataError, match=r"pip install 'mollifier\[zarr\]'"):
         read(tmp_path / "a.zarr")

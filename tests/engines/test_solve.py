@@ -345,3 +345,15 @@ def test_what_is_wrong_is_said(options, message):
 def test_a_gpu_that_is_not_there_is_refused():
     with pytest.raises(ConfigurationError, match="torch sees 0 CUDA devices"):
         solve(heat(50), settings={"training": {"device": "cuda"}})
+
+
+def test_solve_logs_what_it_does(caplog):
+    """The engine and the status at INFO, each step at DEBUG; nothing is printed without a handler."""
+    seen = []
+    with caplog.at_level("DEBUG", logger="mollifier"):
+        solve(heat(50), settings=small(training={"warmup_steps": 3, "steps": 2}), progress=seen.append)
+    lines = [(r.name, r.levelname, r.getMessage()) for r in caplog.records]
+    name = "mollifier.engines.solve"
+    assert lines[0] == (name, "INFO", "engine 'network'")
+    assert lines[-1][:2] == (name, "INFO")
+    assert sum(level == "DEBUG" for _, level, _ in lines) == len(seen) > 0

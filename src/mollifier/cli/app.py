@@ -51,7 +51,6 @@ app = typer.Typer(
     help="Find the unknowns of a partial differential equation from a measured field.",
     epilog=EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -1,4 +1,4 @@
-"""Commands on a finished run: validate it, and write its page."""
+"""Commands on a finished run: validate it, write its page, and export it."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def add_to(app: typer.Typer) -> None:
         epilog="Example: mollifier validate out/burgers. Exit codes: 0 the answer holds, 1 it does "
         "not, 2 bad input."
     )(validate)
+    app.command(epilog=f"Example: mollifier export out/burgers --to burgers.nc. {EPILOG}")(export)
     app.command(epilog=f"Example: mollifier report out/burgers --out burgers.html. {EPILOG}")(report)
 
 
@@ -110,6 +111,21 @@ def report(
     written = save_page(solution, page, found or False, text, command)
     terminal.say(f"Page      {written} ({written.stat().st_size / 1e6:.1f} MB)")
     terminal.give({"page": written, "validation": None if found is None else found.to_dict()})
+    return 0
+
+
+@with_terminal
+def export(
+    terminal: Terminal,
+    run: Run,
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Ends in .nc or .pvd.")],
+) -> int:
+    """Write the fields of a run for other programs: netCDF (.nc, CF conventions), or for ParaView (.pvd)."""
+    from mollifier.problem.solution import load_solution
+
+    written = load_solution(run).export(to)
+    terminal.say(f"wrote {written}")
+    terminal.give({"file": written})
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -25,6 +26,7 @@ from mollifier.errors import DataError, did_you_mean
 from mollifier.io.draws import Rng
 from mollifier.io.files import require_file
 
+_LOG = logging.getLogger(__name__)
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
 
 
@@ -56,6 +58,7 @@ class Loaded:
                 f"chunks={dict(chunks)} was given for '{file}'; files that are read in blocks: {able}. For "
                 "others take Observations.from_dataset(xarray.open_dataset(file, chunks={}))."
             )
+        _LOG.info("reading '%s'", file)
         with _guard(file):
             return cls(reader.load(file) if chunks is None or not reader.lazy else reader.lazy(file, chunks))
 

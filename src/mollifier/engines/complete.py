@@ -9,6 +9,7 @@ import numpy as np
 
 from mollifier.engines.gates.gates import gated
 from mollifier.errors import DataError
+from mollifier.problem.export import described
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
 from mollifier.problem.solution import Solution
@@ -46,11 +47,13 @@ def complete(problem: InverseProblem, solution: Solution) -> Solution:
         n: replace(e, lower=problem.unknowns[n].lower, upper=problem.unknowns[n].upper)
         for n, e in solution.estimates.items()
     }
-    for name, unit in problem.units.found.items():
+    stated = {n: u.unit for n, u in {**problem.unknowns, **problem.states}.items() if u.unit}
+    for name, unit in {**problem.units.found, **stated}.items():
         for n in {name, f"{name}_sd", f"{name}_prior_sd"} & {*map(str, dataset.data_vars)}:
             dataset[n].attrs.setdefault("units", unit)
         if name in estimates:
             estimates[name] = replace(estimates[name], unit=unit)
+    dataset = described(dataset, data.dataset)
     notes = {"masked": data.dataset.attrs.get("masked"), "units": problem.units.conflicts}
     provenance = {**solution.provenance, **{n: note for n, note in notes.items() if note}}
     solution = replace(solution, estimates=estimates, dataset=dataset, provenance=provenance)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from mollifier.engines.progress import Progress
 
 Follow = Callable[["Progress"], None]
+
+_LOG = logging.getLogger(__name__)
 
 
 def solve(
@@ -144,6 +148,8 @@ def _solve(name: str, request: Request, settings: Given, start: Solution | str |
         problem = replace(problem, data=problem.data.mask_outliers())
         request = replace(request, problem=problem)
     check_finite(problem)
+    _LOG.info("engine '%s'%s", name, f": {why}" if why else "")
+    request = replace(request, progress=_logged(request.progress))
     if start is not None:
         first = None if isinstance(start, str) else start
         if isinstance(start, str) and not request.resume:
@@ -152,9 +158,27 @@ def _solve(name: str, request: Request, settings: Given, start: Solution | str |
                 return first
         request = replace(request, start=_origin(problem, start, first, request.resume))
     solution = complete(problem, ENGINES[name].solve(request))
+    for note in (solution.status, *solution.provenance.get("units", ())):
+        _LOG.info("engine '%s': %s", name, note)
     if not why:
         return solution
     return replace(solution, provenance={**solution.provenance, "chosen_because": why})
+
+
+def _logged(progress: Follow | None) -> Follow | None:
+    """The callback, with a line in the log for each step where somebody reads these."""
+    if not _LOG.isEnabledFor(logging.DEBUG):
+        return progress
+
+    def follow(event: Progress) -> None:
+        loss = event.losses.get("loss", math.nan)
+        _LOG.debug(
+            "%s, %s: step %d of %d, loss %.5g", event.engine, event.stage, event.step, event.steps, loss
+        )
+        if progress is not None:
+            progress(event)
+
+    return follow
 
 
 def _chosen(problem: InverseProblem, engine: str, given: Mapping[str, Any]) -> tuple[str, str]:

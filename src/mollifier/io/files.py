@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,12 @@ def require_file(file: Path) -> None:
         hint = did_you_mean(file.name, there) if 0 < len(there) < _MOST_NAMES else ""
         where = "" if file.parent.is_dir() else f" Nor is there a folder '{file.parent}'."
         raise DataError(f"There is no file '{file}'.{hint}{where}")
+
+
+def require_package(path: Path, package: str, extra: str) -> None:
+    """Raise `DataError` where a package that a file needs is missing; ``extra`` is ours that installs it."""
+    if find_spec(package) is None:
+        raise DataError(f"'{path}' needs the package {package}: pip install 'mollifier[{extra}]'.")
 
 
 def ensure_folder(path: str | os.PathLike[str]) -> Path:

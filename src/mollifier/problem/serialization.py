@@ -47,6 +47,7 @@ def write(solution: Any, folder: str | os.PathLike[str]) -> Path:
     target = ensure_folder(folder)
     root = {
         "format": _FORMAT,
+        "Conventions": "CF-1.11",
         "status": json.dumps(asdict(solution.status), ensure_ascii=False),
         "estimates": json.dumps([asdict(e) for e in solution.estimates.values()], ensure_ascii=False),
         "provenance": json.dumps(solution.provenance, ensure_ascii=False),

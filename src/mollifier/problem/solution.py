@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from mollifier._version import __version__
 from mollifier.errors import MollifierError, did_you_mean
 from mollifier.io.files import jsonable
 from mollifier.io.printed import Printed
+from mollifier.problem import export as exporting
 from mollifier.problem import serialization as keeping
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.status import Status
@@ -234,6 +236,8 @@ class Solution(Printed):
             scalars[name] = xr.DataArray(e.value, attrs=attrs)
         attrs = {
             **self.dataset.attrs,
+            "Conventions": "CF-1.11",
+            "source": f"mollifier {__version__}",
             "status": self.status.name,
             "status_message": self.status.message,
             "provenance": json.dumps(self.provenance, sort_keys=True, ensure_ascii=False),
@@ -252,6 +256,26 @@ class Solution(Printed):
             If the folder cannot be made or written to, or the disk is full.
         """
         return keeping.write(self, folder)
+
+    def export(self, path: str | os.PathLike[str]) -> Path:
+        """Write the fields for other programs, which read no groups.
+
+        Parameters
+        ----------
+        path
+            ``.nc``: netCDF-4 after the CF conventions, numbers with their standard errors as variables
+            without dimensions. ``.pvd``: for ParaView, with the times in a folder of the file's name.
+
+        Raises
+        ------
+        ConfigurationError
+            If the suffix is another, or the fields have no or more than three coordinates in space.
+        DataError
+            If the package that writes it is missing.
+        OutputError
+            If the file cannot be written.
+        """
+        return exporting.export(self, path)
 
     def summary(self) -> str:
         """A few lines for a person: status, estimates, ranges of the fields, misfit, time."""

@@ -11,9 +11,9 @@ import numpy as np
 
 from mollifier.chromatin.formats.registry import Format
 from mollifier.data.lengths import NANOMETRES, SECONDS, known_unit
-from mollifier.data.readers.registry import require_package
 from mollifier.data.readers.tiff import Image, ImageMetadata
 from mollifier.errors import DataError
+from mollifier.io.files import require_package
 
 
 def open_ome_zarr(path: Path) -> Image:

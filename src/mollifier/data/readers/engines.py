@@ -8,7 +8,8 @@ from typing import Any
 
 import xarray as xr
 
-from mollifier.data.readers.registry import Reader, require_package
+from mollifier.data.readers.registry import Reader
+from mollifier.io.files import require_package
 
 # Of formats that have readers of their own, or read no files.
 _OTHERS = ("h5netcdf", "netcdf4", "scipy", "zarr", "store")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +49,6 @@ READERS: Registry[Reader] = Registry(
         "grib": "mollifier.data.readers.engines:GRIB",
     },
 )
-
-
-def require_package(path: Path, package: str, extra: str) -> None:
-    """Raise `DataError` where a package that a file needs is missing; ``extra`` is ours that installs it."""
-    if find_spec(package) is None:
-        raise DataError(f"'{path}' needs the package {package}: pip install 'mollifier[{extra}]'.")
 
 
 def suffixes() -> tuple[str, ...]:

@@ -14,8 +14,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from mollifier.data.lengths import NANOMETRES, SECONDS, known_unit
-from mollifier.data.readers.registry import Reader, require_package
+from mollifier.data.readers.registry import Reader
 from mollifier.errors import DataError
+from mollifier.io.files import require_package
 
 _RESOLUTION_UNITS = {2: "inch", 3: "cm"}
 _DIMS = {"X": "x", "Y": "y", "Z": "z", "T": "t", "C": "channel", "S": "channel"}

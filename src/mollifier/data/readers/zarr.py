@@ -9,8 +9,9 @@ from typing import Any
 import xarray as xr
 
 from mollifier.data.lazy import exceeds_memory
-from mollifier.data.readers.registry import Reader, require_package
+from mollifier.data.readers.registry import Reader
 from mollifier.errors import DataError, did_you_mean
+from mollifier.io.files import require_package
 
 
 def open_zarr(path: Path, chunks: Mapping[str, int] | None = None) -> xr.Dataset:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.data.lazy import central, is_lazy, loaded, steps
+from mollifier.data.lazy import is_lazy, loaded, steps
+from mollifier.data.noise import central
 from mollifier.engines.linalg.dense import contract
 from mollifier.engines.weak.form import VARIANCE
 from mollifier.engines.weak.passes import Follow, total

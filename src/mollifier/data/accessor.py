@@ -1,0 +1,70 @@
+"""``dataset.mollifier`` and ``array.mollifier``: what xarray's objects get from this package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import xarray as xr
+
+
+@xr.register_dataset_accessor("mollifier")
+@xr.register_dataarray_accessor("mollifier")
+class Accessor:
+    """Derivatives of variables, and the dataset as observations.
+
+    Examples
+    --------
+    >>> import numpy as np, mollifier
+    >>> x, t = np.linspace(0, 1, 60), np.datetime64("2020-01-01", "s") + np.arange(20)
+    >>> data = xr.Dataset({"u": (("t", "x"), np.outer(np.ones(20), x**2))}, {"x": x, "t": t})
+    >>> found = data.mollifier.differentiate("u_xx", radius={"x": 0.2})
+    >>> found.dims, bool(abs(found - 2).max() < 1e-9), found.t.dtype.kind
+    (('t', 'x'), True, 'M')
+    >>> data.mollifier.observations(noise=0.01).coordinates
+    ('t', 'x')
+    """
+
+    def __init__(self, data: xr.Dataset | xr.DataArray) -> None:
+        named = isinstance(data, xr.Dataset)
+        self._dataset: Any = data if named else data.to_dataset(name=data.name or "u")
+
+    def differentiate(self, order: str | Sequence[str], **options: Any) -> Any:
+        """A derivative by its name, ``"u_xx"``, or a dataset of several.
+
+        Parameters
+        ----------
+        order
+            The name of a variable with a run of dimensions, or several names.
+        options
+            ``radius`` and others, as for `mollifier.differentiate`. Along dates the radius is in seconds.
+
+        Raises
+        ------
+        DataError
+            If there is no such variable, or values are missing.
+        GridError
+            As `mollifier.differentiate`.
+        """
+        from mollifier.data.building import with_axes
+        from mollifier.errors import DataError, did_you_mean
+        from mollifier.mollify.differentiate import differentiate
+        from mollifier.mollify.orders import Derivative
+
+        if not isinstance(order, str):
+            return xr.merge([self.differentiate(one, **options) for one in order])
+        field = Derivative.parse(order, map(str, self._dataset.dims)).field
+        if field not in self._dataset.data_vars:
+            hint = did_you_mean(field, map(str, self._dataset.data_vars))
+            raise DataError(f"'{order}': the dataset has no variable '{field}'.{hint}")
+        array = self._dataset[field]
+        numbers = with_axes(array.to_dataset(name=field), {})
+        found = differentiate(numbers[field], order=order, **options)
+        at = {d: numbers.indexes[d].get_indexer(found[d]) for d in found.dims if d in array.coords}
+        return found.assign_coords({d: array[d][i] for d, i in at.items()})
+
+    def observations(self, noise: Any = None, **options: Any) -> Any:
+        """The dataset as `mollifier.Observations`; arguments as for its method ``from_dataset``."""
+        from mollifier.data.observations import Observations
+
+        return Observations.from_dataset(self._dataset, noise, **options)
