@@ -16,6 +16,8 @@ Array = NDArray[np.float64]
 
 # Values at which a law is read out.
 _VALUES = 101
+# Variance of a mode of a law's error that is kept, over that of the largest.
+_SMALLEST_MODE = 1e-6
 
 
 def value_axes(problem: InverseProblem, states: Mapping[str, Array]) -> list[Axis]:
@@ -28,7 +30,9 @@ def value_axes(problem: InverseProblem, states: Mapping[str, Array]) -> list[Axi
     """
     varied = {c for over in problem.laws.values() for c in over}
     ends = {
-        f: (float(np.nanmin(states[f])), float(np.nanmax(states[f]))) for f in problem.fields if f in varied
+        f: (float(np.nanmin(states[f])), float(np.nanmax(states[f])))
+        for f in problem.all_states
+        if f in varied
     }
     return [Axis(f, *pair, _VALUES, unit=problem.data.units.get(f, "")) for f, pair in ends.items()]
 
@@ -44,3 +48,12 @@ def value_variables(axes: list[Axis], states: Mapping[str, Array]) -> tuple[dict
         attrs = {"long_name": f"value of {axis.name}"} | ({"units": axis.unit} if axis.unit else {})
         coordinates[value_axis(axis.name)] = (value_axis(axis.name), axis.points, attrs)
     return variables, coordinates
+
+
+def mode_variable(name: str, dims: tuple[str, ...], covariance: Array) -> dict[str, Any]:
+    """A variable of a dataset: independent parts of a law's error with a covariance (values, values)."""
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    kept = values > _SMALLEST_MODE * values[-1]
+    modes = np.asarray((vectors[:, kept] * np.sqrt(values[kept])).T[::-1], dtype=np.float64)
+    note = {"long_name": f"independent parts of the error of {name}, whose squares add up to its variance"}
+    return {f"{name}_modes": ((f"{name}_mode", *dims), modes, note)}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mollifier.data.observations import Observations
 from mollifier.errors import ConfigurationError, did_you_mean
-from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, Unknown
+from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown, Unknown
 
 
 def _over(
@@ -15,10 +16,11 @@ def _over(
     unknown: FieldUnknown,
     data: Observations,
     fields: Sequence[str],
+    hidden: Mapping[str, StateUnknown],
     written: Sequence[str] | None,
 ) -> tuple[str, ...]:
     """What an unknown field varies over: as given, or as the equation writes it, or all coordinates."""
-    varied, allowed = written if unknown.over is None else unknown.over, (*fields, *data.coordinates)
+    varied, allowed = written if unknown.over is None else unknown.over, (*fields, *hidden, *data.coordinates)
     for c in varied or ():
         if c in data.variables and c not in fields:
             raise ConfigurationError(
@@ -28,6 +30,11 @@ def _over(
         if c not in allowed:
             hint = did_you_mean(c, allowed)
             raise ConfigurationError(f"The unknown '{name}' varies over '{c}', not a coordinate.{hint}")
+        if c in hidden and hidden[c].range == (-math.inf, math.inf):
+            raise ConfigurationError(
+                f"The unknown '{name}' varies over '{c}', which was not measured: give both bounds of '{c}', "
+                f"as in states={{'{c}': StateUnknown(lower=0, upper=1)}}."
+            )
     over = data.coordinates if varied is None else tuple(c for c in allowed if c in varied)
     if unknown.monotone and len(over) > 1:
         raise ConfigurationError(
@@ -42,7 +49,7 @@ def completed_unknowns(
     data: Observations,
     constants: Mapping[str, float],
     fields: Sequence[str],
-    hidden: Iterable[str],
+    hidden: Mapping[str, StateUnknown],
     arguments: Mapping[str, Sequence[str]],
 ) -> dict[str, Unknown]:
     """Unknowns with what they vary over filled in and checked: where not given, as the equation writes it."""
@@ -81,5 +88,5 @@ def completed_unknowns(
                 f"expected, as in {example}. A number that is known belongs to constants, a starting value "
                 "to ScalarUnknown(initial=...)."
             )
-        result[name] = replace(unknown, over=_over(name, unknown, data, fields, arguments.get(name)))
+        result[name] = replace(unknown, over=_over(name, unknown, data, fields, hidden, arguments.get(name)))
     return result

@@ -130,10 +130,10 @@ class InverseProblem:
         everything = [*listed(equation), *(e for c in conditions for e in listed(c.equation))]
         declared = completed_states(states or {}, observations)
         chosen = _fields(everything, observations, fields, declared)
-        hidden = {n: s.over or () for n, s in declared.items() if n not in chosen}
-        completed = completed_unknowns(
-            unknowns, observations, constants, chosen, hidden, arguments_in(everything)
-        )
+        unseen = {n: s for n, s in declared.items() if n not in chosen}
+        hidden = {n: s.over or () for n, s in unseen.items()}
+        written = arguments_in(everything)
+        completed = completed_unknowns(unknowns, observations, constants, chosen, unseen, written)
         others = [v for v in observations.variables if v not in (*chosen, *hidden)]
         names = Names(
             coordinates=observations.coordinates,
@@ -195,10 +195,9 @@ class InverseProblem:
         return box(self.places, self.measurements, self.data)
 
     def extent(self, name: str) -> tuple[float, float]:
-        """Ends of the domain along a coordinate; of a field the least and the greatest value in the data.
-
-        A field's reaches the measurements of the laws that vary over it.
-        """
+        """Ends along a coordinate; of a field in its data and measurements of laws of it, or its bounds."""
+        if name in self.hidden:
+            return self.states[name].range
         if name not in self.fields:
             return self.bounds[name]
         values = [self.data.samples(name).values]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
@@ -198,6 +199,13 @@ class StateUnknown:
         object.__setattr__(self, "over", _coordinates("StateUnknown", self.over))
         if self.gauge not in GAUGES:
             raise ConfigurationError(f"gauge={self.gauge!r} was given; {', '.join(GAUGES)} was expected.")
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Both bounds, infinite unless both are given."""
+        if self.lower is None or self.upper is None:
+            return -math.inf, math.inf
+        return float(self.lower), float(self.upper)
 
     @property
     def bounded(self) -> bool:

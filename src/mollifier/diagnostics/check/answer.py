@@ -11,7 +11,7 @@ import xarray as xr
 
 from mollifier.diagnostics.check.findings import Finding, about
 from mollifier.engines.identifiability import structure as ident
-from mollifier.engines.identifiability.hidden import absorbed, absorbed_text, held_by, visible
+from mollifier.engines.identifiability.hidden import absorbed, absorbed_text, held_by, shifted, visible
 from mollifier.engines.identifiability.information import Information, information
 from mollifier.engines.identifiability.posterior import WIDE
 from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, fixed_by_scaling, listed
@@ -68,6 +68,8 @@ def of_structure(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[F
             f"{text[0].upper()}{text[1:]}.",
             f"Measure {listed(free)}, or add an equation in which it acts on what was measured.",
         )
+    if moved := shifted(problem):
+        yield error(f"{moved[0].upper()}{moved[1:]}.")
     for name in (n for n in problem.hidden if n not in free):
         equations = problem.system.equations
         count = sum(name in held_by(problem, e) for e in equations)

@@ -61,19 +61,25 @@ class Laplace:
 
     def fields(self) -> dict[str, Array]:
         """Unknown field -> standard errors on its grid; empty where the curvature is not finite."""
-        result: dict[str, Array] = {}
-        points = self.stage.objective.tuning.quadrature_points
-        if self._factor is None:
-            return result
-        for name, block in self.model.unknown_blocks.items():
-            assert block.bijection is not None
-            raw, jacobian = self.stage.raw(block)
-            spread = jacobian @ self._factor[:, self._places[name]].T.numpy()
-            slope = _slopes(block.bijection, raw, np.sqrt(np.square(spread).sum(-1)), points)
-            spread = block.mollified.matrix(Derivative("u")) @ (slope[:, None] * spread)
-            spread = self.model.gauge_fixed(name, spread.reshape(*block.grid.shape, -1))
-            result[name] = np.sqrt(np.square(spread).sum(-1))
-        return result
+        names = () if self._factor is None else self.model.unknown_blocks
+        return {n: np.sqrt(np.square(self._spread(n)).sum(-1)) for n in names}
+
+    def laws(self) -> dict[str, Array]:
+        """Law of one state -> covariance of its error at the values where it is read out."""
+        laws = () if self._factor is None else self.model.problem.laws
+        spreads = {n: self._spread(n) for n in laws if len(self.model.grid_of(n).axes) == 1}
+        return {n: s @ s.T for n, s in spreads.items()}
+
+    def _spread(self, name: str) -> Array:
+        """Independent errors of an unknown field on its grid, shape (*grid.shape, k)."""
+        block, points = self.model.unknown_blocks[name], self.stage.objective.tuning.quadrature_points
+        assert block.bijection is not None
+        assert self._factor is not None
+        raw, jacobian = self.stage.raw(block)
+        spread = jacobian @ self._factor[:, self._places[name]].T.numpy()
+        slope = _slopes(block.bijection, raw, np.sqrt(np.square(spread).sum(-1)), points)
+        spread = block.mollified.matrix(Derivative("u")) @ (slope[:, None] * spread)
+        return self.model.gauge_fixed(name, spread.reshape(*block.grid.shape, -1))
 
     def hidden(self) -> dict[str, Array]:
         """Hidden state -> standard errors on its grid, of those that have some."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mollifier.engines.collocated.data_rows import DataRows
 from mollifier.engines.collocated.factored import is_factored
+from mollifier.engines.collocated.law_block import LawBlock
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.operators import (
     derivative_matrices,
@@ -48,7 +49,8 @@ class PartRows:
     part
         The part.
     rows
-        Of each block: derivative -> matrix from its values at nodes, in units of its scale.
+        Of each block: derivative -> matrix from its values at nodes, in units of its scale; of a law, at the
+        states of the last environment.
     known
         Coordinates and known coefficients by name, flat.
     """
@@ -56,13 +58,19 @@ class PartRows:
     def __init__(self, part: Part, entries: bool) -> None:
         grid = part.place.grid
         self.part = part
-        self.rows = [derivative_matrices(block, backend, grid, entries) for block, backend in part.pairs]
+        self.rows = [
+            {} if isinstance(block, LawBlock) else derivative_matrices(block, backend, grid, entries)
+            for block, backend in part.pairs
+        ]
         self.known = {n: np.broadcast_to(v.cpu().numpy(), grid.shape).ravel() for n, v in part.known.items()}
 
     def environment(self, nodes: list[Array]) -> dict[str, Array]:
         """Physical values by name, flat, from values (channels, nodes) of every block."""
         env: dict[str, Array] = {}
-        for block, rows, g in zip(self.part.blocks, self.rows, nodes, strict=True):
+        for b, (block, g) in enumerate(zip(self.part.blocks, nodes, strict=True)):
+            if isinstance(block, LawBlock):
+                self.rows[b] = block.rows(env, self.part.place.grid)
+            rows = self.rows[b]
             for channel, name in enumerate(block.names):
                 mean = middle(block, g[channel])
                 for d in block.needed[name]:

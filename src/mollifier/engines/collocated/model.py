@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from mollifier.engines.collocated.bijection import Bijection, Scalar
 from mollifier.engines.collocated.block import Block, curvature_orders
+from mollifier.engines.collocated.law_block import LawBlock, law_derivatives, law_grid, law_options
 from mollifier.engines.collocated.part import Part
 from mollifier.engines.collocated.places import Places
 from mollifier.engines.identifiability.structure import gauges
-from mollifier.mollify.grid import Grid
+from mollifier.engines.visits import value_axes
+from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation import registry as derivatives
 from mollifier.problem.collocation import Collocation
@@ -91,6 +93,8 @@ class Model(nn.Module):
         Whether states are values, not networks: with a narrow kernel there are as many beside those on the
         collocation grid as the equation has orders, see `Mollified`. Unknown fields with one bound then vary
         by ratios: their prior is on their coefficients, that of networks on the field's values.
+    law_cells
+        Cells along each axis of a law of the state, by the number of axes.
     """
 
     def __init__(
@@ -100,9 +104,10 @@ class Model(nn.Module):
         make: Maker,
         method: str = "mollifier",
         free_values: bool = False,
+        law_cells: Sequence[int] = (24, 12),
     ) -> None:
         super().__init__()
-        self.problem = problem
+        self.problem, self._law_cells = problem, law_cells
         self.collocation = collocation
         self.gauges = gauges(problem)
         self._make, self._method, self._free_values = make, method, free_values
@@ -137,6 +142,8 @@ class Model(nn.Module):
 
     def _unknown(self, b: int, name: str) -> Block:
         """The block of an unknown field."""
+        if name in self.problem.laws:
+            return self._law(b, name)
         needed, unknown = self.problem.system.derivatives, self.problem.unknown_fields[name]
         grid = self.collocation.grid.subgrid(unknown.over or ())
         orders = {Derivative("u", d.orders) for d in needed[name]} | {Derivative("u")}
@@ -145,10 +152,42 @@ class Model(nn.Module):
         bounds = Bijection(unknown, self._free_values).to(next(module.parameters()).dtype)
         return Block([name], grid, needed, module, backend, bounds, curvature_orders(grid))
 
+    def _law(self, b: int, name: str) -> LawBlock:
+        """The block of a law of the state."""
+        problem, states = self.problem, self.problem.laws[name]
+        grid = law_grid(problem, self.collocation, name, self._law_cells)
+        scaled = Grid(*(Axis(a.name, -1.0, 1.0, a.size, a.periodic) for a in grid))
+        needed = law_derivatives(problem.system.derivatives[name], states)
+        curvatures = curvature_orders(grid)
+        orders = {Derivative("u"), *curvatures, *(Derivative("u", d.orders) for d in needed)}
+        observed = self.places[b].scaled(grid) if b in self.places else None
+        backend = derivatives.make("mollifier", scaled, sorted(orders), observed, **law_options(scaled))
+        module = self._make(Fields([name], True, grid, backend, self.collocation))
+        bounds = Bijection(problem.unknown_fields[name], self._free_values)
+        bounds = bounds.to(next(module.parameters()).dtype)
+        return LawBlock(states, [name], grid, {name: needed}, module, backend, bounds, curvatures)
+
+    def states_inside(self, env: Mapping[str, Tensor]) -> dict[str, Array]:
+        """States that laws vary over, in the measured region of the whole grid."""
+        varied = (f for states in self.problem.laws.values() for f in states)
+        return {f: self.whole.within(env[f].detach()).cpu().numpy() for f in varied}
+
+    def show_laws(self) -> None:
+        """Read laws out over the values that their states take, from now on."""
+        with torch.no_grad():
+            seen = self.states_inside(self()[0])
+        axes = {a.name: a for a in (*self.collocation.grid, *value_axes(self.problem, seen))}
+        for block in self.unknown_blocks.values():
+            if isinstance(block, LawBlock):
+                block.show(Grid(*(axes[a.name] for a in block.grid)))
+
     def _part(self, at: Mapping[str, float]) -> Part:
         """The fields at the place of a condition."""
         place, backends = self.collocation.part(at), []
         for block in self.blocks:
+            if isinstance(block, LawBlock):
+                backends.append(block.backend)
+                continue
             grid = place.grid.subgrid(block.grid.names)
             onto = Places(grid.names, tuple(a.points for a in grid), None).scaled(block.grid)
             free = block.names[0] in self.problem.all_states and self._free_values
@@ -190,7 +229,7 @@ class Model(nn.Module):
         curvatures = {}
         for b, block in enumerate(self.blocks):
             values, seen, bends = block(self.collocation.grid)
-            env |= values
+            env |= block.at(env, self.collocation.grid) if isinstance(block, LawBlock) else values
             if seen is not None:
                 observed[b] = seen
             if bends:
@@ -205,12 +244,20 @@ class Model(nn.Module):
         """A field on its grid, (*grid.shape, ...), its mean zero where `gauges` leave it open."""
         if name not in self.gauges:
             return values
-        grid = self.collocation.grid.subgrid(self.problem.coordinates_of(name))
-        inside = self.collocation.within(grid.names)
+        grid, inside = self.grid_of(name), self.measured(name)
         inside = inside.reshape(*inside.shape, *[1] * (values.ndim - inside.ndim))
         axes = tuple(i for i, c in enumerate(grid.names) if c not in self.gauges[name])
         count = np.maximum(inside.sum(axis=axes, keepdims=True), 1)
         return np.asarray(values - np.where(inside, values, 0.0).sum(axis=axes, keepdims=True) / count)
+
+    def grid_of(self, name: str) -> Grid:
+        """The grid of a state or an unknown field."""
+        return next(block.grid for block in self.blocks if name in block.names)
+
+    def measured(self, name: str) -> NDArray[np.bool_]:
+        """Which nodes of its grid lie in the measured region; of a law, all."""
+        grid = self.grid_of(name)
+        return np.ones(grid.shape, bool) if name in self.problem.laws else self.collocation.within(grid.names)
 
     def values(self) -> dict[str, float]:
         """Current values of the scalar unknowns."""

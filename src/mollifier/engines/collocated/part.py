@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.engines.collocated.block import Block
+from mollifier.engines.collocated.law_block import LawBlock
 from mollifier.mollify.grid import Grid
 from mollifier.nn.differentiation.base import Derivatives
 from mollifier.problem.collocation import Collocation
@@ -77,7 +78,8 @@ class Part(nn.Module):
         """Name -> values in physical units and float64, broadcastable to the part."""
         env = self.known | dict(scalars)
         for block, backend in self.pairs:
-            env |= block(self.place.grid, backend)[0]
+            law = isinstance(block, LawBlock)
+            env |= block.at(env, self.place.grid) if law else block(self.place.grid, backend)[0]
         return env
 
     def within(self, value: Tensor) -> Tensor:

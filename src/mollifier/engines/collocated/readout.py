@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from mollifier.data.observations import Observations
+from mollifier.engines.collocated.law_block import LawBlock
 from mollifier.engines.collocated.objective import Objective, floored
 from mollifier.engines.collocated.ratio import ratio_read_out
 from mollifier.engines.fit_table import FitPart, fit_table
 from mollifier.engines.identifiability.structure import gauge_text
+from mollifier.engines.visits import mode_variable, value_axes, value_variables
+from mollifier.problem.unknowns import value_axis
 
 Array = NDArray[np.float64]
 
 
-def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Dataset:
+def read_fields(objective: Objective, spreads: Mapping[str, Array], laws: Mapping[str, Array]) -> xr.Dataset:
     """States and unknown fields with their derivatives, standard errors, residuals and ratios.
 
     Derivatives are those that the equations name. Everything is on the collocation grid, and NaN outside the
@@ -32,6 +35,8 @@ def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Datase
         With the parameters at the end of the run.
     spreads
         Unknown field or hidden state -> standard errors on its grid, where known.
+    laws
+        Law of one state -> covariance of its error on its grid, where known.
     """
     model, problem = objective.model, objective.model.problem
     with torch.no_grad(), np.errstate(all="ignore"):
@@ -40,17 +45,22 @@ def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Datase
         ratios = ratio_read_out(problem, env, model.collocation.grid.shape, objective.tuning.least_factor)
     grid, units = model.collocation.grid, problem.data.units
     variables: dict[str, Any] = {}
+    seen = model.states_inside(env)
+    visits, coordinates = value_variables(value_axes(problem, seen), seen)
+    variables |= visits
     for block in model.blocks:
+        own = block()[0] if isinstance(block, LawBlock) else env
+        dims = tuple(value_axis(c) if c in problem.all_states else c for c in block.grid.names)
         for name in block.names:
             unit = units.get(name, "") or getattr(problem.unknowns.get(name), "unit", "")
-            value = env[name].detach().cpu().numpy().reshape(block.grid.shape)
+            value = own[name].detach().cpu().numpy().reshape(block.grid.shape)
             attrs = dict(_attrs(unit))
             if name in model.gauges:
                 value, attrs["comment"] = model.gauge_fixed(name, value), gauge_text(problem, name)
-            variables[name] = (block.grid.names, value, attrs)
+            variables[name] = (dims, value, attrs)
             for d in block.needed[name]:
-                value = env[d.name].detach().cpu().numpy().reshape(block.grid.shape)
-                variables.setdefault(d.name, (block.grid.names, value, {"role": "derivative"}))
+                value = own[d.name].detach().cpu().numpy().reshape(block.grid.shape)
+                variables.setdefault(d.name, (dims, value, {"role": "derivative"}))
     equations = len(problem.system.equations)
     for i, r in enumerate(residuals[:equations]):
         label = "residual" if equations == 1 else f"residual_{i}"
@@ -67,9 +77,12 @@ def read_fields(objective: Objective, spreads: Mapping[str, Array]) -> xr.Datase
             note = {"long_name": f"{name} read out as a ratio, masked where its factor is small"}
             variables[f"{name}_ratio"] = (grid.names, value, note)
     for name, sd in spreads.items():
-        over = problem.coordinates_of(name)
+        over = variables[name][0]
         variables[f"{name}_sd"] = (over, sd, {"long_name": f"standard error of {name} (Laplace)"})
-    found = xr.Dataset(variables, {a.name: (a.name, a.points, _attrs(a.unit)) for a in grid})
+    for name, covariance in laws.items():
+        variables |= mode_variable(name, variables[name][0], covariance)
+    coordinates |= {a.name: (a.name, a.points, _attrs(a.unit)) for a in grid}
+    found = xr.Dataset(variables, coordinates)
     if model.collocation.inside is None:
         return found
     known = xr.DataArray(

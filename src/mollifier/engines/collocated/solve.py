@@ -80,7 +80,7 @@ def prepare(
             held = None
     collocation = collocate(problem, settings.collocation)
     check_finite(problem, collocation)
-    model = Model(problem, collocation, make, method, free_values)
+    model = Model(problem, collocation, make, method, free_values, settings.tuning.law_cells)
     return Objective(model, fitted, settings), held
 
 
@@ -143,13 +143,15 @@ def _solution(run: Run, status: Status, held: Observations | None) -> Solution:
     sd: dict[str, float | None] = dict.fromkeys(values)
     spreads: dict[str, Array] = {}
     last = run.stages[-1]
-    laplace = None
+    if model.problem.laws:
+        model.show_laws()
+    laplace, laws = None, {}
     if isinstance(last, LevenbergMarquardt) and status.name in SETTLED:
         laplace = Laplace(last)
-        sd, spreads = laplace.scalars(), laplace.fields() | laplace.hidden()
+        sd, spreads, laws = laplace.scalars(), laplace.fields() | laplace.hidden(), laplace.laws()
     status, free = judged(status, model, laplace)
     sd |= dict.fromkeys(free, np.inf)
     units = {n: u.unit for n, u in model.problem.scalars.items()}
     estimates = {n: Estimate(n, v, sd[n], units[n]) for n, v in values.items()}
-    datasets = read_fields(objective, spreads), read_fit(objective, held), read_history(run.history)
+    datasets = read_fields(objective, spreads, laws), read_fit(objective, held), read_history(run.history)
     return Solution(status, estimates, *datasets, {})

@@ -46,6 +46,8 @@ class CollocatedTuning:
     """Least distance of a first guess from a bound, in the size at which its term balances the others."""
     priors: PriorTuning = field(default_factory=PriorTuning)
     """Choice of the priors of unknown fields by the evidence."""
+    law_cells: tuple[int, ...] = (24, 12)
+    """Cells along each axis of a law of the state, by its number of axes: one, more."""
     quadrature_points: int = 11
     """Gauss-Hermite points by which a bijection is averaged over a standard error."""
     least_factor: float = 0.1

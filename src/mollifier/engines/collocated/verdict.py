@@ -79,7 +79,7 @@ def undetermined_posterior(laplace: Laplace) -> str:
         return why
     for name, sd in laplace.fields().items():
         block = laplace.model.unknown_blocks[name]
-        inside = laplace.model.collocation.within(block.grid.names)
+        inside = laplace.model.measured(name)
         value = block()[0][name].detach().numpy().reshape(inside.shape)
         value, sd = laplace.model.gauge_fixed(name, value)[inside], sd[inside]
         lost = float(np.mean(undetermined_places(value, sd, sd, np.full(value.shape, np.inf))))

@@ -88,5 +88,23 @@ def visible(problem: InverseProblem) -> InverseProblem | None:
 
 
 def held_by(problem: InverseProblem, equation: Equation) -> set[str]:
-    """States and unknowns that an equation names, differentiated or not."""
-    return {problem.system.names.resolve(s).derivative.field for s in equation.symbols}
+    """States and unknowns that an equation names, differentiated or not, and the states of its laws."""
+    named = {problem.system.names.resolve(s).derivative.field for s in equation.symbols}
+    return named | {c for n in named for c in problem.laws.get(n, ())}
+
+
+def shifted(problem: InverseProblem) -> str:
+    """Why a hidden state that a law varies over is free up to a constant; empty where none is.
+
+    Where only its derivatives enter, the law of a state that is larger everywhere is the same curve, moved.
+    """
+    named = [problem.system.names.resolve(s).derivative for s in problem.system.symbols]
+    for name, states in problem.laws.items():
+        for c in states:
+            if c in problem.hidden and all(d.total for d in named if d.field == c):
+                return (
+                    f"only derivatives of {c} enter beside {name}({c}): a constant added to {c} moves "
+                    f"{name} along its axis, and all equations hold as before. Give a value of {c}, as by a "
+                    "condition"
+                )
+    return ""

@@ -12,7 +12,7 @@ import sympy
 from numpy.typing import NDArray
 
 from mollifier.data.observations import Samples
-from mollifier.engines.identifiability.hidden import absorbed, absorbed_text, visible
+from mollifier.engines.identifiability.hidden import absorbed, absorbed_text, shifted, visible
 from mollifier.engines.identifiability.pointwise import LocalFit, local_fits
 from mollifier.engines.identifiability.undetermined import fixed_by_scaling, listed
 from mollifier.equations.algebra import differentiate
@@ -250,6 +250,8 @@ def undetermined_by_structure(problem: InverseProblem) -> str:
     free, lost = absorbed(problem)
     if free:
         return absorbed_text(free, lost)
+    if moved := shifted(problem):
+        return moved
     if has_trivial_answer(problem):
         return "zero satisfies the equation, and so does any multiple of an answer: give a term a known size"
     return ""
@@ -328,7 +330,9 @@ def gauges(problem: InverseProblem) -> dict[str, tuple[str, ...]]:
     {}
     """
     resolve, found = problem.system.names.resolve, {}
-    for name in (*(n for n in problem.unknown_fields if n not in problem.measurements), *problem.hidden):
+    varied = {c for states in problem.laws.values() for c in states}
+    fields = (n for n in problem.unknown_fields if n not in problem.measurements)
+    for name in (*fields, *(n for n in problem.hidden if n not in varied)):
         over = problem.coordinates_of(name)
         used = [d for s in problem.system.symbols if (d := resolve(s).derivative).field == name]
         subsets = (part for size in range(1, len(over) + 1) for part in combinations(over, size))

@@ -29,7 +29,12 @@ class JointEngine(Engine):
     takes = frozenset({"resume"})
     solves_states = True
     questions = frozenset(
-        {"conditions at places", "hidden states that it cannot eliminate", "unknowns of each experiment"}
+        {
+            "conditions at places",
+            "hidden states that it cannot eliminate",
+            "laws of the state",
+            "unknowns of each experiment",
+        }
     )
 
     def unsuited(self, problem: InverseProblem) -> str | None:
@@ -45,7 +50,10 @@ class JointEngine(Engine):
         nodes, across = size * share * states, size / shape[-1] * share ** (1 - 1 / len(shape))
         band = 2 * max(collocation.radius.cells.values()) * across * states
         unknowns = len(problem.scalars) + sum(
-            _coefficients(u.over or (), collocation, tuning) for u in problem.unknown_fields.values()
+            _coefficients(
+                u.over or (), collocation, tuning.law_cells if n in problem.laws else tuning.field_cells
+            )
+            for n, u in problem.unknown_fields.items()
         )
         once = _FACTOR * nodes * band**2 + _NODE * nodes
         once += _UNKNOWN * unknowns**3 + _COUPLED * nodes * band * unknowns
@@ -59,9 +67,9 @@ class JointEngine(Engine):
         return solve_joint(r.problem, r.settings, r.seed, r.progress, r.folder, r.resume)
 
 
-def _coefficients(over: Sequence[str], collocation: Collocation, tuning: JointTuning) -> int:
-    """Coefficients of the spline of an unknown field."""
-    cells = tuning.field_cells[min(len(over), len(tuning.field_cells)) - 1]
+def _coefficients(over: Sequence[str], collocation: Collocation, by_number: Sequence[int]) -> int:
+    """Coefficients of the spline of an unknown field; cells along each axis by the number of axes."""
+    cells = by_number[min(len(over), len(by_number)) - 1]
     sizes = {a.name: a.size for a in collocation.grid}
     return int(np.prod([min(sizes.get(c, cells), cells) + 5 for c in over]))
 

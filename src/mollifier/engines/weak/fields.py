@@ -12,6 +12,7 @@ from mollifier.engines.identifiability.structure import gauge_text, gauges
 from mollifier.engines.linalg.dense import contract
 from mollifier.engines.splines.basis import Basis
 from mollifier.engines.splines.laws import LawBasis
+from mollifier.engines.visits import mode_variable
 from mollifier.engines.weak.estimate import Fit
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
@@ -19,9 +20,6 @@ from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import value_axis
 
 Array = NDArray[np.float64]
-
-# Variance of a mode of a law's error that is kept, over that of the largest.
-_SMALLEST_MODE = 1e-6
 
 
 def field_variables(
@@ -69,20 +67,9 @@ def field_variables(
         f"{name}_prior_sd": (dims, prior_sd, {"long_name": f"{name} without data"}),
     }
     if isinstance(basis, LawBasis) and len(over) == 1 and np.isfinite(sd).all():
-        modes = _modes(parts[0], fit.widening**2 * fixed(fixed(fit.covariance[place, place]).T))
-        note = {
-            "long_name": f"independent parts of the error of {name}, whose squares add up to its variance"
-        }
-        found[f"{name}_modes"] = ((f"{name}_mode", *dims), modes, note)
+        errors = fit.widening**2 * fixed(fixed(fit.covariance[place, place]).T)
+        found |= mode_variable(name, dims, parts[0] @ errors @ parts[0].T)
     return found
-
-
-def _modes(functions: Array, covariance: Array) -> Array:
-    """Independent parts (modes, nodes) of an error with a covariance of coefficients, largest first."""
-    whole = functions @ covariance @ functions.T
-    values, vectors = np.linalg.eigh((whole + whole.T) / 2)
-    kept = values > _SMALLEST_MODE * values[-1]
-    return np.asarray((vectors[:, kept] * np.sqrt(values[kept])).T[::-1], dtype=np.float64)
 
 
 def prior_covariance(fit: Fit, basis: Basis) -> Array:
