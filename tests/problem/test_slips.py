@@ -22,56 +22,14 @@ def problem(
     return mf.InverseProblem(equation, data, unknowns or {"D": mf.ScalarUnknown()}, constants)
 
 
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"size": 1e200}, "'u' has values up to .*e.199; 1e-60 to 1e.60 was expected"),
-        ({"size": 1e-200}, "'u' has values up to"),
-        ({"noise": 1e300}, "Noise of 'u' was given as 1e.300"),
-        ({"unknowns": ["D"]}, "unknowns=.'D'. was given; names with unknowns were expected"),
-        ({"unknowns": {"D": "scalar"}}, "The unknown 'D' was given as 'scalar'"),
-        ({"unknowns": {"D": 0.1}}, "The unknown 'D' was given as 0.1"),
-        ({"unknowns": {1: mf.ScalarUnknown()}}, "The unknown 1 has no name; text was expected"),
-        ({"constants": {"c": "2"}}, "The constant 'c' was given as '2'"),
-        ({"constants": {"c": np.ones(3)}}, "The constant 'c' was given as array"),
-        ({"constants": {"c": 1j}}, "The constant 'c' was given as 1j"),
-        (
-            {"constants": {"c": 1e308}},
-            "The constant 'c' was given as 1e.308; a finite real",
-        ),
-    ],
-)
-def test_problem_slips_are_named(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(MollifierError, match=said):
-        problem(**given)
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_problem_values_of_another_unit_are_named(size: float) -> None:
+    with pytest.raises(MollifierError, match="'u' has values up to"):
+        problem(size=size)
 
 
 def test_problem_numbers_of_other_libraries_are_taken() -> None:
     assert problem(constants={"c": np.float32(2)}).constants == {"c": 2.0}
-
-
-@pytest.mark.parametrize(
-    ("kind", "given", "said"),
-    [
-        (mf.ScalarUnknown, {"lower": "a"}, "lower='a' was given for an unknown"),
-        (
-            mf.ScalarUnknown,
-            {"lower": 1e308},
-            "lower=1e.308 was given for an unknown; a finite number",
-        ),
-        (mf.FieldUnknown, {"over": 1}, "over=1 was given; names were expected"),
-        (mf.FieldUnknown, {"smoothness": "a"}, "smoothness='a' was given"),
-    ],
-)
-def test_unknown_slips_are_named(kind: Any, given: dict[str, Any], said: str) -> None:
-    with pytest.raises(MollifierError, match=said):
-        kind(**given)
-
-
-@pytest.mark.parametrize("engine", [None, 3, ["joint"], "jiont"])
-def test_engine_slips_are_named(engine: Any) -> None:
-    with pytest.raises(MollifierError, match="There is no engine"):
-        mf.solve(problem(), engine)
 
 
 @pytest.mark.parametrize("given", [3, [3], {"system": 3}])

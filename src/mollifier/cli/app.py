@@ -177,7 +177,7 @@ def check(
     from mollifier.engines.settings import load_problem
 
     changes = [*(overrides or []), *(["data.mask_outliers=true"] if mask_outliers else [])]
-    file = load_problem(problem, changes, "auto")
+    file = load_problem(problem, changes)
     found = find(file.problem(), file.settings)
     for finding in found.findings:
         terminal.say(str(finding), _COLOURS[finding.level])

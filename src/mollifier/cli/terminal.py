@@ -137,7 +137,10 @@ def reported(terminal: Terminal, debug: bool = False) -> Iterator[None]:
     except Exception as error:
         if debug or os.environ.get("MOLLIFIER_DEBUG", "") not in ("", "0"):
             terminal.err.print(Text(traceback.format_exc()), soft_wrap=True)
-        code, said = (BAD_INPUT if isinstance(error, _EXPECTED) else FAULT), message(error)
+        code, said = (
+            (BAD_INPUT if isinstance(error, _EXPECTED) or _out_of_memory(error) else FAULT),
+            message(error),
+        )
     else:
         return
     complain(terminal, said)
@@ -145,7 +148,12 @@ def reported(terminal: Terminal, debug: bool = False) -> Iterator[None]:
     raise typer.Exit(code) from None
 
 
-_EXPECTED = (MollifierError, OSError, MemoryError)
+_EXPECTED = (MollifierError, OSError)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether memory was short: torch raises a RuntimeError then."""
+    return isinstance(error, MemoryError) or bool(re.search("allocate memory|out of memory", str(error)))
 
 
 def complain(terminal: Terminal, text: str) -> None:
@@ -155,7 +163,7 @@ def complain(terminal: Terminal, text: str) -> None:
 
 def message(error: BaseException) -> str:
     """What went wrong, for a person."""
-    if isinstance(error, MemoryError):
+    if _out_of_memory(error):
         return (
             "There is not enough memory. Take fewer collocation nodes (collocation.max_nodes) or fewer data."
         )

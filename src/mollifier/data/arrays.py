@@ -25,12 +25,17 @@ class Arrays:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def check_rename(names: Iterable[str], known: Iterable[Any]) -> None:
-    """Refuse new names for what is not there."""
+def check_rename(names: Mapping[Any, str], known: Iterable[Any]) -> None:
+    """Refuse new names for what is not there, that are no text, or that are taken."""
     there = [str(n) for n in known]
     for old in names:
         if old not in there:
             raise DataError(f"There is no '{old}' to rename.{did_you_mean(old, there)}")
+    for old, new in names.items():
+        after = [names.get(n, n) for n in there]
+        if not isinstance(new, str) or after.count(new) > 1:
+            why = "text was expected" if not isinstance(new, str) else "that name is taken"
+            raise DataError(f"'{old}' was to be renamed {new!r}; {why}.")
 
 
 def as_vectors(arrays: Arrays) -> Arrays:

@@ -155,6 +155,13 @@ def _period(value: Any) -> bool | float:
     return period
 
 
+def _array(name: str, given: ArrayLike) -> Any:
+    try:
+        return given if np.ma.isMaskedArray(given) else np.asarray(given)
+    except ValueError:
+        raise DataError(f"'{name}' was given rows of different lengths; an array was expected.") from None
+
+
 def scattered_dataset(
     values: Mapping[str, ArrayLike], points: Mapping[str, ArrayLike], columns: Mapping[str, ArrayLike]
 ) -> xr.Dataset:
@@ -167,9 +174,10 @@ def scattered_dataset(
         raise DataError(
             f"{twice} are in more than one of values, points and columns; each name has one role."
         )
-    arrays = {
-        n: a if np.ma.isMaskedArray(a) else np.asarray(a) for n, a in {**values, **points, **columns}.items()
-    }
+    for n in names:
+        if not isinstance(n, str) or not n:
+            raise DataError(f"The name {n!r} was given; text was expected.")
+    arrays = {n: _array(n, a) for n, a in {**values, **points, **columns}.items()}
     shapes = {n: np.shape(a) for n, a in arrays.items()}
     if any(len(s) != 1 for s in shapes.values()) or len(set(shapes.values())) != 1:
         listed = ", ".join(f"{n} {s}" for n, s in shapes.items())
@@ -294,6 +302,8 @@ def build(
     """The checked dataset: variables and linked arrays, dimensions in coordinate order, replicates last."""
     for what, mapping in (("periodic", periodic), ("units", units)):
         for n in mapping:
+            if what == "units" and not isinstance(mapping[n], str):
+                raise DataError(f"The unit of '{n}' was given as {mapping[n]!r}; text was expected.")
             if n not in (*lay.coordinates, *(lay.variables if what == "units" else ())):
                 raise DataError(f"{what} names '{n}'.{did_you_mean(n, (*lay.coordinates, *lay.variables))}")
     dims = (POINT,) if lay.point else (*lay.coordinates, *lay.replicates)
@@ -361,10 +371,19 @@ def _straightened(raw: xr.Dataset, lay: Layout, periodic: Mapping[str, Any]) -> 
     return raw
 
 
+def holdable(text: str) -> bool:
+    """Whether a file can hold a text.
+
+    >>> holdable("µm"), holdable("m\\0")
+    (True, False)
+    """
+    return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
+
+
 def _check_text(name: str, attrs: Mapping[str, Any]) -> None:
     """Refuse names and attributes that no file can hold, while the answer is not yet computed."""
     for what, text in (("The name", name), *((f"Attribute {k}", v) for k, v in attrs.items())):
-        if isinstance(text, str) and ("\0" in text or any("\ud800" <= c <= "\udfff" for c in text)):
+        if isinstance(text, str) and not holdable(text):
             raise DataError(
                 f"{what} of '{ascii(name)[1:-1]}' is {text!a}; text without NUL and without halves of "
                 "surrogate pairs was expected. Give it anew, as units={...}, or rename."

@@ -25,10 +25,15 @@ def positions(
     variable: str, names: Sequence[str], points: Mapping[str, ArrayLike]
 ) -> tuple[Array, tuple[int, ...]]:
     """Points as rows (n, d) in the order of the variable's coordinates, and their broadcast shape."""
+    if not isinstance(points, Mapping):
+        raise DataError(f"Points were given as {points!r:.60}; a mapping was expected, as in {{'x': 0.5}}.")
     lacking = [c for c in names if c not in points]
     if lacking:
         raise DataError(f"'{variable}' depends on {names}; no points were given along {lacking}.")
-    at = np.broadcast_arrays(*(np.asarray(points[c], dtype=float) for c in names))
+    try:
+        at = np.broadcast_arrays(*(np.asarray(points[c], dtype=float) for c in names))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"'{variable}' was requested at points that are no numbers ({error}).") from None
     flat = np.stack([a.ravel() for a in at], axis=-1)
     if not np.isfinite(flat).all():
         raise DataError(f"'{variable}' was requested at points that are not finite numbers; drop them.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from mollifier.data.noise import central
 from mollifier.errors import DataError
+from mollifier.io.memory import physical_memory
 
 Array = NDArray[np.float64]
 
@@ -49,10 +49,7 @@ def lazy_variables(dataset: Any) -> list[str]:
 
 def exceeds_memory(dataset: xr.Dataset, tuning: LazyTuning = DEFAULT) -> bool:
     """Whether arrays as float64 would take more than a share of the machine's memory."""
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return False
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 8 * sum(v.size for v in dataset.data_vars.values()) > tuning.share * memory
+    return 8 * sum(v.size for v in dataset.data_vars.values()) > tuning.share * physical_memory()
 
 
 def loaded(arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from mollifier.data.errorbars import Noise, trusted
 from mollifier.data.labelled import Labelled
 from mollifier.data.selection import Samples
 from mollifier.errors import DataError
+from mollifier.io.arguments import typed
 from mollifier.io.draws import Rng, generator
 
 
@@ -73,6 +74,7 @@ class Observations(Labelled):
     (0.02, 'given')
     """
 
+    @typed("noise")
     def __init__(
         self,
         values: Mapping[str, ArrayLike],
@@ -87,6 +89,7 @@ class Observations(Labelled):
         self._set(*errorbars.prepare(raw, noise, coordinates=tuple(points), units=units, periodic=periodic))
 
     @classmethod
+    @typed("dataset", "noise")
     def from_dataset(
         cls,
         dataset: xr.Dataset | xr.DataArray,
@@ -241,6 +244,7 @@ class Observations(Labelled):
         dataset = selection.scatter(self.in_memory, self.coordinates, self.replicates, self.variables)
         return self._with(dataset)
 
+    @typed("rng")
     def thin(self, n: int, rng: Rng = 0) -> Observations:
         """A random subset of ``n`` places as scattered observations.
 
@@ -258,6 +262,7 @@ class Observations(Labelled):
         rows = np.sort(generator(rng).permutation(size)[:n])
         return whole._with(whole.dataset.isel({POINT: rows}))
 
+    @typed("rng")
     def hold_out(
         self, fraction: float, rng: Rng = 0, variables: Iterable[str] | None = None
     ) -> tuple[Observations, Observations]:
@@ -283,6 +288,7 @@ class Observations(Labelled):
         )
         return train, test
 
+    @typed()
     def trust(self, factor: float = 0.1, **where: Any) -> Observations:
         """With the standard errors multiplied by ``factor`` where all the named coordinates equal a value.
 
@@ -312,6 +318,7 @@ class Observations(Labelled):
         mark = selection.where_trusted(self.in_memory, self.variables, self.coordinates, where)
         return self._with(errorbars.trust(self.dataset, mark, factor, self.noise_sd))
 
+    @typed("rng")
     def add_noise(self, fraction: float | Mapping[str, float], rng: Rng = 0) -> Observations:
         """With Gaussian noise of sigma = fraction * rms(u) added to each variable, or to those in a mapping.
 
@@ -322,6 +329,7 @@ class Observations(Labelled):
             self._variable(v)
         return self._with(errorbars.with_noise(self.in_memory, amounts, rng))
 
+    @typed()
     def rename(self, names: Mapping[str, str]) -> Observations:
         """With other names for variables and coordinates, as ``rename({"temperature": "u"})``."""
         return self._with(selection.rename((self.whole or self).dataset, names), names)

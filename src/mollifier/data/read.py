@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from os.path import isdir
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mollifier.data.observations import Observations
 from mollifier.data.readers.engines import engine_reader
 from mollifier.data.readers.registry import READERS, Reader, reader_of, suffix_of, suffixes
 from mollifier.errors import DataError, did_you_mean
+from mollifier.io.arguments import typed
 from mollifier.io.draws import Rng
 from mollifier.io.files import require_file
 
@@ -68,6 +70,7 @@ class Loaded:
         return tables.columns_of_names(self.content[0]) if isinstance(self.content, tuple) else []
 
 
+@typed("noise", "rng")
 def read(
     path: str | Path | Loaded,
     variables: str | Sequence[str] | Mapping[str, str] | None = None,
@@ -290,7 +293,12 @@ def _stepped(content: xr.Dataset, steps: Mapping[str, float]) -> xr.Dataset:
 
 
 def _listed(names: str | Sequence[str] | None) -> list[str] | None:
-    return None if names is None else [names] if isinstance(names, str) else list(names)
+    """Names as a list, each once."""
+    listed = [names] if isinstance(names, str) else list(names or ())
+    twice = [n for n in listed if listed.count(n) > 1]
+    if twice:
+        raise DataError(f"'{twice[0]}' is named twice in {listed}; once was expected.")
+    return None if names is None else listed
 
 
 def _reader(file: Path, format: str | None) -> Reader:
@@ -298,7 +306,7 @@ def _reader(file: Path, format: str | None) -> Reader:
     reader = None if format is None else engine_reader(file, format)
     suffix = Path(file.name.lower().removesuffix(".gz")).suffix
     suffix = suffix if format is None or reader else suffix_of(format)
-    if not file.is_dir():
+    if not isdir(file):
         require_file(file)
     if suffix in _PICKLES:
         raise DataError(
@@ -306,7 +314,7 @@ def _reader(file: Path, format: str | None) -> Reader:
             "numpy.savez or xarray.Dataset.to_netcdf."
         )
     reader = reader or reader_of(suffix)
-    if file.is_dir() and not (reader and reader.folder):
+    if isdir(file) and not (reader and reader.folder):
         stores = [s for r in READERS.values() if r.folder for s in r.suffixes]
         raise DataError(
             f"'{file}' is a folder; one file was expected (a folder can only be {', '.join(stores)})."

@@ -142,7 +142,7 @@ def window(dataset: xr.Dataset, coordinates: Sequence[str], ranges: Mapping[str,
         if name not in coordinates:
             raise DataError(f"There is no coordinate '{name}' to cut.{did_you_mean(name, coordinates)}")
         try:
-            lower, upper = limits
+            lower, upper = (None if v is None else float(v) for v in limits)
         except (TypeError, ValueError):
             raise DataError(
                 f"window({name}=...) was given {limits!r}; a pair (lower, upper) was expected."

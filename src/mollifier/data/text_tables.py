@@ -28,6 +28,7 @@ _SEPARATORS = ("\t", ";", ",", "|", None)
 _STATED = re.compile(r'"?sep=(.)"?')
 # Size of the beginning that is looked at, and of its part in which no text holds NUL; rows; longest line.
 _BYTES, _BINARY, _ROWS, _LONGEST, _MOST_COLUMNS = 65_536, 512, 20, 1_000_000, 10_000
+_MOST_BYTES = 2_000_000_000
 # Characters read at a time.
 _BLOCK = 1 << 20
 _EMPTY = ' ,;|"\t\r\n'
@@ -230,8 +231,16 @@ def _encoding(file: Path) -> str:
 
 
 def _bytes(file: Path) -> Any:
+    size = file.stat().st_size
     with file.open("rb") as stream:
         packed = stream.read(2) == _GZIP
+        if (
+            packed and size > 4
+        ):  # the last bytes hold the size of the text, at most 1032 times that of the file
+            stream.seek(-4, 2)
+            size = min(int.from_bytes(stream.read(4), "little"), 1032 * size)
+    if size > _MOST_BYTES:
+        raise DataError(f"'{file}' has {size:,} bytes of text; at most {_MOST_BYTES:,} are read. {_WIDE}")
     return gzip.open(file, "rb") if packed else file.open("rb")
 
 

@@ -24,6 +24,7 @@ from mollifier.equations.names import Names
 from mollifier.equations.syntax import read
 from mollifier.equations.system import parse
 from mollifier.errors import MollifierError, did_you_mean
+from mollifier.io.arguments import typed
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.solution import Solution
 
@@ -86,6 +87,7 @@ class Form:
         return f"{self.formula} ({self.name}): BIC {self.bic:.4g}, p {self.probability:.2g}; {numbers}"
 
 
+@typed("forms")
 def simplify(solution: Solution, name: str, forms: Mapping[str, str] | None = None) -> Sequence[Form]:
     """Closed forms of an unknown law of one state, that of the largest evidence first.
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from mollifier.engines.base import Engine
 from mollifier.engines.registry import ENGINES, starters
 from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.io.arguments import typed
 from mollifier.problem.problem_file import ProblemFile, load
 from mollifier.problem.settings import keys_at, keys_of, validated
 
@@ -96,6 +97,7 @@ def check_settings(settings: Given, engines: Sequence[Engine]) -> dict[str, Any]
     return given
 
 
+@typed()
 def load_problem(path: str | Path, overrides: Sequence[str] = (), engine: str | None = None) -> ProblemFile:
     """Read a problem file, with its engine and settings checked; the data are not read.
 

@@ -16,6 +16,7 @@ from mollifier.engines.registry import ENGINES, starters, that_take
 from mollifier.engines.settings import Given, check_settings, runners, settings_for, used_by
 from mollifier.engines.start import Origin, digest, origin
 from mollifier.errors import ConfigurationError
+from mollifier.io.arguments import typed
 from mollifier.io.draws import Rng, seed_of
 from mollifier.io.executors import one_blas_thread
 from mollifier.io.files import ensure_folder
@@ -35,6 +36,7 @@ Follow = Callable[["Progress"], None]
 _LOG = logging.getLogger(__name__)
 
 
+@typed("problem", "engine", "rng", "settings", "start")
 def solve(
     problem: InverseProblem,
     engine: str = "auto",

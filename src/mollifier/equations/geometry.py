@@ -162,6 +162,8 @@ def geometry(
             f"geometry: '{next(iter(options))}' is no part of {name} coordinates, which have "
             f"{', '.join(n[0] for n in system.axes)}."
         )
+    if len(set(parts)) < len(parts):
+        raise EquationError(f"geometry={given!r} was given; each part was expected to be another coordinate.")
     others = [c for c in spatial if c not in parts]
     if all(p not in spatial for p in parts) or len(others) > int(system.straight):
         raise EquationError(

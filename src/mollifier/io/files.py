@@ -24,11 +24,13 @@ import xarray as xr
 from xarray.backends import H5NetCDFStore
 
 from mollifier.errors import DataError, MollifierError, did_you_mean
+from mollifier.io.hdf5_file import open_hdf5
 
 # Names of files that are being written.
 TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp(\.\w+)?")
 
 _MOST_NAMES = 200  # in a folder, for the nearest one to be named
+_MOST_LISTED = 10  # for all to be listed
 _JSON = "json:"  # marks an attribute that netCDF cannot carry as it is
 _FULL = "Free some space, or write to another disk."
 _DENIED = "Choose a folder you may write to, or change its permissions."
@@ -75,13 +77,21 @@ def require_file(file: Path) -> None:
         If it is missing, with the nearest name there is; a folder; or a pipe or device, which can be read
         only once, or for ever.
     """
+    try:
+        file.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{str(file)[:200]!a} cannot be opened: {why}.") from None
     if file.is_dir():
         raise DataError(f"'{file}' is a folder; a file was expected. Name its files, as '{file}'/*.csv.")
     if file.exists() and not file.is_file():
         raise DataError(f"'{file}' is a pipe or a device; a file was expected. Save its content to one.")
     if not file.exists():
         there = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
-        hint = did_you_mean(file.name, there) if 0 < len(there) < _MOST_NAMES else ""
+        hint = did_you_mean(file.name, there) if len(there) < _MOST_NAMES else ""
+        hint = hint if len(there) < _MOST_LISTED or hint.startswith(" Did") else ""
         where = "" if file.parent.is_dir() else f" Nor is there a folder '{file.parent}'."
         raise DataError(f"There is no file '{file}'.{hint}{where}")
 
@@ -286,6 +296,8 @@ def read_group(path: Path, group: str | None = None) -> xr.Dataset:
     OSError
         If the file is damaged (h5py and xarray also raise other errors then).
     """
+    with open_hdf5(path):  # refuses what leads out of the file
+        pass
     # Units such as "hours" stay numbers with a unit.
     options: dict[str, Any] = {"decode_times": False, "decode_timedelta": False}
     with xr.open_dataset(path, engine="h5netcdf", group=group, **options) as dataset:

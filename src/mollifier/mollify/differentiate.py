@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mollifier.errors import DataError, GridError, did_you_mean
+from mollifier.io.arguments import typed
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.jet import Jet, Order, parse_orders
 from mollifier.mollify.kernels import BSpline, Kernel, namespace
@@ -17,6 +18,7 @@ from mollifier.mollify.orders import Derivative
 from mollifier.mollify.radius import Boundary
 
 
+@typed("values")
 def differentiate(
     values: Any,
     grid: Grid | None = None,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -61,9 +62,13 @@ class Axis:
     discrete: bool = False
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise GridError(f"Axis '{self.name}' was given {self.size} nodes; it needs at least 1.")
-        if not (np.isfinite(self.lower) and np.isfinite(self.upper)):
+        if not isinstance(self.name, str) or not self.name:
+            raise GridError(f"An axis was given the name {self.name!r}; text was expected.")
+        if not isinstance(self.size, Integral) or self.size < 1:
+            raise GridError(
+                f"Axis '{self.name}' was given {self.size!r} nodes; a whole number, 1 or more, was expected."
+            )
+        if not all(isinstance(b, Real) and np.isfinite(b) for b in (self.lower, self.upper)):
             raise GridError(
                 f"Axis '{self.name}' has bounds ({self.lower}, {self.upper}); both must be finite."
             )
@@ -118,6 +123,8 @@ class Axis:
                 f"Axis '{name}' {what} at index {i + 1} ({x[i]:g} then {x[i + 1]:g}); points must strictly "
                 "increase: sort them and average or drop repeats."
             )
+        if not isinstance(periodic, Real | np.bool_):
+            raise GridError(f"Axis '{name}' was given periodic={periodic!r}; a period, or True was expected.")
         wraps = isinstance(periodic, bool | np.bool_) and bool(periodic)
         # Each node is compared with its even place: small steps that drift would otherwise pass.
         tolerance = _UNIFORM_TOLERANCE * (x[-1] - x[0])
@@ -207,6 +214,11 @@ class Grid(Printed):
     axes: tuple[Axis, ...]
 
     def __init__(self, *axes: Axis) -> None:
+        wrong = [a for a in axes if not isinstance(a, Axis)]
+        if wrong:
+            raise GridError(
+                f"Grid was given {wrong[0]!r:.60}; axes were expected, as Grid(Axis(...), Axis(...))."
+            )
         names = [a.name for a in axes]
         if not axes or len(set(names)) != len(names):
             raise GridError(f"A grid needs one or more axes with different names; given: {names}.")

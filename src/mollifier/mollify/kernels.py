@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from math import comb, factorial
+from numbers import Integral, Real
 from typing import Any, Protocol
 
 import numpy as np
@@ -89,8 +90,13 @@ def memo(function: Callable[..., Any]) -> Callable[..., Any]:
     return remembered
 
 
+_HIGHEST = 40
+
+
 def check_order(kernel: Kernel, order: int) -> None:
     """Raise `GridError` if an order is negative or above the kernel's smoothness."""
+    if not hasattr(kernel, "smoothness"):
+        raise GridError(f"The kernel {kernel!r} was given; one such as BSpline(7) was expected.")
     if order < 0:
         raise GridError(f"A derivative of order {order} was given; a whole number of 0 or more was expected.")
     if order > kernel.smoothness:
@@ -106,6 +112,12 @@ def _horner(coefficients: Any, s: Any) -> Any:
     for c in coefficients[-2::-1]:
         result = result * s + c
     return result
+
+
+def _check_degree(kernel: Any) -> None:
+    """Refuse a degree that is no whole number, or at which the formula is all rounding."""
+    if not isinstance(kernel.degree, Integral) or not 1 <= kernel.degree <= _HIGHEST:
+        raise GridError(f"{kernel!r} was given; a whole degree from 1 to {_HIGHEST} was expected.")
 
 
 @dataclass(frozen=True)
@@ -124,8 +136,7 @@ class Polynomial:
     degree: int = 8
 
     def __post_init__(self) -> None:
-        if self.degree < 1:
-            raise GridError(f"Polynomial kernel of degree {self.degree}; 1 or more was expected.")
+        _check_degree(self)
 
     @classmethod
     def for_order(cls, order: int, degree: int | None = None) -> tuple[Kernel, float]:
@@ -174,8 +185,8 @@ class Bump:
     sharpness: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.sharpness > 0:
-            raise GridError(f"Bump of sharpness {self.sharpness}; a positive number was expected.")
+        if not isinstance(self.sharpness, Real) or not self.sharpness > 0:
+            raise GridError(f"Bump of sharpness {self.sharpness!r}; a positive number was expected.")
 
     @classmethod
     def for_order(cls, order: int, degree: int | None = None) -> tuple[Kernel, float]:
@@ -229,8 +240,7 @@ class BSpline:
     degree: int = 7
 
     def __post_init__(self) -> None:
-        if self.degree < 1:
-            raise GridError(f"B-spline of degree {self.degree}; 1 or more was expected.")
+        _check_degree(self)
 
     @classmethod
     def for_order(cls, order: int, degree: int | None = None) -> tuple[Kernel, float]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from mollifier.errors import GridError
+from mollifier.io.arguments import typed
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.jet import Jet, Order, parse_orders
 from mollifier.mollify.kernels import Kernel, Polynomial
@@ -90,6 +91,7 @@ class MollifierLayer(nn.Module):
     torch.Size([1])
     """
 
+    @typed()
     def __init__(
         self,
         grid: Grid,

@@ -13,6 +13,9 @@ from mollifier.mollify.grid import Axis, Grid
 
 Boundary = Literal["halo", "one-sided", "trim"]
 
+# Lengths of an axis beyond which a radius is taken for one in another unit: its halo would fill the memory.
+_FARTHEST = 20
+
 
 class Radius(dict[str, float]):
     """Half-width of a kernel by axis, and what follows from it: cells, halo, what is left after trimming.
@@ -32,7 +35,7 @@ class Radius(dict[str, float]):
     Raises
     ------
     GridError
-        If an axis is missing or unknown, or a radius is not a positive finite number.
+        If an axis is missing or unknown, or a radius is not a positive finite number, or many axes long.
 
     Examples
     --------
@@ -61,6 +64,11 @@ class Radius(dict[str, float]):
                 raise GridError(
                     f"radius={r} was given along '{name}'; a positive length in the axis's units was "
                     "expected."
+                )
+            if grid[name].size > 1 and r > _FARTHEST * grid[name].length:
+                raise GridError(
+                    f"radius={r:g} was given along '{name}', which is {grid[name].length:g} long; at most "
+                    f"{_FARTHEST} times that was expected. Are both in the same unit?"
                 )
         self.grid = grid
 

@@ -192,7 +192,10 @@ def _points(points: Any, names: Sequence[str]) -> Any:
         missing = [n for n in names if n not in points]
         if missing:
             raise GridError(f"Points were given along {list(points)}; coordinates {missing} are missing.")
-        points = np.stack([_float64(points[n]) for n in names], axis=-1)
+        columns = [_float64(points[n]) for n in names]
+        if len({c.shape for c in columns}) > 1:
+            raise GridError(f"Points of shapes {[c.shape for c in columns]} were given; one was expected.")
+        points = np.stack(columns, axis=-1)
     points = _float64(points)
     if points.ndim != 2 or points.shape[1] != len(names):
         raise GridError(
@@ -213,6 +216,11 @@ def on_nodes(g: Tensor, nodes: Grid) -> Tensor:
     GridError
         If they have another number of nodes.
     """
+    if not isinstance(g, Tensor):
+        raise GridError(
+            f"Values of type {type(g).__name__} were given; a torch tensor was expected. For measured arrays "
+            "there is mollifier.differentiate."
+        )
     unrounded(g)
     shape, count = nodes.shape, nodes.size
     if g.ndim >= len(shape) and tuple(g.shape[-len(shape) :]) == shape:

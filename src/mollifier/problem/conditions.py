@@ -70,7 +70,12 @@ class Condition:
 
     def __post_init__(self) -> None:
         text = isinstance(self.at, str) and self.at != EDGE
-        if text or not self.at or any(not str(c).isidentifier() for c in self.places):
+        if (
+            text
+            or not isinstance(self.at, str | Mapping)
+            or not self.at
+            or any(not str(c).isidentifier() for c in self.places)
+        ):
             raise ConfigurationError(
                 f"The condition '{self.equation}' was given at {self.at!r}; coordinates with a number, "
                 "'start' or 'end' were expected, as in at={'x': 0.0}, or 'edge' with a domain."
@@ -96,7 +101,8 @@ def checked(given: Any) -> tuple[Condition, ...]:
     ConfigurationError
         If one is none.
     """
-    found = tuple(given) if isinstance(given, Iterable) else (given,)
+    several = isinstance(given, Iterable) and not isinstance(given, str | Mapping)
+    found = tuple(given) if several else (given,)
     for one in found:
         if not isinstance(one, Condition):
             raise ConfigurationError(

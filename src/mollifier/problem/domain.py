@@ -31,6 +31,7 @@ from mollifier.problem.shapes import (
     read_mask,
     read_rings,
 )
+from mollifier.problem.unknowns import as_names
 
 Array = NDArray[np.float64]
 
@@ -132,11 +133,12 @@ class Domain:
     def _over(self, data: Observations) -> tuple[str, ...]:
         """The coordinates of vertices."""
         if self.over is not None:
-            for c in self.over:
+            over = as_names("over", self.over, "['x', 'y']")
+            for c in over:
                 if c not in data.coordinates:
                     hint = did_you_mean(c, data.coordinates)
                     raise ConfigurationError(f"The domain is over '{c}', not a coordinate of the data.{hint}")
-            return tuple(self.over)
+            return over
         named = [plane for plane in _PLANES if set(plane) <= set(data.coordinates)]
         return named[0] if named else tuple(c for c in data.coordinates if c.lower() not in TIME_NAMES)
 

@@ -195,5 +195,5 @@ class Entries(Strict):
     start: str | None = Field(
         None, description="Engine that is run first, from whose answer the network starts; or `auto`."
     )
-    seed: int = Field(0, ge=0, description="Seed of the run.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the run.")
     intervals: IntervalsEntry = Field(IntervalsEntry(), description="Where standard errors come from.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from mollifier.errors import MollifierError
+from mollifier.io.arguments import typed
 from mollifier.io.printed import Printed
 
 
@@ -40,6 +41,7 @@ class Estimate(Printed):
     lower: float | None = None
     upper: float | None = None
 
+    @typed()
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """The interval of a normal distribution with this value and standard error, within the bounds.
 

@@ -368,6 +368,8 @@ def _numbers(constants: Any) -> dict[str, float]:
             "constants={'c': 2.0}."
         )
     for name, value in constants.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ConfigurationError(f"The constant {name!r} has no name that an equation can hold, as 'c'.")
         if not is_number(value):
             raise ConfigurationError(
                 f"The constant '{name}' was given as {value!r}; a finite real number below 1e60 was "

@@ -223,7 +223,7 @@ def overridden(overrides: Sequence[str], content: Mapping[str, Any] | None = Non
     """
     found = dict(content or {})
     for override in overrides:
-        _override(found, override)
+        _override(found, str(override))
     return found
 
 
@@ -293,7 +293,7 @@ def _at(place: str) -> Iterator[None]:
 def _read(path: Path) -> dict[str, Any]:
     """The file as plain values."""
     if not path.is_file():
-        what = "a folder" if path.is_dir() else "missing"
+        what = "a folder" if path.is_dir() else "a pipe or a device" if path.exists() else "missing"
         there = (
             [p.name for p in path.parent.iterdir() if p.suffix in (".yaml", ".yml")]
             if path.parent.is_dir()

@@ -98,8 +98,8 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
         if isinstance(error, ValidationError):
             said = "{loc}: {msg}".format_map(error.errors()[0])
         raise CheckpointError(
-            f"The saved solution '{path}' cannot be read: {said}. If it is truncated or corrupt, restore "
-            "it from a copy or run it again."
+            f"The saved solution '{path}' cannot be read: {str(said).rstrip('.')}. If it is truncated or "
+            "corrupt, restore it from a copy or run it again."
         ) from error
     return {
         "status": checked["status"],

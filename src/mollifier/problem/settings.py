@@ -7,7 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from mollifier.errors import ConfigurationError, did_you_mean
@@ -22,6 +31,17 @@ class Strict(BaseModel):
     """A model that is frozen and refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_flag_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false where a number is expected, which pydantic takes for 1 and 0."""
+        annotation = str(cls.model_fields[str(info.field_name)].annotation)
+        within = isinstance(value, Mapping) and annotation.startswith(("dict[str, float", "dict[str, int"))
+        flags = any(isinstance(v, bool) for v in (value.values() if within else [value]))
+        if flags and not re.search(r"\bbool\b|^typing.Any$", annotation):
+            raise PydanticCustomError("flag", "Input should not be true or false")
+        return value
 
 
 def registered(registry: Mapping[str, Any], *more: str) -> Callable[[str], str]:

@@ -24,6 +24,7 @@ from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.names import Names
 from mollifier.equations.syntax import read as statements
 from mollifier.errors import ConfigurationError, EquationError
+from mollifier.io.files import require_file
 
 Array = NDArray[np.float64]
 
@@ -162,6 +163,7 @@ def read_image(file: Path) -> NDArray[Any]:
         raise ConfigurationError(
             f"The mask '{file}' is a TIFF, which tifffile reads: pip install 'mollifier[chromatin]'."
         ) from None
+    require_file(file)
     try:
         return np.asarray(imread(file))
     except Exception as error:  # whatever a damaged image does to the library
@@ -187,12 +189,13 @@ def is_path(given: Any) -> bool:
 def read_rings(file: Any, names: Sequence[str]) -> list[Array]:
     """Rings from GeoJSON, or one from a table: columns named as coordinates, else the first two."""
     path = Path(file)
-    if not path.is_file():
-        raise ConfigurationError(f"The polygon of the domain, '{path}', is no file.")
+    require_file(path)
     if path.suffix.lower() in GEOJSON:
         return geojson_rings(path)
     table = read_layout(path)
     columns = [split_header(n)[0] for n in table.names or ()]
+    if table.width < len(names):
+        raise ConfigurationError(f"The polygon '{path}' has {table.width} column; x and y were expected.")
     chosen = [columns.index(c) if c in columns else k for k, c in enumerate(names)]
     vertices = table.numbers({c: i for c, i in zip(names, chosen, strict=True)})
     return [np.stack([vertices[c] for c in names], axis=1)]

@@ -14,6 +14,7 @@ import xarray as xr
 
 from mollifier._version import __version__
 from mollifier.errors import MollifierError, did_you_mean
+from mollifier.io.arguments import typed
 from mollifier.io.files import jsonable
 from mollifier.io.printed import Printed
 from mollifier.problem import export as exporting
@@ -244,6 +245,7 @@ class Solution(Printed):
         }
         return self.dataset.assign(scalars).assign_attrs(attrs)
 
+    @typed()
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``solution.nc``, which is all of it, and ``estimates.json`` and ``history.csv`` for people.
 
@@ -330,6 +332,7 @@ def _range(a: xr.DataArray) -> str:
     return f"{a.name}{over}: {finite.min():.4g} to {finite.max():.4g} {unit}".rstrip()
 
 
+@typed()
 def load_solution(folder: str | os.PathLike[str]) -> Solution:
     """Read back what `Solution.save` wrote, bit for bit; ``folder`` may also name the netCDF file itself.
 

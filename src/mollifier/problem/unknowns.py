@@ -10,7 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-from mollifier.data.building import EXTENTS
+from mollifier.data.building import EXTENTS, holdable
 from mollifier.data.observations import Observations
 from mollifier.errors import ConfigurationError, did_you_mean
 
@@ -142,7 +142,7 @@ class FieldUnknown:
             raise ConfigurationError(
                 f"smoothness={self.smoothness!r} was given; a number of 0 or more was expected."
             )
-        if self.monotone not in MONOTONE:
+        if self.monotone not in [*MONOTONE]:
             raise ConfigurationError(
                 f"monotone={self.monotone!r} was given; 'increasing' or 'decreasing' was expected."
                 f"{did_you_mean(str(self.monotone), ('increasing', 'decreasing'))}"
@@ -258,7 +258,9 @@ def value_axis(field: str) -> str:
 
 def is_number(value: Any) -> bool:
     """Whether a value is a real number whose powers do not overflow."""
-    return isinstance(value, Real) and not isinstance(value, bool) and abs(float(value)) < EXTENTS[1]
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    return abs(value if isinstance(value, int) else float(value)) < EXTENTS[1]  # 10^400 is no float
 
 
 Unknown = ScalarUnknown | FieldUnknown
@@ -280,6 +282,11 @@ def _check_bounds(unknown: Bounded) -> None:
             raise ConfigurationError(
                 f"{name}={value!r} was given for an unknown; a finite number below 1e60 was expected."
             )
+    if not isinstance(unknown.unit, str) or not holdable(unknown.unit):
+        raise ConfigurationError(
+            f"unit={unknown.unit!a} was given for an unknown; text without NUL and without halves of "
+            "surrogate pairs was expected."
+        )
     if unknown.lower is not None and unknown.upper is not None and not unknown.lower < unknown.upper:
         raise ConfigurationError(
             f"Bounds {unknown.lower} and {unknown.upper} were given for an unknown; lower must be below "

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mollifier.chromatin.formats.registry import Format, Rows
 from mollifier.data.readers.hdf5 import load_arrays
-from mollifier.data.readers.hdf5_file import is_hdf5, open_hdf5
 from mollifier.errors import DataError
+from mollifier.io.hdf5_file import is_hdf5, open_hdf5
 
 _BEGINNINGS = (b"\x93NUMPY", b"PK\x03\x04", b"MATLAB", b"[{", b"[\n", b"[ ", b"\x89HDF\r\n\x1a\n")
 # Arrays of vectors, and the names of their components. DECODE's ``xyz_cr`` holds variances, not errors.

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from mollifier.chromatin.formats.registry import Format, Rows
-from mollifier.data.readers.hdf5_file import is_hdf5, open_hdf5
 from mollifier.errors import DataError
+from mollifier.io.hdf5_file import is_hdf5, open_hdf5
 
 
 def open_picasso(file: Path) -> Rows:

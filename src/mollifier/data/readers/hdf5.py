@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from xarray.conventions import decode_cf_variable
 
 from mollifier.data.arrays import Arrays
-from mollifier.data.readers.hdf5_file import is_hdf5, open_hdf5
 from mollifier.data.readers.netcdf import load_netcdf
 from mollifier.data.readers.registry import Reader
+from mollifier.io.hdf5_file import is_hdf5, open_hdf5
 
 # Attributes that say how numbers are stored; MATLAB's classes that are no numbers.
 _PACKING = ("_FillValue", "missing_value", "scale_factor", "add_offset")

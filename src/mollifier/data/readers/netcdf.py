@@ -6,9 +6,9 @@ from pathlib import Path
 
 import xarray as xr
 
-from mollifier.data.readers.hdf5_file import is_hdf5, open_hdf5
 from mollifier.data.readers.registry import Reader
 from mollifier.errors import DataError
+from mollifier.io.hdf5_file import is_hdf5, open_hdf5
 
 
 def load_netcdf(path: Path) -> xr.Dataset:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mollifier.data.arrays import Arrays, as_vectors
 from mollifier.data.readers.registry import Reader
 from mollifier.errors import DataError
+from mollifier.io.memory import require_memory
 
 
 def load_npz(path: Path) -> Arrays:
@@ -22,6 +23,7 @@ def load_npz(path: Path) -> Arrays:
             raise DataError(
                 f"'{path}' holds one bare array; an archive of named arrays (numpy.savez) was expected."
             )
+        require_memory(sum(member.file_size for member in file.zip.infolist()), path)
         for name in file.files:
             try:
                 values[name] = file[name]

@@ -21,6 +21,7 @@ from mollifier.engines.base import Engine
 from mollifier.engines.registry import variants
 from mollifier.engines.settings import Given, check_settings, settings_for, used_by
 from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.io.arguments import typed
 from mollifier.io.draws import Rng, seed_of
 from mollifier.io.files import jsonable
 from mollifier.problem.inverse_problem import InverseProblem, require_problem
@@ -108,6 +109,7 @@ class Comparison:
     __str__ = _repr_markdown_ = to_markdown  # a table in a notebook
 
 
+@typed("problem", "rng", "settings")
 def compare(
     problem: InverseProblem,
     engines: Sequence[str] | None = None,

@@ -22,6 +22,7 @@ from mollifier.engines.registry import ENGINES
 from mollifier.engines.settings import settings_for, used_by
 from mollifier.engines.start import sampled
 from mollifier.errors import ConfigurationError
+from mollifier.io.arguments import typed
 from mollifier.io.draws import Rng, seed_of
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.measurements import exact
@@ -31,6 +32,7 @@ from mollifier.problem.unknowns import FieldUnknown, value_axis
 Array = NDArray[np.float64]
 
 
+@typed("rng", "repeats", "processes", "executor")
 def bootstrap(
     problem: InverseProblem,
     solution: Solution,

@@ -18,6 +18,7 @@ from mollifier.diagnostics.intervals.repeats import Follow, Repeats
 from mollifier.diagnostics.intervals.spread import at_places, gathered, on_grid_of, with_spread
 from mollifier.engines.registry import ENGINES
 from mollifier.engines.settings import Given, settings_for
+from mollifier.io.arguments import typed
 from mollifier.io.draws import Rng, seed_of
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
@@ -28,6 +29,7 @@ Array = NDArray[np.float64]
 _STUCK = 2.0
 
 
+@typed("rng", "members", "processes", "executor", "settings")
 def ensemble(
     problem: InverseProblem,
     members: int = 8,

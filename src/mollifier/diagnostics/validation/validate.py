@@ -19,6 +19,7 @@ from mollifier.diagnostics.validation.misfit import floored, misfit, noise, plac
 from mollifier.diagnostics.validation.verdict import Finding, Verdict, judged, lacking, shifted, worst
 from mollifier.engines.gates.conditions import share_of_limit, unmet
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
+from mollifier.io.arguments import typed
 from mollifier.io.files import jsonable
 from mollifier.io.printed import Printed
 from mollifier.problem.inverse_problem import InverseProblem
@@ -92,6 +93,7 @@ def _cell(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
+@typed()
 def validate(
     solution: Solution,
     problem: InverseProblem | None = None,

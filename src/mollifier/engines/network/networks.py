@@ -102,13 +102,18 @@ def scale_output(network: nn.Module, factor: float) -> None:
 
 def _check(network: nn.Module, inputs: int, outputs: int) -> None:
     """Refuse a user's module without weights, or with other inputs and outputs."""
+    if not isinstance(network, nn.Module):
+        raise ConfigurationError(f"The network was given as {network!r:.60}; a torch module was expected.")
     if not trained(network):
         raise ConfigurationError("The network given has no weights to train; give one with parameters.")
     like = trained(network)[0]
-    with torch.no_grad():
-        shape = tuple(network(torch.zeros(2, inputs).to(like)).shape)
-    if shape != (2, outputs):
+    try:
+        with torch.no_grad():
+            found = f"values of shape {tuple(network(torch.zeros(2, inputs).to(like)).shape)}"
+    except Exception as error:  # whatever a user's module raises
+        found = f"an error ({error})"
+    if found != f"values of shape {(2, outputs)}":
         raise ConfigurationError(
-            f"The network given maps points of shape (2, {inputs}) to values of shape {shape}; "
-            f"(2, {outputs}) was expected: one column for each of the fields."
+            f"The network given maps points of shape (2, {inputs}) to {found}; values of shape "
+            f"(2, {outputs}) were expected: one column for each of the fields."
         )

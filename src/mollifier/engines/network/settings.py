@@ -24,8 +24,8 @@ class Network(Strict):
     kind: Annotated[str, AfterValidator(registered(NETWORKS))] = Field(
         default="mlp", description="A network's name."
     )
-    width: int | None = Field(default=None, ge=1, description="Neurons of a layer.")
-    depth: int | None = Field(default=None, ge=1, description="Layers.")
+    width: int | None = Field(default=None, ge=1, le=20_000, description="Neurons of a layer.")
+    depth: int | None = Field(default=None, ge=1, le=200, description="Layers.")
     activation: str | None = Field(default=None, description="`tanh`, `sin`, `gelu`, `silu` or `wavelet`.")
     factorised: bool | None = Field(default=None, description="Random weight factorisation.")
     fourier: int | None = Field(default=None, ge=0, description="Random Fourier features; 0 for none.")

@@ -14,6 +14,7 @@ import xarray as xr
 from markupsafe import Markup
 
 from mollifier.diagnostics.validation.validate import Validation, validate
+from mollifier.io.arguments import typed
 from mollifier.io.files import jsonable, write_text
 from mollifier.problem.solution import Solution
 from mollifier.reporting.figures import history_figure
@@ -28,6 +29,7 @@ _RUN = ("engine", "seed", "date", "python", "machine", "device", "seconds", "dat
 _section = partial(rendered, "solution.html.j2")
 
 
+@typed()
 def report(
     solution: Solution,
     path: str | os.PathLike[str],

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 
 from mollifier.errors import DataError
+from mollifier.io.memory import require_memory
 
 _DEEPEST, _MOST = 50, 10_000  # groups within groups; groups and arrays
 
@@ -27,12 +28,14 @@ def open_hdf5(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     Raises
     ------
     DataError
-        If the file is damaged, leads to other files, is nested too deep, or holds too
-        many groups.
+        If the file is damaged, leads to other files, is nested too deep, or holds too many groups, or more
+        than the memory can.
     """
     try:
         with h5py.File(path, "r") as file:
-            yield file, dict(_arrays(path, file))
+            found = dict(_arrays(path, file))
+            require_memory(sum(a.nbytes for a in found.values()), path)
+            yield file, found
     except DataError:
         raise
     except Exception as error:
