@@ -25,7 +25,7 @@ class Numbers(xr.backends.BackendEntrypoint):
 @pytest.fixture
 def rows(monkeypatch):
     found = {**xr.backends.list_engines(), "numbers": Numbers()}
-    monkeypatch.setattr(engines.xr.backends, "list_engines", lambda: found)
+    monkeypatch.setattr(engines, "list_engines", lambda: found)
     opened = partial(xr.open_dataset, engine=Numbers)
     monkeypatch.setattr(engines.xr, "open_dataset", lambda path, engine, **others: opened(path, **others))
 

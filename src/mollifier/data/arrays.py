@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -51,7 +52,6 @@ def in_parts(
 
     ``names``, old to new, and the names returned are those after renaming; parts may be renamed one by one.
 
-    >>> import numpy as np
     >>> found, names, parts = in_parts(Arrays({"z": np.array([1j, 2.0])}), {"z": "psi"})
     >>> found.values["z_im"], names, parts
     (array([1., 0.]), {'z_re': 'psi_re', 'z_im': 'psi_im'}, {'psi': ('psi_re', 'psi_im')})
@@ -63,7 +63,7 @@ def in_parts(
     new = {n: parts_of(names.get(n, n)) for n in split}
     values = {n: a for n, a in content.values.items() if n not in old}
     for n, own in old.items():
-        values |= dict(zip(own, (content.values[n].real, content.values[n].imag), strict=True))
+        values |= dict(zip(own, (np.real(content.values[n]), np.imag(content.values[n])), strict=True))
     pairs = {p: q for n in split if n in names for p, q in zip(old[n], new[n], strict=True)}
     names = {n: q for n, q in names.items() if n not in old} | pairs
     dims, units = names_in_parts(content.dims, old), names_in_parts(content.units, old)

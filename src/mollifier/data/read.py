@@ -164,7 +164,7 @@ def read(
     errors = [v for v in noise.values() if isinstance(v, str)] if isinstance(noise, Mapping) else []
     extra = [*errors, *([mask] if mask else [])]
     content, names, parts = unlabelled.in_parts(content, names)
-    requested, noise, units, dims = (names_in_parts(n, parts) for n in (requested, noise, units, dims))
+    requested, dims, units = (names_in_parts(n, parts) for n in (requested, dims, units))
     content, found = _named(content, names, requested, axes, repeats, extra, dims)
     content, axes, repeats = _chosen(content, requested, axes, repeats, extra, select or {}, gridded)
     content = _stepped(content, steps)
@@ -179,7 +179,7 @@ def read(
         content[name].attrs.setdefault("units", found[name])
     obs = Observations.from_dataset(
         content,
-        noise,
+        names_in_parts(noise, parts),
         variables=requested,
         coordinates=axes,
         replicates=repeats,

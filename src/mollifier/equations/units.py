@@ -73,15 +73,13 @@ def units_of(equations: Sequence[Equation], given: Mapping[str, str]) -> Units:
     for equation in {e.text: e for e in equations}.values():
         constants = dict.fromkeys(equation.names.constants, ())
         names = replace(equation.names, constants={}, known={**equation.names.known, **constants})
-        try:  # once more, as a constant's unit is lost with its name
-            residuals = [e.residual for e in parse(equation.text, names).equations]
-        except EquationError:
+        try:
+            for same in parse(equation.text, names).equations:  # its constants are numbers, without a unit
+                algebra.alike(sympy.Add.make_args(same.residual))  # type: ignore[arg-type]
+        except _DifferError as differ:
+            conflicts.append(f"In '{equation.text}', {differ}.")
+        except (EquationError, OverflowError):  # an exponent that is a constant; a unit as km^400
             continue
-        for residual in residuals:
-            try:
-                algebra.alike(sympy.Add.make_args(residual))  # type: ignore[arg-type]
-            except _DifferError as differ:
-                conflicts.append(f"In '{equation.text}', {differ}.")
     if conflicts:
         return Units(tuple(conflicts))
     left = {n: algebra.reduced(algebra.unit(n)) for n in algebra.names.declared if n not in known}
@@ -98,7 +96,7 @@ class _Algebra:
 
     def __init__(self, names: Names, known: Mapping[str, sympy.Expr]) -> None:
         self.names, self.known = names, known
-        self.constants = {sympy.Symbol(n): value for n, value in names.constants.items()}
+        self.constants = {sympy.Symbol(n): sympy.Float(v) for n, v in names.constants.items()}
         self.open: set[Any] = set()
         self.solved: dict[Any, sympy.Expr] = {}
 
@@ -130,7 +128,7 @@ class _Algebra:
             return self.unit(d.field) / sympy.Mul(*(self.unit(c) ** n for c, n in d.orders))  # type: ignore
         if isinstance(e, sympy.Mul):
             return sympy.Mul(*(self.of(a, most) for a in args))
-        if isinstance(e, sympy.Pow) and (exponent := args[1].subs(self.constants)).is_number:
+        if isinstance(e, sympy.Pow) and (exponent := args[1].xreplace(self.constants)).is_number:
             return self.of(args[0], most) ** sympy.nsimplify(exponent, rational=True)  # type: ignore[return-value]
         if isinstance(e, sympy.Add | sympy.Max | sympy.Min | sympy.Abs):
             unit = self.alike(args, most)

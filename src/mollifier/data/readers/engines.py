@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from xarray.backends import list_engines
 
 from mollifier.data.readers.registry import Reader
 from mollifier.io.files import require_package
@@ -26,7 +27,7 @@ def load_by(engine: str, path: Path) -> xr.Dataset:
 
 def engine_reader(path: Path, name: str | None = None) -> Reader | None:
     """A reader by the engine of that name, or by the first that takes the file; None where there is none."""
-    engines: Any = {n: e for n, e in xr.backends.list_engines().items() if n not in _OTHERS}
+    engines: Any = {n: e for n, e in list_engines().items() if n not in _OTHERS}
     found = name if name in engines else None
     if name is None:
         found = next((n for n, e in engines.items() if e.guess_can_open(str(path))), None)

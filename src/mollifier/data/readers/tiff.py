@@ -169,11 +169,13 @@ def load_tiff(path: Path) -> xr.Dataset:
     field = xr.DataArray(image.array, dims=dims).squeeze()
     pixel = found.pixel or (None, None)
     steps = dict(zip("xyz", (*pixel, found.z_step), strict=True))
-    coords = {c: ("um", 1e-3 * s * np.arange(field.sizes.get(c, 0))) for c, s in steps.items() if s}
-    if found.times is not None or found.interval:
-        frames = np.arange(field.sizes.get("t", 0)) * (found.interval or 0.0)
-        coords["t"] = "s", frames if found.times is None else found.times - found.times[0]
-    coords["channel"] = "", np.arange(field.sizes.get("channel", 0))
+    count = {str(d): np.arange(n) for d, n in field.sizes.items()}
+    coords: dict[str, tuple[str, Any]] = {"channel": ("", count.get("channel"))}
+    coords |= {c: ("um", 1e-3 * s * count[c]) for c, s in steps.items() if s and c in count}
+    if found.times is not None and found.times.size == field.sizes.get("t"):
+        coords["t"] = "s", found.times - found.times[0]
+    elif found.interval and "t" in count:
+        coords["t"] = "s", found.interval * count["t"]
     there = {c: (c, x, {"units": u} if u else {}) for c, (u, x) in coords.items() if c in field.dims}
     return field.assign_coords(there).to_dataset(name="u")
 
