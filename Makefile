@@ -26,10 +26,10 @@ demo: setup
 	$(BIN)/mollifier demo heat --out out/heat
 
 test: setup lint types imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-all: setup lint types imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m ""
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m ""
 
 lint: setup
 	$(BIN)/ruff check .

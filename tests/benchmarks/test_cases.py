@@ -120,7 +120,14 @@ def residual(made):
     return np.abs(wrong[inside]).max() / largest
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if n != "burgers"])
+# Their truths take seconds to make.
+LONG = ("chromatin", "reaction_rate", "kdv", "kuramoto_sivashinsky")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in CASES if n != "burgers"],
+)
 def test_a_case_obeys_its_own_equation(name):
     made = small(name)
     if name == "inverse_heat":
@@ -144,6 +151,7 @@ def test_the_exact_burgers_solution_obeys_the_equation():
     assert burgers.exact(np.array([-1.0, 0.0, 1.0]), 0.9) == pytest.approx([0, 0, 0], abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHOCK.exists(), reason="needs the reference data beside the repository")
 def test_the_burgers_file_agrees_with_the_exact_solution():
     read, made = read_burgers(SHOCK), case("burgers")

@@ -184,6 +184,7 @@ def trained(peer: str) -> dict[str, tuple[list[float], xr.Dataset, xr.Dataset]]:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peer", PEERS)
 def test_it_trains_on_each_problem(peer):
     if find_spec(peer) is None:

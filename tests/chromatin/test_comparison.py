@@ -126,8 +126,8 @@ def test_mixed_means_without_variation():
 
 
 def test_holm_studies_without_a_difference():
-    """Of 400 studies of quantities that go together, one in twenty calls a difference."""
-    rng, called, alone, studies = np.random.default_rng(6), 0, 0, 400
+    """Of 200 studies of quantities that go together, one in twenty calls a difference."""
+    rng, called, alone, studies = np.random.default_rng(6), 0, 0, 200
     for _ in range(studies):
         shared = rng.normal(size=(11, 1))
         table = pd.DataFrame(

@@ -73,7 +73,9 @@ def test_definitions_published_rate_is_lognormal_mean():
     assert typical(table, definition("kant2024"))["rate_geometric"] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name", ["ours", "kant2024", pytest.param("o-snap", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["ours", *(pytest.param(n, marks=pytest.mark.slow) for n in ("kant2024", "o-snap"))]
+)
 def test_definitions_rim_is_no_domain(name):
     """The rim is measured by its thickness, and domains are those inside."""
     locs, centres, radii = points()

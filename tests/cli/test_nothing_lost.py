@@ -57,7 +57,15 @@ def broken(step, **options):
         solve(progress=follow, **options)
 
 
-@pytest.mark.parametrize(("engine", "step"), [("network", 3), ("network", 42), ("joint", 3), ("joint", 5)])
+@pytest.mark.parametrize(
+    ("engine", "step"),
+    [
+        ("network", 42),
+        ("joint", 3),
+        pytest.param("network", 3, marks=pytest.mark.slow),
+        pytest.param("joint", 5, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_that_breaks_off_is_taken_up_to_the_bit(tmp_path, engine, step):
     run = {"problem": heat(120), "engine": engine, "settings": part(engine)}
     solve(**run, folder=tmp_path / "whole").save(tmp_path / "whole")
@@ -228,6 +236,7 @@ def test_the_files_of_killed_runs_can_be_read(tmp_path):
 
 def test_a_study_that_breaks_off_is_taken_up_to_the_bit(tmp_path, monkeypatch):
     """Rates and pictures take seconds each and are left out; `python -m benchmarks kill` has them."""
+    monkeypatch.setattr(kill, "_MOLECULES", 3_000)
     kill.make_files(tmp_path)
 
     def page(result, path, *_):

@@ -30,6 +30,7 @@ from mollifier.problem.status import Status
 from mollifier.problem.unknowns import ScalarUnknown
 
 TINY = small(training={"warmup_steps": 300, "steps": 150}, held_out=0.3)
+JOINT = {"collocation": {"max_nodes": 300}, "held_out": 0.3}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -48,7 +49,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def dense(equation: Any = "u_t = D*u_xx") -> InverseProblem:
-    return InverseProblem(equation, gridded(heat_values, 50, 45), {"D": ScalarUnknown()})
+    return InverseProblem(equation, gridded(heat_values, 30, 25), {"D": ScalarUnknown()})
 
 
 # Whole comparisons
@@ -57,13 +58,13 @@ def dense(equation: Any = "u_t = D*u_xx") -> InverseProblem:
 @pytest.fixture(scope="module")
 def found():
     events: list[Any] = []
-    comparison = compare(dense(), ("weak", "network"), settings=TINY, progress=events.append)
+    comparison = compare(dense(), ("weak", "joint"), settings=JOINT, progress=events.append)
     return comparison, events
 
 
 def test_engines_in_processes_of_their_own(found):
     comparison, events = found
-    assert [r.engine for r in comparison.rows] == ["weak", "network"]
+    assert [r.engine for r in comparison.rows] == ["weak", "joint"]
     for row in comparison.rows:
         assert row.estimates["D"].value == pytest.approx(0.1, rel=0.02)
         assert 0.8 < row.misfit["u"] < 1.3
@@ -72,17 +73,17 @@ def test_engines_in_processes_of_their_own(found):
         assert all(0 < r.memory < 2000 for r in comparison.rows)
     assert comparison.about["own_process"]
     assert comparison.agree
-    assert comparison.verdict.startswith("Agreement of weak and network on D, within 3 combined")
-    assert "network" in {e.engine for e in events}
+    assert comparison.verdict.startswith("Agreement of weak and joint on D, within 3 combined")
+    assert "joint" in {e.engine for e in events}
     assert not multiprocessing.active_children()
 
 
 def test_every_engine_is_given_the_same_part(found):
     comparison, _ = found
-    assert (comparison.about["fitted"], comparison.about["held_out"]) == (2025, 225)
+    assert (comparison.about["fitted"], comparison.about["held_out"]) == (675, 75)
     for solution in comparison.solutions.values():
         assert not solution.fit["u_held_out"].values.any()
-        assert np.isfinite(solution.fit["u"].values).sum() == 2025
+        assert np.isfinite(solution.fit["u"].values).sum() == 675
         assert not solution.provenance["settings"].get("held_out")  # weak has no such setting
     assert len({s.provenance["data"] for s in comparison.solutions.values()}) == 1
 
@@ -91,13 +92,13 @@ def test_a_comparison_for_reading_and_for_programs(found):
     comparison, _ = found
     text = comparison.to_markdown()
     assert text.startswith(
-        "u_t = D*u_xx: 2,025 samples fitted, 225 held out, seed 0, 1 thread\n\n| engine | D |"
+        "u_t = D*u_xx: 675 samples fitted, 75 held out, seed 0, 1 thread\n\n| engine | D |"
     )
     assert text.count("\n| ") == 5 - 1
     content = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
-    assert [r["engine"] for r in content["rows"]] == ["weak", "network"]
+    assert [r["engine"] for r in content["rows"]] == ["weak", "joint"]
     assert content["agree"] is True
-    assert content["pairs"][0]["engines"] == ["weak", "network"]
+    assert content["pairs"][0]["engines"] == ["weak", "joint"]
 
 
 @pytest.mark.slow

@@ -193,7 +193,7 @@ def test_an_ensemble_adds_what_members_differ_by():
 
 
 def test_an_ensemble_is_the_mean_of_its_members(tmp_path):
-    problem, _lam = forced()
+    problem, _lam = forced(60)
     found = mf.ensemble(problem, 3, rng=4, settings=SETTINGS, folder=tmp_path)
     members = [mf.load_solution(tmp_path / f"{i:03d}") for i in range(3)]
     assert [m.provenance["seed"] for m in members] == [4, 5, 6]

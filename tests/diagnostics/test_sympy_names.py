@@ -7,7 +7,7 @@ from scipy.integrate import solve_ivp
 import mollifier as mf
 
 
-@pytest.mark.parametrize(("other", "name"), [("S", "I"), ("Q", "E")])
+@pytest.mark.parametrize(("other", "name"), [("S", "I"), pytest.param("Q", "E", marks=pytest.mark.slow)])
 def test_validate_field_with_a_name_of_sympy(other, name):
     """An epidemic whose infected are called as SymPy calls its imaginary unit, and other such names."""
     t = np.arange(60.0)

@@ -63,7 +63,12 @@ def test_right_answers_hold(name):
     assert found.status == "holds", found
 
 
-@pytest.mark.parametrize("name", WRONG)
+QUICK = ("no decay, joint", "far too wide, network")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in WRONG]
+)
 def test_wrong_ones_are_caught(name):
     found = validated(WRONG[name])
     assert found.status != "holds", found

@@ -160,7 +160,7 @@ def test_a_sign_that_a_hidden_state_takes_up():
     assert bound.status.name == "converged"
 
 
-@pytest.mark.parametrize("condition", ["v = 0", "x = 1"])
+@pytest.mark.parametrize("condition", ["v = 0", pytest.param("x = 1", marks=pytest.mark.slow)])
 def test_true_condition_beside_a_hidden_state(condition):
     """The search for levels starts where the search for hidden states ended, and leaves k and c there."""
     t = np.linspace(0, 10, 60)

@@ -149,7 +149,13 @@ def test_periodic_advection():
 
 @pytest.mark.parametrize(
     ("derivatives", "precision"),
-    [("mollifier", None), ("mollifier", "float32"), ("nested", None), ("taylor", None)],
+    [
+        ("mollifier", None),
+        ("taylor", "float32"),
+        pytest.param("mollifier", "float32", marks=pytest.mark.slow),
+        pytest.param("nested", None, marks=pytest.mark.slow),
+        pytest.param("taylor", None, marks=pytest.mark.slow),
+    ],
 )
 def test_every_kind_of_derivative_finds_the_same_number_by_lbfgs(derivatives, precision):
     training = {"optimiser": "lbfgs", "adam_steps": 200, "steps": 150, "precision": precision}
@@ -258,7 +264,14 @@ def test_an_offset_does_not_blunt_the_fit():
     assert value(solve(problem, settings=SMALL), "D") == pytest.approx(0.1, rel=0.03)
 
 
-@pytest.mark.parametrize("bounds", [{"lower": 0.0}, {"upper": 0.3}, {"lower": 0.0, "upper": 1.0}])
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"lower": 0.0, "upper": 1.0},
+        pytest.param({"lower": 0.0}, marks=pytest.mark.slow),
+        pytest.param({"upper": 0.3}, marks=pytest.mark.slow),
+    ],
+)
 def test_bounded_numbers_end_where_free_ones_do(bounds, heat_solution):
     solution = solve(heat(**bounds), settings=LONG)
     assert value(solution, "D") == pytest.approx(value(heat_solution, "D"), rel=1e-3)
@@ -319,9 +332,9 @@ def test_laplace_standard_errors_are_about_right():
 
 def test_standard_errors_halve_with_four_times_the_data():
     def spread(n):
-        return solve(heat(n, noise=0.02), settings=small(training={"steps": 200})).estimates["D"].sd
+        return solve(heat(n, noise=0.02), settings=small(training={"steps": 100})).estimates["D"].sd
 
-    assert 1.6 < spread(200) / spread(800) < 2.5
+    assert 1.6 < spread(100) / spread(400) < 2.5
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def taken(solution):
 # What is started
 
 
-@pytest.mark.parametrize("name", ["weak", "joint"])
+@pytest.mark.parametrize("name", ["weak", pytest.param("joint", marks=pytest.mark.slow)])
 def test_a_number_starts_at_the_answers_value(name, dense):
     first = mf.solve(dense, name)
     started = solve(dense, settings=NONE, start=first)
@@ -103,6 +103,7 @@ def test_a_state_of_the_weak_engine_is_not_taken(dense):
         assert difference == pytest.approx(level, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_start_takes_fewer_steps_to_the_same_loss(conductivity):
     problem, first = conductivity
     # Losses with priors of different strengths say nothing of one another.

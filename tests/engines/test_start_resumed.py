@@ -44,7 +44,10 @@ def stop_at(stage, step):
     return follow
 
 
-@pytest.mark.parametrize(("stage", "step"), [("warm-up", 13), ("warm-up", 30), ("gauss-newton", 2)])
+@pytest.mark.parametrize(
+    ("stage", "step"),
+    [pytest.param("warm-up", 13, marks=pytest.mark.slow), ("warm-up", 30), ("gauss-newton", 2)],
+)
 def test_a_resumed_run_does_not_start_again(stage, step, tmp_path, monkeypatch):
     """A field and a number, D = 0.05 and k = -2, which two modes determine."""
     x, t = np.random.default_rng(0).random((2, 100))

@@ -60,8 +60,16 @@ def test_one_mode_on_a_grid_is_undetermined_for_check_and_weak(seed, noise):
     assert "only the combination r - 4*D is in the data" in solution.status.message
 
 
-@pytest.mark.parametrize("engine", ["joint", "network"])
-@pytest.mark.parametrize("problem", [on_grid(2, 0.05, 1), scattered(1)], ids=["grid", "scattered"])
+@pytest.mark.parametrize(
+    ("problem", "engine"),
+    [
+        (scattered(1), "joint"),
+        (on_grid(2, 0.05, 1), "network"),
+        pytest.param(on_grid(2, 0.05, 1), "joint", marks=pytest.mark.slow),
+        pytest.param(scattered(1), "network", marks=pytest.mark.slow),
+    ],
+    ids=["scattered-joint", "grid-network", "grid-joint", "scattered-network"],
+)
 def test_one_mode_is_undetermined_for_engines_with_states(problem, engine):
     """States that are fitted to noise make the likelihood sharp along the direction that is free."""
     solution = mf.solve(problem, engine, rng=0, settings=SMALL[engine])
@@ -71,7 +79,7 @@ def test_one_mode_is_undetermined_for_engines_with_states(problem, engine):
     assert all(e.sd == np.inf for e in solution.estimates.values())
 
 
-@pytest.mark.parametrize("engine", ["weak", "joint"])
+@pytest.mark.parametrize("engine", ["weak", pytest.param("joint", marks=pytest.mark.slow)])
 def test_two_modes_on_a_grid_are_determined(engine):
     problem = on_grid(2, 0.05, modes=2)
     solution = mf.solve(problem, engine, settings=SMALL[engine])

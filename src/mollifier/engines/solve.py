@@ -107,7 +107,7 @@ def solve(
     >>> solution = mf.solve(problem)
     >>> abs(solution.estimates["D"].value - 0.5 / 9) < 0.005
     True
-    >>> small = {"network": {"width": 8, "depth": 2}, "training": {"steps": 20}}
+    >>> small = {"network": {"width": 8, "depth": 2}, "training": {"warmup_steps": 100, "steps": 5}}
     >>> started = mf.solve(problem, "network", settings=small, start=solution)
     >>> started.provenance["started_from"]["numbers"]["D"] == solution.estimates["D"].value
     True

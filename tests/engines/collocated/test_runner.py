@@ -73,7 +73,7 @@ def unbroken():
 @pytest.mark.parametrize(
     ("kind", "stage", "step"),
     [
-        ("newton", "warm-up", 13),
+        pytest.param("newton", "warm-up", 13, marks=pytest.mark.slow),
         ("newton", "warm-up", 30),
         ("newton", "gauss-newton", 1),
         ("newton", "gauss-newton", 7),

@@ -120,7 +120,7 @@ def test_solve_structured_noise_is_a_misfit(kind):
     assert mf.check(problem).verdict == "doubtful"
 
 
-@pytest.mark.parametrize("kind", ["white", "proportional"])
+@pytest.mark.parametrize("kind", [pytest.param("white", marks=pytest.mark.slow), "proportional"])
 def test_solve_independent_noise_converges(kind):
     """Scores are near one over six seeds; proportional noise makes them 1.3, which is why it is noted."""
     scores = []

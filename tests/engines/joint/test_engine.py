@@ -67,7 +67,15 @@ def relative(solution, name, truth):
     return float(np.linalg.norm(found.values - exact) / np.linalg.norm(exact))
 
 
-@pytest.mark.parametrize(("noise", "most"), [(0.0, 0.01), (0.01, 0.065), (0.05, 0.15), (0.1, 0.30)])
+@pytest.mark.parametrize(
+    ("noise", "most"),
+    [
+        (0.0, 0.01),
+        (0.05, 0.15),
+        pytest.param(0.01, 0.065, marks=pytest.mark.slow),
+        pytest.param(0.1, 0.30, marks=pytest.mark.slow),
+    ],
+)
 def test_a_field_in_one_dimension(noise, most):
     errors = [relative(solve(reaction(noise, seed=s)), "k", rate) for s in range(3 if noise else 1)]
     assert np.mean(errors) < most
@@ -325,7 +333,16 @@ def test_a_number_at_its_bound_keeps_its_standard_error():
     assert 0.5 * free.sd < held.sd < 2 * free.sd
 
 
-@pytest.mark.parametrize("name", ["proportional", "same_term", "single_wave", "pure_noise", "no_scale"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "same_term",
+        "single_wave",
+        "pure_noise",
+        pytest.param("proportional", marks=pytest.mark.slow),
+        pytest.param("no_scale", marks=pytest.mark.slow),
+    ],
+)
 def test_questions_without_an_answer_are_told_from_their_twins(name):
     bad, good = next(pair for pair in questions() if pair[0].case.name == name)
     assert solve(bad.case.problem(seed=0)).status.name == "undetermined"

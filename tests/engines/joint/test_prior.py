@@ -195,7 +195,7 @@ def followed(seed: int, peak: bool) -> tuple[InverseProblem, np.ndarray]:
 ONE_STRENGTH = {"tuning": {"priors": {"adapted": 1e9}}}
 
 
-@pytest.mark.parametrize("seed", [20, 21])
+@pytest.mark.parametrize("seed", [20, pytest.param(21, marks=pytest.mark.slow)])
 def test_strength_that_varies_follows_a_peak(seed):
     """Where a field is steeper than elsewhere its prior is weaker: less bias, and intervals that hold it."""
     problem, lam = followed(seed, peak=True)
@@ -231,7 +231,7 @@ def levels(seed: int, prior: str) -> tuple[InverseProblem, np.ndarray]:
     return InverseProblem("u_t = lam - u", data, {"lam": FieldUnknown(over="t", prior=prior)}), lam
 
 
-@pytest.mark.parametrize("seed", [10, 11])
+@pytest.mark.parametrize("seed", [10, pytest.param(11, marks=pytest.mark.slow)])
 def test_total_variation_keeps_edges(seed):
     """Levels are found better than under a quadratic prior, and their intervals hold them."""
     errors, inside = {}, 0.0

@@ -214,6 +214,7 @@ def test_a_part_of_normal_equations_is_left_when_others_follow():
     assert determined == pytest.approx(float((inverse @ part).trace()))
 
 
+@pytest.mark.slow
 def test_an_equation_that_holds_exactly_adds_little_to_the_errors_of_numbers():
     """Of the diffusivity, over noise: the standard error told is that of the estimates."""
     found = []

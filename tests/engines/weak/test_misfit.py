@@ -64,7 +64,7 @@ def test_misfit_velocity_that_varies():
     assert answer("u_t = D*u_xx - c*u_x", data, "D", c="x").status.name == "misfit"
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_field_radius_leaves_residuals(seed):
     """Radii with as many residuals as coefficients have no misfit to show, and a velocity 21 sd off."""
     path, velocity = oscillating(6)

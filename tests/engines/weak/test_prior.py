@@ -56,7 +56,9 @@ def test_a_smooth_field_under_every_prior(kind, orders, most):
     assert solution.provenance["priors"]["k"]["order"] in orders
 
 
-@pytest.mark.parametrize(("noise", "seed"), [(0.02, 0), (0.02, 1), (0.1, 2)])
+@pytest.mark.parametrize(
+    ("noise", "seed"), [(0.02, 0), *(pytest.param(*p, marks=pytest.mark.slow) for p in ((0.02, 1), (0.1, 2)))]
+)
 def test_levels_by_total_variation(noise, seed):
     """The error is 0.60 to 0.86 of the lesser of the others' at both noises and seeds 0 to 2."""
     errors = {kind: rate(levels, kind, seed, noise)[1] for kind in ("h1", "h2", "tv")}

@@ -167,9 +167,9 @@ def compare(
     Examples
     --------
     >>> import numpy as np, mollifier as mf
-    >>> x, t = np.linspace(0, 1, 50), np.linspace(0, 1, 41)
-    >>> u = np.exp(-0.9 * t) * np.sin(3 * x)[:, None] + 0.01 * np.random.default_rng(0).normal(size=(50, 41))
-    >>> obs = mf.Observations({"u": u.ravel()}, {"x": np.repeat(x, 41), "t": np.tile(t, 50)}, noise=0.02)
+    >>> x, t = np.random.default_rng(0).random((2, 200))
+    >>> u = np.exp(-0.9 * t) * np.sin(3 * x) + 0.01 * np.random.default_rng(1).standard_normal(200)
+    >>> obs = mf.Observations({"u": u}, {"x": x, "t": t}, noise=0.02)
     >>> problem = mf.InverseProblem("u_t = D*u_xx", obs, {"D": mf.ScalarUnknown()})
     >>> found = compare(problem, ["weak", "joint"])
     >>> [(row.engine, row.status) for row in found.rows]

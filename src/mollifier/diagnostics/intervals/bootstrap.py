@@ -86,12 +86,12 @@ def bootstrap(
     Examples
     --------
     >>> import numpy as np, xarray as xr, mollifier as mf
-    >>> x, t = np.linspace(0, 3, 40), np.linspace(0, 1, 40)
-    >>> u = np.exp(-0.1 * t) * np.sin(x[:, None]) + 0.01 * np.random.default_rng(0).standard_normal((40, 40))
+    >>> x, t = np.linspace(0, 3, 30), np.linspace(0, 1, 30)
+    >>> u = np.exp(-0.1 * t) * np.sin(x[:, None]) + 0.01 * np.random.default_rng(0).standard_normal((30, 30))
     >>> data = mf.Observations.from_dataset(xr.DataArray(u, {"x": x, "t": t}, ("x", "t"), "u"))
     >>> problem = mf.InverseProblem("u_t = D*u_xx", data, {"D": mf.ScalarUnknown()})
     >>> solution = mf.solve(problem, "weak")
-    >>> again = bootstrap(problem, solution, 20)
+    >>> again = bootstrap(problem, solution, 8)
     >>> again.estimates["D"].value == solution.estimates["D"].value
     True
     >>> 0.5 < again.estimates["D"].sd / solution.estimates["D"].sd < 2
