@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from scipy.integrate import solve_ivp
 
@@ -135,3 +136,28 @@ def test_laws_beside_derivatives_at_scattered_places():
     found = mf.solve(mf.InverseProblem("u_t = D(u)*u_xx + d(u)*u_x^2 + f(u)", data, unknowns)).dataset
     assert relative_error(found["D"], diffusivity) < 0.1
     assert relative_error(found["f"], growth) < 0.1
+
+
+def test_law_gradient_of_the_loss():
+    """Through the law's own parameters and through the states that it is taken at."""
+    data, _ = curve(0)
+    problem = mf.InverseProblem("u_t = f(u)", data, {"f": LAW})
+    objective, stages, _ = stages_of(problem, JointSettings())
+    stages[0].step()
+    stages[0].close()
+    parameters = list(objective.model.parameters())
+    generator = torch.Generator().manual_seed(0)
+    step = [1e-5 * torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in parameters]
+
+    def moved(sign):
+        with torch.no_grad():
+            for p, s in zip(parameters, step, strict=True):
+                p += sign * s
+            value = float(objective().total)
+            for p, s in zip(parameters, step, strict=True):
+                p -= sign * s
+        return value
+
+    slopes = torch.autograd.grad(objective().total, parameters)
+    expected = float(sum((a * s).sum() for a, s in zip(slopes, step, strict=True)))
+    assert (moved(1) - moved(-1)) / 2 == pytest.approx(expected, rel=1e-3)

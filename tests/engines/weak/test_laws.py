@@ -26,7 +26,7 @@ from mollifier.engines.weak.tuning import DEFAULT
 from mollifier.engines.weak.verdict import _moving
 from mollifier.equations.names import Names
 from mollifier.equations.system import parse
-from mollifier.errors import ConfigurationError, EquationError
+from mollifier.errors import EquationError
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.reporting.figures import unknown_figure
@@ -214,13 +214,6 @@ def test_functional_response_of_two_species():
     assert solution.status.ok
     assert abs(solution.estimates["c"].value - 0.8) < 4 * solution.estimates["c"].sd
     assert relative_error(solution.dataset["g"], lambda u: u / (0.3 + u)) < 0.02
-
-
-def test_network_refuses_laws():
-    """The refusal names the engines that take laws."""
-    problem = mf.InverseProblem(EQUATION, observed(*movie()), BOTH)
-    with pytest.raises(ConfigurationError, match="takes no laws of the state, engine 'weak' or 'joint' does"):
-        mf.solve(problem, "network")
 
 
 @pytest.mark.slow

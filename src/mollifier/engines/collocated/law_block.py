@@ -67,13 +67,17 @@ class LawBlock(Block):
         return found
 
     def at(self, env: Mapping[str, Tensor], grid: Grid) -> dict[str, Tensor]:
-        """Derivatives on a grid by the states in an environment; no gradient passes through them."""
-        states = {c: env[c].detach().cpu().expand(grid.shape).numpy() for c in self.states}
-        with torch.no_grad():
-            g = self.network(self.nodes())[:, 0].double().cpu().numpy()
-        return {
-            d.name: torch.from_numpy((m @ g).reshape(grid.shape)) for d, m in self.rows(states, grid).items()
-        }
+        """Derivatives on a grid by the states in an environment, with gradients by law and states."""
+        here = {c: env[c].expand(grid.shape) for c in self.states}
+        rows = self.rows({c: u.detach().cpu().numpy() for c, u in here.items()}, grid)
+        g = self.network(self.nodes()).double()
+        found = {d: (_torch(m).to(g.device) @ g).reshape(grid.shape) for d, m in rows.items()}
+        values = {}
+        for d, value in found.items():
+            moved = [(u, found.get(d.differentiate(c))) for c, u in here.items() if u.requires_grad]
+            steps = [slope.detach() * (u - u.detach()) for u, slope in moved if slope is not None]
+            values[d.name] = sum(steps, value)
+        return values
 
     def show(self, grid: Grid) -> None:
         """Read the law out on another grid within its own, from now on."""
@@ -116,6 +120,12 @@ def law_derivatives(needed: Sequence[Derivative], states: Sequence[str]) -> tupl
     """
     found = {*needed, *(d.differentiate(c) for d in needed for c in states)}
     return tuple(sorted(found, key=lambda d: (d.total, d.orders)))
+
+
+def _torch(matrix: sp.csr_array) -> Tensor:
+    coo = sp.coo_array(matrix)
+    place = torch.from_numpy(np.stack(coo.coords).astype(np.int64))
+    return torch.sparse_coo_tensor(place, torch.from_numpy(coo.data), matrix.shape, check_invariants=False)
 
 
 def _scaled(axis: Axis, x: Array) -> Array:

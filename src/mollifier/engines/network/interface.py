@@ -24,7 +24,9 @@ class NetworkEngine(Engine):
     settings = NetworkSettings
     takes = frozenset({"resume", "network", "start"})
     solves_states = True
-    questions = frozenset({"conditions at places", "hidden states that it cannot eliminate"})
+    questions = frozenset(
+        {"conditions at places", "hidden states that it cannot eliminate", "laws of the state"}
+    )
     variants: ClassVar = {
         "network": {"derivatives": "mollifier"},
         "nested": {"derivatives": "nested"},

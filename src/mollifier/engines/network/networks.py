@@ -78,7 +78,7 @@ class NetworkMaker:
         """Numbers of waves along each axis, from the shortest features of the states."""
         tuning, lengths = self.settings.tuning, {a.name: a.length or 1.0 for a in fields.grid}
         shortest = fields.collocation.features
-        waves = [max(tuning.waves * n / shortest[c], tuning.least_waves) for c, n in lengths.items()]
+        waves = [max(tuning.waves * n / shortest.get(c, n), tuning.least_waves) for c, n in lengths.items()]
         return affordable(waves, most, min(fewest, most))
 
     def _fewest(self, names: Sequence[str]) -> int:
