@@ -92,12 +92,13 @@ class FieldUnknown:
         Regularises what the data leave open; its strength is that of greatest marginal likelihood in the
         weak engine and, unless ``smoothness`` is given, in the others. "auto": a Matern field, order and
         length from the data too, and the curvature where ``smoothness`` is given; the network engine starts
-        from the curvature. "h1": the mean squared gradient. "h2": the mean squared curvature. "tv": the
-        total variation (Rudin, Osher and Fatemi, Physica D 60:259, 1992) by lagged diffusivity (Vogel and
-        Oman, SIAM J. Sci. Comput. 17:227, 1996), for a field of levels with edges between them. Standard
-        errors under "tv", in the field's unit, are those of the last Gaussian approximation, which takes the
-        places of the edges as known: beside an edge they may be too small. The network engine takes
-        neither "h1" nor "tv".
+        from the curvature, and the joint engine takes a prior for edges where the evidence is for one.
+        "h1": the mean squared gradient. "h2": the mean squared curvature. "tv": the total variation (Rudin,
+        Osher and Fatemi, Physica D 60:259, 1992) by lagged diffusivity (Vogel and Oman, SIAM J. Sci. Comput.
+        17:227, 1996), for a field of levels with edges between them. Standard errors under "tv" are those of
+        the last Gaussian approximation. The joint engine's include the place of an edge within a cell of the
+        field's spline; the weak engine's take it as known, and beside an edge they may be too small. The
+        network engine takes neither "h1" nor "tv".
     monotone
         "increasing" or "decreasing" for a field over one coordinate, or a law of one state, that is known to
         be; taken by the weak engine.

@@ -19,7 +19,7 @@ from mollifier.engines.joint.settings import JointSettings
 from mollifier.engines.joint.smoothing import Smoothing
 from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint
-from mollifier.engines.priors.field_prior import FieldPrior, Form, TotalVariationPrior
+from mollifier.engines.priors.field_prior import EdgePrior, FieldPrior, Form
 from mollifier.engines.priors.shapes import Choice, Shape
 from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.errors import ConfigurationError
@@ -256,7 +256,7 @@ def test_total_variation_prior_weighs_an_edge_like_a_slope():
     x = next(iter(lattice)).points
     energies = []
     for field in (x, np.where(x < 0.005, -1.0, 1.0)):
-        prior = TotalVariationPrior(lattice)
+        prior = EdgePrior(lattice)
         prior.about(field)
         rows = prior.form(prior.shape).rows(field)
         gradient = np.diff(field) / (x[1] - x[0])

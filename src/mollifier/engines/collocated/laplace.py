@@ -77,6 +77,7 @@ class Laplace:
         assert self._factor is not None
         raw, jacobian = self.stage.raw(block)
         spread = jacobian @ self._factor[:, self._places[name]].T.numpy()
+        spread = np.column_stack([spread, self.stage.unresolved(name, raw)])
         slope = _slopes(block.bijection, raw, np.sqrt(np.square(spread).sum(-1)), points)
         spread = block.mollified.matrix(Derivative("u")) @ (slope[:, None] * spread)
         return self.model.gauge_fixed(name, spread.reshape(*block.grid.shape, -1))

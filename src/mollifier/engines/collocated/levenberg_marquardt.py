@@ -156,6 +156,11 @@ class LevenbergMarquardt(ABC):
     def raw(self, block: Block) -> tuple[Array, Array | sp.csr_array]:
         """An unknown field before its bijection at its nodes, (nodes,), and slopes, (nodes, parameters)."""
 
+    def unresolved(self, name: str, raw: Array) -> Array:
+        """Standard error of a field before its bijection, (nodes,), by what coefficients do not resolve."""
+        del name
+        return np.zeros_like(raw)
+
     def _judge(self, before: float, after: float, predicted: float) -> None:
         """Raise the equation's weight when the loss stagnates; finish when it does at the full weight."""
         gain = (before - after) / before if before else 0.0

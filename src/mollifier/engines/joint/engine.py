@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.solve import check_priors, prepare, run_stages
 from mollifier.engines.collocated.stages import Stage
+from mollifier.engines.joint.edges import Continued, edged_fields, log_evidence, unresolved
 from mollifier.engines.joint.hidden import HiddenStart
 from mollifier.engines.joint.layout import Layout
 from mollifier.engines.joint.levels import Levels
@@ -24,12 +26,14 @@ from mollifier.engines.joint.smoothing import Smoothing
 from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint
 from mollifier.engines.joint.tuning import JointTuning
+from mollifier.engines.priors.field_prior import EDGES
 from mollifier.engines.progress import Progress
 from mollifier.errors import CheckpointError, ConfigurationError, did_you_mean
 from mollifier.mollify.kernels import kernel_for
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
 from mollifier.problem.solution import Solution
+from mollifier.problem.status import SETTLED, Status
 
 _PRIORS = ("auto", "h1", "h2", "tv")
 _ANSWERED = ("converged", "misfit", "step limit")
@@ -49,7 +53,9 @@ def solve_joint(
     at the kernel's nodes, the coefficients of unknown fields, which are splines with ``settings.joint.cells``
     cells, and the unknown numbers. Strengths of smoothness priors that were not given are chosen by the
     marginal likelihood. If the estimated states turn out too steep for the automatically chosen nodes, the
-    problem is solved again with more nodes.
+    problem is solved again with more nodes. If the evidence is for an unknown field with edges, it is solved
+    again from there by a prior for edges, on more cells, and the answer of greater evidence is returned. The
+    prior ``tv`` starts from a smooth answer, too.
 
     Parameters
     ----------
@@ -82,33 +88,78 @@ def solve_joint(
     ('converged', True)
     """
 
-    def run(chosen: JointSettings, folder: Path | None, resume: bool) -> Solution:
+    def run(
+        chosen: JointSettings,
+        folder: Path | None,
+        resume: bool,
+        kinds: Mapping[str, str],
+        before: Joint | None = None,
+    ) -> tuple[Solution, Joint]:
+        made: list[Joint] = []
+
         def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
-            return stages_of(problem, chosen, seed)
+            objective, stages, held = stages_of(problem, chosen, seed, kinds, before)
+            made.extend(s for s in stages if isinstance(s, Joint))
+            return objective, stages, held
 
-        marks = {"engine": "joint"}
-        return run_stages("joint", start, Request(problem, chosen, seed, progress, folder, resume), marks)
+        request = Request(problem, chosen, seed, progress, folder, resume)
+        notes = {} if before is None else {"priors": dict(kinds)}
+        found = run_stages("joint", start, request, {"engine": "joint", "priors": dict(kinds)}, notes)
+        return found, made[0]
 
-    settings = limited(problem, settings)
-    found = run(settings, folder, resume)
-    finer = _finer(problem, settings, found)
-    if finer is None:
-        return found
-    again = None if folder is None else folder / "finer"
-    try:
-        if resume and again is not None and kept(again):
+    def again(
+        chosen: JointSettings, name: str, kinds: Mapping[str, str], before: Joint | None = None
+    ) -> tuple[Solution, Joint]:
+        place = None if folder is None else folder / name
+        if resume and place is not None and kept(place):
             # A checkpoint of an earlier run in the same folder is of another problem: it raises.
             with suppress(CheckpointError):
-                return run(finer, again, True)
-        return run(finer, again, False)
-    except ConfigurationError:  # so many nodes are too many
+                return run(chosen, place, True, kinds, before)
+        return run(chosen, place, False, kinds, before)
+
+    settings = limited(problem, settings)
+    given = [n for n, u in problem.unknown_fields.items() if u.prior == "tv" and u.smoothness is None]
+    given = [] if problem.hidden or problem.laws else given
+    smooth = dict.fromkeys(given, "auto")
+    found, joint = run(settings, folder, resume, smooth)
+    finer = _finer(problem, settings, found)
+    if finer is not None:
+        with suppress(ConfigurationError):  # so many nodes are too many
+            found, joint = again(finer, "finer", smooth)
+            settings = finer
+    if found.status.name not in SETTLED:
         return found
+    seen = edged_fields(joint)
+    kinds = dict.fromkeys(given, "tv") | dict.fromkeys(seen, EDGES)
+    if not kinds:
+        return found
+    try:
+        edged, second = again(settings, "edges", kinds, joint)
+    except ConfigurationError as error:  # so many cells are too many
+        if given:
+            raise
+        return replace(found, status=Status("misfit", unresolved(seen, str(error))))
+    better = edged.status.name in SETTLED and log_evidence(second) > log_evidence(joint)
+    return edged if given or better or edged.status.name == "interrupted" else found
 
 
 def stages_of(
-    problem: InverseProblem, settings: JointSettings, seed: int = 0
+    problem: InverseProblem,
+    settings: JointSettings,
+    seed: int = 0,
+    kinds: Mapping[str, str] | None = None,
+    before: Joint | None = None,
 ) -> tuple[Objective, Sequence[Stage], Observations | None]:
     """The objective of a solve, its stages, the last of which is `Joint`, and the held-out samples.
+
+    Parameters
+    ----------
+    problem, settings, seed
+        As in `solve_joint`.
+    kinds
+        Of priors by unknown field, in place of those of the problem.
+    before
+        The stage of an earlier fit, at its end, to start from.
 
     Raises
     ------
@@ -116,16 +167,20 @@ def stages_of(
         As `solve_joint`.
     """
     tuning, training = settings.tuning, settings.training
-    edged = [n for n, u in problem.unknown_fields.items() if u.prior == "tv"]
+    kinds = {n: u.prior for n, u in problem.unknown_fields.items()} | dict(kinds or {})
+    edged = [n for n, kind in kinds.items() if kind in ("tv", EDGES)]
     make = values_maker(_checked(problem, settings), tuning, edged)
     objective, held = prepare(problem, settings, seed, make, free_values=True)
     check_size(objective.model, tuning)
-    linearisation = FieldPriors(objective)
-    first = [stage(objective, linearisation, tuning) for stage in (Smoothing, HiddenStart)]
+    linearisation = FieldPriors(objective, kinds)
     steps = tuning.most_steps if training.steps is None else training.steps
     joint = Joint(objective, steps, training.tolerance, linearisation, tuning)
+    smoothing = Smoothing(objective, linearisation, tuning)
+    if before is not None:
+        return objective, [smoothing, Continued(joint, before), joint], held
+    hidden = HiddenStart(objective, linearisation, tuning)
     levels = [Levels(joint)] if problem.system.conditions else []
-    return objective, [*first, *levels, joint], held
+    return objective, [smoothing, hidden, *levels, joint], held
 
 
 def _finer(problem: InverseProblem, settings: JointSettings, found: Solution) -> JointSettings | None:

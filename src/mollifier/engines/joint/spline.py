@@ -20,7 +20,7 @@ from mollifier.engines.collocated.model import Fields, Maker
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.joint.tuning import JointTuning
-from mollifier.engines.priors.field_prior import LatticePrior, field_prior, local_strength
+from mollifier.engines.priors.field_prior import EdgePrior, LatticePrior, field_prior, local_strength
 from mollifier.engines.priors.shapes import Shape
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
@@ -155,19 +155,26 @@ class FieldPriors(Linearisation):
     ----------
     priors
         Prior of each unknown field, by name.
+
+    Parameters
+    ----------
+    objective
+        The loss.
+    kinds
+        Of priors by unknown field; those that were given by default.
     """
 
     # Strengths are chosen for the full weight of the equation; they do not scale with its weight.
     tied = False
     entries = True
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective, kinds: Mapping[str, str] | None = None) -> None:
         super().__init__(objective)
         unknowns = objective.model.problem.unknown_fields
         self.priors = {
             n: field_prior(
                 coefficients_of(b).lattice,
-                unknowns[n].prior,
+                (kinds or {}).get(n, unknowns[n].prior),
                 unknowns[n].smoothness is not None,
                 objective.tuning.priors,
             )
@@ -178,6 +185,29 @@ class FieldPriors(Linearisation):
         """Expand priors that are not quadratic about the present fields."""
         for name, prior in self.priors.items():
             prior.about(self._coefficients(name)[0])
+
+    def expect(self, name: str, covariance: Array) -> None:
+        """Take the covariance (p, p) of a field's coefficients for its prior where that has edges."""
+        prior = self.priors[name]
+        if isinstance(prior, EdgePrior):
+            prior.expect(self._coefficients(name)[1] ** 2 * covariance)
+
+    def place_sd(self, name: str) -> Array:
+        """Standard error of a field's raw values at its nodes by the place of its edges, shape (nodes,).
+
+        Between two levels, all that the field changes over a cell is an edge at any place within it.
+        """
+        block = self.objective.model.unknown_blocks[name]
+        nodes, lattice = block.mollified.lattice, coefficients_of(block).lattice
+        raw = raw_values(block)[:, 0].numpy()
+        if not isinstance(self.priors[name], EdgePrior):
+            return np.zeros_like(raw)
+        slopes = [
+            np.gradient(raw.reshape(nodes.shape), a.spacing, axis=i) * max(a.spacing, cell.spacing)
+            for i, (a, cell) in enumerate(zip(nodes, lattice, strict=True))
+            if a.size > 1 and not a.discrete
+        ]
+        return np.sqrt(np.sum(np.square(slopes), axis=0) / 12).ravel()
 
     def localise(self, name: str, shape: Shape, shift: Array, covariance: Array) -> None:
         """Let the strength of a field's prior follow its roughness: `field_prior.local_strength`.
@@ -191,9 +221,12 @@ class FieldPriors(Linearisation):
         prior.localise(local_strength(prior.lattice, x, covariance, width, tuning.local_range))
 
     def chosen(self) -> dict[str, Any]:
-        """Shapes and local strengths of the priors, to be saved."""
+        """Shapes, local strengths and variances of the priors, to be saved."""
         local = {n: torch.from_numpy(p.local) for n, p in self.priors.items() if p.local is not None}
-        return {"shapes": {n: astuple(p.shape) for n, p in self.priors.items()}, "local": local}
+        edged = {n: p.variance for n, p in self.priors.items() if isinstance(p, EdgePrior)}
+        variances = {n: torch.from_numpy(v) for n, v in edged.items() if v is not None}
+        shapes = {n: astuple(p.shape) for n, p in self.priors.items()}
+        return {"shapes": shapes, "local": local, "variances": variances}
 
     def choose(self, state: Mapping[str, Any]) -> None:
         """Take what `chosen` gave."""
@@ -201,6 +234,10 @@ class FieldPriors(Linearisation):
             self.priors[name].shape = Shape(*shape)
         for name, local in state["local"].items():
             self.priors[name].localise(local.numpy())
+        for name, variance in state["variances"].items():
+            prior = self.priors[name]
+            assert isinstance(prior, EdgePrior)
+            prior.variance = variance.numpy()
 
     def prior_on_coefficients(self, name: str, columns: slice) -> LatticePrior:
         """The prior of a field, expanded about its present coefficients; ``columns`` are their places."""

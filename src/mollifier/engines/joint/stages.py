@@ -17,6 +17,7 @@ from mollifier.engines.collocated.missing import missing_term
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.stages import NonFiniteLossError
 from mollifier.engines.joint.layout import Layout
+from mollifier.engines.joint.local import expect, varied
 from mollifier.engines.joint.roughness import best_roughness
 from mollifier.engines.joint.spline import FieldPriors, raw_values, spread_of
 from mollifier.engines.joint.stiff import stiff
@@ -25,7 +26,6 @@ from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.linalg.banded import NotPositiveError
 from mollifier.engines.linalg.dense import solved
 from mollifier.engines.priors.search import PriorSearch
-from mollifier.engines.priors.shapes import Choice
 from mollifier.problem.status import StatusName
 
 Array = NDArray[np.float64]
@@ -68,6 +68,8 @@ class Joint(LevenbergMarquardt):
         Unknown fields whose strength of smoothness was not given.
     allowed
         Whether the data's misfit allows that the weight is raised.
+    raised
+        Log-evidence by which strengths that vary over their fields exceed those that do not.
     """
 
     name = "joint"
@@ -97,7 +99,7 @@ class Joint(LevenbergMarquardt):
         self._steady = False
         self._proposed: dict[tuple[int, int], tuple[float, float]] = {}
         self._updates = 0
-        self._adapted = False
+        self._adapted, self.raised = False, 0.0
         self._faded: set[tuple[int, int]] = set()
         self._reach: dict[tuple[int, int], tuple[float, float]] = {}
         self._last: list[Component] | None = None
@@ -163,30 +165,18 @@ class Joint(LevenbergMarquardt):
 
     def _adapt(self) -> bool:
         """Once, let strengths of Matern priors vary over their fields if that raises the evidence enough."""
-        priors = self.linearisation.priors
-        names = [n for n in self.free if len(priors[n].shapes.lengths) > 1]
+        names = [n for n in self.free if len(self.linearisation.priors[n].shapes.lengths) > 1]
         if self._adapted or not names:
             return False
-        self._adapted = True
-        tuning, system, lin = self.tuning.priors, self.bordered(), self.linearisation
+        self._adapted, system = True, self.bordered()
         if not system.finite:
             return False
-        before = system.linear.log_evidence(system.choices)
-        found: Mapping[str, Choice] = system.choices
-        for last in [False] * (tuning.adaption_steps - 1) + [True]:
-            precision, slope = system.linear.with_priors(found)
-            for name in names:
-                here = self.layout.unknowns[name]
-                right = np.concatenate([-slope[:, None], np.eye(len(slope))[:, here]], axis=1)
-                moves = solved(precision, right)[here]
-                lin.localise(name, found[name].shape, moves[:, 0], moves[:, 1:])
-                system.priors[name] = lin.prior_on_coefficients(name, here)
-            found = self._search(system).improved(found, shapes=last)
-        if system.linear.log_evidence(found) > before + tuning.adapted:
+        found, self.raised = varied(system, self.linearisation, names, self._search(system))
+        if self.raised > self.tuning.priors.adapted:
             self._set_priors(found)
             return True
         for name in names:
-            lin.priors[name].localise(None)
+            self.linearisation.priors[name].localise(None)
         return False
 
     def _set_priors(self, found: Mapping[str, Choice]) -> None:
@@ -258,6 +248,7 @@ class Joint(LevenbergMarquardt):
             self._changed, self._steady = max(self._changed, change), change < self.tuning.steady_for_shapes
             system.choices = found
             self._set_priors(found)
+            expect(system, self.linearisation, self.free)
         # The predicted decrease of a step without damping: that of a short step is always small.
         self._whole = -float(system.gradient @ system.solve(0.0)) if system.finite else np.inf
         return system
@@ -375,13 +366,18 @@ class Joint(LevenbergMarquardt):
         """An unknown field before its bijection at its nodes, (nodes,), and slopes, (nodes, coefficients)."""
         return raw_values(block)[:, 0].numpy(), spread_of(block)
 
+    def unresolved(self, name: str, raw: Array) -> Array:
+        """By the place of its edges."""
+        return self.linearisation.place_sd(name)
+
     def state_dict(self) -> dict[str, Any]:
         """Damping, weight, multipliers of the equations, and priors with the history of their updates."""
         shifts = self.linearisation.shifts
         kept = None if shifts is None else [torch.from_numpy(np.ascontiguousarray(s)) for s in shifts]
         strengths: dict[str, Any] = {"proposed": self._proposed, "faded": self._faded}
         strengths |= {"reach": self._reach, "updates": self._updates}
-        strengths |= {"steady": self._steady, "misfits": self._misfits, "adapted": self._adapted}
+        strengths |= {"steady": self._steady, "misfits": self._misfits}
+        strengths |= {"adapted": self._adapted, "raised": self.raised}
         strengths |= self.linearisation.chosen()
         return super().state_dict() | {"allowed": self.allowed, "shifts": kept} | strengths
 
@@ -392,7 +388,7 @@ class Joint(LevenbergMarquardt):
         self._faded, self._reach = set(state["faded"]), dict(state["reach"])
         self._updates, self._steady = state["updates"], state["steady"]
         self._misfits = list(state["misfits"])
-        self._adapted = state["adapted"]
+        self._adapted, self.raised = state["adapted"], state["raised"]
         self.linearisation.choose(state)
         shifts = state["shifts"]
         self.linearisation.shifts = None if shifts is None else [s.numpy() for s in shifts]

@@ -66,12 +66,14 @@ class PriorTuning:
     """Share of the total weight that the average keeps, heaviest priors first."""
 
     flat: float = 0.1
-    """Total variation: gradient, as a share of its rms, below which a field counts as flat."""
+    """Priors for edges: gradient, as a share of its rms, below which a field counts as flat."""
 
     adaption_steps: int = 5
     """Steps of expectation and maximisation in which a strength comes to vary over its field."""
     adapted: float = 3.0
     """Log-evidence by which a strength that varies must exceed one that does not; infinite: none varies."""
+    edged: float = 20.0
+    """Log-evidence of that gain from which a field is fitted again with a prior for edges."""
     local_width: float = 0.3
     """Width over which the roughness of a field is averaged, in lengths of its prior."""
     local_range: float = 1e4

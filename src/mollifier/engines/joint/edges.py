@@ -1,0 +1,100 @@
+"""Fields with edges: seen in a fit with smooth priors, and fitted again from there with an edge prior."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.interpolate import RegularGridInterpolator
+
+from mollifier.engines.collocated.block import Block
+from mollifier.engines.joint.spline import coefficients_of, raw_values
+from mollifier.engines.joint.stages import Joint
+from mollifier.problem.status import StatusName
+
+
+def edged_fields(joint: Joint) -> list[str]:
+    """Unknown fields with a Matern prior, where the evidence is for one that varies widely over them."""
+    problem, priors = joint.model.problem, joint.linearisation.priors
+    if problem.hidden or problem.laws or joint.raised < joint.tuning.priors.edged:
+        return []
+    fields = {n: priors[n] for n in joint.free if problem.unknown_fields[n].prior == "auto"}
+    return [n for n, p in fields.items() if not p.edged and not any(a.discrete for a in p.lattice)]
+
+
+def log_evidence(joint: Joint) -> float:
+    """Of a fit and its priors, up to a constant that fits on the same nodes share."""
+    system, losses = joint.bordered(), joint.losses()
+    states = losses["data"] + losses["residual"]
+    return system.linear.log_evidence(system.choices) - states * joint.objective.count / 2
+
+
+def unresolved(fields: Sequence[str], why: str) -> str:
+    """Why fields with edges were not fitted as such.
+
+    >>> print(unresolved(["k"], "They need 2e8 numbers."))
+    the evidence is for edges in k, which smooth priors blur, and a prior for edges does not fit: They need
+    2e8 numbers.
+    """
+    seen = f"the evidence is for edges in {', '.join(fields)}, which smooth priors blur"
+    return f"{seen}, and a prior for edges does not fit: {why}"
+
+
+class Continued:
+    """Starts the unknowns from an earlier fit, whatever its cells and nodes, at the equation's full weight.
+
+    Parameters
+    ----------
+    joint
+        The stage that follows.
+    before
+        That of the earlier fit, at its end; neither hidden states nor laws.
+    """
+
+    name = "start"
+    estimates = True
+    steps = 1
+
+    def __init__(self, joint: Joint, before: Joint) -> None:
+        self.joint, self.before = joint, before
+        self.finished = ""
+        self.outcome: StatusName = "converged"
+
+    def step(self) -> dict[str, float]:
+        """Take the unknowns, and let the states follow."""
+        joint, model, before = self.joint, self.joint.model, self.before.model
+        for name, scalar in model.scalars.items():
+            scalar.load_state_dict(before.scalars[name].state_dict())
+        for name, block in model.unknown_blocks.items():
+            _take(block, before.unknown_blocks[name])
+            joint.objective.set_field_scale(name, self.before.objective.field_scale(name))
+        joint.objective.measure()
+        joint.weight = 1.0
+        for _ in range(joint.tuning.level_steps):
+            joint.follow()
+        return joint.losses()
+
+    def close(self) -> None:
+        """Nothing follows."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty: the stage is one step."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
+
+def _take(block: Block, before: Block) -> None:
+    """Set an unknown field to that of another block over the same domain."""
+    assert block.bijection is not None
+    assert before.bijection is not None
+    block.bijection.load_state_dict(before.bijection.state_dict())
+    nodes, module = before.mollified.lattice, coefficients_of(block)
+    axes = [a.points for a in nodes]
+    raw = RegularGridInterpolator(axes, raw_values(before)[:, 0].numpy().reshape(nodes.shape))
+    ends = np.array([[x[0], x[-1]] for x in axes])
+    with torch.no_grad():
+        module.coefficients[:, 0] = torch.from_numpy(raw(np.clip(module.lattice.coords(), *ends.T)))

@@ -1,0 +1,91 @@
+"""Fields with edges: seen by the evidence, fitted again with an edge prior, and held by their intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from numpy.typing import NDArray
+
+import mollifier as mf
+from benchmarks.cases import darcy
+from mollifier.engines.priors.field_prior import EDGES, EdgePrior, field_prior
+from mollifier.mollify.grid import Axis, Grid
+
+
+def growth(seed: int, edge: bool) -> tuple[mf.InverseProblem, NDArray[np.float64]]:
+    """u_t = k(x)*u, 1 % noise, with a k of two levels or a smooth one."""
+    x, t = np.linspace(0, 3, 60), np.linspace(0, 1, 20)
+    k = np.where((x > 0.8) & (x < 1.9), 0.7, -0.5) if edge else 0.6 * np.sin(2 * x)
+    u = (1 + 0.3 * np.sin(2 * x))[:, None] * np.exp(k[:, None] * t)
+    u = u + 0.01 * np.sqrt(np.mean(u**2)) * np.random.default_rng(seed).normal(size=u.shape)
+    data = mf.Observations.from_dataset(xr.Dataset({"u": (("x", "t"), u)}, {"x": x, "t": t}))
+    return mf.InverseProblem("u_t = k*u", data, {"k": mf.FieldUnknown(over=("x",))}), k
+
+
+def scores(solution: mf.Solution, problem: mf.InverseProblem, k: NDArray[np.float64]) -> tuple[float, float]:
+    """Relative error of k and the share of it in 95 % intervals, at the measured places."""
+    found = solution.dataset.interp(x=problem.data.dataset["x"])
+    error = found["k"].values - k
+    return float(np.linalg.norm(error) / np.linalg.norm(k)), float(
+        np.mean(np.abs(error) < 1.96 * found["k_sd"].values)
+    )
+
+
+def test_field_with_edges_is_seen_and_held():
+    """The evidence is for a prior for edges, and its intervals hold the levels."""
+    problem, k = growth(10, edge=True)
+    found = mf.solve(problem, "joint")
+    error, held = scores(found, problem, k)
+    assert found.provenance["priors"] == {"k": EDGES}
+    assert error < 0.03
+    assert held > 0.9
+
+
+def test_smooth_field_has_no_edges():
+    assert "priors" not in mf.solve(growth(10, edge=False)[0], "joint").provenance
+
+
+@pytest.mark.slow
+def test_two_valued_permeability_is_held_by_its_intervals():
+    """Finite volumes on 256 x 256 cells are the truth; the smooth priors held three quarters of it."""
+    case = darcy.build(10, two_valued=True)
+    u = case.clean["u"]
+    noise = 0.01 * float(np.sqrt(np.mean(u**2))) * np.random.default_rng(110).normal(size=u.shape)
+    problem = mf.InverseProblem(
+        case.equation, mf.Observations.from_dataset(case.clean + noise), case.unknowns
+    )
+    found = mf.solve(problem, "joint")
+    truth = case.truth["k"].interp(x=found.dataset["x"], y=found.dataset["y"], method="nearest").ffill("x")
+    error = found.dataset["k"] - truth
+    assert found.provenance["priors"] == {"k": EDGES}
+    assert float((abs(error) < 1.96 * found.dataset["k_sd"]).mean()) > 0.85
+
+
+def test_edge_prior_open_gradients_are_not_flat():
+    """Where the posterior leaves a difference open, its weight is that of its expected square."""
+    lattice = Grid(Axis("x", -1.0, 1.0, 41))
+    step = np.where(np.arange(41) < 20, 0.0, 1.0)
+    known, open_ = EdgePrior(lattice, power=2.0), EdgePrior(lattice, power=2.0)
+    open_.expect(np.diag(np.where(np.arange(41) > 30, 0.1, 1e-6)))
+    for prior in (known, open_):
+        assert prior.about(step)
+    flat = step - np.where(np.arange(41) > 35, 0.1, 0.0)
+    cost = [
+        np.sum(p.form(p.shape).rows(flat) ** 2) / np.sum(p.form(p.shape).rows(step) ** 2)
+        for p in (known, open_)
+    ]
+    assert cost[1] < 0.5 * cost[0]
+
+
+def test_edge_prior_power_bends_edges_less():
+    lattice = Grid(Axis("x", -1.0, 1.0, 41))
+    step = np.where(np.arange(41) < 20, 0.0, 1.0)
+    costs = []
+    for kind in ("h1", "tv", EDGES):
+        prior = field_prior(lattice, kind)
+        prior.about(step)
+        ramp = np.linspace(0, 1, 41)
+        rows = [np.sum(prior.form(prior.shape).rows(x) ** 2) for x in (step, ramp)]
+        costs.append(rows[0] / rows[1])
+    assert costs[0] > costs[1] > costs[2]
