@@ -13,11 +13,11 @@ import numpy as np
 import xarray as xr
 from scipy.special import ndtr
 
+from benchmarks.chromatin.films import filmed
 from benchmarks.journal import Journal
 from benchmarks.table import Follow, Table, environment
 from mollifier.chromatin.cells import analyse_fields
 from mollifier.chromatin.lever_rule import Thresholds
-from mollifier.chromatin.microscope import filmed
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.settings import StudySettings

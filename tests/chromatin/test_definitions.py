@@ -9,9 +9,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
-from chromatin_cells import discs
+from chromatin_cells import discs, domains_of
 from mollifier.chromatin.definitions import DEFINITIONS, DomainRule, definition
-from mollifier.chromatin.domains import clusters, domains_from_clusters, domains_from_localizations, typical
+from mollifier.chromatin.domains import clusters, domains_from_clusters, typical
 from mollifier.chromatin.features import Clustered, features
 from mollifier.chromatin.lamina import edge_length
 from mollifier.chromatin.localizations import Localizations
@@ -50,9 +50,9 @@ def test_definitions_spacing_on_same_points():
     centres = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2) + rng.uniform(-45, 45, (81, 2))
     x, y = discs(centres, 70.0, 300)
     locs, mask = Localizations(x, y), nucleus(6000.0, 200, uneven=0.0)
-    ours = domains_from_localizations(locs, mask)
+    ours = domains_of(locs, mask)
     published = DomainRule(neighbours=5, average="mean", largest_rate=20)
-    five = domains_from_localizations(locs, mask, rule=published)
+    five = domains_of(locs, mask, rule=published)
     near = KDTree(centres).query(centres, k=6)[0][:, 1:]
     assert np.median(ours["spacing"]) == pytest.approx(np.median(near[:, 0]), rel=0.02)
     assert np.mean(five["spacing"]) == pytest.approx(near.mean(), rel=0.02)

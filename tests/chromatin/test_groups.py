@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chromatin_cells import cell, discs, round_mask
+from chromatin_cells import cell, discs, domains_of, round_mask
 from mollifier.chromatin.definitions import DomainRule
 from mollifier.chromatin.domains import (
     domains_from_fractions,
     domains_from_labels,
-    domains_from_localizations,
     typical,
 )
 from mollifier.chromatin.groups import compare_groups, control_of, group_table, read_groups, unit_of
@@ -27,7 +26,7 @@ def test_domains_clusters_size_and_spacing(count):
     """Also where so many pairs are near that positions are counted on a raster."""
     centres = np.array([[-300.0, 0.0], [300.0, 0.0], [0.0, 400.0]])
     x, y = discs(centres, 100.0, count)
-    found = domains_from_localizations(Localizations(x, y), nucleus(1800.0, 120, uneven=0.0))
+    found = domains_of(Localizations(x, y), nucleus(1800.0, 120, uneven=0.0))
     assert len(found) == 3
     np.testing.assert_allclose(found["radius"], 100.0, rtol=0.06)
     np.testing.assert_allclose(sorted(found["spacing"]), [500.0, 500.0, 500.0], rtol=0.03)
@@ -38,7 +37,7 @@ def test_domains_reach_too_small_for_a_raster():
     """Refused before a raster of too many cells is formed."""
     x, y = np.random.default_rng(0).uniform(-4e3, 4e3, (2, 200))
     with pytest.raises(DataError, match=r"domain.eps=0.5 nm was given; 3.2 nm or more"):
-        domains_from_localizations(Localizations(x, y), nucleus(10e3, 100), rule=DomainRule(eps=0.5))
+        domains_of(Localizations(x, y), nucleus(10e3, 100), rule=DomainRule(eps=0.5))
 
 
 def test_domains_few_points():
@@ -46,9 +45,9 @@ def test_domains_few_points():
     x, y = discs(np.array([[0.0, 0.0], [400.0, 0.0]]), 40.0, 35)
     many = Localizations(x, y)
     mask = nucleus(1800.0, 120)
-    assert len(domains_from_localizations(many, mask)) == 2
-    assert len(domains_from_localizations(many.select(np.arange(69)), mask)) == 1
-    assert len(domains_from_localizations(many, mask, rule=DomainRule(least=36))) == 0
+    assert len(domains_of(many, mask)) == 2
+    assert len(domains_of(many.select(np.arange(69)), mask)) == 1
+    assert len(domains_of(many, mask, rule=DomainRule(least=36))) == 0
 
 
 def test_domains_of_dense_nucleus():
@@ -58,8 +57,8 @@ def test_domains_of_dense_nucleus():
     angle = np.linspace(0, 2 * np.pi, 5, endpoint=False)
     near = [np.hypot(place[:, None] - 450 * np.cos(a), place - 450 * np.sin(a)) < 150 for a in angle]
     phi_h = mask.copy(data=np.any(near, axis=0).astype(float))
-    assert len(domains_from_localizations(locs, mask)) == 1
-    found = domains_from_localizations(locs, mask, phi_h)
+    assert len(domains_of(locs, mask)) == 1
+    found = domains_of(locs, mask, phi_h)
     assert len(found) == 5
     np.testing.assert_allclose(found["radius"], 150.0, rtol=0.08)
 

@@ -5,12 +5,13 @@ import pytest
 import xarray as xr
 from scipy.special import ndtr
 
+from benchmarks.chromatin.films import filmed
 from mollifier.chromatin.bleaching import fitted
 from mollifier.chromatin.cells import _step_numbers, analyse_nucleus
 from mollifier.chromatin.infer import infer_rate
 from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.mask import NucleusDetection
-from mollifier.chromatin.microscope import filmed, with_noise
+from mollifier.chromatin.microscope import with_noise
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.movies import settled
 from mollifier.chromatin.nucleus_data import NucleusData, read_nuclei

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from benchmarks.chromatin.films import filmed
 from mollifier.chromatin.cells import analyse_nucleus
 from mollifier.chromatin.demo import imaged
 from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.localizations import Localizations
-from mollifier.chromatin.microscope import filmed
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.outline import fitted_outline

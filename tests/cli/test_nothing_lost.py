@@ -267,8 +267,9 @@ def test_a_study_that_breaks_off_is_taken_up_to_the_bit(tmp_path, monkeypatch):
     assert not list(unreadable(tmp_path / "broken"))
     assert run("broken", True).exit_code == 1
     assert seen == ["cell_0", "cell_1", "cell_1", "cell_2"]
-    assert numbers(tmp_path / "broken") == numbers(tmp_path / "whole")
-    assert len([n for n, v in numbers(tmp_path / "whole").items() if v == "page"]) == 4
+    whole = numbers(tmp_path / "whole")
+    assert numbers(tmp_path / "broken") == whole
+    assert len([n for n, v in whole.items() if v == "page"]) == 4
 
 
 def test_processes_of_a_study_end_with_it(tmp_path):

@@ -3,6 +3,8 @@
 import numpy as np
 import xarray as xr
 
+from mollifier.chromatin.definitions import DomainRule
+from mollifier.chromatin.domains import clusters, domains_from_clusters
 from mollifier.chromatin.localizations import Localizations
 
 
@@ -31,3 +33,9 @@ def round_mask(radius: float = 950.0, pixel: float = 20.0) -> xr.DataArray:
     return xr.DataArray(
         np.hypot(place[:, None], place) < radius, {"x": place, "y": place}, ("x", "y"), "inside"
     )
+
+
+def domains_of(locs, mask, phi_h=None, rule=None):
+    """The domains of the clusters of localisations."""
+    rule = rule or DomainRule()
+    return domains_from_clusters(clusters(locs, mask, phi_h, rule), mask, rule)

@@ -42,18 +42,17 @@ _MOST_PIXELS, _MOST_CELLS = 4e6, 4e8
 _AVERAGES = {"median": np.median, "mean": np.mean, "geometric": lambda v: np.exp(np.log(v).mean())}
 
 
-def domains_from_localizations(
+def clusters(
     locs: Localizations,
     mask: xr.DataArray,
-    phi_h: xr.DataArray | None = None,
-    rule: DomainRule | None = None,
-) -> pd.DataFrame:
-    """Clusters of localisations, by DBSCAN.
+    phi_h: xr.DataArray | None,
+    rule: DomainRule,
+    density: Array | None = None,
+) -> list[Array]:
+    """Positions of the localisations of each cluster of heterochromatin, shape (n, 2) each, in nm, by DBSCAN.
 
     Only localisations where the map shows heterochromatin are used: in a nucleus that is dense everywhere,
-    each localisation has neighbours within ``eps``, and all would form one domain. The area is that of the
-    points closed by a disc of radius ``eps`` (an alpha shape): it excludes half the spacing of the points at
-    the rim, and includes the spread by localisation errors.
+    each localisation has neighbours within ``eps``, and all would form one domain.
 
     Parameters
     ----------
@@ -62,40 +61,11 @@ def domains_from_localizations(
     mask
         The nucleus, over x and y in nm.
     phi_h
-        Volume fraction of heterochromatin over x and y; by default all localisations inside are used.
+        Volume fraction of heterochromatin over x and y; without it all localisations inside are used.
     rule
-        `DomainRule` by default.
-
-    Returns
-    -------
-    DataFrame
-        One row for each domain, columns as in ``COLUMNS``.
-
-    Examples
-    --------
-    >>> from mollifier.chromatin.shapes import nucleus
-    >>> rng = np.random.default_rng(0)
-    >>> r, angle = 80 * np.sqrt(rng.random((2, 500))), 2 * np.pi * rng.random((2, 500))
-    >>> x, y = r * np.cos(angle) + [[-150], [150]], r * np.sin(angle)
-    >>> found = domains_from_localizations(Localizations(x.ravel(), y.ravel()), nucleus(1000.0, 100))
-    >>> len(found), found["spacing"].round(-1).tolist(), found["radius"].round(-1).tolist()
-    (2, [300.0, 300.0], [80.0, 80.0])
-    """
-    rule = rule or DomainRule()
-    found = domains_from_clusters(clusters(locs, mask, phi_h, rule), mask, rule)
-    return found.reset_index(drop=True)
-
-
-def clusters(
-    locs: Localizations,
-    mask: xr.DataArray,
-    phi_h: xr.DataArray | None,
-    rule: DomainRule,
-    density: Array | None = None,
-) -> list[Array]:
-    """Positions of the localisations of each cluster of heterochromatin, shape (n, 2) each, in nm.
-
-    ``density`` is the Voronoi density at each localisation, where it is known.
+        What counts as a domain.
+    density
+        The Voronoi density at each localisation, where it is known.
     """
     inside = at_points(mask.astype(bool), locs.x, locs.y, False).astype(bool)
     if rule.select == "phase" and phi_h is not None:
@@ -108,7 +78,27 @@ def clusters(
 
 
 def domains_from_clusters(found: list[Array], mask: xr.DataArray, rule: DomainRule) -> pd.DataFrame:
-    """As `domains_from_localizations`, from positions of each cluster; its index is the number of the row."""
+    """The domains of `clusters`, the largest first; the index of a row is the number of its cluster.
+
+    The area is that of the points closed by a disc of radius ``eps`` (an alpha shape): it excludes half the
+    spacing of the points at the rim, and includes the spread by localisation errors.
+
+    Returns
+    -------
+    DataFrame
+        One row for each domain, columns as in ``COLUMNS``.
+
+    Examples
+    --------
+    >>> from mollifier.chromatin.shapes import nucleus
+    >>> rng = np.random.default_rng(0)
+    >>> r, angle = 80 * np.sqrt(rng.random((2, 500))), 2 * np.pi * rng.random((2, 500))
+    >>> locs = Localizations(*(a.ravel() for a in (r * np.cos(angle) + [[-150], [150]], r * np.sin(angle))))
+    >>> mask, rule = nucleus(1000.0, 100), DomainRule()
+    >>> found = domains_from_clusters(clusters(locs, mask, None, rule), mask, rule)
+    >>> len(found), found["spacing"].round(-1).tolist(), found["radius"].round(-1).tolist()
+    (2, [300.0, 300.0], [80.0, 80.0])
+    """
     distance = edge_distance(mask)
     return _table([_row(p, _closed_area(p, rule.eps), distance) for p in found], mask, rule)
 

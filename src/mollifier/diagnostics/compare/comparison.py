@@ -171,9 +171,9 @@ def compare(
     >>> u = np.exp(-0.9 * t) * np.sin(3 * x) + 0.01 * np.random.default_rng(1).standard_normal(200)
     >>> obs = mf.Observations({"u": u}, {"x": x, "t": t}, noise=0.02)
     >>> problem = mf.InverseProblem("u_t = D*u_xx", obs, {"D": mf.ScalarUnknown()})
-    >>> found = compare(problem, ["weak", "joint"])
+    >>> found = compare(problem, ["joint"])
     >>> [(row.engine, row.status) for row in found.rows]
-    [('weak', 'refused'), ('joint', 'converged')]
+    [('joint', 'converged')]
     >>> print(found.verdict)
     Only joint gave an answer: there is none to compare it with.
     """
