@@ -53,6 +53,18 @@ def test_accessor_along_dates(boundary, size):
     np.testing.assert_allclose(inner, -rate * data["u"].sel(t=days[5:-5]), rtol=0, atol=1e-3 * rate)
 
 
+def test_accessor_chooses_the_radius_by_the_noise():
+    """More noise, a larger radius; the attribute states it."""
+    radii = []
+    for noise in (0.001, 0.1):
+        data = dataset(("x", "t"))
+        data["u"] = data["u"] + noise * np.random.default_rng(5).standard_normal(data["u"].shape)
+        found = data.mollifier.differentiate("u_x")
+        radii.append(float(found.attrs["radius"].removeprefix("x = ")))
+        assert abs(found - 3 * np.cos(3 * data.x) * np.exp(-data.t)).mean() < (0.02 if noise < 0.01 else 0.3)
+    assert radii[0] < radii[1]
+
+
 def test_accessor_names_the_variables():
     """A variable that is not there is named, with the nearest."""
     with pytest.raises(DataError, match="no variable 'v'"):

@@ -18,7 +18,7 @@ class Accessor:
     >>> import numpy as np, mollifier
     >>> x, t = np.linspace(0, 1, 60), np.datetime64("2020-01-01", "s") + np.arange(20)
     >>> data = xr.Dataset({"u": (("t", "x"), np.outer(np.ones(20), x**2))}, {"x": x, "t": t})
-    >>> found = data.mollifier.differentiate("u_xx", radius={"x": 0.2})
+    >>> found = data.mollifier.differentiate("u_xx")
     >>> found.dims, bool(abs(found - 2).max() < 1e-9), found.t.dtype.kind
     (('t', 'x'), True, 'M')
     >>> data.mollifier.observations(noise=0.01).coordinates
@@ -29,37 +29,52 @@ class Accessor:
         named = isinstance(data, xr.Dataset)
         self._dataset: Any = data if named else data.to_dataset(name=data.name or "u")
 
-    def differentiate(self, order: str | Sequence[str], **options: Any) -> Any:
+    def differentiate(self, order: str | Sequence[str], radius: Any = None, **options: Any) -> Any:
         """A derivative by its name, ``"u_xx"``, or a dataset of several.
 
         Parameters
         ----------
         order
             The name of a variable with a run of dimensions, or several names.
+        radius
+            As for `mollifier.differentiate`; along dates it is in seconds. By default that which balances
+            noise and smoothing along the axes of the derivative (`mollifier.data.radii.best_radius`), with
+            the noise estimated from the data; the attribute ``radius`` states it.
         options
-            ``radius`` and others, as for `mollifier.differentiate`. Along dates the radius is in seconds.
+            As for `mollifier.differentiate`.
 
         Raises
         ------
         DataError
-            If there is no such variable, or values are missing.
+            If there is no such variable, values are missing, or are too few to estimate the noise.
         GridError
             As `mollifier.differentiate`.
         """
         from mollifier.data.building import with_axes
+        from mollifier.data.radii import best_radius
         from mollifier.errors import DataError, did_you_mean
         from mollifier.mollify.differentiate import differentiate
         from mollifier.mollify.orders import Derivative
 
         if not isinstance(order, str):
-            return xr.merge([self.differentiate(one, **options) for one in order])
-        field = Derivative.parse(order, map(str, self._dataset.dims)).field
+            return xr.merge([self.differentiate(one, radius, **options) for one in order])
+        derivative = Derivative.parse(order, map(str, self._dataset.dims))
+        field = derivative.field
         if field not in self._dataset.data_vars:
             hint = did_you_mean(field, map(str, self._dataset.data_vars))
             raise DataError(f"'{order}': the dataset has no variable '{field}'.{hint}")
         array = self._dataset[field]
         numbers = with_axes(array.to_dataset(name=field), {})
-        found = differentiate(numbers[field], order=order, **options)
+        chosen = radius
+        if radius is None:
+            sd, stencil = (
+                self.observations().noise_sd(field),
+                {k: v for k, v in options.items() if k != "boundary"},
+            )
+            chosen = best_radius(numbers[field], derivative, sd, **stencil)
+        found = differentiate(numbers[field], order=order, radius=chosen, **options)
+        if radius is None:
+            found.attrs["radius"] = ", ".join(f"{c} = {r:.4g}" for c, r in chosen.items())
         at = {d: numbers.indexes[d].get_indexer(found[d]) for d in found.dims if d in array.coords}
         return found.assign_coords({d: array[d][i] for d, i in at.items()})
 
