@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import mollifier as mf
 from mollifier.data.observations import Observations
 from mollifier.errors import ConfigurationError, EquationError
 from mollifier.problem.collocation import collocate
@@ -155,3 +157,21 @@ def test_wrong_conditions_of_a_file_say_what_was_expected(tmp_path, given, said)
     with pytest.raises(ConfigurationError, match=said) as error:
         load(path)
     assert "ConditionEntry" not in str(error.value)
+
+
+def test_condition_at_a_named_experiment(tmp_path):
+    """Its name is the number of its curve; a name that no experiment has is refused with the nearest."""
+    t = np.tile(np.linspace(0.5, 5, 8), 3)
+    table = pd.DataFrame({"who": np.repeat(["Ada", "Bea", "Cy"], 8), "t": t, "u": np.exp(-0.4 * t)})
+    table.to_csv(tmp_path / "doses.csv", index=False)
+    data = mf.read(tmp_path / "doses.csv", coordinates=["who", "t"], values="u", noise=0.01)
+    unknowns = {"k": ScalarUnknown(), "dose": ScalarUnknown()}
+
+    def posed(name):
+        return InverseProblem(
+            "u_t = -k*u", data, unknowns, conditions=[Condition("u = dose", {"who": name, "t": 0})]
+        )
+
+    assert posed("Bea").system.conditions[0].at == {"who": 1.0, "t": 0.0}
+    with pytest.raises(ConfigurationError, match="Did you mean 'Bea'"):
+        posed("Bae")

@@ -31,9 +31,10 @@ class Condition:
         unknowns that occur in no other equation: a flux q over t, a transfer coefficient h, an initial field
         u0 over x.
     at
-        Coordinate -> a number in its unit, or "start" or "end" of the domain: ``{"x": 0.0}``,
-        ``{"t": "start"}``. The domain is the box of the data, and reaches to every number given here. Or
-        "edge", of a problem with a `Domain`, or ``{"edge": "x > 0"}`` for a part of its edge.
+        Coordinate -> a number in its unit, "start" or "end" of the domain, or the name of an experiment:
+        ``{"x": 0.0}``, ``{"t": "start", "animal": "Bea"}``. The domain is the box of the data, and reaches to
+        every number given here. Or "edge", of a problem with a `Domain`, or ``{"edge": "x > 0"}`` for a part
+        of its edge.
     noise
         Standard error of the equation, left minus right side, in its own unit: 0 where it holds exactly.
         Errors at places farther apart than the shortest feature of the data are independent; those at the
@@ -81,11 +82,8 @@ class Condition:
                 "'start' or 'end' were expected, as in at={'x': 0.0}, or 'edge' with a domain."
             )
         for c, x in self.places.items():
-            if c != EDGE and x not in _EDGES and not is_number(x):
-                raise ConfigurationError(
-                    f"The condition '{self.equation}' was given at {c} = {x!r}; a number, 'start' or 'end' "
-                    "was expected."
-                )
+            if not isinstance(x, str) and not is_number(x):
+                raise _no_place(self, c, x)
         if not is_number(self.noise) or self.noise < 0:
             raise ConfigurationError(
                 f"The condition '{self.equation}' was given noise={self.noise!r}; a standard error in the "
@@ -93,13 +91,21 @@ class Condition:
             )
 
 
-def checked(given: Any) -> tuple[Condition, ...]:
-    """The conditions, one or a sequence of them.
+def _no_place(condition: Condition, c: str, x: Any, names: Sequence[str] = ()) -> ConfigurationError:
+    hint = did_you_mean(str(x), names) if names else ""
+    return ConfigurationError(
+        f"The condition '{condition.equation}' was given at {c} = {x!r}; a number, 'start' or 'end' "
+        f"was expected.{hint}"
+    )
+
+
+def checked(given: Any, data: Observations) -> tuple[Condition, ...]:
+    """The conditions, one or a sequence of them, with names of experiments as their numbers.
 
     Raises
     ------
     ConfigurationError
-        If one is none.
+        If one is none, or at a text that is neither an end nor the name of an experiment.
     """
     several = isinstance(given, Iterable) and not isinstance(given, str | Mapping)
     found = tuple(given) if several else (given,)
@@ -109,7 +115,20 @@ def checked(given: Any) -> tuple[Condition, ...]:
                 f"The condition {one!r} was given; a Condition was expected, as in "
                 "conditions=[Condition('u = 0', at={'x': 0.0})]."
             )
-    return found
+    return tuple(_numbered(c, data) for c in found)
+
+
+def _numbered(condition: Condition, data: Observations) -> Condition:
+    """The condition with the numbers of experiments in place of their names."""
+    at: dict[str, float | str] = {}
+    for c, x in condition.places.items():
+        at[c] = x
+        if c in data.coordinates and isinstance(x, str) and x not in _EDGES:
+            names = data.dataset[c].attrs.get("experiments", "").split(", ")
+            if x not in names:
+                raise _no_place(condition, c, x, [n for n in names if n])
+            at[c] = float(names.index(x))
+    return replace(condition, at=at)
 
 
 def reached(conditions: Sequence[Condition], data: Observations) -> dict[str, tuple[float, float]]:

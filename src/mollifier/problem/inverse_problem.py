@@ -126,7 +126,7 @@ class InverseProblem:
         constants = _numbers(constants or {})
         observations, interior = _observed(data, domain, constants)
         numbering = _experiments(experiments, observations)
-        conditions = checked(conditions)
+        conditions = checked(conditions, observations)
         everything = [*listed(equation), *(e for c in conditions for e in listed(c.equation))]
         declared = completed_states(states or {}, observations)
         chosen = _fields(everything, observations, fields, declared)

@@ -88,7 +88,6 @@ CALLS = [
     ('mf.Condition("u = 0", at=3)', "The condition 'u = 0' was given at 3; coordinates with a number, 'start' or 'end' were expected"),
     ('mf.Condition("u = 0", at=None)', "The condition 'u = 0' was given at None; coordinates with a number, 'start' or 'end' were expec"),
     ('mf.Condition("u = 0", at={"x": None})', "The condition 'u = 0' was given at x = None; a number, 'start' or 'end' was expected."),
-    ('mf.Condition("u = 0", at={"x": "middle"})', "The condition 'u = 0' was given at x = 'middle'; a number, 'start' or 'end' was expected."),
     ('mf.Condition("u = 0", at={"x": np.nan})', "The condition 'u = 0' was given at x = nan; a number, 'start' or 'end' was expected."),
     ('mf.Condition("u = 0", at={"x": [0, 1]})', "The condition 'u = 0' was given at x = [0, 1]; a number, 'start' or 'end' was expected."),
     ('mf.Condition("u = 0", at={1: 3})', "The condition 'u = 0' was given at {1: 3}; coordinates with a number, 'start' or 'end' were exp"),
