@@ -92,6 +92,20 @@ class Collocation:
         inside = inside if inside is not None and inside.any() else None
         return replace(self, grid=Grid(*axes), inside=inside)
 
+    def between(self, coordinate: str) -> Collocation:
+        """The same midway between neighbouring nodes along one coordinate, where both are in the region."""
+        a, i, inside = self.grid[coordinate], self.grid.names.index(coordinate), self.inside
+        if a.periodic:
+            half = a.spacing / 2
+            axis = Axis(a.name, a.lower + half, a.upper + half, a.size, True, a.unit)
+            inside = None if inside is None else inside & np.roll(inside, -1, i)
+        else:
+            axis = Axis.from_points(a.name, (a.points[1:] + a.points[:-1]) / 2, unit=a.unit)
+            first, last = slice(0, -1), slice(1, None)
+            ends = [(*[slice(None)] * i, end) for end in (first, last)]
+            inside = None if inside is None else inside[ends[0]] & inside[ends[1]]
+        return replace(self, grid=Grid(*(axis if b is a else b for b in self.grid)), inside=inside)
+
     @property
     def scaled_grid(self) -> Grid:
         """The same nodes on [-1, 1] along each axis."""

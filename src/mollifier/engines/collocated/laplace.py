@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mollifier.engines.collocated.bijection import Bijection, Scalar
 from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt
+from mollifier.engines.collocated.spacing import residuals_between
 from mollifier.mollify.orders import Derivative
 
 Array = NDArray[np.float64]
@@ -27,7 +28,8 @@ class Laplace:
     prior determine has the standard deviation of one unit of its bijection. Bounds of numbers are ignored: a
     number at a bound has the standard error that it would have without. Values of fields are averaged over
     their bijection, which is curved near a bound. Where the smoothness of fields was not given, it is
-    averaged over, and standard errors include the bias caused by the prior.
+    averaged over, and standard errors include the bias caused by the prior. Errors by the spacing of the
+    collocation grid are added (`mollifier.engines.collocated.spacing`).
 
     Parameters
     ----------
@@ -43,7 +45,41 @@ class Laplace:
         for name, scalar in self.model.scalars.items():
             here = self._places[name].start
             units[here], held[here] = unit_of(scalar.bijection) / slope_of(scalar), 1.0
-        self._factor = _spread_factor(components, units, held)
+        self._noise = _spread_factor(components, units, held)
+        self._spacing: dict[str, Tensor] = {}
+        sizes = stage.objective.sizes[: len(stage.objective.equations)].cpu().numpy()
+        left = residuals_between(self.model, sizes) if self._noise is not None else {}
+        if left:
+            moved = torch.from_numpy(stage.moved_by(np.stack([*left.values()], axis=-1)).T / units)
+            self._spacing = dict(zip(left, moved[:, None], strict=True))
+
+    @property
+    def _factor(self) -> Tensor | None:
+        """F with F'F the covariance of the unknowns, errors by the spacing included."""
+        return None if self._noise is None else torch.cat([self._noise, *self._spacing.values()])
+
+    def spacing(self) -> Iterator[tuple[str, str, float, float]]:
+        """Unknown and coordinate, and the rms error by the spacing along it: in other standard errors, and in
+        the rms of the unknown."""
+        with torch.no_grad():
+            env, _, _ = self.model()
+        for name in self._places:
+            if self._noise is None:
+                return
+            noise, size = self._rms(name, self._noise), float(env[name].square().mean().sqrt())
+            for c, row in self._spacing.items():
+                error = self._rms(name, row)
+                yield name, c, error / max(noise, 1e-300), error / max(size, 1e-300)
+
+    def _rms(self, name: str, factor: Tensor) -> float:
+        """Rms standard error of an unknown in the measured region by a factor of the covariance."""
+        if name in self.model.scalars:
+            unit = unit_of(self.model.scalars[name].bijection)
+            return abs(unit) * float(factor[:, self._places[name]].norm())
+        squares = np.square(self._spread(name, factor)).sum(-1)
+        if name not in self.model.problem.laws:
+            squares = squares[self.model.collocation.within(self.model.unknown_blocks[name].grid.names)]
+        return float(np.sqrt(np.mean(squares)))
 
     def scalars(self) -> dict[str, float | None]:
         """Scalar unknown -> standard error; None where the curvature is not finite."""
@@ -55,29 +91,33 @@ class Laplace:
 
     def posterior_ratio(self) -> dict[str, float]:
         """Scalar unknown -> ratio of its posterior standard deviation to that of a wide prior."""
-        if self._factor is None:
+        if self._noise is None:
             return {}
-        return {n: float(self._factor[:, self._places[n]].norm()) for n in self.model.scalars}
+        return {n: float(self._noise[:, self._places[n]].norm()) for n in self.model.scalars}
 
     def fields(self) -> dict[str, Array]:
         """Unknown field -> standard errors on its grid; empty where the curvature is not finite."""
         names = () if self._factor is None else self.model.unknown_blocks
-        return {n: np.sqrt(np.square(self._spread(n)).sum(-1)) for n in names}
+        return {n: np.sqrt(np.square(self._errors(n)).sum(-1)) for n in names}
 
     def laws(self) -> dict[str, Array]:
         """Law of one state -> covariance of its error at the values where it is read out."""
         laws = () if self._factor is None else self.model.problem.laws
-        spreads = {n: self._spread(n) for n in laws if len(self.model.grid_of(n).axes) == 1}
+        spreads = {n: self._errors(n) for n in laws if len(self.model.grid_of(n).axes) == 1}
         return {n: s @ s.T for n, s in spreads.items()}
 
-    def _spread(self, name: str) -> Array:
+    def _errors(self, name: str) -> Array:
         """Independent errors of an unknown field on its grid, shape (*grid.shape, k)."""
+        assert self._factor is not None
+        unresolved = self.stage.unresolved(name, self.stage.raw(self.model.unknown_blocks[name])[0])
+        return self._spread(name, self._factor, unresolved)
+
+    def _spread(self, name: str, factor: Tensor, *more: Array) -> Array:
+        """Errors on a field's grid, (*grid.shape, k), by a factor and more errors before the bijection."""
         block, points = self.model.unknown_blocks[name], self.stage.objective.tuning.quadrature_points
         assert block.bijection is not None
-        assert self._factor is not None
         raw, jacobian = self.stage.raw(block)
-        spread = jacobian @ self._factor[:, self._places[name]].T.numpy()
-        spread = np.column_stack([spread, self.stage.unresolved(name, raw)])
+        spread = np.column_stack([jacobian @ factor[:, self._places[name]].T.numpy(), *more])
         slope = _slopes(block.bijection, raw, np.sqrt(np.square(spread).sum(-1)), points)
         spread = block.mollified.matrix(Derivative("u")) @ (slope[:, None] * spread)
         return self.model.gauge_fixed(name, spread.reshape(*block.grid.shape, -1))

@@ -153,6 +153,13 @@ class LevenbergMarquardt(ABC):
         """
 
     @abstractmethod
+    def moved_by(self, sources: Array) -> Array:
+        """Changes (p, k) of the unknowns, as in `marginal`, by k sources (equations, nodes, k) in equations.
+
+        In the units of the equations' residuals.
+        """
+
+    @abstractmethod
     def raw(self, block: Block) -> tuple[Array, Array | sp.csr_array]:
         """An unknown field before its bijection at its nodes, (nodes,), and slopes, (nodes, parameters)."""
 

@@ -236,6 +236,13 @@ class Linearisation:
                     result.scalars[name] = masked(f(env)) * share
             yield result
 
+    def weighted(self, sources: Array, weight: float) -> list[Array]:
+        """Sources (equations, nodes, k) in the units of residuals as those in the rows of `equations`."""
+        shares = [
+            self.objective.share(i, weight) * self.parts[i].part.masked(1.0) for i in range(len(sources))
+        ]
+        return [share[:, None] * source for share, source in zip(shares, sources, strict=True)]
+
     def left(self, nodes: list[Array]) -> list[Array]:
         """What each equation and condition leaves, flat; zero where it has a standard error."""
         found = zip(self.objective.imposed, self.parts, self.environments(nodes), strict=True)

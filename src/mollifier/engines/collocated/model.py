@@ -127,7 +127,7 @@ class Model(nn.Module):
         self._modules_of_fields = nn.ModuleList(self.unknown_blocks.values())
         self._modules_of_numbers = nn.ModuleList(self.scalars.values())
         self.whole = Part(problem, collocation, self.blocks, [b.backend for b in self.blocks])
-        self.parts = [self._part(c.at) for c in problem.system.conditions]
+        self.parts = [self.part(collocation.part(c.at)) for c in problem.system.conditions]
         self._modules_of_parts = nn.ModuleList(self.parts)
 
     def _states(self, b: int, over: Sequence[str], names: Sequence[str]) -> Block:
@@ -181,9 +181,9 @@ class Model(nn.Module):
             if isinstance(block, LawBlock):
                 block.show(Grid(*(axes[a.name] for a in block.grid)))
 
-    def _part(self, at: Mapping[str, float]) -> Part:
-        """The fields at the place of a condition."""
-        place, backends = self.collocation.part(at), []
+    def part(self, place: Collocation) -> Part:
+        """The fields on another grid over the same coordinates."""
+        backends = []
         for block in self.blocks:
             if isinstance(block, LawBlock):
                 backends.append(block.backend)

@@ -61,3 +61,7 @@ class CollocatedTuning:
     rest the score shows what their priors cost."""
     source_chance: float = 1e-3
     """Probability, in all tests of a solve together, that a missing term is found where there is none."""
+    coarse: float = 3.0
+    """Error of an unknown by the spacing of the nodes, in its other standard errors, that is reported."""
+    coarse_share: float = 0.1
+    """Such an error, in the unknown's size, that is a misfit."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
 from mollifier.engines.collocated.laplace import Laplace
 from mollifier.engines.collocated.model import Model
+from mollifier.engines.collocated.spacing import convergence_order
 from mollifier.engines.identifiability.information import free_numbers
 from mollifier.engines.identifiability.structure import undetermined_by_structure
 from mollifier.engines.identifiability.undetermined import (
@@ -55,7 +57,10 @@ def judged(status: Status, model: Model, laplace: Laplace | None) -> tuple[Statu
     free = _free_directions(model)
     why = undetermined_by_structure(model.problem) or because(free, model.problem.system.linear_in)
     if not why and laplace is not None and laplace.stage.finished:
-        why = undetermined_posterior(laplace)
+        coarse = too_coarse(laplace)
+        if coarse is not None and status.ok:
+            status = replace(coarse, message=f"{status.message}; {coarse.message}")
+        why = undetermined_posterior(laplace) if status.ok else ""
     names = {n for direction in free for n in direction.change}
     return Status("undetermined", why) if why else status, names
 
@@ -68,6 +73,22 @@ def _free_directions(model: Model) -> list[Direction]:
     if model.problem.system.conditions:
         return []
     return free_numbers(model.problem, model.collocation.features, model.levels())
+
+
+def too_coarse(laplace: Laplace) -> Status | None:
+    """A misfit, or a note of it, where the spacing of the nodes decides an unknown's error; the worst."""
+    tuning, place = laplace.stage.objective.tuning, laplace.model.collocation
+    name, c, ratio, share = max(laplace.spacing(), key=lambda found: found[2], default=("", "", 0.0, 0.0))
+    if not ratio > tuning.coarse:
+        return None
+    order = convergence_order(place, laplace.model.problem.system.order)
+    nodes = place.grid[c].size
+    return Status(
+        "misfit" if share > tuning.coarse_share else "converged",
+        f"the nodes along '{c}' are too few: '{name}' would move by about {ratio:.2g} standard errors with "
+        f"more ({100 * share:.2g} % of its size), which standard errors include; take "
+        f"collocation.nodes {c}: {int(np.ceil(nodes * ratio ** (1 / order)))} in place of {nodes}",
+    )
 
 
 def undetermined_posterior(laplace: Laplace) -> str:

@@ -98,8 +98,7 @@ class Joint(LevenbergMarquardt):
         # Shapes of priors are chosen once strengths are steady: before, the solution may still be far off.
         self._steady = False
         self._proposed: dict[tuple[int, int], tuple[float, float]] = {}
-        self._updates = 0
-        self._adapted, self.raised = False, 0.0
+        self._updates, self._adapted, self.raised = 0, False, 0.0
         self._faded: set[tuple[int, int]] = set()
         self._reach: dict[tuple[int, int], tuple[float, float]] = {}
         self._last: list[Component] | None = None
@@ -323,6 +322,11 @@ class Joint(LevenbergMarquardt):
             return self._components(self.bordered()), self.layout.unknowns
         return self._last, self.layout.unknowns
 
+    def moved_by(self, sources: Array) -> Array:
+        """As in `LevenbergMarquardt`, the states eliminated."""
+        with stiff(self, self.tuning):
+            return self.bordered().moved_by(sources)
+
     def _corrected(self, after: dict[str, float]) -> dict[str, float]:
         """States follow the unknowns: products of both leave a residual of second order in the step."""
         return self.losses() if np.isfinite(after["loss"]) and self.follow() else after
@@ -374,11 +378,9 @@ class Joint(LevenbergMarquardt):
         """Damping, weight, multipliers of the equations, and priors with the history of their updates."""
         shifts = self.linearisation.shifts
         kept = None if shifts is None else [torch.from_numpy(np.ascontiguousarray(s)) for s in shifts]
-        strengths: dict[str, Any] = {"proposed": self._proposed, "faded": self._faded}
-        strengths |= {"reach": self._reach, "updates": self._updates}
-        strengths |= {"steady": self._steady, "misfits": self._misfits}
-        strengths |= {"adapted": self._adapted, "raised": self.raised}
-        strengths |= self.linearisation.chosen()
+        strengths: dict[str, Any] = {"proposed": self._proposed, "faded": self._faded, "reach": self._reach}
+        strengths |= {"updates": self._updates, "steady": self._steady, "misfits": self._misfits}
+        strengths |= {"adapted": self._adapted, "raised": self.raised} | self.linearisation.chosen()
         return super().state_dict() | {"allowed": self.allowed, "shifts": kept} | strengths
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -125,6 +125,7 @@ class Bordered:
         tuning: JointTuning,
     ) -> None:
         self.layout, self.objective, self.tuning = layout, linearisation.objective, tuning
+        self._linearisation, self._nodes, self._weight = linearisation, nodes, weight
         model = self.objective.model
         slopes = Slopes(model)
         self.conditioned, data = Normal.zero(layout), Normal.zero(layout)
@@ -240,17 +241,32 @@ class Bordered:
         The last is the variance with the border fixed. Over the number of samples; the present parameters are
         those of the fit.
         """
-        u, v = self.layout.core_rows(part), self.layout.border_rows(part, Slopes(self.objective.model))
-        core = np.zeros((self.layout.core_size, sources.shape[1])) if u is None else u.T @ sources
-        border = np.zeros((self.layout.border_size, sources.shape[1])) if v is None else v.T @ sources
-        own = self.eliminated.factor.forward(core)
-        inner = border - self.eliminated.half.T @ own
-        along = _descent(self.with_priors()[0], inner, self.at_bounds)
+        own, inner = self._reduced(part, sources)
+        along = self._following(inner)
         fixed = sources.T @ sources - own.T @ own
         # The fit may still be short of the minimum: the score after one more step.
         left = _descent(*self.with_priors(), self.at_bounds)
         score = sources.T @ part.values - own.T @ self._slope + inner.T @ left
         return score, fixed + inner.T @ along, fixed
+
+    def moved_by(self, sources: Array) -> Array:
+        """Change (p, k) of the border by sources (equations, nodes, k), in the equations' units."""
+        rows = self._linearisation.equations(self._nodes, self._weight, slopes=True)
+        scaled = self._linearisation.weighted(sources, self._weight)
+        parts = [self._reduced(part, source)[1] for source, part in zip(scaled, rows, strict=False)]
+        return self._following(np.sum(parts, axis=0))
+
+    def _following(self, inner: Array) -> Array:
+        """Change (p, k) of the border by a slope of that shape, numbers at bounds held."""
+        return _descent(self.with_priors()[0], inner, self.at_bounds)
+
+    def _reduced(self, part: Residuals, sources: Array) -> tuple[Array, Array]:
+        """Products (n, k) and (p, k) of rows with sources (m, k), the core eliminated."""
+        u, v = self.layout.core_rows(part), self.layout.border_rows(part, Slopes(self.objective.model))
+        core = np.zeros((self.layout.core_size, sources.shape[1])) if u is None else u.T @ sources
+        border = np.zeros((self.layout.border_size, sources.shape[1])) if v is None else v.T @ sources
+        own = self.eliminated.factor.forward(core)
+        return own, border - self.eliminated.half.T @ own
 
     def solve(self, damping: float) -> Tensor:
         """The damped step, shape (parameters,); up to ``light_damping`` only the unknowns are damped.

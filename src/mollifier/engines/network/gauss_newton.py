@@ -155,6 +155,17 @@ class GaussNewton(LevenbergMarquardt):
                 return _TOO_FEW.format(samples, t.name, least, network.rank)
         return ""
 
+    def moved_by(self, sources: Array) -> Array:
+        """As in `LevenbergMarquardt`, the weights of states following."""
+        nodes, hessian = self.node_values(), self._determined()[0]
+        rows = self.linearisation.equations(nodes, self.most, slopes=True)
+        scaled = self.linearisation.weighted(sources, self.most)
+        pairs = zip(scaled, rows, strict=False)
+        across = [self._equations.form(nodes, [replace(part, values=s)], s.shape[1:])[1] for s, part in pairs]
+        first = sum(count(b.network) for b in self.model.state_blocks)
+        bases = torch.block_diag(*self.unknowns().bases.values())
+        return -(bases.T @ solved(hessian, torch.stack(across).sum(0))[first:]).numpy()
+
     def _missing(self) -> str:
         """Why an equation lacks a term; empty where none does."""
         nodes, (hessian, gradient) = self.node_values(), self._determined()
