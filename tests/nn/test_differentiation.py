@@ -244,25 +244,43 @@ def test_errors_name_what_was_expected():
         make("nested", grid, ["u"], {"z": [0.1]})
     with pytest.raises(GridError, match=r"\(points, channels\) was expected"):
         make("nested", grid, ["u"])(nn.Flatten(0))
-    with pytest.raises(ConfigurationError, match="no rule for the module Bilinear"):
-        make("taylor", grid, ["u_x"])(nn.Sequential(nn.Linear(2, 3), nn.Bilinear(3, 3, 1)))
+    with pytest.raises(ConfigurationError, match="no rule for the function 'elu'"):
+        make("taylor", grid, ["u_x"])(nn.Sequential(nn.Linear(2, 3), nn.ELU()))
 
 
-def test_taylor_goes_through_what_inherits_a_known_forward():
-    class Named(nn.Sequential):
-        pass
+def test_taylor_goes_through_any_module_of_known_functions():
+    class Own(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner, self.size = inner, nn.Parameter(torch.tensor(0.7))
 
-    class Other(nn.Sequential):
-        def forward(self, input):
-            return 2 * super().forward(input)
+        def forward(self, x):
+            y = self.inner(1 - x / 2)
+            return torch.cat([2 * y - 3 / (2 + y * y), -self.size * torch.exp(y) / (1 + x.square())], -1)
 
     grid = Grid(Axis("x", 0.0, 1.0, 5))
-    net = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1)).double()
-    plain, _ = make("taylor", grid, ["u_xx"])(net)
-    named, _ = make("taylor", grid, ["u_xx"])(Named(*net))
-    torch.testing.assert_close(named["u_xx"], plain["u_xx"])
-    with pytest.raises(ConfigurationError, match="no rule for the module Other"):
-        make("taylor", grid, ["u_xx"])(Other(*net))
+    net = Own(nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1))).double()
+    found, wanted = (make(kind, grid, ["u", "u_xx", "u_xxx"])(net)[0] for kind in ("taylor", "nested"))
+    for name in wanted:
+        torch.testing.assert_close(found[name], wanted[name])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda x: x[:, :1], "begin with an ellipsis"),
+        (lambda x: x.sum(1, keepdim=True), "counted from the last"),
+        (lambda x: x.flatten(), "counted from the last"),
+        (lambda x: torch.cat([x, x], 1), "along the last dimension"),
+    ],
+)
+def test_taylor_refuses_dimensions_counted_from_the_first(wrong, message):
+    class Module(nn.Module):
+        def forward(self, x):
+            return wrong(x)
+
+    with pytest.raises(ConfigurationError, match=message):
+        make("taylor", grid_of(2), ["u_xx"])(nn.Sequential(nn.Linear(2, 2).double(), Module()))
 
 
 @pytest.mark.parametrize(("order", "degree", "radius"), [(1, 5, 3.0), (2, 5, 3.0), (3, 7, 4.0), (4, 7, 4.0)])

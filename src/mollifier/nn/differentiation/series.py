@@ -39,6 +39,7 @@ class Carrier:
 
     def __init__(self, counts: tuple[int, ...], mix: Tensor | None = None) -> None:
         self.counts, self.mix = counts, mix
+        self.waves: tuple[Tensor, Series, Series] | None = None
 
     def start(self, points: Tensor, directions: Tensor) -> Series:
         """The series of ``points + t directions``: points (n, d), directions (D, d)."""
@@ -183,12 +184,15 @@ def exponential(x: Series, carrier: Carrier) -> tuple[Series, Tensor]:
 
 
 def sine_cosine(x: Series, carrier: Carrier) -> tuple[Series, Series]:
-    """``s' = c x'`` and ``c' = -s x'``."""
+    """``s' = c x'`` and ``c' = -s x'``; both are kept for whoever needs the other next."""
+    if carrier.waves is not None and carrier.waves[0] is x[0]:
+        return list(carrier.waves[1]), list(carrier.waves[2])
     s: Series = [torch.sin(value(x))]
     c: Series = [torch.cos(value(x))]
     for k in range(1, len(x)):
         s.append(carrier.integral(k, x, c))
         c.append(less(None, carrier.integral(k, x, s)))
+    carrier.waves = value(x), list(s), list(c)
     return s, c
 
 

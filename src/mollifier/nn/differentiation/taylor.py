@@ -26,8 +26,8 @@ from mollifier.nn.differentiation.series import Carrier
 class Taylor(Derivatives):
     """Exact derivatives of the network by Taylor series carried through its layers.
 
-    There are rules for the networks of `mollifier.nn` and their parts, and for torch's Linear, Sequential,
-    Identity, LayerNorm, Tanh, Sigmoid, SiLU, GELU and Softplus; any other module is an error that names it.
+    A module is called with series in place of points (`mollifier.nn.differentiation.rules`): any module made
+    of functions with rules will do; another function is an error that names it.
 
     Examples
     --------
