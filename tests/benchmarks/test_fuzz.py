@@ -9,13 +9,15 @@ from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from benchmarks import damage, fuzz
+from benchmarks import damage
 from mollifier.data.read import read
 from mollifier.equations.names import Names
 from mollifier.equations.system import parse
 from mollifier.errors import ConfigurationError, DataError, EquationError, MollifierError
 from mollifier.io.plain_yaml import parse_yaml
 from mollifier.problem.problem_file import load
+
+fuzz = pytest.importorskip("benchmarks.fuzz", reason="limits on memory are of Unix")
 
 NAMES = Names(
     ("x", "t"),

@@ -75,3 +75,16 @@ def test_init_refuses_a_folder(folder: str):
     result = CliRunner().invoke(app, ["init", folder])
     assert result.exit_code == 2
     assert "is a folder; one file was expected" in result.output
+
+
+def test_init_takes_coordinates_of_any_name(tmp_path: Path):
+    """A header in another language: the coordinates are named in the command."""
+    rows = [f"{t};{x};{np.exp(-t) * np.sin(x):.4f}".replace(".", ",") for t in (0, 0.5, 1) for x in range(5)]
+    (tmp_path / "messung.csv").write_text("\n".join(["Zeit [s];Ort [mm];Temperatur [K]", *rows]))
+    words = ["init", str(tmp_path / "messung.csv")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "mollifier init --coordinates Zeit,..." in result.output
+    result = CliRunner().invoke(app, [*words, "--coordinates", "Ort, Zeit"])
+    assert result.exit_code == 0, result.output
+    assert load_problem(tmp_path / "messung.yaml").problem().coordinates == ("Ort", "Zeit")

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -31,6 +30,8 @@ from mollifier.io.files import OutputError, write_text
 from mollifier.io.lock import BusyError, locked
 from mollifier.problem.problem_file import load
 from mollifier.problem.solution import load_solution
+
+resource = pytest.importorskip("resource", reason="limits on files are of Unix")
 
 FEW = small(collocation={"max_nodes": 150}, training={"warmup_steps": 40, "steps": 4, "checkpoint_steps": 1})
 

@@ -294,6 +294,7 @@ def test_trusted_profile_of_a_file(tmp_path):
         read(path, trusted={"t": 0}, window={"t": (1, None)})
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
 def test_pipe_or_device_is_refused_before_it_is_opened(tmp_path):
     os.mkfifo(tmp_path / "u.csv")
     with pytest.raises(DataError, match="is a pipe or a device"):

@@ -39,6 +39,15 @@ def init(
         Path | None,
         typer.Option("--out", "-o", metavar="PROBLEM.yaml", help="The data file's name by default."),
     ] = None,
+    coordinates: Annotated[
+        str | None,
+        typer.Option(
+            "--coordinates",
+            "-c",
+            metavar="NAMES",
+            help="Comma-separated, where names such as x and t do not say.",
+        ),
+    ] = None,
 ) -> int:
     """Write a first problem file from a data file: its variables, coordinates and units, and an example.
 
@@ -51,10 +60,11 @@ def init(
     path = data.with_suffix(".yaml") if out is None else out
     if path.exists():
         raise ConfigurationError(f"{path} exists; name another file with --out.")
-    observations = read(loaded)
-    if loaded.columns_of_names:
-        coordinates = dict.fromkeys([*loaded.columns_of_names, *observations.coordinates])
-        observations = read(loaded, coordinates=list(coordinates))
+    named = None if coordinates is None else [c.strip() for c in coordinates.split(",")]
+    observations = read(loaded, coordinates=named)
+    if loaded.columns_of_names and named is None:
+        every = dict.fromkeys([*loaded.columns_of_names, *observations.coordinates])
+        observations = read(loaded, coordinates=list(every))
     file = data.name if data.parent == path.parent else str(data.resolve())
     write_text(path, first_file(observations, file, path.name))
     terminal.say(str(observations))

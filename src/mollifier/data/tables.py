@@ -171,7 +171,8 @@ def tabulate(
     )
     if not axes:
         raise DataError(
-            f"No column of {columns} is named like a coordinate; name them, as coordinates=['{columns[0]}']."
+            f"No column of {columns} is named like a coordinate; name them, as coordinates=['{columns[0]}'] "
+            f"(mollifier init --coordinates {columns[0]},...)."
         )
     repeats = tuple(replicates) if replicates is not None else tuple(c for c in columns if c == REPLICATE)
     repeats = tuple(r for r in repeats if r not in (*axes, *(variables or ())))

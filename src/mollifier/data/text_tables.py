@@ -371,5 +371,5 @@ def _uneven(file: Path, line: int, count: int, width: int) -> DataError:
     return DataError(
         f"'{file}' has {count} cells in line {line} and {width} columns; one cell a column was expected. "
         "Leave a missing value empty between its separators and quote a text that holds the separator; with "
-        "decimal commas separate cells by semicolons."
+        "decimal commas separate cells by semicolons. Lines of text above the header begin with #."
     )

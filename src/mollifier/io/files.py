@@ -63,7 +63,7 @@ def reported(path: Path):
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = os.strerror(error.errno) if error.errno else str(error)  # the same words on every system
         remedy = _REMEDIES.get(error.errno or 0, "Check that its folder exists and can be written to.")
         raise OutputError(f"Cannot write '{path}': {reason}. {remedy}", path) from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -319,6 +318,7 @@ def test_full_disk_is_said_and_the_earlier_checkpoint_stays(kept, tmp_path, monk
 
 def test_file_that_the_system_cuts_short_is_said_too(tmp_path):
     """A real limit on the size of files, as quotas set it."""
+    resource = pytest.importorskip("resource", reason="limits on files are of Unix")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))

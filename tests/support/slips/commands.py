@@ -13,7 +13,7 @@ TABLES = [
     (b'0,0,1\n0,1,1\n', "'u.csv' begins with numbers [0, 0, 1]; a first line with the column names was expected"),
     (b'\x89HDF\r\n\x1a\n\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00', "'u.csv' is no text; a CSV or another text table was expected"),
     (b'PK\x03\x04broken', "'u.csv' has a header but no rows; one row a sample was expected."),
-    (b'x~t~u\n0~0~1\n1~1~2\n', "No column of ['x~t~u'] is named like a coordinate; name them, as coordinates=['x~t~u']."),
+    (b'x~t~u\n0~0~1\n1~1~2\n', "No column of ['x~t~u'] is named like a coordinate; name them, as"),
     (b'x,t,u\n0,0,1\n', "Coordinate 'x' has one point only (0); at least two were expected: select it away with sel"),
     (b'x,t,u\n0,0,1\n0,0,1\n0,0,1\n0,0,1\n0,0,1\n0,0,1\n0,0,1\n0,0,1\n0,0,1\n', "Coordinate 'x' has one point only (0); at least two were expected: leave it out of the coo"),
     (b'x,x,u\n0,0,1\n1,1,2\n2,1,1\n', "'u.csv' names the column 'x' twice; rename or remove one of them."),

@@ -282,7 +282,7 @@ ENTRIES = [
     ("{file: u.csv}", "{file: u.csv, format: 3}", "p.yaml: 'data.format' was given as 3: input should be a valid string."),
     ("{file: u.csv}", "{file: u.csv, format: ''}", "format='' is not known."),
     ("{file: u.csv}", "{file: u.csv, replicates: x}", "'u_xx': 'xx' is not a run of the coordinates t of 'u'"),
-    ("{file: u.csv}", "{file: u.csv, replicates: [x, t]}", "No column of ['x', 't', 'u'] is named like a coordinate; name them, as coordinates=['x']"),
+    ("{file: u.csv}", "{file: u.csv, replicates: [x, t]}", "No column of ['x', 't', 'u'] is named like a coordinate"),
     ("{file: u.csv}", "{file: u.csv, periodic: {x: 0.5}}", "Axis 'x' has period 0.5, but its points already span 1; the period must be longer (the f"),
     ("{file: u.csv}", "{file: u.csv, periodic: {x: nope}}", "p.yaml: 'data.periodic.x' was given as 'nope': input should be a valid boolean, unable t"),
     ("{file: u.csv}", "{file: u.csv, periodic: 3}", "p.yaml: 'data.periodic' was given as 3: input should be a valid dictionary."),
