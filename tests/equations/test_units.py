@@ -96,7 +96,9 @@ def rod(unknown):
 
 def test_units_are_shown_by_check_and_solve():
     """The unit that follows is that of the estimate, and of the field and its standard error."""
-    assert "k in mm^2/s" in str(mf.check(rod(mf.ScalarUnknown())))
+    found = mf.check(rod(mf.ScalarUnknown()))
+    assert "k in mm^2/s" in str(found)
+    assert found.numbers["units"] == {"k": "mm^2/s"}
     assert mf.solve(rod(mf.ScalarUnknown()), "weak").estimates["k"].unit == "mm^2/s"
     found = mf.solve(rod(mf.FieldUnknown(over="x")), "weak").dataset
     assert {found[n].attrs["units"] for n in ("k", "k_sd")} == {"mm^2/s"}

@@ -56,7 +56,7 @@ def check(problem: InverseProblem, settings: Given = None) -> Check:
     damage = list(data.of_damage(problem, numbers))
     problem = replace(problem, data=problem.data.mask_outliers())
     findings: list[Finding] = [*data.of_data(problem, numbers), *damage]
-    findings += [*data.of_unknowns(problem), *data.of_units(problem)]
+    findings += [*data.of_unknowns(problem), *data.of_units(problem, numbers)]
     structural = list(answer.of_structure(problem, numbers))
     findings += structural
     findings += conditions.of_conditions(problem)

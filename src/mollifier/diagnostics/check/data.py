@@ -114,8 +114,9 @@ def of_unknowns(problem: InverseProblem) -> Iterator[Finding]:
         yield Finding("info", "unknowns", summary(name, samples))
 
 
-def of_units(problem: InverseProblem) -> Iterator[Finding]:
+def of_units(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Finding]:
     """Terms whose units differ, and the units that follow for names without one."""
+    numbers["units"] = dict(problem.units.found)
     for text in problem.units.conflicts:
         yield Finding("warning", "units", text, "Give coordinates, variables and unknowns units that agree.")
     if found := problem.units.found:

@@ -107,6 +107,7 @@ def _question(solution: Solution, equations: list[str]) -> str:
     constants = solution.provenance.get("constants") or {}
     known = [f"{n} = {v:g}" for n, v in constants.items()]
     known += [f"{n}: measured or given" for n in solution.known]
+    known += [f"Units differ. {text}" for text in solution.provenance.get("units", ())]
     for name, residual in solution.condition_residuals.items():
         attrs = solution.dataset[name].attrs
         unit = "of its standard error" if attrs["noise"] else "of its terms"
