@@ -187,6 +187,13 @@ def _additive(expr: Any) -> list[sympy.Expr]:
     return result
 
 
+def _no_function(jump: sympy.Basic) -> EquationError:
+    return EquationError(
+        f"The derivative of a jump, {jump}, is not a function. Write a steep change, as "
+        "0.5 + 0.5*tanh((x - a)/w) for heaviside(x - a), with nodes closer than w."
+    )
+
+
 class Algebra:
     """Symbols and total derivatives for the names of one problem, with a bound on the work."""
 
@@ -225,15 +232,13 @@ class Algebra:
         Raises
         ------
         EquationError
-            If it meets known data, a jump, an order above `MAX_ORDER` or an expression too large.
+            If it meets known data, a jump that depends on more than coordinates, an order above `MAX_ORDER`
+            or an expression too large.
         """
         self._spend(expr, len(expr.free_symbols))
-        for jump in expr.atoms(sympy.sign, sympy.Heaviside):
+        for jump in expr.atoms(sympy.sign, sympy.Heaviside) - self.edges(expr):
             if any(self._along(s.name, coordinate) != 0 for s in jump.free_symbols):  # type: ignore[attr-defined]
-                raise EquationError(
-                    f"The derivative of a jump, {jump}, is not a function. Write a steep change, as "
-                    "0.5 + 0.5*tanh((x - a)/w) for heaviside(x - a), with nodes closer than w."
-                )
+                raise _no_function(jump)
         parts = []
         for symbol in sorted(expr.free_symbols, key=str):
             inner = self._along(symbol.name, coordinate)  # type: ignore[attr-defined]
@@ -243,6 +248,19 @@ class Algebra:
         self._spend(whole, 1, sum(min(count_terms(a), MAX_TERMS) for a in sympy.Add.make_args(whole)))
         result = expand(whole)
         self._spend(result)
+        return result
+
+    def edges(self, expr: sympy.Expr) -> set[sympy.Basic]:
+        """Jumps at known places: off them their derivative is zero."""
+        jumps, places = expr.atoms(sympy.sign, sympy.Heaviside), {*self.names.coordinates}
+        return {j for j in jumps if {str(s) for s in j.free_symbols} <= places}
+
+    def written(self, expr: sympy.Expr, orders: Mapping[str, int] | Iterable[tuple[str, int]]) -> sympy.Expr:
+        """`totals` of what is written in an equation: a jump that leaves no trace in it is refused."""
+        result = self.totals(expr, orders)
+        for lost in self.edges(expr) - self.edges(result):
+            if any(self._along(str(s), c) != 0 for s in lost.free_symbols for c in dict(orders)):
+                raise _no_function(lost)
         return result
 
     def totals(self, expr: sympy.Expr, orders: Mapping[str, int] | Iterable[tuple[str, int]]) -> sympy.Expr:

@@ -210,7 +210,7 @@ class TreeBuilder:
         return expand(sympy.Add(*(self._along(node, f, [(c, 1)]) for c, f in fluxes)) / lengths.volume)
 
     def _along(self, node: Node, arg: sympy.Expr, orders: Any) -> sympy.Expr:
-        return self.guard(node.start, node.end, lambda: self.algebra.totals(arg, orders))
+        return self.guard(node.start, node.end, lambda: self.algebra.written(arg, orders))
 
     def _dot(self, node: Node, args: list[Any]) -> sympy.Expr:
         for child, arg in zip(node.children, args, strict=True):
@@ -287,7 +287,7 @@ def _convert(e: Any, algebra: Algebra) -> sympy.Expr:
         for variable, count in variables:
             if not count.is_Integer or algebra.names.kind(str(variable)) != "coordinate":
                 raise EquationError(f"{e} differentiates by '{variable}', which is not a coordinate.")
-            result = algebra.totals(result, [(str(variable), int(count))])
+            result = algebra.written(result, [(str(variable), int(count))])
         return result
     args = [_convert(a, algebra) for a in e.args]
     if isinstance(e, (sympy.Add, sympy.Mul)):

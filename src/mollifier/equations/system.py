@@ -248,6 +248,24 @@ class EquationSystem:
         return tuple(sorted({s for e in self.imposed for s in e.symbols}))
 
     @cached_property
+    def edges(self) -> tuple[sympy.Expr, ...]:
+        """What is zero where a coefficient of a state's derivative jumps, and the state has a kink.
+
+        >>> names = Names(("x", "t"), {"u": ("x", "t")}, {"a": (), "b": ()})
+        >>> parse("u_t = dx((a + b*heaviside(x - 1))*u_x)", names).edges
+        (x - 1,)
+        """
+        found, fields = set(), {*self.names.fields}
+        jumping = [e for e in self.equations if e.residual.has(sympy.sign, sympy.Heaviside)]
+        for term in (t for e in jumping for t in e.terms):
+            held = [self.names.resolve(str(s)).derivative for s in term.free_symbols]
+            for jump in Algebra(self.names).edges(term):
+                along = {str(s) for s in jump.free_symbols}
+                if any(d.field in fields and any(d.along(c) for c in along) for d in held):
+                    found.add(jump.args[0])
+        return tuple(sorted(found, key=str))
+
+    @cached_property
     def unused(self) -> tuple[str, ...]:
         """Unknowns that appear in no equation."""
         return tuple(n for n in self.names.unknowns if n not in self.derivatives)

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from mollifier.data.observations import Observations
 from mollifier.data.outlines import checked_rings
 from mollifier.equations.build import listed
+from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.names import TIME_NAMES
+from mollifier.equations.system import EquationSystem
 from mollifier.errors import ConfigurationError, did_you_mean
-from mollifier.mollify.grid import Grid
+from mollifier.mollify.grid import Axis, Grid
 from mollifier.problem.shapes import (
     IMAGES,
     Shape,
@@ -245,3 +247,40 @@ class Interior:
         share = 100 * float(1 - keep.mean())
         kept = data.mask(keep, f"{share:.2g} % of the places lie outside the domain ({self.name})")
         return kept.window(**{c: (float(x.min()), float(x.max())) for c, x in places.items()})
+
+
+def checked_domain(given: Any) -> Domain:
+    """Refuse what is no domain."""
+    if not isinstance(given, Domain):
+        raise ConfigurationError(
+            f"domain={given!r} was given; a Domain was expected, as in domain=Domain(inside='x^2 + y^2 < 1')."
+        )
+    return given
+
+
+# Nodes along an axis on which scattered places are judged, by the number of coordinates.
+_LOOKED = {1: 1001, 2: 201}
+
+
+def check_edges(system: EquationSystem, interior: Interior | None, data: Observations) -> None:
+    """Check that places where a coefficient of a derivative jumps are left out: the state has a kink there.
+
+    Raises
+    ------
+    ConfigurationError
+        If neighbouring nodes of the domain lie on either side of such an edge.
+    """
+    for edge in system.edges:
+        held = {str(s) for s in edge.free_symbols} | set(interior.coordinates(data) if interior else ())
+        names = tuple(c for c in data.coordinates if c in held)
+        count = _LOOKED.get(len(names), 41)
+        grid = data.grid(names) if data.gridded else Grid(*(Axis(c, *data.bounds[c], count) for c in names))
+        points = dict(zip(names, np.meshgrid(*(a.points for a in grid), indexing="ij"), strict=True))
+        side = np.sign(np.broadcast_to(ArrayFunction(edge)(points), grid.shape))
+        side = np.where(interior.on(grid), side, np.nan) if interior else side
+        if any((np.abs(np.diff(side, axis=a)) > 0).any() for a in range(side.ndim)):
+            raise ConfigurationError(
+                f"A coefficient jumps where {edge} = 0, and there the state has a kink. Leave out a band "
+                f"that holds a node or more, as domain={{'inside': 'max({edge}, -({edge})) > 0.03'}}: on "
+                "either side of it the equation holds."
+            )

@@ -21,7 +21,7 @@ from mollifier.equations.units import Units, units_of
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.problem.completion import completed_unknowns
 from mollifier.problem.conditions import Condition, box, checked, placed
-from mollifier.problem.domain import Domain, Interior
+from mollifier.problem.domain import Domain, Interior, check_edges, checked_domain
 from mollifier.problem.edges import at_edges
 from mollifier.problem.measurements import all_measurements
 from mollifier.problem.reserved import check_names
@@ -152,6 +152,7 @@ class InverseProblem:
         _check_fields(system, (*chosen, *hidden), declared, observations)
         _check_experiments(system, numbering)
         _check_names(names, completed, system)
+        check_edges(system, interior, observations)
         for name, value in dict(
             equation=equation,
             data=observations,
@@ -268,18 +269,10 @@ def _observed(
 ) -> tuple[Observations, Interior | None]:
     """The observations within the domain, and the domain over their coordinates."""
     observations = data if isinstance(data, Observations) else Observations.from_dataset(data)
-    interior = None if domain is None else _domain(domain).of(observations, constants)
+    interior = None if domain is None else checked_domain(domain).of(observations, constants)
     observations = observations if interior is None else interior.restricted(observations)
     _check_places(observations)
     return observations, interior
-
-
-def _domain(given: Any) -> Domain:
-    if not isinstance(given, Domain):
-        raise ConfigurationError(
-            f"domain={given!r} was given; a Domain was expected, as in domain=Domain(inside='x^2 + y^2 < 1')."
-        )
-    return given
 
 
 def require_problem(given: object, verb: str) -> None:
