@@ -342,6 +342,7 @@ def test_descending_axis_and_mask_over_dates(tmp_path):
     data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf", encoding={"u": packed})
     obs = read(tmp_path / "a.nc", mask="seen")
     assert obs.dataset["lat"].values.tolist() == [44, 46, 48, 50]
+    assert "lat turned round, so that it increases" in obs.summary()
     found = obs.dataset["u"].transpose("time", "lat").values
     np.testing.assert_allclose(found, np.where(u > 0.3, u, np.nan)[:, ::-1], atol=6e-4)
     assert [obs.dataset[n].attrs["standard_name"] for n in ("u", "lat")] == [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mollifier.data.complex_values import is_complex
 from mollifier.data.periodic import repeats_first
+from mollifier.data.values import EXTENTS, check_text, measured_array, real_array
 from mollifier.equations.names import TIME_NAMES
 from mollifier.errors import DataError, GridError, did_you_mean
 from mollifier.mollify.grid import Axis
@@ -20,8 +20,6 @@ from mollifier.mollify.grid import Axis
 POINT = "point"
 COORDINATE_NAMES = ("x", "y", "z", "lon", "lat", "longitude", "latitude", *TIME_NAMES)
 REPLICATE = "replicate"
-# Extents beyond these would overflow when derivatives divide by powers of a length.
-EXTENTS = 1e-60, 1e60
 # Names that label rows rather than measure anything, as pandas and CF files write them.
 _ROW_NAMES = (POINT, "points", "obs", "observation", "index", "row", "sample", "node")
 _KEPT = {
@@ -48,59 +46,6 @@ def time_last(names: Iterable[str]) -> tuple[str, ...]:
     ('x', 'y', 't')
     """
     return tuple(sorted(names, key=lambda n: n.lower() in TIME_NAMES))
-
-
-def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    """A float64 copy; masked entries become NaN, imaginary parts of rounding alone are left with a warning.
-
-    Raises
-    ------
-    DataError
-        For complex numbers, text, dates and objects.
-    """
-    masked = np.ma.isMaskedArray(values)
-    raw = np.ma.getdata(values) if masked else np.asarray(values)
-    if raw.dtype.kind == "c":
-        if is_complex(values):
-            raise DataError(f"'{name}' holds complex numbers; real values were expected.")
-        size, off = (float(np.nanmax(np.abs(part), initial=0.0)) for part in (raw, np.imag(raw)))
-        warnings.warn(
-            f"'{name}' holds complex numbers with imaginary parts of rounding alone, up to {off:.2g} "
-            f"at a size of {size:.2g}; the real parts are used.",
-            stacklevel=2,
-        )
-        raw = np.real(raw)
-    if raw.dtype.kind not in "fiub":
-        kind = ({**dict.fromkeys("UST", "text"), "M": "dates", "m": "time spans"}).get(
-            raw.dtype.kind, "objects"
-        )
-        raise DataError(f"'{name}' holds {kind} (dtype {raw.dtype}); real numbers were expected.")
-    result = np.array(raw, dtype=np.float64)
-    if masked:
-        result[np.ma.getmaskarray(values)] = np.nan
-    return result
-
-
-def _measured(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    """Values of a variable: real, nowhere infinite, somewhere finite."""
-    result = real_array(name, values)
-    infinite = int(np.isinf(result).sum())
-    if infinite:
-        raise DataError(f"'{name}' has {infinite} infinite values; mark what is missing as NaN.")
-    size = float(np.nanmax(np.abs(result), initial=0.0))
-    if size and not EXTENTS[0] < size < EXTENTS[1]:
-        raise DataError(
-            f"'{name}' has values up to {size:g}; {EXTENTS[0]:g} to {EXTENTS[1]:g} was expected: change its "
-            "unit, and mark what is missing as NaN."
-        )
-    if result.size == 0:
-        raise DataError(f"'{name}' is empty (shape {result.shape}); at least one value was expected.")
-    if np.isnan(result).all():
-        raise DataError(
-            f"All {result.size} values of '{name}' are missing (NaN); check the selection, the fill value "
-            "and the mask. A state that was not measured is left out of the data and named in states."
-        )
-    return result
 
 
 def _coordinate(name: str, array: xr.DataArray) -> tuple[NDArray[np.float64], dict[str, Any]]:
@@ -343,14 +288,14 @@ def build(
         attrs |= {"units": units[name]} if name in units else {}
         data[name] = (
             own,
-            _measured(name, values) if name in lay.variables else real_array(name, values),
+            measured_array(name, values) if name in lay.variables else real_array(name, values),
             attrs,
         )
     for name, (_, array, attrs) in {**data, **coords}.items():
         array.setflags(write=False)
-        _check_text(name, attrs)
+        check_text(name, attrs)
     kept = {k: v for k, v in raw.attrs.items() if isinstance(v, str | int | float) and k != "replicates"}
-    _check_text("the dataset", kept)
+    check_text("the dataset", kept)
     return xr.Dataset(
         data, coords, kept | ({"replicates": ",".join(lay.replicates)} if lay.replicates else {})
     )
@@ -358,36 +303,17 @@ def build(
 
 def _straightened(raw: xr.Dataset, lay: Layout, periodic: Mapping[str, Any]) -> xr.Dataset:
     """With decreasing axes, as latitudes, turned round; periodic ones without a last slice like the first."""
+    notes = [raw.attrs.get("selected")]
     for name in lay.coordinates:
         x = raw[name].values
         if x.size > 1 and x.dtype.kind in "fiuM" and (x[1:] < x[:-1]).all():
             raw = raw.isel({name: slice(None, None, -1)})
-        if _period(periodic.get(name, raw[name].attrs.get("periodic"))) is not True:
-            continue
-        if repeats_first(raw, name, lay.variables):
-            note = f"without the last slice along {name}, which repeats the first ({name} is periodic)"
-            note = "; ".join(filter(None, [raw.attrs.get("selected"), note]))
-            raw = raw.isel({name: slice(-1)}).assign_attrs(selected=note)
-    return raw
-
-
-def holdable(text: str) -> bool:
-    """Whether a file can hold a text.
-
-    >>> holdable("µm"), holdable("m\\0")
-    (True, False)
-    """
-    return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
-
-
-def _check_text(name: str, attrs: Mapping[str, Any]) -> None:
-    """Refuse names and attributes that no file can hold, while the answer is not yet computed."""
-    for what, text in (("The name", name), *((f"Attribute {k}", v) for k, v in attrs.items())):
-        if isinstance(text, str) and not holdable(text):
-            raise DataError(
-                f"{what} of '{ascii(name)[1:-1]}' is {text!a}; text without NUL and without halves of "
-                "surrogate pairs was expected. Give it anew, as units={...}, or rename."
-            )
+            notes.append(f"{name} turned round, so that it increases")
+        given = _period(periodic.get(name, raw[name].attrs.get("periodic")))
+        if given is True and repeats_first(raw, name, lay.variables):
+            raw = raw.isel({name: slice(-1)})
+            notes.append(f"without the last slice along {name}, which repeats the first ({name} is periodic)")
+    return raw.assign_attrs(selected="; ".join(filter(None, notes))) if any(notes) else raw
 
 
 def _check_axis(name: str, x: NDArray[np.float64], period: bool | float, scattered: bool) -> float:

@@ -16,12 +16,13 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from mollifier.data import building
-from mollifier.data.building import POINT, real_array
+from mollifier.data.building import POINT
 from mollifier.data.complex_values import in_parts, names_in_parts
 from mollifier.data.noise import estimate_noise
 from mollifier.data.noise_findings import NoiseFinding
 from mollifier.data.noise_model import NoiseModel, declared_in, smoothed
 from mollifier.data.noise_structure import less_than_given, noise_structure
+from mollifier.data.values import EXTENTS, real_array
 from mollifier.errors import DataError, did_you_mean
 from mollifier.io.draws import Rng, generator
 
@@ -179,7 +180,7 @@ def _number(value: Any) -> bool:
 
 
 def _fraction(what: str, value: float) -> float:
-    if not 0 <= value < building.EXTENTS[1]:
+    if not 0 <= value < EXTENTS[1]:
         raise DataError(f"{what}; a fraction of rms of 0 or more was expected, such as 0.02.")
     return float(value)
 

@@ -17,12 +17,12 @@ import xarray as xr
 
 from mollifier.data import arrays as unlabelled
 from mollifier.data import errorbars, selection, tables
-from mollifier.data.building import real_array
 from mollifier.data.complex_values import names_in_parts
 from mollifier.data.errorbars import Noise
 from mollifier.data.observations import Observations
 from mollifier.data.readers.engines import engine_reader
 from mollifier.data.readers.registry import READERS, Reader, reader_of, suffix_of, suffixes
+from mollifier.data.values import real_array
 from mollifier.errors import DataError, did_you_mean
 from mollifier.io.arguments import typed
 from mollifier.io.draws import Rng

@@ -10,8 +10,8 @@ from typing import Any
 
 import xarray as xr
 
-from mollifier.data.building import EXTENTS, holdable
 from mollifier.data.observations import Observations
+from mollifier.data.values import EXTENTS, holdable
 from mollifier.errors import ConfigurationError, did_you_mean
 
 PRIORS = ("auto", "h1", "h2", "tv")
