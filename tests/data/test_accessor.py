@@ -53,6 +53,14 @@ def test_accessor_along_dates(boundary, size):
     np.testing.assert_allclose(inner, -rate * data["u"].sel(t=days[5:-5]), rtol=0, atol=1e-3 * rate)
 
 
+def test_accessor_along_a_decreasing_axis():
+    """As latitudes often are: the same numbers at the same places, in the order given."""
+    data, radius = dataset(("x", "t")), {"x": 0.1}
+    turned = data.isel(x=slice(None, None, -1)).mollifier.differentiate("u_x", radius)
+    assert turned.x[0] > turned.x[-1]
+    xr.testing.assert_allclose(turned.sortby("x"), data.mollifier.differentiate("u_x", radius))
+
+
 def test_accessor_chooses_the_radius_by_the_noise():
     """More noise, a larger radius; the attribute states it."""
     radii = []

@@ -57,26 +57,27 @@ class Accessor:
         from mollifier.mollify.orders import Derivative
 
         if not isinstance(order, str):
-            return xr.merge([self.differentiate(one, radius, **options) for one in order])
+            found = [self.differentiate(one, radius, **options) for one in order]
+            return xr.merge(found, join="outer", compat="no_conflicts")
         derivative = Derivative.parse(order, map(str, self._dataset.dims))
         field = derivative.field
         if field not in self._dataset.data_vars:
             hint = did_you_mean(field, map(str, self._dataset.data_vars))
             raise DataError(f"'{order}': the dataset has no variable '{field}'.{hint}")
-        array = self._dataset[field]
+        indexes = {d: i for d, i in self._dataset[field].indexes.items() if len(i) > 1}
+        turned = {d: slice(None, None, -1) for d, i in indexes.items() if i.is_monotonic_decreasing}
+        array = self._dataset[field].isel(turned)
         numbers = with_axes(array.to_dataset(name=field), {})
         chosen = radius
         if radius is None:
-            sd, stencil = (
-                self.observations().noise_sd(field),
-                {k: v for k, v in options.items() if k != "boundary"},
-            )
+            stencil = {k: v for k, v in options.items() if k != "boundary"}
+            sd = self.observations().noise_sd(field)
             chosen = best_radius(numbers[field], derivative, sd, **stencil)
         found = differentiate(numbers[field], order=order, radius=chosen, **options)
         if radius is None:
             found.attrs["radius"] = ", ".join(f"{c} = {r:.4g}" for c, r in chosen.items())
         at = {d: numbers.indexes[d].get_indexer(found[d]) for d in found.dims if d in array.coords}
-        return found.assign_coords({d: array[d][i] for d, i in at.items()})
+        return found.assign_coords({d: array[d][i] for d, i in at.items()}).isel(turned)
 
     def observations(self, noise: Any = None, **options: Any) -> Any:
         """The dataset as `mollifier.Observations`; arguments as for its method ``from_dataset``."""
