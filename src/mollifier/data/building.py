@@ -274,23 +274,10 @@ def build(
         label = np.array(raw[name].values)
         label = label.astype(str) if label.dtype.kind in "OT" else label
         coords[name] = (raw[name].dims, label, {"role": "label"})
-    data: dict[str, Any] = {}
-    for name in dict.fromkeys((*lay.variables, *linked)):
-        own = tuple(d for d in dims if d in raw[name].dims)
-        stray = set(raw[name].dims) - set(own)
-        if stray:
-            raise DataError(
-                f"'{name}' has dimensions {sorted(map(str, stray))} that the variables do not have."
-            )
-        array = raw[name].transpose(*own)
-        values = np.ma.asarray(array.data) if np.ma.isMaskedArray(array.data) else array.values
-        attrs = {k: v for k, v in array.attrs.items() if k in _KEPT}
-        attrs |= {"units": units[name]} if name in units else {}
-        data[name] = (
-            own,
-            measured_array(name, values) if name in lay.variables else real_array(name, values),
-            attrs,
-        )
+    data = {
+        name: _variable(name, raw[name], dims, units, measured=name in lay.variables)
+        for name in dict.fromkeys((*lay.variables, *linked))
+    }
     for name, (_, array, attrs) in {**data, **coords}.items():
         array.setflags(write=False)
         check_text(name, attrs)
@@ -299,6 +286,21 @@ def build(
     return xr.Dataset(
         data, coords, kept | ({"replicates": ",".join(lay.replicates)} if lay.replicates else {})
     )
+
+
+def _variable(
+    name: str, array: xr.DataArray, dims: tuple[str, ...], units: Mapping[str, str], measured: bool
+) -> tuple[tuple[str, ...], NDArray[np.float64], dict[str, Any]]:
+    """Dimensions, values and attributes of a variable, or of an array that belongs to one."""
+    own = tuple(d for d in dims if d in array.dims)
+    stray = set(array.dims) - set(own)
+    if stray:
+        raise DataError(f"'{name}' has dimensions {sorted(map(str, stray))} that the variables do not have.")
+    array = array.transpose(*own)
+    values = np.ma.asarray(array.data) if np.ma.isMaskedArray(array.data) else array.values
+    attrs = {k: v for k, v in array.attrs.items() if k in _KEPT}
+    attrs |= {"units": units[name]} if name in units else {}
+    return own, measured_array(name, values) if measured else real_array(name, values), attrs
 
 
 def _straightened(raw: xr.Dataset, lay: Layout, periodic: Mapping[str, Any]) -> xr.Dataset:
