@@ -28,6 +28,14 @@ def chromatin(
         typer.Option("--methods", metavar="NAMES", help="waves, layer, nested (networks), comma-separated."),
     ] = "waves",
     seconds: Annotated[float, typer.Option("--seconds", min=1, help="That a network may take.")] = 60.0,
+    first: Annotated[int, typer.Option("--first", min=0, help="Number of the first nucleus.")] = 0,
+    diameter: Annotated[
+        float | None,
+        typer.Option("--diameter", min=1000, metavar="NM", help="Of nuclei; by default 1,300 to 1,800."),
+    ] = None,
+    outline: Annotated[
+        str, typer.Option("--given", help="outline,levels or nothing: both are found in the data.")
+    ] = "outline,levels",
     studies: Annotated[int, typer.Option("--studies", min=0, help="Of treated and control cells.")] = 0,
     effect: Annotated[
         float, typer.Option("--effect", min=0.1, help="Ratio of treated to control rates; 1 for none.")
@@ -53,7 +61,7 @@ def chromatin(
 
         tables = []
         if nuclei:
-            given = nuclei, words(methods), seconds
+            given = nuclei, words(methods), seconds, first, diameter, outline
             tables.append(simulated.run(*given, progress=run.progress, journal=run.journal("nuclei")))
         if studies and not any(t.interrupted for t in tables):
             tables.append(cohorts.run(studies, effect, progress=run.progress, journal=run.journal("cohorts")))

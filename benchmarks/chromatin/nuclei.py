@@ -14,14 +14,19 @@ from typing import Any, get_args
 
 import numpy as np
 import xarray as xr
+from scipy.ndimage import distance_transform_edt, zoom
 
 from benchmarks.accuracy import median
 from benchmarks.journal import Journal
 from benchmarks.table import Follow, Table, checked, environment, number, percent
+from mollifier.chromatin.assumptions import Assumptions
+from mollifier.chromatin.cells import analyse_nucleus
 from mollifier.chromatin.demo import imaged
 from mollifier.chromatin.fractions import fractions
 from mollifier.chromatin.infer import infer_rate, posed
 from mollifier.chromatin.lever_rule import Thresholds
+from mollifier.chromatin.localizations import Localizations
+from mollifier.chromatin.mask import nuclei_from_data
 from mollifier.chromatin.model import RATE, ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.settings import StudySettings
@@ -31,22 +36,59 @@ from mollifier.chromatin.simulate import simulate
 from mollifier.engines.solve import solve
 from mollifier.problem.inverse_problem import InverseProblem
 
-# Patterns with a correlation to speak of; diameters (nm) and localisations in a frame between which each
-# nucleus's own is drawn; pixels of the simulation (nm), frames and s between them.
+# Patterns with a correlation to speak of; frames and s between them.
 PATTERNS: tuple[Pattern, ...] = tuple(p for p in get_args(Pattern) if p != "uniform")
-_DIAMETERS, _SEEN, _PIXEL, _FRAMES, _INTERVAL = (1300.0, 1800.0), (1e6, 3e6), 14.0, 10, 40.0
+_FRAMES, _INTERVAL = 10, 40.0
 _LEVEL, _CONTRAST, _WIDTH, _DETECTION = 0.6, 0.4, 24.0, 0.7
 # What is read: which of the frames.
 DATA = {"ten frames": tuple(range(_FRAMES)), "one pair": (0, _FRAMES - 1), "still": (0,)}
 # How: by waves of the nucleus, or by a network whose derivatives are taken by the layer or by autodiff.
 METHODS = {"waves": "", "layer": "mollifier", "nested": "nested"}
 CAPTION = (
-    "Simulated nuclei, 1 to 3 million localisations in each of ten frames 40 s apart (marks are erased "
-    "within 500 s), labels and levels as from a calibration; the pair is the first and the last frame. "
+    "Simulated nuclei, 1 to 3 million localisations (2 to 3 with --diameter) in each of ten frames 40 s apart "
+    "(marks are erased within 500 s); the pair is the first and the last frame. Outline and levels are as from "
+    "a calibration, or, with --given nothing, found in the data, with intervals that include their errors. "
     "Correlation, relative L2 error and coverage of the 95 % intervals over all pixels of a nucleus: median "
-    "and worst. Seconds of inference, the density apart. Networks are given the fields that 'waves' is given "
-    "and are stopped after the same time each; 'ratio' is their read-out point by point."
+    "and worst, and the mean coverage. Seconds of inference, the density apart (or of the whole analysis). "
+    "Networks are given the fields that 'waves' is given and are stopped after the same time each; 'ratio' is "
+    "their read-out point by point."
 )
+GIVEN = ("outline,levels", "nothing")
+# What remains given with nothing else: the model and its nucleoplasm.
+_KNOWN = Assumptions(
+    well=0.0, mixing=0.0, packed=0.0, interface=0.0, diffusion=0.0, acetylation=0.0, water=0.0
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Sizes between which those of a nucleus are drawn, and how it is simulated.
+
+    Attributes
+    ----------
+    diameters, seen
+        In nm, and localisations in a frame.
+    pixel, step
+        Of the simulation in nm, and its time step in s before the first frame.
+    finer
+        Parts of a pixel in which labels are drawn, by cubic interpolation.
+    """
+
+    diameters: tuple[float, float] = (1300.0, 1800.0)
+    seen: tuple[float, float] = (1e6, 3e6)
+    pixel: float = 14.0
+    step: float | None = None
+    finer: int = 1
+
+    @classmethod
+    def of(cls, diameter: float | None) -> Size:
+        """The sizes for nuclei of this diameter or up to a tenth more."""
+        if diameter is None:
+            return _SMALL
+        return cls((diameter, 1.1 * diameter), (2e6, 3e6), 20.0, 10.0, 2)
+
+
+_SMALL = Size()
 
 
 @dataclass(frozen=True)
@@ -89,6 +131,8 @@ class Row:
         Median and largest.
     coverage, seconds
         Medians.
+    mean_coverage
+        Over the nuclei.
     converged
         How many were.
     """
@@ -101,6 +145,7 @@ class Row:
     relative_l2: float
     worst: float
     coverage: float
+    mean_coverage: float
     seconds: float
     converged: int
 
@@ -110,6 +155,8 @@ def run(
     methods: Sequence[str] = ("waves",),
     seconds: float = 60.0,
     first: int = 0,
+    diameter: float | None = None,
+    given: str = "outline,levels",
     *,
     progress: Follow | None = None,
     journal: Journal | None = None,
@@ -126,6 +173,10 @@ def run(
         That a network may take.
     first
         Number of the first nucleus.
+    diameter
+        In nm; by default 1,300 to 1,800.
+    given
+        Of `GIVEN`; networks are given outline and levels always.
     progress
         Called before every answer.
     journal
@@ -134,16 +185,17 @@ def run(
     Raises
     ------
     ConfigurationError
-        If there is no such method.
+        If there is no such method, or nothing such is given.
     """
     checked("method", methods, METHODS)
+    checked("given", [given], GIVEN)
     journal = Journal() if journal is None else journal
     found: dict[tuple[str, str], list[Trial]] = {}
     plan = [(d, m) for m in methods for d in (DATA if m == "waves" else ("ten frames",))]
     stopped = False
     try:
         for k in range(nuclei):
-            made = _Made(first + k)
+            made = _Made(first + k, diameter, given)
             for i, (data, method) in enumerate(plan):
                 if progress is not None:
                     progress(k * len(plan) + i, nuclei * len(plan), f"nucleus {k + 1}, {data}, {method}")
@@ -173,6 +225,8 @@ def _answered(
 
     for i, way in enumerate(ways):
         known_by = {"nucleus": made.seed, "data": data, "method": way}
+        known_by |= {"diameter": made.diameter} if made.diameter else {}
+        known_by |= {"given": made.given} if method == "waves" and made.given != GIVEN[0] else {}
         known_by |= {} if method == "waves" else {"seconds": seconds}
         trial = journal.once(known_by, Trial, partial(measured, i))
         found.setdefault((data, way), []).append(trial)
@@ -181,32 +235,34 @@ def _answered(
 class _Made:
     """A nucleus by number, simulated and imaged at its first use."""
 
-    def __init__(self, seed: int) -> None:
-        self.seed, self.model = seed, ChromatinModel()
+    def __init__(self, seed: int, diameter: float | None = None, given: str = GIVEN[0]) -> None:
+        self.seed, self.model, self.diameter, self.given = seed, ChromatinModel(), diameter, given
         self._seen: tuple[NucleusData, Thresholds, xr.DataArray] | None = None
         self._fields: dict[str, xr.Dataset] = {}
 
     def _imaged(self) -> tuple[NucleusData, Thresholds, xr.DataArray]:
         if self._seen is None:
-            rng = np.random.default_rng(self.seed)
-            diameter, seen = rng.uniform(*_DIAMETERS), rng.uniform(*_SEEN)
-            mask = nucleus(diameter, round(1.15 * diameter / _PIXEL), rng=self.seed)
+            rng, size = np.random.default_rng(self.seed), Size.of(self.diameter)
+            diameter, seen = rng.uniform(*size.diameters), rng.uniform(*size.seen)
+            mask = nucleus(diameter, round(1.15 * diameter / size.pixel), rng=self.seed)
             kind = PATTERNS[self.seed % len(PATTERNS)]
             rate = rate_pattern(mask, kind, _LEVEL, _CONTRAST, self.seed)
             times = [_INTERVAL * k for k in range(_FRAMES)]
-            movie = simulate(self.model, mask, rate, times, before=1000.0, rng=self.seed)
-            self._seen = (*imaged(movie, seen / _DETECTION, self.seed), rate)
+            formed = simulate(
+                self.model, mask, rate, times[:1], before=1000.0, step=size.step, rng=self.seed
+            )["phi_d"].isel(t=0)
+            movie = simulate(self.model, mask, rate, times, before=0.0, start=formed)
+            self._seen = (*imaged(_finer(movie, size.finer), seen / _DETECTION, self.seed), rate)
         return self._seen
+
+    def _sample(self, data: str) -> NucleusData:
+        sample, part = self._imaged()[0], DATA[data]
+        frames, times = (tuple(v[k] for k in part) for v in (sample.frames, sample.times))
+        return replace(sample, frames=frames, times=times)
 
     def _given(self, data: str) -> xr.Dataset:
         if data not in self._fields:
-            sample, levels, _ = self._imaged()
-            part = DATA[data]
-            sample = replace(
-                sample,
-                frames=tuple(sample.frames[k] for k in part),
-                times=tuple(sample.times[k] for k in part),
-            )
+            sample, levels = self._sample(data), self._imaged()[1]
             value = signal(sample, StudySettings(width=_WIDTH, merge=False))
             self._fields[data] = fractions(value, sample.mask, thresholds=levels)
         return self._fields[data]
@@ -231,11 +287,34 @@ class _Made:
 
     def read(self, data: str) -> list[Trial]:
         """By the waves of the nucleus."""
+        if self.given == "nothing":
+            return [self._found(data)]
         given = self._given(data)
         begun = time.perf_counter()
         found = infer_rate(given, self.model)
         spent = time.perf_counter() - begun
         return [self._trial(data, found.dataset, RATE, spent, found.status.name)]
+
+    def _found(self, data: str) -> Trial:
+        """As the command reads it: the outline is detected, and the levels are those of the free energy."""
+        sample, water = self._sample(data), self._imaged()[1].euchromatin_water
+        settings = StudySettings(
+            levels="energy",
+            thresholds=Thresholds(euchromatin_water=water, heterochromatin_water=water),
+            assume=_KNOWN,
+            domains="map",
+        )
+        begun = time.perf_counter()
+        x, y = (np.concatenate([getattr(f, c) for f in sample.frames]) for c in ("x", "y"))
+        mask = nuclei_from_data(Localizations(x, y), settings.detection).whole[0].mask
+        result = analyse_nucleus(replace(sample, mask=mask), settings)
+        spent = time.perf_counter() - begun
+        if result.rate is None:
+            return Trial(0.0, math.inf, 0.0, spent, result.error, 0)
+        rate = result.rate
+        sd: xr.DataArray = (rate[f"{RATE}_sd"] ** 2 + rate[f"{RATE}_assumed_sd"] ** 2) ** 0.5
+        status = str(rate.attrs["status"]).partition(":")[0]
+        return self._trial(data, rate.assign({f"{RATE}_sd": sd}), RATE, spent, status)
 
     def network(self, data: str, method: str, seconds: float) -> list[Trial]:
         """By a network, and its read-out point by point."""
@@ -250,6 +329,28 @@ class _Made:
         inside = inside.interp(x=fields["x"], y=fields["y"], method="nearest") > 0
         both = fields[[RATE, "ratio"]].where(inside)
         return [self._trial(data, both, n, spent, solution.status.name) for n in (RATE, "ratio")]
+
+
+def _finer(movie: xr.Dataset, parts: int) -> xr.Dataset:
+    """The movie on finer pixels, by cubic interpolation; each pixel of the mask in parts."""
+    if parts == 1:
+        return movie
+    inside = movie["mask"].values.astype(bool)
+    near: Any = distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    frames = [
+        zoom(f[tuple(near)], parts, order=3, mode="nearest", grid_mode=True)
+        for f in movie["phi_d"].transpose("t", "x", "y").values
+    ]
+    whole = np.kron(inside, np.ones((parts, parts), dtype=bool))
+    coords: dict[str, Any] = {"t": movie["t"]}
+    for c in ("x", "y"):
+        step = float(movie[c][1] - movie[c][0])
+        part = step * ((np.arange(parts) + 0.5) / parts - 0.5)
+        coords[c] = (c, (movie[c].values[:, None] + part).ravel(), movie[c].attrs)
+    phi_d = np.where(whole[..., None], np.stack(frames, -1), np.nan)
+    phi_n = np.where(whole, float(movie["phi_n"].mean()), np.nan)
+    fields = {"phi_d": (("x", "y", "t"), phi_d), "phi_n": (("x", "y"), phi_n), "mask": (("x", "y"), whole)}
+    return xr.Dataset(fields, coords)
 
 
 def _ratio(problem: InverseProblem, fields: xr.Dataset) -> xr.DataArray:
@@ -275,6 +376,7 @@ def _row(data: str, method: str, trials: Sequence[Trial]) -> Row:
         median(errors),
         max(errors),
         median(t.coverage for t in trials),
+        float(np.mean([t.coverage for t in trials])),
         median(t.seconds for t in trials),
         sum(t.status == "converged" for t in trials),
     )
@@ -290,6 +392,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "relative L2": lambda r: number(r.relative_l2),
     "worst": lambda r: number(r.worst),
     "coverage": lambda r: percent(r.coverage) if math.isfinite(r.coverage) else "-",
+    "mean coverage": lambda r: percent(r.mean_coverage) if math.isfinite(r.mean_coverage) else "-",
     "seconds": lambda r: number(r.seconds),
     "converged": lambda r: str(r.converged),
 }

@@ -24,8 +24,7 @@ from mollifier.errors import ConfigurationError
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Smaller nuclei, with as many localisations to the area."""
-    monkeypatch.setattr(nuclei, "_DIAMETERS", (800.0, 850.0))
-    monkeypatch.setattr(nuclei, "_SEEN", (3e5, 4e5))
+    monkeypatch.setattr(nuclei, "_SMALL", nuclei.Size((800.0, 850.0), (3e5, 4e5)))
     monkeypatch.setattr(nuclei, "_FRAMES", 3)
     monkeypatch.setattr(nuclei, "_INTERVAL", 100.0)
     monkeypatch.setattr(nuclei, "DATA", {"ten frames": (0, 1, 2), "still": (0,)})

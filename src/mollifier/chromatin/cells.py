@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from mollifier.chromatin.energy_levels import EnergyLevels, energy_levels
 from mollifier.chromatin.fractions import fractions
 from mollifier.chromatin.infer import infer_rate
 from mollifier.chromatin.lever_rule import Thresholds
@@ -98,11 +99,15 @@ def _with_edge(s: StudySettings, edge: Offset | None, resolution: float) -> Stud
 
 def _with_fields(
     known: NucleusResult, sample: NucleusData, s: StudySettings, levels: tuple[float, float] | None
-) -> tuple[NucleusResult, Thresholds]:
-    """Volume fractions and domains, and the levels as they were given."""
+) -> tuple[NucleusResult, Thresholds | EnergyLevels]:
+    """Volume fractions and domains, and the levels as they were given or fitted."""
     value = signal(sample, s)
-    chosen = s.thresholds
-    if levels is not None:
+    chosen, fitted = s.thresholds, None
+    if s.levels == "energy":
+        width = float(value.attrs.get("kernel_width", math.nan))
+        fitted = energy_levels(sample, s, width)
+        chosen = fitted.thresholds
+    elif levels is not None:
         ground, mean = ground_and_mean(value, sample.mask, chosen)
         e, h = (ground + mean * r for r in levels)
         chosen = replace(chosen, background=ground, euchromatin=e, heterochromatin=h)
@@ -127,7 +132,7 @@ def _with_fields(
     phi.attrs |= found.attrs
     tables = {"domains": found.domains, "features": found.features}
     notes = _resolved(phi, s, last, sample.frames)
-    return replace(known, fields=phi, **tables, numbers=numbers, notes=notes), chosen
+    return replace(known, fields=phi, **tables, numbers=numbers, notes=notes), fitted or chosen
 
 
 def _resolved(
@@ -159,7 +164,7 @@ def _resolved(
 
 
 def _with_rate(
-    known: NucleusResult, s: StudySettings, chosen: Thresholds, ready: Settled
+    known: NucleusResult, s: StudySettings, chosen: Thresholds | EnergyLevels, ready: Settled
 ) -> tuple[NucleusResult, RateMap | None]:
     """The map of rates, its numbers, and notes on them."""
     assert known.fields is not None
@@ -240,7 +245,7 @@ def _assumed(
     margin: float,
     phi: xr.Dataset,
     s: StudySettings,
-    chosen: Thresholds,
+    chosen: Thresholds | EnergyLevels,
 ) -> tuple[xr.Dataset, bool]:
     """The dependence of the map on what is assumed, and whether that on the outline is known."""
     sd, pixel = s.assume.outline * float(phi.attrs["resolution"]), float(phi["x"][1] - phi["x"][0])

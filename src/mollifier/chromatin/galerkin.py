@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg as sl
+import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
@@ -43,7 +44,7 @@ _ROUNDS = 3
 # Degree of the splines of the rate, by the kind of prior: low where an edge is to be kept.
 _DEGREES = {"tv": 1, "h1": 2, "h2": 3, "auto": 5}
 # Of one still image: size of its change in time, Gamma_ac, white over lengths above the diffusion length.
-_UNSTEADY = 0.1
+UNSTEADY = 0.1
 # Of one still image: functions of the distance from the edge that the rate has beside its splines, by their
 # decay lengths in units of the diffusion length, and their prior standard deviation relative to the mean
 # rate. In time-lapses they follow the errors at the outline, which exceed the noise.
@@ -96,10 +97,11 @@ class RateEstimate:
     @property
     def sd(self) -> Array:
         """Standard errors, shape as `rate`."""
-        space, time = self.space, self.time.functions
-        parts = [(space[:, :, None] * row).reshape(len(space), -1) for row in time]
-        variance = [np.sum((self.inverse @ p.T) ** 2, axis=0) for p in parts]
-        return np.sqrt(np.stack(variance, -1))
+        space = sp.csr_array(self.space)
+        roots = self.inverse.reshape(len(self.inverse), space.shape[1], -1)
+        each, frame = np.unique(self.time.functions, axis=0, return_inverse=True)
+        variance = [np.sum((space @ (roots @ row).T) ** 2, axis=1) for row in each]
+        return np.sqrt(np.stack(variance, -1))[:, frame.ravel()]
 
     def mean(self, weight: Array) -> tuple[float, float]:
         """Weighted mean of the rate and its standard error; weights as `rate`, with sum one."""
@@ -190,9 +192,9 @@ class Rows:
         self.prior = field_prior(basis.lattice, kind)
         self.level = float(series.phi_h.mean() / max(series.phi_e.mean(), 1e-3))
         self.right = _rest(series, modes, model, self.time).ravel()
-        self._frames = np.stack(
-            [2 * model.acetylation * modes.project(e[:, None] * self.space) for e in series.phi_e.T]
-        )
+        # Most splines are zero at a pixel.
+        local = sp.csr_array(self.space).T * (2 * model.acetylation * modes.spacing**2)
+        self._frames = np.stack([(local @ (e[:, None] * modes.functions)).T for e in series.phi_e.T])
 
     @property
     def rim_precision(self) -> Array:
@@ -220,7 +222,7 @@ class Rows:
         noise *= np.outer(larger, larger)
         if self.still:
             unit = self.model.acetylation * self.model.length
-            noise += (_UNSTEADY * unit) ** 2 * np.eye(len(noise))
+            noise += (UNSTEADY * unit) ** 2 * np.eye(len(noise))
         if self.series.others or self.series.shaken:
             base = self._by_frame(self.series, rate)
             for other in self.series.others:

@@ -22,6 +22,8 @@ Array = NDArray[np.float64]
 MIN_AREA = 5e6
 # Localisations to a value of the smoothing in which the edge of a nucleus is found, and iterations of that.
 _ENOUGH, _ROUNDS = 50.0, 3
+# Finest smoothing there in nm: localisations are no more precise.
+_FINEST = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +250,8 @@ def _outlined(locs: Localizations, coarse: Nucleus, how: NucleusDetection) -> xr
     reach = how.smoothing + how.pixel
     x, y = (coarse.mask[c].values for c in ("x", "y"))
     near = locs.window((x[0] - reach, x[-1] + reach), (y[0] - reach, y[-1] + reach))
-    smoothing = min(math.sqrt(_ENOUGH * coarse.area / (4 * math.pi * len(near))), how.smoothing)
+    smoothing = math.sqrt(_ENOUGH * coarse.area / (4 * math.pi * len(near)))
+    smoothing = min(max(smoothing, _FINEST), how.smoothing)
     values = _binned(near, replace(how, pixel=smoothing))
     fine = ndimage.gaussian_filter(values.values, 1.0)
     inside = on_grid(coarse.mask, values["x"].values, values["y"].values)

@@ -42,12 +42,15 @@ class Modes:
         Eigenvalues kappa in 1/length^2, increasing from 0, shape (k,).
     functions
         Orthonormal, ``integral phi_i phi_j = delta_ij``, shape (pixels, k).
+    blocks
+        The block of each pixel and the functions on blocks, (blocks, k), where they were computed on blocks.
     """
 
     inside: NDArray[np.bool_]
     spacing: float
     values: Array
     functions: Array
+    blocks: tuple[NDArray[np.intp], Array] | None = None
 
     @property
     def shortest(self) -> float:
@@ -59,8 +62,15 @@ class Modes:
         return self.spacing**2 * (self.functions.T @ values)
 
     def gram(self, weight: Array) -> Array:
-        """``sum phi_i phi_j weight`` over the pixels times their area squared, shape (k, k)."""
-        return self.spacing**4 * ((self.functions * weight[:, None]).T @ self.functions)
+        """``sum phi_i phi_j weight`` over the pixels times their area squared, shape (k, k).
+
+        A weight varies as slowly as a function on blocks does within one: there it is summed over blocks.
+        """
+        functions = self.functions
+        if self.blocks is not None:
+            index, functions = self.blocks
+            weight = np.bincount(index, weight, len(functions))
+        return self.spacing**4 * ((functions * weight[:, None]).T @ functions)
 
 
 def modes(inside: NDArray[np.bool_], spacing: float, shortest: float, most: int = _MOST) -> Modes:
@@ -118,4 +128,7 @@ def _interpolated(inside: NDArray[np.bool_], spacing: float, found: Modes) -> Mo
         full[found.inside] = values
         functions[:, k] = map_coordinates(full[tuple(near)], place, order=1, mode="nearest")
     root = sl.cholesky(spacing**2 * functions.T @ functions, lower=True)
-    return Modes(inside, spacing, found.values, sl.solve_triangular(root, functions.T, lower=True).T)
+    functions = sl.solve_triangular(root, functions.T, lower=True).T
+    number = np.cumsum(found.inside).reshape(found.inside.shape) - 1
+    i, j = (np.nonzero(inside)[axis] // size for axis in (0, 1))
+    return Modes(inside, spacing, found.values, functions, (number[tuple(near)][i, j], found.functions))

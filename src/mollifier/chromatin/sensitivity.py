@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from mollifier.chromatin.assumptions import Assumptions
+from mollifier.chromatin.energy_levels import EnergyLevels
 from mollifier.chromatin.field_series import FieldSeries
 from mollifier.chromatin.galerkin import residual
 from mollifier.chromatin.lever_rule import Thresholds, mixed
@@ -43,11 +44,11 @@ class Levels:
     signal
         Over x and y (and t), at least on the pixels of the map.
     chosen, found
-        Thresholds as they were given, and with every level as a number.
+        Thresholds as they were given or fitted, and with every level as a number.
     """
 
     signal: xr.DataArray
-    chosen: Thresholds
+    chosen: Thresholds | EnergyLevels
     found: Thresholds
 
 
@@ -157,11 +158,21 @@ def _variations(
     def mirrored(far: _Changed) -> _Changed:
         return _Changed(2 * base - far.lam, 2 * phi_e - far.phi_e, -far.step)
 
-    for name, sd, low, high in assumed.models(model):
-        yield name, sd, (end(found.series, low), end(found.series, high)), 2.0
+    value = None if levels is None else _on_pixels(levels.signal, found)
+    fitted = levels.chosen if levels is not None and isinstance(levels.chosen, EnergyLevels) else None
+    for name, sd, *models in assumed.models(model):
+        # Fitted levels follow the model.
+        low, high = (
+            end(found.series if fitted is None else _with_levels(found, value, fitted.at(m)), m)
+            for m in models
+        )
+        yield name, sd, (low, high), 2.0
     if levels is not None:
-        value = _on_pixels(levels.signal, found)
-        for name, sd, low, high, apart in assumed.thresholds(levels.chosen, levels.found, levels.signal):
+        if fitted is not None:
+            every = fitted.variations(assumed)
+        else:
+            every = assumed.thresholds(levels.chosen, levels.found, levels.signal)
+        for name, sd, low, high, apart in every:
             far = end(_with_levels(found, value, high), model)
             near = mirrored(far) if low is None else end(_with_levels(found, value, low), model)
             yield name, sd, (near, far), apart

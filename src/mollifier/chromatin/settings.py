@@ -45,7 +45,8 @@ class StudySettings:
     thresholds, levels
         Levels of the three phases in the signal. With levels "own" they are quantiles of each nucleus, which
         makes all nuclei look alike; with "control" they are those of the control nuclei, relative to the
-        mean.
+        mean; with "energy" each nucleus has those at which it obeys its free energy
+        (`mollifier.chromatin.energy_levels`).
     rule, domains
         Definition of a domain, ours or one of `mollifier.chromatin.definitions.DEFINITIONS`; "clusters" of
         localisations or regions of the "map" ("auto": clusters for localisations at one time).
@@ -90,7 +91,7 @@ class StudySettings:
     merge: bool = True
     psf_sd: float | None = None
     thresholds: Thresholds = field(default_factory=Thresholds)
-    levels: Literal["own", "control"] = "own"
+    levels: Literal["own", "control", "energy"] = "own"
     rule: DomainRule = field(default_factory=DomainRule)
     domains: Literal["auto", "clusters", "map"] = "auto"
     model: ChromatinModel = field(default_factory=ChromatinModel)

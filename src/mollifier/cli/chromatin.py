@@ -103,7 +103,10 @@ _Outline = Annotated[
     str, typer.Option("--outline", help="given, or fitted: moved to where the signal falls.")
 ]
 _Levels = Annotated[
-    str | None, typer.Option("--levels", help="Nuclei whose quantiles set the levels: own or control.")
+    str | None,
+    typer.Option(
+        "--levels", help="Quantiles of each nucleus (own) or of the control, or of the free energy."
+    ),
 ]
 _Domains = Annotated[
     str,

@@ -45,7 +45,7 @@ def chosen_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     if given["saturated"] is not None:
         chosen["saturated"] = given["saturated"]
     whose = whose or ("own" if groups is None else "control")
-    return chosen | {"levels": one_of("--levels", whose, ("own", "control"))}
+    return chosen | {"levels": one_of("--levels", whose, ("own", "control", "energy"))}
 
 
 def settings_with(

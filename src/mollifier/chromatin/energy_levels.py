@@ -1,0 +1,405 @@
+"""The levels of the phases in a density of localisations, from the free energy.
+
+With phi_h = a + b s in the signal s, the equation of `mollifier.chromatin.model` holds at the size of domains
+for one a and one b only: the two phases are in balance across their interfaces. It is multiplied by local
+test functions, Gaussians of 1.7 interface widths, with a rate that is linear in place over tiles of
+five diffusion lengths. Localisations are divided at random into two halves, whose errors are independent: the
+residual r of one half, times the derivative g of that of the other by a and b, is zero in the mean over the
+nucleus (instrumental variables; Fuller, Measurement Error Models, Wiley 1987, section 2.4). Powers of a
+density are corrected for its Poisson errors, and for the blur of kernel, pixels and localisation by
+
+    G*(p^2) = s^2 + sigma^2 |grad s|^2 + ...,   G*(p^3) = s^3 + 3 sigma^2 s |grad s|^2 + ...
+
+with s = G*p the blurred density. The scatter between tiles gives the standard errors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import convolve1d, distance_transform_edt, gaussian_filter, gaussian_laplace
+
+from mollifier.chromatin.assumptions import Assumptions
+from mollifier.chromatin.density import stencil
+from mollifier.chromatin.galerkin import UNSTEADY
+from mollifier.chromatin.lever_rule import Thresholds
+from mollifier.chromatin.model import ChromatinModel
+from mollifier.chromatin.nucleus_data import NucleusData
+from mollifier.chromatin.rasters import nearest, on_grid
+from mollifier.chromatin.repeats import merge_repeats
+from mollifier.chromatin.resolution import typical_precision
+from mollifier.chromatin.settings import StudySettings
+from mollifier.errors import ConfigurationError, DataError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EnergyTuning:
+    """Numbers that steer the fit of the levels.
+
+    Attributes
+    ----------
+    test
+        Standard deviation of a test function, in widths of an interface.
+    reach
+        Distance from the edge at which test functions begin, in their standard deviations.
+    tile
+        Side of a tile in diffusion lengths.
+    tiles, points
+        Fewest tiles, and test functions in one.
+    ends, low, high
+        The fit starts with these quantiles of the smoothed signal at the best of these shares of the packing.
+    rounds, longest, exact
+        Most Gauss-Newton steps, the longest relative to the contrast, and the one that ends them.
+    largest
+        Largest standard error of the contrast, relative to it.
+    """
+
+    test: float = 1.7
+    reach: float = 4.5
+    tile: float = 5.0
+    tiles: int = 8
+    points: int = 8
+    ends: tuple[float, float] = (0.05, 0.98)
+    low: tuple[float, ...] = (0.05, 0.15, 0.25, 0.35)
+    high: tuple[float, ...] = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    rounds: int = 30
+    longest: float = 0.3
+    exact: float = 1e-6
+    largest: float = 0.3
+
+
+DEFAULT = EnergyTuning()
+
+
+class _Half(NamedTuple):
+    """Projections of a half of the localisations: of the Laplacian of s, s^2 and s^3, (3, n), and (n,) of its
+    square of s, of s, and of the change of s in time."""
+
+    laplacian: Array
+    bilaplacian: Array
+    mean: Array
+    change: Array
+
+
+class _Tiles(NamedTuple):
+    """Tile of each test function, and its place (1, x, y) in the tile, (n, 3)."""
+
+    index: NDArray[np.intp]
+    place: Array
+
+
+@dataclass(frozen=True, eq=False)
+class EnergyLevels:
+    """Levels that obey the free energy.
+
+    Attributes
+    ----------
+    thresholds
+        The levels, two phases with their nucleoplasm.
+    covariance
+        Of a and b, in units of the mean density.
+    """
+
+    thresholds: Thresholds
+    covariance: Array
+    _unit: float
+    _values: Array
+    _model: ChromatinModel
+    _halves: tuple[_Half, _Half]
+    _tiles: _Tiles
+    _still: bool
+
+    def at(self, model: ChromatinModel, water: float | None = None, growth: float = 0.0) -> Thresholds:
+        """The levels for another model, nucleoplasm or growth of a still pattern, to first order."""
+        water = self.thresholds.euchromatin_water if water is None else water
+        p, halves = self._values, self._halves
+        moment, slope, _ = _moments(p, halves, self._tiles, model, 1 - water, growth)
+        return _thresholds(p - np.linalg.solve(slope, moment), self._unit, water, self.thresholds)
+
+    def variations(
+        self, assumed: Assumptions
+    ) -> Iterator[tuple[str, float, Thresholds | None, Thresholds, float]]:
+        """As `Assumptions.thresholds`: levels, their contrast, nucleoplasm, growth of a still pattern."""
+        water = self.thresholds.euchromatin_water
+        for name, move in zip(("levels", "contrast"), np.linalg.cholesky(self.covariance).T, strict=True):
+            low, high = (
+                _thresholds(self._values + s * move, self._unit, water, self.thresholds) for s in (-1, 1)
+            )
+            yield name, float(np.abs(move).max()), low, high, 2.0
+        if assumed.water:
+            yield "water", assumed.water, None, self.at(self._model, water + assumed.water), 2.0
+        if self._still:
+            low, high = (self.at(self._model, growth=s * UNSTEADY) for s in (-1, 1))
+            yield "growth", UNSTEADY, low, high, 2.0
+
+
+def energy_levels(
+    sample: NucleusData, settings: StudySettings, width: float, tuning: EnergyTuning = DEFAULT
+) -> EnergyLevels:
+    """The levels of euchromatin and heterochromatin at which a nucleus obeys its free energy.
+
+    Parameters
+    ----------
+    sample
+        A nucleus of several um, as localisations. A still image is taken as steady, up to a growth of its
+        pattern of a tenth of Gamma_ac.
+    settings
+        Its model, nucleoplasm (``thresholds``) and treatment of repeats.
+    width
+        Full width at half maximum of the density's kernel, nm.
+
+    Raises
+    ------
+    ConfigurationError
+        If the data are no localisations on a kernel, or the phases hold different nucleoplasm.
+    DataError
+        If the nucleus is too small, or shows no two phases.
+    """
+    s = settings
+    if not sample.frames or s.method != "kernel" or s.windows > 1:
+        raise ConfigurationError(
+            "--levels energy was given for an image, Voronoi cells or several windows; tables of "
+            "localisations on a kernel were expected. Give levels, or --levels own."
+        )
+    if s.thresholds.heterochromatin_water != s.thresholds.euchromatin_water:
+        raise ConfigurationError(
+            f"Nucleoplasm of {s.thresholds.euchromatin_water} in euchromatin and of "
+            f"{s.thresholds.heterochromatin_water} in heterochromatin was given with --levels energy; one "
+            "value was expected."
+        )
+    densities, inside, pixel, blur = _densities(sample, s, width)
+    unit = 2 * float(densities[:, inside].mean())
+    scale = tuning.test * s.model.energy.interface
+    keep, tiles = _places(inside, pixel, scale, tuning.tile * s.model.length, tuning)
+    poisson = _Poisson.of(width, pixel, unit / 2, blur)
+    halves = [_half(d * 2 / unit, np.array(sample.times), keep, pixel, scale, poisson) for d in densities]
+    return _fitted((halves[0], halves[1]), tiles, s, unit, len(sample.frames) == 1, tuning)
+
+
+def _densities(
+    sample: NucleusData, s: StudySettings, width: float
+) -> tuple[Array, NDArray[np.bool_], float, float]:
+    """Densities of two random halves, (2, x, y, frames), 0 outside; the pixels inside; the side of a pixel;
+    and the variance of the localisation errors."""
+    rng, pixel, mask = np.random.default_rng(0), width / 2, sample.mask
+    w = stencil(width, pixel)
+    axes = [np.arange(float(mask[c][0]), float(mask[c][-1]) + pixel, pixel) for c in ("x", "y")]
+    inside = on_grid(mask, *axes)
+    found, errors = np.zeros((2, *inside.shape, len(sample.frames))), []
+    for k, frame in enumerate(sample.frames):
+        timed = s.merge and not (frame.frame is None and frame.trace is None)
+        locs = merge_repeats(frame) if timed else frame
+        errors.append(typical_precision(locs, None))
+        (i, in_x), (j, in_y) = (nearest(a, v) for a, v in zip(axes, (locs.x, locs.y), strict=True))
+        half = rng.integers(0, 2, len(locs))
+        flat = np.ravel_multi_index((half, i, j), found.shape[:3])[in_x & in_y]
+        counts = np.bincount(flat, minlength=2 * inside.size).reshape(found.shape[:3]) * inside
+        found[..., k] = convolve1d(convolve1d(counts / pixel**2, w, axis=1), w, axis=2) * inside
+    return found, inside, pixel, float(np.nan_to_num(np.square(errors)).mean())
+
+
+def _places(
+    inside: NDArray[np.bool_], pixel: float, scale: float, side: float, tuning: EnergyTuning
+) -> tuple[NDArray[np.bool_], _Tiles]:
+    """Pixels at which test functions lie, one to their standard deviation, and their tiles."""
+    step = max(round(scale / pixel), 1)
+    lattice = np.zeros(inside.shape, dtype=bool)
+    lattice[step // 2 :: step, step // 2 :: step] = True
+    depth: Any = distance_transform_edt(inside)
+    keep = lattice & (depth * pixel > tuning.reach * scale)
+    place = np.stack(np.nonzero(keep), -1) * pixel / side
+    corner = np.floor(place).astype(np.intp)
+    _, index, count = np.unique(corner, axis=0, return_inverse=True, return_counts=True)
+    index = index.ravel()
+    enough = count >= tuning.points
+    if enough.sum() < tuning.tiles:
+        raise DataError(
+            f"The nucleus has room for {enough.sum()} tiles of {side:.0f} nm that are farther than "
+            f"{tuning.reach * scale:.0f} nm from its edge; {tuning.tiles} or more were expected with "
+            "--levels energy. Give levels, or --levels own."
+        )
+    kept = enough[index]
+    keep[keep] = kept
+    _, index = np.unique(index[kept], return_inverse=True)
+    inner = (place - corner - 0.5)[kept]
+    return keep, _Tiles(index, np.column_stack([np.ones(len(inner)), inner]))
+
+
+class _Poisson(NamedTuple):
+    """Moments of a smoothed Poisson field s and of its central differences, for means that vary slowly.
+
+    Variance ``s/area``, third moment ``skew s/area^2``; of both differences variance ``slope s/area`` and third
+    moment with s ``mixed s/area^2``; ``blur`` is the variance (nm^2) of kernel, pixels and errors.
+    """
+
+    area: float
+    skew: float
+    slope: float
+    mixed: float
+    blur: float
+
+    @classmethod
+    def of(cls, width: float, pixel: float, mean: float, errors: float) -> _Poisson:
+        """For a kernel, for densities in units of their mean (1/nm^2)."""
+        w = stencil(width, pixel)
+        place = pixel * (np.arange(len(w)) - len(w) // 2)
+        difference = np.convolve(w, [1.0, 0.0, -1.0]) / (2 * pixel)
+        square, cube = float(np.sum(w**2)), float(np.sum(w**3))
+        both = float(np.sum(np.pad(w, 1) * difference**2))
+        return cls(
+            mean * (pixel / square) ** 2,
+            cube**2 / square**4,
+            2 * float(np.sum(difference**2)) / square,
+            2 * both * cube / square**4,
+            float(np.sum(w * place**2)) + pixel**2 / 12 + errors,
+        )
+
+    def powers(self, s: Array, pixel: float) -> tuple[Array, Array]:
+        """Unbiased square and cube of the mean of s (x, y, frames), without its blur."""
+        area = self.area
+        square = s**2 - s / area
+        cube = s**3 - 3 * s**2 / area + (3 - self.skew) * s / area**2
+        steep = sum(g**2 for g in np.gradient(s, pixel, axis=(0, 1)))
+        once = steep - self.slope * s / area
+        twice = s * steep - self.slope * square / area - once / area - self.mixed * s / area**2
+        return square + self.blur * once, cube + 3 * self.blur * twice
+
+
+def _half(
+    s: Array, times: Array, keep: NDArray[np.bool_], pixel: float, scale: float, poisson: _Poisson
+) -> _Half:
+    """Projections on the test functions, averaged over the time of the data."""
+    weight = np.ones(1)
+    if len(times) > 1:
+        steps = np.diff(times)
+        weight = (np.append(steps, 0.0) + np.append(0.0, steps)) / (2 * np.ptp(times))
+    change = (s[..., -1] - s[..., 0]) / max(float(np.ptp(times)), 1.0)
+    sd = scale / pixel
+    square, cube = poisson.powers(s, pixel)
+    means = [v @ weight for v in (s, square, cube)]
+    laplacian = np.stack([gaussian_laplace(v, sd)[keep] for v in means]) / pixel**2
+    part = sd / math.sqrt(2)
+    twice = gaussian_laplace(gaussian_laplace(means[0], part), part)[keep] / pixel**4
+    return _Half(laplacian, twice, gaussian_filter(means[0], sd)[keep], gaussian_filter(change, sd)[keep])
+
+
+def _residual(
+    p: Array, half: _Half, tiles: _Tiles, model: ChromatinModel, chromatin: float, growth: float
+) -> Array:
+    """What the equation leaves of the projections, in units of Gamma_ac, after the best rate of each tile."""
+    (a, b), e, rate = p, model.energy, model.acetylation
+    slope, curvature, third = model.bulk_slopes(a)
+    # The potential at a + b s is a cubic polynomial of s.
+    powers = np.array([slope * 2 * b, curvature * 2 * b**2, third * 4 / 3 * b**3])
+    flow = powers @ half.laplacian - e.interface**2 * 2 * b * half.bilaplacian
+    phi_h, phi_e = a + b * half.mean, chromatin - a - b * half.mean
+    rest = model.diffusion / rate * flow - 2 * phi_h - 2 * b * half.change / rate
+    columns = 2 * phi_e[:, None] * tiles.place
+    if growth:
+        mean = np.bincount(tiles.index, half.mean) / np.bincount(tiles.index)
+        rest = rest - growth * 2 * b * (half.mean - mean[tiles.index])
+    # In units of the contrast: none at all would solve the equation too.
+    return (rest + np.sum(columns * _solved(columns, -rest, tiles.index), -1)) / b
+
+
+def _solved(columns: Array, right: Array, index: NDArray[np.intp]) -> Array:
+    """Least-squares coefficients of columns (n, k) for each tile, on its rows."""
+    normal, pull = (
+        np.stack([np.bincount(index, v) for v in np.reshape(m, (len(index), -1)).T], -1)
+        for m in (columns[:, :, None] * columns[:, None, :], columns * right[:, None])
+    )
+    k = columns.shape[1]
+    normal = normal.reshape(-1, k, k)
+    # Test functions of a narrow tile may lie on a line.
+    ridge = 1e-6 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(k)
+    return np.linalg.solve(normal + ridge, pull[..., None])[index, :, 0]
+
+
+def _moments(
+    p: Array,
+    halves: tuple[_Half, _Half],
+    tiles: _Tiles,
+    model: ChromatinModel,
+    chromatin: float,
+    growth: float = 0.0,
+) -> tuple[Array, Array, Array]:
+    """Sums of residuals times derivatives of the other half, their derivative, and their covariance."""
+    step = 1e-5
+
+    def left(q: Array, half: _Half) -> Array:
+        return _residual(q, half, tiles, model, chromatin, growth)
+
+    r, g = [], []
+    for half in halves:
+        r.append(left(p, half))
+        ends = [[left(p + sign * d, half) for sign in (-step, step)] for d in np.eye(2)]
+        g.append(np.stack([(high - low) / (2 * step) for low, high in ends], -1))
+    each = r[0][:, None] * g[1] + r[1][:, None] * g[0]
+    tile = np.stack([np.bincount(tiles.index, v) for v in each.T], -1)
+    return each.sum(0), g[0].T @ g[1] + g[1].T @ g[0], tile.T @ tile
+
+
+def _fitted(
+    halves: tuple[_Half, _Half],
+    tiles: _Tiles,
+    s: StudySettings,
+    unit: float,
+    still: bool,
+    tuning: EnergyTuning,
+) -> EnergyLevels:
+    """Gauss-Newton steps to the mean of the residuals' products that is smallest."""
+    water, e = s.thresholds.euchromatin_water, s.model.energy
+    half = e.packed**2 / 4 - e.mixing / (2 * e.well) if e.well else 0.0
+    if half <= 0:
+        raise DataError("The free energy has one phase, and sets no levels. Give levels, or --levels own.")
+    chromatin = 1 - water
+    p = _start(halves, tiles, s.model, chromatin, tuning)
+    move = np.ones(2)
+    for _ in range(tuning.rounds):
+        moment, slope, spread = _moments(p, halves, tiles, s.model, chromatin)
+        move = -np.linalg.solve(slope, moment)
+        # Far from the solution the problem is not linear.
+        p = p + move * min(1.0, tuning.longest * abs(p[1]) / float(np.abs(move).max()))
+        if np.abs(move).max() < tuning.exact:
+            break
+    inverse = np.linalg.inv(slope)
+    covariance = inverse @ spread @ inverse.T
+    converged = np.abs(move).max() < tuning.exact and p[0] < 0 < p[1]
+    if not (converged and math.sqrt(covariance[1, 1]) < tuning.largest * p[1]):
+        raise DataError(
+            "The signal shows no two phases that obey the free energy. Give levels, or --levels own."
+        )
+    levels = _thresholds(p, unit, water, s.thresholds)
+    return EnergyLevels(levels, covariance, unit, p, s.model, halves, tiles, still)
+
+
+def _start(
+    halves: tuple[_Half, _Half], tiles: _Tiles, model: ChromatinModel, chromatin: float, tuning: EnergyTuning
+) -> Array:
+    """The a and b of a lattice with the smallest sum of products of the residuals of both halves."""
+    ends = np.quantile((halves[0].mean + halves[1].mean) / 2, tuning.ends)
+
+    def products(p: Array) -> float:
+        first, second = (_residual(p, h, tiles, model, chromatin, 0.0) for h in halves)
+        return float(first @ second)
+
+    shares = model.energy.packed * np.array(list(product(tuning.low, tuning.high)))
+    contrast = np.diff(shares)[:, 0] / np.ptp(ends)
+    return min(np.column_stack([shares[:, 0] - contrast * ends[0], contrast]), key=products)
+
+
+def _thresholds(p: Array, unit: float, water: float, like: Thresholds) -> Thresholds:
+    """Levels where phi_h is 0 and all chromatin."""
+    a, b = p.tolist()
+    low, high = (unit * (phi - a) / b for phi in (0.0, 1 - water))
+    levels = {"background": 0.0, "euchromatin": low, "heterochromatin": high, "two_phases": True}
+    waters = {"euchromatin_water": water, "heterochromatin_water": water}
+    return replace(like, **levels, **waters)
