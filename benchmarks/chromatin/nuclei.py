@@ -45,13 +45,13 @@ DATA = {"ten frames": tuple(range(_FRAMES)), "one pair": (0, _FRAMES - 1), "stil
 # How: by waves of the nucleus, or by a network whose derivatives are taken by the layer or by autodiff.
 METHODS = {"waves": "", "layer": "mollifier", "nested": "nested"}
 CAPTION = (
-    "Simulated nuclei, 1 to 3 million localisations (2 to 3 with --diameter) in each of ten frames 40 s apart "
-    "(marks are erased within 500 s); the pair is the first and the last frame. Outline and levels are as from "
-    "a calibration, or, with --given nothing, found in the data, with intervals that include their errors. "
-    "Correlation, relative L2 error and coverage of the 95 % intervals over all pixels of a nucleus: median "
-    "and worst, and the mean coverage. Seconds of inference, the density apart (or of the whole analysis). "
-    "Networks are given the fields that 'waves' is given and are stopped after the same time each; 'ratio' is "
-    "their read-out point by point."
+    "Simulated nuclei, 1 to 3 million localisations (2 to 3 with --diameter) in each of ten frames 40 s "
+    "apart (marks are erased within 500 s); the pair is the first and the last frame. Outline and levels are "
+    "as from a calibration, or, with --given nothing, found in the data, with intervals that include their "
+    "errors. Correlation, relative L2 error and coverage of the 95 % intervals over all pixels of a nucleus: "
+    "median and worst, and the mean coverage. Seconds of inference, the density apart, or of the whole "
+    "analysis. Networks are given the fields that 'waves' is given and are stopped after the same time each; "
+    "'ratio' is their read-out point by point."
 )
 GIVEN = ("outline,levels", "nothing")
 # What remains given with nothing else: the model and its nucleoplasm.
@@ -337,7 +337,7 @@ def _finer(movie: xr.Dataset, parts: int) -> xr.Dataset:
         return movie
     inside = movie["mask"].values.astype(bool)
     near: Any = distance_transform_edt(~inside, return_distances=False, return_indices=True)
-    frames = [
+    frames: list[Any] = [
         zoom(f[tuple(near)], parts, order=3, mode="nearest", grid_mode=True)
         for f in movie["phi_d"].transpose("t", "x", "y").values
     ]

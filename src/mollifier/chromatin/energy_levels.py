@@ -2,15 +2,12 @@
 
 With phi_h = a + b s in the signal s, the equation of `mollifier.chromatin.model` holds at the size of domains
 for one a and one b only: the two phases are in balance across their interfaces. It is multiplied by local
-test functions, Gaussians of 1.7 interface widths, with a rate that is linear in place over tiles of
-five diffusion lengths. Localisations are divided at random into two halves, whose errors are independent: the
+test functions, Gaussians of 1.7 interface widths, with a rate that is linear in place over tiles of five
+diffusion lengths. Localisations are divided at random into two halves, whose errors are independent: the
 residual r of one half, times the derivative g of that of the other by a and b, is zero in the mean over the
-nucleus (instrumental variables; Fuller, Measurement Error Models, Wiley 1987, section 2.4). Powers of a
-density are corrected for its Poisson errors, and for the blur of kernel, pixels and localisation by
-
-    G*(p^2) = s^2 + sigma^2 |grad s|^2 + ...,   G*(p^3) = s^3 + 3 sigma^2 s |grad s|^2 + ...
-
-with s = G*p the blurred density. The scatter between tiles gives the standard errors.
+nucleus (instrumental variables; Fuller, Measurement Error Models, Wiley 1987, section 2.4). Powers of the
+density are those of `mollifier.chromatin.poisson_moments`. The scatter between tiles gives the standard
+errors.
 """
 
 from __future__ import annotations
@@ -31,6 +28,7 @@ from mollifier.chromatin.galerkin import UNSTEADY
 from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
+from mollifier.chromatin.poisson_moments import PoissonMoments
 from mollifier.chromatin.rasters import nearest, on_grid
 from mollifier.chromatin.repeats import merge_repeats
 from mollifier.chromatin.resolution import typical_precision
@@ -77,6 +75,8 @@ class EnergyTuning:
 
 
 DEFAULT = EnergyTuning()
+# Standard deviations of a Gaussian at which it is cut off.
+_TAIL = 6.0
 
 
 class _Half(NamedTuple):
@@ -92,7 +92,7 @@ class _Half(NamedTuple):
 class _Tiles(NamedTuple):
     """Tile of each test function, and its place (1, x, y) in the tile, (n, 3)."""
 
-    index: NDArray[np.intp]
+    number: NDArray[np.intp]
     place: Array
 
 
@@ -179,7 +179,7 @@ def energy_levels(
     unit = 2 * float(densities[:, inside].mean())
     scale = tuning.test * s.model.energy.interface
     keep, tiles = _places(inside, pixel, scale, tuning.tile * s.model.length, tuning)
-    poisson = _Poisson.of(width, pixel, unit / 2, blur)
+    poisson = PoissonMoments.of(width, pixel, unit / 2, blur)
     halves = [_half(d * 2 / unit, np.array(sample.times), keep, pixel, scale, poisson) for d in densities]
     return _fitted((halves[0], halves[1]), tiles, s, unit, len(sample.frames) == 1, tuning)
 
@@ -213,8 +213,8 @@ def _places(
     step = max(round(scale / pixel), 1)
     lattice = np.zeros(inside.shape, dtype=bool)
     lattice[step // 2 :: step, step // 2 :: step] = True
-    depth: Any = distance_transform_edt(inside)
-    keep = lattice & (depth * pixel > tuning.reach * scale)
+    depth: Any = distance_transform_edt(np.pad(inside, 1))
+    keep = lattice & (depth[1:-1, 1:-1] * pixel > tuning.reach * scale)
     place = np.stack(np.nonzero(keep), -1) * pixel / side
     corner = np.floor(place).astype(np.intp)
     _, index, count = np.unique(corner, axis=0, return_inverse=True, return_counts=True)
@@ -229,52 +229,12 @@ def _places(
     kept = enough[index]
     keep[keep] = kept
     _, index = np.unique(index[kept], return_inverse=True)
-    inner = (place - corner - 0.5)[kept]
-    return keep, _Tiles(index, np.column_stack([np.ones(len(inner)), inner]))
-
-
-class _Poisson(NamedTuple):
-    """Moments of a smoothed Poisson field s and of its central differences, for means that vary slowly.
-
-    Variance ``s/area``, third moment ``skew s/area^2``; of both differences variance ``slope s/area`` and third
-    moment with s ``mixed s/area^2``; ``blur`` is the variance (nm^2) of kernel, pixels and errors.
-    """
-
-    area: float
-    skew: float
-    slope: float
-    mixed: float
-    blur: float
-
-    @classmethod
-    def of(cls, width: float, pixel: float, mean: float, errors: float) -> _Poisson:
-        """For a kernel, for densities in units of their mean (1/nm^2)."""
-        w = stencil(width, pixel)
-        place = pixel * (np.arange(len(w)) - len(w) // 2)
-        difference = np.convolve(w, [1.0, 0.0, -1.0]) / (2 * pixel)
-        square, cube = float(np.sum(w**2)), float(np.sum(w**3))
-        both = float(np.sum(np.pad(w, 1) * difference**2))
-        return cls(
-            mean * (pixel / square) ** 2,
-            cube**2 / square**4,
-            2 * float(np.sum(difference**2)) / square,
-            2 * both * cube / square**4,
-            float(np.sum(w * place**2)) + pixel**2 / 12 + errors,
-        )
-
-    def powers(self, s: Array, pixel: float) -> tuple[Array, Array]:
-        """Unbiased square and cube of the mean of s (x, y, frames), without its blur."""
-        area = self.area
-        square = s**2 - s / area
-        cube = s**3 - 3 * s**2 / area + (3 - self.skew) * s / area**2
-        steep = sum(g**2 for g in np.gradient(s, pixel, axis=(0, 1)))
-        once = steep - self.slope * s / area
-        twice = s * steep - self.slope * square / area - once / area - self.mixed * s / area**2
-        return square + self.blur * once, cube + 3 * self.blur * twice
+    inner: Any = (place - corner - 0.5)[kept]
+    return keep, _Tiles(index, np.hstack([np.ones((len(inner), 1)), inner]))
 
 
 def _half(
-    s: Array, times: Array, keep: NDArray[np.bool_], pixel: float, scale: float, poisson: _Poisson
+    s: Array, times: Array, keep: NDArray[np.bool_], pixel: float, scale: float, poisson: PoissonMoments
 ) -> _Half:
     """Projections on the test functions, averaged over the time of the data."""
     weight = np.ones(1)
@@ -285,9 +245,12 @@ def _half(
     sd = scale / pixel
     square, cube = poisson.powers(s, pixel)
     means = [v @ weight for v in (s, square, cube)]
-    laplacian = np.stack([gaussian_laplace(v, sd)[keep] for v in means]) / pixel**2
+    laplacian = np.stack([gaussian_laplace(v, sd, truncate=_TAIL)[keep] for v in means]) / pixel**2
     part = sd / math.sqrt(2)
-    twice = gaussian_laplace(gaussian_laplace(means[0], part), part)[keep] / pixel**4
+    twice = (
+        gaussian_laplace(gaussian_laplace(means[0], part, truncate=_TAIL), part, truncate=_TAIL)[keep]
+        / pixel**4
+    )
     return _Half(laplacian, twice, gaussian_filter(means[0], sd)[keep], gaussian_filter(change, sd)[keep])
 
 
@@ -304,10 +267,10 @@ def _residual(
     rest = model.diffusion / rate * flow - 2 * phi_h - 2 * b * half.change / rate
     columns = 2 * phi_e[:, None] * tiles.place
     if growth:
-        mean = np.bincount(tiles.index, half.mean) / np.bincount(tiles.index)
-        rest = rest - growth * 2 * b * (half.mean - mean[tiles.index])
+        mean = np.bincount(tiles.number, half.mean) / np.bincount(tiles.number)
+        rest = rest - growth * 2 * b * (half.mean - mean[tiles.number])
     # In units of the contrast: none at all would solve the equation too.
-    return (rest + np.sum(columns * _solved(columns, -rest, tiles.index), -1)) / b
+    return (rest + np.sum(columns * _solved(columns, -rest, tiles.number), -1)) / b
 
 
 def _solved(columns: Array, right: Array, index: NDArray[np.intp]) -> Array:
@@ -343,7 +306,7 @@ def _moments(
         ends = [[left(p + sign * d, half) for sign in (-step, step)] for d in np.eye(2)]
         g.append(np.stack([(high - low) / (2 * step) for low, high in ends], -1))
     each = r[0][:, None] * g[1] + r[1][:, None] * g[0]
-    tile = np.stack([np.bincount(tiles.index, v) for v in each.T], -1)
+    tile: Any = np.stack([np.bincount(tiles.number, v) for v in each.T], -1)
     return each.sum(0), g[0].T @ g[1] + g[1].T @ g[0], tile.T @ tile
 
 
@@ -361,13 +324,13 @@ def _fitted(
     if half <= 0:
         raise DataError("The free energy has one phase, and sets no levels. Give levels, or --levels own.")
     chromatin = 1 - water
-    p = _start(halves, tiles, s.model, chromatin, tuning)
-    move = np.ones(2)
+    p, move = _start(halves, tiles, s.model, chromatin, tuning), np.zeros(2)
+    slope = spread = np.eye(2)
     for _ in range(tuning.rounds):
+        # Far from the solution the problem is not linear.
+        p = p + move * min(1.0, tuning.longest * abs(p[1]) / max(float(np.abs(move).max()), 1e-300))
         moment, slope, spread = _moments(p, halves, tiles, s.model, chromatin)
         move = -np.linalg.solve(slope, moment)
-        # Far from the solution the problem is not linear.
-        p = p + move * min(1.0, tuning.longest * abs(p[1]) / float(np.abs(move).max()))
         if np.abs(move).max() < tuning.exact:
             break
     inverse = np.linalg.inv(slope)
@@ -393,7 +356,10 @@ def _start(
 
     shares = model.energy.packed * np.array(list(product(tuning.low, tuning.high)))
     contrast = np.diff(shares)[:, 0] / np.ptp(ends)
-    return min(np.column_stack([shares[:, 0] - contrast * ends[0], contrast]), key=products)
+    lattice = np.column_stack([shares[:, 0] - contrast * ends[0], contrast])
+    # Without signal there is no chromatin, and phi_h extrapolates below 0; patterns of little contrast, which
+    # nearly obey the linearised equation, do not.
+    return min(lattice[lattice[:, 0] < 0], key=products)
 
 
 def _thresholds(p: Array, unit: float, water: float, like: Thresholds) -> Thresholds:

@@ -98,7 +98,7 @@ class RateEstimate:
     def sd(self) -> Array:
         """Standard errors, shape as `rate`."""
         space = sp.csr_array(self.space)
-        roots = self.inverse.reshape(len(self.inverse), space.shape[1], -1)
+        roots = self.inverse.reshape(len(self.inverse), self.space.shape[1], -1)
         each, frame = np.unique(self.time.functions, axis=0, return_inverse=True)
         variance = [np.sum((space @ (roots @ row).T) ** 2, axis=1) for row in each]
         return np.sqrt(np.stack(variance, -1))[:, frame.ravel()]

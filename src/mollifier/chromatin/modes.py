@@ -64,12 +64,12 @@ class Modes:
     def gram(self, weight: Array) -> Array:
         """``sum phi_i phi_j weight`` over the pixels times their area squared, shape (k, k).
 
-        A weight varies as slowly as a function on blocks does within one: there it is summed over blocks.
+        On blocks the weight is summed over each: the functions hardly vary within one.
         """
         functions = self.functions
         if self.blocks is not None:
             index, functions = self.blocks
-            weight = np.bincount(index, weight, len(functions))
+            weight = np.bincount(index, weight, len(functions)).astype(np.float64)
         return self.spacing**4 * ((functions * weight[:, None]).T @ functions)
 
 

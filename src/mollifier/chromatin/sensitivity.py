@@ -51,6 +51,18 @@ class Levels:
     chosen: Thresholds | EnergyLevels
     found: Thresholds
 
+    def at(self, model: ChromatinModel) -> Thresholds | None:
+        """The levels that follow another model; None for those that do not."""
+        return self.chosen.at(model) if isinstance(self.chosen, EnergyLevels) else None
+
+    def variations(
+        self, assumed: Assumptions
+    ) -> Iterator[tuple[str, float, Thresholds | None, Thresholds, float]]:
+        """As `Assumptions.thresholds`."""
+        if isinstance(self.chosen, EnergyLevels):
+            return self.chosen.variations(assumed)
+        return assumed.thresholds(self.chosen, self.found, self.signal)
+
 
 def sensitivity(
     found: RateMap,
@@ -158,24 +170,13 @@ def _variations(
     def mirrored(far: _Changed) -> _Changed:
         return _Changed(2 * base - far.lam, 2 * phi_e - far.phi_e, -far.step)
 
-    value = None if levels is None else _on_pixels(levels.signal, found)
-    fitted = levels.chosen if levels is not None and isinstance(levels.chosen, EnergyLevels) else None
     for name, sd, *models in assumed.models(model):
-        # Fitted levels follow the model.
-        low, high = (
-            end(found.series if fitted is None else _with_levels(found, value, fitted.at(m)), m)
-            for m in models
-        )
+        low, high = (end(_with_levels(found, levels, levels and levels.at(m)), m) for m in models)
         yield name, sd, (low, high), 2.0
-    if levels is not None:
-        if fitted is not None:
-            every = fitted.variations(assumed)
-        else:
-            every = assumed.thresholds(levels.chosen, levels.found, levels.signal)
-        for name, sd, low, high, apart in every:
-            far = end(_with_levels(found, value, high), model)
-            near = mirrored(far) if low is None else end(_with_levels(found, value, low), model)
-            yield name, sd, (near, far), apart
+    for name, sd, low, high, apart in levels.variations(assumed) if levels is not None else ():
+        far = end(_with_levels(found, levels, high), model)
+        near = mirrored(far) if low is None else end(_with_levels(found, levels, low), model)
+        yield name, sd, (near, far), apart
     if inner is not None:
         other = inner[0].step
         step = none if gone is None or other is None else other.middle - gone.middle
@@ -190,9 +191,11 @@ def _on_pixels(signal: xr.DataArray, found: RateMap) -> Array:
     return values.reshape(len(values), -1)
 
 
-def _with_levels(found: RateMap, value: Array, levels: Thresholds) -> FieldSeries:
+def _with_levels(found: RateMap, levels: Levels | None, other: Thresholds | None) -> FieldSeries:
     """The fields that other levels give; the errors of the signal keep their size."""
-    phi = mixed(value, levels)
+    if levels is None or other is None:
+        return found.series
+    phi = mixed(_on_pixels(levels.signal, found), other)
     return replace(found.series, phi_d=phi["phi_d"], chromatin=1 - phi["phi_n"])
 
 
