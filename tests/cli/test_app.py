@@ -225,31 +225,6 @@ def test_demos(solver: Solver, monkeypatch: pytest.MonkeyPatch):
     assert "Did you mean 'heat'?" in refused("demo", "heta")
 
 
-# Bad input: each case by what it changes, and a part of the message.
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        (("file: u.csv", "file: v.csv"), "There is no file"),
-        (("file: u.csv", "file: u.csv, values: w"), "no column 'w'"),
-        (("u_xx", "w_xx"), "'w_xx'"),
-        (("{D:", "{DD:"), "'D' is not a name of this problem. Did you mean 'DD'?"),
-        (("u_xx", "u_yy"), "u_yy"),
-        (("{lower: 0,", "{over: y, lower: 0,"), "varies over 'y', not a coordinate"),
-        (("unknowns", "unknown"), "Unknown key 'unknown'. Did you mean 'unknowns'?"),
-        (("{lower: 0,", "{lower: 0, upper: -1,"), "lower must be below upper"),
-        (("u_t =", "u_t = ("), "u_t = ("),
-        (("data:", "data: ["), "line 3, column 1"),
-    ],
-)
-@pytest.mark.parametrize("command", ["solve", "check"])
-def test_wrong_problem_files(solver: Solver, changed: tuple[str, str], message: str, command: str):
-    Path("p.yaml").write_text(HEAD.replace(*changed, 1))
-    assert message in refused(command, "p.yaml")
-    assert not solver.calls
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -292,22 +267,6 @@ def test_an_order_higher_than_the_grid_can_carry(here: Path):
     result = call("check", "p.yaml")
     assert result.exit_code == 1
     assert "A derivative of higher order than the grid can carry: order 4 along x" in result.stdout
-
-
-def test_wrong_usage(here: Path):
-    for words in (
-        ["solve"],
-        ["solve", "p.yaml", "--seed", "x"],
-        ["solve", "p.yaml", "--bogus"],
-        ["sovle", "p.yaml"],
-    ):
-        result = call(*words)
-        assert result.exit_code == 2
-        assert "Traceback" not in result.stderr
-    assert "There is no engine 'netwrk'. Did you mean 'network'?" in refused(
-        "solve", "p.yaml", "-q", "-e", "netwrk"
-    )
-    assert "Did you mean 'steps'?" in refused("solve", "p.yaml", "--set", "training.stepps=3")
 
 
 def test_a_folder_that_cannot_be_written(solver: Solver):

@@ -170,31 +170,6 @@ def heat_data():
     return Observations(values={"u": np.exp(-t) * np.sin(3 * x)}, points={"x": x, "t": t}, noise=0.01)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"unknowns": ["D"]}, r"unknowns=\['D'\] was given; names with unknowns were expected"),
-        ({"unknowns": {"D": "scalar"}}, "The unknown 'D' was given as 'scalar'; a ScalarUnknown or"),
-        ({"unknowns": {"D": 0.1}}, "The unknown 'D' was given as 0.1; .* belongs to constants"),
-        ({"constants": {"c": "2"}}, "The constant 'c' was given as '2'; a finite real number"),
-        ({"constants": {"c": 1j}}, "The constant 'c' was given as 1j"),
-        ({"constants": {"c": np.ones(3)}}, r"The constant 'c' was given as array\(\[1., 1., 1.\]\)"),
-        ({"constants": {"c": np.nan}}, "The constant 'c' was given as nan"),
-        ({"constants": ["c"]}, r"constants=\['c'\] was given"),
-    ],
-)
-def test_problem_refuses_arguments_of_a_wrong_type(arguments, message):
-    given = {"unknowns": {"D": ScalarUnknown()}, "constants": {"c": 2.0}, **arguments}
-    with pytest.raises(ConfigurationError, match=message):
-        InverseProblem("u_t = D*u_xx + c*u", heat_data(), **given)
-
-
-@pytest.mark.parametrize("value", ["a", True, 1j, np.inf])
-def test_unknown_refuses_bounds_that_are_no_numbers(value):
-    with pytest.raises(ConfigurationError, match=r"lower=.* was given for an unknown; a finite number"):
-        ScalarUnknown(lower=value)
-
-
 def test_problem_takes_numbers_of_numpy_and_a_single_field_name():
     problem = InverseProblem(
         "u_t = D*u_xx + c*u", heat_data(), {"D": ScalarUnknown(lower=np.float64(0))}, {"c": np.int64(2)}, "u"

@@ -132,6 +132,22 @@ def ensure_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
+def require_writable(path: str | os.PathLike[str]) -> Path:
+    """A file's path, before its content is computed; its folder is made if need be.
+
+    Raises
+    ------
+    OutputError
+        If it is a folder, or its folder cannot be written to.
+    """
+    target = Path(path)
+    with reported(target):
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "")
+    ensure_folder(target.parent)
+    return target
+
+
 def write_atomically(path: str | os.PathLike[str], writer: Callable[[Path], object]) -> Path:
     """Write a file so that readers see the old one or the whole new one, never a part.
 

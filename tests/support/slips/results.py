@@ -125,7 +125,11 @@ OWN = [
     ("validate run --problem wave.yaml", "The problem has the equation"),
     ("validate run --problem lost.yaml --radii", "There is no file 'w.csv'."),
     ("report run --out blank", "Cannot write 'blank': Is a directory."),
-    ("report run --out u.csv/page.html", "Cannot write 'u.csv/page.html': "),
+    ("report run --out u.csv/page.html", "Cannot write 'u.csv': "),
+    ("export run", "Missing option '--to'."),
+    ("export run --to a.xyz", "'a.xyz' has the suffix '.xyz'; .nc or .pvd was expected."),
+    ("export run --to u.csv/a.nc", "Cannot write 'u.csv/a.nc': "),
+    ("export u.csv --to a.nc", "'u.csv' is a file, no solution."),
     ("report kept", "kept/problem.json: what the run kept of its problem is no JSON"),
 ]
 

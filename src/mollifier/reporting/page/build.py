@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from mollifier.diagnostics.validation.validate import Validation, validate
 from mollifier.io.arguments import typed
-from mollifier.io.files import jsonable, write_text
+from mollifier.io.files import jsonable, require_writable, write_text
 from mollifier.problem.solution import Solution
 from mollifier.reporting.figures import history_figure
 from mollifier.reporting.fits import fit_figure
@@ -68,6 +68,7 @@ def report(
     >>> "Validation" in page.read_text(encoding="utf-8")
     True
     """
+    path = require_writable(path)
     found = validation if isinstance(validation, Validation) else validate(solution) if validation else None
     drawn = panels(solution, xr.Dataset() if found is None else found.forward)
     equations = _equations(solution)
