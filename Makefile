@@ -25,6 +25,9 @@ docs: $(VENV)/.docs
 demo: setup
 	$(BIN)/mollifier demo heat --out out/heat
 
+# Bytecode is kept: to compile package and tests anew takes seven seconds in each process.
+test test-all: export PYTHONDONTWRITEBYTECODE =
+
 test: setup lint types imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 

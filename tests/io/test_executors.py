@@ -51,7 +51,7 @@ def test_tasks_on_processes_give_the_same_results():
 
 
 def test_processes_have_the_threads_given():
-    assert dict(run_tasks(threads, [0], workers=2, threads=3, lost=lambda _: (0, ""))) == {0: (3, "3")}
+    assert dict(run_tasks(threads, [0], workers=2, threads=2, lost=lambda _: (0, ""))) == {0: (2, "2")}
 
 
 def test_a_process_that_dies_loses_its_own_task_alone():

@@ -260,11 +260,9 @@ def _begin(threads: int, interruptible: bool) -> None:
     if not interruptible:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(dict.fromkeys(_THREADS, str(threads)))
-    import torch
     from threadpoolctl import threadpool_limits
 
-    torch.set_num_threads(threads)
-    threadpool_limits(threads)
+    threadpool_limits(threads)  # of what plugins have loaded; the rest reads the environment
 
 
 def end_with_parent() -> None:

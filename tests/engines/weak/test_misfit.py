@@ -49,8 +49,8 @@ def deviations(solution, true):
         ("u_t = D*u_xx + r*u", "Dr", {}),
         ("u_t = D*u_xx - c*u_x", "Dc", {}),
         (FULL, "cr", {"D": 0.0105}),
-        (FULL, "Dr", {"c": 0.63}),
-        (FULL, "Dc", {"r": -0.6}),
+        pytest.param(FULL, "Dr", {"c": 0.63}, marks=pytest.mark.slow),
+        pytest.param(FULL, "Dc", {"r": -0.6}, marks=pytest.mark.slow),
     ],
 )
 def test_misfit_missing_term_and_wrong_constant(equation, names, constants):
@@ -76,7 +76,7 @@ def test_field_radius_leaves_residuals(seed):
     assert np.sqrt(np.mean(z**2)) < 1.5
 
 
-@pytest.mark.parametrize("noise", [0.001, 0.01, 0.05])
+@pytest.mark.parametrize("noise", [0.001, pytest.param(0.01, marks=pytest.mark.slow), 0.05])
 @pytest.mark.parametrize("shape", [(20, 20), (12, 40), (40, 6)])
 def test_coarse_grids_intervals(shape, noise):
     """Errors of quadrature are in the standard errors, and overlapping test functions cancel no noise."""
