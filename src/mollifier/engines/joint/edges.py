@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy.interpolate import RegularGridInterpolator
 from mollifier.engines.collocated.block import Block
 from mollifier.engines.joint.spline import coefficients_of, raw_values
 from mollifier.engines.joint.stages import Joint
-from mollifier.problem.status import StatusName
+from mollifier.problem.status import Status, StatusName
 
 
 def edged_fields(joint: Joint) -> list[str]:
@@ -40,6 +41,16 @@ def unresolved(fields: Sequence[str], why: str) -> str:
     """
     seen = f"the evidence is for edges in {', '.join(fields)}, which smooth priors blur"
     return f"{seen}, and a prior for edges does not fit: {why}"
+
+
+def noted(status: Status, fields: Sequence[str]) -> Status:
+    """A status whose message names the fields that have a prior for edges.
+
+    >>> noted(Status("converged", "steps are small"), ["k"]).message
+    'steps are small; the evidence is for edges in k, whose prior is one for edges'
+    """
+    seen = f"the evidence is for edges in {', '.join(fields)}, whose prior is one for edges"
+    return replace(status, message=f"{status.message}; {seen}")
 
 
 class Continued:

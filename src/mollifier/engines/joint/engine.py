@@ -17,7 +17,7 @@ from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.solve import check_priors, prepare, run_stages
 from mollifier.engines.collocated.stages import Stage
-from mollifier.engines.joint.edges import Continued, edged_fields, log_evidence, unresolved
+from mollifier.engines.joint.edges import Continued, edged_fields, log_evidence, noted, unresolved
 from mollifier.engines.joint.hidden import HiddenStart
 from mollifier.engines.joint.layout import Layout
 from mollifier.engines.joint.levels import Levels
@@ -134,12 +134,14 @@ def solve_joint(
     if not kinds:
         return found
     try:
-        edged, second = again(settings, "edges", kinds, joint)
+        edged, second = again(_denser(problem, settings, found), "edges", kinds, joint)
     except ConfigurationError as error:  # so many cells are too many
         if given:
             raise
         return replace(found, status=Status("misfit", unresolved(seen, str(error))))
     better = edged.status.name in SETTLED and log_evidence(second) > log_evidence(joint)
+    if better and seen:
+        return replace(edged, status=noted(edged.status, seen))
     return edged if given or better or edged.status.name == "interrupted" else found
 
 
@@ -212,6 +214,19 @@ def _finer(problem: InverseProblem, settings: JointSettings, found: Solution) ->
     if needed == nodes or np.prod([float(n) for n in needed.values()]) > chosen.max_nodes:
         return None
     return settings.model_copy(update={"collocation": chosen.model_copy(update={"nodes": needed})})
+
+
+def _denser(problem: InverseProblem, settings: JointSettings, found: Solution) -> JointSettings:
+    """Settings with half the distance of nodes that were chosen automatically: states bend at edges."""
+    chosen, given = settings.collocation, settings.collocation.nodes or {}
+    if chosen.radius != "auto":
+        return settings
+    sizes = {
+        c: n if c in given else 2 * n - 1 for c, n in found.dataset.sizes.items() if c in problem.coordinates
+    }
+    if np.prod([float(n) for n in sizes.values()]) > chosen.max_nodes:
+        return settings
+    return settings.model_copy(update={"collocation": chosen.model_copy(update={"nodes": sizes})})
 
 
 def _checked(problem: InverseProblem, settings: JointSettings) -> dict[str, int]:
