@@ -72,7 +72,7 @@ class PriorTuning:
     """Steps of expectation and maximisation in which a strength comes to vary over its field."""
     adapted: float = 3.0
     """Log-evidence by which a strength that varies must exceed one that does not; infinite: none varies."""
-    edged: float = 20.0
+    edged: float = 30.0
     """Log-evidence of that gain from which a field is fitted again with a prior for edges."""
     local_width: float = 0.3
     """Width over which the roughness of a field is averaged, in lengths of its prior."""
