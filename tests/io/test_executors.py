@@ -10,11 +10,8 @@ from itertools import count
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from mollifier.engines.solve import solve
 from mollifier.errors import MollifierError
 from mollifier.io.executors import executor_at, one_blas_thread, process_pool, run_tasks
-from mollifier.problem.inverse_problem import InverseProblem
-from weak_problems import D, T, X, heat, observed
 
 
 def square(value: int) -> int:
@@ -96,17 +93,6 @@ def test_blas_has_one_thread_unless_the_environment_says_more(monkeypatch: pytes
         monkeypatch.setenv("OMP_NUM_THREADS", "2")
         with one_blas_thread():
             assert blas_threads() == {2}
-
-
-def test_a_solve_takes_one_blas_thread(monkeypatch: pytest.MonkeyPatch):
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.delenv(name, raising=False)
-    seen = []
-    problem = InverseProblem("u_t = D*u_xx", observed({"u": heat}, {"x": X, "t": T}), D)
-    with threadpool_limits(2, user_api="blas"):
-        solve(problem, "weak", progress=lambda _: seen.append(blas_threads()))
-    assert seen
-    assert all(threads == {1} for threads in seen)
 
 
 class Job:

@@ -7,6 +7,7 @@ import pytest
 import sympy
 import xarray as xr
 from scipy.integrate import solve_ivp
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from mollifier.data.observations import Observations
 from mollifier.engines.solve import solve
@@ -25,6 +26,20 @@ def check_numbers(solution, precision, **true):
         e = solution.estimates[name]
         assert abs(e.value - value) <= SURE * e.sd, (e, value)
         assert e.sd <= precision * abs(value), (e, precision)
+
+
+def test_a_solve_takes_one_blas_thread(monkeypatch: pytest.MonkeyPatch):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    seen = []
+
+    def follow(_):
+        seen.extend(lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas")
+
+    problem = InverseProblem("u_t = D*u_xx", observed({"u": heat}, {"x": X, "t": T}), D)
+    with threadpool_limits(2, user_api="blas"):
+        solve(problem, "weak", progress=follow)
+    assert {*seen} == {1}
 
 
 # -- whole solves: numbers
