@@ -65,7 +65,8 @@ def typed(*apart: str) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
             except TypeError:
                 return function(*args, **kwargs)  # which says what is missing
             for name, value in given.items():
-                if not isinstance(value, expected := kinds().get(name) or object):
+                expected = kinds().get(name, (object,))
+                if not isinstance(value, expected):
                     words = " or ".join(dict.fromkeys(map(_words, expected)))
                     raise ConfigurationError(
                         f"{name_of} was given {name}={value!r:.80}; {words} was expected."

@@ -116,7 +116,7 @@ def _horner(coefficients: Any, s: Any) -> Any:
 
 def _check_degree(kernel: Any) -> None:
     """Refuse a degree that is no whole number, or at which the formula is all rounding."""
-    if not isinstance(kernel.degree, Integral) or not 1 <= kernel.degree <= _HIGHEST:
+    if not isinstance(kernel.degree, Integral) or not 1 <= int(kernel.degree) <= _HIGHEST:
         raise GridError(f"{kernel!r} was given; a whole degree from 1 to {_HIGHEST} was expected.")
 
 

@@ -108,7 +108,7 @@ def checked(given: Any, data: Observations) -> tuple[Condition, ...]:
         If one is none, or at a text that is neither an end nor the name of an experiment.
     """
     several = isinstance(given, Iterable) and not isinstance(given, str | Mapping)
-    found = tuple(given) if several else (given,)
+    found: tuple[Any, ...] = tuple(given) if several else (given,)
     for one in found:
         if not isinstance(one, Condition):
             raise ConfigurationError(

@@ -261,7 +261,8 @@ def is_number(value: Any) -> bool:
     """Whether a value is a real number whose powers do not overflow."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
-    return abs(value if isinstance(value, int) else float(value)) < EXTENTS[1]  # 10^400 is no float
+    size: float = abs(int(value)) if isinstance(value, int) else abs(float(value))  # 10^400 is no float
+    return size < EXTENTS[1]
 
 
 Unknown = ScalarUnknown | FieldUnknown

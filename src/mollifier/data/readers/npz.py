@@ -23,7 +23,7 @@ def load_npz(path: Path) -> Arrays:
             raise DataError(
                 f"'{path}' holds one bare array; an archive of named arrays (numpy.savez) was expected."
             )
-        require_memory(sum(member.file_size for member in file.zip.infolist()), path)
+        require_memory(sum(member.file_size for member in (file.zip.infolist() if file.zip else ())), path)
         for name in file.files:
             try:
                 values[name] = file[name]
