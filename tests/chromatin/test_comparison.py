@@ -183,6 +183,12 @@ def test_plan_of_an_earlier_study():
     plan = StudyPlan.of(cells, cells=5, replicates=3)
     assert (plan.sd_cells, plan.sd_replicates) == (pytest.approx(0.15, rel=0.1), pytest.approx(0.1, rel=0.2))
     alone = StudyPlan.of(cells.drop(columns="replicate"), cells=5)
+    group = str(cells["group"].iloc[0])
+    part = StudyPlan.of(cells, control=group, cells=5, replicates=3)
+    means = cells["rate"].mean(), cells[cells["group"] == group]["rate"].mean()
+    assert part.sd_cells * means[1] == pytest.approx(plan.sd_cells * means[0])
+    with pytest.raises(ConfigurationError, match="no group 'none'"):
+        StudyPlan.of(cells, control="none", cells=5)
     assert alone.sd_cells == pytest.approx(math.hypot(0.15, 0.1), rel=0.1)
     with pytest.raises(ConfigurationError, match=r"have no 'rates'.* Did you mean 'rate'"):
         StudyPlan.of(cells, "rates", cells=5)

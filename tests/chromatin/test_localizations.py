@@ -169,6 +169,8 @@ BAD = {
         "may hold photons",
     ),
     "y is no position": ({"x": X, "y": RNG.random(N)}, {}, "one of the columns is no position"),
+    "z in um beside nm": ({"x": X, "y": Y, "z": RNG.random(N)}, {}, "Column z spans .*another than"),
+    "z in nm read as um": ({"x": X, "y": Y, "z": 1e6 * RNG.random(N)}, {}, "Column z spans"),
     "negative counts": ({"x": X, "y": Y, "photons": -PHOTONS}, {}, "200 of 200 rows the photon count is neg"),
     "negative precision": ({"x": X, "y": Y, "precision": -PRECISION}, {}, "precision is negative"),
     "not finite": ({"x": np.where(np.arange(N) == 7, np.nan, X), "y": Y}, {}, "1 of 200 rows x .*row 8"),

@@ -24,6 +24,8 @@ SPAN = (1_000.0, 1_000_000.0)
 _CROWDED = 0.1
 # Largest ratio of the sides of a field, and largest plausible median precision in nm.
 _ASPECT, _PRECISION = 100.0, 500.0
+# Least plausible depth in nm.
+_THIN = 10.0
 _ENOUGH = 20
 # Share of the localisations that the camera's field of the metadata must hold.
 _HELD = 0.99
@@ -307,6 +309,12 @@ def _plausible(locs: Localizations, unit: str, span: tuple[float, float]) -> Non
             f"The positions, read in {unit}, span {sides[0]:,.6g} x {sides[1]:,.6g} nm{why}; a field of "
             f"{span[0] / 1e3:g} to {span[1] / 1e3:g} um was expected. Give the unit (--unit nm, um or px, "
             "with --pixel-size for px), or the plausible span if the field is right."
+        )
+    depth = _THIN if locs.z is None else float(np.nanmax(locs.z) - np.nanmin(locs.z))
+    if not _THIN <= depth <= max(sides.max(), _THIN):
+        raise DataError(
+            f"Column z spans {depth:,.4g} nm in a field of {sides.max():,.6g} nm: its unit is another than "
+            "that of x. State it in the header, as 'z [nm]'."
         )
     blur = 0.0 if locs.precision is None else float(np.nanmedian(locs.precision))
     if blur > _PRECISION:

@@ -5,7 +5,7 @@ Over the distance d from a given outline, counted inwards, the mean signal is mo
     b + (a + c (d - offset)) N((d - offset)/width),
 
 with N the normal distribution: a blurred step at the true edge. The fit is repeated in sectors around the
-nucleus, whose scatter gives the standard error of the common offset.
+nucleus, whose scatter gives the standard error of the common offset, with that of the raster of the mask.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class OutlineTuning:
         Pixels of the new mask to a side of one of the old.
     fall
         Smallest fall of the signal, in standard errors of one bin.
+    raster
+        Standard error of an outline that is given by the pixels of a mask, in pixels.
     """
 
     reach: tuple[float, float] = (80.0, 4.0)
@@ -50,6 +52,7 @@ class OutlineTuning:
     sectors: int = 8
     finer: int = 2
     fall: float = 5.0
+    raster: float = 0.1
 
 
 DEFAULT = OutlineTuning()
@@ -87,6 +90,7 @@ def fitted_outline(sample: NucleusData, tuning: OutlineTuning = DEFAULT) -> tupl
     mean, sd = profile(sample, mask, distance, edges, tuning.sectors)
     middle = (edges[1:] + edges[:-1]) / 2
     offset = _fit(middle, mean, sd, reach, tuning)
+    offset = replace(offset, sd=math.hypot(offset.sd, tuning.raster * pixel))
     x, y = (_finer(wide[c].values, tuning.finer) for c in ("x", "y"))
     gx, gy = np.meshgrid(x, y, indexing="ij")
     moved = _at(distance, gx.ravel(), gy.ravel()).reshape(gx.shape) > offset.value

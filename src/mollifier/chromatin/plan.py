@@ -103,7 +103,9 @@ class StudyPlan:
             )
 
     @classmethod
-    def of(cls, pilot: pd.DataFrame, quantity: str = "rate", **given: Any) -> StudyPlan:
+    def of(
+        cls, pilot: pd.DataFrame, quantity: str = "rate", control: str | None = None, **given: Any
+    ) -> StudyPlan:
         """A plan with the standard deviations of an earlier study, and other fields as given.
 
         Parameters
@@ -111,12 +113,14 @@ class StudyPlan:
         pilot
             Its table of cells (``cells.csv``): group, replicate and quantity.
         quantity
-            Whose standard deviations, in units of its mean.
+            Whose standard deviations, in units of its mean in the control.
+        control
+            Group; by default the mean is that of all cells.
 
         Raises
         ------
         ConfigurationError
-            If it lacks the quantity, or has too few cells.
+            If it lacks the quantity or the control, or has too few cells.
         """
         if quantity not in pilot:
             there = [str(c) for c in pilot.columns if c in QUANTITIES]
@@ -130,8 +134,13 @@ class StudyPlan:
         values, unit = known[quantity].to_numpy(dtype=float), unit_of(known)
         groups = [str(g) for g in known["group"]] if "group" in known else [""] * len(known)
         names = [str(u) for u in known[unit]] if unit != "cell" else [str(k) for k in range(len(known))]
-        found, mean = mixed_fit(values, groups, names).variances, abs(float(values.mean()))
-        if mean <= _FAR * float(values.std()) / math.sqrt(values.size):
+        if control is not None and control not in groups:
+            raise ConfigurationError(
+                f"There is no group '{control}' in the cells.{did_you_mean(control, sorted(set(groups)))}"
+            )
+        middle = values[[control in (None, g) for g in groups]]
+        found, mean = mixed_fit(values, groups, names).variances, abs(float(middle.mean()))
+        if mean <= _FAR * float(middle.std()) / math.sqrt(middle.size):
             raise ConfigurationError(
                 f"The mean of {quantity} in the cells, {mean:.3g}, is zero within its error: standard "
                 "deviations are parts of it. A quantity with a mean above zero was expected."

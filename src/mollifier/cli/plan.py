@@ -44,6 +44,9 @@ def plan(
         typer.Option("--pilot", metavar="CELLS.csv", help="An earlier study, which gives what is not set."),
     ] = None,
     quantity: Annotated[str, typer.Option("--quantity", help="Column of the pilot.")] = "rate",
+    control: Annotated[
+        str | None, typer.Option("--control", metavar="GROUP", help="Of the pilot; by default all cells.")
+    ] = None,
     draws: Annotated[int, typer.Option("--draws", min=20, help="Simulated studies.")] = 500,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the draws.")] = 0,
 ) -> int:
@@ -66,7 +69,9 @@ def plan(
     given |= {name: value for name, value in sds.items() if value is not None}
     if pilot is not None:
         require_file(pilot)
-    study = StudyPlan(**given) if pilot is None else StudyPlan.of(read_table(pilot)[0], quantity, **given)
+        study = StudyPlan.of(read_table(pilot)[0], quantity, control, **given)
+    else:
+        study = StudyPlan(**given)
     found = power(study, draws, seed)
     unit = "replicates" if study.replicates > 1 else "cells"
     terminal.say(
