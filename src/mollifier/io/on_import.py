@@ -30,13 +30,13 @@ class _Follower(MetaPathFinder):
         """The package's own spec; None for all others."""
         if fullname != self.package:
             return None
-        sys.meta_path.remove(self)
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
             loader: Any = spec.loader
             execute = loader.exec_module
 
             def exec_module(package: Any) -> None:
+                sys.meta_path.remove(self)  # not before: others look for the package without importing it
                 execute(package)
                 import_module(self.module)
 
