@@ -91,5 +91,5 @@ def test_accessor_gives_observations():
 )
 def test_accessor_is_there_whichever_is_imported_first(order):
     """And no other import hook is left behind."""
-    code = f"import sys, importlib.util; before = len(sys.meta_path); {order}; assert len(sys.meta_path) == before"
-    subprocess.run([sys.executable, "-c", f"{code}; xarray.Dataset().mollifier"], check=True)
+    code = f"import sys, importlib.util; before = len(sys.meta_path); {order}; xarray.Dataset().mollifier"
+    subprocess.run([sys.executable, "-c", f"{code}; assert len(sys.meta_path) == before"], check=True)

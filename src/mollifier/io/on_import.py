@@ -36,7 +36,8 @@ class _Follower(MetaPathFinder):
             execute = loader.exec_module
 
             def exec_module(package: Any) -> None:
-                sys.meta_path.remove(self)  # not before: others look for the package without importing it
+                if self in sys.meta_path:  # until now: others look for the package without importing it
+                    sys.meta_path.remove(self)
                 execute(package)
                 import_module(self.module)
 
