@@ -108,14 +108,15 @@ def checked(given: Any, data: Observations) -> tuple[Condition, ...]:
         If one is none, or at a text that is neither an end nor the name of an experiment.
     """
     several = isinstance(given, Iterable) and not isinstance(given, str | Mapping)
-    found: tuple[Any, ...] = tuple(given) if several else (given,)
-    for one in found:
+    found: list[Condition] = []
+    for one in given if several else (given,):
         if not isinstance(one, Condition):
             raise ConfigurationError(
                 f"The condition {one!r} was given; a Condition was expected, as in "
                 "conditions=[Condition('u = 0', at={'x': 0.0})]."
             )
-    return tuple(_numbered(c, data) for c in found)
+        found.append(_numbered(one, data))
+    return tuple(found)
 
 
 def _numbered(condition: Condition, data: Observations) -> Condition:
