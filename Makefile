@@ -28,8 +28,9 @@ demo: setup
 # Bytecode is kept: to compile package and tests anew takes seven seconds in each process.
 test test-all: export PYTHONDONTWRITEBYTECODE =
 
+# Examples of the benchmarks run benchmarks: they are left to `make test-all`, their tests are not.
 test: setup lint types imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal tests src docs README.md
 
 test-all: setup lint types imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m ""

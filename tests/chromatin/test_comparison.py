@@ -101,7 +101,10 @@ def test_mixed_means_balanced_is_student_of_dishes():
         assert (found.freedom, found.difference_error) == (3, pytest.approx(exact, rel=1e-3))
 
 
-@pytest.mark.parametrize(("paired", "cells"), [(False, 8), (False, [3, 6, 15]), (True, [4, 8, 12])])
+@pytest.mark.parametrize(
+    ("paired", "cells"),
+    [(False, 8), (True, [4, 8, 12]), pytest.param(False, [3, 6, 15], marks=pytest.mark.slow)],
+)
 def test_mixed_means_coverage(paired, cells):
     """Three dishes a group, 10 % apart: with the cell as the unit the intervals hold the truth in 7 of 10."""
     rng, held, as_cells, studies = np.random.default_rng(5), 0, 0, 150

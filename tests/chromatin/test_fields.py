@@ -150,7 +150,8 @@ def test_density_of_even_field():
 
 
 @pytest.mark.parametrize(
-    ("method", "behind"), [("kernel", 4), ("kernel", 15), ("voronoi", 3), ("voronoi", 15)]
+    ("method", "behind"),
+    [("kernel", 4), ("kernel", 15), ("voronoi", 3), pytest.param("voronoi", 15, marks=pytest.mark.slow)],
 )
 def test_density_errors_coverage(method, behind):
     """95 % intervals hold the true density in 90 to 98 % of the pixels, whatever counts lie behind them."""

@@ -146,7 +146,9 @@ VAIN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FINE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "soliton, loud")) for n in FINE]
+)
 def test_problems_that_are_fine(name):
     equation, data, unknowns = FINE[name]
     found = check(InverseProblem(equation, data(), numbers(unknowns)))

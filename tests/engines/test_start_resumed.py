@@ -46,7 +46,11 @@ def stop_at(stage, step):
 
 @pytest.mark.parametrize(
     ("stage", "step"),
-    [pytest.param("warm-up", 13, marks=pytest.mark.slow), ("warm-up", 30), ("gauss-newton", 2)],
+    [
+        pytest.param("warm-up", 13, marks=pytest.mark.slow),
+        ("warm-up", 30),
+        pytest.param("gauss-newton", 2, marks=pytest.mark.slow),
+    ],
 )
 def test_a_resumed_run_does_not_start_again(stage, step, tmp_path, monkeypatch):
     """A field and a number, D = 0.05 and k = -2, which two modes determine."""

@@ -111,7 +111,12 @@ def travelling(kind: str, seed: int) -> mf.InverseProblem:
 
 @pytest.mark.parametrize(
     "kind",
-    ["gain of each sensor", "offset of each sensor", "offset of each frame", "correlated in time"],
+    [
+        "offset of each frame",
+        "correlated in time",
+        pytest.param("gain of each sensor", marks=pytest.mark.slow),
+        pytest.param("offset of each sensor", marks=pytest.mark.slow),
+    ],
 )
 def test_solve_structured_noise_is_a_misfit(kind):
     """The weak engine on noise that values share: no more 0.00000 +- 0.0000002, `converged`."""

@@ -385,7 +385,9 @@ def test_a_field_with_a_bound_varies_by_ratios():
     assert np.median(np.abs(found / k[20:-20] - 1)) < 0.1
 
 
-@pytest.mark.parametrize("bounds", [{"lower": 0.0}, {"lower": 0.0, "upper": 1.0}])
+@pytest.mark.parametrize(
+    "bounds", [pytest.param({"lower": 0.0}, marks=pytest.mark.slow), {"lower": 0.0, "upper": 1.0}]
+)
 def test_a_field_at_its_bound_is_not_determined(bounds):
     """A rate that is zero, with 0 for its lower bound, does not end as converged with an error of nothing."""
     x, t = np.random.default_rng(5).random((2, 120))

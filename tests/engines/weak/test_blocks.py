@@ -37,7 +37,7 @@ def solved(dataset, equation, unknowns, settings=SMALL, **options):
 @pytest.mark.parametrize(
     ("equation", "unknowns", "radius", "rounding"),
     [
-        ("u_t + c*u_x = D*u_xx - r*u", NUMBERS, "auto", 1e-9),
+        pytest.param("u_t + c*u_x = D*u_xx - r*u", NUMBERS, "auto", 1e-9, marks=pytest.mark.slow),
         ("u_t + c*u_x = D*u_xx - r*u + q*u^2", {**NUMBERS, "q": mf.ScalarUnknown()}, RADIUS, 1e-9),
         # A constant field leaves the strength of its prior open.
         ("u_t + c*u_x = D*u_xx - r*u", {**NUMBERS, "r": mf.FieldUnknown(over=("x",))}, RADIUS, 1e-3),
