@@ -167,7 +167,7 @@ class Case:
         for name, exact in self.scalars.items():
             if name in solution.estimates:
                 result[name] = abs(solution.estimates[name].value - exact) / (abs(exact) or 1.0)
-        return result | {n: s.relative_l2 for n, s in score(solution, self.true_fields).items()}
+        return result | {n: s.relative_l2 for n, s in score(solution.dataset, self.true_fields).items()}
 
 
 def on_boundary(name: str, field: Callable[[Array, Array], Array], along: Array) -> Observations:

@@ -18,7 +18,7 @@ from benchmarks.cases.base import Case
 from benchmarks.paper.problems import PROBLEMS, true_derivatives, with_operators
 from mollifier.data.observations import Observations
 from mollifier.diagnostics.compare.children import with_peak
-from mollifier.diagnostics.scores import score_fields
+from mollifier.diagnostics.scores import score
 from mollifier.engines.progress import Progress
 from mollifier.engines.registry import ENGINES as REGISTERED
 from mollifier.engines.settings import used_by
@@ -145,7 +145,7 @@ class _Watch:
             return
         begun = time.perf_counter()
         self._due = seconds * (1 + _GROWTH)
-        scores = score_fields(fields(), self.truth)
+        scores = score(fields(), self.truth)
         error = max((s.relative_l2 for s in scores.values()), default=math.inf)
         self.curve.append((seconds, error))
         self.spent += time.perf_counter() - begun
@@ -217,7 +217,7 @@ def _by_peer(plan: Plan, made: Case, recover: Recover) -> Trial:
 
 
 def _scores(fields: xr.Dataset, truth: xr.Dataset) -> dict[str, dict[str, float]]:
-    return {n: asdict(s) for n, s in score_fields(fields, truth).items()}
+    return {n: asdict(s) for n, s in score(fields, truth).items()}
 
 
 def _derivatives(fields: xr.Dataset, plan: Plan, made: Case) -> dict[str, dict[str, float]]:

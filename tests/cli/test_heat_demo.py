@@ -100,7 +100,7 @@ def test_fields_are_scored_on_the_grid_of_the_truth():
     rows, steps = xr.Dataset({"u": ("observation", [])}), xr.Dataset({"loss": ("step", [])})
     solution = Solution(Status("converged"), {}, found, rows, steps, {})
     truth = xr.Dataset({"k": ("x", np.sin(3 * fine)), "u": ("x", fine)}, {"x": fine})
-    result = scores.score(solution, truth)
+    result = scores.score(solution.dataset, truth)
     assert set(result) == {"k"}
     assert result["k"].relative_l2 < 2e-3
     assert result["k"].interior < 1e-5

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from mollifier.problem.solution import Solution
-
 
 @dataclass(frozen=True)
 class Score:
@@ -39,13 +37,8 @@ class Score:
         )
 
 
-def score(solution: Solution, truth: xr.Dataset) -> dict[str, Score]:
-    """Scores of every field that the truth holds, interpolated to the truth's grid."""
-    return score_fields(solution.dataset, truth)
-
-
-def score_fields(fields: xr.Dataset, truth: xr.Dataset) -> dict[str, Score]:
-    """As `score`, of fields on any grid."""
+def score(fields: xr.Dataset, truth: xr.Dataset) -> dict[str, Score]:
+    """Scores of every field that the truth holds, on any grid, interpolated to the truth's."""
     result = {}
     for name in truth.data_vars:
         if name not in fields:

@@ -9,17 +9,9 @@ from mollifier.errors import ConfigurationError
 from mollifier.nn.layers import FourierFeatures, Network, glorot, hidden_layer
 
 
-class Gates(nn.Module):
+def _gates(inputs: int, width: int, activation: str, factorised: bool) -> nn.ModuleList:
     """Two embeddings ``U = a(W1 x + b1)`` and ``V = a(W2 x + b2)`` of the inputs, each (n, width)."""
-
-    def __init__(self, inputs: int, width: int, activation: str, factorised: bool) -> None:
-        super().__init__()
-        self.first = hidden_layer(inputs, width, activation, factorised)
-        self.second = hidden_layer(inputs, width, activation, factorised)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """U and V."""
-        return self.first(x), self.second(x)
+    return nn.ModuleList(hidden_layer(inputs, width, activation, factorised) for _ in range(2))
 
 
 class ModifiedMLP(Network):
@@ -65,7 +57,7 @@ class ModifiedMLP(Network):
         factorised: bool = False,
     ) -> None:
         super().__init__(inputs, outputs, width=width, depth=depth)
-        self.gates = Gates(inputs, width, activation, factorised)
+        self.gates = _gates(inputs, width, activation, factorised)
         self.first = hidden_layer(inputs, width, activation, factorised)
         self.hidden = nn.ModuleList(
             hidden_layer(width, width, activation, factorised) for _ in range(depth - 1)
@@ -74,7 +66,7 @@ class ModifiedMLP(Network):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs) -> (n, outputs)."""
-        u, v = self.gates(x)
+        u, v = (gate(x) for gate in self.gates)
         h = self.first(x)
         for layer in self.hidden:
             h = torch.lerp(u, v, layer(h))
@@ -157,14 +149,14 @@ class PirateNet(Network):
                 "each frequency."
             )
         self.embedding = FourierFeatures(inputs, width // 2, fourier_scale)
-        self.gates = Gates(width, width, activation, factorised)
+        self.gates = _gates(width, width, activation, factorised)
         self.blocks = nn.ModuleList(PirateBlock(width, activation, factorised) for _ in range(depth))
         self.head = glorot(width, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs) -> (n, outputs)."""
         h = self.embedding(x)
-        u, v = self.gates(h)
+        u, v = (gate(h) for gate in self.gates)
         for block in self.blocks:
             h = block(h, u, v)
         return self.head(h)

@@ -66,7 +66,7 @@ class PINNsFormer(Network):
     mixes the coordinates of each, an encoder attends to the sequence itself and a decoder to the encoder's
     output, and a perceptron turns each position into values. `Wavelet` is the only activation, and there is
     no layer normalisation. The value at the point is that at the sequence's first position, as in the paper's
-    tests; `sequence` gives all.
+    tests.
 
     Parameters
     ----------
@@ -100,9 +100,8 @@ class PINNsFormer(Network):
     Examples
     --------
     >>> net = PINNsFormer(2, 3)
-    >>> x = torch.zeros(5, 2)
-    >>> net(x).shape, net.sequence(x).shape
-    (torch.Size([5, 3]), torch.Size([5, 5, 3]))
+    >>> net(torch.zeros(5, 2)).shape
+    torch.Size([5, 3])
     """
 
     def __init__(
@@ -142,29 +141,17 @@ class PINNsFormer(Network):
         self.decoded = Wavelet()
         self.head = _perceptron(width, hidden, outputs)
 
-    def sequence(self, x: Tensor) -> Tensor:
-        """(n, inputs) -> values at all times of the pseudo-sequence, (n, length, outputs)."""
-        mixed = self._mixed(x)
-        return self.head(self._decoded(mixed, mixed))
-
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs) -> (n, outputs)."""
-        mixed = self._mixed(x)
+        source = self.mixer(self.embedding(x[..., None, :] + self.shifts))
         # Positions of the decoder do not see each other: the first alone is enough.
-        return self.head(self._decoded(mixed, mixed[..., :1, :])[..., 0, :])
-
-    def _mixed(self, x: Tensor) -> Tensor:
-        """(n, inputs) -> (n, length, width)."""
-        return self.mixer(self.embedding(x[..., None, :] + self.shifts))
-
-    def _decoded(self, source: Tensor, query: Tensor) -> Tensor:
-        """Encode the source (n, length, width) and decode the queries (n, positions, width)."""
+        query = source[..., :1, :]
         for block in self.encoder:
             source = block(source)
         source = self.encoded(source)
         for block in self.decoder:
             query = block(query, source)
-        return self.decoded(query)
+        return self.head(self.decoded(query)[..., 0, :])
 
 
 def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -12,7 +12,7 @@ import mollifier as mf
 from benchmarks.calibration import standardised
 from benchmarks.cases.registry import case
 from engine_problems import forced, heat, small
-from mollifier.diagnostics.scores import score_fields
+from mollifier.diagnostics.scores import score
 from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.laplace import Laplace, _spread_factor
 from mollifier.engines.collocated.levenberg_marquardt import Component
@@ -163,12 +163,12 @@ def test_smoothness_is_found_where_it_was_wrong():
     """A forcing of many waves, which the smoothness that a run starts with does not admit."""
     made = case("langevin", forcing="fast")
     solution = mf.solve(made.problem(0.05, 0), "network", settings=RANDOM_FEATURES)
-    assert score_fields(solution.dataset, made.true_fields)["lam"].correlation > 0.98
+    assert score(solution.dataset, made.true_fields)["lam"].correlation > 0.98
     given = dataclasses.replace(
         made, unknowns={n: dataclasses.replace(u, smoothness=1e-3) for n, u in made.unknowns.items()}
     )
     held = mf.solve(given.problem(0.05, 0), "network", settings=RANDOM_FEATURES)
-    assert score_fields(held.dataset, made.true_fields)["lam"].correlation < 0.8
+    assert score(held.dataset, made.true_fields)["lam"].correlation < 0.8
 
 
 @pytest.mark.parametrize("periodic", [False, True])

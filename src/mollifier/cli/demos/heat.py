@@ -161,7 +161,7 @@ def demo(
     write_text(folder / "problem.yaml", PROBLEM_FILE)
     settings = QUICK if quick else {}
     solution = solve(problem(heat), rng=rng, settings=settings, progress=progress, folder=folder)
-    return solution, heat.truth, score(solution, heat.truth)
+    return solution, heat.truth, score(solution.dataset, heat.truth)
 
 
 # A rough answer within seconds.

@@ -188,7 +188,8 @@ class Basis:
     @cached_property
     def mass(self) -> Array:
         """Quadratic form of the mean square, shape (size, size); for a number, 1."""
-        return np.asarray(reduce(np.kron, [s.gram for s in self.splines.values()], np.ones((1, 1))))
+        grams = [s.gram for s in self.splines.values()]
+        return np.asarray(reduce(np.kron, grams, np.ones((1, 1))), dtype=np.float64)
 
     def mean_variance(self, covariance: Array) -> float:
         """Mean over the domain of the variance, from the covariance (size, size) of the coefficients.
