@@ -77,7 +77,7 @@ def test_axis_spacing_uneven():
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Axis("x", 0.0, 1.0, 0), "at least 1"),
+        (lambda: Axis("x", 0.0, 1.0, 0), "1 or more"),
         (lambda: Axis("x", 1.0, 0.0, 5), "above the lower"),
         (lambda: Axis("x", 0.0, np.inf, 5), "finite"),
         (lambda: Axis("x", 0.0, 1.0, 3, nodes=(0.0, 1.0)), "from_points"),

@@ -162,7 +162,7 @@ BAD = [
     ("cell.csv --groups gone.csv", "There is no file 'gone.csv'."),
     ("cell.csv --control a", "The control group 'a' was given without groups; a table was expected"),
     ("cell.csv --levels control", "There are no groups to compare; a table was expected"),
-    ("cell.csv --levels mine", "--levels mine was given. Known names: control, own."),
+    ("cell.csv --levels mine", "--levels mine was given. Known names: control"),
 ]  # fmt: skip
 # Of these the nuclei are read, and the table of cells says what is wrong.
 IN_ITS_ROW = [

@@ -114,6 +114,6 @@ def _check(network: nn.Module, inputs: int, outputs: int) -> None:
         found = f"an error ({error})"
     if found != f"values of shape {(2, outputs)}":
         raise ConfigurationError(
-            f"The network given maps points of shape (2, {inputs}) to {found}; values of shape "
-            f"(2, {outputs}) were expected: one column for each of the fields."
+            f"The network given maps points of shape (2, {inputs}) to {found}; "
+            f"(2, {outputs}) was expected: one column for each of the fields."
         )
