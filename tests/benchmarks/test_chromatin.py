@@ -54,6 +54,20 @@ def test_nuclei_benchmark_accuracy_and_resume(tmp_path: Path):
         nuclei.run(1, ("nestd",))
 
 
+def test_nuclei_benchmark_large():
+    """Sizes of large nuclei, and their movie on finer pixels: the same fields on the same mask."""
+    assert nuclei.Size.of(10_000.0).diameters == (10_000.0, 11_000.0)
+    with pytest.raises(ConfigurationError, match="nothing"):
+        nuclei.run(0, given="nothin")
+    movie = simulate(ChromatinModel(), nucleus(1000.0, 50), 0.6, [0.0, 50.0], before=200.0)
+    finer = nuclei._finer(movie, 2)
+    assert float(finer["mask"].sum()) == 4 * float(movie["mask"].sum())
+    inside = movie["mask"].astype(bool)
+    again = finer["phi_d"].coarsen(x=2, y=2).mean()
+    assert float(abs(again - movie["phi_d"]).where(inside).max()) < 0.05
+    assert np.allclose(again["x"], movie["x"])
+
+
 def test_nuclei_benchmark_ratio():
     """With the fields' exact derivatives lam comes out as it went in."""
     model = ChromatinModel()

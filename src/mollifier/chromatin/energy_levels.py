@@ -45,7 +45,9 @@ class EnergyTuning:
     Attributes
     ----------
     test
-        Standard deviation of a test function, in widths of an interface.
+        Standard deviation of a test function, in widths of an interface, as the next.
+    kernel
+        Largest full width at half maximum of the density's kernel: blur is corrected to first order.
     reach
         Distance from the edge at which test functions begin, in their standard deviations.
     tile
@@ -61,6 +63,7 @@ class EnergyTuning:
     """
 
     test: float = 1.7
+    kernel: float = 0.5
     reach: float = 4.5
     tile: float = 5.0
     tiles: int = 8
@@ -154,7 +157,7 @@ def energy_levels(
     settings
         Its model, nucleoplasm (``thresholds``) and treatment of repeats.
     width
-        Full width at half maximum of the density's kernel, nm.
+        Full width at half maximum of the density's kernel, nm; a wide one is replaced.
 
     Raises
     ------
@@ -175,6 +178,7 @@ def energy_levels(
             f"{s.thresholds.heterochromatin_water} in heterochromatin was given with --levels energy; one "
             "value was expected."
         )
+    width = min(width, tuning.kernel * s.model.energy.interface)
     densities, inside, pixel, blur = _densities(sample, s, width)
     unit = 2 * float(densities[:, inside].mean())
     scale = tuning.test * s.model.energy.interface
