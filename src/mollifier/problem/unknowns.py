@@ -75,7 +75,8 @@ class FieldUnknown:
     over
         Coordinates it varies over, or fields: over ``("u",)`` it is a law of the state, D(u). By default what
         the equation writes it with, as ``D(u)``, and all coordinates where it is written without arguments.
-        A law is found over the values that its states take, and nothing is said beyond.
+        A law is found over the values that its states take, and nothing is said beyond; a state that was not
+        measured needs both bounds for that.
     lower, upper
         Bounds, kept by a bijection; none by default.
     initial
