@@ -24,7 +24,6 @@ from scipy.ndimage import convolve1d, distance_transform_edt, gaussian_filter, g
 
 from mollifier.chromatin.assumptions import Assumptions
 from mollifier.chromatin.density import stencil
-from mollifier.chromatin.galerkin import UNSTEADY
 from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
@@ -58,6 +57,9 @@ class EnergyTuning:
         The fit starts with these quantiles of the smoothed signal at the best of these shares of the packing.
     rounds, longest, exact
         Most Gauss-Newton steps, the longest relative to the contrast, and the one that ends them.
+    growth
+        Standard deviation of the rate at which the pattern of a still image grows, in units of Gamma_ac: it
+        moves the levels by as much as they are in error on noise-free images of simulated nuclei.
     largest
         Largest standard error of the contrast, relative to it.
     """
@@ -74,6 +76,7 @@ class EnergyTuning:
     rounds: int = 30
     longest: float = 0.3
     exact: float = 1e-6
+    growth: float = 0.5
     largest: float = 0.3
 
 
@@ -140,8 +143,8 @@ class EnergyLevels:
         if assumed.water:
             yield "water", assumed.water, None, self.at(self._model, water + assumed.water), 2.0
         if self._still:
-            low, high = (self.at(self._model, growth=s * UNSTEADY) for s in (-1, 1))
-            yield "growth", UNSTEADY, low, high, 2.0
+            low, high = (self.at(self._model, growth=s * DEFAULT.growth) for s in (-1, 1))
+            yield "growth", DEFAULT.growth, low, high, 2.0
 
 
 def energy_levels(
@@ -153,7 +156,7 @@ def energy_levels(
     ----------
     sample
         A nucleus of several um, as localisations. A still image is taken as steady, up to a growth of its
-        pattern of a tenth of Gamma_ac.
+        pattern.
     settings
         Its model, nucleoplasm (``thresholds``) and treatment of repeats.
     width

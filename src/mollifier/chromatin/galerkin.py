@@ -44,7 +44,7 @@ _ROUNDS = 3
 # Degree of the splines of the rate, by the kind of prior: low where an edge is to be kept.
 _DEGREES = {"tv": 1, "h1": 2, "h2": 3, "auto": 5}
 # Of one still image: size of its change in time, Gamma_ac, white over lengths above the diffusion length.
-UNSTEADY = 0.1
+_UNSTEADY = 0.1
 # Of one still image: functions of the distance from the edge that the rate has beside its splines, by their
 # decay lengths in units of the diffusion length, and their prior standard deviation relative to the mean
 # rate. In time-lapses they follow the errors at the outline, which exceed the noise.
@@ -222,7 +222,7 @@ class Rows:
         noise *= np.outer(larger, larger)
         if self.still:
             unit = self.model.acetylation * self.model.length
-            noise += (UNSTEADY * unit) ** 2 * np.eye(len(noise))
+            noise += (_UNSTEADY * unit) ** 2 * np.eye(len(noise))
         if self.series.others or self.series.shaken:
             base = self._by_frame(self.series, rate)
             for other in self.series.others:
