@@ -26,6 +26,7 @@ from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.linalg.banded import NotPositiveError
 from mollifier.engines.linalg.dense import solved
 from mollifier.engines.priors.search import PriorSearch
+from mollifier.engines.priors.shapes import Choice
 from mollifier.problem.status import StatusName
 
 Array = NDArray[np.float64]
