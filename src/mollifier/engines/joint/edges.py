@@ -95,7 +95,8 @@ class Continued:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""
+        """The unknowns are those of the model that was saved."""
+        self.joint.weight = 1.0
 
 
 def _take(block: Block, before: Block) -> None:

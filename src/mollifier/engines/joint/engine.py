@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -88,61 +88,86 @@ def solve_joint(
     ('converged', True)
     """
 
+    settings = limited(problem, settings)
+    passes = _Passes(Request(problem, settings, seed, progress, folder, resume))
+    given = [n for n, u in problem.unknown_fields.items() if u.prior == "tv" and u.smoothness is None]
+    given = [] if problem.hidden or problem.laws else given
+    smooth = dict.fromkeys(given, "auto")
+    found, joint = passes.run(passes.request, smooth)
+    finer = _finer(problem, settings, found)
+    if finer is not None:
+        with suppress(ConfigurationError):  # so many nodes are too many
+            found, joint = passes.again(finer, "finer", smooth)
+            settings = finer
+    if found.status.name not in SETTLED:
+        return found
+    return _edged(passes, settings, found, joint, given)
+
+
+def _edged(
+    passes: _Passes, settings: JointSettings, found: Solution, joint: Joint, given: Sequence[str]
+) -> Solution:
+    """The answer with priors for edges, for the fields ``given`` them and where the evidence is for them."""
+    seen = edged_fields(joint)
+    kinds = dict.fromkeys(given, "tv") | dict.fromkeys(seen, EDGES)
+    if not kinds:
+        return found
+    denser = _denser(passes.request.problem, settings, found)
+    try:
+        edged, second = passes.again(denser, "edges", kinds, joint)
+    except ConfigurationError as error:  # so many cells are too many
+        if given:
+            raise
+        return replace(found, status=Status("misfit", unresolved(seen, str(error))))
+    if joint.exact:
+        better = edged.status.name in SETTLED and log_evidence(second) > log_evidence(joint)
+    else:  # the smooth fit contradicts the equation
+        better = edged.status.ok
+    if better and seen:
+        return replace(edged, status=noted(edged.status, seen))
+    return edged if given or better or edged.status.name == "interrupted" else found
+
+
+@dataclass(frozen=True)
+class _Passes:
+    """Solves of one problem, one after another, each with checkpoints in a folder of its own.
+
+    Attributes
+    ----------
+    request
+        The first one.
+    """
+
+    request: Request
+
     def run(
-        chosen: JointSettings,
-        folder: Path | None,
-        resume: bool,
-        kinds: Mapping[str, str],
-        before: Joint | None = None,
+        self, request: Request, kinds: Mapping[str, str], before: Joint | None = None
     ) -> tuple[Solution, Joint]:
+        """The solution and its last stage; ``kinds`` and ``before`` are those of `stages_of`."""
         made: list[Joint] = []
 
         def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
-            objective, stages, held = stages_of(problem, chosen, seed, kinds, before)
+            objective, stages, held = stages_of(
+                request.problem, request.settings, request.seed, kinds, before
+            )
             made.extend(s for s in stages if isinstance(s, Joint))
             return objective, stages, held
 
-        request = Request(problem, chosen, seed, progress, folder, resume)
         notes = {} if before is None else {"priors": dict(kinds)}
         found = run_stages("joint", start, request, {"engine": "joint", "priors": dict(kinds)}, notes)
         return found, made[0]
 
     def again(
-        chosen: JointSettings, name: str, kinds: Mapping[str, str], before: Joint | None = None
+        self, settings: JointSettings, name: str, kinds: Mapping[str, str], before: Joint | None = None
     ) -> tuple[Solution, Joint]:
-        place = None if folder is None else folder / name
-        if resume and place is not None and kept(place):
+        """The same with other settings, in the folder ``name`` within that of the first."""
+        folder = self.request.folder and self.request.folder / name
+        request = replace(self.request, settings=settings, folder=folder, resume=False)
+        if self.request.resume and folder is not None and kept(folder):
             # A checkpoint of an earlier run in the same folder is of another problem: it raises.
             with suppress(CheckpointError):
-                return run(chosen, place, True, kinds, before)
-        return run(chosen, place, False, kinds, before)
-
-    settings = limited(problem, settings)
-    given = [n for n, u in problem.unknown_fields.items() if u.prior == "tv" and u.smoothness is None]
-    given = [] if problem.hidden or problem.laws else given
-    smooth = dict.fromkeys(given, "auto")
-    found, joint = run(settings, folder, resume, smooth)
-    finer = _finer(problem, settings, found)
-    if finer is not None:
-        with suppress(ConfigurationError):  # so many nodes are too many
-            found, joint = again(finer, "finer", smooth)
-            settings = finer
-    if found.status.name not in SETTLED:
-        return found
-    seen = edged_fields(joint)
-    kinds = dict.fromkeys(given, "tv") | dict.fromkeys(seen, EDGES)
-    if not kinds:
-        return found
-    try:
-        edged, second = again(_denser(problem, settings, found), "edges", kinds, joint)
-    except ConfigurationError as error:  # so many cells are too many
-        if given:
-            raise
-        return replace(found, status=Status("misfit", unresolved(seen, str(error))))
-    better = edged.status.name in SETTLED and log_evidence(second) > log_evidence(joint)
-    if better and seen:
-        return replace(edged, status=noted(edged.status, seen))
-    return edged if given or better or edged.status.name == "interrupted" else found
+                return self.run(replace(request, resume=True), kinds, before)
+        return self.run(request, kinds, before)
 
 
 def stages_of(

@@ -158,13 +158,16 @@ class Joint(LevenbergMarquardt):
             )
 
     def _finish(self) -> None:
-        if self.weight >= 1.0 and self._fits() and self._adapt():
+        if self._adapt():
             return
         why = self._missing() if self._fits() else _CONTRADICTED.format(self.weight)
         self.outcome, self.finished = ("misfit", why) if why else ("converged", _SETTLED)
 
     def _adapt(self) -> bool:
-        """Once, let strengths of Matern priors vary over their fields if that raises the evidence enough."""
+        """Once, let strengths of Matern priors vary over their fields if that raises the evidence enough.
+
+        Where noise does not explain the misfit, it is only seen by how much the evidence would rise.
+        """
         names = [n for n in self.free if len(self.linearisation.priors[n].shapes.lengths) > 1]
         if self._adapted or not names:
             return False
@@ -172,7 +175,7 @@ class Joint(LevenbergMarquardt):
         if not system.finite:
             return False
         found, self.raised = varied(system, self.linearisation, names, self._search(system))
-        if self.raised > self.tuning.priors.adapted:
+        if self.raised > self.tuning.priors.adapted and self.weight >= 1.0 and self._fits():
             self._set_priors(found)
             return True
         for name in names:
