@@ -35,12 +35,13 @@ def scores(solution: mf.Solution, problem: mf.InverseProblem, k: NDArray[np.floa
 def test_field_with_edges_is_seen_and_held(tmp_path):
     """The evidence is for a prior for edges, its intervals hold the levels, and a resumed run agrees."""
     problem, k = growth(10, edge=True)
-    found = mf.solve(problem, "joint", folder=tmp_path)
-    resumed = mf.solve(problem, "joint", folder=tmp_path, resume=True)
-    np.testing.assert_allclose(resumed.dataset["k"], found.dataset["k"], rtol=1e-12)
+    few = {"collocation": {"nodes": {"x": 61, "t": 13}}}
+    found = mf.solve(problem, "joint", settings=few, folder=tmp_path)
+    resumed = mf.solve(problem, "joint", settings=few, folder=tmp_path, resume=True)
+    np.testing.assert_allclose(resumed.dataset["k"], found.dataset["k"], rtol=1e-9)
     error, held = scores(found, problem, k)
     assert found.provenance["priors"] == {"k": EDGES}
-    assert error < 0.03
+    assert error < 0.06
     assert held > 0.9
 
 

@@ -285,6 +285,7 @@ class Joint(LevenbergMarquardt):
 
     def close(self) -> None:
         """Store the posterior of the unknowns."""
+        self.linearisation.expand()
         with stiff(self, self.tuning):
             self._last = self.marginal()[0]
 
@@ -396,5 +397,6 @@ class Joint(LevenbergMarquardt):
         self._misfits = list(state["misfits"])
         self._adapted, self.raised = state["adapted"], state["raised"]
         self.linearisation.choose(state)
+        self.linearisation.expand()
         shifts = state["shifts"]
         self.linearisation.shifts = None if shifts is None else [s.numpy() for s in shifts]
