@@ -38,6 +38,19 @@ def test_noise_scattered(d, fraction):
     assert estimate_noise(u, x) == pytest.approx(sigma, rel=0.15)
 
 
+@pytest.mark.parametrize("fraction", [0.002, 0.02, 0.2])
+def test_noise_of_few_scattered_points(fraction):
+    """Polynomials through the nearest of 60 points hold too little of the field: 6 to 20 times the noise."""
+    found = []
+    for seed in range(10, 16):
+        x = np.random.default_rng(seed).random((60, 2))
+        u, sigma = noisy(np.sin(7 * x[:, 0] + 3 * x[:, 1]) + np.cos(8 * x[:, 1]), fraction, seed)
+        found.append(estimate_noise(u, x) / sigma)
+    assert np.median(found) == pytest.approx(1.0, abs=0.3)
+    assert min(found) > 0.4
+    assert max(found) < 2.5
+
+
 def test_noise_clean_data():
     """Clean data have next to none."""
     x = np.linspace(0, 1, 60)

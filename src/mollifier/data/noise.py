@@ -5,7 +5,9 @@ high-order finite difference of unit l2 norm removes a smooth field and leaves w
 unchanged. What a difference fails to remove of the field only adds to it, so the smallest estimate among
 several orders and axes is taken. At scattered points the residual variance of local polynomial fits,
 corrected for degrees of freedom, does the same (Hall, Kay and Titterington, Biometrika 77:521, 1990;
-Cleveland, JASA 74:829, 1979). Repeats at one place measure the noise directly (pure error).
+Cleveland, JASA 74:829, 1979). Few scattered points are too far apart for these; there the marginal likelihood
+of a smooth Gaussian process separates field and noise (Rasmussen and Williams, Gaussian Processes for Machine
+Learning, MIT Press 2006, section 5.4). Repeats at one place measure the noise directly (pure error).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
 
 from mollifier.errors import DataError
 from mollifier.mollify.distributions import chi2_upper
@@ -29,6 +32,10 @@ _LARGEST = 300_000
 _FEWEST_WINDOWS = 12
 _FEWEST_REPEATS = 30
 _CENTRES = 2_000
+# A Gaussian process: most points, lengths in extents of the data, variance of the noise over its own.
+_PROCESS_POINTS = 400
+_PROCESS_LENGTHS = np.geomspace(0.05, 3.0, 8)
+_PROCESS_NOISE = np.geomspace(1e-8, 1e2, 41)
 _CLIP = 3.0
 # Variance of a normal variable cut at three standard deviations.
 _CLIPPED_VARIANCE = 0.973336
@@ -193,13 +200,40 @@ def _scattered(u: Array, x: Array) -> float:
         np.arange(u.size) if u.size <= _CENTRES else np.random.default_rng(0).permutation(u.size)[:_CENTRES]
     )
     found = [_local_fits(u, x, tree, centres, degree) for degree in (1, 2, 3, 4)]
-    usable = [pair for pair in (*found, *lines) if pair is not None]
+    usable = [pair for pair in (*found, *lines, _process(u, x)) if pair is not None]
     if not usable:
         raise DataError(
             f"The noise cannot be estimated from {u.size} values; give it, as noise={{'u': 0.02}} (a "
             "fraction of rms)."
         )
     return min(usable)[1]
+
+
+def _process(u: Array, x: Array) -> tuple[float, float] | None:
+    """As `_local_fits`, of a Gaussian process (Matern, 7/2) about a plane; None where points are many or few.
+
+    The variance is averaged over length and noise, weighed by the marginal likelihood; charged is the largest
+    noise whose likelihood is within exp(-2) of the greatest.
+    """
+    n, d = x.shape
+    if not d + 1 + _FEWEST_WINDOWS <= n <= _PROCESS_POINTS:
+        return None
+    plane = np.column_stack([np.ones(n), x])
+    free = np.linalg.qr(plane, mode="complete")[0][:, d + 1 :]
+    left = free.T @ u
+    if not left @ left > 0:
+        return None
+    logs, variances = [], []
+    for length in _PROCESS_LENGTHS:
+        s = np.sqrt(7) * cdist(x, x) / length
+        values, vectors = np.linalg.eigh(free.T @ ((1 + s + 0.4 * s**2 + s**3 / 15) * np.exp(-s)) @ free)
+        scale = np.maximum(values, 0.0)[:, None] + _PROCESS_NOISE
+        squares = ((vectors.T @ left) ** 2) @ (1 / scale)
+        logs.append(-0.5 * (np.log(scale).sum(axis=0) + len(left) * np.log(squares)))
+        variances.append(_PROCESS_NOISE * squares / len(left))
+    log, variance = np.array(logs) - np.max(logs), np.array(variances)
+    mean = float(np.average(variance, weights=np.exp(log)))
+    return float(np.sqrt(variance[log >= -2.0].max())), float(np.sqrt(mean))
 
 
 def _along_lines(u: Array, x: Array) -> Iterator[tuple[float, float]]:

@@ -19,9 +19,10 @@ FEWEST = 3
 def held_out_misfit(problem: InverseProblem, solution: Solution) -> Status | None:
     """`misfit` where half of a field's held-out samples are farther from the fit than noise explains.
 
-    With right standard errors, a fit of p parameters to n samples leaves a mean square of 1 - p/n there, and
-    about 1 + p/n at samples like them that were held out. The median of the held-out errors is judged, by the
-    distribution of an order statistic: a few outliers, or places beyond the fitted samples, do not move it.
+    With right standard errors, a fit that follows each sample by a share h leaves a mean square of 1 - h, and
+    1/(1 - h) at samples like them that were held out (as leave-one-out residuals; Golub, Heath and Wahba,
+    Technometrics 21:215, 1979). The median of the held-out errors is judged, by the distribution of an order
+    statistic: a few outliers, or places beyond the fitted samples, do not move it.
 
     Parameters
     ----------
@@ -33,8 +34,8 @@ def held_out_misfit(problem: InverseProblem, solution: Solution) -> Status | Non
         seen, unseen = z[~held & np.isfinite(z)], z[held & np.isfinite(z)]
         if len(unseen) < FEWEST or not len(seen):
             continue
-        left = float(np.mean(seen**2))
-        most = expected_median(len(unseen), LEVEL / len(solution.observed)) * np.sqrt(max(2 - left, left))
+        left = max(float(np.mean(seen**2)), 1 / len(seen))
+        most = expected_median(len(unseen), LEVEL / len(solution.observed)) * np.sqrt(max(1 / left, left))
         median = float(np.quantile(unseen, 0.5, method="lower"))
         if median > most:
             return Status(
