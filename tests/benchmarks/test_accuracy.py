@@ -60,7 +60,7 @@ class Solver:
     def __init__(self, *answers: float | str | BaseException) -> None:
         self.answers = list(answers)
 
-    def __call__(self, problem, engine, seed, settings):
+    def __call__(self, problem, engine, rng, settings):
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, BaseException):
             raise answer
