@@ -393,8 +393,7 @@ class Joint(LevenbergMarquardt):
         super().load_state_dict(state)
         self.allowed, self._proposed = state["allowed"], dict(state["proposed"])
         self._faded, self._reach = set(state["faded"]), dict(state["reach"])
-        self._updates, self._steady = state["updates"], state["steady"]
-        self._misfits = list(state["misfits"])
+        self._updates, self._steady, self._misfits = state["updates"], state["steady"], list(state["misfits"])
         self._adapted, self.raised = state["adapted"], state["raised"]
         self.linearisation.choose(state)
         self.linearisation.expand()
