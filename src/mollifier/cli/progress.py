@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -68,7 +69,7 @@ class Follower(_Display):
     >>> from types import SimpleNamespace
     >>> from rich.console import Console
     >>> event = SimpleNamespace(engine="network", stage="fit", step=5, steps=10, seconds=2.0, left=2.0,
-    ...                         losses={"data": 1.25}, estimates={"D": 0.1})
+    ...                         losses={"data": 1.25, "residual": float("nan")}, estimates={"D": 0.1})
     >>> with Follower(Console(force_terminal=False, width=100)) as follow:
     ...     follow(event)
     network, fit: 5/10, 2 s left; data 1.25; D = 0.1
@@ -139,7 +140,8 @@ def _left(event: Progress) -> str:
 
 
 def _numbers(values: Mapping[str, float], between: str = " ") -> str:
-    return ", ".join(f"{n}{between}{v:.4g}" for n, v in values.items())
+    """Names and values; a stage without a part of the loss gives NaN for it, which is left out."""
+    return ", ".join(f"{n}{between}{v:.4g}" for n, v in values.items() if not math.isnan(v))
 
 
 def duration(seconds: float) -> str:

@@ -323,9 +323,8 @@ class Joint(LevenbergMarquardt):
 
     def marginal(self) -> tuple[list[Component], dict[str, slice]]:
         """The posterior of the unknowns, states eliminated, as a mixture over priors; columns by unknown."""
-        if self._last is None:
-            return self._components(self.bordered()), self.layout.unknowns
-        return self._last, self.layout.unknowns
+        components = self._components(self.bordered()) if self._last is None else self._last
+        return components, self.layout.unknowns
 
     def moved_by(self, sources: Array) -> Array:
         """As in `LevenbergMarquardt`, the states eliminated."""
