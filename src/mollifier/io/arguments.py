@@ -85,7 +85,7 @@ def _kinds(function: Callable[..., Any]) -> dict[str, tuple[type, ...]]:
     for name, parameter in inspect.signature(function).parameters.items():
         if isinstance(parameter.annotation, str) and parameter.kind is not parameter.VAR_KEYWORD:
             with suppress(NameError, AttributeError, TypeError):  # a name that is imported for types only
-                found[name] = _classes(eval(parameter.annotation, names))
+                found[name] = _classes(eval(parameter.annotation, names))  # text of our own source
     return {name: kinds for name, kinds in found.items() if kinds}
 
 

@@ -90,8 +90,8 @@ def solve_joint(
 
     settings = limited(problem, settings)
     passes = _Passes(Request(problem, settings, seed, progress, folder, resume))
-    given = [n for n, u in problem.unknown_fields.items() if u.prior == "tv" and u.smoothness is None]
-    given = [] if problem.hidden or problem.laws else given
+    edged = {} if problem.hidden or problem.laws else problem.unknown_fields
+    given = [n for n, u in edged.items() if u.prior == "tv" and u.smoothness is None]
     smooth = dict.fromkeys(given, "auto")
     found, joint = passes.run(passes.request, smooth)
     finer = _finer(problem, settings, found)
