@@ -22,15 +22,6 @@ from mollifier.problem.unknowns import ScalarUnknown
 from run_problems import NEWTON, problem, solve
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small arrays gain nothing from more threads, and lose much on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def test_the_time_limit():
     settings = {**NEWTON, "training": {"warmup_steps": 100_000, "time_limit": 0.2}}
     solution = solve(problem(), settings=settings)

@@ -32,15 +32,6 @@ solve = partial(mf.solve, engine="network")
 LONG = small(training={"steps": 100})
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small arrays gain nothing from more threads, and lose much on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def value(solution, name):
     return solution.estimates[name].value
 

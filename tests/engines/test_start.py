@@ -29,15 +29,6 @@ NONE = small(training={"steps": 0}, collocation={"nodes": {"x": 21, "t": 17}})
 FEW = small(training={"warmup_steps": 30, "steps": 6}, collocation={"nodes": {"x": 15, "t": 13}})
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small arrays gain nothing from more threads, and lose much on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def dense():
     """A diffusivity from a grid that suits the weak engine."""

@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 
 import mollifier as mf
@@ -25,15 +24,6 @@ solve = partial(mf.solve, engine="network")
 
 
 FEW = small(training={"warmup_steps": 30, "steps": 6}, collocation={"nodes": {"x": 15, "t": 13}})
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small arrays gain nothing from more threads, and lose much on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def stop_at(stage, step):

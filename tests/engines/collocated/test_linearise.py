@@ -30,15 +30,6 @@ PROBLEMS = agreement_problems()
 NAMES = list(PROBLEMS)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small arrays gain nothing from more threads, and lose much on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def objective_of(name, **changes):
     """Calibrated, then moved away from every symmetry."""
     problem = PROBLEMS[name]

@@ -34,15 +34,6 @@ LBFGS = small(
 MIXED = small(training={**LBFGS["training"], "precision": "float32"}, collocation=LBFGS["collocation"])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small arrays gain nothing from more threads, and lose much on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def stop_at(stage, step, number=signal.SIGINT):
     def follow(event):
         if event.stage == stage and event.step == step:

@@ -34,15 +34,6 @@ solve = partial(mf.solve, engine="joint")
 FEW = {"collocation": {"max_nodes": 300}}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Small arrays gain nothing from more threads, and lose much on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def rate(x):
     return 0.1 + np.exp(-0.5 * (x - 0.5) ** 2 / 0.15**2)
 

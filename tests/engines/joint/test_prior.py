@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 from scipy.interpolate import BSpline
 from scipy.signal import lfilter
@@ -34,14 +33,6 @@ PLANE = Grid(Axis("x", -1.0, 1.0, 7), Axis("y", -1.0, 1.0, 6))
 SMALL = validated(
     JointSettings, {"collocation": {"nodes": {"x": 33}}, "joint": {"cells": 20}, "held_out": 0.0}
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("lattice", [LINE, PLANE])
