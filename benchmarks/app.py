@@ -68,6 +68,7 @@ def coverage(
     noise: Noise = None,
     names: Engines = None,
     seeds: Seeds = 50,
+    first: Annotated[int, typer.Option(help="First seed.")] = 0,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the engines: network.width=16."),
@@ -78,11 +79,12 @@ def coverage(
 ) -> int:
     """Shares of truths inside the 50, 80 and 95 % intervals, of numbers and fields, and where they fall.
 
-    CASE is one of 'engines --list', a problem of 'paper', burgers-small or kdv-small. Writes
-    coverage.csv, .json, .md and a figure, and every solve, as it is done, to coverage.trials.jsonl, which
-    from which --resume continues. Ctrl-C ends the run and keeps the seeds that are done.
+    CASE is one of 'engines --list', a problem of 'paper', or a study: burgers-small, kdv-small, darcy-0,
+    darcy-two-0, wells-60-10, wells-200-10 (and further media), ring, l-shape, l-corner (within 0.3 of the
+    corner). Writes coverage.csv, .json, .md and a figure, and every solve, as it is done, to
+    coverage.trials.jsonl, from which --resume continues. Ctrl-C ends the run and keeps the seeds done.
     """
-    asked = cases or [], numbers("noise", noise), words(names), range(seeds)
+    asked = cases or [], numbers("noise", noise), words(names), range(first, first + seeds)
     with running(terminal, "coverage", out, resume) as run:
         from benchmarks import coverage as measure
         from mollifier.engines.registry import ENGINES

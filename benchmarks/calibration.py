@@ -190,7 +190,7 @@ def standardised(solution: Solution, truth: Truth, most: int = _PLACES) -> dict[
     truth
         Unknown -> its true value.
     most
-        A field is scored on the nodes of its truth, thinned to about so many.
+        A field is scored on the nodes of its truth that are not NaN, thinned to about so many.
 
     Examples
     --------
@@ -217,7 +217,7 @@ def standardised(solution: Solution, truth: Truth, most: int = _PLACES) -> dict[
         fields = solution.dataset[[name, f"{name}_sd"]]
         places = {d: exact[d].clip(fields[d].min(), fields[d].max()) for d in exact.dims}
         value, sd = (fields[v].interp(places).transpose(*exact.dims).values for v in (name, f"{name}_sd"))
-        found[name] = _scores(exact.values - value, sd).ravel()
+        found[name] = _scores(exact.values - value, sd)[exact.notnull().values]
     return found
 
 

@@ -13,36 +13,27 @@ import numpy as np
 
 from benchmarks.accuracy import attempt, check_levels, described_by, median, noise_of, planned
 from benchmarks.calibration import LEVELS, Calibration, Share, standardised
-from benchmarks.cases import darcy
 from benchmarks.cases.base import Case
 from benchmarks.cases.registry import CASES, case
+from benchmarks.cases.studies import STUDIES
 from benchmarks.journal import Journal
 from benchmarks.paper.problems import PROBLEMS
 from benchmarks.table import Follow, Table, checked, environment, number, percent
 from mollifier.engines.registry import ENGINES
 
 CAPTION = (
-    "New noise for every seed; its size, sigma / rms(u), is not given to the engine. Per cent of the 50, 80 "
-    "and 95 % intervals that hold the truth, over the seeds with an answer; of a number with Wilson's 95 % "
-    "interval of the share, of a field the mean over seeds of the share of places, with Student's. 'Spread' "
-    "is the standard deviation over seeds of the share of places at 95 %. 'PIT' is the largest distance of "
-    "the distribution of the truths' places in their posterior from an even one, and the most that "
-    "would be by chance 19 times in 20."
+    "New noise for every seed; its size, sigma / rms(u), is not given to the engine. 'Error' is the median "
+    "over seeds (and the largest) of the relative error of a number or the relative L2 error of a field. Per "
+    "cent of the 50, 80 and 95 % intervals that hold the truth, over the seeds with an answer; of a number "
+    "with Wilson's 95 % interval of the share, of a field the mean over seeds of the share of places, with "
+    "Student's. 'Least' is the smallest share of places of a seed at 95 %, 'spread' the standard deviation "
+    "over seeds. 'PIT' is the largest distance of the distribution of the truths' places in their posterior "
+    "from an even one, and the most that would be by chance 19 times in 20."
 )
 
-# Problems beside the benchmark's cases and the paper's: small grids (at a viscosity of 0.01/pi the front
-# would be narrower than a cell), and media drawn with several seeds.
-SMALL: dict[str, Callable[[], Case]] = {
-    "burgers-small": partial(case, "burgers", nodes=64, frames=33, nu=0.03 / np.pi),
-    "kdv-small": partial(case, "kdv", nodes=64, frames=41),
-    **{f"darcy-{i}": partial(darcy.build, i) for i in range(3)},
-    **{f"darcy-two-{i}": partial(darcy.build, i, two_valued=True) for i in range(3)},
-    **{f"wells-60-{i}": partial(darcy.build, i, wells=60) for i in range(10, 16)},
-    **{f"wells-200-{i}": partial(darcy.build, i, wells=200) for i in range(10, 16)},
-}
-KNOWN: tuple[str, ...] = (*CASES, *(n for n in PROBLEMS if n not in CASES), *SMALL)
+KNOWN: tuple[str, ...] = (*CASES, *(n for n in PROBLEMS if n not in CASES), *STUDIES)
 # Places of a field that are kept of every solve, and parts of the histogram.
-_PLACES, _BINS = 400, 10
+_PLACES, _BINS = 1600, 10
 
 
 @dataclass(frozen=True)
@@ -56,6 +47,8 @@ class Trial:
     scores
         Unknown -> (truth - estimate)/standard error at its places; those without a standard error are left
         out.
+    errors
+        Unknown -> error, see `Case.errors`.
     seconds
         Of the solve alone.
     """
@@ -63,6 +56,7 @@ class Trial:
     status: str
     message: str = ""
     scores: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    errors: Mapping[str, float] = field(default_factory=dict)
     seconds: float = math.nan
 
 
@@ -80,8 +74,10 @@ class Row:
         At which a field was looked at; one for a number.
     coverage
         Per cent of the interval, of `LEVELS` -> share that holds the truth, with its interval.
-    spread
-        Standard deviation over seeds of the share of places at 95 %; NaN for a number.
+    error, largest_error
+        Median over seeds, and the largest; see `Case.errors`.
+    least, spread
+        Smallest share of places at 95 % of a seed, and standard deviation over seeds; NaN for a number.
     score
         Root mean square of (truth - estimate)/standard error: one where these are right.
     histogram
@@ -105,7 +101,10 @@ class Row:
     seeds: int
     answers: int
     places: int
+    error: float
+    largest_error: float
     coverage: dict[int, Share]
+    least: float
     spread: float
     score: float
     histogram: tuple[float, ...]
@@ -134,7 +133,7 @@ def run(
     Parameters
     ----------
     cases
-        Of `KNOWN`: the benchmark's cases, the paper's problems, and small versions of some.
+        Of `KNOWN`: the benchmark's cases, the paper's problems, and `benchmarks.cases.studies.STUDIES`.
     noises
         sigma / rms(u); by default the levels that each case names, else its standard noise.
     engines
@@ -157,7 +156,7 @@ def run(
     --------
     >>> table = run(["reaction_rate"], [0.05], ["joint"], seeds=range(3))
     >>> [(row.unknown, row.answers, row.places) for row in table.rows]
-    [('k', 3, 251)]
+    [('k', 3, 501)]
     """
     names = checked("case", cases, KNOWN) if cases else list(KNOWN)
     chosen = checked("engine", engines, ("auto", *ENGINES)) if engines else ()
@@ -185,7 +184,7 @@ def run(
 
 def build(name: str) -> Case:
     """A case of `KNOWN`, under that name."""
-    make = SMALL.get(name) or (partial(case, name) if name in CASES else PROBLEMS[name].build)
+    make = STUDIES.get(name) or (partial(case, name) if name in CASES else PROBLEMS[name].build)
     return replace(make(), name=name)
 
 
@@ -207,7 +206,8 @@ def trial(made: Case, noise: float | None, engine: str, seed: int, settings: Any
     if solution is None:
         return Trial(status, message)
     scores = standardised(solution, made.truth, _PLACES)
-    return Trial(status, message, {n: z.tolist() for n, z in scores.items()}, seconds)
+    held = {n: z.tolist() for n, z in scores.items()}
+    return Trial(status, message, held, made.errors(solution), seconds)
 
 
 def rows_of(made: Case, noise: float | None, engine: str, trials: Sequence[Trial]) -> list[Row]:
@@ -219,7 +219,8 @@ def rows_of(made: Case, noise: float | None, engine: str, trials: Sequence[Trial
         if not trials:
             continue
         found = Calibration.of(np.stack(finite)) if finite else None
-        shares = found.shares(95) if found is not None and found.pit.shape[1] > 1 and found.runs > 1 else None
+        shares = found.shares(95) if found is not None and found.pit.shape[1] > 1 else None
+        errors = [t.errors[name] for t in trials if name in t.errors]
         at = np.linspace(0, 1, 101)
         rows.append(
             Row(
@@ -230,8 +231,11 @@ def rows_of(made: Case, noise: float | None, engine: str, trials: Sequence[Trial
                 len(trials),
                 len(finite),
                 found.pit.shape[1] if found else 0,
+                median(errors),
+                max(errors, default=math.nan),
                 {level: found.coverage(level) for level in LEVELS} if found else {},
-                float(shares.std(ddof=1)) if shares is not None else math.nan,
+                float(shares.min()) if shares is not None else math.nan,
+                float(shares.std(ddof=1)) if shares is not None and len(shares) > 1 else math.nan,
                 float(np.sqrt(np.mean(np.square(finite)))) if finite else math.nan,
                 tuple(found.histogram(_BINS).tolist()) if found else (),
                 tuple(found.difference(at).tolist()) if found else (),
@@ -267,7 +271,9 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "noise": lambda r: percent(r.noise),
     "engine": lambda r: r.engine,
     "unknown": lambda r: r.unknown,
+    "error": lambda r: f"{number(r.error, '.2g')} ({number(r.largest_error, '.2g')})",
     **{f"{level} %": _share(level) for level in LEVELS},
+    "least": lambda r: number(100 * r.least, ".2g"),
     "spread": lambda r: number(100 * r.spread, ".2g"),
     "rms score": lambda r: number(r.score, ".2f"),
     "PIT": lambda r: f"{number(r.largest, '.2f')} of {number(r.band, '.2f')}",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mollifier.data.observations import Observations
 from mollifier.diagnostics.scores import score
+from mollifier.problem.domain import Domain
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.unknowns import Unknown
@@ -58,6 +59,10 @@ class Case:
         Engines that suit it; the one that "auto" takes where none are given.
     targets
         Noise level -> the largest relative error of an unknown that is aimed at.
+    points
+        So many places drawn at random with each seed, as scattered data; all by default.
+    domain
+        Where the equation holds; the box of the data by default.
 
     Examples
     --------
@@ -88,6 +93,8 @@ class Case:
     levels: tuple[float, ...] = ()
     engines: tuple[str, ...] = ()
     targets: Mapping[float, float] = field(default_factory=dict)
+    points: int | None = None
+    domain: Domain | None = None
 
     def __post_init__(self) -> None:
         if not self.noisy:
@@ -132,7 +139,7 @@ class Case:
         seed
             Of the noise and of the places.
         points
-            So many places drawn at random, as scattered data; all by default.
+            So many places drawn at random, as scattered data; those of the case by default.
         known_noise
             Whether the observations say how large the noise is. By default they do not, and have to estimate
             it; variables without noise have a declared noise of 0.
@@ -145,6 +152,7 @@ class Case:
             noisy[v] = (noisy[v] + errors).assign_attrs({**self.clean[v].attrs, **attrs})
         exact = {str(v): 0.0 for v in noisy.data_vars if v not in self.noisy}
         data = Observations.from_dataset(noisy, noise=exact)
+        points = self.points if points is None else points
         return data if points is None else data.thin(points, seed)
 
     def problem(
@@ -156,7 +164,8 @@ class Case:
     ) -> InverseProblem:
         """The inverse problem with noisy measurements; parameters as those of `observations`."""
         data = self.observations(noise, seed, points, known_noise)
-        return InverseProblem(self.equation, data, self.unknowns, dict(self.constants), list(self.fields))
+        constants, fields = dict(self.constants), list(self.fields)
+        return InverseProblem(self.equation, data, self.unknowns, constants, fields, domain=self.domain)
 
     def errors(self, solution: Solution) -> dict[str, float]:
         """Error of each unknown: relative for numbers, relative L2 on the truth's grid for fields.

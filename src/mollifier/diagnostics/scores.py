@@ -47,13 +47,14 @@ def score(fields: xr.Dataset, truth: xr.Dataset) -> dict[str, Score]:
         field = fields[name]
         # The data may end just inside the truth by rounding: the field is held constant beyond its ends.
         places = {c: exact[c].clip(field[c].min(), field[c].max()) for c in exact.dims}
-        found = field.interp(places, method="cubic").assign_coords({c: exact[c] for c in exact.dims})
+        method = "cubic" if bool(field.notnull().all()) else "linear"  # of a domain with a shape
+        found = field.interp(places, method=method).assign_coords({c: exact[c] for c in exact.dims})
         result[str(name)] = compare(found.transpose(*exact.dims), exact)
     return result
 
 
 def compare(found: xr.DataArray, exact: xr.DataArray) -> Score:
-    """Score of one field on the grid of the truth; both of the same shape.
+    """Score of one field on the grid of the truth, where that is not NaN; both of the same shape.
 
     Examples
     --------
@@ -63,7 +64,8 @@ def compare(found: xr.DataArray, exact: xr.DataArray) -> Score:
     0.1...
     """
     a, b = found.values, exact.values
-    inside = np.ones(b.shape, dtype=bool)
+    known = np.isfinite(b)
+    inside = known.copy()
     for d, c in enumerate(exact.dims):
         x = exact[c].values
         margin = 0.1 * (x[-1] - x[0])
@@ -73,11 +75,12 @@ def compare(found: xr.DataArray, exact: xr.DataArray) -> Score:
     def relative(here: np.ndarray) -> float:
         return float(np.linalg.norm((a - b)[here]) / np.linalg.norm(b[here])) if here.any() else float("nan")
 
-    varied = float(a.min()) < float(a.max()) and float(b.min()) < float(b.max())
+    whole = a[known], b[known]
+    varied = all(float(v.min()) < float(v.max()) for v in whole)
     return Score(
-        relative_l2=relative(np.ones_like(inside)),
+        relative_l2=relative(known),
         interior=relative(inside),
-        boundary=relative(~inside),
-        largest=float(np.abs(a - b).max()),
-        correlation=float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) if varied else float("nan"),
+        boundary=relative(known & ~inside),
+        largest=float(np.abs(whole[0] - whole[1]).max()),
+        correlation=float(np.corrcoef(*whole)[0, 1]) if varied else float("nan"),
     )
