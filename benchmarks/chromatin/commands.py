@@ -28,7 +28,7 @@ def chromatin(
         typer.Option("--methods", metavar="NAMES", help="waves, layer, nested (networks), comma-separated."),
     ] = "waves",
     seconds: Annotated[float, typer.Option("--seconds", min=1, help="That a network may take.")] = 60.0,
-    first: Annotated[int, typer.Option("--first", min=0, help="Number of the first nucleus.")] = 0,
+    first: Annotated[int, typer.Option("--first", min=0, help="Number of the first nucleus and study.")] = 0,
     diameter: Annotated[
         float | None,
         typer.Option("--diameter", min=1000, metavar="NM", help="Of nuclei; by default 1,300 to 1,800."),
@@ -64,9 +64,11 @@ def chromatin(
             given = nuclei, words(methods), seconds, first, diameter, outline
             tables.append(simulated.run(*given, progress=run.progress, journal=run.journal("nuclei")))
         if studies and not any(t.interrupted for t in tables):
-            tables.append(cohorts.run(studies, effect, progress=run.progress, journal=run.journal("cohorts")))
+            asked = studies, effect, first
+            tables.append(cohorts.run(*asked, progress=run.progress, journal=run.journal("cohorts")))
         if dynamics and not any(t.interrupted for t in tables):
-            tables.append(treated.run(dynamics, progress=run.progress, journal=run.journal("dynamics")))
+            asked = dynamics, first
+            tables.append(treated.run(*asked, progress=run.progress, journal=run.journal("dynamics")))
         return max(run.deliver(table, bool(table.rows)) for table in tables)
 
 
@@ -94,9 +96,10 @@ def nucleus(
     """
     with running(terminal, "nucleus", out, resume) as run:
         from benchmarks.chromatin import large_nuclei
+        from benchmarks.chromatin.real_nuclei import scaled
 
         options: dict[str, Any] = {"definitions": words(definitions)} if definitions else {}
-        plan = large_nuclei.scaled(scale)
+        plan = scaled(scale)
         table = large_nuclei.run(
             seeds=range(seeds), plan=plan, folder=run.folder, progress=run.progress,
             journal=run.journal("nucleus"), **options,

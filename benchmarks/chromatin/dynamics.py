@@ -72,13 +72,19 @@ class Row:
     status: str
 
 
-def run(nuclei: int = 6, *, progress: Follow | None = None, journal: Journal | None = None) -> Table:
+def run(
+    nuclei: int = 6,
+    first: int = 0,
+    *,
+    progress: Follow | None = None,
+    journal: Journal | None = None,
+) -> Table:
     """The table; Ctrl-C ends the run and keeps the nuclei that are done.
 
     Parameters
     ----------
-    nuclei
-        How many.
+    nuclei, first
+        How many, and the number of the first.
     progress
         Called before every nucleus.
     journal
@@ -87,9 +93,9 @@ def run(nuclei: int = 6, *, progress: Follow | None = None, journal: Journal | N
     journal = Journal() if journal is None else journal
     rows, stopped = [], False
     try:
-        for k in range(nuclei):
+        for k in range(first, first + nuclei):
             if progress is not None:
-                progress(k, nuclei, f"nucleus {k + 1}")
+                progress(k - first, nuclei, f"nucleus {k}")
             rows.append(journal.once({"nucleus": k}, Row, partial(one, k)))
     except KeyboardInterrupt:
         stopped = True
