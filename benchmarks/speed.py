@@ -36,8 +36,8 @@ from mollifier.engines.network.engine import prepare_networks
 from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.engines.network.settings import NetworkSettings
 from mollifier.engines.network.tuning import NetworkTuning
+from mollifier.engines.weak.axes import axis_tests
 from mollifier.engines.weak.integrands import integrands_of
-from mollifier.engines.weak.testspace import axis_tests
 from mollifier.problem.settings import validated
 
 Array = NDArray[np.float64]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from mollifier.engines.registry import ENGINES
+from mollifier.engines.weak.form import carried
 from mollifier.engines.weak.hidden import without_hidden
 from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
 
 QUESTIONS: Mapping[str, Callable[[InverseProblem], bool]] = {
-    "conditions at places": lambda problem: bool(problem.system.conditions),
+    "conditions that give no boundary term": lambda problem: not carried(without_hidden(problem) or problem),
     "data read in blocks": lambda problem: problem.data.whole is not None,
     "hidden states that it cannot eliminate": lambda problem: without_hidden(problem) is None,
     "laws of the state": lambda problem: bool(problem.laws),

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from scipy.integrate import fixed_quad
 from scipy.interpolate import make_interp_spline
 
-from mollifier.engines.weak import testspace
+from mollifier.engines.weak import axes as one_axis
+from mollifier.engines.weak.axes import axis_tests
 from mollifier.engines.weak.quadrature import Interpolant
-from mollifier.engines.weak.testspace import Separable, axis_tests
+from mollifier.engines.weak.testspace import Separable
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import BSpline, Polynomial
 from weak_axes import AXES, SPLINES, dense, small_space
@@ -21,7 +22,7 @@ from weak_axes import AXES, SPLINES, dense, small_space
 
 def kernel_of(tests, order, density):
     if density:
-        return Polynomial(testspace.test_degree(tests.radius / tests.axis.spacing, order))
+        return Polynomial(one_axis.test_degree(tests.radius / tests.axis.spacing, order))
     return BSpline(order + 3)
 
 

@@ -30,7 +30,7 @@ class JointEngine(Engine):
     solves_states = True
     questions = frozenset(
         {
-            "conditions at places",
+            "conditions that give no boundary term",
             "hidden states that it cannot eliminate",
             "laws of the state",
             "unknowns of each experiment",

@@ -25,7 +25,11 @@ class NetworkEngine(Engine):
     takes = frozenset({"resume", "network", "start"})
     solves_states = True
     questions = frozenset(
-        {"conditions at places", "hidden states that it cannot eliminate", "laws of the state"}
+        {
+            "conditions that give no boundary term",
+            "hidden states that it cannot eliminate",
+            "laws of the state",
+        }
     )
     variants: ClassVar = {
         "network": {"derivatives": "mollifier"},

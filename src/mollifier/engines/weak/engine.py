@@ -18,7 +18,7 @@ from mollifier.engines.weak.bases import basis_of, bounds_of, initial_coefficien
 from mollifier.engines.weak.conditioning import FieldMeasurements
 from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.estimate import Estimator, Fit
-from mollifier.engines.weak.form import weak_form
+from mollifier.engines.weak.form import form_of
 from mollifier.engines.weak.integrands import integrands_of
 from mollifier.engines.weak.passes import Pace
 from mollifier.engines.weak.prepare import grid_data, without_outliers
@@ -71,7 +71,7 @@ def solve_weak(
     """
     begun = time.monotonic()
     if settings.training.likelihood != "normal":
-        problem = without_outliers(problem, weak_form(problem.system, tuning))
+        problem = without_outliers(problem, form_of(problem, tuning))
     follow = None if progress is None else Pace(progress)
     selection, fit = _Run(problem, settings, tuning, follow).solved()
     return weak_solution(problem, settings, seed, selection, fit, time.monotonic() - begun)
@@ -84,11 +84,11 @@ class _Run:
         self, problem: InverseProblem, settings: WeakSettings, tuning: WeakTuning, follow: Pace | None = None
     ) -> None:
         self.problem, self.tuning, self.follow = problem, tuning, follow
-        form = weak_form(problem.system, tuning)
+        form = form_of(problem, tuning)
         blocks = None if follow is None else partial(follow, "blocks")
         self.data = replace(grid_data(problem, form), follow=blocks)
         self.grid = self.data.grid
-        self.orders = {c: max(ch.orders[i] for ch in form.channels) for i, c in enumerate(self.grid.names)}
+        self.orders = {c: form.order(i) for i, c in enumerate(self.grid.names)}
         if problem.unknown_fields:
             along = [c for c, order in self.orders.items() if order]
             self.data = _with_noise_floor(self.data, along, settings.training.noise_floor)

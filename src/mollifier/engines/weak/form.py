@@ -17,21 +17,32 @@ g)(v)`` one of the covariance of ``T f(v)`` with ``T g(v)``: the corrected score
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
-from math import comb, prod
+from math import comb
 
 import sympy
 
+from mollifier.engines.weak.boundary import (
+    NO_CONDITIONS,
+    Boundary,
+    End,
+    Orders,
+    Trace,
+    boundary_of,
+    ends_of,
+    states_in,
+    traces,
+)
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.equations.algebra import Algebra, differentiate, expand
 from mollifier.equations.laws import Law, as_symbols, laws_in
 from mollifier.equations.system import Equation, EquationSystem
-from mollifier.errors import EquationError
+from mollifier.errors import ConfigurationError, EquationError
 from mollifier.mollify.orders import Derivative
-
-Orders = tuple[int, ...]
+from mollifier.problem.inverse_problem import InverseProblem
 
 VARIANCE = "variance of {}"
 """Symbol of the noise variance of a field."""
@@ -46,7 +57,7 @@ class Channel:
     equation
         Index of the equation.
     orders
-        Order b of the test function's derivative along each coordinate.
+        Order b of the test function's derivative along each coordinate, or its trace at an end of it.
     integrand
         E_b: an expression in the fields (without derivatives), coordinates, known data and unknowns; laws of
         the fields are functions (`mollifier.equations.laws`).
@@ -75,6 +86,8 @@ class WeakForm:
         Names of the coordinates, in the order of `Channel.orders`.
     tuning
         Numbers that steer the engine; all that is built on the form reads them here.
+    ends
+        For each coordinate its two ends, where test functions reach over them; none without conditions.
 
     Examples
     --------
@@ -97,6 +110,11 @@ class WeakForm:
     known: tuple[Derivative, ...]
     coordinates: tuple[str, ...]
     tuning: WeakTuning = DEFAULT
+    ends: tuple[tuple[End | None, End | None], ...] = ()
+
+    def order(self, axis: int) -> int:
+        """Highest derivative of the test functions along an axis."""
+        return max(o for c in self.channels if isinstance(o := c.orders[axis], int))
 
     @staticmethod
     def slope(f: sympy.Expr, unknown: Derivative) -> sympy.Expr:
@@ -192,21 +210,41 @@ def _covariance(
     return expand(_averaged(found, names, 1, tuning) if known else found)
 
 
-def weak_form(system: EquationSystem, tuning: WeakTuning = DEFAULT) -> WeakForm:
+def weak_form(
+    system: EquationSystem, tuning: WeakTuning = DEFAULT, boundary: Boundary = NO_CONDITIONS
+) -> WeakForm:
     """Move every derivative of a state variable onto the test function.
+
+    Parameters
+    ----------
+    boundary
+        Conditions at the ends of coordinates, which give boundary terms.
 
     Raises
     ------
     EquationError
         If a term has derivatives of the data that cannot be moved, such as ``u_x^2``; the term is named.
+    ConfigurationError
+        If a condition gives no boundary term.
     """
     names = system.names
     # Known data are free of noise, so that they may be differentiated as unknowns are.
     algebra = Algebra(replace(names, unknowns={**names.unknowns, **names.known}, known={}))
-    channels: list[Channel] = []
-    for number, equation in enumerate(system.equations):
-        found = _integrands(equation, algebra)
-        channels += [Channel(number, b, e) for b, e in sorted(found.items())]
+    given = {key: held.solved for key, held in boundary.items()}
+    terms, bare = (
+        {
+            (number, b): e
+            for number, equation in enumerate(system.equations)
+            for b, e in _integrands(equation, algebra, known).items()
+        }
+        for known in (given, {key: {} for key in given})
+    )
+    ends = ends_of(terms, bare, algebra.names, boundary)
+    channels = [
+        Channel(*key, terms[key])
+        for key in sorted(terms, key=lambda k: (k[0], [(isinstance(o, Trace), o) for o in k[1]]))
+        if all((end := ends[i][t.end]) and t.order not in end.vanishing for i, t in traces(key[1]))
+    ]
     symbols = sorted({str(s) for c in channels for s in c.integrand.free_symbols})
     derivatives = [
         algebra.names.resolve(s).derivative for s in symbols if algebra.names.resolve(s).kind == "unknown"
@@ -215,8 +253,32 @@ def weak_form(system: EquationSystem, tuning: WeakTuning = DEFAULT) -> WeakForm:
     unknowns = [d for n in names.unknowns for d in derivatives if d.field == n]
     known = [d for d in derivatives if d.field in names.known]
     return WeakForm(
-        tuple(channels), tuple(names.fields), tuple(unknowns), tuple(known), names.coordinates, tuning
+        tuple(channels), tuple(names.fields), tuple(unknowns), tuple(known), names.coordinates, tuning, ends
     )
+
+
+def form_of(problem: InverseProblem, tuning: WeakTuning = DEFAULT) -> WeakForm:
+    """The weak form of a problem with its conditions.
+
+    Raises
+    ------
+    EquationError, ConfigurationError
+        As `weak_form`, and if a condition is not along an edge of the data's grid.
+    """
+    return weak_form(problem.system, tuning, boundary_of(problem))
+
+
+def carried(problem: InverseProblem) -> bool:
+    """Whether every condition gives a boundary term, as far as the data and the equation have a weak form."""
+    if not (problem.system.conditions and problem.data.gridded):
+        return True
+    try:
+        form_of(problem)
+    except ConfigurationError:
+        return False
+    except EquationError:
+        return True
+    return True
 
 
 def is_weak(system: EquationSystem) -> bool:
@@ -235,12 +297,14 @@ def is_weak(system: EquationSystem) -> bool:
     return True
 
 
-def _integrands(equation: Equation, algebra: Algebra) -> dict[Orders, sympy.Expr]:
-    names, coordinates = equation.names, equation.names.coordinates
+Solved = Mapping[tuple[str, int], Mapping[sympy.Symbol, sympy.Expr]]
+"""Coordinate and end -> what conditions give there."""
+
+
+def _integrands(equation: Equation, algebra: Algebra, given: Solved) -> dict[Orders, sympy.Expr]:
     result: dict[Orders, sympy.Expr] = {}
     for term in equation.conservative():
-        derivatives = [names.resolve(str(s)).derivative for s in term.flux.free_symbols]
-        if any(d.total for d in derivatives if d.field in names.fields):
+        if any(d.total for d in states_in(term.flux, equation.names)):
             law = term.flux.has(Law)
             instead = (
                 "Write laws inside of derivatives, as dx(D(u)*u_x)"
@@ -253,12 +317,39 @@ def _integrands(equation: Equation, algebra: Algebra) -> dict[Orders, sympy.Expr
                 "onto a test function: a product of derivatives is not the derivative of anything simpler. "
                 f"{instead}.\n  {equation.text}"
             )
-        a = tuple(term.derivative.get(c, 0) for c in coordinates)
-        for b in product(*(range(n + 1) for n in a)):
-            left = {c: n - m for c, n, m in zip(coordinates, a, b, strict=True)}
-            inner = algebra.totals(term.coefficient, left)
-            if inner != 0:
-                factor = (-1) ** sum(a) * prod(comb(n, m) for n, m in zip(a, b, strict=True))
-                result[b] = result.get(b, sympy.S.Zero) + factor * inner * term.flux
-    expanded = {b: expand(e) for b, e in result.items()}
+        along = [(c, term.derivative.get(c, 0)) for c in equation.names.coordinates]
+        for orders, part in _by_parts(along, term.coefficient, term.flux, algebra, given):
+            result[orders] = result.get(orders, sympy.S.Zero) + part
+    expanded = {b: _simple(e) if any(traces(b)) else expand(e) for b, e in result.items()}
     return {b: e for b, e in expanded.items() if e != 0}
+
+
+def _by_parts(
+    along: list[tuple[str, int]],
+    coefficient: sympy.Expr,
+    flux: sympy.Expr,
+    algebra: Algebra,
+    given: Solved,
+    orders: Orders = (),
+) -> Iterator[tuple[Orders, sympy.Expr]]:
+    """Parts of ``coefficient * D^n flux`` with every D on the test function, one coordinate after another."""
+    if not along:
+        yield orders, coefficient * flux
+        return
+    (c, n), *rest = along
+    for b in range(n + 1):
+        inner = (-1) ** n * comb(n, b) * algebra.totals(coefficient, {c: n - b})
+        if inner != 0:
+            yield from _by_parts(rest, inner, flux, algebra, given, (*orders, b))
+    for (end, solved), j in product([(e, s) for (d, e), s in given.items() if d == c], range(n)):
+        trace = algebra.totals(flux, {c: n - 1 - j}).xreplace(solved)
+        for b in range(j + 1):
+            inner = (-1) ** (j + 1 - end) * comb(j, b) * algebra.totals(coefficient, {c: j - b})
+            if inner != 0:
+                yield from _by_parts(rest, inner, trace, algebra, given, (*orders, Trace(b, end)))
+
+
+def _simple(expression: sympy.Expr) -> sympy.Expr:
+    """Multiplied out; what conditions were divided by is cancelled."""
+    whole = expand(expression)
+    return expand(sympy.cancel(whole)) if sympy.denom(sympy.together(whole)).free_symbols else whole

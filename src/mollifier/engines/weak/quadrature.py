@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,22 +20,24 @@ Array = NDArray[np.float64]
 _BETWEEN = np.array([0.2, 0.5, 0.8])
 
 
-def gauss(axis: Axis, breaks: Array, tuning: WeakTuning) -> tuple[Array, Array, Callable[[Any], Array]]:
-    """Gauss-Legendre points and weights between all nodes and breaks, and the map to weights of the data.
+def gauss(
+    axis: Axis, breaks: Array, tuning: WeakTuning, limits: tuple[float, float]
+) -> tuple[Array, Array, Interpolant]:
+    """Gauss-Legendre points and weights between all nodes, breaks and limits, and the spline of the data.
 
-    Between them the interpolating spline of the data and the kernels are polynomials. The map takes sparse
-    weights (m, points) of the spline's values to weights (m, nodes) of the data.
+    Between them the interpolating spline of the data and the kernels are polynomials. The limits may lie
+    beyond the nodes, where the spline goes on as the polynomial that it is at the end.
     """
-    spline = interpolant(axis, tuning.quadrature_degrees, tuning.largest_gain)
     edges = np.append(axis.points, axis.upper) if axis.periodic else axis.points
+    low, high = limits
     if axis.periodic:
         breaks = axis.lower + (breaks - axis.lower) % axis.length
-    edges = np.unique(np.concatenate([edges, breaks[(breaks > axis.lower) & (breaks < axis.upper)]]))
+    inner = np.concatenate([edges, breaks.ravel()])
+    edges = np.unique(np.concatenate([[low, high], inner[(inner > low) & (inner < high)]]))
     s, w = np.polynomial.legendre.leggauss(tuning.gauss_points)
     half = np.diff(edges)[:, None] / 2
     nodes = (edges[:-1, None] + half * (1 + s)).ravel()
-    functions = spline.functions(nodes)
-    return nodes, (half * w).ravel(), lambda sums: spline.from_coefficients((sums @ functions).toarray())
+    return nodes, (half * w).ravel(), interpolant(axis, tuning.quadrature_degrees, tuning.largest_gain)
 
 
 class Interpolant:
@@ -56,7 +56,7 @@ class Interpolant:
 
     def functions(self, x: Array) -> sp.csr_array:
         """The B-splines at points within the axis, shape (points, nodes); periodic ones are wrapped."""
-        found = Spline.design_matrix(x, self._spline.t, self._spline.k).tocoo()
+        found = Spline.design_matrix(x, self._spline.t, self._spline.k, extrapolate=True).tocoo()
         shape = len(x), self.axis.size
         return sp.csr_array((found.data, (found.row, found.col % self.axis.size)), shape=shape)
 

@@ -90,10 +90,14 @@ class RadiusSelection:
         )
         if key not in self._spaces:
             radii, density, tuning = key
-            named = dict(zip(self.grid.names, radii, strict=True))
-            tests = space(self.grid, named, self.orders, density, self.data.gaps, tuning)
+            named, ends = dict(zip(self.grid.names, radii, strict=True)), self.estimator.sums.form.ends
+
+            def made(density: float) -> TestSpace:
+                return space(self.grid, named, self.orders, density, self.data.gaps, tuning, ends)
+
+            tests = made(density)
             if self.dense and self.laws and self.dense_residuals(tests) > tuning.most_residuals:
-                tests = space(self.grid, named, self.orders, tuning.law_density, self.data.gaps, tuning)
+                tests = made(tuning.law_density)
             self._spaces[key] = tests
         return self._spaces[key]
 

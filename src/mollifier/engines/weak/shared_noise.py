@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mollifier.engines.linalg.dense import contract, product
+from mollifier.engines.weak.axes import overlaps
 from mollifier.engines.weak.data import GridData, GridEffect
 from mollifier.engines.weak.form import Channel
-from mollifier.engines.weak.testspace import TestSpace, index_pairs, overlaps
+from mollifier.engines.weak.testspace import TestSpace, index_pairs
 from mollifier.errors import ConfigurationError
 
 Array = NDArray[np.float64]

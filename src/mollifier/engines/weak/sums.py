@@ -15,19 +15,13 @@ from mollifier.data.lazy import is_lazy
 from mollifier.engines.linalg.dense import contract, flat_axes
 from mollifier.engines.splines.basis import Basis, on_grid
 from mollifier.engines.splines.laws import LawBasis
+from mollifier.engines.weak.axes import overlaps, pair_products
 from mollifier.engines.weak.data import GridData, GridEffect
 from mollifier.engines.weak.form import Channel
 from mollifier.engines.weak.integrands import AT_SMOOTHED, Integrands
 from mollifier.engines.weak.passes import additive
 from mollifier.engines.weak.shared_noise import effect_modes
-from mollifier.engines.weak.testspace import (
-    Separable,
-    Spaces,
-    TestSpace,
-    index_pairs,
-    overlaps,
-    pair_products,
-)
+from mollifier.engines.weak.testspace import Separable, Spaces, TestSpace, index_pairs
 from mollifier.mollify.orders import Derivative
 
 Array = NDArray[np.float64]

@@ -9,155 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from mollifier.engines.linalg.dense import contract, flat_axes
-from mollifier.engines.weak.form import Orders
-from mollifier.engines.weak.quadrature import gauss
+from mollifier.engines.weak.axes import CLOSED, AxisTests, Ends, Pairs, axis_tests, pair_products
+from mollifier.engines.weak.boundary import Orders
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
-from mollifier.mollify.grid import Axis, Grid
-from mollifier.mollify.kernels import BSpline, Kernel, Polynomial
+from mollifier.mollify.grid import Grid
 
 Array = NDArray[np.float64]
 
-Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
-"""Indices i and j of pairs, each of shape (pairs,)."""
-
-
-@dataclass(frozen=True, eq=False)
-class AxisTests:
-    """Test functions along one axis: ``phi((x - c)/r)/r`` at evenly spaced centres c, each within the axis.
-
-    Attributes
-    ----------
-    axis
-        Nodes of the data.
-    radius
-        r, in the axis's unit. It is 0 on an axis along which nothing is differentiated: there the test
-        functions are the unit vectors of the nodes.
-    centres
-        c in the axis's unit, shape (m,).
-    weights
-        Order k -> quadrature weights (m, nodes) that integrate a function given at the nodes against the k-th
-        derivative of each test function.
-    exact
-        Whether they do not depend on the spline that interpolates the data.
-    """
-
-    axis: Axis
-    radius: float
-    centres: Array
-    weights: dict[int, Array]
-    exact: bool
-
-    @property
-    def count(self) -> int:
-        """Number of test functions."""
-        return len(self.centres)
-
-    @cached_property
-    def neighbours(self) -> Pairs:
-        """Pairs of test functions whose supports overlap, both (i, j) and (j, i)."""
-        return overlaps(self.weights[0], self.weights[0])
-
-
-def overlaps(a: Array, b: Array) -> Pairs:
-    """Pairs of rows of (m, n) and (k, n) that have a common column in which neither is zero."""
-    i, j = np.nonzero((a != 0).astype(float) @ (b != 0).astype(float).T)
-    return i, j
-
-
-def pair_products(left: Sequence[Array], right: Sequence[Array], pairs: Sequence[Pairs]) -> list[Array]:
-    """Along each axis the products (pairs, nodes) of the rows of (m, nodes) and (k, nodes) of every pair."""
-    return [v[i] * w[j] for v, w, (i, j) in zip(left, right, pairs, strict=True)]
-
-
-@lru_cache(maxsize=256)
-def axis_tests(
-    axis: Axis, radius: float, order: int, density: float = 0.0, tuning: WeakTuning = DEFAULT
-) -> AxisTests:
-    """Test functions on an axis, with their derivatives up to an order.
-
-    Parameters
-    ----------
-    radius
-        In the axis's unit.
-    order
-        Highest derivative.
-    density
-        Centres in one radius, of the kernel ``(1 - s^2)^p`` as in WSINDy (Messenger and Bortz, J. Comput.
-        Phys. 443:110525, 2021). With many cells in the radius p is high: the trapezoidal rule is then exact
-        and the kernel's spectrum narrow. With few cells p is low, so that the kernel uses all of them.
-        Density 0 takes the B-splines of degree ``order + 3`` at all of their knots instead. A combination of
-        them that varies slowly has small derivatives, and so little noise.
-
-    Examples
-    --------
-    >>> tests = axis_tests(Axis("x", 0.0, 1.0, 101), 0.25, 1, 3.0)
-    >>> tests.weights[1].shape, bool(np.allclose(tests.weights[1] @ tests.axis.points, -1.0))
-    ((7, 101), True)
-    """
-    if not radius:
-        return AxisTests(axis, 0.0, axis.points, {0: np.eye(axis.size)}, True)
-    kernel: Kernel = Polynomial(test_degree(radius / axis.spacing, order))
-    if not density:
-        kernel = BSpline(order + tuning.extra_degree)
-        density = (kernel.degree + 1) / 2
-        radius = _on_knots(axis, radius, density)
-    centres = _centres(axis, radius, density)
-    exact = (
-        axis.uniform and radius >= tuning.trapezoid_cells * axis.spacing and isinstance(kernel, Polynomial)
-    )
-    if exact:
-        x, quadrature, interpolate = axis.points, np.full(axis.size, axis.spacing), None
-    else:
-        pieces = kernel.degree + 1 if isinstance(kernel, BSpline) else 1
-        breaks = centres[:, None] + radius * np.linspace(-1, 1, pieces + 1)
-        x, quadrature, interpolate = gauss(axis, breaks, tuning)
-    distance = x - centres[:, None]
-    if axis.periodic:
-        distance = (distance + axis.length / 2) % axis.length - axis.length / 2
-    under = np.nonzero(np.abs(distance) < radius)
-    s, quadrature, weights = distance[under] / radius, quadrature[under[1]], {}
-    for k in range(order + 1):
-        found = sp.csr_array((kernel(s, k) * quadrature / radius ** (k + 1), under), shape=distance.shape)
-        w = found.toarray() if interpolate is None else interpolate(found)
-        if interpolate is not None:
-            w = np.where(np.abs(w) > tuning.negligible_weight * np.abs(w).max(), w, 0.0)
-        weights[k] = w
-    return AxisTests(axis, radius, centres, weights, exact)
-
-
-def test_degree(cells: float, order: int) -> int:
-    """Degree p of the kernel ``(1 - s^2)^p`` for a radius of so many cells and derivatives up to an order.
-
-    >>> test_degree(2, 1), test_degree(10, 1), test_degree(40, 4)
-    (2, 5, 11)
-    """
-    return int(np.clip(round(cells / 2), order + 1, order + 7))
-
-
-def _centres(axis: Axis, radius: float, density: float) -> Array:
-    if axis.periodic:
-        count = min(max(int(np.ceil(axis.length * density / radius - 1e-6)), 1), axis.size)
-        return axis.lower + axis.length * np.arange(count) / count
-    room = max(axis.length - 2 * radius, 0.0)
-    count = min(int(np.ceil(room * density / radius - 1e-6)) + 1, axis.size)
-    if count == 1:
-        return np.array([(axis.lower + axis.upper) / 2])
-    return np.linspace(axis.lower + radius, axis.upper - radius, count)
-
-
-def _on_knots(axis: Axis, radius: float, density: float) -> float:
-    """The nearest radius whose knots divide the axis evenly."""
-    if axis.periodic:
-        return axis.length * density / max(round(axis.length * density / radius), 1)
-    knots = max(round((axis.length - 2 * radius) * density / radius), 0)
-    return axis.length / (2 + knots / density)
+_TINY = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +90,8 @@ class TestSpace:
         if self.gaps is None or not self.gaps.any():
             return None
         shares = [
-            np.max([np.abs(w) / np.abs(w).sum(1)[:, None] for w in a.weights.values()], 0) for a in self.axes
+            np.max([np.abs(w) / np.maximum(np.abs(w).sum(1)[:, None], _TINY) for w in a.weights.values()], 0)
+            for a in self.axes
         ]
         return contract(self.gaps.astype(float), shares) < self.weight_in_gaps
 
@@ -384,6 +250,7 @@ def space(
     density: float,
     gaps: NDArray[np.bool_] | None = None,
     tuning: WeakTuning = DEFAULT,
+    ends: Sequence[Ends] = (),
 ) -> TestSpace:
     """Test functions on a grid.
 
@@ -395,6 +262,11 @@ def space(
         As for `axis_tests`.
     gaps
         Nodes that no test function may reach, shape of the grid.
+    ends
+        Of each axis, where test functions reach over them; by default nowhere.
     """
-    axes = tuple(axis_tests(a, radius[a.name], orders[a.name], density, tuning) for a in grid)
+    axes = tuple(
+        axis_tests(a, radius[a.name], orders[a.name], density, tuning, both)
+        for a, both in zip(grid, ends or [CLOSED] * len(grid.names), strict=True)
+    )
     return TestSpace(axes, gaps, tuning.weight_in_gaps)

@@ -1,0 +1,222 @@
+"""Test functions along one axis: translated compact kernels, and weights that integrate data against them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.linalg import null_space
+
+from mollifier.engines.weak.boundary import End, Trace
+from mollifier.engines.weak.quadrature import gauss
+from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
+from mollifier.mollify.grid import Axis
+from mollifier.mollify.kernels import BSpline, Kernel, Polynomial
+
+Array = NDArray[np.float64]
+
+Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""Indices i and j of pairs, each of shape (pairs,)."""
+
+Ends = tuple[End | None, End | None]
+"""Both ends of an axis; None where test functions vanish with all derivatives."""
+
+CLOSED: Ends = (None, None)
+
+
+@dataclass(frozen=True, eq=False)
+class AxisTests:
+    """Test functions along one axis: ``phi((x - c)/r)/r`` at evenly spaced centres c.
+
+    At an end that they reach over, they are the combinations of kernels cut off there whose derivatives
+    vanish as they should; centres are then about where they are.
+
+    Attributes
+    ----------
+    axis
+        Nodes of the data.
+    radius
+        r, in the axis's unit. It is 0 on an axis along which nothing is differentiated: there the test
+        functions are the unit vectors of the nodes.
+    centres
+        c in the axis's unit, shape (m,).
+    weights
+        Order k -> quadrature weights (m, nodes) that integrate a function given at the nodes against the k-th
+        derivative of each test function; trace -> weights of its product with that derivative at an end.
+    exact
+        Whether they do not depend on the spline that interpolates the data.
+    """
+
+    axis: Axis
+    radius: float
+    centres: Array
+    weights: dict[int | Trace, Array]
+    exact: bool
+
+    @property
+    def count(self) -> int:
+        """Number of test functions."""
+        return len(self.centres)
+
+    @cached_property
+    def neighbours(self) -> Pairs:
+        """Pairs of test functions whose supports overlap, both (i, j) and (j, i)."""
+        return overlaps(self.weights[0], self.weights[0])
+
+
+def overlaps(a: Array, b: Array) -> Pairs:
+    """Pairs of rows of (m, n) and (k, n) that have a common column in which neither is zero."""
+    i, j = np.nonzero((a != 0).astype(float) @ (b != 0).astype(float).T)
+    return i, j
+
+
+def pair_products(left: Sequence[Array], right: Sequence[Array], pairs: Sequence[Pairs]) -> list[Array]:
+    """Along each axis the products (pairs, nodes) of the rows of (m, nodes) and (k, nodes) of every pair."""
+    return [v[i] * w[j] for v, w, (i, j) in zip(left, right, pairs, strict=True)]
+
+
+@lru_cache(maxsize=256)
+def axis_tests(
+    axis: Axis,
+    radius: float,
+    order: int,
+    density: float = 0.0,
+    tuning: WeakTuning = DEFAULT,
+    ends: Ends = CLOSED,
+) -> AxisTests:
+    """Test functions on an axis, with their derivatives up to an order.
+
+    Parameters
+    ----------
+    radius
+        In the axis's unit.
+    order
+        Highest derivative.
+    density
+        Centres in one radius, of the kernel ``(1 - s^2)^p`` as in WSINDy (Messenger and Bortz, J. Comput.
+        Phys. 443:110525, 2021). With many cells in the radius p is high: the trapezoidal rule is then exact
+        and the kernel's spectrum narrow. With few cells p is low, so that the kernel uses all of them.
+        Density 0 takes the B-splines of degree ``order + 3`` at all of their knots instead. A combination of
+        them that varies slowly has small derivatives, and so little noise.
+    ends
+        Where they reach over the ends. The trapezoidal rule is not exact there.
+
+    Examples
+    --------
+    >>> tests = axis_tests(Axis("x", 0.0, 1.0, 101), 0.25, 1, 3.0)
+    >>> tests.weights[1].shape, bool(np.allclose(tests.weights[1] @ tests.axis.points, -1.0))
+    ((7, 101), True)
+    """
+    if not radius:
+        return AxisTests(axis, 0.0, axis.points, {0: np.eye(axis.size)}, True)
+    kernel: Kernel = Polynomial(test_degree(radius / axis.spacing, order))
+    if not density:
+        kernel = BSpline(order + tuning.extra_degree)
+        density = (kernel.degree + 1) / 2
+        radius = _on_knots(axis, radius, density, ends)
+    kernels = _Kernels(axis, kernel, radius, _centres(axis, radius, density, ends))
+    exact = axis.uniform and radius >= tuning.trapezoid_cells * axis.spacing and not any(ends)
+    if exact and isinstance(kernel, Polynomial):
+        weights = {
+            k: kernels(axis.points, k, np.full(axis.size, axis.spacing)).toarray() for k in range(order + 1)
+        }
+        return AxisTests(axis, radius, kernels.centres, weights, True)
+    pieces = kernel.degree + 1 if isinstance(kernel, BSpline) else 1
+    breaks = kernels.centres[:, None] + radius * np.linspace(-1, 1, pieces + 1)
+    x, quadrature, spline = gauss(axis, breaks, tuning, _limits(axis, ends))
+    combined, functions = kernels.combined(ends), spline.functions(x)
+    sums: dict[int | Trace, sp.csr_array] = {
+        k: kernels(x, k, quadrature) @ functions for k in range(order + 1)
+    }
+    for number, end in enumerate(ends):
+        if end:
+            at, one = np.array([end.place]), np.ones(1)
+            sums |= {Trace(k, number): kernels(at, k, one) @ spline.functions(at) for k in range(order)}
+    weights = {}
+    for k, part in sums.items():
+        w = spline.from_coefficients((combined @ part).toarray())
+        weights[k] = np.where(np.abs(w) > tuning.negligible_weight * np.abs(w).max(), w, 0.0)
+    centres = kernels.centres
+    if any(ends):
+        first, last = np.clip(centres[[0, -1]], *_limits(axis, ends))
+        centres = np.linspace(first, last, combined.shape[0])
+    return AxisTests(axis, radius, centres, weights, False)
+
+
+@dataclass(frozen=True, eq=False)
+class _Kernels:
+    """The kernels of test functions on an axis."""
+
+    axis: Axis
+    kernel: Kernel
+    radius: float
+    centres: Array
+
+    def __call__(self, x: Array, order: int, factors: Array) -> sp.csr_array:
+        """Their derivative at points (points,) times factors (points,), shape (centres, points)."""
+        distance, length = x - self.centres[:, None], self.axis.length
+        if self.axis.periodic:
+            distance = (distance + length / 2) % length - length / 2
+        under = np.nonzero(np.abs(distance) < self.radius)
+        values = self.kernel(distance[under] / self.radius, order) * factors[under[1]]
+        return sp.csr_array((values / self.radius ** (order + 1), under), shape=distance.shape)
+
+    def combined(self, ends: Ends) -> sp.csr_array:
+        """The combinations that are test functions, shape (test functions, centres)."""
+        blocks: list[Array] = []
+        for sign, end in zip((-1, 1), ends, strict=True):
+            if not end:
+                blocks.append(np.zeros((0, 0)))
+                continue
+            over = sign * (self.centres - end.place) + self.radius > 1e-9 * self.radius
+            place, none = np.array([end.place]), np.zeros((0, int(over.sum())))
+            zero = [self.radius**k * self(place, k, np.ones(1)).toarray()[over].T for k in end.vanishing]
+            blocks.append(null_space(np.concatenate(zero)).T if zero else np.eye(none.shape[1]))
+        between = len(self.centres) - sum(b.shape[1] for b in blocks)
+        return sp.csr_array(sp.block_diag([blocks[0], sp.eye_array(between), blocks[1]]))
+
+
+def test_degree(cells: float, order: int) -> int:
+    """Degree p of the kernel ``(1 - s^2)^p`` for a radius of so many cells and derivatives up to an order.
+
+    >>> test_degree(2, 1), test_degree(10, 1), test_degree(40, 4)
+    (2, 5, 11)
+    """
+    return int(np.clip(round(cells / 2), order + 1, order + 7))
+
+
+def _limits(axis: Axis, ends: Ends) -> tuple[float, float]:
+    """Where the domain of the test functions begins and ends."""
+    start, end = ends
+    return start.place if start else axis.lower, end.place if end else axis.upper
+
+
+def _inset(ends: Ends, density: float) -> list[float]:
+    """Distance of the first and last centre from the ends, in radii; below zero they are beyond these."""
+    return [1 / density - 1 if end else 1.0 for end in ends]
+
+
+def _centres(axis: Axis, radius: float, density: float, ends: Ends) -> Array:
+    if axis.periodic:
+        count = min(max(int(np.ceil(axis.length * density / radius - 1e-6)), 1), axis.size)
+        return axis.lower + axis.length * np.arange(count) / count
+    (low, high), (before, after) = _limits(axis, ends), _inset(ends, density)
+    first, last = low + before * radius, high - after * radius
+    room = max(last - first, 0.0)
+    count = min(int(np.ceil(room * density / radius - 1e-6)) + 1, axis.size)
+    if count == 1:
+        return np.array([(first + last) / 2])
+    return np.linspace(first, last, count)
+
+
+def _on_knots(axis: Axis, radius: float, density: float, ends: Ends) -> float:
+    """The nearest radius whose knots divide the axis evenly."""
+    if axis.periodic:
+        return axis.length * density / max(round(axis.length * density / radius), 1)
+    (low, high), inset = _limits(axis, ends), sum(_inset(ends, density))
+    knots = max(round((high - low - inset * radius) * density / radius), 0)
+    return (high - low) / (inset + knots / density)
