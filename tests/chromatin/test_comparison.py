@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from mollifier.chromatin.comparison import effects, holm, welch_means
 from mollifier.chromatin.figures import groups_figure
 from mollifier.chromatin.groups import QUANTITIES, compare_groups
-from mollifier.chromatin.mixed import mixed_fit, mixed_means
 from mollifier.chromatin.plan import StudyPlan, power
+from mollifier.chromatin.replicates import Dishes, replicate_means
 from mollifier.cli.app import app
 from mollifier.errors import ConfigurationError
 from mollifier.reporting.style import BLUE, ORANGE, look
@@ -66,51 +66,51 @@ def dishes(rng, count: int, cells, between: float, shared: float = 0.0, paired: 
     return tuple(np.array(c) for c in zip(*rows, strict=True))
 
 
+def test_replicate_means_balanced_is_student_of_dishes():
+    """The t of the means of dishes, or of their differences; also where cells of a dish are not alike."""
+    for seed, between in ((0, 0.1), (1, 0.0), (2, 0.0)):
+        values, group, replicate = dishes(np.random.default_rng(seed), 4, 5, between)
+        found = replicate_means(values, group, replicate)
+        a, b = (values[group == g].reshape(4, 5).mean(1) for g in (1, 0))
+        exact = math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 4)
+        assert (found.freedom, found.difference_error) == (pytest.approx(6), pytest.approx(exact))
+        values, group, replicate = dishes(np.random.default_rng(seed), 4, 5, between, 0.2, True)
+        found = replicate_means(values, group, replicate)
+        pairs = np.subtract(*(values[group == g].reshape(4, 5).mean(1) for g in (1, 0)))
+        exact = pairs.std(ddof=1) / 2
+        assert (found.freedom, found.difference_error) == (pytest.approx(3), pytest.approx(exact))
+
+
 @pytest.mark.parametrize("paired", [False, True])
-def test_mixed_means_against_statsmodels(paired):
-    """Unbalanced; statsmodels maximises the same restricted likelihood, where its variances are not zero."""
+def test_replicate_means_against_statsmodels(paired):
+    """Of a balanced study the mixed model has the same means, errors and variances."""
     mixed = pytest.importorskip("statsmodels.regression.mixed_linear_model", reason="needs statsmodels")
-    values, group, replicate = dishes(np.random.default_rng(2), 6, [3, 9, 5, 12, 4, 8], 0.1, 0.15, paired)
+    values, group, replicate = dishes(np.random.default_rng(2), 6, 7, 0.1, 0.15, paired)
     frame = pd.DataFrame({"y": values, "treated": 1.0 * group, "replicate": replicate})
     parts = {"re_formula": "1", "vc_formula": {"dish": "0 + C(treated)"}} if paired else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = mixed.MixedLM.from_formula("y ~ treated", frame, groups="replicate", **parts)
         known = model.fit(reml=True, gtol=1e-10)
-    found = mixed_means(values, group, replicate)
+    found = replicate_means(values, group, replicate)
     assert found.mean[0] - found.mean[1] == pytest.approx(known.params["treated"], rel=1e-3)
     assert found.difference_error == pytest.approx(known.bse["treated"], rel=1e-2)
-    own = mixed_fit(values, [str(g) for g in group], replicate).variances
-    between = (own.replicate, own.dish) if paired else (own.dish,)
+    cell, dish, shared = Dishes.of(values, [str(g) for g in group], replicate).components
     theirs = (float(known.cov_re.iloc[0, 0]), *map(float, known.vcomp))
-    assert (*between, own.cell) == pytest.approx((*theirs, float(known.scale)), rel=0.02, abs=1e-4)
-
-
-def test_mixed_means_balanced_is_student_of_dishes():
-    """The t of the means of dishes, or of their differences; also where cells of a dish are not alike."""
-    for seed, between in ((0, 0.1), (1, 0.0), (2, 0.0)):
-        values, group, replicate = dishes(np.random.default_rng(seed), 4, 5, between)
-        found = mixed_means(values, group, replicate)
-        a, b = (values[group == g].reshape(4, 5).mean(1) for g in (1, 0))
-        exact = math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 4)
-        assert (found.freedom, found.difference_error) == (6, pytest.approx(exact, rel=1e-3))
-        values, group, replicate = dishes(np.random.default_rng(seed), 4, 5, between, 0.2, True)
-        found = mixed_means(values, group, replicate)
-        pairs = np.subtract(*(values[group == g].reshape(4, 5).mean(1) for g in (1, 0)))
-        exact = pairs.std(ddof=1) / 2
-        assert (found.freedom, found.difference_error) == (3, pytest.approx(exact, rel=1e-3))
+    assert (*((shared, dish) if paired else (dish,)), cell) == pytest.approx(
+        (*theirs, float(known.scale)), rel=0.02, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(
-    ("paired", "cells"),
-    [(False, 8), (True, [4, 8, 12]), pytest.param(False, [3, 6, 15], marks=pytest.mark.slow)],
+    ("paired", "cells"), [(False, 8), (True, [4, 8, 12]), (False, [3, 6, 15]), (False, [1, 1, 12])]
 )
-def test_mixed_means_coverage(paired, cells):
+def test_replicate_means_coverage(paired, cells):
     """Three dishes a group, 10 % apart: with the cell as the unit the intervals hold the truth in 7 of 10."""
-    rng, held, as_cells, studies = np.random.default_rng(5), 0, 0, 150
+    rng, held, as_cells, studies = np.random.default_rng(5), 0, 0, 500
     for _ in range(studies):
         values, group, replicate = dishes(rng, 3, cells, 0.1, 0.1, paired)
-        found = effects(mixed_means(values, group, replicate))
+        found = effects(replicate_means(values, group, replicate))
         held += found["difference_low"] <= 0.3 <= found["difference_high"]
         simple = effects(welch_means(values[group == 1], values[group == 0]))
         as_cells += simple["difference_low"] <= 0.3 <= simple["difference_high"]
@@ -118,12 +118,23 @@ def test_mixed_means_coverage(paired, cells):
     assert paired or as_cells / studies < 0.85
 
 
-def test_mixed_means_without_variation():
+def test_replicate_means_partly_paired():
+    """A replicate with one group counts for that one; what both share is left out of the difference."""
+    values = [1.0, 1.1, 2.0, 2.1, 3.0, 3.2, 2.2]
+    groups = [1, 0, 1, 0, 1, 0, 0]
+    found = replicate_means(values, groups, list("aabbccd"))
+    assert found.mean == (pytest.approx(2.0), pytest.approx(np.mean([1.1, 2.1, 3.2, 2.2])))
+    assert found.units == (3, 4)
+    assert found.difference_error < 0.5 * math.sqrt(np.trace(found.covariance))
+    assert 1 < found.freedom < 6
+
+
+def test_replicate_means_without_variation():
     """Equal cells have no interval; so has one dish a group."""
-    equal = effects(mixed_means([1.0, 1.0, 2.0, 2.0], [0, 0, 1, 1], list("abcd")))
+    equal = effects(replicate_means([1.0, 1.0, 2.0, 2.0], [0, 0, 1, 1], list("abcd")))
     assert equal["difference"] == 1.0
     assert math.isnan(equal["difference_low"])
-    one = effects(mixed_means([1.0, 1.1, 2.0, 2.2], [0, 0, 1, 1], list("aabb")))
+    one = effects(replicate_means([1.0, 1.1, 2.0, 2.2], [0, 0, 1, 1], list("aabb")))
     assert (one["mean"], one["units"]) == (pytest.approx(2.1), 1)
     assert math.isnan(one["p"])
 

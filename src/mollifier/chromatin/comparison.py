@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.chromatin.mixed import GroupMeans
+from mollifier.chromatin.replicates import GroupMeans
 from mollifier.mollify.distributions import student_tail, student_upper
 
 Array = NDArray[np.float64]
@@ -42,7 +42,7 @@ def effects(found: GroupMeans, level: float = 0.95) -> dict[str, float]:
     Parameters
     ----------
     found
-        The means, from `welch_means` or `mollifier.chromatin.mixed.mixed_means`.
+        The means, from `welch_means` or `mollifier.chromatin.replicates.replicate_means`.
     level
         Confidence level of the intervals.
 

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mollifier.chromatin.comparison import effects, holm, welch_means
-from mollifier.chromatin.mixed import mixed_means
+from mollifier.chromatin.replicates import replicate_means
 from mollifier.data.text_tables import read_layout
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.io.files import require_file
@@ -154,7 +154,7 @@ def compare_groups(cells: pd.DataFrame, control: str | None = None, level: float
             if unit == "cell" or treated.all() or not treated.any():
                 found = welch_means(values[treated], values[~treated])
             else:
-                found = mixed_means(values, treated, [str(u) for u in known[unit]])
+                found = replicate_means(values, treated, [str(u) for u in known[unit]])
             kept = {"group": group, "control": base, "quantity": name, "unit": unit}
             rows.append(kept | effects(found, level))
     table = pd.DataFrame(rows)

@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 
 from mollifier.chromatin.comparison import welch_means
 from mollifier.chromatin.groups import QUANTITIES, unit_of
-from mollifier.chromatin.mixed import GroupMeans, mixed_fit, mixed_means
+from mollifier.chromatin.replicates import Dishes, GroupMeans, replicate_means
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.io.draws import Rng, generator
 from mollifier.mollify.distributions import student_tail, student_upper
@@ -139,14 +139,14 @@ class StudyPlan:
                 f"There is no group '{control}' in the cells.{did_you_mean(control, sorted(set(groups)))}"
             )
         middle = values[[control in (None, g) for g in groups]]
-        found, mean = mixed_fit(values, groups, names).variances, abs(float(middle.mean()))
+        mean = abs(float(middle.mean()))
         if mean <= _FAR * float(middle.std()) / math.sqrt(middle.size):
             raise ConfigurationError(
                 f"The mean of {quantity} in the cells, {mean:.3g}, is zero within its error: standard "
                 "deviations are parts of it. A quantity with a mean above zero was expected."
             )
-        variances = found.cell, found.replicate, found.dish
-        cell, replicate, dish = (math.sqrt(max(v, 0.0)) / mean for v in variances)
+        variances = Dishes.of(values, groups, names).components
+        cell, dish, replicate = (math.sqrt(v) / mean for v in variances)
         if unit == "cell":
             return cls(**{"sd_cells": math.hypot(cell, dish), **given})
         between = {"sd_replicates": replicate, "sd_dishes": dish} if replicate else {"sd_replicates": dish}
@@ -163,7 +163,7 @@ class StudyPlan:
             return welch_means(y[0].ravel(), y[1].ravel())
         group, replicate, _ = np.indices(shape)
         names = replicate if self.paired else replicate + self.replicates * group
-        return mixed_means(y.ravel(), group.ravel() == 0, names.ravel().astype(str).tolist())
+        return replicate_means(y.ravel(), group.ravel() == 0, names.ravel().astype(str).tolist())
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def power(plan: StudyPlan, draws: int = 500, rng: Rng = 0) -> Power:
     plan
         The study.
     draws
-        Simulated studies; a mixed model takes some 15 ms.
+        Simulated studies.
     rng
         Seed or generator of the draws.
     """
