@@ -172,16 +172,17 @@ def _deviations(
     scale = np.maximum(np.abs(offsets).max(axis=(1, 2), keepdims=True), 1e-300)
     design = np.stack([np.prod(offsets[..., list(c)] / scale, axis=-1) for c in terms], axis=-1)
     right = np.where(there, near - middle[:, None], 0.0)
-    left, fit = np.abs(right), np.zeros((len(chosen), len(terms)))
+    left, fit = np.abs(right), np.zeros((len(chosen), len(terms), 1))
     for _ in range(10):
         small = np.median(left, axis=1, keepdims=True) * 1e-2 + 1e-300
         weight = there / np.maximum(left, small)
         weight /= weight.max(axis=1, keepdims=True)
-        square = np.einsum("cmp,cm,cmq->cpq", design, weight, design)
+        weighted = np.swapaxes(design * weight[..., None], 1, 2)
+        square = weighted @ design
         square += 1e-9 * np.trace(square, axis1=1, axis2=2)[:, None, None] * np.eye(len(terms))
-        fit = np.linalg.solve(square, np.einsum("cmp,cm,cm->cp", design, weight, right)[..., None])[..., 0]
-        left = np.where(there, np.abs(np.einsum("cmp,cp->cm", design, fit) - right), 0.0)
-    away = np.abs(own - middle - fit[:, 0])
+        fit = np.linalg.solve(square, weighted @ right[..., None])
+        left = np.where(there, np.abs((design @ fit)[..., 0] - right), 0.0)
+    away = np.abs(own - middle - fit[:, 0, 0])
     beside = -np.sort(-left, axis=1)[:, min(drop, left.shape[1] - 1)]
     # A peak has shoulders: its nearest neighbours lie above the others.
     beside = np.maximum(beside, np.abs(_medians(near[:, : 2 * drop]) - _medians(near[:, 2 * drop :])))

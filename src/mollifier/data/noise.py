@@ -120,13 +120,20 @@ def _weights(w: Array) -> Array:
     return weights / np.linalg.norm(weights, axis=1, keepdims=True)
 
 
-def difference(u: Array, x: Array, order: int) -> Array:
-    """Unit-norm difference along the last axis; windows that touch a NaN are NaN."""
-    weights = weights_of(x, order)
-    windows = len(weights)
-    result = np.zeros((*u.shape[:-1], windows))
-    for j in range(order + 1):
-        result += u[..., j : j + windows] * weights[:, j]
+def difference(u: Array, x: Array, order: int, axis: int = -1) -> Array:
+    """Unit-norm difference along an axis; windows that touch a NaN are NaN."""
+    return windowed(u, weights_of(x, order), axis)
+
+
+def windowed(u: Array, weights: Array, axis: int) -> Array:
+    """Sums over windows along an axis with weights (windows, taps), which are one row a window."""
+    shape = [-1 if i == axis % u.ndim else 1 for i in range(u.ndim)]
+    inner = list(u.shape)
+    inner[axis] = len(weights)
+    result, part = np.zeros(inner), np.empty(inner)
+    for j, column in enumerate(weights.T):
+        moved = u[(slice(None),) * (axis % u.ndim) + (slice(j, j + len(weights)),)]
+        result += np.multiply(moved, column.reshape(shape), out=part)
     return result
 
 
@@ -135,11 +142,14 @@ def _spread(values: Array) -> float:
     size = np.abs(values)
     s = float(np.median(size)) / 0.6745
     whole = float(np.sqrt(np.mean(size**2)))
+    last = 0
     for _ in range(8):
         kept = size[size <= _CLIP * s]
         if s == 0.0 or kept.size < 0.6 * size.size:
             return whole
-        s = float(np.sqrt(np.mean(kept**2) / _CLIPPED_VARIANCE))
+        if kept.size == last:  # the same values
+            break
+        s, last = float(np.sqrt(np.mean(kept**2) / _CLIPPED_VARIANCE)), kept.size
     return min(s, whole)
 
 
@@ -178,7 +188,7 @@ def _gridded(u: Array, nodes: tuple[Array, ...]) -> float | None:
             if min(x.size for x in kept) > order:
                 f = block
                 for axis, part in enumerate(kept, start=1):
-                    f = np.moveaxis(difference(np.moveaxis(f, axis, -1), part, order), -1, axis)
+                    f = difference(f, part, order, axis)
                 consider(f, order ** len(kept))
     return min(candidates)[1] if candidates else None
 

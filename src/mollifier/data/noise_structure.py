@@ -16,14 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mollifier.data.effects import MEDIAN, Rows, overlap
-from mollifier.data.noise import central, difference, weights_of
+from mollifier.data.noise import central, difference, weights_of, windowed
 from mollifier.data.noise_findings import Kind, NoiseFinding
 from mollifier.mollify.distributions import normal_tail, ranks
 
@@ -140,13 +139,11 @@ def highest_order(n: int, tuning: NoiseTuning = DEFAULT) -> int:
 
 def _crossed(u: Array, x: Array, a: int, b: int, order: int, tuning: NoiseTuning) -> Rows:
     """Differences along axis ``a`` of (repeats, *grid), as rows along axis ``b``; cut at a few deviations."""
-    lines = np.moveaxis(u, (a + 1, b + 1), (-2, -1))
-    lines = lines.reshape(-1, *lines.shape[-2:])
-    lines = np.moveaxis(lines, 1, -1)
-    found = difference(lines, x, order)
-    squares, windows = weights_of(x, order) ** 2, found.shape[-1]
-    level = reduce(np.add, (lines[..., j : j + windows] * squares[:, j] for j in range(order + 1)))
-    found, level = (np.moveaxis(v, -1, 1).reshape(-1, lines.shape[1]) for v in (found, level))
+    weights = weights_of(x, order)
+    found, level = (
+        np.moveaxis(windowed(u, w, a + 1), (a + 1, b + 1), (-2, -1)).reshape(-1, u.shape[b + 1])
+        for w in (weights, weights**2)
+    )
     there = np.isfinite(found)
     typical = np.median(np.abs(found[there])) / 0.6745 if there.any() else 0.0
     cut = tuning.clip * typical
@@ -190,16 +187,14 @@ def _across(
 def _averaged(level: Array, nodes: Sequence[Array], order: int) -> Array:
     """Means over the windows of differences along all axes, weighted by the squares of their weights."""
     for axis, x in enumerate(nodes, start=1):
-        moved, squares = np.moveaxis(level, axis, -1), weights_of(x, order) ** 2
-        parts = (moved[..., j : j + len(squares)] * squares[:, j] for j in range(order + 1))
-        level = np.moveaxis(reduce(np.add, parts), -1, axis)
+        level = windowed(level, weights_of(x, order) ** 2, axis)
     return level
 
 
 def _mixed(u: Array, nodes: Sequence[Array], order: int) -> Array:
     """Differences of one order along all axes."""
     for axis, x in enumerate(nodes, start=1):
-        u = np.moveaxis(difference(np.moveaxis(u, axis, -1), x, order), -1, axis)
+        u = difference(u, x, order, axis)
     return u
 
 
