@@ -179,6 +179,8 @@ class RadiusSelection:
     def search(self, first: Radii, start: Array) -> tuple[Radii, Fit]:
         """Radii with the smallest predicted error: first all scaled together, then one at a time.
 
+        Both go one way as long as that improves, and the other way where it does not.
+
         Raises
         ------
         ConfigurationError
@@ -204,8 +206,10 @@ class RadiusSelection:
         improves(first, rounds=tuning.law_rounds if self.dense and self.laws else 2 if self.dense else 3)
         # Errors at different radii can be compared only under the same priors: those estimated first.
         posterior.learn = False
-        for factor in tuning.common_factors_field if self.dense else tuning.common_factors:
-            improves(tuple(r * factor for r in first))
+        for factors in tuning.common_factors_field if self.dense else tuning.common_factors:
+            for factor in factors:
+                if not improves(tuple(r * factor for r in first)) and best is not None:
+                    break
         if best is None:
             raise too_small(self.data)
         moved = True

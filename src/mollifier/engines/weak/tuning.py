@@ -130,13 +130,14 @@ class WeakTuning:
     #: along the others.
     first_over: float = 6.0
     first_across: float = 4.0
-    #: Factors by which all radii are scaled together, then one at a time.
-    common_factors: tuple[float, ...] = (0.35, 0.5, 0.71, 1.41, 2.0, 2.83)
+    #: Factors by which all radii are scaled together, one way and the other, each as long as that improves;
+    #: then those of one radius at a time.
+    common_factors: tuple[tuple[float, ...], ...] = ((0.71, 0.5, 0.35), (1.41, 2.0, 2.83))
     axis_factors: tuple[float, ...] = (1.41, 0.71)
     #: Most radii that are tried.
     most_radii: int = 24
     #: The same with an unknown field, where each trial takes the whole covariance of the residuals.
-    common_factors_field: tuple[float, ...] = (0.5, 0.71, 1.41, 2.0)
+    common_factors_field: tuple[tuple[float, ...], ...] = ((0.71, 0.5), (1.41, 2.0))
     most_radii_field: int = 12
     #: Decrease of the mean log standard error that a new radius must bring: wide kernels smooth, and cost
     #: test functions.
