@@ -8,6 +8,7 @@ from functools import reduce
 import numpy as np
 import pytest
 
+from mollifier.engines.linalg.blocks import BlockInverse
 from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.form import weak_form
@@ -157,8 +158,9 @@ def test_bias_exact_for_polynomials(name, density):
     sums, tests, coefficients, true = problem(name, sizes=(6, 3), density=density)
     rng, count = np.random.default_rng(8), sums.equations * tests.size
     diagonal, half = rng.random(count), rng.standard_normal((count, count))
-    weights = diagonal, half @ half.T
-    expected = exact_covariances(sums, tests, coefficients, true, np.diag(diagonal), weights[1])
+    whole = half @ half.T
+    weights = diagonal, BlockInverse.whole(whole)
+    expected = exact_covariances(sums, tests, coefficients, true, np.diag(diagonal), whole)
     found = [0.0] * len(expected)
     for share, z in hermite(sums):
         one = moved(sums, true, z)
@@ -207,7 +209,7 @@ def test_slabs_sum(name):
             rows.variances,
             sums.covariance(tests, coefficients),
             *sums.bias(tests, coefficients, weights),
-            *sums.bias(tests, coefficients, np.diag(weights)),
+            *sums.bias(tests, coefficients, BlockInverse.whole(np.diag(weights))),
             sums.score_covariance(tests, coefficients, columns),
         ]
 

@@ -18,16 +18,20 @@ SINGULAR = 1e-11
 """Eigenvalues of a scaled matrix below which they count as zero."""
 
 
+def lifted(covariance: Array, ridge: float) -> Array:
+    """A covariance (n, n) with a ridge on its diagonal: a share of it and of its mean."""
+    found, diagonal = covariance.copy(), np.diag_indices_from(covariance)
+    found[diagonal] += ridge * (found[diagonal] + found[diagonal].mean())
+    return found
+
+
 def inverted(covariance: Array, ridge: float = JITTER) -> Array:
-    """Inverse of a covariance (n, n), with a ridge on its diagonal: a share of it and of its mean."""
-    diagonal = np.diag_indices_from(covariance)
-    lifted = covariance.copy()
-    lifted[diagonal] += ridge * (lifted[diagonal] + lifted[diagonal].mean())
-    lower = np.linalg.cholesky(lifted)
+    """Inverse of a `lifted` covariance (n, n)."""
+    lower = np.linalg.cholesky(lifted(covariance, ridge))
     (invert,) = sl.get_lapack_funcs(("potri",), (lower,))
     found, _ = invert(lower.T, lower=0, overwrite_c=1)
     found = found + found.T  # one triangle is zero
-    found[diagonal] /= 2
+    found[np.diag_indices_from(found)] /= 2
     return found
 
 

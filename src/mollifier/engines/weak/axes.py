@@ -25,6 +25,9 @@ Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
 Ends = tuple[End | None, End | None]
 """Both ends of an axis; None where test functions vanish with all derivatives."""
 
+# Of sizes that may be zero.
+_TINY = 1e-300
+
 CLOSED: Ends = (None, None)
 
 
@@ -49,6 +52,8 @@ class AxisTests:
         derivative of each test function; trace -> weights of its product with that derivative at an end.
     exact
         Whether they do not depend on the spline that interpolates the data.
+    negligible
+        Correlation of two test functions, by their weights' sizes, below which it counts as zero.
     """
 
     axis: Axis
@@ -56,6 +61,7 @@ class AxisTests:
     centres: Array
     weights: dict[int | Trace, Array]
     exact: bool
+    negligible: float = DEFAULT.negligible_overlap
 
     @property
     def count(self) -> int:
@@ -64,8 +70,12 @@ class AxisTests:
 
     @cached_property
     def neighbours(self) -> Pairs:
-        """Pairs of test functions whose supports overlap, both (i, j) and (j, i)."""
-        return overlaps(self.weights[0], self.weights[0])
+        """Pairs of test functions that overlap in any derivative, both (i, j) and (j, i)."""
+        norms = {k: np.linalg.norm(w, axis=1).max(initial=_TINY) for k, w in self.weights.items()}
+        size = np.sum([np.abs(w) / norms[k] for k, w in self.weights.items()], axis=0)
+        size /= np.maximum(np.linalg.norm(size, axis=1, keepdims=True), _TINY)
+        i, j = np.nonzero(size @ size.T > self.negligible)
+        return i, j
 
 
 def overlaps(a: Array, b: Array) -> Pairs:
@@ -124,7 +134,7 @@ def axis_tests(
         weights = {
             k: kernels(axis.points, k, np.full(axis.size, axis.spacing)).toarray() for k in range(order + 1)
         }
-        return AxisTests(axis, radius, kernels.centres, weights, True)
+        return AxisTests(axis, radius, kernels.centres, weights, True, tuning.negligible_overlap)
     pieces = kernel.degree + 1 if isinstance(kernel, BSpline) else 1
     breaks = kernels.centres[:, None] + radius * np.linspace(-1, 1, pieces + 1)
     x, quadrature, spline = gauss(axis, breaks, tuning, _limits(axis, ends))
@@ -144,7 +154,7 @@ def axis_tests(
     if any(ends):
         first, last = np.clip(centres[[0, -1]], *_limits(axis, ends))
         centres = np.linspace(first, last, combined.shape[0])
-    return AxisTests(axis, radius, centres, weights, False)
+    return AxisTests(axis, radius, centres, weights, False, tuning.negligible_overlap)
 
 
 @dataclass(frozen=True, eq=False)

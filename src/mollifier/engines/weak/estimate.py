@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mollifier.engines.identifiability.undetermined import Direction, free_directions
-from mollifier.engines.linalg.dense import SINGULAR, contract, inverted, reciprocal
+from mollifier.engines.linalg.blocks import BlockInverse
+from mollifier.engines.linalg.dense import SINGULAR, contract, reciprocal
 from mollifier.engines.priors.field_prior import FieldPrior
 from mollifier.engines.priors.shapes import Choice
 from mollifier.engines.splines.limits import Limits
@@ -107,7 +108,7 @@ class Normal:
     space
         The test functions.
     rows, weights, weighted
-        r with G, W as its diagonal (rows,) or the whole matrix, and ``W G`` of shape (rows, m).
+        r with G, W as its diagonal (rows,) or as a whole, and ``W G`` of shape (rows, m).
     independent
         Number of independent residuals, ``trace(W C)``; of diagonal weights the number of all.
     score, slope, noise, meat
@@ -116,7 +117,7 @@ class Normal:
 
     space: TestSpace
     rows: Rows
-    weights: Array
+    weights: Array | BlockInverse
     weighted: Array
     score: Array
     slope: Array
@@ -192,12 +193,13 @@ class Estimator:
             meat = weighted.T @ (sums.covariance(space, coefficients) @ weighted)
         return Normal(space, rows, weights, weighted, np.asarray(score), slope, noise, meat, independent)
 
-    def _whitening(self, space: TestSpace, coefficients: Array) -> tuple[Array, float]:
+    def _whitening(self, space: TestSpace, coefficients: Array) -> tuple[BlockInverse, float]:
         """Inverse W of the residuals' covariance C, with a ridge, and ``trace(W C)``."""
         covariance, ridge = self.sums.covariance(space, coefficients, smoothed=True), self.sums.tuning.ridge
-        weights, diagonal = inverted(covariance, ridge), np.diag(covariance)
-        lost = ridge * np.diag(weights) @ (diagonal + diagonal.mean())
-        return weights, len(weights) - float(lost)
+        weights = BlockInverse.of(covariance, space.blocks(self.sums.equations), ridge)
+        diagonal = np.diag(covariance)
+        lost = ridge * np.diag(weights.entries) @ (diagonal + diagonal.mean())
+        return weights, len(diagonal) - float(lost)
 
     def _instrumental(self, space: TestSpace, coefficients: Array) -> Normal:
         """The estimating equations with instrumental variables as slopes, for unknown fields."""
@@ -209,7 +211,8 @@ class Estimator:
         if rows.variances.max() > 0 and started:
             weights, independent = self._whitening(space, coefficients)
         else:  # without noise the remaining residuals estimate their own variance
-            weights, independent = np.eye(len(r)) / max(float(np.mean(r**2)), _TINY), float(len(r))
+            white = np.eye(len(r)) / max(float(np.mean(r**2)), _TINY)
+            weights, independent = BlockInverse.whole(white), float(len(r))
         g = instruments(sums, space, coefficients, r, weights @ r).toarray()
         weighted = weights @ g
         slope = g.T @ weighted
@@ -305,10 +308,10 @@ class Estimator:
             explained = float(np.mean(np.sum((g @ covariance) * g, axis=1) / variances))
         free = max(rows * (1 - explained), 1.0)
         misfit = float(np.sqrt(ratio * rows / free))
-        if normal.weights.ndim == 1:
+        if not isinstance(normal.weights, BlockInverse):
             return misfit, misfit, (free, free)
         white = max(normal.independent - fitted, 1.0)
-        return misfit, float(np.sqrt(r @ normal.weights @ r / white)), (free, white)
+        return misfit, float(np.sqrt(r @ (normal.weights @ r) / white)), (free, white)
 
     def _independent(self, normal: Normal, counted: NDArray[np.bool_], white: bool) -> float:
         """Number of independent residuals among those counted, of all equations."""
@@ -326,7 +329,7 @@ class Estimator:
         numbers = [b.name for b in self.sums.bases if not b.splines]
         here = np.ix_(*[[self.sums.place[n].start for n in numbers]] * 2)
         counted = counted if counted.any() else ~counted
-        independent = self._independent(normal, counted, normal.weights.ndim == 2)
+        independent = self._independent(normal, counted, isinstance(normal.weights, BlockInverse))
         return free_directions(
             numbers, normal.slope[here], normal.noise[here], lambda _: independent, SINGULAR**0.5
         )

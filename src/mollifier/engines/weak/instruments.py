@@ -59,9 +59,9 @@ def instruments(
 ) -> sp.csr_array:
     """Slopes (rows, coefficients) from the mollified `projected_fields`, whose parameters it takes."""
     data = sums.data.loaded()
-    projected = projected_fields(
-        sums.over(replace(data, inner=slice(None))), space, coefficients, residuals, weighted
-    )
+    # Of all data the sums themselves, which keep the smoothed fields.
+    whole = sums if data.inner == slice(None) else sums.over(replace(data, inner=slice(None)))
+    projected = projected_fields(whole, space, coefficients, residuals, weighted)
     fields = {f: data.smoothers[f](values) for f, values in projected.items()}
     exact = dict.fromkeys(fields, np.zeros(()))
     clear = replace(data, values={**data.values, **fields}, variances=exact, source=None, effects=())

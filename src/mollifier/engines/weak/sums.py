@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from mollifier.data.lazy import is_lazy
+from mollifier.engines.linalg.blocks import BlockInverse
 from mollifier.engines.linalg.dense import contract, flat_axes
 from mollifier.engines.splines.basis import Basis, on_grid
 from mollifier.engines.splines.laws import LawBasis
@@ -298,10 +299,12 @@ class WeakSums:
         return total
 
     @additive("bias", "product")
-    def bias(self, space: TestSpace, coefficients: Array, weights: Array) -> tuple[Array, Array]:
+    def bias(
+        self, space: TestSpace, coefficients: Array, weights: Array | BlockInverse
+    ) -> tuple[Array, Array]:
         """The mean that noise adds to ``G' W r``, shape (m,), and to ``G' W G``, shape (m, m).
 
-        ``weights`` is W: its diagonal (rows,), or the whole matrix (rows, rows).
+        ``weights`` is W: its diagonal (rows,), or an inverse (rows, rows).
         """
         vector, matrix = np.zeros(self.size), np.zeros((self.size, self.size))
         for slab, found in self._integrals(coefficients, "bias", "product"):
@@ -318,13 +321,13 @@ class WeakSums:
         return vector, matrix
 
     def _weight_kernel(
-        self, space: TestSpace, weights: Array, slab: slice, c: int, d: int
+        self, space: TestSpace, weights: Array | BlockInverse, slab: slice, c: int, d: int
     ) -> Separable | None:
         """``sum_rs W_rs D^b phi_r(x) D^b' phi_s(x)`` for two channels on a slab; None for 0."""
         one, two = self.form.channels[c], self.form.channels[d]
         first, second = self.part(one.equation, space), self.part(two.equation, space)
-        if weights.ndim == 2:
-            on_pairs = weights[first, second][space.pairs]
+        if isinstance(weights, BlockInverse):
+            on_pairs = weights.entries[first, second][space.pairs]
             return space.products_adjoint(on_pairs, one.orders, two.orders, slab)
         if one.equation != two.equation:
             return None

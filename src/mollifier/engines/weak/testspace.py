@@ -7,6 +7,7 @@ array times two test functions, or times a test function and a basis function of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,6 +24,8 @@ from mollifier.mollify.grid import Grid
 Array = NDArray[np.float64]
 
 _TINY = 1e-300
+# Rows of the smallest block of a covariance.
+_LEAST_BLOCK = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +188,19 @@ class TestSpace:
     def pairs(self) -> Pairs:
         """Pairs of test functions whose supports overlap, as row numbers, in the order of `products`."""
         return self._overlapping[1:]
+
+    def blocks(self, equations: int) -> NDArray[np.intp]:
+        """Numbers of blocks of residuals of so many equations, (rows,): only neighbours are correlated.
+
+        Blocks follow each other along the axis that has most of them.
+        """
+        widths = []
+        for axis in self.axes:
+            i, j = axis.neighbours
+            least = math.ceil(_LEAST_BLOCK * axis.count / (self.size * equations))
+            widths.append(max(int(np.abs(i - j).max()), least))
+        along = int(np.argmax([a.count // w for a, w in zip(self.axes, widths, strict=True)]))
+        return np.tile(self.rows(np.indices(self.shape)[along] // widths[along]), equations)
 
     def _products(self, first: Orders, second: Orders, slab: slice) -> list[Array]:
         neighbours = [a.neighbours for a in self.axes]

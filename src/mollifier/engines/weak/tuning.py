@@ -41,6 +41,8 @@ class WeakTuning:
     gauss_points: int = 8
     #: Weights below this ratio to the largest are set to zero: those of a spline never end.
     negligible_weight: float = 1e-11
+    #: Correlation of two test functions, by their weights' absolute values, below which it counts as zero.
+    negligible_overlap: float = 1e-7
     #: Largest share of a test function's weights that may lie in wide gaps.
     weight_in_gaps: float = 1e-4
     #: Degree of B-spline test functions above the order of the highest derivative.
