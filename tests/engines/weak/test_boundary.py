@@ -81,8 +81,9 @@ def test_form_replaces_what_conditions_give():
     """The flux by h (u - 0.2) at one end, by nothing at the other; u itself is not asked for there."""
     form = form_of(rod(0, [INSULATED, COOLED], {"k": ScalarUnknown(), "h": ScalarUnknown()}))
     channels = {c.orders: str(c.integrand) for c in form.channels}
-    assert channels == {(0, 1): "-u", (2, 0): "-k*u", (Trace(0, 1), 0): "h*u - 0.2*h"}
-    assert form.ends == ((End(0.0, (1,)), End(1.0, (1,))), (None, None))
+    measured = {(0, Trace(0, 0)): "-u", (0, Trace(0, 1)): "u"}
+    assert channels == {(0, 1): "-u", (2, 0): "-k*u", (Trace(0, 1), 0): "h*u - 0.2*h"} | measured
+    assert form.ends == ((End(0.0, (1,)), End(1.0, (1,))), (End(0.0, ()), End(4.0, ())))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_conditions_that_give_boundary_terms_are_taken(condition, ends):
     """A value, a flux or both; others are refused, and the engines that take them are named."""
     problem = rod(0, [condition], {"k": ScalarUnknown()})
     if ends:
-        assert form_of(problem).ends[0][0] == ends
+        assert form_of(problem).ends == ((ends, None), (End(0.0, ()), End(4.0, ())))
         assert unable(problem, "weak") is None
         return
     with pytest.raises(ConfigurationError, match="no boundary term"):

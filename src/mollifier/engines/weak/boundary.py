@@ -5,7 +5,9 @@ Integration by parts over an axis leaves at its ends
     sum_j (-1)^j [D^(n-1-j) F  D^j(c phi)].
 
 A condition, solved for the highest derivative across the end that it holds, replaces that derivative. What
-no condition replaces is not known there: test functions have no such derivative at that end.
+no condition replaces is not known there: test functions have no such derivative at that end. With conditions
+at some ends, test functions also reach over others where nothing but measured states is left, as of a first
+derivative along time.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ class End:
 
 @dataclass(frozen=True)
 class Held:
-    """The conditions at one end of an axis.
+    """The conditions at one end of an axis, or none.
 
     Attributes
     ----------
@@ -86,7 +88,7 @@ NO_CONDITIONS: Boundary = {}
 
 
 def boundary_of(problem: InverseProblem) -> Boundary:
-    """The conditions by the ends of the grid's axes.
+    """The ends of the grid's axes with their conditions; none where there are no conditions at all.
 
     Raises
     ------
@@ -96,7 +98,8 @@ def boundary_of(problem: InverseProblem) -> Boundary:
     if not problem.system.conditions:
         return NO_CONDITIONS
     grid = (problem.data.whole or problem.data).grid(problem.coordinates)
-    found: dict[tuple[str, int], list[Equation]] = {}
+    ends = {(a.name, end): (a.lower, a.upper)[end] for a in grid if not a.periodic for end in (0, 1)}
+    found: dict[tuple[str, int], list[Equation]] = {key: [] for key in ends}
     for condition in problem.system.conditions:
         (c, place), *others = condition.at.items()
         axis = grid[c]
@@ -106,12 +109,14 @@ def boundary_of(problem: InverseProblem) -> Boundary:
             raise refused(condition, "is not along an edge of the grid")
         if condition.noise:
             raise refused(condition, "has a standard error")
-        held = found.setdefault((c, end), [])
+        held = found[c, end]
         held.append(condition)
         if held[0].at[c] != place:
             raise refused(condition, f"is not where '{held[0]}' is")
     return {
-        key: Held(held[0].at[key[0]], tuple(held), solved(held, key[0], problem.system.names))
+        key: Held(
+            held[0].at[key[0]] if held else ends[key], tuple(held), solved(held, key[0], problem.system.names)
+        )
         for key, held in found.items()
     }
 
@@ -176,28 +181,34 @@ def ends_of(
     ConfigurationError
         If a condition gives no boundary term.
     """
+    given = {(names.coordinates.index(c), end) for (c, end), held in boundary.items() if held.conditions}
     closed: set[tuple[int, Trace]] = set()
     for key in sorted({*terms, *bare}, key=lambda k: len(list(traces(k[1])))):
-        at = list(traces(key[1]))
-        if at and not closed & {*at} and _open(terms.get(key), bare.get(key), names):
+        at, term = list(traces(key[1])), terms.get(key, sympy.S.Zero)
+        if not at or closed & {*at}:
+            continue
+        states = states_in(term, names)
+        same = term == bare.get(key) and any((i, t.end) in given for i, t in at)
+        if any(d.total for d in states) or (states and same):
             closed.add(at[-1])
     ends: list[list[End | None]] = [[None, None] for _ in names.coordinates]
     for (c, end), held in boundary.items():
         i = names.coordinates.index(c)
-        kept = [e for k, e in bare.items() if any(at not in closed and (at[0], at[1].end) == (i, end)
-                                                  for at in traces(k[1]))]  # fmt: skip
-        used: set[Any] = set().union(*(e.free_symbols for e in kept))
-        for symbol, condition in (*zip(held.solved, held.conditions, strict=True),) * 2:
-            used |= condition.residual.free_symbols if symbol in used else set()
-        for symbol, condition in zip(held.solved, held.conditions, strict=True):
-            if symbol not in used:
-                raise refused(condition, "leaves other derivatives of the states open at its place")
-        vanishing = sorted(at.order for j, at in closed if (j, at.end) == (i, end))
-        ends[i][end] = End(held.place, tuple(vanishing))
+        here = {at[1].order for key in bare for at in traces(key[1]) if (at[0], at[1].end) == (i, end)}
+        vanishing = tuple(sorted(k for k in here if (i, Trace(k, end)) in closed))
+        if held.conditions or not vanishing:
+            _check_used(held, [e for k, e in bare.items() if closed.isdisjoint(traces(k[1]))
+                               and any((j, t.end) == (i, end) for j, t in traces(k[1]))])  # fmt: skip
+            ends[i][end] = End(held.place, vanishing)
     return tuple((start, stop) for start, stop in ends)
 
 
-def _open(term: sympy.Expr | None, bare: sympy.Expr | None, names: Names) -> bool:
-    """Whether a term at an end is still of states that no condition there gives."""
-    states = [] if term is None else states_in(term, names)
-    return any(d.total for d in states) or bool(states and term == bare)
+def _check_used(held: Held, bare: Sequence[sympy.Expr]) -> None:
+    """Refuse conditions that take the place of nothing in the terms of an end."""
+    used: set[Any] = set().union(*(e.free_symbols for e in bare))
+    pairs = list(zip(held.solved, held.conditions, strict=True))
+    for symbol, condition in pairs * 2:
+        used |= condition.residual.free_symbols if symbol in used else set()
+    for symbol, condition in pairs:
+        if symbol not in used:
+            raise refused(condition, "leaves other derivatives of the states open at its place")
