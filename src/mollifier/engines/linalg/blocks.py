@@ -47,15 +47,18 @@ class BlockInverse:
     @classmethod
     def of(cls, matrix: Array, block: Index, ridge: float) -> BlockInverse:
         """Of a matrix (n, n) with a `lifted` diagonal, whose ``block`` numbers, (n,), differ by 1 at most."""
-        matrix = lifted(matrix, ridge)
-        rows = [np.flatnonzero(block == b) for b in np.unique(block)]
-        schur, inverses, links = matrix[np.ix_(rows[0], rows[0])], [], []
-        for here, after in pairwise(rows):
-            across = matrix[np.ix_(here, after)]
-            inverses.append(inverted(schur, 0.0))
+        matrix, order = lifted(matrix, ridge), np.argsort(block, kind="stable")
+        edges = np.cumsum([0, *np.unique(block, return_counts=True)[1]]).tolist()
+        if len(edges) > 2:
+            matrix = matrix[np.ix_(order, order)]
+        places = [slice(*e) for e in pairwise(edges)]
+        schur, inverses, links = matrix[places[0], places[0]], [], []
+        for here, after in pairwise(places):
+            across = matrix[here, after]
+            inverses.append(inverted(schur))
             links.append(inverses[-1] @ across)
-            schur = matrix[np.ix_(after, after)] - across.T @ links[-1]
-        return cls(rows, (*inverses, inverted(schur, 0.0)), links)
+            schur = matrix[after, after] - across.T @ links[-1]
+        return cls([order[p] for p in places], (*inverses, inverted(schur)), links)
 
     @classmethod
     def whole(cls, inverse: Array) -> BlockInverse:

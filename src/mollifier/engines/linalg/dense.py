@@ -25,9 +25,9 @@ def lifted(covariance: Array, ridge: float) -> Array:
     return found
 
 
-def inverted(covariance: Array, ridge: float = JITTER) -> Array:
-    """Inverse of a `lifted` covariance (n, n)."""
-    lower = np.linalg.cholesky(lifted(covariance, ridge))
+def inverted(matrix: Array) -> Array:
+    """Inverse of a positive definite matrix (n, n)."""
+    lower = np.linalg.cholesky(matrix)
     (invert,) = sl.get_lapack_funcs(("potri",), (lower,))
     found, _ = invert(lower.T, lower=0, overwrite_c=1)
     found = found + found.T  # one triangle is zero

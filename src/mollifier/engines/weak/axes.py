@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -131,25 +131,23 @@ def axis_tests(
     kernels = _Kernels(axis, kernel, radius, _centres(axis, radius, density, ends))
     exact = axis.uniform and radius >= tuning.trapezoid_cells * axis.spacing and not any(ends)
     if exact and isinstance(kernel, Polynomial):
-        weights = {
-            k: kernels(axis.points, k, np.full(axis.size, axis.spacing)).toarray() for k in range(order + 1)
-        }
+        near, step = kernels.near(axis.points), np.full(axis.size, axis.spacing)
+        weights = {k: near(k, step).toarray() for k in range(order + 1)}
         return AxisTests(axis, radius, kernels.centres, weights, True, tuning.negligible_overlap)
     pieces = kernel.degree + 1 if isinstance(kernel, BSpline) else 1
     breaks = kernels.centres[:, None] + radius * np.linspace(-1, 1, pieces + 1)
     x, quadrature, spline = gauss(axis, breaks, tuning, _limits(axis, ends))
-    combined, functions = kernels.combined(ends), spline.functions(x)
-    sums: dict[int | Trace, sp.csr_array] = {
-        k: kernels(x, k, quadrature) @ functions for k in range(order + 1)
-    }
+    near, combined, functions = kernels.near(x), kernels.combined(ends), spline.functions(x)
+    sums: dict[int | Trace, sp.csr_array] = {k: near(k, quadrature) @ functions for k in range(order + 1)}
     for number, end in enumerate(ends):
         if end:
-            at, one = np.array([end.place]), np.ones(1)
-            sums |= {Trace(k, number): kernels(at, k, one) @ spline.functions(at) for k in range(order)}
-    weights = {}
-    for k, part in sums.items():
-        w = spline.from_coefficients((combined @ part).toarray())
-        weights[k] = np.where(np.abs(w) > tuning.negligible_weight * np.abs(w).max(), w, 0.0)
+            at = np.array([end.place])
+            near, one, functions = kernels.near(at), np.ones(1), spline.functions(at)
+            sums |= {Trace(k, number): near(k, one) @ functions for k in range(order)}
+    whole = spline.from_coefficients(np.concatenate([combined @ part.toarray() for part in sums.values()]))
+    weights = dict(zip(sums, np.split(whole, len(sums)), strict=True))
+    for w in weights.values():
+        w[np.abs(w) <= tuning.negligible_weight * np.abs(w).max()] = 0.0
     centres = kernels.centres
     if any(ends):
         first, last = np.clip(centres[[0, -1]], *_limits(axis, ends))
@@ -166,14 +164,19 @@ class _Kernels:
     radius: float
     centres: Array
 
-    def __call__(self, x: Array, order: int, factors: Array) -> sp.csr_array:
-        """Their derivative at points (points,) times factors (points,), shape (centres, points)."""
+    def near(self, x: Array) -> Callable[[int, Array], sp.csr_array]:
+        """A function of order and factors (points,): their derivative at points, (centres, points)."""
         distance, length = x - self.centres[:, None], self.axis.length
         if self.axis.periodic:
-            distance = (distance + length / 2) % length - length / 2
+            distance -= length * np.rint(distance / length)
         under = np.nonzero(np.abs(distance) < self.radius)
-        values = self.kernel(distance[under] / self.radius, order) * factors[under[1]]
-        return sp.csr_array((values / self.radius ** (order + 1), under), shape=distance.shape)
+        s, ends = distance[under] / self.radius, np.searchsorted(under[0], np.arange(len(self.centres) + 1))
+
+        def derivative(order: int, factors: Array) -> sp.csr_array:
+            values = self.kernel(s, order) * factors[under[1]] / self.radius ** (order + 1)
+            return sp.csr_array((values, under[1], ends), shape=distance.shape)
+
+        return derivative
 
     def combined(self, ends: Ends) -> sp.csr_array:
         """The combinations that are test functions, shape (test functions, centres)."""
@@ -183,8 +186,8 @@ class _Kernels:
                 blocks.append(np.zeros((0, 0)))
                 continue
             over = sign * (self.centres - end.place) + self.radius > 1e-9 * self.radius
-            place, none = np.array([end.place]), np.zeros((0, int(over.sum())))
-            zero = [self.radius**k * self(place, k, np.ones(1)).toarray()[over].T for k in end.vanishing]
+            near, none = self.near(np.array([end.place])), np.zeros((0, int(over.sum())))
+            zero = [self.radius**k * near(k, np.ones(1)).toarray()[over].T for k in end.vanishing]
             blocks.append(null_space(np.concatenate(zero)).T if zero else np.eye(none.shape[1]))
         between = len(self.centres) - sum(b.shape[1] for b in blocks)
         return sp.csr_array(sp.block_diag([blocks[0], sp.eye_array(between), blocks[1]]))

@@ -257,16 +257,21 @@ class WeakSums:
         channels = self.form.channels
         on_pairs: dict[tuple[int, int], Array] = {}
         for slab, found in self._integrals(coefficients, kind):
+            parts: dict[tuple, tuple[Array, Sequence[Array | None]]] = {}
             for (_, c, d), values in found.items():
                 one, two = channels[c], channels[d]
-                part = space.products(values, one.orders, two.orders, slab)
+                part, factors = space.varying(values, one.orders, two.orders, slab)
+                alike = zip(factors, one.orders, two.orders, strict=True)
+                key = one.equation, two.equation, *(None if f is None else (a, b) for f, a, b in alike)
                 # The sum of the result and its transpose is taken at the end, where c, d also gives d, c.
                 part = part / 2 if c == d else part
-                key = one.equation, two.equation
-                on_pairs[key] = on_pairs[key] + part if key in on_pairs else part
+                parts[key] = parts[key][0] + part if key in parts else part, factors
+            for (e, f, *_), part in parts.items():
+                here = space.on_pairs(*part)
+                on_pairs[e, f] = np.add(on_pairs[e, f], here, out=here) if (e, f) in on_pairs else here
         total = np.zeros((self.equations * space.size, self.equations * space.size))
-        for (e, f), part in on_pairs.items():
-            total[self.part(e, space), self.part(f, space)][space.pairs] = part
+        for (e, f), whole in on_pairs.items():
+            total[self.part(e, space), self.part(f, space)][space.pairs] = whole
         total += total.T.copy()
         return total
 

@@ -208,7 +208,24 @@ class TestSpace:
 
     def products(self, values: Array, first: Orders, second: Orders, slab: slice = slice(None)) -> Array:
         """Sums of an array times the weights of two test functions, for every pair in `pairs`."""
-        return contract(values, self._products(first, second, slab)).ravel()[self._overlapping[0]]
+        return self.on_pairs(*self.varying(values, first, second, slab))
+
+    def varying(
+        self, values: Array, first: Orders, second: Orders, slab: slice = slice(None)
+    ) -> tuple[Array, list[Array | None]]:
+        """Those sums along the axes that the array varies along, and a factor (pairs, 1) for each other axis.
+
+        Sums with the same factors can be added before `on_pairs` multiplies them: there are many more pairs.
+        """
+        flat, weights = flat_axes(values), self._products(first, second, slab)
+        core = values[tuple(slice(0, 1) if here else slice(None) for here in flat)]
+        found = contract(core, [None if here else w for here, w in zip(flat, weights, strict=True)])
+        factors = zip(flat, weights, strict=True)
+        return found, [w.sum(1, keepdims=True) if here else None for here, w in factors]
+
+    def on_pairs(self, varying: Array, factors: Sequence[Array | None]) -> Array:
+        """What `varying` gives, for every pair in `pairs`."""
+        return contract(varying, factors).ravel()[self._overlapping[0]]
 
     def products_adjoint(
         self, on_pairs: Array, first: Orders, second: Orders, slab: slice = slice(None)
