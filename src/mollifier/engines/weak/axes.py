@@ -132,7 +132,7 @@ def axis_tests(
     exact = axis.uniform and radius >= tuning.trapezoid_cells * axis.spacing and not any(ends)
     if exact and isinstance(kernel, Polynomial):
         near, step = kernels.near(axis.points), np.full(axis.size, axis.spacing)
-        weights = {k: near(k, step).toarray() for k in range(order + 1)}
+        weights: dict[int | Trace, Array] = {k: near(k, step).toarray() for k in range(order + 1)}
         return AxisTests(axis, radius, kernels.centres, weights, True, tuning.negligible_overlap)
     pieces = kernel.degree + 1 if isinstance(kernel, BSpline) else 1
     breaks = kernels.centres[:, None] + radius * np.linspace(-1, 1, pieces + 1)
@@ -151,7 +151,7 @@ def axis_tests(
     centres = kernels.centres
     if any(ends):
         first, last = np.clip(centres[[0, -1]], *_limits(axis, ends))
-        centres = np.linspace(first, last, combined.shape[0])
+        centres = np.linspace(first, last, len(weights[0]))
     return AxisTests(axis, radius, centres, weights, False, tuning.negligible_overlap)
 
 
@@ -186,9 +186,9 @@ class _Kernels:
                 blocks.append(np.zeros((0, 0)))
                 continue
             over = sign * (self.centres - end.place) + self.radius > 1e-9 * self.radius
-            near, none = self.near(np.array([end.place])), np.zeros((0, int(over.sum())))
+            near, count = self.near(np.array([end.place])), int(over.sum())
             zero = [self.radius**k * near(k, np.ones(1)).toarray()[over].T for k in end.vanishing]
-            blocks.append(null_space(np.concatenate(zero)).T if zero else np.eye(none.shape[1]))
+            blocks.append(null_space(np.concatenate(zero)).T if zero else np.eye(count))
         between = len(self.centres) - sum(b.shape[1] for b in blocks)
         return sp.csr_array(sp.block_diag([blocks[0], sp.eye_array(between), blocks[1]]))
 

@@ -141,7 +141,8 @@ def solved(conditions: Sequence[Equation], coordinate: str, names: Names) -> dic
     """
     found: dict[sympy.Symbol, sympy.Expr] = {}
     for condition in conditions:
-        residual = expand(as_functions(condition.residual, names).xreplace(found))
+        whole: Any = as_functions(condition.residual, names)
+        residual = expand(whole.xreplace(found))
         across = [d for d in states_in(residual, names) if d.total == d.along(coordinate)]
         top = max(across, key=lambda d: (d.total, d.name), default=None)
         if top is None:

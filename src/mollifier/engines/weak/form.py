@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from math import comb
+from typing import Any
 
 import sympy
 
@@ -342,7 +343,7 @@ def _by_parts(
         if inner != 0:
             yield from _by_parts(rest, inner, flux, algebra, given, (*orders, b))
     for (end, solved), j in product([(e, s) for (d, e), s in given.items() if d == c], range(n)):
-        trace = algebra.totals(flux, {c: n - 1 - j}).xreplace(solved)
+        trace: Any = algebra.totals(flux, {c: n - 1 - j}).xreplace(solved)
         for b in range(j + 1):
             inner = (-1) ** (j + 1 - end) * comb(j, b) * algebra.totals(coefficient, {c: j - b})
             if inner != 0:
