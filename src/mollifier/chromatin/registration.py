@@ -43,7 +43,7 @@ class RegistrationTuning:
         Smallest overlap of a frame's mask with the nucleus at rest, as intersection over union.
     """
 
-    degree: int = 3
+    degree: int = 2
     smoothing: tuple[float, ...] = (4.0, 1.5)
     margin: int = 4
     steps: int = 15
