@@ -351,8 +351,10 @@ def _posterior(rows: Rows, noise: Array) -> RateEstimate:
     theta = at - inverse.T @ (inverse @ slope)
     whitened = sl.solve_triangular(root.T, design)
     effective = float(np.sum((inverse @ information) * inverse))
-    free = max(len(target) - effective, 1.0)
-    misfit = float(np.sqrt(np.sum((target - design @ theta) ** 2) / free))
+    # The weight of the integral balance grows with the misfit of the other rows, and would of its own.
+    unbalanced = (target - design @ theta)[len(rows.time.change) :]
+    free = max(len(unbalanced) - effective, 1.0)
+    misfit = float(np.sqrt(np.sum(unbalanced**2) / free))
     gain = inverse.T @ (inverse @ (whitened.T / scale))
     form = prior.form(choices[RATE].shape)
     held = choices[RATE].strength * form.square + rows.rim_precision + ridge
