@@ -43,6 +43,7 @@ TWINS = {
         ["equation=c*u_t = k*u_xx", "constants={}", "unknowns.k=scalar", "unknowns.c=scalar"],
         "only",
     ),
+    "layers": (["equation=0 = dx(where(x < a, k1, k2)*u_x)"], "only k2/k1"),
     "lorenz_without_z": (
         [
             "equation=X_t = s*(Y - X); Y_t = X*(r - a*Z) - Y; Z_t = c*X*Y - b*Z",
@@ -69,6 +70,7 @@ TWINS = {
         ],
         "only",
     ),
+    "switch": (["unknowns.t0={lower: 60, unit: d}"], "data on both sides of the edge are needed"),
     "subjects": (["equation=u_t = -(renal + hepatic)*u", "unknowns={renal: scalar, hepatic: scalar}"], "be"),
     "vorticity": (
         ["equation=rho*(w_t + u*w_x + v*w_y) = mu*lap(w)", "unknowns={rho: {lower: 0}, mu: {lower: 0}}"],
@@ -78,7 +80,7 @@ TWINS = {
 
 
 # Of these the whole check takes more than two seconds.
-SLOW = {"beam", "epidemic", "heat_flux", "lorenz_without_z", "pressure", "vorticity"}
+SLOW = {"beam", "epidemic", "heat_flux", "layers", "lorenz_without_z", "pressure", "switch", "vorticity"}
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,8 @@ class Accessor:
         radius
             As for `mollifier.differentiate`; along dates it is in seconds. By default that which balances
             noise and smoothing along the axes of the derivative (`mollifier.data.radii.best_radius`), with
-            the noise estimated from the data; the attribute ``radius`` states it.
+            the noise estimated from the data; the attribute ``radius`` states it. With "adaptive" it varies
+            over places along these axes, by the same noise.
         options
             As for `mollifier.differentiate`.
 
@@ -51,8 +52,9 @@ class Accessor:
             As `mollifier.differentiate`.
         """
         from mollifier.data.building import with_axes
-        from mollifier.data.radii import best_radius
+        from mollifier.data.radii import axes_of, best_radius
         from mollifier.errors import DataError, did_you_mean
+        from mollifier.mollify.adaptive import ADAPTIVE
         from mollifier.mollify.differentiate import differentiate
         from mollifier.mollify.orders import Derivative
 
@@ -73,6 +75,9 @@ class Accessor:
             stencil = {k: v for k, v in options.items() if k != "boundary"}
             sd = self.observations().noise_sd(field)
             chosen = best_radius(numbers[field], derivative, sd, **stencil)
+        elif radius == ADAPTIVE:
+            chosen = dict.fromkeys(axes_of(numbers[field], derivative), ADAPTIVE)
+            options = {"noise": self.observations().noise_sd(field)} | options
         found = differentiate(numbers[field], order=order, radius=chosen, **options)
         if radius is None:
             found.attrs["radius"] = ", ".join(f"{c} = {r:.4g}" for c, r in chosen.items())

@@ -71,7 +71,7 @@ def best_radius(
     >>> 0.1 < radius["x"] < 0.4
     True
     """
-    axes = [c for c, _ in order.orders] or [str(d) for d in array.dims if d in array.coords]
+    axes = axes_of(array, order)
     others = [d for d in array.dims if d not in axes]
     step = max(1, round((array.size / tuning.values) ** (1 / max(len(others), 1))))
     array = array.isel({d: slice(None, None, step) for d in others})
@@ -103,3 +103,8 @@ def best_radius(
             bias.append(float(np.mean((own - other) ** 2) - limit))
         risks.append(max(bias) + float(np.mean(drawn**2)))
     return tried[int(np.argmin(risks))]
+
+
+def axes_of(array: xr.DataArray, order: Derivative) -> list[str]:
+    """Axes along which a derivative is smoothed: its own, or without any all that have coordinates."""
+    return [c for c, _ in order.orders] or [str(d) for d in array.dims if d in array.coords]

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from mollifier.engines.registry import ENGINES
 from mollifier.engines.weak.form import carried
 from mollifier.engines.weak.hidden import without_hidden
+from mollifier.equations.moving import moving_edge
 from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
 
 QUESTIONS: Mapping[str, Callable[[InverseProblem], bool]] = {
     "conditions that give no boundary term": lambda problem: not carried(without_hidden(problem) or problem),
     "data read in blocks": lambda problem: problem.data.whole is not None,
+    "edges at unknown places": lambda problem: moving_edge(problem.system) is not None,
     "hidden states that it cannot eliminate": lambda problem: without_hidden(problem) is None,
     "laws of the state": lambda problem: bool(problem.laws),
     "monotone fields": lambda problem: any(u.monotone for u in problem.unknown_fields.values()),

@@ -23,6 +23,7 @@ MAX_TERMS = 2_000
 MAX_SIZE = 5_000
 MAX_WORK = 15_000  # operations gone through by product and chain rule: under a second
 _EACH_TERM = 10  # operations that multiplying out one term is worth
+_JUMP = sympy.Dummy("jump")
 _BAD = (sympy.zoo, sympy.nan, sympy.oo, sympy.S.NegativeInfinity)
 
 
@@ -42,6 +43,10 @@ class _Magnitude(sympy.Function):
 
     def fdiff(self, argindex: int = 1) -> sympy.Expr:
         return cast(sympy.Expr, _Sign(self.args[0]))
+
+
+class Crossing(sympy.Function):
+    """The derivative of a jump at a place that is an unknown number: zero but there (`edges`)."""
 
 
 def differentiate(expr: sympy.Expr, symbol: sympy.Symbol) -> sympy.Expr:
@@ -236,10 +241,14 @@ class Algebra:
             or an expression too large.
         """
         self._spend(expr, len(expr.free_symbols))
-        for jump in expr.atoms(sympy.sign, sympy.Heaviside) - self.edges(expr):
-            if any(self._along(s.name, coordinate) != 0 for s in jump.free_symbols):  # type: ignore[attr-defined]
+        parts: list[Any] = []
+        for jump in expr.atoms(sympy.sign, sympy.Heaviside, Crossing) - self.edges(expr):
+            if all(self._along(s.name, coordinate) == 0 for s in jump.free_symbols):  # type: ignore[attr-defined]
+                continue
+            if jump not in self.moving(expr):
                 raise _no_function(jump)
-        parts = []
+            slope = differentiate(expr.xreplace({jump: _JUMP}), _JUMP).xreplace({_JUMP: jump})
+            parts.append(slope * Crossing(jump))
         for symbol in sorted(expr.free_symbols, key=str):
             inner = self._along(symbol.name, coordinate)  # type: ignore[attr-defined]
             if inner != 0:
@@ -254,6 +263,13 @@ class Algebra:
         """Jumps at known places: off them their derivative is zero."""
         jumps, places = expr.atoms(sympy.sign, sympy.Heaviside), {*self.names.coordinates}
         return {j for j in jumps if {str(s) for s in j.free_symbols} <= places}
+
+    def moving(self, expr: sympy.Expr) -> set[sympy.Basic]:
+        """Jumps at places that are unknown numbers."""
+        numbers = {n for n, over in self.names.unknowns.items() if not over}
+        held = {j: {str(s) for s in j.free_symbols} for j in expr.atoms(sympy.sign, sympy.Heaviside)}
+        places = numbers | {*self.names.coordinates}
+        return {j for j, s in held.items() if s <= places and numbers & s and not s <= numbers}
 
     def written(self, expr: sympy.Expr, orders: Mapping[str, int] | Iterable[tuple[str, int]]) -> sympy.Expr:
         """`totals` of what is written in an equation: a jump that leaves no trace in it is refused."""

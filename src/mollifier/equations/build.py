@@ -13,7 +13,7 @@ from mollifier.equations.functions import FUNCTIONS, name_of
 from mollifier.equations.hints import foreign
 from mollifier.equations.names import IMAGINARY
 from mollifier.equations.parts import conjugate, magnitude, reciprocal, split
-from mollifier.equations.syntax import Node, Statement, error_at
+from mollifier.equations.syntax import WHERE, Node, Statement, error_at
 from mollifier.errors import EquationError, did_you_mean
 from mollifier.mollify.orders import Derivative
 
@@ -148,6 +148,11 @@ class TreeBuilder:
 
     def _call(self, node: Node) -> sympy.Expr | Vector:
         name = node.value
+        if name == WHERE:
+            self._arity(node, 3)
+            side, first, second = (self.scalar(c, f"{name} takes scalars.") for c in node.children)
+            step = self.guard(node.start, node.end, lambda: apply("heaviside", (side,)))
+            return second + (first - second) * step
         if name in FUNCTIONS:
             self._arity(node, None if FUNCTIONS[name].many else 1)
             args = tuple(self.scalar(c, f"{name} takes scalars.") for c in node.children)

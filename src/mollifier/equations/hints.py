@@ -16,7 +16,7 @@ _OPERATORS = {
     "re(psi) or im(psi)": ("real", "imag"),
     "the components, as v_x - u_y": ("curl", "rot"),
     "dn(u) only in a condition at the edge of a domain": ("dn",),
-    "heaviside(x - a), as in k1 + (k2 - k1)*heaviside(x - a)": ("where", "piecewise", "step", "if", "<", ">"),
+    "where(x < a, k1, k2)": ("piecewise", "step", "if"),
 }
 _WRITTEN = {name: text for text, names in _OPERATORS.items() for name in names}
 _OUTSIDE = {

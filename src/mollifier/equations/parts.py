@@ -55,3 +55,25 @@ def magnitude(expression: sympy.Expr) -> sympy.Expr:
     """The absolute value of an expression that holds the imaginary unit."""
     real, imaginary = split(expression)
     return sympy.sqrt(real**2 + imaginary**2)
+
+
+def parts_of_equation(text: str, residual: sympy.Expr) -> dict[str, sympy.Expr]:
+    """Text and residual of an equation, or of its real and its imaginary part.
+
+    >>> u, v = sympy.symbols("u v")
+    >>> parts_of_equation("i*u = v", sympy.I * u - v)
+    {'re(i*u) = re(v)': -v, 'im(i*u) = im(v)': u}
+
+    Raises
+    ------
+    EquationError
+        As `split`.
+    """
+    try:
+        parts = dict(zip(("re", "im"), split(residual), strict=True))
+    except EquationError as error:
+        raise EquationError(f"{error}\n  {text}") from None
+    if parts["im"] == 0:
+        return {text: parts["re"]}
+    sides = [side.strip() for side in text.split("=")]
+    return {" = ".join(f"{n}({side})" for side in sides): p for n, p in parts.items() if p != 0}

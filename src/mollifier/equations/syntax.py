@@ -20,8 +20,10 @@ MAX_NAME = 100
 _SHOWN = 100  # characters of a line shown in an error
 
 _NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_OPERATORS = {"+", "-", "*", "/", "^", "(", ")", "[", "]", ",", "="}
+_OPERATORS = {"+", "-", "*", "/", "^", "(", ")", "[", "]", ",", "=", "<", ">"}
 _ALIASES = {"\u2212": "-", "\u00b7": "*", "\u22c5": "*", "\u00d7": "*"}
+WHERE = "where"
+"""The function whose value depends on an inequality."""
 _INFIX = {"+", "-", "*", "/", "^", "="}
 
 
@@ -220,6 +222,8 @@ class _Parser:
 
     def unexpected(self) -> str:
         token = self.peek
+        if token.text in ("<", ">"):
+            return f"An inequality belongs into {WHERE}, as in {WHERE}(x < a, k1, k2)."
         if token.kind == "end":
             return "The equation ends too early; a number, a name or a bracket was expected here."
         if token.kind in ("name", "number") or token.text in ("(", "["):
@@ -275,7 +279,7 @@ class _Parser:
         if token.kind == "name":
             self.advance()
             if self.peek.text == "(":
-                children, end = self.bracket(")")
+                children, end = self.bracket(")", token.text == WHERE)
                 return Node("call", token.text, children, token.start, end)
             return Node("name", token.text, (), token.start, token.end)
         if token.text == "(":
@@ -292,12 +296,20 @@ class _Parser:
             raise self.error(f"Something is missing before '{token.text}'.")
         raise self.error(self.unexpected())
 
-    def bracket(self, closing: str) -> tuple[tuple[Node, ...], int]:
-        """The comma-separated expressions of a bracket, and where it ends."""
+    def positive(self) -> Node:
+        """What is positive where an inequality holds."""
+        left = self.sum()
+        if self.peek.text not in ("<", ">"):
+            raise self.error(f"{WHERE} takes an inequality first, as in {WHERE}(x < a, k1, k2).")
+        sides = [left, self.sum()] if self.advance().text == ">" else [self.sum(), left]
+        return Node("sum", "+-", tuple(sides), left.start, max(s.end for s in sides))
+
+    def bracket(self, closing: str, where: bool = False) -> tuple[tuple[Node, ...], int]:
+        """The comma-separated expressions of a bracket, an inequality first or not, and where it ends."""
         opening = self.advance()
         children: list[Node] = []
         if self.peek.text != closing:
-            children.append(self.sum())
+            children.append(self.positive() if where else self.sum())
             while self.peek.text == ",":
                 self.advance()
                 children.append(self.sum())

@@ -10,12 +10,12 @@ from typing import Any, TypeAlias
 
 import sympy
 
-from mollifier.equations.algebra import Algebra, differentiate, expand
+from mollifier.equations.algebra import Algebra, Crossing, differentiate, expand
 from mollifier.equations.build import TreeBuilder, from_sympy, listed, trace
 from mollifier.equations.conservative import ConservativeTerm, conservative
 from mollifier.equations.lower import ArrayFunction, Program, lower
 from mollifier.equations.names import Names
-from mollifier.equations.parts import split
+from mollifier.equations.parts import parts_of_equation
 from mollifier.equations.syntax import read
 from mollifier.errors import EquationError, did_you_mean
 from mollifier.mollify.orders import Derivative
@@ -44,6 +44,8 @@ class Equation:
         Coordinate -> the place to which the equation is restricted; empty where it holds everywhere.
     noise
         Standard error of the equation in its own unit; 0 where it holds exactly.
+    crossing
+        What the residual holds at an edge of unknown place only, times derivatives of jumps (`Crossing`).
 
     Examples
     --------
@@ -66,6 +68,7 @@ class Equation:
     names: Names
     at: Mapping[str, float] = field(default_factory=dict)
     noise: float = 0.0
+    crossing: sympy.Expr = sympy.S.Zero
 
     @cached_property
     def terms(self) -> tuple[sympy.Expr, ...]:
@@ -365,23 +368,11 @@ def _parse_one(item: Any, names: Names) -> list[Equation]:
 
 def _equations(text: str, residual: sympy.Expr, names: Names) -> list[Equation]:
     """One equation, or the real and the imaginary part of one with complex names."""
-    try:
-        parts = dict(zip(("re", "im"), split(residual), strict=True))
-    except EquationError as error:
-        raise EquationError(f"{error}\n  {text}") from None
-    whole = (
-        {text: parts["re"]} if parts["im"] == 0 else {_part(n, text): p for n, p in parts.items() if p != 0}
-    )
-    return [Equation(t, names.geometry.regular(r), names) for t, r in whole.items()]
-
-
-def _part(name: str, text: str) -> str:
-    """The text of one part of an equation.
-
-    >>> _part("im", "i*psi_t = lap(psi)")
-    'im(i*psi_t) = im(lap(psi))'
-    """
-    return " = ".join(f"{name}({side.strip()})" for side in text.split("="))
+    found = []
+    for part, r in parts_of_equation(text, residual).items():
+        plain: Any = r.replace(Crossing, lambda jump: sympy.S.Zero)
+        found.append(Equation(part, names.geometry.regular(plain), names, crossing=expand(r - plain)))
+    return found
 
 
 def _check_content(equation: Equation) -> None:

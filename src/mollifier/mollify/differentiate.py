@@ -10,12 +10,13 @@ import numpy as np
 
 from mollifier.errors import DataError, GridError, did_you_mean
 from mollifier.io.arguments import typed
+from mollifier.mollify.adaptive import ADAPTIVE, AdaptiveOperators
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.jet import Jet, Order, parse_orders
 from mollifier.mollify.kernels import BSpline, Kernel, namespace
 from mollifier.mollify.operators import TensorOperator
 from mollifier.mollify.orders import Derivative
-from mollifier.mollify.radius import Boundary
+from mollifier.mollify.radius import Boundary, Radius
 
 
 @typed("values")
@@ -24,7 +25,8 @@ def differentiate(
     grid: Grid | None = None,
     order: Order | Sequence[Order] = "u",
     *,
-    radius: float | Mapping[str, float],
+    radius: float | str | Mapping[str, float | str],
+    noise: float | None = None,
     kernel: Kernel | None = None,
     boundary: Boundary = "one-sided",
     accuracy: int = 3,
@@ -46,7 +48,10 @@ def differentiate(
     radius
         Half-width of the kernel in the units of each axis: a number, or a mapping by axis name. Larger is
         smoother: noise falls as radius^-(k + 1/2), the smoothing error grows as radius^(accuracy + 1)
-        away from the ends.
+        away from the ends. "adaptive", for all axes or one, takes a radius for each place, as wide as no bias
+        shows (`mollifier.mollify.adaptive`).
+    noise
+        Standard deviation of the values' noise, which is white; for a radius that is adaptive, only.
     kernel
         `BSpline(7)` by default.
     boundary
@@ -100,11 +105,35 @@ def differentiate(
     derivatives = _derivatives(order, grid, field)
     orders = [tuple(d.along(n) for n in grid.names) for d in derivatives]
     kernel = BSpline(7) if kernel is None else kernel
-    operator = TensorOperator(grid, orders, kernel, radius, boundary=boundary, accuracy=accuracy)
+    operator = _operator(grid, orders, kernel, radius, noise, boundary, accuracy)
     results = _labelled(values, field, derivatives, operator) if labelled else operator(values)
     if isinstance(order, str | Mapping | Derivative):
         return results[0]
     return Jet(dict(zip(derivatives, results, strict=True)), grid.names)
+
+
+def _operator(
+    grid: Grid,
+    orders: Sequence[tuple[int, ...]],
+    kernel: Kernel,
+    radius: Any,
+    noise: float | None,
+    boundary: Boundary,
+    accuracy: int,
+) -> TensorOperator | AdaptiveOperators:
+    """What forms the derivatives, with one radius for all places or one for each."""
+    by_axis = radius if isinstance(radius, Mapping) else dict.fromkeys(grid.names, radius)
+    for name, given in by_axis.items():
+        if isinstance(given, str) and given != ADAPTIVE:
+            raise GridError(
+                f"radius='{given}' was given along '{name}'; a number or '{ADAPTIVE}' was expected."
+            )
+    if ADAPTIVE not in by_axis.values():
+        return TensorOperator(grid, orders, kernel, radius, boundary=boundary, accuracy=accuracy)
+    if boundary != "one-sided":
+        raise GridError(f"boundary='{boundary}' was given with radius='{ADAPTIVE}', which takes 'one-sided'.")
+    Radius(grid, {n: grid[n].length or 1.0 if r == ADAPTIVE else r for n, r in by_axis.items()})
+    return AdaptiveOperators(grid, orders, kernel, by_axis, noise, accuracy)
 
 
 def _derivatives(order: Order | Sequence[Order], grid: Grid, field: str | None) -> tuple[Derivative, ...]:
@@ -157,7 +186,10 @@ def _is_labelled(values: Any) -> bool:
 
 
 def _labelled(
-    array: Any, field: str | None, derivatives: Sequence[Derivative], operator: TensorOperator
+    array: Any,
+    field: str | None,
+    derivatives: Sequence[Derivative],
+    operator: TensorOperator | AdaptiveOperators,
 ) -> list[Any]:
     """The derivatives of a DataArray: its axes go last, and back to their places."""
     names = operator.nodes.names
@@ -176,7 +208,7 @@ def _labelled(
     return results
 
 
-def _grid_of(array: Any, radius: float | Mapping[str, float]) -> Grid:
+def _grid_of(array: Any, radius: float | str | Mapping[str, float | str]) -> Grid:
     """The axes of a DataArray: its dimensions with a coordinate, or those that the radius names."""
     names = [str(d) for d in array.dims if d in array.coords]
     if isinstance(radius, Mapping):

@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray as xr
 
-from mollifier.diagnostics.check import answer, conditions, data, resolution
+from mollifier.diagnostics.check import answer, conditions, data, edge, resolution
 from mollifier.diagnostics.check.findings import Check, Finding
 from mollifier.engines.choose import choose, unable
 from mollifier.engines.registry import ENGINES
@@ -57,8 +57,11 @@ def check(problem: InverseProblem, settings: Given = None) -> Check:
     problem = replace(problem, data=problem.data.mask_outliers())
     findings: list[Finding] = [*data.of_data(problem, numbers), *damage]
     findings += [*data.of_unknowns(problem), *data.of_units(problem, numbers)]
-    structural = list(answer.of_structure(problem, numbers))
-    findings += structural
+    whole, (moved, problem) = problem, edge.given(problem)
+    findings += moved
+    if any(f.level == "error" for f in moved):
+        return Check(tuple(findings), numbers, suggested)
+    findings += answer.of_structure(problem, numbers)
     findings += conditions.of_conditions(problem)
     findings += resolution.too_few(problem)
     findings += answer.of_values(problem)
@@ -73,7 +76,7 @@ def check(problem: InverseProblem, settings: Given = None) -> Check:
     findings += resolution.of_waves(problem, numbers)
     findings += resolution.of_fronts(place, collocation.max_nodes, numbers, suggested)
     findings += answer.of_terms(problem, place, collocation, numbers, maps)
-    findings += _costs(problem, place, numbers)
+    findings += _costs(whole, place, numbers)
     return Check(tuple(findings), numbers, suggested, maps)
 
 

@@ -122,6 +122,8 @@ def evolution_of(system: EquationSystem) -> Evolution | None:
         If there is such a coordinate but the equations are not solved for its derivatives.
     """
     names = system.names
+    if any(e.crossing != 0 for e in system.equations):
+        raise NoForwardSolutionError("a flux jumps at an edge, where its derivative is no function")
     time = names.time if names.time and _orders(system, names.time) else ""
     first = [c for c in names.spatial if set(_orders(system, c).values()) == {1}]
     coordinate = time or (first[0] if first else "")

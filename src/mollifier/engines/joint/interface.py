@@ -9,6 +9,7 @@ import numpy as np
 from mollifier.engines.base import Cost, Engine, Request
 from mollifier.engines.joint.settings import JointSettings
 from mollifier.engines.joint.tuning import JointTuning
+from mollifier.equations.moving import moving_edge
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
@@ -31,6 +32,7 @@ class JointEngine(Engine):
     questions = frozenset(
         {
             "conditions that give no boundary term",
+            "edges at unknown places",
             "hidden states that it cannot eliminate",
             "laws of the state",
             "unknowns of each experiment",
@@ -44,8 +46,9 @@ class JointEngine(Engine):
 
     def cost(self, problem: InverseProblem, collocation: Collocation) -> Cost:
         """Per step a banded factor of the states, a full one of the unknowns, and what couples them."""
-        shape, states = sorted(a.size for a in collocation.grid), len(problem.all_states)
-        size, tuning = float(np.prod(shape)), JointTuning()
+        size, tuning = float(np.prod([a.size for a in collocation.grid])), JointTuning()
+        sides, solves = (2, tuning.edge_most) if moving_edge(problem.system) else (1, 1)
+        shape, states = sorted(a.size for a in collocation.grid), sides * len(problem.all_states)
         share = min(1.0, tuning.nodes_in_space / size) if len(shape) > 2 else 1.0
         nodes, across = size * share * states, size / shape[-1] * share ** (1 - 1 / len(shape))
         band = 2 * max(collocation.radius.cells.values()) * across * states
@@ -57,13 +60,16 @@ class JointEngine(Engine):
         )
         once = _FACTOR * nodes * band**2 + _NODE * nodes
         once += _UNKNOWN * unknowns**3 + _COUPLED * nodes * band * unknowns
-        return Cost(_START + _STEPS * once, _MIB + _MIB_NODE * nodes + _MIB_UNKNOWN * unknowns)
+        return Cost(_START + solves * _STEPS * once, _MIB + _MIB_NODE * nodes + _MIB_UNKNOWN * unknowns)
 
     def solve(self, request: Request) -> Solution:
-        """Solve by `mollifier.engines.joint.engine.solve_joint`."""
+        """Solve by `mollifier.engines.joint.engine.solve_joint`, for the place of an edge many times."""
         from mollifier.engines.joint.engine import solve_joint
+        from mollifier.engines.joint.moving import solve_moving
 
         r = request
+        if edge := moving_edge(r.problem.system):
+            return solve_moving(r, edge)
         return solve_joint(r.problem, r.settings, r.seed, r.progress, r.folder, r.resume)
 
 

@@ -136,3 +136,15 @@ class JointTuning(CollocatedTuning):
     """Steps in which all other parameters are refitted to a number that is held fixed."""
     profile_halvings: int = 100
     """Halvings by which the raw parameter of that number is found."""
+
+    # -- an edge of unknown place
+    edge_places: int = 9
+    """Evenly spaced places at which the edge is taken to be first."""
+    edge_share: float = 0.25
+    """Share of the posterior between neighbouring places above which one between them is tried."""
+    edge_most: int = 30
+    """Most places that are tried."""
+    edge_rise: float = 12.0
+    """Rise of minus twice the log-likelihood to either end of the range below which the data show no edge:
+    the supremum over an edge where there is none exceeds it in about 1 % of cases for one number that jumps
+    (Andrews, Econometrica 61:821, 1993, Table I)."""

@@ -1,0 +1,185 @@
+"""An edge of unknown place: a search over solves in which its place is given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+
+from mollifier.engines.base import Request
+from mollifier.engines.joint.engine import solve_joint
+from mollifier.engines.joint.tuning import JointTuning
+from mollifier.equations.moving import Edge
+from mollifier.errors import ConfigurationError
+from mollifier.problem.estimate import Estimate
+from mollifier.problem.solution import Solution
+from mollifier.problem.split import Split, outermost, search_range
+from mollifier.problem.status import SETTLED, Status
+
+Array = NDArray[np.float64]
+
+_FINE = 4001  # places at which the posterior is evaluated between those that were solved
+_ANY = 1e9  # standard deviations of chi-square by which the misfit may exceed the noise: without limit
+_FARTHEST = 1e3  # minus twice a log-likelihood ratio beyond which a place has no share
+
+
+def solve_moving(request: Request, edge: Edge) -> Solution:
+    """Find the place of an edge together with the other unknowns.
+
+    The place is taken to be at a few points of its range, for each of which the problem of both sides
+    (`mollifier.problem.split`) is solved. The profile of the likelihood is monotone between them. Further
+    places follow in the middle of whichever interval holds most of the posterior, with a uniform prior of the
+    place, until none holds much. Estimates are means of the posterior; standard errors of the other numbers
+    include the scatter of their values over the place (law of total variance). Fields are those of one more
+    solve, at the estimate. All samples are fitted.
+
+    Parameters
+    ----------
+    request
+        The solve; checkpoints are not kept.
+    edge
+        Of the problem.
+
+    Raises
+    ------
+    ConfigurationError
+        As `search_range`, or if an interrupted run is to be resumed.
+    """
+    if request.resume:
+        raise ConfigurationError(
+            f"resume=True was given; the place of the edge, {edge.number}, is found by many short solves "
+            "without checkpoints. Run it again without."
+        )
+    search = _Search(request, edge, search_range(request.problem, edge))
+    for place in search.places():
+        found = search.solve(place)
+        if found.status.name in ("interrupted", "time limit"):
+            return search.answer(found, place, {}, found.status)
+    return search.result()
+
+
+@dataclass
+class _Search:
+    """Solves at places of the edge.
+
+    Attributes
+    ----------
+    request, edge, ends
+        The solve, the edge and the range of its place.
+    solved
+        Place -> solution of both sides, and minus twice its log-likelihood.
+    """
+
+    request: Request
+    edge: Edge
+    ends: tuple[float, float]
+    begun: float = field(default_factory=time.monotonic)
+    solved: dict[float, tuple[Solution, float]] = field(default_factory=dict)
+
+    @property
+    def tuning(self) -> JointTuning:
+        return self.request.settings.tuning
+
+    def places(self) -> Iterator[float]:
+        """Where to solve next."""
+        first = np.linspace(*self.ends, self.tuning.edge_places)
+        yield from sorted(first.tolist(), key=lambda place: abs(place - first.mean()))
+        yield from {*outermost(self.request.problem, self.edge)} - {*self.solved}
+        while len(self.solved) < self.tuning.edge_most:
+            places, fine, density = self.posterior()
+            shares = np.histogram(fine, places, weights=density)[0]
+            widest = int(np.argmax(shares))
+            if shares[widest] < self.tuning.edge_share:
+                return
+            yield float(places[widest : widest + 2].mean())
+
+    def solve(self, place: float, last: bool = False) -> Solution:
+        """With the edge at a place, from the numbers of the nearest one.
+
+        All but the last solve impose the equation at its full weight even where the data contradict it:
+        likelihoods at other weights cannot be compared.
+        """
+        r, split = self.request, Split(self.request.problem, self.edge, place)
+        near = min(self.solved, key=lambda other: abs(other - place), default=None)
+        known = {} if near is None else {n: e.value for n, e in self.solved[near][0].estimates.items()}
+        limit = r.settings.training.time_limit
+        left = None if limit is None else max(limit - (time.monotonic() - self.begun), 1e-3)
+        training = r.settings.training.model_copy(update={"time_limit": left})
+        tuning = self.tuning if last else replace(self.tuning, excess_sds=_ANY)
+        settings = r.settings.model_copy(update={"held_out": 0.0, "training": training, "tuning": tuning})
+        found = solve_joint(split.posed(known), settings, r.seed, r.progress)
+        losses = found.history["loss"].values
+        loss = float(losses[-1]) if losses.size else np.inf
+        if not last:
+            self.solved[place] = found, loss * found.fit.sizes["observation"] if np.isfinite(loss) else np.inf
+        return found
+
+    def posterior(self) -> tuple[Array, Array, Array]:
+        """Places within the range that were solved, and further ones with the posterior's share at each."""
+        low, high = self.ends
+        places = np.sort([p for p in self.solved if low <= p <= high])
+        rise = np.array([self.solved[p][1] for p in places])
+        rise = np.minimum(rise - rise.min(), _FARTHEST)
+        parts = pairwise(places)
+        fine = np.unique(np.concatenate([np.linspace(*ends, _FINE // len(places)) for ends in parts]))
+        density = np.exp(-PchipInterpolator(places, rise)(fine) / 2) * np.gradient(fine)
+        return places, fine, density / density.sum()
+
+    def result(self) -> Solution:
+        """The answer at the mean of the posterior."""
+        places, fine, density = self.posterior()
+        mean = float(density @ fine)
+        shares = np.array([density @ np.interp(fine, places, row) for row in np.eye(len(places))])
+        solutions = [self.solved[p][0] for p in places]
+        numbers = {n: _mixed([s.estimates[n] for s in solutions], shares) for n in solutions[0].estimates}
+        sd = float(np.sqrt(density @ (fine - mean) ** 2))
+        numbers[self.edge.number] = Estimate(self.edge.number, mean, sd)
+        losses = [self.solved[p][1] for p in places]
+        rise = min(self.solved[p][1] for p in outermost(self.request.problem, self.edge)) - min(losses)
+        found = self.solve(mean, last=True)
+        status = found.status
+        if status.name in SETTLED and rise < self.tuning.edge_rise:
+            status = Status(
+                "undetermined",
+                f"{self.edge.number} is not determined: with it at an end of the data along "
+                f"{self.edge.coordinate} the fit is nearly as good (minus twice the log-likelihood differs "
+                f"by {max(rise, 0.0):.2g}), so that nothing may jump, or elsewhere. Give more or less noisy "
+                f"data, or {self.edge.number}",
+            )
+        return self.answer(found, mean, numbers, status)
+
+    def answer(self, found: Solution, place: float, numbers: dict[str, Estimate], status: Status) -> Solution:
+        """The solution of the problem by that of both sides at a place."""
+        problem, name = self.request.problem, self.edge.number
+        split = Split(problem, self.edge, place)
+        given = {n: replace(e, sd=None) for n, e in found.estimates.items()}
+        losses = [loss for _, loss in self.solved.values()]
+        profile = {"places": [*self.solved], "minus_twice_log_likelihood": losses}
+        notes = {
+            "seconds": time.monotonic() - self.begun,
+            "noise": {f: problem.data.noise_sd(f) for f in problem.fields},
+            "edge": {"number": name, "coordinate": self.edge.coordinate, **profile},
+        }
+        return Solution(
+            status,
+            {**given, name: Estimate(name, place), **numbers},
+            split.whole(found.dataset),
+            split.fitted(found.fit),
+            found.history.assign({name: ("step", np.full(found.history.sizes["step"], place))}),
+            {**found.provenance, **problem.described, **notes},
+        )
+
+
+def _mixed(parts: list[Estimate], shares: Array) -> Estimate:
+    """Mean and standard deviation of a mixture of normal distributions with these shares."""
+    values = np.array([e.value for e in parts])
+    sds = np.array([np.nan if e.sd is None else e.sd for e in parts])
+    held = shares > 1e-3
+    mean = float(shares[held] @ values[held] / shares[held].sum())
+    variance = float(shares[held] @ (sds[held] ** 2 + (values[held] - mean) ** 2) / shares[held].sum())
+    return replace(parts[0], value=mean, sd=float(np.sqrt(variance)) if np.isfinite(variance) else None)

@@ -1,0 +1,222 @@
+"""A radius that varies from place to place: wide where the values are smooth, narrow at fronts.
+
+Estimates with ever wider kernels are compared at each place. The widest is taken that differs from none of
+the narrower ones by more than their noise explains (Lepski, Theory Probab. Appl. 35:454, 1990; for kernels
+with a radius at each place: Lepski, Mammen and Spokoiny, Ann. Statist. 25:929, 1997).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+from scipy.sparse import csr_array
+
+from mollifier.errors import GridError
+from mollifier.mollify.grid import Grid
+from mollifier.mollify.kernels import Kernel, namespace
+from mollifier.mollify.operators import TensorOperator
+from mollifier.mollify.stencils import Rows
+
+Array = NDArray[np.float64]
+
+ADAPTIVE = "adaptive"
+"""The radius of an axis along which it varies from place to place."""
+
+
+@dataclass(frozen=True)
+class AdaptiveTuning:
+    """Numbers that steer the choice; `docs/howto/interop.md` says how well it does.
+
+    Attributes
+    ----------
+    smallest, factor
+        Smallest radius, in spacings, and the factor from one to the next.
+    longest
+        Largest radius, in lengths of the shortest axis.
+    deviations
+        Standard deviations of a difference's noise beyond which it is bias.
+    averaged
+        Distance over which the chosen scale is averaged, in the radius chosen: a place that chance has given
+        a narrow kernel among wide ones is outvoted.
+    most_weights
+        Upper limit on the weights along an axis of the largest radius (memory).
+    """
+
+    smallest: float = 2.0
+    factor: float = 1.4
+    longest: float = 0.5
+    deviations: float = 3.0
+    averaged: float = 1.0
+    most_weights: int = 10_000_000
+
+
+TUNING = AdaptiveTuning()
+
+
+class AdaptiveOperator:
+    """A derivative of values on a grid with a radius for each place, where `TensorOperator` has one for all.
+
+    A result is a mean of those of two radii, so that polynomials are as exact as with either.
+
+    Parameters
+    ----------
+    grid, kernel, accuracy
+        As for `TensorOperator`; rows are one-sided at the ends.
+    order
+        Order along each axis.
+    radius
+        Axis -> its radius, or "adaptive", the same in spacings along all such axes.
+    noise
+        Standard deviation of the values' noise, which is white.
+    tuning
+        Numbers that steer the choice.
+
+    Attributes
+    ----------
+    cells
+        The radii that are compared, in spacings.
+
+    Raises
+    ------
+    GridError
+        If the noise is no number of 0 or more, or the grid cannot carry the order.
+
+    Examples
+    --------
+    >>> from mollifier.mollify.grid import Axis
+    >>> from mollifier.mollify.kernels import BSpline
+    >>> grid = Grid(Axis("x", 0.0, 1.0, 200))
+    >>> front = np.tanh((grid["x"].points - 0.5) / 0.02)
+    >>> noisy = front + 0.02 * np.random.default_rng(0).standard_normal(200)
+    >>> _, scale = AdaptiveOperator(grid, (0,), BSpline(7), {"x": "adaptive"}, 0.02)(noisy)
+    >>> bool(scale[90:110].max() < scale[20:60].min())
+    True
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        order: tuple[int, ...],
+        kernel: Kernel,
+        radius: Mapping[str, float | str],
+        noise: float | None,
+        accuracy: int = 3,
+        tuning: AdaptiveTuning = TUNING,
+    ) -> None:
+        if noise is None or not noise >= 0 or not math.isfinite(noise):
+            raise GridError(
+                f"radius='{ADAPTIVE}' was given with noise={noise}; the standard deviation of the values' "
+                "noise was expected, a number of 0 or more. dataset.mollifier.differentiate estimates it."
+            )
+        self.grid, self.order, self.noise, self.tuning = grid, order, noise, tuning
+        self.varied = [a.name for a in grid if radius[a.name] == ADAPTIVE and a.size > 1]
+        self.cells: list[float] = []
+        self._operators: list[TensorOperator] = []
+        for cells in self._candidates():
+            own = {n: cells * grid[n].spacing if n in self.varied else r for n, r in radius.items()}
+            own = {n: 1.0 if r == ADAPTIVE else float(r) for n, r in own.items()}  # of a single node
+            with suppress(GridError):  # too narrow for the order
+                made = TensorOperator(grid, [order], kernel, own, boundary="one-sided", accuracy=accuracy)
+                self.cells.append(cells)
+                self._operators.append(made)
+        if not self.cells:
+            shape = dict(zip(grid.names, grid.shape, strict=True))
+            raise GridError(f"A grid of {shape} nodes is too small for a derivative of order {order}.")
+
+    def _candidates(self) -> Iterator[float]:
+        """Radii in spacings."""
+        axes, tuning = [self.grid[n] for n in self.varied], self.tuning
+        most = min(
+            min(tuning.longest * a.length / a.spacing, tuning.most_weights / (2 * a.size)) for a in axes
+        )
+        cells = tuning.smallest
+        while cells <= most:
+            yield cells
+            cells *= tuning.factor
+
+    def __call__(self, values: Array) -> tuple[Array, Array]:
+        """The derivative, and where between the radii `cells`, 0 the first, that of each place is.
+
+        Parameters
+        ----------
+        values
+            Shape (..., *grid.shape), which is that of the results.
+
+        Raises
+        ------
+        GridError
+            If the values are no NumPy array.
+        """
+        if namespace(values) is not np:
+            raise GridError(f"radius='{ADAPTIVE}' takes NumPy arrays; a {type(values).__name__} was given.")
+        found = np.stack([operator(values)[0] for operator in self._operators])
+        scale, last = self._scale(found), len(found) - 1
+        low = np.minimum(scale.astype(int), max(last - 1, 0))
+        first, second = (np.take_along_axis(found, k[None], 0)[0] for k in (low, np.minimum(low + 1, last)))
+        return np.asarray(first + (scale - low) * (second - first)), scale
+
+    def _scale(self, found: Array) -> Array:
+        """The widest radius at each place without visible bias, averaged over about that radius."""
+        chosen, fits = np.zeros(found.shape[1:], dtype=int), np.ones(found.shape[1:], dtype=bool)
+        products = self._products()
+        for j in range(1, len(found)):
+            for k in range(j):
+                variance = products[j, j] + products[k, k] - 2 * products[j, k]
+                limit = self.tuning.deviations * self.noise * np.sqrt(np.maximum(variance, 0.0))
+                fits &= np.abs(found[j] - found[k]) <= limit
+            chosen[fits] = j
+        means = [self._averaged(chosen.astype(float), cells) for cells in self.cells]
+        return np.take_along_axis(np.stack(means), chosen[None], 0)[0]
+
+    def _averaged(self, scale: Array, cells: float) -> Array:
+        """Means over so many spacings to either side along the axes with a varying radius."""
+        reach = 2 * round(self.tuning.averaged * cells) + 1
+        sizes = [reach if n in self.varied else 1 for n in self.grid.names]
+        modes = ["wrap" if a.periodic else "nearest" for a in self.grid]
+        batch = scale.ndim - len(sizes)
+        return uniform_filter(scale, [1] * batch + sizes, mode=["nearest"] * batch + modes)
+
+    def _products(self) -> dict[tuple[int, int], Array]:
+        """Covariances, per unit of white noise, of the results with two radii, each of the grid's shape."""
+        rows = [[_matrix(o.axes[d].rows[k]) for d, k in enumerate(self.order)] for o in self._operators]
+        found = {}
+        for j in range(len(rows)):
+            for k in range(j + 1):
+                parts = [a.multiply(b).sum(axis=1) for a, b in zip(rows[j], rows[k], strict=True)]
+                grids = np.meshgrid(*parts, indexing="ij", sparse=True)
+                found[j, k] = np.asarray(math.prod(grids[1:], start=grids[0]))
+        return found
+
+
+class AdaptiveOperators:
+    """Several derivatives, each with radii of its own; arguments and errors are those of `AdaptiveOperator`.
+
+    Attributes
+    ----------
+    nodes, result
+        The grid.
+    """
+
+    def __init__(self, grid: Grid, orders: Sequence[tuple[int, ...]], *options: Any) -> None:
+        self.nodes = self.result = grid
+        self._operators = [AdaptiveOperator(grid, order, *options) for order in orders]
+
+    def __call__(self, values: Array) -> list[Array]:
+        """One array for each order."""
+        return [operator(values)[0] for operator in self._operators]
+
+
+def _matrix(rows: Rows) -> csr_array:
+    """Rows as a sparse matrix, shape (results, nodes)."""
+    index, weights = rows.entries(slice(None))
+    place = np.repeat(np.arange(len(weights)), weights.shape[1])
+    matrix = csr_array((weights.ravel(), (place, index.ravel())), shape=(len(weights), rows.nodes))
+    matrix.sum_duplicates()
+    return matrix
