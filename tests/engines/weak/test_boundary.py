@@ -132,3 +132,19 @@ def test_flux_over_time():
     truth, q = H * (edge - AIR), solution.dataset
     assert np.sqrt(np.mean((q["q"].values - truth) ** 2) / np.mean(truth**2)) < 0.1
     assert np.mean(np.abs(q["q"].values - truth) < 2 * q["q_sd"].values) > 0.85
+
+
+@pytest.mark.parametrize(
+    ("cooled", "equation", "named"),
+    [
+        ("-k*u_x = 0.07*(u - 0.2)", "u_t = k*u_xx", True),
+        ("u_x = -0.3", "u_t = k*u_xx", True),
+        ("-k*u_x = 0.08*(u - 0.2)", "u_t = k*u_xx + 0.05*u", False),
+    ],
+)
+def test_misfit_names_the_condition_that_a_constant_would_mend(cooled, equation, named):
+    """A wrong transfer coefficient or flux; not where the equation has a wrong term."""
+    conditions = [INSULATED, Condition(cooled, {"x": 1.0})]
+    status = solve(rod(5, conditions, {"k": ScalarUnknown()}, equation=equation), engine="weak").status
+    assert status.name == "misfit"
+    assert (f"the condition '{cooled} at x = 1' contradicts" in status.message) is named

@@ -174,7 +174,7 @@ class Estimator:
         rows = sums.rows(space, coefficients)
         g = rows.slopes
         if self.whole:
-            weights, independent = self._whitening(space, coefficients)
+            weights, independent = self.whitening(space, coefficients)
             weighted = weights @ g.toarray()
         else:
             uneven, independent = sums.integrands.heteroscedastic, float(len(rows.residuals))
@@ -193,7 +193,7 @@ class Estimator:
             meat = weighted.T @ (sums.covariance(space, coefficients) @ weighted)
         return Normal(space, rows, weights, weighted, np.asarray(score), slope, noise, meat, independent)
 
-    def _whitening(self, space: TestSpace, coefficients: Array) -> tuple[BlockInverse, float]:
+    def whitening(self, space: TestSpace, coefficients: Array) -> tuple[BlockInverse, float]:
         """Inverse W of the residuals' covariance C, with a ridge, and ``trace(W C)``."""
         covariance, ridge = self.sums.covariance(space, coefficients, smoothed=True), self.sums.tuning.ridge
         weights = BlockInverse.of(covariance, space.blocks(self.sums.equations), ridge)
@@ -209,7 +209,7 @@ class Estimator:
         # Laws of zero leave most of the noise out of the covariance.
         started = coefficients.any() or not sums.laws
         if rows.variances.max() > 0 and started:
-            weights, independent = self._whitening(space, coefficients)
+            weights, independent = self.whitening(space, coefficients)
         else:  # without noise the remaining residuals estimate their own variance
             white = np.eye(len(r)) / max(float(np.mean(r**2)), _TINY)
             weights, independent = BlockInverse.whole(white), float(len(r))

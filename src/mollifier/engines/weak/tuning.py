@@ -191,6 +191,8 @@ class WeakTuning:
     noise_freedom: float = 4.0
     #: A misfit exceeds such a share of the equation's terms.
     misfit_share: float = 0.001
+    #: Share of a misfit that a constant added to a condition explains, from which the condition is named.
+    misfit_named: float = 0.9
     #: A law that changes by so many standard errors in the last round of weights has not settled.
     moving: float = 1.0
     #: A field misses its measurements by so many of their standard errors.

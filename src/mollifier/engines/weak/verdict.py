@@ -18,6 +18,7 @@ from mollifier.engines.identifiability.undetermined import (
     undetermined_places,
 )
 from mollifier.engines.splines.basis import Basis
+from mollifier.engines.weak.contradiction import contradicting
 from mollifier.engines.weak.estimate import Fit
 from mollifier.engines.weak.fields import pointwise_variance, prior_covariance
 from mollifier.engines.weak.radius_selection import RadiusSelection
@@ -51,7 +52,7 @@ def verdict(problem: InverseProblem, fit: Fit, selection: RadiusSelection, datas
     lost = [lost_field(n, share) for n, share in shares.items() if share > THRESHOLDS.mostly]
     return (
         _missed_measurements(fit, selection)
-        or _misfit(problem, fit, sums)
+        or _misfit(problem, fit, selection)
         or _moving(fit, sums)
         or (Status("undetermined", lost[0]) if lost else None)
         or _grid_error(fit, sums)
@@ -97,8 +98,9 @@ def _partly_left_to_prior(shares: Mapping[str, float]) -> Status | None:
     return Status("converged", message) if parts else None
 
 
-def _misfit(problem: InverseProblem, fit: Fit, sums: WeakSums) -> Status | None:
+def _misfit(problem: InverseProblem, fit: Fit, selection: RadiusSelection) -> Status | None:
     """Whether residuals, or whitened ones, exceed both the noise and a share of the equation's terms."""
+    sums = selection.estimator.sums
     excess = float(np.sqrt(np.mean(np.maximum(fit.residuals**2 - fit.variances, 0.0))))
     terms = term_size(sums.rows(fit.space, fit.coefficients).slopes, fit.coefficients, len(fit.residuals))
     share = excess / terms if terms else np.inf
@@ -108,11 +110,14 @@ def _misfit(problem: InverseProblem, fit: Fit, sums: WeakSums) -> Status | None:
     beyond = any(size > largest_misfit(free, values, sums.tuning) for size, free in found)
     if not beyond or share <= sums.tuning.misfit_share:
         return None
+    why = "the equation, the unknowns' form or the data's resolution is at fault"
+    if conditions := contradicting(problem, fit, selection.estimator):
+        named = " or ".join(f"'{c}'" for c in conditions)
+        why = f"the condition {named} contradicts the data, which agree with it but for a constant"
     return Status(
         "misfit",
         f"the residuals are {fit.widening:.2g} times what the noise explains, {100 * share:.2g} % of the "
-        "equation's terms: the equation, the unknowns' form or the data's resolution is at fault. Standard "
-        "errors were widened by that factor",
+        f"equation's terms: {why}. Standard errors were widened by that factor",
     )
 
 
