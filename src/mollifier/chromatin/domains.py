@@ -99,8 +99,7 @@ def domains_from_clusters(found: list[Array], mask: xr.DataArray, rule: DomainRu
     >>> len(found), found["spacing"].round(-1).tolist(), found["radius"].round(-1).tolist()
     (2, [300.0, 300.0], [80.0, 80.0])
     """
-    distance = edge_distance(mask)
-    return _table([_row(p, _closed_area(p, rule.eps), distance) for p in found], mask, rule)
+    return _table(found, [_closed_area(p, rule.eps) for p in found], mask, rule)
 
 
 def domains_from_fractions(
@@ -146,17 +145,15 @@ def domains_from_labels(
     array = labels.values.astype(np.int64)
     x, y = (labels[c].values.astype(float) for c in ("x", "y"))
     pixel = abs(float((x[1] - x[0]) * (y[1] - y[0])))
-    mask = mask.transpose("x", "y")
-    distance = edge_distance(mask)
-    rows = []
+    groups: list[Array] = []
     for number, box in enumerate(ndimage.find_objects(array), start=1):
         if box is None:
             continue
         i, j = np.nonzero(array[box] == number)
-        if len(i) < _LEAST_PIXELS:
-            continue
-        rows.append(_row(np.stack([x[i + box[0].start], y[j + box[1].start]], 1), pixel * len(i), distance))
-    return _table(rows, mask, rule).reset_index(drop=True)
+        if len(i) >= _LEAST_PIXELS:
+            groups.append(np.stack([x[i + box[0].start], y[j + box[1].start]], 1))
+    areas = [pixel * len(points) for points in groups]
+    return _table(groups, areas, mask.transpose("x", "y"), rule).reset_index(drop=True)
 
 
 def typical(
@@ -216,16 +213,15 @@ def _published_rate(inside: pd.DataFrame, rule: DomainRule) -> float:
     return me / ac
 
 
-def _row(points: Array, area: float, distance: xr.DataArray) -> dict[str, Any]:
-    """A domain from its points (n, 2), its area and the map of distances from the nuclear edge."""
-    x, y = points.T
-    near = float(np.nanmin(at_points(distance, x, y)))
-    return {"x": float(x.mean()), "y": float(y.mean()), "area": area, "edge_distance": near, "points": len(x)}
-
-
-def _table(rows: list[dict[str, Any]], mask: xr.DataArray, rule: DomainRule) -> pd.DataFrame:
-    """Rows with derived columns, the largest domain first."""
-    table = pd.DataFrame(rows, columns=["x", "y", "area", "edge_distance", "points"])
+def _table(groups: list[Array], areas: list[float], mask: xr.DataArray, rule: DomainRule) -> pd.DataFrame:
+    """One row for each group of points (n, 2) and its area, the largest domain first."""
+    near = np.zeros(0)
+    if groups:
+        distance = at_points(edge_distance(mask), *np.concatenate(groups).T)
+        near = np.fmin.reduceat(distance, np.cumsum([0, *map(len, groups[:-1])]))
+    middle = np.array([p.mean(axis=0) for p in groups]).reshape(-1, 2)
+    columns = {"x": middle[:, 0], "y": middle[:, 1], "area": areas, "edge_distance": near}
+    table = pd.DataFrame({**columns, "points": [len(p) for p in groups]})
     table = table.sort_values("area", ascending=False)
     table["domain"] = np.arange(1, len(table) + 1)
     table["radius"] = np.sqrt(table["area"].astype(float) / math.pi)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from mollifier.chromatin.localizations import Localizations
-from mollifier.chromatin.rasters import on_grid
+from mollifier.chromatin.rasters import nearest, on_grid
 from mollifier.errors import ConfigurationError, DataError
 
 Array = NDArray[np.float64]
@@ -275,9 +275,9 @@ def _binned(locs: Localizations, how: NucleusDetection) -> xr.DataArray:
     room = 0.0 if locs.field is not None else 2 * (how.closing + how.smoothing)
     x0, x1, y0, y1 = locs.bounds
     edges = [np.arange(a - room, b + room + how.pixel, how.pixel) for a, b in ((x0, x1), (y0, y1))]
-    bins: Any = edges
-    counts, _, _ = np.histogram2d(locs.x, locs.y, bins=bins)
     x, y = (e[:-1] + how.pixel / 2 for e in edges)
+    (i, along_x), (j, along_y) = nearest(x, locs.x), nearest(y, locs.y)
+    counts = np.bincount((i * y.size + j)[along_x & along_y], minlength=x.size * y.size).reshape(x.size, -1)
     coords = {"x": ("x", x, {"units": "nm"}), "y": ("y", y, {"units": "nm"})}
     return xr.DataArray(counts, coords, ("x", "y"))
 

@@ -322,9 +322,12 @@ def _row_lines(file: Path, stream: TextIO, separator: str | None, width: int) ->
     """Line numbers of the header and the rows."""
     lines: list[int] = []
     footer, blank = None, False
-    for number, line, plain in _lines(stream, separator, width):
-        if plain and footer is None:
-            lines.append(number)
+    for numbers, line in _runs(stream, separator, width):
+        number = numbers.start
+        if line is None:
+            if footer is not None:
+                raise _uneven(file, *footer, width)
+            lines.extend(numbers)
             blank = False
             continue
         if not _is_row(line):
@@ -349,12 +352,13 @@ def _row_lines(file: Path, stream: TextIO, separator: str | None, width: int) ->
     return lines
 
 
-def _lines(stream: TextIO, separator: str | None, width: int) -> Iterator[tuple[int, str, bool]]:
-    """Number and text of each line, and whether it is plainly a row: a digit first, no quotes, all its cells.
+def _runs(stream: TextIO, separator: str | None, width: int) -> Iterator[tuple[range, str | None]]:
+    """Numbers of the lines, in order: of a run of plain rows, or of one other line with its text.
 
-    Most rows of most files are, and are counted many at a time.
+    A plain row begins with a digit and has all its cells and no quotes. Most rows of most files are, and are
+    counted many at a time.
     """
-    number = 0
+    number = 1
     while block := stream.readlines(_BLOCK):
         plain = np.zeros(len(block), dtype=bool)
         text = "".join(block)
@@ -363,7 +367,13 @@ def _lines(stream: TextIO, separator: str | None, width: int) -> Iterator[tuple[
             starts = np.cumsum([0, *map(len, block[:-1])])
             counts = np.add.reduceat(cells == ord(separator), starts, dtype=np.int64)
             plain = (counts == width - 1) & (cells[starts] >= ord("0")) & (cells[starts] <= ord("9"))
-        yield from zip(range(number + 1, number + 1 + len(block)), block, plain.tolist(), strict=True)
+        begun = 0
+        for k in [*np.flatnonzero(~plain).tolist(), len(block)]:
+            if k > begun:
+                yield range(number + begun, number + k), None
+            if k < len(block):
+                yield range(number + k, number + k + 1), block[k]
+            begun = k + 1
         number += len(block)
 
 
