@@ -246,6 +246,19 @@ def test_resolution_of_known_data():
     assert field.attrs["repeats"].startswith("40,000 rows")
 
 
+def test_density_of_several_tables():
+    """Frames of a time-lapse, on the pixels of the first: each as it is by itself on these."""
+    rng = np.random.default_rng(7)
+    locs = [Localizations(*rng.uniform(0, SIDE, (2, n)), field=FIELD) for n in (20_000, 30_000)]
+    both = density(locs, times=[0.0, 60.0])
+    alone = density(locs[1], pixel=both.attrs["pixel"], width=both.attrs["kernel_width"])
+    assert both.t.values.tolist() == [0.0, 60.0]
+    np.testing.assert_allclose(both.density.isel(t=1), alone.density)
+    np.testing.assert_allclose(both.density_sd.isel(t=0), density(locs[0]).density_sd)
+    with pytest.raises(DataError, match="a time for each table"):
+        density(locs)
+
+
 def test_density_windows_in_time():
     """Windows in time."""
     rng = np.random.default_rng(6)

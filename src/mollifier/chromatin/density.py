@@ -33,7 +33,7 @@ _UNSEEN = 1.0
 
 
 def density(
-    locs: Localizations,
+    locs: Localizations | Sequence[Localizations],
     *,
     mask: xr.DataArray | None = None,
     pixel: float | None = None,
@@ -43,6 +43,7 @@ def density(
     precision: float | None = None,
     windows: int = 1,
     frame_interval: float | None = None,
+    times: Sequence[float] | None = None,
 ) -> xr.Dataset:
     """The density of molecules per nm^2 with its Poisson error bars.
 
@@ -53,6 +54,8 @@ def density(
 
     Parameters
     ----------
+    locs
+        One table, or one for each of ``times``, in s, on pixels and with the width that suit the first.
     mask
         The nucleus, over x and y in nm on any grid; by default the whole field. NaN outside.
     pixel
@@ -79,7 +82,7 @@ def density(
     ------
     DataError
         If nothing lies inside the mask, the pixel is too coarse for the kernel, there would be too many
-        pixels, or there are several windows and time stamps are missing.
+        pixels, or there are several windows or tables and time stamps are missing.
 
     Examples
     --------
@@ -90,11 +93,13 @@ def density(
     """
     if method not in ("kernel", "voronoi"):
         raise DataError(f"method='{method}' was given; 'kernel' or 'voronoi' was expected.")
-    if merge and not (locs.frame is None and locs.trace is None):
-        locs = merge_repeats(locs, precision=precision)
-    repeats = locs.provenance.get("repeats", "left in" if not merge else "not removed: frames are not known")
-    locs = locs if mask is None else _inside(locs, mask)
-    parts = _windows(locs, windows, frame_interval)
+    tables = [locs] if isinstance(locs, Localizations) else list(locs)
+    if merge:
+        tables = [_merged(table, precision) for table in tables]
+    kept = "left in" if not merge else "not removed: frames are not known"
+    repeats = tables[0].provenance.get("repeats", kept)
+    tables = [table if mask is None else _inside(table, mask) for table in tables]
+    locs, parts = tables[0], _frames(tables, windows, frame_interval, times)
     limit = Resolution(typical_precision(locs, precision), mean_neighbour_distance(locs), 0.0)
     # The mean distance scales with the inverse square root of the density in a window.
     limit = Resolution(limit.precision, limit.neighbour * math.sqrt(windows), 0.0)
@@ -111,7 +116,12 @@ def density(
     else:
         fields = [_voronoi(part, inside, first, pixel) for _, part in parts]
     attrs = _attrs(locs, limit, pixel, width, method, inside) | {"repeats": repeats}
-    return _dataset(fields, x, y, [t for t, _ in parts] if windows > 1 else None, attrs)
+    return _dataset(fields, x, y, [t for t, _ in parts] if len(parts) > 1 else None, attrs)
+
+
+def _merged(locs: Localizations, precision: float | None) -> Localizations:
+    """Without repeats, where frames or traces are known."""
+    return locs if locs.frame is None and locs.trace is None else merge_repeats(locs, precision=precision)
 
 
 def _inside(locs: Localizations, mask: xr.DataArray) -> Localizations:
@@ -139,10 +149,18 @@ def _inside(locs: Localizations, mask: xr.DataArray) -> Localizations:
     )  # fmt: skip
 
 
-def _windows(
-    locs: Localizations, windows: int, interval: float | None
+def _frames(
+    tables: list[Localizations], windows: int, interval: float | None, times: Sequence[float] | None
 ) -> list[tuple[float, Localizations | None]]:
-    """The middle of each interval of frames in s, and the molecules first localised in it."""
+    """Time in s and molecules of each frame: of each table, or those first localised in a window of one."""
+    if len(tables) > 1:
+        if windows > 1 or times is None or len(times) != len(tables):
+            raise DataError(
+                f"{len(tables)} tables were given with windows={windows} and times={times}; one window and a "
+                "time for each table were expected."
+            )
+        return list(zip(times, tables, strict=True))
+    locs = tables[0]
     if windows == 1:
         return [(0.0, locs)]
     if locs.frame is None or interval is None:

@@ -42,20 +42,11 @@ def signal(sample: NucleusData, settings: StudySettings) -> xr.Dataset | xr.Data
     if sample.image is not None:
         return sample.image
     s, mask = settings, sample.mask
-    options: dict[str, Any] = {
-        "mask": mask, "pixel": s.pixel, "width": s.width, "method": s.method, "merge": s.merge
-    }  # fmt: skip
-    first = density(
-        sample.frames[0], **options, windows=s.windows,
-        frame_interval=s.frame_interval if s.windows > 1 else None,
+    found = density(
+        sample.frames, mask=mask, pixel=s.pixel, width=s.width, method=s.method, merge=s.merge,
+        windows=s.windows, frame_interval=s.frame_interval if s.windows > 1 else None, times=sample.times,
     )  # fmt: skip
-    if len(sample.frames) == 1:
-        return _blocked(first)
-    options |= {"pixel": first.attrs["pixel"], "width": first.attrs.get("kernel_width", s.width)}
-    fields = [first, *(density(f, **options) for f in sample.frames[1:])]
-    times = xr.Variable("t", np.array(sample.times), {"units": "s"})
-    lapse = xr.concat(fields, times, join="override", combine_attrs="override").transpose("x", "y", "t")
-    return _blocked(lapse)
+    return _blocked(found)
 
 
 def _blocked(found: xr.Dataset) -> xr.Dataset:
