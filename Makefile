@@ -43,7 +43,7 @@ imports: setup
 	$(BIN)/lint-imports
 
 types: setup
-	$(BIN)/basedpyright
+	$(BIN)/pyrefly check --min-severity error
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -1,7 +1,6 @@
 """The layer beside each framework's own autodiff: ``python -m benchmarks.adapters`` prints the table."""
 
 # The frameworks are an extra.
-# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import json

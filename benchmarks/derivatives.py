@@ -393,7 +393,7 @@ def _memory(device: torch.device) -> float:
 
 
 def _environment(device: torch.device) -> dict[str, Any]:
-    known = {"threads": torch.get_num_threads(), "torch": torch.__version__}
+    known: dict[str, Any] = {"threads": torch.get_num_threads(), "torch": torch.__version__}
     if device.type == "cuda":
         known["device"] = torch.cuda.get_device_name(device)
     return environment(**known)

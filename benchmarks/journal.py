@@ -88,7 +88,7 @@ class Journal:
             return kind(**found)
         record = measure()
         if self.path is not None and keep(record):
-            self._append({"known_by": known_by, "found": asdict(record)})  # pyright: ignore[reportArgumentType]
+            self._append({"known_by": known_by, "found": asdict(record)})  # pyrefly: ignore[bad-argument-type]
         return record
 
     def _append(self, line: dict[str, Any]) -> None:

@@ -131,7 +131,7 @@ def study(number: int, report: Callable[[int], None] = lambda cell: None, effect
         cells.append({"group": group, **found})
         errors.append(found.get("rate", np.nan) / exact - 1)
     table = compare_groups(pd.DataFrame(cells), "control").set_index("quantity")
-    ratio, low, high = (float(table.loc["rate", n]) for n in ("ratio", "ratio_low", "ratio_high"))
+    ratio, low, high = (float(table[n]["rate"]) for n in ("ratio", "ratio_low", "ratio_high"))
     called = table["p_holm"] < _CALLED
     known = np.array(errors)[np.isfinite(errors)]
     rms = float(np.sqrt(np.mean(known**2)))

@@ -170,7 +170,8 @@ class _Answer:
         """The answer beside a truth of `TRUTHS`."""
         spent, cells, plan = self._spent, self._out / "cells.csv", self._nucleus.plan
         row = Row(self._name, self._nucleus.seed, truth, plan.localizations)
-        row = replace(row, **dict(zip(("seconds", "processor", "memory_mib"), spent, strict=True)))
+        seconds, processor, memory = spent
+        row = replace(row, seconds=seconds, processor=processor, memory_mib=memory)
         if not cells.is_file():
             return replace(row, message=f"{self._name}: no result")
         cell: Any = pd.read_csv(cells).iloc[0]
@@ -184,7 +185,7 @@ class _Answer:
         return self._nucleus.measured[1].discs(rule) if truth == "discs" else self._nucleus.exact(rule)
 
 
-def _compared(table: Any, cell: Any, true: Reading) -> dict[str, float]:
+def _compared(table: Any, cell: Any, true: Reading) -> dict[str, Any]:
     """Fields of a row, from the found domains and numbers and the true ones."""
     table, known = table[table["place"] == "interior"], true.numbers
     count = len(true.domains)

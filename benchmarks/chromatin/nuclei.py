@@ -257,8 +257,8 @@ class _Made:
 
     def _sample(self, data: str) -> NucleusData:
         sample, part = self._imaged()[0], DATA[data]
-        frames, times = (tuple(v[k] for k in part) for v in (sample.frames, sample.times))
-        return replace(sample, frames=frames, times=times)
+        frames, times = sample.frames, sample.times
+        return replace(sample, frames=tuple(frames[k] for k in part), times=tuple(times[k] for k in part))
 
     def _given(self, data: str) -> xr.Dataset:
         if data not in self._fields:

@@ -225,7 +225,8 @@ class RealNucleus:
     @cached_property
     def _exact(self) -> tuple[Localizations, Truth]:
         table, truth = simulated(self.plan.exact, self.seed)
-        return Localizations(*(table[f"{c} [nm]"].to_numpy(dtype=float) for c in ("x", "y"))), truth
+        x, y = (table[f"{c} [nm]"].to_numpy(dtype=float) for c in ("x", "y"))
+        return Localizations(x, y), truth
 
     @cached_property
     def _density(self) -> Array:

@@ -1,7 +1,6 @@
 """DeepXDE: a network for the state and one for the unknown field, by PDE residuals and observations."""
 
 # An extra, not installed for development.
-# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import os

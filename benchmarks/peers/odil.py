@@ -1,7 +1,6 @@
 """ODIL on equations in x and t with unknown numbers, and on steady ones with an unknown field."""
 
 # An extra, not installed for development.
-# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import logging
@@ -204,7 +203,7 @@ def _steady_fits(odil: Any, case: Case, observations: Observations) -> dict[floa
     domain = odil.Domain(cshape=u.shape, dimnames=("x", "y")[:dims], dtype=np.float64, **ends)
     fields = {"u": odil.Field(u.copy()), unknown: odil.Field(np.ones_like(u))}
     state = domain.init_state(odil.State(fields=fields))
-    result = {}
+    result: dict[float, Any] = {}
     for prior in _PRIORS.tolist():
         odil.util.optimize_newton(options, odil.Problem(partial(operator, prior=prior), domain), state)
         result[prior] = tuple(np.array(domain.field(state, f)) for f in ("u", unknown))

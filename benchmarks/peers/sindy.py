@@ -1,7 +1,6 @@
 """PySINDy's weak form on equations in x and t with unknown numbers."""
 
 # An extra, not installed for development.
-# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import itertools

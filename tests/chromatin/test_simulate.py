@@ -118,7 +118,7 @@ def test_simulate_bad_shapes_and_units():
     with pytest.raises(DataError, match="pixels"):
         simulate(MODEL, mask, nucleus(800.0, 30) * 1.0, [0.0])
     with pytest.raises(ConfigurationError, match="Did you mean 'patches'"):
-        rate_pattern(mask, "patchs")  # pyright: ignore[reportArgumentType]
+        rate_pattern(mask, "patchs")
 
 
 @pytest.fixture(scope="module")

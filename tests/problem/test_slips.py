@@ -46,7 +46,7 @@ def test_population_of_a_number_is_refused() -> None:
     empty = xr.Dataset({"u": ("observation", [])}), xr.Dataset({"loss": ("step", [])})
     solution = mf.Solution(Status("converged"), {}, xr.Dataset(), *empty, {})
     with pytest.raises(MollifierError, match="'3' is no unknown with one value"):
-        solution.population(3)  # pyright: ignore[reportArgumentType]
+        solution.population(3)
 
 
 @pytest.mark.parametrize("equation", ["i*psi_t = D*psi_xx", "psi_re_t = i*D*psi_re_xx", "psi_re_t = D*psi"])

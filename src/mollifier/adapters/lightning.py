@@ -1,7 +1,6 @@
 """PyTorch Lightning: a network, a mollifier layer and unknown parameters as a `LightningModule`."""
 
 # An extra, not installed for development.
-# pyright: reportMissingImports=false
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping

@@ -1,7 +1,6 @@
 """PINA: conditions whose equations take their derivatives from the layer."""
 
 # An extra, not installed for development.
-# pyright: reportMissingImports=false
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -121,7 +122,8 @@ class Assumptions:
                 step = sd
             step = min(step, _PART * (h - e), _PART * (e - ground))
             if step > 0:
-                low, high = (replace(found, **{name: level + s * step}) for s in (-1, 1))
+                ends: list[dict[str, Any]] = [{name: level + s * step} for s in (-1, 1)]
+                low, high = (replace(found, **end) for end in ends)
                 yield name, shown, low, high, 2 * step / sd
         for name in ("euchromatin_water", "heterochromatin_water"):
             value = getattr(found, name)
@@ -133,7 +135,7 @@ class Assumptions:
 _LEVELS = ("background", "euchromatin", "heterochromatin")
 
 
-def _with(model: ChromatinModel, name: str, value: float) -> ChromatinModel:
+def _with(model: ChromatinModel, name: str, value: Any) -> ChromatinModel:
     if hasattr(model.energy, name):
         return replace(model, energy=replace(model.energy, **{name: value}))
     return replace(model, **{name: value})

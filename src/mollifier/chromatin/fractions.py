@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -145,14 +146,15 @@ def _levels(chosen: Thresholds, inside: Array, whole: Array, ground: float | Non
         raise DataError("The signal has no value inside the mask.")
     if ground is None:
         ground = float(np.nanquantile(whole, chosen.background_quantile))
+    missing: dict[str, Any] = {
+        name: float(np.quantile(finite, getattr(chosen, f"{name}_quantile")))
+        for name in ("euchromatin", "heterochromatin")
+        if getattr(chosen, name) is None
+    }
     found = replace(
         chosen,
         background=ground if chosen.background is None else float(chosen.background),
-        **{
-            name: float(np.quantile(finite, getattr(chosen, f"{name}_quantile")))
-            for name in ("euchromatin", "heterochromatin")
-            if getattr(chosen, name) is None
-        },
+        **missing,
     )
     levels = [found.background, found.euchromatin, found.heterochromatin]
     if not (np.diff(np.array(levels, dtype=np.float64)) > 0).all():

@@ -145,12 +145,16 @@ class StudyPlan:
                 f"The mean of {quantity} in the cells, {mean:.3g}, is zero within its error: standard "
                 "deviations are parts of it. A quantity with a mean above zero was expected."
             )
+        spreads: dict[str, Any]
         variances = Dishes.of(values, groups, names).components
         cell, dish, replicate = (math.sqrt(v) / mean for v in variances)
         if unit == "cell":
-            return cls(**{"sd_cells": math.hypot(cell, dish), **given})
-        between = {"sd_replicates": replicate, "sd_dishes": dish} if replicate else {"sd_replicates": dish}
-        return cls(**{"sd_cells": cell, **between, **given})
+            spreads = {"sd_cells": math.hypot(cell, dish)}
+        elif replicate:
+            spreads = {"sd_cells": cell, "sd_replicates": replicate, "sd_dishes": dish}
+        else:
+            spreads = {"sd_cells": cell, "sd_replicates": dish}
+        return cls(**{**spreads, **given})
 
     def draw(self, rng: np.random.Generator) -> GroupMeans:
         """The means of one study without a difference, from the analysis that measured cells have."""

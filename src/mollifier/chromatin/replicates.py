@@ -80,7 +80,9 @@ class Dishes:
     def of(cls, values: ArrayLike, groups: Sequence[object], replicates: Sequence[str]) -> Dishes:
         """The dishes of cells with these values, groups (in sorted order) and replicates."""
         y = np.asarray(values, dtype=float)
-        (names, row), (known, column) = (np.unique(v, return_inverse=True) for v in (replicates, groups))
+        (names, row), (known, column) = (
+            np.unique(np.asarray(v), return_inverse=True) for v in (replicates, groups)
+        )
         counts, means = np.zeros((2, len(names), len(known)))
         np.add.at(counts, (row, column), 1.0)
         np.add.at(means, (row, column), y)

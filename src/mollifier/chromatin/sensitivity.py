@@ -171,7 +171,9 @@ def _variations(
         return _Changed(2 * base - far.lam, 2 * phi_e - far.phi_e, -far.step)
 
     for name, sd, *models in assumed.models(model):
-        low, high = (end(_with_levels(found, levels, levels and levels.at(m)), m) for m in models)
+        low, high = (
+            end(_with_levels(found, levels, None if levels is None else levels.at(m)), m) for m in models
+        )
         yield name, sd, (low, high), 2.0
     for name, sd, low, high, apart in levels.variations(assumed) if levels is not None else ():
         far = end(_with_levels(found, levels, high), model)

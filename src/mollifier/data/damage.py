@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -190,7 +191,7 @@ def _differs(values: Array, run: Mask, along: int, across: int, tuning: DamageTu
     for place in np.argwhere(runs.any(-1)):
         *front, i = place.tolist()
         part = runs[(*front, i)]
-        sides = []
+        sides: list[Any] = []
         for step in (-1, 1):
             j = i + step
             while 0 <= j < count and (runs[(*front, j)] & part).mean() > part.mean() / 2:

@@ -66,7 +66,7 @@ def loaded(arrays: Mapping[str, Any]) -> dict[str, Any]:
     names = [n for n, a in arrays.items() if is_lazy(a)]
     # Parts of chunks are copied: as views they would keep the chunks, and so all the data, in memory.
     copies = (arrays[n].map_blocks(np.copy) for n in names)
-    for name, values in zip(names, dask.compute(*copies), strict=True):  # pyright: ignore
+    for name, values in zip(names, dask.compute(*copies), strict=True):
         if not np.isfinite(values).all():
             raise missing(name)
         found[name] = values

@@ -41,7 +41,7 @@ class Edge:
         found: dict[sympy.Basic, sympy.Expr] = {}
         for jump in expr.atoms(sympy.sign, sympy.Heaviside):
             if {*names} <= jump.free_symbols:
-                slope = jump.args[0].diff(names[0])  # pyright: ignore[reportAttributeAccessIssue]
+                slope = jump.args[0].diff(names[0])
                 side = (1 if above else -1) * sympy.sign(slope)
                 found[jump] = side if isinstance(jump, sympy.sign) else (1 + side) / 2
         return found

@@ -155,11 +155,11 @@ class Names:
     @property
     def declared(self) -> tuple[str, ...]:
         """Every declared name."""
-        return tuple(self._kinds)  # pyright: ignore[reportAttributeAccessIssue]
+        return tuple(self._kinds)
 
     def kind(self, name: str) -> str:
         """coordinate, field, unknown, known or constant; ``""`` for a name that is not declared."""
-        return self._kinds.get(name, "")  # pyright: ignore[reportAttributeAccessIssue]
+        return self._kinds.get(name, "")
 
     def over(self, name: str) -> tuple[str, ...]:
         """What a declared variable varies over."""
@@ -196,7 +196,7 @@ class Names:
         EquationError
             If it is not declared, or is a derivative that does not exist.
         """
-        cache: dict[str, Reference] = self._resolved  # pyright: ignore[reportAttributeAccessIssue]
+        cache: dict[str, Reference] = self._resolved
         if name not in cache:
             cache[name] = self._resolve(name)
         return cache[name]

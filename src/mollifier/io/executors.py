@@ -217,7 +217,7 @@ def executor_at(address: str | None, folder: Path) -> Iterator[Any]:
             with client:
                 yield client.get_executor(pure=False)
         elif kind == "slurm":
-            import submitit  # pyright: ignore[reportMissingImports]
+            import submitit
 
             executor = submitit.AutoExecutor(folder=folder)
             given = (pair.partition("=") for pair in rest.split(",") if pair)

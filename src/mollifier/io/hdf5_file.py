@@ -55,7 +55,7 @@ def _arrays(path: Path, file: Any) -> Iterator[tuple[str, Any]]:
         if isinstance(link, h5py.ExternalLink):
             raise _outside(path, name, f"a link to '{link.filename}'")
         item = group[last]
-        address = h5py.h5o.get_info(item.id).addr  # pyright: ignore[reportAttributeAccessIssue]
+        address = h5py.h5o.get_info(item.id).addr  # pyrefly: ignore[missing-attribute]
         if address in seen:
             continue
         seen.add(address)

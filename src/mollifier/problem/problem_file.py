@@ -109,7 +109,8 @@ class ProblemFile:
         DataError, EquationError, ConfigurationError
             As `mollifier.data.read.read` and `mollifier.InverseProblem`.
         """
-        e, unknowns = self.entries, dict(self.unknowns)
+        e = self.entries
+        unknowns: dict[str, Any] = dict(self.unknowns)
         for name, entry in self.measurements.items():
             unknowns[name] = replace(unknowns[name], measurements=self._read(entry))
         conditions = [Condition(c.equation, c.at, c.noise) for c in e.conditions]

@@ -45,7 +45,7 @@ _SCHEMAS: dict[str, TypeAdapter[Any]] = {
 def write(solution: Any, folder: str | os.PathLike[str]) -> Path:
     """All of a `mollifier.Solution`, and what people read of it; see its method `save`."""
     target = ensure_folder(folder)
-    root = {
+    root: dict[str, Any] = {
         "format": _FORMAT,
         "Conventions": "CF-1.11",
         "status": json.dumps(asdict(solution.status), ensure_ascii=False),

@@ -116,7 +116,7 @@ class Split:
 
     def _at(self, condition: Equation, side: Side) -> dict[str, float | str]:
         c = self.edge.coordinate
-        return {n: float(side.distance(np.float64(x))) if n == c else x for n, x in condition.at.items()}
+        return {n: float(side.distance(np.array(x))) if n == c else x for n, x in condition.at.items()}
 
     def _written(self, equation: Equation, residual: sympy.Expr, side: Side) -> sympy.Expr:
         """A residual by the states of one side."""

@@ -217,7 +217,7 @@ def draw_map(
     if figure is not None:
         bar = figure.colorbar(mesh, ax=ax, extend=extend[below, above], shrink=0.9)
         bar.set_label(field_label(field, name))
-        bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+        bar.outline.set_visible(False)
     if _same_scale(thin, h, v):
         ax.set_aspect("equal")
 

@@ -30,7 +30,7 @@ def open_arrays(file: Path) -> Rows:
     """
     try:
         found = dict(_arrays(_content(file)))
-        known = _decode_meta(file) if is_hdf5(file) else {}
+        known: dict[str, Any] = _decode_meta(file) if is_hdf5(file) else {}
     except DataError:
         raise
     except Exception as error:
@@ -59,7 +59,8 @@ def open_arrays(file: Path) -> Rows:
             raise DataError(f"'{file}' holds {short} and x of different lengths; one was expected.")
         return {role: every[i] for role, i in index.items()}
 
-    return Rows(list(columns), len(columns), load, **{"kind": "arrays", **known})
+    settings: dict[str, Any] = {"kind": "arrays", **known}
+    return Rows(list(columns), len(columns), load, **settings)
 
 
 def _content(file: Path) -> Any:
@@ -93,7 +94,7 @@ def _arrays(content: Any, name: str = "") -> Iterator[tuple[str, NDArray[Any]]]:
         for key, part in content.items():
             yield from _arrays(part, str(key))
     elif (array := np.asarray(content)).dtype.names:
-        for key in array.dtype.names:
+        for key in array.dtype.names or ():
             yield from _arrays(array[key], key)
     elif array.dtype.kind in "fiubUS":
         yield name, array.astype(str) if array.dtype.kind == "S" else array

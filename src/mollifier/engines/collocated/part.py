@@ -60,7 +60,7 @@ class Part(nn.Module):
     @property
     def pairs(self) -> list[tuple[Block, Derivatives]]:
         """Every block with its derivatives here."""
-        return list(zip(self.blocks, self.backends, strict=True))  # pyright: ignore[reportReturnType]
+        return list(zip(self.blocks, self.backends, strict=True))  # pyrefly: ignore[bad-return]
 
     @property
     def count(self) -> int:

@@ -25,6 +25,4 @@ class JointSettings(CollocatedSettings):
     """Settings of the joint engine."""
 
     joint: Joint = Field(Joint(), description="Splines of the unknown fields.")
-    tuning: JointTuning = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
-        JointTuning(), description="Numbers that steer the engine."
-    )
+    tuning: JointTuning = Field(JointTuning(), description="Numbers that steer the engine.")

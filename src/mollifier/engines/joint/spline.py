@@ -115,7 +115,7 @@ def raw_values(block: Block) -> Tensor:
 
 def coefficients_of(block: Block) -> Values:
     """The module that holds a block's coefficients."""
-    module = block.network if block.bijection is None else block.network[0]  # pyright: ignore[reportIndexIssue]
+    module = block.network if block.bijection is None else block.network[0]  # pyrefly: ignore[bad-index]
     assert isinstance(module, Values)
     return module
 

@@ -85,7 +85,7 @@ class Joint(LevenbergMarquardt):
         tuning: JointTuning,
     ) -> None:
         super().__init__(objective, steps, tolerance)
-        self.tuning: JointTuning = tuning
+        self.tuning: JointTuning = tuning  # pyrefly: ignore[bad-override-mutable-attribute]
         self._linearisation = linearisation
         self.layout = Layout(objective.model, linearisation)
         # At first the equation's residual may be as large as its terms: the data determine the states, even

@@ -94,7 +94,7 @@ class GaussNewton(LevenbergMarquardt):
         held: Observations | None = None,
     ) -> None:
         super().__init__(objective, steps, tolerance)
-        self.tuning: NetworkTuning = tuning
+        self.tuning: NetworkTuning = tuning  # pyrefly: ignore[bad-override-mutable-attribute]
         self.linear = all(is_factored(b) for b in self.model.state_blocks)
         self.damping = tuning.linear_damping if self.linear else self.damping
         self.held = HeldOut.of(objective, held, tuning.held_out_samples) if self.linear else None
@@ -342,6 +342,6 @@ class GaussNewton(LevenbergMarquardt):
 
 def _before_bijection(block: Block) -> nn.Module:
     """The network of an unknown field without its bijection."""
-    network = block.network[0]  # pyright: ignore[reportIndexIssue]
+    network = block.network[0]  # pyrefly: ignore[bad-index]
     assert isinstance(network, nn.Module)
     return network

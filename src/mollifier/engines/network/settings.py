@@ -80,9 +80,5 @@ class NetworkSettings(CollocatedSettings):
         default="mollifier", description="By the layer, or by autodiff: nested, or Taylor mode."
     )
     network: Network = Field(Network(), description="The network of each field.")
-    training: NetworkTraining = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
-        NetworkTraining(), description="Optimisers, and when to stop."
-    )
-    tuning: NetworkTuning = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
-        NetworkTuning(), description="Numbers that steer the engine."
-    )
+    training: NetworkTraining = Field(NetworkTraining(), description="Optimisers, and when to stop.")
+    tuning: NetworkTuning = Field(NetworkTuning(), description="Numbers that steer the engine.")

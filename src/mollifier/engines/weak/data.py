@@ -172,7 +172,7 @@ class GridData:
         """Parts of data in blocks, each with its nodes of the first axis, a halo to smooth with included."""
         first, *rest = self.grid
         halo = 2 * int(np.ceil(max(self.chosen.values(), default=0.0)))
-        found = []
+        found: list[tuple[GridData, NDArray[np.intp]]] = []
         for begin, end in pairwise(self._edges()):
             low, high = begin - halo, end + halo
             if not first.periodic:

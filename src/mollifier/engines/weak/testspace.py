@@ -200,7 +200,8 @@ class TestSpace:
             least = math.ceil(_LEAST_BLOCK * axis.count / (self.size * equations))
             widths.append(max(int(np.abs(i - j).max()), least))
         along = int(np.argmax([a.count // w for a, w in zip(self.axes, widths, strict=True)]))
-        return np.tile(self.rows(np.indices(self.shape)[along] // widths[along]), equations)
+        blocks = self.rows(np.indices(self.shape)[along] // widths[along])
+        return np.tile(blocks, equations).astype(np.intp, copy=False)
 
     def _products(self, first: Orders, second: Orders, slab: slice) -> list[Array]:
         neighbours = [a.neighbours for a in self.axes]

@@ -34,7 +34,7 @@ class WeakTuning:
     #: Cells in a radius from which on the trapezoidal rule integrates a polynomial kernel to about 1e-8.
     trapezoid_cells: float = 20.0
     #: Degrees of the interpolating spline that is integrated instead, the first that is stable.
-    quadrature_degrees: tuple[int, int, int] = (5, 3, 1)
+    quadrature_degrees: tuple[int, ...] = (5, 3, 1)
     #: Largest Lebesgue function of a stable interpolating spline; even nodes give 5 at most.
     largest_gain: float = 10.0
     #: Gauss points between neighbouring nodes and knots.

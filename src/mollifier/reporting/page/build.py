@@ -93,7 +93,7 @@ def _equations(solution: Solution) -> list[str]:
 
 def _head(solution: Solution, validation: Validation | None) -> str:
     status = solution.status
-    badges = [("Engine", status.name, "good" if status.ok else "care")]
+    badges: list[tuple[str, str, str]] = [("Engine", status.name, "good" if status.ok else "care")]
     if validation is not None:
         badges.append(("Validation", validation.status, _TONES[validation.status]))
     return _section("head", [*solution.estimates, *solution.unknown_fields], solution.observed, badges)
