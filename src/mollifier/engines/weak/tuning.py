@@ -158,7 +158,7 @@ class WeakTuning:
     widening: float = 1.2
     narrowing: float = 0.8
     #: Nodes above which radii are chosen on thinned data, with this many cells left in each radius.
-    thinned_nodes: int = 150_000
+    thinned_nodes: int = 15_000
     thinned_cells: float = 12.0
 
     # -- the final estimate of numbers
