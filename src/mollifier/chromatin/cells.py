@@ -27,7 +27,10 @@ from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.signals import for_rate, ground_and_mean, signal
 from mollifier.chromatin.structure import structure
 from mollifier.chromatin.treatment import Step
+from mollifier.chromatin.two_colours import ColourLevels, two_colours
 from mollifier.errors import DataError, MollifierError
+
+Levelled = Thresholds | EnergyLevels | ColourLevels
 
 # Rings of the profile.
 _RINGS = 8
@@ -99,10 +102,14 @@ def _with_edge(s: StudySettings, edge: Offset | None, resolution: float) -> Stud
 
 def _with_fields(
     known: NucleusResult, sample: NucleusData, s: StudySettings, levels: tuple[float, float] | None
-) -> tuple[NucleusResult, Thresholds | EnergyLevels]:
+) -> tuple[NucleusResult, Levelled]:
     """Volume fractions and domains, and the levels as they were given or fitted."""
-    value = signal(sample, s)
     chosen, fitted = s.thresholds, None
+    if sample.euchromatin is not None:
+        value, fitted = two_colours(sample, s)
+        chosen = fitted.thresholds
+    else:
+        value = signal(sample, s)
     if s.levels == "energy":
         width = float(value.attrs.get("kernel_width", math.nan))
         fitted = energy_levels(sample, s, width)
@@ -164,7 +171,7 @@ def _resolved(
 
 
 def _with_rate(
-    known: NucleusResult, s: StudySettings, chosen: Thresholds | EnergyLevels, ready: Settled
+    known: NucleusResult, s: StudySettings, chosen: Levelled, ready: Settled
 ) -> tuple[NucleusResult, RateMap | None]:
     """The map of rates, its numbers, and notes on them."""
     assert known.fields is not None
@@ -245,7 +252,7 @@ def _assumed(
     margin: float,
     phi: xr.Dataset,
     s: StudySettings,
-    chosen: Thresholds | EnergyLevels,
+    chosen: Levelled,
 ) -> tuple[xr.Dataset, bool]:
     """The dependence of the map on what is assumed, and whether that on the outline is known."""
     sd, pixel = s.assume.outline * float(phi.attrs["resolution"]), float(phi["x"][1] - phi["x"][0])

@@ -67,10 +67,10 @@ def fractions(
     (True, 200.0)
     """
     chosen = thresholds or Thresholds()
-    value, sd, attrs = _signal(signal, camera, psf_sd)
+    value, sd, attrs = measured(signal, camera, psf_sd)
     whole = value.values
     if mask is not None:
-        inside = _where(mask, value)
+        inside = within(mask, value)
         if not inside.any():
             raise DataError("The mask is empty on the signal's pixels. Are both in nm and from one origin?")
         box = {n: inside.any([d for d in inside.dims if d != n]).values for n in ("x", "y")}
@@ -88,7 +88,7 @@ def fractions(
     return xr.Dataset(data, coords, attrs)
 
 
-def _signal(
+def measured(
     signal: xr.Dataset | xr.DataArray, camera: Camera | None, psf_sd: float | None
 ) -> tuple[xr.DataArray, xr.DataArray, dict[str, str | float | int]]:
     """Signal and its standard error over (x, y[, t]), and attributes of the result."""
@@ -122,7 +122,7 @@ def _signal(
     return value, sd, attrs | {"resolution": resolution, "length_unit": "nm", "note": note}
 
 
-def _where(mask: xr.DataArray, value: xr.DataArray) -> xr.DataArray:
+def within(mask: xr.DataArray, value: xr.DataArray) -> xr.DataArray:
     """The mask on the pixels of the signal; frame by frame where it moves."""
     x, y = value["x"].values, value["y"].values
     coords = {"x": value["x"], "y": value["y"]}

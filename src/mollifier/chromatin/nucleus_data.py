@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,8 @@ class NucleusData:
     image
         The whole plane over x and y (and t), or a dataset as of `mollifier.chromatin.movies.settled`; None
         for localisations.
+    euchromatin
+        The same nucleus with a mark of euchromatin, where these data are of one of heterochromatin.
     """
 
     field: str
@@ -53,6 +55,7 @@ class NucleusData:
     times: tuple[float, ...] = (0.0,)
     frames: tuple[Localizations, ...] = ()
     image: xr.DataArray | xr.Dataset | None = None
+    euchromatin: NucleusData | None = None
 
 
 @dataclass(frozen=True)
@@ -144,27 +147,26 @@ def _field(
     kinds = {format_of(p).image is not None for p in paths}
     if len(kinds) > 1:
         raise DataError("Images and tables were given as frames of one time-lapse; one kind was expected.")
+    channels = [s.channel] if s.euchromatin_channel is None else [s.channel, s.euchromatin_channel]
     if kinds == {True}:
-        image = _image(paths, s)
-        for nucleus in _in_image(image, labels, s):
-            plane = image if nucleus.plane is None else image.isel(z=nucleus.plane)
-            dims = [d for d in ("x", "y", "t") if d in plane.dims]
-            plane = plane.drop_vars("z", errors="ignore").transpose(*dims)
-            times = tuple(plane["t"].values.tolist()) if "t" in plane.dims else (0.0,)
-            yield NucleusData(name, nucleus.name, group, nucleus.mask, times, (), plane)
+        images = [_image(paths, replace(s, channel=c, euchromatin_channel=None)) for c in channels]
+        for nucleus in _in_image(sum(images[1:], images[0]).assign_attrs(images[0].attrs), labels, s):
+            parts = []
+            for image in images:
+                plane = image if nucleus.plane is None else image.isel(z=nucleus.plane)
+                dims = [d for d in ("x", "y", "t") if d in plane.dims]
+                plane = plane.drop_vars("z", errors="ignore").transpose(*dims)
+                times = tuple(plane["t"].values.tolist()) if "t" in plane.dims else (0.0,)
+                parts.append(NucleusData(name, nucleus.name, group, nucleus.mask, times, (), plane))
+            yield replace(parts[0], euchromatin=parts[1] if len(parts) > 1 else None)
         return
-    options = {
-        "unit": s.unit,
-        "pixel_size": s.pixel_size,
-        "columns": s.columns,
-        "span": s.span,
-        "channel": s.channel,
-    }
-    tables = [read_localizations(p, **options) for p in paths]
-    times = tuple(k * (s.frame_interval or 0.0) for k in range(len(tables)))
-    for nucleus in _in_tables(tables, labels, s):
-        near = tuple(_around(t, nucleus.mask) for t in tables)
-        yield NucleusData(name, nucleus.name, group, nucleus.mask, times, near)
+    options = {"unit": s.unit, "pixel_size": s.pixel_size, "columns": s.columns, "span": s.span}
+    tables = [[read_localizations(p, **options, channel=c) for p in paths] for c in channels]
+    times = tuple(k * (s.frame_interval or 0.0) for k in range(len(paths)))
+    for nucleus in _in_tables([t for part in tables for t in part], labels, s):
+        seen = [tuple(_around(t, nucleus.mask) for t in part) for part in tables]
+        parts = [NucleusData(name, nucleus.name, group, nucleus.mask, times, near) for near in seen]
+        yield replace(parts[0], euchromatin=parts[1] if len(parts) > 1 else None)
 
 
 def _image(paths: Sequence[Path], s: StudySettings) -> xr.DataArray:

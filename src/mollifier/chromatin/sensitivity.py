@@ -23,6 +23,7 @@ from mollifier.chromatin.galerkin import residual
 from mollifier.chromatin.lever_rule import Thresholds, mixed
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.rate_map import RateMap
+from mollifier.chromatin.two_colours import ColourLevels
 
 Array = NDArray[np.float64]
 
@@ -48,20 +49,20 @@ class Levels:
     """
 
     signal: xr.DataArray
-    chosen: Thresholds | EnergyLevels
+    chosen: Thresholds | EnergyLevels | ColourLevels
     found: Thresholds
 
     def at(self, model: ChromatinModel) -> Thresholds | None:
         """The levels that follow another model; None for those that do not."""
-        return self.chosen.at(model) if isinstance(self.chosen, EnergyLevels) else None
+        return None if isinstance(self.chosen, Thresholds) else self.chosen.at(model)
 
     def variations(
         self, assumed: Assumptions
     ) -> Iterator[tuple[str, float, Thresholds | None, Thresholds, float]]:
         """As `Assumptions.thresholds`."""
-        if isinstance(self.chosen, EnergyLevels):
-            return self.chosen.variations(assumed)
-        return assumed.thresholds(self.chosen, self.found, self.signal)
+        if isinstance(self.chosen, Thresholds):
+            return assumed.thresholds(self.chosen, self.found, self.signal)
+        return self.chosen.variations(assumed)
 
 
 def sensitivity(

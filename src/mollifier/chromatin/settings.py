@@ -30,6 +30,9 @@ class StudySettings:
         Of localisation tables, as for `read_localizations`.
     channel
         Of an image, its number from 0; of a table, the value in its column of channels.
+    euchromatin_channel
+        The channel of a mark of euchromatin beside one of heterochromatin (``channel``): the levels are then
+        those of the two (`mollifier.chromatin.two_colours`).
     z_step, frame_interval, axes, saturated
         Of images, as for `read_image`. ``frame_interval`` is also the time from file to file of a time-lapse
         and from frame to frame of ``windows``.
@@ -79,6 +82,7 @@ class StudySettings:
     frame_interval: float | None = None
     axes: str | None = None
     channel: int | str | None = None
+    euchromatin_channel: int | str | None = None
     saturated: float = SATURATED
     labels: tuple[str, ...] = ()
     polygon: str | None = None
@@ -130,6 +134,17 @@ class StudySettings:
                 f"The definition {self.rule.name} was given with domains '{self.domains}'; it is one of "
                 "'clusters' of localisations."
             )
+        if self.euchromatin_channel is not None:
+            if self.channel is None or str(self.channel) == str(self.euchromatin_channel):
+                raise ConfigurationError(
+                    f"--euchromatin-channel {self.euchromatin_channel} was given with --channel "
+                    f"{self.channel}; another channel, of a mark of heterochromatin, was expected."
+                )
+            if self.levels != "own" or self.follow or self.bleaching or self.outline != "given":
+                raise ConfigurationError(
+                    "--euchromatin-channel was given with --levels control or energy, --follow, --bleaching "
+                    "or --outline fitted, which read one channel; leave them out."
+                )
         if self.control is not None and self.groups is None:
             raise ConfigurationError(
                 f"The control group '{self.control}' was given without groups; a table was expected, as "

@@ -54,6 +54,13 @@ _Channel = Annotated[
         "--channel", help="Channel of an image, from 0; of a table, the value in its column of channels."
     ),
 ]
+_Euchromatin = Annotated[
+    str | None,
+    typer.Option(
+        "--euchromatin-channel", metavar="CHANNEL",
+        help="Channel of a mark of euchromatin, beside one of heterochromatin (--channel).",
+    ),
+]  # fmt: skip
 _Saturated = Annotated[
     float | None,
     typer.Option("--saturated", help="Largest share of pixels that may have the highest value."),
@@ -168,6 +175,7 @@ def chromatin(
     z_step: _ZStep = None,
     axes: _Axes = None,
     channel: _Channel = None,
+    euchromatin_channel: _Euchromatin = None,
     saturated: _Saturated = None,
     columns: _Columns = None,
     frame_interval: _Interval = None,

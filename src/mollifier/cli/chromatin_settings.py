@@ -19,7 +19,7 @@ def chosen_settings(given: Mapping[str, Any]) -> dict[str, Any]:
 
     alike = ("unit", "pixel_size", "z_step", "axes", "channel", "frame_interval", "time_lapse", "windows")
     alike += ("pixel", "width", "psf_sd", "margin", "quick", "control")
-    alike += ("follow", "bleaching", "treatment")
+    alike += ("follow", "bleaching", "treatment", "euchromatin_channel")
     mask, groups, whose = given["mask"], given["groups"], given["levels"]
     table = None if groups is None else read_groups(groups)
     domains = one_of("--domains", given["domains"], ("auto", "clusters", "map", *DEFINITIONS))
@@ -44,7 +44,8 @@ def chosen_settings(given: Mapping[str, Any]) -> dict[str, Any]:
         chosen |= PREVIEW | {"rule": DomainRule(), "width": given["width"] or PREVIEW["width"]}
     if given["saturated"] is not None:
         chosen["saturated"] = given["saturated"]
-    whose = whose or ("own" if groups is None else "control")
+    alone = groups is None or given["euchromatin_channel"] is not None
+    whose = whose or ("own" if alone else "control")
     return chosen | {"levels": one_of("--levels", whose, ("own", "control", "energy"))}
 
 
