@@ -36,6 +36,10 @@ def chromatin(
     outline: Annotated[
         str, typer.Option("--given", help="outline,levels or nothing: both are found in the data.")
     ] = "outline,levels",
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="NAMES", help="ten frames, one pair, still; all by default."),
+    ] = None,
     studies: Annotated[int, typer.Option("--studies", min=0, help="Of treated and control cells.")] = 0,
     effect: Annotated[
         float, typer.Option("--effect", min=0.1, help="Ratio of treated to control rates; 1 for none.")
@@ -61,7 +65,7 @@ def chromatin(
 
         tables = []
         if nuclei:
-            given = nuclei, words(methods), seconds, first, diameter, outline
+            given = nuclei, words(methods), seconds, first, diameter, outline, words(data)
             tables.append(simulated.run(*given, progress=run.progress, journal=run.journal("nuclei")))
         if studies and not any(t.interrupted for t in tables):
             asked = studies, effect, first

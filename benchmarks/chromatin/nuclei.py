@@ -14,9 +14,9 @@ from typing import Any, get_args
 
 import numpy as np
 import xarray as xr
-from scipy.ndimage import distance_transform_edt, zoom
 
 from benchmarks.accuracy import median
+from benchmarks.chromatin.films import finer
 from benchmarks.journal import Journal
 from benchmarks.table import Follow, Table, checked, environment, number, percent
 from mollifier.chromatin.assumptions import Assumptions
@@ -29,6 +29,7 @@ from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.mask import nuclei_from_data
 from mollifier.chromatin.model import RATE, ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
+from mollifier.chromatin.rate_map import KNOWN
 from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.shapes import Pattern, nucleus, rate_pattern
 from mollifier.chromatin.signals import signal
@@ -49,7 +50,8 @@ CAPTION = (
     "apart (marks are erased within 500 s); the pair is the first and the last frame. Outline and levels are "
     "as from a calibration, or, with --given nothing, found in the data, with intervals that include their "
     "errors. Correlation, relative L2 error and coverage of the 95 % intervals over all pixels of a nucleus: "
-    "median and worst, and the mean coverage. Seconds of inference, the density apart, or of the whole "
+    "median and worst, and the mean coverage. Error of mean: of the mean rate of a nucleus in its standard "
+    "errors, root mean square. Seconds of inference, the density apart, or of the whole "
     "analysis. Networks are given the fields that 'waves' is given and are stopped after the same time each; "
     "'ratio' is their read-out point by point."
 )
@@ -107,6 +109,8 @@ class Trial:
         Of the answer.
     localizations
         In all frames read.
+    mean_error
+        Of the mean of lam, weighted by phi_e, in its standard errors; NaN without intervals.
     """
 
     correlation: float
@@ -115,6 +119,7 @@ class Trial:
     seconds: float
     status: str
     localizations: int
+    mean_error: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -131,8 +136,8 @@ class Row:
         Median and largest.
     coverage, seconds
         Medians.
-    mean_coverage
-        Over the nuclei.
+    mean_coverage, mean_error
+        Over the nuclei: mean, and root mean square.
     converged
         How many were.
     """
@@ -146,6 +151,7 @@ class Row:
     worst: float
     coverage: float
     mean_coverage: float
+    mean_error: float
     seconds: float
     converged: int
 
@@ -157,6 +163,7 @@ def run(
     first: int = 0,
     diameter: float | None = None,
     given: str = "outline,levels",
+    data: Sequence[str] = (),
     *,
     progress: Follow | None = None,
     journal: Journal | None = None,
@@ -177,6 +184,8 @@ def run(
         In nm; by default 1,300 to 1,800.
     given
         Of `GIVEN`; networks are given outline and levels always.
+    data
+        Of `DATA`, all by default; frames after the last that is read are not simulated.
     progress
         Called before every answer.
     journal
@@ -185,24 +194,25 @@ def run(
     Raises
     ------
     ConfigurationError
-        If there is no such method, or nothing such is given.
+        If there is no such method or data, or nothing such is given.
     """
     checked("method", methods, METHODS)
     checked("given", [given], GIVEN)
+    data = checked("data", data, DATA)
     journal = Journal() if journal is None else journal
     found: dict[tuple[str, str], list[Trial]] = {}
-    plan = [(d, m) for m in methods for d in (DATA if m == "waves" else ("ten frames",))]
-    stopped = False
+    plan = [(d, m) for m in methods for d in (data if m == "waves" else ("ten frames",))]
+    frames, stopped = 1 + max(DATA[d][-1] for d, _ in plan), False
     try:
         for k in range(nuclei):
-            made = _Made(first + k, diameter, given)
-            for i, (data, method) in enumerate(plan):
+            made = _Made(first + k, frames, diameter, given)
+            for i, (kind, method) in enumerate(plan):
                 if progress is not None:
-                    progress(k * len(plan) + i, nuclei * len(plan), f"nucleus {k + 1}, {data}, {method}")
-                _answered(found, journal, made, data, method, seconds)
+                    progress(k * len(plan) + i, nuclei * len(plan), f"nucleus {k + 1}, {kind}, {method}")
+                _answered(found, journal, made, kind, method, seconds)
     except KeyboardInterrupt:
         stopped = True
-    rows = tuple(_row(data, method, trials) for (data, method), trials in found.items())
+    rows = tuple(_row(kind, method, trials) for (kind, method), trials in found.items())
     return Table("nuclei", rows, COLUMNS, CAPTION, environment(), interrupted=stopped)
 
 
@@ -235,8 +245,9 @@ def _answered(
 class _Made:
     """A nucleus by number, simulated and imaged at its first use."""
 
-    def __init__(self, seed: int, diameter: float | None = None, given: str = GIVEN[0]) -> None:
-        self.seed, self.model, self.diameter, self.given = seed, ChromatinModel(), diameter, given
+    def __init__(self, seed: int, frames: int, diameter: float | None, given: str) -> None:
+        self.seed, self.frames, self.model = seed, frames, ChromatinModel()
+        self.diameter, self.given = diameter, given
         self._seen: tuple[NucleusData, Thresholds, xr.DataArray] | None = None
         self._fields: dict[str, xr.Dataset] = {}
 
@@ -247,12 +258,12 @@ class _Made:
             mask = nucleus(diameter, round(1.15 * diameter / size.pixel), rng=self.seed)
             kind = PATTERNS[self.seed % len(PATTERNS)]
             rate = rate_pattern(mask, kind, _LEVEL, _CONTRAST, self.seed)
-            times = [_INTERVAL * k for k in range(_FRAMES)]
+            times = [_INTERVAL * k for k in range(self.frames)]
             formed = simulate(
                 self.model, mask, rate, times[:1], before=1000.0, step=size.step, rng=self.seed
             )["phi_d"].isel(t=0)
             movie = simulate(self.model, mask, rate, times, before=0.0, start=formed)
-            self._seen = (*imaged(_finer(movie, size.finer), seen / _DETECTION, self.seed), rate)
+            self._seen = (*imaged(finer(movie, size.finer), seen / _DETECTION, self.seed), rate)
         return self._seen
 
     def _sample(self, data: str) -> NucleusData:
@@ -267,7 +278,9 @@ class _Made:
             self._fields[data] = fractions(value, sample.mask, thresholds=levels)
         return self._fields[data]
 
-    def _trial(self, data: str, found: xr.Dataset, name: str, seconds: float, status: str) -> Trial:
+    def _trial(
+        self, data: str, found: xr.Dataset, name: str, seconds: float, status: str, mean_sd: float = math.nan
+    ) -> Trial:
         sample, _, rate = self._imaged()
         exact = (
             rate.interp(x=found["x"], y=found["y"], kwargs={"fill_value": None}).transpose("x", "y").values
@@ -275,15 +288,18 @@ class _Made:
         lam = found[name].transpose("x", "y").values
         here = np.isfinite(lam) & np.isfinite(exact)
         a, b = lam[here], exact[here]
-        coverage = math.nan
+        coverage = off = math.nan
         if f"{name}_sd" in found:
             sd = found[f"{name}_sd"].transpose("x", "y").values[here]
             coverage = float(np.mean(np.abs(a - b) < 1.96 * sd))
+            shown = found["phi_e"].where(found["identifiability"] < KNOWN).fillna(0.0)
+            weight = shown.mean([d for d in shown.dims if d == "t"]).transpose("x", "y").values[here]
+            off = float(np.average(a - b, weights=weight)) / mean_sd
         error = float(np.linalg.norm(a - b) / np.linalg.norm(b)) if here.any() else math.inf
         varies = here.any() and float(np.std(a)) > 0
         correlation = float(np.corrcoef(a, b)[0, 1]) if varies else 0.0
         count = sum(len(sample.frames[k]) for k in DATA[data])
-        return Trial(correlation, error, coverage, seconds, status, count)
+        return Trial(correlation, error, coverage, seconds, status, count, off)
 
     def read(self, data: str) -> list[Trial]:
         """By the waves of the nucleus."""
@@ -293,7 +309,8 @@ class _Made:
         begun = time.perf_counter()
         found = infer_rate(given, self.model)
         spent = time.perf_counter() - begun
-        return [self._trial(data, found.dataset, RATE, spent, found.status.name)]
+        mean_sd = found.mean(found.weight)[1]
+        return [self._trial(data, found.dataset, RATE, spent, found.status.name, mean_sd)]
 
     def _found(self, data: str) -> Trial:
         """As the command reads it: the outline is detected, and the levels are those of the free energy."""
@@ -314,7 +331,8 @@ class _Made:
         rate = result.rate
         sd: xr.DataArray = (rate[f"{RATE}_sd"] ** 2 + rate[f"{RATE}_assumed_sd"] ** 2) ** 0.5
         status = str(rate.attrs["status"]).partition(":")[0]
-        return self._trial(data, rate.assign({f"{RATE}_sd": sd}), RATE, spent, status)
+        mean_sd = result.numbers["rate_total_sd"]
+        return self._trial(data, rate.assign({f"{RATE}_sd": sd}), RATE, spent, status, mean_sd)
 
     def network(self, data: str, method: str, seconds: float) -> list[Trial]:
         """By a network, and its read-out point by point."""
@@ -329,28 +347,6 @@ class _Made:
         inside = inside.interp(x=fields["x"], y=fields["y"], method="nearest") > 0
         both = fields[[RATE, "ratio"]].where(inside)
         return [self._trial(data, both, n, spent, solution.status.name) for n in (RATE, "ratio")]
-
-
-def _finer(movie: xr.Dataset, parts: int) -> xr.Dataset:
-    """The movie on finer pixels, by cubic interpolation; each pixel of the mask in parts."""
-    if parts == 1:
-        return movie
-    inside = movie["mask"].values.astype(bool)
-    near: Any = distance_transform_edt(~inside, return_distances=False, return_indices=True)
-    frames: list[Any] = [
-        zoom(f[tuple(near)], parts, order=3, mode="nearest", grid_mode=True)
-        for f in movie["phi_d"].transpose("t", "x", "y").values
-    ]
-    whole = np.kron(inside, np.ones((parts, parts), dtype=bool))
-    coords: dict[str, Any] = {"t": movie["t"]}
-    for c in ("x", "y"):
-        step = float(movie[c][1] - movie[c][0])
-        part = step * ((np.arange(parts) + 0.5) / parts - 0.5)
-        coords[c] = (c, (movie[c].values[:, None] + part).ravel(), movie[c].attrs)
-    phi_d = np.where(whole[..., None], np.stack(frames, -1), np.nan)
-    phi_n = np.where(whole, float(movie["phi_n"].mean()), np.nan)
-    fields = {"phi_d": (("x", "y", "t"), phi_d), "phi_n": (("x", "y"), phi_n), "mask": (("x", "y"), whole)}
-    return xr.Dataset(fields, coords)
 
 
 def _ratio(problem: InverseProblem, fields: xr.Dataset) -> xr.DataArray:
@@ -377,6 +373,7 @@ def _row(data: str, method: str, trials: Sequence[Trial]) -> Row:
         max(errors),
         median(t.coverage for t in trials),
         float(np.mean([t.coverage for t in trials])),
+        float(np.sqrt(np.mean([t.mean_error**2 for t in trials]))),
         median(t.seconds for t in trials),
         sum(t.status == "converged" for t in trials),
     )
@@ -393,6 +390,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "worst": lambda r: number(r.worst),
     "coverage": lambda r: percent(r.coverage) if math.isfinite(r.coverage) else "-",
     "mean coverage": lambda r: percent(r.mean_coverage) if math.isfinite(r.mean_coverage) else "-",
+    "error of mean": lambda r: number(r.mean_error) if math.isfinite(r.mean_error) else "-",
     "seconds": lambda r: number(r.seconds),
     "converged": lambda r: str(r.converged),
 }

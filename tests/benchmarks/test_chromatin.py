@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.app import bench
-from benchmarks.chromatin import cohorts, large_nuclei, nuclei
+from benchmarks.chromatin import cohorts, films, large_nuclei, nuclei
 from benchmarks.chromatin.real_nuclei import scaled, simulated
 from benchmarks.journal import Journal
 from mollifier.chromatin.infer import posed
@@ -48,6 +48,10 @@ def test_nuclei_benchmark_accuracy_and_resume(tmp_path: Path):
     assert rows["ten frames"].relative_l2 < 0.15
     assert 0.5 < rows["ten frames"].coverage <= 1
     assert rows["still"].correlation > 0.8
+    assert 0 < rows["ten frames"].mean_error < 10
+    # Later frames do not change a still image.
+    (still,) = nuclei.run(2, data=["still"]).rows
+    assert still.relative_l2 == rows["still"].relative_l2
     kept = nuclei.run(2, journal=Journal(path, resume=True))
     assert kept.rows == table.rows
     assert "| one pair |" not in table.to_markdown()
@@ -61,7 +65,7 @@ def test_nuclei_benchmark_large():
     with pytest.raises(ConfigurationError, match="nothing"):
         nuclei.run(0, given="nothin")
     movie = simulate(ChromatinModel(), nucleus(1000.0, 50), 0.6, [0.0, 50.0], before=200.0)
-    finer = nuclei._finer(movie, 2)
+    finer = films.finer(movie, 2)
     assert float(finer["mask"].sum()) == 4 * float(movie["mask"].sum())
     inside = movie["mask"].astype(bool)
     again = finer["phi_d"].coarsen(x=2, y=2).mean()

@@ -45,7 +45,7 @@ def test_energy_levels_of_exact_fields():
     keep, tiles = el._places(np.ones((n, n), dtype=bool), pixel, scale, 1000.0, el.DEFAULT)
     exact = PoissonMoments(np.inf, 1.0, 0.0, 0.0, 0.0)
     half = el._half(s, np.array([0.0, 1.0]), keep, pixel, scale, exact)
-    found = el._fitted((half, half), tiles, SETTINGS, 1.0, False, el.DEFAULT)
+    found = el._fitted((half, half), tiles, SETTINGS, 1.0, (0.0, 0.0), el.DEFAULT)
     levels = found.thresholds
     assert found._values.tolist() == pytest.approx([a, b], rel=3e-3)
     assert levels.euchromatin == pytest.approx(-a / b, rel=3e-3)
@@ -53,6 +53,17 @@ def test_energy_levels_of_exact_fields():
     assert levels.two_phases
     names = [v[0] for v in found.variations(Assumptions())]
     assert names == ["levels", "contrast", "water"]
+    # A still image whose pattern grows.
+    mean = np.bincount(tiles.number, half.mean) / np.bincount(tiles.number)
+    slower = half.change - 0.4 * model.acetylation * (half.mean - mean[tiles.number])
+    still = half._replace(change=slower)
+    growing = el._fitted((still, still), tiles, SETTINGS, 1.0, (0.4, 0.2), el.DEFAULT)
+    assert growing._values.tolist() == pytest.approx(found._values.tolist(), rel=1e-6)
+    _, sd, low, high, _ = next(v for v in growing.variations(Assumptions()) if v[0] == "growth")
+    assert low is not None
+    middle = float(low.euchromatin or 0) / 2 + float(high.euchromatin or 0) / 2
+    assert sd == 0.2
+    assert middle == pytest.approx(levels.euchromatin, rel=1e-2)
     # Dilution of euchromatin narrows the gap between the phases, and so moves both levels apart.
     diluted = found.at(replace(model, energy=replace(e, mixing=1.1)))
     gap = [float(v.heterochromatin or 0) - float(v.euchromatin or 0) for v in (levels, diluted)]
@@ -74,7 +85,7 @@ def test_energy_levels_refused():
         el.energy_levels(sample, SETTINGS, 20.0)
     even = replace(SETTINGS, model=ChromatinModel(replace(ChromatinModel().energy, well=1.0, mixing=1.0)))
     with pytest.raises(DataError, match="one phase"):
-        el._fitted((None, None), None, even, 1.0, False, el.DEFAULT)
+        el._fitted((None, None), None, even, 1.0, (0.0, 0.0), el.DEFAULT)
 
 
 @pytest.mark.slow

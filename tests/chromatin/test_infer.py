@@ -149,6 +149,16 @@ def test_rate_map_rising_in_time():
     assert float(level[-1] / level[0]) == pytest.approx(1.6, abs=0.25)
 
 
+def test_rate_map_high_at_edge():
+    """A rate that rises towards the edge on lengths that the test functions hardly resolve."""
+    mask = nucleus(1000.0, 50, rng=2)
+    lam = rate_pattern(mask, "peripheral", 0.6, 0.4, 2)
+    movie = simulate(MODEL, mask, lam, [0.0, 200.0], before=600.0, rng=2)
+    correlation, error, _ = errors(infer_rate(with_noise(movie, 0.05, rng=3), MODEL), movie)
+    assert correlation > 0.99
+    assert error < 0.07
+
+
 def test_rate_map_with_lamina_and_nucleoplasm():
     """Where the model knows of the lamina the rate is right; where it does not, it is not."""
     sticky = ChromatinModel(FreeEnergy(adhesion=1.0))

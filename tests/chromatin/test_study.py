@@ -135,7 +135,6 @@ def test_figures_as_files(result, tmp_path, kind):
 def test_page_content(result, tmp_path):
     text = nucleus_page(result, tmp_path / "nucleus.html").read_text()
     for said in (
-        "not identified",
         "still image",
         "Integral balance",
         "Domains",

@@ -58,8 +58,9 @@ class EnergyTuning:
     rounds, longest, exact
         Most Gauss-Newton steps, the longest relative to the contrast, and the one that ends them.
     growth
-        Standard deviation of the rate at which the pattern of a still image grows, in units of Gamma_ac: it
-        moves the levels by as much as they are in error on noise-free images of simulated nuclei.
+        Mean and standard deviation of the rate at which the pattern of a still image grows, in units of
+        Gamma_ac: the mean puts the levels of noise-free images of simulated nuclei right two lifetimes of a
+        mark after their pattern began to form; a nucleus at rest is two standard deviations away.
     largest
         Largest standard error of the contrast, relative to it.
     """
@@ -76,7 +77,7 @@ class EnergyTuning:
     rounds: int = 30
     longest: float = 0.3
     exact: float = 1e-6
-    growth: float = 0.5
+    growth: tuple[float, float] = (0.35, 0.175)
     largest: float = 0.3
 
 
@@ -121,12 +122,12 @@ class EnergyLevels:
     _model: ChromatinModel
     _halves: tuple[_Half, _Half]
     _tiles: _Tiles
-    _still: bool
+    _growth: tuple[float, float]
 
-    def at(self, model: ChromatinModel, water: float | None = None, growth: float = 0.0) -> Thresholds:
-        """The levels for another model, nucleoplasm or growth of a still pattern, to first order."""
+    def at(self, model: ChromatinModel, water: float | None = None, faster: float = 0.0) -> Thresholds:
+        """The levels for another model, nucleoplasm or a faster growth, to first order."""
         water = self.thresholds.euchromatin_water if water is None else water
-        p, halves = self._values, self._halves
+        p, halves, growth = self._values, self._halves, self._growth[0] + faster
         moment, slope, _ = _moments(p, halves, self._tiles, model, 1 - water, growth)
         return _thresholds(p - np.linalg.solve(slope, moment), self._unit, water, self.thresholds)
 
@@ -142,9 +143,9 @@ class EnergyLevels:
             yield name, float(np.abs(move).max()), low, high, 2.0
         if assumed.water:
             yield "water", assumed.water, None, self.at(self._model, water + assumed.water), 2.0
-        if self._still:
-            low, high = (self.at(self._model, growth=s * DEFAULT.growth) for s in (-1, 1))
-            yield "growth", DEFAULT.growth, low, high, 2.0
+        if sd := self._growth[1]:
+            low, high = (self.at(self._model, faster=s * sd) for s in (-1, 1))
+            yield "growth", sd, low, high, 2.0
 
 
 def energy_levels(
@@ -188,7 +189,8 @@ def energy_levels(
     keep, tiles = _places(inside, pixel, scale, tuning.tile * s.model.length, tuning)
     poisson = PoissonMoments.of(width, pixel, unit / 2, blur)
     halves = [_half(d * 2 / unit, np.array(sample.times), keep, pixel, scale, poisson) for d in densities]
-    return _fitted((halves[0], halves[1]), tiles, s, unit, len(sample.frames) == 1, tuning)
+    growth = tuning.growth if len(sample.frames) == 1 else (0.0, 0.0)
+    return _fitted((halves[0], halves[1]), tiles, s, unit, growth, tuning)
 
 
 def _densities(
@@ -273,9 +275,8 @@ def _residual(
     phi_h, phi_e = a + b * half.mean, chromatin - a - b * half.mean
     rest = model.diffusion / rate * flow - 2 * phi_h - 2 * b * half.change / rate
     columns = 2 * phi_e[:, None] * tiles.place
-    if growth:
-        mean = np.bincount(tiles.number, half.mean) / np.bincount(tiles.number)
-        rest = rest - growth * 2 * b * (half.mean - mean[tiles.number])
+    mean = np.bincount(tiles.number, half.mean) / np.bincount(tiles.number)
+    rest -= growth * 2 * b * (half.mean - mean[tiles.number])
     # In units of the contrast: none at all would solve the equation too.
     return (rest + np.sum(columns * _solved(columns, -rest, tiles.number), -1)) / b
 
@@ -299,7 +300,7 @@ def _moments(
     tiles: _Tiles,
     model: ChromatinModel,
     chromatin: float,
-    growth: float = 0.0,
+    growth: float,
 ) -> tuple[Array, Array, Array]:
     """Sums of residuals times derivatives of the other half, their derivative, and their covariance."""
     step = 1e-5
@@ -322,7 +323,7 @@ def _fitted(
     tiles: _Tiles,
     s: StudySettings,
     unit: float,
-    still: bool,
+    growth: tuple[float, float],
     tuning: EnergyTuning,
 ) -> EnergyLevels:
     """Gauss-Newton steps to the mean of the residuals' products that is smallest."""
@@ -336,7 +337,7 @@ def _fitted(
     for _ in range(tuning.rounds):
         # Far from the solution the problem is not linear.
         p = p + move * min(1.0, tuning.longest * abs(p[1]) / max(float(np.abs(move).max()), 1e-300))
-        moment, slope, spread = _moments(p, halves, tiles, s.model, chromatin)
+        moment, slope, spread = _moments(p, halves, tiles, s.model, chromatin, growth[0])
         move = -np.linalg.solve(slope, moment)
         if np.abs(move).max() < tuning.exact:
             break
@@ -348,7 +349,7 @@ def _fitted(
             "The signal shows no two phases that obey the free energy. Give levels, or --levels own."
         )
     levels = _thresholds(p, unit, water, s.thresholds)
-    return EnergyLevels(levels, covariance, unit, p, s.model, halves, tiles, still)
+    return EnergyLevels(levels, covariance, unit, p, s.model, halves, tiles, growth)
 
 
 def _start(

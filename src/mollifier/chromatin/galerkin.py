@@ -45,10 +45,10 @@ _ROUNDS = 3
 _DEGREES = {"tv": 1, "h1": 2, "h2": 3, "auto": 5}
 # Of one still image: size of its change in time, Gamma_ac, white over lengths above the diffusion length.
 _UNSTEADY = 0.1
-# Of one still image: functions of the distance from the edge that the rate has beside its splines, by their
-# decay lengths in units of the diffusion length, and their prior standard deviation relative to the mean
-# rate. In time-lapses they follow the errors at the outline, which exceed the noise.
-_REACHES, _RIM = (0.5, 1.0, 2.0), 0.5
+# Decay length of the function of the distance from the edge that the rate has beside its splines, unless it
+# varies freely in time, in shortest wavelengths of the test functions; and its prior standard deviation
+# relative to the mean rate.
+_REACH, _RIM = 0.4, 1.0
 # Points at which the rate is constrained to be non-negative.
 _PLACES = 150
 # Standard deviation in pixels of the smoothing of fields that multiply the noise.
@@ -182,10 +182,9 @@ class Rows:
         along = {name: s.matrix(0) for name, s in basis.splines.items()}
         i, j = np.nonzero(modes.inside)
         smooth = (along["x"][i][:, :, None] * along["y"][j][:, None, :]).reshape(len(i), -1)
-        still = len(series.times) == 1
-        reaches = model.length * np.array(_REACHES if still else ())
-        self.still, self.rim = still, len(reaches)
-        self.space = np.hstack([smooth, np.exp(-series.depth[:, None] / reaches)])
+        self.still = len(series.times) == 1
+        rim = [] if "t" in along else [np.exp(-series.depth / (_REACH * modes.shortest))]
+        self.space, self.rim = np.column_stack([smooth, *rim]), len(rim)
         self._most = _STEEP if profile is not None else _FAST if "t" in along else _SLOW
         self.time = time_rows(series.times, self._most, profile or along.get("t"))
         self.series, self.modes, self.model = series, modes, model
@@ -198,7 +197,7 @@ class Rows:
 
     @property
     def rim_precision(self) -> Array:
-        """Precision of the functions of the depth, the last of the coefficients, shape (m, m)."""
+        """Precision of the function of the depth, the last of the coefficients, shape (m, m)."""
         splines = np.zeros(self.prior.lattice.size)
         return np.diag(np.append(splines, np.full(self.rim, (_RIM * self.level) ** -2)))
 
