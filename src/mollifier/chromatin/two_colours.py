@@ -52,9 +52,9 @@ class ColourLevels:
         self, assumed: Assumptions
     ) -> Iterator[tuple[str, float, Thresholds | None, Thresholds, float]]:
         """As `Assumptions.thresholds`: of the levels by their own errors."""
-        for name, middle, sd in zip(("euchromatin", "heterochromatin"), (0.0, 1.0), self.sd, strict=True):
-            low, high = (replace(self.thresholds, **{name: middle + s * sd}) for s in (-1, 1))
-            yield name, sd, low, high, 2.0
+        t, (e, h) = self.thresholds, self.sd
+        yield "euchromatin", e, replace(t, euchromatin=-e), replace(t, euchromatin=e), 2.0
+        yield "heterochromatin", h, replace(t, heterochromatin=1 - h), replace(t, heterochromatin=1 + h), 2.0
         yield from replace(assumed, levels=0.0).thresholds(self.thresholds, self.thresholds, xr.DataArray())
 
 
@@ -81,7 +81,7 @@ def two_colours(sample: NucleusData, settings: StudySettings) -> tuple[xr.Datase
     (x, x_sd, attrs), (y, y_sd, other) = (_above(v, sample.mask, settings) for v in (first, second))
     known = (x.notnull() & y.notnull() & within(sample.mask, x)).transpose(*x.dims).values
     values = np.stack([x.values[known], y.values[known]])
-    noise = np.diag([np.mean(e.values[known] ** 2) for e in (x_sd, y_sd)])
+    noise = np.diag(np.array([np.mean(e.values[known] ** 2) for e in (x_sd, y_sd)], dtype=np.float64))
     a, b = _inverse_levels(values, noise)
     tile = _tiles(known)
     kept = np.array([_inverse_levels(values[:, tile != k], noise) for k in np.unique(tile)])
