@@ -261,6 +261,7 @@ def _clusters(points: Array, rule: DomainRule) -> list[Array]:
     counts = np.zeros(index.max(axis=0) + 2 * _CELLS + 1, dtype=np.int32)
     np.add.at(counts, (index[:, 0], index[:, 1]), 1)
     core = (counts > 0) & (_disc_sum(counts, _CELLS) >= rule.min_points)
+    del counts
     # Discs of half the reach touch where core points are within it.
     label: Any = ndimage.label(_disc_sum(core.astype(np.int32), (_CELLS - 0.5) / 2) > 0)
     own = np.where(core, label[0], 0)[index[:, 0], index[:, 1]]
@@ -278,11 +279,9 @@ def _disc_sum(values: NDArray[np.int32], radius: float) -> NDArray[np.int32]:
     rows, columns = values.shape
     for step in range(-reach, reach + 1):
         half = int(math.sqrt(radius**2 - step**2))
-        width = (
-            along[reach + step : rows - reach + step, 2 * half + 1 :]
-            - along[reach + step : rows - reach + step, : columns - 2 * half - 1]
-        )
-        total[reach : rows - reach, half + 1 : columns - half] += width
+        row, inner = along[reach + step : rows - reach + step], total[reach : rows - reach]
+        inner[:, half + 1 : columns - half] += row[:, 2 * half + 1 :]
+        inner[:, half + 1 : columns - half] -= row[:, : columns - 2 * half - 1]
     return total
 
 
