@@ -20,13 +20,15 @@ from benchmarks.cases import darcy, shapes
 from benchmarks.cases.base import Case
 from benchmarks.cases.registry import case
 
+_MEDIA = (0, 1, 2, 3, 10, 11, 12, 20, 21, 22, 23, 24)
+
 STUDIES: dict[str, Callable[[], Case]] = {
     # Small grids: at a viscosity of 0.01/pi the front would be narrower than a cell.
     "burgers-small": partial(case, "burgers", nodes=64, frames=33, nu=0.03 / np.pi),
     "kdv-small": partial(case, "kdv", nodes=64, frames=41),
     # Media drawn with several seeds.
-    **{f"darcy-{i}": partial(darcy.build, i) for i in range(3)},
-    **{f"darcy-two-{i}": partial(darcy.build, i, two_valued=True) for i in range(3)},
+    **{f"darcy-{i}": partial(darcy.build, i) for i in _MEDIA},
+    **{f"darcy-two-{i}": partial(darcy.build, i, two_valued=True) for i in _MEDIA},
     **{f"wells-60-{i}": partial(darcy.build, i, wells=60) for i in range(10, 16)},
     **{f"wells-200-{i}": partial(darcy.build, i, wells=200) for i in range(10, 16)},
     # Domains; the last is judged within 0.3 of the corner that points inwards.

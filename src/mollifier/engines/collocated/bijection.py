@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.nn.layers import Affine
 from mollifier.problem.unknowns import Bounded
+
+Array = NDArray[np.float64]
 
 _SOFTPLUS_UNIT = math.log(math.e - 1)  # softplus of this is 1
 # Raw values beyond which the exponential is continued by its tangent: trial steps do not overflow.
@@ -73,6 +77,17 @@ class Bijection(nn.Sequential):
             elif self.upper is not None:
                 _set(last, level - self.upper, self.upper)
 
+    def values(self, raw: Array) -> Array:
+        """Values (n,) at raw ones."""
+        with torch.no_grad():
+            return self(torch.from_numpy(raw)).numpy()
+
+    def slopes(self, raw: Array) -> Array:
+        """Derivatives (n,) of values by raw ones."""
+        with torch.enable_grad():
+            at = torch.from_numpy(raw).requires_grad_()
+            return torch.autograd.grad(self(at).sum(), at)[0].numpy()
+
 
 class _Exponential(nn.Module):
     """The exponential, continued by its tangent.
@@ -133,5 +148,4 @@ class Scalar(nn.Module):
 
     def slope(self) -> float:
         """Derivative of the value with respect to the raw parameter."""
-        raw = self.raw.detach().clone().requires_grad_()
-        return float(torch.autograd.grad(self.bijection(raw)[0], raw)[0])
+        return float(self.bijection.slopes(self.raw.detach().numpy())[0])

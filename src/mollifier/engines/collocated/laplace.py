@@ -131,9 +131,7 @@ class Laplace:
 
 def unit_of(bijection: Bijection) -> float:
     """Derivative of a value by its raw value at the level."""
-    with torch.enable_grad():
-        raw = torch.zeros(1, dtype=torch.float64, requires_grad=True)
-        return float(torch.autograd.grad(bijection(raw)[0], raw)[0])
+    return float(bijection.slopes(np.zeros(1))[0])
 
 
 def slope_of(scalar: Scalar) -> float:

@@ -8,12 +8,19 @@ from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
+from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
 from mollifier.engines.collocated.block import Block
 from mollifier.engines.joint.spline import coefficients_of, raw_values
 from mollifier.engines.joint.stages import Joint
+from mollifier.engines.priors.few_levels import few_levels
+from mollifier.mollify.orders import Derivative
+from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status, StatusName
+
+Array = NDArray[np.float64]
 
 
 def edged_fields(joint: Joint) -> list[str]:
@@ -49,8 +56,64 @@ def noted(status: Status, fields: Sequence[str]) -> Status:
     >>> noted(Status("converged", "steps are small"), ["k"]).message
     'steps are small; the evidence is for edges in k, whose prior is one for edges'
     """
-    seen = f"the evidence is for edges in {', '.join(fields)}, whose prior is one for edges"
-    return replace(status, message=f"{status.message}; {seen}")
+    return _and(status, f"the evidence is for edges in {', '.join(fields)}, whose prior is one for edges")
+
+
+def _and(status: Status, note: str) -> Status:
+    return replace(status, message=f"{status.message}; {note}")
+
+
+def read_levels(found: Solution, joint: Joint, fields: Sequence[str]) -> Solution:
+    """A solution whose fields with edges are read as one of few levels, where they have these.
+
+    Between two levels a spline is a ramp. By Bayes' theorem the ramp and its errors, of which the place of
+    the edge is one, give the probability of each level there (`few_levels`): the field is read as its mean,
+    and the standard error is that of the choice of a level, in place of that of the edge's place.
+
+    Parameters
+    ----------
+    found, joint
+        The fit, with standard errors, and its stage.
+    fields
+        Those with a prior for edges.
+    """
+    for name in fields:
+        block, value, sd = joint.model.unknown_blocks[name], found.dataset[name], found.dataset[f"{name}_sd"]
+        assert block.bijection is not None
+        at_nodes = block.mollified.matrix(Derivative("u"))
+        raw = at_nodes @ raw_values(block)[:, 0].numpy()
+        place = at_nodes @ joint.linearisation.place_sd(name)
+        whole = sd.values.ravel() / block.bijection.slopes(raw)
+        inside = np.isfinite(whole)
+        levels = few_levels(raw[inside], whole[inside], joint.tuning.priors)
+        if levels is None or name in joint.model.gauges:
+            continue
+        values, slopes = block.bijection.values(levels.levels), block.bijection.slopes(levels.levels)
+        mean, choice = levels.read(values)
+        other = levels.read(slopes)[0] * np.sqrt(np.maximum(whole**2 - place**2, 0.0)[inside])
+        listed = " or ".join(f"{v:.3g}" for v in values)
+        found = replace(
+            found,
+            dataset=found.dataset.assign(
+                {
+                    name: _placed(value, inside, mean),
+                    str(sd.name): _placed(sd, inside, np.hypot(choice, other)),
+                }
+            ),
+            status=_and(found.status, f"{name} is read as {listed}"),
+            provenance={
+                **found.provenance,
+                "levels": {**found.provenance.get("levels", {}), name: values.tolist()},
+            },
+        )
+    return found
+
+
+def _placed(field: xr.DataArray, inside: NDArray[np.bool_], values: Array) -> xr.DataArray:
+    """A field with other values (n,) at the places inside."""
+    whole = field.values.copy()
+    whole.ravel()[inside] = values
+    return field.copy(data=whole)
 
 
 class Continued:

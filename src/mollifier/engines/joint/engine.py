@@ -17,7 +17,14 @@ from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.solve import check_priors, prepare, run_stages
 from mollifier.engines.collocated.stages import Stage
-from mollifier.engines.joint.edges import Continued, edged_fields, log_evidence, noted, unresolved
+from mollifier.engines.joint.edges import (
+    Continued,
+    edged_fields,
+    log_evidence,
+    noted,
+    read_levels,
+    unresolved,
+)
 from mollifier.engines.joint.hidden import HiddenStart
 from mollifier.engines.joint.layout import Layout
 from mollifier.engines.joint.levels import Levels
@@ -123,9 +130,11 @@ def _edged(
         better = edged.status.name in SETTLED and log_evidence(second) > log_evidence(joint)
     else:  # the smooth fit contradicts the equation
         better = edged.status.ok
+    if not (given or better or edged.status.name == "interrupted"):
+        return found
     if better and seen:
-        return replace(edged, status=noted(edged.status, seen))
-    return edged if given or better or edged.status.name == "interrupted" else found
+        edged = replace(edged, status=noted(edged.status, seen))
+    return read_levels(edged, second, [*kinds]) if edged.status.name in SETTLED else edged
 
 
 @dataclass(frozen=True)

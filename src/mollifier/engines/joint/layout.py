@@ -154,7 +154,7 @@ class Normal:
     """
 
     core: sp.csr_array
-    between: Array
+    between: sp.csr_array
     border: Array
     core_gradient: Array
     border_gradient: Array
@@ -163,13 +163,13 @@ class Normal:
     def zero(cls, layout: Layout) -> Normal:
         """Normal equations of no residuals."""
         n, p = layout.core_size, layout.border_size
-        return cls(sp.csr_array((n, n)), np.zeros((n, p)), np.zeros((p, p)), np.zeros(n), np.zeros(p))
+        return cls(sp.csr_array((n, n)), sp.csr_array((n, p)), np.zeros((p, p)), np.zeros(n), np.zeros(p))
 
     def plus(self, other: Normal) -> Normal:
         """The sum of two normal equations."""
         return Normal(
             sp.csr_array(self.core + other.core),
-            self.between + other.between,
+            sp.csr_array(self.between + other.between),
             self.border + other.border,
             self.core_gradient + other.core_gradient,
             self.border_gradient + other.border_gradient,
@@ -197,4 +197,4 @@ class Normal:
             self.border += (v.T @ v).toarray()
             self.border_gradient += v.T @ part.values
         if u is not None and v is not None:
-            self.between += (u.T @ v).toarray()
+            self.between = sp.csr_array(self.between + u.T @ v)

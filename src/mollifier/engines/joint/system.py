@@ -37,15 +37,14 @@ class Eliminated:
 
     Parameters
     ----------
-    core, between, border
-        Parts of the matrix, of shapes (n, n), (n, p), (p, p).
-    size
-        Scale of rounding errors in the core; its largest diagonal entry by default.
+    factor
+        L.
+    between, border
+        Parts of the matrix, of shapes (n, p) and (p, p).
     """
 
-    def __init__(self, core: sp.csr_array, between: Array, border: Array, size: float | None = None) -> None:
-        self.factor = factored(core, size)
-        self.half = self.factor.forward(between)
+    def __init__(self, factor: BandedCholesky, between: sp.csr_array, border: Array) -> None:
+        self.factor, self.half = factor, factor.forward(between.toarray())
         schur = border - self.half.T @ self.half
         self.schur = (schur + schur.T) / 2
 
@@ -151,13 +150,8 @@ class Bordered:
         # Mean information of the data on a value at a node: damping is relative to it.
         self.unit = sum(float(np.square(d.matrix.data).sum()) for d in linearisation.data) / layout.core_size
         if self.finite:
-            n = self.normal
-            self.eliminated = Eliminated(n.core, n.between, n.border)
-            self._slope = self.eliminated.factor.forward(n.core_gradient)
-            count = self.objective.count
-            reduced = n.border_gradient - self.eliminated.half.T @ self._slope
-            curvature, slope = count * self.eliminated.schur, count * reduced
-            self.linear = LinearisedProblem(curvature, slope, self.priors, self._conditions)
+            self._factor = factored(self.normal.core)
+            self._slope = self._factor.forward(self.normal.core_gradient)
 
     def _condition(self, part: Residuals, slopes: Slopes, name: str) -> None:
         """Store normal equations (p, p) and (p,) of the measurements of a field."""
@@ -173,15 +167,28 @@ class Bordered:
     def finite(self) -> bool:
         """Whether every number is finite."""
         n = self.normal
-        parts = (n.core.data, n.between, n.border, n.core_gradient, n.border_gradient)
+        parts = (n.core.data, n.between.data, n.border, n.core_gradient, n.border_gradient)
         return all(bool(np.isfinite(p).all()) for p in parts)
+
+    @cached_property
+    def eliminated(self) -> Eliminated:
+        """The matrix, formed where a step moves the border."""
+        return Eliminated(self._factor, self.normal.between, self.normal.border)
+
+    @cached_property
+    def linear(self) -> LinearisedProblem:
+        count, schur = self.objective.count, self.eliminated.schur
+        reduced = self.normal.border_gradient - self.eliminated.half.T @ self._slope
+        return LinearisedProblem(count * schur, count * reduced, self.priors, self._conditions)
 
     @cached_property
     def before_data(self) -> Eliminated:
         """Curvature of the states by the equation and their priors, without the data, at fixed unknowns."""
         n, kept = self.conditioned, self.layout.states
         size = float(self.normal.core.diagonal().max())
-        return Eliminated(n.core, n.between[:, kept], n.border[np.ix_(kept, kept)], size)
+        return Eliminated(
+            factored(n.core, size), sp.csr_array(n.between[:, kept]), n.border[np.ix_(kept, kept)]
+        )
 
     def with_priors(self) -> tuple[Array, Array]:
         """Schur complement (p, p) and reduced slope (p,) of half the loss, with the present priors."""
@@ -202,7 +209,8 @@ class Bordered:
     def at_bounds(self) -> NDArray[np.bool_]:
         """Numbers, as a mask of the border, that the undamped step would take across a bound they are at."""
         scalars, places = self.objective.model.scalars, self.layout.unknowns
-        step, found = -solved(*self.with_priors()), np.zeros(self.layout.border_size, dtype=bool)
+        found = np.zeros(self.layout.border_size, dtype=bool)
+        step = -solved(*self.with_priors()) if scalars else found
         for name, scalar in scalars.items():
             change = scalar.slope() * float(step[places[name].start])
             found[places[name]] = scalar.room(change) <= self.tuning.at_bound * abs(change)
@@ -210,11 +218,11 @@ class Bordered:
 
     def holding(self, *names: str) -> Tensor:
         """The undamped step, shape (parameters,), that keeps some unknowns fixed."""
-        held = self.at_bounds.copy()
+        held = np.zeros(self.layout.border_size, dtype=bool)
         for name in names:
             held[self.layout.unknowns[name]] = True
-        border = _descent(*self.with_priors(), held)
-        return self._with_states(self.eliminated.factor, border)
+        border = np.zeros(len(held)) if held.all() else _descent(*self.with_priors(), held | self.at_bounds)
+        return self._with_states(self._factor, border)
 
     def _with_states(self, factor: BandedCholesky, border: Array) -> Tensor:
         """The step (parameters,) of the border and the states that follow it, by the factor of the core."""
@@ -265,7 +273,7 @@ class Bordered:
         u, v = self.layout.core_rows(part), self.layout.border_rows(part, Slopes(self.objective.model))
         core = np.zeros((self.layout.core_size, sources.shape[1])) if u is None else u.T @ sources
         border = np.zeros((self.layout.border_size, sources.shape[1])) if v is None else v.T @ sources
-        own = self.eliminated.factor.forward(core)
+        own = self._factor.forward(core)
         return own, border - self.eliminated.half.T @ own
 
     def solve(self, damping: float) -> Tensor:
@@ -279,7 +287,7 @@ class Bordered:
         if damping > self.tuning.light_damping:
             scale = damping * self.unit
             factor = factored(sp.csr_array(n.core + scale * sp.eye_array(self.layout.core_size)))
-            half = factor.forward(n.between)
+            half = factor.forward(n.between.toarray())
             schur = schur + undamped.half.T @ undamped.half - half.T @ half
             reduced = reduced + undamped.half.T @ self._slope - half.T @ factor.forward(n.core_gradient)
         schur = schur + np.diag(damping * (diagonal + 1e-3 * diagonal.mean()))

@@ -78,3 +78,9 @@ class PriorTuning:
     """Width over which the roughness of a field is averaged, in lengths of its prior."""
     local_range: float = 1e4
     """Most factor between local strengths and their geometric mean."""
+    most_levels: int = 4
+    """Most levels of a field with edges that is read as one of few levels."""
+    level_misfit: float = 1.0
+    """Mean squared distance, in standard errors, up to which an estimated field is one of few levels."""
+    level_distance: float = 4.0
+    """Least distance of such levels, in median standard errors: closer ones are one that varies."""
