@@ -148,3 +148,23 @@ def test_misfit_names_the_condition_that_a_constant_would_mend(cooled, equation,
     status = solve(rod(5, conditions, {"k": ScalarUnknown()}, equation=equation), engine="weak").status
     assert status.name == "misfit"
     assert (f"the condition '{cooled} at x = 1' contradicts" in status.message) is named
+
+
+def test_stiffness_of_a_beam_with_all_its_ends_stated():
+    """EI(x) of a vibrating cantilever from two modes: 30 times closer than what a few rounds would leave."""
+    x, t = np.linspace(0, 1, 48), np.linspace(0, 6, 81)
+    u = np.zeros((48, 81))
+    for b, size in ((1.8751040687, 1.0), (4.6940911330, 0.2)):
+        s = (np.cosh(b) + np.cos(b)) / (np.sinh(b) + np.sin(b))
+        mode = np.cosh(b * x) - np.cos(b * x) - s * (np.sinh(b * x) - np.sin(b * x))
+        u += size * mode[:, None] * np.cos(0.1 * b**2 * t + b)
+    u += 0.01 * np.sqrt(np.mean(u**2)) * np.random.default_rng(0).normal(size=u.shape)
+    data = Observations.from_dataset(xr.Dataset({"u": (("x", "t"), u)}, {"x": x, "t": t}), noise=0.01)
+    ends = [Condition("u = 0; u_x = 0", {"x": 0.0}), Condition("EI*u_xx = 0; dx(EI*u_xx) = 0", {"x": 1.0})]
+    unknowns = {"EI": FieldUnknown(over="x", lower=0.0)}
+    problem = InverseProblem("u_tt + dxx(EI*u_xx) = 0", data, unknowns, conditions=ends)
+    assert form_of(problem).ends[0] == (End(0.0, (0, 1)), End(1.0, (2, 3)))
+    found = solve(problem, engine="weak").dataset
+    errors = found["EI"].values / 0.01 - 1
+    assert np.sqrt(np.mean(errors**2)) < 0.02
+    assert np.abs(errors / (found["EI_sd"].values / 0.01)).max() < 3

@@ -162,13 +162,18 @@ class Estimator:
         """Number of coefficients without a prior, at least 1."""
         return max(sum(b.size for b in self.sums.bases if b.name not in self.priors), 1)
 
+    @property
+    def instrumental(self) -> bool:
+        """Whether the slopes are instrumental variables."""
+        return bool(self.priors or self.sums.data.effects)
+
     @cached_property
     def _limits(self) -> Limits:
         return Limits.of(self.sums.bases, self.sums.place, self.bounds)
 
     def normal(self, space: TestSpace, coefficients: Array) -> Normal:
         """The estimating equations at given coefficients (m,)."""
-        if self.priors or self.sums.data.effects:
+        if self.instrumental:
             return self._instrumental(space, coefficients)
         sums = self.sums
         rows = sums.rows(space, coefficients)
@@ -225,10 +230,13 @@ class Estimator:
 
         ``rounds`` is the number of iterations, by default ``tuning.rounds``; they end early where the
         coefficients no longer change. Where a slope depends on the unknowns there are ``tuning.most_rounds``.
+        Several rounds with instrumental slopes, which are not those of the residuals and so approach the
+        solution in steps, go on until it has settled.
         """
         tuning, coefficients = self.sums.tuning, start
-        result = None
-        for _ in range(rounds or tuning.rounds if self.sums.integrands.linear else tuning.most_rounds):
+        result, least = None, rounds or tuning.rounds if self.sums.integrands.linear else tuning.most_rounds
+        most = max(least, tuning.instrumental_rounds) if self.instrumental and least > 1 else least
+        for number in range(1, most + 1):
             result = self._step(self.normal(space, coefficients), coefficients)
             moved = np.abs(change := result.coefficients - coefficients)
             result = replace(result, moved=change)
@@ -236,7 +244,8 @@ class Estimator:
             with np.errstate(all="ignore"):
                 errors = np.sqrt(np.diag(result.covariance))
                 still = moved <= tuning.still_sd * errors + tuning.still * np.abs(coefficients)
-            if still.all():
+                settled = moved <= tuning.settled_sd * errors
+            if still.all() or (number >= least and settled.all()):
                 break
         assert result is not None
         return result

@@ -110,6 +110,9 @@ class WeakTuning:
     #: A change of coefficients, in standard errors and relative, that ends these rounds.
     still_sd: float = 1e-3
     still: float = 1e-10
+    #: Most rounds with instrumental slopes, and the change in standard errors that ends them.
+    instrumental_rounds: int = 10
+    settled_sd: float = 0.1
     #: Residuals whose variance is below this ratio to the largest hold no data.
     zero_variance: float = 1e-12
     #: Ridge of the residuals' covariance, as a share of its diagonal. Combinations of overlapping test
