@@ -138,7 +138,9 @@ def test_groups_table_checked(tmp_path):
 
 def test_groups_unit_is_replicate_field_or_cell():
     """Cells of one image are alike; with one image a group nothing shows that, and the cell is the unit."""
-    cells = pd.DataFrame({"group": list("aaaabbbb"), "field": list("wwxxyyzz"), "rate": np.arange(8.0) ** 1.1})
+    cells = pd.DataFrame(
+        {"group": list("aaaabbbb"), "field": list("wwxxyyzz"), "rate": np.arange(8.0) ** 1.1}
+    )
     assert unit_of(cells) == "field"
     assert unit_of(cells.assign(field=cells["group"])) == "cell"
     assert unit_of(cells.assign(field=np.arange(8))) == "cell"
