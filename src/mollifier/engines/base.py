@@ -33,10 +33,13 @@ class Cost:
         Wall clock.
     MiB
         Resident memory.
+    edges
+        Seconds that a second fit adds where the first shows that an unknown field has edges.
     """
 
     seconds: float
     MiB: float
+    edges: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,16 @@ def test_smooth_field_has_no_edges():
     assert "priors" not in mf.solve(growth(10, edge=False), "joint").provenance
 
 
+def test_check_foretells_the_fit_with_edges():
+    """Where the prior may have edges; the curvature, h2, has none."""
+    problem = growth(10, edge=True)
+    found = mf.check(problem)
+    assert found.numbers["cost"]["joint"]["edges"] > 1
+    assert any("if a field has edges" in f.text for f in found.findings)
+    smooth = mf.InverseProblem("u_t = k*u", problem.data, {"k": mf.FieldUnknown(over=("x",), prior="h2")})
+    assert mf.check(smooth).numbers["cost"]["joint"]["edges"] == 0
+
+
 @pytest.mark.slow
 def test_two_valued_permeability_is_held_by_its_intervals():
     """Finite volumes on 256 x 256 cells are the truth; smooth priors were .27 off and held two thirds."""

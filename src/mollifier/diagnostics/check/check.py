@@ -89,7 +89,8 @@ def _costs(problem: InverseProblem, place: Collocation, numbers: dict[str, Any])
         found = {"seconds": None, "MiB": None} if cost is None else asdict(cost)
         numbers["cost"][name] = {"serves": against is None, "against": against, **found}
         if cost is not None and against is None:
-            parts.append(f"{name} {_order(cost.seconds)}, {_size(cost.MiB)}")
+            more = f" (and {_order(cost.edges)} if a field has edges)" if cost.edges else ""
+            parts.append(f"{name} {_order(cost.seconds)}{more}, {_size(cost.MiB)}")
     yield Finding("info", "cost", f"to an order of magnitude, on one free core: {'; '.join(parts)}.")
     yield Finding("info", "cost", f"engine 'auto' takes {numbers['engine']}: {why}.")
 

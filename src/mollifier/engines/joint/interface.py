@@ -17,8 +17,11 @@ from mollifier.problem.solution import Solution
 # Most coordinates of a collocation grid: the cost of the factor grows too fast with more.
 _MOST_COORDINATES = 3
 # Seconds: start, steps; of a step per operation of the factor, per node, per operation of the unknowns' own
-# factor and of those that couple them to the states. MiB: start, per node, per unknown (docs: check).
+# factor and of those that couple them to the states (docs: check).
 _START, _STEPS, _FACTOR, _NODE, _UNKNOWN, _COUPLED = 1.2, 35, 2e-10, 3.5e-5, 2.2e-9, 5e-10
+# Share of that which a fit with edges takes: its prior has one shape, and it starts from an answer.
+_EDGED = 0.25
+# MiB: start, per node, per unknown.
 _MIB, _MIB_NODE, _MIB_UNKNOWN = 400.0, 0.028, 0.7
 
 
@@ -46,21 +49,32 @@ class JointEngine(Engine):
 
     def cost(self, problem: InverseProblem, collocation: Collocation) -> Cost:
         """Per step a banded factor of the states, a full one of the unknowns, and what couples them."""
-        size, tuning = float(np.prod([a.size for a in collocation.grid])), JointTuning()
-        sides, solves = (2, tuning.edge_most) if moving_edge(problem.system) else (1, 1)
-        shape, states = sorted(a.size for a in collocation.grid), sides * len(problem.all_states)
-        share = min(1.0, tuning.nodes_in_space / size) if len(shape) > 2 else 1.0
-        nodes, across = size * share * states, size / shape[-1] * share ** (1 - 1 / len(shape))
-        band = 2 * max(collocation.radius.cells.values()) * across * states
-        unknowns = len(problem.scalars) + sum(
-            _coefficients(
-                u.over or (), collocation, tuning.law_cells if n in problem.laws else tuning.field_cells
+        tuning, sides, solves = JointTuning(), 1, 1
+        if moving_edge(problem.system):
+            sides, solves = 2, tuning.edge_most
+        states, scalars = sides * len(problem.all_states), len(problem.scalars)
+
+        def fit(cells: Sequence[int], finer: int) -> tuple[float, float]:
+            """Seconds and MiB of a fit with so many cells of fields and times as many nodes."""
+            shape = sorted(finer * a.size for a in collocation.grid)
+            size = float(np.prod(shape))
+            share = min(1.0, tuning.nodes_in_space / size) if len(shape) > 2 else 1.0
+            nodes, across = size * share * states, size / shape[-1] * share ** (1 - 1 / len(shape))
+            band = 2 * max(collocation.radius.cells.values()) * across * states
+            unknowns = scalars + sum(
+                _coefficients(u.over or (), collocation, tuning.law_cells if n in problem.laws else cells)
+                for n, u in problem.unknown_fields.items()
             )
-            for n, u in problem.unknown_fields.items()
+            once = _FACTOR * nodes * band**2 + _NODE * nodes
+            once += _UNKNOWN * unknowns**3 + _COUPLED * nodes * band * unknowns
+            return _STEPS * once, _MIB + _MIB_NODE * nodes + _MIB_UNKNOWN * unknowns
+
+        seconds, mebibytes = fit(tuning.field_cells, 1)
+        free = [u for u in problem.unknown_fields.values() if u.prior in ("auto", "tv") and not u.smoothness]
+        edges = (
+            _EDGED * fit(tuning.edge_cells, 2)[0] if free and not (problem.hidden or problem.laws) else 0.0
         )
-        once = _FACTOR * nodes * band**2 + _NODE * nodes
-        once += _UNKNOWN * unknowns**3 + _COUPLED * nodes * band * unknowns
-        return Cost(_START + solves * _STEPS * once, _MIB + _MIB_NODE * nodes + _MIB_UNKNOWN * unknowns)
+        return Cost(_START + solves * seconds, mebibytes, edges)
 
     def solve(self, request: Request) -> Solution:
         """Solve by `mollifier.engines.joint.engine.solve_joint`, for the place of an edge many times."""
