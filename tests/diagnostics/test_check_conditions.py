@@ -58,7 +58,7 @@ def test_number_of_a_condition_is_known_where_its_term_is_there():
     found = check(rod(*robin))
     assert found.ok
     assert found.numbers["information"]["numbers"]["h"]["sd"] < 0.01
-    assert found.numbers["cost"]["weak"]["against"].startswith("the data are scattered")
+    assert found.numbers["cost"]["weak"]["against"].startswith("engine 'weak' takes no conditions")
     assert check(rod(*robin, flat=True)).verdict != "good"
 
 

@@ -149,7 +149,7 @@ def test_condition_that_contradicts_the_data_is_named():
     assert "u = 1.5*ua at x = 1" in found.status.message
 
 
-def test_engine_without_conditions_refuses_them():
-    """The weak form has no edges."""
+def test_weak_engine_refuses_conditions_beside_scattered_data():
+    """Without a grid there are no edges that its test functions could reach over."""
     with pytest.raises(ConfigurationError, match="engine 'joint' or 'network' does"):
         solve(cooled(0), "weak")

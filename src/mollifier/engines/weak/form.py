@@ -41,7 +41,7 @@ from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.equations.algebra import Algebra, differentiate, expand
 from mollifier.equations.laws import Law, as_symbols, laws_in
 from mollifier.equations.system import Equation, EquationSystem
-from mollifier.errors import ConfigurationError, EquationError
+from mollifier.errors import EquationError, MollifierError
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
 
@@ -270,15 +270,15 @@ def form_of(problem: InverseProblem, tuning: WeakTuning = DEFAULT) -> WeakForm:
 
 
 def carried(problem: InverseProblem) -> bool:
-    """Whether every condition gives a boundary term, as far as the data and the equation have a weak form."""
+    """Whether every condition gives a boundary term, as far as the equation has a weak form."""
     if not (problem.system.conditions and problem.data.gridded):
-        return True
+        return not problem.system.conditions
     try:
         form_of(problem)
-    except ConfigurationError:
-        return False
     except EquationError:
         return True
+    except MollifierError:
+        return False
     return True
 
 
