@@ -66,15 +66,13 @@ def test_sums_over_an_end_by_parts_of_sixth_order(beyond):
     assert errors[1] < errors[0] / 2**4.5
 
 
-def test_test_functions_of_closed_ends_are_those_without_conditions():
-    """To the last digit."""
+@pytest.mark.parametrize("density", [0.0, 3.0])
+@pytest.mark.parametrize("ends", [(None, None), (End(0.0, (0, 1)), None)])
+def test_ends_where_all_derivatives_vanish_leave_no_boundary_term(density, ends):
+    """Two integrations by parts of a polynomial that the quadrature takes exactly."""
     axis = Axis("x", 0.0, 1.0, 41)
-    for density in (0.0, 3.0):
-        one, two = (
-            axis_tests(axis, 0.3, 2, density, ends=e) for e in ((None, None), (End(0.0, (0, 1)), None))
-        )
-        assert np.abs(one.weights[2] @ axis.points**4 - 12 * one.weights[0] @ axis.points**2).max() < 1e-9
-        assert two.count >= one.count
+    w = axis_tests(axis, 0.3, 2, density, ends=ends).weights
+    assert np.abs(w[2] @ axis.points**4 - 12 * w[0] @ axis.points**2).max() < 1e-9
 
 
 def test_form_replaces_what_conditions_give():
