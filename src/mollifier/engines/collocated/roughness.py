@@ -9,10 +9,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.objective import Target
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.priors.differences import differences
+from mollifier.equations.names import TIME_NAMES
 from mollifier.mollify.grid import Grid
 
 Array = NDArray[np.float64]
@@ -20,9 +22,17 @@ Array = NDArray[np.float64]
 DIFFERENCE = 3
 """Order of the derivatives in the prior."""
 
+_INTERIOR = 1e-9
+"""Weight of the squares of rows at nodes of the equations, over that of the others."""
+
 
 class StateRoughness:
     """Rows of the prior on the third derivatives of states along each coordinate.
+
+    Where values along the whole boundary determine a state by its equations, the prior is one of these
+    values: of nodes outside of the collocation grid and the measured region. Inside, the state is as smooth
+    as the unknowns let it be, and a prior on it would be one on the unknowns that no data support. A small
+    weight is left there, against oscillations between nodes.
 
     Parameters
     ----------
@@ -34,7 +44,7 @@ class StateRoughness:
 
     def __init__(self, model: Model, matrices: Sequence[Sequence[sp.csr_array]]) -> None:
         self.model, self.matrices = model, matrices
-        self._third: dict[int, dict[int, sp.csr_array]] = {}
+        self._third: dict[tuple[int, bool], dict[int, sp.csr_array]] = {}
 
     def used(self, block: int) -> NDArray[np.bool_]:
         """The smallest box of a block's nodes that enter the equations or the data, shape (nodes,)."""
@@ -49,27 +59,58 @@ class StateRoughness:
             box &= along.reshape([-1 if i == axis else 1 for i in range(len(shape))])
         return box.ravel()
 
-    def rows(self, target: Target, nodes: list[Array], slopes: bool) -> dict[int, Residuals]:
-        """Index of a coordinate -> rows on a state's third derivative along it, at unit strength."""
-        if target.block not in self._third:
-            self._third[target.block] = self._third_derivatives(target.block)
+    def rows(
+        self, target: Target, nodes: list[Array], slopes: bool, alone: bool = False
+    ) -> dict[int, Residuals]:
+        """Index of a coordinate -> rows on a state's third derivative along it, at unit strength.
+
+        They are everywhere alike where the data are ``alone``, without the equations.
+        """
+        key = target.block, alone
+        if key not in self._third:
+            self._third[key] = self._third_derivatives(target.block, alone)
         found: dict[int, Residuals] = {}
-        for axis, matrix in self._third[target.block].items():
+        for axis, matrix in self._third[key].items():
             found[axis] = Residuals(matrix @ nodes[target.block][target.channel])
             if slopes:
                 found[axis].fields[target.block, target.channel] = matrix
         return found
 
-    def _third_derivatives(self, block: int) -> dict[int, sp.csr_array]:
-        """Index of a coordinate -> third differences of used nodes, over the root of their number."""
+    def _third_derivatives(self, block: int, alone: bool) -> dict[int, sp.csr_array]:
+        """Index of a coordinate -> third differences of used nodes, of weights that add up to one."""
         names = self.model.problem.coordinates
         unseen = (~self.used(block)).astype(np.float64)
+        solved = np.zeros(len(unseen)) if alone else self._solved(block).astype(np.float64)
         found: dict[int, sp.csr_array] = {}
         for name, matrix in _differences(self.model.blocks[block].mollified.lattice).items():
-            rows = np.flatnonzero((abs(matrix) @ unseen) == 0)
-            if len(rows):
-                found[names.index(name)] = sp.csr_array(matrix[rows] / np.sqrt(len(rows)))
+            rows = matrix[np.flatnonzero((abs(matrix) @ unseen) == 0)]
+            weights = np.where(abs(rows) @ solved > 0, _INTERIOR, 1.0)
+            if len(weights):
+                scaled = sp.diags_array(np.sqrt(weights / weights.sum())) @ rows
+                found[names.index(name)] = sp.csr_array(scaled)
         return found
+
+    def _solved(self, block: int) -> NDArray[np.bool_]:
+        """Nodes of a block at which the equations determine it by values on the boundary, shape (nodes,)."""
+        own = self.model.blocks[block]
+        if not self._elliptic(own):
+            return np.zeros(own.mollified.lattice.size, dtype=bool)
+        halo = [
+            (low := round((b.lower - a.lower) / a.spacing) if a.size > b.size else 0, a.size - b.size - low)
+            for a, b in zip(own.mollified.lattice, own.mollified.grid, strict=True)
+        ]
+        return np.pad(self.model.collocation.within(own.grid.names), halo).ravel()
+
+    def _elliptic(self, block: Block) -> bool:
+        """Whether equations, no fewer than states, have second derivatives along two coordinates or more, all
+        of space."""
+        problem, names = self.model.problem, block.grid.names
+        if len(names) < 2 or len(problem.system.equations) < len(problem.all_states):
+            return False
+        orders = [[dict(d.orders) for d in needed] for needed in block.needed.values()]
+        return all(
+            c not in TIME_NAMES and all(max(o.get(c, 0) for o in n) > 1 for n in orders) for c in names
+        )
 
 
 def _differences(nodes: Grid) -> dict[str, sp.csr_array]:

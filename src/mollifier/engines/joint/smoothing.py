@@ -107,7 +107,7 @@ def _smooth(
     order = order_within(used, nodes.shape)
     back = np.argsort(order)[np.count_nonzero(~used) :]
     zero = [np.zeros((len(b.names), b.mollified.lattice.size)) for b in objective.model.blocks]
-    parts = linearisation.roughness.rows(target, zero, True).values()
+    parts = linearisation.roughness.rows(target, zero, slopes=True, alone=True).values()
     stacked = sp.vstack([p.fields[target.block, target.channel] for p in parts], format="csr")
     rough = sp.csr_array(stacked)[:, back]
     rows = data.matrix[:, back]

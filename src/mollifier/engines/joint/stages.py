@@ -175,7 +175,8 @@ class Joint(LevenbergMarquardt):
         if not system.finite:
             return False
         found, self.raised = varied(system, self.linearisation, names, self._search(system))
-        if self.raised > self.tuning.priors.adapted and self.weight >= 1.0 and self._fits():
+        axes = max(len(self.linearisation.priors[n].lattice.axes) for n in names)
+        if self.raised > self.tuning.priors.adapted * axes and self.weight >= 1.0 and self._fits():
             self._set_priors(found)
             return True
         for name in names:

@@ -70,8 +70,9 @@ class PriorTuning:
 
     adaption_steps: int = 5
     """Steps of expectation and maximisation in which a strength comes to vary over its field."""
-    adapted: float = 3.0
-    """Log-evidence by which a strength that varies must exceed one that does not; infinite: none varies."""
+    adapted: float = 4.0
+    """Log-evidence for each axis of a field by which a strength that varies must exceed one that does not;
+    infinite: none varies."""
     edged: float = 30.0
     """Log-evidence of that gain from which a field is fitted again with a prior for edges."""
     local_width: float = 0.3
