@@ -143,10 +143,12 @@ def _fill(values: Array, tuning: DamageTuning) -> tuple[Mask, float]:
     mask, level = np.zeros(values.shape, dtype=bool), np.nan
     rest = values[np.isfinite(values)]
     while rest.size:
-        ends = [(e, rest[rest != e]) for e in (rest.max(), rest.min())]
-        for end, others in ends:
-            enough = end and 2 * others.size > rest.size >= others.size + 2
-            if enough and np.abs(others - end).min() > tuning.fill_gap * np.ptp(others) > 0:
+        for end in (rest.max(), rest.min()):
+            same = np.count_nonzero(rest == end)
+            if not (end and 2 <= same < rest.size / 2):
+                continue
+            others = rest[rest != end]
+            if np.abs(others - end).min() > tuning.fill_gap * np.ptp(others) > 0:
                 mask, level, rest = mask | (values == end), float(end), others
                 break
         else:

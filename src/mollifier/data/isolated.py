@@ -39,6 +39,8 @@ class IsolatedTuning:
     """Values that are compared with a quadratic at most."""
     sampled: int = 2_000
     """Values from which the noise is taken."""
+    spread: int = 100_000
+    """Values from which the standard deviation is taken."""
     rounds: int = 3
     """Searches, each without the values found before."""
 
@@ -93,23 +95,23 @@ class Places:
 def isolated(values: Array, places: Places, tuning: IsolatedTuning = DEFAULT) -> tuple[Mask, float]:
     """Isolated values, in the shape of the values, and the squares of their deviations, added up."""
     values, mask, squares = values.copy(), np.zeros(values.shape, dtype=bool), 0.0
-    finite = np.flatnonzero(np.isfinite(values))
+    count = int(np.count_nonzero(np.isfinite(values)))
     d = len(places.nodes)
     terms = [c for n in range(3) for c in combinations_with_replacement(range(d), n)]
-    if finite.size < 4 * len(terms):
+    if count < 4 * len(terms):
         return mask, 0.0
-    some = np.random.default_rng(0).permutation(finite)[: tuning.sampled].copy()
-    inner = values.flat[finite]
-    low, high = np.percentile(inner, [1, 99], overwrite_input=True)
-    spread = float(np.std(np.clip(inner, low, high, out=inner)))
-    del inner  # as large as the data
-    chosen = finite
+    drawn = np.random.default_rng(0).choice(count, min(count, tuning.spread), replace=False)
+    if count < values.size:
+        drawn = np.flatnonzero(np.isfinite(values))[drawn]
+    some, inner = drawn[: tuning.sampled], values.flat[drawn]
+    spread = float(np.std(np.clip(inner, *np.percentile(inner, [1, 99]))))
+    chosen = some
     for turn in range(tuning.rounds):
         typical = _deviations(values, places, some, terms)[0]
         sigma = max(float(np.median(typical)) / 0.6745, tuning.least_noise * spread)
-        least = _limit(typical, finite.size, tuning) * sigma
+        least = _limit(typical, count, tuning) * sigma
         if not turn:
-            chosen = _screened(values, places, finite, least / 2, tuning)
+            chosen = _screened(values, places, least / 2, tuning)
         away, beside = _deviations(values, places, chosen, terms, outside=True)
         hit = away > np.maximum(least + tuning.deviation * beside, 1e-300)
         if not hit.any():
@@ -118,7 +120,7 @@ def isolated(values: Array, places: Places, tuning: IsolatedTuning = DEFAULT) ->
         mask.flat[chosen[hit]] = True
         values.flat[chosen[hit]] = np.nan
         chosen, some = chosen[~hit], some[np.isfinite(values.flat[some])]
-    if mask.sum() > tuning.most_isolated * finite.size:
+    if mask.sum() > tuning.most_isolated * count:
         return np.zeros_like(mask), 0.0
     return mask, squares
 
@@ -132,10 +134,8 @@ def _limit(deviations: Array, count: int, tuning: IsolatedTuning) -> float:
     return float(student_upper(tuning.chance / count / 2, tail) / student_upper(0.25, tail)) * 0.6745
 
 
-def _screened(values: Array, places: Places, finite: Index, least: float, tuning: IsolatedTuning) -> Index:
+def _screened(values: Array, places: Places, least: float, tuning: IsolatedTuning) -> Index:
     """Values whose nearest neighbours differ by more than ``least``, those that differ most first."""
-    if not places.axes and finite.size <= tuning.tested:
-        return finite
     if places.axes:
         whole, away = np.full(values.shape, np.inf), np.empty(values.shape)
         for axis in places.axes:
@@ -147,6 +147,9 @@ def _screened(values: Array, places: Places, finite: Index, least: float, tuning
             np.fmin(whole, np.abs(away, out=away), out=whole)
         far = np.flatnonzero((whole > least) & np.isfinite(values))
         return far[np.argsort(-whole.flat[far])][: tuning.tested]
+    finite = np.flatnonzero(np.isfinite(values))
+    if finite.size <= tuning.tested:
+        return finite
     near = places.near(values, finite, 2 * len(places.nodes) + 2)[0]
     away = np.abs(values[finite] - _medians(near))
     far = np.flatnonzero(away > least)

@@ -24,6 +24,9 @@ from mollifier.mollify.grid import Axis, Grid
 
 Array = NDArray[np.float64]
 
+# Values that are hashed at a time: a copy of all would take as much memory as the data.
+_HASHED = 2**20
+
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Labelled(Printed):
@@ -256,8 +259,10 @@ class Labelled(Printed):
             h.update(f"{name}|{array.dims}|{array.shape}|".encode())
             values = array.values
             if values.dtype.kind in "fiub":
-                values = np.asarray(values, dtype="<f8") + 0.0
-                h.update(np.where(np.isnan(values), np.nan, values).tobytes())
+                flat = values.ravel()
+                for start in range(0, flat.size, _HASHED):
+                    part = np.asarray(flat[start : start + _HASHED], dtype="<f8") + 0.0
+                    h.update(np.where(np.isnan(part), np.nan, part).tobytes())
             else:
                 h.update("\0".join(map(str, values.ravel())).encode())
         return h.hexdigest()

@@ -175,8 +175,9 @@ def _gridded(u: Array, nodes: tuple[Array, ...]) -> float | None:
             candidates.append((s * (1 + 2 * np.sqrt(overlap / f.size)), s))
 
     for axis, x in enumerate(nodes, start=1):
-        lines = np.moveaxis(u, axis, -1).reshape(-1, x.size)
-        lines = lines[:: 1 + lines.size // _LARGEST]
+        moved, every = np.moveaxis(u, axis, -1), 1 + u.size // _LARGEST
+        some = np.unravel_index(np.arange(0, u.size // x.size, every), moved.shape[:-1])
+        lines = moved[some]  # a copy of these alone
         for order in _ORDERS:
             if x.size > order:
                 consider(difference(lines, x, order), order)
