@@ -21,6 +21,10 @@ Mask = NDArray[np.bool_]
 Index = NDArray[np.intp]
 
 
+# Values that are compared with their neighbours at a time: arrays as large as the data take memory.
+_COMPARED = 2**20
+
+
 @dataclass(frozen=True)
 class IsolatedTuning:
     """What counts as isolated; chosen on seeds 0 to 3, tested on 10 to 13 (docs: data)."""
@@ -93,8 +97,12 @@ class Places:
 
 
 def isolated(values: Array, places: Places, tuning: IsolatedTuning = DEFAULT) -> tuple[Mask, float]:
-    """Isolated values, in the shape of the values, and the squares of their deviations, added up."""
-    values, mask, squares = values.copy(), np.zeros(values.shape, dtype=bool), 0.0
+    """Isolated values, in the shape of the values, and the squares of their deviations, added up.
+
+    Values that are found are missing from the array meanwhile: a copy of it would be as large as the data.
+    """
+    mask, squares = np.zeros(values.shape, dtype=bool), 0.0
+    found: list[tuple[Index, Array]] = []
     count = int(np.count_nonzero(np.isfinite(values)))
     d = len(places.nodes)
     terms = [c for n in range(3) for c in combinations_with_replacement(range(d), n)]
@@ -118,8 +126,11 @@ def isolated(values: Array, places: Places, tuning: IsolatedTuning = DEFAULT) ->
             break
         squares += float(np.square(away[hit]).sum())
         mask.flat[chosen[hit]] = True
+        found.append((chosen[hit], values.flat[chosen[hit]]))
         values.flat[chosen[hit]] = np.nan
         chosen, some = chosen[~hit], some[np.isfinite(values.flat[some])]
+    for where, own in found:
+        values.flat[where] = own
     if mask.sum() > tuning.most_isolated * count:
         return np.zeros_like(mask), 0.0
     return mask, squares
@@ -137,14 +148,19 @@ def _limit(deviations: Array, count: int, tuning: IsolatedTuning) -> float:
 def _screened(values: Array, places: Places, least: float, tuning: IsolatedTuning) -> Index:
     """Values whose nearest neighbours differ by more than ``least``, those that differ most first."""
     if places.axes:
-        whole, away = np.full(values.shape, np.inf), np.empty(values.shape)
+        whole = np.full(values.shape, np.inf)
         for axis in places.axes:
-            u, line = np.moveaxis(values, axis, 0), np.moveaxis(away, axis, 0)
-            inner = np.add(u[2:], u[:-2], out=line[1:-1])  # in place: arrays as large as the data
-            inner *= -0.5
-            inner += u[1:-1]
-            line[0], line[-1] = u[0] - u[1], u[-1] - u[-2]
-            np.fmin(whole, np.abs(away, out=away), out=whole)
+            lines, smallest = np.moveaxis(values, axis, 0), np.moveaxis(whole, axis, 0)
+            across = lines.shape[1] if lines.ndim > 1 else 1
+            step = max(_COMPARED * across // values.size, 1)
+            for start in range(0, across, step):
+                part = (slice(None), slice(start, start + step))[: lines.ndim]
+                u, away = lines[part], np.empty(lines[part].shape)
+                inner = np.add(u[2:], u[:-2], out=away[1:-1])
+                inner *= -0.5
+                inner += u[1:-1]
+                away[0], away[-1] = u[0] - u[1], u[-1] - u[-2]
+                np.fmin(smallest[part], np.abs(away, out=away), out=smallest[part])
         far = np.flatnonzero((whole > least) & np.isfinite(values))
         return far[np.argsort(-whole.flat[far])][: tuning.tested]
     finite = np.flatnonzero(np.isfinite(values))

@@ -182,7 +182,7 @@ class Observations(Labelled):
         """
         sd = errorbars.known(self.dataset, self._variable(variable))
         if sd is None:
-            sd = self.noise_sd(variable) if self._finite(variable).size else np.nan
+            sd = self.noise_sd(variable) if np.isfinite(self.dataset[variable].values).any() else np.nan
         return selection.samples(self.dataset, variable, self.coordinates_of(variable), sd, most, rng)
 
     def select(self, **where: Any) -> Observations:

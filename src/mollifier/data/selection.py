@@ -57,9 +57,13 @@ def samples(
     At most ``most`` of them, drawn at random.
     """
     array = dataset[variable]
-    index = np.flatnonzero(np.isfinite(array.values))
-    if most is not None and index.size > most:
-        index = index[np.sort(generator(rng).choice(index.size, most, replace=False))]
+    there = np.isfinite(array.values)
+    count, index = np.count_nonzero(there), None
+    if most is not None and count > most:
+        index = np.sort(generator(rng).choice(count, most, replace=False))
+    if index is None or count < there.size:  # of data without gaps no list of all places is made
+        every = np.flatnonzero(there)
+        index = every if index is None else every[index]
     at = np.unravel_index(index, array.shape)
     scattered = POINT in dataset.dims
     columns = [dataset[c].values[at if scattered else at[array.dims.index(c)]] for c in coordinates]

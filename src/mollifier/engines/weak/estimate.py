@@ -93,6 +93,12 @@ class Fit:
         return max(1.0, self.misfit, self.whiteness)
 
     @property
+    def brief(self) -> Fit:
+        """The fit without what each residual takes memory for: many radii are tried."""
+        none = np.zeros(0)
+        return replace(self, residuals=none, variances=none, gain=np.zeros((0, 0)))
+
+    @property
     def sd(self) -> Array:
         """Standard errors of the coefficients, wider where the residuals exceed the noise."""
         sd = np.sqrt(np.diag(self.covariance)) * self.widening

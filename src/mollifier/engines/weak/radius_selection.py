@@ -37,7 +37,7 @@ class RadiusSelection:
     estimator
         Of the problem.
     tried
-        Radii -> the fit.
+        Radii -> the fit, in brief.
     follow
         Called after every radius.
     """
@@ -123,7 +123,7 @@ class RadiusSelection:
             if few or (self.dense and self.dense_residuals(tests) > (most or self.tuning.most_residuals)):
                 return None
             try:
-                self.tried[key] = self.estimator.fit(tests, start, rounds)
+                self.tried[key] = self.estimator.fit(tests, start, rounds).brief
             except np.linalg.LinAlgError:
                 return None
             if self.follow is not None:
