@@ -242,13 +242,14 @@ class Algebra:
         """
         self._spend(expr, len(expr.free_symbols))
         parts: list[Any] = []
-        for jump in expr.atoms(sympy.sign, sympy.Heaviside, Crossing) - self.edges(expr):
-            if all(self._along(s.name, coordinate) == 0 for s in jump.free_symbols):  # type: ignore[attr-defined]
-                continue
-            if jump not in self.moving(expr):
-                raise _no_function(jump)
-            slope = differentiate(expr.xreplace({jump: _JUMP}), _JUMP).xreplace({_JUMP: jump})
-            parts.append(slope * Crossing(jump))
+        jumps = expr.atoms(sympy.sign, sympy.Heaviside, Crossing) - self.edges(expr)
+        jumps = {j for j in jumps if any(self._along(str(s), coordinate) != 0 for s in j.free_symbols)}
+        for jump in jumps - self.moving(expr):
+            raise _no_function(jump)
+        for jump in jumps:
+            held: Any = expr.xreplace({jump: _JUMP})
+            slope: Any = differentiate(held, _JUMP)
+            parts.append(slope.xreplace({_JUMP: jump}) * Crossing(jump))
         for symbol in sorted(expr.free_symbols, key=str):
             inner = self._along(symbol.name, coordinate)  # type: ignore[attr-defined]
             if inner != 0:

@@ -33,8 +33,8 @@ class Edge:
         share = sympy.Dummy("share")
         below, above = (self._values(expr, side) for side in (False, True))
         path = {j: low + share * (above[j] - low) for j, low in below.items()}
-        factors = expand(expr.replace(Crossing, lambda j: above[j] - below[j])).xreplace(path)
-        return sympy.integrate(expand(factors), (share, 0, 1))
+        factors: Any = expr.replace(Crossing, lambda j: above[j] - below[j])
+        return sympy.integrate(expand(factors.xreplace(path)), (share, 0, 1))
 
     def _values(self, expr: sympy.Expr, above: bool) -> dict[sympy.Basic, sympy.Expr]:
         names = sympy.Symbol(self.coordinate), sympy.Symbol(self.number)

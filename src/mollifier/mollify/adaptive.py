@@ -181,7 +181,9 @@ class AdaptiveOperator:
         sizes = [reach if n in self.varied else 1 for n in self.grid.names]
         modes = ["wrap" if a.periodic else "nearest" for a in self.grid]
         batch = scale.ndim - len(sizes)
-        return uniform_filter(scale, [1] * batch + sizes, mode=["nearest"] * batch + modes)
+        size: Any = [1] * batch + sizes
+        mode: Any = ["nearest"] * batch + modes
+        return uniform_filter(scale, size, mode=mode)
 
     def _products(self) -> dict[tuple[int, int], Array]:
         """Covariances, per unit of white noise, of the results with two radii, each of the grid's shape."""

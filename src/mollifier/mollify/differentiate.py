@@ -132,7 +132,8 @@ def _operator(
         return TensorOperator(grid, orders, kernel, radius, boundary=boundary, accuracy=accuracy)
     if boundary != "one-sided":
         raise GridError(f"boundary='{boundary}' was given with radius='{ADAPTIVE}', which takes 'one-sided'.")
-    Radius(grid, {n: grid[n].length or 1.0 if r == ADAPTIVE else r for n, r in by_axis.items()})
+    lengths: Any = {n: grid[n].length or 1.0 if r == ADAPTIVE else r for n, r in by_axis.items()}
+    Radius(grid, lengths)
     return AdaptiveOperators(grid, orders, kernel, by_axis, noise, accuracy)
 
 

@@ -45,9 +45,9 @@ class Side:
         """The name of a state, or of known data, on this side."""
         return f"{name}_{self.name}"
 
-    def distance(self, values: Array) -> Array:
-        """From the edge, in lengths of the side."""
-        return np.asarray((values - self.place) / self.length)
+    def distance(self, values: Any) -> Any:
+        """From the edge, in lengths of the side, of a number or an array."""
+        return (values - self.place) / self.length
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Split:
 
     def _at(self, condition: Equation, side: Side) -> dict[str, float | str]:
         c = self.edge.coordinate
-        return {n: float(side.distance(np.array(x))) if n == c else x for n, x in condition.at.items()}
+        return {n: side.distance(x) if n == c else x for n, x in condition.at.items()}
 
     def _written(self, equation: Equation, residual: sympy.Expr, side: Side) -> sympy.Expr:
         """A residual by the states of one side."""
