@@ -254,6 +254,7 @@ def search_range(problem: InverseProblem, edge: Edge) -> tuple[float, float]:
     others = {
         "a periodic coordinate": c in problem.data.periodic,
         "a domain": problem.interior is not None,
+        "states without data": bool(problem.hidden),
         "a geometry": problem.geometry is not None,
         f"fields or known data that do not vary over {c}": any(
             c not in problem.coordinates_of(v) for v in (*problem.all_states, *problem.known)

@@ -17,6 +17,7 @@ from mollifier.engines.joint.tuning import JointTuning
 from mollifier.equations.moving import Edge
 from mollifier.errors import ConfigurationError
 from mollifier.problem.estimate import Estimate
+from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.split import Split, outermost, search_range
 from mollifier.problem.status import SETTLED, Status
@@ -24,6 +25,8 @@ from mollifier.problem.status import SETTLED, Status
 Array = NDArray[np.float64]
 
 _FINE = 4001  # places at which the posterior is evaluated between those that were solved
+_CUT_SHORT = ("interrupted", "time limit")
+_SETTLED = 0.5  # least share of the posterior in solves that settled
 _ANY = 1e9  # standard deviations of chi-square by which the misfit may exceed the noise: without limit
 _FARTHEST = 1e3  # minus twice a log-likelihood ratio beyond which a place has no share
 
@@ -58,7 +61,9 @@ def solve_moving(request: Request, edge: Edge) -> Solution:
     search = _Search(request, edge, search_range(request.problem, edge))
     for place in search.places():
         found = search.solve(place)
-        if found.status.name in ("interrupted", "time limit"):
+        unsettled = not np.isfinite([loss for _, loss in search.solved.values()]).any()
+        covered = len(search.solved) >= search.tuning.edge_places
+        if found.status.name in _CUT_SHORT or (covered and unsettled):
             return search.answer(found, place, {}, found.status)
     return search.result()
 
@@ -99,25 +104,34 @@ class _Search:
             yield float(places[widest : widest + 2].mean())
 
     def solve(self, place: float, last: bool = False) -> Solution:
-        """With the edge at a place, from the numbers of the nearest one.
+        """With the edge at a place, from the numbers of the best one once the range is covered.
 
         All but the last solve impose the equation at its full weight even where the data contradict it:
-        likelihoods at other weights cannot be compared.
+        likelihoods at other weights cannot be compared, nor those of solves that did not settle.
         """
-        r, split = self.request, Split(self.request.problem, self.edge, place)
-        near = min(self.solved, key=lambda other: abs(other - place), default=None)
-        known = {} if near is None else {n: e.value for n, e in self.solved[near][0].estimates.items()}
+        split = Split(self.request.problem, self.edge, place)
+        if len(self.solved) < self.tuning.edge_places:
+            found = self._solved(split.posed(), last)
+        else:
+            best, _ = min(self.solved.values(), key=lambda s: s[1])
+            found = self._solved(split.posed({n: e.value for n, e in best.estimates.items()}), last)
+            if found.status.name not in (*SETTLED, *_CUT_SHORT):
+                found = self._solved(split.posed(), last)
+        losses, count = found.history["loss"].values, found.fit.sizes["observation"]
+        if not last:
+            settled = found.status.name in SETTLED
+            self.solved[place] = found, float(losses[-1]) * count if settled else np.inf
+        return found
+
+    def _solved(self, problem: InverseProblem, last: bool) -> Solution:
+        """A solve of both sides in the time that is left."""
+        r = self.request
         limit = r.settings.training.time_limit
         left = None if limit is None else max(limit - (time.monotonic() - self.begun), 1e-3)
         training = r.settings.training.model_copy(update={"time_limit": left})
         tuning = self.tuning if last else replace(self.tuning, excess_sds=_ANY)
         settings = r.settings.model_copy(update={"held_out": 0.0, "training": training, "tuning": tuning})
-        found = solve_joint(split.posed(known), settings, r.seed, r.progress)
-        losses = found.history["loss"].values
-        loss = float(losses[-1]) if losses.size else np.inf
-        if not last:
-            self.solved[place] = found, loss * found.fit.sizes["observation"] if np.isfinite(loss) else np.inf
-        return found
+        return solve_joint(problem, settings, r.seed, r.progress)
 
     def posterior(self) -> tuple[Array, Array, Array]:
         """Places within the range that were solved, and further ones with the posterior's share at each."""
@@ -176,10 +190,16 @@ class _Search:
 
 
 def _mixed(parts: list[Estimate], shares: Array) -> Estimate:
-    """Mean and standard deviation of a mixture of normal distributions with these shares."""
+    """Mean and standard deviation of a mixture of normal distributions with these shares.
+
+    Those of unknown standard deviation, whose solves did not settle, are left out; none is given where these
+    are most of the mixture.
+    """
     values = np.array([e.value for e in parts])
     sds = np.array([np.nan if e.sd is None else e.sd for e in parts])
-    held = shares > 1e-3
-    mean = float(shares[held] @ values[held] / shares[held].sum())
-    variance = float(shares[held] @ (sds[held] ** 2 + (values[held] - mean) ** 2) / shares[held].sum())
-    return replace(parts[0], value=mean, sd=float(np.sqrt(variance)) if np.isfinite(variance) else None)
+    settled = np.isfinite(sds) & (shares > 0)
+    if shares[settled].sum() < _SETTLED:
+        return replace(parts[0], value=float(shares @ values), sd=None)
+    values, sds, shares = values[settled], sds[settled], shares[settled] / shares[settled].sum()
+    mean = float(shares @ values)
+    return replace(parts[0], value=mean, sd=float(np.sqrt(shares @ (sds**2 + (values - mean) ** 2))))
