@@ -86,6 +86,9 @@ def nucleus(
         ),
     ] = "",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Simulated nuclei.")] = 1,
+    plan: Annotated[
+        str, typer.Option("--plan", help="a549 (radii of ChromSTEM), or gsk (nuclei treated with GSK).")
+    ] = "a549",
     scale: Annotated[
         float,
         typer.Option("--scale", min=0.1, max=2, help="Of the diameter of 16.5 um, at the same density."),
@@ -100,12 +103,13 @@ def nucleus(
     """
     with running(terminal, "nucleus", out, resume) as run:
         from benchmarks.chromatin import large_nuclei
-        from benchmarks.chromatin.real_nuclei import scaled
+        from benchmarks.chromatin.real_nuclei import PLANS, scaled
+        from benchmarks.table import checked
 
         options: dict[str, Any] = {"definitions": words(definitions)} if definitions else {}
-        plan = scaled(scale)
+        checked("plan", [plan], PLANS)
         table = large_nuclei.run(
-            seeds=range(seeds), plan=plan, folder=run.folder, progress=run.progress,
+            seeds=range(seeds), plan=scaled(scale, plan), folder=run.folder, progress=run.progress,
             journal=run.journal("nucleus"), **options,
         )  # fmt: skip
         return run.deliver(table, bool(table.rows))

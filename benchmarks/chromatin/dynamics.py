@@ -33,8 +33,8 @@ CAPTION = (
     f"Nuclei of 1 um in {_FRAMES} camera frames {_INTERVAL:.0f} s apart, drifting by {_DRIFT:.0f} nm, "
     f"turning, deforming by {100 * _STRAIN:.0f} % and fading within {1 / _DECAY:.0f} s. lam changes by the "
     f"given size, with a delay and a spread, after a treatment at {_TREATMENT:.0f} s. Levels as from a "
-    "calibration, labels in every frame. Intervals are 95 %, with what is assumed; 'noise' is whether those "
-    "of noise alone hold the truth too."
+    "calibration, exact labels in every frame. Intervals are 95 %, with what is assumed; 'noise' is whether "
+    "those of noise alone hold the truth too."
 )
 
 
@@ -129,8 +129,9 @@ def one(seed: int) -> Row:
         euchromatin_water=_WATER, heterochromatin_water=_WATER, two_phases=True,
     )  # fmt: skip
     settings = StudySettings(
-        follow=True, bleaching=True, treatment=_TREATMENT, thresholds=levels, domains="map", psf_sd=0.0
-    )
+        follow=True, bleaching=True, treatment=_TREATMENT, thresholds=levels, domains="map", psf_sd=0.0,
+        margin=0.0,
+    )  # fmt: skip
     sample = NucleusData("dynamics", str(seed), "", moving, tuple(times.tolist()), (), image)
     result, found = analyse_fields(sample, settings)
     n = result.numbers
