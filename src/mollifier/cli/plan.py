@@ -52,8 +52,8 @@ def plan(
 ) -> int:
     """Simulate a planned comparison of treated with control cells: power, and the smallest difference found.
 
-    Each simulated study is compared as measured cells are: by a mixed model with cells within replicates,
-    or by Welch's t with one replicate.
+    Each simulated study is compared as measured cells are: by the means of replicates, or by
+    Welch's t with one replicate.
     """
     from dataclasses import asdict
 
