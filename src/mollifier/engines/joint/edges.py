@@ -78,15 +78,18 @@ def read_levels(found: Solution, joint: Joint, fields: Sequence[str]) -> Solutio
         Those with a prior for edges.
     """
     for name in fields:
+        if f"{name}_sd" not in found.dataset or name in joint.model.gauges:
+            continue
         block, value, sd = joint.model.unknown_blocks[name], found.dataset[name], found.dataset[f"{name}_sd"]
         assert block.bijection is not None
         at_nodes = block.mollified.matrix(Derivative("u"))
         raw = at_nodes @ raw_values(block)[:, 0].numpy()
         place = at_nodes @ joint.linearisation.place_sd(name)
-        whole = sd.values.ravel() / block.bijection.slopes(raw)
-        inside = np.isfinite(whole)
-        levels = few_levels(raw[inside], whole[inside], joint.tuning.priors)
-        if levels is None or name in joint.model.gauges:
+        with np.errstate(all="ignore"):
+            whole = sd.values.ravel() / block.bijection.slopes(raw)
+        inside = np.isfinite(whole) & (whole > 0)
+        levels = few_levels(raw[inside], whole[inside], joint.tuning.priors) if inside.any() else None
+        if levels is None:
             continue
         values, slopes = block.bijection.values(levels.levels), block.bijection.slopes(levels.levels)
         mean, choice = levels.read(values)
