@@ -18,6 +18,7 @@ def test_block_inverse_dense(blocks):
     right = rng.standard_normal((40, 3))
     np.testing.assert_allclose(found @ right, expected @ right, rtol=1e-11, atol=1e-14)
     np.testing.assert_allclose(found @ right[:, 0], expected @ right[:, 0], rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(found.diagonal, np.diag(expected), rtol=1e-11)
     np.testing.assert_allclose(found.entries, np.where(near, expected, 0.0), rtol=1e-11, atol=1e-14)
 
 

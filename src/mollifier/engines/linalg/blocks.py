@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -81,12 +81,28 @@ class BlockInverse:
     def entries(self) -> Array:
         """The inverse (n, n) with zeros where blocks are not neighbours."""
         count = sum(map(len, self.rows))
-        found, own = np.zeros((count, count)), self.inverses[-1]
-        found[np.ix_(self.rows[-1], self.rows[-1])] = own
-        for i in reversed(range(len(self.links))):
-            here, after = self.rows[i], self.rows[i + 1]
-            across = self.links[i] @ own
-            found[np.ix_(here, after)], found[np.ix_(after, here)] = -across, -across.T
-            own = self.inverses[i] + across @ self.links[i].T
+        found = np.zeros((count, count))
+        for i, (own, across) in self._elements():
+            here = self.rows[i]
             found[np.ix_(here, here)] = own
+            if across is not None:
+                after = self.rows[i + 1]
+                found[np.ix_(here, after)], found[np.ix_(after, here)] = across, across.T
         return found
+
+    @property
+    def diagonal(self) -> Array:
+        """The diagonal of the inverse, (n,)."""
+        found = np.empty(sum(map(len, self.rows)))
+        for i, (own, _) in self._elements():
+            found[self.rows[i]] = np.diag(own)
+        return found
+
+    def _elements(self) -> Iterator[tuple[int, tuple[Array, Array | None]]]:
+        """From the last block: its number, the inverse's block on the diagonal, and that after it, if any."""
+        own = self.inverses[-1]
+        yield len(self.links), (own, None)
+        for i in reversed(range(len(self.links))):
+            across = -self.links[i] @ own
+            own = self.inverses[i] - across @ self.links[i].T
+            yield i, (own, across)

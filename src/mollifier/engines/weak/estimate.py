@@ -209,7 +209,7 @@ class Estimator:
         covariance, ridge = self.sums.covariance(space, coefficients, smoothed=True), self.sums.tuning.ridge
         weights = BlockInverse.of(covariance, space.blocks(self.sums.equations), ridge)
         diagonal = np.diag(covariance)
-        lost = ridge * np.diag(weights.entries) @ (diagonal + diagonal.mean())
+        lost = ridge * weights.diagonal @ (diagonal + diagonal.mean())
         return weights, len(diagonal) - float(lost)
 
     def _instrumental(self, space: TestSpace, coefficients: Array) -> Normal:

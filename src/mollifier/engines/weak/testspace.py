@@ -199,8 +199,10 @@ class TestSpace:
             i, j = axis.neighbours
             least = math.ceil(_LEAST_BLOCK * axis.count / (self.size * equations))
             widths.append(max(int(np.abs(i - j).max()), least))
-        along = int(np.argmax([a.count // w for a, w in zip(self.axes, widths, strict=True)]))
-        blocks = self.rows(np.indices(self.shape)[along] // widths[along])
+        parts = [a.count // w for a, w in zip(self.axes, widths, strict=True)]
+        along = int(np.argmax(parts))
+        width = widths[along] if parts[along] > 2 else self.shape[along]  # two cost as much as one
+        blocks = self.rows(np.indices(self.shape)[along] // width)
         return np.tile(blocks, equations).astype(np.intp, copy=False)
 
     def _products(self, first: Orders, second: Orders, slab: slice) -> list[Array]:
