@@ -63,7 +63,12 @@ def solve_moving(request: Request, edge: Edge) -> Solution:
         found = search.solve(place)
         unsettled = not np.isfinite([loss for _, loss in search.solved.values()]).any()
         covered = len(search.solved) >= search.tuning.edge_places
-        if found.status.name in _CUT_SHORT or (covered and unsettled):
+        if found.status.name in _CUT_SHORT:
+            why = (
+                f"the run ended while the place of the edge, {edge.number}, was sought; no checkpoint is kept"
+            )
+            return search.answer(found, place, {}, Status(found.status.name, why))
+        if covered and unsettled:
             return search.answer(found, place, {}, found.status)
     return search.result()
 
