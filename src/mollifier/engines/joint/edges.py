@@ -147,6 +147,7 @@ class Continued:
         for name, block in model.unknown_blocks.items():
             _take(block, before.unknown_blocks[name])
             joint.objective.set_field_scale(name, self.before.objective.field_scale(name))
+        joint.objective.roughness.copy_(self.before.objective.roughness)
         joint.objective.measure()
         joint.weight = 1.0
         for _ in range(joint.tuning.level_steps):
