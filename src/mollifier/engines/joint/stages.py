@@ -93,8 +93,7 @@ class Joint(LevenbergMarquardt):
         self.damping = tuning.first_damping
         self.weight = min(tuning.first_weight, objective.tau**2 / objective.weight)
         self.free = [n for n, u in self.model.problem.unknown_fields.items() if u.smoothness is None]
-        self.allowed = True
-        self._changed, self._whole = 0.0, np.inf
+        self.allowed, self._changed, self._whole = True, 0.0, np.inf
         self._misfits: list[float] = []
         # Shapes of priors are chosen once strengths are steady: before, the solution may still be far off.
         self._steady = False
