@@ -374,7 +374,7 @@ CALLS = [
     ("mf.differentiate(values, grid, [], radius=0.3)", "No derivative orders were given; name at least one, as in orders=['u', 'u_xx']."),
     ('mf.differentiate(values, grid, {"x": -1}, radius=0.3)', "Order {'x': -1} holds -1; derivatives are counted 0, 1, 2, ..."),
     ('mf.differentiate(values, grid, {"x": 99}, radius=0.3)', "BSpline(degree=7) has bounded derivatives of order 0 to 7; order 99 was given; take a higher de"),
-    ('mf.differentiate(values, grid, "u", radius="a")', "differentiate was given radius='a'; a number or a mapping was expected."),
+    ('mf.differentiate(values, grid, "u", radius="a")', "radius='a' was given along 'x'; a number or 'adaptive' was expected."),
     ('mf.differentiate(values, grid, "u", radius=1e9)', "radius=1e+09 was given along 'x', which is 1 long; at most 20 times that was expected"),
     ('mf.differentiate(values, grid, "u", radius=0.3, kernel=3)', "The kernel 3 was given; one such as BSpline(7) was expected."),
     ('mf.differentiate(values, grid, "u", radius=0.3, boundary="zero")', "boundary='zero' is none of ('halo', 'one-sided', 'trim'); periodic axes wrap whatever it is."),
