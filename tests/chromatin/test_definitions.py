@@ -94,11 +94,13 @@ def test_definitions_rim_is_no_domain(name):
     assert len(inside) == pytest.approx(40, abs=2 if name == "o-snap" else 0)
     average = {"median": np.median, "mean": np.mean, "geometric": lambda v: np.exp(np.log(v).mean())}
     truth = average[rule.average](radii)
-    assert found.numbers["radius"] == pytest.approx(truth, rel=0.05 if name == "ours" else 0.12)
+    # The published rules leave out edges of domains and of the rim, without errors of localisations too.
+    near_enough = 0.05 if name == "ours" else 0.12
+    assert found.numbers["radius"] == pytest.approx(truth, rel=near_enough)
     distance = KDTree(centres).query(centres, k=rule.neighbours + 1)[0][:, 1:].mean(1)
     assert found.numbers["spacing"] == pytest.approx(average[rule.average](distance), rel=0.05)
     rim = np.pi * (RADIUS**2 - (RADIUS - RIM) ** 2)
-    assert found.numbers["lamina_thickness"] == pytest.approx(rim / (2 * np.pi * RADIUS), rel=0.1)
+    assert found.numbers["lamina_thickness"] == pytest.approx(rim / (2 * np.pi * RADIUS), rel=near_enough)
     assert found.numbers["lamina"] == pytest.approx(rim / (rim + np.pi * (radii**2).sum()), rel=0.06)
     assert found.attrs["domain_definition"].startswith(name)
     row = found.features.iloc[0]
