@@ -245,7 +245,8 @@ def test_cli_ctrl_c_keeps_finished_nuclei(here: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(studies, "analyse_nucleus", stopped)
     words = ["a.csv", "b.csv", *SMALL, "--width", "60", "--domains", "map", "--out", "out"]
-    assert call(*words).exit_code == 130
+    done = call(*words)
+    assert done.exit_code == 130, (done.output, done.exc_info)
     assert Path("out/a/1/result.nc").is_file()
     assert not Path("out/b").exists()
     seen = []
