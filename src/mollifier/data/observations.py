@@ -234,7 +234,8 @@ class Observations(Labelled):
         dataset = whole.copy()
         for d in found:
             dataset[d.variable] = dataset[d.variable].where(~d.mask)
-        note = "; ".join([*filter(None, [dataset.attrs.get("masked")]), *(d.text for d in found)])
+        before = [dataset.attrs["masked"]] if "masked" in dataset.attrs else []
+        note = "; ".join([*before, *(d.text for d in found)])
         return self._with(dataset.assign_attrs(masked=note))
 
     def scattered(self) -> Observations:
