@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
-from scipy.sparse import csr_array
 
 from mollifier.errors import GridError
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.kernels import Kernel, namespace
+from mollifier.mollify.matrices import rows_matrix
 from mollifier.mollify.operators import TensorOperator
-from mollifier.mollify.stencils import Rows
 
 Array = NDArray[np.float64]
 
@@ -187,7 +186,7 @@ class AdaptiveOperator:
 
     def _products(self) -> dict[tuple[int, int], Array]:
         """Covariances, per unit of white noise, of the results with two radii, each of the grid's shape."""
-        rows = [[_matrix(o.axes[d].rows[k]) for d, k in enumerate(self.order)] for o in self._operators]
+        rows = [[rows_matrix(o.axes[d].rows[k]) for d, k in enumerate(self.order)] for o in self._operators]
         found = {}
         for j in range(len(rows)):
             for k in range(j + 1):
@@ -213,12 +212,3 @@ class AdaptiveOperators:
     def __call__(self, values: Array) -> list[Array]:
         """One array for each order."""
         return [operator(values)[0] for operator in self._operators]
-
-
-def _matrix(rows: Rows) -> csr_array:
-    """Rows as a sparse matrix, shape (results, nodes)."""
-    index, weights = rows.entries(slice(None))
-    place = np.repeat(np.arange(len(weights)), weights.shape[1])
-    matrix = csr_array((weights.ravel(), (place, index.ravel())), shape=(len(weights), rows.nodes))
-    matrix.sum_duplicates()
-    return matrix

@@ -63,7 +63,6 @@ class MollifierLayer(nn.Module):
         twice the given one (which sets the halo). Even axes with "halo" or "trim" only.
     methods
         "gemm", "direct", "banded" or "fft" by axis name; the fastest where not given.
-
     single
         Sum values that are not float64 in float32 on a CPU too, as on a GPU: in half the time. The rounding
         error of a derivative is about ``1e-7 * noise_gain`` times the spread of the values.
