@@ -115,13 +115,7 @@ def assemble(
     errors: Sequence[str] = (),
     dims: Mapping[str, Sequence[str]] | None = None,
 ) -> xr.Dataset:
-    """Label the arrays. Dimensions come from ``dims``, then the file, then the lengths of the 1-D arrays.
-
-    Raises
-    ------
-    DataError
-        If a name is unknown or not numbers, or a shape fits no coordinates, or more than one way.
-    """
+    """Label the arrays. Dimensions come from ``dims``, then the file, then the lengths of the 1-D arrays."""
     for name in (*(variables or ()), *(coordinates or ()), *errors, *(dims or ())):
         if name in arrays.refused:
             raise DataError(f"'{name}' cannot be read: {arrays.refused[name]}.")

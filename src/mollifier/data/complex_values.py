@@ -32,13 +32,6 @@ def is_complex(values: ArrayLike) -> bool:
 def in_parts(raw: xr.Dataset) -> tuple[xr.Dataset, dict[str, tuple[str, str]]]:
     """The dataset with complex variables as their parts, and the names of these by variable.
 
-    Raises
-    ------
-    DataError
-        If the dataset has a variable with the name of a part.
-
-    Examples
-    --------
     >>> data, parts = in_parts(xr.Dataset({"psi": ("x", [1 + 2j, 3j])}))
     >>> parts, data["psi_im"].values
     ({'psi': ('psi_re', 'psi_im')}, array([2., 3.]))

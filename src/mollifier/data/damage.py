@@ -61,17 +61,10 @@ class Damage:
 
 
 def find_damage(dataset: xr.Dataset, variable: str, coordinates: Sequence[str]) -> list[Damage]:
-    """Damaged values of a variable, kind by kind; trusted values are none.
+    """Damaged values of a variable of `Observations.dataset`, kind by kind; trusted values are none.
 
-    Parameters
-    ----------
-    dataset
-        As in `Observations.dataset`.
-    coordinates
-        Of the variable, in the order of the data; other dimensions are repeats.
+    ``coordinates`` are those of the variable, in the order of the data; its other dimensions are repeats.
 
-    Examples
-    --------
     >>> x, t = np.linspace(0, 1, 30), np.linspace(0, 1, 20)
     >>> u = np.sin(3 * x[:, None] + t) + 0.01 * np.random.default_rng(0).standard_normal((30, 20))
     >>> u[12, 7] = 4.0

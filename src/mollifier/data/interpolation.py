@@ -41,13 +41,7 @@ def positions(
 
 
 def on_grid(name: str, values: Array, grid: Grid, at: Array, method: str) -> Array:
-    """Interpolate ``values`` (``grid.shape``) at ``at`` (n, d); constant past the ends, wrapped if periodic.
-
-    Raises
-    ------
-    DataError
-        If a point lies beside a missing value.
-    """
+    """Values (``grid.shape``) at points (n, d): constant past the ends, wrapped where periodic."""
     nodes, at = [], at.copy()
     for i, axis in enumerate(grid):
         x = axis.points

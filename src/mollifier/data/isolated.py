@@ -56,13 +56,8 @@ DEFAULT = IsolatedTuning()
 class Places:
     """Positions of the values of an array.
 
-    Attributes
-    ----------
-    nodes
-        Along each of d coordinates, in the typical distance of neighbours: of a grid (n_i,), of scattered
-        values (n,).
-    axes
-        Of the grid, in the order of the coordinates; none where values are scattered.
+    ``nodes`` are along each of d coordinates, in the typical distance of neighbours: of a grid (n_i,), of
+    scattered values (n,). ``axes`` are those of the grid, by coordinate; none where values are scattered.
     """
 
     nodes: tuple[Array, ...]

@@ -53,13 +53,7 @@ def exceeds_memory(dataset: xr.Dataset, tuning: LazyTuning = DEFAULT) -> bool:
 
 
 def loaded(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Arrays in memory; a chunk that several of them need is read once.
-
-    Raises
-    ------
-    DataError
-        If values that are read are missing.
-    """
+    """Arrays in memory; a chunk that several of them need is read once."""
     import dask
 
     found = dict(arrays)
@@ -110,13 +104,7 @@ def middle(dataset: xr.Dataset, tuning: LazyTuning = DEFAULT) -> xr.Dataset:
 
 
 def part(dataset: xr.Dataset, cut: Mapping[str, slice]) -> xr.Dataset:
-    """A dataset cut along dimensions, in memory.
-
-    Raises
-    ------
-    DataError
-        If values are complex, or missing: sums over blocks have no rule for gaps.
-    """
+    """A dataset cut along dimensions, in memory."""
     found = dataset.isel(cut)
     lazy = lazy_variables(dataset)
     for name in lazy:

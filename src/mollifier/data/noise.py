@@ -50,25 +50,10 @@ def estimate_noise(
 ) -> float:
     """Standard deviation of white noise on a smooth field, in the units of the values.
 
-    Parameters
-    ----------
-    values
-        A field on a grid, any shape, NaN = missing; or samples of shape (n,) where ``points`` is given.
-    points
-        Coordinates of scattered samples, shape (n, d).
-    nodes
-        Nodes of each axis of a gridded field, one (n_i,) array for each axis that is not a repeat; evenly
-        spaced if absent.
-    repeats
-        Axes of a gridded field along which the same field is measured again.
+    The values are a field on a grid, any shape, or samples (n,) at ``points`` (n, d); NaN = missing.
+    ``nodes`` are those of each axis that is not a repeat, evenly spaced if absent; along the axes ``repeats``
+    the same field is measured again.
 
-    Raises
-    ------
-    DataError
-        If there are too few values to separate noise from field.
-
-    Examples
-    --------
     >>> rng = np.random.default_rng(0)
     >>> u = np.sin(np.linspace(0, 6, 400)) + 0.05 * rng.standard_normal(400)
     >>> round(estimate_noise(u), 2)

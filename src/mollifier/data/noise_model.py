@@ -33,16 +33,10 @@ _LEAST = 0.05
 
 @dataclass(frozen=True)
 class NoiseEffect:
-    """One random effect.
+    """One random effect: its kind, one of `EFFECTS` or "correlated", and its standard deviation.
 
-    Attributes
-    ----------
-    kind
-        One of `EFFECTS`, or "correlated".
-    sd
-        Its standard deviation, in the unit of the field; of a gain, relative to the value.
-    along, length
-        The axis along which it is correlated, and over which distance; of "correlated" only.
+    That is in the unit of the field; of a gain, relative to the value. "correlated" is so along an axis, over
+    a length.
     """
 
     kind: str
@@ -56,13 +50,7 @@ class NoiseEffect:
         return self.kind.endswith("gain")
 
     def factors(self, nodes: Mapping[str, Array], time: str | None) -> list[Array]:
-        """For each axis the shapes of the effect along it, (nodes, shapes).
-
-        Raises
-        ------
-        DataError
-            If it needs a time axis and there is none, or an axis that there is not.
-        """
+        """For each axis the shapes of the effect along it, (nodes, shapes)."""
         named = self.along or (time if self.kind != "offset" else "")
         if named is None or (named and named not in nodes):
             raise DataError(
@@ -94,8 +82,6 @@ def _correlated(x: Array, length: float) -> Array:
 class NoiseModel:
     """The noise of one variable as declared, sizes as fractions of its rms but for ``sd``.
 
-    Examples
-    --------
     >>> NoiseModel.of("u", {"fraction": 0.01, "sensor_gain": 0.02}).effects
     (('sensor_gain', 0.02),)
     >>> NoiseModel.of("u", {"sensor_gian": 0.02})
@@ -112,13 +98,7 @@ class NoiseModel:
 
     @classmethod
     def of(cls, variable: str, given: Mapping[str, Any]) -> NoiseModel:
-        """Read a mapping.
-
-        Raises
-        ------
-        DataError
-            If it holds an unknown word, or a size that is no number of 0 or more.
-        """
+        """Read a mapping."""
         what = f"Noise of '{variable}'"
         for word in given:
             if word not in _WORDS:
@@ -153,19 +133,9 @@ class NoiseModel:
     ) -> float | Array | None:
         """Write the effects into the array's attributes, and give its independent standard errors.
 
-        Parameters
-        ----------
-        array
-            Of the variable, in units in which its rms is ``rms``.
-        level
-            The field without most of its noise, in the shape of the array.
-        estimated
-            The noise of the whole, where correlated noise needs a size and none was given.
-
-        Returns
-        -------
-        float, Array or None
-            For all values, for each, or None where they are to be estimated.
+        These are None where they are to be estimated. ``level`` is the field without most of its noise, in
+        the shape of the array, whose rms is ``rms``; ``estimated`` the noise of the whole, where correlated
+        noise needs a size and none was given.
         """
         sd = self.sd if self.sd is not None else None if self.fraction is None else self.fraction * rms
         effects = [NoiseEffect(k, s * (1.0 if k.endswith("gain") else rms)) for k, s in self.effects]

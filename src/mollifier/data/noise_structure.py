@@ -86,19 +86,9 @@ def noise_structure(
 ) -> tuple[NoiseFinding, ...]:
     """What the noise of a field on a grid is besides white.
 
-    Parameters
-    ----------
-    values
-        Shape (repeats, *grid), NaN = missing.
-    nodes, names
-        Of each axis of the grid.
-    time
-        The axis whose nodes are frames; the others place the sensors. None if there is none.
-    given
-        Standard errors, broadcast to the values: what they say of the noise is no finding.
+    ``values`` have the shape (repeats, *grid), NaN = missing; ``given`` are standard errors, which are no
+    finding. Nodes along the axis ``time`` are frames, and the other axes place the sensors.
 
-    Examples
-    --------
     >>> rng = np.random.default_rng(0)
     >>> x, t = np.linspace(0, 1, 40), np.linspace(0, 1, 30)
     >>> u = np.exp(-t) * (2 + np.sin(6 * x[:, None])) * (1 + 0.02 * rng.standard_normal((40, 1)))

@@ -19,15 +19,7 @@ _MARKED = re.compile(rf"[+-]?\d*[.,{_SPACES}][\d.,{_SPACES}]*(?:[eE][+-]?\d+)?")
 
 @dataclass(frozen=True)
 class Notation:
-    """How numbers are written.
-
-    Attributes
-    ----------
-    decimal
-        Before the decimals.
-    group
-        Between groups of three digits; "" for none.
-    """
+    """How numbers are written: the mark before decimals, and that between thousands, "" for none."""
 
     decimal: str = "."
     group: str = ""
@@ -67,8 +59,6 @@ def notation_of(cells: Iterable[str]) -> Notation | None:
     Cells without a mark, or that no notation explains, are left out. A dot alone is before decimals. Where no
     notation fits all cells it is the plain one, which leaves the others text.
 
-    Examples
-    --------
     >>> notation_of(["1,5", "12"]), notation_of(["1,234.5", "1,200"]), notation_of(["1,234"])
     (Notation(decimal=',', group=''), Notation(decimal='.', group=','), None)
     """
@@ -95,19 +85,8 @@ def qualified(cell: str) -> bool:
 def translated(table: pd.DataFrame, first: Notation, name: str) -> pd.DataFrame:
     """A table of text with the columns of numbers as numbers, however these are written.
 
-    Parameters
-    ----------
-    table
-        Every cell text, or missing.
-    first
-        The notation of the first rows, which is taken where it explains all cells.
-    name
-        Of the file, for messages.
-
-    Raises
-    ------
-    DataError
-        If a cell may be one number or another.
+    ``first`` is the notation of the first rows, which is taken where it explains all cells; ``name`` the
+    file's.
     """
     cells = {c: str(c) for column in table for c in table[column].dropna().unique()}
     others = [c for c in cells if not first.pattern.fullmatch(c)]

@@ -21,13 +21,7 @@ _ON_EDGE = 1e-9
 
 
 def geojson_rings(path: str | Path) -> list[Array]:
-    """Rings of all polygons of a GeoJSON file, each (n, 2).
-
-    Raises
-    ------
-    DataError
-        If the file is no GeoJSON, or holds no polygon.
-    """
+    """Rings of all polygons of a GeoJSON file, each (n, 2)."""
     file = Path(path)
     try:
         rings = list(_rings(json.loads(file.read_text(encoding="utf-8"))))
@@ -39,13 +33,7 @@ def geojson_rings(path: str | Path) -> list[Array]:
 
 
 def checked_rings(rings: Sequence[Array], what: str) -> list[Array]:
-    """Rings that are closed outlines.
-
-    Raises
-    ------
-    DataError
-        If there is none, or one has fewer than three finite vertices; ``what`` begins the message.
-    """
+    """Rings that are closed outlines."""
     short = [r for r in rings if len(r) < 3 or not np.isfinite(r).all()]
     if not rings or short:
         raise DataError(
@@ -58,8 +46,6 @@ def checked_rings(rings: Sequence[Array], what: str) -> list[Array]:
 def inside(rings: Sequence[Array], points: Array) -> NDArray[np.bool_]:
     """Which points (n, 2) lie inside rings, their edges included; a ring inside another is a hole.
 
-    Examples
-    --------
     >>> square = np.array([[0.0, 0.0], [3.0, 0.0], [3.0, 3.0], [0.0, 3.0]])
     >>> inside([square, 1 + square / 3], np.array([[0.5, 0.5], [1.5, 1.5], [3.0, 3.0], [4.0, 1.0]]))
     array([ True, False,  True, False])

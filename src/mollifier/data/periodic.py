@@ -23,19 +23,8 @@ def repeats_first(raw: xr.Dataset, coordinate: str, variables: Sequence[str]) ->
 
     If the axis wraps one step past its last node, the step over the seam is about a third of the change from
     the last node but one to the second. Over a repeated slice it is noise alone, and the field goes on more
-    smoothly without that slice (variance ratio tests).
+    smoothly without that slice (variance ratio tests). One variable that shows the repeat suffices.
 
-    Parameters
-    ----------
-    raw
-        Data on a grid.
-    coordinate
-        Name of an axis.
-    variables
-        Those that are compared; one that shows the repeat suffices.
-
-    Examples
-    --------
     >>> x = np.linspace(0, 2 * np.pi, 33)
     >>> u = xr.Dataset({"u": ("x", np.sin(x))}, {"x": x})
     >>> repeats_first(u, "x", ["u"]), repeats_first(u.isel(x=slice(-1)), "x", ["u"])

@@ -41,30 +41,12 @@ DEFAULT = RadiusTuning()
 def best_radius(
     array: xr.DataArray, order: Derivative, sd: float, tuning: RadiusTuning = DEFAULT, **options: Any
 ) -> dict[str, float]:
-    """The radius along each axis of a derivative, the same in typical spacings.
+    """The radius along each axis of a derivative, the same in typical spacings; ``sd`` is that of the noise.
 
     Derivatives with larger radii are compared with all those with smaller ones. Their mean square difference
     is that of their noise, which white noise of the same size shows, plus bias. The radius with the least sum
     of the largest bias and of its own noise is taken (Goldenshluger and Lepski, Ann. Statist. 39:1608, 2011).
 
-    Parameters
-    ----------
-    array
-        Values over axes of numbers.
-    order
-        The derivative.
-    sd
-        Standard deviation of the noise.
-    options
-        Kernel and accuracy, as for `mollifier.differentiate`.
-
-    Raises
-    ------
-    GridError
-        If the nodes are too few for the derivative.
-
-    Examples
-    --------
     >>> x = np.linspace(0, 1, 200)
     >>> u = np.sin(6 * x) + 0.02 * np.random.default_rng(0).standard_normal(200)
     >>> radius = best_radius(xr.DataArray(u, {"x": x}, "x"), Derivative("u", (("x", 1),)), 0.02)

@@ -29,13 +29,7 @@ _SAME = 1e-9
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The table and the units of its columns: ``x [nm]`` is column ``x`` in ``nm``; the index is the line.
-
-    Raises
-    ------
-    DataError
-        As `mollifier.data.text_tables.read_layout`, or if there is no header.
-    """
+    """The table and the units of its columns: ``x [nm]`` is column ``x`` in ``nm``; the index is the line."""
     found = read_layout(path)
     if found.names is None:
         first = found.frame().iloc[0].tolist()[:4]

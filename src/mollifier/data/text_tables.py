@@ -40,22 +40,9 @@ _MISSING = {"", "na", "n/a", "nan", "null", "none", "-"}
 class TextTable:
     """The layout of a text table whose rows all have one cell for each column.
 
-    Attributes
-    ----------
-    names
-        Column names as written; None where the file has no header.
-    units
-        One for each column, from a row of units below the header; "" where there is none.
-    width
-        Number of columns.
-    separator, encoding
-        Between cells (None for spaces), and of the bytes.
-    notation
-        Of the numbers in the first rows.
-    lines
-        Line of the file that holds each row, counted from 1, shape (rows,).
-    comments
-        Lines above the header that begin with ``#`` or ``%``.
+    ``names`` are as written, None without a header; ``units`` from a row of units below it, else ""; the
+    separator is None for spaces, and the notation that of the first rows. ``lines`` are those of the file
+    that hold a row, counted from 1; ``comments`` are above the header and begin with ``#`` or ``%``.
     """
 
     file: Path
@@ -72,11 +59,6 @@ class TextTable:
         """The cells of some columns (all by default), named by position; the index is the line in the file.
 
         Numbers may be written in any notation; with ``dtype=str`` all cells stay text.
-
-        Raises
-        ------
-        DataError
-            If a cell may be one number or another, as 1,234.
         """
         top = int(self.lines[0])
         skipped = np.ones(int(self.lines[-1]) + 1 - top, dtype=bool)
@@ -97,13 +79,7 @@ class TextTable:
         return table
 
     def numbers(self, columns: Mapping[str, int], labels: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
-        """Columns of numbers by a name for each, shape (rows,); empty cells are NaN. ``labels`` may be text.
-
-        Raises
-        ------
-        DataError
-            If a cell holds text; with its line.
-        """
+        """Columns of numbers (rows,) by a name for each; empty cells are NaN. ``labels`` may be text."""
         table = self.frame(list(columns.values()))
         for name, i in columns.items():
             found = None if name in labels else first_text(table[i])
@@ -121,14 +97,6 @@ def read_layout(file: Path) -> TextTable:
     Comment lines (``#``, ``%``), blank rows and a footer below a blank line or NUL are left out. The last
     comment is the header where the rows begin without one. A first line ``sep=;`` names the separator.
 
-    Raises
-    ------
-    DataError
-        If the file is empty, no text, cut short, too wide, has two columns of one name, or a row has a cell
-        too many or too few.
-
-    Examples
-    --------
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "rod.csv"
     >>> _ = path.write_text("# instrument 7" + chr(10) + "t;u" + chr(10) + "s;K" + chr(10) + "0;1,5")

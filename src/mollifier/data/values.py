@@ -17,13 +17,7 @@ EXTENTS = 1e-60, 1e60
 
 
 def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    """A float64 copy; masked entries become NaN, imaginary parts of rounding alone are left with a warning.
-
-    Raises
-    ------
-    DataError
-        For complex numbers, text, dates and objects.
-    """
+    """A float64 copy; masked entries are NaN, and imaginary parts of rounding are left with a warning."""
     masked = np.ma.isMaskedArray(values)
     raw = np.ma.getdata(values) if masked else np.asarray(values)
     if raw.dtype.kind == "c":

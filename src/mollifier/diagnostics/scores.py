@@ -56,8 +56,6 @@ def score(fields: xr.Dataset, truth: xr.Dataset) -> dict[str, Score]:
 def compare(found: xr.DataArray, exact: xr.DataArray) -> Score:
     """Score of one field on the grid of the truth, where that is not NaN; both of the same shape.
 
-    Examples
-    --------
     >>> x = np.linspace(0, 1, 11)
     >>> exact = xr.DataArray(1 + x, {"x": x})
     >>> compare(1.1 * exact, exact).relative_l2

@@ -233,12 +233,6 @@ class Algebra:
         >>> algebra = Algebra(Names(("x",), fields={"u": ("x",)}))
         >>> algebra.total(sympy.Symbol("u") ** 2 * sympy.Symbol("x"), "x")
         u**2 + 2*u*u_x*x
-
-        Raises
-        ------
-        EquationError
-            If it meets known data, a jump that depends on more than coordinates, an order above `MAX_ORDER`
-            or an expression too large.
         """
         self._spend(expr, len(expr.free_symbols))
         parts: list[Any] = []

@@ -34,8 +34,6 @@ class Geometry:
         Factors of J that vanish somewhere, such as r at the axis. Equations are multiplied by their powers
         until none is left in a denominator: on the axis they then say what regularity asks for there.
 
-    Examples
-    --------
     >>> polar = geometry("polar", ("r", "theta"))
     >>> polar.scale, polar.volume, polar.singular
     ({'r': 1, 'theta': r}, r, (r,))
@@ -73,18 +71,10 @@ def _exponent(term: sympy.Expr, factor: sympy.Expr) -> Any:
 class _System:
     """A coordinate system.
 
-    Attributes
-    ----------
-    axes
-        The names that each coordinate may have; the first is the one of its part.
-    factors, singular
-        Scale factors, and those of their parts that vanish somewhere, from the coordinates' symbols in order.
-    angles
-        Numbers of the axes that are angles.
-    straight
-        Whether one more coordinate may be there, at right angles to these.
-    radius
-        The factor of coordinates on a sphere, where it is no coordinate.
+    ``axes`` are the names that each coordinate may have, the first that of its part; ``angles`` are the
+    numbers of those that are angles. Scale factors, and those of their parts that vanish somewhere, follow
+    from the coordinates' symbols in order. One more coordinate may be there, at right angles, if
+    ``straight``. ``radius`` is the factor of coordinates on a sphere, where it is no coordinate.
     """
 
     axes: tuple[tuple[str, ...], ...]

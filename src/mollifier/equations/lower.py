@@ -75,22 +75,9 @@ class Program:
         return Program(instructions, tuple(place[i] for i in chosen))
 
     def run(self, env: Mapping[str, Any]) -> list[Any]:
-        """Values of the outputs; NumPy arrays, or torch tensors if any of the inputs is one.
+        """Values of the outputs for names with arrays that broadcast; torch tensors if any of these is one.
 
-        Parameters
-        ----------
-        env
-            Name -> array of any shape; the shapes must broadcast.
-
-        Returns
-        -------
-        list
-            One array for each output, of the shape its own inputs broadcast to: ``()`` for a constant.
-
-        Raises
-        ------
-        EquationError
-            If a name is missing from ``env``.
+        Each has the shape that its own inputs broadcast to: ``()`` for a constant.
         """
         inputs = self.inputs
         missing = [name for name in inputs if name not in env]
@@ -148,11 +135,6 @@ def lower(expressions: Sequence[sympy.Expr]) -> Program:
     >>> u, k = sympy.symbols("u k")
     >>> [i.operation for i in lower([k * u**2 - 1]).instructions]
     ['number', 'load', 'load', 'mul', 'mul', 'sub']
-
-    Raises
-    ------
-    EquationError
-        If an expression holds a function that arrays do not have.
     """
     emitter = _Emitter()
     replacements, reduced = sympy.cse(list(expressions), symbols=sympy.numbered_symbols("@"), order="none")
@@ -267,8 +249,6 @@ class _Emitter:
 class ArrayFunction:
     """A SymPy expression that is called on arrays.
 
-    Examples
-    --------
     >>> f = ArrayFunction(sympy.Symbol("u") ** 2)
     >>> f({"u": np.array([1.0, 2.0])})
     array([1., 4.])

@@ -50,13 +50,6 @@ class Edge:
 def moving_edge(system: EquationSystem) -> Edge | None:
     """The edge of unknown place; None where there is none.
 
-    Raises
-    ------
-    EquationError
-        If there are several, or one is no unknown number along a coordinate, or in a condition.
-
-    Examples
-    --------
     >>> from mollifier.equations.names import Names
     >>> from mollifier.equations.system import parse
     >>> names = Names(("x", "t"), {"u": ("x", "t")}, {"a": (), "k": (), "m": ()})
@@ -94,24 +87,11 @@ def moving_edge(system: EquationSystem) -> Edge | None:
 def jump_conditions(
     system: EquationSystem, edge: Edge, below: Mapping[Any, Any], above: Mapping[Any, Any]
 ) -> list[sympy.Expr]:
-    """What is zero where both sides of an edge meet.
+    """What is zero where both sides of an edge meet, by what each symbol is on either side.
 
     States of second order along the coordinate are continuous. An equation says the rest: its integral over
     the edge is zero. With the highest derivative of each state and the derivative of the jump integrated,
     ``dx(k*u_x)`` leaves the flux k*u_x continuous, and ``k*u_xx`` the slope u_x.
-
-    Parameters
-    ----------
-    system, edge
-        The equations and their edge.
-    below, above
-        Symbol -> what it is on either side.
-
-    Raises
-    ------
-    EquationError
-        If an equation is of higher order along the coordinate, not linear in its highest derivatives, or
-        differentiates them along other coordinates.
     """
     c, names = edge.coordinate, system.names
     orders = {f: max((d.along(c) for d in system.derivatives.get(f, ())), default=0) for f in names.fields}

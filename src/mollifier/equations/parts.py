@@ -11,13 +11,6 @@ from mollifier.errors import EquationError
 def split(expression: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
     """Real and imaginary part of an expression in real symbols.
 
-    Raises
-    ------
-    EquationError
-        If the imaginary unit is inside a function, a root or a denominator that holds names.
-
-    Examples
-    --------
     >>> u, v = sympy.symbols("u v")
     >>> split((u + sympy.I * v) ** 2)
     (u**2 - v**2, 2*u*v)
@@ -63,11 +56,6 @@ def parts_of_equation(text: str, residual: sympy.Expr) -> dict[str, sympy.Expr]:
     >>> u, v = sympy.symbols("u v")
     >>> parts_of_equation("i*u = v", sympy.I * u - v)
     {'re(i*u) = re(v)': -v, 'im(i*u) = im(v)': u}
-
-    Raises
-    ------
-    EquationError
-        As `split`.
     """
     try:
         parts = dict(zip(("re", "im"), split(residual), strict=True))

@@ -84,11 +84,6 @@ def read(source: str) -> list[Statement]:
 
     Equations are separated by ``;`` or a line break; inside brackets, after an operator and before one a line
     break only continues the line. ``#`` starts a comment.
-
-    Raises
-    ------
-    EquationError
-        For anything that is not the language, with its place.
     """
     if len(source) > MAX_LENGTH:
         raise EquationError(

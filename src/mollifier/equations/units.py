@@ -44,21 +44,12 @@ class Units:
 
 
 def units_of(equations: Sequence[Equation], given: Mapping[str, str]) -> Units:
-    """Compare the units of the terms of each equation.
+    """Compare the units of the terms of each equation; ``given`` are those of names, as ``"W/(m K)"``.
 
     Values enter an equation as they are, so that units have to agree in size too: ``x`` in mm and ``k`` in
     m^2/s do not. Nothing is said of what has no unit: constants, decimal numbers, names without one. A unit
     that is no known word is a quantity of its own, as cells; one that cannot be read counts as missing.
 
-    Parameters
-    ----------
-    equations
-        Of one problem.
-    given
-        Name -> its unit, as ``"W/(m K)"``, ``"m s-1"`` or ``"cells/um^2"``; empty where it has none.
-
-    Examples
-    --------
     >>> names = Names(("x", "t"), {"u": ("x", "t")}, {"k": (), "r": ()})
     >>> units = {"u": "K", "x": "mm", "t": "s"}
     >>> units_of(parse("u_t = k*u_xx + r*u", names).equations, units).found

@@ -132,12 +132,6 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
     present, and the kernel reaches no other. Otherwise the spacing resolves the shortest feature of the
     data, and fronts that neighbouring samples straddle, within ``max_nodes``, and the radius is what the
     kernel and the order of the equation need in cells.
-
-    Raises
-    ------
-    ConfigurationError
-        If a node count or radius names no coordinate, a coordinate holds a single point, or what is given
-        needs more nodes than can be held; or a condition is at no value of a label.
     """
     chosen = chosen or choices.Collocation()
     for given in (chosen.nodes or {}, chosen.radius if isinstance(chosen.radius, Mapping) else {}):

@@ -100,13 +100,7 @@ def _no_place(condition: Condition, c: str, x: Any, names: Sequence[str] = ()) -
 
 
 def checked(given: Any, data: Observations) -> tuple[Condition, ...]:
-    """The conditions, one or a sequence of them, with names of experiments as their numbers.
-
-    Raises
-    ------
-    ConfigurationError
-        If one is none, or at a text that is neither an end nor the name of an experiment.
-    """
+    """The conditions, one or a sequence of them, with names of experiments as their numbers."""
     several = isinstance(given, Iterable) and not isinstance(given, str | Mapping)
     found: list[Condition] = []
     for one in given if several else (given,):
@@ -133,13 +127,7 @@ def _numbered(condition: Condition, data: Observations) -> Condition:
 
 
 def reached(conditions: Sequence[Condition], data: Observations) -> dict[str, tuple[float, float]]:
-    """Coordinate -> ends of the box of the data, extended to the places of the conditions.
-
-    Raises
-    ------
-    ConfigurationError
-        If a place is along no coordinate, far outside of the data, or at an edge of a periodic coordinate.
-    """
+    """Coordinate -> ends of the box of the data, extended to the places of the conditions."""
     found = {c: data.bounds[c] for c in data.coordinates}
     for condition in conditions:
         for c, x in condition.places.items():
@@ -184,15 +172,7 @@ def placed(
     bounds: Bounds,
     data: Observations,
 ) -> EquationSystem:
-    """The equations together with the conditions, as equations with a place.
-
-    Raises
-    ------
-    EquationError
-        If a condition cannot be read, or holds neither a state nor an unknown.
-    ConfigurationError
-        If one holds an unknown that varies along a coordinate of its place and occurs in no other equation.
-    """
+    """The equations together with the conditions, as equations with a place."""
     found, resolve = [], system.names.resolve
     everywhere = {resolve(s).derivative.field for s in system.symbols}
     for condition in conditions:

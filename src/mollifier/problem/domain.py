@@ -263,13 +263,7 @@ _LOOKED = {1: 1001, 2: 201}
 
 
 def check_edges(system: EquationSystem, interior: Interior | None, data: Observations) -> None:
-    """Check that places where a coefficient of a derivative jumps are left out: the state has a kink there.
-
-    Raises
-    ------
-    ConfigurationError
-        If neighbouring nodes of the domain lie on either side of such an edge.
-    """
+    """Refuse a domain that holds places where a coefficient of a derivative jumps: the state has a kink."""
     for edge in system.edges:
         held = {str(s) for s in edge.free_symbols} | set(interior.coordinates(data) if interior else ())
         names = tuple(c for c in data.coordinates if c in held)

@@ -45,13 +45,7 @@ def at_edges(
     data: Observations,
     constants: Mapping[str, float],
 ) -> tuple[Condition, ...]:
-    """The conditions, those along the edge as one for each of its places.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is no domain in two coordinates, or no edge where a condition is.
-    """
+    """The conditions, those along the edge as one for each of its places."""
     found: list[Condition] = []
     for condition in conditions:
         found += [condition] if EDGE not in condition.places else _along(condition, interior, data, constants)

@@ -29,8 +29,6 @@ def described(dataset: xr.Dataset, measured: xr.Dataset) -> xr.Dataset:
     Coordinates have their ``axis`` where their name is one of an axis, and with states the names of the
     data; a field with standard errors names them in ``ancillary_variables``.
 
-    Examples
-    --------
     >>> found = described(xr.Dataset({"k": ("x", [1.0]), "k_sd": ("x", [0.1])}, {"x": [0.0]}), xr.Dataset())
     >>> found.x.attrs, found.k.attrs
     ({'axis': 'X'}, {'ancillary_variables': 'k_sd'})

@@ -20,22 +20,9 @@ def check_finite(problem: InverseProblem, place: Collocation | None = None) -> N
     """Refuse equations with a coefficient that is infinite or no number, as 1/r at r = 0.
 
     Coefficients are parts of terms that hold coordinates and known variables only. Places where a known
-    variable itself is missing are no concern of theirs.
+    variable itself is missing are no concern of theirs. At the nodes of a collocation coordinates alone are
+    examined.
 
-    Parameters
-    ----------
-    problem
-        The question.
-    place
-        At its nodes in the measured region coordinates alone are examined; by default the places of the data.
-
-    Raises
-    ------
-    EquationError
-        If one is not finite; the message names the term and the place.
-
-    Examples
-    --------
     >>> from mollifier import Observations, ScalarUnknown
     >>> r, t = np.meshgrid(np.linspace(0, 1, 5), np.linspace(0, 1, 4))
     >>> obs = Observations({"u": 1 + (r * t).ravel()}, {"r": r.ravel(), "t": t.ravel()}, noise=0.01)

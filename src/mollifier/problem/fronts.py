@@ -42,14 +42,7 @@ TUNING = FrontTuning()
 class Front:
     """The steepest front of a field along a coordinate.
 
-    Attributes
-    ----------
-    field
-        The field.
-    places
-        Number of pairs of neighbouring samples that straddle a front.
-    width
-        Of the steepest, at most, in the coordinate's unit.
+    ``places`` pairs of neighbouring samples straddle one; ``width`` is that of the steepest, at most.
     """
 
     field: str
@@ -93,8 +86,6 @@ def jumps(samples: Samples, features: Array, tuning: FrontTuning = TUNING) -> It
     ``features``, shape (d,), are the shortest along each coordinate, in its unit. A front is a change between
     neighbours, noise allowed for, by more than ``tuning.jump``.
 
-    Examples
-    --------
     >>> x = np.linspace(0, 1, 40)[:, None]
     >>> samples = Samples(("x",), x, np.sign(x[:, 0] - 0.51), np.full(40, 1e-3))
     >>> [(count, round(width, 3)) for count, width in jumps(samples, np.array([0.1]))]

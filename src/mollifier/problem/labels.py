@@ -22,8 +22,6 @@ def labels(problem: InverseProblem) -> tuple[str, ...]:
     times, so that each has its own curve. Scattered places without repeats are not among them: there the
     fields have to be smooth.
 
-    Examples
-    --------
     >>> from mollifier import Observations, ScalarUnknown
     >>> subject, t = np.repeat(np.arange(5.0), 6), np.tile(np.arange(6.0), 5)
     >>> obs = Observations({"u": np.exp(-0.4 * t) * (1 + subject)}, {"id": subject, "t": t}, noise=0.01)
@@ -51,8 +49,6 @@ def labels(problem: InverseProblem) -> tuple[str, ...]:
 def curves(samples: Samples, apart: Sequence[str]) -> Iterator[tuple[NDArray[np.intp], Samples]]:
     """The samples of each combination of labels: their rows, and themselves without the labels.
 
-    Examples
-    --------
     >>> points = np.array([[0.0, 1.0], [0.0, 2.0], [5.0, 1.0]])
     >>> [rows.tolist() for rows, _ in curves(Samples(("id", "t"), points, np.ones(3), np.ones(3)), ["id"])]
     [[0, 1], [2]]

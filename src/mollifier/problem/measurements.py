@@ -24,22 +24,8 @@ _BEYOND, _MOST = 0.05, 4.0
 def measurements_of(name: str, unknown: FieldUnknown, data: Observations) -> Samples:
     """The measurements of one unknown field, columns in the order of the coordinates that it varies over.
 
-    Parameters
-    ----------
-    name, unknown
-        The field, its coordinates filled in.
-    data
-        Of the states; their box is the domain, and a little beyond it counts as inside.
+    The box of the data is the domain, and a little beyond it counts as inside.
 
-    Raises
-    ------
-    ConfigurationError
-        If the measurements are of another field or coordinates, outside of the domain or of the bounds.
-    DataError
-        If none is finite, or their noise was not given and cannot be estimated.
-
-    Examples
-    --------
     >>> x, t = np.random.default_rng(0).random((2, 50))
     >>> data = Observations({"u": x * t}, {"x": x, "t": t}, noise=0.01)
     >>> ends = Observations({"k": [1.0, 3.0]}, {"x": [0.0, 1.0]}, noise=0.0)

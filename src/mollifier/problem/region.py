@@ -50,24 +50,11 @@ TUNING = RegionTuning()
 def measured_region(
     problem: InverseProblem, grid: Grid, features: Mapping[str, float], tuning: RegionTuning = TUNING
 ) -> NDArray[np.bool_] | None:
-    """Which nodes of a grid lie in the measured region; None where all do.
+    """Which nodes of a grid over all coordinates lie in the measured region; None where all do.
 
     Time and labels do not matter: a place of space is in the region at all times. With one coordinate of
     space, few places, data that fill a grid, or conditions beyond the data, the region is the box. Distances
     are in lengths of the box.
-
-    Parameters
-    ----------
-    problem
-        Its samples fill the region.
-    grid
-        Over all coordinates.
-    features
-        Shortest feature along each coordinate.
-
-    Returns
-    -------
-    Array of the grid's shape.
     """
     space = [c for c in grid.names if c.lower() not in TIME_NAMES and c not in labels(problem)]
     if len(space) < 2 or any(not set(space) <= set(problem.data.coordinates_of(f)) for f in problem.fields):

@@ -16,22 +16,9 @@ _SUFFIXES = ("_sd", "_prior_sd", "_ratio", "_fitted", "_held_out", "_modes", "_v
 def check_names(names: Iterable[str], scalars: Iterable[str], laws: Iterable[str] = ()) -> None:
     """Refuse names under which a solution keeps something else.
 
-    Parameters
-    ----------
-    names
-        Of coordinates, fields, unknowns and known coefficients.
-    scalars
-        Those of unknown numbers, whose paths are columns of the history.
-    laws
-        Fields that laws vary over.
+    They are those of coordinates, fields, unknowns and known coefficients; ``scalars`` of unknown numbers,
+    whose paths are columns of the history, and ``laws`` of the fields that laws vary over.
 
-    Raises
-    ------
-    ConfigurationError
-        With the name, what it is reserved for, and a name that would do.
-
-    Examples
-    --------
     >>> check_names(["x", "u", "k"], ["loss"])
     Traceback (most recent call last):
     mollifier.errors.ConfigurationError: 'loss' is reserved for a column of a solution's history; choose

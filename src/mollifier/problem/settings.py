@@ -80,22 +80,8 @@ class Collocation(Strict):
 
 
 def validated(model: type[Model], values: Model | Mapping[str, Any] | None, where: str = "") -> Model:
-    """A model from plain values, the default one from None; a model is returned as it is.
+    """A model from plain values at a dotted place, the default one from None; a model is returned as it is.
 
-    Parameters
-    ----------
-    model, values
-        The class, and the values.
-    where
-        Dotted place of the values, for messages.
-
-    Raises
-    ------
-    ConfigurationError
-        With the place, what was given, and the nearest key for an unknown one.
-
-    Examples
-    --------
     >>> validated(Collocation, {"degree": 7}).degree
     7
     >>> validated(Collocation, {"degre": 7}, "collocation")

@@ -35,16 +35,9 @@ _COMPARED = re.compile(r"<=?|>=?")
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """Where one condition on the place holds.
+    """Where one condition on the place holds: points (n, d) over its coordinates -> whether it does, (n,).
 
-    Attributes
-    ----------
-    coordinates
-        Those it depends on.
-    holds
-        Points (n, d) -> whether it holds, (n,).
-    text
-        What it is, with a digest of what a text does not hold.
+    The text says what it is, with a digest of what a text does not hold.
     """
 
     coordinates: tuple[str, ...]

@@ -52,17 +52,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Split:
-    """A problem whose edge is at a place.
-
-    Attributes
-    ----------
-    problem
-        The question.
-    edge
-        Its edge.
-    place
-        Where the edge is taken to be.
-    """
+    """A problem whose edge is taken to be at a place."""
 
     problem: InverseProblem
     edge: Edge
@@ -243,13 +233,7 @@ def outermost(problem: InverseProblem, edge: Edge) -> tuple[float, float]:
 
 
 def search_range(problem: InverseProblem, edge: Edge) -> tuple[float, float]:
-    """Between which ends the place of an edge is sought: those of `outermost` within its bounds.
-
-    Raises
-    ------
-    ConfigurationError
-        If there are no such places, or the problem asks what is not answered beside an edge.
-    """
+    """Between which ends the place of an edge is sought: those of `outermost` within its bounds."""
     c, unknown = edge.coordinate, problem.scalars[edge.number]
     others = {
         "a periodic coordinate": c in problem.data.periodic,

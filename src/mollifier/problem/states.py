@@ -15,14 +15,6 @@ _EXAMPLE = "states={'p': StateUnknown()}"
 def completed_states(states: Mapping[str, StateUnknown], data: Observations) -> dict[str, StateUnknown]:
     """States with their coordinates filled in, in the order of the data's.
 
-    Raises
-    ------
-    ConfigurationError
-        If one is no `StateUnknown`, has the name of a coordinate, varies over what is no coordinate, or has
-        bounds although it was measured.
-
-    Examples
-    --------
     >>> data = Observations({"u": [1.0, 2.0]}, {"x": [0.0, 1.0], "t": [0.0, 0.5]}, noise=0.01)
     >>> completed_states({"p": StateUnknown()}, data)["p"].over
     ('x', 't')

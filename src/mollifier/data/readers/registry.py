@@ -70,11 +70,6 @@ def suffix_of(format: str) -> str:
 
     >>> suffix_of("matlab"), suffix_of("csv")
     ('.mat', '.csv')
-
-    Raises
-    ------
-    DataError
-        If the format is not known.
     """
     name = format.lower().lstrip(".")
     if name in READERS:

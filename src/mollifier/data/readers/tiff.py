@@ -35,16 +35,9 @@ class ImageMetadata:
 
 @dataclass(frozen=True)
 class Image:
-    """An image as its file holds it.
+    """An image as its file holds it, with a letter for each axis.
 
-    Attributes
-    ----------
-    array
-        The pixels.
-    axes
-        A letter for each dimension: T, Z, C, Y, X; S for the colours of a picture; another if unknown.
-    metadata
-        What the file states of sizes and times.
+    These are T, Z, C, Y, X; S for the colours of a picture; another if unknown.
     """
 
     array: NDArray[Any]
@@ -53,14 +46,7 @@ class Image:
 
 
 def open_tiff(file: Path) -> Image:
-    """The first series of a TIFF or OME-TIFF file.
-
-    Raises
-    ------
-    DataError
-        If tifffile is missing, the file is damaged, holds several images of one size, or an OME set lacks
-        planes.
-    """
+    """The first series of a TIFF or OME-TIFF file."""
     require_package(file, "tifffile", "tiff")
     import tifffile
 

@@ -173,8 +173,6 @@ def short_waves(lines: Array, periodic: bool, variance: float) -> float:
 
     ``lines`` are values along the axis, shape (m, n), of which those with gaps are left out.
 
-    Examples
-    --------
     >>> x = 2 * np.pi * np.arange(32) / 32
     >>> [round(short_waves(np.sin(k * x)[None], True, 0.0), 2) for k in (3, 11, 27)]
     [0.0, 1.0, 0.0]
@@ -200,8 +198,6 @@ def short_waves(lines: Array, periodic: bool, variance: float) -> float:
 def shortest_wave(kernel: Kernel, radius: float) -> float:
     """The wavelength that a kernel halves, in the unit of the radius.
 
-    Examples
-    --------
     >>> from mollifier.mollify.kernels import BSpline
     >>> round(shortest_wave(BSpline(5), 3.0), 2)  # in cells
     3.82

@@ -114,15 +114,7 @@ def _solved(problem: InverseProblem, engine: str, task: Task, progress: Follow |
 
 
 def run_apart(payload: bytes, task: Task, progress: Follow | None = None) -> Outcome:
-    """Solve in a freshly spawned process, which ends with this call whatever happens.
-
-    Raises
-    ------
-    ConfigurationError
-        If the process cannot start, as from a script without ``if __name__ == "__main__":``.
-    KeyboardInterrupt
-        On Ctrl-C, after the process was ended.
-    """
+    """Solve in a freshly spawned process, which ends with this call whatever happens."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     given = theirs, payload, pickle.dumps(task), progress is not None
@@ -141,13 +133,7 @@ def run_apart(payload: bytes, task: Task, progress: Follow | None = None) -> Out
 
 
 def check_start() -> None:
-    """Refuse to compare while this very process is being started.
-
-    Raises
-    ------
-    ConfigurationError
-        In a child that imports an unguarded script anew.
-    """
+    """Refuse to compare while this very process is being started."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise ConfigurationError(_UNGUARDED)
 

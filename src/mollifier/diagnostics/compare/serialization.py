@@ -33,13 +33,6 @@ def outcome_of(
 
     ``payload`` is the problem for another process, None where it must be solved in this one. The outcome is
     kept in the task's folder, if it has one. ``progress`` is as in `compare`.
-
-    Raises
-    ------
-    ConfigurationError, KeyboardInterrupt
-        As `run_apart`.
-    OutputError
-        If the outcome cannot be kept.
     """
     known_by = mark(problem, task) if task.folder is not None else ""
     if task.folder is not None and task.resume and (found := recall(task.folder, known_by)) is not None:
@@ -59,13 +52,7 @@ def mark(problem: InverseProblem, task: Task) -> str:
 
 
 def keep(folder: Path, outcome: Outcome, known_by: str) -> None:
-    """Save an outcome that is final: a solution that ran to its end, or a refusal.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
-    """
+    """Save an outcome that is final: a solution that ran to its end, or a refusal."""
     solution, checksum = outcome.solution, None
     if solution is None and outcome.status != REFUSED:
         return

@@ -96,8 +96,6 @@ class Pair:
 def pairs(solutions: Mapping[str, Solution]) -> tuple[Pair, ...]:
     """Every two engines on every unknown that both answer; solutions that are no answer are left out.
 
-    Examples
-    --------
     >>> from mollifier.problem.status import Status
     >>> def made(value, sd):
     ...     blank = xr.Dataset(coords={"observation": []}), xr.Dataset(coords={"step": []})

@@ -121,15 +121,7 @@ def _spread(solution: Solution, answers: Sequence[Solution]) -> tuple[dict[str, 
 
 
 def simulated(problem: InverseProblem, solution: Solution, seed: int, number: int) -> InverseProblem:
-    """The problem with data simulated from a solution of it: the same places, new noise.
-
-    Parameters
-    ----------
-    problem, solution
-        The question and its answer.
-    seed, number
-        Of the bootstrap, and number of the repeat: together they fix the noise.
-    """
+    """The problem with data simulated from its solution: the same places, noise by seed and number."""
     rng = np.random.default_rng([seed, number])
     values = {}
     for name in problem.fields:

@@ -19,14 +19,7 @@ Array = NDArray[np.float64]
 def gathered(solution: Solution, answers: Sequence[Solution], suffix: str = "") -> dict[str, Array]:
     """Unknown -> its value in every answer, shape (answers, ...): fields on the solution's own grid.
 
-    Parameters
-    ----------
-    solution
-        Whose unknowns and grid are used.
-    answers
-        Solutions of the same unknowns over the same domain, on any grid.
-    suffix
-        "_sd" for the standard errors in place of the values, NaN where there are none.
+    The suffix "_sd" takes the standard errors in place of the values, NaN where there are none.
     """
     numbers = {n: np.array([_number(a, n, suffix) for a in answers], dtype=float) for n in solution.estimates}
     return numbers | {
@@ -44,8 +37,6 @@ def _number(answer: Solution, name: str, suffix: str) -> float:
 def on_grid_of(field: xr.DataArray, dataset: xr.Dataset, name: str) -> Array:
     """A field of another dataset at the nodes of a field, in its shape; NaN where there is none.
 
-    Examples
-    --------
     >>> field = xr.DataArray([0.0, 0.0, 0.0], {"x": [0.0, 0.5, 1.0]}, ("x",))
     >>> on_grid_of(field, xr.Dataset({"k": ("x", [1.0, 3.0])}, {"x": [0.0, 1.0]}), "k").tolist()
     [1.0, 2.0, 3.0]
@@ -62,17 +53,8 @@ def on_grid_of(field: xr.DataArray, dataset: xr.Dataset, name: str) -> Array:
 
 
 def at_places(points: Array, known: Array, values: Array) -> Array:
-    """The mean of the values that are known exactly at each point, shape (n,); NaN where there is none.
+    """The mean of the values known at exactly the places of each point, shape (n,); NaN where there is none.
 
-    Parameters
-    ----------
-    points
-        Shape (n, d).
-    known, values
-        Places, shape (m, d), and the values there, shape (m,).
-
-    Examples
-    --------
     >>> known = np.array([[2.0], [1.0], [2.0]])
     >>> at_places(np.array([[0.5], [2.0]]), known, np.array([3.0, 5.0, 4.0])).tolist()
     [nan, 3.5]
@@ -89,18 +71,9 @@ def at_places(points: Array, known: Array, values: Array) -> Array:
 def with_spread(
     solution: Solution, spread: Mapping[str, Array], label: str, notes: Mapping[str, Any]
 ) -> Solution:
-    """A solution with other standard errors.
+    """A solution with other standard errors: unknown -> shape () or that of the field, NaN for none.
 
-    Parameters
-    ----------
-    solution
-        Whose values stay.
-    spread
-        Unknown -> standard errors, shape () or that of the field; NaN for none.
-    label
-        Where they come from, for the fields' names.
-    notes
-        The same for the provenance, under "intervals".
+    The label says where they come from; it and the notes go into the provenance, under "intervals".
     """
     found = {n: None if np.isnan(v) else float(v) for n, v in spread.items() if n in solution.estimates}
     estimates = {n: replace(e, sd=found.get(n, e.sd)) for n, e in solution.estimates.items()}

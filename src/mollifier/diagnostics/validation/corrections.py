@@ -107,16 +107,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Modes:
-    """Products of B-splines, or of Fourier modes along periodic axes.
+    """Products of B-splines, or of Fourier modes along periodic axes, so many along each coordinate.
 
-    Attributes
-    ----------
-    axes
-        By coordinate.
-    counts
-        Functions along each coordinate.
-    along
-        The coordinate of evolution, "" for none.
+    ``along`` is the coordinate of evolution, "" for none.
     """
 
     axes: Mapping[str, Axis]
@@ -328,12 +321,7 @@ def _interpolated(values: Array, grid: Grid, points: Array) -> Array:
 def most_likely(responses: Array, errors: Array, scales: Sequence[float]) -> float:
     """The scale of normal coefficients at which errors of white noise and responses are most likely.
 
-    Parameters
-    ----------
-    responses
-        To the coefficients of scale 1, shape (n, k).
-    errors
-        In units of the noise, shape (n,).
+    The responses are to the coefficients of scale 1, shape (n, k); the errors in units of the noise, (n,).
     """
     values, vectors = np.linalg.eigh(responses.T @ responses)
     values, parts = np.maximum(values, 0.0), (vectors.T @ (responses.T @ errors)) ** 2
@@ -348,14 +336,8 @@ def most_likely(responses: Array, errors: Array, scales: Sequence[float]) -> flo
 def fitted(responses: Array, errors: Array, spread: Array, at: Array) -> tuple[Array, Array]:
     """The step of coefficients that fits errors under independent normal priors, and its standard errors.
 
-    Parameters
-    ----------
-    responses
-        Of the errors to the coefficients, shape (n, k).
-    errors
-        In units of the noise, shape (n,).
-    spread, at
-        Standard deviations of the priors, infinite for none, and the present coefficients, shape (k,).
+    The responses of the errors to the coefficients have the shape (n, k), the errors are in units of the
+    noise; priors have standard deviations ``spread``, infinite for none, and the coefficients are ``at``.
     """
     precision = 1.0 / spread**2
     information = responses.T @ responses + np.diag(precision)

@@ -75,11 +75,6 @@ class Discretisation:
         States that are solved for; the others are given.
     coordinate
         That of evolution, if any.
-
-    Raises
-    ------
-    NoForwardSolutionError
-        If the grid is too coarse for the stencils.
     """
 
     def __init__(
@@ -206,16 +201,9 @@ class Discretisation:
     ) -> list[Array]:
         """Each expression's change at the inner nodes, shape (inner nodes, columns).
 
-        Parameters
-        ----------
-        env, rows
-            The environment at a place of evolution, and its slopes.
-        given
-            Changes of the parts, whose values at all but the inner nodes count, shape (nodes, columns).
-        directions, step
-            Changes of what is given, one for each column after, and the step of their differences.
-        terms, values
-            Added to expressions, one for each of the last columns; of the parts' values at all nodes.
+        ``given`` are changes of the parts, (nodes, columns), of which those at all but the inner nodes count.
+        Each direction is a change of what is given, whose differences are over ``step``; a term is added to
+        its expression. Directions, then terms, are the last columns.
         """
         outer = np.setdiff1d(np.arange(self.grid.size), self.inner)
         changed = [

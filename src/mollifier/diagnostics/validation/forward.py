@@ -137,18 +137,8 @@ class ForwardProblem:
 def forward(solution: Solution, system: EquationSystem) -> Forward:
     """Solve on finer and finer grids until the predictions change by less than a tenth of the noise.
 
-    Parameters
-    ----------
-    solution
-        Whose estimates and states are used.
-    system
-        Its equations.
-
-    Raises
-    ------
-    NoForwardSolutionError
-        If the equation cannot be solved, as where its solution blows up or no Newton step helps, or if the
-        solution lacks what the equations need.
+    It raises `NoForwardSolutionError` where the solution blows up, or no Newton step helps, or the answer
+    lacks what the equations need.
     """
     evolution = evolution_of(system)
     solved = solved_fields(system) if evolution is None else evolution.fields

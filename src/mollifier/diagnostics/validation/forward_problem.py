@@ -27,18 +27,9 @@ class NoForwardSolutionError(MollifierError):
 
 @dataclass(frozen=True)
 class Evolution:
-    """Evolution equations along one coordinate.
+    """Evolution equations along one coordinate: time, or one along which all derivatives are of first order.
 
-    Attributes
-    ----------
-    coordinate
-        Time, or else a coordinate along which all derivatives are of first order.
-    fields
-        What is solved for.
-    orders
-        Of each field's highest derivative along the coordinate, 1 or 2.
-    rates
-        Those derivatives, one expression a field.
+    ``orders`` are those of each field's highest derivative along it, 1 or 2, and ``rates`` these derivatives.
     """
 
     coordinate: str
@@ -48,13 +39,7 @@ class Evolution:
 
 
 def system_of(solution: Solution, problem: InverseProblem | None) -> EquationSystem:
-    """The equations, from the problem where it is given, else from the solution's provenance.
-
-    Raises
-    ------
-    NoForwardSolutionError
-        If the provenance is incomplete.
-    """
+    """The equations, from the problem where it is given, else from the solution's provenance."""
     if problem is not None:
         return replace(problem.system, conditions=())
     p, data = solution.provenance, solution.dataset
@@ -87,13 +72,7 @@ def system_of(solution: Solution, problem: InverseProblem | None) -> EquationSys
 
 
 def coefficients(solution: Solution, system: EquationSystem) -> dict[str, xr.DataArray]:
-    """Estimated unknowns and known coefficients by name; numbers have no dimensions.
-
-    Raises
-    ------
-    NoForwardSolutionError
-        If one that the equations name is not in the solution.
-    """
+    """Estimated unknowns and known coefficients by name; numbers have no dimensions."""
     found: dict[str, xr.DataArray] = {}
     names = {system.names.resolve(s).derivative.field: system.names.resolve(s).kind for s in system.symbols}
     for name, kind in names.items():
@@ -114,13 +93,7 @@ def coefficients(solution: Solution, system: EquationSystem) -> dict[str, xr.Dat
 
 
 def evolution_of(system: EquationSystem) -> Evolution | None:
-    """The equations solved for their rates; None where they have no coordinate of evolution.
-
-    Raises
-    ------
-    NoForwardSolutionError
-        If there is such a coordinate but the equations are not solved for its derivatives.
-    """
+    """The equations solved for their rates; None where they have no coordinate of evolution."""
     names = system.names
     if any(e.crossing != 0 for e in system.equations):
         raise NoForwardSolutionError("a flux jumps at an edge, where its derivative is no function")
@@ -161,13 +134,7 @@ def _orders(system: EquationSystem, coordinate: str) -> dict[str, int]:
 
 
 def solved_fields(system: EquationSystem) -> tuple[str, ...]:
-    """States that equations without a coordinate of evolution are solved for.
-
-    Raises
-    ------
-    NoForwardSolutionError
-        If fields and equations differ in number.
-    """
+    """States that equations without a coordinate of evolution are solved for."""
     fields = tuple(f for f in system.names.fields if any(d.total for d in system.derivatives.get(f, ())))
     if len(fields) != len(system.equations):
         raise NoForwardSolutionError(

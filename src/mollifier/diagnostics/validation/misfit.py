@@ -67,8 +67,6 @@ def places(solution: Solution, over: Iterable[Hashable]) -> Array:
 def misfit(errors: Array, points: Array) -> Misfit | None:
     """The misfit of errors in units of the noise, shape (n,), at points (n, d); None where there are none.
 
-    Examples
-    --------
     >>> x = np.linspace(0, 1, 400)[:, None]
     >>> noise = np.random.default_rng(0).standard_normal(400)
     >>> white, wavy = misfit(noise, x), misfit(noise + np.sin(20 * x[:, 0]), x)
@@ -90,13 +88,9 @@ def neighbour_correlation(errors: Array, points: Array) -> tuple[float, float | 
     """The error that neighbours share: Moran's I over the eight nearest neighbours of each point.
 
     ``I * mean square`` (Moran, Biometrika 37:17, 1950, about zero) estimates the variance that neighbours
-    share. Its chance is that of a normal distribution with the moments of I under random order and random
-    signs of the errors; one-sided, since a fit to noise leaves neighbours with errors of unlike signs.
-
-    Returns
-    -------
-    coherent, p
-        The square root of that variance, 0 where it is negative, and the chance.
+    share; its root is returned, 0 where it is negative. Its chance is that of a normal distribution with the
+    moments of I under random order and random signs of the errors; one-sided, since a fit to noise leaves
+    neighbours with errors of unlike signs.
     """
     if errors.size > _MOST:
         keep = np.random.default_rng(0).choice(errors.size, _MOST, replace=False)

@@ -46,13 +46,7 @@ class Steady:
         self.values: dict[Part, Array] = {(f, 0): on_nodes(states[f], grid).ravel() for f in solved}
 
     def solve(self) -> dict[str, xr.DataArray]:
-        """States that obey the equations, by damped Newton steps from the estimated ones.
-
-        Raises
-        ------
-        NoForwardSolutionError
-            If no Newton step reduces the residual before the equation holds.
-        """
+        """States that obey the equations, by damped Newton steps from the estimated ones."""
         discrete, u = self.discrete, self.values
         first, size, moved = None, np.inf, np.inf
         for _ in range(_NEWTON):
