@@ -9,7 +9,8 @@ import pytest
 import xarray as xr
 
 import mollifier as mf
-from mollifier.diagnostics.validation.corrections import Modes, fitted, most_likely
+from mollifier.diagnostics.validation.corrections import fitted, most_likely
+from mollifier.diagnostics.validation.modes import Modes
 from mollifier.diagnostics.validation.validate import validate
 from mollifier.mollify.grid import Axis
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from mollifier.diagnostics.validation.forward import ForwardProblem
-from mollifier.diagnostics.validation.forward_problem import evolution_of
+from mollifier.diagnostics.validation.forward_problem import ForwardProblem, evolution_of
+from mollifier.diagnostics.validation.solvers import solve_on
 from mollifier.equations.names import Names
 from mollifier.equations.system import parse
 
@@ -65,8 +65,7 @@ def ours(equation, numbers, start, axes, nodes):
     fields = {n: xr.DataArray(v) for n, v in numbers.items()}
     evolution = evolution_of(system)
     assert evolution is not None
-    solver = ForwardProblem(states, fields, system, evolution, ("u",)).solver(1)
-    found = solver.solve()
+    solver, found = solve_on(ForwardProblem(states, fields, system, evolution, ("u",)), 1)
     assert not solver.restarts
     return found["u"].isel(t=-1).values
 

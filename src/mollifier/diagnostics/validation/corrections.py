@@ -8,19 +8,24 @@ equation along the solution.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import reduce
-from typing import Protocol
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.interpolate import BSpline, RegularGridInterpolator
 
-from mollifier.diagnostics.validation.discretisation import Term, axis_of, interpolated
-from mollifier.diagnostics.validation.forward_problem import NoForwardSolutionError
-from mollifier.mollify.grid import Axis, Grid
+from mollifier.data.interpolation import on_grid
+from mollifier.diagnostics.validation.discretisation import interpolated
+from mollifier.diagnostics.validation.forward_problem import (
+    UNIFORM,
+    ForwardProblem,
+    NoForwardSolutionError,
+    axis_of,
+)
+from mollifier.diagnostics.validation.modes import Modes
+from mollifier.diagnostics.validation.solvers import Solver, solve_on
+from mollifier.mollify.grid import Grid
 
 Array = NDArray[np.float64]
 
@@ -49,35 +54,6 @@ class CorrectionTuning:
 
 
 DEFAULT = CorrectionTuning()
-UNIFORM = "uniform"
-"""The coordinate that ordinary differential equations are given, along which nothing varies."""
-
-
-class Solver(Protocol):
-    """A forward problem on a grid, once solved."""
-
-    grid: Grid
-    times: Array
-
-    @property
-    def restarts(self) -> int:
-        """How often the evolution was restarted from the states."""
-        ...
-
-    @property
-    def terms(self) -> Mapping[str, Term]:
-        """What the equations may lack, by name."""
-        ...
-
-    def responses(
-        self, modes: Modes, directions: Mapping[str, xr.DataArray], terms: Sequence[str], step: float
-    ) -> Iterator[dict[str, Array]]:
-        """Of each state at one time after another, shape (nodes, columns).
-
-        The columns are corrections of all states, as of `Modes.given`, and changes of what is estimated,
-        and terms that the equations lack.
-        """
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,68 +81,6 @@ class Measured:
         return (interpolated(field, self.over(field.dims)) - self.values) / self.sd
 
 
-@dataclass(frozen=True)
-class Modes:
-    """Products of B-splines, or of Fourier modes along periodic axes, so many along each coordinate.
-
-    ``along`` is the coordinate of evolution, "" for none.
-    """
-
-    axes: Mapping[str, Axis]
-    counts: Mapping[str, int]
-    along: str = ""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Functions along each coordinate."""
-        return tuple(self.counts[c] for c in self.axes)
-
-    def factor(self, name: str, x: Array, order: int = 0) -> Array:
-        """The functions along one coordinate, or their derivatives, shape (points, functions)."""
-        axis, count = self.axes[name], self.counts[name]
-        if axis.periodic:
-            k = (np.arange(count) + 1) // 2
-            angle = 2 * np.pi * k * (x[:, None] - axis.lower) / axis.length + np.pi / 2 * (
-                np.arange(count) % 2
-            )
-            waves = np.cos(angle + order * np.pi / 2) * (2 * np.pi * k / axis.length) ** order
-            return np.asarray(waves * np.where(k > 0, np.sqrt(2.0), 1.0), dtype=np.float64)
-        degree = min(3, count - 1)
-        knots = np.pad(np.linspace(axis.lower, axis.upper, count - degree + 1), degree, mode="edge")
-        return np.asarray(BSpline(knots, np.eye(count), degree)(x, nu=order))
-
-    def _over(self, grid: Grid) -> Array:
-        """Products over the coordinates of a grid, shape (nodes, functions)."""
-        parts = [self.factor(a.name, a.points) if a.name in self.axes else np.ones((a.size, 1)) for a in grid]
-        return np.asarray(reduce(np.kron, parts, np.ones((1, 1))), dtype=np.float64)
-
-    def given(
-        self, fields: Sequence[str], parts: Sequence[tuple[str, int]], grid: Grid, time: float, more: int
-    ) -> dict[tuple[str, int], Array]:
-        """Corrections of each part (a field and its order along the evolution), shape (nodes, columns).
-
-        The columns are the functions of one field after another, and ``more`` of zeros.
-        """
-        found, count = {}, int(np.prod(self.shape))
-        spatial = self._over(grid)
-        for f, order in parts:
-            values = np.zeros((grid.size, len(fields) * count + more))
-            own = (
-                np.kron(spatial, self.factor(self.along, np.array([time]), order)) if self.along else spatial
-            )
-            values[:, fields.index(f) * count : (fields.index(f) + 1) * count] = own
-            found[f, order] = values
-        return found
-
-    def correction(self, states: xr.DataArray, coefficients: Array) -> xr.DataArray:
-        """The sum of all functions on the grid of a state."""
-        order = [*(c for c in self.axes if c != self.along), *([self.along] if self.along else [])]
-        total = coefficients.reshape([self.counts[c] for c in order])
-        for c in order:  # each contraction appends the coordinate's nodes as the last axis
-            total = np.tensordot(total, self.factor(c, states[c].values.astype(float)), ([0], [1]))
-        return xr.DataArray(total, {c: states[c] for c in order}, order)
-
-
 def modes_of(
     states: xr.Dataset, along: str, solver: Solver, fields: int, tuning: CorrectionTuning = DEFAULT
 ) -> Modes:
@@ -186,30 +100,18 @@ def modes_of(
 
 
 def corrected(
-    states: xr.Dataset,
-    solved: Sequence[str],
-    along: str,
+    problem: ForwardProblem,
+    refined: int,
     solver: Solver,
     values: dict[str, xr.DataArray],
     data: Mapping[str, Measured],
     directions: Mapping[str, xr.DataArray],
-    again: Callable[[xr.Dataset], tuple[Solver, dict[str, xr.DataArray]]],
     tuning: CorrectionTuning = DEFAULT,
 ) -> tuple[dict[str, xr.DataArray], dict[str, float], dict[str, float], float]:
     """Forward solutions with the states corrected until they fit the data.
 
-    Parameters
-    ----------
-    states, solved, along
-        The states, those that are solved for, and the coordinate of evolution.
-    solver, values
-        The forward problem and its solution as the states are.
-    data
-        Measurements of states.
-    directions
-        One standard error of each unknown.
-    again
-        States to their solver and solution.
+    The problem was solved at a refinement, by ``solver`` with the solution ``values``. The directions
+    are one standard error of each unknown.
 
     Returns
     -------
@@ -218,17 +120,19 @@ def corrected(
         states corrected for each; by how many each term that the equations may lack differs from zero; and by
         how much of the noise the corrections moved the solution.
     """
+    states, solved, along = problem.states, problem.solved, problem.along
     modes = modes_of(states, along, solver, len(solved), tuning)
     data = {f: d.thinned(tuning.most_points) for f, d in data.items()}
     noise = {f: float(np.median(d.sd)) for f, d in data.items()}
     units = [noise.get(f) or tuning.share * float(np.ptp(states[f].values)) or 1.0 for f in solved]
     spread = np.repeat(units, int(np.prod(modes.shape)))
-    terms = [] if any(v.ndim for v in directions.values()) else list(solver.terms)
+    laws = any(v.ndim for v in directions.values())
+    terms = {} if laws else solver.discrete.terms(solver.parts)
     at, own = np.zeros(len(spread)), dict(states.data_vars)
     errors = first = np.concatenate([d.errors(values[f]) for f, d in data.items()])
     cost, responses = np.inf, np.zeros((errors.size, 0))
     for _ in range(tuning.steps):
-        slices = solver.responses(modes, directions, terms, tuning.difference)
+        slices = solver.responses(modes, directions, list(terms.values()), tuning.difference)
         responses = sampled(slices, solver, along, data)
         if not np.isfinite(responses).all():
             return values, {}, {}, 0.0
@@ -240,7 +144,7 @@ def corrected(
         for f, c in zip(solved, np.split(trial, len(solved)), strict=True):
             own[f] = states[f] + modes.correction(states[f], c)
         try:
-            better = again(states.assign(own))
+            better = solve_on(replace(problem, states=states.assign(own)), refined)
         except NoForwardSolutionError:
             break
         after = np.concatenate([d.errors(better[1][f]) for f, d in data.items()])
@@ -305,17 +209,10 @@ def sampled(
 
 
 def _interpolated(values: Array, grid: Grid, points: Array) -> Array:
-    values, points = values.reshape(*grid.shape, -1), points.copy()
-    nodes = []
-    for i, axis in enumerate(grid):
-        x = axis.points
-        if axis.periodic:
-            x = np.append(x, axis.upper)
-            values = np.concatenate([values, np.take(values, [0], axis=i)], axis=i)
-            points[:, i] = axis.lower + (points[:, i] - axis.lower) % axis.length
-        points[:, i] = np.clip(points[:, i], x[0], x[-1])
-        nodes.append(x)
-    return np.asarray(RegularGridInterpolator(nodes, values)(points))
+    """Values (nodes, columns) at points (n, d), linearly; NaN where one of them is not finite."""
+    if not np.isfinite(values).all():
+        return np.full((len(points), values.shape[1]), np.nan)
+    return on_grid("responses", values.reshape(*grid.shape, -1), grid, points, "linear")
 
 
 def most_likely(responses: Array, errors: Array, scales: Sequence[float]) -> float:

@@ -14,12 +14,16 @@ from scipy.interpolate import CubicSpline
 
 from mollifier.data.interpolation import on_grid
 from mollifier.diagnostics.validation import finite_differences
-from mollifier.diagnostics.validation.forward_problem import NoForwardSolutionError, derivatives_of
+from mollifier.diagnostics.validation.forward_problem import (
+    ForwardProblem,
+    NoForwardSolutionError,
+    axis_of,
+    derivatives_of,
+)
 from mollifier.equations.algebra import differentiate
 from mollifier.equations.laws import as_functions, as_symbols, laws_in
 from mollifier.equations.lower import ArrayFunction
-from mollifier.equations.system import EquationSystem
-from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.unknowns import value_axis
 
@@ -28,15 +32,6 @@ Given = Callable[[Mapping[str, Any]], Any]
 """What is given at the inner nodes, from the environment: the place of evolution, and states for laws."""
 Part = tuple[str, int]
 """A field and its order of differentiation along the coordinate of evolution."""
-
-
-def axis_of(coordinate: xr.DataArray, size: int | None = None) -> Axis:
-    """The axis through a coordinate's nodes, or with so many even nodes; periodic by its attribute."""
-    x = coordinate.values.astype(float)
-    period = coordinate.attrs.get("periodic")
-    upper = x[0] + float(period) if period else x[-1]
-    nodes = tuple(x) if size is None else None
-    return Axis(str(coordinate.name), x[0], upper, size or x.size, bool(period), nodes=nodes)
 
 
 def interpolated(array: xr.DataArray, points: Array) -> Array:
@@ -59,34 +54,10 @@ class Term(NamedTuple):
 
 
 class Discretisation:
-    """Expressions on a grid: their values, and the slopes of these in the values that are solved for.
+    """Expressions of a problem on a grid: their values, and the slopes of these in what is solved for."""
 
-    Parameters
-    ----------
-    grid
-        The coordinates that are discretised: all but that of evolution.
-    states, fields
-        Estimated states, and everything else that the equations name.
-    expressions
-        What is discretised.
-    system
-        The equations.
-    solved
-        States that are solved for; the others are given.
-    coordinate
-        That of evolution, if any.
-    """
-
-    def __init__(
-        self,
-        grid: Grid,
-        states: xr.Dataset,
-        fields: Mapping[str, xr.DataArray],
-        expressions: Sequence[sympy.Expr],
-        system: EquationSystem,
-        solved: tuple[str, ...],
-        coordinate: str = "",
-    ) -> None:
+    def __init__(self, problem: ForwardProblem, grid: Grid, expressions: Sequence[sympy.Expr]) -> None:
+        system, states, solved = problem.system, problem.states, problem.solved
         functions = [as_functions(e, system.names) for e in expressions]
         states_in = derivatives_of(functions, system)
         symbols = {s: sympy.Symbol(s) for s, d in states_in.items() if d.field in solved}
@@ -96,7 +67,7 @@ class Discretisation:
         )
         needed = {**states_in, **{d.name: d for d in laws}}
         orders = {c: max((d.along(c) for d in needed.values()), default=0) for c in grid.names}
-        self.grid, self.coordinate, self.states = grid, coordinate, tuple(map(str, states.data_vars))
+        self.grid, self.coordinate, self.states = grid, problem.along, tuple(map(str, states.data_vars))
         # Nodes whose values the equation gives; those in a layer as wide as a stencil at the ends are given.
         self.inner = np.flatnonzero(finite_differences.inner(grid, orders))
         if not self.inner.size:
@@ -106,7 +77,7 @@ class Discretisation:
             s: sp.csr_array(_matrix(grid, d, grid.names)[self.inner]) for s, d in self.solved.items()
         }
         self.needed = needed
-        given = {**fields, **{f: states[f] for f in map(str, states.data_vars) if f not in solved}}
+        given = {**problem.fields, **{f: states[f] for f in map(str, states.data_vars) if f not in solved}}
         self.given = {s: self._given(given[d.field], d) for s, d in needed.items() if d.field in given}
         for axis in grid:
             self.given[axis.name] = _constant(self._at_inner(axis.points, (axis.name,)))

@@ -8,27 +8,24 @@ states, corrected until they fit the data; all others come from the equation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.diagnostics.validation.corrections import UNIFORM, Measured, corrected
-from mollifier.diagnostics.validation.discretisation import axis_of
+from mollifier.diagnostics.validation.corrections import Measured, corrected
 from mollifier.diagnostics.validation.forward_problem import (
-    Evolution,
+    UNIFORM,
+    ForwardProblem,
     NoForwardSolutionError,
     coefficients,
     evolution_of,
     solved_fields,
 )
-from mollifier.diagnostics.validation.method_of_lines import MethodOfLines
 from mollifier.diagnostics.validation.misfit import noise, places
-from mollifier.diagnostics.validation.steady import Steady
+from mollifier.diagnostics.validation.solvers import Solver, solve_on
 from mollifier.equations.system import EquationSystem
-from mollifier.mollify.grid import Grid
 from mollifier.problem.solution import Solution
 
 Array = NDArray[np.float64]
@@ -37,8 +34,6 @@ Array = NDArray[np.float64]
 _FINE, _LEVELS = 0.1, (1, 2, 4, 8)
 # Above this share of the noise the change is reported.
 _COARSE = 1 / 3
-_MOST_NODES = {1: 801, 2: 6_000, 3: 12_000}
-_MOST_NUMBERS = 4_000_000
 _LEAST = 16  # nodes along each axis
 
 
@@ -69,71 +64,6 @@ class Forward:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class ForwardProblem:
-    """What is solved forward.
-
-    Attributes
-    ----------
-    states
-        Estimated states: starts, ends, and what is not solved for.
-    fields
-        Everything else that the equations name.
-    system, evolution, solved
-        As of `mollifier.diagnostics.validation.forward_problem`.
-    """
-
-    states: xr.Dataset
-    fields: Mapping[str, xr.DataArray]
-    system: EquationSystem
-    evolution: Evolution | None
-    solved: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if not self.space:  # an ordinary differential equation: the same everywhere along a coordinate added
-            object.__setattr__(self, "states", self.states.expand_dims({UNIFORM: [0.0, 1.0]}))
-        for f in self.solved:
-            if set(self.states[f].dims) != set(self.states.dims):
-                raise NoForwardSolutionError(f"'{f}' does not vary over all coordinates")
-
-    @property
-    def along(self) -> str:
-        """The coordinate of evolution, "" for none."""
-        return "" if self.evolution is None else self.evolution.coordinate
-
-    @property
-    def space(self) -> tuple[str, ...]:
-        """The coordinates that are discretised."""
-        return tuple(c for c in map(str, self.states.dims) if c != self.along)
-
-    def solver(self, refined: int) -> MethodOfLines | Steady:
-        """The problem on a grid with so many cells along each axis for one of the states'."""
-        sizes = {}
-        for c in self.space:
-            n, periodic = self.states.sizes[c], bool(self.states[c].attrs.get("periodic"))
-            sizes[c] = n * refined if periodic else (n - 1) * refined + 1
-        grid = Grid(*(axis_of(self.states[c], sizes[c]) for c in self.space))
-        if self.evolution is None:
-            return Steady(self.states, self.fields, self.system, self.solved, grid)
-        return MethodOfLines(self.states, self.fields, self.system, self.evolution, grid, refined)
-
-    def solution(self, solver: MethodOfLines | Steady) -> dict[str, xr.DataArray]:
-        """Of a solver, its coordinates with the attributes of the states'."""
-        found = solver.solve()
-        for v in found.values():
-            for c in v.dims:
-                v[c].attrs.update(self.states[c].attrs)
-        return found
-
-    def affordable(self, refined: int) -> bool:
-        """Whether a grid is small enough."""
-        sizes = {c: (n - 1) * refined + 1 for c, n in self.states.sizes.items()}
-        space = [n for c, n in sizes.items() if c != self.along]
-        most = _MOST_NODES.get(len(space), _MOST_NODES[3]) * (1 if self.along else 4)
-        total = float(np.prod([float(n) for n in sizes.values()]))
-        return float(np.prod(space)) <= most and total <= _MOST_NUMBERS
-
-
 def forward(solution: Solution, system: EquationSystem) -> Forward:
     """Solve on finer and finer grids until the predictions change by less than a tenth of the noise.
 
@@ -161,9 +91,8 @@ def forward(solution: Solution, system: EquationSystem) -> Forward:
     lacking: Mapping[str, float] = {}
     if data:
         values, shifts, lacking, moved = corrected(
-            problem.states, solved, problem.along, solver, values, data, _directions(solution, fields),
-            partial(_again, problem, refined)
-        )  # fmt: skip
+            problem, refined, solver, values, data, _directions(solution, fields)
+        )
         notes.append(
             f"its start and ends were fitted to the data, which moved it by {moved:.2g} times the noise"
         )
@@ -173,17 +102,9 @@ def forward(solution: Solution, system: EquationSystem) -> Forward:
     return Forward(xr.Dataset(found), errors, points, shifts, lacking, tuple(notes))
 
 
-def _again(
-    problem: ForwardProblem, refined: int, states: xr.Dataset
-) -> tuple[MethodOfLines | Steady, dict[str, xr.DataArray]]:
-    """The solver of corrected states, and its solution."""
-    solver = replace(problem, states=states).solver(refined)
-    return solver, problem.solution(solver)
-
-
 def _resolved(
     problem: ForwardProblem, data: Mapping[str, Measured]
-) -> tuple[int, MethodOfLines | Steady, dict[str, xr.DataArray], float]:
+) -> tuple[int, Solver, dict[str, xr.DataArray], float]:
     """The level of refinement that is fine enough, its solver and solution, and what it changed."""
     change, before, found = np.inf, None, None
     sizes = [n for c, n in problem.states.sizes.items() if c != UNIFORM]
@@ -191,7 +112,8 @@ def _resolved(
     for n in levels:
         if before is not None and not problem.affordable(n):
             break
-        found = n, (solver := problem.solver(n)), (values := problem.solution(solver))
+        solver, values = solve_on(problem, n)
+        found = n, solver, values
         errors = [d.errors(values[f]) for f, d in data.items()]
         if before is not None:
             change = max((_rms(new - old) for new, old in zip(errors, before, strict=True)), default=0.0)

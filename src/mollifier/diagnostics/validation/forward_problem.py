@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,12 +14,19 @@ from numpy.typing import NDArray
 from mollifier.equations.names import Names
 from mollifier.equations.system import EquationSystem, parse
 from mollifier.errors import EquationError, MollifierError
+from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.unknowns import value_axis
 
 Array = NDArray[np.float64]
+
+UNIFORM = "uniform"
+"""The coordinate that ordinary differential equations are given, along which nothing varies."""
+# Most nodes at a time, by the number of coordinates, and most values of a solution.
+_MOST_NODES = {1: 801, 2: 6_000, 3: 12_000}
+_MOST_NUMBERS = 4_000_000
 
 
 class NoForwardSolutionError(MollifierError):
@@ -36,6 +44,62 @@ class Evolution:
     fields: tuple[str, ...]
     orders: tuple[int, ...]
     rates: tuple[sympy.Expr, ...]
+
+
+def axis_of(coordinate: xr.DataArray, size: int | None = None) -> Axis:
+    """The axis through a coordinate's nodes, or with so many even nodes; periodic by its attribute."""
+    x = coordinate.values.astype(float)
+    period = coordinate.attrs.get("periodic")
+    upper = x[0] + float(period) if period else x[-1]
+    nodes = tuple(x) if size is None else None
+    return Axis(str(coordinate.name), x[0], upper, size or x.size, bool(period), nodes=nodes)
+
+
+@dataclass(frozen=True, eq=False)
+class ForwardProblem:
+    """States that are solved for, from the estimated ones and from all else that the equations name.
+
+    Of the states, starts and ends count, and those that are not solved for.
+    """
+
+    states: xr.Dataset
+    fields: Mapping[str, xr.DataArray]
+    system: EquationSystem
+    evolution: Evolution | None
+    solved: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.space:  # an ordinary differential equation: the same everywhere along a coordinate added
+            object.__setattr__(self, "states", self.states.expand_dims({UNIFORM: [0.0, 1.0]}))
+        for f in self.solved:
+            if set(self.states[f].dims) != set(self.states.dims):
+                raise NoForwardSolutionError(f"'{f}' does not vary over all coordinates")
+
+    @property
+    def along(self) -> str:
+        """The coordinate of evolution, "" for none."""
+        return "" if self.evolution is None else self.evolution.coordinate
+
+    @property
+    def space(self) -> tuple[str, ...]:
+        """The coordinates that are discretised."""
+        return tuple(c for c in map(str, self.states.dims) if c != self.along)
+
+    def grid(self, refined: int) -> Grid:
+        """The coordinates that are discretised, with so many cells along each axis for one of the states'."""
+        axes = []
+        for c in self.space:
+            n, periodic = self.states.sizes[c], bool(self.states[c].attrs.get("periodic"))
+            axes.append(axis_of(self.states[c], n * refined if periodic else (n - 1) * refined + 1))
+        return Grid(*axes)
+
+    def affordable(self, refined: int) -> bool:
+        """Whether a grid is small enough."""
+        sizes = {c: (n - 1) * refined + 1 for c, n in self.states.sizes.items()}
+        space = [n for c, n in sizes.items() if c != self.along]
+        most = _MOST_NODES.get(len(space), _MOST_NODES[3]) * (1 if self.along else 4)
+        total = float(np.prod([float(n) for n in sizes.values()]))
+        return float(np.prod(space)) <= most and total <= _MOST_NUMBERS
 
 
 def system_of(solution: Solution, problem: InverseProblem | None) -> EquationSystem:

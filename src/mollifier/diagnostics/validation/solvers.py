@@ -1,4 +1,7 @@
-"""The method of lines: finite differences in space, SciPy's implicit Radau method along the evolution."""
+"""Forward problems on a grid, once solved: finite differences in space, and what the solution responds to.
+
+Along an evolution by SciPy's implicit Radau method; without one by sparse Newton steps.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,13 @@ from scipy.integrate import solve_ivp
 from scipy.interpolate import CubicSpline
 from scipy.sparse.linalg import splu
 
-from mollifier.diagnostics.validation.corrections import Modes
 from mollifier.diagnostics.validation.discretisation import Discretisation, Part, Term, on_nodes
-from mollifier.diagnostics.validation.forward_problem import Evolution, NoForwardSolutionError
-from mollifier.equations.system import EquationSystem
+from mollifier.diagnostics.validation.forward_problem import (
+    Evolution,
+    ForwardProblem,
+    NoForwardSolutionError,
+)
+from mollifier.diagnostics.validation.modes import Modes
 from mollifier.mollify.grid import Grid
 
 Array = NDArray[np.float64]
@@ -27,6 +33,8 @@ _EVALUATIONS = 8_000
 # An unstable equation is restarted where an error at the start has grown by so much, at most so often.
 _GROWN, _WINDOWS = 30.0, 32
 _MODES = 6
+# Newton steps at most, their relative size at the end, and the least share of one.
+_NEWTON, _SETTLED, _LEAST_STEP = 40, 1e-10, 1e-3
 
 
 class _Budget(Exception):  # noqa: N818 - a signal, no error
@@ -34,30 +42,13 @@ class _Budget(Exception):  # noqa: N818 - a signal, no error
 
 
 class MethodOfLines:
-    """Evolution equations on a grid.
+    """Evolution equations on a grid, with so many steps of output for one between the nodes of the states."""
 
-    Parameters
-    ----------
-    states, fields, system, grid
-        As of `mollifier.diagnostics.validation.discretisation.Discretisation`.
-    evolution
-        The equations, solved for the rates.
-    refined
-        Steps of output for one between the nodes of the states.
-    """
-
-    def __init__(
-        self,
-        states: xr.Dataset,
-        fields: Mapping[str, xr.DataArray],
-        system: EquationSystem,
-        evolution: Evolution,
-        grid: Grid,
-        refined: int,
-    ) -> None:
+    def __init__(self, problem: ForwardProblem, evolution: Evolution, grid: Grid, refined: int) -> None:
+        states = problem.states
         along = evolution.coordinate
         self.evolution, self.grid = evolution, grid
-        self.discrete = Discretisation(grid, states, fields, evolution.rates, system, evolution.fields, along)
+        self.discrete = Discretisation(problem, grid, evolution.rates)
         nodes = states[along].values.astype(float)
         self.times = np.linspace(nodes[0], nodes[-1], (nodes.size - 1) * refined + 1)
         self.bounds: dict[str, CubicSpline] = {}
@@ -162,35 +153,29 @@ class MethodOfLines:
         }
 
     @property
-    def terms(self) -> dict[str, Term]:
-        """What the equations may lack, by name."""
-        return self.discrete.terms(self.parts)
-
-    @property
     def restarts(self) -> int:
         """How often the evolution was restarted from the states."""
         return len(self.starts) - 1
 
     def responses(
-        self, modes: Modes, directions: Mapping[str, xr.DataArray], terms: Sequence[str], step: float
+        self, modes: Modes, directions: Mapping[str, xr.DataArray], terms: Sequence[Term], step: float
     ) -> Iterator[dict[str, Array]]:
-        """Of each state at one time after another, shape (nodes, columns), as of `Solver`.
+        """Of each state at one time after another, shape (nodes, columns).
 
-        By the trapezoidal rule along the solution, anew from each restart.
+        The columns are corrections of all states, as of `Modes.given`, and changes of what is estimated, and
+        terms that the equations lack. By the trapezoidal rule along the solution, anew from each restart.
         """
         discrete, fields, inner = self.discrete, list(self.evolution.fields), self.discrete.inner
         ways = [discrete.direction(n, a) for n, a in directions.items()]
-        known = self.terms if terms else {}
-        added = [known[n] for n in terms]
         one = sp.identity(len(self.parts) * inner.size, format="csc")
         last: tuple[Any, Array, Array] | None = None
         for i, t in enumerate(self.times):
-            given = modes.given(fields, self.parts, self.grid, t, len(ways) + len(added))
+            given = modes.given(fields, self.parts, self.grid, t, len(ways) + len(terms))
             here = {p: v[i] for p, v in self.path.items()}
             env = discrete.environment(t, here)
             slopes = discrete.slopes(env)
             matrix = discrete.assembled(self._rows(dict(zip(fields, slopes, strict=True))), self.parts)
-            rates = discrete.sources(env, slopes, given, ways, added, here, step)
+            rates = discrete.sources(env, slopes, given, ways, terms, here, step)
             sources = dict(zip(fields, rates, strict=True))
             zero = np.zeros_like(sources[fields[0]])
             source = np.concatenate([zero if (f, k + 1) in self.parts else sources[f] for f, k in self.parts])
@@ -229,3 +214,95 @@ def _bump(grid: Grid) -> Array:
             mode = mode * wave.reshape([-1 if j == i else 1 for j in range(len(grid.shape))])
         total += rng.standard_normal() * mode
     return (total / (np.sqrt(np.mean(total**2)) or 1.0)).ravel()
+
+
+class Steady:
+    """Equations without a coordinate of evolution on a grid, solved everywhere at once by Newton's method."""
+
+    times = np.zeros(1)
+    restarts = 0
+
+    def __init__(self, problem: ForwardProblem, grid: Grid) -> None:
+        residuals = [e.residual for e in problem.system.equations]
+        self.discrete, self.grid = Discretisation(problem, grid, residuals), grid
+        self.values: dict[Part, Array] = {
+            (f, 0): on_nodes(problem.states[f], grid).ravel() for f in problem.solved
+        }
+        self.parts = list(self.values)
+
+    def solve(self) -> dict[str, xr.DataArray]:
+        """States that obey the equations, by damped Newton steps from the estimated ones."""
+        discrete, u = self.discrete, self.values
+        first, size, moved = None, np.inf, np.inf
+        for _ in range(_NEWTON):
+            env = discrete.environment(0.0, u)
+            residual = np.concatenate(discrete.evaluated(env))
+            size = float(np.linalg.norm(residual))
+            first = size if first is None else first
+            if not np.isfinite(size):
+                break
+            try:
+                step = splu(discrete.assembled(discrete.slopes(env), list(u))).solve(residual)
+            except RuntimeError:
+                raise NoForwardSolutionError("the linearised equation is singular") from None
+            better = _damped(discrete, u, step, size)
+            if better is None:
+                break
+            moved = max(float(np.abs(better[p] - u[p]).max()) / (float(np.ptp(u[p])) or 1.0) for p in u)
+            u = better
+            if moved < _SETTLED:
+                break
+        # Rounding stops Newton's method long after the equation holds.
+        if not np.isfinite(size) or (size > 1e-6 * (first or 1.0) and moved > 1e-6):
+            raise NoForwardSolutionError("Newton's method found no solution with the estimates")
+        self.values = u
+        coords = {a.name: a.points for a in self.grid}
+        return {
+            f: xr.DataArray(v.reshape(self.grid.shape), coords, self.grid.names) for (f, _), v in u.items()
+        }
+
+    def responses(
+        self, modes: Modes, directions: Mapping[str, xr.DataArray], terms: Sequence[Term], step: float
+    ) -> Iterator[dict[str, Array]]:
+        """Of each state, as of `MethodOfLines.responses`."""
+        discrete, parts = self.discrete, self.parts
+        given = modes.given([f for f, _ in parts], parts, self.grid, 0.0, len(directions) + len(terms))
+        ways = [discrete.direction(n, a) for n, a in directions.items()]
+        env = discrete.environment(0.0, self.values)
+        rows = discrete.slopes(env)
+        source = np.concatenate(discrete.sources(env, rows, given, ways, terms, self.values, step))
+        inner = -splu(discrete.assembled(rows, parts)).solve(source)
+        for part, values in zip(parts, np.split(inner, len(parts)), strict=True):
+            given[part][discrete.inner] = values
+        yield {f: given[f, 0] for f, _ in parts}
+
+
+def _damped(
+    discrete: Discretisation, u: Mapping[Part, Array], step: Array, size: float
+) -> dict[Part, Array] | None:
+    """The values after the longest of halved steps that reduces the residual; None where none does."""
+    share = 1.0
+    while share > _LEAST_STEP:
+        trial = {p: v.copy() for p, v in u.items()}
+        for values, part in zip(trial.values(), np.split(step, len(trial)), strict=True):
+            values[discrete.inner] -= share * part
+        residual = np.concatenate(discrete.evaluated(discrete.environment(0.0, trial)))
+        if np.linalg.norm(residual) < size:
+            return trial
+        share /= 2
+    return None
+
+
+Solver = MethodOfLines | Steady
+
+
+def solve_on(problem: ForwardProblem, refined: int) -> tuple[Solver, dict[str, xr.DataArray]]:
+    """A problem on the grid of a refinement, and its solution, with the attributes of the coordinates."""
+    grid = problem.grid(refined)
+    evolution = problem.evolution
+    solver = MethodOfLines(problem, evolution, grid, refined) if evolution else Steady(problem, grid)
+    found = solver.solve()
+    for v in found.values():
+        for c in v.dims:
+            v[c].attrs.update(problem.states[c].attrs)
+    return solver, found

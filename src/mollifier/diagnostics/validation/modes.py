@@ -1,0 +1,78 @@
+"""Smooth functions over the coordinates: corrections of states are sums of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.interpolate import BSpline
+
+from mollifier.mollify.grid import Axis, Grid
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Products of B-splines, or of Fourier modes along periodic axes, so many along each coordinate.
+
+    ``along`` is the coordinate of evolution, "" for none.
+    """
+
+    axes: Mapping[str, Axis]
+    counts: Mapping[str, int]
+    along: str = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Functions along each coordinate."""
+        return tuple(self.counts[c] for c in self.axes)
+
+    def factor(self, name: str, x: Array, order: int = 0) -> Array:
+        """The functions along one coordinate, or their derivatives, shape (points, functions)."""
+        axis, count = self.axes[name], self.counts[name]
+        if axis.periodic:
+            k = (np.arange(count) + 1) // 2
+            angle = 2 * np.pi * k * (x[:, None] - axis.lower) / axis.length + np.pi / 2 * (
+                np.arange(count) % 2
+            )
+            waves = np.cos(angle + order * np.pi / 2) * (2 * np.pi * k / axis.length) ** order
+            return np.asarray(waves * np.where(k > 0, np.sqrt(2.0), 1.0), dtype=np.float64)
+        degree = min(3, count - 1)
+        knots = np.pad(np.linspace(axis.lower, axis.upper, count - degree + 1), degree, mode="edge")
+        return np.asarray(BSpline(knots, np.eye(count), degree)(x, nu=order))
+
+    def _over(self, grid: Grid) -> Array:
+        """Products over the coordinates of a grid, shape (nodes, functions)."""
+        parts = [self.factor(a.name, a.points) if a.name in self.axes else np.ones((a.size, 1)) for a in grid]
+        return np.asarray(reduce(np.kron, parts, np.ones((1, 1))), dtype=np.float64)
+
+    def given(
+        self, fields: Sequence[str], parts: Sequence[tuple[str, int]], grid: Grid, time: float, more: int
+    ) -> dict[tuple[str, int], Array]:
+        """Corrections of each part (a field and its order along the evolution), shape (nodes, columns).
+
+        The columns are the functions of one field after another, and ``more`` of zeros.
+        """
+        found, count = {}, int(np.prod(self.shape))
+        spatial = self._over(grid)
+        for f, order in parts:
+            values = np.zeros((grid.size, len(fields) * count + more))
+            own = (
+                np.kron(spatial, self.factor(self.along, np.array([time]), order)) if self.along else spatial
+            )
+            values[:, fields.index(f) * count : (fields.index(f) + 1) * count] = own
+            found[f, order] = values
+        return found
+
+    def correction(self, states: xr.DataArray, coefficients: Array) -> xr.DataArray:
+        """The sum of all functions on the grid of a state."""
+        order = [*(c for c in self.axes if c != self.along), *([self.along] if self.along else [])]
+        total = coefficients.reshape([self.counts[c] for c in order])
+        for c in order:  # each contraction appends the coordinate's nodes as the last axis
+            total = np.tensordot(total, self.factor(c, states[c].values.astype(float)), ([0], [1]))
+        return xr.DataArray(total, {c: states[c] for c in order}, order)
