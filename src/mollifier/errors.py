@@ -45,3 +45,18 @@ def did_you_mean(name: object, candidates: Iterable[str]) -> str:
     if close:
         return f" Did you mean '{close[0]}'?"
     return f" Known names: {', '.join(known)}." if known else ""
+
+
+def check_known(
+    given: str | Iterable[object], known: Iterable[str], error: type[MollifierError], message: str
+) -> None:
+    """Refuse a name, or the first of several, that is none of those known, with a hint.
+
+    >>> check_known(["k", "q"], ["k", "s"], DataError, "There is no '{}'.")
+    Traceback (most recent call last):
+    mollifier.errors.DataError: There is no 'q'. Known names: k, s.
+    """
+    there = [*known]
+    for name in [given] if isinstance(given, str) else given:
+        if name not in there:
+            raise error(message.replace("{}", str(name), 1) + did_you_mean(name, there))

@@ -53,7 +53,7 @@ class Accessor:
         """
         from mollifier.data.building import with_axes
         from mollifier.data.radii import axes_of, best_radius
-        from mollifier.errors import DataError, did_you_mean
+        from mollifier.errors import DataError, check_known
         from mollifier.mollify.adaptive import ADAPTIVE
         from mollifier.mollify.differentiate import differentiate
         from mollifier.mollify.orders import Derivative
@@ -63,9 +63,8 @@ class Accessor:
             return xr.merge(found, join="outer", compat="no_conflicts")
         derivative = Derivative.parse(order, map(str, self._dataset.dims))
         field = derivative.field
-        if field not in self._dataset.data_vars:
-            hint = did_you_mean(field, map(str, self._dataset.data_vars))
-            raise DataError(f"'{order}': the dataset has no variable '{field}'.{hint}")
+        known = map(str, self._dataset.data_vars)
+        check_known(field, known, DataError, f"'{order}': the dataset has no variable '{field}'.")
         indexes = {d: i for d, i in self._dataset[field].indexes.items() if len(i) > 1}
         turned = {d: slice(None, None, -1) for d, i in indexes.items() if i.is_monotonic_decreasing}
         array = self._dataset[field].isel(turned)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mollifier.data.complex_values import is_complex, names_in_parts
 from mollifier.equations.names import parts_of
-from mollifier.errors import DataError, did_you_mean
+from mollifier.errors import DataError, check_known
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,7 @@ class Arrays:
 def check_rename(names: Mapping[Any, str], known: Iterable[Any]) -> None:
     """Refuse new names for what is not there, that are no text, or that are taken."""
     there = [str(n) for n in known]
-    for old in names:
-        if old not in there:
-            raise DataError(f"There is no '{old}' to rename.{did_you_mean(old, there)}")
+    check_known(names, there, DataError, "There is no '{}' to rename.")
     for old, new in names.items():
         after = [names.get(n, n) for n in there]
         if not isinstance(new, str) or after.count(new) > 1:
@@ -56,22 +54,19 @@ def in_parts(
     >>> found.values["z_im"], names, parts
     (array([1., 0.]), {'z_re': 'psi_re', 'z_im': 'psi_im'}, {'psi': ('psi_re', 'psi_im')})
     """
-    split = [n for n, a in content.values.items() if is_complex(a)] if isinstance(content, Arrays) else []
-    if not split:
+    found = content.values if isinstance(content, Arrays) else {}
+    old = {n: parts_of(n) for n, a in found.items() if is_complex(a)}
+    if not old:
         return content, dict(names), {}
-    old = {n: parts_of(n) for n in split}
-    new = {n: parts_of(names.get(n, n)) for n in split}
-    values = {n: a for n, a in content.values.items() if n not in old}
-    for n, own in old.items():
-        values |= dict(zip(own, (np.real(content.values[n]), np.imag(content.values[n])), strict=True))
-    pairs = {p: q for n in split if n in names for p, q in zip(old[n], new[n], strict=True)}
-    names = {n: q for n, q in names.items() if n not in old} | pairs
+    values = {n: a for n, a in found.items() if n not in old}
+    for n, (real, imaginary) in old.items():
+        values |= {real: np.real(found[n]), imaginary: np.imag(found[n])}
+    new = {names.get(n, n): parts_of(names.get(n, n)) for n in old}
+    renamed = {n: q for n, q in names.items() if n not in old}
+    for n in old.keys() & names.keys():
+        renamed |= dict(zip(old[n], new[names[n]], strict=True))
     dims, units = names_in_parts(content.dims, old), names_in_parts(content.units, old)
-    return (
-        Arrays(values, dims, units, content.refused),
-        names,
-        {p[0].removesuffix("_re"): p for p in new.values()},
-    )
+    return Arrays(values, dims, units, content.refused), renamed, new
 
 
 def rename(arrays: Arrays, names: Mapping[str, str]) -> Arrays:
@@ -119,8 +114,7 @@ def assemble(
     for name in (*(variables or ()), *(coordinates or ()), *errors, *(dims or ())):
         if name in arrays.refused:
             raise DataError(f"'{name}' cannot be read: {arrays.refused[name]}.")
-        if name not in arrays.values:
-            raise DataError(f"The file has no array '{name}'.{did_you_mean(name, arrays.values)}")
+        check_known([name], arrays.values, DataError, "The file has no array '{}'.")
     named = {d for ds in (*(dims or {}).values(), *arrays.dims.values()) for d in ds}
     axes = list(
         coordinates or (n for n, a in arrays.values.items() if a.ndim == 1 and n not in (variables or ()))

@@ -14,7 +14,7 @@ from mollifier.data.complex_values import is_complex
 from mollifier.data.periodic import repeats_first
 from mollifier.data.values import EXTENTS, check_text, measured_array, real_array
 from mollifier.equations.names import TIME_NAMES
-from mollifier.errors import DataError, GridError, did_you_mean
+from mollifier.errors import DataError, GridError, check_known, did_you_mean
 from mollifier.mollify.grid import Axis
 
 POINT = "point"
@@ -139,10 +139,8 @@ def scattered_dataset(
 
 
 def _known(what: str, names: Iterable[str], raw: xr.Dataset) -> None:
-    for n in names:
-        if n not in raw.variables and n not in raw.dims:
-            known = [str(v) for v in [*raw.variables, *raw.dims]]
-            raise DataError(f"{what} '{n}' is not in the data.{did_you_mean(n, known)}")
+    known = [str(v) for v in [*raw.variables, *raw.dims]]
+    check_known(names, known, DataError, f"{what} '{{}}' is not in the data.")
 
 
 def _along_rows(raw: xr.Dataset, name: str) -> bool:

@@ -23,7 +23,7 @@ from mollifier.data.noise_findings import NoiseFinding
 from mollifier.data.noise_model import NoiseModel, declared_in, smoothed
 from mollifier.data.noise_structure import less_than_given, noise_structure
 from mollifier.data.values import EXTENTS, real_array
-from mollifier.errors import DataError, did_you_mean
+from mollifier.errors import DataError, check_known
 from mollifier.io.draws import Rng, generator
 
 Noise: TypeAlias = "float | Mapping[str, float | str | ArrayLike | xr.DataArray | Mapping[str, Any]] | None"
@@ -190,11 +190,7 @@ def _per_variable(raw: xr.Dataset, noise: Noise, variables: list[str] | None) ->
     if noise is None:
         return {}
     if isinstance(noise, Mapping):
-        for name in noise:
-            if name not in known:
-                raise DataError(
-                    f"noise names '{name}', which is not a variable.{did_you_mean(str(name), known)}"
-                )
+        check_known(noise, known, DataError, "noise names '{}', which is not a variable.")
         return {str(n): v for n, v in noise.items() if v is not None}
     if _number(noise):
         return dict.fromkeys(known, noise)
@@ -230,10 +226,7 @@ def attach(raw: xr.Dataset, noise: Noise, variables: list[str] | None) -> tuple[
         elif _number(given):
             fractions[v] = _fraction(f"Noise of '{v}' was given as {given}", given)
         else:
-            if v not in raw.variables:
-                raise DataError(
-                    f"Variable '{v}' is not in the data.{did_you_mean(v, map(str, raw.data_vars))}"
-                )
+            check_known(v, map(str, raw.variables), DataError, "Variable '{}' is not in the data.")
             array = given if isinstance(given, xr.DataArray) else real_array(f"noise of {v}", given)
             if not isinstance(array, xr.DataArray) and array.shape != raw[v].shape:
                 raise DataError(
@@ -243,9 +236,9 @@ def attach(raw: xr.Dataset, noise: Noise, variables: list[str] | None) -> tuple[
             named[v] = f"{v}_standard_error"
             raw = raw.assign({named[v]: array if isinstance(array, xr.DataArray) else (raw[v].dims, array)})
     for v, name in named.items():
-        if name not in raw.variables:
-            hint = did_you_mean(name, map(str, raw.data_vars))
-            raise DataError(f"Standard error '{name}' of '{v}' is not in the data.{hint}")
+        check_known(
+            name, map(str, raw.variables), DataError, f"Standard error '{name}' of '{v}' is not in the data."
+        )
     bars = Bars(fractions, named, marks, models)
     left = {*bars.linked(), *(variables or ())}
     return raw.drop_vars([n for n in replaced if n in raw.variables and n not in left]), bars

@@ -18,7 +18,7 @@ from mollifier.data.damage import Damage, find_damage
 from mollifier.data.interpolation import at_scattered, on_grid, positions
 from mollifier.data.noise_findings import NoiseFinding
 from mollifier.data.noise_model import NoiseEffect, effects_of
-from mollifier.errors import DataError, did_you_mean
+from mollifier.errors import DataError, check_known
 from mollifier.io.printed import Printed
 from mollifier.mollify.grid import Axis, Grid
 
@@ -129,10 +129,7 @@ class Labelled(Printed):
         return whole if names is None else whole.subgrid([names] if isinstance(names, str) else names)
 
     def _variable(self, name: str) -> str:
-        if name not in self.variables:
-            raise DataError(
-                f"The observations have no variable '{name}'.{did_you_mean(name, self.variables)}"
-            )
+        check_known([name], self.variables, DataError, "The observations have no variable '{}'.")
         return name
 
     def _finite(self, variable: str) -> Array:
@@ -230,9 +227,7 @@ class Labelled(Printed):
         DataError
             If a coordinate is not given, or a point of a grid lies beside a missing value.
         """
-        if method not in ("linear", "cubic"):
-            hint = did_you_mean(method, ("linear", "cubic"))
-            raise DataError(f"Interpolation '{method}' is not known.{hint}")
+        check_known([method], ("linear", "cubic"), DataError, "Interpolation '{}' is not known.")
         names = self.coordinates_of(variable)
         flat, shape = positions(variable, names, points)
         array = self.dataset[variable]

@@ -69,9 +69,11 @@ def estimate_noise(
     repeats = tuple(r % u.ndim for r in repeats)
     u = np.moveaxis(u, repeats, range(len(repeats)))
     u = u.reshape(-1, *u.shape[len(repeats) :])
-    pure, dof = _pure_error(u)
-    if dof >= _FEWEST_REPEATS:
-        return pure
+    if len(u) > 1:
+        there = np.isfinite(u)
+        node = np.broadcast_to(np.arange(u[0].size).reshape(u.shape[1:]), u.shape)
+        if (pure := _pure_error(u[there], node[there])) is not None:
+            return pure
     nodes = nodes or tuple(np.arange(float(n)) for n in u.shape[1:])
     found = _gridded(u, nodes)
     if found is not None:
@@ -80,16 +82,12 @@ def estimate_noise(
     return _scattered(u[index], np.stack([x[i] for x, i in zip(nodes, index[1:], strict=True)], axis=-1))
 
 
-def _pure_error(u: Array) -> tuple[float, int]:
-    """Pooled standard deviation over the first axis, and its degrees of freedom."""
-    if len(u) == 1:
-        return 0.0, 0
-    count = np.isfinite(u).sum(axis=0)
-    dof = int(np.maximum(count - 1, 0).sum())
-    if dof == 0:
-        return 0.0, 0
-    mean = np.nansum(u, axis=0) / np.maximum(count, 1)
-    return float(np.sqrt(np.nansum((u - mean) ** 2) / dof)), dof
+def _pure_error(u: Array, where: NDArray[np.intp]) -> float | None:
+    """Pooled standard deviation of values (n,) at numbered places; None where too few are at one place."""
+    count = np.bincount(where)
+    dof = u.size - np.count_nonzero(count)
+    mean = np.bincount(where, weights=u) / np.maximum(count, 1)
+    return float(np.sqrt(np.sum((u - mean[where]) ** 2) / dof)) if dof >= _FEWEST_REPEATS else None
 
 
 def weights_of(x: Array, order: int) -> Array:
@@ -181,13 +179,9 @@ def _gridded(u: Array, nodes: tuple[Array, ...]) -> float | None:
 
 def _scattered(u: Array, x: Array) -> float:
     """Pure error where points repeat often enough, otherwise local polynomial residuals."""
-    places, where = np.unique(x, axis=0, return_inverse=True)
-    where = where.ravel()
-    count = np.bincount(where)
-    dof = u.size - len(places)
-    if dof >= _FEWEST_REPEATS:
-        mean = np.bincount(where, weights=u) / count
-        return float(np.sqrt(np.sum((u - mean[where]) ** 2) / dof))
+    where = np.unique(x, axis=0, return_inverse=True)[1].ravel()
+    if (pure := _pure_error(u, where)) is not None:
+        return pure
     lines = list(_along_lines(u, x))
     extent = np.ptp(x, axis=0)
     x = (x - x.min(axis=0)) / np.where(extent > 0, extent, 1.0)

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.errors import DataError, did_you_mean
+from mollifier.errors import DataError, check_known
 
 Array = NDArray[np.float64]
 
@@ -100,16 +100,13 @@ class NoiseModel:
     def of(cls, variable: str, given: Mapping[str, Any]) -> NoiseModel:
         """Read a mapping."""
         what = f"Noise of '{variable}'"
-        for word in given:
-            if word not in _WORDS:
-                raise DataError(
-                    f"{what} declares '{word}', which is none of {', '.join(_WORDS)}."
-                    f"{did_you_mean(str(word), _WORDS)}"
-                )
+        check_known(
+            given, _WORDS, DataError, f"{what} declares '{{}}', which is none of {', '.join(_WORDS)}."
+        )
         distribution = given.get("distribution", "normal")
-        if distribution not in DISTRIBUTIONS:
-            hint = did_you_mean(str(distribution), DISTRIBUTIONS)
-            raise DataError(f"{what}: there is no distribution {distribution!r}.{hint}")
+        check_known(
+            [distribution], DISTRIBUTIONS, DataError, f"{what}: there is no distribution {distribution!r}."
+        )
         correlated = given.get("correlated", {})
         if not isinstance(correlated, Mapping) or len(correlated) > 1:
             raise DataError(

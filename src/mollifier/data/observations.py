@@ -155,13 +155,10 @@ class Observations(Labelled):
         whole: Observations | None = None,
         middle: Observations | None = None,
     ) -> Self:
-        object.__setattr__(self, "dataset", dataset)
-        object.__setattr__(self, "coordinates", coordinates)
-        object.__setattr__(self, "replicates", replicates)
-        object.__setattr__(self, "whole", whole)
-        object.__setattr__(self, "_middle", middle)
-        object.__setattr__(self, "_estimates", dict(estimates or {}))
-        object.__setattr__(self, "_findings", {})
+        found = {"_estimates": dict(estimates or {}), "_findings": {}, "_middle": middle}
+        vars(self).update(
+            dataset=dataset, coordinates=coordinates, replicates=replicates, whole=whole, **found
+        )
         return self
 
     def _with(self, dataset: xr.Dataset, names: Mapping[str, str] | None = None) -> Observations:

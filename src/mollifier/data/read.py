@@ -23,7 +23,7 @@ from mollifier.data.observations import Observations
 from mollifier.data.readers.engines import engine_reader
 from mollifier.data.readers.registry import READERS, Reader, reader_of, suffix_of, suffixes
 from mollifier.data.values import real_array
-from mollifier.errors import DataError, did_you_mean
+from mollifier.errors import DataError, check_known
 from mollifier.io.arguments import typed
 from mollifier.io.draws import Rng
 from mollifier.io.files import require_file
@@ -168,9 +168,8 @@ def read(
     content, found = _named(content, names, requested, axes, repeats, extra, dims)
     content, axes, repeats = _chosen(content, requested, axes, repeats, extra, select or {}, gridded)
     content = _stepped(content, steps)
-    if mask is not None and mask not in content.variables:
-        raise DataError(f"Mask '{mask}' is not in the data.{did_you_mean(mask, map(str, content.variables))}")
     if mask is not None:
+        check_known(mask, map(str, content.variables), DataError, "Mask '{}' is not in the data.")
         keep = content[mask].fillna(0) != 0
         content = content.drop_vars(mask)
         measured = set(map(str, content.data_vars)) - {*errors} - errorbars.linked(content)
@@ -281,9 +280,12 @@ def _chosen(
 def _stepped(content: xr.Dataset, steps: Mapping[str, float]) -> xr.Dataset:
     """With coordinate values at even steps from zero along some dimensions."""
     for name, step in steps.items():
-        if name not in content.dims:
-            hint = did_you_mean(name, map(str, content.dims))
-            raise DataError(f"coordinates gives a step along '{name}', no dimension of the data.{hint}")
+        check_known(
+            name,
+            map(str, content.dims),
+            DataError,
+            "coordinates gives a step along '{}', no dimension of the data.",
+        )
         if isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step < float("inf"):
             raise DataError(
                 f"coordinates gives {step!r} as the step along '{name}'; a positive number was expected."

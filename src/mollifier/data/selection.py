@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from mollifier.data import errorbars
 from mollifier.data.arrays import check_rename
 from mollifier.data.building import POINT, time_last
-from mollifier.errors import DataError, did_you_mean
+from mollifier.errors import DataError, check_known, did_you_mean
 from mollifier.io.draws import Rng, generator
 
 Array = NDArray[np.float64]
@@ -109,8 +109,7 @@ def matches(name: str, labels: NDArray[Any], value: Any) -> tuple[NDArray[np.boo
 def pick(dataset: xr.Dataset, coordinates: Sequence[str], gridded: bool, name: str, value: Any) -> xr.Dataset:
     """Keep where ``name`` equals a value, or one of several; a single value takes the name away."""
     known = [str(n) for n in (dataset.dims if gridded else dataset.variables)]
-    if name not in known:
-        raise DataError(f"Nothing to select by '{name}'.{did_you_mean(name, known)}")
+    check_known(name, known, DataError, "Nothing to select by '{}'.")
     labels = dataset[name].values if name in dataset.variables else np.arange(dataset.sizes[name])
     hit, single = matches(name, labels, value)
     note = "; ".join(filter(None, [dataset.attrs.get("selected"), f"{name} = {value}"]))
@@ -143,8 +142,7 @@ def _unwrap(dataset: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
 def window(dataset: xr.Dataset, coordinates: Sequence[str], ranges: Mapping[str, Any]) -> xr.Dataset:
     """Keep coordinates within closed ranges; None leaves an end open."""
     for name, limits in ranges.items():
-        if name not in coordinates:
-            raise DataError(f"There is no coordinate '{name}' to cut.{did_you_mean(name, coordinates)}")
+        check_known(name, coordinates, DataError, "There is no coordinate '{}' to cut.")
         try:
             lower, upper = (None if v is None else float(v) for v in limits)
         except (TypeError, ValueError):
@@ -200,8 +198,7 @@ def where_trusted(
         raise DataError(f"Nothing to trust was named; give a coordinate's value, as {coordinates[-1]}=0.")
     mark = xr.Variable((), np.array(True))
     for name, value in where.items():
-        if name not in coordinates:
-            raise DataError(f"There is no coordinate '{name}' to trust.{did_you_mean(name, coordinates)}")
+        check_known(name, coordinates, DataError, "There is no coordinate '{}' to trust.")
         values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
         labels = dataset[name].values
         hit = np.zeros(labels.shape, dtype=bool)

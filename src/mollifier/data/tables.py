@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from mollifier.data import selection
 from mollifier.data.building import COORDINATE_NAMES, POINT, REPLICATE, time_last
 from mollifier.data.notation import qualified
+from mollifier.data.readers.registry import Reader
 from mollifier.data.text_tables import first_text, read_layout, split_header
-from mollifier.errors import DataError, did_you_mean
+from mollifier.errors import DataError, check_known, did_you_mean
 
 # Rows that fill at least this part of the product of their coordinates are a grid with gaps.
 _FULL = 0.5
@@ -46,6 +47,9 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     return table, {n: unit for n, header, below in every if (unit := split_header(header)[1] or below)}
 
 
+READER = Reader((".csv", ".tsv", ".txt"), read_table)
+
+
 def _without_row_numbers(table: pd.DataFrame, column: int, path: Path) -> pd.DataFrame:
     """A table without the one column that has no name, which may only count the rows."""
     count = table.iloc[:, column]
@@ -57,10 +61,7 @@ def _without_row_numbers(table: pd.DataFrame, column: int, path: Path) -> pd.Dat
 def select_rows(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
     """Rows in which each named column equals its value or one of several; a single value drops the column."""
     for name, value in where.items():
-        if name not in table:
-            raise DataError(
-                f"There is no column '{name}' to select by.{did_you_mean(name, map(str, table.columns))}"
-            )
+        check_known(name, map(str, table.columns), DataError, "There is no column '{}' to select by.")
         hit, single = selection.matches(name, _labels(table[name]), value)
         table = pd.DataFrame(table.loc[hit])
         if single:

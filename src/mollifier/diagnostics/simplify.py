@@ -23,7 +23,7 @@ from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.names import Names
 from mollifier.equations.syntax import read
 from mollifier.equations.system import parse
-from mollifier.errors import MollifierError, did_you_mean
+from mollifier.errors import MollifierError, check_known
 from mollifier.io.arguments import typed
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.solution import Solution
@@ -138,9 +138,7 @@ def simplify(solution: Solution, name: str, forms: Mapping[str, str] | None = No
 
 def _curve(solution: Solution, name: str) -> tuple[xr.DataArray, Array, float]:
     """A law, the modes of its error (modes, nodes), and the number of samples that it rests on."""
-    if name not in solution.unknown_fields:
-        hint = did_you_mean(name, solution.unknown_fields)
-        raise MollifierError(f"The solution has no unknown field '{name}'.{hint}")
+    check_known([name], solution.unknown_fields, MollifierError, "The solution has no unknown field '{}'.")
     law = solution.dataset[name]
     if law.ndim != 1 or not str(law.dims[0]).endswith("_value") or f"{name}_modes" not in solution.dataset:
         raise MollifierError(

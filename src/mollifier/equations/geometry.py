@@ -8,7 +8,7 @@ from typing import Any
 
 import sympy
 
-from mollifier.errors import EquationError, did_you_mean
+from mollifier.errors import EquationError, check_known, did_you_mean
 
 _DEGREE = sympy.pi / 180
 _EARTH = 6_371_008.8  # mean radius in metres (IUGG)
@@ -210,9 +210,6 @@ def _part(names: tuple[str, ...], options: dict[str, Any], spatial: tuple[str, .
     given = options.pop(names[0], None)
     if given is None:
         return next((n for n in names if n in spatial), names[0])
-    if given not in spatial:
-        raise EquationError(
-            f"geometry: '{names[0]}' was given as {given!r}, not a spatial coordinate."
-            f"{did_you_mean(str(given), spatial)}"
-        )
+    text = f"geometry: '{names[0]}' was given as {given!r}, not a spatial coordinate."
+    check_known([given], spatial, EquationError, text)
     return str(given)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mollifier.equations.geometry import Geometry, geometry
 from mollifier.equations.hints import foreign
-from mollifier.errors import EquationError, did_you_mean
+from mollifier.errors import EquationError, check_known, did_you_mean
 from mollifier.mollify.orders import Derivative
 
 MAX_ORDER = 12
@@ -121,18 +121,16 @@ class Names:
         for kind in ("field", "unknown", "known"):
             allowed = set(self.coordinates) | (set(self.fields) if kind == "unknown" else set())
             for name, over in self._of(kind).items():
-                for c in over:
-                    if c not in allowed:
-                        hint = did_you_mean(c, allowed)
-                        raise EquationError(f"The {kind} '{name}' varies over '{c}', not a coordinate.{hint}")
+                text = f"The {kind} '{name}' varies over '{{}}', not a coordinate."
+                check_known(over, allowed, EquationError, text)
         for name, value in self.constants.items():
             if not (isinstance(value, numbers.Real) and math.isfinite(value)):
                 raise EquationError(f"The constant '{name}' is {value!r:.60}; a finite number was expected.")
         if self.time is None:
             object.__setattr__(self, "time", time_coordinate(self.coordinates))
-        elif self.time and self.time not in self.coordinates:
-            hint = did_you_mean(self.time, self.coordinates)
-            raise EquationError(f"The time coordinate '{self.time}' is not among the coordinates.{hint}")
+        elif self.time:
+            text = "The time coordinate '{}' is not among the coordinates."
+            check_known(self.time, self.coordinates, EquationError, text)
         found = Geometry() if self.system is None else geometry(self.system, self.spatial, self.units)
         object.__setattr__(self, "geometry", found)
         object.__setattr__(self, "_kinds", kinds)

@@ -17,7 +17,7 @@ from mollifier.equations.lower import ArrayFunction, Program, lower
 from mollifier.equations.names import Names
 from mollifier.equations.parts import parts_of_equation
 from mollifier.equations.syntax import read
-from mollifier.errors import EquationError, did_you_mean
+from mollifier.errors import EquationError, check_known
 from mollifier.mollify.orders import Derivative
 
 EquationLike: TypeAlias = str | sympy.Expr | sympy.Equality | Callable[..., Any]
@@ -240,9 +240,7 @@ class EquationSystem:
         EquationError
             If it is not a coordinate.
         """
-        if coordinate not in self.names.coordinates:
-            hint = did_you_mean(coordinate, self.names.coordinates)
-            raise EquationError(f"'{coordinate}' is not a coordinate.{hint}")
+        check_known([coordinate], self.names.coordinates, EquationError, "'{}' is not a coordinate.")
         return max((d.along(coordinate) for ds in self.derivatives.values() for d in ds), default=0)
 
     @property

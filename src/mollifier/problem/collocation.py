@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, check_known
 from mollifier.mollify.bandwidth import feature_lengths
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import Kernel, kernel_for
@@ -134,11 +134,9 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
     kernel and the order of the equation need in cells.
     """
     chosen = chosen or choices.Collocation()
-    for given in (chosen.nodes or {}, chosen.radius if isinstance(chosen.radius, Mapping) else {}):
-        for name in given:
-            if name not in problem.coordinates:
-                hint = did_you_mean(name, problem.coordinates)
-                raise ConfigurationError(f"The collocation names '{name}', not a coordinate.{hint}")
+    named = [*(chosen.nodes or {}), *(chosen.radius if isinstance(chosen.radius, Mapping) else {})]
+    text = "The collocation names '{}', not a coordinate."
+    check_known(named, problem.coordinates, ConfigurationError, text)
     kernel, cells = kernel_for(chosen.kernel, problem.system.order, chosen.degree)
     bounds, periods = problem.bounds, problem.data.periodic
     needed, fixed = {}, dict(chosen.nodes or {})

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mollifier.data.observations import Observations
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, check_known
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown, Unknown
 
 
@@ -27,9 +27,8 @@ def _over(
                 f"The unknown '{name}' varies over '{c}', which the equation does not differentiate; "
                 f"make it a field, as in fields={[*fields, c]}, or name coordinates."
             )
-        if c not in allowed:
-            hint = did_you_mean(c, allowed)
-            raise ConfigurationError(f"The unknown '{name}' varies over '{c}', not a coordinate.{hint}")
+        text = f"The unknown '{name}' varies over '{c}', not a coordinate."
+        check_known([c], allowed, ConfigurationError, text)
         if c in hidden and hidden[c].range == (-math.inf, math.inf):
             raise ConfigurationError(
                 f"The unknown '{name}' varies over '{c}', which was not measured: give both bounds of '{c}', "

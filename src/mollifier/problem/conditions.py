@@ -8,7 +8,7 @@ from typing import Any
 
 from mollifier.data.observations import Observations, Samples
 from mollifier.equations.system import EquationSystem, parse
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, check_known, did_you_mean
 from mollifier.problem.unknowns import Unknown, is_number
 
 Bounds = Mapping[str, tuple[float, float]]
@@ -131,11 +131,8 @@ def reached(conditions: Sequence[Condition], data: Observations) -> dict[str, tu
     found = {c: data.bounds[c] for c in data.coordinates}
     for condition in conditions:
         for c, x in condition.places.items():
-            if c not in found:
-                hint = did_you_mean(c, found)
-                raise ConfigurationError(
-                    f"The condition '{condition.equation}' is at {c} = {x}; '{c}' is not a coordinate.{hint}"
-                )
+            text = f"The condition '{condition.equation}' is at {c} = {x}; '{c}' is not a coordinate."
+            check_known(c, found, ConfigurationError, text)
             low, high = data.bounds[c]
             if c in data.periodic:
                 if x in _EDGES:

@@ -17,7 +17,7 @@ from mollifier.equations.build import listed
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.names import TIME_NAMES
 from mollifier.equations.system import EquationSystem
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, check_known
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.problem.shapes import (
     IMAGES,
@@ -136,10 +136,8 @@ class Domain:
         """The coordinates of vertices."""
         if self.over is not None:
             over = as_names("over", self.over, "['x', 'y']")
-            for c in over:
-                if c not in data.coordinates:
-                    hint = did_you_mean(c, data.coordinates)
-                    raise ConfigurationError(f"The domain is over '{c}', not a coordinate of the data.{hint}")
+            text = "The domain is over '{}', not a coordinate of the data."
+            check_known(over, data.coordinates, ConfigurationError, text)
             return over
         named = [plane for plane in _PLANES if set(plane) <= set(data.coordinates)]
         return named[0] if named else tuple(c for c in data.coordinates if c.lower() not in TIME_NAMES)
@@ -152,10 +150,8 @@ class Domain:
         elif is_path(mask):
             file = Path(mask)
             if not file.suffix:
-                raise ConfigurationError(
-                    f"The mask '{mask}' of the domain is no variable of the data and no file."
-                    f"{did_you_mean(str(mask), data.variables)}"
-                )
+                text = "The mask '{}' of the domain is no variable of the data and no file."
+                check_known(str(mask), data.variables, ConfigurationError, text)
             image = file.suffix.lower() in IMAGES
             mask = on_grid(read_image(file), self._over(data), data, True) if image else read_mask(file)
         if not isinstance(mask, xr.DataArray):

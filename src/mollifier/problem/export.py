@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from mollifier.equations.names import TIME_NAMES, time_coordinate
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, check_known
 from mollifier.io.files import require_package, write_atomically
 
 _AXES = {
@@ -44,11 +44,8 @@ def described(dataset: xr.Dataset, measured: xr.Dataset) -> xr.Dataset:
 def export(solution: Any, path: str | os.PathLike[str]) -> Path:
     """Write a `mollifier.Solution`; see its method `export`."""
     target = Path(path)
-    if target.suffix not in _WRITERS:
-        raise ConfigurationError(
-            f"'{target}' has the suffix '{target.suffix}'; {' or '.join(_WRITERS)} was expected."
-            f"{did_you_mean(target.suffix, _WRITERS)}"
-        )
+    text = f"'{target}' has the suffix '{target.suffix}'; {' or '.join(_WRITERS)} was expected."
+    check_known(target.suffix, _WRITERS, ConfigurationError, text)
     _WRITERS[target.suffix](solution, target)
     return target
 

@@ -18,7 +18,7 @@ from mollifier.equations.names import Names, parts_of
 from mollifier.equations.scan import arguments_in, fields_in
 from mollifier.equations.system import EquationSystem, parse
 from mollifier.equations.units import Units, units_of
-from mollifier.errors import ConfigurationError, DataError, did_you_mean
+from mollifier.errors import ConfigurationError, DataError, check_known, did_you_mean
 from mollifier.problem.completion import completed_unknowns
 from mollifier.problem.conditions import Condition, box, checked, placed
 from mollifier.problem.domain import Domain, Interior, check_edges, checked_domain
@@ -153,7 +153,7 @@ class InverseProblem:
         _check_experiments(system, numbering)
         _check_names(names, completed, system)
         check_edges(system, interior, observations)
-        for name, value in dict(
+        vars(self).update(
             equation=equation,
             data=observations,
             unknowns=completed,
@@ -168,8 +168,7 @@ class InverseProblem:
             measurements=measurements,
             interior=interior,
             places=places,
-        ).items():
-            object.__setattr__(self, name, value)
+        )
 
     @property
     def coordinates(self) -> tuple[str, ...]:
@@ -310,9 +309,7 @@ def _fields(
         given = as_names("fields", fields, "['u']")
         named = {n: p for n in given if {*(p := parts_of(n))} <= {*data.variables}}
         chosen = tuple(dict.fromkeys(names_in_parts(given, named)))
-        for f in chosen:
-            if f not in data.variables:
-                raise ConfigurationError(f"Field '{f}' is not in the data.{did_you_mean(f, data.variables)}")
+        check_known(chosen, data.variables, ConfigurationError, "Field '{}' is not in the data.")
         return tuple(f for f in dict.fromkeys([*chosen, *states]) if f in measured)
     found = fields_in(equation, {v: data.coordinates_of(v) for v in measured}, data.coordinates)
     named = tuple(v for v in measured if v in found or v in states)
@@ -322,10 +319,8 @@ def _fields(
 def _experiments(given: str | Sequence[str], data: Observations) -> tuple[str, ...]:
     """Coordinates that number experiments: those named, and those of text."""
     named = as_names("experiments", given, "['subject']")
-    for c in named:
-        if c not in data.coordinates:
-            hint = did_you_mean(c, data.coordinates)
-            raise ConfigurationError(f"experiments names '{c}', not a coordinate of the data.{hint}")
+    text = "experiments names '{}', not a coordinate of the data."
+    check_known(named, data.coordinates, ConfigurationError, text)
     found = tuple(c for c in data.coordinates if c in named or "experiments" in data.dataset[c].attrs)
     if len(found) == len(data.coordinates):
         raise ConfigurationError(

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from mollifier.data.observations import Observations
 from mollifier.data.read import Loaded, read
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, check_known, did_you_mean
 from mollifier.io.plain_yaml import parse_yaml
 from mollifier.problem.conditions import Condition
 from mollifier.problem.entries import ALL, DataEntry, Entries, IntervalsEntry, StateEntry, UnknownEntry
@@ -254,10 +254,8 @@ def _unknown(name: str, entry: Any) -> UnknownEntry:
     elif entry == "field":
         entry = {"over": ALL}
     elif isinstance(entry, str):
-        raise ConfigurationError(
-            f"'unknowns.{name}' was given as '{entry}'; scalar, field or a mapping was expected."
-            f"{did_you_mean(entry, ('scalar', 'field'))}"
-        )
+        text = f"'unknowns.{name}' was given as '{entry}'; scalar, field or a mapping was expected."
+        check_known(entry, ("scalar", "field"), ConfigurationError, text)
     if not isinstance(entry, Mapping):
         raise ConfigurationError(
             f"'unknowns.{name}' was given as {entry!r}; scalar, field or a mapping was expected. A number "

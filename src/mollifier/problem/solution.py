@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from mollifier._version import __version__
-from mollifier.errors import MollifierError, did_you_mean
+from mollifier.errors import MollifierError, check_known
 from mollifier.io.arguments import typed
 from mollifier.io.files import jsonable
 from mollifier.io.printed import Printed
@@ -172,8 +172,7 @@ class Solution(Printed):
         MollifierError
             If the variable is not observed.
         """
-        if variable not in self.observed:
-            raise MollifierError(f"'{variable}' is not observed.{did_you_mean(variable, self.observed)}")
+        check_known([variable], self.observed, MollifierError, "'{}' is not observed.")
         fitted, measured, sd = (self.fit[f"{variable}{s}"].values for s in ("_fitted", "", "_sd"))
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray((fitted - measured) / sd, dtype=float)
@@ -201,11 +200,8 @@ class Solution(Printed):
         >>> print(mean, spread, sep="; ")
         mean of k = 2.00 ± 0.48; spread of k = 0.82 ± 0.42
         """
-        if name not in self._populations():
-            raise MollifierError(
-                f"'{name}' is no unknown with one value and one standard error for each experiment."
-                f"{did_you_mean(name, self._populations())}"
-            )
+        text = "'{}' is no unknown with one value and one standard error for each experiment."
+        check_known([name], self._populations(), MollifierError, text)
         values, errors = self.dataset[name], self.dataset[f"{name}_sd"]
         n, unit = values.size, values.attrs.get("units", "")
         spread = float(np.sqrt(np.mean((values - values.mean()) ** 2 + errors**2)))

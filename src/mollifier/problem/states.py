@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from mollifier.data.observations import Observations
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, check_known
 from mollifier.problem.unknowns import StateUnknown
 
 _EXAMPLE = "states={'p': StateUnknown()}"
@@ -29,10 +29,8 @@ def completed_states(states: Mapping[str, StateUnknown], data: Observations) -> 
             )
         if name in data.coordinates:
             raise ConfigurationError(f"The state '{name}' is also a coordinate; rename one of them.")
-        for c in state.over or ():
-            if c not in data.coordinates:
-                hint = did_you_mean(c, data.coordinates)
-                raise ConfigurationError(f"The state '{name}' varies over '{c}', not a coordinate.{hint}")
+        text = f"The state '{name}' varies over '{{}}', not a coordinate."
+        check_known(state.over or (), data.coordinates, ConfigurationError, text)
         over = tuple(c for c in data.coordinates if state.over is None or c in state.over)
         if is_measured(name, data):
             over = data.coordinates_of(name)

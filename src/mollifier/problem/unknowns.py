@@ -12,7 +12,7 @@ import xarray as xr
 
 from mollifier.data.observations import Observations
 from mollifier.data.values import EXTENTS, holdable
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, check_known
 
 PRIORS = ("auto", "h1", "h2", "tv")
 """Available priors of an unknown field."""
@@ -144,16 +144,11 @@ class FieldUnknown:
             raise ConfigurationError(
                 f"smoothness={self.smoothness!r} was given; a number of 0 or more was expected."
             )
-        if self.monotone not in [*MONOTONE]:
-            raise ConfigurationError(
-                f"monotone={self.monotone!r} was given; 'increasing' or 'decreasing' was expected."
-                f"{did_you_mean(str(self.monotone), ('increasing', 'decreasing'))}"
-            )
-        if self.prior not in PRIORS:
-            raise ConfigurationError(
-                f"prior={self.prior!r} was given; one of {', '.join(PRIORS)} was expected."
-                f"{did_you_mean(str(self.prior), PRIORS)}"
-            )
+        if self.monotone is not None:
+            text = f"monotone={self.monotone!r} was given; 'increasing' or 'decreasing' was expected."
+            check_known([self.monotone], ("increasing", "decreasing"), ConfigurationError, text)
+        text = f"prior={self.prior!r} was given; one of {', '.join(PRIORS)} was expected."
+        check_known([self.prior], PRIORS, ConfigurationError, text)
 
     def admits(self, value: float) -> bool:
         """Whether a value lies strictly within the bounds."""

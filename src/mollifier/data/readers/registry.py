@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mollifier.errors import DataError, did_you_mean
+from mollifier.errors import DataError, check_known
 from mollifier.io.registry import Registry
 
 
@@ -42,7 +42,7 @@ READERS: Registry[Reader] = Registry(
         "netcdf": "mollifier.data.readers.netcdf:READER",
         "hdf5": "mollifier.data.readers.hdf5:READER",
         "zarr": "mollifier.data.readers.zarr:READER",
-        "table": "mollifier.data.readers.table:READER",
+        "table": "mollifier.data.tables:READER",
         "numpy": "mollifier.data.readers.npz:READER",
         "matlab": "mollifier.data.readers.mat:READER",
         "tiff": "mollifier.data.readers.tiff:READER",
@@ -74,7 +74,5 @@ def suffix_of(format: str) -> str:
     name = format.lower().lstrip(".")
     if name in READERS:
         return READERS[name].suffixes[0]
-    if f".{name}" not in suffixes():
-        hint = did_you_mean(f".{name}", (*suffixes(), *READERS))
-        raise DataError(f"format='{format}' is not known.{hint}")
+    check_known(f".{name}", (*suffixes(), *READERS), DataError, f"format='{format}' is not known.")
     return f".{name}"

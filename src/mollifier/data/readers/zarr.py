@@ -10,7 +10,7 @@ import xarray as xr
 
 from mollifier.data.lazy import exceeds_memory
 from mollifier.data.readers.registry import Reader
-from mollifier.errors import DataError, did_you_mean
+from mollifier.errors import DataError, check_known
 from mollifier.io.files import require_package
 
 
@@ -21,10 +21,8 @@ def open_zarr(path: Path, chunks: Mapping[str, int] | None = None) -> xr.Dataset
         require_package(path, package, extra)
     options: dict[str, Any] = {"consolidated": False, "decode_timedelta": False}
     dataset = xr.open_dataset(path, engine="zarr", chunks=chunks, **options)
-    for name in chunks or ():
-        if name not in dataset.dims:
-            hint = did_you_mean(name, map(str, dataset.dims))
-            raise DataError(f"chunks names '{name}', no dimension of '{path}'.{hint}")
+    dims = map(str, dataset.dims)
+    check_known(chunks or (), dims, DataError, f"chunks names '{{}}', no dimension of '{path}'.")
     return dataset
 
 

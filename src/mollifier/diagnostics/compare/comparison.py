@@ -20,7 +20,7 @@ from mollifier.diagnostics.compare.verdict import Pair
 from mollifier.engines.base import Engine
 from mollifier.engines.registry import variants
 from mollifier.engines.settings import Given, check_settings, settings_for, used_by
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, check_known
 from mollifier.io.arguments import typed
 from mollifier.io.draws import Rng, seed_of
 from mollifier.io.files import jsonable
@@ -213,9 +213,7 @@ def _checked(engines: Sequence[str] | None) -> tuple[str, ...]:
     if engines is None:
         return tuple(known)
     names = (engines,) if isinstance(engines, str) else tuple(dict.fromkeys(engines))
-    for name in names:
-        if name not in known:
-            raise ConfigurationError(f"There is no engine '{name}' to compare.{did_you_mean(name, known)}")
+    check_known(names, known, ConfigurationError, "There is no engine '{}' to compare.")
     if not names:
         raise ConfigurationError(f"No engines were given; name some of {', '.join(known)}.")
     return names
