@@ -50,7 +50,7 @@ def many(request):
         sums = WeakSums(integrands, GridData(grid, values, variances), bases)
         fit = Estimator(sums, [], free, whole=True).fit(tests, truth)
         rows = sums.rows(tests, truth)
-        g = rows.slopes.toarray()
+        g = rows.slopes
         plain = np.linalg.lstsq(g, -rows.residuals, rcond=None)[0]
         found.append((fit.coefficients - truth, fit.sd, plain))
     return tuple(np.array(f) for f in zip(*found, strict=True))

@@ -9,7 +9,8 @@ import xarray as xr
 
 from benchmarks.cases.registry import case
 from mollifier.data.observations import Observations
-from mollifier.engines.linalg.dense import JITTER, inverted, lifted
+from mollifier.engines.linalg.blocks import BlockInverse
+from mollifier.engines.linalg.dense import JITTER
 from mollifier.engines.priors.field_prior import FieldPrior
 from mollifier.engines.solve import solve
 from mollifier.engines.splines.basis import AxisSplines, Basis
@@ -93,7 +94,7 @@ def test_projected_fields_near_equation_and_data():
     for k, meets in ((9.0, True), (40.0, False)):
         k = np.full(6, k)
         rows = sums.rows(tests, k)
-        weighted = inverted(lifted(sums.covariance(tests, k), JITTER)) @ rows.residuals
+        weighted = BlockInverse.of(sums.covariance(tests, k), JITTER) @ rows.residuals
         projected = projected_fields(sums, tests, k, rows.residuals, weighted)
         left = WeakSums(integrands, GridData(grid, projected, sums.data.variances), [basis]).rows(tests, k)
         assert (np.abs(left.residuals).max() < 0.3 * np.abs(rows.residuals).max()) == meets

@@ -1,8 +1,8 @@
-"""The inverse of a covariance whose blocks are correlated with their neighbours only."""
+"""Symmetric matrices whose blocks are correlated with their neighbours only, and their inverses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -10,10 +10,108 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.engines.linalg.dense import inverted, lifted
+from mollifier.engines.linalg.dense import inverted
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
+
+
+class Layout:
+    """Where the entries of a block tridiagonal matrix are kept, given the number of each row's block, (n,).
+
+    All blocks on the diagonal come first, then those beside it: the other half is their transpose.
+
+    Attributes
+    ----------
+    rows
+        Indices of the rows of each block.
+    """
+
+    def __init__(self, block: Index) -> None:
+        _, self._block, sizes = np.unique(block, return_inverse=True, return_counts=True)
+        self.rows = np.split(np.argsort(self._block, kind="stable"), np.cumsum(sizes)[:-1])
+        self._place = np.empty_like(self._block)
+        for rows in self.rows:
+            self._place[rows] = np.arange(len(rows))
+        self._sizes = sizes
+        self._shapes = [*zip(sizes, sizes, strict=True), *pairwise(sizes)]
+        self._starts = np.cumsum([0, *(m * n for m, n in self._shapes)])
+
+    @property
+    def size(self) -> int:
+        """Number of entries that are kept."""
+        return int(self._starts[-1])
+
+    def index(self, i: Index, j: Index) -> Index:
+        """Where the entries (i, j) are kept, each (pairs,), whose blocks are the same or neighbours."""
+        before, after = self._block[i], self._block[j]
+        turned = after < before
+        i, j = np.where(turned, j, i), np.where(turned, i, j)
+        first = np.minimum(before, after)
+        part = np.where(before == after, first, len(self.rows) + first)
+        return self._starts[part] + self._place[i] * self._sizes[np.maximum(before, after)] + self._place[j]
+
+    def parts(self, entries: Array) -> tuple[list[Array], list[Array]]:
+        """Blocks on the diagonal and after it, as views of all entries."""
+        edges = zip(pairwise(self._starts), self._shapes, strict=True)
+        found = [entries[a:b].reshape(shape) for (a, b), shape in edges]
+        return found[: len(self.rows)], found[len(self.rows) :]
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """A symmetric block tridiagonal matrix.
+
+    Attributes
+    ----------
+    layout
+        Where its entries are.
+    entries
+        Shape (layout.size,).
+    """
+
+    layout: Layout
+    entries: Array
+
+    @classmethod
+    def symmetric(cls, layout: Layout, entries: Array) -> Blocks:
+        """The sum of a matrix and its transpose, from its entries, added up where they are kept; in place."""
+        for own in layout.parts(entries)[0]:
+            own += own.T.copy()
+        return cls(layout, entries)
+
+    @cached_property
+    def own(self) -> list[Array]:
+        """Blocks on the diagonal."""
+        return self.layout.parts(self.entries)[0]
+
+    @cached_property
+    def across(self) -> list[Array]:
+        """Blocks after those on the diagonal, one fewer."""
+        return self.layout.parts(self.entries)[1]
+
+    @property
+    def diagonal(self) -> Array:
+        """Shape (n,)."""
+        found = np.empty(sum(map(len, self.layout.rows)))
+        for rows, own in zip(self.layout.rows, self.own, strict=True):
+            found[rows] = own.diagonal()
+        return found
+
+    @property
+    def dense(self) -> Array:
+        """The whole matrix (n, n)."""
+        return self @ np.eye(sum(map(len, self.layout.rows)))
+
+    def __matmul__(self, right: Array) -> Array:
+        """The matrix times an array (n,) or (n, k)."""
+        found, rows = np.empty_like(right, dtype=float), self.layout.rows
+        for here, own in zip(rows, self.own, strict=True):
+            found[here] = own @ right[here]
+        for (here, after), across in zip(pairwise(rows), self.across, strict=True):
+            found[here] += across @ right[after]
+            found[after] += across.T @ right[here]
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +123,8 @@ class BlockInverse:
 
     Attributes
     ----------
-    rows
-        Indices of each block.
+    layout
+        The blocks.
     inverses
         ``S_i^-1``.
     links
@@ -34,75 +132,59 @@ class BlockInverse:
 
     Examples
     --------
-    >>> c = np.array([[2.0, 1.0, 0.0], [1.0, 2.0, 1.0], [0.0, 1.0, 2.0]])
-    >>> found = BlockInverse.of(c, np.array([0, 1, 2]), 0.0)
-    >>> (found @ (c @ [1.0, 2.0, 3.0])).round(9).tolist(), found.entries.round(9).tolist()
-    ([1.0, 2.0, 3.0], [[0.75, -0.5, 0.0], [-0.5, 1.0, -0.5], [0.0, -0.5, 0.75]])
+    >>> layout, (i, j) = Layout(np.array([0, 1, 2])), np.array([[0, 1, 2, 0, 1], [0, 1, 2, 1, 2]])
+    >>> c = Blocks.symmetric(layout, np.bincount(layout.index(i, j), [1.0, 1.0, 1.0, 1.0, 1.0]))
+    >>> c.dense.tolist()
+    [[2.0, 1.0, 0.0], [1.0, 2.0, 1.0], [0.0, 1.0, 2.0]]
+    >>> found = BlockInverse.of(c, 0.0)
+    >>> (found @ (c @ np.array([1.0, 2.0, 3.0]))).round(9).tolist()
+    [1.0, 2.0, 3.0]
+    >>> found.near.dense.round(9).tolist()
+    [[0.75, -0.5, 0.0], [-0.5, 1.0, -0.5], [0.0, -0.5, 0.75]]
     """
 
-    rows: Sequence[Index]
+    layout: Layout
     inverses: Sequence[Array]
     links: Sequence[Array]
 
     @classmethod
-    def of(cls, matrix: Array, block: Index, ridge: float) -> BlockInverse:
-        """Of a matrix (n, n) with a `lifted` diagonal, whose ``block`` numbers, (n,), differ by 1 at most."""
-        matrix, order = lifted(matrix, ridge), np.argsort(block, kind="stable")
-        edges = np.cumsum([0, *np.unique(block, return_counts=True)[1]]).tolist()
-        if len(edges) > 2:
-            matrix = matrix[np.ix_(order, order)]
-        places = [slice(*e) for e in pairwise(edges)]
-        schur, inverses, links = matrix[places[0], places[0]], [], []
-        for here, after in pairwise(places):
-            across = matrix[here, after]
-            inverses.append(inverted(schur))
-            links.append(inverses[-1] @ across)
-            schur = matrix[after, after] - across.T @ links[-1]
-        return cls([order[p] for p in places], (*inverses, inverted(schur)), links)
+    def of(cls, matrix: Blocks, ridge: float) -> BlockInverse:
+        """Of a matrix whose diagonal is raised by a share ``ridge`` of it and of its mean."""
+        diagonal = matrix.diagonal
+        lift = ridge * (diagonal + diagonal.mean())
+        schur, inverses, links = 0.0, [], []
+        for rows, own, across in zip(matrix.layout.rows, matrix.own, [*matrix.across, None], strict=True):
+            whole = own - schur
+            whole[np.diag_indices_from(whole)] += lift[rows]
+            inverses.append(inverted(whole))
+            if across is not None:
+                links.append(inverses[-1] @ across)
+                schur = across.T @ links[-1]
+        return cls(matrix.layout, inverses, links)
 
     @classmethod
     def whole(cls, inverse: Array) -> BlockInverse:
         """An inverse (n, n) that is known, as one block."""
-        return cls((np.arange(len(inverse)),), (inverse,), ())
+        return cls(Layout(np.zeros(len(inverse), dtype=np.intp)), (inverse,), ())
 
     def __matmul__(self, right: Array) -> Array:
         """The inverse times an array (n,) or (n, k)."""
-        parts = [np.asarray(right)[r] for r in self.rows]
+        parts = [np.asarray(right)[r] for r in self.layout.rows]
         for i, link in enumerate(self.links):
             parts[i + 1] -= link.T @ parts[i]
         parts = [s @ p for s, p in zip(self.inverses, parts, strict=True)]
         for i in reversed(range(len(self.links))):
             parts[i] -= self.links[i] @ parts[i + 1]
         found = np.empty_like(right, dtype=float)
-        found[np.concatenate(self.rows)] = np.concatenate(parts)
+        found[np.concatenate(self.layout.rows)] = np.concatenate(parts)
         return found
 
     @cached_property
-    def entries(self) -> Array:
-        """The inverse (n, n) with zeros where blocks are not neighbours."""
-        count = sum(map(len, self.rows))
-        found = np.zeros((count, count))
-        for i, (own, across) in self._elements():
-            here = self.rows[i]
-            found[np.ix_(here, here)] = own
-            if across is not None:
-                after = self.rows[i + 1]
-                found[np.ix_(here, after)], found[np.ix_(after, here)] = across, across.T
-        return found
-
-    @property
-    def diagonal(self) -> Array:
-        """The diagonal of the inverse, (n,)."""
-        found = np.empty(sum(map(len, self.rows)))
-        for i, (own, _) in self._elements():
-            found[self.rows[i]] = np.diag(own)
-        return found
-
-    def _elements(self) -> Iterator[tuple[int, tuple[Array, Array | None]]]:
-        """From the last block: its number, the inverse's block on the diagonal, and that after it, if any."""
-        own = self.inverses[-1]
-        yield len(self.links), (own, None)
+    def near(self) -> Blocks:
+        """The inverse's own blocks on and beside the diagonal."""
+        found = Blocks(self.layout, np.empty(self.layout.size))
+        found.own[-1][...] = own = self.inverses[-1]
         for i in reversed(range(len(self.links))):
-            across = -self.links[i] @ own
-            own = self.inverses[i] - across @ self.links[i].T
-            yield i, (own, across)
+            found.across[i][...] = across = -self.links[i] @ own
+            found.own[i][...] = own = self.inverses[i] - across @ self.links[i].T
+        return found

@@ -18,13 +18,6 @@ SINGULAR = 1e-11
 """Eigenvalues of a scaled matrix below which they count as zero."""
 
 
-def lifted(covariance: Array, ridge: float) -> Array:
-    """A covariance (n, n) with a ridge on its diagonal: a share of it and of its mean."""
-    found, diagonal = covariance.copy(), np.diag_indices_from(covariance)
-    found[diagonal] += ridge * (found[diagonal] + found[diagonal].mean())
-    return found
-
-
 def inverted(matrix: Array) -> Array:
     """Inverse of a positive definite matrix (n, n)."""
     lower = np.linalg.cholesky(matrix)

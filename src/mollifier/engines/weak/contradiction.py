@@ -23,7 +23,7 @@ def contradicting(problem: InverseProblem, fit: Fit, estimator: Estimator) -> tu
     if not problem.system.conditions or many or not np.isfinite(fit.covariance).all():
         return ()
     weights, independent = estimator.whitening(space, fit.coefficients)
-    plain = sums.rows(space, fit.coefficients).slopes.toarray()
+    plain = sums.rows(space, fit.coefficients).slopes
     slopes, white, within = weights @ plain, weights @ r, fit.covariance
     if not estimator.priors:  # far from the noise the estimate is not that of these weights
         size = np.maximum(np.linalg.norm(plain, axis=0), 1e-300)

@@ -186,14 +186,14 @@ class Estimator:
         g = rows.slopes
         if self.whole:
             weights, independent = self.whitening(space, coefficients)
-            weighted = weights @ g.toarray()
+            weighted = weights @ g
         else:
             uneven, independent = sums.integrands.heteroscedastic, float(len(rows.residuals))
             weights = reciprocal(sums.variances(space, coefficients) if uneven else rows.variances)
-            weighted = g.multiply(weights[:, None]).toarray()
+            weighted = g * weights[:, None]
         vector, noise = sums.bias(space, coefficients, weights)
         score = weighted.T @ rows.residuals - vector
-        slope = np.asarray(g.T @ weighted) - noise
+        slope = g.T @ weighted - noise
         if not rows.variances.max() > 0:  # without noise the remaining residuals estimate their own variance
             part = weighted * rows.residuals[:, None]
             meat = part.T @ part
@@ -202,14 +202,13 @@ class Estimator:
             meat = sums.score_covariance(space, coefficients, weighted)
         else:
             meat = weighted.T @ (sums.covariance(space, coefficients) @ weighted)
-        return Normal(space, rows, weights, weighted, np.asarray(score), slope, noise, meat, independent)
+        return Normal(space, rows, weights, weighted, score, slope, noise, meat, independent)
 
     def whitening(self, space: TestSpace, coefficients: Array) -> tuple[BlockInverse, float]:
         """Inverse W of the residuals' covariance C, with a ridge, and ``trace(W C)``."""
         covariance, ridge = self.sums.covariance(space, coefficients, smoothed=True), self.sums.tuning.ridge
-        weights = BlockInverse.of(covariance, space.blocks(self.sums.equations), ridge)
-        diagonal = np.diag(covariance)
-        lost = ridge * weights.diagonal @ (diagonal + diagonal.mean())
+        weights, diagonal = BlockInverse.of(covariance, ridge), covariance.diagonal
+        lost = ridge * weights.near.diagonal @ (diagonal + diagonal.mean())
         return weights, len(diagonal) - float(lost)
 
     def _instrumental(self, space: TestSpace, coefficients: Array) -> Normal:
@@ -224,7 +223,7 @@ class Estimator:
         else:  # without noise the remaining residuals estimate their own variance
             white = np.eye(len(r)) / max(float(np.mean(r**2)), _TINY)
             weights, independent = BlockInverse.whole(white), float(len(r))
-        g = instruments(sums, space, coefficients, r, weights @ r).toarray()
+        g = instruments(sums, space, coefficients, r, weights @ r)
         weighted = weights @ g
         slope = g.T @ weighted
         return Normal(
@@ -319,7 +318,7 @@ class Estimator:
         rows = self._independent(normal, counted, white=False)
         explained = fitted / rows
         if self.priors and np.isfinite(covariance).all():  # the residuals left have the covariance C - G S G'
-            g = normal.rows.slopes[counted].toarray()
+            g = normal.rows.slopes[counted]
             explained = float(np.mean(np.sum((g @ covariance) * g, axis=1) / variances))
         free = max(rows * (1 - explained), 1.0)
         misfit = float(np.sqrt(ratio * rows / free))

@@ -83,6 +83,8 @@ class WeakForm:
         Derivatives of unknowns in the integrands, grouped by unknown in order of declaration.
     known
         Derivatives of known data in the integrands.
+    numbers
+        Names of the unknowns that are numbers.
     coordinates
         Names of the coordinates, in the order of `Channel.orders`.
     tuning
@@ -109,6 +111,7 @@ class WeakForm:
     fields: tuple[str, ...]
     unknowns: tuple[Derivative, ...]
     known: tuple[Derivative, ...]
+    numbers: tuple[str, ...]
     coordinates: tuple[str, ...]
     tuning: WeakTuning = DEFAULT
     ends: tuple[tuple[End | None, End | None], ...] = ()
@@ -253,8 +256,16 @@ def weak_form(
     derivatives += sorted(set().union(*(laws_in(c.integrand) for c in channels)))
     unknowns = [d for n in names.unknowns for d in derivatives if d.field == n]
     known = [d for d in derivatives if d.field in names.known]
+    numbers = tuple(n for n, over in names.unknowns.items() if not over)
     return WeakForm(
-        tuple(channels), tuple(names.fields), tuple(unknowns), tuple(known), names.coordinates, tuning, ends
+        tuple(channels),
+        tuple(names.fields),
+        tuple(unknowns),
+        tuple(known),
+        numbers,
+        names.coordinates,
+        tuning,
+        ends,
     )
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from mollifier.engines.linalg.dense import contract
@@ -56,7 +55,7 @@ def projected_fields(
 @additive("rest", "slope")
 def instruments(
     sums: WeakSums, space: TestSpace, coefficients: Array, residuals: Array, weighted: Array
-) -> sp.csr_array:
+) -> Array:
     """Slopes (rows, coefficients) from the mollified `projected_fields`, whose parameters it takes."""
     data = sums.data.loaded()
     # Of all data the sums themselves, which keep the smoothed fields.

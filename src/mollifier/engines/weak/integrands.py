@@ -28,11 +28,11 @@ class Integrands:
 
     Keys of the expressions, where c and d are indices of channels and u and v derivatives of unknowns:
     ``("slope", c, u)`` the integrand's derivative by u, ``("rest", c)`` the integrand less the sum of these
-    times u, which is free of unknowns where they are linear, ``("noise", c, d)`` the covariance
-    of two integrands, ``("bias", c, u, d)`` of a slope and an integrand, ``("product", c, u, d, v)`` of two
-    slopes, each as an expression in noisy values; ``("known noise", c, d)`` the covariance as an expression
-    in true values, and ``("gain", c, f)`` an integrand's derivative by the field f, both to be evaluated at
-    smoothed fields.
+    times u, which is free of unknowns where they are linear, ``("noise", c, d)`` the covariance of two
+    integrands, ``("product", c, u, d, v)`` of the slopes of two numbers, ``("bias", c, u, d)`` of such a
+    slope and an integrand less the sum of these times their numbers, each as an expression in noisy values;
+    ``("known noise", c, d)`` the covariance as an expression in true values, and ``("gain", c, f)`` an
+    integrand's derivative by the field f, both to be evaluated at smoothed fields.
 
     Attributes
     ----------
@@ -56,8 +56,9 @@ class Integrands:
         plain = [u for u in form.unknowns if u not in laws]
         slopes = {(c, u): form.slope(rows[c], u) for c in numbers for u in (*plain, *laws)}
         self.slopes = {key: e for key, e in slopes.items() if e != 0}
-        # Slopes by laws multiply functions of the noisy state; products of these are not corrected.
-        exact = {(c, u): form.slope(integrands[c], u) for c, u in self.slopes if u in plain}
+        # Slopes by fields are instrumental variables, whose products are not corrected.
+        exact = {(c, u): form.slope(integrands[c], u) for c, u in self.slopes if u.field in form.numbers}
+        linear = {c: sum(sympy.Symbol(u.name) * e for (d, u), e in exact.items() if d == c) for c in numbers}
         pairs = list(combinations_with_replacement(numbers, 2))
         products = {
             c: sum((sympy.Symbol(u.name) * self.slopes.get((c, u), 0) for u in (*plain, *laws)), 0)
@@ -70,7 +71,7 @@ class Integrands:
         noise = {(c, d): form.covariance(integrands[c], integrands[d]) for c, d in pairs}
         found |= {("noise", *key): e for key, e in noise.items()}
         for key, e in exact.items():
-            found |= {("bias", *key, d): form.covariance(e, integrands[d]) for d in numbers}
+            found |= {("bias", *key, d): form.covariance(e, integrands[d] - linear[d]) for d in numbers}
         for (one, e), (two, f) in combinations_with_replacement(exact.items(), 2):
             found["product", *one, *two] = form.covariance(e, f)
         for c, f in product(numbers, form.fields):

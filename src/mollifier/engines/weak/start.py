@@ -101,7 +101,7 @@ def _solved(sums: WeakSums, space: TestSpace, trial: Array, linear: NDArray[np.i
         rows = sums.rows(space, trial)
         solved = trial.copy()
         if len(linear):
-            g = rows.slopes[:, linear].toarray()
+            g = rows.slopes[:, linear]
             vector, matrix = sums.bias(space, trial, np.ones(len(g)))
             scale = np.sqrt(np.maximum(np.sum(g**2, 0), 1e-300))
             slope = (g.T @ g - matrix[np.ix_(linear, linear)]) / np.outer(scale, scale)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from mollifier.data.lazy import is_lazy
-from mollifier.engines.linalg.blocks import BlockInverse
+from mollifier.engines.linalg.blocks import BlockInverse, Blocks, Layout
 from mollifier.engines.linalg.dense import contract, flat_axes
 from mollifier.engines.splines.basis import Basis, on_grid
 from mollifier.engines.splines.laws import LawBasis
-from mollifier.engines.weak.axes import overlaps, pair_products
+from mollifier.engines.weak.axes import overlaps
 from mollifier.engines.weak.data import GridData, GridEffect
 from mollifier.engines.weak.form import Channel
 from mollifier.engines.weak.integrands import AT_SMOOTHED, Integrands
@@ -26,7 +25,6 @@ from mollifier.engines.weak.testspace import Separable, Spaces, TestSpace, index
 from mollifier.mollify.orders import Derivative
 
 Array = NDArray[np.float64]
-Slope = tuple[int, Derivative]
 Values = dict[tuple, Array]
 """Integrands by key."""
 
@@ -40,13 +38,13 @@ class Rows:
     residuals
         Shape (equations * test functions,).
     slopes
-        Derivatives by the coefficients of all unknowns, shape (rows, coefficients); sparse.
+        Derivatives by the coefficients of all unknowns, shape (rows, coefficients).
     variances
         Noise variance of each residual, shape (rows,).
     """
 
     residuals: Array
-    slopes: sp.csr_array
+    slopes: Array
     variances: Array
 
 
@@ -82,7 +80,7 @@ class WeakSums:
         self.size: int = edges[-1]
         self._of = {b.name: b for b in bases}
         self._last: dict[tuple[str, ...], tuple[Array, Values]] = {}
-        self._lines: tuple[TestSpace, Array, sp.csr_array] | None = None
+        self._lines: tuple[TestSpace, Array, Array] | None = None
         self._modes: tuple[TestSpace, Array, Array] | None = None
         self.laws = {b.name: b for b in bases if isinstance(b, LawBasis)}
         self._kept: dict[Derivative, list[Array]] = {}
@@ -158,46 +156,42 @@ class WeakSums:
         _, rest, slopes = self._lines
         return Rows(rest + slopes @ coefficients, slopes, self._variances_of(space, coefficients, "noise"))
 
-    def slopes(self, space: TestSpace, coefficients: Array) -> sp.csr_array:
+    def slopes(self, space: TestSpace, coefficients: Array) -> Array:
         """Derivatives of the residuals by the coefficients, shape (rows, m)."""
         return self._projected(space, coefficients)[1]
 
     @additive("rest", "slope")
-    def _projected(self, space: TestSpace, coefficients: Array) -> tuple[Array, sp.csr_array]:
+    def _projected(self, space: TestSpace, coefficients: Array) -> tuple[Array, Array]:
         """The residuals less slopes times coefficients, and the slopes."""
-        channels = self.form.channels
         rest = np.zeros(self.equations * space.size)
-        laws = {n: self._law_slopes(n, space, coefficients) for n in self.laws}
-        others = {n: b for n, b in self._of.items() if n not in laws}
-        # Along each axis, and as flat indices, the pairs of a test and a basis function that overlap.
+        slopes = np.zeros((len(rest), self.size))
+        for n in self.laws:
+            slopes[:, self.place[n]] = self._law_slopes(n, space, coefficients)
+        # Of fields, along each axis and as indices, the pairs of a test and a basis function that overlap.
+        fields = {n: b for n, b in self._of.items() if b.splines and n not in self.laws}
         pairs = {
             n: [
                 overlaps(a.weights[0], f.T)
                 for a, f in zip(space.axes, b.matrices(Derivative(n)), strict=True)
             ]
-            for n, b in others.items()
+            for n, b in fields.items()
         }
-        met = {n: space.rows_of(*index_pairs(pairs[n], space.shape, b.shape)) for n, b in others.items()}
-        entries = {(e, n): np.zeros(len(i)) for e in range(self.equations) for n, (_, i, _) in met.items()}
+        met = {n: space.rows_of(*index_pairs(pairs[n], space.shape, b.shape)) for n, b in fields.items()}
         for slab, found in self._integrals(coefficients, "rest", "slope"):
             for (_, c, *slope), values in found.items():
-                orders, equation = channels[c].orders, channels[c].equation
-                for u in (u for u in slope if u.field in others):
-                    functions = self._of[u.field].matrices(u, slab)
-                    matrices = space.crossed(functions, pairs[u.field], orders, slab)
-                    entries[equation, u.field] += contract(values, matrices).ravel()[met[u.field][0]]
+                channel = self.form.channels[c]
+                here, orders = self.part(channel.equation, space), channel.orders
                 if not slope:
-                    rest[self.part(equation, space)] += space.project(values, orders, slab)
-        blocks = [
-            [
-                sp.coo_array(laws[n][self.part(e, space)])
-                if n in laws
-                else sp.coo_array((entries[e, n], met[n][1:]), shape=(space.size, b.size))
-                for n, b in self._of.items()
-            ]
-            for e in range(self.equations)
-        ]
-        return rest, sp.csr_array(sp.block_array(blocks, format="csr"))
+                    rest[here] += space.project(values, orders, slab)
+                    continue
+                (u,) = slope
+                if u.field in fields:
+                    matrices = space.crossed(fields[u.field].matrices(u, slab), pairs[u.field], orders, slab)
+                    kept, row, column = met[u.field]
+                    slopes[here, self.place[u.field]][row, column] += contract(values, matrices).ravel()[kept]
+                elif u.field not in self.laws:
+                    slopes[here, self.place[u.field].start] += space.project(values, orders, slab)
+        return rest, slopes
 
     def _law_slopes(self, name: str, space: TestSpace, coefficients: Array) -> Array:
         """Derivatives of the residuals by the coefficients of a law, whose functions are of the noisy state.
@@ -246,14 +240,21 @@ class WeakSums:
                     variances[here] += times * space.squared(values, one.orders, two.orders, slab)
         return variances
 
-    def covariance(self, space: TestSpace, coefficients: Array, smoothed: bool = False) -> Array:
-        """Covariance of the residuals at the noisy or the ``smoothed`` fields, shape (rows, rows)."""
-        total = self._covariance(space, coefficients, "known noise" if smoothed else "noise")
-        modes = self.modes(space, coefficients)
-        return total + modes @ modes.T if modes.size else total
+    def covariance(self, space: TestSpace, coefficients: Array, smoothed: bool = False) -> Blocks:
+        """Covariance of the residuals at the noisy or the ``smoothed`` fields."""
+        # What values share correlates all residuals.
+        blocks = space.blocks(self.equations)
+        layout = Layout(np.zeros_like(blocks) if self.data.effects else blocks)
+        kind = "known noise" if smoothed else "noise"
+        found = Blocks.symmetric(layout, self._covariance(space, coefficients, kind, layout))
+        if self.data.effects:
+            modes = self.modes(space, coefficients)
+            found.own[0][...] += modes @ modes.T
+        return found
 
     @additive()
-    def _covariance(self, space: TestSpace, coefficients: Array, kind: str) -> Array:
+    def _covariance(self, space: TestSpace, coefficients: Array, kind: str, layout: Layout) -> Array:
+        """Entries of a matrix whose sum with its transpose is the covariance."""
         channels = self.form.channels
         on_pairs: dict[tuple[int, int], Array] = {}
         for slab, found in self._integrals(coefficients, kind):
@@ -263,16 +264,16 @@ class WeakSums:
                 part, factors = space.varying(values, one.orders, two.orders, slab)
                 alike = zip(factors, one.orders, two.orders, strict=True)
                 key = one.equation, two.equation, *(None if f is None else (a, b) for f, a, b in alike)
-                # The sum of the result and its transpose is taken at the end, where c, d also gives d, c.
                 part = part / 2 if c == d else part
                 parts[key] = parts[key][0] + part if key in parts else part, factors
             for (e, f, *_), part in parts.items():
                 here = space.on_pairs(*part)
                 on_pairs[e, f] = np.add(on_pairs[e, f], here, out=here) if (e, f) in on_pairs else here
-        total = np.zeros((self.equations * space.size, self.equations * space.size))
-        for (e, f), whole in on_pairs.items():
-            total[self.part(e, space), self.part(f, space)][space.pairs] = whole
-        total += total.T.copy()
+        total = np.zeros(layout.size)
+        for (e, f), values in on_pairs.items():
+            i, j = space.pairs
+            places = layout.index(i + e * space.size, j + f * space.size)
+            total += np.bincount(places, values, layout.size)
         return total
 
     def modes(self, space: TestSpace, coefficients: Array) -> Array:
@@ -307,51 +308,43 @@ class WeakSums:
     def bias(
         self, space: TestSpace, coefficients: Array, weights: Array | BlockInverse
     ) -> tuple[Array, Array]:
-        """The mean that noise adds to ``G' W r``, shape (m,), and to ``G' W G``, shape (m, m).
+        """The mean that noise adds to ``G' W r``, shape (m,), and to ``G' W G``, shape (m, m), for numbers.
 
-        ``weights`` is W: its diagonal (rows,), or an inverse (rows, rows).
+        ``weights`` is W: its diagonal (rows,), or an inverse (rows, rows). Fields have instrumental slopes.
         """
         vector, matrix = np.zeros(self.size), np.zeros((self.size, self.size))
+
+        @cache
+        def on_pairs(*equations: int) -> Array:
+            assert isinstance(weights, BlockInverse)
+            i, j = (rows + e * space.size for rows, e in zip(space.pairs, equations, strict=True))
+            return weights.near.entries[weights.layout.index(i, j)]
+
         for slab, found in self._integrals(coefficients, "bias", "product"):
-            kernel = cache(partial(self._weight_kernel, space, weights, slab))
+
+            @cache
+            def kernel(c: int, d: int) -> Separable | None:
+                """``sum_rs W_rs D^b phi_r(x) D^b' phi_s(x)`` for two channels on a slab; None for 0."""
+                one, two = self.form.channels[c], self.form.channels[d]
+                if isinstance(weights, BlockInverse):
+                    between = on_pairs(one.equation, two.equation)
+                    return space.products_adjoint(between, one.orders, two.orders, slab)  # noqa: B023
+                if one.equation != two.equation:
+                    return None
+                here = weights[self.part(one.equation, space)]
+                return space.squared_adjoint(here, one.orders, two.orders, slab)  # noqa: B023
+
             for (_, c, u, d, *other), values in found.items():
-                between = kernel(c, d)
-                if between is None:
+                between = kernel(min(c, d), max(c, d))
+                total, i = 0.0 if between is None else between.total(values), self.place[u.field].start
+                if not other:
+                    vector[i] += total
                     continue
-                if other:
-                    self._add_product(matrix, between, values, (c, u), (d, *other), slab)
-                else:
-                    functions = [m.T for m in self._of[u.field].matrices(u, slab)]
-                    vector[self.place[u.field]] += between.integrals(values, functions).ravel()
-        return vector, matrix
-
-    def _weight_kernel(
-        self, space: TestSpace, weights: Array | BlockInverse, slab: slice, c: int, d: int
-    ) -> Separable | None:
-        """``sum_rs W_rs D^b phi_r(x) D^b' phi_s(x)`` for two channels on a slab; None for 0."""
-        one, two = self.form.channels[c], self.form.channels[d]
-        first, second = self.part(one.equation, space), self.part(two.equation, space)
-        if isinstance(weights, BlockInverse):
-            on_pairs = weights.entries[first, second][space.pairs]
-            return space.products_adjoint(on_pairs, one.orders, two.orders, slab)
-        if one.equation != two.equation:
-            return None
-        return space.squared_adjoint(weights[first], one.orders, two.orders, slab)
-
-    def _add_product(
-        self, matrix: Array, between: Separable, values: Array, one: Slope, two: Slope, slab: slice
-    ) -> None:
-        """Add sums of a kernel, an array and two basis functions; for two slopes their transpose too."""
-        u, v = one[1], two[1]
-        a, b = self._of[u.field], self._of[v.field]
-        left, right = ([m.T for m in basis.matrices(d, slab)] for basis, d in ((a, u), (b, v)))
-        pairs = [overlaps(x, y) for x, y in zip(left, right, strict=True)]
-        found = between.integrals(values, pair_products(left, right, pairs)).ravel()
-        flat = index_pairs(pairs, a.shape, b.shape)
-        block = sp.coo_array((found, flat), shape=(a.size, b.size)).toarray()
-        matrix[self.place[u.field], self.place[v.field]] += block
-        if one != two:
-            matrix[self.place[v.field], self.place[u.field]] += block.T
+                j = self.place[other[0].field].start
+                matrix[i, j] += total
+                if (c, u) != (d, *other):
+                    matrix[j, i] += total
+        return vector + matrix @ coefficients, matrix
 
     @additive("noise")
     def score_covariance(self, space: TestSpace, coefficients: Array, weighted: Array) -> Array:

@@ -48,15 +48,11 @@ class Separable:
         """The function at the nodes, shape of the grid."""
         return contract(self.core, [f.T for f in self.factors])
 
-    def integrals(self, values: Array, functions: Sequence[Array]) -> Array:
-        """Sums of it times an array on the grid times products of functions, (m, nodes) on each axis."""
-        flat = flat_axes(values)
-        if not any(flat):
-            return contract(self.nodes * values, functions)
-        axes = list(zip(flat, functions, self.factors, strict=True))
-        part = contract(self.core, [g @ f.T if here else f.T for here, g, f in axes])
-        first = values[tuple(slice(0, 1) if here else slice(None) for here in flat)]
-        return contract(part * first, [None if here else g for here, g, _ in axes])
+    def total(self, values: Array) -> float:
+        """The sum of it times an array on the grid."""
+        if any(flat_axes(values)):
+            return float(np.vdot(self.core, contract(values, self.factors)))
+        return float(np.vdot(self.nodes, values))
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +141,7 @@ class TestSpace:
         """The test functions on some nodes of the first axis."""
         first, *rest = self.axes
         cut = replace(first, weights={k: w[:, nodes] for k, w in first.weights.items()})
+        cut.__dict__["neighbours"] = first.neighbours  # on all nodes
         return replace(self, axes=(cut, *rest))
 
     @property

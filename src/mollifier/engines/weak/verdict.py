@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import scipy.sparse as sp
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -213,6 +212,6 @@ def _prior_share(
     return float(np.mean(lost[measured.transpose(*dims).values]))
 
 
-def term_size(slopes: sp.csr_array, coefficients: Array, count: int) -> float:
+def term_size(slopes: Array, coefficients: Array, count: int) -> float:
     """Rms over ``count`` residuals of the equation's terms ``slopes * coefficients``."""
-    return float(np.sqrt(slopes.multiply(coefficients[None, :]).power(2).sum() / count))
+    return float(np.sqrt(np.sum((slopes * coefficients) ** 2) / count))
