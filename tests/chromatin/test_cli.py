@@ -120,6 +120,7 @@ def test_cli_image_with_labels_and_bad_file(here: Path):
     result = call(
         "cell.tif", "bad.tif", "--labels", "labels.tif", "--quick", "--workers", "1", "--out", "out"
     )
+    assert result.exit_code in (0, 1), (result.output, result.exc_info)
     assert "saturated" in result.stdout
     assert "cell 1" in result.stdout
     cells = pd.read_csv("out/cells.csv")

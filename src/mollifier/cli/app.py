@@ -7,10 +7,11 @@ non-finite; of a comparison: no engine converged, or two disagree); 2 bad input,
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -32,6 +33,9 @@ from mollifier.cli.options import (
 )
 from mollifier.cli.terminal import NO_ANSWER, Terminal, reported
 from mollifier.errors import ConfigurationError, did_you_mean
+
+if TYPE_CHECKING:
+    from mollifier.problem.problem_file import ProblemFile
 
 _COLOURS = {"info": "", "warning": "yellow", "error": "red"}
 
@@ -65,6 +69,22 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Overrule a key: training.steps=2000. Repeatable."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the run.")]
+
+
+def _loaded(
+    problem: Path, overrides: list[str] | None, keys: Mapping[str, object], engine: str | None = None
+) -> ProblemFile:
+    """A problem file with keys overruled, of ``keys`` those that are not None; ``engine`` may run."""
+    gc.disable()  # what imports make stays: to visit it again and again takes a tenth of a short run
+    try:
+        from mollifier.engines.settings import load_problem
+
+        given = [f"{key}={value}" for key, value in keys.items() if value is not None]
+        return load_problem(problem, [*(overrides or []), *given], engine)
+    finally:
+        if not gc.get_freeze_count():
+            gc.freeze()
+        gc.enable()
 
 
 def _version(chosen: bool) -> None:
@@ -131,21 +151,22 @@ def solve(
     Values of --each, repeats of --intervals and blocks of data run on --jobs processes or on an --executor.
     Ctrl-C stops after the current step and keeps what was found; --resume resumes from there.
     """
-    from mollifier.engines.settings import load_problem
+    keys = {
+        "engine": engine,
+        "intervals.kind": intervals,
+        "intervals.processes": jobs if jobs > 1 and each is None else None,
+        "data.mask_outliers": mask_outliers or None,
+        "seed": seed,
+    }
+    file = _loaded(problem, overrides, keys)
+    from mollifier.cli.delivery import deliver, exit_code
+    from mollifier.cli.run import run
+    from mollifier.cli.sweep import sweep
     from mollifier.io.executors import executor_at
     from mollifier.io.files import ensure_folder
     from mollifier.io.lock import locked
 
-    changes = [*(overrides or []), *([f"engine={engine}"] if engine else [])]
-    changes += [f"intervals.kind={intervals}"] if intervals else []
-    changes += ["data.mask_outliers=true"] if mask_outliers else []
-    changes += [f"intervals.processes={jobs}"] if jobs > 1 and each is None else []
-    file = load_problem(problem, [*changes, *([] if seed is None else [f"seed={seed}"])])
     folder = ensure_folder(out)
-    from mollifier.cli.delivery import deliver, exit_code
-    from mollifier.cli.run import run
-    from mollifier.cli.sweep import sweep
-
     with locked(folder):
         if each is not None:
             return sweep(terminal, file, each, folder, resume, bool(figures), jobs, executor)
@@ -173,11 +194,9 @@ def check(
 
     The verdict is "good", "doubtful" or "cannot be answered", with what to change.
     """
+    file = _loaded(problem, overrides, {"data.mask_outliers": mask_outliers or None})
     from mollifier.diagnostics.check.check import check as find
-    from mollifier.engines.settings import load_problem
 
-    changes = [*(overrides or []), *(["data.mask_outliers=true"] if mask_outliers else [])]
-    file = load_problem(problem, changes)
     found = find(file.problem(), file.settings)
     for finding in found.findings:
         terminal.say(str(finding), _COLOURS[finding.level])
@@ -220,14 +239,12 @@ def compare(
 
     Ctrl-C ends the engine that runs and keeps what was finished; --resume resumes from there.
     """
-    from mollifier.engines.settings import load_problem
+    file = _loaded(problem, overrides, {"seed": seed}, "auto")
+    from mollifier.cli.compare import compare_engines
     from mollifier.io.files import ensure_folder
     from mollifier.io.lock import locked
 
-    file = load_problem(problem, [*(overrides or []), *([] if seed is None else [f"seed={seed}"])], "auto")
     folder = ensure_folder(out)
-    from mollifier.cli.compare import compare_engines
-
     names = None if engines is None else [n.strip() for n in engines.split(",") if n.strip()]
     with locked(folder):
         return compare_engines(terminal, file, names, folder, not no_figures, resume)

@@ -48,9 +48,8 @@ PLAIN = Notation()
 _OTHERS = (
     Notation(","), Notation(".", ","), Notation(",", "."), *(Notation(d, g) for g in _SPACES for d in ".,")
 )  # fmt: skip
-# A number with a relation or a percent sign, as "<0.1" below detection.
-_NUMBER = "|".join(n.pattern.pattern for n in (PLAIN, *_OTHERS))
-_QUALIFIED = re.compile(rf"[<>≤≥~±\u2212]*\s*(?:{_NUMBER})\s*%?")
+# Before a number, as in "<0.1" below detection.
+_RELATIONS = "<>≤≥~±\u2212"
 
 
 def notation_of(cells: Iterable[str]) -> Notation | None:
@@ -63,6 +62,8 @@ def notation_of(cells: Iterable[str]) -> Notation | None:
     (Notation(decimal=',', group=''), Notation(decimal='.', group=','), None)
     """
     marked = {c for c in cells if _MARKED.fullmatch(c)}
+    if all(PLAIN.pattern.fullmatch(c) for c in marked):  # before the others are compiled
+        return PLAIN
     fits = {n: {c for c in marked if n.pattern.fullmatch(c)} for n in (PLAIN, *_OTHERS)}
     explained = set().union(*fits.values())
     if fits[PLAIN] == explained:
@@ -79,7 +80,12 @@ def qualified(cell: str) -> bool:
     >>> [qualified(c) for c in ("<0.1", "5 %", "1,234.5", "A7", "12.05.2020")]
     [True, True, True, False, False]
     """
-    return _QUALIFIED.fullmatch(cell) is not None
+    return _written(cell.lstrip(_RELATIONS).lstrip().removesuffix("%").rstrip())
+
+
+def _written(cell: str) -> bool:
+    """Whether a cell is a number in some notation."""
+    return any(n.pattern.fullmatch(cell) for n in (PLAIN, *_OTHERS))
 
 
 def translated(table: pd.DataFrame, first: Notation, name: str) -> pd.DataFrame:
@@ -90,7 +96,7 @@ def translated(table: pd.DataFrame, first: Notation, name: str) -> pd.DataFrame:
     """
     cells = {c: str(c) for column in table for c in table[column].dropna().unique()}
     others = [c for c in cells if not first.pattern.fullmatch(c)]
-    certain = first != PLAIN and not any(re.fullmatch(_NUMBER, c) for c in others)
+    certain = first != PLAIN and not any(map(_written, others))
     found = first if certain else notation_of(cells)
     if found is None:
         either = next(c for c in cells if Notation(",").pattern.fullmatch(c) and "," in c)

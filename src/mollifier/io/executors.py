@@ -201,11 +201,12 @@ def executor_at(address: str | None, folder: Path) -> Iterator[Any]:
     ConfigurationError
         If the address is neither, its package is absent, or no scheduler answers there.
     """
-    kind, _, rest = (address or "").partition(":")
+    if address is None:
+        yield None
+        return
+    kind, _, rest = address.partition(":")
     try:
-        if address is None:
-            yield None
-        elif kind == "dask" and re.fullmatch(r"//.+:\d+", rest):
+        if kind == "dask" and re.fullmatch(r"//.+:\d+", rest):
             import distributed
 
             try:
@@ -214,15 +215,13 @@ def executor_at(address: str | None, folder: Path) -> Iterator[Any]:
                 raise ConfigurationError(
                     f"No dask scheduler answers at '{address}' ({error}); start one with: dask scheduler."
                 ) from error
-            with client:
-                yield client.get_executor(pure=False)
+            opened, executor = client, client.get_executor(pure=False)
         elif kind == "slurm":
             import submitit
 
-            executor = submitit.AutoExecutor(folder=folder)
+            opened, executor = nullcontext(), submitit.AutoExecutor(folder=folder)
             given = (pair.partition("=") for pair in rest.split(",") if pair)
             executor.update_parameters(**{n: int(v) if v.isdigit() else v for n, _, v in given})
-            yield executor
         else:
             raise ConfigurationError(
                 f"The executor was given as '{address}'; dask://HOST:PORT or slurm:KEY=VALUE,... was "
@@ -232,6 +231,8 @@ def executor_at(address: str | None, folder: Path) -> Iterator[Any]:
         raise ConfigurationError(
             f"The executor '{address}' needs the package {error.name}: pip install 'mollifier[cluster]'."
         ) from error
+    with opened:
+        yield executor
 
 
 def cluster() -> Executor | None:

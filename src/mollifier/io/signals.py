@@ -76,6 +76,8 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
     finally:
         over.set()
         timer.cancel()
+        if timer.is_alive():
+            timer.join()  # its interrupt, if already under way, comes now and not to what runs next
         for s, handler in before.items():
             # None: a handler that was not set from Python, which cannot be restored.
             signal.signal(s, signal.SIG_DFL if handler is None else handler)

@@ -30,7 +30,8 @@ _QUOTED = re.compile(r"'([^']*)'")
 class Strict(BaseModel):
     """A model that is frozen and refuses unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Built where first used: most models are those of engines that do not run.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     @field_validator("*", mode="before")
     @classmethod
