@@ -18,19 +18,12 @@ _LEAST = 4
 
 @dataclass(frozen=True)
 class Bleaching:
-    """An exponential decay of the signal.
+    """An exponential decay of the signal."""
 
-    Attributes
-    ----------
-    rate, sd
-        Decay rate and its standard error, 1/s.
-    start
-        Time of the first frame, s, whose signal is kept.
-    """
-
+    #: Decay rate and its standard error, 1/s.
     rate: float
     sd: float
-    start: float
+    start: float  #: Time of the first frame, s, whose signal is kept.
 
     def factor(self, times: Array, errors: float = 0.0) -> Array:
         """By which the signal at these times is multiplied, with the rate some standard errors off."""

@@ -46,21 +46,13 @@ LENGTHS = ("x", "y", "z", "precision", "precision_x", "precision_y")
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns by role, in the units of the file.
+    """Columns by role, in the units of the file."""
 
-    Attributes
-    ----------
-    values
-        Role -> numbers, shape (n,).
-    names, units
-        Role -> name in the file, and the unit that the file states.
-    kind, unit, pixel_size, field_px
-        As of `mollifier.chromatin.formats.registry.Rows`.
-    """
-
-    values: dict[str, Array]
+    values: dict[str, Array]  #: Role -> numbers, shape (n,).
+    #: Role -> name in the file, and the unit that the file states.
     names: dict[str, str]
     units: dict[str, str]
+    #: As of `mollifier.chromatin.formats.registry.Rows`.
     kind: str
     unit: str = "nm"
     pixel_size: float | None = None

@@ -39,46 +39,29 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class EnergyTuning:
-    """Numbers that steer the fit of the levels.
+    """Numbers that steer the fit of the levels."""
 
-    Attributes
-    ----------
-    test
-        Standard deviation of a test function, in widths of an interface, as the next.
-    kernel
-        Largest full width at half maximum of the density's kernel: blur is corrected to first order.
-    reach
-        Distance from the edge at which test functions begin, in their standard deviations.
-    tile
-        Side of a tile in diffusion lengths.
-    tiles, points
-        Fewest tiles, and test functions in one.
-    ends, low, high
-        The fit starts with these quantiles of the smoothed signal at the best of these shares of the packing.
-    rounds, longest, exact
-        Most Gauss-Newton steps, the longest relative to the contrast, and the one that ends them.
-    growth
-        Mean and standard deviation of the rate at which the pattern of a still image grows, in units of
-        Gamma_ac: the mean puts the levels of noise-free images of simulated nuclei right two lifetimes of a
-        mark after their pattern began to form; a nucleus at rest is two standard deviations away.
-    largest
-        Largest standard error of the contrast, relative to it.
-    """
-
-    test: float = 1.7
+    test: float = 1.7  #: Standard deviation of a test function, in widths of an interface, as the next.
+    #: Largest full width at half maximum of the density's kernel: blur is corrected to first order.
     kernel: float = 0.5
-    reach: float = 4.5
-    tile: float = 5.0
+    reach: float = 4.5  #: Distance from the edge at which test functions begin, in their standard deviations.
+    tile: float = 5.0  #: Side of a tile in diffusion lengths.
+    #: Fewest tiles, and test functions in one.
     tiles: int = 8
     points: int = 8
+    #: The fit starts with these quantiles of the smoothed signal at the best of these shares of the packing.
     ends: tuple[float, float] = (0.05, 0.98)
     low: tuple[float, ...] = (0.05, 0.15, 0.25, 0.35)
     high: tuple[float, ...] = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    #: Most Gauss-Newton steps, the longest relative to the contrast, and the one that ends them.
     rounds: int = 30
     longest: float = 0.3
     exact: float = 1e-6
+    #: Mean and standard deviation of the rate at which the pattern of a still image grows, in units of
+    #: Gamma_ac: the mean puts the levels of noise-free images of simulated nuclei right two lifetimes of a
+    #: mark after their pattern began to form; a nucleus at rest is two standard deviations away.
     growth: tuple[float, float] = (0.35, 0.175)
-    largest: float = 0.3
+    largest: float = 0.3  #: Largest standard error of the contrast, relative to it.
 
 
 DEFAULT = EnergyTuning()
@@ -105,18 +88,10 @@ class _Tiles(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class EnergyLevels:
-    """Levels that obey the free energy.
+    """Levels that obey the free energy."""
 
-    Attributes
-    ----------
-    thresholds
-        The levels, two phases with their nucleoplasm.
-    covariance
-        Of a and b, in units of the mean density.
-    """
-
-    thresholds: Thresholds
-    covariance: Array
+    thresholds: Thresholds  #: The levels, two phases with their nucleoplasm.
+    covariance: Array  #: Of a and b, in units of the mean density.
     _unit: float
     _values: Array
     _model: ChromatinModel

@@ -33,26 +33,16 @@ _PERCENTILES = (40, 70)
 
 @dataclass(frozen=True, eq=False)
 class Clustered:
-    """A nucleus with its clusters.
+    """A nucleus with its clusters."""
 
-    Attributes
-    ----------
-    locs, density
-        Localisations, and the Voronoi density at each in 1/nm^2, where it is known.
-    groups, table
-        Positions of each cluster, and the table of domains, indexed by the number of the cluster.
-    mask
-        The nucleus, over x and y in nm.
-    rule
-        The definition of a domain.
-    """
-
+    #: Localisations, and the Voronoi density at each in 1/nm^2, where it is known.
     locs: Localizations
     density: Array | None
+    #: Positions of each cluster, and the table of domains, indexed by the number of the cluster.
     groups: list[Array]
     table: pd.DataFrame
-    mask: xr.DataArray
-    rule: DomainRule
+    mask: xr.DataArray  #: The nucleus, over x and y in nm.
+    rule: DomainRule  #: The definition of a domain.
 
 
 def features(found: Clustered) -> pd.DataFrame:

@@ -12,30 +12,18 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class FieldSeries:
-    """The fields of a nucleus over its pixels and frames.
+    """The fields of a nucleus over its pixels and frames."""
 
-    Attributes
-    ----------
-    phi_d, variance, chromatin
-        phi_d, the variance of its errors, and 1 - phi_n, each of shape (pixels, frames).
-    times
-        Of the frames, shape (frames,).
-    depth
-        Distance from the nuclear edge, shape (pixels,).
-    shared
-        Number of pixels over which errors are correlated; 1 for independent errors.
-    others, shaken
-        Fields as they are when something common to all pixels is one standard deviation off, in all frames
-        together, as the fading of a dye, or in each by itself, as the place of a nucleus: their differences
-        from these fields count as noise.
-    """
-
+    #: phi_d, the variance of its errors, and 1 - phi_n, each of shape (pixels, frames).
     phi_d: Array
     variance: Array
     chromatin: Array
-    times: Array
-    depth: Array
-    shared: float = 1.0
+    times: Array  #: Of the frames, shape (frames,).
+    depth: Array  #: Distance from the nuclear edge, shape (pixels,).
+    shared: float = 1.0  #: Number of pixels over which errors are correlated; 1 for independent errors.
+    #: Fields as they are when something common to all pixels is one standard deviation off, in all frames
+    #: together, as the fading of a dye, or in each by itself, as the place of a nucleus: their differences
+    #: from these fields count as noise.
     others: tuple[FieldSeries, ...] = ()
     shaken: tuple[FieldSeries, ...] = ()
 

@@ -60,33 +60,20 @@ _SLOW, _FAST, _STEEP, _CELLS_A_FRAME = 4, 12, 24, 1 / 3
 
 @dataclass(frozen=True, eq=False)
 class RateEstimate:
-    """The spline coefficients of the rate with their covariance.
+    """The spline coefficients of the rate with their covariance."""
 
-    Attributes
-    ----------
-    coefficients, inverse
-        Coefficients, shape (m,), and a root of their covariance ``inverse' inverse``, shape (m, m).
-    misfit
-        Rms of the whitened residuals; where it exceeds one, the covariance is scaled up by it.
-    prior, precision
-        Shape and strength of the prior, and its precision, shape (m, m).
-    space, time
-        Splines on the pixels, (pixels, m in space), and rows and functions in time.
-    effective_parameters
-        Number of coefficients that the data determine: the trace of posterior covariance times information.
-    gain
-        Derivative of the coefficients by the rows of the equation, shape (m, rows).
-    """
-
+    #: Coefficients, shape (m,), and a root of their covariance ``inverse' inverse``, shape (m, m).
     coefficients: Array
     inverse: Array
-    misfit: float
-    prior: Choice
+    misfit: float  #: Rms of the whitened residuals; where it exceeds one, the covariance is scaled up by it.
+    prior: Choice  #: Shape and strength of the prior.
+    #: Splines on the pixels, (pixels, m in space), and rows and functions in time.
     space: Array
     time: TimeRows
+    #: Number of coefficients that the data determine: the trace of posterior covariance times information.
     effective_parameters: float
-    gain: Array
-    precision: Array
+    gain: Array  #: Derivative of the coefficients by the rows of the equation, shape (m, rows).
+    precision: Array  #: Of the prior, shape (m, m).
 
     @property
     def rate(self) -> Array:

@@ -28,20 +28,11 @@ _FINEST = 8.0
 
 @dataclass(frozen=True, eq=False)
 class Nucleus:
-    """One nucleus.
+    """One nucleus."""
 
-    Attributes
-    ----------
-    name
-        Label of the nucleus.
-    mask
-        Over (x, y) in nm, and t if it moves: the bounding box and a pixel around it.
-    plane
-        Index of the plane of a stack in which the nucleus is largest; the mask is of this plane.
-    """
-
-    name: str
-    mask: xr.DataArray
+    name: str  #: Label of the nucleus.
+    mask: xr.DataArray  #: Over (x, y) in nm, and t if it moves: the bounding box and a pixel around it.
+    #: Index of the plane of a stack in which the nucleus is largest; the mask is of this plane.
     plane: int | None = None
 
     @property
@@ -60,18 +51,10 @@ class Nucleus:
 
 @dataclass(frozen=True)
 class Nuclei:
-    """The whole nuclei, and the reasons why others were left out.
+    """The whole nuclei, and the reasons why others were left out."""
 
-    Attributes
-    ----------
-    whole
-        Nuclei that lie wholly in the field.
-    left_out
-        Name -> reason.
-    """
-
-    whole: tuple[Nucleus, ...]
-    left_out: Mapping[str, str]
+    whole: tuple[Nucleus, ...]  #: Nuclei that lie wholly in the field.
+    left_out: Mapping[str, str]  #: Name -> reason.
 
     def __iter__(self) -> Iterator[Nucleus]:
         return iter(self.whole)

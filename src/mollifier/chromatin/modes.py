@@ -30,26 +30,13 @@ _ENOUGH, _MANY = 13.0, 12_000
 
 @dataclass(frozen=True, eq=False)
 class Modes:
-    """Eigenfunctions on the pixels of a mask.
+    """Eigenfunctions on the pixels of a mask."""
 
-    Attributes
-    ----------
-    inside
-        The mask, (x, y).
-    spacing
-        Side of a pixel, in any unit of length.
-    values
-        Eigenvalues kappa in 1/length^2, increasing from 0, shape (k,).
-    functions
-        Orthonormal, ``integral phi_i phi_j = delta_ij``, shape (pixels, k).
-    blocks
-        The block of each pixel and the functions on blocks, (blocks, k), where they were computed on blocks.
-    """
-
-    inside: NDArray[np.bool_]
-    spacing: float
-    values: Array
-    functions: Array
+    inside: NDArray[np.bool_]  #: The mask, (x, y).
+    spacing: float  #: Side of a pixel, in any unit of length.
+    values: Array  #: Eigenvalues kappa in 1/length^2, increasing from 0, shape (k,).
+    functions: Array  #: Orthonormal, ``integral phi_i phi_j = delta_ij``, shape (pixels, k).
+    #: The block of each pixel and the functions on blocks, (blocks, k), where they were computed on blocks.
     blocks: tuple[NDArray[np.intp], Array] | None = None
 
     @property

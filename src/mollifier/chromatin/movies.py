@@ -21,22 +21,13 @@ from mollifier.errors import ConfigurationError
 
 @dataclass(frozen=True, eq=False)
 class Settled:
-    """A nucleus that is ready for its fractions.
+    """A nucleus that is ready for its fractions."""
 
-    Attributes
-    ----------
-    sample
-        With a mask without time. Its image is a dataset of the signal with its standard error, like a
-        density, whose attribute ``background`` is the level without a nucleus.
-    bleaching
-        Of the dye; None if it was not fitted.
-    flicker
-        Relative standard deviation of the brightness from frame to frame.
-    """
-
+    #: With a mask without time. Its image is a dataset of the signal with its standard error, like a density,
+    #: whose attribute ``background`` is the level without a nucleus.
     sample: NucleusData
-    bleaching: Bleaching | None = None
-    flicker: float = 0.0
+    bleaching: Bleaching | None = None  #: Of the dye; None if it was not fitted.
+    flicker: float = 0.0  #: Relative standard deviation of the brightness from frame to frame.
 
     def errors(self, phi: xr.Dataset, position: float) -> xr.Dataset:
         """Changes of the fractions ``phi`` by errors that all pixels of a frame have in common.

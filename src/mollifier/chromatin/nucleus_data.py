@@ -27,34 +27,20 @@ _SUFFIXES += (".npy", ".npz", ".mat", ".json", ".nd2", ".czi", ".lif")
 
 @dataclass(frozen=True, eq=False)
 class NucleusData:
-    """One nucleus and its data.
+    """One nucleus and its data."""
 
-    Attributes
-    ----------
-    field, name
-        Name of the file without suffix, and name of the nucleus in it.
-    group
-        Group of the file; empty without groups.
-    mask
-        Over x and y in nm (and t in s).
-    times
-        Of the frames, in s.
-    frames
-        Localisations around the nucleus, one table for each time; empty for an image.
-    image
-        The whole plane over x and y (and t), or a dataset as of `mollifier.chromatin.movies.settled`; None
-        for localisations.
-    euchromatin
-        The same nucleus with a mark of euchromatin, where these data are of one of heterochromatin.
-    """
-
+    #: Name of the file without suffix, and name of the nucleus in it.
     field: str
     name: str
-    group: str
-    mask: xr.DataArray
-    times: tuple[float, ...] = (0.0,)
+    group: str  #: Group of the file; empty without groups.
+    mask: xr.DataArray  #: Over x and y in nm (and t in s).
+    times: tuple[float, ...] = (0.0,)  #: Of the frames, in s.
+    #: Localisations around the nucleus, one table for each time; empty for an image.
     frames: tuple[Localizations, ...] = ()
+    #: The whole plane over x and y (and t), or a dataset as of `mollifier.chromatin.movies.settled`; None for
+    #: localisations.
     image: xr.DataArray | xr.Dataset | None = None
+    #: The same nucleus with a mark of euchromatin, where these data are of one of heterochromatin.
     euchromatin: NucleusData | None = None
 
 

@@ -29,30 +29,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class OutlineTuning:
-    """Numbers that steer the fit; lengths in nm.
+    """Numbers that steer the fit; lengths in nm."""
 
-    Attributes
-    ----------
-    reach
-        Distances to either side of the outline that are fitted, at least, and in pixels of the mask.
-    bins
-        Of the distance.
-    sectors
-        Around the nucleus.
-    finer
-        Pixels of the new mask to a side of one of the old.
-    fall
-        Smallest fall of the signal, in standard errors of one bin.
-    raster
-        Standard error of an outline that is given by the pixels of a mask, in pixels.
-    """
-
+    #: Distances to either side of the outline that are fitted, at least, and in pixels of the mask.
     reach: tuple[float, float] = (80.0, 4.0)
-    bins: int = 32
-    sectors: int = 8
-    finer: int = 2
-    fall: float = 5.0
-    raster: float = 0.1
+    bins: int = 32  #: Of the distance.
+    sectors: int = 8  #: Around the nucleus.
+    finer: int = 2  #: Pixels of the new mask to a side of one of the old.
+    fall: float = 5.0  #: Smallest fall of the signal, in standard errors of one bin.
+    raster: float = 0.1  #: Standard error of an outline that is given by the pixels of a mask, in pixels.
 
 
 DEFAULT = OutlineTuning()

@@ -172,24 +172,14 @@ class StudyPlan:
 
 @dataclass(frozen=True)
 class Power:
-    """What a planned study can find.
+    """What a planned study can find."""
 
-    Attributes
-    ----------
-    power, power_sd
-        Probability of finding the difference, and its standard error from the number of draws.
-    sign
-        Probability that the estimate has the right sign.
-    half_width
-        Median half-width of the interval of the difference, at ``1 - level / comparisons``.
-    smallest
-        Smallest difference that is found with a power of 0.8; infinite if none below ten times the control.
-    """
-
+    #: Probability of finding the difference, and its standard error from the number of draws.
     power: float
     power_sd: float
-    sign: float
-    half_width: float
+    sign: float  #: Probability that the estimate has the right sign.
+    half_width: float  #: Median half-width of the interval of the difference, at ``1 - level / comparisons``.
+    #: Smallest difference that is found with a power of 0.8; infinite if none below ten times the control.
     smallest: float
 
 

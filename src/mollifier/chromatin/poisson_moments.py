@@ -20,23 +20,15 @@ Array = NDArray[np.float64]
 
 
 class PoissonMoments(NamedTuple):
-    """Moments of a smoothed Poisson field s and of its central differences, for means that vary slowly.
+    """Moments of a smoothed Poisson field s and of its central differences, for means that vary slowly."""
 
-    Attributes
-    ----------
-    area, skew
-        Variance ``s/area``, and third moment ``skew s/area^2``.
-    slope, mixed
-        Of both differences together: variance ``slope s/area``, and third moment with s ``mixed s/area^2``.
-    blur
-        Variance of kernel, pixels and errors of the positions, nm^2.
-    """
-
+    #: Variance ``s/area``, and third moment ``skew s/area^2``.
     area: float
     skew: float
+    #: Of both differences together: variance ``slope s/area``, and third moment with s ``mixed s/area^2``.
     slope: float
     mixed: float
-    blur: float
+    blur: float  #: Variance of kernel, pixels and errors of the positions, nm^2.
 
     @classmethod
     def of(cls, width: float, pixel: float, mean: float, errors: float) -> PoissonMoments:

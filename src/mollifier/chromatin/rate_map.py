@@ -35,45 +35,26 @@ def interval(lam: xr.DataArray, sd: xr.DataArray) -> dict[str, xr.DataArray]:
 
 @dataclass(frozen=True, eq=False)
 class RateMap:
-    """A map of lam = Gamma_me/Gamma_ac with its standard errors.
+    """A map of lam = Gamma_me/Gamma_ac with its standard errors."""
 
-    Attributes
-    ----------
-    dataset
-        Over the pixels of the nucleus, NaN elsewhere: ``lam``, ``lam_sd``, ``lam_low`` and ``lam_high``
-        (95 %), ``phi_e``, and ``identifiability``: the ratio of posterior to prior standard deviation, for a
-        prior as wide as the median of lam. Near 0 the data determine lam; near 1, as where phi_e vanishes,
-        they do not.
-    status
-        Of the whole nucleus.
-    balance
-        ``gain`` = integral of lam phi_e, ``loss`` = integral of phi_h, ``change`` = half the growth of the
-        integral of phi_d, each over area and time and in units of ``loss``, and ``defect``, ``gain - loss -
-        change``: zero where no flux crosses the edge.
-    found
-        Coefficients of the rate and their covariance.
-    series, modes
-        Fields and test functions that it was estimated from.
-    provenance
-        Model, test functions, prior, seconds.
-    prior
-        Kind of prior of the rate.
-    geometric
-        lam from the size and spacing of domains, if given.
-    step
-        Size, delay and spread of the change after a treatment, if one was given.
-    """
-
+    #: Over the pixels of the nucleus, NaN elsewhere: ``lam``, ``lam_sd``, ``lam_low`` and ``lam_high`` (95
+    #: %), ``phi_e``, and ``identifiability``: the ratio of posterior to prior standard deviation, for a prior
+    #: as wide as the median of lam. Near 0 the data determine lam; near 1, as where phi_e vanishes, they do
+    #: not.
     dataset: xr.Dataset
-    status: Status
+    status: Status  #: Of the whole nucleus.
+    #: ``gain`` = integral of lam phi_e, ``loss`` = integral of phi_h, ``change`` = half the growth of the
+    #: integral of phi_d, each over area and time and in units of ``loss``, and ``defect``, ``gain - loss -
+    #: change``: zero where no flux crosses the edge.
     balance: dict[str, float]
-    found: RateEstimate
+    found: RateEstimate  #: Coefficients of the rate and their covariance.
+    #: Fields and test functions that it was estimated from.
     series: FieldSeries
     modes: Modes
-    provenance: dict[str, Any]
-    prior: str
-    geometric: float | None = None
-    step: Step | None = None
+    provenance: dict[str, Any]  #: Model, test functions, prior, seconds.
+    prior: str  #: Kind of prior of the rate.
+    geometric: float | None = None  #: lam from the size and spacing of domains, if given.
+    step: Step | None = None  #: Size, delay and spread of the change after a treatment, if one was given.
 
     @property
     def weight(self) -> xr.DataArray:

@@ -52,14 +52,9 @@ class RatePrior(LatticePrior):
 
 @dataclass(frozen=True, eq=False)
 class RateProblem(LinearisedProblem):
-    """Rows of the equation about a rate.
+    """Rows of the equation about a rate."""
 
-    Attributes
-    ----------
-    squares, rows
-        Sum of squares of the rows in units of the noise, and their number.
-    """
-
+    #: Sum of squares of the rows in units of the noise, and their number.
     squares: float = 0.0
     rows: int = 0
 

@@ -23,33 +23,19 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RegistrationTuning:
-    """Numbers that steer the registration; lengths in pixels.
+    """Numbers that steer the registration; lengths in pixels."""
 
-    Attributes
-    ----------
-    degree
-        Of the monomials.
-    smoothing
-        Standard deviations of the Gaussians before the frames are compared, one after the other.
-    margin
-        Width of the ring around the nucleus that is compared too.
-    steps, least
-        Most steps, and the rms movement in pixels that ends them.
-    stiff
-        Strength of the ridge on coefficients above the first degree, relative to the information.
-    keep
-        Weight of the frames before in the running mean that a frame is compared with.
-    overlap
-        Smallest overlap of a frame's mask with the nucleus at rest, as intersection over union.
-    """
-
-    degree: int = 2
+    degree: int = 2  #: Of the monomials.
+    #: Standard deviations of the Gaussians before the frames are compared, one after the other.
     smoothing: tuple[float, ...] = (4.0, 1.5)
-    margin: int = 4
+    margin: int = 4  #: Width of the ring around the nucleus that is compared too.
+    #: Most steps, and the rms movement in pixels that ends them.
     steps: int = 15
     least: float = 0.01
+    #: Strength of the ridge on coefficients above the first degree, relative to the information.
     stiff: float = 1e-3
-    keep: float = 0.7
+    keep: float = 0.7  #: Weight of the frames before in the running mean that a frame is compared with.
+    #: Smallest overlap of a frame's mask with the nucleus at rest, as intersection over union.
     overlap: float = 0.85
 
 

@@ -26,26 +26,14 @@ _EQUAL = 1e-12
 
 @dataclass(frozen=True)
 class GroupMeans:
-    """Means of a treated and a control group.
+    """Means of a treated and a control group."""
 
-    Attributes
-    ----------
-    mean
-        Treated and control.
-    covariance
-        Of the means, shape (2, 2).
-    freedom
-        Degrees of freedom of their difference; 0 where there are too few replicates for an interval.
-    sd
-        Standard deviation of a cell of a group.
-    cells, units
-        Numbers of cells and of replicates (or cells, where these are the unit) in both groups.
-    """
-
-    mean: tuple[float, float]
-    covariance: Array
+    mean: tuple[float, float]  #: Treated and control.
+    covariance: Array  #: Of the means, shape (2, 2).
+    #: Degrees of freedom of their difference; 0 where there are too few replicates for an interval.
     freedom: float
-    sd: float
+    sd: float  #: Standard deviation of a cell of a group.
+    #: Numbers of cells and of replicates (or cells, where these are the unit) in both groups.
     cells: tuple[int, int]
     units: tuple[int, int]
 
@@ -62,19 +50,12 @@ class GroupMeans:
 
 @dataclass(frozen=True, eq=False)
 class Dishes:
-    """Cells of several groups by dish, a group in a replicate.
+    """Cells of several groups by dish, a group in a replicate."""
 
-    Attributes
-    ----------
-    means, counts
-        Of the cells of each dish, shape (replicates, groups), zero where there is none.
-    cell
-        Variance between cells of one dish; 0 if no dish has two.
-    """
-
+    #: Of the cells of each dish, shape (replicates, groups), zero where there is none.
     means: Array
     counts: Array
-    cell: float
+    cell: float  #: Variance between cells of one dish; 0 if no dish has two.
 
     @classmethod
     def of(cls, values: ArrayLike, groups: Sequence[object], replicates: Sequence[str]) -> Dishes:

@@ -38,17 +38,10 @@ class _Changed(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """Where the fractions come from.
+    """Where the fractions come from."""
 
-    Attributes
-    ----------
-    signal
-        Over x and y (and t), at least on the pixels of the map.
-    chosen, found
-        Thresholds as they were given or fitted, and with every level as a number.
-    """
-
-    signal: xr.DataArray
+    signal: xr.DataArray  #: Over x and y (and t), at least on the pixels of the map.
+    #: Thresholds as they were given or fitted, and with every level as a number.
     chosen: Thresholds | EnergyLevels | ColourLevels
     found: Thresholds
 

@@ -27,24 +27,12 @@ _SHARES = (np.arange(2_000) + 0.5) / 2_000
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """Domains, rim and features of a nucleus.
+    """Domains, rim and features of a nucleus."""
 
-    Attributes
-    ----------
-    domains
-        One row for each domain; see `mollifier.chromatin.domains.COLUMNS`.
-    features
-        One row with the names of O-SNAP; empty without clusters of localisations.
-    numbers
-        As of `mollifier.chromatin.domains.typical`.
-    attrs
-        The definition: ``domain_...`` for each part of it.
-    """
-
-    domains: pd.DataFrame
-    features: pd.DataFrame
-    numbers: dict[str, float]
-    attrs: dict[str, Any]
+    domains: pd.DataFrame  #: One row for each domain; see `mollifier.chromatin.domains.COLUMNS`.
+    features: pd.DataFrame  #: One row with the names of O-SNAP; empty without clusters of localisations.
+    numbers: dict[str, float]  #: As of `mollifier.chromatin.domains.typical`.
+    attrs: dict[str, Any]  #: The definition: ``domain_...`` for each part of it.
 
 
 def structure(sample: NucleusData, s: StudySettings, phi_h: xr.DataArray, resolution: float) -> Structure:

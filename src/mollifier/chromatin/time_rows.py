@@ -17,22 +17,13 @@ _POINTS = 40
 
 @dataclass(frozen=True, eq=False)
 class TimeRows:
-    """Rows in time of a series of frames.
+    """Rows in time of a series of frames."""
 
-    Attributes
-    ----------
-    change, hold
-        The change of a field and its integral as sums over the frames, each (rows, frames).
-    functions
-        The functions of time at the frames, (frames, m).
-    weights
-        The integral of a field times each function, (rows, frames, m).
-    """
-
+    #: The change of a field and its integral as sums over the frames, each (rows, frames).
     change: Array
     hold: Array
-    functions: Array
-    weights: Array
+    functions: Array  #: The functions of time at the frames, (frames, m).
+    weights: Array  #: The integral of a field times each function, (rows, frames, m).
 
 
 def time_rows(times: Array, most: int, functions: Array | Callable[[Array], Array] | None = None) -> TimeRows:

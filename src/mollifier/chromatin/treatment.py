@@ -31,28 +31,20 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class StepTuning:
-    """Numbers that steer the search; times in units of the mean time between frames.
+    """Numbers that steer the search; times in units of the mean time between frames."""
 
-    Attributes
-    ----------
-    sizes, spreads, every
-        Relative changes, spreads, and the distance of the delays on the lattice.
-    prior
-        Standard deviation of the logarithm of the spread about that unit, before there are data: a spread
-        far below it leaves no trace in the frames.
-    before, after
-        Fewest frames before and after the treatment.
-    steps, least, differ
-        Gauss-Newton steps and halvings of one; the decrease of the objective that ends them; relative
-        difference for derivatives.
-    """
-
+    #: Relative changes, spreads, and the distance of the delays on the lattice.
     sizes: tuple[float, ...] = (-0.8, -0.5, -0.3, -0.1, 0.1, 0.3, 0.6, 1.0, 2.0)
     spreads: tuple[float, ...] = (0.3, 1.0, 3.0)
     every: float = 0.5
+    #: Standard deviation of the logarithm of the spread about that unit, before there are data: a spread far
+    #: below it leaves no trace in the frames.
     prior: float = 1.5
+    #: Fewest frames before and after the treatment.
     before: int = 2
     after: int = 4
+    #: Gauss-Newton steps and halvings of one; the decrease of the objective that ends them; relative
+    #: difference for derivatives.
     steps: int = 20
     least: float = 1e-3
     differ: float = 1e-3
@@ -73,22 +65,13 @@ class Quantity:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A step of the rate after a treatment.
+    """A step of the rate after a treatment."""
 
-    Attributes
-    ----------
-    treatment
-        Time of the treatment, s.
-    middle, sd
-        Size, delay and log(spread), with their standard errors, each of shape (3,).
-    gain
-        Their derivative by the rows of the equation, shape (3, rows).
-    """
-
-    treatment: float
+    treatment: float  #: Time of the treatment, s.
+    #: Size, delay and log(spread), with their standard errors, each of shape (3,).
     middle: Array
     sd: Array
-    gain: Array
+    gain: Array  #: Their derivative by the rows of the equation, shape (3, rows).
 
     @property
     def size(self) -> Quantity:

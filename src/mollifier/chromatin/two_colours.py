@@ -32,18 +32,10 @@ _TILES = 4
 
 @dataclass(frozen=True)
 class ColourLevels:
-    """Levels of the share of heterochromatin, 0 and 1 but for their errors.
+    """Levels of the share of heterochromatin, 0 and 1 but for their errors."""
 
-    Attributes
-    ----------
-    thresholds
-        The levels, two phases with their nucleoplasm.
-    sd
-        Standard errors of the levels of euchromatin and of heterochromatin.
-    """
-
-    thresholds: Thresholds
-    sd: tuple[float, float]
+    thresholds: Thresholds  #: The levels, two phases with their nucleoplasm.
+    sd: tuple[float, float]  #: Standard errors of the levels of euchromatin and of heterochromatin.
 
     def at(self, model: ChromatinModel) -> None:
         """They do not depend on the model."""
