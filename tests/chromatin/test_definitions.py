@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 from chromatin_cells import discs, domains_of
 from mollifier.chromatin.definitions import DEFINITIONS, DomainRule, definition
 from mollifier.chromatin.domains import clusters, domains_from_clusters, typical
-from mollifier.chromatin.features import Clustered, features
+from mollifier.chromatin.features import features
 from mollifier.chromatin.lamina import edge_length
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.mask import NucleusDetection, nuclei_from_data
@@ -148,9 +148,7 @@ def test_features_of_a_disc():
     locs, mask = Localizations(x[keep], y[keep]), nucleus(2 * RADIUS, 200, uneven=0.0)
     rule = DomainRule(least=10**6)
     groups = clusters(locs, mask, None, rule)
-    row = features(Clustered(locs, None, groups, domains_from_clusters(groups, mask, rule), mask, rule)).iloc[
-        0
-    ]
+    row = features(locs, mask, groups, domains_from_clusters(groups, mask, rule)).iloc[0]
     assert row["nucleus_radius"] == pytest.approx(RADIUS, rel=0.01)
     assert row["circularity"] == pytest.approx(1.0, abs=0.03)
     assert row["major_axis"] == pytest.approx(2 * RADIUS, rel=0.01)

@@ -144,7 +144,7 @@ def test_fractions_bad_options():
     _, image = ramp()
     with pytest.raises(DataError, match="levels are background 150, euchromatin 100"):
         fractions(image, thresholds=Thresholds(background=150, euchromatin=100))
-    with pytest.raises(ConfigurationError, match="euchromatin_quantile was given as 3"):
+    with pytest.raises(ConfigurationError, match="euchromatin_quantile=3"):
         Thresholds(euchromatin_quantile=3)
     with pytest.raises(ConfigurationError, match="gain above 0"):
         Camera(gain=0)

@@ -10,7 +10,6 @@ from chromatin_cells import cell, discs, domains_of, round_mask
 from mollifier.chromatin.definitions import DomainRule
 from mollifier.chromatin.domains import (
     domains_from_fractions,
-    domains_from_labels,
     typical,
 )
 from mollifier.chromatin.groups import compare_groups, control_of, group_table, read_groups, unit_of
@@ -67,8 +66,7 @@ def test_domains_at_lamina_and_interior():
     mask = nucleus(2000.0, 200, uneven=0.0)
     near = (np.hypot(mask["x"] - 880, mask["y"]) < 100) & mask
     within = np.hypot(mask["x"] + 100, mask["y"]) < 120
-    labels = (near * 1 + within * 2).transpose("x", "y")
-    found = domains_from_labels(labels, mask, DomainRule(lamina=60.0))
+    found = domains_from_fractions((near | within) * 1.0, mask, DomainRule(lamina=60.0))
     assert found["place"].tolist() == ["interior", "lamina"]
     assert found["radius"].tolist() == pytest.approx([120.0, 100.0], rel=0.03)
     assert found["spacing"].isna().all()

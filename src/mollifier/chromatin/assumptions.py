@@ -12,7 +12,7 @@ import xarray as xr
 
 from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.model import ChromatinModel
-from mollifier.errors import ConfigurationError
+from mollifier.chromatin.ranges import named, require
 
 # Largest part of the distance between two levels by which one is moved; a larger error is extrapolated.
 _PART = 0.3
@@ -80,11 +80,7 @@ class Assumptions:
     outline: float = 0.25
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if not (math.isfinite(value) and value >= 0):
-                raise ConfigurationError(
-                    f"assume.{name}={value} was given; a standard deviation of 0 or more was expected."
-                )
+        require(named("assume.", self, *asdict(self)))
 
     def models(self, model: ChromatinModel) -> Iterator[tuple[str, float, ChromatinModel, ChromatinModel]]:
         """Each parameter's name, standard deviation, and the model with it lower and higher by that."""

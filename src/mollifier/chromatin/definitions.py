@@ -7,10 +7,10 @@ ShenoyLab/STORM_Analysis (Kant et al., Nat. Commun. 15:4338, 2024) and LakGroup/
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from mollifier.chromatin.ranges import named, require
 from mollifier.errors import ConfigurationError, did_you_mean
 
 Average = Literal["median", "mean", "geometric"]
@@ -68,41 +68,23 @@ class DomainRule:
     largest_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        least = {
-            "min_points": 1,
-            "least": 1,
-            "neighbours": 1,
-            "lamina": 0,
-            "lamina_share": 0,
-            "largest_rate": 0,
-        }
-        for name, low in {"threshold": 0, "eps": 0, **least}.items():
-            value, above = getattr(self, name), name not in least
-            high = 1.0 if name == "threshold" else math.inf
-            if not (low <= value <= high and math.isfinite(value) and (value or not above)):
-                more = f"a number above 0{', up to 1,' if high == 1 else ''}" if above else f"{low} or more"
-                raise ConfigurationError(f"domain.{name}={value} was given; {more} was expected.")
+        require(named("domain.", self, "threshold"), high=1.0, above=True)
+        require(named("domain.", self, "eps"), above=True)
+        require(named("domain.", self, "min_points", "least", "neighbours"), low=1)
+        require(named("domain.", self, "lamina", "lamina_share", "largest_rate"))
         if self.average not in get_args(Average):
             raise ConfigurationError(
                 f"average='{self.average}' was given.{did_you_mean(self.average, get_args(Average))}"
             )
 
-    def reach(self, nucleus: float) -> float:
-        """Distance from the edge within which a domain is lamina-associated, for a nucleus of this radius."""
-        return max(self.lamina, self.lamina_share * nucleus)
-
     def lines(self, clusters: bool = True) -> dict[str, str]:
         """The definition for a reader, what is defined -> how; of clusters, or of regions of a map."""
         phase = f"phi_h is at least {self.threshold:g}"
-        voronoi = (
-            f"the Voronoi density is above its {100 * self.threshold:g} % quantile, pooled over the nuclei"
-        )
+        quantile = f"{100 * self.threshold:g} % quantile, pooled over the nuclei"
+        voronoi = f"the Voronoi density is above its {quantile}"
         domain = f"DBSCAN, {self.eps:g} nm and {self.min_points} points; {self.least} points or more"
-        lamina = (
-            f"{self.lamina_share:g} of the radius of the nucleus"
-            if self.lamina_share
-            else f"{self.lamina:.0f} nm"
-        )
+        of_radius = f"{self.lamina_share:g} of the radius of the nucleus"
+        lamina = of_radius if self.lamina_share else f"{self.lamina:.0f} nm"
         near = "centre" if self.neighbours == 1 else f"{self.neighbours} centres"
         rates = (
             "log-normal means of (D/d^2)/((d/R)^2 - 1) and of D/d^2 over the domains inside, D = 1 um^2/s, "

@@ -32,10 +32,7 @@ _COMPACTION, _PRECISION = 5.0, 8.0
 
 
 def demo(
-    folder: Path,
-    rng: Rng = 0,
-    progress: Callable[[Any], None] | None = None,
-    quick: bool = False,
+    folder: Path, rng: Rng = 0, progress: Callable[[Any], None] | None = None, quick: bool = False
 ) -> tuple[Any, xr.Dataset, dict[str, Any]]:
     """Rates of chromatin marks from a simulated time-lapse of localisations.
 

@@ -281,10 +281,7 @@ def _smoothed(values: Array, weights: Array) -> Array:
 
 
 def _voronoi(
-    part: Localizations | None,
-    inside: NDArray[np.bool_],
-    first: tuple[float, float],
-    pixel: float,
+    part: Localizations | None, inside: NDArray[np.bool_], first: tuple[float, float], pixel: float
 ) -> tuple[Array, Array]:
     if part is None:
         raise DataError("A window in time holds no molecule, and so no Voronoi cell; take fewer windows.")

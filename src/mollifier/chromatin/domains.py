@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from mollifier.chromatin.definitions import DomainRule
 from mollifier.chromatin.lamina import edge_length
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.model import geometric_rate
-from mollifier.chromatin.rasters import at_points, edge_distance, pixel_spacing
+from mollifier.chromatin.rasters import area, at_points, edge_distance, holds
 from mollifier.chromatin.voronoi import point_density
 from mollifier.errors import DataError
 
@@ -51,25 +50,13 @@ def clusters(
 ) -> list[Array]:
     """Positions of the localisations of each cluster of heterochromatin, shape (n, 2) each, in nm, by DBSCAN.
 
-    Only localisations where the map shows heterochromatin are used: in a nucleus that is dense everywhere,
-    each localisation has neighbours within ``eps``, and all would form one domain.
-
-    Parameters
-    ----------
-    locs
-        In nm.
-    mask
-        The nucleus, over x and y in nm.
-    phi_h
-        Volume fraction of heterochromatin over x and y; without it all localisations inside are used.
-    rule
-        What counts as a domain.
-    density
-        The Voronoi density at each localisation, where it is known.
+    Only localisations where the map ``phi_h`` (x, y) shows heterochromatin are used, or all inside the mask
+    without a map: in a nucleus that is dense everywhere, each localisation has neighbours within ``eps``, and
+    all would form one domain. ``density`` is the Voronoi density at each localisation, where it is known.
     """
-    inside = at_points(mask.astype(bool), locs.x, locs.y, False).astype(bool)
+    inside = holds(mask, locs.x, locs.y)
     if rule.select == "phase" and phi_h is not None:
-        inside &= at_points(phi_h >= rule.threshold, locs.x, locs.y, False).astype(bool)
+        inside &= holds(phi_h >= rule.threshold, locs.x, locs.y)
     points = np.stack([locs.x[inside], locs.y[inside]], 1)
     if rule.select == "voronoi":
         value = (point_density(locs.x, locs.y) if density is None else density)[inside]
@@ -78,15 +65,10 @@ def clusters(
 
 
 def domains_from_clusters(found: list[Array], mask: xr.DataArray, rule: DomainRule) -> pd.DataFrame:
-    """The domains of `clusters`, the largest first; the index of a row is the number of its cluster.
+    """The domains of `clusters`, columns as in ``COLUMNS``, the largest first; the index is the cluster's.
 
     The area is that of the points closed by a disc of radius ``eps`` (an alpha shape): it excludes half the
     spacing of the points at the rim, and includes the spread by localisation errors.
-
-    Returns
-    -------
-    DataFrame
-        One row for each domain, columns as in ``COLUMNS``.
 
     Examples
     --------
@@ -105,16 +87,7 @@ def domains_from_clusters(found: list[Array], mask: xr.DataArray, rule: DomainRu
 def domains_from_fractions(
     phi_h: xr.DataArray, mask: xr.DataArray, rule: DomainRule | None = None
 ) -> pd.DataFrame:
-    """Connected regions of three or more pixels where phi_h reaches the threshold.
-
-    Parameters
-    ----------
-    phi_h
-        Volume fraction of heterochromatin over x and y in nm.
-    mask
-        The nucleus, on the same pixels or others.
-    rule
-        `DomainRule` by default.
+    """Connected regions of three or more pixels where phi_h (x, y in nm) reaches the threshold.
 
     Examples
     --------
@@ -125,35 +98,21 @@ def domains_from_fractions(
     >>> found[["domain", "radius", "place"]].round(0).values.tolist()
     [[1, 100.0, 'interior']]
     """
-    rule = rule or DomainRule()
-    return domains_from_labels(domain_labels(phi_h, rule), mask, rule)
-
-
-def domain_labels(phi_h: xr.DataArray, rule: DomainRule | None = None) -> xr.DataArray:
-    """Domains numbered from 1 on the pixels of the map, 0 elsewhere."""
-    picked = phi_h.transpose("x", "y")
-    found: Any = ndimage.label(picked.values >= (rule or DomainRule()).threshold)
-    return picked.copy(data=found[0]).rename("domain")
-
-
-def domains_from_labels(
-    labels: xr.DataArray, mask: xr.DataArray, rule: DomainRule | None = None
-) -> pd.DataFrame:
-    """As `domains_from_fractions`, from integer labels of the domain of each pixel, 0 for none."""
-    rule = rule or DomainRule()
-    labels = labels.transpose("x", "y")
-    array = labels.values.astype(np.int64)
-    x, y = (labels[c].values.astype(float) for c in ("x", "y"))
+    rule, field = rule or DomainRule(), phi_h.transpose("x", "y")
+    labels: Any = ndimage.label(field.values >= rule.threshold)[0]
+    i, j = np.nonzero(labels)
+    x, y = (field[c].values.astype(float) for c in ("x", "y"))
+    groups = _split(np.stack([x[i], y[j]], 1), labels[i, j], _LEAST_PIXELS)
     pixel = abs(float((x[1] - x[0]) * (y[1] - y[0])))
-    groups: list[Array] = []
-    for number, box in enumerate(ndimage.find_objects(array), start=1):
-        if box is None:
-            continue
-        i, j = np.nonzero(array[box] == number)
-        if len(i) >= _LEAST_PIXELS:
-            groups.append(np.stack([x[i + box[0].start], y[j + box[1].start]], 1))
     areas = [pixel * len(points) for points in groups]
     return _table(groups, areas, mask.transpose("x", "y"), rule).reset_index(drop=True)
+
+
+def _split(points: Array, number: NDArray[np.int64], least: int) -> list[Array]:
+    """Points (n, 2) by their group, numbered from 1 on; smaller groups and points of none are left out."""
+    order = np.argsort(number, kind="stable")
+    ends = np.searchsorted(number[order], np.arange(1, number.max(initial=0) + 2))
+    return [g for g in np.split(points[order], ends)[1:-1] if len(g) >= least]
 
 
 def typical(
@@ -161,16 +120,10 @@ def typical(
 ) -> dict[str, float]:
     """Averages of a table of domains; NaN with too few of them.
 
-    Returns
-    -------
-    dict
-        Of the domains inside, which the rim at the lamina is not: ``domains`` (number), ``radius`` and
-        ``spacing`` (averages) and ``rate_geometric``; and ``lamina`` (share of the area of heterochromatin in
-        the rim) and, with the mask of the nucleus, ``lamina_thickness`` (that area over the length of the
-        edge, nm).
+    Of the domains inside, without the rim at the lamina: ``domains`` (number), ``radius`` and ``spacing``
+    (averages) and ``rate_geometric``; and ``lamina`` (share of the area of heterochromatin in the rim) and,
+    with the mask of the nucleus, ``lamina_thickness`` (that area over the length of the edge, nm).
 
-    Examples
-    --------
     >>> rows = pd.DataFrame({"radius": [90.0, 110.0], "spacing": [300.0, 300.0], "place": ["interior"] * 2})
     >>> found = typical(rows.assign(area=[2e4, 3e4]))
     >>> found["rate_geometric"], found["lamina"]
@@ -179,15 +132,15 @@ def typical(
     rule = rule or DomainRule()
     inside: Any = domains[domains["place"] == "interior"]
     radius, spacing = (average(inside[c].to_numpy(dtype=float), rule) for c in ("radius", "spacing"))
-    area = float(domains["area"].to_numpy(dtype=float).sum())
-    rim = area - float(inside["area"].sum())
+    whole = float(domains["area"].to_numpy(dtype=float).sum())
+    rim = whole - float(inside["area"].sum())
     rate = geometric_rate(radius, spacing) if spacing > radius else math.nan
     return {
         "domains": len(inside),
         "radius": radius,
         "spacing": spacing,
-        "lamina": rim / area if area else math.nan,
-        "lamina_thickness": rim / edge_length(mask) if mask is not None and area else math.nan,
+        "lamina": rim / whole if whole else math.nan,
+        "lamina_thickness": rim / edge_length(mask) if mask is not None and whole else math.nan,
         "rate_geometric": _published_rate(inside, rule) if rule.largest_rate else rate,
     }
 
@@ -199,10 +152,7 @@ def average(values: Array, rule: DomainRule) -> float:
 
 
 def _published_rate(inside: pd.DataFrame, rule: DomainRule) -> float:
-    """Ratio of the means of log-normal distributions of Gamma_me and Gamma_ac over the domains, D = 1 um^2/s.
-
-    Mean and variance of the logarithm are those of the domains; the published code fits them to a histogram.
-    """
+    """Ratio of the log-normal means of Gamma_me and Gamma_ac over the domains, with D = 1 um^2/s."""
     removed = 1e6 / inside["spacing"].to_numpy(dtype=float) ** 2
     added = removed * inside["rate"].to_numpy(dtype=float)
     kept = (added > 0) & (added <= rule.largest_rate)
@@ -221,12 +171,12 @@ def _table(groups: list[Array], areas: list[float], mask: xr.DataArray, rule: Do
         near = np.fmin.reduceat(distance, np.cumsum([0, *map(len, groups[:-1])]))
     middle = np.array([p.mean(axis=0) for p in groups]).reshape(-1, 2)
     columns = {"x": middle[:, 0], "y": middle[:, 1], "area": areas, "edge_distance": near}
-    table = pd.DataFrame({**columns, "points": [len(p) for p in groups]})
-    table = table.sort_values("area", ascending=False)
+    columns |= {"points": [len(p) for p in groups]}
+    table = pd.DataFrame(columns).sort_values("area", ascending=False)
     table["domain"] = np.arange(1, len(table) + 1)
     table["radius"] = np.sqrt(table["area"].astype(float) / math.pi)
     table["edge_distance"] = table["edge_distance"].astype(float).clip(lower=0.0)
-    reach = rule.reach(math.sqrt(float(mask.sum()) * pixel_spacing(mask) ** 2 / math.pi))
+    reach = max(rule.lamina, rule.lamina_share * math.sqrt(area(mask) / math.pi))
     table["place"] = np.where(table["edge_distance"] <= reach, "lamina", "interior")
     table["spacing"] = math.nan
     inside = (table["place"] == "interior").to_numpy()
@@ -234,19 +184,16 @@ def _table(groups: list[Array], areas: list[float], mask: xr.DataArray, rule: Do
         centres = table.loc[inside, ["x", "y"]].to_numpy(dtype=float)
         near = KDTree(centres).query(centres, k=rule.neighbours + 1)[0][:, 1:]
         table.loc[inside, "spacing"] = near.mean(axis=1)
-    apart = table["spacing"] > table["radius"]
-    ratio = (table["spacing"] / table["radius"]).where(apart)
-    table["rate"] = 1 / (ratio**2 - 1)
+    ratio = table["spacing"] / table["radius"]
+    table["rate"] = 1 / (ratio.where(ratio > 1) ** 2 - 1)
     return table.reindex(columns=list(COLUMNS))
 
 
 def _clusters(points: Array, rule: DomainRule) -> list[Array]:
     """The points of each cluster that has ``least`` points or more, by DBSCAN on a raster.
 
-    A point is a core point if its disc of radius ``eps`` holds ``min_points``, itself included. Core points
-    within ``eps`` of one another are one cluster; points that are neither core nor near one are left out.
     Positions count to an eighth of ``eps``: time and memory grow with the area, not with the pairs of
-    neighbours.
+    neighbours. Points that are neither core nor near a core point are left out.
     """
     if len(points) < rule.least:
         return []
@@ -265,10 +212,7 @@ def _clusters(points: Array, rule: DomainRule) -> list[Array]:
     # Discs of half the reach touch where core points are within it.
     label: Any = ndimage.label(_disc_sum(core.astype(np.int32), (_CELLS - 0.5) / 2) > 0)
     own = np.where(core, label[0], 0)[index[:, 0], index[:, 1]]
-    order = np.argsort(own, kind="stable")
-    ends = np.searchsorted(own[order], np.arange(1, label[1] + 2))
-    groups = [points[order[a:b]] for a, b in pairwise(ends)]
-    return [g for g in groups if len(g) >= rule.least]
+    return _split(points, own, rule.least)
 
 
 def _disc_sum(values: NDArray[np.int32], radius: float) -> NDArray[np.int32]:

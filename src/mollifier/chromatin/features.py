@@ -8,20 +8,22 @@ bending and elastic energy, the curvature of the border, and clusters of Voronoi
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion
 from scipy.spatial import ConvexHull
 from scipy.stats import skew
 
-from mollifier.chromatin.definitions import DomainRule
 from mollifier.chromatin.lamina import edge_length, rim_segments
 from mollifier.chromatin.localizations import Localizations
-from mollifier.chromatin.rasters import at_points, pixel_spacing
+from mollifier.chromatin.rasters import area, holds
 
 Array = NDArray[np.float64]
 
@@ -31,32 +33,27 @@ _RINGS, _GRADIENT = 10, 0.8
 _PERCENTILES = (40, 70)
 
 
-@dataclass(frozen=True, eq=False)
-class Clustered:
-    """A nucleus with its clusters."""
+def features(
+    locs: Localizations,
+    mask: xr.DataArray,
+    groups: list[Array],
+    table: pd.DataFrame,
+    density: Array | None = None,
+) -> pd.DataFrame:
+    """One row of features; NaN where there is no cluster of the kind, and none of Voronoi without a density.
 
-    #: Localisations, and the Voronoi density at each in 1/nm^2, where it is known.
-    locs: Localizations
-    density: Array | None
-    #: Positions of each cluster, and the table of domains, indexed by the number of the cluster.
-    groups: list[Array]
-    table: pd.DataFrame
-    mask: xr.DataArray  #: The nucleus, over x and y in nm.
-    rule: DomainRule  #: The definition of a domain.
-
-
-def features(found: Clustered) -> pd.DataFrame:
-    """One row of features; NaN where there is no cluster of the kind, or no Voronoi density."""
-    inside = at_points(found.mask.astype(bool), found.locs.x, found.locs.y, False).astype(bool)
-    points = np.stack([found.locs.x[inside], found.locs.y[inside]], 1)
-    frame = _Frame.of(found.mask, points)
-    row = _shape(frame, points) | _clusters(found) | _periphery(found, frame, points)
-    row |= _rings("loc", frame, points) | _rings(
-        "dbscan_cluster", frame, found.table[["x", "y"]].to_numpy(float)
-    )
-    if found.density is not None:
-        log = np.log10(found.density[inside])
-        reduced = log + math.log10(float(np.mean(1 / found.density[inside])))
+    ``mask`` is over x and y in nm, ``groups`` are the positions of each cluster and ``table`` its domains,
+    indexed by the number of the cluster; ``density`` is the Voronoi density at each localisation in 1/nm^2.
+    """
+    inside = holds(mask, locs.x, locs.y)
+    points, centres = np.stack([locs.x[inside], locs.y[inside]], 1), table[["x", "y"]].to_numpy(float)
+    frame = _Frame.of(mask, points)
+    row = _shape(frame, points) | _clusters(groups, table) | _rim(groups, table, mask)
+    row |= _periphery("loc", "loc", frame, points) | _periphery("cluster", "dbscan_cluster", frame, centres)
+    row |= _rings("loc", frame, points) | _rings("dbscan_cluster", frame, centres)
+    if density is not None:
+        log = np.log10(density[inside])
+        reduced = log + math.log10(float(np.mean(1 / density[inside])))
         row |= _moments("log_voronoi_density", log)
         row |= {"reduced_log_voronoi_density_mean": float(reduced.mean())}
         for name, values in (("log_voronoi_density", log), ("reduced_log_voronoi_density", reduced)):
@@ -77,7 +74,7 @@ class _Frame:
 
     @classmethod
     def of(cls, mask: xr.DataArray, points: Array) -> _Frame:
-        edge = mask.values & ~_eroded(mask.values)
+        edge = mask.values & ~np.asarray(binary_erosion(mask.values))
         i, j = np.nonzero(edge)
         outline = np.stack([mask["x"].values[i], mask["y"].values[j]], 1)
         values, axes = np.linalg.eigh(np.cov(outline.T))
@@ -86,119 +83,93 @@ class _Frame:
         middle = (turned.min(axis=0) + turned.max(axis=0)) / 2
         return cls(mask, outline, axes, values, middle, np.ptp(points @ axes, axis=0))
 
-    def turned(self, points: Array) -> Array:
-        return points @ self.axes - self.middle
-
-
-def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    wide = np.pad(mask, 1)
-    return wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
-
 
 def _shape(frame: _Frame, points: Array) -> dict[str, float]:
-    area = float(frame.mask.sum()) * pixel_spacing(frame.mask) ** 2
-    edge = edge_length(frame.mask)
+    size, edge = area(frame.mask), edge_length(frame.mask)
     hull = ConvexHull(frame.outline)
     # In two dimensions the "area" of a hull is its perimeter and the "volume" its area.
     around, hull_area = float(hull.area), float(hull.volume)
     major, minor = float(frame.lengths.max()), float(frame.lengths.min())
-    fiber = (edge + math.sqrt(abs(edge**2 - 16 * area))) / 4
+    fiber = (edge + math.sqrt(abs(edge**2 - 16 * size))) / 4
     share = frame.eigenvalues / frame.eigenvalues.sum()
     return {
-        "nucleus_radius": math.sqrt(area / math.pi),
+        "nucleus_radius": math.sqrt(size / math.pi),
         "locs_number": float(len(points)),
-        "locs_density": len(points) / area,
+        "locs_density": len(points) / size,
         "major_axis": major, "minor_axis": minor,
         "convex_area": hull_area, "convex_perimeter": around, "perimeter": edge,
         "gyration_radius": float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum(axis=1).mean())),
         "eigenvalues_ratio": float(frame.eigenvalues[0] / frame.eigenvalues[1]),
         "eigenentropy": float(-(share * np.log(share)).sum()),
         "aspect_ratio": major / minor,
-        "form_ratio": area / major**2,
-        "rectangularity": area / (major * minor),
-        "circularity": 4 * math.pi * area / edge**2,
+        "form_ratio": size / major**2,
+        "rectangularity": size / (major * minor),
+        "circularity": 4 * math.pi * size / edge**2,
         "convex_circularity": 4 * math.pi * hull_area / around**2,
         "convexity": around / edge,
-        "solidity": area / hull_area,
-        "fiber_length": fiber, "fiber_width": area / fiber, "curl": major / fiber,
-        "major_axis_norm_area": major / area, "minor_axis_norm_area": minor / area,
+        "solidity": size / hull_area,
+        "fiber_length": fiber, "fiber_width": size / fiber, "curl": major / fiber,
+        "major_axis_norm_area": major / size, "minor_axis_norm_area": minor / size,
     }  # fmt: skip
 
 
-def _clusters(found: Clustered) -> dict[str, float]:
+def _clusters(groups: list[Array], table: pd.DataFrame) -> dict[str, float]:
     row: dict[str, float] = {}
     for place, kind in (("interior", "interior"), ("lamina", "periphery")):
-        table: Any = found.table[found.table["place"] == place]
-        own = [found.groups[k] for k in table.index]
-        number, area = table["points"].to_numpy(float), table["area"].to_numpy(float)
-        spread = np.array([math.sqrt(p.var(axis=0).sum()) for p in own])
+        own: Any = table[table["place"] == place]
+        number = own["points"].to_numpy(float)
+        spread = np.array([math.sqrt(groups[k].var(axis=0).sum()) for k in own.index])
         name = f"{kind}_dbscan_cluster"
-        row |= {f"{name}_n_clusters": float(len(table)), f"{name}_n_locs": float(number.sum())}
-        each = {
-            "radius": table["radius"],
-            "gyration_radius": spread,
-            "density": number / area,
-            "n_locs": number,
-        }
-        each |= {"spacing": table["spacing"]} if kind == "interior" else {}
+        row |= {f"{name}_n_clusters": float(len(own)), f"{name}_n_locs": float(number.sum())}
+        each = {"radius": own["radius"], "gyration_radius": spread}
+        each |= {"density": number / own["area"].to_numpy(float), "n_locs": number}
+        each |= {"spacing": own["spacing"]} if kind == "interior" else {}
         for part, values in each.items():
             row |= _moments(f"log_{name}_{part}", np.log10(np.asarray(values, dtype=float)))
-    rim = rim_segments(*_rim_parts(found), found.mask)
-    row["model_lad_thickness"] = float(
-        rim["area"].to_numpy(float).sum() / rim["length"].to_numpy(float).sum()
-    )
+    return row
+
+
+def _rim(groups: list[Array], table: pd.DataFrame, mask: xr.DataArray) -> dict[str, float]:
+    """Thickness of the rim: each of its localisations has its share of the area of its cluster."""
+    own: Any = table[table["place"] == "lamina"]
+    parts = [(groups[k], np.full(len(groups[k]), a / len(groups[k]))) for k, a in own["area"].items()]
+    places, share = (np.concatenate(p) for p in zip((np.zeros((0, 2)), np.zeros(0)), *parts, strict=True))
+    rim = rim_segments(places, share, mask)
+    row = {"model_lad_thickness": float(rim["area"].sum()) / float(rim["length"].sum())}
     for part in ("length", "thickness"):
         # As in O-SNAP, a segment without heterochromatin has a thickness of 1 nm.
         row |= _moments(f"log_model_lad_segment_{part}", np.log10(np.maximum(rim[part].to_numpy(float), 1.0)))
     return row
 
 
-def _rim_parts(found: Clustered) -> tuple[Array, Array]:
-    """The localisations at the lamina, with the share of the area of their cluster that each has."""
-    table = found.table[found.table["place"] == "lamina"]
-    if not len(table):
-        return np.zeros((0, 2)), np.zeros(0)
-    groups = [found.groups[k] for k in table.index]
-    share = [np.full(len(p), a / len(p)) for p, a in zip(groups, table["area"], strict=True)]
-    return np.concatenate(groups), np.concatenate(share)
-
-
 def _moments(name: str, values: Array) -> dict[str, float]:
     values = values[np.isfinite(values)]
-    some = values.size > 1
-    found = {
-        "mean": float(values.mean()) if some else math.nan,
-        "std": float(values.std(ddof=1)) if some else math.nan,
-    }
+    kinds: dict[str, Callable[[Array], Any]] = {"mean": np.mean, "std": partial(np.std, ddof=1)}
     if not name.endswith("n_locs"):
-        found["skewness"] = float(skew(values)) if some and np.ptp(values) > 0 else math.nan
-    return {f"{name}_{k}": v for k, v in found.items()}
+        kinds["skewness"] = lambda v: skew(v) if np.ptp(v) > 0 else math.nan
+    return {f"{name}_{k}": float(f(values)) if values.size > 1 else math.nan for k, f in kinds.items()}
 
 
-def _periphery(found: Clustered, frame: _Frame, points: Array) -> dict[str, float]:
-    """Localisations and clusters per nm^2 in the outline scaled about its middle, and outside it."""
-    area = float(frame.mask.sum()) * pixel_spacing(frame.mask) ** 2
-    middle = frame.middle @ frame.axes.T
-    row = {}
-    for name, of, places in (
-        ("loc", "loc", points), ("cluster", "dbscan_cluster", found.table[["x", "y"]].to_numpy(float))
-    ):  # fmt: skip
-        x, y = (middle + (places - middle) / _INTERIOR).T
-        within = int(at_points(frame.mask.astype(bool), x, y, False).astype(bool).sum())
-        inner = within / (area * _INTERIOR**2)
-        outer = (len(places) - within) / (area * (1 - _INTERIOR**2))
-        row |= {f"interior_{name}_density": inner, f"periphery_{name}_density": outer}
-        row[f"periphery_to_interior_{of}_density_ratio"] = outer / inner if inner else math.nan
-    return row
+def _periphery(name: str, of: str, frame: _Frame, places: Array) -> dict[str, float]:
+    """Localisations or clusters per nm^2 in the outline scaled about its middle, and outside it."""
+    size, middle = area(frame.mask), frame.middle @ frame.axes.T
+    within = int(holds(frame.mask, *(middle + (places - middle) / _INTERIOR).T).sum())
+    inner = within / (size * _INTERIOR**2)
+    outer = (len(places) - within) / (size * (1 - _INTERIOR**2))
+    return {
+        f"interior_{name}_density": inner, f"periphery_{name}_density": outer,
+        f"periphery_to_interior_{of}_density_ratio": outer / inner if inner else math.nan,
+    }  # fmt: skip
 
 
 def _rings(name: str, frame: _Frame, places: Array) -> dict[str, float]:
     """Density in rings between ellipses of even steps of the axes, and its slope over the inner ones."""
-    reach = np.sqrt(((frame.turned(places) / (frame.lengths / 2)) ** 2).sum(axis=1))
+    turned = places @ frame.axes - frame.middle
+    reach = np.sqrt(((turned / (frame.lengths / 2)) ** 2).sum(axis=1))
     ring = np.minimum((reach * _RINGS).astype(np.int64), _RINGS - 1)
     outer = (np.arange(_RINGS) + 1) / _RINGS
-    area = math.pi / 4 * float(np.prod(frame.lengths)) * (outer**2 - (outer - 1 / _RINGS) ** 2)
-    density = np.bincount(ring, minlength=_RINGS) / area
+    share = outer**2 - (outer - 1 / _RINGS) ** 2
+    density = np.bincount(ring, minlength=_RINGS) / (math.pi / 4 * float(np.prod(frame.lengths)) * share)
     row = {f"radial_{name}_density_ring_{k + 1:02d}": float(v) for k, v in enumerate(density)}
     inner = round(_RINGS * _GRADIENT)
     for axis, length in (("major", frame.lengths.max()), ("minor", frame.lengths.min())):

@@ -152,9 +152,7 @@ def _levels(chosen: Thresholds, inside: Array, whole: Array, ground: float | Non
         if getattr(chosen, name) is None
     }
     found = replace(
-        chosen,
-        background=ground if chosen.background is None else float(chosen.background),
-        **missing,
+        chosen, background=ground if chosen.background is None else float(chosen.background), **missing
     )
     levels = [found.background, found.euchromatin, found.heterochromatin]
     if not (np.diff(np.array(levels, dtype=np.float64)) > 0).all():

@@ -22,22 +22,12 @@ _BAND = 16.0
 def rim_segments(places: Array, area: Array, mask: xr.DataArray, segments: int = SEGMENTS) -> pd.DataFrame:
     """Thickness of the rim in sectors of the nucleus: area of heterochromatin over length of the edge.
 
+    Small parts of the rim have their centres at ``places`` (n, 2) in nm and an ``area`` (n,) in nm^2; sectors
+    have even angles about the centre of the mask (x, y). The table has ``angle`` (rad), ``length``, ``area``
+    and ``thickness`` in nm and nm^2, one row for each sector.
+
     The length of the edge follows from the area of a band between two depths a and b along it, ``length (b -
     a) - pi (b^2 - a^2)`` (Steiner's formula): neither the steps of the pixels nor their error in depth count.
-
-    Parameters
-    ----------
-    places, area
-        Centres in nm and areas in nm^2 of small parts of the rim, shapes (n, 2) and (n,).
-    mask
-        The nucleus, over x and y in nm.
-    segments
-        Number of sectors of even angle about the centre of the nucleus.
-
-    Returns
-    -------
-    DataFrame
-        ``angle`` (rad), ``length``, ``area`` and ``thickness`` in nm and nm^2, one row for each sector.
 
     Examples
     --------
@@ -53,10 +43,9 @@ def rim_segments(places: Array, area: Array, mask: xr.DataArray, segments: int =
     depth = edge_distance(mask).values / pixel
     i, j = np.nonzero(mask.values)
     x, y = mask["x"].values[i], mask["y"].values[j]
-    middle = np.array([x.mean(), y.mean()])
 
     def sector(xs: Array, ys: Array) -> NDArray[np.int64]:
-        angle = np.arctan2(ys - middle[1], xs - middle[0]) % (2 * math.pi)
+        angle = np.arctan2(ys - y.mean(), xs - x.mean()) % (2 * math.pi)
         return np.minimum((angle * segments / (2 * math.pi)).astype(np.int64), segments - 1)
 
     # The share of each pixel inside the band avoids steps of whole pixels.

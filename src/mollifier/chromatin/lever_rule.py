@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from mollifier.errors import ConfigurationError
+from mollifier.chromatin.ranges import named, require
 
 Array = NDArray[np.float64]
 FRACTIONS = ("phi_n", "phi_e", "phi_h", "phi_d")
@@ -66,10 +66,8 @@ class Thresholds:
     two_phases: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            bounded = name.endswith(("quantile", "water")) or name == "floor"
-            if bounded and not 0 <= value <= 1:
-                raise ConfigurationError(f"{name} was given as {value}; a number from 0 to 1 was expected.")
+        shares = [n for n in asdict(self) if n.endswith(("quantile", "water")) or n == "floor"]
+        require(named("levels.", self, *shares), high=1.0)
 
     @classmethod
     def of(cls, result: xr.Dataset) -> Self:

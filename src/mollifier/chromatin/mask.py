@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from mollifier.chromatin.localizations import Localizations
-from mollifier.chromatin.rasters import nearest, on_grid
-from mollifier.errors import ConfigurationError, DataError
+from mollifier.chromatin.ranges import named, require
+from mollifier.chromatin.rasters import counts, on_grid, pixels
+from mollifier.errors import DataError
 
 Array = NDArray[np.float64]
 
@@ -38,9 +39,8 @@ class Nucleus:
     @property
     def area(self) -> float:
         """Area in nm^2, averaged over time."""
-        steps = [float(self.mask[n][1] - self.mask[n][0]) for n in ("x", "y")]
-        frames = self.mask.sizes.get("t", 1)
-        return float(self.mask.sum()) * steps[0] * steps[1] / frames
+        x, y = (float(self.mask[n][1] - self.mask[n][0]) for n in ("x", "y"))
+        return float(self.mask.sum()) * x * y / self.mask.sizes.get("t", 1)
 
     def of(self, image: xr.DataArray) -> xr.DataArray:
         """The part of the labelled image in its plane, over (x, y) or (x, y, t)."""
@@ -166,11 +166,8 @@ class NucleusDetection:
     min_area: float = MIN_AREA
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            above = name in ("pixel", "smoothing")
-            if value is not None and not (0 <= value < math.inf and (value or not above)):
-                more = "above 0" if above else "of 0 or more"
-                raise ConfigurationError(f"nucleus.{name}={value} was given; a number {more} was expected.")
+        require(named("nucleus.", self, "pixel", "smoothing"), above=True)
+        require(named("nucleus.", self, "threshold", "closing", "min_area"))
 
 
 def nuclei_from_data(data: Localizations | xr.DataArray, how: NucleusDetection | None = None) -> Nuclei:
@@ -224,11 +221,10 @@ def nuclei_from_data(data: Localizations | xr.DataArray, how: NucleusDetection |
 
 
 def _outlined(locs: Localizations, coarse: Nucleus, how: NucleusDetection) -> xr.DataArray:
-    """The mask of a nucleus with its edge where the density falls to half of that just inside.
+    """The mask with its edge where the density falls to half of that just inside.
 
-    A threshold on a wide smoothing lies outside a dense rim: the edge is sought within the width of that
-    smoothing, on a finer one of about 50 localisations to a value. Where the mean shift is larger than that
-    width, as for scattered structures, the outline of the threshold is kept.
+    The edge is sought within the width of the wide smoothing, whose threshold lies outside a dense rim, on a
+    finer one; the outline of the threshold is kept where the mean shift is larger than that width.
     """
     reach = how.smoothing + how.pixel
     x, y = (coarse.mask[c].values for c in ("x", "y"))
@@ -259,27 +255,20 @@ def _binned(locs: Localizations, how: NucleusDetection) -> xr.DataArray:
     x0, x1, y0, y1 = locs.bounds
     edges = [np.arange(a - room, b + room + how.pixel, how.pixel) for a, b in ((x0, x1), (y0, y1))]
     x, y = (e[:-1] + how.pixel / 2 for e in edges)
-    (i, along_x), (j, along_y) = nearest(x, locs.x), nearest(y, locs.y)
-    counts = np.bincount((i * y.size + j)[along_x & along_y], minlength=x.size * y.size).reshape(x.size, -1)
-    coords = {"x": ("x", x, {"units": "nm"}), "y": ("y", y, {"units": "nm"})}
-    return xr.DataArray(counts, coords, ("x", "y"))
+    return xr.DataArray(counts((x, y), locs.x, locs.y), pixels(x, y), ("x", "y"))
 
 
 def otsu(values: ArrayLike, bins: int = 256) -> float:
-    """The threshold that maximises the variance between two classes.
+    """The threshold that maximises the variance between two classes (Otsu, IEEE Trans. SMC 9:62, 1979).
 
-    N. Otsu, IEEE Trans. Syst. Man Cybern. 9:62 (1979).
-
-    Examples
-    --------
     >>> 1 < otsu([0.0, 0.1, 0.2, 5.0, 5.1, 5.2]) < 5
     True
     """
-    counts, edges = np.histogram(np.asarray(values), bins)
+    number, edges = np.histogram(np.asarray(values), bins)
     middle = (edges[1:] + edges[:-1]) / 2
-    below = np.cumsum(counts)[:-1]
-    above = counts.sum() - below
-    sums = np.cumsum(counts * middle)
+    below = np.cumsum(number)[:-1]
+    above = number.sum() - below
+    sums = np.cumsum(number * middle)
     gap = sums[:-1] / np.maximum(below, 1) - (sums[-1] - sums[:-1]) / np.maximum(above, 1)
     between = below * above * gap**2
     # Empty bins between the classes give equal variances: take their middle.

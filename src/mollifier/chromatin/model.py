@@ -13,11 +13,12 @@ energy (`FreeEnergy`) by phi_d at fixed phi_n. Its parameters are assumptions: a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from mollifier.chromatin.ranges import named, require
 from mollifier.errors import ConfigurationError
 
 RATE = "lam"
@@ -62,9 +63,8 @@ class FreeEnergy:
     reach: float = 50.0
 
     def __post_init__(self) -> None:
-        for part in fields(self):
-            positive = part.name in ("packed", "interface", "reach")
-            _check(part.name, getattr(self, part.name), positive)
+        require(named("", self, "well", "mixing", "adhesion"))
+        require(named("", self, "packed", "interface", "reach"), above=True)
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,7 @@ class ChromatinModel:
     acetylation: float = 2e-3
 
     def __post_init__(self) -> None:
-        _check("diffusion", self.diffusion, True)
-        _check("acetylation", self.acetylation, True)
+        require(named("", self, "diffusion", "acetylation"), above=True)
 
     @property
     def length(self) -> float:
@@ -189,13 +188,9 @@ class ChromatinModel:
                 "'source'."
             )
         q = "chromatin" if nucleoplasm is None else f"{1 - nucleoplasm:.12g}"
-        cubic, square, linear = (
-            2 * D * e.well,
-            3 * D * e.well * e.packed,
-            D * (e.well * e.packed**2 + e.mixing),
-        )
+        cubic, square = 2 * D * e.well, 3 * D * e.well * e.packed
         terms = [
-            f"lap({cubic!r}*phi_h^3 - {square!r}*phi_h^2 + {linear!r}*phi_h)",
+            f"lap({cubic!r}*phi_h^3 - {square!r}*phi_h^2 + {D * (e.well * e.packed**2 + e.mixing)!r}*phi_h)",
             f"- {2 * D * e.interface**2:.12g}*bilap(phi_h)",
             f"+ {2 * self.acetylation!r}*({RATE}*({q} - phi_h) - phi_h)",
         ]
@@ -225,15 +220,9 @@ def geometric_rate(radius: float, spacing: float) -> float:
     >>> round(geometric_rate(100.0, 300.0), 3)
     0.125
     """
-    _check("radius", radius, True)
+    require({"radius": radius}, above=True)
     if not (math.isfinite(spacing) and spacing > radius):
         raise ConfigurationError(
             f"A spacing of {spacing} was given for domains of radius {radius}; a larger one was expected."
         )
     return 1 / ((spacing / radius) ** 2 - 1)
-
-
-def _check(name: str, value: float, positive: bool) -> None:
-    if not math.isfinite(value) or value < 0 or (positive and value == 0):
-        size = "a positive number" if positive else "a number of 0 or more"
-        raise ConfigurationError(f"{name}={value} was given; {size} was expected.")

@@ -16,6 +16,7 @@ from scipy.optimize import brentq
 
 from mollifier.chromatin.comparison import welch_means
 from mollifier.chromatin.groups import QUANTITIES, unit_of
+from mollifier.chromatin.ranges import named, require
 from mollifier.chromatin.replicates import Dishes, GroupMeans, replicate_means
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.io.draws import Rng, generator
@@ -76,14 +77,8 @@ class StudyPlan:
     level: float = 0.05
 
     def __post_init__(self) -> None:
-        for name, least in (("cells", 1), ("replicates", 1), ("comparisons", 1)):
-            if getattr(self, name) < least:
-                raise ConfigurationError(
-                    f"{name}={getattr(self, name)} was given; {least} or more was expected."
-                )
-        for name in ("sd_cells", "sd_replicates", "sd_dishes"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ConfigurationError(f"{name}={getattr(self, name)} was given; 0 or more was expected.")
+        require(named("", self, "cells", "replicates", "comparisons"), low=1)
+        require(named("", self, "sd_cells", "sd_replicates", "sd_dishes"))
         if not (self.sd_cells or self.sd_replicates or self.sd_dishes):
             raise ConfigurationError(
                 "All standard deviations are 0: without any variation every difference is found. The one of "

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from mollifier.chromatin.columns import read_columns
 from mollifier.chromatin.lengths import factor
 from mollifier.chromatin.mask import Nucleus
+from mollifier.chromatin.rasters import pixels
 from mollifier.data.outlines import GEOJSON, checked_rings, geojson_rings, inside
 from mollifier.errors import DataError
 
@@ -88,5 +89,4 @@ def nucleus_from_polygon(
     if not found.any():
         raise DataError("The mask is empty: the polygon holds no pixel. Are its vertices in the right unit?")
     mask = found.reshape(x.size, y.size)
-    coords = {"x": ("x", x, {"units": "nm"}), "y": ("y", y, {"units": "nm"})}
-    return Nucleus(name, xr.DataArray(mask, coords, ("x", "y"), "inside"))
+    return Nucleus(name, xr.DataArray(mask, pixels(x, y), ("x", "y"), "inside"))

@@ -58,6 +58,21 @@ def pixel_spacing(mask: xr.DataArray) -> float:
     return float(steps.mean())
 
 
+def area(mask: xr.DataArray) -> float:
+    """Area of a mask (x, y), in its units squared."""
+    return float(mask.sum()) * pixel_spacing(mask) ** 2
+
+
+def at_one_time(mask: xr.DataArray) -> xr.DataArray:
+    """A mask (x, y): of one that moves, the pixels inside at any time."""
+    return mask.any("t") if "t" in mask.dims else mask
+
+
+def pixels(x: Array, y: Array) -> dict[str, xr.Variable]:
+    """Coordinates of pixels with these centres in nm."""
+    return {name: xr.Variable(name, place, {"units": "nm"}) for name, place in (("x", x), ("y", y))}
+
+
 def nearest(nodes: Array, values: Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Index of the nearest of evenly spaced nodes, and whether a value lies within half a step of one."""
     place = np.rint((values - nodes[0]) / (nodes[1] - nodes[0])).astype(np.int64)
@@ -68,6 +83,18 @@ def at_points(field: xr.DataArray, x: Array, y: Array, outside: float = np.nan) 
     """Values of a map (x, y) in the pixels that hold points, shape (n,); ``outside`` beyond the map."""
     (i, along_x), (j, along_y) = nearest(field["x"].values, x), nearest(field["y"].values, y)
     return np.where(along_x & along_y, field.transpose("x", "y").values[i, j], outside)
+
+
+def holds(mask: xr.DataArray, x: Array, y: Array) -> NDArray[np.bool_]:
+    """Whether points lie in the pixels of a mask, shape (n,)."""
+    return at_points(mask.astype(bool), x, y, False).astype(bool)
+
+
+def counts(nodes: tuple[Array, Array], x: Array, y: Array) -> NDArray[np.int64]:
+    """Number of points in each pixel, shape (nx, ny); points beyond the pixels are left out."""
+    (i, along_x), (j, along_y) = nearest(nodes[0], x), nearest(nodes[1], y)
+    flat = (i * nodes[1].size + j)[along_x & along_y]
+    return np.bincount(flat, minlength=nodes[0].size * nodes[1].size).reshape(nodes[0].size, -1)
 
 
 def on_grid(mask: xr.DataArray, x: Array, y: Array) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.localizations import SPAN
 from mollifier.chromatin.mask import NucleusDetection
 from mollifier.chromatin.model import ChromatinModel
+from mollifier.chromatin.ranges import named, require
 from mollifier.errors import ConfigurationError
 
 # What a preview sets: counts on a wide kernel as they are, domains of the map, few test functions.
@@ -113,22 +114,11 @@ class StudySettings:
     replicates: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("z_step", "frame_interval", "pixel", "width"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ConfigurationError(f"{name}={value} was given; a positive number was expected.")
-        for name in ("psf_sd", "margin"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise ConfigurationError(
-                    f"{name}={value} was given; a number of nm, 0 or more, was expected."
-                )
+        require(named("", self, "z_step", "frame_interval", "pixel", "width"), above=True)
+        require(named("", self, "psf_sd", "margin"))
+        require(named("", self, "saturated"), high=1.0, above=True)
         if self.treatment is not None and not math.isfinite(self.treatment):
             raise ConfigurationError(f"treatment={self.treatment} was given; a time in s was expected.")
-        if not 0 < self.saturated <= 1:
-            raise ConfigurationError(
-                f"saturated={self.saturated} was given; a share of the pixels above 0, up to 1, was expected."
-            )
         if self.rule.select == "voronoi" and self.domains != "clusters":
             raise ConfigurationError(
                 f"The definition {self.rule.name} was given with domains '{self.domains}'; it is one of "

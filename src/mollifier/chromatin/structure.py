@@ -12,16 +12,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from mollifier.chromatin.domains import clusters, domains_from_clusters, domains_from_fractions, typical
-from mollifier.chromatin.features import Clustered, features
+from mollifier.chromatin.features import features
 from mollifier.chromatin.nucleus_data import NucleusData
-from mollifier.chromatin.rasters import at_points
+from mollifier.chromatin.rasters import at_one_time, holds
 from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.voronoi import point_density
 from mollifier.errors import DataError
 
 Array = NDArray[np.float64]
 
-# Quantiles that stand for the densities of a nucleus when nuclei are pooled.
+# Quantiles that represent the densities of a nucleus when nuclei are pooled.
 _SHARES = (np.arange(2_000) + 0.5) / 2_000
 
 
@@ -38,19 +38,9 @@ class Structure:
 def structure(sample: NucleusData, s: StudySettings, phi_h: xr.DataArray, resolution: float) -> Structure:
     """The structure by the definition of the settings.
 
-    Parameters
-    ----------
-    sample
-        The nucleus and its data.
-    phi_h
-        Volume fraction of heterochromatin over x and y, NaN outside.
-    resolution
-        Of phi_h in nm: the least depth of the rim where the definition is a map's.
-
-    Raises
-    ------
-    DataError
-        If the definition is one of localisations, and there are none.
+    ``phi_h`` is the volume fraction of heterochromatin over x and y, NaN outside; its resolution in nm is the
+    least depth of the rim where the definition is a map's. Raises `DataError` if the definition is one of
+    localisations, and there are none.
     """
     inside, rule = phi_h.notnull(), s.rule
     if rule.select == "phase":
@@ -62,7 +52,7 @@ def structure(sample: NucleusData, s: StudySettings, phi_h: xr.DataArray, resolu
         density = point_density(locs.x, locs.y) if rule.select == "voronoi" else None
         groups = clusters(locs, inside, phi_h, rule, density)
         table = domains_from_clusters(groups, inside, rule)
-        found = features(Clustered(locs, density, groups, table, inside, rule))
+        found = features(locs, inside, groups, table, density)
         table = table.reset_index(drop=True)
     elif rule.select == "voronoi":
         raise DataError(
@@ -83,16 +73,13 @@ def density_quantiles(sample: NucleusData) -> tuple[int, Array]:
     if not sample.frames:
         return 0, np.zeros(0)
     locs = sample.frames[-1]
-    still = sample.mask.any("t") if "t" in sample.mask.dims else sample.mask
-    inside = at_points(still.astype(bool), locs.x, locs.y, False).astype(bool)
+    inside = holds(at_one_time(sample.mask), locs.x, locs.y)
     return int(inside.sum()), np.quantile(point_density(locs.x, locs.y)[inside], _SHARES)
 
 
 def pooled_quantile(found: Sequence[tuple[int, Array]], share: float) -> float | None:
     """Quantile of the densities of several nuclei, each localisation counted once; None without any.
 
-    Examples
-    --------
     >>> even = np.linspace(1.0, 2.0, 101)
     >>> float(round(pooled_quantile([(100, even), (300, even + 1)], 0.75), 2))
     2.67
@@ -102,6 +89,4 @@ def pooled_quantile(found: Sequence[tuple[int, Array]], share: float) -> float |
         return None
     values = np.concatenate([v for _, v in kept])
     weight = np.concatenate([np.full(v.size, n / v.size) for n, v in kept])
-    order = np.argsort(values)
-    total = np.cumsum(weight[order])
-    return float(values[order][np.searchsorted(total, share * total[-1])])
+    return float(np.quantile(values, share, weights=weight, method="inverted_cdf"))

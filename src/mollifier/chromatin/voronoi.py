@@ -33,15 +33,9 @@ def cell_areas(x: Array, y: Array, bounds: tuple[float, float, float, float]) ->
 
     Points near a side are mirrored in it, which makes the side an edge of their cells. The area of a cell is
     1/8 sum |p_i - p_j|^2 (cot a + cot b), with the angles a, b opposite the edge ij in the Delaunay
-    triangulation (Meyer et al., Visualization and Mathematics III, 2003).
+    triangulation (Meyer et al., Visualization and Mathematics III, 2003). Raises `DataError` if there are
+    fewer than three points, or all lie on a line or outside the rectangle.
 
-    Raises
-    ------
-    DataError
-        If there are fewer than three points, or all lie on a line or outside the rectangle.
-
-    Examples
-    --------
     >>> cell_areas(np.array([1.0, 3.0, 1.0]), np.array([1.0, 1.0, 3.0]), (0, 4, 0, 4)).sum().round(6)
     np.float64(16.0)
     """
@@ -73,10 +67,9 @@ def _parts(points: Array) -> list[Index]:
 
 
 def _part_areas(sites: Array, own: Index) -> Array:
-    """Areas of the cells of some sites, from them and the sites around.
+    """Areas of the cells of some sites, from them and the sites within a margin around.
 
-    Sites farther away change nothing if the circles through the corners of the triangles lie within the
-    margin; else it is widened, twice at most.
+    It is widened, twice at most, until it holds the circles through the corners of the triangles.
     """
     low, high = sites[own].min(axis=0), sites[own].max(axis=0)
     margin = _AROUND * math.sqrt(float(np.prod(high - low)) / own.size)
@@ -152,17 +145,22 @@ def _mirrored(points: Array, bounds: tuple[float, float, float, float]) -> list[
 def point_density(x: Array, y: Array) -> Array:
     """Density at each position, the inverse area of its Voronoi cell in the box of all, shape (n,).
 
-    Examples
-    --------
     >>> x, y = (c.ravel().astype(float) for c in np.mgrid[:20, :20])
     >>> float(np.median(point_density(x, y)).round(6))
     1.0
     """
+    box = float(x.min()), float(x.max()), float(y.min()), float(y.max())
+    _, which, value, _ = _distinct(x, y, box)
+    return value[which]
+
+
+def _distinct(
+    x: Array, y: Array, bounds: tuple[float, float, float, float]
+) -> tuple[Array, Index, Array, Array]:
+    """Distinct positions (m, 2), the row of each point among them, their density, and areas of cells."""
     place, which, count = np.unique(np.stack([x, y], axis=1), axis=0, return_inverse=True, return_counts=True)
-    x0, y0 = place.min(axis=0)
-    x1, y1 = place.max(axis=0)
-    area = cell_areas(place[:, 0], place[:, 1], (float(x0), float(x1), float(y0), float(y1)))
-    return (count / np.maximum(area, 1e-12 * float(np.median(area))))[which.ravel()]
+    area = cell_areas(place[:, 0], place[:, 1], bounds)
+    return place, which.ravel(), count / np.maximum(area, 1e-12 * float(np.median(area))), area
 
 
 def voronoi_density(
@@ -173,17 +171,12 @@ def voronoi_density(
     The cells are sampled on subpixels: about two across the median cell, and at most six to the side of a
     pixel.
     """
-    place, count = np.unique(np.stack([x, y], axis=1), axis=0, return_counts=True)
-    area = cell_areas(place[:, 0], place[:, 1], bounds)
-    value = count / np.maximum(area, 1e-12 * float(np.median(area)))
+    place, _, value, area = _distinct(x, y, bounds)
     fine = int(np.clip(np.ceil(2 * pixel / np.sqrt(np.median(area))), 1, _FINEST))
     tree = KDTree(place)
-    within = (np.arange(fine) + 0.5) / fine
     total = np.zeros(shape)
-    for i in within:
-        for j in within:
-            xs = bounds[0] + pixel * (np.arange(shape[0]) + i)
-            ys = bounds[2] + pixel * (np.arange(shape[1]) + j)
-            grid = np.stack(np.meshgrid(xs, ys, indexing="ij"), axis=-1).reshape(-1, 2)
-            total += value[tree.query(grid)[1]].reshape(shape)
+    for i, j in (np.indices((fine, fine)).reshape(2, -1).T + 0.5) / fine:
+        xs, ys = bounds[0] + pixel * (np.arange(shape[0]) + i), bounds[2] + pixel * (np.arange(shape[1]) + j)
+        grid = np.stack(np.meshgrid(xs, ys, indexing="ij"), axis=-1).reshape(-1, 2)
+        total += value[tree.query(grid)[1]].reshape(shape)
     return total / fine**2
