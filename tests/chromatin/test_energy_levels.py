@@ -45,7 +45,7 @@ def test_energy_levels_of_exact_fields():
     keep, tiles = el._places(np.ones((n, n), dtype=bool), pixel, scale, 1000.0, el.DEFAULT)
     exact = PoissonMoments(np.inf, 1.0, 0.0, 0.0, 0.0)
     half = el._half(s, np.array([0.0, 1.0]), keep, pixel, scale, exact)
-    found = el._fitted((half, half), tiles, SETTINGS, 1.0, (0.0, 0.0), el.DEFAULT)
+    found = el._fitted(el._Data((half, half), tiles), SETTINGS, 1.0, (0.0, 0.0), el.DEFAULT)
     levels = found.thresholds
     assert found._values.tolist() == pytest.approx([a, b], rel=3e-3)
     assert levels.euchromatin == pytest.approx(-a / b, rel=3e-3)
@@ -57,7 +57,7 @@ def test_energy_levels_of_exact_fields():
     mean = np.bincount(tiles.number, half.mean) / np.bincount(tiles.number)
     slower = half.change - 0.4 * model.acetylation * (half.mean - mean[tiles.number])
     still = half._replace(change=slower)
-    growing = el._fitted((still, still), tiles, SETTINGS, 1.0, (0.4, 0.2), el.DEFAULT)
+    growing = el._fitted(el._Data((still, still), tiles), SETTINGS, 1.0, (0.4, 0.2), el.DEFAULT)
     assert growing._values.tolist() == pytest.approx(found._values.tolist(), rel=1e-6)
     _, sd, low, high, _ = next(v for v in growing.variations(Assumptions()) if v[0] == "growth")
     assert low is not None

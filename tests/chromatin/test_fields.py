@@ -19,7 +19,7 @@ from mollifier.chromatin.rasters import on_grid
 from mollifier.chromatin.repeats import estimate_precision, merge_repeats, neighbours
 from mollifier.chromatin.resolution import FWHM, Resolution
 from mollifier.chromatin.voronoi import cell_areas
-from mollifier.errors import DataError
+from mollifier.errors import DataError, MollifierError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -291,7 +291,7 @@ def test_density_bad_options(case):
     options, message = BAD[case]
     rng = np.random.default_rng(7)
     locs = Localizations(*rng.uniform(0, SIDE, (2, 200)), np.arange(200) % 8, field=FIELD)
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(MollifierError, match=message):
         density(locs, **options)
 
 

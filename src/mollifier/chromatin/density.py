@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve1d, gaussian_filter
 
 from mollifier.chromatin.localizations import Localizations
-from mollifier.chromatin.rasters import at_points, on_grid, pixel_spacing
-from mollifier.chromatin.repeats import merge_repeats
+from mollifier.chromatin.ranges import require
+from mollifier.chromatin.rasters import counts, holds, on_grid, pixel_spacing, pixels
+from mollifier.chromatin.repeats import merge_known
 from mollifier.chromatin.resolution import FWHM, Resolution, mean_neighbour_distance, typical_precision
 from mollifier.chromatin.voronoi import SPREAD, voronoi_density
 from mollifier.errors import DataError
@@ -80,6 +82,8 @@ def density(
 
     Raises
     ------
+    ConfigurationError
+        If the pixel or the width is not above 0.
     DataError
         If nothing lies inside the mask, the pixel is too coarse for the kernel, there would be too many
         pixels, or there are several windows or tables and time stamps are missing.
@@ -95,33 +99,32 @@ def density(
         raise DataError(f"method='{method}' was given; 'kernel' or 'voronoi' was expected.")
     tables = [locs] if isinstance(locs, Localizations) else list(locs)
     if merge:
-        tables = [_merged(table, precision) for table in tables]
+        tables = [merge_known(table, precision) for table in tables]
     kept = "left in" if not merge else "not removed: frames are not known"
     repeats = tables[0].provenance.get("repeats", kept)
     tables = [table if mask is None else _inside(table, mask) for table in tables]
     locs, parts = tables[0], _frames(tables, windows, frame_interval, times)
-    limit = Resolution(typical_precision(locs, precision), mean_neighbour_distance(locs), 0.0)
     # The mean distance scales with the inverse square root of the density in a window.
-    limit = Resolution(limit.precision, limit.neighbour * math.sqrt(windows), 0.0)
+    spacing = mean_neighbour_distance(locs) * math.sqrt(windows)
+    limit = Resolution(typical_precision(locs, precision), spacing, 0.0)
     pixel, width = _sizes(locs, limit, pixel, width, method)
-    limit = Resolution(limit.precision, limit.neighbour, width if method == "kernel" else 0.0)
+    limit = replace(limit, kernel=width if method == "kernel" else 0.0)
     x, y = _centres(locs, pixel)
     inside = np.ones((x.size, y.size), dtype=bool) if mask is None else on_grid(mask, x, y)
     if not inside.any():
         raise DataError("The mask is empty on the map's pixels; take a smaller pixel (--pixel).")
-    first = (float(x[0]), float(y[0]))
     if method == "kernel":
         seen = inside.astype(float) if mask is None else _seen(mask, x, y, limit.blur / FWHM)
-        fields = [_kernel(part, inside, seen, first, pixel, width) for _, part in parts]
+        fields = [_kernel(part, (x, y), inside, seen, width) for _, part in parts]
     else:
-        fields = [_voronoi(part, inside, first, pixel) for _, part in parts]
-    attrs = _attrs(locs, limit, pixel, width, method, inside) | {"repeats": repeats}
-    return _dataset(fields, x, y, [t for t, _ in parts] if len(parts) > 1 else None, attrs)
-
-
-def _merged(locs: Localizations, precision: float | None) -> Localizations:
-    """Without repeats, where frames or traces are known."""
-    return locs if locs.frame is None and locs.trace is None else merge_repeats(locs, precision=precision)
+        fields = [_voronoi(part, inside, pixel) for _, part in parts]
+    attrs = _attrs(locs, limit, pixel, inside) | {"repeats": repeats}
+    value, sd = (np.stack([np.where(inside, f[k], np.nan) for f in fields], axis=-1) for k in (0, 1))
+    coords = {**pixels(x, y), "t": ("t", np.array([t for t, _ in parts]), {"units": "s"})}
+    units = {"units": "1/nm^2"}
+    content = {"density": (tuple("xyt"), value, units | {"standard_error": "density_sd"})}
+    found = xr.Dataset(content | {"density_sd": (tuple("xyt"), sd, units)}, coords, attrs)
+    return found if len(parts) > 1 else found.isel(t=0, drop=True)
 
 
 def _inside(locs: Localizations, mask: xr.DataArray) -> Localizations:
@@ -135,18 +138,14 @@ def _inside(locs: Localizations, mask: xr.DataArray) -> Localizations:
         step = float(nodes[1] - nodes[0])
         used = nodes[picked.any(along).values]
         bounds += [float(used[0]) - step / 2, float(used[-1]) + step / 2]
-    keep = at_points(picked, locs.x, locs.y, False).astype(bool)
+    keep = holds(picked, locs.x, locs.y)
     if not keep.any():
         raise DataError(
             f"None of {len(locs):,} localisations lies inside the mask, which spans x {bounds[0]:,.0f} to "
             f"{bounds[1]:,.0f} and y {bounds[2]:,.0f} to {bounds[3]:,.0f} nm; they span "
             f"{', '.join(f'{b:,.0f}' for b in locs.bounds)}. Are both in one unit and from one origin?"
         )
-    chosen = locs.select(keep)
-    return Localizations(
-        chosen.x, chosen.y, chosen.frame, chosen.precision, chosen.photons,
-        (bounds[0], bounds[1], bounds[2], bounds[3]), chosen.provenance,
-    )  # fmt: skip
+    return replace(locs.select(keep), field=tuple(bounds), z=None, trace=None)
 
 
 def _frames(
@@ -176,20 +175,17 @@ def _frames(
         )
     edges = np.linspace(first, last, windows + 1)
     which = np.clip(np.searchsorted(edges, locs.frame, "right") - 1, 0, windows - 1)
-    middle = interval * (edges[1:] + edges[:-1]) / 2
     parts = [locs.select(which == k) if (which == k).any() else None for k in range(windows)]
-    return [(float(t), part) for t, part in zip(middle, parts, strict=True)]
+    return list(zip((interval * (edges[1:] + edges[:-1]) / 2).tolist(), parts, strict=True))
 
 
 def _sizes(
     locs: Localizations, limit: Resolution, pixel: float | None, width: float | None, method: str
 ) -> tuple[float, float]:
     """Pixel and kernel width in nm."""
+    require({"pixel": pixel, "width": width}, above=True)
     x0, x1, y0, y1 = locs.bounds
     area = (x1 - x0) * (y1 - y0)
-    for name, value in (("pixel", pixel), ("width", width)):
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise DataError(f"{name}={value} was given; a positive number of nm was expected.")
     if width is None:
         coarsest = _PIXELS_PER_WIDTH * (pixel or math.sqrt(area / _MOST_PIXELS))
         width = max(limit.nyquist, limit.blur, coarsest)
@@ -212,10 +208,7 @@ def _centres(locs: Localizations, pixel: float) -> tuple[Array, Array]:
     """Centres of the pixels that cover the field."""
     x0, x1, y0, y1 = locs.bounds
     sizes = [max(math.ceil((b - a) / pixel - 1e-9), 2) for a, b in ((x0, x1), (y0, y1))]
-    x, y = (
-        start + pixel * (np.arange(n, dtype=np.float64) + 0.5)
-        for start, n in zip((x0, y0), sizes, strict=True)
-    )
+    x, y = (start + pixel * (np.arange(n) + 0.5) for start, n in zip((x0, y0), sizes, strict=True))
     return x, y
 
 
@@ -246,33 +239,23 @@ def _seen(mask: xr.DataArray, x: Array, y: Array, precision: float) -> Array:
 
 def _kernel(
     part: Localizations | None,
+    nodes: tuple[Array, Array],
     inside: NDArray[np.bool_],
     seen: Array,
-    first: tuple[float, float],
-    pixel: float,
     width: float,
 ) -> tuple[Array, Array]:
-    w = stencil(width, pixel)
-    counts = np.zeros(inside.shape) if part is None else _counted(part, inside, first, pixel)
-    seen = np.where(inside, seen, 0.0)
+    pixel = float(nodes[0][1] - nodes[0][0])
+    w, seen = stencil(width, pixel), np.where(inside, seen, 0.0)
+    # Molecules on the edge of the field count in the outermost pixels.
+    places = np.zeros((2, 0)) if part is None else (part.x, part.y)
+    x, y = (np.clip(v, n[0], n[-1]) for v, n in zip(places, nodes, strict=True))
+    molecules = np.where(inside, counts(nodes, x, y), 0.0)
     covered = np.where(inside, _smoothed(seen, w), 1.0) * pixel**2
-    value = _smoothed(counts, w) / covered
-    squares = _smoothed(counts, w**2) / covered**2
+    squares = _smoothed(molecules, w**2) / covered**2
     # The variance of one molecule per area of the kernel.
     single = _smoothed(seen, w**2) / covered**2 * pixel**2
     sd = np.sqrt(np.maximum(squares, 0.0) + _UNSEEN * single**2)
-    return np.where(inside, value, np.nan), np.where(inside, sd, np.nan)
-
-
-def _counted(
-    part: Localizations, inside: NDArray[np.bool_], first: tuple[float, float], pixel: float
-) -> Array:
-    """Molecules in each pixel inside."""
-    nx, ny = inside.shape
-    i = np.clip(np.rint((part.x - first[0]) / pixel).astype(np.int64), 0, nx - 1)
-    j = np.clip(np.rint((part.y - first[1]) / pixel).astype(np.int64), 0, ny - 1)
-    counts = np.bincount(i * ny + j, minlength=nx * ny).reshape(nx, ny)
-    return np.where(inside, counts, 0.0)
+    return _smoothed(molecules, w) / covered, sd
 
 
 def _smoothed(values: Array, weights: Array) -> Array:
@@ -280,47 +263,27 @@ def _smoothed(values: Array, weights: Array) -> Array:
     return convolve1d(once, weights, axis=1, mode="constant")
 
 
-def _voronoi(
-    part: Localizations | None, inside: NDArray[np.bool_], first: tuple[float, float], pixel: float
-) -> tuple[Array, Array]:
+def _voronoi(part: Localizations | None, inside: NDArray[np.bool_], pixel: float) -> tuple[Array, Array]:
     if part is None:
         raise DataError("A window in time holds no molecule, and so no Voronoi cell; take fewer windows.")
     x0, x1, y0, y1 = part.bounds
     bounds = (x0, max(x1, x0 + pixel * inside.shape[0]), y0, max(y1, y0 + pixel * inside.shape[1]))
     value = voronoi_density(part.x, part.y, bounds, pixel, inside.shape)
-    sd = value / np.sqrt(SPREAD + value * pixel**2)
-    return np.where(inside, value, np.nan), np.where(inside, sd, np.nan)
+    return value, value / np.sqrt(SPREAD + value * pixel**2)
 
 
 def _attrs(
-    locs: Localizations, limit: Resolution, pixel: float, width: float, method: str, inside: NDArray[np.bool_]
+    locs: Localizations, limit: Resolution, pixel: float, inside: NDArray[np.bool_]
 ) -> dict[str, str | float | int]:
-    own = pixel**2 / float(np.sum(stencil(width, pixel) ** 2)) ** 2
     found: dict[str, str | float | int] = {
-        "method": method, "molecules": len(locs), "pixel": pixel, "area": float(inside.sum()) * pixel**2,
-        "resolution": limit.total, "resolution_nyquist": limit.nyquist,
-        "neighbour_distance": limit.neighbour, "length_unit": "nm",
+        "method": "kernel" if limit.kernel else "voronoi", "molecules": len(locs), "pixel": pixel,
+        "area": float(inside.sum()) * pixel**2, "resolution": limit.total,
+        "resolution_nyquist": limit.nyquist, "neighbour_distance": limit.neighbour, "length_unit": "nm",
     }  # fmt: skip
-    if method == "kernel":
-        found |= {"kernel": f"{_KERNEL}", "kernel_width": width, "noise_area": own}
-    source = {k: v for k, v in locs.provenance.items() if k != "repeats"}
+    if limit.kernel:
+        area = pixel**2 / float(np.sum(stencil(limit.kernel, pixel) ** 2)) ** 2
+        found |= {"kernel": f"{_KERNEL}", "kernel_width": limit.kernel, "noise_area": area}
     if math.isfinite(limit.precision):
         found |= {"precision": limit.precision}
+    source = {k: v for k, v in locs.provenance.items() if k != "repeats"}
     return found | {f"source_{k}" if k != "source" else k: v for k, v in source.items()}
-
-
-def _dataset(
-    fields: Sequence[tuple[Array, Array]], x: Array, y: Array, times: list[float] | None, attrs: dict
-) -> xr.Dataset:
-    dims = ("x", "y") if times is None else ("x", "y", "t")
-    value, sd = (fields[0][k] if times is None else np.stack([f[k] for f in fields], axis=-1) for k in (0, 1))
-    coords = {"x": ("x", x, {"units": "nm"}), "y": ("y", y, {"units": "nm"})}
-    coords |= {} if times is None else {"t": ("t", np.array(times), {"units": "s"})}
-    return xr.Dataset(
-        {
-            "density": (dims, value, {"units": "1/nm^2", "standard_error": "density_sd"}),
-            "density_sd": (dims, sd, {"units": "1/nm^2"}),
-        },
-        coords,
-        attrs,
-    )

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -28,8 +29,8 @@ from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.poisson_moments import PoissonMoments
-from mollifier.chromatin.rasters import nearest, on_grid
-from mollifier.chromatin.repeats import merge_repeats
+from mollifier.chromatin.rasters import counts, on_grid
+from mollifier.chromatin.repeats import merge_known
 from mollifier.chromatin.resolution import typical_precision
 from mollifier.chromatin.settings import StudySettings
 from mollifier.errors import ConfigurationError, DataError
@@ -86,6 +87,13 @@ class _Tiles(NamedTuple):
     place: Array
 
 
+class _Data(NamedTuple):
+    """Both halves of the localisations on the test functions, and their tiles."""
+
+    halves: tuple[_Half, _Half]
+    tiles: _Tiles
+
+
 @dataclass(frozen=True, eq=False)
 class EnergyLevels:
     """Levels that obey the free energy."""
@@ -95,16 +103,15 @@ class EnergyLevels:
     _unit: float
     _values: Array
     _model: ChromatinModel
-    _halves: tuple[_Half, _Half]
-    _tiles: _Tiles
+    _data: _Data
     _growth: tuple[float, float]
 
     def at(self, model: ChromatinModel, water: float | None = None, faster: float = 0.0) -> Thresholds:
         """The levels for another model, nucleoplasm or a faster growth, to first order."""
         water = self.thresholds.euchromatin_water if water is None else water
-        p, halves, growth = self._values, self._halves, self._growth[0] + faster
-        moment, slope, _ = _moments(p, halves, self._tiles, model, 1 - water, growth)
-        return _thresholds(p - np.linalg.solve(slope, moment), self._unit, water, self.thresholds)
+        moment, slope, _ = _moments(self._values, self._data, model, 1 - water, self._growth[0] + faster)
+        moved = self._values - np.linalg.solve(slope, moment)
+        return _thresholds(moved, self._unit, water, self.thresholds)
 
     def variations(
         self, assumed: Assumptions
@@ -112,9 +119,8 @@ class EnergyLevels:
         """As `Assumptions.thresholds`: levels, their contrast, nucleoplasm, growth of a still pattern."""
         water = self.thresholds.euchromatin_water
         for name, move in zip(("levels", "contrast"), np.linalg.cholesky(self.covariance).T, strict=True):
-            low, high = (
-                _thresholds(self._values + s * move, self._unit, water, self.thresholds) for s in (-1, 1)
-            )
+            ends = (self._values - move, self._values + move)
+            low, high = (_thresholds(p, self._unit, water, self.thresholds) for p in ends)
             yield name, float(np.abs(move).max()), low, high, 2.0
         if assumed.water:
             yield "water", assumed.water, None, self.at(self._model, water + assumed.water), 2.0
@@ -128,15 +134,9 @@ def energy_levels(
 ) -> EnergyLevels:
     """The levels of euchromatin and heterochromatin at which a nucleus obeys its free energy.
 
-    Parameters
-    ----------
-    sample
-        A nucleus of several um, as localisations. A still image is taken as steady, up to a growth of its
-        pattern.
-    settings
-        Its model, nucleoplasm (``thresholds``) and treatment of repeats.
-    width
-        Full width at half maximum of the density's kernel, nm; a wide one is replaced.
+    The nucleus is several um large; a still image is taken as steady, up to a growth of its pattern. Of the
+    settings count the model, the nucleoplasm (``thresholds``) and the treatment of repeats; ``width`` is the
+    full width at half maximum of the density's kernel, nm, and a wide one is replaced.
 
     Raises
     ------
@@ -163,9 +163,11 @@ def energy_levels(
     scale = tuning.test * s.model.energy.interface
     keep, tiles = _places(inside, pixel, scale, tuning.tile * s.model.length, tuning)
     poisson = PoissonMoments.of(width, pixel, unit / 2, blur)
-    halves = [_half(d * 2 / unit, np.array(sample.times), keep, pixel, scale, poisson) for d in densities]
+    first, other = (
+        _half(d * 2 / unit, np.array(sample.times), keep, pixel, scale, poisson) for d in densities
+    )
     growth = tuning.growth if len(sample.frames) == 1 else (0.0, 0.0)
-    return _fitted((halves[0], halves[1]), tiles, s, unit, growth, tuning)
+    return _fitted(_Data((first, other), tiles), s, unit, growth, tuning)
 
 
 def _densities(
@@ -175,18 +177,15 @@ def _densities(
     and the variance of the localisation errors."""
     rng, pixel, mask = np.random.default_rng(0), width / 2, sample.mask
     w = stencil(width, pixel)
-    axes = [np.arange(float(mask[c][0]), float(mask[c][-1]) + pixel, pixel) for c in ("x", "y")]
-    inside = on_grid(mask, *axes)
+    x, y = (np.arange(float(mask[c][0]), float(mask[c][-1]) + pixel, pixel) for c in ("x", "y"))
+    inside = on_grid(mask, x, y)
     found, errors = np.zeros((2, *inside.shape, len(sample.frames))), []
     for k, frame in enumerate(sample.frames):
-        timed = s.merge and not (frame.frame is None and frame.trace is None)
-        locs = merge_repeats(frame) if timed else frame
+        locs = merge_known(frame) if s.merge else frame
         errors.append(typical_precision(locs, None))
-        (i, in_x), (j, in_y) = (nearest(a, v) for a, v in zip(axes, (locs.x, locs.y), strict=True))
         half = rng.integers(0, 2, len(locs))
-        flat = np.ravel_multi_index((half, i, j), found.shape[:3])[in_x & in_y]
-        counts = np.bincount(flat, minlength=2 * inside.size).reshape(found.shape[:3]) * inside
-        found[..., k] = convolve1d(convolve1d(counts / pixel**2, w, axis=1), w, axis=2) * inside
+        seen = np.stack([counts((x, y), locs.x[half == h], locs.y[half == h]) for h in (0, 1)]) * inside
+        found[..., k] = convolve1d(convolve1d(seen / pixel**2, w, axis=1), w, axis=2) * inside
     return found, inside, pixel, float(np.nan_to_num(np.square(errors)).mean())
 
 
@@ -230,11 +229,8 @@ def _half(
     square, cube = poisson.powers(s, pixel)
     means = [v @ weight for v in (s, square, cube)]
     laplacian = np.stack([gaussian_laplace(v, sd, truncate=_TAIL)[keep] for v in means]) / pixel**2
-    part = sd / math.sqrt(2)
-    twice = (
-        gaussian_laplace(gaussian_laplace(means[0], part, truncate=_TAIL), part, truncate=_TAIL)[keep]
-        / pixel**4
-    )
+    once = partial(gaussian_laplace, sigma=sd / math.sqrt(2), truncate=_TAIL)
+    twice = once(once(means[0]))[keep] / pixel**4
     return _Half(laplacian, twice, gaussian_filter(means[0], sd)[keep], gaussian_filter(change, sd)[keep])
 
 
@@ -270,36 +266,26 @@ def _solved(columns: Array, right: Array, index: NDArray[np.intp]) -> Array:
 
 
 def _moments(
-    p: Array,
-    halves: tuple[_Half, _Half],
-    tiles: _Tiles,
-    model: ChromatinModel,
-    chromatin: float,
-    growth: float,
+    p: Array, data: _Data, model: ChromatinModel, chromatin: float, growth: float
 ) -> tuple[Array, Array, Array]:
     """Sums of residuals times derivatives of the other half, their derivative, and their covariance."""
     step = 1e-5
 
     def left(q: Array, half: _Half) -> Array:
-        return _residual(q, half, tiles, model, chromatin, growth)
+        return _residual(q, half, data.tiles, model, chromatin, growth)
 
     r, g = [], []
-    for half in halves:
+    for half in data.halves:
         r.append(left(p, half))
         ends = [[left(p + sign * d, half) for sign in (-step, step)] for d in np.eye(2)]
         g.append(np.stack([(high - low) / (2 * step) for low, high in ends], -1))
     each = r[0][:, None] * g[1] + r[1][:, None] * g[0]
-    tile: Any = np.stack([np.bincount(tiles.number, v) for v in each.T], -1)
+    tile: Any = np.stack([np.bincount(data.tiles.number, v) for v in each.T], -1)
     return each.sum(0), g[0].T @ g[1] + g[1].T @ g[0], tile.T @ tile
 
 
 def _fitted(
-    halves: tuple[_Half, _Half],
-    tiles: _Tiles,
-    s: StudySettings,
-    unit: float,
-    growth: tuple[float, float],
-    tuning: EnergyTuning,
+    data: _Data, s: StudySettings, unit: float, growth: tuple[float, float], tuning: EnergyTuning
 ) -> EnergyLevels:
     """Gauss-Newton steps to the mean of the residuals' products that is smallest."""
     water, e = s.thresholds.euchromatin_water, s.model.energy
@@ -307,12 +293,12 @@ def _fitted(
     if half <= 0:
         raise DataError("The free energy has one phase, and sets no levels. Give levels, or --levels own.")
     chromatin = 1 - water
-    p, move = _start(halves, tiles, s.model, chromatin, tuning), np.zeros(2)
+    p, move = _start(data, s.model, chromatin, tuning), np.zeros(2)
     slope = spread = np.eye(2)
     for _ in range(tuning.rounds):
         # Far from the solution the problem is not linear.
         p = p + move * min(1.0, tuning.longest * abs(p[1]) / max(float(np.abs(move).max()), 1e-300))
-        moment, slope, spread = _moments(p, halves, tiles, s.model, chromatin, growth[0])
+        moment, slope, spread = _moments(p, data, s.model, chromatin, growth[0])
         move = -np.linalg.solve(slope, moment)
         if np.abs(move).max() < tuning.exact:
             break
@@ -324,17 +310,15 @@ def _fitted(
             "The signal shows no two phases that obey the free energy. Give levels, or --levels own."
         )
     levels = _thresholds(p, unit, water, s.thresholds)
-    return EnergyLevels(levels, covariance, unit, p, s.model, halves, tiles, growth)
+    return EnergyLevels(levels, covariance, unit, p, s.model, data, growth)
 
 
-def _start(
-    halves: tuple[_Half, _Half], tiles: _Tiles, model: ChromatinModel, chromatin: float, tuning: EnergyTuning
-) -> Array:
+def _start(data: _Data, model: ChromatinModel, chromatin: float, tuning: EnergyTuning) -> Array:
     """The a and b of a lattice with the smallest sum of products of the residuals of both halves."""
-    ends = np.quantile((halves[0].mean + halves[1].mean) / 2, tuning.ends)
+    ends = np.quantile((data.halves[0].mean + data.halves[1].mean) / 2, tuning.ends)
 
     def products(p: Array) -> float:
-        first, second = (_residual(p, h, tiles, model, chromatin, 0.0) for h in halves)
+        first, second = (_residual(p, h, data.tiles, model, chromatin, 0.0) for h in data.halves)
         return float(first @ second)
 
     shares = model.energy.packed * np.array(list(product(tuning.low, tuning.high)))
@@ -349,6 +333,7 @@ def _thresholds(p: Array, unit: float, water: float, like: Thresholds) -> Thresh
     """Levels where phi_h is 0 and all chromatin."""
     a, b = p.tolist()
     low, high = (unit * (phi - a) / b for phi in (0.0, 1 - water))
-    levels = {"background": 0.0, "euchromatin": low, "heterochromatin": high, "two_phases": True}
-    waters = {"euchromatin_water": water, "heterochromatin_water": water}
-    return replace(like, **levels, **waters)
+    return replace(
+        like, background=0.0, euchromatin=low, heterochromatin=high, two_phases=True,
+        euchromatin_water=water, heterochromatin_water=water,
+    )  # fmt: skip

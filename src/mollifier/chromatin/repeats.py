@@ -29,15 +29,8 @@ _SIGNIFICANT = 3.0
 def neighbours(locs: Localizations, reach: float, lag: int = 1) -> tuple[Index, Index, Array]:
     """Pairs of localisations ``lag`` frames apart and within ``reach`` nm of one another.
 
-    Returns
-    -------
-    earlier, later, distance
-        Rows and nm, shape (pairs,) each.
-
-    Raises
-    ------
-    DataError
-        If the frames are not known.
+    Rows of the earlier and the later ones and distances in nm, shape (pairs,) each. Raises `DataError` if the
+    frames are not known.
     """
     if locs.frame is None:
         raise DataError(
@@ -71,15 +64,8 @@ def estimate_precision(locs: Localizations) -> float | None:
     Distances to the nearest neighbour in the next frame, out to 120 nm, are a mixture of repeats of one
     molecule, d/(2 s^2) exp(-d^2/(4 s^2)), and of others, 2 d/c^2. The idea is that of Endesfelder et al.,
     Histochem. Cell Biol. 141:629 (2014); the fit is by maximum likelihood. Structure as fine as the
-    precision biases it upwards.
+    precision biases it upwards. Raises `DataError` if the frames are not known.
 
-    Raises
-    ------
-    DataError
-        If neither traces nor frames are known.
-
-    Examples
-    --------
     >>> rng = np.random.default_rng(0)
     >>> x, y = np.repeat(rng.uniform(0, 9e3, (2, 2000)), 2, axis=1) + 12 * rng.standard_normal((2, 4000))
     >>> locs = Localizations(x, y, frame=np.arange(4000) // 2 * 5 + np.arange(4000) % 2)
@@ -172,6 +158,11 @@ def merge_repeats(
         return replace(locs, provenance={**locs.provenance, "repeats": f"none merged; {said}"})
     graph = coo_array((np.ones(earlier.size, dtype=bool), (earlier, later)), shape=(size, size))
     return _merged(locs, connected_components(graph, directed=False)[1], error, said)
+
+
+def merge_known(locs: Localizations, precision: float | None = None) -> Localizations:
+    """As `merge_repeats`, where frames or traces are known; the localisations as they are elsewhere."""
+    return locs if locs.frame is None and locs.trace is None else merge_repeats(locs, precision=precision)
 
 
 def _of_traces(locs: Localizations, trace: Index) -> Localizations:
