@@ -85,7 +85,7 @@ def test_energy_levels_refused():
         el.energy_levels(sample, SETTINGS, 20.0)
     even = replace(SETTINGS, model=ChromatinModel(replace(ChromatinModel().energy, well=1.0, mixing=1.0)))
     with pytest.raises(DataError, match="one phase"):
-        el._fitted((None, None), None, even, 1.0, (0.0, 0.0), el.DEFAULT)
+        el._fitted(el._Data((None, None), None), even, 1.0, (0.0, 0.0), el.DEFAULT)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from mollifier.chromatin.groups import QUANTITIES, unit_of
+from mollifier.chromatin.lever_rule import NO_BACKGROUND
 from mollifier.chromatin.rasters import edge_distance
 from mollifier.chromatin.rate_map import KNOWN
 from mollifier.chromatin.result import NucleusResult
@@ -172,11 +173,13 @@ def levels_figure(result: NucleusResult) -> Figure:
     values = values[np.isfinite(values)]
     figure = style.new_figure(2 * _SIDE, 2.3)
     ax = figure.subplots()
-    levels = {n: fields.attrs[f"threshold_{n}"] for n in ("background", "euchromatin", "heterochromatin")}
+    colours = {"background": style.GREY, "euchromatin": style.GREEN, "heterochromatin": style.RED}
+    levels = {n: fields.attrs[f"threshold_{n}"] for n in colours}
+    levels = {n: level for n, level in levels.items() if level != NO_BACKGROUND}
     top = max(float(np.quantile(values, 0.999)), levels["heterochromatin"] * 1.05)
-    ax.hist(values, bins=80, range=(min(float(values.min()), levels["background"]), top), color="0.75")
-    for (name, level), colour in zip(levels.items(), (style.GREY, style.GREEN, style.RED), strict=True):
-        ax.axvline(level, color=colour, label=f"{name} {level:.3g}")
+    ax.hist(values, bins=80, range=(min(float(values.min()), *levels.values()), top), color="0.75")
+    for name, level in levels.items():
+        ax.axvline(level, color=colours[name], label=f"{name} {level:.3g}")
     ax.set_xlabel(style.label(_signal_name(fields), fields["signal"].attrs.get("units", "")))
     ax.set_ylabel("pixels")
     ax.legend()

@@ -14,6 +14,8 @@ from scipy.special import ndtr
 from mollifier.chromatin.ranges import named, require
 
 Array = NDArray[np.float64]
+# Background of a signal that has none.
+NO_BACKGROUND = -math.inf
 FRACTIONS = ("phi_n", "phi_e", "phi_h", "phi_d")
 
 

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from mollifier.chromatin import figures
 from mollifier.chromatin.groups import QUANTITIES
+from mollifier.chromatin.lever_rule import NO_BACKGROUND
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.result import NucleusResult
 from mollifier.chromatin.study import Study
@@ -54,23 +55,10 @@ def nucleus_page(
     model: ChromatinModel | None = None,
     truth: xr.DataArray | None = None,
 ) -> Path:
-    """Write the page of one nucleus.
+    """Write the page of one nucleus to a file, whose folder is created if needed.
 
-    Parameters
-    ----------
-    result
-        Result of the nucleus.
-    path
-        File of the page; its folder is created if needed.
-    model
-        Model whose assumptions are listed.
-    truth
-        The true lam on the pixels of the map, if it is known.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
+    The assumptions of the model are listed; ``truth`` is the true lam on the pixels of the map, if it is
+    known. Raises `OutputError` if the page cannot be written.
     """
     parts = [
         ("answer", "In short", _answer(result)),
@@ -88,21 +76,9 @@ def nucleus_page(
 
 
 def study_page(study: Study, path: str | os.PathLike[str], pages: Mapping[tuple[str, str], str]) -> Path:
-    """Write the page of a study.
+    """Write the page of a study; ``pages`` is (field, nucleus) -> address of its page, relative to this one.
 
-    Parameters
-    ----------
-    study
-        The study.
-    path
-        File of the page.
-    pages
-        (field, nucleus) -> address of its page, relative to this one.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
+    Raises `OutputError` if it cannot be written.
     """
     whole = [r for r in study.results if r.name]
     failed = [r for r in study.results if r.error]
@@ -135,10 +111,6 @@ def number(value: Any) -> str:
     return str(value)
 
 
-def _with_unit(value: float, unit: str) -> str:
-    return number(value) if math.isnan(value) else f"{number(value)} {unit}".strip()
-
-
 def _state(result: NucleusResult) -> tuple[str, str]:
     """What there is, and the tone of its badge."""
     if result.error or not result.status:
@@ -159,19 +131,21 @@ def _badges(whole: Sequence[NucleusResult], failed: int) -> list[tuple[str, str]
 
 
 def _answer(result: NucleusResult) -> str:
-    n = result.numbers
-    first = ""
+    n, first = result.numbers, ""
     if math.isfinite(n.get("rate", math.nan)):
-        whole, noise = (number(n[k]) for k in ("rate_total_sd", "rate_sd"))
-        first = f"lam = {number(n['rate'])} ± {whole}; by noise alone ± {noise}"
-    rows = [(text, _with_unit(n[k], unit)) for k, (text, unit) in NUMBERS.items() if k in n]
+        rate, whole, noise = (number(n[k]) for k in ("rate", "rate_total_sd", "rate_sd"))
+        first = f"lam = {rate} ± {whole}; by noise alone ± {noise}"
+    rows = []
+    for key, (text, unit) in NUMBERS.items():
+        if key in n:
+            rows.append((text, number(n[key]) + (f" {unit}" if unit and not math.isnan(n[key]) else "")))
     return _section("answer", result.error, first, result.notes, rows)
 
 
 def _truth(result: NucleusResult, truth: xr.DataArray | None) -> str:
-    if truth is None or result.rate is None:
-        return ""
     rate = result.rate
+    if truth is None or rate is None:
+        return ""
     label = "The true rate, the estimated rate, and a scatter plot of both"
     return drawing(lambda: figures.truth_figure(rate, truth), label)
 
@@ -181,12 +155,9 @@ def _treatment(result: NucleusResult) -> str:
     if "step_size" not in n:
         return ""
     parts = {"size": "relative change of lam", "delay": "delay to its middle (s)", "spread": "its spread (s)"}
-    rows = [
-        (text, *(number(n[f"step_{name}{end}"]) for end in ("", "_sd", "_low", "_high")))
-        for name, text in parts.items()
-    ]
-    heads = ("", "value", "standard error", "95 % from", "to")
-    return table("With what is assumed", heads, rows)
+    ends = {"": "value", "_sd": "standard error", "_low": "95 % from", "_high": "to"}
+    rows = [(text, *(number(n[f"step_{name}{end}"]) for end in ends)) for name, text in parts.items()]
+    return table("With what is assumed", ("", *ends.values()), rows)
 
 
 def _rate(result: NucleusResult) -> str:
@@ -199,10 +170,8 @@ def _rate(result: NucleusResult) -> str:
 
 
 def _fields(result: NucleusResult) -> str:
-    if result.fields is None:
-        return ""
     label = "Signal with domains (white) and the rim at the lamina (orange line), and volume fractions"
-    return drawing(lambda: figures.fields_figure(result), label)
+    return drawing(lambda: figures.fields_figure(result), label) if result.fields is not None else ""
 
 
 def _balance(result: NucleusResult) -> str:
@@ -218,47 +187,39 @@ def _balance(result: NucleusResult) -> str:
     return _section("balance", rows)
 
 
+def _attrs(result: NucleusResult, prefix: str) -> list[tuple[str, Any]]:
+    """Attributes of the fields that begin with a prefix, without it."""
+    found = {} if result.fields is None else result.fields.attrs
+    return [(k.removeprefix(prefix).replace("_", " "), v) for k, v in found.items() if k.startswith(prefix)]
+
+
 def _domains(result: NucleusResult) -> str:
     domains: Any = result.domains[result.domains["place"] == "interior"]
-    attrs = {} if result.fields is None else result.fields.attrs
-    rule = [
-        (k.removeprefix("domain_").replace("_", " "), v) for k, v in attrs.items() if k.startswith("domain_")
-    ]
     heads = ("domain", "x (um)", "y (um)", "radius (nm)", "spacing (nm)", "to the edge (nm)", "lam")
     rows = [
         (
             int(d["domain"]),
-            f"{d['x'] / 1e3:.2f}",
-            f"{d['y'] / 1e3:.2f}",
-            *(number(float(d[c])) for c in ("radius", "spacing", "edge_distance")),
-            number(float(d["rate"])),
+            *(f"{d[c] / 1e3:.2f}" for c in "xy"),
+            *(number(float(d[c])) for c in ("radius", "spacing", "edge_distance", "rate")),
         )
         for d in domains.head(_MOST_DOMAINS).to_dict("records")
     ]
-    all_shown = len(rows) == len(domains)
-    caption = (
-        "Domains inside" if all_shown else f"The {len(rows)} largest of {len(domains)} inside, of domains.csv"
-    )
-    return _section("domains", caption, heads, rows, rule)
+    largest = f"The {len(rows)} largest of {len(domains)} inside, of domains.csv"
+    caption = "Domains inside" if len(rows) == len(domains) else largest
+    return _section("domains", caption, heads, rows, _attrs(result, "domain_"))
 
 
 def _thresholds(result: NucleusResult) -> str:
     if result.fields is None:
         return ""
-    attrs = result.fields.attrs
-    rows = [
-        (k.removeprefix("threshold_").replace("_", " "), number(v))
-        for k, v in attrs.items()
-        if k.startswith("threshold_")
+    rows = [(k, number(v)) for k, v in _attrs(result, "threshold_") if v != NO_BACKGROUND]
+    others = [
+        (k, number(v))
+        for k, v in _attrs(result, "")
+        if k != "note" and not k.startswith(("threshold ", "domain ")) and isinstance(v, str | int | float)
     ]
-    others = [(k.replace("_", " "), number(v)) for k, v in attrs.items() if _plain(k, v)]
     drawn = drawing(lambda: figures.levels_figure(result), "Histogram of the signal, with the levels")
     return _section("thresholds", Markup(drawn), rows, others)
-
-
-def _plain(key: str, value: Any) -> bool:
-    shown = key != "note" and not key.startswith(("threshold_", "domain_"))
-    return shown and isinstance(value, str | int | float)
 
 
 def _assumed(model: ChromatinModel, result: NucleusResult | None) -> str:
@@ -277,25 +238,13 @@ def _assumed(model: ChromatinModel, result: NucleusResult | None) -> str:
     listed = _section("assumed", rows)
     if result is None or result.sensitivity is None:
         return listed
-    s = result.sensitivity
-    moved = [
-        (
-            str(p).replace("_", " "),
-            f"{float(s['sd'].sel(parameter=p)):.3g}",
-            *(f"{100 * float(s['level'].sel(parameter=p, sign=k)):+.1f} %" for k in (-1, 1)),
-            *(f"{100 * float(s['pattern'].sel(parameter=p, sign=k)):.1f} %" for k in (-1, 1)),
-        )
-        for p in s["parameter"].values
-    ]
-    heads = (
-        "quantity",
-        "standard deviation",
-        "mean, lower",
-        "mean, higher",
-        "pattern, lower",
-        "pattern, higher",
-    )
-    return listed + _section("sensitivity", heads, moved)
+    s, moved = result.sensitivity, []
+    for k, name in enumerate(s["parameter"].values):
+        sd, mean, pattern = (s[v].values[k] for v in ("sd", "level", "pattern"))
+        percent = (*(f"{100 * v:+.1f} %" for v in mean), *(f"{100 * v:.1f} %" for v in pattern))
+        moved.append((str(name).replace("_", " "), f"{sd:.3g}", *percent))
+    heads = ("quantity", "standard deviation", "mean, lower", "mean, higher")
+    return listed + _section("sensitivity", (*heads, "pattern, lower", "pattern, higher"), moved)
 
 
 def _cells(study: Study, pages: Mapping[tuple[str, str], str]) -> str:
@@ -306,26 +255,20 @@ def _cells(study: Study, pages: Mapping[tuple[str, str], str]) -> str:
     grouped = bool((cells["group"] != "").any())
     rows = []
     for r in study.results:
-        if not r.name:
-            continue
-        name, address = f"{r.field}, {r.name}", pages.get((r.field, r.name))
-        link = Markup('<a href="{}">{}</a>').format(address, name) if address else name
-        values = [number(r.numbers.get(c, math.nan)) for c in kept]
-        rows.append((link, *([r.group] if grouped else []), _state(r)[0].partition("; ")[0], *values))
-    units = {"area": "um^2", "resolution": "nm", "radius": "nm", "spacing": "nm"}
-    heads = ["nucleus", *(["group"] if grouped else []), "map of rates", *(_headed(c, units) for c in kept)]
+        if r.name:
+            name, address = f"{r.field}, {r.name}", pages.get((r.field, r.name))
+            link = Markup('<a href="{}">{}</a>').format(address, name) if address else name
+            values = [number(r.numbers.get(c, math.nan)) for c in kept]
+            rows.append((link, *([r.group] if grouped else []), _state(r)[0].partition("; ")[0], *values))
+    units = {"area": " (um^2)", "resolution": " (nm)", "radius": " (nm)", "spacing": " (nm)"}
+    heads = [c.replace("_", " ") + units.get(c, "") for c in kept]
+    heads = ["nucleus", *(["group"] if grouped else []), "map of rates", *heads]
     return table("One row for each nucleus (cells.csv has all columns)", heads, rows)
 
 
-def _headed(name: str, units: Mapping[str, str]) -> str:
-    return f"{name.replace('_', ' ')} ({units[name]})" if name in units else name.replace("_", " ")
-
-
 def _failed(failed: Sequence[NucleusResult]) -> str:
-    if not failed:
-        return ""
     rows = [(f"{r.field} {r.name}".strip(), r.error) for r in failed]
-    return table("Other nuclei are not affected", ("where", "why"), rows)
+    return table("Other nuclei are not affected", ("where", "why"), rows) if rows else ""
 
 
 def _comparison(study: Study) -> str:
@@ -346,18 +289,8 @@ def _comparison(study: Study) -> str:
                 "differs" if r["p_holm"] < 1 - _LEVEL else "",
             )
         )
-    control = found["control"].iloc[0]
-    heads = (
-        "quantity",
-        "cells",
-        "mean",
-        f"mean of {control}",
-        "difference",
-        "ratio",
-        "Hedges' g",
-        "adjusted p",
-        "",
-    )
+    control = f"mean of {found['control'].iloc[0]}"
+    heads = ("quantity", "cells", "mean", control, "difference", "ratio", "Hedges' g", "adjusted p", "")
     label = "A dot for each cell, coloured by replicate; mean and standard error of the units in black"
     drawn = drawing(lambda: figures.groups_figure(cells, QUANTITIES), label)
     doubtful = sum(r.group != "" and _state(r)[1] == "care" for r in study.results)
@@ -365,9 +298,5 @@ def _comparison(study: Study) -> str:
 
 
 def _interval(row: Mapping[Any, Any], name: str) -> str:
-    if math.isnan(row[name]):
-        return "not known"
-    if math.isnan(row[f"{name}_low"]):
-        return number(row[name])
-    ends = (number(row[f"{name}_low"]), number(row[f"{name}_high"]))
-    return f"{number(row[name])} ({ends[0]} to {ends[1]})"
+    value, low, high = (number(float(row[f"{name}{end}"])) for end in ("", "_low", "_high"))
+    return value if math.isnan(row[f"{name}_low"]) else f"{value} ({low} to {high})"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mollifier.chromatin.assumptions import Assumptions
 from mollifier.chromatin.fractions import measured, within
-from mollifier.chromatin.lever_rule import Thresholds
+from mollifier.chromatin.lever_rule import NO_BACKGROUND, Thresholds
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.settings import StudySettings
@@ -80,11 +80,11 @@ def two_colours(sample: NucleusData, settings: StudySettings) -> tuple[xr.Datase
     errors = np.sqrt((len(kept) - 1) * np.var(kept, axis=0)) / (a, b)
     w = float(b**2 * noise[1, 1] / (a**2 * noise[0, 0] + b**2 * noise[1, 1]))
     share, sd = w * a * x + (1 - w) * (1 - b * y), np.hypot(w * a * x_sd, (1 - w) * b * y_sd)
-    attrs |= {"resolution": max(attrs["resolution"], other["resolution"]), "background": -1.0}
+    attrs |= {"resolution": max(attrs["resolution"], other["resolution"])}
     attrs |= {"level_heterochromatin_mark": 1 / a, "level_euchromatin_mark": 1 / b}
     found = xr.Dataset({"density": share.assign_attrs(units="1"), "density_sd": sd}, attrs=attrs)
     chosen = replace(
-        settings.thresholds, background=-1.0, euchromatin=0.0, heterochromatin=1.0, two_phases=True
+        settings.thresholds, background=NO_BACKGROUND, euchromatin=0.0, heterochromatin=1.0, two_phases=True
     )
     return found, ColourLevels(chosen, (float((1 - w) * errors[1]), float(w * errors[0])))
 
