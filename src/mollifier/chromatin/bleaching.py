@@ -44,27 +44,14 @@ def flicker(level: Array) -> float:
 def fitted(signal: xr.DataArray, mask: xr.DataArray, until: float | None = None) -> Bleaching:
     """The decay of the mean signal of a nucleus.
 
-    The logarithm of the mean is fitted by a line. Its standard error follows from the scatter about the
-    line, in which neighbouring frames count as one where they are alike: what the chromatin itself does to
-    the total signal scatters slowly.
+    ``signal`` is above the background, over x, y and t, of a nucleus at rest with a mask over x and y. The
+    logarithm of the mean is fitted by a line. Its standard error follows from the scatter about the line, in
+    which neighbouring frames count as one where they are alike: what the chromatin itself does to the total
+    signal scatters slowly. Only frames up to the time ``until`` of a treatment, s, are fitted, because it
+    changes the total signal too; without one the total of the marks is assumed constant.
 
-    Parameters
-    ----------
-    signal
-        Above the background, over x, y and t, of a nucleus at rest.
-    mask
-        The nucleus over x and y.
-    until
-        Time of a treatment, s: only frames up to it are fitted, because a treatment changes the total
-        signal too. Without one the total of the marks is assumed constant.
+    Raises `DataError` if there are fewer than four frames, or no signal.
 
-    Raises
-    ------
-    DataError
-        If there are fewer than four frames, or no signal.
-
-    Examples
-    --------
     >>> t = np.arange(0.0, 100.0, 10.0)
     >>> movie = xr.DataArray(np.exp(-t / 200) * np.ones((3, 3, 1)), {"t": t}, ("x", "y", "t"))
     >>> round(1 / fitted(movie, movie.isel(t=0, drop=True) > 0).rate)

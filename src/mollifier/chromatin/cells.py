@@ -303,46 +303,31 @@ def _doubts(found: RateMap, share: float) -> list[str]:
 
 
 def rate_profile(rate: xr.Dataset, rings: int = _RINGS) -> pd.DataFrame:
-    """Rate against distance from the nuclear edge: mean, spread and identified share of rings of even width.
+    """Rate against distance from the nuclear edge, in rings of even width, from `RateMap.dataset`.
 
-    Parameters
-    ----------
-    rate
-        As `RateMap.dataset`.
-    rings
-        Number of rings of even width.
-
-    Returns
-    -------
-    DataFrame
-        ``distance`` (middle of the ring, nm), ``rate`` (mean over identified pixels), ``spread`` (standard
-        deviation over them), ``rate_sd`` (median standard error), ``identified`` (share), ``pixels``; and
-        ``t`` (s) for a rate that varies in time.
+    Columns are ``distance`` (middle of the ring, nm), ``rate`` (mean over identified pixels), ``spread``
+    (standard deviation over them), ``rate_sd`` (median standard error), ``identified`` (share), ``pixels``;
+    and ``t`` (s) for a rate that varies in time.
     """
     distance = edge_distance(rate["mask"].astype(bool))
     edges = np.linspace(0.0, float(distance.max()), rings + 1)
     ring = np.clip(np.searchsorted(edges, distance.values) - 1, 0, rings - 1)
     inside = rate["mask"].values.astype(bool)
-    times = rate["t"].values.tolist() if "t" in rate["lam"].dims else [None]
+    timed = "t" in rate["lam"].dims
     rows = []
-    for k, t in enumerate(times):
-        lam, sd, ident = (
-            (rate[n] if t is None else rate[n].isel(t=k)).transpose("x", "y").values
-            for n in ("lam", "lam_sd", "identifiability")
-        )
+    for k in range(rate.sizes["t"] if timed else 1):
+        now = (rate.isel(t=k) if timed else rate).transpose("x", "y", ...)
         for r in range(rings):
             here = inside & (ring == r)
-            sure = here & (ident < KNOWN)
+            sure = here & (now["identifiability"].values < KNOWN)
+            lam, sd = now["lam"].values[sure], now["lam_sd"].values[sure]
+            found = {"rate": lam.mean(), "spread": lam.std(), "rate_sd": np.median(sd)} if sure.any() else {}
+            place = {"t": float(now["t"])} if timed else {}
+            place |= {"distance": (edges[r] + edges[r + 1]) / 2}
             rows.append(
-                {
-                    **({} if t is None else {"t": t}),
-                    "distance": (edges[r] + edges[r + 1]) / 2,
-                    "rate": float(lam[sure].mean()) if sure.any() else math.nan,
-                    "spread": float(lam[sure].std()) if sure.any() else math.nan,
-                    "rate_sd": float(np.median(sd[sure])) if sure.any() else math.nan,
-                    "identified": sure.sum() / max(here.sum(), 1),
-                    "pixels": int(here.sum()),
-                }
+                place
+                | {n: float(found.get(n, math.nan)) for n in ("rate", "spread", "rate_sd")}
+                | {"identified": sure.sum() / max(here.sum(), 1), "pixels": int(here.sum())}
             )
     return pd.DataFrame(rows)
 

@@ -39,22 +39,11 @@ def effects(found: GroupMeans, level: float = 0.95) -> dict[str, float]:
     deviation of a cell, corrected for small samples by 1 - 3/(4 nu - 1), with the interval of its
     large-sample variance (Hedges and Olkin, Statistical Methods for Meta-Analysis, 1985).
 
-    Parameters
-    ----------
-    found
-        The means, from `welch_means` or `mollifier.chromatin.replicates.replicate_means`.
-    level
-        Confidence level of the intervals.
+    The means are from `welch_means` or `mollifier.chromatin.replicates.replicate_means`. Keys are ``cells``,
+    ``cells_control``, ``units``, ``units_control``, ``mean``, ``mean_control``; ``difference``, ``ratio`` and
+    ``g`` with ``_low`` and ``_high``; ``p`` of no difference. NaN where there are too few cells or
+    replicates.
 
-    Returns
-    -------
-    dict
-        ``cells``, ``cells_control``, ``units``, ``units_control``, ``mean``, ``mean_control``;
-        ``difference``, ``ratio`` and ``g`` with ``_low`` and ``_high``; ``p`` of no difference. NaN where
-        there are too few cells or replicates.
-
-    Examples
-    --------
     >>> cells = np.array([1.3, 1.4, 1.2, 1.35]), np.array([1.0, 1.1, 0.9, 1.0])
     >>> found = effects(welch_means(*cells))
     >>> round(found["ratio"], 2), found["difference_low"] > 0

@@ -114,20 +114,9 @@ def estimate(
 ) -> RateEstimate:
     """Estimate the rate over x and y, or x, y and t.
 
-    Parameters
-    ----------
-    series
-        The measured fields on the pixels of the modes.
-    modes
-        Test functions on the mask.
-    place
-        Axes of the box around the mask, over which the rate varies.
-    model
-        Assumed parameters, in the units of the axes.
-    kind
-        Kind of prior, as in `mollifier.FieldUnknown`.
-    profile
-        A known factor of a rate over x and y that depends on time.
+    The fields are on the pixels of the modes, ``place`` holds the axes of the box around the mask, over which
+    the rate varies, and the model is in their units. The kind of prior is as in `mollifier.FieldUnknown`;
+    ``profile`` is a known factor of a rate over x and y that depends on time.
     """
     rows = Rows(series, modes, place, model, kind, profile)
     found = None
@@ -146,14 +135,8 @@ def estimate(
 class Rows:
     """The projected equation of a series, and the prior of its rate.
 
-    Attributes
-    ----------
-    space, time
-        As in `RateEstimate`.
-    right
-        All terms without the rate, shape (rows,).
-    prior, level
-        Of the rate, and its mean if it were even and nothing changed.
+    ``space`` and ``time`` are as in `RateEstimate`, ``right`` is the sum of all terms without the rate,
+    (rows,), and ``level`` the mean of the rate if it were even and nothing changed.
     """
 
     def __init__(
@@ -200,9 +183,8 @@ class Rows:
     def noise(self, rate: Array, excess: float) -> Array:
         """Covariance of the rows for a rate (pixels, frames) and a misfit ``excess``, (rows, rows)."""
         noise = _covariance(self.series, self.modes, self.model, self.time, rate)
-        # Errors of the transport model are proportional to kappa. The integral balance (kappa = 0) has none:
-        # the larger the misfit, the larger its weight.
-        # In registered frames it has errors too.
+        # Errors of the transport model are proportional to kappa. The integral balance (kappa = 0) has none,
+        # but in registered frames: the larger the misfit, the larger its weight.
         exact = excess if self.series.shaken else 1 / excess
         larger = np.where(np.arange(len(noise)) < len(self.time.change), exact, excess)
         noise *= np.outer(larger, larger)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,21 +98,13 @@ def control_of(groups: Sequence[str], chosen: str | None = None) -> str:
 def group_table(cells: pd.DataFrame) -> pd.DataFrame:
     """Number, mean and standard deviation of the cells of each group, for every quantity.
 
-    Examples
-    --------
     >>> cells = pd.DataFrame({"group": ["a", "a", "b"], "rate": [1.0, 3.0, 5.0]})
     >>> group_table(cells).values.tolist()[0]
     ['a', 'rate', 2, 2.0, 1.4142135623730951]
     """
-    rows = []
-    for group, part in cells.groupby("group", sort=False):
-        for name in QUANTITIES:
-            if name in part:
-                values = _finite(part[name])
-                sd = float(values.std(ddof=1)) if values.size > 1 else math.nan
-                mean = float(values.mean()) if values.size else math.nan
-                rows.append((group, name, values.size, mean, sd))
-    return pd.DataFrame(rows, columns=["group", "quantity", "cells", "mean", "sd"])
+    known = cells[["group", *(q for q in QUANTITIES if q in cells)]].replace([np.inf, -np.inf], np.nan)
+    found = known.melt("group", var_name="quantity").groupby(["group", "quantity"], sort=False)["value"]
+    return found.agg(cells="count", mean="mean", sd="std").reset_index()
 
 
 def compare_groups(cells: pd.DataFrame, control: str | None = None, level: float = 0.95) -> pd.DataFrame:
@@ -177,8 +168,3 @@ def unit_of(cells: pd.DataFrame) -> str:
         return "cell"
     fields = cells.groupby("group")["field"].nunique()
     return "field" if bool((fields > 1).all()) and cells["field"].duplicated().any() else "cell"
-
-
-def _finite(values: Any) -> Array:
-    array = np.asarray(values, dtype=float)
-    return array[np.isfinite(array)]

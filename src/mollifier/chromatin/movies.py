@@ -57,12 +57,7 @@ class Settled:
 def settled(sample: NucleusData, settings: StudySettings) -> Settled:
     """The nucleus at rest (``follow``) and without fading (``bleaching``), as far as the settings say.
 
-    Raises
-    ------
-    ConfigurationError
-        If there is no time-lapse image.
-    DataError
-        If registration fails, or the fading cannot be fitted.
+    Raises `ConfigurationError` without a time-lapse image, `DataError` if registration or the fit fails.
     """
     if not (settings.follow or settings.bleaching):
         return Settled(sample)

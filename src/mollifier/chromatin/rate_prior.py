@@ -23,17 +23,7 @@ _RELATIVE = 0.7, 0.8
 
 
 class RatePrior(LatticePrior):
-    """The prior of a rate's splines, followed by coefficients of other functions, which it leaves free.
-
-    Parameters
-    ----------
-    prior
-        On the lattice of the splines.
-    level
-        Of the rate.
-    others
-        Number of the other functions.
-    """
+    """The prior of a rate of some level, on the lattice of its splines, which leaves other functions free."""
 
     def __init__(self, prior: FieldPrior, level: float, others: int) -> None:
         size = prior.lattice.size

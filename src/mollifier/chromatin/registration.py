@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, gaussian_filter, map_coordinates
+from scipy.ndimage import binary_dilation, center_of_mass, find_objects, gaussian_filter, map_coordinates
 
 from mollifier.chromatin.rasters import pixel_spacing
 from mollifier.errors import DataError
@@ -47,27 +47,12 @@ def at_rest(
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """The frames in the coordinates of the first, and the mask of the nucleus in them.
 
-    Values are those of the image at the moved places: a fraction or a concentration, not an amount.
+    ``image`` is over x, y (nm, square pixels) and t, ``mask`` the nucleus in every frame, on the same pixels
+    or some of them. The image at rest covers a box around the nucleus in the first frame (x, y, t), NaN where
+    a frame ends; its values are those at the moved places: a fraction or a concentration, not an amount. Its
+    mask (x, y) holds the pixels inside in more than half of the frames.
 
-    Parameters
-    ----------
-    image
-        Over x, y (nm, square pixels) and t.
-    mask
-        The nucleus in every frame, on the same pixels or some of them.
-    tuning
-        Numbers that steer the registration.
-
-    Returns
-    -------
-    DataArray, DataArray
-        The image over a box around the nucleus in the first frame (x, y, t), NaN where a frame ends; and the
-        mask (x, y): pixels inside in more than half of the frames.
-
-    Raises
-    ------
-    DataError
-        If the nucleus of a frame does not come to lie on that of the first.
+    Raises `DataError` if the nucleus of a frame does not come to lie on that of the first.
     """
     frames = image.transpose("x", "y", "t")
     none: Any = False
@@ -84,7 +69,7 @@ def at_rest(
     for k in range(values.shape[-1]):
         if k:
             moved = moved.copy()
-            moved[:, 0] += _centre(inside[..., k]) - _centre(inside[..., k - 1])
+            moved[:, 0] += np.subtract(*(center_of_mass(inside[..., f]) for f in (k, k - 1)))
         level = values[..., k][inside[..., k]].mean()
         seen = values[..., k] / level
         if mean is not None:
@@ -108,16 +93,8 @@ def at_rest(
 
 
 def _box(inside: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
-    ends = [np.flatnonzero(inside.any(axis))[[0, -1]].tolist() for axis in (1, 0)]
-    rows, columns = (
-        slice(max(a - margin, 0), min(b + margin + 1, n))
-        for (a, b), n in zip(ends, inside.shape, strict=True)
-    )
-    return rows, columns
-
-
-def _centre(inside: NDArray[np.bool_]) -> Array:
-    return np.mean(np.nonzero(inside), axis=1)
+    rows, columns = find_objects(inside.astype(np.int8))[0]
+    return tuple(slice(max(s.start - margin, 0), s.stop + margin) for s in (rows, columns))
 
 
 class _Place:
@@ -155,13 +132,12 @@ def _matched(
         for rigid in (True, False):
             for _ in range(t.steps):
                 spots = moved @ basis.T
-                left = target - map_coordinates(smooth, spots, order=1, mode="nearest")
-                gx, gy = (map_coordinates(s, spots, order=1, mode="nearest") for s in slopes)
-                before = spots
-                moved = _turned(moved, spots, left, gx, gy) if rigid else moved + _bent(
-                    basis, left, gx, gy, place.high, t.stiff
-                )  # fmt: skip
-                if np.sqrt(np.mean((moved @ basis.T - before) ** 2)) < t.least:
+                seen, gx, gy = (map_coordinates(f, spots, order=1, mode="nearest") for f in (smooth, *slopes))
+                if rigid:
+                    moved = _turned(moved, spots, target - seen, gx, gy)
+                else:
+                    moved = moved + _bent(basis, target - seen, gx, gy, place.high, t.stiff)
+                if np.sqrt(np.mean((moved @ basis.T - spots) ** 2)) < t.least:
                     break
     return moved
 

@@ -98,8 +98,6 @@ class Dishes:
 
         By the moments of the means of dishes; 0 where none is left.
 
-        Examples
-        --------
         >>> np.round(Dishes.of([1.0, 1.2, 3.0, 3.2], ["a"] * 4, list("wwxx")).components, 3).tolist()
         [0.02, 1.99, 0.0]
         """
@@ -118,20 +116,10 @@ class Dishes:
 def replicate_means(values: ArrayLike, treated: ArrayLike, replicates: Sequence[str]) -> GroupMeans:
     """Means of the treated and the control cells, with cells within replicates.
 
-    The degrees of freedom are those of the variance of the difference (Satterthwaite) if dishes vary as
-    `Dishes.components` say.
+    Each cell has a value, whether it is treated (both are among them), and a replicate, shape (cells,) each;
+    a replicate of the same name in both groups is one experiment with two dishes. The degrees of freedom are
+    those of the variance of the difference (Satterthwaite) if dishes vary as `Dishes.components` say.
 
-    Parameters
-    ----------
-    values
-        One for each cell, shape (cells,).
-    treated
-        Whether it is treated, shape (cells,); both are among them.
-    replicates
-        Its replicate. One of the same name in both groups is one experiment with two dishes.
-
-    Examples
-    --------
     >>> found = replicate_means([1.0, 1.2, 1.1, 1.5, 1.6, 1.3], [0, 0, 0, 1, 1, 1], list("aabccd"))
     >>> found.mean[0], round(found.freedom, 1), found.units
     (1.425, 2.0, (2, 2))

@@ -67,29 +67,16 @@ def sensitivity(
 ) -> xr.Dataset:
     """The change of a map when an assumed quantity is one standard deviation lower or higher.
 
-    Parameters
-    ----------
-    found, model
-        Result and model of `mollifier.chromatin.infer.infer_rate`.
-    assumed
-        Standard deviations; `Assumptions` by default.
-    levels
-        Source of the fractions; without it levels are not varied.
-    inner
-        The map of a smaller outline, and by how many standard deviations it is smaller; without it the
-        outline is not varied.
+    ``found`` is a result of `mollifier.chromatin.infer.infer_rate` with the model. Levels are varied if the
+    source of the fractions is given, and the outline if ``inner`` is: the map of a smaller one, and by how
+    many standard deviations it is smaller.
 
-    Returns
-    -------
-    Dataset
-        Over ``parameter`` and ``sign`` (-1, 1): ``level``, the change of the mean of lam (weighted by phi_e,
-        over the identified pixels) relative to it, and ``pattern``, the rms change of lam, relative to it
-        too; ``step``, the change of size, delay and log(spread) of a step after a treatment (0 without one);
-        ``sd`` (parameter), the standard deviations; ``lam_assumed_sd`` (x, y and t), the standard error of
-        lam by all of them. The attributes ``rate_sd`` and ``step_sd`` are those of the mean and of the step.
+    The result is over ``parameter`` and ``sign`` (-1, 1): ``level``, the change of the mean of lam (weighted
+    by phi_e, over the identified pixels) relative to it, and ``pattern``, the rms change of lam, relative to
+    it too; ``step``, the change of size, delay and log(spread) of a step after a treatment (0 without one);
+    ``sd`` (parameter), the standard deviations; ``lam_assumed_sd`` (x, y and t), the standard error of lam by
+    all of them. The attributes ``rate_sd`` and ``step_sd`` are those of the mean and of the step.
 
-    Examples
-    --------
     >>> from mollifier.chromatin.infer import infer_rate
     >>> from mollifier.chromatin.microscope import with_noise
     >>> from mollifier.chromatin.shapes import nucleus

@@ -27,23 +27,12 @@ class TimeRows:
 
 
 def time_rows(times: Array, most: int, functions: Array | Callable[[Array], Array] | None = None) -> TimeRows:
-    """Rows of a series; one frame alone is a steady state.
+    """Rows of a series at times (frames,); one frame alone is a steady state.
 
-    Integrals are those of the spline through the frames. Beyond ``most`` intervals, low-frequency cosines
-    replace the rows of single intervals.
+    Integrals are those of the spline through the frames. Beyond ``most`` rows, low-frequency cosines replace
+    those of single intervals. The functions are smooth ones by their values at the frames, (frames, m); or
+    one function of time, which may be steeper than the frames resolve; by default the constant.
 
-    Parameters
-    ----------
-    times
-        Of the frames, shape (frames,).
-    most
-        Largest number of rows.
-    functions
-        Smooth functions by their values at the frames, (frames, m); or one function of time, which may be
-        steeper than the frames resolve; by default the constant.
-
-    Examples
-    --------
     >>> rows = time_rows(np.arange(5.0), 9, lambda t: np.where(t < 2.5, 0.0, 1.0))
     >>> round(float(rows.weights[0].sum()), 2), round(float(rows.hold[0].sum()), 2)
     (1.5, 4.0)

@@ -17,15 +17,9 @@ def tracked(labels: xr.DataArray) -> xr.DataArray:
 
     A label continues the nucleus of the frame before that it overlaps, so that the sum of all intersections
     over unions is largest (linear assignment). Others begin a new nucleus; a nucleus that is missing in a
-    frame ends. Nuclei must move by less than their width between frames.
+    frame ends. Nuclei must move by less than their width between frames. Labels are integers over x, y and t;
+    0 is outside.
 
-    Parameters
-    ----------
-    labels
-        Integers over x, y and t; 0 is outside.
-
-    Examples
-    --------
     >>> frames = np.zeros((12, 8, 2), int)
     >>> frames[1:4, 2:6, 0], frames[7:10, 2:6, 0] = 1, 2
     >>> frames[2:5, 2:6, 1], frames[8:11, 2:6, 1] = 5, 1
@@ -39,16 +33,12 @@ def tracked(labels: xr.DataArray) -> xr.DataArray:
     found[..., 0], count = array[..., 0], int(array[..., 0].max(initial=0))
     for k in range(1, array.shape[-1]):
         now = array[..., k]
-        numbers = np.unique(now[now > 0])
-        name = dict(zip(numbers.tolist(), [0] * len(numbers), strict=True))
-        for old, new in _pairs(found[..., k - 1], now):
-            name[new] = old
-        for new in numbers.tolist():
-            if not name[new]:
-                count += 1
-                name[new] = count
         table = np.zeros(int(now.max(initial=0)) + 1, dtype=np.int64)
-        table[numbers] = [name[n] for n in numbers.tolist()]
+        for old, new in _pairs(found[..., k - 1], now):
+            table[new] = old
+        for new in np.unique(now[now > 0]):
+            if not table[new]:
+                table[new] = count = count + 1
         found[..., k] = table[now]
     return picked.copy(data=found)
 

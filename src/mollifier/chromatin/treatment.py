@@ -113,26 +113,10 @@ def estimate_step(
     treatment: float,
     tuning: StepTuning = DEFAULT,
 ) -> tuple[RateEstimate, Step]:
-    """A rate over x and y that changes by one factor after a treatment.
+    """A rate over x and y, with the functions 1 and S of time, that changes by one factor after a treatment.
 
-    Parameters
-    ----------
-    series, modes, place, model, kind
-        As for `mollifier.chromatin.galerkin.estimate`.
-    treatment
-        Its time, s.
-    tuning
-        Numbers that steer the search.
-
-    Returns
-    -------
-    RateEstimate, Step
-        The rate has the functions 1 and S of time.
-
-    Raises
-    ------
-    ConfigurationError
-        If there are too few frames before or after the treatment.
+    Arguments as for `mollifier.chromatin.galerkin.estimate`, and the time of the treatment in s. Raises
+    `ConfigurationError` if there are too few frames before or after it.
     """
     times = series.times
     counts = int((times <= treatment).sum()), int((times > treatment).sum())
@@ -214,8 +198,7 @@ class _Fit:
 
     def refined(self, shape: _Shape) -> tuple[_Shape, Array, Array, Array]:
         """The numbers, the coefficients of a, a root of their common covariance, (m + 3, m + 3), and their
-        derivative by the rows, (m + 3, rows).
-        """
+        derivative by the rows, (m + 3, rows)."""
         theta = self._coefficients(shape)
         value = self._objective(shape, theta)
         root: Any = np.eye(len(theta) + 3)

@@ -53,17 +53,9 @@ class ColourLevels:
 def two_colours(sample: NucleusData, settings: StudySettings) -> tuple[xr.Dataset, ColourLevels]:
     """The share of heterochromatin in the chromatin as a signal, and its levels.
 
-    Parameters
-    ----------
-    sample
-        A nucleus with a mark of heterochromatin, and as ``euchromatin`` itself with a mark of euchromatin.
-    settings
-        Of the density; of the levels only the background and the nucleoplasm are used.
-
-    Raises
-    ------
-    DataError
-        If the marks do not exclude each other.
+    The sample is a nucleus with a mark of heterochromatin, whose ``euchromatin`` is itself with a mark of
+    euchromatin. Of the levels in the settings only the background and the nucleoplasm are used. Raises
+    `DataError` if the marks do not exclude each other.
     """
     assert sample.euchromatin is not None
     first = signal(sample, settings)
