@@ -77,6 +77,10 @@ class DomainRule:
                 f"average='{self.average}' was given.{did_you_mean(self.average, get_args(Average))}"
             )
 
+    def reach(self, nucleus: float) -> float:
+        """Distance from the edge within which a domain is lamina-associated, for a nucleus of this radius."""
+        return max(self.lamina, self.lamina_share * nucleus)
+
     def lines(self, clusters: bool = True) -> dict[str, str]:
         """The definition for a reader, what is defined -> how; of clusters, or of regions of a map."""
         phase = f"phi_h is at least {self.threshold:g}"

@@ -145,7 +145,7 @@ def _inside(locs: Localizations, mask: xr.DataArray) -> Localizations:
             f"{bounds[1]:,.0f} and y {bounds[2]:,.0f} to {bounds[3]:,.0f} nm; they span "
             f"{', '.join(f'{b:,.0f}' for b in locs.bounds)}. Are both in one unit and from one origin?"
         )
-    return replace(locs.select(keep), field=tuple(bounds), z=None, trace=None)
+    return replace(locs.select(keep), field=(bounds[0], bounds[1], bounds[2], bounds[3]), z=None, trace=None)
 
 
 def _frames(
@@ -208,8 +208,8 @@ def _centres(locs: Localizations, pixel: float) -> tuple[Array, Array]:
     """Centres of the pixels that cover the field."""
     x0, x1, y0, y1 = locs.bounds
     sizes = [max(math.ceil((b - a) / pixel - 1e-9), 2) for a, b in ((x0, x1), (y0, y1))]
-    x, y = (start + pixel * (np.arange(n) + 0.5) for start, n in zip((x0, y0), sizes, strict=True))
-    return x, y
+    at = [np.arange(n, dtype=np.float64) + 0.5 for n in sizes]
+    return x0 + pixel * at[0], y0 + pixel * at[1]
 
 
 def stencil(width: float, pixel: float) -> Array:

@@ -176,7 +176,7 @@ def _table(groups: list[Array], areas: list[float], mask: xr.DataArray, rule: Do
     table["domain"] = np.arange(1, len(table) + 1)
     table["radius"] = np.sqrt(table["area"].astype(float) / math.pi)
     table["edge_distance"] = table["edge_distance"].astype(float).clip(lower=0.0)
-    reach = max(rule.lamina, rule.lamina_share * math.sqrt(area(mask) / math.pi))
+    reach = rule.reach(math.sqrt(area(mask) / math.pi))
     table["place"] = np.where(table["edge_distance"] <= reach, "lamina", "interior")
     table["spacing"] = math.nan
     inside = (table["place"] == "interior").to_numpy()

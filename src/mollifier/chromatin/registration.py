@@ -93,8 +93,10 @@ def at_rest(
 
 
 def _box(inside: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
-    rows, columns = find_objects(inside.astype(np.int8))[0]
-    return tuple(slice(max(s.start - margin, 0), s.stop + margin) for s in (rows, columns))
+    near = find_objects(inside.astype(np.int8))[0]
+    ends = zip(near, inside.shape, strict=True)
+    rows, columns = (slice(max(s.start - margin, 0), min(s.stop + margin, n)) for s, n in ends)
+    return rows, columns
 
 
 class _Place:
