@@ -185,7 +185,7 @@ BAD = [
     ("cell.csv --assume diffusion", "--assume diffusion was given; KEY=VALUE was expected"),
     ("cell.csv --set domain.least=2.7", "a whole number was expected"),
     ("cell.csv --set domain.eps=nan", "domain.eps=nan was given; a number above 0 was expected"),
-    ("cell.csv --set domain.lamina_share=nan", "domain.lamina_share=nan was given; a number of 0 or more was expected"),
+    ("cell.csv --set domain.lamina_share=nan", "domain.lamina_share=nan was given; a number of 0 or more"),
     ("cell.csv --margin nan", "margin=nan was given"),
     ("cell.csv --treatment nan", "treatment=nan was given"),
     ("cell.csv --set nucleus.pixel=0", "nucleus.pixel=0.0 was given; a number above 0"),
