@@ -43,7 +43,7 @@ def test_error_by_the_spacing_is_that_of_few_nodes(seed, periodic):
     error = np.sqrt(b.sd**2 - a.sd**2)
     assert 0.5 * error < abs(a.value - b.value) < error
     assert abs(b.value - D) < 2 * b.sd
-    assert a.sd == pytest.approx(2.4e-5, rel=0.06)
+    assert a.sd == pytest.approx(2.4e-5, rel=0.1)  # it follows the residuals of 200 samples that count
 
 
 def test_nodes_that_would_do_are_named():

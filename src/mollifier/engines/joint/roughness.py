@@ -7,7 +7,7 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.engines.joint.system import Bordered, Rough
+from mollifier.engines.joint.system import Bordered, Rough, probes
 from mollifier.engines.joint.tuning import JointTuning
 
 Array = NDArray[np.float64]
@@ -62,13 +62,7 @@ def best_roughness(
 
 def _probes(rough: Rough, system: Bordered, tuning: JointTuning) -> tuple[Array, Array]:
     """Random vectors v, parts (n, k) and (p, k): the expected sum of vv' is the prior's curvature."""
-    layout = system.layout
-    m = rough.rows
-    if m <= tuning.exact_trace_rows:
-        signs = np.eye(m)
-    else:
-        k = tuning.trace_probes
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], (m, k)) / np.sqrt(k)
+    layout, signs = system.layout, probes(rough.rows, tuning)
     return (
         np.zeros((layout.core_size, signs.shape[1])) if rough.core is None else rough.core.T @ signs,
         np.zeros((layout.border_size, signs.shape[1])) if rough.border is None else rough.border.T @ signs,

@@ -14,6 +14,7 @@ from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.objective import Objective, Target
 from mollifier.engines.collocated.roughness import DIFFERENCE
+from mollifier.engines.joint.system import probes
 from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.linalg.banded import BandedCholesky, factored, order_within
 from mollifier.engines.priors.search import minimise
@@ -99,7 +100,10 @@ class Smoothing:
 def _smooth(
     linearisation: Linearisation, target: Target, i: int, tuning: JointTuning
 ) -> tuple[float, Array, float]:
-    """Strength, values at the nodes (nodes,) and mean squared misfit of the smoothing spline of a target."""
+    """Strength, values at the nodes (nodes,) and mean squared misfit of the smoothing spline of a target.
+
+    The misfit is that by each degree of freedom that the spline leaves, but for wild values.
+    """
     objective, data = linearisation.objective, linearisation.data[i]
     block = objective.model.blocks[target.block]
     nodes = block.mollified.lattice
@@ -128,5 +132,10 @@ def _smooth(
 
     looks, tolerance = tuning.smoothing_evaluations, tuning.smoothing_tolerance
     best = minimise(along, *tuning.smoothing_strengths, looks=looks, tolerance=tolerance)[0]
-    x = at(best)[1]
-    return float(np.exp(best)), np.where(used, x[order], 0.0), float(np.square(rows @ x - right).sum())
+    factor, x = at(best)
+    signs = probes(rows.shape[0], tuning)
+    followed = float(np.square(factor.forward(rows.T @ signs)).sum()) * objective.count
+    left = max(1 - followed / len(right), 1 / len(right))
+    squares = np.square(rows @ x - right)
+    misfit = max(squares.sum(), np.minimum(squares, tuning.wild**2 / objective.count).sum() / left)
+    return float(np.exp(best)), np.where(used, x[order], 0.0), float(misfit)

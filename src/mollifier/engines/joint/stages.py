@@ -360,14 +360,14 @@ class Joint(LevenbergMarquardt):
     def _components(self, system: Bordered) -> list[Component]:
         """The unknowns' distribution, averaged over the priors that were not given.
 
-        It is wider where the data's misfit exceeds their noise.
+        It is wider where the data's residuals exceed their noise.
         """
-        wider = max(1.0, self.losses()["data"])
+        wider = np.sqrt(np.maximum(1.0, system.dispersion()))
         found = []
         for weight, choices in self._search(system).mixture(system.choices):
             precision, slope = system.linear.with_priors(choices)
             shift = -solved(precision, slope) if self.free else np.zeros(len(slope))
-            found.append(Component(torch.from_numpy(precision / wider), shift, weight))
+            found.append(Component(torch.from_numpy(precision / np.outer(wider, wider)), shift, weight))
         return found
 
     def raw(self, block: Block) -> tuple[Array, sp.csr_array]:

@@ -257,6 +257,30 @@ class Bordered:
         score = sources.T @ part.values - own.T @ self._slope + inner.T @ left
         return score, fixed + inner.T @ along, fixed
 
+    def dispersion(self) -> Array:
+        """Variance of the border, (p,), that the residuals of the data show, over the one that was assumed.
+
+        Each sample counts by the square of its residual, over the share of degrees of freedom left (White,
+        Econometrica 48:817, 1980): noise may be larger where a parameter's information is. One ratio for all
+        parameters of a field.
+        """
+        layout, slopes = self.layout, Slopes(self.objective.model)
+        curvature, follow = self.with_priors()[0], self._factor.solve(self.normal.between.toarray())
+        assumed, shown, fitted = np.zeros(layout.border_size), np.zeros(layout.border_size), 0.0
+        for part in self._linearisation.fit(self._nodes):
+            u, v = layout.core_rows(part), layout.border_rows(part, slopes)
+            moved = (0.0 if v is None else v.toarray()) - (0.0 if u is None else u @ follow)
+            squares = np.square(solved(curvature, np.transpose(moved)))
+            assumed += squares.sum(axis=1)
+            shown += squares @ np.square(part.values) * self.objective.count
+            own, inner = self._reduced(part, probes(len(part.values), self.tuning))
+            fitted += float(np.sum(np.square(own)) + np.sum(inner * solved(curvature, inner)))
+        left = max(1 - fitted / self.objective.count, 1 / self.objective.count)
+        found = np.ones(layout.border_size)
+        for place in layout.places.values():
+            found[place] = shown[place].sum() / max(assumed[place].sum() * left, 1e-300)
+        return found
+
     def moved_by(self, sources: Array) -> Array:
         """Change (p, k) of the border by sources (equations, nodes, k), in the equations' units."""
         rows = self._linearisation.equations(self._nodes, self._weight, slopes=True)
@@ -292,6 +316,14 @@ class Bordered:
             reduced = reduced + undamped.half.T @ self._slope - half.T @ factor.forward(n.core_gradient)
         schur = schur + np.diag(damping * (diagonal + 1e-3 * diagonal.mean()))
         return self._with_states(factor, _descent(schur, reduced, self.at_bounds))
+
+
+def probes(m: int, tuning: JointTuning) -> Array:
+    """Vectors, shape (m, k), of which the sum of ``vv'`` is the unit matrix, or is so on average."""
+    if m <= tuning.exact_trace_rows:
+        return np.eye(m)
+    k = tuning.trace_probes
+    return np.random.default_rng(0).choice([-1.0, 1.0], (m, k)) / np.sqrt(k)
 
 
 def _descent(curvature: Array, slope: Array, held: NDArray[np.bool_]) -> Array:

@@ -92,6 +92,9 @@ class JointTuning(CollocatedTuning):
     smoothing_tolerance: float = 0.5
     """Tolerance of the best log-strength; 0.5 changes the width of the smoothing by a quarter at most."""
 
+    wild: float = 5.0
+    """Standard errors beyond which a residual is wild: it says nothing of the size of the noise."""
+
     # -- hidden states
     hidden_weight: float = 100.0
     """Factor of the equation's full weight in standard errors and tests of a missing term: what the full
