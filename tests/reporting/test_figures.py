@@ -33,7 +33,20 @@ CASES = {
 }
 
 
+def cases(*quick):
+    """Names of all cases; those that take long to draw and are not named are slow."""
+    return [c if c in quick else pytest.param(c, marks=pytest.mark.slow) for c in CASES]
+
+
 @pytest.mark.parametrize("case", CASES)
+def test_every_figure_is_made(case):
+    """Of every number of dimensions, though not drawn."""
+    solution, truth = make_solution(*CASES[case])
+    for name in ("fit", "k", "residual", "history"):
+        assert plot(solution, name, truth).axes
+
+
+@pytest.mark.parametrize("case", cases("curve", "film"))
 @pytest.mark.parametrize("with_truth", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_every_figure_is_written(tmp_path, case, with_truth):
     solution, truth = make_solution(*CASES[case])
@@ -75,7 +88,8 @@ def make_weak(dims, over, scalars=True, spread=0.001):
         (("x", "y", "t"), ("x",), True),
     ],
 )
-def test_figures_of_the_weak_engine(tmp_path, dims, over, scalars):
+def test_figures_of_the_weak_engine(monkeypatch, tmp_path, dims, over, scalars):
+    monkeypatch.setattr("mollifier.reporting.style.draw", lambda figure, kind, to: to.touch())
     solution = make_weak(dims, over, scalars)
     names = [p.name for p in save_figures(solution, tmp_path)]
     assert names == ["fit.png", *(["unknown_k.png"] if over else []), "residual.png", "sensitivity.png"]
@@ -120,14 +134,21 @@ def make_comparison(dims, over, scalars=True):
     return Comparison(solutions, (*rows, Row("taylor", "refused", "it cannot")))
 
 
+COMPARED = [((), True), (("x",), False), (("x", "y"), True), (("x", "y", "t"), False)]
+
+
 @pytest.mark.parametrize(
-    ("over", "scalars"), [((), True), (("x",), False), (("x", "y"), True), (("x", "y", "t"), False)]
+    ("over", "scalars"), [COMPARED[1], *(pytest.param(*c, marks=pytest.mark.slow) for c in COMPARED)]
 )
-def test_the_figure_of_a_comparison(tmp_path, over, scalars):
-    comparison = make_comparison(("x", "y", "t"), over, scalars)
-    paths = save_comparison(comparison, tmp_path)
+def test_the_figure_of_a_comparison_is_written(tmp_path, over, scalars):
+    paths = save_comparison(make_comparison(("x", "y", "t"), over, scalars), tmp_path)
     assert [p.name for p in paths] == ["compare.png", "compare.svg"]
     assert b"<svg" in paths[1].read_bytes()[:1000]
+
+
+@pytest.mark.parametrize(("over", "scalars"), COMPARED)
+def test_the_figure_of_a_comparison(over, scalars):
+    comparison = make_comparison(("x", "y", "t"), over, scalars)
     with look():
         figure = comparison_figure(comparison)
     titles = [ax.get_title(loc="left") for ax in figure.axes]

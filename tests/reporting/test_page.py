@@ -60,8 +60,20 @@ def page(tmp_path, *args, **said):
     return report(solution, tmp_path / "report.html", found, "equation: u_t = 1 # </script>", command)
 
 
-def test_the_page_says_all_and_needs_nothing(tmp_path):
-    text = page(tmp_path).read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The text of a page with all its parts."""
+    return page(tmp_path_factory.mktemp("page")).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages without their drawings, which take most of the time."""
+    monkeypatch.setattr("mollifier.reporting.page.build.drawing", lambda *_: "")
+
+
+def test_the_page_says_all_and_needs_nothing(whole):
+    text = whole
     assert len(text.encode()) < LARGEST
     for expected in (
         "<math", "∇", "0.0481 ± 0.0012 1/h", "0.045709 to 0.050531", "doubtful", "&lt;alike&gt;",
@@ -79,12 +91,12 @@ def test_the_page_says_all_and_needs_nothing(tmp_path):
     assert all("aria-label" in tag or "class=" in tag for tag in labelled)
 
 
-def test_ids_are_its_own(tmp_path):
-    text = page(tmp_path).read_text(encoding="utf-8")
-    ids = re.findall(r'\sid="([^"]+)"', text)
+def test_ids_are_its_own(whole):
+    ids = re.findall(r'\sid="([^"]+)"', whole)
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_names_cannot_carry_markup(tmp_path):
     text = page(tmp_path, equation=["u_t = <img src=x onerror=alert(1)>"], engine="<b>x</b>").read_text()
     assert "<img" not in text
@@ -117,6 +129,7 @@ def test_templates_and_style_are_found_as_resources_of_the_package():
     assert (folder / "mollifier.mplstyle").is_file()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("dims", "over"), [(("x",), ("x",)), (("x", "y"), ("x", "y")), (("x", "y", "t"), ("x", "y"))]
 )
@@ -130,6 +143,7 @@ def test_every_number_of_coordinates(dims, over, tmp_path):
     assert len(text) < LARGEST
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_large_fields_are_thinned(tmp_path):
     solution, found = reported()
     x, t = np.linspace(0, 1, 900), np.linspace(0, 2, 700)
@@ -158,6 +172,7 @@ def test_equations_are_typeset(text, expected):
     assert expected in mathml(text)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_and_the_method(tmp_path):
     solution, found = reported(equation=["u_xt = k*u + r"])
     solution.save(tmp_path)
@@ -260,6 +275,7 @@ def test_it_prints_to_pages(browser, tmp_path):
     assert not browser.log()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("status", ["holds", "doubtful", "refuted", "undetermined"])
 def test_every_verdict_has_its_sentence(tmp_path, status):
     """A page is written whatever the validation says."""

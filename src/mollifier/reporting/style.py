@@ -19,6 +19,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
@@ -34,8 +36,12 @@ PURPLE = "#CC79A7"
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 
 _MISSING = "0.88"
-# What vector formats call the date that they hold.
-_DATES = {"svg": "Date", "pdf": "CreationDate"}
+# Formats; vector formats hold a date, which is left out.
+_PRINTERS: dict[str, Callable[[Figure, Any], object]] = {
+    "png": lambda figure, to: FigureCanvasAgg(figure).print_png(to),
+    "svg": lambda figure, to: FigureCanvasSVG(figure).print_svg(to, metadata={"Date": None}),
+    "pdf": lambda figure, to: FigureCanvasPdf(figure).print_pdf(to, metadata={"CreationDate": None}),
+}
 _MOST_NODES = 600  # along one side of a map: more than its pixels
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -107,13 +113,16 @@ def save_all(figures: Mapping[str, Callable[[], Figure]], folder: str | os.PathL
 
 def save(figure: Figure, path: Path) -> Path:
     """Write the figure as PNG, SVG or PDF, by the suffix; whole or not at all, and the same every time."""
-    kind = path.suffix.removeprefix(".")
-    if kind in _DATES:
-        return write_atomically(path, lambda p: figure.savefig(p, format=kind, metadata={_DATES[kind]: None}))
+    return write_atomically(path, lambda p: draw(figure, path.suffix.removeprefix("."), p))
+
+
+def draw(figure: Figure, kind: str, to: Any) -> None:
+    """Draw a figure once, as "png", "svg" or "pdf", to a path or a buffer.
+
+    The method ``savefig`` of figures draws all for the layout, and again for the file.
+    """
     figure.set_dpi(mpl.rcParams["savefig.dpi"])
-    canvas = FigureCanvasAgg(figure)
-    # Drawn once: savefig draws all for the layout, and again for the file.
-    return write_atomically(path, lambda p: canvas.print_png(p))
+    _PRINTERS[kind](figure, to)
 
 
 def text(raw: str) -> str:

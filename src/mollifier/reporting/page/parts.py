@@ -97,13 +97,11 @@ def drawing(make: Callable[[], Figure], label: str) -> str:
         ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"),
         _INK,
     )
-    with style.look(), mpl.rc_context({**ink, "axes.facecolor": "none", "svg.fonttype": "none"}):
-        buffer = io.StringIO()
-        figure = make()
-        with _without_font_messages():
-            figure.savefig(
-                buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
-            )
+    with style.look(), mpl.rc_context({**ink, "svg.fonttype": "none"}), _without_font_messages():
+        figure, buffer = make(), io.StringIO()
+        for part in (figure, *figure.axes):
+            part.patch.set_alpha(0.0)
+        style.draw(figure, "svg", buffer)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].replace(_INK, "currentColor").replace("#000000", "currentColor")
     # A page has several drawings, whose ids must differ.
