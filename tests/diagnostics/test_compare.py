@@ -219,7 +219,7 @@ def test_predictions_are_those_of_the_field():
     x, t = np.linspace(0, 1, 30, endpoint=False), np.linspace(0, 1, 20)
     data = gridded(lambda x, t: np.sin(2 * np.pi * (x - t)), 30, 20, periodic=True)
     problem = InverseProblem("u_t = -c*u_x", data, {"c": ScalarUnknown()})
-    field = xr.DataArray(np.sin(2 * np.pi * (x[:, None] - t)), {"x": x, "t": t})
+    field = xr.DataArray(np.sin(2 * np.pi * (x[:, None] - t)), {"x": ("x", x, {"periodic": 1.0}), "t": t})
     solution = made().__class__(
         Status("converged"), {}, xr.Dataset({"u": field.T}), made().fit, made().history, {}
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import Any
 
@@ -39,8 +39,8 @@ def check_rename(names: Mapping[Any, str], known: Iterable[Any]) -> None:
 
 def as_vectors(arrays: Arrays) -> Arrays:
     """Arrays of shape (n, 1) and (1, n) as (n,), as MATLAB and column-wise code save vectors."""
-    values = {n: a.ravel() if a.ndim == 2 and 1 in a.shape else a for n, a in arrays.values.items()}
-    return Arrays(values, arrays.dims, arrays.units, arrays.refused)
+    plain = {n: a.ravel() if a.ndim == 2 and 1 in a.shape else a for n, a in arrays.values.items()}
+    return replace(arrays, values=plain)
 
 
 def in_parts(

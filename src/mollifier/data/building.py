@@ -14,7 +14,7 @@ from mollifier.data.complex_values import is_complex
 from mollifier.data.periodic import repeats_first
 from mollifier.data.values import EXTENTS, check_text, measured_array, real_array
 from mollifier.equations.names import TIME_NAMES
-from mollifier.errors import DataError, GridError, check_known, did_you_mean
+from mollifier.errors import DataError, GridError, check_known
 from mollifier.mollify.grid import Axis
 
 POINT = "point"
@@ -76,16 +76,23 @@ def _coordinate(name: str, array: xr.DataArray) -> tuple[NDArray[np.float64], di
 
 def with_axes(raw: xr.Dataset, periodic: Mapping[str, Any]) -> xr.Dataset:
     """A dataset with its axes as numbers, and their periods, which a part of the dataset would not show."""
-    nodes = {}
-    for name in (str(d) for d in raw.dims if d in raw.coords and raw[d].dtype.kind in "fiubMm"):
-        x, attrs = _coordinate(name, raw[name])
-        period = _check_axis(name, x, _period(periodic.get(name, raw[name].attrs.get("periodic"))), False)
-        nodes[name] = (name,), x, attrs | ({"periodic": period} if period else {})
-    return raw.assign_coords(nodes)
+    names = (str(d) for d in raw.dims if d in raw.coords and raw[d].dtype.kind in "fiubMm")
+    return raw.assign_coords({n: _checked(raw, n, periodic, (n,), {}) for n in names})
 
 
-def _period(value: Any) -> bool | float:
-    """A period from an attribute or an option; a NetCDF boolean is a one-byte integer."""
+def _checked(
+    raw: xr.Dataset, name: str, periodic: Mapping[str, Any], dims: tuple[str, ...], units: Mapping[str, str]
+) -> tuple[tuple[str, ...], NDArray[np.float64], dict[str, Any]]:
+    """Dimensions, values and attributes of a coordinate, its unit and its period among them."""
+    x, attrs = _coordinate(name, raw[name])
+    period = _check_axis(name, x, _period(raw, name, periodic), scattered=dims == (POINT,))
+    attrs |= {"units": units[name]} if name in units else {}
+    return dims, x, attrs | ({"periodic": period} if period else {})
+
+
+def _period(raw: xr.Dataset, name: str, periodic: Mapping[str, Any]) -> bool | float:
+    """A period from an option or an attribute; a NetCDF boolean is a one-byte integer."""
+    value = periodic.get(name, raw[name].attrs.get("periodic"))
     flags = {"true": True, "yes": True, "false": False, "no": False, "": False}
     if isinstance(value, str) and value.strip().lower() in flags:
         return flags[value.strip().lower()]
@@ -243,31 +250,20 @@ def build(
     units: Mapping[str, str],
 ) -> xr.Dataset:
     """The checked dataset: variables and linked arrays, dimensions in coordinate order, replicates last."""
-    for what, mapping in (("periodic", periodic), ("units", units)):
-        for n in mapping:
-            if what == "units" and not isinstance(mapping[n], str):
-                raise DataError(f"The unit of '{n}' was given as {mapping[n]!r}; text was expected.")
-            if n not in (*lay.coordinates, *(lay.variables if what == "units" else ())):
-                raise DataError(f"{what} names '{n}'.{did_you_mean(n, (*lay.coordinates, *lay.variables))}")
+    check_known(periodic, lay.coordinates, DataError, "periodic names '{}'.")
+    for n, unit in units.items():
+        if not isinstance(unit, str):
+            raise DataError(f"The unit of '{n}' was given as {unit!r}; text was expected.")
+    check_known(units, (*lay.coordinates, *lay.variables), DataError, "units names '{}'.")
     dims = (POINT,) if lay.point else (*lay.coordinates, *lay.replicates)
     if not lay.point:
         raw = _straightened(raw, lay, periodic)
     else:
-        raw = raw.drop_vars(lay.point, errors="ignore").rename(
-            {lay.point: POINT} if lay.point != POINT else {}
-        )
-    coords: dict[str, Any] = {}
-    for name in lay.coordinates:
-        x, attrs = _coordinate(name, raw[name])
-        period = _check_axis(
-            name, x, _period(periodic.get(name, raw[name].attrs.get("periodic"))), bool(lay.point)
-        )
-        attrs |= {"units": units[name]} if name in units else {}
-        coords[name] = (
-            (POINT,) if lay.point else (name,),
-            x,
-            attrs | ({"periodic": period} if period else {}),
-        )
+        names = {lay.point: POINT} if lay.point != POINT else {}
+        raw = raw.drop_vars(lay.point, errors="ignore").rename(names)
+    coords: dict[str, Any] = {
+        n: _checked(raw, n, periodic, (POINT,) if lay.point else (n,), units) for n in lay.coordinates
+    }
     for name in (*lay.labels, *(r for r in lay.replicates if r in raw.coords)):
         label = np.array(raw[name].values)
         label = label.astype(str) if label.dtype.kind in "OT" else label
@@ -309,8 +305,7 @@ def _straightened(raw: xr.Dataset, lay: Layout, periodic: Mapping[str, Any]) -> 
         if x.size > 1 and x.dtype.kind in "fiuM" and (x[1:] < x[:-1]).all():
             raw = raw.isel({name: slice(None, None, -1)})
             notes.append(f"{name} turned round, so that it increases")
-        given = _period(periodic.get(name, raw[name].attrs.get("periodic")))
-        if given is True and repeats_first(raw, name, lay.variables):
+        if _period(raw, name, periodic) is True and repeats_first(raw, name, lay.variables):
             raw = raw.isel({name: slice(-1)})
             notes.append(f"without the last slice along {name}, which repeats the first ({name} is periodic)")
     return raw.assign_attrs(selected="; ".join(filter(None, notes))) if any(notes) else raw

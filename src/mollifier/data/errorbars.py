@@ -310,9 +310,7 @@ def with_noise(dataset: xr.Dataset, fractions: Mapping[str, float], rng: Rng) ->
     dataset = dataset.copy()
     for v, fraction in fractions.items():
         old = dataset[v]
-        finite = old.values[np.isfinite(old.values)]
-        sigma = _fraction(f"add_noise was given {fraction} for '{v}'", fraction)
-        sigma *= float(np.sqrt(np.mean(finite**2)))
+        sigma = _fraction(f"add_noise was given {fraction} for '{v}'", fraction) * _rms(old.values)
         dataset[v] = old + sigma * draws.standard_normal(old.shape)
         dataset[v].attrs.update(old.attrs)
         error = old.attrs.get("standard_error")

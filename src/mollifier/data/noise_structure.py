@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mollifier.data.effects import MEDIAN, Rows, overlap
-from mollifier.data.noise import central, difference, weights_of, windowed
+from mollifier.data.noise import central, weights_of, windowed
 from mollifier.data.noise_findings import Kind, NoiseFinding
 from mollifier.mollify.distributions import normal_tail, ranks
 
@@ -174,17 +174,10 @@ def _across(
     return NoiseFinding("correlated", size, names[b], length, grave, sd)
 
 
-def _averaged(level: Array, nodes: Sequence[Array], order: int) -> Array:
-    """Means over the windows of differences along all axes, weighted by the squares of their weights."""
+def _mixed(u: Array, nodes: Sequence[Array], order: int, power: int = 1) -> Array:
+    """Differences of one order along all axes; with power 2, means by the squares of their weights."""
     for axis, x in enumerate(nodes, start=1):
-        level = windowed(level, weights_of(x, order) ** 2, axis)
-    return level
-
-
-def _mixed(u: Array, nodes: Sequence[Array], order: int) -> Array:
-    """Differences of one order along all axes."""
-    for axis, x in enumerate(nodes, start=1):
-        u = difference(u, x, order, axis)
+        u = windowed(u, weights_of(x, order) ** power, axis)
     return u
 
 
@@ -205,10 +198,10 @@ def _pointwise(
     # The lowest order that leaves no more than the highest: it mixes the fewest values.
     order = min(k for k, size in sizes.items() if size <= tuning.leaves * white)
     there = np.isfinite(found[order])
-    e, level = found[order][there], np.abs(_averaged(u, nodes, order)[there])
+    e, level = found[order][there], np.abs(_mixed(u, nodes, order, 2)[there])
     sd = float(np.sqrt(np.mean(e**2)))
     if given is not None:
-        squares = _averaged(given**2, nodes, order)[there]
+        squares = _mixed(given**2, nodes, order, 2)[there]
         typical = float(np.sqrt(np.median(squares)))
         if noisy and np.sqrt(white) > tuning.mistaken * typical:
             yield NoiseFinding("more than given", float(np.sqrt(white)) / rms, sd=sd)

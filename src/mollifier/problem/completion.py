@@ -1,14 +1,57 @@
-"""Unknowns as they were given, checked and completed by the data and the equation."""
+"""Names, unknowns and states as they were given, checked and completed by the data and the equation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from mollifier.data.observations import Observations
 from mollifier.errors import ConfigurationError, check_known
-from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown, Unknown
+from mollifier.problem.solution import HISTORY
+from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown, Unknown, value_axis
+
+# Names that a solution needs itself.
+_ALWAYS = re.compile(r"observation|step|residual(_\d+)?|condition_\d+")
+_SUFFIXES = ("_sd", "_prior_sd", "_ratio", "_fitted", "_held_out", "_modes", "_visits")
+_EXAMPLE = "states={'p': StateUnknown()}"
+
+
+def completed_states(states: Mapping[str, StateUnknown], data: Observations) -> dict[str, StateUnknown]:
+    """States with their coordinates filled in, in the order of the data's.
+
+    >>> data = Observations({"u": [1.0, 2.0]}, {"x": [0.0, 1.0], "t": [0.0, 0.5]}, noise=0.01)
+    >>> completed_states({"p": StateUnknown()}, data)["p"].over
+    ('x', 't')
+    """
+    if not isinstance(states, Mapping):
+        raise ConfigurationError(f"states={states!r} was given; a mapping was expected, as {_EXAMPLE}.")
+    found = {}
+    for name, state in states.items():
+        if not isinstance(name, str) or not isinstance(state, StateUnknown):
+            raise ConfigurationError(
+                f"The state {name!r} was given as {state!r}; a StateUnknown was expected, as in {_EXAMPLE}."
+            )
+        if name in data.coordinates:
+            raise ConfigurationError(f"The state '{name}' is also a coordinate; rename one of them.")
+        text = f"The state '{name}' varies over '{{}}', not a coordinate."
+        check_known(state.over or (), data.coordinates, ConfigurationError, text)
+        over = tuple(c for c in data.coordinates if state.over is None or c in state.over)
+        if is_measured(name, data):
+            over = data.coordinates_of(name)
+            if state.bounded:
+                raise ConfigurationError(
+                    f"The state '{name}' has data and bounds; bounds are for states without data. Leave "
+                    "them out: the data and the equations determine it."
+                )
+        found[name] = replace(state, over=over)
+    return found
+
+
+def is_measured(name: str, data: Observations) -> bool:
+    """Whether the data hold a value of a variable."""
+    return name in data.variables and bool(data.dataset[name].notnull().any())
 
 
 def _over(
@@ -89,3 +132,26 @@ def completed_unknowns(
             )
         result[name] = replace(unknown, over=_over(name, unknown, data, fields, hidden, arguments.get(name)))
     return result
+
+
+def check_names(names: Iterable[str], scalars: Iterable[str], laws: Iterable[str] = ()) -> None:
+    """Refuse names under which a solution keeps something else.
+
+    They are those of coordinates, fields, unknowns and known coefficients; ``scalars`` of unknown numbers,
+    whose paths are columns of the history, and ``laws`` of the fields that laws vary over.
+
+    >>> check_names(["x", "u", "k"], ["loss"])
+    Traceback (most recent call last):
+    mollifier.errors.ConfigurationError: 'loss' is reserved for a column of a solution's history; choose
+    another name, as my_loss.
+    """
+    known = dict.fromkeys(names)
+    taken = {n: "a dimension or a residual of a solution" for n in known if _ALWAYS.fullmatch(n)}
+    taken |= {value_axis(f): f"the values of '{f}'" for f in laws if value_axis(f) in known}
+    taken |= {n: "a column of a solution's history" for n in scalars if n in HISTORY}
+    for n in known:
+        for m in known:
+            if n != m and n in {f"{m}{s}" for s in _SUFFIXES}:
+                taken[n] = f"what a solution says of '{m}'"
+    for name, what in taken.items():
+        raise ConfigurationError(f"'{name}' is reserved for {what}; choose another name, as my_{name}.")

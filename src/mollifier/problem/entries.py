@@ -83,15 +83,12 @@ class UnknownEntry(Strict):
 
     def unknown(self) -> Unknown:
         """As the problem takes it, but for the measurements, which are not read."""
-        common: dict[str, Any] = dict(
-            lower=self.lower, upper=self.upper, initial=self.initial, unit=self.unit
-        )
-        own = {"smoothness": self.smoothness, "prior": self.prior, "monotone": self.monotone}
-        common |= (given := {name: value for name, value in own.items() if value is not None})
-        if self.over is None and self.measurements is None and not given:
-            return ScalarUnknown(**common)
-        over = (self.over,) if isinstance(self.over, str) else self.over
-        return FieldUnknown(None if over is None or over == (ALL,) else tuple(over), **common)
+        given: dict[str, Any] = self.model_dump(exclude={"over", "measurements"}, exclude_none=True)
+        of_fields = given.keys() & {"smoothness", "prior", "monotone"}
+        if self.over is None and self.measurements is None and not of_fields:
+            return ScalarUnknown(**given)
+        given["over"] = None if self.over in (ALL, [ALL]) else self.over
+        return FieldUnknown(**given)
 
 
 class ConditionEntry(Strict):
@@ -143,10 +140,7 @@ class StateEntry(Strict):
 
     def state(self) -> StateUnknown:
         """As the problem takes it."""
-        given: dict[str, Any] = self.model_dump()
-        if isinstance(self.over, list):
-            given["over"] = tuple(self.over)
-        return StateUnknown(**given)
+        return StateUnknown(**self.model_dump())
 
 
 class IntervalsEntry(Strict):

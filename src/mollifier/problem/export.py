@@ -62,7 +62,11 @@ def _netcdf(solution: Any, path: Path) -> None:
 def _paraview(solution: Any, path: Path) -> None:
     """A rectilinear grid for each time, in a folder of the file's name, and the file, which lists them."""
     require_package(path, "pyevtk", "paraview")
+    from pyevtk.hl import gridToVTK
     from pyevtk.vtk import VtkGroup
+
+    def rectilinear(axes: Sequence[Any], points: Mapping[str, Any], path: Path) -> None:
+        gridToVTK(str(path.with_suffix("")), *axes, pointData=points)
 
     dataset = solution.dataset
     time = time_coordinate(map(str, dataset.dims))
@@ -84,7 +88,7 @@ def _paraview(solution: Any, path: Path) -> None:
             n: np.asfortranarray((v + whole).transpose(*space).values.reshape(shape), dtype=float)
             for n, v in frame.items()
         }
-        write_atomically(file, partial(_rectilinear, axes, points))
+        write_atomically(file, partial(rectilinear, axes, points))
 
     def listed(p: Path) -> None:
         group = VtkGroup(str(p.absolute().with_suffix("")))
@@ -93,12 +97,6 @@ def _paraview(solution: Any, path: Path) -> None:
         group.save()
 
     write_atomically(path, listed)
-
-
-def _rectilinear(axes: Sequence[Any], points: Mapping[str, Any], path: Path) -> None:
-    from pyevtk.hl import gridToVTK
-
-    gridToVTK(str(path.with_suffix("")), *axes, pointData=points)
 
 
 _WRITERS = {".nc": _netcdf, ".pvd": _paraview}

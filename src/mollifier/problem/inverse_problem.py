@@ -19,13 +19,11 @@ from mollifier.equations.scan import arguments_in, fields_in
 from mollifier.equations.system import EquationSystem, parse
 from mollifier.equations.units import Units, units_of
 from mollifier.errors import ConfigurationError, DataError, check_known, did_you_mean
-from mollifier.problem.completion import completed_unknowns
+from mollifier.problem.completion import check_names, completed_states, completed_unknowns, is_measured
 from mollifier.problem.conditions import Condition, box, checked, placed
 from mollifier.problem.domain import Domain, Interior, check_edges, checked_domain
 from mollifier.problem.edges import at_edges
 from mollifier.problem.measurements import all_measurements
-from mollifier.problem.reserved import check_names
-from mollifier.problem.states import completed_states, is_measured
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown, Unknown, as_names, is_number
 
 

@@ -134,9 +134,12 @@ class ProblemFile:
 
     def selecting(self, name: str, value: Any) -> ProblemFile:
         """The same problem for one value of a column or dimension of the data."""
-        data = self.entries.data
-        chosen = data.model_copy(update={"select": {**data.select, name: value}})
-        return replace(self, entries=self.entries.model_copy(update={"data": chosen}))
+        return self._reading(select={**self.entries.data.select, name: value})
+
+    def _reading(self, **changes: Any) -> ProblemFile:
+        """The same with other keys of the data."""
+        data = self.entries.data.model_copy(update=changes)
+        return replace(self, entries=self.entries.model_copy(update={"data": data}))
 
     def values_of(self, name: str) -> list[Any]:
         """The values that a column or dimension of the data takes, sorted; those listed in ``select`` if any.
@@ -153,11 +156,7 @@ class ProblemFile:
         if isinstance(listed, list | tuple):
             return list(listed)
         select = {k: v for k, v in data.select.items() if k != name}
-        changed: dict[str, Any] = {"select": select, "sample": None}
-        whole = replace(
-            self, entries=self.entries.model_copy(update={"data": data.model_copy(update=changed)})
-        )
-        dataset = whole.observations().dataset
+        dataset = self._reading(select=select, sample=None).observations().dataset
         if name not in dataset.variables:
             known = [*map(str, dataset.variables), *data.select]
             raise ConfigurationError(

@@ -17,6 +17,7 @@ from scipy.spatial import KDTree
 from mollifier.data.observations import Observations
 from mollifier.data.outlines import GEOJSON, geojson_rings, inside
 from mollifier.data.read import read
+from mollifier.data.readers.tiff import open_tiff
 from mollifier.data.text_tables import read_layout, split_header
 from mollifier.equations.algebra import Algebra
 from mollifier.equations.build import TreeBuilder
@@ -150,17 +151,8 @@ def on_grid(mask: NDArray[Any], over: Sequence[str], data: Observations, image: 
 
 def read_image(file: Path) -> NDArray[Any]:
     """The pixels of a TIFF."""
-    try:
-        from tifffile import imread
-    except ImportError:
-        raise ConfigurationError(
-            f"The mask '{file}' is a TIFF, which tifffile reads: pip install 'mollifier[chromatin]'."
-        ) from None
     require_file(file)
-    try:
-        return np.asarray(imread(file))
-    except Exception as error:  # whatever a damaged image does to the library
-        raise ConfigurationError(f"The mask '{file}' cannot be read as a TIFF ({error}).") from None
+    return open_tiff(file).array
 
 
 def read_mask(file: Path) -> xr.DataArray:

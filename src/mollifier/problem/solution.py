@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,7 @@ class Solution(Printed):
     def residuals(self) -> tuple[str, ...]:
         """Names of the residual fields, one for each equation."""
         names = map(str, self.dataset.data_vars)
-        return tuple(n for n in names if n == "residual" or _is_numbered_residual(n))
+        return tuple(n for n in names if re.fullmatch(r"residual(_\d+)?", n))
 
     @property
     def condition_residuals(self) -> dict[str, float]:
@@ -304,11 +305,6 @@ class Solution(Printed):
 
     def __str__(self) -> str:
         return self.summary()
-
-
-def _is_numbered_residual(name: str) -> bool:
-    head, _, tail = name.rpartition("_")
-    return head == "residual" and tail.isdecimal()
 
 
 def _rms(values: np.ndarray) -> float | None:

@@ -24,8 +24,38 @@ GAUGES = ("mean",)
 """Ways to report a state that the equations leave open up to a function of some coordinates."""
 
 
+class _Checked:
+    """What unknowns and states have in common: bounds, a starting value and a unit, which are checked."""
+
+    def __post_init__(self: Any) -> None:
+        for name in ("lower", "upper", "initial"):
+            value = getattr(self, name)
+            if value is not None and not is_number(value):
+                raise ConfigurationError(
+                    f"{name}={value!r} was given for an unknown; a finite number below 1e60 was expected."
+                )
+        if not isinstance(self.unit, str) or not holdable(self.unit):
+            raise ConfigurationError(
+                f"unit={self.unit!a} was given for an unknown; text without NUL and without halves of "
+                "surrogate pairs was expected."
+            )
+        if self.lower is not None and self.upper is not None and not self.lower < self.upper:
+            raise ConfigurationError(
+                f"Bounds {self.lower} and {self.upper} were given for an unknown; lower must be below upper."
+            )
+        if self.initial is not None and not self.admits(self.initial):
+            raise ConfigurationError(
+                f"initial={self.initial} was given for an unknown with bounds ({self.lower}, {self.upper}); "
+                "it must lie strictly between them."
+            )
+
+    def admits(self: Any, value: float) -> bool:
+        """Whether a value lies strictly within the bounds."""
+        return (self.lower is None or value > self.lower) and (self.upper is None or value < self.upper)
+
+
 @dataclass(frozen=True)
-class ScalarUnknown:
+class ScalarUnknown(_Checked):
     """An unknown number.
 
     Parameters
@@ -53,21 +83,14 @@ class ScalarUnknown:
     initial: float | None = None
     unit: str = ""
 
-    def __post_init__(self) -> None:
-        _check_bounds(self)
-
     @property
     def over(self) -> tuple[str, ...]:
         """A number varies over nothing."""
         return ()
 
-    def admits(self, value: float) -> bool:
-        """Whether a value lies strictly within the bounds."""
-        return _admits(self, value)
-
 
 @dataclass(frozen=True)
-class FieldUnknown:
+class FieldUnknown(_Checked):
     """An unknown field, or an unknown law of the state.
 
     Parameters
@@ -137,7 +160,7 @@ class FieldUnknown:
     measurements: Observations | xr.Dataset | xr.DataArray | None = None
 
     def __post_init__(self) -> None:
-        _check_bounds(self)
+        super().__post_init__()
         object.__setattr__(self, "measurements", _observed(self.measurements))
         object.__setattr__(self, "over", _coordinates("FieldUnknown", self.over))
         if self.smoothness is not None and not (is_number(self.smoothness) and self.smoothness >= 0):
@@ -150,13 +173,9 @@ class FieldUnknown:
         text = f"prior={self.prior!r} was given; one of {', '.join(PRIORS)} was expected."
         check_known([self.prior], PRIORS, ConfigurationError, text)
 
-    def admits(self, value: float) -> bool:
-        """Whether a value lies strictly within the bounds."""
-        return _admits(self, value)
-
 
 @dataclass(frozen=True)
-class StateUnknown:
+class StateUnknown(_Checked):
     """A state of the equations that was measured nowhere, or hardly: a pressure, a second species.
 
     Parameters
@@ -192,7 +211,7 @@ class StateUnknown:
     gauge: str = "mean"
 
     def __post_init__(self) -> None:
-        _check_bounds(self)
+        super().__post_init__()
         object.__setattr__(self, "over", _coordinates("StateUnknown", self.over))
         if self.gauge not in GAUGES:
             raise ConfigurationError(f"gauge={self.gauge!r} was given; {', '.join(GAUGES)} was expected.")
@@ -208,10 +227,6 @@ class StateUnknown:
     def bounded(self) -> bool:
         """Whether there is a bound."""
         return self.lower is not None or self.upper is not None
-
-    def admits(self, value: float) -> bool:
-        """Whether a value lies strictly within the bounds."""
-        return _admits(self, value)
 
 
 def _coordinates(kind: str, over: Any) -> tuple[str, ...] | None:
@@ -267,36 +282,6 @@ Bounded = Unknown | StateUnknown
 """All that may have bounds and an initial value."""
 
 
-def _bounds(unknown: Bounded) -> Iterable[tuple[str, float]]:
-    for name in ("lower", "upper", "initial"):
-        value = getattr(unknown, name)
-        if value is not None:
-            yield name, value
-
-
-def _check_bounds(unknown: Bounded) -> None:
-    for name, value in _bounds(unknown):
-        if not is_number(value):
-            raise ConfigurationError(
-                f"{name}={value!r} was given for an unknown; a finite number below 1e60 was expected."
-            )
-    if not isinstance(unknown.unit, str) or not holdable(unknown.unit):
-        raise ConfigurationError(
-            f"unit={unknown.unit!a} was given for an unknown; text without NUL and without halves of "
-            "surrogate pairs was expected."
-        )
-    if unknown.lower is not None and unknown.upper is not None and not unknown.lower < unknown.upper:
-        raise ConfigurationError(
-            f"Bounds {unknown.lower} and {unknown.upper} were given for an unknown; lower must be below "
-            "upper."
-        )
-    if unknown.initial is not None and not _admits(unknown, unknown.initial):
-        raise ConfigurationError(
-            f"initial={unknown.initial} was given for an unknown with bounds ({unknown.lower}, "
-            f"{unknown.upper}); it must lie strictly between them."
-        )
-
-
 def _observed(measurements: Any) -> Observations | None:
     """Measurements as observations."""
     if measurements is None or isinstance(measurements, Observations):
@@ -306,10 +291,4 @@ def _observed(measurements: Any) -> Observations | None:
     raise ConfigurationError(
         f"measurements={type(measurements).__name__} was given for an unknown field; Observations of it were "
         "expected, as in Observations(values={'k': values}, points={'x': x}, noise=0.01)."
-    )
-
-
-def _admits(unknown: Bounded, value: float) -> bool:
-    return (unknown.lower is None or value > unknown.lower) and (
-        unknown.upper is None or value < unknown.upper
     )

@@ -144,7 +144,7 @@ CALLS = [
     ('G(mask="nothing")', "The mask 'nothing' of the domain is no variable of the data and no file"),
     ('G(mask="no.nc")', "There is no file 'no.nc'."),
     ('G(mask="no.tif")', "There is no file 'no.tif'."),
-    ('G(mask="text.tif")', "The mask 'text.tif' cannot be read as a TIFF (not a TIFF file: header=b'text')."),
+    ('G(mask="text.tif")', "'text.tif' is no TIFF, or damaged or cut short (not a TIFF file: header=b'text')."),
     ('G(mask=xr.DataArray(np.zeros(12), {"x": ds.x}, ("x",)))', "The mask of the domain is not zero nowhere; its values are 0."),
     ('G(mask=xr.DataArray(list("abcdefghijkl"), {"x": ds.x}, ("x",)))', "The mask of the domain has values of type <U1; numbers or booleans were expected."),
     ('G(mask=xr.DataArray(np.ones(12), {"x": ds.x}, ("x",)), label=7)', "The mask of the domain is 7 nowhere; its values are 1."),

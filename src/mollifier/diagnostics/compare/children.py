@@ -158,23 +158,14 @@ def _listen(ours: Any, process: Any, engine: str, progress: Follow | None) -> Ou
                     f"A process for engine '{engine}' ended with exit code {process.exitcode} before it was "
                     f"ready. {_UNGUARDED}"
                 ) from None
-            return Outcome(None, FAILED, _ended(process.exitcode))
+            reason = f"its process ended with exit code {process.exitcode} before it had an answer"
+            killed = "its process was killed (signal 9): most often there was not enough memory"
+            return Outcome(None, FAILED, killed if process.exitcode == -9 else reason)
         if isinstance(item, Outcome):
             return item
         ready = True
         if isinstance(item, Progress) and progress is not None:
             progress(replace(item, engine=engine))
-
-
-def _ended(code: int) -> str:
-    """Why a process may have ended without a word.
-
-    >>> _ended(-9)
-    'its process was killed (signal 9): most often there was not enough memory'
-    """
-    if code == -9:
-        return "its process was killed (signal 9): most often there was not enough memory"
-    return f"its process ended with exit code {code} before it had an answer"
 
 
 @contextmanager

@@ -181,7 +181,10 @@ def compare(
     children.check_start()
     names = _checked(engines)
     chosen, seed = _settings(names, settings), seed_of(rng)
-    given, held = _split(problem, hold_out, seed)
+    given, held = problem, None
+    if hold_out:
+        train, held = problem.data.hold_out(hold_out, seed, variables=list(problem.fields))
+        given = replace(problem, data=train)
     payload = children.portable(given)
     threads = torch.get_num_threads()
     places = [None if folder is None else Path(folder) / n for n in names]
@@ -228,14 +231,6 @@ def _settings(names: Sequence[str], settings: Given) -> dict[str, Any]:
         return settings_for(engine, used_by({**given, "held_out": 0.0, **changes}, [engine]))
 
     return {n: own(*known[n]) for n in names}
-
-
-def _split(problem: InverseProblem, fraction: float, seed: int) -> tuple[InverseProblem, Observations | None]:
-    """The problem on the part that the engines are given, and the part kept from them."""
-    if not fraction:
-        return problem, None
-    train, held = problem.data.hold_out(fraction, seed, variables=list(problem.fields))
-    return replace(problem, data=train), held
 
 
 def _about(problem: InverseProblem, held: Observations | None, seed: int, apart: bool) -> dict[str, Any]:

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.data.interpolation import on_grid
+from mollifier.data.interpolation import interpolated, within
 from mollifier.data.observations import Observations
 from mollifier.diagnostics.compare.children import Outcome
-from mollifier.errors import GridError
-from mollifier.mollify.grid import Axis, Grid
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
@@ -126,25 +124,8 @@ def predicted(solution: Solution, problem: InverseProblem, name: str, points: Ar
     unknown = np.full(len(points), np.nan)
     if name not in solution.dataset or not np.isfinite(solution.dataset[name].values).all():
         return unknown
-    names = problem.data.coordinates_of(name)
-    values = solution.dataset[name].transpose(*names)
-    inside = np.ones(len(points), dtype=bool)
-    axes = []
-    for i, c in enumerate(names):
-        nodes = values[c].values
-        period = problem.data.periodic.get(c, False)
-        axes.append(_axis(c, nodes, period))
-        if not axes[-1].periodic:
-            spare = 1e-6 * np.ptp(nodes)
-            inside &= (points[:, i] >= nodes[0] - spare) & (points[:, i] <= nodes[-1] + spare)
+    field = solution.dataset[name].transpose(*problem.data.coordinates_of(name))
+    inside = within(field, points)
     if inside.any():
-        unknown[inside] = on_grid(name, values.values, Grid(*axes), points[inside], "cubic")
+        unknown[inside] = interpolated(field, points[inside])
     return unknown
-
-
-def _axis(name: str, nodes: Array, period: float | bool) -> Axis:
-    """The axis through a solution's nodes, wrapped where they fill a period."""
-    try:
-        return Axis.from_points(name, nodes, periodic=period)
-    except GridError:  # thinned nodes may not
-        return Axis.from_points(name, nodes)

@@ -21,17 +21,14 @@ def gathered(solution: Solution, answers: Sequence[Solution], suffix: str = "") 
 
     The suffix "_sd" takes the standard errors in place of the values, NaN where there are none.
     """
-    numbers = {n: np.array([_number(a, n, suffix) for a in answers], dtype=float) for n in solution.estimates}
+    numbers = {}
+    for n in solution.estimates:
+        found = [a.estimates[n].sd if suffix else a.estimates[n].value for a in answers]
+        numbers[n] = np.array(found, dtype=float)  # None is NaN
     return numbers | {
         n: np.stack([on_grid_of(solution.dataset[n], a.dataset, f"{n}{suffix}") for a in answers])
         for n in solution.unknown_fields
     }
-
-
-def _number(answer: Solution, name: str, suffix: str) -> float:
-    estimate = answer.estimates[name]
-    sd = np.nan if estimate.sd is None else estimate.sd
-    return sd if suffix else estimate.value
 
 
 def on_grid_of(field: xr.DataArray, dataset: xr.Dataset, name: str) -> Array:

@@ -15,13 +15,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.data.interpolation import on_grid
-from mollifier.diagnostics.validation.discretisation import interpolated
+from mollifier.data.interpolation import axis_of, interpolated, on_grid
 from mollifier.diagnostics.validation.forward_problem import (
     UNIFORM,
     ForwardProblem,
     NoForwardSolutionError,
-    axis_of,
 )
 from mollifier.diagnostics.validation.modes import Modes
 from mollifier.diagnostics.validation.solvers import Solver, solve_on

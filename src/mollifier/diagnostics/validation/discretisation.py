@@ -12,12 +12,11 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from mollifier.data.interpolation import on_grid
+from mollifier.data.interpolation import interpolated
 from mollifier.diagnostics.validation import finite_differences
 from mollifier.diagnostics.validation.forward_problem import (
     ForwardProblem,
     NoForwardSolutionError,
-    axis_of,
     derivatives_of,
 )
 from mollifier.equations.algebra import differentiate
@@ -32,12 +31,6 @@ Given = Callable[[Mapping[str, Any]], Any]
 """What is given at the inner nodes, from the environment: the place of evolution, and states for laws."""
 Part = tuple[str, int]
 """A field and its order of differentiation along the coordinate of evolution."""
-
-
-def interpolated(array: xr.DataArray, points: Array) -> Array:
-    """A field at points (n, d) in the order of its dimensions, by cubic splines, shape (n,)."""
-    grid = Grid(*(axis_of(array[d]) for d in array.dims))
-    return on_grid(str(array.name), array.values.astype(float), grid, points, "cubic")
 
 
 def on_nodes(array: xr.DataArray, grid: Grid) -> Array:

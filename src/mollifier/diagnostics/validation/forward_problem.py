@@ -11,10 +11,11 @@ import sympy
 import xarray as xr
 from numpy.typing import NDArray
 
+from mollifier.data.interpolation import axis_of
 from mollifier.equations.names import Names
 from mollifier.equations.system import EquationSystem, parse
 from mollifier.errors import EquationError, MollifierError
-from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
@@ -44,15 +45,6 @@ class Evolution:
     fields: tuple[str, ...]
     orders: tuple[int, ...]
     rates: tuple[sympy.Expr, ...]
-
-
-def axis_of(coordinate: xr.DataArray, size: int | None = None) -> Axis:
-    """The axis through a coordinate's nodes, or with so many even nodes; periodic by its attribute."""
-    x = coordinate.values.astype(float)
-    period = coordinate.attrs.get("periodic")
-    upper = x[0] + float(period) if period else x[-1]
-    nodes = tuple(x) if size is None else None
-    return Axis(str(coordinate.name), x[0], upper, size or x.size, bool(period), nodes=nodes)
 
 
 @dataclass(frozen=True, eq=False)

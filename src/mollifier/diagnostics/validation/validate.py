@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from mollifier.data.interpolation import interpolated, within
 from mollifier.data.observations import Observations
 from mollifier.diagnostics.validation import solved_again
-from mollifier.diagnostics.validation.discretisation import interpolated
 from mollifier.diagnostics.validation.forward import forward
 from mollifier.diagnostics.validation.forward_problem import NoForwardSolutionError, system_of
 from mollifier.diagnostics.validation.misfit import floored, misfit, noise, places
@@ -234,10 +234,7 @@ def _further(solution: Solution, predicted: xr.Dataset, held_out: Observations) 
         if missing:
             raise DataError(f"The further measurements of '{f}' have no coordinate {missing}.")
         points = samples.points[:, [samples.coordinates.index(c) for c in over]]
-        low = np.array([float(source[c].values[0]) for c in over])
-        high = np.array([float(source[c].values[-1]) for c in over])
-        wraps = np.array([bool(source[c].attrs.get("periodic")) for c in over])
-        inside = np.all(((points >= low) & (points <= high)) | wraps, axis=1)
+        inside = within(source[f], points)
         sd = floored(samples.sd, samples.values)[inside]
         errors = (interpolated(source[f], points[inside]) - samples.values[inside]) / sd
         found += _compared("further data", f, errors, points[inside])

@@ -1,4 +1,4 @@
-"""States without data: declared, checked, read from a problem file."""
+"""States without data and names that a solution needs: declared, checked, refused by the problem."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import mollifier as mf
-from mollifier.errors import MollifierError
+from mollifier.errors import ConfigurationError, MollifierError
 from mollifier.problem.problem_file import load
 
-T = np.linspace(0.0, 1.0, 9)
+X, T = np.linspace(0.0, 1.0, 11), np.linspace(0.0, 1.0, 9)
 PAIR = ["u_t = -a*u*v", "v_t = u - v"]
 
 
@@ -88,3 +89,41 @@ def test_states_of_a_problem_file(tmp_path: Path):
         load(path, ["states.v=3"])
     with pytest.raises(MollifierError, match=r"states\.v.*lowest"):
         load(path, ["states.v={lowest: 0}"])
+
+
+def problem(field: str, unknown: str, kind) -> mf.InverseProblem:
+    data = xr.Dataset({field: (("x", "t"), np.outer(np.sin(X), np.exp(-T)))}, {"x": X, "t": T})
+    return mf.InverseProblem(f"{field}_t = {unknown}*{field}_xx", data=data, unknowns={unknown: kind})
+
+
+@pytest.mark.parametrize(
+    ("field", "unknown", "kind"),
+    [
+        ("u", "residual", mf.ScalarUnknown()),
+        ("u", "residual_2", mf.FieldUnknown(over="x")),
+        ("residual", "D", mf.ScalarUnknown()),
+        ("observation", "D", mf.ScalarUnknown()),
+        ("u", "loss", mf.ScalarUnknown()),
+        ("u", "u_sd", mf.ScalarUnknown()),
+        ("u", "u_visits", mf.ScalarUnknown()),
+    ],
+)
+def test_reserved_name_is_refused(field, unknown, kind):
+    with pytest.raises(ConfigurationError, match=r"is reserved for .*; choose another name"):
+        problem(field, unknown, kind)
+
+
+@pytest.mark.parametrize(
+    ("field", "unknown"), [("u", "losses"), ("u", "k_eff"), ("residue", "D"), ("loss", "D")]
+)
+def test_reserved_name_is_not_a_similar_one(field, unknown):
+    assert unknown in problem(field, unknown, mf.ScalarUnknown()).unknowns
+
+
+@pytest.mark.parametrize("unknown", ["u_value", "u_visits"])
+def test_reserved_name_beside_a_law_is_refused(unknown):
+    """Where a law D(u) is read out: the values of u, and how often u takes them."""
+    data = xr.Dataset({"u": (("x", "t"), np.outer(np.sin(X), np.exp(-T)))}, {"x": X, "t": T})
+    unknowns = {"D": mf.FieldUnknown(over=("u",)), unknown: mf.ScalarUnknown()}
+    with pytest.raises(ConfigurationError, match=f"'{unknown}' is reserved for"):
+        mf.InverseProblem(f"u_t = dx(D(u)*u_x) + {unknown}", data=data, unknowns=unknowns)
