@@ -102,7 +102,8 @@ def coverage(
 def trust(
     terminal: Terminal,
     groups: Annotated[
-        list[str] | None, typer.Argument(metavar="[GROUP]...", help="white, noise, equation; all by default.")
+        list[str] | None,
+        typer.Argument(metavar="[GROUP]...", help="white, noise, declared, equation; all by default."),
     ] = None,
     names: Engines = None,
     kinds: Annotated[

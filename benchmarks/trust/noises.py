@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,53 @@ NOISES: Mapping[str, Noise] = {
     "drift": lambda u, s, g: u + s * _rms(u) * (_ramp(u) + 0.25 * g.standard_normal(u.shape)),
 }
 """Name -> noise. All but the first are undeclared departures from white noise."""
+
+_SHARED = {
+    "gain of each sensor": "sensor_gain",
+    "offset of each sensor": "sensor_offset",
+    "gain of each frame": "frame_gain",
+    "offset of each frame": "frame_offset",
+    "offset": "offset",
+    "drift": "drift",
+}
+DECLARED = (
+    *("white", "proportional", "log-normal", "student"),
+    *_SHARED,
+    "correlated in time",
+    "correlated in space",
+)
+"""Kinds that can be declared."""
+
+
+def declared(
+    kind: str, u: Array, level: float, rng: np.random.Generator, axes: Mapping[str, Array]
+) -> tuple[Array, dict[str, Any]]:
+    """Noisy values of a kind of noise, and what declares it.
+
+    What values share lies on a quarter as much white noise; that of all values is drawn, with either sign.
+
+    Parameters
+    ----------
+    u, level, rng
+        As of `Noise`.
+    axes
+        Coordinates and their nodes, time last.
+    """
+    if kind.startswith("correlated"):
+        name, x = list(axes.items())[-1 if kind.endswith("time") else 0]
+        return NOISES[kind](u, level, rng), {"fraction": level, "correlated": {name: 4 * (x[1] - x[0])}}
+    if kind not in _SHARED:
+        word = {"proportional": {"relative": level}, "white": {"fraction": level}}
+        return NOISES[kind](u, level, rng), word.get(kind, {"fraction": level, "distribution": kind})
+    ramp = _ramp(u) - 0.5
+    common = {"offset": np.ones(1), "drift": ramp / ramp.std()}.get(kind)
+    shared = (
+        NOISES[kind](u, level, rng)
+        if common is None
+        else u + level * _rms(u) * common * rng.standard_normal()
+    )
+    return NOISES["white"](shared, level / 4, rng), {"fraction": level / 4, _SHARED[kind]: level}
+
 
 INVISIBLE = ("offset", "drift")
 """Kinds that may be in the data without a sign."""

@@ -15,7 +15,7 @@ from benchmarks.accuracy import load
 from benchmarks.calibration import standardised
 from benchmarks.journal import Journal
 from benchmarks.table import Follow, Table, checked, environment, number
-from benchmarks.trust.noises import MANY_SENSORS, NOISES, SAMPLES
+from benchmarks.trust.noises import DECLARED, MANY_SENSORS, NOISES, SAMPLES, declared
 from benchmarks.trust.questions import QUESTIONS, Question
 from mollifier.data.observations import Observations
 from mollifier.engines.registry import ENGINES
@@ -41,7 +41,7 @@ class Plan:
     Attributes
     ----------
     group
-        "white", "noise" or "equation".
+        "white", "noise", "declared" or "equation".
     what
         Level of the noise, kind of the noise, or kind of the mistake.
     layout, engine
@@ -138,6 +138,10 @@ def plans(groups: Sequence[str], engines: Sequence[str]) -> Iterator[Plan]:
             for layout in noise_layouts:
                 for kind in NOISES:
                     yield Plan("noise", kind, layout, engine)
+        if "declared" in groups:
+            for layout in noise_layouts:
+                for kind in DECLARED:
+                    yield Plan("declared", kind, layout, engine)
         if "equation" in groups:
             kinds = dict.fromkeys(
                 k for make in QUESTIONS.values() for k in make(np.random.default_rng(0)).wrong
@@ -148,7 +152,7 @@ def plans(groups: Sequence[str], engines: Sequence[str]) -> Iterator[Plan]:
 
 
 def observed(
-    question: Question, layout: str, noise: str, level: float, rng: np.random.Generator
+    question: Question, layout: str, noise: str, level: float, rng: np.random.Generator, known: bool = False
 ) -> Observations:
     """Noisy measurements of a question's solution.
 
@@ -157,6 +161,8 @@ def observed(
     layout
         "grid": 48 x 40 nodes, in the plane 20 x 20 x 20, in time alone 60; "uneven": the same, jittered;
         "few": 12 sensors, in the plane 5 x 5, 30 times; "scattered": 400 places, in time alone 60.
+    known
+        Whether the noise is declared; not at scattered places.
     """
     names = question.coordinates
     low, high = np.array(list(question.bounds.values())).T
@@ -177,8 +183,12 @@ def observed(
         if layout == "uneven":
             nodes[1:-1] += 0.35 / (n - 1) * rng.uniform(-1, 1, n - 2)
         axes.append(a + (b - a) * nodes)
-    values = NOISES[noise](question.solution(*np.meshgrid(*axes, indexing="ij")), level, rng)
-    return Observations.from_dataset(xr.Dataset({"u": (names, values)}, dict(zip(names, axes, strict=True))))
+    clean, nodes = question.solution(*np.meshgrid(*axes, indexing="ij")), dict(zip(names, axes, strict=True))
+    values, words = (
+        declared(noise, clean, level, rng, nodes) if known else (NOISES[noise](clean, level, rng), None)
+    )
+    data = xr.Dataset({"u": (names, values)}, nodes)
+    return Observations.from_dataset(data, noise=None if words is None else {"u": words})
 
 
 def drawn(plan: Plan, seed: int) -> tuple[Question, InverseProblem]:
@@ -187,8 +197,8 @@ def drawn(plan: Plan, seed: int) -> tuple[Question, InverseProblem]:
     makers = list(QUESTIONS.values())
     question = makers[seed % len(makers)](rng)
     level = float(plan.what) if plan.group == "white" else 0.005 if plan.group == "equation" else LEVEL
-    noise = plan.what if plan.group == "noise" else "white"
-    data = observed(question, plan.layout, noise, level, rng)
+    noise = plan.what if plan.group in ("noise", "declared") else "white"
+    data = observed(question, plan.layout, noise, level, rng, plan.group == "declared")
     if plan.group == "equation":
         question = question.mistaken(plan.what)
     fields, constants = ["u"], dict(question.constants)
@@ -226,7 +236,8 @@ def run(
     Parameters
     ----------
     groups
-        "white" (levels and layouts), "noise" (kinds), "equation" (mistakes); all by default.
+        "white" (levels and layouts), "noise" (kinds), "declared" (the same, declared as drawn), "equation"
+        (mistakes); all by default.
     engines
         Of the registered ones; weak and joint by default.
     seeds
@@ -247,7 +258,7 @@ def run(
     >>> [(row.what, row.runs, row.wrong) for row in table.rows]
     [('white', 2, 0)]
     """
-    chosen = checked("group", groups, ("white", "noise", "equation"))
+    chosen = checked("group", groups, ("white", "noise", "declared", "equation"))
     every = list(plans(chosen, checked("engine", engines, ENGINES) if engines else ["weak", "joint"]))
     kinds = checked("kind", what, dict.fromkeys(p.what for p in every)) if what else None
     every = [p for p in every if kinds is None or p.what in kinds]
@@ -272,7 +283,7 @@ def applies(plan: Plan, seed: int) -> bool:
     """Whether the question of a seed can have the noise or the mistake of a plan."""
     makers = list(QUESTIONS.values())
     question = makers[seed % len(makers)](np.random.default_rng(0))
-    if plan.group == "noise":
+    if plan.group in ("noise", "declared"):
         return plan.what not in MANY_SENSORS or len(question.coordinates) > 1
     return plan.group == "white" or plan.what in question.wrong
 

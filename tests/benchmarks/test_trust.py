@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from benchmarks.app import bench
 from benchmarks.trust import study
-from benchmarks.trust.noises import NOISES, SAMPLES
+from benchmarks.trust.noises import DECLARED, NOISES, SAMPLES, declared
 from benchmarks.trust.questions import QUESTIONS, Array, Question
 from benchmarks.trust.study import Plan, Trial, observed, run
 
@@ -107,6 +107,18 @@ def test_command(tmp_path) -> None:
     ]
     assert CliRunner().invoke(bench, [*asked, "--out", str(tmp_path)]).exit_code == 0
     assert "white" in (tmp_path / "trust.md").read_text()
+
+
+def test_declared_noise_has_the_size_that_is_declared() -> None:
+    """Of a constant field the squares of every kind have the mean of the sizes declared."""
+    axes = {"x": np.linspace(0, 1, 12), "t": np.linspace(0, 1, 30)}
+    for kind in DECLARED:
+        squares = []
+        for seed in range(40):
+            u, words = declared(kind, np.ones((12, 30)), 0.02, np.random.default_rng(seed), axes)
+            squares.append(np.mean((u - 1) ** 2))
+        sizes = [v for v in words.values() if isinstance(v, float)]
+        assert np.mean(squares) == pytest.approx(np.sum(np.square(sizes)), rel=0.5)
 
 
 def test_mistaken_question_keeps_the_truths_that_it_still_asks_for() -> None:

@@ -56,11 +56,23 @@ def test_effect_shapes():
         "drift": (1, 1),
     }
     for kind, shape in shapes.items():
-        factors = NoiseEffect(kind, 1.0).factors(nodes, "t")
+        factors = NoiseEffect(kind, 1.0).factors(nodes)
         assert tuple(f.shape[1] for f in factors) == shape
         assert np.mean(np.outer(*((f**2).sum(1) for f in factors))) == pytest.approx(1.0)
-    _, along = NoiseEffect("correlated", 1.0, "t", 0.5).factors(nodes, "t")
+    _, along = NoiseEffect("correlated", 1.0, "t", 0.5).factors(nodes)
     np.testing.assert_allclose(along @ along.T, np.exp(-np.abs(T[:, None] - T) / 0.5), atol=0.02)
+
+
+@pytest.mark.parametrize("kind", ["sensor_gain", "frame_offset", "offset", "drift", "correlated"])
+def test_effect_at_places_is_that_on_the_grid(kind):
+    """Shapes at the places of a grid, in any order, give the covariance of the products over its axes."""
+    effect = NoiseEffect(kind, 0.5, *(("t", 0.3) if kind == "correlated" else ()))
+    along = effect.factors({"x": X, "t": T})
+    covariance = 0.25 * np.kron(*(f @ f.T for f in along))
+    order = np.random.default_rng(0).permutation(X.size * T.size)
+    x, t = (v.ravel()[order] for v in np.meshgrid(X, T, indexing="ij"))
+    found = effect.at({"x": x, "t": t})
+    np.testing.assert_allclose((found @ found.T).toarray(), covariance[np.ix_(order, order)], atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +92,7 @@ def test_declared_refused(noise, message):
 
 def test_declared_needs_its_axis():
     with pytest.raises(DataError, match="an axis of time"):
-        NoiseEffect("sensor_gain", 0.1).factors({"x": X, "y": T}, None)
+        NoiseEffect("sensor_gain", 0.1).factors({"x": X, "y": T})
 
 
 def test_declared_in_problem_file(tmp_path):

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import xarray as xr
 from numpy.typing import NDArray
 
+from mollifier.equations.names import TIME_NAMES
 from mollifier.errors import DataError, check_known
 
 Array = NDArray[np.float64]
@@ -49,26 +51,55 @@ class NoiseEffect:
         """Whether it multiplies the value."""
         return self.kind.endswith("gain")
 
-    def factors(self, nodes: Mapping[str, Array], time: str | None) -> list[Array]:
+    def factors(self, nodes: Mapping[str, Array]) -> list[Array]:
         """For each axis the shapes of the effect along it, (nodes, shapes)."""
-        named = self.along or (time if self.kind != "offset" else "")
-        if named is None or (named and named not in nodes):
+        apart = self._apart(list(nodes))
+        return [np.eye(x.size) if n in apart else self._curve(n, x) for n, x in nodes.items()]
+
+    def at(self, places: Mapping[str, Array]) -> sp.csr_array:
+        """The shapes of the effect at places, (n,) along each coordinate: (n, shapes), times its deviation.
+
+        Examples
+        --------
+        >>> x, t = np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0])
+        >>> NoiseEffect("sensor_offset", 0.1).at({"x": x, "t": t}).toarray().tolist()
+        [[0.1, 0.0], [0.1, 0.0], [0.0, 0.1]]
+        """
+        apart = self._apart(list(places))
+        count = next(iter(places.values())).size
+        labels = np.stack([np.zeros(count), *(places[n] for n in apart)])
+        group = np.unique(labels, axis=1, return_inverse=True)[1].reshape(-1, 1)
+        curve = np.full((count, 1), self.sd)
+        for n, x in places.items():
+            if n not in apart:
+                nodes, node = np.unique(x, return_inverse=True)
+                curve = curve * self._curve(n, nodes)[node]
+        k = curve.shape[1]
+        column = group * k + np.arange(k)
+        starts, shape = np.arange(0, column.size + 1, k), (count, int(column.max()) + 1)
+        return sp.csr_array((curve.ravel(), column.ravel(), starts), shape=shape)
+
+    def _apart(self, names: Sequence[str]) -> list[str]:
+        """Coordinates along each value of which there are other coefficients."""
+        time = [n for n in names if n.lower() in TIME_NAMES]
+        named = self.along if self.kind == "correlated" else "" if self.kind == "offset" else None
+        if not (time if named is None else not named or named in names):
             raise DataError(
                 f"noise declares '{self.kind}'{f' along {named}' if named else ''}; the field varies over "
-                f"{', '.join(nodes)}: an axis of time, or the name of one of these, was expected."
+                f"{', '.join(names)}: an axis of time, or the name of one of these, was expected."
             )
+        if self.kind == "correlated":
+            return [n for n in names if n != self.along]
         each = {"sensor": False, "frame": True}.get(self.kind.split("_")[0])
-        found = []
-        for name, x in nodes.items():
-            if name == self.along:
-                found.append(_correlated(x, self.length))
-            elif self.kind == "correlated" or (each is not None and (name == time) == each):
-                found.append(np.eye(x.size))
-            elif self.kind == "drift" and name == time:
-                found.append(((x - x.mean()) / (x.std() or 1.0))[:, None])
-            else:
-                found.append(np.ones((x.size, 1)))
-        return found
+        return [n for n in names if (n in time) == each]
+
+    def _curve(self, name: str, x: Array) -> Array:
+        """Shapes along an axis on which values share coefficients, (nodes, shapes)."""
+        if name == self.along:
+            return _correlated(x, self.length)
+        if self.kind == "drift" and name.lower() in TIME_NAMES:
+            return ((x - x.mean()) / (x.std() or 1.0))[:, None]
+        return np.ones((x.size, 1))
 
 
 def _correlated(x: Array, length: float) -> Array:

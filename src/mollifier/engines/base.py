@@ -87,8 +87,6 @@ class Engine(Protocol):
         Which of "resume", "network" and "start" (see `Request`) it uses.
     solves_states
         Whether the states of its solution satisfy the equation, so that another engine may start from them.
-    shared_noise
-        Whether it takes noise that values share: gains and offsets of sensors and frames, drift, correlation.
     questions
         Which of `mollifier.engines.choose.QUESTIONS` it takes.
     variants
@@ -100,7 +98,6 @@ class Engine(Protocol):
     settings: ClassVar[type[BaseModel]]
     takes: ClassVar[frozenset[str]] = frozenset()
     solves_states: ClassVar[bool] = False
-    shared_noise: ClassVar[bool] = False
     questions: ClassVar[frozenset[str]] = frozenset()
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = NONE
 

@@ -126,7 +126,6 @@ def solve(
             "resume=True was given without a folder; give the folder of the interrupted run."
         )
     name, why = _chosen(problem, engine, {"resume": resume, "network": network, "start": start})
-    _check_noise(problem, name, why)
     if reason := unable(problem, name):
         raise ConfigurationError(f"{reason[0].upper()}{reason[1:]}. Take one of these, or 'auto'.")
     if isinstance(start, str):
@@ -203,19 +202,6 @@ def _chosen(problem: InverseProblem, engine: str, given: Mapping[str, Any]) -> t
                 f"{', '.join(that_take(what))}."
             )
     return name, why
-
-
-def _check_noise(problem: InverseProblem, name: str, why: str) -> None:
-    """Refuse noise that values share for an engine that takes independent noise only."""
-    kinds = {e.kind for f in problem.fields for e in problem.data.noise_effects(f)}
-    if kinds and not ENGINES[name].shared_noise:
-        takers = ", ".join(n for n, engine in ENGINES.items() if engine.shared_noise)
-        chosen = f" (chosen because {why})" if why else ""
-        raise ConfigurationError(
-            f"The noise was declared with {', '.join(sorted(kinds))}; engine '{name}'{chosen} takes "
-            "independent noise only: fraction, sd, relative, distribution. Engines that take it: "
-            f"{takers}, for data on a grid."
-        )
 
 
 def _first(request: Request, start: str, settings: Given) -> Solution | None:

@@ -1,4 +1,4 @@
-"""Random effects of the noise in the weak engine: modes by differences, coverage, refusals."""
+"""Random effects of the noise in the weak engine: modes by differences, coverage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import mollifier as mf
 from mollifier.engines.weak.engine import _Run
 from mollifier.engines.weak.settings import WeakSettings
 from mollifier.engines.weak.tuning import DEFAULT
-from mollifier.errors import ConfigurationError
 
 TRUTH = {"D": 0.005, "c": 0.5}
 
@@ -67,8 +66,7 @@ def test_modes_are_derivatives_of_residuals(kind):
 
 @pytest.mark.parametrize("kind", ["sensor_gain", "sensor_offset", "frame_offset", "offset"])
 def test_solve_declared_noise_is_covered(kind):
-    solution = mf.solve(problem(waves(3, kind)))
-    assert solution.provenance["engine"] == "weak"
+    solution = mf.solve(problem(waves(3, kind)), "weak")
     assert solution.status.ok
     for name, truth in TRUTH.items():
         estimate = solution.estimates[name]
@@ -81,15 +79,10 @@ def test_solve_declared_noise_is_covered(kind):
 def test_solve_declared_noise_coverage(kind):
     z = []
     for seed in range(10, 25):
-        solution = mf.solve(problem(waves(seed, kind)))
+        solution = mf.solve(problem(waves(seed, kind)), "weak")
         z += [
             (solution.estimates[n].value - v) / solution.estimates[n].sd
             for n, v in (("D", 0.005), ("c", 0.5))
         ]
     assert np.mean(np.abs(z) < 1.96) >= 0.8
     assert np.sqrt(np.mean(np.square(z))) < 1.4
-
-
-def test_other_engines_refuse_shared_noise():
-    with pytest.raises(ConfigurationError, match=r"sensor_gain; engine 'joint' takes independent noise only"):
-        mf.solve(problem(waves(0, "sensor_gain")), "joint")

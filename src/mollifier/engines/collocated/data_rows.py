@@ -26,16 +26,29 @@ class DataRows:
         are on a grid it has a row for each of its nodes, zero without a sample.
     values, share
         Measured values and their weights in the order of the rows.
+    places
+        Place of each row among those of the block.
+    shared
+        The declared noise of the field in these rows, shape (samples, k); None where there is none.
     """
 
     def __init__(self, objective: Objective, target: Target, observe: Any) -> None:
+        model = objective.model
         index, values, sd = (v.cpu().numpy() for v in objective.target_tensors(target))
         self.values = values
         self.share = 1 / (sd * np.sqrt(objective.count))
         self.matrix: Any
-        scale = float(objective.model.blocks[target.block].scale[target.channel])
+        self.places = index
+        self._form(observe, float(model.blocks[target.block].scale[target.channel]))
+        noise = model.noise.get(target.name)
+        self.shared = None if noise is None else self.at(noise.matrix)
+
+    def _form(self, observe: Any, scale: float) -> None:
+        """The matrix, with values and weights in the order of its rows."""
+        index = self.places
         if isinstance(observe, Product | AxisProduct):
             self.values, self.share = (_placed(v, index, len(observe)) for v in (self.values, self.share))
+            self.places = np.arange(len(observe))
             self.matrix = weighted_sum([(self.share * scale, observe)])
             return
         if isinstance(observe, sp.csr_array):
@@ -43,7 +56,11 @@ class DataRows:
             self.matrix = sp.csr_array(sp.csr_array(observe[index]).multiply(factor))
             return
         self.matrix, order = observe.chosen(index, self.share * scale)
-        self.values, self.share = self.values[order], self.share[order]
+        self.values, self.share, self.places = self.values[order], self.share[order], index[order]
+
+    def at(self, measured: sp.csr_array) -> sp.csr_array:
+        """What changes of the measurements at all places, (places, k), are in the rows, (samples, k)."""
+        return sp.csr_array(measured[self.places].multiply(self.share[:, None]))
 
 
 def _placed(values: Array, index: NDArray[np.intp], length: int) -> Array:

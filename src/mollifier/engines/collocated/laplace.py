@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -12,6 +14,7 @@ from torch import Tensor
 from mollifier.engines.collocated.bijection import Bijection, Scalar
 from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt
 from mollifier.engines.collocated.spacing import residuals_between
+from mollifier.engines.sensitivity import rounded, unseen
 from mollifier.mollify.orders import Derivative
 
 Array = NDArray[np.float64]
@@ -45,12 +48,14 @@ class Laplace:
         for name, scalar in self.model.scalars.items():
             here = self._places[name].start
             units[here], held[here] = unit_of(scalar.bijection) / slope_of(scalar), 1.0
+        self._units = units
         self._noise = _spread_factor(components, units, held)
         self._spacing: dict[str, Tensor] = {}
         sizes = stage.objective.sizes[: len(stage.objective.equations)].cpu().numpy()
         left = residuals_between(self.model, sizes) if self._noise is not None else {}
         if left:
-            moved = torch.from_numpy(stage.moved_by(np.stack([*left.values()], axis=-1)).T / units)
+            sources = partial(stage.linearisation.sourced, np.stack([*left.values()], axis=-1))
+            moved = torch.from_numpy(stage.moved_by(sources).T / units)
             self._spacing = dict(zip(left, moved[:, None], strict=True))
 
     @property
@@ -80,6 +85,27 @@ class Laplace:
         if name not in self.model.problem.laws:
             squares = squares[self.model.collocation.within(self.model.unknown_blocks[name].grid.names)]
         return float(np.sqrt(np.mean(squares)))
+
+    def sensitivity(self) -> dict[str, dict[str, float]]:
+        """Unknown -> label of `mollifier.engines.sensitivity.unseen` -> by how much it would move it."""
+        targets = self.stage.objective.targets if self._noise is not None else []
+        places = {t.name: self.model.places[t.block].columns for t in targets}
+        errors = [
+            (f, label, effect.at(at))
+            for f, at in places.items()
+            for label, effect in unseen(f, self.model.problem.data.rms(f), at).items()
+        ]
+        if not errors:
+            return {}
+        changes = {f: sp.hstack([(g == f) * e for g, _, e in errors], format="csr") for f in places}
+        moved = self.stage.moved_by(partial(self.stage.linearisation.remeasured, changes)).T / self._units
+        found: dict[str, dict[str, float]] = {n: {} for n in self._places}
+        for (_, label, _), row in zip(errors, torch.from_numpy(moved), strict=True):
+            for name, here in self._places.items():
+                number = self.model.scalars.get(name)
+                by = self._rms(name, row[None]) if number is None else unit_of(number.bijection) * row[here]
+                found[name][label] = rounded(float(by))
+        return found
 
     def scalars(self) -> dict[str, float | None]:
         """Scalar unknown -> standard error; None where the curvature is not finite."""

@@ -7,7 +7,7 @@ The loss is a sum of squares, and every derivative in it is linear in the values
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,11 +20,17 @@ from torch import Tensor
 from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.objective import Objective
+from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.collocated.stages import NonFiniteLossError
 from mollifier.nn.layers import trained
 from mollifier.problem.status import StatusName
 
 Array = NDArray[np.float64]
+
+
+Changed = Callable[[list[Array], float], Iterable[Residuals]]
+"""Values (channels, nodes) of every block, and the equation's weight -> rows, with k changes of their
+residuals as values, (m, k)."""
 
 
 class System(Protocol):
@@ -131,8 +137,8 @@ class LevenbergMarquardt(ABC):
         return before
 
     def reweigh(self, nodes: list[Array], least_scale: float) -> float:
-        """Weigh the data by their residuals, where the likelihood is robust; the mean change of a weight."""
-        if self.objective.likelihood == "normal":
+        """As `Objective.reweigh`, where rows of the data change between steps."""
+        if not self.objective.reweighed:
             return 0.0
         return self.linearisation.reweigh(nodes, least_scale)
 
@@ -153,11 +159,8 @@ class LevenbergMarquardt(ABC):
         """
 
     @abstractmethod
-    def moved_by(self, sources: Array) -> Array:
-        """Changes (p, k) of the unknowns, as in `marginal`, by k sources (equations, nodes, k) in equations.
-
-        In the units of the equations' residuals.
-        """
+    def moved_by(self, changed: Changed) -> Array:
+        """Changes (p, k) of the unknowns, as in `marginal`, by k changes of some residuals."""
 
     @abstractmethod
     def raw(self, block: Block) -> tuple[Array, Array | sp.csr_array]:
@@ -206,7 +209,7 @@ class LevenbergMarquardt(ABC):
     def _losses(self, nodes: list[Array]) -> dict[str, float]:
         parts = {"data": 0.0, "residual": 0.0, "prior": 0.0}
         equations = len(self.objective.imposed)
-        data = equations + len(self.objective.fitted)
+        data = equations + len(self.objective.fitted) + len(self.model.noise)
         with np.errstate(all="ignore"):
             for i, part in enumerate(self.linearisation.residuals(nodes, self.weight, slopes=False)):
                 name = "residual" if i < equations else "data" if i < data else "prior"
@@ -219,7 +222,8 @@ class LevenbergMarquardt(ABC):
             return [b.network(b.nodes()).double().T.cpu().numpy() for b in self.model.blocks]
 
     def _tensors(self) -> list[Tensor]:
-        networks = [p for b in self.model.blocks for p in trained(b.network)]
+        parts = (*self.model.noise.values(), *(b.network for b in self.model.blocks))
+        networks = [p for part in parts for p in trained(part)]
         return networks + [s.raw for s in self.model.scalars.values()]
 
     def parameters(self) -> Tensor:
@@ -259,5 +263,5 @@ class LevenbergMarquardt(ABC):
         """Restore a saved state."""
         self.damping, self.weight, self.most = state["damping"], state["weight"], state["most"]
         self._still, self._reweighed = state["still"], state["reweighed"]
-        if self._reweighed and self.objective.likelihood != "normal":
+        if self._reweighed and self.objective.reweighed:
             self.linearisation.refresh()

@@ -9,7 +9,8 @@ matrices are factored by coordinate (`mollifier.engines.collocated.factored`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,7 +21,7 @@ from torch import Tensor
 from mollifier.engines.collocated.data_rows import DataRows
 from mollifier.engines.collocated.factored import is_factored
 from mollifier.engines.collocated.law_block import LawBlock
-from mollifier.engines.collocated.objective import Objective
+from mollifier.engines.collocated.objective import Objective, Target
 from mollifier.engines.collocated.operators import (
     derivative_matrices,
     middle,
@@ -191,21 +192,22 @@ class Linearisation:
         yield from self._data(nodes, slopes)
         yield from self._prior(nodes, slopes, curvatures, weight if self.tied else 1.0)
 
-    def observed(self, b: int, channel: int, nodes: list[Array]) -> Array:
+    def observed(self, target: Target, nodes: list[Array]) -> Array:
         """A state in physical units at all observed places of its block, shape (places,)."""
+        b, channel = target.block, target.channel
         block, matrix, g = self.objective.model.blocks[b], self.observe[b], nodes[b][channel]
         mean = middle(block, g)
         return (matrix @ (g - mean) + mean) * float(block.scale[channel]) + float(block.level[channel])
 
+    def measured(self, target: Target, nodes: list[Array]) -> Array:
+        """The same with the noise that measurements share."""
+        state = torch.from_numpy(self.observed(target, nodes)).to(self.objective.sizes.device)
+        return self.objective.measured(target, state).detach().cpu().numpy()
+
     def reweigh(self, nodes: list[Array], least_scale: float) -> float:
-        """Weigh the data by their residuals, as `Objective.reweigh`."""
+        """As `Objective.reweigh`; rows of the data that have changed are formed again."""
         objective = self.objective
-        places = [objective.target_tensors(t)[0].cpu().numpy() for t in objective.targets]
-        fitted = [
-            self.observed(t.block, t.channel, nodes)[i]
-            for t, i in zip(objective.targets, places, strict=True)
-        ]
-        moved = objective.reweigh(fitted, least_scale)
+        moved = objective.reweigh([self.observed(t, nodes) for t in objective.targets], least_scale)
         self.refresh()
         return moved
 
@@ -236,12 +238,21 @@ class Linearisation:
                     result.scalars[name] = masked(f(env)) * share
             yield result
 
-    def weighted(self, sources: Array, weight: float) -> list[Array]:
-        """Sources (equations, nodes, k) in the units of residuals as those in the rows of `equations`."""
-        shares = [
-            self.objective.share(i, weight) * self.parts[i].part.masked(1.0) for i in range(len(sources))
-        ]
-        return [share[:, None] * source for share, source in zip(shares, sources, strict=True)]
+    def sourced(self, sources: Array, nodes: list[Array], weight: float) -> Iterator[Residuals]:
+        """The rows of the equations, their values k sources (equations, nodes, k) in the equations' units."""
+        rows = self.equations(nodes, weight, slopes=True)
+        for i, (source, part) in enumerate(zip(sources, rows, strict=False)):
+            share = self.objective.share(i, weight) * self.parts[i].part.masked(1.0)
+            yield replace(part, values=share[:, None] * source)
+
+    def remeasured(
+        self, changes: Mapping[str, sp.csr_array], nodes: list[Array], weight: float
+    ) -> Iterator[Residuals]:
+        """The rows of the data, their values k changes of the measurements at all places, (places, k)."""
+        del weight
+        rows = self._data(nodes, slopes=True)
+        for target, data, part in zip(self.objective.targets, self.data, rows, strict=False):
+            yield replace(part, values=-data.at(changes[target.name]).toarray())
 
     def left(self, nodes: list[Array]) -> list[Array]:
         """What each equation and condition leaves, flat; zero where it has a standard error."""
@@ -250,16 +261,23 @@ class Linearisation:
 
     def _data(self, nodes: list[Array], slopes: bool) -> Iterator[Residuals]:
         objective = self.objective
+        coefficients = {n: v.coefficients.detach().cpu().numpy() for n, v in objective.model.noise.items()}
         for target, data in zip(objective.fitted, [*self.data, *self.measurements], strict=True):
             block, channel = objective.model.blocks[target.block], target.channel
             g = nodes[target.block][channel]
             mean = middle(block, g)
             offset = mean * float(block.scale[channel]) + float(block.level[channel])
             values = data.matrix @ (g - mean) + (offset - data.values) * data.share
-            result = Residuals(values, constant=is_factored(block))
+            result = Residuals(values, constant=is_factored(block) and data.shared is None)
+            if data.shared is not None:
+                result.values = values + data.shared @ coefficients[target.name]
+                result.shared[target.name] = data.shared
             if slopes:
                 result.fields[target.block, channel] = data.matrix
             yield result
+        for name, own in coefficients.items():
+            share = sp.csr_array(sp.eye_array(len(own)) / np.sqrt(objective.count))
+            yield Residuals(share @ own, shared={name: share})
 
     def _prior(self, nodes: list[Array], slopes: bool, curvatures: bool, share: float) -> Iterator[Residuals]:
         objective = self.objective

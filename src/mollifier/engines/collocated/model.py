@@ -16,11 +16,13 @@ from mollifier.engines.collocated.block import Block, curvature_orders
 from mollifier.engines.collocated.law_block import LawBlock, law_derivatives, law_grid, law_options
 from mollifier.engines.collocated.part import Part
 from mollifier.engines.collocated.places import Places
+from mollifier.engines.collocated.shared_noise import SharedNoise
 from mollifier.engines.identifiability.structure import gauges
 from mollifier.engines.visits import value_axes
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation import registry as derivatives
+from mollifier.nn.layers import count
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
 
@@ -70,6 +72,8 @@ class Model(nn.Module):
     places
         Where each block is observed, by its number among the blocks: states by the data, unknown fields by
         their measurements.
+    noise
+        Field -> the declared random effects of its noise, of fields that have some.
     state_blocks
         Blocks of the states, by the coordinates they depend on; a hidden state with bounds has its own.
     unknown_blocks
@@ -95,6 +99,8 @@ class Model(nn.Module):
         by ratios: their prior is on their coefficients, that of networks on the field's values.
     law_cells
         Cells along each axis of a law of the state, by the number of axes.
+    most_effects
+        Most random effects of a field's noise.
     """
 
     def __init__(
@@ -105,6 +111,7 @@ class Model(nn.Module):
         method: str = "mollifier",
         free_values: bool = False,
         law_cells: Sequence[int] = (24, 12),
+        most_effects: int = 3_000,
     ) -> None:
         super().__init__()
         self.problem, self._law_cells = problem, law_cells
@@ -117,12 +124,19 @@ class Model(nn.Module):
         for b, name in enumerate(problem.unknown_fields, len(groups)):
             if name in problem.measurements:
                 self.places[b] = Places.at(problem.measurements[name])
+        self.noise = {
+            f: SharedNoise(f, effects, self.places[b], most_effects)
+            for b, (_, names) in enumerate(groups)
+            for f in names
+            if f in problem.fields and (effects := problem.data.noise_effects(f))
+        }
         self.state_blocks = [self._states(b, *group) for b, group in enumerate(groups)]
         self.unknown_blocks = {
             n: self._unknown(b, n) for b, n in enumerate(problem.unknown_fields, len(groups))
         }
         self.scalars = {n: Scalar(u) for n, u in problem.scalars.items()}
         # Lists, not dictionaries: an unknown may have the name of one of a module's methods.
+        self._modules_of_noise = nn.ModuleList(self.noise.values())
         self._modules_of_states = nn.ModuleList(self.state_blocks)
         self._modules_of_fields = nn.ModuleList(self.unknown_blocks.values())
         self._modules_of_numbers = nn.ModuleList(self.scalars.values())
@@ -221,6 +235,11 @@ class Model(nn.Module):
     def blocks(self) -> list[Block]:
         """State blocks, then unknown fields."""
         return [*self.state_blocks, *self.unknown_blocks.values()]
+
+    @property
+    def nuisances(self) -> int:
+        """Number of the first parameters: those of the noise, and after them those of states."""
+        return sum(map(count, (*self.noise.values(), *(b.network for b in self.state_blocks))))
 
     def forward(self) -> tuple[dict[str, Tensor], dict[int, Tensor], dict[str, list[Tensor]]]:
         """Environment, observed values (channels, places) by block, curvatures by unknown field."""

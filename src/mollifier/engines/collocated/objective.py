@@ -161,6 +161,11 @@ class Objective(nn.Module):
         return pooled[2]
 
     @property
+    def reweighed(self) -> bool:
+        """Whether rows of the data change between steps: by a robust likelihood, or gains in the noise."""
+        return self.likelihood != "normal" or any(n.gains.any() for n in self.model.noise.values())
+
+    @property
     def fitted(self) -> list[Target]:
         """Targets and measurements of unknown fields."""
         return [*self.targets, *self.measurements]
@@ -174,32 +179,47 @@ class Objective(nn.Module):
         weight = self._buffers.get(f"weight_{target.name}")
         return index, value, sd if weight is None else sd / weight.sqrt()
 
-    def reweigh(self, fitted: Sequence[Array], least_scale: float) -> float:
-        """Weigh the targets' values by their residuals; returns the mean relative change of a weight.
+    def reweigh(self, states: Sequence[Array], least_scale: float) -> float:
+        """Weigh the targets' values by their residuals, and let gains multiply the states.
+
+        Returns the largest mean relative change of a target's weights, or of what gains multiply.
 
         Parameters
         ----------
-        fitted
-            At the places of each target's samples, in physical units.
+        states
+            Of each target at all places of its block, in physical units.
         least_scale
             Of the noise, in stated standard errors.
         """
         moved = 0.0
-        for target, there in zip(self.targets, fitted, strict=True):
-            value, sd, old = (self.get_buffer(f"{k}_{target.name}") for k in ("value", "sd", "weight"))
+        for target, state in zip(self.targets, states, strict=True):
+            if target.name in self.model.noise:
+                moved = max(moved, self.model.noise[target.name].follow(state))
+            if self.likelihood == "normal":
+                continue
+            index, value, sd, old = (
+                self.get_buffer(f"{k}_{target.name}") for k in ("index", "value", "sd", "weight")
+            )
+            there = self.measured(target, torch.from_numpy(state).to(sd)).detach()[index].cpu().numpy()
             z = (there - value.cpu().numpy()) / sd.cpu().numpy()
             new = torch.from_numpy(weights(z, self.likelihood, least_scale)).to(old)
             moved = max(moved, float((new - old).abs().sum() / old.sum()))
             old.copy_(new)
         return moved
 
+    def measured(self, target: Target, state: Tensor) -> Tensor:
+        """What measurements of a state (places,) would be, with the noise that they share."""
+        noise = self.model.noise.get(target.name)
+        return state if noise is None else state + noise(state)
+
     def data_loss(self, observed: Mapping[int, Tensor]) -> Tensor:
         """Mean of minus twice the log-likelihood of the values fitted of the blocks observed."""
         total = self.sizes.new_zeros(())
         for target in (t for t in self.fitted if t.block in observed):
             index, value, sd = (self.get_buffer(f"{k}_{target.name}") for k in ("index", "value", "sd"))
-            z = (observed[target.block][target.channel, index] - value) / sd
+            z = (self.measured(target, observed[target.block][target.channel])[index] - value) / sd
             total = total + loss(z, self.likelihood if target in self.targets else "normal").sum()
+        total = total + sum(n.coefficients.square().sum() for n in self.model.noise.values())
         return total / self.count
 
     def residuals(self, env: dict[str, Tensor]) -> list[Tensor]:

@@ -50,6 +50,14 @@ class Places:
             return len(self.points)
         return int(np.prod([len(x) for x in self.axes or ()]))
 
+    @property
+    def columns(self) -> dict[str, Array]:
+        """Coordinate -> where the places are along it, (size,)."""
+        if self.points is not None:
+            return dict(zip(self.coordinates, self.points.T, strict=True))
+        mesh = np.meshgrid(*(self.axes or ()), indexing="ij")
+        return {c: x.ravel() for c, x in zip(self.coordinates, mesh, strict=True)}
+
     def index(self, points: Array) -> NDArray[np.intp]:
         """Flat index of points (n, d) that are among the places."""
         if self.axes is not None:

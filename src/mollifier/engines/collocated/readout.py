@@ -105,7 +105,10 @@ def read_unknown_fields(objective: Objective) -> xr.Dataset:
 
 
 def read_fit(objective: Objective, held: Observations | None) -> xr.Dataset:
-    """One row per sample, fitted or held out; all fields' rows one after another."""
+    """One row per sample, fitted or held out; all fields' rows one after another.
+
+    What is fitted includes the noise that samples share by declared effects.
+    """
     model = objective.model
     problem = model.problem
     with torch.no_grad():
@@ -116,7 +119,8 @@ def read_fit(objective: Objective, held: Observations | None) -> xr.Dataset:
     parts.sort(key=lambda part: problem.fields.index(part[0].name))
     found = []
     for target, s, held_out in parts:
-        values = observed[target.block][target.channel].cpu().numpy()
+        with torch.no_grad():
+            values = objective.measured(target, observed[target.block][target.channel]).cpu().numpy()
         found.append(FitPart(target.name, s, values[model.places[target.block].index(s.points)], held_out))
     return fit_table(problem, found)
 

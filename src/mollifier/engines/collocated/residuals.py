@@ -26,6 +26,8 @@ class Residuals:
         its weights where it is linear in them, shape (m, weights).
     scalars
         Scalar unknown -> derivative, shape (m,).
+    shared
+        Field -> derivative with respect to the coefficients of its declared noise, shape (m, k), sparse.
     constant
         Whether the rows depend on one channel alone, by the same matrix in every step.
     """
@@ -33,6 +35,7 @@ class Residuals:
     values: Array
     fields: dict[tuple[int, int], Any] = field(default_factory=dict)
     scalars: dict[str, Array] = field(default_factory=dict)
+    shared: dict[str, sp.csr_array] = field(default_factory=dict)
     constant: bool = False
 
     @property

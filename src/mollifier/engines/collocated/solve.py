@@ -80,7 +80,8 @@ def prepare(
             held = None
     collocation = collocate(problem, settings.collocation)
     check_finite(problem, collocation)
-    model = Model(problem, collocation, make, method, free_values, settings.tuning.law_cells)
+    tuning = settings.tuning
+    model = Model(problem, collocation, make, method, free_values, tuning.law_cells, tuning.most_effects)
     return Objective(model, fitted, settings), held
 
 
@@ -129,7 +130,7 @@ def run_stages(
     solution = _solution(run, run.run(), held)
     made = provenance(problem, settings, seed, objective)
     made |= {"engine": engine, "seconds": time.monotonic() - begun, **run.notes}
-    return replace(solution, provenance=made)
+    return replace(solution, provenance={**made, **solution.provenance})
 
 
 def _solution(run: Run, status: Status, held: Observations | None) -> Solution:
@@ -154,4 +155,6 @@ def _solution(run: Run, status: Status, held: Observations | None) -> Solution:
     units = {n: u.unit for n, u in model.problem.scalars.items()}
     estimates = {n: Estimate(n, v, sd[n], units[n]) for n, v in values.items()}
     datasets = read_fields(objective, spreads, laws), read_fit(objective, held), read_history(run.history)
-    return Solution(status, estimates, *datasets, {})
+    moved = {} if laplace is None else laplace.sensitivity()
+    known = {n: shifts for n, shifts in moved.items() if n not in free}
+    return Solution(status, estimates, *datasets, {"sensitivity": known})

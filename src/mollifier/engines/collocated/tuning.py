@@ -29,9 +29,9 @@ class CollocatedTuning:
     most_damping: float = 1e8
     """Levenberg-Marquardt: damping beyond which a step that fails ends the run."""
     reweighings: int = 30
-    """Robust likelihoods: most updates of the data's weights in a stage."""
+    """Robust likelihoods, gains in the noise: most updates of the data's rows in a stage."""
     reweighed: float = 0.01
-    """Robust likelihoods: mean change of a weight below which they are steady."""
+    """Mean relative change of a weight, and of the field that gains multiply, below which they are steady."""
     least_scale: float = 0.5
     """Robust likelihoods: least scale of the noise, in stated standard errors; one without the equation."""
     damping_tries: int = 12
@@ -52,6 +52,8 @@ class CollocatedTuning:
     """Gauss-Hermite points by which a bijection is averaged over a standard error."""
     least_factor: float = 0.1
     """Ratio picture: masked where an unknown field's factor is below this share of its rms."""
+    most_effects: int = 3_000
+    """Declared noise: most coefficients of the random effects of a field."""
     copy_steps: int = 25
     """Steps between copies of the parameters, which a run returns to where the loss is not finite."""
     source_degree: int = 3

@@ -91,9 +91,10 @@ def information_through_states(problem: InverseProblem, settings: JointSettings)
 def _eliminated(joint: Joint) -> Array:
     """Information on the parameters of the unknowns, one after another, the states eliminated."""
     system, layout = joint.bordered(), joint.layout
-    whole, states = joint.objective.count * system.eliminated.schur, layout.states
+    whole = joint.objective.count * system.eliminated.schur
     kept = [np.arange(p.start, p.stop) for p in map(layout.unknowns.get, joint.model.problem.unknowns) if p]
     unknowns = np.concatenate(kept)
+    states = np.setdiff1d(np.arange(len(whole)), unknowns)  # and declared noise
     left = whole[np.ix_(unknowns, unknowns)]
     if len(states):
         across = whole[np.ix_(states, unknowns)]

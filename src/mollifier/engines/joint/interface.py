@@ -38,6 +38,7 @@ class JointEngine(Engine):
             "edges at unknown places",
             "hidden states that it cannot eliminate",
             "laws of the state",
+            "noise that values share",
             "unknowns of each experiment",
         }
     )

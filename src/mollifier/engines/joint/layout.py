@@ -16,6 +16,7 @@ from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.joint.spline import slopes_of
 from mollifier.engines.linalg.banded import order_within
+from mollifier.nn.layers import count
 
 Array = NDArray[np.float64]
 
@@ -23,14 +24,15 @@ Array = NDArray[np.float64]
 class Layout:
     """Places of the parameters: first the core, nodes in banded order with channels fastest; then the border.
 
-    The core is the largest state block; the border is all other states, unknown fields and numbers.
+    The core is the largest state block; the border is declared noise, all other states, unknown fields and
+    numbers.
 
     Attributes
     ----------
     core
         Index of the state block with the most values.
     places
-        Index of a block, or name of a number -> its columns of the border.
+        Index of a block, name of a number, or field with declared noise -> its columns of the border.
     core_size, border_size
         Number of parameters of each.
     order
@@ -62,8 +64,8 @@ class Layout:
         self.order = order_within(used, shape)
         self.core_size = int(used.sum()) * self.channels
         self.places: dict[int | str, slice] = {}
-        low = 0
-        for key, size in [*enumerate(sizes), *((n, 1) for n in model.scalars)]:
+        low, noise = 0, ((f, count(n)) for f, n in model.noise.items())
+        for key, size in [*noise, *enumerate(sizes), *((n, 1) for n in model.scalars)]:
             if key != self.core:
                 self.places[key] = slice(low, low + size)
                 low += size
@@ -84,8 +86,8 @@ class Layout:
         return np.concatenate([np.arange(p.start, p.stop) for p in kept] or [np.arange(0)])
 
     def flat(self, core: Array, border: Array) -> Tensor:
-        """Core (core_size,) and border (border_size,) as one vector in the order of blocks and numbers."""
-        parts: list[Array] = []
+        """Core (core_size,) and border (border_size,) as one vector: noise, blocks, numbers."""
+        parts: list[Array] = [border[self.places[f]] for f in self.model.noise]
         for b in range(len(self.model.blocks)):
             if b == self.core:
                 values = core.reshape(-1, self.channels)[self.order]
@@ -118,6 +120,9 @@ class Layout:
             moved = sp.csr_array(matrix @ slopes.fields[b])
             column = place.start + moved.indices * count + channel
             pieces.append(sp.csr_array((moved.data, column, moved.indptr), shape=(m, n)))
+        for field, matrix in part.shared.items():
+            column = self.places[field].start + matrix.indices
+            pieces.append(sp.csr_array((matrix.data, column, matrix.indptr), shape=(m, n)))
         for name, slope in part.scalars.items():
             column = np.full(m, self.places[name].start)
             data = np.ascontiguousarray(slope) * slopes.scalars[name]

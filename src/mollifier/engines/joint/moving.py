@@ -51,12 +51,18 @@ def solve_moving(request: Request, edge: Edge) -> Solution:
     Raises
     ------
     ConfigurationError
-        As `search_range`, or if an interrupted run is to be resumed.
+        As `search_range`, if an interrupted run is to be resumed, or if measurements share noise.
     """
     if request.resume:
         raise ConfigurationError(
             f"resume=True was given; the place of the edge, {edge.number}, is found by many short solves "
             "without checkpoints. Run it again without."
+        )
+    if any(map(request.problem.data.noise_effects, request.problem.fields)):
+        raise ConfigurationError(
+            "The noise was declared with effects that values share, but where the place of an edge, "
+            f"{edge.number}, is sought, independent noise was expected. Declare fraction, sd or relative, or "
+            "give the place."
         )
     search = _Search(request, edge, search_range(request.problem, edge))
     for place in search.places():

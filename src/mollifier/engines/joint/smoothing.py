@@ -14,9 +14,9 @@ from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.objective import Objective, Target
 from mollifier.engines.collocated.roughness import DIFFERENCE
-from mollifier.engines.joint.system import probes
+from mollifier.engines.joint.system import Eliminated, probes
 from mollifier.engines.joint.tuning import JointTuning
-from mollifier.engines.linalg.banded import BandedCholesky, factored, order_within
+from mollifier.engines.linalg.banded import factored, order_within
 from mollifier.engines.priors.search import minimise
 from mollifier.problem.status import StatusName
 
@@ -48,9 +48,9 @@ class Smoothing:
         self.outcome: StatusName = "converged"
 
     def step(self) -> dict[str, float]:
-        """Fit every target, again while a robust likelihood changes the weights of the data."""
+        """Fit every target, again while that changes rows of the data."""
         misfit = self._fit()
-        for _ in range(self.tuning.reweighings if self.objective.likelihood != "normal" else 0):
+        for _ in range(self.tuning.reweighings if self.objective.reweighed else 0):
             with torch.no_grad():
                 nodes = [b.network(b.nodes()).double().T.numpy() for b in self.objective.model.blocks]
             if self.linearisation.reweigh(nodes, 1.0) < self.tuning.reweighed:
@@ -66,10 +66,12 @@ class Smoothing:
         """The smoothing spline of every target; their misfit."""
         misfit = 0.0
         for i, target in enumerate(self.objective.targets):
-            strength, values, part = _smooth(self.linearisation, target, i, self.tuning)
+            strength, values, shared, part = _smooth(self.linearisation, target, i, self.tuning)
             coefficients = next(self.objective.model.blocks[target.block].network.parameters())
             with torch.no_grad():
                 coefficients[:, target.channel] = torch.from_numpy(values)
+                if target.name in self.objective.model.noise:
+                    self.objective.model.noise[target.name].coefficients.copy_(torch.from_numpy(shared))
             self.objective.roughness[i] = self._along(i, strength)
             misfit += part
         measured = len(self.objective.targets)
@@ -99,10 +101,11 @@ class Smoothing:
 
 def _smooth(
     linearisation: Linearisation, target: Target, i: int, tuning: JointTuning
-) -> tuple[float, Array, float]:
-    """Strength, values at the nodes (nodes,) and mean squared misfit of the smoothing spline of a target.
+) -> tuple[float, Array, Array, float]:
+    """The smoothing spline of a target.
 
-    The misfit is that by each degree of freedom that the spline leaves, but for wild values.
+    Its strength, values at the nodes (nodes,), coefficients (k,) of declared noise, and mean squared misfit,
+    which is that by each degree of freedom that the spline leaves, but for wild values.
     """
     objective, data = linearisation.objective, linearisation.data[i]
     block = objective.model.blocks[target.block]
@@ -119,23 +122,29 @@ def _smooth(
     square = sp.csr_array(rows.T @ rows) * objective.count
     penalty = sp.csr_array(rough.T @ rough) * objective.count
     slope = rows.T @ right * objective.count
+    shared = sp.csr_array((len(right), 0)) if data.shared is None else data.shared
+    between = sp.csr_array(rows.T @ shared) * objective.count
+    border = (shared.T @ shared).toarray() * objective.count + np.eye(shared.shape[1])
+    inner = shared.T @ right * objective.count
     free = np.prod([a.size if a.discrete else 1 if a.periodic else min(DIFFERENCE, a.size) for a in nodes])
     rank = len(back) - float(free)
 
-    def at(log: float) -> tuple[BandedCholesky, Array]:
-        factor = factored(sp.csr_array(square + np.exp(log) * penalty))
-        return factor, factor.solve(slope)
+    def at(log: float) -> Eliminated:
+        return Eliminated(factored(sp.csr_array(square + np.exp(log) * penalty)), between, border)
 
     def along(log: float) -> float:
-        factor, x = at(log)
-        return -float(slope @ x) + factor.log_determinant - rank * log
+        found = at(log)
+        fitted = float(found.energies(slope[:, None], inner[:, None])[0])
+        return found.log_determinant - fitted - rank * log
 
     looks, tolerance = tuning.smoothing_evaluations, tuning.smoothing_tolerance
     best = minimise(along, *tuning.smoothing_strengths, looks=looks, tolerance=tolerance)[0]
-    factor, x = at(best)
-    signs = probes(rows.shape[0], tuning)
-    followed = float(np.square(factor.forward(rows.T @ signs)).sum()) * objective.count
-    left = max(1 - followed / len(right), 1 / len(right))
-    squares = np.square(rows @ x - right)
-    misfit = max(squares.sum(), np.minimum(squares, tuning.wild**2 / objective.count).sum() / left)
-    return float(np.exp(best)), np.where(used, x[order], 0.0), float(misfit)
+    found, count = at(best), objective.count
+    x, b = found.solve(slope, inner)
+    errors = np.concatenate([rows @ x + shared @ b - right, b / np.sqrt(count)])
+    own, more = np.split(probes(len(errors), tuning), [len(right)])
+    followed = count * found.energies(rows.T @ own, shared.T @ own + more / np.sqrt(count)).sum()
+    left = max(len(errors) - followed, 1.0) / len(right)
+    squares = np.square(errors)
+    misfit = max(squares.sum(), np.minimum(squares, tuning.wild**2 / count).sum() / left)
+    return float(np.exp(best)), np.where(used, x[order], 0.0), b, float(misfit)

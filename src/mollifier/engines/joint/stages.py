@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.calibrate import rescale
-from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt, System
+from mollifier.engines.collocated.levenberg_marquardt import Changed, Component, LevenbergMarquardt, System
 from mollifier.engines.collocated.missing import missing_term
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.stages import NonFiniteLossError
@@ -113,6 +113,13 @@ class Joint(LevenbergMarquardt):
     def exact(self) -> bool:
         """Whether the equation has its full weight, at which its multipliers make it hold exactly."""
         return self.weight >= self.tuning.full_weight
+
+    def reweigh(self, nodes: list[Array], least_scale: float) -> float:
+        """As in `LevenbergMarquardt`; squares of rows that have changed are formed again."""
+        moved = super().reweigh(nodes, least_scale)
+        if moved:
+            self.layout.constant.clear()
+        return moved
 
     def _judge(self, before: float, after: float, predicted: float) -> None:
         tuning, gain = self.tuning, self._whole * self.objective.count
@@ -326,10 +333,10 @@ class Joint(LevenbergMarquardt):
         components = self._components(self.bordered()) if self._last is None else self._last
         return components, self.layout.unknowns
 
-    def moved_by(self, sources: Array) -> Array:
+    def moved_by(self, changed: Changed) -> Array:
         """As in `LevenbergMarquardt`, the states eliminated."""
         with stiff(self, self.tuning):
-            return self.bordered().moved_by(sources)
+            return self.bordered().moved_by(changed)
 
     def _corrected(self, after: dict[str, float]) -> dict[str, float]:
         """States follow the unknowns: products of both leave a residual of second order in the step."""

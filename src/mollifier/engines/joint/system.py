@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mollifier.engines.collocated.levenberg_marquardt import Changed
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.objective import Target
 from mollifier.engines.collocated.residuals import Residuals
@@ -44,9 +45,21 @@ class Eliminated:
     """
 
     def __init__(self, factor: BandedCholesky, between: sp.csr_array, border: Array) -> None:
-        self.factor, self.half = factor, factor.forward(between.toarray())
+        self.factor, self.between = factor, between
+        self.half = factor.forward(between.toarray())
         schur = border - self.half.T @ self.half
         self.schur = (schur + schur.T) / 2
+
+    @property
+    def log_determinant(self) -> float:
+        """Of the matrix."""
+        return self.factor.log_determinant + float(np.linalg.slogdet(self.schur)[1])
+
+    def solve(self, core: Array, border: Array) -> tuple[Array, Array]:
+        """The matrix' inverse times a vector with parts (n,) and (p,)."""
+        inner = border - self.half.T @ self.factor.forward(core)
+        after = solved(self.schur, inner) if inner.size else inner
+        return self.factor.solve(core - self.between @ after), after
 
     def energies(self, core: Array, border: Array, schur: Array | None = None) -> Array:
         """``v' M^-1 v`` of vectors with parts (n, k) and (p, k), shape (k,); ``schur`` replaces `schur`."""
@@ -131,7 +144,7 @@ class Bordered:
         self._conditions: dict[str, tuple[Array, Array]] = {}
         first = len(self.objective.imposed)
         measurements = dict(enumerate(self.objective.measurements, first + len(self.objective.targets)))
-        known = range(first, first + len(self.objective.fitted))
+        known = range(first, first + len(self.objective.fitted) + len(model.noise))
         with np.errstate(all="ignore"):
             for i, part in enumerate(linearisation.residuals(nodes, weight, slopes=True, curvatures=False)):
                 # The data are linear in the values at the nodes: their part of the core is formed once.
@@ -266,7 +279,8 @@ class Bordered:
         """
         layout, slopes = self.layout, Slopes(self.objective.model)
         curvature, follow = self.with_priors()[0], self._factor.solve(self.normal.between.toarray())
-        assumed, shown, fitted = np.zeros(layout.border_size), np.zeros(layout.border_size), 0.0
+        assumed, shown = np.zeros(layout.border_size), np.zeros(layout.border_size)
+        fitted, rows = 0.0, 0
         for part in self._linearisation.fit(self._nodes):
             u, v = layout.core_rows(part), layout.border_rows(part, slopes)
             moved = (0.0 if v is None else v.toarray()) - (0.0 if u is None else u @ follow)
@@ -275,18 +289,17 @@ class Bordered:
             shown += squares @ np.square(part.values) * self.objective.count
             own, inner = self._reduced(part, probes(len(part.values), self.tuning))
             fitted += float(np.sum(np.square(own)) + np.sum(inner * solved(curvature, inner)))
-        left = max(1 - fitted / self.objective.count, 1 / self.objective.count)
+            rows += len(part.values)
+        left = max(1 - fitted / rows, 1 / rows)
         found = np.ones(layout.border_size)
         for place in layout.places.values():
             found[place] = shown[place].sum() / max(assumed[place].sum() * left, 1e-300)
         return found
 
-    def moved_by(self, sources: Array) -> Array:
-        """Change (p, k) of the border by sources (equations, nodes, k), in the equations' units."""
-        rows = self._linearisation.equations(self._nodes, self._weight, slopes=True)
-        scaled = self._linearisation.weighted(sources, self._weight)
-        parts = [self._reduced(part, source)[1] for source, part in zip(scaled, rows, strict=False)]
-        return self._following(np.sum(parts, axis=0))
+    def moved_by(self, changed: Changed) -> Array:
+        """Change (p, k) of the border, as `LevenbergMarquardt.moved_by`."""
+        rows = changed(self._nodes, self._weight)
+        return self._following(np.sum([self._reduced(part, part.values)[1] for part in rows], axis=0))
 
     def _following(self, inner: Array) -> Array:
         """Change (p, k) of the border by a slope of that shape, numbers at bounds held."""

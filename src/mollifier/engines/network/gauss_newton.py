@@ -19,7 +19,7 @@ from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.calibrate import rescale
 from mollifier.engines.collocated.factored import is_factored
 from mollifier.engines.collocated.jacobian import network_jacobian
-from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt, System
+from mollifier.engines.collocated.levenberg_marquardt import Changed, Component, LevenbergMarquardt, System
 from mollifier.engines.collocated.missing import missing_term
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.residuals import Residuals
@@ -155,16 +155,14 @@ class GaussNewton(LevenbergMarquardt):
                 return _TOO_FEW.format(samples, t.name, least, network.rank)
         return ""
 
-    def moved_by(self, sources: Array) -> Array:
+    def moved_by(self, changed: Changed) -> Array:
         """As in `LevenbergMarquardt`, the weights of states following."""
         nodes, hessian = self.node_values(), self._determined()[0]
-        rows = self.linearisation.equations(nodes, self.most, slopes=True)
-        scaled = self.linearisation.weighted(sources, self.most)
-        pairs = zip(scaled, rows, strict=False)
-        across = [self._equations.form(nodes, [replace(part, values=s)], s.shape[1:])[1] for s, part in pairs]
-        first = sum(count(b.network) for b in self.model.state_blocks)
+        rows = changed(nodes, self.most)
+        across = [self._equations.form(nodes, [part], part.values.shape[1:])[1] for part in rows]
         bases = torch.block_diag(*self.unknowns().bases.values())
-        return -(bases.T @ solved(hessian, torch.stack(across).sum(0))[first:]).numpy()
+        moved = solved(hessian, torch.stack(across).sum(0))[self.model.nuisances :]
+        return -(bases.T @ moved).numpy()
 
     def _missing(self) -> str:
         """Why an equation lacks a term; empty where none does."""
@@ -251,14 +249,14 @@ class GaussNewton(LevenbergMarquardt):
 
     def _eliminated(self) -> SchurComplement:
         """The normal equations at the present parameters, the states' weights eliminated."""
-        first = sum(count(b.network) for b in self.model.state_blocks)
-        hessian, gradient = self._determined()
-        return SchurComplement(self.objective.count * hessian, self.objective.count * gradient, first)
+        (hessian, gradient), n = self._determined(), self.objective.count
+        return SchurComplement(n * hessian, n * gradient, self.model.nuisances)
 
     def _determined(self) -> tuple[Tensor, Tensor]:
         """`settled`, with a normal prior of weights that the loss may leave undetermined."""
         hessian, gradient = self.settled()
-        hessian, low, names = hessian.clone(), 0, list(self.model.unknown_blocks)
+        hessian, names = hessian.clone(), list(self.model.unknown_blocks)
+        low = sum(map(count, self.model.noise.values()))
         for i, b in enumerate(self.model.blocks, -len(self.model.state_blocks)):
             precision = (
                 weight_precision(self.objective, names[i]) if i >= 0 else 0.0 if is_factored(b) else 1.0

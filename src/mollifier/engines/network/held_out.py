@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mollifier.data.observations import Observations
 from mollifier.engines.collocated.linearise import Linearisation
-from mollifier.engines.collocated.objective import Objective, floored
+from mollifier.engines.collocated.objective import Objective, Target, floored
 
 Array = NDArray[np.float64]
 
@@ -22,10 +22,10 @@ class HeldOut:
     Attributes
     ----------
     targets
-        Block and channel of a field, places of its samples among the block's, values, standard errors.
+        Of a field, and its samples' places among the block's, values and standard errors.
     """
 
-    targets: Sequence[tuple[int, int, NDArray[np.intp], Array, Array]]
+    targets: Sequence[tuple[Target, NDArray[np.intp], Array, Array]]
 
     @classmethod
     def of(cls, objective: Objective, held: Observations | None, fewest: int) -> HeldOut | None:
@@ -36,14 +36,14 @@ class HeldOut:
         for t in objective.targets:
             s = floored(held.samples(t.name), t.floor)
             place = objective.model.places[t.block].index(s.points)
-            targets.append((t.block, t.channel, place, s.values, s.sd))
-        return cls(targets) if sum(len(t[3]) for t in targets) >= fewest else None
+            targets.append((t, place, s.values, s.sd))
+        return cls(targets) if sum(len(t[2]) for t in targets) >= fewest else None
 
     def misfits(self, linearisation: Linearisation, nodes: list[Array]) -> Array:
         """Squared misfits in standard errors, shape (samples,)."""
         return np.concatenate(
             [
-                np.square((linearisation.observed(b, channel, nodes)[place] - values) / sd)
-                for b, channel, place, values, sd in self.targets
+                np.square((linearisation.measured(t, nodes)[place] - values) / sd)
+                for t, place, values, sd in self.targets
             ]
         )

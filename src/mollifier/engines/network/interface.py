@@ -29,6 +29,7 @@ class NetworkEngine(Engine):
             "conditions that give no boundary term",
             "hidden states that it cannot eliminate",
             "laws of the state",
+            "noise that values share",
         }
     )
     variants: ClassVar = {

@@ -9,7 +9,6 @@ import torch
 from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.linalg.normal import solved
 from mollifier.engines.network.gauss_newton import GaussNewton
-from mollifier.nn.layers import count
 from mollifier.problem.status import StatusName
 
 
@@ -32,7 +31,7 @@ class LeastSquares:
         self.outcome: StatusName = "converged"
 
     def step(self) -> dict[str, float]:
-        """Solve for the weights of all states, again while a robust likelihood changes those of the data."""
+        """Solve for the weights of all states, again while that changes rows of the data."""
         stage, losses = self.stage, self._solve()
         for _ in range(stage.tuning.reweighings):
             if stage.reweigh(stage.node_values(), 1.0) <= stage.tuning.reweighed:
@@ -45,7 +44,7 @@ class LeastSquares:
         stage = self.stage
         nodes = stage.node_values()
         hessian, gradient = stage.normal_equations(nodes, rows=stage.linearisation.fit(nodes))
-        states = slice(0, sum(count(b.network) for b in stage.model.state_blocks))
+        states = slice(stage.model.nuisances)
         weights = stage.parameters()
         weights[states] += solved(hessian[states, states], -gradient[states])
         stage.set_parameters(weights)

@@ -21,16 +21,16 @@ from mollifier.nn.layers import count
 
 Array = NDArray[np.float64]
 Key = int | str | tuple[int, int]
-"""What rows depend on: a block's weights, a raw scalar by its name, the weights of one channel."""
+"""What rows depend on: weights of a block or of one channel, a raw scalar or a field's noise by its name."""
 
 
 class NormalEquations:
-    """J'J and J'r over all parameters: each network's weights, then the scalars.
+    """J'J and J'r over all parameters: of declared noise, of each network, then the scalars.
 
     Parameters
     ----------
     model
-        Its state blocks, unknown fields and scalars, as they are at each call of `form`.
+        Its noise, state blocks, unknown fields and scalars, as they are at each call of `form`.
     tuning
         Rows of the dense Jacobian that are formed at a time, and the slopes at nodes that are kept.
     """
@@ -67,7 +67,7 @@ class NormalEquations:
             (k,) where the values of the rows are k sets, shape (m, k): then J'r has the shape (p, k).
         """
         networks: dict[int, NodeSlopes] = {}
-        sizes: dict[Key, int] = {}
+        sizes: dict[Key, int] = {f: count(noise) for f, noise in self.model.noise.items()}
         for i, b in enumerate(self.model.blocks):
             if is_factored(b):
                 sizes |= {(i, channel): nodes[i].shape[1] for channel in range(len(b.names))}
@@ -140,6 +140,7 @@ def _dense_rows(
         else:
             piece = matrix.times(rows, networks[b], channel)
         dense[b] = dense[b].add_(piece) if b in dense else piece
+    dense |= {f: torch.from_numpy(matrix[rows].toarray()) for f, matrix in part.shared.items()}
     for name, column in part.scalars.items():
         dense[name] = torch.from_numpy(np.ascontiguousarray(column[rows]) * slopes[name])[:, None]
     return dense

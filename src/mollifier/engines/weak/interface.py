@@ -32,8 +32,9 @@ class WeakEngine(Engine):
 
     name = "weak"
     settings = WeakSettings
-    shared_noise = True
-    questions = frozenset({"data read in blocks", "laws of the state", "monotone fields"})
+    questions = frozenset(
+        {"data read in blocks", "laws of the state", "monotone fields", "noise that values share"}
+    )
 
     def unsuited(self, problem: InverseProblem) -> str | None:
         """Why: it needs a dense grid, few gaps, and an equation with a weak form."""
@@ -47,7 +48,7 @@ class WeakEngine(Engine):
             return "the equation holds products of derivatives, which have no weak form"
         grid = data.grid(problem.coordinates)
         weak_only = any(u.prior == "tv" for u in problem.unknown_fields.values())
-        weak_only = weak_only or any(data.noise_effects(f) for f in problem.fields) or bool(problem.laws)
+        weak_only = weak_only or bool(problem.laws)
         plain = len(grid.names) <= 2 and problem.system.order <= 2
         dense = _DENSE_FOR_FIELDS if problem.unknown_fields and plain else _DENSE
         if grid.size < dense and not weak_only:

@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.data.building import TIME_NAMES
 from mollifier.data.errorbars import known as error_bars
 from mollifier.data.lazy import is_lazy
 from mollifier.data.observations import Observations
@@ -90,9 +89,8 @@ def _check_blocks(problem: InverseProblem, form: WeakForm) -> None:
 
 def _effects(data: Observations, field: str, grid: Grid) -> Iterator[GridEffect]:
     """The declared random effects of a field's noise on the grid."""
-    time = next((n for n in grid.names if n.lower() in TIME_NAMES), None)
     for e in data.noise_effects(field):
-        factors = e.factors({a.name: a.points for a in grid}, time)
+        factors = e.factors({a.name: a.points for a in grid})
         yield GridEffect(field, e.sd, e.gain, tuple(factors))
 
 

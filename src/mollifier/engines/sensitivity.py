@@ -1,0 +1,43 @@
+"""How far errors that the data cannot show would move the answer: an offset, and a drift, of all values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mollifier.data.noise_model import NoiseEffect
+from mollifier.equations.names import TIME_NAMES
+
+_SIZE = 0.01
+"""Of the offset, and of the drift from the first time to the last, over the field's rms."""
+
+# The standard deviation of a line from -1/2 to 1/2.
+_LINE = 12**-0.5
+
+
+def unseen(field: str, rms: float, coordinates: Iterable[str]) -> dict[str, NoiseEffect]:
+    """The errors that are asked about, by the names under which ``provenance["sensitivity"]`` has them.
+
+    An answer moves by its derivative by the data along each, to first order. Of a number the move has its
+    sign, of a field it is the root mean square. Unknowns that the data do not determine are left out.
+
+    Parameters
+    ----------
+    field, rms
+        Name of the measured field, and its root mean square.
+    coordinates
+        Of the field; there is no drift where none is time.
+
+    Examples
+    --------
+    >>> list(unseen("u", 2.0, ["x", "t"])), unseen("u", 2.0, ["x"])["offset of u"].sd
+    (['offset of u', 'drift of u'], 0.02)
+    """
+    found = {f"offset of {field}": NoiseEffect("offset", _SIZE * rms)}
+    if any(c.lower() in TIME_NAMES for c in coordinates):
+        found[f"drift of {field}"] = NoiseEffect("drift", _SIZE * rms * _LINE)
+    return found
+
+
+def rounded(size: float) -> float:
+    """A move to the digits that are reported."""
+    return float(f"{size:.3g}")
