@@ -30,6 +30,10 @@ _ORDERS = range(2, 9)
 _MIXED_ORDERS = range(1, 5)
 _LARGEST = 300_000
 _FEWEST_WINDOWS = 12
+# Differences of the weights of windows that count as equal.
+_EVEN = 1e-12
+# Values of which a median is taken.
+_RANKED = 20_000
 _FEWEST_REPEATS = 30
 _CENTRES = 2_000
 # A Gaussian process: most points, lengths in extents of the data, variance of the noise over its own.
@@ -105,7 +109,10 @@ def _weights(w: Array) -> Array:
 
 def difference(u: Array, x: Array, order: int, axis: int = -1) -> Array:
     """Unit-norm difference along an axis; windows that touch a NaN are NaN."""
-    return windowed(u, weights_of(x, order), axis)
+    weights = weights_of(x, order)
+    if np.ptp(weights, axis=0).max() < _EVEN:
+        return np.diff(u, order, axis) * weights[0, -1]
+    return windowed(u, weights, axis)
 
 
 def windowed(u: Array, weights: Array, axis: int) -> Array:
@@ -120,19 +127,27 @@ def windowed(u: Array, weights: Array, axis: int) -> Array:
     return result
 
 
+def median(values: Array) -> float:
+    """Median of finite values (n,); of many of every so many, to which start values may be rough."""
+    return float(np.median(values[:: 1 + values.size // _RANKED]))
+
+
 def _spread(values: Array) -> float:
     """Root mean square without what lies beyond three standard deviations (shocks, outliers)."""
-    size = np.abs(values)
-    s = float(np.median(size)) / 0.6745
-    whole = float(np.sqrt(np.mean(size**2)))
-    last = 0
+    squares = np.square(values)
+    s, whole = median(np.abs(values)) / 0.6745, float(np.sqrt(np.mean(squares)))
+    # Half of the values are at least of the first s, which no later one falls below a third of.
+    within = squares <= s**2
+    inner, outer = squares.compress(within), squares.compress(~within)
+    least, last = float(inner.sum()), 0
     for _ in range(8):
-        kept = size[size <= _CLIP * s]
-        if s == 0.0 or kept.size < 0.6 * size.size:
+        kept = outer[outer <= (_CLIP * s) ** 2]
+        number = inner.size + kept.size
+        if s == 0.0 or number < 0.6 * squares.size:
             return whole
-        if kept.size == last:  # the same values
+        if number == last:  # the same values
             break
-        s, last = float(np.sqrt(np.mean(kept**2) / _CLIPPED_VARIANCE)), kept.size
+        s, last = float(np.sqrt((least + kept.sum()) / number / _CLIPPED_VARIANCE)), number
     return min(s, whole)
 
 

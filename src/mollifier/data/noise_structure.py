@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mollifier.data.effects import MEDIAN, Rows, overlap
-from mollifier.data.noise import central, weights_of, windowed
+from mollifier.data.noise import central, median, weights_of, windowed
 from mollifier.data.noise_findings import Kind, NoiseFinding
 from mollifier.mollify.distributions import normal_tail, ranks
 
@@ -135,7 +135,7 @@ def _crossed(u: Array, x: Array, a: int, b: int, order: int, tuning: NoiseTuning
         for w in (weights, weights**2)
     )
     there = np.isfinite(found)
-    typical = np.median(np.abs(found[there])) / 0.6745 if there.any() else 0.0
+    typical = median(np.abs(found[there])) / 0.6745 if there.any() else 0.0
     cut = tuning.clip * typical
     found = np.clip(np.where(there, found, 0.0), -cut, cut)
     return Rows(found, np.where(there, level, 0.0), there.astype(float), overlap(order))
@@ -192,7 +192,7 @@ def _pointwise(
     found = {k: _mixed(u, nodes, k) for k in range(1, order + 1)}
     if np.isfinite(found[order]).sum() < 100:
         return
-    sizes = {k: float(np.nanmedian(e**2)) / MEDIAN for k, e in found.items()}
+    sizes = {k: median(e[np.isfinite(e)] ** 2) / MEDIAN for k, e in found.items()}
     white = sizes[order]
     noisy = white > max((tuning.least * rms) ** 2, tuning.flat * sizes[order - 1])
     # The lowest order that leaves no more than the highest: it mixes the fewest values.
@@ -202,7 +202,7 @@ def _pointwise(
     sd = float(np.sqrt(np.mean(e**2)))
     if given is not None:
         squares = _mixed(given**2, nodes, order, 2)[there]
-        typical = float(np.sqrt(np.median(squares)))
+        typical = float(np.sqrt(median(squares)))
         if noisy and np.sqrt(white) > tuning.mistaken * typical:
             yield NoiseFinding("more than given", float(np.sqrt(white)) / rms, sd=sd)
         elif less_than_given(sd, typical) and typical > tuning.least * rms:
