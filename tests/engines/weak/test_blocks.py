@@ -11,7 +11,15 @@ from mollifier.data import lazy
 from mollifier.errors import ConfigurationError, DataError
 
 # Many blocks of small data, which are searched on every other node.
-SMALL = {"tuning": {"block_values": 1500, "thinned_nodes": 2500, "thinned_cells": 4.0, "part_values": 2000}}
+SMALL = {
+    "tuning": {
+        "block_values": 1500,
+        "thinned_nodes": 2500,
+        "thinned_cells": 4.0,
+        "part_values": 2000,
+        "smoothed_values": 2000,
+    }
+}
 RADIUS = {"t": 0.5, "x": 1.5}
 GIVEN = SMALL | {"collocation": {"radius": RADIUS}}
 NUMBERS = {n: mf.ScalarUnknown() for n in ("c", "D", "r")}

@@ -120,7 +120,7 @@ class GridData:
 
     @cached_property
     def part(self) -> GridData:
-        """The middle of the data, which smoothers are chosen by; all of them where they are not many."""
+        """The middle of the data; all of them where they are not many."""
         return self.cut(central(self.grid.shape, self.tuning.part_values))
 
     @cached_property
@@ -128,10 +128,10 @@ class GridData:
         """Radius of each field's smoother in cells: as given, or that of least risk."""
         if self.cells is not None:
             return self.cells
-        part, most = self.part, np.inf
+        middle, most = central(self.grid.shape, self.tuning.smoothed_values), np.inf
+        part = self.cut(middle)
         if self.lazy:  # a halo as wide as the block itself on either side
             most = max(map(int, np.diff(self._edges()))) / 2
-        middle = central(self.grid.shape, self.tuning.part_values)
         return {
             f: smoothing_cells(part.values[f], part.grid, _cut(v, middle), part.gaps, self.tuning, most)
             for f, v in self.all_variances.items()

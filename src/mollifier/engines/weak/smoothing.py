@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.interpolate import make_interp_spline
 
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
-from mollifier.mollify.differentiate import differentiate
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
+from mollifier.mollify.operators import TensorOperator
 from mollifier.mollify.stencils import rows
 
 Array = NDArray[np.float64]
@@ -37,11 +38,15 @@ def mollified(values: Array, grid: Grid, cells: float, fewest: int) -> Array:
     if not cells or not long:
         return np.array(full)
     last, along = list(range(-len(long), 0)), Grid(*(grid.axes[i] for i in long))
-    moved = np.moveaxis(full, long, last)
-    found = differentiate(
-        moved, along, "u", radius=radius_of(along, cells), kernel=_KERNEL, accuracy=_ACCURACY
-    )
-    return np.moveaxis(np.asarray(found), last, long)
+    (found,) = _smoother(along, cells)(np.moveaxis(full, long, last))
+    return np.moveaxis(found, last, long)
+
+
+@lru_cache(maxsize=4)
+def _smoother(grid: Grid, cells: float) -> TensorOperator:
+    """The mollifier along all axes of a grid."""
+    orders, radius = [(0,) * len(grid.axes)], radius_of(grid, cells)
+    return TensorOperator(grid, orders, _KERNEL, radius, boundary="one-sided", accuracy=_ACCURACY)
 
 
 def radius_of(grid: Grid, cells: float) -> dict[str, float]:
@@ -139,8 +144,8 @@ def _long(grid: Grid, fewest: int) -> list[int]:
 
 def _mean_own_weight(grid: Grid, cells: float) -> float:
     """Mean weight of a node in its own smoothed value: trace(S)/n."""
-    radius, share = radius_of(grid, cells), 1.0
-    for a in grid:
-        r = rows(a, a.points, _KERNEL, radius[a.name], 0, _ACCURACY)
-        share *= float(np.mean(np.sum(np.where(r.index == np.arange(a.size)[:, None], r.weights, 0.0), 1)))
+    share = 1.0
+    for axis in _smoother(grid, cells).axes:
+        r = axis.rows[0]
+        share *= float(np.sum(r.weights, where=r.index == np.arange(axis.results)[:, None])) / axis.results
     return share

@@ -71,7 +71,9 @@ class WeakTuning:
     slab_values: int = 2**19
     #: Values of one field in a block of data that are read in blocks; never less than a chunk of the file.
     block_values: int = 2**22
-    #: Values of the middle of the data that smoothers are chosen by, and lines for spectra along an axis.
+    #: Values of the middle of the data that smoothers are chosen by.
+    smoothed_values: int = 2**16
+    #: Values of the middle of the data that sizes are taken from, and lines for spectra along an axis.
     part_values: int = 2**20
     spectrum_lines: int = 1000
     #: Relative rounding error of values that were given as free of noise.
