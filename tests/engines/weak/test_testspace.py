@@ -175,9 +175,9 @@ def test_space_dense_matrices(one, two, slab, density):
     i, j = tests.pairs
     close = {"rtol": 1e-10, "atol": 1e-10 * np.abs(a).max() * np.abs(b).max()}
     np.testing.assert_allclose(tests.project(values[slab], one, slab), a @ cut, **close)
-    np.testing.assert_allclose(tests.squared(values[slab], one, two, slab), (a * b) @ cut, **close)
+    np.testing.assert_allclose(tests.squared([(values[slab], one, two)], slab), (a * b) @ cut, **close)
     full = (a * cut) @ b.T
-    np.testing.assert_allclose(tests.products(values[slab], one, two, slab), full[i, j], **close)
+    np.testing.assert_allclose(tests.products([(values[slab], one, two)], slab), full[i, j], **close)
     full[i, j] = 0.0
     assert np.abs(full).max() < 1e-10 * close["atol"] / 1e-10  # pairs left out do not meet
 
@@ -191,8 +191,8 @@ def test_space_adjoints(one, two, slab):
     x = rng.standard_normal(grid.shape)[slab]
     for forward, back, arguments in (
         (tests.project, tests.adjoint, (one,)),
-        (tests.squared, tests.squared_adjoint, (one, two)),
-        (tests.products, tests.products_adjoint, (one, two)),
+        (lambda v, *k: tests.squared([(v, *k[:2])], k[2]), tests.squared_adjoint, (one, two)),
+        (lambda v, *k: tests.products([(v, *k[:2])], k[2]), tests.products_adjoint, (one, two)),
     ):
         found = forward(x, *arguments, slab)
         y = rng.standard_normal(found.shape)
@@ -200,6 +200,22 @@ def test_space_adjoints(one, two, slab):
         adjoint = back(y, *arguments, slab)
         adjoint = adjoint.nodes if isinstance(adjoint, Separable) else adjoint
         assert abs(found @ y - np.sum(x * adjoint)) < 1e-12 * size
+
+
+def test_space_sums_of_parts():
+    """Sums of several arrays, constant along some axes or not, are those of each; turned, with transposes."""
+    grid, tests = small_space()
+    rng = np.random.default_rng(4)
+    shapes = [grid.shape, grid.shape, (12, 7, 1), (1, 7, 1), (1, 1, 1)]
+    values = [np.broadcast_to(rng.standard_normal(s), grid.shape) for s in shapes]
+    pairs = [((2, 0, 0), (0, 1, 0)), ((0, 1, 0), (2, 1, 0)), *ORDERS]
+    parts = [(v, *two) for v, two in zip(values, pairs, strict=True)]
+    for of in (tests.squared, tests.products):
+        found, each = of(parts), [of([part]) for part in parts]
+        np.testing.assert_allclose(found, sum(each), atol=1e-11 * np.abs(each).max())
+    plain, turned = np.zeros((2, tests.size, tests.size))
+    plain[tests.pairs], turned[tests.pairs] = tests.products(parts), tests.products(parts, turned=True)
+    np.testing.assert_allclose(turned + turned.T, plain + plain.T, atol=1e-11 * np.abs(plain).max())
 
 
 @pytest.mark.parametrize("shape", [(12, 7, 5), (12, 7, 1), (1, 7, 1), (1, 1, 1)])

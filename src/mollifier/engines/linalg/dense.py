@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
@@ -96,17 +97,53 @@ def contract(values: Array, matrices: Sequence[Array | None]) -> Array:
     (2, 4)
     """
     present = [(a, m) for a, m in enumerate(matrices) if m is not None]
-    # Along an axis where the array is constant (broadcast), the product is the sum of the matrix's columns.
-    constant = flat_axes(values)
-    flat = {a: m.sum(1) for a, m in present if constant[a] and values.shape[a] > 1}
-    for a in flat:
-        values = values[(slice(None),) * a + (slice(0, 1),)]
-    for a, m in sorted(present, key=lambda p: p[1].shape[0] / p[1].shape[1]):
-        if a not in flat:
-            before, after = values.shape[:a], values.shape[a + 1 :]
-            lines = values.reshape(-1, values.shape[a], math.prod(after))
-            found = lines[..., 0] @ m.T if lines.shape[2] == 1 else m @ lines
-            values = found.reshape(*before, len(m), *after)
-    for a, total in flat.items():
-        values = values * total.reshape([-1 if i == a else 1 for i in range(values.ndim)])
+    flat, applied = flat_axes(values), {a for a, _ in present}
+    values = values[tuple(slice(0, 1) if f and a in applied else slice(None) for a, f in enumerate(flat))]
+    for a, m in sorted(present, key=lambda p: (flat[p[0]], p[1].shape[0] / p[1].shape[1])):
+        values = _along(values, a, m)
     return values
+
+
+def contract_sum(
+    parts: Sequence[tuple[Array, tuple[Any, ...]]], matrix: Callable[[int, Any], Array], order: Sequence[int]
+) -> Array:
+    """The sum of arrays with a matrix applied along each axis, in an order of the axes.
+
+    Arrays that have the same matrices along the axes left are added before these are applied.
+
+    Parameters
+    ----------
+    parts
+        Arrays, with the names of their matrices along each axis.
+    matrix
+        Axis and name -> the matrix.
+
+    Examples
+    --------
+    >>> ones = np.ones((3, 4))
+    >>> parts = [(ones, (1, 2)), (ones, (5, 2))]
+    >>> contract_sum(parts, lambda axis, name: name * np.ones((1, (3, 4)[axis])), (0, 1)).tolist()
+    [[144.0]]
+    """
+    left = []
+    for values, names in parts:
+        left.append((values[tuple(slice(0, 1) if f else slice(None) for f in flat_axes(values))], names))
+    for axis in order:
+        found: dict[tuple, Array] = {}
+        for values, names in left:
+            one = _along(values, axis, matrix(axis, names[axis]))
+            key = (*names[:axis], None, *names[axis + 1 :]), one.shape
+            found[key] = np.add(found[key], one, out=found[key]) if key in found else one
+        left = [(values, names) for (names, _), values in found.items()]
+    ((total, _),) = left
+    return total
+
+
+def _along(values: Array, axis: int, matrix: Array) -> Array:
+    """A matrix (m, n) applied along an axis, of length 1 where the array is constant."""
+    if values.shape[axis] == 1:
+        return values * matrix.sum(1).reshape([-1 if i == axis else 1 for i in range(values.ndim)])
+    before, after = values.shape[:axis], values.shape[axis + 1 :]
+    lines = values.reshape(-1, values.shape[axis], math.prod(after))
+    found = lines[..., 0] @ matrix.T if lines.shape[2] == 1 else matrix @ lines
+    return found.reshape(*before, len(matrix), *after)

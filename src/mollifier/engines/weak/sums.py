@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mollifier.data.lazy import is_lazy
 from mollifier.engines.linalg.blocks import BlockInverse, Blocks, Layout
-from mollifier.engines.linalg.dense import contract, flat_axes
+from mollifier.engines.linalg.dense import contract, flat_axes, product
 from mollifier.engines.splines.basis import Basis, on_grid
 from mollifier.engines.splines.laws import LawBasis
 from mollifier.engines.weak.axes import overlaps
@@ -21,7 +21,7 @@ from mollifier.engines.weak.form import Channel
 from mollifier.engines.weak.integrands import AT_SMOOTHED, Integrands
 from mollifier.engines.weak.passes import additive
 from mollifier.engines.weak.shared_noise import effect_modes
-from mollifier.engines.weak.testspace import Separable, Spaces, TestSpace, index_pairs
+from mollifier.engines.weak.testspace import Part, Separable, Spaces, TestSpace, index_pairs
 from mollifier.mollify.orders import Derivative
 
 Array = NDArray[np.float64]
@@ -232,13 +232,19 @@ class WeakSums:
     def _variances(self, space: TestSpace, coefficients: Array, kind: str) -> Array:
         variances = np.zeros(self.equations * space.size)
         for slab, found in self._integrals(coefficients, kind):
-            for (_, c, d), values in found.items():
-                one, two = self.form.channels[c], self.form.channels[d]
-                if one.equation == two.equation:
-                    times = 1.0 if c == d else 2.0
-                    here = self.part(one.equation, space)
-                    variances[here] += times * space.squared(values, one.orders, two.orders, slab)
+            for (e, f), parts in self._by_equations(found).items():
+                if e == f:
+                    variances[self.part(e, space)] += 2 * space.squared(parts, slab)
         return variances
+
+    def _by_equations(self, found: Values) -> dict[tuple[int, int], list[Part]]:
+        """Covariances of channels by pairs of equations; with their transposes they count twice."""
+        parts: dict[tuple[int, int], list[Part]] = {}
+        for (_, c, d), values in found.items():
+            one, two = self.form.channels[c], self.form.channels[d]
+            halved = product(values, np.broadcast_to(0.5, values.shape)) if c == d else values
+            parts.setdefault((one.equation, two.equation), []).append((halved, one.orders, two.orders))
+        return parts
 
     def covariance(self, space: TestSpace, coefficients: Array, smoothed: bool = False) -> Blocks:
         """Covariance of the residuals at the noisy or the ``smoothed`` fields."""
@@ -255,25 +261,11 @@ class WeakSums:
     @additive()
     def _covariance(self, space: TestSpace, coefficients: Array, kind: str, layout: Layout) -> Array:
         """Entries of a matrix whose sum with its transpose is the covariance."""
-        channels = self.form.channels
-        on_pairs: dict[tuple[int, int], Array] = {}
+        total, (i, j) = np.zeros(layout.size), space.pairs
         for slab, found in self._integrals(coefficients, kind):
-            parts: dict[tuple, tuple[Array, Sequence[Array | None]]] = {}
-            for (_, c, d), values in found.items():
-                one, two = channels[c], channels[d]
-                part, factors = space.varying(values, one.orders, two.orders, slab)
-                alike = zip(factors, one.orders, two.orders, strict=True)
-                key = one.equation, two.equation, *(None if f is None else (a, b) for f, a, b in alike)
-                part = part / 2 if c == d else part
-                parts[key] = parts[key][0] + part if key in parts else part, factors
-            for (e, f, *_), part in parts.items():
-                here = space.on_pairs(*part)
-                on_pairs[e, f] = np.add(on_pairs[e, f], here, out=here) if (e, f) in on_pairs else here
-        total = np.zeros(layout.size)
-        for (e, f), values in on_pairs.items():
-            i, j = space.pairs
-            places = layout.index(i + e * space.size, j + f * space.size)
-            total += np.bincount(places, values, layout.size)
+            for (e, f), parts in self._by_equations(found).items():
+                places = layout.index(i + e * space.size, j + f * space.size)
+                total += np.bincount(places, space.products(parts, slab, turned=e == f), layout.size)
         return total
 
     def modes(self, space: TestSpace, coefficients: Array) -> Array:

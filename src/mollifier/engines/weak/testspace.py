@@ -10,18 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.engines.linalg.dense import contract, flat_axes
+from mollifier.engines.linalg.dense import contract, contract_sum, flat_axes
 from mollifier.engines.weak.axes import CLOSED, AxisTests, Ends, Pairs, axis_tests, pair_products
 from mollifier.engines.weak.boundary import Orders
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.mollify.grid import Grid
 
 Array = NDArray[np.float64]
+Part = tuple[Array, Orders, Orders]
+"""An array on the grid, and two derivatives of test functions."""
 
 _TINY = 1e-300
 # Rows of the smallest block of a covariance.
@@ -162,19 +165,37 @@ class TestSpace:
         """The transpose of `project`: rows (size,) to an array on the grid."""
         return contract(self.lattice(rows), [w.T for w in self.weights(orders, slab)])
 
-    def _squares(self, first: Orders, second: Orders, slab: slice) -> list[Array]:
-        pairs = zip(self.weights(first, slab), self.weights(second, slab), strict=True)
-        return [a * b for a, b in pairs]
+    def _between(self, axis: int, orders: tuple[Any, Any], slab: slice, same: bool) -> Array:
+        """Products of the weights of two derivatives along an axis, of each test function or of all pairs."""
+        one, two = (self.axes[axis].weights[k] for k in orders)
+        if axis == 0:
+            one, two = one[:, slab], two[:, slab]
+        i, j = (slice(None),) * 2 if same else self.axes[axis].neighbours
+        return one[i] * two[j]
 
-    def squared(self, values: Array, first: Orders, second: Orders, slab: slice = slice(None)) -> Array:
-        """Sums of an array times the weights of two derivatives of the same test function, shape (size,)."""
-        return self.rows(contract(values, self._squares(first, second, slab)))
+    def _sum(self, parts: Sequence[Part], slab: slice, same: bool, turned: bool) -> Array:
+        """Sums of arrays times the weights of two derivatives, of each test function or of all pairs."""
+        sizes = [a.count if same else len(a.neighbours[0]) for a in self.axes]
+        order = sorted(range(len(sizes)), key=lambda a: sizes[a] / self.axes[a].axis.size)
+        named = []
+        for values, *two in parts:
+            each = [tuple(zip(*pair, strict=True)) for pair in (two, two[::-1])[: 1 + turned]]
+            named.append((values, min(each, key=lambda names: [str(names[a]) for a in reversed(order)])))
+        return contract_sum(named, cache(lambda axis, k: self._between(axis, k, slab, same)), order)
+
+    def _separable(self, core: Array, first: Orders, second: Orders, slab: slice, same: bool) -> Separable:
+        pairs = enumerate(zip(first, second, strict=True))
+        return Separable(core, [self._between(axis, k, slab, same) for axis, k in pairs])
+
+    def squared(self, parts: Sequence[Part], slab: slice = slice(None)) -> Array:
+        """Sums of arrays times the weights of two derivatives of a test function, added up, (size,)."""
+        return self.rows(self._sum(parts, slab, True, True))
 
     def squared_adjoint(
         self, rows: Array, first: Orders, second: Orders, slab: slice = slice(None)
     ) -> Separable:
-        """The transpose of `squared`."""
-        return Separable(self.lattice(rows), self._squares(first, second, slab))
+        """The transpose of `squared`, of one part."""
+        return self._separable(self.lattice(rows), first, second, slab, True)
 
     @cached_property
     def _overlapping(self) -> tuple[NDArray[np.bool_] | slice, NDArray[np.intp], NDArray[np.intp]]:
@@ -202,38 +223,20 @@ class TestSpace:
         blocks = self.rows(np.indices(self.shape)[along] // width)
         return np.tile(blocks, equations).astype(np.intp, copy=False)
 
-    def _products(self, first: Orders, second: Orders, slab: slice) -> list[Array]:
-        neighbours = [a.neighbours for a in self.axes]
-        return pair_products(self.weights(first, slab), self.weights(second, slab), neighbours)
+    def products(self, parts: Sequence[Part], slab: slice = slice(None), turned: bool = False) -> Array:
+        """Sums of arrays times the weights of two test functions, added up, for every pair in `pairs`.
 
-    def products(self, values: Array, first: Orders, second: Orders, slab: slice = slice(None)) -> Array:
-        """Sums of an array times the weights of two test functions, for every pair in `pairs`."""
-        return self.on_pairs(*self.varying(values, first, second, slab))
-
-    def varying(
-        self, values: Array, first: Orders, second: Orders, slab: slice = slice(None)
-    ) -> tuple[Array, list[Array | None]]:
-        """Those sums along the axes that the array varies along, and a factor (pairs, 1) for each other axis.
-
-        Sums with the same factors can be added before `on_pairs` multiplies them: there are many more pairs.
+        With ``turned`` the two of a part change places where that is faster: for sums with their transpose.
         """
-        flat, weights = flat_axes(values), self._products(first, second, slab)
-        core = values[tuple(slice(0, 1) if here else slice(None) for here in flat)]
-        found = contract(core, [None if here else w for here, w in zip(flat, weights, strict=True)])
-        factors = zip(flat, weights, strict=True)
-        return found, [w.sum(1, keepdims=True) if here else None for here, w in factors]
-
-    def on_pairs(self, varying: Array, factors: Sequence[Array | None]) -> Array:
-        """What `varying` gives, for every pair in `pairs`."""
-        return contract(varying, factors).ravel()[self._overlapping[0]]
+        return self._sum(parts, slab, False, turned).ravel()[self._overlapping[0]]
 
     def products_adjoint(
         self, on_pairs: Array, first: Orders, second: Orders, slab: slice = slice(None)
     ) -> Separable:
-        """The transpose of `products`."""
+        """The transpose of `products`, of one part."""
         whole = np.zeros([len(a.neighbours[0]) for a in self.axes])
         whole.ravel()[self._overlapping[0]] = on_pairs
-        return Separable(whole, self._products(first, second, slab))
+        return self._separable(whole, first, second, slab, False)
 
     def crossed(
         self, functions: Sequence[Array], pairs: Sequence[Pairs], orders: Orders, slab: slice
