@@ -44,6 +44,8 @@ class Layout:
 
     def index(self, i: Index, j: Index) -> Index:
         """Where the entries (i, j) are kept, each (pairs,), whose blocks are the same or neighbours."""
+        if len(self.rows) == 1:
+            return i * len(self._block) + j
         before, after = self._block[i], self._block[j]
         turned = after < before
         i, j = np.where(turned, j, i), np.where(turned, i, j)

@@ -22,7 +22,7 @@ def contradicting(problem: InverseProblem, fit: Fit, estimator: Estimator) -> tu
     many = len(r) > sums.tuning.inverted_residuals
     if not problem.system.conditions or many or not np.isfinite(fit.covariance).all():
         return ()
-    weights, independent = estimator.whitening(space, fit.coefficients)
+    _, weights, independent = estimator.whitening(space, fit.coefficients)
     plain = sums.rows(space, fit.coefficients).slopes
     slopes, white, within = weights @ plain, weights @ r, fit.covariance
     if not estimator.priors:  # far from the noise the estimate is not that of these weights

@@ -113,8 +113,10 @@ class Normal:
     ----------
     space
         The test functions.
-    rows, weights, weighted
-        r with G, W as its diagonal (rows,) or as a whole, and ``W G`` of shape (rows, m).
+    rows, variances
+        r with G, and the noise variance of each residual, shape (rows,).
+    weights, weighted
+        W as its diagonal (rows,) or as a whole, and ``W G`` of shape (rows, m).
     independent
         Number of independent residuals, ``trace(W C)``; of diagonal weights the number of all.
     score, slope, noise, meat
@@ -123,6 +125,7 @@ class Normal:
 
     space: TestSpace
     rows: Rows
+    variances: Array
     weights: Array | BlockInverse
     weighted: Array
     score: Array
@@ -182,19 +185,19 @@ class Estimator:
         if self.instrumental:
             return self._instrumental(space, coefficients)
         sums = self.sums
-        rows = sums.rows(space, coefficients)
+        rows, variances = sums.rows(space, coefficients), sums.variances(space, coefficients)
         g = rows.slopes
         if self.whole:
-            weights, independent = self.whitening(space, coefficients)
+            _, weights, independent = self.whitening(space, coefficients)
             weighted = weights @ g
         else:
-            uneven, independent = sums.integrands.heteroscedastic, float(len(rows.residuals))
-            weights = reciprocal(sums.variances(space, coefficients) if uneven else rows.variances)
+            uneven, independent = sums.integrands.heteroscedastic, float(len(g))
+            weights = reciprocal(sums.variances(space, coefficients, smoothed=True) if uneven else variances)
             weighted = g * weights[:, None]
         vector, noise = sums.bias(space, coefficients, weights)
         score = weighted.T @ rows.residuals - vector
         slope = g.T @ weighted - noise
-        if not rows.variances.max() > 0:  # without noise the remaining residuals estimate their own variance
+        if not variances.max() > 0:  # without noise the remaining residuals estimate their own variance
             part = weighted * rows.residuals[:, None]
             meat = part.T @ part
             noise = sums.rounded().bias(space, coefficients, weights)[1]
@@ -202,14 +205,14 @@ class Estimator:
             meat = sums.score_covariance(space, coefficients, weighted)
         else:
             meat = weighted.T @ (sums.covariance(space, coefficients) @ weighted)
-        return Normal(space, rows, weights, weighted, score, slope, noise, meat, independent)
+        return Normal(space, rows, variances, weights, weighted, score, slope, noise, meat, independent)
 
-    def whitening(self, space: TestSpace, coefficients: Array) -> tuple[BlockInverse, float]:
-        """Inverse W of the residuals' covariance C, with a ridge, and ``trace(W C)``."""
+    def whitening(self, space: TestSpace, coefficients: Array) -> tuple[Array, BlockInverse, float]:
+        """Diagonal (rows,) of the residuals' covariance C, inverse W, with a ridge, and ``trace(W C)``."""
         covariance, ridge = self.sums.covariance(space, coefficients, smoothed=True), self.sums.tuning.ridge
         weights, diagonal = BlockInverse.of(covariance, ridge), covariance.diagonal
         lost = ridge * weights.near.diagonal @ (diagonal + diagonal.mean())
-        return weights, len(diagonal) - float(lost)
+        return diagonal, weights, len(diagonal) - float(lost)
 
     def _instrumental(self, space: TestSpace, coefficients: Array) -> Normal:
         """The estimating equations with instrumental variables as slopes, for unknown fields."""
@@ -218,17 +221,17 @@ class Estimator:
         r = rows.residuals
         # Laws of zero leave most of the noise out of the covariance.
         started = coefficients.any() or not sums.laws
-        if rows.variances.max() > 0 and started:
-            weights, independent = self.whitening(space, coefficients)
+        if started and sums.noisy:
+            variances, weights, independent = self.whitening(space, coefficients)
         else:  # without noise the remaining residuals estimate their own variance
-            white = np.eye(len(r)) / max(float(np.mean(r**2)), _TINY)
-            weights, independent = BlockInverse.whole(white), float(len(r))
+            variances, independent = sums.variances(space, coefficients), float(len(r))
+            weights = BlockInverse.whole(np.eye(len(r)) / max(float(np.mean(r**2)), _TINY))
         g = instruments(sums, space, coefficients, r, weights @ r)
         weighted = weights @ g
         slope = g.T @ weighted
-        return Normal(
-            space, rows, weights, weighted, weighted.T @ r, slope, np.zeros_like(slope), slope, independent
-        )
+        none = np.zeros_like(slope)
+        score = weighted.T @ r
+        return Normal(space, rows, variances, weights, weighted, score, slope, none, slope, independent)
 
     def fit(self, space: TestSpace, start: Array, rounds: int | None = None) -> Fit:
         """Iterate weights and coefficients from a start (m,).
@@ -238,7 +241,7 @@ class Estimator:
         Several rounds with instrumental slopes, which are not those of the residuals and so approach the
         solution in steps, go on until it has settled.
         """
-        tuning, coefficients = self.sums.tuning, start
+        tuning, coefficients, self.posterior.anew = self.sums.tuning, start, True
         result, least = None, rounds or tuning.rounds if self.sums.integrands.linear else tuning.most_rounds
         most = max(least, tuning.instrumental_rounds) if self.instrumental and least > 1 else least
         for number in range(1, most + 1):
@@ -271,7 +274,7 @@ class Estimator:
         gain = -inverse @ normal.weighted.T
         theta = self._bounded(theta, covariance)
         residuals = normal.rows.residuals + normal.rows.slopes @ (theta - at)
-        counted = self._counted(normal.rows.variances)
+        counted = self._counted(normal.variances)
         free = self._free_directions(normal, counted)
         for direction in free:
             for name in direction.change:
@@ -285,7 +288,7 @@ class Estimator:
             dict(self.posterior.choices),
             free,
             residuals,
-            normal.rows.variances,
+            normal.variances,
             evidence,
             precisions=dict(self.posterior.precisions),
             gain=gain,
@@ -313,7 +316,7 @@ class Estimator:
         """
         if not counted.any():
             return 1.0, 1.0, (1.0, 1.0)
-        variances = normal.rows.variances[counted]
+        variances = normal.variances[counted]
         ratio = float(np.mean(r[counted] ** 2 / variances))
         rows = self._independent(normal, counted, white=False)
         explained = fitted / rows

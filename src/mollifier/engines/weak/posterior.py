@@ -34,7 +34,9 @@ class Posterior:
     tuning
         Numbers that steer the engine.
     learn
-        Whether the priors are estimated anew, or kept so that standard errors can be compared.
+        Whether the priors are estimated, or kept so that standard errors can be compared.
+    anew
+        Whether the next estimate of the priors is from no start; those that follow begin with the last.
     averaged
         Whether the posterior is averaged over plausible priors, or taken at the maximum of the evidence.
     choices
@@ -50,6 +52,7 @@ class Posterior:
     place: Mapping[str, slice]
     tuning: WeakTuning = DEFAULT
     learn: bool = True
+    anew: bool = True
     averaged: bool = False
     choices: dict[str, Choice] = field(default_factory=dict)
     precisions: dict[str, Array] = field(default_factory=dict)
@@ -97,7 +100,8 @@ class Posterior:
         problem = self._problem(information, right, scale)
         search = PriorSearch(problem, list(self.priors), self.tuning.priors)
         if self.learn or not self.choices:
-            self.choices = search.anew()
+            self.choices = search.anew() if self.anew else search.improved(self.choices)
+            self.anew = False
         for name, prior in problem.priors.items():
             chosen = self.choices[name]
             square = chosen.strength * prior.form(chosen.shape).square

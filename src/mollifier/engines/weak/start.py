@@ -110,7 +110,8 @@ def _solved(sums: WeakSums, space: TestSpace, trial: Array, linear: NDArray[np.i
             keep = values > sums.tuning.start_singular
             solved[linear] -= vectors[:, keep] @ ((vectors[:, keep].T @ score) / values[keep]) / scale
             rows = sums.rows(space, solved)
+        noise = float(sums.variances(space, solved).sum())
     except (DataError, np.linalg.LinAlgError):
         return np.inf, np.inf, trial
     squares = float(rows.residuals @ rows.residuals)
-    return squares, squares - float(rows.variances.sum()), solved
+    return squares, squares - noise, solved

@@ -39,13 +39,10 @@ class Rows:
         Shape (equations * test functions,).
     slopes
         Derivatives by the coefficients of all unknowns, shape (rows, coefficients).
-    variances
-        Noise variance of each residual, shape (rows,).
     """
 
     residuals: Array
     slopes: Array
-    variances: Array
 
 
 class WeakSums:
@@ -150,11 +147,11 @@ class WeakSums:
         return slice(equation * space.size, (equation + 1) * space.size)
 
     def rows(self, space: TestSpace, coefficients: Array) -> Rows:
-        """Residuals, slopes and variances at the coefficients (m,)."""
+        """Residuals and slopes at the coefficients (m,)."""
         if not (self.integrands.linear and self._lines and self._lines[0] is space):
             self._lines = space, *self._projected(space, coefficients)
         _, rest, slopes = self._lines
-        return Rows(rest + slopes @ coefficients, slopes, self._variances_of(space, coefficients, "noise"))
+        return Rows(rest + slopes @ coefficients, slopes)
 
     def slopes(self, space: TestSpace, coefficients: Array) -> Array:
         """Derivatives of the residuals by the coefficients, shape (rows, m)."""
@@ -221,12 +218,15 @@ class WeakSums:
             self._kept[derivative] = list(law.functions(derivative, self.data.env(slab)))
         return self._kept[derivative]
 
-    def variances(self, space: TestSpace, coefficients: Array) -> Array:
-        """Variances of the residuals at smoothed fields, shape (rows,)."""
-        return self._variances_of(space, coefficients, "known noise")
+    @property
+    def noisy(self) -> bool:
+        """Whether the data have noise."""
+        return any(np.max(v) > 0 for v in self.data.all_variances.values())
 
-    def _variances_of(self, space: TestSpace, coefficients: Array, kind: str) -> Array:
-        return self._variances(space, coefficients, kind) + (self.modes(space, coefficients) ** 2).sum(1)
+    def variances(self, space: TestSpace, coefficients: Array, smoothed: bool = False) -> Array:
+        """Variances of the residuals at the noisy or the ``smoothed`` fields, shape (rows,)."""
+        own = self._variances(space, coefficients, "known noise" if smoothed else "noise")
+        return own + (self.modes(space, coefficients) ** 2).sum(1)
 
     @additive()
     def _variances(self, space: TestSpace, coefficients: Array, kind: str) -> Array:
@@ -261,11 +261,14 @@ class WeakSums:
     @additive()
     def _covariance(self, space: TestSpace, coefficients: Array, kind: str, layout: Layout) -> Array:
         """Entries of a matrix whose sum with its transpose is the covariance."""
-        total, (i, j) = np.zeros(layout.size), space.pairs
+        on_pairs: dict[tuple[int, int], Array] = {}
         for slab, found in self._integrals(coefficients, kind):
             for (e, f), parts in self._by_equations(found).items():
-                places = layout.index(i + e * space.size, j + f * space.size)
-                total += np.bincount(places, space.products(parts, slab, turned=e == f), layout.size)
+                here = space.products(parts, slab, turned=e == f)
+                on_pairs[e, f] = on_pairs[e, f] + here if (e, f) in on_pairs else here
+        total, (i, j) = np.zeros(layout.size), space.pairs
+        for (e, f), values in on_pairs.items():
+            total += np.bincount(layout.index(i + e * space.size, j + f * space.size), values, layout.size)
         return total
 
     def modes(self, space: TestSpace, coefficients: Array) -> Array:
