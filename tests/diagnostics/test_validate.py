@@ -130,7 +130,7 @@ PAIRS = {
 }
 
 
-SLOW = ("a wave", "a soliton", "growth", "a rotation")
+SLOW = ("a wave", "a soliton", "growth", "a rotation", "an unknown field")  # the last by a test below too
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in PAIRS])

@@ -231,7 +231,9 @@ def test_kind_in_a_problem_file(tmp_path):
 SETTINGS = {"training": {"warmup_steps": 150, "steps": 25}, "collocation": {"max_nodes": 120}}
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] * (k == "pinnsformer")) for k in NETWORKS]
+)
 def test_every_kind_finds_the_diffusivity(kind):
     solution = solve(heat(200), "network", settings={**SETTINGS, "network": {"kind": kind, **SIZES[kind]}})
     assert solution.history["stage"].values[-1] == "gauss-newton"

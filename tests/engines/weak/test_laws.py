@@ -200,14 +200,14 @@ def test_missing_law_is_a_misfit():
 
 def test_functional_response_of_two_species():
     """One law in two ordinary differential equations: what a predator eats at each density of its prey."""
-    t, rng = np.linspace(0, 60, 601), np.random.default_rng(0)
+    t, rng = np.linspace(0, 60, 401), np.random.default_rng(0)
 
     def rate(_, y):
         eaten = y[0] * y[1] / (0.3 + y[0])
         return [y[0] * (1 - y[0]) - eaten, 0.8 * eaten - 0.3 * y[1]]
 
     u, v = solve_ivp(rate, (0, 60), [0.5, 0.3], t_eval=t, rtol=1e-9).y
-    noisy = {n: ("t", y + 0.01 * y.std() * rng.standard_normal(601)) for n, y in (("u", u), ("v", v))}
+    noisy = {n: ("t", y + 0.01 * y.std() * rng.standard_normal(401)) for n, y in (("u", u), ("v", v))}
     data = mf.Observations.from_dataset(xr.Dataset(noisy, {"t": t}))
     equations = "u_t = u*(1 - u) - g(u)*v; v_t = c*g(u)*v - 0.3*v"
     solution = mf.solve(mf.InverseProblem(equations, data, {"g": mf.FieldUnknown(), "c": mf.ScalarUnknown()}))
