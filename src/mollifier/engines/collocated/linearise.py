@@ -131,6 +131,7 @@ class Linearisation:
                 ]
                 for b in range(len(model.state_blocks))
             ],
+            objective.tuning,
         )
         self.shifts: list[Array] | None = None
         self._identities: dict[int, Tensor] = {}

@@ -13,17 +13,12 @@ from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.objective import Target
 from mollifier.engines.collocated.residuals import Residuals
+from mollifier.engines.collocated.tuning import CollocatedTuning
 from mollifier.engines.priors.differences import differences
 from mollifier.equations.names import TIME_NAMES
 from mollifier.mollify.grid import Grid
 
 Array = NDArray[np.float64]
-
-DIFFERENCE = 3
-"""Order of the derivatives in the prior."""
-
-_INTERIOR = 1e-9
-"""Weight of the squares of rows at nodes of the equations, over that of the others."""
 
 
 class StateRoughness:
@@ -40,10 +35,14 @@ class StateRoughness:
         Its states are values at nodes.
     matrices
         For each state block, every matrix that maps its nodes to equations or data.
+    tuning
+        Order of the derivatives, and the weight inside.
     """
 
-    def __init__(self, model: Model, matrices: Sequence[Sequence[sp.csr_array]]) -> None:
-        self.model, self.matrices = model, matrices
+    def __init__(
+        self, model: Model, matrices: Sequence[Sequence[sp.csr_array]], tuning: CollocatedTuning
+    ) -> None:
+        self.model, self.matrices, self.tuning = model, matrices, tuning
         self._third: dict[tuple[int, bool], dict[int, sp.csr_array]] = {}
 
     def used(self, block: int) -> NDArray[np.bool_]:
@@ -82,9 +81,10 @@ class StateRoughness:
         unseen = (~self.used(block)).astype(np.float64)
         solved = np.zeros(len(unseen)) if alone else self._solved(block).astype(np.float64)
         found: dict[int, sp.csr_array] = {}
-        for name, matrix in _differences(self.model.blocks[block].mollified.lattice).items():
+        lattice = self.model.blocks[block].mollified.lattice
+        for name, matrix in _differences(lattice, self.tuning.state_difference).items():
             rows = matrix[np.flatnonzero((abs(matrix) @ unseen) == 0)]
-            weights = np.where(abs(rows) @ solved > 0, _INTERIOR, 1.0)
+            weights = np.where(abs(rows) @ solved > 0, self.tuning.interior_weight, 1.0)
             if len(weights):
                 scaled = sp.diags_array(np.sqrt(weights / weights.sum())) @ rows
                 found[names.index(name)] = sp.csr_array(scaled)
@@ -113,14 +113,13 @@ class StateRoughness:
         )
 
 
-def _differences(nodes: Grid) -> dict[str, sp.csr_array]:
-    """Coordinate -> third differences along it over the cube of the cell, shape (rows, nodes)."""
+def _differences(nodes: Grid, order: int) -> dict[str, sp.csr_array]:
+    """Coordinate -> differences along it over that power of the cell, shape (rows, nodes)."""
     found: dict[str, sp.csr_array] = {}
     for axis in nodes:
-        order = min(DIFFERENCE, axis.size - 1)
-        if order < 1 or axis.discrete:
+        if axis.size < 2 or axis.discrete:
             continue
-        along = differences(axis, order)
+        along = differences(axis, min(order, axis.size - 1))
         parts = [along if a.name == axis.name else sp.eye_array(a.size) for a in nodes]
         found[axis.name] = sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), parts))
     return found

@@ -38,6 +38,10 @@ class CollocatedTuning:
     """Levenberg-Marquardt: most values of the damping in one step."""
     steps_without_gain: int = 3
     """Steps in a row below the tolerance after which a run has converged."""
+    state_difference: int = 3
+    """Order of the derivatives in the smoothness prior of the states."""
+    interior_weight: float = 1e-9
+    """Weight of that prior's squares where the boundary determines the state, over that of the others."""
     curvature_weight: float = 1e-3
     """Weight of an unknown field's mean squared curvature until evidence or the user sets it."""
     curvature_values: int = 1000

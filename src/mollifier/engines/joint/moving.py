@@ -24,11 +24,7 @@ from mollifier.problem.status import SETTLED, Status
 
 Array = NDArray[np.float64]
 
-_FINE = 4001  # places at which the posterior is evaluated between those that were solved
 _CUT_SHORT = ("interrupted", "time limit")
-_SETTLED = 0.5  # least share of the posterior in solves that settled
-_ANY = 1e9  # standard deviations of chi-square by which the misfit may exceed the noise: without limit
-_FARTHEST = 1e3  # minus twice a log-likelihood ratio beyond which a place has no share
 
 
 def solve_moving(request: Request, edge: Edge) -> Solution:
@@ -140,7 +136,7 @@ class _Search:
         limit = r.settings.training.time_limit
         left = None if limit is None else max(limit - (time.monotonic() - self.begun), 1e-3)
         training = r.settings.training.model_copy(update={"time_limit": left})
-        tuning = self.tuning if last else replace(self.tuning, excess_sds=_ANY)
+        tuning = self.tuning if last else replace(self.tuning, excess_sds=np.inf)
         settings = r.settings.model_copy(update={"held_out": 0.0, "training": training, "tuning": tuning})
         return solve_joint(problem, settings, r.seed, r.progress)
 
@@ -149,9 +145,11 @@ class _Search:
         low, high = self.ends
         places = np.sort([p for p in self.solved if low <= p <= high])
         rise = np.array([self.solved[p][1] for p in places])
-        rise = np.minimum(rise - rise.min(), _FARTHEST)
+        rise = np.minimum(rise - rise.min(), self.tuning.edge_farthest)
         parts = pairwise(places)
-        fine = np.unique(np.concatenate([np.linspace(*ends, _FINE // len(places)) for ends in parts]))
+        fine = np.unique(
+            np.concatenate([np.linspace(*ends, self.tuning.edge_fine // len(places)) for ends in parts])
+        )
         density = np.exp(-PchipInterpolator(places, rise)(fine) / 2) * np.gradient(fine)
         return places, fine, density / density.sum()
 
@@ -161,7 +159,10 @@ class _Search:
         mean = float(density @ fine)
         shares = np.array([density @ np.interp(fine, places, row) for row in np.eye(len(places))])
         solutions = [self.solved[p][0] for p in places]
-        numbers = {n: _mixed([s.estimates[n] for s in solutions], shares) for n in solutions[0].estimates}
+        least = self.tuning.edge_settled
+        numbers = {
+            n: _mixed([s.estimates[n] for s in solutions], shares, least) for n in solutions[0].estimates
+        }
         sd = float(np.sqrt(density @ (fine - mean) ** 2))
         numbers[self.edge.number] = Estimate(self.edge.number, mean, sd)
         losses = [self.solved[p][1] for p in places]
@@ -200,16 +201,16 @@ class _Search:
         )
 
 
-def _mixed(parts: list[Estimate], shares: Array) -> Estimate:
+def _mixed(parts: list[Estimate], shares: Array, least: float) -> Estimate:
     """Mean and standard deviation of a mixture of normal distributions with these shares.
 
-    Those of unknown standard deviation, whose solves did not settle, are left out; none is given where these
-    are most of the mixture.
+    Those of unknown standard deviation, whose solves did not settle, are left out; none is given where the
+    others have less than the ``least`` share.
     """
     values = np.array([e.value for e in parts])
     sds = np.array([np.nan if e.sd is None else e.sd for e in parts])
     settled = np.isfinite(sds) & (shares > 0)
-    if shares[settled].sum() < _SETTLED:
+    if shares[settled].sum() < least:
         return replace(parts[0], value=float(shares @ values), sd=None)
     values, sds, shares = values[settled], sds[settled], shares[settled] / shares[settled].sum()
     mean = float(shares @ values)

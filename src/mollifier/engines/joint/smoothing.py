@@ -13,7 +13,6 @@ from torch import Tensor
 from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.objective import Objective, Target
-from mollifier.engines.collocated.roughness import DIFFERENCE
 from mollifier.engines.joint.system import Eliminated, probes
 from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.linalg.banded import factored, order_within
@@ -126,7 +125,9 @@ def _smooth(
     between = sp.csr_array(rows.T @ shared) * objective.count
     border = (shared.T @ shared).toarray() * objective.count + np.eye(shared.shape[1])
     inner = shared.T @ right * objective.count
-    free = np.prod([a.size if a.discrete else 1 if a.periodic else min(DIFFERENCE, a.size) for a in nodes])
+    free = np.prod(
+        [a.size if a.discrete else 1 if a.periodic else min(tuning.state_difference, a.size) for a in nodes]
+    )
     rank = len(back) - float(free)
 
     def at(log: float) -> Eliminated:

@@ -147,6 +147,12 @@ class JointTuning(CollocatedTuning):
     """Share of the posterior between neighbouring places above which one between them is tried."""
     edge_most: int = 30
     """Most places that are tried."""
+    edge_fine: int = 4001
+    """Places at which the posterior is evaluated between those that were solved."""
+    edge_farthest: float = 1e3
+    """Minus twice a log-likelihood ratio beyond which a place has no share of the posterior."""
+    edge_settled: float = 0.5
+    """Least share of the posterior in solves that settled."""
     edge_rise: float = 12.0
     """Rise of minus twice the log-likelihood to either end of the range below which the data show no edge:
     the supremum over an edge where there is none exceeds it in about 1 % of cases for one number that jumps
