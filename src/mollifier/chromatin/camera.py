@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve, uniform_filter
 from scipy.optimize import nnls
 
-from mollifier.errors import ConfigurationError, DataError
+from mollifier.chromatin.ranges import require
+from mollifier.errors import DataError
 
 Array = NDArray[np.float64]
 # Bins of brightness, and fewest pixels.
@@ -37,16 +38,13 @@ class Camera:
     read_noise: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (self.gain > 0 and self.read_noise >= 0 and math.isfinite(self.offset)):
-            raise ConfigurationError(
-                f"{self} was given; gain above 0 and read_noise of 0 or more were expected."
-            )
+        require({"camera.gain": self.gain}, above=True)
+        require({"camera.read_noise": self.read_noise})
+        require({"camera.offset": self.offset}, low=-math.inf)
 
     def sd(self, counts: Array) -> Array:
         """Standard deviation of counts from shot noise and read noise, shape as ``counts``.
 
-        Examples
-        --------
         >>> Camera(gain=2.0, offset=100.0, read_noise=1.5).sd(np.array([100.0, 900.0]))
         array([ 3.        , 40.11234224])
         """
@@ -59,12 +57,8 @@ def camera_from_image(image: xr.DataArray) -> Camera:
 
     The variance is that of a Laplacian difference (Immerkaer, Comput. Vis. Image Underst. 64:300, 1996) in
     bins of brightness, by the median absolute deviation. Texture as fine as the pixels counts as noise, so
-    this is an upper bound on an image that is not oversampled.
-
-    Raises
-    ------
-    DataError
-        If there are fewer than 400 pixels, or no noise shows.
+    this is an upper bound on an image that is not oversampled. Raises `DataError` if there are fewer than 400
+    pixels, or no noise shows.
     """
     mask = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0]) / 6.0
     other = [d for d in image.dims if d not in ("x", "y")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.chromatin.formats.registry import open_table
+from mollifier.chromatin.formats.registry import Rows, open_table
 from mollifier.chromatin.lengths import known_unit
 from mollifier.data.text_tables import split_header
 from mollifier.errors import DataError, did_you_mean
@@ -52,29 +52,16 @@ class Columns:
     #: Role -> name in the file, and the unit that the file states.
     names: dict[str, str]
     units: dict[str, str]
-    #: As of `mollifier.chromatin.formats.registry.Rows`.
-    kind: str
-    unit: str = "nm"
-    pixel_size: float | None = None
-    field_px: tuple[float, float] | None = None
+    rows: Rows  #: The table that they are from.
 
 
 def read_columns(file: Path, roles: Roles | None, channel: int | str | None = None) -> Columns:
-    """The columns that have a role.
+    """The columns that have a role, of the rows with a value in the column of channels, if it has several.
 
-    Parameters
-    ----------
-    roles
-        Role -> name in the file, for columns that are not found automatically; or, for a text file without a
-        header, the roles of its columns in order ("" for one to leave out).
-    channel
-        Keep the rows with this value in the column of channels; needed where there are several values.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, empty or no table, lacks x or y, holds text where numbers are expected, or
-        holds several channels and none was chosen.
+    ``roles`` is role -> name in the file, for columns that are not found automatically; or, for a text file
+    without a header, the roles of its columns in order ("" for one to leave out). Raises `DataError` if the
+    file is missing, empty or no table, lacks x or y, holds text where numbers are expected, or holds several
+    channels and none was chosen.
     """
     rows = open_table(file)
     if rows.names is None:
@@ -95,8 +82,7 @@ def read_columns(file: Path, roles: Roles | None, channel: int | str | None = No
     channels = values.pop("channel", None)
     numbers = {role: np.asarray(a, dtype=np.float64) for role, a in values.items()}
     units = {role: unit for role, unit in units.items() if role in names}
-    found = Columns(numbers, names, units, rows.kind, rows.unit, rows.pixel_size, rows.field_px)
-    return _one_channel(file, found, channels, channel)
+    return _one_channel(file, Columns(numbers, names, units, rows), channels, channel)
 
 
 def split_unit(name: str) -> tuple[str, str | None]:
@@ -118,20 +104,14 @@ def split_unit(name: str) -> tuple[str, str | None]:
 def identify(
     names: Sequence[str], chosen: Mapping[str, str] | None, file: Path
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """Index and stated unit of the column that has each role.
-
-    Raises
-    ------
-    DataError
-        If x or y is missing, or a chosen name.
-    """
+    """Index and stated unit of the column that has each role; x and y must be there, and chosen names."""
     plain = [split_unit(n) for n in names]
     index: dict[str, int] = {}
     position = {p: i for i, (p, _) in reversed(list(enumerate(plain)))}
     for role, aliases in NAMES.items():
         index |= next(({role: position[a]} for a in aliases if a in position), {})
+    _check_roles(chosen or ())
     for role, name in (chosen or {}).items():
-        _check_role(role)
         match = [i for i, n in enumerate(names) if name in (n, plain[i][0])]
         if not match:
             raise DataError(f"'{file}' has no column '{name}' for {role}.{did_you_mean(name, names)}")
@@ -145,9 +125,10 @@ def identify(
     return index, {role: unit for role, i in index.items() if (unit := plain[i][1])}
 
 
-def _check_role(role: str) -> None:
-    if role not in NAMES:
-        raise DataError(f"'{role}' is no role of a column.{did_you_mean(role, NAMES)}")
+def _check_roles(roles: Iterable[str]) -> None:
+    for role in roles:
+        if role and role not in NAMES:
+            raise DataError(f"'{role}' is no role of a column.{did_you_mean(role, NAMES)}")
 
 
 def _one_channel(file: Path, found: Columns, channels: Any, chosen: int | str | None) -> Columns:
@@ -163,13 +144,13 @@ def _one_channel(file: Path, found: Columns, channels: Any, chosen: int | str | 
     whole = whole.astype(int) if whole.dtype.kind == "f" and (whole == np.floor(whole)).all() else whole
     labels = whole.astype(str)
     there = sorted(set(labels.tolist()))
-    if chosen is None and len(there) > 1:
+    if chosen is None and len(there) == 1:
+        return found
+    if chosen is None:
         raise DataError(
             f"'{file}' holds {len(there)} channels ({', '.join(there[:8])}); choose one, as --channel "
             f"{there[0]} (channel='{there[0]}')."
         )
-    if chosen is None:
-        return found
     if str(chosen) not in there:
         raise DataError(f"'{file}' has no channel {chosen}; there are {', '.join(there[:8])} (--channel).")
     keep = labels == str(chosen)
@@ -183,8 +164,7 @@ def _roles_without_header(file: Path, width: int, roles: Roles | None) -> list[s
             "columns in order, as columns=['frame', 'x', 'y']."
         )
     listed = list(roles) if roles is not None else ["x", "y"]
-    for role in filter(None, listed):
-        _check_role(role)
+    _check_roles(listed)
     if len(listed) != width or not {"x", "y"} <= set(listed):
         raise DataError(
             f"'{file}' has {width} columns without names, and {listed} was given for them; give "

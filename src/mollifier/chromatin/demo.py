@@ -39,21 +39,9 @@ def demo(
     The localisations of each frame are written as ``frame_1.csv`` and so on, and ``nucleus.html`` shows the
     truth next to the estimate. The levels of the two phases are known here, as from a calibration.
 
-    Parameters
-    ----------
-    folder
-        Folder of the files.
-    rng
-        Seed or generator of the shape, the rate and the localisations.
-    progress
-        Not called: the solve has no steps.
-    quick
-        Fewer frames and labels.
-
-    Returns
-    -------
-    solution, truth, scores
-        Scores over the pixels that the map marks as identified, and over the whole nucleus.
+    ``rng`` is the seed or generator of the shape, the rate and the localisations; a ``quick`` run has fewer
+    frames and labels; ``progress`` is not called, as the solve has no steps. Returns the solution, the truth,
+    and scores over the pixels that the map marks as identified and over the whole nucleus.
     """
     model, frames, labels = ChromatinModel(), _FRAMES, _LABELS
     if quick:
@@ -83,18 +71,9 @@ def demo(
 def imaged(
     movie: xr.Dataset, labels: float, rng: Rng, folder: Path | None = None
 ) -> tuple[NucleusData, Thresholds]:
-    """Localisations of every frame of a movie, and the levels of its phases, as from a calibration.
+    """Localisations of every frame of a simulated movie, and the levels of its phases, as calibrated.
 
-    Parameters
-    ----------
-    movie
-        A result of `simulate`.
-    labels
-        Mean number in a frame.
-    rng
-        Seed or generator of the localisations.
-    folder
-        Folder for ``frame_1.csv`` and so on, if they are written.
+    ``labels`` is their mean number in a frame; with a folder they are written as ``frame_1.csv`` and so on.
     """
     detection = 0.7
     table = localizations(movie, labels, _COMPACTION, detection, _PRECISION, rng=rng)
@@ -112,14 +91,11 @@ def imaged(
     pure = labels * detection / amount
     # Each phase holds the simulated nucleoplasm, which is even.
     water = float(movie["phi_n"].mean())
+    pure *= 1 - water
     levels = Thresholds(
-        background=0.0,
-        euchromatin=(1 - water) * pure,
-        heterochromatin=(1 - water) * _COMPACTION * pure,
-        euchromatin_water=water,
-        heterochromatin_water=water,
-        two_phases=True,
-    )
+        background=0.0, euchromatin=pure, heterochromatin=_COMPACTION * pure, euchromatin_water=water,
+        heterochromatin_water=water, two_phases=True,
+    )  # fmt: skip
     times = tuple(movie["t"].values.tolist())
     mask = movie["mask"].astype(bool)
     return NucleusData("demo", "1", "", mask, times, tuple(seen)), levels

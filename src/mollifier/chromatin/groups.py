@@ -46,12 +46,8 @@ class GroupTable:
 def read_groups(path: str | Path) -> GroupTable:
     """A table with columns ``file`` and ``group``, and ``replicate`` if the study has several.
 
-    A replicate of the same name in two groups is one experiment with both.
-
-    Raises
-    ------
-    DataError
-        If the table cannot be read, lacks a column or a value, or names a file twice.
+    A replicate of the same name in two groups is one experiment with both. Raises `DataError` if the table
+    cannot be read, lacks a column or a value, or names a file twice.
     """
     file = Path(path)
     require_file(file)

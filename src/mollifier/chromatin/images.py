@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mollifier.chromatin.formats.registry import open_image
 from mollifier.chromatin.lengths import plausible_pixel
+from mollifier.chromatin.rasters import pixels
 from mollifier.data.readers.tiff import ImageMetadata
 from mollifier.errors import DataError
 
@@ -74,7 +75,8 @@ def read_image(
     dims = _named(file, array.shape, letters, axes, z_step, frame_interval)
     array, dims = _one_channel(file, array, dims, channel)
     _refuse_counts(file, array, saturated)
-    coords = _coordinates(file, array.shape, dims, found, pixel_size, z_step, frame_interval)
+    sizes = dict(zip(dims, array.shape, strict=True))
+    coords = _coordinates(file, sizes, found, pixel_size, z_step, frame_interval)
     source = "--pixel-size" if pixel_size is not None else found.source
     attrs = {"units": "counts", "source": file.name, "pixel_size_from": source}
     return xr.DataArray(array.astype(np.float64), coords, dims, "counts", attrs)
@@ -85,24 +87,16 @@ def read_labels(
 ) -> xr.DataArray:
     """Read a label image: 0 outside, one positive integer for each object.
 
-    Parameters
-    ----------
-    like
-        The labelled image, of the same shape; it gives the axes and the pixel size.
-    pixel_size, options
-        As for `read_image`, for labels without an image.
-
-    Raises
-    ------
-    DataError
-        If labels are no integers, nothing is labelled, or the shape is not that of ``like``.
+    The labelled image ``like``, of the same shape, gives the axes and the pixel size; other options are as
+    for `read_image`, for labels without an image. Raises `DataError` if labels are no integers, nothing is
+    labelled, or the shape is not that of ``like``.
     """
     file = Path(path)
     array, letters, found = _load(file)
-    axes = options.get("axes")
-    if like is not None and array.ndim == like.ndim:
-        axes = "".join(str(d) for d in like.dims)
-    dims = _named(file, array.shape, letters, axes, options.get("z_step"), options.get("frame_interval"))
+    steps = options.get("z_step"), options.get("frame_interval")
+    alike = like is not None and array.ndim == like.ndim
+    axes = "".join(map(str, like.dims)) if like is not None and alike else options.get("axes")
+    dims = _named(file, array.shape, letters, axes, *steps)
     if array.dtype.kind == "f" and np.array_equal(array, np.floor(array)):
         array = array.astype(np.int64)
     if array.dtype.kind not in "iub" or array.min() < 0:
@@ -112,13 +106,10 @@ def read_labels(
         )
     if not array.any():
         raise DataError(f"Nothing is labelled in '{file}': the mask is empty.")
-    if like is not None:
-        if array.shape != like.shape:
-            raise DataError(f"Labels of shape {array.shape} were given for an image of shape {like.shape}.")
-        return xr.DataArray(array.astype(np.int64), like.coords, like.dims, "label", {"source": file.name})
-    coords = _coordinates(
-        file, array.shape, dims, found, pixel_size, options.get("z_step"), options.get("frame_interval")
-    )
+    if like is not None and array.shape != like.shape:
+        raise DataError(f"Labels of shape {array.shape} were given for an image of shape {like.shape}.")
+    sizes = dict(zip(dims, array.shape, strict=True))
+    coords: Any = _coordinates(file, sizes, found, pixel_size, *steps) if like is None else like.coords
     return xr.DataArray(array.astype(np.int64), coords, dims, "label", {"source": file.name})
 
 
@@ -208,8 +199,7 @@ def _refuse_counts(file: Path, array: NDArray[Any], saturated: float) -> None:
 
 def _coordinates(
     file: Path,
-    shape: tuple[int, ...],
-    dims: tuple[str, ...],
+    sizes: dict[str, int],
     found: ImageMetadata,
     pixel_size: float | None,
     z_step: float | None,
@@ -225,10 +215,8 @@ def _coordinates(
             f"'{file}' does not state its pixel size ({found.source or 'no metadata'}); set it in "
             "nm, as --pixel-size 100 (pixel_size=100)."
         )
-    sizes = dict(zip(dims, shape, strict=True))
-    coords: dict[str, Any] = {
-        n: (n, p * (np.arange(sizes[n]) + 0.5), {"units": "nm"}) for n, p in zip("xy", pixel, strict=True)
-    }
+    x, y = (p * (np.arange(sizes[n]) + 0.5) for n, p in zip("xy", pixel, strict=True))
+    coords: dict[str, Any] = dict(pixels(x, y))
     if "z" in sizes:
         # Without a step, planes are numbered: nothing is computed along z.
         step = z_step if z_step is not None else found.z_step

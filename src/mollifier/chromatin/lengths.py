@@ -14,13 +14,8 @@ PIXELS = (1.0, 5_000.0)
 def factor(unit: str, pixel_size: float | None = None, where: str = "The positions") -> float:
     """Nanometres in one unit of length; ``px`` needs the size of a pixel in nm.
 
-    Raises
-    ------
-    DataError
-        If the unit is unknown, or is px and there is no plausible pixel size.
+    Raises `DataError` if the unit is unknown, or is px and there is no plausible pixel size.
 
-    Examples
-    --------
     >>> factor("um"), factor("px", pixel_size=130)
     (1000.0, 130.0)
     """
@@ -38,18 +33,7 @@ def factor(unit: str, pixel_size: float | None = None, where: str = "The positio
 
 
 def plausible_pixel(size: float, source: str) -> float:
-    """The pixel size in nm, refused outside the range of microscopes.
-
-    Raises
-    ------
-    DataError
-        If it is not a number between 1 and 5,000 nm.
-
-    Examples
-    --------
-    >>> plausible_pixel(130, "--pixel-size")
-    130.0
-    """
+    """The pixel size in nm; `DataError` if it is not a number between 1 and 5,000 nm."""
     low, high = PIXELS
     if not (math.isfinite(size) and low <= size <= high):
         raise DataError(

@@ -122,13 +122,7 @@ class Localizations:
         return float(self.x.min()), float(self.x.max()), float(self.y.min()), float(self.y.max())
 
     def select(self, rows: ArrayLike) -> Self:
-        """The chosen rows (a mask or indices); the field of view is kept.
-
-        Raises
-        ------
-        DataError
-            If no row is left.
-        """
+        """The chosen rows (a mask or indices), of the same field of view; `DataError` if none is left."""
         parts = {n: a[rows] for n in _COLUMNS if (a := getattr(self, n)) is not None}
         return replace(self, field=self.bounds, **parts)
 
@@ -233,13 +227,13 @@ def read_localizations(
         known = np.isfinite(z)
         z = np.where(known, z, np.nan) if known.any() and np.ptp(z[known]) > 0 else None
     camera = None
-    if found.field_px is not None and units == "px":
-        camera = (0.0, found.field_px[0] * scale["x"], 0.0, found.field_px[1] * scale["y"])
+    if found.rows.field_px is not None and units == "px":
+        camera = (0.0, found.rows.field_px[0] * scale["x"], 0.0, found.rows.field_px[1] * scale["y"])
         held = [(values[c] >= 0) & (values[c] <= camera[k]) for c, k in (("x", 1), ("y", 3))]
         # Metadata of another file do not describe the field.
         camera = camera if np.mean(held[0] & held[1]) > _HELD else None
     used = ", ".join(f"{r}={n!r}" for r, n in found.names.items())
-    provenance = {"source": file.name, "format": found.kind, "unit": units, "columns": used}
+    provenance = {"source": file.name, "format": found.rows.kind, "unit": units, "columns": used}
     try:
         locs = Localizations(
             values["x"], values["y"], values.get("frame"), precision, values.get("photons"), camera,
@@ -270,8 +264,8 @@ def _scales(
             f"'{file}' says {stated} in its header and --unit {unit} was given; leave out --unit, or correct "
             "the header if that is wrong."
         )
-    units = given or stated or found.unit
-    size = pixel_size if pixel_size is not None else found.pixel_size
+    units = given or stated or found.rows.unit
+    size = pixel_size if pixel_size is not None else found.rows.pixel_size
     own = {role: u for role, u in found.units.items() if u not in strange}
     return {
         role: lengths.factor(own.get(role, units), size, f"The positions in '{file}'")

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.errors import ConfigurationError
+from mollifier.chromatin.ranges import require
 from mollifier.io.draws import Rng, generator
 
 Array = NDArray[np.float64]
@@ -17,15 +17,8 @@ _SPREAD = 0.3
 
 
 def with_noise(movie: xr.Dataset, sd: float, rng: Rng = 0) -> xr.Dataset:
-    """The movie with independent normal errors on phi_d, and their standard deviation as ``phi_d_sd``.
-
-    Raises
-    ------
-    ConfigurationError
-        If the standard deviation is not positive.
-    """
-    if not sd > 0:
-        raise ConfigurationError(f"sd={sd} was given; a positive standard deviation was expected.")
+    """The movie with independent normal errors on phi_d, and their standard deviation as ``phi_d_sd``."""
+    require({"sd": sd}, above=True)
     rng = generator(rng)
     noisy = movie["phi_d"] + sd * rng.standard_normal(movie["phi_d"].shape)
     return movie.assign(phi_d=noisy, phi_d_sd=xr.full_like(movie["phi_d"], sd))
@@ -34,18 +27,9 @@ def with_noise(movie: xr.Dataset, sd: float, rng: Rng = 0) -> xr.Dataset:
 def chromatin_density(movie: xr.Dataset, compaction: float = 5.0) -> xr.DataArray:
     """DNA density relative to that of pure euchromatin, ``phi_e + compaction phi_h``; 0 outside.
 
-    Parameters
-    ----------
-    compaction
-        How many times denser DNA lies in heterochromatin.
-
-    Raises
-    ------
-    ConfigurationError
-        If heterochromatin is not denser.
+    DNA lies ``compaction`` times denser in heterochromatin, more than once.
     """
-    if not compaction > 1:
-        raise ConfigurationError(f"compaction={compaction} was given; more than 1 was expected.")
+    require({"compaction": compaction}, low=1.0, above=True)
     chromatin = 1 - movie["phi_n"]
     phi_h, phi_e = (chromatin + movie["phi_d"]) / 2, (chromatin - movie["phi_d"]) / 2
     return (phi_e + compaction * phi_h).fillna(0.0).clip(min=0.0)
@@ -63,37 +47,15 @@ def localizations(
 ) -> pd.DataFrame:
     """Localisations of the molecules in every frame of a movie.
 
-    Labels are a Poisson process with the density of `chromatin_density`, drawn again for every frame. Each is
-    detected with probability ``detection``, and localised once and a Poisson number of times more, with
-    independent errors.
+    On average ``count`` labels in a frame are a Poisson process with the density of `chromatin_density`,
+    drawn again for every frame. Each is detected with probability ``detection``, and localised once and, on
+    average, ``repeats`` times more, with independent errors along x and y of mean standard error
+    ``precision`` in nm, which varies by 30 %. False localisations lie evenly over the field of view,
+    ``background`` for each true one.
 
-    Parameters
-    ----------
-    count
-        Mean number of labels in a frame.
-    compaction
-        As for `chromatin_density`.
-    detection
-        Probability that a label is detected.
-    precision
-        Mean standard error of a position along x and y, nm; that of each localisation varies by 30 %.
-    repeats
-        Mean number of further localisations of one molecule.
-    background
-        False localisations, evenly over the field of view, relative to the number of true ones.
+    The table has ``x``, ``y`` and ``uncertainty`` (nm) and ``frame`` (from 0), shuffled within a frame.
+    Raises `ConfigurationError` if a number is out of range.
 
-    Returns
-    -------
-    DataFrame
-        ``x``, ``y`` and ``uncertainty`` (nm), ``frame`` (from 0), shuffled within a frame.
-
-    Raises
-    ------
-    ConfigurationError
-        If a number is out of range.
-
-    Examples
-    --------
     >>> from mollifier.chromatin.model import ChromatinModel
     >>> from mollifier.chromatin.shapes import nucleus
     >>> from mollifier.chromatin.simulate import simulate
@@ -102,11 +64,9 @@ def localizations(
     >>> list(table), bool(abs(len(table) - 8000) < 400)
     (['x', 'y', 'frame', 'uncertainty'], True)
     """
-    if not (count > 0 and 0 < detection <= 1 and precision >= 0 and repeats >= 0 and background >= 0):
-        raise ConfigurationError(
-            f"count={count}, detection={detection}, precision={precision}, repeats={repeats}, "
-            f"background={background} were given; positive numbers and a probability were expected."
-        )
+    require({"count": count}, above=True)
+    require({"detection": detection}, high=1.0, above=True)
+    require({"precision": precision, "repeats": repeats, "background": background})
     rng = generator(rng)
     density = chromatin_density(movie, compaction)
     frames = density.transpose(..., "x", "y").values.reshape(-1, density.sizes["x"], density.sizes["y"])

@@ -200,23 +200,12 @@ class ChromatinModel:
 
 
 def geometric_rate(radius: float, spacing: float) -> float:
-    """lam from the radius of domains and the spacing of their centres, ``1/((d/R)^2 - 1)``.
+    """lam from the radius of domains and the spacing of their centres in one unit, ``1/((d/R)^2 - 1)``.
 
     The balance of a round domain between diffusion into it and acetylation within it (after Kant et al.,
-    2024): an estimate to compare with a map; it has no standard error.
+    2024): an estimate to compare with a map; it has no standard error. Raises `ConfigurationError` if the
+    domains would overlap or a length is not positive.
 
-    Parameters
-    ----------
-    radius, spacing
-        In the same unit.
-
-    Raises
-    ------
-    ConfigurationError
-        If the domains would overlap or a length is not positive.
-
-    Examples
-    --------
     >>> round(geometric_rate(100.0, 300.0), 3)
     0.125
     """

@@ -103,19 +103,9 @@ class StudyPlan:
     ) -> StudyPlan:
         """A plan with the standard deviations of an earlier study, and other fields as given.
 
-        Parameters
-        ----------
-        pilot
-            Its table of cells (``cells.csv``): group, replicate and quantity.
-        quantity
-            Whose standard deviations, in units of its mean in the control.
-        control
-            Group; by default the mean is that of all cells.
-
-        Raises
-        ------
-        ConfigurationError
-            If it lacks the quantity or the control, or has too few cells.
+        ``pilot`` is its table of cells (``cells.csv``) with group, replicate and quantity, whose standard
+        deviations are in units of its mean in the control, or of that of all cells without one. Raises
+        `ConfigurationError` if it lacks the quantity or the control, or has too few cells.
         """
         if quantity not in pilot:
             there = [str(c) for c in pilot.columns if c in QUANTITIES]
@@ -140,16 +130,12 @@ class StudyPlan:
                 f"The mean of {quantity} in the cells, {mean:.3g}, is zero within its error: standard "
                 "deviations are parts of it. A quantity with a mean above zero was expected."
             )
-        spreads: dict[str, Any]
-        variances = Dishes.of(values, groups, names).components
-        cell, dish, replicate = (math.sqrt(v) / mean for v in variances)
+        cell, dish, replicate = (math.sqrt(v) / mean for v in Dishes.of(values, groups, names).components)
         if unit == "cell":
-            spreads = {"sd_cells": math.hypot(cell, dish)}
-        elif replicate:
-            spreads = {"sd_cells": cell, "sd_replicates": replicate, "sd_dishes": dish}
-        else:
-            spreads = {"sd_cells": cell, "sd_replicates": dish}
-        return cls(**{**spreads, **given})
+            cell, dish = math.hypot(cell, dish), 0.0
+        if not replicate:
+            dish, replicate = 0.0, dish
+        return cls(**{"sd_cells": cell, "sd_replicates": replicate, "sd_dishes": dish, **given})
 
     def draw(self, rng: np.random.Generator) -> GroupMeans:
         """The means of one study without a difference, from the analysis that measured cells have."""
@@ -179,17 +165,7 @@ class Power:
 
 
 def power(plan: StudyPlan, draws: int = 500, rng: Rng = 0) -> Power:
-    """Simulate a planned study.
-
-    Parameters
-    ----------
-    plan
-        The study.
-    draws
-        Simulated studies.
-    rng
-        Seed or generator of the draws.
-    """
+    """Simulate a planned study ``draws`` times, with a seed or generator."""
     random = generator(rng)
     means = [plan.draw(random) for _ in range(draws)]
     shift = np.array([m.mean[0] - m.mean[1] for m in means])

@@ -26,18 +26,9 @@ _POLYGON_PIXELS = 512
 def read_polygon(path: str | Path, *, unit: str = "nm", pixel_size: float | None = None) -> list[Array]:
     """Rings of a polygon in nm, each (n, 2), from GeoJSON or from a table with columns x and y.
 
-    Parameters
-    ----------
-    path
-        GeoJSON (a Polygon or MultiPolygon, bare or in a Feature or FeatureCollection), or text or CSV with
-        one vertex a row.
-    unit, pixel_size
-        Unit of the positions: "nm", "um", or "px" with the size of a pixel in nm.
-
-    Raises
-    ------
-    DataError
-        If there is no polygon in the file, or a ring has fewer than three vertices.
+    GeoJSON holds a Polygon or MultiPolygon, bare or in a Feature or FeatureCollection; a table, text or CSV,
+    one vertex a row. The unit of the positions is "nm", "um", or "px" with the size of a pixel in nm. Raises
+    `DataError` if there is no polygon in the file, or a ring has fewer than three vertices.
     """
     file = Path(path)
     scale = factor(unit, pixel_size, f"The vertices in '{file}'")

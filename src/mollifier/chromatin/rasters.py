@@ -45,13 +45,7 @@ def edge_distance(mask: xr.DataArray) -> xr.DataArray:
 
 
 def pixel_spacing(mask: xr.DataArray) -> float:
-    """Side of the pixels of a mask (x, y).
-
-    Raises
-    ------
-    DataError
-        If they are not square, or the dims are others.
-    """
+    """Side of the pixels of a mask (x, y); `DataError` if they are not square, or the dims are others."""
     steps = np.concatenate([np.diff(mask[c].values) for c in ("x", "y")])
     if mask.dims != ("x", "y") or not len(steps) or np.ptp(steps) > 1e-6 * abs(steps.mean()):
         raise DataError("The mask's pixels are not square; dims (x, y) with one even spacing were expected.")
@@ -100,10 +94,7 @@ def counts(nodes: tuple[Array, Array], x: Array, y: Array) -> NDArray[np.int64]:
 def on_grid(mask: xr.DataArray, x: Array, y: Array) -> NDArray[np.bool_]:
     """A mask on other pixels, shape (nx, ny): the value of the nearest pixel, False beyond the mask.
 
-    Raises
-    ------
-    DataError
-        If the mask has a single pixel along an axis.
+    Raises `DataError` if the mask has a single pixel along an axis.
     """
     for name in ("x", "y"):
         if mask.sizes[name] < 2:

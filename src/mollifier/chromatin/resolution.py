@@ -30,24 +30,13 @@ class Resolution:
     and Evans, Ecology 35:445, 1954), that is four such distances. Independent blurs add in squares, and the
     map's kernel counts where it is wider: sqrt(localization^2 + max(nyquist, kernel)^2).
 
-    Attributes
-    ----------
-    precision
-        Standard error of a position; NaN and left out where it is unknown.
-    neighbour
-        Mean distance to the nearest neighbour.
-    kernel
-        Full width at half maximum of the kernel; 0 for Voronoi cells.
-
-    Examples
-    --------
     >>> round(Resolution(precision=10.0, neighbour=8.0, kernel=0.0).total, 2)
     39.73
     """
 
-    precision: float
-    neighbour: float
-    kernel: float
+    precision: float  #: Standard error of a position; NaN and left out where it is unknown.
+    neighbour: float  #: Mean distance to the nearest neighbour.
+    kernel: float  #: Full width at half maximum of the kernel; 0 for Voronoi cells.
 
     @property
     def nyquist(self) -> float:
@@ -66,13 +55,7 @@ class Resolution:
 
 
 def mean_neighbour_distance(locs: Localizations) -> float:
-    """Mean distance to the nearest other molecule in nm, from at most 100,000 of them.
-
-    Raises
-    ------
-    DataError
-        If there are fewer than two molecules.
-    """
+    """Mean distance to the nearest other molecule in nm, from 2 to 100,000 of them."""
     if len(locs) < 2:
         raise DataError(f"{len(locs)} molecule lies inside; a density needs at least two. Is the mask right?")
     points = np.stack([locs.x, locs.y], axis=1)

@@ -8,6 +8,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from mollifier.chromatin import rasters
+from mollifier.chromatin.ranges import require
 from mollifier.chromatin.rasters import edge_distance, pixel_spacing
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.io.draws import Rng, generator
@@ -21,35 +23,19 @@ Pattern = Literal["uniform", "gradient", "patches", "peripheral"]
 def nucleus(
     diameter: float = 1800.0, pixels: int = 256, uneven: float = 0.06, rng: Rng = 0, margin: float = 0.08
 ) -> xr.DataArray:
-    """A mask (x, y) of a random rounded shape in a square of pixels.
+    """A mask (x, y) of a random rounded shape of some mean diameter in nm, in a square of pixels.
 
-    Parameters
-    ----------
-    diameter
-        Mean diameter, nm.
-    pixels
-        Along each side.
-    uneven
-        Amplitude of the waves of its edge, relative to the radius.
-    margin
-        Free space at every side, relative to the radius.
+    The amplitude of the waves of its edge and the free space at every side are relative to the radius. Raises
+    `ConfigurationError` if a size is out of range.
 
-    Raises
-    ------
-    ConfigurationError
-        If a size is not positive.
-
-    Examples
-    --------
     >>> mask = nucleus(1000.0, 40)
     >>> mask.shape, mask["x"].attrs["units"], bool(mask[20, 20]), bool(mask[0, 0])
     ((40, 40), 'nm', True, False)
     """
-    if diameter <= 0 or pixels < 4 or not 0 <= uneven < 0.3 or margin < 0:
-        raise ConfigurationError(
-            f"diameter={diameter}, pixels={pixels}, uneven={uneven}, margin={margin} were given; positive "
-            "sizes, 4 pixels or more and waves below 0.3 of the radius were expected."
-        )
+    require({"diameter": diameter}, above=True)
+    require({"pixels": pixels}, low=4)
+    require({"uneven": uneven}, high=0.3)
+    require({"margin": margin})
     rng = generator(rng)
     waves = [(k, *(uneven / k * rng.standard_normal(2)).tolist()) for k in _WAVES]
     largest = 1 + sum(float(np.hypot(a, b)) for _, a, b in waves)
@@ -58,8 +44,7 @@ def nucleus(
     x, y = place[:, None], place
     angle = np.arctan2(y, x)
     edge = diameter / 2 * (1 + sum(a * np.cos(k * angle) + b * np.sin(k * angle) for k, a, b in waves))
-    coords = {c: xr.Variable(c, place, {"units": "nm"}) for c in ("x", "y")}
-    return xr.DataArray(np.hypot(x, y) < edge, coords, ("x", "y"), "mask")
+    return xr.DataArray(np.hypot(x, y) < edge, rasters.pixels(place, place), ("x", "y"), "mask")
 
 
 def rate_pattern(
@@ -67,33 +52,18 @@ def rate_pattern(
 ) -> xr.DataArray:
     """A true lam(x, y) on the pixels of a mask, positive everywhere.
 
-    Parameters
-    ----------
-    kind
-        "uniform"; "gradient" along a random direction; "patches", a random smooth field; "peripheral", higher
-        near the edge.
-    level
-        Median of the field.
-    contrast
-        Standard deviation of log(lam) within the nucleus.
+    It is "uniform", a "gradient" along a random direction, "patches", a random smooth field, or "peripheral",
+    higher near the edge, with median ``level`` and with ``contrast``, the standard deviation of log(lam)
+    within the nucleus. Raises `ConfigurationError` if there is no such pattern, or the level is not positive.
 
-    Raises
-    ------
-    ConfigurationError
-        If there is no such pattern, or the level is not positive.
-
-    Examples
-    --------
     >>> lam = rate_pattern(nucleus(1000.0, 40), "gradient", level=0.5, contrast=0.3)
     >>> bool(lam.min() > 0), lam.dims
     (True, ('x', 'y'))
     """
     if kind not in get_args(Pattern):
         raise ConfigurationError(f"There is no pattern '{kind}'.{did_you_mean(kind, get_args(Pattern))}")
-    if level <= 0 or contrast < 0:
-        raise ConfigurationError(
-            f"level={level}, contrast={contrast} were given; positive ones were expected."
-        )
+    require({"level": level}, above=True)
+    require({"contrast": contrast})
     rng = generator(rng)
     x, y = mask["x"].values[:, None], mask["y"].values
     size = float(np.sqrt(mask.values.sum()) * pixel_spacing(mask))

@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.interpolate import make_interp_spline
 from scipy.sparse.linalg import splu
 
 from mollifier.chromatin.model import ChromatinModel
@@ -46,10 +47,8 @@ def simulate(
 
     Parameters
     ----------
-    model
-        In nm and s, the units of the mask and the times; other units serve if all agree.
-    mask
-        Square pixels of the nucleus, dims (x, y).
+    model, mask
+        In nm and s, on square pixels (x, y); other units serve if all agree.
     rate
         lam over (x, y) or (x, y, t) on the mask's pixels, or a number; interpolated linearly between its
         times, constant before and after them.
@@ -61,10 +60,9 @@ def simulate(
         Time in s for which the pattern forms before the first frame, at the rate of the first frame.
     step
         Largest time step in s; 0.005/Gamma_ac by default.
-    start
-        Initial phi_d over (x, y); by default the uniform balance of lam with smooth random noise.
-    rng
-        Seed or generator of that noise.
+    start, rng
+        Initial phi_d over (x, y); by default the uniform balance of lam with smooth random noise of this seed
+        or generator.
 
     Returns
     -------
@@ -73,10 +71,9 @@ def simulate(
 
     Raises
     ------
-    ConfigurationError
-        If the times do not increase or a size is out of range.
-    DataError
-        If the mask is empty, its pixels are not square or arrays do not share them.
+    ConfigurationError, DataError
+        If the times do not increase or a size is out of range; if the mask is empty, its pixels are not
+        square or arrays do not share them.
 
     Examples
     --------
@@ -94,26 +91,16 @@ def simulate(
         raise DataError("The mask is empty: no pixel belongs to the nucleus.")
     nucleoplasm = _on(mask, nucleoplasm, "nucleoplasm")
     rate = _on(mask, rate, "rate")
-    n = nucleoplasm.values[inside]
-    lam = _in_time(rate, inside)
+    n, lam = nucleoplasm.values[inside], _in_time(rate, inside)
     if start is None:
         first = (1 - n) * (lam(times[0]) - 1) / (lam(times[0]) + 1) + _noise(model, mask, rng)[inside]
     else:
         first = _on(mask, start, "start").values[inside]
-    flow = _Flow(model, mask, n, lam, step or _STEP * model.time)
-    found = flow.frames(first, times, before)
     phi_d = np.full((*mask.shape, len(times)), np.nan)
-    phi_d[inside] = found.T
+    phi_d[inside] = _Flow(model, mask, n, lam, step or _STEP * model.time).frames(first, times, before).T
     coords = {"x": mask["x"], "y": mask["y"], "t": ("t", times, {"units": "s"})}
-    return xr.Dataset(
-        {
-            "phi_d": (("x", "y", "t"), phi_d),
-            "phi_n": nucleoplasm.where(mask).rename("phi_n"),
-            "lam": rate.where(mask).rename("lam"),
-            "mask": mask,
-        },
-        coords,
-    )
+    known = {"phi_n": nucleoplasm.where(mask), "lam": rate.where(mask), "mask": mask}
+    return xr.Dataset({"phi_d": (("x", "y", "t"), phi_d), **known}, coords)
 
 
 class _Flow:
@@ -149,8 +136,7 @@ class _Flow:
     def frames(self, phi: Array, times: Array, before: float) -> Array:
         """States, shape (frames, cells); before the first frame the rate is that of the first frame."""
         if before:
-            frozen = times[0]
-            phi = self._advance(phi, -before, 0.0, lambda p, _: self.explicit(p, frozen))
+            phi = self._advance(phi, -before, 0.0, lambda p, _: self.explicit(p, times[0]))
         found = [phi]
         for a, b in pairwise(times):
             phi = self._advance(phi, a, b, self.explicit)
@@ -199,13 +185,8 @@ def _in_time(rate: xr.DataArray, inside: NDArray[np.bool_]) -> Callable[[float],
     if "t" not in rate.dims:
         return lambda _: cells
     when = rate["t"].values
-
-    def at(t: float) -> Array:
-        k = int(np.clip(np.searchsorted(when, t) - 1, 0, len(when) - 2))
-        share = float(np.clip((t - when[k]) / (when[k + 1] - when[k]), 0.0, 1.0))
-        return (1 - share) * cells[:, k] + share * cells[:, k + 1]
-
-    return at
+    between = make_interp_spline(when, cells, k=1, axis=1)
+    return lambda t: between(np.clip(t, when[0], when[-1]))
 
 
 def _noise(model: ChromatinModel, mask: xr.DataArray, rng: Rng) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mollifier.data.readers.hdf5 import load_arrays
 from mollifier.errors import DataError
 from mollifier.io.hdf5_file import is_hdf5, open_hdf5
 
+# Of NumPy's files, archives, MATLAB's, lists of records in JSON, and HDF5.
 _BEGINNINGS = (b"\x93NUMPY", b"PK\x03\x04", b"MATLAB", b"[{", b"[\n", b"[ ", b"\x89HDF\r\n\x1a\n")
 # Arrays of vectors, and the names of their components. DECODE's ``xyz_cr`` holds variances, not errors.
 _VECTORS = {"xyz": "{}", "loc": "{}", "array": "{}", "xyz_sig": "precision_{}"}
@@ -23,10 +25,7 @@ _VECTORS = {"xyz": "{}", "loc": "{}", "array": "{}", "xyz_sig": "precision_{}"}
 def open_arrays(file: Path) -> Rows:
     """Columns of numbers in a file of arrays; of MINFLUX, the valid localisations of the last iteration.
 
-    Raises
-    ------
-    DataError
-        If it cannot be read, holds no columns, or some of different lengths.
+    Raises `DataError` if it cannot be read, holds no columns, or some of different lengths.
     """
     try:
         found = dict(_arrays(_content(file)))
@@ -48,19 +47,18 @@ def open_arrays(file: Path) -> Rows:
         raise DataError(
             f"'{file}' holds no columns x and y of numbers, which were expected. Export it as CSV."
         )
-    every = list(columns.values())
+    rows = Rows.of(columns, **{"kind": "arrays", **known})
 
     def load(index: Mapping[str, int]) -> dict[str, NDArray[Any]]:
-        text = next((r for r, i in index.items() if r != "channel" and every[i].dtype.kind == "U"), None)
-        if text is not None:
-            raise DataError(f"'{file}' holds text as {text}; numbers were expected.")
-        short = next((r for r, i in index.items() if every[i].size != every[index["x"]].size), None)
-        if short is not None:
-            raise DataError(f"'{file}' holds {short} and x of different lengths; one was expected.")
-        return {role: every[i] for role, i in index.items()}
+        found = rows.load(index)
+        for role, values in found.items():
+            if role != "channel" and values.dtype.kind == "U":
+                raise DataError(f"'{file}' holds text as {role}; numbers were expected.")
+            if values.size != found["x"].size:
+                raise DataError(f"'{file}' holds {role} and x of different lengths; one was expected.")
+        return found
 
-    settings: dict[str, Any] = {"kind": "arrays", **known}
-    return Rows(list(columns), len(columns), load, **settings)
+    return replace(rows, load=load)
 
 
 def _content(file: Path) -> Any:
@@ -126,17 +124,11 @@ def decode_units(meta: Mapping[str, Any]) -> dict[str, Any]:
     sides = np.ravel([] if size is None else size).tolist()
     if unit == "px" and len(set(sides)) > 1:
         raise DataError(f"DECODE states pixels of {sides} nm; square ones were expected. Export in nm.")
-    roles = ("x", "y", "precision_x", "precision_y")
-    stated = {role: str(unit) for role in roles} if unit is not None else {}
+    roles = ("x", "y", "precision_x", "precision_y") if unit is not None else ()
     return {
-        "units": {**stated, "z": "nm"},
-        "pixel_size": float(size[0]) if size is not None and len(size) else None,
+        "units": dict.fromkeys(roles, str(unit)) | {"z": "nm"},
+        "pixel_size": float(sides[0]) if sides else None,
     }
 
 
-def _recognises(path: Path, beginning: bytes) -> bool:
-    """NumPy's files, archives, MATLAB's, lists of records in JSON, and HDF5."""
-    return beginning.startswith(_BEGINNINGS)
-
-
-FORMAT = Format(_recognises, table=open_arrays)
+FORMAT = Format(lambda path, beginning: beginning.startswith(_BEGINNINGS), table=open_arrays)

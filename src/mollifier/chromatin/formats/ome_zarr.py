@@ -19,10 +19,7 @@ from mollifier.io.files import require_package
 def open_ome_zarr(path: Path) -> Image:
     """The image in a folder, with the scales of its axes.
 
-    Raises
-    ------
-    DataError
-        If zarr is missing, the store is damaged, or holds several images.
+    Raises `DataError` if zarr is missing, the store is damaged, or holds several images.
     """
     require_package(path, "zarr", "zarr")
     import zarr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,7 @@ from mollifier.io.hdf5_file import is_hdf5, open_hdf5
 def open_picasso(file: Path) -> Rows:
     """The table ``locs``, as Picasso or PyTables writes it; positions are in pixels, z in nm.
 
-    Raises
-    ------
-    DataError
-        If the file is damaged, or holds no such table.
+    Raises `DataError` if the file is damaged, or holds no such table.
     """
     with open_hdf5(file) as (_, arrays):
         node = arrays.get("locs", arrays.get("locs/table"))
@@ -35,7 +33,10 @@ def open_picasso(file: Path) -> Rows:
             table = arrays["locs" if "locs" in arrays else "locs/table"].fields(chosen)[()]
         return {role: table[names[i]] for role, i in index.items()}
 
-    embedded = [] if text is None else _json(text)
+    embedded = []
+    with suppress(ValueError, TypeError):
+        embedded = json.loads(text)
+        embedded = embedded if isinstance(embedded, list) else [embedded]
     size, extent = camera_of(picasso_metadata(file, embedded))
     return Rows(
         names, len(names), load, "Picasso HDF5", units={"z": "nm"}, unit="px", pixel_size=size,
@@ -44,7 +45,6 @@ def open_picasso(file: Path) -> Rows:
 
 
 def _recognises(path: Path, beginning: bytes) -> bool:
-    """Whether a file is HDF5 with the table ``locs``."""
     if path.is_dir() or not is_hdf5(path):
         return False
     with open_hdf5(path) as (_, arrays):
@@ -69,10 +69,7 @@ _Loader.add_multi_constructor("", _plain)
 def picasso_metadata(file: Path, embedded: Sequence[Any] = ()) -> list[Any]:
     """The documents of the YAML file of the same name, or else those that the file holds.
 
-    Raises
-    ------
-    DataError
-        If that file is no YAML, or the positions are an average of molecules.
+    Raises `DataError` if that file is no YAML, or the positions are an average of molecules.
     """
     beside = file.with_suffix(".yaml")
     found = list(embedded)
@@ -102,14 +99,6 @@ def camera_of(documents: Iterable[Any]) -> tuple[float | None, tuple[float, floa
 
     width, height = number("Width"), number("Height")
     return number("Pixelsize"), None if width is None or height is None else (width, height)
-
-
-def _json(text: Any) -> list[Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, TypeError):
-        return []
-    return found if isinstance(found, list) else [found]
 
 
 FORMAT = Format(_recognises, table=open_picasso)

@@ -51,6 +51,12 @@ class Rows:
     pixel_size: float | None = None
     field_px: tuple[float, float] | None = None
 
+    @classmethod
+    def of(cls, columns: Mapping[str, NDArray[Any]], kind: str, **stated: Any) -> Rows:
+        """A table of columns in memory, shape (rows,) each, with other attributes as stated."""
+        every = list(columns.values())
+        return cls(list(columns), len(every), lambda i: {r: every[k] for r, k in i.items()}, kind, **stated)
+
 
 @dataclass(frozen=True)
 class Format:
@@ -80,13 +86,7 @@ FORMATS: Registry[Format] = Registry(
 
 
 def format_of(path: Path) -> Format:
-    """The format of a file, or of a folder that is one image.
-
-    Raises
-    ------
-    DataError
-        If there is no such file, or it is a folder of another kind.
-    """
+    """The format of a file, or of a folder that is one image; `DataError` if there is none."""
     beginning = b""
     if not path.is_dir():
         require_file(path)

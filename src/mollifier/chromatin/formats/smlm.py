@@ -23,10 +23,7 @@ _MANIFEST = "manifest.json"
 def open_smlm(file: Path) -> Rows:
     """The tables of an archive one below another; a column ``channel`` holds the channel of each.
 
-    Raises
-    ------
-    DataError
-        If the archive is damaged, or holds no binary tables of one layout.
+    Raises `DataError` if the archive is damaged, or holds no binary tables of one layout.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -45,12 +42,8 @@ def open_smlm(file: Path) -> Rows:
     except Exception as error:
         # A manifest may be wrong in as many ways as JSON.
         raise DataError(f"'{file}' is no readable SMLM archive ({error!r}); export it as CSV.") from error
-    names = list(parts[0])
-
-    def load(index: Mapping[str, int]) -> dict[str, NDArray[Any]]:
-        return {role: np.concatenate([p[names[i]] for p in parts]) for role, i in index.items()}
-
-    return Rows(names, len(names), load, "SMLM", [str(stated.get(n, "")) for n in names])
+    columns = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+    return Rows.of(columns, "SMLM", below=[str(stated.get(n, "")) for n in columns])
 
 
 def _columns(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,10 +19,7 @@ _PLUGINS = {".nd2": "bioio_nd2", ".czi": "bioio_czi", ".lif": "bioio_lif"}
 def open_vendor_image(file: Path) -> Image:
     """The one image in a file, without the dimensions along which it has one step.
 
-    Raises
-    ------
-    DataError
-        If bioio or its plugin is missing, the file cannot be read, or holds several positions.
+    Raises `DataError` if bioio or its plugin is missing, the file cannot be read, or holds several positions.
     """
     plugin = _PLUGINS[file.suffix.lower()]
     if find_spec("bioio") is None or find_spec(plugin) is None:
@@ -29,8 +27,6 @@ def open_vendor_image(file: Path) -> Image:
             f"'{file}' needs bioio and {plugin.replace('_', '-')}: pip install 'mollifier[bioio]'. Or save "
             "it as OME-TIFF."
         )
-    from importlib import import_module
-
     try:
         opened = import_module("bioio").BioImage(file, reader=import_module(plugin).Reader)
         scenes = list(opened.scenes)
