@@ -146,7 +146,7 @@ def test_fractions_bad_options():
         fractions(image, thresholds=Thresholds(background=150, euchromatin=100))
     with pytest.raises(ConfigurationError, match="euchromatin_quantile=3"):
         Thresholds(euchromatin_quantile=3)
-    with pytest.raises(ConfigurationError, match="gain above 0"):
+    with pytest.raises(ConfigurationError, match=r"camera\.gain=0"):
         Camera(gain=0)
     with pytest.raises(DataError, match="choose one of"):
         fractions(image.expand_dims(z=2))

@@ -15,11 +15,10 @@ from mollifier.chromatin.energy_levels import EnergyLevels, energy_levels
 from mollifier.chromatin.fractions import fractions
 from mollifier.chromatin.infer import infer_rate
 from mollifier.chromatin.lever_rule import Thresholds
-from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.movies import Settled, settled
 from mollifier.chromatin.nucleus_data import NucleusData
-from mollifier.chromatin.outline import Offset, fitted_outline
-from mollifier.chromatin.rasters import edge_distance
+from mollifier.chromatin.outline import fitted_outline
+from mollifier.chromatin.rasters import edge_distance, last_of
 from mollifier.chromatin.rate_map import KNOWN, RateMap, interval
 from mollifier.chromatin.result import NucleusResult
 from mollifier.chromatin.sensitivity import Levels, sensitivity
@@ -81,54 +80,49 @@ def analyse_fields(
             fitted, edge = fitted_outline(ready.sample)
             ready = replace(ready, sample=fitted)
         known, chosen = _with_fields(known, ready.sample, settings, levels)
-        settings = _with_edge(settings, edge, known.numbers["resolution"])
+        if edge is not None:
+            # The map begins at the fitted outline.
+            assume = replace(settings.assume, outline=edge.sd / known.numbers["resolution"])
+            settings = replace(settings, assume=assume, margin=settings.margin or 0.0)
         known, found = _with_rate(known, settings, chosen, ready)
         if edge is not None:
-            numbers = {"outline_offset": edge.value, "outline_sd": edge.sd}
-            known = replace(known, numbers=known.numbers | numbers)
+            known = _with_numbers(known, {"outline_offset": edge.value, "outline_sd": edge.sd})
     except Exception as error:
         # Any failure in one nucleus is reported in its row and stops no other.
         known = replace(known, error=_said(error))
-    return replace(known, numbers={**known.numbers, "seconds": time.perf_counter() - begun}), found
+    return _with_numbers(known, {"seconds": time.perf_counter() - begun}), found
 
 
-def _with_edge(s: StudySettings, edge: Offset | None, resolution: float) -> StudySettings:
-    """The settings with the error of a fitted outline, at which the map begins."""
-    if edge is None:
-        return s
-    assume = replace(s.assume, outline=edge.sd / resolution)
-    return replace(s, assume=assume, margin=0.0 if s.margin is None else s.margin)
+def _with_numbers(known: NucleusResult, numbers: dict[str, float]) -> NucleusResult:
+    return replace(known, numbers=known.numbers | numbers)
 
 
 def _with_fields(
     known: NucleusResult, sample: NucleusData, s: StudySettings, levels: tuple[float, float] | None
 ) -> tuple[NucleusResult, Levelled]:
     """Volume fractions and domains, and the levels as they were given or fitted."""
-    chosen, fitted = s.thresholds, None
+    chosen: Levelled = s.thresholds
     if sample.euchromatin is not None:
-        value, fitted = two_colours(sample, s)
-        chosen = fitted.thresholds
+        value, chosen = two_colours(sample, s)
     else:
         value = signal(sample, s)
     if s.levels == "energy":
-        width = float(value.attrs.get("kernel_width", math.nan))
-        fitted = energy_levels(sample, s, width)
-        chosen = fitted.thresholds
+        chosen = energy_levels(sample, s, float(value.attrs.get("kernel_width", math.nan)))
     elif levels is not None:
-        ground, mean = ground_and_mean(value, sample.mask, chosen)
+        ground, mean = ground_and_mean(value, sample.mask, s.thresholds)
         e, h = (ground + mean * r for r in levels)
-        chosen = replace(chosen, background=ground, euchromatin=e, heterochromatin=h)
-    phi = fractions(value, sample.mask, thresholds=chosen, psf_sd=s.psf_sd)
+        chosen = replace(s.thresholds, background=ground, euchromatin=e, heterochromatin=h)
+    given = chosen if isinstance(chosen, Thresholds) else chosen.thresholds
+    phi = fractions(value, sample.mask, thresholds=given, psf_sd=s.psf_sd)
     image = value["density"] if isinstance(value, xr.Dataset) else value
     shown = image.reindex_like(phi, method="nearest", tolerance=1.0).where(phi["phi_h"].notnull())
     phi = phi.assign(signal=shown.assign_attrs(image.attrs).drop_vars("z", errors="ignore"))
-    last = phi["phi_h"].isel(t=-1, drop=True) if "t" in phi["phi_h"].dims else phi["phi_h"]
-    inside = last.notnull()
+    last = last_of(phi["phi_h"])
     resolution = float(phi.attrs["resolution"])
     found = structure(sample, s, last, resolution)
     pixel = float(last["x"][1] - last["x"][0])
     numbers: dict[str, float] = {
-        "area": float(inside.sum()) * pixel**2 / 1e6,
+        "area": float(last.notnull().sum()) * pixel**2 / 1e6,
         "pixel": pixel,
         "resolution": resolution,
         "frames": phi.sizes.get("t", 1),
@@ -138,17 +132,16 @@ def _with_fields(
     }
     phi.attrs |= found.attrs
     tables = {"domains": found.domains, "features": found.features}
-    notes = _resolved(phi, s, last, sample.frames)
-    return replace(known, fields=phi, **tables, numbers=numbers, notes=notes), fitted or chosen
+    return replace(
+        known, fields=phi, **tables, numbers=numbers, notes=_resolved(phi, s, last, sample)
+    ), chosen
 
 
-def _resolved(
-    phi: xr.Dataset, s: StudySettings, last: xr.DataArray, frames: tuple[Localizations, ...]
-) -> tuple[str, ...]:
+def _resolved(phi: xr.Dataset, s: StudySettings, last: xr.DataArray, sample: NucleusData) -> tuple[str, ...]:
     """Notes on what is not resolved, and on how much of the nucleus exceeds the level of heterochromatin."""
     resolution = float(phi.attrs["resolution"])
     notes = [str(phi.attrs["note"])]
-    if depth := next((f.depth for f in frames if f.depth), ""):
+    if depth := next((f.depth for f in sample.frames if f.depth), ""):
         notes.append(f"Positions along z, {depth}, are projected: the map is that of the whole depth.")
     if resolution > _SMALL_DOMAIN:
         notes.append(
@@ -177,8 +170,8 @@ def _with_rate(
     assert known.fields is not None
     phi = for_rate(known.fields)
     gone = phi["phi_e"].sum().item()
-    balance_rate = float(phi["phi_h"].sum()) / gone if gone > 0 else math.nan
-    known = replace(known, numbers={**known.numbers, "rate_balance": balance_rate})
+    balance = float(phi["phi_h"].sum()) / gone if gone > 0 else math.nan
+    known = _with_numbers(known, {"rate_balance": balance})
     notes = list(known.notes)
     if "t" not in phi["phi_d"].dims:
         notes.append(
@@ -193,21 +186,20 @@ def _with_rate(
     except Exception as error:
         # Fields and domains are valid without a map of rates.
         return replace(known, notes=tuple(notes), error=f"No map of rates: {_said(error)}"), None
-    share = float((found.dataset["identifiability"] < KNOWN).where(found.dataset["mask"].astype(bool)).mean())
-    numbers = _rate_numbers(found, assumed, ready) | {"identified": share}
+    d = found.dataset
+    share = float((d["identifiability"] < KNOWN).where(d["mask"].astype(bool)).mean())
+    known = _with_numbers(known, _rate_numbers(found, assumed, ready) | {"identified": share})
     if not inner:
         notes.append("The nucleus is too narrow for a smaller outline: errors leave out that of the outline.")
     notes += _doubts(found, share)
-    d = found.dataset
-    whole = d.assign(lam_assumed_sd=assumed["lam_assumed_sd"])
-    sd: xr.DataArray = (d["lam_sd"] ** 2 + whole["lam_assumed_sd"] ** 2) ** 0.5
-    whole = whole.assign(interval(d["lam"], sd))
+    sd: xr.DataArray = (d["lam_sd"] ** 2 + assumed["lam_assumed_sd"] ** 2) ** 0.5
+    whole = d.assign(lam_assumed_sd=assumed["lam_assumed_sd"]).assign(interval(d["lam"], sd))
     parts = {
         "rate": whole.assign_attrs({"balance": found.balance, "status": str(found.status)}),
         "profile": rate_profile(d),
         "sensitivity": assumed[["level", "pattern", "step", "sd"]],
     }
-    return replace(known, numbers={**known.numbers, **numbers}, notes=tuple(notes), **parts), found
+    return replace(known, notes=tuple(notes), **parts), found
 
 
 def _mapper(phi: xr.Dataset, s: StudySettings, ready: Settled, geometry: float) -> Callable[[float], RateMap]:
@@ -269,7 +261,7 @@ def _assumed(
 
 
 def _step_numbers(step: Step, known: bool) -> dict[str, float]:
-    """Size, delay and spread with their errors and intervals; only the size where there may be no step."""
+    """Size, delay and spread with errors and intervals; only the size where there may be no step."""
     parts = {"size": step.size, "delay": step.delay, "spread": step.spread}
     return {
         f"step_{name}{end}": value if known or name == "size" else math.nan

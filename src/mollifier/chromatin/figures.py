@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 
 from mollifier.chromatin.groups import QUANTITIES, unit_of
 from mollifier.chromatin.lever_rule import NO_BACKGROUND
-from mollifier.chromatin.rasters import edge_distance
+from mollifier.chromatin.rasters import edge_distance, last_of
 from mollifier.chromatin.rate_map import KNOWN
 from mollifier.chromatin.result import NucleusResult
 from mollifier.reporting import style
@@ -30,11 +30,8 @@ _REPLICATES = (style.BLUE, style.ORANGE, style.GREEN, style.PURPLE, style.RED, s
 
 def nucleus_figures(result: NucleusResult) -> dict[str, Callable[[], Figure]]:
     """Name -> function that draws it, of every figure that a nucleus has."""
-    drawn: dict[str, Callable[..., Figure]] = {}
-    if result.fields is not None:
-        drawn |= {"fields": fields_figure, "levels": levels_figure}
-    if result.rate is not None:
-        drawn |= {"rate": rate_figure, "profile": profile_figure}
+    drawn = {"fields": fields_figure, "levels": levels_figure} if result.fields is not None else {}
+    drawn |= {"rate": rate_figure, "profile": profile_figure} if result.rate is not None else {}
     return {name: partial(draw, result) for name, draw in drawn.items()}
 
 
@@ -58,14 +55,10 @@ def _draw_map(
     length = scale_length(float(np.ptp(field["x"].values)) / 1e3)
     (left, right), (base, top) = ax.get_xlim(), ax.get_ylim()
     left, height = left + 0.04 * (right - left), base + 0.05 * (top - base)
-    edge = [withStroke(linewidth=3, foreground="white")]
-    ax.plot(
-        [left, left + length], [height] * 2, color="black", lw=2, solid_capstyle="butt", path_effects=edge
-    )
+    look: Any = {"color": "black", "path_effects": [withStroke(linewidth=3, foreground="white")]}
+    ax.plot([left, left + length], [height] * 2, lw=2, solid_capstyle="butt", **look)
     said = f"{length:g} um" if length >= 1 else f"{1e3 * length:g} nm"
-    ax.annotate(
-        said, (left, height), (0, 3), textcoords="offset points", fontsize=7, color="black", path_effects=edge
-    )
+    ax.annotate(said, (left, height), (0, 3), textcoords="offset points", fontsize=7, **look)
 
 
 def scale_length(width: float) -> float:
@@ -76,11 +69,6 @@ def scale_length(width: float) -> float:
     """
     power = 10.0 ** np.floor(np.log10(width / 4))
     return float(max(m * power for m in (1, 2, 5) if m * power <= width / 4))
-
-
-def last_of(field: xr.DataArray) -> xr.DataArray:
-    """The last frame of a field."""
-    return field.isel(t=-1, drop=True) if "t" in field.dims else field
 
 
 def fields_figure(result: NucleusResult) -> Figure:
@@ -126,43 +114,31 @@ def rate_figure(result: NucleusResult) -> Figure:
 
 def profile_figure(result: NucleusResult) -> Figure:
     """Rate against distance from the nuclear edge, and against time where it varies."""
-    table = result.profile
+    table: Any = result.profile
     times = list(table["t"].unique()) if "t" in table else [None]
     figure = style.new_figure(_SIDE * (3 if len(times) > 1 else 2), 2.6)
     axes = figure.subplots(1, 2 if len(times) > 1 else 1, squeeze=False)[0]
     shown = times if len(times) <= _MOST_TIMES else [times[0], times[len(times) // 2], times[-1]]
     for t, colour in zip(shown, (style.BLUE, style.ORANGE, style.GREEN), strict=False):
         part = table if t is None else table[table["t"] == t]
+        place, rate, half = part["distance"] / 1e3, part["rate"], 1.96 * part["rate_sd"]
         label = "mean and spread of the map" if t is None else f"t = {t:.4g} s"
-        place = part["distance"] / 1e3
-        axes[0].errorbar(
-            place, part["rate"], part["spread"], fmt="o-", ms=4, capsize=2, color=colour, label=label
-        )
+        axes[0].errorbar(place, rate, part["spread"], fmt="o-", ms=4, capsize=2, color=colour, label=label)
         if t is None:
-            half = 1.96 * part["rate_sd"]
-            axes[0].fill_between(
-                place, np.maximum(part["rate"] - half, 0), part["rate"] + half, color=colour, alpha=0.15,
-                label="95 % of one pixel", linewidth=0,
-            )  # fmt: skip
+            ends = np.maximum(rate - half, 0), rate + half
+            area = {"color": colour, "alpha": 0.15, "linewidth": 0, "label": "95 % of one pixel"}
+            axes[0].fill_between(place, *ends, **area)
     axes[0].set_xlabel("distance from the nuclear edge (um)")
     axes[0].set_ylabel("lam")
     axes[0].legend()
     if len(times) > 1:
-        known: Any = table[table["identified"] > 0]
-        mean = [_mean(known, float(t)) for t in times if t is not None]
-        axes[1].plot(np.array(times, dtype=float), mean, "o-", ms=4, color=style.BLUE)
+        # Means over the identified pixels of all rings.
+        weight = table["pixels"] * table["identified"]
+        sums = table.assign(rate=table["rate"] * weight, weight=weight).groupby("t")[["rate", "weight"]].sum()
+        axes[1].plot(sums.index, sums["rate"] / sums["weight"], "o-", ms=4, color=style.BLUE)
         axes[1].set_xlabel("t (s)")
         axes[1].set_ylabel("mean lam")
     return figure
-
-
-def _mean(table: pd.DataFrame, t: float) -> float:
-    """Mean rate at one time, weighted by the identified pixels of each ring."""
-    when, rate, pixels, share = (
-        table[c].to_numpy(dtype=float) for c in ("t", "rate", "pixels", "identified")
-    )
-    here = when == t
-    return float(np.average(rate[here], weights=(pixels * share)[here])) if here.any() else float("nan")
 
 
 def levels_figure(result: NucleusResult) -> Figure:

@@ -75,11 +75,12 @@ def fractions(
             raise DataError("The mask is empty on the signal's pixels. Are both in nm and from one origin?")
         box = {n: inside.any([d for d in inside.dims if d != n]).values for n in ("x", "y")}
         value, sd = (a.where(inside).isel(box) for a in (value, sd))
-    chosen = _levels(chosen, value.values, whole, _ground(signal))
-    columns = [f"threshold_{n}" for n in asdict(chosen)]
+    # Without chromatin the signal is 0 if it is a density, unless it states another level.
+    ground = float(signal.attrs.get("background", 0.0)) if isinstance(signal, xr.Dataset) else None
+    chosen = _levels(chosen, value.values, whole, ground)
     # NetCDF attributes have no booleans.
-    shown = [int(v) if isinstance(v, bool) else v for v in asdict(chosen).values()]
-    attrs |= dict(zip(columns, shown, strict=True))
+    each = asdict(chosen).items()
+    attrs |= {f"threshold_{n}": int(v) if isinstance(v, bool) else v for n, v in each}
     data = {}
     for name, (mean, error) in mixture(value.values, sd.values, chosen).items():
         data[name] = (value.dims, mean, {"units": "1", "standard_error": f"{name}_sd"})
@@ -134,32 +135,23 @@ def within(mask: xr.DataArray, value: xr.DataArray) -> xr.DataArray:
     return xr.DataArray(np.stack(frames, axis=-1), {**coords, "t": value["t"]}, ("x", "y", "t"))
 
 
-def _ground(signal: xr.Dataset | xr.DataArray) -> float | None:
-    """Level without chromatin, if the signal states it: 0 for a density."""
-    return float(signal.attrs.get("background", 0.0)) if isinstance(signal, xr.Dataset) else None
-
-
 def _levels(chosen: Thresholds, inside: Array, whole: Array, ground: float | None) -> Thresholds:
     """The thresholds with every level as a number."""
     finite = inside[np.isfinite(inside)]
     if finite.size == 0:
         raise DataError("The signal has no value inside the mask.")
-    if ground is None:
-        ground = float(np.nanquantile(whole, chosen.background_quantile))
-    missing: dict[str, Any] = {
-        name: float(np.quantile(finite, getattr(chosen, f"{name}_quantile")))
-        for name in ("euchromatin", "heterochromatin")
-        if getattr(chosen, name) is None
-    }
-    found = replace(
-        chosen, background=ground if chosen.background is None else float(chosen.background), **missing
-    )
-    levels = [found.background, found.euchromatin, found.heterochromatin]
-    if not (np.diff(np.array(levels, dtype=np.float64)) > 0).all():
-        said = [f"{level:.4g}" for level in levels]
+    names = ("background", "euchromatin", "heterochromatin")
+    levels: dict[str, Any] = {n: float(v) for n in names if (v := getattr(chosen, n)) is not None}
+    if ground is not None:
+        levels.setdefault("background", ground)
+    for name in (n for n in names if n not in levels):
+        values, share = (whole if name == "background" else finite), getattr(chosen, f"{name}_quantile")
+        levels[name] = float(np.nanquantile(values, share))
+    background, e, h = (levels[n] for n in names)
+    if not background < e < h:
         raise DataError(
-            f"The levels are background {said[0]}, euchromatin {said[1]} and "
-            f"heterochromatin {said[2]}; increasing levels were expected. Give them, as "
-            "Thresholds(background=..., euchromatin=..., heterochromatin=...), or other quantiles."
+            f"The levels are background {background:.4g}, euchromatin {e:.4g} and heterochromatin {h:.4g}; "
+            "increasing levels were expected. Give them, as Thresholds(background=..., euchromatin=..., "
+            "heterochromatin=...), or other quantiles."
         )
-    return found
+    return replace(chosen, **levels)

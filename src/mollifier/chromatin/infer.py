@@ -135,14 +135,9 @@ def infer_rate(
 
 
 def posed(fields: xr.Dataset, model: ChromatinModel) -> InverseProblem:
-    """The same problem for `mollifier.solve`, in scaled units, for an even phi_n.
+    """The same problem for `mollifier.solve`, in scaled units; `DataError` if phi_n is not even.
 
     The engines impose no flux condition at the edge: pixels outside the nucleus are missing data.
-
-    Raises
-    ------
-    DataError
-        If a variable is missing or phi_n varies.
     """
     data, scaled = _checked(fields), model.scaled()
     inside = data["mask"]

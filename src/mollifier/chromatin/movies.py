@@ -84,13 +84,10 @@ def settled(sample: NucleusData, settings: StudySettings) -> Settled:
         factor = image["t"].copy(data=fading.factor(image["t"].values))
         image, sd = level + (image - level) * factor, sd * factor
     pixel = float(image["x"][1] - image["x"][0])
-    attrs = {
-        "resolution": max(2 * pixel, FWHM * (settings.psf_sd or 0.0)), "background": level,
-        "camera_gain": camera.gain, "camera_read_noise": camera.read_noise,
-    }  # fmt: skip
-    if fading is not None:
-        attrs |= {"bleaching": fading.rate, "bleaching_sd": fading.sd}
+    attrs = {"resolution": max(2 * pixel, FWHM * (settings.psf_sd or 0.0)), "background": level}
+    attrs |= {"camera_gain": camera.gain, "camera_read_noise": camera.read_noise}
+    attrs |= {} if fading is None else {"bleaching": fading.rate, "bleaching_sd": fading.sd}
     signal = xr.Dataset({"density": image, "density_sd": sd}, attrs=attrs)
-    level = (image - level).where(mask > 0).mean(("x", "y")).values
+    bright = (image - level).where(mask > 0).mean(("x", "y")).values
     sample = replace(sample, mask=mask, image=signal.transpose("x", "y", "t"))
-    return Settled(sample, fading, flicker(level))
+    return Settled(sample, fading, flicker(bright))

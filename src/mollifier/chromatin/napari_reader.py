@@ -37,12 +37,7 @@ def read_layers(path: str | Sequence[str]) -> list[Layer]:
     """Layers of one or more results: data, options and kind of each, axes (t,) y, x and lengths in um.
 
     An image whose pixels are scaled in um lies under its maps: napari puts the centre of its first pixel at
-    0. Localisations keep their positions.
-
-    Raises
-    ------
-    OSError
-        If a file is damaged.
+    0. Localisations keep their positions. Raises `OSError` if a file is damaged.
     """
     return [layer for p in _paths(path) for layer in _layers(NucleusResult.load(Path(p).parent)[0])]
 

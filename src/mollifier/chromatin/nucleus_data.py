@@ -15,7 +15,7 @@ from mollifier.chromatin.images import read_image, read_labels
 from mollifier.chromatin.localizations import Localizations, read_localizations
 from mollifier.chromatin.mask import Nuclei, Nucleus, nuclei_from_data, nuclei_from_labels
 from mollifier.chromatin.polygons import nucleus_from_polygon, read_polygon
-from mollifier.chromatin.rasters import on_grid
+from mollifier.chromatin.rasters import at_one_time, holds, on_grid
 from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.tracking import tracked
 from mollifier.errors import ConfigurationError, DataError, MollifierError
@@ -56,10 +56,8 @@ class Unread:
 def read_nuclei(files: Sequence[str | Path], settings: StudySettings) -> Iterator[NucleusData | Unread]:
     """Every nucleus of every file, with one file at a time in memory; an unreadable file stops no other.
 
-    Raises
-    ------
-    ConfigurationError
-        If there are no files, two have one name, or the settings contradict one another.
+    Raises `ConfigurationError` if there are no files, two have one name, or the settings contradict one
+    another.
     """
     paths = [Path(f) for f in files]
     checked(paths, settings)
@@ -69,16 +67,14 @@ def read_nuclei(files: Sequence[str | Path], settings: StudySettings) -> Iterato
         group = (settings.groups or {}).get(group_of_files[0].name, "")
         labels = settings.labels[min(k, len(settings.labels) - 1)] if settings.labels else None
         try:
-            found = list(_field(group_of_files, name, group, labels, settings))
+            yield from list(_field(group_of_files, name, group, labels, settings))
         except (MollifierError, OSError) as error:
             yield Unread(name, group, str(error))
-            continue
-        yield from found
 
 
 def checked(paths: Sequence[Path], settings: StudySettings) -> None:
     """Refuse settings that contradict one another or the files."""
-    names = [folder_name(field_name(p)).casefold() for p in paths]  # one folder where case is not told apart
+    names = [folder_name(field_name(p)).casefold() for p in paths]  # one folder on disks that ignore case
     twice = sorted({n for n in names if names.count(n) > 1})
     if not names or (twice and not settings.time_lapse):
         said = f"more than one file is called {twice[0]!r}" if twice else "no file was given"
@@ -135,30 +131,31 @@ def _field(
         raise DataError("Images and tables were given as frames of one time-lapse; one kind was expected.")
     channels = [s.channel] if s.euchromatin_channel is None else [s.channel, s.euchromatin_channel]
     if kinds == {True}:
-        images = [_image(paths, replace(s, channel=c, euchromatin_channel=None)) for c in channels]
-        for nucleus in _in_image(sum(images[1:], images[0]).assign_attrs(images[0].attrs), labels, s):
-            parts = []
-            for image in images:
-                plane = image if nucleus.plane is None else image.isel(z=nucleus.plane)
-                dims = [d for d in ("x", "y", "t") if d in plane.dims]
-                plane = plane.drop_vars("z", errors="ignore").transpose(*dims)
-                times = tuple(plane["t"].values.tolist()) if "t" in plane.dims else (0.0,)
-                parts.append(NucleusData(name, nucleus.name, group, nucleus.mask, times, (), plane))
-            yield replace(parts[0], euchromatin=parts[1] if len(parts) > 1 else None)
-        return
-    options = {"unit": s.unit, "pixel_size": s.pixel_size, "columns": s.columns, "span": s.span}
-    tables = [[read_localizations(p, **options, channel=c) for p in paths] for c in channels]
-    times = tuple(k * (s.frame_interval or 0.0) for k in range(len(paths)))
-    for nucleus in _in_tables([t for part in tables for t in part], labels, s):
-        seen = [tuple(_around(t, nucleus.mask) for t in part) for part in tables]
-        parts = [NucleusData(name, nucleus.name, group, nucleus.mask, times, near) for near in seen]
-        yield replace(parts[0], euchromatin=parts[1] if len(parts) > 1 else None)
+        images = [_image(paths, s, c) for c in channels]
+        nuclei = _in_image(sum(images[1:], images[0]).assign_attrs(images[0].attrs), labels, s)
+        each = [[_plane(image, n) for image in images] for n in nuclei]
+    else:
+        options = {"unit": s.unit, "pixel_size": s.pixel_size, "columns": s.columns, "span": s.span}
+        tables = [[read_localizations(p, **options, channel=c) for p in paths] for c in channels]
+        times = tuple(k * (s.frame_interval or 0.0) for k in range(len(paths)))
+        nuclei = _in_tables([t for part in tables for t in part], labels, s)
+        each = [[(times, tuple(_around(t, n.mask) for t in part), None) for part in tables] for n in nuclei]
+    for nucleus, marks in zip(nuclei, each, strict=True):
+        first, *second = (NucleusData(name, nucleus.name, group, nucleus.mask, *mark) for mark in marks)
+        yield replace(first, euchromatin=second[0] if second else None)
 
 
-def _image(paths: Sequence[Path], s: StudySettings) -> xr.DataArray:
+def _plane(image: xr.DataArray, nucleus: Nucleus) -> tuple[tuple[float, ...], tuple[()], xr.DataArray]:
+    """Times of the frames, no localisations, and the plane of an image that a nucleus lies in."""
+    plane = image if nucleus.plane is None else image.isel(z=nucleus.plane)
+    plane = plane.drop_vars("z", errors="ignore").transpose(*(d for d in ("x", "y", "t") if d in plane.dims))
+    return tuple(plane["t"].values.tolist()) if "t" in plane.dims else (0.0,), (), plane
+
+
+def _image(paths: Sequence[Path], s: StudySettings, channel: int | str | None) -> xr.DataArray:
     lapse = len(paths) > 1
     options = {
-        "pixel_size": s.pixel_size, "z_step": s.z_step, "axes": s.axes, "channel": s.channel,
+        "pixel_size": s.pixel_size, "z_step": s.z_step, "axes": s.axes, "channel": channel,
         "frame_interval": None if lapse else s.frame_interval, "saturated": s.saturated,
     }  # fmt: skip
     frames = [read_image(p, **options) for p in paths]
@@ -191,7 +188,11 @@ def _in_image(image: xr.DataArray, labels: str | None, s: StudySettings) -> Nucl
     nuclei = nuclei_from_data(flat, s.detection)
     if "z" not in image.dims:
         return nuclei
-    return [Nucleus(n.name, n.mask, _brightest(image, n.mask)) for n in nuclei]
+    # The plane that is brightest inside the mask.
+    stack = image.mean([d for d in image.dims if d not in ("x", "y", "z")]).transpose("z", "x", "y")
+    inside = [on_grid(n.mask, image["x"].values, image["y"].values) for n in nuclei]
+    planes = [int(np.argmax(stack.values[:, here].mean(1))) for here in inside]
+    return [replace(n, plane=k) for n, k in zip(nuclei, planes, strict=True)]
 
 
 def _followed(image: xr.DataArray, labels: str | None, s: StudySettings) -> Nuclei:
@@ -216,13 +217,6 @@ def _outlined(polygon: str, s: StudySettings) -> list[Nucleus]:
     return [nucleus_from_polygon(read_polygon(polygon, unit=s.unit or "nm", pixel_size=s.pixel_size))]
 
 
-def _brightest(image: xr.DataArray, mask: xr.DataArray) -> int:
-    """The plane that is brightest inside the mask."""
-    stack = image.mean([d for d in image.dims if d not in ("x", "y", "z")]).transpose("z", "x", "y")
-    inside = on_grid(mask, image["x"].values, image["y"].values)
-    return int(np.argmax(stack.values[:, inside].mean(1)))
-
-
 def _in_tables(
     tables: Sequence[Localizations], labels: str | None, s: StudySettings
 ) -> Nuclei | list[Nucleus]:
@@ -238,10 +232,7 @@ def _in_tables(
 
 def _around(locs: Localizations, mask: xr.DataArray) -> Localizations:
     """The localisations in the box of the mask."""
-    keep = np.ones(len(locs), dtype=bool)
-    for values, nodes in ((locs.x, mask["x"].values), (locs.y, mask["y"].values)):
-        half = float(nodes[1] - nodes[0]) / 2
-        keep &= (values >= nodes.min() - half) & (values <= nodes.max() + half)
+    keep = holds(xr.ones_like(at_one_time(mask)), locs.x, locs.y)
     if not keep.any():
         raise DataError(
             "The mask is empty: no localisation lies in its box. Are both in one unit and from one origin?"

@@ -55,10 +55,7 @@ class Offset:
 def fitted_outline(sample: NucleusData, tuning: OutlineTuning = DEFAULT) -> tuple[NucleusData, Offset]:
     """The nucleus with its outline moved to where the signal falls.
 
-    Raises
-    ------
-    DataError
-        If the mask moves, or there is no fall near it.
+    Raises `DataError` if the mask moves, or there is no fall near it.
     """
     mask = sample.mask
     if "t" in mask.dims:

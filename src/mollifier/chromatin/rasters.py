@@ -57,6 +57,11 @@ def area(mask: xr.DataArray) -> float:
     return float(mask.sum()) * pixel_spacing(mask) ** 2
 
 
+def last_of(field: xr.DataArray) -> xr.DataArray:
+    """The last frame of a field."""
+    return field.isel(t=-1, drop=True) if "t" in field.dims else field
+
+
 def at_one_time(mask: xr.DataArray) -> xr.DataArray:
     """A mask (x, y): of one that moves, the pixels inside at any time."""
     return mask.any("t") if "t" in mask.dims else mask

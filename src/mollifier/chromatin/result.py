@@ -81,10 +81,7 @@ class NucleusResult:
     def save(self, folder: Path, fingerprint: str = "") -> None:
         """Write ``result.nc`` and the tables as CSV; each atomically, the first last.
 
-        Raises
-        ------
-        OutputError
-            If the folder cannot be written to.
+        Raises `OutputError` if the folder cannot be written to.
         """
         groups = {"fields": self.fields, "rate": self.rate, "sensitivity": self.sensitivity}
         tables = {name: getattr(self, name) for name in _TABLES}
@@ -102,47 +99,29 @@ class NucleusResult:
 
     @classmethod
     def load(cls, folder: Path) -> tuple[NucleusResult, str]:
-        """Read what `save` wrote, and its fingerprint.
-
-        Raises
-        ------
-        OSError
-            If the file is missing or damaged.
-        """
+        """Read what `save` wrote, and its fingerprint; `OSError` if the file is missing or damaged."""
         file = folder / RESULT
         verify_checksum(file)
         attrs = read_group(file).attrs
-        parts: dict[str, xr.Dataset | None] = {}
+        parts: dict[str, Any] = {}
         for name in ("fields", "rate", "sensitivity", *_TABLES):
             try:
                 parts[name] = read_group(file, name)
             except (OSError, KeyError):
                 parts[name] = None
+        tables = {
+            n: pd.DataFrame({str(c): v.values for c, v in (parts.pop(n) or {}).items()}) for n in _TABLES
+        }
         result = cls(
-            field=attrs["field"],
-            name=attrs["name"],
-            group=_text(attrs["group"]),
+            field=attrs["field"], name=attrs["name"], group=_text(attrs["group"]),
             numbers={k: math.nan if v is None else v for k, v in attrs["numbers"].items()},
-            notes=tuple(attrs["notes"]),
-            error=_text(attrs["error"]),
-            fields=parts["fields"],
-            rate=parts["rate"],
-            sensitivity=parts["sensitivity"],
-            domains=_frame(parts["domains"]),
-            profile=_frame(parts["profile"]),
-            features=_frame(parts["features"]),
-        )
+            notes=tuple(attrs["notes"]), error=_text(attrs["error"]), **parts, **tables,
+        )  # fmt: skip
         return result, _text(attrs["fingerprint"])
 
 
 def _plain(column: Any) -> Array:
     return column.to_numpy(dtype=float if column.dtype.kind in "biuf" else str)
-
-
-def _frame(part: xr.Dataset | None) -> pd.DataFrame:
-    if part is None or not part.data_vars:
-        return pd.DataFrame()
-    return pd.DataFrame({str(c): part[c].values for c in part.data_vars})
 
 
 def _text(value: Any) -> str:

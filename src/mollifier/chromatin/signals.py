@@ -13,7 +13,7 @@ from mollifier.chromatin.fractions import fractions
 from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.movies import settled
 from mollifier.chromatin.nucleus_data import NucleusData
-from mollifier.chromatin.rasters import on_grid
+from mollifier.chromatin.rasters import at_one_time, on_grid
 from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.voronoi import SPREAD
 
@@ -78,8 +78,8 @@ def _blocked(found: xr.Dataset) -> xr.Dataset:
 def for_rate(fields: xr.Dataset) -> xr.Dataset:
     """The fields on pixels for the map of rates: blocks where there would be too many.
 
-    Means over blocks keep the integrals of the fractions; the test functions of a large nucleus are dozens of
-    pixels long. Errors average out over blocks larger than ``noise_area``.
+    Means over blocks keep the integrals of the fractions. Errors average out over blocks larger than
+    ``noise_area``.
     """
     known: Any = fields["phi_d"].notnull()
     inside = int(known.any("t").sum() if "t" in known.dims else known.sum())
@@ -102,13 +102,11 @@ def block_means(fields: xr.Dataset, k: int) -> xr.Dataset:
     known: Any = fields[next(iter(fields.data_vars))].notnull()
     whole = known.coarsen(x=k, y=k, boundary="pad").mean() > 0.5
     # Centres are computed here, because the last block may reach beyond the map.
-    middle = {
-        c: float(fields[c][0]) + (k - 1) / 2 * pixel + k * pixel * np.arange(blocks.sizes[c])
-        for c in ("x", "y")
-    }
-    coords = {c: (c, middle.get(str(c), v.values), fields[c].attrs) for c, v in blocks.coords.items()}
+    x, y = (float(fields[c][0]) + pixel * (k * np.arange(blocks.sizes[c]) + (k - 1) / 2) for c in ("x", "y"))
+    middle = {c: (c, v, fields[c].attrs) for c, v in (("x", x), ("y", y))}
+    middle |= {"t": ("t", fields["t"].values, fields["t"].attrs)} if "t" in fields.coords else {}
     kept = {n: blocks[n].where(whole).assign_attrs(fields[n].attrs) for n in fields.data_vars}
-    return xr.Dataset(kept).assign_coords(coords).assign_attrs(fields.attrs)
+    return xr.Dataset(kept).assign_coords(middle).assign_attrs(fields.attrs)
 
 
 def ground_and_mean(
@@ -121,6 +119,5 @@ def ground_and_mean(
         whole = float(np.nanquantile(image.values, thresholds.background_quantile))
         ground = value.attrs.get("background", 0.0) if isinstance(value, xr.Dataset) else whole
     flat = image.mean([d for d in image.dims if d not in ("x", "y")]).transpose("x", "y")
-    still = mask.any("t") if "t" in mask.dims else mask
-    inside = on_grid(still, flat["x"].values, flat["y"].values)
+    inside = on_grid(at_one_time(mask), flat["x"].values, flat["y"].values)
     return float(ground), float(np.nanmean(flat.values[inside])) - float(ground)

@@ -70,15 +70,12 @@ class Study:
     @property
     def features(self) -> pd.DataFrame:
         """One row for each nucleus of localisations, with the columns of O-SNAP."""
-        of = self._replicates
-        return pd.DataFrame(
-            [
-                {"group": r.group, "biological_replicate": of.get(r.field, ""), "name": f"{r.field} {r.name}"}
-                | r.features.iloc[0].to_dict()
-                for r in self.results
-                if len(r.features)
-            ]
-        )
+        rows = []
+        for r in (r for r in self.results if len(r.features)):
+            replicate = self._replicates.get(r.field, "")
+            named = {"group": r.group, "biological_replicate": replicate, "name": f"{r.field} {r.name}"}
+            rows.append(named | r.features.iloc[0].to_dict())
+        return pd.DataFrame(rows)
 
     @property
     def groups(self) -> pd.DataFrame:
@@ -99,16 +96,14 @@ class Study:
         return cells[cells["group"] != ""] if len(cells) else cells
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write the tables as CSV, and the settings.
-
-        Raises
-        ------
-        OutputError
-            If the folder cannot be written to.
-        """
+        """Write the tables as CSV, and the settings; `OutputError` if the folder cannot be written to."""
         target = ensure_folder(folder)
-        tables = {CELLS: self.cells, GROUPS: self.groups, COMPARISON: self.comparison}
-        tables[FEATURES] = self.features
+        tables = {
+            CELLS: self.cells,
+            GROUPS: self.groups,
+            COMPARISON: self.comparison,
+            FEATURES: self.features,
+        }
         files = [write_text(target / n, t.to_csv(index=False)) for n, t in tables.items() if len(t)]
         return [*files, write_json(target / SETTINGS, dataclasses.asdict(self.settings))]
 
@@ -188,7 +183,8 @@ def analyse(
     work = partial(analyse_nucleus, settings=chosen, levels=levels)
     for _, result in run_tasks(work, missing, executor, workers=count, lost=_lost):
         found.take(result)
-    study = Study(found.ordered(_fields(paths, chosen)), chosen, levels, folder)
+    fields = [field_name(p) for p in (paths[:1] if chosen.time_lapse else paths)]
+    study = Study(found.ordered(fields), chosen, levels, folder)
     if folder is not None:
         study.save(folder)
     return study
@@ -215,17 +211,7 @@ def _lost(nucleus: NucleusData) -> NucleusResult:
 
 
 class _Results:
-    """Results of a study as they come: saved in the folder, reported, and put in order.
-
-    Parameters
-    ----------
-    folder
-        Where results are saved; None for nowhere.
-    stamps
-        Field of view -> fingerprint of its files and settings.
-    progress, on_result
-        As of `analyse`.
-    """
+    """Results of a study as they come: saved in the folder if there is one, reported, and put in order."""
 
     def __init__(
         self,
@@ -234,7 +220,7 @@ class _Results:
         progress: Progress | None,
         on_result: Callable[[NucleusResult, bool], None] | None,
     ) -> None:
-        self._folder, self._stamps = folder, stamps
+        self._folder, self._stamps = folder, stamps  # field of view -> fingerprint of its files and settings
         self._progress, self._on_result = progress, on_result
         self._known = 0
         self._found: list[NucleusResult] = []
@@ -267,46 +253,33 @@ class _Results:
             self._progress(done, max(self._known, done), f"{result.field} {result.name}".strip())
 
     def ordered(self, fields: Sequence[str]) -> list[NucleusResult]:
-        """Sorted by field of view, in the order of the files, and by nucleus.
-
-        Raises
-        ------
-        DataError
-            If no file could be read.
-        """
+        """Sorted by field of view, in the order of the files, and nucleus; `DataError` if none was read."""
         if self._found and not any(r.name for r in self._found):
             raise DataError(self._found[0].error)
         order = {f: k for k, f in enumerate(dict.fromkeys(fields))}
-        return sorted(self._found, key=lambda r: (order.get(r.field, 0), _natural(r.name)))
 
+        def place(r: NucleusResult) -> tuple[int, int, str]:
+            return order.get(r.field, 0), *((int(r.name), "") if r.name.isdigit() else (0, r.name))
 
-def _fields(paths: Sequence[Path], settings: StudySettings) -> list[str]:
-    return [field_name(p) for p in (paths[:1] if settings.time_lapse else paths)]
-
-
-def _natural(name: str) -> tuple[int, str]:
-    return (int(name), "") if name.isdigit() else (0, name)
+        return sorted(self._found, key=place)
 
 
 def _levels(paths: Sequence[Path], settings: StudySettings) -> tuple[float, float] | None:
     """Medians of the relative levels of the control nuclei."""
     control = control_of(list((settings.groups or {}).values()), settings.control)
     held = {n for n, g in (settings.groups or {}).items() if g == control}
-    chosen = [p for p in paths if p.name in held]
-    labels = settings.labels
+    chosen, labels = [p for p in paths if p.name in held], settings.labels
     if len(labels) > 1:
         labels = tuple(label for label, p in zip(labels, paths, strict=True) if p in chosen)
     if not chosen:
         raise DataError(
             f"None of the files is in the group '{control}', whose levels set those of all nuclei."
         )
-    alone = dataclasses.replace(settings, labels=labels)
     found, first = [], ""
-    for sample in read_nuclei(chosen, alone):
-        if isinstance(sample, Unread):
-            first = first or sample.error
-            continue
+    for sample in read_nuclei(chosen, dataclasses.replace(settings, labels=labels)):
         try:
+            if isinstance(sample, Unread):
+                raise DataError(sample.error)
             found.append(relative_levels(sample, settings))
         except Exception as error:
             # A control that fails here reports the error in its row too.
