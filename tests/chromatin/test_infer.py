@@ -8,7 +8,7 @@ from mollifier.chromatin import galerkin, infer
 from mollifier.chromatin.field_series import FieldSeries
 from mollifier.chromatin.infer import infer_rate, posed
 from mollifier.chromatin.microscope import with_noise
-from mollifier.chromatin.model import ChromatinModel, FreeEnergy, geometric_rate
+from mollifier.chromatin.model import ChromatinModel, FreeEnergy
 from mollifier.chromatin.modes import modes
 from mollifier.chromatin.shapes import nucleus, rate_pattern
 from mollifier.chromatin.simulate import simulate
@@ -37,7 +37,7 @@ def given(truth: xr.Dataset) -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def found(given: xr.Dataset) -> infer.RateMap:
-    return infer_rate(given, MODEL, geometry=geometric_rate(100.0, 300.0))
+    return infer_rate(given, MODEL)
 
 
 def errors(found: infer.RateMap, truth: xr.Dataset) -> tuple[float, float, float]:
@@ -86,7 +86,6 @@ def test_rate_map_intervals_bounded_and_masked(found):
     assert np.isnan(d["lam"].values[~inside]).all()
     assert ((d["lam_low"] <= d["lam"]) & (d["lam"] <= d["lam_high"])).values[inside].all()
     assert d["identifiability"].values[inside].max() <= 1
-    assert found.geometric == pytest.approx(0.125)
 
 
 def test_rate_map_balance_closes(truth, given, found):

@@ -179,7 +179,7 @@ def _with_rate(
             "does not determine how fast marks are added and removed, or whether anything changes in time."
         )
     margin = s.margin if s.margin is not None else float(phi.attrs["resolution"])
-    mapped = _mapper(phi, s, ready, known.numbers.get("rate_geometric", math.nan))
+    mapped = _mapper(phi, s, ready)
     try:
         found = mapped(margin)
         assumed, inner = _assumed(found, mapped, margin, phi, s, chosen)
@@ -202,7 +202,7 @@ def _with_rate(
     return replace(known, notes=tuple(notes), **parts), found
 
 
-def _mapper(phi: xr.Dataset, s: StudySettings, ready: Settled, geometry: float) -> Callable[[float], RateMap]:
+def _mapper(phi: xr.Dataset, s: StudySettings, ready: Settled) -> Callable[[float], RateMap]:
     """The map of rates of the pixels that are farther from the outline than a distance in nm."""
     given = phi[["phi_d", "phi_d_sd", "phi_n"]].drop_attrs(deep=False)
     inside = given["phi_d"].notnull().all([d for d in given["phi_d"].dims if d == "t"])
@@ -210,11 +210,10 @@ def _mapper(phi: xr.Dataset, s: StudySettings, ready: Settled, geometry: float) 
     given.attrs = {n: phi.attrs[n] for n in ("noise_area",) if n in phi.attrs}
     if s.follow or s.bleaching:
         given = given.assign(ready.errors(phi, s.assume.position))
-    shown = None if math.isnan(geometry) else geometry
 
     def mapped(beyond: float) -> RateMap:
         mask = depth > beyond if beyond else inside
-        return infer_rate(given.assign(mask=mask), s.model, s.over, s.prior, shown, s.quick, s.treatment)
+        return infer_rate(given.assign(mask=mask), s.model, s.over, s.prior, s.quick, s.treatment)
 
     return mapped
 

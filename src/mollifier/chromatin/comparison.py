@@ -31,8 +31,8 @@ def welch_means(treated: Array, control: Array) -> GroupMeans:
     return GroupMeans((parts[0], parts[1]), covariance, freedom, sd, (n, m), (n, m))
 
 
-def effects(found: GroupMeans, level: float = 0.95) -> dict[str, float]:
-    """Difference, ratio and Hedges' g of the means, each with its interval.
+def effects(found: GroupMeans) -> dict[str, float]:
+    """Difference, ratio and Hedges' g of the means, each with its 95 % interval.
 
     The interval of the difference is Student's (of cells, Welch's: Biometrika 34:28, 1947), that of the
     ratio is of its logarithm by the delta method, with the same t. g is the difference over the standard
@@ -61,7 +61,7 @@ def effects(found: GroupMeans, level: float = 0.95) -> dict[str, float]:
     error = found.difference_error
     if found.freedom <= 0 or error == 0:
         return known
-    reach = float(student_upper(0.5 - level / 2, found.freedom))
+    reach = float(student_upper(0.025, found.freedom))
     known |= _ends("difference", a - b, reach * error)
     known["p"] = 2 * float(student_tail(abs(a - b) / error, found.freedom))
     if a > 0 and b > 0:

@@ -99,11 +99,11 @@ def group_table(cells: pd.DataFrame) -> pd.DataFrame:
     ['a', 'rate', 2, 2.0, 1.4142135623730951]
     """
     known = cells[["group", *(q for q in QUANTITIES if q in cells)]].replace([np.inf, -np.inf], np.nan)
-    found = known.melt("group", var_name="quantity").groupby(["group", "quantity"], sort=False)["value"]
-    return found.agg(cells="count", mean="mean", sd="std").reset_index()
+    found = known.groupby("group", sort=False).agg(["count", "mean", "std"]).stack(0, future_stack=True)
+    return found.set_axis(["cells", "mean", "sd"], axis=1).rename_axis(["group", "quantity"]).reset_index()
 
 
-def compare_groups(cells: pd.DataFrame, control: str | None = None, level: float = 0.95) -> pd.DataFrame:
+def compare_groups(cells: pd.DataFrame, control: str | None = None) -> pd.DataFrame:
     """Every group against the control, quantity by quantity.
 
     Parameters
@@ -113,8 +113,6 @@ def compare_groups(cells: pd.DataFrame, control: str | None = None, level: float
         ``field`` make cells of one replicate or field more alike: see `unit_of`.
     control
         See `control_of`.
-    level
-        Confidence level of the intervals.
 
     Returns
     -------
@@ -143,7 +141,7 @@ def compare_groups(cells: pd.DataFrame, control: str | None = None, level: float
             else:
                 found = replicate_means(values, treated, [str(u) for u in known[unit]])
             kept = {"group": group, "control": base, "quantity": name, "unit": unit}
-            rows.append(kept | effects(found, level))
+            rows.append(kept | effects(found))
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table["p"].to_numpy(dtype=float))) if len(table) else table
 

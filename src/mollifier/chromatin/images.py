@@ -215,8 +215,8 @@ def _coordinates(
             f"'{file}' does not state its pixel size ({found.source or 'no metadata'}); set it in "
             "nm, as --pixel-size 100 (pixel_size=100)."
         )
-    x, y = (p * (np.arange(sizes[n]) + 0.5) for n, p in zip("xy", pixel, strict=True))
-    coords: dict[str, Any] = dict(pixels(x, y))
+    place = [p * (np.arange(sizes[n], dtype=np.float64) + 0.5) for n, p in zip("xy", pixel, strict=True)]
+    coords: dict[str, Any] = dict(pixels(place[0], place[1]))
     if "z" in sizes:
         # Without a step, planes are numbered: nothing is computed along z.
         step = z_step if z_step is not None else found.z_step

@@ -50,7 +50,6 @@ def infer_rate(
     model: ChromatinModel,
     over: Sequence[str] = ("x", "y"),
     prior: str = "h2",
-    geometry: float | None = None,
     quick: bool = False,
     treatment: float | None = None,
 ) -> RateMap:
@@ -73,8 +72,6 @@ def infer_rate(
         ("x", "y"), or ("x", "y", "t") for a rate that varies in time.
     prior
         Of the rate, as in `mollifier.FieldUnknown`.
-    geometry
-        lam by `mollifier.chromatin.model.geometric_rate`, kept with the map for comparison.
     quick
         Fewer test functions of longer wavelength.
     treatment
@@ -101,19 +98,21 @@ def infer_rate(
     """
     begun = time.perf_counter()
     data, timed = _checked(fields), "t" in over or treatment is not None
+    still = "t" not in data["phi_d"].dims
     if "t" in over and treatment is not None:
         raise ConfigurationError(
             "over=('x', 'y', 't') and a treatment were given; one was expected: a rate that varies freely in "
             "time, or one that changes once."
         )
-    if timed and "t" not in data["phi_d"].dims:
+    if timed and still:
         raise ConfigurationError(
             "A rate that varies over t (over=('x', 'y', 't'), or a treatment) was given for one image; "
             "several frames were expected."
         )
     series, axes = _series(data, fields.attrs.get("noise_area"))
-    inside = data["mask"].values
-    waves = modes(inside, axes[0].spacing, _WAVE * model.length, **({"most": _FEW} if quick else {}))
+    waves = modes(
+        data["mask"].values, axes[0].spacing, _WAVE * model.length, **({"most": _FEW} if quick else {})
+    )
     place, step = axes if "t" in over else axes[:2], None
     if treatment is None:
         found = estimate(series, waves, place, model, prior)
@@ -122,16 +121,16 @@ def infer_rate(
     kept = _map(found, series, data, timed)
     balance = _balance(kept, data, model)
     provenance = {
-        "engine": "galerkin", "equation": [model.scaled().equation(still="t" not in data["phi_d"].dims,
-        sources=True)], "unknowns": [RATE], "fields": ["phi_d"], "modes": len(waves.values),
-        "shortest": waves.shortest, "frames": len(series.times), "prior": found.prior.described(),
+        "engine": "galerkin", "equation": [model.scaled().equation(still=still, sources=True)],
+        "unknowns": [RATE], "fields": ["phi_d"], "modes": len(waves.values), "shortest": waves.shortest,
+        "frames": len(series.times), "prior": found.prior.described(),
         "misfit": found.misfit, "effective_parameters": found.effective_parameters,
         "model": dataclasses.asdict(model),
         "versions": {"mollifier": __version__, "numpy": np.__version__},
         "seconds": time.perf_counter() - begun,
     }  # fmt: skip
-    status = _status(found, kept, balance["defect"], still="t" not in data["phi_d"].dims)
-    return RateMap(kept, status, balance, found, series, waves, provenance, prior, geometry, step)
+    status = _status(found, kept, balance["defect"], still)
+    return RateMap(kept, status, balance, found, series, waves, provenance, step)
 
 
 def posed(fields: xr.Dataset, model: ChromatinModel) -> InverseProblem:

@@ -42,12 +42,6 @@ class Nucleus:
         x, y = (float(self.mask[n][1] - self.mask[n][0]) for n in ("x", "y"))
         return float(self.mask.sum()) * x * y / self.mask.sizes.get("t", 1)
 
-    def of(self, image: xr.DataArray) -> xr.DataArray:
-        """The part of the labelled image in its plane, over (x, y) or (x, y, t)."""
-        part = image if self.plane is None else image.isel(z=self.plane)
-        dims = [d for d in ("x", "y", "t") if d in part.dims]
-        return part.sel(x=self.mask.x, y=self.mask.y, method="nearest").transpose(*dims)
-
 
 @dataclass(frozen=True)
 class Nuclei:

@@ -115,23 +115,10 @@ class ChromatinModel:
         """``1/Gamma_ac``, the unit of scaled times."""
         return 1 / self.acetylation
 
-    def rescaled(self, length: float, time: float) -> ChromatinModel:
-        """The same model with ``length`` and ``time``, in the present units, as new units.
-
-        >>> model = ChromatinModel()
-        >>> micrometres = model.rescaled(1000.0, 60.0)
-        >>> round(micrometres.diffusion, 6), round(micrometres.length, 6)
-        (0.0048, 0.2)
-        """
-        energy = replace(
-            self.energy, interface=self.energy.interface / length, reach=self.energy.reach / length
-        )
-        return ChromatinModel(energy, self.diffusion * time / length**2, self.acetylation * time)
-
     def scaled(self) -> ChromatinModel:
-        """In units of `length` and `time`: D and Gamma_ac are 1. Inverse: ``rescaled(1/length, 1/time)``."""
-        scaled = self.rescaled(self.length, self.time)
-        return replace(scaled, diffusion=1.0, acetylation=1.0)
+        """In units of `length` and `time`: D and Gamma_ac are 1."""
+        lengths = {n: getattr(self.energy, n) / self.length for n in ("interface", "reach")}
+        return ChromatinModel(replace(self.energy, **lengths), 1.0, 1.0)
 
     def bulk_potential(self, phi_h: Any, phi_e: Any) -> Any:
         """Derivative of the bulk energy by phi_d, ``(f_h - f_e)/2``, for arrays that broadcast."""
@@ -157,25 +144,14 @@ class ChromatinModel:
     def equation(self, nucleoplasm: float | None = None, still: bool = False, sources: bool = False) -> str:
         """The equation's text, written for phi_h: phi_d is ``2 phi_h - (1 - phi_n)``.
 
-        The terms of a known phi_n(x, y, t) and of the lamina that do not depend on phi_h are one ``source``,
+        ``nucleoplasm`` is phi_n where it is one number; otherwise the data hold ``chromatin``, which is 1 -
+        phi_n. A ``still`` equation is that of a steady state. With ``sources`` the data hold ``source``, the
+        terms of a known phi_n(x, y, t) and of the lamina that do not depend on phi_h,
 
             D lap(interface^2 lap(q) - mixing q - adhesion/2 exp(-d/reach)) + q_t,   q = 1 - phi_n,
 
-        so that the noise of one measured field enters one polynomial.
-
-        Parameters
-        ----------
-        nucleoplasm
-            phi_n where it is one number; otherwise the data hold ``chromatin``, which is 1 - phi_n.
-        still
-            Leave out the time derivative: a steady state.
-        sources
-            Whether the data hold ``source``; it is zero without a lamina and with an even phi_n.
-
-        Raises
-        ------
-        ConfigurationError
-            If phi_n is not between 0 and 1, or there is a lamina or a varying phi_n without ``sources``.
+        so that the noise of one measured field enters one polynomial. Raises `ConfigurationError` if phi_n is
+        not between 0 and 1, or there is a lamina or a varying phi_n without sources.
         """
         e, D = self.energy, self.diffusion
         if nucleoplasm is not None and not 0 <= nucleoplasm < 1:

@@ -11,7 +11,9 @@ nucleus, whose scatter gives the standard error of the common offset, with that 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -21,10 +23,11 @@ from scipy.optimize import curve_fit
 from scipy.special import ndtr
 
 from mollifier.chromatin.nucleus_data import NucleusData
-from mollifier.chromatin.rasters import edge_distance, pixel_spacing
+from mollifier.chromatin.rasters import edge_distance, pixel_spacing, pixels
 from mollifier.errors import DataError
 
 Array = NDArray[np.float64]
+Sums = Callable[..., list[Array]]
 
 
 @dataclass(frozen=True)
@@ -65,23 +68,28 @@ def fitted_outline(sample: NucleusData, tuning: OutlineTuning = DEFAULT) -> tupl
     reach = max(tuning.reach[0], tuning.reach[1] * pixel)
     pad = math.ceil(reach / pixel) + 2
     wide = mask.pad(x=pad, y=pad, constant_values=False)
-    wide = wide.assign_coords({c: _longer(mask[c].values, pad, pixel) for c in ("x", "y")})
-    distance = edge_distance(wide)
-    profile = _image_profile if sample.image is not None else _point_profile
+    x, y = (mask[c].values[0] + pixel * (np.arange(wide.sizes[c]) - pad) for c in ("x", "y"))
+    distance = edge_distance(wide.assign_coords(x=x, y=y))
     edges = np.linspace(-reach, reach, tuning.bins + 1)
-    mean, sd = profile(sample, mask, distance, edges, tuning.sectors)
-    middle = (edges[1:] + edges[:-1]) / 2
-    offset = _fit(middle, mean, sd, reach, tuning)
+
+    def sums(px: Array, py: Array, *weights: Array | None) -> list[Array]:
+        """Weighted sums over points in bins of sector and distance, (sectors, bins) each."""
+        i, j = np.nonzero(mask.values)
+        angle = np.arctan2(py - mask["y"].values[j].mean(), px - mask["x"].values[i].mean())
+        sector = np.minimum(
+            ((angle / (2 * np.pi) + 0.5) * tuning.sectors).astype(np.intp), tuning.sectors - 1
+        )
+        bins = [np.arange(tuning.sectors + 1) - 0.5, edges]
+        return [np.histogram2d(sector, _at(distance, px, py), bins, weights=w)[0] for w in weights]
+
+    profile = _image_profile if sample.image is not None else _point_profile
+    mean, sd = profile(sample, mask, sums)
+    offset = _fit((edges[1:] + edges[:-1]) / 2, mean, sd, reach, tuning)
     offset = replace(offset, sd=math.hypot(offset.sd, tuning.raster * pixel))
-    x, y = (_finer(wide[c].values, tuning.finer) for c in ("x", "y"))
+    x, y = (_finer(v, tuning.finer) for v in (x, y))
     gx, gy = np.meshgrid(x, y, indexing="ij")
     moved = _at(distance, gx.ravel(), gy.ravel()).reshape(gx.shape) > offset.value
-    coords = {"x": ("x", x, mask["x"].attrs), "y": ("y", y, mask["y"].attrs)}
-    return replace(sample, mask=xr.DataArray(moved, coords, ("x", "y"), "inside")), offset
-
-
-def _longer(values: Array, pad: int, pixel: float) -> Array:
-    return values[0] + pixel * (np.arange(len(values) + 2 * pad) - pad)
+    return replace(sample, mask=xr.DataArray(moved, pixels(x, y), ("x", "y"), "inside")), offset
 
 
 def _finer(values: Array, times: int) -> Array:
@@ -95,49 +103,27 @@ def _at(field: xr.DataArray, x: Array, y: Array) -> Array:
     return map_coordinates(field.values, place, order=1, mode="nearest")
 
 
-def _sector(mask: xr.DataArray, x: Array, y: Array, count: int) -> NDArray[np.intp]:
-    i, j = np.nonzero(mask.values)
-    angle = np.arctan2(y - mask["y"].values[j].mean(), x - mask["x"].values[i].mean())
-    return np.minimum(((angle / (2 * np.pi) + 0.5) * count).astype(np.intp), count - 1)
-
-
-def _table(
-    d: Array, sector: NDArray[np.intp], edges: Array, count: int, weight: Array | None = None
-) -> Array:
-    """Sums in bins of sector and distance, (sectors, bins)."""
-    bins = [np.arange(count + 1) - 0.5, edges]
-    return np.histogram2d(sector, d, bins=bins, weights=weight)[0]
-
-
-def _point_profile(
-    sample: NucleusData, mask: xr.DataArray, distance: xr.DataArray, edges: Array, sectors: int
-) -> tuple[Array, Array]:
+def _point_profile(sample: NucleusData, mask: xr.DataArray, sums: Sums) -> tuple[Array, Array]:
     """Density of localisations and its Poisson error, (sectors, bins)."""
     x, y = (np.concatenate([getattr(f, c) for f in sample.frames]) for c in ("x", "y"))
-    seen = _table(_at(distance, x, y), _sector(mask, x, y, sectors), edges, sectors)
+    (seen,) = sums(x, y, None)
     # Localisations were kept in the box of the mask.
-    fine = [_finer(mask[c].values, 4) for c in ("x", "y")]
-    gx, gy = (g.ravel() for g in np.meshgrid(*fine, indexing="ij"))
-    area = _table(_at(distance, gx, gy), _sector(mask, gx, gy, sectors), edges, sectors)
-    area *= (fine[0][1] - fine[0][0]) * (fine[1][1] - fine[1][0])
+    x, y = (_finer(mask[c].values, 4) for c in ("x", "y"))
+    (area,) = sums(*(g.ravel() for g in np.meshgrid(x, y, indexing="ij")), None)
+    area *= (x[1] - x[0]) * (y[1] - y[0])
     with np.errstate(divide="ignore", invalid="ignore"):
         return seen / area, np.sqrt(seen + 1) / area
 
 
-def _image_profile(
-    sample: NucleusData, mask: xr.DataArray, distance: xr.DataArray, edges: Array, sectors: int
-) -> tuple[Array, Array]:
+def _image_profile(sample: NucleusData, mask: xr.DataArray, sums: Sums) -> tuple[Array, Array]:
     """Mean of the pixels and its error, (sectors, bins)."""
-    image = sample.image
-    assert image is not None
+    image: Any = sample.image
     plane = image["density"] if isinstance(image, xr.Dataset) else image
     plane = plane.mean([d for d in plane.dims if d not in ("x", "y")]).transpose("x", "y")
-    gx, gy = (g.ravel() for g in np.meshgrid(plane["x"].values, plane["y"].values, indexing="ij"))
-    d, sector, values = _at(distance, gx, gy), _sector(mask, gx, gy, sectors), plane.values.ravel()
-    near = (d > edges[0]) & (d < edges[-1]) & np.isfinite(values)
-    d, sector, values = d[near], sector[near], values[near]
-    count = _table(d, sector, edges, sectors)
-    total, squares = (_table(d, sector, edges, sectors, values**p) for p in (1, 2))
+    known = np.isfinite(plane.values)
+    x, y = (g[known] for g in np.meshgrid(plane["x"].values, plane["y"].values, indexing="ij"))
+    values = plane.values[known]
+    count, total, squares = sums(x, y, None, values, values**2)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = total / count
         spread = np.sqrt(np.nanmean(np.maximum(squares / count - mean**2, 0.0)))
@@ -156,25 +142,31 @@ def _fit(d: Array, mean: Array, sd: Array, reach: float, tuning: OutlineTuning) 
     high, low = np.quantile(whole, [0.8, 0.1])
     start = [0.0, reach / 6, low, high - low, 0.0]
     bounds = ([-reach, 1.0, -np.inf, 0.0, -np.inf], [reach, reach, np.inf, np.inf, np.inf])
+    size = max(abs(low), abs(high - low)) or 1.0
     try:
         best = curve_fit(
-            _edge, d[known], whole, start, total[known] ** -0.5, bounds=bounds, x_scale=_scale(start)
+            _edge,
+            d[known],
+            whole,
+            start,
+            total[known] ** -0.5,
+            bounds=bounds,
+            x_scale=[10.0, 10.0, *[size] * 3],
         )[0]
     except RuntimeError as error:
         raise DataError(f"The fall of the signal at the outline could not be fitted ({error}).") from None
+    width, free = best[1], best[[0, 2, 3, 4]]
+    size = float(np.abs(free[2:]).max()) or 1.0
+
+    def local(v: Array, o: float, b: float, a: float, c: float) -> Array:
+        return _edge(v, o, width, b, a, c)
+
     each = []
     for m, w in zip(mean, weight, strict=True):
-        k = w > 0
-        if k.sum() < len(d) / 2:
-            continue
-        free = [best[0], best[2], best[3], best[4]]
-
-        def local(v: Array, o: float, b: float, a: float, c: float) -> Array:
-            return _edge(v, o, best[1], b, a, c)
-
-        each.append(
-            curve_fit(local, d[k], m[k], free, w[k] ** -0.5, method="trf", x_scale=_scale(free))[0][0]
-        )
+        if (w > 0).sum() >= len(d) / 2:
+            x, y, error = d[w > 0], m[w > 0], w[w > 0] ** -0.5
+            scale = [10.0, *[size] * 3]
+            each.append(curve_fit(local, x, y, free, error, method="trf", x_scale=scale)[0][0])
     scatter = float(np.std(each, ddof=1)) if len(each) > 2 else math.inf
     fall = best[3] / float(np.median(total[known] ** -0.5))
     if not (fall > tuning.fall and scatter < reach / 3 and abs(best[0]) < 0.9 * reach):
@@ -182,12 +174,7 @@ def _fit(d: Array, mean: Array, sd: Array, reach: float, tuning: OutlineTuning) 
             f"The signal does not fall within {reach:.0f} nm of the outline; it lies elsewhere, or the "
             "nucleus has neighbours all around."
         )
-    return Offset(float(best[0]), scatter / math.sqrt(len(each)), float(best[1]))
-
-
-def _scale(start: list[float]) -> list[float]:
-    largest = max(abs(v) for v in start[2:]) or 1.0
-    return [10.0 if k < len(start) - 3 else largest for k in range(len(start))]
+    return Offset(float(best[0]), scatter / math.sqrt(len(each)), float(width))
 
 
 def _edge(d: Array, offset: float, width: float, ground: float, height: float, slope: float) -> Array:

@@ -135,7 +135,8 @@ class StudyPlan:
             cell, dish = math.hypot(cell, dish), 0.0
         if not replicate:
             dish, replicate = 0.0, dish
-        return cls(**{"sd_cells": cell, "sd_replicates": replicate, "sd_dishes": dish, **given})
+        found: dict[str, Any] = {"sd_cells": cell, "sd_replicates": replicate, "sd_dishes": dish}
+        return cls(**found | given)
 
     def draw(self, rng: np.random.Generator) -> GroupMeans:
         """The means of one study without a difference, from the analysis that measured cells have."""

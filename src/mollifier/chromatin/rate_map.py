@@ -52,8 +52,6 @@ class RateMap:
     series: FieldSeries
     modes: Modes
     provenance: dict[str, Any]  #: Model, test functions, prior, seconds.
-    prior: str  #: Kind of prior of the rate.
-    geometric: float | None = None  #: lam from the size and spacing of domains, if given.
     step: Step | None = None  #: Size, delay and spread of the change after a treatment, if one was given.
 
     @property

@@ -108,7 +108,7 @@ def _links(locs: Localizations, precision: Array, reach: float, lag: int) -> tup
 
 
 def merge_repeats(
-    locs: Localizations, *, precision: float | None = None, reach: float = 3.0, gap: int = 1
+    locs: Localizations, *, precision: float | None = None, reach: float = 3.0
 ) -> Localizations:
     """Merge localisations of one molecule in consecutive frames to their precision-weighted mean.
 
@@ -122,8 +122,6 @@ def merge_repeats(
         In nm, for localisations without one; by default from `estimate_precision`.
     reach
         In standard errors; 3 leaves exp(-4.5) = 1.1 % of the repeats unlinked.
-    gap
-        Largest lag in frames between two localisations; 1 for consecutive frames.
 
     Returns
     -------
@@ -150,9 +148,8 @@ def merge_repeats(
     if error is None:
         return replace(locs, provenance={**locs.provenance, "repeats": "none found"})
     size = len(locs)
-    links = [_links(locs, error, reach, lag) for lag in range(1, gap + 1)]
-    earlier, later = (np.concatenate(a) for a in zip(*links, strict=True))
-    chance = gap * _links(locs, error, reach, gap + _APART)[0].size
+    earlier, later = _links(locs, error, reach, 1)
+    chance = _links(locs, error, reach, 1 + _APART)[0].size
     said = f"{earlier.size:,} links, {chance:,} expected by chance"
     if earlier.size - chance <= _SIGNIFICANT * np.sqrt(earlier.size + chance):
         return replace(locs, provenance={**locs.provenance, "repeats": f"none merged; {said}"})

@@ -109,13 +109,12 @@ class NucleusResult:
                 parts[name] = read_group(file, name)
             except (OSError, KeyError):
                 parts[name] = None
-        tables = {
-            n: pd.DataFrame({str(c): v.values for c, v in (parts.pop(n) or {}).items()}) for n in _TABLES
-        }
+        for name in _TABLES:
+            parts[name] = pd.DataFrame({str(c): v.values for c, v in (parts[name] or {}).items()})
         result = cls(
             field=attrs["field"], name=attrs["name"], group=_text(attrs["group"]),
             numbers={k: math.nan if v is None else v for k, v in attrs["numbers"].items()},
-            notes=tuple(attrs["notes"]), error=_text(attrs["error"]), **parts, **tables,
+            notes=tuple(attrs["notes"]), error=_text(attrs["error"]), **parts,
         )  # fmt: skip
         return result, _text(attrs["fingerprint"])
 

@@ -259,7 +259,8 @@ class _Results:
         order = {f: k for k, f in enumerate(dict.fromkeys(fields))}
 
         def place(r: NucleusResult) -> tuple[int, int, str]:
-            return order.get(r.field, 0), *((int(r.name), "") if r.name.isdigit() else (0, r.name))
+            numbered = r.name.isdigit()
+            return order.get(r.field, 0), int(r.name) if numbered else 0, "" if numbered else r.name
 
         return sorted(self._found, key=place)
 

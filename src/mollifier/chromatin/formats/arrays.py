@@ -29,14 +29,15 @@ def open_arrays(file: Path) -> Rows:
     """
     try:
         found = dict(_arrays(_content(file)))
-        known: dict[str, Any] = _decode_meta(file) if is_hdf5(file) else {}
+        known: dict[str, Any] = {"kind": "arrays"} | (_decode_meta(file) if is_hdf5(file) else {})
     except DataError:
         raise
     except Exception as error:
         # The readers of these formats fail in as many ways on a damaged file.
         raise DataError(f"'{file}' cannot be read as arrays ({error}); export it as CSV.") from error
     if "vld" in found and "loc" in found:
-        found, known = _last_iteration(found), {"kind": "MINFLUX", "units": dict.fromkeys("xyz", "m")}
+        found = _last_iteration(found)
+        known = {"kind": "MINFLUX", "units": dict.fromkeys("xyz", "m")}
     columns: dict[str, NDArray[Any]] = {}
     for name, array in found.items():
         if name in _VECTORS and array.ndim == 2 and array.shape[1] in (2, 3):
@@ -47,7 +48,7 @@ def open_arrays(file: Path) -> Rows:
         raise DataError(
             f"'{file}' holds no columns x and y of numbers, which were expected. Export it as CSV."
         )
-    rows = Rows.of(columns, **{"kind": "arrays", **known})
+    rows = Rows.of(columns, **known)
 
     def load(index: Mapping[str, int]) -> dict[str, NDArray[Any]]:
         found = rows.load(index)
