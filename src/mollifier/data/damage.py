@@ -164,12 +164,12 @@ def _dead(values: Array, axes: Sequence[int], tuning: DamageTuning) -> tuple[Mas
     return mask, squares
 
 
-def _run_lengths(lines: Array) -> NDArray[np.intp]:
+def _run_lengths(lines: Array) -> NDArray[np.integer]:
     """How many equal values in a row each value is one of, along the last axis; 0 for missing ones."""
     starts = np.ones(lines.shape, dtype=bool)
     starts[..., 1:] = lines[..., 1:] != lines[..., :-1]
     if starts.all():
-        return np.isfinite(lines).astype(np.intp)
+        return np.isfinite(lines).astype(np.int32)
     label = np.cumsum(starts.ravel()) - 1
     return np.where(np.isfinite(lines), np.bincount(label)[label].reshape(lines.shape), 0)
 
@@ -208,7 +208,7 @@ def _repeated(values: Array, along: int, tuning: DamageTuning) -> Mask:
     mask, lines = np.zeros(values.shape, dtype=bool), np.moveaxis(values, along, 0)
     if len(lines) < tuning.run or lines[0].size < tuning.run:
         return mask
-    equal = (np.diff(lines, axis=0) == 0).reshape(len(lines) - 1, -1)
+    equal = (lines[1:] == lines[:-1]).reshape(len(lines) - 1, -1)
     frozen = equal.mean(1) + np.isnan(lines[1:]).reshape(len(equal), -1).mean(1) >= 1
     frozen &= equal.sum(1) >= tuning.run
     frozen[1:-1] &= (lines[3:] != lines[:-3]).reshape(len(equal) - 2, -1).any(1)  # nor is it a symmetry

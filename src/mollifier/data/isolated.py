@@ -23,6 +23,8 @@ Index = NDArray[np.intp]
 
 # Values that are compared with their neighbours at a time: arrays as large as the data take memory.
 _COMPARED = 2**20
+# Values on a grid whose neighbours are held at a time.
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def _limit(deviations: Array, count: int, tuning: IsolatedTuning) -> float:
 def _screened(values: Array, places: Places, least: float, tuning: IsolatedTuning) -> Index:
     """Values whose nearest neighbours differ by more than ``least``, those that differ most first."""
     if places.axes:
-        whole = np.full(values.shape, np.inf)
+        whole = np.full(values.shape, np.inf, dtype=np.float32)
         for axis in places.axes:
             lines, smallest = np.moveaxis(values, axis, 0), np.moveaxis(whole, axis, 0)
             across = lines.shape[1] if lines.ndim > 1 else 1
@@ -179,6 +181,11 @@ def _deviations(
     And the most that neighbours deviate, but for as many as there are coordinates, which may be damaged. With
     ``outside`` the distance is no more than that from the range of the neighbours, as many left out.
     """
+    if places.axes and len(chosen) > _AT_ONCE:
+        some = np.array_split(chosen, 1 + len(chosen) // _AT_ONCE)
+        parts = (_deviations(values, places, part, terms, outside) for part in some)
+        away, beside = map(np.concatenate, zip(*parts, strict=True))
+        return away, beside
     count, drop = max(4 * len(terms), 12), len(places.nodes)
     near, offsets = places.near(values, chosen, count)
     there = np.isfinite(near)

@@ -308,9 +308,10 @@ class TensorOperator:
 
     def _along_axes(self, work: Any, constants: Mapping[str, Any]) -> dict[tuple[int, ...], Any]:
         """Every multi-index, axis by axis, from values without their mean."""
-        formed: dict[tuple[int, ...], Any] = {(): work}
         sizes = self.nodes.shape
         batch = math.prod(work.shape[: -len(sizes)])
+        formed: dict[tuple[int, ...], Any] = {(): work}
+        del work  # as large as the results
         for i, (axis, steps) in enumerate(zip(self.axes, self.steps, strict=True)):
             following: dict[tuple[int, ...], Any] = {}
             rest = math.prod(sizes[i + 1 :])

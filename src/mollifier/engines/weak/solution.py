@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.interpolate import RegularGridInterpolator
+from scipy.interpolate import make_interp_spline
 
 from mollifier._version import __version__
 from mollifier.data.lazy import steps
 from mollifier.engines.fit_table import FitPart, fit_table
+from mollifier.engines.linalg.dense import contract
 from mollifier.engines.visits import value_axes, value_variables
 from mollifier.engines.weak.estimate import Fit
 from mollifier.engines.weak.fields import field_variables
@@ -104,9 +105,11 @@ def _interpolated(values: Array, fit: Fit, grid: Grid) -> Array:
     centres = [a.centres for a in fit.space.axes]
     if any(len(c) < 2 for c in centres):
         return np.full(grid.shape, np.nan)
-    found = RegularGridInterpolator(centres, values, bounds_error=False, fill_value=np.nan)
-    mesh = np.meshgrid(*(a.points for a in grid), indexing="ij")
-    return found(np.stack([m.ravel() for m in mesh], -1)).reshape(grid.shape)
+    hats = [make_interp_spline(c, np.eye(len(c)), k=1) for c in centres]
+    along = [hat(axis.points, extrapolate=False) for hat, axis in zip(hats, grid, strict=True)]
+    missing = np.isnan(values)
+    found, lost = (contract(v, along) for v in (np.where(missing, 0.0, values), missing.astype(float)))
+    return np.where(lost > 0, np.nan, found)
 
 
 def _fit_table(
