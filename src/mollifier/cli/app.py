@@ -29,6 +29,7 @@ from mollifier.cli.options import (
     NoFigures,
     Out,
     Resume,
+    listed,
     with_terminal,
 )
 from mollifier.cli.terminal import NO_ANSWER, Terminal, reported
@@ -245,9 +246,8 @@ def compare(
     from mollifier.io.lock import locked
 
     folder = ensure_folder(out)
-    names = None if engines is None else [n.strip() for n in engines.split(",") if n.strip()]
     with locked(folder):
-        return compare_engines(terminal, file, names, folder, not no_figures, resume)
+        return compare_engines(terminal, file, listed(engines), folder, not no_figures, resume)
 
 
 @app.command(epilog=f"Example: mollifier demo heat --out out/heat. {EPILOG}")

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mollifier.cli.terminal import INTERRUPTED, NO_ANSWER, Terminal
+from mollifier.problem.serialization import numbers
 
 if TYPE_CHECKING:
     from mollifier.problem.solution import Solution
@@ -57,7 +58,8 @@ def deliver(
             for n, s in (scores or {}).items()
         }
         known = {"scores": plain} if plain else {}
-        terminal.give({**as_dict(solution), **known, "folder": folder, "figures": files})
+        found = {**numbers(solution), "provenance": solution.provenance}
+        terminal.give({**found, **known, "folder": folder, "figures": files})
     terminal.say(f"Files     {folder}{os.sep}" + (f" ({len(files)} figures)" if files else ""))
 
 
@@ -80,26 +82,6 @@ def warning(status: Status) -> tuple[str, str]:
     return f"Not converged ({status.name}): see history.csv before trusting it.", "yellow"
 
 
-def as_dict(solution: Solution) -> dict[str, Any]:
-    """A solution's numbers."""
-    estimates = {
-        n: {
-            "value": e.value,
-            "sd": e.sd,
-            "interval_95": None if e.sd is None else e.interval(0.95),
-            "unit": e.unit,
-        }
-        for n, e in solution.estimates.items()
-    }
-    status = {"name": solution.status.name, "message": solution.status.message}
-    return {
-        "status": status,
-        "estimates": estimates,
-        "misfit": solution.misfit,
-        "provenance": solution.provenance,
-    }
-
-
 def exit_code(solution: Solution) -> int:
     """0 for an answer, converged or not; 1 for none (undetermined, non-finite loss); 130 if interrupted."""
     codes = {"undetermined": NO_ANSWER, "non-finite loss": NO_ANSWER, "interrupted": INTERRUPTED}
@@ -113,5 +95,5 @@ def estimates_table(solution: Solution) -> Table:
         table.add_column(name)
     for name, e in solution.estimates.items():
         interval = "" if e.sd is None else "{:.5g} to {:.5g}".format(*e.interval(0.95))
-        table.add_row(Text(name), Text(str(e).removeprefix(f"{name} = ")), interval)
+        table.add_row(Text(name), Text(e.amount), interval)
     return table

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mollifier.cli.options import EPILOG, with_terminal
+from mollifier.cli.options import EPILOG, listed, with_terminal
 from mollifier.cli.terminal import Terminal
 from mollifier.errors import ConfigurationError
 
@@ -60,7 +60,7 @@ def init(
     path = data.with_suffix(".yaml") if out is None else out
     if path.exists():
         raise ConfigurationError(f"{path} exists; name another file with --out.")
-    named = None if coordinates is None else [c.strip() for c in coordinates.split(",")]
+    named = listed(coordinates)
     observations = read(loaded, coordinates=named)
     if loaded.columns_of_names and named is None:
         every = dict.fromkeys([*loaded.columns_of_names, *observations.coordinates])

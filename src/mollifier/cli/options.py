@@ -49,6 +49,15 @@ Figures = Annotated[
 ]
 
 
+def listed(text: str | None) -> list[str] | None:
+    """Comma-separated names; None where no option was given.
+
+    >>> listed(" weak, joint,"), listed(None)
+    (['weak', 'joint'], None)
+    """
+    return None if text is None else [n.strip() for n in text.split(",") if n.strip()]
+
+
 def with_terminal(command: Callable[..., int]) -> Callable[..., None]:
     """A command of the command line from a function of a terminal and of options that gives an exit code.
 

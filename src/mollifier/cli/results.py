@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mollifier.cli.options import EPILOG, with_terminal
+from mollifier.cli.options import EPILOG, listed, with_terminal
 from mollifier.cli.terminal import NO_ANSWER, Terminal
 from mollifier.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from mollifier.diagnostics.validation.validate import Validation
-    from mollifier.problem.inverse_problem import InverseProblem
     from mollifier.problem.problem_file import ProblemFile
     from mollifier.problem.solution import Solution
 
@@ -52,8 +51,9 @@ def validate(
         bool, typer.Option("--radii", help="Solve again with a larger and a smaller radius.")
     ] = False,
     engines: Annotated[
-        str, typer.Option("--engines", "-e", metavar="NAMES", help="Compare with these, comma-separated.")
-    ] = "",
+        str | None,
+        typer.Option("--engines", "-e", metavar="NAMES", help="Compare with these, comma-separated."),
+    ] = None,
 ) -> int:
     """Solve the equation forward with what was found and compare it with the data: does the answer hold?
 
@@ -66,11 +66,11 @@ def validate(
     solution, file = load_solution(run), _problem_file(run, problem)
     if problem is not None:
         _same_unknowns(problem, solution)
-    names = [n.strip() for n in engines.split(",") if n.strip()]
-    if engines and not names:
+    names = listed(engines)
+    if names == []:
         raise ConfigurationError(f"--engines {engines} was given; comma-separated names were expected.")
-    asked = _stated(file) if names or radii or problem else None
-    found = stand_up(solution, asked, engines=names, radii=radii)
+    stated = file.problem() if file is not None and (names or radii or problem) else None
+    found = stand_up(solution, stated, engines=names or [], radii=radii)
     _say(terminal, found)
     terminal.give({**found.to_dict(), "run": run})
     if run.is_dir():
@@ -175,10 +175,6 @@ def _problem_file(run: Path, given: Path | None) -> ProblemFile | None:
 
     found = given or _beside(run)
     return None if found is None or found.suffix == ".json" else load_problem(found)
-
-
-def _stated(file: ProblemFile | None) -> InverseProblem | None:
-    return None if file is None else file.problem()
 
 
 def _say(terminal: Terminal, found: Validation) -> None:

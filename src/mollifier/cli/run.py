@@ -13,14 +13,11 @@ from mollifier.errors import ConfigurationError
 from mollifier.io.files import write_json
 
 if TYPE_CHECKING:
-    from mollifier.problem.inverse_problem import InverseProblem
     from mollifier.problem.problem_file import ProblemFile
     from mollifier.problem.solution import Solution
 
 # Files in the folder of a run: the content of the problem file, and a checkpoint.
 GIVEN, CHECKPOINT = "problem.json", "checkpoint.pt"
-# Repeats by default.
-_REPEATS = {"bootstrap": 50, "ensemble": 8}
 
 
 def run(
@@ -35,12 +32,24 @@ def run(
 
     Repeats for standard errors run on the ``executor``, where there is one.
     """
-    problem = file.problem()
-    if file.intervals.kind == "ensemble":
-        return _ensemble(terminal, file, problem, folder, resume, executor)
+    problem, chosen = file.problem(), file.intervals
+    counts = (chosen.repeats,) if chosen.repeats else ()
+    repeated: dict[str, Any] = {
+        "rng": file.seed,
+        "folder": folder / chosen.kind,
+        "resume": resume,
+        "processes": chosen.processes,
+        "executor": executor,
+    }
+    if chosen.kind == "ensemble":
+        from mollifier.diagnostics.intervals.ensemble import ensemble
+
+        _require_networks(file)
+        write_json(folder / GIVEN, file.to_dict())
+        with Steps(terminal.err, terminal.silent) as follow:
+            return ensemble(problem, *counts, settings=file.settings, progress=follow, **repeated)
     from mollifier.engines.solve import solve as solve_problem
 
-    again = resume
     resume = resume and not _to_begin(terminal, folder)
     write_json(folder / GIVEN, file.to_dict())
     with Follower(terminal.err, terminal.silent, label) as follow:
@@ -54,53 +63,21 @@ def run(
             resume=resume,
             start=file.start,
         )
-    if file.intervals.kind == "own" or exit_code(solution):
+    if chosen.kind == "own" or exit_code(solution):
         return solution
-    return _bootstrap(terminal, file, problem, solution, folder, again, executor)
-
-
-def _bootstrap(
-    terminal: Terminal,
-    file: ProblemFile,
-    problem: InverseProblem,
-    solution: Solution,
-    folder: Path,
-    resume: bool,
-    executor: Any,
-) -> Solution:
-    """Standard errors from repeats, kept in a subfolder; the engine's if it is interrupted."""
     from mollifier.diagnostics.intervals.bootstrap import bootstrap
     from mollifier.problem.status import Status
 
-    given = file.intervals
-    with Steps(terminal.err, terminal.silent) as follow:
+    with Steps(terminal.err, terminal.silent) as steps:
         try:
-            return bootstrap(
-                problem,
-                solution,
-                given.repeats or _REPEATS["bootstrap"],
-                rng=file.seed,
-                folder=folder / "bootstrap",
-                resume=resume,
-                processes=given.processes,
-                executor=executor,
-                progress=follow,
-            )
+            return bootstrap(problem, solution, *counts, progress=steps, **repeated)
         except KeyboardInterrupt:
             reason = "stopped within the bootstrap: standard errors are the engine's; --resume resumes it"
             return replace(solution, status=Status("interrupted", reason))
 
 
-def _ensemble(
-    terminal: Terminal,
-    file: ProblemFile,
-    problem: InverseProblem,
-    folder: Path,
-    resume: bool,
-    executor: Any,
-) -> Solution:
-    """Members, each kept in a subfolder."""
-    from mollifier.diagnostics.intervals.ensemble import ensemble
+def _require_networks(file: ProblemFile) -> None:
+    """Refuse an ensemble of what does not start from random weights."""
     from mollifier.engines.registry import that_take
 
     if file.engine not in ("auto", *that_take("network")) or file.start is not None:
@@ -108,19 +85,6 @@ def _ensemble(
         raise ConfigurationError(
             f"An ensemble was chosen with {given}; it is of networks that start from random weights. "
             "Leave that out, or take --intervals bootstrap, which serves every engine."
-        )
-    write_json(folder / GIVEN, file.to_dict())
-    with Steps(terminal.err, terminal.silent) as follow:
-        return ensemble(
-            problem,
-            file.intervals.repeats or _REPEATS["ensemble"],
-            rng=file.seed,
-            settings=file.settings,
-            folder=folder / "ensemble",
-            resume=resume,
-            processes=file.intervals.processes,
-            executor=executor,
-            progress=follow,
         )
 
 

@@ -188,5 +188,4 @@ def _cell(row: dict[str, Any], name: str) -> str:
 
     if name not in row:
         return ""
-    estimate = Estimate(name, row[name], row[f"{name}_sd"], row[f"{name}_unit"])
-    return str(estimate).removeprefix(f"{name} = ")
+    return Estimate(name, row[name], row[f"{name}_sd"], row[f"{name}_unit"]).amount

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 from mollifier.errors import MollifierError
 from mollifier.io.arguments import typed
@@ -63,9 +64,18 @@ class Estimate(Printed):
         high = math.inf if self.upper is None else self.upper
         return max(self.value - half, low), min(self.value + half, high)
 
+    @property
+    def amount(self) -> str:
+        """Value, standard error and unit, for people."""
+        return f"{_rounded(self.value, self.sd)} {self.unit}".rstrip()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Value, standard error, 95 % interval and unit."""
+        interval = None if self.sd is None else self.interval(0.95)
+        return {"value": self.value, "sd": self.sd, "interval_95": interval, "unit": self.unit}
+
     def __str__(self) -> str:
-        number = _rounded(self.value, self.sd)
-        return f"{self.name} = {number} {self.unit}".rstrip()
+        return f"{self.name} = {self.amount}"
 
 
 def _rounded(value: float, sd: float | None) -> str:

@@ -55,15 +55,16 @@ def write(solution: Any, folder: str | os.PathLike[str]) -> Path:
     groups = {group: getattr(solution, attribute) for attribute, group in _GROUPS.items()}
     root["contents"] = {group: sorted(map(str, part.variables)) for group, part in groups.items()}
     write_groups(target / _FILE, root, groups)
-    estimates = {}
-    for name, e in solution.estimates.items():
-        interval = None if e.sd is None else e.interval(0.95)
-        estimates[name] = {"value": e.value, "sd": e.sd, "interval_95": interval, "unit": e.unit}
-    content = {"status": asdict(solution.status), "estimates": estimates, "misfit": solution.misfit}
-    write_json(target / "estimates.json", content)
+    write_json(target / "estimates.json", numbers(solution))
     table = solution.history.to_dataframe()
     write_atomically(target / "history.csv", lambda p: table.to_csv(p, lineterminator="\n"))
     return target
+
+
+def numbers(solution: Any) -> dict[str, Any]:
+    """Status, estimates and misfit of a `mollifier.Solution`."""
+    estimates = {name: e.to_dict() for name, e in solution.estimates.items()}
+    return {"status": asdict(solution.status), "estimates": estimates, "misfit": solution.misfit}
 
 
 def read(folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def _draw_points(ax: Axes, solution: Solution, name: str, part: xr.DataArray, ro
 
 def _draw_pairs(ax: Axes, solution: Solution, name: str) -> None:
     measured, fitted = solution.fit[name].values, solution.fit[f"{name}_fitted"].values
-    unit = solution.fit[name].attrs.get("units", "")
+    unit = style.unit(solution.fit[name])
     held = solution.fit[f"{name}_held_out"].values.astype(bool)
     finite = np.isfinite(measured) & np.isfinite(fitted)
     for chosen, colour, who in ((~held, style.BLUE, "fitted to"), (held, style.RED, "held out")):

@@ -84,7 +84,7 @@ def _panel(
     return {
         "name": name.removesuffix("_gap"),
         "title": whole,
-        "unit": "" if "residual" in name else str(field.attrs.get("units", "")),
+        "unit": "" if "residual" in name else style.unit(field),
         "diverging": name.startswith("residual") or name.endswith("_gap"),
         "slider": moved,
         "across": across[:2],
@@ -144,10 +144,9 @@ def _even(nodes: Array, count: int) -> Array:
 
 
 def _axis(coordinate: xr.DataArray, nodes: Array) -> dict[str, Any]:
-    unit = str(coordinate.attrs.get("units", ""))
     return {
         "name": str(coordinate.name),
-        "unit": unit,
+        "unit": style.unit(coordinate),
         "lower": float(nodes[0]),
         "upper": float(nodes[-1]),
         "size": len(nodes),

@@ -54,7 +54,7 @@ def sensitivity_figure(solution: Solution) -> Figure:
                 _draw_estimates(ax, solution, name, x, _kinds(history, radii, along))
             _scale(ax, x[x > 0])
             if row == len(rows) - 1:
-                ax.set_xlabel(_radius_label(solution, along))
+                ax.set_xlabel(style.label(f"radius along {along}", style.unit(solution.dataset.get(along))))
             if column:
                 ax.set_ylabel("")
     figure.suptitle("Sensitivity to the radius of the test functions", fontsize=9.5, x=0.02, ha="left")
@@ -77,12 +77,6 @@ def _scale(ax: Axes, radii: np.ndarray) -> None:
         style.log_axis(ax, "x")
     else:
         ax.locator_params(axis="x", nbins=5)
-
-
-def _radius_label(solution: Solution, along: str) -> str:
-    coordinate = solution.dataset.get(along)
-    unit = "" if coordinate is None else str(coordinate.attrs.get("units", ""))
-    return style.label(f"radius along {along}", unit)
 
 
 def _draw_estimates(

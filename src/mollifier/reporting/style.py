@@ -59,7 +59,7 @@ class Cut:
     def title(self, field: xr.DataArray) -> str:
         """Where it is cut, as in "t = 0.5 h"; empty when nothing is held."""
         held = [(d, field[d].values[i]) for d, i in self.held.items() if d in field.dims]
-        units = {d: text(str(field[d].attrs.get("units", ""))) for d, _ in held}
+        units = {d: text(unit(field[d])) for d, _ in held}
         return ", ".join(f"{text(d)} = {v:.4g} {units[d]}".rstrip() for d, v in held)
 
 
@@ -143,9 +143,14 @@ def label(name: str, unit: str = "") -> str:
     return text(f"{name} ({unit})" if unit else name)
 
 
+def unit(array: xr.DataArray | None) -> str:
+    """The attribute ``units``; empty where there is none."""
+    return "" if array is None else str(array.attrs.get("units", ""))
+
+
 def field_label(field: xr.DataArray, name: str | None = None) -> str:
     """The label of a field or a coordinate, from its name and attribute ``units``."""
-    return label(str(field.name) if name is None else name, str(field.attrs.get("units", "")))
+    return label(str(field.name) if name is None else name, unit(field))
 
 
 def cuts(field: xr.DataArray, most: int = 4) -> list[Cut]:

@@ -79,7 +79,7 @@ class Comparison:
         heads = ["engine", *scalars, *fields, *(f"misfit {m}" for m in misfits), "seconds", "peak MiB"]
         cells = []
         for r in self.rows:
-            known = {n: str(e).removeprefix(f"{n} = ") for n, e in r.estimates.items()}
+            known = {n: e.amount for n, e in r.estimates.items()}
             line = [r.engine, *(known.get(n, "-") for n in scalars)]
             line += [_range(r.fields.get(n)) for n in fields]
             line += [_number(r.misfit.get(n)) for n in misfits]

@@ -17,6 +17,7 @@ from mollifier.diagnostics.validation.validate import Validation, validate
 from mollifier.io.arguments import typed
 from mollifier.io.files import jsonable, require_writable, write_text
 from mollifier.problem.solution import Solution
+from mollifier.reporting import style
 from mollifier.reporting.figures import history_figure
 from mollifier.reporting.fits import fit_figure
 from mollifier.reporting.mathml import mathml
@@ -117,7 +118,7 @@ def _question(solution: Solution, equations: list[str]) -> str:
     for c in map(str, solution.dataset.dims):
         nodes = solution.dataset[c]
         wraps = "periodic" if nodes.attrs.get("periodic") else ""
-        coordinates.append((c, _span(nodes.values, _unit(nodes)), nodes.size, wraps))
+        coordinates.append((c, _span(nodes.values, style.unit(nodes)), nodes.size, wraps))
     lines = [Markup(mathml(e)) for e in equations]
     return _section(
         "question", lines, listed, known, [_measured(solution, n) for n in solution.observed], coordinates
@@ -128,14 +129,10 @@ def _measured(solution: Solution, name: str) -> tuple[str, ...]:
     """A row of the table of measured variables."""
     values, held = solution.fit[name].values, solution.fit[f"{name}_held_out"].values.astype(bool)
     finite = np.isfinite(values)
-    unit = _unit(solution.dataset.get(name))
+    unit = style.unit(solution.dataset.get(name))
     sd = float(np.nanmedian(solution.fit[f"{name}_sd"].values))
     counts = (f"{int(rows.sum()):,}" for rows in (finite, held & finite))
     return (name, *counts, _span(values[finite], unit), f"{sd:.3g} {unit}".strip())
-
-
-def _unit(array: xr.DataArray | None) -> str:
-    return "" if array is None else str(array.attrs.get("units", ""))
 
 
 def _span(values: np.ndarray, unit: str) -> str:
@@ -157,10 +154,10 @@ def _answer(solution: Solution) -> str:
     numbers, fields = [], []
     for name, e in solution.estimates.items():
         interval = "not given" if e.sd is None else "{:.5g} to {:.5g}".format(*e.interval(0.95))
-        numbers.append((name, str(e).removeprefix(f"{name} = "), interval))
+        numbers.append((name, e.amount, interval))
     for name in solution.unknown_fields:
         field, sd = solution.dataset[name], solution.dataset.get(f"{name}_sd")
-        finite, unit = field.values[np.isfinite(field.values)], _unit(field)
+        finite, unit = field.values[np.isfinite(field.values)], style.unit(field)
         if finite.size:
             spread = "not given" if sd is None else f"{float(np.nanmedian(sd.values)):.3g} {unit}".strip()
             fields.append((name, ", ".join(map(str, field.dims)), _span(finite, unit), spread))
