@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,8 +18,9 @@ def product_matrix(rows: Sequence[Rows]) -> sp.csr_array:
     return sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), parts))
 
 
+@lru_cache(maxsize=64)
 def rows_matrix(rows: Rows) -> sp.csr_array:
-    """The rows along one axis, shape (results, nodes)."""
+    """The rows along one axis, shape (results, nodes): the same object for the same rows."""
     return taps_matrix(rows.weights, rows.index, rows.nodes)
 
 

@@ -57,8 +57,10 @@ def test_products_along_axes_are_those_of_the_matrix(names: str, periodic: bool,
     total, values = ProductSum(terms), rng.standard_normal(layer.nodes.size)
     scale = abs(wanted).max()
     np.testing.assert_allclose(total @ values, wanted @ values, atol=1e-12 * scale)
+    back = rng.standard_normal(layer.grid.size)
+    np.testing.assert_allclose(total.pulled(back), wanted.T @ back, atol=1e-12 * scale)
     step = total.step * 3
-    found = [total.times(slice(i, i + step), slopes, 1) for i in range(0, layer.grid.size, step)]
+    found = [total.times(slice(i, i + step), slopes, 1).clone() for i in range(0, layer.grid.size, step)]
     np.testing.assert_allclose(torch.cat(found), wanted @ whole[1].numpy(), atol=1e-12 * scale)
 
 
@@ -75,6 +77,9 @@ def test_rows_at_points_are_those_of_the_matrix(names: str, count: int, most: in
     rows, matrix = PointRows(index, weights, sampler.nodes), observation_matrix(sampler)
     values = rng.standard_normal(layer.nodes.size)
     np.testing.assert_allclose(rows @ values, matrix @ values, atol=1e-12)
+    back = rng.standard_normal(count)
+    np.testing.assert_allclose(rows.pulled(back), matrix.T @ back, atol=1e-12)
+    assert rows.squares().sum() == pytest.approx(count)
     chosen = rng.permutation(count)[: count // 2 + 1]
     factor = rng.standard_normal(len(chosen))
     taken, order = rows.chosen(chosen, factor)

@@ -38,6 +38,7 @@ class DataRows:
         self.values = values
         self.share = 1 / (sd * np.sqrt(objective.count))
         self.matrix: Any
+        self._last: tuple[Array, Array] | None = None
         self.places = index
         self._form(observe, float(model.blocks[target.block].scale[target.channel]))
         noise = model.noise.get(target.name)
@@ -61,6 +62,12 @@ class DataRows:
     def at(self, measured: sp.csr_array) -> sp.csr_array:
         """What changes of the measurements at all places, (places, k), are in the rows, (samples, k)."""
         return sp.csr_array(measured[self.places].multiply(self.share[:, None]))
+
+    def fitted(self, g: Array) -> Array:
+        """The matrix times values, kept for the next call: a step needs it several times."""
+        if self._last is None or not np.array_equal(g, self._last[0]):
+            self._last = g.copy(), self.matrix @ g
+        return self._last[1]
 
 
 def _placed(values: Array, index: NDArray[np.intp], length: int) -> Array:

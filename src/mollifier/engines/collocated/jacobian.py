@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -74,6 +76,36 @@ class NodeSlopes:
         room = min(max(most // (channels * self.layer), 1), self.count)
         self._kept = torch.empty(channels, room, rest, self.weights, dtype=torch.float64)
         self._start = self._end = 0
+        self._first: tuple[object, dict[int, Tensor]] = None, {}
+        self._scratch: dict[object, Tensor] = {}
+
+    def along_first(
+        self, rows: slice, channel: int, shape: Sequence[int], matrices: Mapping[int, sp.csr_array]
+    ) -> dict[int, Tensor]:
+        """Some rows of matrices (results, shape[0]) along the first axis times the slopes of a channel.
+
+        By the keys of the matrices; each of shape (rows, *shape[1:], weights). Kept for the next call with
+        the same rows.
+        """
+        if self._first[0] != (rows, channel, shape[0]):
+            self._first = (rows, channel, shape[0]), {}
+        found = self._first[1]
+        if missing := [k for k in matrices if k not in found]:
+            some = sp.csr_array(sp.vstack([matrices[k][rows] for k in missing]))
+            used = np.unique(some.indices)
+            x = self.layers(used, channel, shape)
+            product = self.scratch(tuple(missing), len(missing), rows.stop - rows.start, *x.shape[1:])
+            matrix = torch.from_numpy(some[:, used].toarray())
+            torch.mm(matrix, x.flatten(1), out=product.view(len(matrix), -1))
+            found |= zip(missing, product, strict=True)
+        return {k: found[k] for k in matrices}
+
+    def scratch(self, key: object, *shape: int) -> Tensor:
+        """A tensor whose memory is used again at the next call with the key: fresh memory costs a product."""
+        size, flat = math.prod(shape), self._scratch.get(key)
+        if flat is None or len(flat) < size:
+            flat = self._scratch[key] = torch.empty(size, dtype=torch.float64)
+        return flat[:size].view(shape)
 
     def layers(self, index: NDArray[np.intp], channel: int, shape: Sequence[int]) -> Tensor:
         """Slopes of a channel in some layers of the first axis, in order.
@@ -116,12 +148,12 @@ class NodeSlopes:
             for i in range(low, self._end):
                 self._kept[:, i - low] = self._kept[:, i - self._start]
             self._start = low
-        step = max(_CHUNK // self._nodes.shape[1], 1)
-        for first in range(self._end, high, step):
-            last = min(first + step, high)
-            found = network_jacobian(self.network, self._nodes[first:last].flatten(0, 1))
-            self._kept[:, first - self._start : last - self._start] = found.unflatten(1, (last - first, -1))
-        self._end = max(self._end, high)
+        if high > self._end:
+            points = self._nodes[self._end : high].flatten(0, 1)
+            places = self._kept[:, self._end - self._start : high - self._start].flatten(1, 2)
+            for i in range(0, len(points), _CHUNK):
+                places[:, i : i + _CHUNK] = network_jacobian(self.network, points[i : i + _CHUNK])
+            self._end = high
 
 
 def taken(x: Tensor, index: NDArray[np.intp], axis: int) -> Tensor:

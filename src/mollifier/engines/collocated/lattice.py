@@ -67,6 +67,11 @@ class AxisProduct:
             x = np.moveaxis((f @ lines.reshape(len(lines), -1)).reshape(-1, *lines.shape[1:]), 0, axis)
         return x.ravel() * self.scale
 
+    @property
+    def transposed(self) -> AxisProduct:
+        """The transpose."""
+        return AxisProduct(tuple(sp.csr_array(f.T) for f in self.factors), self.scale)
+
 
 @dataclass(frozen=True, eq=False)
 class ProductSum:
@@ -85,50 +90,39 @@ class ProductSum:
         """Slices of the rows must start at multiples of this: those of one layer of the first axis."""
         return math.prod(_shape(f)[0] for f in self.terms[0][1].factors[1:])
 
+    def __len__(self) -> int:
+        return len(self.terms[0][0])
+
     def __matmul__(self, values: Array) -> Array:
         return np.sum([c * (product @ values) for c, product in self.terms], axis=0)
 
+    def pulled(self, values: Array) -> Array:
+        """The transpose times values (rows,), flat."""
+        return np.sum([product.transposed @ (c * values) for c, product in self.terms], axis=0)
+
+    def squares(self) -> Array:
+        """Squared coefficients of a single term, added up at the node nearest to each row, (*nodes,)."""
+        ((c, product),) = self.terms
+        places = [np.asarray(abs(f).argmax(axis=1)).ravel() for f in product.factors]
+        found = np.zeros([_shape(f)[1] for f in product.factors])
+        np.add.at(found, np.ix_(*places), np.square(c * product.scale).reshape([len(i) for i in places]))
+        return found
+
     def times(self, rows: slice, slopes: NodeSlopes, channel: int) -> Tensor:
-        """Some rows' product with the slopes of a channel, shape (rows, weights)."""
-        low, high = rows.start // self.step, -(-min(rows.stop, len(self.terms[0][0])) // self.step)
+        """Some rows' product with the slopes of a channel, (rows, weights); valid until the next call."""
+        low, high = rows.start // self.step, -(-min(rows.stop, len(self)) // self.step)
+        out = slopes.scratch((id(self), channel), (high - low) * self.step, slopes.weights)
+        firsts = {id(p.factors[0]): p.factors[0] for _, p in self.terms}
+        shape = [_shape(f)[1] for f in self.terms[0][1].factors]
         most = max(_NUMBERS // slopes.layer, 1)
-        parts = [slice(i, min(i + most, high)) for i in range(low, high, most)]
-        return torch.cat([self._layers(part, slopes, channel) for part in parts])
-
-    def _layers(self, part: slice, slopes: NodeSlopes, channel: int) -> Tensor:
-        """The rows of some layers of the first axis."""
-        firsts = {id(p.factors[0]): p.factors[0][part] for _, p in self.terms}
-        used = np.unique(np.concatenate([f.indices for f in firsts.values()]))
-        x = slopes.layers(used, channel, [_shape(f)[1] for f in self.terms[0][1].factors])
-        formed: dict[tuple[int, ...], Tensor] = {
-            (key,): _along(sp.csr_array(f[:, used]), x, 0) for key, f in firsts.items()
-        }
-        for axis in range(1, len(self.terms[0][1].factors) - 1):
-            following: dict[tuple[int, ...], Tensor] = {}
-            for _, p in self.terms:
-                key = tuple(map(id, p.factors[: axis + 1]))
-                if key not in following:
-                    following[key] = _along(p.factors[axis], formed[key[:-1]], axis)
-            formed = following
-        return self._last(part, formed)
-
-    def _last(self, part: slice, formed: dict[tuple[int, ...], Tensor]) -> Tensor:
-        """Products along the last axis, those of one prefix summed with their coefficients first."""
-        last = {id(p.factors[-1]): p.factors[-1] for _, p in self.terms}
-        count, nodes = _shape(self.terms[0][1].factors[-1])
-        here = slice(part.start * self.step, part.stop * self.step)
-        groups: dict[tuple[int, ...], list[tuple[Tensor, int]]] = {}
-        for c, p in self.terms:
-            share = torch.from_numpy(c[here] * p.scale).reshape(-1, count)
-            groups.setdefault(tuple(map(id, p.factors[:-1])), []).append((share, id(p.factors[-1])))
-        some = next(iter(formed.values()))
-        out = some.new_zeros((part.stop - part.start) * self.step // count, count, some.shape[-1])
-        for rows, columns in _bands(list(last.values())):
-            blocks = {k: torch.from_numpy(f[rows, columns].toarray()) for k, f in last.items()}
-            for key, members in groups.items():
-                mixed = reduce(torch.add, (share[:, rows, None] * blocks[k] for share, k in members))
-                out[:, rows].baddbmm_(mixed, formed[key].reshape(-1, nodes, some.shape[-1])[:, columns])
-        return out.flatten(0, 1)
+        for i in range(low, high, most):
+            part = slice(i, min(i + most, high))
+            found = out[(i - low) * self.step : (part.stop - low) * self.step].zero_()
+            here = slice(i * self.step, part.stop * self.step)
+            terms = [(c[here], p) for c, p in self.terms]
+            for key, x in slopes.along_first(part, channel, shape, firsts).items():
+                _add([(c, p) for c, p in terms if id(p.factors[0]) == key], x, 1, slopes, found)
+        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +156,14 @@ class PointRows:
         index, (first, *others) = [i[places] for i in self.index], [w[places] for w in self.weights]
         return replace(self, index=tuple(index), weights=(first * factor[:, None], *others))
 
+    @cached_property
+    def _centres(self) -> list[Index]:
+        """Node of each row's largest weight along each axis."""
+        return [
+            np.take_along_axis(i, np.abs(w).argmax(1)[:, None], axis=1)[:, 0]
+            for i, w in zip(self.index, self.weights, strict=True)
+        ]
+
     @property
     def _order(self) -> Index:
         """The rows, block of cells by block of cells."""
@@ -170,10 +172,6 @@ class PointRows:
     @cached_property
     def _blocks(self) -> list[Index]:
         """Number of each row's block of cells along each axis."""
-        centres = [
-            np.take_along_axis(i, np.abs(w).argmax(1)[:, None], axis=1)[:, 0]
-            for i, w in zip(self.index, self.weights, strict=True)
-        ]
         density, taps = len(self) / math.prod(self.shape), [i.shape[1] for i in self.index]
 
         def cost(sizes: tuple[int, ...]) -> float:
@@ -184,11 +182,11 @@ class PointRows:
 
         # Few layers of the first axis: these are in memory together.
         choices = ((min(b, 2), *[b] * (len(taps) - 1)) for b in range(1, 17))
-        return [c // size for c, size in zip(centres, min(choices, key=cost), strict=True)]
+        return [c // size for c, size in zip(self._centres, min(choices, key=cost), strict=True)]
 
     @cached_property
-    def _parts(self) -> list[tuple[Index, list[Index], list[Array]]]:
-        """Of each block of cells: its rows, its nodes along each axis, and their weights (rows, nodes)."""
+    def _parts(self) -> list[tuple[Index, tuple[Index, ...], list[Array]]]:
+        """Of each block of cells: its rows, the open mesh of its nodes, and weights (rows, nodes) by axis."""
         blocks = np.stack(self._blocks, axis=1)
         order = self._order
         starts = np.flatnonzero(np.r_[True, (np.diff(blocks[order], axis=0) != 0).any(axis=1)])
@@ -202,17 +200,36 @@ class PointRows:
                 np.add.at(matrix, (np.nonzero(w)[0], place), w[w != 0])
                 nodes.append(used)
                 dense.append(matrix)
-            found.append((rows, nodes, dense))
+            found.append((rows, np.ix_(*nodes), dense))
         return found
 
     def __matmul__(self, values: Array) -> Array:
         grid, found = values.reshape(self.shape), np.empty(len(self))
-        for rows, nodes, (*others, last) in self._parts:
-            x = grid[np.ix_(*nodes)] @ last.T
+        for rows, mesh, (*others, last) in self._parts:
+            x = grid[mesh] @ last.T
             for w in reversed(others):
                 x = np.einsum("...np,pn->...p", x, w)
             found[rows] = x
         return found
+
+    def pulled(self, values: Array) -> Array:
+        """The transpose times values (rows,), flat."""
+        grid = np.zeros(self.shape)
+        for rows, mesh, (*others, last) in self._parts:
+            leading = reduce(_outer, others, values[rows][:, None])
+            grid[mesh] += (leading.T @ last).reshape([n.size for n in mesh])
+        return grid.ravel()
+
+    def squares(self) -> Array:
+        """Squares of the rows' sums, added up at the node nearest to each row, (*nodes,)."""
+        found, sums = np.zeros(self.shape), [w.sum(axis=1) for w in self.weights]
+        np.add.at(found, tuple(self._centres), np.square(reduce(np.multiply, sums)))
+        return found
+
+    @property
+    def taps(self) -> int:
+        """Nodes of a row."""
+        return math.prod(w.shape[1] for w in self.weights)
 
     def times(self, rows: slice, slopes: NodeSlopes, channel: int) -> Tensor:
         """The product of rows, ordered by `chosen`, with the slopes of a channel, shape (rows, weights)."""
@@ -221,30 +238,54 @@ class PointRows:
             x = slopes.layers(first, channel, self.shape)
             for axis, n in enumerate(nodes, start=1):
                 x = taken(x, n, axis)
-            matrix = reduce(lambda a, b: (a[:, :, None] * b[:, None, :]).reshape(len(a), -1), weights)
+            matrix = reduce(_outer, weights)
             out[own] = torch.from_numpy(matrix) @ x.reshape(matrix.shape[1], -1)
         return out
 
     def _overlapping(self, rows: slice) -> Iterator[tuple[slice, list[Index], list[Array]]]:
         """The parts of blocks in a slice: rows from its start, nodes and weights."""
-        for here, nodes, weights in self._parts:
+        for here, mesh, weights in self._parts:
             low, high = max(here[0], rows.start), min(here[-1] + 1, rows.stop)
             if low < high:
                 kept = slice(low - here[0], high - here[0])
-                yield slice(low - rows.start, high - rows.start), nodes, [w[kept] for w in weights]
+                yield (
+                    slice(low - rows.start, high - rows.start),
+                    [n.ravel() for n in mesh],
+                    [w[kept] for w in weights],
+                )
 
 
-def _along(matrix: sp.csr_array, x: Tensor, axis: int) -> Tensor:
+def _outer(left: Array, right: Array) -> Array:
+    """Products of every column of both, row by row."""
+    return (left[:, :, None] * right[:, None, :]).reshape(len(left), -1)
+
+
+def _add(
+    terms: Sequence[tuple[Array, AxisProduct]], x: Tensor, axis: int, slopes: NodeSlopes, out: Tensor
+) -> None:
+    """Add terms to rows, from the slopes times the factors of the axes before one: the same for all terms."""
+    factors = {id(p.factors[axis]): p.factors[axis] for _, p in terms}
+    if axis < len(terms[0][1].factors) - 1:
+        for key, f in factors.items():
+            y = slopes.scratch(axis, *x.shape[:axis], _shape(f)[0], *x.shape[axis + 1 :])
+            _along(f, x, axis, y)
+            _add([(c, p) for c, p in terms if id(p.factors[axis]) == key], y, axis + 1, slopes, out)
+        return
+    count, nodes = _shape(terms[0][1].factors[axis])
+    lines, x = out.view(-1, count, out.shape[-1]), x.view(-1, nodes, out.shape[-1])
+    shares = [(torch.from_numpy(c * p.scale).view(-1, count, 1), id(p.factors[axis])) for c, p in terms]
+    for rows, columns in _bands(list(factors.values())):
+        blocks = {k: torch.from_numpy(f[rows, columns].toarray()) for k, f in factors.items()}
+        mixed = reduce(torch.add, (share[:, rows] * blocks[k] for share, k in shares))
+        lines[:, rows].baddbmm_(mixed, x[:, columns])
+
+
+def _along(matrix: sp.csr_array, x: Tensor, axis: int, out: Tensor) -> None:
     """A narrow matrix (m, n) along one axis of a tensor."""
-    before, after = x.shape[:axis], x.shape[axis + 1 :]
-    lines = x.reshape(math.prod(before), x.shape[axis], math.prod(after))
-    parts = [
-        torch.from_numpy(matrix[rows, columns].toarray()) @ lines[:, columns]
-        for rows, columns in _bands([matrix])
-    ]
-    return (torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]).reshape(
-        *before, _shape(matrix)[0], *after
-    )
+    lines, found = (y.view(math.prod(y.shape[:axis]), y.shape[axis], -1) for y in (x, out))
+    for rows, columns in _bands([matrix]):
+        block = torch.from_numpy(matrix[rows, columns].toarray()).expand(len(lines), -1, -1)
+        torch.bmm(block, lines[:, columns], out=found[:, rows])
 
 
 def _bands(matrices: Sequence[sp.csr_array]) -> Iterator[tuple[slice, slice]]:

@@ -268,8 +268,9 @@ class Linearisation:
             g = nodes[target.block][channel]
             mean = middle(block, g)
             offset = mean * float(block.scale[channel]) + float(block.level[channel])
-            values = data.matrix @ (g - mean) + (offset - data.values) * data.share
-            result = Residuals(values, constant=is_factored(block) and data.shared is None)
+            values = data.fitted(g - mean) + (offset - data.values) * data.share
+            alone = data.shared is None
+            result = Residuals(values, constant=is_factored(block) and alone, samples=alone)
             if data.shared is not None:
                 result.values = values + data.shared @ coefficients[target.name]
                 result.shared[target.name] = data.shared

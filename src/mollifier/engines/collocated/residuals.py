@@ -30,6 +30,8 @@ class Residuals:
         Field -> derivative with respect to the coefficients of its declared noise, shape (m, k), sparse.
     constant
         Whether the rows depend on one channel alone, by the same matrix in every step.
+    samples
+        Whether the rows are misfits of samples, which depend on one channel alone.
     """
 
     values: Array
@@ -37,6 +39,7 @@ class Residuals:
     scalars: dict[str, Array] = field(default_factory=dict)
     shared: dict[str, sp.csr_array] = field(default_factory=dict)
     constant: bool = False
+    samples: bool = False
 
     @property
     def step(self) -> int:

@@ -215,7 +215,8 @@ class GaussNewton(LevenbergMarquardt):
         return [part.detach().double().cpu().numpy() for part in parts]
 
     def _system(self, nodes: list[Array]) -> System:
-        return Damped(*self.normal_equations(nodes, self.weight))
+        rows = self.linearisation.residuals(nodes, self.weight, slopes=True)
+        return Damped(*self._equations.form(nodes, rows, step=True))
 
     def marginal(self) -> tuple[list[Component], dict[str, slice]]:
         """The unknowns after eliminating the states, as a mixture over the priors of fields.

@@ -12,16 +12,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.factored import is_factored
 from mollifier.engines.collocated.jacobian import NodeSlopes
+from mollifier.engines.collocated.lattice import AxisProduct, ProductSum
 from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.network.tuning import NetworkTuning
-from mollifier.nn.layers import count
+from mollifier.mollify.matrices import rows_matrix
+from mollifier.nn.layers import count, trained
 
 Array = NDArray[np.float64]
 Key = int | str | tuple[int, int]
 """What rows depend on: weights of a block or of one channel, a raw scalar or a field's noise by its name."""
+
+# Nodes whose network is differentiated at a time; work of a weight of the kernel, of one of the network: one.
+_NODES, _TAP = 32_768, 5
 
 
 class NormalEquations:
@@ -32,13 +38,15 @@ class NormalEquations:
     model
         Its noise, state blocks, unknown fields and scalars, as they are at each call of `form`.
     tuning
-        Rows of the dense Jacobian that are formed at a time, and the slopes at nodes that are kept.
+        Rows of the dense Jacobian that are formed at a time, the slopes at nodes that are kept, and the work
+        from which samples are moved to nodes.
     """
 
     def __init__(self, model: Model, tuning: NetworkTuning) -> None:
-        self.model, self.chunk = model, tuning.chunk_rows
+        self.model, self.chunk, self.most_work = model, tuning.chunk_rows, tuning.most_sample_work
         self.kept = self._shares(tuning.most_jacobian)
         self._grams: dict[int, tuple[Tensor, Tensor]] = {}
+        self._moved: dict[int, tuple[Any, ProductSum | None]] = {}
 
     def _shares(self, most: int) -> dict[int, int]:
         """Slopes at nodes that each block keeps, of ``most`` in all: the largest one what others leave."""
@@ -53,7 +61,7 @@ class NormalEquations:
         return found
 
     def form(
-        self, nodes: list[Array], rows: Iterable[Residuals], sets: tuple[int, ...] = ()
+        self, nodes: list[Array], rows: Iterable[Residuals], sets: tuple[int, ...] = (), step: bool = False
     ) -> tuple[Tensor, Tensor]:
         """J'J (p, p) and J'r (p,) of some rows.
 
@@ -65,6 +73,8 @@ class NormalEquations:
             Of the residual vector, with derivatives at these values.
         sets
             (k,) where the values of the rows are k sets, shape (m, k): then J'r has the shape (p, k).
+        step
+            Whether J'J only directs a step: samples that are many then count at the nodes nearest to them.
         """
         networks: dict[int, NodeSlopes] = {}
         sizes: dict[Key, int] = {f: count(noise) for f, noise in self.model.noise.items()}
@@ -81,21 +91,25 @@ class NormalEquations:
         hessian = torch.zeros(edges[-1], edges[-1], dtype=torch.float64)
         gradient = torch.zeros(edges[-1], *sets, dtype=torch.float64)
         slopes = {n: s.slope() for n, s in self.model.scalars.items()}
+        groups: dict[tuple[int, int], list[Residuals]] = {}
         with np.errstate(all="ignore"):  # System.finite checks the result
             for part in rows:
                 if part.constant:
                     self._add_constant(part, place, hessian, gradient)
                     continue
-                for some in self._chunks(part):
-                    dense = _dense_rows(part, some, networks, slopes)
-                    values = torch.from_numpy(np.ascontiguousarray(part.values[some]))
-                    for a, left in dense.items():
-                        gradient[place[a]] += left.T @ values
-                        for b, right in dense.items():
-                            if a == b:
-                                hessian[place[a], place[a]] += gram(left)
-                            elif place[a].start < place[b].start:
-                                hessian[place[a], place[b]].addmm_(left.T, right)
+                if step and part.samples and (near := self._at_nodes(part)) is not None:
+                    (((b, channel), matrix),) = part.fields.items()
+                    pulled = matrix.pulled(part.values)
+                    gradient[place[b]] += gradient_of(self.model.blocks[b], channel, pulled)
+                    part = Residuals(np.zeros(len(near)), {(b, channel): near})
+                groups.setdefault((part.step, len(part.values)), []).append(part)
+            # Rows on the same grid share the slopes of some layers of nodes.
+            for group in groups.values():
+                for some in self._chunks(group[0]):
+                    for part in group:
+                        dense = _dense_rows(part, some, networks, slopes)
+                        values = torch.from_numpy(np.ascontiguousarray(part.values[some]))
+                        _add(dense, values, place, hessian, gradient)
         upper = hessian.triu(1)
         return hessian.triu_().add_(upper.T), gradient
 
@@ -114,10 +128,59 @@ class NormalEquations:
         for some in self._chunks(part):
             gradient[place[key]] += matrix[some].T @ torch.from_numpy(np.ascontiguousarray(part.values[some]))
 
+    def _at_nodes(self, part: Residuals) -> ProductSum | None:
+        """Rows of the field at the nodes of the grid, for samples moved to them; None for few samples.
+
+        A minimum stays where it is: J'r has the samples where they are.
+        """
+        (((b, _), matrix),) = part.fields.items()
+        if id(matrix) not in self._moved:
+            # The matrix is stored too, so that no other can get its identity.
+            self._moved[id(matrix)] = matrix, None
+            block = self.model.blocks[b]
+            weights = count(block.network)
+            work = len(part.values) * (weights + _TAP * getattr(matrix, "taps", 0))
+            if not is_factored(block) and work > max(self.most_work, 2 * block.grid.size * weights):
+                squares, operator = matrix.squares(), block.mollified.operator
+                outer = zip(squares.shape[-len(block.grid.shape) :], block.grid, strict=True)
+                inner = tuple(slice((n - a.size) // 2, (n + a.size) // 2) for n, a in outer)
+                field = AxisProduct.along([rows_matrix(op.rows[0]) for op in operator.axes])
+                near = ProductSum([(np.sqrt(squares[..., *inner]).ravel(), field)])
+                self._moved[id(matrix)] = matrix, near
+        return self._moved[id(matrix)][1]
+
     def _chunks(self, part: Residuals) -> Iterator[slice]:
         """Rows that are formed at a time."""
         chunk = max(self.chunk // part.step, 1) * part.step
         return (slice(low, low + chunk) for low in range(0, len(part.values), chunk))
+
+
+def _add(
+    dense: Mapping[Key, Tensor],
+    values: Tensor,
+    place: Mapping[Key, slice],
+    hessian: Tensor,
+    gradient: Tensor,
+) -> None:
+    """Add some rows; of the Hessian the upper triangle."""
+    for a, left in dense.items():
+        gradient[place[a]] += left.T @ values
+        for b, right in dense.items():
+            if a == b:
+                hessian[place[a], place[a]] += gram(left)
+            elif place[a].start < place[b].start:
+                hessian[place[a], place[b]].addmm_(left.T, right)
+
+
+def gradient_of(block: Block, channel: int, factors: Array) -> Tensor:
+    """``J'v`` of a channel at the nodes and factors v (nodes,), shape (weights,), float64 on the CPU."""
+    weights, nodes = trained(block.network), block.nodes()
+    total = torch.zeros(sum(w.numel() for w in weights), dtype=torch.float64)
+    for i in range(0, len(nodes), _NODES):
+        values = block.network(nodes[i : i + _NODES])[:, channel]
+        found = torch.autograd.grad(values, weights, torch.as_tensor(factors[i : i + _NODES]).to(values))
+        total += torch.cat([f.flatten() for f in found]).double().cpu()
+    return total
 
 
 def gram(matrix: Tensor) -> Tensor:

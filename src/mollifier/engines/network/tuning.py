@@ -51,6 +51,8 @@ class NetworkTuning(CollocatedTuning):
     """Gauss-Newton: most entries of network Jacobians in memory."""
     most_numbers: int = 400_000_000
     """Most numbers that training holds at a time, of eight bytes each; more is refused."""
+    most_sample_work: int = 50_000_000
+    """Gauss-Newton: entries of a step's rows of samples, about, from which these move to nodes in J'J."""
     chunk_rows: int = 4096
     """Rows of the dense Jacobian that are formed at a time (memory)."""
     waves: float = 0.6
