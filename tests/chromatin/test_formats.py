@@ -17,7 +17,7 @@ from mollifier.chromatin.formats.registry import FORMATS, Format, Rows, format_o
 from mollifier.chromatin.formats.vendor_images import open_vendor_image
 from mollifier.chromatin.images import read_image
 from mollifier.chromatin.localizations import read_localizations
-from mollifier.chromatin.serialization import fingerprint
+from mollifier.chromatin.result import fingerprint
 from mollifier.chromatin.settings import StudySettings
 from mollifier.errors import DataError
 

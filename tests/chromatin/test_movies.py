@@ -6,22 +6,20 @@ import xarray as xr
 from scipy.special import ndtr
 
 from benchmarks.chromatin.films import filmed
-from mollifier.chromatin.bleaching import fitted
-from mollifier.chromatin.cells import _step_numbers, analyse_nucleus
+from mollifier.chromatin.cells import analyse_nucleus, step_numbers
 from mollifier.chromatin.infer import infer_rate
 from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.mask import NucleusDetection
 from mollifier.chromatin.microscope import with_noise
 from mollifier.chromatin.model import ChromatinModel
-from mollifier.chromatin.movies import settled
+from mollifier.chromatin.motion import at_rest, tracked
+from mollifier.chromatin.movies import fitted, settled
 from mollifier.chromatin.nucleus_data import NucleusData, read_nuclei
 from mollifier.chromatin.page import nucleus_page
-from mollifier.chromatin.registration import at_rest
+from mollifier.chromatin.series import time_rows
 from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.shapes import nucleus, rate_pattern
 from mollifier.chromatin.simulate import simulate
-from mollifier.chromatin.time_rows import time_rows
-from mollifier.chromatin.tracking import tracked
 from mollifier.errors import ConfigurationError, DataError
 
 MODEL, TREATMENT = ChromatinModel(), 250.0
@@ -51,13 +49,13 @@ def held(quantity, truth: float) -> bool:
 def test_step_after_treatment(movie):
     """Size within 15 %, delay within one frame, and both in their intervals."""
     found = infer_rate(with_noise(movie, 0.05, rng=2), MODEL, treatment=TREATMENT)
-    step = found.step
-    assert step.size.value == pytest.approx(SIZE, rel=0.15)
-    assert step.delay.value == pytest.approx(DELAY, abs=40.0)
-    assert held(step.size, SIZE)
-    assert held(step.delay, DELAY)
+    step = found.step.quantities
+    assert step["size"].value == pytest.approx(SIZE, rel=0.15)
+    assert step["delay"].value == pytest.approx(DELAY, abs=40.0)
+    assert held(step["size"], SIZE)
+    assert held(step["delay"], DELAY)
     lam = found.dataset["lam"].mean(("x", "y"))
-    assert float(lam[-1] / lam[0]) == pytest.approx(1 + step.size.value, rel=0.02)
+    assert float(lam[-1] / lam[0]) == pytest.approx(1 + step["size"].value, rel=0.02)
     assert found.status.name == "converged"
 
 
@@ -66,9 +64,9 @@ def test_step_that_never_comes(movie):
     still = simulate(MODEL, movie["mask"], 0.6, movie["t"].values, before=800.0, step=5.0, rng=1)
     step = infer_rate(with_noise(still, 0.05, rng=2), MODEL, quick=True, treatment=TREATMENT).step
     assert not step.found
-    assert held(step.size, 0.0)
-    assert 0 < step.delay.value < float(movie["t"][-1]) - TREATMENT
-    shown = _step_numbers(step, step.found)
+    assert held(step.quantities["size"], 0.0)
+    assert 0 < step.quantities["delay"].value < float(movie["t"][-1]) - TREATMENT
+    shown = step_numbers(step, step.found)
     assert np.isfinite(shown["step_size"])
     assert np.isnan([shown["step_delay"], shown["step_spread_low"]]).all()
 

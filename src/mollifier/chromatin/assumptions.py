@@ -14,6 +14,9 @@ from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.ranges import named, require
 
+# A level's name, its standard deviation, the thresholds with it lower and higher, and the standard deviations
+# from one to the other; None for a lower one that is taken for the mirror image.
+Variation = tuple[str, float, Thresholds | None, Thresholds, float]
 # Largest part of the distance between two levels by which one is moved; a larger error is extrapolated.
 _PART = 0.3
 
@@ -93,19 +96,8 @@ class Assumptions:
                 low, high = (_with(model, name, value * math.exp(s * sd)) for s in (-1, 1))
                 yield name, sd, low, high
 
-    def thresholds(
-        self, chosen: Thresholds, found: Thresholds, signal: xr.DataArray
-    ) -> Iterator[tuple[str, float, Thresholds | None, Thresholds, float]]:
-        """Each level's name, standard deviation, the thresholds with it lower and higher, and standard
-        deviations from one to the other; None for a lower one that is taken for the mirror image.
-
-        Parameters
-        ----------
-        chosen, found
-            As they were given, and with every level as a number.
-        signal
-            Inside the nucleus.
-        """
+    def thresholds(self, chosen: Thresholds, found: Thresholds, signal: xr.DataArray) -> Iterator[Variation]:
+        """Each level lower and higher; levels as given and as numbers, for a signal in the nucleus."""
         ground, e, h = (float(getattr(found, n) or 0.0) for n in _LEVELS)
         heights = {"background": e - ground if ground else 0.0, "euchromatin": e - ground}
         for name, level in zip(_LEVELS, (ground, e, h), strict=True):

@@ -233,7 +233,7 @@ def _rate_numbers(found: RateMap, assumed: xr.Dataset, ready: Settled) -> dict[s
         numbers |= {"bleaching": ready.bleaching.rate, "bleaching_sd": ready.bleaching.sd}
     if found.step is not None:
         step = replace(found.step, sd=np.hypot(found.step.sd, assumed.attrs["step_sd"]))
-        numbers |= _step_numbers(step, found.step.found)
+        numbers |= step_numbers(step, found.step.found)
     return numbers
 
 
@@ -259,13 +259,12 @@ def _assumed(
     return sensitivity(found, s.model, s.assume, levels, inner), inner is not None or not sd
 
 
-def _step_numbers(step: Step, known: bool) -> dict[str, float]:
+def step_numbers(step: Step, known: bool) -> dict[str, float]:
     """Size, delay and spread with errors and intervals; only the size where there may be no step."""
-    parts = {"size": step.size, "delay": step.delay, "spread": step.spread}
     return {
         f"step_{name}{end}": value if known or name == "size" else math.nan
-        for name, q in parts.items()
-        for end, value in (("", q.value), ("_sd", q.sd), ("_low", q.low), ("_high", q.high))
+        for name, quantity in step.quantities.items()
+        for end, value in zip(("", "_sd", "_low", "_high"), quantity, strict=True)
     }
 
 

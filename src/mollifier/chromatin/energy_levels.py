@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import convolve1d, distance_transform_edt, gaussian_filter, gaussian_laplace
 
-from mollifier.chromatin.assumptions import Assumptions
+from mollifier.chromatin.assumptions import Assumptions, Variation
 from mollifier.chromatin.density import stencil
 from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.model import ChromatinModel
@@ -113,9 +113,7 @@ class EnergyLevels:
         moved = self._values - np.linalg.solve(slope, moment)
         return _thresholds(moved, self._unit, water, self.thresholds)
 
-    def variations(
-        self, assumed: Assumptions
-    ) -> Iterator[tuple[str, float, Thresholds | None, Thresholds, float]]:
+    def variations(self, assumed: Assumptions) -> Iterator[Variation]:
         """As `Assumptions.thresholds`: levels, their contrast, nucleoplasm, growth of a still pattern."""
         water = self.thresholds.euchromatin_water
         for name, move in zip(("levels", "contrast"), np.linalg.cholesky(self.covariance).T, strict=True):

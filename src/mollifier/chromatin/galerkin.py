@@ -23,11 +23,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from mollifier.chromatin.field_series import FieldSeries
 from mollifier.chromatin.model import RATE, ChromatinModel
 from mollifier.chromatin.modes import Modes
 from mollifier.chromatin.rate_prior import RatePrior, RateProblem
-from mollifier.chromatin.time_rows import TimeRows, time_rows
+from mollifier.chromatin.series import FieldSeries, TimeRows, time_rows
 from mollifier.engines.linalg.dense import JITTER, factored
 from mollifier.engines.priors.field_prior import field_prior
 from mollifier.engines.priors.search import PriorSearch

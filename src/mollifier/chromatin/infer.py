@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from mollifier._version import __version__
-from mollifier.chromatin.field_series import FieldSeries
 from mollifier.chromatin.galerkin import RateEstimate, estimate, smoothed
 from mollifier.chromatin.model import RATE, ChromatinModel
 from mollifier.chromatin.modes import modes
 from mollifier.chromatin.rasters import edge_distance
 from mollifier.chromatin.rate_map import RateMap, interval
+from mollifier.chromatin.series import FieldSeries
 from mollifier.chromatin.treatment import estimate_step
 from mollifier.data.observations import Observations
 from mollifier.errors import ConfigurationError, DataError

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.chromatin.field_series import FieldSeries
 from mollifier.chromatin.galerkin import RateEstimate
 from mollifier.chromatin.model import RATE
 from mollifier.chromatin.modes import Modes
+from mollifier.chromatin.series import FieldSeries
 from mollifier.chromatin.treatment import Step
+from mollifier.mollify.distributions import normal_upper
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 
@@ -23,13 +23,11 @@ Array = NDArray[np.float64]
 
 # Ratio of posterior to prior standard deviation below which a pixel is identified.
 KNOWN = 0.5
-# Level of the intervals.
-_LEVEL = 0.95
 
 
 def interval(lam: xr.DataArray, sd: xr.DataArray) -> dict[str, xr.DataArray]:
     """``lam_low`` and ``lam_high``, the ends of the 95 % interval; none is negative."""
-    half = NormalDist().inv_cdf(0.5 + _LEVEL / 2) * sd
+    half = normal_upper(0.025) * sd
     return {"lam_low": (lam - half).clip(min=0.0), "lam_high": lam + half}
 
 

@@ -16,13 +16,13 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from mollifier.chromatin.assumptions import Assumptions
+from mollifier.chromatin.assumptions import Assumptions, Variation
 from mollifier.chromatin.energy_levels import EnergyLevels
-from mollifier.chromatin.field_series import FieldSeries
 from mollifier.chromatin.galerkin import residual
 from mollifier.chromatin.lever_rule import Thresholds, mixed
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.rate_map import RateMap
+from mollifier.chromatin.series import FieldSeries
 from mollifier.chromatin.two_colours import ColourLevels
 
 Array = NDArray[np.float64]
@@ -49,9 +49,7 @@ class Levels:
         """The levels that follow another model; None for those that do not."""
         return None if isinstance(self.chosen, Thresholds) else self.chosen.at(model)
 
-    def variations(
-        self, assumed: Assumptions
-    ) -> Iterator[tuple[str, float, Thresholds | None, Thresholds, float]]:
+    def variations(self, assumed: Assumptions) -> Iterator[Variation]:
         """As `Assumptions.thresholds`."""
         if isinstance(self.chosen, Thresholds):
             return assumed.thresholds(self.chosen, self.found, self.signal)

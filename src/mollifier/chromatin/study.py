@@ -17,8 +17,7 @@ import pandas as pd
 from mollifier.chromatin.cells import analyse_nucleus
 from mollifier.chromatin.groups import compare_groups, control_of, group_table
 from mollifier.chromatin.nucleus_data import NucleusData, Unread, field_name, read_nuclei
-from mollifier.chromatin.result import NucleusResult
-from mollifier.chromatin.serialization import fingerprint, kept_result, nucleus_folder
+from mollifier.chromatin.result import NucleusResult, fingerprint, kept_result, nucleus_folder
 from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.signals import relative_levels
 from mollifier.chromatin.structure import density_quantiles, pooled_quantile

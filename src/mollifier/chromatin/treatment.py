@@ -10,20 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from mollifier.chromatin.field_series import FieldSeries
 from mollifier.chromatin.galerkin import RateEstimate, Rows, estimate
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.modes import Modes
+from mollifier.chromatin.series import FieldSeries
 from mollifier.engines.linalg.dense import JITTER, factored
 from mollifier.errors import ConfigurationError
+from mollifier.mollify.distributions import normal_upper
 from mollifier.mollify.grid import Axis
 
 Array = NDArray[np.float64]
@@ -53,8 +53,7 @@ class StepTuning:
 DEFAULT = StepTuning()
 
 
-@dataclass(frozen=True)
-class Quantity:
+class Quantity(NamedTuple):
     """A number with its standard error and its 95 % interval."""
 
     value: float
@@ -74,34 +73,23 @@ class Step:
     gain: Array  #: Their derivative by the rows of the equation, shape (3, rows).
 
     @property
-    def size(self) -> Quantity:
-        """Relative change of the rate in the end."""
-        return self._plain(0)
+    def quantities(self) -> dict[str, Quantity]:
+        """The ``size``, a relative change in the end, the ``delay`` of its middle and its ``spread``, s.
+
+        The interval of the spread, the standard deviation of the course, is that of its logarithm.
+        """
+        half, sd = normal_upper(0.025) * self.sd, self.sd.copy()
+        ends = np.stack([self.middle, self.middle - half, self.middle + half])
+        ends[:, 2] = np.exp(ends[:, 2])
+        sd[2] *= ends[0, 2]
+        columns = np.stack([ends[0], sd, *ends[1:]], axis=1).tolist()
+        return {name: Quantity(*c) for name, c in zip(("size", "delay", "spread"), columns, strict=True)}
 
     @property
     def found(self) -> bool:
         """Whether the interval of the size leaves out zero: without a step its time means nothing."""
-        return not self.size.low < 0 < self.size.high
-
-    @property
-    def delay(self) -> Quantity:
-        """From the treatment to the middle of the change, s."""
-        return self._plain(1)
-
-    @property
-    def spread(self) -> Quantity:
-        """Standard deviation of the course of the change, s; its interval is that of its logarithm."""
-        log = self._plain(2)
-        ends = np.exp([log.value, log.low, log.high]).tolist()
-        return Quantity(ends[0], ends[0] * log.sd, *ends[1:])
-
-    def _plain(self, k: int) -> Quantity:
-        value, sd = float(self.middle[k]), float(self.sd[k])
-        return Quantity(value, sd, value - _Z * sd, value + _Z * sd)
-
-
-# Half-width of a 95 % interval.
-_Z = NormalDist().inv_cdf(0.975)
+        size = self.quantities["size"]
+        return not size.low < 0 < size.high
 
 
 def estimate_step(

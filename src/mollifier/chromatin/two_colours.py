@@ -15,7 +15,7 @@ import scipy.linalg as sl
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.chromatin.assumptions import Assumptions
+from mollifier.chromatin.assumptions import Assumptions, Variation
 from mollifier.chromatin.fractions import measured, within
 from mollifier.chromatin.lever_rule import NO_BACKGROUND, Thresholds
 from mollifier.chromatin.model import ChromatinModel
@@ -40,9 +40,7 @@ class ColourLevels:
     def at(self, model: ChromatinModel) -> None:
         """They do not depend on the model."""
 
-    def variations(
-        self, assumed: Assumptions
-    ) -> Iterator[tuple[str, float, Thresholds | None, Thresholds, float]]:
+    def variations(self, assumed: Assumptions) -> Iterator[Variation]:
         """As `Assumptions.thresholds`: of the levels by their own errors."""
         t, (e, h) = self.thresholds, self.sd
         yield "euchromatin", e, replace(t, euchromatin=-e), replace(t, euchromatin=e), 2.0

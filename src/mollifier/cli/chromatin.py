@@ -287,7 +287,7 @@ class _Pages:
         """Write the page and the figures of a nucleus."""
         from mollifier.chromatin.figures import nucleus_figures
         from mollifier.chromatin.page import nucleus_page
-        from mollifier.chromatin.serialization import nucleus_folder
+        from mollifier.chromatin.result import nucleus_folder
 
         if result.name:
             place = nucleus_folder(Path(), result) / _PAGE

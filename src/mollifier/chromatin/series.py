@@ -1,4 +1,4 @@
-"""Time in the projected equation: integrals from frame to frame, and functions of time in the rate."""
+"""The measured fields of a nucleus over time: its pixels and frames, and integrals from frame to frame."""
 
 from __future__ import annotations
 
@@ -10,6 +10,35 @@ from numpy.typing import NDArray
 from scipy.interpolate import make_interp_spline
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class FieldSeries:
+    """The fields of a nucleus over its pixels and frames."""
+
+    #: phi_d, the variance of its errors, and 1 - phi_n, each of shape (pixels, frames).
+    phi_d: Array
+    variance: Array
+    chromatin: Array
+    times: Array  #: Of the frames, shape (frames,).
+    depth: Array  #: Distance from the nuclear edge, shape (pixels,).
+    shared: float = 1.0  #: Number of pixels over which errors are correlated; 1 for independent errors.
+    #: Fields as they are when something common to all pixels is one standard deviation off, in all frames
+    #: together, as the fading of a dye, or in each by itself, as the place of a nucleus: their differences
+    #: from these fields count as noise.
+    others: tuple[FieldSeries, ...] = ()
+    shaken: tuple[FieldSeries, ...] = ()
+
+    @property
+    def phi_h(self) -> Array:
+        """Heterochromatin."""
+        return (self.chromatin + self.phi_d) / 2
+
+    @property
+    def phi_e(self) -> Array:
+        """Euchromatin."""
+        return (self.chromatin - self.phi_d) / 2
+
 
 # Points of the quadrature of a function of time between two frames.
 _POINTS = 40
