@@ -179,10 +179,10 @@ def test_density_error_of_empty_place():
 
 def test_density_noise_area():
     """Kernel errors average out over the noise area."""
-    n, width = 30_000, 200.0
+    n, width = 10_000, 200.0
     rho = n / SIDE**2
     means, area = [], 0.0
-    for seed in range(40):
+    for seed in range(24):
         field = density(uniform(n, seed), width=width)
         centre = field.density.sel(x=slice(1_000, 5_000), y=slice(1_000, 5_000))
         means.append(float(centre.mean()))

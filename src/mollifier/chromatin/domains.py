@@ -69,17 +69,6 @@ def domains_from_clusters(found: list[Array], mask: xr.DataArray, rule: DomainRu
 
     The area is that of the points closed by a disc of radius ``eps`` (an alpha shape): it excludes half the
     spacing of the points at the rim, and includes the spread by localisation errors.
-
-    Examples
-    --------
-    >>> from mollifier.chromatin.shapes import nucleus
-    >>> rng = np.random.default_rng(0)
-    >>> r, angle = 80 * np.sqrt(rng.random((2, 500))), 2 * np.pi * rng.random((2, 500))
-    >>> locs = Localizations(*(a.ravel() for a in (r * np.cos(angle) + [[-150], [150]], r * np.sin(angle))))
-    >>> mask, rule = nucleus(1000.0, 100), DomainRule()
-    >>> found = domains_from_clusters(clusters(locs, mask, None, rule), mask, rule)
-    >>> len(found), found["spacing"].round(-1).tolist(), found["radius"].round(-1).tolist()
-    (2, [300.0, 300.0], [80.0, 80.0])
     """
     return _table(found, [_closed_area(p, rule.eps) for p in found], mask, rule)
 

@@ -68,16 +68,13 @@ def fractions(
     """
     chosen = thresholds or Thresholds()
     value, sd, attrs = measured(signal, camera, psf_sd)
-    whole = value.values
     if mask is not None:
         inside = within(mask, value)
         if not inside.any():
             raise DataError("The mask is empty on the signal's pixels. Are both in nm and from one origin?")
         box = {n: inside.any([d for d in inside.dims if d != n]).values for n in ("x", "y")}
         value, sd = (a.where(inside).isel(box) for a in (value, sd))
-    # Without chromatin the signal is 0 if it is a density, unless it states another level.
-    ground = float(signal.attrs.get("background", 0.0)) if isinstance(signal, xr.Dataset) else None
-    chosen = _levels(chosen, value.values, whole, ground)
+    chosen = _levels(chosen, value.values, background(signal, chosen))
     # NetCDF attributes have no booleans.
     each = asdict(chosen).items()
     attrs |= {f"threshold_{n}": int(v) if isinstance(v, bool) else v for n, v in each}
@@ -123,6 +120,15 @@ def measured(
     return value, sd, attrs | {"resolution": resolution, "length_unit": "nm", "note": note}
 
 
+def background(signal: xr.Dataset | xr.DataArray, chosen: Thresholds) -> float:
+    """Level without chromatin: as given, or as a density states it, by default 0, or a quantile of an image."""
+    if chosen.background is not None:
+        return float(chosen.background)
+    if isinstance(signal, xr.Dataset):
+        return float(signal.attrs.get("background", 0.0))
+    return float(np.nanquantile(signal.values, chosen.background_quantile))
+
+
 def within(mask: xr.DataArray, value: xr.DataArray) -> xr.DataArray:
     """The mask on the pixels of the signal; frame by frame where it moves."""
     x, y = value["x"].values, value["y"].values
@@ -135,22 +141,19 @@ def within(mask: xr.DataArray, value: xr.DataArray) -> xr.DataArray:
     return xr.DataArray(np.stack(frames, axis=-1), {**coords, "t": value["t"]}, ("x", "y", "t"))
 
 
-def _levels(chosen: Thresholds, inside: Array, whole: Array, ground: float | None) -> Thresholds:
+def _levels(chosen: Thresholds, inside: Array, ground: float) -> Thresholds:
     """The thresholds with every level as a number."""
     finite = inside[np.isfinite(inside)]
     if finite.size == 0:
         raise DataError("The signal has no value inside the mask.")
-    names = ("background", "euchromatin", "heterochromatin")
-    levels: dict[str, Any] = {n: float(v) for n in names if (v := getattr(chosen, n)) is not None}
-    if ground is not None:
-        levels.setdefault("background", ground)
-    for name in (n for n in names if n not in levels):
-        values, share = (whole if name == "background" else finite), getattr(chosen, f"{name}_quantile")
-        levels[name] = float(np.nanquantile(values, share))
-    background, e, h = (levels[n] for n in names)
-    if not background < e < h:
+    levels: dict[str, Any] = {"background": ground}
+    for name in ("euchromatin", "heterochromatin"):
+        given, share = getattr(chosen, name), getattr(chosen, f"{name}_quantile")
+        levels[name] = float(np.quantile(finite, share)) if given is None else float(given)
+    e, h = levels["euchromatin"], levels["heterochromatin"]
+    if not ground < e < h:
         raise DataError(
-            f"The levels are background {background:.4g}, euchromatin {e:.4g} and heterochromatin {h:.4g}; "
+            f"The levels are background {ground:.4g}, euchromatin {e:.4g} and heterochromatin {h:.4g}; "
             "increasing levels were expected. Give them, as Thresholds(background=..., euchromatin=..., "
             "heterochromatin=...), or other quantiles."
         )

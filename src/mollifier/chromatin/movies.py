@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from mollifier.chromatin.camera import camera_from_image
+from mollifier.chromatin.fractions import background
 from mollifier.chromatin.lever_rule import Thresholds, mixed
 from mollifier.chromatin.motion import at_rest
 from mollifier.chromatin.nucleus_data import NucleusData
@@ -136,10 +137,7 @@ def settled(sample: NucleusData, settings: StudySettings) -> Settled:
             f"A moving nucleus (--follow) or a fading dye (--bleaching) was stated for {kind}; a time-lapse "
             "of images was expected."
         )
-    camera, level = camera_from_image(image), settings.thresholds.background
-    if level is None:
-        level = float(np.nanquantile(image.values, settings.thresholds.background_quantile))
-    mask = sample.mask
+    camera, level, mask = camera_from_image(image), background(image, settings.thresholds), sample.mask
     if settings.follow:
         moving = mask if "t" in mask.dims else mask.expand_dims(t=image["t"]).transpose("x", "y", "t")
         image, mask = at_rest(image, moving)

@@ -65,12 +65,6 @@ def estimate_precision(locs: Localizations) -> float | None:
     molecule, d/(2 s^2) exp(-d^2/(4 s^2)), and of others, 2 d/c^2. The idea is that of Endesfelder et al.,
     Histochem. Cell Biol. 141:629 (2014); the fit is by maximum likelihood. Structure as fine as the
     precision biases it upwards. Raises `DataError` if the frames are not known.
-
-    >>> rng = np.random.default_rng(0)
-    >>> x, y = np.repeat(rng.uniform(0, 9e3, (2, 2000)), 2, axis=1) + 12 * rng.standard_normal((2, 4000))
-    >>> locs = Localizations(x, y, frame=np.arange(4000) // 2 * 5 + np.arange(4000) % 2)
-    >>> abs(estimate_precision(locs) - 12) < 0.5
-    True
     """
     earlier, _, distance = neighbours(locs, _NEAR)
     if earlier.size < _FEW:

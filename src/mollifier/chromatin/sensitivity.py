@@ -74,18 +74,6 @@ def sensitivity(
     it too; ``step``, the change of size, delay and log(spread) of a step after a treatment (0 without one);
     ``sd`` (parameter), the standard deviations; ``lam_assumed_sd`` (x, y and t), the standard error of lam by
     all of them. The attributes ``rate_sd`` and ``step_sd`` are those of the mean and of the step.
-
-    >>> from mollifier.chromatin.infer import infer_rate
-    >>> from mollifier.chromatin.microscope import with_noise
-    >>> from mollifier.chromatin.shapes import nucleus
-    >>> from mollifier.chromatin.simulate import simulate
-    >>> movie = simulate(ChromatinModel(), nucleus(1000.0, 50), 0.6, [0.0, 100.0], before=300.0)
-    >>> found = infer_rate(with_noise(movie, 0.02), ChromatinModel())
-    >>> table = sensitivity(found, ChromatinModel())
-    >>> table["parameter"].values.tolist()
-    ['well', 'mixing', 'packed', 'interface', 'diffusion', 'acetylation']
-    >>> table["level"].dims, table["lam_assumed_sd"].dims, bool(0 < table.attrs["rate_sd"] < 0.3)
-    (('parameter', 'sign'), ('x', 'y'), True)
     """
     assumed = assumed or Assumptions()
     inside = found.dataset["mask"].values.astype(bool)

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from mollifier.chromatin.density import density, stencil
-from mollifier.chromatin.fractions import fractions
+from mollifier.chromatin.fractions import background, fractions
 from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.movies import settled
 from mollifier.chromatin.nucleus_data import NucleusData
@@ -114,10 +114,7 @@ def ground_and_mean(
 ) -> tuple[float, float]:
     """Level of the background, and the mean signal inside the nucleus above it."""
     image = value["density"] if isinstance(value, xr.Dataset) else value
-    ground = thresholds.background
-    if ground is None:
-        whole = float(np.nanquantile(image.values, thresholds.background_quantile))
-        ground = value.attrs.get("background", 0.0) if isinstance(value, xr.Dataset) else whole
+    ground = background(value, thresholds)
     flat = image.mean([d for d in image.dims if d not in ("x", "y")]).transpose("x", "y")
     inside = on_grid(at_one_time(mask), flat["x"].values, flat["y"].values)
-    return float(ground), float(np.nanmean(flat.values[inside])) - float(ground)
+    return ground, float(np.nanmean(flat.values[inside])) - ground
