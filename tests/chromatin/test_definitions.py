@@ -11,9 +11,8 @@ from scipy.spatial import KDTree
 
 from chromatin_cells import discs, domains_of
 from mollifier.chromatin.definitions import DEFINITIONS, DomainRule, definition
-from mollifier.chromatin.domains import clusters, domains_from_clusters, typical
+from mollifier.chromatin.domains import clusters, domains_from_clusters, edge_length, typical
 from mollifier.chromatin.features import features
-from mollifier.chromatin.lamina import edge_length
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.mask import NucleusDetection, nuclei_from_data
 from mollifier.chromatin.nucleus_data import NucleusData

@@ -21,7 +21,7 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial import ConvexHull
 from scipy.stats import skew
 
-from mollifier.chromatin.lamina import edge_length, rim_segments
+from mollifier.chromatin.domains import edge_length, rim_segments
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.rasters import area, holds
 

@@ -121,7 +121,7 @@ def measured(
 
 
 def background(signal: xr.Dataset | xr.DataArray, chosen: Thresholds) -> float:
-    """Level without chromatin: as given, or as a density states it, by default 0, or a quantile of an image."""
+    """Level without chromatin: as given; of a density 0, or as it states; of an image a quantile."""
     if chosen.background is not None:
         return float(chosen.background)
     if isinstance(signal, xr.Dataset):

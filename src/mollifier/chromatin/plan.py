@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
-from mollifier.chromatin.comparison import welch_means
+from mollifier.chromatin.comparison import Dishes, GroupMeans, replicate_means, welch_means
 from mollifier.chromatin.groups import QUANTITIES, unit_of
 from mollifier.chromatin.ranges import named, require
-from mollifier.chromatin.replicates import Dishes, GroupMeans, replicate_means
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.io.draws import Rng, generator
 from mollifier.mollify.distributions import student_tail, student_upper
