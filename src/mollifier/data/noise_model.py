@@ -192,25 +192,35 @@ def declared_in(array: xr.DataArray) -> tuple[str, ...]:
 
 
 def smoothed(values: Array, points: Sequence[Array] | None = None) -> Array:
-    """Means over five nodes along each axis, or over the nine nearest samples where points (n,) are given.
+    """Local parabolas along each axis, or means over the nine nearest samples where points (n,) are given.
 
-    Missing values count for nothing, and stay missing where no neighbour is known.
+    Parabolas are no less in size than their own error. A missing value counts as the mean of its neighbours,
+    and stays missing where none is known.
     """
+    from scipy.ndimage import uniform_filter
+    from scipy.signal import savgol_filter
+    from scipy.spatial import KDTree
+
     there = np.isfinite(values)
     filled = np.where(there, values, 0.0)
     if points is not None:
-        from scipy.spatial import KDTree
-
         x = np.stack(points, axis=-1)
         x = (x - x.min(0)) / np.maximum(np.ptp(x, axis=0), 1e-300)
         near = KDTree(x).query(x, k=min(9, len(x)))[1].reshape(len(x), -1)
         total, count = filled[near].sum(1), there[near].sum(1)
     else:
-        from scipy.ndimage import uniform_filter
-
         total, count = (uniform_filter(v, 5, mode="nearest") for v in (filled, there.astype(float)))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(count > 1e-9, total / count, np.nan)
+        mean = np.where(count > 1e-9, total / count, np.nan)
+    if points is not None:
+        return mean
+    found = np.nan_to_num(np.where(there, values, mean))
+    for axis, size in enumerate(values.shape):
+        width = min(max(2 * (size // 12) + 3, 5), 9)  # a mean would lose waves of a few nodes
+        if size >= width:
+            found = savgol_filter(found, width, 2, axis=axis)
+    error = uniform_filter(np.where(there, values - found, 0.0) ** 2, 5, mode="nearest")
+    return np.where(np.isfinite(mean), np.copysign(np.sqrt(found**2 + error), found), np.nan)
 
 
 def _size(what: str, word: str, value: Any) -> float:

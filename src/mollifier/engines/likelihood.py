@@ -62,7 +62,8 @@ def weights(z: Array, kind: Likelihood, least_scale: float, tuning: LikelihoodTu
     """
     nu, bend = tuning.degrees, tuning.bend
     quartile = float(student_upper(0.25, nu) if kind == "student" else normal_upper(0.25))
-    scale = max(float(np.median(np.abs(z))) / quartile, least_scale)
+    own = float(np.median(np.abs(z))) / quartile
+    scale = max(own, least_scale)
     r = z / scale
     if kind == "student":
         w = (nu + 1) / (nu + r**2)
@@ -71,7 +72,8 @@ def weights(z: Array, kind: Likelihood, least_scale: float, tuning: LikelihoodTu
         w = np.minimum(1.0, bend / np.maximum(np.abs(r), 1e-300))
         slope = (w == 1.0).astype(float)
     steep = max(slope.mean(), tuning.least_slope * w.mean())
-    return w / (scale**2 * w.mean() * np.mean((w * r) ** 2) / steep**2)
+    squares = np.mean((w * z / max(own, 1e-9 * scale)) ** 2)  # a fit closer than the least scale says no more
+    return w / (scale**2 * w.mean() * squares / steep**2)
 
 
 def loss(z: Tensor, kind: Likelihood, tuning: LikelihoodTuning = DEFAULT) -> Tensor:

@@ -39,14 +39,15 @@ DEFAULT = ResidualTuning()
 
 
 def independent_residuals(problem: InverseProblem, solution: Solution) -> Status | None:
-    """A misfit where residuals have something in common along a sensor or within a frame."""
+    """A misfit where residuals have something in common along a sensor or within a frame, if not declared."""
     engine = str(solution.provenance.get("engine"))
     if engine not in ENGINES or not ENGINES[engine].solves_states:
         return None
     for f in problem.fields:
+        declared = {e.kind for e in problem.data.noise_effects(f)}
         for group, rows in _rows(problem, solution, f).items():
             seen = _grave(rows, DEFAULT)
-            if seen is not None:
+            if seen is not None and not declared & {seen.how, f"{group}_{seen.how}"}:
                 what = {"gain": "gain", "offset": "offset", "correlated": "slow change"}[seen.how]
                 share = f"{100 * seen.part / rows.variance:.0f} % of their variance"
                 return Status(
