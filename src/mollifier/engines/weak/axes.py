@@ -137,14 +137,18 @@ def axis_tests(
     pieces = kernel.degree + 1 if isinstance(kernel, BSpline) else 1
     breaks = kernels.centres[:, None] + radius * np.linspace(-1, 1, pieces + 1)
     x, quadrature, spline = gauss(axis, breaks, tuning, _limits(axis, ends))
-    near, combined, functions = kernels.near(x), kernels.combined(ends), spline.functions(x)
+    near, functions = kernels.near(x), spline.functions(x)
     sums: dict[int | Trace, sp.csr_array] = {k: near(k, quadrature) @ functions for k in range(order + 1)}
     for number, end in enumerate(ends):
         if end:
             at = np.array([end.place])
             near, one, functions = kernels.near(at), np.ones(1), spline.functions(at)
             sums |= {Trace(k, number): near(k, one) @ functions for k in range(order)}
-    whole = spline.from_coefficients(np.concatenate([combined @ part.toarray() for part in sums.values()]))
+    each = [part.toarray() for part in sums.values()]
+    if any(ends):
+        combined = kernels.combined(ends)
+        each = [combined @ part for part in each]
+    whole = spline.from_coefficients(np.concatenate(each))
     weights = dict(zip(sums, np.split(whole, len(sums)), strict=True))
     for w in weights.values():
         w[np.abs(w) <= tuning.negligible_weight * np.abs(w).max()] = 0.0
