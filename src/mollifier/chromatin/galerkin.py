@@ -297,14 +297,26 @@ def smoothed(values: Array, inside: NDArray[np.bool_]) -> Array:
     return np.asarray(gaussian_filter(full, _SMOOTH))[inside] / known[inside]
 
 
+class Whitening:
+    """Rows of the equation in units of their noise, from its covariance (rows, rows)."""
+
+    def __init__(self, noise: Array) -> None:
+        self._scale = np.sqrt(np.diag(noise))
+        self._root = factored(noise / np.outer(self._scale, self._scale), JITTER)
+
+    def __call__(self, values: Array) -> Array:
+        """Values (rows, ...) in these units."""
+        return sl.solve_triangular(self._root, (values.T / self._scale).T, lower=True)
+
+    def back(self, design: Array) -> Array:
+        """Derivative of ``design' white(rows)`` by the rows, for a white design (rows, m), shape (m, rows)."""
+        return np.asarray(sl.solve_triangular(self._root.T, design)).T / self._scale
+
+
 def _posterior(rows: Rows, noise: Array) -> RateEstimate:
     """Generalised least squares with the prior of maximal marginal likelihood."""
-    scale = np.sqrt(np.diag(noise))
-    root = factored(noise / np.outer(scale, scale), JITTER)
-    design, target = (
-        sl.solve_triangular(root, (v.T / scale).T, lower=True)
-        for v in (rows.columns(rows.time.weights), rows.right)
-    )
+    white = Whitening(noise)
+    design, target = white(rows.columns(rows.time.weights)), white(rows.right)
     # About an even rate.
     at = np.append(np.full(rows.prior.lattice.size, rows.level), np.zeros(rows.rim))
     left, information, size = target - design @ at, design.T @ design, len(at)
@@ -316,13 +328,12 @@ def _posterior(rows: Rows, noise: Array) -> RateEstimate:
     precision, slope = problem.with_priors(choices)
     inverse = sl.solve_triangular(factored(precision), np.eye(size), lower=True)
     theta = at - inverse.T @ (inverse @ slope)
-    whitened = sl.solve_triangular(root.T, design)
     effective = float(np.sum((inverse @ information) * inverse))
     # The weight of the integral balance grows with the misfit of the other rows, and would of its own.
     unbalanced = (target - design @ theta)[len(rows.time.change) :]
     free = max(len(unbalanced) - effective, 1.0)
     misfit = float(np.sqrt(np.sum(unbalanced**2) / free))
-    gain = inverse.T @ (inverse @ (whitened.T / scale))
+    gain = inverse.T @ (inverse @ white.back(design))
     form = prior.form(choices[RATE].shape)
     held = choices[RATE].strength * form.square + rows.rim_precision + ridge
     return RateEstimate(theta, inverse, misfit, choices[RATE], rows.space, rows.time, effective, gain, held)

@@ -17,11 +17,11 @@ import scipy.linalg as sl
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from mollifier.chromatin.galerkin import RateEstimate, Rows, estimate
+from mollifier.chromatin.galerkin import RateEstimate, Rows, Whitening, estimate
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.modes import Modes
 from mollifier.chromatin.series import FieldSeries
-from mollifier.engines.linalg.dense import JITTER, factored
+from mollifier.engines.linalg.dense import factored
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.distributions import normal_upper
 from mollifier.mollify.grid import Axis
@@ -149,23 +149,23 @@ class _Shape:
 
 
 class _Fit:
-    """Least squares for a and the numbers of the step, with the noise and the prior of one estimate."""
+    """Least squares for a and the numbers of the step, with the noise and the prior of one estimate.
+
+    The prior is rows beside those of the equation: a root of its precision times a, and the log(spread).
+    """
 
     def __init__(self, rows: Rows, found: RateEstimate, treatment: float, tuning: StepTuning) -> None:
         self.rows, self.found, self.treatment, self.tuning = rows, found, treatment, tuning
         self.gap = float(np.diff(rows.series.times).mean())
-        noise = rows.noise(np.maximum(found.rate, 0.0), found.misfit)
-        self.scale = np.sqrt(np.diag(noise))
-        self.root = factored(noise / np.outer(self.scale, self.scale), JITTER)
-        self.target = self._white(rows.right)
-        self.still = self._white(rows.columns(rows.time.weights))
-
-    def _white(self, values: Array) -> Array:
-        return sl.solve_triangular(self.root, (values.T / self.scale).T, lower=True)
+        self.white = Whitening(rows.noise(np.maximum(found.rate, 0.0), found.misfit))
+        self.target = np.append(self.white(rows.right), np.zeros(len(found.precision)))
+        still = self.white(rows.columns(rows.time.weights))
+        self.still = np.vstack([still, factored(found.precision).T])
 
     def _moving(self, shape: _Shape) -> Array:
         """Design matrix of a where it is multiplied by the course of the step."""
-        return self._white(self.rows.columns(self.rows.weights(shape.course)))
+        moving = self.white(self.rows.columns(self.rows.weights(shape.course)))
+        return np.pad(moving, [(0, len(self.target) - len(moving)), (0, 0)])
 
     def coarse(self) -> _Shape:
         """The largest marginal likelihood on the lattice."""
@@ -180,61 +180,48 @@ class _Fit:
 
     def _evidence(self, moving: Array, size: float) -> float:
         design = self.still + size * moving
-        factor = factored(design.T @ design + self.found.precision)
+        factor = factored(design.T @ design)
         half = sl.solve_triangular(factor, design.T @ self.target, lower=True)
         return float(half @ half / 2 - np.log(np.diag(factor)).sum())
 
     def refined(self, shape: _Shape) -> tuple[_Shape, Array, Array, Array]:
         """The numbers, the coefficients of a, a root of their common covariance, (m + 3, m + 3), and their
         derivative by the rows, (m + 3, rows)."""
-        theta = self._coefficients(shape)
-        value = self._objective(shape, theta)
+        theta, left = self._left(shape)
         root: Any = np.eye(len(theta) + 3)
-        jacobian: Any = np.zeros((len(self.target), len(theta) + 3))
+        jacobian: Any = np.zeros((len(left), len(root)))
         for _ in range(self.tuning.steps):
-            jacobian, left, held, pull = self._linear(shape, theta)
-            factor = factored(jacobian.T @ jacobian + held)
-            root = sl.solve_triangular(factor, np.eye(len(held)), lower=True)
-            step = root.T @ (root @ (jacobian.T @ left + pull))
+            jacobian = self._jacobian(shape, theta)
+            root = sl.solve_triangular(factored(jacobian.T @ jacobian), np.eye(len(root)), lower=True)
+            step = root.T @ (root @ (jacobian.T @ left))
             for half in range(self.tuning.steps):
                 other = shape.moved(step[-3:] / 2**half)
-                new = self._coefficients(other)
-                tried = self._objective(other, new)
-                if tried < value:
+                new, tried = self._left(other)
+                if tried @ tried < left @ left:
                     break
             else:
                 break
-            shape, theta, fell, value = other, new, value - tried, tried
+            fell = left @ left - tried @ tried
+            shape, theta, left = other, new, tried
             if fell < self.tuning.least:
                 break
-        white: Any = sl.solve_triangular(self.root.T, jacobian)
-        return shape, theta, root, root.T @ (root @ (white.T / self.scale))
+        return shape, theta, root, root.T @ (root @ self.white.back(jacobian[: len(self.rows.right)]))
 
-    def _coefficients(self, shape: _Shape) -> Array:
-        """The best a for a step."""
+    def _left(self, shape: _Shape) -> tuple[Array, Array]:
+        """The best a for a step, and its residuals: infinite outside the frames, where it leaves no trace."""
         design = self.still + shape.size * self._moving(shape)
-        factor = factored(design.T @ design + self.found.precision)
-        return sl.cho_solve((factor, True), design.T @ self.target)
+        theta = sl.cho_solve((factored(design.T @ design), True), design.T @ self.target)
+        left = np.append(self.target - design @ theta, (math.log(self.gap) - shape.log) / self.tuning.prior)
+        inside = 0 < shape.delay < self.rows.series.times[-1] - self.treatment
+        return theta, left if inside else np.full(len(left), math.inf)
 
-    def _objective(self, shape: _Shape, theta: Array) -> float:
-        """Half the deviance, infinite for a step outside the frames, which leaves no trace in them."""
-        if not 0 < shape.delay < self.rows.series.times[-1] - self.treatment:
-            return math.inf
-        left = self.target - (self.still + shape.size * self._moving(shape)) @ theta
-        prior = ((shape.log - math.log(self.gap)) / self.tuning.prior) ** 2
-        return float(left @ left + theta @ self.found.precision @ theta + prior)
-
-    def _linear(self, shape: _Shape, theta: Array) -> tuple[Array, Array, Array, Array]:
-        """Jacobian of the rows by a and the numbers, residuals, precision of the prior and its pull."""
+    def _jacobian(self, shape: _Shape, theta: Array) -> Array:
+        """Derivative of all rows by a and the numbers."""
         moving, d = self._moving(shape), self.tuning.differ
         sides = [np.array([0.0, d * self.gap, 0.0]), np.array([0.0, 0.0, d])]
         slopes = [shape.size * (self._moving(shape.moved(v)) - moving) @ theta / np.sum(v) for v in sides]
-        design = self.still + shape.size * moving
-        jacobian = np.column_stack([design, moving @ theta, *slopes])
-        held: Any = sl.block_diag(self.found.precision, np.diag([0.0, 0.0, self.tuning.prior**-2]))
-        pull: Any = np.append(-self.found.precision @ theta, [0.0, 0.0, 0.0])
-        pull[-1] = -(shape.log - math.log(self.gap)) / self.tuning.prior**2
-        return jacobian, self.target - design @ theta, held, pull
+        jacobian = np.column_stack([self.still + shape.size * moving, moving @ theta, *slopes])
+        return np.vstack([jacobian, np.append(np.zeros(len(theta) + 2), 1 / self.tuning.prior)])
 
     def estimate(self, shape: _Shape, theta: Array, root: Array, gain: Array) -> RateEstimate:
         """The rate with the functions 1 and S of time; errors of a and of the size are included."""
