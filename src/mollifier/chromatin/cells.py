@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from mollifier.chromatin.energy_levels import EnergyLevels, energy_levels
-from mollifier.chromatin.fractions import fractions
+from mollifier.chromatin.fractions import field_of, fractions
 from mollifier.chromatin.infer import infer_rate
 from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.movies import Settled, settled
@@ -114,7 +114,7 @@ def _with_fields(
         chosen = replace(s.thresholds, background=ground, euchromatin=e, heterochromatin=h)
     given = chosen if isinstance(chosen, Thresholds) else chosen.thresholds
     phi = fractions(value, sample.mask, thresholds=given, psf_sd=s.psf_sd)
-    image = value["density"] if isinstance(value, xr.Dataset) else value
+    image = field_of(value)
     shown = image.reindex_like(phi, method="nearest", tolerance=1.0).where(phi["phi_h"].notnull())
     phi = phi.assign(signal=shown.assign_attrs(image.attrs).drop_vars("z", errors="ignore"))
     last = last_of(phi["phi_h"])

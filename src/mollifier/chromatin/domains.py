@@ -79,17 +79,7 @@ def domains_from_clusters(found: list[Array], mask: xr.DataArray, rule: DomainRu
 def domains_from_fractions(
     phi_h: xr.DataArray, mask: xr.DataArray, rule: DomainRule | None = None
 ) -> pd.DataFrame:
-    """Connected regions of three or more pixels where phi_h (x, y in nm) reaches the threshold.
-
-    Examples
-    --------
-    >>> from mollifier.chromatin.shapes import nucleus
-    >>> mask = nucleus(1000.0, 100)
-    >>> far = np.hypot(mask.x + 200, mask.y)
-    >>> found = domains_from_fractions((far < 100).astype(float).transpose("x", "y"), mask)
-    >>> found[["domain", "radius", "place"]].round(0).values.tolist()
-    [[1, 100.0, 'interior']]
-    """
+    """Connected regions of three or more pixels where phi_h (x, y in nm) reaches the threshold."""
     rule, field = rule or DomainRule(), phi_h.transpose("x", "y")
     labels: Any = ndimage.label(field.values >= rule.threshold)[0]
     i, j = np.nonzero(labels)

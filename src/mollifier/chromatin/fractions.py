@@ -120,6 +120,11 @@ def measured(
     return value, sd, attrs | {"resolution": resolution, "length_unit": "nm", "note": note}
 
 
+def field_of(signal: xr.Dataset | xr.DataArray) -> xr.DataArray:
+    """The density of a result of `density`, or the image itself."""
+    return signal["density"] if isinstance(signal, xr.Dataset) else signal
+
+
 def background(signal: xr.Dataset | xr.DataArray, chosen: Thresholds) -> float:
     """Level without chromatin: as given; of a density 0, or as it states; of an image a quantile."""
     if chosen.background is not None:

@@ -309,7 +309,7 @@ class Whitening:
         return sl.solve_triangular(self._root, (values.T / self._scale).T, lower=True)
 
     def back(self, design: Array) -> Array:
-        """Derivative of ``design' white(rows)`` by the rows, for a white design (rows, m), shape (m, rows)."""
+        """Derivative of ``design' white(rows)`` by the rows, for a white design (rows, m): (m, rows)."""
         return np.asarray(sl.solve_triangular(self._root.T, design)).T / self._scale
 
 

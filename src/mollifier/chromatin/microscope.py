@@ -55,14 +55,6 @@ def localizations(
 
     The table has ``x``, ``y`` and ``uncertainty`` (nm) and ``frame`` (from 0), shuffled within a frame.
     Raises `ConfigurationError` if a number is out of range.
-
-    >>> from mollifier.chromatin.model import ChromatinModel
-    >>> from mollifier.chromatin.shapes import nucleus
-    >>> from mollifier.chromatin.simulate import simulate
-    >>> movie = simulate(ChromatinModel(), nucleus(1000.0, 32), 0.6, [0.0, 50.0], before=100.0)
-    >>> table = localizations(movie, count=5000, detection=0.8)
-    >>> list(table), bool(abs(len(table) - 8000) < 400)
-    (['x', 'y', 'frame', 'uncertainty'], True)
     """
     require({"count": count}, above=True)
     require({"detection": detection}, high=1.0, above=True)

@@ -33,13 +33,6 @@ def tracked(labels: xr.DataArray) -> xr.DataArray:
     over unions is largest (linear assignment). Others begin a new nucleus; a nucleus that is missing in a
     frame ends. Nuclei must move by less than their width between frames. Labels are integers over x, y and t;
     0 is outside.
-
-    >>> frames = np.zeros((12, 8, 2), int)
-    >>> frames[1:4, 2:6, 0], frames[7:10, 2:6, 0] = 1, 2
-    >>> frames[2:5, 2:6, 1], frames[8:11, 2:6, 1] = 5, 1
-    >>> found = tracked(xr.DataArray(frames, dims=("x", "y", "t")))
-    >>> found.values[3, 3].tolist(), found.values[9, 3].tolist()
-    ([1, 1], [2, 2])
     """
     picked = labels.transpose("x", "y", "t")
     array = picked.values.astype(np.int64)

@@ -60,11 +60,6 @@ def fitted(signal: xr.DataArray, mask: xr.DataArray, until: float | None = None)
     changes the total signal too; without one the total of the marks is assumed constant.
 
     Raises `DataError` if there are fewer than four frames, or no signal.
-
-    >>> t = np.arange(0.0, 100.0, 10.0)
-    >>> movie = xr.DataArray(np.exp(-t / 200) * np.ones((3, 3, 1)), {"t": t}, ("x", "y", "t"))
-    >>> round(1 / fitted(movie, movie.isel(t=0, drop=True) > 0).rate)
-    200
     """
     level = signal.where(mask > 0).mean(("x", "y"))
     times = level["t"].values.astype(float)

@@ -16,7 +16,7 @@ from mollifier.chromatin.localizations import Localizations, read_localizations
 from mollifier.chromatin.mask import Nuclei, Nucleus, nuclei_from_data, nuclei_from_labels
 from mollifier.chromatin.motion import tracked
 from mollifier.chromatin.polygons import nucleus_from_polygon, read_polygon
-from mollifier.chromatin.rasters import at_one_time, holds, on_grid
+from mollifier.chromatin.rasters import at_one_time, holds, in_plane, on_grid
 from mollifier.chromatin.settings import StudySettings
 from mollifier.errors import ConfigurationError, DataError, MollifierError
 
@@ -184,8 +184,7 @@ def _in_image(image: xr.DataArray, labels: str | None, s: StudySettings) -> Nucl
     if labels is not None:
         like = image.isel(t=0, drop=True) if "t" in image.dims and s.time_lapse else image
         return nuclei_from_labels(read_labels(labels, like=like), min_area=s.detection.min_area)
-    flat = image.mean([d for d in image.dims if d not in ("x", "y")])
-    nuclei = nuclei_from_data(flat, s.detection)
+    nuclei = nuclei_from_data(in_plane(image), s.detection)
     if "z" not in image.dims:
         return nuclei
     # The plane that is brightest inside the mask.

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -22,8 +21,9 @@ from scipy.ndimage import map_coordinates
 from scipy.optimize import curve_fit
 from scipy.special import ndtr
 
+from mollifier.chromatin.fractions import field_of
 from mollifier.chromatin.nucleus_data import NucleusData
-from mollifier.chromatin.rasters import edge_distance, pixel_spacing, pixels
+from mollifier.chromatin.rasters import edge_distance, in_plane, pixel_spacing, pixels
 from mollifier.errors import DataError
 
 Array = NDArray[np.float64]
@@ -117,9 +117,8 @@ def _point_profile(sample: NucleusData, mask: xr.DataArray, sums: Sums) -> tuple
 
 def _image_profile(sample: NucleusData, mask: xr.DataArray, sums: Sums) -> tuple[Array, Array]:
     """Mean of the pixels and its error, (sectors, bins)."""
-    image: Any = sample.image
-    plane = image["density"] if isinstance(image, xr.Dataset) else image
-    plane = plane.mean([d for d in plane.dims if d not in ("x", "y")]).transpose("x", "y")
+    assert sample.image is not None
+    plane = in_plane(field_of(sample.image))
     known = np.isfinite(plane.values)
     x, y = (g[known] for g in np.meshgrid(plane["x"].values, plane["y"].values, indexing="ij"))
     values = plane.values[known]

@@ -57,6 +57,11 @@ def area(mask: xr.DataArray) -> float:
     return float(mask.sum()) * pixel_spacing(mask) ** 2
 
 
+def in_plane(field: xr.DataArray) -> xr.DataArray:
+    """A field over (x, y): its mean over other dims."""
+    return field.mean([d for d in field.dims if d not in ("x", "y")]).transpose("x", "y")
+
+
 def last_of(field: xr.DataArray) -> xr.DataArray:
     """The last frame of a field."""
     return field.isel(t=-1, drop=True) if "t" in field.dims else field

@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 
 from mollifier.chromatin.density import density, stencil
-from mollifier.chromatin.fractions import background, fractions
+from mollifier.chromatin.fractions import background, field_of, fractions
 from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.movies import settled
 from mollifier.chromatin.nucleus_data import NucleusData
-from mollifier.chromatin.rasters import at_one_time, on_grid
+from mollifier.chromatin.rasters import at_one_time, in_plane, on_grid
 from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.voronoi import SPREAD
 
@@ -113,8 +113,6 @@ def ground_and_mean(
     value: xr.Dataset | xr.DataArray, mask: xr.DataArray, thresholds: Thresholds
 ) -> tuple[float, float]:
     """Level of the background, and the mean signal inside the nucleus above it."""
-    image = value["density"] if isinstance(value, xr.Dataset) else value
-    ground = background(value, thresholds)
-    flat = image.mean([d for d in image.dims if d not in ("x", "y")]).transpose("x", "y")
+    ground, flat = background(value, thresholds), in_plane(field_of(value))
     inside = on_grid(at_one_time(mask), flat["x"].values, flat["y"].values)
     return ground, float(np.nanmean(flat.values[inside])) - ground
