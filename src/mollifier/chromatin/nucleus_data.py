@@ -132,13 +132,16 @@ def _field(
     channels = [s.channel] if s.euchromatin_channel is None else [s.channel, s.euchromatin_channel]
     if kinds == {True}:
         images = [_image(paths, s, c) for c in channels]
-        nuclei = _in_image(sum(images[1:], images[0]).assign_attrs(images[0].attrs), labels, s)
+        nuclei = _nuclei(sum(images[1:], images[0]).assign_attrs(images[0].attrs), labels, s)
         each = [[_plane(image, n) for image in images] for n in nuclei]
     else:
         options = {"unit": s.unit, "pixel_size": s.pixel_size, "columns": s.columns, "span": s.span}
         tables = [[read_localizations(p, **options, channel=c) for p in paths] for c in channels]
         times = tuple(k * (s.frame_interval or 0.0) for k in range(len(paths)))
-        nuclei = _in_tables([t for part in tables for t in part], labels, s)
+        every = [t for part in tables for t in part]
+        x, y = (np.concatenate([getattr(t, c) for t in every]) for c in ("x", "y"))
+        pooled = every[0] if len(every) == 1 else Localizations(x, y, field=every[0].field)
+        nuclei = _nuclei(pooled, labels, s)
         each = [[(times, tuple(_around(t, n.mask) for t in part), None) for part in tables] for n in nuclei]
     for nucleus, marks in zip(nuclei, each, strict=True):
         first, *second = (NucleusData(name, nucleus.name, group, nucleus.mask, *mark) for mark in marks)
@@ -171,21 +174,29 @@ def _image(paths: Sequence[Path], s: StudySettings, channel: int | str | None) -
     return xr.concat(frames, times, join="override", combine_attrs="override")
 
 
-def _in_image(image: xr.DataArray, labels: str | None, s: StudySettings) -> Nuclei | list[Nucleus]:
+def _nuclei(
+    data: xr.DataArray | Localizations, labels: str | None, s: StudySettings
+) -> Nuclei | list[Nucleus]:
+    """From a polygon, labels, or the data themselves."""
+    image = None if isinstance(data, Localizations) else data
     if s.polygon is not None:
-        if "z" in image.dims:
+        if image is not None and "z" in image.dims:
             raise DataError(
                 f"The image has {image.sizes['z']} planes and a polygon lies in one; give labels (--labels), "
                 "or the plane as an image."
             )
-        return _outlined(s.polygon, s)
-    if s.follow:
+        rings = read_polygon(s.polygon, unit=s.unit or "nm", pixel_size=s.pixel_size)
+        return [nucleus_from_polygon(rings)]
+    if image is not None and s.follow:
         return _followed(image, labels, s)
     if labels is not None:
-        like = image.isel(t=0, drop=True) if "t" in image.dims and s.time_lapse else image
-        return nuclei_from_labels(read_labels(labels, like=like), min_area=s.detection.min_area)
-    nuclei = nuclei_from_data(in_plane(image), s.detection)
-    if "z" not in image.dims:
+        like = (
+            image.isel(t=0, drop=True) if image is not None and "t" in image.dims and s.time_lapse else image
+        )
+        found = read_labels(labels, like=like, pixel_size=s.pixel_size)
+        return nuclei_from_labels(found, min_area=s.detection.min_area)
+    nuclei = nuclei_from_data(data if isinstance(data, Localizations) else in_plane(data), s.detection)
+    if image is None or "z" not in image.dims:
         return nuclei
     # The plane that is brightest inside the mask.
     stack = image.mean([d for d in image.dims if d not in ("x", "y", "z")]).transpose("z", "x", "y")
@@ -210,23 +221,6 @@ def _followed(image: xr.DataArray, labels: str | None, s: StudySettings) -> Nucl
             for nucleus in nuclei_from_data(image.isel(t=k, drop=True), s.detection):
                 found.values[..., k][on_grid(nucleus.mask, x, y)] = int(nucleus.name)
     return nuclei_from_labels(tracked(found), min_area=s.detection.min_area)
-
-
-def _outlined(polygon: str, s: StudySettings) -> list[Nucleus]:
-    return [nucleus_from_polygon(read_polygon(polygon, unit=s.unit or "nm", pixel_size=s.pixel_size))]
-
-
-def _in_tables(
-    tables: Sequence[Localizations], labels: str | None, s: StudySettings
-) -> Nuclei | list[Nucleus]:
-    if s.polygon is not None:
-        return _outlined(s.polygon, s)
-    if labels is not None:
-        return nuclei_from_labels(read_labels(labels, pixel_size=s.pixel_size), min_area=s.detection.min_area)
-    if len(tables) == 1:
-        return nuclei_from_data(tables[0], s.detection)
-    x, y = (np.concatenate([getattr(t, c) for t in tables]) for c in ("x", "y"))
-    return nuclei_from_data(Localizations(x, y, field=tables[0].field), s.detection)
 
 
 def _around(locs: Localizations, mask: xr.DataArray) -> Localizations:
