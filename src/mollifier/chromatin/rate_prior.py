@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from mollifier.engines.linalg.dense import lower_factor
 from mollifier.engines.priors.evidence import LinearisedProblem, QuadraticForm
-from mollifier.engines.priors.field_prior import FieldPrior, LatticePrior
+from mollifier.engines.priors.field_prior import FieldPrior
+from mollifier.engines.priors.lattice_prior import LatticePrior
 from mollifier.engines.priors.shapes import Shape
 
 Array = NDArray[np.float64]

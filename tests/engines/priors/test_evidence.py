@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mollifier.engines.priors.evidence import LinearisedProblem, PriorOnCoefficients, QuadraticForm
-from mollifier.engines.priors.field_prior import FieldPrior, LatticePrior, derivative_rows
+from mollifier.engines.priors.field_prior import FieldPrior, derivative_rows
+from mollifier.engines.priors.lattice_prior import LatticePrior
 from mollifier.engines.priors.matern import matern_weights
 from mollifier.engines.priors.shapes import Choice, Shape, Shapes
 from mollifier.engines.splines.basis import AxisSplines, Basis
@@ -43,6 +44,11 @@ class Splines(PriorOnCoefficients):
     def log_variance(self, shape, strength):
         spread = np.trace(np.linalg.solve(self.precision(shape), self.basis.mass))
         return float(np.log(spread / (4.0 * strength))), 1.0
+
+    def smooth(self, *_):
+        raise NotImplementedError
+
+    varied = with_edges = smooth
 
 
 @pytest.fixture(scope="module")

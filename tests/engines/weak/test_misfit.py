@@ -63,7 +63,7 @@ def test_misfit_velocity_that_varies():
     assert answer("u_t = D*u_xx - c*u_x", data, "Dc").status.name == "misfit"
     status = answer("u_t = D*u_xx - c*u_x", data, "D", c="x").status
     assert status.name == "misfit"
-    assert "engine 'joint' fits fields with edges" in status.message
+    assert "edges" not in status.message  # what the noise does not explain is no evidence for them
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])

@@ -242,6 +242,10 @@ class LevenbergMarquardt(ABC):
         """Hidden state -> standard errors on its grid, where the engine has them."""
         return {}
 
+    def edges(self) -> dict[str, float]:
+        """Unknown field -> log-evidence for edges in it (`edge_evidence`), where the engine blurs these."""
+        return {}
+
     def profile(self, held: Mapping[str, float]) -> float | None:
         """How much minus twice the log-likelihood grows with numbers held at values, the rest refitted.
 

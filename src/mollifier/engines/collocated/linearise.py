@@ -136,14 +136,15 @@ class Linearisation:
         self.shifts: list[Array] | None = None
         self._identities: dict[int, Tensor] = {}
         unknowns = model.problem.unknown_fields
+        self.lattices = {n: thinned(b.mollified.lattice, b.grid) for n, b in model.unknown_blocks.items()}
         self.priors = {
             n: FieldPrior(
-                thinned(b.mollified.lattice, b.grid)[0],
+                self.lattices[n][0],
                 unknowns[n].prior,
                 unknowns[n].smoothness is not None,
                 objective.tuning.priors,
             )
-            for n, b in model.unknown_blocks.items()
+            for n in model.unknown_blocks
         }
         for prior in self.priors.values():
             prior.shape = _CURVATURE
@@ -166,7 +167,7 @@ class Linearisation:
             if order is None:
                 rows = sp.vstack([block.mollified.matrix(d) for d in block.curvatures]) / block.grid.size**0.5
             else:
-                lattice, index = thinned(block.mollified.lattice, block.grid)
+                lattice, index = self.lattices[name]
                 chosen = sp.csr_array(sp.eye_array(block.mollified.lattice.size))[index]
                 rows = derivative_rows(lattice, order) @ chosen
             self._derivative_rows[name, order] = sp.csr_array(rows)

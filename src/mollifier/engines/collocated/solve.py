@@ -146,10 +146,11 @@ def _solution(run: Run, status: Status, held: Observations | None) -> Solution:
     last = run.stages[-1]
     if model.problem.laws:
         model.show_laws()
-    laplace, laws = None, {}
+    laplace, laws, notes = None, {}, {}
     if isinstance(last, LevenbergMarquardt) and status.name in SETTLED:
         laplace = Laplace(last)
         sd, spreads, laws = laplace.scalars(), laplace.fields() | laplace.hidden(), laplace.laws()
+        notes = {"edges": found} if (found := last.edges()) else {}
     status, free = judged(status, model, laplace)
     sd |= dict.fromkeys(free, np.inf)
     units = {n: u.unit for n, u in model.problem.scalars.items()}
@@ -157,4 +158,4 @@ def _solution(run: Run, status: Status, held: Observations | None) -> Solution:
     datasets = read_fields(objective, spreads, laws), read_fit(objective, held), read_history(run.history)
     moved = {} if laplace is None else laplace.sensitivity()
     known = {n: shifts for n, shifts in moved.items() if n not in free}
-    return Solution(status, estimates, *datasets, {"sensitivity": known})
+    return Solution(status, estimates, *datasets, {"sensitivity": known, **notes})

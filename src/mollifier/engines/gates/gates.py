@@ -13,6 +13,7 @@ from dataclasses import replace
 from mollifier.engines.gates.alias import resolved_between_sensors
 from mollifier.engines.gates.conditions import conditions_met
 from mollifier.engines.gates.damage import damaged
+from mollifier.engines.gates.edges import edges_blurred
 from mollifier.engines.gates.held_out import held_out_misfit
 from mollifier.engines.gates.noise import noise_as_assumed
 from mollifier.engines.gates.residuals import independent_residuals
@@ -24,6 +25,7 @@ Gate = Callable[[InverseProblem, Solution], Status | None]
 
 GATES: Sequence[Gate] = (
     damaged,
+    edges_blurred,
     conditions_met,
     held_out_misfit,
     noise_as_assumed,
@@ -32,11 +34,14 @@ GATES: Sequence[Gate] = (
 )
 """In order: the first that objects gives the status; if none does, their notes are added to it."""
 
+CAUSES = GATES[:2]
+"""What may be the cause of a status that is not `converged`."""
+
 
 def gated(problem: InverseProblem, solution: Solution, gates: Sequence[Gate] | None = None) -> Status:
     """The status of a solution after all gates; one that is not `converged` keeps its name.
 
-    Damaged values are then named before its message: they may be the cause.
+    Damaged values and edges are then named before its message: they may be the cause.
 
     Parameters
     ----------
@@ -46,8 +51,8 @@ def gated(problem: InverseProblem, solution: Solution, gates: Sequence[Gate] | N
         By default `GATES`.
     """
     if not solution.status.ok:
-        cause = damaged(problem, solution) if gates is None else None
-        text = "; ".join(s.message for s in (cause, solution.status) if s is not None)
+        causes = [cause(problem, solution) for cause in CAUSES] if gates is None else []
+        text = "; ".join(s.message for s in (*causes, solution.status) if s is not None)
         return replace(solution.status, message=text)
     found = [s for gate in (GATES if gates is None else gates) if (s := gate(problem, solution)) is not None]
     for status in found:

@@ -20,7 +20,8 @@ from mollifier.engines.collocated.model import Fields, Maker
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.joint.tuning import JointTuning
-from mollifier.engines.priors.field_prior import EdgePrior, LatticePrior, field_prior, local_strength
+from mollifier.engines.priors.field_prior import EdgePrior, field_prior
+from mollifier.engines.priors.lattice_prior import LatticePrior
 from mollifier.engines.priors.shapes import Shape
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
@@ -184,12 +185,6 @@ class FieldPriors(Linearisation):
         for name, prior in self.priors.items():
             prior.about(self._coefficients(name)[0])
 
-    def expect(self, name: str, covariance: Array) -> None:
-        """Take the covariance (p, p) of a field's coefficients for its prior where that has edges."""
-        prior = self.priors[name]
-        if isinstance(prior, EdgePrior):
-            prior.expect(self._coefficients(name)[1] ** 2 * covariance)
-
     def place_sd(self, name: str) -> Array:
         """Standard error of a field's raw values at its nodes by the place of its edges, shape (nodes,).
 
@@ -206,17 +201,6 @@ class FieldPriors(Linearisation):
             if a.size > 1 and not a.discrete
         ]
         return np.sqrt(np.sum(np.square(slopes), axis=0) / 12).ravel()
-
-    def localise(self, name: str, shape: Shape, shift: Array, covariance: Array) -> None:
-        """Let the strength of a field's prior follow its roughness: `field_prior.local_strength`.
-
-        ``shift`` (p,) and ``covariance`` (p, p) are of its coefficients, the shift from the present ones.
-        """
-        x, unit = self._coefficients(name)
-        prior, tuning = self.priors[name], self.objective.tuning.priors
-        width = tuning.local_width * min(shape.length, 1.0)
-        x, covariance = x + unit * shift, unit**2 * covariance
-        prior.localise(local_strength(prior.lattice, x, covariance, width, tuning.local_range))
 
     def chosen(self) -> dict[str, Any]:
         """Shapes, local strengths and variances of the priors, to be saved."""

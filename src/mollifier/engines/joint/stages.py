@@ -17,7 +17,6 @@ from mollifier.engines.collocated.missing import missing_term
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.stages import NonFiniteLossError
 from mollifier.engines.joint.layout import Layout
-from mollifier.engines.joint.local import expect, varied
 from mollifier.engines.joint.roughness import best_roughness
 from mollifier.engines.joint.spline import FieldPriors, raw_values, spread_of
 from mollifier.engines.joint.stiff import stiff
@@ -25,8 +24,10 @@ from mollifier.engines.joint.system import Bordered
 from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.linalg.banded import NotPositiveError
 from mollifier.engines.linalg.dense import solved
+from mollifier.engines.priors.lattice_prior import keep_local
 from mollifier.engines.priors.search import PriorSearch
 from mollifier.engines.priors.shapes import Choice
+from mollifier.engines.priors.varying import adapted, expect
 from mollifier.problem.status import StatusName
 
 Array = NDArray[np.float64]
@@ -174,20 +175,18 @@ class Joint(LevenbergMarquardt):
 
         Where noise does not explain the misfit, it is only seen by how much the evidence would rise.
         """
-        names = [n for n in self.free if len(self.linearisation.priors[n].shapes.lengths) > 1]
-        if self._adapted or not names:
+        if self._adapted or not self.free:
             return False
         self._adapted, system = True, self.bordered()
         if not system.finite:
             return False
-        found, self.raised = varied(system, self.linearisation, names, self._search(system))
-        axes = max(len(self.linearisation.priors[n].lattice.axes) for n in names)
-        if self.raised > self.tuning.priors.adapted * axes and self.weight >= 1.0 and self._fits():
-            self._set_priors(found)
-            return True
-        for name in names:
-            self.linearisation.priors[name].localise(None)
-        return False
+        before = self._search(system)
+        search, found, self.raised = adapted(before, system.choices)
+        if search is before or self.weight < 1.0 or not self._fits():
+            return False
+        keep_local(self.linearisation.priors, search.problem.priors)
+        self._set_priors(found)
+        return True
 
     def _set_priors(self, found: Mapping[str, Choice]) -> None:
         for n in self.free:
@@ -253,12 +252,13 @@ class Joint(LevenbergMarquardt):
         # At weights below one the priors of unknown fields are kept, unless the weight is not raised due to
         # them.
         if self.free and (self.weight >= 1.0 or not self.allowed) and system.finite:
-            found = self._search(system).improved(system.choices, shapes=self._steady)
+            search = self._search(system)
+            found = search.improved(system.choices, shapes=self._steady)
             change = max(system.choices[n].distance(found[n]) for n in self.free)
             self._changed, self._steady = max(self._changed, change), change < self.tuning.steady_for_shapes
             system.choices = found
             self._set_priors(found)
-            expect(system, self.linearisation, self.free)
+            expect(search, found)
         # The predicted decrease of a step without damping: that of a short step is always small.
         self._whole = -float(system.gradient @ system.solve(0.0)) if system.finite else np.inf
         return system

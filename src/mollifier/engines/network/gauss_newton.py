@@ -36,6 +36,7 @@ from mollifier.engines.network.smoothness import (
 from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.engines.priors.search import PriorSearch
 from mollifier.engines.priors.shapes import Shape
+from mollifier.engines.priors.varying import adapted, edge_evidence
 from mollifier.nn.layers import count
 from mollifier.nn.random_features import RandomFeatures
 from mollifier.problem.status import StatusName
@@ -237,6 +238,11 @@ class GaussNewton(LevenbergMarquardt):
         basis = torch.block_diag(*unknowns.bases.values())
         assumed = max(1 - left / freedom, 0.0) * basis.T @ part @ basis
         return components(self._prior_search(unknowns), unknowns, assumed), unknowns.places
+
+    def edges(self) -> dict[str, float]:
+        """As in `LevenbergMarquardt`, at the equation's full weight, which evidence takes for a variance."""
+        search = self._prior_search(self.unknowns()) if self.most >= 1.0 else None
+        return edge_evidence(*adapted(search, search.anew())[:2]) if search else {}
 
     def _prior_search(self, unknowns: Unknowns) -> PriorSearch | None:
         """For the priors of fields whose strength was not given; None where there are none."""

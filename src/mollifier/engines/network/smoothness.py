@@ -22,9 +22,18 @@ from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.linalg.dense import solved
 from mollifier.engines.priors.evidence import LinearisedProblem, PriorOnCoefficients, QuadraticForm
+from mollifier.engines.priors.field_prior import (
+    EDGES,
+    at_strength,
+    derivative_rows,
+    field_prior,
+    local_strength,
+)
 from mollifier.engines.priors.matern import matern_weights
 from mollifier.engines.priors.search import PriorSearch
 from mollifier.engines.priors.shapes import Choice, Shape, Shapes
+from mollifier.engines.priors.tuning import PriorTuning
+from mollifier.mollify.grid import Grid
 
 Array = NDArray[np.float64]
 
@@ -68,6 +77,8 @@ class WeightPrior(PriorOnCoefficients):
         Of the field at its nodes with respect to the weights, in units of its size, shape (nodes, r).
     values
         The field at its nodes, in units of its size, shape (nodes,).
+    lattice, index
+        Grid on which the prior compares the field with its neighbours, and the places of its nodes.
     rows
         Order of derivatives -> matrix (m, nodes) on values at the nodes; the sum of squares of the product is
         the mean squared derivative of that order. The order None is for the seminorm H2.
@@ -83,12 +94,14 @@ class WeightPrior(PriorOnCoefficients):
         shapes: Shapes,
         slopes: Array,
         values: Array,
+        lattice: tuple[Grid, NDArray[np.intp]],
         rows: Callable[[int | None], sp.csr_array],
         count: float,
         held: float,
     ) -> None:
         self.columns, self.shapes, self.count, self.held = columns, shapes, count, held
         self._slopes, self._values, self._rows = slopes, values, rows
+        self.lattice, self._index = lattice
         some = np.unique(np.linspace(0, len(slopes) - 1, _PLACES).astype(np.intp))
         self._moves = slopes[some] - slopes.mean(axis=0)
         self._terms: dict[int | None, QuadraticForm] = {}
@@ -98,6 +111,38 @@ class WeightPrior(PriorOnCoefficients):
     @property
     def mean_square(self) -> float:
         return float(np.trace(self._term(0).square))
+
+    def of(self, shapes: Shapes, rows: Callable[[int | None], sp.csr_array]) -> WeightPrior:
+        """Another prior on the same weights."""
+        parts = self._slopes, self._values, (self.lattice, self._index), rows, self.count, self.held
+        return WeightPrior(self.columns, shapes, *parts)
+
+    def smooth(self, tuning: PriorTuning) -> WeightPrior:
+        return self.of(Shapes.of("auto", tuning), self._rows)
+
+    def with_edges(self, shift: Array, covariance: Array) -> WeightPrior:
+        prior, (x, spread) = field_prior(self.lattice, EDGES), self._on_lattice(shift, covariance)
+        prior.expect(spread)
+        prior.about(x)
+        return self.of(prior.shapes, self._at_nodes({None: prior.form(prior.shape).matrix}))
+
+    def varied(self, shape: Shape, shift: Array, covariance: Array, tuning: PriorTuning) -> WeightPrior:
+        local = local_strength(self.lattice, *self._on_lattice(shift, covariance), shape.length, tuning)
+        rows: dict[int | None, sp.csr_array] = {
+            k: at_strength(derivative_rows(self.lattice, k), local) for k in (0, *self.shapes.orders)
+        }
+        return self.of(self.shapes, self._at_nodes(rows))
+
+    def _on_lattice(self, shift: Array, covariance: Array) -> tuple[Array, Array]:
+        """Mean (p,) and covariance (p, p) of the field on its lattice by a posterior of all unknowns."""
+        slopes, here = self._slopes[self._index], self.columns
+        return self._values[self._index] + slopes @ shift[here], slopes @ covariance[here, here] @ slopes.T
+
+    def _at_nodes(self, rows: Mapping[int | None, sp.csr_array]) -> Callable[[int | None], sp.csr_array]:
+        """Rows on the lattice as rows on all nodes; that of order 0 as it is where none is given."""
+        chosen = sp.csr_array(sp.eye_array(len(self._values)))[self._index]
+        found = {k: sp.csr_array(matrix @ chosen) for k, matrix in rows.items()}
+        return lambda order: found[order] if order in found else self._rows(order)
 
     def _term(self, order: int | None) -> QuadraticForm:
         """Quadratic form of the mean squared derivatives of an order."""
@@ -188,6 +233,7 @@ def prior_search(
             linearisation.priors[n].shapes,
             slopes[n] @ unknowns.bases[n].numpy() / size,
             values[n] / size,
+            linearisation.lattices[n],
             partial(linearisation.derivative_rows, n),
             objective.count * weight,
             weight_precision(objective, n),

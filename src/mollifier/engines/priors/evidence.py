@@ -20,6 +20,8 @@ from scipy.linalg import cho_solve, solve_triangular
 from mollifier.engines.linalg.dense import factored, lower_factor
 from mollifier.engines.priors.matern import matern_weights
 from mollifier.engines.priors.shapes import Choice, Shape, Shapes
+from mollifier.engines.priors.tuning import PriorTuning
+from mollifier.mollify.grid import Grid
 
 Array = NDArray[np.float64]
 
@@ -54,11 +56,38 @@ class PriorOnCoefficients(ABC):
         From which its shape is chosen.
     held
         Precision of every coefficient beside the prior, so that the prior is proper at every strength.
+    lattice
+        On which the field is compared with its neighbours, along scaled coordinates.
+    edged
+        Whether it is for levels with edges between them.
     """
 
     columns: slice
     shapes: Shapes
     held: float = 0.0
+
+    lattice: Grid
+    edged: bool = False
+
+    def expect(self, covariance: Array) -> None:  # noqa: B027 - most do not depend on it
+        """Take the covariance (u, u) of all unknowns, by which a prior for edges is expanded."""
+
+    @abstractmethod
+    def varied(
+        self, shape: Shape, shift: Array, covariance: Array, tuning: PriorTuning
+    ) -> PriorOnCoefficients:
+        """A prior in its place whose strength follows the field's roughness: `local_strength`.
+
+        Shift (u,) from the present unknowns and covariance (u, u) are those of a posterior of all.
+        """
+
+    @abstractmethod
+    def smooth(self, tuning: PriorTuning) -> PriorOnCoefficients:
+        """A Matern prior in its place."""
+
+    @abstractmethod
+    def with_edges(self, shift: Array, covariance: Array) -> PriorOnCoefficients:
+        """A prior for edges in its place, about a posterior as in `varied`."""
 
     @property
     @abstractmethod

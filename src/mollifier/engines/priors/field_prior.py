@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from mollifier.engines.priors.differences import contrasts, differences
-from mollifier.engines.priors.evidence import PriorOnCoefficients, QuadraticForm
 from mollifier.engines.priors.matern import SEMINORMS, matern_weights, mixed
 from mollifier.engines.priors.shapes import EXCHANGEABLE, Shape, Shapes
 from mollifier.engines.priors.tuning import PriorTuning
@@ -31,8 +30,6 @@ _ROUNDING = 1e-24
 # Lowest eigenvalue but that of a constant, over the highest, from which rounding of the highest changes its
 # logarithm by less than 1e-4 (by about 2e-16 over the ratio in one and two axes, orders 1 to 4).
 _LEAST_RATIO = 1e-11
-# Rounding of a precision, over its stiffest mode.
-_ROUNDED = 1e-14
 # Mean squared gradient, over the field's mean square, below which a field is flat.
 _FLAT_FIELD = 1e-20
 
@@ -72,7 +69,7 @@ class Form:
         factors = matern_weights(shape.order, shape.length).tolist()
         parts = [derivative_rows(lattice, k) * np.sqrt(f) for k, f in enumerate(factors) if f]
         if local is not None:
-            parts = [sp.diags_array(np.sqrt(_at_rows(rows, local))) @ rows for rows in parts]
+            parts = [at_strength(rows, local) for rows in parts]
         matrix = sp.vstack(parts)
         if weights is not None:
             matrix = sp.diags_array(np.sqrt(weights)) @ matrix
@@ -174,6 +171,9 @@ class FieldPrior:
         """
         return False
 
+    def expect(self, covariance: Array) -> None:
+        """Take the covariance (p, p) of the coefficients, in whose light a prior for edges is expanded."""
+
     def form(self, shape: Shape) -> Form:
         """Of a shape."""
         if shape not in self._forms:
@@ -253,7 +253,7 @@ class EdgePrior(FieldPrior):
         ]
 
 
-def local_strength(lattice: Grid, x: Array, covariance: Array, width: float, most: float) -> Array:
+def local_strength(lattice: Grid, x: Array, covariance: Array, length: float, tuning: PriorTuning) -> Array:
     """Factor on a prior's strength at each node, by how steep a field is about it, shape (p,).
 
     As in a step of expectation and maximisation, the strength is the inverse of the expected squared
@@ -266,11 +266,12 @@ def local_strength(lattice: Grid, x: Array, covariance: Array, width: float, mos
         Of the coefficients.
     x, covariance
         Mean (p,) and covariance (p, p) of the coefficients.
-    width
-        Standard deviation of the average, in half-lengths of the domain.
-    most
-        Limit of the factor and its inverse.
+    length
+        Of the prior, in half-lengths of the domain: the average is over a part of it.
+    tuning
+        Its ``local_width`` and ``local_range``.
     """
+    width, most = tuning.local_width * min(length, 1.0), tuning.local_range
     rows = derivative_rows(lattice, 1)
     squares = (rows @ x) ** 2 + np.asarray(rows.multiply(rows @ covariance).sum(axis=1)).ravel()
     ends = abs(rows)
@@ -282,10 +283,10 @@ def local_strength(lattice: Grid, x: Array, covariance: Array, width: float, mos
     return np.exp(np.clip(log - log.mean(), -np.log(most), np.log(most)))
 
 
-def _at_rows(rows: sp.csr_array, local: Array) -> Array:
-    """A factor at nodes (p,) as means over the nodes of each row, shape (m,)."""
+def at_strength(rows: sp.csr_array, local: Array) -> sp.csr_array:
+    """Rows (m, p) at a factor on the strength at nodes (p,): that of a row is the mean over its nodes."""
     ends = abs(rows)
-    return np.asarray(ends @ local / (ends @ np.ones(len(local))))
+    return sp.csr_array(sp.diags_array(np.sqrt(ends @ local / (ends @ np.ones(len(local))))) @ rows)
 
 
 def field_prior(
@@ -295,57 +296,6 @@ def field_prior(
     if kind in ("tv", EDGES):
         return EdgePrior(lattice, given, tuning, 1.0 if kind == "tv" else 2.0)
     return FieldPrior(lattice, kind, given, tuning)
-
-
-class LatticePrior(PriorOnCoefficients):
-    """The prior of a field whose coefficients are values on its lattice.
-
-    Parameters
-    ----------
-    columns
-        Places of the coefficients among all unknowns.
-    prior
-        Of the field.
-    x
-        The coefficients, in units of the field's size, shape (p,).
-    unit
-        How much ``x`` changes as a coefficient does by one.
-    count
-        Number of samples, by which a strength is multiplied: the loss is a mean over samples.
-    """
-
-    def __init__(self, columns: slice, prior: FieldPrior, x: Array, unit: float, count: int) -> None:
-        self.columns, self.prior, self.shapes, self.count = columns, prior, prior.shapes, count
-        self._x, self._unit = x, unit
-        # A coefficient is held to the field's size in the mean square.
-        self.held = unit**2 / len(x)
-        self._forms: dict[Shape, QuadraticForm] = {}
-
-    @property
-    def mean_square(self) -> float:
-        return self.count * self._unit**2 * (1 - 1 / len(self._x))
-
-    def form(self, shape: Shape) -> QuadraticForm:
-        if shape not in self._forms:
-            form, count, unit = self.prior.form(shape), self.count, self._unit
-            rows = form.rows(self._x)
-            self._forms[shape] = QuadraticForm(
-                count * unit**2 * form.square,
-                count * unit * form.gradient(self._x),
-                count * float(rows @ rows),
-            )
-        return self._forms[shape]
-
-    def log_determinant(self, shape: Shape, strength: float) -> float:
-        spectrum = self.count * self._unit**2 * self.prior.form(shape).spectrum
-        return float(np.log(strength * spectrum + self.held).sum())
-
-    def strongest(self, shape: Shape) -> float:
-        stiffest = self.count * self._unit**2 * float(self.prior.form(shape).spectrum[-1])
-        return self.held / max(_ROUNDED * stiffest, 1e-300)
-
-    def log_variance(self, shape: Shape, strength: float) -> tuple[float, float]:
-        return float(np.log(self.prior.form(shape).variance / (strength * self.count))), 1.0
 
 
 def differences_along(lattice: Grid, counts: Mapping[str, int]) -> sp.csr_array:

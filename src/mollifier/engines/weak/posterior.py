@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mollifier.engines.linalg.dense import JITTER
 from mollifier.engines.priors.evidence import LinearisedProblem
-from mollifier.engines.priors.field_prior import FieldPrior, LatticePrior
+from mollifier.engines.priors.field_prior import FieldPrior
+from mollifier.engines.priors.lattice_prior import LatticePrior, keep_local
 from mollifier.engines.priors.search import PriorSearch
 from mollifier.engines.priors.shapes import Choice
+from mollifier.engines.priors.varying import adapted, edge_evidence
 from mollifier.engines.weak.conditioning import FieldMeasurements
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 
@@ -45,6 +47,8 @@ class Posterior:
         Of the priors at these strengths.
     sizes
         Root mean squares of the fields last found, the units of their priors.
+    search
+        That of the priors for the last field found.
     """
 
     priors: Mapping[str, FieldPrior]
@@ -57,6 +61,7 @@ class Posterior:
     choices: dict[str, Choice] = field(default_factory=dict)
     precisions: dict[str, Array] = field(default_factory=dict)
     sizes: dict[str, float] = field(default_factory=dict)
+    search: PriorSearch | None = None
     _least: dict[str, float] = field(default_factory=dict)
 
     def solve(self, information: Array, right: Array, scale: Array) -> tuple[Array, Array, float]:
@@ -98,7 +103,7 @@ class Posterior:
     def _solve_linearised(self, information: Array, right: Array, scale: Array) -> tuple[Array, Array, float]:
         """As `solve`, with the priors as they are."""
         problem = self._problem(information, right, scale)
-        search = PriorSearch(problem, list(self.priors), self.tuning.priors)
+        self.search = search = PriorSearch(problem, list(self.priors), self.tuning.priors)
         if self.learn or not self.choices:
             self.choices = search.anew() if self.anew else search.improved(self.choices)
             self.anew = False
@@ -108,6 +113,21 @@ class Posterior:
             self.precisions[name] = square + prior.held * np.eye(len(square))
         parts = search.mixture(self.choices) if self.averaged else [(1.0, self.choices)]
         return *problem.posterior(parts), problem.log_evidence(self.choices)
+
+    def edges(self, names: Sequence[str]) -> dict[str, float]:
+        """Log-evidence by which a prior for edges exceeds a smooth one, for some of the fields last found."""
+        return edge_evidence(replace(self.search, free=names), self.choices) if self.search else {}
+
+    def adapt(self) -> bool:
+        """Let strengths vary over their fields from now on; whether that raises the evidence enough."""
+        if self.search is None:
+            return False
+        found, choices, _ = adapted(self.search, self.choices)
+        if found is self.search:
+            return False
+        keep_local(self.priors, found.problem.priors)
+        self.choices, self.learn = dict(choices), False
+        return True
 
     def _problem(self, information: Array, right: Array, scale: Array) -> LinearisedProblem:
         """The information of equations and measurements together, about coefficients of zero."""

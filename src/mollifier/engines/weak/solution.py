@@ -142,6 +142,16 @@ def _history(selection: RadiusSelection, fit: Fit) -> xr.Dataset:
     return xr.Dataset({n: ("step", np.asarray(v)) for n, v in columns.items()})
 
 
+def _edges(selection: RadiusSelection, fit: Fit) -> Mapping[str, float]:
+    """Log-evidence for edges in the fields that test functions blur, which reach over several of their nodes.
+
+    Squared residuals count in units of their mean: what noise does not explain is no evidence.
+    """
+    estimator = selection.estimator
+    blurred = [b.name for b in estimator.sums.bases if any(fit.space.radius.get(c, 0.0) for c in b.splines)]
+    return {n: gain / fit.widening**2 for n, gain in estimator.posterior.edges(blurred).items()}
+
+
 def _provenance(
     problem: InverseProblem, settings: WeakSettings, seed: int, selection: RadiusSelection, fit: Fit
 ) -> dict[str, Any]:
@@ -158,6 +168,7 @@ def _provenance(
         "radius": fit.space.radius,
         "tests": dict(zip(selection.grid.names, fit.space.shape, strict=True)),
         "priors": {n: c.described() for n, c in fit.priors.items()},
+        "edges": _edges(selection, fit),
         "misfit": fit.misfit,
         "whiteness": fit.whiteness,
         "sensitivity": sensitivity(selection.estimator.sums, fit),

@@ -109,8 +109,7 @@ def _misfit(problem: InverseProblem, fit: Fit, selection: RadiusSelection) -> St
     beyond = any(size > largest_misfit(free, values, sums.tuning) for size, free in found)
     if not beyond or share <= sums.tuning.misfit_share:
         return None
-    form = " (engine 'joint' fits fields with edges)" if problem.unknown_fields else ""
-    why = f"the equation, the unknowns' form{form} or the data's resolution is at fault"
+    why = "the equation, the unknowns' form or the data's resolution is at fault"
     if conditions := contradicting(problem, fit, selection.estimator):
         named = " or ".join(f"'{c}'" for c in conditions)
         why = f"the condition {named} contradicts the data, which agree with it but for a constant"

@@ -1,0 +1,100 @@
+"""Priors on the coefficients of fields that are values on a lattice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mollifier.engines.priors.evidence import PriorOnCoefficients, QuadraticForm
+from mollifier.engines.priors.field_prior import EDGES, FieldPrior, field_prior, local_strength
+from mollifier.engines.priors.shapes import Shape
+from mollifier.engines.priors.tuning import PriorTuning
+
+Array = NDArray[np.float64]
+
+# Rounding of a precision, over its stiffest mode.
+_ROUNDED = 1e-14
+
+
+class LatticePrior(PriorOnCoefficients):
+    """The prior of a field whose coefficients are values on its lattice.
+
+    Parameters
+    ----------
+    columns
+        Places of the coefficients among all unknowns.
+    prior
+        Of the field.
+    x
+        The coefficients, in units of the field's size, shape (p,).
+    unit
+        How much ``x`` changes as a coefficient does by one.
+    count
+        Number of samples, by which a strength is multiplied: the loss is a mean over samples.
+    """
+
+    def __init__(self, columns: slice, prior: FieldPrior, x: Array, unit: float, count: int) -> None:
+        self.columns, self.prior, self.shapes, self.count = columns, prior, prior.shapes, count
+        self.lattice, self.edged = prior.lattice, prior.edged
+        self._x, self._unit = x, unit
+        # A coefficient is held to the field's size in the mean square.
+        self.held = unit**2 / len(x)
+        self._forms: dict[Shape, QuadraticForm] = {}
+
+    @property
+    def mean_square(self) -> float:
+        return self.count * self._unit**2 * (1 - 1 / len(self._x))
+
+    def form(self, shape: Shape) -> QuadraticForm:
+        if shape not in self._forms:
+            form, count, unit = self.prior.form(shape), self.count, self._unit
+            rows = form.rows(self._x)
+            self._forms[shape] = QuadraticForm(
+                count * unit**2 * form.square,
+                count * unit * form.gradient(self._x),
+                count * float(rows @ rows),
+            )
+        return self._forms[shape]
+
+    def of(self, prior: FieldPrior) -> LatticePrior:
+        """Another prior on the same coefficients."""
+        return LatticePrior(self.columns, prior, self._x, self._unit, self.count)
+
+    def smooth(self, tuning: PriorTuning) -> LatticePrior:
+        return self.of(FieldPrior(self.lattice, "auto", tuning=tuning))
+
+    def with_edges(self, shift: Array, covariance: Array) -> LatticePrior:
+        prior = self.of(field_prior(self.lattice, EDGES))
+        prior.expect(covariance)
+        prior.prior.about(self._x + self._unit * shift[self.columns])
+        return prior
+
+    def varied(self, shape: Shape, shift: Array, covariance: Array, tuning: PriorTuning) -> LatticePrior:
+        here, unit, prior = self.columns, self._unit, copy(self.prior)
+        x, covariance = self._x + unit * shift[here], unit**2 * covariance[here, here]
+        prior.localise(local_strength(prior.lattice, x, covariance, shape.length, tuning))
+        return self.of(prior)
+
+    def expect(self, covariance: Array) -> None:
+        self.prior.expect(self._unit**2 * covariance[self.columns, self.columns])
+
+    def log_determinant(self, shape: Shape, strength: float) -> float:
+        spectrum = self.count * self._unit**2 * self.prior.form(shape).spectrum
+        return float(np.log(strength * spectrum + self.held).sum())
+
+    def strongest(self, shape: Shape) -> float:
+        stiffest = self.count * self._unit**2 * float(self.prior.form(shape).spectrum[-1])
+        return self.held / max(_ROUNDED * stiffest, 1e-300)
+
+    def log_variance(self, shape: Shape, strength: float) -> tuple[float, float]:
+        return float(np.log(self.prior.form(shape).variance / (strength * self.count))), 1.0
+
+
+def keep_local(priors: Mapping[str, FieldPrior], found: Mapping[str, PriorOnCoefficients]) -> None:
+    """Let strengths vary as in priors that were found on the same lattices."""
+    for name, prior in found.items():
+        assert isinstance(prior, LatticePrior)
+        priors[name].localise(prior.prior.local)
