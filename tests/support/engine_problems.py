@@ -13,7 +13,7 @@ from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
 # A small network and few nodes: a few seconds a solve.
 SMALL = {
     "network": {"width": 8, "depth": 2},
-    "training": {"warmup_steps": 300, "steps": 40},
+    "training": {"warmup_steps": 150, "steps": 40},
     "collocation": {"max_nodes": 400},
 }
 
