@@ -58,23 +58,32 @@ def feature_lengths(points: Array, values: Array, sd: Array) -> Array:
         return lengths
     metric = extent.copy()
     for _ in range(3):
-        count = min(_NEIGHBOURS, len(points) - 1)
-        neighbours = np.asarray(KDTree(points / metric).query(points / metric, count + 1)[1])[:, 1:]
-        first = np.repeat(np.arange(len(points)), count)
-        second = neighbours.ravel()
-        step = np.abs(points[first] - points[second]) / metric
-        change = np.abs(values[first] - values[second])
-        change = np.maximum(change - _SIGNIFICANT * np.hypot(sd[first], sd[second]), 0.0)
+        step, along, change = neighbour_changes(points, values, sd, metric, np.arange(len(points)))
         for a in range(points.shape[1]):
-            others = np.delete(step, a, axis=1).max(axis=1, initial=0.0)
-            along = (step[:, a] > 2 * others) & (step[:, a] > 0)
-            if not along.any():
+            here = along[..., a]
+            if not here.any():
                 continue
-            slopes = np.sort(change[along] / (step[along, a] * metric[a]))[::-1]
+            slopes = np.sort(change[here] / (step[here, a] * metric[a]))[::-1]
             slope = slopes[min(_PAIRS, len(slopes)) - 1]
             lengths[a] = spread / slope if slope > 0 else np.inf
         metric = np.minimum(np.where(np.isfinite(lengths), lengths, extent), extent)
     return lengths
+
+
+def neighbour_changes(
+    points: Array, values: Array, sd: Array, metric: Array, some: NDArray[np.intp]
+) -> tuple[Array, NDArray[np.bool_], Array]:
+    """Distances of points to neighbours, (m, k, d), whether mainly along a coordinate, and changes, (m, k).
+
+    Distances are in the metric; changes are beyond the noise, 0 where they are noise.
+    """
+    count = min(_NEIGHBOURS, len(points) - 1)
+    near = np.asarray(KDTree(points / metric).query(points[some] / metric, count + 1)[1])[:, 1:]
+    step = np.abs(points[near] - points[some, None]) / metric
+    others = [np.delete(step, a, axis=-1).max(axis=-1, initial=0.0) for a in range(step.shape[-1])]
+    noise = _SIGNIFICANT * np.hypot(sd[near], sd[some, None])
+    change = np.maximum(np.abs(values[near] - values[some, None]) - noise, 0.0)
+    return step, step > 2 * np.stack(others, axis=-1), change
 
 
 def spectral_corner(values: Array, dimension: int, axis: Axis, variance: float) -> float:
@@ -103,21 +112,29 @@ def spectral_corner(values: Array, dimension: int, axis: Axis, variance: float) 
     5
     """
     lines = np.moveaxis(values, dimension, -1).reshape(-1, axis.size)
+    total = np.cumsum(signal_spectrum(lines, axis.periodic, variance))
+    period = axis.length if axis.periodic else 2 * axis.length
+    if not total[-1] > 0:
+        return 2 * np.pi / period
+    return 2 * np.pi / period * max(int(np.searchsorted(total, (1 - _LEFT) * total[-1])), 1)
+
+
+def signal_spectrum(lines: Array, periodic: bool, variance: float) -> Array:
+    """Mean power of lines (m, n) by the number of waves, less that of the noise; 0 where it may be noise.
+
+    Lines that do not wrap are continued as odd functions about their ends, to twice the length.
+    """
     if len(lines) > _LINES:
         lines = lines[:: len(lines) // _LINES]
-    if not axis.periodic:
-        s = np.linspace(0.0, 1.0, axis.size)
+    rounding = (_ROUNDING * np.abs(lines).max()) ** 2
+    if not periodic:
+        s = np.linspace(0.0, 1.0, lines.shape[1])
         lines = lines - lines[:, :1] * (1 - s) - lines[:, -1:] * s
         lines = np.concatenate([lines, -lines[:, -2:0:-1]], axis=1)  # odd about its ends: no jump
     power = np.mean(np.abs(np.fft.rfft(lines - lines.mean(1, keepdims=True))) ** 2, axis=0) / lines.shape[1]
-    rounding = (_ROUNDING * np.abs(values).max()) ** 2
     # The largest power that noise alone would show, but for one in a hundred fields.
     level = max(variance, rounding)
     ceiling = level * chi2_upper(0.01 / len(power), len(lines)) / len(lines)
     signal = np.where(power > ceiling, power - level, 0.0)
     signal[0] = 0.0
-    total = np.cumsum(signal)
-    period = axis.length if axis.periodic else 2 * axis.length
-    if not total[-1] > 0:
-        return 2 * np.pi / period
-    return 2 * np.pi / period * max(int(np.searchsorted(total, (1 - _LEFT) * total[-1])), 1)
+    return signal

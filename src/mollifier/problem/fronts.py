@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from mollifier.data.selection import Samples
+from mollifier.mollify.bandwidth import neighbour_changes
 from mollifier.problem.inverse_problem import InverseProblem
 
 Array = NDArray[np.float64]
@@ -29,8 +29,6 @@ class FrontTuning:
     """Such pairs of neighbours along a coordinate below which they may be chance."""
     narrower: float = 1.3
     """What samples show of a front is an upper limit of its width; so much narrower it is taken to be."""
-    around: int = 24
-    """Neighbours of a sample that are looked at."""
     centres: int = 20_000
     """Most samples whose neighbours are looked at."""
 
@@ -98,17 +96,13 @@ def jumps(samples: Samples, features: Array, tuning: FrontTuning = TUNING) -> It
     extent = np.where(np.ptp(points, axis=0) > 0, np.ptp(points, axis=0), 1.0)
     metric = np.minimum(features, extent)
     spread = float(np.subtract(*np.percentile(values, [99.5, 0.5])))
-    count = min(tuning.around, len(points) - 1)
     some = np.random.default_rng(0).permutation(len(points))[: tuning.centres]
     share = len(points) / len(some)
-    near = np.asarray(KDTree(points / metric).query(points[some] / metric, count + 1)[1])[:, 1:]
-    step = np.abs(points[near] - points[some, None, :]) / metric
-    noise = 3.0 * np.hypot(samples.sd[near], samples.sd[some, None])
-    change = np.maximum(np.abs(values[near] - values[some, None]) - noise, 0.0) / (spread or 1.0)
+    step, along, change = neighbour_changes(points, values, samples.sd, metric, some)
+    change /= spread or 1.0
     for a in range(points.shape[1]):
-        along = step[..., a] > 2 * np.delete(step, a, axis=-1).max(axis=-1, initial=0.0)
-        first = np.argmin(np.where(along, step[..., a], np.inf), axis=1)
+        first = np.argmin(np.where(along[..., a], step[..., a], np.inf), axis=1)
         index = np.arange(len(some)), first
-        jump = along[index] & (change[index] > tuning.jump)
+        jump = along[..., a][index] & (change[index] > tuning.jump)
         width = np.sort(step[..., a][index][jump] * metric[a] / change[index][jump])
         yield round(int(jump.sum()) * share), float(width[min(2, len(width)) - 1]) if len(width) else np.inf

@@ -12,6 +12,7 @@ from mollifier.diagnostics.check.findings import Finding, about
 from mollifier.engines.choose import choose
 from mollifier.engines.registry import ENGINES
 from mollifier.errors import GridError
+from mollifier.mollify.bandwidth import signal_spectrum
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import Kernel
 from mollifier.mollify.stencils import rows
@@ -26,9 +27,9 @@ info, warn, error = about("resolution")
 
 # Waves over a radius up to which a kernel's spectrum is searched, in radians.
 _HIGHEST = 200.0
-# Nodes per wave below which waves may be aliases, the share of the variance that forbids an answer, the least
-# nodes that show it, and most lines used.
-_PER_WAVE, _ALIASED, _LEAST, _LINES = 4, 0.1, 8, 2000
+# Nodes per wave below which waves may be aliases, the share of the variance that forbids an answer, and the
+# least nodes that show it.
+_PER_WAVE, _ALIASED, _LEAST = 4, 0.1, 8
 
 
 def too_few(problem: InverseProblem) -> Iterator[Finding]:
@@ -178,21 +179,12 @@ def short_waves(lines: Array, periodic: bool, variance: float) -> float:
     [0.0, 1.0, 0.0]
     """
     lines = lines[np.isfinite(lines).all(axis=1)]
-    lines = lines[:: max(len(lines) // _LINES, 1)]
     if not len(lines):
         return 0.0
-    n = lines.shape[1]
-    if not periodic:
-        s = np.linspace(0.0, 1.0, n)
-        lines = lines - lines[:, :1] * (1 - s) - lines[:, -1:] * s
-        lines = np.concatenate([lines, -lines[:, -2:0:-1]], axis=1)
-    power = np.mean(np.abs(np.fft.rfft(lines - lines.mean(axis=1, keepdims=True))) ** 2, axis=0)
-    signal = np.maximum(power[1:] / lines.shape[1] - variance, 0.0)
-    wave = lines.shape[1] / np.arange(1, len(power))
-    # What exceeds the noise by chance only is no wave.
-    signal = np.where(signal > variance * np.sqrt(8.0 / len(lines)), signal, 0.0)
+    signal, n = signal_spectrum(lines, periodic, variance), lines.shape[1]
+    short = _PER_WAVE * np.arange(len(signal)) > (n if periodic else 2 * (n - 1))
     total = float(signal.sum())
-    return float(signal[wave < _PER_WAVE].sum()) / total if total > 0 else 0.0
+    return float(signal[short].sum()) / total if total > 0 else 0.0
 
 
 def shortest_wave(kernel: Kernel, radius: float) -> float:
