@@ -122,11 +122,9 @@ def at_scattered(values: Array, points: Array, at: Array) -> Array:
     mean = np.bincount(where, weights=values) / np.bincount(where)
     if places.shape[1] == 1:
         return np.interp(at[:, 0], places[:, 0], mean)
-    scale = np.ptp(places, axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    nearest = NearestNDInterpolator(places / scale, mean)(at / scale)
+    nearest = NearestNDInterpolator(places, mean, rescale=True)(at)
     try:
-        linear = LinearNDInterpolator(places / scale, mean)(at / scale)
+        linear = LinearNDInterpolator(places, mean, rescale=True)(at)
     except QhullError:
         return np.asarray(nearest)
     return np.where(np.isnan(linear), nearest, linear)

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from mollifier.engines.base import Engine
 from mollifier.engines.registry import ENGINES, starters
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, check_known, did_you_mean
 from mollifier.io.arguments import typed
 from mollifier.problem.problem_file import ProblemFile, load
 from mollifier.problem.settings import keys_at, keys_of, validated
@@ -139,15 +139,10 @@ def runners(engine: str, start: str | None = None) -> list[Engine]:
     ConfigurationError
         If there is no such engine or start.
     """
-    if not isinstance(engine, str) or engine not in ("auto", *ENGINES):
-        raise ConfigurationError(
-            f"There is no engine {engine!r}.{did_you_mean(str(engine), ['auto', *ENGINES])}"
-        )
-    if start is not None and start not in starters():
-        raise ConfigurationError(
-            f"start was given as '{start}'; a solution or one of {', '.join(starters())} was expected."
-            f"{did_you_mean(start, starters())}"
-        )
+    check_known([engine], ("auto", *ENGINES), ConfigurationError, f"There is no engine {engine!r}.")
+    if start is not None:
+        text = f"start was given as '{start}'; a solution or one of {', '.join(starters())} was expected."
+        check_known([start], starters(), ConfigurationError, text)
     if "auto" in (engine, start):
         return list(ENGINES.values())
     return [ENGINES[n] for n in (engine, start) if n is not None]

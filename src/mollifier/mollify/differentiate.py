@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mollifier.errors import DataError, GridError, did_you_mean
+from mollifier.errors import DataError, GridError, check_known, did_you_mean
 from mollifier.io.arguments import typed
 from mollifier.mollify.adaptive import ADAPTIVE, AdaptiveOperators
 from mollifier.mollify.grid import Axis, Grid
@@ -213,12 +213,9 @@ def _grid_of(array: Any, radius: float | str | Mapping[str, float | str]) -> Gri
     """The axes of a DataArray: its dimensions with a coordinate, or those that the radius names."""
     names = [str(d) for d in array.dims if d in array.coords]
     if isinstance(radius, Mapping):
-        for name in radius:
-            if name not in names:
-                raise GridError(
-                    f"The radius names '{name}', which is no dimension with a "
-                    f"coordinate.{did_you_mean(name, names)}"
-                )
+        check_known(
+            radius, names, GridError, "The radius names '{}', which is no dimension with a coordinate."
+        )
         names = [n for n in names if n in radius]
     if not names:
         raise GridError(
@@ -250,8 +247,7 @@ def _matched(array: Any, grid: Grid) -> Grid:
     """The grid given, if the DataArray has its dimensions, sizes and coordinates."""
     dims = [str(d) for d in array.dims]
     for axis in grid:
-        if axis.name not in dims:
-            raise GridError(f"The array has no dimension '{axis.name}'.{did_you_mean(axis.name, dims)}")
+        check_known(axis.name, dims, GridError, "The array has no dimension '{}'.")
         if array.sizes[axis.name] != axis.size:
             raise DataError(
                 f"Dimension '{axis.name}' has {array.sizes[axis.name]} values; the grid has {axis.size} "

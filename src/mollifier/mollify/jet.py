@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mollifier.errors import GridError, did_you_mean
+from mollifier.errors import GridError, check_known, did_you_mean
 from mollifier.mollify.orders import Derivative
 
 Order = str | Mapping[str, int] | Derivative
@@ -87,10 +87,7 @@ def _parse(order: Order, coordinates: Sequence[str]) -> Derivative:
     else:
         field = "u"
     for name, count in order.items():
-        if name not in coordinates:
-            raise GridError(
-                f"Order {dict(order)} names '{name}', not a coordinate.{did_you_mean(name, coordinates)}"
-            )
+        check_known([name], coordinates, GridError, f"Order {dict(order)} names '{name}', not a coordinate.")
         if count < 0 or int(count) != count:
             raise GridError(f"Order {dict(order)} holds {count}; derivatives are counted 0, 1, 2, ...")
     return Derivative.of(field, order)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.errors import GridError, did_you_mean
+from mollifier.errors import GridError, check_known
 from mollifier.mollify.convolve import (
     banded_convolve,
     direct_convolve,
@@ -355,8 +355,7 @@ def _check_options(
     for name in (*onto, *methods):
         grid[name]
     for method in methods.values():
-        if method not in METHODS:
-            raise GridError(f"Method {method!r} is none of {METHODS}.{did_you_mean(method, METHODS)}")
+        check_known([method], METHODS, GridError, f"Method {method!r} is none of {METHODS}.")
 
 
 def _as_dtype(x: Any, dtype: Any) -> Any:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, check_known
 from mollifier.io.registry import Registry
 
 if TYPE_CHECKING:
@@ -97,11 +97,7 @@ def make(
 
     given = {n: v for n, v in chosen.items() if v is not None}
     known = options(kind)
-    for name in given:
-        if name not in known:
-            raise ConfigurationError(
-                f"The network '{kind}' has no option '{name}'.{did_you_mean(name, known)}"
-            )
+    check_known(given, known, ConfigurationError, f"The network '{kind}' has no option '{{}}'.")
     network = NETWORKS[kind]
     accepted = inspect.signature(network).parameters
     given |= {n: v for n, v in {"along": along, "waves": waves}.items() if n in accepted}

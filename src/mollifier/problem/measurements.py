@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from mollifier.data.observations import Observations, Samples
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
-from mollifier.problem.unknowns import FieldUnknown, Unknown
+from mollifier.problem.unknowns import FieldUnknown
 
 Array = NDArray[np.float64]
 
@@ -67,12 +66,6 @@ def measurements_of(name: str, unknown: FieldUnknown, data: Observations) -> Sam
     samples = replace(samples, coordinates=over, points=points, sd=sd)
     _check_bounds(name, unknown, samples)
     return samples
-
-
-def all_measurements(unknowns: Mapping[str, Unknown], data: Observations) -> dict[str, Samples]:
-    """`measurements_of` every unknown field that has some."""
-    fields = {n: u for n, u in unknowns.items() if isinstance(u, FieldUnknown) and u.measurements is not None}
-    return {n: measurements_of(n, u, data) for n, u in fields.items()}
 
 
 def summary(name: str, samples: Samples) -> str:

@@ -192,13 +192,12 @@ def _sizes(terms: ident.Terms, numbers: dict[str, Any]) -> Iterator[Finding]:
     for equation, found in ident.sizes(terms):
         text = ", ".join(f"{name}: {size:.2g}" for name, size in found)
         numbers["terms"][equation.text] = {str(name): size for name, size in found}
-        yield Finding("info", "scales", f"typical sizes, with unknowns at their start or 1: {text}.")
+        note, doubt, _ = about("scales")
+        yield note(f"typical sizes, with unknowns at their start or 1: {text}.")
         known = {s for t, s in found if not {str(x) for x in t.free_symbols} & set(problem.unknowns)}
         seen = [s for s in known if np.isfinite(s) and s > 0]
         if seen and max(seen) > _DYNAMIC_RANGE * min(seen):
-            yield Finding(
-                "warning",
-                "scales",
+            yield doubt(
                 f"Terms without unknowns differ by {max(seen) / min(seen):.0e} in size: the smaller is lost.",
                 "Look at the units of data and constants.",
             )
@@ -207,27 +206,24 @@ def _sizes(terms: ident.Terms, numbers: dict[str, Any]) -> Iterator[Finding]:
 def _noise(terms: ident.Terms, numbers: dict[str, Any]) -> Iterator[Finding]:
     """The noise of every term, relative to it, at single places averaged over the window."""
     numbers["noise_gain"] = {}
+    note, doubt, _ = about("noise")
     for equation, found in ident.sizes(terms):
         gains = {str(t): _gain(terms, t, size) for t, size in found}
         shown = {t: g for t, g in gains.items() if g is not None}
         numbers["noise_gain"][equation.text] = shown
         if shown:
             text = ", ".join(f"{t}: {100 * g:.2g} %" for t, g in shown.items())
-            yield Finding(
-                "info", "noise", f"noise of the terms at single places, averaged over their window: {text}."
-            )
+            yield note(f"noise of the terms at single places, averaged over their window: {text}.")
     for f, share in terms.noise.items():
         text = (
             f"averaged over a window as wide as its features allow, {f} keeps {100 * share:.2g} % of noise."
         )
         advice = "Expect wide intervals, and smooth fields only; average repeats, or trust known values."
-        yield Finding("warning", "noise", text, advice) if share > _NOISY else Finding("info", "noise", text)
+        yield doubt(text, advice) if share > _NOISY else note(text)
     for name, ratio in ident.drowned(terms):
-        yield Finding(
-            "info",
-            "noise",
+        yield note(
             f"At single places noise drowns {name} ({100 * ratio:.0f} % of it): the answer rests on all "
-            "samples together.",
+            "samples together."
         )
 
 

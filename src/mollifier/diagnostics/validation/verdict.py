@@ -41,6 +41,10 @@ class Finding:
         return {"test": self.test, "field": self.field, **numbers, "verdict": self.verdict}
 
 
+def _graded(size: float, doubt: float, refute: float) -> Verdict:
+    return "refuted" if size > refute else "doubtful" if size > doubt else "holds"
+
+
 def judged(test: str, name: str, found: Misfit) -> Finding:
     """A misfit as a finding.
 
@@ -50,8 +54,7 @@ def judged(test: str, name: str, found: Misfit) -> Finding:
     beyond = float(np.sqrt(max(found.low - 1.0, 0.0))) if found.p < _CHANCE else 0.0
     white = found.p_white is None or found.p_white > _CHANCE
     shared = 0.0 if white else found.coherent
-    size = max(beyond, shared)
-    verdict: Verdict = "refuted" if size > _REFUTE else "doubtful" if size > _DOUBT else "holds"
+    verdict = _graded(max(beyond, shared), _DOUBT, _REFUTE)
     if verdict == "holds":
         return Finding(test, name, found, verdict)
     if shared >= beyond:
@@ -63,7 +66,7 @@ def judged(test: str, name: str, found: Misfit) -> Finding:
 
 def shifted(name: str, by: float) -> Finding:
     """An unknown that lies some standard errors from where forward solutions fit best, as a finding."""
-    verdict: Verdict = "refuted" if abs(by) > _FAR else "doubtful" if abs(by) > _APART else "holds"
+    verdict = _graded(abs(by), _APART, _FAR)
     if verdict == "holds":
         return Finding("best fit", name, None, verdict)
     text = f"the data fit best with '{name}' {abs(by):.2g} of its standard errors"
@@ -77,7 +80,7 @@ def lacking(scores: Mapping[str, float]) -> list[Finding]:
         return []
     name = max(scores, key=lambda n: abs(scores[n]))
     size = abs(scores[name])
-    verdict: Verdict = "refuted" if size > _LACKED else "doubtful" if size > _LACKING else "holds"
+    verdict = _graded(size, _LACKING, _LACKED)
     text = f"forward solution: the data fit better with a further term, {name}, by {size:.2g} standard errors"
     hint = "a term is missing, or a known coefficient is wrong"
     return [Finding("further term", name, None, verdict, "" if verdict == "holds" else f"{text}: {hint}")]
