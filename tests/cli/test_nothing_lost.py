@@ -111,7 +111,7 @@ def test_a_run_that_breaks_off_in_the_second_pass(tmp_path):
 def test_a_comparison_goes_on_from_what_was_done(tmp_path, monkeypatch):
     problem, asked = heat(120), []
     whole = compare(problem, ["joint", "weak"], settings=part("joint", "weak"), folder=tmp_path)
-    monkeypatch.setattr("mollifier.diagnostics.compare.serialization.run_apart", lambda *a: asked.append(a))
+    monkeypatch.setattr("mollifier.diagnostics.compare.children.run_apart", lambda *a: asked.append(a))
     again = compare(problem, ["joint", "weak"], settings=part("joint", "weak"), folder=tmp_path, resume=True)
     assert not asked
     assert [r.flat() for r in again.rows] == [r.flat() for r in whole.rows]

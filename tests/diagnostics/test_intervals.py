@@ -13,7 +13,7 @@ import mollifier as mf
 from benchmarks.calibration import standardised
 from engine_problems import forced, gridded, small
 from made_up_solutions import solution_of
-from mollifier.diagnostics.compare import serialization as keeping
+from mollifier.diagnostics.compare import children as keeping
 from mollifier.diagnostics.intervals.bootstrap import simulated
 from mollifier.diagnostics.intervals.ensemble import spread
 from mollifier.errors import ConfigurationError, MollifierError

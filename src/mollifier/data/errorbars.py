@@ -19,9 +19,8 @@ from mollifier.data import building
 from mollifier.data.building import POINT
 from mollifier.data.complex_values import in_parts, names_in_parts
 from mollifier.data.noise import estimate_noise
-from mollifier.data.noise_findings import NoiseFinding
 from mollifier.data.noise_model import NoiseModel, declared_in, smoothed
-from mollifier.data.noise_structure import less_than_given, noise_structure
+from mollifier.data.noise_structure import NoiseFinding, less_than_given, noise_structure
 from mollifier.data.values import EXTENTS, real_array
 from mollifier.errors import DataError, check_known
 from mollifier.io.draws import Rng, generator

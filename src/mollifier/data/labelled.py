@@ -16,8 +16,8 @@ from mollifier.data import errorbars
 from mollifier.data.building import POINT
 from mollifier.data.damage import Damage, find_damage
 from mollifier.data.interpolation import at_scattered, on_grid, positions
-from mollifier.data.noise_findings import NoiseFinding
 from mollifier.data.noise_model import NoiseEffect, effects_of
+from mollifier.data.noise_structure import NoiseFinding
 from mollifier.errors import DataError, check_known
 from mollifier.io.printed import Printed
 from mollifier.mollify.grid import Axis, Grid

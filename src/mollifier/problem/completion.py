@@ -9,12 +9,11 @@ from dataclasses import replace
 
 from mollifier.data.observations import Observations
 from mollifier.errors import ConfigurationError, check_known
-from mollifier.problem.solution import HISTORY
+from mollifier.problem.solution import HISTORY, owner
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown, Unknown, value_axis
 
 # Names that a solution needs itself.
 _ALWAYS = re.compile(r"observation|step|residual(_\d+)?|condition_\d+")
-_SUFFIXES = ("_sd", "_prior_sd", "_ratio", "_fitted", "_held_out", "_modes", "_visits")
 _EXAMPLE = "states={'p': StateUnknown()}"
 
 
@@ -149,9 +148,6 @@ def check_names(names: Iterable[str], scalars: Iterable[str], laws: Iterable[str
     taken = {n: "a dimension or a residual of a solution" for n in known if _ALWAYS.fullmatch(n)}
     taken |= {value_axis(f): f"the values of '{f}'" for f in laws if value_axis(f) in known}
     taken |= {n: "a column of a solution's history" for n in scalars if n in HISTORY}
-    for n in known:
-        for m in known:
-            if n != m and n in {f"{m}{s}" for s in _SUFFIXES}:
-                taken[n] = f"what a solution says of '{m}'"
+    taken |= {n: f"what a solution says of '{m}'" for n in known if (m := owner(n, known))}
     for name, what in taken.items():
         raise ConfigurationError(f"'{name}' is reserved for {what}; choose another name, as my_{name}.")

@@ -245,15 +245,6 @@ class Interior:
         return kept.window(**{c: (float(x.min()), float(x.max())) for c, x in places.items()})
 
 
-def checked_domain(given: Any) -> Domain:
-    """Refuse what is no domain."""
-    if not isinstance(given, Domain):
-        raise ConfigurationError(
-            f"domain={given!r} was given; a Domain was expected, as in domain=Domain(inside='x^2 + y^2 < 1')."
-        )
-    return given
-
-
 # Nodes along an axis on which scattered places are judged, by the number of coordinates.
 _LOOKED = {1: 1001, 2: 201}
 

@@ -21,7 +21,7 @@ from mollifier.equations.units import Units, units_of
 from mollifier.errors import ConfigurationError, DataError, check_known, did_you_mean
 from mollifier.problem.completion import check_names, completed_states, completed_unknowns, is_measured
 from mollifier.problem.conditions import Condition, box, checked, placed
-from mollifier.problem.domain import Domain, Interior, check_edges, checked_domain
+from mollifier.problem.domain import Domain, Interior, check_edges
 from mollifier.problem.edges import at_edges
 from mollifier.problem.measurements import measurements_of
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown, Unknown, as_names, is_number
@@ -270,7 +270,12 @@ def _observed(
 ) -> tuple[Observations, Interior | None]:
     """The observations within the domain, and the domain over their coordinates."""
     observations = data if isinstance(data, Observations) else Observations.from_dataset(data)
-    interior = None if domain is None else checked_domain(domain).of(observations, constants)
+    if not isinstance(domain, Domain | None):
+        raise ConfigurationError(
+            f"domain={domain!r} was given; a Domain was expected, as in "
+            "domain=Domain(inside='x^2 + y^2 < 1')."
+        )
+    interior = None if domain is None else domain.of(observations, constants)
     observations = observations if interior is None else interior.restricted(observations)
     _check_places(observations)
     return observations, interior

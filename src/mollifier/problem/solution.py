@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,17 @@ from mollifier.problem.status import Status
 
 # Columns of the history that are not paths of scalar unknowns.
 HISTORY = ("seconds", "loss", "data", "residual", "prior", "stage")
+# Endings of what a solution says of something beside its value.
+_SUFFIXES = ("_sd", "_prior_sd", "_ratio", "_fitted", "_held_out", "_modes", "_visits")
+
+
+def owner(name: str, names: Iterable[str]) -> str:
+    """Of which other name a name says something; empty where of none.
+
+    >>> owner("k_sd", ["k", "k_sd"]), owner("k", ["k", "k_sd"])
+    ('k', '')
+    """
+    return next((n for n in names if name in {f"{n}{s}" for s in _SUFFIXES}), "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,13 +119,8 @@ class Solution(Printed):
         """Names in ``dataset`` that are neither residuals nor belong to another name."""
         names = [str(n) for n in self.dataset.data_vars]
 
-        def belongs(n: str) -> bool:
-            return any(
-                n == f"{m}{s}" for m in names for s in ("_sd", "_prior_sd", "_ratio", "_visits", "_modes")
-            )
-
         apart = (*self.residuals, *self.known, *self.conditions, *self._of_role("derivative"))
-        return tuple(n for n in names if n not in apart and not belongs(n))
+        return tuple(n for n in names if n not in apart and not owner(n, names))
 
     @property
     def known(self) -> tuple[str, ...]:

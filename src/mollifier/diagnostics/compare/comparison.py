@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from mollifier.data.observations import Observations
-from mollifier.diagnostics.compare import children, serialization, verdict
+from mollifier.diagnostics.compare import children, verdict
 from mollifier.diagnostics.compare.children import INTERRUPTED, Follow, Outcome, Task
 from mollifier.diagnostics.compare.rows import Row, row_of, was_split
 from mollifier.diagnostics.compare.verdict import Pair
@@ -204,7 +204,7 @@ def _in_turn(
         outcome = Outcome(None, INTERRUPTED, "stopped before its turn")
         if not stopped:
             try:
-                outcome = serialization.outcome_of(problem, payload, task, progress)
+                outcome = children.outcome_of(problem, payload, task, progress)
             except KeyboardInterrupt:
                 stopped, outcome = True, Outcome(None, INTERRUPTED, "stopped before it had an answer")
         stopped |= outcome.solution is not None and outcome.solution.status.name == INTERRUPTED

@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from mollifier.diagnostics.compare.children import FAILED, INTERRUPTED, Outcome, Task, portable
-from mollifier.diagnostics.compare.serialization import outcome_of
+from mollifier.diagnostics.compare.children import FAILED, INTERRUPTED, Outcome, Task, outcome_of, portable
 from mollifier.errors import ConfigurationError, MollifierError
 from mollifier.io.executors import TURN, run_tasks
 from mollifier.io.files import ensure_folder
