@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.integrate import solve_ivp
 
 import mollifier as mf
 from benchmarks.cases import darcy
@@ -28,12 +29,52 @@ def growth(seed: int, edge: bool) -> mf.InverseProblem:
     return mf.InverseProblem("u_t = k*u", data, {"k": mf.FieldUnknown(over=("x",))})
 
 
+FEW = {"collocation": {"nodes": {"x": 61, "t": 13}}}
+
+
+def beside(kind: str, seed: int) -> mf.InverseProblem:
+    """u_t = k(x)*u + w with w not measured, or u_t = k(x)*u beside a law v_t = f(v) + u, 1 % noise."""
+    x, t = np.linspace(0, 3, 60), np.linspace(0, 1, 20)
+    k, rng = levels(x), np.random.default_rng(seed)
+
+    def slopes(_: float, y: NDArray[np.float64]) -> NDArray[np.float64]:
+        u, v = y.reshape(2, -1)
+        return np.concatenate([k * u + v, -2 * v] if kind == "hidden" else [k * u, v - v**2 + u])
+
+    start = np.concatenate([1 + 0.3 * np.sin(2 * x), 1 + 0.5 * np.cos(2 * x)])
+    fields = solve_ivp(slopes, (0, 1), start, t_eval=t, rtol=1e-8).y.reshape(2, len(x), len(t))
+    fields = fields + 0.01 * np.sqrt(np.mean(fields**2, axis=(1, 2), keepdims=True)) * rng.normal(
+        size=fields.shape
+    )
+    data = xr.Dataset({n: (("x", "t"), f) for n, f in zip("uv", fields, strict=True)}, {"x": x, "t": t})
+    unknowns = {"k": mf.FieldUnknown(over=("x",))}
+    if kind == "hidden":
+        states, data = {"w": mf.StateUnknown()}, data[["u"]]
+        return mf.InverseProblem(["u_t = k*u + w", "w_t = -2*w"], data, unknowns, states=states)
+    return mf.InverseProblem(
+        ["u_t = k*u", "v_t = f + u"], data, unknowns | {"f": mf.FieldUnknown(over=("v",))}
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["hidden", "law"])
+def test_edges_beside_hidden_state_and_law(kind):
+    """The second fit starts hidden states and laws from the first."""
+    found = mf.solve(beside(kind, 10), "joint", settings=FEW)
+    assert found.status.ok, found.status
+    assert found.provenance["priors"] == {"k": EDGES}
+    np.testing.assert_allclose(found.provenance["levels"]["k"], [-0.5, 0.7], atol=0.03)
+    x = found.dataset["x"].values
+    aside = np.abs(x[:, None] - [0.8, 1.9]).min(axis=1) > 0.04
+    error = (found.dataset["k"].values - levels(x))[aside]
+    assert np.mean(np.abs(error) < 1.96 * found.dataset["k_sd"].values[aside]) > 0.95
+
+
 def test_field_with_edges_is_seen_and_read(tmp_path):
     """The evidence is for a prior for edges, and intervals hold the levels that k is read as; resumed too."""
     problem = growth(10, edge=True)
-    few = {"collocation": {"nodes": {"x": 61, "t": 13}}}
-    found = mf.solve(problem, "joint", settings=few, folder=tmp_path)
-    resumed = mf.solve(problem, "joint", settings=few, folder=tmp_path, resume=True)
+    found = mf.solve(problem, "joint", settings=FEW, folder=tmp_path)
+    resumed = mf.solve(problem, "joint", settings=FEW, folder=tmp_path, resume=True)
     np.testing.assert_allclose(resumed.dataset["k"], found.dataset["k"], rtol=1e-9)
     assert found.provenance["priors"] == {"k": EDGES}
     np.testing.assert_allclose(found.provenance["levels"]["k"], [-0.5, 0.7], atol=0.02)

@@ -16,6 +16,7 @@ from mollifier.engines.collocated.block import Block
 from mollifier.engines.joint.spline import coefficients_of, raw_values
 from mollifier.engines.joint.stages import Joint
 from mollifier.engines.priors.few_levels import few_levels
+from mollifier.engines.priors.shapes import may_have_edges
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status, StatusName
@@ -26,9 +27,9 @@ Array = NDArray[np.float64]
 def edged_fields(joint: Joint) -> list[str]:
     """Unknown fields with a Matern prior, where the evidence is for one that varies widely over them."""
     problem, priors = joint.model.problem, joint.linearisation.priors
-    if problem.hidden or problem.laws or joint.raised < joint.tuning.priors.edged:
+    if joint.raised < joint.tuning.priors.edged:
         return []
-    fields = {n: priors[n] for n in joint.free if problem.unknown_fields[n].prior == "auto"}
+    fields = {n: priors[n] for n in may_have_edges(problem, "auto") if n in joint.free}
     return [n for n, p in fields.items() if not p.edged and not any(a.discrete for a in p.lattice)]
 
 
@@ -120,14 +121,14 @@ def _placed(field: xr.DataArray, inside: NDArray[np.bool_], values: Array) -> xr
 
 
 class Continued:
-    """Starts the unknowns from an earlier fit, whatever its cells and nodes, at the equation's full weight.
+    """Starts unknowns and hidden states from an earlier fit, whatever its cells and nodes, at full weight.
 
     Parameters
     ----------
     joint
         The stage that follows.
     before
-        That of the earlier fit, at its end; neither hidden states nor laws.
+        That of the earlier fit, at its end.
     """
 
     name = "start"
@@ -140,13 +141,15 @@ class Continued:
         self.outcome: StatusName = "converged"
 
     def step(self) -> dict[str, float]:
-        """Take the unknowns, and let the states follow."""
+        """Take unknowns and hidden states, and let all states follow."""
         joint, model, before = self.joint, self.joint.model, self.before.model
         for name, scalar in model.scalars.items():
             scalar.load_state_dict(before.scalars[name].state_dict())
         for name, block in model.unknown_blocks.items():
-            _take(block, before.unknown_blocks[name])
+            _take(block, before.unknown_blocks[name], 0)
             joint.objective.set_field_scale(name, self.before.objective.field_scale(name))
+        for state in joint.objective.states[len(joint.objective.targets) :]:
+            _take(model.blocks[state.block], before.blocks[state.block], state.channel)
         joint.objective.roughness.copy_(self.before.objective.roughness)
         joint.objective.measure()
         joint.weight = 1.0
@@ -166,14 +169,14 @@ class Continued:
         self.joint.weight = 1.0
 
 
-def _take(block: Block, before: Block) -> None:
-    """Set an unknown field to that of another block over the same domain."""
-    assert block.bijection is not None
-    assert before.bijection is not None
-    block.bijection.load_state_dict(before.bijection.state_dict())
+def _take(block: Block, before: Block, channel: int) -> None:
+    """Set an unknown field or a hidden state to that of another block over the same domain."""
+    if block.bijection is not None and before.bijection is not None:
+        block.bijection.load_state_dict(before.bijection.state_dict())
     nodes, module = before.mollified.lattice, coefficients_of(block)
     axes = [a.points for a in nodes]
-    raw = RegularGridInterpolator(axes, raw_values(before)[:, 0].numpy().reshape(nodes.shape))
+    raw = RegularGridInterpolator(axes, raw_values(before)[:, channel].numpy().reshape(nodes.shape))
     ends = np.array([[x[0], x[-1]] for x in axes])
     with torch.no_grad():
-        module.coefficients[:, 0] = torch.from_numpy(raw(np.clip(module.lattice.coords(), *ends.T)))
+        block.level[channel], block.scale[channel] = before.level[channel], before.scale[channel]
+        module.coefficients[:, channel] = torch.from_numpy(raw(np.clip(module.lattice.coords(), *ends.T)))

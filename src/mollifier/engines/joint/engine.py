@@ -34,6 +34,7 @@ from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint
 from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.priors.field_prior import EDGES
+from mollifier.engines.priors.shapes import may_have_edges
 from mollifier.engines.progress import Progress
 from mollifier.errors import CheckpointError, ConfigurationError, did_you_mean
 from mollifier.mollify.kernels import kernel_for
@@ -97,8 +98,7 @@ def solve_joint(
 
     settings = limited(problem, settings)
     passes = _Passes(Request(problem, settings, seed, progress, folder, resume))
-    edged = {} if problem.hidden or problem.laws else problem.unknown_fields
-    given = [n for n, u in edged.items() if u.prior == "tv" and u.smoothness is None]
+    given = [n for n in may_have_edges(problem, "tv") if problem.unknown_fields[n].smoothness is None]
     smooth = dict.fromkeys(given, "auto")
     found, joint = passes.run(passes.request, smooth)
     finer = _finer(problem, settings, found)
@@ -126,9 +126,9 @@ def _edged(
         if given:
             raise
         return replace(found, status=Status("misfit", unresolved(seen, str(error))))
-    if joint.exact:
+    if joint.exact and not joint.layout.states.size:
         better = edged.status.name in SETTLED and log_evidence(second) > log_evidence(joint)
-    else:  # the smooth fit contradicts the equation
+    else:  # the smooth fit contradicts the equation, or the evidence of some states' nodes is in it
         better = edged.status.ok
     if not (given or better or edged.status.name == "interrupted"):
         return found

@@ -10,6 +10,7 @@ import numpy as np
 
 from mollifier.engines.priors.matern import SEMINORMS
 from mollifier.engines.priors.tuning import PriorTuning
+from mollifier.problem.inverse_problem import InverseProblem
 
 
 @dataclass(frozen=True)
@@ -100,3 +101,8 @@ class Shapes:
 
 EXCHANGEABLE = Shapes((0,), (np.inf,))
 """The one shape of values that have no neighbours, as of experiments: normal about their common mean."""
+
+
+def may_have_edges(problem: InverseProblem, *kinds: str) -> list[str]:
+    """Unknown fields with one of some kinds of prior that are no laws: these have cells enough for edges."""
+    return [n for n, u in problem.unknown_fields.items() if u.prior in kinds and n not in problem.laws]
