@@ -36,6 +36,8 @@ _EVEN = 1e-12
 _RANKED = 20_000
 _FEWEST_REPEATS = 30
 _CENTRES = 2_000
+# Such fits that are made at a time (memory).
+_FITTED = 250
 # A Gaussian process: most points, lengths in extents of the data, variance of the noise over its own.
 _PROCESS_POINTS = 400
 _PROCESS_LENGTHS = np.geomspace(0.05, 3.0, 8)
@@ -268,16 +270,27 @@ def _local_fits(
     k = len(powers) + 1 + max(4, (len(powers) + 1) // 2)
     if u.size < k:
         return None
-    _, near = tree.query(x[centres], k=k)
-    local = x[near] - x[centres][:, None, :]
+    near = tree.query(x[centres], k=k)[1]
+    parts = [
+        _residuals(u, x, near[i : i + _FITTED], x[centres[i : i + _FITTED]], powers)
+        for i in range(0, len(near), _FITTED)
+    ]
+    squares, dof = (np.concatenate(part) for part in zip(*parts, strict=True))
+    variance = squares / dof
+    # The median over places ignores shocks; dividing by chi-square's median over its mean removes its bias.
+    sd = float(np.sqrt(np.median(variance / (chi2_upper(0.5, dof) / dof))))
+    return sd * (1 + np.sqrt(k / (u.size * np.median(dof)))), sd
+
+
+def _residuals(
+    u: Array, x: Array, near: NDArray[np.intp], centres: Array, powers: Sequence[tuple[int, ...]]
+) -> tuple[Array, Array]:
+    """Squares left by polynomial fits to neighbours (n, k) of centres (n, d), and degrees of freedom."""
+    local = x[near] - centres[:, None, :]
     local /= np.maximum(np.abs(local).max(axis=1, keepdims=True), np.finfo(float).tiny)
     columns = [np.ones(near.shape)] + [np.prod(local[..., list(p)], axis=-1) for p in powers]
     left, s, _ = np.linalg.svd(np.stack(columns, axis=-1), full_matrices=False)
     used = s > 1e-10 * s[:, :1]
     y = u[near] - u[near].mean(axis=1, keepdims=True)
     fitted = np.einsum("nkp,np->nk", left, np.einsum("nkp,nk->np", left, y) * used)
-    dof = k - used.sum(axis=1)
-    variance = np.sum((y - fitted) ** 2, axis=1) / dof
-    # The median over places ignores shocks; dividing by chi-square's median over its mean removes its bias.
-    sd = float(np.sqrt(np.median(variance / (chi2_upper(0.5, dof) / dof))))
-    return sd * (1 + np.sqrt(k / (u.size * np.median(dof)))), sd
+    return np.sum((y - fitted) ** 2, axis=1), near.shape[1] - used.sum(axis=1)

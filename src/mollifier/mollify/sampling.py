@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from mollifier.mollify.precision import Weights, for_accumulation, unrounded
 from mollifier.mollify.stencils import rows, whole_weights
 
 # Values at nodes that a `Sampler` gathers at a time (memory: 8 bytes each, twice).
-_VALUES_AT_ONCE = 4_000_000
+_VALUES_AT_ONCE = 1_000_000
 
 
 class Resampler(nn.Module):
@@ -143,13 +144,13 @@ class Sampler(nn.Module):
         # The uncorrected kernel does not reproduce constants: there the mean stays.
         mean = work.mean(-1, keepdim=True) if layer.accuracy is not None else torch.zeros_like(work[..., :1])
         count, most = len(w["axis0_index"]), max(_VALUES_AT_ONCE // math.prod(self.taps), 1)
-        if count <= most:
-            parts = [self._sums(work - mean, w)]
-        else:  # a part at a time, formed again for the gradient: all values would need too much memory
-            split = [{n: t[i : i + most] for n, t in w.items()} for i in range(0, count, most)]
-            parts = [checkpoint(self._sums, work - mean, part, use_reentrant=False) for part in split]
-        sums = [torch.cat(y, -1) for y in zip(*parts, strict=True)]
-        found = zip(self.orders, sums, strict=True)
+        # A part at a time, formed again for the gradient: all values would need too much memory.
+        split = [{n: t[i : i + most] for n, t in w.items()} for i in range(0, max(count, 1), most)]
+        again = len(split) > 1 and torch.is_grad_enabled()
+        sums = partial(checkpoint, self._sums, use_reentrant=False) if again else self._sums
+        parts = [sums(work - mean, part) for part in split]
+        joined = [torch.cat(y, -1) for y in zip(*parts, strict=True)]
+        found = zip(self.orders, joined, strict=True)
         results = {o: (y if o.total else y + mean).to(g.dtype) for o, y in found}
         return Jet(results, layer.grid.names)
 
@@ -158,13 +159,13 @@ class Sampler(nn.Module):
         d, flat = len(self.taps), w["axis0_index"]
         for i in range(1, d):
             flat = (flat[:, :, None] * self.nodes[i] + w[f"axis{i}_index"][:, None, :]).flatten(1)
-        values, found = work[..., flat].unflatten(-1, self.taps), []
+        values, found = work[..., flat], []
         for order in self.orders:
             y = values
             for i in reversed(range(d)):
-                k = order.along(self._layer[0].grid.names[i])
-                y = (y * w[f"axis{i}_order{k}"].unflatten(0, (-1, *(1,) * i))).sum(-1)
-            found.append(y)
+                weights = w[f"axis{i}_order{order.along(self._layer[0].grid.names[i])}"]
+                y = (y.unflatten(-1, (-1, self.taps[i])) @ weights[:, :, None]).squeeze(-1)
+            found.append(y.squeeze(-1))
         return found
 
     def _current_weights(self, layer: Any) -> dict[str, Tensor]:
