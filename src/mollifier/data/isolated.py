@@ -79,7 +79,8 @@ class Places:
             return found, points[index] - points[chosen, None]
         d = len(self.axes)
         reach = int(np.ceil(((1.5 * count + 1) ** (1 / d) - 1) / 2))
-        steps = np.array(sorted(product(range(-reach, reach + 1), repeat=d), key=np.linalg.norm)[1:])
+        steps = np.array(list(product(range(-reach, reach + 1), repeat=d)))
+        steps = steps[np.argsort(np.linalg.norm(steps, axis=1), kind="stable")][1:]
         at = np.unravel_index(chosen, values.shape)
         index = [np.broadcast_to(i[:, None], (len(chosen), len(steps))) for i in at]
         inside, offsets = np.ones(index[0].shape, dtype=bool), np.empty((*index[0].shape, d))
@@ -217,5 +218,6 @@ def _deviations(
 
 def _medians(rows: Array) -> Array:
     """Median of the finite values of each row; zero where there are none."""
-    there = np.isfinite(rows).any(axis=1, keepdims=True)
-    return np.nanmedian(np.where(there, rows, 0.0), axis=1)
+    ordered, count = np.sort(rows, axis=1), np.isfinite(rows).sum(axis=1)  # missing values are last
+    places = np.stack([np.maximum(count - 1, 0) // 2, np.minimum(count // 2, rows.shape[1] - 1)], axis=1)
+    return np.where(count, np.take_along_axis(ordered, places, 1).mean(axis=1), 0.0)
