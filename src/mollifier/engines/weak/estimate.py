@@ -191,8 +191,7 @@ class Estimator:
             _, weights, independent = self.whitening(space, coefficients)
             weighted = weights @ g
         else:
-            uneven, independent = sums.integrands.heteroscedastic, float(len(g))
-            weights = reciprocal(sums.variances(space, coefficients, smoothed=True) if uneven else variances)
+            weights, independent = reciprocal(variances), float(len(g))
             weighted = g * weights[:, None]
         vector, noise = sums.bias(space, coefficients, weights)
         score = weighted.T @ rows.residuals - vector

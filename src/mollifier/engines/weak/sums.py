@@ -223,15 +223,14 @@ class WeakSums:
         """Whether the data have noise."""
         return any(np.max(v) > 0 for v in self.data.all_variances.values())
 
-    def variances(self, space: TestSpace, coefficients: Array, smoothed: bool = False) -> Array:
-        """Variances of the residuals at the noisy or the ``smoothed`` fields, shape (rows,)."""
-        own = self._variances(space, coefficients, "known noise" if smoothed else "noise")
-        return own + (self.modes(space, coefficients) ** 2).sum(1)
+    def variances(self, space: TestSpace, coefficients: Array) -> Array:
+        """Variances of the residuals at the smoothed fields, shape (rows,)."""
+        return self._variances(space, coefficients) + (self.modes(space, coefficients) ** 2).sum(1)
 
-    @additive()
-    def _variances(self, space: TestSpace, coefficients: Array, kind: str) -> Array:
+    @additive("known noise")
+    def _variances(self, space: TestSpace, coefficients: Array) -> Array:
         variances = np.zeros(self.equations * space.size)
-        for slab, found in self._integrals(coefficients, kind):
+        for slab, found in self._integrals(coefficients, "known noise"):
             for (e, f), parts in self._by_equations(found).items():
                 if e == f:
                     variances[self.part(e, space)] += 2 * space.squared(parts, slab)
