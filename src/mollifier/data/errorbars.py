@@ -34,18 +34,14 @@ Array = NDArray[np.float64]
 class Bars:
     """The noise as given, by variable, before the arrays are checked."""
 
-    fractions: dict[str, float]
-    """Of rms(u)."""
-    errors: dict[str, str]
-    """Names of the arrays of standard errors."""
+    given: dict[str, float | str | NoiseModel]
+    """A fraction of rms(u), the name of an array of standard errors, or a declaration."""
     marks: dict[str, str]
     """Names of the arrays that mark trusted samples."""
-    models: dict[str, NoiseModel]
-    """Declared as mappings."""
 
     def linked(self, variables: Sequence[str] | None = None) -> tuple[str, ...]:
         """Names of the arrays that belong to the variables, or to any."""
-        pairs = [*self.errors.items(), *self.marks.items()]
+        pairs = [(v, n) for d in (self.given, self.marks) for v, n in d.items() if isinstance(n, str)]
         return tuple(dict.fromkeys(n for v, n in pairs if variables is None or v in variables))
 
 
@@ -205,25 +201,23 @@ def attach(raw: xr.Dataset, noise: Noise, variables: list[str] | None) -> tuple[
 
     Noise given here replaces what the dataset states, trust included.
     """
-    fractions: dict[str, float] = {}
-    named: dict[str, str] = {}
+    found: dict[str, Any] = {}
     marks: dict[str, str] = {}
-    models: dict[str, NoiseModel] = {}
     for v, array in raw.data_vars.items():
         error, mark = array.attrs.get("standard_error"), array.attrs.get("trusted")
         if isinstance(error, str):
-            named[str(v)] = error
+            found[str(v)] = error
             if isinstance(mark, str) and mark in raw.variables:
                 marks[str(v)] = mark
     replaced: set[str] = set()
     for v, given in _per_variable(raw, noise, variables).items():
-        replaced |= {d.pop(v) for d in (named, marks) if v in d}
+        replaced |= {d.pop(v) for d in (found, marks) if v in d}
         if isinstance(given, str):
-            named[v] = given
+            found[v] = given
         elif isinstance(given, Mapping):
-            models[v] = NoiseModel.of(v, given)
+            found[v] = NoiseModel.of(v, given)
         elif _number(given):
-            fractions[v] = _fraction(f"Noise of '{v}' was given as {given}", given)
+            found[v] = _fraction(f"Noise of '{v}' was given as {given}", given)
         else:
             check_known(v, map(str, raw.variables), DataError, "Variable '{}' is not in the data.")
             array = given if isinstance(given, xr.DataArray) else real_array(f"noise of {v}", given)
@@ -232,13 +226,13 @@ def attach(raw: xr.Dataset, noise: Noise, variables: list[str] | None) -> tuple[
                     f"Noise of '{v}' has shape {array.shape}; the shape of its values, {raw[v].shape}, was "
                     "expected (standard errors in the variable's units), or one number (a fraction of rms)."
                 )
-            named[v] = f"{v}_standard_error"
-            raw = raw.assign({named[v]: array if isinstance(array, xr.DataArray) else (raw[v].dims, array)})
-    for v, name in named.items():
+            found[v] = f"{v}_standard_error"
+            raw = raw.assign({found[v]: array if isinstance(array, xr.DataArray) else (raw[v].dims, array)})
+    for v, name in ((v, n) for v, n in found.items() if isinstance(n, str)):
         check_known(
             name, map(str, raw.variables), DataError, f"Standard error '{name}' of '{v}' is not in the data."
         )
-    bars = Bars(fractions, named, marks, models)
+    bars = Bars(found, marks)
     left = {*bars.linked(), *(variables or ())}
     return raw.drop_vars([n for n in replaced if n in raw.variables and n not in left]), bars
 
@@ -272,25 +266,24 @@ def settle(
     dataset: xr.Dataset, variables: tuple[str, ...], bars: Bars, coordinates: Sequence[str]
 ) -> xr.Dataset:
     """Write the ``standard_error`` attribute of each variable: a number in its units, or a name; checked."""
-    named = bars.errors
     for v in variables:
-        array = dataset[v]
+        array, given = dataset[v], bars.given.get(v)
         if v not in bars.marks:
             array.attrs.pop("trusted", None)
             array.attrs.pop("noise_source", None)
-        if v in bars.fractions or (v in named and array.attrs.get("standard_error") != named[v]):
+        if isinstance(given, float) or (given is not None and array.attrs.get("standard_error") != given):
             array.attrs.pop("noise_model", None)
-        if v in bars.models:
-            dataset = _declared(dataset, v, bars.models[v], coordinates)
-        elif v in bars.fractions:
-            array.attrs["standard_error"] = bars.fractions[v] * _rms(array.values)
-        elif v in named:
-            array.attrs["standard_error"] = named[v]
-            sd = _beside(dataset, v, named[v])[np.isfinite(array.values)]
+        if isinstance(given, NoiseModel):
+            dataset = _declared(dataset, v, given, coordinates)
+        elif isinstance(given, float):
+            array.attrs["standard_error"] = given * _rms(array.values)
+        elif given is not None:
+            array.attrs["standard_error"] = given
+            sd = _beside(dataset, v, given)[np.isfinite(array.values)]
             bad = int((~np.isfinite(sd)).sum()), int((sd < 0).sum())
             if any(bad):
                 raise DataError(
-                    f"Standard error '{named[v]}' has {bad[0]} values that are not finite and {bad[1]} below "
+                    f"Standard error '{given}' has {bad[0]} values that are not finite and {bad[1]} below "
                     f"zero where '{v}' is known; mask '{v}' there (NaN) or give the errors."
                 )
         elif "standard_error" in array.attrs:

@@ -308,14 +308,12 @@ def _row_lines(file: Path, stream: TextIO, separator: str | None, width: int) ->
         else:
             count = line.count(separator) + 1
         fits = count == width or (count > width and not any(split_cells(line, separator)[width:]))
-        if footer is None and not fits and blank and lines:
-            footer = number, count
-        elif footer is not None and fits:
-            raise _uneven(file, *footer, width)
-        elif footer is None and not fits:
-            raise _uneven(file, number, count, width)
-        if footer is None:
+        if footer is None and fits:
             lines.append(number)
+        elif footer is None and blank and lines:
+            footer = number, count
+        elif footer is None or fits:
+            raise _uneven(file, *(footer or (number, count)), width)
         blank = False
     return lines
 
