@@ -16,7 +16,6 @@ from mollifier.chromatin.lengths import known_unit
 from mollifier.data.text_tables import split_header
 from mollifier.errors import DataError, did_you_mean
 
-Array = NDArray[np.float64]
 Roles = Mapping[str, str] | Sequence[str]
 
 # Names that programs give to a column, without its unit; the first one present is used.
@@ -48,7 +47,7 @@ LENGTHS = ("x", "y", "z", "precision", "precision_x", "precision_y")
 class Columns:
     """Columns by role, in the units of the file."""
 
-    values: dict[str, Array]  #: Role -> numbers, shape (n,).
+    values: dict[str, NDArray[np.float64]]  #: Role -> numbers, shape (n,).
     #: Role -> name in the file, and the unit that the file states.
     names: dict[str, str]
     units: dict[str, str]

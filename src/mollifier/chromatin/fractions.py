@@ -16,8 +16,6 @@ from mollifier.chromatin.rasters import on_grid
 from mollifier.chromatin.resolution import FWHM
 from mollifier.errors import DataError
 
-Array = NDArray[np.float64]
-
 
 def fractions(
     signal: xr.Dataset | xr.DataArray,
@@ -146,7 +144,7 @@ def within(mask: xr.DataArray, value: xr.DataArray) -> xr.DataArray:
     return xr.DataArray(np.stack(frames, axis=-1), {**coords, "t": value["t"]}, ("x", "y", "t"))
 
 
-def _levels(chosen: Thresholds, inside: Array, ground: float) -> Thresholds:
+def _levels(chosen: Thresholds, inside: NDArray[np.float64], ground: float) -> Thresholds:
     """The thresholds with every level as a number."""
     finite = inside[np.isfinite(inside)]
     if finite.size == 0:

@@ -9,14 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mollifier.chromatin.comparison import effects, holm, replicate_means, welch_means
 from mollifier.data.text_tables import read_layout
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.io.files import require_file
-
-Array = NDArray[np.float64]
 
 # Quantities that are compared between groups.
 QUANTITIES = {

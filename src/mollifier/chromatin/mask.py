@@ -17,8 +17,6 @@ from mollifier.chromatin.ranges import named, require
 from mollifier.chromatin.rasters import counts, on_grid, pixels
 from mollifier.errors import DataError
 
-Array = NDArray[np.float64]
-
 # Smallest area of a nucleus in nm^2.
 MIN_AREA = 5e6
 # Localisations to a value of the smoothing in which the edge of a nucleus is found, and iterations of that.

@@ -5,12 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.chromatin.ranges import require
 from mollifier.io.draws import Rng, generator
-
-Array = NDArray[np.float64]
 
 # Relative standard deviation of the localisation precision between molecules.
 _SPREAD = 0.3

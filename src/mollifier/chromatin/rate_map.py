@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.chromatin.galerkin import RateEstimate
 from mollifier.chromatin.model import RATE
@@ -18,8 +17,6 @@ from mollifier.chromatin.treatment import Step
 from mollifier.mollify.distributions import normal_upper
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
-
-Array = NDArray[np.float64]
 
 # Ratio of posterior to prior standard deviation below which a pixel is identified.
 KNOWN = 0.5

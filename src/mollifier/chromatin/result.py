@@ -21,8 +21,6 @@ from mollifier.chromatin.nucleus_data import NucleusData, field_name, folder_nam
 from mollifier.chromatin.settings import StudySettings
 from mollifier.io.files import jsonable, read_group, verify_checksum, write_groups, write_text
 
-Array = NDArray[np.float64]
-
 RESULT = "result.nc"
 _TABLES = ("domains", "profile", "features")
 
@@ -124,7 +122,7 @@ class NucleusResult:
         return result, _text(attrs["fingerprint"])
 
 
-def _plain(column: Any) -> Array:
+def _plain(column: Any) -> NDArray[np.float64]:
     return column.to_numpy(dtype=float if column.dtype.kind in "biuf" else str)
 
 

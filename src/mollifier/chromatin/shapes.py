@@ -6,7 +6,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.chromatin import rasters
 from mollifier.chromatin.ranges import require
@@ -14,7 +13,6 @@ from mollifier.chromatin.rasters import edge_distance, pixel_spacing
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.io.draws import Rng, generator
 
-Array = NDArray[np.float64]
 # Wave numbers of the edge, around the nucleus.
 _WAVES = (2, 3, 4)
 Pattern = Literal["uniform", "gradient", "patches", "peripheral"]
