@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.mask import NucleusDetection
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData, read_nuclei
+from mollifier.chromatin.page import nucleus_page
+from mollifier.chromatin.result import NucleusResult
 from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.shapes import nucleus, rate_pattern
 from mollifier.chromatin.simulate import simulate
@@ -45,7 +48,7 @@ def imaged(movie: xr.Dataset, rng: int, counts: tuple[float, float] = (400.0, 25
     return NucleusData("a", "1", "", movie["mask"] > 0, times, (), parts[0], other)
 
 
-def test_two_colours_levels_and_rate(movie):
+def test_two_colours_levels_and_rate(movie, tmp_path: Path):
     """Levels and fractions come out without any level being given, and the rate within its errors."""
     sample, settings = imaged(movie, 0), StudySettings(thresholds=LEVELS, margin=0.0, quick=True)
     value, levels = two_colours(sample, settings)
@@ -63,6 +66,10 @@ def test_two_colours_levels_and_rate(movie):
     rate = movie["lam"].where(movie["mask"] > 0) if "lam" in movie else None
     assert rate is not None
     assert abs(result.numbers["rate"] - float(rate.mean())) < 2.5 * result.numbers["rate_total_sd"]
+    result.save(tmp_path)
+    page = nucleus_page(NucleusResult.load(tmp_path)[0], tmp_path / "nucleus.html").read_text()
+    assert "heterochromatin 1<" in page
+    assert not re.search("background -?(1|inf)", page)
 
 
 def test_two_colours_that_go_together(movie):

@@ -69,8 +69,6 @@ def modes(inside: NDArray[np.bool_], spacing: float, shortest: float, most: int 
     are much finer than the shortest wavelength, as in a large nucleus, the functions are computed on blocks
     of pixels and interpolated.
 
-    Examples
-    --------
     >>> found = modes(np.ones((40, 30), dtype=bool), 1.0, 10.0)
     >>> np.round(np.sqrt(found.values[:3]) / np.pi, 4)  # 0, 1/40, 1/30
     array([0.    , 0.025 , 0.0333])

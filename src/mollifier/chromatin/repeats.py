@@ -107,29 +107,14 @@ def merge_repeats(
     """Merge localisations of one molecule in consecutive frames to their precision-weighted mean.
 
     Two rows are linked if they are each other's nearest neighbours and nearer than ``reach`` standard errors
-    of their difference; a chain of links is one molecule, so that slow drift does not break it. Nothing is
-    merged if there are no more links than by chance. Traces, where they are known, are the molecules.
+    of their difference, which leaves exp(-4.5) = 1.1 % of the repeats unlinked at 3; a chain of links is one
+    molecule, so that slow drift does not break it. Nothing is merged if there are no more links than by
+    chance. Traces, where they are known, are the molecules. ``precision`` in nm is for localisations without
+    one; by default it is from `estimate_precision`.
 
-    Parameters
-    ----------
-    precision
-        In nm, for localisations without one; by default from `estimate_precision`.
-    reach
-        In standard errors; 3 leaves exp(-4.5) = 1.1 % of the repeats unlinked.
+    Photons are summed, precisions combined, the first frame kept; ``provenance["repeats"]`` counts the merged
+    rows and the links expected by chance. Raises `DataError` if neither traces nor frames are known.
 
-    Returns
-    -------
-    Localizations
-        Photons are summed, precisions combined, the first frame kept; ``provenance["repeats"]`` counts the
-        merged rows and the links expected by chance.
-
-    Raises
-    ------
-    DataError
-        If neither traces nor frames are known.
-
-    Examples
-    --------
     >>> rng = np.random.default_rng(0)
     >>> x, y = np.repeat(rng.uniform(0, 9e3, (2, 500)), 2, axis=1) + 8 * rng.standard_normal((2, 1000))
     >>> locs = Localizations(x, y, frame=np.arange(1000) // 2 * 5 + np.arange(1000) % 2)
