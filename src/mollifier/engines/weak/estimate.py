@@ -218,8 +218,8 @@ class Estimator:
         sums = self.sums
         rows = sums.rows(space, coefficients)
         r = rows.residuals
-        # Laws of zero leave most of the noise out of the covariance.
-        started = coefficients.any() or not sums.laws
+        # Laws of zero leave most of the noise out of the covariance, and other fields of zero may leave all.
+        started = coefficients.any() or (not sums.laws and sums.variances(space, coefficients).max() > 0)
         if started and sums.noisy:
             variances, weights, independent = self.whitening(space, coefficients)
         else:  # without noise the remaining residuals estimate their own variance
