@@ -22,8 +22,9 @@ def require(
         if value is None:
             continue
         if not (math.isfinite(value) and low <= value <= high and (value > low or not above)):
-            end = f", up to {high:g}" if math.isfinite(high) else "" if above else " or more"
-            said = f"a number above {low:g}{end}" if above else f"a number of {low:g}{end}"
+            ends = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of {low:g} or more"
+            beyond = f"above {low:g}" + (f", up to {high:g}," if math.isfinite(high) else "")
+            said = f"a number {beyond if above else ends}"
             raise ConfigurationError(f"{name}={value} was given; {said} was expected.")
 
 
