@@ -100,7 +100,7 @@ def test_a_start_takes_fewer_steps_to_the_same_loss(conductivity):
     # Losses with priors of different strengths say nothing of one another.
     given = {"k": replace(problem.unknowns["k"], smoothness=1e-3)}
     problem = InverseProblem(problem.equation, problem.data, given, constants=problem.constants)
-    chosen = small(training={"steps": 100})
+    chosen = small(training={"warmup_steps": 300, "steps": 100})
     (plain, loss), (started, reached) = (
         taken(solve(problem, settings=chosen, start=start)) for start in (None, first)
     )
