@@ -125,7 +125,15 @@ def test_processes_change_nothing():
     problem = tracer(nx=24, nt=16)
     solution = mf.solve(problem, "weak")
     one, two = (mf.bootstrap(problem, solution, 3, processes=n) for n in (1, 2))
-    assert one.estimates == two.estimates
+    same_numbers(one, two)
+
+
+def same_numbers(one, two):
+    """But for the rounding of sums, which depends on where arrays lie in a process's memory."""
+    assert one.estimates.keys() == two.estimates.keys()
+    for name, e in one.estimates.items():
+        other = two.estimates[name]
+        assert (e.value, e.sd) == pytest.approx((other.value, other.sd), rel=1e-9)
 
 
 @pytest.mark.slow
@@ -136,7 +144,7 @@ def test_a_given_executor_changes_nothing_and_stays_open(pool):
     with pool(2) as executor:
         given = mf.bootstrap(problem, solution, 3, executor=executor)
         assert executor.submit(abs, -1).result() == 1
-    assert given.estimates == mf.bootstrap(problem, solution, 3).estimates
+    same_numbers(given, mf.bootstrap(problem, solution, 3))
 
 
 @pytest.mark.slow
