@@ -141,7 +141,7 @@ def one(seed: int) -> Row:
     truth = {"size": size, "delay": delay}
     whole = all(n[f"step_{k}_low"] <= v <= n[f"step_{k}_high"] for k, v in truth.items())
     alone = all(
-        abs(getattr(found.step, k).value - v) < 1.96 * getattr(found.step, k).sd for k, v in truth.items()
+        abs(found.step.quantities[k].value - v) < 1.96 * found.step.quantities[k].sd for k, v in truth.items()
     )
     a, b, c, d, e = (n[f"step_{k}"] for k in ("size", "delay", "spread", "size_sd", "delay_sd"))
     return Row(seed, size, delay, spread, a, b, c, d, e, whole, alone, found.status.name)
