@@ -95,11 +95,12 @@ def test_rows_slopes(name, density):
 def test_covariance_consistent(name):
     """Variances and the score's covariance are those of the whole covariance."""
     sums, tests, coefficients, _ = problem(name)
-    covariance = sums.covariance(tests, coefficients).dense
+    whole = np.eye(sums.equations * tests.size)
+    covariance = sums.covariance(tests, coefficients) @ whole
     np.testing.assert_allclose(covariance, covariance.T)
     size = 1e-11 * np.abs(covariance).max()
     np.testing.assert_allclose(
-        np.diag(sums.covariance(tests, coefficients, smoothed=True).dense),
+        sums.covariance(tests, coefficients, smoothed=True).diagonal,
         sums.variances(tests, coefficients),
         atol=size,
     )
@@ -168,7 +169,7 @@ def test_bias_exact_for_polynomials(name, density):
     found = [0.0] * len(expected)
     for share, z in hermite(sums):
         one = moved(sums, true, z)
-        parts = [one.covariance(tests, coefficients).dense]
+        parts = [one.covariance(tests, coefficients) @ np.eye(count)]
         parts += [part for w in weights for part in one.bias(tests, coefficients, w)]
         found = [f + share * p for f, p in zip(found, parts, strict=True)]
     numbers = [sums.place[b.name].start for b in sums.bases if not b.splines]
@@ -213,7 +214,7 @@ def test_slabs_sum(name):
             rows.residuals,
             rows.slopes,
             sums.variances(tests, coefficients),
-            sums.covariance(tests, coefficients).dense,
+            sums.covariance(tests, coefficients).entries,
             *sums.bias(tests, coefficients, weights),
             *sums.bias(tests, coefficients, BlockInverse.whole(np.diag(weights))),
             sums.score_covariance(tests, coefficients, columns),

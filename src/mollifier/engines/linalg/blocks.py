@@ -60,37 +60,26 @@ class Layout:
         return found[: len(self.rows)], found[len(self.rows) :]
 
 
-@dataclass(frozen=True, eq=False)
 class Blocks:
-    """A symmetric block tridiagonal matrix.
+    """A symmetric block tridiagonal matrix, from its entries (layout.size,).
 
     Attributes
     ----------
-    layout
-        Where its entries are.
-    entries
-        Shape (layout.size,).
+    own, across
+        Blocks on the diagonal and after it, as views of the entries.
     """
 
-    layout: Layout
-    entries: Array
+    def __init__(self, layout: Layout, entries: Array) -> None:
+        self.layout, self.entries = layout, entries
+        self.own, self.across = layout.parts(entries)
 
     @classmethod
     def symmetric(cls, layout: Layout, entries: Array) -> Blocks:
         """The sum of a matrix and its transpose, from its entries, added up where they are kept; in place."""
-        for own in layout.parts(entries)[0]:
+        found = cls(layout, entries)
+        for own in found.own:
             own += own.T.copy()
-        return cls(layout, entries)
-
-    @cached_property
-    def own(self) -> list[Array]:
-        """Blocks on the diagonal."""
-        return self.layout.parts(self.entries)[0]
-
-    @cached_property
-    def across(self) -> list[Array]:
-        """Blocks after those on the diagonal, one fewer."""
-        return self.layout.parts(self.entries)[1]
+        return found
 
     @property
     def diagonal(self) -> Array:
@@ -99,11 +88,6 @@ class Blocks:
         for rows, own in zip(self.layout.rows, self.own, strict=True):
             found[rows] = own.diagonal()
         return found
-
-    @property
-    def dense(self) -> Array:
-        """The whole matrix (n, n)."""
-        return self @ np.eye(sum(map(len, self.layout.rows)))
 
     def __matmul__(self, right: Array) -> Array:
         """The matrix times an array (n,) or (n, k)."""
@@ -136,12 +120,12 @@ class BlockInverse:
     --------
     >>> layout, (i, j) = Layout(np.array([0, 1, 2])), np.array([[0, 1, 2, 0, 1], [0, 1, 2, 1, 2]])
     >>> c = Blocks.symmetric(layout, np.bincount(layout.index(i, j), [1.0, 1.0, 1.0, 1.0, 1.0]))
-    >>> c.dense.tolist()
+    >>> (c @ np.eye(3)).tolist()
     [[2.0, 1.0, 0.0], [1.0, 2.0, 1.0], [0.0, 1.0, 2.0]]
     >>> found = BlockInverse.of(c, 0.0)
     >>> (found @ (c @ np.array([1.0, 2.0, 3.0]))).round(9).tolist()
     [1.0, 2.0, 3.0]
-    >>> found.near.dense.round(9).tolist()
+    >>> (found.near @ np.eye(3)).round(9).tolist()
     [[0.75, -0.5, 0.0], [-0.5, 1.0, -0.5], [0.0, -0.5, 0.75]]
     """
 

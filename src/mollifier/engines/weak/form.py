@@ -254,19 +254,11 @@ def weak_form(
         algebra.names.resolve(s).derivative for s in symbols if algebra.names.resolve(s).kind == "unknown"
     ]
     derivatives += sorted(set().union(*(laws_in(c.integrand) for c in channels)))
-    unknowns = [d for n in names.unknowns for d in derivatives if d.field == n]
-    known = [d for d in derivatives if d.field in names.known]
+    unknowns = tuple(d for n in names.unknowns for d in derivatives if d.field == n)
+    known = tuple(d for d in derivatives if d.field in names.known)
     numbers = tuple(n for n, over in names.unknowns.items() if not over)
-    return WeakForm(
-        tuple(channels),
-        tuple(names.fields),
-        tuple(unknowns),
-        tuple(known),
-        numbers,
-        names.coordinates,
-        tuning,
-        ends,
-    )
+    fields, coordinates = tuple(names.fields), names.coordinates
+    return WeakForm(tuple(channels), fields, unknowns, known, numbers, coordinates, tuning, ends)
 
 
 def form_of(problem: InverseProblem, tuning: WeakTuning = DEFAULT) -> WeakForm:

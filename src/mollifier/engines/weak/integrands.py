@@ -29,10 +29,11 @@ class Integrands:
     Keys of the expressions, where c and d are indices of channels and u and v derivatives of unknowns:
     ``("slope", c, u)`` the integrand's derivative by u, ``("rest", c)`` the integrand less the sum of these
     times u, which is free of unknowns where they are linear, ``("noise", c, d)`` the covariance of two
-    integrands, ``("product", c, u, d, v)`` of the slopes of two numbers, ``("bias", c, u, d)`` of such a
-    slope and an integrand less the sum of these times their numbers, each as an expression in noisy values;
-    ``("known noise", c, d)`` the covariance as an expression in true values, and ``("gain", c, f)`` an
-    integrand's derivative by the field f, both to be evaluated at smoothed fields.
+    integrands, half of it for c = d, so that sums with their transpose have all of it,
+    ``("product", c, u, d, v)`` the covariance of the slopes of two numbers, ``("bias", c, u, d)`` that of
+    such a slope and an integrand less the sum of these times their numbers, each as an expression in noisy
+    values; ``("known noise", c, d)`` as an expression in true values, and ``("gain", c, f)`` an integrand's
+    derivative by the field f, both to be evaluated at smoothed fields.
 
     Attributes
     ----------
@@ -59,7 +60,7 @@ class Integrands:
         # Slopes by fields are instrumental variables, whose products are not corrected.
         exact = {(c, u): form.slope(integrands[c], u) for c, u in self.slopes if u.field in form.numbers}
         linear = {c: sum(sympy.Symbol(u.name) * e for (d, u), e in exact.items() if d == c) for c in numbers}
-        pairs = list(combinations_with_replacement(numbers, 2))
+        pairs = combinations_with_replacement(numbers, 2)
         products = {
             c: sum((sympy.Symbol(u.name) * self.slopes.get((c, u), 0) for u in (*plain, *laws)), 0)
             for c in numbers
@@ -68,22 +69,20 @@ class Integrands:
             ("rest", c): expand(as_symbols(rows[c]) - products[c]) for c in numbers
         }
         found |= {("slope", *key): e for key, e in self.slopes.items()}
-        noise = {(c, d): form.covariance(integrands[c], integrands[d]) for c, d in pairs}
-        found |= {("noise", *key): e for key, e in noise.items()}
+        for (c, d), (kind, known) in product(pairs, (("noise", False), ("known noise", True))):
+            found[kind, c, d] = form.covariance(integrands[c] / (1 + (c == d)), integrands[d], known)
         for key, e in exact.items():
             found |= {("bias", *key, d): form.covariance(e, integrands[d] - linear[d]) for d in numbers}
         for (one, e), (two, f) in combinations_with_replacement(exact.items(), 2):
             found["product", *one, *two] = form.covariance(e, f)
         for c, f in product(numbers, form.fields):
             found["gain", c, f] = differentiate(integrands[c], sympy.Symbol(f))
-        for c, d in (key for key, e in noise.items() if e != 0):
-            found["known noise", c, d] = form.covariance(integrands[c], integrands[d], known=True)
         found = {key: e for key, e in found.items() if e != 0}
         fields = [sympy.Symbol(f) for f in form.fields]
         self.unknowns = (*plain, *sorted(set().union(laws, *(laws_in(e) for e in found.values()))))
         named = [sympy.Symbol(u.name) for u in self.unknowns]
         self.linear = not any(e.has(*named) for e in self.slopes.values())
-        self.heteroscedastic = any(e.has(*fields) for e in noise.values())
+        self.heteroscedastic = any(e.has(*fields) for (kind, *_), e in found.items() if kind == "noise")
         self._keys = tuple(found)
         # Compiled together, so that an expression is rounded in the same way wherever it is evaluated.
         self._whole = lower([as_symbols(e) for e in found.values()])

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mollifier.data.lazy import is_lazy
 from mollifier.engines.linalg.blocks import BlockInverse, Blocks, Layout
-from mollifier.engines.linalg.dense import contract, flat_axes, product
+from mollifier.engines.linalg.dense import contract, flat_axes
 from mollifier.engines.splines.basis import Basis, on_grid
 from mollifier.engines.splines.laws import LawBasis
 from mollifier.engines.weak.axes import overlaps
@@ -29,17 +30,8 @@ Values = dict[tuple, Array]
 """Integrands by key."""
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """The weak residuals, one for each equation and test function.
-
-    Attributes
-    ----------
-    residuals
-        Shape (equations * test functions,).
-    slopes
-        Derivatives by the coefficients of all unknowns, shape (rows, coefficients).
-    """
+class Rows(NamedTuple):
+    """Weak residuals (rows,), one for each equation and test function, and slopes (rows, coefficients)."""
 
     residuals: Array
     slopes: Array
@@ -241,8 +233,7 @@ class WeakSums:
         parts: dict[tuple[int, int], list[Part]] = {}
         for (_, c, d), values in found.items():
             one, two = self.form.channels[c], self.form.channels[d]
-            halved = product(values, np.broadcast_to(0.5, values.shape)) if c == d else values
-            parts.setdefault((one.equation, two.equation), []).append((halved, one.orders, two.orders))
+            parts.setdefault((one.equation, two.equation), []).append((values, one.orders, two.orders))
         return parts
 
     def covariance(self, space: TestSpace, coefficients: Array, smoothed: bool = False) -> Blocks:
@@ -363,7 +354,7 @@ class WeakSums:
                 first = values[tuple(slice(0, 1) if here else slice(None) for here in flat)]
                 right = contract(spread(d, tuple(flat)), [None, *grams]) * first
                 part = spread(c, tuple(flat)).reshape(k, -1) @ right.reshape(k, -1).T
-                result += part if c == d else part + part.T
+                result += part + part.T
         return result
 
 
