@@ -90,14 +90,13 @@ class Rows:
         Products of different nodes have no mean under white noise, so that its variance need not be known.
         """
         pattern = self.level * self.there if gain else self.there
-        power, sums = (pattern**2).sum(1), (self.values * pattern).sum(1)
-        products = sums**2 - ((self.values * pattern) ** 2).sum(1)
-        weight = power**2 - (pattern**4).sum(1)
+        own, weighted = pattern**2, self.values * pattern
+        power, sums, squares = own.sum(1), weighted.sum(1), weighted**2
+        products, weight = sums**2 - squares.sum(1), power**2 - (own**2).sum(1)
         used = weight > 1e-9 * weight.max(initial=0.0)
         if used.sum() < 4:
             return Effect()
         # The variance of the sum, from the squares at their own places: they may differ from place to place.
-        squares = (self.values * pattern) ** 2
         spread = 2 * float((squares.sum(1) ** 2 - (squares**2).sum(1))[used].sum()) * self.overlap
         products, weight, power, sums = products[used], weight[used], power[used], sums[used]
         z = products.sum() / np.sqrt(max(spread, 1e-300))
