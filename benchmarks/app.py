@@ -109,6 +109,9 @@ def trust(
     kinds: Annotated[
         str, typer.Option("--kinds", metavar="LIST", help="Comma-separated kinds of noise or mistakes.")
     ] = "",
+    questions: Annotated[
+        str, typer.Option("--questions", metavar="LIST", help="Comma-separated questions, all by default.")
+    ] = "",
     seeds: Seeds = 12,
     first: Annotated[
         int, typer.Option(help="First seed; those below 1000 served to choose the program's thresholds.")
@@ -121,7 +124,7 @@ def trust(
     Writes trust.csv, .json and .md, and every solve, as it is done, to trust.trials.jsonl, from which
     --resume continues. Ctrl-C ends the run and keeps the seeds that are done.
     """
-    asked = groups or [], words(names), range(first, first + seeds), words(kinds)
+    asked = groups or [], words(names), range(first, first + seeds), words(kinds), words(questions)
     with running(terminal, "trust", out, resume) as run:
         from benchmarks.trust import study
 

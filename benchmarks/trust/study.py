@@ -228,6 +228,7 @@ def run(
     engines: Sequence[str] = (),
     seeds: Sequence[int] = range(12),
     what: Sequence[str] = (),
+    questions: Sequence[str] = (),
     progress: Follow | None = None,
     journal: Journal | None = None,
 ) -> Table:
@@ -244,6 +245,8 @@ def run(
         Of question, noise and solve. Thresholds of the program were chosen on seeds below 1000.
     what
         Kinds or levels to which the table is limited.
+    questions
+        Of `QUESTIONS`, to which it is limited: seeds of others are left out.
     progress, journal
         As of `benchmarks.coverage.run`.
 
@@ -262,6 +265,7 @@ def run(
     every = list(plans(chosen, checked("engine", engines, ENGINES) if engines else ["weak", "joint"]))
     kinds = checked("kind", what, dict.fromkeys(p.what for p in every)) if what else None
     every = [p for p in every if kinds is None or p.what in kinds]
+    kept = checked("question", questions, QUESTIONS)
     journal, stopped = journal or Journal(), False
     found: dict[Plan, list[Trial]] = {p: [] for p in every}
     try:
@@ -270,7 +274,7 @@ def run(
                 if progress is not None:
                     label = f"{plan.engine}, {plan.layout}, {plan.what}, seed {seed}"
                     progress(i * len(every) + j, len(every) * len(seeds), label)
-                if applies(plan, seed):
+                if [*QUESTIONS][seed % len(QUESTIONS)] in kept and applies(plan, seed):
                     found[plan].append(_kept(journal, plan, seed))
     except KeyboardInterrupt:
         stopped = True
@@ -290,7 +294,9 @@ def applies(plan: Plan, seed: int) -> bool:
 
 def _kept(journal: Journal, plan: Plan, seed: int) -> Trial:
     known_by = {"plan": [plan.group, plan.what, plan.layout, plan.engine], "seed": seed}
-    return journal.once(known_by, Trial, lambda: trial(plan, seed), lambda t: t.status != "failed")
+    return journal.once(
+        known_by, Trial, lambda: trial(plan, seed), lambda t: t.status not in ("failed", "interrupted")
+    )
 
 
 def _summed(plan: Plan, trials: Sequence[Trial]) -> Row:

@@ -90,6 +90,7 @@ def test_run_kinds_only_where_they_apply() -> None:
     assert not study.applies(Plan("noise", "gain of each sensor", "grid", "weak"), 5)
     table = run(["equation"], ["weak"], range(4, 5), ["number for a field"])
     assert [(r.what, r.runs) for r in table.rows] == [("number for a field", 1)]
+    assert not run(["noise"], ["weak"], range(4, 5), ["white"], ["burgers", "relaxation"]).rows
 
 
 def test_command(tmp_path) -> None:
