@@ -120,7 +120,7 @@ WORDS = [
     ("chromatin plan extra", "Got unexpected extra argument(s) (extra)"),
     ("chromatin no.csv", "There is no file 'no.csv'. Did you mean"),
     ("chromatin u.csv --out p.yaml", "Cannot write 'p.yaml': File exists"),
-    ("chromatin plan --sd-replicates inf --replicates 3", "sd_replicates=inf was given; 0 or more was expected."),
+    ("chromatin plan --sd-replicates inf --replicates 3", "sd_replicates=inf was given; a number of 0 or more was expected."),
     ("--plugin no.py check p.yaml", "no.py' could not be loaded: there is no such file"),
     ("--plugin u.csv check p.yaml", "The plugin 'u.csv' could not be loaded: ModuleNotFoundError: No module named 'u'"),
     ("--plugin nomodule.x check p.yaml", "The plugin 'nomodule.x' could not be loaded: ModuleNotFoundError: No module named 'nomod"),
