@@ -39,7 +39,9 @@ def simulate(seed: int = 0, two_valued: bool = False, cells: int = _CELLS) -> xr
     return xr.Dataset({"k": (("x", "y"), k), "u": (("x", "y"), u)}, {"x": x, "y": x})
 
 
-def build(seed: int = 0, two_valued: bool = False, nodes: int = 64, wells: int | None = None) -> Case:
+def build(
+    seed: int = 0, two_valued: bool = False, nodes: int = 64, wells: int | None = None, prior: str = "auto"
+) -> Case:
     """The case.
 
     Parameters
@@ -52,6 +54,8 @@ def build(seed: int = 0, two_valued: bool = False, nodes: int = 64, wells: int |
         Along each side of the grid of measurements.
     wells
         So many places drawn at random, in place of a grid.
+    prior
+        Of the permeability, as `mollifier.FieldUnknown` calls it.
     """
     fine = simulated("darcy", simulate, seed=seed, two_valued=two_valued, cells=_CELLS)
     x, head = fine["x"].values, RectBivariateSpline(fine["x"].values, fine["y"].values, fine["u"].values)
@@ -66,7 +70,7 @@ def build(seed: int = 0, two_valued: bool = False, nodes: int = 64, wells: int |
         name="darcy",
         title=f"{'Two-valued' if two_valued else 'Log-normal'} permeability from heads at {where}",
         equation="0 = div(k*grad(u)) + 1",
-        unknowns={"k": FieldUnknown(over=("x", "y"), lower=0.0)},
+        unknowns={"k": FieldUnknown(over=("x", "y"), lower=0.0, prior=prior)},
         clean=clean,
         truth={"k": fine["k"].drop_attrs()},
         source="Ours; the two values are those of Li and others, arXiv:2010.08895.",

@@ -29,6 +29,7 @@ STUDIES: dict[str, Callable[[], Case]] = {
     # Media drawn with several seeds.
     **{f"darcy-{i}": partial(darcy.build, i) for i in _MEDIA},
     **{f"darcy-two-{i}": partial(darcy.build, i, two_valued=True) for i in _MEDIA},
+    **{f"darcy-two-tv-{i}": partial(darcy.build, i, two_valued=True, prior="tv") for i in _MEDIA},
     **{f"wells-60-{i}": partial(darcy.build, i, wells=60) for i in (*range(10, 16), *range(40, 50))},
     **{f"wells-200-{i}": partial(darcy.build, i, wells=200) for i in range(10, 16)},
     # Domains; the last is judged within 0.3 of the corner that points inwards.
