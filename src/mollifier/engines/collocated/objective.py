@@ -42,10 +42,19 @@ class Losses:
         """Sum of the parts."""
         return self.data + self.equation + self.prior
 
+    @property
+    def parts(self) -> dict[str, Tensor]:
+        """The parts and their sum by name."""
+        return {"data": self.data, "residual": self.equation, "prior": self.prior, "loss": self.total}
+
     def numbers(self) -> dict[str, float]:
         """Plain numbers by name."""
-        parts = {"data": self.data, "residual": self.equation, "prior": self.prior, "loss": self.total}
-        return {n: float(v.detach()) for n, v in parts.items()}
+        return plain(self.parts)
+
+
+def plain(values: Mapping[str, Tensor]) -> dict[str, float]:
+    """Tensors of shape () as numbers: a device is waited for once."""
+    return dict(zip(values, torch.stack([v.detach() for v in values.values()]).tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -240,18 +249,22 @@ class Objective(nn.Module):
         ``weight`` multiplies that of what holds exactly. A condition with a standard error counts as so many
         samples as its part of the grid holds independent places.
         """
-        e, part = self.imposed[i], self.parts[i]
-        if e.noise:
-            return float(np.sqrt(part.independent / (part.count * self.count))) / e.noise
-        return float(np.sqrt(weight * self.weight / part.count)) / self.tau / float(self.sizes[i])
+        return self._share(i, weight) / (self.imposed[i].noise or float(self.sizes[i]))
+
+    def _share(self, i: int, weight: float) -> float:
+        """The same of the residual relative to its unit."""
+        part = self.parts[i]
+        if self.imposed[i].noise:
+            return float(np.sqrt(part.independent / (part.count * self.count)))
+        return float(np.sqrt(weight * self.weight / part.count)) / self.tau
 
     def prior(self, curvatures: dict[str, list[Tensor]]) -> Tensor:
         """Weighted mean squared curvature of every unknown field."""
         total = self.sizes.new_zeros(())
         for name, bends in curvatures.items():
-            if self.strength(name):
-                squares = torch.stack([b.square().mean() for b in bends]).sum()
-                total = total + self.strength(name) * squares / self.field_scale(name) ** 2
+            i = self._unknown_fields.index(name)
+            squares = torch.stack([b.square().mean() for b in bends]).sum()
+            total = total + self.strengths[i] * squares / self.field_scales[i] ** 2
         return total
 
     def strength(self, name: str) -> float:
@@ -285,8 +298,8 @@ class Objective(nn.Module):
         """The loss, with the weights of the equation and of unknown fields' smoothness times ``weight``."""
         env, observed, curvatures = self.model()
         squares = [
-            part.within(r).square().sum() * (self.share(i, weight) * (e.noise or float(self.sizes[i]))) ** 2
-            for i, (e, part, r) in enumerate(zip(self.imposed, self.parts, self.residuals(env), strict=True))
+            part.within(r).square().sum() * self._share(i, weight) ** 2
+            for i, (part, r) in enumerate(zip(self.parts, self.residuals(env), strict=True))
         ]
         return Losses(self.data_loss(observed), torch.stack(squares).sum(), weight * self.prior(curvatures))
 

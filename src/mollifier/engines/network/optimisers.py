@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.calibrate import adopt, calibrate
-from mollifier.engines.collocated.objective import Objective
+from mollifier.engines.collocated.objective import Losses, Objective, plain
 from mollifier.engines.collocated.stages import NonFiniteLossError
 from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.engines.start import Origin, sampled
@@ -49,19 +50,14 @@ class Adam:
     def step(self) -> dict[str, float]:
         """One Adam step."""
         self.optimiser.zero_grad()
-        total, losses = self._loss()
-        if not torch.isfinite(total):
-            raise NonFiniteLossError(self.objective.culprit())
-        total.backward()
-        _check_gradient(self.objective, self.parameters)
+        losses = _descended(self.objective, self._loss(), self.parameters)
         self.optimiser.step()
         self.schedule.step()
         return losses
 
-    def _loss(self) -> tuple[Tensor, dict[str, float]]:
-        """The loss, and its parts as numbers."""
-        parts = self.objective()
-        return parts.total, parts.numbers()
+    def _loss(self) -> Losses:
+        """The loss by its parts."""
+        return self.objective()
 
     def close(self) -> None:
         """Nothing follows."""
@@ -114,20 +110,19 @@ class WarmUp(Adam):
 
     def step(self) -> dict[str, float]:
         """One Adam step; the stage ends if the data were fitted before it."""
-        losses = super().step()
+        losses = super().step() | {"residual": float("nan")}
         if not self.targets and losses["data"] <= self.tuning.fitted_misfit:
             self.finished = "the data are fitted to within their noise"
         return losses
 
-    def _loss(self) -> tuple[Tensor, dict[str, float]]:
-        model = self.objective.model
-        total = self.objective.sizes.new_zeros(())
+    def _loss(self) -> Losses:
+        model, nothing = self.objective.model, self.objective.sizes.new_zeros(())
+        total = nothing
         if not any(b in self.targets for b in range(len(model.state_blocks))):
             total = self._data_loss()
         for b, (points, values) in self.targets.items():
             total = total + self._distance(model.blocks[b], points, values)
-        data = float(total.detach())
-        return total, {"data": data, "residual": float("nan"), "prior": 0.0, "loss": data}
+        return Losses(total, nothing, nothing)
 
     def _data_loss(self) -> Tensor:
         observed: dict[int, Tensor] = {}
@@ -223,12 +218,7 @@ class Lbfgs:
 
         def closure() -> float:
             self.optimiser.zero_grad()
-            parts = self.objective()
-            if not torch.isfinite(parts.total):
-                raise NonFiniteLossError(self.objective.culprit())
-            parts.total.backward()
-            _check_gradient(self.objective, self.parameters)
-            seen.append(parts.numbers())
+            seen.append(_descended(self.objective, self.objective(), self.parameters))
             return seen[-1]["loss"]
 
         self.optimiser.step(closure)
@@ -256,8 +246,17 @@ class Lbfgs:
         self._before, self._still = state["before"], state["still"]
 
 
-def _check_gradient(objective: Objective, parameters: Sequence[Tensor]) -> None:
-    """Refuse a step along a gradient that is not finite."""
-    norms = [p.grad.abs().max() for p in parameters if p.grad is not None and p.numel()]
-    if not bool(torch.isfinite(torch.stack([n.double() for n in norms])).all()):
+def _descended(objective: Objective, losses: Losses, parameters: Sequence[Tensor]) -> dict[str, float]:
+    """The parts of a loss, whose gradient is set; a device is waited for once.
+
+    Raises
+    ------
+    NonFiniteLossError
+        If the loss or its gradient is not finite.
+    """
+    losses.total.backward()
+    largest = [p.grad.abs().max().to(losses.data) for p in parameters if p.grad is not None and p.numel()]
+    numbers = plain(losses.parts | {"gradient": torch.stack(largest).sum()})
+    if not math.isfinite(numbers["loss"] + numbers.pop("gradient")):
         raise NonFiniteLossError(objective.culprit())
+    return numbers
