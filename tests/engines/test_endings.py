@@ -150,7 +150,7 @@ def stage_of(**changes):
 def test_a_stage_that_no_step_can_help_is_stalled(monkeypatch):
     stage = stage_of()
     real = stage.normal_equations
-    monkeypatch.setattr(stage, "normal_equations", lambda *a: (real(*a)[0], -real(*a)[1]))  # uphill
+    monkeypatch.setattr(stage, "normal_equations", lambda *a, **k: (real(*a)[0], -real(*a)[1]))  # uphill
     before = stage.objective(1.0).numbers()["loss"]
     steps = 0
     while not stage.finished:
@@ -165,7 +165,7 @@ def test_a_stage_that_no_step_can_help_is_stalled(monkeypatch):
 def test_a_stage_at_its_minimum_has_converged(monkeypatch):
     stage = stage_of()
     real = stage.normal_equations
-    monkeypatch.setattr(stage, "normal_equations", lambda *a: (real(*a)[0], -1e-9 * real(*a)[1]))
+    monkeypatch.setattr(stage, "normal_equations", lambda *a, **k: (real(*a)[0], -1e-9 * real(*a)[1]))
     # No step was taken: the residual of the equation at the pretended minimum is large, and misses terms.
     stage.tuning = replace(stage.tuning, most_residual=np.inf)
     monkeypatch.setattr(stage, "_missing", str)

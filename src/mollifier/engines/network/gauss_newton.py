@@ -216,8 +216,7 @@ class GaussNewton(LevenbergMarquardt):
         return [part.detach().double().cpu().numpy() for part in parts]
 
     def _system(self, nodes: list[Array]) -> System:
-        rows = self.linearisation.residuals(nodes, self.weight, slopes=True)
-        return Damped(*self._equations.form(nodes, rows, step=True))
+        return Damped(*self.normal_equations(nodes, self.weight, step=True))
 
     def marginal(self) -> tuple[list[Component], dict[str, slice]]:
         """The unknowns after eliminating the states, as a mixture over the priors of fields.
@@ -326,6 +325,7 @@ class GaussNewton(LevenbergMarquardt):
         nodes: list[Array] | None = None,
         weight: float | None = None,
         rows: Iterable[Residuals] | None = None,
+        step: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """J'J (p, p) and J'r (p,) over all parameters: each network's weights, then the scalars.
 
@@ -337,12 +337,14 @@ class GaussNewton(LevenbergMarquardt):
             Multiplies the equation's weight; by default the one at the end of the continuation.
         rows
             Of the residual vector; all rows of the loss by default.
+        step
+            As in `NormalEquations.form`.
         """
         nodes = nodes if nodes is not None else self.node_values()
         weight = self.most if weight is None else weight
         if rows is None:
             rows = self.linearisation.residuals(nodes, weight, slopes=True)
-        return self._equations.form(nodes, rows)
+        return self._equations.form(nodes, rows, step=step)
 
 
 def _before_bijection(block: Block) -> nn.Module:
