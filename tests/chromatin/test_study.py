@@ -159,7 +159,7 @@ def files(tmp_path_factory) -> list[Path]:
     folder = tmp_path_factory.mktemp("cells")
     paths = []
     for k in range(2):
-        paths.append(cell(seed=k, count=30_000).save(folder / f"cell_{k}.csv"))
+        paths.append(cell(seed=k, count=12_000).save(folder / f"cell_{k}.csv"))
     bad = folder / "bad.csv"
     bad.write_text("x [nm],y [nm]\n1,2\n3,oops\n")
     return [paths[0], bad, paths[1]]
