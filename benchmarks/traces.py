@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import h5py
 import numpy as np
 import torch
 
-from mollifier.io.files import TEMPORARY, read_group, verify_checksum
+from mollifier.io.files import TEMPORARY, read_groups
 from mollifier.problem.solution import Solution, load_solution
 
 _TABLES = (
@@ -57,13 +56,10 @@ def _solution(solution: Solution) -> Iterator[tuple[str, str]]:
 
 def _nucleus(path: Path) -> Iterator[tuple[str, str]]:
     """All groups of a nucleus's file, and its attributes."""
-    attrs = read_group(path).attrs
+    attrs, groups = read_groups(path)
     kept = {n: v for n, v in attrs.pop("numbers").items() if n not in _MEASURED}
     yield "attributes", json.dumps([attrs, kept], sort_keys=True, default=str)
-    with h5py.File(path) as file:
-        groups = sorted(file)
-    for group in groups:
-        part = read_group(path, group)
+    for group, part in sorted(groups.items()):
         yield f"{group}/attributes", json.dumps(part.attrs, sort_keys=True, default=str)
         for name, variable in part.variables.items():
             yield f"{group}/{name}", _digest(variable.values)
@@ -96,7 +92,6 @@ def unreadable(folder: Path) -> Iterator[str]:
 
 
 def _netcdf(path: Path) -> None:
-    verify_checksum(path)
     if path.name == _NUCLEUS:
         list(_nucleus(path))
     else:

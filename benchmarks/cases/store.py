@@ -16,7 +16,7 @@ from typing import Any
 
 import xarray as xr
 
-from mollifier.io.files import OutputError, jsonable, read_group, verify_checksum, write_groups
+from mollifier.io.files import OutputError, jsonable, read_groups, write_groups
 
 _GROUP = "clean"
 
@@ -75,9 +75,7 @@ def _read(path: Path, key: str) -> xr.Dataset | None:
     try:
         if not path.is_file() or not path.with_suffix(".sha256").is_file():
             return None
-        verify_checksum(path)
-        if read_group(path).attrs.get("key") != key:
-            return None
-        return read_group(path, _GROUP)
+        attrs, groups = read_groups(path)
+        return groups[_GROUP] if attrs.get("key") == key else None
     except Exception:
         return None

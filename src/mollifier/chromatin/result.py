@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mollifier.chromatin.domains import COLUMNS
 from mollifier.chromatin.nucleus_data import NucleusData, field_name, folder_name
 from mollifier.chromatin.settings import StudySettings
-from mollifier.io.files import jsonable, read_group, verify_checksum, write_groups, write_text
+from mollifier.io.files import jsonable, read_groups, write_groups, write_text
 
 RESULT = "result.nc"
 _TABLES = ("domains", "profile", "features")
@@ -103,17 +103,10 @@ class NucleusResult:
     @classmethod
     def load(cls, folder: Path) -> tuple[NucleusResult, str]:
         """Read what `save` wrote, and its fingerprint; `OSError` if the file is missing or damaged."""
-        file = folder / RESULT
-        verify_checksum(file)
-        attrs = read_group(file).attrs
-        parts: dict[str, Any] = {}
-        for name in ("fields", "rate", "sensitivity", *_TABLES):
-            try:
-                parts[name] = read_group(file, name)
-            except (OSError, KeyError):
-                parts[name] = None
+        attrs, groups = read_groups(folder / RESULT)
+        parts: dict[str, Any] = {name: groups.get(name) for name in ("fields", "rate", "sensitivity")}
         for name in _TABLES:
-            parts[name] = pd.DataFrame({str(c): v.values for c, v in (parts[name] or {}).items()})
+            parts[name] = pd.DataFrame({str(c): v.values for c, v in groups.get(name, {}).items()})
         result = cls(
             field=attrs["field"], name=attrs["name"], group=_text(attrs["group"]),
             numbers={k: math.nan if v is None else v for k, v in attrs["numbers"].items()},

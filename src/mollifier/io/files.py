@@ -304,21 +304,26 @@ def verify_checksum(path: Path) -> None:
         )
 
 
-def read_group(path: Path, group: str | None = None) -> xr.Dataset:
-    """Read back one group of what `write_groups` wrote; without a name, the attributes of the file.
+def read_groups(path: Path) -> tuple[dict[str, Any], dict[str, xr.Dataset]]:
+    """Read back what `write_groups` wrote: the attributes of the file, and the datasets by group name.
 
     Raises
     ------
     OSError
-        If the file is damaged (h5py and xarray also raise other errors then).
+        If the file differs from its checksum, or is damaged (h5py and xarray also raise other errors then).
     """
+    verify_checksum(path)
     with open_hdf5(path):  # refuses what leads out of the file
         pass
-    # Units such as "hours" stay numbers with a unit.
-    options: dict[str, Any] = {"decode_times": False, "decode_timedelta": False}
-    with xr.open_dataset(path, engine="h5netcdf", group=group, **options) as dataset:
-        loaded = dataset.load()
-    return _map_attrs(loaded.drop_encoding(), _unpack)
+
+    def read(group: str | None = None) -> xr.Dataset:
+        # Units such as "hours" stay numbers with a unit.
+        options: dict[str, Any] = {"decode_times": False, "decode_timedelta": False}
+        dataset = xr.open_dataset(H5NetCDFStore(file, group=group), **options)
+        return _map_attrs(dataset.load().drop_encoding(), _unpack)
+
+    with h5netcdf.File(path, "r", decode_vlen_strings=True) as file:
+        return dict(read().attrs), {name: read(name) for name in file.groups}
 
 
 def _pack(value: Any) -> Any:

@@ -13,8 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from mollifier.errors import CheckpointError
 from mollifier.io.files import (
     ensure_folder,
-    read_group,
-    verify_checksum,
+    read_groups,
     write_atomically,
     write_groups,
     write_json,
@@ -78,15 +77,14 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
             f"{what}. Give the folder that solution.save(folder) wrote, or the solution.nc in it."
         )
     try:
-        verify_checksum(path)
-        root = read_group(path).attrs
+        root, groups = read_groups(path)
         if root.get("format") != _FORMAT:
             raise CheckpointError(
                 f"'{path}' is no solution this version reads: its format is {root.get('format')}, {_FORMAT} "
                 "was expected. Read it with the version that wrote it, or run it again."
             )
         checked = {n: schema.validate_json(root[n], strict=True) for n, schema in _SCHEMAS.items()}
-        parts = {attribute: read_group(path, group) for attribute, group in _GROUPS.items()}
+        parts = {attribute: groups[group] for attribute, group in _GROUPS.items()}
         for attribute, group in _GROUPS.items():
             lost = set(root.get("contents", {}).get(group, ())) - set(parts[attribute].variables)
             if lost:
