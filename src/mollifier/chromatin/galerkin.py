@@ -15,6 +15,7 @@ many pixels, so that the bias from the noise in phi_e, the factor of lam, is neg
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -103,37 +104,26 @@ class RateEstimate:
         return replace(self, coefficients=self.coefficients + self.gain @ (after - before))
 
 
-def estimate(
-    series: FieldSeries,
-    modes: Modes,
-    place: Sequence[Axis],
-    model: ChromatinModel,
-    kind: str,
-    profile: Callable[[Array], Array] | None = None,
-) -> RateEstimate:
-    """Estimate the rate over x and y, or x, y and t.
-
-    The fields are on the pixels of the modes, ``place`` holds the axes of the box around the mask, over which
-    the rate varies, and the model is in their units. The kind of prior is as in `mollifier.FieldUnknown`;
-    ``profile`` is a known factor of a rate over x and y that depends on time.
-    """
-    rows = Rows(series, modes, place, model, kind, profile)
-    found = None
-    rate = np.full(series.phi_d.shape, rows.level)
+def estimate(rows: Rows) -> RateEstimate:
+    """Estimate the rate from the rows of the equation."""
+    found, shape = None, rows.series.phi_d.shape
+    rate = np.full(shape, rows.level)
     wider, excess = 1.0, 1.0
     for _ in range(_ROUNDS):
         found = _posterior(rows, rows.noise(rate, excess))
         # Unexplained residuals count as noise, or the rate would fit them.
         wider, excess = max(1.0, found.misfit), max(1.0, excess * found.misfit)
         rows.prior.about(found.coefficients[: rows.prior.lattice.size])
-        rate = np.broadcast_to(np.maximum(found.rate, 0.0), series.phi_d.shape)
+        rate = np.broadcast_to(np.maximum(found.rate, 0.0), shape)
     assert found is not None
     return _positive(found, wider, excess)
 
 
 class Rows:
-    """The projected equation of a series, and the prior of its rate.
+    """The projected equation of a series, and the prior of its rate over x and y, or x, y and t.
 
+    The fields are on the pixels of the modes, ``place`` holds the axes of the box around the mask, over which
+    the rate varies, and the model is in their units. The kind of prior is as in `mollifier.FieldUnknown`.
     ``space`` and ``time`` are as in `RateEstimate`, ``right`` is the sum of all terms without the rate,
     (rows,), and ``level`` the mean of the rate if it were even and nothing changed.
     """
@@ -145,7 +135,6 @@ class Rows:
         place: Sequence[Axis],
         model: ChromatinModel,
         kind: str,
-        profile: Callable[[Array], Array] | None,
     ) -> None:
         basis = _basis(place, modes, kind)
         along = {name: s.matrix(0) for name, s in basis.splines.items()}
@@ -154,25 +143,32 @@ class Rows:
         self.still = len(series.times) == 1
         rim = [] if "t" in along else [np.exp(-series.depth / (_REACH * modes.shortest))]
         self.space, self.rim = np.column_stack([smooth, *rim]), len(rim)
-        self._most = _STEEP if profile is not None else _FAST if "t" in along else _SLOW
-        self.time = time_rows(series.times, self._most, profile or along.get("t"))
+        self.time = time_rows(series.times, _FAST if "t" in along else _SLOW, along.get("t"))
         self.series, self.modes, self.model = series, modes, model
-        self.prior = field_prior(basis.lattice, kind)
+        self.prior, self._kind = field_prior(basis.lattice, kind), kind
         self.level = float(series.phi_h.mean() / max(series.phi_e.mean(), 1e-3))
         self.right = _rest(series, modes, model, self.time).ravel()
         # Most splines are zero at a pixel.
         local = sp.csr_array(self.space).T * (2 * model.acetylation * modes.spacing**2)
         self._frames = np.stack([(local @ (e[:, None] * modes.functions)).T for e in series.phi_e.T])
 
+    def following(self, profile: Callable[[Array], Array]) -> Rows:
+        """The rows of a rate over x and y times a known function of time, which may be a steep one."""
+        other = copy(self)
+        other.time = time_rows(self.series.times, _STEEP, profile)
+        other.right = _rest(self.series, self.modes, self.model, other.time).ravel()
+        other.prior = field_prior(self.prior.lattice, self._kind)
+        return other
+
+    def weights(self, profile: Callable[[Array], Array]) -> Array:
+        """Weights of another known function of time, (rows, frames, 1)."""
+        return time_rows(self.series.times, _STEEP, profile).weights
+
     @property
     def rim_precision(self) -> Array:
         """Precision of the function of the depth, the last of the coefficients, shape (m, m)."""
         splines = np.zeros(self.prior.lattice.size)
         return np.diag(np.append(splines, np.full(self.rim, (_RIM * self.level) ** -2)))
-
-    def weights(self, profile: Callable[[Array], Array]) -> Array:
-        """Weights of another function of time, (rows, frames, 1)."""
-        return time_rows(self.series.times, self._most, profile).weights
 
     def columns(self, weights: Array) -> Array:
         """Design matrix ``2 Gamma_ac <phi, phi_e b>`` for every spline b, shape (rows, splines)."""

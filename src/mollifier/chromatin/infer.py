@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from mollifier._version import __version__
-from mollifier.chromatin.galerkin import RateEstimate, estimate, smoothed
+from mollifier.chromatin.galerkin import RateEstimate, Rows, estimate, smoothed
 from mollifier.chromatin.model import RATE, ChromatinModel
 from mollifier.chromatin.modes import modes
 from mollifier.chromatin.rasters import edge_distance
@@ -113,11 +113,11 @@ def infer_rate(
     waves = modes(
         data["mask"].values, axes[0].spacing, _WAVE * model.length, **({"most": _FEW} if quick else {})
     )
-    place, step = axes if "t" in over else axes[:2], None
+    rows, step = Rows(series, waves, axes if "t" in over else axes[:2], model, prior), None
     if treatment is None:
-        found = estimate(series, waves, place, model, prior)
+        found = estimate(rows)
     else:
-        found, step = estimate_step(series, waves, place, model, prior, treatment)
+        found, step = estimate_step(rows, treatment)
     kept = _map(found, series, data, timed)
     balance = _balance(kept, data, model)
     provenance = {

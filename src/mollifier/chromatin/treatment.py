@@ -8,7 +8,6 @@ coarse lattice; then Gauss-Newton steps find all unknowns together, with one cov
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -18,13 +17,9 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from mollifier.chromatin.galerkin import RateEstimate, Rows, Whitening, estimate
-from mollifier.chromatin.model import ChromatinModel
-from mollifier.chromatin.modes import Modes
-from mollifier.chromatin.series import FieldSeries
 from mollifier.engines.linalg.dense import factored
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.distributions import normal_upper
-from mollifier.mollify.grid import Axis
 
 Array = NDArray[np.float64]
 
@@ -92,21 +87,13 @@ class Step:
         return not size.low < 0 < size.high
 
 
-def estimate_step(
-    series: FieldSeries,
-    modes: Modes,
-    place: Sequence[Axis],
-    model: ChromatinModel,
-    kind: str,
-    treatment: float,
-    tuning: StepTuning = DEFAULT,
-) -> tuple[RateEstimate, Step]:
+def estimate_step(rows: Rows, treatment: float, tuning: StepTuning = DEFAULT) -> tuple[RateEstimate, Step]:
     """A rate over x and y, with the functions 1 and S of time, that changes by one factor after a treatment.
 
-    Arguments as for `mollifier.chromatin.galerkin.estimate`, and the time of the treatment in s. Raises
-    `ConfigurationError` if there are too few frames before or after it.
+    The time of the treatment is in s. Raises `ConfigurationError` if there are too few frames before or
+    after.
     """
-    times = series.times
+    times, still = rows.series.times, rows.following(np.ones_like)
     counts = int((times <= treatment).sum()), int((times > treatment).sum())
     if counts[0] < tuning.before or counts[1] < tuning.after:
         raise ConfigurationError(
@@ -115,9 +102,8 @@ def estimate_step(
         )
 
     def fit(shape: _Shape | None) -> _Fit:
-        profile = np.ones_like if shape is None else shape.factor
-        found = estimate(series, modes, place, model, kind, profile)
-        return _Fit(Rows(series, modes, place, model, kind, np.ones_like), found, treatment, tuning)
+        found = estimate(rows.following(np.ones_like if shape is None else shape.factor))
+        return _Fit(still, found, treatment, tuning)
 
     shape = fit(None).coarse()
     shape = fit(shape).refined(shape)[0]
