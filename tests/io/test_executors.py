@@ -140,3 +140,9 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
     refused = pytest.raises(MollifierError, match="No dask scheduler answers")
     with refused, executor_at("dask://127.0.0.1:1", tmp_path):
         pass
+
+
+def test_executor_at_missing_package_of_the_tasks_is_not_its_own(tmp_path):
+    """Only packages that the address needs are named with it."""
+    with pytest.raises(ModuleNotFoundError, match="eccodes"), executor_at(None, tmp_path):
+        raise ModuleNotFoundError("eccodes")
