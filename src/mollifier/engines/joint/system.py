@@ -278,15 +278,21 @@ class Bordered:
         parameters of a field.
         """
         layout, slopes = self.layout, Slopes(self.objective.model)
-        curvature, follow = self.with_priors()[0], self._factor.solve(self.normal.between.toarray())
+        curvature = self.with_priors()[0]
+        covariance = solved(curvature, np.eye(layout.border_size))
+        follow = self._factor.solve(self.normal.between.toarray()) @ covariance
         assumed, shown = np.zeros(layout.border_size), np.zeros(layout.border_size)
         fitted, rows = 0.0, 0
         for part in self._linearisation.fit(self._nodes):
             u, v = layout.core_rows(part), layout.border_rows(part, slopes)
-            moved = (0.0 if v is None else v.toarray()) - (0.0 if u is None else u @ follow)
-            squares = np.square(solved(curvature, np.transpose(moved)))
-            assumed += squares.sum(axis=1)
-            shown += squares @ np.square(part.values) * self.objective.count
+            step = 1 + self.tuning.most_numbers // (8 * layout.border_size + 1)
+            for some in (slice(low, low + step) for low in range(0, len(part.values), step)):
+                moved = (0.0 if v is None else v[some] @ covariance) - (
+                    0.0 if u is None else u[some] @ follow
+                )
+                squares = np.square(moved)
+                assumed += squares.sum(axis=0)
+                shown += np.square(part.values[some]) @ squares * self.objective.count
             own, inner = self._reduced(part, probes(len(part.values), self.tuning))
             fitted += float(np.sum(np.square(own)) + np.sum(inner * solved(curvature, inner)))
             rows += len(part.values)
