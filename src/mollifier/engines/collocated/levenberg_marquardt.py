@@ -23,6 +23,7 @@ from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.collocated.stages import NonFiniteLossError
 from mollifier.nn.layers import trained
+from mollifier.nn.random_features import RandomFeatures
 from mollifier.problem.status import StatusName
 
 Array = NDArray[np.float64]
@@ -217,9 +218,13 @@ class LevenbergMarquardt(ABC):
         return parts | {"loss": sum(parts.values())}
 
     def node_values(self) -> list[Array]:
-        """Values (channels, nodes) of every block."""
+        """Values (channels, nodes) of every block; weights (channels, weights) of one linear in them."""
         with torch.no_grad():
-            return [b.network(b.nodes()).double().T.cpu().numpy() for b in self.model.blocks]
+            parts = [
+                b.network.last.weight if isinstance(b.network, RandomFeatures) else b.network(b.nodes()).T
+                for b in self.model.blocks
+            ]
+        return [part.detach().double().cpu().numpy() for part in parts]
 
     def _tensors(self) -> list[Tensor]:
         parts = (*self.model.noise.values(), *(b.network for b in self.model.blocks))

@@ -206,15 +206,6 @@ class GaussNewton(LevenbergMarquardt):
         for name, shape in state["shapes"].items():
             self.linearisation.priors[name].shape = Shape(*shape)
 
-    def node_values(self) -> list[Array]:
-        """Values (channels, nodes) of every block; weights (channels, weights) of one linear in them."""
-        with torch.no_grad():
-            parts = [
-                b.network.last.weight if isinstance(b.network, RandomFeatures) else b.network(b.nodes()).T
-                for b in self.model.blocks
-            ]
-        return [part.detach().double().cpu().numpy() for part in parts]
-
     def _system(self, nodes: list[Array]) -> System:
         return Damped(*self.normal_equations(nodes, self.weight, step=True))
 
@@ -245,8 +236,10 @@ class GaussNewton(LevenbergMarquardt):
 
     def _prior_search(self, unknowns: Unknowns) -> PriorSearch | None:
         """For the priors of fields whose strength was not given; None where there are none."""
-        slopes = {n: self.slopes(b).numpy() for n, b in self.model.unknown_blocks.items()}
-        values = {n: self.values(b) for n, b in self.model.unknown_blocks.items()}
+        blocks = self.model.unknown_blocks
+        slopes = {n: network_jacobian(b.network, b.nodes())[0].numpy() for n, b in blocks.items()}
+        nodes = self.node_values()[len(self.model.state_blocks) :]
+        values = {n: g[0] for n, g in zip(blocks, nodes, strict=True)}
         return prior_search(self.linearisation, self.most, unknowns, slopes, values)
 
     def unknowns(self) -> Unknowns:
@@ -310,15 +303,6 @@ class GaussNewton(LevenbergMarquardt):
     def raw_slopes(self, block: Block) -> Tensor:
         """Slopes of an unknown field before its bijection at its nodes, (nodes, weights)."""
         return network_jacobian(_before_bijection(block), block.nodes())[0]
-
-    def slopes(self, block: Block) -> Tensor:
-        """Slopes of an unknown field at its nodes, (nodes, weights)."""
-        return network_jacobian(block.network, block.nodes())[0]
-
-    def values(self, block: Block) -> Array:
-        """An unknown field at its nodes, (nodes,)."""
-        with torch.no_grad():
-            return block.network(block.nodes()).double().cpu().numpy()[:, 0]
 
     def normal_equations(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -199,7 +198,7 @@ def _dense_rows(
             dense[b, channel] = matrix[rows]
             continue
         if isinstance(matrix, sp.csr_array):
-            piece = _sparse_tensor(matrix[rows]) @ networks[b].whole(channel)
+            piece = torch.from_numpy(matrix[rows] @ networks[b].whole(channel).numpy())
         else:
             piece = matrix.times(rows, networks[b], channel)
         dense[b] = dense[b].add_(piece) if b in dense else piece
@@ -207,16 +206,3 @@ def _dense_rows(
     for name, column in part.scalars.items():
         dense[name] = torch.from_numpy(np.ascontiguousarray(column[rows]) * slopes[name])[:, None]
     return dense
-
-
-def _sparse_tensor(matrix: Any) -> Tensor:
-    """A SciPy CSR matrix as a torch one."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(
-            torch.from_numpy(matrix.indptr.astype(np.int64)),
-            torch.from_numpy(matrix.indices.astype(np.int64)),
-            torch.from_numpy(matrix.data),
-            size=matrix.shape,
-            check_invariants=False,
-        )
