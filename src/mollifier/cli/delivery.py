@@ -8,9 +8,6 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-from rich.text import Text
-
 from mollifier.cli.terminal import INTERRUPTED, NO_ANSWER, Terminal
 from mollifier.problem.serialization import numbers
 
@@ -34,7 +31,11 @@ def deliver(
     ``scores`` holds, by name, what is printed beside a truth: a relative error, or a record of several.
     """
     if solution.estimates:
-        terminal.say(estimates_table(solution))
+        rows = [
+            (n, e.amount, "" if e.sd is None else "{:.5g} to {:.5g}".format(*e.interval(0.95)))
+            for n, e in solution.estimates.items()
+        ]
+        terminal.table(("unknown", "estimate", "95 % interval"), rows)
     lines = [n for n in solution.summary().splitlines() if not n.startswith("Estimate ")]
     if solution.status.name in _EXPLAINED:
         lines[0] = f"Status    {solution.status.name}"  # the warning below has the message
@@ -86,14 +87,3 @@ def exit_code(solution: Solution) -> int:
     """0 for an answer, converged or not; 1 for none (undetermined, non-finite loss); 130 if interrupted."""
     codes = {"undetermined": NO_ANSWER, "non-finite loss": NO_ANSWER, "interrupted": INTERRUPTED}
     return codes.get(solution.status.name, 0)
-
-
-def estimates_table(solution: Solution) -> Table:
-    """The scalars with their 95 % intervals."""
-    table = Table()
-    for name in ("unknown", "estimate", "95 % interval"):
-        table.add_column(name)
-    for name, e in solution.estimates.items():
-        interval = "" if e.sd is None else "{:.5g} to {:.5g}".format(*e.interval(0.95))
-        table.add_row(Text(name), Text(e.amount), interval)
-    return table

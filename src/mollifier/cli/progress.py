@@ -98,14 +98,7 @@ class Follower(_Display):
 
 
 class Steps(_Display):
-    """Shows how far a run of known length has come, with the time left; a context manager.
-
-    Parameters
-    ----------
-    console
-        Where to; a bar on a terminal, otherwise a line every few seconds.
-    quiet
-        Show nothing.
+    """Shows how far a run of known length has come, with the time left; parameters as of `Follower`.
 
     Examples
     --------
