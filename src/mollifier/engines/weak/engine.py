@@ -216,7 +216,7 @@ def _with_grid_errors(
     found = []
     for residuals in residuals_of(sums.over(sums.data.clear()), tests, fit.coefficients):
         lattices = residuals.reshape(-1, *fit.space.shape)
-        found.append(fit.gain @ np.concatenate([fit.space.rows(one) for one in lattices]))
+        found.append(fit.moved_by(np.concatenate([fit.space.rows(one) for one in lattices])))
     first, second = np.diff(found, axis=0)
     for place in sums.place.values():
         ratio = np.linalg.norm(first[place]) / max(np.linalg.norm(second[place]), 1e-300)

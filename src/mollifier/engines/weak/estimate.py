@@ -65,8 +65,8 @@ class Fit:
         Errors of the coefficients by the spacing of the grid, shape (m,) or (0,) for none.
     precisions
         Of the priors of unknown fields about a level of zero, shape (coefficients, coefficients).
-    gain
-        Derivatives of the coefficients by the residuals, shape (m, rows).
+    inverse, weighted
+        Of the slope of the score, shape (m, m), and ``W G``, shape (rows, m).
     moved
         By how much the coefficients changed in the last round, shape (m,).
     """
@@ -84,7 +84,8 @@ class Fit:
     log_evidence: float = 0.0
     resolution: Array = field(default_factory=lambda: np.zeros(0))
     precisions: dict[str, Array] = field(default_factory=dict)
-    gain: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    inverse: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    weighted: Array = field(default_factory=lambda: np.zeros((0, 0)))
     moved: Array = field(default_factory=lambda: np.zeros(0))
 
     @property
@@ -96,7 +97,11 @@ class Fit:
     def brief(self) -> Fit:
         """The fit without what each residual takes memory for: many radii are tried."""
         none = np.zeros(0)
-        return replace(self, residuals=none, variances=none, gain=np.zeros((0, 0)))
+        return replace(self, residuals=none, variances=none, inverse=none, weighted=none)
+
+    def moved_by(self, change: Array) -> Array:
+        """By how much a change of the residuals (rows,) moves the coefficients, shape (m,)."""
+        return -self.inverse @ (self.weighted.T @ change)
 
     @property
     def sd(self) -> Array:
@@ -262,15 +267,14 @@ class Estimator:
         scale = self._scale(np.diag(normal.slope + normal.noise))
         if self.priors:
             right = normal.slope @ at - normal.score
-            theta, covariance, evidence = self.posterior.solve(normal.slope, right, scale)
-            inverse, fitted = covariance, float(np.sum(normal.slope * covariance))
+            theta, inverse, evidence = self.posterior.solve(normal.slope, right, scale)
+            covariance, fitted = inverse.copy(), float(np.sum(normal.slope * inverse))
         else:
             # The pseudo-inverse leaves directions without data where they are: zero could be divided by.
             relative = np.outer(scale, scale)
             inverse = np.linalg.pinv(normal.slope / relative, rcond=SINGULAR, hermitian=True) / relative
             theta, evidence, fitted = at - inverse @ normal.score, 0.0, float(len(at))
             covariance = inverse @ normal.meat @ inverse
-        gain = -inverse @ normal.weighted.T
         theta = self._bounded(theta, covariance)
         residuals = normal.rows.residuals + normal.rows.slopes @ (theta - at)
         counted = self._counted(normal.variances)
@@ -290,7 +294,8 @@ class Estimator:
             normal.variances,
             evidence,
             precisions=dict(self.posterior.precisions),
-            gain=gain,
+            inverse=inverse,
+            weighted=normal.weighted,
         )
 
     def _scale(self, weights: Array) -> Array:

@@ -17,7 +17,7 @@ def sensitivity(sums: WeakSums, fit: Fit) -> dict[str, dict[str, float]]:
     for f in data.variances:
         for label, e in unseen(f, float(np.sqrt(np.nanmean(data.part.values[f] ** 2))), nodes).items():
             effect = GridEffect(f, e.sd, False, tuple(e.factors(nodes)))
-            change = fit.gain @ sums.modes_of(fit.space, effect, fit.coefficients)[:, 0]
+            change = fit.moved_by(sums.modes_of(fit.space, effect, fit.coefficients)[:, 0])
             for b in sums.bases:
                 here = sums.place[b.name]
                 if np.isfinite(np.diag(fit.covariance)[here]).all():
