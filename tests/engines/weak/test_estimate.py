@@ -115,6 +115,19 @@ def test_field_posterior_mean():
     np.testing.assert_allclose(fit.covariance, np.linalg.inv(precision), rtol=1e-3, atol=1e-6)
 
 
+def test_field_again_by_other_priors():
+    """The fit by the last weights under other priors is that of one round from where the last one began."""
+    estimator, _, tests = field_problem(0.02)
+    posterior, start = estimator.posterior, np.full(12, 0.1)
+    posterior.choices, posterior.learn = {"k": Choice(Shape(2, 0.5), 0.1)}, False
+    first = estimator.fit(tests, start, rounds=1)
+    assert np.array_equal(estimator.again(first).coefficients, first.coefficients)
+    posterior.choices = {"k": Choice(Shape(2, 0.5), 10.0)}
+    again, expected = estimator.again(first), estimator.fit(tests, start, rounds=1)
+    np.testing.assert_allclose(again.coefficients, expected.coefficients, rtol=1e-10)
+    assert np.abs(again.coefficients - first.coefficients).max() > 1e-4
+
+
 def test_field_weak_prior():
     """Under a weak prior a field solves the estimating equations, with the sandwich covariance."""
     estimator, _, tests = field_problem(0.02)

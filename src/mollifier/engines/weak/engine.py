@@ -167,7 +167,7 @@ def _final(selection: RadiusSelection, chosen: Radii, fit: Fit) -> Fit:
     estimator.posterior.averaged = True
     best = estimator.fit(selection.space(chosen), fit.coefficients, rounds=2 if selection.dense else 3)
     if estimator.posterior.adapt():
-        best = estimator.fit(selection.space(chosen), best.coefficients, rounds=1)
+        best = estimator.again(best)
     if selection.dense or best.free_directions or not best.variances.max() > 0:
         return _with_grid_errors(best, estimator, selection, chosen)
     whole, density = replace(estimator, whole=True), _invertible(selection, chosen)

@@ -165,6 +165,7 @@ class Estimator:
     bounds: Array
     whole: bool = False
     known: Sequence[FieldMeasurements] = ()
+    _last: tuple[Normal, Array] = field(init=False)
 
     @cached_property
     def posterior(self) -> Posterior:
@@ -249,7 +250,8 @@ class Estimator:
         result, least = None, rounds or tuning.rounds if self.sums.integrands.linear else tuning.most_rounds
         most = max(least, tuning.instrumental_rounds) if self.instrumental and least > 1 else least
         for number in range(1, most + 1):
-            result = self._step(self.normal(space, coefficients), coefficients)
+            self._last = self.normal(space, coefficients), coefficients
+            result = self._step(*self._last)
             moved = np.abs(change := result.coefficients - coefficients)
             result = replace(result, moved=change)
             coefficients = result.coefficients
@@ -261,6 +263,10 @@ class Estimator:
                 break
         assert result is not None
         return result
+
+    def again(self, fit: Fit) -> Fit:
+        """The last fit by the priors as they are now, without another round of weights."""
+        return replace(self._step(*self._last), moved=fit.moved)
 
     def _step(self, normal: Normal, at: Array) -> Fit:
         """The solution of the estimating equations linearised at the coefficients ``at``."""
