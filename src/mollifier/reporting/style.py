@@ -18,9 +18,8 @@ import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import get_registered_canvas_class
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
@@ -36,12 +35,8 @@ PURPLE = "#CC79A7"
 SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
 
 _MISSING = "0.88"
-# Formats; vector formats hold a date, which is left out.
-_PRINTERS: dict[str, Callable[[Figure, Any], object]] = {
-    "png": lambda figure, to: FigureCanvasAgg(figure).print_png(to),
-    "svg": lambda figure, to: FigureCanvasSVG(figure).print_svg(to, metadata={"Date": None}),
-    "pdf": lambda figure, to: FigureCanvasPdf(figure).print_pdf(to, metadata={"CreationDate": None}),
-}
+# What formats call the date that they hold.
+_DATES = {"svg": "Date", "pdf": "CreationDate"}
 _MOST_NODES = 600  # along one side of a map: more than its pixels
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -122,7 +117,8 @@ def draw(figure: Figure, kind: str, to: Any) -> None:
     The method ``savefig`` of figures draws all for the layout, and again for the file.
     """
     figure.set_dpi(mpl.rcParams["savefig.dpi"])
-    _PRINTERS[kind](figure, to)
+    canvas = get_registered_canvas_class(kind)(figure)
+    getattr(canvas, f"print_{kind}")(to, metadata={_DATES[kind]: None} if kind in _DATES else None)
 
 
 def text(raw: str) -> str:
