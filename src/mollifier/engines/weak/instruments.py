@@ -64,4 +64,4 @@ def instruments(
     fields = {f: data.smoothers[f](values) for f, values in projected.items()}
     exact = dict.fromkeys(fields, np.zeros(()))
     clear = replace(data, values={**data.values, **fields}, variances=exact, source=None, effects=())
-    return sums.over(clear).slopes(space, coefficients)
+    return sums.over(clear).rows(space, coefficients).slopes

@@ -145,10 +145,6 @@ class WeakSums:
         _, rest, slopes = self._lines
         return Rows(rest + slopes @ coefficients, slopes)
 
-    def slopes(self, space: TestSpace, coefficients: Array) -> Array:
-        """Derivatives of the residuals by the coefficients, shape (rows, m)."""
-        return self._projected(space, coefficients)[1]
-
     @additive("rest", "slope")
     def _projected(self, space: TestSpace, coefficients: Array) -> tuple[Array, Array]:
         """The residuals less slopes times coefficients, and the slopes."""
