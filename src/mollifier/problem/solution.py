@@ -26,7 +26,7 @@ from mollifier.problem.status import Status
 # Columns of the history that are not paths of scalar unknowns.
 HISTORY = ("seconds", "loss", "data", "residual", "prior", "stage")
 # Endings of what a solution says of something beside its value.
-_SUFFIXES = ("_sd", "_prior_sd", "_ratio", "_fitted", "_held_out", "_modes", "_visits")
+_SUFFIXES = ("_sd", "_prior_sd", "_ratio", "_fitted", "_shared", "_held_out", "_modes", "_visits")
 
 
 def owner(name: str, names: Iterable[str]) -> str:
@@ -62,7 +62,8 @@ class Solution(Printed):
         parts of its error.
     fit
         One row an ``observation``; for each observed variable ``v``: ``v``, ``v_sd``, ``v_fitted`` and
-        ``v_held_out`` (bool), NaN where it is not observed; coordinates are the points.
+        ``v_held_out`` (bool), NaN where it is not observed; coordinates are the points. ``v_shared`` is the
+        part of ``v_fitted`` that is declared noise which observations share, not the state.
     history
         One row a ``step``: ``seconds``, ``loss``, ``data``, ``residual``, ``prior``, ``stage`` (text) and a
         column for each scalar unknown.

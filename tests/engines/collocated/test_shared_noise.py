@@ -8,6 +8,7 @@ import torch
 import xarray as xr
 
 import mollifier as mf
+from mollifier.diagnostics.intervals.bootstrap import simulated
 from mollifier.engines.joint.engine import stages_of
 from mollifier.engines.joint.settings import JointSettings
 from mollifier.errors import ConfigurationError, DataError
@@ -86,6 +87,8 @@ def test_joint_declared_noise_is_covered(kind):
     assert np.max(np.abs(scores(solution))) < 3
     assert 0.8 < solution.misfit["u"]["fitted"] < 1.1
     assert 0.5 < solution.misfit["u"]["held_out"] < 1.6
+    shared, u = (np.sqrt(np.mean(solution.fit[n].values ** 2)) for n in ("u_shared", "u"))
+    assert 0.3 < shared / (LEVEL * u) < 2
 
 
 def test_network_declared_noise_is_covered():
@@ -124,6 +127,20 @@ def test_sensitivity_is_the_move_by_other_data(engine):
             error = abs(second.estimates[name].value - e.value - said)
             assert error < 0.2 * abs(said) + 0.3 * e.sd
     assert "by an offset of u" in first.summary()
+
+
+def test_repeats_draw_declared_noise():
+    """The variance of simulated data about the state is that which is declared."""
+    asked = problem(measured("sensor_gain", 1))
+    solution = mf.solve(asked, "joint")
+    state = (solution.fit["u_fitted"] - solution.fit["u_shared"]).values
+    places = np.stack([solution.fit[c].values for c in "xt"], axis=-1).tolist()
+    at = dict(zip(map(tuple, places), state, strict=True))
+    samples = asked.data.samples("u")
+    state = np.array([at[tuple(p)] for p in samples.points])
+    draws = np.array([simulated(asked, solution, 0, k).data.samples("u").values - state for k in range(200)])
+    expected = (LEVEL * state) ** 2 + samples.sd**2
+    assert np.mean(draws**2 / expected) == pytest.approx(1.0, rel=0.1)
 
 
 def test_too_many_effects_are_refused():

@@ -128,6 +128,10 @@ def simulated(problem: InverseProblem, solution: Solution, seed: int, number: in
         samples = problem.data.samples(name)
         fitted = _fitted(problem, solution, name, samples)
         values[name] = fitted + samples.sd * rng.standard_normal(len(fitted))
+        for effect in problem.data.noise_effects(name):
+            shapes = effect.at(dict(zip(samples.coordinates, samples.points.T, strict=True)))
+            shared = shapes @ rng.standard_normal(shapes.shape[1])
+            values[name] += shared * fitted if effect.gain else shared
     unknowns: dict[str, Any] = dict(problem.unknowns)
     for name, samples in problem.measurements.items():
         unknown = problem.unknown_fields[name]
@@ -166,8 +170,9 @@ def _fitted(problem: InverseProblem, solution: Solution, name: str, samples: Sam
     """The fitted state at its samples, shape (n,); the field interpolated where there is no fitted value."""
     fit, coordinates = solution.fit, list(samples.coordinates)
     places = np.stack([fit[c].values for c in coordinates], -1)
-    there = np.isfinite(fit[f"{name}_fitted"].values)
-    found = at_places(samples.points, places[there], fit[f"{name}_fitted"].values[there])
+    fitted = fit[f"{name}_fitted"].values - np.asarray(fit.get(f"{name}_shared", 0.0))
+    there = np.isfinite(fitted)
+    found = at_places(samples.points, places[there], fitted[there])
     missing = np.isnan(found)
     if missing.any():
         points = dict(zip(coordinates, samples.points[missing].T, strict=True))

@@ -138,7 +138,8 @@ def _measured(solution: Solution, problem: ForwardProblem, name: str) -> Measure
         if c != problem.along and any(d.along(c) for ds in problem.system.derivatives.values() for d in ds):
             keep &= x < nodes[-1] - 0.5 * gap
     points = dict(zip(over, places(solution, over)[keep].T, strict=True))
-    return Measured(points, fit[name].values[keep], noise(solution, name)[keep])
+    values = fit[name].values - np.asarray(fit.get(f"{name}_shared", 0.0))
+    return Measured(points, values[keep], noise(solution, name)[keep])
 
 
 def _directions(solution: Solution, fields: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:

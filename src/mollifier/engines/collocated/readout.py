@@ -119,9 +119,12 @@ def read_fit(objective: Objective, held: Observations | None) -> xr.Dataset:
     parts.sort(key=lambda part: problem.fields.index(part[0].name))
     found = []
     for target, s, held_out in parts:
+        state = observed[target.block][target.channel]
         with torch.no_grad():
-            values = objective.measured(target, observed[target.block][target.channel]).cpu().numpy()
-        found.append(FitPart(target.name, s, values[model.places[target.block].index(s.points)], held_out))
+            values = objective.measured(target, state)
+        here = model.places[target.block].index(s.points)
+        shared = (values - state).cpu().numpy()[here] if target.name in model.noise else None
+        found.append(FitPart(target.name, s, values.cpu().numpy()[here], held_out, shared))
     return fit_table(problem, found)
 
 
