@@ -17,8 +17,8 @@ QUESTIONS: Mapping[str, Callable[[InverseProblem], bool]] = {
     "edges at unknown places": lambda problem: moving_edge(problem.system) is not None,
     "hidden states that it cannot eliminate": lambda problem: without_hidden(problem) is None,
     "laws of the state": lambda problem: bool(problem.laws),
-    "noise that values share": lambda problem: any(map(problem.data.noise_effects, problem.fields)),
     "monotone fields": lambda problem: any(u.monotone for u in problem.unknown_fields.values()),
+    "noise that values share": lambda problem: any(map(problem.data.noise_effects, problem.fields)),
     "unknowns of each experiment": lambda problem: any(
         set(u.over or ()) & set(problem.experiments) for u in problem.unknown_fields.values()
     ),
