@@ -23,7 +23,7 @@ from mollifier.problem.completion import check_names, completed_states, complete
 from mollifier.problem.conditions import Condition, box, checked, placed
 from mollifier.problem.domain import Domain, Interior, check_edges
 from mollifier.problem.edges import at_edges
-from mollifier.problem.measurements import measurements_of
+from mollifier.problem.measurements import all_measurements
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown, Unknown, as_names, is_number
 
 
@@ -143,11 +143,7 @@ class InverseProblem:
             experiments=numbering,
             units=observations.units,
         )
-        measurements = {
-            n: measurements_of(n, u, observations)
-            for n, u in completed.items()
-            if isinstance(u, FieldUnknown) and u.measurements is not None
-        }
+        measurements = all_measurements(completed, observations)
         places = at_edges(conditions, interior, observations, constants)
         bounds = box(places, measurements, observations)
         system = placed(parse(equation, names), places, completed, bounds, observations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from mollifier.data.observations import Observations, Samples
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
-from mollifier.problem.unknowns import FieldUnknown
+from mollifier.problem.unknowns import FieldUnknown, Unknown
 
 Array = NDArray[np.float64]
 
@@ -18,6 +19,12 @@ EXACT = 1e-3
 
 # Share of the domain's length that a measurement may lie beyond the data, and standard errors beyond a bound.
 _BEYOND, _MOST = 0.05, 4.0
+
+
+def all_measurements(unknowns: Mapping[str, Unknown], data: Observations) -> dict[str, Samples]:
+    """The measurements of every unknown field that has some; see `measurements_of`."""
+    fields = {n: u for n, u in unknowns.items() if isinstance(u, FieldUnknown)}
+    return {n: measurements_of(n, u, data) for n, u in fields.items() if u.measurements is not None}
 
 
 def measurements_of(name: str, unknown: FieldUnknown, data: Observations) -> Samples:

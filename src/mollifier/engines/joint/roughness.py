@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +13,66 @@ from mollifier.engines.joint.system import Bordered, Rough, probes
 from mollifier.engines.joint.tuning import JointTuning
 
 Array = NDArray[np.float64]
+Place = tuple[int, int]
+
+
+@dataclass
+class RoughnessUpdates:
+    """Updates of the strengths, each from normal equations that contain those of the last.
+
+    Attributes
+    ----------
+    proposed
+        (target, axis) -> new strength and number of modes that the data determine; see `best_roughness`.
+    reach
+        (target, axis) -> last change of the log-strength, and the largest of the next.
+    faded
+        (target, axis) of the priors that have faded out.
+    count
+        Number of updates.
+    """
+
+    proposed: dict[Place, tuple[float, float]] = field(default_factory=dict)
+    reach: dict[Place, tuple[float, float]] = field(default_factory=dict)
+    faded: set[Place] = field(default_factory=set)
+    count: int = 0
+
+    def propose(self, system: Bordered, tuning: JointTuning) -> None:
+        """Find the next strengths, as long as updates are left."""
+        if self.count < tuning.most_updates:
+            self.count += 1
+            self.proposed = best_roughness(system, tuning, self.faded)
+
+    def apply(self, strengths: Any, tuning: JointTuning) -> float:
+        """Set the strengths to those proposed, with longer steps while they creep.
+
+        Returns the largest change of a log-strength, in its standard errors.
+        """
+        most, stiffest = 0.0, float(np.exp(tuning.smoothing_strengths[1]))
+        for place, (strength, modes) in self.proposed.items():
+            before = float(strengths[place])
+            change = float(np.log(min(strength, stiffest) / before))
+            if modes:
+                last, reach = self.reach.get(place, (0.0, np.inf))
+                if change * last < 0:  # the last update overshot
+                    reach = min(reach, abs(last)) / 2
+                elif last:  # updates in one direction converge slowly: longer ones
+                    reach *= tuning.update_growth
+                    longer = tuning.update_growth * abs(last / (change or last))
+                    change *= min(max(longer, 1.0), tuning.longest_update)
+                change = float(min(np.clip(change, -reach, reach), np.log(stiffest / before)))
+                self.reach[place] = change, reach
+                most = max(most, abs(change) * min(np.sqrt(modes / 2), 1.0))
+            else:
+                self.faded.add(place)
+            strengths[place] = before * np.exp(change)
+        self.proposed = {}
+        return most
 
 
 def best_roughness(
-    system: Bordered, tuning: JointTuning, faded: Collection[tuple[int, int]] = ()
-) -> dict[tuple[int, int], tuple[float, float]]:
+    system: Bordered, tuning: JointTuning, faded: Collection[Place] = ()
+) -> dict[Place, tuple[float, float]]:
     """Update the strengths of the states' smoothness priors towards those of greatest evidence.
 
     The states' prior given the equation has the curvature A = K + w R'R, with smoothness K and equation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from mollifier.engines.collocated.missing import missing_term
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.stages import NonFiniteLossError
 from mollifier.engines.joint.layout import Layout
-from mollifier.engines.joint.roughness import best_roughness
+from mollifier.engines.joint.roughness import RoughnessUpdates
 from mollifier.engines.joint.spline import FieldPriors, raw_values, spread_of
 from mollifier.engines.joint.stiff import stiff
 from mollifier.engines.joint.system import Bordered
@@ -98,10 +99,8 @@ class Joint(LevenbergMarquardt):
         self._misfits: list[float] = []
         # Shapes of priors are chosen once strengths are steady: before, the solution may still be far off.
         self._steady = False
-        self._proposed: dict[tuple[int, int], tuple[float, float]] = {}
-        self._updates, self._adapted, self.raised = 0, False, 0.0
-        self._faded: set[tuple[int, int]] = set()
-        self._reach: dict[tuple[int, int], tuple[float, float]] = {}
+        self._roughness = RoughnessUpdates()
+        self._adapted, self.raised = False, 0.0
         self._last: list[Component] | None = None
 
     @property
@@ -237,7 +236,8 @@ class Joint(LevenbergMarquardt):
         lin.shifts = [a + b for a, b in zip(lin.shifts or [0.0] * len(left), left, strict=True)]
 
     def _system(self, nodes: list[Array]) -> System:
-        self._changed = max(self._set_strengths(), np.inf if self.reweighing else 0.0)
+        moved = self._roughness.apply(self.objective.roughness, self.tuning)
+        self._changed = max(moved, np.inf if self.reweighing else 0.0)
         if self.free and self.weight >= 1.0:
             rescale(self.objective, self.free)
         self.linearisation.expand()
@@ -245,10 +245,8 @@ class Joint(LevenbergMarquardt):
             system = Bordered(self.linearisation, self.layout, nodes, self.weight, self.tuning)
         except NotPositiveError as error:
             raise NonFiniteLossError("a factor of the normal equations") from error
-        if self.weight >= 1.0 and system.finite and self._updates < self.tuning.most_updates:
-            self._updates += 1
-            # They are set before the next system is formed: this one contains the present strengths.
-            self._proposed = best_roughness(system, self.tuning, self._faded)
+        if self.weight >= 1.0 and system.finite:
+            self._roughness.propose(system, self.tuning)
         # At weights below one the priors of unknown fields are kept, unless the weight is not raised due to
         # them.
         if self.free and (self.weight >= 1.0 or not self.allowed) and system.finite:
@@ -262,33 +260,6 @@ class Joint(LevenbergMarquardt):
         # The predicted decrease of a step without damping: that of a short step is always small.
         self._whole = -float(system.gradient @ system.solve(0.0)) if system.finite else np.inf
         return system
-
-    def _set_strengths(self) -> float:
-        """Set the strengths of the states' priors to the proposed ones, with longer steps while they creep.
-
-        Returns the largest change of a log-strength, in its standard errors.
-        """
-        tuning, most = self.tuning, 0.0
-        stiffest = float(np.exp(tuning.smoothing_strengths[1]))
-        for place, (strength, modes) in self._proposed.items():
-            before = float(self.objective.roughness[place])
-            change = float(np.log(min(strength, stiffest) / before))
-            if modes:
-                last, reach = self._reach.get(place, (0.0, np.inf))
-                if change * last < 0:  # the last update overshot
-                    reach = min(reach, abs(last)) / 2
-                elif last:  # updates in one direction converge slowly: longer ones
-                    reach *= tuning.update_growth
-                    longer = tuning.update_growth * abs(last / (change or last))
-                    change *= min(max(longer, 1.0), tuning.longest_update)
-                change = float(min(np.clip(change, -reach, reach), np.log(stiffest / before)))
-                self._reach[place] = change, reach
-                most = max(most, abs(change) * min(np.sqrt(modes / 2), 1.0))
-            else:
-                self._faded.add(place)
-            self.objective.roughness[place] = before * np.exp(change)
-        self._proposed = {}
-        return most
 
     def close(self) -> None:
         """Store the posterior of the unknowns."""
@@ -389,17 +360,16 @@ class Joint(LevenbergMarquardt):
         """Damping, weight, multipliers of the equations, and priors with the history of their updates."""
         shifts = self.linearisation.shifts
         kept = None if shifts is None else [torch.from_numpy(np.ascontiguousarray(s)) for s in shifts]
-        strengths: dict[str, Any] = {"proposed": self._proposed, "faded": self._faded, "reach": self._reach}
-        strengths |= {"updates": self._updates, "steady": self._steady, "misfits": self._misfits}
-        strengths |= {"adapted": self._adapted, "raised": self.raised} | self.linearisation.chosen()
+        strengths: dict[str, Any] = {"roughness": asdict(self._roughness), "steady": self._steady}
+        strengths |= {"misfits": self._misfits, "adapted": self._adapted, "raised": self.raised}
+        strengths |= self.linearisation.chosen()
         return super().state_dict() | {"allowed": self.allowed, "shifts": kept} | strengths
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a saved state."""
         super().load_state_dict(state)
-        self.allowed, self._proposed = state["allowed"], dict(state["proposed"])
-        self._faded, self._reach = set(state["faded"]), dict(state["reach"])
-        self._updates, self._steady, self._misfits = state["updates"], state["steady"], list(state["misfits"])
+        self.allowed, self._roughness = state["allowed"], RoughnessUpdates(**state["roughness"])
+        self._steady, self._misfits = state["steady"], list(state["misfits"])
         self._adapted, self.raised = state["adapted"], state["raised"]
         self.linearisation.choose(state)
         self.linearisation.expand()
