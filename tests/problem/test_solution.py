@@ -238,3 +238,13 @@ def test_saving_where_a_file_stands_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="is a file"):
         make_solution().save(tmp_path / "file" / "run")
+
+
+def test_summary_leaves_out_errors_that_move_nothing():
+    """An offset under an equation of gradients alone moves an unknown by rounding: no line says so."""
+    estimates = {n: Estimate(n, 2.0, 0.1) for n in ("D", "r")}
+    moved = {"D": {"offset of u": 3e-15}, "r": {"offset of u": 0.02, "drift of u": -1e-14}}
+    text = make_solution(estimates=estimates, provenance={"sensitivity": moved}).summary()
+    assert [line for line in text.splitlines() if line.startswith("Shift")] == [
+        "Shift     r: 0.02 by an offset of u of 1 % of rms"
+    ]

@@ -28,6 +28,9 @@ HISTORY = ("seconds", "loss", "data", "residual", "prior", "stage")
 # Endings of what a solution says of something beside its value.
 _SUFFIXES = ("_sd", "_prior_sd", "_ratio", "_fitted", "_shared", "_held_out", "_modes", "_visits")
 
+# Share of an unknown's largest value below which an error does not move it: rounding.
+_UNMOVED = 1e-8
+
 
 def owner(name: str, names: Iterable[str]) -> str:
     """Of which other name a name says something; empty where of none.
@@ -300,8 +303,11 @@ class Solution(Printed):
             held = "" if m["held_out"] is None else f", {_number(m['held_out'])} held out"
             lines.append(f"Misfit    {name}: {_number(m['fitted'])} sd{held} (about 1 is what noise leaves)")
         for name, shifts in self.provenance.get("sensitivity", {}).items():
-            moved = ", ".join(f"{_number(size)} by an {what}" for what, size in shifts.items())
-            lines.append(f"Shift     {name}: {moved} of 1 % of rms".replace("an drift", "a drift"))
+            values = [self.estimates[name].value] if name in self.estimates else self.dataset[name].values
+            least = _UNMOVED * float(np.nanmax(np.abs(values)))
+            moved = ", ".join(f"{_number(by)} by an {what}" for what, by in shifts.items() if abs(by) > least)
+            if moved:
+                lines.append(f"Shift     {name}: {moved} of 1 % of rms".replace("an drift", "a drift"))
         lines += [f"Units     {text}" for text in self.provenance.get("units", ())]
         seconds, engine = self.provenance.get("seconds"), self.provenance.get("engine")
         if seconds is not None:
