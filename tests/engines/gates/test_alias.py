@@ -8,7 +8,7 @@ import xarray as xr
 
 import mollifier as mf
 from benchmarks.trust.study import Plan, drawn
-from mollifier.engines.gates.alias import between
+from mollifier.engines.gates.alias import between, short_waves
 
 
 @pytest.mark.parametrize(("seed", "status"), [(4, "undetermined"), (10, "converged")])
@@ -32,3 +32,17 @@ def test_between_few_or_dense_sensors_is_zero() -> None:
     assert between(state, "x", x) == 0.0
     assert between(state, "x", x[:3]) == 0.0
     assert between(state.where(x > 0.1), "x", x[::4]) == 0.0
+
+
+@pytest.mark.parametrize("engine", ["weak", "joint"])
+def test_waves_of_few_sensors_are_undetermined(engine: str) -> None:
+    """Two waves over five sensors look like one and a half: no engine can say which, and `check` says so."""
+    x, t = np.linspace(0, 1, 5), np.linspace(0, 1, 30)
+    decaying = np.exp(-0.01 * (4.4 * np.pi) ** 2 * t) * np.sin(4.4 * np.pi * x + 0.4)[:, None]
+    noisy = decaying + 0.002 * np.random.default_rng(0).standard_normal(decaying.shape)
+    data = mf.Observations.from_dataset(xr.Dataset({"u": (("x", "t"), noisy)}, {"x": x, "t": t}))
+    problem = mf.InverseProblem("u_t = D*u_xx", data, {"D": mf.ScalarUnknown(lower=0)})
+    assert "aliases" in str(mf.check(problem))
+    status = mf.solve(problem, engine, rng=0).status
+    assert status.name in ("undetermined", "misfit")
+    assert short_waves(problem)["u"]["x"] > 0.2

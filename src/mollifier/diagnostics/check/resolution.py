@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from mollifier.diagnostics.check.findings import Finding, about
 from mollifier.engines.choose import choose
+from mollifier.engines.gates.alias import sampled_finely, short_waves
 from mollifier.engines.registry import ENGINES
 from mollifier.errors import GridError
-from mollifier.mollify.bandwidth import signal_spectrum
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import Kernel
 from mollifier.mollify.stencils import rows
@@ -27,9 +27,6 @@ info, warn, error = about("resolution")
 
 # Waves over a radius up to which a kernel's spectrum is searched, in radians.
 _HIGHEST = 200.0
-# Nodes per wave below which waves may be aliases, the share of the variance that forbids an answer, and the
-# least nodes that show it.
-_PER_WAVE, _ALIASED, _LEAST = 4, 0.1, 8
 
 
 def too_few(problem: InverseProblem) -> Iterator[Finding]:
@@ -147,44 +144,10 @@ def of_fronts(
 
 def of_waves(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Finding]:
     """Waves of so few nodes that they may be aliases of shorter ones."""
-    numbers["short_waves"] = {}
-    if not problem.data.gridded:
-        return
-    for f in problem.fields:
-        array = problem.data.dataset[f]
-        variance = problem.data.noise_sd(f) ** 2
-        for c in problem.data.coordinates_of(f):
-            axis = problem.data.grid([c])[c]
-            if axis.size < _LEAST or not problem.system.order_along(c):
-                continue
-            lines = np.moveaxis(array.values, array.dims.index(c), -1).reshape(-1, axis.size)
-            share = short_waves(lines, axis.periodic, variance)
-            numbers["short_waves"].setdefault(f, {})[c] = share
-            if share > _ALIASED:
-                yield error(
-                    f"{100 * share:.0f} % of the variance of {f} along {c} are in waves of fewer than "
-                    f"{_PER_WAVE} nodes: they cannot be distinguished from aliases of shorter and "
-                    "faster ones.",
-                    f"Measure at closer values of {c}, or smooth {f} along it before it is sampled.",
-                )
-
-
-def short_waves(lines: Array, periodic: bool, variance: float) -> float:
-    """Share of the variance along an axis, that of the noise taken away, in waves of fewer than 4 nodes.
-
-    ``lines`` are values along the axis, shape (m, n), of which those with gaps are left out.
-
-    >>> x = 2 * np.pi * np.arange(32) / 32
-    >>> [round(short_waves(np.sin(k * x)[None], True, 0.0), 2) for k in (3, 11, 27)]
-    [0.0, 1.0, 0.0]
-    """
-    lines = lines[np.isfinite(lines).all(axis=1)]
-    if not len(lines):
-        return 0.0
-    signal, n = signal_spectrum(lines, periodic, variance), lines.shape[1]
-    short = _PER_WAVE * np.arange(len(signal)) > (n if periodic else 2 * (n - 1))
-    total = float(signal.sum())
-    return float(signal[short].sum()) / total if total > 0 else 0.0
+    numbers["short_waves"] = short_waves(problem)
+    status = sampled_finely(problem)
+    if status is not None:
+        yield error(f"{status.message}.")
 
 
 def shortest_wave(kernel: Kernel, radius: float) -> float:

@@ -1,4 +1,4 @@
-"""Whether a state swings between the sensors more than their measurements show.
+"""Whether waves may be aliases: a state that swings between the sensors, or data of too few nodes to a wave.
 
 Two waves that agree at all sensors of an axis differ between them: of the waves with k and with n - k periods
 over n sensors, the shorter one decays ((n - k)/k)^2 times as fast, so that a diffusivity which is as much too
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from mollifier.engines.registry import ENGINES
+from mollifier.mollify.bandwidth import signal_spectrum
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
@@ -29,9 +30,72 @@ class AliasTuning:
     largest: float = 0.15
     #: Sensors along an axis below which the spline shows too little: right answers on 5 differ by 0.2.
     fewest: int = 8
+    #: Share of a field's variance in short waves beyond which they may be aliases of shorter ones, and the
+    #: same along an axis of fewer sensors than `fewest`, where a weak wave among others is not seen.
+    short: float = 0.2
+    short_of_few: float = 0.02
+    #: Nodes below which a wave is short.
+    per_wave: int = 4
 
 
 DEFAULT = AliasTuning()
+
+
+def sampled_finely(problem: InverseProblem, solution: Solution | None = None) -> Status | None:
+    """`undetermined` where much of a field is in short waves along an axis of its derivatives."""
+    del solution
+    for f, shares in short_waves(problem).items():
+        for c, share in shares.items():
+            few = problem.data.part.dataset.sizes[c] < DEFAULT.fewest
+            if share > (DEFAULT.short_of_few if few else DEFAULT.short):
+                return Status(
+                    "undetermined",
+                    f"{100 * share:.0f} % of the variance of {f} along {c} are in waves of fewer than "
+                    f"{DEFAULT.per_wave} nodes: they cannot be distinguished from aliases of shorter and "
+                    f"faster ones. Measure at closer values of {c}, or smooth {f} along it before it is "
+                    "sampled",
+                )
+    return None
+
+
+def short_waves(problem: InverseProblem) -> dict[str, dict[str, float]]:
+    """Field -> coordinate along which it is differentiated -> share of its variance in short waves.
+
+    The noise is taken away from the variance. Nothing for data that are not on a grid, and nothing along an
+    axis of few values for an equation of first order there: curves that are no waves are as steep.
+    """
+    data, found, least = problem.data.part, {}, (DEFAULT.fewest, DEFAULT.per_wave)
+    for f in problem.fields if data.gridded else ():
+        array, variance = data.dataset[f], problem.data.noise_sd(f) ** 2
+        found[f] = {
+            c: short_share(np.moveaxis(array.values, array.dims.index(c), -1), axis.periodic, variance)
+            for c in data.coordinates_of(f)
+            if (order := problem.system.order_along(c))
+            and (axis := data.grid([c])[c]).size >= least[order > 1]
+        }
+    return found
+
+
+def short_share(values: NDArray[np.float64], periodic: bool, variance: float) -> float:
+    """Share of the variance along the last axis, that of the noise taken away, in short waves.
+
+    Lines with gaps are left out.
+
+    Examples
+    --------
+    >>> x = 2 * np.pi * np.arange(32) / 32
+    >>> [round(short_share(np.sin(k * x), True, 0.0), 2) for k in (3, 11, 27)]
+    [0.0, 1.0, 0.0]
+    """
+    n = values.shape[-1]
+    lines = values.reshape(-1, n)
+    lines = lines[np.isfinite(lines).all(axis=1)]
+    if not len(lines):
+        return 0.0
+    signal = signal_spectrum(lines, periodic, variance)
+    short = DEFAULT.per_wave * np.arange(len(signal)) > (n if periodic else 2 * (n - 1))
+    total = float(signal.sum())
+    return float(signal[short].sum()) / total if total > 0 else 0.0
 
 
 def resolved_between_sensors(problem: InverseProblem, solution: Solution) -> Status | None:

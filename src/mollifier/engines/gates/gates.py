@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from mollifier.engines.gates.alias import resolved_between_sensors
+from mollifier.engines.gates.alias import resolved_between_sensors, sampled_finely
 from mollifier.engines.gates.conditions import conditions_met
 from mollifier.engines.gates.damage import damaged
 from mollifier.engines.gates.edges import edges_blurred
@@ -30,6 +30,7 @@ GATES: Sequence[Gate] = (
     held_out_misfit,
     noise_as_assumed,
     independent_residuals,
+    sampled_finely,
     resolved_between_sensors,
 )
 """In order: the first that objects gives the status; if none does, their notes are added to it."""
