@@ -74,8 +74,8 @@ class PriorTuning:
     """Log-evidence for each axis of a field by which a strength that varies must exceed one that does not;
     infinite: none varies."""
     edged: float = 30.0
-    """Log-evidence from which a field may have edges: `joint` fits it again from that gain of a strength that
-    varies, other engines lose `converged` from that gain of a prior for edges over the best smooth one."""
+    """Log-evidence that a strength which varies must gain for `joint` to fit a field again with a prior for
+    edges. Of other engines' answers see `mollifier.engines.gates.edges`."""
     edge_steps: int = 3
     """Steps of expectation and maximisation in which a prior for edges is compared with a smooth one."""
     local_width: float = 0.3
