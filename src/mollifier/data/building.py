@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mollifier.data.complex_values import is_complex
 from mollifier.data.periodic import repeats_first
 from mollifier.data.values import EXTENTS, check_text, measured_array, real_array
 from mollifier.equations.names import TIME_NAMES
 from mollifier.errors import DataError, GridError, check_known
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Axis
 
 POINT = "point"
@@ -48,7 +49,7 @@ def time_last(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda n: n.lower() in TIME_NAMES))
 
 
-def _coordinate(name: str, array: xr.DataArray) -> tuple[NDArray[np.float64], dict[str, Any]]:
+def _coordinate(name: str, array: xr.DataArray) -> tuple[Array, dict[str, Any]]:
     """Values and attributes of a coordinate; dates become seconds since the first."""
     attrs = {k: v for k, v in array.attrs.items() if k in _KEPT}
     raw = np.asarray(array.values)
@@ -82,7 +83,7 @@ def with_axes(raw: xr.Dataset, periodic: Mapping[str, Any]) -> xr.Dataset:
 
 def _checked(
     raw: xr.Dataset, name: str, periodic: Mapping[str, Any], dims: tuple[str, ...], units: Mapping[str, str]
-) -> tuple[tuple[str, ...], NDArray[np.float64], dict[str, Any]]:
+) -> tuple[tuple[str, ...], Array, dict[str, Any]]:
     """Dimensions, values and attributes of a coordinate, its unit and its period among them."""
     x, attrs = _coordinate(name, raw[name])
     period = _check_axis(name, x, _period(raw, name, periodic), scattered=dims == (POINT,))
@@ -243,11 +244,7 @@ def _gridded(
 
 
 def build(
-    raw: xr.Dataset,
-    lay: Layout,
-    linked: Iterable[str],
-    periodic: Mapping[str, Any],
-    units: Mapping[str, str],
+    raw: xr.Dataset, lay: Layout, linked: Iterable[str], periodic: Mapping[str, Any], units: Mapping[str, str]
 ) -> xr.Dataset:
     """The checked dataset: variables and linked arrays, dimensions in coordinate order, replicates last."""
     check_known(periodic, lay.coordinates, DataError, "periodic names '{}'.")
@@ -284,7 +281,7 @@ def build(
 
 def _variable(
     name: str, array: xr.DataArray, dims: tuple[str, ...], units: Mapping[str, str], measured: bool
-) -> tuple[tuple[str, ...], NDArray[np.float64], dict[str, Any]]:
+) -> tuple[tuple[str, ...], Array, dict[str, Any]]:
     """Dimensions, values and attributes of a variable, or of an array that belongs to one."""
     own = tuple(d for d in dims if d in array.dims)
     stray = set(array.dims) - set(own)
@@ -311,7 +308,7 @@ def _straightened(raw: xr.Dataset, lay: Layout, periodic: Mapping[str, Any]) -> 
     return raw.assign_attrs(selected="; ".join(filter(None, notes))) if any(notes) else raw
 
 
-def _check_axis(name: str, x: NDArray[np.float64], period: bool | float, scattered: bool) -> float:
+def _check_axis(name: str, x: Array, period: bool | float, scattered: bool) -> float:
     """The period of a coordinate, or 0; raises where the coordinate cannot serve."""
     if x.size == 0:
         raise DataError(f"Coordinate '{name}' has no points; the data are empty.")

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mollifier.data import building
 from mollifier.data.building import POINT
@@ -24,10 +24,9 @@ from mollifier.data.noise_structure import NoiseFinding, less_than_given, noise_
 from mollifier.data.values import EXTENTS, real_array
 from mollifier.errors import DataError, check_known
 from mollifier.io.draws import Rng, generator
+from mollifier.mollify.arrays import Array, Mask
 
 Noise: TypeAlias = "float | Mapping[str, float | str | ArrayLike | xr.DataArray | Mapping[str, Any]] | None"
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def _beside(dataset: xr.Dataset, variable: str, name: str) -> Array:
     return dataset[name].broadcast_like(array).transpose(*array.dims).values
 
 
-def trusted(dataset: xr.Dataset, variable: str) -> NDArray[np.bool_]:
+def trusted(dataset: xr.Dataset, variable: str) -> Mask:
     """Where the samples of a variable are trusted, in its shape."""
     name = dataset[variable].attrs.get("trusted")
     if name is None:

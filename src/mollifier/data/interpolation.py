@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.interpolate import (
     LinearNDInterpolator,
     NdBSpline,
@@ -17,9 +17,8 @@ from scipy.interpolate import (
 from scipy.spatial import QhullError
 
 from mollifier.errors import DataError
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.grid import Axis, Grid
-
-Array = NDArray[np.float64]
 
 
 def positions(
@@ -93,7 +92,7 @@ def interpolated(array: xr.DataArray, points: Array) -> Array:
     return on_grid(str(array.name), array.values.astype(float), grid, points, "cubic")
 
 
-def within(array: xr.DataArray, points: Array) -> NDArray[np.bool_]:
+def within(array: xr.DataArray, points: Array) -> Mask:
     """Which points (n, d) lie between the ends of a field, but for rounding; along axes that wrap all do."""
     found = np.ones(len(points), dtype=bool)
     for d, x in zip(array.dims, points.T, strict=True):

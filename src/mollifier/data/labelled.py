@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mollifier.data import errorbars
 from mollifier.data.building import POINT
@@ -20,9 +20,8 @@ from mollifier.data.noise_model import NoiseEffect, effects_of
 from mollifier.data.noise_structure import NoiseFinding
 from mollifier.errors import DataError, check_known
 from mollifier.io.printed import Printed
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Axis, Grid
-
-Array = NDArray[np.float64]
 
 # Values that are hashed at a time: a copy of all would take as much memory as the data.
 _HASHED = 2**20

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.errors import DataError
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Mask
 
 GEOJSON = (".json", ".geojson")
 """Suffixes of GeoJSON files."""
@@ -43,7 +41,7 @@ def checked_rings(rings: Sequence[Array], what: str) -> list[Array]:
     return list(rings)
 
 
-def inside(rings: Sequence[Array], points: Array) -> NDArray[np.bool_]:
+def inside(rings: Sequence[Array], points: Array) -> Mask:
     """Which points (n, 2) lie inside rings, their edges included; a ring inside another is a hole.
 
     >>> square = np.array([[0.0, 0.0], [3.0, 0.0], [3.0, 3.0], [0.0, 3.0]])

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.distributions import fisher_upper
 
 # Probability by which chance alone may favour a repeat.
@@ -55,7 +56,7 @@ def _repeats(values: NDArray[np.generic]) -> bool:
     return alike or (odd > limit * noise and whole > _CLEARER * without)
 
 
-def _roughness(lines: NDArray[np.float64]) -> float:
+def _roughness(lines: Array) -> float:
     """Mean square of the differences along the first axis, of unit norm."""
     norm = np.linalg.norm(np.diff(np.eye(_ORDER + 1), _ORDER, axis=0))
     return float(np.mean((np.diff(lines, _ORDER, axis=0) / norm) ** 2))

@@ -15,8 +15,7 @@ from mollifier.data.arrays import check_rename
 from mollifier.data.building import POINT, time_last
 from mollifier.errors import DataError, check_known, did_you_mean
 from mollifier.io.draws import Rng, generator
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Mask
 
 # Standard errors never fall below this fraction of rms(u), so that weights stay finite on exact data.
 _FLOOR = 1e-8
@@ -73,7 +72,7 @@ def samples(
     return Samples(coordinates, np.stack(columns, axis=-1), values, errors)
 
 
-def equals(name: str, labels: NDArray[Any], value: Any) -> NDArray[np.bool_]:
+def equals(name: str, labels: NDArray[Any], value: Any) -> Mask:
     """Where labels equal the value, numbers to rounding, in the shape of the labels.
 
     Raises `DataError` if none does; the message lists what is there.
@@ -100,7 +99,7 @@ def equals(name: str, labels: NDArray[Any], value: Any) -> NDArray[np.bool_]:
     raise DataError(f"'{name}' is nowhere {value!r}. There are: {', '.join(shown)}.{close}")
 
 
-def matches(name: str, labels: NDArray[Any], value: Any) -> tuple[NDArray[np.bool_], bool]:
+def matches(name: str, labels: NDArray[Any], value: Any) -> tuple[Mask, bool]:
     """Where labels equal the value, or one of several, as `equals`; and whether it is a single value."""
     single = isinstance(value, str) or not isinstance(value, Iterable)
     return np.any([equals(name, labels, v) for v in ([value] if single else value)], axis=0), single

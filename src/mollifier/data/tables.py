@@ -17,6 +17,7 @@ from mollifier.data.notation import qualified
 from mollifier.data.readers.registry import Reader
 from mollifier.data.text_tables import first_text, read_layout, split_header
 from mollifier.errors import DataError, check_known, did_you_mean
+from mollifier.mollify.arrays import Index
 
 # Rows that fill at least this part of the product of their coordinates are a grid with gaps.
 _FULL = 0.5
@@ -209,10 +210,10 @@ def tabulate(
 
 def _grid_plan(
     position: Mapping[str, NDArray[Any]], repeats: Mapping[str, NDArray[Any]], forced: bool
-) -> tuple[dict[str, NDArray[Any]], list[NDArray[np.intp]]] | None:
+) -> tuple[dict[str, NDArray[Any]], list[Index]] | None:
     """Nodes of each axis and the index of each row along it; None where the rows are scattered."""
     nodes: dict[str, NDArray[Any]] = {}
-    index: list[NDArray[np.intp]] = []
+    index: list[Index] = []
     for name, x in {**position, **repeats}.items():
         values, where = np.unique(x, return_inverse=True)
         if name in position and values.dtype.kind == "f":

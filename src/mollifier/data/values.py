@@ -7,16 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mollifier.data.complex_values import is_complex
 from mollifier.errors import DataError
+from mollifier.mollify.arrays import Array
 
 # Extents beyond these would overflow when derivatives divide by powers of a length.
 EXTENTS = 1e-60, 1e60
 
 
-def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
+def real_array(name: str, values: ArrayLike) -> Array:
     """A float64 copy; masked entries are NaN, and imaginary parts of rounding are left with a warning."""
     masked = np.ma.isMaskedArray(values)
     raw = np.ma.getdata(values) if masked else np.asarray(values)
@@ -41,7 +42,7 @@ def real_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
     return result
 
 
-def measured_array(name: str, values: ArrayLike) -> NDArray[np.float64]:
+def measured_array(name: str, values: ArrayLike) -> Array:
     """Values of a variable: real, nowhere infinite, somewhere finite."""
     result = real_array(name, values)
     infinite = int(np.isinf(result).sum())

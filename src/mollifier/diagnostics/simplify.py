@@ -15,7 +15,6 @@ from itertools import product
 import numpy as np
 import sympy
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.stats import chi2
 
@@ -25,10 +24,9 @@ from mollifier.equations.syntax import read
 from mollifier.equations.system import parse
 from mollifier.errors import MollifierError, check_known
 from mollifier.io.arguments import typed
+from mollifier.mollify.arrays import Array
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.solution import Solution
-
-Array = NDArray[np.float64]
 
 FORMS: Mapping[str, str] = {
     "constant": "a",

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.distributions import normal_upper, student_upper
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Array = NDArray[np.float64]
 Likelihood = Literal["normal", "student", "huber"]
 
 

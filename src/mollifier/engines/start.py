@@ -10,17 +10,15 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import distance_transform_edt
 
 from mollifier.errors import ConfigurationError
+from mollifier.mollify.arrays import Array
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import NO_ANSWER
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Axis
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import value_axis
-
-Array = NDArray[np.float64]
 
 # Values at which a law is read out.
 _VALUES = 101

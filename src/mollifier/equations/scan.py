@@ -17,9 +17,7 @@ from mollifier.mollify.orders import Derivative
 
 
 def fields_in(
-    equations: Any,
-    candidates: Mapping[str, Sequence[str]] | Iterable[str],
-    coordinates: Sequence[str],
+    equations: Any, candidates: Mapping[str, Sequence[str]] | Iterable[str], coordinates: Sequence[str]
 ) -> tuple[str, ...]:
     """Candidates that the equations differentiate, and which must therefore be fields, in the order given.
 

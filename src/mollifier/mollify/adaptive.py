@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 from mollifier.errors import GridError
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.kernels import Kernel, namespace
 from mollifier.mollify.matrices import rows_matrix
 from mollifier.mollify.operators import TensorOperator
-
-Array = NDArray[np.float64]
 
 ADAPTIVE = "adaptive"
 """The radius of an axis along which it varies from place to place."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from mollifier.mollify.arrays import Array, Index, Mask
 from mollifier.mollify.distributions import chi2_upper
 from mollifier.mollify.grid import Axis
-
-Array = NDArray[np.float64]
 
 # Pairs of points: neighbours of each point, at several distances, so that noise can be averaged past.
 _NEIGHBOURS = 24
@@ -71,8 +69,8 @@ def feature_lengths(points: Array, values: Array, sd: Array) -> Array:
 
 
 def neighbour_changes(
-    points: Array, values: Array, sd: Array, metric: Array, some: NDArray[np.intp]
-) -> tuple[Array, NDArray[np.bool_], Array]:
+    points: Array, values: Array, sd: Array, metric: Array, some: Index
+) -> tuple[Array, Mask, Array]:
     """Distances of points to neighbours, (m, k, d), whether mainly along a coordinate, and changes, (m, k).
 
     Distances are in the metric; changes are beyond the noise, 0 where they are noise.

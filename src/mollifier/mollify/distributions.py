@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special
+
+from mollifier.mollify.arrays import Array
 
 
 def normal_tail(z: ArrayLike) -> Any:
@@ -56,7 +58,7 @@ def beta_upper(p: ArrayLike, a: ArrayLike, b: ArrayLike) -> Any:
     return special.betainccinv(a, b, p)
 
 
-def ranks(values: ArrayLike) -> NDArray[np.float64]:
+def ranks(values: ArrayLike) -> Array:
     """Ranks from 1 on, in the shape of the values (n,); equal values share their mean rank.
 
     >>> ranks([3.0, 1.0, 3.0]).tolist()

@@ -9,10 +9,11 @@ from functools import cached_property
 from numbers import Integral, Real
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mollifier.errors import GridError, did_you_mean
 from mollifier.io.printed import Printed
+from mollifier.mollify.arrays import Array
 
 # Coordinates read from files carry rounding of the last printed digit.
 _UNIFORM_TOLERANCE = 1e-6
@@ -146,7 +147,7 @@ class Axis:
         return cls(name, float(x[0]), float(upper), x.size, bool(periodic), unit, nodes)
 
     @cached_property
-    def points(self) -> NDArray[np.float64]:
+    def points(self) -> Array:
         """Nodes, shape (size,), increasing."""
         if self.nodes is not None:
             return np.array(self.nodes)
@@ -260,7 +261,7 @@ class Grid(Printed):
         kept = {self[n].name for n in names}
         return Grid(*(a for a in self.axes if a.name in kept))
 
-    def coords(self) -> NDArray[np.float64]:
+    def coords(self) -> Array:
         """Coordinates of every node, shape (size, d), last axis fastest."""
         mesh = np.meshgrid(*(a.points for a in self.axes), indexing="ij")
         return np.stack([m.ravel() for m in mesh], axis=-1)

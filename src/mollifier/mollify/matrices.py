@@ -7,8 +7,8 @@ from functools import lru_cache, reduce
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
+from mollifier.mollify.arrays import Array, Index
 from mollifier.mollify.stencils import Rows
 
 
@@ -24,7 +24,7 @@ def rows_matrix(rows: Rows) -> sp.csr_array:
     return taps_matrix(rows.weights, rows.index, rows.nodes)
 
 
-def taps_matrix(weights: NDArray[np.float64], index: NDArray[np.intp], columns: int) -> sp.csr_array:
+def taps_matrix(weights: Array, index: Index, columns: int) -> sp.csr_array:
     """Rows of equally many weights, shape (m, taps); zeros that pad them are dropped, repeats summed."""
     m, taps = weights.shape
     # Copies: dropping zeros works in place.

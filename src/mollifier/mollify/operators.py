@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mollifier.errors import GridError, check_known
+from mollifier.mollify.arrays import Array, Index
 from mollifier.mollify.convolve import (
     banded_convolve,
     direct_convolve,
@@ -74,7 +75,7 @@ class AxisOperator:
     def __init__(
         self,
         nodes: Axis,
-        centres: NDArray[np.float64],
+        centres: Array,
         kernel: Kernel,
         radius: float,
         orders: Sequence[int],
@@ -115,7 +116,7 @@ class AxisOperator:
             "tail": np.concatenate([r.block(tail, right) for r in chosen]),
         }
 
-    def part(self, results: NDArray[np.intp]) -> AxisOperator:
+    def part(self, results: Index) -> AxisOperator:
         """The operator of some of the results, from the nodes that they need, as a matrix product."""
         entries = [r.entries(results) for r in self.rows.values()]
         used = np.unique(np.concatenate([index[weights != 0] for index, weights in entries]))
@@ -134,7 +135,7 @@ class AxisOperator:
         centre = next(iter(self.rows.values())).centres[i]
         return round((float(centre) - self.nodes.lower) / h), round(reach)
 
-    def _stencil(self, r: Rows) -> NDArray[np.float64]:
+    def _stencil(self, r: Rows) -> Array:
         """The shared stencil on the offsets -reach..reach."""
         offsets, weights = r.distinct.offsets[self.invariant.start], r.distinct.weights[self.invariant.start]
         used = weights != 0
@@ -206,7 +207,7 @@ class TensorOperator:
         *,
         boundary: Boundary = "halo",
         accuracy: int | None = 2,
-        onto: Mapping[str, NDArray[np.float64]] | None = None,
+        onto: Mapping[str, Array] | None = None,
         methods: Mapping[str, Method] | None = None,
     ) -> None:
         radius = Radius(grid, radius)
@@ -250,7 +251,7 @@ class TensorOperator:
         gain = [{k: float(r.noise_gain.max(initial=0.0)) for k, r in a.rows.items()} for a in self.axes]
         return [float(np.prod([g[k] for g, k in zip(gain, o, strict=True)])) for o in self.orders]
 
-    def part(self, results: Sequence[NDArray[np.intp]]) -> TensorOperator:
+    def part(self, results: Sequence[Index]) -> TensorOperator:
         """The operator on a product of some of the results along each axis, from the nodes that they need."""
         found = copy(self)
         found.__dict__.pop("constants", None)

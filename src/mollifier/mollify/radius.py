@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.errors import GridError
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.grid import Axis, Grid
 
 Boundary = Literal["halo", "one-sided", "trim"]
@@ -102,7 +102,7 @@ class Radius(dict[str, float]):
         return Grid(*(_trimmed(a, self[a.name]) for a in self.grid))
 
 
-def fits(axis: Axis, centres: NDArray[np.float64], radius: float) -> NDArray[np.bool_]:
+def fits(axis: Axis, centres: Array, radius: float) -> Mask:
     """Whether the kernel about each centre lies within the nodes, shape (m,); on periodic axes always.
 
     The kernel vanishes at its radius: a support that ends within one cell past the last node is still whole.

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mollifier.errors import GridError
+from mollifier.mollify.arrays import Index
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.jet import Jet
 from mollifier.mollify.operators import TensorOperator
@@ -76,7 +76,7 @@ def tile_index(
     points: int | Mapping[str, int],
     start: Mapping[str, int],
     generator: torch.Generator | None,
-) -> list[NDArray[np.intp]]:
+) -> list[Index]:
     """Points of a block along each axis of results of a shape; see `MollifierLayer.tile`."""
     for name in (*(points if isinstance(points, Mapping) else ()), *start):
         grid[name]

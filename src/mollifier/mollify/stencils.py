@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 from numpy.polynomial import legendre
-from numpy.typing import NDArray
 
 from mollifier.errors import GridError
+from mollifier.mollify.arrays import Array, Index, Mask
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import Kernel, check_order, memo, namespace
 from mollifier.mollify.radius import fits
@@ -56,10 +56,10 @@ class Stencils:
         Whether the kernel's support lies within the nodes, shape (rows,); the other rows are one-sided.
     """
 
-    offsets: NDArray[np.float64]
-    index: NDArray[np.intp]
-    weights: NDArray[np.float64]
-    whole: NDArray[np.bool_]
+    offsets: Array
+    index: Index
+    weights: Array
+    whole: Mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,45 +82,45 @@ class Rows:
 
     order: int
     degree: int
-    centres: NDArray[np.float64]
+    centres: Array
     nodes: int
     invariant: slice
     distinct: Stencils
 
-    def _shifted(self, part: slice | NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def _shifted(self, part: slice | Index) -> tuple[Index, Index]:
         """The distinct row of each row of a part, and by how many nodes it is shifted."""
         first, last = self.invariant.start, self.invariant.stop
         i = np.arange(len(self.centres))[part]
         after = np.clip(i - first, 0, max(last - first - 1, 0))
         return i - after, np.where(i < last, after, 0)
 
-    def entries(self, part: slice | NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    def entries(self, part: slice | Index) -> tuple[Index, Array]:
         """Nodes and weights of a part of the rows, each of shape (m, taps)."""
         row, shift = self._shifted(part)
         # Zero weights that pad a stencil may point past the end.
         return (self.distinct.index[row] + shift[:, None]) % self.nodes, self.distinct.weights[row]
 
     @property
-    def offsets(self) -> NDArray[np.float64]:
+    def offsets(self) -> Array:
         """``x_j - x`` of each weight of every row, shape (m, taps)."""
         return self.distinct.offsets[self._shifted(slice(None))[0]]
 
     @property
-    def index(self) -> NDArray[np.intp]:
+    def index(self) -> Index:
         """Node of each weight of every row, shape (m, taps)."""
         return self.entries(slice(None))[0]
 
     @property
-    def weights(self) -> NDArray[np.float64]:
+    def weights(self) -> Array:
         """Weights of every row, shape (m, taps)."""
         return self.entries(slice(None))[1]
 
     @property
-    def whole(self) -> NDArray[np.bool_]:
+    def whole(self) -> Mask:
         """Whether the kernel's support lies within the nodes, of every row, shape (m,)."""
         return self.distinct.whole[self._shifted(slice(None))[0]]
 
-    def part(self, results: NDArray[np.intp], nodes: NDArray[np.intp]) -> Rows:
+    def part(self, results: Index, nodes: Index) -> Rows:
         """Some of the rows, on some of the nodes, which hold all their weights."""
         index, weights = self.entries(results)
         row = self._shifted(results)[0]
@@ -128,11 +128,11 @@ class Rows:
         distinct = Stencils(self.distinct.offsets[row], place, weights, self.distinct.whole[row])
         return Rows(self.order, self.degree, self.centres[results], len(nodes), slice(0, 0), distinct)
 
-    def dense(self, part: slice = slice(None)) -> NDArray[np.float64]:
+    def dense(self, part: slice = slice(None)) -> Array:
         """The rows, or a part of them, as a matrix, shape (m, nodes)."""
         return self.block(part, (0, self.nodes))
 
-    def block(self, part: slice, columns: tuple[int, int]) -> NDArray[np.float64]:
+    def block(self, part: slice, columns: tuple[int, int]) -> Array:
         """A part of the rows on the nodes from the first column up to the second, which hold all weights."""
         index, weights = self.entries(part)
         row, tap = np.nonzero(weights)
@@ -153,14 +153,12 @@ class Rows:
         return moment_error(weights, offsets, self.order, max(self.degree, self.order))
 
     @property
-    def noise_gain(self) -> NDArray[np.float64]:
+    def noise_gain(self) -> Array:
         """Standard deviation of each row's result per unit of white noise in the nodes, shape (m,)."""
         return np.sqrt(np.sum(self.distinct.weights**2, axis=-1))[self._shifted(slice(None))[0]]
 
 
-def moment_error(
-    weights: NDArray[np.float64], offsets: NDArray[np.float64], order: int, degree: int
-) -> float:
+def moment_error(weights: Array, offsets: Array, order: int, degree: int) -> float:
     """Largest deviation of ``R^(k-m) sum_j w_j (x_j - x)^m / m!`` from delta_km, m = 0..degree, all rows.
 
     R is the distance of the row's furthest weight: the number is dimensionless, the error of the
@@ -242,12 +240,7 @@ def whole_weights(kernel: Kernel, offsets: Any, cell: float, radius: Any, order:
 
 
 def rows(
-    axis: Axis,
-    centres: NDArray[np.float64],
-    kernel: Kernel,
-    radius: float,
-    order: int,
-    accuracy: int | None = 2,
+    axis: Axis, centres: Array, kernel: Kernel, radius: float, order: int, accuracy: int | None = 2
 ) -> Rows:
     """Rows for one derivative at any centres, from values at the nodes of an axis.
 
@@ -297,7 +290,7 @@ def rows(
     return Rows(order, degree, centres, axis.size, repeat or slice(0, 0), distinct)
 
 
-def _checked_centres(axis: Axis, centres: Any) -> NDArray[np.float64]:
+def _checked_centres(axis: Axis, centres: Any) -> Array:
     """The centres as an array (m,), each finite and on the axis."""
     centres = np.asarray(centres, dtype=float)
     if centres.ndim != 1:
@@ -320,7 +313,7 @@ def _checked_centres(axis: Axis, centres: Any) -> NDArray[np.float64]:
     return centres
 
 
-def _own_node(axis: Axis, centres: NDArray[np.float64], order: int) -> Rows:
+def _own_node(axis: Axis, centres: Array, order: int) -> Rows:
     """The nearest node's value, all that one node can carry; also what no centres at all need."""
     if order and (axis.size == 1 or axis.discrete):
         what = "is discrete" if axis.discrete else "has one point"
@@ -334,7 +327,7 @@ def _own_node(axis: Axis, centres: NDArray[np.float64], order: int) -> Rows:
     return Rows(order, 0, centres, axis.size, slice(0, 0), distinct)
 
 
-def _shared_rows(axis: Axis, centres: NDArray[np.float64], radius: float) -> slice | None:
+def _shared_rows(axis: Axis, centres: Array, radius: float) -> slice | None:
     """The centres that are consecutive nodes of an even axis and whole: they share one stencil."""
     if not axis.uniform or len(centres) < 2:
         return None

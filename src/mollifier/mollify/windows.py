@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.errors import GridError
+from mollifier.mollify.arrays import Array, Index, Mask
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import Kernel
 from mollifier.mollify.radius import fits
@@ -24,14 +24,14 @@ class Windows:
     ``reach`` (half-width about the centre) and ``whole`` (the kernel's support lies within the nodes) (m, 1).
     """
 
-    index: NDArray[np.intp]
-    offsets: NDArray[np.float64]
-    cells: NDArray[np.float64]
-    reach: NDArray[np.float64]
-    whole: NDArray[np.bool_]
+    index: Index
+    offsets: Array
+    cells: Array
+    reach: Array
+    whole: Mask
 
 
-def windows(axis: Axis, centres: NDArray[np.float64], radius: float) -> Windows:
+def windows(axis: Axis, centres: Array, radius: float) -> Windows:
     """Windows about the centres; near an end they are shifted inwards, keeping their width of two radii."""
     x = axis.points
     if axis.periodic:

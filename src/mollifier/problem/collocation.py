@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.errors import ConfigurationError, check_known
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.bandwidth import feature_lengths
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import Kernel, kernel_for
@@ -60,7 +60,7 @@ class Collocation:
     accuracy: int
     features: dict[str, float]
     needed: dict[str, int]
-    inside: NDArray[np.bool_] | None = None
+    inside: Mask | None = None
     fronts: Mapping[str, Front] = field(default_factory=dict)
 
     @property
@@ -68,7 +68,7 @@ class Collocation:
         """Share of the nodes outside the measured region."""
         return 0.0 if self.inside is None else float(np.mean(~self.inside))
 
-    def within(self, names: Sequence[str]) -> NDArray[np.bool_]:
+    def within(self, names: Sequence[str]) -> Mask:
         """Which nodes over some of the coordinates lie in the measured region, in their grid's shape."""
         over = self.grid.subgrid(names)
         if self.inside is None:
@@ -187,7 +187,7 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
 
 def _inside(
     problem: InverseProblem, grid: Grid, features: Mapping[str, float], chosen: choices.Collocation
-) -> NDArray[np.bool_] | None:
+) -> Mask | None:
     """Which nodes lie in the domain, or, where none was given, in the measured region; None where all do."""
     if problem.interior is None:
         return measured_region(problem, grid, features) if chosen.region == "data" else None
@@ -201,7 +201,7 @@ def _inside(
     return None if inside.all() else inside
 
 
-def _check_labels(problem: InverseProblem, apart: Mapping[str, NDArray[np.float64]]) -> None:
+def _check_labels(problem: InverseProblem, apart: Mapping[str, Array]) -> None:
     """Refuse conditions at values of a label that are not in the data: between curves there is none."""
     for condition in problem.system.conditions:
         for c in condition.at.keys() & apart.keys():

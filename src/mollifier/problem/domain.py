@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.data.observations import Observations
 from mollifier.data.outlines import checked_rings
@@ -18,6 +17,7 @@ from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.names import TIME_NAMES
 from mollifier.equations.system import EquationSystem
 from mollifier.errors import ConfigurationError, check_known
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.problem.shapes import (
     IMAGES,
@@ -34,8 +34,6 @@ from mollifier.problem.shapes import (
     read_rings,
 )
 from mollifier.problem.unknowns import as_names
-
-Array = NDArray[np.float64]
 
 _PLANES = (("x", "y"), ("lon", "lat"), ("longitude", "latitude"))
 
@@ -190,12 +188,12 @@ class Interior:
         held = {c for s in self.shapes for c in s.coordinates}
         return tuple(c for c in data.coordinates if c in held)
 
-    def contains(self, points: Mapping[str, Array]) -> NDArray[np.bool_]:
+    def contains(self, points: Mapping[str, Array]) -> Mask:
         """Which places lie inside: coordinate -> values (n,)."""
         found = [s.holds(np.stack([points[c] for c in s.coordinates], axis=1)) for s in self.shapes]
         return np.asarray(np.all(found, axis=0), dtype=np.bool_)
 
-    def on(self, grid: Grid) -> NDArray[np.bool_]:
+    def on(self, grid: Grid) -> Mask:
         """Which nodes of a grid lie inside, in its shape."""
         held = np.ones(grid.shape, dtype=np.bool_)
         for s in self.shapes:

@@ -6,16 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from mollifier.data.observations import Observations
 from mollifier.errors import ConfigurationError
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.problem.conditions import ALL, EDGE, Condition
 from mollifier.problem.domain import Interior
 from mollifier.problem.shapes import inequalities
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def edge(interior: Interior, names: Sequence[str], data: Observations) -> tuple[
             for a, b, n in zip(low, high, length, strict=True)]  # fmt: skip
     nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
 
-    def holds(points: Array) -> NDArray[np.bool_]:
+    def holds(points: Array) -> Mask:
         return interior.contains(dict(zip(names, points.reshape(-1, 2).T, strict=True))).reshape(
             points.shape[:-1]
         )

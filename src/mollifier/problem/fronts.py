@@ -6,13 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.data.selection import Samples
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.bandwidth import neighbour_changes
 from mollifier.problem.inverse_problem import InverseProblem
-
-Array = NDArray[np.float64]
 
 NODES_PER_FEATURE = 4.0
 """Nodes per shortest feature (the range of the field over its steepest slope): about a spline's width."""

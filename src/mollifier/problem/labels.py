@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.data.observations import Samples
+from mollifier.mollify.arrays import Index
 from mollifier.problem.inverse_problem import InverseProblem
 
 # Most curves, and the least samples of one on average, for which each is fitted separately.
@@ -46,7 +46,7 @@ def labels(problem: InverseProblem) -> tuple[str, ...]:
     return tuple(found)
 
 
-def curves(samples: Samples, apart: Sequence[str]) -> Iterator[tuple[NDArray[np.intp], Samples]]:
+def curves(samples: Samples, apart: Sequence[str]) -> Iterator[tuple[Index, Samples]]:
     """The samples of each combination of labels: their rows, and themselves without the labels.
 
     >>> points = np.array([[0.0, 1.0], [0.0, 2.0], [5.0, 1.0]])

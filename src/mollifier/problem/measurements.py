@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.data.observations import Observations, Samples
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.problem.unknowns import FieldUnknown, Unknown
-
-Array = NDArray[np.float64]
 
 EXACT = 1e-3
 """Share of the measurements' rms below which no standard error is taken."""
@@ -90,7 +88,7 @@ def least_error(values: Array) -> float:
     return EXACT * (float(np.sqrt(np.mean(values**2))) or 1.0)
 
 
-def exact(samples: Samples) -> NDArray[np.bool_]:
+def exact(samples: Samples) -> Mask:
     """Which measurements were given as exact, or more precise than any may count, shape (n,).
 
     They are conditions that the field meets, as boundary values are; the others are data with noise.

@@ -12,16 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from mollifier.equations.names import TIME_NAMES
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.problem.conditions import reached
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ TUNING = RegionTuning()
 
 def measured_region(
     problem: InverseProblem, grid: Grid, features: Mapping[str, float], tuning: RegionTuning = TUNING
-) -> NDArray[np.bool_] | None:
+) -> Mask | None:
     """Which nodes of a grid over all coordinates lie in the measured region; None where all do.
 
     Time and labels do not matter: a place of space is in the region at all times. With one coordinate of

@@ -11,13 +11,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mollifier.errors import CheckpointError
-from mollifier.io.files import (
-    ensure_folder,
-    read_groups,
-    write_atomically,
-    write_groups,
-    write_json,
-)
+from mollifier.io.files import ensure_folder, read_groups, write_atomically, write_groups, write_json
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.status import Status
 

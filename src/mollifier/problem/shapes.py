@@ -26,8 +26,7 @@ from mollifier.equations.names import Names
 from mollifier.equations.syntax import read as statements
 from mollifier.errors import ConfigurationError, EquationError
 from mollifier.io.files import require_file
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Mask
 
 IMAGES = (".tif", ".tiff")
 """Suffixes of images."""
@@ -42,7 +41,7 @@ class Shape:
     """
 
     coordinates: tuple[str, ...]
-    holds: Callable[[Array], NDArray[np.bool_]]
+    holds: Callable[[Array], Mask]
     text: str
 
 
@@ -77,8 +76,8 @@ def _expression(text: str, algebra: Algebra) -> Any:
     return TreeBuilder(text, algebra).residual(found[0])
 
 
-def _below_zero(level: ArrayFunction) -> Callable[[Array], NDArray[np.bool_]]:
-    def holds(points: Array) -> NDArray[np.bool_]:
+def _below_zero(level: ArrayFunction) -> Callable[[Array], Mask]:
+    def holds(points: Array) -> Mask:
         with np.errstate(all="ignore"):
             value = level(dict(zip(level.symbols, points.T, strict=True)))
         return np.broadcast_to(np.asarray(value) <= 0, len(points))  # what is no number is outside
@@ -86,7 +85,7 @@ def _below_zero(level: ArrayFunction) -> Callable[[Array], NDArray[np.bool_]]:
     return holds
 
 
-def _inner(mask: xr.DataArray, label: int | None) -> NDArray[np.bool_]:
+def _inner(mask: xr.DataArray, label: int | None) -> Mask:
     """Where a mask has the label, or any."""
     if mask.dtype.kind not in "biuf" or not isinstance(label, int | np.integer | None):
         kind = f"has values of type {mask.dtype}" if mask.dtype.kind not in "biuf" else f"has {label=}"
@@ -119,7 +118,7 @@ def masked(mask: xr.DataArray, label: int | None) -> Shape:
     inner = inner[np.ix_(*order)]
     axes = [x[i] for x, i in zip(axes, order, strict=True)]
 
-    def holds(points: Array) -> NDArray[np.bool_]:
+    def holds(points: Array) -> Mask:
         index, within = [], np.ones(len(points), dtype=bool)
         for x, nodes in zip(points.T, axes, strict=True):
             index.append(np.searchsorted((nodes[1:] + nodes[:-1]) / 2, x))

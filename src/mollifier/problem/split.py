@@ -15,18 +15,16 @@ from typing import Any
 import numpy as np
 import sympy
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.data.observations import Observations
 from mollifier.equations.moving import Edge, jump_conditions
 from mollifier.equations.system import Equation
 from mollifier.errors import ConfigurationError
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.conditions import Condition
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import Unknown
-
-Array = NDArray[np.float64]
 
 # Of places and lengths in equations, which messages show.
 _DIGITS = 8

@@ -17,6 +17,7 @@ from mollifier.data.lengths import NANOMETRES, SECONDS, known_unit
 from mollifier.data.readers.registry import Reader
 from mollifier.errors import DataError
 from mollifier.io.files import require_package
+from mollifier.mollify.arrays import Array
 
 _RESOLUTION_UNITS = {2: "inch", 3: "cm"}
 _DIMS = {"X": "x", "Y": "y", "Z": "z", "T": "t", "C": "channel", "S": "channel"}
@@ -30,7 +31,7 @@ class ImageMetadata:
     source: str = ""
     z_step: float | None = None
     interval: float | None = None
-    times: NDArray[np.float64] | None = None
+    times: Array | None = None
 
 
 @dataclass(frozen=True)

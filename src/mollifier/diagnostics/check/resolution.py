@@ -78,13 +78,13 @@ def of_grid(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]
         numbers["collocation"]["shortest_wave"][c] = wave
         yield info(
             f"{c}: spacing {axis.spacing:.3g}{unit}, radius {place.radius[c]:.3g}{unit}"
-            f" ({place.radius.cells[c]:.2g} cells), follows waves down to {wave:.3g}{unit}, {seen}.",
+            f" ({place.radius.cells[c]:.2g} cells), follows waves down to {wave:.3g}{unit}, {seen}."
         )
         order = problem.system.order_along(c)
         if order and not np.isfinite(feature):
             yield warn(
                 f"No change of the field along {c} beyond the noise is seen between "
-                f"neighbouring samples; derivatives along {c} rest on slow changes only.",
+                f"neighbouring samples; derivatives along {c} rest on slow changes only."
             )
         if axis.size < place.needed[c]:
             text = (
@@ -99,7 +99,7 @@ def of_grid(problem: InverseProblem, place: Collocation, numbers: dict[str, Any]
             yield warn(
                 f"{c}: the spacing leaves fewer than 2 nodes to the shortest "
                 f"feature; about {rounded(NODES_PER_FEATURE * axis.length / feature)} along "
-                f"collocation.nodes.{c} would resolve it.",
+                f"collocation.nodes.{c} would resolve it."
             )
         yield from _carried(axis, place, order)
 
@@ -137,8 +137,7 @@ def of_fronts(
         size = nodes * int(np.prod(rest, dtype=int))
         over = f" ({size:,} nodes in all)" if size > max_nodes else ""
         yield warn(
-            f"{text}, and {axis.size} nodes may smear it.",
-            f"Set collocation.nodes.{c}: {nodes}{over}.",
+            f"{text}, and {axis.size} nodes may smear it.", f"Set collocation.nodes.{c}: {nodes}{over}."
         )
 
 

@@ -7,16 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.data.interpolation import interpolated, within
 from mollifier.data.observations import Observations
 from mollifier.diagnostics.compare.children import Outcome
+from mollifier.mollify.arrays import Array
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

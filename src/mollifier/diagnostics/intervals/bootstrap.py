@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.data.observations import Observations, Samples
 from mollifier.diagnostics.intervals.repeats import Follow, Repeats
@@ -24,12 +23,11 @@ from mollifier.engines.start import sampled
 from mollifier.errors import ConfigurationError
 from mollifier.io.arguments import typed
 from mollifier.io.draws import Rng, seed_of
+from mollifier.mollify.arrays import Array
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.measurements import exact
 from mollifier.problem.solution import Solution
 from mollifier.problem.unknowns import FieldUnknown, value_axis
-
-Array = NDArray[np.float64]
 
 
 @typed("rng", "repeats", "processes", "executor")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.diagnostics.intervals.repeats import Follow, Repeats
 from mollifier.diagnostics.intervals.spread import at_places, gathered, on_grid_of, with_spread
@@ -20,10 +19,9 @@ from mollifier.engines.registry import ENGINES
 from mollifier.engines.settings import Given, settings_for
 from mollifier.io.arguments import typed
 from mollifier.io.draws import Rng, seed_of
+from mollifier.mollify.arrays import Array
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
-
-Array = NDArray[np.float64]
 
 # A member whose loss ended above so many times the least is stuck in a worse minimum, and left out.
 _STUCK = 2.0

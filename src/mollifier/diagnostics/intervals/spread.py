@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.engines.start import sampled
+from mollifier.mollify.arrays import Array
 from mollifier.problem.solution import Solution
-
-Array = NDArray[np.float64]
 
 
 def gathered(solution: Solution, answers: Sequence[Solution], suffix: str = "") -> dict[str, Array]:

@@ -13,19 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.data.interpolation import axis_of, interpolated, on_grid
-from mollifier.diagnostics.validation.forward_problem import (
-    UNIFORM,
-    ForwardProblem,
-    NoForwardSolutionError,
-)
+from mollifier.diagnostics.validation.forward_problem import UNIFORM, ForwardProblem, NoForwardSolutionError
 from mollifier.diagnostics.validation.modes import Modes
 from mollifier.diagnostics.validation.solvers import Solver, solve_on
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

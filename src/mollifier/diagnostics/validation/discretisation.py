@@ -9,7 +9,6 @@ import numpy as np
 import scipy.sparse as sp
 import sympy
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from mollifier.data.interpolation import interpolated
@@ -22,11 +21,11 @@ from mollifier.diagnostics.validation.forward_problem import (
 from mollifier.equations.algebra import differentiate
 from mollifier.equations.laws import as_functions, as_symbols, laws_in
 from mollifier.equations.lower import ArrayFunction
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.unknowns import value_axis
 
-Array = NDArray[np.float64]
 Given = Callable[[Mapping[str, Any]], Any]
 """What is given at the inner nodes, from the environment: the place of evolution, and states for laws."""
 Part = tuple[str, int]

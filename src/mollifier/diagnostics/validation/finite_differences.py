@@ -11,11 +11,9 @@ from math import factorial
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
+from mollifier.mollify.arrays import Mask
 from mollifier.mollify.grid import Axis, Grid
-
-Array = NDArray[np.float64]
 
 
 def reach(order: int) -> int:
@@ -67,7 +65,7 @@ def matrix(grid: Grid, orders: Mapping[str, int]) -> sp.csr_array:
     return result
 
 
-def inner(grid: Grid, orders: Mapping[str, int]) -> NDArray[np.bool_]:
+def inner(grid: Grid, orders: Mapping[str, int]) -> Mask:
     """Nodes, shape ``grid.shape``, where stencils up to these orders along each axis stay on the grid."""
     keep = np.ones(grid.shape, dtype=bool)
     for i, axis in enumerate(grid):

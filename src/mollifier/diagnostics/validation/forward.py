@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.diagnostics.validation.corrections import Measured, corrected
 from mollifier.diagnostics.validation.forward_problem import (
@@ -26,9 +25,8 @@ from mollifier.diagnostics.validation.forward_problem import (
 from mollifier.diagnostics.validation.misfit import noise, places
 from mollifier.diagnostics.validation.solvers import Solver, solve_on
 from mollifier.equations.system import EquationSystem
+from mollifier.mollify.arrays import Array
 from mollifier.problem.solution import Solution
-
-Array = NDArray[np.float64]
 
 # Finer grids are tried until the forward solution changes by less than this share of the noise.
 _FINE, _LEVELS = 0.1, (1, 2, 4, 8)

@@ -6,13 +6,11 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.distributions import chi2_tail, chi2_upper, normal_tail
 from mollifier.problem.solution import Solution
-
-Array = NDArray[np.float64]
 
 _NEIGHBOURS, _MOST, _LEAST = 8, 20_000, 20
 # Measurements of one degree of freedom: their noise may be estimated from themselves, by differences.

@@ -8,12 +8,10 @@ from functools import reduce
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Axis, Grid
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

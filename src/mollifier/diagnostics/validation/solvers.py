@@ -12,21 +12,15 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 from scipy.interpolate import CubicSpline
 from scipy.sparse.linalg import splu
 
 from mollifier.diagnostics.validation.discretisation import Discretisation, Part, Term, on_nodes
-from mollifier.diagnostics.validation.forward_problem import (
-    Evolution,
-    ForwardProblem,
-    NoForwardSolutionError,
-)
+from mollifier.diagnostics.validation.forward_problem import Evolution, ForwardProblem, NoForwardSolutionError
 from mollifier.diagnostics.validation.modes import Modes
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
-
-Array = NDArray[np.float64]
 
 _RELATIVE = 1e-6
 _EVALUATIONS = 8_000

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.data.interpolation import interpolated, within
 from mollifier.data.observations import Observations
@@ -22,11 +21,10 @@ from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.io.arguments import typed
 from mollifier.io.files import jsonable
 from mollifier.io.printed import Printed
+from mollifier.mollify.arrays import Array
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import NO_ANSWER
-
-Array = NDArray[np.float64]
 
 # Statuses of an engine that speak against its answer; the others only say when it stopped.
 _AGAINST = (*NO_ANSWER, "misfit", "interrupted")

@@ -13,7 +13,6 @@ from itertools import product
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.engines.identifiability.posterior import WIDE, Posterior, inverse
 from mollifier.engines.identifiability.slopes import (
@@ -27,11 +26,10 @@ from mollifier.engines.identifiability.slopes import (
 from mollifier.engines.identifiability.structure import Terms, rms, terms_at_samples
 from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, free_directions
 from mollifier.errors import MollifierError
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
-
-Array = NDArray[np.float64]
 
 _SHOWN = {1: 101, 2: 41, 3: 15}
 # Standard deviations by which a signal has to exceed the noise.

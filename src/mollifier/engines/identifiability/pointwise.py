@@ -15,12 +15,11 @@ from itertools import product
 from math import factorial
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from mollifier.data.observations import Samples
+from mollifier.mollify.arrays import Array, Index
 
-Array = NDArray[np.float64]
 Orders = tuple[int, ...]
 
 _MOST_NEIGHBOURS = 400
@@ -230,7 +229,7 @@ def _averaged(samples: Samples, half: Array) -> Samples:
     return Samples(samples.coordinates, points, mean(samples.values), np.asarray(total**-0.5, float))
 
 
-def _windows(points: Array, highest: NDArray[np.intp], features: Array) -> Array:
+def _windows(points: Array, highest: Index, features: Array) -> Array:
     """Half a feature, and as many distinct positions as the order along each coordinate needs."""
     half = np.empty(points.shape[1])
     for a in range(points.shape[1]):
@@ -241,7 +240,7 @@ def _windows(points: Array, highest: NDArray[np.intp], features: Array) -> Array
     return half
 
 
-def _exponents(highest: NDArray[np.intp], degree: int, points: Array) -> list[Orders]:
+def _exponents(highest: Index, degree: int, points: Array) -> list[Orders]:
     """Monomials of the fit: one order more than the derivatives, where there are positions enough."""
     most = [min(int(k) + 1, np.unique(points[:, a]).size - 1) for a, k in enumerate(highest)]
     return [e for e in product(*(range(m + 1) for m in most)) if sum(e) <= degree]

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.engines.identifiability.slopes import Basis, Linearised, Sums, correlation, splines
 from mollifier.engines.identifiability.structure import Terms
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.orders import Derivative
-
-Array = NDArray[np.float64]
 
 WIDE = 30.0
 """Prior standard deviation of a number, in units of the size at which its term balances the others."""

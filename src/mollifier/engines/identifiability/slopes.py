@@ -14,17 +14,15 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
 from mollifier.engines.identifiability.structure import Terms, gauges, rms
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
-
-Array = NDArray[np.float64]
 
 # Cells along each coordinate of an unknown field's spline, by the number of coordinates.
 _CELLS = {1: 9, 2: 5, 3: 3}

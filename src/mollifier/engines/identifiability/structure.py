@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import sympy
-from numpy.typing import NDArray
 
 from mollifier.data.observations import Samples
 from mollifier.engines.identifiability.hidden import absorbed, absorbed_text, shifted, visible
@@ -19,10 +18,9 @@ from mollifier.equations.algebra import differentiate
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
 from mollifier.errors import DataError
+from mollifier.mollify.arrays import Array
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import curves, labels
-
-Array = NDArray[np.float64]
 
 _CENTRES = 400
 # Samples of a field below which it cannot be said to be constant.

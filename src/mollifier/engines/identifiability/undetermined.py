@@ -21,11 +21,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.distributions import chi2_upper, normal_tail
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -163,7 +161,7 @@ def noise_bound(mean_square: float, independent: float) -> float:
     return (quantile - 1) * mean_square
 
 
-def undetermined_places(values: Array, sd: Array, deviation_sd: Array, prior_sd: Array) -> NDArray[np.bool_]:
+def undetermined_places(values: Array, sd: Array, deviation_sd: Array, prior_sd: Array) -> Mask:
     """Where the data leave an unknown field to its prior.
 
     The size of the field is its root mean square: the median of point sources is zero.

@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.interpolate import BSpline as Spline
 
 from mollifier.engines.linalg.dense import contract
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.orders import Derivative
-
-Array = NDArray[np.float64]
 
 # Gauss points in each cell: exact for products of splines of degree 5.
 _GAUSS = 6
@@ -164,7 +162,7 @@ class Basis:
         parts = [splines.matrix(0, points[c], beyond=True) for c, splines in self.splines.items()]
         return reduce(lambda a, b: (a[:, :, None] * b[:, None, :]).reshape(len(a), -1), parts)
 
-    def within(self, gaps: NDArray[np.bool_] | None) -> int:
+    def within(self, gaps: Mask | None) -> int:
         """Number of functions that are not zero at all measured nodes; ``gaps`` marks those not measured."""
         if not self.splines:
             return 1

@@ -8,12 +8,10 @@ from functools import reduce
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.engines.splines.basis import Basis
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.orders import Derivative
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

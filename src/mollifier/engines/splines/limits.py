@@ -11,13 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg as sl
-from numpy.typing import NDArray
 from scipy.optimize import lsq_linear, nnls
 
 from mollifier.engines.linalg.dense import JITTER
 from mollifier.engines.splines.basis import Basis
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array
 
 # Points per spline along an axis at which bounds are enforced; most bounds that are added to the active set
 # in one round; most rounds.
