@@ -15,22 +15,15 @@ from mollifier.mollify.orders import Derivative
 
 @dataclass(frozen=True)
 class RadiusTuning:
-    """Numbers that steer the choice; `docs/howto/interop.md` says how well it does.
+    """Numbers that steer the choice; `docs/howto/interop.md` says how well it does."""
 
-    Attributes
-    ----------
-    smallest, factor
-        Smallest radius, in typical spacings, and the factor from one to the next.
-    share, deviations
-        A difference is bias beyond this share above the mean of noise alone and so many of its deviations.
-    values, draws
-        Values that are looked at, about, and fewest and most fields of noise.
-    """
-
+    #: Smallest radius, in typical spacings, and the factor from one to the next.
     smallest: float = 2.0
     factor: float = 1.2
+    #: A difference is bias beyond this share above the mean of noise alone and so many of its deviations.
     share: float = 0.1
     deviations: float = 3.0
+    #: Values that are looked at, about, and fewest and most fields of noise.
     values: int = 200_000
     draws: tuple[int, int] = (4, 16)
 

@@ -23,23 +23,15 @@ _FLOOR = 1e-8
 
 @dataclass(frozen=True)
 class Samples:
-    """The finite values of one variable, one row a sample.
+    """The finite values of one variable, one row a sample."""
 
-    Attributes
-    ----------
-    coordinates
-        Names of the d coordinates the variable depends on.
-    points
-        Shape (n, d), in the order of ``coordinates``.
-    values
-        Shape (n,).
-    sd
-        Absolute standard errors, shape (n,), in the units of the values; given or estimated, always positive.
-    """
-
+    #: Names of the d coordinates the variable depends on.
     coordinates: tuple[str, ...]
+    #: Shape (n, d), in the order of ``coordinates``.
     points: Array
+    #: Shape (n,).
     values: Array
+    #: Absolute standard errors, shape (n,), in the units of the values; given or estimated, always positive.
     sd: Array
 
 

@@ -10,24 +10,16 @@ import xarray as xr
 
 @dataclass(frozen=True)
 class Score:
-    """Errors of a field against the truth on the truth's own grid.
+    """Errors of a field against the truth on the truth's own grid."""
 
-    Attributes
-    ----------
-    relative_l2
-        ``|estimate - truth| / |truth|`` in the 2-norm.
-    interior, boundary
-        The same over points at least a tenth of the domain away from its edges, and over the others.
-    largest
-        Largest absolute error.
-    correlation
-        Pearson's; blind to scale, so never quoted alone. NaN where one of the two does not vary.
-    """
-
+    #: ``|estimate - truth| / |truth|`` in the 2-norm.
     relative_l2: float
+    #: The same over points at least a tenth of the domain away from its edges, and over the others.
     interior: float
     boundary: float
+    #: Largest absolute error.
     largest: float
+    #: Pearson's; blind to scale, so never quoted alone. NaN where one of the two does not vary.
     correlation: float
 
     def __str__(self) -> str:

@@ -57,27 +57,18 @@ _RIDGE = 0.1
 
 @dataclass(frozen=True)
 class Form:
-    """A closed form of a law.
+    """A closed form of a law."""
 
-    Attributes
-    ----------
-    name, formula
-        What it is called, and it itself in the state and the parameters, as an equation takes it.
-    parameters
-        Fitted to the curve, with standard errors.
-    misfit
-        Chi-square of its distance from the curve.
-    probability
-        That chance makes a misfit as large or larger.
-    bic
-        Schwarz's criterion: of two forms, the one with the lower value has the larger evidence.
-    """
-
+    #: What it is called, and it itself in the state and the parameters, as an equation takes it.
     name: str
     formula: str
+    #: Fitted to the curve, with standard errors.
     parameters: Mapping[str, Estimate]
+    #: Chi-square of its distance from the curve.
     misfit: float
+    #: That chance makes a misfit as large or larger.
     probability: float
+    #: Schwarz's criterion: of two forms, the one with the lower value has the larger evidence.
     bic: float
 
     def __str__(self) -> str:

@@ -25,48 +25,31 @@ NONE: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Cost:
-    """What a solve takes on one free core, to an order of magnitude.
+    """What a solve takes on one free core, to an order of magnitude."""
 
-    Attributes
-    ----------
-    seconds
-        Wall clock.
-    MiB
-        Resident memory.
-    edges
-        Seconds that a second fit adds where the first shows that an unknown field has edges.
-    """
-
+    #: Wall clock.
     seconds: float
+    #: Resident memory.
     MiB: float
+    #: Seconds that a second fit adds where the first shows that an unknown field has edges.
     edges: float = 0.0
 
 
 @dataclass(frozen=True)
 class Request:
-    """One solve.
+    """One solve."""
 
-    Attributes
-    ----------
-    problem
-        The question.
-    settings
-        An instance of the engine's settings model.
-    seed
-        Fixes every random number.
-    progress
-        Called after every step, if the engine has steps.
-    folder
-        Where a checkpoint is kept; nowhere if None.
-    resume, network, start
-        As for `mollifier.engines.solve.solve`; given only to an engine whose `Engine.takes` lists them.
-    """
-
+    #: The question.
     problem: InverseProblem
+    #: An instance of the engine's settings model.
     settings: Any
+    #: Fixes every random number.
     seed: int = 0
+    #: Called after every step, if the engine has steps.
     progress: Callable[[Progress], None] | None = None
+    #: Where a checkpoint is kept; nowhere if None.
     folder: Path | None = None
+    #: As for `mollifier.engines.solve.solve`; given only to an engine whose `Engine.takes` lists them.
     resume: bool = False
     network: nn.Module | None = None
     start: Origin | None = None
@@ -76,29 +59,20 @@ class Engine(Protocol):
     """A way to solve inverse problems; `mollifier.engines.registry.ENGINES` lists them.
 
     A class that inherits from it needs ``name``, ``settings`` and ``solve`` only.
-
-    Attributes
-    ----------
-    name
-        As users write it.
-    settings
-        Pydantic model of the settings that it uses; all others are refused.
-    takes
-        Which of "resume", "network" and "start" (see `Request`) it uses.
-    solves_states
-        Whether the states of its solution satisfy the equation, so that another engine may start from them.
-    questions
-        Which of `mollifier.engines.choose.QUESTIONS` it takes.
-    variants
-        Name -> changes of the settings, for an engine that is compared in several variants, one of which has
-        the engine's name.
     """
 
+    #: As users write it.
     name: ClassVar[str]
+    #: Pydantic model of the settings that it uses; all others are refused.
     settings: ClassVar[type[BaseModel]]
+    #: Which of "resume", "network" and "start" (see `Request`) it uses.
     takes: ClassVar[frozenset[str]] = frozenset()
+    #: Whether the states of its solution satisfy the equation, so that another engine may start from them.
     solves_states: ClassVar[bool] = False
+    #: Which of `mollifier.engines.choose.QUESTIONS` it takes.
     questions: ClassVar[frozenset[str]] = frozenset()
+    #: Name -> changes of the settings, for an engine that is compared in several variants, one of which has
+    #: the engine's name.
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = NONE
 
     def unsuited(self, problem: InverseProblem) -> str | None:

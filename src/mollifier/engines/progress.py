@@ -10,30 +10,20 @@ import xarray as xr
 
 @dataclass(frozen=True)
 class Progress:
-    """The state of a run, as given to a progress callback.
+    """The state of a run, as given to a progress callback."""
 
-    Attributes
-    ----------
-    engine, stage
-        Names.
-    step, steps
-        Steps taken and planned in this stage.
-    seconds, left
-        Elapsed, and expected until the end of the stage at the mean pace.
-    losses
-        "loss" and its parts "data", "residual", "prior".
-    estimates
-        Current values of the scalar unknowns; empty in the warm-up, which does not use them.
-    fields
-        Returns the unknown fields on their grids, when called within the callback.
-    """
-
+    #: Names.
     engine: str
     stage: str
+    #: Steps taken and planned in this stage.
     step: int
     steps: int
+    #: Elapsed, and expected until the end of the stage at the mean pace.
     seconds: float
     left: float | None
+    #: "loss" and its parts "data", "residual", "prior".
     losses: Mapping[str, float]
+    #: Current values of the scalar unknowns; empty in the warm-up, which does not use them.
     estimates: Mapping[str, float]
+    #: Returns the unknown fields on their grids, when called within the callback.
     fields: Callable[[], xr.Dataset]

@@ -23,26 +23,18 @@ from mollifier.problem.status import NO_ANSWER
 
 @dataclass(frozen=True)
 class Origin:
-    """What an answer gives a run to start from.
+    """What an answer gives a run to start from."""
 
-    Attributes
-    ----------
-    mark
-        What a run that is resumed must have in common with the one interrupted: the name of the engine, or
-        a digest of the answer.
-    estimates
-        Unknown number -> its estimate.
-    fields, states
-        Unknown field, or state -> its values over labelled coordinates. States are all there, or none is.
-    note
-        For the provenance: engine, status and seconds of the answer, the numbers, the names of fields and
-        states.
-    """
-
+    #: What a run that is resumed must have in common with the one interrupted: the name of the engine, or a
+    #: digest of the answer.
     mark: str
+    #: Unknown number -> its estimate.
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    #: Unknown field, or state -> its values over labelled coordinates. States are all there, or none is.
     fields: Mapping[str, xr.DataArray] = field(default_factory=dict)
     states: Mapping[str, xr.DataArray] = field(default_factory=dict)
+    #: For the provenance: engine, status and seconds of the answer, the numbers, the names of fields and
+    #: states.
     note: Mapping[str, Any] = field(default_factory=dict)
 
     def __bool__(self) -> bool:

@@ -21,21 +21,14 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class ConservativeTerm:
-    """``coefficient * D^derivative (flux)``.
+    """``coefficient * D^derivative (flux)``."""
 
-    Attributes
-    ----------
-    derivative
-        Coordinate -> order; empty where nothing could be, or had to be, pulled out.
-    flux
-        An expression in state variables and laws of them, which are functions, see
-        `mollifier.equations.laws`; without derivatives unless ``derivative`` is empty.
-    coefficient
-        Numbers, unknowns and their derivatives, known data and coordinates.
-    """
-
+    #: Coordinate -> order; empty where nothing could be, or had to be, pulled out.
     derivative: dict[str, int]
+    #: An expression in state variables and laws of them, which are functions, see `mollifier.equations.laws`;
+    #: without derivatives unless ``derivative`` is empty.
     flux: sympy.Expr
+    #: Numbers, unknowns and their derivatives, known data and coordinates.
     coefficient: sympy.Expr
 
 

@@ -18,34 +18,23 @@ from mollifier.io.registry import Registry
 class Function:
     """A function that equations may call.
 
-    Attributes
-    ----------
-    symbolic
-        SymPy's function; a class whose ``fdiff`` is the derivative rule. A plugin's is a subclass of
-        `sympy.Function` with ``fdiff``.
-    number
-        The same on floats; raises ``ValueError`` or ``ArithmeticError`` outside the domain.
-    array
-        The same on arrays: the name that NumPy and torch share, or a callable of the module and the
-        arguments. Of a function of many arguments it takes two, and is applied from left to right.
-    domain
-        Where it is defined, for messages.
-    antiderivative
-        Of a function of one argument, on SymPy expressions; None where fluxes do not need it.
-    many
-        Whether it takes two arguments or more, rather than one.
-
-    Examples
-    --------
     >>> FUNCTIONS["tanh"].number(0.0), FUNCTIONS["log"].domain
     (0.0, 'x > 0')
     """
 
+    #: SymPy's function; a class whose ``fdiff`` is the derivative rule. A plugin's is a subclass of
+    #: `sympy.Function` with ``fdiff``.
     symbolic: Any
+    #: The same on floats; raises ``ValueError`` or ``ArithmeticError`` outside the domain.
     number: Callable[..., float]
+    #: The same on arrays: the name that NumPy and torch share, or a callable of the module and the arguments.
+    #: Of a function of many arguments it takes two, and is applied from left to right.
     array: str | Callable[..., Any]
+    #: Where it is defined, for messages.
     domain: str = "every x"
+    #: Of a function of one argument, on SymPy expressions; None where fluxes do not need it.
     antiderivative: Callable[[Any], Any] | None = None
+    #: Whether it takes two arguments or more, rather than one.
     many: bool = False
 
     def on_arrays(self, module: Any, *args: Any) -> Any:

@@ -75,11 +75,6 @@ class Names:
     normal
         Coordinate -> component of the unit vector along which ``dn(u)`` is the derivative.
 
-    Attributes
-    ----------
-    geometry
-        The lengths of steps along the spatial coordinates.
-
     Raises
     ------
     EquationError
@@ -104,6 +99,7 @@ class Names:
     experiments: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
     normal: Mapping[str, float] = field(default_factory=dict)
+    #: The lengths of steps along the spatial coordinates.
     geometry: Geometry = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

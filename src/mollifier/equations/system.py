@@ -31,24 +31,6 @@ _EXHAUSTIVE = 12  # up to this many unknowns the largest linear set is searched 
 class Equation:
     """One equation, ``residual = 0``.
 
-    Attributes
-    ----------
-    text
-        The equation as it was given.
-    residual
-        Left minus right side, in plain SymPy symbols with canonical names (``u_xx``, ``k_x``, ``x``, ``s``),
-        every operator carried out by the product rule.
-    names
-        What the names mean.
-    at
-        Coordinate -> the place to which the equation is restricted; empty where it holds everywhere.
-    noise
-        Standard error of the equation in its own unit; 0 where it holds exactly.
-    crossing
-        What the residual holds at an edge of unknown place only, times derivatives of jumps (`Crossing`).
-
-    Examples
-    --------
     >>> import numpy as np
     >>> names = Names(("x", "t"), fields={"u": ("x", "t")}, unknowns={"k": ("x",)})
     >>> equation = parse("u_t = div(k*grad(u))", names).equations[0]
@@ -63,11 +45,18 @@ class Equation:
     array([-0., -1., -2.])
     """
 
+    #: The equation as it was given.
     text: str
+    #: Left minus right side, in plain SymPy symbols with canonical names (``u_xx``, ``k_x``, ``x``, ``s``),
+    #: every operator carried out by the product rule.
     residual: sympy.Expr
+    #: What the names mean.
     names: Names
+    #: Coordinate -> the place to which the equation is restricted; empty where it holds everywhere.
     at: Mapping[str, float] = field(default_factory=dict)
+    #: Standard error of the equation in its own unit; 0 where it holds exactly.
     noise: float = 0.0
+    #: What the residual holds at an edge of unknown place only, times derivatives of jumps (`Crossing`).
     crossing: sympy.Expr = sympy.S.Zero
 
     @cached_property
@@ -186,18 +175,6 @@ class Equation:
 class EquationSystem:
     """Equations over the same names.
 
-    Attributes
-    ----------
-    equations
-        Those that hold everywhere.
-    names
-        What the names mean.
-    conditions
-        Those that are restricted to places (`Equation.at`). Derivatives, orders, symbols and unknowns are of
-        both.
-
-    Examples
-    --------
     >>> unknowns = {"a": (), "k": ("x",), "b": ()}
     >>> names = Names(("x", "t"), {"u": ("x", "t"), "v": ("x", "t")}, unknowns)
     >>> system = parse("u_t = div(k*grad(u)) - a*v; v_t = exp(-a)*u_xx", names)
@@ -207,8 +184,12 @@ class EquationSystem:
     (2, 1, ('k', 'b'), ('b',))
     """
 
+    #: Those that hold everywhere.
     equations: tuple[Equation, ...]
+    #: What the names mean.
     names: Names
+    #: Those that are restricted to places (`Equation.at`). Derivatives, orders, symbols and unknowns are of
+    #: both.
     conditions: tuple[Equation, ...] = ()
 
     @property

@@ -29,17 +29,11 @@ _DIFFERENCES = {"degree_Celsius": "kelvin", "degree_Fahrenheit": "degree_Rankine
 
 @dataclass(frozen=True)
 class Units:
-    """What units say of equations.
+    """What units say of equations."""
 
-    Attributes
-    ----------
-    conflicts
-        A sentence for each equation whose terms have different units.
-    found
-        Name without a unit -> the unit that the equations give it; empty where there is a conflict.
-    """
-
+    #: A sentence for each equation whose terms have different units.
     conflicts: tuple[str, ...] = ()
+    #: Name without a unit -> the unit that the equations give it; empty where there is a conflict.
     found: Mapping[str, str] = field(default_factory=dict)
 
 

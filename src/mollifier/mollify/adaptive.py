@@ -29,28 +29,19 @@ ADAPTIVE = "adaptive"
 
 @dataclass(frozen=True)
 class AdaptiveTuning:
-    """Numbers that steer the choice; `docs/howto/interop.md` says how well it does.
+    """Numbers that steer the choice; `docs/howto/interop.md` says how well it does."""
 
-    Attributes
-    ----------
-    smallest, factor
-        Smallest radius, in spacings, and the factor from one to the next.
-    longest
-        Largest radius, in lengths of the shortest axis.
-    deviations
-        Standard deviations of a difference's noise beyond which it is bias.
-    averaged
-        Distance over which the chosen scale is averaged, in the radius chosen: a place that chance has given
-        a narrow kernel among wide ones is outvoted.
-    most_weights
-        Upper limit on the weights along an axis of the largest radius (memory).
-    """
-
+    #: Smallest radius, in spacings, and the factor from one to the next.
     smallest: float = 2.0
     factor: float = 1.4
+    #: Largest radius, in lengths of the shortest axis.
     longest: float = 0.5
+    #: Standard deviations of a difference's noise beyond which it is bias.
     deviations: float = 3.0
+    #: Distance over which the chosen scale is averaged, in the radius chosen: a place that chance has given a
+    #: narrow kernel among wide ones is outvoted.
     averaged: float = 1.0
+    #: Upper limit on the weights along an axis of the largest radius (memory).
     most_weights: int = 10_000_000
 
 

@@ -203,8 +203,6 @@ class Axis:
 class Grid(Printed):
     """The tensor product of axes, in the order given.
 
-    Examples
-    --------
     >>> grid = Grid(Axis("x", 0.0, 1.0, 3), Axis("t", 0.0, 2.0, 2))
     >>> grid.shape, grid.names
     ((3, 2), ('x', 't'))

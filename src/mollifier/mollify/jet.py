@@ -17,8 +17,6 @@ class Jet(Mapping[str, Any]):
     Values are arrays of one kind and shape. Under torch a jet is a pytree, so that `torch.func` and
     `torch.compile` can take it apart and put it together.
 
-    Examples
-    --------
     >>> jet = Jet({Derivative.parse("u_xy", "xy"): 1.0}, ("x", "y"))
     >>> jet["u_yx"], list(jet)
     (1.0, ['u_xy'])

@@ -126,8 +126,6 @@ class Polynomial:
 
     Its k-th derivative is (1 - s^2)^(p-k) Q_k(s) with Q_(k+1) = (1 - s^2) Q_k' - 2 (p - k) s Q_k, for k <= p.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> float(Polynomial(1)(np.array(0.0)))
     0.75
@@ -175,8 +173,6 @@ class Bump:
     Its k-th derivative is the bump times Q_k, with Q_(n+1) = sum_j C(n, j) Q_j phi^(n+1-j) by Leibniz's
     rule, and phi^(m) = -(sharpness/2) m! (1/(1 - s)^(m+1) + (-1)^m / (1 + s)^(m+1)).
 
-    Examples
-    --------
     >>> import numpy as np
     >>> Bump()(np.array([-1.0, 1.0]), order=3)
     array([0., 0.])
@@ -230,8 +226,6 @@ class BSpline:
     the outside in, which keep their relative precision up to the edge. At a radius of (p + 1)/2 cells its
     integer translates reproduce polynomials without correction (Strang-Fix).
 
-    Examples
-    --------
     >>> import numpy as np
     >>> BSpline(1)(np.array([-0.5, 0.0, 0.5]))
     array([0.5, 1. , 0.5])

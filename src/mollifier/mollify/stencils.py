@@ -42,49 +42,32 @@ def degree_for(order: int, accuracy: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Stencils:
-    """Rows of weights, padded with zeros to one number of taps.
+    """Rows of weights, padded with zeros to one number of taps."""
 
-    Attributes
-    ----------
-    offsets
-        ``x_j - x`` of each weight, shape (rows, taps).
-    index
-        Node of each weight, shape (rows, taps).
-    weights
-        Shape (rows, taps).
-    whole
-        Whether the kernel's support lies within the nodes, shape (rows,); the other rows are one-sided.
-    """
-
+    #: ``x_j - x`` of each weight, shape (rows, taps).
     offsets: Array
+    #: Node of each weight, shape (rows, taps).
     index: Index
+    #: Shape (rows, taps).
     weights: Array
+    #: Whether the kernel's support lies within the nodes, shape (rows,); the other rows are one-sided.
     whole: Mask
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Weights of one derivative along one axis: row i is ``sum_j weights[i, j] g[index[i, j]]``.
+    """Weights of one derivative along one axis: row i is ``sum_j weights[i, j] g[index[i, j]]``."""
 
-    Attributes
-    ----------
-    order, degree
-        Derivative order, and the polynomial degree reproduced (-1 for the uncorrected kernel).
-    centres
-        Where the rows are evaluated, shape (m,).
-    nodes
-        Number of nodes along the axis.
-    invariant
-        The rows, if any, that are one and the same stencil shifted by one node at a time.
-    distinct
-        All rows, but of the invariant ones only the first.
-    """
-
+    #: Derivative order, and the polynomial degree reproduced (-1 for the uncorrected kernel).
     order: int
     degree: int
+    #: Where the rows are evaluated, shape (m,).
     centres: Array
+    #: Number of nodes along the axis.
     nodes: int
+    #: The rows, if any, that are one and the same stencil shifted by one node at a time.
     invariant: slice
+    #: All rows, but of the invariant ones only the first.
     distinct: Stencils
 
     def _shifted(self, part: slice | Index) -> tuple[Index, Index]:

@@ -33,34 +33,23 @@ _MOST_NODES = 10_000_000
 
 @dataclass(frozen=True)
 class Collocation:
-    """The collocation grid and the kernel on it.
+    """The collocation grid and the kernel on it."""
 
-    Attributes
-    ----------
-    grid
-        Physical coordinates.
-    radius
-        Half-width by axis, in the axis's units and in cells.
-    kernel, accuracy
-        As in `mollifier.mollify.layer.MollifierLayer`.
-    features
-        Shortest feature seen along each axis; infinite where none.
-    needed
-        Nodes that resolve the features, before any limit.
-    inside
-        Which nodes lie in the domain or the measured region, where the equation is imposed, in the grid's
-        shape; None where all do.
-    fronts
-        Fronts narrower than the distance of the samples, by coordinate.
-    """
-
+    #: Physical coordinates.
     grid: Grid
+    #: Half-width by axis, in the axis's units and in cells.
     radius: Radius
+    #: As in `mollifier.mollify.layer.MollifierLayer`.
     kernel: Kernel
     accuracy: int
+    #: Shortest feature seen along each axis; infinite where none.
     features: dict[str, float]
+    #: Nodes that resolve the features, before any limit.
     needed: dict[str, int]
+    #: Which nodes lie in the domain or the measured region, where the equation is imposed, in the grid's
+    #: shape; None where all do.
     inside: Mask | None = None
+    #: Fronts narrower than the distance of the samples, by coordinate.
     fronts: Mapping[str, Front] = field(default_factory=dict)
 
     @property

@@ -26,32 +26,21 @@ _LARGEST = 1_000_000
 
 @dataclass(frozen=True)
 class ProblemFile:
-    """A problem file that was read and checked; the data are read by `problem`.
+    """A problem file that was read and checked; the data are read by `problem`."""
 
-    Attributes
-    ----------
-    path
-        Where it was read.
-    entries
-        Its content, overrides included, but for the settings.
-    settings
-        Settings of the engine, as given: `mollifier.engines.settings.load_problem` checks them.
-    unknowns
-        By name, without measurements.
-    measurements
-        Unknown field -> where its measurements are, of those that have some.
-    states
-        Those with no data, or few.
-    loaded
-        The data file's content; by default it is read when it is needed.
-    """
-
+    #: Where it was read.
     path: Path
+    #: Its content, overrides included, but for the settings.
     entries: Entries
+    #: Settings of the engine, as given: `mollifier.engines.settings.load_problem` checks them.
     settings: Mapping[str, Any]
+    #: By name, without measurements.
     unknowns: Mapping[str, Unknown]
+    #: Unknown field -> where its measurements are, of those that have some.
     measurements: Mapping[str, DataEntry]
+    #: Those with no data, or few.
     states: Mapping[str, StateUnknown]
+    #: The data file's content; by default it is read when it is needed.
     loaded: Loaded | None = None
 
     @property

@@ -45,24 +45,16 @@ def about(topic: str) -> tuple[Maker, Maker, Maker]:
 
 @dataclass(frozen=True)
 class Check(Printed):
-    """What `check` saw.
+    """What `check` saw."""
 
-    Attributes
-    ----------
-    findings
-        In this order: data, noise, unknowns, resolution, scales, identifiability, cost.
-    numbers
-        The figures behind them, by name, for programs.
-    suggested
-        Settings that would help, as dotted keys: ``{"collocation.nodes.x": 513}``.
-    maps
-        Unknown field -> posterior over prior standard deviation, over its coordinates: near 0 the data
-        determine it, near 1 they do not.
-    """
-
+    #: In this order: data, noise, unknowns, resolution, scales, identifiability, cost.
     findings: tuple[Finding, ...]
+    #: The figures behind them, by name, for programs.
     numbers: Mapping[str, Any] = field(default_factory=dict)
+    #: Settings that would help, as dotted keys: ``{"collocation.nodes.x": 513}``.
     suggested: Mapping[str, Any] = field(default_factory=dict)
+    #: Unknown field -> posterior over prior standard deviation, over its coordinates: near 0 the data
+    #: determine it, near 1 they do not.
     maps: Mapping[str, xr.DataArray] = field(default_factory=dict)
 
     @property

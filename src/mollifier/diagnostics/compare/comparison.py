@@ -32,21 +32,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What several engines made of one problem.
+    """What several engines made of one problem."""
 
-    Attributes
-    ----------
-    solutions
-        Engine -> `Solution`, of those that gave one.
-    rows
-        A `Row` for every engine, in the order given.
-    about
-        Equation, samples fitted and held out, seed, threads, and whether each engine ran in a process of
-        its own.
-    """
-
+    #: Engine -> `Solution`, of those that gave one.
     solutions: Mapping[str, Solution]
+    #: A `Row` for every engine, in the order given.
     rows: tuple[Row, ...]
+    #: Equation, samples fitted and held out, seed, threads, and whether each engine ran in a process of its
+    #: own.
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property

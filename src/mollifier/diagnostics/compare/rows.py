@@ -19,38 +19,26 @@ from mollifier.problem.solution import Solution
 
 @dataclass(frozen=True)
 class Row:
-    """What one engine made of the problem.
+    """What one engine made of the problem."""
 
-    Attributes
-    ----------
-    engine
-        Its name.
-    status
-        As in `Status`; "refused" where the engine cannot serve the problem, "failed" where
-        it broke down, "interrupted" where it was not let finish.
-    message
-        What the status means, or the reason.
-    estimates
-        Scalar unknown -> `Estimate`.
-    fields
-        Unknown field -> its least and greatest value and the rms of its standard error ("low", "high", "sd").
-    misfit
-        Field -> rms of (predicted - measured)/sd over the held-out samples; about 1 is what noise leaves.
-        None where none was held out or the data have no noise.
-    seconds
-        Wall clock of the solve alone.
-    memory
-        MiB that the solve took at most; None where it ran in the calling process. See
-        `mollifier.diagnostics.compare.children.with_peak`.
-    """
-
+    #: Its name.
     engine: str
+    #: As in `Status`; "refused" where the engine cannot serve the problem, "failed" where it broke down,
+    #: "interrupted" where it was not let finish.
     status: str
+    #: What the status means, or the reason.
     message: str = ""
+    #: Scalar unknown -> `Estimate`.
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    #: Unknown field -> its least and greatest value and the rms of its standard error ("low", "high", "sd").
     fields: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    #: Field -> rms of (predicted - measured)/sd over the held-out samples; about 1 is what noise leaves. None
+    #: where none was held out or the data have no noise.
     misfit: Mapping[str, float | None] = field(default_factory=dict)
+    #: Wall clock of the solve alone.
     seconds: float | None = None
+    #: MiB that the solve took at most; None where it ran in the calling process. See
+    #: `mollifier.diagnostics.compare.children.with_peak`.
     memory: float | None = None
 
     def flat(self) -> dict[str, Any]:

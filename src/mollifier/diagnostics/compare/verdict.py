@@ -27,23 +27,6 @@ WORSE = 1.5
 class Pair:
     """Two engines on one unknown.
 
-    Attributes
-    ----------
-    unknown, first, second
-        Names of the unknown and of the engines.
-    field
-        Whether the unknown is a field.
-    relative
-        Size of the difference relative to that of the estimates; for a field both in the 2-norm over the
-        nodes that the engines share.
-    ratio
-        The difference in combined standard errors, the root of the sum of both squared; for a field both
-        in the 2-norm. None where an engine gives no standard error.
-    lacking
-        Engines that give none.
-
-    Examples
-    --------
     >>> pair = Pair("D", "weak", "network", False, 0.021, 1.4)
     >>> pair.agrees
     True
@@ -51,12 +34,19 @@ class Pair:
     D: weak and network differ by 1.4 combined standard errors (2.1 %)
     """
 
+    #: Names of the unknown and of the engines.
     unknown: str
     first: str
     second: str
+    #: Whether the unknown is a field.
     field: bool
+    #: Size of the difference relative to that of the estimates; for a field both in the 2-norm over the nodes
+    #: that the engines share.
     relative: float
+    #: The difference in combined standard errors, the root of the sum of both squared; for a field both in
+    #: the 2-norm. None where an engine gives no standard error.
     ratio: float | None
+    #: Engines that give none.
     lacking: tuple[str, ...] = ()
 
     @property

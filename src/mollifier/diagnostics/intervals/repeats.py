@@ -28,41 +28,28 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class Repeats:
-    """What is solved, and how.
+    """What is solved, and how."""
 
-    Attributes
-    ----------
-    what
-        "bootstrap" or "ensemble": for people, and the name of the folder in the run's.
-    problem
-        Number of the repeat -> its problem.
-    count
-        How many.
-    engine, settings
-        As for `mollifier.solve`.
-    seed
-        Of the first repeat's solve; each has the next.
-    folder
-        Where each repeat keeps its checkpoint and its answer, in a folder named by its number; nowhere by
-        default.
-    resume
-        Continue from what the folder holds of these very repeats: the numbers are those of an unbroken run.
-    processes
-        New processes that solve at the same time; with 1, this process solves.
-    executor
-        A `concurrent.futures.Executor`, or one of submitit, that solves in their place. Threads take turns:
-        give processes.
-    """
-
+    #: "bootstrap" or "ensemble": for people, and the name of the folder in the run's.
     what: str
+    #: Number of the repeat -> its problem.
     problem: Callable[[int], InverseProblem]
+    #: How many.
     count: int
+    #: As for `mollifier.solve`.
     engine: str
     settings: Any
+    #: Of the first repeat's solve; each has the next.
     seed: int
+    #: Where each repeat keeps its checkpoint and its answer, in a folder named by its number; nowhere by
+    #: default.
     folder: Path | str | None = None
+    #: Continue from what the folder holds of these very repeats: the numbers are those of an unbroken run.
     resume: bool = False
+    #: New processes that solve at the same time; with 1, this process solves.
     processes: int = 1
+    #: A `concurrent.futures.Executor`, or one of submitit, that solves in their place. Threads take turns:
+    #: give processes.
     executor: Executor | None = None
 
     def __post_init__(self) -> None:

@@ -37,28 +37,19 @@ _LEAST = 16  # nodes along each axis
 
 @dataclass(frozen=True, eq=False)
 class Forward:
-    """A forward solution and its prediction of the measurements.
+    """A forward solution and its prediction of the measurements."""
 
-    Attributes
-    ----------
-    fields
-        The states that were solved for.
-    errors, points
-        Observed state -> prediction less measurement in units of the noise, shape (n,), and where, shape
-        (n, d): measurements away from the start and the ends, whose values are given.
-    shifts
-        Unknown -> by how many standard errors it lies from where the data fit best.
-    lacking
-        Term that the equations may lack -> by how many standard errors its coefficient is not zero.
-    notes
-        How it was made.
-    """
-
+    #: The states that were solved for.
     fields: xr.Dataset
+    #: Observed state -> prediction less measurement in units of the noise, shape (n,), and where, shape (n,
+    #: d): measurements away from the start and the ends, whose values are given.
     errors: Mapping[str, Array]
     points: Mapping[str, Array]
+    #: Unknown -> by how many standard errors it lies from where the data fit best.
     shifts: Mapping[str, float]
+    #: Term that the equations may lack -> by how many standard errors its coefficient is not zero.
     lacking: Mapping[str, float]
+    #: How it was made.
     notes: tuple[str, ...]
 
 

@@ -21,28 +21,19 @@ _FLOOR = 1e-3
 
 @dataclass(frozen=True)
 class Misfit:
-    """Errors of a prediction, in units of the noise.
+    """Errors of a prediction, in units of the noise."""
 
-    Attributes
-    ----------
-    count
-        Measurements.
-    ratio, low, high
-        Mean square error over the noise's variance, 1 for a perfect prediction, and its 95 % interval.
-    p
-        Chance of so large a ratio from noise alone, whose size is uncertain.
-    coherent
-        Rms of the part of the errors that neighbours share, in units of the noise's standard deviation.
-    p_white
-        Chance of so large a correlation of neighbours from white errors; None where there are too few.
-    """
-
+    #: Measurements.
     count: int
+    #: Mean square error over the noise's variance, 1 for a perfect prediction, and its 95 % interval.
     ratio: float
     low: float
     high: float
+    #: Chance of so large a ratio from noise alone, whose size is uncertain.
     p: float
+    #: Rms of the part of the errors that neighbours share, in units of the noise's standard deviation.
     coherent: float
+    #: Chance of so large a correlation of neighbours from white errors; None where there are too few.
     p_white: float | None
 
 

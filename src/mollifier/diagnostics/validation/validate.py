@@ -32,27 +32,18 @@ _AGAINST = (*NO_ANSWER, "misfit", "interrupted")
 
 @dataclass(frozen=True, eq=False)
 class Validation(Printed):
-    """Whether an answer holds.
+    """Whether an answer holds."""
 
-    Attributes
-    ----------
-    status
-        "holds", "doubtful", "refuted", or "undetermined" where the data leave an unknown open.
-    reasons
-        Why it does not hold; empty where it does.
-    notes
-        What was done, and what could not be.
-    table
-        One row a test: ``test``, ``field``, ``verdict`` and the numbers of
-        `mollifier.diagnostics.validation.misfit.Misfit`.
-    forward
-        The equation's solution with the estimates; empty where it could not be solved.
-    """
-
+    #: "holds", "doubtful", "refuted", or "undetermined" where the data leave an unknown open.
     status: Verdict
+    #: Why it does not hold; empty where it does.
     reasons: tuple[str, ...] = ()
+    #: What was done, and what could not be.
     notes: tuple[str, ...] = ()
+    #: One row a test: ``test``, ``field``, ``verdict`` and the numbers of
+    #: `mollifier.diagnostics.validation.misfit.Misfit`.
     table: tuple[Mapping[str, Any], ...] = ()
+    #: The equation's solution with the estimates; empty where it could not be solved.
     forward: xr.Dataset = field(default_factory=xr.Dataset)
 
     @property

@@ -23,8 +23,6 @@ def absorbed(problem: InverseProblem) -> tuple[list[str], list[str]]:
 
     Hidden states over fewer coordinates than the data make no equation hold.
 
-    Examples
-    --------
     >>> from mollifier import Observations, ScalarUnknown, StateUnknown
     >>> data = Observations({"u": [1.0, 0.8, 0.7]}, {"t": [0.0, 0.1, 0.2]}, noise=0.01)
     >>> unknowns, states = dict.fromkeys("ab", ScalarUnknown()), {"v": StateUnknown()}
@@ -66,8 +64,6 @@ def absorbed_text(free: list[str], lost: list[str]) -> str:
 def visible(problem: InverseProblem) -> InverseProblem | None:
     """The equations that hold no state which was hardly measured, as a problem; None where there are none.
 
-    Examples
-    --------
     >>> from mollifier import Observations, ScalarUnknown, StateUnknown
     >>> data = Observations({"u": [1.0, 0.8, 0.7]}, {"t": [0.0, 0.1, 0.2]}, noise=0.01)
     >>> unknowns, states = dict.fromkeys("ab", ScalarUnknown()), {"v": StateUnknown()}

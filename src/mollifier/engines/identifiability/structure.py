@@ -205,8 +205,6 @@ def has_trivial_answer(problem: InverseProblem) -> bool:
 
     Measurements of an unknown field that are not zero set the scale.
 
-    Examples
-    --------
     >>> from mollifier import FieldUnknown, Observations
     >>> x = np.linspace(0, 1, 20)
     >>> obs = Observations(values={"u": x**2}, points={"x": x}, noise=0.01)
@@ -234,8 +232,6 @@ def _sized_by_measurements(problem: InverseProblem) -> set[str]:
 def undetermined_by_structure(problem: InverseProblem) -> str:
     """What the equations leave open whatever the data are; empty where nothing.
 
-    Examples
-    --------
     >>> from mollifier import Observations, ScalarUnknown
     >>> obs = Observations({"u": [1.0, 0.8, 0.7]}, {"t": [0.0, 0.1, 0.2]}, noise=0.01)
     >>> undetermined_by_structure(InverseProblem("u_t = -a*b*u", obs, dict.fromkeys("ab", ScalarUnknown())))
@@ -262,8 +258,6 @@ def scalings(problem: InverseProblem) -> list[dict[str, int]]:
     and all equations hold as before. ``{"k": 1, "s": -1}``: only k*s is fixed; ``{"a": 1, "b": 1}``: only
     b/a; ``{"k": 1}``: k has no scale. Measurements of a field that are not zero fix its size.
 
-    Examples
-    --------
     >>> from mollifier import Observations, ScalarUnknown
     >>> x, t = np.random.default_rng(0).random((2, 50))
     >>> obs = Observations({"u": x * t}, {"x": x, "t": t}, noise=0.01)

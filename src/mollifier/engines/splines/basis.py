@@ -20,20 +20,13 @@ _GAUSS = 6
 
 @dataclass(frozen=True, eq=False)
 class AxisSplines:
-    """B-splines with evenly spaced knots over one axis, wrapped where it is periodic.
+    """B-splines with evenly spaced knots over one axis, wrapped where it is periodic."""
 
-    Attributes
-    ----------
-    axis
-        The data's nodes.
-    size
-        Number of splines.
-    degree
-        Of the polynomials between knots.
-    """
-
+    #: The data's nodes.
     axis: Axis
+    #: Number of splines.
     size: int
+    #: Of the polynomials between knots.
     degree: int
 
     @property
@@ -91,23 +84,15 @@ class AxisSplines:
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """The basis functions of one unknown on a grid; a number has one, the constant.
+    """The basis functions of one unknown on a grid; a number has one, the constant."""
 
-    Attributes
-    ----------
-    name
-        Of the unknown.
-    splines
-        Splines along each axis that the unknown varies over, by name of the axis.
-    grid
-        The data's grid.
-    slope
-        1 where the unknown, a function of one variable, may only increase, -1 where it may only decrease.
-    """
-
+    #: Of the unknown.
     name: str
+    #: Splines along each axis that the unknown varies over, by name of the axis.
     splines: Mapping[str, AxisSplines]
+    #: The data's grid.
     grid: Grid
+    #: 1 where the unknown, a function of one variable, may only increase, -1 where it may only decrease.
     slope: int = 0
 
     @property

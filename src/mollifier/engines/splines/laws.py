@@ -21,8 +21,6 @@ class LawBasis(Basis):
     A state outside the range of its splines is moved to the nearer end. ``env``, which the methods take,
     holds states and coordinates at the nodes by name; they broadcast to one shape.
 
-    Examples
-    --------
     >>> from mollifier.engines.splines.basis import AxisSplines
     >>> from mollifier.mollify.grid import Axis, Grid
     >>> u = {"u": np.linspace(0, 2, 5)}

@@ -85,8 +85,6 @@ class Limits:
         The dual problem has one non-negative multiplier for each bound. Violated bounds are added to the
         active set until none is left. ``covariance`` (m, m) is the inverse of the precision.
 
-        Examples
-        --------
         >>> positive = Limits(np.eye(2), np.zeros(2), np.full(2, np.inf))
         >>> positive.nearest(np.array([-1.0, 2.0]), np.array([[1.0, 0.5], [0.5, 1.0]])).round(6)
         array([-0. ,  2.5])
