@@ -137,9 +137,11 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
         raise OSError("timed out")
 
     monkeypatch.setattr(distributed, "Client", client)
-    refused = pytest.raises(MollifierError, match="No dask scheduler answers")
-    with refused, executor_at("dask://127.0.0.1:1", tmp_path):
+    said: list[str] = []
+    refused = pytest.raises(MollifierError, match="No dask scheduler answered at 'dask://127.0.0.1:1' within")
+    with refused, executor_at("dask://127.0.0.1:1", tmp_path, said.append):
         pass
+    assert said == ["Connecting to dask://127.0.0.1:1, for up to 10 s"]
 
 
 def test_executor_at_missing_package_of_the_tasks_is_not_its_own(tmp_path):

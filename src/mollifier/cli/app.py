@@ -171,7 +171,7 @@ def solve(
     with locked(folder):
         if each is not None:
             return sweep(terminal, file, each, folder, resume, bool(figures), jobs, executor)
-        with executor_at(executor, folder / "jobs") as where:
+        with executor_at(executor, folder / "jobs", terminal.note) as where:
             solution = run(terminal, file, folder, resume, executor=where)
         deliver(terminal, solution, folder, figures is not False)
     return exit_code(solution)

@@ -238,7 +238,7 @@ def _study(
     pages = _Pages(folder, settings.model, figures)
     with locked(folder):
         with (
-            executor_at(address, folder / "jobs") as executor,
+            executor_at(address, folder / "jobs", terminal.note) as executor,
             Steps(terminal.err, terminal.silent) as follow,
         ):
 

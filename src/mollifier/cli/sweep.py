@@ -120,7 +120,7 @@ def sweep(
         ones.append(_One(f"{name}={value}", given, ensure_folder(place), resumed, figures))
     ended: dict[int, _Ended] = {}
     show = nullcontext(None) if here else Steps(terminal.err, terminal.silent)
-    with executor_at(address, folder / "jobs") as executor, show as follow:
+    with executor_at(address, folder / "jobs", terminal.note) as executor, show as follow:
         work = partial(_solved, terminal if here else None)
         options: dict[str, Any] = {"workers": jobs, "threads": max(processors() // jobs, 1)}
         for number, end in run_tasks(work, ones, executor, **options, interruptible=True, lost=_lost):

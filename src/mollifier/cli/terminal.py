@@ -96,6 +96,11 @@ class Terminal:
                     Text(what, style) if isinstance(what, str) else what, soft_wrap=isinstance(what, str)
                 )
 
+    def note(self, text: str) -> None:
+        """A message on how a command goes."""
+        if not self.silent:
+            self.err.print(Text(text), soft_wrap=True)
+
     def table(self, heads: Iterable[str], lines: Iterable[Iterable[str]]) -> None:
         """A table for a person."""
         table = Table(box=SIMPLE_HEAD, pad_edge=False)

@@ -54,10 +54,12 @@ def exceeds_memory(dataset: xr.Dataset, tuning: LazyTuning = DEFAULT) -> bool:
 
 def loaded(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Arrays in memory; a chunk that several of them need is read once."""
-    import dask
-
     found = dict(arrays)
     names = [n for n, a in arrays.items() if is_lazy(a)]
+    if not names:
+        return found
+    import dask
+
     # Parts of chunks are copied: as views they would keep the chunks, and so all the data, in memory.
     copies = (arrays[n].map_blocks(np.copy) for n in names)
     for name, values in zip(names, dask.compute(*copies), strict=True):

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy
 import xarray as xr
-from scipy.interpolate import RegularGridInterpolator
-from scipy.ndimage import distance_transform_edt
 
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.arrays import Array
@@ -98,7 +97,9 @@ def _filled(field: xr.DataArray) -> xr.DataArray:
     missing = np.isnan(field.values)
     if missing.all() or not missing.any():
         return field
-    near = np.asarray(distance_transform_edt(missing, return_distances=False, return_indices=True))
+    near = np.asarray(
+        scipy.ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
+    )
     return field.copy(data=field.values[tuple(near)])
 
 
@@ -153,7 +154,9 @@ def sampled(values: xr.DataArray, points: Mapping[str, Array], periodic: Mapping
                 array = np.concatenate([array, np.take(array, [0], axis=i)], axis=i)
         axes.append(nodes)
         places.append(np.clip(place, nodes[0], nodes[-1]))
-    return np.asarray(RegularGridInterpolator(axes, array)(np.stack(places, -1)), dtype=np.float64)
+    return np.asarray(
+        scipy.interpolate.RegularGridInterpolator(axes, array)(np.stack(places, -1)), dtype=np.float64
+    )
 
 
 def _check_unknowns(problem: InverseProblem, solution: Solution) -> None:

@@ -27,6 +27,8 @@ Result = TypeVar("Result")
 _AHEAD = 2
 # Seconds between questions to a job of submitit.
 _ASKED = 1.0
+# Seconds in which a scheduler may answer.
+_ANSWERS = 10
 # Read by a numerical library as it is loaded.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -185,7 +187,9 @@ def _on_processes(
 
 
 @contextmanager
-def executor_at(address: str | None, folder: Path) -> Iterator[Any]:
+def executor_at(
+    address: str | None, folder: Path, say: Callable[[str], object] = lambda _: None
+) -> Iterator[Any]:
     """The executor that an address names, closed at the end; None without one.
 
     Parameters
@@ -195,6 +199,8 @@ def executor_at(address: str | None, folder: Path) -> Iterator[Any]:
         ``slurm:slurm_partition=short,timeout_min=60``.
     folder
         Where submitit keeps its jobs; the nodes must see it.
+    say
+        Called with a line on what is waited for.
 
     Raises
     ------
@@ -209,11 +215,13 @@ def executor_at(address: str | None, folder: Path) -> Iterator[Any]:
         if kind == "dask" and re.fullmatch(r"//.+:\d+", rest):
             import distributed
 
+            say(f"Connecting to {address}, for up to {_ANSWERS} s")
             try:
-                client = distributed.Client(f"tcp:{rest}", set_as_default=True)
+                client = distributed.Client(f"tcp:{rest}", timeout=_ANSWERS)
             except OSError as error:
                 raise ConfigurationError(
-                    f"No dask scheduler answers at '{address}' ({error}); start one with: dask scheduler."
+                    f"No dask scheduler answered at '{address}' within {_ANSWERS} s; start one with "
+                    "dask scheduler, or correct the address."
                 ) from error
             opened, executor = client, client.get_executor(pure=False)
         elif kind == "slurm":

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import h5netcdf
+import h5py
 import numpy as np
 import xarray as xr
 from xarray.backends import H5NetCDFStore
@@ -262,16 +263,10 @@ def write_groups(path: Path, attrs: Mapping[str, Any], groups: Mapping[str, xr.D
     """
     # In memory first: HDF5 on a full disk fails with ambiguous errors, or not at all.
     buffer = io.BytesIO()
-    with h5netcdf.File(buffer, "w") as file:
+    with h5py.File(buffer, "w") as file:
         file.attrs.update({k: _pack(v) for k, v in attrs.items()})
         for group, dataset in groups.items():
-            plain = _map_attrs(dataset.drop_encoding(), _pack)
-            encoding = {
-                name: {"zlib": True, "complevel": 4, "shuffle": True}
-                for name, v in plain.variables.items()
-                if v.dtype.kind in "biuf" and v.ndim and v.size
-            }
-            plain.dump_to_store(H5NetCDFStore(file, group=group, mode="a"), encoding=encoding)
+            _write_group(file.create_group(group), _map_attrs(dataset.drop_encoding(), _pack))
     content = buffer.getvalue()
     checksum = path.with_suffix(".sha256")
     with reported(path):
@@ -280,6 +275,29 @@ def write_groups(path: Path, attrs: Mapping[str, Any], groups: Mapping[str, xr.D
     write_atomically(path, lambda p: p.write_bytes(content))
     write_text(checksum, f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
     return path
+
+
+def _write_group(group: h5py.Group, dataset: xr.Dataset) -> None:
+    """Write a dataset as netCDF-4 does: dimensions are HDF5 dimension scales.
+
+    Through h5netcdf it took ten times as long, a third of a short solve.
+    """
+    variables, attrs = xr.conventions.cf_encoder(*xr.conventions.encode_dataset_coordinates(dataset))
+    group.attrs.update(attrs)
+    for name, v in variables.items():
+        text = v.dtype.kind in "OU"
+        packed = {"compression": "gzip", "shuffle": True} if v.ndim and v.size and not text else {}
+        values, kind = (v.values.astype(object), h5py.string_dtype()) if text else (v.values, v.dtype)
+        group.create_dataset(str(name), data=values, dtype=kind, **packed).attrs.update(v.attrs)
+    for d, size in dataset.sizes.items():
+        scale = str(d)
+        if d not in variables:
+            group.create_dataset(d, (size,), ">f4")
+            scale = f"This is a netCDF dimension but not a netCDF variable.{size:10d}"
+        group[d].make_scale(scale)
+    for name, v in variables.items():
+        for axis, d in enumerate(v.dims if name not in dataset.dims else ()):
+            group[name].dims[axis].attach_scale(group[d])
 
 
 def verify_checksum(path: Path) -> None:

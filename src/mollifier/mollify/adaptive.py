@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import uniform_filter
+import scipy
 
 from mollifier.errors import GridError
 from mollifier.mollify.arrays import Array
@@ -171,7 +171,7 @@ class AdaptiveOperator:
         batch = scale.ndim - len(sizes)
         size: Any = [1] * batch + sizes
         mode: Any = ["nearest"] * batch + modes
-        return uniform_filter(scale, size, mode=mode)
+        return scipy.ndimage.uniform_filter(scale, size, mode=mode)
 
     def _products(self) -> dict[tuple[int, int], Array]:
         """Covariances, per unit of white noise, of the results with two radii, each of the grid's shape."""

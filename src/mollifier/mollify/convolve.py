@@ -11,9 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import scipy.fft
-import scipy.ndimage
-import scipy.sparse
+import scipy
 
 from mollifier.mollify.kernels import namespace
 

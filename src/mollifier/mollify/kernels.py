@@ -16,8 +16,8 @@ from numbers import Integral, Real
 from typing import Any, Protocol
 
 import numpy as np
+import scipy
 from numpy.polynomial import Polynomial as Poly
-from scipy.integrate import quad
 
 from mollifier.errors import GridError
 from mollifier.io.registry import Registry
@@ -215,7 +215,10 @@ class Bump:
 
 @memo
 def _bump_mass(sharpness: float) -> float:
-    return 1 / quad(lambda s: np.exp(-sharpness / (1 - s * s)), -1, 1, epsabs=0, epsrel=1e-13)[0]
+    def density(s: float) -> float:
+        return float(np.exp(-sharpness / (1 - s * s)))
+
+    return 1 / scipy.integrate.quad(density, -1, 1, epsabs=0, epsrel=1e-13)[0]
 
 
 @dataclass(frozen=True)

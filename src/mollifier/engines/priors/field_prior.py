@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from functools import cached_property, lru_cache, reduce
 
 import numpy as np
+import scipy
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
 from mollifier.engines.priors.differences import contrasts, differences
 from mollifier.engines.priors.matern import SEMINORMS, matern_weights, mixed
@@ -278,7 +278,7 @@ def local_strength(lattice: Grid, x: Array, covariance: Array, length: float, tu
     energy = (ends.T @ squares / (ends.T @ np.ones(len(squares)))).reshape(lattice.shape)
     for i, axis in enumerate(lattice):
         mode = "wrap" if axis.periodic else "nearest"
-        energy = gaussian_filter1d(energy, max(width / axis.spacing, 1.0), axis=i, mode=mode)
+        energy = scipy.ndimage.gaussian_filter1d(energy, max(width / axis.spacing, 1.0), axis=i, mode=mode)
     log = -np.log(energy).ravel()
     return np.exp(np.clip(log - log.mean(), -np.log(most), np.log(most)))
 

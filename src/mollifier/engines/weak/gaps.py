@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, uniform_filter
 from scipy.sparse.linalg import lsmr
 
 from mollifier.engines.weak.smoothing import mollified
@@ -47,7 +47,7 @@ def wide(missing: Mask, grid: Grid, tuning: WeakTuning = DEFAULT) -> Mask:
         """Mean over the cells around a node; nodes beyond an end count as zeros."""
         modes: Any = ["wrap" if a.periodic else "constant" for a in grid]
         sizes: Any = [min(2 * cells + 1, 2 * a.size - 1) for a in grid]
-        return np.asarray(uniform_filter(values.astype(float), sizes, mode=modes))
+        return np.asarray(scipy.ndimage.uniform_filter(values.astype(float), sizes, mode=modes))
 
     return missing & (mean(~missing) / mean(np.ones(grid.shape)) < tuning.measured_share)
 
@@ -77,7 +77,7 @@ def fill_gaps(values: Array, grid: Grid, beyond: Mask | None = None, tuning: Wea
     True
     """
     missing = ~np.isfinite(values)
-    nearest = distance_transform_edt(missing, return_distances=False, return_indices=True)
+    nearest = scipy.ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
     assert isinstance(nearest, np.ndarray)
     filled = values[tuple(nearest)]
     beyond = np.zeros_like(missing) if beyond is None else beyond
