@@ -138,7 +138,7 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(distributed, "Client", client)
     said: list[str] = []
-    refused = pytest.raises(MollifierError, match="No dask scheduler answered at 'dask://127.0.0.1:1' within")
+    refused = pytest.raises(MollifierError, match="No dask scheduler answered at")
     with refused, executor_at("dask://127.0.0.1:1", tmp_path, said.append):
         pass
     assert said == ["Connecting to dask://127.0.0.1:1, for up to 10 s"]
