@@ -17,12 +17,11 @@ from benchmarks.chromatin.films import filmed
 from benchmarks.journal import Journal
 from benchmarks.table import Follow, Table, environment
 from mollifier.chromatin.cells import analyse_fields
-from mollifier.chromatin.lever_rule import Thresholds
+from mollifier.chromatin.fractions import Thresholds
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.settings import StudySettings
-from mollifier.chromatin.shapes import nucleus, rate_pattern
-from mollifier.chromatin.simulate import simulate
+from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate
 
 # nm, pixels of the simulation, frames, s between them, time of the treatment; photons of euchromatin in a
 # pixel, background, decay of the dye (1/s), nm and relative elongation of the motion, largest angle.

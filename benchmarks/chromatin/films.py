@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from scipy.ndimage import distance_transform_edt, map_coordinates, zoom
 
-from mollifier.chromatin.microscope import chromatin_density
+from mollifier.chromatin.simulate import chromatin_density
 from mollifier.io.draws import Rng, generator
 
 
@@ -40,7 +40,7 @@ def filmed(
     bleaching
         Decay rate, 1/s.
     compaction
-        As for `mollifier.chromatin.microscope.chromatin_density`.
+        As for `mollifier.chromatin.simulate.chromatin_density`.
 
     Returns
     -------

@@ -22,18 +22,15 @@ from benchmarks.table import Follow, Table, checked, environment, number, percen
 from mollifier.chromatin.assumptions import Assumptions
 from mollifier.chromatin.cells import analyse_nucleus
 from mollifier.chromatin.demo import imaged
-from mollifier.chromatin.fractions import fractions
-from mollifier.chromatin.infer import infer_rate, posed
-from mollifier.chromatin.lever_rule import Thresholds
+from mollifier.chromatin.fractions import Thresholds, fractions
+from mollifier.chromatin.infer import KNOWN, infer_rate, posed
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.mask import nuclei_from_data
 from mollifier.chromatin.model import RATE, ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
-from mollifier.chromatin.rate_map import KNOWN
 from mollifier.chromatin.settings import StudySettings
-from mollifier.chromatin.shapes import Pattern, nucleus, rate_pattern
 from mollifier.chromatin.signals import signal
-from mollifier.chromatin.simulate import simulate
+from mollifier.chromatin.simulate import Pattern, nucleus, rate_pattern, simulate
 from mollifier.engines.solve import solve
 from mollifier.problem.inverse_problem import InverseProblem
 

@@ -15,10 +15,8 @@ from benchmarks.chromatin import cohorts, films, large_nuclei, nuclei
 from benchmarks.chromatin.real_nuclei import scaled, simulated
 from benchmarks.journal import Journal
 from mollifier.chromatin.infer import posed
-from mollifier.chromatin.microscope import with_noise
 from mollifier.chromatin.model import ChromatinModel
-from mollifier.chromatin.shapes import nucleus, rate_pattern
-from mollifier.chromatin.simulate import simulate
+from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate, with_noise
 from mollifier.errors import ConfigurationError
 
 

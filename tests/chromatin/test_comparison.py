@@ -10,9 +10,16 @@ import pytest
 from scipy.special import nctdtr, stdtrit
 from typer.testing import CliRunner
 
-from mollifier.chromatin.comparison import Dishes, effects, holm, replicate_means, welch_means
+from mollifier.chromatin.comparison import (
+    QUANTITIES,
+    Dishes,
+    compare_groups,
+    effects,
+    holm,
+    replicate_means,
+    welch_means,
+)
 from mollifier.chromatin.figures import groups_figure
-from mollifier.chromatin.groups import QUANTITIES, compare_groups
 from mollifier.chromatin.plan import StudyPlan, power
 from mollifier.cli.app import app
 from mollifier.errors import ConfigurationError

@@ -12,13 +12,12 @@ from scipy.spatial import KDTree
 from chromatin_cells import discs, domains_of
 from mollifier.chromatin.definitions import DEFINITIONS, DomainRule, definition
 from mollifier.chromatin.domains import clusters, domains_from_clusters, edge_length, typical
-from mollifier.chromatin.features import features
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.mask import NucleusDetection, nuclei_from_data
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.settings import StudySettings
-from mollifier.chromatin.shapes import nucleus
-from mollifier.chromatin.structure import density_quantiles, pooled_quantile, structure
+from mollifier.chromatin.simulate import nucleus
+from mollifier.chromatin.structure import density_quantiles, features, pooled_quantile, structure
 from mollifier.chromatin.study import analyse
 from mollifier.chromatin.voronoi import point_density
 from mollifier.errors import ConfigurationError, DataError

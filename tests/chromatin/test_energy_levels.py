@@ -11,13 +11,12 @@ from mollifier.chromatin import energy_levels as el
 from mollifier.chromatin.assumptions import Assumptions
 from mollifier.chromatin.cells import analyse_nucleus
 from mollifier.chromatin.demo import imaged
-from mollifier.chromatin.lever_rule import Thresholds
+from mollifier.chromatin.density import PoissonMoments
+from mollifier.chromatin.fractions import Thresholds
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
-from mollifier.chromatin.poisson_moments import PoissonMoments
 from mollifier.chromatin.settings import StudySettings
-from mollifier.chromatin.shapes import nucleus, rate_pattern
-from mollifier.chromatin.simulate import simulate
+from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate
 from mollifier.errors import ConfigurationError, DataError
 
 WATER = Thresholds(euchromatin_water=0.1, heterochromatin_water=0.1)

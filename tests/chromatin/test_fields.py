@@ -14,10 +14,9 @@ import mollifier as mf
 from chromatin_plane import DISC, FIELD, SIDE
 from mollifier.chromatin.density import density, stencil
 from mollifier.chromatin.localizations import Localizations, read_localizations
-from mollifier.chromatin.polygons import nucleus_from_polygon
+from mollifier.chromatin.mask import nucleus_from_polygon
 from mollifier.chromatin.rasters import on_grid
-from mollifier.chromatin.repeats import estimate_precision, merge_repeats, neighbours
-from mollifier.chromatin.resolution import FWHM, Resolution
+from mollifier.chromatin.resolution import FWHM, Resolution, estimate_precision, merge_repeats, neighbours
 from mollifier.chromatin.voronoi import cell_areas
 from mollifier.errors import DataError, MollifierError
 

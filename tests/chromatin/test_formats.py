@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mollifier.chromatin.formats.images import open_vendor_image
 from mollifier.chromatin.formats.registry import FORMATS, Format, Rows, format_of
-from mollifier.chromatin.formats.vendor_images import open_vendor_image
 from mollifier.chromatin.images import read_image
 from mollifier.chromatin.localizations import read_localizations
 from mollifier.chromatin.result import fingerprint
@@ -163,7 +163,7 @@ def bioio(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     plugin.Reader = None  # type: ignore[attr-defined]
     for module in (package, plugin):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr("mollifier.chromatin.formats.vendor_images.find_spec", lambda name: name)
+    monkeypatch.setattr("mollifier.chromatin.formats.images.find_spec", lambda name: name)
     return image
 
 
@@ -185,7 +185,7 @@ def test_vendor_image(tmp_path: Path, bioio: SimpleNamespace):
 
 def test_vendor_image_without_bioio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The message names what to install."""
-    monkeypatch.setattr("mollifier.chromatin.formats.vendor_images.find_spec", lambda name: None)
+    monkeypatch.setattr("mollifier.chromatin.formats.images.find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"needs bioio and bioio-lif: pip install 'mollifier\[bioio\]'"):
         open_vendor_image(tmp_path / "a.lif")
 

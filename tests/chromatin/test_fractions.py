@@ -8,12 +8,10 @@ import xarray as xr
 
 import mollifier as mf
 from chromatin_plane import DISC, FIELD, SIDE
-from mollifier.chromatin.camera import Camera, camera_from_image
 from mollifier.chromatin.density import density
-from mollifier.chromatin.fractions import fractions
-from mollifier.chromatin.lever_rule import Thresholds
+from mollifier.chromatin.fractions import Camera, Thresholds, camera_from_image, fractions
 from mollifier.chromatin.localizations import Localizations
-from mollifier.chromatin.polygons import nucleus_from_polygon
+from mollifier.chromatin.mask import nucleus_from_polygon
 from mollifier.chromatin.resolution import FWHM
 from mollifier.errors import ConfigurationError, DataError
 

@@ -12,8 +12,14 @@ import xarray as xr
 from microscope_files import shared
 from mollifier.chromatin.images import read_image, read_labels
 from mollifier.chromatin.localizations import Localizations
-from mollifier.chromatin.mask import NucleusDetection, nuclei_from_data, nuclei_from_labels, otsu
-from mollifier.chromatin.polygons import nucleus_from_polygon, read_polygon
+from mollifier.chromatin.mask import (
+    NucleusDetection,
+    nuclei_from_data,
+    nuclei_from_labels,
+    nucleus_from_polygon,
+    otsu,
+    read_polygon,
+)
 from mollifier.errors import DataError
 
 tifffile = pytest.importorskip("tifffile", reason="images need tifffile (pip install 'mollifier[chromatin]')")

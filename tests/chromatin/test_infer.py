@@ -6,12 +6,9 @@ import xarray as xr
 
 from mollifier.chromatin import galerkin, infer
 from mollifier.chromatin.infer import infer_rate, posed
-from mollifier.chromatin.microscope import with_noise
 from mollifier.chromatin.model import ChromatinModel, FreeEnergy
-from mollifier.chromatin.modes import modes
-from mollifier.chromatin.series import FieldSeries, time_rows
-from mollifier.chromatin.shapes import nucleus, rate_pattern
-from mollifier.chromatin.simulate import simulate
+from mollifier.chromatin.modes import FieldSeries, modes, time_rows
+from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate, with_noise
 from mollifier.errors import ConfigurationError, DataError
 
 MODEL = ChromatinModel()

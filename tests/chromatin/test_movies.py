@@ -7,19 +7,16 @@ from scipy.special import ndtr
 
 from benchmarks.chromatin.films import filmed
 from mollifier.chromatin.cells import analyse_nucleus, step_numbers
+from mollifier.chromatin.fractions import Thresholds
 from mollifier.chromatin.infer import infer_rate
-from mollifier.chromatin.lever_rule import Thresholds
-from mollifier.chromatin.mask import NucleusDetection
-from mollifier.chromatin.microscope import with_noise
+from mollifier.chromatin.mask import NucleusDetection, tracked
 from mollifier.chromatin.model import ChromatinModel
-from mollifier.chromatin.motion import at_rest, tracked
-from mollifier.chromatin.movies import fitted, settled
+from mollifier.chromatin.modes import time_rows
+from mollifier.chromatin.movies import at_rest, fitted, settled
 from mollifier.chromatin.nucleus_data import NucleusData, read_nuclei
 from mollifier.chromatin.page import nucleus_page
-from mollifier.chromatin.series import time_rows
 from mollifier.chromatin.settings import StudySettings
-from mollifier.chromatin.shapes import nucleus, rate_pattern
-from mollifier.chromatin.simulate import simulate
+from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate, with_noise
 from mollifier.errors import ConfigurationError, DataError
 
 MODEL, TREATMENT = ChromatinModel(), 250.0

@@ -9,15 +9,14 @@ import xarray as xr
 from benchmarks.chromatin.films import filmed
 from mollifier.chromatin.cells import analyse_nucleus
 from mollifier.chromatin.demo import imaged
-from mollifier.chromatin.lever_rule import Thresholds
+from mollifier.chromatin.fractions import Thresholds
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.outline import fitted_outline
 from mollifier.chromatin.rasters import edge_distance
 from mollifier.chromatin.settings import StudySettings
-from mollifier.chromatin.shapes import nucleus
-from mollifier.chromatin.simulate import simulate
+from mollifier.chromatin.simulate import nucleus, simulate
 from mollifier.errors import DataError
 
 PIXEL = 14.0

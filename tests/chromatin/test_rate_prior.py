@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mollifier.chromatin.rate_prior import RatePrior, RateProblem
+from mollifier.chromatin.galerkin import RatePrior, RateProblem
 from mollifier.engines.priors.evidence import LinearisedProblem
 from mollifier.engines.priors.field_prior import field_prior
 from mollifier.engines.priors.shapes import Choice, Shape

@@ -10,17 +10,14 @@ from mollifier.chromatin import galerkin
 from mollifier.chromatin.assumptions import Assumptions
 from mollifier.chromatin.cells import analyse_nucleus
 from mollifier.chromatin.demo import imaged
-from mollifier.chromatin.infer import infer_rate
-from mollifier.chromatin.lever_rule import Thresholds
-from mollifier.chromatin.microscope import with_noise
+from mollifier.chromatin.fractions import Thresholds
+from mollifier.chromatin.infer import RateMap, infer_rate
 from mollifier.chromatin.model import ChromatinModel, FreeEnergy
 from mollifier.chromatin.page import nucleus_page
 from mollifier.chromatin.rasters import edge_distance
-from mollifier.chromatin.rate_map import RateMap
 from mollifier.chromatin.sensitivity import Levels, sensitivity
 from mollifier.chromatin.settings import StudySettings
-from mollifier.chromatin.shapes import nucleus, rate_pattern
-from mollifier.chromatin.simulate import simulate
+from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate, with_noise
 from mollifier.errors import ConfigurationError
 
 MODEL = ChromatinModel()

@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from mollifier.chromatin.microscope import chromatin_density, localizations, with_noise
 from mollifier.chromatin.model import ChromatinModel, FreeEnergy
 from mollifier.chromatin.rasters import edge_distance, laplacian
-from mollifier.chromatin.shapes import nucleus, rate_pattern
-from mollifier.chromatin.simulate import simulate
+from mollifier.chromatin.simulate import (
+    chromatin_density,
+    localizations,
+    nucleus,
+    rate_pattern,
+    simulate,
+    with_noise,
+)
 from mollifier.errors import ConfigurationError, DataError
 
 MODEL = ChromatinModel()

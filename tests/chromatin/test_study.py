@@ -19,8 +19,8 @@ from mollifier.chromatin.nucleus_data import NucleusData, Unread, field_name, re
 from mollifier.chromatin.page import nucleus_page, study_page
 from mollifier.chromatin.result import NucleusResult
 from mollifier.chromatin.settings import StudySettings
-from mollifier.chromatin.shapes import nucleus
 from mollifier.chromatin.signals import relative_levels, signal
+from mollifier.chromatin.simulate import nucleus
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.reporting.style import look, save_all
 

@@ -11,15 +11,14 @@ import xarray as xr
 
 from mollifier.chromatin.cells import analyse_nucleus
 from mollifier.chromatin.figures import levels_figure
-from mollifier.chromatin.lever_rule import Thresholds
+from mollifier.chromatin.fractions import Thresholds
 from mollifier.chromatin.mask import NucleusDetection
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData, read_nuclei
 from mollifier.chromatin.result import NucleusResult
 from mollifier.chromatin.settings import StudySettings
-from mollifier.chromatin.shapes import nucleus, rate_pattern
-from mollifier.chromatin.simulate import simulate
-from mollifier.chromatin.two_colours import two_colours
+from mollifier.chromatin.signals import two_colours
+from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate
 from mollifier.errors import ConfigurationError, DataError
 
 WATER = 0.1

@@ -16,7 +16,7 @@ import pytest
 from scipy.io import savemat
 
 from mollifier.chromatin.localizations import Localizations, read_localizations
-from mollifier.chromatin.repeats import merge_repeats
+from mollifier.chromatin.resolution import merge_repeats
 from mollifier.errors import DataError
 
 N = 300

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mollifier.chromatin.lever_rule import Thresholds
+from mollifier.chromatin.fractions import Thresholds
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.ranges import named, require
 

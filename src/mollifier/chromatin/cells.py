@@ -12,21 +12,18 @@ import pandas as pd
 import xarray as xr
 
 from mollifier.chromatin.energy_levels import EnergyLevels, energy_levels
-from mollifier.chromatin.fractions import field_of, fractions
-from mollifier.chromatin.infer import infer_rate
-from mollifier.chromatin.lever_rule import Thresholds
+from mollifier.chromatin.fractions import Thresholds, field_of, fractions
+from mollifier.chromatin.infer import KNOWN, RateMap, infer_rate, interval
 from mollifier.chromatin.movies import Settled, settled
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.outline import fitted_outline
 from mollifier.chromatin.rasters import edge_distance, last_of
-from mollifier.chromatin.rate_map import KNOWN, RateMap, interval
 from mollifier.chromatin.result import NucleusResult
 from mollifier.chromatin.sensitivity import Levels, sensitivity
 from mollifier.chromatin.settings import StudySettings
-from mollifier.chromatin.signals import for_rate, ground_and_mean, signal
+from mollifier.chromatin.signals import ColourLevels, for_rate, ground_and_mean, signal, two_colours
 from mollifier.chromatin.structure import structure
 from mollifier.chromatin.treatment import Step
-from mollifier.chromatin.two_colours import ColourLevels, two_colours
 from mollifier.errors import DataError, MollifierError
 
 Levelled = Thresholds | EnergyLevels | ColourLevels

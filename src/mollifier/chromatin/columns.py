@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mollifier.chromatin.formats.registry import Rows, open_table
-from mollifier.chromatin.lengths import known_unit
+from mollifier.chromatin.ranges import known_unit
 from mollifier.data.text_tables import split_header
 from mollifier.errors import DataError, did_you_mean
 

@@ -10,16 +10,14 @@ import numpy as np
 import xarray as xr
 
 from mollifier.chromatin.cells import analyse_fields
-from mollifier.chromatin.lever_rule import Thresholds
+from mollifier.chromatin.fractions import Thresholds
+from mollifier.chromatin.infer import KNOWN
 from mollifier.chromatin.localizations import Localizations
-from mollifier.chromatin.microscope import localizations
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.page import nucleus_page
-from mollifier.chromatin.rate_map import KNOWN
 from mollifier.chromatin.settings import StudySettings
-from mollifier.chromatin.shapes import nucleus, rate_pattern
-from mollifier.chromatin.simulate import simulate
+from mollifier.chromatin.simulate import localizations, nucleus, rate_pattern, simulate
 from mollifier.diagnostics.scores import Score
 from mollifier.errors import DataError
 from mollifier.io.draws import Rng

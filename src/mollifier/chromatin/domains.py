@@ -241,7 +241,7 @@ def rim_segments(places: Array, areas: Array, mask: xr.DataArray, segments: int 
 
     Examples
     --------
-    >>> from mollifier.chromatin.shapes import nucleus
+    >>> from mollifier.chromatin.simulate import nucleus
     >>> mask = nucleus(4000.0, 200, uneven=0.0)
     >>> i, j = np.nonzero(mask.values & (np.hypot(mask.x, mask.y) > 1700).values)
     >>> places = np.stack([mask.x.values[i], mask.y.values[j]], 1)

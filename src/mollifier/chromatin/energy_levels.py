@@ -6,7 +6,7 @@ test functions, Gaussians of 1.7 interface widths, with a rate that is linear in
 diffusion lengths. Localisations are divided at random into two halves, whose errors are independent: the
 residual r of one half, times the derivative g of that of the other by a and b, is zero in the mean over the
 nucleus (instrumental variables; Fuller, Measurement Error Models, Wiley 1987, section 2.4). Powers of the
-density are those of `mollifier.chromatin.poisson_moments`. The scatter between tiles gives the standard
+density are those of `mollifier.chromatin.density`. The scatter between tiles gives the standard
 errors.
 """
 
@@ -24,14 +24,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve1d, distance_transform_edt, gaussian_filter, gaussian_laplace
 
 from mollifier.chromatin.assumptions import Assumptions, Variation
-from mollifier.chromatin.density import stencil
-from mollifier.chromatin.lever_rule import Thresholds
+from mollifier.chromatin.density import PoissonMoments, stencil
+from mollifier.chromatin.fractions import Thresholds
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
-from mollifier.chromatin.poisson_moments import PoissonMoments
 from mollifier.chromatin.rasters import counts, on_grid
-from mollifier.chromatin.repeats import merge_known
-from mollifier.chromatin.resolution import typical_precision
+from mollifier.chromatin.resolution import merge_known, typical_precision
 from mollifier.chromatin.settings import StudySettings
 from mollifier.errors import ConfigurationError, DataError
 

@@ -15,10 +15,10 @@ from matplotlib.collections import EllipseCollection
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from mollifier.chromatin.groups import QUANTITIES, unit_of
-from mollifier.chromatin.lever_rule import NO_BACKGROUND
+from mollifier.chromatin.comparison import QUANTITIES, unit_of
+from mollifier.chromatin.fractions import NO_BACKGROUND
+from mollifier.chromatin.infer import KNOWN
 from mollifier.chromatin.rasters import edge_distance, last_of
-from mollifier.chromatin.rate_map import KNOWN
 from mollifier.chromatin.result import NucleusResult
 from mollifier.reporting import style
 

@@ -1,20 +1,225 @@
-"""Volume fractions of nucleoplasm, euchromatin and heterochromatin from a density or an image."""
+"""Volume fractions of nucleoplasm, euchromatin and heterochromatin from a density or an image.
+
+A signal between the levels of pure phases is a mixture of them (the lever rule); its noise is that of the
+density, or of the camera.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.ndimage import convolve, uniform_filter
+from scipy.optimize import nnls
+from scipy.special import ndtr
 
-from mollifier.chromatin.camera import Camera, camera_from_image
-from mollifier.chromatin.lever_rule import Thresholds, mixture
+from mollifier.chromatin.ranges import named, require
 from mollifier.chromatin.rasters import on_grid
 from mollifier.chromatin.resolution import FWHM
 from mollifier.errors import DataError
+
+Array = NDArray[np.float64]
+
+
+# Bins of brightness, and fewest pixels.
+_BINS, _ENOUGH = 24, 400
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera: counts = offset + gain * electrons, with shot noise and read noise.
+
+    Attributes
+    ----------
+    gain
+        Counts per photoelectron.
+    offset
+        Counts without light.
+    read_noise
+        Standard deviation of the read noise, in electrons.
+    """
+
+    gain: float
+    offset: float = 0.0
+    read_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        require({"camera.gain": self.gain}, above=True)
+        require({"camera.read_noise": self.read_noise})
+        require({"camera.offset": self.offset}, low=-math.inf)
+
+    def sd(self, counts: Array) -> Array:
+        """Standard deviation of counts from shot noise and read noise, shape as ``counts``.
+
+        >>> Camera(gain=2.0, offset=100.0, read_noise=1.5).sd(np.array([100.0, 900.0]))
+        array([ 3.        , 40.11234224])
+        """
+        electrons = np.maximum(counts - self.offset, 0.0) / self.gain
+        return self.gain * np.sqrt(electrons + self.read_noise**2)
+
+
+def camera_from_image(image: xr.DataArray) -> Camera:
+    """Gain and read noise from one image, by the photon transfer line var = gain * (counts - offset).
+
+    The variance is that of a Laplacian difference (Immerkaer, Comput. Vis. Image Underst. 64:300, 1996) in
+    bins of brightness, by the median absolute deviation. Texture as fine as the pixels counts as noise, so
+    this is an upper bound on an image that is not oversampled. Raises `DataError` if there are fewer than 400
+    pixels, or no noise shows.
+    """
+    mask = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0]) / 6.0
+    other = [d for d in image.dims if d not in ("x", "y")]
+    planes = image.transpose(*other, "x", "y").values.reshape(-1, image.sizes["x"], image.sizes["y"])
+    rough = np.concatenate([convolve(p, mask)[1:-1, 1:-1].ravel() for p in planes])
+    level = np.concatenate([uniform_filter(p, 3)[1:-1, 1:-1].ravel() for p in planes])
+    good = np.isfinite(rough) & np.isfinite(level)
+    rough, level = rough[good], level[good]
+    if rough.size < _ENOUGH:
+        raise DataError(
+            f"{rough.size} pixels are too few to estimate the noise of the camera; give Camera(gain=...)."
+        )
+    bins = np.array_split(np.argsort(level), _BINS)
+    mean = np.array([level[b].mean() for b in bins])
+    variance = np.array([(1.4826 * np.median(np.abs(rough[b]))) ** 2 for b in bins])
+    if not (variance > 0).any():
+        raise DataError("The image has no noise: was it smoothed or rendered? Give Camera(gain=...).")
+    # Variances have equal relative errors: weights are their inverses.
+    weight = 1 / np.maximum(variance, 1e-3 * variance.max())
+    (slope, base), _ = nnls(np.stack([mean, np.ones_like(mean)], axis=1) * weight[:, None], variance * weight)
+    if slope == 0:
+        # The noise does not depend on brightness: read noise alone.
+        return Camera(1.0, float(mean.max()), math.sqrt(base))
+    return Camera(float(slope), 0.0, math.sqrt(base) / float(slope))
+
+
+# Background of a signal that has none.
+NO_BACKGROUND = -math.inf
+FRACTIONS = ("phi_n", "phi_e", "phi_h", "phi_d")
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Levels of the three phases in the signal; they are assumptions, and part of the result.
+
+    A signal between two levels is a mixture of the two phases with these levels, in the proportion of the
+    lever rule; above the last it is heterochromatin. One signal does not determine three fractions without
+    such a rule.
+
+    Attributes
+    ----------
+    background
+        Level of nucleoplasm alone, in the units of the signal; by default 0 for a density and the quantile
+        ``background_quantile`` of the whole plane for an image.
+    euchromatin, heterochromatin
+        Levels of these phases; by default quantiles of the signal inside the nucleus, over all frames.
+    background_quantile, euchromatin_quantile, heterochromatin_quantile
+        Quantiles for levels that are not given.
+    euchromatin_water, heterochromatin_water
+        Volume fraction of nucleoplasm within these phases; with 0, fractions are relative to the packing of
+        each phase.
+    floor
+        Smallest standard error of a fraction, for errors of the levels.
+    two_phases
+        Treat the signal as a mixture of euchromatin and heterochromatin alone, each with its nucleoplasm. The
+        line between their levels is extrapolated, so that noise is not clipped and causes no bias.
+
+    Raises
+    ------
+    ConfigurationError
+        If a quantile or a volume fraction does not lie between 0 and 1.
+
+    Examples
+    --------
+    >>> Thresholds(heterochromatin_quantile=0.8).heterochromatin_quantile
+    0.8
+    """
+
+    background: float | None = None
+    euchromatin: float | None = None
+    heterochromatin: float | None = None
+    background_quantile: float = 0.05
+    euchromatin_quantile: float = 0.3
+    heterochromatin_quantile: float = 0.9
+    euchromatin_water: float = 0.0
+    heterochromatin_water: float = 0.0
+    floor: float = 0.01
+    two_phases: bool = False
+
+    def __post_init__(self) -> None:
+        shares = [n for n in asdict(self) if n.endswith(("quantile", "water")) or n == "floor"]
+        require(named("levels.", self, *shares), high=1.0)
+
+    @classmethod
+    def of(cls, result: xr.Dataset) -> Self:
+        """The levels behind a result of `fractions`, to apply them to another cell."""
+        return cls(**{n: result.attrs[f"threshold_{n}"] for n in cls.__dataclass_fields__})
+
+
+def mixture(value: Array, sd: Array, levels: Thresholds) -> dict[str, tuple[Array, Array]]:
+    """Fractions at each value of the signal, and their standard deviations for normal errors of the signal.
+
+    Arrays of any one shape; a pair (fraction, standard deviation) for each name in ``FRACTIONS``.
+    """
+    knots, rule = _rule(levels)
+    at = mixed(value, levels)
+    if levels.two_phases:
+        error = sd / (knots[2] - knots[1])
+        return {n: (at[n], np.hypot((h[2] - h[1]) * error, levels.floor)) for n, h in rule.items()}
+    moments = _moments(value, np.maximum(sd, np.finfo(float).tiny), knots)
+    variance = {n: _variance(value, sd, knots, h, moments) for n, h in rule.items()}
+    return {n: (at[n], np.sqrt(variance[n] + levels.floor**2)) for n in FRACTIONS}
+
+
+def mixed(value: Array, levels: Thresholds) -> dict[str, Array]:
+    """Fractions at each value of the signal, for each name in ``FRACTIONS``."""
+    knots, rule = _rule(levels)
+    if levels.two_phases:
+        share = (value - knots[1]) / (knots[2] - knots[1])
+        return {n: h[1] + (h[2] - h[1]) * share for n, h in rule.items()}
+    return {n: np.interp(value, knots, h) for n, h in rule.items()}
+
+
+def _rule(levels: Thresholds) -> tuple[Array, dict[str, Array]]:
+    """The three levels, and each fraction at them."""
+    knots = np.array([levels.background, levels.euchromatin, levels.heterochromatin], dtype=np.float64)
+    e, h = 1 - levels.euchromatin_water, 1 - levels.heterochromatin_water
+    rows = ([1, 1 - e, 1 - h], [0, e, 0], [0, 0, h], [0, -e, h])
+    return knots, {n: np.array(r, dtype=np.float64) for n, r in zip(FRACTIONS, rows, strict=True)}
+
+
+def _moments(value: Array, sd: Array, knots: Array) -> list[tuple[Array, Array, Array]]:
+    """Integrals of 1, z and z^2 over a standard normal error z, for each linear piece of the rule."""
+    # Beyond 30 standard deviations the integrals vanish; clipping keeps z^2 finite.
+    ends = [np.full_like(value, -30.0), *(np.clip((k - value) / sd, -30, 30) for k in knots)]
+    ends.append(np.full_like(value, 30.0))
+    below = [ndtr(z) for z in ends]
+    bell = [np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi) for z in ends]
+    parts = []
+    for k in range(len(ends) - 1):
+        mass = below[k + 1] - below[k]
+        square = mass + ends[k] * bell[k] - ends[k + 1] * bell[k + 1]
+        parts.append((mass, bell[k] - bell[k + 1], square))
+    return parts
+
+
+def _variance(
+    value: Array, sd: Array, knots: Array, heights: Array, moments: list[tuple[Array, Array, Array]]
+) -> Array:
+    """Exact variance of the piecewise linear rule for a normal error, kinks included."""
+    slopes = np.concatenate([[0.0], np.diff(heights) / np.diff(knots), [0.0]])
+    starts = np.concatenate([heights[:1], heights])
+    places = np.concatenate([knots[:1], knots])
+    at = np.interp(value, knots, heights)
+    first, second = np.zeros_like(value), np.zeros_like(value)
+    for (mass, z, zz), slope, start, place in zip(moments, slopes, starts, places, strict=True):
+        # Relative to the value, which avoids cancellation in a small variance.
+        level, rise = start + slope * (value - place) - at, slope * sd
+        first += level * mass + rise * z
+        second += level**2 * mass + 2 * level * rise * z + rise**2 * zz
+    return np.maximum(second - first**2, 0.0)
 
 
 def fractions(

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from mollifier.chromatin.formats.registry import open_image
-from mollifier.chromatin.lengths import plausible_pixel
+from mollifier.chromatin.ranges import plausible_pixel
 from mollifier.chromatin.rasters import pixels
 from mollifier.data.readers.tiff import ImageMetadata
 from mollifier.errors import DataError

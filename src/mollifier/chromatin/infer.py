@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -20,19 +22,74 @@ from scipy.ndimage import distance_transform_edt
 from mollifier._version import __version__
 from mollifier.chromatin.galerkin import RateEstimate, Rows, estimate, smoothed
 from mollifier.chromatin.model import RATE, ChromatinModel
-from mollifier.chromatin.modes import modes
+from mollifier.chromatin.modes import FieldSeries, Modes, modes
 from mollifier.chromatin.rasters import edge_distance
-from mollifier.chromatin.rate_map import RateMap, interval
-from mollifier.chromatin.series import FieldSeries
-from mollifier.chromatin.treatment import estimate_step
+from mollifier.chromatin.treatment import Step, estimate_step
 from mollifier.data.observations import Observations
 from mollifier.errors import ConfigurationError, DataError
+from mollifier.mollify.distributions import normal_upper
 from mollifier.mollify.grid import Axis
 from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 from mollifier.problem.unknowns import FieldUnknown
 
 Array = NDArray[np.float64]
+
+# Ratio of posterior to prior standard deviation below which a pixel is identified.
+KNOWN = 0.5
+
+
+def interval(lam: xr.DataArray, sd: xr.DataArray) -> dict[str, xr.DataArray]:
+    """``lam_low`` and ``lam_high``, the ends of the 95 % interval; none is negative."""
+    half = normal_upper(0.025) * sd
+    return {"lam_low": (lam - half).clip(min=0.0), "lam_high": lam + half}
+
+
+@dataclass(frozen=True, eq=False)
+class RateMap:
+    """A map of lam = Gamma_me/Gamma_ac with its standard errors."""
+
+    #: Over the pixels of the nucleus, NaN elsewhere: ``lam``, ``lam_sd``, ``lam_low`` and ``lam_high`` (95
+    #: %), ``phi_e``, and ``identifiability``: the ratio of posterior to prior standard deviation, for a prior
+    #: as wide as the median of lam. Near 0 the data determine lam; near 1, as where phi_e vanishes, they do
+    #: not.
+    dataset: xr.Dataset
+    status: Status  #: Of the whole nucleus.
+    #: ``gain`` = integral of lam phi_e, ``loss`` = integral of phi_h, ``change`` = half the growth of the
+    #: integral of phi_d, each over area and time and in units of ``loss``, and ``defect``, ``gain - loss -
+    #: change``: zero where no flux crosses the edge.
+    balance: dict[str, float]
+    found: RateEstimate  #: Coefficients of the rate and their covariance.
+    #: Fields and test functions that it was estimated from.
+    series: FieldSeries
+    modes: Modes
+    provenance: dict[str, Any]  #: Model, test functions, prior, seconds.
+    step: Step | None = None  #: Size, delay and spread of the change after a treatment, if one was given.
+
+    @property
+    def weight(self) -> xr.DataArray:
+        """phi_e on the identified pixels, and 0 elsewhere: the weight of a nucleus's mean."""
+        d = self.dataset
+        return d["phi_e"].where(d["identifiability"] < KNOWN).fillna(0.0)
+
+    def mean(self, weight: xr.DataArray) -> tuple[float, float]:
+        """Mean of lam, weighted over the dims of the dataset, and its standard error with all covariances."""
+        inside = self.dataset["mask"].values.astype(bool)
+        values = weight.transpose("x", "y", ...).values[inside].reshape(int(inside.sum()), -1)
+        frames = len(self.found.time.functions)
+        values = values if values.shape[1] == frames else np.repeat(values / frames, frames, axis=1)
+        return self.found.mean(values / values.sum())
+
+    @cached_property
+    def solution(self) -> Solution:
+        """The map as a `Solution`, in nm and s."""
+        kept = self.dataset[[RATE, f"{RATE}_sd"]]
+        none = xr.Dataset(coords={"observation": np.arange(0)})
+        return Solution(
+            self.status, {}, kept, none, xr.Dataset(coords={"step": np.arange(0)}), self.provenance
+        )
+
 
 # Fewest pixels across a nucleus, the shortest wavelength of a test function in units of the diffusion length
 # (shorter ones see single domains and their blur), and the most test functions of a quick map.
@@ -88,8 +145,8 @@ def infer_rate(
 
     Examples
     --------
-    >>> from mollifier.chromatin.microscope import with_noise
-    >>> from mollifier.chromatin.shapes import nucleus
+    >>> from mollifier.chromatin.simulate import with_noise
+    >>> from mollifier.chromatin.simulate import nucleus
     >>> from mollifier.chromatin.simulate import simulate
     >>> movie = simulate(ChromatinModel(), nucleus(1000.0, 50), 0.6, [0.0, 100.0], before=300.0)
     >>> found = infer_rate(with_noise(movie, 0.02), ChromatinModel())

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from mollifier.chromatin import lengths
 from mollifier.chromatin.columns import LENGTHS, Columns, read_columns
+from mollifier.chromatin.ranges import nanometres
+from mollifier.data.lengths import known_unit
 from mollifier.errors import DataError
 
 Array = NDArray[np.float64]
@@ -252,8 +253,8 @@ def _scales(
     stated = found.units.get("x")
     if found.units.get("y", stated) != stated:
         raise DataError(f"'{file}' has x in {stated} and y in {found.units.get('y')}; one unit was expected.")
-    given = None if unit is None else lengths.known_unit(unit) or unit
-    strange = [u for role in LENGTHS if (u := found.units.get(role)) and lengths.known_unit(u) is None]
+    given = None if unit is None else known_unit(unit) or unit
+    strange = [u for role in LENGTHS if (u := found.units.get(role)) and known_unit(u) is None]
     if strange and given is None:
         raise DataError(
             f"'{file}' says {strange[0]!r} in its header, which is no known unit; nm, um or px was expected. "
@@ -268,7 +269,7 @@ def _scales(
     size = pixel_size if pixel_size is not None else found.rows.pixel_size
     own = {role: u for role, u in found.units.items() if u not in strange}
     return {
-        role: lengths.factor(own.get(role, units), size, f"The positions in '{file}'")
+        role: nanometres(own.get(role, units), size, f"The positions in '{file}'")
         for role in LENGTHS
         if role in found.values
     }, units

@@ -1,21 +1,28 @@
-"""Masks of nuclei, from labels or from the data."""
+"""Masks of nuclei: from labels, from the data, and from polygons; labels linked from frame to frame."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
 
+from mollifier.chromatin.columns import read_columns
 from mollifier.chromatin.localizations import Localizations
-from mollifier.chromatin.ranges import named, require
+from mollifier.chromatin.ranges import named, nanometres, require
 from mollifier.chromatin.rasters import counts, on_grid, pixels
+from mollifier.data import outlines
 from mollifier.errors import DataError
+
+Array = NDArray[np.float64]
 
 # Smallest area of a nucleus in nm^2.
 MIN_AREA = 5e6
@@ -23,6 +30,9 @@ MIN_AREA = 5e6
 _ENOUGH, _ROUNDS = 50.0, 3
 # Finest smoothing there in nm: localisations are no more precise.
 _FINEST = 8.0
+
+# Smallest overlap of two labels of one nucleus, as intersection over union.
+_OVERLAP = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,3 +276,103 @@ def otsu(values: ArrayLike, bins: int = 256) -> float:
     # Empty bins between the classes give equal variances: take their middle.
     best = np.flatnonzero(between >= between.max() * (1 - 1e-12))
     return float(edges[1:-1][best].mean())
+
+
+# Pixels along the longer side of a polygon.
+_POLYGON_PIXELS = 512
+
+
+def read_polygon(path: str | Path, *, unit: str = "nm", pixel_size: float | None = None) -> list[Array]:
+    """Rings of a polygon in nm, each (n, 2), from GeoJSON or from a table with columns x and y.
+
+    GeoJSON holds a Polygon or MultiPolygon, bare or in a Feature or FeatureCollection; a table, text or CSV,
+    one vertex a row. The unit of the positions is "nm", "um", or "px" with the size of a pixel in nm. Raises
+    `DataError` if there is no polygon in the file, or a ring has fewer than three vertices.
+    """
+    file = Path(path)
+    scale = nanometres(unit, pixel_size, f"The vertices in '{file}'")
+    if file.suffix.lower() in outlines.GEOJSON and file.is_file():
+        return [scale * r for r in outlines.geojson_rings(file)]
+    table = read_columns(file, None)
+    scale = nanometres(table.units.get("x", unit), pixel_size, f"The vertices in '{file}'")
+    rings = [np.stack([table.values["x"], table.values["y"]], axis=1)]
+    return [scale * r for r in outlines.checked_rings(rings, f"'{file}'")]
+
+
+def nucleus_from_polygon(
+    rings: ArrayLike | Sequence[Array], *, pixel: float | None = None, name: str = "1"
+) -> Nucleus:
+    """The inside of a polygon; a ring inside another is a hole (even-odd rule).
+
+    Parameters
+    ----------
+    rings
+        Vertices in nm, shape (n, 2), or a list of rings from `read_polygon`.
+    pixel
+        Side of the pixels of the mask in nm; by default a 512th of the outline.
+
+    Raises
+    ------
+    DataError
+        If the polygon has no inside on these pixels.
+
+    Examples
+    --------
+    >>> square = [[0.0, 0.0], [8000.0, 0.0], [8000.0, 8000.0], [0.0, 8000.0]]
+    >>> nucleus_from_polygon(square, pixel=100).area / 1e6
+    64.0
+    """
+    given: Any = rings
+    parts = [given] if np.ndim(given[0]) == 1 else given
+    loops = [np.asarray(r, dtype=np.float64) for r in parts]
+    corners = np.concatenate(loops)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    side = float((high - low).max()) / _POLYGON_PIXELS if pixel is None else pixel
+    if not side > 0:
+        raise DataError("The polygon has no inside: all its vertices coincide.")
+    x, y = (
+        a - side / 2 + side * np.arange(math.ceil((b - a) / side - 1e-9) + 2)
+        for a, b in zip(low, high, strict=True)
+    )
+    places = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1).reshape(-1, 2)
+    found = outlines.inside(loops, places)
+    if not found.any():
+        raise DataError("The mask is empty: the polygon holds no pixel. Are its vertices in the right unit?")
+    mask = found.reshape(x.size, y.size)
+    return Nucleus(name, xr.DataArray(mask, pixels(x, y), ("x", "y"), "inside"))
+
+
+def tracked(labels: xr.DataArray) -> xr.DataArray:
+    """Labels of one number for each nucleus, from labels that were numbered frame by frame.
+
+    A label continues the nucleus of the frame before that it overlaps, so that the sum of all intersections
+    over unions is largest (linear assignment). Others begin a new nucleus; a nucleus that is missing in a
+    frame ends. Nuclei must move by less than their width between frames. Labels are integers over x, y and t;
+    0 is outside.
+    """
+    picked = labels.transpose("x", "y", "t")
+    array = picked.values.astype(np.int64)
+    found = np.zeros_like(array)
+    found[..., 0], count = array[..., 0], int(array[..., 0].max(initial=0))
+    for k in range(1, array.shape[-1]):
+        now = array[..., k]
+        table = np.zeros(int(now.max(initial=0)) + 1, dtype=np.int64)
+        for old, new in _pairs(found[..., k - 1], now):
+            table[new] = old
+        for new in np.unique(now[now > 0]):
+            if not table[new]:
+                table[new] = count = count + 1
+        found[..., k] = table[now]
+    return picked.copy(data=found)
+
+
+def _pairs(before: NDArray[np.int64], now: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Labels of two frames that belong together."""
+    both = (before > 0) & (now > 0)
+    size = int(before.max(initial=0)) + 1, int(now.max(initial=0)) + 1
+    shared = coo_array((np.ones(int(both.sum())), (before[both], now[both])), shape=size).toarray()
+    areas = [np.bincount(a.ravel(), minlength=n) for a, n in zip((before, now), size, strict=True)]
+    union = areas[0][:, None] + areas[1] - shared
+    share = shared / np.maximum(union, 1)
+    rows, columns = linear_sum_assignment(share, maximize=True)
+    return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if share[i, j] > _OVERLAP]

@@ -13,9 +13,15 @@ import xarray as xr
 from mollifier.chromatin.formats.registry import format_of
 from mollifier.chromatin.images import read_image, read_labels
 from mollifier.chromatin.localizations import Localizations, read_localizations
-from mollifier.chromatin.mask import Nuclei, Nucleus, nuclei_from_data, nuclei_from_labels
-from mollifier.chromatin.motion import tracked
-from mollifier.chromatin.polygons import nucleus_from_polygon, read_polygon
+from mollifier.chromatin.mask import (
+    Nuclei,
+    Nucleus,
+    nuclei_from_data,
+    nuclei_from_labels,
+    nucleus_from_polygon,
+    read_polygon,
+    tracked,
+)
 from mollifier.chromatin.rasters import at_one_time, holds, in_plane, on_grid
 from mollifier.chromatin.settings import StudySettings
 from mollifier.errors import ConfigurationError, DataError, MollifierError

@@ -14,8 +14,8 @@ import xarray as xr
 from markupsafe import Markup
 
 from mollifier.chromatin import figures
-from mollifier.chromatin.groups import QUANTITIES
-from mollifier.chromatin.lever_rule import NO_BACKGROUND
+from mollifier.chromatin.comparison import QUANTITIES
+from mollifier.chromatin.fractions import NO_BACKGROUND
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.result import NucleusResult
 from mollifier.chromatin.study import Study

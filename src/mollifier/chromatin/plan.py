@@ -14,8 +14,14 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 
-from mollifier.chromatin.comparison import Dishes, GroupMeans, replicate_means, welch_means
-from mollifier.chromatin.groups import QUANTITIES, unit_of
+from mollifier.chromatin.comparison import (
+    QUANTITIES,
+    Dishes,
+    GroupMeans,
+    replicate_means,
+    unit_of,
+    welch_means,
+)
 from mollifier.chromatin.ranges import named, require
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.io.draws import Rng, generator

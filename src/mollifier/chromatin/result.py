@@ -46,7 +46,7 @@ class NucleusResult:
     profile
         Rate against distance from the nuclear edge (and time).
     features
-        One row of morphological features with the names of O-SNAP; see `mollifier.chromatin.features`.
+        One row of morphological features with the names of O-SNAP; see `mollifier.chromatin.structure`.
     sensitivity
         As `mollifier.chromatin.sensitivity.sensitivity`, without maps; None without a map of rates.
     notes

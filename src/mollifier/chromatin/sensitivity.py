@@ -18,12 +18,12 @@ from scipy.ndimage import distance_transform_edt
 
 from mollifier.chromatin.assumptions import Assumptions, Variation
 from mollifier.chromatin.energy_levels import EnergyLevels
+from mollifier.chromatin.fractions import Thresholds, mixed
 from mollifier.chromatin.galerkin import residual
-from mollifier.chromatin.lever_rule import Thresholds, mixed
+from mollifier.chromatin.infer import RateMap
 from mollifier.chromatin.model import ChromatinModel
-from mollifier.chromatin.rate_map import RateMap
-from mollifier.chromatin.series import FieldSeries
-from mollifier.chromatin.two_colours import ColourLevels
+from mollifier.chromatin.modes import FieldSeries
+from mollifier.chromatin.signals import ColourLevels
 
 Array = NDArray[np.float64]
 

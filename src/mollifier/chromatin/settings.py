@@ -9,8 +9,8 @@ from typing import Literal
 
 from mollifier.chromatin.assumptions import Assumptions
 from mollifier.chromatin.definitions import DomainRule
+from mollifier.chromatin.fractions import Thresholds
 from mollifier.chromatin.images import SATURATED
-from mollifier.chromatin.lever_rule import Thresholds
 from mollifier.chromatin.localizations import SPAN
 from mollifier.chromatin.mask import NucleusDetection
 from mollifier.chromatin.model import ChromatinModel
@@ -33,7 +33,7 @@ class StudySettings:
         Of an image, its number from 0; of a table, the value in its column of channels.
     euchromatin_channel
         The channel of a mark of euchromatin beside one of heterochromatin (``channel``): the levels are then
-        those of the two (`mollifier.chromatin.two_colours`).
+        those of the two (`mollifier.chromatin.signals`).
     z_step, frame_interval, axes, saturated
         Of images, as for `read_image`. ``frame_interval`` is also the time from file to file of a time-lapse
         and from frame to frame of ``windows``.

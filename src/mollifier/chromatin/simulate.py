@@ -1,30 +1,103 @@
-"""Nuclei with a known rate: the phase-field equation by finite volumes on a mask of any shape.
+"""Nuclei with a known rate: their shapes, the phase-field equation on them, and simulated microscopy.
 
-Cells of the mask exchange flux only with neighbours inside it. No flux leaves the nucleus, and integrals
-change by reactions alone, to rounding. Time stepping is by second-order backward differences, with the
-fourth-order term and a part of the second-order term implicit (Ascher, Ruuth and Wetton, SIAM J. Numer. Anal.
-32:797, 1995). The scheme shares nothing with the engines that invert.
+The equation is solved by finite volumes. Cells of the mask exchange flux only with neighbours inside it. No
+flux leaves the nucleus, and integrals change by reactions alone, to rounding. Time stepping is by
+second-order backward differences, with the fourth-order term and a part of the second-order term implicit
+(Ascher, Ruuth and Wetton, SIAM J. Numer. Anal. 32:797, 1995). The scheme shares nothing with the engines
+that invert.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import xarray as xr
 from numpy.typing import NDArray
 from scipy.interpolate import make_interp_spline
 from scipy.sparse.linalg import splu
 
+from mollifier.chromatin import rasters
 from mollifier.chromatin.model import ChromatinModel
+from mollifier.chromatin.ranges import require
 from mollifier.chromatin.rasters import edge_distance, laplacian, pixel_spacing
-from mollifier.errors import ConfigurationError, DataError
+from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.io.draws import Rng, generator
 
 Array = NDArray[np.float64]
+
+# Wave numbers of the edge, around the nucleus.
+_WAVES = (2, 3, 4)
+Pattern = Literal["uniform", "gradient", "patches", "peripheral"]
+
+
+def nucleus(
+    diameter: float = 1800.0, pixels: int = 256, uneven: float = 0.06, rng: Rng = 0, margin: float = 0.08
+) -> xr.DataArray:
+    """A mask (x, y) of a random rounded shape of some mean diameter in nm, in a square of pixels.
+
+    The amplitude of the waves of its edge and the free space at every side are relative to the radius. Raises
+    `ConfigurationError` if a size is out of range.
+
+    >>> mask = nucleus(1000.0, 40)
+    >>> mask.shape, mask["x"].attrs["units"], bool(mask[20, 20]), bool(mask[0, 0])
+    ((40, 40), 'nm', True, False)
+    """
+    require({"diameter": diameter}, above=True)
+    require({"pixels": pixels}, low=4)
+    require({"uneven": uneven}, high=0.3)
+    require({"margin": margin})
+    rng = generator(rng)
+    waves = [(k, *(uneven / k * rng.standard_normal(2)).tolist()) for k in _WAVES]
+    largest = 1 + sum(float(np.hypot(a, b)) for _, a, b in waves)
+    half = diameter / 2 * largest * (1 + margin)
+    place = half * (2 * np.arange(pixels) + 1 - pixels) / pixels
+    x, y = place[:, None], place
+    angle = np.arctan2(y, x)
+    edge = diameter / 2 * (1 + sum(a * np.cos(k * angle) + b * np.sin(k * angle) for k, a, b in waves))
+    return xr.DataArray(np.hypot(x, y) < edge, rasters.pixels(place, place), ("x", "y"), "mask")
+
+
+def rate_pattern(
+    mask: xr.DataArray, kind: Pattern = "patches", level: float = 0.6, contrast: float = 0.4, rng: Rng = 0
+) -> xr.DataArray:
+    """A true lam(x, y) on the pixels of a mask, positive everywhere.
+
+    It is "uniform", a "gradient" along a random direction, "patches", a random smooth field, or "peripheral",
+    higher near the edge, with median ``level`` and with ``contrast``, the standard deviation of log(lam)
+    within the nucleus. Raises `ConfigurationError` if there is no such pattern, or the level is not positive.
+
+    >>> lam = rate_pattern(nucleus(1000.0, 40), "gradient", level=0.5, contrast=0.3)
+    >>> bool(lam.min() > 0), lam.dims
+    (True, ('x', 'y'))
+    """
+    if kind not in get_args(Pattern):
+        raise ConfigurationError(f"There is no pattern '{kind}'.{did_you_mean(kind, get_args(Pattern))}")
+    require({"level": level}, above=True)
+    require({"contrast": contrast})
+    rng = generator(rng)
+    x, y = mask["x"].values[:, None], mask["y"].values
+    size = float(np.sqrt(mask.values.sum()) * pixel_spacing(mask))
+    shape = np.zeros(mask.shape)
+    if kind == "gradient":
+        angle = rng.uniform(0, 2 * np.pi)
+        shape = (np.cos(angle) * x + np.sin(angle) * y) / size
+    elif kind == "peripheral":
+        shape = np.exp(-np.maximum(edge_distance(mask).values, 0.0) / (size / 5))
+    elif kind == "patches":
+        for p, q in ((1, 0), (0, 1), (1, 1), (1, -1), (2, 0), (0, 2)):
+            phase = rng.uniform(0, 2 * np.pi)
+            shape = shape + rng.standard_normal() * np.cos(4.5 / size * (p * x + q * y) + phase)
+    inside = mask.values.astype(bool)
+    spread = float(shape[inside].std())
+    middle = float(np.median(shape[inside]))
+    log = contrast * (shape - middle) / spread if spread > 0 else shape
+    return mask.copy(data=level * np.exp(log)).rename("lam")
+
 
 # Size and grain of the noise that a simulation starts from (scaled units).
 _START, _GRAIN = 0.05, 0.15
@@ -77,7 +150,7 @@ def simulate(
 
     Examples
     --------
-    >>> from mollifier.chromatin.shapes import nucleus
+    >>> from mollifier.chromatin.simulate import nucleus
     >>> model = ChromatinModel()
     >>> movie = simulate(model, nucleus(1000.0, 32), 0.6, [0.0, 50.0], before=100.0)
     >>> movie["phi_d"].dims, bool(abs(movie["phi_d"]).max() < 1)
@@ -199,3 +272,75 @@ def _noise(model: ChromatinModel, mask: xr.DataArray, rng: Rng) -> Array:
     for (p, q), f in zip(waves, phase, strict=True):
         total += np.cos(p * x[:, None] + q * y + f)
     return _START * total * np.sqrt(2 / 200)
+
+
+# Relative standard deviation of the localisation precision between molecules.
+_SPREAD = 0.3
+
+
+def with_noise(movie: xr.Dataset, sd: float, rng: Rng = 0) -> xr.Dataset:
+    """The movie with independent normal errors on phi_d, and their standard deviation as ``phi_d_sd``."""
+    require({"sd": sd}, above=True)
+    rng = generator(rng)
+    noisy = movie["phi_d"] + sd * rng.standard_normal(movie["phi_d"].shape)
+    return movie.assign(phi_d=noisy, phi_d_sd=xr.full_like(movie["phi_d"], sd))
+
+
+def chromatin_density(movie: xr.Dataset, compaction: float = 5.0) -> xr.DataArray:
+    """DNA density relative to that of pure euchromatin, ``phi_e + compaction phi_h``; 0 outside.
+
+    DNA lies ``compaction`` times denser in heterochromatin, more than once.
+    """
+    require({"compaction": compaction}, low=1.0, above=True)
+    chromatin = 1 - movie["phi_n"]
+    phi_h, phi_e = (chromatin + movie["phi_d"]) / 2, (chromatin - movie["phi_d"]) / 2
+    return (phi_e + compaction * phi_h).fillna(0.0).clip(min=0.0)
+
+
+def localizations(
+    movie: xr.Dataset,
+    count: float = 3e6,
+    compaction: float = 5.0,
+    detection: float = 0.7,
+    precision: float = 15.0,
+    repeats: float = 0.0,
+    background: float = 0.0,
+    rng: Rng = 0,
+) -> pd.DataFrame:
+    """Localisations of the molecules in every frame of a movie.
+
+    On average ``count`` labels in a frame are a Poisson process with the density of `chromatin_density`,
+    drawn again for every frame. Each is detected with probability ``detection``, and localised once and, on
+    average, ``repeats`` times more, with independent errors along x and y of mean standard error
+    ``precision`` in nm, which varies by 30 %. False localisations lie evenly over the field of view,
+    ``background`` for each true one.
+
+    The table has ``x``, ``y`` and ``uncertainty`` (nm) and ``frame`` (from 0), shuffled within a frame.
+    Raises `ConfigurationError` if a number is out of range.
+    """
+    require({"count": count}, above=True)
+    require({"detection": detection}, high=1.0, above=True)
+    require({"precision": precision, "repeats": repeats, "background": background})
+    rng = generator(rng)
+    density = chromatin_density(movie, compaction)
+    frames = density.transpose(..., "x", "y").values.reshape(-1, density.sizes["x"], density.sizes["y"])
+    x, y = movie["x"].values, movie["y"].values
+    sides = (x[1] - x[0], y[1] - y[0])
+    parts = []
+    for number, share in enumerate(frames):
+        seen = rng.binomial(rng.poisson(count * share / share.sum()), detection)
+        i, j = np.nonzero(seen)
+        times = seen[i, j]
+        place = np.stack([np.repeat(x[i], times), np.repeat(y[j], times)], 1)
+        place += rng.uniform(-0.5, 0.5, place.shape) * sides
+        place = np.repeat(place, 1 + rng.poisson(repeats, len(place)), axis=0)
+        error = precision * np.exp(_SPREAD * rng.standard_normal(len(place)) - _SPREAD**2 / 2)
+        place += error[:, None] * rng.standard_normal(place.shape)
+        false = rng.poisson(background * len(place))
+        low, high = (np.array([f(x), f(y)]) for f in (np.min, np.max))
+        place = np.vstack([place, rng.uniform(low, high, (false, 2))])
+        error = np.append(error, np.full(false, precision))
+        order = rng.permutation(len(place))
+        columns = {"x": place[order, 0], "y": place[order, 1], "frame": number, "uncertainty": error[order]}
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)

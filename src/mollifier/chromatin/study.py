@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mollifier.chromatin.cells import analyse_nucleus
-from mollifier.chromatin.groups import compare_groups, control_of, group_table
+from mollifier.chromatin.comparison import compare_groups, control_of, group_table
 from mollifier.chromatin.nucleus_data import NucleusData, Unread, field_name, read_nuclei
 from mollifier.chromatin.result import NucleusResult, fingerprint, kept_result, nucleus_folder
 from mollifier.chromatin.settings import StudySettings
@@ -155,9 +155,9 @@ def analyse(
     Examples
     --------
     >>> import tempfile
-    >>> from mollifier.chromatin.microscope import localizations
+    >>> from mollifier.chromatin.simulate import localizations
     >>> from mollifier.chromatin.model import ChromatinModel
-    >>> from mollifier.chromatin.shapes import nucleus
+    >>> from mollifier.chromatin.simulate import nucleus
     >>> from mollifier.chromatin.simulate import simulate
     >>> movie = simulate(ChromatinModel(), nucleus(1500.0, 48), 0.6, [0.0], before=300.0)
     >>> folder = tempfile.mkdtemp()

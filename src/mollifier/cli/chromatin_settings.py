@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def chosen_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of the settings from the options."""
+    from mollifier.chromatin.comparison import read_groups
     from mollifier.chromatin.definitions import DEFINITIONS, DomainRule
-    from mollifier.chromatin.groups import read_groups
     from mollifier.chromatin.settings import PREVIEW
 
     alike = ("unit", "pixel_size", "z_step", "axes", "channel", "frame_interval", "time_lapse", "windows")

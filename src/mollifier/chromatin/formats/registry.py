@@ -79,8 +79,8 @@ class Format:
 FORMATS: Registry[Format] = Registry(
     "microscope file format",
     {
-        name: f"mollifier.chromatin.formats.{name}:FORMAT"
-        for name in ("text", "arrays", "smlm", "picasso", "vendor_images", "ome_zarr", "tiff")
+        **{n: f"mollifier.chromatin.formats.{n}:FORMAT" for n in ("text", "arrays", "smlm", "picasso")},
+        **{n: f"mollifier.chromatin.formats.images:{n.upper()}" for n in ("vendors", "ome_zarr", "tiff")},
     },
 )
 

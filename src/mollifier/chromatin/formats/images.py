@@ -1,9 +1,11 @@
-"""OME-Zarr images (OME-NGFF 0.4 and 0.5): the finest level of the first pyramid of a store."""
+"""Images: TIFF and OME-TIFF; OME-Zarr; those of Nikon (ND2), Zeiss (CZI) and Leica (LIF), by bioio."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,54 @@ import numpy as np
 
 from mollifier.chromatin.formats.registry import Format
 from mollifier.data.lengths import NANOMETRES, SECONDS, known_unit
-from mollifier.data.readers.tiff import Image, ImageMetadata
+from mollifier.data.readers.tiff import Image, ImageMetadata, open_tiff
 from mollifier.errors import DataError
 from mollifier.io.files import require_package
+
+# Suffix -> plugin of bioio.
+_PLUGINS = {".nd2": "bioio_nd2", ".czi": "bioio_czi", ".lif": "bioio_lif"}
+
+
+def open_vendor_image(file: Path) -> Image:
+    """The one image in a file, without the dimensions along which it has one step.
+
+    Raises `DataError` if bioio or its plugin is missing, the file cannot be read, or holds several positions.
+    """
+    plugin = _PLUGINS[file.suffix.lower()]
+    if find_spec("bioio") is None or find_spec(plugin) is None:
+        raise DataError(
+            f"'{file}' needs bioio and {plugin.replace('_', '-')}: pip install 'mollifier[bioio]'. Or save "
+            "it as OME-TIFF."
+        )
+    try:
+        opened = import_module("bioio").BioImage(file, reader=import_module(plugin).Reader)
+        scenes = list(opened.scenes)
+        if len(scenes) > 1:
+            raise DataError(
+                f"'{file}' holds {len(scenes)} positions ({', '.join(map(str, scenes[:6]))}); save each to "
+                "one file, as OME-TIFF."
+            )
+        whole = np.asarray(opened.get_image_data("TCZYX"))
+        step, size = opened.time_interval, opened.physical_pixel_sizes
+    except DataError:
+        raise
+    except Exception as error:
+        # The readers of these formats fail in as many ways on a damaged file.
+        raise DataError(f"'{file}' cannot be read by {plugin} ({error}).") from error
+    keep = [i for i, n in enumerate(whole.shape) if n > 1 or i > 2]
+    seconds = step.total_seconds() if hasattr(step, "total_seconds") else step
+    metadata = ImageMetadata(
+        (1e3 * size.X, 1e3 * size.Y) if size.X and size.Y else None,
+        f"{file.suffix.lower()[1:].upper()} metadata",
+        1e3 * size.Z if size.Z else None,
+        float(seconds) if seconds else None,
+    )
+    return Image(whole.reshape([whole.shape[i] for i in keep]), "".join("TCZYX"[i] for i in keep), metadata)
+
+
+VENDORS = Format(
+    lambda path, beginning: path.suffix.lower() in _PLUGINS and not path.is_dir(), image=open_vendor_image
+)
 
 
 def open_ome_zarr(path: Path) -> Image:
@@ -72,9 +119,17 @@ def _metadata(axes: Sequence[Mapping[str, Any]], size: Any) -> ImageMetadata:
     return ImageMetadata(pixel, "OME-Zarr metadata", steps.get("z"), steps.get("t"))
 
 
-def _recognises(path: Path, beginning: bytes) -> bool:
+def _is_store(path: Path, beginning: bytes) -> bool:
     known = {"multiscales", "plate", "well", "bioformats2raw.layout"}
     return path.is_dir() and bool(known & set(_attributes(path)))
 
 
-FORMAT = Format(_recognises, image=open_ome_zarr)
+OME_ZARR = Format(_is_store, image=open_ome_zarr)
+
+
+def _is_tiff(path: Path, beginning: bytes) -> bool:
+    named = path.suffix.lower() in (".tif", ".tiff") and not path.is_dir()
+    return named or beginning.startswith((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"))
+
+
+TIFF = Format(_is_tiff, image=open_tiff)
