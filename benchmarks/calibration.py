@@ -190,7 +190,8 @@ def standardised(solution: Solution, truth: Truth, most: int = _PLACES) -> dict[
     truth
         Unknown -> its true value.
     most
-        A field is scored on the nodes of its truth that are not NaN, thinned to about so many.
+        A field is scored on the nodes of its truth that are not NaN, thinned to about so many. Its estimate
+        is interpolated linearly, which must be finer than its standard errors.
 
     Examples
     --------

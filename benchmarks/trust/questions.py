@@ -178,10 +178,13 @@ def growth(rng: np.random.Generator) -> Question:
     d, nodes = rng.uniform(0.006, 0.015), 128
     x = np.arange(nodes) / nodes
     a, b, p, q = *rng.uniform(0.3, 0.8, 2), *rng.uniform(0, 2 * np.pi, 2)
-    r = a * np.sin(2 * np.pi * x + p) + b * np.cos(4 * np.pi * x + q)
+
+    def rate(x: Array) -> Array:
+        return np.asarray(a * np.sin(2 * np.pi * x + p) + b * np.cos(4 * np.pi * x + q))
+
     k = 2 * np.pi * np.fft.fftfreq(nodes, 1 / nodes)
     basis = np.fft.fft(np.eye(nodes), axis=0)
-    matrix = np.real(np.fft.ifft((-d * k**2)[:, None] * basis, axis=0)) + np.diag(r)
+    matrix = np.real(np.fft.ifft((-d * k**2)[:, None] * basis, axis=0)) + np.diag(rate(x))
     rates, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     start = 1.2 + 0.6 * np.sin(2 * np.pi * x + q) + 0.4 * np.cos(6 * np.pi * x + p)
     weights = vectors.T @ start
@@ -195,7 +198,7 @@ def growth(rng: np.random.Generator) -> Question:
         shapes = np.real(turns @ modes) * weights
         return np.einsum("nk,nk->n", shapes[which], np.exp(np.outer(when.ravel(), rates))).reshape(at.shape)
 
-    number, over = ScalarUnknown(), FieldUnknown
+    number, over, fine = ScalarUnknown(), FieldUnknown, np.linspace(0, 1, 1025)
     wrong = {
         "number for a field": {"unknowns": {"D": number, "r": number}},
         "wrong coordinate": {"unknowns": {"D": number, "r": over(over=("t",))}},
@@ -205,7 +208,7 @@ def growth(rng: np.random.Generator) -> Question:
         "u_t = D*u_xx + r*u",
         {"D": number, "r": over(over=("x",))},
         {"x": (0.0, 1.0), "t": (0.0, 1.0)},
-        {"D": d, "r": xr.DataArray(r[::2], {"x": x[::2]}, ("x",))},
+        {"D": d, "r": xr.DataArray(rate(fine), {"x": fine}, ("x",))},
         solution,
         wrong=wrong,
     )

@@ -217,10 +217,18 @@ def trial(plan: Plan, seed: int) -> Trial:
     except Exception as error:
         return Trial(question.name, "failed", f"{type(error).__name__}: {error}")
     seconds = time.perf_counter() - begun
-    scores = standardised(solution, question.truth, 200)
+    scores = standardised(solution, at_nodes(question.truth, solution.dataset), 200)
     finite = {n: z[np.isfinite(z)].tolist() for n, z in scores.items()}
     status = solution.status
     return Trial(question.name, status.name, status.message, {n: z for n, z in finite.items() if z}, seconds)
+
+
+def at_nodes(truth: Mapping[str, float | xr.DataArray], found: xr.Dataset) -> dict[str, float | xr.DataArray]:
+    """Truths at the nodes of an answer: linear interpolation between these may exceed its standard errors."""
+    return {
+        n: v.interp({d: found[d] for d in v.dims}) if isinstance(v, xr.DataArray) else v
+        for n, v in truth.items()
+    }
 
 
 def run(

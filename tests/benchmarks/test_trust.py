@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 from typer.testing import CliRunner
 
 from benchmarks.app import bench
 from benchmarks.trust import study
 from benchmarks.trust.noises import DECLARED, NOISES, SAMPLES, declared
 from benchmarks.trust.questions import QUESTIONS, Array, Question
-from benchmarks.trust.study import Plan, Trial, observed, run
+from benchmarks.trust.study import Plan, Trial, at_nodes, observed, run
 
 
 def derivative(question: Question, places: Array, axis: int, order: int, h: float) -> Array:
@@ -127,3 +128,14 @@ def test_mistaken_question_keeps_the_truths_that_it_still_asks_for() -> None:
     assert set(growth.mistaken("number for a field").truth) == {"D"}
     assert set(growth.mistaken("wrong coordinate").truth) == {"D"}
     assert set(QUESTIONS["transport"](np.random.default_rng(0)).mistaken("constant +5%").truth) == {"D", "r"}
+
+
+def test_truth_is_taken_at_the_nodes_of_an_answer() -> None:
+    """An exact answer, interpolated between its nodes, is off by more than its errors at little noise."""
+    exact = QUESTIONS["growth"](np.random.default_rng(0)).truth["r"]
+    nodes = xr.Dataset(coords={"x": np.linspace(0, 1, 48)})
+    found = exact.interp(x=nodes["x"])
+    assert abs(found.interp(x=np.linspace(0, 1, 64)) - exact.interp(x=np.linspace(0, 1, 64))).max() > 2e-3
+    near = at_nodes({"r": exact, "D": 0.1}, nodes)
+    assert near["D"] == 0.1
+    assert np.asarray(near["r"]) == pytest.approx(found.values)
