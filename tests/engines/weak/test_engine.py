@@ -132,6 +132,26 @@ def test_nonlinear_number_logistic(initial, scale):
     check_numbers(solution, 0.02, r=1.5, K=scale)
 
 
+@pytest.mark.parametrize("initial", [None, 1.0])
+def test_nonlinear_number_of_one_curve(initial):
+    """A single noisy curve: few test functions fit at first, from which a full step takes K past infinity."""
+    t = np.linspace(0, 6, 60)
+    for seed in range(4):
+        data = observed({"u": lambda t: logistic(0.0, t)}, {"t": t}, 0.05, seed)
+        solution = weak("u_t = r*u*(1-u/K)", data, dict.fromkeys("rK", ScalarUnknown(initial=initial)))
+        check_numbers(solution, 0.5, r=1.5, K=1.0)
+
+
+@pytest.mark.parametrize("initial", [None, 1.0])
+def test_nonlinear_number_beyond_infinity(initial):
+    """K of an exponential curve is of either sign, and the answer says how far from none it is."""
+    t = np.linspace(0, 3, 60)
+    data = observed({"u": lambda t: 0.1 * np.exp(0.8 * t)}, {"t": t}, 0.02, 1)
+    found = weak("u_t = r*u*(1-u/K)", data, dict.fromkeys("rK", ScalarUnknown(initial=initial))).estimates
+    assert found["r"].value == pytest.approx(0.8, abs=SURE * found["r"].sd)
+    assert found["K"].value < 0 < found["K"].value + 2 * found["K"].sd
+
+
 def test_nonlinear_number_saturation():
     """u_t = -V u/(K + u), which no polynomial is."""
     x, t = np.linspace(0, 2, 20), np.linspace(0, 6, 60)

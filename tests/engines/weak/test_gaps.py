@@ -11,7 +11,6 @@ from mollifier.data.observations import Observations
 from mollifier.engines.solve import solve
 from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.engines.weak.data import GridData
-from mollifier.engines.weak.estimate import effective_rows
 from mollifier.engines.weak.form import VARIANCE, weak_form
 from mollifier.engines.weak.gaps import wide
 from mollifier.engines.weak.integrands import Integrands
@@ -173,9 +172,9 @@ def test_window_residuals():
     tests = space(GRID, {"x": 0.4, "y": 0.4, "t": 0.3}, {"x": 2, "y": 2, "t": 1}, 3.0)
     half = np.zeros(tests.shape, dtype=bool)
     half[: tests.shape[0] // 2] = True
-    every = effective_rows(tests, np.ones(tests.size, dtype=bool), False)
-    assert effective_rows(tests, half.ravel(), False) == pytest.approx(every / 2, rel=0.1)
-    assert effective_rows(tests, half.ravel(), True) == half.sum()
+    every = tests.independent(np.ones(tests.size, dtype=bool), False)
+    assert tests.independent(half.ravel(), False) == pytest.approx(every / 2, rel=0.1)
+    assert tests.independent(half.ravel(), True) == half.sum()
 
 
 def test_radius_too_small_error():

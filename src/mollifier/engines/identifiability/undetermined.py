@@ -35,6 +35,9 @@ class Thresholds:
     significance: float = 4.0
     #: Sine of the angle between terms from which noise that could hide it makes a free direction doubtful.
     hidden: float = 0.1
+    #: Information of a number, in inverse squares of its unit, beside which none counts as zero: what runs
+    #: away to infinity, as K of ``u/K`` where the data do not bend, has less.
+    lost: float = 1e-140
     #: Share of the largest component of a direction from which a number takes part in it.
     taking_part: float = 0.1
     #: Posterior over prior standard deviation from which a number is undetermined, the prior being wide.
@@ -108,7 +111,7 @@ def free_directions(
     """
     if not names:
         return []
-    scale = 1 / np.sqrt(np.maximum(np.diag(information + noise), 1e-300))
+    scale = 1 / np.sqrt(np.maximum(np.diag(information + noise), THRESHOLDS.lost))
     values, vectors = np.linalg.eigh(information * scale[:, None] * scale)
     found = []
     for value, vector in zip(values, vectors.T, strict=True):

@@ -12,15 +12,16 @@ prior's strength maximises the marginal likelihood.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.engines.identifiability.undetermined import Direction, free_directions
+from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, free_directions
 from mollifier.engines.linalg.blocks import BlockInverse
-from mollifier.engines.linalg.dense import SINGULAR, contract, reciprocal
+from mollifier.engines.linalg.dense import SINGULAR, reciprocal
 from mollifier.engines.priors.field_prior import FieldPrior
 from mollifier.engines.priors.shapes import Choice
 from mollifier.engines.splines.limits import Limits
@@ -29,6 +30,7 @@ from mollifier.engines.weak.instruments import instruments
 from mollifier.engines.weak.posterior import Posterior
 from mollifier.engines.weak.sums import Rows, WeakSums
 from mollifier.engines.weak.testspace import TestSpace
+from mollifier.errors import DataError
 
 Array = NDArray[np.float64]
 
@@ -68,7 +70,7 @@ class Fit:
     inverse, weighted
         Of the slope of the score, shape (m, m), and ``W G``, shape (rows, m).
     moved
-        By how much the coefficients changed in the last round, shape (m,).
+        By how much the equations changed the coefficients in the last round, shape (m,).
     """
 
     space: TestSpace
@@ -251,10 +253,8 @@ class Estimator:
         most = max(least, tuning.instrumental_rounds) if self.instrumental and least > 1 else least
         for number in range(1, most + 1):
             self._last = self.normal(space, coefficients), coefficients
-            result = self._step(*self._last)
-            moved = np.abs(change := result.coefficients - coefficients)
-            result = replace(result, moved=change)
-            coefficients = result.coefficients
+            result = self._damped(self._step(*self._last))
+            moved, coefficients = np.abs(result.moved), result.coefficients
             with np.errstate(all="ignore"):
                 errors = np.sqrt(np.diag(result.covariance))
                 still = moved <= tuning.still_sd * errors + tuning.still * np.abs(coefficients)
@@ -263,6 +263,25 @@ class Estimator:
                 break
         assert result is not None
         return result
+
+    def _damped(self, fit: Fit) -> Fit:
+        """A fit whose change of coefficients is halved until the equations are nearly linear over it.
+
+        What the slopes leave out of the change of the residuals would move the coefficients in turn, by no
+        more than a share of the step: the natural monotonicity test (Deuflhard, Newton Methods for Nonlinear
+        Problems, 2004, section 3.3).
+        """
+        (normal, at), tuning, found = self._last, self.sums.tuning, fit.coefficients
+        scale = self._scale(np.diag(normal.slope + normal.noise))
+        for _ in range(0 if self.sums.integrands.linear else tuning.halvings):
+            step = found - at
+            with suppress(DataError):  # a step to where a term is not finite
+                there = self.sums.rows(normal.space, found).residuals
+                bent = fit.moved_by(there - normal.rows.residuals - normal.rows.slopes @ step)
+                if np.linalg.norm(scale * bent) <= tuning.bent * np.linalg.norm(scale * step):
+                    break
+            found = (at + found) / 2
+        return replace(fit, coefficients=found, moved=fit.coefficients - at)
 
     def again(self, fit: Fit) -> Fit:
         """The last fit by the priors as they are now, without another round of weights."""
@@ -309,7 +328,7 @@ class Estimator:
         scale = np.ones(len(weights))
         for place in self.sums.place.values():
             largest = float(np.max(weights[place]))
-            if largest > 0:
+            if largest > SINGULAR * THRESHOLDS.lost:
                 scale[place] = np.sqrt(np.maximum(weights[place], 1e-12 * largest))
         return scale
 
@@ -343,7 +362,7 @@ class Estimator:
     def _independent(self, normal: Normal, counted: NDArray[np.bool_], white: bool) -> float:
         """Number of independent residuals among those counted, of all equations."""
         parts = np.split(counted, self.sums.equations)
-        return sum(effective_rows(normal.space, part, white) for part in parts)
+        return sum(normal.space.independent(part, white) for part in parts)
 
     def _bounded(self, theta: Array, covariance: Array) -> Array:
         """The nearest point within the bounds, in the metric of the precision."""
@@ -360,25 +379,3 @@ class Estimator:
         return free_directions(
             numbers, normal.slope[here], normal.noise[here], lambda _: independent, SINGULAR**0.5
         )
-
-
-def effective_rows(space: TestSpace, counted: NDArray[np.bool_], white: bool) -> float:
-    """Number of independent residuals among the overlapping ones.
-
-    It is ``trace(C)^2 / trace(C^2)`` with C their covariance under white noise.
-
-    Parameters
-    ----------
-    counted
-        Which residuals count, shape (test functions,).
-    white
-        Whether the residuals are whitened, and all that count are independent.
-    """
-    if white:
-        return float(counted.sum())
-    squares = []
-    for axis in space.axes:
-        w = axis.weights[0] / np.linalg.norm(axis.weights[0], axis=1, keepdims=True)
-        squares.append((w @ w.T) ** 2)
-    here = space.lattice(counted.astype(float))
-    return float(here.sum() ** 2 / max(np.sum(here * contract(here, squares)), _TINY))

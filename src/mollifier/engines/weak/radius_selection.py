@@ -160,11 +160,12 @@ class RadiusSelection:
     def feasible(self, radii: Radii) -> Radii:
         """First radii that are feasible.
 
-        They are narrowed until enough test functions fit between gaps; with unknown fields they are then
-        widened until the whole covariance of the residuals can be held.
+        They are narrowed until enough test functions fit on the axes and between gaps; with unknown fields
+        they are then widened until the whole covariance of the residuals can be held.
         """
-        least, most = 2 * self.estimator.degrees, self.tuning.most_residuals / 2
-        while self.data.gaps is not None and self.residuals(self.space(radii)) < least:
+        least = self.estimator.degrees + max(self.estimator.degrees, self.tuning.least_freedom)
+        most = self.tuning.most_residuals / 2
+        while self.residuals(self.space(radii)) < least:
             narrower = tuple(r * self.tuning.narrowing for r in radii)
             if self.clipped(narrower) == self.clipped(radii):
                 break

@@ -1,7 +1,8 @@
 """Start values of unknowns that the equations are not linear in: the best of many values tried.
 
 Given those, the others follow from linear equations. Each trial is judged by the sum of squared residuals
-less their noise variances, whose mean does not depend on the noise.
+over that of their noise variances, which chance moves by as much whatever the values: less these variances,
+it would by more the greater they are.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def start_values(
     for step in tuning.start_steps:
         for name in values:
             here, times = sums.place[name].start, 10.0**step
-            for factor in (times, 1 / times):
+            for factor in (times, 1 / times, -1.0):  # no step of a fit would cross infinity
                 for _ in range(tuning.start_moves):
                     if not improves(name, best[2], float(best[2][here] * factor)):
                         break
@@ -96,7 +97,7 @@ def start_values(
 
 
 def _solved(sums: WeakSums, space: TestSpace, trial: Array, linear: NDArray[np.intp]) -> Trial:
-    """Sum of squared residuals, the same less the noise, and the coefficients, the linear ones solved for."""
+    """Sum of squared residuals, the same over the noise, and the coefficients, the linear ones solved for."""
     try:
         rows = sums.rows(space, trial)
         solved = trial.copy()
@@ -114,4 +115,4 @@ def _solved(sums: WeakSums, space: TestSpace, trial: Array, linear: NDArray[np.i
     except (DataError, np.linalg.LinAlgError):
         return np.inf, np.inf, trial
     squares = float(rows.residuals @ rows.residuals)
-    return squares, squares - noise, solved
+    return squares, squares / noise if noise > 0 else squares, solved

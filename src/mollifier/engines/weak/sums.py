@@ -69,7 +69,7 @@ class WeakSums:
         self.size: int = edges[-1]
         self._of = {b.name: b for b in bases}
         self._last: dict[tuple[str, ...], tuple[Array, Values]] = {}
-        self._lines: tuple[TestSpace, Array, Array] | None = None
+        self._lines: tuple[TestSpace, Array, Array, Array] | None = None
         self._modes: tuple[TestSpace, Array, Array] | None = None
         self.laws = {b.name: b for b in bases if isinstance(b, LawBasis)}
         self._kept: dict[Derivative, list[Array]] = {}
@@ -140,9 +140,14 @@ class WeakSums:
 
     def rows(self, space: TestSpace, coefficients: Array) -> Rows:
         """Residuals and slopes at the coefficients (m,)."""
-        if not (self.integrands.linear and self._lines and self._lines[0] is space):
-            self._lines = space, *self._projected(space, coefficients)
-        _, rest, slopes = self._lines
+        last = self._lines
+        if (
+            last is None
+            or last[0] is not space
+            or not (self.integrands.linear or np.array_equal(last[1], coefficients))
+        ):
+            last = self._lines = space, coefficients.copy(), *self._projected(space, coefficients)
+        _, _, rest, slopes = last
         return Rows(rest + slopes @ coefficients, slopes)
 
     @additive("rest", "slope")

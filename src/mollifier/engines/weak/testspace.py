@@ -140,6 +140,27 @@ class TestSpace:
         left = others[here]
         return here, row[products[here]], row[left] if both else left
 
+    def independent(self, counted: NDArray[np.bool_], white: bool) -> float:
+        """Number of independent residuals among the overlapping ones of one equation.
+
+        It is ``trace(C)^2 / trace(C^2)`` with C their covariance under white noise.
+
+        Parameters
+        ----------
+        counted
+            Which residuals count, shape (size,).
+        white
+            Whether the residuals are whitened, and all that count are independent.
+        """
+        if white:
+            return float(counted.sum())
+        squares = []
+        for axis in self.axes:
+            w = axis.weights[0] / np.linalg.norm(axis.weights[0], axis=1, keepdims=True)
+            squares.append((w @ w.T) ** 2)
+        here = self.lattice(counted.astype(float))
+        return float(here.sum() ** 2 / max(np.sum(here * contract(here, squares)), _TINY))
+
     def on(self, nodes: NDArray[np.intp]) -> TestSpace:
         """The test functions on some nodes of the first axis."""
         first, *rest = self.axes

@@ -112,6 +112,10 @@ class WeakTuning:
     #: A change of coefficients, in standard errors and relative, that ends these rounds.
     still_sd: float = 1e-3
     still: float = 1e-10
+    #: Share of a step by which the curvature of the equations may move the unknowns, and the halvings of a
+    #: step until it does not.
+    bent: float = 0.5
+    halvings: int = 12
     #: Most rounds with instrumental slopes, and the change in standard errors that ends them.
     instrumental_rounds: int = 10
     settled_sd: float = 0.1
@@ -149,7 +153,8 @@ class WeakTuning:
     #: Decrease of the mean log standard error that a new radius must bring: wide kernels smooth, and cost
     #: test functions.
     least_gain: float = 0.02
-    #: Degrees of freedom of the residuals that a new radius must leave: fewer show no misfit.
+    #: Degrees of freedom of the residuals that the first radius and a new one must leave: fewer show no
+    #: misfit.
     least_freedom: float = 10.0
     #: Cells of the smallest radius above the order of the highest derivative.
     least_cells: float = 1.0
