@@ -11,6 +11,9 @@ import scipy.sparse as sp
 from mollifier.mollify.arrays import Array, Index
 from mollifier.mollify.stencils import Rows
 
+# Share of the largest weight below which one is the rounding of zero: a kernel at its radius.
+_ROUNDING = 1e-30
+
 
 def product_matrix(rows: Sequence[Rows]) -> sp.csr_array:
     """The tensor product of rows along each axis, shape (results, nodes), both flat in C order."""
@@ -21,7 +24,9 @@ def product_matrix(rows: Sequence[Rows]) -> sp.csr_array:
 @lru_cache(maxsize=64)
 def rows_matrix(rows: Rows) -> sp.csr_array:
     """The rows along one axis, shape (results, nodes): the same object for the same rows."""
-    return taps_matrix(rows.weights, rows.index, rows.nodes)
+    sizes = np.abs(rows.weights)
+    kept = np.where(sizes > _ROUNDING * sizes.max(initial=0.0), rows.weights, 0.0)
+    return taps_matrix(kept, rows.index, rows.nodes)
 
 
 def taps_matrix(weights: Array, index: Index, columns: int) -> sp.csr_array:

@@ -10,12 +10,13 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
+from torch.func import functional_call, vmap
 
 # Points whose Jacobian is formed at a time.
-_CHUNK = 2048
+_CHUNK = 512
 
 
+@torch.enable_grad()
 def network_jacobian(network: nn.Module, points: Tensor) -> Tensor:
     """dg/dtheta of a network (n, d) -> (n, channels), shape (channels, n, weights), float64 on the CPU.
 
@@ -27,22 +28,27 @@ def network_jacobian(network: nn.Module, points: Tensor) -> Tensor:
     >>> network_jacobian(net, torch.zeros(5, 2)).shape
     torch.Size([1, 5, 13])
     """
-    everything = {n: p.detach() for n, p in network.named_parameters()}
-    weights = {n: everything[n] for n, p in network.named_parameters() if p.requires_grad}
-    fixed = {**everything, **dict(network.named_buffers())}
+    fixed = {n: p.detach() for n, p in (*network.named_parameters(), *network.named_buffers())}
+    names = [n for n, p in network.named_parameters() if p.requires_grad]
 
-    def values(chosen: dict[str, Tensor], x: Tensor) -> Tensor:
-        return functional_call(network, {**fixed, **chosen}, (x[None],))[0]
+    def values(weights: dict[str, Tensor], x: Tensor) -> Tensor:
+        return functional_call(network, {**fixed, **weights}, (x[None],))[0]
 
-    slopes = vmap(jacrev(values), (None, 0), chunk_size=_CHUNK)(weights, points)
-    flat = torch.cat([slopes[n].reshape(*slopes[n].shape[:2], -1) for n in weights], dim=-1)
-    return flat.double().movedim(1, 0).contiguous().cpu()
+    parts = []
+    for x in points.split(_CHUNK):
+        # Weights of its own for each point: torch.func.jacrev loads torch's compiler, a second and 80 MiB.
+        weights = {n: fixed[n].expand(len(x), *fixed[n].shape).requires_grad_() for n in names}
+        channels = vmap(values)(weights, x).sum(0)
+        options = {"retain_graph": True, "materialize_grads": True}  # zeros for weights without effect
+        slopes = [torch.autograd.grad(c, [*weights.values()], **options) for c in channels]
+        parts.append(torch.stack([torch.cat([s.reshape(len(x), -1) for s in some], -1) for some in slopes]))
+    return torch.cat(parts, 1).double().cpu()
 
 
 class NodeSlopes:
     """dg/dtheta at nodes on a lattice, formed as layers of the first axis are needed.
 
-    The last layers are kept: all of them where they fit.
+    The last layers are kept: all of them where they fit, otherwise as many as are needed at a time.
 
     Attributes
     ----------
@@ -71,10 +77,9 @@ class NodeSlopes:
         self.network, self.count = network, shape[0]
         self._nodes = nodes.reshape(self.count, -1, nodes.shape[-1])
         channels, _, self.weights = network_jacobian(network, self._nodes[0, :1]).shape
-        rest = self._nodes.shape[1]
-        self.layer = rest * self.weights
-        room = min(max(most // (channels * self.layer), 1), self.count)
-        self._kept = torch.empty(channels, room, rest, self.weights, dtype=torch.float64)
+        self.layer = self._nodes.shape[1] * self.weights
+        self._most = most // (channels * self.layer)
+        self._kept = torch.empty(channels, 0, self._nodes.shape[1], self.weights, dtype=torch.float64)
         self._start = self._end = 0
         self._first: tuple[object, dict[int, Tensor]] = None, {}
         self._scratch: dict[object, Tensor] = {}
@@ -125,10 +130,9 @@ class NodeSlopes:
         if shape[0] == 1:
             return self.whole(channel).reshape(*shape, self.weights)
         low, high = int(index[0]), int(index[-1]) + 1
-        room = self._kept.shape[1]
-        if room == self.count:
-            low, high = 0, room
-        if high - low > room:  # those at both ends of a periodic axis, or more than are kept
+        if self._most >= self.count:
+            low, high = 0, self.count
+        if high - low > self._most:  # those at both ends of a periodic axis, or more than are kept
             found = network_jacobian(self.network, self._nodes[index].flatten(0, 1))[channel]
         else:
             self._keep(low, high)
@@ -142,6 +146,9 @@ class NodeSlopes:
 
     def _keep(self, low: int, high: int) -> None:
         """Have layers from ``low`` up to ``high`` among those kept."""
+        if high - low > self._kept.shape[1]:
+            self._kept = self._kept.new_empty(len(self._kept), high - low, *self._kept.shape[2:])
+            self._start = self._end = low
         if not self._start <= low <= self._end:
             self._start = self._end = low
         if high - self._start > self._kept.shape[1]:

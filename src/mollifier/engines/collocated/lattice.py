@@ -111,7 +111,7 @@ class ProductSum:
     def times(self, rows: slice, slopes: NodeSlopes, channel: int) -> Tensor:
         """Some rows' product with the slopes of a channel, (rows, weights); valid until the next call."""
         low, high = rows.start // self.step, -(-min(rows.stop, len(self)) // self.step)
-        out = slopes.scratch((id(self), channel), (high - low) * self.step, slopes.weights)
+        out = slopes.scratch(("rows", channel), (high - low) * self.step, slopes.weights)
         firsts = {id(p.factors[0]): p.factors[0] for _, p in self.terms}
         shape = [_shape(f)[1] for f in self.terms[0][1].factors]
         most = max(_NUMBERS // slopes.layer, 1)

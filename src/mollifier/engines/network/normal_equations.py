@@ -177,7 +177,7 @@ def gradient_of(block: Block, channel: int, factors: Array) -> Tensor:
     total = torch.zeros(sum(w.numel() for w in weights), dtype=torch.float64)
     for i in range(0, len(nodes), _NODES):
         values = block.network(nodes[i : i + _NODES])[:, channel]
-        found = torch.autograd.grad(values, weights, torch.as_tensor(factors[i : i + _NODES]).to(values))
+        found = torch.autograd.grad(values @ torch.as_tensor(factors[i : i + _NODES]).to(values), weights)
         total += torch.cat([f.flatten() for f in found]).double().cpu()
     return total
 
