@@ -34,7 +34,7 @@ class Smoothing:
     linearisation
         Of the objective.
     tuning
-        Range of the strengths, and their share that remains for the next stage.
+        Range of the strengths.
     """
 
     name = "fit"
@@ -80,9 +80,11 @@ class Smoothing:
         return misfit
 
     def close(self) -> None:
-        """Guess the unknowns, and weaken the smoothing: from here on the equation constrains the states."""
+        """Guess the unknowns. The states keep their smoothness until evidence with the equation loosens it.
+
+        With less, states through few sensors oscillate between them to satisfy the equation of a poor guess.
+        """
         calibrate(self.objective)
-        self.objective.roughness *= self.tuning.start_strength
 
     def _along(self, i: int, strength: float) -> Tensor:
         """A state's strength along every coordinate, shape (coordinates,); zero where it does not vary."""

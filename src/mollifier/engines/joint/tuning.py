@@ -111,8 +111,6 @@ class JointTuning(CollocatedTuning):
     """Weight of the equation where trials are compared."""
 
     # -- strengths of the states' smoothness priors
-    start_strength: float = 1e-3
-    """Strengths in the first steps with the equation, as a share of the smoothing splines'."""
     most_updates: int = 40
     """Updates after which strengths are kept."""
     update_growth: float = 1.5
