@@ -29,7 +29,14 @@ CAPTION = (
     "'far' is one with a number more than four off. 'Held' is the share of 95 % intervals, over all answers "
     "that are called good, that hold the truth."
 )
-LAYOUTS = ("grid", "uneven", "scattered", "few")
+SIZES: Mapping[str, Mapping[int, tuple[int, ...]]] = {
+    "grid": {1: (60,), 2: (48, 40), 3: (20, 20, 20)},
+    "uneven": {1: (60,), 2: (48, 40), 3: (20, 20, 20)},
+    "few": {1: (25,), 2: (12, 30), 3: (5, 5, 30)},
+    "logged": {1: (300,), 2: (12, 300), 3: (5, 5, 120)},
+    "scattered": {1: (60,), 2: (400,), 3: (400,)},
+}
+"""Layout -> number of coordinates -> nodes along each, or the number of places."""
 LEVEL = 0.02
 WHITE_LEVELS = (0.001, 0.01, 0.05, 0.2)
 
@@ -45,7 +52,7 @@ class Plan:
     what
         Level of the noise, kind of the noise, or kind of the mistake.
     layout, engine
-        Of `LAYOUTS`; of the registered engines.
+        Of `SIZES`; of the registered engines.
     """
 
     group: str
@@ -128,8 +135,8 @@ class Row:
 def plans(groups: Sequence[str], engines: Sequence[str]) -> Iterator[Plan]:
     """All lines of the table for groups and engines."""
     for engine in engines:
-        layouts = LAYOUTS if engine != "weak" else ("grid", "uneven", "few")
-        noise_layouts = ("grid",) if engine == "weak" else ("few",)
+        layouts = [*SIZES] if engine != "weak" else ("grid", "uneven", "few")
+        noise_layouts = ("grid",) if engine in ("weak", "auto") else ("few",)
         if "white" in groups:
             for layout in layouts:
                 for level in WHITE_LEVELS:
@@ -159,26 +166,19 @@ def observed(
     Parameters
     ----------
     layout
-        "grid": 48 x 40 nodes, in the plane 20 x 20 x 20, in time alone 60; "uneven": the same, jittered;
-        "few": 12 sensors, in the plane 5 x 5, 30 times; "scattered": 400 places, in time alone 60.
+        Of `SIZES`; "uneven" is "grid", jittered, and "few" are a few sensors, "logged" more often.
     known
         Whether the noise is declared; not at scattered places.
     """
     names = question.coordinates
     low, high = np.array(list(question.bounds.values())).T
     if layout == "scattered":
-        count = 60 if len(names) == 1 else 400
-        places = low + (high - low) * rng.random((count, len(names)))
+        places = low + (high - low) * rng.random((*SIZES[layout][len(names)], len(names)))
         kind = NOISES[noise] if noise in SAMPLES else NOISES["white"]
         values = kind(question.solution(*places.T), level, rng)
         return Observations({"u": values}, dict(zip(names, places.T, strict=True)))
-    sizes = (
-        {1: (60,), 2: (48, 40), 3: (20, 20, 20)}
-        if layout != "few"
-        else {1: (25,), 2: (12, 30), 3: (5, 5, 30)}
-    )
     axes = []
-    for a, b, n in zip(low, high, sizes[len(names)], strict=True):
+    for a, b, n in zip(low, high, SIZES[layout][len(names)], strict=True):
         nodes = np.linspace(0, 1, n)
         if layout == "uneven":
             nodes[1:-1] += 0.35 / (n - 1) * rng.uniform(-1, 1, n - 2)
@@ -248,7 +248,7 @@ def run(
         "white" (levels and layouts), "noise" (kinds), "declared" (the same, declared as drawn), "equation"
         (mistakes); all by default.
     engines
-        Of the registered ones; weak and joint by default.
+        Of the registered ones, or "auto"; weak and joint by default.
     seeds
         Of question, noise and solve. Thresholds of the program were chosen on seeds below 1000.
     what
@@ -270,7 +270,9 @@ def run(
     [('white', 2, 0)]
     """
     chosen = checked("group", groups, ("white", "noise", "declared", "equation"))
-    every = list(plans(chosen, checked("engine", engines, ENGINES) if engines else ["weak", "joint"]))
+    every = list(
+        plans(chosen, checked("engine", engines, [*ENGINES, "auto"]) if engines else ["weak", "joint"])
+    )
     kinds = checked("kind", what, dict.fromkeys(p.what for p in every)) if what else None
     every = [p for p in every if kinds is None or p.what in kinds]
     kept = checked("question", questions, QUESTIONS)

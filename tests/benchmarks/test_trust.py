@@ -69,12 +69,12 @@ def test_noise_size(kind: str) -> None:
     assert kind in SAMPLES or errors.shape == u.shape
 
 
-@pytest.mark.parametrize("layout", study.LAYOUTS)
+@pytest.mark.parametrize("layout", study.SIZES)
 def test_observed_layouts(layout: str) -> None:
     question = QUESTIONS["transport"](np.random.default_rng(0))
     data = observed(question, layout, "white", 0.01, np.random.default_rng(1))
     assert data.gridded == (layout != "scattered")
-    assert data.dataset["u"].size == {"scattered": 400, "few": 360}.get(layout, 1920)
+    assert data.dataset["u"].size == {"scattered": 400, "few": 360, "logged": 3600}.get(layout, 1920)
 
 
 def test_trial_off() -> None:

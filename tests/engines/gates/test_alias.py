@@ -8,7 +8,8 @@ import xarray as xr
 
 import mollifier as mf
 from benchmarks.trust.study import Plan, drawn
-from mollifier.engines.gates.alias import between, short_waves
+from mollifier.engines.choose import choose
+from mollifier.engines.gates.alias import between, short_waves, too_coarse
 
 
 @pytest.mark.parametrize(("seed", "status"), [(4, "undetermined"), (10, "converged")])
@@ -46,3 +47,17 @@ def test_waves_of_few_sensors_are_undetermined(engine: str) -> None:
     status = mf.solve(problem, engine, rng=0).status
     assert status.name in ("undetermined", "misfit")
     assert short_waves(problem)["u"]["x"] > 0.2
+
+
+def test_few_sensors_go_to_the_joint_engine() -> None:
+    """Waves of fewer than six sensors, however many frames: the weak engine says which engine takes them."""
+    sensors, grid = (drawn(Plan("white", "0.001", layout, "weak"), 2)[1] for layout in ("logged", "grid"))
+    why = too_coarse(sensors)
+    assert why is not None
+    assert "along x" in why
+    assert too_coarse(grid) is None
+    assert choose(sensors) == ("joint", why)
+    assert mf.check(sensors).numbers["engine"] == "joint"
+    status = mf.solve(sensors, "weak").status
+    assert status.name == "misfit"
+    assert f"{why}, which engine 'joint' does without" in status.message

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from mollifier.engines.base import Cost, Engine, Request
+from mollifier.engines.gates.alias import too_coarse
 from mollifier.engines.weak.form import is_weak
 from mollifier.engines.weak.hidden import restored, without_hidden
 from mollifier.engines.weak.settings import WeakSettings
@@ -68,7 +69,7 @@ class WeakEngine(Engine):
         missing = max(float(seen.dataset[f].isnull().where(inside).mean()) for f in problem.fields)
         if missing > _MOST_MISSING:
             return f"{100 * missing:.0f} % of the grid are missing"
-        return None
+        return None if weak_only or problem.data.whole is not None else too_coarse(problem)
 
     def advantage(self, problem: InverseProblem) -> str:
         """The size of the grid."""

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from mollifier.engines.gates.alias import too_coarse
 from mollifier.engines.identifiability.structure import gauges, undetermined_by_structure
 from mollifier.engines.identifiability.undetermined import (
     THRESHOLDS,
@@ -54,7 +55,7 @@ def verdict(problem: InverseProblem, fit: Fit, selection: RadiusSelection, datas
         or _misfit(problem, fit, selection)
         or _moving(fit, sums)
         or (Status("undetermined", lost[0]) if lost else None)
-        or _grid_error(fit, sums)
+        or _grid_error(problem, fit, sums)
         or _unsteady(fit, selection)
         or _partly_left_to_prior(shares)
         or Status("converged")
@@ -109,7 +110,7 @@ def _misfit(problem: InverseProblem, fit: Fit, selection: RadiusSelection) -> St
     beyond = any(size > largest_misfit(free, values, sums.tuning) for size, free in found)
     if not beyond or share <= sums.tuning.misfit_share:
         return None
-    why = "the equation, the unknowns' form or the data's resolution is at fault"
+    why = _coarse(problem) or "the equation, the unknowns' form or the data's resolution is at fault"
     if conditions := contradicting(problem, fit, selection.estimator):
         named = " or ".join(f"'{c}'" for c in conditions)
         why = f"the condition {named} contradicts the data, which agree with it but for a constant"
@@ -139,7 +140,13 @@ def largest_misfit(free: float, values: float, tuning: WeakTuning = DEFAULT) -> 
     return max(tuning.misfit, float(np.sqrt(chi2_upper(tuning.misfit_chance, free) / free)))
 
 
-def _grid_error(fit: Fit, sums: WeakSums) -> Status | None:
+def _coarse(problem: InverseProblem) -> str | None:
+    """That the grid is too coarse for the engine, and which is not so."""
+    why = too_coarse(problem)
+    return why and f"{why}, which engine 'joint' does without"
+
+
+def _grid_error(problem: InverseProblem, fit: Fit, sums: WeakSums) -> Status | None:
     """Whether the spacing of the grid dominates an unknown's error, and exceeds a share of the unknown."""
     if not len(fit.resolution):
         return None
@@ -159,8 +166,9 @@ def _grid_error(fit: Fit, sums: WeakSums) -> Status | None:
         if names:
             return Status(
                 name,
-                f"{listed(names)} change when the data are integrated by splines of a lower degree: the grid "
-                "hardly resolves the field; standard errors were widened for it",
+                f"{listed(names)} change when the data are integrated by splines of a lower degree: "
+                f"{_coarse(problem) or 'the grid hardly resolves the field'}; standard errors were widened "
+                "for it",
             )
     return None
 
