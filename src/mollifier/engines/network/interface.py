@@ -13,8 +13,10 @@ from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 
-# Seconds: start, per row of a step, steps; MiB: start, bytes per number, weights (docs: check).
-_START, _PER_ROW, _STEPS, _MIB, _BYTES, _WEIGHTS = 10.0, 7.0e-5, 60, 300.0, 8.0, 900
+# Seconds: start, a step, per entry of its rows, per slope at a node, steps; weights (docs: check).
+_START, _STEP, _PER_ENTRY, _PER_SLOPE, _STEPS, _WEIGHTS = 10.0, 0.15, 4e-8, 2e-8, 60, 900
+# MiB: start, bytes of a slope.
+_MIB, _BYTES = 390.0, 8.0
 
 
 class NetworkEngine(Engine):
@@ -39,15 +41,20 @@ class NetworkEngine(Engine):
     }
 
     def cost(self, problem: InverseProblem, collocation: Collocation) -> Cost:
-        """Gauss-Newton: rows of data and collocation nodes, by weights."""
-        nodes = float(np.prod([a.size for a in collocation.grid]))
-        rows = nodes * len(problem.system.equations) + sum(
-            len(problem.data.samples(f).values) for f in problem.fields
-        )
+        """Gauss-Newton: rows of equations and data, and slopes at the kernel's nodes, by weights."""
+        tuning, nodes = NetworkTuning(), float(np.prod([a.size for a in collocation.grid]))
+        reach = {a.name: 2 * collocation.radius.cells[a.name] for a in collocation.grid}
+        taps = float(np.prod([1 + n for n in reach.values()]))
+        halo = float(np.prod([a.size + (0 if a.periodic else reach[a.name]) for a in collocation.grid]))
         nets = len(problem.all_states) + len(problem.unknown_fields)
-        step = (0.3 + _PER_ROW * rows) * nets / 2
-        slopes = min(2 * nodes * _WEIGHTS * nets, NetworkTuning().most_jacobian)  # with the halo
-        return Cost(_START + _STEPS * step, _MIB + _BYTES * slopes / 2**20)
+        entries, slopes = nodes * _WEIGHTS * len(problem.system.equations), halo * _WEIGHTS * nets
+        for f in problem.fields:
+            samples = len(problem.data.samples(f).values)
+            moved = tuning.moved(samples, taps, nodes, _WEIGHTS)
+            entries += nodes * _WEIGHTS if moved else tuning.sample_work(samples, taps, _WEIGHTS)
+        step = _STEP + _PER_ENTRY * entries * nets + _PER_SLOPE * slopes
+        held = min(slopes, tuning.most_jacobian)
+        return Cost(_START + _STEPS * step, _MIB + _BYTES * held / 2**20)
 
     def solve(self, request: Request) -> Solution:
         """As `mollifier.engines.network.engine.solve_network`."""

@@ -25,8 +25,8 @@ Array = NDArray[np.float64]
 Key = int | str | tuple[int, int]
 """What rows depend on: weights of a block or of one channel, a raw scalar or a field's noise by its name."""
 
-# Nodes whose network is differentiated at a time; work of a weight of the kernel, of one of the network: one.
-_NODES, _TAP = 32_768, 5
+# Nodes whose network is differentiated at a time.
+_NODES = 32_768
 
 
 class NormalEquations:
@@ -42,7 +42,7 @@ class NormalEquations:
     """
 
     def __init__(self, model: Model, tuning: NetworkTuning) -> None:
-        self.model, self.chunk, self.most_work = model, tuning.chunk_rows, tuning.most_sample_work
+        self.model, self.tuning, self.chunk = model, tuning, tuning.chunk_rows
         self.kept = self._shares(tuning.most_jacobian)
         self._grams: dict[int, tuple[Tensor, Tensor]] = {}
         self._moved: dict[int, tuple[Any, ProductSum | None]] = {}
@@ -137,9 +137,8 @@ class NormalEquations:
             # The matrix is stored too, so that no other can get its identity.
             self._moved[id(matrix)] = matrix, None
             block = self.model.blocks[b]
-            weights = count(block.network)
-            work = len(part.values) * (weights + _TAP * getattr(matrix, "taps", 0))
-            if not is_factored(block) and work > max(self.most_work, 2 * block.grid.size * weights):
+            sizes = len(part.values), getattr(matrix, "taps", 0), block.grid.size, count(block.network)
+            if not is_factored(block) and self.tuning.moved(*sizes):
                 squares, operator = matrix.squares(), block.mollified.operator
                 outer = zip(squares.shape[-len(block.grid.shape) :], block.grid, strict=True)
                 inner = tuple(slice((n - a.size) // 2, (n + a.size) // 2) for n, a in outer)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from mollifier.engines.collocated.tuning import CollocatedTuning
 
+# Work of a weight of the kernel; of one of the network it is one.
+_TAP = 5
+
 
 @dataclass(frozen=True)
 class NetworkTuning(CollocatedTuning):
@@ -71,3 +74,12 @@ class NetworkTuning(CollocatedTuning):
     """Most random features of an unknown field."""
     unknown_scale: float = 0.1
     """Factor on the last layer of an unknown field's network, which starts near its level."""
+
+    def sample_work(self, samples: int, taps: float, weights: float) -> float:
+        """Entries of a step's rows of samples, and what their kernels of so many weights each add."""
+        return samples * (weights + _TAP * taps)
+
+    def moved(self, samples: int, taps: float, nodes: float, weights: float) -> bool:
+        """Whether J'J has samples at the nodes of the grid, where they are less work."""
+        most = max(self.most_sample_work, 2 * nodes * weights)
+        return self.sample_work(samples, taps, weights) > most
