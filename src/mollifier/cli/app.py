@@ -33,7 +33,7 @@ from mollifier.cli.options import (
     with_terminal,
 )
 from mollifier.cli.terminal import NO_ANSWER, Terminal, reported
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, check_known
 
 if TYPE_CHECKING:
     from mollifier.problem.problem_file import ProblemFile
@@ -271,8 +271,7 @@ def demo(
 
     if name is None:
         return _list(terminal, DEMOS)
-    if name not in DEMOS:
-        raise ConfigurationError(f"There is no demo '{name}'.{did_you_mean(name, DEMOS)}")
+    check_known(name, DEMOS, ConfigurationError, "There is no demo '{}'.")
     folder = ensure_folder(out or Path("out") / name)
     with locked(folder):
         with Follower(terminal.err, terminal.silent) as follow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, check_known
 
 if TYPE_CHECKING:
     from mollifier.chromatin.settings import StudySettings
@@ -75,10 +75,7 @@ def settings_with(
         there = [k.removeprefix(ahead) for k in known if k.startswith(ahead)]
         if not middle:
             raise ConfigurationError(f"{option} {text} was given; KEY=VALUE was expected.")
-        if key not in there:
-            raise ConfigurationError(
-                f"{option} {text} was given; there is no '{key}'.{did_you_mean(key, there)}"
-            )
+        check_known(key, there, ConfigurationError, f"{option} {text} was given; there is no '{{}}'.")
         part, _, name = (ahead + key).partition(".")
         try:
             as_number = float(value)
@@ -113,6 +110,5 @@ def column_roles(text: str | None) -> Mapping[str, str] | tuple[str, ...] | None
 
 
 def one_of(option: str, value: str, known: Sequence[str]) -> str:
-    if value not in known:
-        raise ConfigurationError(f"{option} {value} was given.{did_you_mean(value, known)}")
+    check_known(value, known, ConfigurationError, f"{option} {{}} was given.")
     return value

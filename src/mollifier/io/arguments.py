@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, check_known
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -50,16 +50,15 @@ def typed(*apart: str) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
 
     def decorated(function: Callable[P, Result]) -> Callable[P, Result]:
         signature = inspect.signature(function)
-        open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+        known = signature.parameters
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
         name_of = function.__qualname__.removesuffix(".__init__")
+        unknown = f"{name_of} has no argument '{{}}'."
         kinds = cache(lambda: {n: k for n, k in _kinds(function).items() if n not in apart})
 
         @wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> Result:
-            for name in kwargs:
-                if name not in signature.parameters and not open_ended:
-                    hint = did_you_mean(name, signature.parameters)
-                    raise ConfigurationError(f"{name_of} has no argument '{name}'.{hint}")
+            check_known(kwargs, [*known, *(kwargs if open_ended else ())], ConfigurationError, unknown)
             try:
                 given = signature.bind(*args, **kwargs).arguments
             except TypeError:

@@ -18,11 +18,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import h5netcdf
 import h5py
 import numpy as np
 import xarray as xr
-from xarray.backends import H5NetCDFStore
 
 from mollifier.errors import DataError, MollifierError, did_you_mean
 from mollifier.io.hdf5_file import open_hdf5
@@ -330,6 +328,9 @@ def read_groups(path: Path) -> tuple[dict[str, Any], dict[str, xr.Dataset]]:
     OSError
         If the file differs from its checksum, or is damaged (h5py and xarray also raise other errors then).
     """
+    import h5netcdf
+    from xarray.backends import H5NetCDFStore
+
     verify_checksum(path)
     with open_hdf5(path):  # refuses what leads out of the file
         pass

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Generic, TypeVar, cast
 
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, check_known
 from mollifier.io.plugins import load_plugins
 
 Entry = TypeVar("Entry")
@@ -61,8 +61,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
 
     def __getitem__(self, name: str) -> Entry:
         load_plugins()
-        if name not in self._entries:
-            raise ConfigurationError(f"There is no {self.kind} '{name}'.{did_you_mean(name, self._entries)}")
+        check_known(name, self._entries, ConfigurationError, f"There is no {self.kind} '{{}}'.")
         entry = self._entries[name]
         if isinstance(entry, str):
             module, _, attribute = entry.partition(":")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mollifier.errors import CheckpointError
 from mollifier.io.files import ensure_folder, read_groups, write_atomically, write_groups, write_json
@@ -28,11 +28,14 @@ class _Provenance(BaseModel):
     seconds: float | None = None
 
 
-_SCHEMAS: dict[str, TypeAdapter[Any]] = {
-    "status": TypeAdapter(Status),
-    "estimates": TypeAdapter(list[Estimate]),
-    "provenance": TypeAdapter(_Provenance),
-}
+class _Root(BaseModel):
+    """Attributes of the file whose type matters, each JSON."""
+
+    model_config = ConfigDict(strict=True, defer_build=True)
+
+    status: Status
+    estimates: list[Estimate]
+    provenance: _Provenance
 
 
 def write(solution: Any, folder: str | os.PathLike[str]) -> Path:
@@ -77,13 +80,13 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
                 f"'{path}' is no solution this version reads: its format is {root.get('format')}, {_FORMAT} "
                 "was expected. Read it with the version that wrote it, or run it again."
             )
-        checked = {n: schema.validate_json(root[n], strict=True) for n, schema in _SCHEMAS.items()}
-        parts = {attribute: groups[group] for attribute, group in _GROUPS.items()}
+        parts = ", ".join(f'"{n}": {root[n]}' for n in _Root.model_fields)
+        checked = _Root.model_validate_json(f"{{{parts}}}")
+        held = {attribute: groups[group] for attribute, group in _GROUPS.items()}
         for attribute, group in _GROUPS.items():
-            lost = set(root.get("contents", {}).get(group, ())) - set(parts[attribute].variables)
+            lost = set(root.get("contents", {}).get(group, ())) - set(held[attribute].variables)
             if lost:
                 raise LookupError(f"it has lost {sorted(lost)} of its {group}")
-        estimates, provenance = checked["estimates"], json.loads(root["provenance"])
     except CheckpointError:
         raise
     except Exception as error:  # the readers below raise OSError, RuntimeError, KeyError, ... on damage
@@ -95,8 +98,8 @@ def read(folder: str | os.PathLike[str]) -> dict[str, Any]:
             "corrupt, restore it from a copy or run it again."
         ) from error
     return {
-        "status": checked["status"],
-        "estimates": {e.name: e for e in estimates},
-        "provenance": provenance,
-        **parts,
+        "status": checked.status,
+        "estimates": {e.name: e for e in checked.estimates},
+        "provenance": json.loads(root["provenance"]),
+        **held,
     }

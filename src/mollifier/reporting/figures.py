@@ -12,7 +12,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mollifier.errors import MollifierError, did_you_mean
+from mollifier.errors import MollifierError, check_known
 from mollifier.problem.solution import HISTORY, Solution
 from mollifier.reporting import style
 from mollifier.reporting.fits import fit_figure
@@ -94,8 +94,7 @@ def plot(solution: Solution, what: str | None = None, truth: xr.Dataset | None =
     names = {name.removeprefix(_UNKNOWN): name for name in figures}
     if what is None:
         what = next((n for n in names if names[n].startswith(_UNKNOWN)), "fit")
-    if not isinstance(what, str) or what not in names:
-        raise MollifierError(f"The solution has no figure '{what}'.{did_you_mean(what, names)}")
+    check_known([what], names, MollifierError, "The solution has no figure '{}'.")
     with style.look():
         return figures[names[what]]()
 

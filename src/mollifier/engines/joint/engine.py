@@ -36,7 +36,7 @@ from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.priors.field_prior import EDGES
 from mollifier.engines.priors.shapes import may_have_edges
 from mollifier.engines.progress import Progress
-from mollifier.errors import CheckpointError, ConfigurationError, did_you_mean
+from mollifier.errors import CheckpointError, ConfigurationError, check_known
 from mollifier.mollify.kernels import kernel_for
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
@@ -271,10 +271,8 @@ def _checked(problem: InverseProblem, settings: JointSettings) -> dict[str, int]
         return {}
     if isinstance(given, int):
         return dict.fromkeys(problem.coordinates, given)
-    for name in given:
-        if name not in problem.coordinates:
-            hint = did_you_mean(name, problem.coordinates)
-            raise ConfigurationError(f"joint.cells names '{name}', not a coordinate.{hint}")
+    message = "joint.cells names '{}', not a coordinate."
+    check_known(given, problem.coordinates, ConfigurationError, message)
     return given
 
 
