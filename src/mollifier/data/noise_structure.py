@@ -77,6 +77,10 @@ class NoiseTuning:
     tails: float = 1.0
     #: Values of a central block that is tested, at most.
     values: int = 300_000
+    #: Differences whose ranks are compared with those of the level, and values among which a step is sought
+    #: first, about.
+    ranked: int = 20_000
+    stepped: int = 2_000
 
 
 DEFAULT = NoiseTuning()
@@ -229,7 +233,7 @@ def _across(
     order = highest_order(nodes[a].size, tuning)
     if not order or nodes[b].size < 4:
         return None
-    high, low = (_crossed(u, nodes[a], a, b, k, tuning) for k in (order, order - 1))
+    high = _crossed(u, nodes[a], a, b, order, tuning)
     total = high.variance
     if total < (tuning.least * rms) ** 2:
         return None
@@ -237,7 +241,7 @@ def _across(
     spread = tuning.spread_correlated if seen and seen.how == "correlated" else tuning.spread
     if seen is None or seen.local < spread or seen.part < (tuning.least * rms) ** 2:
         return None
-    if seen.part < tuning.flat * low.part(seen.how):
+    if seen.part < tuning.flat * _crossed(u, nodes[a], a, b, order - 1, tuning).part(seen.how):
         return None
     grave = seen.part / total * min(tuning.window, nodes[b].size) > tuning.grave
     size, sd = float(np.sqrt(seen.part)) / rms, float(np.sqrt(total))
@@ -293,8 +297,9 @@ def _shape(
     """Dependence of differences (n,), ``of`` an order along so many axes, on the level, and their tails."""
     order, axes = of
     squares, count = e**2, e.size / overlap(order) ** axes
-    correlation = np.corrcoef(ranks(squares), ranks(level))[0, 1]
-    if normal_tail(correlation * np.sqrt(count)) < tuning.level:
+    few = slice(None, None, 1 + e.size // tuning.ranked)
+    correlation = np.corrcoef(ranks(squares[few]), ranks(level[few]))[0, 1]
+    if normal_tail(correlation * np.sqrt(count / (few.step or 1))) < tuning.level:
         slope = _growth(np.minimum(squares, tuning.clip**2 * np.mean(squares)), level**2)
         # Intervals hold all the same: 55 of 56 numbers (docs: data).
         yield NoiseFinding("relative", float(np.sqrt(slope)), grave=False, sd=sd)
@@ -320,13 +325,17 @@ def _growth(squares: Array, level: Array) -> float:
 def _steps(u: Array, rms: float, tuning: NoiseTuning) -> Iterator[NoiseFinding]:
     """Rounding to steps; it is grave where the field and its noise change by less from node to node."""
     finite = u[np.isfinite(u)]
-    different = np.unique(finite)
+    different, gaps, step = finite, finite, np.inf
+    for some in (finite[:: 1 + finite.size // tuning.stepped], finite):  # no step is wider than the least gap
+        different = np.unique(some)
+        gaps = np.diff(different)
+        step = float(gaps[gaps > 1e-9 * rms].min(initial=np.inf))
+        if not step > tuning.least * rms:
+            return
     if finite.size < 100 or different.size > finite.size // 4 or different.size < 3:
         return
-    gaps = np.diff(different)
-    step = float(gaps[gaps > 1e-9 * rms].min(initial=np.inf))
     whole = np.abs(gaps / step - np.round(gaps / step)) < 1e-3 * np.maximum(gaps / step, 1)
-    if np.isfinite(step) and step > tuning.least * rms and whole.mean() > 0.99:
+    if np.isfinite(step) and whole.mean() > 0.99:
         jumps = (np.diff(u, axis=axis) for axis in range(1, u.ndim))
         equal = min(float(np.mean(np.abs(j[np.isfinite(j)]) < step / 2)) for j in jumps)
         yield NoiseFinding("steps", step / rms, grave=equal > tuning.equal)
