@@ -46,7 +46,7 @@ class IsolatedTuning:
     sampled: int = 2_000
     """Values from which the noise is taken."""
     first: int = 250
-    """Values from which it is taken first: nothing is isolated that is not beyond ``sure`` of its limit then."""
+    """Values from which it is taken first: what is isolated is beyond ``sure`` of the limit by these."""
     sure: float = 0.8
     spread: int = 20_000
     """Values from which the standard deviation is taken."""

@@ -117,14 +117,15 @@ def difference(u: Array, x: Array, order: int, axis: int = -1) -> Array:
     return windowed(u, weights, axis)
 
 
-def windowed(u: Array, weights: Array, axis: int) -> Array:
-    """Sums over windows along an axis with weights (windows, taps), which are one row a window."""
+def windowed(u: Array, weights: Array, axis: int, step: int = 1) -> Array:
+    """Sums over every so many windows along an axis, with weights (windows, taps) of all of them."""
+    count, weights = len(weights), weights[::step]
     shape = [-1 if i == axis % u.ndim else 1 for i in range(u.ndim)]
     inner = list(u.shape)
     inner[axis] = len(weights)
     result, part = np.zeros(inner), np.empty(inner)
     for j, column in enumerate(weights.T):
-        moved = u[(slice(None),) * (axis % u.ndim) + (slice(j, j + len(weights)),)]
+        moved = u[(slice(None),) * (axis % u.ndim) + (slice(j, j + count, step),)]
         result += np.multiply(moved, column.reshape(shape), out=part)
     return result
 
@@ -177,7 +178,7 @@ def _gridded(u: Array, nodes: tuple[Array, ...]) -> float | None:
 
 
 def _part(u: Array, nodes: Sequence[Array], along: list[int], most: int) -> tuple[Array, list[Array]]:
-    """About so many of the values (repeats, *grid) and their nodes: whole lines (lines, nodes), or a block."""
+    """About so many of the values (repeats, *grid), with their nodes: lines (lines, nodes), or a block."""
     if len(along) == 1:
         (axis,) = along
         moved, every = np.moveaxis(u, axis + 1, -1), 1 + u.size // most

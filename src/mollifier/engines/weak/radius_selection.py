@@ -127,7 +127,7 @@ class RadiusSelection:
             except np.linalg.LinAlgError:
                 return None
             if self.follow is not None:
-                steps = self.tuning.most_radii_field if self.dense else self.tuning.most_radii
+                steps = 1 + 2 * (1 + sum(map(bool, key)))  # both ways, together and along each axis
                 numbers = {
                     b.name: float(self.tried[key].coefficients[self.estimator.sums.place[b.name].start])
                     for b in self.estimator.sums.bases
@@ -188,42 +188,42 @@ class RadiusSelection:
             If no radius leaves enough test functions.
         """
         tuning, posterior = self.tuning, self.estimator.posterior
-        best: tuple[float, Radii, Fit] | None = None
+        best: tuple[float, Array, Fit] | None = None
         coefficients = start
 
-        def improves(radii: Radii, rounds: int = 1) -> bool:
+        def scaled(steps: Array) -> Radii:
+            return self.clipped(tuple(np.array(first) * tuning.radius_step**steps))
+
+        def improves(steps: Array, rounds: int = 1) -> bool:
             nonlocal best, coefficients
-            fit = self.attempt(radii, coefficients, rounds)
+            fit = self.attempt(scaled(steps), coefficients, rounds)
             if fit is None or (best and fit.freedom[1] < min(tuning.least_freedom, best[2].freedom[1])):
                 return False
             value = score(fit, self.estimator)
             if best is not None and not value < best[0] - tuning.least_gain:
                 return False
-            best = value, self.clipped(radii), fit
+            best = value, steps, fit
             if not fit.free_directions:
                 coefficients = fit.coefficients
             return True
 
-        improves(first, rounds=tuning.law_rounds if self.dense and self.laws else 2 if self.dense else 3)
+        at = np.zeros(len(first))
+        improves(at, rounds=tuning.law_rounds if self.dense and self.laws else 2 if self.dense else 3)
         # Errors at different radii can be compared only under the same priors: those estimated first.
         posterior.learn = False
-        for factors in tuning.common_factors_field if self.dense else tuning.common_factors:
-            for factor in factors:
-                if not improves(tuple(r * factor for r in first)) and best is not None:
-                    break
-        if best is None:
-            raise too_small(self.data)
-        moved = True
-        while moved and len(self.tried) < (tuning.most_radii_field if self.dense else tuning.most_radii):
-            moved = False
-            for a in range(len(first)):
-                for factor in tuning.axis_factors:
-                    radii = tuple(r * factor if i == a else r for i, r in enumerate(best[1]))
-                    if radii[a] and improves(radii):
-                        moved = True
+        present = np.array(first) > 0
+        for move in (present, *np.diag(present)[present]):
+            for way in (-1, 1):
+                for steps in range(1, tuning.most_steps + 1):
+                    if not improves(at + way * steps * move) and best is not None:
                         break
+                if best is not None and (best[1] != at).any():
+                    break
+            if best is None:
+                raise too_small(self.data)
+            at = best[1]
         posterior.learn = True
-        return best[1], best[2]
+        return scaled(at), best[2]
 
 
 def score(fit: Fit, estimator: Estimator) -> float:
