@@ -165,7 +165,7 @@ def _final(selection: RadiusSelection, chosen: Radii, fit: Fit) -> Fit:
     """The estimate at the chosen radii; of numbers, with the whole covariance where that is more precise."""
     estimator = selection.estimator
     estimator.posterior.averaged = True
-    best = estimator.fit(selection.space(chosen), fit.coefficients, rounds=2 if selection.dense else 1)
+    best = estimator.fit(selection.space(chosen), fit.coefficients, rounds=2 if estimator.instrumental else 1)
     if estimator.posterior.adapt():
         best = estimator.again(best)
     if selection.dense:

@@ -188,42 +188,39 @@ class RadiusSelection:
             If no radius leaves enough test functions.
         """
         tuning, posterior = self.tuning, self.estimator.posterior
-        best: tuple[float, Array, Fit] | None = None
+        best: tuple[float, Radii, Fit] | None = None
         coefficients = start
 
-        def scaled(steps: Array) -> Radii:
-            return self.clipped(tuple(np.array(first) * tuning.radius_step**steps))
-
-        def improves(steps: Array, rounds: int = 1) -> bool:
+        def improves(radii: Radii, rounds: int = 1) -> bool:
             nonlocal best, coefficients
-            fit = self.attempt(scaled(steps), coefficients, rounds)
+            fit = self.attempt(radii, coefficients, rounds)
             if fit is None or (best and fit.freedom[1] < min(tuning.least_freedom, best[2].freedom[1])):
                 return False
             value = score(fit, self.estimator)
             if best is not None and not value < best[0] - tuning.least_gain:
                 return False
-            best = value, steps, fit
+            best = value, self.clipped(radii), fit
             if not fit.free_directions:
                 coefficients = fit.coefficients
             return True
 
-        at = np.zeros(len(first))
-        improves(at, rounds=tuning.law_rounds if self.dense and self.laws else 2 if self.dense else 3)
+        improves(first, rounds=tuning.law_rounds if self.dense and self.laws else 2 if self.dense else 3)
         # Errors at different radii can be compared only under the same priors: those estimated first.
         posterior.learn = False
-        present = np.array(first) > 0
-        for move in (present, *np.diag(present)[present]):
-            for way in (-1, 1):
-                for steps in range(1, tuning.most_steps + 1):
-                    if not improves(at + way * steps * move) and best is not None:
+        every = range(len(first))
+        for axes in (every, *([a] for a in every if first[a])):
+            begun = best[1] if best else first
+            for factor in (1 / tuning.radius_step, tuning.radius_step):
+                for n in range(1, tuning.most_steps + 1):
+                    radii = tuple(r * factor**n if a in axes else r for a, r in enumerate(begun))
+                    if not improves(radii) and best:
                         break
-                if best is not None and (best[1] != at).any():
+                if best and best[1] != begun:
                     break
-            if best is None:
-                raise too_small(self.data)
-            at = best[1]
         posterior.learn = True
-        return scaled(at), best[2]
+        if best is None:
+            raise too_small(self.data)
+        return best[1], best[2]
 
 
 def score(fit: Fit, estimator: Estimator) -> float:
