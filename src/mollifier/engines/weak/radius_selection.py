@@ -224,12 +224,16 @@ class RadiusSelection:
 
 
 def score(fit: Fit, estimator: Estimator) -> float:
-    """Mean log standard error of the unknowns, widened where the residuals exceed the noise."""
-    total = []
+    """Mean log standard error of the unknowns, widened where the residuals exceed the noise.
+
+    With fields they are weighted by coefficients found at another radius, and exceed it by up to
+    ``tuning.tried_misfit`` where these are off.
+    """
+    total, allowed = [], estimator.sums.tuning.tried_misfit if estimator.priors else 1.0
     for b in estimator.sums.bases:
         here = estimator.sums.place[b.name]
         variance = max(b.mean_variance(fit.covariance[here, here]), 0.0)
-        total.append(np.log(np.sqrt(variance) * fit.widening + 1e-300))
+        total.append(np.log(np.sqrt(variance) * max(fit.widening / allowed, 1.0) + 1e-300))
     return float(np.mean(total))
 
 

@@ -147,6 +147,9 @@ class WeakTuning:
     #: Decrease of the mean log standard error that a new radius must bring: wide kernels smooth, and cost
     #: test functions.
     least_gain: float = 0.02
+    #: Residuals of so many standard errors are no misfit yet of a new radius, with an unknown field: in
+    #: strong noise radii that agree with the first coefficients by chance would be chosen.
+    tried_misfit: float = 2.0
     #: Degrees of freedom of the residuals that the first radius and a new one must leave: fewer show no
     #: misfit.
     least_freedom: float = 10.0
