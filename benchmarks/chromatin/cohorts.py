@@ -14,12 +14,11 @@ import pandas as pd
 
 from benchmarks.journal import Journal
 from benchmarks.table import Follow, Table, environment, number
-from mollifier.chromatin.assumptions import Assumptions
 from mollifier.chromatin.cells import analyse_nucleus
 from mollifier.chromatin.comparison import compare_groups
 from mollifier.chromatin.demo import imaged
 from mollifier.chromatin.model import ChromatinModel
-from mollifier.chromatin.settings import StudySettings
+from mollifier.chromatin.settings import Assumptions, StudySettings
 from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate
 
 # Cells of a study, how much more the treated ones methylate, and the standard deviation of log(lam) between

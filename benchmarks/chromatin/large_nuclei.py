@@ -25,7 +25,7 @@ from scipy.spatial import KDTree
 from benchmarks.chromatin.real_nuclei import Plan, Reading, RealNucleus
 from benchmarks.journal import Journal
 from benchmarks.table import Follow, Table, environment, number, percent
-from mollifier.chromatin.definitions import DEFINITIONS, DomainRule
+from mollifier.chromatin.settings import DEFINITIONS, DomainRule
 from mollifier.errors import ConfigurationError, did_you_mean
 
 CAPTION = (
@@ -99,7 +99,7 @@ def run(
     Parameters
     ----------
     definitions
-        Names of `mollifier.chromatin.definitions.DEFINITIONS`, and "preview".
+        Names of `mollifier.chromatin.settings.DEFINITIONS`, and "preview".
     seeds
         Of the nuclei.
     plan

@@ -19,7 +19,6 @@ from benchmarks.accuracy import median
 from benchmarks.chromatin.films import finer
 from benchmarks.journal import Journal
 from benchmarks.table import Follow, Table, checked, environment, number, percent
-from mollifier.chromatin.assumptions import Assumptions
 from mollifier.chromatin.cells import analyse_nucleus
 from mollifier.chromatin.demo import imaged
 from mollifier.chromatin.fractions import Thresholds, fractions
@@ -28,7 +27,7 @@ from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.mask import nuclei_from_data
 from mollifier.chromatin.model import RATE, ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
-from mollifier.chromatin.settings import StudySettings
+from mollifier.chromatin.settings import Assumptions, StudySettings
 from mollifier.chromatin.signals import signal
 from mollifier.chromatin.simulate import Pattern, nucleus, rate_pattern, simulate
 from mollifier.engines.solve import solve

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter1d, map_coordinates
 from scipy.spatial import KDTree
 
-from mollifier.chromatin.definitions import DomainRule
 from mollifier.chromatin.domains import average, clusters, domains_from_clusters, typical
 from mollifier.chromatin.localizations import Localizations
+from mollifier.chromatin.settings import DomainRule
 from mollifier.chromatin.voronoi import point_density
 
 Array = NDArray[np.float64]

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.app import bench
-from benchmarks.chromatin import cohorts, films, large_nuclei, nuclei
+from benchmarks.chromatin import cohorts, dynamics, films, large_nuclei, nuclei
 from benchmarks.chromatin.real_nuclei import scaled, simulated
 from benchmarks.journal import Journal
 from mollifier.chromatin.infer import posed
@@ -119,6 +119,23 @@ def test_benchmark_command_writes_tables(tmp_path: Path):
     )
     refused = CliRunner().invoke(bench, ["chromatin", "--nuclei", "0", "--out", str(tmp_path)])
     assert refused.exit_code == 2
+
+
+@pytest.mark.slow
+def test_dynamics_benchmark_finds_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The step of a small moving, fading nucleus is found by the command, and its row is kept."""
+    monkeypatch.setattr(dynamics, "_DIAMETER", 700.0)
+    monkeypatch.setattr(dynamics, "_PIXELS", 50)
+    monkeypatch.setattr(dynamics, "_FRAMES", 14)
+    words = ["chromatin", "--nuclei", "0", "--dynamics", "1", "--out", str(tmp_path), "--quiet"]
+    result = CliRunner().invoke(bench, words)
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads((tmp_path / "dynamics.json").read_text())["rows"]
+    assert row["found_size"] == pytest.approx(row["size"], abs=4 * row["size_sd"])
+    assert row["found_delay"] == pytest.approx(row["delay"], abs=4 * row["delay_sd"])
+    assert row["size_sd"] < abs(row["size"])
+    kept = dynamics.run(1, journal=Journal(tmp_path / "dynamics.trials.jsonl", resume=True)).rows[0]
+    assert kept.found_size == row["found_size"]
 
 
 @pytest.mark.slow

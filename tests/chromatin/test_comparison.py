@@ -79,12 +79,12 @@ def test_replicate_means_balanced_is_student_of_dishes():
         found = replicate_means(values, group, replicate)
         a, b = (values[group == g].reshape(4, 5).mean(1) for g in (1, 0))
         exact = math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 4)
-        assert (found.freedom, found.difference_error) == (pytest.approx(6), pytest.approx(exact))
+        assert (found.freedom, found.error()) == (pytest.approx(6), pytest.approx(exact))
         values, group, replicate = dishes(np.random.default_rng(seed), 4, 5, between, 0.2, True)
         found = replicate_means(values, group, replicate)
         pairs = np.subtract(*(values[group == g].reshape(4, 5).mean(1) for g in (1, 0)))
         exact = pairs.std(ddof=1) / 2
-        assert (found.freedom, found.difference_error) == (pytest.approx(3), pytest.approx(exact))
+        assert (found.freedom, found.error()) == (pytest.approx(3), pytest.approx(exact))
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -100,7 +100,7 @@ def test_replicate_means_against_statsmodels(paired):
         known = model.fit(reml=True, gtol=1e-10)
     found = replicate_means(values, group, replicate)
     assert found.mean[0] - found.mean[1] == pytest.approx(known.params["treated"], rel=1e-3)
-    assert found.difference_error == pytest.approx(known.bse["treated"], rel=1e-2)
+    assert found.error() == pytest.approx(known.bse["treated"], rel=1e-2)
     cell, dish, shared = Dishes.of(values, [str(g) for g in group], replicate).components
     theirs = (float(known.cov_re.iloc[0, 0]), *map(float, known.vcomp))
     assert (*((shared, dish) if paired else (dish,)), cell) == pytest.approx(
@@ -131,7 +131,7 @@ def test_replicate_means_partly_paired():
     found = replicate_means(values, groups, list("aabbccd"))
     assert found.mean == (pytest.approx(2.0), pytest.approx(np.mean([1.1, 2.1, 3.2, 2.2])))
     assert found.units == (3, 4)
-    assert found.difference_error < 0.5 * math.sqrt(np.trace(found.covariance))
+    assert found.error() < 0.5 * math.sqrt(np.trace(found.covariance))
     assert 1 < found.freedom < 6
 
 
@@ -164,15 +164,15 @@ def test_holm_studies_without_a_difference():
 def test_groups_figure_where_every_nucleus_failed():
     """No quantity is known: an empty figure, and no fault."""
     cells = pd.DataFrame({"group": ["a", "b"], "rate": [np.nan, np.nan]})
-    assert not any(ax.get_visible() for ax in groups_figure(cells, QUANTITIES).axes)
-    assert groups_figure(cells.drop(columns="rate"), QUANTITIES).axes
+    assert not any(ax.get_visible() for ax in groups_figure(cells).axes)
+    assert groups_figure(cells.drop(columns="rate")).axes
 
 
 def test_groups_figure_one_colour_a_replicate():
     """Also where a group lacks one; every cell is a dot, every replicate a diamond at its mean."""
     cells = pd.DataFrame({"group": list("aaaabb"), "replicate": list("112222"), "rate": np.arange(6.0)})
     with look():
-        lines = groups_figure(cells, QUANTITIES).axes[0].lines
+        lines = groups_figure(cells).axes[0].lines
     dots = [x for line in lines if line.get_marker() == "o" for x in line.get_ydata()]
     means = [(*line.get_ydata(), line.get_color()) for line in lines if line.get_marker() == "D"]
     assert dots == [0, 1, 2, 3, 4, 5]

@@ -8,14 +8,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from mollifier.chromatin import energy_levels as el
-from mollifier.chromatin.assumptions import Assumptions
 from mollifier.chromatin.cells import analyse_nucleus
 from mollifier.chromatin.demo import imaged
 from mollifier.chromatin.density import PoissonMoments
 from mollifier.chromatin.fractions import Thresholds
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
-from mollifier.chromatin.settings import StudySettings
+from mollifier.chromatin.settings import Assumptions, StudySettings
 from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate
 from mollifier.errors import ConfigurationError, DataError
 

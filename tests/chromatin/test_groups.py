@@ -8,12 +8,12 @@ import pytest
 
 from chromatin_cells import cell, discs, domains_of, round_mask
 from mollifier.chromatin.comparison import compare_groups, control_of, group_table, read_groups, unit_of
-from mollifier.chromatin.definitions import DomainRule
 from mollifier.chromatin.domains import (
     domains_from_fractions,
     typical,
 )
 from mollifier.chromatin.localizations import Localizations
+from mollifier.chromatin.settings import DomainRule
 from mollifier.chromatin.simulate import nucleus
 from mollifier.errors import ConfigurationError, DataError
 

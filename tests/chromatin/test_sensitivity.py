@@ -7,7 +7,6 @@ import pytest
 import xarray as xr
 
 from mollifier.chromatin import galerkin
-from mollifier.chromatin.assumptions import Assumptions
 from mollifier.chromatin.cells import analyse_nucleus
 from mollifier.chromatin.demo import imaged
 from mollifier.chromatin.fractions import Thresholds
@@ -16,7 +15,7 @@ from mollifier.chromatin.model import ChromatinModel, FreeEnergy
 from mollifier.chromatin.page import nucleus_page
 from mollifier.chromatin.rasters import edge_distance
 from mollifier.chromatin.sensitivity import Levels, sensitivity
-from mollifier.chromatin.settings import StudySettings
+from mollifier.chromatin.settings import Assumptions, StudySettings
 from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate, with_noise
 from mollifier.errors import ConfigurationError
 

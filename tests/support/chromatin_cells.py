@@ -3,9 +3,9 @@
 import numpy as np
 import xarray as xr
 
-from mollifier.chromatin.definitions import DomainRule
 from mollifier.chromatin.domains import clusters, domains_from_clusters
 from mollifier.chromatin.localizations import Localizations
+from mollifier.chromatin.settings import DomainRule
 
 
 def discs(centres: np.ndarray, radius: float, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -116,7 +117,7 @@ def _with_fields(
     phi = phi.assign(signal=shown.assign_attrs(image.attrs).drop_vars("z", errors="ignore"))
     last = last_of(phi["phi_h"])
     resolution = float(phi.attrs["resolution"])
-    found = structure(sample, s, last, resolution)
+    tables, found, attrs = structure(sample, s, last, resolution)
     pixel = float(last["x"][1] - last["x"][0])
     numbers: dict[str, float] = {
         "area": float(last.notnull().sum()) * pixel**2 / 1e6,
@@ -125,13 +126,12 @@ def _with_fields(
         "frames": phi.sizes.get("t", 1),
         "phi_h": float(phi["phi_h"].mean()),
         **({"molecules": float(sum(map(len, sample.frames)))} if sample.frames else {}),
-        **found.numbers,
+        **found,
     }
-    phi.attrs |= found.attrs
-    tables = {"domains": found.domains, "features": found.features}
-    return replace(
-        known, fields=phi, **tables, numbers=numbers, notes=_resolved(phi, s, last, sample)
-    ), chosen
+    phi.attrs |= attrs
+    notes = _resolved(phi, s, last, sample)
+    parts: dict[str, Any] = {"fields": phi, "numbers": numbers, **tables}
+    return replace(known, notes=notes, **parts), chosen
 
 
 def _resolved(phi: xr.Dataset, s: StudySettings, last: xr.DataArray, sample: NucleusData) -> tuple[str, ...]:
@@ -184,7 +184,7 @@ def _with_rate(
         # Fields and domains are valid without a map of rates.
         return replace(known, notes=tuple(notes), error=f"No map of rates: {_said(error)}"), None
     d = found.dataset
-    share = float((d["identifiability"] < KNOWN).where(d["mask"].astype(bool)).mean())
+    share = float((d["identifiability"] < KNOWN).where(d["mask"]).mean())
     known = _with_numbers(known, _rate_numbers(found, assumed, ready) | {"identified": share})
     if not inner:
         notes.append("The nucleus is too narrow for a smaller outline: errors leave out that of the outline.")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.chromatin.formats.registry import Rows, open_table
 from mollifier.chromatin.ranges import known_unit
 from mollifier.data.text_tables import split_header
-from mollifier.errors import DataError, did_you_mean
+from mollifier.errors import DataError, check_known
+from mollifier.mollify.arrays import Array
 
 Roles = Mapping[str, str] | Sequence[str]
 
@@ -47,7 +47,7 @@ LENGTHS = ("x", "y", "z", "precision", "precision_x", "precision_y")
 class Columns:
     """Columns by role, in the units of the file."""
 
-    values: dict[str, NDArray[np.float64]]  #: Role -> numbers, shape (n,).
+    values: dict[str, Array]  #: Role -> numbers, shape (n,).
     #: Role -> name in the file, and the unit that the file states.
     names: dict[str, str]
     units: dict[str, str]
@@ -109,11 +109,11 @@ def identify(
     position = {p: i for i, (p, _) in reversed(list(enumerate(plain)))}
     for role, aliases in NAMES.items():
         index |= next(({role: position[a]} for a in aliases if a in position), {})
-    _check_roles(chosen or ())
+    check_known(chosen or (), NAMES, DataError, "'{}' is no role of a column.")
     for role, name in (chosen or {}).items():
         match = [i for i, n in enumerate(names) if name in (n, plain[i][0])]
         if not match:
-            raise DataError(f"'{file}' has no column '{name}' for {role}.{did_you_mean(name, names)}")
+            check_known(name, names, DataError, f"'{file}' has no column '{{}}' for {role}.")
         index[role] = match[0]
     for role in ("x", "y"):
         if role not in index:
@@ -122,12 +122,6 @@ def identify(
                 f"{role}=NAME (columns={{'{role}': 'NAME'}})."
             )
     return index, {role: unit for role, i in index.items() if (unit := plain[i][1])}
-
-
-def _check_roles(roles: Iterable[str]) -> None:
-    for role in roles:
-        if role and role not in NAMES:
-            raise DataError(f"'{role}' is no role of a column.{did_you_mean(role, NAMES)}")
 
 
 def _one_channel(file: Path, found: Columns, channels: Any, chosen: int | str | None) -> Columns:
@@ -163,7 +157,7 @@ def _roles_without_header(file: Path, width: int, roles: Roles | None) -> list[s
             "columns in order, as columns=['frame', 'x', 'y']."
         )
     listed = list(roles) if roles is not None else ["x", "y"]
-    _check_roles(listed)
+    check_known(filter(None, listed), NAMES, DataError, "'{}' is no role of a column.")
     if len(listed) != width or not {"x", "y"} <= set(listed):
         raise DataError(
             f"'{file}' has {width} columns without names, and {listed} was given for them; give "

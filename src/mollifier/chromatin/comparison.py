@@ -22,15 +22,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mollifier.data.text_tables import read_layout
-from mollifier.errors import ConfigurationError, DataError, did_you_mean
+from mollifier.errors import ConfigurationError, DataError, check_known
 from mollifier.io.files import require_file
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.distributions import student_tail, student_upper
-
-Array = NDArray[np.float64]
-
 
 # Relative deviation from the mean that is rounding.
 _EQUAL = 1e-12
@@ -49,14 +47,9 @@ class GroupMeans:
     cells: tuple[int, int]
     units: tuple[int, int]
 
-    @property
-    def difference_error(self) -> float:
-        """Standard error of the difference."""
-        return self.contrast_error(1.0, -1.0)
-
-    def contrast_error(self, *weights: float) -> float:
-        """Standard error of a weighted sum of the means."""
-        w = np.array(weights)
+    def error(self, *weights: float) -> float:
+        """Standard error of a weighted sum of the means; of their difference by default."""
+        w = np.array(weights or (1.0, -1.0))
         return math.sqrt(max(float(w @ self.covariance @ w), 0.0))
 
 
@@ -196,14 +189,14 @@ def effects(found: GroupMeans) -> dict[str, float]:
     if n < 2 or m < 2:
         return known
     known["difference"] = a - b
-    error = found.difference_error
+    error = found.error()
     if found.freedom <= 0 or error == 0:
         return known
     reach = float(student_upper(0.025, found.freedom))
     known |= _ends("difference", a - b, reach * error)
     known["p"] = 2 * float(student_tail(abs(a - b) / error, found.freedom))
     if a > 0 and b > 0:
-        spread = reach * found.contrast_error(1 / a, -1 / b)
+        spread = reach * found.error(1 / a, -1 / b)
         known |= {"ratio": a / b, "ratio_low": a / b * math.exp(-spread)}
         known["ratio_high"] = a / b * math.exp(spread)
     g = (1 - 3 / (4 * (n + m - 2) - 1)) * (a - b) / found.sd
@@ -232,18 +225,10 @@ def holm(p: Array) -> Array:
 
 
 # Quantities that are compared between groups.
-QUANTITIES = {
-    "rate": "mean lam over identified pixels",
-    "rate_balance": "integral of phi_h over that of phi_e",
-    "rate_geometric": "lam from radius and spacing of domains",
-    "phi_h": "mean volume fraction of heterochromatin",
-    "radius": "average radius of domains, nm",
-    "spacing": "average spacing of domains, nm",
-    "lamina": "share of the area of heterochromatin at the lamina",
-    "lamina_thickness": "thickness of the rim at the lamina, nm",
-    "domains": "number of domains",
-    "area": "area of the nucleus, um^2",
-}
+QUANTITIES = (
+    "rate", "rate_balance", "rate_geometric", "phi_h", "radius", "spacing", "lamina", "lamina_thickness",
+    "domains", "area",
+)  # fmt: skip
 _CONTROL = "control"
 
 
@@ -291,10 +276,7 @@ def control_of(groups: Sequence[str], chosen: str | None = None) -> str:
     """
     known = list(dict.fromkeys(g for g in groups if g))
     if chosen is not None:
-        if chosen not in known:
-            raise ConfigurationError(
-                f"There is no group '{chosen}' (--control).{did_you_mean(chosen, known)}"
-            )
+        check_known(chosen, known, ConfigurationError, "There is no group '{}' (--control).")
         return chosen
     if not known:
         raise ConfigurationError(

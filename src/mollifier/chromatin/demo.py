@@ -77,8 +77,7 @@ def imaged(
     table = localizations(movie, labels, _COMPACTION, detection, _PRECISION, rng=rng)
     seen = []
     for _, part in table.groupby("frame"):
-        x, y, error = (part[c].to_numpy(dtype=float) for c in ("x", "y", "uncertainty"))
-        seen.append(Localizations(x, y, precision=error))
+        seen.append(Localizations(*part[["x", "y"]].to_numpy().T, precision=part["uncertainty"].to_numpy()))
         if folder is not None:
             seen[-1].save(folder / f"frame_{len(seen)}.csv")
     chromatin = 1 - movie["phi_n"]

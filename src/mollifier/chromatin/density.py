@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.ndimage import convolve1d, gaussian_filter
 
 from mollifier.chromatin.localizations import Localizations
@@ -24,12 +23,10 @@ from mollifier.chromatin.resolution import (
 )
 from mollifier.chromatin.voronoi import SPREAD, voronoi_density
 from mollifier.errors import DataError
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import BSpline
 from mollifier.mollify.stencils import rows
-
-Array = NDArray[np.float64]
-
 
 _KERNEL = BSpline(3)
 _PIXELS_PER_WIDTH = 4.0
@@ -246,7 +243,7 @@ def _seen(mask: xr.DataArray, x: Array, y: Array, precision: float) -> Array:
 def _kernel(
     part: Localizations | None,
     nodes: tuple[Array, Array],
-    inside: NDArray[np.bool_],
+    inside: Mask,
     seen: Array,
     width: float,
 ) -> tuple[Array, Array]:
@@ -269,7 +266,7 @@ def _smoothed(values: Array, weights: Array) -> Array:
     return convolve1d(once, weights, axis=1, mode="constant")
 
 
-def _voronoi(part: Localizations | None, inside: NDArray[np.bool_], pixel: float) -> tuple[Array, Array]:
+def _voronoi(part: Localizations | None, inside: Mask, pixel: float) -> tuple[Array, Array]:
     if part is None:
         raise DataError("A window in time holds no molecule, and so no Voronoi cell; take fewer windows.")
     x0, x1, y0, y1 = part.bounds
@@ -279,7 +276,7 @@ def _voronoi(part: Localizations | None, inside: NDArray[np.bool_], pixel: float
 
 
 def _attrs(
-    locs: Localizations, limit: Resolution, pixel: float, inside: NDArray[np.bool_]
+    locs: Localizations, limit: Resolution, pixel: float, inside: Mask
 ) -> dict[str, str | float | int]:
     found: dict[str, str | float | int] = {
         "method": "kernel" if limit.kernel else "voronoi", "molecules": len(locs), "pixel": pixel,

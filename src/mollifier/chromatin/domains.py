@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from mollifier.chromatin.definitions import DomainRule
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.model import geometric_rate
 from mollifier.chromatin.rasters import area, at_points, edge_distance, holds, pixel_spacing
+from mollifier.chromatin.settings import DomainRule
 from mollifier.chromatin.voronoi import point_density
 from mollifier.errors import DataError
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Index
 
 COLUMNS = {
     "domain": "number, from 1",
@@ -90,7 +89,7 @@ def domains_from_fractions(
     return _table(groups, areas, mask.transpose("x", "y"), rule).reset_index(drop=True)
 
 
-def _split(points: Array, number: NDArray[np.int64], least: int) -> list[Array]:
+def _split(points: Array, number: Index, least: int) -> list[Array]:
     """Points (n, 2) by their group, numbered from 1 on; smaller groups and points of none are left out."""
     order = np.argsort(number, kind="stable")
     ends = np.searchsorted(number[order], np.arange(1, number.max(initial=0) + 2))
@@ -239,8 +238,6 @@ def rim_segments(places: Array, areas: Array, mask: xr.DataArray, segments: int 
     The length of the edge follows from the area of a band between two depths a and b along it, ``length (b -
     a) - pi (b^2 - a^2)`` (Steiner's formula): neither the steps of the pixels nor their error in depth count.
 
-    Examples
-    --------
     >>> from mollifier.chromatin.simulate import nucleus
     >>> mask = nucleus(4000.0, 200, uneven=0.0)
     >>> i, j = np.nonzero(mask.values & (np.hypot(mask.x, mask.y) > 1700).values)
@@ -254,7 +251,7 @@ def rim_segments(places: Array, areas: Array, mask: xr.DataArray, segments: int 
     i, j = np.nonzero(mask.values)
     x, y = mask["x"].values[i], mask["y"].values[j]
 
-    def sector(xs: Array, ys: Array) -> NDArray[np.int64]:
+    def sector(xs: Array, ys: Array) -> Index:
         angle = np.arctan2(ys - y.mean(), xs - x.mean()) % (2 * math.pi)
         return np.minimum((angle * segments / (2 * math.pi)).astype(np.int64), segments - 1)
 

@@ -20,20 +20,17 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import convolve1d, distance_transform_edt, gaussian_filter, gaussian_laplace
 
-from mollifier.chromatin.assumptions import Assumptions, Variation
 from mollifier.chromatin.density import PoissonMoments, stencil
 from mollifier.chromatin.fractions import Thresholds
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.rasters import counts, on_grid
 from mollifier.chromatin.resolution import merge_known, typical_precision
-from mollifier.chromatin.settings import StudySettings
+from mollifier.chromatin.settings import Assumptions, StudySettings, Variation
 from mollifier.errors import ConfigurationError, DataError
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Index, Mask
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class _Half(NamedTuple):
 class _Tiles(NamedTuple):
     """Tile of each test function, and its place (1, x, y) in the tile, (n, 3)."""
 
-    number: NDArray[np.intp]
+    number: Index
     place: Array
 
 
@@ -132,14 +129,9 @@ def energy_levels(
 
     The nucleus is several um large; a still image is taken as steady, up to a growth of its pattern. Of the
     settings count the model, the nucleoplasm (``thresholds``) and the treatment of repeats; ``width`` is the
-    full width at half maximum of the density's kernel, nm, and a wide one is replaced.
-
-    Raises
-    ------
-    ConfigurationError
-        If the data are no localisations on a kernel, or the phases hold different nucleoplasm.
-    DataError
-        If the nucleus is too small, or shows no two phases.
+    full width at half maximum of the density's kernel, nm, and a wide one is replaced. Raises
+    `ConfigurationError` if the data are no localisations on a kernel, or the phases hold different
+    nucleoplasm, `DataError` if the nucleus is too small, or shows no two phases.
     """
     s = settings
     if not sample.frames or s.method != "kernel" or s.windows > 1:
@@ -166,9 +158,7 @@ def energy_levels(
     return _fitted(_Data((first, other), tiles), s, unit, growth, tuning)
 
 
-def _densities(
-    sample: NucleusData, s: StudySettings, width: float
-) -> tuple[Array, NDArray[np.bool_], float, float]:
+def _densities(sample: NucleusData, s: StudySettings, width: float) -> tuple[Array, Mask, float, float]:
     """Densities of two random halves, (2, x, y, frames), 0 outside; the pixels inside; the side of a pixel;
     and the variance of the localisation errors."""
     rng, pixel, mask = np.random.default_rng(0), width / 2, sample.mask
@@ -186,8 +176,8 @@ def _densities(
 
 
 def _places(
-    inside: NDArray[np.bool_], pixel: float, scale: float, side: float, tuning: EnergyTuning
-) -> tuple[NDArray[np.bool_], _Tiles]:
+    inside: Mask, pixel: float, scale: float, side: float, tuning: EnergyTuning
+) -> tuple[Mask, _Tiles]:
     """Pixels at which test functions lie, one to their standard deviation, and their tiles."""
     step = max(round(scale / pixel), 1)
     lattice = np.zeros(inside.shape, dtype=bool)
@@ -212,9 +202,7 @@ def _places(
     return keep, _Tiles(index, np.hstack([np.ones((len(inner), 1)), inner]))
 
 
-def _half(
-    s: Array, times: Array, keep: NDArray[np.bool_], pixel: float, scale: float, poisson: PoissonMoments
-) -> _Half:
+def _half(s: Array, times: Array, keep: Mask, pixel: float, scale: float, poisson: PoissonMoments) -> _Half:
     """Projections on the test functions, averaged over the time of the data."""
     weight = np.ones(1)
     if len(times) > 1:
@@ -248,7 +236,7 @@ def _residual(
     return (rest + np.sum(columns * _solved(columns, -rest, tiles.number), -1)) / b
 
 
-def _solved(columns: Array, right: Array, index: NDArray[np.intp]) -> Array:
+def _solved(columns: Array, right: Array, index: Index) -> Array:
     """Least-squares coefficients of columns (n, k) for each tile, on its rows."""
     normal, pull = (
         np.stack([np.bincount(index, v) for v in np.reshape(m, (len(index), -1)).T], -1)

@@ -38,7 +38,7 @@ def nucleus_figures(result: NucleusResult) -> dict[str, Callable[[], Figure]]:
 def study_figures(cells: pd.DataFrame) -> dict[str, Callable[[], Figure]]:
     """Name -> function that draws it, of every figure that a study has; none without groups."""
     named = cells[cells["group"] != ""]
-    return {"groups": partial(groups_figure, named, QUANTITIES)} if len(named) else {}
+    return {"groups": partial(groups_figure, named)} if len(named) else {}
 
 
 def in_micrometres(field: xr.DataArray) -> xr.DataArray:
@@ -185,9 +185,9 @@ def truth_figure(rate: xr.Dataset, truth: xr.DataArray) -> Figure:
     return figure
 
 
-def groups_figure(cells: Any, quantities: dict[str, str]) -> Figure:
+def groups_figure(cells: Any) -> Figure:
     """A dot for each cell, coloured by replicate, the mean of each replicate, and the mean of each group."""
-    names = [q for q in quantities if q in cells and bool(np.isfinite(cells[q].to_numpy(dtype=float)).any())]
+    names = [q for q in QUANTITIES if q in cells and bool(np.isfinite(cells[q].to_numpy(dtype=float)).any())]
     groups = list(dict.fromkeys(cells["group"]))
     rows = max(-(-len(names) // 3), 1)
     figure = style.new_figure(3 * _SIDE, 2.3 * rows)

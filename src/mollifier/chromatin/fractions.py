@@ -12,7 +12,6 @@ from typing import Any, Self
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.ndimage import convolve, uniform_filter
 from scipy.optimize import nnls
 from scipy.special import ndtr
@@ -21,9 +20,7 @@ from mollifier.chromatin.ranges import named, require
 from mollifier.chromatin.rasters import on_grid
 from mollifier.chromatin.resolution import FWHM
 from mollifier.errors import DataError
-
-Array = NDArray[np.float64]
-
+from mollifier.mollify.arrays import Array
 
 # Bins of brightness, and fewest pixels.
 _BINS, _ENOUGH = 24, 400
@@ -31,21 +28,11 @@ _BINS, _ENOUGH = 24, 400
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera: counts = offset + gain * electrons, with shot noise and read noise.
+    """A camera: counts = offset + gain * electrons, with shot noise and read noise."""
 
-    Attributes
-    ----------
-    gain
-        Counts per photoelectron.
-    offset
-        Counts without light.
-    read_noise
-        Standard deviation of the read noise, in electrons.
-    """
-
-    gain: float
-    offset: float = 0.0
-    read_noise: float = 0.0
+    gain: float  #: Counts per photoelectron.
+    offset: float = 0.0  #: Counts without light.
+    read_noise: float = 0.0  #: Standard deviation of the read noise, in electrons.
 
     def __post_init__(self) -> None:
         require({"camera.gain": self.gain}, above=True)
@@ -106,46 +93,29 @@ class Thresholds:
 
     A signal between two levels is a mixture of the two phases with these levels, in the proportion of the
     lever rule; above the last it is heterochromatin. One signal does not determine three fractions without
-    such a rule.
+    such a rule. Raises `ConfigurationError` if a quantile or a volume fraction does not lie between 0 and 1.
 
-    Attributes
-    ----------
-    background
-        Level of nucleoplasm alone, in the units of the signal; by default 0 for a density and the quantile
-        ``background_quantile`` of the whole plane for an image.
-    euchromatin, heterochromatin
-        Levels of these phases; by default quantiles of the signal inside the nucleus, over all frames.
-    background_quantile, euchromatin_quantile, heterochromatin_quantile
-        Quantiles for levels that are not given.
-    euchromatin_water, heterochromatin_water
-        Volume fraction of nucleoplasm within these phases; with 0, fractions are relative to the packing of
-        each phase.
-    floor
-        Smallest standard error of a fraction, for errors of the levels.
-    two_phases
-        Treat the signal as a mixture of euchromatin and heterochromatin alone, each with its nucleoplasm. The
-        line between their levels is extrapolated, so that noise is not clipped and causes no bias.
-
-    Raises
-    ------
-    ConfigurationError
-        If a quantile or a volume fraction does not lie between 0 and 1.
-
-    Examples
-    --------
     >>> Thresholds(heterochromatin_quantile=0.8).heterochromatin_quantile
     0.8
     """
 
+    #: Level of nucleoplasm alone, in the units of the signal; by default 0 for a density and the quantile
+    #: ``background_quantile`` of the whole plane for an image.
     background: float | None = None
+    #: Levels of these phases; by default quantiles of the signal inside the nucleus, over all frames.
     euchromatin: float | None = None
     heterochromatin: float | None = None
+    #: Quantiles for levels that are not given.
     background_quantile: float = 0.05
     euchromatin_quantile: float = 0.3
     heterochromatin_quantile: float = 0.9
+    #: Volume fraction of nucleoplasm within these phases; with 0, fractions are relative to the packing of
+    #: each phase.
     euchromatin_water: float = 0.0
     heterochromatin_water: float = 0.0
-    floor: float = 0.01
+    floor: float = 0.01  #: Smallest standard error of a fraction, for errors of the levels.
+    #: Treat the signal as a mixture of euchromatin and heterochromatin alone, each with its nucleoplasm. The
+    #: line between their levels is extrapolated, so that noise is not clipped and causes no bias.
     two_phases: bool = False
 
     def __post_init__(self) -> None:
@@ -349,7 +319,7 @@ def within(mask: xr.DataArray, value: xr.DataArray) -> xr.DataArray:
     return xr.DataArray(np.stack(frames, axis=-1), {**coords, "t": value["t"]}, ("x", "y", "t"))
 
 
-def _levels(chosen: Thresholds, inside: NDArray[np.float64], ground: float) -> Thresholds:
+def _levels(chosen: Thresholds, inside: Array, ground: float) -> Thresholds:
     """The thresholds with every level as a number."""
     finite = inside[np.isfinite(inside)]
     if finite.size == 0:

@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.linalg as sl
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from mollifier.chromatin.model import RATE, ChromatinModel
@@ -35,10 +34,8 @@ from mollifier.engines.priors.shapes import Choice, Shape
 from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.engines.splines.limits import Limits
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.grid import Axis, Grid
-
-Array = NDArray[np.float64]
-
 
 # Rows to a coefficient of the rate from which the scale of the noise is estimated.
 _MANY = 2.0
@@ -144,13 +141,6 @@ class RateEstimate:
         space, time = self.space, self.time.functions
         row = (space.T @ weight @ time).ravel()
         return float(row @ self.coefficients), float(np.linalg.norm(self.inverse @ row))
-
-    def moved(self, before: Array, after: Array) -> RateEstimate:
-        """The estimate after a change of the rows' `residual`, to first order.
-
-        Covariance and strength of the prior are those of this estimate.
-        """
-        return replace(self, coefficients=self.coefficients + self.gain @ (after - before))
 
 
 def estimate(rows: Rows) -> RateEstimate:
@@ -334,7 +324,7 @@ def _positive(found: RateEstimate, wider: float, excess: float) -> RateEstimate:
     return replace(found, coefficients=bounded, inverse=inverse, misfit=excess)
 
 
-def smoothed(values: Array, inside: NDArray[np.bool_]) -> Array:
+def smoothed(values: Array, inside: Mask) -> Array:
     """Values (pixels,) after normalised Gaussian smoothing within the mask."""
     full = np.zeros(inside.shape)
     full[inside] = values

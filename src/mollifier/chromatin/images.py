@@ -15,6 +15,7 @@ from mollifier.chromatin.ranges import plausible_pixel
 from mollifier.chromatin.rasters import pixels
 from mollifier.data.readers.tiff import ImageMetadata
 from mollifier.errors import DataError
+from mollifier.mollify.arrays import Array
 
 # Largest share of pixels at the highest value of an image that is not saturated.
 SATURATED = 1e-3
@@ -232,7 +233,7 @@ def _coordinates(
     return coords
 
 
-def _times(file: Path, frames: int, found: ImageMetadata, interval: float | None) -> NDArray[np.float64]:
+def _times(file: Path, frames: int, found: ImageMetadata, interval: float | None) -> Array:
     step = interval if interval is not None else found.interval
     if interval is None and found.times is not None and found.times.size == frames:
         times = np.asarray(found.times - found.times[0], dtype=np.float64)

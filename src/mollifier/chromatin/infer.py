@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from mollifier._version import __version__
@@ -27,14 +26,13 @@ from mollifier.chromatin.rasters import edge_distance
 from mollifier.chromatin.treatment import Step, estimate_step
 from mollifier.data.observations import Observations
 from mollifier.errors import ConfigurationError, DataError
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.distributions import normal_upper
 from mollifier.mollify.grid import Axis
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 from mollifier.problem.unknowns import FieldUnknown
-
-Array = NDArray[np.float64]
 
 # Ratio of posterior to prior standard deviation below which a pixel is identified.
 KNOWN = 0.5

@@ -10,14 +10,13 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mollifier.chromatin.columns import LENGTHS, Columns, read_columns
 from mollifier.chromatin.ranges import nanometres
 from mollifier.data.lengths import known_unit
 from mollifier.errors import DataError
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Index, Mask
 
 # Plausible sides of a field of view in nm: from a cropped domain to a whole slide.
 SPAN = (1_000.0, 1_000_000.0)
@@ -36,47 +35,29 @@ _HELD = 0.99
 class Localizations:
     """Single-molecule localisations.
 
-    Parameters
-    ----------
-    x, y
-        Positions in nm, shape (n,).
-    frame
-        Camera frame of each, integers, shape (n,); None if unknown.
-    precision
-        Standard error of x and of y in nm, shape (n,); NaN where unknown.
-    photons
-        Detected photons, shape (n,), none negative.
-    field
-        (x0, x1, y0, y1) of the field of view in nm; by default the bounding box of the positions.
-    provenance
-        Source, format, unit and columns.
-    z
-        Positions along the optical axis in nm, shape (n,), NaN where unknown; maps do not use them. None
-        for a table in two dimensions.
-    trace
-        Number of the trace, in which MINFLUX localises one molecule many times, integers, shape (n,).
+    Raises `DataError` if shapes differ, there are no localisations, positions are not finite, or counts are
+    negative.
 
-    Raises
-    ------
-    DataError
-        If shapes differ, there are no localisations, positions are not finite, or counts are negative.
-
-    Examples
-    --------
     >>> locs = Localizations([0.0, 500.0, 1500.0], [0.0, 250.0, 900.0])
     >>> len(locs), locs.bounds, len(locs.window(x=(0, 600)))
     (3, (0.0, 1500.0, 0.0, 900.0), 2)
     """
 
+    #: Positions in nm, shape (n,).
     x: Array
     y: Array
-    frame: NDArray[np.int64] | None = None
-    precision: Array | None = None
-    photons: Array | None = None
+    frame: Index | None = None  #: Camera frame of each, integers, shape (n,); None if unknown.
+    precision: Array | None = None  #: Standard error of x and of y in nm, shape (n,); NaN where unknown.
+    photons: Array | None = None  #: Detected photons, shape (n,), none negative.
+    #: (x0, x1, y0, y1) of the field of view in nm; by default the bounding box of the positions.
     field: tuple[float, float, float, float] | None = None
+    #: Source, format, unit and columns.
     provenance: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    #: Positions along the optical axis in nm, shape (n,), NaN where unknown; maps do not use them. None for a
+    #: table in two dimensions.
     z: Array | None = None
-    trace: NDArray[np.int64] | None = None
+    #: Number of the trace, in which MINFLUX localises one molecule many times, integers, shape (n,).
+    trace: Index | None = None
 
     def __post_init__(self) -> None:
         for name in ("x", "y", "z", "precision", "photons"):
@@ -86,10 +67,9 @@ class Localizations:
             raise DataError("There are no localisations (0 rows); at least one was expected.")
         for name in ("x", "y"):
             _refuse(~np.isfinite(getattr(self, name)), f"{name} is no finite number", "drop those rows")
-        if self.photons is not None:
-            _refuse(self.photons < 0, "the photon count is negative", "filter those rows out")
-        if self.precision is not None:
-            _refuse(self.precision < 0, "the precision is negative", "filter those rows out")
+        for what, counted in {"photon count": self.photons, "precision": self.precision}.items():
+            if counted is not None:
+                _refuse(counted < 0, f"the {what} is negative", "filter those rows out")
         for name in ("frame", "trace"):
             if (given := getattr(self, name)) is not None:
                 number = _column(name, given, self.x.size)
@@ -158,7 +138,7 @@ def _column(name: str, given: ArrayLike, size: int) -> Array:
     return array.astype(np.float64, copy=False)
 
 
-def _refuse(bad: NDArray[np.bool_], what: str, fix: str) -> None:
+def _refuse(bad: Mask, what: str, fix: str) -> None:
     if bad.any():
         first = int(np.argmax(bad)) + 1
         raise DataError(f"In {int(bad.sum()):,} of {bad.size:,} rows {what}, first in row {first}; {fix}.")
@@ -319,6 +299,6 @@ def _plausible(locs: Localizations, unit: str, span: tuple[float, float]) -> Non
         )
 
 
-def _counts(values: NDArray[np.float64] | NDArray[np.int64]) -> bool:
+def _counts(values: Array | Index) -> bool:
     """Whether values are integers that never decrease, as frame and row numbers."""
     return bool((np.diff(values) >= 0).all() and (values == np.floor(values)).all())

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
@@ -21,8 +21,7 @@ from mollifier.chromatin.ranges import named, nanometres, require
 from mollifier.chromatin.rasters import counts, on_grid, pixels
 from mollifier.data import outlines
 from mollifier.errors import DataError
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Index, Mask
 
 # Smallest area of a nucleus in nm^2.
 MIN_AREA = 5e6
@@ -126,7 +125,7 @@ def nuclei_from_labels(labels: xr.DataArray, *, min_area: float = MIN_AREA) -> N
     return nuclei
 
 
-def _nucleus(name: str, labels: xr.DataArray, box: tuple[slice, ...], inside: NDArray[np.bool_]) -> Nucleus:
+def _nucleus(name: str, labels: xr.DataArray, box: tuple[slice, ...], inside: Mask) -> Nucleus:
     """A nucleus in the plane where it is largest, with a pixel around it inside the field."""
     grown = [slice(max(s.start - 1, 0), s.stop + 1) for s in box[:2]]
     plane = None
@@ -142,30 +141,16 @@ def _nucleus(name: str, labels: xr.DataArray, box: tuple[slice, ...], inside: ND
 class NucleusDetection:
     """Parameters of the detection of nuclei in the data.
 
-    Attributes
-    ----------
-    pixel
-        Pixel size in nm of the map of localisations.
-    smoothing
-        Standard deviation in nm of the Gaussian before the threshold.
-    threshold
-        Smoothed counts per pixel inside a nucleus exceed this; by default Otsu's threshold.
-    closing
-        Gaps up to this width in nm are closed, and threads up to this width are cut.
-    min_area
-        Smallest area in nm^2.
-
-    Raises
-    ------
-    ConfigurationError
-        If pixel or smoothing is not above 0, or another number is negative or not finite.
+    Raises `ConfigurationError` if pixel or smoothing is not above 0, or another number is negative or not
+    finite.
     """
 
-    pixel: float = 100.0
-    smoothing: float = 300.0
+    pixel: float = 100.0  #: Pixel size in nm of the map of localisations.
+    smoothing: float = 300.0  #: Standard deviation in nm of the Gaussian before the threshold.
+    #: Smoothed counts per pixel inside a nucleus exceed this; by default Otsu's threshold.
     threshold: float | None = None
-    closing: float = 600.0
-    min_area: float = MIN_AREA
+    closing: float = 600.0  #: Gaps up to this width in nm are closed, and threads up to this width are cut.
+    min_area: float = MIN_AREA  #: Smallest area in nm^2.
 
     def __post_init__(self) -> None:
         require(named("nucleus.", self, "pixel", "smoothing"), above=True)
@@ -366,7 +351,7 @@ def tracked(labels: xr.DataArray) -> xr.DataArray:
     return picked.copy(data=found)
 
 
-def _pairs(before: NDArray[np.int64], now: NDArray[np.int64]) -> list[tuple[int, int]]:
+def _pairs(before: Index, now: Index) -> list[tuple[int, int]]:
     """Labels of two frames that belong together."""
     both = (before > 0) & (now > 0)
     size = int(before.max(initial=0)) + 1, int(now.max(initial=0)) + 1

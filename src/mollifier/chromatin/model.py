@@ -32,35 +32,17 @@ class FreeEnergy:
         F = integral  well phi_h^2 (packed - phi_h)^2 + mixing phi_e^2
                       + interface^2/2 |grad phi_d|^2 - adhesion phi_h exp(-d/reach)
 
-    with d the distance from the nuclear edge.
-
-    Parameters
-    ----------
-    well
-        Depth of the double well of heterochromatin between 0 and ``packed``.
-    mixing
-        Energy of dilution in euchromatin.
-    packed
-        Volume fraction of heterochromatin at its densest packing.
-    interface
-        Length scale of the gradient energy, about the width of an interface; nm in physical units.
-    adhesion
-        Attraction of heterochromatin by the lamina; 0 for none.
-    reach
-        Range of the attraction by the lamina; nm in physical units.
-
-    Raises
-    ------
-    ConfigurationError
-        If a strength is negative or not finite, or a length or ``packed`` is not positive.
+    with d the distance from the nuclear edge. Raises `ConfigurationError` if a strength is negative or not
+    finite, or a length or ``packed`` is not positive.
     """
 
-    well: float = 6.0
-    mixing: float = 1.0
-    packed: float = 1.0
+    well: float = 6.0  #: Depth of the double well of heterochromatin between 0 and ``packed``.
+    mixing: float = 1.0  #: Energy of dilution in euchromatin.
+    packed: float = 1.0  #: Volume fraction of heterochromatin at its densest packing.
+    #: Length scale of the gradient energy, about the width of an interface; nm in physical units.
     interface: float = 45.0
-    adhesion: float = 0.0
-    reach: float = 50.0
+    adhesion: float = 0.0  #: Attraction of heterochromatin by the lamina; 0 for none.
+    reach: float = 50.0  #: Range of the attraction by the lamina; nm in physical units.
 
     def __post_init__(self) -> None:
         require(named("", self, "well", "mixing", "adhesion"))
@@ -71,22 +53,8 @@ class FreeEnergy:
 class ChromatinModel:
     """The equation with its parameters, in nm and s unless it was `scaled`.
 
-    Parameters
-    ----------
-    energy
-        The free energy.
-    diffusion
-        D, nm^2/s.
-    acetylation
-        Gamma_ac, 1/s.
+    Raises `ConfigurationError` if a parameter is not a positive number.
 
-    Raises
-    ------
-    ConfigurationError
-        If a parameter is not a positive number.
-
-    Examples
-    --------
     >>> model = ChromatinModel(diffusion=80.0, acetylation=2e-3)
     >>> model.length, model.time
     (200.0, 500.0)
@@ -98,9 +66,9 @@ class ChromatinModel:
     phi_h) - phi_h)
     """
 
-    energy: FreeEnergy = field(default_factory=FreeEnergy)
-    diffusion: float = 80.0
-    acetylation: float = 2e-3
+    energy: FreeEnergy = field(default_factory=FreeEnergy)  #: The free energy.
+    diffusion: float = 80.0  #: D, nm^2/s.
+    acetylation: float = 2e-3  #: Gamma_ac, 1/s.
 
     def __post_init__(self) -> None:
         require(named("", self, "diffusion", "acetylation"), above=True)

@@ -14,14 +14,12 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
-from numpy.typing import NDArray
 from scipy.interpolate import make_interp_spline
 from scipy.ndimage import distance_transform_edt, map_coordinates
 from scipy.sparse.linalg import eigsh
 
 from mollifier.chromatin.rasters import laplacian
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Index, Mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,12 +109,12 @@ _ENOUGH, _MANY = 13.0, 12_000
 class Modes:
     """Eigenfunctions on the pixels of a mask."""
 
-    inside: NDArray[np.bool_]  #: The mask, (x, y).
+    inside: Mask  #: The mask, (x, y).
     spacing: float  #: Side of a pixel, in any unit of length.
     values: Array  #: Eigenvalues kappa in 1/length^2, increasing from 0, shape (k,).
     functions: Array  #: Orthonormal, ``integral phi_i phi_j = delta_ij``, shape (pixels, k).
     #: The block of each pixel and the functions on blocks, (blocks, k), where they were computed on blocks.
-    blocks: tuple[NDArray[np.intp], Array] | None = None
+    blocks: tuple[Index, Array] | None = None
 
     @property
     def shortest(self) -> float:
@@ -139,7 +137,7 @@ class Modes:
         return self.spacing**4 * ((functions * weight[:, None]).T @ functions)
 
 
-def modes(inside: NDArray[np.bool_], spacing: float, shortest: float, most: int = _MOST) -> Modes:
+def modes(inside: Mask, spacing: float, shortest: float, most: int = _MOST) -> Modes:
     """The eigenfunctions down to a wavelength; fewer on coarse pixels or above ``most``.
 
     The five-point Laplacian is a finite-volume scheme. Its leading error, ``spacing^2/12 (d^4/dx^4 +
@@ -175,13 +173,13 @@ def modes(inside: NDArray[np.bool_], spacing: float, shortest: float, most: int 
     return Modes(inside, spacing, exact / spacing**2, functions[:, order] / spacing)
 
 
-def _blocks(inside: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+def _blocks(inside: Mask, size: int) -> Mask:
     """Blocks of pixels of which half or more are inside."""
     wide = np.pad(inside, [(0, -n % size) for n in inside.shape])
     return wide.reshape(wide.shape[0] // size, size, wide.shape[1] // size, size).mean((1, 3)) >= 0.5
 
 
-def _interpolated(inside: NDArray[np.bool_], spacing: float, found: Modes) -> Modes:
+def _interpolated(inside: Mask, spacing: float, found: Modes) -> Modes:
     """The functions on finer pixels, interpolated linearly and made orthonormal there."""
     size = round(found.spacing / spacing)
     near: Any = distance_transform_edt(~found.inside, return_distances=False, return_indices=True)

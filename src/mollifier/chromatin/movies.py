@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, center_of_mass, find_objects, gaussian_filter, map_coordinates
 
 from mollifier.chromatin.fractions import Thresholds, background, camera_from_image, mixed
@@ -23,8 +22,7 @@ from mollifier.chromatin.rasters import pixel_spacing
 from mollifier.chromatin.resolution import FWHM
 from mollifier.chromatin.settings import StudySettings
 from mollifier.errors import ConfigurationError, DataError
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Mask
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def at_rest(
     return xr.DataArray(rest, {**coords, "t": frames["t"]}, ("x", "y", "t"), attrs=image.attrs), still
 
 
-def _box(inside: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
+def _box(inside: Mask, margin: int) -> tuple[slice, slice]:
     near = find_objects(inside.astype(np.int8))[0]
     ends = zip(near, inside.shape, strict=True)
     rows, columns = (slice(max(s.start - margin, 0), min(s.stop + margin, n)) for s, n in ends)
@@ -129,7 +127,7 @@ class _Place:
 
 
 def _matched(
-    mean: Array, frame: Array, near: NDArray[np.bool_], moved: Array, place: _Place, t: RegistrationTuning
+    mean: Array, frame: Array, near: Mask, moved: Array, place: _Place, t: RegistrationTuning
 ) -> Array:
     """Coefficients that bring a frame onto the mean of those before."""
     for smoothing in t.smoothing:
@@ -164,7 +162,7 @@ def _turned(moved: Array, spots: Array, left: Array, gx: Array, gy: Array) -> Ar
     return new
 
 
-def _bent(basis: Array, left: Array, gx: Array, gy: Array, high: NDArray[np.bool_], stiff: float) -> Array:
+def _bent(basis: Array, left: Array, gx: Array, gy: Array, high: Mask, stiff: float) -> Array:
     """A step of all coefficients."""
     jacobian = np.hstack([gx[:, None] * basis, gy[:, None] * basis])
     information = jacobian.T @ jacobian

@@ -13,10 +13,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from scipy.optimize import curve_fit
 from scipy.special import ndtr
@@ -25,8 +25,8 @@ from mollifier.chromatin.fractions import field_of
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.rasters import edge_distance, in_plane, pixel_spacing, pixels
 from mollifier.errors import DataError
+from mollifier.mollify.arrays import Array
 
-Array = NDArray[np.float64]
 Sums = Callable[..., list[Array]]
 
 
@@ -76,9 +76,7 @@ def fitted_outline(sample: NucleusData, tuning: OutlineTuning = DEFAULT) -> tupl
         """Weighted sums over points in bins of sector and distance, (sectors, bins) each."""
         i, j = np.nonzero(mask.values)
         angle = np.arctan2(py - mask["y"].values[j].mean(), px - mask["x"].values[i].mean())
-        sector = np.minimum(
-            ((angle / (2 * np.pi) + 0.5) * tuning.sectors).astype(np.intp), tuning.sectors - 1
-        )
+        sector = np.floor((angle / (2 * np.pi) + 0.5) * tuning.sectors).clip(max=tuning.sectors - 1)
         bins = [np.arange(tuning.sectors + 1) - 0.5, edges]
         return [np.histogram2d(sector, _at(distance, px, py), bins, weights=w)[0] for w in weights]
 
@@ -143,15 +141,8 @@ def _fit(d: Array, mean: Array, sd: Array, reach: float, tuning: OutlineTuning) 
     bounds = ([-reach, 1.0, -np.inf, 0.0, -np.inf], [reach, reach, np.inf, np.inf, np.inf])
     size = max(abs(low), abs(high - low)) or 1.0
     try:
-        best = curve_fit(
-            _edge,
-            d[known],
-            whole,
-            start,
-            total[known] ** -0.5,
-            bounds=bounds,
-            x_scale=[10.0, 10.0, *[size] * 3],
-        )[0]
+        how: Any = {"bounds": bounds, "x_scale": [10.0, 10.0, *[size] * 3]}
+        best = curve_fit(_edge, d[known], whole, start, total[known] ** -0.5, **how)[0]
     except RuntimeError as error:
         raise DataError(f"The fall of the signal at the outline could not be fitted ({error}).") from None
     width, free = best[1], best[[0, 2, 3, 4]]

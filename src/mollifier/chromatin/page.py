@@ -14,7 +14,6 @@ import xarray as xr
 from markupsafe import Markup
 
 from mollifier.chromatin import figures
-from mollifier.chromatin.comparison import QUANTITIES
 from mollifier.chromatin.fractions import NO_BACKGROUND
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.result import NucleusResult
@@ -125,9 +124,11 @@ def _badges(whole: Sequence[NucleusResult], failed: int) -> list[tuple[str, str]
     """How many nuclei have each status, with the tone of its badge; only converged ones have a map to use."""
     counts = Counter(r.status.partition(": ")[0] for r in whole if r.status)
     good = counts.pop("converged", 0)
-    badges = [(f"{good} map{'s' * (good != 1)} of rates", "good")] if good else []
-    badges += [(f"{n} {name}", "care") for name, n in counts.items()]
-    return badges + ([(f"{failed} failed", "bad")] if failed else [])
+    badges = [
+        (good, f"map{'s' * (good != 1)} of rates", "good"),
+        *((n, k, "care") for k, n in counts.items()),
+    ]
+    return [(f"{n} {name}", tone) for n, name, tone in (*badges, (failed, "failed", "bad")) if n]
 
 
 def _answer(result: NucleusResult) -> str:
@@ -196,12 +197,9 @@ def _attrs(result: NucleusResult, prefix: str) -> list[tuple[str, Any]]:
 def _domains(result: NucleusResult) -> str:
     domains: Any = result.domains[result.domains["place"] == "interior"]
     heads = ("domain", "x (um)", "y (um)", "radius (nm)", "spacing (nm)", "to the edge (nm)", "lam")
+    shown = ("radius", "spacing", "edge_distance", "rate")
     rows = [
-        (
-            int(d["domain"]),
-            *(f"{d[c] / 1e3:.2f}" for c in "xy"),
-            *(number(float(d[c])) for c in ("radius", "spacing", "edge_distance", "rate")),
-        )
+        (int(d["domain"]), *(f"{d[c] / 1e3:.2f}" for c in "xy"), *(number(float(d[c])) for c in shown))
         for d in domains.head(_MOST_DOMAINS).to_dict("records")
     ]
     largest = f"The {len(rows)} largest of {len(domains)} inside, of domains.csv"
@@ -292,7 +290,7 @@ def _comparison(study: Study) -> str:
     control = f"mean of {found['control'].iloc[0]}"
     heads = ("quantity", "cells", "mean", control, "difference", "ratio", "Hedges' g", "adjusted p", "")
     label = "A dot for each cell, coloured by replicate; mean and standard error of the units in black"
-    drawn = drawing(lambda: figures.groups_figure(cells, QUANTITIES), label)
+    drawn = drawing(lambda: figures.groups_figure(cells), label)
     doubtful = sum(r.group != "" and _state(r)[1] == "care" for r in study.results)
     return _section("comparison", heads, rows, Markup(drawn), found["unit"].iloc[0], doubtful)
 

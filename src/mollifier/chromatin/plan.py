@@ -23,7 +23,7 @@ from mollifier.chromatin.comparison import (
     welch_means,
 )
 from mollifier.chromatin.ranges import named, require
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, check_known
 from mollifier.io.draws import Rng, generator
 from mollifier.mollify.distributions import student_tail, student_upper
 
@@ -39,47 +39,26 @@ _FAR = 2.0
 class StudyPlan:
     """A planned comparison of one treated group with a control.
 
-    Attributes
-    ----------
-    cells
-        In every replicate of a group.
-    replicates
-        Of each group; 1 if the cells are independent of one another.
-    difference
-        Of the group means, as a part of the control mean.
-    sd_cells, sd_replicates
-        Standard deviations between cells of a replicate and between replicates, as parts of the control mean.
-    sd_dishes
-        Of the dishes of one replicate, as a part of the control mean, where replicates hold both groups.
-    paired
-        Whether every replicate holds both groups.
-    comparisons
-        Quantities that are compared: the level of each test is divided by their number, as the first step of
-        `mollifier.chromatin.comparison.holm`.
-    level
-        Probability of calling a difference where there is none.
+    Raises `ConfigurationError` if a number is not possible.
 
-    Raises
-    ------
-    ConfigurationError
-        If a number is not possible.
-
-    Examples
-    --------
     >>> found = power(StudyPlan(cells=10, difference=0.3, sd_cells=0.2))
     >>> 0.82 < found.power < 0.94
     True
     """
 
-    cells: int
-    replicates: int = 1
-    difference: float = 0.3
+    cells: int  #: In every replicate of a group.
+    replicates: int = 1  #: Of each group; 1 if the cells are independent of one another.
+    difference: float = 0.3  #: Of the group means, as a part of the control mean.
+    #: Standard deviations between cells of a replicate and between replicates, as parts of the control mean.
     sd_cells: float = 0.15
     sd_replicates: float = 0.0
+    #: Of the dishes of one replicate, as a part of the control mean, where replicates hold both groups.
     sd_dishes: float = 0.0
-    paired: bool = False
+    paired: bool = False  #: Whether every replicate holds both groups.
+    #: Quantities that are compared: the level of each test is divided by their number, as the first step of
+    #: `mollifier.chromatin.comparison.holm`.
     comparisons: int = 1
-    level: float = 0.05
+    level: float = 0.05  #: Probability of calling a difference where there is none.
 
     def __post_init__(self) -> None:
         require(named("", self, "cells", "replicates", "comparisons"), low=1)
@@ -114,7 +93,7 @@ class StudyPlan:
         """
         if quantity not in pilot:
             there = [str(c) for c in pilot.columns if c in QUANTITIES]
-            raise ConfigurationError(f"The cells have no '{quantity}'.{did_you_mean(quantity, there)}")
+            check_known(quantity, there, ConfigurationError, "The cells have no '{}'.")
         numbers: Any = pd.to_numeric(pilot[quantity], errors="coerce")
         known: Any = pilot.assign(**{quantity: numbers})[np.isfinite(numbers.to_numpy(dtype=float))]
         if len(known) < _PILOT:
@@ -124,10 +103,8 @@ class StudyPlan:
         values, unit = known[quantity].to_numpy(dtype=float), unit_of(known)
         groups = [str(g) for g in known["group"]] if "group" in known else [""] * len(known)
         names = [str(u) for u in known[unit]] if unit != "cell" else [str(k) for k in range(len(known))]
-        if control is not None and control not in groups:
-            raise ConfigurationError(
-                f"There is no group '{control}' in the cells.{did_you_mean(control, sorted(set(groups)))}"
-            )
+        if control is not None:
+            check_known(control, groups, ConfigurationError, "There is no group '{}' in the cells.")
         middle = values[[control in (None, g) for g in groups]]
         mean = abs(float(middle.mean()))
         if mean <= _FAR * float(middle.std()) / math.sqrt(middle.size):
@@ -175,7 +152,7 @@ def power(plan: StudyPlan, draws: int = 500, rng: Rng = 0) -> Power:
     random = generator(rng)
     means = [plan.draw(random) for _ in range(draws)]
     shift = np.array([m.mean[0] - m.mean[1] for m in means])
-    error = np.array([max(m.difference_error, 1e-300) for m in means])
+    error = np.array([max(m.error(), 1e-300) for m in means])
     freedom, level = np.array([float(m.freedom) for m in means]), plan.level / plan.comparisons
 
     def found(difference: float) -> float:

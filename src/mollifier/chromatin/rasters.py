@@ -5,15 +5,13 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from mollifier.errors import DataError
+from mollifier.mollify.arrays import Array, Index, Mask
 
-Array = NDArray[np.float64]
 
-
-def laplacian(inside: NDArray[np.bool_], spacing: float) -> sp.csr_array:
+def laplacian(inside: Mask, spacing: float) -> sp.csr_array:
     """Five-point Laplacian on the cells of a mask with no flux across its edge, shape (cells, cells).
 
     Symmetric, with rows and columns that add up to zero.
@@ -77,7 +75,7 @@ def pixels(x: Array, y: Array) -> dict[str, xr.Variable]:
     return {name: xr.Variable(name, place, {"units": "nm"}) for name, place in (("x", x), ("y", y))}
 
 
-def nearest(nodes: Array, values: Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def nearest(nodes: Array, values: Array) -> tuple[Index, Mask]:
     """Index of the nearest of evenly spaced nodes, and whether a value lies within half a step of one."""
     place = np.rint((values - nodes[0]) / (nodes[1] - nodes[0])).astype(np.int64)
     return np.clip(place, 0, nodes.size - 1), (place >= 0) & (place < nodes.size)
@@ -89,19 +87,19 @@ def at_points(field: xr.DataArray, x: Array, y: Array, outside: float = np.nan) 
     return np.where(along_x & along_y, field.transpose("x", "y").values[i, j], outside)
 
 
-def holds(mask: xr.DataArray, x: Array, y: Array) -> NDArray[np.bool_]:
+def holds(mask: xr.DataArray, x: Array, y: Array) -> Mask:
     """Whether points lie in the pixels of a mask, shape (n,)."""
     return at_points(mask.astype(bool), x, y, False).astype(bool)
 
 
-def counts(nodes: tuple[Array, Array], x: Array, y: Array) -> NDArray[np.int64]:
+def counts(nodes: tuple[Array, Array], x: Array, y: Array) -> Index:
     """Number of points in each pixel, shape (nx, ny); points beyond the pixels are left out."""
     (i, along_x), (j, along_y) = nearest(nodes[0], x), nearest(nodes[1], y)
     flat = (i * nodes[1].size + j)[along_x & along_y]
     return np.bincount(flat, minlength=nodes[0].size * nodes[1].size).reshape(nodes[0].size, -1)
 
 
-def on_grid(mask: xr.DataArray, x: Array, y: Array) -> NDArray[np.bool_]:
+def on_grid(mask: xr.DataArray, x: Array, y: Array) -> Mask:
     """A mask on other pixels, shape (nx, ny): the value of the nearest pixel, False beyond the mask.
 
     Raises `DataError` if the mask has a single pixel along an axis.

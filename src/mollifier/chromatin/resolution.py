@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -18,10 +17,7 @@ from scipy.spatial import KDTree
 
 from mollifier.chromatin.localizations import Localizations
 from mollifier.errors import DataError
-
-Array = NDArray[np.float64]
-
-Index = NDArray[np.int64]
+from mollifier.mollify.arrays import Array, Index
 
 # Distance in nm within which neighbours in the next frame are examined for repeats.
 _NEAR = 120.0

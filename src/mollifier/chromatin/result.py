@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.chromatin.domains import COLUMNS
 from mollifier.chromatin.nucleus_data import NucleusData, field_name, folder_name
 from mollifier.chromatin.settings import StudySettings
 from mollifier.io.files import jsonable, read_groups, write_groups, write_text
+from mollifier.mollify.arrays import Array
 
 RESULT = "result.nc"
 _TABLES = ("domains", "profile", "features")
@@ -27,46 +26,30 @@ _TABLES = ("domains", "profile", "features")
 
 @dataclass(frozen=True, eq=False)
 class NucleusResult:
-    """The result of one nucleus.
+    """The result of one nucleus."""
 
-    Attributes
-    ----------
-    field, name, group
-        As in `NucleusData`.
-    numbers
-        Row of the table of cells: see `mollifier.chromatin.cells.analyse_nucleus`.
-    fields
-        Signal and volume fractions with standard errors and domain numbers, over x and y (and t), with the
-        choices made in the attributes.
-    rate
-        As `RateMap.dataset`, with ``lam_assumed_sd``, the standard error by what is assumed, which the 95 %
-        intervals include; None without a map of rates.
-    domains
-        One row for each domain; see `mollifier.chromatin.domains.COLUMNS`.
-    profile
-        Rate against distance from the nuclear edge (and time).
-    features
-        One row of morphological features with the names of O-SNAP; see `mollifier.chromatin.structure`.
-    sensitivity
-        As `mollifier.chromatin.sensitivity.sensitivity`, without maps; None without a map of rates.
-    notes
-        Limits of the result, for its reader.
-    error
-        Why there is no map of rates, or no result at all; empty after success.
-    """
-
+    #: As in `NucleusData`.
     field: str
     name: str
     group: str = ""
+    #: Row of the table of cells: see `mollifier.chromatin.cells.analyse_nucleus`.
     numbers: dict[str, float] = dataclasses.field(default_factory=dict)
+    #: Signal and volume fractions with standard errors and domain numbers, over x and y (and t), with the
+    #: choices made in the attributes.
     fields: xr.Dataset | None = None
+    #: As `RateMap.dataset`, with ``lam_assumed_sd``, the standard error by what is assumed, which the 95 %
+    #: intervals include; None without a map of rates.
     rate: xr.Dataset | None = None
+    #: One row for each domain; see `mollifier.chromatin.domains.COLUMNS`.
     domains: pd.DataFrame = dataclasses.field(default_factory=lambda: pd.DataFrame(columns=list(COLUMNS)))
+    #: Rate against distance from the nuclear edge (and time).
     profile: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    #: One row of morphological features with the names of O-SNAP; see `mollifier.chromatin.structure`.
     features: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    #: As `mollifier.chromatin.sensitivity.sensitivity`, without maps; None without a map of rates.
     sensitivity: xr.Dataset | None = None
-    notes: tuple[str, ...] = ()
-    error: str = ""
+    notes: tuple[str, ...] = ()  #: Limits of the result, for its reader.
+    error: str = ""  #: Why there is no map of rates, or no result at all; empty after success.
 
     @property
     def status(self) -> str:
@@ -115,7 +98,7 @@ class NucleusResult:
         return result, _text(attrs["fingerprint"])
 
 
-def _plain(column: Any) -> NDArray[np.float64]:
+def _plain(column: Any) -> Array:
     return column.to_numpy(dtype=float if column.dtype.kind in "biuf" else str)
 
 

@@ -13,19 +13,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from mollifier.chromatin.assumptions import Assumptions, Variation
 from mollifier.chromatin.energy_levels import EnergyLevels
 from mollifier.chromatin.fractions import Thresholds, mixed
 from mollifier.chromatin.galerkin import residual
 from mollifier.chromatin.infer import RateMap
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.modes import FieldSeries
+from mollifier.chromatin.settings import Assumptions, Variation
 from mollifier.chromatin.signals import ColourLevels
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Mask
 
 
 class _Changed(NamedTuple):
@@ -81,37 +79,35 @@ def sensitivity(
     base, weight = found.found.rate, found.series.phi_e
     middle = _mean(base, weight, sure)
     shown = sure.any(1) | ~sure.any()
-    names, sizes, rows, steps, variance = [], [], [], [], np.zeros(base.shape)
+    names, sizes, rows, variance = [], [], [], np.zeros(base.shape)
     for name, sd, ends, apart in _variations(found, model, assumed, levels, inner):
-        lam, phi_e, step = zip(*ends, strict=True)
-        moved = [_mean(a, e, sure) - middle for a, e in zip(lam, phi_e, strict=True)]
-        spread = [float(np.sqrt(np.mean((a - base)[shown] ** 2))) for a in lam]
-        # Ends that are not two standard deviations apart are scaled to that.
-        rows.append(np.array([moved, spread]) * 2 / apart / abs(middle))
-        steps.append(np.array(step) * 2 / apart)
-        variance += ((lam[1] - lam[0]) / apart) ** 2
+        for end in ends:
+            moved = _mean(end.lam, end.phi_e, sure) - middle
+            spread = float(np.sqrt(np.mean((end.lam - base)[shown] ** 2)))
+            # Ends that are not two standard deviations apart are scaled to that.
+            rows.append(np.array([moved / abs(middle), spread / abs(middle), *end.step]) * 2 / apart)
+        variance += ((ends[1].lam - ends[0].lam) / apart) ** 2
         names.append(name)
         sizes.append(sd)
-    table = np.reshape(rows, (-1, 2, 2))
-    dims = ("parameter", "sign")
+    table = np.reshape(rows, (-1, 2, 5))
     whole = np.full((*inside.shape, base.shape[1]), np.nan)
     whole[inside] = np.sqrt(variance)
     lam = found.dataset["lam"]
     error = lam.copy(data=whole if "t" in lam.dims else whole[..., 0])
-    moved = np.reshape(steps, (-1, 2, 3))
+    dims = ("parameter", "sign")
     parts = {
-        "level": (dims, table[:, 0]),
-        "pattern": (dims, table[:, 1]),
-        "step": ((*dims, "number"), moved),
+        "level": (dims, table[..., 0]),
+        "pattern": (dims, table[..., 1]),
+        "step": ((*dims, "number"), table[..., 2:]),
         "sd": ("parameter", sizes),
     }
     coords = {"parameter": names, "sign": [-1, 1], "number": ["size", "delay", "log_spread"]}
-    total = float(np.linalg.norm(np.diff(table[:, 0]) / 2)) * abs(middle)
-    attrs = {"rate_sd": total, "step_sd": np.linalg.norm((moved[:, 1] - moved[:, 0]) / 2, axis=0)}
+    errors = np.linalg.norm((table[:, 1] - table[:, 0]) / 2, axis=0)
+    attrs = {"rate_sd": float(errors[0]) * abs(middle), "step_sd": errors[2:]}
     return xr.Dataset(parts, coords, attrs).assign(lam_assumed_sd=error)
 
 
-def _mean(lam: Array, phi_e: Array, sure: NDArray[np.bool_]) -> float:
+def _mean(lam: Array, phi_e: Array, sure: Mask) -> float:
     weight = phi_e * sure
     total = float(weight.sum())
     return float(np.sum(weight * lam)) / total if total else math.nan
@@ -132,15 +128,15 @@ def _variations(
     def end(series: FieldSeries, other: ChromatinModel) -> _Changed:
         after = residual(series, found.modes, other, found.found)
         step = none if gone is None else gone.gain @ (after - before)
-        return _Changed(found.found.moved(before, after).rate, series.phi_e, step)
+        moved = found.found.coefficients + found.found.gain @ (after - before)
+        return _Changed(replace(found.found, coefficients=moved).rate, series.phi_e, step)
 
     def mirrored(far: _Changed) -> _Changed:
         return _Changed(2 * base - far.lam, 2 * phi_e - far.phi_e, -far.step)
 
     for name, sd, *models in assumed.models(model):
-        low, high = (
-            end(_with_levels(found, levels, None if levels is None else levels.at(m)), m) for m in models
-        )
+        others = [None if levels is None else levels.at(m) for m in models]
+        low, high = (end(_with_levels(found, levels, t), m) for t, m in zip(others, models, strict=True))
         yield name, sd, (low, high), 2.0
     for name, sd, low, high, apart in levels.variations(assumed) if levels is not None else ():
         far = end(_with_levels(found, levels, high), model)

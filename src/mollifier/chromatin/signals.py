@@ -16,9 +16,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg as sl
 import xarray as xr
-from numpy.typing import NDArray
 
-from mollifier.chromatin.assumptions import Assumptions, Variation
 from mollifier.chromatin.density import density, stencil
 from mollifier.chromatin.fractions import (
     NO_BACKGROUND,
@@ -33,11 +31,10 @@ from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.movies import settled
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.rasters import at_one_time, in_plane, on_grid
-from mollifier.chromatin.settings import StudySettings
+from mollifier.chromatin.settings import Assumptions, StudySettings, Variation
 from mollifier.chromatin.voronoi import SPREAD
 from mollifier.errors import DataError
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Index, Mask
 
 # Pixels to the side of a block of a Voronoi map, between which errors are independent, and blocks to the
 # width of a kernel, between which they are correlated.
@@ -215,7 +212,7 @@ def _inverse_levels(values: Array, noise: Array) -> Array:
     return found
 
 
-def _tiles(known: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _tiles(known: Mask) -> Index:
     """Number of the tile of each known pixel, in equal parts of them along each axis."""
     place = np.argwhere(known)[:, :2]
     parts = [np.argsort(np.argsort(p, kind="stable")) * _TILES // len(p) for p in place.T]

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.interpolate import make_interp_spline
 from scipy.sparse.linalg import splu
 
@@ -25,10 +24,9 @@ from mollifier.chromatin import rasters
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.ranges import require
 from mollifier.chromatin.rasters import edge_distance, laplacian, pixel_spacing
-from mollifier.errors import ConfigurationError, DataError, did_you_mean
+from mollifier.errors import ConfigurationError, DataError, check_known
 from mollifier.io.draws import Rng, generator
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Mask
 
 # Wave numbers of the edge, around the nucleus.
 _WAVES = (2, 3, 4)
@@ -75,8 +73,7 @@ def rate_pattern(
     >>> bool(lam.min() > 0), lam.dims
     (True, ('x', 'y'))
     """
-    if kind not in get_args(Pattern):
-        raise ConfigurationError(f"There is no pattern '{kind}'.{did_you_mean(kind, get_args(Pattern))}")
+    check_known(kind, get_args(Pattern), ConfigurationError, "There is no pattern '{}'.")
     require({"level": level}, above=True)
     require({"contrast": contrast})
     rng = generator(rng)
@@ -253,7 +250,7 @@ def _on(mask: xr.DataArray, values: xr.DataArray | float, name: str) -> xr.DataA
     return values.transpose("x", "y", ...)
 
 
-def _in_time(rate: xr.DataArray, inside: NDArray[np.bool_]) -> Callable[[float], Array]:
+def _in_time(rate: xr.DataArray, inside: Mask) -> Callable[[float], Array]:
     cells = rate.values[inside]
     if "t" not in rate.dims:
         return lambda _: cells

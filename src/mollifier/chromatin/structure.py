@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 from scipy.spatial import ConvexHull
 from scipy.stats import skew
@@ -36,26 +35,16 @@ from mollifier.chromatin.rasters import area, at_one_time, holds
 from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.voronoi import point_density
 from mollifier.errors import DataError
-
-Array = NDArray[np.float64]
-
+from mollifier.mollify.arrays import Array
 
 # Quantiles that represent the densities of a nucleus when nuclei are pooled.
 _SHARES = (np.arange(2_000) + 0.5) / 2_000
 
 
-@dataclass(frozen=True, eq=False)
-class Structure:
-    """Domains, rim and features of a nucleus."""
-
-    domains: pd.DataFrame  #: One row for each domain; see `mollifier.chromatin.domains.COLUMNS`.
-    features: pd.DataFrame  #: One row with the names of O-SNAP; empty without clusters of localisations.
-    numbers: dict[str, float]  #: As of `mollifier.chromatin.domains.typical`.
-    attrs: dict[str, Any]  #: The definition: ``domain_...`` for each part of it.
-
-
-def structure(sample: NucleusData, s: StudySettings, phi_h: xr.DataArray, resolution: float) -> Structure:
-    """The structure by the definition of the settings.
+def structure(
+    sample: NucleusData, s: StudySettings, phi_h: xr.DataArray, resolution: float
+) -> tuple[dict[str, pd.DataFrame], dict[str, float], dict[str, str]]:
+    """The tables ``domains`` and ``features``, the numbers of `typical`, and the definition as attributes.
 
     ``phi_h`` is the volume fraction of heterochromatin over x and y, NaN outside; its resolution in nm is the
     least depth of the rim where the definition is a map's. Raises `DataError` if the definition is one of
@@ -81,7 +70,7 @@ def structure(sample: NucleusData, s: StudySettings, phi_h: xr.DataArray, resolu
     else:
         table = domains_from_fractions(phi_h.fillna(0.0), inside, rule)
     attrs = {f"domain_{k.replace(' ', '_')}": v for k, v in rule.lines(seen).items()}
-    return Structure(table, found, typical(table, rule, inside), attrs)
+    return {"domains": table, "features": found}, typical(table, rule, inside), attrs
 
 
 def density_quantiles(sample: NucleusData) -> tuple[int, Array]:

@@ -33,25 +33,15 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """All nuclei of a study.
+    """All nuclei of a study."""
 
-    Attributes
-    ----------
-    results
-        One for each nucleus, and one with an error for each file that could not be read.
-    settings
-        Settings of the study.
-    levels
-        Levels of euchromatin and heterochromatin in units of each nucleus's mean signal, if the controls set
-        them for all nuclei.
-    folder
-        Where results were written; None if they were not.
-    """
-
+    #: One for each nucleus, and one with an error for each file that could not be read.
     results: list[NucleusResult]
-    settings: StudySettings
+    settings: StudySettings  #: Settings of the study.
+    #: Levels of euchromatin and heterochromatin in units of each nucleus's mean signal, if the controls set
+    #: them for all nuclei.
     levels: tuple[float, float] | None = None
-    folder: Path | None = None
+    folder: Path | None = None  #: Where results were written; None if they were not.
 
     @property
     def cells(self) -> pd.DataFrame:

@@ -13,15 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg as sl
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from mollifier.chromatin.galerkin import RateEstimate, Rows, Whitening, estimate
 from mollifier.engines.linalg.dense import factored
 from mollifier.errors import ConfigurationError
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.distributions import normal_upper
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

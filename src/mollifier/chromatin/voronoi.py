@@ -8,14 +8,11 @@ from functools import partial
 from multiprocessing import parent_process
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import Delaunay, KDTree, QhullError
 
 from mollifier.errors import DataError
 from mollifier.io.executors import processors
-
-Array = NDArray[np.float64]
-Index = NDArray[np.int64]
+from mollifier.mollify.arrays import Array, Index
 
 # The relative variance of the density at a point of a Poisson process is 1/SPREAD: areas of cells are gamma
 # distributed with shape 7/2 (Ferenc and Neda, Physica A 385:518, 2007), weighted by area with shape 9/2, so

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mollifier.cli.chromatin_settings import chosen_settings, one_of, settings_with
+from mollifier.cli.chromatin_settings import chosen_settings, settings_with
 from mollifier.cli.options import Address, Out, Resume, with_terminal
 from mollifier.cli.terminal import NO_ANSWER, Terminal
+from mollifier.errors import ConfigurationError, check_known
 
 if TYPE_CHECKING:
     from mollifier.chromatin.model import ChromatinModel
@@ -19,137 +20,6 @@ if TYPE_CHECKING:
     from mollifier.chromatin.settings import StudySettings
     from mollifier.chromatin.study import Study
 
-Files = Annotated[
-    list[Path],
-    typer.Argument(metavar="FILE...", help="Localisation tables or images, one for each field of view."),
-]
-_Labels = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--labels", metavar="LABELS.tif", help="Label images of nuclei: one for each file, or one for all."
-    ),
-]
-_Mask = Annotated[
-    Path | None,
-    typer.Option("--mask", metavar="POLYGON", help="Outline of the nucleus: GeoJSON or a table of vertices."),
-]
-_Groups = Annotated[
-    Path | None,
-    typer.Option(
-        "--groups", metavar="GROUPS.csv", help="A table with columns file and group, and replicate."
-    ),
-]
-_Control = Annotated[
-    str | None, typer.Option("--control", metavar="GROUP", help="Group that the others are compared with.")
-]
-_Unit = Annotated[str | None, typer.Option("--unit", help="Unit of positions: nm, um or px.")]
-_PixelSize = Annotated[
-    float | None, typer.Option("--pixel-size", metavar="NM", help="Pixel size of the camera.")
-]
-_ZStep = Annotated[float | None, typer.Option("--z-step", metavar="NM", help="Distance between planes.")]
-_Axes = Annotated[str | None, typer.Option("--axes", help="Dimensions of an image, as zyx, tyx or tcyx.")]
-_Channel = Annotated[
-    str | None,
-    typer.Option(
-        "--channel", help="Channel of an image, from 0; of a table, the value in its column of channels."
-    ),
-]
-_Euchromatin = Annotated[
-    str | None,
-    typer.Option(
-        "--euchromatin-channel", metavar="CHANNEL",
-        help="Channel of a mark of euchromatin, beside one of heterochromatin (--channel).",
-    ),
-]  # fmt: skip
-_Saturated = Annotated[
-    float | None,
-    typer.Option("--saturated", help="Largest share of pixels that may have the highest value."),
-]
-_Columns = Annotated[
-    str | None,
-    typer.Option("--columns", help="x=NAME,y=NAME for a table, or frame,x,y for one without header."),
-]
-_Interval = Annotated[
-    float | None, typer.Option("--frame-interval", metavar="S", help="Seconds from frame to frame.")
-]
-_TimeLapse = Annotated[
-    bool, typer.Option("--time-lapse", help="The files are frames of one field of view, in this order.")
-]
-_Windows = Annotated[
-    int, typer.Option("--windows", min=1, help="Number of intervals of frames of one table.")
-]
-_InTime = Annotated[bool, typer.Option("--in-time", help="Let the rate vary in time too.")]
-_Follow = Annotated[
-    bool, typer.Option("--follow", help="Follow nuclei that move, turn and deform in a time-lapse of images.")
-]
-_Bleaching = Annotated[
-    bool, typer.Option("--bleaching", help="Divide images by the decay of each nucleus's signal.")
-]
-_Treatment = Annotated[
-    float | None,
-    typer.Option("--treatment", metavar="S", help="Time of a treatment: the rate changes once after it."),
-]
-_Method = Annotated[str, typer.Option("--method", help="Method for the density: kernel or voronoi.")]
-_Pixel = Annotated[float | None, typer.Option("--pixel", metavar="NM", help="Pixel size of the density.")]
-_Width = Annotated[
-    float | None,
-    typer.Option("--width", metavar="NM", help="Full width at half maximum of the density's kernel."),
-]
-_Blur = Annotated[
-    float | None, typer.Option("--psf-sd", metavar="NM", help="Standard deviation of the microscope's blur.")
-]
-_Margin = Annotated[
-    float | None,
-    typer.Option(
-        "--margin",
-        metavar="NM",
-        help="Distance from the outline at which the map begins; by default the resolution.",
-    ),
-]
-_Outline = Annotated[
-    str, typer.Option("--outline", help="given, or fitted: moved to where the signal falls.")
-]
-_Levels = Annotated[
-    str | None,
-    typer.Option(
-        "--levels", help="Quantiles of each nucleus (own) or of the control, or of the free energy."
-    ),
-]
-_Domains = Annotated[
-    str,
-    typer.Option(
-        "--domains", help="Definition of domains: auto, clusters or map (ours), kant2024 or o-snap."
-    ),
-]
-_Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="One setting, as energy.well=6 or levels.euchromatin_quantile=0.4."
-    ),
-]
-_Assume = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--assume",
-        metavar="KEY=SD",
-        help="Standard deviation of something assumed, as diffusion=0.1, levels=0.05 or outline=0.",
-    ),
-]
-_Quick = Annotated[bool, typer.Option("--quick", help="Use fewer test functions: a coarser map, sooner.")]
-_Preview = Annotated[
-    bool,
-    typer.Option(
-        "--preview",
-        help="In seconds: repeats left in, a kernel of 100 nm, domains of the map, a coarser map.",
-    ),
-]
-_Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Number of processes; by default one for each core.")
-]
-_Figures = Annotated[
-    str | None,
-    typer.Option("--figures", metavar="KIND", help="Write each figure to a file too: svg, pdf or png."),
-]
 _PAGE, _STUDY = "nucleus.html", "study.html"
 
 
@@ -162,44 +32,124 @@ def add_to(app: typer.Typer) -> None:
     )(chromatin)
 
 
+def _option(flag: str, text: str, metavar: str | None = None) -> Any:
+    return typer.Option(flag, metavar=metavar, help=text)
+
+
 @with_terminal
 def chromatin(
     terminal: Terminal,
-    files: Files,
-    labels: _Labels = None,
-    mask: _Mask = None,
-    groups: _Groups = None,
-    control: _Control = None,
-    unit: _Unit = None,
-    pixel_size: _PixelSize = None,
-    z_step: _ZStep = None,
-    axes: _Axes = None,
-    channel: _Channel = None,
-    euchromatin_channel: _Euchromatin = None,
-    saturated: _Saturated = None,
-    columns: _Columns = None,
-    frame_interval: _Interval = None,
-    time_lapse: _TimeLapse = False,
-    windows: _Windows = 1,
-    in_time: _InTime = False,
-    follow: _Follow = False,
-    bleaching: _Bleaching = False,
-    treatment: _Treatment = None,
-    method: _Method = "kernel",
-    pixel: _Pixel = None,
-    width: _Width = None,
-    psf_sd: _Blur = None,
-    outline: _Outline = "given",
-    margin: _Margin = None,
-    levels: _Levels = None,
-    domains: _Domains = "auto",
-    overrides: _Overrides = None,
-    assume: _Assume = None,
-    quick: _Quick = False,
-    preview: _Preview = False,
-    workers: _Workers = None,
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Localisation tables or images, one for each field of view."),
+    ],
+    labels: Annotated[
+        list[Path] | None,
+        _option("--labels", "Label images of nuclei: one for each file, or one for all.", "LABELS.tif"),
+    ] = None,
+    mask: Annotated[
+        Path | None,
+        _option("--mask", "Outline of the nucleus: GeoJSON or a table of vertices.", "POLYGON"),
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        _option("--groups", "A table with columns file and group, and replicate.", "GROUPS.csv"),
+    ] = None,
+    control: Annotated[
+        str | None, _option("--control", "Group that the others are compared with.", "GROUP")
+    ] = None,
+    unit: Annotated[str | None, _option("--unit", "Unit of positions: nm, um or px.")] = None,
+    pixel_size: Annotated[float | None, _option("--pixel-size", "Pixel size of the camera.", "NM")] = None,
+    z_step: Annotated[float | None, _option("--z-step", "Distance between planes.", "NM")] = None,
+    axes: Annotated[str | None, _option("--axes", "Dimensions of an image, as zyx, tyx or tcyx.")] = None,
+    channel: Annotated[
+        str | None,
+        _option("--channel", "Channel of an image, from 0; of a table, the value in its column of channels."),
+    ] = None,
+    euchromatin_channel: Annotated[
+        str | None,
+        _option(
+            "--euchromatin-channel",
+            "Channel of a mark of euchromatin, beside one of heterochromatin (--channel).",
+            "CHANNEL",
+        ),
+    ] = None,
+    saturated: Annotated[
+        float | None, _option("--saturated", "Largest share of pixels that may have the highest value.")
+    ] = None,
+    columns: Annotated[
+        str | None, _option("--columns", "x=NAME,y=NAME for a table, or frame,x,y for one without header.")
+    ] = None,
+    frame_interval: Annotated[
+        float | None, _option("--frame-interval", "Seconds from frame to frame.", "S")
+    ] = None,
+    time_lapse: Annotated[
+        bool, _option("--time-lapse", "The files are frames of one field of view, in this order.")
+    ] = False,
+    windows: Annotated[
+        int, typer.Option("--windows", min=1, help="Number of intervals of frames of one table.")
+    ] = 1,
+    in_time: Annotated[bool, _option("--in-time", "Let the rate vary in time too.")] = False,
+    follow: Annotated[
+        bool, _option("--follow", "Follow nuclei that move, turn and deform in a time-lapse of images.")
+    ] = False,
+    bleaching: Annotated[
+        bool, _option("--bleaching", "Divide images by the decay of each nucleus's signal.")
+    ] = False,
+    treatment: Annotated[
+        float | None, _option("--treatment", "Time of a treatment: the rate changes once after it.", "S")
+    ] = None,
+    method: Annotated[str, _option("--method", "Method for the density: kernel or voronoi.")] = "kernel",
+    pixel: Annotated[float | None, _option("--pixel", "Pixel size of the density.", "NM")] = None,
+    width: Annotated[
+        float | None, _option("--width", "Full width at half maximum of the density's kernel.", "NM")
+    ] = None,
+    psf_sd: Annotated[
+        float | None, _option("--psf-sd", "Standard deviation of the microscope's blur.", "NM")
+    ] = None,
+    outline: Annotated[
+        str, _option("--outline", "given, or fitted: moved to where the signal falls.")
+    ] = "given",
+    margin: Annotated[
+        float | None,
+        _option(
+            "--margin", "Distance from the outline at which the map begins; by default the resolution.", "NM"
+        ),
+    ] = None,
+    levels: Annotated[
+        str | None,
+        _option("--levels", "Quantiles of each nucleus (own) or of the control, or of the free energy."),
+    ] = None,
+    domains: Annotated[
+        str, _option("--domains", "Definition of domains: auto, clusters or map (ours), kant2024 or o-snap.")
+    ] = "auto",
+    overrides: Annotated[
+        list[str] | None,
+        _option("--set", "One setting, as energy.well=6 or levels.euchromatin_quantile=0.4.", "KEY=VALUE"),
+    ] = None,
+    assume: Annotated[
+        list[str] | None,
+        _option(
+            "--assume",
+            "Standard deviation of something assumed, as diffusion=0.1, levels=0.05 or outline=0.",
+            "KEY=SD",
+        ),
+    ] = None,
+    quick: Annotated[bool, _option("--quick", "Use fewer test functions: a coarser map, sooner.")] = False,
+    preview: Annotated[
+        bool,
+        _option(
+            "--preview", "In seconds: repeats left in, a kernel of 100 nm, domains of the map, a coarser map."
+        ),
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Number of processes; by default one for each core."),
+    ] = None,
     executor: Address = None,
-    figures: _Figures = None,
+    figures: Annotated[
+        str | None, _option("--figures", "Write each figure to a file too: svg, pdf or png.", "KIND")
+    ] = None,
     out: Out = Path("out/chromatin"),
     resume: Resume = False,
 ) -> int:
@@ -211,8 +161,9 @@ def chromatin(
     """
     given = dict(locals())
     settings = settings_with(chosen_settings(given), overrides or [], assume or [])
-    kind = None if figures is None else one_of("--figures", figures, ("svg", "pdf", "png"))
-    return _study(terminal, files, settings, out, resume, workers, executor, kind)
+    if figures is not None:
+        check_known(figures, ("svg", "pdf", "png"), ConfigurationError, "--figures {} was given.")
+    return _study(terminal, files, settings, out, resume, workers, executor, figures)
 
 
 def _study(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from mollifier.errors import ConfigurationError, check_known
 
@@ -14,20 +14,25 @@ if TYPE_CHECKING:
 def chosen_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of the settings from the options."""
     from mollifier.chromatin.comparison import read_groups
-    from mollifier.chromatin.definitions import DEFINITIONS, DomainRule
-    from mollifier.chromatin.settings import PREVIEW
+    from mollifier.chromatin.settings import DEFINITIONS, PREVIEW, DomainRule, StudySettings
 
     alike = ("unit", "pixel_size", "z_step", "axes", "channel", "frame_interval", "time_lapse", "windows")
     alike += ("pixel", "width", "psf_sd", "margin", "quick", "control")
-    alike += ("follow", "bleaching", "treatment", "euchromatin_channel")
-    mask, groups, whose = given["mask"], given["groups"], given["levels"]
+    alike += ("follow", "bleaching", "treatment", "euchromatin_channel", "outline", "method")
+    mask, groups = given["mask"], given["groups"]
     table = None if groups is None else read_groups(groups)
-    domains = one_of("--domains", given["domains"], ("auto", "clusters", "map", *DEFINITIONS))
+    alone = groups is None or given["euchromatin_channel"] is not None
+    whose, domains = given["levels"] or ("own" if alone else "control"), given["domains"]
+    check_known(
+        domains, ("auto", "clusters", "map", *DEFINITIONS), ConfigurationError, "--domains {} was given."
+    )
+    for option, value in (("outline", given["outline"]), ("method", given["method"]), ("levels", whose)):
+        known = get_args(get_type_hints(StudySettings)[option])
+        check_known(value, known, ConfigurationError, f"--{option} {{}} was given.")
     chosen = {name: given[name] for name in alike} | {
         "columns": column_roles(given["columns"]),
         "over": ("x", "y", "t") if given["in_time"] else ("x", "y"),
-        "outline": one_of("--outline", given["outline"], ("given", "fitted")),
-        "method": one_of("--method", given["method"], ("kernel", "voronoi")),
+        "levels": whose,
         "domains": "clusters" if domains in DEFINITIONS else domains,
         "rule": DEFINITIONS.get(domains, DomainRule()),
         "labels": tuple(str(p) for p in given["labels"] or []),
@@ -44,9 +49,7 @@ def chosen_settings(given: Mapping[str, Any]) -> dict[str, Any]:
         chosen |= PREVIEW | {"rule": DomainRule(), "width": given["width"] or PREVIEW["width"]}
     if given["saturated"] is not None:
         chosen["saturated"] = given["saturated"]
-    alone = groups is None or given["euchromatin_channel"] is not None
-    whose = whose or ("own" if alone else "control")
-    return chosen | {"levels": one_of("--levels", whose, ("own", "control", "energy"))}
+    return chosen
 
 
 def settings_with(
@@ -107,8 +110,3 @@ def column_roles(text: str | None) -> Mapping[str, str] | tuple[str, ...] | None
     if any(middle for _, middle, _ in named):
         raise ConfigurationError(f"--columns {text} was given; x=NAME,y=NAME or frame,x,y was expected.")
     return tuple(parts)
-
-
-def one_of(option: str, value: str, known: Sequence[str]) -> str:
-    check_known(value, known, ConfigurationError, f"{option} {{}} was given.")
-    return value

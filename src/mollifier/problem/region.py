@@ -106,7 +106,8 @@ def _places(problem: InverseProblem, field: str, space: list[str]) -> Array:
     """Where in space a field was measured at some time, shape (n, coordinates of space)."""
     data = problem.data
     if not data.gridded:
-        return data.samples(field).over(space)
+        s = data.samples(field)
+        return s.points[:, [s.coordinates.index(c) for c in space]]
     array = data.dataset[field].notnull()
     seen = array.any([d for d in array.dims if d not in space]).transpose(*space)
     index = np.nonzero(seen.values)

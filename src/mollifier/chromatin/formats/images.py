@@ -24,7 +24,7 @@ _PLUGINS = {".nd2": "bioio_nd2", ".czi": "bioio_czi", ".lif": "bioio_lif"}
 def open_vendor_image(file: Path) -> Image:
     """The one image in a file, without the dimensions along which it has one step.
 
-    Raises `DataError` if bioio or its plugin is missing, the file cannot be read, or holds several positions.
+    Raises `DataError` if bioio or its plugin is missing, or the file holds several positions.
     """
     plugin = _PLUGINS[file.suffix.lower()]
     if find_spec("bioio") is None or find_spec(plugin) is None:
@@ -32,21 +32,15 @@ def open_vendor_image(file: Path) -> Image:
             f"'{file}' needs bioio and {plugin.replace('_', '-')}: pip install 'mollifier[bioio]'. Or save "
             "it as OME-TIFF."
         )
-    try:
-        opened = import_module("bioio").BioImage(file, reader=import_module(plugin).Reader)
-        scenes = list(opened.scenes)
-        if len(scenes) > 1:
-            raise DataError(
-                f"'{file}' holds {len(scenes)} positions ({', '.join(map(str, scenes[:6]))}); save each to "
-                "one file, as OME-TIFF."
-            )
-        whole = np.asarray(opened.get_image_data("TCZYX"))
-        step, size = opened.time_interval, opened.physical_pixel_sizes
-    except DataError:
-        raise
-    except Exception as error:
-        # The readers of these formats fail in as many ways on a damaged file.
-        raise DataError(f"'{file}' cannot be read by {plugin} ({error}).") from error
+    opened = import_module("bioio").BioImage(file, reader=import_module(plugin).Reader)
+    scenes = list(opened.scenes)
+    if len(scenes) > 1:
+        raise DataError(
+            f"'{file}' holds {len(scenes)} positions ({', '.join(map(str, scenes[:6]))}); save each to one "
+            "file, as OME-TIFF."
+        )
+    whole = np.asarray(opened.get_image_data("TCZYX"))
+    step, size = opened.time_interval, opened.physical_pixel_sizes
     keep = [i for i, n in enumerate(whole.shape) if n > 1 or i > 2]
     seconds = step.total_seconds() if hasattr(step, "total_seconds") else step
     metadata = ImageMetadata(
@@ -66,7 +60,7 @@ VENDORS = Format(
 def open_ome_zarr(path: Path) -> Image:
     """The image in a folder, with the scales of its axes.
 
-    Raises `DataError` if zarr is missing, the store is damaged, or holds several images.
+    Raises `DataError` if zarr is missing, or the store holds several images.
     """
     require_package(path, "zarr", "zarr")
     import zarr
@@ -78,16 +72,12 @@ def open_ome_zarr(path: Path) -> Image:
             f"'{path}' holds several images or wells ({', '.join(parts[:6])}); name one, as '{path}/"
             f"{parts[0] if parts else 0}'."
         )
-    try:
-        scales = found["multiscales"][0]
-        finest = scales["datasets"][0]
-        array = np.asarray(zarr.open_group(str(path), mode="r")[finest["path"]])
-        axes = [a if isinstance(a, Mapping) else {"name": a} for a in scales["axes"]]
-        size = _scale(finest, array.ndim) * _scale(scales, array.ndim)
-        return Image(array, "".join(str(a["name"]).upper()[:1] for a in axes), _metadata(axes, size))
-    except Exception as error:
-        # Stores fail in as many ways as they have codecs.
-        raise DataError(f"'{path}' is no readable OME-Zarr image ({error}).") from error
+    scales = found["multiscales"][0]
+    finest = scales["datasets"][0]
+    array = np.asarray(zarr.open_group(str(path), mode="r")[finest["path"]])
+    axes = [a if isinstance(a, Mapping) else {"name": a} for a in scales["axes"]]
+    size = _scale(finest, array.ndim) * _scale(scales, array.ndim)
+    return Image(array, "".join(str(a["name"]).upper()[:1] for a in axes), _metadata(axes, size))
 
 
 def _attributes(path: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,35 +20,19 @@ _BEGINNING = 4096
 
 @dataclass(frozen=True)
 class Rows:
-    """A table of localisations whose columns have no roles yet.
+    """A table of localisations whose columns have no roles yet."""
 
-    Attributes
-    ----------
-    names
-        Of the columns; None for a file without a header.
-    width
-        Number of columns.
-    load
-        Role -> index of its column, to role -> values, shape (rows,). Only ``channel`` may be text.
-    kind
-        The program or the format that wrote the file.
-    below
-        Unit of each column that is stated apart from its name; "" where there is none.
-    units
-        Role -> unit that the format or its metadata state.
-    unit
-        Of lengths without another.
-    pixel_size, field_px
-        Of the camera: nm, and (width, height) in pixels; None where they are not stated.
-    """
-
-    names: Sequence[str] | None
-    width: int
+    names: Sequence[str] | None  #: Of the columns; None for a file without a header.
+    width: int  #: Number of columns.
+    #: Role -> index of its column, to role -> values, shape (rows,). Only ``channel`` may be text.
     load: Callable[[Mapping[str, int]], dict[str, NDArray[Any]]]
-    kind: str
+    kind: str  #: The program or the format that wrote the file.
+    #: Unit of each column that is stated apart from its name; "" where there is none.
     below: Sequence[str] = ()
+    #: Role -> unit that the format or its metadata state.
     units: Mapping[str, str] = field(default_factory=dict)
-    unit: str = "nm"
+    unit: str = "nm"  #: Of lengths without another.
+    #: Of the camera: nm, and (width, height) in pixels; None where they are not stated.
     pixel_size: float | None = None
     field_px: tuple[float, float] | None = None
 
@@ -60,17 +45,11 @@ class Rows:
 
 @dataclass(frozen=True)
 class Format:
-    """How files of one format are recognised and opened.
+    """How files of one format are recognised and opened."""
 
-    Attributes
-    ----------
-    recognises
-        Whether a path with these first bytes (none of a folder) is of this format.
-    table, image
-        Opens it; one of the two. It raises `DataError` for a file that it cannot read.
-    """
-
+    #: Whether a path with these first bytes (none of a folder) is of this format.
     recognises: Callable[[Path, bytes], bool]
+    #: Opens it; one of the two. Whatever it raises becomes a `DataError` that names the file.
     table: Callable[[Path], Rows] | None = None
     image: Callable[[Path], Image] | None = None
 
@@ -79,7 +58,10 @@ class Format:
 FORMATS: Registry[Format] = Registry(
     "microscope file format",
     {
-        **{n: f"mollifier.chromatin.formats.{n}:FORMAT" for n in ("text", "arrays", "smlm", "picasso")},
+        **{
+            n: f"mollifier.chromatin.formats.tables:{n.upper()}"
+            for n in ("text", "arrays", "smlm", "picasso")
+        },
         **{n: f"mollifier.chromatin.formats.images:{n.upper()}" for n in ("vendors", "ome_zarr", "tiff")},
     },
 )
@@ -100,16 +82,29 @@ def format_of(path: Path) -> Format:
 
 
 def open_table(path: Path) -> Rows:
-    """The table of localisations in a file; `DataError` if it is an image."""
+    """The table of localisations in a file; `DataError` if it is an image, or cannot be read."""
     opened = format_of(path).table
     if opened is None:
         raise DataError(f"'{path}' is an image; a table of localisations or vertices was expected.")
-    return opened(path)
+    with _readable(path, "Export it as CSV."):
+        return opened(path)
 
 
 def open_image(path: Path) -> Image:
-    """The image in a file; `DataError` if it is a table."""
+    """The image in a file; `DataError` if it is a table, or cannot be read."""
     opened = format_of(path).image
     if opened is None:
         raise DataError(f"'{path}' is no image: TIFF, OME-Zarr, ND2, CZI or LIF was expected.")
-    return opened(path)
+    with _readable(path, "Save it as OME-TIFF."):
+        return opened(path)
+
+
+@contextmanager
+def _readable(path: Path, remedy: str) -> Iterator[None]:
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        # The libraries of these formats fail in as many ways on a damaged file.
+        raise DataError(f"'{path}' cannot be read ({error!r}); it may be damaged. {remedy}") from error

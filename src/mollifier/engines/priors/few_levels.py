@@ -19,11 +19,17 @@ _LEAST_SHARE = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class FewLevels:
-    """The levels of a field, and the probability of each at every place."""
+    """The levels of a field, and the probability of each at every place.
 
-    #: Increasing, shape (k,).
+    Attributes
+    ----------
+    levels
+        Increasing, shape (k,).
+    chances
+        Shape (n, k); each row adds up to one.
+    """
+
     levels: Array
-    #: Shape (n, k); each row adds up to one.
     chances: Array
 
     def read(self, values: Array) -> tuple[Array, Array]:

@@ -10,16 +10,23 @@ import numpy as np
 
 from mollifier.engines.priors.matern import SEMINORMS
 from mollifier.engines.priors.tuning import PriorTuning
+from mollifier.problem.inverse_problem import InverseProblem
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A prior without its strength."""
+    """A prior without its strength.
 
-    #: Of its highest derivatives.
+    Attributes
+    ----------
+    order
+        Of its highest derivatives.
+    length
+        In half-lengths of the domain. An infinite length leaves one term, the mean squared derivatives of
+        the order: a seminorm.
+    """
+
     order: int
-    #: In half-lengths of the domain. An infinite length leaves one term, the mean squared derivatives of the
-    #: order: a seminorm.
     length: float = np.inf
 
 
@@ -44,6 +51,13 @@ class Choice:
 class Shapes:
     """All shapes that a kind of prior leaves a choice of.
 
+    Attributes
+    ----------
+    orders, lengths
+        One shape for each pair.
+    first_lengths
+        Places of the lengths with which a search without a start begins.
+
     Examples
     --------
     >>> Shapes.of("h1").first
@@ -52,10 +66,8 @@ class Shapes:
     (36, False)
     """
 
-    #: One shape for each pair.
     orders: tuple[int, ...]
     lengths: tuple[float, ...]
-    #: Places of the lengths with which a search without a start begins.
     first_lengths: tuple[int, ...] = (0,)
 
     @classmethod
@@ -89,3 +101,8 @@ class Shapes:
 
 EXCHANGEABLE = Shapes((0,), (np.inf,))
 """The one shape of values that have no neighbours, as of experiments: normal about their common mean."""
+
+
+def may_have_edges(problem: InverseProblem, *kinds: str) -> list[str]:
+    """Unknown fields with one of some kinds of prior that are no laws: these have cells enough for edges."""
+    return [n for n, u in problem.unknown_fields.items() if u.prior in kinds and n not in problem.laws]

@@ -1,0 +1,105 @@
+"""Misfits in units of the noise: chi-square with an interval, and the correlation of neighbouring errors."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from mollifier.mollify.arrays import Array
+from mollifier.mollify.distributions import chi2_tail, chi2_upper, normal_tail
+from mollifier.problem.solution import Solution
+
+_NEIGHBOURS, _MOST, _LEAST = 8, 20_000, 20
+# Measurements of one degree of freedom: their noise may be estimated from themselves, by differences.
+_SHARED = 5.0
+# The noise is taken to be no less than this share of a field's rms: no grid is exact.
+_FLOOR = 1e-3
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Errors of a prediction, in units of the noise."""
+
+    #: Measurements.
+    count: int
+    #: Mean square error over the noise's variance, 1 for a perfect prediction, and its 95 % interval.
+    ratio: float
+    low: float
+    high: float
+    #: Chance of so large a ratio from noise alone, whose size is uncertain.
+    p: float
+    #: Rms of the part of the errors that neighbours share, in units of the noise's standard deviation.
+    coherent: float
+    #: Chance of so large a correlation of neighbours from white errors; None where there are too few.
+    p_white: float | None
+
+
+def floored(sd: Array, values: Array) -> Array:
+    """Standard errors of measurements, no less than a thousandth of the measurements' rms."""
+    return np.maximum(sd, _FLOOR * float(np.sqrt(np.nanmean(np.square(values)))))
+
+
+def noise(solution: Solution, name: str) -> Array:
+    """Standard errors of the measurements of a state, shape (n,)."""
+    return floored(solution.fit[f"{name}_sd"].values, solution.fit[name].values)
+
+
+def places(solution: Solution, over: Iterable[Hashable]) -> Array:
+    """Where the measurements are, along some coordinates, shape (n, d)."""
+    fit = solution.fit
+    return np.stack([fit[c].values.astype(float) for c in over] or [np.zeros(0)], axis=-1)
+
+
+def misfit(errors: Array, points: Array) -> Misfit | None:
+    """The misfit of errors in units of the noise, shape (n,), at points (n, d); None where there are none.
+
+    >>> x = np.linspace(0, 1, 400)[:, None]
+    >>> noise = np.random.default_rng(0).standard_normal(400)
+    >>> white, wavy = misfit(noise, x), misfit(noise + np.sin(20 * x[:, 0]), x)
+    >>> white.low < 1 < white.high, white.p_white > 0.01, wavy.p_white < 1e-6, round(wavy.coherent, 1)
+    (True, True, True, 0.7)
+    """
+    n = errors.size
+    if not n:
+        return None
+    total = float(np.sum(errors**2))
+    low, high = total / chi2_upper(0.025, n), total / chi2_upper(0.975, n)
+    coherent, p = neighbour_correlation(errors, points)
+    return Misfit(
+        n, total / n, float(low), float(high), float(chi2_tail(total / _SHARED, n / _SHARED)), coherent, p
+    )
+
+
+def neighbour_correlation(errors: Array, points: Array) -> tuple[float, float | None]:
+    """The error that neighbours share: Moran's I over the eight nearest neighbours of each point.
+
+    ``I * mean square`` (Moran, Biometrika 37:17, 1950, about zero) estimates the variance that neighbours
+    share; its root is returned, 0 where it is negative. Its chance is that of a normal distribution with the
+    moments of I under random order and random signs of the errors; one-sided, since a fit to noise leaves
+    neighbours with errors of unlike signs.
+    """
+    if errors.size > _MOST:
+        keep = np.random.default_rng(0).choice(errors.size, _MOST, replace=False)
+        errors, points = errors[keep], points[keep]
+    n = errors.size
+    if n < _LEAST or not np.ptp(errors):
+        return 0.0, None
+    extent = np.ptp(points, axis=0)
+    scaled = points[:, extent > 0] / extent[extent > 0]
+    if not scaled.shape[1]:
+        return 0.0, None
+    count = min(_NEIGHBOURS, n - 1)
+    nearest = np.asarray(KDTree(scaled).query(scaled, count + 1)[1])
+    own = nearest == np.arange(n)[:, None]
+    own[:, -1] |= ~own.any(axis=1)  # where several points coincide, a point may not be its nearest
+    first, second = np.repeat(np.arange(n), count), nearest[~own]
+    z = errors  # about zero, not about the mean: neighbours share an offset
+    square = float(np.mean(z**2))
+    moran = float(np.mean(z[first] * z[second])) / square
+    # Moments about zero under random order and random sign.
+    pairs = np.unique(np.sort(np.stack([first, second], 1), axis=1), axis=0, return_counts=True)[1]
+    variance = float(np.sum(pairs.astype(float) ** 2)) / len(first) ** 2
+    return float(np.sqrt(max(moran, 0.0) * square)), float(normal_tail(moran / np.sqrt(variance)))
