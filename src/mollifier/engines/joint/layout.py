@@ -129,6 +129,13 @@ class Layout:
             pieces.append(sp.csr_array((data, column, np.arange(m + 1)), shape=(m, n)))
         return sp.csr_array(sum(pieces[1:], pieces[0])) if pieces else None
 
+    def rows(self, part: Residuals, slopes: Slopes) -> sp.csr_array:
+        """Slopes of m residuals with respect to core and border, shape (m, core_size + border_size)."""
+        m, sizes = len(part.values), (self.core_size, self.border_size)
+        parts = self.core_rows(part), self.border_rows(part, slopes)
+        whole = [sp.csr_array((m, n)) if p is None else p for p, n in zip(parts, sizes, strict=True)]
+        return sp.csr_array(sp.hstack(whole))
+
 
 class Slopes:
     """Slopes of fields and numbers with respect to the parameters, before the bijections to their bounds.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.engines.joint.system import Bordered, Rough, probes
+from mollifier.engines.joint.system import Bordered, probes
 from mollifier.engines.joint.tuning import JointTuning
 
 Array = NDArray[np.float64]
@@ -23,17 +23,17 @@ class RoughnessUpdates:
     Attributes
     ----------
     proposed
-        (target, axis) -> new strength and number of modes that the data determine; see `best_roughness`.
-    reach
-        (target, axis) -> last change of the log-strength, and the largest of the next.
+        (target, axis) -> next change of the log-strength.
+    last
+        (target, axis) -> last change of the log-strength at the equation's present weight.
     faded
         (target, axis) of the priors that have faded out.
     count
         Number of updates.
     """
 
-    proposed: dict[Place, tuple[float, float]] = field(default_factory=dict)
-    reach: dict[Place, tuple[float, float]] = field(default_factory=dict)
+    proposed: dict[Place, float] = field(default_factory=dict)
+    last: dict[Place, float] = field(default_factory=dict)
     faded: set[Place] = field(default_factory=set)
     count: int = 0
 
@@ -41,86 +41,87 @@ class RoughnessUpdates:
         """Find the next strengths, as long as updates are left."""
         if self.count < tuning.most_updates:
             self.count += 1
-            self.proposed = best_roughness(system, tuning, self.faded)
+            self.proposed, faded = best_roughness(system, tuning, self.faded)
+            self.faded |= faded
+            self.proposed |= dict.fromkeys(faded, -float(np.log(tuning.fading_factor)))
 
-    def apply(self, strengths: Any, tuning: JointTuning) -> float:
-        """Set the strengths to those proposed, with longer steps while they creep.
-
-        Returns the largest change of a log-strength, in its standard errors.
-        """
-        most, stiffest = 0.0, float(np.exp(tuning.smoothing_strengths[1]))
-        for place, (strength, modes) in self.proposed.items():
-            before = float(strengths[place])
-            change = float(np.log(min(strength, stiffest) / before))
-            if modes:
-                last, reach = self.reach.get(place, (0.0, np.inf))
-                if change * last < 0:  # the last update overshot
-                    reach = min(reach, abs(last)) / 2
-                elif last:  # updates in one direction converge slowly: longer ones
-                    reach *= tuning.update_growth
-                    longer = tuning.update_growth * abs(last / (change or last))
-                    change *= min(max(longer, 1.0), tuning.longest_update)
-                change = float(min(np.clip(change, -reach, reach), np.log(stiffest / before)))
-                self.reach[place] = change, reach
-                most = max(most, abs(change) * min(np.sqrt(modes / 2), 1.0))
-            else:
-                self.faded.add(place)
-            strengths[place] = before * np.exp(change)
-        self.proposed = {}
-        return most
+    def apply(self, strengths: Any, tuning: JointTuning) -> bool:
+        """Set the strengths to those proposed, after one that overshot with shorter steps; whether any."""
+        for place, change in self.proposed.items():
+            before = float(np.log(float(strengths[place])))
+            if place not in self.faded:
+                last, most = self.last.get(place, 0.0), tuning.longest_update
+                reach = abs(last) / 2 if change * last < 0 else min(2 * abs(last) or most, most)
+                change = float(np.clip(change, -reach, min(reach, tuning.smoothing_strengths[1] - before)))
+                self.last[place] = change
+            strengths[place] = float(np.exp(before + change))
+        moved, self.proposed = bool(self.proposed), {}
+        return moved
 
 
 def best_roughness(
     system: Bordered, tuning: JointTuning, faded: Collection[Place] = ()
-) -> dict[Place, tuple[float, float]]:
+) -> tuple[dict[Place, float], set[Place]]:
     """Update the strengths of the states' smoothness priors towards those of greatest evidence.
 
     The states' prior given the equation has the curvature A = K + w R'R, with smoothness K and equation
-    slopes R; the posterior, with unknowns free, has the curvature H. The evidence is stationary if, for each
-    part K_j of K, the squares ``u' K_j u`` equal ``tr(A^-1 K_j) - tr(H^-1 K_j)``; modes that the equation
-    fixes cancel. The update multiplies the strength by the ratio of both sides (Wood and Fasiolo, Biometrics
-    73:1071, 2017). Both traces are estimated with the same random probes, in every update. A prior that
-    constrains hardly any mode at its best strength fades out: it is not updated again.
+    slopes R; the posterior, with unknowns free, has the curvature H. With D = A^-1 - H^-1 and the states u at
+    the end of the undamped step, the slope of the log-evidence along the logarithm of a strength is half of
+    ``m_j - u' K_j u``, where K_j is its part of K and ``m_j = tr(D K_j)`` the number of modes that the data
+    determine; modes that the equation fixes cancel. Its expected curvature is half of ``tr(D K_j D K_k)``
+    (Fisher's scoring), and at most m_j / 2, by which the update would multiply the strength by the ratio of
+    m_j and the squares (Wood and Fasiolo, Biometrics 73:1071, 2017). All traces are estimated with the same
+    random probes, in every update. A strength that is as good as the best is kept. A prior that constrains
+    hardly any mode at its best strength fades out: it is not updated again.
 
     Parameters
     ----------
     system
         The normal equations.
     tuning
-        Probes, limits of an update, and when a prior fades out.
+        Probes, limits of an update, and when a strength is kept or a prior fades out.
     faded
         (target, axis) of the priors that have faded out.
 
     Returns
     -------
-    strengths
-        (target, axis) -> new strength, and the number of modes that the data determine, 0 if the prior fades
-        out.
+    changes, fading
+        (target, axis) -> change of the log-strength, and those of the priors that fade out.
     """
+    kept = [r for r in system.rough if (r.target, r.axis) not in faded]
+    if not kept:
+        return {}, set()
+    core, count, step = system.layout.core_size, system.objective.count, system.undamped()
+    sources = [r.rows.T @ probes(len(r.values), tuning) for r in kept]
+    starts = np.cumsum([0, *(s.shape[1] for s in sources)])[:-1]
+    v = np.hstack(sources)
+    posterior, shown = _posterior(system, v[:core], v[core:]), np.zeros_like(v)
+    states = np.append(np.arange(core), core + system.layout.states)
+    shown[states] = np.vstack(system.before_data.solve(v[:core], v[core + system.layout.states]))
+    shown -= posterior
+    strengths, ends = np.array([r.strength for r in kept]), np.concatenate(step)
+    held = strengths * np.add.reduceat(np.sum(v * posterior, axis=0), starts)
+    modes = np.maximum(strengths * np.add.reduceat(np.sum(v * shown, axis=0), starts), tuning.least_modes)
+    squares = count * strengths * [np.sum(np.square(r.values + r.rows @ ends)) for r in kept]
+    log = np.log(modes / np.maximum(squares, 1e-300))
+    few = held < tuning.few_modes
+    fading = few & (log < np.log(tuning.fading_distance))
+    fading &= count * system.decrease(*step) < tuning.settled(len(v) - core)
+    crossed = [np.add.reduceat(np.sum(np.square(r.rows @ shown), axis=0), starts) for r in kept]
+    expected = np.array(crossed) * np.outer(strengths, strengths)
+    share, slope = tuning.bound_share, modes * log / 2
+    curvature = (1 - share) * (expected + expected.T) / 4 + share * np.diag(modes / 2)
+    change, free = np.zeros(len(kept)), ~fading
+    change[free] = np.linalg.solve(curvature[np.ix_(free, free)], slope[free])
+    size = np.abs(change) * np.minimum(np.sqrt(np.diag(curvature)), 1.0)
+    moving = free & (few | (size > tuning.steady_strength) & (np.abs(slope) > tuning.steady_slope))
+    places = [(r.target, r.axis) for r in kept]
+    changes = {place: float(c) for place, c, moves in zip(places, change, moving, strict=True) if moves}
+    return changes, {place for place, fades in zip(places, fading, strict=True) if fades}
+
+
+def _posterior(system: Bordered, core: Array, border: Array) -> Array:
+    """Products (n + p, k) of the covariance of all parameters with vectors, by the present priors."""
     schur = system.with_priors()[0]
     schur[np.diag_indices_from(schur)] += 1e-12 * np.diag(schur).mean() if len(schur) else 0.0
-    found = {}
-    for rough in system.rough:
-        place = rough.target, rough.axis
-        if place in faded:
-            continue
-        core, border = _probes(rough, system, tuning)
-        free = system.before_data.energies(core, border[system.layout.states])
-        taken = system.eliminated.energies(core, border, schur)
-        modes = max(rough.strength * float(np.sum(free - taken)), tuning.least_modes)
-        ratio = modes / max(rough.strength * system.objective.count * rough.squares, 1e-300)
-        if ratio < tuning.fading_distance and rough.strength * float(np.sum(taken)) < tuning.few_modes:
-            found[place] = rough.strength / tuning.fading_factor, 0.0
-            continue
-        most = tuning.update_factor
-        found[place] = rough.strength * float(np.clip(ratio, 1 / most, most)), modes
-    return found
-
-
-def _probes(rough: Rough, system: Bordered, tuning: JointTuning) -> tuple[Array, Array]:
-    """Random vectors v, parts (n, k) and (p, k): the expected sum of vv' is the prior's curvature."""
-    layout, signs = system.layout, probes(rough.rows, tuning)
-    return (
-        np.zeros((layout.core_size, signs.shape[1])) if rough.core is None else rough.core.T @ signs,
-        np.zeros((layout.border_size, signs.shape[1])) if rough.border is None else rough.border.T @ signs,
-    )
+    return np.vstack(system.eliminated.solve(core, border, schur))

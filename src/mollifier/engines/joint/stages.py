@@ -97,8 +97,9 @@ class Joint(LevenbergMarquardt):
         self.free = [n for n, u in self.model.problem.unknown_fields.items() if u.smoothness is None]
         self.allowed, self._changed, self._whole = True, 0.0, np.inf
         self._misfits: list[float] = []
-        # Shapes of priors are chosen once strengths are steady: before, the solution may still be far off.
-        self._steady = False
+        # Shapes of priors are chosen once strengths are steady, and again at the best strengths of the
+        # states: before, the solution may still be far off.
+        self._steady = self._shaped = False
         self._roughness = RoughnessUpdates()
         self._adapted, self.raised = False, 0.0
         self._last: list[Component] | None = None
@@ -135,7 +136,7 @@ class Joint(LevenbergMarquardt):
                 # The misfit may still decrease; the weight is not raised meanwhile.
                 self.allowed = gain > tuning.small_step
             elif (
-                gain < tuning.gain_per_unknown * self.layout.border_size + 1
+                gain < tuning.settled(self.layout.border_size)
                 or before - after < tuning.slow_decrease * before
             ):
                 self._raise_weight()
@@ -202,6 +203,7 @@ class Joint(LevenbergMarquardt):
             return missing_term(self.linearisation, self.weight, equations, system.scored)
 
     def _raise_weight(self) -> None:
+        self._roughness.last.clear()
         self.weight = min(self.weight * self.tuning.weight_factor, self.tuning.full_weight)
 
     def _fits(self) -> bool:
@@ -237,7 +239,7 @@ class Joint(LevenbergMarquardt):
 
     def _system(self, nodes: list[Array]) -> System:
         moved = self._roughness.apply(self.objective.roughness, self.tuning)
-        self._changed = max(moved, np.inf if self.reweighing else 0.0)
+        self._changed = np.inf if moved or self.reweighing else 0.0
         if self.free and self.weight >= 1.0:
             rescale(self.objective, self.free)
         self.linearisation.expand()
@@ -251,7 +253,9 @@ class Joint(LevenbergMarquardt):
         # them.
         if self.free and (self.weight >= 1.0 or not self.allowed) and system.finite:
             search = self._search(system)
-            found = search.improved(system.choices, shapes=self._steady)
+            shapes = self._steady and not (moved and self._shaped)
+            found = search.improved(system.choices, shapes)
+            self._shaped |= shapes
             change = max(system.choices[n].distance(found[n]) for n in self.free)
             self._changed, self._steady = max(self._changed, change), change < self.tuning.steady_for_shapes
             system.choices = found
@@ -361,6 +365,7 @@ class Joint(LevenbergMarquardt):
         shifts = self.linearisation.shifts
         kept = None if shifts is None else [torch.from_numpy(np.ascontiguousarray(s)) for s in shifts]
         strengths: dict[str, Any] = {"roughness": asdict(self._roughness), "steady": self._steady}
+        strengths |= {"shaped": self._shaped}
         strengths |= {"misfits": self._misfits, "adapted": self._adapted, "raised": self.raised}
         strengths |= self.linearisation.chosen()
         return super().state_dict() | {"allowed": self.allowed, "shifts": kept} | strengths
@@ -369,7 +374,8 @@ class Joint(LevenbergMarquardt):
         """Restore a saved state."""
         super().load_state_dict(state)
         self.allowed, self._roughness = state["allowed"], RoughnessUpdates(**state["roughness"])
-        self._steady, self._misfits = state["steady"], list(state["misfits"])
+        self._steady, self._shaped = state["steady"], state["shaped"]
+        self._misfits = list(state["misfits"])
         self._adapted, self.raised = state["adapted"], state["raised"]
         self.linearisation.choose(state)
         self.linearisation.expand()

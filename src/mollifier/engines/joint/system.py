@@ -45,7 +45,7 @@ class Eliminated:
     """
 
     def __init__(self, factor: BandedCholesky, between: sp.csr_array, border: Array) -> None:
-        self.factor, self.between = factor, between
+        self.factor = factor
         self.half = factor.forward(between.toarray())
         schur = border - self.half.T @ self.half
         self.schur = (schur + schur.T) / 2
@@ -55,11 +55,12 @@ class Eliminated:
         """Of the matrix."""
         return self.factor.log_determinant + float(np.linalg.slogdet(self.schur)[1])
 
-    def solve(self, core: Array, border: Array) -> tuple[Array, Array]:
-        """The matrix' inverse times a vector with parts (n,) and (p,)."""
-        inner = border - self.half.T @ self.factor.forward(core)
-        after = solved(self.schur, inner) if inner.size else inner
-        return self.factor.solve(core - self.between @ after), after
+    def solve(self, core: Array, border: Array, schur: Array | None = None) -> tuple[Array, Array]:
+        """``M^-1 v`` of vectors with parts (n,) or (n, k) and (p,) or (p, k); ``schur`` replaces `schur`."""
+        own = self.factor.forward(core)
+        inner = border - self.half.T @ own
+        after = solved(self.schur if schur is None else schur, inner) if inner.size else inner
+        return self.factor.backward(own - self.half @ after), after
 
     def energies(self, core: Array, border: Array, schur: Array | None = None) -> Array:
         """``v' M^-1 v`` of vectors with parts (n, k) and (p, k), shape (k,); ``schur`` replaces `schur`."""
@@ -81,19 +82,17 @@ class Rough:
         Index of the state and of the coordinate, as in `Objective.roughness`.
     strength
         Strength of the prior in the normal equations.
-    core, border
-        Slopes of the rows with respect to core and border, shapes (m, n) and (m, p); None if all are zero.
-    squares, rows
-        Sum of squares of the rows' values, and their number m.
+    rows
+        Their slopes with respect to core and border, shape (m, n + p).
+    values
+        Shape (m,).
     """
 
     target: int
     axis: int
     strength: float
-    core: sp.csr_array | None
-    border: sp.csr_array | None
-    squares: float
-    rows: int
+    rows: sp.csr_array
+    values: Array
 
 
 class Bordered:
@@ -211,12 +210,20 @@ class Bordered:
     @property
     def gradient(self) -> Tensor:
         """Half the slope of the loss, shape (parameters,)."""
+        return self.layout.flat(*self._slopes)
+
+    def decrease(self, core: Array, border: Array) -> float:
+        """Of the loss, predicted for an undamped step."""
+        return -float(self._slopes[0] @ core + self._slopes[1] @ border)
+
+    @property
+    def _slopes(self) -> tuple[Array, Array]:
         border = self.normal.border_gradient.copy()
         for name, prior in self.priors.items():
             chosen = self.choices[name]
             slope = prior.form(chosen.shape).gradient / self.objective.count
             border[prior.columns] += chosen.strength * slope
-        return self.layout.flat(self.normal.core_gradient, border)
+        return self.normal.core_gradient, border
 
     @cached_property
     def at_bounds(self) -> NDArray[np.bool_]:
@@ -234,13 +241,17 @@ class Bordered:
         held = np.zeros(self.layout.border_size, dtype=bool)
         for name in names:
             held[self.layout.unknowns[name]] = True
-        border = np.zeros(len(held)) if held.all() else _descent(*self.with_priors(), held | self.at_bounds)
+        return self.layout.flat(*self.undamped(held))
+
+    def undamped(self, held: NDArray[np.bool_] | None = None) -> tuple[Array, Array]:
+        """The undamped step of core and border, with some of the border, and numbers at bounds, held."""
+        held = self.at_bounds if held is None else held | self.at_bounds
+        border = np.zeros(len(held)) if held.all() else _descent(*self.with_priors(), held)
         return self._with_states(self._factor, border)
 
-    def _with_states(self, factor: BandedCholesky, border: Array) -> Tensor:
-        """The step (parameters,) of the border and the states that follow it, by the factor of the core."""
-        core = factor.solve(self.normal.core_gradient + self.normal.between @ border)
-        return self.layout.flat(-core, border)
+    def _with_states(self, factor: BandedCholesky, border: Array) -> tuple[Array, Array]:
+        """The step of the border and that of the states, which follow it, by the factor of the core."""
+        return -factor.solve(self.normal.core_gradient + self.normal.between @ border), border
 
     def state_sd(self, state: Target) -> Array | None:
         """Standard errors of a state on its grid, shape (nodes of the grid,); None where it is too large."""
@@ -334,7 +345,7 @@ class Bordered:
             schur = schur + undamped.half.T @ undamped.half - half.T @ half
             reduced = reduced + undamped.half.T @ self._slope - half.T @ factor.forward(n.core_gradient)
         schur = schur + np.diag(damping * (diagonal + 1e-3 * diagonal.mean()))
-        return self._with_states(factor, _descent(schur, reduced, self.at_bounds))
+        return self.layout.flat(*self._with_states(factor, _descent(schur, reduced, self.at_bounds)))
 
 
 def probes(m: int, tuning: JointTuning) -> Array:
@@ -363,8 +374,7 @@ def _rough(
         for axis, part in linearisation.roughness.rows(state, nodes, slopes=True).items():
             strength = float(objective.roughness[i, axis])
             if strength:
-                rows = layout.core_rows(part), layout.border_rows(part, slopes)
-                squares = float(part.values @ part.values)
-                found.append(Rough(i, axis, strength, *rows, squares, len(part.values)))
+                rows = layout.rows(part, slopes)
+                found.append(Rough(i, axis, strength, rows, part.values))
                 total.add(part.scaled(np.sqrt(strength)), layout, slopes)
     return found

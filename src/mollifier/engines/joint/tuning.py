@@ -67,8 +67,7 @@ class JointTuning(CollocatedTuning):
     small_step: float = 1e-2
     """Predicted decrease of minus twice the log-likelihood below which a step is small."""
     steady: float = 0.1
-    """Change of a state's log-strength, in its standard errors, and of an unknown field's, below which
-    strengths have converged."""
+    """Change of an unknown field's log-strength below which it has converged."""
     steady_for_shapes: float = 1.0
     """Change of the unknown fields' log-strengths below which the shapes of their priors are chosen too."""
     gain_per_unknown: float = 0.1
@@ -113,12 +112,15 @@ class JointTuning(CollocatedTuning):
     # -- strengths of the states' smoothness priors
     most_updates: int = 40
     """Updates after which strengths are kept."""
-    update_growth: float = 1.5
-    """Growth of an update over the last one in the same direction."""
-    longest_update: float = 6.0
-    """Most growth of an update over the one that the marginal likelihood gives."""
-    update_factor: float = 1e2
-    """Most factor of an update of the marginal likelihood."""
+    steady_strength: float = 0.25
+    """Change of a log-strength, in its standard errors, below which a strength is kept: it would raise the
+    log-evidence by 0.03."""
+    steady_slope: float = 0.05
+    """Slope of the log-evidence along a log-strength below which it is kept."""
+    longest_update: float = 3.0
+    """Most change of a log-strength in one update."""
+    bound_share: float = 0.2
+    """Share of its upper bound in the curvature of the log-evidence by which updates are found."""
     least_modes: float = 1e-2
     """Lower limit of the number of modes of a state that the data determine."""
     few_modes: float = 0.5
@@ -155,3 +157,7 @@ class JointTuning(CollocatedTuning):
     """Rise of minus twice the log-likelihood to either end of the range below which the data show no edge:
     the supremum over an edge where there is none exceeds it in about 1 % of cases for one number that jumps
     (Andrews, Econometrica 61:821, 1993, Table I)."""
+
+    def settled(self, unknowns: int) -> float:
+        """Predicted decrease of minus twice the log-likelihood below which a fit has settled at a weight."""
+        return self.gain_per_unknown * unknowns + 1

@@ -8,7 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
-from scipy.linalg import cholesky_banded, solve_triangular
+from scipy.linalg import cholesky_banded
+from scipy.linalg.blas import dtrsm
 
 Array = NDArray[np.float64]
 
@@ -126,15 +127,21 @@ class BandedCholesky:
             view = as_strided(flat[low * (1 + self.width) :], shape, (step, self.width * step))
             block = np.where(inside[shape], view, 0.0)
             count = shape[1]
-            found.append((here, block[:count], slice(here.stop, rows.stop), block[count:]))
+            square = np.asfortranarray(block[:count])
+            found.append((here, square, slice(here.stop, rows.stop), block[count:]))
         return found
 
     def solve(self, right: Array) -> Array:
         """The solution for right-hand sides (n,) or (n, k), of the same shape."""
-        x = self._wide(self.forward(right))
+        return self.backward(self.forward(right))
+
+    def backward(self, right: Array) -> Array:
+        """``L'^-1 right``; shapes as of `solve`."""
+        x = self._wide(right)
         for here, square, after, below in reversed(self._columns):
             x[here] -= below.T @ x[after]
-            x[here] = solve_triangular(square, x[here], lower=True, trans=1, check_finite=False)
+            if x.size:
+                x[here] = dtrsm(1.0, square, x[here], lower=1, trans_a=1)
         return x.reshape(np.shape(right))
 
     def forward(self, right: Array) -> Array:
@@ -148,8 +155,9 @@ class BandedCholesky:
         x, starts = x[:, order], first[order]
         for here, square, after, below in self._columns:
             some = slice(int(np.searchsorted(starts, here.stop)))
-            x[here, some] = solve_triangular(square, x[here, some], lower=True, check_finite=False)
-            x[after, some] -= below @ x[here, some]
+            if some.stop:
+                x[here, some] = dtrsm(1.0, square, x[here, some], lower=1)
+                x[after, some] -= below @ x[here, some]
         found = np.empty_like(x)
         found[:, order] = x
         return found.reshape(np.shape(right))
