@@ -7,6 +7,8 @@ import pytest
 import xarray as xr
 
 import mollifier as mf
+from mollifier.engines.collocated import verdict
+from mollifier.engines.collocated.laplace import Laplace
 from mollifier.engines.collocated.spacing import convergence_order
 from mollifier.problem.collocation import collocate
 from mollifier.problem.settings import Collocation
@@ -52,6 +54,21 @@ def test_nodes_that_would_do_are_named():
     assert "the nodes along 'x' are too few: 'D' would move by about" in status.message
     named = int(status.message.split("collocation.nodes x: ")[1].split()[0])
     assert 18 < named < 36
+
+
+def test_error_of_a_field_at_its_bound_is_linear_in_the_residuals(monkeypatch):
+    """The exponential of a large error, averaged as if it were noise, was 1e12 times the noise."""
+    x, t = np.linspace(0, 1, 16), np.linspace(0, 1, 12)
+    u = np.exp(-D * np.pi**2 * t) * np.cos(np.pi * x)[:, None]
+    u += 0.01 * np.random.default_rng(0).standard_normal(u.shape)
+    data = mf.Observations.from_dataset(xr.Dataset({"u": (("x", "t"), u)}, {"x": x, "t": t}))
+    source = mf.FieldUnknown(over=("x",), lower=0.0)
+    seen: list[Laplace] = []
+    monkeypatch.setattr(verdict, "too_coarse", seen.append)
+    mf.solve(mf.InverseProblem("u_t = D*u_xx + s", data, {"s": source}, {"D": D}), "joint")
+    found = [ratio for *_, ratio, _ in seen[-1].spacing()]
+    seen[-1]._spacing = {c: 1e4 * rows for c, rows in seen[-1]._spacing.items()}
+    assert [ratio for *_, ratio, _ in seen[-1].spacing()] == pytest.approx([1e4 * r for r in found])
 
 
 def test_nodes_between_others_are_those_inside():

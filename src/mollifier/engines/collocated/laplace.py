@@ -139,12 +139,20 @@ class Laplace:
         return self._spread(name, self._factor, unresolved)
 
     def _spread(self, name: str, factor: Tensor, *more: Array) -> Array:
-        """Errors on a field's grid, (*grid.shape, k), by a factor and more errors before the bijection."""
+        """Errors on a field's grid, (*grid.shape, k), by a factor and more errors before the bijection.
+
+        The bijection is averaged over noise only: an error by the spacing has a sign, and by the exponential
+        of many standard errors it would be without limit.
+        """
         block, points = self.model.unknown_blocks[name], self.stage.objective.tuning.quadrature_points
         assert block.bijection is not None
+        assert self._noise is not None
         raw, jacobian = self.stage.raw(block)
-        spread = np.column_stack([jacobian @ factor[:, self._places[name]].T.numpy(), *more])
-        slope = _slopes(block.bijection, raw, np.sqrt(np.square(spread).sum(-1)), points)
+        spread, noise = (
+            np.column_stack([jacobian @ f[:, self._places[name]].T.numpy(), *more])
+            for f in (factor, self._noise)
+        )
+        slope = _slopes(block.bijection, raw, np.sqrt(np.square(noise).sum(-1)), points)
         spread = block.mollified.matrix(Derivative("u")) @ (slope[:, None] * spread)
         return self.model.gauge_fixed(name, spread.reshape(*block.grid.shape, -1))
 
