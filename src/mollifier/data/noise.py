@@ -32,6 +32,8 @@ _LARGEST = 300_000
 _FEWEST_WINDOWS = 12
 # Differences of the weights of windows that count as equal.
 _EVEN = 1e-12
+# Noise as a fraction of rms that is rounding.
+_ROUNDING = 1e-12
 # Values of which a median is taken.
 _RANKED = 20_000
 _FEWEST_REPEATS = 30
@@ -45,6 +47,15 @@ _PROCESS_NOISE = np.geomspace(1e-8, 1e2, 41)
 _CLIP = 3.0
 # Variance of a normal variable cut at three standard deviations.
 _CLIPPED_VARIANCE = 0.973336
+
+
+def of_rms(fraction: float) -> str:
+    """Noise as a fraction of rms, in words.
+
+    >>> of_rms(0.02), of_rms(8e-34)
+    ('2 % of rms', 'none')
+    """
+    return f"{100 * fraction:.2g} % of rms" if fraction > _ROUNDING else "none"
 
 
 def estimate_noise(

@@ -14,6 +14,7 @@ from mollifier.data import building, errorbars, lazy, selection
 from mollifier.data.building import POINT
 from mollifier.data.errorbars import Noise, trusted
 from mollifier.data.labelled import Labelled
+from mollifier.data.noise import of_rms
 from mollifier.data.selection import Samples
 from mollifier.errors import DataError
 from mollifier.io.arguments import typed
@@ -368,6 +369,6 @@ def _noise(obs: Observations, variable: str) -> str:
         fraction = obs.noise_sd(variable) / (obs.rms(variable) or 1.0)
     except DataError:
         return "noise not given, too few values to estimate it"
-    text = f"noise {100 * fraction:.2g} % of rms ({obs.noise_source(variable)})"
+    text = f"noise {of_rms(fraction)} ({obs.noise_source(variable)})"
     sure = int((trusted(obs.dataset, variable) & obs.dataset[variable].notnull().values).sum())
     return text + (f", {sure:,} values trusted" if sure else "")

@@ -9,6 +9,7 @@ import numpy as np
 import sympy
 from scipy.spatial import KDTree
 
+from mollifier.data.noise import of_rms
 from mollifier.diagnostics.check.findings import Finding, about
 from mollifier.engines.identifiability.structure import constant_fields
 from mollifier.equations.names import TIME_NAMES
@@ -51,7 +52,7 @@ def of_data(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Findin
             continue
         source = obs.noise_source(v)
         numbers["data"][v] |= {"noise": fraction, "noise_source": source}
-        yield Finding("info", "noise", f"{v}: {100 * fraction:.2g} % of rms, {source}.")
+        yield Finding("info", "noise", f"{v}: {of_rms(fraction)}, {source}.")
         for found in obs.noise_findings(v):
             declare = f"Declare it: {words}." if (words := found.declaration(v)) and found.grave else ""
             level = "warning" if found.grave else "info"
