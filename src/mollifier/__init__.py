@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from mollifier.errors import MollifierError
     from mollifier.mollify.differentiate import differentiate
     from mollifier.mollify.grid import Axis, Grid
-    from mollifier.mollify.jet import Jet
     from mollifier.mollify.kernels import BSpline, Bump, Kernel, Polynomial
     from mollifier.mollify.layer import MollifierLayer
+    from mollifier.mollify.orders import Jet
     from mollifier.problem.conditions import Condition
     from mollifier.problem.domain import Domain
     from mollifier.problem.estimate import Estimate
@@ -49,7 +49,7 @@ _HOME = {
     "FieldUnknown": "problem.unknowns",
     "Grid": "mollify.grid",
     "InverseProblem": "problem.inverse_problem",
-    "Jet": "mollify.jet",
+    "Jet": "mollify.orders",
     "Kernel": "mollify.kernels",
     "MollifierError": "errors",
     "MollifierLayer": "mollify.layer",

@@ -226,3 +226,19 @@ def test_select_keeps_errors_along_another_axis():
     """A single line keeps errors that vary along another."""
     obs = Observations.from_dataset(field().assign(err=("t", np.linspace(0.1, 0.2, 18))), {"u": "err"})
     np.testing.assert_allclose(obs.select(t=2.0).samples("u").sd, 0.2)
+
+
+def test_samples_over_some_coordinates():
+    """Places, columns and parts of samples agree with their points."""
+    samples = Observations({"u": [1.0, 2.0, 3.0]}, {"x": [0.0, 0.5, 1.0], "t": [4.0, 5.0, 6.0]}, 0.1).samples(
+        "u"
+    )
+    assert [*samples.places] == ["x", "t"]
+    assert samples.places["t"].tolist() == [4.0, 5.0, 6.0]
+    assert samples.over(["t", "x"]).tolist() == [[4.0, 0.0], [5.0, 0.5], [6.0, 1.0]]
+    part = samples.part(np.array([2, 0]), ["t"])
+    assert (part.coordinates, part.points.tolist(), part.values.tolist()) == (
+        ("t",),
+        [[6.0], [4.0]],
+        [3.0, 1.0],
+    )

@@ -106,7 +106,7 @@ def test_terms_that_are_proportional():
 def test_an_equation_that_zero_solves():
     obs = gridded(wave)
     found = check(InverseProblem("0 = a*u_xx + b*u_t", obs, scalars("a", "b")))
-    assert "a and b cannot be distinguished by this equation: only b/a" in texts(found, "error")
+    assert "a and b cannot be distinguished by these equations: only b/a" in texts(found, "error")
 
 
 def test_noise_that_drowns_the_highest_derivative():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mollifier.diagnostics.validation import finite_differences as finite
-from mollifier.diagnostics.validation.misfit import misfit, neighbour_correlation
+from mollifier.diagnostics.validation.verdict import misfit, neighbour_correlation
 from mollifier.mollify.grid import Axis, Grid
 
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mollifier.errors import GridError
-from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.grid import Axis, Grid, axis_of
 from mollifier.mollify.radius import Radius
 
 
@@ -100,3 +101,13 @@ def test_axis_spacing_uneven():
 def test_grid_refusals(make, says):
     with pytest.raises(GridError, match=says):
         make()
+
+
+def test_axis_of_a_labelled_coordinate():
+    """Unit and period are those of the coordinate's attributes."""
+    x = xr.DataArray([0.0, 1.0, 2.0], dims="x", name="x", attrs={"units": "m", "periodic": 3.0})
+    assert axis_of(x) == Axis("x", 0.0, 3.0, 3, periodic=True, unit="m")
+    with pytest.raises(GridError, match=r"dataset.sortby|array.sortby"):
+        axis_of(x[::-1])
+    with pytest.raises(GridError, match="True, False or a period was expected"):
+        axis_of(x.assign_attrs(periodic="yes"))

@@ -12,9 +12,9 @@ from torch import nn
 from layer_problems import GRID, ORDERS, field, small
 from mollifier.errors import GridError
 from mollifier.mollify.grid import Axis, Grid
-from mollifier.mollify.jet import Jet
 from mollifier.mollify.kernels import BSpline, Bump, Polynomial
 from mollifier.mollify.layer import MollifierLayer
+from mollifier.mollify.orders import Jet
 
 
 class Net(nn.Sequential):

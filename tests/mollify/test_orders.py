@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mollifier.errors import GridError
-from mollifier.mollify.jet import Jet, parse_orders
-from mollifier.mollify.orders import Derivative
+from mollifier.mollify.orders import Derivative, Jet, parse_orders
 
 
 @given(st.dictionaries(st.sampled_from(["x", "y", "t", "time"]), st.integers(0, 6)))

@@ -12,8 +12,8 @@ from numpy.polynomial import Chebyshev
 from mollifier.errors import GridError
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import BSpline, Bump, Polynomial
+from mollifier.mollify.radius import least_radius
 from mollifier.mollify.stencils import degree_for, moment_error, rows
-from mollifier.mollify.windows import least_radius
 
 KERNELS = [Polynomial(8), BSpline(7), Bump()]
 

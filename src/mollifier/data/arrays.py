@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.data.complex_values import is_complex, names_in_parts
+from mollifier.data.building import Roles
+from mollifier.data.values import is_complex, names_in_parts
 from mollifier.equations.names import parts_of
 from mollifier.errors import DataError, check_known
 
@@ -101,16 +102,9 @@ def columns(arrays: Arrays, coordinates: Sequence[str] | None) -> dict[str, NDAr
     return vectors
 
 
-def assemble(
-    arrays: Arrays,
-    *,
-    variables: Sequence[str] | None,
-    coordinates: Sequence[str] | None,
-    replicates: Sequence[str],
-    errors: Sequence[str] = (),
-    dims: Mapping[str, Sequence[str]] | None = None,
-) -> xr.Dataset:
+def assemble(arrays: Arrays, roles: Roles, dims: Mapping[str, Sequence[str]] | None = None) -> xr.Dataset:
     """Label the arrays. Dimensions come from ``dims``, then the file, then the lengths of the 1-D arrays."""
+    variables, coordinates, errors = roles.variables, roles.coordinates, roles.errors
     for name in (*(variables or ()), *(coordinates or ()), *errors, *(dims or ())):
         if name in arrays.refused:
             raise DataError(f"'{name}' cannot be read: {arrays.refused[name]}.")
@@ -128,19 +122,16 @@ def assemble(
             f"No array is left as a variable beside the coordinates {axes}; the file holds {shapes}."
         )
     lengths = {c: arrays.values[c].size for c in axes}
+    attrs = {n: {"units": unit} for n, unit in arrays.units.items()}
     data: dict[str, Any] = {}
     for name in dict.fromkeys((*chosen, *errors)):
         values = arrays.values[name]
         given = tuple((dims or {}).get(name, ())) or arrays.dims.get(name, ())
-        own = given or _match(name, values.shape, lengths, coordinates is not None, replicates)
+        own = given or _match(name, values.shape, lengths, coordinates is not None, roles.replicates or ())
         _check_dims(name, values.shape, own, lengths)
-        data[name] = (own, values, {"units": arrays.units[name]} if name in arrays.units else {})
+        data[name] = own, values, attrs.get(name, {})
     used = {d for own, _, _ in data.values() for d in own}
-    coords = {
-        c: (c, arrays.values[c].ravel(), {"units": arrays.units[c]} if c in arrays.units else {})
-        for c in axes
-        if c in used
-    }
+    coords = {c: (c, arrays.values[c].ravel(), attrs.get(c, {})) for c in axes if c in used}
     return xr.Dataset(data, coords)
 
 

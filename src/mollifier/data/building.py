@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from mollifier.data.complex_values import is_complex
 from mollifier.data.periodic import repeats_first
-from mollifier.data.values import EXTENTS, check_text, measured_array, real_array
+from mollifier.data.values import EXTENTS, check_text, is_complex, measured_array, real_array
 from mollifier.equations.names import TIME_NAMES
 from mollifier.errors import DataError, GridError, check_known
 from mollifier.mollify.arrays import Array
@@ -27,6 +26,17 @@ _KEPT = {
     *("units", "long_name", "standard_name", "origin", "experiments"),
     *("standard_error", "trusted", "noise_source", "noise_model"),
 }
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What names in a file are said to be; None where its content decides."""
+
+    variables: Sequence[str] | None = None
+    coordinates: Sequence[str] | None = None
+    replicates: Sequence[str] | None = None
+    #: Arrays beside the variables: standard errors, and a mask.
+    errors: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -230,15 +240,10 @@ def _gridded(
         )
     if given is not None and set(given) != set(axes):
         extra, lacking = sorted(set(given) - set(axes)), sorted(set(axes) - set(given))
+        stray = f"; {extra} are not dimensions" * bool(extra)
+        bound = f"; select one value of {lacking}, or list them in coordinates or replicates" * bool(lacking)
         raise DataError(
-            f"The variables lie on {tuple(axes)} but coordinates={given} was given"
-            + (f"; {extra} are not dimensions" if extra else "")
-            + (
-                f"; select one value of {lacking}, or list them in coordinates or replicates"
-                if lacking
-                else ""
-            )
-            + "."
+            f"The variables lie on {tuple(axes)} but coordinates={given} was given{stray}{bound}."
         )
     return Layout(names, given or tuple(axes), tuple(d for d in dims if d in repeats), None)
 

@@ -17,14 +17,13 @@ from numpy.typing import ArrayLike
 
 from mollifier.data import building
 from mollifier.data.building import POINT
-from mollifier.data.complex_values import in_parts, names_in_parts
 from mollifier.data.noise import estimate_noise
 from mollifier.data.noise_model import NoiseModel, declared_in, smoothed
 from mollifier.data.noise_structure import NoiseFinding, less_than_given, noise_structure
-from mollifier.data.values import EXTENTS, real_array
+from mollifier.data.values import EXTENTS, in_parts, names_in_parts, real_array
 from mollifier.errors import DataError, check_known
 from mollifier.io.draws import Rng, generator
-from mollifier.mollify.arrays import Array, Mask
+from mollifier.mollify.arrays import Array, Mask, rms
 
 Noise: TypeAlias = "float | Mapping[str, float | str | ArrayLike | xr.DataArray | Mapping[str, Any]] | None"
 
@@ -122,7 +121,7 @@ def findings(
         except DataError:  # too few values to say
             found = np.inf
         less = sd is not None and less_than_given(found, sd)
-        return (NoiseFinding("less than given", found / _rms(array.values), grave=False),) if less else ()
+        return (NoiseFinding("less than given", found / rms(array.values), grave=False),) if less else ()
     declared = declared_in(array)
     order = (*(d for d in array.dims if d in replicates), *coordinates)
     given = known(dataset, variable)
@@ -228,18 +227,11 @@ def attach(raw: xr.Dataset, noise: Noise, variables: list[str] | None) -> tuple[
             found[v] = f"{v}_standard_error"
             raw = raw.assign({found[v]: array if isinstance(array, xr.DataArray) else (raw[v].dims, array)})
     for v, name in ((v, n) for v, n in found.items() if isinstance(n, str)):
-        check_known(
-            name, map(str, raw.variables), DataError, f"Standard error '{name}' of '{v}' is not in the data."
-        )
+        text = f"Standard error '{name}' of '{v}' is not in the data."
+        check_known(name, map(str, raw.variables), DataError, text)
     bars = Bars(found, marks)
     left = {*bars.linked(), *(variables or ())}
     return raw.drop_vars([n for n in replaced if n in raw.variables and n not in left]), bars
-
-
-def _rms(values: Array) -> float:
-    most = float(np.nanmax(np.abs(values), initial=0.0))
-    scale = most if most > 1e150 else 1.0  # its square would overflow
-    return scale * float(np.sqrt(np.nanmean((values / scale) ** 2)))
 
 
 def _declared(
@@ -253,7 +245,7 @@ def _declared(
     own = [c for c in coordinates if points is not None or c in array.dims]
     repeats = [str(d) for d in array.dims if d not in coordinates]
     whole = estimate(dataset, variable, own, repeats) if lacks else None
-    sd = model.settle(array, _rms(array.values), smoothed(array.values, points), whole)
+    sd = model.settle(array, rms(array.values), smoothed(array.values, points), whole)
     if isinstance(sd, np.ndarray):
         _link(dataset, variable, "standard_error", xr.Variable(array.dims, sd))
     elif sd is not None:
@@ -275,7 +267,7 @@ def settle(
         if isinstance(given, NoiseModel):
             dataset = _declared(dataset, v, given, coordinates)
         elif isinstance(given, float):
-            array.attrs["standard_error"] = given * _rms(array.values)
+            array.attrs["standard_error"] = given * rms(array.values)
         elif given is not None:
             array.attrs["standard_error"] = given
             sd = _beside(dataset, v, given)[np.isfinite(array.values)]
@@ -301,7 +293,7 @@ def with_noise(dataset: xr.Dataset, fractions: Mapping[str, float], rng: Rng) ->
     dataset = dataset.copy()
     for v, fraction in fractions.items():
         old = dataset[v]
-        sigma = _fraction(f"add_noise was given {fraction} for '{v}'", fraction) * _rms(old.values)
+        sigma = _fraction(f"add_noise was given {fraction} for '{v}'", fraction) * rms(old.values)
         dataset[v] = old + sigma * draws.standard_normal(old.shape)
         dataset[v].attrs.update(old.attrs)
         error = old.attrs.get("standard_error")

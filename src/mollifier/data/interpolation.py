@@ -17,8 +17,8 @@ from scipy.interpolate import (
 from scipy.spatial import QhullError
 
 from mollifier.errors import DataError
-from mollifier.mollify.arrays import Array, Mask
-from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.arrays import Array
+from mollifier.mollify.grid import Grid, axis_of
 
 
 def positions(
@@ -77,29 +77,23 @@ def on_grid(name: str, values: Array, grid: Grid, at: Array, method: str) -> Arr
     return result
 
 
-def axis_of(coordinate: xr.DataArray, size: int | None = None) -> Axis:
-    """The axis through a coordinate's nodes, or with so many even nodes; periodic by its attribute."""
-    x = coordinate.values.astype(float)
-    period = coordinate.attrs.get("periodic")
-    upper = x[0] + float(period) if period else x[-1]
-    nodes = tuple(x) if size is None else None
-    return Axis(str(coordinate.name), x[0], upper, size or x.size, bool(period), nodes=nodes)
-
-
 def interpolated(array: xr.DataArray, points: Array) -> Array:
     """A field at points (n, d) in the order of its dimensions, by cubic splines, shape (n,)."""
     grid = Grid(*(axis_of(array[d]) for d in array.dims))
     return on_grid(str(array.name), array.values.astype(float), grid, points, "cubic")
 
 
-def within(array: xr.DataArray, points: Array) -> Mask:
-    """Which points (n, d) lie between the ends of a field, but for rounding; along axes that wrap all do."""
-    found = np.ones(len(points), dtype=bool)
+def predicted(array: xr.DataArray, points: Array) -> Array:
+    """As `interpolated`; NaN beyond the ends of the field, but for rounding. Axes that wrap have none."""
+    inside = np.ones(len(points), dtype=bool)
     for d, x in zip(array.dims, points.T, strict=True):
         nodes = array[d].values
         spare = 1e-6 * np.ptp(nodes)
         beyond = (x < nodes[0] - spare) | (x > nodes[-1] + spare)
-        found &= ~beyond | bool(array[d].attrs.get("periodic"))
+        inside &= ~beyond | bool(array[d].attrs.get("periodic"))
+    found = np.full(len(points), np.nan)
+    if inside.any():
+        found[inside] = interpolated(array, points[inside])
     return found
 
 

@@ -45,7 +45,10 @@ class IsolatedTuning:
     """Values that are compared with a quadratic at most."""
     sampled: int = 2_000
     """Values from which the noise is taken."""
-    spread: int = 100_000
+    first: int = 250
+    """Values from which it is taken first: what is isolated is beyond ``sure`` of the limit by these."""
+    sure: float = 0.8
+    spread: int = 20_000
     """Values from which the standard deviation is taken."""
     rounds: int = 3
     """Searches, each without the values found before."""
@@ -111,15 +114,20 @@ def isolated(values: Array, places: Places, tuning: IsolatedTuning = DEFAULT) ->
         drawn = np.flatnonzero(np.isfinite(values))[drawn]
     some, inner = drawn[: tuning.sampled], values.flat[drawn]
     spread = float(np.std(np.clip(inner, *np.percentile(inner, [1, 99]))))
-    chosen = some
-    for turn in range(tuning.rounds):
-        typical = _deviations(values, places, some, terms)[0]
+
+    def limit(part: Index, tail: float | None = None) -> float:
+        """The deviation that noise as long-tailed as that of a part of the values has by chance only."""
+        typical = _deviations(values, places, part, terms)[0]
         sigma = max(float(np.median(typical)) / 0.6745, tuning.least_noise * spread)
-        least = _limit(typical, count, tuning) * sigma
-        if not turn:
-            chosen = _screened(values, places, least / 2, tuning)
+        return _limit(_tail(typical, tuning) if tail is None else tail, count, tuning) * sigma
+
+    rough = tuning.sure * limit(some[: tuning.first], tuning.tails[1])
+    chosen = _screened(values, places, rough / 2, tuning)
+    for _ in range(tuning.rounds):
         away, beside = _deviations(values, places, chosen, terms, outside=True)
-        hit = away > np.maximum(least + tuning.deviation * beside, 1e-300)
+        hit = away > np.maximum(rough + tuning.deviation * beside, 1e-300)
+        if hit.any():
+            hit &= away > limit(some) + tuning.deviation * beside
         if not hit.any():
             break
         squares += float(np.square(away[hit]).sum())
@@ -134,12 +142,16 @@ def isolated(values: Array, places: Places, tuning: IsolatedTuning = DEFAULT) ->
     return mask, squares
 
 
-def _limit(deviations: Array, count: int, tuning: IsolatedTuning) -> float:
-    """The deviation that noise as long-tailed as these has by chance only, in robust standard deviations."""
+def _tail(deviations: Array, tuning: IsolatedTuning) -> float:
+    """Degrees of freedom of Student noise with the quantiles of these deviations."""
     tails = np.linspace(*tuning.tails, 21)
     middle, far = student_upper(0.25, tails), student_upper(0.025, tails)
     ratio = np.quantile(deviations, 0.95) / max(float(np.median(deviations)), 1e-300)
-    tail = float(np.interp(-ratio, -far / middle, tails))
+    return float(np.interp(-ratio, -far / middle, tails))
+
+
+def _limit(tail: float, count: int, tuning: IsolatedTuning) -> float:
+    """The deviation that Student noise has by chance only, in robust standard deviations."""
     return float(student_upper(tuning.chance / count / 2, tail) / student_upper(0.25, tail)) * 0.6745
 
 

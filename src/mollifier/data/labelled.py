@@ -20,8 +20,8 @@ from mollifier.data.noise_model import NoiseEffect, effects_of
 from mollifier.data.noise_structure import NoiseFinding
 from mollifier.errors import DataError, check_known
 from mollifier.io.printed import Printed
-from mollifier.mollify.arrays import Array
-from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.arrays import Array, rms
+from mollifier.mollify.grid import Grid, axis_of
 
 # Values that are hashed at a time: a copy of all would take as much memory as the data.
 _HASHED = 2**20
@@ -119,12 +119,7 @@ class Labelled(Printed):
         if not self.gridded:
             where = f"scattered over {self.coordinates}"
             raise DataError(f"The observations are {where} and have no grid; make one over their bounds.")
-        periodic, units = self.periodic, self.units
-        axes = []
-        for c in self.coordinates:
-            x = self.dataset[c].values
-            axes.append(Axis.from_points(c, x, periodic=periodic.get(c, False), unit=units.get(c, "")))
-        whole = Grid(*axes)
+        whole = Grid(*(axis_of(self.dataset[c]) for c in self.coordinates))
         return whole if names is None else whole.subgrid([names] if isinstance(names, str) else names)
 
     def _variable(self, name: str) -> str:
@@ -137,8 +132,7 @@ class Labelled(Printed):
 
     def rms(self, variable: str) -> float:
         """Root mean square of the finite values, in the units of the variable."""
-        finite = self._finite(variable)
-        return float(np.sqrt(np.mean(finite**2))) if finite.size else np.nan
+        return rms(self.dataset[self._variable(variable)].values)
 
     def noise_sd(self, variable: str) -> float:
         """Typical standard error, in the units of the variable; estimated where none was given.

@@ -12,7 +12,7 @@ Learning, MIT Press 2006, section 5.4). Repeats at one place measure the noise d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -34,7 +34,7 @@ _FEWEST_WINDOWS = 12
 _EVEN = 1e-12
 # Noise as a fraction of rms that is rounding.
 _ROUNDING = 1e-12
-# Values of which a median is taken.
+# Values of which a median is taken, or the order of a difference chosen.
 _RANKED = 20_000
 _FEWEST_REPEATS = 30
 _CENTRES = 2_000
@@ -128,14 +128,15 @@ def difference(u: Array, x: Array, order: int, axis: int = -1) -> Array:
     return windowed(u, weights, axis)
 
 
-def windowed(u: Array, weights: Array, axis: int) -> Array:
-    """Sums over windows along an axis with weights (windows, taps), which are one row a window."""
+def windowed(u: Array, weights: Array, axis: int, step: int = 1) -> Array:
+    """Sums over every so many windows along an axis, with weights (windows, taps) of all of them."""
+    count, weights = len(weights), weights[::step]
     shape = [-1 if i == axis % u.ndim else 1 for i in range(u.ndim)]
     inner = list(u.shape)
     inner[axis] = len(weights)
     result, part = np.zeros(inner), np.empty(inner)
     for j, column in enumerate(weights.T):
-        moved = u[(slice(None),) * (axis % u.ndim) + (slice(j, j + len(weights)),)]
+        moved = u[(slice(None),) * (axis % u.ndim) + (slice(j, j + count, step),)]
         result += np.multiply(moved, column.reshape(shape), out=part)
     return result
 
@@ -174,35 +175,48 @@ def central(shape: Sequence[int], most: int = _LARGEST) -> tuple[slice, ...]:
 def _gridded(u: Array, nodes: tuple[Array, ...]) -> float | None:
     """The smallest estimate over axes and orders of difference; None where no order has enough whole windows.
 
-    ``u`` has shape (repeats, *grid).
+    ``u`` has shape (repeats, *grid). Of each axis, and of all together, the order is chosen on few values.
     """
-    candidates: list[tuple[float, float]] = []
+    kinds = [(_ORDERS, [axis]) for axis in range(len(nodes))]
+    kinds += [(_MIXED_ORDERS, list(range(len(nodes))))] if len(nodes) > 1 else []
+    found = []
+    for orders, along in kinds:
+        whole, few = (_part(u, nodes, along, most) for most in (_LARGEST, _RANKED))
+        more = whole[0].size / few[0].size
+        looks = list(_differences(*few, orders, more)) or list(_differences(*whole, orders))
+        found += _differences(*whole, [min(looks)[-1]]) if looks else []
+    return min(found)[1] if found else None
 
-    def consider(filtered: Array, overlap: int) -> None:
-        f = filtered[np.isfinite(filtered)]
+
+def _part(u: Array, nodes: Sequence[Array], along: list[int], most: int) -> tuple[Array, list[Array]]:
+    """About so many of the values (repeats, *grid), with their nodes: lines (lines, nodes), or a block."""
+    if len(along) == 1:
+        (axis,) = along
+        moved, every = np.moveaxis(u, axis + 1, -1), 1 + u.size // most
+        some = np.unravel_index(np.arange(0, u.size // u.shape[axis + 1], every), moved.shape[:-1])
+        return moved[some], [nodes[axis]]  # a copy of these alone
+    cut = central(u.shape[1:], most)
+    return u[(slice(None), *cut)], [x[c] for x, c in zip(nodes, cut, strict=True)]
+
+
+def _differences(
+    u: Array, nodes: Sequence[Array], orders: Iterable[int], more: float = 1.0
+) -> Iterator[tuple[float, float, int]]:
+    """The noise by differences of some orders along the last axes, charged and plain, and the order.
+
+    Among many estimates the least reliable would win by chance: each is charged its uncertainty, which is
+    that of ``more`` times as many values.
+    """
+    for order in orders:
+        if min(x.size for x in nodes) <= order:
+            continue
+        f = u
+        for i, x in enumerate(nodes):
+            f = difference(f, x, order, i - len(nodes))
+        f = f[np.isfinite(f)]
         if f.size >= _FEWEST_WINDOWS:
             s = _spread(f)
-            # Among many estimates the least reliable would win by chance: each is charged its uncertainty.
-            candidates.append((s * (1 + 2 * np.sqrt(overlap / f.size)), s))
-
-    for axis, x in enumerate(nodes, start=1):
-        moved, every = np.moveaxis(u, axis, -1), 1 + u.size // _LARGEST
-        some = np.unravel_index(np.arange(0, u.size // x.size, every), moved.shape[:-1])
-        lines = moved[some]  # a copy of these alone
-        for order in _ORDERS:
-            if x.size > order:
-                consider(difference(lines, x, order), order)
-    if len(nodes) > 1:
-        cut = central(u.shape[1:])
-        block = u[(slice(None), *cut)]
-        kept = [x[c] for x, c in zip(nodes, cut, strict=True)]
-        for order in _MIXED_ORDERS:
-            if min(x.size for x in kept) > order:
-                f = block
-                for axis, part in enumerate(kept, start=1):
-                    f = difference(f, part, order, axis)
-                consider(f, order ** len(kept))
-    return min(candidates)[1] if candidates else None
+            yield s * (1 + 2 * np.sqrt(order ** len(nodes) / (f.size * more))), s, order
 
 
 def _scattered(u: Array, x: Array) -> float:

@@ -9,20 +9,22 @@ has less with every order. Differences along all axes leave independent noise al
 with the local level of the field, and with a normal distribution.
 
 The tests are exact to second order under white noise: the autocorrelation of unit-norm differences is known,
-so that a sum over overlapping windows counts as ``windows / sum r^2`` independent ones.
+so that a sum over overlapping windows counts as ``windows / sum r^2`` independent ones. Windows that would
+not raise that number are left out (`mollifier.data.effects.every`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from math import comb
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mollifier.data.effects import MEDIAN, Rows, overlap
+from mollifier.data.effects import MEDIAN, Rows, every, overlap
 from mollifier.data.noise import central, median, weights_of, windowed
 from mollifier.mollify.distributions import normal_tail, ranks
 
@@ -77,6 +79,10 @@ class NoiseTuning:
     tails: float = 1.0
     #: Values of a central block that is tested, at most.
     values: int = 300_000
+    #: Differences whose ranks are compared with those of the level, and values among which a step is sought
+    #: first, about.
+    ranked: int = 20_000
+    stepped: int = 2_000
 
 
 DEFAULT = NoiseTuning()
@@ -177,9 +183,10 @@ def noise_structure(
     given = None if given is None else np.broadcast_to(given, values.shape)[cut]
     values, nodes = values[cut], [x[c] for x, c in zip(nodes, cut[1:], strict=True)]
     found: dict[tuple[str, str], NoiseFinding] = {}
-    for a in range(len(nodes)):
+    for a, x in enumerate(nodes):
+        differences = cache(partial(_differences, values, x, a, tuning=tuning))
         for b in range(len(nodes)):
-            if a != b and (one := _across(values, nodes, names, time, a, b, rms, tuning)):
+            if a != b and (one := _across(differences, nodes, names, time, a, b, rms, tuning)):
                 key = one.kind, one.along
                 if key not in found or found[key].sd < one.sd:
                     found[key] = one
@@ -201,22 +208,18 @@ def highest_order(n: int, tuning: NoiseTuning = DEFAULT) -> int:
     return order if order >= tuning.least_order else 0
 
 
-def _crossed(u: Array, x: Array, a: int, b: int, order: int, tuning: NoiseTuning) -> Rows:
-    """Differences along axis ``a`` of (repeats, *grid), as rows along axis ``b``; cut at a few deviations."""
+def _differences(u: Array, x: Array, a: int, order: int, tuning: NoiseTuning) -> tuple[Array, ...]:
+    """Differences along axis ``a`` of (repeats, *grid), cut at a few deviations, their level, and where."""
     weights = weights_of(x, order)
-    found, level = (
-        np.moveaxis(windowed(u, w, a + 1), (a + 1, b + 1), (-2, -1)).reshape(-1, u.shape[b + 1])
-        for w in (weights, weights**2)
-    )
+    found, level = (windowed(u, w, a + 1, every(order)) for w in (weights, weights**2))
     there = np.isfinite(found)
     typical = median(np.abs(found[there])) / 0.6745 if there.any() else 0.0
     cut = tuning.clip * typical
-    found = np.clip(np.where(there, found, 0.0), -cut, cut)
-    return Rows(found, np.where(there, level, 0.0), there.astype(float), overlap(order))
+    return np.clip(np.where(there, found, 0.0), -cut, cut), np.where(there, level, 0.0), there.astype(float)
 
 
 def _across(
-    u: Array,
+    differences: Callable[[int], tuple[Array, ...]],
     nodes: Sequence[Array],
     names: Sequence[str],
     time: str | None,
@@ -225,11 +228,16 @@ def _across(
     rms: float,
     tuning: NoiseTuning,
 ) -> NoiseFinding | None:
-    """What is common to the nodes of axis ``b``, seen in differences along axis ``a``."""
+    """What is common to the nodes of axis ``b``, seen in ``differences`` of an order along axis ``a``."""
     order = highest_order(nodes[a].size, tuning)
     if not order or nodes[b].size < 4:
         return None
-    high, low = (_crossed(u, nodes[a], a, b, k, tuning) for k in (order, order - 1))
+
+    def rows(order: int) -> Rows:
+        moved = (np.moveaxis(v, (a + 1, b + 1), (-2, -1)) for v in differences(order))
+        return Rows(*(v.reshape(-1, nodes[b].size) for v in moved), overlap=overlap(order, every(order)))
+
+    high = rows(order)
     total = high.variance
     if total < (tuning.least * rms) ** 2:
         return None
@@ -237,7 +245,7 @@ def _across(
     spread = tuning.spread_correlated if seen and seen.how == "correlated" else tuning.spread
     if seen is None or seen.local < spread or seen.part < (tuning.least * rms) ** 2:
         return None
-    if seen.part < tuning.flat * low.part(seen.how):
+    if seen.part < tuning.flat * rows(order - 1).part(seen.how):
         return None
     grave = seen.part / total * min(tuning.window, nodes[b].size) > tuning.grave
     size, sd = float(np.sqrt(seen.part)) / rms, float(np.sqrt(total))
@@ -251,7 +259,7 @@ def _across(
 def _mixed(u: Array, nodes: Sequence[Array], order: int, power: int = 1) -> Array:
     """Differences of one order along all axes; with power 2, means by the squares of their weights."""
     for axis, x in enumerate(nodes, start=1):
-        u = windowed(u, weights_of(x, order) ** power, axis)
+        u = windowed(u, weights_of(x, order) ** power, axis, every(order))
     return u
 
 
@@ -264,7 +272,7 @@ def _pointwise(
     if order < 2:
         return
     found = {k: _mixed(u, nodes, k) for k in range(1, order + 1)}
-    if np.isfinite(found[order]).sum() < 100:
+    if np.isfinite(found[order]).sum() * every(order) ** len(nodes) < 100:
         return
     sizes = {k: median(e[np.isfinite(e)] ** 2) / MEDIAN for k, e in found.items()}
     white = sizes[order]
@@ -292,9 +300,10 @@ def _shape(
 ) -> Iterator[NoiseFinding]:
     """Dependence of differences (n,), ``of`` an order along so many axes, on the level, and their tails."""
     order, axes = of
-    squares, count = e**2, e.size / overlap(order) ** axes
-    correlation = np.corrcoef(ranks(squares), ranks(level))[0, 1]
-    if normal_tail(correlation * np.sqrt(count)) < tuning.level:
+    squares, count = e**2, e.size / overlap(order, every(order)) ** axes
+    few = slice(None, None, 1 + e.size // tuning.ranked)
+    correlation = np.corrcoef(ranks(squares[few]), ranks(level[few]))[0, 1]
+    if normal_tail(correlation * np.sqrt(count / (few.step or 1))) < tuning.level:
         slope = _growth(np.minimum(squares, tuning.clip**2 * np.mean(squares)), level**2)
         # Intervals hold all the same: 55 of 56 numbers (docs: data).
         yield NoiseFinding("relative", float(np.sqrt(slope)), grave=False, sd=sd)
@@ -320,13 +329,17 @@ def _growth(squares: Array, level: Array) -> float:
 def _steps(u: Array, rms: float, tuning: NoiseTuning) -> Iterator[NoiseFinding]:
     """Rounding to steps; it is grave where the field and its noise change by less from node to node."""
     finite = u[np.isfinite(u)]
-    different = np.unique(finite)
+    different, gaps, step = finite, finite, np.inf
+    for some in (finite[:: 1 + finite.size // tuning.stepped], finite):  # no step is wider than the least gap
+        different = np.unique(some)
+        gaps = np.diff(different)
+        step = float(gaps[gaps > 1e-9 * rms].min(initial=np.inf))
+        if not step > tuning.least * rms:
+            return
     if finite.size < 100 or different.size > finite.size // 4 or different.size < 3:
         return
-    gaps = np.diff(different)
-    step = float(gaps[gaps > 1e-9 * rms].min(initial=np.inf))
     whole = np.abs(gaps / step - np.round(gaps / step)) < 1e-3 * np.maximum(gaps / step, 1)
-    if np.isfinite(step) and step > tuning.least * rms and whole.mean() > 0.99:
+    if np.isfinite(step) and whole.mean() > 0.99:
         jumps = (np.diff(u, axis=axis) for axis in range(1, u.ndim))
         equal = min(float(np.mean(np.abs(j[np.isfinite(j)]) < step / 2)) for j in jumps)
         yield NoiseFinding("steps", step / rms, grave=equal > tuning.equal)

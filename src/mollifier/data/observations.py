@@ -226,15 +226,11 @@ class Observations(Labelled):
         >>> print(obs.summary().splitlines()[-1])
           masked: 1 value of u (1.7 %) is far from all neighbours, at x = 0.339
         """
-        whole, found = self.in_memory, self.part.damage
-        if not found:
-            return self
-        dataset = whole.copy()
+        dataset, found = self.in_memory.copy(), self.part.damage
         for d in found:
             dataset[d.variable] = dataset[d.variable].where(~d.mask)
-        before = [dataset.attrs["masked"]] if "masked" in dataset.attrs else []
-        note = "; ".join([*before, *(d.text for d in found)])
-        return self._with(dataset.assign_attrs(masked=note))
+        notes = [*filter(None, [dataset.attrs.get("masked")]), *(d.text for d in found)]
+        return self._with(dataset.assign_attrs(masked="; ".join(notes))) if found else self
 
     def scattered(self) -> Observations:
         """The same samples as scattered observations, one row for each place (and replicate) with a value."""

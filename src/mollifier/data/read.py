@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os.path import isdir
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ import xarray as xr
 
 from mollifier.data import arrays as unlabelled
 from mollifier.data import errorbars, selection, tables
-from mollifier.data.complex_values import names_in_parts
+from mollifier.data.building import Roles
 from mollifier.data.errorbars import Noise
 from mollifier.data.observations import Observations
 from mollifier.data.readers.engines import engine_reader
 from mollifier.data.readers.registry import READERS, Reader, reader_of, suffix_of, suffixes
-from mollifier.data.values import real_array
+from mollifier.data.values import names_in_parts, real_array
 from mollifier.errors import DataError, check_known
 from mollifier.io.arguments import typed
 from mollifier.io.draws import Rng
@@ -162,11 +162,11 @@ def read(
     axes, repeats = None if isinstance(coordinates, Mapping) else _listed(coordinates), _listed(replicates)
     noise = _noise_of(noise, requested)
     errors = [v for v in noise.values() if isinstance(v, str)] if isinstance(noise, Mapping) else []
-    extra = [*errors, *([mask] if mask else [])]
     content, names, parts = unlabelled.in_parts(content, names)
     requested, dims, units = (names_in_parts(n, parts) for n in (requested, dims, units))
-    content, found = _named(content, names, requested, axes, repeats, extra, dims)
-    content, axes, repeats = _chosen(content, requested, axes, repeats, extra, select or {}, gridded)
+    roles = Roles(requested, axes, repeats, [*errors, *([mask] if mask else [])])
+    content, found = _named(content, names, roles, dims)
+    content, roles = _chosen(content, roles, select or {}, gridded)
     content = _stepped(content, steps)
     if mask is not None:
         check_known(mask, map(str, content.variables), DataError, "Mask '{}' is not in the data.")
@@ -180,8 +180,8 @@ def read(
         content,
         names_in_parts(noise, parts),
         variables=requested,
-        coordinates=axes,
-        replicates=repeats,
+        coordinates=roles.coordinates,
+        replicates=roles.replicates,
         units=units,
         periodic=periodic,
     )
@@ -216,32 +216,19 @@ def _requested(
 
 
 def _named(
-    content: Any,
-    names: dict[Any, str],
-    requested: list[str] | None,
-    axes: list[str] | None,
-    repeats: list[str] | None,
-    extra: list[str],
-    dims: Mapping[str, Sequence[str]] | None,
+    content: Any, names: dict[Any, str], roles: Roles, dims: Mapping[str, Sequence[str]] | None
 ) -> tuple[Any, dict[str, str]]:
     """What was loaded, renamed: a table, or a dataset with named dimensions; and the units of a table."""
     found: dict[str, str] = {}
     if isinstance(content, unlabelled.Arrays):
         content = unlabelled.rename(content, names)
-        unlabelled.refuse_objects(content, requested)
-        table = None if dims or content.dims else unlabelled.columns(content, axes)
+        unlabelled.refuse_objects(content, roles.variables)
+        table = None if dims or content.dims else unlabelled.columns(content, roles.coordinates)
         if table is not None:
             plain = {n: real_array(n, c) if c.dtype.kind == "c" else c for n, c in table.items()}
             found, content = content.units, pd.DataFrame(plain)
         else:
-            content = unlabelled.assemble(
-                content,
-                variables=requested,
-                coordinates=axes,
-                replicates=repeats or (),
-                errors=extra,
-                dims=dims,
-            )
+            content = unlabelled.assemble(content, roles, dims)
     elif isinstance(content, tuple):
         content, found = content[0], {str(names.get(n, n)): u for n, u in content[1].items()}
         unlabelled.check_rename(names, content.columns)
@@ -252,40 +239,29 @@ def _named(
 
 
 def _chosen(
-    content: Any,
-    requested: list[str] | None,
-    axes: list[str] | None,
-    repeats: list[str] | None,
-    extra: list[str],
-    select: Mapping[str, Any],
-    gridded: bool | None,
-) -> tuple[xr.Dataset, list[str] | None, list[str] | None]:
-    """The selected rows or slices as a dataset; its coordinates and replicates where settled."""
+    content: Any, roles: Roles, select: Mapping[str, Any], gridded: bool | None
+) -> tuple[xr.Dataset, Roles]:
+    """The selected rows or slices as a dataset, and the roles with what is settled by them."""
+    axes, repeats = roles.coordinates, roles.replicates
     if isinstance(content, pd.DataFrame):
         content = tables.select_rows(content, select)
         axes = None if axes is None else [c for c in axes if c in content or c not in select]
-        content, settled, repeated = tables.tabulate(
-            content, coordinates=axes, variables=requested, replicates=repeats, errors=extra, gridded=gridded
-        )
+        content, axes, repeats = tables.tabulate(content, replace(roles, coordinates=axes), gridded)
         note = "; ".join(f"{k} = {v}" for k, v in select.items())
         content = content.assign_attrs(selected=note) if note else content
-        return content, list(settled), list(repeated)
+        return content, replace(roles, coordinates=axes, replicates=repeats)
     for name, value in select.items():
         content = selection.pick(content, (), name in content.dims, name, value)
         axes = None if axes is None else [c for c in axes if c != name or c in content.coords]
         repeats = None if repeats is None else [r for r in repeats if r in content.dims]
-    return content, axes, repeats
+    return content, replace(roles, coordinates=axes, replicates=repeats)
 
 
 def _stepped(content: xr.Dataset, steps: Mapping[str, float]) -> xr.Dataset:
     """With coordinate values at even steps from zero along some dimensions."""
     for name, step in steps.items():
-        check_known(
-            name,
-            map(str, content.dims),
-            DataError,
-            "coordinates gives a step along '{}', no dimension of the data.",
-        )
+        text = "coordinates gives a step along '{}', no dimension of the data."
+        check_known(name, map(str, content.dims), DataError, text)
         if isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step < float("inf"):
             raise DataError(
                 f"coordinates gives {step!r} as the step along '{name}'; a positive number was expected."

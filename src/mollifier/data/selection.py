@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from mollifier.data.arrays import check_rename
 from mollifier.data.building import POINT, time_last
 from mollifier.errors import DataError, check_known, did_you_mean
 from mollifier.io.draws import Rng, generator
-from mollifier.mollify.arrays import Array, Mask
+from mollifier.mollify.arrays import Array, Index, Mask
 
 # Standard errors never fall below this fraction of rms(u), so that weights stay finite on exact data.
 _FLOOR = 1e-8
@@ -33,6 +33,20 @@ class Samples:
     values: Array
     #: Absolute standard errors, shape (n,), in the units of the values; given or estimated, always positive.
     sd: Array
+
+    @property
+    def places(self) -> dict[str, Array]:
+        """Coordinate -> where the samples are along it, shape (n,)."""
+        return dict(zip(self.coordinates, self.points.T, strict=True))
+
+    def over(self, names: Iterable[Hashable]) -> Array:
+        """Where the samples are along some of their coordinates, shape (n, names)."""
+        return self.points[:, [self.coordinates.index(str(c)) for c in names]]
+
+    def part(self, rows: Index, names: Sequence[str] | None = None) -> Samples:
+        """Some of the samples, over some of their coordinates, or all."""
+        names = self.coordinates if names is None else tuple(names)
+        return Samples(names, self.over(names)[rows], self.values[rows], self.sd[rows])
 
 
 def samples(
@@ -91,10 +105,14 @@ def equals(name: str, labels: NDArray[Any], value: Any) -> Mask:
     raise DataError(f"'{name}' is nowhere {value!r}. There are: {', '.join(shown)}.{close}")
 
 
-def matches(name: str, labels: NDArray[Any], value: Any) -> tuple[Mask, bool]:
-    """Where labels equal the value, or one of several, as `equals`; and whether it is a single value."""
+def matches(name: str, labels: NDArray[Any], value: Any, near: bool = False) -> tuple[Mask, bool]:
+    """Where labels equal the value, or one of several, as `equals`; and whether it is a single value.
+
+    With ``near`` numbers may differ by rounding to single precision.
+    """
     single = isinstance(value, str) or not isinstance(value, Iterable)
-    return np.any([equals(name, labels, v) for v in ([value] if single else value)], axis=0), single
+    values = [_nearest(labels, v) if near else v for v in ([value] if single else value)]
+    return np.any([np.zeros(labels.shape), *(equals(name, labels, v) for v in values)], axis=0), single
 
 
 def pick(dataset: xr.Dataset, coordinates: Sequence[str], gridded: bool, name: str, value: Any) -> xr.Dataset:
@@ -190,11 +208,7 @@ def where_trusted(
     mark = xr.Variable((), np.array(True))
     for name, value in where.items():
         check_known(name, coordinates, DataError, "There is no coordinate '{}' to trust.")
-        values = [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
-        labels = dataset[name].values
-        hit = np.zeros(labels.shape, dtype=bool)
-        for v in values:
-            hit |= equals(name, labels, _nearest(labels, v))
+        hit = matches(name, dataset[name].values, value, near=True)[0]
         mark = mark & xr.Variable(dataset[name].dims, hit)
     found = [v for v in variables if set(mark.dims) <= set(dataset[v].dims)]
     found = [v for v in found if (dataset[v].variable.notnull() & mark).any()]

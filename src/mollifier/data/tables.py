@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from mollifier.data import selection
-from mollifier.data.building import COORDINATE_NAMES, POINT, REPLICATE, time_last
+from mollifier.data.building import COORDINATE_NAMES, POINT, REPLICATE, Roles, time_last
 from mollifier.data.notation import qualified
 from mollifier.data.readers.registry import Reader
 from mollifier.data.text_tables import first_text, read_layout, split_header
@@ -142,19 +142,15 @@ def _refuse_text(name: str, column: Any, remedy: str = "") -> None:
 
 
 def tabulate(
-    table: pd.DataFrame,
-    *,
-    coordinates: Sequence[str] | None,
-    variables: Sequence[str] | None,
-    replicates: Sequence[str] | None,
-    errors: Sequence[str] = (),
-    gridded: bool | None = None,
+    table: pd.DataFrame, roles: Roles, gridded: bool | None = None
 ) -> tuple[xr.Dataset, tuple[str, ...], tuple[str, ...]]:
     """The rows as a dataset, its coordinates and its replicate dimensions.
 
     Columns named x, y, z, lon, lat, t or time are the coordinates and the other columns of numbers the
     variables, unless they are named. ``gridded`` overrules the choice between a grid and scattered points.
     """
+    variables, coordinates, errors = roles.variables, roles.coordinates, roles.errors
+    replicates = roles.replicates
     columns = [str(c) for c in table.columns]
     for name in (*(coordinates or ()), *(variables or ()), *(replicates or ()), *errors):
         if name not in columns:

@@ -202,9 +202,7 @@ def _bytes(file: Path) -> Any:
     size = file.stat().st_size
     with file.open("rb") as stream:
         packed = stream.read(2) == _GZIP
-        if (
-            packed and size > 4
-        ):  # the last bytes hold the size of the text, at most 1032 times that of the file
+        if packed and size > 4:  # the last bytes hold the size of the text, at most 1032 times the file's
             stream.seek(-4, 2)
             size = min(int.from_bytes(stream.read(4), "little"), 1032 * size)
     if size > _MOST_BYTES:

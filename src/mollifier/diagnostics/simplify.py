@@ -112,17 +112,12 @@ def simplify(solution: Solution, name: str, forms: Mapping[str, str] | None = No
             f"forms={forms!r} was given; names with formulas were expected: {{'power': 'a*u^m'}}."
         )
     law, modes, count = _curve(solution, name)
-    state = str(law.dims[0]).removesuffix("_value")
     whole = modes.T @ modes
     whole += _RIDGE * np.trace(whole) / len(whole) * np.eye(len(whole))
     whiten = np.linalg.inv(np.linalg.cholesky(whole))
-    free = "comment" in law.attrs  # known up to a constant, its mean zero
-    x, y = law[law.dims[0]].values.astype(float), law.values.astype(float)
-    found = []
-    for label, formula in (FORMS if forms is None else forms).items():
-        form = _fitted(label, formula, state, x, y, whiten, free, count, len(modes))
-        found += [form] if form else []
-    return tuple(sorted(found, key=lambda f: f.bic))
+    given = (FORMS if forms is None else forms).items()
+    found = [_fitted(label, formula, law, whiten, count, len(modes)) for label, formula in given]
+    return tuple(sorted(filter(None, found), key=lambda f: f.bic))
 
 
 def _curve(solution: Solution, name: str) -> tuple[xr.DataArray, Array, float]:
@@ -159,17 +154,11 @@ def _read(formula: str) -> sympy.Expr:
 
 
 def _fitted(
-    label: str,
-    formula: str,
-    state: str,
-    x: Array,
-    y: Array,
-    whiten: Array,
-    free: bool,
-    count: float,
-    modes: int,
+    label: str, formula: str, law: xr.DataArray, whiten: Array, count: float, modes: int
 ) -> Form | None:
     """A form fitted to a curve (n,); None where it is not finite on it, or has no determined parameters."""
+    x, y = law[law.dims[0]].values.astype(float), law.values.astype(float)
+    free = "comment" in law.attrs  # known up to a constant, its mean zero
     expression = _read(formula)
     u = sympy.Symbol("u")
     symbols = sorted(expression.free_symbols - {u}, key=str)
@@ -197,7 +186,8 @@ def _fitted(
         str(s): Estimate(str(s), float(v), float(e)) for s, v, e in zip(symbols, best.x, sd, strict=True)
     }
     probability = float(chi2.sf(misfit, max(modes - len(symbols), 1)))
-    written = str(expression.xreplace({u: sympy.Symbol(state)})).replace("**", "^")
+    state = sympy.Symbol(str(law.dims[0]).removesuffix("_value"))
+    written = str(expression.xreplace({u: state})).replace("**", "^")
     return Form(label, written, found, misfit, probability, misfit + len(symbols) * np.log(count))
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from mollifier.engines.gates.gates import gated
 from mollifier.errors import DataError
-from mollifier.problem.export import described
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
+from mollifier.problem.serialization import described
 from mollifier.problem.solution import Solution
 
 

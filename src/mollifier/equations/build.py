@@ -8,11 +8,21 @@ from typing import Any, NoReturn
 import sympy
 from sympy.core.function import AppliedUndef
 
-from mollifier.equations.algebra import Algebra, apply, check_finite, expand, number, power
+from mollifier.equations.algebra import (
+    Algebra,
+    apply,
+    check_finite,
+    conjugate,
+    expand,
+    magnitude,
+    number,
+    power,
+    reciprocal,
+    split,
+)
 from mollifier.equations.functions import FUNCTIONS, name_of
 from mollifier.equations.hints import foreign
 from mollifier.equations.names import IMAGINARY
-from mollifier.equations.parts import conjugate, magnitude, reciprocal, split
 from mollifier.equations.syntax import WHERE, Node, Statement, error_at
 from mollifier.errors import EquationError, did_you_mean
 from mollifier.mollify.orders import Derivative
@@ -52,11 +62,8 @@ class TreeBuilder:
 
     def residual(self, statement: Statement) -> sympy.Expr:
         """Left minus right side."""
-        sides = [statement.left] if statement.right is None else [statement.left, statement.right]
-        values = [
-            self.scalar(side, "An equation is between scalars; write one for each component.")
-            for side in sides
-        ]
+        text, sides = "An equation is between scalars; write one for each component.", statement.sides
+        values = [self.scalar(side, text) for side in sides]
         start, end = sides[0].start, sides[-1].end
         return self.guard(start, end, lambda: check_finite(values[0] - sympy.Add(*values[1:])))
 

@@ -48,7 +48,8 @@ def conservative(residual: sympy.Expr, names: Names) -> list[ConservativeTerm]:
     rest = _by_monomial(as_functions(residual, names))
     algebra = Algebra(names, _MOST_WORK)
     found: list[ConservativeTerm] = []
-    for monomial in sorted(rest, key=lambda m: (-_order(m, names), str(m))):
+    orders = {m: max((d.total for d in _state(m, names)), default=0) for m in rest}
+    for monomial in sorted(rest, key=lambda m: (-orders[m], str(m))):
         if monomial not in rest:
             continue
         term = _pull_out(rest[monomial] * monomial, rest, algebra)
@@ -68,10 +69,6 @@ def _state(expr: sympy.Basic, names: Names) -> list[Derivative]:
     """Derivatives of state variables in an expression."""
     references = (names.resolve(s.name) for s in sorted(expr.free_symbols, key=str))  # type: ignore[attr-defined]
     return [r.derivative for r in references if r.kind == "field"]
-
-
-def _order(expr: sympy.Basic, names: Names) -> int:
-    return max((d.total for d in _state(expr, names)), default=0)
 
 
 def _split(term: sympy.Expr, names: Names) -> tuple[sympy.Expr, sympy.Expr]:

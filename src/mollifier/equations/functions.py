@@ -48,14 +48,6 @@ def _sign(x: float) -> float:
     return float((x > 0) - (x < 0))
 
 
-def _erf(module: Any, x: Any) -> Any:
-    return scipy.special.erf(x) if module is np else module.erf(x)
-
-
-def _step(module: Any, x: Any) -> Any:
-    return 0.5 + 0.5 * module.sign(x)
-
-
 FUNCTIONS: Registry[Function] = Registry(
     "function of the equation language",
     {
@@ -73,8 +65,10 @@ FUNCTIONS: Registry[Function] = Registry(
         "tanh": Function(sympy.tanh, math.tanh, "tanh"),
         "abs": Function(sympy.Abs, math.fabs, "abs"),
         "sign": Function(sympy.sign, _sign, "sign"),
-        "heaviside": Function(sympy.Heaviside, lambda x: 0.5 * (1 + _sign(x)), _step),
-        "erf": Function(sympy.erf, math.erf, _erf),
+        "heaviside": Function(
+            sympy.Heaviside, lambda x: 0.5 * (1 + _sign(x)), lambda xp, x: 0.5 + 0.5 * xp.sign(x)
+        ),
+        "erf": Function(sympy.erf, math.erf, lambda xp, x: scipy.special.erf(x) if xp is np else xp.erf(x)),
         "min": Function(sympy.Min, min, "minimum", many=True),
         "max": Function(sympy.Max, max, "maximum", many=True),
     },

@@ -58,13 +58,9 @@ class Geometry:
             return residual
         terms = sympy.Add.make_args(sympy.expand_mul(residual))
         for factor in self.singular:
-            least = min(_exponent(t, factor) for t in terms)
+            least: Any = min(t.as_powers_dict().get(factor, 0) for t in terms)
             terms = tuple(t * factor**-least for t in terms) if least < 0 else terms
         return sympy.Add(*terms)
-
-
-def _exponent(term: sympy.Expr, factor: sympy.Expr) -> Any:
-    return term.as_powers_dict().get(factor, 0)
 
 
 @dataclass(frozen=True)

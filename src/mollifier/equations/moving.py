@@ -94,7 +94,7 @@ def jump_conditions(
     ``dx(k*u_x)`` leaves the flux k*u_x continuous, and ``k*u_xx`` the slope u_x.
     """
     c, names = edge.coordinate, system.names
-    orders = {f: max((d.along(c) for d in system.derivatives.get(f, ())), default=0) for f in names.fields}
+    orders = {f: system.order_along(c, f) for f in names.fields}
     found = []
     for f, order in orders.items():
         if order > 2:

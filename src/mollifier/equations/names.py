@@ -49,32 +49,6 @@ class Reference(NamedTuple):
 class Names:
     """What the names of an equation may mean.
 
-    Parameters
-    ----------
-    coordinates
-        Names of the coordinates.
-    fields
-        State variable -> the coordinates it depends on (usually all).
-    unknowns
-        Unknown -> the coordinates it varies over, ``()`` for a scalar. Unknown fields may be differentiated.
-        A field in place of a coordinate makes it a law of the state, ``{"D": ("u",)}``, with the chain rule.
-    known
-        Known data -> its coordinates, ``()`` for a constant. Known fields are not differentiated.
-    constants
-        Numbers, put in place of their names.
-    time
-        The time coordinate; by default ``t`` or ``time`` where that is a coordinate. ``""`` for none.
-        The other coordinates are spatial: ``lap``, ``grad`` and ``div`` act over them.
-    system
-        The system of the spatial coordinates, as `geometry` takes it; Cartesian by default.
-    experiments
-        Coordinates whose values number experiments: they are not spatial, and nothing is differentiated along
-        them.
-    units
-        Coordinate -> its unit, which says whether an angle is in degrees.
-    normal
-        Coordinate -> component of the unit vector along which ``dn(u)`` is the derivative.
-
     Raises
     ------
     EquationError
@@ -89,15 +63,28 @@ class Names:
     'u_tx'
     """
 
+    #: Names of the coordinates.
     coordinates: tuple[str, ...]
+    #: State variable -> the coordinates it depends on (usually all).
     fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Unknown -> the coordinates it varies over, ``()`` for a scalar. Unknown fields may be differentiated. A
+    #: field in place of a coordinate makes it a law of the state, ``{"D": ("u",)}``, with the chain rule.
     unknowns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Known data -> its coordinates, ``()`` for a constant. Known fields are not differentiated.
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Numbers, put in place of their names.
     constants: Mapping[str, float] = field(default_factory=dict)
+    #: The time coordinate; by default ``t`` or ``time`` where that is a coordinate. ``""`` for none. The
+    #: other coordinates are spatial: ``lap``, ``grad`` and ``div`` act over them.
     time: str | None = None
+    #: The system of the spatial coordinates, as `geometry` takes it; Cartesian by default.
     system: str | Mapping[str, Any] | None = None
+    #: Coordinates whose values number experiments: they are not spatial, and nothing is differentiated along
+    #: them.
     experiments: tuple[str, ...] = ()
+    #: Coordinate -> its unit, which says whether an angle is in degrees.
     units: Mapping[str, str] = field(default_factory=dict)
+    #: Coordinate -> component of the unit vector along which ``dn(u)`` is the derivative.
     normal: Mapping[str, float] = field(default_factory=dict)
     #: The lengths of steps along the spatial coordinates.
     geometry: Geometry = field(init=False, repr=False)

@@ -51,10 +51,8 @@ def fields_in(
     scan = _Scan(over | {n: over[parts_of(n)[0]] for n in names.complex}, names)
     for item in listed(equations):
         if isinstance(item, str):
-            for statement in read(item):
-                scan.tree(statement.left, ())
-                if statement.right is not None:
-                    scan.tree(statement.right, ())
+            for side in (side for statement in read(item) for side in statement.sides):
+                scan.tree(side, ())
         elif isinstance(item, sympy.Basic):
             scan.expression(item, ())
         elif callable(item):
@@ -84,10 +82,8 @@ def arguments_in(equations: Any) -> dict[str, tuple[str, ...]]:
 
     for item in listed(equations):
         if isinstance(item, str):
-            for statement in read(item):
-                walk(statement.left)
-                if statement.right is not None:
-                    walk(statement.right)
+            for side in (side for statement in read(item) for side in statement.sides):
+                walk(side)
         elif isinstance(item, sympy.Basic):
             for f in item.atoms(AppliedUndef):
                 found[type(f).__name__] = tuple(map(str, f.args))

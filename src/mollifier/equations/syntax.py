@@ -59,6 +59,11 @@ class Statement:
     left: Node
     right: Node | None
 
+    @property
+    def sides(self) -> list[Node]:
+        """The left side, and the right one if there is one."""
+        return [side for side in (self.left, self.right) if side is not None]
+
 
 def error_at(source: str, start: int, end: int, message: str) -> EquationError:
     """An error that shows the line and a caret line under ``source[start:end]``.

@@ -10,12 +10,11 @@ from typing import Any, TypeAlias
 
 import sympy
 
-from mollifier.equations.algebra import Algebra, Crossing, differentiate, expand
+from mollifier.equations.algebra import Algebra, Crossing, differentiate, expand, parts_of_equation
 from mollifier.equations.build import TreeBuilder, from_sympy, listed, trace
 from mollifier.equations.conservative import ConservativeTerm, conservative
 from mollifier.equations.lower import ArrayFunction, Program, lower
 from mollifier.equations.names import Names
-from mollifier.equations.parts import parts_of_equation
 from mollifier.equations.syntax import read
 from mollifier.errors import EquationError, check_known
 from mollifier.mollify.orders import Derivative
@@ -213,8 +212,8 @@ class EquationSystem:
         """The largest total order of a derivative."""
         return max((d.total for ds in self.derivatives.values() for d in ds), default=0)
 
-    def order_along(self, coordinate: str) -> int:
-        """The largest order along one coordinate.
+    def order_along(self, coordinate: str, field: str = "") -> int:
+        """The largest order along one coordinate, of one field or unknown, or of all.
 
         Raises
         ------
@@ -222,7 +221,8 @@ class EquationSystem:
             If it is not a coordinate.
         """
         check_known([coordinate], self.names.coordinates, EquationError, "'{}' is not a coordinate.")
-        return max((d.along(coordinate) for ds in self.derivatives.values() for d in ds), default=0)
+        used = (ds for f, ds in self.derivatives.items() if field in ("", f))
+        return max((d.along(coordinate) for ds in used for d in ds), default=0)
 
     @property
     def symbols(self) -> tuple[str, ...]:

@@ -11,11 +11,10 @@ import numpy as np
 from mollifier.errors import DataError, GridError, check_known, did_you_mean
 from mollifier.io.arguments import typed
 from mollifier.mollify.adaptive import ADAPTIVE, AdaptiveOperators
-from mollifier.mollify.grid import Axis, Grid
-from mollifier.mollify.jet import Jet, Order, parse_orders
+from mollifier.mollify.grid import Grid, axis_of
 from mollifier.mollify.kernels import BSpline, Kernel, namespace
 from mollifier.mollify.operators import TensorOperator
-from mollifier.mollify.orders import Derivative
+from mollifier.mollify.orders import Derivative, Jet, Order, parse_orders
 from mollifier.mollify.radius import Boundary, Radius
 
 
@@ -75,6 +74,7 @@ def differentiate(
 
     Examples
     --------
+    >>> from mollifier.mollify.grid import Axis
     >>> grid = Grid(Axis("x", 0.0, 1.0, 101))
     >>> u = grid["x"].points ** 3
     >>> bool(np.allclose(differentiate(u, grid, "u_xx", radius=0.1), 6 * grid["x"].points))
@@ -222,25 +222,7 @@ def _grid_of(array: Any, radius: float | str | Mapping[str, float | str]) -> Gri
             f"The array's dimensions {list(map(str, array.dims))} have no coordinates; assign them, as in "
             "array.assign_coords(x=...), or give the grid."
         )
-    return Grid(*(_axis_of(array.coords[n]) for n in names))
-
-
-def _axis_of(coordinate: Any) -> Axis:
-    name, periodic = str(coordinate.name), coordinate.attrs.get("periodic", False)
-    if not isinstance(periodic, bool | np.bool_ | int | float | np.number):
-        raise GridError(
-            f"Coordinate '{name}' has the attribute periodic={periodic!r}; True, False or a period was "
-            "expected."
-        )
-    periodic = bool(periodic) if isinstance(periodic, bool | np.bool_) else float(periodic)
-    unit = str(coordinate.attrs.get("units", ""))
-    try:
-        return Axis.from_points(name, coordinate.values, periodic=periodic, unit=unit)
-    except GridError as error:
-        x = np.asarray(coordinate.values)
-        if x.dtype.kind not in "iuf" or bool((np.diff(x) > 0).all()) or not np.isfinite(x).all():
-            raise
-        raise GridError(f"{error} With xarray: array.sortby('{name}').drop_duplicates('{name}').") from error
+    return Grid(*(axis_of(array.coords[n]) for n in names))
 
 
 def _matched(array: Any, grid: Grid) -> Grid:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -263,3 +264,28 @@ class Grid(Printed):
         """Coordinates of every node, shape (size, d), last axis fastest."""
         mesh = np.meshgrid(*(a.points for a in self.axes), indexing="ij")
         return np.stack([m.ravel() for m in mesh], axis=-1)
+
+
+def axis_of(coordinate: Any) -> Axis:
+    """The axis through the values (n,) of an `xarray` coordinate, with its unit and its period, if any.
+
+    Raises
+    ------
+    GridError
+        As `Axis.from_points`, or if the attribute ``periodic`` is neither True, False nor a period.
+    """
+    name, periodic = str(coordinate.name), coordinate.attrs.get("periodic", False)
+    if not isinstance(periodic, bool | np.bool_ | int | float | np.number):
+        raise GridError(
+            f"Coordinate '{name}' has the attribute periodic={periodic!r}; True, False or a period was "
+            "expected."
+        )
+    periodic = bool(periodic) if isinstance(periodic, bool | np.bool_) else float(periodic)
+    unit = str(coordinate.attrs.get("units", ""))
+    try:
+        return Axis.from_points(name, coordinate.values, periodic=periodic, unit=unit)
+    except GridError as error:
+        x = np.asarray(coordinate.values)
+        if x.dtype.kind not in "iuf" or bool((np.diff(x) > 0).all()) or not np.isfinite(x).all():
+            raise
+        raise GridError(f"{error} With xarray: array.sortby('{name}').drop_duplicates('{name}').") from error

@@ -114,6 +114,14 @@ def _horner(coefficients: Any, s: Any) -> Any:
     return result
 
 
+def _power(x: Any, n: int) -> Any:
+    """x^n by squares, several times as fast as a power of floats."""
+    if n < 2:
+        return x if n else x * 0 + 1
+    root = _power(x * x, n // 2)
+    return root * x if n % 2 else root
+
+
 def _check_degree(kernel: Any) -> None:
     """Refuse a degree that is no whole number, or at which the formula is all rounding."""
     if not isinstance(kernel.degree, Integral) or not 1 <= int(kernel.degree) <= _HIGHEST:
@@ -154,7 +162,7 @@ class Polynomial:
         w = 1 - s * s
         inside = w > 0
         w = namespace(s).where(inside, w, w * 0)
-        value = scale * w ** (p - order) * _horner(_polynomial_factor(p, order), s)
+        value = scale * _power(w, p - order) * _horner(_polynomial_factor(p, order), s)
         return namespace(s).where(inside, value, 0.0)
 
 
@@ -266,8 +274,7 @@ class BSpline:
         for i in range(self.degree // 2 + 1):
             left = centre - i - centre * xp.abs(s)
             inside = left > 0
-            term = xp.where(inside, left, left * 0) ** power
-            term = xp.where(inside, term, term * 0)
+            term = xp.where(inside, _power(left, power), left * 0)
             result = result + (-1) ** (i + order) * comb(self.degree + 1, i) * term
         result = result * (centre ** (order + 1) / factorial(power))
         return result * xp.sign(s) if order % 2 else result

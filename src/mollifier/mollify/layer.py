@@ -7,7 +7,9 @@ derivative is taken through the model. The method is that of arXiv:2505.11682.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,16 +20,13 @@ from torch.utils import _pytree as pytree
 from mollifier.errors import GridError
 from mollifier.io.arguments import typed
 from mollifier.mollify.grid import Grid
-from mollifier.mollify.jet import Jet, Order, parse_orders
 from mollifier.mollify.kernels import Kernel, Polynomial
 from mollifier.mollify.operators import Method, TensorOperator
-from mollifier.mollify.orders import Derivative
+from mollifier.mollify.orders import Derivative, Jet, Order, parse_orders
 from mollifier.mollify.precision import Weights, exact_backward, exact_float32, for_accumulation
-from mollifier.mollify.radius import Boundary, Radius
+from mollifier.mollify.radius import Boundary, Radius, least_radius
 from mollifier.mollify.sampling import Resampler, Sampler, Tile, on_nodes, tile_index
-from mollifier.mollify.signature import check_signature, signature
 from mollifier.mollify.stencils import degree_for, whole_weights
-from mollifier.mollify.windows import least_radius
 
 __all__ = ["Jet", "MollifierLayer", "Order", "Resampler", "Sampler", "Weights", "parse_orders"]
 
@@ -311,3 +310,42 @@ class MollifierLayer(nn.Module):
                     [whole_weights(self.kernel, offsets, axis.spacing, radius, k, accuracy) for k in orders]
                 )
         return constants
+
+
+def signature(
+    grid: Grid, kernel: Kernel, radius: Mapping[str, float], boundary: str, accuracy: int | None
+) -> Tensor:
+    """The bytes of their JSON: a tensor, as every tool that handles a ``state_dict`` expects."""
+    axes = [asdict(a) for a in grid]
+    entries = {"grid": axes, "kernel": repr(kernel), "radius": dict(radius)}
+    text = json.dumps(entries | {"boundary": boundary, "accuracy": accuracy})
+    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+
+
+def check_signature(found: Tensor, expected: Tensor) -> None:
+    """Compare two signatures.
+
+    Raises
+    ------
+    GridError
+        If an entry differs, or the first is no signature.
+    """
+    given = _entries(found)
+    for name, value in _entries(expected).items():
+        if given.get(name) != value:
+            raise GridError(
+                f"This state_dict is of another layer: {name} is {_short(given.get(name))} there and "
+                f"{_short(value)} here; make the layer as it was when the state was saved."
+            )
+
+
+def _entries(state: Any) -> dict[str, Any]:
+    try:
+        return dict(json.loads(bytes(state.tolist())))
+    except (AttributeError, TypeError, ValueError):
+        raise GridError("The extra state in this state_dict was not written by a mollifier layer.") from None
+
+
+def _short(value: Any, most: int = 120) -> str:
+    text = str(value)
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -18,17 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mollifier.errors import GridError, check_known
+from mollifier.mollify import convolve
 from mollifier.mollify.arrays import Array, Index
-from mollifier.mollify.convolve import (
-    banded_convolve,
-    direct_convolve,
-    fft_convolve,
-    gather,
-    gemm,
-    joined,
-    padded,
-    wrapped,
-)
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import Kernel, namespace
 from mollifier.mollify.radius import Boundary, Radius
@@ -40,7 +31,11 @@ METHODS: tuple[Method, ...] = ("gemm", "direct", "banded", "fft")
 # What an axis may multiply with, by method.
 _ARRAYS = ("matrix", "index", "weights", "stencils", "head", "tail")
 
-_CONVOLVE = {"direct": direct_convolve, "banded": banded_convolve, "fft": fft_convolve}
+_CONVOLVE = {
+    "direct": convolve.direct_convolve,
+    "banded": convolve.banded_convolve,
+    "fft": convolve.fft_convolve,
+}
 
 # Seconds per unit of work relative to one multiply-add of a GEMM, from timings on axes of 64 to 4,096 nodes.
 _DIRECT_COST = 30.0
@@ -147,20 +142,20 @@ class AxisOperator:
     def apply(self, x: Any, count: int, constants: Mapping[str, Any]) -> list[Any]:
         """The ``count`` orders whose `constants` are given: (batch, m, rest), from x (batch, n, rest)."""
         if self.method == "gemm":
-            return gemm(x, constants["matrix"], count)
+            return convolve.gemm(x, constants["matrix"], count)
         if "index" in constants:
-            return [gather(x, constants["index"][i], constants["weights"][i]) for i in range(count)]
+            return [convolve.gather(x, constants["index"][i], constants["weights"][i]) for i in range(count)]
         first, last = self.invariant.start, self.invariant.stop
         low = self._first - self._reach
         high = low + (last - first) + 2 * self._reach
-        block = wrapped(x, low, high) if self.nodes.periodic else padded(x, low, high)
+        block = convolve.wrapped(x, low, high) if self.nodes.periodic else convolve.padded(x, low, high)
         middle = _CONVOLVE[self.method](block, constants["stencils"], last - first)
         if last - first == self.results:
             return middle
         n = self.nodes.size
-        head = gemm(x[..., : constants["head"].shape[-1], :], constants["head"], count)
-        tail = gemm(x[..., n - constants["tail"].shape[-1] :, :], constants["tail"], count)
-        return [joined([h, m, t]) for h, m, t in zip(head, middle, tail, strict=True)]
+        head = convolve.gemm(x[..., : constants["head"].shape[-1], :], constants["head"], count)
+        tail = convolve.gemm(x[..., n - constants["tail"].shape[-1] :, :], constants["tail"], count)
+        return [convolve.joined([h, m, t]) for h, m, t in zip(head, middle, tail, strict=True)]
 
 
 class TensorOperator:

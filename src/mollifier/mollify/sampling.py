@@ -15,9 +15,8 @@ from torch.utils.checkpoint import checkpoint
 from mollifier.errors import GridError
 from mollifier.mollify.arrays import Index
 from mollifier.mollify.grid import Grid
-from mollifier.mollify.jet import Jet
 from mollifier.mollify.operators import TensorOperator
-from mollifier.mollify.orders import Derivative
+from mollifier.mollify.orders import Derivative, Jet
 from mollifier.mollify.precision import Weights, for_accumulation, unrounded
 from mollifier.mollify.stencils import rows, whole_weights
 

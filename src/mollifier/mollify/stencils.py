@@ -24,8 +24,7 @@ from mollifier.errors import GridError
 from mollifier.mollify.arrays import Array, Index, Mask
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import Kernel, check_order, memo, namespace
-from mollifier.mollify.radius import fits
-from mollifier.mollify.windows import Windows, usable, windows
+from mollifier.mollify.radius import Windows, fits, usable, windows
 
 # A second correction removes the round-off that the first leaves where the sampled kernel is far from exact.
 _CORRECTIONS = 2

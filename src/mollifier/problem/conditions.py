@@ -156,7 +156,7 @@ def box(
     """Coordinate -> ends of the box of the data, extended to conditions and to measurements of unknowns."""
     bounds = reached(conditions, data)
     for samples in measurements.values():
-        for c, x in zip(samples.coordinates, samples.points.T, strict=True):
+        for c, x in samples.places.items():
             if c in bounds and c not in data.periodic:
                 bounds[c] = min(bounds[c][0], float(x.min())), max(bounds[c][1], float(x.max()))
     return bounds

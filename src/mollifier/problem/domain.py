@@ -19,20 +19,8 @@ from mollifier.equations.system import EquationSystem
 from mollifier.errors import ConfigurationError, check_known
 from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.grid import Axis, Grid
-from mollifier.problem.shapes import (
-    IMAGES,
-    Shape,
-    as_rings,
-    inequalities,
-    is_path,
-    marked,
-    masked,
-    on_grid,
-    polygonal,
-    read_image,
-    read_mask,
-    read_rings,
-)
+from mollifier.problem import shapes
+from mollifier.problem.shapes import Shape, is_path
 from mollifier.problem.unknowns import as_names
 
 _PLANES = (("x", "y"), ("lon", "lat"), ("longitude", "latitude"))
@@ -92,7 +80,7 @@ class Domain:
     def __str__(self) -> str:
         found = [] if self.inside is None else [str(t) for t in listed(self.inside)]
         if self.polygon is not None:
-            rings = [] if is_path(self.polygon) else as_rings(self.polygon)
+            rings = [] if is_path(self.polygon) else shapes.as_rings(self.polygon)
             count = f"{len(rings)} ring{'s' * (len(rings) != 1)}, {sum(map(len, rings))} vertices"
             found.append(f"the polygon {self.polygon}" if not rings else f"a polygon ({count})")
         if self.mask is not None:
@@ -110,10 +98,10 @@ class Domain:
         DataError
             If a file cannot be read.
         """
-        shapes: list[Shape] = []
+        found: list[Shape] = []
         if self.inside is not None:
             for text in listed(self.inside):
-                shapes += inequalities(text, data, constants)
+                found += shapes.inequalities(text, data, constants)
         if self.polygon is not None:
             names = self._over(data)
             if len(set(names)) != 2 or len(names) != 2:
@@ -121,14 +109,14 @@ class Domain:
                     f"A polygon lies in a plane, and the data vary in space over {', '.join(names)}; name "
                     "its two coordinates, as in Domain(polygon=..., over=('x', 'y'))."
                 )
-            rings = read_rings(self.polygon, names) if is_path(self.polygon) else as_rings(self.polygon)
-            shapes.append(polygonal(names, checked_rings(rings, "The domain")))
+            rings = checked_rings(shapes.as_rings(self.polygon, names), "The domain")
+            found.append(shapes.polygonal(names, rings))
         if self.mask is not None:
             if isinstance(self.mask, str) and self.mask in data.variables and not data.gridded:
-                shapes.append(marked(data, self.mask, self._over(data), self.label))
+                found.append(shapes.marked(data, self.mask, self._over(data), self.label))
             else:
-                shapes.append(masked(self._labelled(data), self.label))
-        return Interior(tuple(shapes), str(self))
+                found.append(shapes.masked(self._labelled(data), self.label))
+        return Interior(tuple(found), str(self))
 
     def _over(self, data: Observations) -> tuple[str, ...]:
         """The coordinates of vertices."""
@@ -150,10 +138,12 @@ class Domain:
             if not file.suffix:
                 text = "The mask '{}' of the domain is no variable of the data and no file."
                 check_known(str(mask), data.variables, ConfigurationError, text)
-            image = file.suffix.lower() in IMAGES
-            mask = on_grid(read_image(file), self._over(data), data, True) if image else read_mask(file)
+            if file.suffix.lower() in shapes.IMAGES:
+                mask = shapes.on_grid(shapes.read_image(file), self._over(data), data, True)
+            else:
+                mask = shapes.read_mask(file)
         if not isinstance(mask, xr.DataArray):
-            mask = on_grid(np.asarray(mask), self._over(data), data)
+            mask = shapes.on_grid(np.asarray(mask), self._over(data), data)
         unknown = [d for d in map(str, mask.dims) if d not in data.coordinates]
         if unknown or not mask.dims:
             raise ConfigurationError(

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mollifier.data.complex_values import names_in_parts
 from mollifier.data.observations import Observations, Samples
+from mollifier.data.values import names_in_parts
 from mollifier.equations.build import listed
 from mollifier.equations.laws import over_fields
 from mollifier.equations.names import Names, parts_of
@@ -200,7 +200,7 @@ class InverseProblem:
             return self.bounds[name]
         values = [self.data.samples(name).values]
         for samples in self.measurements.values():
-            values += [samples.points[:, i] for i, c in enumerate(samples.coordinates) if c == name]
+            values += [x for c, x in samples.places.items() if c == name]
         found = np.concatenate(values)
         return float(found.min()), float(found.max())
 
@@ -219,6 +219,10 @@ class InverseProblem:
     def unknown_fields(self) -> dict[str, FieldUnknown]:
         """The unknown fields."""
         return {n: u for n, u in self.unknowns.items() if isinstance(u, FieldUnknown)}
+
+    def may_have_edges(self, *priors: str) -> list[str]:
+        """Unknown fields with one of some kinds of prior; no laws, which have too few cells for edges."""
+        return [n for n, u in self.unknown_fields.items() if u.prior in priors and n not in self.laws]
 
     @property
     def described(self) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def labels(problem: InverseProblem) -> tuple[str, ...]:
         s = problem.data.samples(f)
         if not set(found) <= set(s.coordinates):
             return ()
-        place = s.points[:, [s.coordinates.index(c) for c in found]]
+        place = s.over(found)
         curves = len(np.unique(place, axis=0))
         whole = curves == np.prod([len(np.unique(x)) for x in place.T])
         if not whole or curves > _MOST_CURVES or len(place) < _LEAST_SAMPLES * curves:
@@ -56,10 +56,9 @@ def curves(samples: Samples, apart: Sequence[str]) -> Iterator[tuple[Index, Samp
     if not apart:
         yield np.arange(len(samples.values)), samples
         return
-    kept = [i for i, c in enumerate(samples.coordinates) if c not in apart]
-    others = [i for i in range(len(samples.coordinates)) if i not in kept]
-    which = np.unique(samples.points[:, others], axis=0, return_inverse=True)[1].ravel()
+    kept = [c for c in samples.coordinates if c not in apart]
+    others = samples.over(c for c in samples.coordinates if c in apart)
+    which = np.unique(others, axis=0, return_inverse=True)[1].ravel()
     for k in range(int(which.max(initial=-1)) + 1):
         rows = np.flatnonzero(which == k)
-        names = tuple(samples.coordinates[i] for i in kept)
-        yield rows, Samples(names, samples.points[rows][:, kept], samples.values[rows], samples.sd[rows])
+        yield rows, samples.part(rows, kept)

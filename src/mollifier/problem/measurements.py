@@ -50,8 +50,7 @@ def measurements_of(name: str, unknown: FieldUnknown, data: Observations) -> Sam
         raise DataError(
             f"None of the measurements of '{name}' is finite; leave them out, or look at the mask."
         )
-    points = samples.points[:, [found.index(c) for c in over]].copy()
-    bounds = data.bounds
+    points, bounds = samples.over(over), data.bounds
     for i, c in enumerate(over):
         if c not in bounds:  # the state of a law, which may take any value
             continue

@@ -226,7 +226,7 @@ def _complete(content: Mapping[str, Any], settings: Collection[str] | None) -> N
         for key in given:
             if others is not None and key not in model.model_fields and key not in others:
                 known = [*model.model_fields, *others]
-                raise ConfigurationError(f"Unknown key '{where}{key}'.{did_you_mean(str(key), known)}")
+                check_known([key], known, ConfigurationError, f"Unknown key '{where}{{}}'.")
         lacking = [n for n, f in model.model_fields.items() if f.is_required() and given.get(n) is None]
         if lacking:
             raise ConfigurationError(f"The key '{where}{lacking[0]}' was expected and not given.")
@@ -247,8 +247,7 @@ def _unknown(name: str, entry: Any) -> UnknownEntry:
     if not isinstance(entry, Mapping):
         raise ConfigurationError(
             f"'unknowns.{name}' was given as {entry!r}; scalar, field or a mapping was expected. A number "
-            "that is known "
-            "belongs under constants, a starting value under initial."
+            "that is known belongs under constants, a starting value under initial."
         )
     with _at(f"unknowns.{name}"):
         found = validated(UnknownEntry, entry, f"unknowns.{name}")
@@ -281,11 +280,7 @@ def _read(path: Path) -> dict[str, Any]:
     """The file as plain values."""
     if not path.is_file():
         what = "a folder" if path.is_dir() else "a pipe or a device" if path.exists() else "missing"
-        there = (
-            [p.name for p in path.parent.iterdir() if p.suffix in (".yaml", ".yml")]
-            if path.parent.is_dir()
-            else []
-        )
+        there = [p.name for p in path.parent.glob("*") if p.suffix in (".yaml", ".yml")]
         raise ConfigurationError(
             f"the problem file is {what}.{did_you_mean(path.name, there) if len(there) < 200 else ''}"
         )

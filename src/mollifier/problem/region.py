@@ -106,8 +106,7 @@ def _places(problem: InverseProblem, field: str, space: list[str]) -> Array:
     """Where in space a field was measured at some time, shape (n, coordinates of space)."""
     data = problem.data
     if not data.gridded:
-        s = data.samples(field)
-        return s.points[:, [s.coordinates.index(c) for c in space]]
+        return data.samples(field).over(space)
     array = data.dataset[field].notnull()
     seen = array.any([d for d in array.dims if d not in space]).transpose(*space)
     index = np.nonzero(seen.values)

@@ -185,8 +185,10 @@ def read_rings(file: Any, names: Sequence[str]) -> list[Array]:
     return [np.stack([vertices[c] for c in names], axis=1)]
 
 
-def as_rings(given: Any) -> list[Array]:
-    """Vertices (n, 2), or several rings of them."""
+def as_rings(given: Any, names: Sequence[str] = ()) -> list[Array]:
+    """Rings of a file over two coordinates, or from vertices (n, 2), or several rings of them."""
+    if is_path(given):
+        return read_rings(given, names)
     try:
         several = np.ndim(given[0]) == 2
         rings = [np.asarray(r, dtype=np.float64) for r in (given if several else [given])]

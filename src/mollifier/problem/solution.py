@@ -18,7 +18,6 @@ from mollifier.errors import MollifierError, check_known
 from mollifier.io.arguments import typed
 from mollifier.io.files import jsonable
 from mollifier.io.printed import Printed
-from mollifier.problem import export as exporting
 from mollifier.problem import serialization as keeping
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.status import Status
@@ -284,7 +283,7 @@ class Solution(Printed):
         OutputError
             If the file cannot be written.
         """
-        return exporting.export(self, path)
+        return keeping.export(self, path)
 
     def summary(self) -> str:
         """A few lines for a person: status, estimates, ranges of the fields, misfit, time."""

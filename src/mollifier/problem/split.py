@@ -206,14 +206,10 @@ class Split:
         c, x, found = self.edge.coordinate, fit[self.edge.coordinate], {}
         for v in self.problem.fields:
             for part in ("", "_sd", "_fitted", "_held_out"):
-                below, above = (fit[f"{s.state(v)}{part}"] for s in self.sides)
-                found[v + part] = below | above if part == "_held_out" else below.fillna(above)
-        here = (
-            fit[[f"{self.sides[1].state(v)}" for v in self.problem.fields]]
-            .to_array()
-            .notnull()
-            .any("variable")
-        )
+                low, high = (fit[f"{s.state(v)}{part}"] for s in self.sides)
+                found[v + part] = low | high if part == "_held_out" else low.fillna(high)
+        above = fit[[self.sides[1].state(v) for v in self.problem.fields]]
+        here = above.to_array().notnull().any("variable")
         place = self.place + x * xr.where(here, self.sides[1].length, self.sides[0].length)
         return xr.Dataset(found).assign_coords({c: place})
 

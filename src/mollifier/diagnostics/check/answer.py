@@ -14,10 +14,12 @@ from mollifier.engines.identifiability import structure as ident
 from mollifier.engines.identifiability.hidden import absorbed, absorbed_text, held_by, shifted, visible
 from mollifier.engines.identifiability.information import Information, information
 from mollifier.engines.identifiability.posterior import WIDE
-from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, fixed_by_scaling, listed
+from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, listed
 from mollifier.engines.joint.interface import JOINT
+from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.linalg.banded import NotPositiveError
 from mollifier.engines.weak.hidden import without_hidden
+from mollifier.equations.moving import moving_edge
 from mollifier.errors import EquationError, MollifierError
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.finite import check_finite
@@ -25,6 +27,7 @@ from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
 from mollifier.problem.settings import Collocation as CollocationSettings
 from mollifier.problem.settings import validated
+from mollifier.problem.split import Split, search_range
 
 info, warn, error = about("identifiability")
 
@@ -35,6 +38,28 @@ _NOISY = 0.3
 _VAGUE = 0.3
 # Most seconds that the joint engine may take by its estimate for hidden states to be sought in a check.
 _SECONDS = 2.5
+
+
+def of_edge(problem: InverseProblem) -> tuple[list[Finding], InverseProblem]:
+    """What is said of an edge of unknown place, and the problem with it in the middle of its range.
+
+    A problem without such an edge, or whose edge has no place, is returned as it is.
+    """
+    edge = moving_edge(problem.system)
+    if edge is None:
+        return [], problem
+    try:
+        low, high = search_range(problem, edge)
+        posed = Split(problem, edge, (low + high) / 2).posed()
+    except MollifierError as why:
+        return [error(str(why))], problem
+    most = JointTuning().edge_most
+    text = (
+        f"{edge.number} is the place of an edge along {edge.coordinate}: it is sought from {low:.4g} to "
+        f"{high:.4g} by up to {most} solves. Whether what jumps there differs on both sides by more than the "
+        f"noise hides is known once they are done. What follows holds if it is at {(low + high) / 2:.4g}."
+    )
+    return [info(text)], posed
 
 
 def of_structure(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Finding]:
@@ -48,19 +73,11 @@ def of_structure(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[F
     found = ident.scalings(problem)
     numbers["scalings"] = found
     for group in found:
-        names = listed(list(group))
+        text = ident.scaling_text(group)
+        kept = ", so any multiple of an answer that keeps it is one too."
         if len(group) == 1:
-            yield error(
-                f"Nothing fixes the scale of {names}: every term that decides holds it, so any multiple "
-                "of an answer is one too.",
-                _advice(problem, list(group)),
-            )
-        else:
-            yield error(
-                f"{names} cannot be distinguished by this equation: only {fixed_by_scaling(group)}, so any "
-                "multiple of an answer that keeps it is one too.",
-                _advice(problem, list(group)),
-            )
+            text, kept = text[0].upper() + text[1:], ", so any multiple of an answer is one too."
+        yield error(text + kept, _advice(problem, list(group)))
     free, lost = absorbed(problem)
     if free:
         text = absorbed_text(free, lost)
@@ -80,12 +97,6 @@ def of_structure(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[F
     for name in ident.gauges(problem):
         yield info(ident.gauge_text(problem, name))
     yield from _absorbing(problem)
-    if not found and ident.has_trivial_answer(problem):
-        yield error(
-            f"Every term of every equation holds {' or '.join(problem.unknowns)}, so zero solves it and any "
-            "multiple of an answer is one too.",
-            _advice(problem, list(problem.unknowns)),
-        )
 
 
 def _absorbing(problem: InverseProblem) -> Iterator[Finding]:

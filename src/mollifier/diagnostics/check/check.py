@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray as xr
 
-from mollifier.diagnostics.check import answer, conditions, data, edge, resolution
+from mollifier.diagnostics.check import answer, conditions, data, resolution
 from mollifier.diagnostics.check.findings import Check, Finding
 from mollifier.engines.choose import choose, unable
 from mollifier.engines.registry import ENGINES
@@ -57,7 +57,7 @@ def check(problem: InverseProblem, settings: Given = None) -> Check:
     problem = replace(problem, data=problem.data.mask_outliers())
     findings: list[Finding] = [*data.of_data(problem, numbers), *damage]
     findings += [*data.of_unknowns(problem), *data.of_units(problem, numbers)]
-    whole, (moved, problem) = problem, edge.given(problem)
+    whole, (moved, problem) = problem, answer.of_edge(problem)
     findings += moved
     if any(f.level == "error" for f in moved):
         return Check(tuple(findings), numbers, suggested)

@@ -16,8 +16,7 @@ from mollifier.errors import GridError
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import Kernel
 from mollifier.mollify.stencils import rows
-from mollifier.problem.collocation import Collocation
-from mollifier.problem.fronts import NODES_PER_FEATURE, TUNING, rounded
+from mollifier.problem.collocation import FRONTS, NODES_PER_FEATURE, Collocation, rounded
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import keys_at
 
@@ -32,8 +31,7 @@ _HIGHEST = 200.0
 def too_few(problem: InverseProblem) -> Iterator[Finding]:
     """Axes with fewer distinct positions than the order along them can be taken from."""
     for c in problem.coordinates:
-        derivatives = (d for f in problem.all_states for d in problem.system.derivatives.get(f, ()))
-        order = max((d.along(c) for d in derivatives), default=0)
+        order = max(problem.system.order_along(c, f) for f in problem.all_states)
         places = np.unique(problem.data.dataset[c].values).size
         if order and places < order + 1:
             yield error(
@@ -125,7 +123,7 @@ def of_fronts(
         nodes = front.nodes(axis.length)
         numbers["fronts"][c] = {"places": front.places, "width": front.width, "nodes": nodes}
         text = (
-            f"{front.field} changes by more than {100 * TUNING.jump:.0f} % of its range between neighbouring "
+            f"{front.field} changes by more than {100 * FRONTS.jump:.0f} % of its range between neighbouring "
             f"samples along {c} at {front.places} places: a front there is narrower than the data spacing "
             f"(at most {front.width:.2g} wide)"
         )

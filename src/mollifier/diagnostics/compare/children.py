@@ -19,19 +19,12 @@ from typing import Any, TypeVar
 import torch
 import xarray as xr
 
+from mollifier import errors
 from mollifier.engines.collocated.checkpoint import kept
 from mollifier.engines.collocated.provenance import fingerprint
 from mollifier.engines.progress import Progress
 from mollifier.engines.registry import variants
 from mollifier.engines.solve import solve
-from mollifier.errors import (
-    CheckpointError,
-    ConfigurationError,
-    DataError,
-    EquationError,
-    GridError,
-    MollifierError,
-)
 from mollifier.io.executors import end_with_parent
 from mollifier.io.files import jsonable, write_json
 from mollifier.io.plugins import load_plugins
@@ -43,7 +36,7 @@ Result = TypeVar("Result")
 
 REFUSED, FAILED, INTERRUPTED = "refused", "failed", "interrupted"
 
-_REFUSALS = (EquationError, DataError, ConfigurationError, GridError)
+_REFUSALS = (errors.EquationError, errors.DataError, errors.ConfigurationError, errors.GridError)
 _EVERY = 0.1  # seconds between reports, so that reporting takes no time worth measuring
 _READY = "ready"
 _FILE, _CHECKSUM = "outcome.json", "solution.sha256"
@@ -120,7 +113,7 @@ def _solved(problem: InverseProblem, engine: str, task: Task, progress: Follow |
         "folder": task.folder,
     }
     if task.resume and task.folder is not None and kept(task.folder):
-        with suppress(CheckpointError):
+        with suppress(errors.CheckpointError):
             return solve(problem, engine, resume=True, **given)
     return solve(problem, engine, **given)
 
@@ -147,7 +140,7 @@ def run_apart(payload: bytes, task: Task, progress: Follow | None = None) -> Out
 def check_start() -> None:
     """Refuse to compare while this very process is being started."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise ConfigurationError(_UNGUARDED)
+        raise errors.ConfigurationError(_UNGUARDED)
 
 
 _UNGUARDED = (
@@ -166,7 +159,7 @@ def _listen(ours: Any, process: Any, engine: str, progress: Follow | None) -> Ou
         except (EOFError, ConnectionResetError):
             process.join()
             if not ready:
-                raise ConfigurationError(
+                raise errors.ConfigurationError(
                     f"A process for engine '{engine}' ended with exit code {process.exitcode} before it was "
                     f"ready. {_UNGUARDED}"
                 ) from None
@@ -238,7 +231,7 @@ def keep(folder: Path, outcome: Outcome, known_by: str) -> None:
 
 def recall(folder: Path, known_by: str) -> Outcome | None:
     """The outcome that was kept; None where there is none of this very task that can be read whole."""
-    with suppress(OSError, ValueError, KeyError, TypeError, MollifierError):
+    with suppress(OSError, ValueError, KeyError, TypeError, errors.MollifierError):
         found: dict[str, Any] = json.loads((folder / _FILE).read_text(encoding="utf-8"))
         if found.pop("mark") != known_by:
             return None

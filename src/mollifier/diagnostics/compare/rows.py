@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mollifier.data.interpolation import interpolated, within
+from mollifier.data import interpolation
 from mollifier.data.observations import Observations
 from mollifier.diagnostics.compare.children import Outcome
 from mollifier.mollify.arrays import Array
@@ -107,11 +107,8 @@ def predicted(solution: Solution, problem: InverseProblem, name: str, points: Ar
     The columns of ``points`` are the field's coordinates in the order of the data. NaN, shape (n,), beyond
     the ends of the grid (axes that wrap have none), and everywhere if the field is missing or not finite.
     """
-    unknown = np.full(len(points), np.nan)
     if name not in solution.dataset or not np.isfinite(solution.dataset[name].values).all():
-        return unknown
-    field = solution.dataset[name].transpose(*problem.data.coordinates_of(name))
-    inside = within(field, points)
-    if inside.any():
-        unknown[inside] = interpolated(field, points[inside])
-    return unknown
+        return np.full(len(points), np.nan)
+    return interpolation.predicted(
+        solution.dataset[name].transpose(*problem.data.coordinates_of(name)), points
+    )

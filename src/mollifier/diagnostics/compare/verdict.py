@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mollifier.engines.identifiability.structure import rms
 from mollifier.engines.identifiability.undetermined import listed
+from mollifier.mollify.arrays import rms
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.solution import Solution
 

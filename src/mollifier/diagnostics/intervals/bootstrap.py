@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from mollifier.data.observations import Observations, Samples
-from mollifier.diagnostics.intervals.repeats import Follow, Repeats
-from mollifier.diagnostics.intervals.spread import at_places, gathered, with_spread
+from mollifier.diagnostics.intervals.repeats import Follow, Repeats, at_places, gathered, with_spread
 from mollifier.engines.registry import ENGINES
 from mollifier.engines.settings import settings_for, used_by
 from mollifier.engines.start import sampled
@@ -127,7 +126,7 @@ def simulated(problem: InverseProblem, solution: Solution, seed: int, number: in
         fitted = _fitted(problem, solution, name, samples)
         values[name] = fitted + samples.sd * rng.standard_normal(len(fitted))
         for effect in problem.data.noise_effects(name):
-            shapes = effect.at(dict(zip(samples.coordinates, samples.points.T, strict=True)))
+            shapes = effect.at(samples.places)
             shared = shapes @ rng.standard_normal(shapes.shape[1])
             values[name] += shared * fitted if effect.gain else shared
     unknowns: dict[str, Any] = dict(problem.unknowns)
@@ -135,10 +134,9 @@ def simulated(problem: InverseProblem, solution: Solution, seed: int, number: in
         unknown = problem.unknown_fields[name]
         assert isinstance(unknown, FieldUnknown)
         assert isinstance(unknown.measurements, Observations)
-        points = dict(zip(samples.coordinates, samples.points.T, strict=True))
         field = solution.dataset[name]
-        field = field.rename({value_axis(c): c for c in points if value_axis(c) in field.dims})
-        found = sampled(field, points, problem.data.periodic)
+        field = field.rename({value_axis(c): c for c in samples.coordinates if value_axis(c) in field.dims})
+        found = sampled(field, samples.places, problem.data.periodic)
         found = found + samples.sd * rng.standard_normal(len(found))
         # Exact measurements of the field stay, whatever the data.
         found = np.where(exact(samples), samples.values, np.clip(found, unknown.lower, unknown.upper))
@@ -166,14 +164,14 @@ def _engine_and_settings(problem: InverseProblem, solution: Solution) -> tuple[s
 
 def _fitted(problem: InverseProblem, solution: Solution, name: str, samples: Samples) -> Array:
     """The fitted state at its samples, shape (n,); the field interpolated where there is no fitted value."""
-    fit, coordinates = solution.fit, list(samples.coordinates)
-    places = np.stack([fit[c].values for c in coordinates], -1)
+    fit = solution.fit
+    places = np.stack([fit[c].values for c in samples.coordinates], -1)
     fitted = fit[f"{name}_fitted"].values - np.asarray(fit.get(f"{name}_shared", 0.0))
     there = np.isfinite(fitted)
     found = at_places(samples.points, places[there], fitted[there])
     missing = np.isnan(found)
     if missing.any():
-        points = dict(zip(coordinates, samples.points[missing].T, strict=True))
+        points = samples.part(np.flatnonzero(missing)).places
         found[missing] = sampled(solution.dataset[name], points, problem.data.periodic)
     return found
 

@@ -13,8 +13,14 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from mollifier.diagnostics.intervals.repeats import Follow, Repeats
-from mollifier.diagnostics.intervals.spread import at_places, gathered, on_grid_of, with_spread
+from mollifier.diagnostics.intervals.repeats import (
+    Follow,
+    Repeats,
+    at_places,
+    gathered,
+    on_grid_of,
+    with_spread,
+)
 from mollifier.engines.registry import ENGINES
 from mollifier.engines.settings import Given, settings_for
 from mollifier.io.arguments import typed
@@ -92,7 +98,7 @@ def ensemble(
     place = (folder, resume, processes, executor)
     plan = Repeats("ensemble", lambda _: problem, members, "network", chosen, seed, *place)
     answers = plan.run(progress)
-    losses = np.array([_loss(a) for a in answers])
+    losses = np.array([float(a.history["loss"].values[-1]) for a in answers])
     kept = [a for a, loss in zip(answers, losses, strict=True) if loss <= _STUCK * losses.min()]
     best = answers[int(np.argmin(losses))]
     counts = {"members": members, "answers": len(answers), "averaged": len(kept)}
@@ -110,10 +116,6 @@ def spread(best: Solution, members: Sequence[Solution]) -> dict[str, Array]:
     if len(members) < 2:
         return {n: np.sqrt(v) for n, v in within.items()}
     return {n: np.sqrt(v.var(axis=0, ddof=1) + np.nan_to_num(within[n])) for n, v in values.items()}
-
-
-def _loss(solution: Solution) -> float:
-    return float(solution.history["loss"].values[-1])
 
 
 def _mean(best: Solution, members: Sequence[Solution]) -> Solution:

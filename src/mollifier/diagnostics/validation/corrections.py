@@ -8,18 +8,19 @@ equation along the solution.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 
-from mollifier.data.interpolation import axis_of, interpolated, on_grid
+from mollifier.data.interpolation import interpolated, on_grid
+from mollifier.data.selection import Samples
 from mollifier.diagnostics.validation.forward_problem import UNIFORM, ForwardProblem, NoForwardSolutionError
 from mollifier.diagnostics.validation.modes import Modes
 from mollifier.diagnostics.validation.solvers import Solver, solve_on
 from mollifier.mollify.arrays import Array
-from mollifier.mollify.grid import Grid
+from mollifier.mollify.grid import Grid, axis_of
 
 
 @dataclass(frozen=True)
@@ -48,29 +49,11 @@ class CorrectionTuning:
 DEFAULT = CorrectionTuning()
 
 
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """Measurements of a state: their coordinates by name, values and standard errors, each of shape (n,)."""
-
-    points: Mapping[str, Array]
-    values: Array
-    sd: Array
-
-    def thinned(self, most: int) -> Measured:
-        """At most so many of them, a random choice."""
-        keep = np.sort(np.random.default_rng(0).permutation(self.values.size)[:most])
-        return Measured({c: x[keep] for c, x in self.points.items()}, self.values[keep], self.sd[keep])
-
-    def over(self, names: Iterable[Hashable]) -> Array:
-        """Where they are along some coordinates, shape (n, d)."""
-        zero = np.zeros(self.values.size)
-        return np.stack([self.points.get(str(c), zero) for c in names], axis=-1)
-
-    def errors(self, field: xr.DataArray) -> Array:
-        """A field's difference to them in units of the noise, shape (n,)."""
-        if UNIFORM in field.dims:
-            field = field.isel({UNIFORM: 0}, drop=True)
-        return (interpolated(field, self.over(field.dims)) - self.values) / self.sd
+def errors_of(field: xr.DataArray, data: Samples) -> Array:
+    """A field's difference to measurements in units of the noise, shape (n,)."""
+    if UNIFORM in field.dims:
+        field = field.isel({UNIFORM: 0}, drop=True)
+    return (interpolated(field, data.over(field.dims)) - data.values) / data.sd
 
 
 def modes_of(
@@ -96,7 +79,7 @@ def corrected(
     refined: int,
     solver: Solver,
     values: dict[str, xr.DataArray],
-    data: Mapping[str, Measured],
+    data: Mapping[str, Samples],
     directions: Mapping[str, xr.DataArray],
     tuning: CorrectionTuning = DEFAULT,
 ) -> tuple[dict[str, xr.DataArray], dict[str, float], dict[str, float], float]:
@@ -114,14 +97,15 @@ def corrected(
     """
     states, solved, along = problem.states, problem.solved, problem.along
     modes = modes_of(states, along, solver, len(solved), tuning)
-    data = {f: d.thinned(tuning.most_points) for f, d in data.items()}
+    some = {f: np.random.default_rng(0).permutation(d.values.size) for f, d in data.items()}
+    data = {f: d.part(np.sort(some[f][: tuning.most_points])) for f, d in data.items()}
     noise = {f: float(np.median(d.sd)) for f, d in data.items()}
     units = [noise.get(f) or tuning.share * float(np.ptp(states[f].values)) or 1.0 for f in solved]
     spread = np.repeat(units, int(np.prod(modes.shape)))
     laws = any(v.ndim for v in directions.values())
     terms = {} if laws else solver.discrete.terms(solver.parts)
     at, own = np.zeros(len(spread)), dict(states.data_vars)
-    errors = first = np.concatenate([d.errors(values[f]) for f, d in data.items()])
+    errors = first = np.concatenate([errors_of(values[f], d) for f, d in data.items()])
     cost, responses = np.inf, np.zeros((errors.size, 0))
     for _ in range(tuning.steps):
         slices = solver.responses(modes, directions, list(terms.values()), tuning.difference)
@@ -139,7 +123,7 @@ def corrected(
             better = solve_on(replace(problem, states=states.assign(own)), refined)
         except NoForwardSolutionError:
             break
-        after = np.concatenate([d.errors(better[1][f]) for f, d in data.items()])
+        after = np.concatenate([errors_of(better[1][f], d) for f, d in data.items()])
         reached = _cost(after, trial, spread)
         if not reached < cost:
             break
@@ -179,7 +163,7 @@ def _cost(errors: Array, at: Array, spread: Array) -> float:
 
 
 def sampled(
-    slices: Iterator[dict[str, Array]], solver: Solver, along: str, data: Mapping[str, Measured]
+    slices: Iterator[dict[str, Array]], solver: Solver, along: str, data: Mapping[str, Samples]
 ) -> Array:
     """Responses (nodes, columns) of each state at successive times as those of the errors: (n, columns).
 
@@ -189,7 +173,7 @@ def sampled(
     found = {f: _interpolated(early[f], solver.grid, d.over(solver.grid.names)) for f, d in data.items()}
     for before, after, late in zip(times[:-1], times[1:], slices, strict=True):
         for f, d in data.items():
-            at = d.points[along]
+            at = d.places[along]
             here = (at > before) & (at <= after)
             if here.any():
                 share = ((at[here] - before) / (after - before))[:, None]

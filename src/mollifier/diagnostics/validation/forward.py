@@ -13,17 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from mollifier.diagnostics.validation.corrections import Measured, corrected
-from mollifier.diagnostics.validation.forward_problem import (
-    UNIFORM,
-    ForwardProblem,
-    NoForwardSolutionError,
-    coefficients,
-    evolution_of,
-    solved_fields,
-)
-from mollifier.diagnostics.validation.misfit import noise, places
+from mollifier.data.selection import Samples
+from mollifier.diagnostics.validation import forward_problem as posed
+from mollifier.diagnostics.validation.corrections import corrected, errors_of
+from mollifier.diagnostics.validation.forward_problem import UNIFORM, ForwardProblem, NoForwardSolutionError
 from mollifier.diagnostics.validation.solvers import Solver, solve_on
+from mollifier.diagnostics.validation.verdict import noise
 from mollifier.equations.system import EquationSystem
 from mollifier.mollify.arrays import Array
 from mollifier.problem.solution import Solution
@@ -59,9 +54,9 @@ def forward(solution: Solution, system: EquationSystem) -> Forward:
     It raises `NoForwardSolutionError` where the solution blows up, or no Newton step helps, or the answer
     lacks what the equations need.
     """
-    evolution = evolution_of(system)
-    solved = solved_fields(system) if evolution is None else evolution.fields
-    fields = coefficients(solution, system)
+    evolution = posed.evolution_of(system)
+    solved = posed.solved_fields(system) if evolution is None else evolution.fields
+    fields = posed.coefficients(solution, system)
     states = solution.dataset[[f for f in solution.states if f in system.names.fields]]
     missing = [f for f in solved if f not in states or not np.isfinite(states[f].values).all()]
     if missing:
@@ -85,14 +80,14 @@ def forward(solution: Solution, system: EquationSystem) -> Forward:
         notes.append(
             f"its start and ends were fitted to the data, which moved it by {moved:.2g} times the noise"
         )
-    errors = {f: d.errors(values[f]) for f, d in data.items()}
+    errors = {f: errors_of(values[f], d) for f, d in data.items()}
     found = {f: v.isel({UNIFORM: 0}, drop=True) if UNIFORM in v.dims else v for f, v in values.items()}
     points = {f: d.over(found[f].dims) for f, d in data.items()}
     return Forward(xr.Dataset(found), errors, points, shifts, lacking, tuple(notes))
 
 
 def _resolved(
-    problem: ForwardProblem, data: Mapping[str, Measured]
+    problem: ForwardProblem, data: Mapping[str, Samples]
 ) -> tuple[int, Solver, dict[str, xr.DataArray], float]:
     """The level of refinement that is fine enough, its solver and solution, and what it changed."""
     change, before, found = np.inf, None, None
@@ -103,7 +98,7 @@ def _resolved(
             break
         solver, values = solve_on(problem, n)
         found = n, solver, values
-        errors = [d.errors(values[f]) for f, d in data.items()]
+        errors = [errors_of(values[f], d) for f, d in data.items()]
         if before is not None:
             change = max((_rms(new - old) for new, old in zip(errors, before, strict=True)), default=0.0)
             if change < _FINE:
@@ -113,22 +108,22 @@ def _resolved(
     return *found, change
 
 
-def _measured(solution: Solution, problem: ForwardProblem, name: str) -> Measured:
+def _measured(solution: Solution, problem: ForwardProblem, name: str) -> Samples:
     """Measurements within the grid and away from its start and ends, where the states are given."""
     fit, states = solution.fit, problem.states
     keep = np.isfinite(fit[name].values)
-    over = [c for c in map(str, states[name].dims) if c != UNIFORM]
+    over = tuple(map(str, states[name].dims))
     for c in over:
-        if states[c].attrs.get("periodic"):
+        if c == UNIFORM or states[c].attrs.get("periodic"):
             continue
         x, nodes = fit[c].values.astype(float), states[c].values
         gap = float(np.max(np.diff(nodes)))
         keep &= x > nodes[0] + 0.5 * gap
         if c != problem.along and any(d.along(c) for ds in problem.system.derivatives.values() for d in ds):
             keep &= x < nodes[-1] - 0.5 * gap
-    points = dict(zip(over, places(solution, over)[keep].T, strict=True))
+    points = np.stack([np.zeros(keep.size) if c == UNIFORM else fit[c].values for c in over], axis=-1)
     values = fit[name].values - np.asarray(fit.get(f"{name}_shared", 0.0))
-    return Measured(points, values[keep], noise(solution, name)[keep])
+    return Samples(over, points.astype(float), values, noise(solution, name)).part(np.flatnonzero(keep))
 
 
 def _directions(solution: Solution, fields: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:

@@ -11,11 +11,10 @@ import sympy
 import xarray as xr
 from numpy.typing import NDArray
 
-from mollifier.data.interpolation import axis_of
 from mollifier.equations.names import Names
 from mollifier.equations.system import EquationSystem, parse
 from mollifier.errors import EquationError, MollifierError
-from mollifier.mollify.grid import Grid
+from mollifier.mollify.grid import Grid, axis_of
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
@@ -79,11 +78,9 @@ class ForwardProblem:
 
     def grid(self, refined: int) -> Grid:
         """The coordinates that are discretised, with so many cells along each axis for one of the states'."""
-        axes = []
-        for c in self.space:
-            n, periodic = self.states.sizes[c], bool(self.states[c].attrs.get("periodic"))
-            axes.append(axis_of(self.states[c], n * refined if periodic else (n - 1) * refined + 1))
-        return Grid(*axes)
+        axes = [axis_of(self.states[c]) for c in self.space]
+        sizes = [a.size * refined if a.periodic else (a.size - 1) * refined + 1 for a in axes]
+        return Grid(*(replace(a, size=n, nodes=None) for a, n in zip(axes, sizes, strict=True)))
 
     def affordable(self, refined: int) -> bool:
         """Whether a grid is small enough."""
@@ -182,11 +179,7 @@ def evolution_of(system: EquationSystem) -> Evolution | None:
 
 def _orders(system: EquationSystem, coordinate: str) -> dict[str, int]:
     """Field -> its highest order along a coordinate, of those that are differentiated along it."""
-    found = {
-        f: max((d.along(coordinate) for d in system.derivatives.get(f, ())), default=0)
-        for f in system.names.fields
-    }
-    return {f: n for f, n in found.items() if n}
+    return {f: n for f in system.names.fields if (n := system.order_along(coordinate, f))}
 
 
 def solved_fields(system: EquationSystem) -> tuple[str, ...]:

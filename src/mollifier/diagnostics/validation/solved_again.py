@@ -7,7 +7,7 @@ from typing import Any
 
 from mollifier.diagnostics.compare.comparison import compare
 from mollifier.diagnostics.compare.verdict import Pair, pairs
-from mollifier.diagnostics.validation.verdict import Finding
+from mollifier.diagnostics.validation.verdict import Judgement
 from mollifier.engines.registry import ENGINES, variants
 from mollifier.engines.settings import used_by
 from mollifier.engines.solve import solve
@@ -19,7 +19,7 @@ from mollifier.problem.solution import Solution
 _SHARES = (0.7, 1.4)
 
 
-def by_engine(solution: Solution, problem: InverseProblem, engines: Sequence[str]) -> list[Finding]:
+def by_engine(solution: Solution, problem: InverseProblem, engines: Sequence[str]) -> list[Judgement]:
     """Whether other engines agree, within the limits of `mollifier.diagnostics.compare`."""
     seed = int(solution.provenance.get("seed") or 0)
     known = variants()
@@ -28,13 +28,13 @@ def by_engine(solution: Solution, problem: InverseProblem, engines: Sequence[str
     own = str(solution.provenance.get("engine", "this"))
     others = {n: s for n, s in found.solutions.items() if n != own}
     return [_agreement(f"engine '{n}'", solution, s) for n, s in others.items()] + [
-        Finding(f"engine '{r.engine}'", "", None, "holds")
+        Judgement(f"engine '{r.engine}'", "", None, "holds")
         for r in found.rows
         if r.engine not in found.solutions
     ]
 
 
-def by_radius(solution: Solution, problem: InverseProblem) -> list[Finding]:
+def by_radius(solution: Solution, problem: InverseProblem) -> list[Judgement]:
     """Whether solutions with a smaller and a larger radius agree."""
     radii = _radii(solution)
     seed, findings = int(solution.provenance.get("seed") or 0), []
@@ -48,7 +48,7 @@ def by_radius(solution: Solution, problem: InverseProblem) -> list[Finding]:
             other = solve(problem, engine, rng=seed, settings=settings)
         except MollifierError as error:
             first = str(error).splitlines()[0]
-            findings.append(Finding(label, "", None, "holds", f"{label}: not solved again ({first})"))
+            findings.append(Judgement(label, "", None, "holds", f"{label}: not solved again ({first})"))
             continue
         findings.append(_agreement(label, solution, other))
     return findings
@@ -67,11 +67,11 @@ def _settings(solution: Solution) -> dict[str, Any]:
     return dict(solution.provenance.get("settings") or {})
 
 
-def _agreement(label: str, solution: Solution, other: Solution) -> Finding:
+def _agreement(label: str, solution: Solution, other: Solution) -> Judgement:
     """Two answers, by the rules of `mollifier.diagnostics.compare.verdict`."""
     judged: Sequence[Pair] = pairs({"this": solution, label: other})
     apart = [p for p in judged if p.agrees is False]
     if not apart:
-        return Finding(label, "", None, "holds")
+        return Judgement(label, "", None, "holds")
     names = ", ".join(f"'{n}'" for n in dict.fromkeys(p.unknown for p in apart))
-    return Finding(label, "", None, "doubtful", f"{label} finds another value of {names}")
+    return Judgement(label, "", None, "doubtful", f"{label} finds another value of {names}")

@@ -9,13 +9,23 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from mollifier.data.interpolation import interpolated, within
+from mollifier.data.interpolation import predicted
 from mollifier.data.observations import Observations
 from mollifier.diagnostics.validation import solved_again
 from mollifier.diagnostics.validation.forward import forward
 from mollifier.diagnostics.validation.forward_problem import NoForwardSolutionError, system_of
-from mollifier.diagnostics.validation.misfit import floored, misfit, noise, places
-from mollifier.diagnostics.validation.verdict import Finding, Verdict, judged, lacking, shifted, worst
+from mollifier.diagnostics.validation.verdict import (
+    Judgement,
+    Verdict,
+    floored,
+    judged,
+    lacking,
+    misfit,
+    noise,
+    places,
+    shifted,
+    worst,
+)
 from mollifier.engines.gates.conditions import share_of_limit, unmet
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.io.arguments import typed
@@ -41,7 +51,7 @@ class Validation(Printed):
     #: What was done, and what could not be.
     notes: tuple[str, ...] = ()
     #: One row a test: ``test``, ``field``, ``verdict`` and the numbers of
-    #: `mollifier.diagnostics.validation.misfit.Misfit`.
+    #: `mollifier.diagnostics.validation.verdict.Misfit`.
     table: tuple[Mapping[str, Any], ...] = ()
     #: The equation's solution with the estimates; empty where it could not be solved.
     forward: xr.Dataset = field(default_factory=xr.Dataset)
@@ -138,27 +148,27 @@ def validate(
     for name in solution.conditions:
         met = share_of_limit(solution, name) <= 1.0
         reason = "" if met else unmet(solution, name)
-        findings.append(Finding("condition", name, None, "holds" if met else "doubtful", reason))
-    predicted = xr.Dataset()
+        findings.append(Judgement("condition", name, None, "holds" if met else "doubtful", reason))
+    solved = xr.Dataset()
     try:
         found = forward(solution, system_of(solution, problem))
     except NoForwardSolutionError as reason:
         text = f"not solved forward: {reason}"
-        findings.append(Finding("forward solution", "", None, "doubtful", text))
+        findings.append(Judgement("forward solution", "", None, "doubtful", text))
     else:
-        predicted, notes = found.fields, [*notes, *found.notes]
+        solved, notes = found.fields, [*notes, *found.notes]
         for name, errors in found.errors.items():
             findings += _compared("forward solution", name, errors, found.points[name])
         findings += [shifted(n, by) for n, by in found.shifts.items()]
         findings += lacking(found.lacking)
     if held_out is not None:
-        findings += _further(solution, predicted, held_out)
+        findings += _further(solution, solved, held_out)
     if problem is not None:
         findings += solved_again.by_radius(solution, problem) if radii else []
         findings += solved_again.by_engine(solution, problem, engines) if engines else []
     reasons = tuple(f.reason for f in findings if f.reason)
     status, table = worst(f.verdict for f in findings), tuple(f.row() for f in findings)
-    return Validation(status, reasons, tuple(notes), table, predicted)
+    return Validation(status, reasons, tuple(notes), table, solved)
 
 
 def _same_question(solution: Solution, problem: InverseProblem | None, needed: bool) -> None:
@@ -180,17 +190,17 @@ def _same_question(solution: Solution, problem: InverseProblem | None, needed: b
             )
 
 
-def _status(solution: Solution) -> tuple[list[Finding], list[str]]:
+def _status(solution: Solution) -> tuple[list[Judgement], list[str]]:
     """The engine's status: a finding where it speaks against the answer, a note where the run was stopped."""
     text = f"the engine ended with '{solution.status}'"
     if solution.status.name == "undetermined":
-        return [Finding("engine's status", "", None, "undetermined", solution.status.message or text)], []
+        return [Judgement("engine's status", "", None, "undetermined", solution.status.message or text)], []
     if solution.status.name in _AGAINST:
-        return [Finding("engine's status", "", None, "doubtful", text)], []
+        return [Judgement("engine's status", "", None, "doubtful", text)], []
     return [], [] if solution.status.ok else [text]
 
 
-def _fit_findings(solution: Solution) -> list[Finding]:
+def _fit_findings(solution: Solution) -> list[Judgement]:
     """The engine's fit, over the points fitted and held out."""
     found = []
     for name in solution.observed:
@@ -203,12 +213,12 @@ def _fit_findings(solution: Solution) -> list[Finding]:
     return found
 
 
-def _compared(label: str, name: str, errors: Array, points: Array) -> list[Finding]:
+def _compared(label: str, name: str, errors: Array, points: Array) -> list[Judgement]:
     found = misfit(errors, points)
     return [] if found is None else [judged(label, name, found)]
 
 
-def _further(solution: Solution, predicted: xr.Dataset, held_out: Observations) -> list[Finding]:
+def _further(solution: Solution, solved: xr.Dataset, held_out: Observations) -> list[Judgement]:
     """Measurements that no engine has seen, against the forward solution, or else the states."""
     names = [f for f in solution.observed if f in held_out.variables]
     if not names:
@@ -216,15 +226,14 @@ def _further(solution: Solution, predicted: xr.Dataset, held_out: Observations) 
         raise DataError(f"The further measurements hold {held_out.variables}, none of the fields.{hint}")
     found = []
     for f in names:
-        source = predicted if f in predicted else solution.dataset
+        source = solved if f in solved else solution.dataset
         over = [str(d) for d in source[f].dims]
         samples = held_out.samples(f)
         missing = [c for c in over if c not in samples.coordinates]
         if missing:
             raise DataError(f"The further measurements of '{f}' have no coordinate {missing}.")
-        points = samples.points[:, [samples.coordinates.index(c) for c in over]]
-        inside = within(source[f], points)
-        sd = floored(samples.sd, samples.values)[inside]
-        errors = (interpolated(source[f], points[inside]) - samples.values[inside]) / sd
-        found += _compared("further data", f, errors, points[inside])
+        points = samples.over(over)
+        errors = (predicted(source[f], points) - samples.values) / floored(samples.sd, samples.values)
+        inside = np.isfinite(errors)
+        found += _compared("further data", f, errors[inside], points[inside])
     return found

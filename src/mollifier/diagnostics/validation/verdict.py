@@ -1,14 +1,110 @@
-"""From misfits to a verdict."""
+"""Misfits in units of the noise, the correlation of neighbouring errors, and the verdict that follows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from scipy.spatial import KDTree
 
-from mollifier.diagnostics.validation.misfit import Misfit
+from mollifier.mollify.arrays import Array
+from mollifier.mollify.distributions import chi2_tail, chi2_upper, normal_tail
+from mollifier.problem.solution import Solution
+
+_NEIGHBOURS, _MOST, _LEAST = 8, 20_000, 20
+# Measurements of one degree of freedom: their noise may be estimated from themselves, by differences.
+_SHARED = 5.0
+# The noise is taken to be no less than this share of a field's rms: no grid is exact.
+_FLOOR = 1e-3
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Errors of a prediction, in units of the noise."""
+
+    #: Measurements.
+    count: int
+    #: Mean square error over the noise's variance, 1 for a perfect prediction, and its 95 % interval.
+    ratio: float
+    low: float
+    high: float
+    #: Chance of so large a ratio from noise alone, whose size is uncertain.
+    p: float
+    #: Rms of the part of the errors that neighbours share, in units of the noise's standard deviation.
+    coherent: float
+    #: Chance of so large a correlation of neighbours from white errors; None where there are too few.
+    p_white: float | None
+
+
+def floored(sd: Array, values: Array) -> Array:
+    """Standard errors of measurements, no less than a thousandth of the measurements' rms."""
+    return np.maximum(sd, _FLOOR * float(np.sqrt(np.nanmean(np.square(values)))))
+
+
+def noise(solution: Solution, name: str) -> Array:
+    """Standard errors of the measurements of a state, shape (n,)."""
+    return floored(solution.fit[f"{name}_sd"].values, solution.fit[name].values)
+
+
+def places(solution: Solution, over: Iterable[Hashable]) -> Array:
+    """Where the measurements are, along some coordinates, shape (n, d)."""
+    fit = solution.fit
+    return np.stack([fit[c].values.astype(float) for c in over] or [np.zeros(0)], axis=-1)
+
+
+def misfit(errors: Array, points: Array) -> Misfit | None:
+    """The misfit of errors in units of the noise, shape (n,), at points (n, d); None where there are none.
+
+    >>> x = np.linspace(0, 1, 400)[:, None]
+    >>> noise = np.random.default_rng(0).standard_normal(400)
+    >>> white, wavy = misfit(noise, x), misfit(noise + np.sin(20 * x[:, 0]), x)
+    >>> white.low < 1 < white.high, white.p_white > 0.01, wavy.p_white < 1e-6, round(wavy.coherent, 1)
+    (True, True, True, 0.7)
+    """
+    n = errors.size
+    if not n:
+        return None
+    total = float(np.sum(errors**2))
+    low, high = total / chi2_upper(0.025, n), total / chi2_upper(0.975, n)
+    coherent, p = neighbour_correlation(errors, points)
+    return Misfit(
+        n, total / n, float(low), float(high), float(chi2_tail(total / _SHARED, n / _SHARED)), coherent, p
+    )
+
+
+def neighbour_correlation(errors: Array, points: Array) -> tuple[float, float | None]:
+    """The error that neighbours share: Moran's I over the eight nearest neighbours of each point.
+
+    ``I * mean square`` (Moran, Biometrika 37:17, 1950, about zero) estimates the variance that neighbours
+    share; its root is returned, 0 where it is negative. Its chance is that of a normal distribution with the
+    moments of I under random order and random signs of the errors; one-sided, since a fit to noise leaves
+    neighbours with errors of unlike signs.
+    """
+    if errors.size > _MOST:
+        keep = np.random.default_rng(0).choice(errors.size, _MOST, replace=False)
+        errors, points = errors[keep], points[keep]
+    n = errors.size
+    if n < _LEAST or not np.ptp(errors):
+        return 0.0, None
+    extent = np.ptp(points, axis=0)
+    scaled = points[:, extent > 0] / extent[extent > 0]
+    if not scaled.shape[1]:
+        return 0.0, None
+    count = min(_NEIGHBOURS, n - 1)
+    nearest = np.asarray(KDTree(scaled).query(scaled, count + 1)[1])
+    own = nearest == np.arange(n)[:, None]
+    own[:, -1] |= ~own.any(axis=1)  # where several points coincide, a point may not be its nearest
+    first, second = np.repeat(np.arange(n), count), nearest[~own]
+    z = errors  # about zero, not about the mean: neighbours share an offset
+    square = float(np.mean(z**2))
+    moran = float(np.mean(z[first] * z[second])) / square
+    # Moments about zero under random order and random sign.
+    pairs = np.unique(np.sort(np.stack([first, second], 1), axis=1), axis=0, return_counts=True)[1]
+    variance = float(np.sum(pairs.astype(float) ** 2)) / len(first) ** 2
+    return float(np.sqrt(max(moran, 0.0) * square)), float(normal_tail(moran / np.sqrt(variance)))
+
 
 Verdict = Literal["holds", "doubtful", "refuted", "undetermined"]
 _ORDER: tuple[Verdict, ...] = ("holds", "doubtful", "refuted", "undetermined")
@@ -17,15 +113,15 @@ _ORDER: tuple[Verdict, ...] = ("holds", "doubtful", "refuted", "undetermined")
 _CHANCE = 1e-4
 # Errors beyond the noise, as a share of its standard deviation, that make an answer doubtful and that refute
 # it.
-_DOUBT, _REFUTE = 0.3, 1.0
+_BEYOND = 0.3, 1.0
 # Standard errors between an estimate and the value that fits best, that make it doubtful and that refute it.
-_APART, _FAR = 3.0, 6.0
+_APART = 3.0, 6.0
 # The same of the coefficient of a term that the equation lacks, the largest of several.
-_LACKING, _LACKED = 5.0, 10.0
+_LACKING = 5.0, 10.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class Judgement:
     """The result of one test; ``reason`` is empty where it does not speak against the answer."""
 
     test: str
@@ -41,12 +137,16 @@ class Finding:
         return {"test": self.test, "field": self.field, **numbers, "verdict": self.verdict}
 
 
-def _graded(size: float, doubt: float, refute: float) -> Verdict:
-    return "refuted" if size > refute else "doubtful" if size > doubt else "holds"
+def _graded(
+    test: str, name: str, size: float, limits: tuple[float, float], reason: str, found: Misfit | None = None
+) -> Judgement:
+    """A test by its size and the limits beyond which an answer is doubtful, and refuted, for a reason."""
+    verdict: Verdict = "refuted" if size > limits[1] else "doubtful" if size > limits[0] else "holds"
+    return Judgement(test, name, found, verdict, "" if verdict == "holds" else reason)
 
 
-def judged(test: str, name: str, found: Misfit) -> Finding:
-    """A misfit as a finding.
+def judged(test: str, name: str, found: Misfit) -> Judgement:
+    """A misfit, judged.
 
     Two sizes count, in units of the noise, where chance does not explain them: the excess of the mean square
     over the noise, at the lower end of its interval, and the error that neighbours share.
@@ -54,36 +154,29 @@ def judged(test: str, name: str, found: Misfit) -> Finding:
     beyond = float(np.sqrt(max(found.low - 1.0, 0.0))) if found.p < _CHANCE else 0.0
     white = found.p_white is None or found.p_white > _CHANCE
     shared = 0.0 if white else found.coherent
-    verdict = _graded(max(beyond, shared), _DOUBT, _REFUTE)
-    if verdict == "holds":
-        return Finding(test, name, found, verdict)
     if shared >= beyond:
         text = f"neighbouring errors of '{name}' are correlated: they share {shared:.2g} times the noise"
     else:
         text = f"the errors of '{name}' are {np.sqrt(found.ratio):.3g} times what the noise explains"
-    return Finding(test, name, found, verdict, f"{test}: {text}")
+    return _graded(test, name, max(beyond, shared), _BEYOND, f"{test}: {text}", found)
 
 
-def shifted(name: str, by: float) -> Finding:
-    """An unknown that lies some standard errors from where forward solutions fit best, as a finding."""
-    verdict = _graded(abs(by), _APART, _FAR)
-    if verdict == "holds":
-        return Finding("best fit", name, None, verdict)
+def shifted(name: str, by: float) -> Judgement:
+    """An unknown that lies some standard errors from where forward solutions fit best, judged."""
     text = f"the data fit best with '{name}' {abs(by):.2g} of its standard errors"
     reason = f"forward solution: {text} {'above' if by > 0 else 'below'} the estimate"
-    return Finding("best fit", name, None, verdict, reason)
+    return _graded("best fit", name, abs(by), _APART, reason)
 
 
-def lacking(scores: Mapping[str, float]) -> list[Finding]:
-    """The term that the equation lacks most, in standard errors of its coefficient, as a finding, if any."""
+def lacking(scores: Mapping[str, float]) -> list[Judgement]:
+    """The term that the equation lacks most, in standard errors of its coefficient, judged, if any."""
     if not scores:
         return []
     name = max(scores, key=lambda n: abs(scores[n]))
     size = abs(scores[name])
-    verdict = _graded(size, _LACKING, _LACKED)
     text = f"forward solution: the data fit better with a further term, {name}, by {size:.2g} standard errors"
     hint = "a term is missing, or a known coefficient is wrong"
-    return [Finding("further term", name, None, verdict, "" if verdict == "holds" else f"{text}: {hint}")]
+    return [_graded("further term", name, size, _LACKING, f"{text}: {hint}")]
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:

@@ -23,10 +23,10 @@ from mollifier.engines.identifiability.slopes import (
     gauge_fixing,
     splines,
 )
-from mollifier.engines.identifiability.structure import Terms, rms, terms_at_samples
+from mollifier.engines.identifiability.structure import Terms, terms_at_samples
 from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, free_directions
 from mollifier.errors import MollifierError
-from mollifier.mollify.arrays import Array
+from mollifier.mollify.arrays import Array, rms
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels

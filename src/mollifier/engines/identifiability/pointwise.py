@@ -9,7 +9,7 @@ at one centre have their full covariance.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import factorial
@@ -43,18 +43,22 @@ _SPARSE = 0.4
 
 @dataclass(frozen=True)
 class LocalFit:
-    """Values and their errors at m centres, by multi-index."""
+    """q derivatives and their errors at m centres."""
 
-    #: Multi-index -> shape (m,).
-    values: Mapping[Orders, Array]
-    sd: Mapping[Orders, Array]
-    #: Of the errors at one centre, shape (m, q, q), multi-indices in the order of the argument.
+    #: Shape (m, q).
+    values: Array
+    #: Of the errors at one centre, shape (m, q, q).
     covariance: Array
     #: Half-width of the window along each coordinate, shape (d,).
     lengths: Array
     #: About how many fits to all samples would be independent of one another: the equivalent degrees of
     #: freedom tr(H H') of the smoother H (Hastie and Tibshirani, Generalized Additive Models, 1990).
     independent: float
+
+    @property
+    def sd(self) -> Array:
+        """Standard errors, shape (m, q)."""
+        return np.sqrt(np.einsum("mqq->mq", self.covariance))
 
 
 def local_fits(
@@ -73,7 +77,7 @@ def local_fits(
     centres
         Shape (m, d).
     orders
-        Multi-indices of length d.
+        The q multi-indices of length d.
     features
         Shortest feature along each coordinate, shape (d,); infinite where there is none.
     periods
@@ -84,7 +88,7 @@ def local_fits(
     >>> x = np.linspace(0, 1, 60)[:, None]
     >>> samples = Samples(("x",), x, x[:, 0] ** 2, np.full(60, 1e-4))
     >>> fit = local_fits(samples, x[20:22], [(0,), (2,)], np.array([0.5]))
-    >>> fit.values[(2,)].round(6)
+    >>> fit.values[:, 1].round(6)
     array([2., 2.])
     >>> fit.covariance.shape, bool(3 < fit.independent < 12)
     ((2, 2, 2), True)
@@ -102,14 +106,7 @@ def local_fits(
     covariance = np.einsum("mqk,mpk,mk->mqp", chosen, chosen, fits.sd**2)
     level = np.einsum("mk,mk->m", fits.rows[:, 0] ** 2, fits.sd**2)
     independent = count * float(np.mean(level) / np.mean(samples.sd**2))
-    sd = np.sqrt(np.einsum("mqq->mq", covariance))
-    return LocalFit(
-        dict(zip(orders, values.T, strict=True)),
-        dict(zip(orders, sd.T, strict=True)),
-        covariance,
-        half,
-        float(np.clip(independent, 1.0, count)),
-    )
+    return LocalFit(values, covariance, half, float(np.clip(independent, 1.0, count)))
 
 
 class _Fits:

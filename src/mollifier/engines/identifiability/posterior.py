@@ -57,9 +57,8 @@ class Posterior:
         whole, score = np.zeros((basis.size, basis.size)), np.zeros(basis.size)
         for name, samples in problem.measurements.items():
             part = basis.parts[name]
-            places = dict(zip(samples.coordinates, samples.points.T, strict=True))
             if part.stop - part.start > 1:
-                b = splines(problem, name, places, Derivative(name))
+                b = splines(problem, name, samples.places, Derivative(name))
                 whole[part, part] += (b.T * samples.sd**-2.0) @ b
                 score[part] += b.T @ (samples.values * samples.sd**-2.0)
         return whole, score

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
-from scipy.interpolate import BSpline
 
-from mollifier.engines.identifiability.structure import Terms, gauges, rms
+from mollifier.engines.identifiability.structure import Terms, gauges
+from mollifier.engines.splines.basis import AxisSplines
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
-from mollifier.mollify.arrays import Array
+from mollifier.mollify.arrays import Array, rms
+from mollifier.mollify.grid import Axis
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
@@ -106,11 +107,8 @@ def splines(problem: InverseProblem, name: str, places: Mapping[str, Array], d: 
         if c in apart:
             along = np.equal(places[c][:, None], _values(problem, c)).astype(float)
         else:
-            low, high = problem.extent(c)
-            h = (high - low) / cells
-            knots = low + h * np.arange(-degree, cells + degree + 1)
-            spline = BSpline(knots, np.eye(cells + degree), degree)
-            along = spline(np.clip(places[c], low, high - 1e-9 * h), nu=d.along(c))
+            axis = AxisSplines(Axis(c, *problem.extent(c), 2), cells + degree, degree)
+            along = axis.matrix(d.along(c), places[c])
         result = (result[:, :, None] * along[:, None, :]).reshape(len(result), -1)
     return result
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import sympy
+from scipy.linalg import block_diag
 
 from mollifier.data.observations import Samples
 from mollifier.engines.identifiability.hidden import absorbed, absorbed_text, shifted, visible
@@ -18,7 +19,7 @@ from mollifier.equations.algebra import differentiate
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
 from mollifier.errors import DataError
-from mollifier.mollify.arrays import Array
+from mollifier.mollify.arrays import Array, finite_mean, rms
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import curves, labels
 
@@ -97,7 +98,7 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float]) -> 
     main = max(problem.fields, key=lambda f: len(problem.data.coordinates_of(f)))
     samples = problem.data.samples(main)
     chosen = np.random.default_rng(0).permutation(len(samples.points))[:_CENTRES]
-    places = dict(zip(samples.coordinates, samples.points[np.sort(chosen)].T, strict=True))
+    places = samples.part(np.sort(chosen)).places
     env: dict[str, Any] = dict(places)
     sd: dict[str, Array] = {}
     natural: dict[str, float] = {}
@@ -116,9 +117,8 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float]) -> 
             )
         at = np.stack([places[c] for c in s.coordinates], axis=-1)
         fit = _fitted(s, at, orders, features, problem.data.periodic, apart)
-        for d, o in zip(needed, orders, strict=True):
-            env[d.name], sd[d.name] = fit.values[o], fit.sd[o]
-            natural[d.name] = _natural(fit, o, s.values)
+        for d, o, value, error in zip(needed, orders, fit.values.T, fit.sd.T, strict=True):
+            env[d.name], sd[d.name], natural[d.name] = value, error, _natural(fit, o, s.values)
         blocks.append(fit.covariance)
         independent.append(fit.independent)
         noise[f] = rms(s.sd) / (rms(s.values) or 1.0) * np.sqrt(fit.independent / len(s.points))
@@ -131,7 +131,9 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float]) -> 
     for v in problem.known:
         over = problem.data.coordinates_of(v)
         env[v] = problem.data.interpolate(v, {c: places[c] for c in over})
-    return Terms(problem, places, env, sd, natural, tuple(sd), _diagonal(blocks), min(independent), noise)
+    # Of independent groups: blocks (n, q_i, q_i) to (n, q, q).
+    covariance = np.array([block_diag(*of_one) for of_one in zip(*blocks, strict=True)])
+    return Terms(problem, places, env, sd, natural, tuple(sd), covariance, min(independent), noise)
 
 
 def _fitted(
@@ -151,30 +153,17 @@ def _fitted(
     short = [tuple(o[i] for i in kept) for o in orders]
     n, m = len(s.values), len(at)
     both = Samples(s.coordinates, np.concatenate([s.points, at]), np.zeros(n + m), np.zeros(n + m))
-    values, covariance = np.zeros((len(orders), m)), np.zeros((m, len(orders), len(orders)))
+    values, covariance = np.zeros((m, len(orders))), np.zeros((m, len(orders), len(orders)))
     windows, independent = np.ones((m, len(s.coordinates))), 0.0
     for rows, _ in curves(both, apart):
         own, here = rows[rows < n], rows[rows >= n] - n
         if len(here):
-            curve = Samples(s.coordinates, s.points[own][:, kept], s.values[own], s.sd[own])
+            curve = s.part(own, [s.coordinates[i] for i in kept])
             fit = local_fits(curve, at[here][:, kept], short, lengths, period)
-            values[:, here], covariance[here] = [fit.values[o] for o in short], fit.covariance
+            values[here], covariance[here] = fit.values, fit.covariance
             windows[here[:, None], kept] = fit.lengths
             independent += fit.independent
-    sd = np.sqrt(np.einsum("mqq->qm", covariance))
-    by_order, errors = (dict(zip(orders, v, strict=True)) for v in (values, sd))
-    return LocalFit(by_order, errors, covariance, np.median(windows, axis=0), independent)
-
-
-def _diagonal(blocks: list[Array]) -> Array:
-    """Covariances of independent groups as one: blocks (n, q_i, q_i) to (n, q, q)."""
-    size = sum(b.shape[1] for b in blocks)
-    whole = np.zeros((len(blocks[0]), size, size))
-    at = 0
-    for b in blocks:
-        whole[:, at : at + b.shape[1], at : at + b.shape[1]] = b
-        at += b.shape[1]
-    return whole
+    return LocalFit(values, covariance, np.median(windows, axis=0), independent)
 
 
 def _natural(fit: LocalFit, order: tuple[int, ...], values: Array) -> float:
@@ -188,16 +177,6 @@ def sizes(terms: Terms) -> Iterator[tuple[Equation, list[tuple[sympy.Expr, float
         with np.errstate(all="ignore"):
             values = equation.evaluate_terms(terms.env)
         yield equation, [(t, rms(np.atleast_1d(v))) for t, v in zip(equation.terms, values, strict=True)]
-
-
-def rms(values: Array) -> float:
-    return float(np.sqrt(finite_mean(values**2)))
-
-
-def finite_mean(values: Array) -> float:
-    """Mean of the finite values; NaN where there is none."""
-    finite = values[np.isfinite(values)]
-    return float(np.mean(finite)) if finite.size else float("nan")
 
 
 def has_trivial_answer(problem: InverseProblem) -> bool:
@@ -235,20 +214,26 @@ def undetermined_by_structure(problem: InverseProblem) -> str:
     >>> from mollifier import Observations, ScalarUnknown
     >>> obs = Observations({"u": [1.0, 0.8, 0.7]}, {"t": [0.0, 0.1, 0.2]}, noise=0.01)
     >>> undetermined_by_structure(InverseProblem("u_t = -a*b*u", obs, dict.fromkeys("ab", ScalarUnknown())))
-    'the equations fix a and b only together: only a*b is in the data'
+    'a and b cannot be distinguished by these equations: only a*b is in the data'
     """
+    trivial = has_trivial_answer(problem)
     for group in scalings(problem):
-        if len(group) > 1:
-            kept = fixed_by_scaling(group)
-            return f"the equations fix {listed(group)} only together: only {kept} is in the data"
+        if len(group) > 1 or trivial:
+            return scaling_text(group)
     free, lost = absorbed(problem)
-    if free:
-        return absorbed_text(free, lost)
-    if moved := shifted(problem):
-        return moved
-    if has_trivial_answer(problem):
-        return "zero satisfies the equation, and so does any multiple of an answer: give a term a known size"
-    return ""
+    return absorbed_text(free, lost) if free else shifted(problem)
+
+
+def scaling_text(group: Mapping[str, int]) -> str:
+    """What a group of `scalings` leaves open, in a sentence.
+
+    >>> scaling_text({"a": 1, "b": -1})
+    'a and b cannot be distinguished by these equations: only a*b is in the data'
+    """
+    if len(group) > 1:
+        fixed = fixed_by_scaling(group)
+        return f"{listed(group)} cannot be distinguished by these equations: only {fixed} is in the data"
+    return f"nothing fixes the scale of {listed(group)}: every term that decides holds it"
 
 
 def scalings(problem: InverseProblem) -> list[dict[str, int]]:

@@ -16,7 +16,6 @@ from mollifier.engines.collocated.block import Block
 from mollifier.engines.joint.spline import coefficients_of, raw_values
 from mollifier.engines.joint.stages import Joint
 from mollifier.engines.priors.few_levels import few_levels
-from mollifier.engines.priors.shapes import may_have_edges
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status, StatusName
@@ -29,7 +28,7 @@ def edged_fields(joint: Joint) -> list[str]:
     problem, priors = joint.model.problem, joint.linearisation.priors
     if joint.raised < joint.tuning.priors.edged:
         return []
-    fields = {n: priors[n] for n in may_have_edges(problem, "auto") if n in joint.free}
+    fields = {n: priors[n] for n in problem.may_have_edges("auto") if n in joint.free}
     return [n for n, p in fields.items() if not p.edged and not any(a.discrete for a in p.lattice)]
 
 

@@ -34,7 +34,6 @@ from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint
 from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.priors.field_prior import EDGES
-from mollifier.engines.priors.shapes import may_have_edges
 from mollifier.engines.progress import Progress
 from mollifier.errors import CheckpointError, ConfigurationError, check_known
 from mollifier.mollify.kernels import kernel_for
@@ -98,7 +97,7 @@ def solve_joint(
 
     settings = limited(problem, settings)
     passes = _Passes(Request(problem, settings, seed, progress, folder, resume))
-    given = [n for n in may_have_edges(problem, "tv") if problem.unknown_fields[n].smoothness is None]
+    given = [n for n in problem.may_have_edges("tv") if problem.unknown_fields[n].smoothness is None]
     smooth = dict.fromkeys(given, "auto")
     found, joint = passes.run(passes.request, smooth)
     finer = _finer(problem, settings, found)

@@ -9,7 +9,6 @@ import numpy as np
 from mollifier.engines.base import Cost, Engine, Request
 from mollifier.engines.joint.settings import JointSettings
 from mollifier.engines.joint.tuning import JointTuning
-from mollifier.engines.priors.shapes import may_have_edges
 from mollifier.equations.moving import moving_edge
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
@@ -72,7 +71,7 @@ class JointEngine(Engine):
             return _STEPS * once, _MIB + _MIB_NODE * nodes + _MIB_UNKNOWN * unknowns
 
         seconds, mebibytes = fit(tuning.field_cells, 1)
-        free = [n for n in may_have_edges(problem, "auto", "tv") if not problem.unknown_fields[n].smoothness]
+        free = [n for n in problem.may_have_edges("auto", "tv") if not problem.unknown_fields[n].smoothness]
         edges = _EDGED * fit(tuning.edge_cells, 2)[0] if free else 0.0
         return Cost(_START + solves * seconds, mebibytes, edges)
 

@@ -19,17 +19,11 @@ _LEAST_SHARE = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class FewLevels:
-    """The levels of a field, and the probability of each at every place.
+    """The levels of a field, and the probability of each at every place."""
 
-    Attributes
-    ----------
-    levels
-        Increasing, shape (k,).
-    chances
-        Shape (n, k); each row adds up to one.
-    """
-
+    #: Increasing, shape (k,).
     levels: Array
+    #: Shape (n, k); each row adds up to one.
     chances: Array
 
     def read(self, values: Array) -> tuple[Array, Array]:

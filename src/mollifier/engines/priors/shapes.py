@@ -10,23 +10,16 @@ import numpy as np
 
 from mollifier.engines.priors.matern import SEMINORMS
 from mollifier.engines.priors.tuning import PriorTuning
-from mollifier.problem.inverse_problem import InverseProblem
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A prior without its strength.
+    """A prior without its strength."""
 
-    Attributes
-    ----------
-    order
-        Of its highest derivatives.
-    length
-        In half-lengths of the domain. An infinite length leaves one term, the mean squared derivatives of
-        the order: a seminorm.
-    """
-
+    #: Of its highest derivatives.
     order: int
+    #: In half-lengths of the domain. An infinite length leaves one term, the mean squared derivatives of the
+    #: order: a seminorm.
     length: float = np.inf
 
 
@@ -51,13 +44,6 @@ class Choice:
 class Shapes:
     """All shapes that a kind of prior leaves a choice of.
 
-    Attributes
-    ----------
-    orders, lengths
-        One shape for each pair.
-    first_lengths
-        Places of the lengths with which a search without a start begins.
-
     Examples
     --------
     >>> Shapes.of("h1").first
@@ -66,8 +52,10 @@ class Shapes:
     (36, False)
     """
 
+    #: One shape for each pair.
     orders: tuple[int, ...]
     lengths: tuple[float, ...]
+    #: Places of the lengths with which a search without a start begins.
     first_lengths: tuple[int, ...] = (0,)
 
     @classmethod
@@ -101,8 +89,3 @@ class Shapes:
 
 EXCHANGEABLE = Shapes((0,), (np.inf,))
 """The one shape of values that have no neighbours, as of experiments: normal about their common mean."""
-
-
-def may_have_edges(problem: InverseProblem, *kinds: str) -> list[str]:
-    """Unknown fields with one of some kinds of prior that are no laws: these have cells enough for edges."""
-    return [n for n, u in problem.unknown_fields.items() if u.prior in kinds and n not in problem.laws]

@@ -77,6 +77,12 @@ class AxisTests:
         i, j = np.nonzero(size @ size.T > self.negligible)
         return i, j
 
+    @cached_property
+    def correlations(self) -> Array:
+        """Squared correlations (count, count) of two test functions' sums over white noise."""
+        w = self.weights[0] / np.linalg.norm(self.weights[0], axis=1, keepdims=True)
+        return np.square(w @ w.T)
+
 
 def overlaps(a: Array, b: Array) -> Pairs:
     """Pairs of rows of (m, n) and (k, n) that have a common column in which neither is zero."""

@@ -165,21 +165,21 @@ def _final(selection: RadiusSelection, chosen: Radii, fit: Fit) -> Fit:
     """The estimate at the chosen radii; of numbers, with the whole covariance where that is more precise."""
     estimator = selection.estimator
     estimator.posterior.averaged = True
-    best = estimator.fit(selection.space(chosen), fit.coefficients, rounds=2 if selection.dense else 3)
+    best = estimator.fit(selection.space(chosen), fit.coefficients, rounds=2 if estimator.instrumental else 1)
     if estimator.posterior.adapt():
         best = estimator.again(best)
-    if selection.dense or best.free_directions or not best.variances.max() > 0:
+    if selection.dense:
         return _with_grid_errors(best, estimator, selection, chosen)
     whole, density = replace(estimator, whole=True), _invertible(selection, chosen)
-    found = (
-        None if density is None else _attempted(whole, selection.space(chosen, density), best.coefficients)
-    )
-    if found is None:
-        return _with_grid_errors(best, estimator, selection, chosen)
-    if score(found, whole) < score(best, estimator):
+    found = None
+    if density is not None and not best.free_directions and best.variances.max() > 0:
+        found = _attempted(whole, selection.space(chosen, density), best.coefficients)
+    if found is not None and score(found, whole) < score(best, estimator):
         return _with_grid_errors(found, whole, selection, chosen, density)
-    found = replace(best, whiteness=found.whiteness, freedom=(best.freedom[0], found.freedom[1]))
-    return _with_grid_errors(found, estimator, selection, chosen)
+    best = estimator.fit(best.space, best.coefficients, rounds=2)
+    if found is not None:
+        best = replace(best, whiteness=found.whiteness, freedom=(best.freedom[0], found.freedom[1]))
+    return _with_grid_errors(best, estimator, selection, chosen)
 
 
 def _invertible(selection: RadiusSelection, chosen: Radii) -> float | None:

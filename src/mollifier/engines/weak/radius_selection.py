@@ -127,7 +127,7 @@ class RadiusSelection:
             except np.linalg.LinAlgError:
                 return None
             if self.follow is not None:
-                steps = self.tuning.most_radii_field if self.dense else self.tuning.most_radii
+                steps = 1 + 2 * (1 + sum(map(bool, key)))  # both ways, together and along each axis
                 numbers = {
                     b.name: float(self.tried[key].coefficients[self.estimator.sums.place[b.name].start])
                     for b in self.estimator.sums.bases
@@ -207,32 +207,33 @@ class RadiusSelection:
         improves(first, rounds=tuning.law_rounds if self.dense and self.laws else 2 if self.dense else 3)
         # Errors at different radii can be compared only under the same priors: those estimated first.
         posterior.learn = False
-        for factors in tuning.common_factors_field if self.dense else tuning.common_factors:
-            for factor in factors:
-                if not improves(tuple(r * factor for r in first)) and best is not None:
+        every = range(len(first))
+        for axes in (every, *([a] for a in every if first[a])):
+            begun = best[1] if best else first
+            for factor in (1 / tuning.radius_step, tuning.radius_step):
+                for n in range(1, tuning.most_steps + 1):
+                    radii = tuple(r * factor**n if a in axes else r for a, r in enumerate(begun))
+                    if not improves(radii) and best:
+                        break
+                if best and best[1] != begun:
                     break
+        posterior.learn = True
         if best is None:
             raise too_small(self.data)
-        moved = True
-        while moved and len(self.tried) < (tuning.most_radii_field if self.dense else tuning.most_radii):
-            moved = False
-            for a in range(len(first)):
-                for factor in tuning.axis_factors:
-                    radii = tuple(r * factor if i == a else r for i, r in enumerate(best[1]))
-                    if radii[a] and improves(radii):
-                        moved = True
-                        break
-        posterior.learn = True
         return best[1], best[2]
 
 
 def score(fit: Fit, estimator: Estimator) -> float:
-    """Mean log standard error of the unknowns, widened where the residuals exceed the noise."""
-    total = []
+    """Mean log standard error of the unknowns, widened where the residuals exceed the noise.
+
+    With fields they are weighted by coefficients found at another radius, and exceed it by up to
+    ``tuning.tried_misfit`` where these are off.
+    """
+    total, allowed = [], estimator.sums.tuning.tried_misfit if estimator.priors else 1.0
     for b in estimator.sums.bases:
         here = estimator.sums.place[b.name]
         variance = max(b.mean_variance(fit.covariance[here, here]), 0.0)
-        total.append(np.log(np.sqrt(variance) * fit.widening + 1e-300))
+        total.append(np.log(np.sqrt(variance) * max(fit.widening / allowed, 1.0) + 1e-300))
     return float(np.mean(total))
 
 

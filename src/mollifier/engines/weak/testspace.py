@@ -154,12 +154,9 @@ class TestSpace:
         """
         if white:
             return float(counted.sum())
-        squares = []
-        for axis in self.axes:
-            w = axis.weights[0] / np.linalg.norm(axis.weights[0], axis=1, keepdims=True)
-            squares.append((w @ w.T) ** 2)
         here = self.lattice(counted.astype(float))
-        return float(here.sum() ** 2 / max(np.sum(here * contract(here, squares)), _TINY))
+        shared = contract(here, [a.correlations for a in self.axes])
+        return float(here.sum() ** 2 / max(np.sum(here * shared), _TINY))
 
     def on(self, nodes: NDArray[np.intp]) -> TestSpace:
         """The test functions on some nodes of the first axis."""

@@ -72,7 +72,7 @@ class WeakTuning:
     #: Values of one field in a block of data that are read in blocks; never less than a chunk of the file.
     block_values: int = 2**22
     #: Values of the middle of the data that smoothers are chosen by.
-    smoothed_values: int = 2**16
+    smoothed_values: int = 2**15
     #: Values of the middle of the data that sizes are taken from, and lines for spectra along an axis.
     part_values: int = 2**20
     spectrum_lines: int = 1000
@@ -141,18 +141,15 @@ class WeakTuning:
     #: along the others.
     first_over: float = 6.0
     first_across: float = 4.0
-    #: Factors by which all radii are scaled together, one way and the other, each as long as that improves;
-    #: then those of one radius at a time.
-    common_factors: tuple[tuple[float, ...], ...] = ((0.71, 0.5, 0.35), (1.41, 2.0, 2.83))
-    axis_factors: tuple[float, ...] = (1.41, 0.71)
-    #: Most radii that are tried.
-    most_radii: int = 24
-    #: The same with an unknown field, where each trial takes the whole covariance of the residuals.
-    common_factors_field: tuple[tuple[float, ...], ...] = ((0.71, 0.5), (1.41, 2.0))
-    most_radii_field: int = 12
+    #: Factor of one step, by which all radii are scaled together and then one at a time, and most such steps.
+    radius_step: float = 2**0.5
+    most_steps: int = 3
     #: Decrease of the mean log standard error that a new radius must bring: wide kernels smooth, and cost
     #: test functions.
     least_gain: float = 0.02
+    #: Residuals of so many standard errors are no misfit yet of a new radius, with an unknown field: in
+    #: strong noise radii that agree with the first coefficients by chance would be chosen.
+    tried_misfit: float = 2.0
     #: Degrees of freedom of the residuals that the first radius and a new one must leave: fewer show no
     #: misfit.
     least_freedom: float = 10.0

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from mollifier.cli.app import app
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.problem.estimate import Estimate
-from mollifier.problem.export import described
+from mollifier.problem.serialization import described
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 
