@@ -10,7 +10,7 @@ import xarray as xr
 
 import mollifier as mf
 from mollifier.diagnostics.validation.corrections import fitted, most_likely
-from mollifier.diagnostics.validation.modes import Modes
+from mollifier.diagnostics.validation.modes import SmoothModes
 from mollifier.diagnostics.validation.validate import validate
 from mollifier.mollify.grid import Axis
 
@@ -104,7 +104,7 @@ def test_undetermined_is_said_to_be():
 
 @pytest.mark.parametrize("axis", [Axis("x", 0, 2, 30), Axis("x", 0, 2, 30, periodic=True)])
 def test_modes_derivatives(axis):
-    modes = Modes({"x": axis}, {"x": 7})
+    modes = SmoothModes({"x": axis}, {"x": 7})
     x, h = np.linspace(0.1, 1.9, 19), 1e-6
     slope = (modes.factor("x", x + h) - modes.factor("x", x - h)) / (2 * h)
     np.testing.assert_allclose(modes.factor("x", x, 1), slope, atol=1e-6)

@@ -40,7 +40,7 @@ class Roles:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Dimensions:
     """What the dimensions of a dataset mean."""
 
     variables: tuple[str, ...]
@@ -173,7 +173,7 @@ def layout(
     coordinates: Iterable[str] | None,
     replicates: Iterable[str] | None,
     linked: Iterable[str],
-) -> tuple[xr.Dataset, Layout]:
+) -> tuple[xr.Dataset, Dimensions]:
     """Decide which names are variables, coordinates, replicates and labels, and whether the data are
     scattered. ``linked`` arrays belong to variables and are none themselves.
     """
@@ -209,7 +209,7 @@ def _repeats(raw: xr.Dataset, replicates: Iterable[str] | None) -> list[str]:
 
 def _scattered(
     raw: xr.Dataset, names: tuple[str, ...], p: str, given: tuple[str, ...] | None
-) -> Layout | None:
+) -> Dimensions | None:
     """The layout of scattered points along the only dimension; None where that is an axis of a grid."""
     along = [str(c) for c in raw.coords if c != p and raw[c].dims == (p,)]
     if not ((p not in given) if given else (bool(along) and (p not in raw.coords or p in _ROW_NAMES))):
@@ -219,7 +219,7 @@ def _scattered(
     off = [c for c in found if raw[c].dims != (p,)]
     if off:
         raise DataError(f"Coordinate '{off[0]}' has dims {raw[off[0]].dims}; scattered data need ('{p}',).")
-    return Layout(names, time_last(found), (), p, tuple(labels))
+    return Dimensions(names, time_last(found), (), p, tuple(labels))
 
 
 def _gridded(
@@ -228,7 +228,7 @@ def _gridded(
     dims: list[str],
     given: tuple[str, ...] | None,
     repeats: list[str],
-) -> Layout:
+) -> Dimensions:
     """The layout of a grid: every dimension is a coordinate or counts repeats."""
     axes = [d for d in dims if d not in repeats]
     bare = [d for d in axes if d not in raw.coords]
@@ -245,11 +245,15 @@ def _gridded(
         raise DataError(
             f"The variables lie on {tuple(axes)} but coordinates={given} was given{stray}{bound}."
         )
-    return Layout(names, given or tuple(axes), tuple(d for d in dims if d in repeats), None)
+    return Dimensions(names, given or tuple(axes), tuple(d for d in dims if d in repeats), None)
 
 
 def build(
-    raw: xr.Dataset, lay: Layout, linked: Iterable[str], periodic: Mapping[str, Any], units: Mapping[str, str]
+    raw: xr.Dataset,
+    lay: Dimensions,
+    linked: Iterable[str],
+    periodic: Mapping[str, Any],
+    units: Mapping[str, str],
 ) -> xr.Dataset:
     """The checked dataset: variables and linked arrays, dimensions in coordinate order, replicates last."""
     check_known(periodic, lay.coordinates, DataError, "periodic names '{}'.")
@@ -299,7 +303,7 @@ def _variable(
     return own, measured_array(name, values) if measured else real_array(name, values), attrs
 
 
-def _straightened(raw: xr.Dataset, lay: Layout, periodic: Mapping[str, Any]) -> xr.Dataset:
+def _straightened(raw: xr.Dataset, lay: Dimensions, periodic: Mapping[str, Any]) -> xr.Dataset:
     """With decreasing axes, as latitudes, turned round; periodic ones without a last slice like the first."""
     notes = [raw.attrs.get("selected")]
     for name in lay.coordinates:

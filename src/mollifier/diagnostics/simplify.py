@@ -56,7 +56,7 @@ _RIDGE = 0.1
 
 
 @dataclass(frozen=True)
-class Form:
+class ClosedForm:
     """A closed form of a law."""
 
     #: What it is called, and it itself in the state and the parameters, as an equation takes it.
@@ -77,7 +77,7 @@ class Form:
 
 
 @typed("forms")
-def simplify(solution: Solution, name: str, forms: Mapping[str, str] | None = None) -> Sequence[Form]:
+def simplify(solution: Solution, name: str, forms: Mapping[str, str] | None = None) -> Sequence[ClosedForm]:
     """Closed forms of an unknown law of one state, that of the largest evidence first.
 
     Parameters
@@ -155,7 +155,7 @@ def _read(formula: str) -> sympy.Expr:
 
 def _fitted(
     label: str, formula: str, law: xr.DataArray, whiten: Array, count: float, modes: int
-) -> Form | None:
+) -> ClosedForm | None:
     """A form fitted to a curve (n,); None where it is not finite on it, or has no determined parameters."""
     x, y = law[law.dims[0]].values.astype(float), law.values.astype(float)
     free = "comment" in law.attrs  # known up to a constant, its mean zero
@@ -188,7 +188,7 @@ def _fitted(
     probability = float(chi2.sf(misfit, max(modes - len(symbols), 1)))
     state = sympy.Symbol(str(law.dims[0]).removesuffix("_value"))
     written = str(expression.xreplace({u: state})).replace("**", "^")
-    return Form(label, written, found, misfit, probability, misfit + len(symbols) * np.log(count))
+    return ClosedForm(label, written, found, misfit, probability, misfit + len(symbols) * np.log(count))
 
 
 def _starts(parameter: str, x: Array, y: Array) -> list[float]:

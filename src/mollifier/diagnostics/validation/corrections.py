@@ -17,7 +17,7 @@ import xarray as xr
 from mollifier.data.interpolation import interpolated, on_grid
 from mollifier.data.selection import Samples
 from mollifier.diagnostics.validation.forward_problem import UNIFORM, ForwardProblem, NoForwardSolutionError
-from mollifier.diagnostics.validation.modes import Modes
+from mollifier.diagnostics.validation.modes import SmoothModes
 from mollifier.diagnostics.validation.solvers import Solver, solve_on
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid, axis_of
@@ -58,7 +58,7 @@ def errors_of(field: xr.DataArray, data: Samples) -> Array:
 
 def modes_of(
     states: xr.Dataset, along: str, solver: Solver, fields: int, tuning: CorrectionTuning = DEFAULT
-) -> Modes:
+) -> SmoothModes:
     """As many functions as the grid allows; few along the evolution where only its start is corrected."""
     axes = {c: axis_of(states[c]) for c in map(str, states.dims) if c != UNIFORM}
     ends = not along or solver.restarts or any(not a.periodic for c, a in axes.items() if c != along)
@@ -70,7 +70,7 @@ def modes_of(
             counts[along] = min(tuning.start_counts, counts[along])
         values = solver.grid.size * fields * float(np.prod(list(counts.values())))
         if most <= 2 or values <= tuning.most_values:
-            return Modes(axes, counts, along)
+            return SmoothModes(axes, counts, along)
         most -= 1
 
 

@@ -15,7 +15,7 @@ from mollifier.mollify.grid import Axis, Grid
 
 
 @dataclass(frozen=True)
-class Modes:
+class SmoothModes:
     """Products of B-splines, or of Fourier modes along periodic axes, so many along each coordinate.
 
     ``along`` is the coordinate of evolution, "" for none.

@@ -18,7 +18,7 @@ from scipy.sparse.linalg import splu
 
 from mollifier.diagnostics.validation.discretisation import Discretisation, Part, Term, on_nodes
 from mollifier.diagnostics.validation.forward_problem import Evolution, ForwardProblem, NoForwardSolutionError
-from mollifier.diagnostics.validation.modes import Modes
+from mollifier.diagnostics.validation.modes import SmoothModes
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
 
@@ -152,12 +152,12 @@ class MethodOfLines:
         return len(self.starts) - 1
 
     def responses(
-        self, modes: Modes, directions: Mapping[str, xr.DataArray], terms: Sequence[Term], step: float
+        self, modes: SmoothModes, directions: Mapping[str, xr.DataArray], terms: Sequence[Term], step: float
     ) -> Iterator[dict[str, Array]]:
         """Of each state at one time after another, shape (nodes, columns).
 
-        The columns are corrections of all states, as of `Modes.given`, and changes of what is estimated, and
-        terms that the equations lack. By the trapezoidal rule along the solution, anew from each restart.
+        The columns are corrections of all states, as of `SmoothModes.given`, changes of what is estimated,
+        and terms that the equations lack. By the trapezoidal rule along the solution, anew from each restart.
         """
         discrete, fields, inner = self.discrete, list(self.evolution.fields), self.discrete.inner
         ways = [discrete.direction(n, a) for n, a in directions.items()]
@@ -256,7 +256,7 @@ class Steady:
         }
 
     def responses(
-        self, modes: Modes, directions: Mapping[str, xr.DataArray], terms: Sequence[Term], step: float
+        self, modes: SmoothModes, directions: Mapping[str, xr.DataArray], terms: Sequence[Term], step: float
     ) -> Iterator[dict[str, Array]]:
         """Of each state, as of `MethodOfLines.responses`."""
         discrete, parts = self.discrete, self.parts

@@ -14,10 +14,10 @@ from itertools import product
 import numpy as np
 import xarray as xr
 
-from mollifier.engines.identifiability.posterior import WIDE, Posterior, inverse
+from mollifier.engines.identifiability.posterior import WIDE, SampledPosterior, inverse
 from mollifier.engines.identifiability.slopes import (
-    Basis,
     Linearised,
+    SampledBasis,
     Sums,
     correlation,
     gauge_fixing,
@@ -50,7 +50,7 @@ _MOST_NONLINEAR, _SIZES = 2, {1: 193, 2: 49}
 
 @dataclass(frozen=True)
 class Information:
-    """Posterior of the unknowns, given the equation's terms at some of the samples."""
+    """SampledPosterior of the unknowns, given the equation's terms at some of the samples."""
 
     #: Number -> rough value, and standard error, in its unit.
     values: Mapping[str, float]
@@ -98,17 +98,17 @@ def information(terms: Terms, at: Mapping[str, float] | None = None) -> Informat
     (0.5, True, ())
     """
     equations = [Linearised(e, terms) for e in terms.problem.system.equations]
-    flat = Basis(terms, constant=True)
+    flat = SampledBasis(terms, constant=True)
     start = _start(terms, flat) if at is None else np.array([at[n] for n in flat.parts])
     terms = replace(terms, env={**terms.env, **flat.env(start)})
     scale = {n: _scale(terms, equations, n) for n in terms.problem.unknowns}
     zero, drowned = _empty(terms)
     free = {n: s * (_HELD if n in zero else 1.0) for n, s in scale.items()}
     start = np.where([n in zero for n in flat.parts], 0.0, start)
-    posterior = Posterior(terms, flat, free)
+    posterior = SampledPosterior(terms, flat, free)
     theta, sums = posterior.solve(equations, start)
     if terms.problem.unknown_fields:
-        posterior = Posterior(terms, Basis(terms, constant=False), free)
+        posterior = SampledPosterior(terms, SampledBasis(terms, constant=False), free)
         parts = posterior.basis.parts.items()
         start = np.concatenate([np.full(p.stop - p.start, theta[flat.parts[n]]) for n, p in parts])
         theta, sums = posterior.solve(equations, start)
@@ -177,7 +177,7 @@ def _scale(terms: Terms, equations: list[Linearised], name: str) -> float:
     return float(np.clip(max(found, default=abs(initial or 1.0)), *_SIZE))
 
 
-def _start(terms: Terms, flat: Basis) -> Array:
+def _start(terms: Terms, flat: SampledBasis) -> Array:
     """Where to linearise: initial values, or 1; nonlinear unknowns by search over their sizes."""
     problem = terms.problem
     start = np.array([float(np.ravel(terms.env.get(n, 1.0))[0]) for n in flat.parts])
@@ -199,7 +199,9 @@ def _start(terms: Terms, flat: Basis) -> Array:
     return best
 
 
-def _projected(terms: Terms, flat: Basis, theta: Array, linear: tuple[str, ...]) -> tuple[float, Array]:
+def _projected(
+    terms: Terms, flat: SampledBasis, theta: Array, linear: tuple[str, ...]
+) -> tuple[float, Array]:
     """Mean square of the residuals after least squares in the linear unknowns, and all unknowns."""
     columns = [i for i, n in enumerate(flat.parts) if n in linear]
     theta = theta.copy()
@@ -245,7 +247,7 @@ def _power(terms: Terms, name: str) -> tuple[float, float, float]:
     return max(powers, key=lambda p: p[0] / (p[2] or 1.0) ** 2)
 
 
-def _directions(terms: Terms, basis: Basis, sums: Sums, names: list[str]) -> list[Direction]:
+def _directions(terms: Terms, basis: SampledBasis, sums: Sums, names: list[str]) -> list[Direction]:
     """Changes of several numbers that the data do not show; `_empty` judges single ones."""
     rows = [list(terms.problem.scalars).index(n) for n in names]
     of_rows = sums.noise_of_rows[:, rows][:, :, rows]
@@ -263,7 +265,7 @@ def _directions(terms: Terms, basis: Basis, sums: Sums, names: list[str]) -> lis
 
 
 def _undetermined(
-    terms: Terms, basis: Basis, name: str, covariance: Array, precision: Array, scale: float
+    terms: Terms, basis: SampledBasis, name: str, covariance: Array, precision: Array, scale: float
 ) -> tuple[float, float]:
     """Share of the samples at which a field is undetermined: with all unknowns free, and with it alone."""
     part, b = basis.parts[name], basis.matrices[name][1] @ gauge_fixing(terms.problem, name)
@@ -279,7 +281,7 @@ def _ratio(b: Array, covariance: Array, prior: Array) -> Array:
 
 
 def posterior_map(problem: InverseProblem, name: str, covariance: Array, scale: float) -> xr.DataArray:
-    """Posterior over prior standard deviation of a field, on a grid over its coordinates.
+    """SampledPosterior over prior standard deviation of a field, on a grid over its coordinates.
 
     ``covariance`` is of the coefficients of `splines`, ``scale`` the prior standard deviation of the field.
     """

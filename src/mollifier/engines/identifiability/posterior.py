@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mollifier.engines.identifiability.slopes import Basis, Linearised, Sums, correlation, splines
+from mollifier.engines.identifiability.slopes import Linearised, SampledBasis, Sums, correlation, splines
 from mollifier.engines.identifiability.structure import Terms
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.orders import Derivative
@@ -20,7 +20,7 @@ _ROUNDS = 3
 _SURE = 3.0
 
 
-class Posterior:
+class SampledPosterior:
     """Normal distribution of the parameters of all unknowns, at the precision that the samples allow.
 
     Parameters
@@ -33,7 +33,7 @@ class Posterior:
         Unknown -> prior standard deviation of a field; that of a number is wider by `WIDE`.
     """
 
-    def __init__(self, terms: Terms, basis: Basis, scale: Mapping[str, float]) -> None:
+    def __init__(self, terms: Terms, basis: SampledBasis, scale: Mapping[str, float]) -> None:
         self.terms, self.basis, self.scale = terms, basis, scale
         wide = {n: WIDE if n in terms.problem.scalars else 1.0 for n in basis.parts}
         self.prior_sd = np.concatenate(

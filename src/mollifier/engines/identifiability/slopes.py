@@ -46,7 +46,7 @@ class Sums:
     noise_of_rows: Array
 
 
-class Basis:
+class SampledBasis:
     """Splines of the unknowns at the samples: symbol -> matrix (n, parameters of its unknown)."""
 
     def __init__(self, terms: Terms, constant: bool) -> None:
@@ -153,7 +153,7 @@ class Linearised:
         self.by_noise = terms.by_noise(equation.residual)
         self.mixed = [terms.by_noise(f.expression) for f in self.slopes]
 
-    def sums(self, basis: Basis, theta: Array, weight: float) -> Sums:
+    def sums(self, basis: SampledBasis, theta: Array, weight: float) -> Sums:
         """Information and score of this equation, linearised at a value of the unknowns."""
         terms, c = self.terms, self.terms.covariance
         values = basis.env(theta)
