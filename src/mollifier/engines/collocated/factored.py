@@ -36,11 +36,6 @@ _POINTS = 8192
 class Product:
     """The matrix whose row (i, j, ...) is the entrywise product of rows i, j, ... of the factors.
 
-    Attributes
-    ----------
-    factors
-        One for each axis of the whole grid, each of shape (nodes along it, features).
-
     Examples
     --------
     >>> one, other = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 10.0]])
@@ -49,6 +44,7 @@ class Product:
     ([21.0, 43.0], [[1.0, 20.0], [3.0, 40.0]])
     """
 
+    #: One for each axis of the whole grid, each of shape (nodes along it, features).
     factors: tuple[Tensor, ...]
 
     def __len__(self) -> int:
@@ -66,14 +62,9 @@ class Product:
 
 @dataclass(frozen=True)
 class Combination:
-    """``sum_k diag(c_k) P_k``, whose rows are formed on demand.
+    """``sum_k diag(c_k) P_k``, whose rows are formed on demand."""
 
-    Attributes
-    ----------
-    terms
-        Coefficients c_k of shape (rows,), and products over the same grid.
-    """
-
+    #: Coefficients c_k of shape (rows,), and products over the same grid.
     terms: Sequence[tuple[Array, Product]]
 
     @property
@@ -117,15 +108,10 @@ class Combination:
 
 @dataclass(frozen=True)
 class PointProduct:
-    """The matrix whose row is the entrywise product of those of the factors, formed on demand.
+    """The matrix whose row is the entrywise product of those of the factors, formed on demand."""
 
-    Attributes
-    ----------
-    factors
-        For each coordinate, the kernel's rows at the points (points, nodes), and the features (nodes,
-        features).
-    """
-
+    #: For each coordinate, the kernel's rows at the points (points, nodes), and the features (nodes,
+    #: features).
     factors: tuple[tuple[sp.csr_array, Array], ...]
 
     step = 1

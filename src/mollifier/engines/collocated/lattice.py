@@ -35,13 +35,6 @@ _COPY_ROWS, _BLOCK_NODES = 64, 4096
 class AxisProduct:
     """The tensor product of one matrix for each axis, flat in C order.
 
-    Attributes
-    ----------
-    factors
-        Sparse, shape (results, nodes) along each axis; two axes at least, the first may have one node.
-    scale
-        Of the whole.
-
     Examples
     --------
     >>> one, other = sp.csr_array([[1.0, 2.0]]), sp.csr_array([[1.0, 0.0], [0.0, 10.0]])
@@ -49,7 +42,9 @@ class AxisProduct:
     [3.0, 30.0]
     """
 
+    #: Sparse, shape (results, nodes) along each axis; two axes at least, the first may have one node.
     factors: tuple[sp.csr_array, ...]
+    #: Of the whole.
     scale: float = 1.0
 
     @classmethod
@@ -75,14 +70,9 @@ class AxisProduct:
 
 @dataclass(frozen=True, eq=False)
 class ProductSum:
-    """``sum_k diag(c_k) P_k``.
+    """``sum_k diag(c_k) P_k``."""
 
-    Attributes
-    ----------
-    terms
-        Coefficients c_k of shape (rows,), and products over the same grid; equal factors are the same object.
-    """
-
+    #: Coefficients c_k of shape (rows,), and products over the same grid; equal factors are the same object.
     terms: Sequence[tuple[Array, AxisProduct]]
 
     @property
@@ -127,18 +117,12 @@ class ProductSum:
 
 @dataclass(frozen=True, eq=False)
 class PointRows:
-    """Values at scattered points: a row of the kernel's weights for each.
+    """Values at scattered points: a row of the kernel's weights for each."""
 
-    Attributes
-    ----------
-    index, weights
-        Along each axis: the nodes of each row, and their weights, shape (rows, taps).
-    shape
-        Nodes along each axis.
-    """
-
+    #: Along each axis: the nodes of each row, and their weights, shape (rows, taps).
     index: tuple[Index, ...]
     weights: tuple[Array, ...]
+    #: Nodes along each axis.
     shape: tuple[int, ...]
 
     step = 1

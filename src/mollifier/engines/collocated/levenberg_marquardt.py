@@ -54,24 +54,16 @@ class System(Protocol):
 
 @dataclass(frozen=True)
 class Component:
-    """One normal distribution of a mixture.
+    """One normal distribution of a mixture."""
 
-    Attributes
-    ----------
-    precision
-        Shape (p, p).
-    shift
-        Of its mean from where the parameters are, shape (p,).
-    share
-        Weight in the mixture.
-    assumed
-        The part of the precision that is exact, shape (p, p): it constrains the parameters and adds no error.
-        None for none.
-    """
-
+    #: Shape (p, p).
     precision: Tensor
+    #: Of its mean from where the parameters are, shape (p,).
     shift: Array
+    #: Weight in the mixture.
     share: float = 1.0
+    #: The part of the precision that is exact, shape (p, p): it constrains the parameters and adds no error.
+    #: None for none.
     assumed: Tensor | None = None
 
 

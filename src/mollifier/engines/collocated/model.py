@@ -31,26 +31,17 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Fields:
-    """Fields over the same coordinates that one module represents.
+    """Fields over the same coordinates that one module represents."""
 
-    Attributes
-    ----------
-    names
-        Of the fields, one a channel.
-    unknown
-        Whether it is an unknown field, not states.
-    grid
-        The part of the collocation grid over their coordinates, physical.
-    backend
-        Derivatives on the scaled grid.
-    collocation
-        The whole grid, the kernel, and the shortest features of the states.
-    """
-
+    #: Of the fields, one a channel.
     names: Sequence[str]
+    #: Whether it is an unknown field, not states.
     unknown: bool
+    #: The part of the collocation grid over their coordinates, physical.
     grid: Grid
+    #: Derivatives on the scaled grid.
     backend: derivatives.Derivatives
+    #: The whole grid, the kernel, and the shortest features of the states.
     collocation: Collocation
 
 

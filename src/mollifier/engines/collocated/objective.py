@@ -59,24 +59,16 @@ def plain(values: Mapping[str, Tensor]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Target:
-    """Samples of one field that are fitted.
+    """Samples of one field that are fitted."""
 
-    Attributes
-    ----------
-    block, channel
-        Which block's which channel.
-    name
-        The field, or the unknown field.
-    samples
-        Its samples, with standard errors not below the floor.
-    floor
-        Least standard error of a sample.
-    """
-
+    #: Which block's which channel.
     block: int
     channel: int
+    #: The field, or the unknown field.
     name: str
+    #: Its samples, with standard errors not below the floor.
     samples: Samples
+    #: Least standard error of a sample.
     floor: float
 
 

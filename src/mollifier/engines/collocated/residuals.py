@@ -14,31 +14,21 @@ Array = NDArray[np.float64]
 
 @dataclass
 class Residuals:
-    """Some rows of the weighted residual vector and their derivatives.
+    """Some rows of the weighted residual vector and their derivatives."""
 
-    Attributes
-    ----------
-    values
-        Shape (m,).
-    fields
-        (block, channel) -> derivative with respect to that channel's values at the block's nodes, shape
-        (m, nodes): sparse, or a product or rows of `mollifier.engines.collocated.lattice`; or with respect to
-        its weights where it is linear in them, shape (m, weights).
-    scalars
-        Scalar unknown -> derivative, shape (m,).
-    shared
-        Field -> derivative with respect to the coefficients of its declared noise, shape (m, k), sparse.
-    constant
-        Whether the rows depend on one channel alone, by the same matrix in every step.
-    samples
-        Whether the rows are misfits of samples, which depend on one channel alone.
-    """
-
+    #: Shape (m,).
     values: Array
+    #: (block, channel) -> derivative with respect to that channel's values at the block's nodes, shape (m,
+    #: nodes): sparse, or a product or rows of `mollifier.engines.collocated.lattice`; or with respect to its
+    #: weights where it is linear in them, shape (m, weights).
     fields: dict[tuple[int, int], Any] = field(default_factory=dict)
+    #: Scalar unknown -> derivative, shape (m,).
     scalars: dict[str, Array] = field(default_factory=dict)
+    #: Field -> derivative with respect to the coefficients of its declared noise, shape (m, k), sparse.
     shared: dict[str, sp.csr_array] = field(default_factory=dict)
+    #: Whether the rows depend on one channel alone, by the same matrix in every step.
     constant: bool = False
+    #: Whether the rows are misfits of samples, which depend on one channel alone.
     samples: bool = False
 
     @property

@@ -22,17 +22,7 @@ from mollifier.problem.status import Status
 
 @dataclass
 class Run:
-    """Stages run one after another on an objective.
-
-    Attributes
-    ----------
-    checkpoint_every, checkpoint_steps
-        Seconds, and steps of a stage, between checkpoints.
-    notes
-        Entries of the provenance, which a resumed run takes over.
-    history
-        Columns: stage, seconds, loss, data, residual, prior, and each scalar unknown; NaN in the warm-up.
-    """
+    """Stages run one after another on an objective."""
 
     objective: Objective
     stages: Sequence[Stage]
@@ -40,13 +30,16 @@ class Run:
     progress: Callable[[Progress], None] | None = None
     folder: Path | None = None
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    #: Seconds, and steps of a stage, between checkpoints.
     checkpoint_every: float = 30.0
     checkpoint_steps: int | None = None
+    #: Columns: stage, seconds, loss, data, residual, prior, and each scalar unknown; NaN in the warm-up.
     history: dict[str, list[Any]] = field(default_factory=dict)
     stage: int = 0
     step: int = 0
     seconds: float = 0.0
     engine: str = "network"
+    #: Entries of the provenance, which a resumed run takes over.
     notes: dict[str, Any] = field(default_factory=dict)
 
     def resume(self) -> None:

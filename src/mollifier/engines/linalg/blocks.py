@@ -107,15 +107,6 @@ class BlockInverse:
     Schur complements ``S_0 = C_00`` and ``S_i+1 = C_i+1,i+1 - C_i+1,i S_i^-1 C_i,i+1`` give products with the
     inverse, and its own blocks on and beside the diagonal, for the cost of the blocks.
 
-    Attributes
-    ----------
-    layout
-        The blocks.
-    inverses
-        ``S_i^-1``.
-    links
-        ``S_i^-1 C_i,i+1``, one fewer.
-
     Examples
     --------
     >>> layout, (i, j) = Layout(np.array([0, 1, 2])), np.array([[0, 1, 2, 0, 1], [0, 1, 2, 1, 2]])
@@ -129,8 +120,11 @@ class BlockInverse:
     [[0.75, -0.5, 0.0], [-0.5, 1.0, -0.5], [0.0, -0.5, 0.75]]
     """
 
+    #: The blocks.
     layout: Layout
+    #: ``S_i^-1``.
     inverses: Sequence[Array]
+    #: ``S_i^-1 C_i,i+1``, one fewer.
     links: Sequence[Array]
 
     @classmethod

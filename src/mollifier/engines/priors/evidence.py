@@ -28,45 +28,29 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class QuadraticForm:
-    """A prior at a strength of one about where the coefficients are, as minus twice a log-density.
+    """A prior at a strength of one about where the coefficients are, as minus twice a log-density."""
 
-    Attributes
-    ----------
-    square
-        Its precision, shape (p, p).
-    gradient
-        Half its slope, shape (p,).
-    value
-        Its value.
-    """
-
+    #: Its precision, shape (p, p).
     square: Array
+    #: Half its slope, shape (p,).
     gradient: Array
+    #: Its value.
     value: float
 
 
 class PriorOnCoefficients(ABC):
-    """The prior of one unknown field in the coefficients of an engine.
+    """The prior of one unknown field in the coefficients of an engine."""
 
-    Attributes
-    ----------
-    columns
-        Places of the field's coefficients among all unknowns.
-    shapes
-        From which its shape is chosen.
-    held
-        Precision of every coefficient beside the prior, so that the prior is proper at every strength.
-    lattice
-        On which the field is compared with its neighbours, along scaled coordinates.
-    edged
-        Whether it is for levels with edges between them.
-    """
-
+    #: Places of the field's coefficients among all unknowns.
     columns: slice
+    #: From which its shape is chosen.
     shapes: Shapes
+    #: Precision of every coefficient beside the prior, so that the prior is proper at every strength.
     held: float = 0.0
 
+    #: On which the field is compared with its neighbours, along scaled coordinates.
     lattice: Grid
+    #: Whether it is for levels with edges between them.
     edged: bool = False
 
     def expect(self, covariance: Array) -> None:  # noqa: B027 - most do not depend on it
@@ -127,23 +111,16 @@ class PriorOnCoefficients(ABC):
 
 @dataclass(frozen=True, eq=False)
 class LinearisedProblem:
-    """Minus twice the log-likelihood about the present unknowns, and the priors of the unknown fields.
+    """Minus twice the log-likelihood about the present unknowns, and the priors of the unknown fields."""
 
-    Attributes
-    ----------
-    curvature, slope
-        Of half of it, shapes (u, u) and (u,), without the priors.
-    priors
-        By unknown field.
-    conditions
-        Curvature (p, p) and slope (p,) by measurements of a field, included in the whole ones. They are
-        conditions, not evidence, which is that of all data given them: they show the field where they are
-        taken, on an edge say, and a prior that explained these values would be over-confident elsewhere.
-    """
-
+    #: Of half of it, shapes (u, u) and (u,), without the priors.
     curvature: Array
     slope: Array
+    #: By unknown field.
     priors: Mapping[str, PriorOnCoefficients]
+    #: Curvature (p, p) and slope (p,) by measurements of a field, included in the whole ones. They are
+    #: conditions, not evidence, which is that of all data given them: they show the field where they are
+    #: taken, on an edge say, and a prior that explained these values would be over-confident elsewhere.
     conditions: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
 
     def with_priors(

@@ -22,20 +22,13 @@ _MOST_PARABOLAS = 20
 
 @dataclass(frozen=True, eq=False)
 class PriorSearch:
-    """Shapes and strengths of the priors of some fields, the others as they are.
+    """Shapes and strengths of the priors of some fields, the others as they are."""
 
-    Attributes
-    ----------
-    problem
-        Supplies the evidence.
-    free
-        Fields whose priors are sought.
-    tuning
-        Steers the search.
-    """
-
+    #: Supplies the evidence.
     problem: LinearisedProblem
+    #: Fields whose priors are sought.
     free: Sequence[str]
+    #: Steers the search.
     tuning: PriorTuning
 
     def anew(self) -> dict[str, Choice]:
