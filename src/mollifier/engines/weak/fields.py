@@ -49,7 +49,7 @@ def field_variables(
     values = at_nodes.evaluate(fixed(fit.coefficients[place]), Derivative(name))
     parts = [basis.splines[c].matrix(0, grid[c].points) for c in over]
     posterior_sd, prior_sd = (
-        np.sqrt(np.maximum(pointwise_variance(parts, fixed(fixed(c).T)), 0.0)).reshape(shape)
+        pointwise_sd(parts, fixed(fixed(c).T))
         for c in (fit.covariance[place, place], prior_covariance(fit, basis))
     )
     sd = posterior_sd * fit.widening
@@ -80,8 +80,10 @@ def prior_covariance(fit: Fit, basis: Basis) -> Array:
     return (modes / np.maximum(strengths, np.finfo(float).eps * strengths[-1])) @ modes.T
 
 
-def pointwise_variance(parts: Sequence[Array], covariance: Array) -> Array:
-    """Diagonal (nodes,) of ``P C P'`` for P the Kronecker product of the parts, by the eigenvectors of C.
+def pointwise_sd(parts: Sequence[Array], covariance: Array) -> Array:
+    """Standard errors of a field at nodes: roots of the diagonal of ``P C P'``, by the eigenvectors of C.
+
+    P is the Kronecker product of the parts, and the result has an axis for each of them.
 
     Each coefficient is scaled by its standard error: splines that barely reach into the domain vary by orders
     of magnitude more than others.
@@ -96,11 +98,11 @@ def pointwise_variance(parts: Sequence[Array], covariance: Array) -> Array:
     nodes = [len(p) for p in parts]
     total = np.zeros(nodes)
     if not np.isfinite(covariance).all():
-        return np.full(total.size, np.inf)
+        return np.full(nodes, np.inf)
     scale = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
     values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
     keep, vectors = values > 1e-14 * values[-1], vectors * scale[:, None]
     sizes = [p.shape[1] for p in parts]
     for value, vector in zip(values[keep], vectors.T[keep], strict=True):
         total += value * contract(vector.reshape(sizes), parts) ** 2
-    return total.ravel()
+    return np.sqrt(total)

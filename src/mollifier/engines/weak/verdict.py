@@ -20,7 +20,7 @@ from mollifier.engines.identifiability.undetermined import (
 from mollifier.engines.splines.basis import Basis
 from mollifier.engines.weak.contradiction import contradicting
 from mollifier.engines.weak.estimate import Fit
-from mollifier.engines.weak.fields import pointwise_variance, prior_covariance
+from mollifier.engines.weak.fields import pointwise_sd, prior_covariance
 from mollifier.engines.weak.radius_selection import RadiusSelection
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
@@ -211,8 +211,7 @@ def _prior_share(
     dims = dataset[name].dims
     parts = [s.matrix(0, dataset[c].values) for c, s in zip(dims, basis.splines.values(), strict=True)]
     after, before = (
-        np.sqrt(np.maximum(pointwise_variance(parts, centred @ c @ centred.T), 0.0)).reshape(values.shape)
-        for c in (covariance, prior_covariance(fit, basis))
+        pointwise_sd(parts, centred @ c @ centred.T) for c in (covariance, prior_covariance(fit, basis))
     )
     lost = undetermined_places(values, sd, after, before)
     measured = there.any([d for d in there.dims if d not in dims]).broadcast_like(dataset[name])
