@@ -171,3 +171,13 @@ def test_checksum_of_a_changed_file(tmp_path):
         verify_checksum(path)
     path.with_suffix(".sha256").unlink()
     verify_checksum(path)
+
+
+def test_groups_keep_the_order_of_variables(tmp_path: Path):
+    """Columns of a table come back as they were."""
+    table = xr.Dataset(
+        {name: ("row", [1.0, 2.0]) for name in ("z", "b", "a")}, attrs={f"n{i}": i for i in range(20)}
+    )
+    again = read_groups(write_groups(tmp_path / "a.nc", {}, {"table": table}))[1]["table"]
+    assert list(again.data_vars) == ["z", "b", "a"]
+    assert again.identical(table)

@@ -264,9 +264,8 @@ def write_groups(path: Path, attrs: Mapping[str, Any], groups: Mapping[str, xr.D
     with h5py.File(buffer, "w") as file:
         file.attrs.update({k: _pack(v) for k, v in attrs.items()})
         for group, dataset in groups.items():
-            _write_group(
-                file.create_group(group, track_order=True), _map_attrs(dataset.drop_encoding(), _pack)
-            )
+            plain = _map_attrs(dataset.drop_encoding(), _pack)
+            _write_group(file.create_group(group, track_order=True), plain)
     content = buffer.getvalue()
     checksum = path.with_suffix(".sha256")
     with reported(path):
