@@ -164,11 +164,11 @@ class _Run:
 def _final(selection: RadiusSelection, chosen: Radii, fit: Fit) -> Fit:
     """The estimate at the chosen radii; of numbers, with the whole covariance where that is more precise."""
     estimator = selection.estimator
-    estimator.posterior.averaged = True
     best = estimator.fit(selection.space(chosen), fit.coefficients, rounds=2 if estimator.instrumental else 1)
-    if estimator.posterior.adapt():
-        best = estimator.again(best)
     if selection.dense:
+        estimator.posterior.averaged = True
+        estimator.posterior.adapt()
+        best = estimator.again(best)
         return _with_grid_errors(best, estimator, selection, chosen)
     whole, density = replace(estimator, whole=True), _invertible(selection, chosen)
     found = None

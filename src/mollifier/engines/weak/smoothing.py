@@ -13,6 +13,7 @@ from scipy.interpolate import make_interp_spline
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
+from mollifier.mollify.matrices import rows_matrix
 from mollifier.mollify.operators import TensorOperator
 from mollifier.mollify.stencils import rows
 
@@ -107,10 +108,8 @@ def smoothing_matrix(axis: Axis, at: slice, cells: float, fewest: int) -> sp.csr
     """What `mollified` does along one axis, at some of its nodes: shape (some, nodes)."""
     if not cells or axis.size < fewest:
         return sp.csr_array(sp.eye_array(axis.size))[at]
-    found = rows(axis, axis.points[at], _KERNEL, radius_of(Grid(axis), cells)[axis.name], 0, _ACCURACY)
-    row = np.broadcast_to(np.arange(len(found.index))[:, None], found.index.shape)
-    entries = found.weights.ravel(), (row.ravel(), found.index.ravel())
-    return sp.csr_array(entries, shape=(len(found.index), axis.size))
+    radius = radius_of(Grid(axis), cells)[axis.name]
+    return rows_matrix(rows(axis, axis.points[at], _KERNEL, radius, 0, _ACCURACY))
 
 
 def interpolation_variance(
