@@ -304,18 +304,15 @@ def rate_profile(rate: xr.Dataset, rings: int = _RINGS) -> pd.DataFrame:
     rows = []
     for k in range(rate.sizes["t"] if timed else 1):
         now = (rate.isel(t=k) if timed else rate).transpose("x", "y", ...)
+        known = now["identifiability"].values < KNOWN
         for r in range(rings):
             here = inside & (ring == r)
-            sure = here & (now["identifiability"].values < KNOWN)
-            lam, sd = now["lam"].values[sure], now["lam_sd"].values[sure]
-            found = {"rate": lam.mean(), "spread": lam.std(), "rate_sd": np.median(sd)} if sure.any() else {}
+            lam, sd = (now[name].values[here & known] for name in ("lam", "lam_sd"))
+            found = (lam.mean(), lam.std(), np.median(sd)) if lam.size else [math.nan] * 3
             place = {"t": float(now["t"])} if timed else {}
             place |= {"distance": (edges[r] + edges[r + 1]) / 2}
-            rows.append(
-                place
-                | {n: float(found.get(n, math.nan)) for n in ("rate", "spread", "rate_sd")}
-                | {"identified": sure.sum() / max(here.sum(), 1), "pixels": int(here.sum())}
-            )
+            place |= dict(zip(("rate", "spread", "rate_sd"), map(float, found), strict=True))
+            rows.append(place | {"identified": lam.size / max(here.sum(), 1), "pixels": int(here.sum())})
     return pd.DataFrame(rows)
 
 

@@ -199,31 +199,27 @@ def _lost(nucleus: NucleusData) -> NucleusResult:
     return NucleusResult(nucleus.field, nucleus.name, nucleus.group, error=error)
 
 
+@dataclass(eq=False)
 class _Results:
     """Results of a study as they come: saved in the folder if there is one, reported, and put in order."""
 
-    def __init__(
-        self,
-        folder: Path | None,
-        stamps: Mapping[str, str],
-        progress: Progress | None,
-        on_result: Callable[[NucleusResult, bool], None] | None,
-    ) -> None:
-        self._folder, self._stamps = folder, stamps  # field of view -> fingerprint of its files and settings
-        self._progress, self._on_result = progress, on_result
-        self._known = 0
-        self._found: list[NucleusResult] = []
+    folder: Path | None
+    stamps: Mapping[str, str]  #: Field of view -> fingerprint of its files and settings.
+    progress: Progress | None
+    on_result: Callable[[NucleusResult, bool], None] | None
+    known: int = 0
+    found: list[NucleusResult] = dataclasses.field(default_factory=list)
 
     def missing(self, every: Iterable[NucleusData | Unread], resume: bool) -> Iterator[NucleusData]:
         """The nuclei that remain to be analysed; finished results of the others are reused."""
         for one in every:
-            self._known += 1
+            self.known += 1
             if isinstance(one, Unread):
                 self.take(NucleusResult(one.field, "", one.group, error=one.error))
                 continue
             kept = None
-            if self._folder is not None and resume:
-                kept = kept_result(nucleus_folder(self._folder, one), self._stamps[one.field])
+            if self.folder is not None and resume:
+                kept = kept_result(nucleus_folder(self.folder, one), self.stamps[one.field])
             if kept is None:
                 yield one
             else:
@@ -232,26 +228,26 @@ class _Results:
 
     def take(self, result: NucleusResult, kept: bool = False) -> None:
         """Record a result; ``kept`` if it was reused from an earlier run."""
-        self._found.append(result)
-        if self._folder is not None and not kept and result.name:
-            result.save(nucleus_folder(self._folder, result), self._stamps.get(result.field, ""))
-        if self._on_result is not None:
-            self._on_result(result, kept)
-        if self._progress is not None:
-            done = len(self._found)
-            self._progress(done, max(self._known, done), f"{result.field} {result.name}".strip())
+        self.found.append(result)
+        if self.folder is not None and not kept and result.name:
+            result.save(nucleus_folder(self.folder, result), self.stamps.get(result.field, ""))
+        if self.on_result is not None:
+            self.on_result(result, kept)
+        if self.progress is not None:
+            done = len(self.found)
+            self.progress(done, max(self.known, done), f"{result.field} {result.name}".strip())
 
     def ordered(self, fields: Sequence[str]) -> list[NucleusResult]:
         """Sorted by field of view, in the order of the files, and nucleus; `DataError` if none was read."""
-        if self._found and not any(r.name for r in self._found):
-            raise DataError(self._found[0].error)
+        if self.found and not any(r.name for r in self.found):
+            raise DataError(self.found[0].error)
         order = {f: k for k, f in enumerate(dict.fromkeys(fields))}
 
         def place(r: NucleusResult) -> tuple[int, int, str]:
             numbered = r.name.isdigit()
             return order.get(r.field, 0), int(r.name) if numbered else 0, "" if numbered else r.name
 
-        return sorted(self._found, key=place)
+        return sorted(self.found, key=place)
 
 
 def _levels(paths: Sequence[Path], settings: StudySettings) -> tuple[float, float] | None:

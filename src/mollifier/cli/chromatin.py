@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -197,15 +198,9 @@ def _study(
                 follow(min(done, total - 1), total, what)
 
             study = analyse(
-                files,
-                settings,
-                out=folder,
-                resume=resume,
-                workers=workers,
-                executor=executor,
-                progress=report,
-                on_result=pages.add,
-            )
+                files, settings, out=folder, resume=resume, workers=workers, executor=executor,
+                progress=report, on_result=pages.add,
+            )  # fmt: skip
         page = study_page(study, folder / _STUDY, pages.written)
         pages.draw(study_figures(study.cells), folder)
     _say(terminal, study)
@@ -224,15 +219,15 @@ def _study(
     return 0 if any(map(math.isfinite, found)) else NO_ANSWER
 
 
+@dataclass
 class _Pages:
-    """Pages and figures of nuclei, written as each is finished; those of reused nuclei are kept.
+    """Pages and figures of nuclei, written as each is finished; those of reused nuclei are kept."""
 
-    ``written`` is (field, nucleus) -> address of its page relative to the folder.
-    """
-
-    def __init__(self, folder: Path, model: ChromatinModel, figures: str | None) -> None:
-        self._folder, self._model, self._kind = folder, model, figures
-        self.written: dict[tuple[str, str], str] = {}
+    folder: Path
+    model: ChromatinModel
+    kind: str | None  #: Of the files of figures; None for none.
+    #: (field, nucleus) -> address of its page relative to the folder.
+    written: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def add(self, result: NucleusResult, kept: bool) -> None:
         """Write the page and the figures of a nucleus."""
@@ -242,17 +237,17 @@ class _Pages:
 
         if result.name:
             place = nucleus_folder(Path(), result) / _PAGE
-            if not (kept and (self._folder / place).is_file()):
-                nucleus_page(result, self._folder / place, self._model)
-            self.draw(nucleus_figures(result), (self._folder / place).parent, kept)
+            if not (kept and (self.folder / place).is_file()):
+                nucleus_page(result, self.folder / place, self.model)
+            self.draw(nucleus_figures(result), (self.folder / place).parent, kept)
             self.written[result.field, result.name] = place.as_posix()
 
     def draw(self, every: Mapping[str, Any], where: Path, kept: bool = False) -> None:
         """Write figures to files, if the command says so."""
         from mollifier.reporting.style import save_all
 
-        if self._kind is not None:
-            named = {f"{name}.{self._kind}": make for name, make in every.items()}
+        if self.kind is not None:
+            named = {f"{name}.{self.kind}": make for name, make in every.items()}
             save_all({n: make for n, make in named.items() if not (kept and (where / n).is_file())}, where)
 
 
