@@ -137,7 +137,7 @@ def test_a_prior_that_nobody_chose_is_a_part_of_the_error(monkeypatch):
     solution = mf.solve(problem, "network", settings=settings)
     (stage,) = stages
     monkeypatch.setattr(GaussNewton, "_prior_search", lambda stage, unknowns: None)
-    narrow = solution.dataset.assign(lam_sd=("t", Laplace(stage).fields()["lam"]))
+    narrow = solution.dataset.assign(lam_sd=("t", Laplace(stage).fields["lam"]))
     held = [
         np.mean(np.abs(standardised(s, {"lam": lam})["lam"]) < 1.96)
         for s in (solution, dataclasses.replace(solution, dataset=narrow))
@@ -156,7 +156,7 @@ def test_a_smoothness_that_was_given_is_kept():
 def test_the_curvature_alone_where_it_was_asked_for():
     stage = started(forced(prior="h2")[0])
     assert searched(stage)[0].anew()["lam"].shape == Shape(2)
-    assert not np.isnan(Laplace(stage).fields()["lam"]).any()
+    assert not np.isnan(Laplace(stage).fields["lam"]).any()
 
 
 def test_smoothness_is_found_where_it_was_wrong():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -121,6 +121,7 @@ class Laplace:
             return {}
         return {n: float(self._noise[:, self._places[n]].norm()) for n in self.model.scalars}
 
+    @cached_property
     def fields(self) -> dict[str, Array]:
         """Unknown field -> standard errors on its grid; empty where the curvature is not finite."""
         names = () if self._factor is None else self.model.unknown_blocks

@@ -149,7 +149,7 @@ def _solution(run: Run, status: Status, held: Observations | None) -> Solution:
     laplace, laws, notes = None, {}, {}
     if isinstance(last, LevenbergMarquardt) and status.name in SETTLED:
         laplace = Laplace(last)
-        sd, spreads, laws = laplace.scalars(), laplace.fields() | laplace.hidden(), laplace.laws()
+        sd, spreads, laws = laplace.scalars(), laplace.fields | laplace.hidden(), laplace.laws()
         notes = {"edges": found} if (found := last.edges()) else {}
     status, free = judged(status, model, laplace)
     sd |= dict.fromkeys(free, np.inf)

@@ -98,7 +98,7 @@ def undetermined_posterior(laplace: Laplace) -> str:
         return f"the data do not determine {listed(loose)}: other values fit as well when the rest follows"
     if why := _flat_profile(laplace) or _twin(laplace):
         return why
-    for name, sd in laplace.fields().items():
+    for name, sd in laplace.fields.items():
         block = laplace.model.unknown_blocks[name]
         inside = laplace.model.measured(name)
         value = block()[0][name].detach().numpy().reshape(inside.shape)
