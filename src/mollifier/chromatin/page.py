@@ -80,16 +80,16 @@ def study_page(study: Study, path: str | os.PathLike[str], pages: Mapping[tuple[
     Raises `OutputError` if it cannot be written.
     """
     whole = [r for r in study.results if r.name]
-    failed = [r for r in study.results if r.error]
+    why = [(f"{r.field} {r.name}".strip(), r.error) for r in study.results if r.error]
     parts = [
         ("comparison", "Treated against control", _comparison(study)),
         ("cells", "Cells", _cells(study, pages)),
-        ("failed", "Failures", _failed(failed)),
+        ("failed", "Failures", table("Other nuclei are not affected", ("where", "why"), why) if why else ""),
         ("levels", "Levels of all cells", _section("levels", study.levels)),
         ("assumed", "Assumptions", _assumed(study.settings.model, None)),
     ]
     fields = len({r.field for r in study.results})
-    head = _section("study_head", len(whole), fields, _badges(whole, len(failed)))
+    head = _section("study_head", len(whole), fields, _badges(whole, len(why)))
     return write_text(path, document("Chromatin study", head, parts))
 
 
@@ -262,11 +262,6 @@ def _cells(study: Study, pages: Mapping[tuple[str, str], str]) -> str:
     heads = [c.replace("_", " ") + units.get(c, "") for c in kept]
     heads = ["nucleus", *(["group"] if grouped else []), "map of rates", *heads]
     return table("One row for each nucleus (cells.csv has all columns)", heads, rows)
-
-
-def _failed(failed: Sequence[NucleusResult]) -> str:
-    rows = [(f"{r.field} {r.name}".strip(), r.error) for r in failed]
-    return table("Other nuclei are not affected", ("where", "why"), rows) if rows else ""
 
 
 def _comparison(study: Study) -> str:

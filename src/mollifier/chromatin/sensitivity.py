@@ -149,18 +149,14 @@ def _variations(
         yield "outline", assumed.outline, (smaller, mirrored(smaller)), 2 * inner[1]
 
 
-def _on_pixels(signal: xr.DataArray, found: RateMap) -> Array:
-    """A field on the pixels of a map, (pixels, frames)."""
-    mask = found.dataset["mask"]
-    values = signal.sel(x=mask["x"], y=mask["y"]).transpose("x", "y", ...).values[mask.values.astype(bool)]
-    return values.reshape(len(values), -1)
-
-
 def _with_levels(found: RateMap, levels: Levels | None, other: Thresholds | None) -> FieldSeries:
     """The fields that other levels give; the errors of the signal keep their size."""
     if levels is None or other is None:
         return found.series
-    phi = mixed(_on_pixels(levels.signal, found), other)
+    mask = found.dataset["mask"]
+    signal = levels.signal.sel(x=mask["x"], y=mask["y"]).transpose("x", "y", ...).values
+    signal = signal[mask.values.astype(bool)].reshape(int(mask.sum()), -1)
+    phi = mixed(signal, other)
     return replace(found.series, phi_d=phi["phi_d"], chromatin=1 - phi["phi_n"])
 
 

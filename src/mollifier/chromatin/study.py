@@ -131,10 +131,6 @@ def analyse(
     on_result
         Called with each result as it comes, and whether it was reused from an earlier run.
 
-    Returns
-    -------
-    Study
-
     Raises
     ------
     ConfigurationError
