@@ -124,6 +124,15 @@ def test_partials_are_made_once():
     assert all(a is b for a, b in zip(first, second, strict=True))
 
 
+def test_network_jacobian_without_effect_or_gradients():
+    """Weights that no value depends on have slopes of zero, also where gradients are off."""
+    network = torch.nn.Linear(2, 1)
+    network.idle = torch.nn.Parameter(torch.ones(()))
+    with torch.no_grad():
+        slopes = network_jacobian(network, torch.tensor([[2.0, 3.0]]))
+    assert sorted(slopes.flatten().tolist()) == [0.0, 1.0, 2.0, 3.0]
+
+
 def test_network_jacobian_is_that_of_finite_differences():
     torch.manual_seed(0)
     network = nn.Sequential(PeriodicInputs([True, False]), MLP(3, 2, width=5, depth=2)).double()
