@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations_with_replacement
+from math import comb
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -30,7 +31,7 @@ _ORDERS = range(2, 9)
 _MIXED_ORDERS = range(1, 5)
 _LARGEST = 300_000
 _FEWEST_WINDOWS = 12
-# Differences of the weights of windows that count as equal.
+# Differences of the distances of nodes that count as equal, in the length of the axis.
 _EVEN = 1e-12
 # Noise as a fraction of rms that is rounding.
 _ROUNDING = 1e-12
@@ -122,10 +123,9 @@ def _weights(w: Array) -> Array:
 
 def difference(u: Array, x: Array, order: int, axis: int = -1) -> Array:
     """Unit-norm difference along an axis; windows that touch a NaN are NaN."""
-    weights = weights_of(x, order)
-    if np.ptp(weights, axis=0).max() < _EVEN:
-        return np.diff(u, order, axis) * weights[0, -1]
-    return windowed(u, weights, axis)
+    if np.ptp(np.diff(x)) < _EVEN * np.ptp(x):
+        return np.diff(u, order, axis) / comb(2 * order, order) ** 0.5
+    return windowed(u, weights_of(x, order), axis)
 
 
 def windowed(u: Array, weights: Array, axis: int, step: int = 1) -> Array:

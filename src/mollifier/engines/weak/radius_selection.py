@@ -205,7 +205,7 @@ class RadiusSelection:
                 coefficients = fit.coefficients
             return True
 
-        improves(first, rounds=tuning.law_rounds if self.dense and self.laws else 2 if self.dense else 3)
+        improves(first, rounds=tuning.law_rounds if self.dense and self.laws else 2)
         # Errors at different radii can be compared only under the same priors: those estimated first.
         posterior.learn = False
         every = range(len(first))
