@@ -132,7 +132,7 @@ def test_a_prior_that_nobody_chose_is_a_part_of_the_error(monkeypatch):
 
     monkeypatch.setattr("mollifier.engines.collocated.solve.Laplace", Kept)
     problem, lam = forced(n=200, wave=6)
-    settings = small(network={"width": 16}, training={"steps": 60}, collocation={"nodes": {"t": 97}})
+    settings = small(network={"width": 16}, training={"steps": 250}, collocation={"nodes": {"t": 97}})
     settings["tuning"] = {"evidence_updates": 0}
     solution = mf.solve(problem, "network", settings=settings)
     (stage,) = stages

@@ -39,8 +39,8 @@ def plate(noise, seed=0, nodes=33):
     u, s, k = (sympy.lambdify((x, y), e)(p[:, None], p) for e in (u, s, k))
     sd = noise * np.sqrt(np.mean(u**2))
     u = u + sd * np.random.default_rng(seed).standard_normal(u.shape)
-    fields = xr.Dataset({"u": (("x", "y"), u), "s": (("x", "y"), s)}, {"x": p, "y": p})
-    data = Observations.from_dataset(fields, noise={"u": sd, "s": 0.0})
+    known = {"u": (("x", "y"), u, {"standard_error": sd}), "s": (("x", "y"), s)}
+    data = Observations.from_dataset(xr.Dataset(known, {"x": p, "y": p}), noise={"s": 0.0})
     return InverseProblem("0 = div(k*grad(u)) + s", data, {"k": FieldUnknown(over=("x", "y"))}), k
 
 
