@@ -202,7 +202,12 @@ def _spread_factor(components: Sequence[Component], units: Array, held: Array) -
             values, vectors = torch.linalg.eigh(left)
             factor = (vectors * values.clamp_min(0.0).sqrt()).T @ factor
         rows += [factor * c.share**0.5, shift[None] * c.share**0.5]
-    return torch.cat(rows)
+    whole = torch.cat(rows)
+    if len(components) == 1:
+        return whole
+    # As many rows as unknowns, in place of those of every component.
+    factor, info = torch.linalg.cholesky_ex(whole.T @ whole)
+    return whole if int(info) else factor.T
 
 
 def _inverse_factor(precision: Tensor) -> Tensor:
