@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mollifier.cli.chromatin_settings import chosen_settings, settings_with
-from mollifier.cli.options import Address, Out, Resume, with_terminal
+from mollifier.cli.chromatin_settings import StudyOptions, chosen_settings, settings_with
+from mollifier.cli.options import Address, Out, Resume, option, with_terminal
 from mollifier.cli.terminal import NO_ANSWER, Terminal
 from mollifier.errors import ConfigurationError, check_known
 
@@ -33,10 +33,6 @@ def add_to(app: typer.Typer) -> None:
     )(chromatin)
 
 
-def _option(flag: str, text: str, metavar: str | None = None) -> Any:
-    return typer.Option(flag, metavar=metavar, help=text)
-
-
 @with_terminal
 def chromatin(
     terminal: Terminal,
@@ -44,112 +40,14 @@ def chromatin(
         list[Path],
         typer.Argument(metavar="FILE...", help="Localisation tables or images, one for each field of view."),
     ],
-    labels: Annotated[
-        list[Path] | None,
-        _option("--labels", "Label images of nuclei: one for each file, or one for all.", "LABELS.tif"),
-    ] = None,
-    mask: Annotated[
-        Path | None,
-        _option("--mask", "Outline of the nucleus: GeoJSON or a table of vertices.", "POLYGON"),
-    ] = None,
-    groups: Annotated[
-        Path | None,
-        _option("--groups", "A table with columns file and group, and replicate.", "GROUPS.csv"),
-    ] = None,
-    control: Annotated[
-        str | None, _option("--control", "Group that the others are compared with.", "GROUP")
-    ] = None,
-    unit: Annotated[str | None, _option("--unit", "Unit of positions: nm, um or px.")] = None,
-    pixel_size: Annotated[float | None, _option("--pixel-size", "Pixel size of the camera.", "NM")] = None,
-    z_step: Annotated[float | None, _option("--z-step", "Distance between planes.", "NM")] = None,
-    axes: Annotated[str | None, _option("--axes", "Dimensions of an image, as zyx, tyx or tcyx.")] = None,
-    channel: Annotated[
-        str | None,
-        _option("--channel", "Channel of an image, from 0; of a table, the value in its column of channels."),
-    ] = None,
-    euchromatin_channel: Annotated[
-        str | None,
-        _option(
-            "--euchromatin-channel",
-            "Channel of a mark of euchromatin, beside one of heterochromatin (--channel).",
-            "CHANNEL",
-        ),
-    ] = None,
-    saturated: Annotated[
-        float | None, _option("--saturated", "Largest share of pixels that may have the highest value.")
-    ] = None,
-    columns: Annotated[
-        str | None, _option("--columns", "x=NAME,y=NAME for a table, or frame,x,y for one without header.")
-    ] = None,
-    frame_interval: Annotated[
-        float | None, _option("--frame-interval", "Seconds from frame to frame.", "S")
-    ] = None,
-    time_lapse: Annotated[
-        bool, _option("--time-lapse", "The files are frames of one field of view, in this order.")
-    ] = False,
-    windows: Annotated[
-        int, typer.Option("--windows", min=1, help="Number of intervals of frames of one table.")
-    ] = 1,
-    in_time: Annotated[bool, _option("--in-time", "Let the rate vary in time too.")] = False,
-    follow: Annotated[
-        bool, _option("--follow", "Follow nuclei that move, turn and deform in a time-lapse of images.")
-    ] = False,
-    bleaching: Annotated[
-        bool, _option("--bleaching", "Divide images by the decay of each nucleus's signal.")
-    ] = False,
-    treatment: Annotated[
-        float | None, _option("--treatment", "Time of a treatment: the rate changes once after it.", "S")
-    ] = None,
-    method: Annotated[str, _option("--method", "Method for the density: kernel or voronoi.")] = "kernel",
-    pixel: Annotated[float | None, _option("--pixel", "Pixel size of the density.", "NM")] = None,
-    width: Annotated[
-        float | None, _option("--width", "Full width at half maximum of the density's kernel.", "NM")
-    ] = None,
-    psf_sd: Annotated[
-        float | None, _option("--psf-sd", "Standard deviation of the microscope's blur.", "NM")
-    ] = None,
-    outline: Annotated[
-        str, _option("--outline", "given, or fitted: moved to where the signal falls.")
-    ] = "given",
-    margin: Annotated[
-        float | None,
-        _option(
-            "--margin", "Distance from the outline at which the map begins; by default the resolution.", "NM"
-        ),
-    ] = None,
-    levels: Annotated[
-        str | None,
-        _option("--levels", "Quantiles of each nucleus (own) or of the control, or of the free energy."),
-    ] = None,
-    domains: Annotated[
-        str, _option("--domains", "Definition of domains: auto, clusters or map (ours), kant2024 or o-snap.")
-    ] = "auto",
-    overrides: Annotated[
-        list[str] | None,
-        _option("--set", "One setting, as energy.well=6 or levels.euchromatin_quantile=0.4.", "KEY=VALUE"),
-    ] = None,
-    assume: Annotated[
-        list[str] | None,
-        _option(
-            "--assume",
-            "Standard deviation of something assumed, as diffusion=0.1, levels=0.05 or outline=0.",
-            "KEY=SD",
-        ),
-    ] = None,
-    quick: Annotated[bool, _option("--quick", "Use fewer test functions: a coarser map, sooner.")] = False,
-    preview: Annotated[
-        bool,
-        _option(
-            "--preview", "In seconds: repeats left in, a kernel of 100 nm, domains of the map, a coarser map."
-        ),
-    ] = False,
+    options: StudyOptions,
     workers: Annotated[
         int | None,
         typer.Option("--workers", min=1, help="Number of processes; by default one for each core."),
     ] = None,
     executor: Address = None,
     figures: Annotated[
-        str | None, _option("--figures", "Write each figure to a file too: svg, pdf or png.", "KIND")
+        str | None, option("--figures", "Write each figure to a file too: svg, pdf or png.", "KIND")
     ] = None,
     out: Out = Path("out/chromatin"),
     resume: Resume = False,
@@ -160,8 +58,7 @@ def chromatin(
     a comparison with the control. A failed nucleus is reported and stops no other. --resume reuses finished
     nuclei.
     """
-    given = dict(locals())
-    settings = settings_with(chosen_settings(given), overrides or [], assume or [])
+    settings = settings_with(chosen_settings(options), options.overrides or [], options.assume or [])
     if figures is not None:
         check_known(figures, ("svg", "pdf", "png"), ConfigurationError, "--figures {} was given.")
     return _study(terminal, files, settings, out, resume, workers, executor, figures)

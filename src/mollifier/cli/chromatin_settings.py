@@ -1,17 +1,127 @@
-"""Settings of a study of chromatin from the options of its command."""
+"""Options of the command `mollifier chromatin` that say how nuclei are read, and the settings from them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
+import typer
+
+from mollifier.cli.options import option
 from mollifier.errors import ConfigurationError, check_known
 
 if TYPE_CHECKING:
     from mollifier.chromatin.settings import StudySettings
 
 
-def chosen_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class StudyOptions:
+    """The options, as given."""
+
+    labels: Annotated[
+        list[Path] | None,
+        option("--labels", "Label images of nuclei: one for each file, or one for all.", "LABELS.tif"),
+    ] = None
+    mask: Annotated[
+        Path | None,
+        option("--mask", "Outline of the nucleus: GeoJSON or a table of vertices.", "POLYGON"),
+    ] = None
+    groups: Annotated[
+        Path | None,
+        option("--groups", "A table with columns file and group, and replicate.", "GROUPS.csv"),
+    ] = None
+    control: Annotated[
+        str | None, option("--control", "Group that the others are compared with.", "GROUP")
+    ] = None
+    unit: Annotated[str | None, option("--unit", "Unit of positions: nm, um or px.")] = None
+    pixel_size: Annotated[float | None, option("--pixel-size", "Pixel size of the camera.", "NM")] = None
+    z_step: Annotated[float | None, option("--z-step", "Distance between planes.", "NM")] = None
+    axes: Annotated[str | None, option("--axes", "Dimensions of an image, as zyx, tyx or tcyx.")] = None
+    channel: Annotated[
+        str | None,
+        option("--channel", "Channel of an image, from 0; of a table, the value in its column of channels."),
+    ] = None
+    euchromatin_channel: Annotated[
+        str | None,
+        option(
+            "--euchromatin-channel",
+            "Channel of a mark of euchromatin, beside one of heterochromatin (--channel).",
+            "CHANNEL",
+        ),
+    ] = None
+    saturated: Annotated[
+        float | None, option("--saturated", "Largest share of pixels that may have the highest value.")
+    ] = None
+    columns: Annotated[
+        str | None, option("--columns", "x=NAME,y=NAME for a table, or frame,x,y for one without header.")
+    ] = None
+    frame_interval: Annotated[
+        float | None, option("--frame-interval", "Seconds from frame to frame.", "S")
+    ] = None
+    time_lapse: Annotated[
+        bool, option("--time-lapse", "The files are frames of one field of view, in this order.")
+    ] = False
+    windows: Annotated[
+        int, typer.Option("--windows", min=1, help="Number of intervals of frames of one table.")
+    ] = 1
+    in_time: Annotated[bool, option("--in-time", "Let the rate vary in time too.")] = False
+    follow: Annotated[
+        bool, option("--follow", "Follow nuclei that move, turn and deform in a time-lapse of images.")
+    ] = False
+    bleaching: Annotated[
+        bool, option("--bleaching", "Divide images by the decay of each nucleus's signal.")
+    ] = False
+    treatment: Annotated[
+        float | None, option("--treatment", "Time of a treatment: the rate changes once after it.", "S")
+    ] = None
+    method: Annotated[str, option("--method", "Method for the density: kernel or voronoi.")] = "kernel"
+    pixel: Annotated[float | None, option("--pixel", "Pixel size of the density.", "NM")] = None
+    width: Annotated[
+        float | None, option("--width", "Full width at half maximum of the density's kernel.", "NM")
+    ] = None
+    psf_sd: Annotated[
+        float | None, option("--psf-sd", "Standard deviation of the microscope's blur.", "NM")
+    ] = None
+    outline: Annotated[str, option("--outline", "given, or fitted: moved to where the signal falls.")] = (
+        "given"
+    )
+    margin: Annotated[
+        float | None,
+        option(
+            "--margin", "Distance from the outline at which the map begins; by default the resolution.", "NM"
+        ),
+    ] = None
+    levels: Annotated[
+        str | None,
+        option("--levels", "Quantiles of each nucleus (own) or of the control, or of the free energy."),
+    ] = None
+    domains: Annotated[
+        str, option("--domains", "Definition of domains: auto, clusters or map (ours), kant2024 or o-snap.")
+    ] = "auto"
+    overrides: Annotated[
+        list[str] | None,
+        option("--set", "One setting, as energy.well=6 or levels.euchromatin_quantile=0.4.", "KEY=VALUE"),
+    ] = None
+    assume: Annotated[
+        list[str] | None,
+        option(
+            "--assume",
+            "Standard deviation of something assumed, as diffusion=0.1, levels=0.05 or outline=0.",
+            "KEY=SD",
+        ),
+    ] = None
+    quick: Annotated[bool, option("--quick", "Use fewer test functions: a coarser map, sooner.")] = False
+    preview: Annotated[
+        bool,
+        option(
+            "--preview", "In seconds: repeats left in, a kernel of 100 nm, domains of the map, a coarser map."
+        ),
+    ] = False
+
+
+def chosen_settings(given: StudyOptions) -> dict[str, Any]:
     """Fields of the settings from the options."""
     from mollifier.chromatin.comparison import read_groups
     from mollifier.chromatin.settings import DEFINITIONS, PREVIEW, DomainRule, StudySettings
@@ -19,36 +129,36 @@ def chosen_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     alike = ("unit", "pixel_size", "z_step", "axes", "channel", "frame_interval", "time_lapse", "windows")
     alike += ("pixel", "width", "psf_sd", "margin", "quick", "control")
     alike += ("follow", "bleaching", "treatment", "euchromatin_channel", "outline", "method")
-    mask, groups = given["mask"], given["groups"]
+    mask, groups = given.mask, given.groups
     table = None if groups is None else read_groups(groups)
-    alone = groups is None or given["euchromatin_channel"] is not None
-    whose, domains = given["levels"] or ("own" if alone else "control"), given["domains"]
+    alone = groups is None or given.euchromatin_channel is not None
+    whose, domains = given.levels or ("own" if alone else "control"), given.domains
     check_known(
         domains, ("auto", "clusters", "map", *DEFINITIONS), ConfigurationError, "--domains {} was given."
     )
-    for option, value in (("outline", given["outline"]), ("method", given["method"]), ("levels", whose)):
-        known = get_args(get_type_hints(StudySettings)[option])
-        check_known(value, known, ConfigurationError, f"--{option} {{}} was given.")
-    chosen = {name: given[name] for name in alike} | {
-        "columns": column_roles(given["columns"]),
-        "over": ("x", "y", "t") if given["in_time"] else ("x", "y"),
+    for name, value in (("outline", given.outline), ("method", given.method), ("levels", whose)):
+        known = get_args(get_type_hints(StudySettings)[name])
+        check_known(value, known, ConfigurationError, f"--{name} {{}} was given.")
+    chosen = {name: getattr(given, name) for name in alike} | {
+        "columns": column_roles(given.columns),
+        "over": ("x", "y", "t") if given.in_time else ("x", "y"),
         "levels": whose,
         "domains": "clusters" if domains in DEFINITIONS else domains,
         "rule": DEFINITIONS.get(domains, DomainRule()),
-        "labels": tuple(str(p) for p in given["labels"] or []),
+        "labels": tuple(str(p) for p in given.labels or []),
         "polygon": None if mask is None else str(mask),
         "groups": None if table is None else table.groups,
         "replicates": None if table is None else table.replicates,
     }
-    if given["preview"]:
+    if given.preview:
         if domains not in ("auto", "map"):
             raise ConfigurationError(
                 f"--domains {domains} was given with --preview, whose domains are those of the map; leave "
                 "one of them out."
             )
-        chosen |= PREVIEW | {"rule": DomainRule(), "width": given["width"] or PREVIEW["width"]}
-    if given["saturated"] is not None:
-        chosen["saturated"] = given["saturated"]
+        chosen |= PREVIEW | {"rule": DomainRule(), "width": given.width or PREVIEW["width"]}
+    if given.saturated is not None:
+        chosen["saturated"] = given.saturated
     return chosen
 
 
@@ -73,20 +183,20 @@ def settings_with(
         if not isinstance(getattr(part, f.name), str) and f.name != "energy"
     }
     every = [("--set", "", text) for text in overrides] + [("--assume", "assume.", text) for text in assume]
-    for option, ahead, text in every:
+    for flag, ahead, text in every:
         key, middle, value = (t.strip() for t in text.partition("="))
         there = [k.removeprefix(ahead) for k in known if k.startswith(ahead)]
         if not middle:
-            raise ConfigurationError(f"{option} {text} was given; KEY=VALUE was expected.")
-        check_known(key, there, ConfigurationError, f"{option} {text} was given; there is no '{{}}'.")
+            raise ConfigurationError(f"{flag} {text} was given; KEY=VALUE was expected.")
+        check_known(key, there, ConfigurationError, f"{flag} {text} was given; there is no '{{}}'.")
         part, _, name = (ahead + key).partition(".")
         try:
             as_number = float(value)
         except ValueError:
-            raise ConfigurationError(f"{option} {text} was given; a number was expected.") from None
+            raise ConfigurationError(f"{flag} {text} was given; a number was expected.") from None
         whole = isinstance(getattr(parts[part], name), int)
         if whole and not as_number.is_integer():
-            raise ConfigurationError(f"{option} {text} was given; a whole number was expected.")
+            raise ConfigurationError(f"{flag} {text} was given; a whole number was expected.")
         parts[part] = dataclasses.replace(parts[part], **{name: int(as_number) if whole else as_number})
     model = dataclasses.replace(parts["model"], energy=parts["energy"])
     return dataclasses.replace(

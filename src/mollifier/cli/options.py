@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,6 +50,11 @@ Figures = Annotated[
 ]
 
 
+def option(flag: str, text: str, metavar: str | None = None) -> Any:
+    """An option, with what its help says."""
+    return typer.Option(flag, metavar=metavar, help=text)
+
+
 def listed(text: str | None) -> list[str] | None:
     """Comma-separated names; None where no option was given.
 
@@ -61,8 +67,9 @@ def listed(text: str | None) -> list[str] | None:
 def with_terminal(command: Callable[..., int]) -> Callable[..., None]:
     """A command of the command line from a function of a terminal and of options that gives an exit code.
 
-    The function's options are followed by those of the terminal, ``--json``, ``--quiet`` and ``--no-colour``,
-    and ``--debug``. Errors are reported as by `mollifier.cli.terminal.reported`.
+    A parameter whose type is a dataclass stands for one option for each of its fields. The function's options
+    are followed by those of the terminal, ``--json``, ``--quiet`` and ``--no-colour``, and ``--debug``.
+    Errors are reported as by `mollifier.cli.terminal.reported`.
 
     Examples
     --------
@@ -82,8 +89,9 @@ def with_terminal(command: Callable[..., int]) -> Callable[..., None]:
         **own: Any,
     ) -> None:
         terminal = Terminal.of(as_json, quiet, no_colour)
+        groups = {name: kind(**{f.name: own.pop(f.name) for f in fields(kind)}) for name, kind in grouped}
         with reported(terminal, debug):
-            code = command(terminal, **own)
+            code = command(terminal, **groups, **own)
             full = [e for e in terminal.lost if not isinstance(e, BrokenPipeError)]
             if full:
                 raise full[0]
@@ -92,6 +100,11 @@ def with_terminal(command: Callable[..., int]) -> Callable[..., None]:
     (_, *first), (*last, _) = (
         inspect.signature(f, eval_str=True).parameters.values() for f in (command, run)
     )
+    grouped: list[tuple[str, Any]] = [(p.name, p.annotation) for p in first if is_dataclass(p.annotation)]
+    every: list[inspect.Parameter] = []
+    for p in (*first, *last):
+        whole = is_dataclass(p.annotation)
+        every += inspect.signature(p.annotation, eval_str=True).parameters.values() if whole else [p]
     wrapped: Any = wraps(command)(run)
-    wrapped.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in (*first, *last)])
+    wrapped.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in every])
     return wrapped
