@@ -232,7 +232,7 @@ class Grid(Printed):
         """Coordinate names, in the order of the array's dimensions."""
         return tuple(a.name for a in self.axes)
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """Nodes along each axis."""
         return tuple(a.size for a in self.axes)

@@ -205,7 +205,7 @@ def test_slabs_sum(name):
         sums, tests, coefficients, _ = problem(name, density=SPLINES)
         data = replace(sums.data, tuning=WeakTuning(slab_values=values))
         sums = WeakSums(sums.integrands, data, sums.bases)
-        assert (len(data.slabs()) > 2) == (values < 100)
+        assert (len(data.slabs) > 2) == (values < 100)
         rows = sums.rows(tests, coefficients)
         weights = np.linspace(1, 2, len(rows.residuals))
         columns = np.outer(weights, [1.0, 0.5])

@@ -237,6 +237,7 @@ class GridData:
         values = loaded({field: _cut(self.values[field], cut)})[field]
         return np.broadcast_to(values, self.grid_at(cut).shape)
 
+    @cached_property
     def slabs(self) -> list[slice]:
         """Slices of the first axis that hold few enough values, but two nodes of it at least.
 

@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 # Points between two nodes, in units of their distance, at which an interpolating spline is tested.
 _BETWEEN = np.array([0.2, 0.5, 0.8])
 
+_legendre = lru_cache(np.polynomial.legendre.leggauss)
+
 
 def gauss(
     axis: Axis, breaks: Array, tuning: WeakTuning, limits: tuple[float, float]
@@ -34,7 +36,7 @@ def gauss(
         breaks = axis.lower + (breaks - axis.lower) % axis.length
     inner = np.concatenate([edges, breaks.ravel()])
     edges = np.unique(np.concatenate([[low, high], inner[(inner > low) & (inner < high)]]))
-    s, w = np.polynomial.legendre.leggauss(tuning.gauss_points)
+    s, w = _legendre(tuning.gauss_points)
     half = np.diff(edges)[:, None] / 2
     nodes = (edges[:-1, None] + half * (1 + s)).ravel()
     return nodes, (half * w).ravel(), interpolant(axis, tuning.quadrature_degrees, tuning.largest_gain)

@@ -76,7 +76,7 @@ class WeakSums:
 
     def _evaluated(self, coefficients: Array, *kinds: str) -> Iterator[tuple[slice, Values]]:
         """Integrands of some kinds slab by slab; those of a single slab are kept for the next call."""
-        slabs = self.data.slabs()
+        slabs = self.data.slabs
         if len(slabs) == 1 and kinds in self._last:
             at, found = self._last[kinds]
             if np.array_equal(at, coefficients):
@@ -206,7 +206,7 @@ class WeakSums:
 
     def _functions(self, derivative: Derivative, slab: slice) -> Sequence[Array]:
         """Functions of a law at the noisy state; those of a single slab are kept."""
-        if derivative not in self._kept or len(self.data.slabs()) > 1:
+        if derivative not in self._kept or len(self.data.slabs) > 1:
             law = self.laws[derivative.field]
             self._kept[derivative] = list(law.functions(derivative, self.data.env(slab)))
         return self._kept[derivative]
