@@ -14,7 +14,7 @@ _TAP = 5
 class NetworkTuning(CollocatedTuning):
     """Numbers that steer the network engine; the defaults suit most problems."""
 
-    gauss_newton_steps: int = 150
+    gauss_newton_steps: int = 300
     """Most Gauss-Newton steps where ``training.steps`` is not given."""
     lbfgs_steps: int = 2000
     """Most L-BFGS iterations where ``training.steps`` is not given."""
