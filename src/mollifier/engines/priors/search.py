@@ -120,7 +120,10 @@ class PriorSearch:
         tuning = self.tuning
         profile = self._profile(name, choices, start)
         low, high = self._range(name, start.shape)
-        at = float(np.clip(np.log(max(start.strength, 1e-300)), low, high))
+        present = float(np.log(max(start.strength, 1e-300)))
+        if high < present - tuning.change:  # of a field at a bound, whose slopes have vanished
+            return start, profile(present)
+        at = float(np.clip(present, low, high))
         ends = max(at - tuning.change, low), min(at + tuning.change, high)
         best, value = minimise(lambda x: -profile(x), *ends, tuning.looks, tolerance, at)
         return Choice(start.shape, float(np.exp(best))), -value
