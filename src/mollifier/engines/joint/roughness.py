@@ -113,8 +113,10 @@ def best_roughness(
     curvature = (1 - share) * (expected + expected.T) / 4 + share * np.diag(modes / 2)
     change, free = np.zeros(len(kept)), ~fading
     change[free] = np.linalg.solve(curvature[np.ix_(free, free)], slope[free])
-    size = np.abs(change) * np.minimum(np.sqrt(np.diag(curvature)), 1.0)
-    moving = free & (few | (size > tuning.steady_strength) & (np.abs(slope) > tuning.steady_slope))
+    size = np.abs(change) * np.clip(np.sqrt(np.diag(curvature)), 1 / tuning.longest_update, 1.0)
+    # Where a prior is so strong that little changes, the evidence may still rise much towards weaker ones.
+    rising = (slope < 0) | (slope > tuning.steady_slope)
+    moving = free & (few | (size > tuning.steady_strength) & rising)
     places = [(r.target, r.axis) for r in kept]
     changes = {place: float(c) for place, c, moves in zip(places, change, moving, strict=True) if moves}
     return changes, {place for place, fades in zip(places, fading, strict=True) if fades}
