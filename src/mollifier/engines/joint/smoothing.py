@@ -85,6 +85,8 @@ class Smoothing:
         With less, states through few sensors oscillate between them to satisfy the equation of a poor guess.
         """
         calibrate(self.objective)
+        if self.objective.model.problem.hidden:  # no data show how smooth these are
+            self.objective.roughness *= self.tuning.hidden_strength
 
     def _along(self, i: int, strength: float) -> Tensor:
         """A state's strength along every coordinate, shape (coordinates,); zero where it does not vary."""

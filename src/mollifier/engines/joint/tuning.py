@@ -110,6 +110,8 @@ class JointTuning(CollocatedTuning):
     """Weight of the equation where trials are compared."""
 
     # -- strengths of the states' smoothness priors
+    hidden_strength: float = 1e-3
+    """Strengths at first where states are hidden, as a share of the smoothing splines'."""
     most_updates: int = 40
     """Updates after which strengths are kept."""
     steady_strength: float = 0.25
