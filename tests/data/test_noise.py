@@ -96,3 +96,13 @@ def test_noise_repeats():
 def test_noise_too_few_values():
     with pytest.raises(DataError, match="cannot be estimated from 3 values"):
         estimate_noise([1.0, 2.0, 4.0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_of_few_samples_of_a_field_without_roughness(seed):
+    """A rough Gaussian process alone takes most of such noise for the field."""
+    rng = np.random.default_rng(seed)
+    x, y, t = rng.random((3, 400))
+    u = np.exp(-t) * np.sin(14 * x + 4 * y) + np.exp(-0.5 * t) * np.cos(6 * x - 10 * y + 1)
+    found = estimate_noise(u + 0.01 * rng.standard_normal(400), points=np.stack([x, y, t], axis=-1))
+    assert found == pytest.approx(0.01, rel=0.2)

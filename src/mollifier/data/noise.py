@@ -6,14 +6,14 @@ unchanged. What a difference fails to remove of the field only adds to it, so th
 several orders and axes is taken. At scattered points the residual variance of local polynomial fits,
 corrected for degrees of freedom, does the same (Hall, Kay and Titterington, Biometrika 77:521, 1990;
 Cleveland, JASA 74:829, 1979). Few scattered points are too far apart for these; there the marginal likelihood
-of a smooth Gaussian process separates field and noise (Rasmussen and Williams, Gaussian Processes for Machine
+of smooth Gaussian processes separates field and noise (Rasmussen and Williams, Gaussian Processes for Machine
 Learning, MIT Press 2006, section 5.4). Repeats at one place measure the noise directly (pure error).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 from math import comb
 
 import numpy as np
@@ -41,7 +41,7 @@ _FEWEST_REPEATS = 30
 _CENTRES = 2_000
 # Such fits that are made at a time (memory).
 _FITTED = 250
-# A Gaussian process: most points, lengths in extents of the data, variance of the noise over its own.
+# Gaussian processes: most points, lengths in extents of the data, variance of the noise over their own.
 _PROCESS_POINTS = 400
 _PROCESS_LENGTHS = np.geomspace(0.05, 3.0, 8)
 _PROCESS_NOISE = np.geomspace(1e-8, 1e2, 41)
@@ -242,10 +242,12 @@ def _scattered(u: Array, x: Array) -> float:
 
 
 def _process(u: Array, x: Array) -> tuple[float, float] | None:
-    """As `_local_fits`, of a Gaussian process (Matern, 7/2) about a plane; None where points are many or few.
+    """As `_local_fits`, of Gaussian processes about a plane; None where points are many or few.
 
-    The variance is averaged over length and noise, weighed by the marginal likelihood; charged is the largest
-    noise whose likelihood is within exp(-2) of the greatest.
+    They are Matern's of smoothness 7/2, and the squared exponential for fields without any roughness: of such
+    the first takes a part of the noise for the field. The variance is averaged over them, length and noise,
+    weighed by the marginal likelihood; charged is the largest noise whose likelihood is within exp(-2) of the
+    greatest.
     """
     n, d = x.shape
     if not d + 1 + _FEWEST_WINDOWS <= n <= _PROCESS_POINTS:
@@ -255,10 +257,9 @@ def _process(u: Array, x: Array) -> tuple[float, float] | None:
     left = free.T @ u
     if not left @ left > 0:
         return None
-    logs, variances = [], []
-    for length in _PROCESS_LENGTHS:
-        s = np.sqrt(7) * cdist(x, x) / length
-        values, vectors = np.linalg.eigh(free.T @ ((1 + s + 0.4 * s**2 + s**3 / 15) * np.exp(-s)) @ free)
+    logs, variances, distances = [], [], cdist(x, x)
+    for length, correlation in product(_PROCESS_LENGTHS, (_matern, _squared_exponential)):
+        values, vectors = np.linalg.eigh(free.T @ correlation(distances / length) @ free)
         scale = np.maximum(values, 0.0)[:, None] + _PROCESS_NOISE
         squares = ((vectors.T @ left) ** 2) @ (1 / scale)
         logs.append(-0.5 * (np.log(scale).sum(axis=0) + len(left) * np.log(squares)))
@@ -266,6 +267,15 @@ def _process(u: Array, x: Array) -> tuple[float, float] | None:
     log, variance = np.array(logs) - np.max(logs), np.array(variances)
     mean = float(np.average(variance, weights=np.exp(log)))
     return float(np.sqrt(variance[log >= -2.0].max())), float(np.sqrt(mean))
+
+
+def _matern(r: Array) -> Array:
+    s = np.sqrt(7) * r
+    return (1 + s + 0.4 * s**2 + s**3 / 15) * np.exp(-s)
+
+
+def _squared_exponential(r: Array) -> Array:
+    return np.exp(-(r**2) / 2)
 
 
 def _along_lines(u: Array, x: Array) -> Iterator[tuple[float, float]]:
