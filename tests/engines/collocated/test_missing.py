@@ -45,6 +45,19 @@ def test_significance_is_uniform_without_a_source():
 def test_significance_ignores_directions_without_variance():
     square, degrees, _ = significance(np.array([2.0, 1.0]), np.diag([1.0, 1e-13]), np.eye(2))
     assert (square, degrees) == (pytest.approx(4.0), 1)
+    assert significance(np.zeros(2), np.zeros((2, 2)), np.zeros((2, 2))) == (0.0, 0, 1.0)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_constant_field_is_undetermined_without_a_warning(value):
+    """A column that does not vary holds nothing of the unknown, and the reason says so."""
+    x, t = np.random.default_rng(0).random((2, 60))
+    data = mf.Observations({"u": np.full(60, value)}, {"x": x, "t": t})
+    problem = mf.InverseProblem("u_t = D*u_xx", data, {"D": mf.ScalarUnknown(lower=0)})
+    found = mf.solve(problem, "joint", settings=FEW)
+    assert found.status.name == "undetermined"
+    assert "u does not vary beyond its noise" in found.status.message
 
 
 @pytest.mark.parametrize("engine", ["joint", pytest.param("network", marks=pytest.mark.slow)])

@@ -131,7 +131,9 @@ def significance(
     >>> square, degrees, round(chance, 4)
     (9.0, 2, 0.0111)
     """
-    sizes, axes = np.linalg.eigh(fixed / np.outer(d := np.sqrt(np.diag(fixed)), d))
+    d = np.sqrt(np.diag(fixed))
+    d = np.where(d > 0, d, 1.0)  # a direction without variance stays one
+    sizes, axes = np.linalg.eigh(fixed / np.outer(d, d))
     known = sizes > _ROUNDING
     unit = axes[:, known] / np.sqrt(sizes[known]) / d[:, None]
     values, vectors = np.linalg.eigh(unit.T @ variance @ unit)

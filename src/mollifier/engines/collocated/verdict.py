@@ -12,7 +12,7 @@ from mollifier.engines.collocated.laplace import Laplace
 from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.spacing import convergence_order
 from mollifier.engines.identifiability.information import free_numbers
-from mollifier.engines.identifiability.structure import undetermined_by_structure
+from mollifier.engines.identifiability.structure import constant_fields, undetermined_by_structure
 from mollifier.engines.identifiability.undetermined import (
     THRESHOLDS,
     Direction,
@@ -95,7 +95,9 @@ def undetermined_posterior(laplace: Laplace) -> str:
     """Why the likelihood leaves unknowns undetermined where a run settled; empty where it does not."""
     loose = [n for n, ratio in laplace.posterior_ratio().items() if not ratio < THRESHOLDS.ratio]
     if loose:
-        return f"the data do not determine {listed(loose)}: other values fit as well when the rest follows"
+        flat = [f"{f} does not vary beyond its noise" for f in constant_fields(laplace.model.problem)]
+        why = ", ".join(flat) or "other values fit as well when the rest follows"
+        return f"the data do not determine {listed(loose)}: {why}"
     if why := _flat_profile(laplace) or _twin(laplace):
         return why
     for name, sd in laplace.fields.items():
