@@ -145,6 +145,7 @@ def bad_files() -> None:
     (table / 1e6).to_csv("units.csv", index=False)
     table.set_axis(["x", "y"], axis=1).to_csv("bare.csv", index=False)
     _mixed("swapped.csv")
+    Path("other.csv").write_text("file,group\nabsent.csv,a\n")
     table.assign(frame=3).to_csv("one_frame.csv", index=False)
     table.assign(**{"intensity [photon]": -1.0}).to_csv("negative.csv", index=False)
     Path("far.csv").write_text("x [nm],y [nm]\n90000,90000\n91000,90000\n91000,91000\n")
@@ -177,6 +178,11 @@ BAD = [
     ("cell.csv cell.tif --time-lapse --frame-interval 5", "one kind was expected"),
     ("cel.csv", "Did you mean 'cell.csv'"),
     ("cell.csv --groups cell.csv", "'file' and 'group' were expected"),
+    ("cell.csv --groups other.csv", "--groups names files that were not given: absent.csv."),
+    ("cell.csv --pixel-size -5", "pixel_size=-5.0 was given; a number above 0"),
+    ("cell.csv --axes qq", "--axes qq (axes) was given"),
+    ("cell.csv --columns frame,x", "as --columns x=NAME"),
+    ("cell.csv --time-lapse", "1 file(s) and no time between them"),
     ("cell.csv --method kernal", "Did you mean 'kernel'"),
     ("cell.csv --set energy.wel=3", "Did you mean 'energy.well'"),
     ("cell.csv --set energy.well=deep", "a number was expected"),

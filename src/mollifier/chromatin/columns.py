@@ -69,9 +69,10 @@ def read_columns(file: Path, roles: Roles | None, channel: int | str | None = No
         names = {r: r for r in index}
     else:
         if roles is not None and not isinstance(roles, Mapping):
+            order = ",".join(map(str, roles))
             raise DataError(
-                f"'{file}' has a header, and columns={list(roles)} lists roles in order; name the columns "
-                "that are not found automatically, as columns={'x': 'NAME'}."
+                f"'{file}' has a header, and its columns were given in order, as {order}; "
+                "name those that are not found automatically, as --columns x=NAME (columns={'x': 'NAME'})."
             )
         index, units = identify(rows.names, roles, file)
         below = {r: rows.below[i] for r, i in index.items() if rows.below and rows.below[i]}
@@ -153,14 +154,15 @@ def _one_channel(file: Path, found: Columns, channels: Any, chosen: int | str | 
 def _roles_without_header(file: Path, width: int, roles: Roles | None) -> list[str]:
     if isinstance(roles, Mapping):
         raise DataError(
-            f"'{file}' has no header to look up {dict(roles)} in; list the roles of its {width} "
-            "columns in order, as columns=['frame', 'x', 'y']."
+            f"'{file}' has no header in which to look up {', '.join(map(str, roles.values()))}; list the "
+            f"roles of its {width} columns in order, as --columns frame,x,y (columns=['frame', 'x', 'y'])."
         )
     listed = list(roles) if roles is not None else ["x", "y"]
     check_known(filter(None, listed), NAMES, DataError, "'{}' is no role of a column.")
     if len(listed) != width or not {"x", "y"} <= set(listed):
         raise DataError(
-            f"'{file}' has {width} columns without names, and {listed} was given for them; give "
-            "the role of each, as --columns frame,x,y (columns=['frame', 'x', 'y'], '' for one to leave out)."
+            f"'{file}' has {width} columns without names, and {','.join(map(str, listed))} was given for "
+            "them; give the role of each, as --columns frame,x,y (columns=['frame', 'x', 'y'], '' "
+            "for one to leave out)."
         )
     return listed

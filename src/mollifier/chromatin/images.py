@@ -20,6 +20,7 @@ from mollifier.mollify.arrays import Array
 # Largest share of pixels at the highest value of an image that is not saturated.
 SATURATED = 1e-3
 _AXES = {"T": "t", "Z": "z", "C": "c", "Y": "y", "X": "x"}
+AXES_EXPECTED = "different letters of t, z, c, y and x, with y and x among them,"
 
 
 def read_image(
@@ -124,21 +125,26 @@ def _load(file: Path) -> tuple[NDArray[Any], str, ImageMetadata]:
     return found.array, found.axes, found.metadata
 
 
+def are_axes(letters: str) -> bool:
+    """Whether letters name the dimensions of an image.
+
+    >>> are_axes("tyx"), are_axes("qq"), are_axes("yyx")
+    (True, False, False)
+    """
+    each = set(letters.lower())
+    return len(each) == len(letters) and {"x", "y"} <= each <= set(_AXES.values())
+
+
 def _named(
     file: Path, shape: tuple[int, ...], letters: str, axes: str | None, z_step: Any, interval: Any
 ) -> tuple[str, ...]:
     if axes is not None:
-        dims = tuple(axes.lower())
-        if (
-            not len(dims) == len(set(dims)) == len(shape)
-            or set(dims) - set(_AXES.values())
-            or not {"x", "y"} <= set(dims)
-        ):
+        if len(axes) != len(shape) or not are_axes(axes):
             raise DataError(
-                f"--axes {axes} was given for '{file}' of shape {shape}; {len(shape)} letters of t, z, c, y "
-                "and x, with y and x among them, were expected."
+                f"--axes {axes} was given for '{file}' of shape {shape}; {len(shape)} {AXES_EXPECTED} were "
+                "expected."
             )
-        return dims
+        return tuple(axes.lower())
     if "S" in letters:
         raise DataError(
             f"'{file}' is a colour picture (shape {shape}); counts of one channel were expected. Export the "

@@ -156,13 +156,13 @@ def infer_rate(
     still = "t" not in data["phi_d"].dims
     if "t" in over and treatment is not None:
         raise ConfigurationError(
-            "over=('x', 'y', 't') and a treatment were given; one was expected: a rate that varies freely in "
-            "time, or one that changes once."
+            "--in-time (over=('x', 'y', 't')) and --treatment (treatment=...) were given; one was "
+            "expected: a rate that varies freely in time, or one that changes once."
         )
     if timed and still:
         raise ConfigurationError(
-            "A rate that varies over t (over=('x', 'y', 't'), or a treatment) was given for one image; "
-            "several frames were expected."
+            "A rate that varies in time (--in-time or --treatment; over=('x', 'y', 't') or treatment=...) "
+            "was given for one image; several frames were expected."
         )
     series, axes = _series(data, fields.attrs.get("noise_area"))
     waves = modes(

@@ -76,7 +76,8 @@ class Localizations:
                 _refuse(
                     ~np.isfinite(number) | (number != np.floor(number)) | (number < 0),
                     f"the {name} is no whole number from 0 on",
-                    f"columns may be swapped: name them, as columns={{'{name}': 'NAME'}}",
+                    f"columns may be swapped: name them, as --columns {name}=NAME "
+                    f"(columns={{'{name}': 'NAME'}})",
                 )
                 object.__setattr__(self, name, number.astype(np.int64))
 

@@ -86,10 +86,12 @@ def checked(paths: Sequence[Path], settings: StudySettings) -> None:
         said = f"more than one file is called {twice[0]!r}" if twice else "no file was given"
         raise ConfigurationError(f"One or more files of different names were expected; {said}.")
     if settings.time_lapse and (len(paths) < 2 or settings.frame_interval is None):
+        step = "no time" if settings.frame_interval is None else f"{settings.frame_interval:g} s"
         raise ConfigurationError(
-            f"A time-lapse from {len(paths)} file(s) with frame interval {settings.frame_interval} was "
-            "given; two or more files and the time between them were expected, as --frame-interval 60. Time "
-            "stamps are missing otherwise. A file with several frames is a time-lapse without --time-lapse."
+            f"--time-lapse (time_lapse=True) was given with {len(paths)} file(s) and {step} between them; "
+            "two or more files, and the time between them as --frame-interval 60 (frame_interval=60), were "
+            "expected. Time stamps are missing otherwise. One file with several frames is a time-lapse by "
+            "itself."
         )
     fields = 1 if settings.time_lapse else len(paths)
     if settings.labels and len(settings.labels) not in (1, fields):

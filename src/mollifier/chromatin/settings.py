@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from mollifier.chromatin.fractions import Thresholds
-from mollifier.chromatin.images import SATURATED
+from mollifier.chromatin.images import AXES_EXPECTED, SATURATED, are_axes
 from mollifier.chromatin.localizations import SPAN
 from mollifier.chromatin.mask import NucleusDetection
 from mollifier.chromatin.model import ChromatinModel
@@ -291,7 +291,10 @@ class StudySettings:
     replicates: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        require(named("", self, "z_step", "frame_interval", "pixel", "width"), above=True)
+        require(named("", self, "pixel_size", "z_step", "frame_interval"), above=True)
+        require(named("", self, "pixel", "width"), above=True)
+        if self.axes is not None and not are_axes(self.axes):
+            raise ConfigurationError(f"--axes {self.axes} (axes) was given; {AXES_EXPECTED} were expected.")
         require(named("", self, "psf_sd", "margin"))
         require(named("", self, "saturated"), high=1.0, above=True)
         if self.treatment is not None and not math.isfinite(self.treatment):

@@ -59,6 +59,10 @@ def chromatin(
     nuclei.
     """
     settings = settings_with(chosen_settings(options), options.overrides or [], options.assume or [])
+    there = {f.name for f in files}
+    if absent := [name for name in settings.groups or {} if name not in there]:
+        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+        terminal.note(f"--groups names files that were not given: {', '.join(absent[:5])}{more}.")
     if figures is not None:
         check_known(figures, ("svg", "pdf", "png"), ConfigurationError, "--figures {} was given.")
     return _study(terminal, files, settings, out, resume, workers, executor, figures)

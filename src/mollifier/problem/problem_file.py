@@ -210,6 +210,10 @@ def overridden(overrides: Sequence[str], content: Mapping[str, Any] | None = Non
     >>> overridden(["training.steps=50", "network.width=8"])
     {'training': {'steps': 50}, 'network': {'width': 8}}
     """
+    if isinstance(overrides, str):
+        raise ConfigurationError(
+            f"the overrides were given as text, {overrides!r}; a list was expected, as [{overrides!r}]."
+        )
     found = dict(content or {})
     for override in overrides:
         _override(found, str(override))

@@ -244,7 +244,7 @@ CALLS = [
     ("mf.load_problem(None)", "load_problem was given path=None; text or a Path was expected."),
     ("mf.load_problem(3)", "load_problem was given path=3; text or a Path was expected."),
     ('mf.load_problem("")', ".: the problem file is a folder"),
-    ('mf.load_problem("p.yaml", "training.steps=3")', "p.yaml: --set was given 't'; key=value was expected, as in training.steps=2000."),
+    ('mf.load_problem("p.yaml", "training.steps=3")', "p.yaml: the overrides were given as text, 'training.steps=3'; a list was expected, as ['training.steps=3']."),
     ('mf.load_problem("p.yaml", [3])', "p.yaml: --set was given '3'; key=value was expected, as in training.steps=2000."),
     ('mf.load_problem("p.yaml", 3)', "load_problem was given overrides=3; a sequence was expected."),
     ('mf.load_problem("p.yaml", (), "weka")', "p.yaml: There is no engine 'weka'"),
