@@ -1,4 +1,4 @@
-"""Where a run starts: the unknowns, and the states, of an answer found before."""
+"""Where a run starts: from an answer found before, or from the best of many values."""
 
 from __future__ import annotations
 
@@ -121,6 +121,23 @@ def digest(solution: Solution) -> str:
         found.update(name.encode())
         found.update(np.ascontiguousarray(solution.dataset[name].values).tobytes())
     return found.hexdigest()
+
+
+def trial_values(lower: float, upper: float, decades: int = 15, between: int = 9) -> Array:
+    """Values of an unknown to start from, between bounds, either of which may be infinite; shape (n,).
+
+    >>> trial_values(0.0, np.inf).min(), trial_values(2.0, 3.0).round(1).tolist()
+    (np.float64(1e-15), [2.1, 2.2, 2.3, 2.4, 2.5, 2.6, 2.7, 2.8, 2.9])
+    """
+    sizes = 10.0 ** np.arange(-decades, decades + 1)
+    both = np.concatenate([sizes, -sizes])
+    if np.isfinite(lower) and np.isfinite(upper):
+        both = np.append(both, lower + (upper - lower) * np.arange(1, between + 1) / (between + 1))
+    elif np.isfinite(lower):
+        both = np.append(both, lower + sizes)
+    elif np.isfinite(upper):
+        both = np.append(both, upper - sizes)
+    return np.asarray(np.unique(both[(both > lower) & (both < upper)]), dtype=np.float64)
 
 
 def sampled(values: xr.DataArray, points: Mapping[str, Array], periodic: Mapping[str, float]) -> Array:

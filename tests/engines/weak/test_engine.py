@@ -11,9 +11,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from mollifier.data.observations import Observations
 from mollifier.engines.solve import solve
+from mollifier.engines.start import trial_values
 from mollifier.engines.weak.form import weak_form
 from mollifier.engines.weak.prepare import grid_data
-from mollifier.engines.weak.start import trial_values
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
 from weak_problems import SURE, D, T, X, burgers, heat, logistic, observed, weak

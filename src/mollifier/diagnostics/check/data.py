@@ -108,7 +108,7 @@ def of_unknowns(problem: InverseProblem) -> Iterator[Finding]:
                 continue
             field, linear = problem.unknown_fields.get(name), name in system.linear_in
             over = f"({', '.join(field.over or ())})" if field else ""
-            how = "linear" if linear else "not linear: needs a start, by initial or by bounds"
+            how = "linear" if linear else "not linear: starts from the best of many values, or from initial"
             terms = ", ".join(map(str, held[:4])) + (", ..." if len(held) > 4 else "")
             yield Finding("info", "unknowns", f"{head}{name}{over} enters in {terms} ({how}).")
     for name, samples in problem.measurements.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.part import Part
-from mollifier.engines.start import Origin
+from mollifier.engines.start import Origin, trial_values
 from mollifier.errors import EquationError
 from mollifier.problem.unknowns import Unknown
 
 Array = NDArray[np.float64]
+_TINY = 1e-300
 
 
 def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
@@ -24,8 +25,8 @@ def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
     least squares on the fitted field's derivatives, each equation divided by the size of its known terms, and
     moved to within their bounds. Equations with hidden states, of which only a level is known at first, give
     no more than the size at which an unknown balances the other terms. The others start from their
-    ``initial``, from the middle of their bounds, or from one. A field with measurements starts from their
-    mean.
+    ``initial``, or from the values, of many sizes, with which the equations hold best. A field with
+    measurements starts from their mean.
 
     Unknowns whose values were ``adopted`` keep them; the scales of their curvature are still computed, so
     that the loss does not depend on the start.
@@ -40,7 +41,10 @@ def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
     }
     levels |= measured
     free = [n for n in model.problem.system.linear_in if unknowns[n].initial is None and n not in measured]
-    found, sizes = _least_squares(objective, levels, free)
+    if not adopted:
+        tried = [n for n, u in unknowns.items() if u.initial is None and n not in (*free, *measured)]
+        levels |= _best(objective, levels, tried, free)
+    found, sizes, _ = _least_squares(objective, levels, free)
     for name, value in found.items():
         unknown, size = unknowns[name], sizes[name] if np.isfinite(sizes[name]) else 0.0
         if np.isfinite(value):
@@ -126,14 +130,48 @@ def _clear_of_bounds(unknown: Unknown, level: float, gap: float) -> float:
     return level
 
 
+def _best(
+    objective: Objective, levels: Mapping[str, float], tried: Sequence[str], free: list[str]
+) -> dict[str, float]:
+    """Levels of the unknowns tried, one after the other, at which the equations hold best; these the first.
+
+    Residuals are compared by their likelihood with a variance for each equation, which has no unit.
+    """
+    tuning, unknowns = objective.tuning, objective.model.problem.unknowns
+    best, least = dict(levels), _least_squares(objective, dict(levels), free)[2] if tried else 0.0
+
+    def improves(name: str, value: float) -> bool:
+        nonlocal best, least
+        if not unknowns[name].admits(value):
+            return False
+        trial = best | {name: value}
+        with np.errstate(all="ignore"):
+            found = _least_squares(objective, trial, free)[2]
+        better = found < least - tuning.start_gain
+        if better:
+            best, least = trial, found
+        return better
+
+    for _ in range(2 if len(tried) > 1 else 1):
+        for name in tried:
+            low, high = unknowns[name].lower, unknowns[name].upper
+            for value in trial_values(-np.inf if low is None else low, np.inf if high is None else high):
+                improves(name, float(value))
+    for step in tuning.start_steps:
+        for name in tried:
+            for factor in (10.0**step, 10.0**-step):
+                while improves(name, best[name] * factor):
+                    pass
+    return {n: best[n] for n in tried}
+
+
 def _least_squares(
     objective: Objective, levels: dict[str, float], free: list[str]
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Least-squares values of the free unknowns, and the size at which each balances the other terms."""
-    if not free:
-        return {}, {}
+) -> tuple[dict[str, float], dict[str, float], float]:
+    """Least-squares values of the free unknowns, the size at which each balances the other terms, and
+    minus the log-likelihood of the residuals that are left, by sample."""
     columns: dict[str, list[Array]] = {n: [] for n in free}
-    right, sizes = [], dict.fromkeys(free, 0.0)
+    right, scales, sizes = [], [], dict.fromkeys(free, 0.0)
     seen, balanced = set[str](), set[str]()
     problem = objective.model.problem
     hidden = {d.name for n in problem.states for d in problem.system.derivatives[n]}
@@ -163,15 +201,20 @@ def _least_squares(
         for n in free:
             columns[n].append(parts.get(n, np.zeros_like(rest)) / size)
         right.append(-rest / size)
+        scales.append(size)
     found = {n: sizes[n] for n in balanced - seen if sizes[n] > 0}
     free = [n for n in free if n not in balanced - seen]
-    if not right or not sum(len(r) for r in right):
-        return found, sizes
-    matrix = np.stack([np.concatenate(columns[n]) for n in free], axis=1)
+    count = sum(len(r) for r in right)
+    if not count:
+        return found, sizes, np.inf
+    aims = np.concatenate(right)
+    matrix = np.stack([np.concatenate(columns[n]) for n in free], axis=1) if free else np.zeros((count, 0))
     norms = np.linalg.norm(matrix, axis=0)
     norms = np.where(norms > 0, norms, 1.0)
-    solution = np.linalg.lstsq(matrix / norms, np.concatenate(right), rcond=1e-10)[0] / norms
-    return found | dict(zip(free, solution.tolist(), strict=True)), sizes
+    solution = np.linalg.lstsq(matrix / norms, aims, rcond=1e-10)[0] / norms
+    left = np.split(aims - matrix @ solution, np.cumsum([len(r) for r in right])[:-1])
+    loss = sum(len(v) * np.log(size * _rms(v) + _TINY) for v, size in zip(left, scales, strict=True)) / count
+    return found | dict(zip(free, solution.tolist(), strict=True)), sizes, float(loss)
 
 
 def _environment(objective: Objective, part: Part, levels: dict[str, float]) -> dict[str, torch.Tensor]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mollifier.engines.priors.field_prior import field_prior
 from mollifier.engines.progress import Progress
 from mollifier.engines.splines.basis import on_grid
+from mollifier.engines.start import trial_values
 from mollifier.engines.weak.bases import basis_of, bounds_of, initial_coefficients
 from mollifier.engines.weak.conditioning import FieldMeasurements
 from mollifier.engines.weak.data import GridData
@@ -26,7 +27,7 @@ from mollifier.engines.weak.radius_selection import Radii, RadiusSelection, firs
 from mollifier.engines.weak.settings import WeakSettings
 from mollifier.engines.weak.smoothing import interpolation_variance
 from mollifier.engines.weak.solution import weak_solution
-from mollifier.engines.weak.start import start_values, trial_values
+from mollifier.engines.weak.start import start_values
 from mollifier.engines.weak.sums import WeakSums, residuals_of
 from mollifier.engines.weak.testspace import Spaces, TestSpace
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
@@ -156,8 +157,12 @@ class _Run:
             here = sums.place[n]
             if not problem.unknowns[n].over:
                 given = problem.unknowns[n].initial is not None
-                low, high = bounds[:, here.start]
-                values[n] = start[here] if given else trial_values(low, high, self.tuning)
+                (low, high), tuning = bounds[:, here.start], self.tuning
+                values[n] = (
+                    start[here]
+                    if given
+                    else trial_values(low, high, tuning.start_decades, tuning.start_between)
+                )
         return start_values(sums, selection.space(radii), start, nonlinear, values, bounds)
 
 

@@ -180,8 +180,7 @@ class RadiusSelection:
     def search(self, first: Radii, start: Array) -> tuple[Radii, Fit]:
         """Radii with the smallest predicted error: first all scaled together, then one at a time.
 
-        Both go one way as long as that improves, and the other way where it does not. With unknown fields
-        radii become wider only where there is a misfit.
+        Both go one way as long as that improves, and the other way where it does not.
 
         Raises
         ------
@@ -211,9 +210,7 @@ class RadiusSelection:
         every = range(len(first))
         for axes in (every, *([a] for a in every if first[a])):
             begun = best[1] if best else first
-            # Narrow test functions span wide ones, and as much is seen by them where all covariances count.
-            wider = not (self.dense and best and best[2].widening < tuning.misfit)
-            for factor in (1 / tuning.radius_step, tuning.radius_step)[: 1 + wider]:
+            for factor in (1 / tuning.radius_step, tuning.radius_step):
                 for n in range(1, tuning.most_steps + 1):
                     radii = tuple(r * factor**n if a in axes else r for a, r in enumerate(begun))
                     if not improves(radii) and best:

@@ -14,29 +14,10 @@ from numpy.typing import NDArray
 
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.testspace import TestSpace
-from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.errors import DataError
 
 Array = NDArray[np.float64]
 Trial = tuple[float, float, Array]
-
-
-def trial_values(lower: float, upper: float, tuning: WeakTuning = DEFAULT) -> Array:
-    """Values to try between bounds, either of which may be infinite; shape (n,).
-
-    >>> trial_values(0.0, np.inf).min(), trial_values(2.0, 3.0).round(1).tolist()
-    (np.float64(1e-15), [2.1, 2.2, 2.3, 2.4, 2.5, 2.6, 2.7, 2.8, 2.9])
-    """
-    if np.isfinite(lower) and np.isfinite(upper):
-        between = np.arange(1, tuning.start_between + 1) / (tuning.start_between + 1)
-        return lower + (upper - lower) * between
-    sizes = 10.0 ** np.arange(-tuning.start_decades, tuning.start_decades + 1)
-    both = np.concatenate([sizes, -sizes])
-    if np.isfinite(lower):
-        both = np.concatenate([both, lower + sizes])
-    if np.isfinite(upper):
-        both = np.concatenate([both, upper - sizes])
-    return np.asarray(np.unique(both[(both > lower) & (both < upper)]), dtype=np.float64)
 
 
 def start_values(
