@@ -102,7 +102,7 @@ def test_a_run_that_diverges_halfway_goes_back():
     found = InverseProblem(
         "u_t = 0.1*u_xx + D*exp(a*u)",
         gridded(heat_values, nx=12, nt=12),
-        {"D": ScalarUnknown(), "a": ScalarUnknown()},
+        {"D": ScalarUnknown(), "a": ScalarUnknown(initial=1.0)},
     )
     training = {
         "warmup_steps": 60,

@@ -43,7 +43,7 @@ def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
     free = [n for n in model.problem.system.linear_in if unknowns[n].initial is None and n not in measured]
     if not adopted:
         tried = [n for n, u in unknowns.items() if u.initial is None and n not in (*free, *measured)]
-        levels |= _best(objective, levels, tried, free)
+        levels |= _best(objective, levels, tried, free) if tried else {}
     found, sizes, _ = _least_squares(objective, levels, free)
     for name, value in found.items():
         unknown, size = unknowns[name], sizes[name] if np.isfinite(sizes[name]) else 0.0
@@ -133,12 +133,14 @@ def _clear_of_bounds(unknown: Unknown, level: float, gap: float) -> float:
 def _best(
     objective: Objective, levels: Mapping[str, float], tried: Sequence[str], free: list[str]
 ) -> dict[str, float]:
-    """Levels of the unknowns tried, one after the other, at which the equations hold best; these the first.
+    """Levels of the unknowns tried, one after the other, at which the equations hold best.
 
-    Residuals are compared by their likelihood with a variance for each equation, which has no unit.
+    Residuals are compared by their likelihood with a variance for each equation, which has no unit; levels at
+    which the equations are finite at fewer nodes are no better, and a small gain is chance.
     """
     tuning, unknowns = objective.tuning, objective.model.problem.unknowns
-    best, least = dict(levels), _least_squares(objective, dict(levels), free)[2] if tried else 0.0
+    best, (count, first) = dict(levels), _least_squares(objective, dict(levels), free)[2]
+    least = first
 
     def improves(name: str, value: float) -> bool:
         nonlocal best, least
@@ -146,8 +148,8 @@ def _best(
             return False
         trial = best | {name: value}
         with np.errstate(all="ignore"):
-            found = _least_squares(objective, trial, free)[2]
-        better = found < least - tuning.start_gain
+            whole, found = _least_squares(objective, trial, free)[2]
+        better = whole >= count and found < least
         if better:
             best, least = trial, found
         return better
@@ -160,16 +162,17 @@ def _best(
     for step in tuning.start_steps:
         for name in tried:
             for factor in (10.0**step, 10.0**-step):
-                while improves(name, best[name] * factor):
-                    pass
-    return {n: best[n] for n in tried}
+                for _ in range(tuning.start_moves):
+                    if not improves(name, best[name] * factor):
+                        break
+    return {n: best[n] for n in tried} if least < first - tuning.start_gain else {}
 
 
 def _least_squares(
     objective: Objective, levels: dict[str, float], free: list[str]
-) -> tuple[dict[str, float], dict[str, float], float]:
-    """Least-squares values of the free unknowns, the size at which each balances the other terms, and
-    minus the log-likelihood of the residuals that are left, by sample."""
+) -> tuple[dict[str, float], dict[str, float], tuple[int, float]]:
+    """Least-squares values of the free unknowns, the size at which each balances the other terms, and the
+    number of finite residuals with minus their mean log-likelihood."""
     columns: dict[str, list[Array]] = {n: [] for n in free}
     right, scales, sizes = [], [], dict.fromkeys(free, 0.0)
     seen, balanced = set[str](), set[str]()
@@ -206,7 +209,7 @@ def _least_squares(
     free = [n for n in free if n not in balanced - seen]
     count = sum(len(r) for r in right)
     if not count:
-        return found, sizes, np.inf
+        return found, sizes, (0, np.inf)
     aims = np.concatenate(right)
     matrix = np.stack([np.concatenate(columns[n]) for n in free], axis=1) if free else np.zeros((count, 0))
     norms = np.linalg.norm(matrix, axis=0)
@@ -214,7 +217,7 @@ def _least_squares(
     solution = np.linalg.lstsq(matrix / norms, aims, rcond=1e-10)[0] / norms
     left = np.split(aims - matrix @ solution, np.cumsum([len(r) for r in right])[:-1])
     loss = sum(len(v) * np.log(size * _rms(v) + _TINY) for v, size in zip(left, scales, strict=True)) / count
-    return found | dict(zip(free, solution.tolist(), strict=True)), sizes, float(loss)
+    return found | dict(zip(free, solution.tolist(), strict=True)), sizes, (count, float(loss))
 
 
 def _environment(objective: Objective, part: Part, levels: dict[str, float]) -> dict[str, torch.Tensor]:

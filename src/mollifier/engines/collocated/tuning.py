@@ -50,8 +50,10 @@ class CollocatedTuning:
     """Least distance of a first guess from a bound, in the size at which its term balances the others."""
     start_steps: tuple[float, ...] = (0.5, 0.25, 0.12)
     """Decades by which the best first guess of an unknown that the equations are not linear in is moved."""
-    start_gain: float = 0.01
-    """Decrease of the logarithm of the equations' residual from which such a guess is better than another."""
+    start_moves: int = 20
+    """Most such moves one way."""
+    start_gain: float = 0.05
+    """Decrease of the logarithm of the equations' residual from which such guesses are taken."""
     priors: PriorTuning = field(default_factory=PriorTuning)
     """Choice of the priors of unknown fields by the evidence."""
     law_cells: tuple[int, ...] = (24, 12)
