@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -11,10 +12,14 @@ from numpy.typing import NDArray
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.part import Part
 from mollifier.engines.start import Origin, trial_values
+from mollifier.equations.lower import ArrayFunction
+from mollifier.equations.system import Equation
 from mollifier.errors import EquationError
 from mollifier.problem.unknowns import Unknown
 
 Array = NDArray[np.float64]
+# An equation, its part of the grid, the fitted fields there, and functions of these and the unknowns.
+Split = tuple[Equation, Part, dict[str, torch.Tensor], ArrayFunction, dict[str, ArrayFunction]]
 _TINY = 1e-300
 
 
@@ -41,10 +46,11 @@ def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
     }
     levels |= measured
     free = [n for n in model.problem.system.linear_in if unknowns[n].initial is None and n not in measured]
+    split = _split(objective, free)
     if not adopted:
         tried = [n for n, u in unknowns.items() if u.initial is None and n not in (*free, *measured)]
-        levels |= _best(objective, levels, tried, free) if tried else {}
-    found, sizes, _ = _least_squares(objective, levels, free)
+        levels |= _best(objective, split, levels, tried, free) if tried else {}
+    found, sizes, _ = _least_squares(objective, split, levels, free)
     for name, value in found.items():
         unknown, size = unknowns[name], sizes[name] if np.isfinite(sizes[name]) else 0.0
         if np.isfinite(value):
@@ -131,7 +137,11 @@ def _clear_of_bounds(unknown: Unknown, level: float, gap: float) -> float:
 
 
 def _best(
-    objective: Objective, levels: Mapping[str, float], tried: Sequence[str], free: list[str]
+    objective: Objective,
+    split: Sequence[Split],
+    levels: Mapping[str, float],
+    tried: Sequence[str],
+    free: list[str],
 ) -> dict[str, float]:
     """Levels of the unknowns tried, one after the other, at which the equations hold best.
 
@@ -139,7 +149,7 @@ def _best(
     which the equations are finite at fewer nodes are no better, and a small gain is chance.
     """
     tuning, unknowns = objective.tuning, objective.model.problem.unknowns
-    best, (count, first) = dict(levels), _least_squares(objective, dict(levels), free)[2]
+    best, (count, first) = dict(levels), _least_squares(objective, split, levels, free)[2]
     least = first
 
     def improves(name: str, value: float) -> bool:
@@ -148,7 +158,7 @@ def _best(
             return False
         trial = best | {name: value}
         with np.errstate(all="ignore"):
-            whole, found = _least_squares(objective, trial, free)[2]
+            whole, found = _least_squares(objective, split, trial, free)[2]
         better = whole >= count and found < least
         if better:
             best, least = trial, found
@@ -168,8 +178,24 @@ def _best(
     return {n: best[n] for n in tried} if least < first - tuning.start_gain else {}
 
 
+def _split(objective: Objective, free: list[str]) -> list[Split]:
+    """The equations that tell of the unknowns, what they are without the free ones, and the factors of these.
+
+    Conditions that no unknown has to itself inform of the states, and the equations of the unknowns.
+    """
+    held = {n for n in free for e in objective.equations if n in e.symbols}
+    found = []
+    for e, part in zip(objective.imposed, objective.parts, strict=True):
+        present = [n for n in free if n in e.symbols]
+        if e.at and held.issuperset(present):
+            continue
+        with suppress(EquationError), torch.no_grad():
+            found.append((e, part, part.environment(objective.model.numbers()), *e.collect(present)))
+    return found
+
+
 def _least_squares(
-    objective: Objective, levels: dict[str, float], free: list[str]
+    objective: Objective, split: Sequence[Split], levels: Mapping[str, float], free: list[str]
 ) -> tuple[dict[str, float], dict[str, float], tuple[int, float]]:
     """Least-squares values of the free unknowns, the size at which each balances the other terms, and the
     number of finite residuals with minus their mean log-likelihood."""
@@ -178,17 +204,9 @@ def _least_squares(
     seen, balanced = set[str](), set[str]()
     problem = objective.model.problem
     hidden = {d.name for n in problem.states for d in problem.system.derivatives[n]}
-    held = {n for n in free for e in objective.equations if n in e.symbols}
-    for e, part in zip(objective.imposed, objective.parts, strict=True):
-        present = [n for n in free if n in e.symbols]
-        if e.at and held.issuperset(present):  # it informs of the states, and the equations of the unknowns
-            continue
-        env, place = _environment(objective, part, levels), part.place
+    for e, part, fitted, remainder, factors in split:
+        present, env, place = [*factors], _environment(objective, fitted, levels), part.place
         shape, inside = place.grid.shape, True if place.inside is None else place.inside.ravel()
-        try:
-            remainder, factors = e.collect(present)
-        except EquationError:
-            continue
         rest = _on_grid(remainder(env), shape)
         parts = {n: _on_grid(factors[n](env), shape) for n in present}
         whole = inside & np.all([np.isfinite(v) for v in (rest, *parts.values())], axis=0)
@@ -220,11 +238,11 @@ def _least_squares(
     return found | dict(zip(free, solution.tolist(), strict=True)), sizes, (count, float(loss))
 
 
-def _environment(objective: Objective, part: Part, levels: dict[str, float]) -> dict[str, torch.Tensor]:
+def _environment(
+    objective: Objective, fitted: Mapping[str, torch.Tensor], levels: Mapping[str, float]
+) -> dict[str, torch.Tensor]:
     """On a part of the grid, every unknown at its level, unknown fields and hidden states constant."""
-    model = objective.model
-    with torch.no_grad():
-        env = part.environment(model.numbers())
+    model, env = objective.model, dict(fitted)
     held = {n: objective.sizes.new_tensor(v) for n, v in levels.items()}
     held |= {n: env[n].mean() for n in model.problem.hidden}
     for name, needed in model.problem.system.derivatives.items():
