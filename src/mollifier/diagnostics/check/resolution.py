@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.diagnostics.check.findings import Finding, about
 from mollifier.engines.choose import choose
@@ -19,8 +18,6 @@ from mollifier.mollify.stencils import rows
 from mollifier.problem.collocation import FRONTS, NODES_PER_FEATURE, Collocation, rounded
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import keys_at
-
-Array = NDArray[np.float64]
 
 info, warn, error = about("resolution")
 

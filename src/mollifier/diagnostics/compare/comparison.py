@@ -8,9 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mollifier.data.observations import Observations
 from mollifier.diagnostics.compare import children, verdict
@@ -26,8 +24,6 @@ from mollifier.io.draws import Rng, seed_of
 from mollifier.io.files import jsonable
 from mollifier.problem.inverse_problem import InverseProblem, require_problem
 from mollifier.problem.solution import Solution
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import sympy
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.equations.names import Names
 from mollifier.equations.system import EquationSystem, parse
@@ -19,8 +18,6 @@ from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.unknowns import value_axis
-
-Array = NDArray[np.float64]
 
 UNIFORM = "uniform"
 """The coordinate that ordinary differential equations are given, along which nothing varies."""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mollifier.mollify.arrays import Array
 from mollifier.nn.layers import Affine
 from mollifier.problem.unknowns import Bounded
-
-Array = NDArray[np.float64]
 
 _SOFTPLUS_UNIT = math.log(math.e - 1)  # softplus of this is 1
 # Raw values beyond which the exponential is continued by its tangent: trial steps do not overflow.

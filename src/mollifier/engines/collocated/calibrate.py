@@ -7,7 +7,6 @@ from contextlib import suppress
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.part import Part
@@ -15,9 +14,9 @@ from mollifier.engines.start import Origin, trial_values
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
 from mollifier.errors import EquationError
+from mollifier.mollify.arrays import Array
 from mollifier.problem.unknowns import Unknown
 
-Array = NDArray[np.float64]
 # An equation, its part of the grid, the fitted fields there, and functions of these and the unknowns.
 Split = tuple[Equation, Part, dict[str, torch.Tensor], ArrayFunction, dict[str, ArrayFunction]]
 _TINY = 1e-300

@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from mollifier.engines.collocated.factored import Product
 from mollifier.engines.collocated.lattice import AxisProduct
 from mollifier.engines.collocated.objective import Objective, Target
 from mollifier.engines.collocated.operators import weighted_sum
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Index
 
 
 class DataRows:
@@ -70,7 +68,7 @@ class DataRows:
         return self._last[1]
 
 
-def _placed(values: Array, index: NDArray[np.intp], length: int) -> Array:
+def _placed(values: Array, index: Index, length: int) -> Array:
     """Values at their places in an array that is zero elsewhere."""
     whole = np.zeros(length)
     whole[index] = values

@@ -15,18 +15,16 @@ from functools import reduce
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.collocated.block import Block
+from mollifier.mollify.arrays import Array, Index
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.layer import Resampler, Sampler
 from mollifier.mollify.matrices import rows_matrix, taps_matrix
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation.mollifier import Mollified
 from mollifier.nn.random_features import RandomFeatures
-
-Array = NDArray[np.float64]
 
 # Rows at scattered points that are formed at a time (memory).
 _POINTS = 8192
@@ -119,7 +117,7 @@ class PointProduct:
     def __len__(self) -> int:
         return int(self.factors[0][0].indptr.size) - 1
 
-    def chosen(self, places: NDArray[np.intp], factor: Array) -> tuple[PointProduct, NDArray[np.intp]]:
+    def chosen(self, places: Index, factor: Array) -> tuple[PointProduct, Index]:
         """Some of the rows, each times a number; and their order, which is as given."""
         (first, features), *others = [(sp.csr_array(m[places]), f) for m, f in self.factors]
         first = sp.csr_array(first.multiply(factor[:, None]))

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+
+from mollifier.mollify.arrays import Index
 
 # Points whose Jacobian is formed at a time.
 _CHUNK = 512
@@ -112,7 +113,7 @@ class NodeSlopes:
             flat = self._scratch[key] = torch.empty(size, dtype=torch.float64)
         return flat[:size].view(shape)
 
-    def layers(self, index: NDArray[np.intp], channel: int, shape: Sequence[int]) -> Tensor:
+    def layers(self, index: Index, channel: int, shape: Sequence[int]) -> Tensor:
         """Slopes of a channel in some layers of the first axis, in order.
 
         Parameters
@@ -163,7 +164,7 @@ class NodeSlopes:
             self._end = high
 
 
-def taken(x: Tensor, index: NDArray[np.intp], axis: int) -> Tensor:
+def taken(x: Tensor, index: Index, axis: int) -> Tensor:
     """Entries of a tensor along an axis; a view where they are consecutive."""
     if index[-1] - index[0] == len(index) - 1:
         return x.narrow(axis, int(index[0]), len(index))

@@ -8,16 +8,14 @@ from functools import cached_property, partial
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.collocated.bijection import Bijection, Scalar
 from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt
 from mollifier.engines.collocated.spacing import residuals_between
 from mollifier.engines.sensitivity import rounded, unseen
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.orders import Derivative
-
-Array = NDArray[np.float64]
 
 # Least slope of a bijection: at a bound it rounds to zero, and columns of the curvature are divided by it.
 _LEAST_SLOPE = 1e-30

@@ -17,13 +17,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.collocated.jacobian import NodeSlopes, taken
-
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
+from mollifier.mollify.arrays import Array, Index
 
 # Rows of a narrow matrix that are multiplied as one dense block, and numbers that a product holds (memory).
 _BAND, _NUMBERS = 32, 4_000_000

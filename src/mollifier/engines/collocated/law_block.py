@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.collocated.block import Block
+from mollifier.mollify.arrays import Array, Index
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
 from mollifier.mollify.matrices import taps_matrix
@@ -20,8 +20,6 @@ from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation.mollifier import Mollified
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
-
-Array = NDArray[np.float64]
 
 # Degree of the kernel: slopes of a law along its state are smooth enough for Gauss-Newton steps.
 _DEGREE = 5
@@ -132,7 +130,7 @@ def _scaled(axis: Axis, x: Array) -> Array:
     return (x - (axis.lower + axis.upper) / 2) / ((axis.length or 1.0) / 2)
 
 
-def _taps(axis: Axis, nodes: Axis, x: Array, order: int) -> tuple[Array, NDArray[np.intp], int]:
+def _taps(axis: Axis, nodes: Axis, x: Array, order: int) -> tuple[Array, Index, int]:
     """Weights and index of the nodes in a derivative at places (n,), shape (n, degree + 1); their number."""
     x = _scaled(axis, x)
     beyond = np.zeros(x.shape, bool) if axis.periodic else np.abs(x) > 1.0
@@ -147,9 +145,7 @@ def _taps(axis: Axis, nodes: Axis, x: Array, order: int) -> tuple[Array, NDArray
     return weights, index % nodes.size if axis.periodic else np.clip(index, 0, nodes.size - 1), nodes.size
 
 
-def _crossed(
-    one: tuple[Array, NDArray[np.intp], int], other: tuple[Array, NDArray[np.intp], int]
-) -> tuple[Array, NDArray[np.intp], int]:
+def _crossed(one: tuple[Array, Index, int], other: tuple[Array, Index, int]) -> tuple[Array, Index, int]:
     """Taps of the product of two axes, the last one fastest."""
     weights = (one[0][:, :, None] * other[0][:, None, :]).reshape(len(one[0]), -1)
     index = (one[1][:, :, None] * other[2] + other[1][:, None, :]).reshape(len(one[0]), -1)

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.collocated.block import Block
@@ -22,12 +21,10 @@ from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.collocated.stages import NonFiniteLossError
+from mollifier.mollify.arrays import Array
 from mollifier.nn.layers import trained
 from mollifier.nn.random_features import RandomFeatures
 from mollifier.problem.status import StatusName
-
-Array = NDArray[np.float64]
-
 
 Changed = Callable[[list[Array], float], Iterable[Residuals]]
 """Values (channels, nodes) of every block, and the equation's weight -> rows, with k changes of their

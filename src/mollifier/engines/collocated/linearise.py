@@ -15,7 +15,6 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.collocated.data_rows import DataRows
@@ -35,8 +34,7 @@ from mollifier.engines.collocated.roughness import StateRoughness
 from mollifier.engines.priors.field_prior import FieldPrior, derivative_rows, thinned
 from mollifier.engines.priors.matern import SEMINORMS, matern_weights
 from mollifier.engines.priors.shapes import Shape
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array
 
 # The prior of unknown fields before its evidence is known.
 _CURVATURE = Shape(SEMINORMS["h2"])

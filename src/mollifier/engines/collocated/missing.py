@@ -16,14 +16,12 @@ from math import comb
 
 import numpy as np
 from numpy.polynomial import legendre
-from numpy.typing import NDArray
 
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.residuals import Residuals
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.distributions import chi2_tail
 from mollifier.mollify.grid import Grid
-
-Array = NDArray[np.float64]
 
 # Directions of the source whose variance is below this share of that with unknowns fixed are none: they are
 # changes of the unknowns, but for rounding or, of unknown fields, for their priors.

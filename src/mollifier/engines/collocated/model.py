@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.engines.collocated.bijection import Bijection, Scalar
@@ -19,14 +18,13 @@ from mollifier.engines.collocated.places import Places
 from mollifier.engines.collocated.shared_noise import SharedNoise
 from mollifier.engines.identifiability.structure import gauges
 from mollifier.engines.visits import value_axes
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation import registry as derivatives
 from mollifier.nn.layers import count
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -264,7 +262,7 @@ class Model(nn.Module):
         """The grid of a state or an unknown field."""
         return next(block.grid for block in self.blocks if name in block.names)
 
-    def measured(self, name: str) -> NDArray[np.bool_]:
+    def measured(self, name: str) -> Mask:
         """Which nodes of its grid lie in the measured region; of a law, all."""
         grid = self.grid_of(name)
         return np.ones(grid.shape, bool) if name in self.problem.laws else self.collocation.within(grid.names)

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.data.observations import Observations, Samples
@@ -25,8 +24,7 @@ from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.settings import CollocatedSettings
 from mollifier.engines.likelihood import Likelihood, loss, weights
 from mollifier.errors import ConfigurationError
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Index
 
 
 @dataclass(frozen=True)
@@ -320,7 +318,7 @@ def _no_samples(coordinates: tuple[str, ...]) -> Samples:
     return Samples(coordinates, np.zeros((0, len(coordinates))), np.zeros(0), np.zeros(0))
 
 
-def _pooled(index: NDArray[np.intp], values: Array, sd: Array) -> tuple[NDArray[np.intp], Array, Array]:
+def _pooled(index: Index, values: Array, sd: Array) -> tuple[Index, Array, Array]:
     """Repeats at one place as one value: their weighted mean and its standard error.
 
     Their spread is a constant of the loss, which would hide its decrease.

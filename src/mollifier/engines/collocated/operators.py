@@ -8,19 +8,17 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.factored import Combination, Product, is_factored, observed, products
 from mollifier.engines.collocated.lattice import AxisProduct, PointRows, ProductSum
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.layer import Resampler
 from mollifier.mollify.matrices import rows_matrix
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation.base import Derivatives
 from mollifier.nn.differentiation.mollifier import Mollified
-
-Array = NDArray[np.float64]
 
 
 def derivative_matrices(

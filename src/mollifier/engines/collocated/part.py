@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.law_block import LawBlock
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
 from mollifier.nn.differentiation.base import Derivatives
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
-
-Array = NDArray[np.float64]
 
 
 class Part(nn.Module):

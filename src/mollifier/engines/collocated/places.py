@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.data.observations import Observations, Samples
+from mollifier.mollify.arrays import Array, Index
 from mollifier.mollify.grid import Grid
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Places:
         mesh = np.meshgrid(*(self.axes or ()), indexing="ij")
         return {c: x.ravel() for c, x in zip(self.coordinates, mesh, strict=True)}
 
-    def index(self, points: Array) -> NDArray[np.intp]:
+    def index(self, points: Array) -> Index:
         """Flat index of points (n, d) that are among the places."""
         if self.axes is not None:
             found = [_nearest(x, points[:, i]) for i, x in enumerate(self.axes)]
@@ -80,7 +78,7 @@ class Places:
         return (self.points[:, columns] - np.array(middle)) / np.array(half)
 
 
-def _nearest(nodes: Array, x: Array) -> NDArray[np.intp]:
+def _nearest(nodes: Array, x: Array) -> Index:
     """Index of the node nearest to each x, which may differ from it by rounding."""
     if len(nodes) == 1:
         return np.zeros(len(x), dtype=np.intp)

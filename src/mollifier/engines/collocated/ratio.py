@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.errors import EquationError
+from mollifier.mollify.arrays import Array
 from mollifier.problem.inverse_problem import InverseProblem
 
 
 def ratio_read_out(
     problem: InverseProblem, env: Mapping[str, Tensor], shape: tuple[int, ...], least: float
-) -> dict[str, NDArray[np.float64]]:
+) -> dict[str, Array]:
     """Unknown fields that enter an equation linearly and undifferentiated: minus the rest over their factor.
 
     NaN where the factor is below ``least`` times its rms: there the ratio is noise, whatever the fit.

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
 from mollifier.data.observations import Observations
@@ -18,9 +17,8 @@ from mollifier.engines.collocated.ratio import ratio_read_out
 from mollifier.engines.fit_table import FitPart, fit_table
 from mollifier.engines.identifiability.structure import gauge_text
 from mollifier.engines.visits import mode_variable, value_axes, value_variables
+from mollifier.mollify.arrays import Array
 from mollifier.problem.unknowns import value_axis
-
-Array = NDArray[np.float64]
 
 
 def read_fields(objective: Objective, spreads: Mapping[str, Array], laws: Mapping[str, Array]) -> xr.Dataset:

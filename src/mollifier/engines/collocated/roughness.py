@@ -7,7 +7,6 @@ from functools import reduce
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.model import Model
@@ -16,9 +15,8 @@ from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.collocated.tuning import CollocatedTuning
 from mollifier.engines.priors.differences import differences
 from mollifier.equations.names import TIME_NAMES
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.grid import Grid
-
-Array = NDArray[np.float64]
 
 
 class StateRoughness:
@@ -45,7 +43,7 @@ class StateRoughness:
         self.model, self.matrices, self.tuning = model, matrices, tuning
         self._third: dict[tuple[int, bool], dict[int, sp.csr_array]] = {}
 
-    def used(self, block: int) -> NDArray[np.bool_]:
+    def used(self, block: int) -> Mask:
         """The smallest box of a block's nodes that enter the equations or the data, shape (nodes,)."""
         shape = self.model.blocks[block].mollified.lattice.shape
         seen = np.zeros(int(np.prod(shape)), dtype=bool)
@@ -90,7 +88,7 @@ class StateRoughness:
                 found[names.index(name)] = sp.csr_array(scaled)
         return found
 
-    def _solved(self, block: int) -> NDArray[np.bool_]:
+    def _solved(self, block: int) -> Mask:
         """Nodes of a block at which the equations determine it by values on the boundary, shape (nodes,)."""
         own = self.model.blocks[block]
         if not self._elliptic(own):

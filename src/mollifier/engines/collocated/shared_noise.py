@@ -14,14 +14,12 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.data.noise_model import NoiseEffect
 from mollifier.engines.collocated.places import Places
 from mollifier.errors import ConfigurationError
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array
 
 
 class SharedNoise(nn.Module):

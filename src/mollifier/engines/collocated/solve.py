@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mollifier.data.observations import Observations
 from mollifier.engines.base import Request
@@ -25,6 +24,7 @@ from mollifier.engines.collocated.settings import CollocatedSettings
 from mollifier.engines.collocated.stages import Stage
 from mollifier.engines.collocated.verdict import judged
 from mollifier.errors import ConfigurationError, DataError
+from mollifier.mollify.arrays import Array
 from mollifier.problem.collocation import collocate
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.finite import check_finite
@@ -32,7 +32,6 @@ from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import SETTLED, Status
 
-Array = NDArray[np.float64]
 # Torch's generator belongs to the process: one run at a time draws its weights. A run draws nothing later.
 _DRAWING = RLock()
 

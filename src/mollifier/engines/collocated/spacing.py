@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.part import Part
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.kernels import BSpline
 from mollifier.problem.collocation import Collocation
-
-Array = NDArray[np.float64]
 
 
 def residuals_between(model: Model, sizes: Array) -> dict[str, Array]:

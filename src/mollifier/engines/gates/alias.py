@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from mollifier.engines.registry import ENGINES
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.bandwidth import signal_spectrum
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
@@ -94,9 +94,7 @@ def short_waves(problem: InverseProblem, nodes: int = DEFAULT.per_wave) -> dict[
     return found
 
 
-def short_share(
-    values: NDArray[np.float64], periodic: bool, variance: float, nodes: int = DEFAULT.per_wave
-) -> float:
+def short_share(values: Array, periodic: bool, variance: float, nodes: int = DEFAULT.per_wave) -> float:
     """Share of the variance along the last axis, that of the noise taken away, in short waves.
 
     Lines with gaps are left out.
@@ -137,7 +135,7 @@ def resolved_between_sensors(problem: InverseProblem, solution: Solution) -> Sta
     return None
 
 
-def between(state: xr.DataArray, coordinate: str, sensors: NDArray[np.float64]) -> float:
+def between(state: xr.DataArray, coordinate: str, sensors: Array) -> float:
     """Rms distance of a state from the cubic spline through its values at sensors, over its deviation.
 
     Zero where the sensors are few, or as close as the nodes of the state.

@@ -10,16 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.data.building import TIME_NAMES
 from mollifier.data.effects import Rows, Seen
 from mollifier.engines.registry import ENGINES
+from mollifier.mollify.arrays import Array, Index
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def _rows(problem: InverseProblem, solution: Solution, field: str) -> dict[str, 
     return {n: r for n, r in found.items() if len(r.values) >= few and r.there.sum() >= few * len(r.values)}
 
 
-def _stacked(values: Array, level: Array, group: NDArray[np.intp], order: Array) -> Rows:
+def _stacked(values: Array, level: Array, group: Index, order: Array) -> Rows:
     """Values (n,) as rows, one for each group, in order."""
     by = np.lexsort((order, group))
     group = group[by]

@@ -9,18 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
 from mollifier.engines.collocated.block import Block
 from mollifier.engines.joint.spline import coefficients_of, raw_values
 from mollifier.engines.joint.stages import Joint
 from mollifier.engines.priors.few_levels import few_levels
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status, StatusName
-
-Array = NDArray[np.float64]
 
 
 def edged_fields(joint: Joint) -> list[str]:
@@ -112,7 +110,7 @@ def read_levels(found: Solution, joint: Joint, fields: Sequence[str]) -> Solutio
     return found
 
 
-def _placed(field: xr.DataArray, inside: NDArray[np.bool_], values: Array) -> xr.DataArray:
+def _placed(field: xr.DataArray, inside: Mask, values: Array) -> xr.DataArray:
     """A field with other values (n,) at the places inside."""
     whole = field.values.copy()
     whole.ravel()[inside] = values

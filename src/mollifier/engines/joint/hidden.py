@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.objective import Objective, Target
@@ -21,9 +20,8 @@ from mollifier.engines.collocated.stages import NonFiniteLossError
 from mollifier.engines.joint.spline import FieldPriors
 from mollifier.engines.joint.stages import Joint
 from mollifier.engines.joint.tuning import JointTuning
+from mollifier.mollify.arrays import Array
 from mollifier.problem.status import StatusName
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

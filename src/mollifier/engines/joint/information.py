@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
 from mollifier.engines.collocated.laplace import slope_of, unit_of
@@ -23,10 +22,9 @@ from mollifier.engines.joint.settings import JointSettings
 from mollifier.engines.joint.spline import coefficients_of
 from mollifier.engines.joint.stages import Joint
 from mollifier.engines.linalg.dense import solved
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
-
-Array = NDArray[np.float64]
 
 
 def information_through_states(problem: InverseProblem, settings: JointSettings) -> Information:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.collocated.laplace import slope_of
@@ -16,9 +15,8 @@ from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.joint.spline import slopes_of
 from mollifier.engines.linalg.banded import order_within
+from mollifier.mollify.arrays import Array, Index
 from mollifier.nn.layers import count
-
-Array = NDArray[np.float64]
 
 
 class Layout:
@@ -80,7 +78,7 @@ class Layout:
         return fields | {n: self.places[n] for n in self.model.scalars}
 
     @property
-    def states(self) -> NDArray[np.intp]:
+    def states(self) -> Index:
         """Columns of the border that belong to states."""
         kept = [self.places[b] for b in range(len(self.model.state_blocks)) if b != self.core]
         return np.concatenate([np.arange(p.start, p.stop) for p in kept] or [np.arange(0)])

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from mollifier.engines.base import Request
@@ -16,13 +15,12 @@ from mollifier.engines.joint.engine import solve_joint
 from mollifier.engines.joint.tuning import JointTuning
 from mollifier.equations.moving import Edge
 from mollifier.errors import ConfigurationError
+from mollifier.mollify.arrays import Array
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.split import Split, outermost, search_range
 from mollifier.problem.status import SETTLED, Status
-
-Array = NDArray[np.float64]
 
 _CUT_SHORT = ("interrupted", "time limit")
 

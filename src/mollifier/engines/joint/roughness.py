@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.engines.joint.system import Bordered, probes
 from mollifier.engines.joint.tuning import JointTuning
+from mollifier.mollify.arrays import Array
 
-Array = NDArray[np.float64]
 Place = tuple[int, int]
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.collocated.calibrate import calibrate
@@ -17,9 +16,8 @@ from mollifier.engines.joint.system import Eliminated, probes
 from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.linalg.banded import factored, order_within
 from mollifier.engines.priors.search import minimise
+from mollifier.mollify.arrays import Array
 from mollifier.problem.status import StatusName
-
-Array = NDArray[np.float64]
 
 
 class Smoothing:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.engines.collocated.block import Block
@@ -23,11 +22,10 @@ from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.priors.field_prior import EdgePrior, field_prior
 from mollifier.engines.priors.lattice_prior import LatticePrior
 from mollifier.engines.priors.shapes import Shape
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
 from mollifier.nn.differentiation.mollifier import Mollified
-
-Array = NDArray[np.float64]
 
 
 class Values(nn.Module):

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 
 from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.calibrate import rescale
@@ -29,9 +28,8 @@ from mollifier.engines.priors.lattice_prior import keep_local
 from mollifier.engines.priors.search import PriorSearch
 from mollifier.engines.priors.shapes import Choice
 from mollifier.engines.priors.varying import adapted, expect
+from mollifier.mollify.arrays import Array
 from mollifier.problem.status import StatusName
-
-Array = NDArray[np.float64]
 
 _SETTLED = "a step moves the unknowns by less than a tenth of their standard errors"
 _CONTRADICTED = (

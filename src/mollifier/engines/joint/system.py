@@ -7,7 +7,6 @@ from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.collocated.levenberg_marquardt import Changed
@@ -21,9 +20,8 @@ from mollifier.engines.linalg.banded import BandedCholesky, factored
 from mollifier.engines.linalg.dense import solved
 from mollifier.engines.priors.evidence import LinearisedProblem
 from mollifier.engines.priors.shapes import Choice
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.orders import Derivative
-
-Array = NDArray[np.float64]
 
 
 class Eliminated:
@@ -226,7 +224,7 @@ class Bordered:
         return self.normal.core_gradient, border
 
     @cached_property
-    def at_bounds(self) -> NDArray[np.bool_]:
+    def at_bounds(self) -> Mask:
         """Numbers, as a mask of the border, that the undamped step would take across a bound they are at."""
         scalars, places = self.objective.model.scalars, self.layout.unknowns
         found = np.zeros(self.layout.border_size, dtype=bool)
@@ -243,7 +241,7 @@ class Bordered:
             held[self.layout.unknowns[name]] = True
         return self.layout.flat(*self.undamped(held))
 
-    def undamped(self, held: NDArray[np.bool_] | None = None) -> tuple[Array, Array]:
+    def undamped(self, held: Mask | None = None) -> tuple[Array, Array]:
         """The undamped step of core and border, with some of the border, and numbers at bounds, held."""
         held = self.at_bounds if held is None else held | self.at_bounds
         border = np.zeros(len(held)) if held.all() else _descent(*self.with_priors(), held)
@@ -356,7 +354,7 @@ def probes(m: int, tuning: JointTuning) -> Array:
     return np.random.default_rng(0).choice([-1.0, 1.0], (m, k)) / np.sqrt(k)
 
 
-def _descent(curvature: Array, slope: Array, held: NDArray[np.bool_]) -> Array:
+def _descent(curvature: Array, slope: Array, held: Mask) -> Array:
     """The step, of the slope's shape, to the minimum of a quadratic of p parameters, some of them held."""
     step, free = np.zeros_like(slope), ~held
     if free.any():

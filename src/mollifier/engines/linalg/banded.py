@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.sparse as sp
 from numpy.lib.stride_tricks import as_strided
-from numpy.typing import NDArray
 from scipy.linalg import cholesky_banded
 from scipy.linalg.blas import dtrsm
 
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Index, Mask
 
 # Rows that are solved for at a time: matrix products run faster than LAPACK's solution by columns.
 _ROWS = 128
@@ -21,7 +20,7 @@ class NotPositiveError(ArithmeticError):
     """A matrix that should be positive definite is not, which rounding errors can cause."""
 
 
-def banded_order(shape: Sequence[int]) -> NDArray[np.intp]:
+def banded_order(shape: Sequence[int]) -> Index:
     """New place of each node of a grid, flat in C order, that keeps neighbours close: longest axis slowest.
 
     Examples
@@ -36,7 +35,7 @@ def banded_order(shape: Sequence[int]) -> NDArray[np.intp]:
     return new.astype(np.intp)
 
 
-def order_within(used: NDArray[np.bool_], shape: Sequence[int]) -> NDArray[np.intp]:
+def order_within(used: Mask, shape: Sequence[int]) -> Index:
     """`banded_order` of the nodes in a box, and -1 for the others, shape (nodes,).
 
     Parameters

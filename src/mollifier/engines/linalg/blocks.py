@@ -8,12 +8,9 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.engines.linalg.dense import inverted
-
-Array = NDArray[np.float64]
-Index = NDArray[np.intp]
+from mollifier.mollify.arrays import Array, Index
 
 
 class Layout:

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array
 
 JITTER = 1e-10
 """Ridge against rounding errors, as a share of a matrix's mean diagonal."""

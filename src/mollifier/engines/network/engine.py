@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from mollifier.data.observations import Observations
@@ -25,8 +23,6 @@ from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
 from mollifier.problem.solution import Solution
-
-Array = NDArray[np.float64]
 
 # The priors of unknown fields: evidence improves on the squared curvature, or keeps to it.
 _PRIORS = ("auto", "h2")

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.data.observations import Observations
@@ -37,11 +36,10 @@ from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.engines.priors.search import PriorSearch
 from mollifier.engines.priors.shapes import Shape
 from mollifier.engines.priors.varying import adapted, edge_evidence
+from mollifier.mollify.arrays import Array
 from mollifier.nn.layers import count
 from mollifier.nn.random_features import RandomFeatures
 from mollifier.problem.status import StatusName
-
-Array = NDArray[np.float64]
 
 _MISFIT = (
     "the residual of the equation is {:.2g} times what the data's noise explains: the equation is wrong, or "

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.data.observations import Observations
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.objective import Objective, Target, floored
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Index
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class HeldOut:
         Of a field, and its samples' places among the block's, values and standard errors.
     """
 
-    targets: Sequence[tuple[Target, NDArray[np.intp], Array, Array]]
+    targets: Sequence[tuple[Target, Index, Array, Array]]
 
     @classmethod
     def of(cls, objective: Objective, held: Observations | None, fewest: int) -> HeldOut | None:

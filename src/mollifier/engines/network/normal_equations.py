@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.collocated.block import Block
@@ -18,10 +17,10 @@ from mollifier.engines.collocated.lattice import AxisProduct, ProductSum
 from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.network.tuning import NetworkTuning
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.matrices import rows_matrix
 from mollifier.nn.layers import count, trained
 
-Array = NDArray[np.float64]
 Key = int | str | tuple[int, int]
 """What rows depend on: weights of a block or of one channel, a raw scalar or a field's noise by its name."""
 

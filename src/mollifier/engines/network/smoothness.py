@@ -13,7 +13,6 @@ from functools import partial
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mollifier.engines.collocated.laplace import unit_of
@@ -33,9 +32,8 @@ from mollifier.engines.priors.matern import matern_weights
 from mollifier.engines.priors.search import PriorSearch
 from mollifier.engines.priors.shapes import Choice, Shape, Shapes
 from mollifier.engines.priors.tuning import PriorTuning
+from mollifier.mollify.arrays import Array, Index
 from mollifier.mollify.grid import Grid
-
-Array = NDArray[np.float64]
 
 # Nodes at which the variance of a field under its prior is averaged.
 _PLACES = 100
@@ -94,7 +92,7 @@ class WeightPrior(PriorOnCoefficients):
         shapes: Shapes,
         slopes: Array,
         values: Array,
-        lattice: tuple[Grid, NDArray[np.intp]],
+        lattice: tuple[Grid, Index],
         rows: Callable[[int | None], sp.csr_array],
         count: float,
         held: float,

@@ -14,16 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cho_solve, solve_triangular
 
 from mollifier.engines.linalg.dense import factored, lower_factor
 from mollifier.engines.priors.matern import matern_weights
 from mollifier.engines.priors.shapes import Choice, Shape, Shapes
 from mollifier.engines.priors.tuning import PriorTuning
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.engines.priors.tuning import PriorTuning
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array
 
 # Steps of expectation and maximisation: between levels that errors separate, a few suffice.
 _STEPS = 100

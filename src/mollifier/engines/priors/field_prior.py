@@ -13,15 +13,13 @@ from functools import cached_property, lru_cache, reduce
 import numpy as np
 import scipy
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from mollifier.engines.priors.differences import contrasts, differences
 from mollifier.engines.priors.matern import SEMINORMS, matern_weights, mixed
 from mollifier.engines.priors.shapes import EXCHANGEABLE, Shape, Shapes
 from mollifier.engines.priors.tuning import PriorTuning
+from mollifier.mollify.arrays import Array, Index
 from mollifier.mollify.grid import Axis, Grid
-
-Array = NDArray[np.float64]
 
 # Cells over the domain of a lattice made of nodes, along each axis, by the number of axes: at least.
 _CELLS, _FEWEST_CELLS = {1: 128, 2: 32, 3: 12}, 6
@@ -323,7 +321,7 @@ def derivative_rows(lattice: Grid, order: int) -> sp.csr_array:
     return sp.csr_array(sp.vstack(parts))
 
 
-def thinned(nodes: Grid, domain: Grid) -> tuple[Grid, NDArray[np.intp]]:
+def thinned(nodes: Grid, domain: Grid) -> tuple[Grid, Index]:
     """A lattice of some of the nodes about a domain, and their places among all.
 
     Examples

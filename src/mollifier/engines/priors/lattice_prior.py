@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from copy import copy
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.engines.priors.evidence import PriorOnCoefficients, QuadraticForm
 from mollifier.engines.priors.field_prior import EDGES, FieldPrior, field_prior, local_strength
 from mollifier.engines.priors.shapes import Shape
 from mollifier.engines.priors.tuning import PriorTuning
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array
 
 # Rounding of a precision, over its stiffest mode.
 _ROUNDED = 1e-14

@@ -16,13 +16,14 @@ from itertools import combinations_with_replacement
 from math import comb, factorial, prod
 
 import numpy as np
-from numpy.typing import NDArray
+
+from mollifier.mollify.arrays import Array
 
 SEMINORMS = {"h1": 1, "h2": 2}
 """Order of the derivatives in the priors that have one term alone."""
 
 
-def matern_weights(order: int, length: float) -> NDArray[np.float64]:
+def matern_weights(order: int, length: float) -> Array:
     """Factors of the mean squared k-th derivatives, k = 0..order, over that of the last.
 
     Parameters

@@ -8,18 +8,16 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from scipy.linalg import null_space
 
 from mollifier.engines.weak.boundary import End, Trace
 from mollifier.engines.weak.quadrature import gauss
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
+from mollifier.mollify.arrays import Array, Index
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import BSpline, Kernel, Polynomial
 
-Array = NDArray[np.float64]
-
-Pairs = tuple[NDArray[np.intp], NDArray[np.intp]]
+Pairs = tuple[Index, Index]
 """Indices i and j of pairs, each of shape (pairs,)."""
 
 Ends = tuple[End | None, End | None]

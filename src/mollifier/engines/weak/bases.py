@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.engines.splines.laws import LawBasis
 from mollifier.engines.weak.integrands import Integrands
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import MONOTONE, FieldUnknown
-
-Array = NDArray[np.float64]
 
 
 def basis_of(

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.data.observations import Samples
 from mollifier.engines.splines.basis import Basis
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.data.lazy import is_lazy, loaded, steps
 from mollifier.data.noise import central
@@ -18,9 +17,9 @@ from mollifier.engines.weak.form import VARIANCE
 from mollifier.engines.weak.passes import Follow, total
 from mollifier.engines.weak.smoothing import mollified, smoothing_cells, smoothing_matrix
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
+from mollifier.mollify.arrays import Array, Index, Mask
 from mollifier.mollify.grid import Axis, Grid
 
-Array = NDArray[np.float64]
 Env = Mapping[str, Array]
 Slices = tuple[slice, ...]
 
@@ -55,7 +54,7 @@ class GridEffect:
         """The factors, those of the first axis on a slab."""
         return [self.factors[0][slab], *self.factors[1:]]
 
-    def on(self, nodes: NDArray[np.intp]) -> GridEffect:
+    def on(self, nodes: Index) -> GridEffect:
         """The effect on some nodes of the first axis."""
         return replace(self, factors=(self.factors[0][nodes], *self.factors[1:]))
 
@@ -94,7 +93,7 @@ class GridData:
     grid: Grid
     values: Env
     variances: Env
-    gaps: NDArray[np.bool_] | None = None
+    gaps: Mask | None = None
     tuning: WeakTuning = DEFAULT
     source: tuple[GridData, Slices] | None = None
     effects: tuple[GridEffect, ...] = ()
@@ -168,11 +167,11 @@ class GridData:
         return dict(zip(maps, total(_contracted, tasks, len(blocks), self.follow), strict=True))
 
     @cached_property
-    def blocks(self) -> list[tuple[GridData, NDArray[np.intp]]]:
+    def blocks(self) -> list[tuple[GridData, Index]]:
         """Parts of data in blocks, each with its nodes of the first axis, a halo to smooth with included."""
         first, *rest = self.grid
         halo = 2 * int(np.ceil(max(self.chosen.values(), default=0.0)))
-        found: list[tuple[GridData, NDArray[np.intp]]] = []
+        found: list[tuple[GridData, Index]] = []
         for begin, end in pairwise(self._edges()):
             low, high = begin - halo, end + halo
             if not first.periodic:
@@ -320,5 +319,5 @@ def _contracted(task: tuple[GridData, dict[str, list[Array]]]) -> tuple[Array, .
     )
 
 
-def _slab(values: Any, slab: slice | NDArray[np.intp]) -> Any:
+def _slab(values: Any, slab: slice | Index) -> Any:
     return values[slab] if values.ndim and values.shape[0] > 1 else values

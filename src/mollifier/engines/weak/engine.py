@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.engines.priors.field_prior import field_prior
 from mollifier.engines.progress import Progress
@@ -31,12 +30,11 @@ from mollifier.engines.weak.start import start_values
 from mollifier.engines.weak.sums import WeakSums, residuals_of
 from mollifier.engines.weak.testspace import Spaces, TestSpace
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.radius import Radius
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
-
-Array = NDArray[np.float64]
 
 
 def solve_weak(

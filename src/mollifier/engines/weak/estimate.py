@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, free_directions
 from mollifier.engines.linalg.blocks import BlockInverse
@@ -31,8 +30,7 @@ from mollifier.engines.weak.posterior import Posterior
 from mollifier.engines.weak.sums import Rows, WeakSums
 from mollifier.engines.weak.testspace import TestSpace
 from mollifier.errors import DataError
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Mask
 
 _TINY = 1e-300
 
@@ -332,12 +330,12 @@ class Estimator:
                 scale[place] = np.sqrt(np.maximum(weights[place], 1e-12 * largest))
         return scale
 
-    def _counted(self, variances: Array) -> NDArray[np.bool_]:
+    def _counted(self, variances: Array) -> Mask:
         """Residuals that hold data: those without noise among others with it lie outside of a window."""
         return variances > self.sums.tuning.zero_variance * variances.max(initial=0.0)
 
     def _misfit(
-        self, r: Array, normal: Normal, counted: NDArray[np.bool_], fitted: float, covariance: Array
+        self, r: Array, normal: Normal, counted: Mask, fitted: float, covariance: Array
     ) -> tuple[float, float, tuple[float, float]]:
         """Misfit, whiteness and freedom of a `Fit` whose equations determine ``fitted`` coefficients.
 
@@ -359,7 +357,7 @@ class Estimator:
         white = max(normal.independent - fitted, 1.0)
         return misfit, float(np.sqrt(r @ (normal.weights @ r) / white)), (free, white)
 
-    def _independent(self, normal: Normal, counted: NDArray[np.bool_], white: bool) -> float:
+    def _independent(self, normal: Normal, counted: Mask, white: bool) -> float:
         """Number of independent residuals among those counted, of all equations."""
         parts = np.split(counted, self.sums.equations)
         return sum(normal.space.independent(part, white) for part in parts)
@@ -370,7 +368,7 @@ class Estimator:
             return np.clip(theta, *self.bounds)
         return self._limits.nearest(theta, covariance)
 
-    def _free_directions(self, normal: Normal, counted: NDArray[np.bool_]) -> list[Direction]:
+    def _free_directions(self, normal: Normal, counted: Mask) -> list[Direction]:
         """Changes of numbers that the data do not show; residuals that are ``counted`` carry the noise."""
         numbers = [b.name for b in self.sums.bases if not b.splines]
         here = np.ix_(*[[self.sums.place[n].start for n in numbers]] * 2)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.engines.identifiability.structure import gauge_text, gauges
 from mollifier.engines.linalg.dense import contract
@@ -14,12 +13,11 @@ from mollifier.engines.splines.basis import Basis
 from mollifier.engines.splines.laws import LawBasis
 from mollifier.engines.visits import mode_variable
 from mollifier.engines.weak.estimate import Fit
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import value_axis
-
-Array = NDArray[np.float64]
 
 
 def field_variables(

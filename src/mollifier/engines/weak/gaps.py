@@ -12,16 +12,13 @@ from typing import Any
 import numpy as np
 import scipy
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from scipy.sparse.linalg import lsmr
 
 from mollifier.engines.weak.smoothing import mollified
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.errors import DataError
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.grid import Grid
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 
 def wide(missing: Mask, grid: Grid, tuning: WeakTuning = DEFAULT) -> Mask:

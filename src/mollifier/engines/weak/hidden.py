@@ -16,7 +16,6 @@ import numpy as np
 import scipy.sparse as sp
 import sympy
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.sparse.linalg import lsmr
 
 from mollifier.engines.identifiability.structure import gauge_text, gauges
@@ -25,6 +24,7 @@ from mollifier.engines.weak.smoothing import radius_of
 from mollifier.equations.algebra import Algebra, differentiate, number
 from mollifier.equations.lower import ArrayFunction
 from mollifier.errors import MollifierError
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.differentiate import differentiate as differentiate_values
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
@@ -34,7 +34,6 @@ from mollifier.mollify.stencils import rows
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 
-Array = NDArray[np.float64]
 Operator = dict[Derivative, float]
 
 # Of derivatives: kernel, order of accuracy, radius in cells.

@@ -17,14 +17,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.engines.linalg.dense import contract
 from mollifier.engines.weak.passes import additive
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.testspace import TestSpace
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array
 
 _TINY = 1e-300
 

@@ -8,15 +8,14 @@ from itertools import combinations_with_replacement, product
 
 import numpy as np
 import sympy
-from numpy.typing import NDArray
 
 from mollifier.engines.weak.form import WeakForm
 from mollifier.equations.algebra import differentiate, expand
 from mollifier.equations.laws import as_symbols, laws_in
 from mollifier.equations.lower import Program, lower
 from mollifier.errors import DataError
+from mollifier.mollify.arrays import Array
 
-Array = NDArray[np.float64]
 Env = Mapping[str, Array]
 
 AT_SMOOTHED = ("known noise", "gain")

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.engines.linalg.dense import JITTER
 from mollifier.engines.priors.evidence import LinearisedProblem
@@ -17,8 +16,7 @@ from mollifier.engines.priors.shapes import Choice
 from mollifier.engines.priors.varying import adapted, edge_evidence
 from mollifier.engines.weak.conditioning import FieldMeasurements
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array
 
 
 @dataclass(eq=False)

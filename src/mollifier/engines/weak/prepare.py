@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.data.errorbars import known as error_bars
 from mollifier.data.lazy import is_lazy
@@ -20,12 +19,11 @@ from mollifier.engines.weak.gaps import fill_gaps, wide
 from mollifier.engines.weak.smoothing import radius_of
 from mollifier.engines.weak.tuning import WeakTuning
 from mollifier.errors import DataError
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.differentiate import differentiate
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
-
-Array = NDArray[np.float64]
 
 
 def grid_data(problem: InverseProblem, form: WeakForm) -> GridData:
@@ -151,9 +149,7 @@ def _field(data: Observations, name: str, grid: Grid) -> tuple[Array, Array]:
     return values, variances
 
 
-def _known(
-    data: Observations, name: str, grid: Grid, gaps: NDArray[np.bool_] | None, tuning: WeakTuning
-) -> Array:
+def _known(data: Observations, name: str, grid: Grid, gaps: Mask | None, tuning: WeakTuning) -> Array:
     """Values on the grid; missing ones in wide gaps of the fields, which no sum reaches, are filled."""
     raw = data.dataset[name]
     repeats = [r for r in data.replicates if r in raw.dims]

@@ -6,15 +6,13 @@ from functools import lru_cache
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from scipy.interpolate import BSpline as Spline
 from scipy.interpolate import make_interp_spline
 from scipy.sparse.linalg import splu
 
 from mollifier.engines.weak.tuning import WeakTuning
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Axis
-
-Array = NDArray[np.float64]
 
 # Points between two nodes, in units of their distance, at which an interpolating spline is tested.
 _BETWEEN = np.array([0.2, 0.5, 0.8])

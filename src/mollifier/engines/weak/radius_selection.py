@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.engines.splines.laws import LawBasis
 from mollifier.engines.weak.data import GridData
@@ -15,10 +14,10 @@ from mollifier.engines.weak.passes import Pace
 from mollifier.engines.weak.testspace import TestSpace, space
 from mollifier.engines.weak.tuning import WeakTuning
 from mollifier.errors import ConfigurationError
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.bandwidth import spectral_corner
 from mollifier.mollify.grid import Axis
 
-Array = NDArray[np.float64]
 Radii = tuple[float, ...]
 """One radius for each axis, in its unit; 0 along axes without derivatives."""
 

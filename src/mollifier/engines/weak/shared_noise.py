@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.engines.linalg.dense import contract, product
 from mollifier.engines.weak.axes import overlaps
@@ -18,8 +17,7 @@ from mollifier.engines.weak.data import GridData, GridEffect
 from mollifier.engines.weak.form import Channel
 from mollifier.engines.weak.testspace import TestSpace, index_pairs
 from mollifier.errors import ConfigurationError
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array
 
 # Most numbers of the modes that are held: rows times coefficients of all effects.
 _MOST = 40_000_000

@@ -7,17 +7,15 @@ from functools import lru_cache
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 from scipy.interpolate import make_interp_spline
 
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
 from mollifier.mollify.matrices import rows_matrix
 from mollifier.mollify.operators import TensorOperator
 from mollifier.mollify.stencils import rows
-
-Array = NDArray[np.float64]
 
 _QUINTIC = 5
 # Of the mollifier.
@@ -59,7 +57,7 @@ def smoothing_cells(
     values: Array,
     grid: Grid,
     variance: Array,
-    gaps: NDArray[np.bool_] | None = None,
+    gaps: Mask | None = None,
     tuning: WeakTuning = DEFAULT,
     most: float = np.inf,
 ) -> float:

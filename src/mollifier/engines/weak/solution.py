@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.interpolate import make_interp_spline
 
 from mollifier._version import __version__
@@ -24,12 +23,11 @@ from mollifier.engines.weak.sensitivity import sensitivity
 from mollifier.engines.weak.settings import WeakSettings
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.verdict import term_size, verdict
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
-
-Array = NDArray[np.float64]
 
 
 def weak_solution(

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.testspace import TestSpace
 from mollifier.errors import DataError
+from mollifier.mollify.arrays import Array, Index
 
-Array = NDArray[np.float64]
 Trial = tuple[float, float, Array]
 
 
@@ -77,7 +76,7 @@ def start_values(
     return np.clip(best[2], *bounds)
 
 
-def _solved(sums: WeakSums, space: TestSpace, trial: Array, linear: NDArray[np.intp]) -> Trial:
+def _solved(sums: WeakSums, space: TestSpace, trial: Array, linear: Index) -> Trial:
     """Sum of squared residuals, the same over the noise, and the coefficients, the linear ones solved for."""
     try:
         rows = sums.rows(space, trial)

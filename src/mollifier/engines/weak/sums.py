@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.data.lazy import is_lazy
 from mollifier.engines.linalg.blocks import BlockInverse, Blocks, Layout
@@ -23,9 +22,9 @@ from mollifier.engines.weak.integrands import AT_SMOOTHED, Integrands
 from mollifier.engines.weak.passes import additive
 from mollifier.engines.weak.shared_noise import effect_modes
 from mollifier.engines.weak.testspace import Part, Separable, Spaces, TestSpace, index_pairs
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.orders import Derivative
 
-Array = NDArray[np.float64]
 Values = dict[tuple, Array]
 """Integrands by key."""
 

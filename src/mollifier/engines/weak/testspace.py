@@ -14,15 +14,14 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.engines.linalg.dense import contract, contract_sum, flat_axes
 from mollifier.engines.weak.axes import CLOSED, AxisTests, Ends, Pairs, axis_tests, pair_products
 from mollifier.engines.weak.boundary import Orders
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
+from mollifier.mollify.arrays import Array, Index, Mask
 from mollifier.mollify.grid import Grid
 
-Array = NDArray[np.float64]
 Part = tuple[Array, Orders, Orders]
 """An array on the grid, and two derivatives of test functions."""
 
@@ -78,7 +77,7 @@ class TestSpace:
 
     __test__ = False  # a name that pytest would collect
     axes: tuple[AxisTests, ...]
-    gaps: NDArray[np.bool_] | None = None
+    gaps: Mask | None = None
     weight_in_gaps: float = DEFAULT.weight_in_gaps
 
     @property
@@ -87,7 +86,7 @@ class TestSpace:
         return tuple(a.count for a in self.axes)
 
     @cached_property
-    def kept(self) -> NDArray[np.bool_] | None:
+    def kept(self) -> Mask | None:
         """Which products are test functions, of shape ``shape``; None for all of them."""
         if self.gaps is None or not self.gaps.any():
             return None
@@ -115,8 +114,8 @@ class TestSpace:
         return lattice.ravel() if self.kept is None else lattice[self.kept]
 
     def rows_of(
-        self, products: NDArray[np.intp], others: NDArray[np.intp], both: bool = False
-    ) -> tuple[NDArray[np.bool_] | slice, NDArray[np.intp], NDArray[np.intp]]:
+        self, products: Index, others: Index, both: bool = False
+    ) -> tuple[Mask | slice, Index, Index]:
         """Pairs of a product and something else, restricted to the products that are test functions.
 
         Parameters
@@ -140,7 +139,7 @@ class TestSpace:
         left = others[here]
         return here, row[products[here]], row[left] if both else left
 
-    def independent(self, counted: NDArray[np.bool_], white: bool) -> float:
+    def independent(self, counted: Mask, white: bool) -> float:
         """Number of independent residuals among the overlapping ones of one equation.
 
         It is ``trace(C)^2 / trace(C^2)`` with C their covariance under white noise.
@@ -158,7 +157,7 @@ class TestSpace:
         shared = contract(here, [a.correlations for a in self.axes])
         return float(here.sum() ** 2 / max(np.sum(here * shared), _TINY))
 
-    def on(self, nodes: NDArray[np.intp]) -> TestSpace:
+    def on(self, nodes: Index) -> TestSpace:
         """The test functions on some nodes of the first axis."""
         first, *rest = self.axes
         cut = replace(first, weights={k: w[:, nodes] for k, w in first.weights.items()})
@@ -216,7 +215,7 @@ class TestSpace:
         return self._separable(self.lattice(rows), first, second, slab, True)
 
     @cached_property
-    def _overlapping(self) -> tuple[NDArray[np.bool_] | slice, NDArray[np.intp], NDArray[np.intp]]:
+    def _overlapping(self) -> tuple[Mask | slice, Index, Index]:
         pairs = index_pairs([a.neighbours for a in self.axes], self.shape, self.shape)
         return self.rows_of(*pairs, both=True)
 
@@ -225,7 +224,7 @@ class TestSpace:
         """Pairs of test functions whose supports overlap, as row numbers, in the order of `products`."""
         return self._overlapping[1:]
 
-    def blocks(self, equations: int) -> NDArray[np.intp]:
+    def blocks(self, equations: int) -> Index:
         """Numbers of blocks of residuals of so many equations, (rows,): only neighbours are correlated.
 
         Blocks follow each other along the axis that has most of them.
@@ -269,7 +268,7 @@ class Spaces:
 
     each: tuple[TestSpace, ...]
 
-    def on(self, nodes: NDArray[np.intp]) -> Spaces:
+    def on(self, nodes: Index) -> Spaces:
         """The test functions on some nodes of the first axis."""
         return Spaces(tuple(space.on(nodes) for space in self.each))
 
@@ -302,7 +301,7 @@ def space(
     radius: Mapping[str, float],
     orders: Mapping[str, int],
     density: float,
-    gaps: NDArray[np.bool_] | None = None,
+    gaps: Mask | None = None,
     tuning: WeakTuning = DEFAULT,
     ends: Sequence[Ends] = (),
 ) -> TestSpace:

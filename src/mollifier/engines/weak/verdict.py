@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.engines.gates.alias import too_coarse
 from mollifier.engines.identifiability.structure import gauges, undetermined_by_structure
@@ -24,11 +23,10 @@ from mollifier.engines.weak.fields import pointwise_sd, prior_covariance
 from mollifier.engines.weak.radius_selection import RadiusSelection
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.distributions import chi2_upper
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.status import Status, StatusName
-
-Array = NDArray[np.float64]
 
 
 def verdict(problem: InverseProblem, fit: Fit, selection: RadiusSelection, dataset: xr.Dataset) -> Status:
