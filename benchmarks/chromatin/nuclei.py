@@ -17,12 +17,13 @@ import xarray as xr
 
 from benchmarks.accuracy import median
 from benchmarks.chromatin.films import finer
+from benchmarks.chromatin.problem import posed
 from benchmarks.journal import Journal
 from benchmarks.table import Follow, Table, checked, environment, number, percent
 from mollifier.chromatin.cells import analyse_nucleus
 from mollifier.chromatin.demo import imaged
 from mollifier.chromatin.fractions import Thresholds, fractions
-from mollifier.chromatin.infer import KNOWN, infer_rate, posed
+from mollifier.chromatin.infer import KNOWN, infer_rate
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.mask import nuclei_from_data
 from mollifier.chromatin.model import RATE, ChromatinModel

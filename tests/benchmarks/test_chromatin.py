@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from benchmarks.app import bench
 from benchmarks.chromatin import cohorts, dynamics, films, large_nuclei, nuclei
+from benchmarks.chromatin.problem import posed
 from benchmarks.chromatin.real_nuclei import scaled, simulated
 from benchmarks.journal import Journal
-from mollifier.chromatin.infer import posed
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate, with_noise
 from mollifier.errors import ConfigurationError

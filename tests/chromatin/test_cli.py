@@ -183,7 +183,6 @@ BAD = [
     ("cell.csv --axes qq", "--axes qq (axes) was given"),
     ("cell.csv --columns frame,x", "as --columns x=NAME"),
     ("cell.csv --time-lapse", "1 file(s) and no time between them"),
-    ("cell.csv --method kernal", "Did you mean 'kernel'"),
     ("cell.csv --set energy.wel=3", "Did you mean 'energy.well'"),
     ("cell.csv --set energy.well=deep", "a number was expected"),
     ("cell.csv --set energy.well=-1", "well=-1.0 was given"),

@@ -17,7 +17,7 @@ from mollifier.chromatin.localizations import Localizations, read_localizations
 from mollifier.chromatin.mask import nucleus_from_polygon
 from mollifier.chromatin.rasters import on_grid
 from mollifier.chromatin.resolution import FWHM, Resolution, estimate_precision, merge_repeats, neighbours
-from mollifier.chromatin.voronoi import cell_areas
+from mollifier.chromatin.voronoi import cell_areas, point_density
 from mollifier.errors import DataError, MollifierError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -113,14 +113,12 @@ def test_density_stencil_width():
     assert math.sqrt(float(np.sum(w * place**2))) * FWHM == pytest.approx(300, rel=0.01)
 
 
-@pytest.mark.parametrize("method", ["kernel", "voronoi"])
-def test_density_integrates_to_the_count(method):
+def test_density_integrates_to_the_count():
     locs = uniform(20_000)
-    assert total(density(locs, method=method, width=150)) == pytest.approx(20_000, rel=0.005)
+    assert total(density(locs, width=150)) == pytest.approx(20_000, rel=0.005)
     inner = locs.select((np.abs(locs.x - 3e3) < 2e3) & (np.abs(locs.y - 3e3) < 2e3))
-    tolerance = 1e-9 if method == "kernel" else 0.05
     # The kernel keeps the count to rounding where it does not reach the edge.
-    assert total(density(inner, method=method, width=150)) == pytest.approx(len(inner), rel=tolerance)
+    assert total(density(inner, width=150)) == pytest.approx(len(inner), rel=1e-9)
 
 
 def test_density_inside_a_mask():
@@ -147,20 +145,15 @@ def test_density_of_even_field():
     np.testing.assert_allclose(field.density, 0.01, rtol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("method", "behind"),
-    [("kernel", 4), ("kernel", 15), ("voronoi", 3), pytest.param("voronoi", 15, marks=pytest.mark.slow)],
-)
-def test_density_errors_coverage(method, behind):
+@pytest.mark.parametrize("behind", [4, 15])
+def test_density_errors_coverage(behind):
     """95 % intervals hold the true density in 90 to 98 % of the pixels, whatever counts lie behind them."""
     width = 300.0
-    area = float(density(uniform(100), width=width).attrs["noise_area"]) if method == "kernel" else width**2
-    rho = behind / area
-    options = {"width": width} if method == "kernel" else {"pixel": width}
+    rho = behind / float(density(uniform(100), width=width).attrs["noise_area"])
     covered, ratio = [], []
     for seed in range(12):
         n = np.random.default_rng(seed).poisson(rho * SIDE**2)
-        field = density(uniform(n, seed + 100), method=method, **options)
+        field = density(uniform(n, seed + 100), width=width)
         covered.append(float((abs(field.density - rho) < 1.96 * field.density_sd).mean()))
         ratio.append(float(field.density.std() / field.density_sd.mean()))
     assert 0.90 < np.mean(covered) < 0.98
@@ -192,19 +185,6 @@ def test_density_noise_area():
     assert np.std(means) == pytest.approx(expected, rel=0.35)
 
 
-def test_density_kernel_and_voronoi_agree():
-    """Kernel and voronoi agree on even data."""
-    locs = uniform(60_000)
-    kernel = density(locs, pixel=100, width=500)
-    voronoi = density(locs, method="voronoi", pixel=100)
-    blocks = [f.density.coarsen(x=10, y=10).mean() for f in (kernel, voronoi)]
-    difference = (blocks[0] - blocks[1]).values[1:-1, 1:-1]
-    rho = 60_000 / SIDE**2
-    # Blocks of 1 um^2 hold 1,667 molecules; both see the same ones and differ at the blocks' edges only.
-    assert np.abs(difference).max() < 0.06 * rho
-    assert abs(difference.mean()) < 0.005 * rho
-
-
 def test_voronoi_cells_fill_the_rectangle():
     rng = np.random.default_rng(5)
     points = np.concatenate([rng.normal(300, 15, (2, 500)), rng.uniform(0, 1_000, (2, 40))], axis=1)
@@ -222,9 +202,8 @@ def test_voronoi_cells_fill_the_rectangle():
 def test_voronoi_coincident_points():
     """Coincident points count each."""
     locs = uniform(2_000)
-    twice = Localizations(np.tile(locs.x, 2), np.tile(locs.y, 2), field=FIELD)
-    one, two = (density(a, method="voronoi", pixel=200) for a in (locs, twice))
-    np.testing.assert_allclose(two.density, 2 * one.density)
+    one, two = (point_density(x, y) for x, y in ((locs.x, locs.y), np.tile([locs.x, locs.y], 2)))
+    np.testing.assert_allclose(two, 2 * np.tile(one, 2))
 
 
 def test_voronoi_too_few_points():
@@ -275,7 +254,6 @@ def test_density_windows_in_time():
 
 BAD = {
     "no time stamps": ({"windows": 3}, "time stamps are missing: the time between frames"),
-    "a method that is none": ({"method": "histogram"}, "'kernel' or 'voronoi'"),
     "pixels too coarse": ({"pixel": 300, "width": 200}, "too narrow for pixels"),
     "pixels too fine": ({"pixel": 0.1}, "at most"),
     "no width": ({"width": 0}, "width=0"),

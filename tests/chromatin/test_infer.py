@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from mollifier.chromatin import galerkin, infer
-from mollifier.chromatin.infer import infer_rate, posed
+from mollifier.chromatin.infer import infer_rate
 from mollifier.chromatin.model import ChromatinModel, FreeEnergy
 from mollifier.chromatin.modes import FieldSeries, modes, time_rows
 from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate, with_noise
@@ -170,15 +170,6 @@ def test_rate_map_noise_estimated(given):
     """Noise that is not given is estimated."""
     data = infer._checked(given.drop_vars("phi_d_sd"))
     assert float(data["phi_d_sd"].mean()) == pytest.approx(0.05, rel=0.3)
-
-
-def test_posed_problem_for_engines(given):
-    """Engines are given the same problem."""
-    problem = posed(given, MODEL)
-    assert problem.fields == ["phi_h"] or tuple(problem.fields) == ("phi_h",)
-    assert "lam*(0.9 - phi_h)" in problem.system.equations[0].text
-    with pytest.raises(DataError, match="phi_n varies"):
-        posed(given.assign(phi_n=given["phi_n"] + 1e-4 * given["x"]), MODEL)
 
 
 def test_infer_rate_bad_input(given):

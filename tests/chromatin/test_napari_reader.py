@@ -28,7 +28,7 @@ def saved(folder: Path, **attrs: str) -> Path:
     return folder / "result.nc"
 
 
-@pytest.mark.parametrize(("attrs", "shift"), [({}, 0.05), ({"method": "kernel"}, 0.0)])
+@pytest.mark.parametrize(("attrs", "shift"), [({}, 0.05), ({"kernel_width": "30"}, 0.0)])
 def test_napari_layers(tmp_path: Path, attrs, shift):
     """In um, axes y and x; over an image in pixels from its first one's centre, else where molecules are."""
     path = str(saved(tmp_path, **attrs))

@@ -59,14 +59,13 @@ def test_analyse_nucleus_parts(result):
     assert result.profile["pixels"].sum() == int(result.rate["mask"].sum())
 
 
-@pytest.mark.parametrize("method", ["kernel", "voronoi"])
-def test_signal_noise_of_blocks(method):
+def test_signal_noise_of_blocks():
     """Single pixels, and sums over disjoint squares of many pixels."""
     side, single, summed = 10, [], []
     for seed in range(2):
         x, y = np.random.default_rng(seed).uniform(-1000, 1000, (2, 40_000))
         sample = NucleusData("even", "1", "", round_mask(), (0.0,), (Localizations(x, y),))
-        found = signal(sample, dataclasses.replace(QUICK, method=method, width=None))
+        found = signal(sample, dataclasses.replace(QUICK, width=None))
         z = ((found["density"] - 0.01) / found["density_sd"]).values
         single.append(z[np.isfinite(z)])
         shared = max(found.attrs.get("noise_area", 0.0) / found.attrs["pixel"] ** 2, 1.0)

@@ -1,11 +1,11 @@
-"""Density of localisations with standard errors, by a kernel or by Voronoi cells."""
+"""Density of localisations on a kernel, with standard errors."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -21,7 +21,6 @@ from mollifier.chromatin.resolution import (
     merge_known,
     typical_precision,
 )
-from mollifier.chromatin.voronoi import SPREAD, voronoi_density
 from mollifier.errors import DataError
 from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.grid import Axis
@@ -43,7 +42,6 @@ def density(
     mask: xr.DataArray | None = None,
     pixel: float | None = None,
     width: float | None = None,
-    method: Literal["kernel", "voronoi"] = "kernel",
     merge: bool = True,
     precision: float | None = None,
     windows: int = 1,
@@ -52,8 +50,8 @@ def density(
 ) -> xr.Dataset:
     """The density of molecules per nm^2 with its Poisson error bars.
 
-    Kernel: counts in pixels, smoothed by a cubic B-spline and divided by the part of the kernel that lies
-    inside, so that an even density stays even up to the edge. The variance is the same sum with the squared
+    Counts in pixels are smoothed by a cubic B-spline and divided by the part of the kernel that lies inside,
+    so that an even density stays even up to the edge. The variance is the same sum with the squared
     kernel. Errors are correlated over the width of the kernel; over an area A they average out like
     A / ``noise_area`` independent errors (an attribute, nm^2).
 
@@ -68,8 +66,6 @@ def density(
     width
         Full width at half maximum of the kernel in nm; by default the larger of the Nyquist limit of the
         molecules (about nine molecules to each value) and the blur of localisation.
-    method
-        "kernel", or "voronoi": one over the area of the cell, averaged over the pixel.
     merge
         Merge repeated localisations of one molecule in consecutive frames first, if frames are known.
     precision
@@ -98,8 +94,6 @@ def density(
     >>> round(float(field.density.mean()) * 4000**2 / 20_000, 2), field.sizes["x"]
     (1.0, 80)
     """
-    if method not in ("kernel", "voronoi"):
-        raise DataError(f"method='{method}' was given; 'kernel' or 'voronoi' was expected.")
     tables = [locs] if isinstance(locs, Localizations) else list(locs)
     if merge:
         tables = [merge_known(table, precision) for table in tables]
@@ -110,17 +104,14 @@ def density(
     # The mean distance scales with the inverse square root of the density in a window.
     spacing = mean_neighbour_distance(locs) * math.sqrt(windows)
     limit = Resolution(typical_precision(locs, precision), spacing, 0.0)
-    pixel, width = _sizes(locs, limit, pixel, width, method)
-    limit = replace(limit, kernel=width if method == "kernel" else 0.0)
+    pixel, width = _sizes(locs, limit, pixel, width)
+    limit = replace(limit, kernel=width)
     x, y = _centres(locs, pixel)
     inside = np.ones((x.size, y.size), dtype=bool) if mask is None else on_grid(mask, x, y)
     if not inside.any():
         raise DataError("The mask is empty on the map's pixels; take a smaller pixel (--pixel).")
-    if method == "kernel":
-        seen = inside.astype(float) if mask is None else _seen(mask, x, y, limit.blur / FWHM)
-        fields = [_kernel(part, (x, y), inside, seen, width) for _, part in parts]
-    else:
-        fields = [_voronoi(part, inside, pixel) for _, part in parts]
+    seen = inside.astype(float) if mask is None else _seen(mask, x, y, limit.blur / FWHM)
+    fields = [_kernel(part, (x, y), inside, seen, width) for _, part in parts]
     attrs = _attrs(locs, limit, pixel, inside) | {"repeats": repeats}
     value, sd = (np.stack([np.where(inside, f[k], np.nan) for f in fields], axis=-1) for k in (0, 1))
     coords = {**pixels(x, y), "t": ("t", np.array([t for t, _ in parts]), {"units": "s"})}
@@ -183,7 +174,7 @@ def _frames(
 
 
 def _sizes(
-    locs: Localizations, limit: Resolution, pixel: float | None, width: float | None, method: str
+    locs: Localizations, limit: Resolution, pixel: float | None, width: float | None
 ) -> tuple[float, float]:
     """Pixel and kernel width in nm."""
     require({"pixel": pixel, "width": width}, above=True)
@@ -199,7 +190,7 @@ def _sizes(
             f"Pixels of {pixel:.3g} nm would be {area / pixel**2:,.0f} over the field; at most "
             f"{4 * _MOST_PIXELS:,} were expected. Take a larger --pixel or --width, or a window of the field."
         )
-    if method == "kernel" and width < 2 * pixel:
+    if width < 2 * pixel:
         raise DataError(
             f"A kernel {width:.3g} nm wide is too narrow for pixels of {pixel:.3g} nm; take a pixel of "
             f"{width / _PIXELS_PER_WIDTH:.3g} nm (--pixel), or a wider kernel (--width)."
@@ -266,26 +257,16 @@ def _smoothed(values: Array, weights: Array) -> Array:
     return convolve1d(once, weights, axis=1, mode="constant")
 
 
-def _voronoi(part: Localizations | None, inside: Mask, pixel: float) -> tuple[Array, Array]:
-    if part is None:
-        raise DataError("A window in time holds no molecule, and so no Voronoi cell; take fewer windows.")
-    x0, x1, y0, y1 = part.bounds
-    bounds = (x0, max(x1, x0 + pixel * inside.shape[0]), y0, max(y1, y0 + pixel * inside.shape[1]))
-    value = voronoi_density(part.x, part.y, bounds, pixel, inside.shape)
-    return value, value / np.sqrt(SPREAD + value * pixel**2)
-
-
 def _attrs(
     locs: Localizations, limit: Resolution, pixel: float, inside: Mask
 ) -> dict[str, str | float | int]:
     found: dict[str, str | float | int] = {
-        "method": "kernel" if limit.kernel else "voronoi", "molecules": len(locs), "pixel": pixel,
-        "area": float(inside.sum()) * pixel**2, "resolution": limit.total,
-        "resolution_nyquist": limit.nyquist, "neighbour_distance": limit.neighbour, "length_unit": "nm",
+        "molecules": len(locs), "pixel": pixel, "area": float(inside.sum()) * pixel**2,
+        "resolution": limit.total, "resolution_nyquist": limit.nyquist,
+        "neighbour_distance": limit.neighbour, "length_unit": "nm",
+        "kernel": f"{_KERNEL}", "kernel_width": limit.kernel,
+        "noise_area": pixel**2 / float(np.sum(stencil(limit.kernel, pixel) ** 2)) ** 2,
     }  # fmt: skip
-    if limit.kernel:
-        area = pixel**2 / float(np.sum(stencil(limit.kernel, pixel) ** 2)) ** 2
-        found |= {"kernel": f"{_KERNEL}", "kernel_width": limit.kernel, "noise_area": area}
     if math.isfinite(limit.precision):
         found |= {"precision": limit.precision}
     source = {k: v for k, v in locs.provenance.items() if k != "repeats"}

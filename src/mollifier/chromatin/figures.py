@@ -227,7 +227,7 @@ def _draw_group(ax: Axes, k: int, values: Any, replicates: Any, colours: dict[An
 
 
 def _signal_name(fields: xr.Dataset) -> str:
-    return "density" if "method" in fields.attrs else "counts"
+    return "density" if "kernel_width" in fields.attrs else "counts"
 
 
 def _draw_domains(ax: Axes, result: NucleusResult) -> None:

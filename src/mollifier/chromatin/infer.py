@@ -1,8 +1,7 @@
 """From volume fractions in a nucleus to its map of rates.
 
 The equation is projected on eigenfunctions with no flux across the edge (`mollifier.chromatin.modes`), and
-the rate is estimated from the projections (`mollifier.chromatin.galerkin`). `posed` states the same problem
-for the engines.
+the rate is estimated from the projections (`mollifier.chromatin.galerkin`).
 """
 
 from __future__ import annotations
@@ -29,10 +28,8 @@ from mollifier.errors import ConfigurationError, DataError
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.distributions import normal_upper
 from mollifier.mollify.grid import Axis
-from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
-from mollifier.problem.unknowns import FieldUnknown
 
 # Ratio of posterior to prior standard deviation below which a pixel is identified.
 KNOWN = 0.5
@@ -186,28 +183,6 @@ def infer_rate(
     }  # fmt: skip
     status = _status(found, kept, balance["defect"], still)
     return RateMap(kept, status, balance, found, series, waves, provenance, step)
-
-
-def posed(fields: xr.Dataset, model: ChromatinModel) -> InverseProblem:
-    """The same problem for `mollifier.solve`, in scaled units; `DataError` if phi_n is not even.
-
-    The engines impose no flux condition at the edge: pixels outside the nucleus are missing data.
-    """
-    data, scaled = _checked(fields), model.scaled()
-    inside = data["mask"]
-    phi_n = data["phi_n"].where(inside)
-    level = float(phi_n.mean())
-    if float(phi_n.max() - phi_n.min()) > 1e-6:
-        raise DataError("phi_n varies over the nucleus; an even phi_n was expected.")
-    unit = {"x": model.length, "y": model.length, "t": model.time}
-    place = {str(c): data[c].values / unit[str(c)] for c in data["phi_d"].dims}
-    phi_h = ((data["phi_d"] + 1 - level) / 2).where(inside)
-    content = xr.Dataset({"phi_h": phi_h, "sd": (data["phi_d_sd"] / 2).where(inside)}).assign_coords(place)
-    observed = Observations.from_dataset(content.drop_attrs(), noise={"phi_h": "sd"})
-    text = scaled.equation(level, still="t" not in phi_h.dims)
-    left, right = text.split(" = ")
-    unknown = FieldUnknown(over=("x", "y"), lower=0.0, prior="h2")
-    return InverseProblem(f"{left} - ({right}) = 0", observed, {RATE: unknown}, fields=["phi_h"])
 
 
 def _checked(given: xr.Dataset) -> xr.Dataset:

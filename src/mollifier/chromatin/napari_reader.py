@@ -52,7 +52,7 @@ def _layers(result: NucleusResult) -> list[Layer]:
         return []
     pixel = float(np.diff(result.fields["x"].values[:2])[0])
     # Pixels of an image begin at 0 with an edge, in napari with a centre.
-    shift = 0.0 if "method" in result.fields.attrs else pixel / 2
+    shift = 0.0 if "kernel_width" in result.fields.attrs else pixel / 2
     layers: list[Layer] = []
     for group, name, colours, shown in _MAPS:
         part: xr.Dataset | None = getattr(result, group)

@@ -207,7 +207,7 @@ class Resolution:
 
     precision: float  #: Standard error of a position; NaN and left out where it is unknown.
     neighbour: float  #: Mean distance to the nearest neighbour.
-    kernel: float  #: Full width at half maximum of the kernel; 0 for Voronoi cells.
+    kernel: float  #: Full width at half maximum of the kernel.
 
     @property
     def nyquist(self) -> float:

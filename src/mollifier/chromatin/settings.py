@@ -248,7 +248,6 @@ class StudySettings:
     #: The files are frames of one field of view, in their order; otherwise each is one field of view.
     time_lapse: bool = False
     #: Of the map of localisations, as for `density`.
-    method: Literal["kernel", "voronoi"] = "kernel"
     pixel: float | None = None
     width: float | None = None
     windows: int = 1

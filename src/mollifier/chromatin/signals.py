@@ -32,13 +32,11 @@ from mollifier.chromatin.movies import settled
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.rasters import at_one_time, in_plane, on_grid
 from mollifier.chromatin.settings import Assumptions, StudySettings, Variation
-from mollifier.chromatin.voronoi import SPREAD
 from mollifier.errors import DataError
 from mollifier.mollify.arrays import Array, Index, Mask
 
-# Pixels to the side of a block of a Voronoi map, between which errors are independent, and blocks to the
-# width of a kernel, between which they are correlated.
-_VORONOI, _BLOCKS = 6, 2.0
+# Blocks of pixels to the width of a kernel, between which errors are correlated.
+_BLOCKS = 2.0
 # Most pixels inside a nucleus for the map of rates, which bounds its memory and time.
 _MOST_PIXELS = 100_000
 
@@ -62,36 +60,29 @@ def signal(sample: NucleusData, settings: StudySettings) -> xr.Dataset | xr.Data
         return sample.image
     s, mask = settings, sample.mask
     found = density(
-        sample.frames, mask=mask, pixel=s.pixel, width=s.width, method=s.method, merge=s.merge,
-        windows=s.windows, frame_interval=s.frame_interval if s.windows > 1 else None, times=sample.times,
+        sample.frames, mask=mask, pixel=s.pixel, width=s.width, merge=s.merge, windows=s.windows,
+        frame_interval=s.frame_interval if s.windows > 1 else None, times=sample.times,
     )  # fmt: skip
     return _blocked(found)
 
 
 def _blocked(found: xr.Dataset) -> xr.Dataset:
-    """Means over blocks of pixels: about two to the width of a kernel, independent ones for Voronoi cells.
+    """Means over blocks of pixels, about two to the width of the kernel.
 
     The attribute ``noise_area`` is updated to the area over which errors of blocks are correlated.
     """
     attrs, pixel = dict(found.attrs), float(found.attrs["pixel"])
-    kernel = attrs["method"] == "kernel"
-    k = round(attrs["kernel_width"] / _BLOCKS / pixel) if kernel else _VORONOI
+    k = round(attrs["kernel_width"] / _BLOCKS / pixel)
     if k < 2:
         return found
-    blocks = block_means(found, k)
-    value, sd = blocks["density"], blocks["density_sd"]
-    if kernel:
-        w = stencil(attrs["kernel_width"], pixel)
-        both = np.convolve(w, np.full(k, 1 / k))
-        smaller = float(np.sum(both**2) / np.sum(w**2))
-        sd = sd * smaller
-        attrs["noise_area"] = attrs["noise_area"] / smaller**2
-    else:
-        sd = value / np.sqrt(SPREAD + value * (k * pixel) ** 2)
+    blocks, w = block_means(found, k), stencil(attrs["kernel_width"], pixel)
+    both = np.convolve(w, np.full(k, 1 / k))
+    smaller = float(np.sum(both**2) / np.sum(w**2))
+    sd = (blocks["density_sd"] * smaller).assign_attrs(found["density_sd"].attrs)
     # The resolution is two pixels or more.
     coarser = {"pixel": k * pixel, "blocks": k, "resolution": max(attrs["resolution"], 2 * k * pixel)}
-    blocked = blocks.assign(density=value, density_sd=sd.assign_attrs(found["density_sd"].attrs))
-    return blocked.assign_attrs({**attrs, **coarser})
+    coarser["noise_area"] = attrs["noise_area"] / smaller**2
+    return blocks.assign(density_sd=sd).assign_attrs({**attrs, **coarser})
 
 
 def for_rate(fields: xr.Dataset) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""Voronoi cells of points in a rectangle: their areas, and the density as the inverse area."""
+"""Voronoi cells of points in a rectangle: their areas, and the density at the points."""
 
 from __future__ import annotations
 
@@ -14,12 +14,7 @@ from mollifier.errors import DataError
 from mollifier.io.executors import processors
 from mollifier.mollify.arrays import Array, Index
 
-# The relative variance of the density at a point of a Poisson process is 1/SPREAD: areas of cells are gamma
-# distributed with shape 7/2 (Ferenc and Neda, Physica A 385:518, 2007), weighted by area with shape 9/2, so
-# that var(1/A)/mean(1/A)^2 = (7/2)/(5/2) - 1 = 2/5.
-SPREAD = 2.5
 _SIDE_SAMPLES = 2_000
-_FINEST = 6
 # Most cells computed at a time, which bounds the memory, mean spacings around them at first, and attempts.
 _PART, _AROUND, _ROUNDS = 300_000, 40.0, 3
 _THREADS = 2
@@ -146,34 +141,7 @@ def point_density(x: Array, y: Array) -> Array:
     >>> float(np.median(point_density(x, y)).round(6))
     1.0
     """
-    box = float(x.min()), float(x.max()), float(y.min()), float(y.max())
-    _, which, value, _ = _distinct(x, y, box)
-    return value[which]
-
-
-def _distinct(
-    x: Array, y: Array, bounds: tuple[float, float, float, float]
-) -> tuple[Array, Index, Array, Array]:
-    """Distinct positions (m, 2), the row of each point among them, their density, and areas of cells."""
     place, which, count = np.unique(np.stack([x, y], axis=1), axis=0, return_inverse=True, return_counts=True)
-    area = cell_areas(place[:, 0], place[:, 1], bounds)
-    return place, which.ravel(), count / np.maximum(area, 1e-12 * float(np.median(area))), area
-
-
-def voronoi_density(
-    x: Array, y: Array, bounds: tuple[float, float, float, float], pixel: float, shape: tuple[int, int]
-) -> Array:
-    """Inverse area of the cells, averaged over each pixel, per nm^2, shape (nx, ny).
-
-    The cells are sampled on subpixels: about two across the median cell, and at most six to the side of a
-    pixel.
-    """
-    place, _, value, area = _distinct(x, y, bounds)
-    fine = int(np.clip(np.ceil(2 * pixel / np.sqrt(np.median(area))), 1, _FINEST))
-    tree = KDTree(place)
-    total = np.zeros(shape)
-    for i, j in (np.indices((fine, fine)).reshape(2, -1).T + 0.5) / fine:
-        xs, ys = bounds[0] + pixel * (np.arange(shape[0]) + i), bounds[2] + pixel * (np.arange(shape[1]) + j)
-        grid = np.stack(np.meshgrid(xs, ys, indexing="ij"), axis=-1).reshape(-1, 2)
-        total += value[tree.query(grid)[1]].reshape(shape)
-    return total / fine**2
+    box = float(x.min()), float(x.max()), float(y.min()), float(y.max())
+    area = cell_areas(place[:, 0], place[:, 1], box)
+    return (count / np.maximum(area, 1e-12 * float(np.median(area))))[which.ravel()]

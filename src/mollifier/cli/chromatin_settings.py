@@ -76,7 +76,6 @@ class StudyOptions:
     treatment: Annotated[
         float | None, option("--treatment", "Time of a treatment: the rate changes once after it.", "S")
     ] = None
-    method: Annotated[str, option("--method", "Method for the density: kernel or voronoi.")] = "kernel"
     pixel: Annotated[float | None, option("--pixel", "Pixel size of the density.", "NM")] = None
     width: Annotated[
         float | None, option("--width", "Full width at half maximum of the density's kernel.", "NM")
@@ -128,7 +127,7 @@ def chosen_settings(given: StudyOptions) -> dict[str, Any]:
 
     alike = ("unit", "pixel_size", "z_step", "axes", "channel", "frame_interval", "time_lapse", "windows")
     alike += ("pixel", "width", "psf_sd", "margin", "quick", "control")
-    alike += ("follow", "bleaching", "treatment", "euchromatin_channel", "outline", "method")
+    alike += ("follow", "bleaching", "treatment", "euchromatin_channel", "outline")
     mask, groups = given.mask, given.groups
     table = None if groups is None else read_groups(groups)
     alone = groups is None or given.euchromatin_channel is not None
@@ -136,7 +135,7 @@ def chosen_settings(given: StudyOptions) -> dict[str, Any]:
     check_known(
         domains, ("auto", "clusters", "map", *DEFINITIONS), ConfigurationError, "--domains {} was given."
     )
-    for name, value in (("outline", given.outline), ("method", given.method), ("levels", whose)):
+    for name, value in (("outline", given.outline), ("levels", whose)):
         known = get_args(get_type_hints(StudySettings)[name])
         check_known(value, known, ConfigurationError, f"--{name} {{}} was given.")
     chosen = {name: getattr(given, name) for name in alike} | {
