@@ -6,7 +6,7 @@ The loss is a sum of squares, and every derivative in it is linear in the values
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,11 +20,10 @@ from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.residuals import Residuals
-from mollifier.engines.collocated.stages import NonFiniteLossError
+from mollifier.engines.collocated.stages import NonFiniteLossError, Stage
 from mollifier.mollify.arrays import Array
 from mollifier.nn.layers import trained
 from mollifier.nn.random_features import RandomFeatures
-from mollifier.problem.status import StatusName
 
 Changed = Callable[[list[Array], float], Iterable[Residuals]]
 """Values (channels, nodes) of every block, and the equation's weight -> rows, with k changes of their
@@ -64,7 +63,7 @@ class Component:
     assumed: Tensor | None = None
 
 
-class LevenbergMarquardt(ABC):
+class LevenbergMarquardt(Stage):
     """Levenberg-Marquardt steps on the objective, with continuation in the equation's weight.
 
     Raises
@@ -74,7 +73,6 @@ class LevenbergMarquardt(ABC):
     """
 
     name = "gauss-newton"
-    estimates = True
 
     def __init__(self, objective: Objective, steps: int, tolerance: float) -> None:
         self.objective, self.steps, self.tolerance = objective, steps, tolerance
@@ -83,8 +81,6 @@ class LevenbergMarquardt(ABC):
             _ = block.mollified
         self.tuning = objective.tuning
         self.damping, self.weight, self.most = self.tuning.first_damping, self.tuning.first_weight, 1.0
-        self.finished = ""
-        self.outcome: StatusName = "converged"
         self._still, self._reweighed = 0, 0
         self.moved = 0.0
         self._linearisation: Linearisation | None = None
@@ -228,9 +224,6 @@ class LevenbergMarquardt(ABC):
         with torch.no_grad():
             for p, values in zip(tensors, flat.split([p.numel() for p in tensors]), strict=True):
                 p.copy_(values.view_as(p))
-
-    def close(self) -> None:  # noqa: B027 - empty on purpose
-        """Nothing follows."""
 
     def hidden(self) -> dict[str, Array]:
         """Hidden state -> standard errors on its grid, where the engine has them."""

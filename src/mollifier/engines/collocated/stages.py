@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from typing import Any
 
 from mollifier.problem.status import StatusName
 
@@ -11,30 +12,28 @@ class NonFiniteLossError(ArithmeticError):
     """The loss, or its gradient, is not a finite number; the message names the term."""
 
 
-class Stage(Protocol):
-    """Steps of one optimiser."""
+class Stage(ABC):
+    """Steps of one optimiser. By default it is one step, and what that does is all in the model."""
 
     name: str
-    steps: int
-    finished: str
-    """Why the stage ended before its last step; empty otherwise."""
-    outcome: StatusName
-    """The status that ``finished`` means."""
-    estimates: bool
-    """Whether the unknowns have values yet."""
+    steps: int = 1
+    #: Whether the unknowns have values yet.
+    estimates: bool = True
+    #: Why the stage ended before its last step; empty otherwise.
+    finished: str = ""
+    #: The status that ``finished`` means.
+    outcome: StatusName = "converged"
 
+    @abstractmethod
     def step(self) -> dict[str, float]:
         """Take one step; the losses before it."""
-        ...
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most do nothing
         """Called after the last step."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, without the model."""
-        ...
+        return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - as above
         """Restore a saved state."""
-        ...

@@ -12,13 +12,14 @@ import xarray as xr
 from scipy.interpolate import RegularGridInterpolator
 
 from mollifier.engines.collocated.block import Block
+from mollifier.engines.collocated.stages import Stage
 from mollifier.engines.joint.spline import coefficients_of, raw_values
 from mollifier.engines.joint.stages import Joint
 from mollifier.engines.priors.few_levels import few_levels
 from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.solution import Solution
-from mollifier.problem.status import Status, StatusName
+from mollifier.problem.status import Status
 
 
 def edged_fields(joint: Joint) -> list[str]:
@@ -117,7 +118,7 @@ def _placed(field: xr.DataArray, inside: Mask, values: Array) -> xr.DataArray:
     return field.copy(data=whole)
 
 
-class Continued:
+class Continued(Stage):
     """Starts unknowns and hidden states from an earlier fit, whatever its cells and nodes, at full weight.
 
     Parameters
@@ -129,13 +130,9 @@ class Continued:
     """
 
     name = "start"
-    estimates = True
-    steps = 1
 
     def __init__(self, joint: Joint, before: Joint) -> None:
         self.joint, self.before = joint, before
-        self.finished = ""
-        self.outcome: StatusName = "converged"
 
     def step(self) -> dict[str, float]:
         """Take unknowns and hidden states, and let all states follow."""
@@ -153,13 +150,6 @@ class Continued:
         for _ in range(joint.tuning.level_steps):
             joint.follow()
         return joint.losses()
-
-    def close(self) -> None:
-        """Nothing follows."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Empty: the stage is one step."""
-        return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The unknowns are those of the model that was saved."""

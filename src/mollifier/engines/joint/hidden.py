@@ -16,12 +16,11 @@ import torch
 
 from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.objective import Objective, Target
-from mollifier.engines.collocated.stages import NonFiniteLossError
+from mollifier.engines.collocated.stages import NonFiniteLossError, Stage
 from mollifier.engines.joint.spline import FieldPriors
 from mollifier.engines.joint.stages import Joint
 from mollifier.engines.joint.tuning import JointTuning
 from mollifier.mollify.arrays import Array
-from mollifier.problem.status import StatusName
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Trial:
     numbers: Array
 
 
-class HiddenStart:
+class HiddenStart(Stage):
     """Takes some steps of `Joint` from several levels of the hidden states, and keeps the best.
 
     One step is one trial; the last one is that which leads to the numbers of the best one before it. Trials
@@ -67,15 +66,12 @@ class HiddenStart:
     """
 
     name = "start"
-    estimates = True
 
     def __init__(self, objective: Objective, linearisation: FieldPriors, tuning: JointTuning) -> None:
         self.objective, self.linearisation, self.tuning = objective, linearisation, tuning
         self.hidden = objective.states[len(objective.targets) :]
         self.levels = list(_levels(objective, self.hidden, tuning))
         self.steps = len(self.levels) if self.hidden else 0
-        self.finished = ""
-        self.outcome: StatusName = "converged"
         self.before: dict[str, Any] = {}
         self.trials: list[Trial] = []
 

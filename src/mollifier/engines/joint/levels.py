@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 
 from mollifier.engines.collocated.calibrate import start_at
+from mollifier.engines.collocated.stages import Stage
 from mollifier.engines.joint.stages import Joint
-from mollifier.problem.status import StatusName
 from mollifier.problem.unknowns import Unknown
 
 
-class Levels:
+class Levels(Stage):
     """Sets each unknown to the level at which the states fit the data best, all unknown fields constant.
 
     With conditions at its ends an equation of high order has one solution or few for each level, so that the
@@ -27,13 +25,9 @@ class Levels:
     """
 
     name = "levels"
-    estimates = True
-    steps = 1
 
     def __init__(self, joint: Joint) -> None:
         self.joint, self.objective, self.tuning = joint, joint.objective, joint.tuning
-        self.finished = ""
-        self.outcome: StatusName = "converged"
 
     def step(self) -> dict[str, float]:
         """Find the level of every unknown."""
@@ -81,13 +75,3 @@ class Levels:
         """The losses after states were fitted to data, equations and conditions at the present levels."""
         fitted = all(self.joint.follow() for _ in range(self.tuning.level_steps))
         return self.joint.losses() if fitted else dict.fromkeys(("data", "residual", "prior", "loss"), np.inf)
-
-    def close(self) -> None:
-        """Nothing follows."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Empty: the stage is one step."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""

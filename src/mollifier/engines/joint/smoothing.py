@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -12,15 +10,15 @@ from torch import Tensor
 from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.objective import Objective, Target
+from mollifier.engines.collocated.stages import Stage
 from mollifier.engines.joint.system import Eliminated, probes
 from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.linalg.banded import factored, order_within
 from mollifier.engines.priors.search import minimise
 from mollifier.mollify.arrays import Array
-from mollifier.problem.status import StatusName
 
 
-class Smoothing:
+class Smoothing(Stage):
     """Fits each state's data by a smoothing spline, whose strength maximises the marginal likelihood.
 
     It is one step, followed by a first guess of the unknowns (`calibrate`).
@@ -37,12 +35,9 @@ class Smoothing:
 
     name = "fit"
     estimates = False
-    steps = 1
 
     def __init__(self, objective: Objective, linearisation: Linearisation, tuning: JointTuning) -> None:
         self.objective, self.linearisation, self.tuning = objective, linearisation, tuning
-        self.finished = ""
-        self.outcome: StatusName = "converged"
 
     def step(self) -> dict[str, float]:
         """Fit every target, again while that changes rows of the data."""
@@ -91,13 +86,6 @@ class Smoothing:
         grid = self.objective.model.blocks[self.objective.states[i].block].grid
         names = self.objective.model.problem.coordinates
         return torch.tensor([strength if n in grid.names else 0.0 for n in names], dtype=torch.float64)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Empty: the stage is one step."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""
 
 
 def _smooth(

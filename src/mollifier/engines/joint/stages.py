@@ -29,7 +29,6 @@ from mollifier.engines.priors.search import PriorSearch
 from mollifier.engines.priors.shapes import Choice
 from mollifier.engines.priors.varying import adapted, expect
 from mollifier.mollify.arrays import Array
-from mollifier.problem.status import StatusName
 
 _SETTLED = "a step moves the unknowns by less than a tenth of their standard errors"
 _CONTRADICTED = (
@@ -61,8 +60,6 @@ class Joint(LevenbergMarquardt):
 
     Attributes
     ----------
-    outcome
-        "converged", "misfit" or "stalled", once the stage has finished.
     layout
         Places of the parameters in the normal equations.
     free
@@ -74,7 +71,6 @@ class Joint(LevenbergMarquardt):
     """
 
     name = "joint"
-    outcome: StatusName
 
     def __init__(
         self,

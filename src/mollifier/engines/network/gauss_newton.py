@@ -39,7 +39,6 @@ from mollifier.engines.priors.varying import adapted, edge_evidence
 from mollifier.mollify.arrays import Array
 from mollifier.nn.layers import count
 from mollifier.nn.random_features import RandomFeatures
-from mollifier.problem.status import StatusName
 
 _MISFIT = (
     "the residual of the equation is {:.2g} times what the data's noise explains: the equation is wrong, or "
@@ -187,7 +186,7 @@ class GaussNewton(LevenbergMarquardt):
                     self.weight = self.most = self._best[0]
                     self.set_parameters(self._best[1])
                     self.finished = _HELD_OUT_MISFIT.format(self.weight)
-                    self.outcome: StatusName = "misfit"
+                    self.outcome = "misfit"
                     return
             self._best = self.weight, self.parameters(), squares
         super()._raise_weight()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from mollifier.engines.collocated.calibrate import calibrate
+from mollifier.engines.collocated.stages import Stage
 from mollifier.engines.linalg.normal import solved
 from mollifier.engines.network.gauss_newton import GaussNewton
-from mollifier.problem.status import StatusName
 
 
-class LeastSquares:
+class LeastSquares(Stage):
     """States that are linear in their weights fitted to the data alone; then a first guess of the unknowns.
 
     Parameters
@@ -22,13 +20,10 @@ class LeastSquares:
     """
 
     name = "least squares"
-    steps = 1
     estimates = False
 
     def __init__(self, stage: GaussNewton) -> None:
         self.stage = stage
-        self.finished = ""
-        self.outcome: StatusName = "converged"
 
     def step(self) -> dict[str, float]:
         """Solve for the weights of all states, again while that changes rows of the data."""
@@ -64,10 +59,3 @@ class LeastSquares:
         with torch.no_grad():
             parts = stage.objective(stage.weight).numbers()
         stage.weight *= min(1.0, max(parts["data"], 1.0) / max(parts["residual"], 1.0))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Empty: it is one step."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""

@@ -14,14 +14,13 @@ from torch import Tensor
 from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.calibrate import adopt, calibrate
 from mollifier.engines.collocated.objective import Losses, Objective, plain
-from mollifier.engines.collocated.stages import NonFiniteLossError
+from mollifier.engines.collocated.stages import NonFiniteLossError, Stage
 from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.engines.start import Origin, sampled
 from mollifier.nn.layers import trained
-from mollifier.problem.status import StatusName
 
 
-class Adam:
+class Adam(Stage):
     """Adam (Kingma and Ba, arXiv:1412.6980) with a cosine schedule on the whole loss.
 
     Parameters
@@ -35,7 +34,6 @@ class Adam:
     """
 
     name = "adam"
-    estimates = True
 
     def __init__(self, objective: Objective, steps: int, rate: float, tuning: NetworkTuning) -> None:
         self.objective, self.steps, self.tuning = objective, steps, tuning
@@ -44,8 +42,6 @@ class Adam:
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             self.optimiser, max(steps, 1), eta_min=rate * tuning.last_rate
         )
-        self.finished = ""
-        self.outcome: StatusName = "converged"
 
     def step(self) -> dict[str, float]:
         """One Adam step."""
@@ -58,9 +54,6 @@ class Adam:
     def _loss(self) -> Losses:
         """The loss by its parts."""
         return self.objective()
-
-    def close(self) -> None:
-        """Nothing follows."""
 
     def state_dict(self) -> dict[str, Any]:
         """Moments and schedule."""
@@ -175,7 +168,7 @@ def _targets(
     return torch.from_numpy(np.ascontiguousarray(scaled)).to(where), torch.from_numpy(values).to(where)
 
 
-class Lbfgs:
+class Lbfgs(Stage):
     """L-BFGS with a strong Wolfe line search, several iterations a step.
 
     Parameters
@@ -191,7 +184,6 @@ class Lbfgs:
     """
 
     name = "lbfgs"
-    estimates = True
 
     def __init__(self, objective: Objective, steps: int, tolerance: float, tuning: NetworkTuning) -> None:
         self.objective, self.tolerance, self.tuning = objective, tolerance, tuning
@@ -207,8 +199,6 @@ class Lbfgs:
             tolerance_change=0.0,
             line_search_fn="strong_wolfe",
         )
-        self.finished = ""
-        self.outcome: StatusName = "converged"
         self._before = float("inf")
         self._still = 0
 
@@ -230,9 +220,6 @@ class Lbfgs:
         if self._still >= self.tuning.steps_without_gain:
             self.finished = f"the relative decrease of the loss per step is less than {self.tolerance:g}"
         return losses
-
-    def close(self) -> None:
-        """Nothing follows."""
 
     def state_dict(self) -> dict[str, Any]:
         """Pairs of steps and gradients, and the counters of convergence."""
