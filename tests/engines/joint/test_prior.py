@@ -12,6 +12,7 @@ from scipy.signal import lfilter
 
 import mollifier as mf
 from mollifier.data.observations import Observations
+from mollifier.engines.base import Request
 from mollifier.engines.collocated.solve import prepare
 from mollifier.engines.joint.engine import solve_joint
 from mollifier.engines.joint.settings import JointSettings
@@ -143,7 +144,7 @@ def test_the_evidence_tells_rough_fields_from_smooth_ones():
 def covered(order, length, seed):
     """Shares of the points of one field drawn that lie within its 50, 80 and 95 % intervals."""
     problem, truth = derivative(order, length, seed)
-    found = solve_joint(problem, SMALL).dataset
+    found = solve_joint(Request(problem, SMALL)).dataset
     z = np.abs(found["k"] - truth(found["x"])) / found["k_sd"]
     return [float(np.mean(z < q)) for q in (0.674, 1.282, 1.960)]
 
@@ -165,7 +166,7 @@ def test_a_jump_is_better_under_the_gradient_than_under_the_curvature():
     errors = {}
     for prior in ("h1", "h2", "auto"):
         problem = InverseProblem("u_x = k", data, {"k": FieldUnknown(prior=prior)})
-        k = solve_joint(problem, JointSettings()).dataset["k"]
+        k = solve_joint(Request(problem, JointSettings())).dataset["k"]
         errors[prior] = float(np.sqrt(np.mean((k - np.where(k["x"] < 0.5, 1.0, 3.0)) ** 2)))
     assert errors["h1"] < errors["h2"]
     assert errors["auto"] < 1.1 * errors["h1"]

@@ -128,7 +128,7 @@ def test_solve_two_laws_of_one_movie(answer):
 def test_law_that_still_moves_is_not_converged(answer):
     """A law that changes by more than its standard error in the last round of weights has not settled."""
     problem, _ = answer
-    run = _Run(problem, WeakSettings(), DEFAULT)
+    run = _Run(problem, WeakSettings())
     selection, fit = run.selection([1, 1]), SimpleNamespace()
     sums = selection.estimator.sums
     fit.covariance = np.eye(sums.size)

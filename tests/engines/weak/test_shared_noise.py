@@ -9,7 +9,6 @@ import xarray as xr
 import mollifier as mf
 from mollifier.engines.weak.engine import _Run
 from mollifier.engines.weak.settings import WeakSettings
-from mollifier.engines.weak.tuning import DEFAULT
 
 TRUTH = {"D": 0.005, "c": 0.5}
 
@@ -43,7 +42,7 @@ def problem(data, equation="u_t = D*u_xx - c*u_x"):
 @pytest.mark.parametrize("kind", ["sensor_gain", "frame_offset"])
 def test_modes_are_derivatives_of_residuals(kind):
     """R is what the residuals change by when the field changes by an effect."""
-    run = _Run(problem(waves(0, kind), "u_t = D*u_xx - c*u*u_x"), WeakSettings(), DEFAULT)
+    run = _Run(problem(waves(0, kind), "u_t = D*u_xx - c*u*u_x"), WeakSettings())
     selection = run.selection([1, 1])
     space, at = selection.space(run.first), np.array([0.01, 0.4])
     sums = selection.estimator.sums

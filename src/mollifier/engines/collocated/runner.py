@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+from mollifier.engines.base import Request
 from mollifier.engines.collocated.checkpoint import load_checkpoint, save_checkpoint
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.readout import read_unknown_fields
@@ -24,23 +24,19 @@ from mollifier.problem.status import Status
 class Run:
     """Stages run one after another on an objective."""
 
+    engine: str
+    request: Request
     objective: Objective
     stages: Sequence[Stage]
-    time_limit: float | None = None
-    progress: Callable[[Progress], None] | None = None
-    folder: Path | None = None
-    fingerprint: Mapping[str, Any] = field(default_factory=dict)
-    #: Seconds, and steps of a stage, between checkpoints.
-    checkpoint_every: float = 30.0
-    checkpoint_steps: int | None = None
+    #: What a resumed run must have in common with the interrupted one.
+    fingerprint: dict[str, Any]
+    #: Entries of the provenance, which a resumed run takes over.
+    notes: dict[str, Any]
     #: Columns: stage, seconds, loss, data, residual, prior, and each scalar unknown; NaN in the warm-up.
     history: dict[str, list[Any]] = field(default_factory=dict)
     stage: int = 0
     step: int = 0
     seconds: float = 0.0
-    engine: str = "network"
-    #: Entries of the provenance, which a resumed run takes over.
-    notes: dict[str, Any] = field(default_factory=dict)
 
     def resume(self) -> None:
         """Restore the checkpoint in the folder.
@@ -50,8 +46,9 @@ class Run:
         CheckpointError
             If there is none, it cannot be read, or it does not fit this run.
         """
-        assert self.folder is not None
-        state = load_checkpoint(self.folder, dict(self.fingerprint))
+        folder = self.request.folder
+        assert folder is not None
+        state = load_checkpoint(folder, self.fingerprint)
         try:
             self.objective.load_state_dict(state["objective"])
             self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
@@ -61,7 +58,7 @@ class Run:
             self.history, self.notes = state["history"], state["notes"]
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
             raise CheckpointError(
-                f"The checkpoint in {self.folder} does not fit this run ({type(error).__name__}): its "
+                f"The checkpoint in {folder} does not fit this run ({type(error).__name__}): its "
                 "content is damaged or of another version. Delete it and run again without resume."
             ) from error
 
@@ -86,6 +83,7 @@ class Run:
     def _run_stage(self, stage: Stage, begun: float, stop: Callable[[], bool]) -> Status | None:
         """Steps of one stage; a status where the run ends within it."""
         entered, first, saved = time.monotonic(), self.step, time.monotonic()
+        training = self.request.settings.training
         good = copy.deepcopy(self.objective.state_dict())
         while self.step < stage.steps and not stage.finished:
             try:
@@ -109,11 +107,11 @@ class Run:
             if stop():
                 self._save()
                 return Status("interrupted", f"stopped by a signal {where}; --resume continues from there")
-            if self.time_limit is not None and self.seconds > self.time_limit:
+            if training.time_limit is not None and self.seconds > training.time_limit:
                 self._save()
-                return Status("time limit", f"{self.time_limit:g} s had passed {where}")
-            counted = self.checkpoint_steps is not None and self.step % self.checkpoint_steps == 0
-            if counted or time.monotonic() - saved > self.checkpoint_every:
+                return Status("time limit", f"{training.time_limit:g} s had passed {where}")
+            counted = training.checkpoint_steps is not None and self.step % training.checkpoint_steps == 0
+            if counted or time.monotonic() - saved > training.checkpoint_every:
                 self._save()
                 saved = time.monotonic()
         return None
@@ -125,12 +123,12 @@ class Run:
         row = {"stage": stage.name, "seconds": self.seconds, **losses, **values}
         for name, value in row.items():
             self.history.setdefault(name, []).append(value)
-        if self.progress is not None:
+        if self.request.progress is not None:
             left = pace * (stage.steps - self.step)
             shown = values if stage.estimates else {}
             fields = partial(read_unknown_fields, self.objective)
             state = (self.engine, stage.name, self.step, stage.steps, self.seconds, left, losses, shown)
-            self.progress(Progress(*state, fields))
+            self.request.progress(Progress(*state, fields))
 
     @property
     def _present(self) -> Stage:
@@ -138,12 +136,12 @@ class Run:
         return self.stages[min(self.stage, len(self.stages) - 1)]
 
     def _save(self) -> None:
-        if self.folder is None:
+        if self.request.folder is None:
             return
         save_checkpoint(
-            self.folder,
+            self.request.folder,
             {
-                "fingerprint": dict(self.fingerprint),
+                "fingerprint": self.fingerprint,
                 "objective": self.objective.state_dict(),
                 "stage": self.stage,
                 "step": self.step,

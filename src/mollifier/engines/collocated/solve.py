@@ -112,18 +112,8 @@ def run_stages(
     with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         objective, stages, held = start()
-    run = Run(
-        objective,
-        stages,
-        settings.training.time_limit,
-        request.progress,
-        request.folder,
-        {**fingerprint(problem, settings, seed), **marks},
-        settings.training.checkpoint_every,
-        settings.training.checkpoint_steps,
-        engine=engine,
-        notes=dict(notes or {}),
-    )
+    known_by = {**fingerprint(problem, settings, seed), **marks}
+    run = Run(engine, request, objective, stages, known_by, dict(notes or {}))
     if request.resume:
         run.resume()
     solution = _solution(run, run.run(), held)

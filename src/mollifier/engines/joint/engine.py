@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import binary_erosion
@@ -34,7 +33,6 @@ from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint
 from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.priors.field_prior import EDGES
-from mollifier.engines.progress import Progress
 from mollifier.errors import CheckpointError, ConfigurationError, check_known
 from mollifier.mollify.kernels import kernel_for
 from mollifier.problem.inverse_problem import InverseProblem
@@ -46,14 +44,7 @@ _PRIORS = ("auto", "h1", "h2", "tv")
 _ANSWERED = ("converged", "misfit", "step limit")
 
 
-def solve_joint(
-    problem: InverseProblem,
-    settings: JointSettings,
-    seed: int = 0,
-    progress: Callable[[Progress], None] | None = None,
-    folder: Path | None = None,
-    resume: bool = False,
-) -> Solution:
+def solve_joint(request: Request) -> Solution:
     """Solve for states and unknowns together, until the equation holds exactly to discretisation.
 
     A smoothing spline is fitted to the data first. Levenberg-Marquardt steps follow, over the states' values
@@ -66,17 +57,8 @@ def solve_joint(
 
     Parameters
     ----------
-    problem, settings
-        The inverse problem, and the settings of the run; of ``training`` only ``steps``, ``tolerance``,
-        ``time_limit``, ``equation_weight``, ``noise_floor`` and ``checkpoint_every`` are used.
-    seed
-        Of the random choice of held-out samples.
-    progress
-        Called after every step.
-    folder
-        Where checkpoints are written; none by default.
-    resume
-        Whether to resume from the checkpoint in the folder.
+    request
+        The solve; its seed is that of the random choice of held-out samples.
 
     Raises
     ------
@@ -90,13 +72,12 @@ def solve_joint(
     >>> u = np.exp(-0.5 * t) * np.sin(3 * x)
     >>> obs = mf.Observations(values={"u": u}, points={"x": x, "t": t}, noise={"u": 0.01})
     >>> problem = mf.InverseProblem("u_t = D*u_xx", data=obs, unknowns={"D": mf.ScalarUnknown(lower=0.0)})
-    >>> solution = solve_joint(problem, JointSettings())
+    >>> solution = solve_joint(Request(problem, JointSettings()))
     >>> solution.status.name, abs(solution.estimates["D"].value - 0.5 / 9) < 1e-4
     ('converged', True)
     """
-
-    settings = limited(problem, settings)
-    passes = _Passes(Request(problem, settings, seed, progress, folder, resume))
+    problem, settings = request.problem, limited(request.problem, request.settings)
+    passes = _Passes(replace(request, settings=settings))
     given = [n for n in problem.may_have_edges("tv") if problem.unknown_fields[n].smoothness is None]
     smooth = dict.fromkeys(given, "auto")
     found, joint = passes.run(passes.request, smooth)
@@ -138,32 +119,29 @@ def _edged(
 
 @dataclass(frozen=True)
 class _Passes:
-    """Solves of one problem, one after another, each with checkpoints in a folder of its own.
+    """Solves of one problem, one after another, each with checkpoints in a folder of its own."""
 
-    Attributes
-    ----------
-    request
-        The first one.
-    """
-
+    #: The first one.
     request: Request
 
     def run(
         self, request: Request, kinds: Mapping[str, str], before: Joint | None = None
     ) -> tuple[Solution, Joint]:
         """The solution and its last stage; ``kinds`` and ``before`` are those of `stages_of`."""
-        made: list[Joint] = []
+        made: list[Stage] = []
 
         def start() -> tuple[Objective, Sequence[Stage], Observations | None]:
             objective, stages, held = stages_of(
                 request.problem, request.settings, request.seed, kinds, before
             )
-            made.extend(s for s in stages if isinstance(s, Joint))
+            made.extend(stages)
             return objective, stages, held
 
         notes = {} if before is None else {"priors": dict(kinds)}
         found = run_stages("joint", start, request, {"engine": "joint", "priors": dict(kinds)}, notes)
-        return found, made[0]
+        last = made[-1]
+        assert isinstance(last, Joint)
+        return found, last
 
     def again(
         self, settings: JointSettings, name: str, kinds: Mapping[str, str], before: Joint | None = None

@@ -80,10 +80,8 @@ class JointEngine(Engine):
         from mollifier.engines.joint.engine import solve_joint
         from mollifier.engines.joint.moving import solve_moving
 
-        r = request
-        if edge := moving_edge(r.problem.system):
-            return solve_moving(r, edge)
-        return solve_joint(r.problem, r.settings, r.seed, r.progress, r.folder, r.resume)
+        edge = moving_edge(request.problem.system)
+        return solve_moving(request, edge) if edge else solve_joint(request)
 
 
 def _coefficients(over: Sequence[str], collocation: Collocation, by_number: Sequence[int]) -> int:

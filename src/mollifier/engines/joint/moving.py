@@ -75,20 +75,14 @@ def solve_moving(request: Request, edge: Edge) -> Solution:
 
 @dataclass
 class _Search:
-    """Solves at places of the edge.
-
-    Attributes
-    ----------
-    request, edge, ends
-        The solve, the edge and the range of its place.
-    solved
-        Place -> solution of both sides, and minus twice its log-likelihood.
-    """
+    """Solves at places of the edge."""
 
     request: Request
     edge: Edge
+    #: Of the range of its place.
     ends: tuple[float, float]
     begun: float = field(default_factory=time.monotonic)
+    #: Place -> solution of both sides, and minus twice its log-likelihood.
     solved: dict[float, tuple[Solution, float]] = field(default_factory=dict)
 
     @property
@@ -130,13 +124,13 @@ class _Search:
 
     def _solved(self, problem: InverseProblem, last: bool) -> Solution:
         """A solve of both sides in the time that is left."""
-        r = self.request
-        limit = r.settings.training.time_limit
+        settings = self.request.settings
+        limit = settings.training.time_limit
         left = None if limit is None else max(limit - (time.monotonic() - self.begun), 1e-3)
-        training = r.settings.training.model_copy(update={"time_limit": left})
+        training = settings.training.model_copy(update={"time_limit": left})
         tuning = self.tuning if last else replace(self.tuning, excess_sds=np.inf)
-        settings = r.settings.model_copy(update={"held_out": 0.0, "training": training, "tuning": tuning})
-        return solve_joint(problem, settings, r.seed, r.progress)
+        settings = settings.model_copy(update={"held_out": 0.0, "training": training, "tuning": tuning})
+        return solve_joint(replace(self.request, problem=problem, settings=settings, folder=None))
 
     def posterior(self) -> tuple[Array, Array, Array]:
         """Places within the range that were solved, and further ones with the posterior's share at each."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from mollifier.engines.base import Request
 from mollifier.engines.priors.field_prior import field_prior
-from mollifier.engines.progress import Progress
 from mollifier.engines.splines.basis import on_grid
 from mollifier.engines.start import trial_values
 from mollifier.engines.weak.bases import basis_of, bounds_of, initial_coefficients
@@ -29,7 +29,6 @@ from mollifier.engines.weak.solution import weak_solution
 from mollifier.engines.weak.start import start_values
 from mollifier.engines.weak.sums import WeakSums, residuals_of
 from mollifier.engines.weak.testspace import Spaces, TestSpace
-from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.radius import Radius
@@ -37,27 +36,14 @@ from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 
 
-def solve_weak(
-    problem: InverseProblem,
-    settings: WeakSettings,
-    seed: int = 0,
-    tuning: WeakTuning = DEFAULT,
-    progress: Callable[[Progress], None] | None = None,
-) -> Solution:
+def solve_weak(request: Request) -> Solution:
     """Solve by the weak form.
 
     Parameters
     ----------
-    problem
-        Its data lie on a grid.
-    settings
-        ``collocation.radius`` fixes the test functions' radius, in the unit of each axis.
-    seed
-        Recorded; the engine uses it only to thin large data for display.
-    tuning
-        Numbers that steer the engine.
-    progress
-        Called after every radius that is tried, and after every block of data that are read in blocks.
+    request
+        The solve, of data on a grid. Its seed only thins large data for display; progress is called after
+        every radius that is tried, and after every block of data that are read in blocks.
 
     Raises
     ------
@@ -68,22 +54,20 @@ def solve_weak(
     ConfigurationError
         If the grid is too small for the unknowns.
     """
-    begun = time.monotonic()
+    begun, problem, settings = time.monotonic(), request.problem, request.settings
     if settings.training.likelihood != "normal":
-        problem = without_outliers(problem, form_of(problem, tuning))
-    follow = None if progress is None else Pace(progress)
-    selection, fit = _Run(problem, settings, tuning, follow).solved()
-    return weak_solution(problem, settings, seed, selection, fit, time.monotonic() - begun)
+        problem = without_outliers(problem, form_of(problem, settings.tuning))
+    follow = None if request.progress is None else Pace(request.progress)
+    selection, fit = _Run(problem, settings, follow).solved()
+    return weak_solution(problem, settings, request.seed, selection, fit, time.monotonic() - begun)
 
 
 class _Run:
     """A problem with its data on their grid, and the bases of its unknowns."""
 
-    def __init__(
-        self, problem: InverseProblem, settings: WeakSettings, tuning: WeakTuning, follow: Pace | None = None
-    ) -> None:
-        self.problem, self.tuning, self.follow = problem, tuning, follow
-        form = form_of(problem, tuning)
+    def __init__(self, problem: InverseProblem, settings: WeakSettings, follow: Pace | None = None) -> None:
+        self.problem, self.tuning, self.follow = problem, settings.tuning, follow
+        form = form_of(problem, self.tuning)
         blocks = None if follow is None else partial(follow, "blocks")
         self.data = replace(grid_data(problem, form), follow=blocks)
         self.grid = self.data.grid

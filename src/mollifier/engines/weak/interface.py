@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import xarray as xr
 
@@ -92,10 +94,9 @@ class WeakEngine(Engine):
         """As `mollifier.engines.weak.engine.solve_weak`."""
         from mollifier.engines.weak.engine import solve_weak
 
-        problem, settings = request.problem, request.settings
-        seen = self._seen(problem)
-        solution = solve_weak(seen, settings, request.seed, settings.tuning, request.progress)
-        return solution if seen is problem else restored(problem, solution)
+        seen = self._seen(request.problem)
+        solution = solve_weak(replace(request, problem=seen))
+        return solution if seen is request.problem else restored(request.problem, solution)
 
     def _seen(self, problem: InverseProblem) -> InverseProblem:
         """The problem in weak form, without its hidden states, where that is possible."""
