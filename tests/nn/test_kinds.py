@@ -242,8 +242,7 @@ def test_every_kind_finds_the_diffusivity(kind):
 
 
 SIZES = {
-    "mlp": {"width": 8, "depth": 2},
-    "fourier": {"width": 8, "depth": 2, "fourier": 4, "fourier_scale": 0.5},
+    "mlp": {"width": 8, "depth": 2, "fourier": 4, "fourier_scale": 0.5},
     "modified-mlp": {"width": 8, "depth": 2},
     "piratenet": {"width": 8, "depth": 1, "fourier_scale": 0.5},
     "pinnsformer": {"width": 4, "hidden": 4},

@@ -11,7 +11,7 @@ from torch.nn import functional
 from mollifier.errors import ConfigurationError
 from mollifier.nn.gated import ModifiedMLP, PirateNet
 from mollifier.nn.layers import FactorisedLinear, FourierFeatures, Sine, Wavelet
-from mollifier.nn.mlp import FourierMLP
+from mollifier.nn.mlp import MLP
 from mollifier.nn.pinnsformer import Attention, PINNsFormer
 from mollifier.nn.registry import make
 from mollifier.nn.separable import Separable
@@ -52,13 +52,11 @@ def test_kernel_of_many_fourier_features_is_gaussian():
     assert float((kernel - expected).abs().max()) < 5 / math.sqrt(20_000)
 
 
-def test_fourier_mlp_depends_on_its_features_only():
-    net = FourierMLP(1, 1, fourier=4).double()
+def test_mlp_depends_on_its_fourier_features_only():
+    net = MLP(1, 1, fourier=4).double()
     net.layers[0].frequencies.copy_(math.pi * torch.arange(4.0, dtype=torch.float64)[:, None])
     x = points(d=1)
     assert torch.allclose(net(x + 2), net(x))
-    with pytest.raises(ConfigurationError, match="fourier=0"):
-        FourierMLP(1, 1, fourier=0)
 
 
 def test_modified_mlp_is_its_equations():
@@ -236,7 +234,7 @@ def test_factorised_neuron_has_a_step_of_its_own():
     assert torch.allclose(factorised.log_scale.grad, along)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "fourier", "modified-mlp", "piratenet", "separable"])
+@pytest.mark.parametrize("kind", ["mlp", "modified-mlp", "piratenet", "separable"])
 def test_hidden_layers_can_be_factorised(kind):
     net = disturbed(make(kind, 2, 1, factorised=True))
     layers = [m for m in net.modules() if isinstance(m, nn.Linear)]

@@ -62,7 +62,6 @@ def test_wrong_states_are_refused(states, said: str):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"gauge": "first"}, "gauge='first'"),
         ({"lower": 1.0, "upper": 0.0}, "lower must be below"),
         ({"over": ("t", "t")}, "twice"),
         ({"lower": 0.0, "initial": -1.0}, "strictly between"),

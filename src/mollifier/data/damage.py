@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 from mollifier.data import errorbars
 from mollifier.data.building import POINT
 from mollifier.data.isolated import Places, isolated
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+from mollifier.mollify.arrays import Array, Mask
 
 
 @dataclass(frozen=True)
@@ -39,25 +37,13 @@ DEFAULT = DamageTuning()
 
 @dataclass(frozen=True)
 class Damage:
-    """Damaged values of one kind.
-
-    Attributes
-    ----------
-    variable, kind
-        The variable, and ``"fill value"``, ``"dead"`` or ``"isolated"``.
-    mask
-        Where they are, in the shape of the variable.
-    squares
-        The squares of their deviations from their neighbours, or from all others, added up.
-    text
-        How many they are, and where.
-    """
+    """Damaged values of one kind."""
 
     variable: str
-    kind: str
-    mask: Mask
-    squares: float
-    text: str
+    kind: str  #: "fill value", "dead" or "isolated".
+    mask: Mask  #: Where they are, in the shape of the variable.
+    squares: float  #: Of their deviations from their neighbours, or from all others, added up.
+    text: str  #: How many they are, and where.
 
 
 def find_damage(dataset: xr.Dataset, variable: str, coordinates: Sequence[str]) -> list[Damage]:

@@ -10,11 +10,9 @@ from math import comb
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.distributions import chi2_tail, normal_tail
-
-Array = NDArray[np.float64]
 
 PART = 10
 """Columns over which a correlation is summed to see whether it is found everywhere."""
@@ -54,19 +52,12 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Values with their level, both (rows, columns), 0 where missing: each row a sensor or a frame.
-
-    Attributes
-    ----------
-    values, level, there
-        The values, the field at their places, and 1 where there is a value.
-    overlap
-        Neighbouring rows that hold the same noise count as one: the sum of their squared correlations.
-    """
+    """Values with their level, both (rows, columns), 0 where missing: each row a sensor or a frame."""
 
     values: Array
-    level: Array
-    there: Array
+    level: Array  #: The field at their places.
+    there: Array  #: 1 where there is a value.
+    #: Neighbouring rows that hold the same noise count as one: the sum of their squared correlations.
     overlap: float = 1.0
 
     @property

@@ -11,15 +11,10 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement, product
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from mollifier.mollify.arrays import Array, Index, Mask
 from mollifier.mollify.distributions import student_upper
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-Index = NDArray[np.intp]
-
 
 # Values that are compared with their neighbours at a time: arrays as large as the data take memory.
 _COMPARED = 2**20

@@ -9,13 +9,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.data.noise import central
 from mollifier.errors import DataError
 from mollifier.io.memory import physical_memory
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

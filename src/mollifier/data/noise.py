@@ -18,14 +18,13 @@ from math import comb
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
 from mollifier.errors import DataError
+from mollifier.mollify.arrays import Array, Index
 from mollifier.mollify.distributions import chi2_upper
-
-Array = NDArray[np.float64]
 
 _ORDERS = range(2, 9)
 _MIXED_ORDERS = range(1, 5)
@@ -100,7 +99,7 @@ def estimate_noise(
     return _scattered(u[index], np.stack([x[i] for x, i in zip(nodes, index[1:], strict=True)], axis=-1))
 
 
-def _pure_error(u: Array, where: NDArray[np.intp]) -> float | None:
+def _pure_error(u: Array, where: Index) -> float | None:
     """Pooled standard deviation of values (n,) at numbered places; None where too few are at one place."""
     count = np.bincount(where)
     dof = u.size - np.count_nonzero(count)
@@ -296,9 +295,7 @@ def _along_lines(u: Array, x: Array) -> Iterator[tuple[float, float]]:
             yield s * (1 + 2 * np.sqrt((taps - 1) / whole.sum())), s
 
 
-def _local_fits(
-    u: Array, x: Array, tree: KDTree, centres: NDArray[np.intp], degree: int
-) -> tuple[float, float] | None:
+def _local_fits(u: Array, x: Array, tree: KDTree, centres: Index, degree: int) -> tuple[float, float] | None:
     """(charged, plain) noise from polynomial fits of one degree to the nearest neighbours of each centre."""
     d = x.shape[1]
     powers = [c for n in range(1, degree + 1) for c in combinations_with_replacement(range(d), n)]
@@ -318,7 +315,7 @@ def _local_fits(
 
 
 def _residuals(
-    u: Array, x: Array, near: NDArray[np.intp], centres: Array, powers: Sequence[tuple[int, ...]]
+    u: Array, x: Array, near: Index, centres: Array, powers: Sequence[tuple[int, ...]]
 ) -> tuple[Array, Array]:
     """Squares left by polynomial fits to neighbours (n, k) of centres (n, d), and degrees of freedom."""
     local = x[near] - centres[:, None, :]

@@ -14,12 +14,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.equations.names import TIME_NAMES
 from mollifier.errors import DataError, check_known
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array
 
 EFFECTS = ("sensor_gain", "sensor_offset", "frame_gain", "frame_offset", "offset", "drift")
 DISTRIBUTIONS = ("normal", "student", "log-normal")

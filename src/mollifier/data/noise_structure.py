@@ -22,13 +22,12 @@ from math import comb
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.data.effects import MEDIAN, Rows, every, overlap
 from mollifier.data.noise import central, median, weights_of, windowed
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.distributions import normal_tail, ranks
 
-Array = NDArray[np.float64]
 Kind = Literal[
     "sensor_gain",
     "sensor_offset",
@@ -96,29 +95,15 @@ _EFFECTS: dict[tuple[bool, str], Kind] = {
 
 @dataclass(frozen=True)
 class NoiseFinding:
-    """One thing that the noise is besides white.
+    """One thing that the noise is besides white."""
 
-    Attributes
-    ----------
-    kind
-        In the words that declare it.
-    size
-        Standard deviation, as a fraction of the field's rms; for gains and `relative` of the local value.
-    along
-        The axis along which it is correlated, "" for none.
-    length
-        Its correlation length, in the unit of the axis; 0 where it has none.
-    grave
-        Whether intervals that assume white noise are off by more than about 20 %.
-    sd
-        Standard deviation of all noise that this finding saw, in the unit of the field; 0 where it saw none.
-    """
-
-    kind: Kind
+    kind: Kind  #: In the words that declare it.
+    #: Standard deviation, as a fraction of the field's rms; for gains and `relative` of the local value.
     size: float
-    along: str = ""
-    length: float = 0.0
-    grave: bool = True
+    along: str = ""  #: The axis along which it is correlated, "" for none.
+    length: float = 0.0  #: Its correlation length, in the unit of the axis; 0 where it has none.
+    grave: bool = True  #: Whether intervals that assume white noise are off by more than about 20 %.
+    #: Standard deviation of all noise that this finding saw, in the unit of the field; 0 where it saw none.
     sd: float = 0.0
 
     @property

@@ -24,23 +24,16 @@ class Geometry:
     along which nothing varies, ``grad(f)`` has the components f_c / h_c along unit vectors, and ``div(F)`` is
     the sum over c of (J F_c / h_c)_c / J (Morse and Feshbach, Methods of Theoretical Physics I, 1.3).
 
-    Attributes
-    ----------
-    scale
-        Spatial coordinate -> its factor, in plain symbols of the coordinates, where that is not 1.
-    volume
-        J.
-    singular
-        Factors of J that vanish somewhere, such as r at the axis. Equations are multiplied by their powers
-        until none is left in a denominator: on the axis they then say what regularity asks for there.
-
     >>> polar = geometry("polar", ("r", "theta"))
     >>> polar.scale, polar.volume, polar.singular
     ({'r': 1, 'theta': r}, r, (r,))
     """
 
+    #: Spatial coordinate -> its factor, in plain symbols of the coordinates, where that is not 1.
     scale: Mapping[str, sympy.Expr] = field(default_factory=dict)
-    volume: sympy.Expr = sympy.S.One
+    volume: sympy.Expr = sympy.S.One  #: J.
+    #: Factors of J that vanish somewhere, such as r at the axis. Equations are multiplied by their powers
+    #: until none is left in a denominator: on the axis they then say what regularity requires there.
     singular: tuple[sympy.Expr, ...] = ()
 
     def along(self, coordinate: str) -> sympy.Expr:

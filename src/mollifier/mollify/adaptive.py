@@ -66,11 +66,6 @@ class AdaptiveOperator:
     tuning
         Numbers that steer the choice.
 
-    Attributes
-    ----------
-    cells
-        The radii that are compared, in spacings.
-
     Raises
     ------
     GridError
@@ -105,6 +100,7 @@ class AdaptiveOperator:
             )
         self.grid, self.order, self.noise, self.tuning = grid, order, noise, tuning
         self.varied = [a.name for a in grid if radius[a.name] == ADAPTIVE and a.size > 1]
+        #: The radii that are compared, in spacings.
         self.cells: list[float] = []
         self._operators: list[TensorOperator] = []
         for cells in self._candidates():

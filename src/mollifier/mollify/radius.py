@@ -29,11 +29,6 @@ class Radius(dict[str, float]):
     radius
         In the units of each axis: a number, or a mapping that names every axis.
 
-    Attributes
-    ----------
-    grid
-        The axes.
-
     Raises
     ------
     GridError

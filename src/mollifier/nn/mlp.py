@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from mollifier.nn.layers import FourierFeatures, Layered, check_sizes, glorot, hidden_layer
+from mollifier.nn.layers import FourierFeatures, Layered, glorot, hidden_layer
 
 
 class MLP(Layered):
@@ -19,10 +19,11 @@ class MLP(Layered):
         Gauss-Newton handles up to 6,000 weights in all.
     activation
         "tanh", "sin", "gelu", "silu" or "wavelet".
-    fourier
-        Number of random Fourier features before the first layer; none by default.
-    fourier_scale
-        Their standard deviation, see `FourierFeatures`.
+    fourier, fourier_scale
+        Number of random Fourier features before the first layer, none by default, and their standard
+        deviation in periods across the domain (Tancik et al., arXiv:2006.10739). A plain perceptron learns
+        slow waves long before fast ones; on features it learns all waves up to about ``fourier_scale``
+        periods at one rate. Too large a scale fits the noise between the data.
     factorised
         Whether hidden layers are `FactorisedLinear`.
 
@@ -64,44 +65,3 @@ class MLP(Layered):
             layers += hidden_layer(last, width, activation, factorised)
             last = width
         self.layers = nn.Sequential(*layers, glorot(last, outputs))
-
-
-class FourierMLP(MLP):
-    """A multilayer perceptron on random Fourier features (Tancik et al., arXiv:2006.10739).
-
-    A plain perceptron learns slow waves long before fast ones; on features ``sin(pi B x)``, ``cos(pi B x)``
-    it learns all waves up to about ``fourier_scale`` periods across the domain at one rate. Too large a scale
-    fits the noise between the data.
-
-    Parameters
-    ----------
-    inputs, outputs, width, depth, activation, factorised
-        As in `MLP`.
-    fourier, fourier_scale
-        Number of frequencies, and their standard deviation in periods across the domain.
-
-    Raises
-    ------
-    ConfigurationError
-        As `MLP`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> FourierMLP(2, 1)(torch.zeros(5, 2)).shape
-    torch.Size([5, 1])
-    """
-
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        width: int = 16,
-        depth: int = 3,
-        activation: str = "tanh",
-        fourier: int = 8,
-        fourier_scale: float = 1.0,
-        factorised: bool = False,
-    ) -> None:
-        check_sizes("FourierMLP", fourier=fourier)
-        super().__init__(inputs, outputs, width, depth, activation, fourier, fourier_scale, factorised)

@@ -16,7 +16,6 @@ NETWORKS: Registry[type[nn.Module]] = Registry(
     "network",
     {
         "mlp": "mollifier.nn.mlp:MLP",
-        "fourier": "mollifier.nn.mlp:FourierMLP",
         "modified-mlp": "mollifier.nn.gated:ModifiedMLP",
         "piratenet": "mollifier.nn.gated:PirateNet",
         "pinnsformer": "mollifier.nn.pinnsformer:PINNsFormer",

@@ -134,9 +134,6 @@ class StateEntry(Strict):
     upper: float | None = Field(None, description="Upper bound, likewise.")
     initial: float | None = Field(None, description="Level to start from; several are tried if absent.")
     unit: str = Field("", description="Unit, for labels.")
-    gauge: str = Field(
-        "mean", description="Of a state of which only derivatives enter: `mean`, its mean is zero."
-    )
 
     def state(self) -> StateUnknown:
         """As the problem takes it."""

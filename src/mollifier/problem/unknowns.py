@@ -20,9 +20,6 @@ PRIORS = ("auto", "h1", "h2", "tv")
 MONOTONE = {None: 0, "increasing": 1, "decreasing": -1}
 """Ways in which an unknown field may be monotone -> the sign of its slope."""
 
-GAUGES = ("mean",)
-"""Ways to report a state that the equations leave open up to a function of some coordinates."""
-
 
 class _Checked:
     """What unknowns and states have in common: bounds, a starting value and a unit, which are checked."""
@@ -178,6 +175,9 @@ class FieldUnknown(_Checked):
 class StateUnknown(_Checked):
     """A state of the equations that was measured nowhere, or hardly: a pressure, a second species.
 
+    One of which only derivatives enter, so that a function of some coordinates may be added to it, is
+    reported with a mean of zero over the other coordinates.
+
     Parameters
     ----------
     over
@@ -188,14 +188,11 @@ class StateUnknown(_Checked):
         Level to start from; several levels are tried by default.
     unit
         Physical unit, for labels.
-    gauge
-        How a state is reported of which only derivatives enter, so that a function of some coordinates may be
-        added to it: "mean", its mean over the other coordinates is zero.
 
     Raises
     ------
     ConfigurationError
-        If bounds, initial value, coordinates or gauge are out of range.
+        If bounds, initial value or coordinates are out of range.
 
     Examples
     --------
@@ -208,13 +205,10 @@ class StateUnknown(_Checked):
     upper: float | None = None
     initial: float | None = None
     unit: str = ""
-    gauge: str = "mean"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "over", _coordinates("StateUnknown", self.over))
-        if self.gauge not in GAUGES:
-            raise ConfigurationError(f"gauge={self.gauge!r} was given; {', '.join(GAUGES)} was expected.")
 
     @property
     def range(self) -> tuple[float, float]:

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from mollifier.mollify.arrays import Index, Mask
 from mollifier.problem.solution import Solution
 from mollifier.reporting import style
 
@@ -78,7 +78,7 @@ def _draw_field(axes: Any, solution: Solution, name: str, pictures: list[style.C
         axes[0].set_title(f"{style.text(name)}: fitted map, measured dots\n{axes[0].get_title(loc='left')}")
 
 
-def _near(fit: xr.Dataset, field: xr.DataArray, cut: style.Cut) -> NDArray[np.bool_]:
+def _near(fit: xr.Dataset, field: xr.DataArray, cut: style.Cut) -> Mask:
     """Rows whose points lie at the cut: within half a grid step of it, or the nearest there are."""
     result = np.ones(fit.sizes["observation"], dtype=bool)
     for d, i in cut.held.items():
@@ -91,7 +91,7 @@ def _near(fit: xr.Dataset, field: xr.DataArray, cut: style.Cut) -> NDArray[np.bo
     return result
 
 
-def _draw_points(ax: Axes, solution: Solution, name: str, part: xr.DataArray, rows: NDArray[np.intp]) -> None:
+def _draw_points(ax: Axes, solution: Solution, name: str, part: xr.DataArray, rows: Index) -> None:
     """Measured values with their standard errors, and the fitted curve over them."""
     rows = rows[style.some(rows.size, _MOST_IN_PLOT)]
     held = solution.fit[f"{name}_held_out"].values.astype(bool)[rows]

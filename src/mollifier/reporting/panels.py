@@ -9,13 +9,11 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from mollifier.equations.names import TIME_NAMES
+from mollifier.mollify.arrays import Array
 from mollifier.problem.solution import Solution
 from mollifier.reporting import style
-
-Array = NDArray[np.float64]
 
 # Nodes of a map along a side, positions of a slider, numbers in all panels together, points of measurement.
 _ALONG, _POSITIONS, _NUMBERS, _POINTS = 160, 61, 1_800_000, 3_000

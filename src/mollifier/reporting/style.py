@@ -22,12 +22,10 @@ from matplotlib.backend_bases import get_registered_canvas_class
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from numpy.typing import NDArray
 
 from mollifier.equations.names import TIME_NAMES
 from mollifier.io.files import ensure_folder, write_atomically
-
-Array = NDArray[np.float64]
+from mollifier.mollify.arrays import Array, Index
 
 # Okabe and Ito's palette, distinct under every common colour blindness.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#666666"
@@ -305,7 +303,7 @@ def log_axis(ax: Axes, which: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def some(n: int, most: int) -> NDArray[np.intp]:
+def some(n: int, most: int) -> Index:
     """Row numbers of at most ``most`` of ``n`` points, drawn without order, always the same ones."""
     if n <= most:
         return np.arange(n)

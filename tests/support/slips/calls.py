@@ -109,7 +109,6 @@ CALLS = [
     ('P(states={"D": mf.StateUnknown()})', "The unknown 'D' is also a state; rename one of them."),
     ('P("u_t = D*u_xx + Z; Z_t = D*u", states={"Z": mf.StateUnknown(over="z")})', "The state 'Z' varies over 'z', not a coordinate"),
     ("mf.StateUnknown(lower=1, upper=0)", "Bounds 1 and 0 were given for an unknown; lower must be below upper."),
-    ('mf.StateUnknown(gauge="median")', "gauge='median' was given; mean was expected."),
     ("mf.StateUnknown(over=3)", "over=3 was given; names were expected, as in over=('x', 'y')."),
     ("P(experiments=3)", "experiments=3 was given; names were expected, as in experiments=['subject']."),
     ('P(experiments="z")', "experiments names 'z', not a coordinate of the data"),

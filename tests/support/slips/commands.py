@@ -91,7 +91,7 @@ WORDS = [
     ("check p.yaml --save u.csv", "Cannot write 'u.csv': File exists"),
     ("check p.yaml --save u.csv/x", "Cannot write 'u.csv/x': Not a directory"),
     ("compare p.yaml --engines weak,weka", "There is no engine 'weka' to compare"),
-    ("compare p.yaml --engines nested --set network.kind=nope", "p.yaml: 'network.kind' was given as 'nope': input should be 'mlp', 'fourier', 'modified-"),
+    ("compare p.yaml --engines nested --set network.kind=nope", "p.yaml: 'network.kind' was given as 'nope': input should be 'mlp', 'modified-mlp', 'pir"),
     ("compare p.yaml --jobs 2", "No such option: --jobs (Possible options: --json)"),
     ("demo nope", "There is no demo 'nope'."),
     ("demo heat --seed x", "Invalid value for '--seed': Input should be a valid integer, unable to parse string as a"),

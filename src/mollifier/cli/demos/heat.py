@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.interpolate import RectBivariateSpline
 from scipy.sparse.linalg import spsolve
 
@@ -23,10 +22,9 @@ from mollifier.data.observations import Observations
 from mollifier.diagnostics.scores import Score, score
 from mollifier.io.draws import Rng, generator
 from mollifier.io.files import write_text
+from mollifier.mollify.arrays import Array
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import FieldUnknown
-
-Array = NDArray[np.float64]
 
 EQUATION = "0 = div(k*grad(u)) + s"
 

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.errors import GridError
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.layer import Jet, Weights, parse_orders
 from mollifier.mollify.orders import Derivative
 
-Observed = NDArray[np.float64] | Mapping[str, NDArray[np.float64]]
+Observed = Array | Mapping[str, Array]
+MultiIndex = tuple[int, ...]
 
 
 class Derivatives(nn.Module, ABC):
@@ -47,7 +48,7 @@ class Derivatives(nn.Module, ABC):
         grid: Grid,
         orders: Sequence[Derivative | str | Mapping[str, int]],
         observed: Observed | None = None,
-        onto: Mapping[str, NDArray[np.float64]] | None = None,
+        onto: Mapping[str, Array] | None = None,
     ) -> None:
         super().__init__()
         self.grid = grid if onto is None else Grid(*(Axis.from_points(a.name, onto[a.name]) for a in grid))
@@ -74,7 +75,7 @@ class Derivatives(nn.Module, ABC):
             None where there are none.
         """
 
-    def _hold(self, name: str, points: NDArray[np.float64]) -> None:
+    def _hold(self, name: str, points: Array) -> None:
         """Store coordinates (n, d), which move with the module to its device and stay float64."""
         self._held.register_buffer(name, torch.as_tensor(np.ascontiguousarray(points)), persistent=False)
 
@@ -149,7 +150,7 @@ def _places(observed: Any, grid: Grid) -> tuple[Any, tuple[int, ...]]:
     return points, (len(points),)
 
 
-def _coords(observed: Any, grid: Grid) -> NDArray[np.float64]:
+def _coords(observed: Any, grid: Grid) -> Array:
     """Every observed place as a point, shape (n, d)."""
     if not isinstance(observed, Mapping):
         return observed
@@ -157,7 +158,7 @@ def _coords(observed: Any, grid: Grid) -> NDArray[np.float64]:
     return np.stack([m.ravel() for m in mesh], axis=-1)
 
 
-def multi_index(order: Derivative, axes: Iterable[Axis]) -> tuple[int, ...]:
+def multi_index(order: Derivative, axes: Iterable[Axis]) -> MultiIndex:
     """The order along each axis, in the order of the axes.
 
     >>> multi_index(Derivative.parse("u_xxy", "xy"), Grid(Axis("y", 0, 1, 2), Axis("x", 0, 1, 2)))

@@ -13,38 +13,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mollifier.errors import GridError
+from mollifier.mollify.arrays import Array
+from mollifier.nn.differentiation.base import MultiIndex
 
-Index = tuple[int, ...]
 _TOLERANCE = 1e-10
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Directions, and how the coefficients along them combine.
+    """Directions, and how the coefficients along them combine."""
 
-    Attributes
-    ----------
-    directions
-        Shape (D, d), those needed at the highest order first.
-    counts
-        ``counts[k]``: how many of the leading directions are carried to order k (``counts[0]`` is D); not
-        increasing in k.
-    weights
-        ``weights[k]``, shape (m_k, counts[k]): from the coefficients of order k to the m_k combinations of
-        that order.
-    """
-
-    directions: NDArray[np.float64]
+    directions: Array  #: Shape (D, d), those needed at the highest order first.
+    #: How many of the leading directions are carried to each order, D first; not increasing.
     counts: tuple[int, ...]
-    weights: tuple[NDArray[np.float64], ...]
+    #: From the coefficients of each order k to its m_k combinations, shape (m_k, counts[k]).
+    weights: tuple[Array, ...]
 
 
 def plan(
-    combinations: Sequence[Sequence[Mapping[Index, float]]],
-    candidates: NDArray[np.float64] | None = None,
+    combinations: Sequence[Sequence[Mapping[MultiIndex, float]]],
+    candidates: Array | None = None,
 ) -> Plan:
     """A small set of directions that determine every combination of derivatives.
 
@@ -87,11 +77,11 @@ def plan(
 
 
 def _choose(
-    sums: Sequence[Mapping[Index, float]],
+    sums: Sequence[Mapping[MultiIndex, float]],
     order: int,
     dimension: int,
     carried: Sequence[tuple[float, ...]],
-    candidates: NDArray[np.float64] | None,
+    candidates: Array | None,
 ) -> list[tuple[float, ...]]:
     """The directions that are needed in addition to those of higher orders."""
     if _solve(_array(carried, dimension), sums, order) is not None:
@@ -120,7 +110,7 @@ def _length(v: Iterable[float]) -> float:
     return sum(c * c for c in v)
 
 
-def _array(directions: Sequence[tuple[float, ...]], dimension: int) -> NDArray[np.float64]:
+def _array(directions: Sequence[tuple[float, ...]], dimension: int) -> Array:
     return np.array(directions, dtype=float).reshape(-1, dimension)
 
 
@@ -135,9 +125,7 @@ def _integers(supports: Iterable[tuple[bool, ...]], reach: int) -> list[tuple[fl
     return sorted(found)
 
 
-def _solve(
-    directions: NDArray[np.float64], sums: Sequence[Mapping[Index, float]], order: int
-) -> NDArray[np.float64] | None:
+def _solve(directions: Array, sums: Sequence[Mapping[MultiIndex, float]], order: int) -> Array | None:
     """Weights (number of sums, number of directions), or None where the directions do not suffice."""
     if not sums:
         return np.zeros((0, len(directions)))

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import reduce
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mollifier.errors import GridError
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import Kernel
 from mollifier.mollify.layer import Jet, MollifierLayer, Resampler, Sampler
-from mollifier.mollify.matrices import product_matrix
+from mollifier.mollify.matrices import product_matrix, taps_matrix
 from mollifier.mollify.operators import TensorOperator
 from mollifier.mollify.orders import Derivative
 from mollifier.mollify.radius import Boundary
 from mollifier.nn.differentiation.base import Derivatives, Observed, by_channel
-from mollifier.nn.differentiation.matrices import observation_matrix
 from mollifier.nn.separable import Separable
 
 
@@ -42,13 +42,6 @@ class Mollified(Derivatives):
         For values that are not a network's: how many more there are along each axis than nodes of the grid.
         With as many as the equation's order along the axis, the equation on the grid leaves open what its
         boundary conditions would fix, and nothing else. None for all of the kernel's nodes.
-
-    Attributes
-    ----------
-    layer
-        The `MollifierLayer`.
-    lattice
-        Where values are taken: the layer's nodes, or those that are free.
 
     Examples
     --------
@@ -72,7 +65,7 @@ class Mollified(Derivatives):
         boundary: Boundary = "halo",
         accuracy: int | None = 2,
         free: Mapping[str, int] | None = None,
-        onto: Mapping[str, NDArray[np.float64]] | None = None,
+        onto: Mapping[str, Array] | None = None,
     ) -> None:
         super().__init__(grid, orders, observed, onto)
         if boundary == "trim":
@@ -83,6 +76,7 @@ class Mollified(Derivatives):
         names = [d.name for d in self.orders]
         inner = grid if free is None else Grid(*(_free_axis(a, free[a.name]) for a in grid))
         self.layer = MollifierLayer(inner, names, kernel, radius, boundary=boundary, accuracy=accuracy)
+        #: Where values are taken: the layer's nodes, or those that are free.
         self.lattice = self.layer.nodes if free is None else inner
         self._jet: MollifierLayer | Resampler = self.layer
         self._extension: list[sp.csr_array] = []
@@ -130,7 +124,10 @@ class Mollified(Derivatives):
         """
         if self.observer is None:
             raise GridError("The backend has no observed places; give 'observed' for an observation matrix.")
-        return self._from_lattice(observation_matrix(self.observer))
+        if isinstance(self.observer, Resampler):
+            return self._from_lattice(product_matrix([op.rows[0] for op in self.observer.operator.axes]))
+        weights, index = self.observer.entries(Derivative("u"))
+        return self._from_lattice(taps_matrix(weights, index, math.prod(self.observer.nodes)))
 
     def forward(self, network: nn.Module) -> tuple[Jet, Tensor | None]:
         """Jet (channels, *grid.shape) and observed values, see `Derivatives.forward`."""

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mollifier.mollify.layer import Jet
-from mollifier.nn.differentiation.base import Derivatives, by_channel
-
-Index = tuple[int, ...]
+from mollifier.nn.differentiation.base import Derivatives, MultiIndex, by_channel
 
 
 class Nested(Derivatives):
@@ -49,22 +47,22 @@ class Nested(Derivatives):
             jet = {order: u.detach() for order, u in jet.items()}
         return Jet(jet, self.grid.names), self.evaluate(network)
 
-    def _channel(self, u: Tensor, x: Tensor) -> dict[Index, Tensor]:
+    def _channel(self, u: Tensor, x: Tensor) -> dict[MultiIndex, Tensor]:
         """Every derivative of one channel (n,), by multi-index."""
-        formed: dict[Index, Tensor] = {(0,) * x.shape[1]: u}
+        formed: dict[MultiIndex, Tensor] = {(0,) * x.shape[1]: u}
         for index, following in self._passes:
             gradient = _gradient(formed[index], x)
             formed.update({n: gradient[:, axis] for axis, n in following.items()})
         return formed
 
 
-def backward_passes(indices: Iterable[Index]) -> list[tuple[Index, dict[int, Index]]]:
+def backward_passes(indices: Iterable[MultiIndex]) -> list[tuple[MultiIndex, dict[int, MultiIndex]]]:
     """What to differentiate, in order, and the multi-index that each axis of the gradient gives.
 
     >>> backward_passes([(2, 0), (1, 1)])
     [((0, 0), {0: (1, 0)}), ((1, 0), {0: (2, 0), 1: (1, 1)})]
     """
-    steps: dict[Index, dict[int, Index]] = {}
+    steps: dict[MultiIndex, dict[int, MultiIndex]] = {}
     for index in indices:
         at = (0,) * len(index)
         for axis, count in enumerate(index):

@@ -6,11 +6,9 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.io.registry import Registry
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation.base import Derivatives, Observed
@@ -31,7 +29,7 @@ def make(
     grid: Grid,
     orders: Sequence[Derivative | str | Mapping[str, int]],
     observed: Observed | None = None,
-    onto: Mapping[str, NDArray[np.float64]] | None = None,
+    onto: Mapping[str, Array] | None = None,
     **options: Any,
 ) -> Derivatives:
     """A derivative backend by name.

@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.layer import Jet, Weights
 from mollifier.mollify.orders import Derivative
-from mollifier.nn.differentiation.base import Derivatives, by_channel, multi_index
-from mollifier.nn.differentiation.directions import Index, Plan, plan
+from mollifier.nn.differentiation.base import Derivatives, MultiIndex, by_channel, multi_index
+from mollifier.nn.differentiation.directions import Plan, plan
 from mollifier.nn.differentiation.rules import through
 from mollifier.nn.differentiation.series import Carrier
 
@@ -47,7 +47,7 @@ class Taylor(Derivatives):
         self._sums = _Sums(self.grid, [[{self._indices[d]: 1.0} for d in same] for same in self._by_order])
 
     @property
-    def directions(self) -> NDArray[np.float64]:
+    def directions(self) -> Array:
         """Directions along which series are carried, shape (D, d), in units of the axes' lengths."""
         plan = self._sums.plan
         return np.zeros((0, len(self.grid.axes))) if plan is None else plan.directions
@@ -86,15 +86,13 @@ class TaylorOperator(nn.Module):
     torch.Size([1, 9, 7])
     """
 
-    def __init__(
-        self, grid: Grid, terms: Mapping[str, float], directions: NDArray[np.float64] | None = None
-    ) -> None:
+    def __init__(self, grid: Grid, terms: Mapping[str, float], directions: Array | None = None) -> None:
         super().__init__()
         self._points = Taylor(grid, list(terms))
         orders = [Derivative.parse(name, grid.names) for name in terms]
         total = max(d.total for d in orders)
         factors = {multi_index(d, grid): f for d, f in zip(orders, terms.values(), strict=True)}
-        sums: list[list[dict[Index, float]]] = [[] for _ in range(total)]
+        sums: list[list[dict[MultiIndex, float]]] = [[] for _ in range(total)]
         self._sums = _Sums(grid, [*sums, [factors]], directions)
 
     def forward(self, network: nn.Module) -> Tensor:
@@ -109,8 +107,8 @@ class _Sums(nn.Module):
     def __init__(
         self,
         grid: Grid,
-        sums: Sequence[Sequence[Mapping[Index, float]]],
-        candidates: NDArray[np.float64] | None = None,
+        sums: Sequence[Sequence[Mapping[MultiIndex, float]]],
+        candidates: Array | None = None,
     ) -> None:
         super().__init__()
         # Series run in units of the axes' lengths, so that mixed directions are well scaled.
