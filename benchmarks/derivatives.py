@@ -30,13 +30,14 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.collapsed import TaylorOperator
 from benchmarks.table import Follow, Table, environment, number
 from mollifier.errors import ConfigurationError, did_you_mean
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.nn.differentiation.base import Derivatives
 from mollifier.nn.differentiation.mollifier import Mollified
 from mollifier.nn.differentiation.nested import Nested
-from mollifier.nn.differentiation.taylor import Taylor, TaylorOperator
+from mollifier.nn.differentiation.taylor import Taylor
 from mollifier.nn.registry import make
 
 Loss = Callable[[], Tensor]

@@ -3,11 +3,16 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks import derivatives as bench
+from benchmarks.collapsed import TaylorOperator
 from mollifier.errors import ConfigurationError
+from mollifier.mollify.grid import Axis, Grid
+from mollifier.nn.differentiation.nested import Nested
+from mollifier.nn.mlp import MLP
 
 
 def test_runner_measures_every_backend_and_prints():
@@ -107,3 +112,13 @@ def test_any_network_is_measured():
     assert {r.arm for r in table.rows if r.step_s is not None} == set(bench.ARMS) | {bench.FIT_HALO}
     with pytest.raises(ConfigurationError, match="Did you mean 'piratenet'"):
         bench.run((2,), (8,), network="piratnet", device="cpu")
+
+
+@pytest.mark.parametrize("directions", [None, np.array([[1, 0], [0.5, 3**0.5 / 2], [-0.5, 3**0.5 / 2]])])
+def test_collapsed_operator_is_the_sum_of_its_derivatives(directions):
+    grid = Grid(Axis("x", 0.0, 1.0, 6), Axis("y", 0.0, 2.0, 5))
+    net = MLP(2, 2, width=8, depth=2).double()
+    terms = {"u_xxxx": 1.0, "u_xxyy": 2.0, "u_yyyy": 1.0}
+    jet, _ = Nested(grid, list(terms))(net)
+    wanted = sum(f * jet[n] for n, f in terms.items())
+    torch.testing.assert_close(TaylorOperator(grid, terms, directions)(net), wanted, rtol=1e-8, atol=1e-10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,7 +215,7 @@ def test_voronoi_too_few_points():
 
 def test_resolution_of_known_data():
     locs, _ = blinking(20_000, 2, 10.0)
-    field = density(locs, precision=10.0)
+    field = density(replace(locs, precision=np.full(len(locs), 10.0)))
     merged = FWHM * 10.0
     nyquist = 2 / math.sqrt(20_000 / SIDE**2)
     assert field.attrs["resolution_nyquist"] == pytest.approx(nyquist, rel=0.03)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mollifier.chromatin.formats.images import open_vendor_image
-from mollifier.chromatin.formats.registry import FORMATS, Format, Rows, format_of
+from mollifier.chromatin.formats.registry import FORMATS, Format, LocalizationTable, format_of
 from mollifier.chromatin.images import read_image
 from mollifier.chromatin.localizations import read_localizations
 from mollifier.chromatin.result import fingerprint
@@ -196,7 +196,7 @@ def test_formats_registry_takes_another(tmp_path: Path, monkeypatch: pytest.Monk
     path.write_bytes(b"ABC")
     with pytest.raises(DataError, match="no image: TIFF, OME-Zarr, ND2, CZI or LIF"):
         read_image(path)
-    rows = Rows(["x", "y"], 2, lambda index: {"x": X, "y": Y}, "ABC")
+    rows = LocalizationTable(["x", "y"], 2, lambda index: {"x": X, "y": Y}, "ABC")
     own = Format(lambda path, beginning: beginning.startswith(b"ABC"), table=lambda path: rows)
     monkeypatch.setattr(FORMATS, "_entries", dict(FORMATS._entries))
     FORMATS.register("abc", own)

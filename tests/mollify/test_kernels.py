@@ -13,7 +13,7 @@ from mollifier.errors import ConfigurationError, GridError
 from mollifier.mollify.differentiate import differentiate
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import KERNELS, BSpline, Bump, Polynomial, kernel_for
-from mollifier.problem.settings import Collocation, validated
+from mollifier.problem.settings import CollocationSettings, validated
 
 EXAMPLES = [
     Polynomial(1),
@@ -165,7 +165,7 @@ def cosine(monkeypatch):
 
 def test_kernel_registered_by_a_plugin(cosine):
     """It is chosen by name in the settings, and differentiates exactly what its moments are exact for."""
-    assert validated(Collocation, {"kernel": "cosine"}).kernel == "cosine"
+    assert validated(CollocationSettings, {"kernel": "cosine"}).kernel == "cosine"
     kernel, cells = kernel_for("cosine", 2)
     axis = Axis("x", 0.0, 1.0, 41)
     found = differentiate(axis.points**3, Grid(axis), "u_xx", radius=cells * axis.spacing, kernel=kernel)
@@ -174,6 +174,6 @@ def test_kernel_registered_by_a_plugin(cosine):
 
 def test_kernel_unknown_names_the_registered_ones(cosine):
     with pytest.raises(ConfigurationError, match=r"'bump' or 'cosine'\. Did you mean 'cosine'\?"):
-        validated(Collocation, {"kernel": "cosin"})
+        validated(CollocationSettings, {"kernel": "cosin"})
     with pytest.raises(ConfigurationError, match=r"There is no kernel 'cosin'\. Did you mean 'cosine'"):
         kernel_for("cosin", 2)

@@ -14,9 +14,8 @@ from mollifier.mollify.kernels import BSpline
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation.directions import plan
 from mollifier.nn.differentiation.mollifier import Mollified
-from mollifier.nn.differentiation.nested import Nested
 from mollifier.nn.differentiation.registry import BACKENDS, make
-from mollifier.nn.differentiation.taylor import Taylor, TaylorOperator
+from mollifier.nn.differentiation.taylor import Taylor
 from mollifier.nn.layers import Affine, Sine
 from mollifier.nn.mlp import MLP
 from mollifier.nn.periodic import PeriodicInputs
@@ -191,16 +190,6 @@ def test_taylor_takes_few_directions():
     assert len(Taylor(grid, ["u_xxxx", "u_xxyy", "u_yyyy"]).directions) == 4
     assert Taylor(grid, ["u_y", "u_xxxx"])._sums.plan.counts == (2, 2, 1, 1, 1)
     assert Taylor(grid, ["u"]).directions.shape == (0, 2)
-
-
-@pytest.mark.parametrize("directions", [None, np.array([[1, 0], [0.5, 3**0.5 / 2], [-0.5, 3**0.5 / 2]])])
-def test_collapsed_operator_is_the_sum_of_its_derivatives(directions):
-    grid = grid_of(2)
-    net = MLP(2, 2, width=8, depth=2).double()
-    terms = {"u_xxxx": 1.0, "u_xxyy": 2.0, "u_yyyy": 1.0}
-    jet, _ = Nested(grid, list(terms))(net)
-    wanted = sum(f * jet[n] for n, f in terms.items())
-    torch.testing.assert_close(TaylorOperator(grid, terms, directions)(net), wanted, rtol=1e-8, atol=1e-10)
 
 
 def test_too_few_directions_are_refused():

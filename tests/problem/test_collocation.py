@@ -14,7 +14,7 @@ from mollifier.mollify.bandwidth import feature_lengths
 from mollifier.mollify.kernels import BSpline, Bump, Polynomial, kernel_for
 from mollifier.problem.collocation import collocate
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.settings import Collocation
+from mollifier.problem.settings import CollocationSettings
 from mollifier.problem.unknowns import ScalarUnknown
 
 BURGERS = Path(__file__).parents[3] / "shared" / "data" / "burgers_shock.mat"
@@ -49,7 +49,7 @@ def test_the_radius_is_what_the_kernel_needs_in_cells(equation, degree, cells):
 
 @pytest.mark.parametrize(("name", "kind"), [("polynomial", Polynomial), ("bump", Bump)])
 def test_other_kernels_are_wider(name, kind, problem):
-    found = collocate(problem, Collocation(kernel=name))
+    found = collocate(problem, CollocationSettings(kernel=name))
     assert isinstance(found.kernel, kind)
     assert found.radius.cells["x"] == pytest.approx(4.5)
 
@@ -59,7 +59,7 @@ def test_nodes_carry_a_front_that_the_samples_straddle():
     found = collocate(problem_of(front(width=0.002, noise=0.01, n=1500)))
     assert found.fronts["x"].places >= 5
     assert found.grid["x"].size == found.fronts["x"].nodes(found.grid["x"].length) >= 257
-    few = collocate(problem_of(front(width=0.002, noise=0.01, n=1500)), Collocation(max_nodes=3000))
+    few = collocate(problem_of(front(width=0.002, noise=0.01, n=1500)), CollocationSettings(max_nodes=3000))
     assert few.grid.size <= 3000 < np.prod(list(few.needed.values()))
     assert not collocate(problem_of(front(width=0.3))).fronts
 
@@ -93,25 +93,25 @@ def test_features_follow_the_units(scale):
 
 
 def test_most_nodes_are_kept_to(problem):
-    found = collocate(problem, Collocation(max_nodes=500))
+    found = collocate(problem, CollocationSettings(max_nodes=500))
     assert found.grid.size <= 500
     assert min(found.grid.shape) >= 8
     assert found.needed["x"] * found.needed["t"] > 500
-    tight = collocate(problem, Collocation(max_nodes=16))
+    tight = collocate(problem, CollocationSettings(max_nodes=16))
     assert max(tight.grid.shape) <= 9
 
 
 def test_nodes_and_radius_that_are_given_are_kept(problem):
-    found = collocate(problem, Collocation(nodes={"x": 37}, max_nodes=37 * 20))
+    found = collocate(problem, CollocationSettings(nodes={"x": 37}, max_nodes=37 * 20))
     assert found.grid["x"].size == 37
     assert found.grid["t"].size <= 20
-    found = collocate(problem, Collocation(radius={"x": 0.1}, nodes={"t": 11}))
+    found = collocate(problem, CollocationSettings(radius={"x": 0.1}, nodes={"t": 11}))
     assert found.radius["x"] == 0.1
     assert found.radius.cells["x"] == pytest.approx(3.0, rel=0.05)
     assert found.grid["t"].size == 11
-    found = collocate(problem, Collocation(radius=0.2))
+    found = collocate(problem, CollocationSettings(radius=0.2))
     assert found.radius == {"x": 0.2, "t": 0.2}
-    found = collocate(problem, Collocation(radius={"x": 0.3}, nodes={"x": 41, "t": 11}))
+    found = collocate(problem, CollocationSettings(radius={"x": 0.3}, nodes={"x": 41, "t": 11}))
     assert found.radius.cells["x"] == pytest.approx(0.3 / found.grid["x"].spacing)
 
 
@@ -150,7 +150,7 @@ def test_scaled_coordinates_run_from_minus_one_to_one(problem):
 )
 def test_what_is_wrong_is_said(given, message, problem):
     with pytest.raises(ConfigurationError, match=message):
-        collocate(problem, Collocation(**given))
+        collocate(problem, CollocationSettings(**given))
 
 
 def test_spline_kernels_are_odd_and_smooth_enough():

@@ -12,7 +12,7 @@ import xarray as xr
 import mollifier as mf
 from mollifier.errors import MollifierError
 from mollifier.problem.collocation import collocate
-from mollifier.problem.settings import Collocation
+from mollifier.problem.settings import CollocationSettings
 
 L_SHAPE = [[-1, -1], [1, -1], [1, 0], [0, 0], [0, 1], [-1, 1]]
 RNG = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def test_domain_from_inequalities_polygons_and_masks(given, truth):
     """Data outside are left out, the equation is imposed inside, and a problem made from it is the same."""
     posed = problem(**given)
     kept = posed.data.samples("u").points
-    found = collocate(posed, Collocation(nodes={"x": 41, "y": 41}))
+    found = collocate(posed, CollocationSettings(nodes={"x": 41, "y": 41}))
     nodes = found.grid.coords().T
     if truth is not None:
         near = 0.06 if "mask" in given else 1e-12

@@ -13,7 +13,7 @@ import mollifier as mf
 from mollifier.errors import EquationError
 from mollifier.problem.collocation import collocate
 from mollifier.problem.finite import check_finite
-from mollifier.problem.settings import Collocation
+from mollifier.problem.settings import CollocationSettings
 
 EQUATION = "u_t = 1/r*dr(r*k*u_r)"
 
@@ -94,6 +94,6 @@ def test_node_between_the_samples():
     """A node of the grid may be where no sample is."""
     problem = plain("u_t = k*u_rr/(r - 0.125)")
     check_finite(problem)
-    place = collocate(problem, Collocation(nodes={"r": 9, "t": 5}))
+    place = collocate(problem, CollocationSettings(nodes={"r": 9, "t": 5}))
     with pytest.raises(EquationError, match=r"at r = 0.125 \(1 of 9 places\)"):
         check_finite(problem, place)

@@ -11,7 +11,7 @@ import mollifier as mf
 from mollifier.errors import ConfigurationError
 from mollifier.problem.collocation import collocate
 from mollifier.problem.labels import labels
-from mollifier.problem.settings import Collocation
+from mollifier.problem.settings import CollocationSettings
 
 DECAY = {"k": mf.ScalarUnknown()}
 
@@ -44,7 +44,7 @@ def test_nodes_along_a_label():
     axis = collocate(problem).grid["id"]
     assert axis.discrete
     assert axis.points.tolist() == [0, 1, 5, 9]
-    axis = collocate(problem, Collocation(nodes={"id": 11})).grid["id"]
+    axis = collocate(problem, CollocationSettings(nodes={"id": 11})).grid["id"]
     assert not axis.discrete
     assert axis.size == 11
 

@@ -11,7 +11,7 @@ from scipy.interpolate import RegularGridInterpolator
 
 import mollifier as mf
 from mollifier.problem.collocation import collocate
-from mollifier.problem.settings import Collocation
+from mollifier.problem.settings import CollocationSettings
 
 HOLE = 0.3
 
@@ -31,7 +31,7 @@ def place(points: np.ndarray, **chosen):
     )
     equation = "u_t = k*lap(u)" if "t" in names else "lap(u) = k*u"
     problem = mf.InverseProblem(equation, obs, {"k": mf.ScalarUnknown()})
-    return collocate(problem, Collocation(**chosen))
+    return collocate(problem, CollocationSettings(**chosen))
 
 
 def test_ring_without_hole_and_corners():

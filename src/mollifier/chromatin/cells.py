@@ -20,7 +20,7 @@ from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.outline import fitted_outline
 from mollifier.chromatin.rasters import edge_distance, last_of
 from mollifier.chromatin.result import NucleusResult
-from mollifier.chromatin.sensitivity import Levels, sensitivity
+from mollifier.chromatin.sensitivity import SignalLevels, sensitivity
 from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.signals import ColourLevels, for_rate, ground_and_mean, signal, two_colours
 from mollifier.chromatin.structure import structure
@@ -252,7 +252,7 @@ def _assumed(
             break
         except DataError:
             continue
-    levels = Levels(phi["signal"], chosen, Thresholds.of(phi))
+    levels = SignalLevels(phi["signal"], chosen, Thresholds.of(phi))
     return sensitivity(found, s.model, s.assume, levels, inner), inner is not None or not sd
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mollifier.chromatin.formats.registry import Rows, open_table
+from mollifier.chromatin.formats.registry import LocalizationTable, open_table
 from mollifier.chromatin.ranges import known_unit
 from mollifier.data.text_tables import split_header
 from mollifier.errors import DataError, check_known
@@ -51,7 +51,7 @@ class Columns:
     #: Role -> name in the file, and the unit that the file states.
     names: dict[str, str]
     units: dict[str, str]
-    rows: Rows  #: The table that they are from.
+    rows: LocalizationTable  #: The table that they are from.
 
 
 def read_columns(file: Path, roles: Roles | None, channel: int | str | None = None) -> Columns:

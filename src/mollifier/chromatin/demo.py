@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from mollifier.chromatin.cells import analyse_fields
@@ -18,7 +17,7 @@ from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.page import nucleus_page
 from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.simulate import localizations, nucleus, rate_pattern, simulate
-from mollifier.diagnostics.scores import Score
+from mollifier.diagnostics.scores import compare
 from mollifier.errors import DataError
 from mollifier.io.draws import Rng
 
@@ -58,11 +57,9 @@ def demo(
     result.save(folder / "nucleus")
     exact = rate.interp(x=result.rate["x"], y=result.rate["y"], kwargs={"fill_value": None})
     nucleus_page(result, folder / "nucleus.html", model, exact)
-    inside = result.rate["mask"].values.astype(bool)
-    sure = inside & (result.rate["identifiability"].transpose("x", "y").values < KNOWN)
-    lam = result.rate["lam"].transpose("x", "y").values
-    scores = {"lam, where identified": compared(lam, exact.values, sure)}
-    scores["lam, everywhere"] = compared(lam, exact.values, inside)
+    lam, inside = result.rate["lam"].transpose("x", "y"), result.rate["mask"] > 0
+    known = {"where identified": inside & (result.rate["identifiability"] < KNOWN), "everywhere": inside}
+    scores = {f"lam, {n}": compare(lam, exact.where(k)) for n, k in known.items() if bool(k.any())}
     return found.solution, xr.Dataset({"lam": rate}), scores
 
 
@@ -96,13 +93,3 @@ def imaged(
     times = tuple(movie["t"].values.tolist())
     mask = movie["mask"].astype(bool)
     return NucleusData("demo", "1", "", mask, times, tuple(seen)), levels
-
-
-def compared(found: Any, exact: Any, here: Any) -> Score:
-    """Errors over the pixels of a mask; the interior is the whole mask."""
-    keep = here & np.isfinite(exact) & np.isfinite(found)
-    a, b = found[keep], exact[keep]
-    if not keep.any():
-        return Score(*[float("nan")] * 5)
-    error = float(np.linalg.norm(a - b) / np.linalg.norm(b))
-    return Score(error, error, float("nan"), float(np.abs(a - b).max()), float(np.corrcoef(a, b)[0, 1]))

@@ -43,7 +43,6 @@ def density(
     pixel: float | None = None,
     width: float | None = None,
     merge: bool = True,
-    precision: float | None = None,
     windows: int = 1,
     frame_interval: float | None = None,
     times: Sequence[float] | None = None,
@@ -68,8 +67,6 @@ def density(
         molecules (about nine molecules to each value) and the blur of localisation.
     merge
         Merge repeated localisations of one molecule in consecutive frames first, if frames are known.
-    precision
-        Localisation precision in nm for data without one; by default estimated.
     windows
         Number of intervals of frames along t, with ``frame_interval`` s from frame to frame.
 
@@ -96,14 +93,14 @@ def density(
     """
     tables = [locs] if isinstance(locs, Localizations) else list(locs)
     if merge:
-        tables = [merge_known(table, precision) for table in tables]
+        tables = [merge_known(table) for table in tables]
     kept = "left in" if not merge else "not removed: frames are not known"
     repeats = tables[0].provenance.get("repeats", kept)
     tables = [table if mask is None else _inside(table, mask) for table in tables]
     locs, parts = tables[0], _frames(tables, windows, frame_interval, times)
     # The mean distance scales with the inverse square root of the density in a window.
     spacing = mean_neighbour_distance(locs) * math.sqrt(windows)
-    limit = Resolution(typical_precision(locs, precision), spacing, 0.0)
+    limit = Resolution(typical_precision(locs), spacing, 0.0)
     pixel, width = _sizes(locs, limit, pixel, width)
     limit = replace(limit, kernel=width)
     x, y = _centres(locs, pixel)

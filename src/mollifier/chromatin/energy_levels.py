@@ -168,7 +168,7 @@ def _densities(sample: NucleusData, s: StudySettings, width: float) -> tuple[Arr
     found, errors = np.zeros((2, *inside.shape, len(sample.frames))), []
     for k, frame in enumerate(sample.frames):
         locs = merge_known(frame) if s.merge else frame
-        errors.append(typical_precision(locs, None))
+        errors.append(typical_precision(locs))
         half = rng.integers(0, 2, len(locs))
         seen = np.stack([counts((x, y), locs.x[half == h], locs.y[half == h]) for h in (0, 1)]) * inside
         found[..., k] = convolve1d(convolve1d(seen / pixel**2, w, axis=1), w, axis=2) * inside

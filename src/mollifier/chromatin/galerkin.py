@@ -143,7 +143,7 @@ class RateEstimate:
         return float(row @ self.coefficients), float(np.linalg.norm(self.inverse @ row))
 
 
-def estimate(rows: Rows) -> RateEstimate:
+def estimate(rows: ProjectedEquation) -> RateEstimate:
     """Estimate the rate from the rows of the equation."""
     found, shape = None, rows.series.phi_d.shape
     rate = np.full(shape, rows.level)
@@ -158,7 +158,7 @@ def estimate(rows: Rows) -> RateEstimate:
     return _positive(found, wider, excess)
 
 
-class Rows:
+class ProjectedEquation:
     """The projected equation of a series, and the prior of its rate over x and y, or x, y and t.
 
     The fields are on the pixels of the modes, ``place`` holds the axes of the box around the mask, over which
@@ -191,7 +191,7 @@ class Rows:
         local = sp.csr_array(self.space).T * (2 * model.acetylation * modes.spacing**2)
         self._frames = np.stack([(local @ (e[:, None] * modes.functions)).T for e in series.phi_e.T])
 
-    def following(self, profile: Callable[[Array], Array]) -> Rows:
+    def following(self, profile: Callable[[Array], Array]) -> ProjectedEquation:
         """The rows of a rate over x and y times a known function of time, which may be a steep one."""
         other = copy(self)
         other.time = time_rows(self.series.times, _STEEP, profile)
@@ -348,7 +348,7 @@ class Whitening:
         return np.asarray(sl.solve_triangular(self._root.T, design)).T / self._scale
 
 
-def _posterior(rows: Rows, noise: Array) -> RateEstimate:
+def _posterior(rows: ProjectedEquation, noise: Array) -> RateEstimate:
     """Generalised least squares with the prior of maximal marginal likelihood."""
     white = Whitening(noise)
     design, target = white(rows.columns(rows.time.weights)), white(rows.right)

@@ -18,7 +18,7 @@ import xarray as xr
 from scipy.ndimage import distance_transform_edt
 
 from mollifier._version import __version__
-from mollifier.chromatin.galerkin import RateEstimate, Rows, estimate, smoothed
+from mollifier.chromatin.galerkin import ProjectedEquation, RateEstimate, estimate, smoothed
 from mollifier.chromatin.model import RATE, ChromatinModel
 from mollifier.chromatin.modes import FieldSeries, Modes, modes
 from mollifier.chromatin.rasters import edge_distance
@@ -165,7 +165,7 @@ def infer_rate(
     waves = modes(
         data["mask"].values, axes[0].spacing, _WAVE * model.length, **({"most": _FEW} if quick else {})
     )
-    rows, step = Rows(series, waves, axes if "t" in over else axes[:2], model, prior), None
+    rows, step = ProjectedEquation(series, waves, axes if "t" in over else axes[:2], model, prior), None
     if treatment is None:
         found = estimate(rows)
     else:

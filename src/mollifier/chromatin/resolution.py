@@ -139,9 +139,9 @@ def merge_repeats(
     return _merged(locs, connected_components(graph, directed=False)[1], error, said)
 
 
-def merge_known(locs: Localizations, precision: float | None = None) -> Localizations:
+def merge_known(locs: Localizations) -> Localizations:
     """As `merge_repeats`, where frames or traces are known; the localisations as they are elsewhere."""
-    return locs if locs.frame is None and locs.trace is None else merge_repeats(locs, precision=precision)
+    return locs if locs.frame is None and locs.trace is None else merge_repeats(locs)
 
 
 def _of_traces(locs: Localizations, trace: Index) -> Localizations:
@@ -249,9 +249,8 @@ def _strips(points: Array) -> tuple[Array, Array]:
     return points[near], points[near & (place > halo) & (place < halo + share)]
 
 
-def typical_precision(locs: Localizations, given: float | None) -> float:
-    if given is not None:
-        return given
+def typical_precision(locs: Localizations) -> float:
+    """The median precision in nm, or that of repeats; NaN where neither is known."""
     if locs.precision is not None:
         return float(np.nanmedian(locs.precision))
     estimate = estimate_precision(locs) if locs.frame is not None else None

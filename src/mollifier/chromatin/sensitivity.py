@@ -35,7 +35,7 @@ class _Changed(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Levels:
+class SignalLevels:
     """Where the fractions come from."""
 
     signal: xr.DataArray  #: Over x and y (and t), at least on the pixels of the map.
@@ -58,7 +58,7 @@ def sensitivity(
     found: RateMap,
     model: ChromatinModel,
     assumed: Assumptions | None = None,
-    levels: Levels | None = None,
+    levels: SignalLevels | None = None,
     inner: tuple[RateMap, float] | None = None,
 ) -> xr.Dataset:
     """The change of a map when an assumed quantity is one standard deviation lower or higher.
@@ -117,7 +117,7 @@ def _variations(
     found: RateMap,
     model: ChromatinModel,
     assumed: Assumptions,
-    levels: Levels | None,
+    levels: SignalLevels | None,
     inner: tuple[RateMap, float] | None,
 ) -> Iterator[tuple[str, float, tuple[_Changed, _Changed], float]]:
     """Name, standard deviation, the two ends, and how many standard deviations they are apart."""
@@ -149,7 +149,7 @@ def _variations(
         yield "outline", assumed.outline, (smaller, mirrored(smaller)), 2 * inner[1]
 
 
-def _with_levels(found: RateMap, levels: Levels | None, other: Thresholds | None) -> FieldSeries:
+def _with_levels(found: RateMap, levels: SignalLevels | None, other: Thresholds | None) -> FieldSeries:
     """The fields that other levels give; the errors of the signal keep their size."""
     if levels is None or other is None:
         return found.series

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.linalg as sl
 from scipy.special import ndtr
 
-from mollifier.chromatin.galerkin import RateEstimate, Rows, Whitening, estimate
+from mollifier.chromatin.galerkin import ProjectedEquation, RateEstimate, Whitening, estimate
 from mollifier.engines.linalg.dense import factored
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.arrays import Array
@@ -85,7 +85,9 @@ class Step:
         return not size.low < 0 < size.high
 
 
-def estimate_step(rows: Rows, treatment: float, tuning: StepTuning = DEFAULT) -> tuple[RateEstimate, Step]:
+def estimate_step(
+    rows: ProjectedEquation, treatment: float, tuning: StepTuning = DEFAULT
+) -> tuple[RateEstimate, Step]:
     """A rate over x and y, with the functions 1 and S of time, that changes by one factor after a treatment.
 
     The time of the treatment is in s. Raises `ConfigurationError` if there are too few frames before or
@@ -138,7 +140,9 @@ class _Fit:
     The prior is rows beside those of the equation: a root of its precision times a, and the log(spread).
     """
 
-    def __init__(self, rows: Rows, found: RateEstimate, treatment: float, tuning: StepTuning) -> None:
+    def __init__(
+        self, rows: ProjectedEquation, found: RateEstimate, treatment: float, tuning: StepTuning
+    ) -> None:
         self.rows, self.found, self.treatment, self.tuning = rows, found, treatment, tuning
         self.gap = float(np.diff(rows.series.times).mean())
         self.white = Whitening(rows.noise(np.maximum(found.rate, 0.0), found.misfit))

@@ -14,10 +14,10 @@ from mollifier.mollify.bandwidth import feature_lengths, neighbour_changes
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import Kernel, kernel_for
 from mollifier.mollify.radius import Radius
-from mollifier.problem import settings as choices
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import curves, labels
 from mollifier.problem.region import measured_region
+from mollifier.problem.settings import CollocationSettings
 
 # Cells between two frames of gridded data, beyond which only the shortest feature needs more.
 _CELLS_BETWEEN = 4
@@ -114,7 +114,7 @@ def _scaled(axis: Axis) -> Axis:
     return replace(axis, lower=low, upper=high, nodes=nodes)
 
 
-def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None) -> Collocation:
+def collocate(problem: InverseProblem, chosen: CollocationSettings | None = None) -> Collocation:
     """Grid, kernel and radius for a problem.
 
     Nodes and radius that are given are kept. Along `labels` without given nodes, the nodes are the values
@@ -122,7 +122,7 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
     data, and fronts that neighbouring samples straddle, within ``max_nodes``, and the radius is what the
     kernel and the order of the equation need in cells.
     """
-    chosen = chosen or choices.Collocation()
+    chosen = chosen or CollocationSettings()
     named = [*(chosen.nodes or {}), *(chosen.radius if isinstance(chosen.radius, Mapping) else {})]
     text = "The collocation names '{}', not a coordinate."
     check_known(named, problem.coordinates, ConfigurationError, text)
@@ -175,7 +175,7 @@ def collocate(problem: InverseProblem, chosen: choices.Collocation | None = None
 
 
 def _inside(
-    problem: InverseProblem, grid: Grid, features: Mapping[str, float], chosen: choices.Collocation
+    problem: InverseProblem, grid: Grid, features: Mapping[str, float], chosen: CollocationSettings
 ) -> Mask | None:
     """Which nodes lie in the domain, or, where none was given, in the measured region; None where all do."""
     if problem.interior is None:
@@ -220,7 +220,7 @@ def _features(problem: InverseProblem, apart: tuple[str, ...]) -> dict[str, floa
     return features
 
 
-def _given_radius(chosen: choices.Collocation, coordinate: str) -> float | None:
+def _given_radius(chosen: CollocationSettings, coordinate: str) -> float | None:
     if isinstance(chosen.radius, Mapping):
         return chosen.radius.get(coordinate)
     return None if chosen.radius == "auto" else float(chosen.radius)

@@ -17,7 +17,7 @@ from mollifier.problem.shapes import inequalities
 
 
 @dataclass(frozen=True)
-class OutlineTuning:
+class EdgeTuning:
     """Numbers that steer how the edge is found; lengths are those of the data's box."""
 
     nodes: int = 301
@@ -34,7 +34,7 @@ class OutlineTuning:
     """Rms distance from the line fitted there over the length along it, beyond which there is a corner."""
 
 
-TUNING = OutlineTuning()
+TUNING = EdgeTuning()
 
 
 def at_edges(

@@ -59,7 +59,7 @@ def registered(registry: Mapping[str, Any], *more: str) -> Callable[[str], str]:
     return check
 
 
-class Collocation(Strict):
+class CollocationSettings(Strict):
     """Where the equation is imposed, and the kernel."""
 
     nodes: dict[str, Annotated[int, Field(ge=4)]] | None = Field(
@@ -83,9 +83,9 @@ class Collocation(Strict):
 def validated(model: type[Model], values: Model | Mapping[str, Any] | None, where: str = "") -> Model:
     """A model from plain values at a dotted place, the default one from None; a model is returned as it is.
 
-    >>> validated(Collocation, {"degree": 7}).degree
+    >>> validated(CollocationSettings, {"degree": 7}).degree
     7
-    >>> validated(Collocation, {"degre": 7}, "collocation")
+    >>> validated(CollocationSettings, {"degre": 7}, "collocation")
     Traceback (most recent call last):
     mollifier.errors.ConfigurationError: Unknown key 'collocation.degre'. Did you mean 'degree'?
     """
@@ -105,11 +105,11 @@ def validated(model: type[Model], values: Model | Mapping[str, Any] | None, wher
 def _wrong_value(model: type, errors: Sequence[Any], where: str) -> str:
     """The first wrong value, as deep as a union's branches reach, and all that would have been right there.
 
-    >>> validated(Collocation, {"kernel": "bsplin"})
+    >>> validated(CollocationSettings, {"kernel": "bsplin"})
     Traceback (most recent call last):
     mollifier.errors.ConfigurationError: 'kernel' was given as 'bsplin': input should be 'auto', 'bspline',
     'polynomial' or 'bump'. Did you mean 'bspline'?
-    >>> validated(Collocation, {"radius": -1}, "collocation")
+    >>> validated(CollocationSettings, {"radius": -1}, "collocation")
     Traceback (most recent call last):
     mollifier.errors.ConfigurationError: 'collocation.radius' was given as -1: input should be 'auto', or
     input should be greater than 0, or input should be a valid dictionary.
@@ -149,7 +149,7 @@ def keys_of(model: type) -> dict[str, type | None]:
 
     Keys that plugins add to a model are those of its function ``more_keys``, if it has one.
 
-    >>> keys_of(Collocation)["radius"], list(keys_of(Collocation))[:2]
+    >>> keys_of(CollocationSettings)["radius"], list(keys_of(CollocationSettings))[:2]
     (None, ['nodes', 'radius'])
     """
     if is_dataclass(model):

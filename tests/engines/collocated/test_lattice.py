@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from mollifier.nn.differentiation.matrices import observation_matrix
 
 from mollifier.engines.collocated.jacobian import NodeSlopes, network_jacobian
 from mollifier.engines.collocated.lattice import AxisProduct, PointRows, ProductSum
@@ -15,7 +16,6 @@ from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.layer import MollifierLayer
 from mollifier.mollify.matrices import product_matrix
 from mollifier.mollify.orders import Derivative
-from mollifier.nn.differentiation.matrices import observation_matrix
 from mollifier.nn.mlp import MLP
 
 SHAPES = {"x": (41,), "xy": (9, 40), "xyz": (8, 7, 9)}

@@ -11,7 +11,7 @@ from mollifier.engines.collocated import verdict
 from mollifier.engines.collocated.laplace import Laplace
 from mollifier.engines.collocated.spacing import convergence_order
 from mollifier.problem.collocation import collocate
-from mollifier.problem.settings import Collocation
+from mollifier.problem.settings import CollocationSettings
 
 D = 0.02
 
@@ -72,7 +72,7 @@ def test_error_of_a_field_at_its_bound_is_linear_in_the_residuals(monkeypatch):
 
 
 def test_nodes_between_others_are_those_inside():
-    place = collocate(heat(0, periodic=True), Collocation(nodes={"x": 40, "t": 21}))
+    place = collocate(heat(0, periodic=True), CollocationSettings(nodes={"x": 40, "t": 21}))
     assert place.between("x").grid.shape == (40, 21)
     assert place.between("t").grid["t"].points == pytest.approx(np.linspace(0, 1, 41)[1::2])
     assert convergence_order(place, 2) == 4

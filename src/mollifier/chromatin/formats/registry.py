@@ -19,7 +19,7 @@ _BEGINNING = 4096
 
 
 @dataclass(frozen=True)
-class Rows:
+class LocalizationTable:
     """A table of localisations whose columns have no roles yet."""
 
     names: Sequence[str] | None  #: Of the columns; None for a file without a header.
@@ -37,7 +37,7 @@ class Rows:
     field_px: tuple[float, float] | None = None
 
     @classmethod
-    def of(cls, columns: Mapping[str, NDArray[Any]], kind: str, **stated: Any) -> Rows:
+    def of(cls, columns: Mapping[str, NDArray[Any]], kind: str, **stated: Any) -> LocalizationTable:
         """A table of columns in memory, shape (rows,) each, with other attributes as stated."""
         every = list(columns.values())
         return cls(list(columns), len(every), lambda i: {r: every[k] for r, k in i.items()}, kind, **stated)
@@ -50,7 +50,7 @@ class Format:
     #: Whether a path with these first bytes (none of a folder) is of this format.
     recognises: Callable[[Path, bytes], bool]
     #: Opens it; one of the two. Whatever it raises becomes a `DataError` that names the file.
-    table: Callable[[Path], Rows] | None = None
+    table: Callable[[Path], LocalizationTable] | None = None
     image: Callable[[Path], Image] | None = None
 
 
@@ -81,7 +81,7 @@ def format_of(path: Path) -> Format:
     raise DataError(f"'{path}' has no known format.")
 
 
-def open_table(path: Path) -> Rows:
+def open_table(path: Path) -> LocalizationTable:
     """The table of localisations in a file; `DataError` if it is an image, or cannot be read."""
     opened = format_of(path).table
     if opened is None:

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from mollifier.chromatin.formats.registry import Format, Rows
+from mollifier.chromatin.formats.registry import Format, LocalizationTable
 from mollifier.data.readers.hdf5 import load_arrays
 from mollifier.data.text_tables import TextTable, read_layout
 from mollifier.errors import DataError
@@ -26,7 +26,7 @@ _BEGINNINGS = (b"\x93NUMPY", b"PK\x03\x04", b"MATLAB", b"[{", b"[\n", b"[ ", b"\
 _VECTORS = {"xyz": "{}", "loc": "{}", "array": "{}", "xyz_sig": "precision_{}"}
 
 
-def open_arrays(file: Path) -> Rows:
+def open_arrays(file: Path) -> LocalizationTable:
     """Columns of numbers in a file of arrays; of MINFLUX, the valid localisations of the last iteration.
 
     Raises `DataError` if it holds no columns, or some of different lengths.
@@ -50,7 +50,7 @@ def open_arrays(file: Path) -> Rows:
         raise DataError(
             f"'{file}' holds no columns x and y of numbers, which were expected. Export it as CSV."
         )
-    rows = Rows.of(columns, **known)
+    rows = LocalizationTable.of(columns, **known)
 
     def load(index: Mapping[str, int]) -> dict[str, NDArray[Any]]:
         found = rows.load(index)
@@ -131,7 +131,7 @@ def decode_units(meta: Mapping[str, Any]) -> dict[str, Any]:
 ARRAYS = Format(lambda path, beginning: beginning.startswith(_BEGINNINGS), table=open_arrays)
 
 
-def open_picasso(file: Path) -> Rows:
+def open_picasso(file: Path) -> LocalizationTable:
     """The table ``locs``, as Picasso or PyTables writes it; positions are in pixels, z in nm.
 
     Raises `DataError` if the file is damaged, or holds no such table.
@@ -153,7 +153,7 @@ def open_picasso(file: Path) -> Rows:
     with suppress(ValueError, TypeError):
         embedded = json.loads(text)
     size, extent = camera_of(picasso_metadata(file, embedded if isinstance(embedded, list) else [embedded]))
-    return Rows(
+    return LocalizationTable(
         names, len(names), load, "Picasso HDF5", units={"z": "nm"}, unit="px", pixel_size=size,
         field_px=extent,
     )  # fmt: skip
@@ -222,7 +222,7 @@ PICASSO = Format(_is_picasso, table=open_picasso)
 _MANIFEST = "manifest.json"
 
 
-def open_smlm(file: Path) -> Rows:
+def open_smlm(file: Path) -> LocalizationTable:
     """The binary tables of an SMLM archive one below another; a column ``channel`` holds the channel of each.
 
     ``manifest.json`` describes them: github.com/imodpasteur/smlm-file-format, version 0.2.
@@ -241,7 +241,7 @@ def open_smlm(file: Path) -> Rows:
         parts = [_columns(archive, i, f) for i, f in zip(infos, forms, strict=True)]
     stated = dict(zip(forms[0]["headers"], forms[0].get("units", ()), strict=False))
     columns = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
-    return Rows.of(columns, "SMLM", below=[str(stated.get(n, "")) for n in columns])
+    return LocalizationTable.of(columns, "SMLM", below=[str(stated.get(n, "")) for n in columns])
 
 
 def _columns(
@@ -273,7 +273,7 @@ def _is_smlm(path: Path, beginning: bytes) -> bool:
 SMLM = Format(_is_smlm, table=open_smlm)
 
 
-def open_text(file: Path) -> Rows:
+def open_text(file: Path) -> LocalizationTable:
     """Any text table, with what the names of its columns and DECODE's comments show of its program.
 
     ThunderSTORM, Picasso and DECODE CSV are among them, and the tables of the vendors' programs.
@@ -295,7 +295,7 @@ def open_text(file: Path) -> Rows:
         known = {"kind": "ThunderSTORM CSV"}
     elif meta := _decode_comment(table):
         known = {"kind": "DECODE CSV", **decode_units(meta)}
-    return Rows(names, table.width, load, below=table.units, **known)
+    return LocalizationTable(names, table.width, load, below=table.units, **known)
 
 
 def _decode_comment(table: TextTable) -> dict[str, Any]:

@@ -25,8 +25,7 @@ from mollifier.problem.collocation import Collocation
 from mollifier.problem.finite import check_finite
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
-from mollifier.problem.settings import Collocation as CollocationSettings
-from mollifier.problem.settings import validated
+from mollifier.problem.settings import CollocationSettings, validated
 from mollifier.problem.split import Split, search_range
 
 info, warn, error = about("identifiability")

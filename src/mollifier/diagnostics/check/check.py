@@ -15,8 +15,7 @@ from mollifier.engines.registry import ENGINES
 from mollifier.engines.settings import Given, check_settings
 from mollifier.problem.collocation import Collocation, collocate
 from mollifier.problem.inverse_problem import InverseProblem, require_problem
-from mollifier.problem.settings import Collocation as CollocationSettings
-from mollifier.problem.settings import validated
+from mollifier.problem.settings import CollocationSettings, validated
 
 
 def check(problem: InverseProblem, settings: Given = None) -> Check:

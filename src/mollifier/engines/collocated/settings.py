@@ -6,7 +6,7 @@ from pydantic import Field
 
 from mollifier.engines.collocated.tuning import CollocatedTuning
 from mollifier.engines.likelihood import Likelihood
-from mollifier.problem.settings import Collocation, Strict
+from mollifier.problem.settings import CollocationSettings, Strict
 
 
 class CollocatedTraining(Strict):
@@ -39,7 +39,9 @@ class CollocatedTraining(Strict):
 class CollocatedSettings(Strict):
     """Settings of an engine that imposes the equation on a collocation grid."""
 
-    collocation: Collocation = Field(Collocation(), description="Where the equation is imposed.")
+    collocation: CollocationSettings = Field(
+        CollocationSettings(), description="Where the equation is imposed."
+    )
     training: CollocatedTraining = Field(CollocatedTraining(), description="The fit, and when it stops.")
     held_out: float = Field(
         default=0.1, ge=0, lt=1, description="Fraction of the observations kept out of the fit."
