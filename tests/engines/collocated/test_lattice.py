@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from mollifier.nn.differentiation.matrices import observation_matrix
 
 from mollifier.engines.collocated.jacobian import NodeSlopes, network_jacobian
 from mollifier.engines.collocated.lattice import AxisProduct, PointRows, ProductSum
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.layer import MollifierLayer
-from mollifier.mollify.matrices import product_matrix
+from mollifier.mollify.matrices import product_matrix, taps_matrix
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.mlp import MLP
 
@@ -74,7 +73,8 @@ def test_rows_at_points_are_those_of_the_matrix(names: str, count: int, most: in
     rng = np.random.default_rng(1)
     sampler = layer.sampler(rng.uniform(-1, 1, (count, len(names))), ["u"])
     weights, index = zip(*sampler.along(Derivative("u")), strict=True)
-    rows, matrix = PointRows(index, weights, sampler.nodes), observation_matrix(sampler)
+    rows = PointRows(index, weights, sampler.nodes)
+    matrix = taps_matrix(*sampler.entries(Derivative("u")), layer.nodes.size)
     values = rng.standard_normal(layer.nodes.size)
     np.testing.assert_allclose(rows @ values, matrix @ values, atol=1e-12)
     back = rng.standard_normal(count)
