@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import scipy.sparse as sp
@@ -219,6 +220,10 @@ class Linearisation:
         """The residuals of a fit of the states to the data alone, with derivatives."""
         yield from self._data(nodes, slopes=True)
         yield from self._shrinkages(nodes, slopes=True)
+
+    def samples(self, nodes: list[Array]) -> Iterator[Residuals]:
+        """The residuals of the measurements alone, with derivatives."""
+        yield from islice(self._data(nodes, slopes=True), len(self.objective.fitted))
 
     def equations(self, nodes: list[Array], weight: float, slopes: bool) -> Iterator[Residuals]:
         """The residuals of the equations and conditions, one after another."""

@@ -6,11 +6,16 @@ by the noise, states and unknowns following c. Without a missing term ``s' V^-1 
 degrees of freedom as V has directions (Rao, Proc. Camb. Phil. Soc. 44:50, 1948). A missing term, a wrong
 constant and an unknown of too simple a form all leave a source behind, in most cases long before the misfit
 of all samples together shows it.
+
+Noise may be larger where a source is seen than elsewhere, as noise in proportion to the value is. The
+variance that the squared residuals of the samples show (White, Econometrica 48:817, 1980) replaces V along
+directions in which it is larger.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
 from math import comb
 
@@ -28,11 +33,30 @@ from mollifier.mollify.grid import Grid
 _ROUNDING = 1e-6
 
 
+@dataclass(frozen=True)
+class Score:
+    """The score of k sources, over the number of samples."""
+
+    #: s, shape (k,).
+    slope: Array
+    #: V, and V with the unknowns fixed, shape (k, k).
+    variance: Array
+    fixed: Array
+    #: Residuals of samples, (m,), and their changes by the sources, (m, k); zero in rows without a sample.
+    residuals: Array
+    moved: Array
+
+    def of(self, some: slice) -> Score:
+        """The score of some of the sources."""
+        at = some, some
+        return Score(self.slope[some], self.variance[at], self.fixed[at], self.residuals, self.moved[:, some])
+
+
 def missing_term(
     linearisation: Linearisation,
     weight: float,
     equations: Sequence[Residuals],
-    scored: Callable[[Residuals, Array], tuple[Array, Array, Array]],
+    scored: Callable[[Residuals, Array], Score],
 ) -> str:
     """Why an equation lacks a term or a condition is wrong, at a fit that has converged; empty where none.
 
@@ -50,8 +74,7 @@ def missing_term(
     equations
         Their rows with slopes, at the fit.
     scored
-        Rows of an equation, and sources (m, k) in their unit -> s (k,), V (k, k), and V with the unknowns
-        fixed, over the number of samples.
+        Rows of an equation, and sources (m, k) in their unit -> their score.
     """
     objective, tuning = linearisation.objective, linearisation.objective.tuning
     noise = max(1.0, float(objective.attainable)) / objective.count
@@ -66,12 +89,12 @@ def missing_term(
         count = [comb(d + dimensions, d) for d in range(tuning.source_degree + 1)]
         varying = {n: coordinates * slope[:, None] for n, slope in part.scalars.items()}
         columns = np.concatenate([smooth, *varying.values()], axis=1)
-        score, whole, fixed = (v / noise for v in scored(part, columns))
+        score = scored(part, columns)
         groups = {f"a source of degree {d} in the coordinates": slice(0, k) for d, k in enumerate(count)}
         for k, name in enumerate(varying if dimensions else ()):
             low = smooth.shape[1] + k * coordinates.shape[1]
             groups[f"'{name}' that varies with the coordinates"] = slice(low, low + coordinates.shape[1])
-        found = {t: significance(score[g], whole[g, g], fixed[g, g], least) for t, g in groups.items()}
+        found = {t: significance(score.of(g), least, noise) for t, g in groups.items()}
         what, (square, degrees, chance) = min(found.items(), key=lambda item: item[1][2])
         if (chance := chance * len(groups) * len(equations)) < least_chance:
             cause = (
@@ -109,33 +132,53 @@ def sources(grid: Grid, degree: int) -> Array:
     return np.stack(columns, axis=1)
 
 
-def significance(
-    score: Array, variance: Array, fixed: Array, least: float = _ROUNDING
-) -> tuple[float, int, float]:
+def significance(score: Score, least: float = _ROUNDING, noise: float = 1.0) -> tuple[float, int, float]:
     """Chi-square of a score, its degrees of freedom, and the probability of so large a one by chance.
+
+    The squared residuals are those that the source leaves, over the squared share of each that it leaves
+    (HC3: MacKinnon and White, J. Econometrics 29:305, 1985): a source is no noise.
 
     Parameters
     ----------
-    score, variance
-        s and V, shapes (k,) and (k, k).
-    fixed
-        V with the unknowns fixed, shape (k, k).
+    score
+        Of k sources.
     least
-        Share of that variance below which a direction does not count.
+        Share of the variance with the unknowns fixed below which a direction does not count.
+    noise
+        Variance of the residuals.
 
     Examples
     --------
-    >>> square, degrees, chance = significance(np.array([3.0, 0.0]), np.eye(2), np.eye(2))
+    >>> one = np.eye(2)
+    >>> score = Score(np.array([3.0, 0.0]), one, one, np.ones(8), np.zeros((8, 2)))
+    >>> square, degrees, chance = significance(score)
     >>> square, degrees, round(chance, 4)
     (9.0, 2, 0.0111)
     """
-    d = np.sqrt(np.diag(fixed))
+    d = np.sqrt(np.diag(score.fixed))
     d = np.where(d > 0, d, 1.0)  # a direction without variance stays one
-    sizes, axes = np.linalg.eigh(fixed / np.outer(d, d))
+    sizes, axes = np.linalg.eigh(score.fixed / np.outer(d, d))
     known = sizes > _ROUNDING
     unit = axes[:, known] / np.sqrt(sizes[known]) / d[:, None]
-    values, vectors = np.linalg.eigh(unit.T @ variance @ unit)
+    values, vectors = np.linalg.eigh(unit.T @ score.variance @ unit)
     kept = values > least
-    square = float(np.sum((vectors[:, kept].T @ (unit.T @ score)) ** 2 / values[kept]))
+    white = unit @ (vectors[:, kept] / np.sqrt(values[kept]))
+    along = white.T @ score.slope
+    more, axes = np.linalg.eigh(_uneven(score.residuals, score.moved @ white, along))
+    square = float(np.sum((axes.T @ along) ** 2 / (1 + np.maximum(more, 0.0)))) / noise
     degrees = int(np.count_nonzero(kept))
     return square, degrees, float(chi2_tail(square, degrees)) if degrees else 1.0
+
+
+def _uneven(residuals: Array, moved: Array, along: Array) -> Array:
+    """What noise of one size leaves out of the variance of a score (d,) that would be one, shape (d, d).
+
+    ``moved`` are the changes (m, d) of the residuals (m,) by its directions.
+    """
+    share = np.maximum(1 - np.square(moved).sum(axis=1), _ROUNDING)
+    left = residuals - moved @ along
+    there = residuals != 0
+    size = float(np.sum(left[there] ** 2) / np.sum(share[there])) if there.any() else 0.0
+    if not size > 0:
+        return np.zeros((len(along), len(along)))
+    return moved.T @ (((left / share) ** 2 / size - 1)[:, None] * moved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from mollifier.engines.collocated.levenberg_marquardt import Changed
 from mollifier.engines.collocated.linearise import Linearisation
+from mollifier.engines.collocated.missing import Score
 from mollifier.engines.collocated.objective import Target
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.joint.layout import Layout, Normal, Slopes
@@ -265,11 +267,10 @@ class Bordered:
         variance = self.eliminated.energies(core, border, self.with_priors()[0]) / self.objective.count
         return np.sqrt(np.maximum(variance, 0.0)) * float(block.scale[state.channel])
 
-    def scored(self, part: Residuals, sources: Array) -> tuple[Array, Array, Array]:
-        """Score (k,) of sources (m, k) added to some rows, and its variance (k, k), states and unknowns free.
+    def scored(self, part: Residuals, sources: Array) -> Score:
+        """Score of sources (m, k) added to some rows, states and unknowns free.
 
-        The last is the variance with the border fixed. Over the number of samples; the present parameters are
-        those of the fit.
+        The present parameters are those of the fit.
         """
         own, inner = self._reduced(part, sources)
         along = self._following(inner)
@@ -277,7 +278,27 @@ class Bordered:
         # The fit may still be short of the minimum: the score after one more step.
         left = _descent(*self.with_priors(), self.at_bounds)
         score = sources.T @ part.values - own.T @ self._slope + inner.T @ left
-        return score, fixed + inner.T @ along, fixed
+        samples = self._linearisation.samples(self._nodes)
+        moved = self._moved(samples, -self._factor.backward(own + self.eliminated.half @ along), along)
+        residuals, changes = (np.concatenate(v) for v in zip(*moved, strict=True))
+        return Score(score, fixed + inner.T @ along, fixed, residuals, changes)
+
+    def _moved(self, rows: Iterable[Residuals], core: Array, border: Array) -> Iterator[tuple[Array, Array]]:
+        """Values (m,) of rows, some at a time, and their changes (m, k) by those of the parameters.
+
+        ``core`` and ``border`` are k changes, of shapes (n, k) and (p, k).
+        """
+        slopes = Slopes(self.objective.model)
+        step = 1 + self.tuning.most_numbers // (8 * border.shape[1] + 1)
+        for part in rows:
+            u, v = self.layout.core_rows(part), self.layout.border_rows(part, slopes)
+            for some in (slice(low, low + step) for low in range(0, len(part.values), step)):
+                change = np.zeros((len(part.values[some]), border.shape[1]))
+                if u is not None:
+                    change += u[some] @ core
+                if v is not None:
+                    change += v[some] @ border
+                yield part.values[some], change
 
     def dispersion(self) -> Array:
         """Variance of the border, (p,), that the residuals of the data show, over the one that was assumed.
@@ -286,22 +307,16 @@ class Bordered:
         Econometrica 48:817, 1980): noise may be larger where a parameter's information is. One ratio for all
         parameters of a field.
         """
-        layout, slopes = self.layout, Slopes(self.objective.model)
-        curvature = self.with_priors()[0]
+        layout, curvature = self.layout, self.with_priors()[0]
         covariance = solved(curvature, np.eye(layout.border_size))
         follow = self._factor.solve(self.normal.between.toarray()) @ covariance
         assumed, shown = np.zeros(layout.border_size), np.zeros(layout.border_size)
+        for values, moved in self._moved(self._linearisation.fit(self._nodes), -follow, covariance):
+            squares = np.square(moved)
+            assumed += squares.sum(axis=0)
+            shown += np.square(values) @ squares * self.objective.count
         fitted, rows = 0.0, 0
         for part in self._linearisation.fit(self._nodes):
-            u, v = layout.core_rows(part), layout.border_rows(part, slopes)
-            step = 1 + self.tuning.most_numbers // (8 * layout.border_size + 1)
-            for some in (slice(low, low + step) for low in range(0, len(part.values), step)):
-                moved = (0.0 if v is None else v[some] @ covariance) - (
-                    0.0 if u is None else u[some] @ follow
-                )
-                squares = np.square(moved)
-                assumed += squares.sum(axis=0)
-                shown += np.square(part.values[some]) @ squares * self.objective.count
             own, inner = self._reduced(part, probes(len(part.values), self.tuning))
             fitted += float(np.sum(np.square(own)) + np.sum(inner * solved(curvature, inner)))
             rows += len(part.values)

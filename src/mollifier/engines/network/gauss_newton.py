@@ -19,7 +19,7 @@ from mollifier.engines.collocated.calibrate import rescale
 from mollifier.engines.collocated.factored import is_factored
 from mollifier.engines.collocated.jacobian import network_jacobian
 from mollifier.engines.collocated.levenberg_marquardt import Changed, Component, LevenbergMarquardt, System
-from mollifier.engines.collocated.missing import missing_term
+from mollifier.engines.collocated.missing import Score, missing_term
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.linalg.normal import Damped, SchurComplement, solved
@@ -167,12 +167,14 @@ class GaussNewton(LevenbergMarquardt):
         nodes, (hessian, gradient) = self.node_values(), self._determined()
         rows = list(self.linearisation.equations(nodes, self.most, slopes=True))
 
-        def scored(part: Residuals, columns: Array) -> tuple[Array, Array, Array]:
+        def scored(part: Residuals, columns: Array) -> Score:
             across = self._equations.form(nodes, [replace(part, values=columns)], columns.shape[1:])[1]
             follow = solved(hessian, across)
             score = columns.T @ part.values - (follow.T @ gradient).numpy()
-            fixed = columns.T @ columns
-            return score, fixed - (across.T @ follow).numpy(), fixed
+            fixed, samples = columns.T @ columns, self.linearisation.samples(nodes)
+            moved = self._equations.moved(nodes, samples, -follow)
+            residuals, changes = (np.concatenate(v) for v in zip(*moved, strict=True))
+            return Score(score, fixed - (across.T @ follow).numpy(), fixed, residuals, changes)
 
         return missing_term(self.linearisation, self.most, rows, scored)
 

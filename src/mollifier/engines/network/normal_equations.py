@@ -74,20 +74,10 @@ class NormalEquations:
         step
             Whether J'J only directs a step: samples that are many then count at the nodes nearest to them.
         """
-        networks: dict[int, NodeSlopes] = {}
-        sizes: dict[Key, int] = {f: count(noise) for f, noise in self.model.noise.items()}
-        for i, b in enumerate(self.model.blocks):
-            if is_factored(b):
-                sizes |= {(i, channel): nodes[i].shape[1] for channel in range(len(b.names))}
-            else:
-                shape = b.mollified.lattice.shape
-                networks[i] = NodeSlopes(b.network, b.nodes(), shape, self.kept[i])
-                sizes[i] = networks[i].weights
-        sizes |= dict.fromkeys(self.model.scalars, 1)
-        edges = np.cumsum([0, *sizes.values()]).tolist()
-        place = {k: slice(low, high) for k, low, high in zip(sizes, edges[:-1], edges[1:], strict=True)}
-        hessian = torch.zeros(edges[-1], edges[-1], dtype=torch.float64)
-        gradient = torch.zeros(edges[-1], *sets, dtype=torch.float64)
+        networks, place = self._laid_out(nodes)
+        size = max(p.stop for p in place.values())
+        hessian = torch.zeros(size, size, dtype=torch.float64)
+        gradient = torch.zeros(size, *sets, dtype=torch.float64)
         slopes = {n: s.slope() for n, s in self.model.scalars.items()}
         groups: dict[tuple[int, int], list[Residuals]] = {}
         with np.errstate(all="ignore"):  # System.finite checks the result
@@ -110,6 +100,35 @@ class NormalEquations:
                         _add(dense, values, place, hessian, gradient)
         upper = hessian.triu(1)
         return hessian.triu_().add_(upper.T), gradient
+
+    def moved(
+        self, nodes: list[Array], rows: Iterable[Residuals], change: Tensor
+    ) -> Iterator[tuple[Array, Array]]:
+        """Values (m,) of rows, some at a time, and their changes (m, k) by those (p, k) of the parameters."""
+        networks, place = self._laid_out(nodes)
+        slopes = {n: s.slope() for n, s in self.model.scalars.items()}
+        for part in rows:
+            for some in self._chunks(part):
+                dense = _dense_rows(part, some, networks, slopes)
+                changes = torch.stack([d @ change[place[key]] for key, d in dense.items()])
+                yield part.values[some], changes.sum(0).numpy()
+
+    def _laid_out(self, nodes: list[Array]) -> tuple[dict[int, NodeSlopes], dict[Key, slice]]:
+        """Slopes of each network at its nodes, and the places of all parameters."""
+        networks: dict[int, NodeSlopes] = {}
+        sizes: dict[Key, int] = {f: count(noise) for f, noise in self.model.noise.items()}
+        for i, b in enumerate(self.model.blocks):
+            if is_factored(b):
+                sizes |= {(i, channel): nodes[i].shape[1] for channel in range(len(b.names))}
+            else:
+                shape = b.mollified.lattice.shape
+                networks[i] = NodeSlopes(b.network, b.nodes(), shape, self.kept[i])
+                sizes[i] = networks[i].weights
+        sizes |= dict.fromkeys(self.model.scalars, 1)
+        edges = np.cumsum([0, *sizes.values()]).tolist()
+        return networks, {
+            k: slice(low, high) for k, low, high in zip(sizes, edges[:-1], edges[1:], strict=True)
+        }
 
     def _add_constant(
         self, part: Residuals, place: Mapping[Key, slice], hessian: Tensor, gradient: Tensor
