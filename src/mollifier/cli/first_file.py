@@ -99,7 +99,7 @@ def first_file(observations: Observations, file: str, name: str) -> str:
     dataset, coordinates = observations.dataset, list(observations.coordinates)
     named = [c for c in coordinates if "experiments" in dataset[c].attrs]
     along = [c for c in coordinates if c not in named] or coordinates
-    time = time_coordinate(along)
+    time = time_coordinate(along, observations.units)
     waves = Names((), unknowns=dict.fromkeys(observations.variables, ())).complex
     field, i = (waves[0], "i*") if waves else (observations.variables[0], "")
     right = "D*lap({0})" if along != [time] else "-D*{0}"

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from mollifier.data.periodic import repeats_first
 from mollifier.data.values import EXTENTS, check_text, is_complex, measured_array, real_array
-from mollifier.equations.names import TIME_NAMES
+from mollifier.equations.names import TIME_NAMES, time_coordinate
 from mollifier.errors import DataError, GridError, check_known
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Axis
@@ -56,7 +56,8 @@ def time_last(names: Iterable[str]) -> tuple[str, ...]:
     >>> time_last(["t", "x", "y"])
     ('x', 'y', 't')
     """
-    return tuple(sorted(names, key=lambda n: n.lower() in TIME_NAMES))
+    given = tuple(names)
+    return tuple(sorted(given, key=time_coordinate(given).__eq__))
 
 
 def _coordinate(name: str, array: xr.DataArray) -> tuple[Array, dict[str, Any]]:

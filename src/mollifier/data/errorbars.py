@@ -21,6 +21,7 @@ from mollifier.data.noise import estimate_noise
 from mollifier.data.noise_model import NoiseModel, declared_in, smoothed
 from mollifier.data.noise_structure import NoiseFinding, less_than_given, noise_structure
 from mollifier.data.values import EXTENTS, in_parts, names_in_parts, real_array
+from mollifier.equations.names import time_coordinate
 from mollifier.errors import DataError, check_known
 from mollifier.io.draws import Rng, generator
 from mollifier.mollify.arrays import Array, Mask, rms
@@ -134,7 +135,7 @@ def findings(
         arranged(array.values),
         [dataset[c].values for c in coordinates],
         coordinates,
-        next((c for c in coordinates if c.lower() in building.TIME_NAMES), None),
+        time_coordinate(coordinates) or None,
         None if given is None else arranged(given),
     )
     return tuple(f for f in found if f.kind not in declared)

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 import xarray as xr
 
-from mollifier.equations.names import TIME_NAMES
+from mollifier.equations.names import time_coordinate
 from mollifier.errors import DataError, check_known
 from mollifier.mollify.arrays import Array
 
@@ -51,8 +51,8 @@ class NoiseEffect:
 
     def factors(self, nodes: Mapping[str, Array]) -> list[Array]:
         """For each axis the shapes of the effect along it, (nodes, shapes)."""
-        apart = self._apart(list(nodes))
-        return [np.eye(x.size) if n in apart else self._curve(n, x) for n, x in nodes.items()]
+        apart, time = self._apart(list(nodes)), time_coordinate(nodes)
+        return [np.eye(x.size) if n in apart else self._curve(n, x, time) for n, x in nodes.items()]
 
     def at(self, places: Mapping[str, Array]) -> sp.csr_array:
         """The shapes of the effect at places, (n,) along each coordinate: (n, shapes), times its deviation.
@@ -63,7 +63,7 @@ class NoiseEffect:
         >>> NoiseEffect("sensor_offset", 0.1).at({"x": x, "t": t}).toarray().tolist()
         [[0.1, 0.0], [0.1, 0.0], [0.0, 0.1]]
         """
-        apart = self._apart(list(places))
+        apart, time = self._apart(list(places)), time_coordinate(places)
         count = next(iter(places.values())).size
         labels = np.stack([np.zeros(count), *(places[n] for n in apart)])
         group = np.unique(labels, axis=1, return_inverse=True)[1].reshape(-1, 1)
@@ -71,7 +71,7 @@ class NoiseEffect:
         for n, x in places.items():
             if n not in apart:
                 nodes, node = np.unique(x, return_inverse=True)
-                curve = curve * self._curve(n, nodes)[node]
+                curve = curve * self._curve(n, nodes, time)[node]
         k = curve.shape[1]
         column = group * k + np.arange(k)
         starts, shape = np.arange(0, column.size + 1, k), (count, int(column.max()) + 1)
@@ -79,7 +79,7 @@ class NoiseEffect:
 
     def _apart(self, names: Sequence[str]) -> list[str]:
         """Coordinates along each value of which there are other coefficients."""
-        time = [n for n in names if n.lower() in TIME_NAMES]
+        time = time_coordinate(names)
         named = self.along if self.kind == "correlated" else "" if self.kind == "offset" else None
         if not (time if named is None else not named or named in names):
             raise DataError(
@@ -89,13 +89,13 @@ class NoiseEffect:
         if self.kind == "correlated":
             return [n for n in names if n != self.along]
         each = {"sensor": False, "frame": True}.get(self.kind.split("_")[0])
-        return [n for n in names if (n in time) == each]
+        return [n for n in names if (n == time) == each]
 
-    def _curve(self, name: str, x: Array) -> Array:
+    def _curve(self, name: str, x: Array, time: str) -> Array:
         """Shapes along an axis on which values share coefficients, (nodes, shapes)."""
         if name == self.along:
             return _correlated(x, self.length)
-        if self.kind == "drift" and name.lower() in TIME_NAMES:
+        if self.kind == "drift" and name == time:
             return ((x - x.mean()) / (x.std() or 1.0))[:, None]
         return np.ones((x.size, 1))
 

@@ -16,6 +16,7 @@ from mollifier.data.building import COORDINATE_NAMES, POINT, REPLICATE, Roles, t
 from mollifier.data.notation import qualified
 from mollifier.data.readers.registry import Reader
 from mollifier.data.text_tables import first_text, read_layout, split_header
+from mollifier.data.times import holds_moments, moments
 from mollifier.errors import DataError, check_known, did_you_mean
 from mollifier.mollify.arrays import Index
 
@@ -82,7 +83,7 @@ def _experiments(column: Any) -> tuple[NDArray[Any], list[str]] | None:
     text = column.astype(str)
     numbers: Any = pd.to_numeric(text, errors="coerce")
     dates: Any = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
-    if numbers.notna().any() or dates.notna().any():
+    if numbers.notna().any() or dates.notna().any() or holds_moments(column):
         return None
     names, codes = np.unique(text.to_numpy().astype(str), return_inverse=True)
     return codes.astype(float), names.tolist()
@@ -107,10 +108,8 @@ def _numbers(table: pd.DataFrame, name: str, dates: bool = False) -> NDArray[Any
         return column.to_numpy(dtype=float)
     if column.dtype.kind == "c":
         raise DataError(f"Column '{name}' holds complex numbers; real values were expected.")
-    if dates:
-        parsed: Any = pd.to_datetime(column.astype(str), format="ISO8601", errors="coerce", utc=True)
-        if parsed.notna().all():
-            return parsed.dt.tz_localize(None).to_numpy().astype("datetime64[ns]")
+    if dates and holds_moments(column):
+        return moments(name, column)
     _refuse_text(name, column)
     numbers: Any = pd.to_numeric(column)
     return numbers.to_numpy(dtype=float)
@@ -158,9 +157,7 @@ def tabulate(
                 f"The table has no column '{name}'.{did_you_mean(name, columns)} Columns: {columns}."
             )
     taken = {*(variables or ()), *(replicates or ()), *errors}
-    axes = tuple(
-        coordinates or time_last(c for c in columns if c.lower() in COORDINATE_NAMES and c not in taken)
-    )
+    axes = tuple(coordinates or time_last(c for c in columns if _is_axis(c, columns) and c not in taken))
     if not axes:
         raise DataError(
             f"No column of {columns} is named like a coordinate; name them, as coordinates=['{columns[0]}'] "
@@ -202,6 +199,12 @@ def tabulate(
         whole[tuple(index)] = x
         filled[v] = (tuple(nodes), whole)
     return xr.Dataset(filled, coords={n: (n, x, attrs.get(n, {})) for n, x in nodes.items()}), axes, repeats
+
+
+def _is_axis(name: str, columns: list[str]) -> bool:
+    """Whether a column is named like a coordinate; of t and T the capital is a variable, as a temperature."""
+    small = name.lower()
+    return small in COORDINATE_NAMES and (name == small or small not in columns)
 
 
 def _grid_plan(

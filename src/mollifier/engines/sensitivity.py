@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mollifier.data.noise_model import NoiseEffect
-from mollifier.equations.names import TIME_NAMES
+from mollifier.equations.names import time_coordinate
 
 _SIZE = 0.01
 """Of the offset, and of the drift from the first time to the last, over the field's rms."""
@@ -33,7 +33,7 @@ def unseen(field: str, rms: float, coordinates: Iterable[str]) -> dict[str, Nois
     (['offset of u', 'drift of u'], 0.02)
     """
     found = {f"offset of {field}": NoiseEffect("offset", _SIZE * rms)}
-    if any(c.lower() in TIME_NAMES for c in coordinates):
+    if time_coordinate(coordinates):
         found[f"drift of {field}"] = NoiseEffect("drift", _SIZE * rms * _LINE)
     return found
 

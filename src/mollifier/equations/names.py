@@ -15,6 +15,10 @@ from mollifier.mollify.orders import Derivative
 
 MAX_ORDER = 12
 TIME_NAMES = ("t", "time")
+TIME_UNITS = (
+    *("ns", "us", "µs", "ms", "s", "sec", "second", "seconds", "min", "minute", "minutes", "h", "hr", "hour"),
+    *("hours", "d", "day", "days", "week", "weeks", "month", "months", "yr", "year", "years"),
+)
 IMAGINARY = ("i", "I")
 """Names of the imaginary unit in problems with complex names, where they mean nothing else."""
 
@@ -28,14 +32,22 @@ def parts_of(name: str) -> tuple[str, str]:
     return f"{name}_re", f"{name}_im"
 
 
-def time_coordinate(names: Iterable[str]) -> str:
+def time_coordinate(names: Iterable[str], units: Mapping[str, str] | None = None) -> str:
     """The name among these of the time coordinate; empty where there is none.
+
+    It is ``t`` or ``time``; else that in capitals; else the one coordinate whose unit is one of time.
 
     >>> time_coordinate(["x", "time"]), time_coordinate(["x", "y"])
     ('time', '')
+    >>> time_coordinate(["T", "t"]), time_coordinate(["x", "Time"])
+    ('t', 'Time')
+    >>> time_coordinate(["Ort", "Zeit"], {"Ort": "mm", "Zeit": "s"})
+    'Zeit'
     """
-    given = tuple(names)
-    return next((name for name in TIME_NAMES if name in given), "")
+    given, units = tuple(names), units or {}
+    named = [n for n in TIME_NAMES if n in given] or [n for n in given if n.lower() in TIME_NAMES]
+    measured = [n for n in given if units.get(n, "") in TIME_UNITS]
+    return named[0] if named else measured[0] if len(measured) == 1 else ""
 
 
 class Reference(NamedTuple):
@@ -74,7 +86,7 @@ class Names:
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: Numbers, put in place of their names.
     constants: Mapping[str, float] = field(default_factory=dict)
-    #: The time coordinate; by default ``t`` or ``time`` where that is a coordinate. ``""`` for none. The
+    #: The time coordinate; by default as `time_coordinate` finds it. ``""`` for none. The
     #: other coordinates are spatial: ``lap``, ``grad`` and ``div`` act over them.
     time: str | None = None
     #: The system of the spatial coordinates, as `geometry` takes it; Cartesian by default.
@@ -82,7 +94,7 @@ class Names:
     #: Coordinates whose values number experiments: they are not spatial, and nothing is differentiated along
     #: them.
     experiments: tuple[str, ...] = ()
-    #: Coordinate -> its unit, which says whether an angle is in degrees.
+    #: Coordinate -> its unit, which says whether an angle is in degrees, and what is time.
     units: Mapping[str, str] = field(default_factory=dict)
     #: Coordinate -> component of the unit vector along which ``dn(u)`` is the derivative.
     normal: Mapping[str, float] = field(default_factory=dict)
@@ -110,7 +122,7 @@ class Names:
             if not (isinstance(value, numbers.Real) and math.isfinite(value)):
                 raise EquationError(f"The constant '{name}' is {value!r:.60}; a finite number was expected.")
         if self.time is None:
-            object.__setattr__(self, "time", time_coordinate(self.coordinates))
+            object.__setattr__(self, "time", time_coordinate(self.coordinates, self.units))
         elif self.time:
             text = "The time coordinate '{}' is not among the coordinates."
             check_known(self.time, self.coordinates, EquationError, text)

@@ -14,7 +14,7 @@ from mollifier.data.observations import Observations
 from mollifier.data.outlines import checked_rings
 from mollifier.equations.build import listed
 from mollifier.equations.lower import ArrayFunction
-from mollifier.equations.names import TIME_NAMES
+from mollifier.equations.names import time_coordinate
 from mollifier.equations.system import EquationSystem
 from mollifier.errors import ConfigurationError, check_known
 from mollifier.mollify.arrays import Array, Mask
@@ -126,7 +126,8 @@ class Domain:
             check_known(over, data.coordinates, ConfigurationError, text)
             return over
         named = [plane for plane in _PLANES if set(plane) <= set(data.coordinates)]
-        return named[0] if named else tuple(c for c in data.coordinates if c.lower() not in TIME_NAMES)
+        time = time_coordinate(data.coordinates, data.units)
+        return named[0] if named else tuple(c for c in data.coordinates if c != time)
 
     def _labelled(self, data: Observations) -> xr.DataArray:
         """The mask over its coordinates."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import KDTree
 
-from mollifier.equations.names import TIME_NAMES
 from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.problem.conditions import reached
@@ -54,7 +53,7 @@ def measured_region(
     space, few places, data that fill a grid, or conditions beyond the data, the region is the box. Distances
     are in lengths of the box.
     """
-    space = [c for c in grid.names if c.lower() not in TIME_NAMES and c not in labels(problem)]
+    space = [c for c in problem.system.names.spatial if c in grid.names and c not in labels(problem)]
     if len(space) < 2 or any(not set(space) <= set(problem.data.coordinates_of(f)) for f in problem.fields):
         return None
     reach = reached(problem.places, problem.data)

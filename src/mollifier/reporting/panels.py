@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import xarray as xr
 
-from mollifier.equations.names import TIME_NAMES
+from mollifier.equations.names import time_coordinate
 from mollifier.mollify.arrays import Array
 from mollifier.problem.solution import Solution
 from mollifier.reporting import style
@@ -68,7 +68,7 @@ def _panel(
     if not field.ndim or not np.isfinite(field.values).any():
         return None
     dims = [str(d) for d in field.dims]
-    moved = next((d for d in dims if d in TIME_NAMES), dims[-1]) if len(dims) > 1 else None
+    moved = (time_coordinate(dims) or dims[-1]) if len(dims) > 1 else None
     across = [d for d in dims if d != moved]
     held = {d: field.sizes[d] // 2 for d in across[2:]}
     order = [d for d in (moved, *across[:2]) if d is not None]
@@ -123,7 +123,7 @@ def _packed(panel: dict[str, Any], numbers: float) -> dict[str, Any]:
         "span": _span(drawn, rows),
         "slider": axes[panel["slider"]] if panel["slider"] else None,
         "across": [axes[d] for d in panel["across"]],
-        "flat": panel["slider"] in TIME_NAMES,
+        "flat": bool(time_coordinate([panel["slider"] or ""])),
         "layers": {n: _numbers(a.values) for n, a in drawn.items()},
     }
     if rows is not None and len(rows):

@@ -23,7 +23,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from mollifier.equations.names import TIME_NAMES
+from mollifier.equations.names import time_coordinate
 from mollifier.io.files import ensure_folder, write_atomically
 from mollifier.mollify.arrays import Array, Index
 
@@ -163,8 +163,8 @@ def cuts(field: xr.DataArray, most: int = 4) -> list[Cut]:
     if len(dims) <= 2:
         return [Cut(single)]
     middle = {d: field.sizes[d] // 2 for d in dims}
-    time = next((d for d in dims if d in TIME_NAMES), None)
-    if time is None:
+    time = time_coordinate(dims)
+    if not time:
         pairs = list(itertools.combinations(dims[:3], 2))
         return [Cut(single | {d: middle[d] for d in dims if d not in pair}) for pair in pairs]
     space = [d for d in dims if d != time]
@@ -197,7 +197,7 @@ def limits(*arrays: Any, symmetric: bool = False, spare: float = 0.0) -> tuple[f
 def map_dims(field: xr.DataArray) -> tuple[str, str]:
     """Horizontal and vertical coordinate of a two-dimensional field: time, or else the first, lies flat."""
     first, second = map(str, field.dims)
-    return (second, first) if second in TIME_NAMES else (first, second)
+    return (second, first) if second == time_coordinate((first, second)) else (first, second)
 
 
 def draw_map(
@@ -232,7 +232,7 @@ def draw_map(
 
 def _same_scale(field: xr.DataArray, h: str, v: str) -> bool:
     """Whether both axes are lengths in one unit, of extents that a square picture can hold."""
-    if h in TIME_NAMES or v in TIME_NAMES or field[h].attrs.get("units") != field[v].attrs.get("units"):
+    if time_coordinate((h, v)) or field[h].attrs.get("units") != field[v].attrs.get("units"):
         return False
     ratio = np.ptp(field[h].values) / np.ptp(field[v].values)
     return bool(0.3 < ratio < 3.0)

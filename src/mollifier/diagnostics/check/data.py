@@ -12,7 +12,6 @@ from scipy.spatial import KDTree
 from mollifier.data.noise import of_rms
 from mollifier.diagnostics.check.findings import Finding, about
 from mollifier.engines.identifiability.structure import constant_fields
-from mollifier.equations.names import TIME_NAMES
 from mollifier.errors import DataError
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.measurements import summary
@@ -77,7 +76,7 @@ def _names_places(problem: InverseProblem, label: str) -> bool:
     dataset = problem.data.dataset
     if problem.data.gridded:
         return False
-    space = [c for c in problem.coordinates if c.lower() not in TIME_NAMES] or list(problem.coordinates)
+    space = [c for c in problem.coordinates if c != problem.system.names.time] or list(problem.coordinates)
     values = np.unique(dataset[label].values, return_inverse=True)[1].ravel()
     pairs = np.unique(np.column_stack([values, *(dataset[c].values for c in space)]), axis=0)
     return len(pairs) <= _NAMED * (values.max() + 1)

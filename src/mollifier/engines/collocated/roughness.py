@@ -14,7 +14,6 @@ from mollifier.engines.collocated.objective import Target
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.collocated.tuning import CollocatedTuning
 from mollifier.engines.priors.differences import differences
-from mollifier.equations.names import TIME_NAMES
 from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.grid import Grid
 
@@ -106,9 +105,9 @@ class StateRoughness:
         if len(names) < 2 or len(problem.system.equations) < len(problem.all_states):
             return False
         orders = [[dict(d.orders) for d in needed] for needed in block.needed.values()]
-        return all(
-            c not in TIME_NAMES and all(max(o.get(c, 0) for o in n) > 1 for n in orders) for c in names
-        )
+        if problem.system.names.time in names:
+            return False
+        return all(max(o.get(c, 0) for o in n) > 1 for n in orders for c in names)
 
 
 def _differences(nodes: Grid, order: int) -> dict[str, sp.csr_array]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mollifier.data.building import TIME_NAMES
 from mollifier.data.effects import Rows, Seen
 from mollifier.engines.registry import ENGINES
+from mollifier.equations.names import time_coordinate
 from mollifier.mollify.arrays import Array, Index
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
@@ -70,12 +70,12 @@ def _rows(problem: InverseProblem, solution: Solution, field: str) -> dict[str, 
     z = solution.scaled_errors(field)
     kept = np.isfinite(z) & ~fit[f"{field}_held_out"].values.astype(bool)
     names = problem.data.coordinates_of(field)
-    time = [c for c in names if c.lower() in TIME_NAMES]
+    time = time_coordinate(names)
     if not time or len(names) < 2:
         return {}
     level = (fit[f"{field}_fitted"].values / fit[f"{field}_sd"].values)[kept]
-    t = fit[time[0]].values[kept]
-    place = np.stack([fit[c].values[kept] for c in names if c not in time], axis=-1)
+    t = fit[time].values[kept]
+    place = np.stack([fit[c].values[kept] for c in names if c != time], axis=-1)
     groups = {"sensor": (np.unique(place, axis=0, return_inverse=True)[1].ravel(), t)}
     groups["frame"] = np.unique(t, return_inverse=True)[1].ravel(), place[:, 0]
     found = {n: _stacked(z[kept], level, *group) for n, group in groups.items()}
