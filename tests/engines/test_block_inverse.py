@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from mollifier.engines.linalg.blocks import BlockInverse, Blocks, Layout
+from mollifier.engines.linalg.blocks import BlockInverse, BlockLayout, Blocks
 
 
 def blocks_of(matrix, block):
     """A dense matrix as blocks, from half of every entry."""
     i, j = np.nonzero(np.abs(block[:, None] - block) <= 1)
-    layout = Layout(block)
+    layout = BlockLayout(block)
     return Blocks.symmetric(layout, np.bincount(layout.index(i, j), matrix[i, j] / 2, layout.size))
 
 

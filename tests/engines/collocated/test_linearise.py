@@ -13,7 +13,7 @@ from mollifier.data.observations import Observations
 from mollifier.engines.collocated.calibrate import calibrate, rescale
 from mollifier.engines.collocated.jacobian import network_jacobian
 from mollifier.engines.collocated.linearise import Linearisation
-from mollifier.engines.collocated.places import Places
+from mollifier.engines.collocated.places import ObservedPlaces
 from mollifier.engines.network.engine import prepare_networks
 from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.engines.network.settings import NetworkSettings
@@ -174,14 +174,14 @@ def test_gridded_places_are_found_although_an_even_axis_rounds_its_nodes(count, 
     x, t = np.arange(count) * length / 7, np.linspace(0, length, count)
     u = xr.DataArray(np.random.default_rng(0).random((count, count)), {"x": x, "t": t}, ("x", "t"), name="u")
     data = Observations.from_dataset(u, noise=0.1)
-    found = Places.of(data, ["u"]).index(data.samples("u").points)
+    found = ObservedPlaces.of(data, ["u"]).index(data.samples("u").points)
     assert (found == np.arange(count * count)).all()
 
 
 def test_scattered_places_hold_each_point_once():
     x = np.array([0.5, 0.1, 0.5, 0.9])
     data = Observations(values={"u": [1.0, 2.0, 3.0, 4.0]}, points={"x": x}, noise=0.1)
-    places = Places.of(data, ["u"])
+    places = ObservedPlaces.of(data, ["u"])
     assert places.size == 3
     assert places.index(data.samples("u").points).tolist() == [1, 0, 1, 2]
 

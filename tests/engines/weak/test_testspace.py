@@ -14,7 +14,7 @@ from scipy.interpolate import make_interp_spline
 from mollifier.engines.weak import axes as one_axis
 from mollifier.engines.weak.axes import axis_tests
 from mollifier.engines.weak.quadrature import Interpolant
-from mollifier.engines.weak.testspace import Separable
+from mollifier.engines.weak.testspace import SeparableFunction
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import BSpline, Polynomial
 from weak_axes import AXES, SPLINES, dense, small_space
@@ -198,7 +198,7 @@ def test_space_adjoints(one, two, slab):
         y = rng.standard_normal(found.shape)
         size = np.linalg.norm(found) * np.linalg.norm(y)
         adjoint = back(y, *arguments, slab)
-        adjoint = adjoint.nodes if isinstance(adjoint, Separable) else adjoint
+        adjoint = adjoint.nodes if isinstance(adjoint, SeparableFunction) else adjoint
         assert abs(found @ y - np.sum(x * adjoint)) < 1e-12 * size
 
 
@@ -223,7 +223,9 @@ def test_separable_total_of_broadcast_values(shape):
     """Sums of arrays that do not vary along some axes need no pass over the grid along these."""
     rng = np.random.default_rng(3)
     whole, core = (12, 7, 5), (4, 3, 2)
-    kernel = Separable(rng.normal(size=core), [rng.normal(size=s) for s in zip(core, whole, strict=True)])
+    kernel = SeparableFunction(
+        rng.normal(size=core), [rng.normal(size=s) for s in zip(core, whole, strict=True)]
+    )
     values = np.broadcast_to(rng.normal(size=shape), whole)
     assert kernel.total(values) == pytest.approx(float(np.sum(kernel.nodes * values)), rel=1e-11, abs=1e-11)
 

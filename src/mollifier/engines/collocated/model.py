@@ -14,7 +14,7 @@ from mollifier.engines.collocated.bijection import Bijection, Scalar
 from mollifier.engines.collocated.block import Block, curvature_orders
 from mollifier.engines.collocated.law_block import LawBlock, law_derivatives, law_grid, law_options
 from mollifier.engines.collocated.part import Part
-from mollifier.engines.collocated.places import Places
+from mollifier.engines.collocated.places import ObservedPlaces
 from mollifier.engines.collocated.shared_noise import SharedNoise
 from mollifier.engines.identifiability.structure import gauges
 from mollifier.engines.visits import value_axes
@@ -109,10 +109,10 @@ class Model(nn.Module):
         self._make, self._method, self._free_values = make, method, free_values
         groups = state_groups(problem)
         seen = ([n for n in names if n in problem.fields] for _, names in groups)
-        self.places = {b: Places.of(problem.data, names) for b, names in enumerate(seen) if names}
+        self.places = {b: ObservedPlaces.of(problem.data, names) for b, names in enumerate(seen) if names}
         for b, name in enumerate(problem.unknown_fields, len(groups)):
             if name in problem.measurements:
-                self.places[b] = Places.at(problem.measurements[name])
+                self.places[b] = ObservedPlaces.at(problem.measurements[name])
         self.noise = {
             f: SharedNoise(f, effects, self.places[b], most_effects)
             for b, (_, names) in enumerate(groups)
@@ -192,7 +192,7 @@ class Model(nn.Module):
                 backends.append(block.backend)
                 continue
             grid = place.grid.subgrid(block.grid.names)
-            onto = Places(grid.names, tuple(a.points for a in grid), None).scaled(block.grid)
+            onto = ObservedPlaces(grid.names, tuple(a.points for a in grid), None).scaled(block.grid)
             free = block.names[0] in self.problem.all_states and self._free_values
             backends.append(self._backend(None, block.grid, {*block.backend.orders}, free, onto))
         return Part(self.problem, place, self.blocks, backends)

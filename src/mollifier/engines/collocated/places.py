@@ -14,12 +14,12 @@ from mollifier.mollify.grid import Grid
 
 
 @dataclass(frozen=True)
-class Places:
+class ObservedPlaces:
     """Where the fields are observed: a tensor product of coordinates, or scattered points without repeats.
 
     Examples
     --------
-    >>> Places(("x",), (np.array([0.0, 0.1, 0.2]),), None).index(np.array([[0.2], [0.1]]))
+    >>> ObservedPlaces(("x",), (np.array([0.0, 0.1, 0.2]),), None).index(np.array([[0.2], [0.1]]))
     array([2, 1])
     """
 
@@ -28,7 +28,7 @@ class Places:
     points: Array | None
 
     @classmethod
-    def of(cls, data: Observations, variables: Sequence[str]) -> Places:
+    def of(cls, data: Observations, variables: Sequence[str]) -> ObservedPlaces:
         """The places of all samples of some variables, which share their coordinates."""
         coordinates = data.coordinates_of(variables[0])
         if data.gridded:
@@ -37,7 +37,7 @@ class Places:
         return cls(coordinates, None, np.unique(points, axis=0))
 
     @classmethod
-    def at(cls, samples: Samples) -> Places:
+    def at(cls, samples: Samples) -> ObservedPlaces:
         """The places of the given samples."""
         return cls(samples.coordinates, None, np.unique(samples.points, axis=0))
 

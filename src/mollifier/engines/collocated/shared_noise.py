@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mollifier.data.noise_model import NoiseEffect
-from mollifier.engines.collocated.places import Places
+from mollifier.engines.collocated.places import ObservedPlaces
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.arrays import Array
 
@@ -28,7 +28,7 @@ class SharedNoise(nn.Module):
     ``level`` is the field at its places, (places,), which gains multiply; both are zero at first.
     """
 
-    def __init__(self, field: str, effects: Sequence[NoiseEffect], places: Places, most: int) -> None:
+    def __init__(self, field: str, effects: Sequence[NoiseEffect], places: ObservedPlaces, most: int) -> None:
         super().__init__()
         shapes = [e.at(places.columns) for e in effects]
         self.shapes = sp.csr_array(sp.hstack(shapes, format="csr"))

@@ -27,7 +27,7 @@ from mollifier.mollify.distributions import chi2_upper, normal_tail
 
 
 @dataclass(frozen=True)
-class Thresholds:
+class UndeterminedTuning:
     """Where "undetermined" begins."""
 
     #: Standard deviations of a normal distribution by which information has to exceed what chance leaves of
@@ -54,7 +54,7 @@ class Thresholds:
     partly: float = 0.1
 
 
-THRESHOLDS = Thresholds()
+THRESHOLDS = UndeterminedTuning()
 
 
 @dataclass(frozen=True)

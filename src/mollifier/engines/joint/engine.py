@@ -26,7 +26,7 @@ from mollifier.engines.joint.edges import (
 )
 from mollifier.engines.joint.hidden import HiddenStart
 from mollifier.engines.joint.layout import Layout
-from mollifier.engines.joint.levels import Levels
+from mollifier.engines.joint.levels import LevelSearch
 from mollifier.engines.joint.settings import JointSettings
 from mollifier.engines.joint.smoothing import Smoothing
 from mollifier.engines.joint.spline import FieldPriors, values_maker
@@ -192,7 +192,7 @@ def stages_of(
     if before is not None:
         return objective, [smoothing, Continued(joint, before), joint], held
     hidden = HiddenStart(objective, linearisation, tuning)
-    levels = [Levels(joint)] if problem.system.conditions else []
+    levels = [LevelSearch(joint)] if problem.system.conditions else []
     return objective, [smoothing, hidden, *levels, joint], held
 
 

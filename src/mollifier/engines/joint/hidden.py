@@ -25,26 +25,17 @@ from mollifier.mollify.arrays import Array
 
 @dataclass(frozen=True)
 class Trial:
-    """Where one start led.
+    """Where one start led."""
 
-    Attributes
-    ----------
-    state
-        Of the objective.
-    data
-        Misfit of the data.
-    residuals
-        Rms of each equation's residual, in its unit.
-    sizes
-        Rms of each equation's terms, in the same unit.
-    numbers
-        Of the unknowns, shape (k,).
-    """
-
+    #: Of the objective.
     state: dict[str, Any]
+    #: Misfit of the data.
     data: float
+    #: Rms of each equation's residual, in its unit.
     residuals: Array
+    #: Rms of each equation's terms, in the same unit.
     sizes: Array
+    #: Of the unknowns, shape (k,).
     numbers: Array
 
 

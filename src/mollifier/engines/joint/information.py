@@ -3,7 +3,7 @@
 Equations and conditions at the ends of a domain determine states and unknowns together, though noise drowns
 the equation's terms at single places, where `mollifier.engines.identifiability.information` looks, and though
 unknowns of the conditions act where nothing is measured. Data, equations and conditions are linearised about
-smoothed data and the levels of `Levels`, and the states are eliminated.
+smoothed data and the levels of `LevelSearch`, and the states are eliminated.
 """
 
 from __future__ import annotations

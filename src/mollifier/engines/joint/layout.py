@@ -153,19 +153,13 @@ class Slopes:
 
 @dataclass
 class Normal:
-    """Normal equations J'J and J'r, with J the slopes and r the values of residuals, in parts.
+    """Normal equations J'J and J'r, with J the slopes and r the values of residuals, in parts."""
 
-    Attributes
-    ----------
-    core, between, border
-        Blocks of J'J, shapes (n, n), (n, p) and (p, p), for n parameters of the core and p of the border.
-    core_gradient, border_gradient
-        Parts of J'r, shapes (n,) and (p,).
-    """
-
+    #: Blocks of J'J, shapes (n, n), (n, p) and (p, p), for n parameters of the core and p of the border.
     core: sp.csr_array
     between: sp.csr_array
     border: Array
+    #: Parts of J'r, shapes (n,) and (p,).
     core_gradient: Array
     border_gradient: Array
 

@@ -11,7 +11,7 @@ from mollifier.engines.joint.stages import Joint
 from mollifier.problem.unknowns import Unknown
 
 
-class Levels(Stage):
+class LevelSearch(Stage):
     """Sets each unknown to the level at which the states fit the data best, all unknown fields constant.
 
     With conditions at its ends an equation of high order has one solution or few for each level, so that the

@@ -17,23 +17,15 @@ Place = tuple[int, int]
 
 @dataclass
 class RoughnessUpdates:
-    """Updates of the strengths, each from normal equations that contain those of the last.
+    """Updates of the strengths, each from normal equations that contain those of the last."""
 
-    Attributes
-    ----------
-    proposed
-        (target, axis) -> next change of the log-strength.
-    last
-        (target, axis) -> last change of the log-strength at the equation's present weight.
-    faded
-        (target, axis) of the priors that have faded out.
-    count
-        Number of updates.
-    """
-
+    #: (target, axis) -> next change of the log-strength.
     proposed: dict[Place, float] = field(default_factory=dict)
+    #: (target, axis) -> last change of the log-strength at the equation's present weight.
     last: dict[Place, float] = field(default_factory=dict)
+    #: (target, axis) of the priors that have faded out.
     faded: set[Place] = field(default_factory=set)
+    #: Number of updates.
     count: int = 0
 
     def propose(self, system: Bordered, tuning: JointTuning) -> None:

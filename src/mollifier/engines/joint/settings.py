@@ -11,7 +11,7 @@ from mollifier.engines.joint.tuning import JointTuning
 from mollifier.problem.settings import Strict
 
 
-class Joint(Strict):
+class FieldSplines(Strict):
     """Settings of the unknown fields' splines."""
 
     cells: Annotated[int, Field(ge=2)] | dict[str, Annotated[int, Field(ge=2)]] | None = Field(
@@ -24,5 +24,5 @@ class Joint(Strict):
 class JointSettings(CollocatedSettings):
     """Settings of the joint engine."""
 
-    joint: Joint = Field(Joint(), description="Splines of the unknown fields.")
+    joint: FieldSplines = Field(FieldSplines(), description="Splines of the unknown fields.")
     tuning: JointTuning = Field(JointTuning(), description="Numbers that steer the engine.")

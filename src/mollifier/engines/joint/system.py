@@ -74,24 +74,16 @@ class Eliminated:
 
 @dataclass(frozen=True)
 class Rough:
-    """Rows of the smoothness prior of one state along one coordinate, at a strength of one.
+    """Rows of the smoothness prior of one state along one coordinate, at a strength of one."""
 
-    Attributes
-    ----------
-    target, axis
-        Index of the state and of the coordinate, as in `Objective.roughness`.
-    strength
-        Strength of the prior in the normal equations.
-    rows
-        Their slopes with respect to core and border, shape (m, n + p).
-    values
-        Shape (m,).
-    """
-
+    #: Index of the state and of the coordinate, as in `Objective.roughness`.
     target: int
     axis: int
+    #: Strength of the prior in the normal equations.
     strength: float
+    #: Their slopes with respect to core and border, shape (m, n + p).
     rows: sp.csr_array
+    #: Shape (m,).
     values: Array
 
 

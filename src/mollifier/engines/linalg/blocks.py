@@ -13,7 +13,7 @@ from mollifier.engines.linalg.dense import inverted
 from mollifier.mollify.arrays import Array, Index
 
 
-class Layout:
+class BlockLayout:
     """Where the entries of a block tridiagonal matrix are kept, given the number of each row's block, (n,).
 
     All blocks on the diagonal come first, then those beside it: the other half is their transpose.
@@ -66,12 +66,12 @@ class Blocks:
         Blocks on the diagonal and after it, as views of the entries.
     """
 
-    def __init__(self, layout: Layout, entries: Array) -> None:
+    def __init__(self, layout: BlockLayout, entries: Array) -> None:
         self.layout, self.entries = layout, entries
         self.own, self.across = layout.parts(entries)
 
     @classmethod
-    def symmetric(cls, layout: Layout, entries: Array) -> Blocks:
+    def symmetric(cls, layout: BlockLayout, entries: Array) -> Blocks:
         """The sum of a matrix and its transpose, from its entries, added up where they are kept; in place."""
         found = cls(layout, entries)
         for own in found.own:
@@ -106,7 +106,7 @@ class BlockInverse:
 
     Examples
     --------
-    >>> layout, (i, j) = Layout(np.array([0, 1, 2])), np.array([[0, 1, 2, 0, 1], [0, 1, 2, 1, 2]])
+    >>> layout, (i, j) = BlockLayout(np.array([0, 1, 2])), np.array([[0, 1, 2, 0, 1], [0, 1, 2, 1, 2]])
     >>> c = Blocks.symmetric(layout, np.bincount(layout.index(i, j), [1.0, 1.0, 1.0, 1.0, 1.0]))
     >>> (c @ np.eye(3)).tolist()
     [[2.0, 1.0, 0.0], [1.0, 2.0, 1.0], [0.0, 1.0, 2.0]]
@@ -118,7 +118,7 @@ class BlockInverse:
     """
 
     #: The blocks.
-    layout: Layout
+    layout: BlockLayout
     #: ``S_i^-1``.
     inverses: Sequence[Array]
     #: ``S_i^-1 C_i,i+1``, one fewer.
@@ -142,7 +142,7 @@ class BlockInverse:
     @classmethod
     def whole(cls, inverse: Array) -> BlockInverse:
         """An inverse (n, n) that is known, as one block."""
-        return cls(Layout(np.zeros(len(inverse), dtype=np.intp)), (inverse,), ())
+        return cls(BlockLayout(np.zeros(len(inverse), dtype=np.intp)), (inverse,), ())
 
     def __matmul__(self, right: Array) -> Array:
         """The inverse times an array (n,) or (n, k)."""

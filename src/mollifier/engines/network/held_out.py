@@ -15,14 +15,9 @@ from mollifier.mollify.arrays import Array, Index
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Samples that are not fitted.
+    """Samples that are not fitted."""
 
-    Attributes
-    ----------
-    targets
-        Of a field, and its samples' places among the block's, values and standard errors.
-    """
-
+    #: Of a field, and its samples' places among the block's, values and standard errors.
     targets: Sequence[tuple[Target, Index, Array, Array]]
 
     @classmethod

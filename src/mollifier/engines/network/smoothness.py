@@ -41,18 +41,12 @@ _PLACES = 100
 
 @dataclass(frozen=True)
 class Unknowns:
-    """Normal equations of the unknowns with the states eliminated, times the number of samples.
+    """Normal equations of the unknowns with the states eliminated, times the number of samples."""
 
-    Attributes
-    ----------
-    precision, slope
-        Curvature (u, u) and slope (u,) of minus the log-likelihood, priors included.
-    bases
-        Name of an unknown -> orthonormal directions of its parameters that change it, (parameters, r).
-    """
-
+    #: Curvature (u, u) and slope (u,) of minus the log-likelihood, priors included.
     precision: Tensor
     slope: Tensor
+    #: Name of an unknown -> orthonormal directions of its parameters that change it, (parameters, r).
     bases: Mapping[str, Tensor]
 
     @property

@@ -35,30 +35,21 @@ class AxisTests:
 
     At an end that they reach over, they are the combinations of kernels cut off there whose derivatives
     vanish as they should; centres are then about where they are.
-
-    Attributes
-    ----------
-    axis
-        Nodes of the data.
-    radius
-        r, in the axis's unit. It is 0 on an axis along which nothing is differentiated: there the test
-        functions are the unit vectors of the nodes.
-    centres
-        c in the axis's unit, shape (m,).
-    weights
-        Order k -> quadrature weights (m, nodes) that integrate a function given at the nodes against the k-th
-        derivative of each test function; trace -> weights of its product with that derivative at an end.
-    exact
-        Whether they do not depend on the spline that interpolates the data.
-    negligible
-        Correlation of two test functions, by their weights' sizes, below which it counts as zero.
     """
 
+    #: Nodes of the data.
     axis: Axis
+    #: r, in the axis's unit. It is 0 on an axis along which nothing is differentiated: there the test
+    #: functions are the unit vectors of the nodes.
     radius: float
+    #: c in the axis's unit, shape (m,).
     centres: Array
+    #: Order k -> quadrature weights (m, nodes) that integrate a function given at the nodes against the k-th
+    #: derivative of each test function; trace -> weights of its product with that derivative at an end.
     weights: dict[int | Trace, Array]
+    #: Whether they do not depend on the spline that interpolates the data.
     exact: bool
+    #: Correlation of two test functions, by their weights' sizes, below which it counts as zero.
     negligible: float = DEFAULT.negligible_overlap
 
     @property

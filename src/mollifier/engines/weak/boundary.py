@@ -48,36 +48,23 @@ Terms = Mapping[tuple[int, Orders], sympy.Expr]
 
 @dataclass(frozen=True)
 class End:
-    """An end of an axis that test functions reach over.
+    """An end of an axis that test functions reach over."""
 
-    Attributes
-    ----------
-    place
-        Where it is, in the axis's unit.
-    vanishing
-        Orders of derivatives that are zero there.
-    """
-
+    #: Where it is, in the axis's unit.
     place: float
+    #: Orders of derivatives that are zero there.
     vanishing: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Held:
-    """The conditions at one end of an axis, or none.
+    """The conditions at one end of an axis, or none."""
 
-    Attributes
-    ----------
-    place
-        As of `End`.
-    conditions
-        Equations with that place.
-    solved
-        Derivative across the end -> what it is by the conditions.
-    """
-
+    #: As of `End`.
     place: float
+    #: Equations with that place.
     conditions: tuple[Equation, ...]
+    #: Derivative across the end -> what it is by the conditions.
     solved: Mapping[sympy.Symbol, sympy.Expr]
 
 

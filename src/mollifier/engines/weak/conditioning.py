@@ -17,20 +17,13 @@ from mollifier.mollify.arrays import Array
 
 @dataclass(frozen=True, eq=False)
 class FieldMeasurements:
-    """Measurements of one field: ``values = rows @ coefficients + sd * noise``.
+    """Measurements of one field: ``values = rows @ coefficients + sd * noise``."""
 
-    Attributes
-    ----------
-    name
-        The unknown.
-    rows
-        Its basis functions at the places of the measurements, shape (n, size).
-    values, sd
-        Measured values and their standard errors in the field's unit, shape (n,).
-    """
-
+    #: The unknown.
     name: str
+    #: Its basis functions at the places of the measurements, shape (n, size).
     rows: Array
+    #: Measured values and their standard errors in the field's unit, shape (n,).
     values: Array
     sd: Array
 

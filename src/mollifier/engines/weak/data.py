@@ -26,23 +26,14 @@ Slices = tuple[slice, ...]
 
 @dataclass(frozen=True, eq=False)
 class GridEffect:
-    """A random effect of the noise of a field: a sum of products over the axes with independent coefficients.
-
-    Attributes
-    ----------
-    field
-        The field.
-    sd
-        Standard deviation of the coefficients, in the field's unit; of a gain, relative to the field.
-    gain
-        Whether it multiplies the field.
-    factors
-        For each axis the shapes along it, (nodes, shapes).
-    """
+    """A random effect of a field's noise: a sum of products over the axes with independent coefficients."""
 
     field: str
+    #: Standard deviation of the coefficients, in the field's unit; of a gain, relative to the field.
     sd: float
+    #: Whether it multiplies the field.
     gain: bool
+    #: For each axis the shapes along it, (nodes, shapes).
     factors: tuple[Array, ...]
 
     @property
@@ -61,45 +52,28 @@ class GridEffect:
 
 @dataclass(frozen=True, eq=False)
 class GridData:
-    """Measured fields and known data on a grid.
-
-    Attributes
-    ----------
-    grid
-        Nodes of the data.
-    values
-        Fields, known data and derivatives of known data, by name; each broadcasts to the grid. Those read in
-        blocks are dask arrays (`mollifier.engines.weak.blocks`).
-    variances
-        Variance of the noise of each field, in the field's unit squared; broadcasts to the grid.
-    gaps
-        Nodes in wide gaps, shape of the grid, which no sum may reach; None if there are none.
-    tuning
-        Numbers that steer the engine.
-    source
-        The data that these are thinned from, and their nodes along each axis; None if they are not.
-    effects
-        Random effects of the noise, beside the variances.
-    inner
-        Nodes of the first axis that are summed over; the others are a halo, for the smoothing of a block.
-    cells
-        Radius of each field's smoother, in cells; by default that of least risk.
-    mollified
-        Whether the fields of each block are mollified as it is read.
-    follow
-        Called with how many blocks of a pass over the data are done, and how many there are.
-    """
+    """Measured fields and known data on a grid."""
 
     grid: Grid
+    #: Fields, known data and derivatives of known data, by name; each broadcasts to the grid. Those read in
+    #: blocks are dask arrays (`mollifier.engines.weak.passes`).
     values: Env
+    #: Variance of the noise of each field, in the field's unit squared; broadcasts to the grid.
     variances: Env
+    #: Nodes in wide gaps, shape of the grid, which no sum may reach; None if there are none.
     gaps: Mask | None = None
     tuning: WeakTuning = DEFAULT
+    #: The data that these are thinned from, and their nodes along each axis; None if they are not.
     source: tuple[GridData, Slices] | None = None
+    #: Random effects of the noise, beside the variances.
     effects: tuple[GridEffect, ...] = ()
+    #: Nodes of the first axis that are summed over; the others are a halo, for the smoothing of a block.
     inner: slice = field(default_factory=lambda: slice(None))
+    #: Radius of each field's smoother, in cells; by default that of least risk.
     cells: Mapping[str, float] | None = None
+    #: Whether the fields of each block are mollified as it is read.
     mollified: bool = False
+    #: Called with how many blocks of a pass over the data are done, and how many there are.
     follow: Follow | None = None
 
     @property

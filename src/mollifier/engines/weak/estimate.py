@@ -27,7 +27,7 @@ from mollifier.engines.splines.limits import Limits
 from mollifier.engines.weak.conditioning import FieldMeasurements
 from mollifier.engines.weak.instruments import instruments
 from mollifier.engines.weak.posterior import Posterior
-from mollifier.engines.weak.sums import Rows, WeakSums
+from mollifier.engines.weak.sums import WeakRows, WeakSums
 from mollifier.engines.weak.testspace import TestSpace
 from mollifier.errors import DataError
 from mollifier.mollify.arrays import Array, Mask
@@ -37,55 +37,37 @@ _TINY = 1e-300
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """An estimate with its covariance.
+    """An estimate with its covariance."""
 
-    Attributes
-    ----------
-    space
-        The test functions.
-    coefficients
-        Of all unknowns, shape (m,).
-    covariance
-        Of the coefficients, shape (m, m); infinite on the diagonal where nothing is determined.
-    misfit
-        Rms of the residuals in units of their standard errors: 1 where the equation holds to the noise.
-    whiteness
-        Rms of the whitened residuals where their whole covariance was inverted, else `misfit`.
-    freedom
-        Degrees of freedom of misfit and whiteness: independent residuals less fitted coefficients.
-    priors
-        The prior of each unknown field, as estimated.
-    free_directions
-        Changes of unknown numbers that the data do not show.
-    residuals, variances
-        Weak residuals and their noise variances, shape (rows,).
-    log_evidence
-        Logarithm of the marginal likelihood.
-    resolution
-        Errors of the coefficients by the spacing of the grid, shape (m,) or (0,) for none.
-    precisions
-        Of the priors of unknown fields about a level of zero, shape (coefficients, coefficients).
-    inverse, weighted
-        Of the slope of the score, shape (m, m), and ``W G``, shape (rows, m).
-    moved
-        By how much the equations changed the coefficients in the last round, shape (m,).
-    """
-
+    #: The test functions.
     space: TestSpace
+    #: Of all unknowns, shape (m,).
     coefficients: Array
+    #: Of the coefficients, shape (m, m); infinite on the diagonal where nothing is determined.
     covariance: Array
+    #: Rms of the residuals in units of their standard errors: 1 where the equation holds to the noise.
     misfit: float
+    #: Rms of the whitened residuals where their whole covariance was inverted, else `misfit`.
     whiteness: float
+    #: Degrees of freedom of misfit and whiteness: independent residuals less fitted coefficients.
     freedom: tuple[float, float]
+    #: The prior of each unknown field, as estimated.
     priors: dict[str, Choice] = field(default_factory=dict)
+    #: Changes of unknown numbers that the data do not show.
     free_directions: Sequence[Direction] = ()
+    #: Weak residuals and their noise variances, shape (rows,).
     residuals: Array = field(default_factory=lambda: np.zeros(0))
     variances: Array = field(default_factory=lambda: np.zeros(0))
+    #: Logarithm of the marginal likelihood.
     log_evidence: float = 0.0
+    #: Errors of the coefficients by the spacing of the grid, shape (m,) or (0,) for none.
     resolution: Array = field(default_factory=lambda: np.zeros(0))
+    #: Of the priors of unknown fields about a level of zero, shape (coefficients, coefficients).
     precisions: dict[str, Array] = field(default_factory=dict)
+    #: Of the slope of the score, shape (m, m), and ``W G``, shape (rows, m).
     inverse: Array = field(default_factory=lambda: np.zeros((0, 0)))
     weighted: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    #: By how much the equations changed the coefficients in the last round, shape (m,).
     moved: Array = field(default_factory=lambda: np.zeros(0))
 
     @property
@@ -111,32 +93,23 @@ class Fit:
 
 
 @dataclass(frozen=True, eq=False)
-class Normal:
-    """The estimating equations at given coefficients.
+class EstimatingEquations:
+    """The estimating equations at given coefficients."""
 
-    Attributes
-    ----------
-    space
-        The test functions.
-    rows, variances
-        r with G, and the noise variance of each residual, shape (rows,).
-    weights, weighted
-        W as its diagonal (rows,) or as a whole, and ``W G`` of shape (rows, m).
-    independent
-        Number of independent residuals, ``trace(W C)``; of diagonal weights the number of all.
-    score, slope, noise, meat
-        g of shape (m,), and A, N and B of shape (m, m).
-    """
-
+    #: The test functions.
     space: TestSpace
-    rows: Rows
+    #: r with G, and the noise variance of each residual, shape (rows,).
+    rows: WeakRows
     variances: Array
+    #: W as its diagonal (rows,) or as a whole, and ``W G`` of shape (rows, m).
     weights: Array | BlockInverse
     weighted: Array
+    #: g of shape (m,), and A, N and B of shape (m, m).
     score: Array
     slope: Array
     noise: Array
     meat: Array
+    #: Number of independent residuals, ``trace(W C)``; of diagonal weights the number of all.
     independent: float
 
 
@@ -165,7 +138,7 @@ class Estimator:
     bounds: Array
     whole: bool = False
     known: Sequence[FieldMeasurements] = ()
-    _last: tuple[Normal, Array] = field(init=False)
+    _last: tuple[EstimatingEquations, Array] = field(init=False)
 
     @cached_property
     def posterior(self) -> Posterior:
@@ -186,7 +159,7 @@ class Estimator:
     def _limits(self) -> Limits:
         return Limits.of(self.sums.bases, self.sums.place, self.bounds)
 
-    def normal(self, space: TestSpace, coefficients: Array) -> Normal:
+    def normal(self, space: TestSpace, coefficients: Array) -> EstimatingEquations:
         """The estimating equations at given coefficients (m,)."""
         if self.instrumental:
             return self._instrumental(space, coefficients)
@@ -210,7 +183,9 @@ class Estimator:
             meat = sums.score_covariance(space, coefficients, weighted)
         else:
             meat = weighted.T @ (sums.covariance(space, coefficients) @ weighted)
-        return Normal(space, rows, variances, weights, weighted, score, slope, noise, meat, independent)
+        return EstimatingEquations(
+            space, rows, variances, weights, weighted, score, slope, noise, meat, independent
+        )
 
     def whitening(self, space: TestSpace, coefficients: Array) -> tuple[Array, BlockInverse, float]:
         """Diagonal (rows,) of the residuals' covariance C, inverse W, with a ridge, and ``trace(W C)``."""
@@ -219,7 +194,7 @@ class Estimator:
         lost = ridge * weights.near.diagonal @ (diagonal + diagonal.mean())
         return diagonal, weights, len(diagonal) - float(lost)
 
-    def _instrumental(self, space: TestSpace, coefficients: Array) -> Normal:
+    def _instrumental(self, space: TestSpace, coefficients: Array) -> EstimatingEquations:
         """The estimating equations with instrumental variables as slopes, for unknown fields."""
         sums = self.sums
         rows = sums.rows(space, coefficients)
@@ -236,7 +211,9 @@ class Estimator:
         slope = g.T @ weighted
         none = np.zeros_like(slope)
         score = weighted.T @ r
-        return Normal(space, rows, variances, weights, weighted, score, slope, none, slope, independent)
+        return EstimatingEquations(
+            space, rows, variances, weights, weighted, score, slope, none, slope, independent
+        )
 
     def fit(self, space: TestSpace, start: Array, rounds: int | None = None) -> Fit:
         """Iterate weights and coefficients from a start (m,).
@@ -285,7 +262,7 @@ class Estimator:
         """The last fit by the priors as they are now, without another round of weights."""
         return replace(self._step(*self._last), moved=fit.moved)
 
-    def _step(self, normal: Normal, at: Array) -> Fit:
+    def _step(self, normal: EstimatingEquations, at: Array) -> Fit:
         """The solution of the estimating equations linearised at the coefficients ``at``."""
         scale = self._scale(np.diag(normal.slope + normal.noise))
         if self.priors:
@@ -335,7 +312,7 @@ class Estimator:
         return variances > self.sums.tuning.zero_variance * variances.max(initial=0.0)
 
     def _misfit(
-        self, r: Array, normal: Normal, counted: Mask, fitted: float, covariance: Array
+        self, r: Array, normal: EstimatingEquations, counted: Mask, fitted: float, covariance: Array
     ) -> tuple[float, float, tuple[float, float]]:
         """Misfit, whiteness and freedom of a `Fit` whose equations determine ``fitted`` coefficients.
 
@@ -357,7 +334,7 @@ class Estimator:
         white = max(normal.independent - fitted, 1.0)
         return misfit, float(np.sqrt(r @ (normal.weights @ r) / white)), (free, white)
 
-    def _independent(self, normal: Normal, counted: Mask, white: bool) -> float:
+    def _independent(self, normal: EstimatingEquations, counted: Mask, white: bool) -> float:
         """Number of independent residuals among those counted, of all equations."""
         parts = np.split(counted, self.sums.equations)
         return sum(normal.space.independent(part, white) for part in parts)
@@ -368,7 +345,7 @@ class Estimator:
             return np.clip(theta, *self.bounds)
         return self._limits.nearest(theta, covariance)
 
-    def _free_directions(self, normal: Normal, counted: Mask) -> list[Direction]:
+    def _free_directions(self, normal: EstimatingEquations, counted: Mask) -> list[Direction]:
         """Changes of numbers that the data do not show; residuals that are ``counted`` carry the noise."""
         numbers = [b.name for b in self.sums.bases if not b.splines]
         here = np.ix_(*[[self.sums.place[n].start for n in numbers]] * 2)

@@ -51,46 +51,20 @@ VARIANCE = "variance of {}"
 
 @dataclass(frozen=True)
 class Channel:
-    """One integrand of one equation, and the derivative of the test function that multiplies it.
+    """One integrand of one equation, and the derivative of the test function that multiplies it."""
 
-    Attributes
-    ----------
-    equation
-        Index of the equation.
-    orders
-        Order b of the test function's derivative along each coordinate, or its trace at an end of it.
-    integrand
-        E_b: an expression in the fields (without derivatives), coordinates, known data and unknowns; laws of
-        the fields are functions (`mollifier.equations.laws`).
-    """
-
+    #: Index of the equation.
     equation: int
+    #: Order b of the test function's derivative along each coordinate, or its trace at an end of it.
     orders: Orders
+    #: E_b: an expression in the fields (without derivatives), coordinates, known data and unknowns; laws of
+    #: the fields are functions (`mollifier.equations.laws`).
     integrand: sympy.Expr
 
 
 @dataclass(frozen=True)
 class WeakForm:
     """The integrands of all equations.
-
-    Attributes
-    ----------
-    channels
-        The integrands, grouped by equation.
-    fields
-        The state variables, measured with noise.
-    unknowns
-        Derivatives of unknowns in the integrands, grouped by unknown in order of declaration.
-    known
-        Derivatives of known data in the integrands.
-    numbers
-        Names of the unknowns that are numbers.
-    coordinates
-        Names of the coordinates, in the order of `Channel.orders`.
-    tuning
-        Numbers that steer the engine; all that is built on the form reads them here.
-    ends
-        For each coordinate its two ends, where test functions reach over them; none without conditions.
 
     Examples
     --------
@@ -107,13 +81,21 @@ class WeakForm:
     ['a', 'k', 'k_x']
     """
 
+    #: The integrands, grouped by equation.
     channels: tuple[Channel, ...]
+    #: The state variables, measured with noise.
     fields: tuple[str, ...]
+    #: Derivatives of unknowns in the integrands, grouped by unknown in order of declaration.
     unknowns: tuple[Derivative, ...]
+    #: Derivatives of known data in the integrands.
     known: tuple[Derivative, ...]
+    #: Names of the unknowns that are numbers.
     numbers: tuple[str, ...]
+    #: Names of the coordinates, in the order of `Channel.orders`.
     coordinates: tuple[str, ...]
+    #: Numbers that steer the engine; all that is built on the form reads them here.
     tuning: WeakTuning = DEFAULT
+    #: For each coordinate its two ends, where test functions reach over them; none without conditions.
     ends: tuple[tuple[End | None, End | None], ...] = ()
 
     def order(self, axis: int) -> int:

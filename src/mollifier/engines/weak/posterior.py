@@ -21,44 +21,29 @@ from mollifier.mollify.arrays import Array
 
 @dataclass(eq=False)
 class Posterior:
-    """Posteriors of the coefficients under priors whose shapes and strengths are estimated.
+    """Posteriors of the coefficients under priors whose shapes and strengths are estimated."""
 
-    Attributes
-    ----------
-    priors
-        Of unknown fields, by name. Those that are not quadratic are linearised about the last field found.
-    known
-        Measurements of unknown fields.
-    place
-        Unknown -> the slice of its coefficients.
-    tuning
-        Numbers that steer the engine.
-    learn
-        Whether the priors are estimated, or kept so that standard errors can be compared.
-    anew
-        Whether the next estimate of the priors is from no start; those that follow begin with the last.
-    averaged
-        Whether the posterior is averaged over plausible priors, or taken at the maximum of the evidence.
-    choices
-        Estimated shape and strength of each prior.
-    precisions
-        Of the priors at these strengths.
-    sizes
-        Root mean squares of the fields last found, the units of their priors.
-    search
-        That of the priors for the last field found.
-    """
-
+    #: Of unknown fields, by name. Those that are not quadratic are linearised about the last field found.
     priors: Mapping[str, FieldPrior]
+    #: Measurements of unknown fields.
     known: Sequence[FieldMeasurements]
+    #: Unknown -> the slice of its coefficients.
     place: Mapping[str, slice]
+    #: Numbers that steer the engine.
     tuning: WeakTuning = DEFAULT
+    #: Whether the priors are estimated, or kept so that standard errors can be compared.
     learn: bool = True
+    #: Whether the next estimate of the priors is from no start; those that follow begin with the last.
     anew: bool = True
+    #: Whether the posterior is averaged over plausible priors, or taken at the maximum of the evidence.
     averaged: bool = False
+    #: Estimated shape and strength of each prior.
     choices: dict[str, Choice] = field(default_factory=dict)
+    #: Of the priors at these strengths.
     precisions: dict[str, Array] = field(default_factory=dict)
+    #: Root mean squares of the fields last found, the units of their priors.
     sizes: dict[str, float] = field(default_factory=dict)
+    #: That of the priors for the last field found.
     search: PriorSearch | None = None
     _least: dict[str, float] = field(default_factory=dict)
 

@@ -27,23 +27,15 @@ _RADIUS_OF_SD = np.sqrt(19.0)
 
 @dataclass
 class RadiusSelection:
-    """Fits at several radii.
+    """Fits at several radii."""
 
-    Attributes
-    ----------
-    orders
-        Axis -> highest derivative of a test function.
-    estimator
-        Of the problem.
-    tried
-        Radii -> the fit, in brief.
-    follow
-        Called after every radius.
-    """
-
+    #: Axis -> highest derivative of a test function.
     orders: Mapping[str, int]
+    #: Of the problem.
     estimator: Estimator
+    #: Radii -> the fit, in brief.
     tried: dict[Radii, Fit] = field(default_factory=dict)
+    #: Called after every radius.
     follow: Pace | None = None
 
     def __post_init__(self) -> None:

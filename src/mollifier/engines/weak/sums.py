@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mollifier.data.lazy import is_lazy
-from mollifier.engines.linalg.blocks import BlockInverse, Blocks, Layout
+from mollifier.engines.linalg.blocks import BlockInverse, BlockLayout, Blocks
 from mollifier.engines.linalg.dense import contract, flat_axes
 from mollifier.engines.splines.basis import Basis, on_grid
 from mollifier.engines.splines.laws import LawBasis
@@ -21,7 +21,7 @@ from mollifier.engines.weak.form import Channel
 from mollifier.engines.weak.integrands import AT_SMOOTHED, Integrands
 from mollifier.engines.weak.passes import additive
 from mollifier.engines.weak.shared_noise import effect_modes
-from mollifier.engines.weak.testspace import Part, Separable, Spaces, TestSpace, index_pairs
+from mollifier.engines.weak.testspace import Part, SeparableFunction, Spaces, TestSpace, index_pairs
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.orders import Derivative
 
@@ -29,7 +29,7 @@ Values = dict[tuple, Array]
 """Integrands by key."""
 
 
-class Rows(NamedTuple):
+class WeakRows(NamedTuple):
     """Weak residuals (rows,), one for each equation and test function, and slopes (rows, coefficients)."""
 
     residuals: Array
@@ -137,7 +137,7 @@ class WeakSums:
         """Rows of an equation."""
         return slice(equation * space.size, (equation + 1) * space.size)
 
-    def rows(self, space: TestSpace, coefficients: Array) -> Rows:
+    def rows(self, space: TestSpace, coefficients: Array) -> WeakRows:
         """Residuals and slopes at the coefficients (m,)."""
         last = self._lines
         if (
@@ -147,7 +147,7 @@ class WeakSums:
         ):
             last = self._lines = space, coefficients.copy(), *self._projected(space, coefficients)
         _, _, rest, slopes = last
-        return Rows(rest + slopes @ coefficients, slopes)
+        return WeakRows(rest + slopes @ coefficients, slopes)
 
     @additive("rest", "slope")
     def _projected(self, space: TestSpace, coefficients: Array) -> tuple[Array, Array]:
@@ -240,7 +240,7 @@ class WeakSums:
         """Covariance of the residuals at the noisy or the ``smoothed`` fields."""
         # What values share correlates all residuals.
         blocks = space.blocks(self.equations)
-        layout = Layout(np.zeros_like(blocks) if self.data.effects else blocks)
+        layout = BlockLayout(np.zeros_like(blocks) if self.data.effects else blocks)
         kind = "known noise" if smoothed else "noise"
         found = Blocks.symmetric(layout, self._covariance(space, coefficients, kind, layout))
         if self.data.effects:
@@ -249,7 +249,7 @@ class WeakSums:
         return found
 
     @additive()
-    def _covariance(self, space: TestSpace, coefficients: Array, kind: str, layout: Layout) -> Array:
+    def _covariance(self, space: TestSpace, coefficients: Array, kind: str, layout: BlockLayout) -> Array:
         """Entries of a matrix whose sum with its transpose is the covariance."""
         on_pairs: dict[tuple[int, int], Array] = {}
         for slab, found in self._integrals(coefficients, kind):
@@ -308,7 +308,7 @@ class WeakSums:
         for slab, found in self._integrals(coefficients, "bias", "product"):
 
             @cache
-            def kernel(c: int, d: int) -> Separable | None:
+            def kernel(c: int, d: int) -> SeparableFunction | None:
                 """``sum_rs W_rs D^b phi_r(x) D^b' phi_s(x)`` for two channels on a slab; None for 0."""
                 one, two = self.form.channels[c], self.form.channels[d]
                 if isinstance(weights, BlockInverse):

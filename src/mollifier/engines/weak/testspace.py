@@ -31,18 +31,12 @@ _LEAST_BLOCK = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Separable:
-    """A function on the grid: ``sum_r core[r] prod_a factors[a][r_a]``, r over the lattice of the core.
+class SeparableFunction:
+    """A function on the grid: ``sum_r core[r] prod_a factors[a][r_a]``, r over the lattice of the core."""
 
-    Attributes
-    ----------
-    core
-        Coefficients, one axis for each of the grid.
-    factors
-        Along each axis, (core's length, nodes).
-    """
-
+    #: Coefficients, one axis for each of the grid.
     core: Array
+    #: Along each axis, (core's length, nodes).
     factors: Sequence[Array]
 
     @cached_property
@@ -63,21 +57,15 @@ class TestSpace:
 
     Arrays that its methods take and give have the shape of the grid. With a ``slab``, a slice of the first
     axis, they have the shape of the slab, and the sums over all slabs add up to the sum over the grid.
-
-    Attributes
-    ----------
-    axes
-        The factors.
-    gaps
-        Nodes, shape of the grid, that no test function may reach; products that do are left out, and the
-        others numbered in order. None if there are none.
-    weight_in_gaps
-        Largest share of a test function's weights that counts as not reaching them.
     """
 
     __test__ = False  # a name that pytest would collect
+    #: The factors.
     axes: tuple[AxisTests, ...]
+    #: Nodes, shape of the grid, that no test function may reach; products that do are left out, and the
+    #: others numbered in order. None if there are none.
     gaps: Mask | None = None
+    #: Largest share of a test function's weights that counts as not reaching them.
     weight_in_gaps: float = DEFAULT.weight_in_gaps
 
     @property
@@ -200,9 +188,11 @@ class TestSpace:
             named.append((values, min(each, key=lambda names: [str(names[a]) for a in reversed(order)])))
         return contract_sum(named, cache(lambda axis, k: self._between(axis, k, slab, same)), order)
 
-    def _separable(self, core: Array, first: Orders, second: Orders, slab: slice, same: bool) -> Separable:
+    def _separable(
+        self, core: Array, first: Orders, second: Orders, slab: slice, same: bool
+    ) -> SeparableFunction:
         pairs = enumerate(zip(first, second, strict=True))
-        return Separable(core, [self._between(axis, k, slab, same) for axis, k in pairs])
+        return SeparableFunction(core, [self._between(axis, k, slab, same) for axis, k in pairs])
 
     def squared(self, parts: Sequence[Part], slab: slice = slice(None)) -> Array:
         """Sums of arrays times the weights of two derivatives of a test function, added up, (size,)."""
@@ -210,7 +200,7 @@ class TestSpace:
 
     def squared_adjoint(
         self, rows: Array, first: Orders, second: Orders, slab: slice = slice(None)
-    ) -> Separable:
+    ) -> SeparableFunction:
         """The transpose of `squared`, of one part."""
         return self._separable(self.lattice(rows), first, second, slab, True)
 
@@ -249,7 +239,7 @@ class TestSpace:
 
     def products_adjoint(
         self, on_pairs: Array, first: Orders, second: Orders, slab: slice = slice(None)
-    ) -> Separable:
+    ) -> SeparableFunction:
         """The transpose of `products`, of one part."""
         whole = np.zeros([len(a.neighbours[0]) for a in self.axes])
         whole.ravel()[self._overlapping[0]] = on_pairs
