@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
+from mollifier._version import __version__
+from mollifier.engines.base import Request
 from mollifier.engines.gates.gates import gated
 from mollifier.errors import DataError
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
 from mollifier.problem.serialization import described
 from mollifier.problem.solution import Solution
+
+
+def recorded(engine: str, request: Request, solution: Solution, seconds: float) -> Solution:
+    """The solution with what was asked of an engine and where; the settings where it has not adapted them."""
+    problem, versions, threads = request.problem, {"mollifier": __version__, "numpy": np.__version__}, ""
+    if torch := sys.modules.get("torch"):
+        versions["torch"], threads = torch.__version__, f", {torch.get_num_threads()} threads"
+    made = problem.described | {
+        "engine": engine,
+        "settings": request.settings.model_dump(mode="json"),
+        "seed": request.seed,
+        "versions": versions,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}{threads}",
+        "device": "cpu",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "noise": {f: problem.data.noise_sd(f) for f in problem.fields},
+        "seconds": seconds,
+    }
+    return replace(solution, provenance={**made, **solution.provenance})
 
 
 def complete(problem: InverseProblem, solution: Solution) -> Solution:

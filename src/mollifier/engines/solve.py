@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mollifier.engines.base import Request
 from mollifier.engines.choose import choose, unable
-from mollifier.engines.complete import complete
+from mollifier.engines.complete import complete, recorded
 from mollifier.engines.registry import ENGINES, starters, that_take
 from mollifier.engines.settings import Given, check_settings, runners, settings_for, used_by
 from mollifier.engines.start import Origin, digest, origin
@@ -158,7 +159,9 @@ def _solve(name: str, request: Request, settings: Given, start: Solution | str |
             if first is not None and first.status.name == "interrupted":
                 return first
         request = replace(request, start=_origin(problem, start, first, request.resume))
-    solution = complete(problem, ENGINES[name].solve(request))
+    begun = time.monotonic()
+    found = ENGINES[name].solve(request)
+    solution = complete(problem, recorded(name, request, found, time.monotonic() - begun))
     for note in (solution.status, *solution.provenance.get("units", ())):
         _LOG.info("engine '%s': %s", name, note)
     if not why:

@@ -21,7 +21,6 @@ import xarray as xr
 
 from mollifier import errors
 from mollifier.engines.collocated.checkpoint import kept
-from mollifier.engines.collocated.provenance import fingerprint
 from mollifier.engines.progress import Progress
 from mollifier.engines.registry import variants
 from mollifier.engines.solve import solve
@@ -210,7 +209,7 @@ def outcome_of(
 def mark(problem: InverseProblem, task: Task) -> str:
     """What an outcome is known by: engine, data, equation, unknowns, all settings, seed."""
     settings = task.settings.model_dump(mode="json")
-    content = {**fingerprint(problem, task.settings, task.seed), "settings": settings, "engine": task.engine}
+    content = problem.described | {"settings": settings, "seed": task.seed, "engine": task.engine}
     return hashlib.sha256(json.dumps(jsonable(content), sort_keys=True).encode()).hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from threading import RLock
@@ -17,7 +16,6 @@ from mollifier.engines.collocated.laplace import Laplace
 from mollifier.engines.collocated.levenberg_marquardt import LevenbergMarquardt
 from mollifier.engines.collocated.model import Maker, Model
 from mollifier.engines.collocated.objective import Objective
-from mollifier.engines.collocated.provenance import fingerprint, provenance
 from mollifier.engines.collocated.readout import read_fields, read_fit, read_history
 from mollifier.engines.collocated.runner import Run
 from mollifier.engines.collocated.settings import CollocatedSettings
@@ -107,19 +105,33 @@ def run_stages(
     notes
         For the provenance; a resumed run keeps those of the interrupted one.
     """
-    problem, settings, seed = request.problem, request.settings, request.seed
-    begun = time.monotonic()
     with _DRAWING, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(request.seed)
         objective, stages, held = start()
-    known_by = {**fingerprint(problem, settings, seed), **marks}
-    run = Run(engine, request, objective, stages, known_by, dict(notes or {}))
+    run = Run(engine, request, objective, stages, {**_fingerprint(request), **marks}, dict(notes or {}))
     if request.resume:
         run.resume()
     solution = _solution(run, run.run(), held)
-    made = provenance(problem, settings, seed, objective)
-    made |= {"engine": engine, "seconds": time.monotonic() - begun, **run.notes}
-    return replace(solution, provenance={**made, **solution.provenance})
+    place = objective.model.collocation
+    made = {
+        "settings": request.settings.model_dump(mode="json"),
+        "device": str(objective.sizes.device),
+        "collocation": {
+            "nodes": dict(zip(place.grid.names, place.grid.shape, strict=True)),
+            "radius": dict(place.radius),
+            "kernel": repr(place.kernel),
+            "left_out": place.left_out,
+        },
+        "parameters": sum(p.numel() for p in objective.model.parameters()),
+    }
+    return replace(solution, provenance={**made, **run.notes, **solution.provenance})
+
+
+def _fingerprint(request: Request) -> dict[str, Any]:
+    """What a resumed run must have in common with the interrupted one, as plain values."""
+    may_differ = {"training": {"time_limit", "checkpoint_every", "checkpoint_steps", "steps"}}
+    settings = request.settings.model_dump(mode="json", exclude=may_differ)
+    return request.problem.described | {"settings": settings, "seed": request.seed}
 
 
 def _solution(run: Run, status: Status, held: Observations | None) -> Solution:

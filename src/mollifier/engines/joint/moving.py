@@ -178,18 +178,14 @@ class _Search:
         given = {n: replace(e, sd=None) for n, e in found.estimates.items()}
         losses = [loss for _, loss in self.solved.values()]
         profile = {"places": [*self.solved], "minus_twice_log_likelihood": losses}
-        notes = {
-            "seconds": time.monotonic() - self.begun,
-            "noise": {f: problem.data.noise_sd(f) for f in problem.fields},
-            "edge": {"number": name, "coordinate": self.edge.coordinate, **profile},
-        }
+        note = {"number": name, "coordinate": self.edge.coordinate, **profile}
         return Solution(
             status,
             {**given, name: Estimate(name, place), **numbers},
             split.whole(found.dataset),
             split.fitted(found.fit),
             found.history.assign({name: ("step", np.full(found.history.sizes["step"], place))}),
-            {**found.provenance, **problem.described, **notes},
+            {**found.provenance, "edge": note},
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
@@ -54,12 +53,12 @@ def solve_weak(request: Request) -> Solution:
     ConfigurationError
         If the grid is too small for the unknowns.
     """
-    begun, problem, settings = time.monotonic(), request.problem, request.settings
+    problem, settings = request.problem, request.settings
     if settings.training.likelihood != "normal":
         problem = without_outliers(problem, form_of(problem, settings.tuning))
     follow = None if request.progress is None else Pace(request.progress)
     selection, fit = _Run(problem, settings, follow).solved()
-    return weak_solution(problem, settings, request.seed, selection, fit, time.monotonic() - begun)
+    return weak_solution(problem, request.seed, selection, fit)
 
 
 class _Run:

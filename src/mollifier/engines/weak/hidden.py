@@ -95,13 +95,12 @@ def operator_on(problem: InverseProblem, residual: sympy.Expr, name: str) -> Ope
     return found
 
 
-def restored(problem: InverseProblem, solution: Solution) -> Solution:
-    """The solution of the problem that `without_hidden` gives as one of the problem itself.
+def restored(problem: InverseProblem, seen: InverseProblem, solution: Solution) -> Solution:
+    """The solution of the problem ``seen`` that `without_hidden` gives as one of the problem itself.
 
     The equations that were solved are in the provenance, as ``rewritten``.
     """
-    note = {"rewritten": solution.provenance["equation"]}
-    provenance = {**solution.provenance, **problem.described, **note}
+    provenance = {**solution.provenance, "rewritten": [e.text for e in seen.system.equations]}
     dataset = _with_states(problem, solution) if problem.hidden else solution.dataset
     return replace(solution, dataset=dataset, provenance=provenance)
 

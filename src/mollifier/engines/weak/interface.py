@@ -96,7 +96,7 @@ class WeakEngine(Engine):
 
         seen = self._seen(request.problem)
         solution = solve_weak(replace(request, problem=seen))
-        return solution if seen is request.problem else restored(request.problem, solution)
+        return solution if seen is request.problem else restored(request.problem, seen, solution)
 
     def _seen(self, problem: InverseProblem) -> InverseProblem:
         """The problem in weak form, without its hidden states, where that is possible."""

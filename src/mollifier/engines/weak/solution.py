@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from scipy.interpolate import make_interp_spline
 
-from mollifier._version import __version__
 from mollifier.data.lazy import steps
 from mollifier.engines.fit_table import FitPart, fit_table
 from mollifier.engines.linalg.dense import contract
@@ -20,7 +17,6 @@ from mollifier.engines.weak.estimate import Fit
 from mollifier.engines.weak.fields import field_variables
 from mollifier.engines.weak.radius_selection import RadiusSelection
 from mollifier.engines.weak.sensitivity import sensitivity
-from mollifier.engines.weak.settings import WeakSettings
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.verdict import term_size, verdict
 from mollifier.mollify.arrays import Array
@@ -30,15 +26,8 @@ from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 
 
-def weak_solution(
-    problem: InverseProblem,
-    settings: WeakSettings,
-    seed: int,
-    selection: RadiusSelection,
-    fit: Fit,
-    seconds: float,
-) -> Solution:
-    """The solution of a problem by the final fit; ``seconds`` is what the run took."""
+def weak_solution(problem: InverseProblem, seed: int, selection: RadiusSelection, fit: Fit) -> Solution:
+    """The solution of a problem by the final fit."""
     sums = selection.estimator.sums
     data = sums.data
     estimates = {}
@@ -61,7 +50,7 @@ def weak_solution(
         dataset,
         _fit_table(problem, data.grid_at(at), states, data.tuning.most_samples, seed),
         _history(selection, fit),
-        _provenance(problem, settings, seed, selection, fit) | {"seconds": seconds},
+        _provenance(selection, fit),
     )
 
 
@@ -150,19 +139,8 @@ def _edges(selection: RadiusSelection, fit: Fit) -> Mapping[str, float]:
     return {n: gain / fit.widening**2 for n, gain in estimator.posterior.edges(blurred).items()}
 
 
-def _provenance(
-    problem: InverseProblem, settings: WeakSettings, seed: int, selection: RadiusSelection, fit: Fit
-) -> dict[str, Any]:
-    return problem.described | {
-        "engine": "weak",
-        "settings": settings.model_dump(mode="json"),
-        "seed": seed,
-        "versions": {"mollifier": __version__, "numpy": np.__version__},
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "device": "cpu",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "noise": {f: problem.data.noise_sd(f) for f in problem.fields},
+def _provenance(selection: RadiusSelection, fit: Fit) -> dict[str, Any]:
+    return {
         "radius": fit.space.radius,
         "tests": dict(zip(selection.grid.names, fit.space.shape, strict=True)),
         "priors": {n: c.described() for n, c in fit.priors.items()},
