@@ -75,7 +75,7 @@ class Bijection(nn.Sequential):
                 _set(last, level - self.upper, self.upper)
 
     def values(self, raw: Array) -> Array:
-        """Values (n,) at raw ones."""
+        """Values at raw ones, in their shape."""
         with torch.no_grad():
             return self(torch.from_numpy(raw)).numpy()
 

@@ -8,11 +8,12 @@ from functools import cached_property, partial
 import numpy as np
 import scipy.sparse as sp
 import torch
-from torch import Tensor
+from scipy.linalg import solve_triangular
 
 from mollifier.engines.collocated.bijection import Bijection, Scalar
 from mollifier.engines.collocated.levenberg_marquardt import Component, LevenbergMarquardt
 from mollifier.engines.collocated.spacing import residuals_between
+from mollifier.engines.linalg.dense import lower_factor
 from mollifier.engines.sensitivity import rounded, unseen
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.orders import Derivative
@@ -48,18 +49,18 @@ class Laplace:
             units[here], held[here] = unit_of(scalar.bijection) / slope_of(scalar), 1.0
         self._units = units
         self._noise = _spread_factor(components, units, held)
-        self._spacing: dict[str, Tensor] = {}
+        self._spacing: dict[str, Array] = {}
         sizes = stage.objective.sizes[: len(stage.objective.equations)].cpu().numpy()
         left = residuals_between(self.model, sizes) if self._noise is not None else {}
         if left:
             sources = partial(stage.linearisation.sourced, np.stack([*left.values()], axis=-1))
-            moved = torch.from_numpy(stage.moved_by(sources).T / units)
+            moved = stage.moved_by(sources).T / units
             self._spacing = dict(zip(left, moved[:, None], strict=True))
 
     @property
-    def _factor(self) -> Tensor | None:
+    def _factor(self) -> Array | None:
         """F with F'F the covariance of the unknowns, errors by the spacing included."""
-        return None if self._noise is None else torch.cat([self._noise, *self._spacing.values()])
+        return None if self._noise is None else np.concatenate([self._noise, *self._spacing.values()])
 
     def spacing(self) -> Iterator[tuple[str, str, float, float]]:
         """Unknown and coordinate, and the rms error by the spacing along it: in other standard errors, and in
@@ -74,11 +75,11 @@ class Laplace:
                 error = self._rms(name, row)
                 yield name, c, error / max(noise, 1e-300), error / max(size, 1e-300)
 
-    def _rms(self, name: str, factor: Tensor) -> float:
+    def _rms(self, name: str, factor: Array) -> float:
         """Rms standard error of an unknown in the measured region by a factor of the covariance."""
         if name in self.model.scalars:
             unit = unit_of(self.model.scalars[name].bijection)
-            return abs(unit) * float(factor[:, self._places[name]].norm())
+            return abs(unit) * float(np.linalg.norm(factor[:, self._places[name]]))
         squares = np.square(self._spread(name, factor)).sum(-1)
         if name not in self.model.problem.laws:
             squares = squares[self.model.collocation.within(self.model.unknown_blocks[name].grid.names)]
@@ -98,10 +99,12 @@ class Laplace:
         changes = {f: sp.hstack([(g == f) * e for g, _, e in errors], format="csr") for f in places}
         moved = self.stage.moved_by(partial(self.stage.linearisation.remeasured, changes)).T / self._units
         found: dict[str, dict[str, float]] = {n: {} for n in self._places}
-        for (_, label, _), row in zip(errors, torch.from_numpy(moved), strict=True):
+        for (_, label, _), row in zip(errors, moved, strict=True):
             for name, here in self._places.items():
                 number = self.model.scalars.get(name)
-                by = self._rms(name, row[None]) if number is None else unit_of(number.bijection) * row[here]
+                by = (
+                    self._rms(name, row[None]) if number is None else unit_of(number.bijection) * row[here][0]
+                )
                 found[name][label] = rounded(float(by))
         return found
 
@@ -109,15 +112,14 @@ class Laplace:
         """Scalar unknown -> standard error; None where the curvature is not finite."""
         if self._factor is None:
             return dict.fromkeys(self.model.scalars)
-        spread = {n: float(self._factor[:, self._places[n]].norm()) for n in self.model.scalars}
-        sd = {n: s * abs(unit_of(self.model.scalars[n].bijection)) for n, s in spread.items()}
+        sd = {n: self._rms(n, self._factor) for n in self.model.scalars}
         return {n: s if np.isfinite(s) else None for n, s in sd.items()}
 
     def posterior_ratio(self) -> dict[str, float]:
         """Scalar unknown -> ratio of its posterior standard deviation to that of a wide prior."""
         if self._noise is None:
             return {}
-        return {n: float(self._noise[:, self._places[n]].norm()) for n in self.model.scalars}
+        return {n: float(np.linalg.norm(self._noise[:, self._places[n]])) for n in self.model.scalars}
 
     @cached_property
     def fields(self) -> dict[str, Array]:
@@ -137,7 +139,7 @@ class Laplace:
         unresolved = self.stage.unresolved(name, self.stage.raw(self.model.unknown_blocks[name])[0])
         return self._spread(name, self._factor, unresolved)
 
-    def _spread(self, name: str, factor: Tensor, *more: Array) -> Array:
+    def _spread(self, name: str, factor: Array, *more: Array) -> Array:
         """Errors on a field's grid, (*grid.shape, k), by a factor and more errors before the bijection.
 
         The bijection is averaged over noise only: an error by the spacing has a sign, and by the exponential
@@ -148,8 +150,7 @@ class Laplace:
         assert self._noise is not None
         raw, jacobian = self.stage.raw(block)
         spread, noise = (
-            np.column_stack([jacobian @ f[:, self._places[name]].T.numpy(), *more])
-            for f in (factor, self._noise)
+            np.column_stack([jacobian @ f[:, self._places[name]].T, *more]) for f in (factor, self._noise)
         )
         slope = _slopes(block.bijection, raw, np.sqrt(np.square(noise).sum(-1)), points)
         spread = block.mollified.matrix(Derivative("u")) @ (slope[:, None] * spread)
@@ -177,44 +178,37 @@ def _slopes(bijection: Bijection, raw: Array, sd: Array, points: int) -> Array:
     """Rms change of values over that of the raw ones, which are normal with ``sd``; shape (n,)."""
     places, weights = np.polynomial.hermite_e.hermegauss(points)
     sd = np.maximum(sd, 1e-6)
-    with torch.no_grad():
-        middle = bijection(torch.from_numpy(raw))
-        moved = bijection(torch.from_numpy(raw[:, None] + sd[:, None] * places))
-    squares = np.square((moved - middle[:, None]).numpy()) @ (weights / weights.sum())
-    return np.asarray(np.sqrt(squares) / sd, dtype=np.float64)
+    moved = bijection.values(raw[:, None] + sd[:, None] * places) - bijection.values(raw)[:, None]
+    return np.sqrt(np.square(moved) @ (weights / weights.sum())) / sd
 
 
-def _spread_factor(components: Sequence[Component], units: Array, held: Array) -> Tensor | None:
+def _spread_factor(components: Sequence[Component], units: Array, held: Array) -> Array | None:
     """F with F'F the covariance of the mixture, in ``units``; None if a precision is not finite."""
-    rows: list[Tensor] = []
-    scale = torch.from_numpy(units)
+    rows: list[Array] = []
+    scale = np.outer(units, units)
     for c in components:
-        if not torch.isfinite(c.precision).all():
+        if not np.isfinite(c.precision).all():
             return None
-        precision = c.precision * scale[:, None] * scale + torch.diag(torch.from_numpy(held))
-        shift = torch.from_numpy(c.shift) / scale
-        factor = _inverse_factor(precision)
+        factor = _inverse_factor(c.precision * scale + np.diag(held))
         if c.assumed is not None:
             # S^-1 (S - A) S^-1 = F'(1 - F A F')F with F'F = S^-1.
-            left = torch.eye(len(factor)).double() - factor @ (c.assumed * scale[:, None] * scale) @ factor.T
-            values, vectors = torch.linalg.eigh(left)
-            factor = (vectors * values.clamp_min(0.0).sqrt()).T @ factor
-        rows += [factor * c.share**0.5, shift[None] * c.share**0.5]
-    whole = torch.cat(rows)
+            left = np.eye(len(factor)) - factor @ (c.assumed * scale) @ factor.T
+            values, vectors = np.linalg.eigh(left)
+            factor = (vectors * np.sqrt(np.maximum(values, 0.0))).T @ factor
+        rows += [factor * c.share**0.5, (c.shift / units)[None] * c.share**0.5]
+    whole = np.concatenate(rows)
     if len(components) == 1:
         return whole
     # As many rows as unknowns, in place of those of every component.
-    factor, info = torch.linalg.cholesky_ex(whole.T @ whole)
-    return whole if int(info) else factor.T
+    factor = lower_factor(whole.T @ whole)
+    return whole if factor is None else factor.T
 
 
-def _inverse_factor(precision: Tensor) -> Tensor:
+def _inverse_factor(precision: Array) -> Array:
     """F with F'F the inverse."""
-    factor, info = torch.linalg.cholesky_ex(precision)
-    if int(info) == 0:
-        eye = torch.eye(len(precision), dtype=precision.dtype)
-        return torch.linalg.solve_triangular(factor, eye, upper=False)
+    factor = lower_factor(precision)
+    if factor is not None:
+        return solve_triangular(factor, np.eye(len(precision)), lower=True)
     # Rounding has made it indefinite: eigenvalues at the level of rounding are replaced.
-    values, vectors = torch.linalg.eigh(precision)
-    least = max(float(values[-1]), 1.0) * 1e-15
-    return (vectors / values.clamp_min(least).sqrt()).T
+    values, vectors = np.linalg.eigh(precision)
+    return (vectors / np.sqrt(np.maximum(values, max(values[-1], 1.0) * 1e-15))).T

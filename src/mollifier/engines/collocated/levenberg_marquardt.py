@@ -53,14 +53,14 @@ class Component:
     """One normal distribution of a mixture."""
 
     #: Shape (p, p).
-    precision: Tensor
+    precision: Array
     #: Of its mean from where the parameters are, shape (p,).
     shift: Array
     #: Weight in the mixture.
     share: float = 1.0
     #: The part of the precision that is exact, shape (p, p): it constrains the parameters and adds no error.
     #: None for none.
-    assumed: Tensor | None = None
+    assumed: Array | None = None
 
 
 class LevenbergMarquardt(Stage):

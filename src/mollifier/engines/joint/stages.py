@@ -343,7 +343,7 @@ class Joint(LevenbergMarquardt):
         for weight, choices in self._search(system).mixture(system.choices):
             precision, slope = system.linear.with_priors(choices)
             shift = -solved(precision, slope) if self.free else np.zeros(len(slope))
-            found.append(Component(torch.from_numpy(precision / np.outer(wider, wider)), shift, weight))
+            found.append(Component(precision / np.outer(wider, wider), shift, weight))
         return found
 
     def raw(self, block: Block) -> tuple[Array, sp.csr_array]:

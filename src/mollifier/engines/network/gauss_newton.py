@@ -225,7 +225,7 @@ class GaussNewton(LevenbergMarquardt):
         part, determined = eliminated.part(equation)
         freedom = max(1 - determined / self.objective.count, self.tuning.least_freedom)
         basis = torch.block_diag(*unknowns.bases.values())
-        assumed = max(1 - left / freedom, 0.0) * basis.T @ part @ basis
+        assumed = max(1 - left / freedom, 0.0) * (basis.T @ part @ basis).numpy()
         return components(self._prior_search(unknowns), unknowns, assumed), unknowns.places
 
     def edges(self) -> dict[str, float]:

@@ -237,7 +237,7 @@ def prior_search(
     return PriorSearch(LinearisedProblem(curvature, slope, priors), free, objective.tuning.priors)
 
 
-def components(search: PriorSearch | None, unknowns: Unknowns, assumed: Tensor) -> list[Component]:
+def components(search: PriorSearch | None, unknowns: Unknowns, assumed: Array) -> list[Component]:
     """The distribution of the unknowns, averaged over the priors of fields that were not given.
 
     Parameters
@@ -250,10 +250,10 @@ def components(search: PriorSearch | None, unknowns: Unknowns, assumed: Tensor) 
         The part of the precision that is exact, (u, u), as in `Component`.
     """
     if search is None:
-        return [Component(unknowns.precision, np.zeros(len(unknowns.slope)), assumed=assumed)]
+        return [Component(unknowns.precision.numpy(), np.zeros(len(unknowns.slope)), assumed=assumed)]
     found = []
     for weight, choices in search.mixture(search.anew()):
         precision, slope = search.problem.with_priors(choices)
         shift = -solved(precision, slope)
-        found.append(Component(torch.from_numpy(precision), shift, weight, assumed))
+        found.append(Component(precision, shift, weight, assumed))
     return found
