@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
@@ -125,6 +126,13 @@ class Block(nn.Module):
         if observed is not None:
             observed = self.physical(observed)
         return env, observed, [jet[d.name] for d in self.curvatures]
+
+
+def sparse_tensor(matrix: sp.csr_array) -> Tensor:
+    """A sparse matrix for torch."""
+    coo = sp.coo_array(matrix)
+    place = torch.from_numpy(np.stack(coo.coords).astype(np.int64))
+    return torch.sparse_coo_tensor(place, torch.from_numpy(coo.data), matrix.shape, check_invariants=False)
 
 
 def curvature_orders(grid: Grid) -> tuple[Derivative, ...]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 from torch import Tensor
 
-from mollifier.engines.collocated.block import Block
+from mollifier.engines.collocated.block import Block, sparse_tensor
+from mollifier.engines.splines.basis import spline_taps
 from mollifier.mollify.arrays import Array, Index
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
@@ -69,7 +69,7 @@ class LawBlock(Block):
         here = {c: env[c].expand(grid.shape) for c in self.states}
         rows = self.rows({c: u.detach().cpu().numpy() for c, u in here.items()}, grid)
         g = self.network(self.nodes()).double()
-        found = {d: (_torch(m).to(g.device) @ g).reshape(grid.shape) for d, m in rows.items()}
+        found = {d: (sparse_tensor(m).to(g.device) @ g).reshape(grid.shape) for d, m in rows.items()}
         values = {}
         for d, value in found.items():
             moved = [(u, found.get(d.differentiate(c))) for c, u in here.items() if u.requires_grad]
@@ -120,12 +120,6 @@ def law_derivatives(needed: Sequence[Derivative], states: Sequence[str]) -> tupl
     return tuple(sorted(found, key=lambda d: (d.total, d.orders)))
 
 
-def _torch(matrix: sp.csr_array) -> Tensor:
-    coo = sp.coo_array(matrix)
-    place = torch.from_numpy(np.stack(coo.coords).astype(np.int64))
-    return torch.sparse_coo_tensor(place, torch.from_numpy(coo.data), matrix.shape, check_invariants=False)
-
-
 def _scaled(axis: Axis, x: Array) -> Array:
     return (x - (axis.lower + axis.upper) / 2) / ((axis.length or 1.0) / 2)
 
@@ -135,11 +129,8 @@ def _taps(axis: Axis, nodes: Axis, x: Array, order: int) -> tuple[Array, Index, 
     x = _scaled(axis, x)
     beyond = np.zeros(x.shape, bool) if axis.periodic else np.abs(x) > 1.0
     x = np.where(beyond, np.sign(x), x)
-    half = (_DEGREE + 1) // 2
-    place = (x - nodes.lower) / nodes.spacing
-    index = np.floor(place).astype(np.intp)[:, None] + np.arange(1 - half, 1 + half)
-    weights = BSpline(_DEGREE)((place[:, None] - index) / half, order) / half
-    weights = weights / (half * nodes.spacing) ** order
+    weights, index = spline_taps((x - nodes.lower) / nodes.spacing, _DEGREE, order)
+    weights = weights / nodes.spacing**order
     if order:
         weights[beyond] = 0.0
     return weights, index % nodes.size if axis.periodic else np.clip(index, 0, nodes.size - 1), nodes.size

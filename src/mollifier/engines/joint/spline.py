@@ -12,7 +12,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from mollifier.engines.collocated.block import Block
+from mollifier.engines.collocated.block import Block, sparse_tensor
 from mollifier.engines.collocated.laplace import unit_of
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.model import Fields, Maker
@@ -22,9 +22,10 @@ from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.priors.field_prior import EdgePrior, field_prior
 from mollifier.engines.priors.lattice_prior import LatticePrior
 from mollifier.engines.priors.shapes import Shape
+from mollifier.engines.splines.basis import spline_taps
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Axis, Grid
-from mollifier.mollify.kernels import BSpline
+from mollifier.mollify.matrices import taps_matrix
 from mollifier.nn.differentiation.mollifier import Mollified
 
 
@@ -47,7 +48,7 @@ class Values(nn.Module):
         super().__init__()
         self.lattice, self.spread = lattice, spread
         self.coefficients = nn.Parameter(torch.zeros(lattice.size, channels, dtype=torch.float64))
-        self._spread = None if spread is None else _torch(spread)
+        self._spread = None if spread is None else sparse_tensor(spread)
 
     def forward(self, points: Tensor) -> Tensor:
         """Values at the nodes, shape (n, channels); the points are ignored."""
@@ -127,10 +128,7 @@ def _spline(nodes: Axis, domain: Axis, cells: int, degree: int) -> tuple[Axis, s
     if cells >= grid_cells or domain.discrete:
         return nodes, sp.csr_array(sp.eye_array(nodes.size, format="csr"))
     cell = domain.length / cells
-    place = (nodes.points - domain.lower) / cell
-    half = (degree + 1) // 2
-    index = np.floor(place).astype(np.intp)[:, None] + np.arange(1 - half, 1 + half)
-    weights = BSpline(degree)((place[:, None] - index) / half) / half
+    weights, index = spline_taps((nodes.points - domain.lower) / cell, degree)
     if domain.periodic:
         index = index % cells
         lattice = Axis(nodes.name, domain.lower, domain.upper, cells, periodic=True)
@@ -139,8 +137,7 @@ def _spline(nodes: Axis, domain: Axis, cells: int, degree: int) -> tuple[Axis, s
         index = index - first
         ends = domain.lower + first * cell, domain.lower + last * cell
         lattice = Axis(nodes.name, *ends, last - first + 1)
-    rows = np.repeat(np.arange(nodes.size), 2 * half)
-    return lattice, sp.csr_array((weights.ravel(), (rows, index.ravel())), shape=(nodes.size, lattice.size))
+    return lattice, taps_matrix(weights, index, lattice.size)
 
 
 class FieldPriors(Linearisation):
@@ -243,9 +240,3 @@ class FieldPriors(Linearisation):
         size = self.objective.field_scale(name)
         unit = 1.0 if block.bijection.logarithmic else unit_of(block.bijection) / size
         return unit * coefficients_of(block).coefficients.detach().numpy()[:, 0], unit
-
-
-def _torch(matrix: sp.csr_array) -> Tensor:
-    coo = sp.coo_array(matrix)
-    place = torch.from_numpy(np.stack(coo.coords).astype(np.int64))
-    return torch.sparse_coo_tensor(place, torch.from_numpy(coo.data), matrix.shape, check_invariants=False)

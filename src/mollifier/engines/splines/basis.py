@@ -10,12 +10,27 @@ import numpy as np
 from scipy.interpolate import BSpline as Spline
 
 from mollifier.engines.linalg.dense import contract
-from mollifier.mollify.arrays import Array, Mask
+from mollifier.mollify.arrays import Array, Index, Mask
 from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.kernels import BSpline
 from mollifier.mollify.orders import Derivative
 
 # Gauss points in each cell: exact for products of splines of degree 5.
 _GAUSS = 6
+
+
+def spline_taps(places: Array, degree: int, order: int = 0) -> tuple[Array, Index]:
+    """Weights (n, degree + 1) of B-splines about the integers in a derivative at places (n,), and these.
+
+    The degree is odd.
+
+    >>> weights, index = spline_taps(np.array([2.5]), 1)
+    >>> weights.tolist(), index.tolist()
+    ([[0.5, 0.5]], [[2, 3]])
+    """
+    half = (degree + 1) // 2
+    index = np.floor(places).astype(np.intp)[:, None] + np.arange(1 - half, 1 + half)
+    return BSpline(degree)((places[:, None] - index) / half, order) / half ** (order + 1), index
 
 
 @dataclass(frozen=True, eq=False)
