@@ -22,7 +22,7 @@ StatusName = Literal[
 
 MEANINGS: Mapping[StatusName, str] = {
     "converged": "The run reached its tolerance, and no test contradicts the answer.",
-    "undetermined": "The data and the equation leave an unknown open; its value means nothing.",
+    "undetermined": "The data leave an unknown open, or are too coarse to tell; its value means nothing.",
     "misfit": "The data contradict the equation or the noise; the message names what was seen.",
     "step limit": "The steps ran out while the loss still decreased; no standard errors.",
     "time limit": "The time ran out; no standard errors.",

@@ -206,9 +206,9 @@ class WeakTuning:
     missed: float = 2.0
     #: Estimates that differ by so many standard errors between neighbouring radii depend on the radius.
     unsteady: float = 4.0
-    #: Relative error by the grid that is reported, and that is a misfit.
+    #: Relative error by the grid that is reported, and that leaves an unknown undetermined.
     grid_error: float = 1e-3
-    grid_misfit: float = 0.1
+    grid_undetermined: float = 0.1
 
     # -- the solution
     #: Most nodes of its fields and most samples of its fit; larger data are thinned.

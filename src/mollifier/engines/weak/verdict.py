@@ -97,7 +97,10 @@ def _partly_left_to_prior(shares: Mapping[str, float]) -> Status | None:
 
 
 def _misfit(problem: InverseProblem, fit: Fit, selection: RadiusSelection) -> Status | None:
-    """Whether residuals, or whitened ones, exceed both the noise and a share of the equation's terms."""
+    """Whether residuals, or whitened ones, exceed both the noise and a share of the equation's terms.
+
+    Where the data are too coarse for their integrals, it is open whether the equation holds.
+    """
     sums = selection.estimator.sums
     excess = float(np.sqrt(np.mean(np.maximum(fit.residuals**2 - fit.variances, 0.0))))
     terms = term_size(sums.rows(fit.space, fit.coefficients).slopes, fit.coefficients, len(fit.residuals))
@@ -108,12 +111,13 @@ def _misfit(problem: InverseProblem, fit: Fit, selection: RadiusSelection) -> St
     beyond = any(size > largest_misfit(free, values, sums.tuning) for size, free in found)
     if not beyond or share <= sums.tuning.misfit_share:
         return None
-    why = _coarse(problem) or "the equation, the unknowns' form or the data's resolution is at fault"
+    coarse = _coarse(problem)
+    why = coarse or "the equation, the unknowns' form or the data's resolution is at fault"
     if conditions := contradicting(problem, fit, selection.estimator):
         named = " or ".join(f"'{c}'" for c in conditions)
         why = f"the condition {named} contradicts the data, which agree with it but for a constant"
     return Status(
-        "misfit",
+        "undetermined" if coarse and not conditions else "misfit",
         f"the residuals are {fit.widening:.2g} times what the noise explains, {100 * share:.2g} % of the "
         f"equation's terms: {why}. Standard errors were widened by that factor",
     )
@@ -139,9 +143,9 @@ def largest_misfit(free: float, values: float, tuning: WeakTuning = DEFAULT) -> 
 
 
 def _coarse(problem: InverseProblem) -> str | None:
-    """That the grid is too coarse for the engine, and which is not so."""
+    """That the grid is too coarse for the engine, and which engine's answer does not depend on it."""
     why = too_coarse(problem)
-    return why and f"{why}, which engine 'joint' does without"
+    return why and f"{why}, so that this engine cannot tell; engine 'joint' does without such integrals"
 
 
 def _grid_error(problem: InverseProblem, fit: Fit, sums: WeakSums) -> Status | None:
@@ -156,7 +160,7 @@ def _grid_error(problem: InverseProblem, fit: Fit, sums: WeakSums) -> Status | N
         return bool(error > noise / 3 and error > level**2 * value)  # above half of the standard error
 
     levels: tuple[tuple[float, StatusName], ...] = (
-        (sums.tuning.grid_misfit, "misfit"),
+        (sums.tuning.grid_undetermined, "undetermined"),
         (sums.tuning.grid_error, "converged"),
     )
     for level, name in levels:
