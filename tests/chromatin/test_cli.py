@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from mollifier.chromatin import study as studies
 from mollifier.cli.app import app
-from mollifier.cli.chromatin_settings import column_roles, settings_with
+from mollifier.cli.chromatin_settings import StudyOptions, column_roles, study_settings
 from mollifier.errors import ConfigurationError, DataError
 
 tifffile = pytest.importorskip("tifffile", reason="images need tifffile")
@@ -227,9 +227,9 @@ def test_cli_columns_names_or_roles():
 
 def test_cli_set_single_values():
     """Single choices reach their place."""
-    found = settings_with(
-        {}, ["model.diffusion=40", "energy.adhesion=0.5", "domain.least=50", "levels.floor=0.02"]
-    )
+    values = ["model.diffusion=40", "energy.adhesion=0.5", "domain.least=50", "levels.floor=0.02"]
+    found = study_settings(StudyOptions(overrides=values, assume=["diffusion=0.1"]))
+    assert found.assume.diffusion == 0.1
     assert found.model.diffusion == 40
     assert found.model.energy.adhesion == 0.5
     assert found.rule.least == 50

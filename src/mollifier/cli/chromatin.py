@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mollifier.cli.chromatin_settings import StudyOptions, chosen_settings, settings_with
+from mollifier.cli.chromatin_settings import StudyOptions, study_settings
 from mollifier.cli.options import Address, Out, Resume, option, with_terminal
 from mollifier.cli.terminal import NO_ANSWER, Terminal
 from mollifier.errors import ConfigurationError, check_known
@@ -58,7 +58,7 @@ def chromatin(
     a comparison with the control. A failed nucleus is reported and stops no other. --resume reuses finished
     nuclei.
     """
-    settings = settings_with(chosen_settings(options), options.overrides or [], options.assume or [])
+    settings = study_settings(options)
     there = {f.name for f in files}
     if absent := [name for name in settings.groups or {} if name not in there]:
         more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
@@ -120,32 +120,38 @@ class StudyOptions:
     ] = False
 
 
-def chosen_settings(given: StudyOptions) -> dict[str, Any]:
-    """Fields of the settings from the options."""
+# Options that the setting of the same name takes, where they are given.
+_ALIKE = (
+    "unit", "pixel_size", "z_step", "axes", "channel", "euchromatin_channel", "saturated", "frame_interval",
+    "time_lapse", "windows", "follow", "bleaching", "treatment", "pixel", "width", "psf_sd", "outline",
+    "margin", "quick", "control",
+)  # fmt: skip
+
+
+def study_settings(given: StudyOptions) -> StudySettings:
+    """The settings that the options say; single values by ``--set`` and ``--assume`` last."""
     from mollifier.chromatin.comparison import read_groups
     from mollifier.chromatin.settings import DEFINITIONS, PREVIEW, DomainRule, StudySettings
 
-    alike = ("unit", "pixel_size", "z_step", "axes", "channel", "frame_interval", "time_lapse", "windows")
-    alike += ("pixel", "width", "psf_sd", "margin", "quick", "control")
-    alike += ("follow", "bleaching", "treatment", "euchromatin_channel", "outline")
-    mask, groups = given.mask, given.groups
-    table = None if groups is None else read_groups(groups)
-    alone = groups is None or given.euchromatin_channel is not None
-    whose, domains = given.levels or ("own" if alone else "control"), given.domains
-    check_known(
-        domains, ("auto", "clusters", "map", *DEFINITIONS), ConfigurationError, "--domains {} was given."
-    )
-    for name, value in (("outline", given.outline), ("levels", whose)):
-        known = get_args(get_type_hints(StudySettings)[name])
+    table = None if given.groups is None else read_groups(given.groups)
+    alone = table is None or given.euchromatin_channel is not None
+    levels, domains = given.levels or ("own" if alone else "control"), given.domains
+    kinds = get_type_hints(StudySettings)
+    choices = {
+        "domains": (domains, ("auto", "clusters", "map", *DEFINITIONS)),
+        "outline": (given.outline, get_args(kinds["outline"])),
+        "levels": (levels, get_args(kinds["levels"])),
+    }
+    for name, (value, known) in choices.items():
         check_known(value, known, ConfigurationError, f"--{name} {{}} was given.")
-    chosen = {name: getattr(given, name) for name in alike} | {
+    chosen: dict[str, Any] = {n: v for n in _ALIKE if (v := getattr(given, n)) is not None} | {
         "columns": column_roles(given.columns),
         "over": ("x", "y", "t") if given.in_time else ("x", "y"),
-        "levels": whose,
+        "levels": levels,
         "domains": "clusters" if domains in DEFINITIONS else domains,
         "rule": DEFINITIONS.get(domains, DomainRule()),
-        "labels": tuple(str(p) for p in given.labels or []),
-        "polygon": None if mask is None else str(mask),
+        "labels": tuple(map(str, given.labels or ())),
+        "polygon": None if given.mask is None else str(given.mask),
         "groups": None if table is None else table.groups,
         "replicates": None if table is None else table.replicates,
     }
@@ -156,52 +162,48 @@ def chosen_settings(given: StudyOptions) -> dict[str, Any]:
                 "one of them out."
             )
         chosen |= PREVIEW | {"rule": DomainRule(), "width": given.width or PREVIEW["width"]}
-    if given.saturated is not None:
-        chosen["saturated"] = given.saturated
-    return chosen
+    settings = StudySettings(**chosen)
+    for text in given.overrides or ():
+        settings = _with_value(settings, text, "--set")
+    for text in given.assume or ():
+        settings = _with_value(settings, text, "--assume", "assume.")
+    return settings
 
 
-def settings_with(
-    given: Mapping[str, Any], overrides: Sequence[str], assume: Sequence[str] = ()
-) -> StudySettings:
-    """The settings with single values replaced, as ``levels.euchromatin_quantile=0.4``; of ``assume`` those
-    whose keys begin with it."""
-    import dataclasses
+# What keys begin with -> the setting that they are of; the energy is a part of the model.
+_PARTS = {
+    "levels": "thresholds",
+    "domain": "rule",
+    "nucleus": "detection",
+    "model": "model",
+    "assume": "assume",
+}
 
-    from mollifier.chromatin.settings import StudySettings
 
-    base = StudySettings(**given)
-    parts: dict[str, Any] = {
-        "levels": base.thresholds, "domain": base.rule, "nucleus": base.detection,
-        "model": base.model, "energy": base.model.energy, "assume": base.assume,
-    }  # fmt: skip
+def _with_value(settings: StudySettings, text: str, flag: str, ahead: str = "") -> StudySettings:
+    """The settings with one number replaced, as ``levels.euchromatin_quantile=0.4``; all keys begin so."""
+    parts = {p: getattr(settings, n) for p, n in _PARTS.items()} | {"energy": settings.model.energy}
     known = {
-        f"{p}.{f.name}"
-        for p, part in parts.items()
-        for f in dataclasses.fields(part)
-        if not isinstance(getattr(part, f.name), str) and f.name != "energy"
+        f"{p}.{n}": v for p, part in parts.items() for n, v in vars(part).items() if not isinstance(v, str)
     }
-    every = [("--set", "", text) for text in overrides] + [("--assume", "assume.", text) for text in assume]
-    for flag, ahead, text in every:
-        key, middle, value = (t.strip() for t in text.partition("="))
-        there = [k.removeprefix(ahead) for k in known if k.startswith(ahead)]
-        if not middle:
-            raise ConfigurationError(f"{flag} {text} was given; KEY=VALUE was expected.")
-        check_known(key, there, ConfigurationError, f"{flag} {text} was given; there is no '{{}}'.")
-        part, _, name = (ahead + key).partition(".")
-        try:
-            as_number = float(value)
-        except ValueError:
-            raise ConfigurationError(f"{flag} {text} was given; a number was expected.") from None
-        whole = isinstance(getattr(parts[part], name), int)
-        if whole and not as_number.is_integer():
-            raise ConfigurationError(f"{flag} {text} was given; a whole number was expected.")
-        parts[part] = dataclasses.replace(parts[part], **{name: int(as_number) if whole else as_number})
-    model = dataclasses.replace(parts["model"], energy=parts["energy"])
-    return dataclasses.replace(
-        base, thresholds=parts["levels"], rule=parts["domain"], detection=parts["nucleus"], model=model,
-        assume=parts["assume"],
-    )  # fmt: skip
+    del known["model.energy"]
+    key, middle, value = (t.strip() for t in text.partition("="))
+    if not middle:
+        raise ConfigurationError(f"{flag} {text} was given; KEY=VALUE was expected.")
+    there = [k.removeprefix(ahead) for k in known if k.startswith(ahead)]
+    check_known(key, there, ConfigurationError, f"{flag} {text} was given; there is no '{{}}'.")
+    try:
+        number = float(value)
+    except ValueError:
+        raise ConfigurationError(f"{flag} {text} was given; a number was expected.") from None
+    whole = isinstance(known[ahead + key], int)
+    if whole and not number.is_integer():
+        raise ConfigurationError(f"{flag} {text} was given; a whole number was expected.")
+    part, _, name = (ahead + key).partition(".")
+    changed: Any = replace(parts[part], **{name: int(number) if whole else number})
+    if part == "energy":
+        part, changed = "model", replace(settings.model, energy=changed)
+    return replace(settings, **{_PARTS[part]: changed})
 
 
 def column_roles(text: str | None) -> Mapping[str, str] | tuple[str, ...] | None:
