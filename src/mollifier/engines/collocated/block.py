@@ -18,25 +18,7 @@ from mollifier.nn.differentiation.mollifier import Mollified
 
 
 class Block(nn.Module):
-    """One network and the fields that are its channels, over the same coordinates.
-
-    Attributes
-    ----------
-    names
-        Fields, one a channel.
-    needed
-        Derivatives of each field that the equations name.
-    network
-        Scaled coordinates (n, d) -> values (n, channels) in units of the scale.
-    backend
-        Derivatives on the scaled grid.
-    bijection
-        Keeps a field within its bounds: the last part of its network. None for states without.
-    curvatures
-        Second derivatives in the smoothness prior: none for a state.
-    level, scale
-        Buffers of shape (channels,): a state is ``level + scale * network``.
-    """
+    """One network and the fields that are its channels, over the same coordinates."""
 
     def __init__(
         self,
@@ -49,14 +31,21 @@ class Block(nn.Module):
         curvatures: Sequence[Derivative] = (),
     ) -> None:
         super().__init__()
+        #: Fields, one a channel.
         self.names = tuple(names)
         self.grid = grid
+        #: Derivatives of each field that the equations name.
         self.needed = {n: tuple(needed[n]) for n in names}
+        #: Scaled coordinates (n, d) -> values (n, channels) in units of the scale.
         self.network = network if bijection is None else nn.Sequential(network, bijection)
+        #: Keeps a field within its bounds: the last part of its network. None for states without.
         self.bijection = bijection
+        #: Derivatives on the scaled grid.
         self.backend = backend
+        #: Second derivatives in the smoothness prior: none for a state.
         self.curvatures = tuple(curvatures)
         self._half_lengths = {a.name: (a.length or 1.0) / 2 for a in grid}
+        #: Buffers of shape (channels,): a state is ``level + scale * network``.
         self.level: Tensor
         self.scale: Tensor
         self.register_buffer("level", torch.zeros(len(self.names), dtype=torch.float64))

@@ -15,31 +15,23 @@ from mollifier.mollify.arrays import Array, Index
 
 
 class DataRows:
-    """Misfits of one target: ``matrix @ g``, scaled to physical units, minus ``values * share``.
-
-    Attributes
-    ----------
-    matrix
-        Shape (samples, nodes), or (samples, weights) where the block is linear in its weights. Where samples
-        are on a grid it has a row for each of its nodes, zero without a sample.
-    values, share
-        Measured values and their weights in the order of the rows.
-    places
-        Place of each row among those of the block.
-    shared
-        The declared noise of the field in these rows, shape (samples, k); None where there is none.
-    """
+    """Misfits of one target: ``matrix @ g``, scaled to physical units, minus ``values * share``."""
 
     def __init__(self, objective: Objective, target: Target, observe: Any) -> None:
         model = objective.model
         index, values, sd = (v.cpu().numpy() for v in objective.target_tensors(target))
+        #: Measured values and their weights in the order of the rows.
         self.values = values
         self.share = 1 / (sd * np.sqrt(objective.count))
+        #: Shape (samples, nodes), or (samples, weights) where the block is linear in its weights. Where
+        #: samples are on a grid it has a row for each of its nodes, zero without a sample.
         self.matrix: Any
         self._last: tuple[Array, Array] | None = None
+        #: Place of each row among those of the block.
         self.places = index
         self._form(observe, float(model.blocks[target.block].scale[target.channel]))
         noise = model.noise.get(target.name)
+        #: The declared noise of the field in these rows, shape (samples, k); None where there is none.
         self.shared = None if noise is None else self.at(noise.matrix)
 
     def _form(self, observe: Any, scale: float) -> None:

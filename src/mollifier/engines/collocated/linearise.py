@@ -42,26 +42,18 @@ _CURVATURE = Shape(SEMINORMS["h2"])
 
 
 class PartRows:
-    """Matrices of the fields on a part of the grid.
-
-    Attributes
-    ----------
-    part
-        The part.
-    rows
-        Of each block: derivative -> matrix from its values at nodes, in units of its scale; of a law, at the
-        states of the last environment.
-    known
-        Coordinates and known coefficients by name, flat.
-    """
+    """Matrices of the fields on a part of the grid."""
 
     def __init__(self, part: Part, entries: bool) -> None:
         grid = part.place.grid
         self.part = part
+        #: Of each block: derivative -> matrix from its values at nodes, in units of its scale; of a law, at
+        #: the states of the last environment.
         self.rows = [
             {} if isinstance(block, LawBlock) else derivative_matrices(block, backend, grid, entries)
             for block, backend in part.pairs
         ]
+        #: Coordinates and known coefficients by name, flat.
         self.known = {n: np.broadcast_to(v.cpu().numpy(), grid.shape).ravel() for n, v in part.known.items()}
 
     def environment(self, nodes: list[Array]) -> dict[str, Array]:

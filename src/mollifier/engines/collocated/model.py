@@ -56,24 +56,6 @@ class Model(nn.Module):
     Calling it gives the environment in which the equations are evaluated (names -> tensors broadcastable to
     the collocation grid, in physical units and float64) and the observed fields at their places.
 
-    Attributes
-    ----------
-    places
-        Where each block is observed, by its number among the blocks: states by the data, unknown fields by
-        their measurements.
-    noise
-        Field -> the declared random effects of its noise, of fields that have some.
-    state_blocks
-        Blocks of the states, by the coordinates they depend on; a hidden state with bounds has its own.
-    unknown_blocks
-        Unknown field -> its block.
-    scalars
-        Unknown number -> its parameter.
-    whole, parts
-        The collocation grid, and the part of it of each condition.
-    gauges
-        Unknown fields that the equations leave open up to a function of some coordinates.
-
     Parameters
     ----------
     problem, collocation
@@ -105,30 +87,38 @@ class Model(nn.Module):
         super().__init__()
         self.problem, self._law_cells = problem, law_cells
         self.collocation = collocation
+        #: Unknown fields that the equations leave open up to a function of some coordinates.
         self.gauges = gauges(problem)
         self._make, self._method, self._free_values = make, method, free_values
         groups = state_groups(problem)
         seen = ([n for n in names if n in problem.fields] for _, names in groups)
+        #: Where each block is observed, by its number among the blocks: states by the data, unknown fields by
+        #: their measurements.
         self.places = {b: ObservedPlaces.of(problem.data, names) for b, names in enumerate(seen) if names}
         for b, name in enumerate(problem.unknown_fields, len(groups)):
             if name in problem.measurements:
                 self.places[b] = ObservedPlaces.at(problem.measurements[name])
+        #: Field -> the declared random effects of its noise, of fields that have some.
         self.noise = {
             f: SharedNoise(f, effects, self.places[b], most_effects)
             for b, (_, names) in enumerate(groups)
             for f in names
             if f in problem.fields and (effects := problem.data.noise_effects(f))
         }
+        #: Blocks of the states, by the coordinates they depend on; a hidden state with bounds has its own.
         self.state_blocks = [self._states(b, *group) for b, group in enumerate(groups)]
+        #: Unknown field -> its block.
         self.unknown_blocks = {
             n: self._unknown(b, n) for b, n in enumerate(problem.unknown_fields, len(groups))
         }
+        #: Unknown number -> its parameter.
         self.scalars = {n: Scalar(u) for n, u in problem.scalars.items()}
         # Lists, not dictionaries: an unknown may have the name of one of a module's methods.
         self._modules_of_noise = nn.ModuleList(self.noise.values())
         self._modules_of_states = nn.ModuleList(self.state_blocks)
         self._modules_of_fields = nn.ModuleList(self.unknown_blocks.values())
         self._modules_of_numbers = nn.ModuleList(self.scalars.values())
+        #: The collocation grid, and the part of it of each condition.
         self.whole = Part(problem, collocation, self.blocks, [b.backend for b in self.blocks])
         self.parts = [self.part(collocation.part(c.at)) for c in problem.system.conditions]
         self._modules_of_parts = nn.ModuleList(self.parts)

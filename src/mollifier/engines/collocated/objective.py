@@ -71,29 +71,7 @@ class Target:
 
 
 class Objective(nn.Module):
-    """The loss of a model against the observations that are fitted.
-
-    Attributes
-    ----------
-    equations, imposed, parts
-        Equations; these and the conditions; and the part of the grid on which each of them is imposed.
-    targets, measurements
-        Samples that are fitted, of states and of unknown fields.
-    states
-        The targets, and after them the hidden states, without samples.
-    count
-        Number of fitted values; repeats at one place count once, as their weighted mean.
-    tau
-        Relative noise: rms standard error of the states' samples over their standard deviation.
-    sizes
-        Rms size of the terms of each equation and condition on the whole grid; set by `measure`.
-    strengths, roughness
-        Weights of the smoothness priors: of the curvature of each unknown field, shape (unknown fields,), and
-        of the third derivatives of each state along each coordinate, shape (states, coordinates), which are
-        zero for networks.
-    attainable
-        Mean squared misfit of the data after a fit without the equation; one without such a fit.
-    """
+    """The loss of a model against the observations that are fitted."""
 
     def __init__(self, model: Model, fitted: Observations, settings: CollocatedSettings) -> None:
         super().__init__()
@@ -101,15 +79,18 @@ class Objective(nn.Module):
         self.model = model
         self.weight = settings.training.equation_weight
         self.likelihood: Likelihood = settings.training.likelihood
+        #: Equations; these and the conditions; and the part of the grid on which each of them is imposed.
         self.equations = model.problem.system.equations
         self.imposed = model.problem.system.imposed
         self.parts = (*[model.whole] * len(self.equations), *model.parts)
         fields = model.problem.unknown_fields
         self._unknown_fields = tuple(fields)
         floor = settings.training.noise_floor
+        #: Samples that are fitted, of states and of unknown fields.
         self.targets: list[Target] = []
         hidden: list[Target] = []
         relative = []
+        #: Number of fitted values; repeats at one place count once, as their weighted mean.
         self.count = 0
         for b, block in enumerate(model.state_blocks):
             for channel, name in enumerate(block.names):
@@ -129,6 +110,7 @@ class Objective(nn.Module):
                 relative.append(float(np.sqrt(np.mean(sd**2))) / spread)
                 self.targets.append(Target(b, channel, name, samples, floor * spread))
                 block.level[channel], block.scale[channel] = level, spread
+        #: The targets, and after them the hidden states, without samples.
         self.states = [*self.targets, *hidden]
         self.measurements: list[Target] = []
         for i, name in enumerate(fields):
@@ -136,18 +118,24 @@ class Objective(nn.Module):
                 samples, b = model.problem.measurements[name], len(model.state_blocks) + i
                 self._hold(b, name, samples)
                 self.measurements.append(Target(b, 0, name, samples, 0.0))
+        #: Relative noise: rms standard error of the states' samples over their standard deviation.
         self.tau = float(np.sqrt(np.mean(np.square(relative))))
+        #: Rms size of the terms of each equation and condition on the whole grid; set by `measure`.
         self.sizes: Tensor
         self.register_buffer("sizes", torch.ones(len(self.imposed), dtype=torch.float64))
         self.field_scales: Tensor
         self.register_buffer("field_scales", torch.ones(len(fields), dtype=torch.float64))
         expected = tuning.curvature_weight * min(1.0, tuning.curvature_values / self.count)
         given = [expected if u.smoothness is None else u.smoothness for u in fields.values()]
+        #: Weights of the smoothness priors: of the curvature of each unknown field, shape (unknown fields,),
+        #: and of the third derivatives of each state along each coordinate, shape (states, coordinates),
+        #: which are zero for networks.
         self.strengths: Tensor
         self.register_buffer("strengths", torch.tensor(given, dtype=torch.float64))
         self.roughness: Tensor
         dimensions = len(model.problem.coordinates)
         self.register_buffer("roughness", torch.zeros(len(self.states), dimensions, dtype=torch.float64))
+        #: Mean squared misfit of the data after a fit without the equation; one without such a fit.
         self.attainable: Tensor
         self.register_buffer("attainable", torch.ones((), dtype=torch.float64))
 

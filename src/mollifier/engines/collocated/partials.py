@@ -18,13 +18,6 @@ class Partials:
     """The partial derivatives of one equation that are not zero, compiled once.
 
     Laws change with their states.
-
-    Attributes
-    ----------
-    fields
-        (block, channel) -> derivative of that field -> function of the environment.
-    scalars
-        Scalar unknown -> function of the environment.
     """
 
     def __init__(self, equation: Equation, blocks: Sequence[Block], scalars: Sequence[str]) -> None:
@@ -38,10 +31,12 @@ class Partials:
             return ArrayFunction(as_symbols(differentiate(functions, sympy.Symbol(name))))
 
         present |= varied
+        #: (block, channel) -> derivative of that field -> function of the environment.
         self.fields: dict[tuple[int, int], dict[Derivative, ArrayFunction]] = {}
         for b, block in enumerate(blocks):
             for channel, name in enumerate(block.names):
                 found = {d: partial(d.name) for d in block.needed[name] if d.name in present}
                 if found:
                     self.fields[b, channel] = found
+        #: Scalar unknown -> function of the environment.
         self.scalars = {n: equation.partial(n) for n in scalars if n in present}

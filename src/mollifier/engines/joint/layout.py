@@ -25,20 +25,6 @@ class Layout:
     The core is the largest state block; the border is declared noise, all other states, unknown fields and
     numbers.
 
-    Attributes
-    ----------
-    core
-        Index of the state block with the most values.
-    places
-        Index of a block, name of a number, or field with declared noise -> its columns of the border.
-    core_size, border_size
-        Number of parameters of each.
-    order
-        Node of the core, flat in C order -> its place in the core, shape (nodes,); -1 for nodes that no
-        equation and no datum involves.
-    constant
-        Index of a part of the data -> its square (core_size, core_size), which does not change between steps.
-
     Parameters
     ----------
     model
@@ -50,6 +36,7 @@ class Layout:
     def __init__(self, model: Model, linearisation: Linearisation | None = None) -> None:
         self.model = model
         sizes = [sum(p.numel() for p in b.network.parameters()) for b in model.blocks]
+        #: Index of the state block with the most values.
         self.core = int(np.argmax(sizes[: len(model.state_blocks)]))
         block = model.blocks[self.core]
         self.channels = len(block.names)
@@ -59,8 +46,12 @@ class Layout:
             if linearisation is None
             else linearisation.roughness.used(self.core)
         )
+        #: Node of the core, flat in C order -> its place in the core, shape (nodes,); -1 for nodes that no
+        #: equation and no datum involves.
         self.order = order_within(used, shape)
+        #: Number of parameters of each.
         self.core_size = int(used.sum()) * self.channels
+        #: Index of a block, name of a number, or field with declared noise -> its columns of the border.
         self.places: dict[int | str, slice] = {}
         low, noise = 0, ((f, count(n)) for f, n in model.noise.items())
         for key, size in [*noise, *enumerate(sizes), *((n, 1) for n in model.scalars)]:
@@ -68,6 +59,8 @@ class Layout:
                 self.places[key] = slice(low, low + size)
                 low += size
         self.border_size = low
+        #: Index of a part of the data -> its square (core_size, core_size), which does not change between
+        #: steps.
         self.constant: dict[int, sp.csr_array] = {}
 
     @property
@@ -136,18 +129,12 @@ class Layout:
 
 
 class Slopes:
-    """Slopes of fields and numbers with respect to the parameters, before the bijections to their bounds.
-
-    Attributes
-    ----------
-    fields
-        For each block, slopes of its values at nodes, shape (nodes, coefficients).
-    scalars
-        Name of a number -> its slope.
-    """
+    """Slopes of fields and numbers with respect to the parameters, before the bijections to their bounds."""
 
     def __init__(self, model: Model) -> None:
+        #: For each block, slopes of its values at nodes, shape (nodes, coefficients).
         self.fields = [slopes_of(b) for b in model.blocks]
+        #: Name of a number -> its slope.
         self.scalars = {n: slope_of(s) for n, s in model.scalars.items()}
 
 

@@ -33,20 +33,15 @@ class Values(nn.Module):
     """Module from nodes (n, d) to values (n, channels), linear in its coefficients.
 
     Its values are at the nodes, whatever the points that it is given.
-
-    Attributes
-    ----------
-    coefficients
-        Shape (p, channels), zero at first.
-    lattice
-        The p places of the coefficients, in scaled coordinates.
-    spread
-        Matrix from coefficients to values at the nodes, shape (n, p); None for the identity.
     """
 
     def __init__(self, lattice: Grid, channels: int, spread: sp.csr_array | None = None) -> None:
         super().__init__()
-        self.lattice, self.spread = lattice, spread
+        #: The p places of the coefficients, in scaled coordinates.
+        self.lattice = lattice
+        #: Matrix from coefficients to values at the nodes, shape (n, p); None for the identity.
+        self.spread = spread
+        #: Shape (p, channels), zero at first.
         self.coefficients = nn.Parameter(torch.zeros(lattice.size, channels, dtype=torch.float64))
         self._spread = None if spread is None else sparse_tensor(spread)
 
@@ -145,11 +140,6 @@ class FieldPriors(Linearisation):
 
     Priors on the values would have no effect close to a bound, where the slope of the bijection vanishes.
 
-    Attributes
-    ----------
-    priors
-        Prior of each unknown field, by name.
-
     Parameters
     ----------
     objective
@@ -165,6 +155,7 @@ class FieldPriors(Linearisation):
     def __init__(self, objective: Objective, kinds: Mapping[str, str] | None = None) -> None:
         super().__init__(objective)
         unknowns = objective.model.problem.unknown_fields
+        #: Prior of each unknown field, by name.
         self.priors = {
             n: field_prior(
                 coefficients_of(b).lattice,

@@ -57,17 +57,6 @@ class Joint(LevenbergMarquardt):
         Of the objective.
     tuning
         Thresholds of the steps, the continuation and the strengths.
-
-    Attributes
-    ----------
-    layout
-        Places of the parameters in the normal equations.
-    free
-        Unknown fields whose strength of smoothness was not given.
-    allowed
-        Whether the data's misfit allows that the weight is raised.
-    raised
-        Log-evidence by which strengths that vary over their fields exceed those that do not.
     """
 
     name = "joint"
@@ -83,19 +72,25 @@ class Joint(LevenbergMarquardt):
         super().__init__(objective, steps, tolerance)
         self.tuning: JointTuning = tuning  # pyrefly: ignore[bad-override-mutable-attribute]
         self._linearisation = linearisation
+        #: Places of the parameters in the normal equations.
         self.layout = Layout(objective.model, linearisation)
         # At first the equation's residual may be as large as its terms: the data determine the states, even
         # if the first guess of the unknowns is poor.
         self.damping = tuning.first_damping
         self.weight = min(tuning.first_weight, objective.tau**2 / objective.weight)
+        #: Unknown fields whose strength of smoothness was not given.
         self.free = [n for n, u in self.model.problem.unknown_fields.items() if u.smoothness is None]
-        self.allowed, self._changed, self._whole = True, 0.0, np.inf
+        self._changed, self._whole = 0.0, np.inf
+        #: Whether the data's misfit allows that the weight is raised.
+        self.allowed = True
         self._misfits: list[float] = []
         # Shapes of priors are chosen once strengths are steady, and again at the best strengths of the
         # states: before, the solution may still be far off.
         self._steady = self._shaped = False
         self._roughness = RoughnessUpdates()
-        self._adapted, self.raised = False, 0.0
+        self._adapted = False
+        #: Log-evidence by which strengths that vary over their fields exceed those that do not.
+        self.raised = 0.0
         self._last: list[Component] | None = None
 
     @property

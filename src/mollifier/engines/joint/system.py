@@ -29,13 +29,6 @@ from mollifier.mollify.orders import Derivative
 class Eliminated:
     """A symmetric matrix ``[[core, between], [between', border]]`` with its core ``L L'`` eliminated.
 
-    Attributes
-    ----------
-    half
-        ``L^-1 between``, shape (n, p).
-    schur
-        Schur complement ``border - between' core^-1 between``, shape (p, p).
-
     Parameters
     ----------
     factor
@@ -46,8 +39,10 @@ class Eliminated:
 
     def __init__(self, factor: BandedCholesky, between: sp.csr_array, border: Array) -> None:
         self.factor = factor
+        #: ``L^-1 between``, shape (n, p).
         self.half = factor.forward(between.toarray())
         schur = border - self.half.T @ self.half
+        #: Schur complement ``border - between' core^-1 between``, shape (p, p).
         self.schur = (schur + schur.T) / 2
 
     @property

@@ -67,11 +67,6 @@ class BandedCholesky:
     matrix
         Sparse, shape (n, n); only its lower half is read.
 
-    Attributes
-    ----------
-    log_determinant
-        Natural logarithm of the matrix's determinant.
-
     Raises
     ------
     NotPositiveError
@@ -105,6 +100,7 @@ class BandedCholesky:
             band = cholesky_banded(band, overwrite_ab=True, lower=True, check_finite=False)
         except np.linalg.LinAlgError as error:
             raise NotPositiveError(str(error)) from None
+        #: Natural logarithm of the matrix's determinant.
         self.log_determinant = 2 * float(np.log(band[0]).sum())
         self._columns = self._dense_columns(band.ravel(order="F"))
 

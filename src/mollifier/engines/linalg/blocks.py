@@ -17,15 +17,11 @@ class BlockLayout:
     """Where the entries of a block tridiagonal matrix are kept, given the number of each row's block, (n,).
 
     All blocks on the diagonal come first, then those beside it: the other half is their transpose.
-
-    Attributes
-    ----------
-    rows
-        Indices of the rows of each block.
     """
 
     def __init__(self, block: Index) -> None:
         _, self._block, sizes = np.unique(block, return_inverse=True, return_counts=True)
+        #: Indices of the rows of each block.
         self.rows = np.split(np.argsort(self._block, kind="stable"), np.cumsum(sizes)[:-1])
         self._place = np.empty_like(self._block)
         for rows in self.rows:

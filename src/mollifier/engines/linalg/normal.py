@@ -7,18 +7,13 @@ from torch import Tensor
 
 
 class Damped:
-    """Normal equations (p, p) and (p,), solved with damping as in Levenberg-Marquardt steps.
-
-    Attributes
-    ----------
-    hessian
-        J'J, shape (p, p), half the curvature of the loss.
-    gradient
-        Half the slope of the loss, shape (p,).
-    """
+    """Normal equations (p, p) and (p,), solved with damping as in Levenberg-Marquardt steps."""
 
     def __init__(self, hessian: Tensor, gradient: Tensor) -> None:
-        self.hessian, self.gradient = hessian, gradient
+        #: J'J, shape (p, p), half the curvature of the loss.
+        self.hessian = hessian
+        #: Half the slope of the loss, shape (p,).
+        self.gradient = gradient
         self.diagonal = hessian.diagonal()
         self.floor = 1e-3 * self.diagonal.mean()
 

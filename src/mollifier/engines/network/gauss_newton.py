@@ -69,14 +69,6 @@ class GaussNewton(LevenbergMarquardt):
     held
         The held-out part of the data, if any.
 
-    Attributes
-    ----------
-    linear
-        Whether all states are linear in their weights.
-    held
-        Held-out samples that limit the equation's weight. Only where all states are linear: other networks
-        have not converged at a weight when it is raised.
-
     Raises
     ------
     ConfigurationError
@@ -93,8 +85,11 @@ class GaussNewton(LevenbergMarquardt):
     ) -> None:
         super().__init__(objective, steps, tolerance)
         self.tuning: NetworkTuning = tuning  # pyrefly: ignore[bad-override-mutable-attribute]
+        #: Whether all states are linear in their weights.
         self.linear = all(is_factored(b) for b in self.model.state_blocks)
         self.damping = tuning.linear_damping if self.linear else self.damping
+        #: Held-out samples that limit the equation's weight. Only where all states are linear: other networks
+        #: have not converged at a weight when it is raised.
         self.held = HeldOut.of(objective, held, tuning.held_out_samples) if self.linear else None
         self._updates = 0
         self._equations = NormalEquations(self.model, tuning)

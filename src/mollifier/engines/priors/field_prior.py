@@ -187,11 +187,6 @@ class EdgePrior(FieldPrior):
     Process. 18:12, 2009): where the data leave a gradient open, the weight is not that of a flat field. A
     posterior about the iterate is normal.
 
-    Attributes
-    ----------
-    variance
-        Of the differences along one axis after another, shape (m,); None for zero.
-
     Parameters
     ----------
     lattice, given, tuning
@@ -207,6 +202,7 @@ class EdgePrior(FieldPrior):
         self, lattice: Grid, given: bool = False, tuning: PriorTuning | None = None, power: float = 1.0
     ) -> None:
         super().__init__(lattice, "tv", given, tuning)
+        #: Of the differences along one axis after another, shape (m,); None for zero.
         self.variance: Array | None = None
         self._weights: Array | None = None
         self._flat, self._power = (tuning or PriorTuning()).flat, power

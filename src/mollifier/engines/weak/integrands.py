@@ -33,18 +33,6 @@ class Integrands:
     such a slope and an integrand less the sum of these times their numbers, each as an expression in noisy
     values; ``("known noise", c, d)`` as an expression in true values, and ``("gain", c, f)`` an integrand's
     derivative by the field f, both to be evaluated at smoothed fields.
-
-    Attributes
-    ----------
-    slopes
-        (channel, derivative of an unknown) -> the integrand's slope in noisy values, where it is not zero.
-    unknowns
-        Derivatives of unknowns in the expressions: those of the form, and those of laws by which their noise
-        counts.
-    heteroscedastic
-        Whether the covariance of the residuals depends on the fields.
-    linear
-        Whether no slope depends on the unknowns.
     """
 
     def __init__(self, form: WeakForm) -> None:
@@ -55,6 +43,7 @@ class Integrands:
         laws = sorted(set().union(*(laws_in(e) for e in rows)))
         plain = [u for u in form.unknowns if u not in laws]
         slopes = {(c, u): form.slope(rows[c], u) for c in numbers for u in (*plain, *laws)}
+        #: (channel, derivative of an unknown) -> the integrand's slope in noisy values, where it is not zero.
         self.slopes = {key: e for key, e in slopes.items() if e != 0}
         # Slopes by fields are instrumental variables, whose products are not corrected.
         exact = {(c, u): form.slope(integrands[c], u) for c, u in self.slopes if u.field in form.numbers}
@@ -78,9 +67,13 @@ class Integrands:
             found["gain", c, f] = differentiate(integrands[c], sympy.Symbol(f))
         found = {key: e for key, e in found.items() if e != 0}
         fields = [sympy.Symbol(f) for f in form.fields]
+        #: Derivatives of unknowns in the expressions: those of the form, and those of laws by which their
+        #: noise counts.
         self.unknowns = (*plain, *sorted(set().union(laws, *(laws_in(e) for e in found.values()))))
         named = [sympy.Symbol(u.name) for u in self.unknowns]
+        #: Whether no slope depends on the unknowns.
         self.linear = not any(e.has(*named) for e in self.slopes.values())
+        #: Whether the covariance of the residuals depends on the fields.
         self.heteroscedastic = any(e.has(*fields) for (kind, *_), e in found.items() if kind == "noise")
         self._keys = tuple(found)
         # Compiled together, so that an expression is rounded in the same way wherever it is evaluated.

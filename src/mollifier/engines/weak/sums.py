@@ -47,15 +47,6 @@ class WeakSums:
         The arrays that are summed over.
     bases
         One for each unknown; their coefficients are laid out one after another.
-
-    Attributes
-    ----------
-    place
-        Unknown -> the slice of its coefficients.
-    size
-        Number m of coefficients.
-    laws
-        Unknown -> its basis, of laws of the state.
     """
 
     def __init__(self, integrands: Integrands, data: GridData, bases: Sequence[Basis]) -> None:
@@ -64,12 +55,15 @@ class WeakSums:
         self.tuning = self.form.tuning
         self.equations = 1 + max(c.equation for c in self.form.channels)
         edges = np.cumsum([0, *(b.size for b in bases)]).tolist()
+        #: Unknown -> the slice of its coefficients.
         self.place = {b.name: slice(*e) for b, e in zip(bases, pairwise(edges), strict=True)}
+        #: Number m of coefficients.
         self.size: int = edges[-1]
         self._of = {b.name: b for b in bases}
         self._last: dict[tuple[str, ...], tuple[Array, Values]] = {}
         self._lines: tuple[TestSpace, Array, Array, Array] | None = None
         self._modes: tuple[TestSpace, Array, Array] | None = None
+        #: Unknown -> its basis, of laws of the state.
         self.laws = {b.name: b for b in bases if isinstance(b, LawBasis)}
         self._kept: dict[Derivative, list[Array]] = {}
 
