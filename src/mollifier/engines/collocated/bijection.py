@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from scipy.optimize import brentq
 from torch import Tensor, nn
 
 from mollifier.mollify.arrays import Array
@@ -127,21 +129,15 @@ class Scalar(nn.Module):
         bound = self.bijection.upper if change > 0 else self.bijection.lower
         return math.inf if bound is None else abs(bound - float(self.forward().detach()))
 
-    def assign(self, value: float, halvings: int) -> None:
-        """Take a value within the bounds, to so many halvings of its raw parameter."""
+    def assign(self, value: float) -> None:
+        """Take a value within the bounds."""
 
-        def at(raw: float) -> float:
-            with torch.no_grad():
-                return float(self.bijection(torch.tensor([raw], dtype=torch.float64))[0])
+        def above(raw: float) -> float:
+            return float(self.bijection.values(np.array([raw]))[0]) - value
 
-        ends = (10.0**k for k in range(1, 300))
-        high = next(r for r in ends if min(at(-r), at(r)) <= value <= max(at(-r), at(r)))
-        low, rising = -high, at(high) > at(-high)
-        for _ in range(halvings):
-            middle = (low + high) / 2
-            low, high = (middle, high) if (at(middle) < value) == rising else (low, middle)
+        high = next(r for k in range(1, 300) if above(-(r := 10.0**k)) * above(r) <= 0)
         with torch.no_grad():
-            self.raw.fill_((low + high) / 2)
+            self.raw.fill_(brentq(above, -high, high))
 
     def slope(self) -> float:
         """Derivative of the value with respect to the raw parameter."""

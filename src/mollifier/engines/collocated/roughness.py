@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,9 +12,8 @@ from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.objective import Target
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.collocated.tuning import CollocatedTuning
-from mollifier.engines.priors.differences import differences
+from mollifier.engines.priors.field_prior import differences_along
 from mollifier.mollify.arrays import Array, Mask
-from mollifier.mollify.grid import Grid
 
 
 class StateRoughness:
@@ -79,12 +77,14 @@ class StateRoughness:
         solved = np.zeros(len(unseen)) if alone else self._solved(block).astype(np.float64)
         found: dict[int, sp.csr_array] = {}
         lattice = self.model.blocks[block].mollified.lattice
-        for name, matrix in _differences(lattice, self.tuning.state_difference).items():
+        for axis in (a for a in lattice if a.size > 1 and not a.discrete):
+            order = min(self.tuning.state_difference, axis.size - 1)
+            matrix = differences_along(lattice, {a.name: order * (a is axis) for a in lattice})
             rows = matrix[np.flatnonzero((abs(matrix) @ unseen) == 0)]
             weights = np.where(abs(rows) @ solved > 0, self.tuning.interior_weight, 1.0)
             if len(weights):
                 scaled = sp.diags_array(np.sqrt(weights / weights.sum())) @ rows
-                found[names.index(name)] = sp.csr_array(scaled)
+                found[names.index(axis.name)] = sp.csr_array(scaled)
         return found
 
     def _solved(self, block: int) -> Mask:
@@ -108,15 +108,3 @@ class StateRoughness:
         if problem.system.names.time in names:
             return False
         return all(max(o.get(c, 0) for o in n) > 1 for n in orders for c in names)
-
-
-def _differences(nodes: Grid, order: int) -> dict[str, sp.csr_array]:
-    """Coordinate -> differences along it over that power of the cell, shape (rows, nodes)."""
-    found: dict[str, sp.csr_array] = {}
-    for axis in nodes:
-        if axis.size < 2 or axis.discrete:
-            continue
-        along = differences(axis, min(order, axis.size - 1))
-        parts = [along if a.name == axis.name else sp.eye_array(a.size) for a in nodes]
-        found[axis.name] = sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), parts))
-    return found

@@ -276,7 +276,7 @@ class Joint(LevenbergMarquardt):
             best = self._refitted(*held) if self.model.problem.hidden else self.losses()["loss"]
             try:
                 for name, value in held.items():
-                    self.model.scalars[name].assign(value, self.tuning.profile_halvings)
+                    self.model.scalars[name].assign(value)
                 return (self._refitted(*held) - best) * self.objective.count
             finally:
                 self.set_parameters(start)

@@ -139,8 +139,6 @@ class JointTuning(CollocatedTuning):
     # -- profiles of a number
     profile_steps: int = 2
     """Steps in which all other parameters are refitted to a number that is held fixed."""
-    profile_halvings: int = 100
-    """Halvings by which the raw parameter of that number is found."""
 
     # -- an edge of unknown place
     edge_places: int = 9
