@@ -134,3 +134,26 @@ def test_read_mask_outliers(tmp_path) -> None:
     u[:, 10] = -9999
     xr.Dataset({"u": (("x", "t"), u)}, {"x": X, "t": T}).to_netcdf(tmp_path / "u.nc")
     assert int(mf.read(tmp_path / "u.nc", mask_outliers=True).dataset["u"].isnull().sum()) == 61
+
+
+def test_damage_rows_given_twice() -> None:
+    """Five rows that repeat others exactly are named, and say nothing of the noise."""
+    t, r = np.linspace(0, 15, 32), np.random.default_rng(0)
+    u = 1.2 / (1 + 39 * np.exp(-0.5 * t)) + 0.01 * r.standard_normal(32)
+    rows = r.permutation([*range(32), *range(5)])
+    data = mf.Observations({"u": u[rows]}, {"t": t[rows]})
+    (found,) = data.damage
+    assert (found.kind, int(found.mask.sum())) == ("copy", 5)
+    assert "5 values of u (14 %) are at a place a second time" in found.text
+    assert 0.005 < data.noise_sd("u") < 0.02
+    assert data.mask_outliers().damage == []
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_damage_repeats_are_measurements(counts: bool) -> None:
+    """Repeats that differ, and equal counts, are no copies."""
+    t, r = np.repeat(np.arange(20.0), 2), np.random.default_rng(0)
+    u = r.poisson(0.5 * np.ones(40)).astype(float) if counts else np.sin(t) + 0.01 * r.standard_normal(40)
+    if not counts:
+        u[1:8:2] = u[:8:2]
+    assert mf.Observations({"u": u}, {"t": t}, noise=0.01).damage == []

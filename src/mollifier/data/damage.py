@@ -1,4 +1,4 @@
-"""Damaged values of measured data: fill values, dead sensors and frames, isolated values."""
+"""Damaged values of measured data: fill values, dead sensors and frames, copied rows, isolated values."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mollifier.data import errorbars
 from mollifier.data.building import POINT
 from mollifier.data.isolated import Places, isolated
+from mollifier.data.noise import copies
 from mollifier.mollify.arrays import Array, Mask
 
 
@@ -40,7 +41,7 @@ class Damage:
     """Damaged values of one kind."""
 
     variable: str
-    kind: str  #: "fill value", "dead" or "isolated".
+    kind: str  #: "fill value", "dead", "copy" or "isolated".
     mask: Mask  #: Where they are, in the shape of the variable.
     squares: float  #: Of their deviations from their neighbours, or from all others, added up.
     text: str  #: How many they are, and where.
@@ -82,12 +83,25 @@ def _kinds(
         dead, squares = _dead(values, [array.dims.index(c) for c in coordinates], DEFAULT)
         values[dead] = np.nan
         found.append(("dead", dead, squares, "{} constant while the values beside them change"))
+    if POINT in dataset.dims:
+        copied = _copies(dataset, values)
+        values[copied] = np.nan
+        found.append(("copy", copied, 0.0, "{} at a place a second time, in rows that repeat others exactly"))
     places = _places(dataset, array, coordinates)
     away, squares = isolated(values, places)
     if away.any() and np.nanmin(values) > 0:  # noise in proportion to the level is no damage either
         away &= isolated(np.log(values), places)[0]
     found.append(("isolated", away, squares, "{} far from all neighbours"))
     return found
+
+
+def _copies(dataset: xr.Dataset, values: Array) -> Mask:
+    """Samples that repeat another in value, place and labels."""
+    there, copied = np.isfinite(values), np.zeros(values.shape, dtype=bool)
+    along = [c for c in dataset.coords.values() if c.dims == (POINT,)]
+    rows = np.stack([np.unique(c.values, return_inverse=True)[1].ravel() for c in along], axis=-1)
+    copied[there] = copies(values[there], rows[there].astype(float))
+    return copied
 
 
 def _places(dataset: xr.Dataset, array: xr.DataArray, coordinates: Sequence[str]) -> Places:

@@ -23,7 +23,7 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
 from mollifier.errors import DataError
-from mollifier.mollify.arrays import Array, Index
+from mollifier.mollify.arrays import Array, Index, Mask
 from mollifier.mollify.distributions import chi2_upper
 
 _ORDERS = range(2, 9)
@@ -37,6 +37,8 @@ _ROUNDING = 1e-12
 # Values of which a median is taken, or the order of a difference chosen.
 _RANKED = 20_000
 _FEWEST_REPEATS = 30
+# Fewest copies that are no chance, and share of different values below which values recur.
+_FEWEST_COPIES, _DISTINCT = 3, 0.5
 _CENTRES = 2_000
 # Such fits that are made at a time (memory).
 _FITTED = 250
@@ -97,6 +99,27 @@ def estimate_noise(
         return found
     index = np.nonzero(np.isfinite(u))
     return _scattered(u[index], np.stack([x[i] for x, i in zip(nodes, index[1:], strict=True)], axis=-1))
+
+
+def copies(values: Array, points: Array) -> Mask:
+    """Which samples, values (n,) at points (n, d), repeat another in everything, as rows pasted twice.
+
+    None are where some repeats differ, where values recur at other points as well, as counts do, and where
+    fewer than three repeat: such may be measurements.
+
+    >>> x = np.array([0.0, 1, 2, 3, 4, 0, 2, 3])
+    >>> copies(np.sin(x), x[:, None]).astype(int).tolist()
+    [0, 0, 0, 0, 0, 1, 1, 1]
+    """
+    places = np.unique(points, axis=0, return_inverse=True)[1].ravel()
+    pairs, first = np.unique(np.stack([places, values]), axis=1, return_index=True)
+    count = len(np.unique(places))
+    copied = np.ones(len(values), dtype=bool)
+    copied[first] = False
+    differ, recur = pairs.shape[1] > count, len(np.unique(pairs[1])) < _DISTINCT * count
+    if differ or recur or copied.sum() < _FEWEST_COPIES:
+        copied[:] = False
+    return copied
 
 
 def _pure_error(u: Array, where: Index) -> float | None:
@@ -219,7 +242,9 @@ def _differences(
 
 
 def _scattered(u: Array, x: Array) -> float:
-    """Pure error where points repeat often enough, otherwise local polynomial residuals."""
+    """Pure error where points repeat often enough, otherwise local polynomial residuals; without copies."""
+    single = ~copies(u, x)
+    u, x = u[single], x[single]
     where = np.unique(x, axis=0, return_inverse=True)[1].ravel()
     if (pure := _pure_error(u, where)) is not None:
         return pure
