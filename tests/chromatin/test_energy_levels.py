@@ -39,11 +39,11 @@ def test_energy_levels_of_exact_fields():
     change += 2 * model.acetylation * (lam * phi_e - phi_h)
     a, b = -0.25, 0.65
     s = (np.stack([phi_h - change / 4, phi_h + change / 4], -1) - a) / b
-    scale = el.DEFAULT.test * e.interface
-    keep, tiles = el._places(np.ones((n, n), dtype=bool), pixel, scale, 1000.0, el.DEFAULT)
+    scale = el.TUNING.test * e.interface
+    keep, tiles = el._places(np.ones((n, n), dtype=bool), pixel, scale, 1000.0)
     exact = PoissonMoments(np.inf, 1.0, 0.0, 0.0, 0.0)
     half = el._half(s, np.array([0.0, 1.0]), keep, pixel, scale, exact)
-    found = el._fitted(el._Data((half, half), tiles), SETTINGS, 1.0, (0.0, 0.0), el.DEFAULT)
+    found = el._fitted(el._Data((half, half), tiles), SETTINGS, 1.0, (0.0, 0.0))
     levels = found.thresholds
     assert found._values.tolist() == pytest.approx([a, b], rel=3e-3)
     assert levels.euchromatin == pytest.approx(-a / b, rel=3e-3)
@@ -55,7 +55,7 @@ def test_energy_levels_of_exact_fields():
     mean = np.bincount(tiles.number, half.mean) / np.bincount(tiles.number)
     slower = half.change - 0.4 * model.acetylation * (half.mean - mean[tiles.number])
     still = half._replace(change=slower)
-    growing = el._fitted(el._Data((still, still), tiles), SETTINGS, 1.0, (0.4, 0.2), el.DEFAULT)
+    growing = el._fitted(el._Data((still, still), tiles), SETTINGS, 1.0, (0.4, 0.2))
     assert growing._values.tolist() == pytest.approx(found._values.tolist(), rel=1e-6)
     _, sd, low, high, _ = next(v for v in growing.variations(Assumptions()) if v[0] == "growth")
     assert low is not None
@@ -83,7 +83,7 @@ def test_energy_levels_refused():
         el.energy_levels(sample, SETTINGS, 20.0)
     even = replace(SETTINGS, model=ChromatinModel(replace(ChromatinModel().energy, well=1.0, mixing=1.0)))
     with pytest.raises(DataError, match="one phase"):
-        el._fitted(el._Data((None, None), None), even, 1.0, (0.0, 0.0), el.DEFAULT)
+        el._fitted(el._Data((None, None), None), even, 1.0, (0.0, 0.0))
 
 
 @pytest.mark.slow

@@ -109,8 +109,12 @@ def test_radii_that_tell_nothing(tmp_path):
     zero = bad.assign(radius_x=0 * history["radius_x"])
     alone = history.isel(step=[7])
     with look():
-        for shown in (bad, zero, alone):
-            sensitivity_figure(replace(solution, history=shown)).savefig(tmp_path / "a.png")
+        for shown, columns in ((bad, ["t", "x"]), (zero, ["t"]), (alone, ["t", "x"])):
+            figure = sensitivity_figure(replace(solution, history=shown))
+            figure.savefig(tmp_path / "a.png")
+            named = {label for ax in figure.axes if (label := ax.get_xlabel())}
+            assert sorted(n.split("along ")[1][0] for n in named) == columns
+            assert all(np.isfinite([ax.get_xlim(), ax.get_ylim()]).all() for ax in figure.axes)
 
 
 def make_comparison(dims, over, scalars=True):

@@ -60,7 +60,7 @@ class EnergyTuning:
     largest: float = 0.3  #: Largest standard error of the contrast, relative to it.
 
 
-DEFAULT = EnergyTuning()
+TUNING = EnergyTuning()
 # Standard deviations of a Gaussian at which it is cut off.
 _TAIL = 6.0
 
@@ -122,9 +122,7 @@ class EnergyLevels:
             yield "growth", sd, low, high, 2.0
 
 
-def energy_levels(
-    sample: NucleusData, settings: StudySettings, width: float, tuning: EnergyTuning = DEFAULT
-) -> EnergyLevels:
+def energy_levels(sample: NucleusData, settings: StudySettings, width: float) -> EnergyLevels:
     """The levels of euchromatin and heterochromatin at which a nucleus obeys its free energy.
 
     The nucleus is several um large; a still image is taken as steady, up to a growth of its pattern. Of the
@@ -145,17 +143,17 @@ def energy_levels(
             f"{s.thresholds.heterochromatin_water} in heterochromatin was given with --levels energy; one "
             "value was expected."
         )
-    width = min(width, tuning.kernel * s.model.energy.interface)
+    width = min(width, TUNING.kernel * s.model.energy.interface)
     densities, inside, pixel, blur = _densities(sample, s, width)
     unit = 2 * float(densities[:, inside].mean())
-    scale = tuning.test * s.model.energy.interface
-    keep, tiles = _places(inside, pixel, scale, tuning.tile * s.model.length, tuning)
+    scale = TUNING.test * s.model.energy.interface
+    keep, tiles = _places(inside, pixel, scale, TUNING.tile * s.model.length)
     poisson = PoissonMoments.of(width, pixel, unit / 2, blur)
     first, other = (
         _half(d * 2 / unit, np.array(sample.times), keep, pixel, scale, poisson) for d in densities
     )
-    growth = tuning.growth if len(sample.frames) == 1 else (0.0, 0.0)
-    return _fitted(_Data((first, other), tiles), s, unit, growth, tuning)
+    growth = TUNING.growth if len(sample.frames) == 1 else (0.0, 0.0)
+    return _fitted(_Data((first, other), tiles), s, unit, growth)
 
 
 def _densities(sample: NucleusData, s: StudySettings, width: float) -> tuple[Array, Mask, float, float]:
@@ -175,24 +173,22 @@ def _densities(sample: NucleusData, s: StudySettings, width: float) -> tuple[Arr
     return found, inside, pixel, float(np.nan_to_num(np.square(errors)).mean())
 
 
-def _places(
-    inside: Mask, pixel: float, scale: float, side: float, tuning: EnergyTuning
-) -> tuple[Mask, _Tiles]:
+def _places(inside: Mask, pixel: float, scale: float, side: float) -> tuple[Mask, _Tiles]:
     """Pixels at which test functions lie, one to their standard deviation, and their tiles."""
     step = max(round(scale / pixel), 1)
     lattice = np.zeros(inside.shape, dtype=bool)
     lattice[step // 2 :: step, step // 2 :: step] = True
     depth: Any = distance_transform_edt(np.pad(inside, 1))
-    keep = lattice & (depth[1:-1, 1:-1] * pixel > tuning.reach * scale)
+    keep = lattice & (depth[1:-1, 1:-1] * pixel > TUNING.reach * scale)
     place = np.stack(np.nonzero(keep), -1) * pixel / side
     corner = np.floor(place).astype(np.intp)
     _, index, count = np.unique(corner, axis=0, return_inverse=True, return_counts=True)
     index = index.ravel()
-    enough = count >= tuning.points
-    if enough.sum() < tuning.tiles:
+    enough = count >= TUNING.points
+    if enough.sum() < TUNING.tiles:
         raise DataError(
             f"The nucleus has room for {enough.sum()} tiles of {side:.0f} nm that are farther than "
-            f"{tuning.reach * scale:.0f} nm from its edge; {tuning.tiles} or more were expected with "
+            f"{TUNING.reach * scale:.0f} nm from its edge; {TUNING.tiles} or more were expected with "
             "--levels energy. Give levels, or --levels own."
         )
     kept = enough[index]
@@ -268,28 +264,26 @@ def _moments(
     return each.sum(0), g[0].T @ g[1] + g[1].T @ g[0], tile.T @ tile
 
 
-def _fitted(
-    data: _Data, s: StudySettings, unit: float, growth: tuple[float, float], tuning: EnergyTuning
-) -> EnergyLevels:
+def _fitted(data: _Data, s: StudySettings, unit: float, growth: tuple[float, float]) -> EnergyLevels:
     """Gauss-Newton steps to the mean of the residuals' products that is smallest."""
     water, e = s.thresholds.euchromatin_water, s.model.energy
     half = e.packed**2 / 4 - e.mixing / (2 * e.well) if e.well else 0.0
     if half <= 0:
         raise DataError("The free energy has one phase, and sets no levels. Give levels, or --levels own.")
     chromatin = 1 - water
-    p, move = _start(data, s.model, chromatin, tuning), np.zeros(2)
+    p, move = _start(data, s.model, chromatin), np.zeros(2)
     slope = spread = np.eye(2)
-    for _ in range(tuning.rounds):
+    for _ in range(TUNING.rounds):
         # Far from the solution the problem is not linear.
-        p = p + move * min(1.0, tuning.longest * abs(p[1]) / max(float(np.abs(move).max()), 1e-300))
+        p = p + move * min(1.0, TUNING.longest * abs(p[1]) / max(float(np.abs(move).max()), 1e-300))
         moment, slope, spread = _moments(p, data, s.model, chromatin, growth[0])
         move = -np.linalg.solve(slope, moment)
-        if np.abs(move).max() < tuning.exact:
+        if np.abs(move).max() < TUNING.exact:
             break
     inverse = np.linalg.inv(slope)
     covariance = inverse @ spread @ inverse.T
-    converged = np.abs(move).max() < tuning.exact and p[0] < 0 < p[1]
-    if not (converged and math.sqrt(covariance[1, 1]) < tuning.largest * p[1]):
+    converged = np.abs(move).max() < TUNING.exact and p[0] < 0 < p[1]
+    if not (converged and math.sqrt(covariance[1, 1]) < TUNING.largest * p[1]):
         raise DataError(
             "The signal shows no two phases that obey the free energy. Give levels, or --levels own."
         )
@@ -297,15 +291,15 @@ def _fitted(
     return EnergyLevels(levels, covariance, unit, p, s.model, data, growth)
 
 
-def _start(data: _Data, model: ChromatinModel, chromatin: float, tuning: EnergyTuning) -> Array:
+def _start(data: _Data, model: ChromatinModel, chromatin: float) -> Array:
     """The a and b of a lattice with the smallest sum of products of the residuals of both halves."""
-    ends = np.quantile((data.halves[0].mean + data.halves[1].mean) / 2, tuning.ends)
+    ends = np.quantile((data.halves[0].mean + data.halves[1].mean) / 2, TUNING.ends)
 
     def products(p: Array) -> float:
         first, second = (_residual(p, h, data.tiles, model, chromatin, 0.0) for h in data.halves)
         return float(first @ second)
 
-    shares = model.energy.packed * np.array(list(product(tuning.low, tuning.high)))
+    shares = model.energy.packed * np.array(list(product(TUNING.low, TUNING.high)))
     contrast = np.diff(shares)[:, 0] / np.ptp(ends)
     lattice = np.column_stack([shares[:, 0] - contrast * ends[0], contrast])
     # Without signal there is no chromatin, and phi_h extrapolates below 0; patterns of little contrast, which

@@ -85,20 +85,18 @@ def read_image(
 
 
 def read_labels(
-    path: str | Path, *, like: xr.DataArray | None = None, pixel_size: float | None = None, **options: Any
+    path: str | Path, *, like: xr.DataArray | None = None, pixel_size: float | None = None
 ) -> xr.DataArray:
     """Read a label image: 0 outside, one positive integer for each object.
 
-    The labelled image ``like``, of the same shape, gives the axes and the pixel size; other options are as
-    for `read_image`, for labels without an image. Raises `DataError` if labels are no integers, nothing is
-    labelled, or the shape is not that of ``like``.
+    The labelled image ``like``, of the same shape, gives the axes and the pixel size; without an image,
+    ``pixel_size`` is that of the labels, as for `read_image`. Raises `DataError` if labels are no integers,
+    nothing is labelled, or the shape is not that of ``like``.
     """
     file = Path(path)
     array, letters, found = _load(file)
-    steps = options.get("z_step"), options.get("frame_interval")
-    alike = like is not None and array.ndim == like.ndim
-    axes = "".join(map(str, like.dims)) if like is not None and alike else options.get("axes")
-    dims = _named(file, array.shape, letters, axes, *steps)
+    axes = "".join(map(str, like.dims)) if like is not None and array.ndim == like.ndim else None
+    dims = _named(file, array.shape, letters, axes, None, None)
     if array.dtype.kind == "f" and np.array_equal(array, np.floor(array)):
         array = array.astype(np.int64)
     if array.dtype.kind not in "iub" or array.min() < 0:
@@ -111,7 +109,7 @@ def read_labels(
     if like is not None and array.shape != like.shape:
         raise DataError(f"Labels of shape {array.shape} were given for an image of shape {like.shape}.")
     sizes = dict(zip(dims, array.shape, strict=True))
-    coords: Any = _coordinates(file, sizes, found, pixel_size, *steps) if like is None else like.coords
+    coords: Any = _coordinates(file, sizes, found, pixel_size, None, None) if like is None else like.coords
     return xr.DataArray(array.astype(np.int64), coords, dims, "label", {"source": file.name})
 
 

@@ -43,12 +43,10 @@ class RegistrationTuning:
     overlap: float = 0.85
 
 
-DEFAULT = RegistrationTuning()
+TUNING = RegistrationTuning()
 
 
-def at_rest(
-    image: xr.DataArray, mask: xr.DataArray, tuning: RegistrationTuning = DEFAULT
-) -> tuple[xr.DataArray, xr.DataArray]:
+def at_rest(image: xr.DataArray, mask: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
     """The frames in the coordinates of the first, and the mask of the nucleus in them.
 
     ``image`` is over x, y (nm, square pixels) and t, ``mask`` the nucleus in every frame, on the same pixels
@@ -63,12 +61,12 @@ def at_rest(
     inside = mask.reindex(x=frames["x"], y=frames["y"], method="nearest", tolerance=1e-3, fill_value=none)
     inside = inside.transpose("x", "y", "t").values.astype(bool)
     pixel_spacing(frames.isel(t=0, drop=True))
-    box = _box(inside[..., 0], 2 * tuning.margin)
-    place = _Place(box, tuning.degree)
+    box = _box(inside[..., 0], 2 * TUNING.margin)
+    place = _Place(box, TUNING.degree)
     values = frames.values.astype(np.float64)
     rest = np.empty((*place.shape, values.shape[-1]))
     masks = np.empty(rest.shape, dtype=bool)
-    near: Any = binary_dilation(inside[..., 0], iterations=tuning.margin)[box]
+    near: Any = binary_dilation(inside[..., 0], iterations=TUNING.margin)[box]
     moved, mean = place.identity, None
     for k in range(values.shape[-1]):
         if k:
@@ -77,18 +75,18 @@ def at_rest(
         level = values[..., k][inside[..., k]].mean()
         seen = values[..., k] / level
         if mean is not None:
-            moved = _matched(mean, seen, near, moved, place, tuning)
+            moved = _matched(mean, seen, near, moved, place)
         rest[..., k] = place.read(values[..., k], moved, order=3, outside=np.nan)
         masks[..., k] = place.read(inside[..., k].astype(float), moved, order=1) > 0.5
         shown = place.read(seen, moved, order=1)
-        mean = shown if mean is None else tuning.keep * mean + (1 - tuning.keep) * shown
+        mean = shown if mean is None else TUNING.keep * mean + (1 - TUNING.keep) * shown
     found = masks.mean(-1) > 0.5
     shared = [(found & m).sum() / max((found | m).sum(), 1) for m in np.moveaxis(masks, -1, 0)]
     worst = int(np.argmin(shared))
-    if shared[worst] < tuning.overlap:
+    if shared[worst] < TUNING.overlap:
         raise DataError(
             f"The nucleus of frame {worst + 1} covers {shared[worst]:.0%} of that of the others after "
-            f"registration; {tuning.overlap:.0%} or more was expected. Is it the same nucleus, and is its "
+            f"registration; {TUNING.overlap:.0%} or more was expected. Is it the same nucleus, and is its "
             "outline right?"
         )
     coords = {c: frames[c][b] for c, b in zip(("x", "y"), box, strict=True)}
@@ -126,24 +124,22 @@ class _Place:
         return map_coordinates(frame, moved @ self.basis.T, order=order, **how).reshape(self.shape)
 
 
-def _matched(
-    mean: Array, frame: Array, near: Mask, moved: Array, place: _Place, t: RegistrationTuning
-) -> Array:
+def _matched(mean: Array, frame: Array, near: Mask, moved: Array, place: _Place) -> Array:
     """Coefficients that bring a frame onto the mean of those before."""
-    for smoothing in t.smoothing:
+    for smoothing in TUNING.smoothing:
         target = gaussian_filter(mean, smoothing)[near]
         smooth = gaussian_filter(frame, smoothing)
         slopes = np.gradient(smooth)
         basis = place.basis[near.ravel()]
         for rigid in (True, False):
-            for _ in range(t.steps):
+            for _ in range(TUNING.steps):
                 spots = moved @ basis.T
                 seen, gx, gy = (map_coordinates(f, spots, order=1, mode="nearest") for f in (smooth, *slopes))
                 if rigid:
                     moved = _turned(moved, spots, target - seen, gx, gy)
                 else:
-                    moved = moved + _bent(basis, target - seen, gx, gy, place.high, t.stiff)
-                if np.sqrt(np.mean((moved @ basis.T - spots) ** 2)) < t.least:
+                    moved = moved + _bent(basis, target - seen, gx, gy, place.high, TUNING.stiff)
+                if np.sqrt(np.mean((moved @ basis.T - spots) ** 2)) < TUNING.least:
                     break
     return moved
 

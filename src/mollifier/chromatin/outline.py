@@ -43,7 +43,7 @@ class OutlineTuning:
     raster: float = 0.1  #: Standard error of an outline that is given by the pixels of a mask, in pixels.
 
 
-DEFAULT = OutlineTuning()
+TUNING = OutlineTuning()
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Offset:
     width: float
 
 
-def fitted_outline(sample: NucleusData, tuning: OutlineTuning = DEFAULT) -> tuple[NucleusData, Offset]:
+def fitted_outline(sample: NucleusData) -> tuple[NucleusData, Offset]:
     """The nucleus with its outline moved to where the signal falls.
 
     Raises `DataError` if the mask moves, or there is no fall near it.
@@ -65,26 +65,26 @@ def fitted_outline(sample: NucleusData, tuning: OutlineTuning = DEFAULT) -> tupl
         raise DataError("The outline of a moving nucleus was to be fitted; one without time was expected.")
     mask = mask.transpose("x", "y").astype(bool)
     pixel = pixel_spacing(mask)
-    reach = max(tuning.reach[0], tuning.reach[1] * pixel)
+    reach = max(TUNING.reach[0], TUNING.reach[1] * pixel)
     pad = math.ceil(reach / pixel) + 2
     wide = mask.pad(x=pad, y=pad, constant_values=False)
     x, y = (mask[c].values[0] + pixel * (np.arange(wide.sizes[c]) - pad) for c in ("x", "y"))
     distance = edge_distance(wide.assign_coords(x=x, y=y))
-    edges = np.linspace(-reach, reach, tuning.bins + 1)
+    edges = np.linspace(-reach, reach, TUNING.bins + 1)
 
     def sums(px: Array, py: Array, *weights: Array | None) -> list[Array]:
         """Weighted sums over points in bins of sector and distance, (sectors, bins) each."""
         i, j = np.nonzero(mask.values)
         angle = np.arctan2(py - mask["y"].values[j].mean(), px - mask["x"].values[i].mean())
-        sector = np.floor((angle / (2 * np.pi) + 0.5) * tuning.sectors).clip(max=tuning.sectors - 1)
-        bins = [np.arange(tuning.sectors + 1) - 0.5, edges]
+        sector = np.floor((angle / (2 * np.pi) + 0.5) * TUNING.sectors).clip(max=TUNING.sectors - 1)
+        bins = [np.arange(TUNING.sectors + 1) - 0.5, edges]
         return [np.histogram2d(sector, _at(distance, px, py), bins, weights=w)[0] for w in weights]
 
     profile = _image_profile if sample.image is not None else _point_profile
     mean, sd = profile(sample, mask, sums)
-    offset = _fit((edges[1:] + edges[:-1]) / 2, mean, sd, reach, tuning)
-    offset = replace(offset, sd=math.hypot(offset.sd, tuning.raster * pixel))
-    x, y = (_finer(v, tuning.finer) for v in (x, y))
+    offset = _fit((edges[1:] + edges[:-1]) / 2, mean, sd, reach)
+    offset = replace(offset, sd=math.hypot(offset.sd, TUNING.raster * pixel))
+    x, y = (_finer(v, TUNING.finer) for v in (x, y))
     gx, gy = np.meshgrid(x, y, indexing="ij")
     moved = _at(distance, gx.ravel(), gy.ravel()).reshape(gx.shape) > offset.value
     return replace(sample, mask=xr.DataArray(moved, pixels(x, y), ("x", "y"), "inside")), offset
@@ -127,7 +127,7 @@ def _image_profile(sample: NucleusData, mask: xr.DataArray, sums: Sums) -> tuple
         return mean, spread / np.sqrt(count)
 
 
-def _fit(d: Array, mean: Array, sd: Array, reach: float, tuning: OutlineTuning) -> Offset:
+def _fit(d: Array, mean: Array, sd: Array, reach: float) -> Offset:
     """The common offset and width; the error from the sectors."""
     with np.errstate(invalid="ignore"):
         weight = np.where(np.isfinite(sd) & (sd > 0) & np.isfinite(mean), sd**-2.0, 0.0)
@@ -159,7 +159,7 @@ def _fit(d: Array, mean: Array, sd: Array, reach: float, tuning: OutlineTuning) 
             each.append(curve_fit(local, x, y, free, error, method="trf", x_scale=scale)[0][0])
     scatter = float(np.std(each, ddof=1)) if len(each) > 2 else math.inf
     fall = best[3] / float(np.median(total[known] ** -0.5))
-    if not (fall > tuning.fall and scatter < reach / 3 and abs(best[0]) < 0.9 * reach):
+    if not (fall > TUNING.fall and scatter < reach / 3 and abs(best[0]) < 0.9 * reach):
         raise DataError(
             f"The signal does not fall within {reach:.0f} nm of the outline; it lies elsewhere, or the "
             "nucleus has neighbours all around."

@@ -43,7 +43,7 @@ class StepTuning:
     differ: float = 1e-3
 
 
-DEFAULT = StepTuning()
+TUNING = StepTuning()
 
 
 class Quantity(NamedTuple):
@@ -85,9 +85,7 @@ class Step:
         return not size.low < 0 < size.high
 
 
-def estimate_step(
-    rows: ProjectedEquation, treatment: float, tuning: StepTuning = DEFAULT
-) -> tuple[RateEstimate, Step]:
+def estimate_step(rows: ProjectedEquation, treatment: float) -> tuple[RateEstimate, Step]:
     """A rate over x and y, with the functions 1 and S of time, that changes by one factor after a treatment.
 
     The time of the treatment is in s. Raises `ConfigurationError` if there are too few frames before or
@@ -95,15 +93,15 @@ def estimate_step(
     """
     times, still = rows.series.times, rows.following(np.ones_like)
     counts = int((times <= treatment).sum()), int((times > treatment).sum())
-    if counts[0] < tuning.before or counts[1] < tuning.after:
+    if counts[0] < TUNING.before or counts[1] < TUNING.after:
         raise ConfigurationError(
             f"A treatment at {treatment:g} s was given, with {counts[0]} frames before and {counts[1]} after "
-            f"it; {tuning.before} and {tuning.after} or more were expected."
+            f"it; {TUNING.before} and {TUNING.after} or more were expected."
         )
 
     def fit(shape: _Shape | None) -> _Fit:
         found = estimate(rows.following(np.ones_like if shape is None else shape.factor))
-        return _Fit(still, found, treatment, tuning)
+        return _Fit(still, found, treatment)
 
     shape = fit(None).coarse()
     shape = fit(shape).refined(shape)[0]
@@ -140,10 +138,8 @@ class _Fit:
     The prior is rows beside those of the equation: a root of its precision times a, and the log(spread).
     """
 
-    def __init__(
-        self, rows: ProjectedEquation, found: RateEstimate, treatment: float, tuning: StepTuning
-    ) -> None:
-        self.rows, self.found, self.treatment, self.tuning = rows, found, treatment, tuning
+    def __init__(self, rows: ProjectedEquation, found: RateEstimate, treatment: float) -> None:
+        self.rows, self.found, self.treatment = rows, found, treatment
         self.gap = float(np.diff(rows.series.times).mean())
         self.white = Whitening(rows.noise(np.maximum(found.rate, 0.0), found.misfit))
         self.target = np.append(self.white(rows.right), np.zeros(len(found.precision)))
@@ -157,7 +153,7 @@ class _Fit:
 
     def coarse(self) -> _Shape:
         """The largest marginal likelihood on the lattice."""
-        t, latest = self.tuning, self.rows.series.times[-1] - self.treatment
+        t, latest = TUNING, self.rows.series.times[-1] - self.treatment
         found: list[tuple[float, _Shape]] = []
         for delay in (self.gap * np.arange(t.every / 2, latest / self.gap - t.every, t.every)).tolist():
             for spread in t.spreads:
@@ -178,11 +174,11 @@ class _Fit:
         theta, left = self._left(shape)
         root: Any = np.eye(len(theta) + 3)
         jacobian: Any = np.zeros((len(left), len(root)))
-        for _ in range(self.tuning.steps):
+        for _ in range(TUNING.steps):
             jacobian = self._jacobian(shape, theta)
             root = sl.solve_triangular(factored(jacobian.T @ jacobian), np.eye(len(root)), lower=True)
             step = root.T @ (root @ (jacobian.T @ left))
-            for half in range(self.tuning.steps):
+            for half in range(TUNING.steps):
                 other = shape.moved(step[-3:] / 2**half)
                 new, tried = self._left(other)
                 if tried @ tried < left @ left:
@@ -191,7 +187,7 @@ class _Fit:
                 break
             fell = left @ left - tried @ tried
             shape, theta, left = other, new, tried
-            if fell < self.tuning.least:
+            if fell < TUNING.least:
                 break
         return shape, theta, root, root.T @ (root @ self.white.back(jacobian[: len(self.rows.right)]))
 
@@ -199,17 +195,17 @@ class _Fit:
         """The best a for a step, and its residuals: infinite outside the frames, where it leaves no trace."""
         design = self.still + shape.size * self._moving(shape)
         theta = sl.cho_solve((factored(design.T @ design), True), design.T @ self.target)
-        left = np.append(self.target - design @ theta, (math.log(self.gap) - shape.log) / self.tuning.prior)
+        left = np.append(self.target - design @ theta, (math.log(self.gap) - shape.log) / TUNING.prior)
         inside = 0 < shape.delay < self.rows.series.times[-1] - self.treatment
         return theta, left if inside else np.full(len(left), math.inf)
 
     def _jacobian(self, shape: _Shape, theta: Array) -> Array:
         """Derivative of all rows by a and the numbers."""
-        moving, d = self._moving(shape), self.tuning.differ
+        moving, d = self._moving(shape), TUNING.differ
         sides = [np.array([0.0, d * self.gap, 0.0]), np.array([0.0, 0.0, d])]
         slopes = [shape.size * (self._moving(shape.moved(v)) - moving) @ theta / np.sum(v) for v in sides]
         jacobian = np.column_stack([self.still + shape.size * moving, moving @ theta, *slopes])
-        return np.vstack([jacobian, np.append(np.zeros(len(theta) + 2), 1 / self.tuning.prior)])
+        return np.vstack([jacobian, np.append(np.zeros(len(theta) + 2), 1 / TUNING.prior)])
 
     def estimate(self, shape: _Shape, theta: Array, root: Array, gain: Array) -> RateEstimate:
         """The rate with the functions 1 and S of time; errors of a and of the size are included."""

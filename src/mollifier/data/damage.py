@@ -33,7 +33,7 @@ class DamageTuning:
     """Lines with runs of equal values; more are no dead sensors, but a background."""
 
 
-DEFAULT = DamageTuning()
+TUNING = DamageTuning()
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ def _kinds(
 ) -> list[tuple[str, Mask, float, str]]:
     """Kind, places, squares of the deviations and text; each kind without the values found before."""
     values = np.array(array.values, dtype=float)
-    filled, level = _fill(values, DEFAULT)
+    filled, level = _fill(values)
     filling = float(np.square(values[filled] - np.nanmedian(values[~filled])).sum()) if filled.any() else 0.0
     values[filled] = np.nan
     found = [("fill value", filled, filling, f"{{}} {level:g}, far outside the range of all others")]
     if POINT not in dataset.dims:
-        dead, squares = _dead(values, [array.dims.index(c) for c in coordinates], DEFAULT)
+        dead, squares = _dead(values, [array.dims.index(c) for c in coordinates])
         values[dead] = np.nan
         found.append(("dead", dead, squares, "{} constant while the values beside them change"))
     if POINT in dataset.dims:
@@ -131,7 +131,7 @@ def _said(dataset: xr.Dataset, variable: str, coordinates: Sequence[str], mask: 
     return f"{head}, {'the first ' if count > 1 else ''}at {where}"
 
 
-def _fill(values: Array, tuning: DamageTuning) -> tuple[Mask, float]:
+def _fill(values: Array) -> tuple[Mask, float]:
     """Values that are repeated exactly, far outside the range of the others; and the last such value."""
     mask, level = np.zeros(values.shape, dtype=bool), np.nan
     rest = values[np.isfinite(values)]
@@ -141,7 +141,7 @@ def _fill(values: Array, tuning: DamageTuning) -> tuple[Mask, float]:
             if not (end and 2 <= same < rest.size / 2):
                 continue
             others = rest[rest != end]
-            if np.abs(others - end).min() > tuning.fill_gap * np.ptp(others) > 0:
+            if np.abs(others - end).min() > TUNING.fill_gap * np.ptp(others) > 0:
                 mask, level, rest = mask | (values == end), float(end), others
                 break
         else:
@@ -149,18 +149,18 @@ def _fill(values: Array, tuning: DamageTuning) -> tuple[Mask, float]:
     return mask, level
 
 
-def _dead(values: Array, axes: Sequence[int], tuning: DamageTuning) -> tuple[Mask, float]:
+def _dead(values: Array, axes: Sequence[int]) -> tuple[Mask, float]:
     """Runs of equal values between neighbours that change and differ from them, and repeated frames."""
     mask, squares = np.zeros(values.shape, dtype=bool), 0.0
     for along in axes:
         lines = np.moveaxis(values, along, -1)
-        run = _run_lengths(lines) >= min(tuning.run, max(lines.shape[-1], 5))
-        if 0 < np.count_nonzero(run.any(-1)) <= tuning.most_lines:
+        run = _run_lengths(lines) >= min(TUNING.run, max(lines.shape[-1], 5))
+        if 0 < np.count_nonzero(run.any(-1)) <= TUNING.most_lines:
             run = np.moveaxis(run, -1, along)
             for across in (a for a in axes if a != along):
-                hit, size = _differs(values, run, along, across, tuning)
+                hit, size = _differs(values, run, along, across)
                 mask, squares = mask | hit, squares + size
-        mask |= _repeated(values, along, tuning)
+        mask |= _repeated(values, along)
     return mask, squares
 
 
@@ -174,7 +174,7 @@ def _run_lengths(lines: Array) -> NDArray[np.integer]:
     return np.where(np.isfinite(lines), np.bincount(label)[label].reshape(lines.shape), 0)
 
 
-def _differs(values: Array, run: Mask, along: int, across: int, tuning: DamageTuning) -> tuple[Mask, float]:
+def _differs(values: Array, run: Mask, along: int, across: int) -> tuple[Mask, float]:
     """Runs that differ from the mean of the nearest lines on both sides, which change; their squares."""
     order = [along, across]
     lines, runs = np.moveaxis(values, order, [-1, -2]), np.moveaxis(run, order, [-1, -2])
@@ -197,20 +197,20 @@ def _differs(values: Array, run: Mask, along: int, across: int, tuning: DamageTu
         changes = [np.mean(np.diff(s[part]) != 0) for s in sides]
         squares = np.square((lines[(*front, i)] - (sides[0] + sides[1]) / 2)[part])
         size = float(np.mean(squares[np.isfinite(squares)])) if np.isfinite(squares).any() else 0.0
-        if min(changes) > tuning.changing and size > (tuning.dead * typical) ** 2:
+        if min(changes) > TUNING.changing and size > (TUNING.dead * typical) ** 2:
             mask[(*front, i)] = part
             total += size * int(part.sum())
     return np.moveaxis(mask, [-1, -2], order), total
 
 
-def _repeated(values: Array, along: int, tuning: DamageTuning) -> Mask:
+def _repeated(values: Array, along: int) -> Mask:
     """Slices that repeat the one before exactly, where slices as a rule do not."""
     mask, lines = np.zeros(values.shape, dtype=bool), np.moveaxis(values, along, 0)
-    if len(lines) < tuning.run or lines[0].size < tuning.run:
+    if len(lines) < TUNING.run or lines[0].size < TUNING.run:
         return mask
     equal = (lines[1:] == lines[:-1]).reshape(len(lines) - 1, -1)
     frozen = equal.mean(1) + np.isnan(lines[1:]).reshape(len(equal), -1).mean(1) >= 1
-    frozen &= equal.sum(1) >= tuning.run
+    frozen &= equal.sum(1) >= TUNING.run
     frozen[1:-1] &= (lines[3:] != lines[:-3]).reshape(len(equal) - 2, -1).any(1)  # nor is it a symmetry
     if 0 < frozen.sum() < len(frozen) / 3 and np.median(equal.mean(1)) < 0.05:
         np.moveaxis(mask, along, 0)[1:][frozen] = True

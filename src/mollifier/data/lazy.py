@@ -44,9 +44,9 @@ def lazy_variables(dataset: Any) -> list[str]:
     return [str(n) for n, v in arrays.items() if v.chunks is not None and all(d in v.coords for d in v.dims)]
 
 
-def exceeds_memory(dataset: xr.Dataset, tuning: LazyTuning = DEFAULT) -> bool:
+def exceeds_memory(dataset: xr.Dataset) -> bool:
     """Whether arrays as float64 would take more than a share of the machine's memory."""
-    return 8 * sum(v.size for v in dataset.data_vars.values()) > tuning.share * physical_memory()
+    return 8 * sum(v.size for v in dataset.data_vars.values()) > DEFAULT.share * physical_memory()
 
 
 def loaded(arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,9 +92,9 @@ def overview(dataset: xr.Dataset, tuning: LazyTuning = DEFAULT) -> xr.Dataset:
     return part(dataset, {d: slice(None, None, k) for d, k in every.items()})
 
 
-def middle(dataset: xr.Dataset, tuning: LazyTuning = DEFAULT) -> xr.Dataset:
+def middle(dataset: xr.Dataset) -> xr.Dataset:
     """The contiguous middle of a dataset, in memory; axes that are cut wrap no more. Errors as of `part`."""
-    cut = central([*dataset.sizes.values()], tuning.part)
+    cut = central([*dataset.sizes.values()], DEFAULT.part)
     found = part(dataset, dict(zip(map(str, dataset.sizes), cut, strict=True)))
     for name, array in found.coords.items():
         if array.size < dataset.sizes.get(name, 0):

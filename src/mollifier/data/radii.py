@@ -28,12 +28,10 @@ class RadiusTuning:
     draws: tuple[int, int] = (4, 16)
 
 
-DEFAULT = RadiusTuning()
+TUNING = RadiusTuning()
 
 
-def best_radius(
-    array: xr.DataArray, order: Derivative, sd: float, tuning: RadiusTuning = DEFAULT, **options: Any
-) -> dict[str, float]:
+def best_radius(array: xr.DataArray, order: Derivative, sd: float, **options: Any) -> dict[str, float]:
     """The radius along each axis of a derivative, the same in typical spacings; ``sd`` is that of the noise.
 
     Derivatives with larger radii are compared with all those with smaller ones. Their mean square difference
@@ -48,16 +46,16 @@ def best_radius(
     """
     axes = axes_of(array, order)
     others = [d for d in array.dims if d not in axes]
-    step = max(1, round((array.size / tuning.values) ** (1 / max(len(others), 1))))
+    step = max(1, round((array.size / TUNING.values) ** (1 / max(len(others), 1))))
     array = array.isel({d: slice(None, None, step) for d in others})
-    draws = int(np.clip(tuning.values // array.size, *tuning.draws))
+    draws = int(np.clip(TUNING.values // array.size, *TUNING.draws))
     white = array.expand_dims({"draw": draws}).copy()
     white.values = sd * np.random.default_rng(0).standard_normal(white.shape)
     spacing = {c: float(np.median(np.diff(array[c].values))) for c in axes}
-    least, cells = min(array.sizes[c] for c in axes), tuning.smallest
+    least, cells = min(array.sizes[c] for c in axes), TUNING.smallest
     tried, found, noise = [], [], []
     refused: GridError | None = None
-    while cells < max(least / 2, 2 * tuning.smallest):
+    while cells < max(least / 2, 2 * TUNING.smallest):
         radius = {c: cells * h for c, h in spacing.items()}
         try:
             pair = [
@@ -66,7 +64,7 @@ def best_radius(
             tried, found, noise = [*tried, radius], [*found, pair[0].values], [*noise, pair[1].values]
         except GridError as error:
             refused = error
-        cells *= tuning.factor
+        cells *= TUNING.factor
     if not tried:
         raise refused or GridError(f"{least} nodes are too few for a derivative {order}.")
     risks = []
@@ -74,7 +72,7 @@ def best_radius(
         bias = [0.0]
         for other, also in zip(found[:j], noise[:j], strict=True):
             alone = np.mean((drawn - also).reshape(draws, -1) ** 2, axis=1)
-            limit = (1 + tuning.share) * alone.mean() + tuning.deviations * alone.std()
+            limit = (1 + TUNING.share) * alone.mean() + TUNING.deviations * alone.std()
             bias.append(float(np.mean((own - other) ** 2) - limit))
         risks.append(max(bias) + float(np.mean(drawn**2)))
     return tried[int(np.argmin(risks))]

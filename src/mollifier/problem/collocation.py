@@ -302,11 +302,11 @@ def fronts(problem: InverseProblem, features: Mapping[str, float]) -> dict[str, 
     return found
 
 
-def jumps(samples: Samples, features: Array, tuning: FrontTuning = FRONTS) -> Iterator[tuple[int, float]]:
+def jumps(samples: Samples, features: Array) -> Iterator[tuple[int, float]]:
     """Fronts that neighbouring samples straddle: for each coordinate their number and the steepest's width.
 
     ``features``, shape (d,), are the shortest along each coordinate, in its unit. A front is a change between
-    neighbours, noise allowed for, by more than ``tuning.jump``.
+    neighbours, noise allowed for, by more than ``FRONTS.jump``.
 
     >>> x = np.linspace(0, 1, 40)[:, None]
     >>> samples = Samples(("x",), x, np.sign(x[:, 0] - 0.51), np.full(40, 1e-3))
@@ -320,13 +320,13 @@ def jumps(samples: Samples, features: Array, tuning: FrontTuning = FRONTS) -> It
     extent = np.where(np.ptp(points, axis=0) > 0, np.ptp(points, axis=0), 1.0)
     metric = np.minimum(features, extent)
     spread = float(np.subtract(*np.percentile(values, [99.5, 0.5])))
-    some = np.random.default_rng(0).permutation(len(points))[: tuning.centres]
+    some = np.random.default_rng(0).permutation(len(points))[: FRONTS.centres]
     share = len(points) / len(some)
     step, along, change = neighbour_changes(points, values, samples.sd, metric, some)
     change /= spread or 1.0
     for a in range(points.shape[1]):
         first = np.argmin(np.where(along[..., a], step[..., a], np.inf), axis=1)
         index = np.arange(len(some)), first
-        jump = along[..., a][index] & (change[index] > tuning.jump)
+        jump = along[..., a][index] & (change[index] > FRONTS.jump)
         width = np.sort(step[..., a][index][jump] * metric[a] / change[index][jump])
         yield round(int(jump.sum()) * share), float(width[min(2, len(width)) - 1]) if len(width) else np.inf

@@ -44,9 +44,7 @@ class RegionTuning:
 TUNING = RegionTuning()
 
 
-def measured_region(
-    problem: InverseProblem, grid: Grid, features: Mapping[str, float], tuning: RegionTuning = TUNING
-) -> Mask | None:
+def measured_region(problem: InverseProblem, grid: Grid, features: Mapping[str, float]) -> Mask | None:
     """Which nodes of a grid over all coordinates lie in the measured region; None where all do.
 
     Time and labels do not matter: a place of space is in the region at all times. With one coordinate of
@@ -64,40 +62,40 @@ def measured_region(
     from scipy.stats import qmc  # slow to import
 
     samples = np.unique(np.concatenate([_places(problem, f, space) for f in problem.fields]), axis=0)
-    if len(samples) < tuning.least_places:
+    if len(samples) < TUNING.least_places:
         return None
     axes = [grid[c] for c in space]
     low, length = (np.array([getattr(a, part) for a in axes]) for part in ("lower", "length"))
     wraps = np.array([float(a.periodic) for a in axes])  # the period of a scaled axis, 0 for none
     scaled = (samples - low) / length
     tree = KDTree(np.where(wraps > 0, scaled % 1.0, scaled), boxsize=wraps)
-    probes = qmc.Halton(len(axes), scramble=False).random(tuning.probes)
+    probes = qmc.Halton(len(axes), scramble=False).random(TUNING.probes)
     shortest = min(features[a.name] / a.length for a in axes)
-    radius = _radius(np.asarray(tree.query(probes)[0]), len(axes), tuning)
-    radius = max(radius, tuning.features * min(shortest, 1.0))
-    count = tuning.centres[min(len(axes) - 2, 1)]
+    radius = _radius(np.asarray(tree.query(probes)[0]), len(axes))
+    radius = max(radius, TUNING.features * min(shortest, 1.0))
+    count = TUNING.centres[min(len(axes) - 2, 1)]
     centres = Grid(*(Axis(a.name, 0.0, 1.0, count, a.periodic) for a in axes)).coords()
     empty = centres[np.asarray(tree.query(centres)[0]) >= radius]
     if not len(empty):
         return None
     nodes = (grid.subgrid(space).coords() - low) / length
     inside = np.asarray(KDTree(empty, boxsize=wraps).query(nodes)[0]) >= radius
-    if not inside.any() or np.mean(~inside) < tuning.least_share:
+    if not inside.any() or np.mean(~inside) < TUNING.least_share:
         return None
     shape = [a.size if a.name in space else 1 for a in grid]
     return np.array(np.broadcast_to(inside.reshape(shape), grid.shape))
 
 
-def _radius(distance: Array, dimension: int, tuning: RegionTuning) -> float:
+def _radius(distance: Array, dimension: int) -> float:
     """Radius of a ball that is hardly ever empty, from distances of random places to the nearest sample.
 
     For samples at random with n in the unit of volume, a distance is below d with the probability
     ``1 - exp(-n V(d))``, and V grows with a power of d that the ratio of two quantiles shows: it is lower
     than the dimension where samples lie along lines.
     """
-    first, second = np.quantile(distance, tuning.quantiles)
-    held = -np.log1p(-np.array(tuning.quantiles))
-    power = np.log(tuning.in_corner * 2**dimension / held[0]) / np.log(held[1] / held[0])
+    first, second = np.quantile(distance, TUNING.quantiles)
+    held = -np.log1p(-np.array(TUNING.quantiles))
+    power = np.log(TUNING.in_corner * 2**dimension / held[0]) / np.log(held[1] / held[0])
     return float(first * (second / first) ** power) if first > 0 else np.inf
 
 
