@@ -18,6 +18,7 @@ from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import NO_ANSWER
+from mollifier.problem.unknowns import Bounded
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,22 @@ def trial_values(lower: float, upper: float, decades: int = 15, between: int = 9
     elif np.isfinite(upper):
         both = np.append(both, upper - sizes)
     return np.asarray(np.unique(both[(both > lower) & (both < upper)]), dtype=np.float64)
+
+
+def level_within(unknown: Bounded, distance: float | None = None) -> float:
+    """Between both bounds the middle; at a distance from a single one, by default its size, 1 at least; or 1.
+
+    >>> from mollifier.problem.unknowns import ScalarUnknown
+    >>> bounds = (0.0, 2.0), (0.0, None), (None, -5.0), (None, None)
+    >>> [level_within(ScalarUnknown(lower=low, upper=high)) for low, high in bounds]
+    [1.0, 1.0, -10.0, 1.0]
+    """
+    low, high = unknown.lower, unknown.upper
+    if low is not None and high is not None:
+        return (low + high) / 2
+    if low is not None:
+        return low + (distance or max(1.0, abs(low)))
+    return 1.0 if high is None else high - (distance or max(1.0, abs(high)))
 
 
 def sampled(values: xr.DataArray, points: Mapping[str, Array], periodic: Mapping[str, float]) -> Array:

@@ -64,7 +64,7 @@ def test_error_of_a_field_at_its_bound_is_linear_in_the_residuals(monkeypatch):
     data = mf.Observations.from_dataset(xr.Dataset({"u": (("x", "t"), u)}, {"x": x, "t": t}))
     source = mf.FieldUnknown(over=("x",), lower=0.0)
     seen: list[Laplace] = []
-    monkeypatch.setattr(verdict, "too_coarse", seen.append)
+    monkeypatch.setattr(verdict, "nodes_too_few", seen.append)
     mf.solve(mf.InverseProblem("u_t = D*u_xx + s", data, {"s": source}, {"D": D}), "joint")
     found = [ratio for *_, ratio, _ in seen[-1].spacing()]
     seen[-1]._spacing = {c: 1e4 * rows for c, rows in seen[-1]._spacing.items()}

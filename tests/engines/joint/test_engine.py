@@ -176,10 +176,10 @@ def _stage(problem, settings):
     chosen = validated(JointSettings, settings)
     objective, _ = prepare(problem, chosen, 0, values_maker(problem_cells(problem, chosen), chosen.tuning))
     linearisation = FieldPriors(objective)
-    fit = Smoothing(objective, linearisation, chosen.tuning)
+    fit = Smoothing(linearisation)
     fit.step()
     fit.close()
-    return Joint(objective, 50, 1e-3, linearisation, chosen.tuning)
+    return Joint(linearisation, 50, 1e-3)
 
 
 def problem_cells(problem, settings):

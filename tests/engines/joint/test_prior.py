@@ -94,10 +94,10 @@ def stage_of(problem, settings=SMALL):
     assert isinstance(cells, int)
     objective, _ = prepare(problem, settings, 0, values_maker({"x": cells}, settings.tuning))
     linearisation = FieldPriors(objective)
-    fit = Smoothing(objective, linearisation, settings.tuning)
+    fit = Smoothing(linearisation)
     fit.step()
     fit.close()
-    return Joint(objective, 60, 1e-3, linearisation, settings.tuning)
+    return Joint(linearisation, 60, 1e-3)
 
 
 def ended(stage):

@@ -11,7 +11,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from mollifier.data.observations import Observations
 from mollifier.engines.solve import solve
+from mollifier.engines.splines.basis import Basis
 from mollifier.engines.start import trial_values
+from mollifier.engines.weak.bases import initial_coefficients
 from mollifier.engines.weak.form import weak_form
 from mollifier.engines.weak.prepare import grid_data
 from mollifier.problem.inverse_problem import InverseProblem
@@ -40,6 +42,17 @@ def test_a_solve_takes_one_blas_thread(monkeypatch: pytest.MonkeyPatch):
     with threadpool_limits(2, user_api="blas"):
         solve(problem, "weak", progress=follow)
     assert {*seen} == {1}
+
+
+def test_first_values_are_within_the_bounds():
+    """Those of unknowns that the equations are not linear in, with one bound on either side."""
+    bounds = {"a": ScalarUnknown(upper=-5.0), "b": ScalarUnknown(lower=7.0)}
+    problem = InverseProblem(
+        "u_t = D*u_xx + exp(a*u) - exp(-b*u)", observed({"u": heat}, {"x": X, "t": T}), {**D, **bounds}
+    )
+    bases = [Basis(n, {}, problem.data.grid(problem.coordinates)) for n in bounds]
+    first = initial_coefficients(problem, bases)
+    assert all(bounds[b.name].admits(value) for b, value in zip(bases, first, strict=True)), first
 
 
 # -- whole solves: numbers

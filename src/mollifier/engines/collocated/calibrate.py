@@ -10,7 +10,7 @@ import torch
 
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.part import Part
-from mollifier.engines.start import Origin, trial_values
+from mollifier.engines.start import Origin, level_within, trial_values
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
 from mollifier.errors import EquationError
@@ -37,7 +37,7 @@ def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
     """
     model = objective.model
     unknowns = model.problem.unknowns
-    levels = {n: float(u.initial) if u.initial is not None else _default(u) for n, u in unknowns.items()}
+    levels = {n: float(u.initial) if u.initial is not None else level_within(u) for n, u in unknowns.items()}
     measured = {
         n: level
         for n, s in model.problem.measurements.items()
@@ -75,11 +75,11 @@ def adopt(objective: Objective, origin: Origin) -> None:
     for name, estimate in origin.estimates.items():
         sd = estimate.sd if estimate.sd is not None and np.isfinite(estimate.sd) else 0.0
         level = _clear_of_bounds(unknowns[name], estimate.value, sd)
-        level = level if unknowns[name].admits(level) else _default(unknowns[name])
+        level = level if unknowns[name].admits(level) else level_within(unknowns[name])
         start_at(objective, name, level, max(abs(level), sd) or 1.0)
     for name, field in origin.fields.items():
         level = float(np.mean(field.values))
-        level = level if unknowns[name].admits(level) else _default(unknowns[name])
+        level = level if unknowns[name].admits(level) else level_within(unknowns[name])
         start_at(objective, name, level, _rms(np.asarray(field.values, dtype=np.float64)) or 1.0)
 
 
@@ -109,17 +109,6 @@ def start_at(objective: Objective, name: str, level: float, scale: float) -> Non
     bijection = model.unknown_blocks[name].bijection
     assert bijection is not None
     bijection.start_from(level, scale)
-
-
-def _default(unknown: Unknown) -> float:
-    low, high = unknown.lower, unknown.upper
-    if low is not None and high is not None:
-        return (low + high) / 2
-    if low is not None:
-        return low + max(1.0, abs(low))
-    if high is not None:
-        return high - max(1.0, abs(high))
-    return 1.0
 
 
 def _clear_of_bounds(unknown: Unknown, level: float, gap: float) -> float:

@@ -57,7 +57,7 @@ def judged(status: Status, model: Model, laplace: Laplace | None) -> tuple[Statu
     free = _free_directions(model)
     why = undetermined_by_structure(model.problem) or because(free, model.problem.system.linear_in)
     if not why and laplace is not None and laplace.stage.finished:
-        coarse = too_coarse(laplace)
+        coarse = nodes_too_few(laplace)
         if coarse is not None and status.ok:
             status = replace(coarse, message=f"{status.message}; {coarse.message}")
         why = undetermined_posterior(laplace) if status.ok else ""
@@ -75,7 +75,7 @@ def _free_directions(model: Model) -> list[Direction]:
     return free_numbers(model.problem, model.collocation.features, model.levels())
 
 
-def too_coarse(laplace: Laplace) -> Status | None:
+def nodes_too_few(laplace: Laplace) -> Status | None:
     """A misfit, or a note of it, where the spacing of the nodes decides an unknown's error; the worst."""
     tuning, place = laplace.stage.objective.tuning, laplace.model.collocation
     name, c, ratio, share = max(laplace.spacing(), key=lambda found: found[2], default=("", "", 0.0, 0.0))

@@ -187,11 +187,10 @@ def stages_of(
     check_size(objective.model, tuning)
     linearisation = FieldPriors(objective, kinds)
     steps = tuning.most_steps if training.steps is None else training.steps
-    joint = Joint(objective, steps, training.tolerance, linearisation, tuning)
-    smoothing = Smoothing(objective, linearisation, tuning)
+    joint, smoothing = Joint(linearisation, steps, training.tolerance), Smoothing(linearisation)
     if before is not None:
         return objective, [smoothing, Continued(joint, before), joint], held
-    hidden = HiddenStart(objective, linearisation, tuning)
+    hidden = HiddenStart(linearisation)
     levels = [LevelSearch(joint)] if problem.system.conditions else []
     return objective, [smoothing, hidden, *levels, joint], held
 

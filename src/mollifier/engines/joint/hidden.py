@@ -20,6 +20,7 @@ from mollifier.engines.collocated.stages import NonFiniteLossError, Stage
 from mollifier.engines.joint.spline import FieldPriors
 from mollifier.engines.joint.stages import Joint
 from mollifier.engines.joint.tuning import JointTuning
+from mollifier.engines.start import level_within
 from mollifier.mollify.arrays import Array
 
 
@@ -48,20 +49,17 @@ class HiddenStart(Stage):
 
     Parameters
     ----------
-    objective
-        Its measured states fit the data.
     linearisation
-        Of the objective.
-    tuning
-        Levels, steps of a trial, and the weight of the equation in the comparison.
+        Of the objective, whose measured states fit the data.
     """
 
     name = "start"
 
-    def __init__(self, objective: Objective, linearisation: FieldPriors, tuning: JointTuning) -> None:
-        self.objective, self.linearisation, self.tuning = objective, linearisation, tuning
+    def __init__(self, linearisation: FieldPriors) -> None:
+        self.linearisation, self.tuning = linearisation, linearisation.tuning
+        self.objective = objective = linearisation.objective
         self.hidden = objective.states[len(objective.targets) :]
-        self.levels = list(_levels(objective, self.hidden, tuning))
+        self.levels = list(_levels(objective, self.hidden, self.tuning))
         self.steps = len(self.levels) if self.hidden else 0
         self.before: dict[str, Any] = {}
         self.trials: list[Trial] = []
@@ -75,7 +73,7 @@ class HiddenStart(Stage):
         for target, level in zip(self.hidden, self.levels[len(self.trials)], strict=True):
             self._set_level(target, level)
         calibrate(objective)
-        stage = Joint(objective, self.tuning.trial_steps, 0.0, self.linearisation, self.tuning)
+        stage = Joint(self.linearisation, self.tuning.trial_steps, 0.0)
         nothing = {name: np.inf for name in ("data", "residual", "prior", "loss")}
         losses = nothing
         try:
@@ -176,22 +174,11 @@ def _levels(objective: Objective, hidden: list[Target], tuning: JointTuning) -> 
                 elif target.name in objective.model.gauges:
                     level = 0.0
                 elif not state.admits(level):
-                    level = _admitted(state.lower, state.upper, factor * size)
+                    level = level_within(state, factor * size)
                 levels.append(level)
             if (found := tuple(levels)) not in seen and len(seen) < tuning.most_trials:
                 seen.add(found)
                 yield found
-
-
-def _admitted(lower: float | None, upper: float | None, distance: float) -> float:
-    """A level between bounds, at a distance from one of them.
-
-    >>> _admitted(0.0, None, 3.0), _admitted(0.0, 2.0, 3.0), _admitted(None, 1.0, 3.0)
-    (3.0, 1.0, -2.0)
-    """
-    if lower is not None and upper is not None:
-        return (lower + upper) / 2
-    return lower + distance if lower is not None else (upper or 0.0) - distance
 
 
 def _size(objective: Objective) -> float:

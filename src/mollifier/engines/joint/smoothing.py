@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from mollifier.engines.collocated.calibrate import calibrate
-from mollifier.engines.collocated.linearise import Linearisation
-from mollifier.engines.collocated.objective import Objective, Target
+from mollifier.engines.collocated.objective import Target
 from mollifier.engines.collocated.stages import Stage
+from mollifier.engines.joint.spline import FieldPriors
 from mollifier.engines.joint.system import Eliminated, probes
-from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.linalg.banded import factored, order_within
 from mollifier.engines.priors.search import minimise
 from mollifier.mollify.arrays import Array
@@ -25,19 +24,16 @@ class Smoothing(Stage):
 
     Parameters
     ----------
-    objective
-        Its states are fitted, and its ``attainable`` misfit is set.
     linearisation
-        Of the objective.
-    tuning
-        Range of the strengths.
+        Of the objective, whose states are fitted, and whose ``attainable`` misfit is set.
     """
 
     name = "fit"
     estimates = False
 
-    def __init__(self, objective: Objective, linearisation: Linearisation, tuning: JointTuning) -> None:
-        self.objective, self.linearisation, self.tuning = objective, linearisation, tuning
+    def __init__(self, linearisation: FieldPriors) -> None:
+        self.linearisation, self.objective = linearisation, linearisation.objective
+        self.tuning = linearisation.tuning
 
     def step(self) -> dict[str, float]:
         """Fit every target, again while that changes rows of the data."""
@@ -58,7 +54,7 @@ class Smoothing(Stage):
         """The smoothing spline of every target; their misfit."""
         misfit = 0.0
         for i, target in enumerate(self.objective.targets):
-            strength, values, shared, part = _smooth(self.linearisation, target, i, self.tuning)
+            strength, values, shared, part = _smooth(self.linearisation, target, i)
             coefficients = next(self.objective.model.blocks[target.block].network.parameters())
             with torch.no_grad():
                 coefficients[:, target.channel] = torch.from_numpy(values)
@@ -88,15 +84,13 @@ class Smoothing(Stage):
         return torch.tensor([strength if n in grid.names else 0.0 for n in names], dtype=torch.float64)
 
 
-def _smooth(
-    linearisation: Linearisation, target: Target, i: int, tuning: JointTuning
-) -> tuple[float, Array, Array, float]:
+def _smooth(linearisation: FieldPriors, target: Target, i: int) -> tuple[float, Array, Array, float]:
     """The smoothing spline of a target.
 
     Its strength, values at the nodes (nodes,), coefficients (k,) of declared noise, and mean squared misfit,
     which is that by each degree of freedom that the spline leaves, but for wild values.
     """
-    objective, data = linearisation.objective, linearisation.data[i]
+    objective, tuning, data = linearisation.objective, linearisation.tuning, linearisation.data[i]
     block = objective.model.blocks[target.block]
     nodes = block.mollified.lattice
     used = linearisation.roughness.used(target.block)

@@ -166,6 +166,12 @@ class FieldPriors(Linearisation):
             for n, b in objective.model.unknown_blocks.items()
         }
 
+    @property
+    def tuning(self) -> JointTuning:
+        """Numbers that steer the engine."""
+        assert isinstance(self.objective.tuning, JointTuning)
+        return self.objective.tuning
+
     def expand(self) -> None:
         """Expand priors that are not quadratic about the present fields."""
         for name, prior in self.priors.items():

@@ -14,7 +14,6 @@ from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.calibrate import rescale
 from mollifier.engines.collocated.levenberg_marquardt import Changed, Component, LevenbergMarquardt, System
 from mollifier.engines.collocated.missing import missing_term
-from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.stages import NonFiniteLossError
 from mollifier.engines.joint.layout import Layout
 from mollifier.engines.joint.roughness import RoughnessUpdates
@@ -50,25 +49,17 @@ class Joint(LevenbergMarquardt):
 
     Parameters
     ----------
-    objective, steps, tolerance
-        As in `LevenbergMarquardt`; convergence is judged by standard errors, and the tolerance, a relative
-        decrease of the loss, only where a step fails.
     linearisation
         Of the objective.
-    tuning
-        Thresholds of the steps, the continuation and the strengths.
+    steps, tolerance
+        As in `LevenbergMarquardt`; convergence is judged by standard errors, and the tolerance, a relative
+        decrease of the loss, only where a step fails.
     """
 
     name = "joint"
 
-    def __init__(
-        self,
-        objective: Objective,
-        steps: int,
-        tolerance: float,
-        linearisation: FieldPriors,
-        tuning: JointTuning,
-    ) -> None:
+    def __init__(self, linearisation: FieldPriors, steps: int, tolerance: float) -> None:
+        objective, tuning = linearisation.objective, linearisation.tuning
         super().__init__(objective, steps, tolerance)
         self.tuning: JointTuning = tuning  # pyrefly: ignore[bad-override-mutable-attribute]
         self._linearisation = linearisation

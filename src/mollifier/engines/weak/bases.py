@@ -8,6 +8,7 @@ import numpy as np
 
 from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.engines.splines.laws import LawBasis
+from mollifier.engines.start import level_within
 from mollifier.engines.weak.integrands import Integrands
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Axis, Grid
@@ -75,19 +76,16 @@ def initial_coefficients(problem: InverseProblem, bases: Sequence[Basis]) -> Arr
     """Initial values, shape (m,).
 
     Where none is given, the mean of the field's measurements; else 0 for unknowns that the equations are
-    linear in, and for others the middle of the bounds, or 1 above the lower one, or 1.
+    linear in, and for others `level_within` their bounds.
     """
     parts = []
     for b in bases:
         unknown, level = problem.unknowns[b.name], 0.0
-        low, high = unknown.lower, unknown.upper
         if unknown.initial is not None:
             level = unknown.initial
         elif b.name in problem.measurements:
             level = float(np.mean(problem.measurements[b.name].values))
         elif b.name not in problem.system.linear_in:
-            level = 1.0 if low is None else low + 1.0
-            if low is not None and high is not None:
-                level = (low + high) / 2
+            level = level_within(unknown)
         parts.append(np.full(b.size, level))
     return np.concatenate(parts)
