@@ -131,8 +131,14 @@ def _pure_error(u: Array, where: Index) -> float | None:
 
 
 def weights_of(x: Array, order: int) -> Array:
-    """As `_weights`, of all windows of nodes (n,)."""
-    return _weights(sliding_window_view(x, order + 1))
+    """As `_weights`, of all windows of nodes (n,); on even nodes all are those of the first."""
+    whole = sliding_window_view(x, order + 1)
+    return np.broadcast_to(_weights(whole[:1]), whole.shape) if _even(x) else _weights(whole)
+
+
+def _even(x: Array) -> bool:
+    """Whether nodes (n,) are evenly spaced."""
+    return bool(np.ptp(np.diff(x)) < _EVEN * np.ptp(x))
 
 
 def _weights(w: Array) -> Array:
@@ -145,7 +151,7 @@ def _weights(w: Array) -> Array:
 
 def difference(u: Array, x: Array, order: int, axis: int = -1) -> Array:
     """Unit-norm difference along an axis; windows that touch a NaN are NaN."""
-    if np.ptp(np.diff(x)) < _EVEN * np.ptp(x):
+    if _even(x):
         return np.diff(u, order, axis) / comb(2 * order, order) ** 0.5
     return windowed(u, weights_of(x, order), axis)
 

@@ -115,7 +115,7 @@ def test_space_with_gaps():
     a, b = (2, 0), (0, 1)
     np.testing.assert_allclose(cut.project(values, a), full.project(values, a)[kept])
     assert np.isclose(rows @ cut.project(values, a), np.sum(values * cut.adjoint(rows, a)))
-    squares = cut.squared_adjoint(rows, a, b)
+    squares = cut.squared_adjoint(rows, a, b, cut.between(slice(None), True))
     assert np.isclose(rows @ cut.squared([(values, a, b)]), np.sum(values * squares.nodes))
     dense = np.zeros((full.size, full.size))
     dense[full.pairs] = full.products([(values, a, b)])
@@ -123,7 +123,7 @@ def test_space_with_gaps():
     mine[cut.pairs] = cut.products([(values, a, b)])
     np.testing.assert_allclose(mine, dense[np.ix_(kept, kept)])
     weights = rng.standard_normal(len(cut.pairs[0]))
-    adjoint = cut.products_adjoint(weights, a, b)
+    adjoint = cut.products_adjoint(weights, a, b, cut.between(slice(None), False))
     assert np.isclose(weights @ cut.products([(values, a, b)]), np.sum(values * adjoint.nodes))
     assert np.isnan(cut.lattice(rows, np.nan).ravel()[~kept]).all()
 

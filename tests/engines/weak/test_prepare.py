@@ -7,6 +7,7 @@ import pytest
 
 from mollifier.engines.weak.gaps import fill_gaps
 from mollifier.engines.weak.smoothing import mollified, smoothing_cells
+from mollifier.engines.weak.tuning import DEFAULT
 from mollifier.mollify.bandwidth import spectral_corner
 from mollifier.mollify.grid import Axis, Grid
 from weak_problems import T, X, heat
@@ -43,6 +44,19 @@ def test_smoothing_cells_error(noise):
     grid = Grid(Axis.from_points("x", X), Axis.from_points("t", T))
     found = mollified(noisy, grid, smoothing_cells(noisy, grid, np.array(noise**2)), 9)
     assert np.sqrt(np.mean((found - u) ** 2)) <= (0.5 if noise else 1e-12) * max(noise, 1e-300) + 1e-15
+
+
+@pytest.mark.parametrize("waves", [1, 6, 14, 20])
+@pytest.mark.parametrize("noise", [0.01, 0.1, 0.5])
+def test_smoothing_cells_least_error(waves, noise):
+    """Radii that are left out, as too wide or too narrow, are not the best ones."""
+    grid = Grid(Axis("x", 0.0, 1.0, 160), Axis("t", 0.0, 1.0, 120))
+    x, t = np.meshgrid(*(a.points for a in grid), indexing="ij")
+    u = np.sin(2 * np.pi * waves * x + 3 * t) * np.cos(waves * t)
+    noisy = u + noise * np.random.default_rng(waves).standard_normal(u.shape)
+    errors = {c: np.mean((mollified(noisy, grid, c, 9) - u) ** 2) for c in (0.0, *DEFAULT.smoothing_cells)}
+    found = smoothing_cells(noisy, grid, np.array(noise**2))
+    assert errors[found] <= 1.1 * min(errors.values())
 
 
 # -- the corner of a spectrum

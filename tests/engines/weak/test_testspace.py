@@ -189,15 +189,15 @@ def test_space_adjoints(one, two, slab):
     grid, tests = small_space()
     rng = np.random.default_rng(1)
     x = rng.standard_normal(grid.shape)[slab]
-    for forward, back, arguments in (
-        (tests.project, tests.adjoint, (one,)),
-        (lambda v, *k: tests.squared([(v, *k[:2])], k[2]), tests.squared_adjoint, (one, two)),
-        (lambda v, *k: tests.products([(v, *k[:2])], k[2]), tests.products_adjoint, (one, two)),
+    each, all_pairs = tests.between(slab, True), tests.between(slab, False)
+    for found, back in (
+        (tests.project(x, one, slab), lambda y: tests.adjoint(y, one, slab)),
+        (tests.squared([(x, one, two)], slab), lambda y: tests.squared_adjoint(y, one, two, each)),
+        (tests.products([(x, one, two)], slab), lambda y: tests.products_adjoint(y, one, two, all_pairs)),
     ):
-        found = forward(x, *arguments, slab)
         y = rng.standard_normal(found.shape)
         size = np.linalg.norm(found) * np.linalg.norm(y)
-        adjoint = back(y, *arguments, slab)
+        adjoint = back(y)
         adjoint = adjoint.nodes if isinstance(adjoint, SeparableFunction) else adjoint
         assert abs(found @ y - np.sum(x * adjoint)) < 1e-12 * size
 
@@ -223,8 +223,10 @@ def test_separable_total_of_broadcast_values(shape):
     """Sums of arrays that do not vary along some axes need no pass over the grid along these."""
     rng = np.random.default_rng(3)
     whole, core = (12, 7, 5), (4, 3, 2)
+    factors = [rng.normal(size=s) for s in zip(core, whole, strict=True)]
+    sums = [f.sum(1, keepdims=True) for f in factors]
     kernel = SeparableFunction(
-        rng.normal(size=core), [rng.normal(size=s) for s in zip(core, whole, strict=True)]
+        rng.normal(size=core), lambda axis, summed: (sums if summed else factors)[axis]
     )
     values = np.broadcast_to(rng.normal(size=shape), whole)
     assert kernel.total(values) == pytest.approx(float(np.sum(kernel.nodes * values)), rel=1e-11, abs=1e-11)

@@ -104,7 +104,9 @@ def contract(values: Array, matrices: Sequence[Array | None]) -> Array:
 
 
 def contract_sum(
-    parts: Sequence[tuple[Array, tuple[Any, ...]]], matrix: Callable[[int, Any], Array], order: Sequence[int]
+    parts: Sequence[tuple[Array, tuple[Any, ...]]],
+    matrix: Callable[[int, Any, bool], Array],
+    order: Sequence[int],
 ) -> Array:
     """The sum of arrays with a matrix applied along each axis, in an order of the axes.
 
@@ -115,13 +117,13 @@ def contract_sum(
     parts
         Arrays, with the names of their matrices along each axis.
     matrix
-        Axis and name -> the matrix.
+        Axis, name and whether the array is constant along the axis -> the matrix, or then its sums (m, 1).
 
     Examples
     --------
     >>> ones = np.ones((3, 4))
     >>> parts = [(ones, (1, 2)), (ones, (5, 2))]
-    >>> contract_sum(parts, lambda axis, name: name * np.ones((1, (3, 4)[axis])), (0, 1)).tolist()
+    >>> contract_sum(parts, lambda axis, name, _: name * np.ones((1, (3, 4)[axis])), (0, 1)).tolist()
     [[144.0]]
     """
     left = []
@@ -130,7 +132,7 @@ def contract_sum(
     for axis in order:
         found: dict[tuple, Array] = {}
         for values, names in left:
-            one = _along(values, axis, matrix(axis, names[axis]))
+            one = _along(values, axis, matrix(axis, names[axis], values.shape[axis] == 1))
             key = (*names[:axis], None, *names[axis + 1 :]), one.shape
             found[key] = np.add(found[key], one, out=found[key]) if key in found else one
         left = [(values, names) for (names, _), values in found.items()]

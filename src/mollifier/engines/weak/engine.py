@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
@@ -148,24 +149,37 @@ class _Run:
 
 
 def _final(selection: RadiusSelection, chosen: Radii, fit: Fit) -> Fit:
-    """The estimate at the chosen radii; of numbers, with the whole covariance where that is more precise."""
+    """The estimate at the chosen radii; of numbers, with the whole covariance where that is more precise.
+
+    ``fit`` is that at these radii on the nodes that they were chosen on.
+    """
     estimator = selection.estimator
-    best = estimator.fit(selection.space(chosen), fit.coefficients, rounds=2 if estimator.instrumental else 1)
     if selection.dense:
+        rounds = 2 if estimator.instrumental else 1
+        best = estimator.fit(selection.space(chosen), fit.coefficients, rounds)
         estimator.posterior.averaged = True
         estimator.posterior.adapt()
         best = estimator.again(best)
         return _with_grid_errors(best, estimator, selection, chosen)
     whole, density = replace(estimator, whole=True), _invertible(selection, chosen)
     found = None
-    if density is not None and not best.free_directions and best.variances.max() > 0:
-        found = _attempted(whole, selection.space(chosen, density), best.coefficients)
+    if density is not None and not fit.free_directions and estimator.sums.noisy:
+        found = _attempted(whole, selection.space(chosen, density), fit.coefficients)
+    if found is not None and score(found, whole) < _least_score(fit, estimator):
+        return _with_grid_errors(found, whole, selection, chosen, density)
+    best = estimator.fit(selection.space(chosen), fit.coefficients, rounds=2 if estimator.instrumental else 1)
     if found is not None and score(found, whole) < score(best, estimator):
         return _with_grid_errors(found, whole, selection, chosen, density)
     best = estimator.fit(best.space, best.coefficients, rounds=2)
     if found is not None:
         best = replace(best, whiteness=found.whiteness, freedom=(best.freedom[0], found.freedom[1]))
     return _with_grid_errors(best, estimator, selection, chosen)
+
+
+def _least_score(fit: Fit, estimator: Estimator) -> float:
+    """The least `score` that a fit on thinned data may have on all: standard errors go with nodes^-1/2."""
+    thinned = math.prod(a.axis.size for a in fit.space.axes)
+    return score(fit, estimator) - 0.5 * math.log(estimator.sums.data.grid.size / thinned)
 
 
 def _invertible(selection: RadiusSelection, chosen: Radii) -> float | None:

@@ -85,21 +85,30 @@ def smoothing_cells(
     >>> smoothing_cells(v, grid, np.array(0.01))
     40.0
     """
-    noise, best = float(np.mean(variance)), 0.0
-    long = _long(grid, tuning.smoothed_nodes)
-    if noise and long:
-        there = ... if gaps is None else ~gaps
-        along, least = Grid(*(grid.axes[i] for i in long)), noise  # S = 1 has the risk 2 s - s
-        for cells in (c for c in tuning.smoothing_cells if c <= most):
-            smooth = mollified(values, grid, cells, tuning.smoothed_nodes)
-            smooth -= values  # in place: an array as large as the data
-            misfit = float(np.mean(np.square(smooth, out=smooth)[there]))
-            if misfit - noise >= least:  # wider kernels leave more
-                break
-            risk = misfit + 2 * noise * _mean_own_weight(along, cells) - noise
-            if risk < least:
-                best, least = cells, risk
-    return best
+    noise, long = float(np.mean(variance)), _long(grid, tuning.smoothed_nodes)
+    if not noise or not long:
+        return 0.0
+    there, along = ... if gaps is None else ~gaps, Grid(*(grid.axes[i] for i in long))
+    risks = {0.0: noise}  # S = 1 has the risk 2 s - s
+
+    def misfit(cells: float) -> float:
+        """The mean square that a smoother leaves; its risk is noted."""
+        smooth = mollified(values, grid, cells, tuning.smoothed_nodes)
+        smooth -= values  # in place: an array as large as the data
+        found = float(np.mean(np.square(smooth, out=smooth)[there]))
+        risks[cells] = found + 2 * noise * _mean_own_weight(along, cells) - noise
+        return found
+
+    radii = [c for c in tuning.smoothing_cells if c <= most]
+    middle = len(radii) // 2
+    for cells in radii[middle:]:
+        if misfit(cells) - noise >= min(risks.values()):  # wider kernels leave more of the field
+            break
+    for cells in reversed(radii[:middle]):
+        if noise * _noise_left(along, cells) >= min(risks.values()):  # narrower ones leave more of the noise
+            break
+        misfit(cells)
+    return min(risks, key=risks.__getitem__)
 
 
 def smoothing_matrix(axis: Axis, at: slice, cells: float, fewest: int) -> sp.csr_array:
@@ -137,6 +146,11 @@ def interpolation_variance(
 
 def _long(grid: Grid, fewest: int) -> list[int]:
     return [i for i, a in enumerate(grid) if a.size >= fewest]
+
+
+def _noise_left(grid: Grid, cells: float) -> float:
+    """Mean variance of the smoothed values, in that of the noise: trace(S S')/n."""
+    return float(np.prod([np.mean(a.rows[0].noise_gain ** 2) for a in _smoother(grid, cells).axes]))
 
 
 def _mean_own_weight(grid: Grid, cells: float) -> float:

@@ -300,18 +300,19 @@ class WeakSums:
             return weights.near.entries[weights.layout.index(i, j)]
 
         for slab, found in self._integrals(coefficients, "bias", "product"):
+            near = space.between(slab, same=not isinstance(weights, BlockInverse))
 
             @cache
             def kernel(c: int, d: int) -> SeparableFunction | None:
                 """``sum_rs W_rs D^b phi_r(x) D^b' phi_s(x)`` for two channels on a slab; None for 0."""
                 one, two = self.form.channels[c], self.form.channels[d]
                 if isinstance(weights, BlockInverse):
-                    between = on_pairs(one.equation, two.equation)
-                    return space.products_adjoint(between, one.orders, two.orders, slab)  # noqa: B023
+                    here = on_pairs(one.equation, two.equation)
+                    return space.products_adjoint(here, one.orders, two.orders, near)  # noqa: B023
                 if one.equation != two.equation:
                     return None
                 here = weights[self.part(one.equation, space)]
-                return space.squared_adjoint(here, one.orders, two.orders, slab)  # noqa: B023
+                return space.squared_adjoint(here, one.orders, two.orders, near)  # noqa: B023
 
             for (_, c, u, d, *other), values in found.items():
                 between = kernel(min(c, d), max(c, d))

@@ -8,9 +8,9 @@ array times two test functions, or times a test function and a basis function of
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ from mollifier.mollify.grid import Grid
 
 Part = tuple[Array, Orders, Orders]
 """An array on the grid, and two derivatives of test functions."""
+Between = Callable[[int, tuple[Any, Any], bool], Array]
+"""Axis, two orders and whether to sum over the nodes -> products of weights, (pairs, nodes) or (pairs, 1)."""
 
 _TINY = 1e-300
 # Rows of the smallest block of a covariance.
@@ -32,22 +34,24 @@ _LEAST_BLOCK = 64
 
 @dataclass(frozen=True, eq=False)
 class SeparableFunction:
-    """A function on the grid: ``sum_r core[r] prod_a factors[a][r_a]``, r over the lattice of the core."""
+    """A function on the grid: ``sum_r core[r] prod_a factor(a)[r_a]``, r over the lattice of the core."""
 
     #: Coefficients, one axis for each of the grid.
     core: Array
-    #: Along each axis, (core's length, nodes).
-    factors: Sequence[Array]
+    #: Of an axis, (core's length, nodes); with a true second argument its sums over the nodes, of length 1.
+    factor: Callable[[int, bool], Array]
 
     @cached_property
     def nodes(self) -> Array:
         """The function at the nodes, shape of the grid."""
-        return contract(self.core, [f.T for f in self.factors])
+        return contract(self.core, [self.factor(axis, False).T for axis in range(self.core.ndim)])
 
     def total(self, values: Array) -> float:
         """The sum of it times an array on the grid."""
-        if any(flat_axes(values)):
-            return float(np.vdot(self.core, contract(values, self.factors)))
+        flat = flat_axes(values)
+        if any(flat):
+            factors = [self.factor(axis, summed) for axis, summed in enumerate(flat)]
+            return float(np.vdot(self.core, contract(values, factors)))
         return float(np.vdot(self.nodes, values))
 
 
@@ -170,13 +174,21 @@ class TestSpace:
         """The transpose of `project`: rows (size,) to an array on the grid."""
         return contract(self.lattice(rows), [w.T for w in self.weights(orders, slab)])
 
-    def _between(self, axis: int, orders: tuple[Any, Any], slab: slice, same: bool) -> Array:
-        """Products of the weights of two derivatives along an axis, of each test function or of all pairs."""
+    def between(self, slab: slice, same: bool) -> Between:
+        """Products of the weights of two derivatives along an axis, formed once.
+
+        They are those of each test function with itself if ``same``, otherwise of all pairs.
+        """
+        return cache(partial(self._between, slab, same))
+
+    def _between(self, slab: slice, same: bool, axis: int, orders: tuple[Any, Any], summed: bool) -> Array:
         one, two = (self.axes[axis].weights[k] for k in orders)
         if axis == 0:
             one, two = one[:, slab], two[:, slab]
-        i, j = (slice(None),) * 2 if same else self.axes[axis].neighbours
-        return one[i] * two[j]
+        if same:
+            return np.einsum("ij,ij->i", one, two)[:, None] if summed else one * two
+        i, j = self.axes[axis].neighbours
+        return (one @ two.T)[i, j][:, None] if summed else one[i] * two[j]
 
     def _sum(self, parts: Sequence[Part], slab: slice, same: bool, turned: bool) -> Array:
         """Sums of arrays times the weights of two derivatives, of each test function or of all pairs."""
@@ -186,23 +198,17 @@ class TestSpace:
         for values, *two in parts:
             each = [tuple(zip(*pair, strict=True)) for pair in (two, two[::-1])[: 1 + turned]]
             named.append((values, min(each, key=lambda names: [str(names[a]) for a in reversed(order)])))
-        return contract_sum(named, cache(lambda axis, k: self._between(axis, k, slab, same)), order)
-
-    def _separable(
-        self, core: Array, first: Orders, second: Orders, slab: slice, same: bool
-    ) -> SeparableFunction:
-        pairs = enumerate(zip(first, second, strict=True))
-        return SeparableFunction(core, [self._between(axis, k, slab, same) for axis, k in pairs])
+        return contract_sum(named, self.between(slab, same), order)
 
     def squared(self, parts: Sequence[Part], slab: slice = slice(None)) -> Array:
         """Sums of arrays times the weights of two derivatives of a test function, added up, (size,)."""
         return self.rows(self._sum(parts, slab, True, True))
 
     def squared_adjoint(
-        self, rows: Array, first: Orders, second: Orders, slab: slice = slice(None)
+        self, rows: Array, first: Orders, second: Orders, between: Between
     ) -> SeparableFunction:
-        """The transpose of `squared`, of one part."""
-        return self._separable(self.lattice(rows), first, second, slab, True)
+        """The transpose of `squared`, of one part, by the products ``between`` of each with itself."""
+        return _separable(self.lattice(rows), first, second, between)
 
     @cached_property
     def _overlapping(self) -> tuple[Mask | slice, Index, Index]:
@@ -238,18 +244,22 @@ class TestSpace:
         return self._sum(parts, slab, False, turned).ravel()[self._overlapping[0]]
 
     def products_adjoint(
-        self, on_pairs: Array, first: Orders, second: Orders, slab: slice = slice(None)
+        self, on_pairs: Array, first: Orders, second: Orders, between: Between
     ) -> SeparableFunction:
-        """The transpose of `products`, of one part."""
+        """The transpose of `products`, of one part, by the products ``between`` all pairs."""
         whole = np.zeros([len(a.neighbours[0]) for a in self.axes])
         whole.ravel()[self._overlapping[0]] = on_pairs
-        return self._separable(whole, first, second, slab, False)
+        return _separable(whole, first, second, between)
 
     def crossed(
         self, functions: Sequence[Array], pairs: Sequence[Pairs], orders: Orders, slab: slice
     ) -> list[Array]:
         """Along each axis the products (pairs, nodes) of test functions and other functions (nodes, k)."""
         return pair_products(self.weights(orders, slab), [f.T for f in functions], pairs)
+
+
+def _separable(core: Array, first: Orders, second: Orders, between: Between) -> SeparableFunction:
+    return SeparableFunction(core, lambda axis, summed: between(axis, (first[axis], second[axis]), summed))
 
 
 @dataclass(frozen=True)
