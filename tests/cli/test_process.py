@@ -39,7 +39,7 @@ def test_help_has_examples_and_imports_no_torch(here: Path):
 
 
 def test_weak_solve_imports_nothing_heavy(here: Path):
-    """Without figures a solve by the weak engine loads neither torch nor matplotlib nor scipy.stats."""
+    """Without figures a solve by the weak engine loads none of torch, matplotlib, scipy.stats and pint."""
     write_table()
     words = ["solve", "u.yaml", "--no-figures", "--quiet"]
     Path("u.yaml").write_text(
@@ -47,7 +47,7 @@ def test_weak_solve_imports_nothing_heavy(here: Path):
     )
     code = (
         f"import sys; from mollifier.cli.app import app; app({words}, standalone_mode=False); "
-        "heavy = {'torch', 'scipy.stats', 'matplotlib'} & set(sys.modules); "
+        "heavy = {'torch', 'scipy.stats', 'matplotlib', 'pint'} & set(sys.modules); "
         "sys.exit(str(heavy) if heavy else 0)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from mollifier.data import selection
-from mollifier.data.building import COORDINATE_NAMES, POINT, REPLICATE, Roles, time_last
+from mollifier.data.building import COORDINATE_NAMES, POINT, REPLICATE, Roles, indexed, time_last
 from mollifier.data.notation import qualified
 from mollifier.data.readers.registry import Reader
 from mollifier.data.text_tables import first_text, read_layout, split_header
@@ -198,7 +198,8 @@ def tabulate(
         whole = np.full(shape, np.nan)
         whole[tuple(index)] = x
         filled[v] = (tuple(nodes), whole)
-    return xr.Dataset(filled, coords={n: (n, x, attrs.get(n, {})) for n, x in nodes.items()}), axes, repeats
+    coords = {n: (n, indexed(x), attrs.get(n, {})) for n, x in nodes.items()}
+    return xr.Dataset(filled, coords), axes, repeats
 
 
 def _is_axis(name: str, columns: list[str]) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy.interpolate import make_interp_spline
 
+from mollifier.data.building import indexed
 from mollifier.data.lazy import steps
 from mollifier.engines.fit_table import FitPart, fit_table
 from mollifier.engines.linalg.dense import contract
@@ -82,7 +83,7 @@ def _dataset(
         values = fit.space.lattice(fit.residuals[part] / scale, np.nan)
         label = "residual" if sums.equations == 1 else f"residual_{e}"
         variables[label] = (grid.names, _interpolated(values, fit, grid), note)
-    places = {a.name: (a.name, a.points, _attrs(a.unit)) for a in grid}
+    places = {a.name: (a.name, indexed(a.points), _attrs(a.unit)) for a in grid}
     found = xr.Dataset(variables, {**places, **values_of_laws})
     return found if problem.interior is None else problem.interior.masked(found, grid)
 
