@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from mollifier.data.neighbours import neighbour_correlation
 from mollifier.diagnostics.validation import finite_differences as finite
-from mollifier.diagnostics.validation.verdict import misfit, neighbour_correlation
+from mollifier.diagnostics.validation.verdict import misfit
 from mollifier.mollify.grid import Axis, Grid
 
 

@@ -289,7 +289,7 @@ def _shape(
     few = slice(None, None, 1 + e.size // tuning.ranked)
     correlation = np.corrcoef(ranks(squares[few]), ranks(level[few]))[0, 1]
     if normal_tail(correlation * np.sqrt(count / (few.step or 1))) < tuning.level:
-        slope = _growth(np.minimum(squares, tuning.clip**2 * np.mean(squares)), level**2)
+        _, slope = growth(np.minimum(squares, tuning.clip**2 * np.mean(squares)), level**2)
         # Intervals hold all the same: 55 of 56 numbers (docs: data).
         yield NoiseFinding("relative", float(np.sqrt(slope)), grave=False, sd=sd)
         return
@@ -299,8 +299,13 @@ def _shape(
         yield NoiseFinding("tails", excess / fourth, grave=False, sd=sd)
 
 
-def _growth(squares: Array, level: Array) -> float:
-    """The slope of ``squares = floor + slope * level``, weighted by their own variance."""
+def growth(squares: Array, level: Array) -> tuple[float, float]:
+    """Floor and slope of ``squares = floor + slope * level``, shape (n,), weighted by their own variance.
+
+    >>> level = np.linspace(0, 4, 50)
+    >>> [round(c, 6) for c in growth(0.1 + 0.5 * level, level)]
+    [0.1, 0.5]
+    """
     fitted = np.ones_like(squares)
     floor = slope = 0.0
     for _ in range(5):
@@ -308,7 +313,7 @@ def _growth(squares: Array, level: Array) -> float:
         (floor, slope), *_ = np.linalg.lstsq(columns, squares / fitted, rcond=None)
         floor, slope = max(floor, 0.0), max(slope, 0.0)
         fitted = np.maximum(floor + slope * level, 1e-3 * np.mean(squares))
-    return float(slope)
+    return float(floor), float(slope)
 
 
 def _steps(u: Array, rms: float, tuning: NoiseTuning) -> Iterator[NoiseFinding]:

@@ -19,6 +19,7 @@ from mollifier.data.selection import Samples
 from mollifier.errors import DataError
 from mollifier.io.arguments import typed
 from mollifier.io.draws import Rng, generator
+from mollifier.mollify.arrays import Array
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -231,6 +232,20 @@ class Observations(Labelled):
             dataset[d.variable] = dataset[d.variable].where(~d.mask)
         notes = [*filter(None, [dataset.attrs.get("masked")]), *(d.text for d in found)]
         return self._with(dataset.assign_attrs(masked="; ".join(notes))) if found else self
+
+    def weighed(self, errors: Mapping[str, Array]) -> Observations:
+        """With standard errors that were estimated, in the order of `samples`, for some variables."""
+        dataset, arrays = self.in_memory.copy(), {}
+        for v, sd in errors.items():
+            there = np.isfinite(dataset[v].values)
+            arrays[v] = np.full(there.shape, float(np.median(sd)))
+            arrays[v][there] = sd
+        found = self.from_dataset(
+            dataset, noise=arrays, coordinates=self.coordinates, replicates=self.replicates
+        )
+        for v in errors:
+            found.dataset[v].attrs["noise_source"] = "estimated"
+        return found
 
     def scattered(self) -> Observations:
         """The same samples as scattered observations, one row for each place (and replicate) with a value."""

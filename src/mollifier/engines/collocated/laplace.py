@@ -27,7 +27,7 @@ class Laplace:
 
     The posterior is a mixture of normal distributions, each with the inverse of n J'J as its covariance, n
     the number of samples (MacKay, Neural Computation 4:415, 1992). A number that neither data, equation nor
-    prior determine has the standard deviation of one unit of its bijection. Bounds of numbers are ignored: a
+    prior determine has a standard deviation of its own size (`wide_sd`). Bounds of numbers are ignored: a
     number at a bound has the standard error that it would have without. Values of fields are averaged over
     their bijection, which is curved near a bound. Where the smoothness of fields was not given, it is
     averaged over, and standard errors include the bias caused by the prior. Errors by the spacing of the
@@ -46,7 +46,7 @@ class Laplace:
         held = np.zeros(len(units))
         for name, scalar in self.model.scalars.items():
             here = self._places[name].start
-            units[here], held[here] = unit_of(scalar.bijection) / slope_of(scalar), 1.0
+            units[here], held[here] = wide_sd(scalar) / slope_of(scalar), 1.0
         self._units = units
         self._noise = _spread_factor(components, units, held)
         self._spacing: dict[str, Array] = {}
@@ -78,7 +78,7 @@ class Laplace:
     def _rms(self, name: str, factor: Array) -> float:
         """Rms standard error of an unknown in the measured region by a factor of the covariance."""
         if name in self.model.scalars:
-            unit = unit_of(self.model.scalars[name].bijection)
+            unit = wide_sd(self.model.scalars[name])
             return abs(unit) * float(np.linalg.norm(factor[:, self._places[name]]))
         squares = np.square(self._spread(name, factor)).sum(-1)
         if name not in self.model.problem.laws:
@@ -102,9 +102,7 @@ class Laplace:
         for (_, label, _), row in zip(errors, moved, strict=True):
             for name, here in self._places.items():
                 number = self.model.scalars.get(name)
-                by = (
-                    self._rms(name, row[None]) if number is None else unit_of(number.bijection) * row[here][0]
-                )
+                by = self._rms(name, row[None]) if number is None else wide_sd(number) * row[here][0]
                 found[name][label] = rounded(float(by))
         return found
 
@@ -166,6 +164,19 @@ class Laplace:
 def unit_of(bijection: Bijection) -> float:
     """Derivative of a value by its raw value at the level."""
     return float(bijection.slopes(np.zeros(1))[0])
+
+
+def wide_sd(scalar: Scalar) -> float:
+    """Standard deviation of a number by a wide prior, with the sign of its bijection's slope.
+
+    That is its size at first, or now where that is larger: a first guess may be off by orders of magnitude.
+    Between two bounds it is that at the level.
+    """
+    first, bijection = unit_of(scalar.bijection), scalar.bijection
+    if bijection.lower is not None and bijection.upper is not None:
+        return first
+    bound = next((b for b in (bijection.lower, bijection.upper) if b is not None), 0.0)
+    return float(np.copysign(max(abs(first), abs(float(scalar().detach()) - bound)), first))
 
 
 def slope_of(scalar: Scalar) -> float:

@@ -14,8 +14,18 @@ def noise_as_assumed(problem: InverseProblem, solution: Solution) -> Status | No
     --------
     See `mollifier.data.observations.Observations.noise_findings`.
     """
-    del solution  # its residuals are judged elsewhere: they depend on the engine
-    found = [(f, finding) for f in problem.fields for finding in problem.data.noise_findings(f)]
+    grows = solution.provenance.get("growing_noise", {})  # its residuals are judged elsewhere
+    notes = [
+        f"{f}: the noise grows with the value (about {100 * seen['share']:.2g} % of it), and samples were "
+        f"weighed so; to declare it: {{{f}: {{sd: {seen['floor']:.2g}, relative: {seen['share']:.2g}}}}}"
+        for f, seen in grows.items()
+    ]
+    found = [
+        (f, finding)
+        for f in problem.fields
+        for finding in problem.data.noise_findings(f)
+        if not (f in grows and finding.kind == "relative")
+    ]
     for name in (True, False):
         texts = [f"{f}: {finding.text}" for f, finding in found if finding.grave is name]
         declared = [w for f, finding in found if finding.grave is name and (w := finding.declaration(f))]
@@ -23,4 +33,4 @@ def noise_as_assumed(problem: InverseProblem, solution: Solution) -> Status | No
             advice = f"; declare it, as {declared[0]}" if declared else ""
             message = f"{', '.join(texts)}; the standard errors assume independent noise of one size{advice}"
             return Status("misfit" if name else "converged", message)
-    return None
+    return Status("converged", "; ".join(notes)) if notes else None

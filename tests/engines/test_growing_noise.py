@@ -1,0 +1,79 @@
+"""Noise that was not declared and grows with the value: samples weigh as the residuals show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import mollifier as mf
+from mollifier.engines.collocated.bijection import Scalar
+from mollifier.engines.collocated.laplace import wide_sd
+from mollifier.engines.growing_noise import Growth, growing, weighed
+
+
+def decay(noise: str, seed: int, rate: float = 0.5) -> mf.InverseProblem:
+    """A chain A -> B, both counted or measured."""
+    t, rng = np.linspace(0, 20, 61), np.random.default_rng(seed)
+    a = np.exp(-rate * t)
+    b = rate / (rate - 0.15) * (np.exp(-0.15 * t) - a)
+    if noise == "counts":
+        a, b = (rng.poisson(500 * v) / 500 for v in (a, b))
+    else:
+        a, b = (v + 0.02 * rng.standard_normal(t.size) for v in (a, b))
+    unknowns = {"k1": mf.ScalarUnknown(), "k2": mf.ScalarUnknown()}
+    data = mf.Observations({"A": a, "B": b}, {"t": t})
+    return mf.InverseProblem(["A_t = -k1*A", "B_t = k1*A - k2*B"], data, unknowns)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_counts_are_no_misfit(seed):
+    """The noise of most values, which are small, is a tenth of that of the first ones."""
+    solution = mf.solve(decay("counts", seed), "joint")
+    assert solution.status.ok
+    assert "A: the noise grows with the value" in solution.status.message
+    for name, true in (("k1", 0.5), ("k2", 0.15)):
+        low, high = solution.estimates[name].interval(0.997)
+        assert low < true < high
+    assert mf.validate(solution).status == "holds"
+
+
+def test_noise_of_one_size_is_left_as_it_is():
+    solution = mf.solve(decay("white", 0), "joint")
+    assert solution.status.ok
+    assert "growing_noise" not in solution.provenance
+
+
+def test_what_an_equation_lacks_is_no_noise():
+    """Without the loss of B its residuals are large where B is, and neighbours share them."""
+    problem = replace(
+        decay("white", 0),
+        equation=["A_t = -k1*A", "B_t = k1*A"],
+        unknowns={"k1": mf.ScalarUnknown()},
+    )
+    solution = mf.solve(problem, "joint")
+    assert solution.status.name == "misfit"
+    assert "growing_noise" not in solution.provenance
+
+
+def test_weights_are_those_of_the_samples():
+    """The table of the fit has held-out samples last, the data their own order."""
+    problem = decay("counts", 0)
+    solution = mf.solve(problem, "joint")
+    seen = Growth(floor=0.01, share=0.1)
+    sd = weighed(problem, solution, {"A": seen}).data.samples("A").sd
+    true = seen.sd(np.exp(-0.5 * np.linspace(0, 20, 61)))
+    np.testing.assert_allclose(sd, true, rtol=0.1)
+    assert weighed(problem, solution, {"A": seen}).data.noise_source("A") == "estimated"
+    assert growing(decay("white", 0), mf.solve(decay("white", 0), "joint")) == {}
+
+
+def test_a_wide_prior_has_the_size_of_the_number():
+    """A first guess of .001 for .4 left standard errors at a fifth of what the data say."""
+    number = Scalar(mf.ScalarUnknown(lower=0.0))
+    number.bijection.start_from(0.001, 0.001)
+    first = wide_sd(number)
+    number.assign(0.4)
+    assert first == pytest.approx(0.001, rel=0.5)
+    assert wide_sd(number) == pytest.approx(0.4)
