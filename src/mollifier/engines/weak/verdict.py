@@ -99,7 +99,8 @@ def _partly_left_to_prior(shares: Mapping[str, float]) -> Status | None:
 def _misfit(problem: InverseProblem, fit: Fit, selection: RadiusSelection) -> Status | None:
     """Whether residuals, or whitened ones, exceed both the noise and a share of the equation's terms.
 
-    Where the data are too coarse for their integrals, it is open whether the equation holds.
+    Where the data are too coarse for their integrals, it is open whether the equation holds, unless damaged
+    values make them look so.
     """
     sums = selection.estimator.sums
     excess = float(np.sqrt(np.mean(np.maximum(fit.residuals**2 - fit.variances, 0.0))))
@@ -111,7 +112,7 @@ def _misfit(problem: InverseProblem, fit: Fit, selection: RadiusSelection) -> St
     beyond = any(size > largest_misfit(free, values, sums.tuning) for size, free in found)
     if not beyond or share <= sums.tuning.misfit_share:
         return None
-    coarse = _coarse(problem)
+    coarse = None if problem.data.damage else _coarse(problem)
     why = coarse or "the equation, the unknowns' form or the data's resolution is at fault"
     if conditions := contradicting(problem, fit, selection.estimator):
         named = " or ".join(f"'{c}'" for c in conditions)
