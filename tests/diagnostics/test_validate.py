@@ -12,7 +12,14 @@ import mollifier as mf
 from engine_problems import heat, heat_values, noisy
 from mollifier.cli.app import app
 from mollifier.data.observations import Observations
-from mollifier.diagnostics.validation.forward_problem import NoForwardSolutionError, evolution_of, system_of
+from mollifier.diagnostics.validation import solvers
+from mollifier.diagnostics.validation.forward import forward
+from mollifier.diagnostics.validation.forward_problem import (
+    ForwardProblem,
+    NoForwardSolutionError,
+    evolution_of,
+    system_of,
+)
 from mollifier.diagnostics.validation.validate import validate
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.mollify.orders import Derivative
@@ -150,6 +157,47 @@ def test_the_forward_solution_is_the_exact_one(name):
     else:
         wrong = replace(right, dataset=right.dataset.assign(k=right.dataset["k"] * 1.1))
     assert validate(wrong).status != "holds"
+
+
+def test_large_grids_are_solved_by_explicit_steps(monkeypatch):
+    """Where they are stable in few steps, with the same solution; a stiff equation stays implicit."""
+    methods, original = [], solvers.solve_ivp
+
+    def watched(*args, **options):
+        methods.append(options["method"])
+        return original(*args, **options)
+
+    monkeypatch.setattr(solvers, "solve_ivp", watched)
+    equation, state, estimates, _ = PAIRS["diffusion"]
+    right = exact_solution(state, estimates, equation, noise=1e-3)
+    implicit = validate(right).forward["u"]
+    monkeypatch.setattr(solvers, "_LARGE", 10)
+    explicit = validate(right).forward["u"]
+    stiff = replace(right, estimates={"D": Estimate("D", 10.0)})
+    assert validate(stiff).status != "holds"
+    assert set(methods[:2]) == {"Radau"}
+    assert "RK45" in methods
+    assert methods[-1] == "Radau"
+    np.testing.assert_allclose(explicit, implicit, atol=1e-4)
+
+
+@pytest.mark.parametrize(("resolved", "status"), [(True, "refuted"), (False, "doubtful")])
+def test_a_grid_that_is_hardly_resolved_refutes_nothing(monkeypatch, resolved, status):
+    right = exact_solution({"u": heat_values}, {"D": 0.1}, "u_t = D*u_xx", noise=1e-3)
+    away = replace(forward(right, system_of(right, None)), shifts={"D": 80.0}, resolved=resolved)
+    monkeypatch.setattr("mollifier.diagnostics.validation.validate.forward", lambda *_: away)
+    found = validate(right)
+    assert found.status == status
+    (said,) = [r for r in found.reasons if "'D' 80 of its standard errors" in r]
+    assert said.endswith("(or the grid of the forward solution is too coarse)") == (not resolved)
+
+
+@pytest.mark.parametrize(("affordable", "resolved"), [(True, True), (False, False)])
+def test_a_grid_is_resolved_where_a_finer_one_changes_little(monkeypatch, affordable, resolved):
+    right = exact_solution({"u": heat_values}, {"D": 0.1}, "u_t = D*u_xx", noise=1e-3)
+    if not affordable:
+        monkeypatch.setattr(ForwardProblem, "affordable", lambda *_: False)
+    assert forward(right, system_of(right, None)).resolved == resolved
 
 
 def test_an_equation_that_lets_errors_grow_is_started_anew():

@@ -46,6 +46,8 @@ class Forward:
     lacking: Mapping[str, float]
     #: How it was made.
     notes: tuple[str, ...]
+    #: Whether a finer grid is known to change it little.
+    resolved: bool
 
 
 def forward(solution: Solution, system: EquationSystem) -> Forward:
@@ -68,7 +70,8 @@ def forward(solution: Solution, system: EquationSystem) -> Forward:
     notes = [f"solved forward on {' x '.join(map(str, shape))} nodes"]
     if solver.restarts:
         notes.append(f"the equation lets errors grow: it was restarted {solver.restarts} times on the way")
-    if not np.isfinite(change) or change > _COARSE:
+    resolved = bool(np.isfinite(change)) and change <= _COARSE
+    if not resolved:
         text = f"{change:.2g} times the noise" if np.isfinite(change) else "an unknown amount"
         notes.append(f"a grid twice as fine changes the forward solution by {text}: it is hardly resolved")
     shifts: Mapping[str, float] = {}
@@ -83,7 +86,7 @@ def forward(solution: Solution, system: EquationSystem) -> Forward:
     errors = {f: errors_of(values[f], d) for f, d in data.items()}
     found = {f: v.isel({UNIFORM: 0}, drop=True) if UNIFORM in v.dims else v for f, v in values.items()}
     points = {f: d.over(found[f].dims) for f, d in data.items()}
-    return Forward(xr.Dataset(found), errors, points, shifts, lacking, tuple(notes))
+    return Forward(xr.Dataset(found), errors, points, shifts, lacking, tuple(notes), resolved)
 
 
 def _resolved(

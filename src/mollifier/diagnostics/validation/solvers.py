@@ -1,6 +1,7 @@
 """Forward problems on a grid, once solved: finite differences in space, and what the solution responds to.
 
-Along an evolution by SciPy's implicit Radau method; without one by sparse Newton steps.
+Along an evolution by SciPy's implicit Radau method, or on large grids where the equation allows long enough
+steps by its explicit Runge-Kutta method of order five; without an evolution by sparse Newton steps.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import scipy.sparse.linalg as spla
 import xarray as xr
 from scipy.integrate import solve_ivp
 from scipy.interpolate import CubicSpline
-from scipy.sparse.linalg import splu
 
 from mollifier.diagnostics.validation.discretisation import Discretisation, Part, Term, on_nodes
 from mollifier.diagnostics.validation.forward_problem import Evolution, ForwardProblem, NoForwardSolutionError
@@ -24,6 +25,10 @@ from mollifier.mollify.grid import Grid
 
 _RELATIVE = 1e-6
 _EVALUATIONS = 8_000
+# Values from which factors of the Jacobian cost more than explicit steps; evaluations a step, and the length
+# of a stable one in inverse spectral radii (Hairer and Wanner, Solving Ordinary Differential Equations II,
+# section IV.2).
+_LARGE, _STAGES, _STABLE = 4_000, 6, 3.0
 # An unstable equation is restarted where an error at the start has grown by so much, at most so often.
 _GROWN, _WINDOWS = 30.0, 32
 _MODES = 6
@@ -87,23 +92,32 @@ class MethodOfLines:
 
     def _run(self, low: int, high: int, push: float = 0.0) -> dict[Part, Array]:
         """Parts at the times from one to another, shape (times, nodes), the start perturbed by a push."""
-        start = [self.bounds[f](self.times[low], k)[self.discrete.inner] for f, k in self.parts]
+        given = [self.bounds[f](self.times[low], k)[self.discrete.inner] for f, k in self.parts]
         if push:
             bump = _bump(self.grid)[self.discrete.inner]
-            start = [
+            given = [
                 s + push * self.scale[f] * bump * (k == 0)
-                for s, (f, k) in zip(start, self.parts, strict=True)
+                for s, (f, k) in zip(given, self.parts, strict=True)
             ]
         times = self.times[low : high + 1]
         level = np.concatenate(
             [np.full(self.discrete.inner.size, _RELATIVE * self.scale[f]) for f, _ in self.parts]
         )
+        start = np.concatenate(given)
+        way: dict[str, Any] = (
+            {"method": "RK45"} if self._explicit(times, start) else {"method": "Radau", "jac": self._slope}
+        )
         try:
             with np.errstate(all="ignore"):
                 done = solve_ivp(
-                    self._rate, (times[0], times[-1]), np.concatenate(start), "Radau", t_eval=times,
-                    jac=self._slope, rtol=10 * _RELATIVE, atol=level,
-                )  # fmt: skip
+                    self._rate,
+                    (times[0], times[-1]),
+                    start,
+                    t_eval=times,
+                    rtol=10 * _RELATIVE,
+                    atol=level,
+                    **way,
+                )
         except (_Budget, RuntimeError, ValueError):
             slow = f"it takes more than {_EVALUATIONS:,} evaluations of the equation"
             why = slow if self.left < 0 else "its solution with the estimates blows up"
@@ -112,6 +126,14 @@ class MethodOfLines:
             raise NoForwardSolutionError("its solution with the estimates blows up")
         states = [self._whole(t, y) for t, y in zip(times, done.y.T, strict=True)]
         return {p: np.stack([s[p] for s in states]) for p in self.parts}
+
+    def _explicit(self, times: Array, start: Array) -> bool:
+        """Whether stable explicit steps are few enough, on a grid on which implicit ones are slow."""
+        if start.size < _LARGE:
+            return False
+        slope = self._slope(times[0], start)
+        radius = float(spla.norm(slope @ slope, 1)) ** 0.5
+        return _STAGES * radius * float(times[-1] - times[0]) / _STABLE < _EVALUATIONS / 4
 
     def solve(self) -> dict[str, xr.DataArray]:
         """In one go where errors at the start do not grow, else in as few windows as keep them small."""
@@ -177,7 +199,7 @@ class MethodOfLines:
             if last is not None:
                 half = (t - self.times[i - 1]) / 2
                 right = last[1] + half * (last[0] @ last[1] + last[2] + source)
-                values = splu(sp.csc_array(one - half * matrix)).solve(right)
+                values = _factors(sp.csc_array(one - half * matrix)).solve(right)
             last = matrix, start if i in self.starts else values, source
             for part, now in zip(self.parts, np.split(values, len(self.parts)), strict=True):
                 given[part][inner] = now
@@ -193,6 +215,11 @@ class MethodOfLines:
             ]
         size = np.max(sizes, axis=0)
         return base, float(size.max() / size[0]) if size[0] > 0 else 1.0
+
+
+def _factors(matrix: sp.csc_array) -> spla.SuperLU:
+    """Factors by an ordering for patterns that are nearly symmetric, as those of differences in space are."""
+    return spla.splu(matrix, permc_spec="MMD_AT_PLUS_A")
 
 
 def _bump(grid: Grid) -> Array:
@@ -236,7 +263,7 @@ class Steady:
             if not np.isfinite(size):
                 break
             try:
-                step = splu(discrete.assembled(discrete.slopes(env), list(u))).solve(residual)
+                step = _factors(discrete.assembled(discrete.slopes(env), list(u))).solve(residual)
             except RuntimeError:
                 raise NoForwardSolutionError("the linearised equation is singular") from None
             better = _damped(discrete, u, step, size)
@@ -265,7 +292,7 @@ class Steady:
         env = discrete.environment(0.0, self.values)
         rows = discrete.slopes(env)
         source = np.concatenate(discrete.sources(env, rows, given, ways, terms, self.values, step))
-        inner = -splu(discrete.assembled(rows, parts)).solve(source)
+        inner = -_factors(discrete.assembled(rows, parts)).solve(source)
         for part, values in zip(parts, np.split(inner, len(parts)), strict=True):
             given[part][discrete.inner] = values
         yield {f: given[f, 0] for f, _ in parts}

@@ -24,6 +24,7 @@ from mollifier.diagnostics.validation.verdict import (
     noise,
     places,
     shifted,
+    unresolved,
     worst,
 )
 from mollifier.engines.gates.conditions import share_of_limit, unmet
@@ -157,10 +158,11 @@ def validate(
         findings.append(Judgement("forward solution", "", None, "doubtful", text))
     else:
         solved, notes = found.fields, [*notes, *found.notes]
+        seen: list[Judgement] = []
         for name, errors in found.errors.items():
-            findings += _compared("forward solution", name, errors, found.points[name])
-        findings += [shifted(n, by) for n, by in found.shifts.items()]
-        findings += lacking(found.lacking)
+            seen += _compared("forward solution", name, errors, found.points[name])
+        seen += [*(shifted(n, by) for n, by in found.shifts.items()), *lacking(found.lacking)]
+        findings += seen if found.resolved else map(unresolved, seen)
     if held_out is not None:
         findings += _further(solution, solved, held_out)
     if problem is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -144,6 +144,18 @@ def lacking(scores: Mapping[str, float]) -> list[Judgement]:
     text = f"forward solution: the data fit better with a further term, {name}, by {size:.2g} standard errors"
     hint = "a term is missing, or a known coefficient is wrong"
     return [_graded("further term", name, size, _LACKING, f"{text}: {hint}")]
+
+
+def unresolved(found: Judgement) -> Judgement:
+    """A finding of a forward solution that its grid hardly resolves: the grid may be its cause.
+
+    >>> unresolved(shifted("k", 80.0)).verdict
+    'doubtful'
+    """
+    if found.verdict != "refuted":
+        return found
+    reason = f"{found.reason} (or the grid of the forward solution is too coarse)"
+    return replace(found, verdict="doubtful", reason=reason)
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
