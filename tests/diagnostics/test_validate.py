@@ -402,6 +402,7 @@ def test_a_periodic_axis_with_uneven_nodes_holds(jitter):
     assert [r["verdict"] for r in unsolved.table if r["test"] == "further data"] == ["holds"], unsolved
 
 
+@pytest.mark.slow
 def test_unknown_fields_hold_too():
     problem = InverseProblem(
         "u_t = dx(k*u_x) + s",

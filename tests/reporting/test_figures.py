@@ -46,7 +46,7 @@ def test_every_figure_is_made(case):
         assert plot(solution, name, truth).axes
 
 
-@pytest.mark.parametrize("case", cases("curve", "film"))
+@pytest.mark.parametrize("case", cases("curve"))
 @pytest.mark.parametrize("with_truth", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_every_figure_is_written(tmp_path, case, with_truth):
     solution, truth = make_solution(*CASES[case])

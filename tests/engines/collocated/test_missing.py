@@ -75,7 +75,7 @@ def test_significance_ignores_directions_without_variance():
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("value", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
 def test_constant_field_is_undetermined_without_a_warning(value):
     """A column that does not vary holds nothing of the unknown, and the reason says so."""
     x, t = np.random.default_rng(0).random((2, 60))

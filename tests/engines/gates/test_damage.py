@@ -84,7 +84,7 @@ def test_check_names_damage_and_looks_past_it() -> None:
     assert not found.suggested
 
 
-@pytest.mark.parametrize("engine", ["joint", "network"])
+@pytest.mark.parametrize("engine", ["joint", pytest.param("network", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("likelihood", ["normal", "student", pytest.param("huber", marks=pytest.mark.slow)])
 def test_damage_scattered_by_likelihood(engine: str, likelihood: str) -> None:
     """Four wild values of 400: named, and soon; a robust likelihood gives the right number."""

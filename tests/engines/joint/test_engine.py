@@ -337,7 +337,7 @@ def test_a_number_at_its_bound_keeps_its_standard_error():
     "name",
     [
         "same_term",
-        "single_wave",
+        pytest.param("single_wave", marks=pytest.mark.slow),
         "pure_noise",
         pytest.param("proportional", marks=pytest.mark.slow),
         pytest.param("no_scale", marks=pytest.mark.slow),

@@ -57,6 +57,7 @@ def test_misfit_missing_term_and_wrong_constant(equation, names, constants):
     assert answer(equation, moving(), names, constants).status.name == "misfit"
 
 
+@pytest.mark.slow
 def test_misfit_velocity_that_varies():
     """A number in place of a field over t, and a field over the wrong coordinate."""
     data = moving(oscillating(1)[0], 0.0, 0.005)

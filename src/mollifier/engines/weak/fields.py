@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mollifier.engines.identifiability.structure import gauge_text, gauges
-from mollifier.engines.linalg.dense import contract
+from mollifier.engines.linalg.dense import contract, factored, inverted
 from mollifier.engines.splines.basis import Basis
 from mollifier.engines.splines.laws import LawBasis
 from mollifier.engines.visits import mode_variable
@@ -74,12 +74,12 @@ def prior_covariance(fit: Fit, basis: Basis) -> Array:
     """Covariance (size, size) of a field's coefficients without data; large where the prior is flat."""
     if basis.name not in fit.precisions:
         return np.full((basis.size, basis.size), np.inf)
-    strengths, modes = np.linalg.eigh(fit.precisions[basis.name])
-    return (modes / np.maximum(strengths, np.finfo(float).eps * strengths[-1])) @ modes.T
+    precision = fit.precisions[basis.name]
+    return inverted(precision + np.finfo(float).eps * np.linalg.norm(precision, 1) * np.eye(basis.size))
 
 
 def pointwise_sd(parts: Sequence[Array], covariance: Array) -> Array:
-    """Standard errors of a field at nodes: roots of the diagonal of ``P C P'``, by the eigenvectors of C.
+    """Standard errors of a field at nodes: roots of the diagonal of ``P C P'``, by the Cholesky factor of C.
 
     P is the Kronecker product of the parts, and the result has an axis for each of them.
 
@@ -98,9 +98,8 @@ def pointwise_sd(parts: Sequence[Array], covariance: Array) -> Array:
     if not np.isfinite(covariance).all():
         return np.full(nodes, np.inf)
     scale = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
-    values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
-    keep, vectors = values > 1e-14 * values[-1], vectors * scale[:, None]
+    factor = factored(covariance / np.outer(scale, scale), 1e-12) * scale[:, None]
     sizes = [p.shape[1] for p in parts]
-    for value, vector in zip(values[keep], vectors.T[keep], strict=True):
-        total += value * contract(vector.reshape(sizes), parts) ** 2
+    for column in factor.T:
+        total += contract(column.reshape(sizes), parts) ** 2
     return np.sqrt(total)
