@@ -32,10 +32,17 @@ def edged_fields(joint: Joint) -> list[str]:
 
 
 def log_evidence(joint: Joint) -> float:
-    """Of a fit and its priors, up to a constant that fits on the same nodes share."""
+    """Of a fit and its priors, up to a constant that fits on the same nodes share.
+
+    States and unknowns are integrated over, by the prior that the states have given the equation.
+    """
     system, losses = joint.bordered(), joint.losses()
     states = losses["data"] + losses["residual"]
-    return system.linear.log_evidence(system.choices) - states * joint.objective.count / 2
+    return (
+        system.linear.log_evidence(system.choices)
+        - states * joint.objective.count / 2
+        + (system.before_data.log_determinant - system.eliminated.factor.log_determinant) / 2
+    )
 
 
 def unresolved(fields: Sequence[str], why: str) -> str:

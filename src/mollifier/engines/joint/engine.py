@@ -32,6 +32,7 @@ from mollifier.engines.joint.smoothing import Smoothing
 from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint
 from mollifier.engines.joint.tuning import JointTuning
+from mollifier.engines.joint.wide import over_values, wide_number
 from mollifier.engines.priors.field_prior import EDGES
 from mollifier.errors import CheckpointError, ConfigurationError, check_known
 from mollifier.mollify.kernels import kernel_for
@@ -53,7 +54,8 @@ def solve_joint(request: Request) -> Solution:
     marginal likelihood. If the estimated states turn out too steep for the automatically chosen nodes, the
     problem is solved again with more nodes. If the evidence is for an unknown field with edges, it is solved
     again from there by a prior for edges, on more cells, and the answer of greater evidence is returned. The
-    prior ``tv`` starts from a smooth answer, too.
+    prior ``tv`` starts from a smooth answer, too. A number beside unknown fields whose standard error exceeds
+    ``settings.tuning.wide`` of it has the mean and standard deviation of its posterior, by further solves.
 
     Parameters
     ----------
@@ -88,7 +90,12 @@ def solve_joint(request: Request) -> Solution:
             settings = finer
     if found.status.name not in SETTLED:
         return found
-    return _edged(passes, settings, found, joint, given)
+    answer = _edged(passes, settings, found, joint, given)
+    wide = wide_number(found, joint) if answer is found else ""
+    if not wide:
+        return answer
+    request = replace(passes.request, settings=settings)
+    return over_values(request, wide, found, lambda r: passes.run(r, smooth))
 
 
 def _edged(

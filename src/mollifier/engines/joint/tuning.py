@@ -140,6 +140,26 @@ class JointTuning(CollocatedTuning):
     profile_steps: int = 2
     """Steps in which all other parameters are refitted to a number that is held fixed."""
 
+    # -- a number beside unknown fields whose standard error is large
+    wide: float = 0.1
+    """Standard error of a number, as a share of it, from which its posterior replaces a normal one; infinite:
+    never. A posterior takes about eight more solves."""
+    wide_step: float = 2.0
+    """Standard errors to the first value on each side; every further step is twice the one before."""
+    wide_steps: int = 5
+    """Most such steps on each side."""
+    wide_room: float = 0.9
+    """Most share of the distance to a bound in a step."""
+    wide_depth: float = 8.0
+    """Rise of minus twice the log-evidence at which a side ends, as at 2.8 standard deviations of a normal
+    distribution."""
+    wide_share: float = 0.05
+    """Share of the posterior between neighbouring values above which they may not be far apart."""
+    wide_width: float = 1.25
+    """Distance of neighbouring values, in standard deviations of the posterior, that is too far."""
+    wide_most: int = 16
+    """Most values that are tried."""
+
     # -- an edge of unknown place
     edge_places: int = 9
     """Evenly spaced places at which the edge is taken to be first."""
