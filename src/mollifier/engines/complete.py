@@ -13,6 +13,7 @@ import numpy as np
 from mollifier._version import __version__
 from mollifier.engines.base import Request
 from mollifier.engines.gates.gates import gated
+from mollifier.engines.visits import unit_attrs
 from mollifier.errors import DataError
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
@@ -61,8 +62,7 @@ def complete(problem: InverseProblem, solution: Solution) -> Solution:
             values = data.interpolate(name, dict(zip(over, mesh, strict=True)), method="cubic")
         except DataError:  # beside gaps: whoever needs it there says that it is missing
             continue
-        unit = data.units.get(name, "")
-        attrs: dict[str, Any] = {"role": "known"} | ({"units": unit} if unit else {})
+        attrs: dict[str, Any] = {"role": "known"} | unit_attrs(data.units.get(name, ""))
         dataset[name] = (over, np.asarray(values), attrs)
     for name, unknown in problem.unknown_fields.items():
         bounds = {"valid_min": unknown.lower, "valid_max": unknown.upper}

@@ -18,6 +18,11 @@ _VALUES = 101
 _SMALLEST_MODE = 1e-6
 
 
+def unit_attrs(unit: str) -> dict[str, str]:
+    """The attributes of a variable in a unit; none without one."""
+    return {"units": unit} if unit else {}
+
+
 def value_axes(problem: InverseProblem, states: Mapping[str, Array]) -> list[Axis]:
     """For each field that laws vary over, an axis over the values that its estimate takes.
 
@@ -43,7 +48,7 @@ def value_variables(axes: list[Axis], states: Mapping[str, Array]) -> tuple[dict
         seen = states[axis.name][np.isfinite(states[axis.name])]
         note = {"long_name": f"nodes at which {axis.name} has about this value"}
         variables[f"{axis.name}_visits"] = (value_axis(axis.name), np.histogram(seen, edges)[0], note)
-        attrs = {"long_name": f"value of {axis.name}"} | ({"units": axis.unit} if axis.unit else {})
+        attrs = {"long_name": f"value of {axis.name}"} | unit_attrs(axis.unit)
         coordinates[value_axis(axis.name)] = (value_axis(axis.name), axis.points, attrs)
     return variables, coordinates
 

@@ -16,7 +16,7 @@ from mollifier.engines.collocated.objective import Objective, floored
 from mollifier.engines.collocated.ratio import ratio_read_out
 from mollifier.engines.fit_table import FitPart, fit_table
 from mollifier.engines.identifiability.structure import gauge_text
-from mollifier.engines.visits import mode_variable, value_axes, value_variables
+from mollifier.engines.visits import mode_variable, unit_attrs, value_axes, value_variables
 from mollifier.mollify.arrays import Array
 from mollifier.problem.unknowns import value_axis
 
@@ -52,7 +52,7 @@ def read_fields(objective: Objective, spreads: Mapping[str, Array], laws: Mappin
         for name in block.names:
             unit = units.get(name, "") or getattr(problem.unknowns.get(name), "unit", "")
             value = own[name].detach().cpu().numpy().reshape(block.grid.shape)
-            attrs = dict(_attrs(unit))
+            attrs = unit_attrs(unit)
             if name in model.gauges:
                 value, attrs["comment"] = model.gauge_fixed(name, value), gauge_text(problem, name)
             variables[name] = (dims, value, attrs)
@@ -79,7 +79,7 @@ def read_fields(objective: Objective, spreads: Mapping[str, Array], laws: Mappin
         variables[f"{name}_sd"] = (over, sd, {"long_name": f"standard error of {name} (Laplace)"})
     for name, covariance in laws.items():
         variables |= mode_variable(name, variables[name][0], covariance)
-    coordinates |= {a.name: (a.name, a.points, _attrs(a.unit)) for a in grid}
+    coordinates |= {a.name: (a.name, a.points, unit_attrs(a.unit)) for a in grid}
     found = xr.Dataset(variables, coordinates)
     if model.collocation.inside is None:
         return found
@@ -129,7 +129,3 @@ def read_fit(objective: Objective, held: Observations | None) -> xr.Dataset:
 def read_history(history: Mapping[str, list[Any]]) -> xr.Dataset:
     """One row per step; empty where none was taken."""
     return xr.Dataset({n: ("step", np.asarray(v)) for n, v in (history or {"loss": []}).items()})
-
-
-def _attrs(unit: str) -> Mapping[str, str]:
-    return {"units": unit} if unit else {}

@@ -50,7 +50,7 @@ _MOST_NONLINEAR, _SIZES = 2, {1: 193, 2: 49}
 
 @dataclass(frozen=True)
 class Information:
-    """SampledPosterior of the unknowns, given the equation's terms at some of the samples."""
+    """Posterior of the unknowns, given the equation's terms at some of the samples."""
 
     #: Number -> rough value, and standard error, in its unit.
     values: Mapping[str, float]
@@ -281,7 +281,7 @@ def _ratio(b: Array, covariance: Array, prior: Array) -> Array:
 
 
 def posterior_map(problem: InverseProblem, name: str, covariance: Array, scale: float) -> xr.DataArray:
-    """SampledPosterior over prior standard deviation of a field, on a grid over its coordinates.
+    """Posterior over prior standard deviation of a field, on a grid over its coordinates.
 
     ``covariance`` is of the coefficients of `splines`, ``scale`` the prior standard deviation of the field.
     """

@@ -11,7 +11,7 @@ from mollifier.engines.identifiability.structure import gauge_text, gauges
 from mollifier.engines.linalg.dense import contract, factored, inverted
 from mollifier.engines.splines.basis import Basis
 from mollifier.engines.splines.laws import LawBasis
-from mollifier.engines.visits import mode_variable
+from mollifier.engines.visits import mode_variable, unit_attrs
 from mollifier.engines.weak.estimate import Fit
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
@@ -57,8 +57,7 @@ def field_variables(
     # Bounds are held at places close to one another; between these they may be missed slightly.
     bounds = (unknown.lower, unknown.upper) if left is None else (None, None)
     values = np.clip(values.reshape(shape), *bounds)
-    attrs = {"units": unknown.unit} if unknown.unit else {}
-    attrs |= {} if left is None else {"comment": gauge_text(problem, name)}
+    attrs = unit_attrs(unknown.unit) | ({} if left is None else {"comment": gauge_text(problem, name)})
     found = {
         name: (dims, values, attrs),
         f"{name}_sd": (dims, sd, {"long_name": f"standard error of {name}"}),

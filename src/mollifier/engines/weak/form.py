@@ -6,7 +6,7 @@ until no derivative is left on the data:
     sum_b  integral  D^b phi(x) E_b(u(x), x) dx = 0,
     E_b = sum_i (-1)^|a_i| binom(a_i, b) D^(a_i - b) c_i F_i(u).
 
-GridData values carry noise, ``v = u + e`` with known variance s. For normal noise the operator
+Data carry noise, ``v = u + e`` with known variance s. For normal noise the operator
 
     T f = exp(-s/2 d^2/du^2) f
 

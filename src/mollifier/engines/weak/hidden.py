@@ -19,6 +19,7 @@ import xarray as xr
 from scipy.sparse.linalg import lsmr
 
 from mollifier.engines.identifiability.structure import gauge_text, gauges
+from mollifier.engines.visits import unit_attrs
 from mollifier.engines.weak.rewriting import rewritten
 from mollifier.engines.weak.smoothing import radius_of
 from mollifier.equations.algebra import Algebra, differentiate, number
@@ -125,8 +126,7 @@ def _with_states(problem: InverseProblem, solution: Solution) -> xr.Dataset:
     dataset, free = data.copy(), gauges(problem)
     for name, values in zip(hidden, found.reshape(len(hidden), *grid.shape), strict=True):
         attrs = {"comment": gauge_text(problem, name)} if name in free else {}
-        unit = {"units": u} if (u := problem.states[name].unit) else {}
-        dataset[name] = (names, values, attrs | unit)
+        dataset[name] = (names, values, attrs | unit_attrs(problem.states[name].unit))
     return dataset
 
 

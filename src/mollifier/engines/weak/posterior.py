@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -115,7 +115,7 @@ class Posterior:
     def _problem(self, information: Array, right: Array, scale: Array) -> LinearisedProblem:
         """The information of equations and measurements together, about coefficients of zero."""
         informative = np.trace(information) > 0
-        measured, extra = self._measured(len(scale), self.known)
+        measured, extra = self._measured(len(scale))
         source = information if informative else measured
         ridge = np.diag(JITTER * np.mean(np.diag(source) / scale**2) * scale**2)
         whole, right = information + measured + ridge, right + extra
@@ -137,10 +137,10 @@ class Posterior:
             conditions[known.name] = known.information + ridge[here, here], -known.right
         return LinearisedProblem(whole, -right, priors, conditions)
 
-    def _measured(self, size: int, known: Iterable[FieldMeasurements]) -> tuple[Array, Array]:
+    def _measured(self, size: int) -> tuple[Array, Array]:
         """Information (m, m) of measurements for the coefficients, and its product with them, (m,)."""
         information, right = np.zeros((size, size)), np.zeros(size)
-        for k in known:
+        for k in self.known:
             here = self.place[k.name]
             information[here, here] += k.information
             right[here] += k.right

@@ -13,7 +13,7 @@ from mollifier.data.building import indexed
 from mollifier.data.lazy import steps
 from mollifier.engines.fit_table import FitPart, fit_table
 from mollifier.engines.linalg.dense import contract
-from mollifier.engines.visits import value_axes, value_variables
+from mollifier.engines.visits import unit_attrs, value_axes, value_variables
 from mollifier.engines.weak.estimate import Fit
 from mollifier.engines.weak.fields import field_variables
 from mollifier.engines.weak.radius_selection import RadiusSelection
@@ -66,7 +66,7 @@ def _dataset(
     """States, unknown fields and relative residuals on a grid, thinned where that of the data is large."""
     units = problem.data.units
     variables: dict[str, Any] = {
-        name: (grid.names, np.ascontiguousarray(values), _attrs(units.get(name, "")))
+        name: (grid.names, np.ascontiguousarray(values), unit_attrs(units.get(name, "")))
         for name, values in thinned.items()
     }
     axes = value_axes(problem, states)
@@ -83,7 +83,7 @@ def _dataset(
         values = fit.space.lattice(fit.residuals[part] / scale, np.nan)
         label = "residual" if sums.equations == 1 else f"residual_{e}"
         variables[label] = (grid.names, _interpolated(values, fit, grid), note)
-    places = {a.name: (a.name, indexed(a.points), _attrs(a.unit)) for a in grid}
+    places = {a.name: (a.name, indexed(a.points), unit_attrs(a.unit)) for a in grid}
     found = xr.Dataset(variables, {**places, **values_of_laws})
     return found if problem.interior is None else problem.interior.masked(found, grid)
 
@@ -150,7 +150,3 @@ def _provenance(selection: RadiusSelection, fit: Fit) -> dict[str, Any]:
         "whiteness": fit.whiteness,
         "sensitivity": sensitivity(selection.estimator.sums, fit),
     }
-
-
-def _attrs(unit: str) -> Mapping[str, str]:
-    return {"units": unit} if unit else {}
