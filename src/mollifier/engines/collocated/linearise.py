@@ -79,31 +79,18 @@ class Linearisation:
     ----------
     objective
         The loss: the sum of squares of all residuals.
-
-    Attributes
-    ----------
-    parts, partials
-        Of each equation and condition: where it is imposed, and its partial derivatives.
-    shifts
-        Added to the residual of each equation and condition, shape (nodes,): the multipliers of an augmented
-        Lagrangian. None for zero.
-    priors
-        Of unknown fields, on a lattice of some of the kernel's nodes.
-    roughness
-        The smoothness prior of states on nodes.
-    tied
-        Whether the priors of unknown fields are scaled with the equation's weight.
-    entries
-        Whether the entries of matrices are needed; without, products suffice.
     """
 
+    #: Whether the priors of unknown fields are scaled with the equation's weight.
     tied = True
+    #: Whether the entries of matrices are needed; without, products suffice.
     entries = False
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
         model = objective.model
         parts = {id(part): PartRows(part, self.entries) for part in (model.whole, *model.parts)}
+        #: Of each equation and condition: where it is imposed, and its partial derivatives (`partials`).
         self.parts = [parts[id(part)] for part in objective.parts]
         seen = [b for b in range(len(model.state_blocks)) if b in model.places]
         self.observe = {b: observation_matrix(model.blocks[b], self.entries) for b in seen}
@@ -113,6 +100,7 @@ class Linearisation:
             DataRows(objective, t, observation_matrix(model.blocks[t.block], self.entries))
             for t in objective.measurements
         ]
+        #: The smoothness prior of states on nodes.
         self.roughness = StateRoughness(
             model,
             [
@@ -124,10 +112,13 @@ class Linearisation:
             ],
             objective.tuning,
         )
+        #: Added to the residual of each equation and condition, shape (nodes,): the multipliers of an
+        #: augmented Lagrangian. None for zero.
         self.shifts: list[Array] | None = None
         self._identities: dict[int, Tensor] = {}
         unknowns = model.problem.unknown_fields
         self.lattices = {n: thinned(b.mollified.lattice, b.grid) for n, b in model.unknown_blocks.items()}
+        #: Of unknown fields, on a lattice of some of the kernel's nodes.
         self.priors = {
             n: FieldPrior(
                 self.lattices[n][0],

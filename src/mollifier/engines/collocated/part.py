@@ -20,19 +20,14 @@ from mollifier.problem.inverse_problem import InverseProblem
 class Part(nn.Module):
     """The fields and known coefficients of a problem on a part of the collocation grid.
 
-    Attributes
-    ----------
-    place
-        The part: its nodes, and which of them are in the measured region.
-    blocks, backends
-        Every block of the model, and its derivatives there.
-
     Parameters
     ----------
     problem
         Whose equations name what is needed.
-    place, blocks, backends
-        As the attributes.
+    place
+        The part: its nodes, and which of them are in the measured region.
+    blocks, backends
+        Every block of the model, and its derivatives there.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ balance all terms without unknowns, so that posterior over prior is a number wit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -57,21 +57,21 @@ class Information:
     sd: Mapping[str, float]
     #: Unknown -> the size at which its term alone balances the others: its prior standard deviation.
     scale: Mapping[str, float]
-    #: Numbers whose factor is zero, and those whose factor does not exceed the noise.
-    zero: tuple[str, ...]
-    drowned: tuple[str, ...]
-    #: Changes of numbers that the data do not show.
-    directions: tuple[Direction, ...]
     #: Unknown field -> posterior over prior standard deviation, over its coordinates: 0 known, 1 unknown.
     maps: Mapping[str, xr.DataArray]
     #: Unknown field -> share of the samples at which that ratio is more than a half.
     undetermined: Mapping[str, float]
     #: The same if all other unknowns were known.
     alone: Mapping[str, float]
-    #: Equation -> its residual without the noise, as a share of its largest term.
-    misfit: Mapping[str, float]
     #: About how many independent values all samples give.
     independent: float
+    #: Numbers whose factor is zero, and those whose factor does not exceed the noise.
+    zero: tuple[str, ...] = ()
+    drowned: tuple[str, ...] = ()
+    #: Changes of numbers that the data do not show.
+    directions: tuple[Direction, ...] = ()
+    #: Equation -> its residual without the noise, as a share of its largest term.
+    misfit: Mapping[str, float] = field(default_factory=dict)
 
 
 def information(terms: Terms, at: Mapping[str, float] | None = None) -> Information:

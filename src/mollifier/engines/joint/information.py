@@ -75,13 +75,9 @@ def information_through_states(problem: InverseProblem, settings: JointSettings)
         values={n: values[n] for n in problem.scalars},
         sd={n: float(np.sqrt(covariance[places[n], places[n]][0, 0])) for n in problem.scalars},
         scale=scale,
-        zero=(),
-        drowned=(),
-        directions=(),
         maps=maps,
         undetermined={n: _share(m) for n, m in maps.items()},
         alone={n: _share(m) for n, m in alone.items()},
-        misfit={},
         independent=float(objective.count),
     )
 

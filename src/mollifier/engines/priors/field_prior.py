@@ -40,15 +40,6 @@ class Form:
 
     It is scaled so that the factor of the highest derivatives is one.
 
-    Attributes
-    ----------
-    matrix
-        What turns x into numbers whose sum of squares is x'Px, shape (m, p).
-    square
-        P, shape (p, p).
-    spectrum
-        Eigenvalues of P, shape (p,), none negative.
-
     Parameters
     ----------
     lattice
@@ -71,6 +62,7 @@ class Form:
         matrix = sp.vstack(parts)
         if weights is not None:
             matrix = sp.diags_array(np.sqrt(weights)) @ matrix
+        #: What turns x into numbers whose sum of squares is x'Px, shape (m, p).
         self.matrix = sp.csr_array(matrix)
         self._size, self._weighted = lattice.size, weights is not None
         self._same = (lattice, shape) if weights is None and local is None else None
@@ -83,10 +75,12 @@ class Form:
 
     @cached_property
     def square(self) -> Array:
+        """P, shape (p, p)."""
         return (self.matrix.T @ self.matrix).toarray()
 
     @cached_property
     def spectrum(self) -> Array:
+        """Eigenvalues of P, shape (p,), none negative."""
         if self._same is not None:
             return _spectrum(*self._same)
         return self.eigenvalues()
@@ -120,19 +114,6 @@ def _spectrum(lattice: Grid, shape: Shape) -> Array:
 class FieldPrior:
     """The prior of one unknown field on a lattice of values.
 
-    Attributes
-    ----------
-    lattice
-        Of the coefficients.
-    shapes
-        All that its kind leaves a choice of.
-    shape
-        What it is now; at first of the second order, and for a Matern field of the greatest length.
-    local
-        Factor on its strength at the nodes, shape (p,); None where it is the same everywhere.
-    edged
-        Whether it is for levels with edges between them.
-
     Parameters
     ----------
     lattice
@@ -145,6 +126,7 @@ class FieldPrior:
         Of its family.
     """
 
+    #: Whether it is for levels with edges between them.
     edged = False
 
     def __init__(
@@ -152,9 +134,12 @@ class FieldPrior:
     ) -> None:
         self.lattice = lattice
         apart = all(axis.discrete for axis in lattice)
+        #: All that its kind leaves a choice of.
         self.shapes = EXCHANGEABLE if apart else Shapes.of("h2" if given and kind == "auto" else kind, tuning)
         order = SEMINORMS["h2"] if kind == "auto" and not apart else self.shapes.orders[0]
+        #: What it is now; at first of the second order, and for a Matern field of the greatest length.
         self.shape = Shape(order, self.shapes.lengths[-1])
+        #: Factor on its strength at the nodes, shape (p,); None where it is the same everywhere.
         self.local: Array | None = None
         self._forms: dict[Shape, Form] = {}
 
