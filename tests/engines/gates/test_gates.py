@@ -63,3 +63,19 @@ def test_held_out_gate_names_a_field_that_is_not_predicted(
     assert found is not None
     assert found.name == "misfit"
     assert "6 held-out samples of 'u'" in found.message
+
+
+def test_held_out_gate_takes_estimated_noise_from_the_fit(decay: tuple[mf.InverseProblem, Solution]) -> None:
+    """A fit that follows half of an underestimated noise predicts held-out samples as well as it should."""
+    problem, solution = decay
+    fit, rng = solution.fit, np.random.default_rng(1)
+    held = np.arange(60) % 3 == 0
+    errors = 1.8 * rng.standard_normal(60) * np.where(held, 0.5**-0.5, 0.5**0.5)
+    fitted = fit["u"] + fit["u_sd"] * errors
+    judged = replace(solution, fit=fit.assign(u_held_out=("observation", held), u_fitted=fitted))
+    known = replace(judged, provenance={**judged.provenance, "freedom": 0.5})
+    assert held_out_misfit(problem, judged) is not None
+    assert held_out_misfit(problem, known) is None
+    given = mf.Observations({"u": fit["u"].values}, {"t": np.linspace(0, 3, 60)}, noise={"u": 0.01})
+    stated = mf.InverseProblem("u_t = -k*u", given, {"k": mf.ScalarUnknown()})
+    assert held_out_misfit(stated, known) is not None

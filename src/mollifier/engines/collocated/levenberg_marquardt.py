@@ -233,6 +233,10 @@ class LevenbergMarquardt(Stage):
         """Unknown field -> log-evidence for edges in it (`edge_evidence`), where the engine blurs these."""
         return {}
 
+    def freedom(self) -> float | None:
+        """Share of the data's degrees of freedom that the fit leaves, where the engine knows it."""
+        return None
+
     def profile(self, held: Mapping[str, float]) -> float | None:
         """How much minus twice the log-likelihood grows with numbers held at values, the rest refitted.
 

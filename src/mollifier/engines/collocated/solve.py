@@ -151,7 +151,8 @@ def _solution(run: Run, status: Status, held: Observations | None) -> Solution:
     if isinstance(last, LevenbergMarquardt) and status.name in SETTLED:
         laplace = Laplace(last)
         sd, spreads, laws = laplace.scalars(), laplace.fields | laplace.hidden(), laplace.laws()
-        notes = {"edges": found} if (found := last.edges()) else {}
+        found = {"edges": last.edges(), "freedom": last.freedom()}
+        notes = {name: value for name, value in found.items() if value}
     status, free = judged(status, model, laplace)
     sd |= dict.fromkeys(free, np.inf)
     units = {n: u.unit for n, u in model.problem.scalars.items()}

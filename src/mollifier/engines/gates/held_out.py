@@ -21,8 +21,10 @@ def held_out_misfit(problem: InverseProblem, solution: Solution) -> Status | Non
 
     With right standard errors, a fit that follows each sample by a share h leaves a mean square of 1 - h, and
     1/(1 - h) at samples like them that were held out (as leave-one-out residuals; Golub, Heath and Wahba,
-    Technometrics 21:215, 1979). The median of the held-out errors is judged, by the distribution of an order
-    statistic: a few outliers, or places beyond the fitted samples, do not move it.
+    Technometrics 21:215, 1979). Estimated standard errors may be too small: where an engine says how much its
+    fit leaves, ``provenance["freedom"]``, the variance is that of the fitted samples, their mean square over
+    1 - h. The median of the held-out errors is judged, by the distribution of an order statistic: a few
+    outliers, or places beyond the fitted samples, do not move it.
 
     Parameters
     ----------
@@ -35,7 +37,10 @@ def held_out_misfit(problem: InverseProblem, solution: Solution) -> Status | Non
         if len(unseen) < FEWEST or not len(seen):
             continue
         left = max(float(np.mean(seen**2)), 1 / len(seen))
-        most = expected_median(len(unseen), LEVEL / len(solution.observed)) * np.sqrt(max(1 / left, left))
+        squares = [1 / left, left]
+        if problem.data.noise_source(name) == "estimated":
+            squares.append(left / solution.provenance.get("freedom", 1.0) ** 2)
+        most = expected_median(len(unseen), LEVEL / len(solution.observed)) * np.sqrt(max(squares))
         median = float(np.quantile(unseen, 0.5, method="lower"))
         if median > most:
             return Status(

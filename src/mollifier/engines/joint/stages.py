@@ -83,6 +83,7 @@ class Joint(LevenbergMarquardt):
         #: Log-evidence by which strengths that vary over their fields exceed those that do not.
         self.raised = 0.0
         self._last: list[Component] | None = None
+        self._freedom: float | None = None
 
     @property
     def linearisation(self) -> FieldPriors:
@@ -249,7 +250,12 @@ class Joint(LevenbergMarquardt):
         """Store the posterior of the unknowns."""
         self.linearisation.expand()
         with stiff(self, self.tuning):
-            self._last = self.marginal()[0]
+            system = self.bordered()
+            self._last, self._freedom = self._components(system), system.freedom
+
+    def freedom(self) -> float | None:
+        """As in `LevenbergMarquardt`, at the end of the stage."""
+        return self._freedom
 
     def hidden(self) -> dict[str, Array]:
         """Hidden state -> standard errors on its grid; wider where the misfit exceeds the noise."""

@@ -294,24 +294,28 @@ class Bordered:
         Econometrica 48:817, 1980): noise may be larger where a parameter's information is. One ratio for all
         parameters of a field.
         """
-        layout, curvature = self.layout, self.with_priors()[0]
-        covariance = solved(curvature, np.eye(layout.border_size))
+        layout = self.layout
+        covariance = solved(self.with_priors()[0], np.eye(layout.border_size))
         follow = self._factor.solve(self.normal.between.toarray()) @ covariance
         assumed, shown = np.zeros(layout.border_size), np.zeros(layout.border_size)
         for values, moved in self._moved(self._linearisation.fit(self._nodes), -follow, covariance):
             squares = np.square(moved)
             assumed += squares.sum(axis=0)
             shown += np.square(values) @ squares * self.objective.count
-        fitted, rows = 0.0, 0
+        found = np.ones(layout.border_size)
+        for place in layout.places.values():
+            found[place] = shown[place].sum() / max(assumed[place].sum() * self.freedom, 1e-300)
+        return found
+
+    @cached_property
+    def freedom(self) -> float:
+        """Share of the data's degrees of freedom that the fit leaves."""
+        curvature, fitted, rows = self.with_priors()[0], 0.0, 0
         for part in self._linearisation.fit(self._nodes):
             own, inner = self._reduced(part, probes(len(part.values), self.tuning))
             fitted += float(np.sum(np.square(own)) + np.sum(inner * solved(curvature, inner)))
             rows += len(part.values)
-        left = max(1 - fitted / rows, 1 / rows)
-        found = np.ones(layout.border_size)
-        for place in layout.places.values():
-            found[place] = shown[place].sum() / max(assumed[place].sum() * left, 1e-300)
-        return found
+        return max(1 - fitted / rows, 1 / rows)
 
     def moved_by(self, changed: Changed) -> Array:
         """Change (p, k) of the border, as `LevenbergMarquardt.moved_by`."""
