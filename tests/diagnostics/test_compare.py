@@ -193,6 +193,11 @@ def test_memory_is_what_the_call_adds():
         ),
         ({"engines": []}, ConfigurationError, "No engines"),
         ({"settings": {"trainin": {}}}, ConfigurationError, "trainin"),
+        (
+            {"settings": {"collocation": {"nodes": {"q": 33}}}},
+            ConfigurationError,
+            "names 'q', not a coordinate",
+        ),
         ({"hold_out": 1.5}, DataError, "between 0 and 1"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -114,6 +115,13 @@ def _scaled(axis: Axis) -> Axis:
     return replace(axis, lower=low, upper=high, nodes=nodes)
 
 
+def check_coordinates(problem: InverseProblem, *given: Any) -> None:
+    """Refuse numbers of nodes or radii, where they are mappings, along what is no coordinate of a problem."""
+    named = [c for by_coordinate in given if isinstance(by_coordinate, Mapping) for c in by_coordinate]
+    text = "The collocation names '{}', not a coordinate."
+    check_known(named, problem.coordinates, ConfigurationError, text)
+
+
 def collocate(problem: InverseProblem, chosen: CollocationSettings | None = None) -> Collocation:
     """Grid, kernel and radius for a problem.
 
@@ -123,9 +131,7 @@ def collocate(problem: InverseProblem, chosen: CollocationSettings | None = None
     kernel and the order of the equation need in cells.
     """
     chosen = chosen or CollocationSettings()
-    named = [*(chosen.nodes or {}), *(chosen.radius if isinstance(chosen.radius, Mapping) else {})]
-    text = "The collocation names '{}', not a coordinate."
-    check_known(named, problem.coordinates, ConfigurationError, text)
+    check_coordinates(problem, chosen.nodes, chosen.radius)
     kernel, cells = kernel_for(chosen.kernel, problem.system.order, chosen.degree)
     bounds, periods = problem.bounds, problem.data.periodic
     needed, fixed = {}, dict(chosen.nodes or {})

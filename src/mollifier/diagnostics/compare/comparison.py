@@ -22,6 +22,7 @@ from mollifier.errors import ConfigurationError, check_known
 from mollifier.io.arguments import typed
 from mollifier.io.draws import Rng, seed_of
 from mollifier.io.files import jsonable
+from mollifier.problem.collocation import check_coordinates
 from mollifier.problem.inverse_problem import InverseProblem, require_problem
 from mollifier.problem.solution import Solution
 
@@ -169,7 +170,7 @@ def compare(
     require_problem(problem, "compare")
     children.check_start()
     names = _checked(engines)
-    chosen, seed = _settings(names, settings), seed_of(rng)
+    chosen, seed = _settings(problem, names, settings), seed_of(rng)
     given, held = problem, None
     if hold_out:
         train, held = problem.data.hold_out(hold_out, seed, variables=list(problem.fields))
@@ -211,10 +212,12 @@ def _checked(engines: Sequence[str] | None) -> tuple[str, ...]:
     return names
 
 
-def _settings(names: Sequence[str], settings: Given) -> dict[str, Any]:
+def _settings(problem: InverseProblem, names: Sequence[str], settings: Given) -> dict[str, Any]:
     """Each engine's settings; nothing is held out, since `compare` has split the data."""
     known = variants()
     given = check_settings(settings, [known[n][0] for n in names])
+    collocation = given.get("collocation", {})
+    check_coordinates(problem, collocation.get("nodes"), collocation.get("radius"))
 
     def own(engine: Engine, changes: Mapping[str, Any]) -> Any:
         return settings_for(engine, used_by({**given, "held_out": 0.0, **changes}, [engine]))
