@@ -136,3 +136,23 @@ def test_solve_independent_noise_converges(kind):
             (e.value - t) / e.sd for n, t in (("D", 0.005), ("c", 0.5)) if (e := solution.estimates[n])
         ]
     assert np.sqrt(np.mean(np.square(scores))) < 1.7
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_noise_gate_notes_errors_beyond_the_estimate(given):
+    """Errors larger than the noise are noted where that was estimated from the data; the status stays."""
+    problem, solution = answered(0.04 * np.random.default_rng(0).standard_normal((12, 25)))
+    if not given:
+        points = {c: solution.fit[c].values for c in "xt"}
+        data = mf.Observations({"u": solution.fit["u"].values}, points)
+        assert data.noise_sd("u") > 0
+        problem = mf.InverseProblem("u_t = D*u_xx", data, {"D": mf.ScalarUnknown()})
+    status = noise_as_assumed(problem, solution)
+    if given:
+        assert status is None
+    else:
+        assert status is not None
+        assert status.ok
+        z = solution.scaled_errors("u")
+        size = f"{np.sqrt(np.mean(z**2)):.2g}"
+        assert f"u: the errors are {size} times the noise that was estimated" in status.message

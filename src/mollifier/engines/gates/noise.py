@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from mollifier.engines.registry import ENGINES
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
+
+FEWEST, MORE = 20, 1.5
+"""Samples below which the size of the errors is not judged, and errors over noise that are noted."""
 
 
 def noise_as_assumed(problem: InverseProblem, solution: Solution) -> Status | None:
@@ -33,4 +39,26 @@ def noise_as_assumed(problem: InverseProblem, solution: Solution) -> Status | No
             advice = f"; declare it, as {declared[0]}" if declared else ""
             message = f"{', '.join(texts)}; the standard errors assume independent noise of one size{advice}"
             return Status("misfit" if name else "converged", message)
+    notes += [
+        text
+        for f in problem.fields
+        if f not in grows and (text := _more_than_estimated(problem, solution, f))
+    ]
     return Status("converged", "; ".join(notes)) if notes else None
+
+
+def _more_than_estimated(problem: InverseProblem, solution: Solution, field: str) -> str:
+    """A note of errors of a fit that are far larger than the noise that was estimated from the data alone."""
+    engine = str(solution.provenance.get("engine"))
+    if engine not in ENGINES or not ENGINES[engine].solves_states:
+        return ""
+    if problem.data.noise_source(field) != "estimated":
+        return ""
+    z = solution.scaled_errors(field)[~solution.fit[f"{field}_held_out"].values.astype(bool)]
+    z = z[np.isfinite(z)]
+    if len(z) < FEWEST or np.mean(z**2) < MORE**2:
+        return ""
+    return (
+        f"{field}: the errors are {np.sqrt(np.mean(z**2)):.2g} times the noise that was estimated: it is "
+        "larger in some places, or the equation lacks something; declare the noise if it is known"
+    )
