@@ -25,7 +25,7 @@ from scipy.ndimage import gaussian_filter
 
 from mollifier.chromatin.model import RATE, ChromatinModel
 from mollifier.chromatin.modes import FieldSeries, Modes, TimeRows, time_rows
-from mollifier.engines.linalg.dense import JITTER, factored, lower_factor
+from mollifier.engines.linalg.dense import JITTER, factored
 from mollifier.engines.priors.evidence import LinearisedProblem, QuadraticForm
 from mollifier.engines.priors.field_prior import FieldPrior, field_prior
 from mollifier.engines.priors.lattice_prior import LatticePrior
@@ -70,15 +70,12 @@ class RateProblem(LinearisedProblem):
     squares: float = 0.0
     rows: int = 0
 
-    def log_integral(self, curvature: Array, slope: Array) -> float:
+    def log_integral(self, factor: Array, slope: Array) -> float:
         """With noise of the most likely scale, but no less than it is known to be.
 
         Residuals that nothing explains count as noise, or the rate would fit them, where enough rows show the
         scale.
         """
-        factor = lower_factor(curvature)
-        if factor is None:
-            return -np.inf
         descent = sl.solve_triangular(factor, slope, lower=True, check_finite=False)
         left = self.squares - float(descent @ descent)
         scale = max(left / self.rows, 1.0) if self.rows > _MANY * len(slope) else 1.0

@@ -18,7 +18,7 @@ from mollifier.mollify.distributions import student_upper
 
 # Values that are compared with their neighbours at a time: arrays as large as the data take memory.
 _COMPARED = 2**20
-# Values on a grid whose neighbours are held at a time.
+# Values whose neighbours, and quadratics through these, are held at a time.
 _AT_ONCE = 500
 
 
@@ -189,19 +189,27 @@ def _deviations(
     And the most that neighbours deviate, but for as many as there are coordinates, which may be damaged. With
     ``outside`` the distance is no more than that from the range of the neighbours, as many left out.
     """
-    if places.axes and len(chosen) > _AT_ONCE:
-        some = np.array_split(chosen, 1 + len(chosen) // _AT_ONCE)
-        parts = (_deviations(values, places, part, terms, outside) for part in some)
-        away, beside = map(np.concatenate, zip(*parts, strict=True))
-        return away, beside
-    count, drop = max(4 * len(terms), 12), len(places.nodes)
-    near, offsets = places.near(values, chosen, count)
-    there = np.isfinite(near)
-    own, middle = values.flat[chosen], _medians(near)
+    count, blocks = max(4 * len(terms), 12), 1 + len(chosen) // _AT_ONCE
+    some = np.array_split(chosen, blocks)
+    if places.axes:
+        found = (places.near(values, part, count) for part in some)
+    else:  # one tree for all
+        near, offsets = places.near(values, chosen, count)
+        found = zip(np.array_split(near, blocks), np.array_split(offsets, blocks), strict=True)
+    parts = [_away(values.flat[part], *f, terms, outside) for part, f in zip(some, found, strict=True)]
+    away, beside = map(np.concatenate, zip(*parts, strict=True))
+    return away, beside
+
+
+def _away(
+    own: Array, near: Array, offsets: Array, terms: Sequence[tuple[int, ...]], outside: bool
+) -> tuple[Array, Array]:
+    """`_deviations` of values (c,) by their neighbours (c, count) and the offsets of these (c, count, d)."""
+    drop, there, middle = offsets.shape[2], np.isfinite(near), _medians(near)
     scale = np.maximum(np.abs(offsets).max(axis=(1, 2), keepdims=True), 1e-300)
     design = np.stack([np.prod(offsets[..., list(c)] / scale, axis=-1) for c in terms], axis=-1)
     right = np.where(there, near - middle[:, None], 0.0)
-    left, fit = np.abs(right), np.zeros((len(chosen), len(terms), 1))
+    left, fit = np.abs(right), np.zeros((len(own), len(terms), 1))
     for _ in range(10):
         small = np.median(left, axis=1, keepdims=True) * 1e-2 + 1e-300
         weight = there / np.maximum(left, small)

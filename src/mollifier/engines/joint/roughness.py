@@ -115,6 +115,6 @@ def best_roughness(
 
 def _posterior(system: Bordered, core: Array, border: Array) -> Array:
     """Products (n + p, k) of the covariance of all parameters with vectors, by the present priors."""
-    schur = system.with_priors()[0]
+    schur = system.with_priors()[0].copy()
     schur[np.diag_indices_from(schur)] += 1e-12 * np.diag(schur).mean() if len(schur) else 0.0
     return np.vstack(system.eliminated.solve(core, border, schur))

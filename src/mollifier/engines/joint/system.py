@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -146,6 +146,7 @@ class Bordered:
             n: linearisation.prior_on_coefficients(n, layout.unknowns[n]) for n in model.unknown_blocks
         }
         self.choices = {n: Choice(p.prior.shape, self.objective.strength(n)) for n, p in self.priors.items()}
+        self._present: tuple[Mapping[str, Choice], tuple[Array, Array]] | None = None
         # Mean information of the data on a value at a node: damping is relative to it.
         self.unit = sum(float(np.square(d.matrix.data).sum()) for d in linearisation.data) / layout.core_size
         if self.finite:
@@ -191,8 +192,11 @@ class Bordered:
 
     def with_priors(self) -> tuple[Array, Array]:
         """Schur complement (p, p) and reduced slope (p,) of half the loss, with the present priors."""
-        curvature, slope = self.linear.with_priors(self.choices, held=False)
-        return curvature / self.objective.count, slope / self.objective.count
+        if self._present is None or self._present[0] is not self.choices:
+            curvature, slope = self.linear.with_priors(self.choices, held=False)
+            curvature /= self.objective.count
+            self._present = self.choices, (curvature, slope / self.objective.count)
+        return self._present[1]
 
     @property
     def gradient(self) -> Tensor:
@@ -341,7 +345,7 @@ class Bordered:
         """
         n, undamped = self.normal, self.eliminated
         schur, reduced = self.with_priors()
-        factor, diagonal = undamped.factor, np.diag(schur).copy()
+        factor, diagonal = undamped.factor, np.diag(schur)
         if damping > self.tuning.light_damping:
             scale = damping * self.unit
             factor = factored(sp.csr_array(n.core + scale * sp.eye_array(self.layout.core_size)))
@@ -362,6 +366,8 @@ def probes(m: int, tuning: JointTuning) -> Array:
 
 def _descent(curvature: Array, slope: Array, held: Mask) -> Array:
     """The step, of the slope's shape, to the minimum of a quadratic of p parameters, some of them held."""
+    if not held.any():
+        return -solved(curvature, slope)
     step, free = np.zeros_like(slope), ~held
     if free.any():
         step[free] = -solved(curvature[np.ix_(free, free)], slope[free])

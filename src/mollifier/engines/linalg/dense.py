@@ -39,8 +39,10 @@ def reciprocal(variances: Array) -> Array:
     return 1 / np.maximum(variances, 1e-3 * np.median(variances[variances > 0]))
 
 
-def lower_factor(matrix: Array) -> Array | None:
+def lower_factor(matrix: Array, overwrite: bool = False) -> Array | None:
     """Lower Cholesky factor (n, n); None if the matrix is not positive definite, or not finite.
+
+    With ``overwrite`` the factor takes the place of the matrix, which saves a copy.
 
     Examples
     --------
@@ -49,7 +51,8 @@ def lower_factor(matrix: Array) -> Array | None:
     """
     try:
         # Symmetric: its transpose lies in Fortran's order, which LAPACK takes without a copy.
-        found = np.asarray(sl.cholesky(matrix.T, lower=True, check_finite=False), dtype=np.float64)
+        found = sl.cholesky(matrix.T, lower=True, overwrite_a=overwrite, check_finite=False)
+        found = np.asarray(found, dtype=np.float64)
     except np.linalg.LinAlgError:
         return None
     return found if np.isfinite(found.diagonal()).all() else None
@@ -61,7 +64,8 @@ def solved(matrix: Array, right: Array) -> Array:
     By least squares if rounding made the matrix indefinite.
     """
     try:
-        return np.asarray(sl.cho_solve(sl.cho_factor(matrix), right), dtype=np.float64)
+        # Its transpose lies in Fortran's order, which LAPACK takes as it is.
+        return np.asarray(sl.cho_solve(sl.cho_factor(matrix.T, lower=True), right), dtype=np.float64)
     except np.linalg.LinAlgError:
         return np.asarray(np.linalg.lstsq(matrix, right, rcond=1e-14)[0], dtype=np.float64)
 

@@ -129,7 +129,7 @@ class LinearisedProblem:
         for name, prior in self.priors.items():
             here = prior.columns
             if held and prior.held:
-                curvature[here, here] += prior.held * np.eye(here.stop - here.start)
+                curvature[(np.arange(here.start, here.stop),) * 2] += prior.held
             if name != without:
                 form, strength = prior.form(choices[name].shape), choices[name].strength
                 curvature[here, here] += strength * form.square
@@ -159,9 +159,9 @@ class LinearisedProblem:
         curvature, slope = self.with_priors(choices, without=name)
         other = np.ones(len(slope), dtype=bool)
         other[self.priors[name].columns] = False
-        own = np.ix_(~other, ~other)
         if not other.any():
-            return curvature[own], slope[~other], 0.0
+            return curvature, slope, 0.0
+        own = np.ix_(~other, ~other)
         factor = lower_factor(curvature[np.ix_(other, other)])
         if factor is None:
             return curvature[own], slope[~other], -np.inf
@@ -184,9 +184,9 @@ class LinearisedProblem:
         """The evidence of one field's prior along its strength, the others as they are."""
         return EvidenceProfile(self, name, choices)
 
-    def log_integral(self, curvature: Array, slope: Array) -> float:
-        """As `log_integral`, over one field with its prior."""
-        return log_integral(curvature, slope)
+    def log_integral(self, factor: Array, slope: Array) -> float:
+        """As `log_integral`, over one field with its prior, by the Cholesky factor of its curvature."""
+        return _log_integral(factor, slope)
 
     def log_evidence(self, choices: Mapping[str, Choice]) -> float:
         """Of all priors, hyperpriors included, up to a constant."""
@@ -229,16 +229,19 @@ class EvidenceProfile:
         self.problem, self.name, self.shape = problem, name, choices[name].shape
         self._base = problem.without_others(choices, name)
         self._form = problem.priors[name].form(self.shape)
+        # The sum of curvatures, then its factor: most of the time of a new array is its memory's.
+        self._sum = np.empty_like(self._form.square)
 
     def __call__(self, log_strength: float) -> float:
         strength = float(np.exp(log_strength))
         curvature, slope, others = self._base
-        found = others + self.problem.log_integral(
-            curvature + strength * self._form.square, slope + strength * self._form.gradient
-        )
-        if np.isinf(found):
+        np.multiply(self._form.square, strength, out=self._sum)
+        self._sum += curvature
+        factor = lower_factor(self._sum, overwrite=True)
+        if factor is None or np.isinf(others):
             return -np.inf
-        return found + self.problem.log_prior(self.name, Choice(self.shape, strength))
+        found = self.problem.log_integral(factor, slope + strength * self._form.gradient)
+        return others + found + self.problem.log_prior(self.name, Choice(self.shape, strength))
 
 
 def log_integral(curvature: Array, slope: Array) -> float:
@@ -250,7 +253,10 @@ def log_integral(curvature: Array, slope: Array) -> float:
     True
     """
     factor = lower_factor(curvature)
-    if factor is None:
-        return -np.inf
+    return -np.inf if factor is None else _log_integral(factor, slope)
+
+
+def _log_integral(factor: Array, slope: Array) -> float:
+    """`log_integral` by the Cholesky factor of H."""
     descent = solve_triangular(factor, slope, lower=True, check_finite=False)
     return float(descent @ descent) / 2 - float(np.log(np.diag(factor)).sum())
