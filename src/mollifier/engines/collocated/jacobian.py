@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -82,29 +82,24 @@ class NodeSlopes:
         self._most = most // (channels * self.layer)
         self._kept = torch.empty(channels, 0, self._nodes.shape[1], self.weights, dtype=torch.float64)
         self._start = self._end = 0
-        self._first: tuple[object, dict[int, Tensor]] = None, {}
+        self._first: tuple[sp.csr_array, tuple[slice, int, int], Tensor] | None = None
         self._scratch: dict[object, Tensor] = {}
 
-    def along_first(
-        self, rows: slice, channel: int, shape: Sequence[int], matrices: Mapping[int, sp.csr_array]
-    ) -> dict[int, Tensor]:
-        """Some rows of matrices (results, shape[0]) along the first axis times the slopes of a channel.
+    def along_first(self, rows: slice, channel: int, shape: Sequence[int], matrix: sp.csr_array) -> Tensor:
+        """Some rows of a matrix (results, shape[0]) along the first axis times the slopes of a channel.
 
-        By the keys of the matrices; each of shape (rows, *shape[1:], weights). Kept for the next call with
-        the same rows.
+        Shape (rows, *shape[1:], weights); kept until the next call with others.
         """
-        if self._first[0] != (rows, channel, shape[0]):
-            self._first = (rows, channel, shape[0]), {}
-        found = self._first[1]
-        if missing := [k for k in matrices if k not in found]:
-            some = sp.csr_array(sp.vstack([matrices[k][rows] for k in missing]))
+        place = rows, channel, shape[0]
+        if self._first is None or self._first[0] is not matrix or self._first[1] != place:
+            some = matrix[rows]
             used = np.unique(some.indices)
             x = self.layers(used, channel, shape)
-            product = self.scratch(tuple(missing), len(missing), rows.stop - rows.start, *x.shape[1:])
-            matrix = torch.from_numpy(some[:, used].toarray())
-            torch.mm(matrix, x.flatten(1), out=product.view(len(matrix), -1))
-            found |= zip(missing, product, strict=True)
-        return {k: found[k] for k in matrices}
+            product = self.scratch("first", rows.stop - rows.start, *x.shape[1:])
+            dense = torch.from_numpy(some[:, used].toarray())
+            torch.mm(dense, x.flatten(1), out=product.view(len(dense), -1))
+            self._first = matrix, place, product
+        return self._first[2]
 
     def scratch(self, key: object, *shape: int) -> Tensor:
         """A tensor whose memory is used again at the next call with the key: fresh memory costs a product."""

@@ -107,7 +107,8 @@ class ProductSum:
             found = out[(i - low) * self.step : (part.stop - low) * self.step].zero_()
             here = slice(i * self.step, part.stop * self.step)
             terms = [(c[here], p) for c, p in self.terms]
-            for key, x in slopes.along_first(part, channel, shape, firsts).items():
+            for key, first in firsts.items():
+                x = slopes.along_first(part, channel, shape, first)
                 _add([(c, p) for c, p in terms if id(p.factors[0]) == key], x, 1, slopes, found)
         return out
 
@@ -174,11 +175,13 @@ class PointRows:
         found = []
         for rows in np.split(order, starts[1:]):
             nodes, dense = [], []
-            for index, weights in zip(self.index, self.weights, strict=True):
+            for index, weights, size in zip(self.index, self.weights, self.shape, strict=True):
                 i, w = index[rows], weights[rows]
-                used, place = np.unique(i[w != 0], return_inverse=True)
+                here = np.zeros(size, dtype=bool)
+                here[i[w != 0]] = True
+                used, place = np.flatnonzero(here), np.cumsum(here) - 1
                 matrix = np.zeros((len(rows), len(used)))
-                np.add.at(matrix, (np.nonzero(w)[0], place), w[w != 0])
+                np.add.at(matrix, (np.nonzero(w)[0], place[i[w != 0]]), w[w != 0])
                 nodes.append(used)
                 dense.append(matrix)
             found.append((rows, np.ix_(*nodes), dense))
