@@ -15,7 +15,7 @@ from mollifier.engines.gates.conditions import conditions_met
 from mollifier.engines.gates.damage import damaged
 from mollifier.engines.gates.edges import edges_blurred
 from mollifier.engines.gates.held_out import held_out_misfit
-from mollifier.engines.gates.noise import noise_as_assumed
+from mollifier.engines.gates.noise import noise_as_assumed, residuals_as_given
 from mollifier.engines.gates.residuals import independent_residuals
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
@@ -29,6 +29,7 @@ GATES: Sequence[Gate] = (
     conditions_met,
     held_out_misfit,
     noise_as_assumed,
+    residuals_as_given,
     independent_residuals,
     sampled_finely,
     resolved_between_sensors,

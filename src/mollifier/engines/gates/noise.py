@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mollifier.data.effects import MEDIAN
+from mollifier.data.noise_structure import DEFAULT
 from mollifier.engines.registry import ENGINES
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
@@ -20,7 +22,7 @@ def noise_as_assumed(problem: InverseProblem, solution: Solution) -> Status | No
     --------
     See `mollifier.data.observations.Observations.noise_findings`.
     """
-    grows = solution.provenance.get("growing_noise", {})  # its residuals are judged elsewhere
+    grows = solution.provenance.get("growing_noise", {})
     notes = [
         f"{f}: the noise grows with the value (about {100 * seen['share']:.2g} % of it), and samples were "
         f"weighed so; to declare it: {{{f}: {{sd: {seen['floor']:.2g}, relative: {seen['share']:.2g}}}}}"
@@ -32,13 +34,15 @@ def noise_as_assumed(problem: InverseProblem, solution: Solution) -> Status | No
         for finding in problem.data.noise_findings(f)
         if not (f in grows and finding.kind == "relative")
     ]
-    for name in (True, False):
-        texts = [f"{f}: {finding.text}" for f, finding in found if finding.grave is name]
-        declared = [w for f, finding in found if finding.grave is name and (w := finding.declaration(f))]
+    for grave in (True, False):
+        texts = [f"{f}: {finding.text}" for f, finding in found if finding.grave is grave]
+        declared = [w for f, finding in found if finding.grave is grave and (w := finding.declaration(f))]
         if texts:
             advice = f"; declare it, as {declared[0]}" if declared else ""
-            message = f"{', '.join(texts)}; the standard errors assume independent noise of one size{advice}"
-            return Status("misfit" if name else "converged", message)
+            text = f"{', '.join(texts)}; the standard errors assume independent noise of one size{advice}"
+            if grave:
+                return Status("misfit", text)
+            notes.append(text)
     notes += [
         text
         for f in problem.fields
@@ -62,3 +66,23 @@ def _more_than_estimated(problem: InverseProblem, solution: Solution, field: str
         f"{field}: the errors are {np.sqrt(np.mean(z**2)):.2g} times the noise that was estimated: it is "
         "larger in some places, or the equation lacks something; declare the noise if it is known"
     )
+
+
+def residuals_as_given(problem: InverseProblem, solution: Solution) -> Status | None:
+    """A misfit where residuals are several times the noise that was given: it, or the equation, is wrong.
+
+    Their size is that of the median, which outliers do not change.
+    """
+    for field in solution.observed:
+        if problem.data.noise_source(field) != "given":
+            continue
+        squares = np.square(solution.scaled_errors(field))
+        squares = squares[np.isfinite(squares)]
+        times = float(np.sqrt(np.median(squares) / MEDIAN)) if squares.size else 0.0
+        if times > DEFAULT.mistaken:
+            return Status(
+                "misfit",
+                f"the residuals of {field} are {times:.2g} times the noise that was given: the noise is "
+                "larger (leave it out to have it estimated), or the equation does not hold",
+            )
+    return None

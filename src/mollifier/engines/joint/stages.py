@@ -110,8 +110,8 @@ class Joint(LevenbergMarquardt):
         if self._out_of_reach():
             self._finish()
             return
-        if not self.exact and not self.allowed and self.free:
-            self.allowed = self._fits()  # with the present priors
+        if not self.exact and not self.allowed:
+            self.allowed = self._fits()  # with the present priors, of the states too
         if not self.exact and self.allowed:
             if not self._fits():
                 # The misfit may still decrease; the weight is not raised meanwhile.
@@ -148,7 +148,7 @@ class Joint(LevenbergMarquardt):
     def _finish(self) -> None:
         if self._adapt():
             return
-        why = self._missing() if self._fits() else _CONTRADICTED.format(self.weight)
+        why = self._missing() if self.exact and self._fits() else _CONTRADICTED.format(self.weight)
         self.outcome, self.finished = ("misfit", why) if why else ("converged", _SETTLED)
 
     def _adapt(self) -> bool:
