@@ -100,6 +100,9 @@ def best_roughness(
     fading &= count * system.decrease(*step) < tuning.settled(len(v) - core)
     crossed = [np.add.reduceat(np.sum(np.square(r.rows @ shown), axis=0), starts) for r in kept]
     expected = np.array(crossed) * np.outer(strengths, strengths)
+    # Probes of modes that cancel leave more than the bound, which would hold a strength where it is.
+    within = np.sqrt(np.minimum(modes / np.maximum(np.diag(expected), 1e-300), 1.0))
+    expected *= np.outer(within, within)
     share, slope = tuning.bound_share, modes * log / 2
     curvature = (1 - share) * (expected + expected.T) / 4 + share * np.diag(modes / 2)
     change, free = np.zeros(len(kept)), ~fading
