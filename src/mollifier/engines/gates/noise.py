@@ -74,8 +74,8 @@ def residuals_as_given(problem: InverseProblem, solution: Solution) -> Status | 
     Their size is that of the median, which outliers do not change.
     """
     for field in solution.observed:
-        if problem.data.noise_source(field) != "given":
-            continue
+        if problem.data.noise_source(field) != "given" or problem.data.noise_effects(field):
+            continue  # what samples share is no part of the noise of each
         squares = np.square(solution.scaled_errors(field))
         squares = squares[np.isfinite(squares)]
         times = float(np.sqrt(np.median(squares) / MEDIAN)) if squares.size else 0.0

@@ -209,7 +209,7 @@ def minimise(
     --------
     >>> round(minimise(lambda x: (x - 0.3) ** 2, -5.0, 5.0)[0], 3)
     0.3
-    >>> round(minimise(lambda x: (x - 0.3) ** 4, -5.0, 5.0, near=(4.0, 0.5))[0], 1)
+    >>> round(minimise(lambda x: (x - 0.3) ** 2, -5.0, 5.0, near=(4.0, 0.5))[0], 3)
     0.3
     """
     known: dict[float, float] = {}
