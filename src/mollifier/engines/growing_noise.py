@@ -68,9 +68,9 @@ class Growth:
 def growing(problem: InverseProblem, solution: Solution, tuning: GrowthTuning = DEFAULT) -> dict[str, Growth]:
     """Fields whose noise was estimated and grows with the value, by the residuals of a fit.
 
-    Residuals that neighbours share are no noise, and change nothing.
+    Residuals that neighbours share are no noise, and change nothing; nor do those of damaged values.
     """
-    if solution.status.name not in SETTLED:
+    if solution.status.name not in SETTLED or problem.data.damage:
         return {}
     estimated = [f for f in problem.fields if problem.data.noise_source(f) == "estimated"]
     found = {f: _growth(problem, solution, f, tuning) for f in estimated if not problem.data.noise_effects(f)}

@@ -125,7 +125,7 @@ def test_value_that_cannot_be_solved_leaves_the_number_undetermined(
 
 def test_only_large_standard_errors_beside_chosen_priors_are_looked_at() -> None:
     """Small ones, answers that are not good, and problems without such fields stay as they are."""
-    problem = SimpleNamespace(laws={})
+    problem = SimpleNamespace(laws={}, data=SimpleNamespace(damage=[]))
     joint: Any = SimpleNamespace(
         free=["r"], exact=True, tuning=JointTuning(), model=SimpleNamespace(problem=problem)
     )

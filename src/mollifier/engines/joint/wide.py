@@ -27,9 +27,11 @@ Solve = Callable[[Request], tuple[Solution, Joint]]
 def wide_number(found: Solution, joint: Joint) -> str:
     """The number of greatest standard error relative to its size, if that is large; empty if none is.
 
-    Only beside unknown fields whose priors are chosen by the evidence.
+    Only beside unknown fields whose priors are chosen by the evidence, and not of damaged data, of which no
+    answer is called good.
     """
-    if not (found.status.ok and joint.free and joint.exact) or joint.model.problem.laws:
+    problem = joint.model.problem
+    if not (found.status.ok and joint.free and joint.exact) or problem.laws or problem.data.damage:
         return ""
     ratio = {n: (e.sd or 0.0) / max(abs(e.value), 1e-300) for n, e in found.estimates.items()}
     name = max(ratio, key=ratio.__getitem__, default="")
