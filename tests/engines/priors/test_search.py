@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mollifier.engines.priors.search import PriorSearch, minimise
+from mollifier.engines.priors.search import PriorSearch
 from mollifier.engines.priors.shapes import Choice, Shape, Shapes
 from mollifier.engines.priors.tuning import PriorTuning
 
@@ -102,22 +102,3 @@ def test_mixture_weighs_shapes_by_their_evidence():
     parts = toy(evidence, k="auto").mixture({"k": Choice(present, float(np.exp(-1)))})
     share = sum(w for w, c in parts if c["k"].shape == other)
     assert share == pytest.approx(1 / (1 + np.exp(3)), rel=0.15)
-
-
-@pytest.mark.parametrize(("start", "most"), [(0.02, 4), (1.0, 8), (-3.0, 9)])
-def test_minimise_near_a_start_takes_few_values(start, most):
-    """Of a function as skew as an evidence, near its least and some way off."""
-    seen = []
-
-    def skew(x):
-        seen.append(x)
-        return np.exp(x / 2) - x / 2
-
-    found, _ = minimise(skew, -9.0, 9.0, near=(start, 0.5))
-    assert found == pytest.approx(0.0, abs=0.1)
-    assert len(seen) <= most
-
-
-def test_minimise_near_a_start_stops_at_a_bound():
-    """The least of a function that falls up to its bound."""
-    assert minimise(lambda x: -x, -1.0, 2.5, near=(0.0, 0.5))[0] == 2.5

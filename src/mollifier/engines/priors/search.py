@@ -19,9 +19,6 @@ _WORST = 1e30
 _MOST_PARABOLAS = 20
 """Most places that `minimise` looks at beside its grid."""
 
-_NARROW = 3.5
-"""Span of a parabola, in first steps from a start, below which its vertex is near the least."""
-
 
 @dataclass(frozen=True, eq=False)
 class PriorSearch:
@@ -90,11 +87,6 @@ class PriorSearch:
         high = min(middle + high, flattest, float(np.log(prior.strongest(shape))))
         return min(middle + low, high), high
 
-    def _bounds(self, name: str, choice: Choice) -> tuple[float, float]:
-        """As `_range`, or the strength of a choice far above it: of a field at a bound, without slopes."""
-        (low, high), log = self._range(name, choice.shape), float(np.log(max(choice.strength, 1e-300)))
-        return (log, log) if high < log - self.tuning.change else (low, high)
-
     def _first(self, name: str, choices: Choices) -> Choice:
         """The best of a coarse grid of all strengths and some shapes."""
         found = []
@@ -114,19 +106,12 @@ class PriorSearch:
         while shapes:
             others = [s for s in prior.shapes.neighbours(best.shape) if s not in tried]
             tried |= set(others)
-            starts = (self._alike(name, best, shape) for shape in others)
-            looks = [self._strongest(name, choices, start, tuning.roughly) for start in starts]
+            looks = [self._strongest(name, choices, Choice(s, best.strength), tuning.roughly) for s in others]
             found = max(looks, key=lambda look: look[1], default=(best, -np.inf))
             if not found[1] > value + tuning.better:
                 break
             best, value = found
         return best
-
-    def _alike(self, name: str, choice: Choice, shape: Shape) -> Choice:
-        """A shape at the strength at which the field varies as much as at a choice, by the priors."""
-        prior = self.problem.priors[name]
-        own, other = (prior.log_variance(s, choice.strength)[0] for s in (choice.shape, shape))
-        return Choice(shape, choice.strength * float(np.exp(other - own)))
 
     def _strongest(
         self, name: str, choices: Choices, start: Choice, tolerance: float
@@ -134,11 +119,13 @@ class PriorSearch:
         """The best strength of a shape near a start, and its log-evidence."""
         tuning = self.tuning
         profile = self._profile(name, choices, start)
-        low, high = self._bounds(name, start)
-        at = float(np.clip(np.log(max(start.strength, 1e-300)), low, high))
+        low, high = self._range(name, start.shape)
+        present = float(np.log(max(start.strength, 1e-300)))
+        if high < present - tuning.change:  # of a field at a bound, whose slopes have vanished
+            return start, profile(present)
+        at = float(np.clip(present, low, high))
         ends = max(at - tuning.change, low), min(at + tuning.change, high)
-        near = at, tuning.beside
-        best, value = minimise(lambda x: -profile(x), *ends, tolerance=tolerance, near=near)
+        best, value = minimise(lambda x: -profile(x), *ends, tuning.looks, tolerance, at)
         return Choice(start.shape, float(np.exp(best))), -value
 
     def _about(self, name: str, choices: Choices) -> Iterator[tuple[Choice, float]]:
@@ -146,50 +133,32 @@ class PriorSearch:
 
         And their log-evidence beyond that of the present one.
         """
-        start, least = choices[name], -self.tuning.depth
+        start, tuning = choices[name], self.tuning
         present = float(np.log(start.strength))
         most = self._profile(name, choices, start)(present)
         queue, tried = [start] if np.isfinite(most) else [], {start.shape}
         while queue:
             at = queue.pop()
-            found = self._uphill(name, choices, at, present, most + least)
-            yield from (
-                (Choice(at.shape, float(np.exp(log))), value - most)
-                for log, value in found.items()
-                if value - most > least and (at is not start or log != present)
-            )
-            best = max(found, key=lambda log: found[log])
-            if found[best] - most > least:
-                here = Choice(at.shape, float(np.exp(best)))
-                others = [s for s in self.problem.priors[name].shapes.neighbours(at.shape) if s not in tried]
-                tried |= set(others)
-                queue += [self._alike(name, here, shape) for shape in others]
-
-    def _uphill(
-        self, name: str, choices: Choices, start: Choice, origin: float, least: float
-    ) -> dict[float, float]:
-        """Log-strengths and log-evidence of a shape: from a start uphill, then both ways down to ``least``.
-
-        They are on a lattice that contains ``origin``, one for all shapes, so that their sums compare.
-        """
-        tuning, (low, high) = self.tuning, self._bounds(name, start)
-        profile, known = self._profile(name, choices, start), {}
-
-        def value(i: int) -> float:
-            if i not in known:
-                log = origin + i * tuning.step
-                known[i] = profile(log) if i == first or low <= log <= high else -np.inf
-            return known[i]
-
-        best = first = round((float(np.clip(np.log(start.strength), low, high)) - origin) / tuning.step)
-        for sign in (-1, 1):
-            while value(best + sign) > value(best):
-                best += sign
-        for sign in (-1, 1):
-            i = 1
-            while i < tuning.most_steps and value(best + i * sign) > least:
-                i += 1
-        return {origin + i * tuning.step: v for i, v in known.items()}
+            profile = self._profile(name, choices, at)
+            best = at if at is start else self._strongest(name, choices, at, tuning.roughly)[0]
+            centre = float(np.log(best.strength))
+            # One lattice for all shapes, so that their sums compare.
+            middle = present + tuning.step * round((centre - present) / tuning.step)
+            found = profile(middle) - most
+            if at is not start:
+                yield Choice(at.shape, float(np.exp(middle))), found
+            if not found > -tuning.depth:
+                continue
+            low, high = self._range(name, at.shape)
+            for sign in (-tuning.step, tuning.step):
+                for i in range(1, tuning.most_steps):
+                    value = profile(middle + i * sign) - most
+                    if not (value > -tuning.depth and low <= middle + i * sign <= high):
+                        break
+                    yield Choice(at.shape, float(np.exp(middle + i * sign))), value
+            others = [s for s in self.problem.priors[name].shapes.neighbours(at.shape) if s not in tried]
+            tried |= set(others)
+            queue += [Choice(s, float(np.exp(centre))) for s in others]
 
 
 def minimise(
@@ -198,18 +167,17 @@ def minimise(
     high: float,
     looks: int = 9,
     tolerance: float = 0.05,
-    near: tuple[float, float] | None = None,
+    start: float | None = None,
 ) -> tuple[float, float]:
     """The least of a smooth function of one number between bounds, and its value: a grid, then parabolas.
 
-    With ``near``, a start and a step, places beside the start are looked at in place of the grid, then
-    downhill by steps that double.
+    With a start, places of the grid are looked at from there downhill, not all of them.
 
     Examples
     --------
     >>> round(minimise(lambda x: (x - 0.3) ** 2, -5.0, 5.0)[0], 3)
     0.3
-    >>> round(minimise(lambda x: (x - 0.3) ** 2, -5.0, 5.0, near=(4.0, 0.5))[0], 3)
+    >>> round(minimise(lambda x: (x - 0.3) ** 4, -5.0, 5.0, start=4.0)[0], 1)
     0.3
     """
     known: dict[float, float] = {}
@@ -219,10 +187,13 @@ def minimise(
             known[x] = min(function(x), _WORST)
         return known[x]
 
-    if near is None:
-        best, narrow = min((float(x) for x in np.linspace(low, high, looks)), key=at), 0.0
+    grid = [float(x) for x in np.linspace(low, high, looks)]
+    if start is None:
+        best = min(grid, key=at)
     else:
-        best, narrow = _downhill(at, low, high, *near), _NARROW * near[1]
+        best, before = min(grid, key=lambda x: abs(x - start)), None
+        while best != before:
+            best, before = min(_beside(grid, best), key=at), best
     moved = np.inf
     for _ in range(_MOST_PARABOLAS):
         around = _beside(sorted(known), best)
@@ -230,23 +201,10 @@ def minimise(
         at(x)
         before, moved = moved, abs(x - best)
         best = min(known, key=at)
-        # A parabola over a wide span may be off by more than it moves.
-        if moved < tolerance and (before < tolerance or around[-1] - around[0] < narrow):
+        # The first parabola spans the grid, and may be off by more than it moves.
+        if max(moved, before) < tolerance:
             break
     return best, known[best]
-
-
-def _downhill(at: Callable[[float], float], low: float, high: float, start: float, step: float) -> float:
-    """The lowest place beside a start or downhill from it, by steps that double until the function rises."""
-    best = min((start, max(start - step, low), min(start + step, high)), key=at)
-    step = best - start
-    while step:
-        step *= 2
-        x = float(np.clip(best + step, low, high))
-        if not at(x) < at(best):
-            break
-        best = x
-    return best
 
 
 def _beside(places: Sequence[float], x: float) -> Sequence[float]:

@@ -38,8 +38,8 @@ class PriorTuning:
     change: float = 6.9
     """Most change of a strength in one search from a start."""
 
-    beside: float = 0.5
-    """Distance from a start of the first strengths that are tried; it doubles downhill."""
+    looks: int = 5
+    """Strengths of a shape, evenly spaced, of which those downhill are tried before the best is refined."""
 
     precise: float = 0.05
     """How near the best strength of the chosen shape is found."""
